@@ -1,0 +1,51 @@
+# Needs make, Python 3.11 or later, and the package registry; everything goes into .venv.
+#   make demo ARGS="--events 1000"     passes arguments on
+#   make PYTHON=/path/to/python3.12 …  chooses the interpreter
+#   UV_TORCH_BACKEND=cpu make demo     takes the small torch, where torch's own index can be reached
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+ARGS ?=
+PYTHON ?=
+export PYTHON
+BIN := .venv/bin
+SETUP := .ci/setup-venv
+PINS := pyproject.toml constraints.txt $(SETUP)
+
+.PHONY: help demo test check bench clean constraints
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: .venv/.ready-demo ## A year of real flights through a real worker on an embedded broker
+	@$(BIN)/forebay demo $(ARGS)
+
+test: .venv/.ready-dev ## The whole suite; starts a real Apache Kafka where Java and Maven, or Docker, are
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: .venv/.ready-dev ## Lint, types, import directions
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: .venv/.ready-dev ## Forebay beside hand-written workers, on this machine
+	@$(BIN)/python -m benchmarks.compare $(ARGS)
+
+constraints: .venv/.ready-dev ## Resolve every extra anew and write constraints.txt
+	@command -v uv >/dev/null 2>&1 || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@export PATH="$$PATH:$$PWD/$(BIN)"; uv pip compile pyproject.toml --all-extras --python-version 3.11 --upgrade \
+	  --no-header --no-annotate --no-emit-package forebay --quiet --output-file .venv/constraints.txt >/dev/null
+	@{ echo '# The resolved environment of all extras, names and versions only. Renew with: make constraints'; \
+	  cat .venv/constraints.txt; } > constraints.txt
+
+clean: ## Remove .venv and what tools leave
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/.ready-demo: $(PINS)
+	@$(SETUP) demo
+	@touch $@
+
+.venv/.ready-dev: $(PINS)
+	@$(SETUP) dev
+	@touch $@ .venv/.ready-demo

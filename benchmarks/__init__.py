@@ -1,0 +1,1 @@
+"""Forebay beside what one would write instead, on one broker. See README.md."""

@@ -1,0 +1,213 @@
+"""Forebay and what one would write instead, side by side.
+
+python -m benchmarks.compare --rounds 5 --events 400000
+python -m benchmarks.compare --broker apache
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sys
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from benchmarks.field import CONTESTANTS, FOREBAY, Contestant, Run, RunFailed, prepared
+from schemas.errors import ForebayError
+from stream.bench.machine import describe_machine, installed_version
+from stream.bench.stats import pairwise_ratios
+
+Runs = dict[str, list[Run]]
+
+
+def order_of(contestants: Sequence[Contestant], number: int) -> list[Contestant]:
+    """The order of round `number`: everyone comes first, second and so on in turn."""
+    shift = number % len(contestants)
+    return [*contestants[shift:], *contestants[:shift]]
+
+
+def summarise(runs: Runs) -> dict[str, dict[str, object]]:
+    """Medians, ranges and, round by round, Forebay over each."""
+    ours = runs.get(FOREBAY.name)
+    said: dict[str, dict[str, object]] = {}
+    for name, rounds in runs.items():
+        rates = [run.events_per_s for run in rounds]
+        cpu_rates = [run.events_per_cpu_s for run in rounds]
+        entry: dict[str, object] = {
+            "events_per_s": {"median": median(rates), "min": min(rates), "max": max(rates), "rounds": rates},
+            "events_per_cpu_s": {
+                "median": median(cpu_rates),
+                "min": min(cpu_rates),
+                "max": max(cpu_rates),
+                "rounds": cpu_rates,
+            },
+            "peak_rss_mib": max(run.peak_rss_mib for run in rounds),
+        }
+        if ours is not None and name != FOREBAY.name:
+            for key, our_rates, their_rates in (
+                ("forebay_ratio", [run.events_per_s for run in ours], rates),
+                ("forebay_cpu_ratio", [run.events_per_cpu_s for run in ours], cpu_rates),
+            ):
+                ratios = pairwise_ratios(our_rates, their_rates)
+                entry[key] = {"median": median(ratios), "min": min(ratios), "max": max(ratios), "rounds": ratios}
+        said[name] = entry
+    return said
+
+
+def to_table(summary: Mapping[str, Mapping[str, object]], title: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    table.add_column("contestant", no_wrap=True)
+    for heading in ("events/s", "range", "events/CPU-s", "Forebay ÷ it", "range", "per CPU-s", "peak MiB"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, entry in summary.items():
+        rate, cpu_rate = _numbers(entry, "events_per_s"), _numbers(entry, "events_per_cpu_s")
+        ratio, cpu_ratio = _numbers(entry, "forebay_ratio"), _numbers(entry, "forebay_cpu_ratio")
+        table.add_row(
+            name,
+            f"{rate['median']:,.0f}",
+            f"{rate['min'] / 1000:,.0f}–{rate['max'] / 1000:,.0f} k",
+            f"{cpu_rate['median']:,.0f}",
+            f"{ratio['median']:.2f}×" if ratio else "",
+            f"{ratio['min']:.2f}–{ratio['max']:.2f}" if ratio else "",
+            f"{cpu_ratio['median']:.2f}×" if cpu_ratio else "",
+            f"{entry['peak_rss_mib']:,.0f}",
+        )
+    return table
+
+
+def _numbers(entry: Mapping[str, object], key: str) -> dict[str, float]:
+    found = entry.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+async def compete(
+    contestants: Sequence[Contestant],
+    *,
+    rounds: int,
+    events: int,
+    partitions: int,
+    idempotent: bool,
+    broker: str,
+    bootstrap_server: str | None,
+    begin: Callable[[str, int], Callable[[int], None]],
+) -> tuple[str, Runs]:
+    """Every contestant once in each round, on one broker and one filled topic. The broker, and what they did."""
+    runs: Runs = {contestant.name: [] for contestant in contestants}
+    async with prepared(
+        broker=broker,
+        bootstrap_server=bootstrap_server,
+        events=events,
+        partitions=partitions,
+        idempotent=idempotent,
+        run_id=uuid.uuid4().hex[:8],
+        timestamp_ms=time.time_ns() // 1_000_000,
+        progress=begin("filling the topic", events),
+    ) as field:
+        done = begin("runs", rounds * len(contestants))
+        for number in range(rounds):
+            for contestant in order_of(contestants, number):
+                runs[contestant.name].append(await field.run(contestant, number))
+                done(1)
+        return field.broker, runs
+
+
+@click.command()
+@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True)
+@click.option("--events", type=click.IntRange(min=10_000), default=400_000, show_default=True)
+@click.option("--partitions", type=click.IntRange(min=1), default=4, show_default=True)
+@click.option(
+    "--idempotent",
+    is_flag=True,
+    help="Idempotent producers for all. [default: only Forebay, whose producer always is; the others are faster without]",
+)
+@click.option(
+    "--broker",
+    type=click.Choice(["embedded", "apache"]),
+    default="embedded",
+    show_default=True,
+    help="apache: a real Kafka, from Maven or in a container.",
+)
+@click.option("--bootstrap-server", metavar="HOST:PORT", help="A Kafka that runs, instead of either.")
+@click.option(
+    "--only",
+    multiple=True,
+    type=click.Choice([contestant.name for contestant in CONTESTANTS]),
+    help="Only this contestant; may be repeated.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.json", help="Keep the JSON.")
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.png", help="Draw the figures.")
+def main(
+    rounds: int,
+    events: int,
+    partitions: int,
+    idempotent: bool,
+    broker: str,
+    bootstrap_server: str | None,
+    only: tuple[str, ...],
+    as_json: bool,
+    output: Path | None,
+    plot: Path | None,
+) -> None:
+    """JSON with 32 features → MLP 32-128-64-2 → JSON prediction, one process, one thread, a topic filled beforehand."""
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    contestants = [contestant for contestant in CONTESTANTS if not only or contestant.name in only]
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    try:
+        with Progress(*columns, console=console, refresh_per_second=2, transient=True) as bar:
+
+            def begin(name: str, total: int) -> Callable[[int], None]:
+                task = bar.add_task(name, total=total)
+                return lambda done: bar.advance(task, done)
+
+            where, runs = asyncio.run(
+                compete(
+                    contestants,
+                    rounds=rounds,
+                    events=events,
+                    partitions=partitions,
+                    idempotent=idempotent,
+                    broker=broker,
+                    bootstrap_server=bootstrap_server,
+                    begin=begin,
+                )
+            )
+    except (RunFailed, ForebayError) as error:
+        console.print(str(error), style="bold red", markup=False)
+        sys.exit(1)
+    summary = summarise(runs)
+    report = {
+        "broker": where,
+        "rounds": rounds,
+        "events": events,
+        "partitions": partitions,
+        "idempotent": idempotent,
+        "contestants": {c.name: {"what": c.what, **summary[c.name]} for c in contestants},
+        "machine": {**describe_machine(), "confluent-kafka": installed_version("confluent-kafka")},
+    }
+    document = json.dumps(report, ensure_ascii=False, indent=2)
+    title = f"{where} · {events:,} events · median of {rounds} · {partitions} partitions"
+    if output is not None:
+        output.write_text(document + "\n", encoding="utf-8")
+    if plot is not None:
+        from benchmarks.plot import save_plot
+
+        save_plot(summary, title, plot)
+    if as_json:
+        click.echo(document)
+    else:
+        Console(width=None if sys.stdout.isatty() else 120).print(to_table(summary, title))
+
+
+if __name__ == "__main__":
+    main()

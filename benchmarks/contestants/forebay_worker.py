@@ -1,0 +1,49 @@
+"""The Forebay worker, as `forebay run` runs it, with a stopwatch at both ends of the pipeline."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from benchmarks.contestants.job import Job, Stopwatch
+from stream.cli import main as forebay
+from stream.kafka.source import Source
+from stream.outcomes import Ledger
+from stream.pipeline import Totals
+from stream.records import Partition, Record
+
+
+def attach(watch: Stopwatch) -> None:
+    """Start the watch at the first records that the source gives, stop it (and the worker) at the last commit."""
+    poll, add = Source.poll, Totals.add
+
+    async def timed_poll(self: Source, **bounds: Any) -> Mapping[Partition, Sequence[Record]]:
+        records = await poll(self, **bounds)
+        if records:
+            watch.first()
+        return records
+
+    def counting_add(self: Totals, ledger: Ledger, batches: int) -> None:
+        add(self, ledger, batches)
+        if watch.committed(sum(ledger.outcomes.values())):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    Source.poll = timed_poll  # type: ignore[method-assign]
+    Totals.add = counting_add  # type: ignore[method-assign]
+
+
+def main() -> int:
+    job = Job.from_command_line()
+    watch = Stopwatch(job.events)
+    attach(watch)
+    status = forebay(["run", "-c", job.config, "--set", f"kafka.group_id={job.group_id}"])
+    if status == 0:
+        watch.tell()
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+"""What every contestant is told, and how it says how long it took: the same for all."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self
+
+POLL_RECORDS = 512
+MAX_BATCH_BYTES = 1 << 20
+FETCH_MAX_WAIT_MS = 500
+FETCH_MIN_BYTES = 1
+FETCH_MAX_BYTES = 52_428_800
+MAX_PARTITION_FETCH_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One run. config: of the Forebay worker; repository and model: of the artefact that all of them load.
+
+    idempotent: whether the hand-written workers' producers are; Forebay's always is.
+    """
+
+    bootstrap_servers: str
+    features: str
+    predictions: str
+    group_id: str
+    events: int
+    repository: str
+    model: str
+    config: str
+    idempotent: bool
+
+    def to_argument(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_command_line(cls) -> Self:
+        return cls(**json.loads(sys.argv[1]))
+
+
+class Stopwatch:
+    """Runs from the first record in hand until the last output is acknowledged and its position committed.
+
+    Imports, the loading of the model and the joining of the group are left out, for all alike.
+    """
+
+    def __init__(self, events: int) -> None:
+        self._events = events
+        self._done = 0
+        self._began: tuple[float, float] | None = None
+        self._ended: tuple[float, float] | None = None
+
+    def first(self) -> None:
+        """Records are in hand; only the first call counts."""
+        if self._began is None:
+            self._began = (time.perf_counter(), time.process_time())
+
+    def committed(self, count: int) -> bool:
+        """So many more are committed. Whether that was the last of them."""
+        self._done += count
+        if self._done >= self._events and self._ended is None:
+            self._ended = (time.perf_counter(), time.process_time())
+        return self._ended is not None
+
+    @property
+    def running(self) -> bool:
+        return self._ended is None
+
+    def tell(self) -> None:
+        """One line of JSON on standard output."""
+        assert self._began is not None and self._ended is not None
+        figures = {
+            "events": self._done,
+            "seconds": self._ended[0] - self._began[0],
+            "cpu_s": self._ended[1] - self._began[1],
+            "peak_rss_mib": peak_rss_mib(),
+        }
+        print(json.dumps(figures), flush=True)
+
+
+def peak_rss_mib() -> float:
+    """The most memory that this process has had, in MiB."""
+    try:
+        # Not getrusage on Linux: its maximum is inherited from the process that started this one.
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / (1 << 10)

@@ -1,0 +1,189 @@
+"""Broker, topics, model and filled topic for a comparison; one run of one contestant."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from benchmarks.contestants.job import Job
+from schemas.topics import FEATURES, PREDICTIONS, topic_name
+from stream.bench.events import EventMaker
+from stream.bench.fill import fill
+from stream.bench.setup import MODEL_NAME, as_toml, bench_settings, save_bench_model, signature_of
+from stream.config.sections import KafkaSection, Settings
+from stream.embedded.broker import EmbeddedBroker, broker_version
+from stream.kafka.client import client_options
+from stream.kafka.topics import create_topics
+
+ROOT = Path(__file__).resolve().parent.parent
+RUN_TIMEOUT_S = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """name: in tables; module: what is run; what: one line about it."""
+
+    name: str
+    module: str
+    what: str
+
+
+FOREBAY = Contestant("forebay", "benchmarks.contestants.forebay_worker", "this project's worker")
+CONTESTANTS = (
+    FOREBAY,
+    Contestant("aiokafka", "benchmarks.contestants.aiokafka_worker", "getmany(512), batch predict, send, commit"),
+    Contestant("confluent", "benchmarks.contestants.confluent_worker", "consume(512), batch predict, produce, commit"),
+    Contestant("pass-through", "benchmarks.contestants.passthrough", "aiokafka send_batch, neither JSON nor model"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one contestant did in one round."""
+
+    events: int
+    seconds: float
+    cpu_s: float
+    peak_rss_mib: float
+
+    @property
+    def events_per_s(self) -> float:
+        return self.events / self.seconds
+
+    @property
+    def events_per_cpu_s(self) -> float:
+        return self.events / self.cpu_s
+
+
+class RunFailed(Exception):
+    """A contestant ended badly, or its outputs are not all there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """Where they compete: a broker with the topics and `events` events in them."""
+
+    settings: Settings
+    folder: Path
+    events: int
+    broker: str
+    idempotent: bool
+
+    async def run(self, contestant: Contestant, number: int) -> Run:
+        """Let it drain the topic, from the beginning, in a group of its own. Raises RunFailed."""
+        prefix = self.settings.topics.prefix
+        job = Job(
+            bootstrap_servers=self.settings.kafka.bootstrap_servers,
+            features=topic_name(prefix, FEATURES.name),
+            predictions=topic_name(prefix, PREDICTIONS.name),
+            group_id=f"{prefix}{contestant.name}-{number}",
+            events=self.events,
+            repository=self.settings.model.repository,
+            model=MODEL_NAME,
+            config=str(self.folder / "forebay.toml"),
+            idempotent=self.idempotent,
+        )
+        before = await self._num_predictions()
+        said = await asyncio.to_thread(self._run, contestant, job)
+        written = await self._num_predictions() - before
+        if written != self.events:
+            raise RunFailed(f"{contestant.name} wrote {written:,} predictions for {self.events:,} events")
+        return said
+
+    def _run(self, contestant: Contestant, job: Job) -> Run:
+        log_path = self.folder / f"{contestant.name}.log"
+        with log_path.open("wb") as log:
+            done = subprocess.run(
+                [sys.executable, "-m", contestant.module, job.to_argument()],
+                cwd=ROOT,
+                env={**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                timeout=RUN_TIMEOUT_S,
+                check=False,
+            )
+        lines = done.stdout.splitlines()
+        if done.returncode != 0 or not lines:
+            tail = log_path.read_bytes()[-2000:].decode(errors="replace")
+            raise RunFailed(f"{contestant.name} ended with status {done.returncode}:\n{tail}")
+        return Run(**json.loads(lines[-1]))
+
+    async def _num_predictions(self) -> int:
+        # Without transactions in any contestant the offsets count the records.
+        topic = topic_name(self.settings.topics.prefix, PREDICTIONS.name)
+        consumer = AIOKafkaConsumer(**client_options(self.settings.kafka), group_id=None)
+        await consumer.start()
+        try:
+            places = [TopicPartition(topic, number) for number in range(self.settings.topics.partitions)]
+            return sum((await consumer.end_offsets(places)).values())
+        finally:
+            await consumer.stop()
+
+
+@contextlib.asynccontextmanager
+async def prepared(
+    *,
+    broker: str,
+    bootstrap_server: str | None,
+    events: int,
+    partitions: int,
+    idempotent: bool,
+    run_id: str,
+    timestamp_ms: int,
+    progress: Callable[[int], None],
+) -> AsyncIterator[Field]:
+    """A field to compete on: `broker` is "embedded" or "apache", unless `bootstrap_server` names one that runs."""
+    with tempfile.TemporaryDirectory(prefix="forebay-compare-") as name:
+        folder = Path(name)
+        async with _broker(broker, bootstrap_server, folder) as (servers, description):
+            save_bench_model(folder / "models")
+            base = Settings(kafka=KafkaSection(bootstrap_servers=servers))
+            settings = bench_settings(base, run_id=run_id, embedded_servers=None, own_repository=folder / "models")
+            settings = settings.model_copy(
+                update={"topics": settings.topics.model_copy(update={"partitions": partitions})}
+            )
+            (folder / "forebay.toml").write_text(as_toml(settings), encoding="utf-8")
+            await create_topics(settings)
+            await fill(
+                client_options(settings.kafka),
+                topic_name(settings.topics.prefix, FEATURES.name),
+                num_partitions=partitions,
+                events=events,
+                maker=EventMaker(signature_of(settings.model)),
+                timestamp_ms=timestamp_ms,
+                progress=progress,
+            )
+            yield Field(settings, folder, events, description, idempotent)
+
+
+@contextlib.asynccontextmanager
+async def _broker(kind: str, bootstrap_server: str | None, folder: Path) -> AsyncIterator[tuple[str, str]]:
+    """The broker's address, and what it is."""
+    if bootstrap_server is not None:
+        yield bootstrap_server, f"Kafka at {bootstrap_server}"
+    elif kind == "embedded":
+        async with EmbeddedBroker() as embedded:
+            yield embedded.bootstrap_servers, f"embedded {broker_version()}"
+    else:
+        # Only here: it belongs to the tests, and fetches Kafka the first time.
+        from tests.brokers.resolve import resolve_own
+
+        source = await asyncio.to_thread(resolve_own, os.environ)
+        assert source.make is not None
+        kafka = source.make(folder / "kafka", {})
+        try:
+            await asyncio.to_thread(kafka.start)
+            yield kafka.bootstrap, source.description
+        finally:
+            await asyncio.to_thread(kafka.remove)

@@ -1,0 +1,186 @@
+"""What each stage of the worker costs a row, by itself: no broker, no threads, nothing to wait for.
+
+    python -m benchmarks.stages
+    python -m benchmarks.stages --batch 64 --json
+
+The best and the median of many repetitions; a stage inside another one is indented and already counted in it.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+import click
+import orjson
+import torch
+from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.structs import ConsumerRecord
+from rich.console import Console
+from rich.table import Table
+
+from models.artefact import load_artefact
+from models.served import ServedModel
+from stream.bench.events import EventMaker
+from stream.bench.machine import describe_machine
+from stream.bench.setup import MODEL_NAME, save_bench_model
+from stream.decode import Decoder
+from stream.emit import Emitter, OutputTopic, OutputTopics
+from stream.encode import PredictionEncoder
+from stream.infer import infer_batch
+from stream.records import Chunk, Epoch, Finished, MicroBatch, Partition
+from stream.window import MicroBatcher
+
+EPOCH = Epoch(1, "member", None, 1)
+TIMESTAMP_MS = 1_790_000_000_000
+MAX_BATCH_BYTES = 1 << 20
+LEAST_S = 1.0
+
+
+class Timed(NamedTuple):
+    """Microseconds a row. inside: of another stage, in whose time it is."""
+
+    stage: str
+    inside: bool
+    best_us: float
+    median_us: float
+
+
+def time_stage(work: Callable[[], object], rows: int) -> tuple[float, float]:
+    """The best and the median time of `work`, in µs a row, over at least a second after a warm-up."""
+    for _ in range(20):
+        work()
+    taken: list[float] = []
+    ends_s = time.perf_counter() + LEAST_S
+    while (began_s := time.perf_counter()) < ends_s or len(taken) < 20:
+        work()
+        taken.append(time.perf_counter() - began_s)
+    return min(taken) / rows * 1e6, median(taken) / rows * 1e6
+
+
+def make_poll(maker: EventMaker, rows: int, partitions: int) -> dict[Partition, list[ConsumerRecord]]:
+    poll: dict[Partition, list[ConsumerRecord]] = {}
+    for number in range(rows):
+        value, key = maker.value(number, TIMESTAMP_MS), maker.key(number)
+        partition = number * partitions // rows
+        record = ConsumerRecord(
+            "features", partition, number, TIMESTAMP_MS, 0, key, value, None, len(key), len(value), ()
+        )
+        poll.setdefault(Partition("features", partition), []).append(record)
+    return poll
+
+
+def time_stages(rows: int, partitions: int, repository: Path) -> list[Timed]:
+    """Every stage on one poll of `rows` events from `partitions` partitions."""
+    torch.set_num_threads(1)
+    save_bench_model(repository)
+    model = ServedModel.from_artefact(load_artefact(repository, MODEL_NAME), torch.device("cpu"))
+    poll = make_poll(EventMaker(model.signature), rows, partitions)
+    records = [record for part in poll.values() for record in part]
+    decoder = Decoder(model.signature, model_name=model.name, max_event_bytes=1 << 20)
+    batcher = MicroBatcher(max_batch_size=rows, max_batch_bytes=1 << 30, max_queue_delay_ms=5)
+    encoder = PredictionEncoder(
+        model=model.name, version=model.version, labels=model.signature.labels, num_classes=model.signature.num_classes
+    )
+    topics = OutputTopics(*(OutputTopic(name, 4, MAX_BATCH_BYTES) for name in ("predictions", "letters", "deltas")))
+    emitter = Emitter(
+        encoder,
+        model=model.name,
+        version=model.version,
+        topics=topics,
+        input_partitions={"features": 4},
+        hash_key=len,
+        worker="bench",
+    )
+    chunks = decoder.decode(poll, EPOCH)
+
+    def close_window() -> MicroBatch:
+        closed: list[MicroBatch] = []
+        for chunk in chunks:
+            closed += batcher.add(chunk, now_s=0.0, wall_ms=TIMESTAMP_MS)
+        return closed[0]
+
+    batch = close_window()
+    x_BF = batch.features()
+    prepared = model.prepare(x_BF)
+
+    def infer() -> Finished:
+        said = infer_batch(model, batch, wall_ms=TIMESTAMP_MS)
+        return Finished(batch, said.values_BO, said.classes_B, said.confidences_B, said.failures, 0.0)
+
+    finished = infer()
+
+    def encode() -> None:
+        first_row = 0
+        for chunk in batch.chunks:
+            encoder.encode(finished, chunk, first_row, None)
+            first_row += len(chunk.records)
+
+    outgoing = emitter.emit([finished]).outgoing
+
+    def build() -> None:
+        for out in outgoing.values():
+            builder = BatchBuilder(MAX_BATCH_BYTES, 0)
+            append = builder.append
+            for key, value, headers in zip(out.keys, out.values, out.headers, strict=True):
+                append(timestamp=TIMESTAMP_MS, key=key, value=value, headers=headers)
+            builder._build()
+
+    def parse() -> list[object]:
+        return [orjson.loads(record.value) for record in records]
+
+    def split() -> tuple[Chunk, Chunk] | None:
+        return chunks[0].split(chunks[0].num_records // 2) if chunks[0].num_records > 1 else None
+
+    stages: list[tuple[str, bool, Callable[[], object]]] = [
+        ("decode", False, lambda: decoder.decode(poll, EPOCH)),
+        ("orjson.loads", True, parse),
+        ("window", False, close_window),
+        ("split of a chunk", False, split),
+        ("infer", False, infer),
+        ("features", True, batch.features),
+        ("prepare", True, lambda: model.prepare(x_BF)),
+        ("forward", True, lambda: model.forward(prepared)),
+        ("emit", False, lambda: emitter.emit([finished])),
+        ("encode", True, encode),
+        ("record batches", False, build),
+    ]
+    return [Timed(name, inside, *time_stage(work, rows)) for name, inside, work in stages]
+
+
+@click.command()
+@click.option("--batch", type=click.IntRange(min=1), default=512, show_default=True, help="Rows of a micro-batch.")
+@click.option(
+    "--partitions",
+    type=click.IntRange(min=1, max=4),
+    default=1,
+    show_default=True,
+    help="They come from so many partitions; of a backlog the client gives one at a time.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def main(batch: int, partitions: int, as_json: bool) -> None:
+    """JSON with 32 features → MLP 32-128-64-2 → JSON prediction, stage by stage."""
+    with tempfile.TemporaryDirectory(prefix="forebay-stages-") as folder:
+        timed = time_stages(batch, partitions, Path(folder))
+    if as_json:
+        stages = {stage.stage: {"best_us": stage.best_us, "median_us": stage.median_us} for stage in timed}
+        document = {"rows": batch, "partitions": partitions, "stages": stages, "machine": describe_machine()}
+        click.echo(json.dumps(document, ensure_ascii=False, indent=2))
+        return
+    table = Table(title=f"µs a row · micro-batches of {batch} from {partitions} partition(s)", title_justify="left")
+    table.add_column("stage")
+    for heading in ("best", "median", "rows/s at best"):
+        table.add_column(heading, justify="right")
+    for stage in timed:
+        name = f"  {stage.stage}" if stage.inside else stage.stage
+        table.add_row(name, f"{stage.best_us:.3f}", f"{stage.median_us:.3f}", f"{1e6 / stage.best_us:,.0f}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""Publish feature events with aiokafka: any Kafka client does it like this.
+
+    pip install aiokafka
+    python examples/publish.py localhost:9092 features
+
+An event is one JSON object with `id`, `timestamp` (milliseconds since 1970, or RFC 3339) and `features`, by name or as a list
+in the order of the model's signature. The key is what order is kept for. The features here are those of the model that
+examples/train_model.py makes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import sys
+import time
+
+from aiokafka import AIOKafkaProducer
+
+
+async def main(bootstrap_servers: str, topic: str, count: int = 100) -> None:
+    numbers = random.Random(7)
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap_servers, acks="all", enable_idempotence=True)
+    await producer.start()
+    try:
+        deliveries = []
+        for number in range(count):
+            room = f"room-{number % 4}"
+            event = {
+                "id": f"reading-{number}",
+                "timestamp": int(time.time() * 1000),
+                "features": {
+                    "sensor": numbers.choice(["kitchen", "cellar"]),
+                    "temperature": round(numbers.gauss(20, 5), 1),
+                    # A model says itself which features may be missing; this one may.
+                    "humidity": None if number % 10 == 0 else round(numbers.uniform(30, 70), 1),
+                },
+            }
+            # `send` only puts it into a batch; what it returns is done when the broker has it.
+            deliveries.append(await producer.send(topic, json.dumps(event).encode(), key=room.encode()))
+        await asyncio.gather(*deliveries)
+        print(f"published {count} events to {topic}")
+    finally:
+        await producer.stop()
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit("usage: python examples/publish.py HOST:PORT TOPIC")
+    asyncio.run(main(sys.argv[1], sys.argv[2]))

@@ -1,0 +1,1 @@
+"""Models on disk and in memory: nets, preprocessing, artefacts, serving, training. Needs no broker."""

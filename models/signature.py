@@ -1,0 +1,156 @@
+"""What a model takes and gives: its features by name, the shape of a row, its task and its output."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import prod
+from typing import Final, Literal, cast
+
+from models.document import Table
+from schemas.errors import ModelError
+
+FeatureType = Literal["float32", "category"]
+Task = Literal["regression", "binary", "multiclass"]
+
+FEATURE_TYPES: Final = ("float32", "category")
+TASKS: Final = ("regression", "binary", "multiclass")
+
+# Decode allocates a row of this many float32 for every event in flight.
+MAX_FEATURES: Final = 4_194_304
+# Category codes travel as float32, which holds every whole number up to here.
+MAX_CATEGORIES: Final = 16_777_216
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One column of the input.
+
+    A `float32` feature is a number. A `category` feature is one of `categories`; it is encoded as the index
+    of the category, as a float. Where `nullable`, a missing value (and an unknown category) becomes NaN; else
+    its row is rejected.
+    """
+
+    name: str
+    dtype: FeatureType = "float32"
+    categories: tuple[str, ...] = ()
+    nullable: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise _wrong("a feature has an empty name")
+        if self.dtype not in FEATURE_TYPES:
+            raise _wrong(f"feature {self.name!r}: dtype is {self.dtype!r}; allowed is {' or '.join(FEATURE_TYPES)}")
+        if self.dtype == "float32" and self.categories:
+            raise _wrong(f"feature {self.name!r} is float32 and must not have categories")
+        if self.dtype == "category" and not 1 <= len(self.categories) <= MAX_CATEGORIES:
+            raise _wrong(f"feature {self.name!r} is a category and must have from 1 to {MAX_CATEGORIES} categories")
+        if twice := _repeated(self.categories):
+            raise _wrong(f"feature {self.name!r} has the category {twice!r} twice")
+
+    def to_dict(self) -> dict[str, object]:
+        """As JSON values."""
+        return {
+            "name": self.name,
+            "dtype": self.dtype,
+            "categories": list(self.categories),
+            "nullable": self.nullable,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What a model takes and gives.
+
+    `shape` is the shape of one row: `(F,)` for vectors, `(channels, height, width)` for images. `features`
+    names its F columns in order; it may be empty, and then all are unnamed float32 that must have a value.
+    `output_dim` is the number of values that the net gives a row: 1 logit for `binary`, one logit a class for
+    `multiclass`. `labels`, where there are any, name the classes (two for `binary`). Raises
+    ModelError(kind="signature") where these do not fit together.
+    """
+
+    features: tuple[Feature, ...]
+    shape: tuple[int, ...]
+    task: Task
+    output_dim: int
+    labels: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.shape or any(size < 1 for size in self.shape) or self.num_features > MAX_FEATURES:
+            raise _wrong(f"shape is {list(self.shape)}; allowed are positive sizes, up to {MAX_FEATURES} values a row")
+        if self.features and len(self.features) != self.num_features:
+            raise _wrong(f"{len(self.features)} features are named; shape {list(self.shape)} has {self.num_features}")
+        if twice := _repeated(feature.name for feature in self.features):
+            raise _wrong(f"the feature name {twice!r} is there twice")
+        if self.task not in TASKS:
+            raise _wrong(f"task is {self.task!r}; allowed is {', '.join(TASKS)}")
+        least, most = {"regression": (1, MAX_FEATURES), "binary": (1, 1), "multiclass": (2, MAX_FEATURES)}[self.task]
+        if not least <= self.output_dim <= most:
+            allowed = f"{least}" if least == most else f"from {least} to {most}"
+            raise _wrong(f"output_dim is {self.output_dim}; allowed for {self.task} is {allowed}")
+        if self.labels and len(self.labels) != self.num_classes:
+            raise _wrong(f"there are {len(self.labels)} labels for {self.num_classes} classes ({self.task})")
+        if twice := _repeated(self.labels):
+            raise _wrong(f"the label {twice!r} is there twice")
+
+    @property
+    def num_features(self) -> int:
+        """F, the number of values in a row."""
+        return prod(self.shape)
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are; 0 for regression."""
+        return {"regression": 0, "binary": 2, "multiclass": self.output_dim}[self.task]
+
+    def to_dict(self) -> dict[str, object]:
+        """As JSON values."""
+        return {
+            "features": [feature.to_dict() for feature in self.features],
+            "shape": list(self.shape),
+            "task": self.task,
+            "output_dim": self.output_dim,
+            "labels": list(self.labels),
+        }
+
+    @classmethod
+    def from_dict(cls, value: object, file: str = "signature") -> Signature:
+        """The reverse of `to_dict`. Raises ModelError naming `file` and the key."""
+        return cls.read(Table(value, file))
+
+    @classmethod
+    def read(cls, table: Table) -> Signature:
+        """From one object of a file. Raises ModelError naming the file and the key."""
+        table.only({"features", "shape", "task", "output_dim", "labels"})
+        features = tuple(_read_feature(item) for item in table.tables("features"))
+        shape = table.integers("shape", least=1)
+        task = cast("Task", table.text("task", TASKS))
+        output_dim = table.integer("output_dim", least=1)
+        labels = table.texts("labels")
+        try:
+            return cls(features, shape, task, output_dim, labels)
+        except ModelError as error:
+            raise table.error(error.message) from None
+
+
+def _read_feature(table: Table) -> Feature:
+    table.only({"name", "dtype", "categories", "nullable"})
+    dtype = cast("FeatureType", table.text("dtype", FEATURE_TYPES))
+    try:
+        return Feature(table.text("name"), dtype, table.texts("categories"), table.flag("nullable"))
+    except ModelError as error:
+        if error.kind != "signature":
+            raise
+        raise table.error(f"{table.path}: {error.message}") from None
+
+
+def _repeated(names: Iterable[str]) -> str | None:
+    counts = Counter(names)
+    return next((name for name, count in counts.items() if count > 1), None)
+
+
+def _wrong(message: str) -> ModelError:
+    return ModelError(
+        message, kind="signature", remedy="mend the model's signature where it is made, and publish again"
+    )

@@ -1,0 +1,174 @@
+"""What Forebay reads and writes, as an AsyncAPI 3.0 document: from the catalogue, the definitions and the examples.
+
+The document describes the worker: it receives events and sends the rest. Whoever publishes or subscribes does the
+opposite of what it says.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from schemas import headers
+from schemas.definitions import Schema, definitions
+from schemas.examples import Example, good_examples
+from schemas.topics import CATALOGUE, FEATURES, TopicSpec, partitions_of, topic_name
+
+ASYNCAPI_VERSION: Final = "3.0.0"
+BINDING_VERSION: Final = "0.5.0"
+
+# Where a mechanism is not here, AsyncAPI has no word for it that says more than the protocol does.
+_SECURITY: Final[Mapping[str, str]] = MappingProxyType(
+    {"PLAIN": "plain", "SCRAM-SHA-256": "scramSha256", "SCRAM-SHA-512": "scramSha512", "GSSAPI": "gssapi"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """The parts of the document that depend on where Forebay runs; the defaults are those of its configuration.
+
+    bootstrap_servers: "host:port", separated by commas; input_topics: without the prefix.
+    """
+
+    bootstrap_servers: str = "localhost:9092"
+    security_protocol: str = "PLAINTEXT"
+    sasl_mechanism: str | None = None
+    group_id: str = "forebay"
+    prefix: str = ""
+    input_topics: tuple[str, ...] = (FEATURES.name,)
+    partitions: int = 4
+    replication_factor: int = 1
+
+
+def asyncapi_document(version: str, deployment: Deployment | None = None) -> Schema:
+    """The document as JSON values. version: Forebay's own. Raises ConfigError for an impossible topic name."""
+    at = deployment or Deployment()
+    topics = {name: FEATURES for name in at.input_topics}
+    topics.update({spec.name: spec for spec in CATALOGUE if spec is not FEATURES})
+    return {
+        "asyncapi": ASYNCAPI_VERSION,
+        "info": {
+            "title": "Forebay",
+            "version": version,
+            "description": "Feature events in, predictions, dead letters and outcome deltas out.",
+            "license": {"name": "Apache-2.0"},
+        },
+        "defaultContentType": headers.JSON_CONTENT_TYPE,
+        "servers": _servers(at),
+        "channels": {name: _channel(name, spec, at) for name, spec in topics.items()},
+        "operations": dict(_operation(name, spec, at) for name, spec in topics.items()),
+        "components": {"messages": _messages()},
+    }
+
+
+def _servers(at: Deployment) -> Schema:
+    secure = at.security_protocol.endswith("SSL")
+    server: Schema = {"protocol": "kafka-secure" if secure else "kafka"}
+    if at.security_protocol.startswith("SASL") and (kind := _SECURITY.get(at.sasl_mechanism or "")):
+        server["security"] = [{"type": kind}]
+    hosts = [host.strip() for host in at.bootstrap_servers.split(",")]
+    return {f"broker-{number}": {"host": host, **server} for number, host in enumerate(hosts, 1)}
+
+
+def _message_names(spec: TopicSpec) -> tuple[str, ...]:
+    return ("event", "event-f32") if spec is FEATURES else (spec.schema,)
+
+
+def _channel(name: str, spec: TopicSpec, at: Deployment) -> Schema:
+    return {
+        "address": topic_name(at.prefix, name),
+        "description": f"{spec.description} Written by {spec.owner}.",
+        "messages": {message: _ref("components", "messages", message) for message in _message_names(spec)},
+        "bindings": {
+            "kafka": {
+                "topic": topic_name(at.prefix, name),
+                "partitions": partitions_of(spec, at.partitions),
+                "replicas": at.replication_factor,
+                "topicConfiguration": {
+                    "cleanup.policy": [spec.cleanup_policy],
+                    "retention.ms": spec.retention_ms,
+                },
+                "bindingVersion": BINDING_VERSION,
+            }
+        },
+    }
+
+
+def _operation(name: str, spec: TopicSpec, at: Deployment) -> tuple[str, Schema]:
+    received = spec is FEATURES
+    operation: Schema = {
+        "action": "receive" if received else "send",
+        "summary": f"The worker {'reads' if received else 'writes'} {name}.",
+        "channel": _ref("channels", name),
+        "messages": [_ref("channels", name, "messages", message) for message in _message_names(spec)],
+    }
+    if received:
+        group = {"type": "string", "enum": [at.group_id]}
+        operation["bindings"] = {"kafka": {"groupId": group, "bindingVersion": BINDING_VERSION}}
+    return f"{operation['action']}-{name}", operation
+
+
+def _messages() -> Schema:
+    schemas = {name: _embedded(schema) for name, schema in definitions().items()}
+    topics = {spec.schema: spec for spec in CATALOGUE}
+    trace: Schema = {
+        "type": "object",
+        "properties": {headers.TRACEPARENT: {"type": "string", "description": "W3C trace context, carried on."}},
+    }
+    original: Schema = {"description": "The original value, whatever it is."}
+    raw: Schema = {
+        "type": "string",
+        "format": "binary",
+        "description": "One little-endian float32 (4 bytes) for each feature.",
+    }
+    # payload, headers, content type
+    parts: dict[str, tuple[Schema, Schema, str]] = {
+        "event": (schemas["event"], trace, headers.JSON_CONTENT_TYPE),
+        "event-f32": (raw, schemas["event-f32"], headers.F32_CONTENT_TYPE),
+        "prediction": (schemas["prediction"], trace, headers.JSON_CONTENT_TYPE),
+        "dead-letter": (original, schemas["dead-letter"], "application/octet-stream"),
+        "outcome-delta": (schemas["outcome-delta"], {"type": "object"}, headers.JSON_CONTENT_TYPE),
+    }
+    return {
+        name: {
+            "name": name,
+            "title": schemas[name]["title"],
+            "summary": schemas[name]["description"],
+            "contentType": content_type,
+            "payload": payload,
+            "headers": with_headers,
+            "bindings": {
+                "kafka": {
+                    "key": {"type": "string", "description": topics.get(name, FEATURES).key},
+                    "bindingVersion": BINDING_VERSION,
+                }
+            },
+            "examples": [_example(example) for example in good_examples() if example.schema == name],
+        }
+        for name, (payload, with_headers, content_type) in parts.items()
+    }
+
+
+def _embedded(schema: Schema) -> Schema:
+    # AsyncAPI gives schemas its own dialect; these keep to what both have.
+    return {key: value for key, value in schema.items() if key not in ("$schema", "$id")}
+
+
+def _example(example: Example) -> Schema:
+    shown: Schema = {"name": example.name, "summary": example.text}
+    if example.headers:
+        shown["headers"] = {name: value.decode() for name, value in example.headers}
+    if example.schema != "event-f32" and example.value is not None:
+        text = example.value.decode()
+        try:
+            shown["payload"] = json.loads(text)
+        except ValueError:
+            shown["payload"] = text
+    return shown
+
+
+def _ref(*path: str) -> Schema:
+    return {"$ref": "#/" + "/".join(path)}

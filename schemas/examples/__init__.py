@@ -1,0 +1,124 @@
+"""Good and bad records of every kind, one a file: for people to copy, and for tests of every stage that reads them.
+
+A file of good/ holds `what` (a sentence), `schema` (the definition that it meets), and the record; events also hold
+`decoded`, what they mean. A file of bad/ holds `why`, the `kind` of failure that it gives, `found_by_schema`
+(whether the JSON Schema alone rejects it), and the record. A record is:
+
+- `value` (any JSON value, sent as JSON), or `value_text` (text, sent as it is), or `value_base64` (bytes; null for
+  a record without a value);
+- optionally `key` or `key_base64`, `headers` (an object of text), `timestamp` (the record's, ms since the Unix epoch).
+
+The events are for a model named MODEL with the signature in signature.json, and for events of at most
+MAX_EVENT_BYTES. The predictions in good/ name other models too, to show every task.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from schemas.failures import FailureKind
+
+MODEL: Final = "flight-delay"
+MAX_EVENT_BYTES: Final = 1024
+RECORD_TIMESTAMP_MS: Final = 1_372_636_800_000
+"""The timestamp of records that name none: 2013-07-01T00:00:00Z."""
+
+SIGNATURE_FILE: Final = Path(__file__).parent / "signature.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What an event means. timestamp, deadline_ms: ms since the Unix epoch; features: F values, None where missing."""
+
+    id: str
+    timestamp: int
+    features: tuple[float | None, ...]
+    key: str | None = None
+    deadline_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One record. text: what it shows; kind: None where it is good; timestamp: the record's, ms since the Unix epoch.
+
+    found_by_schema: whether the JSON Schema alone tells that it is bad; decoded: for good events only.
+    """
+
+    name: str
+    schema: str
+    text: str
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
+    timestamp: int
+    kind: FailureKind | None
+    found_by_schema: bool
+    decoded: Decoded | None
+
+    def __str__(self) -> str:
+        return self.name
+
+    def instance(self) -> object:
+        """What the schema is about: the value parsed as JSON, or, of raw events and dead letters, the headers.
+
+        Raises ValueError where the value is no JSON.
+        """
+        if self.schema in ("event-f32", "dead-letter"):
+            return {name: value.decode() for name, value in self.headers}
+        return json.loads(self.value or b"", parse_constant=_refuse_constant)
+
+
+def good_examples() -> tuple[Example, ...]:
+    """All of good/, by name."""
+    return tuple(_read(path) for path in sorted(SIGNATURE_FILE.parent.joinpath("good").glob("*.json")))
+
+
+def bad_examples() -> tuple[Example, ...]:
+    """All of bad/, by name."""
+    return tuple(_read(path) for path in sorted(SIGNATURE_FILE.parent.joinpath("bad").glob("*.json")))
+
+
+def signature() -> dict[str, Any]:
+    """The signature that the events are for, as JSON values."""
+    value: dict[str, Any] = json.loads(SIGNATURE_FILE.read_text(encoding="utf-8"))
+    return value
+
+
+def _read(path: Path) -> Example:
+    file: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    bad = path.parent.name == "bad"
+    decoded = file.get("decoded")
+    return Example(
+        name=path.stem,
+        schema=file["schema"],
+        text=file["why" if bad else "what"],
+        key=_bytes(file, "key"),
+        value=_bytes(file, "value"),
+        headers=tuple((name, value.encode()) for name, value in file.get("headers", {}).items()),
+        timestamp=file.get("timestamp", RECORD_TIMESTAMP_MS),
+        kind=FailureKind(file["kind"]) if bad else None,
+        found_by_schema=bad and file["found_by_schema"],
+        decoded=None if decoded is None else Decoded(**{**decoded, "features": tuple(decoded["features"])}),
+    )
+
+
+def _bytes(file: Mapping[str, Any], name: str) -> bytes | None:
+    if f"{name}_base64" in file:
+        encoded = file[f"{name}_base64"]
+        return None if encoded is None else base64.b64decode(encoded)
+    if f"{name}_text" in file:
+        return str(file[f"{name}_text"]).encode()
+    if name not in file:
+        return None
+    if name == "key":
+        return str(file[name]).encode()
+    return json.dumps(file[name], ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _refuse_constant(name: str) -> object:
+    raise ValueError(f"{name} is no JSON")

@@ -1,0 +1,182 @@
+"""The one table of what can go wrong with an event: its outcome, stage, scope, and what to do about it.
+
+Every event that comes in has exactly one `Outcome`. Where that outcome is not `PREDICTED`, its `FailureKind`
+names the cause; `FAILURES` holds everything else that is known about the kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+
+class Outcome(StrEnum):
+    """What became of one event. Exactly one for each."""
+
+    PREDICTED = "predicted"
+    REJECTED = "rejected"
+    FAILED = "failed"
+
+
+class Stage(StrEnum):
+    """The stage of the journey at which an event's outcome was decided."""
+
+    DECODE = "decode"
+    WINDOW = "window"
+    PREPARE = "prepare"
+    MODEL = "model"
+    EMIT = "emit"
+
+
+class Scope(StrEnum):
+    """How far a failure reaches, which decides what is done about it.
+
+    A row becomes a dead letter; a batch is bisected to its rows; a device is given smaller batches.
+    """
+
+    ROW = "row"
+    BATCH = "batch"
+    DEVICE = "device"
+
+
+class FailureKind(StrEnum):
+    """Why an event was rejected or failed. The value is what dead letters and deltas carry."""
+
+    EMPTY_VALUE = "empty_value"
+    TOO_LARGE = "too_large"
+    UNSUPPORTED_CONTENT_TYPE = "unsupported_content_type"
+    NOT_JSON = "not_json"
+    NOT_AN_OBJECT = "not_an_object"
+    MISSING_FIELD = "missing_field"
+    WRONG_TYPE = "wrong_type"
+    WRONG_LENGTH = "wrong_length"
+    MISSING_VALUE = "missing_value"
+    UNKNOWN_CATEGORY = "unknown_category"
+    NOT_FINITE = "not_finite"
+    OUT_OF_RANGE = "out_of_range"
+    UNKNOWN_MODEL = "unknown_model"
+    DEADLINE_EXCEEDED = "deadline_exceeded"
+    PREPARE_ERROR = "prepare_error"
+    MODEL_ERROR = "model_error"
+    OUT_OF_MEMORY = "out_of_memory"
+    OUTPUT_NOT_FINITE = "output_not_finite"
+    OUTPUT_SHAPE = "output_shape"
+    PREDICTION_TOO_LARGE = "prediction_too_large"
+
+
+@dataclass(frozen=True, slots=True)
+class FailureSpec:
+    """What is known about a kind of failure before any event has had it."""
+
+    outcome: Outcome
+    stage: Stage
+    scope: Scope
+    retryable: bool
+    description: str
+    remedy: str
+
+
+def _rejected(description: str, remedy: str) -> FailureSpec:
+    return FailureSpec(Outcome.REJECTED, Stage.DECODE, Scope.ROW, False, description, remedy)
+
+
+def _failed(stage: Stage, scope: Scope, description: str, remedy: str, retryable: bool = False) -> FailureSpec:
+    return FailureSpec(Outcome.FAILED, stage, scope, retryable, description, remedy)
+
+
+FAILURES: Final[Mapping[FailureKind, FailureSpec]] = MappingProxyType(
+    {
+        FailureKind.EMPTY_VALUE: _rejected(
+            "the record has no value (a tombstone) or one of zero bytes",
+            "publish an event as the value; the input topic must not be compacted",
+        ),
+        FailureKind.TOO_LARGE: _rejected(
+            "the value is larger than input.max_event_bytes",
+            "send smaller events or raise input.max_event_bytes",
+        ),
+        FailureKind.UNSUPPORTED_CONTENT_TYPE: _rejected(
+            "the content-type header names a format that is not understood",
+            "send application/json (or no header) or application/x-forebay-f32",
+        ),
+        FailureKind.NOT_JSON: _rejected(
+            "the value is not a JSON document in UTF-8",
+            "check the producer's serializer; `forebay schemas event` prints what is expected",
+        ),
+        FailureKind.NOT_AN_OBJECT: _rejected(
+            "the value is JSON but not an object", "wrap the event in an object with id, timestamp and features"
+        ),
+        FailureKind.MISSING_FIELD: _rejected(
+            "a required field is missing", "send id, timestamp and features (or input), and every named feature"
+        ),
+        FailureKind.WRONG_TYPE: _rejected(
+            "a field has a type that is not allowed there", "`forebay schemas event` prints the types"
+        ),
+        FailureKind.WRONG_LENGTH: _rejected(
+            "the number of features differs from the model's signature",
+            "send as many features as the model's manifest names, in its order",
+        ),
+        FailureKind.MISSING_VALUE: _rejected(
+            "a feature that must have a value is null",
+            "send a value, or train the model with this feature nullable",
+        ),
+        FailureKind.UNKNOWN_CATEGORY: _rejected(
+            "a category is not among those that the model was trained with",
+            "send a known category, or train the model with this feature nullable",
+        ),
+        FailureKind.NOT_FINITE: _rejected("a feature is NaN or infinite", "send finite numbers, or null where allowed"),
+        FailureKind.OUT_OF_RANGE: _rejected(
+            "a number is beyond what can be held (float32 for features, 64-bit milliseconds for times)",
+            "scale the feature, or send the time in milliseconds since the epoch",
+        ),
+        FailureKind.UNKNOWN_MODEL: _rejected(
+            "the event asks for a model that this worker does not serve",
+            "send it to a topic whose worker serves that model, or leave the field out",
+        ),
+        FailureKind.DEADLINE_EXCEEDED: _failed(
+            Stage.WINDOW,
+            Scope.ROW,
+            "the event's deadline had passed before it could be given to the model",
+            "allow more time, add workers, or lower batch.max_queue_delay_ms",
+        ),
+        FailureKind.PREPARE_ERROR: _failed(
+            Stage.PREPARE,
+            Scope.BATCH,
+            "the model's preprocessing raised on this row",
+            "look at the dead letter's message; the artefact's preprocessing does not cover this value",
+        ),
+        FailureKind.MODEL_ERROR: _failed(
+            Stage.MODEL,
+            Scope.BATCH,
+            "the model raised on this row alone",
+            "reproduce with the dead letter's value; mend the model and publish a new version",
+        ),
+        FailureKind.OUT_OF_MEMORY: _failed(
+            Stage.MODEL,
+            Scope.DEVICE,
+            "the device ran out of memory even for this row alone",
+            "use a device with more memory or a smaller model",
+            retryable=True,
+        ),
+        FailureKind.OUTPUT_NOT_FINITE: _failed(
+            Stage.MODEL,
+            Scope.ROW,
+            "the model's output for this row is NaN or infinite",
+            "look for extreme inputs; train with scaled features",
+        ),
+        FailureKind.OUTPUT_SHAPE: _failed(
+            Stage.MODEL,
+            Scope.BATCH,
+            "the model's output has not the shape that its signature states",
+            "mend the model's signature and publish a new version",
+        ),
+        FailureKind.PREDICTION_TOO_LARGE: _failed(
+            Stage.EMIT,
+            Scope.ROW,
+            "the prediction record would be larger than the topic takes",
+            "raise max.message.bytes of the predictions topic and output.max_request_size",
+        ),
+    }
+)

@@ -1,0 +1,59 @@
+"""The files of schemas/json. `python -m schemas.generate` says which are out of date, `--write` writes them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from schemas.definitions import definitions
+
+FOLDER: Final = Path(__file__).parent / "json"
+
+
+def to_text(document: object) -> str:
+    """As JSON for people and for version control."""
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def generated_files() -> dict[str, str]:
+    """Name and text of every file."""
+    return {f"{name}.schema.json": to_text(schema) for name, schema in definitions().items()}
+
+
+def out_of_date(folder: Path) -> list[str]:
+    """Names of files in `folder` that are missing, differ, or do not belong there."""
+    there = {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*") if path.is_file()}
+    wanted = generated_files()
+    return sorted(name for name in there.keys() | wanted.keys() if there.get(name) != wanted.get(name))
+
+
+def write(folder: Path) -> None:
+    """Make `folder` hold exactly the generated files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted = generated_files()
+    for name in out_of_date(folder):
+        if name in wanted:
+            (folder / name).write_text(wanted[name], encoding="utf-8")
+        else:
+            (folder / name).unlink()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit status 1 when files are out of date and --write is not given."""
+    parser = argparse.ArgumentParser(prog="python -m schemas.generate", description=__doc__)
+    parser.add_argument("--write", action="store_true", help="write the files")
+    changed = out_of_date(FOLDER)
+    if parser.parse_args(arguments).write:
+        write(FOLDER)
+    elif changed:
+        print("out of date (run with --write): " + ", ".join(changed))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""Closed loop: a topic filled beforehand is drained as fast as the worker can. It measures throughput."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from schemas.errors import BrokerError
+from stream.bench.processes import ProcessMeter, Usage
+from stream.bench.reader import PredictionReader
+from stream.clock import Clock
+from stream.worker_process import READY_TIMEOUT_S, WorkerProcess
+
+STALL_TIMEOUT_S: Final = 60.0
+_POLL_S: Final = 0.02
+_POLL_RECORDS: Final = 10_000
+_CHECK_S: Final = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedLoop:
+    """What draining came to, over the time between the first and the last prediction's being readable.
+
+    events: those of that time; cpu_s: the worker's.
+    """
+
+    events: int
+    seconds: float
+    cpu_s: float
+
+    @property
+    def events_per_s(self) -> float:
+        return self.events / self.seconds
+
+    @property
+    def events_per_cpu_s(self) -> float:
+        return self.events / self.cpu_s
+
+
+async def drain(
+    worker: WorkerProcess,
+    reader: PredictionReader,
+    *,
+    events: int,
+    clock: Clock,
+    progress: Callable[[int], None] = lambda events: None,
+) -> ClosedLoop:
+    """Watch the worker answer `events` events. Raises BrokerError when it ends or stands still.
+
+    `progress` gets how many more predictions became readable.
+    """
+    meter = ProcessMeter(worker.pid)
+    changed_s = checked_s = clock.monotonic_s()
+    first: tuple[float, int, Usage] | None = None
+    total = 0
+    while True:
+        count = sum(map(len, await reader.poll(timeout_s=_POLL_S, max_records=_POLL_RECORDS)))
+        now_s = clock.monotonic_s()
+        total += count
+        if count:
+            changed_s = now_s
+            progress(count)
+        if (count and first is None) or total >= events:
+            usage = meter.usage()
+            if usage is None:
+                worker.check()
+                continue
+            if count and first is None:
+                first = (now_s, total, usage)
+            if total >= events and first is not None:
+                return _result(first, (now_s, total, usage))
+        if now_s - checked_s >= _CHECK_S:
+            checked_s = now_s
+            worker.check()
+        patience_s = STALL_TIMEOUT_S if total else READY_TIMEOUT_S
+        if now_s - changed_s > patience_s:
+            raise BrokerError(
+                f"{total:,} of {events:,} predictions came, and then none for {patience_s:g} s; "
+                f"the worker's log ends:\n{worker.log_tail()}",
+                kind="bench_stalled",
+            )
+
+
+def _result(first: tuple[float, int, Usage], last: tuple[float, int, Usage]) -> ClosedLoop:
+    seconds, events, cpu_s = last[0] - first[0], last[1] - first[1], last[2].cpu_s - first[2].cpu_s
+    if events <= 0 or seconds <= 0 or cpu_s <= 0:
+        raise BrokerError(
+            "all predictions became readable at once: there is nothing to measure between the first and the last",
+            kind="bench_too_short",
+            remedy="measure with more --events",
+        )
+    return ClosedLoop(events, seconds, cpu_s)

@@ -1,0 +1,63 @@
+"""A topic filled before the measurement, in whole record batches."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from aiokafka import AIOKafkaProducer
+
+from stream.bench.events import EventMaker
+
+BATCH_EVENTS: Final = 1_000
+BATCH_BYTES: Final = 900_000
+_UNDER_WAY: Final = 16
+
+
+async def fill(
+    options: Mapping[str, object],
+    topic: str,
+    *,
+    num_partitions: int,
+    events: int,
+    maker: EventMaker,
+    timestamp_ms: int,
+    progress: Callable[[int], None] = lambda events: None,
+) -> None:
+    """Write `events` events, numbered from 0, evenly to all partitions. Raises KafkaError.
+
+    options: for the client; `progress` gets how many have been delivered.
+    """
+    producer = AIOKafkaProducer(**options, acks="all", max_batch_size=BATCH_BYTES)
+    await producer.start()
+    try:
+        under_way: deque[tuple[asyncio.Future[Any], int]] = deque()
+        number = turn = 0
+        while number < events or under_way:
+            if number < events:
+                batch, count = build_batch(producer, maker, number, min(BATCH_EVENTS, events - number), timestamp_ms)
+                delivery = await producer.send_batch(batch, topic, partition=turn % num_partitions)
+                under_way.append((delivery, count))
+                number += count
+                turn += 1
+            if len(under_way) >= _UNDER_WAY or number == events:
+                delivery, count = under_way.popleft()
+                await delivery
+                progress(count)
+    finally:
+        await producer.stop()
+
+
+def build_batch(
+    producer: AIOKafkaProducer, maker: EventMaker, first: int, count: int, timestamp_ms: int
+) -> tuple[Any, int]:
+    """A record batch of events `first` and following, at most `count`, and how many it took: wide events fill it sooner."""
+    batch = producer.create_batch()
+    number = first
+    while number < first + count and batch.append(
+        timestamp=timestamp_ms, key=maker.key(number), value=maker.value(number, timestamp_ms)
+    ):
+        number += 1
+    return batch, number - first

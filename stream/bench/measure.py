@@ -1,0 +1,201 @@
+"""A whole measurement: broker, topics, model, worker, its three parts, and everything away again."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from schemas.errors import BrokerError
+from schemas.topics import CATALOGUE, FEATURES, PREDICTIONS, topic_name
+from stream.bench.closed_loop import ClosedLoop, drain
+from stream.bench.events import EventMaker
+from stream.bench.fill import fill
+from stream.bench.machine import describe_machine
+from stream.bench.open_loop import OpenLoop, publish_and_time
+from stream.bench.reader import PredictionReader
+from stream.bench.report import BenchReport
+from stream.bench.setup import (
+    MODEL_DESCRIPTION,
+    as_toml,
+    bench_settings,
+    save_bench_model,
+    secrets_environment,
+    signature_of,
+    told,
+)
+from stream.bench.soak import Memory, soak
+from stream.clock import Clock, SystemClock
+from stream.config.sections import Settings
+from stream.embedded.broker import EmbeddedBroker, broker_version
+from stream.kafka.client import client_options
+from stream.kafka.topics import create_topics
+from stream.worker_process import WorkerProcess
+
+CONFIG_FILE = "forebay.toml"
+LOG_FILE = "worker.log"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to measure. An `events`, `memory_events` or `rate` of 0 leaves that part out.
+
+    events: of the closed loop; memory_events: while memory is looked at; rate: events a second of the open loop;
+    seconds: how long that lasts, the warm-up with it. run_id: in the names of topics and group; own_model: the bench's,
+    else the configured one; folder: where configuration and log stay, None for nowhere.
+    """
+
+    settings: Settings
+    embedded: bool
+    own_model: bool
+    events: int
+    memory_events: int
+    rate: float
+    seconds: float
+    run_id: str
+    folder: Path | None = None
+
+
+Progress = Callable[[str, int], Callable[[int], None]]
+"""Begins a step with its name and its number of events; what it gives takes how many more are done."""
+
+
+async def measure(plan: Plan, *, clock: Clock, progress: Progress) -> BenchReport:
+    """Raises ForebayError for whatever kept it from measuring."""
+    try:
+        async with contextlib.AsyncExitStack() as stack:
+            folder = plan.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="forebay-bench-")))
+            folder.mkdir(parents=True, exist_ok=True)
+            servers = None
+            if plan.embedded:
+                servers = (await stack.enter_async_context(EmbeddedBroker())).bootstrap_servers
+            repository = folder / "models" if plan.own_model else None
+            if repository is not None:
+                save_bench_model(repository)
+            settings = bench_settings(
+                plan.settings, run_id=plan.run_id, embedded_servers=servers, own_repository=repository
+            )
+            config = folder / CONFIG_FILE
+            config.write_text(as_toml(settings), encoding="utf-8")
+            if not plan.embedded:  # an embedded broker's topics go with it
+                stack.push_async_callback(_delete_topics, settings)
+            return await _measure_on(plan, settings, config, clock, progress)
+    except KafkaError as error:
+        raise BrokerError(
+            f"Kafka at {plan.settings.kafka.bootstrap_servers}: {error}",
+            kind="unreachable",
+            remedy="`forebay check` tells whether it can be reached",
+        ) from error
+
+
+async def _measure_on(plan: Plan, settings: Settings, config: Path, clock: Clock, progress: Progress) -> BenchReport:
+    options = client_options(settings.kafka)
+    prefix, num_partitions = settings.topics.prefix, settings.topics.partitions
+    features = topic_name(prefix, FEATURES.name)
+    refused = [made for made in await create_topics(settings) if made.status == "refused"]
+    if refused:
+        raise BrokerError(f"{refused[0].topic.name} cannot be created: {refused[0].reason}", kind="topics")
+    maker = EventMaker(signature_of(settings.model))
+    if plan.events:
+        await fill(
+            options,
+            features,
+            num_partitions=num_partitions,
+            events=plan.events,
+            maker=maker,
+            timestamp_ms=clock.wall_ms(),
+            progress=progress("filling the topic", plan.events),
+        )
+    closed: ClosedLoop | None = None
+    memory: Memory | None = None
+    opened: OpenLoop | None = None
+    async with _reading(settings, options) as reader, _working(settings, config) as worker:
+        # What lives now lives on: looking through it again and again would show as latency.
+        gc.collect()
+        gc.freeze()
+        if plan.events:
+            closed = await drain(
+                worker,
+                reader,
+                events=plan.events,
+                clock=clock,
+                progress=progress("closed loop: draining", plan.events),
+            )
+        await worker.wait_ready()
+        if plan.memory_events:
+            memory = await soak(
+                worker,
+                reader,
+                options,
+                features,
+                num_partitions=num_partitions,
+                maker=maker,
+                events=plan.memory_events,
+                first_number=plan.events,
+                clock=clock,
+                progress=progress("memory: a short backlog", plan.memory_events),
+            )
+        if plan.rate:
+            events = max(1, round(plan.rate * plan.seconds))
+            opened = await publish_and_time(
+                worker,
+                reader,
+                options,
+                features,
+                num_partitions=num_partitions,
+                maker=maker,
+                rate=plan.rate,
+                events=events,
+                first_number=plan.events + plan.memory_events,
+                clock=clock,
+                progress=progress(f"open loop: {plan.rate:,.0f} events/s", events),
+            )
+        await worker.stop()
+    broker = f"embedded {broker_version()}" if plan.embedded else f"Kafka at {settings.kafka.bootstrap_servers}"
+    model = MODEL_DESCRIPTION if plan.own_model else f"model {settings.model.name}"
+    return BenchReport(broker, model, closed, memory, opened, told(settings), describe_machine())
+
+
+@contextlib.asynccontextmanager
+async def _reading(settings: Settings, options: dict[str, object]) -> AsyncIterator[PredictionReader]:
+    topic = topic_name(settings.topics.prefix, PREDICTIONS.name)
+    reader = PredictionReader(options, topic, settings.topics.partitions)
+    try:
+        await reader.start()
+        yield reader
+    finally:
+        await reader.stop()
+
+
+@contextlib.asynccontextmanager
+async def _working(settings: Settings, config: Path) -> AsyncIterator[WorkerProcess]:
+    worker = WorkerProcess(
+        config,
+        config.with_name(LOG_FILE),
+        environ={**os.environ, **secrets_environment(settings)},
+        clock=SystemClock(),
+        die_with_parent=True,
+    )
+    worker.start()
+    try:
+        yield worker
+    finally:
+        await worker.stop()
+
+
+async def _delete_topics(settings: Settings) -> None:
+    """The topics of this run, on a cluster that goes on; what it refuses stays."""
+    admin = AIOKafkaAdminClient(**client_options(settings.kafka))
+    with contextlib.suppress(KafkaError):
+        try:
+            await admin.start()
+            await admin.delete_topics([topic_name(settings.topics.prefix, spec.name) for spec in CATALOGUE])
+        finally:
+            await admin.close()

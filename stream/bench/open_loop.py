@@ -1,0 +1,159 @@
+"""Open loop: events are sent at a fixed rate, whatever becomes of them. It measures latency."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from schemas.errors import BrokerError
+from stream.bench.events import EventMaker, number_of
+from stream.bench.latency_book import LatencyBook
+from stream.bench.processes import ProcessMeter
+from stream.bench.reader import PredictionReader
+from stream.bench.stats import Latency, summarise
+from stream.clock import Clock
+from stream.publish.pacer import Pacer
+from stream.worker_process import WorkerProcess
+
+LAST_TIMEOUT_S: Final = 30.0
+WARM_UP_S: Final = 2.0
+_LEAD_S: Final = 0.2
+_BURST: Final = 200
+_POLL_S: Final = 0.1
+_POLL_RECORDS: Final = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class OpenLoop:
+    """Latency from the intended time of sending until a read_committed consumer has the prediction.
+
+    rate: events a second, planned; events: published, the warm-up with them; late_send_ms: the longest that an event was sent
+    after its time, which is the bench's own share; cpu_share: of one core, the worker's.
+    """
+
+    rate: float
+    events: int
+    duplicates: int
+    latency: Latency
+    late_send_ms: float
+    cpu_share: float
+    latencies_ms: tuple[float, ...]
+
+
+async def publish_and_time(
+    worker: WorkerProcess,
+    reader: PredictionReader,
+    options: Mapping[str, object],
+    topic: str,
+    *,
+    num_partitions: int,
+    maker: EventMaker,
+    rate: float,
+    events: int,
+    first_number: int,
+    clock: Clock,
+    warm_up_s: float = WARM_UP_S,
+    progress: Callable[[int], None] = lambda events: None,
+) -> OpenLoop:
+    """Publish `events` events at `rate` a second, the first one numbered `first_number`, and time their predictions.
+
+    Raises BrokerError when the worker ends, a delivery fails, or predictions do not come.
+    """
+    producer = AIOKafkaProducer(**options, acks="all")
+    await producer.start()
+    try:
+        pacer = Pacer(rate, clock.monotonic_s() + _LEAD_S)
+        book = LatencyBook(pacer, events, warm_up_s=warm_up_s)
+        meter = ProcessMeter(worker.pid)
+        before = meter.usage()
+        sending = asyncio.create_task(
+            _publish(producer, topic, num_partitions, maker, pacer, events, first_number, clock), name="open-loop"
+        )
+        try:
+            await _read(worker, reader, book, sending, first_number, clock, progress)
+            late_send_ms = await sending
+        finally:
+            sending.cancel()
+        after, seconds = meter.usage(), clock.monotonic_s() - pacer.start_s
+    except KafkaError as error:
+        raise BrokerError(f"publishing failed: {error}", kind="unreachable") from error
+    finally:
+        await producer.stop()
+    latencies_ms = book.latencies_ms()
+    cpu_s = after.cpu_s - before.cpu_s if before is not None and after is not None else 0.0
+    return OpenLoop(
+        rate, events, book.duplicates, summarise(latencies_ms), late_send_ms, cpu_s / seconds, tuple(latencies_ms)
+    )
+
+
+async def _publish(
+    producer: Any,
+    topic: str,
+    num_partitions: int,
+    maker: EventMaker,
+    pacer: Pacer,
+    events: int,
+    first_number: int,
+    clock: Clock,
+) -> float:
+    """Send each event when it is due, every one by itself, as a live producer does. The longest delay, in ms."""
+    late_s = 0.0
+    sent = 0
+    last: dict[int, asyncio.Future[Any]] = {}
+    while sent < events:
+        now_s = clock.monotonic_s()
+        due = pacer.num_due(now_s, sent, min(_BURST, events - sent))
+        if not due:
+            await asyncio.sleep(pacer.wait_s(now_s, sent))
+            continue
+        late_s = max(late_s, now_s - pacer.due_s(sent))
+        for index in range(sent, sent + due):
+            number = first_number + index
+            partition = number % num_partitions
+            last[partition] = await producer.send(
+                topic, maker.value(number, clock.wall_ms()), maker.key(number), partition=partition
+            )
+        sent += due
+        await asyncio.sleep(0)  # sending does not give way by itself while there is room
+    # Deliveries are in order, so the last of each partition stands for all.
+    await asyncio.gather(*last.values())
+    return late_s * 1000
+
+
+async def _read(
+    worker: WorkerProcess,
+    reader: PredictionReader,
+    book: LatencyBook,
+    sending: asyncio.Task[float],
+    first_number: int,
+    clock: Clock,
+    progress: Callable[[int], None],
+) -> None:
+    """Until every event has its prediction."""
+    changed_s = clock.monotonic_s()
+    while book.missing:
+        polled = await reader.poll(timeout_s=_POLL_S, max_records=_POLL_RECORDS)
+        now_s = clock.monotonic_s()
+        for records in polled:
+            for record in records:
+                # A worker that starts again after a failure may answer events of the closed loop a second time.
+                if (number := number_of(record.value) - first_number) >= 0:
+                    book.readable(number, now_s)
+        if polled:
+            changed_s = now_s
+            progress(sum(map(len, polled)))
+            continue
+        worker.check()
+        if sending.done():
+            sending.result()
+        if now_s - changed_s > LAST_TIMEOUT_S:
+            raise BrokerError(
+                f"{book.missing:,} events have no prediction after {LAST_TIMEOUT_S:g} s; "
+                f"the worker's log ends:\n{worker.log_tail()}",
+                kind="bench_stalled",
+            )

@@ -1,0 +1,114 @@
+"""The set-up that is measured: settings of the bench's own over the user's, the model, the configuration file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import torch
+from pydantic import SecretStr
+
+from models.artefact import load_artefact, save_artefact
+from models.nets import build_net
+from models.signature import Feature, Signature
+from stream.config.names import environment_name
+from stream.config.render import toml_value
+from stream.config.sections import KafkaSection, ModelSection, Settings, section_types
+
+MODEL_NAME: Final = "bench"
+NUM_FEATURES: Final = 32
+MODEL_DESCRIPTION: Final = "MLP 32-128-64-2"
+
+
+def save_bench_model(repository: Path) -> None:
+    """Publish the bench's own model: an untrained MLP 32-128-64-2, the same weights each time."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = build_net("mlp", {"input_dim": NUM_FEATURES, "hidden_dims": [128, 64], "output_dim": 2})
+    features = tuple(Feature(f"f{number}") for number in range(NUM_FEATURES))
+    save_artefact(
+        repository,
+        MODEL_NAME,
+        net,
+        signature=Signature(features, (NUM_FEATURES,), "multiclass", 2),
+        created_at=datetime.now(UTC),
+        note="untrained: it is for measuring, its predictions mean nothing",
+    )
+
+
+def signature_of(model: ModelSection) -> Signature:
+    """The signature of a configured model. Raises ModelError."""
+    return load_artefact(model.repository, model.name, model.version).manifest.signature
+
+
+def bench_settings(
+    settings: Settings, *, run_id: str, embedded_servers: str | None, own_repository: Path | None
+) -> Settings:
+    """The settings that the worker runs with.
+
+    Theirs are the micro-batches, limits, output, delivery and, but for the embedded broker, the cluster and how to reach
+    it. The bench's are topics and group of this run's own, and its model unless `own_repository` is None.
+    """
+    group = {"group_id": f"forebay-bench-{run_id}", "group_instance_id": None}
+    if embedded_servers is None:
+        kafka = settings.kafka.model_copy(update=group)
+    else:
+        kafka = KafkaSection(bootstrap_servers=embedded_servers).model_copy(update=group)
+    model = settings.model.model_copy(update={"repository": str(Path(settings.model.repository).absolute())})
+    if own_repository is not None:
+        model = model.model_copy(update={"repository": str(own_repository), "name": MODEL_NAME, "version": None})
+    begin = {"topics": ("features",), "auto_offset_reset": "earliest", "from_timestamp": None}
+    topics: dict[str, object] = {"prefix": f"forebay-bench-{run_id}-"}
+    if embedded_servers is not None:
+        topics["replication_factor"] = 1
+    return settings.model_copy(
+        update={
+            "kafka": kafka,
+            "input": settings.input.model_copy(update=begin),
+            "model": model,
+            "topics": settings.topics.model_copy(update=topics),
+        }
+    )
+
+
+def as_toml(settings: Settings) -> str:
+    """A configuration file with every setting that has a value, but for secrets."""
+    blocks = []
+    for name in section_types():
+        lines = [f"[{name}]"]
+        for key, value in _section(settings, name).items():
+            if value is not None and not isinstance(value, SecretStr):
+                lines.append(f"{key} = {toml_value(list(value) if isinstance(value, tuple) else value)}")
+        blocks.append("\n".join(lines) + "\n")
+    return "\n".join(blocks)
+
+
+def secrets_environment(settings: Settings) -> dict[str, str]:
+    """The secrets, as environment variables for the worker."""
+    return {
+        environment_name(f"{name}.{key}"): value.get_secret_value()
+        for name in section_types()
+        for key, value in _section(settings, name).items()
+        if isinstance(value, SecretStr)
+    }
+
+
+def told(settings: Settings) -> dict[str, object]:
+    """The settings that bear on the figures, for the report."""
+    return {
+        "batch": settings.batch.model_dump(),
+        "limits": settings.limits.model_dump(),
+        "processing_guarantee": settings.delivery.processing_guarantee,
+        "compression_type": settings.output.compression_type,
+        "isolation_level": settings.input.isolation_level,
+        "partitions": settings.topics.partitions,
+        "threads": settings.model.threads,
+        "device": settings.model.device,
+    }
+
+
+def _section(settings: Settings, name: str) -> Mapping[str, object]:
+    section = getattr(settings, name)
+    return {key: getattr(section, key) for key in type(section).model_fields}

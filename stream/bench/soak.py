@@ -1,0 +1,104 @@
+"""Memory: many events through the worker with a short backlog, and whether it keeps more and more of them.
+
+Not part of the closed loop, since a backlog itself takes memory: brokers may answer one fetch with far more of it than was
+asked for (the embedded one gives all that it has), and the worker then holds that until it is through.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aiokafka import AIOKafkaProducer
+
+from schemas.errors import BrokerError
+from stream.bench.events import EventMaker
+from stream.bench.fill import BATCH_BYTES, BATCH_EVENTS, build_batch
+from stream.bench.processes import ProcessMeter
+from stream.bench.reader import PredictionReader
+from stream.bench.stats import growth_mib_per_million
+from stream.clock import Clock
+from stream.worker_process import WorkerProcess
+
+BACKLOG_EVENTS: Final = 20_000
+STALL_TIMEOUT_S: Final = 60.0
+_POLL_S: Final = 0.01
+_POLL_RECORDS: Final = 10_000
+_SAMPLE_S: Final = 0.05
+_MIB: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The worker's memory after `events` events.
+
+    growth_mib_per_million: after the first 200,000 of them, in MiB, of the memory that is its own (not of files, such as
+    libraries); None where there were too few to say.
+    """
+
+    events: int
+    rss_mib: float
+    growth_mib_per_million: float | None
+
+
+async def soak(
+    worker: WorkerProcess,
+    reader: PredictionReader,
+    options: Mapping[str, object],
+    topic: str,
+    *,
+    num_partitions: int,
+    maker: EventMaker,
+    events: int,
+    first_number: int,
+    clock: Clock,
+    progress: Callable[[int], None] = lambda events: None,
+) -> Memory:
+    """Keep the worker busy with `events` events, the first one numbered `first_number`. Raises BrokerError, KafkaError.
+
+    `progress` gets how many more predictions became readable.
+    """
+    meter = ProcessMeter(worker.pid)
+    producer = AIOKafkaProducer(**options, acks="all", max_batch_size=BATCH_BYTES)
+    await producer.start()
+    try:
+        under_way: deque[asyncio.Future[Any]] = deque()
+        samples: list[tuple[int, int]] = []
+        sent = done = turn = 0
+        changed_s = sampled_s = clock.monotonic_s()
+        while done < events:
+            while sent < events and sent - done < BACKLOG_EVENTS:
+                count = min(BATCH_EVENTS, events - sent)
+                batch, count = build_batch(producer, maker, first_number + sent, count, clock.wall_ms())
+                under_way.append(await producer.send_batch(batch, topic, partition=turn % num_partitions))
+                sent += count
+                turn += 1
+            while under_way and under_way[0].done():
+                under_way.popleft().result()
+            count = sum(map(len, await reader.poll(timeout_s=_POLL_S, max_records=_POLL_RECORDS)))
+            now_s = clock.monotonic_s()
+            if count:
+                done += count
+                changed_s = now_s
+                progress(count)
+            elif now_s - changed_s > STALL_TIMEOUT_S:
+                raise BrokerError(
+                    f"{done:,} of {events:,} predictions came, and then none for {STALL_TIMEOUT_S:g} s; "
+                    f"the worker's log ends:\n{worker.log_tail()}",
+                    kind="bench_stalled",
+                )
+            if now_s - sampled_s >= _SAMPLE_S:
+                sampled_s = now_s
+                worker.check()
+                if (usage := meter.usage()) is not None:
+                    samples.append((done, usage.own_bytes))
+    finally:
+        await producer.stop()
+    usage = meter.usage()
+    if usage is None:
+        worker.check()
+        raise BrokerError("the worker's memory cannot be read", kind="worker_ended")
+    return Memory(done, usage.rss_bytes / _MIB, growth_mib_per_million(samples))

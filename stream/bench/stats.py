@@ -1,0 +1,77 @@
+"""From what was measured to what is said of it. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Final
+
+MEMORY_SETTLED_EVENTS: Final = 200_000
+"""Until here a worker's memory still grows for good reasons: buffers, pools, the interpreter's own."""
+_MIB: Final = 1 << 20
+_LEAST_SAMPLES: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Latencies of `count` events, in milliseconds."""
+
+    count: int
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    max_ms: float
+
+
+def percentile(ordered: Sequence[float], percent: float) -> float:
+    """The nearest-rank percentile of values in ascending order: the least value that `percent` % do not exceed.
+
+    It is always a value that was measured. Raises ValueError without values, or outside 0 < percent <= 100.
+    """
+    if not ordered:
+        raise ValueError("there are no values")
+    if not 0 < percent <= 100:
+        raise ValueError("the percentage must be above 0 and at most 100")
+    # The product first: 0.07 * 100 is a little more than 7 in binary, and the rank would be one too high.
+    return ordered[max(1, math.ceil(percent * len(ordered) / 100)) - 1]
+
+
+def summarise(latencies_ms: Sequence[float]) -> Latency:
+    """Raises ValueError without values."""
+    ordered = sorted(latencies_ms)
+    p50_ms, p95_ms, p99_ms = (percentile(ordered, percent) for percent in (50, 95, 99))
+    return Latency(len(ordered), p50_ms, p95_ms, p99_ms, ordered[-1])
+
+
+def pairwise_ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
+    """Round by round ours over theirs: what made the machine slow in a round slowed both.
+
+    Raises ValueError where the rounds differ in number or a divisor is not positive.
+    """
+    if len(ours) != len(theirs):
+        raise ValueError(f"{len(ours)} rounds against {len(theirs)}")
+    if any(value <= 0 for value in theirs):
+        raise ValueError("a rate must be positive")
+    return [one / other for one, other in zip(ours, theirs, strict=True)]
+
+
+def growth_mib_per_million(
+    samples: Sequence[tuple[int, int]], *, settled_events: int = MEMORY_SETTLED_EVENTS
+) -> float | None:
+    """How memory grew, in MiB per million events, once `settled_events` had gone by.
+
+    samples: (events so far, resident bytes), in order. It compares the medians of the first and the last quarter of
+    the settled samples, so that no single peak decides. None where too few are settled to say.
+    """
+    settled = [sample for sample in samples if sample[0] >= settled_events]
+    if len(settled) < _LEAST_SAMPLES:
+        return None
+    quarter = len(settled) // 4
+    first, last = settled[:quarter], settled[-quarter:]
+    events = median(count for count, _ in last) - median(count for count, _ in first)
+    if events <= 0:
+        return None
+    grown_bytes = median(size for _, size in last) - median(size for _, size in first)
+    return grown_bytes / _MIB / (events / 1_000_000)

@@ -1,0 +1,155 @@
+"""`forebay bench`: how fast, how late, how costly."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+
+from stream.cli.examples import examples
+from stream.cli.options import ConfigSource, config_options, json_option
+
+
+@click.command(
+    name="bench",
+    epilog=examples(
+        ("forebay bench", "on a broker of its own, with a model of its own"),
+        ("forebay bench --bootstrap-server localhost:9092", "on your cluster, in topics of its own"),
+        ("forebay bench --configured-model -c forebay.toml", "with your model"),
+        ("forebay bench --events 0 --memory-events 0 --rate 5000", "only latency, at another rate"),
+        ("forebay bench --events 0 --memory-events 5000000 --rate 0", "only memory, for longer"),
+        ("forebay bench --set batch.max_batch_size=128 --json", "another setting, for a script"),
+        ("forebay bench --plot bench.png", "with a picture"),
+    ),
+)
+@config_options
+@click.option(
+    "--bootstrap-server",
+    metavar="HOST:PORT",
+    help="A running Kafka, with the security settings of the configuration. [default: an embedded broker]",
+)
+@click.option("--configured-model", is_flag=True, help="Measure the model of the configuration, not the bench's own.")
+@click.option(
+    "--events",
+    type=click.IntRange(min=0),
+    default=400_000,
+    show_default=True,
+    metavar="N",
+    help="Closed loop: drain so many. 0: leave it out.",
+)
+@click.option(
+    "--memory-events",
+    type=click.IntRange(min=0),
+    default=1_000_000,
+    show_default=True,
+    metavar="N",
+    help="Memory: watch it over so many more. 0: leave it out.",
+)
+@click.option(
+    "--rate",
+    type=click.FloatRange(min=0),
+    default=1_000,
+    show_default=True,
+    metavar="N",
+    help="Open loop: events a second. 0: leave it out.",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=5),
+    default=20,
+    show_default=True,
+    metavar="S",
+    help="Open loop: for how long; the first 2 s are a warm-up.",
+)
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.png", help="Draw the figures.")
+@click.option(
+    "--keep",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="Leave the worker's configuration and log there.",
+)
+@json_option
+def command(
+    source: ConfigSource,
+    bootstrap_server: str | None,
+    configured_model: bool,
+    events: int,
+    memory_events: int,
+    rate: float,
+    seconds: float,
+    plot: Path | None,
+    keep: Path | None,
+    as_json: bool,
+) -> None:
+    """Measure a worker: throughput (closed loop), memory, latency (open loop); one process, one configuration.
+
+    It starts a worker of its own, in its own topics and group, which are deleted at the end. The first part drains a topic
+    that was filled beforehand; then memory is watched while events come in with a short backlog; the last part publishes at
+    a fixed rate and takes each latency from the time when the event was meant to be sent until a read_committed consumer
+    has its prediction. Worker, broker and bench share the machine: keep it quiet otherwise.
+    """
+    if not (events or memory_events or rate):
+        raise click.UsageError("--events 0, --memory-events 0 and --rate 0 leave nothing to measure")
+    if plot is not None:
+        # Before the work and not after it: the package may be missing.
+        import stream.bench.plot  # noqa: F401
+    settings = source.load({"kafka.bootstrap_servers": bootstrap_server}).settings
+
+    import asyncio
+    import uuid
+
+    from stream.bench.measure import Plan, measure
+    from stream.bench.report import to_dict, to_table
+    from stream.clock import SystemClock
+    from stream.console import stdout_console
+
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what matters of it comes as an error
+    plan = Plan(
+        settings=settings,
+        embedded=bootstrap_server is None,
+        own_model=not configured_model,
+        events=events,
+        memory_events=memory_events,
+        rate=rate,
+        seconds=seconds,
+        run_id=uuid.uuid4().hex[:8],
+        folder=keep,
+    )
+    with _progress(as_json) as progress:
+        report = asyncio.run(measure(plan, clock=SystemClock(), progress=progress))
+    if plot is not None:
+        from stream.bench.plot import save_plot
+
+        save_plot(report, plot)
+    if as_json:
+        click.echo(json.dumps(to_dict(report), ensure_ascii=False, indent=2))
+    else:
+        stdout_console().print(to_table(report))
+        if plot is not None:
+            click.echo(f"drawn: {plot}")
+
+
+@contextlib.contextmanager
+def _progress(as_json: bool) -> Iterator[Callable[[str, int], Callable[[int], None]]]:
+    """Progress bars on a terminal; nothing where nobody looks."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from stream.console import stderr_console
+
+    console = stderr_console()
+    if as_json or not console.is_terminal:
+        yield lambda name, events: lambda done: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    # Four times a second: drawing more often would take time from what is measured.
+    with Progress(*columns, console=console, refresh_per_second=4, transient=True) as bar:
+
+        def begin(name: str, events: int) -> Callable[[int], None]:
+            task = bar.add_task(name, total=events)
+            return lambda done: bar.advance(task, done)
+
+        yield begin

@@ -1,0 +1,114 @@
+"""`forebay check`: whether a worker would run, as a list of what is right and what is not."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from schemas.errors import ConfigError
+from stream.cli.examples import examples
+from stream.cli.options import ConfigSource, config_options, json_option
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from stream.preflight import Check, Tell
+
+NAME_WIDTH: Final = 13
+INDENT: Final = " " * (NAME_WIDTH + 3)
+MARKS: Final = {
+    "ok": ("✓", "green"),
+    "warning": ("!", "yellow"),
+    "failed": ("✗", "bold red"),
+    "unknown": ("?", "yellow"),
+    "skipped": ("-", "dim"),
+}
+"""By the values of `Status`."""
+
+
+@click.command(
+    name="check",
+    epilog=examples(
+        ("forebay check", "with ./forebay.toml, or the defaults"),
+        ("forebay check -c worker.toml", "with another file"),
+        ("forebay check --set kafka.bootstrap_servers=kafka:9092", "of another cluster"),
+        ("forebay check --json", "for scripts; exit status 1 if something fails"),
+    ),
+)
+@config_options
+@click.option(
+    "--timeout-s",
+    type=click.FloatRange(0.1, 600),
+    default=5.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for the cluster in each step.",
+)
+@json_option
+def command(source: ConfigSource, timeout_s: float, as_json: bool) -> int:
+    """See that a worker would run: configuration, cluster, topics, permissions and model.
+
+    Consumes, produces and creates nothing. Exit status 1 if something is wrong.
+    """
+    from stream.console import GREEN, RED, stdout_console
+    from stream.preflight import Status
+
+    # What the client logs while it cannot connect is told in the list, in words.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    console = stdout_console()
+    checks: list[Check] = []
+
+    def tell(check: Check) -> None:
+        checks.append(check)
+        if not as_json:
+            _print(check, console)
+
+    _check_all(source, timeout_s, tell)
+    failed = sum(check.status is Status.FAILED for check in checks)
+    if as_json:
+        document = {"ok": not failed, "checks": [asdict(check) for check in checks]}
+        click.echo(json.dumps(document, ensure_ascii=False, indent=2))
+    elif failed:
+        console.print(f"\n{failed} of {len(checks)} checks failed", style=RED)
+    else:
+        console.print("\nall is right: `forebay run` starts a worker", style=GREEN)
+    return 1 if failed else 0
+
+
+def _check_all(source: ConfigSource, timeout_s: float, tell: Tell) -> None:
+    import asyncio
+
+    from stream.config.load import DEFAULT
+    from stream.preflight import AFTER_BROKER, Check, Status, check_cluster, check_model
+
+    try:
+        loaded = source.load()
+    except ConfigError as error:
+        tell(Check("configuration", Status.FAILED, error.message, error.remedy, error.problems))
+        for name in ("broker", *AFTER_BROKER, "model"):
+            tell(Check(name, Status.SKIPPED, "the configuration must be right first"))
+        return
+    given = sum(origin != DEFAULT for origin in loaded.origins.values())
+    tell(Check("configuration", Status.OK, f"{loaded.path or 'no file'}; {given} settings given, the others at their defaults"))
+    asyncio.run(check_cluster(loaded.settings, timeout_s=timeout_s, tell=tell))
+    tell(check_model(loaded.settings.model, loaded.settings.batch))
+
+
+def _print(check: Check, console: Console) -> None:
+    from rich.text import Text
+
+    from stream.console import YELLOW
+
+    mark, style = MARKS[check.status]
+    text = Text.assemble((f"{mark} ", style), f"{check.name:<{NAME_WIDTH}} {check.detail}")
+    for problem in check.problems:
+        text.append(f"\n{INDENT}- {problem}")
+    if check.remedy:
+        text.append(f"\n{INDENT}")
+        text.append("hint: ", style=YELLOW)
+        text.append(check.remedy)
+    console.print(text)

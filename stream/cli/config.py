@@ -1,0 +1,36 @@
+"""`forebay config`: the settings in force."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from stream.cli.examples import examples
+from stream.cli.options import ConfigSource, config_options, json_option
+
+
+@click.command(
+    name="config",
+    epilog=examples(
+        ("forebay config", "every setting and where it comes from"),
+        ("forebay config --changed", "only those that are not left at their default"),
+        ("forebay config --set batch.max_batch_size=64", "as they would be with this option"),
+        ("forebay config --json", "with what each allows and is for"),
+    ),
+)
+@config_options
+@click.option("--changed", is_flag=True, help="Leave out what is at its default.")
+@json_option
+def command(source: ConfigSource, changed: bool, as_json: bool) -> None:
+    """Print the settings in force, secrets hidden, and where each comes from.
+
+    The later goes before: default, file, environment (FOREBAY_SECTION__KEY), command line.
+    """
+    from stream.config.render import render_json, render_toml
+
+    loaded = source.load()
+    if as_json:
+        click.echo(json.dumps(render_json(loaded, only_changed=changed), ensure_ascii=False, indent=2))
+    else:
+        click.echo(render_toml(loaded, only_changed=changed), nl=False)

@@ -1,0 +1,199 @@
+"""`forebay demo`: everything on this machine, with real events."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from stream.cli.examples import examples
+from stream.cli.options import json_option
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from stream.demo.flights import FlightData
+    from stream.demo.ledger import Ledger
+    from stream.demo.run import DemoOptions, Done
+    from stream.demo.train import DemoModel
+
+DEFAULT_EVENTS: Final = 50_000
+# The flights of July to December.
+MAX_EVENTS: Final = 170_618
+DEFAULT_RATE: Final = 3000.0
+
+
+@click.command(
+    name="demo",
+    epilog=examples(
+        ("forebay demo", "all of it, in half a minute"),
+        ("forebay demo --events 1000 --rate 100", "a smaller one"),
+        ("forebay demo --rate 0", "as fast as possible"),
+        ("forebay demo --keep", "leave broker and worker running, to play with"),
+        ("forebay demo --bootstrap-server localhost:9092", "on your own Kafka"),
+        ("forebay demo --json | jq .latency_ms", "the report for scripts"),
+    ),
+)
+@click.option(
+    "--events",
+    type=click.IntRange(min=1, max=MAX_EVENTS),
+    default=DEFAULT_EVENTS,
+    show_default=True,
+    metavar="N",
+    help="How many to replay.",
+)
+@click.option(
+    "--rate",
+    type=click.FloatRange(min=0),
+    default=DEFAULT_RATE,
+    show_default=True,
+    metavar="N",
+    help="Events a second; 0: as fast as possible.",
+)
+@click.option("--bootstrap-server", metavar="HOST:PORT", help="Your own Kafka instead of the embedded broker.")
+@click.option("--keep", is_flag=True, help="Leave broker and worker running, and say how to use and how to stop them.")
+@click.option("--retrain", is_flag=True, help="Train the model again.")
+@click.option(
+    "--cache-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="FOREBAY_DEMO_CACHE",
+    show_envvar=True,
+    metavar="FOLDER",
+    help="Where the trained model is kept. [default: the user's cache]",
+)
+@json_option
+def command(
+    events: int,
+    rate: float,
+    bootstrap_server: str | None,
+    keep: bool,
+    retrain: bool,
+    cache_dir: Path | None,
+    as_json: bool,
+) -> int:
+    """Real flights through a real worker: trains a model that foretells late arrivals, replays what came after, and counts.
+
+    Starts an embedded broker (for trying out, not for production) and a worker in its own process, publishes the flights that
+    left New York from July 2013 on, subscribes to the predictions as anybody would, and reports.
+
+    Exit status 0 only if every event has exactly one outcome.
+    """
+    # The client's own log repeats what the errors here say.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    from stream.console import stderr_console
+    from stream.demo.cache import cache_folder
+    from stream.demo.flights import FlightData
+    from stream.demo.run import DemoOptions
+
+    console = stderr_console()
+    console.quiet = as_json
+    data = FlightData.find()
+    folder = cache_dir or cache_folder(sys.platform, os.environ, Path.home())
+    model = _model(data, folder, retrain, console)
+    done = asyncio.run(_run(DemoOptions(events, rate or None, bootstrap_server, keep), data, model, console))
+    if as_json:
+        click.echo(json.dumps(_as_json(done, model, keep), ensure_ascii=False, indent=2))
+    else:
+        _print_report(done, keep)
+    return 0 if done.report.exact else 1
+
+
+def _model(data: FlightData, folder: Path, retrain: bool, console: Console) -> DemoModel:
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from stream.demo.train import cached_model, recipe_digest, train_model
+
+    repository = folder / recipe_digest(data.size_bytes)
+    model = None if retrain else cached_model(repository)
+    if model is None:
+        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+            task = bar.add_task("", total=1.0)
+            model = train_model(
+                data,
+                repository,
+                created_at=datetime.now(UTC),
+                progress=lambda what, fraction: bar.update(task, description=what, completed=fraction),
+            )
+    how = "from an earlier run" if model.was_cached else "trained on January to June"
+    console.print(f"✓ model {how}, validation ROC AUC {model.metrics.get('roc_auc', float('nan')):.3f}: {repository}")
+    return model
+
+
+async def _run(options: DemoOptions, data: FlightData, model: DemoModel, console: Console) -> Done:
+    from stream.clock import SystemClock
+    from stream.demo.run import run_demo
+
+    # As Ctrl-C does: unwind, stop what was started, remove what was written.
+    running = asyncio.current_task()
+    assert running is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
+    with _live(options.events, console) as show:
+        try:
+            return await run_demo(
+                options,
+                data,
+                model,
+                environ=os.environ,
+                clock=SystemClock(),
+                say=lambda line: console.print(f"✓ {line}", markup=False),
+                show=show,
+            )
+        except asyncio.CancelledError:
+            raise KeyboardInterrupt from None
+
+
+@contextmanager
+def _live(total: int, console: Console) -> Iterator[Callable[[Ledger], None]]:
+    """The live table on a terminal; nothing elsewhere."""
+    from rich.live import Live
+
+    from stream.clock import SystemClock
+    from stream.demo.render import glance, live_table
+
+    if not console.is_terminal or console.quiet:
+        yield lambda ledger: None
+        return
+    clock = SystemClock()
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        yield lambda ledger: live.update(live_table(glance(ledger, clock.monotonic_s()), total), refresh=True)
+
+
+def _as_json(done: Done, model: DemoModel, keep: bool) -> dict[str, object]:
+    place = done.place
+    running: dict[str, object] | None = None
+    if keep:
+        running = {
+            "config": str(place.config),
+            "bootstrap_servers": place.settings.kafka.bootstrap_servers,
+            "worker_pid": place.worker_pid,
+            "broker_pid": place.broker_pid,
+        }
+    return {
+        **done.report.to_dict(),
+        "model": {"repository": str(model.repository), "version": model.version, "cached": model.was_cached},
+        "running": running,
+    }
+
+
+def _print_report(done: Done, keep: bool) -> None:
+    from stream.console import stdout_console
+    from stream.demo.next_steps import next_steps, next_steps_of_another
+    from stream.demo.render import report_text
+
+    console = stdout_console()
+    console.print()
+    console.print(report_text(done.report))
+    console.print()
+    for line in next_steps(done.place) if keep else next_steps_of_another():
+        console.print(line, markup=False)

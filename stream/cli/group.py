@@ -1,0 +1,127 @@
+"""The group of commands, and the one place where errors become words and an exit status.
+
+Exit status: 0 done, 1 it failed, 2 the configuration or the command line is wrong, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+import click
+
+from schemas.errors import ConfigError, ForebayError
+from stream.cli.examples import examples
+
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+EXIT_INTERRUPTED: Final = 130
+
+
+class CommandEntry(NamedTuple):
+    """Where a command is (the module's `command`), and its line in `forebay --help`."""
+
+    module: str
+    help: str
+
+
+COMMANDS: Final[Mapping[str, CommandEntry]] = MappingProxyType(
+    {
+        "demo": CommandEntry("stream.cli.demo", "Broker, model, worker and real events, all on this machine."),
+        "init": CommandEntry("stream.cli.init", "Write a small forebay.toml to begin with."),
+        "check": CommandEntry("stream.cli.check", "See that configuration, cluster, topics and model are right."),
+        "config": CommandEntry("stream.cli.config", "Print the settings in force and where each comes from."),
+        "topics": CommandEntry("stream.cli.topics", "Create the topics, or check them."),
+        "schemas": CommandEntry("stream.cli.schemas", "Print the formats of events and predictions."),
+        "run": CommandEntry("stream.cli.run", "Run a worker: events in, predictions out."),
+        "publish": CommandEntry("stream.cli.publish", "Publish events, from the command line or a file."),
+        "tail": CommandEntry("stream.cli.tail", "Follow predictions, dead letters or deltas."),
+        "bench": CommandEntry("stream.cli.bench", "Measure throughput and latency."),
+    }
+)
+"""In the order in which one comes to need them."""
+
+
+class LazyGroup(click.Group):
+    """Commands from COMMANDS, imported one at a time."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        command = importlib.import_module(entry.module).command
+        assert isinstance(command, click.Command), f"{entry.module} exports no command"
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            near = get_close_matches(args[0], COMMANDS, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else " `forebay --help` lists them."
+            raise click.UsageError(f"there is no command {args[0]!r}.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        # From the table: asking the commands themselves would import them all, torch with them.
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
+
+
+def _print_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        from importlib.metadata import version
+
+        click.echo(f"forebay {version('forebay')}")
+        ctx.exit()
+
+
+@click.group(
+    cls=LazyGroup,
+    name="forebay",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=examples(
+        ("forebay demo", "see it work, with a broker of its own"),
+        ("forebay init", "write forebay.toml"),
+        ("forebay check", "see that all is there"),
+        ("forebay run", "run a worker"),
+        ("forebay COMMAND --help", "options and examples of a command"),
+    ),
+)
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Print the version."
+)
+def group() -> None:
+    """Feature events from Kafka, in micro-batches through a torch model, predictions back to Kafka."""
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run a command (of `sys.argv` by default) and return the exit status. What it raises is a bug of ours."""
+    try:
+        status = group.main(args=args, prog_name="forebay", standalone_mode=False)
+        sys.stdout.flush()
+        return status if isinstance(status, int) else 0
+    except ForebayError as error:
+        # Only now: it imports rich.
+        from stream.console import render_error
+
+        render_error(error)
+        return EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read has gone, which is their right; the interpreter must not stumble over it while it ends.
+        # (What a command writes while it runs click treats alike.)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED

@@ -1,0 +1,94 @@
+"""Options that several commands have: which configuration, single settings, and JSON for scripts."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar, cast
+
+import click
+
+from schemas.errors import ConfigError
+
+if TYPE_CHECKING:
+    from stream.config.load import LoadedSettings
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+DEFAULT_FILE: Final = "forebay.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigSource:
+    """Where a command's settings come from: the file (None: there is none), the environment, the command line."""
+
+    path: Path | None
+    environ: Mapping[str, str]
+    overrides: Mapping[str, object]
+
+    def load(self, overrides: Mapping[str, object] = MappingProxyType({})) -> LoadedSettings:
+        """Read and check the settings. `overrides` ("section.key" -> value) are from the command's own options.
+
+        They go before --set; those that are None (options not given) are left out. Raises ConfigError.
+        """
+        # Only now: --help should not wait for it.
+        from stream.config.load import load_settings
+
+        given = {key: value for key, value in overrides.items() if value is not None}
+        return load_settings(self.path, self.environ, {**self.overrides, **given})
+
+
+def config_options(function: Callable[Concatenate[ConfigSource, P], R]) -> Callable[P, R]:
+    """Adds -c/--config and --set; the command gets a ConfigSource as its first argument."""
+
+    @click.option(
+        "-c",
+        "--config",
+        "config_path",
+        type=click.Path(path_type=Path),
+        envvar="FOREBAY_CONFIG",
+        show_envvar=True,
+        metavar="FILE",
+        help=f"Configuration file. [default: {DEFAULT_FILE}, if there is one]",
+    )
+    @click.option(
+        "--set",
+        "assignments",
+        multiple=True,
+        metavar="SECTION.KEY=VALUE",
+        help="A single setting, before file and environment; may be repeated.",
+    )
+    @functools.wraps(function)
+    def command(*args: Any, config_path: Path | None, assignments: tuple[str, ...], **kwargs: Any) -> R:
+        if config_path is None and Path(DEFAULT_FILE).is_file():
+            config_path = Path(DEFAULT_FILE)
+        source = ConfigSource(config_path, MappingProxyType(dict(os.environ)), _parse(assignments))
+        return function(source, *args, **kwargs)
+
+    # The wrapper's own two parameters are filled in by click.
+    return cast(Callable[P, R], command)
+
+
+def json_option(function: Callable[P, R]) -> Callable[P, R]:
+    """Adds --json; the command gets it as `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")(function)
+
+
+def _parse(assignments: tuple[str, ...]) -> Mapping[str, object]:
+    overrides: dict[str, object] = {}
+    problems = []
+    for number, assignment in enumerate(assignments, start=1):
+        key, equals, value = assignment.partition("=")
+        if equals and "." in key:
+            overrides[key.strip()] = value
+        else:
+            # What was given is not told: it may be a secret.
+            problems.append(f"--set number {number}: must be SECTION.KEY=VALUE, such as batch.max_batch_size=256")
+    if problems:
+        raise ConfigError("the command line has mistakes", problems=problems)
+    return MappingProxyType(overrides)

@@ -1,0 +1,236 @@
+"""`forebay publish`: events into a topic, from the command line or a file."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, cast
+
+import click
+
+from schemas.errors import ConfigError
+from stream.cli.examples import examples
+from stream.cli.options import ConfigSource, config_options, json_option
+
+if TYPE_CHECKING:
+    from stream.publish.files import Format, ReadOptions, Source
+    from stream.publish.job import Job
+
+
+@click.command(
+    name="publish",
+    epilog=examples(
+        ("forebay publish --features '[0.5, 3, 7]'", "one event"),
+        ("forebay publish --features 'carrier=UA dep_delay=42' --key UA1545", "its features by name"),
+        ("forebay publish events.jsonl --rate 1000", "a file, at 1,000 events a second"),
+        ("forebay publish flights.csv.gz --key-column tailnum", "columns become features"),
+        ("tail -f events.jsonl | forebay publish -", "as they come"),
+        ("forebay publish broken.jsonl --raw", "lines as they stand, to see what becomes of bad ones"),
+    ),
+)
+@click.argument("file", required=False, metavar="[FILE]")
+@config_options
+@click.option("--bootstrap-server", metavar="HOST:PORT", help="The broker. [default: kafka.bootstrap_servers]")
+@click.option("--topic", metavar="NAME", help="The topic's full name. [default: the first of input.topics]")
+@click.option("--features", metavar="VALUES", help="One event: a JSON array or object, or name=value pairs.")
+@click.option("--id", "event_id", metavar="TEXT", help="One event: its id. [default: a random one]")
+@click.option("--key", metavar="TEXT", help="One event: its record key. Order is kept per key.")
+@click.option("--model", metavar="NAME", help="The model that the events are for.")
+@click.option(
+    "--deadline-ms",
+    type=click.IntRange(min=0),
+    metavar="MS",
+    help="Nobody wants the prediction this long after publishing.",
+)
+@click.option("--header", "headers", multiple=True, metavar="NAME=VALUE", help="A record header; may be repeated.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["jsonl", "csv", "tsv", "parquet"]),
+    help="The file's format. [default: by its name; jsonl for -]",
+)
+@click.option("--raw", is_flag=True, help="Send each line as it stands, unchecked.")
+@click.option("--id-column", metavar="NAME", help="[default: id; without it, <file>:<row number>]")
+@click.option("--timestamp-column", metavar="NAME", help="[default: timestamp; without it, the time of publishing]")
+@click.option("--key-column", metavar="NAME", help="The record key; it stays among the features. [default: none]")
+@click.option(
+    "--text-column",
+    "text_columns",
+    multiple=True,
+    metavar="NAME",
+    help="CSV: keep this column as text; may be repeated.",
+)
+@click.option(
+    "--rate", type=click.FloatRange(min=0), default=0, metavar="N", help="Events a second; 0: as fast as possible."
+)
+@click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Stop after so many events.")
+@click.option("--skip-bad-lines", is_flag=True, help="Leave out lines that are no events, and count them.")
+@json_option
+def command(
+    source: ConfigSource,
+    file: str | None,
+    bootstrap_server: str | None,
+    topic: str | None,
+    features: str | None,
+    event_id: str | None,
+    key: str | None,
+    model: str | None,
+    deadline_ms: int | None,
+    headers: tuple[str, ...],
+    form: str | None,
+    raw: bool,
+    id_column: str | None,
+    timestamp_column: str | None,
+    key_column: str | None,
+    text_columns: tuple[str, ...],
+    rate: float,
+    limit: int | None,
+    skip_bad_lines: bool,
+    as_json: bool,
+) -> None:
+    """Publish one event (--features), or the events of a file: JSON lines, CSV, TSV or Parquet, also compressed (.gz).
+
+    A line of JSON that has `features` is sent as an event; of any other row the columns are the features. The file is read
+    as it is sent, so it may be of any size. `-` is standard input.
+    """
+    _check_use(
+        file,
+        features,
+        {"--id": event_id, "--key": key},
+        {
+            "--format": form,
+            "--raw": raw or None,
+            "--id-column": id_column,
+            "--timestamp-column": timestamp_column,
+            "--key-column": key_column,
+            "--text-column": text_columns or None,
+            "--limit": limit,
+            "--skip-bad-lines": skip_bad_lines or None,
+        },
+    )
+    # The client's own log repeats what the errors here say.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    from schemas.topics import topic_name
+    from stream.clock import SystemClock
+    from stream.kafka.client import client_options
+    from stream.publish.event import Columns
+    from stream.publish.files import ReadOptions
+    from stream.publish.job import Job
+
+    settings = source.load({"kafka.bootstrap_servers": bootstrap_server}).settings
+    job = Job(
+        options=client_options(settings.kafka),
+        topic=topic or topic_name(settings.topics.prefix, settings.input.topics[0]),
+        headers=tuple(_header(text) for text in headers),
+        columns=Columns(id_column, timestamp_column, key_column),
+        model=model,
+        deadline_after_ms=deadline_ms,
+        rate=rate or None,
+        limit=limit,
+        skip_bad=skip_bad_lines,
+        clock=SystemClock(),
+    )
+    if features is not None:
+        _publish_one(job, features, event_id, key, as_json)
+    else:
+        assert file is not None
+        _publish_file(job, file, ReadOptions(cast("Format | None", form), raw, text_columns), as_json)
+
+
+def _check_use(
+    file: str | None, features: str | None, for_one: dict[str, object], for_files: dict[str, object]
+) -> None:
+    if (file is None) == (features is None):
+        raise click.UsageError("give either a FILE (- for standard input) or --features")
+    wrong = for_files if file is None else for_one
+    given = [option for option, value in wrong.items() if value is not None]
+    if given:
+        raise click.UsageError(f"{given[0]} goes with {'a FILE' if file is None else '--features'} only")
+
+
+def _header(text: str) -> tuple[str, bytes]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise ConfigError(f"--header {text!r} is no NAME=VALUE", kind="header", remedy="write it like source=test")
+    return name, value.encode()
+
+
+def _publish_one(job: Job, features: str, event_id: str | None, key: str | None, as_json: bool) -> None:
+    from stream.publish.features import parse_features
+
+    sent = asyncio.run(job.publish_one(parse_features(features), event_id=event_id, key=key))
+    if as_json:
+        click.echo(json.dumps({"id": sent.id, "topic": job.topic, "partition": sent.partition, "offset": sent.offset}))
+    else:
+        click.echo(f"published {sent.id} to {job.topic}, partition {sent.partition}, offset {sent.offset}")
+
+
+def _publish_file(job: Job, file: str, options: ReadOptions, as_json: bool) -> None:
+    from stream.publish.files import open_source
+
+    with open_source(file, options, job.columns.check) as source, _progress(source, job, as_json) as progress:
+        result = asyncio.run(job.publish_rows(source.rows, source.name, progress))
+    if as_json:
+        click.echo(
+            json.dumps(
+                {
+                    "events": result.events,
+                    "skipped": result.skipped,
+                    "bytes": result.num_bytes,
+                    "seconds": round(result.seconds, 3),
+                    "topic": job.topic,
+                    "bad_lines": [{"place": bad.place, "reason": bad.reason} for bad in result.first_bad],
+                },
+                ensure_ascii=False,
+            )
+        )
+        return
+    click.echo(f"published {result.events:,} events to {job.topic} in {result.seconds:.1f} s ({result.rate:,.0f}/s)")
+    if result.skipped:
+        click.echo(f"skipped {result.skipped:,} bad line{'s'[: result.skipped != 1]}, the first of them:", err=True)
+        for bad in result.first_bad:
+            click.echo(f"  {bad.place}: {bad.reason}", err=True)
+
+
+@contextlib.contextmanager
+def _progress(source: Source, job: Job, as_json: bool) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on a terminal; nothing where nobody looks."""
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    from stream.console import stderr_console
+
+    console = stderr_console()
+    if as_json or not console.is_terminal:
+        yield lambda events, skipped: None
+        return
+    total = job.limit or (1.0 if source.total_bytes else None)
+    columns = (
+        SpinnerColumn(),
+        TextColumn(source.name, markup=False),
+        BarColumn(),
+        TextColumn("{task.fields[events]:,} events"),
+        TextColumn("{task.fields[rate]:,.0f}/s"),
+        TextColumn("{task.fields[skipped]}"),
+        TimeElapsedColumn(),
+    )
+    started_s = time.monotonic()
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=total, events=0, rate=0.0, skipped="")
+
+        def show(events: int, skipped: int) -> None:
+            done = source.fraction()
+            if job.limit:
+                done = max(events, job.limit * (done or 0.0))
+            bar.update(
+                task,
+                completed=done or 0.0,
+                events=events,
+                rate=events / max(time.monotonic() - started_s, 1e-3),
+                skipped=f"{skipped:,} skipped" if skipped else "",
+            )
+
+        yield show

@@ -1,0 +1,47 @@
+"""`forebay run`: the worker."""
+
+from __future__ import annotations
+
+import click
+
+from stream.cli.examples import examples
+from stream.cli.options import ConfigSource, config_options
+
+
+@click.command(
+    name="run",
+    epilog=examples(
+        ("forebay run -c forebay.toml", "until SIGTERM or Ctrl-C: drain, commit, leave the group"),
+        ("forebay run --set model.version=3", "this version instead of the highest"),
+        ("forebay run --from-timestamp 2026-01-31T00:00:00Z", "where the group has no position yet"),
+        ("FOREBAY_KAFKA__GROUP_ID=again forebay run", "a new group: the topics from their beginning"),
+    ),
+)
+@config_options
+@click.option(
+    "--from-timestamp",
+    metavar="TIME",
+    help="Where the group has no committed offset, begin at this time (RFC 3339, or ms since the epoch).",
+)
+def command(source: ConfigSource, from_timestamp: str | None) -> None:
+    """Consume events, predict, publish: the worker.
+
+    Ends by itself only with a reason (exit 1): what was not committed is read again by whoever comes next. A second
+    signal ends it at once.
+    """
+    settings = source.load({"input.from_timestamp": from_timestamp}).settings
+
+    import asyncio
+
+    from models.artefact import load_artefact
+    from models.device import limit_threads, resolve_device
+    from models.served import ServedModel
+    from stream.logs import set_up_logging
+    from stream.worker import Worker, describe_totals
+
+    set_up_logging(settings.log.level, settings.log.format)
+    limit_threads(settings.model.threads)
+    artefact = load_artefact(settings.model.repository, settings.model.name, settings.model.version)
+    model = ServedModel.from_artefact(artefact, resolve_device(settings.model.device))
+    pipeline = asyncio.run(Worker(settings, model).run())
+    click.echo(describe_totals(pipeline), err=True)

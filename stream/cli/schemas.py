@@ -1,0 +1,110 @@
+"""`forebay schemas`: what is on the topics, as JSON Schema, examples, or an AsyncAPI document."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from stream.cli.examples import examples
+from stream.cli.options import ConfigSource, config_options
+
+_NAMES = ("event", "event-f32", "prediction", "dead-letter", "outcome-delta")
+
+
+@click.command(
+    name="schemas",
+    epilog=examples(
+        ("forebay schemas", "what there is"),
+        ("forebay schemas event", "the JSON Schema of an event"),
+        ("forebay schemas event --examples", "good and bad events, one a line"),
+        ("forebay schemas --asyncapi > asyncapi.json", "all of it, with the topics of this configuration"),
+    ),
+)
+@config_options
+@click.argument("name", required=False, metavar="[NAME]", type=click.Choice(_NAMES))
+@click.option("--examples", "show_examples", is_flag=True, help="Examples instead of the schema, as JSON lines.")
+@click.option("--asyncapi", is_flag=True, help="An AsyncAPI 3.0 document of everything, as JSON.")
+def command(source: ConfigSource, name: str | None, show_examples: bool, asyncapi: bool) -> None:
+    """Print the formats of what Forebay reads and writes, as JSON Schema (2020-12).
+
+    NAME is event (the value of an event in JSON), event-f32 (the headers of a raw one), prediction, dead-letter
+    (the headers of one) or outcome-delta. Without it they are listed.
+    """
+    if asyncapi:
+        if name is not None or show_examples:
+            raise click.UsageError("--asyncapi prints everything: leave out the name and --examples")
+        click.echo(_asyncapi(source), nl=False)
+    elif show_examples:
+        for line in _example_lines(name):
+            click.echo(line)
+    elif name is not None:
+        from schemas.definitions import definitions
+        from schemas.generate import to_text
+
+        click.echo(to_text(definitions()[name]), nl=False)
+    else:
+        _list()
+
+
+def _list() -> None:
+    from rich.text import Text
+
+    from schemas.definitions import definitions
+    from schemas.topics import CATALOGUE
+    from stream.console import stdout_console
+
+    topics = {spec.schema: spec.name for spec in CATALOGUE} | {"event-f32": "features"}
+    width = max(map(len, _NAMES))
+    console = stdout_console()
+    for name, schema in definitions().items():
+        console.print(Text.assemble((f"{name:<{width}}", "bold"), f"  {schema['title']} (topic {topics[name]})"))
+    console.print(Text("\nforebay schemas NAME prints one, --examples what it looks like.", style="dim"))
+
+
+def _example_lines(name: str | None) -> list[str]:
+    import base64
+
+    from schemas.examples import Example, bad_examples, good_examples
+
+    def line(example: Example) -> str:
+        shown: dict[str, object] = {"example": example.name, "schema": example.schema}
+        if example.kind is not None:
+            shown["rejected_as"] = example.kind.value
+        shown["about"] = example.text
+        for part, content in (("key", example.key), ("value", example.value)):
+            if content is None:
+                shown[part] = None
+                continue
+            try:
+                text = content.decode()
+            except UnicodeDecodeError:
+                text = "\0"
+            if text.isprintable():
+                shown[part] = text
+            else:
+                shown[f"{part}_base64"] = base64.b64encode(content).decode()
+        shown["headers"] = {header: content.decode() for header, content in example.headers}
+        return json.dumps(shown, ensure_ascii=False)
+
+    return [line(each) for each in (*good_examples(), *bad_examples()) if name in (None, each.schema)]
+
+
+def _asyncapi(source: ConfigSource) -> str:
+    from importlib.metadata import version
+
+    from schemas.asyncapi import Deployment, asyncapi_document
+    from schemas.generate import to_text
+
+    settings = source.load().settings
+    deployment = Deployment(
+        bootstrap_servers=settings.kafka.bootstrap_servers,
+        security_protocol=settings.kafka.security_protocol,
+        sasl_mechanism=settings.kafka.sasl_mechanism,
+        group_id=settings.kafka.group_id,
+        prefix=settings.topics.prefix,
+        input_topics=settings.input.topics,
+        partitions=settings.topics.partitions,
+        replication_factor=settings.topics.replication_factor,
+    )
+    return to_text(asyncapi_document(version("forebay"), deployment))

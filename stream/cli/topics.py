@@ -1,0 +1,254 @@
+"""`forebay topics`: make the topics of the catalogue, or see whether they are as they should be."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from stream.cli.examples import examples
+from stream.cli.options import ConfigSource, config_options, json_option
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rich.table import Table
+
+    from stream.kafka.topics import Checked, Created
+
+_STATUS_STYLES = {"created": "green", "would create": "cyan", "differs": "yellow", "refused": "bold red"}
+_SEVERITY_STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
+
+_bootstrap = click.option(
+    "--bootstrap-server", "bootstrap_servers", metavar="HOST:PORT", help="Instead of kafka.bootstrap_servers."
+)
+_timeout = click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0.1, max=600),
+    default=15.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long the cluster may take.",
+)
+
+
+@click.group(
+    name="topics",
+    epilog=examples(
+        ("forebay topics create --dry-run", "what would be made, and whether the cluster would allow it"),
+        ("forebay topics create", "make what is missing"),
+        ("forebay topics check", "see whether all are as they should be"),
+    ),
+)
+def command() -> None:
+    """Make the topics that Forebay uses, or check them.
+
+    Names come from input.topics and the catalogue, with topics.prefix before each; partitions and replicas from
+    topics.partitions and topics.replication_factor; retention, cleanup and sizes from the catalogue.
+    """
+
+
+@command.command(
+    epilog=examples(
+        ("forebay topics create", "as forebay.toml and the catalogue have it"),
+        ("forebay topics create --dry-run --json", "only ask, and answer for a script"),
+        (
+            "forebay topics create --set topics.partitions=12 --set topics.replication_factor=3",
+            "for a production cluster",
+        ),
+    )
+)
+@config_options
+@_bootstrap
+@_timeout
+@click.option("--dry-run", is_flag=True, help="Ask the cluster whether it would, and make nothing.")
+@json_option
+def create(source: ConfigSource, bootstrap_servers: str | None, timeout_s: float, dry_run: bool, as_json: bool) -> int:
+    """Make the topics that are missing. Those that are there stay as they are.
+
+    Exit status 1 if the cluster refuses one.
+    """
+    settings = source.load({"kafka.bootstrap_servers": bootstrap_servers}).settings
+    # Only now: it imports the Kafka client.
+    from stream.kafka.topics import create_topics
+
+    done = asyncio.run(create_topics(settings, dry_run=dry_run, timeout_s=timeout_s))
+    if as_json:
+        _print_json([_created_json(one) for one in done])
+    else:
+        _print_created(done)
+    return 1 if any(one.status == "refused" for one in done) else 0
+
+
+@command.command(
+    epilog=examples(
+        ("forebay topics check", "the cluster of forebay.toml"),
+        ("forebay topics check --bootstrap-server kafka:9092", "another one"),
+        ("forebay topics check --json", "for a script"),
+    )
+)
+@config_options
+@_bootstrap
+@_timeout
+@json_option
+def check(source: ConfigSource, bootstrap_servers: str | None, timeout_s: float, as_json: bool) -> int:
+    """Compare the cluster's topics with the catalogue. Changes nothing.
+
+    Exit status 1 if there is an error: something with which a worker cannot do its work. Warnings and notes are told
+    only.
+    """
+    settings = source.load({"kafka.bootstrap_servers": bootstrap_servers}).settings
+    # Only now: it imports the Kafka client.
+    from stream.kafka.topics import check_topics
+
+    checked = asyncio.run(check_topics(settings, timeout_s=timeout_s))
+    if as_json:
+        _print_json(_checked_json(checked))
+    else:
+        _print_table(_checked_table(checked))
+        _print_findings(checked)
+    return 1 if checked.errors else 0
+
+
+def _created_json(one: Created) -> dict[str, Any]:
+    # What is there, else what is asked for.
+    shown = one.state or one.topic
+    return {
+        "topic": one.topic.name,
+        "status": one.status,
+        "partitions": shown.num_partitions,
+        "replication_factor": shown.replication_factor,
+        "configs": None if shown.configs is None else dict(shown.configs),
+        "differences": [
+            {"setting": each.setting, "wanted": each.wanted, "actual": each.actual} for each in one.differences
+        ],
+        "reason": one.reason,
+    }
+
+
+def _print_created(done: tuple[Created, ...]) -> None:
+    from rich.text import Text
+
+    from stream.console import stdout_console
+
+    table = _table("topic", "status", "partitions", "replicas", "kept")
+    for one in done:
+        shown = one.state or one.topic
+        table.add_row(
+            one.topic.name,
+            Text(one.status, _STATUS_STYLES.get(one.status, "")),
+            str(shown.num_partitions),
+            str(shown.replication_factor),
+            _kept(shown.configs),
+        )
+    _print_table(table)
+    console = stdout_console()
+    for one in done:
+        for remark in (*([one.reason] if one.reason else []), *map(str, one.differences)):
+            style = _STATUS_STYLES[one.status]
+            console.print(Text.assemble((f"{one.status}: ", style), f"{one.topic.name}: {remark}"))
+
+
+def _checked_json(checked: Checked) -> dict[str, Any]:
+    return {
+        "ok": not checked.errors,
+        "topics": [
+            {
+                "topic": state.name,
+                "status": state.status,
+                "partitions": state.num_partitions,
+                "replication_factor": state.replication_factor,
+                "configs": None if state.configs is None else dict(state.configs),
+            }
+            for state in checked.states.values()
+        ],
+        "findings": [
+            {
+                "severity": finding.severity,
+                "topic": finding.topic,
+                "kind": finding.kind,
+                "message": finding.message,
+                "remedy": finding.remedy,
+            }
+            for finding in checked.findings
+        ],
+    }
+
+
+def _checked_table(checked: Checked) -> Table:
+    from rich.text import Text
+
+    from stream.kafka.topic_plan import MAX_MESSAGE_BYTES
+
+    table = _table("topic", "status", "partitions", "replicas", "kept", "largest message")
+    for topic in checked.wanted:
+        state = checked.states[topic.name]
+        if state.status != "present":
+            table.add_row(topic.name, Text(state.status, _SEVERITY_STYLES["error"]))
+            continue
+        worst = next((each.severity for each in checked.findings if each.topic == topic.name), "note")
+        limit = state.number(MAX_MESSAGE_BYTES)
+        table.add_row(
+            topic.name,
+            Text("ok", "green") if worst == "note" else Text(worst, _SEVERITY_STYLES[worst]),
+            str(state.num_partitions),
+            str(state.replication_factor),
+            _kept(state.configs),
+            "not told" if limit is None else f"{limit:,} bytes",
+        )
+    return table
+
+
+def _kept(configs: Mapping[str, str] | None) -> str:
+    from stream.kafka.topic_plan import CLEANUP_POLICY, RETENTION_MS, duration
+
+    try:
+        policy, retention_ms = (configs or {})[CLEANUP_POLICY], int((configs or {})[RETENTION_MS])
+    except (KeyError, ValueError):
+        return "not told"
+    kept = [duration(retention_ms)] if "delete" in policy else []
+    return ", ".join(kept + ["compacted"] * ("compact" in policy))
+
+
+def _print_findings(checked: Checked) -> None:
+    from itertools import groupby
+
+    from rich.text import Text
+
+    from stream.console import stdout_console
+
+    console = stdout_console()
+    # What has one remedy is told together.
+    for remedy, findings in groupby(checked.findings, key=lambda finding: finding.remedy):
+        for finding in findings:
+            severity = (f"{finding.severity}: ", _SEVERITY_STYLES[finding.severity])
+            console.print(Text.assemble(severity, f"{finding.topic}: {finding.message}"))
+        if remedy:
+            console.print(Text.assemble(("hint: ", "yellow"), remedy))
+
+
+def _table(*columns: str) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for column in columns:
+        table.add_column(column, justify="right" if column in ("partitions", "replicas") else "left", no_wrap=True)
+    return table
+
+
+def _print_table(table: Table) -> None:
+    from stream.console import stdout_console
+
+    console = stdout_console()
+    # As wide as it is, also through a pipe: names must not be cut.
+    needed = console.measure(table, options=console.options.update(max_width=10_000)).maximum
+    console.width = max(console.width, needed)
+    console.print(table)
+
+
+def _print_json(document: object) -> None:
+    click.echo(json.dumps(document, ensure_ascii=False, indent=2))

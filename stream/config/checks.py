@@ -1,0 +1,153 @@
+"""What settings must hold between each other, beyond the range of each one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from schemas.topics import CATALOGUE, FEATURES
+from stream.config.sections import KafkaSection, Settings
+from stream.config.values import MAX_NAME_LENGTH
+
+_OUTPUTS = frozenset(spec.name for spec in CATALOGUE) - {FEATURES.name}
+
+
+class Conflict(NamedTuple):
+    """Settings that do not go together: the first is the one to name, `keys` are all that the rule reads."""
+
+    keys: tuple[str, ...]
+    rule: str
+
+
+def conflicts(settings: Settings) -> Iterator[Conflict]:
+    """Every rule that is broken. Looks at the disk only for the files that TLS needs."""
+    yield from _times(settings)
+    yield from _sizes(settings)
+    yield from _topics(settings)
+    yield from _login(settings.kafka)
+    yield from _tls(settings.kafka)
+
+
+def _times(settings: Settings) -> Iterator[Conflict]:
+    kafka, delivery = settings.kafka, settings.delivery
+    if kafka.heartbeat_interval_ms * 2 >= kafka.session_timeout_ms:
+        yield Conflict(
+            ("kafka.heartbeat_interval_ms", "kafka.session_timeout_ms"),
+            f"must be less than half of kafka.session_timeout_ms ({kafka.session_timeout_ms}), better a tenth",
+        )
+    if delivery.revoke_timeout_ms >= kafka.rebalance_timeout_ms:
+        yield Conflict(
+            ("delivery.revoke_timeout_ms", "kafka.rebalance_timeout_ms"),
+            f"must be less than kafka.rebalance_timeout_ms ({kafka.rebalance_timeout_ms}), "
+            "or the group goes on without this worker",
+        )
+    if delivery.commit_timeout_ms > delivery.drain_timeout_ms:
+        yield Conflict(
+            ("delivery.commit_timeout_ms", "delivery.drain_timeout_ms"),
+            f"must be at most delivery.drain_timeout_ms ({delivery.drain_timeout_ms}), which holds the last commit",
+        )
+    if settings.input.fetch_max_wait_ms >= kafka.request_timeout_ms:
+        yield Conflict(
+            ("input.fetch_max_wait_ms", "kafka.request_timeout_ms"),
+            f"must be less than kafka.request_timeout_ms ({kafka.request_timeout_ms})",
+        )
+
+
+def _sizes(settings: Settings) -> Iterator[Conflict]:
+    entry, batch, limits = settings.input, settings.batch, settings.limits
+    ordered = (
+        (
+            "limits.max_in_flight_events",
+            limits.max_in_flight_events,
+            "batch.max_batch_size",
+            batch.max_batch_size,
+        ),
+        (
+            "limits.max_in_flight_bytes",
+            limits.max_in_flight_bytes,
+            "batch.max_batch_bytes",
+            batch.max_batch_bytes,
+        ),
+        ("batch.max_batch_bytes", batch.max_batch_bytes, "input.max_event_bytes", entry.max_event_bytes),
+        (
+            "input.max_partition_fetch_bytes",
+            entry.max_partition_fetch_bytes,
+            "input.max_event_bytes",
+            entry.max_event_bytes,
+        ),
+    )
+    for larger, large, smaller, small in ordered:
+        if large < small:
+            yield Conflict((larger, smaller), f"must be at least {smaller} ({small})")
+
+
+def _topics(settings: Settings) -> Iterator[Conflict]:
+    for topic in settings.input.topics:
+        if topic in _OUTPUTS:
+            yield Conflict(("input.topics",), f"must not hold {topic!r}, which the worker itself writes to")
+        if len(settings.topics.prefix) + len(topic) > MAX_NAME_LENGTH:
+            yield Conflict(
+                ("input.topics", "topics.prefix"),
+                f"must be at most {MAX_NAME_LENGTH} characters each with topics.prefix before them",
+            )
+
+
+def _login(kafka: KafkaSection) -> Iterator[Conflict]:
+    mechanism, logs_in = kafka.sasl_mechanism, kafka.security_protocol.startswith("SASL_")
+    password = kafka.sasl_password.get_secret_value() if kafka.sasl_password else None
+    if mechanism is None:
+        if logs_in:
+            yield Conflict(
+                ("kafka.sasl_mechanism", "kafka.security_protocol"),
+                f"must be set with kafka.security_protocol {kafka.security_protocol}",
+            )
+    elif not logs_in:
+        yield Conflict(
+            ("kafka.security_protocol", "kafka.sasl_mechanism"),
+            f"must be SASL_SSL or SASL_PLAINTEXT with kafka.sasl_mechanism {mechanism}",
+        )
+    by_password = mechanism == "PLAIN" or (mechanism is not None and mechanism.startswith("SCRAM-"))
+    for key, value, needed in (
+        ("sasl_username", kafka.sasl_username, by_password),
+        ("sasl_password", password, by_password),
+        ("sasl_oauth_token_command", kafka.sasl_oauth_token_command, mechanism == "OAUTHBEARER"),
+    ):
+        if needed and not value:
+            yield Conflict(
+                (f"kafka.{key}", "kafka.sasl_mechanism"), f"must be set with kafka.sasl_mechanism {mechanism}"
+            )
+        elif value and not needed:
+            usable = "OAUTHBEARER" if key == "sasl_oauth_token_command" else "PLAIN or SCRAM-SHA-..."
+            yield Conflict(
+                (f"kafka.{key}", "kafka.sasl_mechanism"), f"is only of use with kafka.sasl_mechanism {usable}"
+            )
+
+
+def _tls(kafka: KafkaSection) -> Iterator[Conflict]:
+    encrypted = kafka.security_protocol in ("SSL", "SASL_SSL")
+    for key, path in (
+        ("kafka.ssl_cafile", kafka.ssl_cafile),
+        ("kafka.ssl_certfile", kafka.ssl_certfile),
+        ("kafka.ssl_keyfile", kafka.ssl_keyfile),
+    ):
+        if path is None:
+            continue
+        if not encrypted:
+            yield Conflict(
+                (key, "kafka.security_protocol"),
+                "is only of use with kafka.security_protocol SSL or SASL_SSL",
+            )
+        if not os.path.isfile(path):
+            yield Conflict((key,), "must be a file that exists (relative to where the command runs)")
+        elif not os.access(path, os.R_OK):
+            yield Conflict((key,), "must be a file that may be read")
+    if kafka.ssl_keyfile and not kafka.ssl_certfile:
+        yield Conflict(("kafka.ssl_certfile", "kafka.ssl_keyfile"), "must be set with kafka.ssl_keyfile")
+    if kafka.ssl_password and not kafka.ssl_certfile:
+        yield Conflict(("kafka.ssl_certfile", "kafka.ssl_password"), "must be set with kafka.ssl_password")
+    if not kafka.ssl_check_hostname and not encrypted:
+        yield Conflict(
+            ("kafka.ssl_check_hostname", "kafka.security_protocol"),
+            "is only of use with kafka.security_protocol SSL or SASL_SSL",
+        )

@@ -1,0 +1,99 @@
+"""A TOML file, and the line on which each of its keys stands (which the standard library's parser does not tell)."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from schemas.errors import ConfigError
+
+MAX_FILE_BYTES: Final = 1_048_576
+
+_HEADER: Final = re.compile(r"\s*\[+\s*([^\[\]]+?)\s*\]+")
+_KEY: Final = re.compile(
+    r"\s*((?:[A-Za-z0-9_-]+|\"[^\"]*\"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|\"[^\"]*\"|'[^']*'))*)\s*="
+)
+_POSITION: Final = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What a file says; `lines` holds the line of each section and of each "section.key" that was found by eye."""
+
+    path: Path
+    tables: Mapping[str, object]
+    lines: Mapping[str, int]
+
+    def place(self, key: str) -> str:
+        """FILE:LINE of "section.key" or of a section; the line of its section, or none, where it is not known."""
+        line = self.lines.get(key) or self.lines.get(key.partition(".")[0])
+        return f"{self.path}:{line}" if line else str(self.path)
+
+
+def read_document(path: Path) -> Document:
+    """Raises ConfigError where the file cannot be read or is no TOML (with line and column)."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path}: there is no such file", kind="config_not_found", remedy="`forebay init` writes one"
+        ) from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}", kind="config_unreadable") from None
+    if len(data) > MAX_FILE_BYTES:
+        raise ConfigError(f"{path}: the file has more than {MAX_FILE_BYTES} bytes", kind="config_unreadable")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}:{line}: not UTF-8 text", kind="config_syntax") from None
+    try:
+        tables = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise _syntax_error(path, text, str(error)) from None
+    return Document(path, tables, _lines(text))
+
+
+def _syntax_error(path: Path, text: str, message: str) -> ConfigError:
+    match = _POSITION.search(message)
+    if match is None:
+        place, what = str(path), message
+    else:
+        last = text.count("\n") + 1
+        line, column = (match[1], match[2]) if match[1] else (last, len(text) - text.rfind("\n"))
+        place, what = f"{path}:{line}:{column}", message[: match.start()]
+    return ConfigError(
+        f"{place}: not TOML: {what}",
+        kind="config_syntax",
+        remedy='write key = value below a [section]; text goes in "quotes"',
+    )
+
+
+def _lines(text: str) -> dict[str, int]:
+    """Where sections and keys stand, by the look of each line; a text over several lines is skipped."""
+    lines: dict[str, int] = {}
+    section: str | None = None
+    quote: str | None = None
+    for number, line in enumerate(text.split("\n"), start=1):  # TOML knows no other ends of lines
+        if quote is None:
+            if header := _HEADER.match(line):
+                section = _plain(header[1])
+                lines.setdefault(section, number)
+            elif key := _KEY.match(line):
+                full = _plain(key[1]) if section is None else f"{section}.{_plain(key[1])}"
+                lines.setdefault(full, number)
+                lines.setdefault(full.partition(".")[0], number)
+        for mark in ('"""', "'''"):
+            if quote in (None, mark) and line.count(mark) % 2:
+                quote = mark if quote is None else None
+                break
+    return lines
+
+
+def _plain(key: str) -> str:
+    return ".".join(part.strip().strip("\"'") for part in key.split("."))

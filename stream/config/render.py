@@ -1,0 +1,71 @@
+"""Effective settings for people (in the manner of TOML, with origins) and for scripts. Secrets are never in it."""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+
+from stream.config.load import DEFAULT, LoadedSettings
+from stream.config.sections import section_types
+from stream.config.values import allowed, is_secret
+
+HIDDEN: Final = "********"
+MAX_ALIGNED_CHARS: Final = 60
+
+
+def render_toml(loaded: LoadedSettings, *, only_changed: bool = False) -> str:
+    """One line a setting; what is not set is a comment. Read as TOML it gives the same settings, but for secrets."""
+    blocks: list[str] = []
+    for name, keys in _shown(loaded, only_changed).items():
+        assignments = {key: _assignment(loaded, name, key) for key in keys}
+        width = min(max(len(text) for text in assignments.values()), MAX_ALIGNED_CHARS)
+        lines = [f"{text:<{width}}  # {loaded.origins[f'{name}.{key}']}" for key, text in assignments.items()]
+        blocks.append("\n".join([f"[{name}]", *lines, ""]))
+    return "\n".join(blocks)
+
+
+def render_json(loaded: LoadedSettings, *, only_changed: bool = False) -> dict[str, object]:
+    """{"file", "settings": {section: {key: {"value", "origin", "allowed", "description"}}}}; secrets are HIDDEN."""
+    types = section_types()
+    return {
+        "file": str(loaded.path) if loaded.path else None,
+        "settings": {
+            name: {
+                key: {
+                    "value": _value(loaded, name, key),
+                    "origin": loaded.origins[f"{name}.{key}"],
+                    "allowed": allowed(types[name].model_fields[key]),
+                    "description": types[name].model_fields[key].description,
+                }
+                for key in keys
+            }
+            for name, keys in _shown(loaded, only_changed).items()
+        },
+    }
+
+
+def toml_value(value: object) -> str:
+    """A text, number, boolean or list of texts as TOML writes it."""
+    # What JSON escapes TOML's basic strings escape alike, but for DEL, which no TOML text may hold as it is.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _shown(loaded: LoadedSettings, only_changed: bool) -> dict[str, list[str]]:
+    """The keys to show, by section; no section is empty."""
+    shown = {
+        name: [key for key in section.model_fields if not only_changed or loaded.origins[f"{name}.{key}"] != DEFAULT]
+        for name, section in section_types().items()
+    }
+    return {name: keys for name, keys in shown.items() if keys}
+
+
+def _assignment(loaded: LoadedSettings, section: str, key: str) -> str:
+    value = _value(loaded, section, key)
+    return f"# {key} is not set" if value is None else f"{key} = {toml_value(value)}"
+
+
+def _value(loaded: LoadedSettings, section: str, key: str) -> object:
+    value = getattr(getattr(loaded.settings, section), key)
+    if value is not None and is_secret(section_types()[section].model_fields[key]):
+        return HIDDEN
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,57 @@
+"""The small file that `forebay init` writes: what most people set, with what it is for. It equals the defaults."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Final
+
+from stream.config.names import environment_name
+from stream.config.render import toml_value
+from stream.config.sections import Settings, section_types
+from stream.config.values import allowed
+
+COMMON_KEYS: Final = {
+    "kafka": (
+        "bootstrap_servers",
+        "group_id",
+        "security_protocol",
+        "sasl_mechanism",
+        "sasl_username",
+        "sasl_password",
+        "ssl_cafile",
+    ),
+    "input": ("topics", "auto_offset_reset"),
+    "batch": ("max_batch_size", "max_queue_delay_ms"),
+    "model": ("repository", "name", "version", "device"),
+    "output": ("compression_type",),
+    "delivery": ("processing_guarantee",),
+    "topics": ("prefix", "partitions", "replication_factor"),
+    "log": ("level", "format"),
+}
+WIDTH: Final = 100
+HEAD: Final = f"""\
+# Settings of a Forebay worker. These are the common ones; `forebay config` prints all of them, with their defaults.
+# Each can be given in the environment too, which goes before this file: {environment_name("kafka.bootstrap_servers")}=...
+# `forebay check` tells whether they are right and whether cluster, topics and model are there.
+"""
+
+
+def template() -> str:
+    """The file as text. What has no default is in it as a comment."""
+    defaults, types = Settings(), section_types()
+    lines = [HEAD]
+    for name, keys in COMMON_KEYS.items():
+        lines.append(f"[{name}]")
+        for key in keys:
+            field = types[name].model_fields[key]
+            value = getattr(getattr(defaults, name), key)
+            choice = allowed(field)
+            # Where there is a choice of words the line says which; ranges would only make it longer.
+            words = f"{field.description} ({choice})" if choice.startswith('"') else str(field.description)
+            lines += [f"# {line}" for line in textwrap.wrap(words, WIDTH - 2)]
+            if value is None:
+                lines.append(f"# {key} = {'1' if 'whole number' in allowed(field) else toml_value('...')}")
+            else:
+                lines.append(f"{key} = {toml_value(list(value) if isinstance(value, tuple) else value)}")
+        lines.append("")
+    return "\n".join(lines)

@@ -1,0 +1,216 @@
+"""The kinds of value that settings have: what is taken, and the words that tell people what is allowed."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from types import NoneType, UnionType
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
+
+import annotated_types
+from pydantic import AfterValidator, BeforeValidator, SecretStr, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+
+MAX_NAME_LENGTH: Final = 249
+"""What Kafka allows for the names of topics, and we for those of groups and clients."""
+
+_NAME: Final = re.compile(r"[A-Za-z0-9._-]*")
+_HOST: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>[0-9]{1,5}))?")
+_MODEL_NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
+_DEVICE: Final = re.compile(r"auto|cpu|mps|cuda(:[0-9]{1,3})?")
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """Metadata of a field: what is allowed, to follow the words "must be"."""
+
+    text: str
+
+
+def _check_name(name: str) -> str:
+    if not 0 < len(name) <= MAX_NAME_LENGTH or not _NAME.fullmatch(name) or name in (".", ".."):
+        raise ValueError("not a name that Kafka takes")
+    return name
+
+
+def _check_prefix(prefix: str) -> str:
+    # Room for the catalogue's longest name after it.
+    if len(prefix) > 200 or not _NAME.fullmatch(prefix):
+        raise ValueError("not the beginning of a name that Kafka takes")
+    return prefix
+
+
+def _check_servers(servers: str) -> str:
+    parts = [part.strip() for part in servers.split(",")]
+    for part in parts:
+        match = _HOST.fullmatch(part)
+        if match is None or (match["port"] is not None and not 1 <= int(match["port"]) <= 65535):
+            raise ValueError(f"{part!r} is not host:port")
+    return ",".join(parts)
+
+
+def _join(value: object) -> object:
+    return ",".join(value) if isinstance(value, list) and all(isinstance(v, str) for v in value) else value
+
+
+def _split(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(","))
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _check_topics(topics: tuple[str, ...]) -> tuple[str, ...]:
+    for topic in topics:
+        try:
+            _check_name(topic)
+        except ValueError as error:
+            raise ValueError(f"{topic!r} is {error}") from None
+        if topics.count(topic) > 1:
+            raise ValueError(f"{topic!r} is in it twice")
+    if not topics:
+        raise ValueError("none is named")
+    return topics
+
+
+def _milliseconds(value: object) -> object:
+    """A moment as milliseconds since the epoch, from RFC 3339 text or TOML's own date-time; anything else as it is."""
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            return value
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise ValueError("the offset from UTC is missing: add Z or +01:00")
+        return (value - _EPOCH) // timedelta(milliseconds=1)
+    return value
+
+
+def _matching(pattern: re.Pattern[str]) -> AfterValidator:
+    def check(text: str) -> str:
+        if not pattern.fullmatch(text):
+            raise ValueError("not of that form")
+        return text
+
+    return AfterValidator(check)
+
+
+def _check_not_empty(text: str) -> str:
+    if not text.strip():
+        raise ValueError("it is empty")
+    return text
+
+
+def _check_command(command: str) -> str:
+    # shlex says what is wrong, such as a quotation that is not closed.
+    if not shlex.split(command):
+        raise ValueError("it is empty")
+    return command
+
+
+_NAME_WORDS: Final = f"1 to {MAX_NAME_LENGTH} letters, digits, '.', '_' or '-'"
+
+Text = Annotated[str, AfterValidator(_check_not_empty), Allowed("a text that is not empty")]
+Path = Annotated[str, AfterValidator(_check_not_empty), Allowed("a path")]
+Command = Annotated[str, AfterValidator(_check_command), Allowed("a command with its arguments, quoted as in a shell")]
+Name = Annotated[str, AfterValidator(_check_name), Allowed(_NAME_WORDS)]
+Prefix = Annotated[
+    str, AfterValidator(_check_prefix), Allowed("empty, or at most 200 letters, digits, '.', '_' or '-'")
+]
+Servers = Annotated[
+    str,
+    BeforeValidator(_join),
+    AfterValidator(_check_servers),
+    Allowed("host:port, or several with commas between"),
+]
+Topics = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_split),
+    AfterValidator(_check_topics),
+    Allowed(f"a list of different topics (commas between them in the environment), each {_NAME_WORDS}"),
+]
+Moment = Annotated[
+    int,
+    BeforeValidator(_milliseconds),
+    annotated_types.Ge(0),
+    Allowed("milliseconds since 1970, or a date and time with its offset, such as 2026-01-31T12:00:00Z"),
+]
+ModelName = Annotated[
+    str,
+    _matching(_MODEL_NAME),
+    Allowed("1 to 128 letters, digits, '.', '_' or '-', and not a dot first"),
+]
+Device = Annotated[str, _matching(_DEVICE), Allowed('"auto", "cpu", "cuda", "cuda:N" or "mps"')]
+
+
+def is_secret(field: FieldInfo) -> bool:
+    """Whether the field's value must never be shown."""
+    return SecretStr in set(_types(field.annotation))
+
+
+def is_optional(field: FieldInfo) -> bool:
+    """Whether the field may be unset (None)."""
+    return NoneType in set(_types(field.annotation))
+
+
+def allowed(field: FieldInfo) -> str:
+    """What the field takes, to follow the words "must be"."""
+    metadata = [*field.metadata, *_metadata(field.annotation)]
+    for each in metadata:
+        if isinstance(each, Allowed):
+            return each.text
+    literals = [get_args(t) for t in _types(field.annotation) if get_origin(t) is Literal]
+    if literals:
+        quoted = [f'"{value}"' for value in literals[0]]
+        return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} or {quoted[-1]}"
+    types = set(_types(field.annotation))
+    if bool in types:
+        return "true or false"
+    if int in types:
+        low = next((m.ge for m in metadata if isinstance(m, annotated_types.Ge)), None)
+        high = next((m.le for m in metadata if isinstance(m, annotated_types.Le)), None)
+        return (
+            "a whole number" + (f" from {low}" if low is not None else "") + (f" to {high}" if high is not None else "")
+        )
+    return "a text"
+
+
+def from_text(field: FieldInfo, text: str) -> object:
+    """The value that a text from the environment or the command line stands for; the text itself where it is none.
+
+    Empty text unsets what may be unset.
+    """
+    if not text and is_optional(field):
+        return None
+    for each in _types(field.annotation):
+        if each is int or each is bool:
+            try:
+                return TypeAdapter(each).validate_strings(text)
+            except ValidationError:
+                continue
+    return text
+
+
+def _types(annotation: Any) -> Iterator[Any]:
+    """The plain types of a union, without what is annotated to them."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        yield from _types(get_args(annotation)[0])
+    elif origin in (Union, UnionType):
+        for arm in get_args(annotation):
+            yield from _types(arm)
+    else:
+        yield annotation
+
+
+def _metadata(annotation: Any) -> Iterator[Any]:
+    if get_origin(annotation) is Annotated:
+        yield from get_args(annotation)[1:]
+        yield from _metadata(get_args(annotation)[0])
+    elif get_origin(annotation) in (Union, UnionType):
+        for arm in get_args(annotation):
+            yield from _metadata(arm)

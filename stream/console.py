@@ -1,0 +1,45 @@
+"""What people see on a terminal: the two consoles, and how an error looks."""
+
+from __future__ import annotations
+
+import sys
+from typing import Final
+
+from rich.console import Console
+from rich.text import Text
+
+from schemas.errors import ConfigError, ForebayError
+
+RED: Final = "bold red"
+GREEN: Final = "green"
+YELLOW: Final = "yellow"
+DIM: Final = "dim"
+
+
+def stdout_console() -> Console:
+    """For results. Colours only on a terminal and without NO_COLOR; nothing is wrapped, so that it can be piped."""
+    return Console(file=sys.stdout, highlight=False, soft_wrap=True)
+
+
+def stderr_console() -> Console:
+    """For errors, progress and remarks."""
+    return Console(file=sys.stderr, highlight=False, soft_wrap=True)
+
+
+def error_text(error: ForebayError) -> Text:
+    """The message, every problem on a line of its own, and the remedy."""
+    # As Text, never as markup: messages hold brackets, such as [kafka].
+    text = Text.assemble(("error: ", RED), error.message)
+    if isinstance(error, ConfigError):
+        for problem in error.problems:
+            text.append(f"\n  - {problem}")
+    if error.remedy:
+        text.append("\n")
+        text.append("hint: ", style=YELLOW)
+        text.append(error.remedy)
+    return text
+
+
+def render_error(error: ForebayError, console: Console | None = None) -> None:
+    """Print it, to standard error where no console is given."""
+    (console or stderr_console()).print(error_text(error))

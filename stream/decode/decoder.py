@@ -1,0 +1,148 @@
+"""A whole poll into columns. Total: it never raises for data.
+
+Events are parsed one by one (joined parsing lets one bad event corrupt its neighbours), but laid into one matrix for
+the poll. The loop has a fast path for what is plainly right; everything else goes to `EventJudge`, which decides
+exactly. The fast path accepts only what the judge would accept with the same result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import orjson
+
+from models.signature import Signature
+from schemas import headers as names
+from schemas.definitions import MAX_TIMESTAMP_MS
+from stream.decode.event import (
+    JSON_CONTENT_TYPES,
+    RAW_F32,
+    EventFault,
+    EventJudge,
+    content_type,
+)
+from stream.decode.features import FeaturePacker
+from stream.records import Chunk, Epoch, FloatMatrix, Partition, Record, Rejection
+
+_RAW_ONLY = (names.CONTENT_TYPE, RAW_F32)
+
+
+class Decoder:
+    """Decodes polls for one model. Its chunks' x_BF are views of one fresh matrix a poll, never written again."""
+
+    def __init__(self, signature: Signature, *, model_name: str, max_event_bytes: int) -> None:
+        self._packer = FeaturePacker(signature)
+        self._judge = EventJudge(self._packer, model_name=model_name, max_event_bytes=max_event_bytes)
+        self._max_event_bytes = max_event_bytes
+        self._not_nullable = np.array(
+            [not self._packer.nullable(index) for index in range(self._packer.num_features)], dtype=bool
+        )
+
+    def decode(self, poll: Mapping[Partition, Sequence[Record]], epoch: Epoch) -> list[Chunk]:
+        """One chunk for each partition that has records, rows in offset order."""
+        total = sum(map(len, poll.values()))
+        buffer = bytearray(total * self._packer.row_bytes)
+        x_BF: FloatMatrix = np.frombuffer(buffer, dtype="<f4").reshape(total, self._packer.num_features)
+        chunks = []
+        row = 0
+        for partition, records in poll.items():
+            if not records:
+                continue
+            chunk, suspect = self._decode(Partition(*partition), records, epoch, buffer, row, x_BF, self._packer.fast)
+            if suspect:
+                chunk, _ = self._decode(Partition(*partition), records, epoch, buffer, row, x_BF, _refuse)
+            row += len(chunk.records)
+            chunks.append(chunk)
+        return chunks
+
+    def _decode(
+        self,
+        partition: Partition,
+        records: Sequence[Record],
+        epoch: Epoch,
+        buffer: bytearray,
+        first_row: int,
+        x_BF: FloatMatrix,
+        pack: Callable[[bytearray, int, Any], None],
+    ) -> tuple[Chunk, bool]:
+        """One partition's records, and whether a row of the fast path holds what only the judge may decide about."""
+        loads = orjson.loads
+        row_bytes, max_bytes = self._packer.row_bytes, self._max_event_bytes
+        offset = first_row * row_bytes
+        num_bytes = 0
+        raw_only = None if pack is _refuse or self._packer.has_categories else _RAW_ONLY
+        any_raw = False
+        good: list[Record] = []
+        ids: list[str] = []
+        timestamps: list[int] = []
+        rejections: list[Rejection] = []
+        keys: dict[int, bytes] = {}
+        deadlines: dict[int, int] = {}
+        for index, record in enumerate(records):
+            value = record.value
+            size = 0 if value is None else len(value)
+            num_bytes += size
+            headers = record.headers
+            try:
+                if size > max_bytes or not value:
+                    raise ValueError
+                if not headers or content_type(record) in (None, *JSON_CONTENT_TYPES):
+                    event = loads(value)
+                    event_id = event["id"]
+                    timestamp = event["timestamp"]
+                    if (
+                        len(event) != 3
+                        or type(event_id) is not str
+                        or not event_id
+                        or type(timestamp) is not int
+                        or not 0 <= timestamp <= MAX_TIMESTAMP_MS
+                    ):
+                        raise ValueError
+                    pack(buffer, offset, event["features"])
+                elif len(headers) == 1 and headers[0] == raw_only and size == row_bytes and record.key:
+                    any_raw = True
+                    event_id, timestamp = record.key.decode(), record.timestamp
+                    buffer[offset : offset + row_bytes] = value
+                else:
+                    raise ValueError
+            except Exception:  # whatever it was, the judge tells
+                try:
+                    judged = self._judge.judge(record, buffer, offset)
+                except EventFault as fault:
+                    rejections.append(Rejection(index, record, fault.kind, fault.message))
+                    continue
+                if judged.key is not None and record.key is None:
+                    keys[len(good)] = judged.key
+                if judged.deadline_ms is not None:
+                    deadlines[len(good)] = judged.deadline_ms
+                event_id, timestamp = judged.id, judged.timestamp
+            good.append(record)
+            ids.append(event_id)
+            timestamps.append(timestamp)
+            offset += row_bytes
+        rows_BF = x_BF[first_row : first_row + len(good)]
+        # JSON has neither NaN nor infinity; raw rows may hold them, which is rare, so they are looked for all at once.
+        suspect = any_raw and bool(np.isinf(rows_BF).any() or np.isnan(rows_BF[:, self._not_nullable]).any())
+        next_offset = records[-1].offset + 1
+        chunk = Chunk(
+            partition,
+            epoch,
+            good,
+            ids,
+            timestamps,
+            rows_BF,
+            rejections,
+            len(records),
+            num_bytes,
+            next_offset,
+            keys,
+            deadlines,
+        )
+        return chunk, suspect
+
+
+def _refuse(buffer: bytearray, offset: int, features: Any) -> None:
+    """A fast path that accepts nothing, so that the judge decides about every row."""
+    raise ValueError

@@ -1,0 +1,174 @@
+"""Feature values into float32: how one row is laid into the poll's matrix.
+
+`struct.pack_into` is both the conversion and the validation: it raises on a wrong length, on what is no number, and
+on numbers beyond float32. Of all ways measured it is the fastest that judges each row by itself.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
+from typing import Any
+
+from models.signature import Signature
+from schemas.failures import FailureKind
+
+MAX_FLOAT32 = 3.4028235677973366e38
+"""Numbers from here on round to infinity in float32 (the largest float32 and half a unit in its last place)."""
+
+NAN = math.nan
+
+
+class FeatureFault(Exception):
+    """Why a row's features cannot be used."""
+
+    def __init__(self, kind: FailureKind, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+
+
+def describe(value: object) -> str:
+    """A JSON value's type in JSON's own words."""
+    if value is None:
+        return "null"
+    for kinds, name in (
+        ((bool,), "a boolean"),
+        ((int, float), "a number"),
+        ((str,), "a string"),
+        ((list,), "an array"),
+    ):
+        if isinstance(value, kinds):
+            return name
+    return "an object"
+
+
+class FeaturePacker:
+    """Writes rows of one signature into a buffer of little-endian float32.
+
+    `fast` takes the features as parsed (a list, or an object by name) and raises anything at all where they are not
+    plainly right; `exact` takes the same, decides every case, and raises `FeatureFault` with the kind and the place.
+    Whatever `fast` accepts, `exact` accepts with the same bytes; a property test holds them together.
+    """
+
+    def __init__(self, signature: Signature) -> None:
+        self.num_features = signature.num_features
+        self.row_bytes = 4 * self.num_features
+        self._pack = struct.Struct(f"<{self.num_features}f").pack_into
+        self._features = signature.features
+        self._names = [feature.name for feature in signature.features]
+        self._codes: list[tuple[int, Mapping[str, float]]] = [
+            (index, {category: float(code) for code, category in enumerate(feature.categories)})
+            for index, feature in enumerate(signature.features)
+            if feature.dtype == "category"
+        ]
+        self._code_of = dict(self._codes)
+        self.fast: Callable[[bytearray, int, Any], None] = self._choose_fast()
+
+    def _choose_fast(self) -> Callable[[bytearray, int, Any], None]:
+        pack = self._pack
+        get: Callable[[Any], Sequence[Any]] | None = None
+        if len(self._names) > 1:
+            get = itemgetter(*self._names)
+        elif self._names:
+            only = self._names[0]
+
+            def get(features: Any) -> Sequence[Any]:
+                return (features[only],)
+
+        if self._codes:
+            codes = self._codes
+
+            def pack_mixed(buffer: bytearray, offset: int, features: Any) -> None:
+                assert get is not None
+                values = list(features) if type(features) is list else list(get(features))
+                for index, code in codes:
+                    values[index] = code[values[index]]
+                pack(buffer, offset, *values)
+
+            return pack_mixed
+
+        def pack_numbers(buffer: bytearray, offset: int, features: Any) -> None:
+            if type(features) is list:
+                pack(buffer, offset, *features)
+            else:
+                pack(buffer, offset, *get(features))  # type: ignore[misc]  # no names: TypeError, judged by `exact`
+
+        return pack_numbers
+
+    def exact(self, buffer: bytearray, offset: int, features: object) -> None:
+        """Judge every value; write the row. Raises FeatureFault."""
+        values = self._in_order(features)
+        self._pack(buffer, offset, *[self._number(index, value) for index, value in enumerate(values)])
+
+    def check_raw(self, value: bytes) -> None:
+        """Judge a row that came as float32. Raises FeatureFault."""
+        for index, number in enumerate(struct.unpack(f"<{self.num_features}f", value)):
+            if math.isinf(number) or (math.isnan(number) and not self.nullable(index)):
+                raise FeatureFault(FailureKind.NOT_FINITE, f"{self.name(index)} is not finite")
+            codes = self._code_of.get(index)
+            if codes is not None and not math.isnan(number) and not (number.is_integer() and 0 <= number < len(codes)):
+                raise FeatureFault(
+                    FailureKind.UNKNOWN_CATEGORY,
+                    f"{self.name(index)} has a code that is none of its {len(codes)} categories",
+                )
+
+    @property
+    def has_categories(self) -> bool:
+        """Whether a raw row must be judged value by value."""
+        return bool(self._codes)
+
+    def name(self, index: int) -> str:
+        """How a feature is called in messages: its name, or its place."""
+        return f"feature {self._names[index]!r}" if self._names else f"features[{index}]"
+
+    def nullable(self, index: int) -> bool:
+        return bool(self._features) and self._features[index].nullable
+
+    def _in_order(self, features: object) -> Sequence[object]:
+        if isinstance(features, list):
+            if len(features) != self.num_features:
+                raise FeatureFault(
+                    FailureKind.WRONG_LENGTH, f"{len(features)} features; the model takes {self.num_features}"
+                )
+            return features
+        if isinstance(features, dict):
+            if not self._names:
+                raise FeatureFault(FailureKind.WRONG_TYPE, "features by name, but this model's features have no names")
+            missing = [
+                name for index, name in enumerate(self._names) if name not in features and not self.nullable(index)
+            ]
+            if missing:
+                named = ", ".join(repr(name) for name in missing[:5]) + (" …" if len(missing) > 5 else "")
+                raise FeatureFault(FailureKind.MISSING_FIELD, f"no feature {named}")
+            return [features.get(name) for name in self._names]
+        raise FeatureFault(
+            FailureKind.WRONG_TYPE, f"features is {describe(features)}; an array or an object is expected"
+        )
+
+    def _number(self, index: int, value: object) -> float:
+        if value is None:
+            if self.nullable(index):
+                return NAN
+            raise FeatureFault(FailureKind.MISSING_VALUE, f"{self.name(index)} is null and must have a value")
+        if index in self._code_of:
+            return self._code(index, value)
+        if not isinstance(value, int | float):
+            raise FeatureFault(FailureKind.WRONG_TYPE, f"{self.name(index)} is {describe(value)}; a number is expected")
+        if abs(value) >= MAX_FLOAT32:
+            raise FeatureFault(FailureKind.OUT_OF_RANGE, f"{self.name(index)} is beyond float32")
+        return float(value)
+
+    def _code(self, index: int, value: object) -> float:
+        if not isinstance(value, str):
+            raise FeatureFault(FailureKind.WRONG_TYPE, f"{self.name(index)} is {describe(value)}; a string is expected")
+        code = self._code_of[index].get(value)
+        if code is None:
+            if self.nullable(index):
+                return NAN
+            raise FeatureFault(
+                FailureKind.UNKNOWN_CATEGORY, f"{self.name(index)} has a category that the model does not know"
+            )
+        return code

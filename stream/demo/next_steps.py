@@ -1,0 +1,59 @@
+"""What to do with a demo that was left running."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Final
+
+from stream.demo.run import Place
+
+EXAMPLE: Final = (
+    "carrier=UA origin=EWR dest=SFO day_of_week=Fri hour=17 minute=30 "
+    "season=-1 distance=2565 dep_delay=48 plane_year=1999"
+)
+"""The features of an event to publish by hand: a flight that leaves three quarters of an hour late."""
+
+
+def next_steps(place: Place) -> list[str]:
+    """Lines for people: three commands of Forebay, the same with kcat, and how to stop."""
+    config = shlex.quote(str(place.config))
+    servers = place.settings.kafka.bootstrap_servers
+    features, predictions = place.topic("features"), place.topic("predictions")
+    json_event = (
+        '{"id":"by-hand","timestamp":"2013-07-05T17:30:00-04:00","features":{"carrier":"UA","origin":"EWR","dest":"SFO",'
+        '"day_of_week":"Fri","hour":17,"minute":30,"season":-1,"distance":2565,"dep_delay":48,"plane_year":null}}'
+    )
+    lines = [
+        "Broker and worker go on running. Try next:",
+        *_commands(config),
+        "",
+        "With any other Kafka client, such as kcat:",
+        f"  echo '{json_event}' | kcat -P -b {servers} -t {features} -k UA1545",
+        f"  kcat -C -b {servers} -t {predictions} -o -5 -e",
+        "",
+        "To stop, and to remove what was written:",
+    ]
+    # The worker drains when it is told to stop, for which it needs the broker.
+    then_broker = "" if place.broker_pid is None else f"; sleep 3; kill {place.broker_pid}"
+    lines.append(f"  kill {place.worker_pid}{then_broker}; rm -r {shlex.quote(str(place.folder))}")
+    if place.broker_pid is None:
+        lines.append(
+            f"  (the topics that begin with {place.settings.topics.prefix} stay on {servers}; delete them there)"
+        )
+    return lines
+
+
+def next_steps_of_another() -> list[str]:
+    """The same after a demo that has stopped all it started: what there is to do in one that stays."""
+    return [
+        "Try next: `forebay demo --keep` leaves broker and worker running and tells its FILE, and then",
+        *_commands("FILE"),
+    ]
+
+
+def _commands(config: str) -> list[str]:
+    return [
+        f"  forebay publish -c {config} --features '{EXAMPLE}'",
+        f"  forebay tail predictions -c {config} --from-beginning --limit 5",
+        f"  forebay tail dead-letters -c {config} --from-beginning --limit 5",
+    ]

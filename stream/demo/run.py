@@ -1,0 +1,247 @@
+"""The demo from beginning to end: model, broker, topics, worker, replay, report."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import shutil
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from schemas.errors import BrokerError
+from schemas.topics import CATALOGUE, topic_name
+from stream.cancellation import cancel_until_done, raise_if_cancelled
+from stream.clock import Clock
+from stream.config.load import load_settings
+from stream.config.sections import Settings
+from stream.demo.flights import FlightData
+from stream.demo.ledger import Ledger
+from stream.demo.observe import Observer
+from stream.demo.replay import Replay, load_replay
+from stream.demo.report import Report, make_report
+from stream.demo.train import MODEL_NAME, DemoModel
+from stream.embedded.broker import EmbeddedBroker, broker_version
+from stream.kafka.cleanup import delete_topics
+from stream.kafka.client import client_options
+from stream.kafka.topics import create_topics
+from stream.publish.pacer import Pacer
+from stream.publish.run import send_paced
+from stream.publish.send import Publisher
+from stream.worker_process import WorkerProcess, without_settings
+
+STALL_TIMEOUT_S: Final = 30.0
+WATCH_S: Final = 0.25
+
+Say = Callable[[str], None]
+Show = Callable[[Ledger], None]
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """rate: events a second, None for as fast as possible; bootstrap_servers: None for an embedded broker."""
+
+    events: int
+    rate: float | None
+    bootstrap_servers: str | None
+    keep: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the demo runs: its folder and configuration, the cluster, and what runs of it. pids are None where nothing does."""
+
+    folder: Path
+    config: Path
+    settings: Settings
+    broker_pid: int | None
+    worker_pid: int | None
+
+    def topic(self, name: str) -> str:
+        """A topic's full name."""
+        return topic_name(self.settings.topics.prefix, name)
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The report, and the place where broker and worker still run with `keep`."""
+
+    report: Report
+    place: Place
+
+
+async def run_demo(
+    options: DemoOptions,
+    data: FlightData,
+    model: DemoModel,
+    *,
+    environ: Mapping[str, str],
+    clock: Clock,
+    say: Say,
+    show: Show,
+) -> Done:
+    """Run it. `say` gets a line at each step, `show` the ledger a few times a second while events are replayed.
+
+    Whatever happens, all that was started is stopped and removed, except with `keep` after all went well. Raises ForebayError.
+    """
+    async with AsyncExitStack() as stack:
+        folder = Path(tempfile.mkdtemp(prefix="forebay-demo-"))
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        servers, prefix, broker_pid = await _cluster(options, folder, stack, say)
+        config = folder / "forebay.toml"
+        config.write_text(configuration(servers, prefix, model.repository), encoding="utf-8")
+        settings = load_settings(config, {}).settings
+        await _create_topics(settings)
+        if options.bootstrap_servers is not None:
+            stack.push_async_callback(delete_topics, settings.kafka, [prefix + spec.name for spec in CATALOGUE])
+        worker = WorkerProcess(
+            config,
+            folder / "worker.log",
+            environ=without_settings(environ),
+            clock=clock,
+            die_with_parent=not options.keep,
+            remedy="where the model is damaged, `forebay demo --retrain` makes a new one",
+        )
+        worker.start()
+        stack.push_async_callback(_stop_quietly, worker)
+        # Reading the flights takes a second, in which the worker imports torch.
+        replay = await asyncio.to_thread(load_replay, data, options.events)
+        await worker.wait_ready()
+        say(f"worker ready, process {worker.pid}")
+        place = Place(folder, config, settings, broker_pid, worker.pid)
+        pace = "as fast as possible" if options.rate is None else f"at {options.rate:,.0f} a second"
+        say(f"replaying {len(replay):,} flights from July on, {pace}")
+        ledger = Ledger(replay.ids)
+        await _replay(options, replay, ledger, place, worker, clock, show)
+        if options.keep:
+            worker.check()
+            stack.pop_all()
+        report = make_report(ledger, replay.labels_N)
+    return Done(report, place)
+
+
+async def _cluster(options: DemoOptions, folder: Path, stack: AsyncExitStack, say: Say) -> tuple[str, str, int | None]:
+    """Where the cluster is, the prefix of the demo's names on it, and the process id of the embedded broker."""
+    if options.bootstrap_servers is not None:
+        # Somebody else's cluster: names that nobody has.
+        prefix = f"forebay-demo-{uuid.uuid4().hex[:8]}-"
+        say(f"broker {options.bootstrap_servers}, topics with the prefix {prefix}")
+        return options.bootstrap_servers, prefix, None
+    broker = EmbeddedBroker(data_dir=folder / "broker", die_with_parent=not options.keep)
+    await broker.start()
+    stack.push_async_callback(broker.stop)
+    say(f"broker {broker_version()} at {broker.bootstrap_servers} (embedded: for trying out, not for production)")
+    return broker.bootstrap_servers, "", broker.pid
+
+
+def configuration(bootstrap_servers: str, prefix: str, repository: Path) -> str:
+    """The worker's forebay.toml. TOML's basic strings are JSON's, but for DEL, which no path here has."""
+    return (
+        "# Written by `forebay demo`.\n"
+        f"[kafka]\nbootstrap_servers = {json.dumps(bootstrap_servers)}\n"
+        f"group_id = {json.dumps(prefix + 'forebay-demo')}\n\n"
+        f"[model]\nrepository = {json.dumps(str(repository))}\nname = {json.dumps(MODEL_NAME)}\n\n"
+        f"[topics]\nprefix = {json.dumps(prefix)}\n\n"
+        '[log]\nformat = "text"\n'
+    )
+
+
+async def _create_topics(settings: Settings) -> None:
+    refused = [created for created in await create_topics(settings) if created.status == "refused"]
+    if refused:
+        raise BrokerError(
+            f"the cluster refused to create {refused[0].topic.name}: {refused[0].reason}",
+            kind="topics",
+            remedy="use a cluster on which you may create topics, or leave --bootstrap-server out",
+        )
+
+
+async def _stop_quietly(worker: WorkerProcess) -> None:
+    """Something else went wrong, or was interrupted: that is what is to be told."""
+    with contextlib.suppress(BrokerError):
+        await worker.stop(timeout_s=10.0)
+
+
+async def _replay(
+    options: DemoOptions,
+    replay: Replay,
+    ledger: Ledger,
+    place: Place,
+    worker: WorkerProcess,
+    clock: Clock,
+    show: Show,
+) -> None:
+    """Publish and subscribe until every event has an outcome, or none comes any more.
+
+    Then, unless it is kept, stop the worker, and read what is left.
+    """
+    client = client_options(place.settings.kafka)
+    observer = Observer(client, place.topic("predictions"), place.topic("dead-letters"), ledger, clock)
+    publisher = Publisher(client, place.topic("features"))
+    enough = asyncio.Event()
+    async with _started(observer), _started(publisher):
+        watching = asyncio.create_task(observer.watch(enough))
+        publishing = asyncio.create_task(_publish(options.rate, replay, ledger, publisher, clock))
+        try:
+            await _until_accounted(ledger, publishing, watching, worker, clock, show)
+            if not options.keep:
+                # What it still held comes out now: a duplicate would show.
+                await worker.stop()
+            enough.set()
+            await watching
+        finally:
+            await cancel_until_done(publishing, watching)
+
+
+async def _publish(rate: float | None, replay: Replay, ledger: Ledger, publisher: Publisher, clock: Clock) -> None:
+    pacer = Pacer(rate, clock.monotonic_s())
+
+    def on_sent(sent: int, now_s: float) -> None:
+        first = ledger.num_sent
+        ledger.sent(first, sent, now_s if rate is None else [pacer.due_s(place) for place in range(first, sent)])
+
+    await send_paced(replay.keys, replay.values, publisher, pacer, sent=0, clock=clock, on_sent=on_sent)
+    await publisher.flush()
+
+
+async def _until_accounted(
+    ledger: Ledger,
+    publishing: asyncio.Task[None],
+    watching: asyncio.Task[None],
+    worker: WorkerProcess,
+    clock: Clock,
+    show: Show,
+) -> None:
+    """Until every event has an outcome, or nothing has moved for a while, which the report then tells."""
+    last, last_s = (0, 0), clock.monotonic_s()
+    while not (publishing.done() and ledger.complete):
+        raise_if_cancelled()  # an interrupt
+        show(ledger)
+        worker.check()
+        for task in (publishing, watching):
+            if task.done():
+                task.result()
+        now, now_s = (ledger.num_sent, ledger.num_accounted), clock.monotonic_s()
+        if now != last:
+            last, last_s = now, now_s
+        elif now_s - last_s > STALL_TIMEOUT_S:
+            break
+        await asyncio.wait([publishing, watching], timeout=WATCH_S, return_when=asyncio.FIRST_EXCEPTION)
+        if publishing.done() and not ledger.complete:
+            # asyncio.wait returns at once for what is done already.
+            await asyncio.sleep(WATCH_S / 5)
+    show(ledger)
+
+
+@asynccontextmanager
+async def _started(client: Observer | Publisher) -> AsyncIterator[None]:
+    await client.start()
+    try:
+        yield
+    finally:
+        await client.stop()

@@ -1,0 +1,150 @@
+"""The thread that owns the device: it takes micro-batches from a queue of one and gives back what the model said.
+
+At most two micro-batches are with the thread: one in the model, one waiting, so that the device never waits for
+the event loop. Torch releases the interpreter lock inside its operators, so heartbeats and decoding go on meanwhile.
+
+Where calls are short, the event loop waits for them, a millisecond at most: a small model's operators take the lock
+back a dozen times a batch, and each time they would have to wrest it from the loop that decodes, which costs both more
+than the call itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from models.protocol import Model
+from stream.clock import Clock
+from stream.infer import infer_batch
+from stream.records import Finished, MicroBatch
+
+MAX_WITH_DEVICE = 2
+SHORT_CALL_S = 0.001
+
+OnFinished = Callable[[Finished], None]
+OnFatal = Callable[[BaseException], None]
+
+
+class DeviceThread:
+    """Runs one model on one thread. All methods are for the event loop's thread.
+
+    on_finished is called on the event loop, once for each batch handed over, in their order; on_fatal when the thread
+    died of something that is no fault of the data.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        clock: Clock,
+        loop: asyncio.AbstractEventLoop,
+        on_finished: OnFinished,
+        on_fatal: OnFatal,
+    ) -> None:
+        self._model = model
+        self._clock = clock
+        self._loop = loop
+        self._on_finished = on_finished
+        self._on_fatal = on_fatal
+        self._queue: queue.SimpleQueue[MicroBatch | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="device", daemon=True)
+        self._outstanding = 0
+        self._call_started_s: float | None = None
+        self._usual_call_s = math.inf
+        self._results: deque[Finished] = deque()
+        self._answered = threading.Event()
+        self._loop_waits = False
+
+    async def start(self, warm_up_sizes: Sequence[int]) -> None:
+        """Start the thread and warm the model up on it. Raises what the model raised."""
+        warm: asyncio.Future[None] = self._loop.create_future()
+        self._warm_up = (tuple(warm_up_sizes), warm)
+        self._thread.start()
+        await warm
+
+    @property
+    def has_room(self) -> bool:
+        """Whether `submit` may be called."""
+        return self._outstanding < MAX_WITH_DEVICE
+
+    def running_for_s(self) -> float:
+        """How long the call that runs now has been running; 0 when the device is idle."""
+        started_s = self._call_started_s
+        return 0.0 if started_s is None else self._clock.monotonic_s() - started_s
+
+    def submit(self, batch: MicroBatch) -> None:
+        """Hand a micro-batch over. Only when `has_room`."""
+        assert self.has_room
+        self._outstanding += 1
+        if self._usual_call_s >= SHORT_CALL_S:
+            self._queue.put(batch)
+            return
+        self._answered.clear()
+        self._loop_waits = True
+        self._queue.put(batch)
+        self._answered.wait(SHORT_CALL_S)
+        self._loop_waits = False
+        # Whatever came until here is collected here; what comes later, the thread announces.
+        self._collect()
+
+    def stop(self) -> None:
+        """Let the thread end after what it has. It is a daemon: a call that hangs does not keep the process."""
+        self._queue.put(None)
+
+    def _run(self) -> None:
+        sizes, warm = self._warm_up
+        try:
+            self._model.warm_up(sizes)
+        except BaseException as error:
+            self._post(_fail, warm, error)
+            return
+        self._post(_succeed, warm)
+        while (batch := self._queue.get()) is not None:
+            try:
+                started_s = self._call_started_s = self._clock.monotonic_s()
+                inference = infer_batch(self._model, batch, wall_ms=self._clock.wall_ms())
+                self._call_started_s = None
+            except BaseException as error:
+                self._post(self._on_fatal, error)
+                return
+            finished = Finished(
+                batch,
+                inference.values_BO,
+                inference.classes_B,
+                inference.confidences_B,
+                inference.failures,
+                self._clock.monotonic_s() - started_s,
+            )
+            self._results.append(finished)
+            self._answered.set()
+            if not self._loop_waits:
+                self._post(self._collect)
+
+    def _collect(self) -> None:
+        while self._results:
+            finished = self._results.popleft()
+            self._outstanding -= 1
+            known = min(self._usual_call_s, 2 * SHORT_CALL_S)
+            self._usual_call_s = known + 0.2 * (finished.model_s - known)
+            self._on_finished(finished)
+
+    def _post(self, function: Callable[..., None], *arguments: object) -> None:
+        try:
+            self._loop.call_soon_threadsafe(function, *arguments)
+        except RuntimeError:
+            # The loop is closed: the worker is gone, nobody waits for this any more.
+            self._queue.put(None)
+
+
+def _succeed(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _fail(future: asyncio.Future[None], error: BaseException) -> None:
+    if not future.done():
+        future.set_exception(error)

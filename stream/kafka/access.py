@@ -1,0 +1,175 @@
+"""What this principal may do with topics and with its group, as the cluster says itself: nothing is read or written.
+
+aiokafka's own requests neither ask for it nor keep from creating the topics that they ask about, hence the two
+structures here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Final
+
+from aiokafka import errors as kafka_errors
+from aiokafka.conn import AIOKafkaConnection
+from aiokafka.protocol.admin import DescribeGroupsRequest_v3, DescribeGroupsResponse_v3
+from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.protocol.coordination import FindCoordinatorRequest
+from aiokafka.protocol.metadata import MetadataRequest_v5
+from aiokafka.protocol.types import Array, Boolean, Int16, Int32, Schema, String
+
+from schemas.errors import BrokerError
+
+COORDINATOR_RETRY_S: Final = 0.1
+NOT_TOLD: Final = -(1 << 31)
+"""What a broker answers that keeps no such list."""
+
+
+class Operation(IntEnum):
+    """What can be allowed, by the numbers of Kafka's protocol."""
+
+    READ = 3
+    WRITE = 4
+    DESCRIBE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """error: None, or the name that Kafka gives it. allowed: None where the broker does not tell."""
+
+    error: str | None
+    allowed: frozenset[Operation] | None
+
+    def missing(self, wanted: Collection[Operation]) -> list[Operation]:
+        """Those of `wanted` that are known not to be allowed."""
+        return [] if self.allowed is None else [operation for operation in wanted if operation not in self.allowed]
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterView:
+    """brokers: host and port of each, as the cluster advertises them. topics: by name."""
+
+    brokers: tuple[tuple[str, int], ...]
+    topics: Mapping[str, Access]
+
+
+class _TopicsResponse(Response):
+    API_KEY = 3
+    API_VERSION = 8
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        (
+            "brokers",
+            Array(("node_id", Int32), ("host", String("utf-8")), ("port", Int32), ("rack", String("utf-8"))),
+        ),
+        ("cluster_id", String("utf-8")),
+        ("controller_id", Int32),
+        (
+            "topics",
+            Array(
+                ("error_code", Int16),
+                ("topic", String("utf-8")),
+                ("is_internal", Boolean),
+                (
+                    "partitions",
+                    Array(
+                        ("error_code", Int16),
+                        ("partition", Int32),
+                        ("leader", Int32),
+                        ("leader_epoch", Int32),
+                        ("replicas", Array(Int32)),
+                        ("isr", Array(Int32)),
+                        ("offline_replicas", Array(Int32)),
+                    ),
+                ),
+                ("authorized_operations", Int32),
+            ),
+        ),
+        ("cluster_authorized_operations", Int32),
+    )
+
+
+class _TopicsStruct(RequestStruct):
+    API_KEY = 3
+    API_VERSION = 8
+    RESPONSE_TYPE = _TopicsResponse
+    SCHEMA = Schema(
+        ("topics", Array(String("utf-8"))),
+        ("allow_auto_topic_creation", Boolean),
+        ("include_cluster_authorized_operations", Boolean),
+        ("include_topic_authorized_operations", Boolean),
+    )
+
+
+class _TopicsRequest(Request[MetadataRequest_v5 | _TopicsStruct]):
+    API_KEY = 3
+
+    def __init__(self, topics: Sequence[str]) -> None:
+        self._topics = list(topics)
+
+    def build(self, request_struct_class: Any) -> Any:
+        if request_struct_class is _TopicsStruct:
+            return _TopicsStruct(self._topics, False, False, True)
+        return request_struct_class(self._topics, False)
+
+
+class _GroupsStruct(DescribeGroupsRequest_v3):
+    # aiokafka's own reads the answer as version 2, without the operations.
+    RESPONSE_TYPE = DescribeGroupsResponse_v3
+
+
+class _GroupsRequest(Request[_GroupsStruct]):
+    API_KEY = 15
+
+    def __init__(self, group_id: str) -> None:
+        self._group_id = group_id
+
+    def build(self, request_struct_class: type[_GroupsStruct]) -> _GroupsStruct:
+        return request_struct_class([self._group_id], True)
+
+
+async def view(connection: AIOKafkaConnection, topics: Sequence[str]) -> ClusterView:
+    """What the cluster says of itself and of these topics; creates none. Raises KafkaError."""
+    answer = (await connection.send(_TopicsRequest(topics))).to_object()
+    return ClusterView(
+        tuple((broker["host"], broker["port"]) for broker in answer["brokers"]),
+        {
+            topic["topic"]: Access(
+                _error_name(topic["error_code"]), _allowed(topic.get("authorized_operations", NOT_TOLD))
+            )
+            for topic in answer["topics"]
+        },
+    )
+
+
+async def coordinator(connection: AIOKafkaConnection, group_id: str) -> tuple[str, int]:
+    """Host and port of the group's coordinator; waits for one without end. Raises BrokerError where it may not be asked."""
+    while True:
+        answer = await connection.send(FindCoordinatorRequest(group_id, 0))
+        error = kafka_errors.for_code(answer.error_code)
+        if error is kafka_errors.NoError:
+            return answer.host, answer.port
+        if not error.retriable:
+            raise BrokerError(f"{group_id}: {_error_name(answer.error_code)}", kind="group")
+        # A new cluster makes the topic of offsets when it is first asked for a coordinator.
+        await asyncio.sleep(COORDINATOR_RETRY_S)
+
+
+async def group_access(connection: AIOKafkaConnection, group_id: str) -> Access:
+    """For the group, asked of its coordinator. Raises KafkaError."""
+    answer = await connection.send(_GroupsRequest(group_id))
+    group = answer.to_object()["groups"][0]
+    return Access(_error_name(group["error_code"]), _allowed(group["authorized_operations"]))
+
+
+def _allowed(bits: int) -> frozenset[Operation] | None:
+    return None if bits == NOT_TOLD else frozenset(operation for operation in Operation if bits & (1 << operation))
+
+
+def _error_name(code: int) -> str | None:
+    # GroupIdNotFound (69) is what newer brokers answer for a group that nobody has joined yet.
+    if code in (0, 69):
+        return None
+    return str(kafka_errors.for_code(code).__name__).removesuffix("Error")

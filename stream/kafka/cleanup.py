@@ -1,0 +1,28 @@
+"""Removing topics that were made for a moment only."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import Final
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from stream.config.sections import KafkaSection
+from stream.kafka.client import client_options
+
+TIMEOUT_S: Final = 10.0
+
+
+async def delete_topics(kafka: KafkaSection, names: Sequence[str]) -> None:
+    """Delete topics as far as the cluster lets us; whoever is cleaning up has nothing left to do about a refusal."""
+    admin = AIOKafkaAdminClient(**client_options(kafka))
+    with contextlib.suppress(KafkaError, TimeoutError, OSError):
+        async with asyncio.timeout(TIMEOUT_S):
+            try:
+                await admin.start()
+                await admin.delete_topics(list(names))
+            finally:
+                await admin.close()

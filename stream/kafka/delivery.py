@@ -1,0 +1,147 @@
+"""Whole record batches to the cluster: every delivery awaited, nothing left behind unknown."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Callable, Mapping
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from aiokafka.partitioner import murmur2
+from aiokafka.producer.message_accumulator import BatchBuilder
+
+from stream.cancellation import raise_if_cancelled
+from stream.emit import Outgoing
+from stream.records import Partition
+
+log = logging.getLogger(__name__)
+
+MAX_BACKOFF_S = 5.0
+MAX_CONNECT_S = 30.0
+
+
+def hash_key(key: bytes) -> int:
+    """The Kafka default partitioner's hash: murmur2, made positive."""
+    return int(murmur2(key)) & 0x7FFFFFFF
+
+
+class Delivery:
+    """One idempotent producer, replaced as a whole after any failure.
+
+    options: for the client; max_batch_bytes: the size of the record batches, uncompressed; `jitter` gives numbers in
+    [0, 1).
+    """
+
+    def __init__(
+        self,
+        options: Mapping[str, object],
+        *,
+        compression_type: str | None,
+        max_batch_bytes: int,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._jitter = jitter
+        self._options = dict(options)
+        self._compression_type = compression_type
+        self._max_batch_bytes = max_batch_bytes
+        self._producer: AIOKafkaProducer | None = None
+
+    async def start(self) -> None:
+        """Connect. Raises KafkaError."""
+        producer = AIOKafkaProducer(
+            **self._options,
+            acks="all",
+            enable_idempotence=True,
+            compression_type=self._compression_type,
+            max_batch_size=self._max_batch_bytes,
+            max_request_size=self._max_batch_bytes,
+        )
+        self._producer = producer
+        try:
+            await producer.start()
+        except BaseException:
+            await self.abandon()
+            raise
+
+    async def restart(self) -> None:
+        """A fresh producer instead of the one that failed. Waits for a cluster that is away."""
+        await self.abandon()
+        attempt = 0
+        while True:
+            raise_if_cancelled()
+            try:
+                async with asyncio.timeout(MAX_CONNECT_S):
+                    await self.start()
+                return
+            except (KafkaError, TimeoutError) as error:
+                attempt += 1
+                if attempt in (1, 10, 100):
+                    log.warning("cannot reach the cluster, trying again: %s", error or "timed out")
+                await asyncio.sleep(min(MAX_BACKOFF_S, 0.1 * 2 ** min(attempt, 6)) * (0.5 + 0.5 * self._jitter()))
+
+    async def send(self, outgoing: Mapping[Partition, Outgoing], *, timestamp_ms: int) -> None:
+        """Send all of it and wait until the brokers have it. Raises KafkaError; what arrived is then unknown.
+
+        timestamp_ms: the records' time, in ms since the Unix epoch.
+        """
+        try:
+            async with asyncio.TaskGroup() as group:
+                for partition, records in outgoing.items():
+                    group.create_task(self._send_partition(partition, records, timestamp_ms))
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+
+    async def _send_partition(self, partition: Partition, records: Outgoing, timestamp_ms: int) -> None:
+        producer = self._producer
+        assert producer is not None
+        deliveries = []
+        start = 0
+        while start < len(records.values):
+            builder = producer.create_batch()
+            start = _fill(builder, records, start, timestamp_ms)
+            deliveries.append(await producer.send_batch(builder, partition.topic, partition=partition.partition))
+        for delivery in deliveries:
+            await delivery
+
+    async def stop(self, *, timeout_s: float) -> None:
+        """Close the producer, which has nothing left to send; abandon it when that takes longer than `timeout_s`."""
+        if self._producer is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    await self._producer.stop()
+            await self.abandon()
+
+    async def abandon(self) -> None:
+        """Let go of the producer without waiting for anything that the cluster owes it."""
+        producer, self._producer = self._producer, None
+        if producer is None:
+            return
+        sender = producer._sender
+        task = None if sender is None else sender.sender_task
+        if task is not None and not task.done():
+            task.cancel()
+            await asyncio.wait([task], timeout=1.0)
+        producer._closed = True  # its finalizer would complain of a producer that nobody closed
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(1.0):
+                await producer.client.close()
+
+
+def _fill(builder: BatchBuilder, records: Outgoing, start: int, timestamp_ms: int) -> int:
+    """Put records into a batch from `start` on, as many as fit; returns where the next batch begins.
+
+    Straight into the compiled builder: the wrapper's serializers cost as much a record as the encoding itself.
+    """
+    append = builder._builder.append
+    count = 0
+    columns = (records.keys, records.values, records.headers)
+    parts = columns if start == 0 else tuple(column[start:] for column in columns)
+    for key, value, headers in zip(*parts, strict=True):
+        if append(count, timestamp_ms, key, value, headers) is None:
+            break
+        count += 1
+    builder._relative_offset = count
+    return start + count

@@ -1,0 +1,82 @@
+"""Where reading starts, decided by us and not by the client's reset policy, which would hide lost ranges."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from schemas.errors import BrokerError
+from stream.records import Partition
+
+
+@dataclass(frozen=True, slots=True)
+class StartPolicy:
+    """For partitions without a committed offset. reset: earliest | latest | none; from_timestamp_ms goes before it."""
+
+    reset: str
+    from_timestamp_ms: int | None = None
+
+
+async def start_positions(
+    consumer: AIOKafkaConsumer, committed: Mapping[Partition, int | None], policy: StartPolicy
+) -> dict[Partition, int]:
+    """The offset to read from, for each partition. Raises BrokerError where going on would skip records unseen."""
+    if not committed:
+        return {}
+    partitions = [TopicPartition(*partition) for partition in committed]
+    first = await consumer.beginning_offsets(partitions)
+    end = await consumer.end_offsets(partitions)
+    positions: dict[Partition, int] = {}
+    unset: list[Partition] = []
+    for partition, offset in committed.items():
+        if offset is None:
+            unset.append(partition)
+            continue
+        name = f"{partition.topic}-{partition.partition}"
+        start, stop = first[TopicPartition(*partition)], end[TopicPartition(*partition)]
+        if offset < start:
+            raise BrokerError(
+                f"{name}: records {offset} to {start - 1} were deleted before they were read",
+                kind="offset_out_of_range",
+                remedy="raise the topic's retention; to go on without them, reset the group's offset "
+                f"(kafka-consumer-groups --reset-offsets --to-offset {start})",
+            )
+        if offset > stop:
+            raise BrokerError(
+                f"{name}: the group is at offset {offset}, but the log ends at {stop}; was the topic created anew?",
+                kind="offset_out_of_range",
+                remedy="use another group_id for the new topic, or reset the group's offset",
+            )
+        positions[partition] = offset
+    if unset:
+        positions.update(await _unset_positions(consumer, unset, policy, first, end))
+    return positions
+
+
+async def _unset_positions(
+    consumer: AIOKafkaConsumer,
+    partitions: list[Partition],
+    policy: StartPolicy,
+    first: Mapping[TopicPartition, int],
+    end: Mapping[TopicPartition, int],
+) -> dict[Partition, int]:
+    if policy.from_timestamp_ms is not None:
+        found = await consumer.offsets_for_times(
+            {TopicPartition(*partition): policy.from_timestamp_ms for partition in partitions}
+        )
+        positions = {}
+        for partition in partitions:
+            at = found.get(TopicPartition(*partition))
+            positions[partition] = end[TopicPartition(*partition)] if at is None else at.offset
+        return positions
+    if policy.reset == "none":
+        one = partitions[0]
+        raise BrokerError(
+            f"{one.topic}-{one.partition}: the group has no committed offset and input.auto_offset_reset is 'none'",
+            kind="no_offset",
+            remedy="set input.auto_offset_reset to earliest or latest, or commit an offset for the group first",
+        )
+    chosen = first if policy.reset == "earliest" else end
+    return {partition: chosen[TopicPartition(*partition)] for partition in partitions}

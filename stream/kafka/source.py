@@ -1,0 +1,245 @@
+"""Records from the group's partitions, stamped with the epoch under which they were read.
+
+The gate: between an assignment (or a rewind) and the moment when the committed offsets were read and sought, nothing that the
+client hands out may be used; what is drained meanwhile is dropped. `epoch` is the membership that the gate was opened for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.abc import ConsumerRebalanceListener
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+
+from schemas.errors import BrokerError, ForebayError
+from stream.cancellation import cancel_until_done, raise_if_cancelled
+from stream.embedded.pacing import pace_fetches
+from stream.kafka.group_offsets import CommitRefused, GroupOffsets
+from stream.kafka.light_records import hand_out_light_records
+from stream.kafka.positions import StartPolicy, start_positions
+from stream.records import Epoch, Partition, Record
+
+log = logging.getLogger(__name__)
+
+MAX_BACKOFF_S = 5.0
+MAX_POLL_WAIT_S = 0.5
+
+
+class Source(ConsumerRebalanceListener):
+    """One member of the consumer group.
+
+    on_revoked is awaited before partitions are given up, while commits are still possible; on_fatal gets what nobody else
+    would see, since the client only logs what a listener raises. `jitter` gives numbers in [0, 1).
+    """
+
+    def __init__(
+        self,
+        consumer: AIOKafkaConsumer,
+        *,
+        topics: Sequence[str],
+        group_id: str,
+        policy: StartPolicy,
+        on_revoked: Callable[[], Awaitable[None]],
+        on_fatal: Callable[[BaseException], None],
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._consumer = consumer
+        self._topics = list(topics)
+        self._group_id = group_id
+        self._policy = policy
+        self._on_revoked = on_revoked
+        self._on_fatal = on_fatal
+        self._jitter = jitter
+        self._counter = 0
+        self._epoch: Epoch | None = None
+        self._gate_open = False
+        self._opening: asyncio.Task[None] | None = None
+        self._paused = False
+        self._opened = asyncio.Event()
+
+    async def start(self) -> None:
+        """Join the group. Raises KafkaError."""
+        await self._consumer.start()
+        hand_out_light_records(self._consumer)
+        pace_fetches(self._consumer)
+        self._offsets = GroupOffsets(self._consumer, self._group_id)
+        self._consumer.subscribe(self._topics, listener=self)
+
+    async def stop(self, *, timeout_s: float) -> None:
+        """Leave the group and close; whatever is not over by then is let go of. Raises nothing."""
+        await self._close_gate()
+        # In a task of its own: where the cluster is away, the client's `stop` ends in the cancellation of one of its own
+        # tasks, which here would be taken for this one's.
+        closing = asyncio.create_task(self._consumer.stop())
+        await asyncio.wait([closing], timeout=timeout_s)
+        if not closing.done():
+            closing.cancel()
+        elif not closing.cancelled() and (error := closing.exception()) is not None:
+            log.debug("closing the consumer: %s", error)
+
+    async def wait_until_open(self) -> None:
+        """Until the first assignment's positions are known (it may be empty)."""
+        await self._opened.wait()
+
+    @property
+    def epoch(self) -> Epoch | None:
+        """The epoch that records are read under now; None while the gate is closed."""
+        return self._epoch if self._gate_open else None
+
+    @property
+    def partitions(self) -> set[Partition]:
+        """What is assigned now."""
+        return {Partition(*partition) for partition in self._consumer.assignment()}
+
+    async def poll(self, *, timeout_s: float, max_records: int) -> Mapping[Partition, Sequence[Record]]:
+        """The next records, of `epoch`; nothing while the gate is closed. Never cancel this call: the client would leak.
+
+        Raises BrokerError for a position that the log no longer holds, KafkaError for what the client cannot mend.
+        """
+        wait_ms = max(0.0, min(timeout_s, MAX_POLL_WAIT_S)) * 1000
+        try:
+            records: dict[Any, list[Any]] = await self._consumer.getmany(timeout_ms=wait_ms, max_records=max_records)
+        except OffsetOutOfRangeError as error:
+            raise BrokerError(
+                f"the position is outside the log: {error}",
+                kind="offset_out_of_range",
+                remedy="records were deleted before they were read: raise the topic's retention, reset the group's offset",
+            ) from error
+        return records if self._gate_open else {}
+
+    def pause(self) -> None:
+        """Stop fetching; the membership is kept as long as `poll` is called."""
+        if not self._paused:
+            self._paused = True
+            self._consumer.pause(*self._consumer.assignment())
+
+    def resume(self) -> None:
+        """Fetch again."""
+        if self._paused:
+            self._paused = False
+            if self._gate_open:
+                self._consumer.resume(*self._consumer.assignment())
+
+    @property
+    def paused(self) -> bool:
+        return self._paused
+
+    async def commit(self, positions: Mapping[Partition, int], epoch: Epoch) -> None:
+        """Commit positions under the epoch that they were read in. Retries what passes by itself; the caller sets the deadline.
+
+        Raises CommitRefused when the epoch is over, KafkaError otherwise.
+        """
+        while True:
+            raise_if_cancelled()
+            if epoch != self._epoch:
+                raise CommitRefused("the records' epoch is over")
+            try:
+                await self._offsets.commit(positions, epoch)
+                return
+            except KafkaError as error:
+                if not error.retriable:
+                    raise
+            await asyncio.sleep(0.1 + 0.1 * self._jitter())
+
+    async def rewind(self) -> None:
+        """Go back to the committed offsets: what was read and not committed will be read again, in a new epoch."""
+        if self._epoch is None:
+            return
+        await self._close_gate()
+        self._counter += 1
+        old = self._epoch
+        self._begin(Epoch(old.generation, old.member_id, old.instance_id, self._counter))
+
+    # ---- the client's listener
+
+    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
+        try:
+            if self._epoch is not None:
+                await self._on_revoked()
+        except Exception as error:
+            self._on_fatal(error)
+        finally:
+            await self._close_gate()
+            self._epoch = None
+
+    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+        # No heartbeat goes out while this runs, so it only stamps the epoch and leaves the reading of offsets to a task. The
+        # positions of 0 are never read from (all is paused): they keep the client from resolving positions itself.
+        try:
+            coordinator = self._consumer._coordinator
+            self._counter += 1
+            epoch = Epoch(coordinator.generation, coordinator.member_id, coordinator._group_instance_id, self._counter)
+            if assigned:
+                self._consumer.pause(*assigned)
+                for partition in assigned:
+                    self._consumer.seek(partition, 0)
+            self._begin(epoch)
+        except Exception as error:
+            self._on_fatal(error)
+
+    # ---- the gate
+
+    def _begin(self, epoch: Epoch) -> None:
+        self._epoch = epoch
+        self._gate_open = False
+        if self._consumer.assignment():
+            self._consumer.pause(*self._consumer.assignment())
+        self._opening = asyncio.create_task(self._open(epoch), name=f"open-epoch-{epoch.counter}")
+
+    async def _open(self, epoch: Epoch) -> None:
+        """Read the committed offsets, seek, open the gate. Waits for a broker that is away."""
+        attempt = 0
+        while True:
+            raise_if_cancelled()
+            try:
+                await self._seek(epoch)
+            except CommitRefused:
+                return  # the next assignment begins its own epoch
+            except (KafkaError, TimeoutError) as error:
+                if isinstance(error, KafkaError) and not error.retriable and attempt > 10:
+                    self._on_fatal(error)
+                    return
+                attempt += 1
+                if attempt in (1, 10, 100):
+                    log.warning("cannot read the group's offsets, trying again: %s", error)
+                await asyncio.sleep(min(MAX_BACKOFF_S, 0.1 * 2 ** min(attempt, 6)) * (0.5 + 0.5 * self._jitter()))
+            except ForebayError as error:
+                self._on_fatal(error)
+                return
+            except Exception as error:
+                self._on_fatal(error)
+                return
+            else:
+                return
+
+    async def _seek(self, epoch: Epoch) -> None:
+        assigned = {Partition(*partition) for partition in self._consumer.assignment()}
+        committed = await self._offsets.fetch(assigned)
+        positions = await start_positions(self._consumer, committed, self._policy)
+        # Committed before the first record is read, so that a restart starts in the same place whatever was decided here.
+        unset = {partition: positions[partition] for partition, offset in committed.items() if offset is None}
+        await self._offsets.commit(unset, epoch)
+        if epoch != self._epoch:
+            return
+        for partition, position in positions.items():
+            self._consumer.seek(TopicPartition(*partition), position)
+        if not self._paused and assigned:
+            self._consumer.resume(*self._consumer.assignment())
+        self._gate_open = True
+        self._opened.set()
+        log.info(
+            "partitions assigned: %s (generation %d)",
+            ", ".join(f"{p.topic}-{p.partition}@{offset}" for p, offset in sorted(positions.items())) or "none",
+            epoch.generation,
+        )
+
+    async def _close_gate(self) -> None:
+        self._gate_open = False
+        task, self._opening = self._opening, None
+        if task is not None and task is not asyncio.current_task():
+            await cancel_until_done(task)

@@ -1,0 +1,316 @@
+"""Topics as they are meant to be, compared with topics as they are. Pure: asks no cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from schemas.topics import (
+    CATALOGUE,
+    DEAD_LETTERS,
+    FEATURES,
+    OUTCOME_DELTAS,
+    PREDICTIONS,
+    TopicSpec,
+    partitions_of,
+    topic_name,
+)
+from stream.config.sections import Settings
+
+CLEANUP_POLICY: Final = "cleanup.policy"
+MAX_MESSAGE_BYTES: Final = "max.message.bytes"
+MIN_INSYNC_REPLICAS: Final = "min.insync.replicas"
+RETENTION_BYTES: Final = "retention.bytes"
+RETENTION_MS: Final = "retention.ms"
+CONFIGS: Final = (CLEANUP_POLICY, MAX_MESSAGE_BYTES, MIN_INSYNC_REPLICAS, RETENTION_BYTES, RETENTION_MS)
+
+BROKER_MAX_MESSAGE_BYTES: Final = 1_048_588
+"""What a topic takes where nobody has set it: Kafka's own default."""
+DEAD_LETTER_ROOM_BYTES: Final = 65_536
+"""How much larger than its event a dead letter may be: the headers that tell why."""
+
+Severity = Literal["error", "warning", "note"]
+
+
+@dataclass(frozen=True, slots=True)
+class WantedTopic:
+    """A topic as it is meant to be. name: with the prefix; configs: topic settings by their Kafka names."""
+
+    name: str
+    spec: TopicSpec
+    num_partitions: int
+    replication_factor: int
+    configs: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class TopicState:
+    """A topic as the cluster has it.
+
+    status: "forbidden" where this user may not see it; configs: None where the cluster does not tell them.
+    """
+
+    name: str
+    status: Literal["present", "missing", "forbidden"]
+    num_partitions: int = 0
+    replication_factor: int = 0
+    configs: Mapping[str, str] | None = None
+
+    def number(self, config: str) -> int | None:
+        """A setting that is a number; None where it is not told."""
+        value = (self.configs or {}).get(config, "")
+        try:
+            return int(value)
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One thing that is not as it is meant to be."""
+
+    setting: str
+    wanted: str
+    actual: str
+
+    def __str__(self) -> str:
+        return f"{self.setting} is {self.actual}, not {self.wanted}"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something about a topic to know. An error keeps the worker from doing its work; a note harms nothing."""
+
+    severity: Severity
+    topic: str
+    kind: str
+    message: str
+    remedy: str | None = None
+
+
+def plan_topics(settings: Settings) -> tuple[WantedTopic, ...]:
+    """Every topic of this configuration, inputs first. Raises ConfigError for a name that Kafka does not allow."""
+    prefix, section = settings.topics.prefix, settings.topics
+    specs = [(topic_name(prefix, name), FEATURES) for name in settings.input.topics]
+    specs += [(topic_name(prefix, spec.name), spec) for spec in CATALOGUE if spec is not FEATURES]
+    return tuple(
+        WantedTopic(
+            name,
+            spec,
+            partitions_of(spec, section.partitions),
+            section.replication_factor,
+            _configs(spec, settings),
+        )
+        for name, spec in specs
+    )
+
+
+def _configs(spec: TopicSpec, settings: Settings) -> dict[str, str]:
+    configs = {
+        CLEANUP_POLICY: spec.cleanup_policy,
+        RETENTION_MS: str(spec.retention_ms),
+        # With three replicas an acknowledged record survives the loss of any one broker; with fewer, asking for
+        # two would stop all writes with the first broker that is away.
+        MIN_INSYNC_REPLICAS: "2" if settings.topics.replication_factor >= 3 else "1",
+    }
+    wanted = _max_message_bytes(spec, settings)
+    if wanted > BROKER_MAX_MESSAGE_BYTES:
+        configs[MAX_MESSAGE_BYTES] = str(wanted)
+    return configs
+
+
+def _max_message_bytes(spec: TopicSpec, settings: Settings) -> int:
+    if spec in (FEATURES, DEAD_LETTERS):
+        return settings.input.max_event_bytes + DEAD_LETTER_ROOM_BYTES
+    return settings.output.max_request_size
+
+
+def differences(wanted: WantedTopic, state: TopicState) -> tuple[Difference, ...]:
+    """Where a topic that is there is not as it is meant to be. A topic may take larger messages than is asked for."""
+    found = []
+    if state.num_partitions != wanted.num_partitions:
+        found.append(Difference("partitions", str(wanted.num_partitions), str(state.num_partitions)))
+    if state.replication_factor != wanted.replication_factor:
+        found.append(Difference("replication factor", str(wanted.replication_factor), str(state.replication_factor)))
+    for config, value in wanted.configs.items():
+        actual = (state.configs or {}).get(config)
+        if actual is None or actual == value:
+            continue
+        if config == MAX_MESSAGE_BYTES and (state.number(config) or 0) >= int(value):
+            continue
+        found.append(Difference(config, value, actual))
+    return tuple(found)
+
+
+def find_problems(
+    settings: Settings, wanted: tuple[WantedTopic, ...], states: Mapping[str, TopicState]
+) -> tuple[Finding, ...]:
+    """All that is to be said about topics that are not as they should be, the gravest first."""
+    findings = [finding for topic in wanted for finding in _judge(topic, states[topic.name], settings)]
+    findings += _judge_counts(wanted, states)
+    order = {"error": 0, "warning": 1, "note": 2}
+    return tuple(sorted(findings, key=lambda finding: order[finding.severity]))
+
+
+def _judge(wanted: WantedTopic, state: TopicState, settings: Settings) -> Iterator[Finding]:
+    name = wanted.name
+    if state.status == "missing":
+        yield Finding("error", name, "missing", "there is no such topic", "`forebay topics create` makes it")
+        return
+    if state.status == "forbidden":
+        yield Finding(
+            "error",
+            name,
+            "forbidden",
+            "this user may not see the topic",
+            f"let the user describe it, and {'read' if wanted.spec is FEATURES else 'write to'} it",
+        )
+        return
+    if state.configs is None:
+        yield Finding(
+            "note",
+            name,
+            "configs_unknown",
+            "the cluster does not tell the topic's settings, so retention, cleanup and sizes were not checked",
+            "let the user describe the topic's configs",
+        )
+        return
+    yield from _judge_cleanup(wanted, state)
+    yield from _judge_retention(wanted, state)
+    yield from _judge_replicas(wanted, state)
+    yield from _judge_sizes(wanted, state, settings)
+
+
+def _judge_cleanup(wanted: WantedTopic, state: TopicState) -> Iterator[Finding]:
+    policy = (state.configs or {}).get(CLEANUP_POLICY, "")
+    if "compact" not in policy:
+        return
+    harm = {
+        FEATURES.name: "events would be removed before they are read, and tombstones are no events",
+        PREDICTIONS.name: "older predictions of a key would be removed, and those without a key are refused",
+        DEAD_LETTERS.name: "older letters of a key would be removed, and those without a key are refused",
+        OUTCOME_DELTAS.name: "counts would be removed that were not added up yet",
+    }[wanted.spec.name]
+    yield Finding(
+        "error",
+        wanted.name,
+        "compacted",
+        f"{CLEANUP_POLICY} is {policy}: {harm}",
+        _alter(wanted.name, CLEANUP_POLICY, wanted.spec.cleanup_policy),
+    )
+
+
+def _judge_retention(wanted: WantedTopic, state: TopicState) -> Iterator[Finding]:
+    actual, name = state.number(RETENTION_MS), wanted.name
+    if actual is not None and actual != wanted.spec.retention_ms:
+        shorter = 0 <= actual < wanted.spec.retention_ms
+        yield Finding(
+            "warning" if shorter else "note",
+            name,
+            "retention",
+            f"records are kept {duration(actual)}; the catalogue has {duration(wanted.spec.retention_ms)}"
+            + (": what is not read by then is lost" if shorter else ""),
+            _alter(name, RETENTION_MS, wanted.configs[RETENTION_MS]) if shorter else None,
+        )
+    limit = state.number(RETENTION_BYTES)
+    if limit is not None and limit >= 0:
+        yield Finding(
+            "note",
+            name,
+            "retention",
+            f"{RETENTION_BYTES} is {limit}: a partition that grows beyond it loses its oldest records "
+            "before their time",
+        )
+
+
+def _judge_replicas(wanted: WantedTopic, state: TopicState) -> Iterator[Finding]:
+    least, replicas = state.number(MIN_INSYNC_REPLICAS), state.replication_factor
+    if least is None:
+        return
+    if least > replicas and wanted.spec is not FEATURES:
+        yield Finding(
+            "error",
+            wanted.name,
+            "min_insync_replicas",
+            f"{MIN_INSYNC_REPLICAS} is {least}, but the topic has {replicas} replicas: every write would be refused",
+            _alter(wanted.name, MIN_INSYNC_REPLICAS, wanted.configs[MIN_INSYNC_REPLICAS]),
+        )
+    elif least == 1 and replicas > 2:
+        yield Finding(
+            "warning",
+            wanted.name,
+            "min_insync_replicas",
+            f"{MIN_INSYNC_REPLICAS} is 1: an acknowledged record can be lost with one broker, {replicas} "
+            f"replicas or not",
+            _alter(wanted.name, MIN_INSYNC_REPLICAS, "2"),
+        )
+
+
+def _judge_sizes(wanted: WantedTopic, state: TopicState, settings: Settings) -> Iterator[Finding]:
+    limit, name = state.number(MAX_MESSAGE_BYTES), wanted.name
+    if limit is None or wanted.spec is FEATURES:
+        return
+    wished = _max_message_bytes(wanted.spec, settings)
+    if limit >= wished:
+        return
+    if wanted.spec is DEAD_LETTERS:
+        message = (
+            f"takes {limit} bytes a record: a letter of an event near input.max_event_bytes "
+            f"({settings.input.max_event_bytes}) does not fit, and its value will be cut"
+        )
+    else:
+        message = (
+            f"takes {limit} bytes a record; output.max_request_size ({settings.output.max_request_size}) "
+            "allows more, which will not be used"
+        )
+    severity: Severity = "warning" if wanted.spec is DEAD_LETTERS else "note"
+    yield Finding(severity, name, MAX_MESSAGE_BYTES, message, _alter(name, MAX_MESSAGE_BYTES, str(wished)))
+
+
+def _judge_counts(wanted: tuple[WantedTopic, ...], states: Mapping[str, TopicState]) -> Iterator[Finding]:
+    present = [topic for topic in wanted if states[topic.name].status == "present"]
+    predictions = next((topic.name for topic in present if topic.spec is PREDICTIONS), None)
+    for topic in present:
+        state = states[topic.name]
+        if topic.spec is FEATURES and predictions is not None:
+            yield from _judge_pair(state, states[predictions])
+        if state.num_partitions != topic.num_partitions:
+            source = "topics.partitions" if topic.spec.partitions is None else "the catalogue"
+            message = f"has {state.num_partitions} partitions; {source} has {topic.num_partitions}"
+            yield Finding("note", topic.name, "partitions", message)
+        if state.replication_factor != topic.replication_factor:
+            fewer = state.replication_factor < topic.replication_factor
+            message = (
+                f"has {state.replication_factor} replicas; topics.replication_factor is {topic.replication_factor}"
+            )
+            yield Finding("warning" if fewer else "note", topic.name, "replication_factor", message)
+
+
+def _judge_pair(features: TopicState, predictions: TopicState) -> Iterator[Finding]:
+    if features.num_partitions == predictions.num_partitions:
+        return
+    fewer, more = sorted((features, predictions), key=lambda state: state.num_partitions)
+    yield Finding(
+        "warning",
+        predictions.name,
+        "partition_counts",
+        f"has {predictions.num_partitions} partitions, {features.name} has {features.num_partitions}: "
+        "predictions are placed by key instead of beside their event, so order is kept for each key only",
+        f"give both the same number: kafka-topics --alter --topic {fewer.name} --partitions "
+        f"{more.num_partitions} (which moves keys to other partitions)",
+    )
+
+
+def _alter(topic: str, config: str, value: str) -> str:
+    return f"kafka-configs --alter --topic {topic} --add-config {config}={value}"
+
+
+def duration(milliseconds: int) -> str:
+    """Milliseconds in the largest unit that they are a whole number of; negative is forever."""
+    if milliseconds < 0:
+        return "forever"
+    for unit, size in (("day", 86_400_000), ("hour", 3_600_000), ("minute", 60_000), ("second", 1000)):
+        if milliseconds % size == 0 and milliseconds >= size:
+            return f"{milliseconds // size} {unit}{'' if milliseconds == size else 's'}"
+    return f"{milliseconds} ms"

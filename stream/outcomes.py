@@ -1,0 +1,155 @@
+"""The ledger: one outcome for every record, summed into deltas that any number of workers' can be added up from.
+
+A delta counts the events of one (window, outcome, stage, kind, model, version). Windows are of the *record's* timestamp, since
+a record that is no event has no time of its own. Deltas are summable: counts add, first and last seen are a minimum and a
+maximum, samples and exemplars are bounded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import orjson
+
+from schemas.failures import FAILURES, FailureKind, Outcome, Stage
+from stream.records import Partition
+
+DELTA_WINDOW_MS = 60_000
+MAX_SAMPLES = 5
+PREDICTED_KIND = "predicted"
+
+_VARIABLE = re.compile(r"'[^']*'|\"[^\"]*\"|[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
+
+
+class DeltaKey(NamedTuple):
+    """What a delta is the count of. `window_start` in ms since the Unix epoch."""
+
+    window_start: int
+    outcome: Outcome
+    stage: Stage
+    kind: str
+    model: str
+    version: int
+
+
+@dataclass(slots=True)
+class Delta:
+    """Times in ms since the Unix epoch, of the records' timestamps."""
+
+    count: int = 0
+    first_seen: int = 2**63 - 1
+    last_seen: int = 0
+    sample_ids: list[str] = field(default_factory=list)
+    exemplar: dict[str, str | None] | None = None
+
+    def add(self, count: int, first_ms: int, last_ms: int) -> None:
+        self.count += count
+        self.first_seen = min(self.first_seen, first_ms)
+        self.last_seen = max(self.last_seen, last_ms)
+
+
+class Ledger:
+    """Outcomes of one commit. `passed` and `decided` count records and outcomes by input partition: they must agree."""
+
+    def __init__(self, *, model: str, version: int) -> None:
+        self._model = model
+        self._version = version
+        self.deltas: dict[DeltaKey, Delta] = {}
+        self.passed: Counter[Partition] = Counter()
+        self.decided: Counter[Partition] = Counter()
+        self.outcomes: Counter[Outcome] = Counter()
+        self.kinds: Counter[str] = Counter()
+
+    def predicted(self, partition: Partition, record_timestamps: Sequence[int]) -> None:
+        """These rows were predicted."""
+        count = len(record_timestamps)
+        if not count:
+            return
+        self.decided[partition] += count
+        self.outcomes[Outcome.PREDICTED] += count
+        first_ms, last_ms = min(record_timestamps), max(record_timestamps)
+        if first_ms // DELTA_WINDOW_MS == last_ms // DELTA_WINDOW_MS:
+            self._predicted(first_ms // DELTA_WINDOW_MS).add(count, first_ms, last_ms)
+        else:
+            for timestamp in record_timestamps:
+                self._predicted(timestamp // DELTA_WINDOW_MS).add(1, timestamp, timestamp)
+
+    def failed(
+        self,
+        partition: Partition,
+        kind: FailureKind,
+        record_timestamp: int,
+        *,
+        event_id: str | None,
+        message: str,
+        stack: str | None = None,
+    ) -> None:
+        """This record was rejected, or its row failed."""
+        spec = FAILURES[kind]
+        self.decided[partition] += 1
+        self.outcomes[spec.outcome] += 1
+        self.kinds[kind.value] += 1
+        window_start = record_timestamp // DELTA_WINDOW_MS * DELTA_WINDOW_MS
+        delta = self._delta(DeltaKey(window_start, spec.outcome, spec.stage, kind.value, self._model, self._version))
+        delta.add(1, record_timestamp, record_timestamp)
+        if event_id is not None and len(delta.sample_ids) < MAX_SAMPLES:
+            delta.sample_ids.append(event_id[:200])
+        if delta.exemplar is None:
+            delta.exemplar = {
+                "message": template(message),
+                "stack_hash": None if stack is None else hashlib.sha256(stack.encode()).hexdigest()[:16],
+                "stack": stack,
+            }
+
+    def unbalanced(self) -> dict[Partition, tuple[int, int]]:
+        """Partitions in which records passed and outcomes differ: (passed, decided). Empty unless there is a bug."""
+        return {
+            partition: (self.passed[partition], self.decided[partition])
+            for partition in self.passed.keys() | self.decided.keys()
+            if self.passed[partition] != self.decided[partition]
+        }
+
+    def _predicted(self, window: int) -> Delta:
+        return self._delta(
+            DeltaKey(
+                window * DELTA_WINDOW_MS, Outcome.PREDICTED, Stage.EMIT, PREDICTED_KIND, self._model, self._version
+            )
+        )
+
+    def _delta(self, key: DeltaKey) -> Delta:
+        delta = self.deltas.get(key)
+        if delta is None:
+            delta = self.deltas[key] = Delta()
+        return delta
+
+
+def template(message: str) -> str:
+    """A message without its values: numbers and quoted text become `…`, so that alike failures share one message."""
+    return _VARIABLE.sub("…", message)[:300]
+
+
+def encode_delta(key: DeltaKey, delta: Delta, *, worker: str) -> tuple[bytes, bytes]:
+    """Record key and JSON value of one delta."""
+    fields = (key.window_start, key.outcome.value, key.stage.value, key.kind, key.model, key.version)
+    value = {
+        "format": 1,
+        "window_start": key.window_start,
+        "window_end": key.window_start + DELTA_WINDOW_MS,
+        "outcome": key.outcome.value,
+        "stage": key.stage.value,
+        "kind": key.kind,
+        "model": key.model,
+        "version": key.version,
+        "count": delta.count,
+        "first_seen": delta.first_seen,
+        "last_seen": delta.last_seen,
+        "sample_ids": delta.sample_ids,
+        "exemplar": delta.exemplar,
+        "worker": worker,
+    }
+    return "|".join(map(str, fields)).encode(), orjson.dumps(value)

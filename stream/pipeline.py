@@ -1,0 +1,292 @@
+"""The journey on the event loop: poll, decode, window, device, reorder, commit. Only this module knows the order.
+
+While one micro-batch is in the model, the next is decoded and the one before commits; what completes while a
+commit is in flight goes into the next one (group commit). Everything here runs on the event loop's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from aiokafka.errors import KafkaError
+
+from schemas.errors import BrokerError, ModelError
+from schemas.failures import Outcome
+from stream.backpressure import InFlight
+from stream.clock import Clock
+from stream.commit import Committer, CommitTimeout
+from stream.decode import Decoder
+from stream.device import DeviceThread
+from stream.kafka.delivery import Delivery
+from stream.outcomes import Ledger
+from stream.records import Epoch, Finished, MicroBatch, Partition, Record
+from stream.reorder import ReorderBuffer
+from stream.window import MicroBatcher
+
+log = logging.getLogger(__name__)
+
+PAUSE_AFTER_S = 1.0
+MAX_REFUSALS = 3
+IDLE_WAIT_S = 0.5
+
+
+class PolledSource(Protocol):
+    """What the pipeline needs of a source (see `stream.kafka.source`)."""
+
+    @property
+    def epoch(self) -> Epoch | None: ...
+    @property
+    def paused(self) -> bool: ...
+    async def poll(self, *, timeout_s: float, max_records: int) -> Mapping[Partition, Sequence[Record]]: ...
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
+    async def rewind(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """The parts, assembled by the worker."""
+
+    source: PolledSource
+    decoder: Decoder
+    batcher: MicroBatcher
+    device: DeviceThread
+    committer: Committer
+    delivery: Delivery
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Deadlines, in seconds. call: one model call; revoke: finishing before partitions are given up."""
+
+    call_timeout_s: float
+    revoke_timeout_s: float
+
+
+@dataclass(slots=True)
+class Totals:
+    """What this worker has committed since it started."""
+
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)
+    batches: int = 0
+    commits: int = 0
+    rewinds: int = 0
+
+    def add(self, ledger: Ledger, batches: int) -> None:
+        self.outcomes.update(ledger.outcomes)
+        self.kinds.update(ledger.kinds)
+        self.batches += batches
+        self.commits += 1
+
+
+class Pipeline:
+    """Runs the stages. max_poll_records bounds one poll."""
+
+    def __init__(
+        self,
+        in_flight: InFlight,
+        timing: Timing,
+        *,
+        max_poll_records: int,
+        clock: Clock,
+    ) -> None:
+        self._in_flight = in_flight
+        self._timing = timing
+        self._max_poll_records = max_poll_records
+        self._clock = clock
+        self._reorder = ReorderBuffer()
+        self._to_device: deque[MicroBatch] = deque()
+        self._work = asyncio.Event()
+        self._room = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._stopping = False
+        self._committing: asyncio.Task[Ledger] | None = None
+        self._refusals = 0
+        self._purges = 0
+        self.totals = Totals()
+
+    def connect(self, stages: Stages) -> None:
+        """Give it its stages, which call back into it."""
+        self._stages = stages
+
+    # ---- the poll
+
+    async def run(self) -> None:
+        """Poll until `stop`; then everything polled is on its way. Raises what ends the worker."""
+        source, batcher = self._stages.source, self._stages.batcher
+        full_since_s: float | None = None
+        while not self._stopping:
+            now_s = self._clock.monotonic_s()
+            self._send_on(batcher.poll(now_s=now_s))
+            wait_s = min(IDLE_WAIT_S, max(0.0, batcher.close_at_s() - now_s))
+            room = self._in_flight.room()
+            if room == 0 or (source.paused and not self._in_flight.is_low()):
+                full_since_s = now_s if full_since_s is None else full_since_s
+                if now_s - full_since_s >= PAUSE_AFTER_S:
+                    # Paused, not left alone: a member that does not poll is put out of the group.
+                    source.pause()
+                    await source.poll(timeout_s=0, max_records=1)
+                await self._wait_for_room(wait_s)
+                continue
+            full_since_s = None
+            source.resume()
+            records = await source.poll(timeout_s=wait_s, max_records=min(room, self._max_poll_records))
+            if records and source.epoch is not None:
+                self._take(records, source.epoch)
+            # A poll that finds records does not give way by itself, and commits and heartbeats share this loop.
+            await asyncio.sleep(0)
+
+    def stop(self) -> None:
+        """Poll no more."""
+        self._stopping = True
+        self._room.set()
+
+    async def drain(self) -> None:
+        """Flush what waits in the window, and return when everything polled is committed. The caller sets the deadline."""
+        self._send_on(self._stages.batcher.flush())
+        await self._idle.wait()
+
+    @property
+    def num_in_flight(self) -> int:
+        """Events polled and not yet committed."""
+        return self._in_flight.events
+
+    def _take(self, records: Mapping[Partition, Sequence[Record]], epoch: Epoch) -> None:
+        now_s, wall_ms = self._clock.monotonic_s(), self._clock.wall_ms()
+        for chunk in self._stages.decoder.decode(records, epoch):
+            self._in_flight.polled(events=chunk.num_records, num_bytes=chunk.num_bytes)
+            self._send_on(self._stages.batcher.add(chunk, now_s=now_s, wall_ms=wall_ms))
+        self._idle.clear()
+
+    async def _wait_for_room(self, timeout_s: float) -> None:
+        self._room.clear()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._room.wait()
+        except TimeoutError:
+            pass
+
+    # ---- window to device to reorder buffer
+
+    def _send_on(self, batches: Sequence[MicroBatch]) -> None:
+        for batch in batches:
+            self._in_flight.closed()
+            self._reorder.opened(batch)
+            self._to_device.append(batch)
+        self._feed_device()
+
+    def _feed_device(self) -> None:
+        device = self._stages.device
+        while self._to_device and device.has_room:
+            device.submit(self._to_device.popleft())
+
+    def finished(self, finished: Finished) -> None:
+        """The device's answer. What belongs to an epoch that is over is dropped: it will be read again."""
+        if self._reorder.expects(finished.batch):
+            self._reorder.finished(finished)
+            self._work.set()
+        self._feed_device()
+
+    # ---- the commit
+
+    async def commit_forever(self) -> None:
+        """Commit what is finished, as it finishes. Raises what ends the worker."""
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            while batches := self._reorder.take(max_records=self._max_poll_records * 16):
+                purges = self._purges
+                self._committing = asyncio.create_task(self._stages.committer.commit(batches), name="commit")
+                try:
+                    ledger = await self._committing
+                except (KafkaError, BrokerError, CommitTimeout, asyncio.CancelledError) as error:
+                    if isinstance(error, asyncio.CancelledError) and not self._committing.cancelled():
+                        raise  # this task was cancelled, not the commit
+                    await self._failed_commit(error, batches)
+                    break
+                finally:
+                    self._committing = None
+                self._refusals = 0
+                self.totals.add(ledger, len(batches))
+                if purges == self._purges:
+                    self._release(batches)
+
+    def _release(self, batches: Sequence[Finished]) -> None:
+        for finished in batches:
+            self._in_flight.committed(events=finished.batch.num_records, num_bytes=finished.batch.num_bytes)
+        self._room.set()
+        if self._in_flight.events == 0:
+            self._idle.set()
+
+    async def _failed_commit(self, error: BaseException, batches: Sequence[Finished]) -> None:
+        """Rewind, or give up where going on would only fail again in the same place."""
+        if isinstance(error, asyncio.CancelledError):
+            return  # given up by `revoked`, which has purged
+        permanent = isinstance(error, KafkaError) and not error.retriable
+        self._refusals = self._refusals + 1 if permanent else 0
+        if self._refusals >= MAX_REFUSALS:
+            first = batches[0].batch.chunks[0]
+            raise BrokerError(
+                f"the cluster refused the same outputs {MAX_REFUSALS} times "
+                f"(from {first.partition.topic}-{first.partition.partition} before offset {first.next_offset}): {error}",
+                remedy="see the error's name in Kafka's documentation; `forebay check` looks at topics and permissions",
+            ) from error
+        log.warning("commit failed, reading again from the committed offsets: %s", error or type(error).__name__)
+        await self.rewind(batches[0].batch.epoch)
+
+    async def rewind(self, epoch: Epoch) -> None:
+        """The one way back: purge, a fresh producer, and reading again from the committed offsets in a new epoch."""
+        self.totals.rewinds += 1
+        if self._stages.source.epoch == epoch:
+            # The gate first: nothing beyond the failed records may be taken in before the purge.
+            await self._stages.source.rewind()
+            self._purge()
+        await self._stages.delivery.restart()
+
+    async def revoked(self) -> None:
+        """Partitions are about to be given up: commit what is in flight, or give it up at the deadline."""
+        try:
+            async with asyncio.timeout(self._timing.revoke_timeout_s):
+                await self.drain()
+        except TimeoutError:
+            log.warning(
+                "%d events were not committed before the rebalance; they will be read again", self.num_in_flight
+            )
+            committing = self._committing
+            self._purge()
+            if committing is not None:
+                committing.cancel()
+                await asyncio.wait([committing], timeout=1.0)
+                await self._stages.delivery.restart()
+        self._purge()
+
+    def _purge(self) -> None:
+        self._purges += 1
+        self._stages.batcher.purge()
+        self._to_device.clear()
+        self._reorder.purge()
+        self._in_flight.purge()
+        self._room.set()
+        self._idle.set()
+
+    # ---- the watch
+
+    async def watch(self) -> None:
+        """Raises ModelError when a model call hangs: a thread cannot be stopped, so the process has to be."""
+        while True:
+            await asyncio.sleep(min(1.0, self._timing.call_timeout_s / 4))
+            running_s = self._stages.device.running_for_s()
+            if running_s > self._timing.call_timeout_s:
+                raise ModelError(
+                    f"a model call has not come back after {running_s:.1f} s",
+                    kind="call_timeout",
+                    remedy="raise model.call_timeout_ms if the model is that slow; its events were not committed and "
+                    "will be read again",
+                )

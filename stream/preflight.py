@@ -1,0 +1,222 @@
+"""What `forebay check` looks at, one thing after the other: cluster, topics, permissions, model.
+
+Nothing is consumed, produced or created, and no step on the network takes longer than its timeout.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from aiokafka.errors import KafkaError
+
+from schemas.errors import BrokerError, ForebayError
+from schemas.topics import CATALOGUE, FEATURES, topic_name
+from stream.config.sections import BatchSection, KafkaSection, ModelSection, Settings
+from stream.kafka.access import Access, ClusterView, Operation, coordinator, group_access, view
+from stream.kafka.reach import Broker, connect, reach
+from stream.kafka.topics import check_topics
+
+READ_INPUT: Final = (Operation.DESCRIBE, Operation.READ)
+WRITE_OUTPUT: Final = (Operation.DESCRIBE, Operation.WRITE)
+JOIN_GROUP: Final = (Operation.READ,)
+
+_MISSING_TOPIC: Final = "UnknownTopicOrPartition"
+AFTER_BROKER: Final = ("topics", "input", "output", "group")
+
+
+class Status(StrEnum):
+    """How a check ended. WARNING: a worker would run. UNKNOWN: the cluster does not tell. SKIPPED: what it needs failed."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the list. problems: further lines, where one does not do."""
+
+    name: str
+    status: Status
+    detail: str
+    remedy: str | None = None
+    problems: tuple[str, ...] = ()
+
+
+Tell = Callable[[Check], None]
+
+
+async def check_cluster(settings: Settings, *, timeout_s: float, tell: Tell) -> None:
+    """Broker, topics, permissions. Each check goes to `tell` as soon as it is done; nothing that is wrong is raised."""
+    kafka, prefix = settings.kafka, settings.topics.prefix
+    inputs = [topic_name(prefix, topic) for topic in settings.input.topics]
+    outputs = [topic_name(prefix, spec.name) for spec in CATALOGUE if spec is not FEATURES]
+    try:
+        async with reach(kafka, timeout_s=timeout_s) as broker:
+            # First of all: an older one does not know the requests that follow.
+            if not broker.recent_enough:
+                raise BrokerError(
+                    f"{broker.address} is older than Kafka 2.5", remedy="upgrade it to Kafka 2.5 or later"
+                )
+            async with asyncio.timeout(timeout_s):
+                seen = await view(broker.connection, [*inputs, *outputs])
+            check = await _check_brokers(broker, seen, kafka, timeout_s)
+            tell(check)
+            if check.status is Status.OK:
+                tell(await _attempt("topics", _check_topics(settings, timeout_s), timeout_s))
+                tell(_judge("input", inputs, seen, READ_INPUT, "read"))
+                tell(_judge("output", outputs, seen, WRITE_OUTPUT, "written to"))
+                tell(await _attempt("group", _check_group(broker, kafka, timeout_s), timeout_s))
+                return
+    except (ForebayError, KafkaError, OSError) as error:
+        tell(_failure("broker", error, timeout_s))
+    for name in AFTER_BROKER:
+        tell(Check(name, Status.SKIPPED, "the broker must be reached first"))
+
+
+def check_model(model: ModelSection, batch: BatchSection) -> Check:
+    """Load the model and run it with one row and with a full batch."""
+    # Only now: torch, which these import, takes its time, and what was found before should be seen meanwhile.
+    from models.artefact import load_artefact
+    from models.device import limit_threads, resolve_device
+    from models.served import ServedModel
+
+    started_s = time.monotonic()
+    try:
+        limit_threads(model.threads)
+        artefact = load_artefact(model.repository, model.name, model.version)
+        served = ServedModel.from_artefact(artefact, resolve_device(model.device))
+        served.warm_up([1, batch.max_batch_size])
+    except ForebayError as error:
+        return Check("model", Status.FAILED, error.message, error.remedy)
+    except Exception as error:  # whatever a model raises is the model's fault, and is told as that
+        return Check(
+            "model",
+            Status.FAILED,
+            f"{model.name}: the warm-up raised {type(error).__name__}: {error}",
+            "publish a version that runs",
+        )
+    signature, took_s = served.signature, time.monotonic() - started_s
+    return Check(
+        "model",
+        Status.OK,
+        f"{served.name} version {served.version} ({signature.task}, {signature.num_features} features) "
+        f"on {served.device}, warm in {took_s:.1f} s",
+    )
+
+
+async def _check_brokers(broker: Broker, seen: ClusterView, kafka: KafkaSection, timeout_s: float) -> Check:
+    # The cluster may advertise addresses that this machine cannot reach: the first connection works, no other does.
+    addresses = [address for address in seen.brokers if address != (broker.host, broker.port)]
+    answers = await asyncio.gather(
+        *(connect(kafka, host, port, timeout_s=timeout_s) for host, port in addresses), return_exceptions=True
+    )
+    problems: list[str] = []
+    for answer in answers:
+        if isinstance(answer, Broker):
+            await answer.close()
+        elif isinstance(answer, ForebayError):
+            problems.append(answer.message)
+        else:
+            raise answer
+    if problems:
+        return Check(
+            "broker",
+            Status.FAILED,
+            f"{broker.address} answers, but the cluster names brokers that do not",
+            "see advertised.listeners of the brokers: they must name addresses that this machine reaches",
+            tuple(problems),
+        )
+    count = f"{len(seen.brokers)} broker{'' if len(seen.brokers) == 1 else 's'}"
+    login = "" if kafka.sasl_mechanism is None else f", logged in by {kafka.sasl_mechanism}"
+    return Check(
+        "broker", Status.OK, f"{broker.address} ({kafka.security_protocol}{login}), {count}, Kafka 2.5 or later"
+    )
+
+
+async def _check_topics(settings: Settings, timeout_s: float) -> Check:
+    checked = await check_topics(settings, timeout_s=timeout_s)
+    findings = [finding for finding in checked.findings if finding.severity != "note"]
+    if not findings:
+        return Check("topics", Status.OK, f"{', '.join(topic.name for topic in checked.wanted)}: as they should be")
+    remedies = {finding.remedy for finding in findings}
+    shared = remedies.pop() if len(remedies) == 1 else None
+    problems = (
+        f"{finding.topic}: {finding.message}"
+        + (f" ({finding.remedy})" if finding.remedy and finding.remedy != shared else "")
+        for finding in findings
+    )
+    wrong = len({finding.topic for finding in findings})
+    return Check(
+        "topics",
+        Status.FAILED if checked.errors else Status.WARNING,
+        f"{wrong} of {len(checked.wanted)} topics are not as they should be",
+        shared,
+        tuple(problems),
+    )
+
+
+def _judge(name: str, topics: Sequence[str], seen: ClusterView, wanted: Collection[Operation], done: str) -> Check:
+    """Whether those of these topics that are there may be used; that one is missing is another check's to tell."""
+    accesses = {topic: seen.topics.get(topic, Access(_MISSING_TOPIC, None)) for topic in topics}
+    there = {topic: access for topic, access in accesses.items() if access.error != _MISSING_TOPIC}
+    problems = [problem for topic, access in there.items() if (problem := _problem(topic, access, wanted))]
+    if problems:
+        return Check(
+            name,
+            Status.FAILED,
+            f"{len(problems)} of {len(topics)} topics cannot be {done}",
+            f"allow this client {' and '.join(operation.name for operation in wanted)} on them",
+            tuple(problems),
+        )
+    if len(there) < len(topics):
+        return Check(name, Status.SKIPPED, f"{', '.join(topic for topic in topics if topic not in there)}: not there")
+    told = ", ".join(topics)
+    if any(access.allowed is None for access in there.values()):
+        return Check(name, Status.UNKNOWN, f"{told}: the broker does not tell whether they may be {done}")
+    return Check(name, Status.OK, f"{told}: may be {done}")
+
+
+def _problem(what: str, access: Access, wanted: Collection[Operation]) -> str | None:
+    if access.error is not None:
+        return f"{what}: {access.error}"
+    missing = access.missing(wanted)
+    return f"{what}: not allowed: {', '.join(operation.name for operation in missing)}" if missing else None
+
+
+async def _check_group(broker: Broker, kafka: KafkaSection, timeout_s: float) -> Check:
+    host, port = await coordinator(broker.connection, kafka.group_id)
+    home = await connect(kafka, host, port, timeout_s=timeout_s)
+    try:
+        access = await group_access(home.connection, kafka.group_id)
+    finally:
+        await home.close()
+    problem = _problem(kafka.group_id, access, JOIN_GROUP)
+    if problem is not None:
+        return Check("group", Status.FAILED, problem, "allow this client READ on the group, or set kafka.group_id")
+    if access.allowed is None:
+        return Check("group", Status.UNKNOWN, f"{kafka.group_id}: the broker does not tell whether it may be joined")
+    return Check("group", Status.OK, f"{kafka.group_id}: may be joined")
+
+
+async def _attempt(name: str, check: Awaitable[Check], timeout_s: float) -> Check:
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await check
+    except (ForebayError, KafkaError, OSError) as error:
+        return _failure(name, error, timeout_s)
+
+
+def _failure(name: str, error: Exception, timeout_s: float) -> Check:
+    if isinstance(error, ForebayError):
+        return Check(name, Status.FAILED, error.message, error.remedy)
+    if isinstance(error, TimeoutError):
+        return Check(name, Status.FAILED, f"no answer within {timeout_s:g} s", "see that the cluster is healthy")
+    return Check(name, Status.FAILED, str(error) or type(error).__name__, "see the broker's log")

@@ -1,0 +1,1 @@
+"""Events from the command line and from files into a topic."""

@@ -1,0 +1,176 @@
+"""Files and standard input as rows: which format, whether compressed, how far read. Parquet is read here."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import sys
+import zlib
+from collections.abc import Callable, Collection, Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final, Literal, cast
+
+from schemas.errors import ConfigError, DataError
+from stream.publish.row import BadRow, Row, Rows
+from stream.publish.text import NULLS, csv_rows, follow_lines, json_rows, raw_rows, read_lines
+
+Format = Literal["jsonl", "csv", "tsv", "parquet"]
+FORMATS: Final[tuple[Format, ...]] = ("jsonl", "csv", "tsv", "parquet")
+_SUFFIXES: Final[dict[str, Format]] = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+}
+_PARQUET_ROWS: Final = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """How to read a source.
+
+    format: None to tell by the file's name; raw: every line as it stands; nulls and text_columns: see `csv_rows`.
+    """
+
+    format: Format | None = None
+    raw: bool = False
+    text_columns: tuple[str, ...] = ()
+    nulls: tuple[str, ...] = NULLS
+
+
+class Source:
+    """An open source of rows."""
+
+    def __init__(self, name: str, rows: Rows, position: Callable[[], int], total_bytes: int | None) -> None:
+        self.name = name
+        self.rows = rows
+        self.total_bytes = total_bytes
+        self._position = position
+
+    def fraction(self) -> float | None:
+        """How much of it was read, 0 to 1; None where its size is not known."""
+        if not self.total_bytes:
+            return None
+        return min(1.0, self._position() / self.total_bytes)
+
+
+@contextlib.contextmanager
+def open_source(
+    path: str, options: ReadOptions, check_columns: Callable[[Collection[str]], None] = lambda columns: None
+) -> Iterator[Source]:
+    """Open a file, or standard input for `-`, as rows.
+
+    `check_columns` gets the names of the columns of CSV and Parquet, and may raise. Raises DataError for a file that cannot
+    be read (also later, from the rows), ConfigError for a format that cannot be told or needs what is not installed.
+    """
+    if path == "-":
+        form = options.format or "jsonl"
+        if form == "parquet":
+            raise ConfigError(
+                "Parquet cannot be read from standard input", kind="format", remedy="write it to a file first"
+            )
+        # A pipe may stay open for long: what has come is published while more is waited for.
+        if options.raw or form == "jsonl":
+            lines = follow_lines(sys.stdin.fileno())
+            rows = raw_rows(lines, "stdin") if options.raw else json_rows(lines, "stdin")
+        else:
+            rows = _csv(sys.stdin.buffer, "stdin", form, options, check_columns)
+        with contextlib.closing(_guarded(rows, "standard input")) as guarded:
+            yield Source("stdin", guarded, lambda: 0, None)
+        return
+    file = Path(path)
+    compressed = file.suffix.lower() == ".gz"
+    form = options.format or _format_of(file.with_suffix("") if compressed else file)
+    if form == "parquet" and options.raw:
+        raise ConfigError("--raw takes lines of text, not Parquet", kind="format", remedy="leave --raw out")
+    try:
+        with file.open("rb") as raw:
+            size = file.stat().st_size
+            if form == "parquet":
+                rows = _parquet_rows(raw, file.name, check_columns)
+            else:
+                stream = cast("BinaryIO", gzip.GzipFile(fileobj=raw)) if compressed else raw
+                rows = _text_rows(stream, file.name, form, options, check_columns)
+            # Closed before the file is: the readers let go of it.
+            with contextlib.closing(_guarded(rows, path)) as guarded:
+                yield Source(file.name, guarded, raw.tell, size)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}", kind="unreadable") from error
+
+
+def _text_rows(
+    stream: BinaryIO, name: str, form: Format, options: ReadOptions, check_columns: Callable[[Collection[str]], None]
+) -> Rows:
+    if options.raw:
+        return raw_rows(read_lines(stream), name)
+    if form == "jsonl":
+        return json_rows(read_lines(stream), name)
+    return _csv(stream, name, form, options, check_columns)
+
+
+def _csv(
+    stream: BinaryIO, name: str, form: Format, options: ReadOptions, check_columns: Callable[[Collection[str]], None]
+) -> Rows:
+    return csv_rows(
+        stream,
+        name,
+        text_columns=options.text_columns,
+        nulls=options.nulls,
+        delimiter="\t" if form == "tsv" else ",",
+        check_columns=check_columns,
+    )
+
+
+def _parquet_rows(raw: BinaryIO, name: str, check_columns: Callable[[Collection[str]], None]) -> Rows:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise ConfigError(
+            "reading Parquet needs pyarrow, which is not installed",
+            kind="files_missing",
+            remedy="pip install 'forebay[files]', or convert the file to CSV or JSON lines",
+        ) from None
+
+    def rows() -> Rows:
+        try:
+            file = pq.ParquetFile(raw)
+            check_columns(file.schema_arrow.names)
+            number = 0
+            for batch in file.iter_batches(batch_size=_PARQUET_ROWS):
+                for values in batch.to_pylist():
+                    number += 1
+                    yield Row(number, values, None)
+        except pa.ArrowException as error:
+            raise DataError(
+                f"{name}: this cannot be read as Parquet: {error}",
+                kind="unreadable",
+                remedy="check the file, or --format",
+            ) from error
+
+    return rows()
+
+
+def _guarded(rows: Rows, path: str) -> Generator[Row | BadRow | None, None, None]:
+    """The rows, with what the file system and the decompressor raise turned into errors for people."""
+    try:
+        yield from rows
+    except (EOFError, zlib.error, OSError) as error:
+        raise DataError(
+            f"{path}: cannot be read further: {error}", kind="unreadable", remedy="the file looks damaged or cut off"
+        ) from error
+
+
+def _format_of(file: Path) -> Format:
+    form = _SUFFIXES.get(file.suffix.lower())
+    if form is None:
+        raise ConfigError(
+            f"{file.name}: the name does not tell the format",
+            kind="format",
+            remedy=f"name it with --format {'|'.join(FORMATS)}",
+        )
+    return form

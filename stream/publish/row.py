@@ -1,0 +1,40 @@
+"""What the readers give: rows, and rows that cannot be read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Row(NamedTuple):
+    """One row of a source. `number` counts from 1: lines of text, data rows of CSV and Parquet.
+
+    `values` holds the parsed fields; for a source that is sent as it stands it is None, and `line` is what is sent.
+    """
+
+    number: int
+    values: Mapping[str, object] | None
+    line: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """A row that cannot be published. `place` is what people look for: the file and the line."""
+
+    place: str
+    reason: str
+    remedy: str
+
+
+class RowFault(Exception):
+    """Why a row cannot become an event."""
+
+    def __init__(self, reason: str, remedy: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.remedy = remedy
+
+
+Rows = Iterator[Row | BadRow | None]
+"""None: nothing more is there at the moment (of a pipe that is still open)."""

@@ -1,0 +1,197 @@
+"""The values that travel through the pipeline, from a polled record to a finished micro-batch.
+
+Shapes: B = rows of a micro-batch, F = features of a row as decoded, O = outputs of the model.
+
+A `Chunk` is a run of records of one partition, in offset order, decoded to columns. A `MicroBatch` is a list of
+chunks whose rows go through the model together. Positions travel with the data that they belong to: whoever
+holds a chunk knows which partition it came from, how many records it passed, and where reading would resume.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.failures import FailureKind
+
+FloatMatrix = npt.NDArray[np.float32]
+
+
+class Partition(NamedTuple):
+    """A topic's partition. Equal to the Kafka client's own tuple of the same two fields."""
+
+    topic: str
+    partition: int
+
+
+class Record(Protocol):
+    """What the pipeline needs of a polled record; the Kafka client's `ConsumerRecord` has it."""
+
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """Under which membership of the group records were read.
+
+    `counter` is local: it goes up at every assignment and every rewind, so that what was read before one
+    is told from what was read after it. The other three are the group's, captured once at the assignment.
+    """
+
+    generation: int
+    member_id: str
+    instance_id: str | None
+    counter: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A record that is no event. `index` is its place among the chunk's records."""
+
+    index: int
+    record: Record
+    kind: FailureKind
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Records of one partition, decoded. `records`, `ids`, `timestamps` and `x_BF` hold the good rows only.
+
+    ids: the events' ids; timestamps: event times, ms; x_BF: float32 [rows, F], NaN where a value is missing.
+    keys: the keys that events without a record key carry in themselves, by row; deadlines: ms since the Unix epoch, by row.
+    num_records counts every record, rejected ones too; num_bytes is the size of their values.
+    """
+
+    partition: Partition
+    epoch: Epoch
+    records: Sequence[Record]
+    ids: Sequence[str]
+    timestamps: Sequence[int]
+    x_BF: FloatMatrix
+    rejections: Sequence[Rejection]
+    num_records: int
+    num_bytes: int
+    next_offset: int
+    keys: dict[int, bytes] = field(default_factory=dict)
+    deadlines: dict[int, int] = field(default_factory=dict)
+
+    def split(self, count: int) -> tuple[Chunk, Chunk]:
+        """The first `count` records, and the rest. 0 < count < num_records."""
+        head_rejections = [r for r in self.rejections if r.index < count]
+        rows = count - len(head_rejections)
+        tail_rejections = [
+            Rejection(r.index - count, r.record, r.kind, r.message) for r in self.rejections if r.index >= count
+        ]
+        head_bytes = sum(len(r.value or b"") for r in self.records[:rows])
+        head_bytes += sum(len(r.record.value or b"") for r in head_rejections)
+        last = max(
+            self.records[rows - 1].offset if rows else -1,
+            head_rejections[-1].record.offset if head_rejections else -1,
+        )
+        head = Chunk(
+            self.partition,
+            self.epoch,
+            self.records[:rows],
+            self.ids[:rows],
+            self.timestamps[:rows],
+            self.x_BF[:rows],
+            head_rejections,
+            count,
+            head_bytes,
+            last + 1,
+            {row: key for row, key in self.keys.items() if row < rows},
+            {row: ms for row, ms in self.deadlines.items() if row < rows},
+        )
+        tail = Chunk(
+            self.partition,
+            self.epoch,
+            self.records[rows:],
+            self.ids[rows:],
+            self.timestamps[rows:],
+            self.x_BF[rows:],
+            tail_rejections,
+            self.num_records - count,
+            self.num_bytes - head_bytes,
+            self.next_offset,
+            {row - rows: key for row, key in self.keys.items() if row >= rows},
+            {row - rows: ms for row, ms in self.deadlines.items() if row >= rows},
+        )
+        return head, tail
+
+
+@dataclass(frozen=True, slots=True)
+class MicroBatch:
+    """Chunks whose rows go through the model together, all of one epoch.
+
+    seq: the order in which micro-batches were closed; reason: why this one was; opened_s: monotonic time of its
+    first record.
+    """
+
+    seq: int
+    chunks: tuple[Chunk, ...]
+    reason: str
+    opened_s: float
+
+    @property
+    def epoch(self) -> Epoch:
+        return self.chunks[0].epoch
+
+    @property
+    def num_records(self) -> int:
+        return sum(chunk.num_records for chunk in self.chunks)
+
+    @property
+    def num_rows(self) -> int:
+        return sum(len(chunk.records) for chunk in self.chunks)
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(chunk.num_bytes for chunk in self.chunks)
+
+    def features(self) -> FloatMatrix:
+        """x_BF of all rows, float32 [B, F]. No copy where the rows already lie together."""
+        parts = [chunk.x_BF for chunk in self.chunks if len(chunk.records)]
+        if len(parts) == 1:
+            return parts[0]
+        if not parts:
+            return self.chunks[0].x_BF[:0]
+        return np.concatenate(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class RowFailure:
+    """Why one row of a micro-batch has no prediction. `stack` is the stack trace, where the model raised."""
+
+    kind: FailureKind
+    message: str
+    stack: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A micro-batch with every row's outcome decided: `failures` by row, the others predicted.
+
+    values_BO: float32 [B, O]; classes_B: int64 [B] or None; confidences_B: float32 [B] or None. The entries of failed rows
+    mean nothing.
+    """
+
+    batch: MicroBatch
+    values_BO: FloatMatrix
+    classes_B: npt.NDArray[np.int64] | None
+    confidences_B: npt.NDArray[np.float32] | None
+    failures: dict[int, RowFailure]
+    model_s: float

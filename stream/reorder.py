@@ -1,0 +1,56 @@
+"""The reorder buffer: micro-batches may finish out of order; positions may only pass what is finished.
+
+A micro-batch may be taken when, in every partition that it holds records of, all earlier micro-batches were taken
+before or are taken with it. So what is emitted of a partition is always the contiguous finished prefix, in offset
+order, while partitions that do not meet in a batch do not wait for each other.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from stream.records import Finished, MicroBatch, Partition
+
+
+class ReorderBuffer:
+    """Holds micro-batches from closing until their results are taken for a commit."""
+
+    def __init__(self) -> None:
+        self._order: dict[Partition, deque[int]] = {}
+        self._finished: dict[int, Finished] = {}
+
+    def opened(self, batch: MicroBatch) -> None:
+        """A micro-batch was closed and is on its way; call in the order of `batch.seq`."""
+        for partition in {chunk.partition for chunk in batch.chunks}:
+            self._order.setdefault(partition, deque()).append(batch.seq)
+
+    def expects(self, batch: MicroBatch) -> bool:
+        """Whether this micro-batch is on its way, and was not purged meanwhile."""
+        return batch.seq in self._order.get(batch.chunks[0].partition, ())
+
+    def finished(self, finished: Finished) -> None:
+        """Its outcomes are decided."""
+        self._finished[finished.batch.seq] = finished
+
+    def take(self, *, max_records: int) -> list[Finished]:
+        """What may be committed now, in order; stops before more than `max_records`, but takes at least one batch."""
+        taken: list[Finished] = []
+        num_records = 0
+        for seq in sorted(self._finished):
+            finished = self._finished[seq]
+            partitions = {chunk.partition for chunk in finished.batch.chunks}
+            if any(self._order[partition][0] != seq for partition in partitions):
+                continue
+            num_records += finished.batch.num_records
+            if taken and num_records > max_records:
+                break
+            for partition in partitions:
+                self._order[partition].popleft()
+            del self._finished[seq]
+            taken.append(finished)
+        return taken
+
+    def purge(self) -> None:
+        """Forget everything; the records will be read again."""
+        self._order.clear()
+        self._finished.clear()

@@ -1,0 +1,139 @@
+"""Records of Forebay's topics for people and for scripts. Total: any bytes at all give a line."""
+
+from __future__ import annotations
+
+import base64
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Any, Final
+
+import orjson
+
+from schemas import headers as names
+from schemas.topics import TopicKey
+from stream.records import Partition, Record
+
+_SHOWN_CHARS: Final = 120
+_SHOWN_VALUES: Final = 6
+# What the formatters raise for values that are not what their topic should hold.
+_NOT_EXPECTED: Final = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, OSError, struct.error)
+
+
+def as_line(kind: TopicKey, partition: Partition, record: Record) -> str:
+    """One line of text without control characters, whatever the record holds."""
+    headers = {name.lower(): value or b"" for name, value in record.headers}
+    try:
+        rest = _LINES[kind](record, headers)
+    except _NOT_EXPECTED:
+        rest = f"(not what is expected here) key {_bytes(record.key)}  {_bytes(record.value)}"
+    return _printable(f"{_time(record.timestamp)}  {partition.partition}@{record.offset}  {rest}")
+
+
+def as_json(partition: Partition, record: Record) -> bytes:
+    """One JSON object: the record's place, key, headers, and its value (base64 where it is not JSON)."""
+    document: dict[str, object] = {
+        "topic": partition.topic,
+        "partition": partition.partition,
+        "offset": record.offset,
+        "timestamp": record.timestamp,
+        "key": None if record.key is None else _text(record.key),
+        "headers": {name: None if value is None else _text(value) for name, value in record.headers},
+    }
+    try:
+        return orjson.dumps({**document, "value": None if record.value is None else orjson.loads(record.value)})
+    except (ValueError, RecursionError):
+        encoded = base64.b64encode(record.value or b"").decode()
+        return orjson.dumps({**document, "value": None, "value_base64": encoded})
+
+
+def _prediction(record: Record, headers: Mapping[str, bytes]) -> str:
+    value = _object(record.value)
+    answer = value.get("label")
+    if answer is None and value.get("class") is not None:
+        answer = f"class {value['class']}"
+    confidence = value.get("confidence")
+    sure = "" if confidence is None else f" ({float(confidence):.1%})"
+    scores = _numbers(value["prediction"])
+    told = f"{answer}{sure}  {scores}" if answer is not None else scores
+    source = value["source"]
+    place = f"{source['topic']} {source['partition']}@{source['offset']}"
+    return f"{value['id']}  →  {told}  {value['model']} v{value['version']}  from {place}"
+
+
+def _dead_letter(record: Record, headers: Mapping[str, bytes]) -> str:
+    def header(name: str) -> str:
+        return headers[name].decode("utf-8", "replace")
+
+    place = f"{header(names.ERROR_TOPIC)} {header(names.ERROR_PARTITION)}@{header(names.ERROR_OFFSET)}"
+    model = f"  {header(names.ERROR_MODEL)} v{header(names.ERROR_VERSION)}" if names.ERROR_MODEL in headers else ""
+    why = f"{header(names.ERROR_STAGE)}/{header(names.ERROR_KIND)}: {header(names.ERROR_MESSAGE)}"
+    return f"{why}{model}  from {place}  {_bytes(record.value)}"
+
+
+def _delta(record: Record, headers: Mapping[str, bytes]) -> str:
+    value = _object(record.value)
+    minute = datetime.fromtimestamp(value["window_start"] / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+    why = "" if value["outcome"] == "predicted" else f"  {value['stage']}/{value['kind']}"
+    ids = f"  ids {', '.join(map(str, value['sample_ids']))}" if value["sample_ids"] else ""
+    return f"minute {minute}  {value['count']:>7,} {value['outcome']}{why}  {value['model']} v{value['version']}{ids}"
+
+
+def _event(record: Record, headers: Mapping[str, bytes]) -> str:
+    key = "" if record.key is None else f"key {_bytes(record.key)}  "
+    data = record.value
+    if data is None:
+        return f"{key}(tombstone)"
+    if headers.get(names.CONTENT_TYPE, b"").split(b";")[0].strip().lower() == names.F32_CONTENT_TYPE.encode():
+        values = struct.unpack(f"<{len(data) // 4}f", data)
+        event_id = headers.get(names.ID, record.key or b"").decode("utf-8", "replace")
+        return f"{key}id {event_id}  float32 {_numbers(values)}"
+    value = _object(data)
+    features = value["features"] if "features" in value else value["input"]
+    return f"{key}id {value['id']}  {_short(orjson.dumps(features).decode())}"
+
+
+_LINES: Final[Mapping[TopicKey, Callable[[Record, Mapping[str, bytes]], str]]] = MappingProxyType(
+    {"predictions": _prediction, "dead-letters": _dead_letter, "outcome-deltas": _delta, "features": _event}
+)
+
+
+def _object(value: bytes | None) -> dict[str, Any]:
+    found = orjson.loads(value or b"")
+    if not isinstance(found, dict):
+        raise ValueError("not an object")
+    return found
+
+
+def _numbers(values: Sequence[float]) -> str:
+    shown = ", ".join(f"{float(value):.4g}" for value in values[:_SHOWN_VALUES])
+    return f"[{shown}{f', … {len(values)} in all' if len(values) > _SHOWN_VALUES else ''}]"
+
+
+def _time(timestamp_ms: int) -> str:
+    try:
+        moment = datetime.fromtimestamp(timestamp_ms / 1000, UTC).astimezone()
+    except (ValueError, OverflowError, OSError):
+        return "(no time)"
+    return moment.strftime("%H:%M:%S.%f")[:-3]
+
+
+def _bytes(value: bytes | None) -> str:
+    if value is None:
+        return "(none)"
+    text = value[: 4 * _SHOWN_CHARS].decode("utf-8", "backslashreplace")
+    return _short(text) + (f" ({len(value):,} bytes)" if len(value) > 4 * _SHOWN_CHARS else "")
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "backslashreplace")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 1] + "…"
+
+
+def _printable(text: str) -> str:
+    """Other people's bytes must not steer the terminal."""
+    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)

@@ -1,0 +1,268 @@
+"""The worker's assembly: the only module that knows all the stages, the order of starting, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import uuid
+from collections.abc import Coroutine
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError
+
+from models.protocol import Model
+from schemas.errors import BrokerError
+from schemas.failures import Outcome
+from stream.backpressure import Bounds, InFlight
+from stream.cancellation import cancel_until_done
+from stream.clock import Clock, SystemClock
+from stream.commit import Committer
+from stream.config.sections import Settings
+from stream.decode import Decoder
+from stream.device import DeviceThread
+from stream.emit import Emitter
+from stream.encode import PredictionEncoder
+from stream.kafka.client import client_options
+from stream.kafka.delivery import Delivery, hash_key
+from stream.kafka.layout import Layout, find_layout
+from stream.kafka.positions import StartPolicy
+from stream.kafka.source import Source
+from stream.memory import freeze_what_is_loaded, keep_freed_memory
+from stream.pipeline import Pipeline, Stages, Timing
+from stream.window import MicroBatcher
+
+log = logging.getLogger(__name__)
+
+SWITCH_INTERVAL_S = 0.0005
+"""How long a thread may keep the interpreter from another one that waits. At Python's 5 ms the model, which takes the lock
+back after each operator, would wait 5 ms each while the event loop decodes."""
+
+READY_LINE = "worker ready"
+STOP_TIMEOUT_S = 5.0
+
+
+class Worker:
+    """One worker process: one model, one device, one member of the group."""
+
+    def __init__(self, settings: Settings, model: Model, *, clock: Clock | None = None) -> None:
+        self._settings = settings
+        self._model = model
+        self._clock = clock or SystemClock()
+        self._fatal: asyncio.Future[None]
+        self._instance = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+
+    async def run(self) -> Pipeline:
+        """Run until SIGTERM or SIGINT, drain, leave the group. Returns the pipeline, with its totals.
+
+        Raises what ended the worker otherwise: every background failure arrives here.
+        """
+        settings, loop = self._settings, asyncio.get_running_loop()
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        keep_freed_memory()
+        self._fatal = loop.create_future()
+        stopping = asyncio.Event()
+        _on_signals(loop, stopping)
+        pipeline = Pipeline(
+            InFlight(
+                Bounds(
+                    settings.limits.max_in_flight_events,
+                    settings.limits.max_in_flight_bytes,
+                    settings.limits.max_in_flight_batches,
+                )
+            ),
+            Timing(settings.model.call_timeout_ms / 1000, settings.delivery.revoke_timeout_ms / 1000),
+            max_poll_records=settings.batch.max_batch_size,
+            clock=self._clock,
+        )
+        layout = await find_layout(settings)
+        device = DeviceThread(
+            self._model, clock=self._clock, loop=loop, on_finished=pipeline.finished, on_fatal=self._end
+        )
+        delivery = Delivery(
+            client_options(settings.kafka),
+            compression_type=None if settings.output.compression_type == "none" else settings.output.compression_type,
+            max_batch_bytes=layout.max_batch_bytes,
+        )
+        source = self._source(pipeline, layout)
+        tasks: list[asyncio.Task[None]] = []
+        try:
+            await device.start(_warm_up_sizes(settings.batch.max_batch_size))
+            log.info("model %s version %d is warm", self._model.name, self._model.version)
+            freeze_what_is_loaded()
+            await _connect(delivery, settings.kafka.bootstrap_servers)
+            committer = Committer(
+                self._emitter(layout),
+                delivery,
+                source,
+                clock=self._clock,
+                timeout_ms=settings.delivery.commit_timeout_ms,
+            )
+            pipeline.connect(Stages(source, self._decoder(), self._batcher(), device, committer, delivery))
+            await source.start()
+            tasks.append(self._task(pipeline.commit_forever(), "commit"))
+            tasks.append(self._task(pipeline.watch(), "watch"))
+            polling = self._task(pipeline.run(), "poll")
+            tasks.append(polling)
+            tasks.append(self._task(_announce(source), "announce"))
+            tasks.append(self._task(_when_set(stopping), "signals"))
+            await asyncio.wait({tasks[-1], self._fatal}, return_when=asyncio.FIRST_COMPLETED)
+            if not self._fatal.done():
+                await self._drain(pipeline, polling)
+            if self._fatal.done():
+                self._fatal.result()
+            return pipeline
+        except KafkaError as error:
+            raise BrokerError(
+                f"the cluster refused to go on: {error}",
+                kind="kafka_error",
+                remedy="`forebay check` looks at topics, permissions and security settings",
+            ) from error
+        finally:
+            # A poll is never cancelled while the client is in it (it would leak), but here the process ends anyway.
+            await cancel_until_done(*tasks)
+            device.stop()
+            await source.stop(timeout_s=STOP_TIMEOUT_S)
+            await delivery.stop(timeout_s=STOP_TIMEOUT_S)
+
+    async def _drain(self, pipeline: Pipeline, polling: asyncio.Task[None]) -> None:
+        log.info("stopping: draining %d events", pipeline.num_in_flight)
+        timeout_s = self._settings.delivery.drain_timeout_ms / 1000
+        pipeline.stop()
+        drained = asyncio.create_task(_finish(polling, pipeline))
+        await asyncio.wait({drained, self._fatal}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        if not drained.done():
+            drained.cancel()
+            if not self._fatal.done():
+                raise BrokerError(
+                    f"{pipeline.num_in_flight} events were not committed within {timeout_s:g} s; they will be read again",
+                    kind="drain_timeout",
+                    remedy="raise delivery.drain_timeout_ms, or see why the cluster or the model is slow",
+                )
+
+    def _source(self, pipeline: Pipeline, layout: Layout) -> Source:
+        kafka, entry = self._settings.kafka, self._settings.input
+        consumer = AIOKafkaConsumer(
+            **client_options(kafka),
+            group_id=kafka.group_id,
+            group_instance_id=kafka.group_instance_id,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            isolation_level=entry.isolation_level,
+            session_timeout_ms=kafka.session_timeout_ms,
+            heartbeat_interval_ms=kafka.heartbeat_interval_ms,
+            rebalance_timeout_ms=kafka.rebalance_timeout_ms,
+            max_poll_interval_ms=kafka.max_poll_interval_ms,
+            fetch_min_bytes=entry.fetch_min_bytes,
+            fetch_max_wait_ms=entry.fetch_max_wait_ms,
+            max_partition_fetch_bytes=entry.max_partition_fetch_bytes,
+        )
+        return Source(
+            consumer,
+            topics=layout.inputs,
+            group_id=kafka.group_id,
+            policy=StartPolicy(entry.auto_offset_reset, entry.from_timestamp),
+            on_revoked=pipeline.revoked,
+            on_fatal=self._end,
+        )
+
+    def _decoder(self) -> Decoder:
+        return Decoder(
+            self._model.signature,
+            model_name=self._model.name,
+            max_event_bytes=self._settings.input.max_event_bytes,
+        )
+
+    def _batcher(self) -> MicroBatcher:
+        batch = self._settings.batch
+        return MicroBatcher(
+            max_batch_size=batch.max_batch_size,
+            max_batch_bytes=batch.max_batch_bytes,
+            max_queue_delay_ms=batch.max_queue_delay_ms,
+        )
+
+    def _emitter(self, layout: Layout) -> Emitter:
+        model = self._model
+        return Emitter(
+            PredictionEncoder(
+                model=model.name,
+                version=model.version,
+                labels=model.signature.labels,
+                num_classes=model.signature.num_classes,
+            ),
+            model=model.name,
+            version=model.version,
+            topics=layout.outputs,
+            input_partitions=layout.input_partitions,
+            hash_key=hash_key,
+            worker=self._instance,
+        )
+
+    def _task(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """A background task whose failure ends the worker."""
+        task = asyncio.create_task(coroutine, name=name)
+        task.add_done_callback(self._report)
+        return task
+
+    def _report(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._end(error)
+
+    def _end(self, error: BaseException) -> None:
+        """The fatal slot: the first failure is the one that is told."""
+        if not self._fatal.done():
+            self._fatal.set_exception(error)
+
+
+def describe_totals(pipeline: Pipeline) -> str:
+    """One line: what came in and what became of it."""
+    totals = pipeline.totals
+    parts = [f"{totals.outcomes[outcome]:,} {outcome.value}" for outcome in Outcome]
+    return f"{sum(totals.outcomes.values()):,} events committed = {' + '.join(parts)}"
+
+
+async def _when_set(stopping: asyncio.Event) -> None:
+    await stopping.wait()
+
+
+async def _finish(polling: asyncio.Task[None], pipeline: Pipeline) -> None:
+    await asyncio.wait([polling])
+    await pipeline.drain()
+
+
+async def _announce(source: Source) -> None:
+    await source.wait_until_open()
+    log.info(READY_LINE)
+
+
+async def _connect(delivery: Delivery, bootstrap_servers: str) -> None:
+    try:
+        await delivery.start()
+    except KafkaError as error:
+        raise BrokerError(
+            f"cannot reach Kafka at {bootstrap_servers}: {error}",
+            kind="unreachable",
+            remedy="see that the broker runs and that kafka.bootstrap_servers and the security settings are right "
+            "(`forebay check` tells more)",
+        ) from error
+
+
+def _warm_up_sizes(max_batch_size: int) -> list[int]:
+    sizes = [1]
+    while sizes[-1] * 4 < max_batch_size:
+        sizes.append(sizes[-1] * 4)
+    return [*sizes, max_batch_size] if max_batch_size > 1 else sizes
+
+
+def _on_signals(loop: asyncio.AbstractEventLoop, stopping: asyncio.Event) -> None:
+    def on_signal(number: signal.Signals) -> None:
+        if stopping.is_set():
+            os._exit(128 + number)  # the second one: at once; what is not committed will be read again
+        stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)

@@ -1,0 +1,75 @@
+"""The configuration that is measured: the user's, but in the bench's own topics, group and model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stream.bench.setup import MODEL_NAME, as_toml, bench_settings, save_bench_model, secrets_environment, signature_of
+from stream.config.load import load_settings
+from stream.config.sections import Settings
+
+SECRET = 'quote " and \\ and é'
+ENVIRON = {
+    "FOREBAY_KAFKA__BOOTSTRAP_SERVERS": "broker.example:9092",
+    "FOREBAY_KAFKA__SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+    "FOREBAY_KAFKA__SASL_MECHANISM": "PLAIN",
+    "FOREBAY_KAFKA__SASL_USERNAME": "bench",
+    "FOREBAY_KAFKA__SASL_PASSWORD": SECRET,
+    "FOREBAY_KAFKA__GROUP_INSTANCE_ID": "pod-0",
+    "FOREBAY_BATCH__MAX_BATCH_SIZE": "64",
+    "FOREBAY_INPUT__TOPICS": "orders,returns",
+    "FOREBAY_INPUT__AUTO_OFFSET_RESET": "latest",
+    "FOREBAY_INPUT__FROM_TIMESTAMP": "1000",
+    "FOREBAY_TOPICS__REPLICATION_FACTOR": "3",
+}
+
+
+@pytest.fixture
+def configured() -> Settings:
+    return load_settings(None, ENVIRON).settings
+
+
+def test_on_a_cluster_of_ones_own(configured: Settings, tmp_path: Path) -> None:
+    settings = bench_settings(configured, run_id="r1", embedded_servers=None, own_repository=tmp_path)
+    assert settings.kafka.bootstrap_servers == "broker.example:9092"
+    assert settings.kafka.sasl_username == "bench"
+    assert settings.topics.replication_factor == 3
+    assert settings.batch.max_batch_size == 64
+    # Never the user's own group and topics.
+    assert settings.kafka.group_id != configured.kafka.group_id and "r1" in settings.kafka.group_id
+    assert settings.kafka.group_instance_id is None
+    assert settings.topics.prefix and "r1" in settings.topics.prefix
+    assert settings.input.topics == ("features",)
+    assert (settings.input.auto_offset_reset, settings.input.from_timestamp) == ("earliest", None)
+    assert (settings.model.repository, settings.model.name) == (str(tmp_path), MODEL_NAME)
+
+
+def test_an_embedded_broker_needs_no_login(configured: Settings, tmp_path: Path) -> None:
+    settings = bench_settings(configured, run_id="r1", embedded_servers="127.0.0.1:9", own_repository=tmp_path)
+    assert settings.kafka.bootstrap_servers == "127.0.0.1:9"
+    assert (settings.kafka.security_protocol, settings.kafka.sasl_password) == ("PLAINTEXT", None)
+    assert settings.topics.replication_factor == 1
+    assert settings.batch.max_batch_size == 64
+
+
+def test_the_configured_model_is_found_from_any_folder(configured: Settings) -> None:
+    settings = bench_settings(configured, run_id="r1", embedded_servers=None, own_repository=None)
+    assert settings.model.name == configured.model.name
+    assert settings.model.repository == str(Path.cwd() / configured.model.repository)
+
+
+def test_the_worker_reads_the_same_settings_and_no_secret_is_in_the_file(configured: Settings, tmp_path: Path) -> None:
+    settings = bench_settings(configured, run_id="r1", embedded_servers=None, own_repository=tmp_path)
+    file = tmp_path / "forebay.toml"
+    file.write_text(as_toml(settings), encoding="utf-8")
+    assert "sasl_password" not in file.read_text(encoding="utf-8")
+    assert load_settings(file, secrets_environment(settings)).settings == settings
+
+
+def test_the_bench_model_is_the_one_that_it_says(tmp_path: Path) -> None:
+    save_bench_model(tmp_path)
+    settings = bench_settings(Settings(), run_id="r1", embedded_servers=None, own_repository=tmp_path)
+    signature = signature_of(settings.model)
+    assert (signature.num_features, signature.output_dim, signature.task) == (32, 2, "multiclass")

@@ -1,0 +1,213 @@
+"""A real Apache Kafka in KRaft mode, one broker or several, from its jars."""
+
+from __future__ import annotations
+
+import base64
+import os
+import signal
+import subprocess
+import uuid
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from stream.embedded.process import tied_to_parent
+from tests.brokers.jars import KAFKA_VERSION
+from tests.brokers.ports import free_ports
+from tests.brokers.ready import answers, wait_until
+from tests.brokers.settings import FAST_SETTINGS
+
+_HEAP = ["-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-Xshare:auto"]
+_START_TIMEOUT_S = 60.0
+_STOP_TIMEOUT_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    id: int
+    port: int
+    controller_port: int
+    folder: Path
+
+    @property
+    def log_path(self) -> Path:
+        return self.folder / "broker.log"
+
+
+class ApacheKafka:
+    """`brokers` Kafka nodes, each broker and controller in one, on free ports of this machine.
+
+    Ports and data stay the same over `stop`, `kill` and `restart`. Everything lies in `folder`, logs too.
+    `settings` goes over the defaults of server.properties. The methods block: from a coroutine, call them by
+    `asyncio.to_thread`.
+    """
+
+    def __init__(
+        self,
+        jars: Path,
+        folder: Path,
+        *,
+        java: Path,
+        brokers: int = 1,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        ports = free_ports(2 * brokers)
+        self._java = java
+        self._jars = jars
+        self._folder = folder
+        self._settings = dict(settings or {})
+        self._nodes = [_Node(n + 1, ports[2 * n], ports[2 * n + 1], folder / f"node-{n + 1}") for n in range(brokers)]
+        self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        # A node dies with the thread that started it, so that must be one that lives as long as this object,
+        # and not the caller's from some event loop's pool.
+        self._spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="kafka-spawner")
+
+    @property
+    def bootstrap(self) -> str:
+        """host:port of every node, separated by commas."""
+        return ",".join(f"127.0.0.1:{node.port}" for node in self._nodes)
+
+    @property
+    def version(self) -> str:
+        return KAFKA_VERSION
+
+    @property
+    def logs(self) -> list[Path]:
+        """The log file of each node."""
+        return [node.log_path for node in self._nodes]
+
+    def start(self) -> None:
+        """Formats the storage, starts every node, and returns when all of them answer."""
+        # Kafka's form of a UUID. A leading "-" would be taken for an option, so none is left to chance.
+        cluster = "k" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:]
+        for node in self._nodes:
+            node.folder.mkdir(parents=True)
+            self._write_properties(node)
+        formatting = [self._format(node, cluster) for node in self._nodes]
+        for node, process in zip(self._nodes, formatting, strict=True):
+            if process.wait(_START_TIMEOUT_S) != 0:
+                raise RuntimeError(f"Kafka's storage could not be formatted:\n{_tail(node.log_path)}")
+        for node in self._nodes:
+            self._spawn(node)
+        for node in self._nodes:
+            self._wait_ready(node)
+
+    def stop(self, index: int | None = None) -> None:
+        """Stops node `index` (or all) as an operator would: SIGTERM, a clean shutdown."""
+        self._end(index, signal.SIGTERM)
+
+    def kill(self, index: int | None = None) -> None:
+        """Kills node `index` (or all) with SIGKILL, in the middle of whatever it does."""
+        self._end(index, signal.SIGKILL)
+
+    def restart(self, index: int | None = None) -> None:
+        """Starts node `index` (or all) again, on the same port and data, and waits until it answers.
+
+        One that still runs is stopped first.
+        """
+        self.stop(index)
+        for node in self._chosen(index):
+            self._spawn(node)
+        for node in self._chosen(index):
+            self._wait_ready(node)
+
+    def pause(self, index: int | None = None) -> None:
+        """Stops node `index` (or all) in its tracks (SIGSTOP): connections stay open, nothing answers."""
+        for process in self._running(index):
+            process.send_signal(signal.SIGSTOP)
+
+    def resume(self, index: int | None = None) -> None:
+        """Lets node `index` (or all) go on after `pause`."""
+        for process in self._running(index):
+            process.send_signal(signal.SIGCONT)
+
+    def remove(self) -> None:
+        """Ends every node at once; the folder with logs and data stays."""
+        self.kill()
+        self._spawner.shutdown()
+
+    def _chosen(self, index: int | None) -> list[_Node]:
+        return self._nodes if index is None else [self._nodes[index]]
+
+    def _running(self, index: int | None) -> list[subprocess.Popen[bytes]]:
+        return [self._processes[node.id] for node in self._chosen(index) if node.id in self._processes]
+
+    def _end(self, index: int | None, how: signal.Signals) -> None:
+        processes = self._running(index)
+        for node in self._chosen(index):
+            self._processes.pop(node.id, None)
+        for process in processes:
+            process.send_signal(how)
+        for process in processes:
+            try:
+                process.wait(_STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()  # a node without a quorum never finishes its clean shutdown
+                process.wait()
+
+    def _write_properties(self, node: _Node) -> None:
+        replicas = min(3, len(self._nodes))
+        properties = {
+            "process.roles": "broker,controller",
+            "node.id": str(node.id),
+            "controller.quorum.voters": ",".join(
+                f"{other.id}@127.0.0.1:{other.controller_port}" for other in self._nodes
+            ),
+            "listeners": f"PLAINTEXT://127.0.0.1:{node.port},CONTROLLER://127.0.0.1:{node.controller_port}",
+            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{node.port}",
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "controller.listener.names": "CONTROLLER",
+            "log.dirs": str(node.folder / "data"),
+            "default.replication.factor": str(replicas),
+            "offsets.topic.replication.factor": str(replicas),
+            "transaction.state.log.replication.factor": str(replicas),
+            "share.coordinator.state.topic.replication.factor": str(replicas),
+            "min.insync.replicas": str(min(2, replicas)),
+            "transaction.state.log.min.isr": str(min(2, replicas)),
+            **FAST_SETTINGS,
+            **self._settings,
+        }
+        text = "".join(f"{key}={value}\n" for key, value in properties.items())
+        (node.folder / "server.properties").write_text(text)
+
+    def _java_command(self, main: str, *arguments: str, options: list[str]) -> list[str]:
+        class_path = ["-cp", f"{self._jars}/*"]
+        command = [str(self._java), *options, "-Dlog4j2.level=INFO", *class_path, main, *arguments]
+        return tied_to_parent(command, os.getpid())
+
+    def _format(self, node: _Node, cluster: str) -> subprocess.Popen[bytes]:
+        properties = str(node.folder / "server.properties")
+        return self._popen(
+            node,
+            self._java_command(
+                "kafka.tools.StorageTool",
+                *("format", "-t", cluster, "-c", properties),
+                options=["-XX:TieredStopAtLevel=1", "-Xmx128m"],
+            ),
+        )
+
+    def _spawn(self, node: _Node) -> None:
+        properties = str(node.folder / "server.properties")
+        self._processes[node.id] = self._popen(node, self._java_command("kafka.Kafka", properties, options=_HEAP))
+
+    def _popen(self, node: _Node, command: list[str]) -> subprocess.Popen[bytes]:
+        def spawn() -> subprocess.Popen[bytes]:
+            with node.log_path.open("ab") as log:
+                return subprocess.Popen(
+                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                )
+
+        return self._spawner.submit(spawn).result()
+
+    def _wait_ready(self, node: _Node) -> None:
+        process = self._processes[node.id]
+        ready = wait_until(
+            lambda: process.poll() is not None or answers("127.0.0.1", node.port), timeout_s=_START_TIMEOUT_S
+        )
+        if not ready or process.poll() is not None:
+            raise RuntimeError(f"Kafka node {node.id} did not start; its log ends:\n{_tail(node.log_path)}")
+
+
+def _tail(path: Path, size: int = 3000) -> str:
+    return path.read_bytes()[-size:].decode(errors="replace")

@@ -1,0 +1,118 @@
+"""Short ways to create topics, write and read, for tests on any broker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from stream.embedded.pacing import pace_fetches
+
+_READ_TIMEOUT_S = 20.0
+
+
+@asynccontextmanager
+async def admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
+    """A started admin client."""
+    client = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    try:
+        await client.start()
+        yield client
+    finally:
+        await client.close()
+
+
+@asynccontextmanager
+async def producer(bootstrap: str, **options: Any) -> AsyncIterator[AIOKafkaProducer]:
+    """A started producer, whose batches hold up to 1 MiB."""
+    client = AIOKafkaProducer(bootstrap_servers=bootstrap, **({"max_batch_size": 1 << 20} | options))
+    try:
+        await client.start()
+        yield client
+    finally:
+        await client.stop()
+
+
+@asynccontextmanager
+async def consumer(bootstrap: str, *topics: str, **options: Any) -> AsyncIterator[AIOKafkaConsumer]:
+    """A started consumer, from the beginning, without commits of its own, read_committed."""
+    defaults: dict[str, Any] = {
+        "auto_offset_reset": "earliest",
+        "enable_auto_commit": False,
+        "isolation_level": "read_committed",
+        "heartbeat_interval_ms": 300,
+        "metadata_max_age_ms": 1000,
+    }
+    client = AIOKafkaConsumer(*topics, bootstrap_servers=bootstrap, **(defaults | options))
+    try:
+        await client.start()
+        pace_fetches(client)
+        yield client
+    finally:
+        await client.stop()
+
+
+async def create_topic(
+    bootstrap: str,
+    name: str,
+    partitions: int = 1,
+    *,
+    replication: int = 1,
+    configs: Mapping[str, str] | None = None,
+) -> list[TopicPartition]:
+    """Creates a topic and returns its partitions once every one of them has a leader."""
+    async with admin(bootstrap) as client:
+        topic = NewTopic(name, partitions, replication, topic_configs=dict(configs or {}))
+        answer = await client.create_topics([topic])
+        for _topic, code, *message in answer.topic_errors:
+            assert code == 0, f"creating {name}: {code} {message}"
+        async with asyncio.timeout(_READ_TIMEOUT_S):
+            while True:
+                (described,) = await client.describe_topics([name])
+                if len(described["partitions"]) == partitions and all(
+                    partition["leader"] >= 0 for partition in described["partitions"]
+                ):
+                    return [TopicPartition(name, index) for index in range(partitions)]
+                await asyncio.sleep(0.05)
+
+
+async def read(client: AIOKafkaConsumer, count: int, *, timeout_s: float = _READ_TIMEOUT_S) -> list[ConsumerRecord]:
+    """The next `count` records. Raises TimeoutError with what came when that is fewer."""
+    records: list[ConsumerRecord] = []
+    loop = asyncio.get_running_loop()
+    deadline_s = loop.time() + timeout_s
+    while len(records) < count:
+        if loop.time() > deadline_s:
+            raise TimeoutError(f"{len(records)} of {count} records in {timeout_s:g} s")
+        # Not under asyncio.timeout: a cancelled getmany leaves the client counting one fetch for ever.
+        batches = await client.getmany(timeout_ms=200, max_records=count - len(records))
+        records += [record for batch in batches.values() for record in batch]
+    return records
+
+
+async def send_batch(
+    client: AIOKafkaProducer,
+    where: TopicPartition,
+    values: Sequence[bytes],
+    *,
+    keys: Sequence[bytes | None] | None = None,
+    timestamps: Sequence[int | None] | None = None,
+    headers: Sequence[Sequence[tuple[str, bytes]]] | None = None,
+) -> int:
+    """Sends `values` as one record batch to one partition and returns the offset of the first."""
+    batch = client.create_batch()
+    for index, value in enumerate(values):
+        appended = batch.append(
+            value=value,
+            key=keys[index] if keys else None,
+            timestamp=timestamps[index] if timestamps else None,
+            headers=headers[index] if headers else [],
+        )
+        assert appended is not None, "the batch is full"
+    delivery = await client.send_batch(batch, where.topic, partition=where.partition)
+    metadata = await delivery
+    return int(metadata.offset)

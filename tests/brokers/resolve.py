@@ -1,0 +1,101 @@
+"""Which real Kafka this session can have: the one that is named, one from Maven, or one in a container."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from tests.brokers.apache import ApacheKafka
+from tests.brokers.jars import KAFKA_VERSION, Unavailable, cache_folder, fetch_jars, find_java
+
+
+class RealKafka(Protocol):
+    """A Kafka of this session's own, which tests may stop and kill."""
+
+    @property
+    def bootstrap(self) -> str: ...
+    @property
+    def version(self) -> str: ...
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+    def kill(self) -> None: ...
+    def restart(self) -> None: ...
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
+    def remove(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A way to a real Kafka. `named` is the address of one that runs already, and then `make` is None."""
+
+    description: str
+    named: str | None = None
+    make: Callable[[Path, Mapping[str, str]], RealKafka] | None = None
+    make_cluster: Callable[[Path, int, Mapping[str, str]], ApacheKafka] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """A broker that runs, as tests see it."""
+
+    kind: Literal["apache", "embedded"]
+    bootstrap: str
+    description: str
+
+
+def resolve_named(environ: Mapping[str, str]) -> Source:
+    """The Kafka that `FOREBAY_TEST_BOOTSTRAP` names. Raises Unavailable when it names none."""
+    named = environ.get("FOREBAY_TEST_BOOTSTRAP", "").strip()
+    if not named:
+        raise Unavailable("FOREBAY_TEST_BOOTSTRAP is not set")
+    return Source(f"the Kafka at {named}, from FOREBAY_TEST_BOOTSTRAP", named=named)
+
+
+def resolve_maven(environ: Mapping[str, str]) -> Source:
+    """Kafka from its Maven artefacts; fetches them the first time. Raises Unavailable."""
+    java, java_version = find_java(environ)
+    jars = fetch_jars(cache_folder(environ))
+
+    def make_cluster(folder: Path, brokers: int, settings: Mapping[str, str]) -> ApacheKafka:
+        return ApacheKafka(jars, folder, java=java, brokers=brokers, settings=settings)
+
+    return Source(
+        f"Apache Kafka {KAFKA_VERSION} from its Maven artefacts, Java {java_version}",
+        make=lambda folder, settings: make_cluster(folder, 1, settings),
+        make_cluster=make_cluster,
+    )
+
+
+def resolve_docker(environ: Mapping[str, str]) -> Source:
+    """Kafka in a container. Raises Unavailable."""
+    # Only here: the import looks for an engine's configuration and costs half a second.
+    from tests.brokers.containers import ContainerKafka, require_engine
+
+    require_engine()
+    return Source(
+        f"Apache Kafka {KAFKA_VERSION} in a container",
+        make=lambda _folder, settings: ContainerKafka(settings=settings),
+    )
+
+
+def resolve_own(environ: Mapping[str, str]) -> Source:
+    """A Kafka of this session's own. Raises Unavailable with every reason why there is none."""
+    return _first(environ, resolve_maven, resolve_docker)
+
+
+def resolve(environ: Mapping[str, str]) -> Source:
+    """The real Kafka to test with. Raises Unavailable with every reason why there is none."""
+    return _first(environ, resolve_named, resolve_maven, resolve_docker)
+
+
+def _first(environ: Mapping[str, str], *ways: Callable[[Mapping[str, str]], Source]) -> Source:
+    reasons = []
+    for way in ways:
+        try:
+            return way(environ)
+        except Unavailable as error:
+            reasons.append(str(error))
+    raise Unavailable("; ".join(reasons))

@@ -1,0 +1,24 @@
+"""Broker settings that make a real Kafka quick and small enough for tests."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+# What a test is about it sets itself, over these.
+FAST_SETTINGS = MappingProxyType(
+    {
+        "group.initial.rebalance.delay.ms": "0",
+        "group.min.session.timeout.ms": "1000",
+        "offsets.topic.num.partitions": "4",
+        "transaction.state.log.num.partitions": "4",
+        "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
+        # After a kill the controller takes the broker back once its old session is over: 9 s by default.
+        "broker.session.timeout.ms": "3000",
+        "broker.heartbeat.interval.ms": "500",
+        "auto.create.topics.enable": "false",
+        "num.partitions": "1",
+        "num.network.threads": "2",
+        "num.io.threads": "4",
+        "log.cleaner.enable": "false",
+    }
+)

@@ -1,0 +1,191 @@
+"""`forebay check`: what it says of a model, a broker, and of either when it is not there."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stream.cli import main
+from stream.config.sections import KafkaSection, Settings, TopicsSection
+from stream.kafka.access import ClusterView
+from stream.kafka.topics import create_topics
+from tests.brokers.resolve import Broker
+from tests.conftest import Names
+from tests.models.build import publish
+
+CLUSTER = ["broker", "topics", "input", "output", "group"]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a model called delays, to run in."""
+    monkeypatch.chdir(tmp_path)
+    publish(tmp_path / "models")
+    return tmp_path
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        yield listener.getsockname()[1]  # bound, so that no one else takes it, but not listening
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+def check(capsys: pytest.CaptureFixture[str], *settings: str, timeout_s: float = 5) -> tuple[int, dict[str, Any]]:
+    """Exit status, and the checks by name."""
+    arguments = [argument for setting in settings for argument in ("--set", setting)]
+    status = main(["check", "--json", "--timeout-s", str(timeout_s), *arguments])
+    document = json.loads(capsys.readouterr().out)
+    assert document["ok"] == (status == 0)
+    return status, {each["name"]: each for each in document["checks"]}
+
+
+def statuses(checks: dict[str, Any]) -> dict[str, str]:
+    return {name: each["status"] for name, each in checks.items()}
+
+
+def test_a_broker_that_is_away_leaves_the_model_to_be_checked(
+    closed_port: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, checks = check(capsys, f"kafka.bootstrap_servers=127.0.0.1:{closed_port}", "model.name=delays")
+    assert status == 1
+    assert statuses(checks) == {
+        "configuration": "ok",
+        "broker": "failed",
+        **dict.fromkeys(CLUSTER[1:], "skipped"),
+        "model": "ok",
+    }
+    assert checks["broker"]["detail"] == f"cannot reach Kafka at 127.0.0.1:{closed_port}: nothing listens there"
+    assert checks["broker"]["remedy"]
+
+
+def test_every_server_is_tried_and_told(closed_port: int, capsys: pytest.CaptureFixture[str]) -> None:
+    servers = f"127.0.0.1:{closed_port},no-such-host.invalid:1"
+    _, checks = check(capsys, f"kafka.bootstrap_servers={servers}")
+    assert f"127.0.0.1:{closed_port}: nothing listens there" in checks["broker"]["detail"]
+    assert "no-such-host.invalid:1: there is no such host name" in checks["broker"]["detail"]
+
+
+def test_a_broker_that_says_nothing_costs_no_more_than_the_timeout(
+    silent_port: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    started_s = time.monotonic()
+    servers = ",".join([f"127.0.0.1:{silent_port}"] * 3)
+    _, checks = check(capsys, f"kafka.bootstrap_servers={servers}", "model.repository=none", timeout_s=0.5)
+    assert time.monotonic() - started_s < 10
+    assert "no answer within 0.5 s" in checks["broker"]["detail"]
+
+
+def test_a_wrong_configuration_is_the_only_thing_to_tell(capsys: pytest.CaptureFixture[str]) -> None:
+    status, checks = check(capsys, "batch.max_batch_size=0", "log.level=loud")
+    assert status == 1
+    assert statuses(checks) == {"configuration": "failed", **dict.fromkeys([*CLUSTER, "model"], "skipped")}
+    assert len(checks["configuration"]["problems"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (["model.repository=none"], "there is no such model repository"),
+        (["model.name=delay"], "there is no model 'delay'"),
+        (["model.name=delays", "model.version=7"], "there is no version 7"),
+        (["model.name=delays", "model.device=cuda:99"], "cuda"),
+    ],
+)
+def test_a_model_that_is_not_there(
+    settings: list[str], told: str, closed_port: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, checks = check(capsys, f"kafka.bootstrap_servers=127.0.0.1:{closed_port}", *settings)
+    assert checks["model"]["status"] == "failed"
+    assert told in checks["model"]["detail"]
+
+
+def test_a_model_that_raises_is_told_as_that(
+    closed_port: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("in the net")
+
+    monkeypatch.setattr("models.served.ServedModel.warm_up", broken)
+    _, checks = check(capsys, f"kafka.bootstrap_servers=127.0.0.1:{closed_port}", "model.name=delays")
+    assert checks["model"]["detail"] == "delays: the warm-up raised ZeroDivisionError: in the net"
+
+
+def test_all_is_right(broker: Broker, names: Names, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = [
+        f"kafka.bootstrap_servers={broker.bootstrap}",
+        f"kafka.group_id={names('group')}",
+        f"topics.prefix={names('')}",
+        "model.name=delays",
+    ]
+    status, checks = check(capsys, *settings, timeout_s=20)
+    assert status == 1
+    assert checks["topics"]["status"] == "failed"
+    assert (checks["input"]["status"], checks["output"]["status"]) == ("skipped", "skipped")
+
+    kafka = KafkaSection(bootstrap_servers=broker.bootstrap)
+    asyncio.run(create_topics(Settings(kafka=kafka, topics=TopicsSection(prefix=names("")))))
+    status, checks = check(capsys, *settings, timeout_s=20)
+    # The embedded broker does not tell what may be done.
+    may = "ok" if broker.kind == "apache" else "unknown"
+    assert statuses(checks) == {
+        "configuration": "ok",
+        "broker": "ok",
+        "topics": "ok",
+        "input": may,
+        "output": may,
+        "group": may,
+        "model": "ok",
+    }, checks
+    assert status == 0
+    assert "delays version 1" in checks["model"]["detail"]
+
+
+def test_for_people_each_line_has_its_mark_and_its_hint(closed_port: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "--set", f"kafka.bootstrap_servers=127.0.0.1:{closed_port}"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "✓ configuration no file; 1 settings given, the others at their defaults"
+    assert lines[1].startswith("✗ broker        cannot reach Kafka at")
+    assert lines[2].strip().startswith("hint: see that the broker runs")
+    assert lines[3].startswith("- topics ")
+    assert lines[-1] == "2 of 7 checks failed"
+
+
+def test_a_broker_that_is_too_old_is_told(
+    embedded_broker: Broker, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stream.kafka.reach._NEEDED", {9: 99})
+    _, checks = check(capsys, f"kafka.bootstrap_servers={embedded_broker.bootstrap}", "model.name=delays")
+    assert checks["broker"]["detail"] == f"{embedded_broker.bootstrap} is older than Kafka 2.5"
+    assert {checks[name]["status"] for name in CLUSTER[1:]} == {"skipped"}
+
+
+def test_a_cluster_that_advertises_what_cannot_be_reached_is_told(
+    embedded_broker: Broker,
+    closed_port: int,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def elsewhere(*_: object) -> ClusterView:
+        return ClusterView((("127.0.0.1", closed_port),), {})
+
+    monkeypatch.setattr("stream.preflight.view", elsewhere)
+    _, checks = check(capsys, f"kafka.bootstrap_servers={embedded_broker.bootstrap}", "model.name=delays")
+    assert checks["broker"]["status"] == "failed"
+    assert checks["broker"]["problems"] == [f"cannot reach Kafka at 127.0.0.1:{closed_port}: nothing listens there"]
+    assert "advertised.listeners" in checks["broker"]["remedy"]

@@ -1,0 +1,123 @@
+"""Rules between settings: each that is broken is told under the key that one would change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from schemas.errors import ConfigError
+from schemas.topics import CATALOGUE
+from stream.config.load import load_settings
+
+SASL = {"kafka.security_protocol": "SASL_SSL"}
+LOGIN = {"kafka.sasl_username": "me", "kafka.sasl_password": "hunter2"}
+
+
+def told(overrides: dict[str, object]) -> list[tuple[str, str]]:
+    """(key, what is wrong with it) of every problem."""
+    try:
+        load_settings(None, {}, overrides)
+    except ConfigError as error:
+        return [(problem.split(" = ")[0], problem.split("): ", 1)[1]) for problem in error.problems]
+    return []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "key", "other"),
+    [
+        ({"kafka.heartbeat_interval_ms": 15_000}, "kafka.heartbeat_interval_ms", "kafka.session_timeout_ms (30000)"),
+        ({"delivery.revoke_timeout_ms": 60_000}, "delivery.revoke_timeout_ms", "kafka.rebalance_timeout_ms (60000)"),
+        ({"delivery.commit_timeout_ms": 20_001}, "delivery.commit_timeout_ms", "delivery.drain_timeout_ms (20000)"),
+        ({"input.fetch_max_wait_ms": 30_000}, "input.fetch_max_wait_ms", "kafka.request_timeout_ms (30000)"),
+        ({"limits.max_in_flight_events": 1023}, "limits.max_in_flight_events", "batch.max_batch_size (1024)"),
+        ({"limits.max_in_flight_bytes": 4_194_303}, "limits.max_in_flight_bytes", "batch.max_batch_bytes (4194304)"),
+        ({"batch.max_batch_bytes": 1_048_575}, "batch.max_batch_bytes", "input.max_event_bytes (1048576)"),
+        (
+            {"input.max_partition_fetch_bytes": 1_048_575},
+            "input.max_partition_fetch_bytes",
+            "input.max_event_bytes (1048576)",
+        ),
+        ({"topics.prefix": "p" * 200, "input.topics": "t" * 50}, "input.topics", "topics.prefix"),
+    ],
+)
+def test_times_and_sizes(overrides: dict[str, object], key: str, other: str) -> None:
+    ((found, rule),) = told(overrides)
+    assert found == key
+    assert other in rule
+
+
+def test_the_bounds_themselves_are_allowed() -> None:
+    assert not told(
+        {
+            "kafka.heartbeat_interval_ms": 14_999,
+            "delivery.revoke_timeout_ms": 59_999,
+            "delivery.commit_timeout_ms": 20_000,
+            "input.fetch_max_wait_ms": 29_999,
+            "limits.max_in_flight_events": 1024,
+            "limits.max_in_flight_bytes": 4_194_304,
+            "batch.max_batch_bytes": 4_194_304,
+            "topics.prefix": "p" * 200,
+            "input.topics": "t" * 49,
+        }
+    )
+
+
+@pytest.mark.parametrize("topic", [spec.name for spec in CATALOGUE if spec.name != "features"])
+def test_what_the_worker_writes_it_does_not_read(topic: str) -> None:
+    ((key, rule),) = told({"input.topics": f"features,{topic}"})
+    assert key == "input.topics"
+    assert topic in rule
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {},
+        {"kafka.security_protocol": "SSL"},
+        {**SASL, **LOGIN, "kafka.sasl_mechanism": "PLAIN"},
+        {**SASL, **LOGIN, "kafka.sasl_mechanism": "SCRAM-SHA-256"},
+        {**SASL, **LOGIN, "kafka.sasl_mechanism": "SCRAM-SHA-512", "kafka.security_protocol": "SASL_PLAINTEXT"},
+        {**SASL, "kafka.sasl_mechanism": "OAUTHBEARER", "kafka.sasl_oauth_token_command": "get-token --for 'us all'"},
+        {**SASL, "kafka.sasl_mechanism": "GSSAPI"},
+        {"kafka.security_protocol": "SSL", "kafka.ssl_check_hostname": "false"},
+    ],
+)
+def test_ways_to_be_let_in(overrides: dict[str, object]) -> None:
+    assert told(overrides) == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "keys"),
+    [
+        (SASL, {"kafka.sasl_mechanism"}),
+        ({**SASL, "kafka.sasl_mechanism": "PLAIN"}, {"kafka.sasl_username", "kafka.sasl_password"}),
+        ({**SASL, **LOGIN, "kafka.sasl_mechanism": "PLAIN", "kafka.sasl_password": ""}, {"kafka.sasl_password"}),
+        ({**LOGIN, "kafka.sasl_mechanism": "PLAIN"}, {"kafka.security_protocol"}),
+        (LOGIN, {"kafka.sasl_username", "kafka.sasl_password"}),
+        ({**SASL, "kafka.sasl_mechanism": "OAUTHBEARER"}, {"kafka.sasl_oauth_token_command"}),
+        ({**SASL, "kafka.sasl_mechanism": "GSSAPI", "kafka.sasl_username": "me"}, {"kafka.sasl_username"}),
+        ({"kafka.ssl_check_hostname": "false"}, {"kafka.ssl_check_hostname"}),
+        ({"kafka.security_protocol": "SSL", "kafka.ssl_cafile": "/none/ca.pem"}, {"kafka.ssl_cafile"}),
+        ({"kafka.security_protocol": "SSL", "kafka.ssl_password": "x"}, {"kafka.ssl_certfile"}),
+        ({**SASL, "kafka.sasl_mechanism": "PLAIN", **LOGIN, "kafka.sasl_oauth_token_command": "x"},
+         {"kafka.sasl_oauth_token_command"}),
+        ({"kafka.sasl_oauth_token_command": "say 'it"}, {"kafka.sasl_oauth_token_command"}),
+    ],
+)  # fmt: skip
+def test_ways_to_be_kept_out(overrides: dict[str, object], keys: set[str]) -> None:
+    found = told(overrides)
+    assert {key for key, _ in found} == keys
+    assert "hunter2" not in str(found)
+
+
+def test_tls_files_must_be_there_and_of_use(tmp_path: Path) -> None:
+    key = tmp_path / "key.pem"
+    key.write_text("key")
+    assert {key for key, _ in told({"kafka.security_protocol": "SSL", "kafka.ssl_keyfile": str(key)})} == {
+        "kafka.ssl_certfile"
+    }
+    assert told({"kafka.ssl_certfile": str(key)}) == [
+        ("kafka.ssl_certfile", "is only of use with kafka.security_protocol SSL or SASL_SSL")
+    ]
+    assert told({"kafka.security_protocol": "SSL", "kafka.ssl_certfile": str(key), "kafka.ssl_keyfile": str(key)}) == []

@@ -1,0 +1,89 @@
+"""What `forebay config` and `forebay init` print: read again it is the same, and no secret is in it."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+
+from stream.config.load import load_settings
+from stream.config.render import HIDDEN, render_json, render_toml
+from stream.config.sections import Settings, section_types
+from stream.config.template import COMMON_KEYS, template
+
+SECRET = {
+    "kafka.security_protocol": "SASL_SSL",
+    "kafka.sasl_mechanism": "PLAIN",
+    "kafka.sasl_username": 'me "and" [you]',
+    "kafka.sasl_password": "hunter2",
+}
+
+
+def test_the_template_loads_and_equals_the_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "forebay.toml"
+    path.write_text(template(), encoding="utf-8")
+    loaded = load_settings(path, {})
+    assert loaded.settings == Settings()
+    # Its keys are really read from it, each at its line.
+    lines = template().splitlines()
+    for section, keys in COMMON_KEYS.items():
+        for key in keys:
+            origin = loaded.origins[f"{section}.{key}"]
+            if origin != "default":
+                assert lines[int(origin.rpartition(":")[2]) - 1].startswith(f"{key} = ")
+    assert loaded.origins["input.topics"].startswith(str(path))
+
+
+def test_what_the_template_has_as_a_comment_is_unset_by_default() -> None:
+    document = tomllib.loads(template())
+    for section, keys in COMMON_KEYS.items():
+        for key in keys:
+            value = getattr(getattr(Settings(), section), key)
+            assert (key in document[section]) == (value is not None)
+            assert f"{key} = " in template()
+
+
+def test_the_template_is_small() -> None:
+    assert len(template().splitlines()) <= 80
+    assert max(len(line) for line in template().splitlines()) <= 120
+
+
+def test_every_setting_has_its_description() -> None:
+    for section in section_types().values():
+        for key, field in section.model_fields.items():
+            assert field.description, key
+
+
+def test_printed_settings_read_again_are_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "printed.toml"
+    given = {**SECRET, "input.topics": "a,b", "model.version": 3, "input.from_timestamp": 5, "topics.prefix": "x."}
+    loaded = load_settings(None, {}, given)
+    path.write_text(render_toml(loaded), encoding="utf-8")
+    again = load_settings(path, {}, {"kafka.sasl_password": "hunter2"})
+    assert again.settings == loaded.settings
+
+
+def test_secrets_are_hidden_and_origins_told() -> None:
+    loaded = load_settings(None, {"FOREBAY_LOG__LEVEL": "debug"}, SECRET)
+    text = render_toml(loaded)
+    assert "hunter2" not in text + json.dumps(render_json(loaded)) + repr(loaded)
+    assert f'sasl_password = "{HIDDEN}"' in text
+    (line,) = [line for line in text.splitlines() if line.startswith("level = ")]
+    assert line.endswith("  # environment FOREBAY_LOG__LEVEL")
+    assert "# ssl_cafile is not set" in text
+
+
+def test_only_what_was_changed() -> None:
+    loaded = load_settings(None, {}, {"batch.max_batch_size": 7})
+    assert render_toml(loaded, only_changed=True) == "[batch]\nmax_batch_size = 7  # command line\n"
+    assert render_json(loaded, only_changed=True)["settings"] == {
+        "batch": {
+            "max_batch_size": {
+                "value": 7,
+                "origin": "command line",
+                "allowed": "a whole number from 1 to 65536",
+                "description": "most events in one call of the model",
+            }
+        }
+    }
+    assert render_toml(load_settings(None, {}), only_changed=True) == ""

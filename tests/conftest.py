@@ -1,0 +1,223 @@
+"""Brokers and names for every test.
+
+A test that uses the fixture `kafka`, `private_kafka` or `kafka_cluster` is marked `kafka` by itself, one that
+uses `embedded_broker` is marked `embedded`. Where no real Kafka is to be had, the tests that need one are left
+out and the summary says why; with CI=true that is a failure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import uuid
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import pytest
+
+from stream.embedded.broker import EmbeddedBroker, broker_version
+from tests.brokers.apache import ApacheKafka
+from tests.brokers.jars import Unavailable
+from tests.brokers.ready import answers
+from tests.brokers.resolve import Broker, RealKafka, Source, resolve, resolve_maven, resolve_own
+
+# What a test can need of a real Kafka, the most demanding first, and who finds it.
+_NEEDS: Mapping[str, Callable[[Mapping[str, str]], Source]] = {
+    "kafka_cluster": resolve_maven,
+    "private_kafka": resolve_own,
+    "kafka": resolve,
+}
+
+
+@dataclass(slots=True)
+class BrokerReport:
+    """Where real brokers come from, and what the summary says about brokers."""
+
+    sources: dict[str, Source] = field(default_factory=dict)
+    used: dict[str, None] = field(default_factory=dict)
+    left_out: Counter[str] = field(default_factory=Counter)
+
+    def missing_in_ci(self) -> bool:
+        return bool(self.left_out) and os.environ.get("CI", "").lower() == "true"
+
+
+_REPORT = pytest.StashKey[BrokerReport]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # How long an example takes says nothing here: brokers and workers share the machine's cores.
+    hypothesis.settings.register_profile("forebay", deadline=None)
+    hypothesis.settings.load_profile("forebay")
+    config.stash[_REPORT] = BrokerReport()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None, object, object]:
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if not fixtures.isdisjoint(_NEEDS):
+            item.add_marker("kafka")
+        if "embedded_broker" in fixtures:
+            item.add_marker("embedded")
+    result = yield  # -m and -k choose here; only what is left may cost a download
+    if not config.option.collectonly:
+        _leave_out_what_cannot_run(config, items)
+    return result
+
+
+def _leave_out_what_cannot_run(config: pytest.Config, items: list[pytest.Item]) -> None:
+    report = config.stash[_REPORT]
+    wanting: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("kafka"):
+            fixtures = getattr(item, "fixturenames", ())
+            need = next((need for need in _NEEDS if need in fixtures), "kafka")
+            wanting.setdefault(need, []).append(item)
+    left_out: list[pytest.Item] = []
+    for need, tests in wanting.items():
+        try:
+            report.sources[need] = _NEEDS[need](os.environ)
+        except Unavailable as error:
+            report.left_out[str(error)] += len(tests)
+            left_out += tests
+    if left_out:
+        gone = set(left_out)
+        items[:] = [item for item in items if item not in gone]
+        config.hook.pytest_deselected(items=left_out)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if session.config.stash[_REPORT].missing_in_ci():
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    report = config.stash[_REPORT]
+    if not report.used and not report.left_out:
+        return
+    terminalreporter.section("brokers")
+    for line in report.used:
+        terminalreporter.line(f"used: {line}")
+    for reason, count in report.left_out.items():
+        terminalreporter.line(
+            f"LEFT OUT: {count} tests that need a real Apache Kafka; none is to be had here: {reason}", yellow=True
+        )
+    if report.missing_in_ci():
+        terminalreporter.line("FAILED: with CI=true a missing real Kafka is a failure", red=True, bold=True)
+
+
+@pytest.fixture(scope="session")
+def kafka(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """A real Apache Kafka, one for the session. Share it: do not stop it, use names from `names`."""
+    report = request.config.stash[_REPORT]
+    source = report.sources["kafka"]
+    if source.named is not None:
+        host, _, port = source.named.split(",")[0].rpartition(":")
+        if not port.isdigit() or not answers(host, int(port)):
+            pytest.fail(f"{source.description}, does not answer", pytrace=False)
+        report.used[source.description] = None
+        yield Broker("apache", source.named, source.description)
+        return
+    assert source.make is not None
+    folder = tmp_path_factory.mktemp("kafka") / "nodes"
+    server = source.make(folder, {})
+    try:
+        server.start()
+        report.used[f"{source.description}, at {server.bootstrap}, logs under {folder}"] = None
+        yield Broker("apache", server.bootstrap, source.description)
+    finally:
+        server.remove()
+
+
+@pytest.fixture
+def private_kafka(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[Mapping[str, str]], RealKafka]]:
+    """`private_kafka({"setting": "value"})` starts a real Kafka of this test's own, to stop, kill and restart."""
+    report = request.config.stash[_REPORT]
+    source = report.sources["private_kafka"]
+    assert source.make is not None
+    make = source.make
+    servers: list[RealKafka] = []
+
+    def start(settings: Mapping[str, str]) -> RealKafka:
+        server = make(tmp_path / f"kafka-{len(servers) + 1}", settings)
+        servers.append(server)
+        server.start()
+        report.used[f"{source.description}, private to a test"] = None
+        return server
+
+    try:
+        yield start
+    finally:
+        for server in servers:
+            server.remove()
+
+
+@pytest.fixture
+def kafka_cluster(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[Callable[[int, Mapping[str, str]], ApacheKafka]]:
+    """`kafka_cluster(3, {})` starts that many real brokers of this test's own; each can be killed by its index."""
+    report = request.config.stash[_REPORT]
+    source = report.sources["kafka_cluster"]
+    assert source.make_cluster is not None
+    make_cluster = source.make_cluster
+    clusters: list[ApacheKafka] = []
+
+    def start(brokers: int, settings: Mapping[str, str]) -> ApacheKafka:
+        cluster = make_cluster(tmp_path / f"cluster-{len(clusters) + 1}", brokers, settings)
+        clusters.append(cluster)
+        cluster.start()
+        report.used[f"{source.description}, {brokers} brokers for a test"] = None
+        return cluster
+
+    try:
+        yield start
+    finally:
+        for cluster in clusters:
+            cluster.remove()
+
+
+@pytest.fixture(scope="session")
+def embedded_broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
+    """The embedded broker, one for the session."""
+    broker = EmbeddedBroker()
+    asyncio.run(broker.start())
+    try:
+        description = f"embedded {broker_version()}"
+        request.config.stash[_REPORT].used[description] = None
+        yield Broker("embedded", broker.bootstrap_servers, description)
+    finally:
+        asyncio.run(broker.stop())
+
+
+@pytest.fixture(
+    params=[
+        pytest.param("embedded_broker", id="embedded", marks=pytest.mark.embedded),
+        pytest.param("kafka", id="apache", marks=pytest.mark.kafka),
+    ]
+)
+def broker(request: pytest.FixtureRequest) -> Broker:
+    """The embedded broker and the real one: the same test on both."""
+    running: Any = request.getfixturevalue(request.param)
+    assert isinstance(running, Broker)
+    return running
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Names that no other test uses: `names("features")` is always the same within a test."""
+
+    prefix: str
+
+    def __call__(self, name: str) -> str:
+        return f"{self.prefix}-{name}"
+
+
+@pytest.fixture
+def names(request: pytest.FixtureRequest) -> Names:
+    """Topic, group and transactional names of this test's own."""
+    return Names(f"t{uuid.uuid4().hex[:10]}")

@@ -1,0 +1,136 @@
+"""Where the embedded broker honestly differs from a real Kafka. A table, so that a change on either side shows.
+
+Nothing that Forebay promises may rest on a line in which the two differ.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from stream.embedded import EmbeddedBroker
+from tests.brokers.clients import consumer, create_topic, producer, read, send_batch
+from tests.brokers.resolve import Broker
+from tests.conftest import Names
+from tests.contract.wire import TxnOffsetCommit
+
+DIFFERENCES: dict[str, dict[str, bool]] = {
+    "an empty fetch is held until fetch_max_wait_ms": {"apache": True, "embedded": False},
+    "a transactional commit of an older generation is refused": {"apache": True, "embedded": False},
+    "a member that died without leaving is replaced": {"apache": True, "embedded": False},
+}
+
+
+async def holds_an_empty_fetch(broker: Broker, names: Names) -> bool:
+    await create_topic(broker.bootstrap, names("features"))
+    async with consumer(broker.bootstrap, names("features"), fetch_max_wait_ms=1000) as reader:
+        fetcher: Any = reader._fetcher
+        took_s: list[float] = []
+        unpaced = fetcher._client.send
+
+        async def timed(node_id: int, request: Any, **options: Any) -> Any:
+            start_s = time.monotonic()
+            response = await unpaced(node_id, request, **options)
+            if type(request).__name__.startswith("FetchRequest"):
+                took_s.append(time.monotonic() - start_s)
+            return response
+
+        fetcher._client.send = timed
+        await reader.getmany(timeout_ms=2500, max_records=1)
+    assert took_s, "no fetch was sent"
+    return max(took_s) > 0.5
+
+
+async def refuses_an_older_generation(broker: Broker, names: Names) -> bool:
+    (partition,) = await create_topic(broker.bootstrap, names("features"))
+    async with (
+        consumer(broker.bootstrap, names("features"), group_id=names("group")) as reader,
+        producer(broker.bootstrap, transactional_id=names("writer")) as sender,
+    ):
+        coordinator: Any = reader._coordinator
+        transaction: Any = sender._txn_manager
+
+        async def commit(generation: int) -> int:
+            await sender.begin_transaction()
+            await sender.send_offsets_to_transaction({partition: 1}, names("group"))
+            request = TxnOffsetCommit(
+                transactional_id=names("writer"),
+                producer=(transaction.producer_id, transaction.producer_epoch),
+                group=names("group"),
+                generation=generation,
+                member=coordinator.member_id,
+                topic=partition.topic,
+                partition=partition.partition,
+                offset=2,
+            )
+            response = await sender.client.send(coordinator.coordinator_id, request)
+            await sender.abort_transaction()
+            ((_topic, ((_partition, code, _), *_rest), _tags),) = response.topics
+            return int(code)
+
+        assert await commit(coordinator.generation) == 0
+        code = await commit(coordinator.generation - 1)
+        assert code in (0, 22)  # ILLEGAL_GENERATION
+        return code == 22
+
+
+async def replaces_a_dead_member(broker: Broker, names: Names) -> bool:
+    await create_topic(broker.bootstrap, names("features"), 2)
+    options: dict[str, Any] = {"group_id": names("group"), "session_timeout_ms": 6000}
+
+    async def leaves_nothing() -> None:
+        """In place of LeaveGroup: the member is gone without a word."""
+
+    async with consumer(broker.bootstrap, names("features"), **options) as dies:
+        async with asyncio.timeout(10):
+            while len(dies.assignment()) != 2:
+                await asyncio.sleep(0.05)
+        coordinator: Any = dies._coordinator
+        coordinator._maybe_leave_group = leaves_nothing
+    # Its start returns only when the group has let it in, so it runs beside the waiting.
+    joining = asyncio.create_task(_joins_and_gets_all(broker, names, options))
+    done, _ = await asyncio.wait({joining}, timeout=14)
+    joining.cancel()
+    await asyncio.wait({joining})
+    return bool(done) and joining.result()
+
+
+async def _joins_and_gets_all(broker: Broker, names: Names, options: dict[str, Any]) -> bool:
+    async with consumer(broker.bootstrap, names("features"), **options) as survives:
+        while len(survives.assignment()) != 2:
+            await asyncio.sleep(0.05)
+        return True
+
+
+PROBES: dict[str, Callable[[Broker, Names], Awaitable[bool]]] = {
+    "an empty fetch is held until fetch_max_wait_ms": holds_an_empty_fetch,
+    "a transactional commit of an older generation is refused": refuses_an_older_generation,
+    "a member that died without leaving is replaced": replaces_a_dead_member,
+}
+
+
+def test_every_difference_has_its_probe() -> None:
+    assert PROBES.keys() == DIFFERENCES.keys()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("difference", DIFFERENCES)
+async def test_a_known_difference_still_stands(broker: Broker, names: Names, difference: str) -> None:
+    assert await PROBES[difference](broker, names) is DIFFERENCES[difference][broker.kind]
+
+
+@pytest.mark.embedded
+async def test_the_embedded_broker_forgets_everything_when_it_is_killed(names: Names, tmp_path: Any) -> None:
+    async with EmbeddedBroker(data_dir=tmp_path / "broker") as first:
+        (partition,) = await create_topic(first.bootstrap_servers, names("features"))
+        async with producer(first.bootstrap_servers) as sender:
+            await send_batch(sender, partition, [b"kept?"])
+        async with consumer(first.bootstrap_servers, names("features")) as reader:
+            assert len(await read(reader, 1)) == 1
+        first._process.kill()  # type: ignore[union-attr]
+    async with EmbeddedBroker(data_dir=tmp_path / "broker") as second:
+        await create_topic(second.bootstrap_servers, names("features"))  # would fail if it were there

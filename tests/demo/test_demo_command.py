@@ -1,0 +1,178 @@
+"""`forebay demo` as it is called: a real worker in its own process, on the embedded broker and on Apache Kafka."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+
+from tests.brokers.resolve import Broker
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+EVENTS = 2000
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model is trained once for the module."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> Mapping[str, str]:
+    """Temporary folders of this test's own, to see what is left."""
+    return {**os.environ, "TMPDIR": str(tmp_path), "FOREBAY_KAFKA__GROUP_ID": "must not reach the worker"}
+
+
+def command(cache: Path, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "stream.cli", "demo", "--cache-dir", str(cache), *arguments]
+
+
+def demo(cache: Path, environ: Mapping[str, str], *arguments: str) -> dict[str, Any]:
+    """The report of a demo that went well."""
+    done = subprocess.run(
+        command(cache, "--events", str(EVENTS), "--rate", "2000", "--json", *arguments),
+        env=environ, capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
+
+
+def left_in(folder: Path) -> list[str]:
+    """What is there but for the folder that torch makes for itself when it trains."""
+    return [path.name for path in folder.iterdir() if not path.name.startswith("torchinductor_")]
+
+
+def processes(marker: str) -> list[str]:
+    """The command lines of running processes that hold `marker`."""
+    lines = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout.splitlines()
+    return [line for line in lines if marker in line]
+
+
+def check(report: dict[str, Any]) -> None:
+    assert report["exact"] is True
+    assert report["events"] == EVENTS == sum(report["outcomes"].values())
+    # The first days of July 2013, when storms cancelled some flights.
+    assert report["outcomes"]["rejected"] > 0 and report["outcomes"]["failed"] == 0
+    assert {error["kind"] for error in report["errors"]} <= {"missing_value", "unknown_category"}
+    assert 0 < report["latency_ms"]["p50"] <= report["latency_ms"]["p99"]
+    assert report["quality"]["roc_auc"] > 0.8
+    assert report["quality"]["accuracy"] > report["quality"]["base_accuracy"]
+    assert report["quality"]["log_loss"] < report["quality"]["base_log_loss"]
+
+
+def test_on_the_embedded_broker_then_again_with_the_model_that_is_there(
+    cache: Path, environ: Mapping[str, str], tmp_path: Path
+) -> None:
+    first, second = demo(cache, environ), demo(cache, environ)
+    check(first)
+    check(second)
+    assert second["model"]["cached"] is True
+    assert second["outcomes"] == first["outcomes"]
+    # The last digits depend on how the events fell into batches.
+    assert second["quality"] == pytest.approx(first["quality"], rel=1e-6)
+    assert left_in(tmp_path) == []
+    assert processes(str(tmp_path)) == []
+
+
+async def test_on_a_real_kafka_and_nothing_is_left_on_it(
+    cache: Path, environ: Mapping[str, str], kafka: Broker
+) -> None:
+    check(demo(cache, environ, "--bootstrap-server", kafka.bootstrap))
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
+    await admin.start()
+    try:
+        assert not [topic for topic in await admin.list_topics() if topic.startswith("forebay-demo-")]
+    finally:
+        await admin.close()
+
+
+@pytest.fixture
+def kept(cache: Path, environ: Mapping[str, str], tmp_path: Path) -> Iterator[str]:
+    """What a demo with --keep prints; its processes are ended afterwards."""
+    done = subprocess.run(
+        command(cache, "--events", "100", "--keep"), env=environ, capture_output=True, text=True, timeout=240
+    )
+    try:
+        assert done.returncode == 0, done.stdout + done.stderr
+        yield done.stdout
+    finally:
+        for line in subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True).stdout.splitlines():
+            if str(tmp_path) in line:
+                with suppress(ProcessLookupError):
+                    os.kill(int(line.split()[0]), signal.SIGKILL)
+
+
+def test_what_it_says_to_try_next_works(kept: str, environ: Mapping[str, str], tmp_path: Path) -> None:
+    lines = [line.strip() for line in kept.splitlines()]
+    publish, predictions, dead_letters = (line for line in lines if line.startswith("forebay "))
+
+    def run(line: str, *more: str) -> str:
+        _, *arguments = shlex.split(line)
+        done = subprocess.run(
+            [sys.executable, "-m", "stream.cli", *arguments, *more],
+            env={name: value for name, value in environ.items() if not name.startswith("FOREBAY_")},
+            capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    event_id = json.loads(run(publish, "--json"))["id"]
+    assert len(run(predictions).splitlines()) == 5
+    assert "missing_value" in run(dead_letters, "--timeout", "5")
+    everything = predictions.replace("--limit 5", "--timeout 3")
+    assert event_id in run(everything)
+    stop = next(line for line in lines if line.startswith("kill "))
+    subprocess.run(["bash", "-c", stop], check=True, timeout=60)
+    deadline_s = time.monotonic() + 10
+    while processes(str(tmp_path)) and time.monotonic() < deadline_s:
+        time.sleep(0.1)
+    assert processes(str(tmp_path)) == []
+    assert left_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_leaves_nothing_behind(
+    cache: Path, environ: Mapping[str, str], tmp_path: Path, number: signal.Signals
+) -> None:
+    process = subprocess.Popen(command(cache, "--rate", "100"), env=environ, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr is not None
+        assert any("replaying" in line for line in process.stderr)
+        process.send_signal(number)
+        assert process.wait(60) == 130
+    finally:
+        process.kill()
+        process.communicate()
+    assert left_in(tmp_path) == []
+    assert processes(str(tmp_path)) == []
+
+
+def test_a_worker_that_cannot_start_is_told_with_its_log(
+    cache: Path, environ: Mapping[str, str], tmp_path: Path
+) -> None:
+    assert tempfile.gettempdir() != str(tmp_path)
+    demo(cache, environ)  # so that there is a model to damage
+    damaged = tmp_path / "damaged"
+    subprocess.run(["cp", "-r", str(cache), str(damaged)], check=True)
+    for weights in damaged.rglob("weights.safetensors"):
+        weights.write_bytes(b"x" * weights.stat().st_size)
+    done = subprocess.run(command(damaged, "--events", "10"), env=environ, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert "the worker ended by itself" in done.stderr and "weights.safetensors" in done.stderr
+    assert "--retrain" in done.stderr
+    assert left_in(tmp_path) == ["damaged"]

@@ -1,0 +1,109 @@
+"""Pacing: engages on a broker that answers empty fetches at once, and on nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer
+
+from stream.embedded import pacing
+from stream.embedded.pacing import pace_fetches
+from tests.brokers.clients import consumer, create_topic, producer, read, send_batch
+from tests.brokers.resolve import Broker
+from tests.conftest import Names
+
+
+class Assignment:
+    active = True
+
+
+class Fetcher:
+    """Answers each fetch as told: whether it brought data, and how long the broker held it."""
+
+    _fetch_max_wait_ms = 500
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+        self.answers: list[tuple[bool, float]] = []
+
+    async def _proc_fetch_request(self, assignment: Any, node_id: int, request: Any) -> bool:
+        brought_data, held_s = self.answers.pop(0)
+        self.now_s += held_s
+        return brought_data
+
+
+class Consumer:
+    def __init__(self, fetcher: Fetcher | None) -> None:
+        self._fetcher = fetcher
+
+
+async def slept_after(monkeypatch: pytest.MonkeyPatch, *answers: tuple[bool, float]) -> list[float]:
+    """What the pace waited after each of these answers, 0 for nothing."""
+    fetcher = Fetcher()
+    fetcher.answers = list(answers)
+    pace_fetches(Consumer(fetcher), 0.005, monotonic=lambda: fetcher.now_s)  # type: ignore[arg-type]
+    waits: list[float] = []
+
+    async def sleep(wait_s: float) -> None:
+        waits[-1] = wait_s
+
+    monkeypatch.setattr(pacing.asyncio, "sleep", sleep)
+    for brought_data, _ in answers:
+        waits.append(0.0)
+        assert await fetcher._proc_fetch_request(Assignment(), 1, None) is brought_data
+    return waits
+
+
+async def test_an_empty_answer_at_once_is_paced(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await slept_after(monkeypatch, (False, 0.0), (False, 0.249)) == [0.005, 0.005]
+
+
+async def test_data_is_never_delayed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await slept_after(monkeypatch, (True, 0.0), (False, 0.0), (True, 0.0)) == [0, 0.005, 0]
+
+
+async def test_an_answer_that_the_broker_held_is_not_paced(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await slept_after(monkeypatch, (False, 0.25), (False, 0.5), (False, 3.0)) == [0, 0, 0]
+
+
+async def test_long_idleness_waits_longer_until_the_first_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = [(False, 0.0)] * 52 + [(True, 0.0), (False, 0.0)]
+    assert await slept_after(monkeypatch, *answers) == [0.005] * 50 + [0.03] * 2 + [0, 0.005]
+
+
+async def test_a_cancelled_wait_ends_as_the_fetcher_expects() -> None:
+    fetcher = Fetcher()
+    fetcher.answers = [(False, 0.0)]
+    pace_fetches(Consumer(fetcher), 60.0, monotonic=lambda: fetcher.now_s)  # type: ignore[arg-type]
+    task = asyncio.create_task(fetcher._proc_fetch_request(Assignment(), 1, None))
+    await asyncio.sleep(0)
+    task.cancel()
+    assert await task is False
+
+
+def test_a_consumer_that_was_not_started_is_refused() -> None:
+    with pytest.raises(RuntimeError, match="started"):
+        pace_fetches(Consumer(None))  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+async def test_an_idle_consumer_costs_little_and_still_gets_its_records(broker: Broker, names: Names) -> None:
+    partitions = await create_topic(broker.bootstrap, names("features"), 4)
+    async with consumer(broker.bootstrap, names("features")) as reader, producer(broker.bootstrap) as sender:
+        await _until_assigned(reader, 4)
+        await reader.getmany(timeout_ms=1500, max_records=512)
+        wall_s, cpu_s = time.monotonic(), time.process_time()
+        await reader.getmany(timeout_ms=3000, max_records=512)
+        share = (time.process_time() - cpu_s) / (time.monotonic() - wall_s)
+        await send_batch(sender, partitions[2], [b"x"])
+        assert [record.value for record in await read(reader, 1)] == [b"x"]
+    assert share < 0.05, f"an idle consumer used {share:.1%} of a core"
+
+
+async def _until_assigned(reader: AIOKafkaConsumer, count: int) -> None:
+    async with asyncio.timeout(10):
+        while len(reader.assignment()) != count:
+            await asyncio.sleep(0.02)

@@ -1,0 +1,60 @@
+"""Small models and artefacts to test with."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from models.artefact import save_artefact
+from models.nets import Net, build_net
+from models.preprocess import Preprocessing, Standardise
+from models.served import ServedModel
+from models.signature import Feature, Signature, Task
+
+CREATED_AT = datetime(2026, 11, 2, 9, 30, tzinfo=UTC)
+CPU = torch.device("cpu")
+
+
+def make_signature(
+    num_features: int = 3, task: Task = "multiclass", output_dim: int = 2, labels: tuple[str, ...] = ()
+) -> Signature:
+    features = tuple(Feature(f"f{at}", nullable=at == 0) for at in range(num_features))
+    return Signature(features, (num_features,), task, output_dim, labels)
+
+
+def make_net(input_dim: int = 3, output_dim: int = 2, seed: int = 0, hidden_dims: tuple[int, ...] = (4,)) -> Net:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build_net("mlp", {"input_dim": input_dim, "hidden_dims": list(hidden_dims), "output_dim": output_dim})
+
+
+def make_standardise(width: int = 3) -> Preprocessing:
+    columns = tuple(range(width))
+    means, scales = tuple(0.1 * at for at in columns), tuple(1.0 + at / 3 for at in columns)
+    return Preprocessing((Standardise(width, columns, means, scales),))
+
+
+def serve(module: torch.nn.Module, signature: Signature, preprocessing: Preprocessing | None = None) -> ServedModel:
+    return ServedModel(
+        name="m",
+        version=3,
+        signature=signature,
+        preprocessing=preprocessing or Preprocessing.identity(),
+        module=module,
+        device=CPU,
+    )
+
+
+def publish(repository: Path, name: str = "delays", **more: Any) -> Path:
+    """The next version of a small model; `more` replaces what is given to `save_artefact`."""
+    options: dict[str, Any] = {
+        "signature": make_signature(labels=("no", "yes")),
+        "preprocessing": make_standardise(),
+        "metrics": {"accuracy": 0.1 + 0.2, "loss": 1e-300},
+        "created_at": CREATED_AT,
+        "note": "trained by a test – with a dash",
+    }
+    return save_artefact(repository, name, **({"net": make_net()} | options | more))

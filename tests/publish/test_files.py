@@ -1,0 +1,143 @@
+"""Opening sources: formats, compression, what is missing and what is damaged."""
+
+from __future__ import annotations
+
+import gzip
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from schemas.errors import ConfigError, DataError
+from stream.publish.event import Columns, EventBuilder
+from stream.publish.files import Format, ReadOptions, open_source
+from stream.publish.row import BadRow, Row
+
+
+def rows_of(path: Path, options: ReadOptions | None = None) -> list[Row | BadRow | None]:
+    with open_source(str(path), options or ReadOptions()) as source:
+        return list(source.rows)
+
+
+def values_of(path: Path, options: ReadOptions | None = None) -> list[object]:
+    rows = rows_of(path, options)
+    assert all(isinstance(row, Row) for row in rows), rows
+    return [row.values for row in rows if isinstance(row, Row)]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.jsonl", b'{"x": 1, "y": "b"}\n'),
+        ("a.NDJSON", b'{"x": 1, "y": "b"}\n'),
+        ("a.csv", b"x,y\n1,b\n"),
+        ("a.tsv", b"x\ty\n1\tb\n"),
+    ],
+)
+def test_the_name_tells_the_format_also_when_compressed(tmp_path: Path, name: str, content: bytes) -> None:
+    plain, packed = tmp_path / name, tmp_path / f"{name}.gz"
+    plain.write_bytes(content)
+    packed.write_bytes(gzip.compress(content))
+    assert values_of(plain) == values_of(packed) == [{"x": 1, "y": "b"}]
+
+
+def test_a_name_that_tells_nothing_needs_the_option(tmp_path: Path) -> None:
+    path = tmp_path / "events.data"
+    path.write_bytes(b'{"x":1}\n')
+    with pytest.raises(ConfigError, match=r"events\.data") as caught:
+        rows_of(path)
+    assert "--format" in str(caught.value.remedy)
+    assert values_of(path, ReadOptions("jsonl")) == [{"x": 1}]
+
+
+def test_raw_lines_of_any_text_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b"{broken\n")
+    assert rows_of(path, ReadOptions(raw=True)) == [Row(1, None, b"{broken")]
+
+
+def test_how_far_it_was_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'{"x":1}\n' * 200_000)
+    with open_source(str(path), ReadOptions()) as source:
+        assert source.fraction() == 0
+        for _ in range(100_000):
+            next(source.rows)
+        assert source.fraction() == pytest.approx(0.5, abs=0.06)
+        list(source.rows)
+        assert source.fraction() == 1
+
+
+def test_a_file_that_is_not_there_or_cut_off_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="No such file"):
+        rows_of(tmp_path / "none.csv")
+    cut = tmp_path / "cut.csv.gz"
+    cut.write_bytes(gzip.compress(b"x\n" + b"1234567\n" * 10_000)[:-20])
+    with pytest.raises(DataError, match=r"cut\.csv\.gz: cannot be read further"):
+        rows_of(cut)
+    wrong = tmp_path / "wrong.csv.gz"
+    wrong.write_bytes(b"x\n1\n")
+    with pytest.raises(DataError, match=r"wrong\.csv\.gz"):
+        rows_of(wrong)
+
+
+def test_parquet_with_every_type_that_becomes_an_event(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    pq = pytest.importorskip("pyarrow.parquet")
+    moment = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
+    path = tmp_path / "a.parquet"
+    table = pa.table(
+        {
+            "id": ["a", None],
+            "timestamp": pa.array([moment, moment], pa.timestamp("ms", tz="UTC")),
+            "delay": pa.array([1.5, float("nan")], pa.float32()),
+            "carrier": ["UA", None],
+        }
+    )
+    pq.write_table(table, path)
+    builder = EventBuilder("a.parquet", now_ms=lambda: 0)
+    rows = rows_of(path)
+    ms = int(moment.timestamp() * 1000)
+    assert [builder.build(row).value for row in rows if isinstance(row, Row)] == [
+        b'{"id":"a","timestamp":%d,"features":{"delay":1.5,"carrier":"UA"}}' % ms,
+        b'{"id":"a.parquet:2","timestamp":%d,"features":{"delay":null,"carrier":null}}' % ms,
+    ]
+
+
+def test_parquet_with_the_features_in_one_column(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    pq = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"id": [7], "timestamp": [5], "features": [[1.0, 2.0]]}), path)
+    (row,) = rows_of(path)
+    assert isinstance(row, Row)
+    assert EventBuilder("a", now_ms=lambda: 0).build(row).value == b'{"id":7,"timestamp":5,"features":[1.0,2.0]}'
+
+
+def test_parquet_that_is_none_and_parquet_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pyarrow")
+    path = tmp_path / "a.parquet"
+    path.write_bytes(b"no parquet at all")
+    with pytest.raises(DataError, match=r"a\.parquet: this cannot be read as Parquet"):
+        rows_of(path)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ConfigError) as caught:
+        rows_of(path)
+    assert caught.value.remedy is not None and "forebay[files]" in caught.value.remedy
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_a_column_that_is_not_there_is_told_before_anything_is_read(tmp_path: Path, form: Format) -> None:
+    path = tmp_path / f"a.{form}"
+    if form == "csv":
+        path.write_bytes(b"tailnum,x\nN1,1\n")
+    else:
+        pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+        pq.write_table(pa.table({"tailnum": ["N1"], "x": [1]}), path)
+    with (
+        open_source(str(path), ReadOptions(), Columns(key="tailnm").check) as source,
+        pytest.raises(ConfigError, match="--key-column 'tailnm'") as caught,
+    ):
+        next(source.rows)
+    assert caught.value.remedy == "did you mean 'tailnum'?"

@@ -1,0 +1,62 @@
+"""When which event is due; no clock is read here."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream.publish.pacer import Pacer
+
+
+def test_events_fall_due_evenly_from_the_start_on() -> None:
+    pacer = Pacer(rate=100.0, start_s=50.0)
+    assert pacer.due_s(0) == 50.0
+    assert pacer.due_s(25) == 50.25
+    assert pacer.num_due(49.999, 0, 1000) == 0
+    assert pacer.num_due(50.0, 0, 1000) == 1
+    assert pacer.num_due(50.25, 0, 1000) == 26
+    assert pacer.num_due(50.25, 20, 1000) == 6
+    assert pacer.wait_s(50.25, 26) == pytest.approx(0.01)
+
+
+def test_a_delay_does_not_move_the_plan() -> None:
+    pacer = Pacer(rate=10.0, start_s=0.0)
+    assert pacer.num_due(5.0, 1, 1000) == 50  # all that became due meanwhile, at once
+    assert pacer.due_s(51) == 5.1
+    assert pacer.wait_s(7.0, 51) == 0.0
+
+
+def test_no_more_than_there_is_and_never_less_than_nothing() -> None:
+    pacer = Pacer(rate=10.0, start_s=0.0)
+    assert pacer.num_due(100.0, 0, 7) == 7
+    assert pacer.num_due(0.0, 5, 7) == 0
+
+
+def test_without_a_rate_everything_is_due() -> None:
+    pacer = Pacer(rate=None, start_s=3.0)
+    assert pacer.num_due(3.0, 10**9, 500) == 500
+    assert pacer.due_s(10**9) == 3.0
+    assert pacer.wait_s(3.0, 10**9) == 0.0
+
+
+@pytest.mark.parametrize("rate", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_rate_that_is_none_is_refused(rate: float) -> None:
+    with pytest.raises(ValueError, match="rate"):
+        Pacer(rate, 0.0)
+
+
+@given(
+    rate=st.floats(0.01, 1e6),
+    start_s=st.floats(0, 1e6),
+    steps=st.lists(st.floats(0, 10), min_size=1, max_size=30),
+)
+def test_nothing_goes_out_early_and_nothing_is_held_back(rate: float, start_s: float, steps: list[float]) -> None:
+    pacer = Pacer(rate, start_s)
+    now_s, sent = start_s, 0
+    for step in steps:
+        now_s += step
+        sent += pacer.num_due(now_s, sent, 10**9)
+        slack = 1e-6 + 1e-9 / rate
+        assert pacer.due_s(sent - 1) <= now_s + slack
+        assert pacer.due_s(sent) > now_s - slack

@@ -1,0 +1,149 @@
+"""`forebay publish` as it is called: what it prints, what it sends, and its exit status."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stream.cli import main
+from stream.config.sections import KafkaSection, Settings, TopicsSection
+from stream.kafka.topics import create_topics
+from tests.brokers.resolve import Broker
+from tests.conftest import Names
+
+
+@pytest.fixture
+def arguments(embedded_broker: Broker, names: Names, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What every call needs: a broker, and topics of this test's own."""
+    monkeypatch.chdir(tmp_path)
+    settings = Settings(
+        kafka=KafkaSection(bootstrap_servers=embedded_broker.bootstrap), topics=TopicsSection(prefix=names(""))
+    )
+    asyncio.run(create_topics(settings))
+    return ["--bootstrap-server", embedded_broker.bootstrap, "--set", f"topics.prefix={names('')}"]
+
+
+def published(arguments: list[str], capsys: pytest.CaptureFixture[str], count: int) -> list[dict[str, object]]:
+    """What is in the topic, as `forebay tail --json` shows it."""
+    capsys.readouterr()
+    status = main(
+        ["tail", "features", "--from-beginning", "--json", "--limit", str(count), "--timeout", "20", *arguments]
+    )
+    assert status == 0
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(records) == count
+    return records
+
+
+def test_one_event(arguments: list[str], names: Names, capsys: pytest.CaptureFixture[str]) -> None:
+    event = [
+        "--features",
+        "delay=3 carrier=UA",
+        "--id",
+        "e1",
+        "--key",
+        "UA1",
+        "--model",
+        "m",
+        "--header",
+        "source=test",
+    ]
+    assert main(["publish", *event, *arguments]) == 0
+    assert capsys.readouterr().out.startswith(f"published e1 to {names('features')}, partition ")
+    (record,) = published(arguments, capsys, 1)
+    value = record["value"]
+    assert isinstance(value, dict)
+    assert value.pop("timestamp") == pytest.approx(record["timestamp"], abs=2000)
+    assert value == {"id": "e1", "features": {"delay": 3, "carrier": "UA"}, "model": "m"}
+    assert record["key"] == "UA1" and record["headers"] == {"source": "test"}
+
+
+def test_one_event_for_a_script(arguments: list[str], names: Names, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["publish", "--features", "[1, 2]", "--json", *arguments]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["topic"] == names("features") and told["offset"] == 0
+    (record,) = published(arguments, capsys, 1)
+    assert record["partition"] == told["partition"]
+    value = record["value"]
+    assert isinstance(value, dict) and value["id"] == told["id"] and value["features"] == [1, 2]
+
+
+def test_a_file_with_bad_lines(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_text('{"features": [1]}\n{"features": [2]}\nbroken\n{"features": [3]}\n')
+    assert main(["publish", str(path), *arguments]) == 1
+    error = capsys.readouterr().err
+    assert "events.jsonl, line 3: not JSON" in error and "2 events before it were published" in error
+    assert main(["publish", str(path), "--skip-bad-lines", "--json", *arguments]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["events"], told["skipped"], told["bad_lines"][0]["place"]) == (3, 1, "events.jsonl, line 3")
+    assert main(["publish", str(path), "--raw", *arguments]) == 0
+    values = [record["value"] for record in published(arguments, capsys, 2 + 3 + 4)]
+    ids = sorted(str(value.get("id", "raw")) if isinstance(value, dict) else "broken" for value in values)
+    assert ids == ["broken", *sorted(["events.jsonl:1", "events.jsonl:2"] * 2 + ["events.jsonl:4"]), *["raw"] * 3]
+
+
+def test_columns_of_a_file_and_a_limit(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "flights.csv"
+    path.write_text("tail,delay\nN1,5\nN2,NA\nN3,7\n")
+    assert main(["publish", str(path), "--key-column", "tail", "--limit", "2", *arguments]) == 0
+    assert "published 2 events" in capsys.readouterr().out
+    records = sorted(published(arguments, capsys, 2), key=lambda record: str(record["key"]))
+    assert [(record["key"], record["value"]["features"]) for record in records] == [  # type: ignore[index]
+        ("N1", {"tail": "N1", "delay": 5}),
+        ("N2", {"tail": "N2", "delay": None}),
+    ]
+
+
+def test_a_pipe_is_published_line_by_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    command = [sys.executable, "-m", "stream.cli", "publish", "-", "--json", *arguments]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ)
+    assert process.stdin is not None and process.stdout is not None
+    try:
+        process.stdin.write(b'{"features": [1]}\n')
+        process.stdin.flush()
+        # It arrives although the pipe stays open.
+        assert published(arguments, capsys, 1)[0]["value"]["id"] == "stdin:1"  # type: ignore[index]
+        out, _ = process.communicate(b'{"features": [2]}\n', timeout=30)
+        assert json.loads(out)["events"] == 2
+        assert process.returncode == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "either a FILE"),
+        (["a.csv", "--features", "[1]"], "either a FILE"),
+        (["a.csv", "--id", "x"], "--id goes with --features only"),
+        (["--features", "[1]", "--raw"], "--raw goes with a FILE only"),
+        (["--features", "nothing"], "no name=value"),
+        (["--features", "[1]", "--header", "x"], "NAME=VALUE"),
+    ],
+)
+def test_wrong_use_is_told(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["publish", *arguments]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_a_topic_that_is_not_there(embedded_broker: Broker, names: Names, capsys: pytest.CaptureFixture[str]) -> None:
+    server = ["--bootstrap-server", embedded_broker.bootstrap]
+    assert main(["publish", "--features", "[1]", "--topic", names("none"), *server]) == 1
+    assert "there is no topic" in capsys.readouterr().err
+
+
+def test_importing_it_imports_no_client() -> None:
+    code = "import sys, stream.cli.publish, stream.cli.tail, stream.cli.demo\nprint([m for m in sys.modules if m in {bad}])"
+    heavy = "('aiokafka', 'torch', 'numpy', 'pyarrow', 'rich', 'pydantic')"
+    done = subprocess.run([sys.executable, "-c", code.format(bad=heavy)], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

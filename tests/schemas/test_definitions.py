@@ -1,0 +1,142 @@
+"""The JSON Schemas, the files made of them, and what they say about the examples."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft7Validator, Draft202012Validator
+
+from schemas import generate, headers
+from schemas.definitions import Schema, definitions
+from schemas.examples import Example, bad_examples, good_examples
+from schemas.failures import FAILURES, FailureKind, Stage
+
+# Examples with nothing in them that may be left out.
+EXAMPLE_OF = {
+    "prediction": "prediction-binary",
+    "dead-letter": "dead-letter-rejected",
+    "outcome-delta": "outcome-delta-predicted",
+}
+
+
+def subschemas(schema: object) -> Iterator[Schema]:
+    if isinstance(schema, dict):
+        yield schema
+        for value in schema.values():
+            yield from subschemas(value)
+    elif isinstance(schema, list):
+        for value in schema:
+            yield from subschemas(value)
+
+
+def test_the_files_are_what_is_generated() -> None:
+    assert generate.out_of_date(generate.FOLDER) == [], "run `python -m schemas.generate --write`"
+
+
+def test_generating_mends_what_is_missing_changed_or_left_over(tmp_path: Path) -> None:
+    generate.write(tmp_path)
+    assert generate.out_of_date(tmp_path) == []
+    (tmp_path / "event.schema.json").write_text("{}")
+    (tmp_path / "prediction.schema.json").unlink()
+    (tmp_path / "old.schema.json").write_text("{}")
+    assert generate.out_of_date(tmp_path) == ["event.schema.json", "old.schema.json", "prediction.schema.json"]
+    generate.write(tmp_path)
+    assert generate.out_of_date(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", definitions())
+def test_each_is_a_schema_in_both_drafts(name: str) -> None:
+    schema = definitions()[name]
+    Draft202012Validator.check_schema(schema)
+    Draft7Validator.check_schema({key: value for key, value in schema.items() if key != "$schema"})
+    assert not any("$ref" in part or "$defs" in part for part in subschemas(schema))
+
+
+@pytest.mark.parametrize("name", definitions())
+def test_every_property_is_described_and_times_name_their_unit(name: str) -> None:
+    for part in subschemas(definitions()[name]):
+        properties = part.get("properties")
+        for key, value in properties.items() if isinstance(properties, dict) else ():
+            description = value.get("description")
+            assert description, f"{name}: {key} has no description"
+            if key.endswith(("timestamp", "_ms", "_seen", "window_start", "window_end")):
+                assert re.search(r"milliseconds|\bms\b", description), f"{name}: {key} names no unit"
+
+
+def test_dead_letters_describe_every_kind() -> None:
+    kind = definitions()["dead-letter"]["properties"][headers.ERROR_KIND]  # type: ignore[index]
+    assert all(f"{kind_.value}: {spec.description}" in kind["description"] for kind_, spec in FAILURES.items())
+
+
+@pytest.mark.parametrize("example", good_examples(), ids=str)
+def test_good_examples_meet_their_schema(example: Example) -> None:
+    errors = Draft202012Validator(definitions()[example.schema]).iter_errors(example.instance())
+    assert [error.message for error in errors] == []
+
+
+@pytest.mark.parametrize("example", bad_examples(), ids=str)
+def test_bad_examples_fail_their_schema_where_it_can_tell(example: Example) -> None:
+    try:
+        instance = example.instance()
+    except ValueError:  # no JSON at all, which is before any schema
+        assert example.kind in (FailureKind.NOT_JSON, FailureKind.EMPTY_VALUE)
+        assert not example.found_by_schema
+        return
+    found = not Draft202012Validator(definitions()[example.schema]).is_valid(instance)
+    assert found == example.found_by_schema
+
+
+@pytest.mark.parametrize(
+    ("schema", "change"),
+    [
+        ("prediction", {"version": 0}),
+        ("prediction", {"prediction": []}),
+        ("prediction", {"prediction": [None]}),
+        ("prediction", {"confidence": 1.5}),
+        ("prediction", {"class": -1}),
+        ("prediction", {"source": {"topic": "features", "partition": 0, "offset": 0}}),
+        ("dead-letter", {headers.ERROR_KIND: "unheard_of"}),
+        ("dead-letter", {headers.ERROR_STAGE: "lunch"}),
+        ("dead-letter", {headers.ERROR_OFFSET: "0x10"}),
+        ("dead-letter", {headers.ERROR_MODEL: "m", headers.ERROR_VERSION: "one"}),
+        ("dead-letter", {headers.ERROR_TRUNCATED: "a lot"}),
+        ("outcome-delta", {"format": 2}),
+        ("outcome-delta", {"count": 0}),
+        ("outcome-delta", {"outcome": "lost"}),
+        ("outcome-delta", {"sample_ids": ["1", "2", "3", "4", "5", "6"]}),
+        ("outcome-delta", {"exemplar": {"message": "…"}}),
+    ],
+)
+def test_wrong_outputs_fail_their_schema(schema: str, change: dict[str, object]) -> None:
+    validator = Draft202012Validator(definitions()[schema])
+    good = next(example for example in good_examples() if example.schema == schema).instance()
+    assert isinstance(good, dict) and validator.is_valid(good)
+    assert not validator.is_valid({**good, **change})
+
+
+@pytest.mark.parametrize("schema", EXAMPLE_OF)
+def test_every_field_of_an_output_must_be_there(schema: str) -> None:
+    validator = Draft202012Validator(definitions()[schema])
+    good = next(example for example in good_examples() if example.name == EXAMPLE_OF[schema]).instance()
+    assert isinstance(good, dict)
+    for name in good:
+        assert not validator.is_valid({key: value for key, value in good.items() if key != name}), name
+
+
+def test_a_dead_letter_with_a_model_has_its_version() -> None:
+    good = next(example for example in good_examples() if example.name == "dead-letter-failed").instance()
+    assert isinstance(good, dict)
+    without = {key: value for key, value in good.items() if key != headers.ERROR_VERSION}
+    assert not Draft202012Validator(definitions()["dead-letter"]).is_valid(without)
+
+
+def test_bad_examples_show_every_kind_that_decode_gives() -> None:
+    shown = {example.kind for example in bad_examples()}
+    assert shown == {kind for kind, spec in FAILURES.items() if spec.stage is Stage.DECODE}
+
+
+def test_there_is_a_good_example_of_everything() -> None:
+    assert {example.schema for example in good_examples()} == set(definitions())

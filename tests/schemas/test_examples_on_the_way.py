@@ -1,0 +1,82 @@
+"""The examples against the code that reads and writes records: documents and code say the same."""
+
+from __future__ import annotations
+
+import math
+
+import orjson
+import pytest
+from jsonschema import Draft202012Validator
+
+from models.signature import Signature
+from schemas.definitions import definitions
+from schemas.examples import MAX_EVENT_BYTES, MODEL, Example, bad_examples, good_examples, signature
+from schemas.failures import FAILURES, FailureKind
+from stream.decode import Decoder
+from stream.emit import Emitter, OutputTopic, OutputTopics
+from stream.encode import PredictionEncoder
+from stream.records import Chunk, MicroBatch, RowFailure
+from tests.stream.build import EPOCH, P0, FakeRecord, chunk, finish
+
+
+def decode(example: Example) -> Chunk:
+    decoder = Decoder(Signature.from_dict(signature()), model_name=MODEL, max_event_bytes=MAX_EVENT_BYTES)
+    record = FakeRecord(7, example.value, example.timestamp, example.key, example.headers)
+    (decoded,) = decoder.decode({P0: [record]}, EPOCH)
+    return decoded
+
+
+def test_the_signature_is_written_as_the_models_write_it() -> None:
+    assert Signature.from_dict(signature()).to_dict() == signature()
+
+
+@pytest.mark.parametrize("example", [one for one in good_examples() if one.decoded], ids=str)
+def test_good_events_mean_what_they_say(example: Example) -> None:
+    said, decoded = example.decoded, decode(example)
+    assert said is not None
+    assert not decoded.rejections
+    assert (decoded.ids[0], decoded.timestamps[0]) == (said.id, said.timestamp)
+    row = [None if math.isnan(value) else pytest.approx(value) for value in decoded.x_BF[0].tolist()]
+    assert row == list(said.features)
+    assert decoded.keys == ({} if said.key is None else {0: said.key.encode()})
+    assert decoded.deadlines == ({} if said.deadline_ms is None else {0: said.deadline_ms})
+
+
+@pytest.mark.parametrize("example", bad_examples(), ids=str)
+def test_bad_events_are_rejected_with_their_kind(example: Example) -> None:
+    assert [rejection.kind for rejection in decode(example).rejections] == [example.kind]
+
+
+def test_what_is_emitted_meets_its_schema() -> None:
+    labels = ("no", "yes")
+    output = OutputTopics(
+        OutputTopic("predictions", 2, 100_000),
+        OutputTopic("dead-letters", 2, 100_000),
+        OutputTopic("outcome-deltas", 2, 100_000),
+    )
+    emitter = Emitter(
+        PredictionEncoder(model="m", version=1, labels=labels, num_classes=2),
+        model="m",
+        version=1,
+        topics=output,
+        input_partitions={"features": 2},
+        hash_key=len,
+        worker="w",
+    )
+    batch = MicroBatch(0, (chunk(range(10), rejected=[3], headers=(("traceparent", b"00-a-b-01"),)),), "size", 0.0)
+    failure = RowFailure(FailureKind.MODEL_ERROR, "IndexError: 7 is out of bounds", "File 'model.py', line 12")
+    emission = emitter.emit([finish(batch, {2: failure})])
+    seen: dict[str, int] = {}
+    for place, records in emission.outgoing.items():
+        name = {"predictions": "prediction", "dead-letters": "dead-letter", "outcome-deltas": "outcome-delta"}[
+            place.topic
+        ]
+        validator = Draft202012Validator(definitions()[name])
+        for value, headers in zip(records.values, records.headers, strict=True):
+            seen[name] = seen.get(name, 0) + 1
+            carried = {header: content.decode() for header, content in headers}
+            instance = carried if name == "dead-letter" else orjson.loads(value or b"")
+            assert [error.message for error in validator.iter_errors(instance)] == []
+    kinds = {FailureKind.MODEL_ERROR, FailureKind.NOT_JSON}
+    assert {FAILURES[kind].outcome for kind in kinds} < set(emission.ledger.outcomes)
+    assert seen == {"prediction": 8, "dead-letter": 2, "outcome-delta": 3}

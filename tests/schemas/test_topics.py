@@ -1,0 +1,49 @@
+"""The catalogue of topics."""
+
+from __future__ import annotations
+
+import pytest
+
+from schemas.definitions import definitions
+from schemas.errors import ConfigError
+from schemas.topics import CATALOGUE, FEATURES, OUTCOME_DELTAS, TopicSpec, partitions_of, topic_name
+
+
+def test_names_are_unique_and_in_the_order_of_the_journey() -> None:
+    assert [spec.name for spec in CATALOGUE] == ["features", "predictions", "dead-letters", "outcome-deltas"]
+
+
+@pytest.mark.parametrize("spec", CATALOGUE, ids=lambda spec: spec.name)
+def test_each_is_described_and_has_a_schema(spec: TopicSpec) -> None:
+    assert spec.schema in definitions()
+    assert spec.key and spec.owner and spec.description.endswith(".")
+    assert spec.cleanup_policy == "delete" and "ompact" in spec.description
+    days = spec.retention_ms / 86_400_000
+    assert f"{days:g} days" in spec.description, "the description gives the reason for what is set"
+
+
+def test_outputs_are_kept_as_long_as_the_events_that_they_answer() -> None:
+    assert all(spec.retention_ms >= FEATURES.retention_ms for spec in CATALOGUE)
+
+
+def test_partitions_follow_the_configuration_but_for_fixed_ones() -> None:
+    assert partitions_of(FEATURES, 12) == 12
+    assert partitions_of(OUTCOME_DELTAS, 12) == partitions_of(OUTCOME_DELTAS, 1) == 4
+
+
+def test_a_prefix_goes_before_the_name_as_it_is() -> None:
+    assert topic_name("", "features") == "features"
+    assert topic_name("team-a.", "features") == "team-a.features"
+
+
+@pytest.mark.parametrize("prefix", ["a b", "ä", "team/", "x" * 250])
+def test_a_name_that_kafka_refuses_is_refused_here(prefix: str) -> None:
+    with pytest.raises(ConfigError, match="is no topic name") as caught:
+        topic_name(prefix, "features")
+    assert caught.value.remedy and "topics.prefix" in caught.value.remedy
+
+
+@pytest.mark.parametrize("name", [".", "..", ""])
+def test_names_with_a_meaning_to_the_file_system_are_refused(name: str) -> None:
+    with pytest.raises(ConfigError):
+        topic_name("", name)

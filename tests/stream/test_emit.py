@@ -1,0 +1,200 @@
+"""What a commit sends: every record has one outcome, in order, in the right partition, no larger than the topic takes."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+
+import numpy as np
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas import headers as names
+from schemas.failures import FailureKind, Outcome
+from stream.emit import Emission, Emitter, OutputTopic, OutputTopics
+from stream.encode import PredictionEncoder, _json_strings, dead_letter, record_size
+from stream.outcomes import Ledger, template
+from stream.records import Chunk, Finished, MicroBatch, Partition, RowFailure
+from tests.stream.build import EPOCH, JULY, P0, P1, FakeRecord, chunk, finish
+
+
+def emitter(*, partitions: int = 2, max_bytes: int = 10_000) -> Emitter:
+    topics = OutputTopics(
+        OutputTopic("predictions", partitions, max_bytes),
+        OutputTopic("dead-letters", partitions, max_bytes),
+        OutputTopic("outcome-deltas", 1, max_bytes),
+    )
+    return Emitter(
+        PredictionEncoder(model="m", version=3, labels=("no", "yes"), num_classes=2),
+        model="m",
+        version=3,
+        topics=topics,
+        input_partitions={"features": 2},
+        hash_key=len,
+        worker="w",
+    )
+
+
+def batch(*chunks: Chunk) -> MicroBatch:
+    return MicroBatch(0, chunks, "size", 0.0)
+
+
+def sent(emission: Emission, topic: str) -> dict[int, list[tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]]]:
+    return {
+        place.partition: list(zip(out.keys, out.values, out.headers, strict=True))
+        for place, out in emission.outgoing.items()
+        if place.topic == topic
+    }
+
+
+def test_a_prediction_says_all() -> None:
+    emission = emitter().emit([finish(batch(chunk([5], partition=P1)))])
+    ((key, value, headers),) = sent(emission, "predictions")[1]
+    assert key == b"key-2" and headers == []
+    assert orjson.loads(value or b"") == {
+        "id": "1-5",
+        "model": "m",
+        "version": 3,
+        "prediction": [0.25, 0.75],
+        "confidence": 0.75,
+        "class": 1,
+        "label": "yes",
+        "source": {"topic": "features", "partition": 1, "offset": 5, "timestamp": JULY + 5},
+    }
+    assert emission.positions == {P1: 6}
+
+
+def test_regression_has_no_class() -> None:
+    one = batch(chunk([0]))
+    finished = Finished(one, np.array([[1.5]], dtype=np.float32), None, None, {}, 0.0)
+    ((_, value, _),) = sent(emitter().emit([finished]), "predictions")[0]
+    said = orjson.loads(value or b"")
+    assert said["prediction"] == [1.5] and said["confidence"] is said["class"] is said["label"] is None
+
+
+def test_failed_and_rejected_rows_become_dead_letters_in_offset_order() -> None:
+    one = batch(chunk([0, 1, 2, 3, 4], rejected=[1]), chunk([7], partition=P1))
+    failures = {
+        2: RowFailure(FailureKind.MODEL_ERROR, "ValueError: no 3", "stack"),  # the row of offset 3
+        0: RowFailure(FailureKind.DEADLINE_EXCEEDED, "late"),
+    }
+    emission = emitter().emit([finish(one, failures)])
+    assert [orjson.loads(v or b"")["source"]["offset"] for _, v, _ in sent(emission, "predictions")[0]] == [2, 4]
+    letters = sent(emission, "dead-letters")[0]
+    assert [dict(h)[names.ERROR_OFFSET] for _, _, h in letters] == [b"0", b"1", b"3"]
+    assert [dict(h)[names.ERROR_KIND] for _, _, h in letters] == [b"deadline_exceeded", b"not_json", b"model_error"]
+    assert all(value == b"x" * 10 for _, value, _ in letters)
+    assert dict(letters[2][2])[names.ERROR_VERSION] == b"3" and names.ERROR_MODEL not in dict(letters[1][2])
+    assert emission.ledger.outcomes == {Outcome.PREDICTED: 3, Outcome.REJECTED: 1, Outcome.FAILED: 2}
+    assert emission.ledger.unbalanced() == {}
+    assert emission.positions == {P0: 5, P1: 8}
+
+
+def test_a_traceparent_is_carried_on_and_the_inputs_own_format_is_not() -> None:
+    headers = (("traceparent", b"00-1"), ("Content-Type", b"application/json"), ("forebay-id", b"1"), ("tenant", b"x"))
+    emission = emitter().emit([finish(batch(chunk([0], headers=headers)))])
+    ((_, _, carried),) = sent(emission, "predictions")[0]
+    assert carried == [("traceparent", b"00-1"), ("tenant", b"x")]
+
+
+def test_an_oversized_prediction_is_that_rows_failure() -> None:
+    small, large = chunk([0, 1]), chunk([2], headers=(("big", b"x" * 500),))
+    emission = emitter(max_bytes=600).emit([finish(batch(small, large))])
+    assert len(sent(emission, "predictions")[0]) == 2
+    ((_, _, headers),) = sent(emission, "dead-letters")[0]
+    assert dict(headers)[names.ERROR_KIND] == b"prediction_too_large"
+    assert emission.ledger.outcomes == {Outcome.PREDICTED: 2, Outcome.FAILED: 1}
+
+
+def test_partitions_follow_the_event_where_counts_agree_and_the_key_where_not() -> None:
+    emission = emitter(partitions=3).emit([finish(batch(chunk(range(4), partition=P1, rejected=[0])))])
+    assert set(sent(emission, "predictions")) == {len(b"key-1") % 3}
+    assert set(sent(emission, "dead-letters")) == {len(b"key-1") % 3}
+
+
+def test_an_events_own_key_serves_where_the_record_has_none() -> None:
+    record = FakeRecord(0, b"{}", JULY)
+    one = Chunk(P0, EPOCH, [record], ["a"], [JULY], np.zeros((1, 1), np.float32), [], 1, 2, 1, {0: b"own"})
+    ((key, _, _),) = sent(emitter().emit([finish(batch(one))]), "predictions")[0]
+    assert key == b"own"
+
+
+def test_dead_letters_are_cut_to_what_the_topic_takes() -> None:
+    record = FakeRecord(1, b"v" * 5000, JULY, b"key", (("h", b"x" * 100),))
+    key, value, headers = dead_letter(record, P0, FailureKind.NOT_JSON, "bad", max_bytes=1000)
+    assert key == b"key" and value is not None and 0 < len(value) < 1000
+    assert record_size(key, value, headers) <= 1000 and ("h", b"x" * 100) in headers
+    assert dict(headers)[names.ERROR_TRUNCATED].startswith(b"5000 sha256:")
+    huge = FakeRecord(1, b"v", JULY, b"k" * 2000, (("h", b"x" * 2000),))
+    key, value, headers = dead_letter(huge, P0, FailureKind.NOT_JSON, "bad", max_bytes=1000)
+    assert record_size(key, value, headers) <= 1000
+
+
+@given(st.lists(st.text(min_size=1) | st.sampled_from([",", '",', '","', 'x",', "\\", 'a\\",'])))
+def test_ids_are_written_as_json_would(ids: list[str]) -> None:
+    ids = [one for one in ids if one.isprintable() or one.encode("utf-8", "ignore").decode() == one]
+    assert [json.loads(f'"{text}"') for text in (_json_strings(ids) if ids else [])] == ids
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([P0, P1]), st.integers(1, 6), st.sets(st.integers(0, 5)), st.sets(st.integers(0, 5))),
+        min_size=1,
+        max_size=4,
+    ),
+    st.sampled_from([2, 5]),
+    st.sampled_from([300, 10_000]),
+)
+def test_every_record_has_exactly_one_outcome(
+    parts: list[tuple[Partition, int, set[int], set[int]]], partitions: int, max_bytes: int
+) -> None:
+    at: dict[Partition, int] = defaultdict(int)
+    chunks, failing, first_row = [], {}, 0
+    for place, count, rejected, failed in parts:
+        start = at[place]
+        at[place] += count
+        one = chunk(range(start, start + count), partition=place, rejected=[start + i for i in rejected if i < count])
+        for row in failed:
+            if row < len(one.records):
+                failing[first_row + row] = RowFailure(FailureKind.OUTPUT_NOT_FINITE, "NaN")
+        first_row += len(one.records)
+        chunks.append(one)
+    emission = emitter(partitions=partitions, max_bytes=max_bytes).emit([finish(batch(*chunks), failing)])
+    seen: list[tuple[int, int]] = []
+    for letters in sent(emission, "dead-letters").values():
+        for _, _, headers in letters:
+            said = dict(headers)
+            seen.append((int(said[names.ERROR_PARTITION]), int(said[names.ERROR_OFFSET])))
+    for predictions in sent(emission, "predictions").values():
+        for _, value, _ in predictions:
+            source = orjson.loads(value or b"")["source"]
+            seen.append((source["partition"], source["offset"]))
+    came = [(place.partition, offset) for place, end in at.items() for offset in range(end)]
+    assert sorted(seen) == sorted(came)
+    assert emission.ledger.unbalanced() == {}
+    deltas = [orjson.loads(v or b"") for _, v, _ in sent(emission, "outcome-deltas")[0]]
+    assert sum(delta["count"] for delta in deltas) == len(came)
+    assert emission.positions == dict(at)
+
+
+def test_deltas_are_windowed_by_the_records_time() -> None:
+    ledger = Ledger(model="m", version=1)
+    ledger.predicted(P0, [JULY, JULY + 59_999])
+    ledger.predicted(P0, [JULY + 59_999, JULY + 60_000])
+    assert [(key.window_start - JULY, delta.count) for key, delta in ledger.deltas.items()] == [(0, 3), (60_000, 1)]
+    for offset in range(9):
+        ledger.failed(P0, FailureKind.NOT_JSON, JULY + offset, event_id=f"{offset}", message=f"bad at {offset}")
+    delta = next(delta for key, delta in ledger.deltas.items() if key.kind == "not_json")
+    assert (delta.count, delta.first_seen, delta.last_seen) == (9, JULY, JULY + 8)
+    assert delta.sample_ids == list("01234")
+    assert delta.exemplar == {"message": "bad at …", "stack_hash": None, "stack": None}
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [("feature 'age' is -3.5e+2", "feature … is …"), ('say "hi" 12', "say … …"), ("plain", "plain")],
+)
+def test_templates_hold_no_values(message: str, expected: str) -> None:
+    assert template(message) == expected

@@ -1,0 +1,295 @@
+"""The pipeline over a scripted source and delivery: conservation, rewind, revocation, backpressure, a hanging model."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+import numpy as np
+import pytest
+from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError
+
+from models.protocol import Scores
+from schemas.errors import BrokerError, ModelError
+from schemas.failures import Outcome
+from stream.backpressure import Bounds, InFlight
+from stream.commit import Committer
+from stream.decode import Decoder
+from stream.device import DeviceThread
+from stream.emit import Outgoing
+from stream.kafka.group_offsets import CommitRefused
+from stream.pipeline import Pipeline, Stages, Timing
+from stream.records import Epoch, FloatMatrix, Partition, Record
+from stream.window import MicroBatcher
+from tests.stream.build import P0, P1, FakeRecord, ManualClock, event, signature
+from tests.stream.test_emit import emitter
+
+
+class ModelOnLeash:
+    """Echoes; waits in `forward` while `gate` is not set."""
+
+    name = "m"
+    version = 3
+
+    def __init__(self) -> None:
+        self.signature = signature(3)
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def warm_up(self, batch_sizes: Sequence[int]) -> None:
+        pass
+
+    def prepare(self, x_BF: FloatMatrix) -> FloatMatrix:
+        return x_BF
+
+    def forward(self, x_BG: FloatMatrix) -> Scores:
+        assert self.gate.wait(10)
+        values_BO = np.stack([x_BG[:, 0], -x_BG[:, 0]], axis=1)
+        return Scores(values_BO, np.zeros(len(x_BG), np.int64), np.ones(len(x_BG), np.float32))
+
+
+class ScriptedSource:
+    """A log in memory with committed offsets; `rewind` goes back to them in a new epoch, as the real one does."""
+
+    def __init__(self, log: Mapping[Partition, Sequence[Record]]) -> None:
+        self.log = log
+        self.committed = dict.fromkeys(log, 0)
+        self.at = dict.fromkeys(log, 0)
+        self.current: Epoch | None = Epoch(1, "member", None, 1)
+        self.paused = False
+        self.pauses = 0
+        self.rewinds = 0
+        self.polled = 0
+
+    @property
+    def epoch(self) -> Epoch | None:
+        return self.current
+
+    async def poll(self, *, timeout_s: float, max_records: int) -> Mapping[Partition, Sequence[Record]]:
+        await asyncio.sleep(0)
+        self.polled += 1
+        found: dict[Partition, Sequence[Record]] = {}
+        if self.current is None or self.paused:
+            return found
+        for place, records in self.log.items():
+            part = records[self.at[place] : self.at[place] + max_records]
+            self.at[place] += len(part)
+            max_records -= len(part)
+            if part:
+                found[place] = part
+        return found
+
+    def pause(self) -> None:
+        self.pauses += not self.paused
+        self.paused = True
+
+    def resume(self) -> None:
+        self.paused = False
+
+    async def rewind(self) -> None:
+        self.rewinds += 1
+        assert self.current is not None
+        self.at = dict(self.committed)
+        self.current = Epoch(1, "member", None, self.current.counter + 1)
+
+    async def commit(self, positions: Mapping[Partition, int], epoch: Epoch) -> None:
+        if epoch != self.current:
+            raise CommitRefused("the records' epoch is over")
+        for place, offset in positions.items():
+            assert offset > self.committed[place], "committed offsets never fall"
+            self.committed[place] = offset
+
+
+class ScriptedDelivery:
+    """Keeps what was sent; `fail` may raise before anything is kept."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[Partition, bytes | None]] = []
+        self.fail: Callable[[], None] = lambda: None
+        self.hold = asyncio.Event()
+        self.hold.set()
+        self.restarts = 0
+
+    async def send(self, outgoing: Mapping[Partition, Outgoing], *, timestamp_ms: int) -> None:
+        await self.hold.wait()
+        self.fail()
+        for place, records in outgoing.items():
+            self.sent.extend((place, value) for value in records.values)
+
+    async def restart(self) -> None:
+        self.restarts += 1
+
+    def predictions(self) -> int:
+        return sum(place.topic == "predictions" for place, _ in self.sent)
+
+
+class Rig:
+    def __init__(self, counts: Sequence[int], *, max_events: int = 64, call_timeout_s: float = 60) -> None:
+        self.clock = ManualClock()
+        self.log = {
+            place: [FakeRecord(i, event(f"{place.partition}-{i}", [i, 2, 3])) for i in range(count)]
+            for place, count in zip((P0, P1), counts, strict=True)
+        }
+        self.source = ScriptedSource(self.log)
+        self.delivery = ScriptedDelivery()
+        self.model = ModelOnLeash()
+        self.pipeline = Pipeline(
+            InFlight(Bounds(max_events, 10**6, 100)),
+            Timing(call_timeout_s=call_timeout_s, revoke_timeout_s=0.05),
+            max_poll_records=7,
+            clock=self.clock,
+        )
+        self.deaths: list[BaseException] = []
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[asyncio.Task[None]]:
+        device = DeviceThread(
+            self.model,
+            clock=self.clock,
+            loop=asyncio.get_running_loop(),
+            on_finished=self.pipeline.finished,
+            on_fatal=self.deaths.append,
+        )
+        await device.start([1])
+        committer = Committer(emitter(), self.delivery, self.source, clock=self.clock, timeout_ms=60_000)
+        self.pipeline.connect(
+            Stages(
+                self.source,
+                Decoder(self.model.signature, model_name="m", max_event_bytes=1000),
+                MicroBatcher(max_batch_size=5, max_batch_bytes=10**6, max_queue_delay_ms=5),
+                device,
+                committer,
+                self.delivery,  # type: ignore[arg-type]
+            )
+        )
+        committing = asyncio.create_task(self.pipeline.commit_forever())
+        polling = asyncio.create_task(self.pipeline.run())
+        try:
+            yield committing
+        finally:
+            self.pipeline.stop()
+            self.model.gate.set()
+            committing.cancel()
+            await asyncio.gather(polling, committing, return_exceptions=True)
+            device.stop()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(10):
+            while not condition():
+                self.clock.advance(0.01)
+                await asyncio.sleep(0)
+
+    def all_committed(self) -> bool:
+        ends = {place: len(records) for place, records in self.log.items()}
+        return self.source.committed == ends and self.pipeline.num_in_flight == 0
+
+
+async def test_everything_comes_out_once() -> None:
+    rig = Rig([23, 40])
+    async with rig.running():
+        await rig.until(rig.all_committed)
+    assert rig.pipeline.totals.outcomes == {Outcome.PREDICTED: 63}
+    assert rig.delivery.predictions() == 63 and rig.pipeline.num_in_flight == 0
+    assert rig.pipeline.totals.rewinds == 0
+
+
+async def test_a_failed_commit_rewinds_and_loses_nothing() -> None:
+    rig = Rig([50, 50])
+    failures = iter([False, True, False, True, True])
+
+    def fail() -> None:
+        if next(failures, False):
+            raise KafkaConnectionError("gone")
+
+    rig.delivery.fail = fail
+    async with rig.running():
+        await rig.until(rig.all_committed)
+    assert rig.source.rewinds == rig.delivery.restarts == rig.pipeline.totals.rewinds == 3
+    assert rig.pipeline.totals.outcomes == {Outcome.PREDICTED: 100}, "outcomes count only after a known success"
+    assert rig.pipeline.num_in_flight == 0
+
+
+async def test_a_refusal_that_does_not_pass_ends_the_worker() -> None:
+    rig = Rig([10, 0])
+
+    def fail() -> None:
+        raise MessageSizeTooLargeError("too large")
+
+    rig.delivery.fail = fail
+    async with rig.running() as committing:
+        await rig.until(committing.done)
+        with pytest.raises(BrokerError, match=r"refused the same outputs 3 times \(from features-0 before offset"):
+            committing.result()
+
+
+async def test_what_the_model_says_of_a_purged_epoch_is_dropped() -> None:
+    rig = Rig([20, 0])
+    async with rig.running():
+        rig.model.gate.clear()
+        await rig.until(lambda: rig.pipeline.num_in_flight == 20)
+        await rig.pipeline.rewind(Epoch(1, "member", None, 1))
+        assert rig.pipeline.num_in_flight == 0
+        rig.model.gate.set()
+        await rig.until(rig.all_committed)
+    assert rig.delivery.predictions() == 20
+
+
+async def test_revocation_commits_what_is_in_flight() -> None:
+    rig = Rig([12, 12])
+    async with rig.running():
+        await rig.until(lambda: rig.source.at == {P0: 12, P1: 12})
+        await rig.pipeline.revoked()
+        assert rig.all_committed()
+
+
+async def test_revocation_gives_up_at_its_deadline() -> None:
+    rig = Rig([12, 0])
+    async with rig.running() as committing:
+        rig.delivery.hold.clear()
+        await rig.until(lambda: rig.source.at == {P0: 12, P1: 0})
+        await rig.pipeline.revoked()
+        assert rig.pipeline.num_in_flight == 0 and rig.source.committed[P0] == 0
+        assert rig.delivery.restarts == 1 and not committing.done()
+        rig.delivery.hold.set()
+        await rig.source.rewind()
+        await rig.until(rig.all_committed)
+        assert rig.pipeline.num_in_flight == 0
+
+
+async def test_a_slow_model_pauses_the_source_and_polling_goes_on() -> None:
+    rig = Rig([200, 0], max_events=20)
+    async with rig.running():
+        rig.model.gate.clear()
+        await rig.until(lambda: rig.source.paused)
+        assert rig.pipeline.num_in_flight == 20
+        polled = rig.source.polled
+        await rig.until(lambda: rig.source.polled > polled)
+        assert rig.pipeline.num_in_flight == 20 and rig.source.pauses == 1
+        rig.model.gate.set()
+        await rig.until(rig.all_committed)
+    assert not rig.source.paused
+
+
+async def test_a_model_call_that_hangs_ends_the_worker() -> None:
+    rig = Rig([5, 0], call_timeout_s=0.02)
+    async with rig.running():
+        rig.model.gate.clear()
+        watching = asyncio.create_task(rig.pipeline.watch())
+        await rig.until(watching.done)
+        with pytest.raises(ModelError, match="has not come back"):
+            watching.result()
+        assert rig.source.committed[P0] == 0
+
+
+async def test_a_thread_that_dies_tells_so() -> None:
+    rig = Rig([5, 0])
+
+    def die(x_BG: FloatMatrix) -> Scores:
+        raise SystemExit
+
+    rig.model.forward = die  # type: ignore[method-assign]
+    async with rig.running():
+        await rig.until(lambda: bool(rig.deaths))
+    assert isinstance(rig.deaths[0], SystemExit)

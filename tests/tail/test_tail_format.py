@@ -1,0 +1,110 @@
+"""Records as lines and as JSON: readable where they are what is expected, and a line whatever they are."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.topics import CATALOGUE, TopicKey
+from stream.records import Partition
+from stream.tail_format import as_json, as_line
+from tests.stream.build import FakeRecord
+
+P3 = Partition("topic", 3)
+PREDICTION = (
+    b'{"id":"e1","model":"late","version":2,"prediction":[0.25],"confidence":0.75,"class":0,"label":"on time",'
+    b'"source":{"topic":"features","partition":1,"offset":42,"timestamp":5}}'
+)
+REGRESSION = (
+    b'{"id":"e1","model":"price","version":1,"prediction":[1.5,-2],"confidence":null,"class":null,"label":null,'
+    b'"source":{"topic":"features","partition":1,"offset":42,"timestamp":5}}'
+)
+DELTA = (
+    b'{"format":1,"window_start":1700000040000,"window_end":1700000100000,"outcome":"rejected","stage":"decode",'
+    b'"kind":"not_json","model":"late","version":2,"count":1234,"first_seen":1,"last_seen":2,"sample_ids":["a"],'
+    b'"exemplar":null,"worker":"w"}'
+)
+
+
+def line(
+    kind: TopicKey,
+    value: bytes | None,
+    *,
+    key: bytes | None = None,
+    headers: Sequence[tuple[str, bytes]] = (),
+    timestamp: int = 1_700_000_000_000,
+) -> str:
+    return as_line(kind, P3, FakeRecord(7, value, timestamp, key, headers))
+
+
+def test_a_prediction_says_what_was_answered_how_sure_by_whom_and_of_what() -> None:
+    told = line("predictions", PREDICTION)
+    assert "  3@7  e1  →  on time (75.0%)  [0.25]  late v2  from features 1@42" in told
+    assert "e1  →  [1.5, -2]  price v1  from features 1@42" in line("predictions", REGRESSION)
+    unnamed = PREDICTION.replace(b'"on time"', b"null")
+    assert "class 0 (75.0%)" in line("predictions", unnamed)
+
+
+def test_a_dead_letter_says_why_and_where_it_came_from() -> None:
+    headers = [
+        ("forebay.error.stage", b"decode"),
+        ("forebay.error.kind", b"not_json"),
+        ("forebay.error.message", b"unexpected end"),
+        ("forebay.error.topic", b"features"),
+        ("forebay.error.partition", b"1"),
+        ("forebay.error.offset", b"42"),
+    ]
+    assert "decode/not_json: unexpected end  from features 1@42  {oh" in line("dead-letters", b"{oh", headers=headers)
+    model = [("forebay.error.model", b"late"), ("forebay.error.version", b"2")]
+    assert "  late v2  from" in line("dead-letters", None, headers=headers + model)
+    assert "not what is expected" in line("dead-letters", b"{oh")
+
+
+def test_a_delta_says_how_many_of_what_in_which_minute() -> None:
+    assert "minute 2023-11-14 22:14    1,234 rejected  decode/not_json  late v2  ids a" in line("outcome-deltas", DELTA)
+
+
+def test_an_event_as_json_and_as_raw_floats() -> None:
+    assert "key k  id 5  [1,2]" in line("features", b'{"id":5,"timestamp":1,"features":[1,2]}', key=b"k")
+    values = struct.pack("<8f", *range(8))
+    raw = line("features", values, key=b"e1", headers=[("Content-Type", b"application/x-forebay-f32")])
+    assert "id e1  float32 [0, 1, 2, 3, 4, 5, … 8 in all]" in raw
+    assert "tombstone" in line("features", None, key=b"k")
+    cut = line("features", values[:-1], headers=[("content-type", b"application/x-forebay-f32")])
+    assert "not what is expected" in cut
+
+
+def test_long_values_are_cut_and_steering_characters_shown() -> None:
+    told = line("features", b"\x1b[2Jx" + b"y" * 10_000 + "\u202e".encode())
+    assert "\x1b" not in told and "\\x1b[2Jx" in told
+    assert len(told) < 300 and "…" in told and "10," in told
+
+
+@pytest.mark.parametrize("kind", [spec.name for spec in CATALOGUE])
+@given(
+    value=st.one_of(st.none(), st.binary(), st.sampled_from([b"[]", b"{}", PREDICTION[:-1] + b',"id":[]}', DELTA])),
+    key=st.one_of(st.none(), st.binary()),
+    headers=st.lists(st.tuples(st.sampled_from(["content-type", "forebay.error.kind", "x"]), st.binary()), max_size=4),
+    timestamp=st.integers(-(2**63), 2**63 - 1),
+)
+def test_any_bytes_give_one_line_and_one_document(
+    kind: TopicKey, value: bytes | None, key: bytes | None, headers: list[tuple[str, bytes]], timestamp: int
+) -> None:
+    told = line(kind, value, key=key, headers=headers, timestamp=timestamp)
+    assert told.isprintable() and "3@7" in told
+    document = json.loads(as_json(P3, FakeRecord(7, value, timestamp, key, headers)))
+    assert (document["topic"], document["partition"], document["offset"]) == ("topic", 3, 7)
+
+
+def test_as_json_the_value_is_parsed_or_in_base64() -> None:
+    good = json.loads(as_json(P3, FakeRecord(7, b'{"a":1}', 5, b"k", [("h", b"v")])))
+    assert good["value"] == {"a": 1} and good["key"] == "k" and good["headers"] == {"h": "v"} and good["timestamp"] == 5
+    assert "value_base64" not in good
+    odd = json.loads(as_json(P3, FakeRecord(7, b"\xff{", 5, b"\xff", [])))
+    assert odd["value"] is None and odd["value_base64"] == "/3s=" and odd["key"] == "\\xff"
+    assert json.loads(as_json(P3, FakeRecord(7, None)))["value"] is None

@@ -1,0 +1,119 @@
+"""The shape of the code: who may import what, and how long a module may be."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("schemas", "models", "stream")
+MAX_LINES = 400
+
+# Imports run one way: schemas <- models <- stream.
+MAY_IMPORT = {"schemas": {"schemas"}, "models": {"schemas", "models"}, "stream": set(PACKAGES)}
+
+# Only these import these. A folder stands for all that is in it. A library that is not here is free.
+IMPORTED_ONLY_BY = {
+    "aiokafka": (
+        "stream/kafka",
+        "stream/embedded/pacing.py",
+        "stream/worker.py",  # the assembly
+        "stream/publish/send.py",
+        "stream/tail.py",
+        "stream/bench",
+        "stream/demo",
+    ),
+    "noida_db": (),  # found without being imported: it is a program in a package
+    "pyarrow": ("stream/publish/files.py", "stream/demo"),
+    "safetensors": ("models/artefact.py",),
+    "torch": (
+        "models/artefact.py",
+        "models/device.py",
+        "models/manifest.py",
+        "models/nets.py",
+        "models/served.py",
+        "models/train.py",
+        "stream/bench/setup.py",
+        "stream/preflight.py",
+    ),
+    "numpy": ("models", "stream"),
+}
+
+# These handle what the client raises, and speak to no broker themselves.
+MAY_IMPORT_AIOKAFKA_ERRORS = ("stream/pipeline.py", "stream/preflight.py")
+
+FILES = sorted(path.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+
+
+def imported_modules(source: str) -> Iterator[str]:
+    """The full name of every module that is imported, at the top or within a function."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: a relative import"
+            yield str(node.module)
+
+
+def is_in(path: Path, places: tuple[str, ...]) -> bool:
+    return any(path == Path(place) or Path(place) in path.parents for place in places)
+
+
+def violations(path: Path, source: str) -> list[str]:
+    """What is wrong with the imports of the module `path`."""
+    package = path.parts[0]
+    found = []
+    for module in imported_modules(source):
+        top = module.split(".")[0]
+        if top in PACKAGES and top not in MAY_IMPORT[package]:
+            found.append(f"{package} imports {module}")
+        if package == "models" and top == "schemas" and module != "schemas.errors":
+            found.append(f"models imports {module}, and may only import schemas.errors")
+        if module == "aiokafka.errors" and is_in(path, MAY_IMPORT_AIOKAFKA_ERRORS):
+            continue
+        if top in IMPORTED_ONLY_BY and not is_in(path, IMPORTED_ONLY_BY[top]):
+            found.append(f"imports {module}, which is for {', '.join(IMPORTED_ONLY_BY[top]) or 'nobody'}")
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_imports_go_where_they_may(path: Path) -> None:
+    assert violations(path, (ROOT / path).read_text()) == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_no_module_is_longer_than_a_reader_can_hold(path: Path) -> None:
+    assert len((ROOT / path).read_text().splitlines()) <= MAX_LINES
+
+
+@pytest.mark.parametrize(
+    ("path", "source", "wrong"),
+    [
+        ("schemas/topics.py", "from models.nets import MLP", "schemas imports models.nets"),
+        ("models/nets.py", "def f():\n    import stream.clock", "models imports stream.clock"),
+        ("models/nets.py", "import schemas.topics", "models imports schemas.topics"),
+        ("stream/window.py", "import aiokafka.errors as e", "imports aiokafka.errors"),
+        ("stream/pipeline.py", "from aiokafka import AIOKafkaProducer", "imports aiokafka"),
+        ("stream/window.py", "if x:\n    from torch.nn import Module", "imports torch.nn"),
+        ("schemas/topics.py", "import numpy as np", "imports numpy"),
+    ],
+)
+def test_a_wrong_import_is_found(path: str, source: str, wrong: str) -> None:
+    (found,) = violations(Path(path), source)
+    assert wrong in found
+
+
+def test_the_names_in_the_tables_exist() -> None:
+    named = {place for places in IMPORTED_ONLY_BY.values() for place in places} | set(MAY_IMPORT_AIOKAFKA_ERRORS)
+    assert {place for place in named if not (ROOT / place).exists()} == set()
+
+
+def test_the_command_line_starts_without_torch_and_aiokafka() -> None:
+    script = "import sys, stream.cli; print(*sorted({'torch', 'aiokafka', 'numpy', 'pyarrow'} & sys.modules.keys()))"
+    said = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == ""

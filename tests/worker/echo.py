@@ -1,0 +1,79 @@
+"""A real worker process around a model for tests: `python -m tests.worker.echo '{"mode": ..., "settings": {...}}'`.
+
+The model's only output is a hash of the row's features, so that a buffer used twice shows in the predictions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from models.protocol import Scores
+from models.signature import Signature
+from schemas.errors import ForebayError
+from stream.config.sections import Settings
+from stream.logs import set_up_logging
+from stream.records import FloatMatrix
+from stream.worker import Worker, describe_totals
+
+NUM_FEATURES = 4
+POISON = 666.0
+"""The first feature of a row that the model chokes on, in the modes that do."""
+
+
+def feature_hash(row: FloatMatrix) -> float:
+    """24 bits of a checksum, which float32 holds exactly."""
+    return float(zlib.crc32(np.ascontiguousarray(row, dtype="<f4").tobytes()) & 0xFFFFFF)
+
+
+class HashModel:
+    """mode: echo; raise, nan or hang on poisoned rows; slow: 50 ms a call."""
+
+    name = "echo"
+    version = 1
+    signature = Signature((), (NUM_FEATURES,), "regression", 1)
+
+    def __init__(self, mode: str) -> None:
+        self._mode = mode
+
+    def warm_up(self, batch_sizes: Sequence[int]) -> None:
+        pass
+
+    def prepare(self, x_BF: FloatMatrix) -> FloatMatrix:
+        return x_BF
+
+    def forward(self, x_BG: FloatMatrix) -> Scores:
+        poisoned = x_BG[:, 0] == POISON
+        if self._mode == "slow":
+            time.sleep(0.05)
+        if poisoned.any() and self._mode == "raise":
+            raise RuntimeError("the model chokes on this row")
+        while poisoned.any() and self._mode == "hang":
+            time.sleep(1)
+        values_BO = np.array([[feature_hash(row)] for row in x_BG], dtype=np.float32).reshape(len(x_BG), 1)
+        if self._mode == "nan":
+            values_BO[poisoned] = np.nan
+        return Scores(values_BO)
+
+
+def main() -> int:
+    arguments = json.loads(sys.argv[1])
+    settings = Settings.model_validate_json(json.dumps(arguments["settings"]))
+    set_up_logging("info", "text")
+    try:
+        pipeline = asyncio.run(Worker(settings, HashModel(arguments["mode"])).run())
+    except ForebayError as error:
+        print(f"stopped: {error.kind}: {error.message}", file=sys.stderr, flush=True)
+        return 1
+    print(describe_totals(pipeline), file=sys.stderr, flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

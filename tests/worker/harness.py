@@ -1,0 +1,204 @@
+"""Worker processes to start, kill and look into, and the topics around them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+from aiokafka import ConsumerRecord, TopicPartition
+
+from schemas import headers as names
+from tests.brokers.clients import consumer, create_topic, producer, send_batch
+from tests.worker.echo import NUM_FEATURES, feature_hash
+
+READY_TIMEOUT_S = 40.0
+OUTPUTS = ("predictions", "dead-letters", "outcome-deltas")
+
+
+class WorkerProcess:
+    """One worker, in its own process."""
+
+    def __init__(self, folder: Path, number: int, arguments: dict[str, Any]) -> None:
+        self.log_path = folder / f"worker-{number}.log"
+        with self.log_path.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "tests.worker.echo", json.dumps(arguments)], stderr=log, stdout=log
+            )
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text()
+
+    async def ready(self) -> None:
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        while "worker ready" not in self.log:
+            assert self.process.poll() is None, f"the worker ended:\n{self.log}"
+            assert time.monotonic() < deadline, f"the worker is not ready:\n{self.log}"
+            await asyncio.sleep(0.05)
+
+    async def ended(self, timeout_s: float = 30.0) -> int:
+        return await asyncio.to_thread(self.process.wait, timeout_s)
+
+    async def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return await self.ended()
+
+    def kill(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(10)
+
+
+class Stage:
+    """Topics of a test's own, workers on them, and what came out."""
+
+    def __init__(self, bootstrap: str, prefix: str, folder: Path, *, partitions: int = 4) -> None:
+        self.bootstrap = bootstrap
+        self.prefix = prefix
+        self.folder = folder
+        self.partitions = partitions
+        self.workers: list[WorkerProcess] = []
+        self.published: list[list[tuple[str, str, tuple[float, ...]]]] = [[] for _ in range(partitions)]
+
+    async def create(self, **features: str) -> None:
+        """The topics; `features` are settings of the input topic."""
+        await create_topic(self.bootstrap, self.topic("features"), self.partitions, configs=features or None)
+        for name in OUTPUTS:
+            await create_topic(self.bootstrap, self.topic(name), self.partitions)
+
+    def topic(self, name: str) -> str:
+        return f"{self.prefix}-{name}"
+
+    def start(self, *, mode: str = "echo", **sections: dict[str, Any]) -> WorkerProcess:
+        settings: dict[str, Any] = {
+            "kafka": {
+                "bootstrap_servers": self.bootstrap,
+                "group_id": self.prefix,
+                "session_timeout_ms": 6000,
+                "heartbeat_interval_ms": 1000,
+            },
+            "topics": {"prefix": f"{self.prefix}-"},
+            "batch": {"max_batch_size": 64},
+        }
+        for section, values in sections.items():
+            settings[section] = settings.get(section, {}) | values
+        worker = WorkerProcess(self.folder, len(self.workers), {"mode": mode, "settings": settings})
+        self.workers.append(worker)
+        return worker
+
+    def kill_all(self) -> None:
+        for worker in self.workers:
+            worker.kill()
+
+    async def publish(self, count: int, *, keys: int = 20, first_feature: float | None = None) -> None:
+        """`count` good events with unique ids; a key always goes to one partition, numbered in its id."""
+        rng = np.random.default_rng(len(self.published[0]))
+        values: list[list[bytes]] = [[] for _ in range(self.partitions)]
+        record_keys: list[list[bytes]] = [[] for _ in range(self.partitions)]
+        for number in range(count):
+            key = number % keys
+            place = key % self.partitions
+            features = rng.normal(size=NUM_FEATURES).astype(np.float32)
+            if first_feature is not None:
+                features[0] = first_feature
+            serial = len(self.published[place])
+            event_id = f"{place}/{serial:06d}"
+            self.published[place].append((event_id, f"key-{key}", tuple(features.tolist())))
+            document = {"id": event_id, "timestamp": 1_372_636_800_000 + number, "features": features.tolist()}
+            values[place].append(orjson.dumps(document))
+            record_keys[place].append(b"key-%d" % key)
+        await self.send(values, record_keys)
+
+    async def send(
+        self, values: Sequence[Sequence[bytes]], keys: Sequence[Sequence[bytes | None]] | None = None
+    ) -> None:
+        async with producer(self.bootstrap, max_request_size=20 << 20, max_batch_size=20 << 20) as client:
+            for place, part in enumerate(values):
+                if part:
+                    where = TopicPartition(self.topic("features"), place)
+                    await send_batch(client, where, part, keys=keys[place] if keys else None)
+
+    async def outputs(self, name: str) -> list[ConsumerRecord]:
+        """Everything in a topic, by partition and offset."""
+        places = [TopicPartition(self.topic(name), number) for number in range(self.partitions)]
+        records: list[ConsumerRecord] = []
+        async with consumer(self.bootstrap) as client:
+            client.assign(places)
+            ends = await client.end_offsets(places)
+            for place in places:
+                await client.seek_to_beginning(place)
+            while any([await client.position(place) < ends[place] for place in places]):
+                found = await client.getmany(timeout_ms=200, max_records=5000)
+                records += [record for part in found.values() for record in part]
+        return sorted(records, key=lambda record: (record.partition, record.offset))
+
+    async def committed(self) -> dict[int, int | None]:
+        places = [TopicPartition(self.topic("features"), number) for number in range(self.partitions)]
+        async with consumer(self.bootstrap, group_id=self.prefix) as client:
+            return {place.partition: await client.committed(place) for place in places}
+
+    async def ends(self, name: str = "features") -> dict[int, int]:
+        places = [TopicPartition(self.topic(name), number) for number in range(self.partitions)]
+        async with consumer(self.bootstrap) as client:
+            return {place.partition: offset for place, offset in (await client.end_offsets(places)).items()}
+
+    async def settled(self, timeout_s: float = 60.0) -> None:
+        """Until the group has committed all of the input."""
+        deadline = time.monotonic() + timeout_s
+        while (committed := await self.committed()) != (ends := {p: e or None for p, e in (await self.ends()).items()}):
+            logs = "\n".join(worker.log[-3000:] for worker in self.workers)
+            assert time.monotonic() < deadline, f"committed {committed}, log ends {ends}\n{logs}"
+            await asyncio.sleep(0.3)
+
+    async def settled_by(self, worker: WorkerProcess) -> None:
+        """Until all is committed, then stop this worker."""
+        await self.settled()
+        assert await worker.stop() == 0, worker.log
+
+    def check_predictions(self, records: Sequence[ConsumerRecord], *, exactly_once: bool) -> None:
+        """Nothing lost, each prediction its own event's, order per key among first deliveries."""
+        expected = {
+            event_id: (place, offset, key, features)
+            for place, part in enumerate(self.published)
+            for offset, (event_id, key, features) in enumerate(part)
+        }
+        seen: dict[str, int] = defaultdict(int)
+        first_of_key: dict[str, list[str]] = defaultdict(list)
+        for record in records:
+            said = orjson.loads(record.value)
+            place, _, key, features = expected[said["id"]]
+            assert record.partition == said["source"]["partition"] == place
+            assert record.key == key.encode()
+            assert said["prediction"] == [feature_hash(np.array(features, dtype=np.float32))]
+            seen[said["id"]] += 1
+            if seen[said["id"]] == 1:
+                first_of_key[key].append(said["id"])
+        assert seen.keys() == expected.keys(), f"lost: {sorted(expected.keys() - seen.keys())[:5]}"
+        for ids in first_of_key.values():
+            assert ids == sorted(ids)
+        if exactly_once:
+            assert all(count == 1 for count in seen.values())
+
+
+def kinds(records: Sequence[ConsumerRecord]) -> dict[str, int]:
+    """Dead letters by kind."""
+    counts: dict[str, int] = defaultdict(int)
+    for record in records:
+        counts[dict(record.headers)[names.ERROR_KIND].decode()] += 1
+    return dict(counts)
+
+
+def total(deltas: Sequence[ConsumerRecord], **where: str) -> int:
+    """The sum of the deltas' counts, of those whose fields are as given."""
+    documents = [orjson.loads(record.value) for record in deltas]
+    return sum(d["count"] for d in documents if all(d[name] == value for name, value in where.items()))

@@ -1,0 +1,200 @@
+"""A real worker process on both brokers: publish, predict, stop; and everything that can be wrong with events."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import orjson
+import pytest
+import pytest_asyncio
+
+from schemas import headers as names
+from tests.brokers.resolve import Broker
+from tests.conftest import Names
+from tests.worker.echo import NUM_FEATURES, POISON
+from tests.worker.harness import Stage, kinds, total
+
+GOOD = {"id": "good", "timestamp": 1, "features": [1.0] * NUM_FEATURES}
+
+
+@pytest_asyncio.fixture
+async def stage(broker: Broker, names: Names, tmp_path: Path) -> AsyncIterator[Stage]:
+    stage = Stage(broker.bootstrap, names.prefix, tmp_path)
+    try:
+        yield stage
+    finally:
+        stage.kill_all()
+
+
+async def test_every_event_is_predicted_once_and_the_worker_stops_clean(stage: Stage) -> None:
+    await stage.create()
+    await stage.publish(3000)
+    worker = stage.start()
+    await stage.settled()
+    await stage.publish(500)
+    await stage.settled()
+    assert await worker.stop() == 0, worker.log
+    stage.check_predictions(await stage.outputs("predictions"), exactly_once=True)
+    deltas = await stage.outputs("outcome-deltas")
+    assert total(deltas) == total(deltas, outcome="predicted") == 3500
+    assert "3,500 events committed = 3,500 predicted + 0 rejected + 0 failed" in worker.log
+
+
+async def test_poison_of_every_kind_costs_nobody_else(stage: Stage) -> None:
+    await stage.create(**{"max.message.bytes": "16000000"})
+    await stage.publish(100)
+    before = await stage.ends()
+    poison = [
+        b"",
+        b"\x00\xff garbage",
+        b"[" * 100_000,
+        b'{"id":"d","timestamp":1,"features":' + b"[" * 500 + b"]" * 500 + b"}",
+        b"x" * 10_000_000,
+        orjson.dumps(GOOD | {"features": [1e39, 1, 1, 1]}),
+        b'{"id":"e","timestamp":1,"features":[1e999,1,1,1]}',
+        orjson.dumps(GOOD | {"features": [1, 1]}),
+        orjson.dumps(GOOD | {"features": None}),
+        orjson.dumps(GOOD | {"timestamp": "never"}),
+        orjson.dumps(GOOD | {"model": "another"}),
+        orjson.dumps(GOOD | {"deadline_ms": 5}),
+        b'{"id":"first","id":"last","timestamp":1,"features":[1,1,1,1]}',
+    ]
+    await stage.send([poison, [], [], []])
+    await stage.publish(100)
+    worker = stage.start()
+    await stage.settled()
+    assert await worker.stop() == 0
+    letters = await stage.outputs("dead-letters")
+    assert kinds(letters) == {
+        "empty_value": 1,
+        "not_json": 2,
+        "wrong_type": 2,
+        "too_large": 1,
+        "out_of_range": 2,
+        "wrong_length": 2,
+        "unknown_model": 1,
+        "deadline_exceeded": 1,
+    }
+    offsets = [int(dict(record.headers)[names.ERROR_OFFSET]) for record in letters]
+    assert offsets == list(range(before[0], before[0] + 12)), "in the order of the input"
+    truncated = next(record for record in letters if names.ERROR_TRUNCATED in dict(record.headers))
+    assert dict(truncated.headers)[names.ERROR_KIND] == b"too_large" and len(truncated.value) < 1_048_576
+    assert letters[1].value == poison[1], "the original bytes"
+    predictions = await stage.outputs("predictions")
+    assert [orjson.loads(r.value)["id"] for r in predictions if b'"last"' in r.value] == ["last"]
+    assert len(predictions) == 201
+    deltas = await stage.outputs("outcome-deltas")
+    assert (total(deltas), total(deltas, outcome="rejected"), total(deltas, outcome="failed")) == (213, 11, 1)
+
+
+@pytest.mark.parametrize(("mode", "kind"), [("raise", "model_error"), ("nan", "output_not_finite")])
+async def test_a_model_that_fails_on_some_rows(stage: Stage, mode: str, kind: str) -> None:
+    await stage.create()
+    await stage.publish(300)
+    good = [list(part) for part in stage.published]
+    await stage.publish(7, first_feature=POISON)
+    worker = stage.start(mode=mode)
+    await stage.settled()
+    assert await worker.stop() == 0
+    stage.published = good
+    stage.check_predictions(await stage.outputs("predictions"), exactly_once=True)
+    letters = await stage.outputs("dead-letters")
+    assert kinds(letters) == {kind: 7}
+    assert dict(letters[0].headers)[names.ERROR_MODEL] == b"echo"
+    assert total(await stage.outputs("outcome-deltas"), kind=kind) == 7
+
+
+async def test_a_model_that_hangs_ends_the_worker_with_the_reason_and_loses_nothing(stage: Stage) -> None:
+    await stage.create()
+    await stage.publish(20)
+    await stage.settled_by(stage.start(mode="hang"))
+    await stage.publish(5, first_feature=POISON)
+    worker = stage.start(mode="hang", model={"call_timeout_ms": 800})
+    assert await worker.ended() == 1
+    assert "stopped: call_timeout: a model call has not come back" in worker.log
+    await stage.settled_by(stage.start(mode="echo"))
+    stage.check_predictions(await stage.outputs("predictions"), exactly_once=True)
+
+
+async def test_a_topic_of_garbage_bytes(stage: Stage) -> None:
+    await stage.create()
+    garbage = [[os.urandom(20 + number % 50) for number in range(500)] for _ in range(stage.partitions)]
+    await stage.send(garbage)
+    worker = stage.start()
+    await stage.settled()
+    assert await worker.stop() == 0
+    letters = await stage.outputs("dead-letters")
+    assert [record.value for record in letters] == [value for part in garbage for value in part]
+    assert total(await stage.outputs("outcome-deltas"), outcome="rejected") == 2000
+
+
+async def test_a_slow_model_holds_the_source_and_the_membership(stage: Stage) -> None:
+    await stage.create()
+    await stage.publish(2000)
+    worker = stage.start(
+        mode="slow",
+        batch={"max_batch_size": 16},
+        limits={"max_in_flight_events": 64},
+        kafka={"max_poll_interval_ms": 3000},
+    )
+    await stage.settled()
+    assert await worker.stop() == 0
+    assert worker.log.count("partitions assigned") == 1, "it never left the group"
+    stage.check_predictions(await stage.outputs("predictions"), exactly_once=True)
+
+
+async def test_a_second_signal_ends_it_at_once(stage: Stage) -> None:
+    await stage.create()
+    worker = stage.start(mode="hang", delivery={"drain_timeout_ms": 60_000}, model={"call_timeout_ms": 60_000})
+    await worker.ready()
+    await stage.publish(5, first_feature=POISON)
+    await asyncio.sleep(1)
+    worker.process.send_signal(signal.SIGTERM)
+    await asyncio.sleep(0.5)
+    assert worker.process.poll() is None
+    worker.process.send_signal(signal.SIGTERM)
+    assert await worker.ended(5) == 128 + signal.SIGTERM
+
+
+async def test_latest_is_the_end_at_the_first_start_whatever_comes_before_the_next(stage: Stage) -> None:
+    await stage.create()
+    await stage.publish(40)
+    latest = {"auto_offset_reset": "latest"}
+    worker = stage.start(input=latest)
+    await worker.ready()
+    assert await worker.stop() == 0
+    await stage.publish(40)
+    await stage.settled_by(stage.start(input=latest))
+    predictions = await stage.outputs("predictions")
+    assert len(predictions) == 40
+    assert {orjson.loads(record.value)["source"]["offset"] for record in predictions} == set(range(10, 20))
+
+
+async def test_a_timestamp_to_start_from(stage: Stage) -> None:
+    await stage.create()
+    await stage.publish(40)
+    await asyncio.sleep(0.05)
+    middle = time.time_ns() // 1_000_000
+    await asyncio.sleep(0.05)
+    await stage.publish(40)
+    await stage.settled_by(stage.start(input={"from_timestamp": middle}))
+    offsets = {orjson.loads(record.value)["source"]["offset"] for record in await stage.outputs("predictions")}
+    assert offsets == set(range(10, 20))
+
+
+async def test_none_refuses_to_guess_a_start(stage: Stage) -> None:
+    await stage.create()
+    worker = stage.start(input={"auto_offset_reset": "none"})
+    assert await worker.ended() == 1
+    assert "stopped: no_offset" in worker.log and "Traceback" not in worker.log
+
+
+async def test_missing_topics_are_told_before_joining(stage: Stage) -> None:
+    worker = stage.start(kafka={"request_timeout_ms": 3000})
+    assert await worker.ended() == 1
+    assert f"{stage.topic('features')}" in worker.log and "Traceback" not in worker.log
