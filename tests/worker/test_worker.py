@@ -12,8 +12,10 @@ from pathlib import Path
 import orjson
 import pytest
 import pytest_asyncio
+from aiokafka import TopicPartition
 
 from schemas import headers as names
+from tests.brokers.clients import producer, send_batch
 from tests.brokers.resolve import Broker
 from tests.conftest import Names
 from tests.worker.echo import NUM_FEATURES, POISON
@@ -90,6 +92,26 @@ async def test_poison_of_every_kind_costs_nobody_else(stage: Stage) -> None:
     assert len(predictions) == 201
     deltas = await stage.outputs("outcome-deltas")
     assert (total(deltas), total(deltas, outcome="rejected"), total(deltas, outcome="failed")) == (213, 11, 1)
+
+
+async def test_aborted_input_is_neither_predicted_nor_counted(stage: Stage) -> None:
+    await stage.create()
+    async with producer(stage.bootstrap, transactional_id=stage.topic("writer")) as writer:
+        for number in range(12):
+            await writer.begin_transaction()
+            for place in range(stage.partitions):
+                where = TopicPartition(stage.topic("features"), place)
+                ids = [f"{'ab'[number % 2]}/{place}/{number}/{row}" for row in range(5)]
+                await send_batch(writer, where, [orjson.dumps(GOOD | {"id": event_id}) for event_id in ids])
+            await (writer.abort_transaction() if number % 2 else writer.commit_transaction())
+    await stage.publish(40)
+    worker = stage.start()
+    await stage.settled()
+    assert await worker.stop() == 0, worker.log
+    ids = [orjson.loads(record.value)["id"] for record in await stage.outputs("predictions")]
+    committed = {f"a/{place}/{number}/{row}" for place in range(4) for number in range(0, 12, 2) for row in range(5)}
+    assert sorted(ids) == sorted({event_id for part in stage.published for event_id, _, _ in part} | committed)
+    assert total(await stage.outputs("outcome-deltas")) == len(ids) == 160
 
 
 @pytest.mark.parametrize(("mode", "kind"), [("raise", "model_error"), ("nan", "output_not_finite")])
