@@ -97,7 +97,7 @@ class InputSection(Section):
 class BatchSection(Section):
     """Micro-batches: one is closed at whichever bound is met first."""
 
-    max_batch_size: int = Field(default=1024, ge=1, le=65_536, description="most events in one call of the model")
+    max_batch_size: int = Field(default=4096, ge=1, le=65_536, description="most events in one call of the model")
     max_batch_bytes: int = Field(default=4_194_304, ge=1, le=_GIB, description="most bytes of events in one call")
     max_queue_delay_ms: int = Field(
         default=2, ge=0, le=60_000, description="how long the first event of a batch may wait for more"

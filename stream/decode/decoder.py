@@ -1,17 +1,17 @@
 """A whole poll into columns. Total: it never raises for data.
 
-Events are parsed one by one (joined parsing lets one bad event corrupt its neighbours), but laid into one matrix for
-the poll. The loop has a fast path for what is plainly right; everything else goes to `EventJudge`, which decides
+Events are parsed one by one (joined parsing lets one bad event corrupt its neighbours), but laid into one matrix a
+partition. The loop has a fast path for what is plainly right; everything else goes to `EventJudge`, which decides
 exactly. The fast path accepts only what the judge would accept with the same result.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
-import orjson
 
 from models.signature import Signature
 from schemas import headers as names
@@ -30,30 +30,26 @@ _RAW_ONLY = (names.CONTENT_TYPE, RAW_F32)
 
 
 class Decoder:
-    """Decodes polls for one model. Its chunks' x_BF are views of one fresh matrix a poll, never written again."""
+    """Decodes polls for one model. A chunk's x_BF is a fresh matrix, never written again."""
 
     def __init__(self, signature: Signature, *, model_name: str, max_event_bytes: int) -> None:
         self._packer = FeaturePacker(signature)
         self._judge = EventJudge(self._packer, model_name=model_name, max_event_bytes=max_event_bytes)
         self._max_event_bytes = max_event_bytes
+        self._parse = _parser_of_plain_events(self._packer.parsed_type)
         self._not_nullable = np.array(
             [not self._packer.nullable(index) for index in range(self._packer.num_features)], dtype=bool
         )
 
     def decode(self, poll: Mapping[Partition, Sequence[Record]], epoch: Epoch) -> list[Chunk]:
         """One chunk for each partition that has records, rows in offset order."""
-        total = sum(map(len, poll.values()))
-        buffer = bytearray(total * self._packer.row_bytes)
-        x_BF: FloatMatrix = np.frombuffer(buffer, dtype="<f4").reshape(total, self._packer.num_features)
         chunks = []
-        row = 0
         for partition, records in poll.items():
             if not records:
                 continue
-            chunk, suspect = self._decode(Partition(*partition), records, epoch, buffer, row, x_BF, self._packer.fast)
+            chunk, suspect = self._decode(Partition(*partition), records, epoch, self._parse)
             if suspect:
-                chunk, _ = self._decode(Partition(*partition), records, epoch, buffer, row, x_BF, _refuse)
-            row += len(chunk.records)
+                chunk, _ = self._decode(Partition(*partition), records, epoch, _refuse)
             chunks.append(chunk)
         return chunks
 
@@ -62,19 +58,16 @@ class Decoder:
         partition: Partition,
         records: Sequence[Record],
         epoch: Epoch,
-        buffer: bytearray,
-        first_row: int,
-        x_BF: FloatMatrix,
-        pack: Callable[[bytearray, int, Any], None],
+        parse: Callable[[bytes], Any],
     ) -> tuple[Chunk, bool]:
         """One partition's records, and whether a row of the fast path holds what only the judge may decide about."""
-        loads = orjson.loads
+        pack, arrange = self._packer.pack, self._packer.arrange
         row_bytes, max_bytes = self._packer.row_bytes, self._max_event_bytes
-        offset = first_row * row_bytes
         num_bytes = 0
-        raw_only = None if pack is _refuse or self._packer.has_categories else _RAW_ONLY
+        raw_only = None if parse is _refuse or self._packer.has_categories else _RAW_ONLY
         any_raw = False
         good: list[Record] = []
+        rows: list[bytes] = []
         ids: list[str] = []
         timestamps: list[int] = []
         rejections: list[Rejection] = []
@@ -89,27 +82,18 @@ class Decoder:
                 if size > max_bytes or not value:
                     raise ValueError
                 if not headers or content_type(record) in (None, *JSON_CONTENT_TYPES):
-                    event = loads(value)
-                    event_id = event["id"]
-                    timestamp = event["timestamp"]
-                    if (
-                        len(event) != 3
-                        or type(event_id) is not str
-                        or not event_id
-                        or type(timestamp) is not int
-                        or not 0 <= timestamp <= MAX_TIMESTAMP_MS
-                    ):
-                        raise ValueError
-                    pack(buffer, offset, event["features"])
+                    event = parse(value)
+                    event_id, timestamp, features = event.id, event.timestamp, event.features
+                    row = pack(*(features if type(features) is tuple else arrange(features)))
                 elif len(headers) == 1 and headers[0] == raw_only and size == row_bytes and record.key:
                     any_raw = True
                     event_id, timestamp = record.key.decode(), record.timestamp
-                    buffer[offset : offset + row_bytes] = value
+                    row = value
                 else:
                     raise ValueError
             except Exception:  # whatever it was, the judge tells
                 try:
-                    judged = self._judge.judge(record, buffer, offset)
+                    judged = self._judge.judge(record)
                 except EventFault as fault:
                     rejections.append(Rejection(index, record, fault.kind, fault.message))
                     continue
@@ -117,14 +101,14 @@ class Decoder:
                     keys[len(good)] = judged.key
                 if judged.deadline_ms is not None:
                     deadlines[len(good)] = judged.deadline_ms
-                event_id, timestamp = judged.id, judged.timestamp
+                event_id, timestamp, row = judged.id, judged.timestamp, judged.row
             good.append(record)
+            rows.append(row)
             ids.append(event_id)
             timestamps.append(timestamp)
-            offset += row_bytes
-        rows_BF = x_BF[first_row : first_row + len(good)]
+        x_BF: FloatMatrix = np.frombuffer(bytearray().join(rows), dtype="<f4").reshape(-1, self._packer.num_features)
         # JSON has neither NaN nor infinity; raw rows may hold them, which is rare, so they are looked for all at once.
-        suspect = any_raw and bool(np.isinf(rows_BF).any() or np.isnan(rows_BF[:, self._not_nullable]).any())
+        suspect = any_raw and bool(np.isinf(x_BF).any() or np.isnan(x_BF[:, self._not_nullable]).any())
         next_offset = records[-1].offset + 1
         chunk = Chunk(
             partition,
@@ -132,7 +116,7 @@ class Decoder:
             good,
             ids,
             timestamps,
-            rows_BF,
+            x_BF,
             rejections,
             len(records),
             num_bytes,
@@ -143,6 +127,21 @@ class Decoder:
         return chunk, suspect
 
 
-def _refuse(buffer: bytearray, offset: int, features: Any) -> None:
+def _parser_of_plain_events(features_type: Any) -> Callable[[bytes], Any]:
+    """JSON to an object with the three fields that most events have, and only those; raises for all else."""
+    event_type = msgspec.defstruct(
+        "PlainEvent",
+        [
+            ("id", Annotated[str, msgspec.Meta(min_length=1)]),
+            ("timestamp", Annotated[int, msgspec.Meta(ge=0, le=MAX_TIMESTAMP_MS)]),
+            ("features", features_type),
+        ],
+        forbid_unknown_fields=True,
+        gc=False,
+    )
+    return msgspec.json.Decoder(event_type).decode
+
+
+def _refuse(_value: bytes) -> Any:
     """A fast path that accepts nothing, so that the judge decides about every row."""
     raise ValueError

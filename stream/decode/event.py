@@ -32,10 +32,11 @@ class EventFault(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An accepted event, but for its features, which lie in the matrix. Times in ms since the Unix epoch."""
+    """An accepted event. row: its features, F little-endian float32; times in ms since the Unix epoch."""
 
     id: str
     timestamp: int
+    row: bytes
     key: bytes | None = None
     deadline_ms: int | None = None
 
@@ -49,15 +50,15 @@ def content_type(record: Record) -> bytes | None:
 
 
 class EventJudge:
-    """Decides about single records for one model: writes the row and returns the event, or raises `EventFault`."""
+    """Decides about single records for one model: returns the event, or raises `EventFault`."""
 
     def __init__(self, packer: FeaturePacker, *, model_name: str, max_event_bytes: int) -> None:
         self._packer = packer
         self._model_name = model_name
         self._max_event_bytes = max_event_bytes
 
-    def judge(self, record: Record, buffer: bytearray, offset: int) -> Event:
-        """Decode one record; its features go into `buffer` at byte `offset`."""
+    def judge(self, record: Record) -> Event:
+        """Decode one record."""
         value = record.value
         if not value:
             raise EventFault(
@@ -70,14 +71,14 @@ class EventJudge:
         kind = content_type(record)
         try:
             if kind is None or kind in JSON_CONTENT_TYPES:
-                return self._judge_json(value, buffer, offset)
+                return self._judge_json(value)
             if kind == RAW_F32:
-                return self._judge_f32(record, value, buffer, offset)
+                return self._judge_f32(record, value)
         except FeatureFault as fault:
             raise EventFault(fault.kind, fault.message) from None
         raise EventFault(FailureKind.UNSUPPORTED_CONTENT_TYPE, f"content-type {kind[:80].decode('utf-8', 'replace')!r}")
 
-    def _judge_json(self, value: bytes, buffer: bytearray, offset: int) -> Event:
+    def _judge_json(self, value: bytes) -> Event:
         try:
             event = orjson.loads(value)
         except ValueError as error:
@@ -105,10 +106,10 @@ class EventJudge:
         deadline = event.get("deadline_ms")
         if deadline is not None:
             deadline = _milliseconds(deadline, "deadline_ms")
-        self._packer.exact(buffer, offset, features)
-        return Event(event_id, timestamp, None if key is None else key.encode(), deadline)
+        row = self._packer.exact(features)
+        return Event(event_id, timestamp, row, None if key is None else key.encode(), deadline)
 
-    def _judge_f32(self, record: Record, value: bytes, buffer: bytearray, offset: int) -> Event:
+    def _judge_f32(self, record: Record, value: bytes) -> Event:
         headers = {name.lower(): content or b"" for name, content in record.headers}
         raw_id = headers.get(names.ID, record.key)
         if raw_id is None:
@@ -123,9 +124,8 @@ class EventJudge:
                 FailureKind.WRONG_LENGTH,
                 f"{len(value)} bytes; the model takes {self._packer.num_features} float32 = {self._packer.row_bytes}",
             )
-        buffer[offset : offset + len(value)] = value
         self._packer.check_raw(value)
-        return Event(event_id, record.timestamp if timestamp is None else timestamp, None, deadline)
+        return Event(event_id, record.timestamp if timestamp is None else timestamp, value, None, deadline)
 
     def _check_model(self, model: str | None) -> None:
         if model is not None and model != self._model_name:

@@ -1,6 +1,6 @@
-"""Feature values into float32: how one row is laid into the poll's matrix.
+"""Feature values into float32: one row's bytes, of which a poll's matrices are joined.
 
-`struct.pack_into` is both the conversion and the validation: it raises on a wrong length, on what is no number, and
+`struct.pack` is both the conversion and the validation: it raises on a wrong length, on what is no number, and
 on numbers beyond float32. Of all ways measured it is the fastest that judges each row by itself.
 """
 
@@ -19,6 +19,9 @@ MAX_FLOAT32 = 3.4028235677973366e38
 """Numbers from here on round to infinity in float32 (the largest float32 and half a unit in its last place)."""
 
 NAN = math.nan
+
+MAX_TUPLE = 4096
+"""Up to so many features the parser is told their number, which also checks it."""
 
 
 class FeatureFault(Exception):
@@ -46,17 +49,19 @@ def describe(value: object) -> str:
 
 
 class FeaturePacker:
-    """Writes rows of one signature into a buffer of little-endian float32.
+    """Makes rows of one signature: little-endian float32.
 
-    `fast` takes the features as parsed (a list, or an object by name) and raises anything at all where they are not
-    plainly right; `exact` takes the same, decides every case, and raises `FeatureFault` with the kind and the place.
-    Whatever `fast` accepts, `exact` accepts with the same bytes; a property test holds them together.
+    The fast way: `pack` takes the values one by one, in the order of the signature and with categories as codes;
+    `arrange` brings them there from what was parsed as `parsed_type`, but for a tuple, which is there. Both raise
+    anything at all where the features are not plainly right. `exact` takes the features as parsed, decides every case,
+    and raises `FeatureFault` with the kind and the place. Whatever the fast way accepts, `exact` accepts with the same
+    bytes; a property test holds them together.
     """
 
     def __init__(self, signature: Signature) -> None:
         self.num_features = signature.num_features
         self.row_bytes = 4 * self.num_features
-        self._pack = struct.Struct(f"<{self.num_features}f").pack_into
+        self.pack = struct.Struct(f"<{self.num_features}f").pack
         self._features = signature.features
         self._names = [feature.name for feature in signature.features]
         self._codes: list[tuple[int, Mapping[str, float]]] = [
@@ -65,14 +70,17 @@ class FeaturePacker:
             if feature.dtype == "category"
         ]
         self._code_of = dict(self._codes)
-        self.fast: Callable[[bytearray, int, Any], None] = self._choose_fast()
+        numbers: Any = tuple[(float,) * self.num_features] if self.num_features <= MAX_TUPLE else list[float]  # type: ignore[misc]
+        self.parsed_type: Any = Any if self._codes else numbers | dict[str, Any] if self._names else numbers
+        self.arrange = self._choose_arrangement()
 
-    def _choose_fast(self) -> Callable[[bytearray, int, Any], None]:
-        pack = self._pack
-        get: Callable[[Any], Sequence[Any]] | None = None
+    def _choose_arrangement(self) -> Callable[[Any], Sequence[Any]]:
+        if not self._names:
+            return lambda features: features
+        get: Callable[[Any], Sequence[Any]]
         if len(self._names) > 1:
             get = itemgetter(*self._names)
-        elif self._names:
+        else:
             only = self._names[0]
 
             def get(features: Any) -> Sequence[Any]:
@@ -81,27 +89,20 @@ class FeaturePacker:
         if self._codes:
             codes = self._codes
 
-            def pack_mixed(buffer: bytearray, offset: int, features: Any) -> None:
-                assert get is not None
+            def arrange_mixed(features: Any) -> Sequence[Any]:
                 values = list(features) if type(features) is list else list(get(features))
                 for index, code in codes:
                     values[index] = code[values[index]]
-                pack(buffer, offset, *values)
+                return values
 
-            return pack_mixed
+            return arrange_mixed
 
-        def pack_numbers(buffer: bytearray, offset: int, features: Any) -> None:
-            if type(features) is list:
-                pack(buffer, offset, *features)
-            else:
-                pack(buffer, offset, *get(features))  # type: ignore[misc]  # no names: TypeError, judged by `exact`
+        return lambda features: features if type(features) is list else get(features)
 
-        return pack_numbers
-
-    def exact(self, buffer: bytearray, offset: int, features: object) -> None:
-        """Judge every value; write the row. Raises FeatureFault."""
+    def exact(self, features: object) -> bytes:
+        """Judge every value. Raises FeatureFault."""
         values = self._in_order(features)
-        self._pack(buffer, offset, *[self._number(index, value) for index, value in enumerate(values)])
+        return self.pack(*[self._number(index, value) for index, value in enumerate(values)])
 
     def check_raw(self, value: bytes) -> None:
         """Judge a row that came as float32. Raises FeatureFault."""

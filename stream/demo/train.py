@@ -127,7 +127,5 @@ def train_model(data: FlightData, repository: Path, *, created_at: datetime, pro
 def matrix(signature: Signature, flights: Sequence[Flight]) -> npt.NDArray[np.float32]:
     """float32 [N, F], by the same code that decodes events in the worker."""
     packer = FeaturePacker(signature)
-    buffer = bytearray(len(flights) * packer.row_bytes)
-    for row, flight in enumerate(flights):
-        packer.exact(buffer, row * packer.row_bytes, features_of(flight))
-    return np.frombuffer(buffer, dtype="<f4").reshape(len(flights), signature.num_features)
+    rows = [packer.exact(features_of(flight)) for flight in flights]
+    return np.frombuffer(bytearray().join(rows), dtype="<f4").reshape(len(flights), signature.num_features)

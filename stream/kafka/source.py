@@ -20,6 +20,7 @@ from schemas.errors import BrokerError, ForebayError
 from stream.cancellation import cancel_until_done, raise_if_cancelled
 from stream.embedded.pacing import pace_fetches
 from stream.kafka.group_offsets import CommitRefused, GroupOffsets
+from stream.kafka.large_answers import read_large_answers_in_parts
 from stream.kafka.light_records import hand_out_light_records
 from stream.kafka.positions import StartPolicy, start_positions
 from stream.records import Epoch, Partition, Record
@@ -65,6 +66,7 @@ class Source(ConsumerRebalanceListener):
     async def start(self) -> None:
         """Join the group. Raises KafkaError."""
         await self._consumer.start()
+        read_large_answers_in_parts(self._consumer)
         hand_out_light_records(self._consumer)
         pace_fetches(self._consumer)
         self._offsets = GroupOffsets(self._consumer, self._group_id)

@@ -30,7 +30,7 @@ def told(overrides: dict[str, object]) -> list[tuple[str, str]]:
         ({"delivery.revoke_timeout_ms": 60_000}, "delivery.revoke_timeout_ms", "kafka.rebalance_timeout_ms (60000)"),
         ({"delivery.commit_timeout_ms": 20_001}, "delivery.commit_timeout_ms", "delivery.drain_timeout_ms (20000)"),
         ({"input.fetch_max_wait_ms": 30_000}, "input.fetch_max_wait_ms", "kafka.request_timeout_ms (30000)"),
-        ({"limits.max_in_flight_events": 1023}, "limits.max_in_flight_events", "batch.max_batch_size (1024)"),
+        ({"limits.max_in_flight_events": 4095}, "limits.max_in_flight_events", "batch.max_batch_size (4096)"),
         ({"limits.max_in_flight_bytes": 4_194_303}, "limits.max_in_flight_bytes", "batch.max_batch_bytes (4194304)"),
         ({"batch.max_batch_bytes": 1_048_575}, "batch.max_batch_bytes", "input.max_event_bytes (1048576)"),
         (
@@ -54,7 +54,7 @@ def test_the_bounds_themselves_are_allowed() -> None:
             "delivery.revoke_timeout_ms": 59_999,
             "delivery.commit_timeout_ms": 20_000,
             "input.fetch_max_wait_ms": 29_999,
-            "limits.max_in_flight_events": 1024,
+            "limits.max_in_flight_events": 4096,
             "limits.max_in_flight_bytes": 4_194_304,
             "batch.max_batch_bytes": 4_194_304,
             "topics.prefix": "p" * 200,

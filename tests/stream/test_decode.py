@@ -50,7 +50,7 @@ def kind_of(value: bytes | None, **more: object) -> FailureKind:
     return rejection.kind
 
 
-def test_a_poll_becomes_one_matrix_with_a_view_for_each_partition() -> None:
+def test_a_poll_becomes_a_matrix_for_each_partition() -> None:
     poll = {
         P0: [FakeRecord(0, event("a", [1, 2, 3])), FakeRecord(1, b"garbage"), FakeRecord(4, event("b", [4, 5, 6]))],
         P1: [FakeRecord(9, event("c", [7, 8, 9]))],
@@ -60,7 +60,7 @@ def test_a_poll_becomes_one_matrix_with_a_view_for_each_partition() -> None:
     assert first.x_BF.tolist() == [[1, 2, 3], [4, 5, 6]] and second.x_BF.tolist() == [[7, 8, 9]]
     assert [(r.index, r.kind) for r in first.rejections] == [(1, FailureKind.NOT_JSON)]
     assert (first.next_offset, second.next_offset) == (5, 10)
-    assert np.shares_memory(first.x_BF, second.x_BF) or first.x_BF.base is not None
+    assert first.x_BF.flags.writeable, "torch warns of arrays that it could not write to"
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_decode_is_total_and_its_fast_path_agrees_with_the_judge(poll: list[byte
     records = [FakeRecord(offset, value) for offset, value in enumerate(poll)]
     (fast,) = decoder(of).decode({P0: records}, EPOCH)
     slow_decoder = decoder(of)
-    slow_decoder._packer.fast = _refuse
+    slow_decoder._parse = _refuse
     (slow,) = slow_decoder.decode({P0: records}, EPOCH)
     assert fast.num_records == len(fast.records) + len(fast.rejections) == len(poll)
     assert fast.ids == slow.ids and fast.timestamps == slow.timestamps

@@ -1,0 +1,106 @@
+"""Records handed out a batch at a time are those that the client itself would hand out, with the same positions."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.consumer.fetcher import FetchResult, PartitionRecords
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.memory_records import MemoryRecords
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream.kafka.light_records import hand_out_light_records
+
+TP = TopicPartition("features", 0)
+READ_COMMITTED = 1
+BASE_OFFSET_BYTES = 8
+
+
+class Position:
+    """What the client keeps of an assigned partition."""
+
+    paused = False
+
+    def __init__(self, position: int) -> None:
+        self.position = position
+
+    def consumed_to(self, position: int) -> None:
+        self.position = position
+
+
+def log_of(sizes: list[tuple[int, int, bool]]) -> bytes:
+    """Record batches in a row: (records, producer id or -1 for none, transactional)."""
+    log, offset = b"", 0
+    for size, producer_id, transactional in sizes:
+        builder = DefaultRecordBatchBuilder(2, 0, transactional, producer_id, 0, 0, 1 << 20)
+        for number in range(size):
+            builder.append(number, 1000 + offset + number, b"k", b"%d" % (offset + number), [("h", b"v")])
+        batch = bytes(builder.build())
+        log += offset.to_bytes(BASE_OFFSET_BYTES, "big") + batch[BASE_OFFSET_BYTES:]  # no part of the checksum
+        offset += size
+    return log
+
+
+def fetched(log: bytes, position: int, aborted: list[tuple[int, int]]) -> tuple[FetchResult, Position]:
+    state = Position(position)
+    assignment: Any = SimpleNamespace(active=True, state_value=lambda _partition: state)
+    records = PartitionRecords(TP, MemoryRecords(log), aborted, position, None, None, True, READ_COMMITTED)
+    return FetchResult(TP, assignment=assignment, partition_records=records, backoff=0), state
+
+
+async def lighten(result: FetchResult) -> None:
+    async def proc_fetch_request(_assignment: Any, _node_id: int, _request: Any) -> bool:
+        return True
+
+    fetcher = SimpleNamespace(_records={TP: result}, _proc_fetch_request=proc_fetch_request)
+    hand_out_light_records(SimpleNamespace(_fetcher=fetcher))  # type: ignore[arg-type]
+    assert await fetcher._proc_fetch_request(None, 0, None)
+    assert await fetcher._proc_fetch_request(None, 0, None)  # a second answer, for another partition
+
+
+def take_all(result: FetchResult, state: Position, max_records: int) -> list[tuple[list[tuple[object, ...]], int]]:
+    """What each call gave, and the position after it."""
+    taken = []
+    while result.has_more():
+        records = result.getall(max_records)
+        taken.append(([(r.offset, r.timestamp, r.key, r.value, list(r.headers)) for r in records], state.position))
+    return [one for one in taken if one[0]] + [([], state.position)]
+
+
+batches = st.lists(
+    st.tuples(st.integers(1, 6), st.sampled_from([-1, 7, 8]), st.just(True)).map(lambda b: (b[0], b[1], b[1] >= 0)),
+    min_size=1,
+    max_size=8,
+)
+
+
+@given(batches, st.data())
+def test_the_same_records_and_positions_as_the_client_gives(
+    sizes: list[tuple[int, int, bool]], data: st.DataObject
+) -> None:
+    log, end = log_of(sizes), sum(size for size, _, _ in sizes)
+    position = data.draw(st.integers(0, end - 1))
+    aborted = data.draw(st.lists(st.tuples(st.sampled_from([7, 8]), st.integers(0, end)), max_size=2))
+    max_records = data.draw(st.integers(1, 10))
+    theirs, ours = fetched(log, position, list(aborted)), fetched(log, position, list(aborted))
+    asyncio.run(lighten(ours[0]))
+    assert take_all(*ours, max_records) == take_all(*theirs, max_records)
+
+
+async def test_a_moved_position_or_a_pause_drops_what_was_fetched() -> None:
+    for disturb in (lambda state: setattr(state, "position", 3), lambda state: setattr(state, "paused", True)):
+        result, state = fetched(log_of([(5, -1, False)]), 0, [])
+        await lighten(result)
+        assert [record.offset for record in result.getall(2)] == [0, 1] and state.position == 2
+        disturb(state)
+        assert result.getall(2) == [] and not result.has_more()
+
+
+async def test_a_consumer_that_was_not_started_is_refused() -> None:
+    with pytest.raises(RuntimeError, match="has been started"):
+        hand_out_light_records(SimpleNamespace(_fetcher=None))  # type: ignore[arg-type]
