@@ -26,7 +26,7 @@ from stream.kafka.client import client_options
 from stream.kafka.topics import create_topics
 
 ROOT = Path(__file__).resolve().parent.parent
-RUN_TIMEOUT_S = 600.0
+RUN_TIMEOUT_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +102,20 @@ class Field:
 
     def _run(self, contestant: Contestant, job: Job) -> Run:
         log_path = self.folder / f"{contestant.name}.log"
+        try:
+            done = self._run_once(contestant, job, log_path)
+        except subprocess.TimeoutExpired as error:
+            tail = log_path.read_bytes()[-2000:].decode(errors="replace")
+            raise RunFailed(f"{contestant.name} was not done after {error.timeout:g} s:\n{tail}") from None
+        lines = done.stdout.splitlines()
+        if done.returncode != 0 or not lines:
+            tail = log_path.read_bytes()[-2000:].decode(errors="replace")
+            raise RunFailed(f"{contestant.name} ended with status {done.returncode}:\n{tail}")
+        return Run(**json.loads(lines[-1]))
+
+    def _run_once(self, contestant: Contestant, job: Job, log_path: Path) -> subprocess.CompletedProcess[bytes]:
         with log_path.open("wb") as log:
-            done = subprocess.run(
+            return subprocess.run(
                 [sys.executable, "-m", contestant.module, job.to_argument()],
                 cwd=ROOT,
                 env={**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
@@ -113,11 +125,6 @@ class Field:
                 timeout=RUN_TIMEOUT_S,
                 check=False,
             )
-        lines = done.stdout.splitlines()
-        if done.returncode != 0 or not lines:
-            tail = log_path.read_bytes()[-2000:].decode(errors="replace")
-            raise RunFailed(f"{contestant.name} ended with status {done.returncode}:\n{tail}")
-        return Run(**json.loads(lines[-1]))
 
     async def _num_predictions(self) -> int:
         # Without transactions in any contestant the offsets count the records.

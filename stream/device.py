@@ -3,7 +3,7 @@
 At most two micro-batches are with the thread: one in the model, one waiting, so that the device never waits for
 the event loop. Torch releases the interpreter lock inside its operators, so heartbeats and decoding go on meanwhile.
 
-Where calls are short, the event loop waits for them, a few milliseconds at most: a small model's operators take the lock
+Where calls are short, the event loop waits for them, a millisecond at most: a small model's operators take the lock
 back a dozen times a batch, and each time they would have to wrest it from the loop that decodes, which costs both more
 than the call itself.
 """
@@ -23,7 +23,7 @@ from stream.infer import infer_batch
 from stream.records import Finished, MicroBatch
 
 MAX_WITH_DEVICE = 2
-SHORT_CALL_S = 0.003
+SHORT_CALL_S = 0.001
 
 OnFinished = Callable[[Finished], None]
 OnFatal = Callable[[BaseException], None]
