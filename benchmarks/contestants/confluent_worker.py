@@ -36,6 +36,8 @@ def work(job: Job, watch: Stopwatch) -> None:
             "fetch.min.bytes": FETCH_MIN_BYTES,
             "fetch.max.bytes": FETCH_MAX_BYTES,
             "max.partition.fetch.bytes": MAX_PARTITION_FETCH_BYTES,
+            # The embedded broker ignores the two limits above and may answer with a whole backlog at once.
+            "receive.message.max.bytes": 1 << 30,
             # By default it reads the whole topic ahead, and then asks for more of it all the time: slower here.
             "queued.min.messages": 10_000,
         }
