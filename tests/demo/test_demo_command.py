@@ -149,7 +149,14 @@ def test_what_it_says_to_try_next_works(kept: str, environ: Mapping[str, str], t
 def test_an_interrupt_leaves_nothing_behind(
     cache: Path, environ: Mapping[str, str], tmp_path: Path, number: signal.Signals
 ) -> None:
-    process = subprocess.Popen(command(cache, "--rate", "100"), env=environ, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command(cache, "--rate", "100"),
+        env=environ,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell starts what it runs in the background deaf to SIGINT, and that is inherited: so might this test be.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     try:
         assert process.stderr is not None
         assert any("replaying" in line for line in process.stderr)
