@@ -17,7 +17,6 @@ from statistics import median
 from typing import NamedTuple
 
 import click
-import orjson
 import torch
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import ConsumerRecord
@@ -131,15 +130,16 @@ def time_stages(rows: int, partitions: int, repository: Path) -> list[Timed]:
                 append(timestamp=TIMESTAMP_MS, key=key, value=value, headers=headers)
             builder._build()
 
-    def parse() -> list[object]:
-        return [orjson.loads(record.value) for record in records]
+    def parse() -> None:
+        for record in records:
+            decoder._parse(record.value)
 
     def split() -> tuple[Chunk, Chunk] | None:
         return chunks[0].split(chunks[0].num_records // 2) if chunks[0].num_records > 1 else None
 
     stages: list[tuple[str, bool, Callable[[], object]]] = [
         ("decode", False, lambda: decoder.decode(poll, EPOCH)),
-        ("orjson.loads", True, parse),
+        ("parse", True, parse),
         ("window", False, close_window),
         ("split of a chunk", False, split),
         ("infer", False, infer),

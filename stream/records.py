@@ -29,7 +29,7 @@ class Partition(NamedTuple):
 
 
 class Record(Protocol):
-    """What the pipeline needs of a polled record; the Kafka client's `ConsumerRecord` has it."""
+    """What the pipeline needs of a polled record; the Kafka client's parsed records have it."""
 
     @property
     def offset(self) -> int: ...
@@ -163,7 +163,7 @@ class MicroBatch:
         return sum(chunk.num_bytes for chunk in self.chunks)
 
     def features(self) -> FloatMatrix:
-        """x_BF of all rows, float32 [B, F]. No copy where the rows already lie together."""
+        """x_BF of all rows, float32 [B, F]. No copy where they are of one chunk."""
         parts = [chunk.x_BF for chunk in self.chunks if len(chunk.records)]
         if len(parts) == 1:
             return parts[0]

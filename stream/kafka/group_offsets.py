@@ -1,8 +1,7 @@
 """The group's offsets, read and committed under the membership that the records were read with.
 
 The client's own calls send whatever generation it holds at that moment, and its fetch takes a group error for "no offset".
-Both go over the client's connection and request types here. Private parts of the client are touched in this
-module, in `source` and in `delivery`, nowhere else; the client's version is bounded for their sake.
+Both go over the client's connection here, a private part of it (decision 2).
 """
 
 from __future__ import annotations

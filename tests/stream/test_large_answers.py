@@ -24,7 +24,7 @@ def test_the_same_bytes_and_the_rest_left_alone(size: int, parts: list[int]) -> 
         for number in range(len(sent)):
             reader.feed_data(sent[begin : begin + parts[number % len(parts)]])
             begin += parts[number % len(parts)]
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # no time passes: the reader has its turn between two parts
             if begin >= len(sent):
                 break
         reader.feed_eof()
