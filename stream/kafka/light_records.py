@@ -8,6 +8,7 @@ kept, and takes each whole batch for one record.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from functools import partial
 from typing import Any, NamedTuple
@@ -32,8 +33,9 @@ def hand_out_light_records(consumer: AIOKafkaConsumer) -> None:
             if partition_records is not None and not isinstance(partition_records._records, _WholeBatches):
                 # Nothing of it was read yet: the generator that reads it begins with the first record asked for.
                 partition_records._records = _WholeBatches(partition_records._records)
-                partition_records._consumer_record = partial(_unread, partition_records)
-                result.getall = _Taker(result).take
+                # Weak: a cycle would keep fetched megabytes until the collector looks, which is seldom.
+                partition_records._consumer_record = partial(_unread, weakref.proxy(partition_records))
+                result.getall = _Taker(weakref.proxy(result)).take
         return brought_data
 
     fetcher._proc_fetch_request = light

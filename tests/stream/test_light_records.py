@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from types import SimpleNamespace
 from typing import Any
 
@@ -61,6 +63,7 @@ async def lighten(result: FetchResult) -> None:
     hand_out_light_records(SimpleNamespace(_fetcher=fetcher))  # type: ignore[arg-type]
     assert await fetcher._proc_fetch_request(None, 0, None)
     assert await fetcher._proc_fetch_request(None, 0, None)  # a second answer, for another partition
+    fetcher._records.clear()
 
 
 def take_all(result: FetchResult, state: Position, max_records: int) -> list[tuple[list[tuple[object, ...]], int]]:
@@ -99,6 +102,21 @@ async def test_a_moved_position_or_a_pause_drops_what_was_fetched() -> None:
         assert [record.offset for record in result.getall(2)] == [0, 1] and state.position == 2
         disturb(state)
         assert result.getall(2) == [] and not result.has_more()
+
+
+async def test_what_was_handed_out_is_freed_without_the_collector() -> None:
+    """The worker's collector looks seldom: a cycle would keep each fetch answer's bytes for minutes."""
+    gc.collect()
+    gc.disable()
+    try:
+        result, state = fetched(log_of([(5, -1, False), (5, -1, False)]), 0, [])
+        await lighten(result)
+        left = [weakref.ref(result), weakref.ref(result._partition_records)]
+        take_all(result, state, 4)
+        del result
+        assert [ref() for ref in left] == [None, None]
+    finally:
+        gc.enable()
 
 
 async def test_a_consumer_that_was_not_started_is_refused() -> None:
