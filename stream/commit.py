@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
-from schemas.errors import ForebayError
+from schemas.errors import BrokerError, ForebayError
 from stream.clock import Clock
 from stream.emit import Emission, Emitter, Outgoing
 from stream.outcomes import Ledger
@@ -25,27 +25,61 @@ class CommitTimeout(ForebayError):
     default_kind = "commit_timeout"
 
 
+class CommitRefused(BrokerError):
+    """The group no longer accepts this membership: what was read under it will be read again by whoever owns it now."""
+
+    default_kind = "commit_refused"
+
+
 class Sends(Protocol):
     """Where records go (see `stream.kafka.delivery`)."""
 
     async def send(self, outgoing: dict[Partition, Outgoing], *, timestamp_ms: int) -> None: ...
 
 
-class CommitsPositions(Protocol):
-    """Where positions are committed (see `stream.kafka.source`)."""
+class Commits(Protocol):
+    """What holds outputs and positions together: a transaction (`stream.kafka.transaction`), or nothing (`AtLeastOnce`)."""
 
-    async def commit(self, positions: dict[Partition, int], epoch: Epoch) -> None: ...
+    async def begin(self, partitions: Collection[Partition]) -> None: ...
+    async def commit_positions(self, positions: Mapping[Partition, int], epoch: Epoch) -> None: ...
+    async def commit(self) -> None: ...
+    async def abort(self) -> None: ...
+
+
+class CommitsPositions(Protocol):
+    """Where positions are committed by themselves (see `stream.kafka.source`)."""
+
+    async def commit(self, positions: Mapping[Partition, int], epoch: Epoch) -> None: ...
+
+
+class AtLeastOnce:
+    """The same path without the transaction: the positions follow the outputs, and a crash between the two repeats outputs."""
+
+    def __init__(self, source: CommitsPositions) -> None:
+        self._source = source
+
+    async def begin(self, partitions: Collection[Partition]) -> None:
+        pass
+
+    async def commit_positions(self, positions: Mapping[Partition, int], epoch: Epoch) -> None:
+        await self._source.commit(positions, epoch)
+
+    async def commit(self) -> None:
+        pass
+
+    async def abort(self) -> None:
+        pass
 
 
 class Committer:
-    """Commits finished micro-batches, at least once: outputs delivered first, positions committed after."""
+    """Commits finished micro-batches: their outputs, and the positions that these cover."""
 
     def __init__(
-        self, emitter: Emitter, delivery: Sends, source: CommitsPositions, *, clock: Clock, timeout_ms: int
+        self, emitter: Emitter, delivery: Sends, transaction: Commits, *, clock: Clock, timeout_ms: int
     ) -> None:
         self._emitter = emitter
         self._delivery = delivery
-        self._source = source
+        self._transaction = transaction
         self._clock = clock
         self._timeout_s = timeout_ms / 1000
 
@@ -61,13 +95,23 @@ class Committer:
         _check_conservation(emission)
         try:
             async with asyncio.timeout(self._timeout_s):
-                # 3. Send, and await every delivery: predictions, dead letters, deltas.
+                # 3. Begin, and not before: while a transaction is open, readers wait behind it.
+                await self._transaction.begin(emission.outgoing)
+                # 4. Send, and await every delivery: predictions, dead letters, deltas. A transaction would commit without
+                #    a batch that failed.
                 await self._delivery.send(emission.outgoing, timestamp_ms=self._clock.wall_ms())
-                # 4. Commit the positions under the epoch that the records were read in.
-                await self._source.commit(emission.positions, epoch)
+                try:
+                    # 5. The positions, under the epoch that the records were read in.
+                    await self._transaction.commit_positions(emission.positions, epoch)
+                except CommitRefused:
+                    # Somebody else has these records now: what was sent for them must never be seen.
+                    await self._transaction.abort()
+                    raise
+                # 6. Commit.
+                await self._transaction.commit()
         except TimeoutError:
             raise CommitTimeout(f"the commit was not over after {self._timeout_s:g} s") from None
-        # 5. Only now do the outcomes count.
+        # 7. Only now do the outcomes count.
         return emission.ledger
 
 

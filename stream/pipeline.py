@@ -19,20 +19,21 @@ from schemas.errors import BrokerError, ModelError
 from schemas.failures import Outcome
 from stream.backpressure import InFlight
 from stream.clock import Clock
-from stream.commit import Committer, CommitTimeout
+from stream.commit import CommitRefused, Committer, CommitTimeout
 from stream.decode import Decoder
 from stream.device import DeviceThread
 from stream.kafka.delivery import Delivery
 from stream.outcomes import Ledger
 from stream.records import Epoch, Finished, MicroBatch, Partition, Record
+from stream.refusals import Refusals
 from stream.reorder import ReorderBuffer
 from stream.window import MicroBatcher
 
 log = logging.getLogger(__name__)
 
 PAUSE_AFTER_S = 1.0
-MAX_REFUSALS = 3
 IDLE_WAIT_S = 0.5
+IDLE_COMMIT_S = 2.0
 
 
 class PolledSource(Protocol):
@@ -45,7 +46,9 @@ class PolledSource(Protocol):
     async def poll(self, *, timeout_s: float, max_records: int) -> Mapping[Partition, Sequence[Record]]: ...
     def pause(self) -> None: ...
     def resume(self) -> None: ...
+    async def commit_idle(self) -> None: ...
     async def rewind(self) -> None: ...
+    async def rejoin(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,7 @@ class Pipeline:
         self._idle.set()
         self._stopping = False
         self._committing: asyncio.Task[Ledger] | None = None
-        self._refusals = 0
+        self._refusals = Refusals()
         self._purges = 0
         self.totals = Totals()
 
@@ -122,6 +125,7 @@ class Pipeline:
         """Poll until `stop`; then everything polled is on its way. Raises what ends the worker."""
         source, batcher = self._stages.source, self._stages.batcher
         full_since_s: float | None = None
+        idle_commit_at_s = 0.0
         while not self._stopping:
             now_s = self._clock.monotonic_s()
             self._send_on(batcher.poll(now_s=now_s))
@@ -140,8 +144,17 @@ class Pipeline:
             records = await source.poll(timeout_s=wait_s, max_records=min(room, self._max_poll_records))
             if records and source.epoch is not None:
                 self._take(records, source.epoch)
+            elif self._in_flight.events == 0 and now_s >= idle_commit_at_s:
+                await self._commit_idle()
+                idle_commit_at_s = now_s + IDLE_COMMIT_S
             # A poll that finds records does not give way by itself, and commits and heartbeats share this loop.
             await asyncio.sleep(0)
+
+    async def _commit_idle(self) -> None:
+        try:
+            await self._stages.source.commit_idle()
+        except (KafkaError, TimeoutError) as error:
+            log.debug("cannot commit the positions while idle: %s", error)
 
     def stop(self) -> None:
         """Poll no more."""
@@ -213,7 +226,7 @@ class Pipeline:
                     break
                 finally:
                     self._committing = None
-                self._refusals = 0
+                self._refusals.succeeded()
                 self.totals.add(ledger, len(batches))
                 if purges == self._purges:
                     self._release(batches)
@@ -228,25 +241,23 @@ class Pipeline:
     async def _failed_commit(self, error: BaseException, batches: Sequence[Finished]) -> None:
         """Rewind, or give up where going on would only fail again in the same place."""
         if isinstance(error, asyncio.CancelledError):
-            return  # given up by `revoked`, which has purged
-        permanent = isinstance(error, KafkaError) and not error.retriable
-        self._refusals = self._refusals + 1 if permanent else 0
-        if self._refusals >= MAX_REFUSALS:
-            first = batches[0].batch.chunks[0]
-            raise BrokerError(
-                f"the cluster refused the same outputs {MAX_REFUSALS} times "
-                f"(from {first.partition.topic}-{first.partition.partition} before offset {first.next_offset}): {error}",
-                remedy="see the error's name in Kafka's documentation; `forebay check` looks at topics and permissions",
-            ) from error
+            # Given up by `revoked`, which has purged. Whether it happened is unknown, and others wait for the answer.
+            await self._stages.delivery.restart()
+            return
+        self._refusals.failed(error, batches[0], now_s=self._clock.monotonic_s())
         log.warning("commit failed, reading again from the committed offsets: %s", error or type(error).__name__)
-        await self.rewind(batches[0].batch.epoch)
+        await self.rewind(batches[0].batch.epoch, rejoin=isinstance(error, CommitRefused))
 
-    async def rewind(self, epoch: Epoch) -> None:
-        """The one way back: purge, a fresh producer, and reading again from the committed offsets in a new epoch."""
+    async def rewind(self, epoch: Epoch, *, rejoin: bool = False) -> None:
+        """The one way back: purge, a fresh producer, and reading again from the committed offsets in a new epoch.
+
+        rejoin: the group has put this member out, so that there is nothing to read before it has joined anew.
+        """
         self.totals.rewinds += 1
-        if self._stages.source.epoch == epoch:
+        source = self._stages.source
+        if source.epoch == epoch:
             # The gate first: nothing beyond the failed records may be taken in before the purge.
-            await self._stages.source.rewind()
+            await (source.rejoin() if rejoin else source.rewind())
             self._purge()
         await self._stages.delivery.restart()
 
@@ -264,7 +275,6 @@ class Pipeline:
             if committing is not None:
                 committing.cancel()
                 await asyncio.wait([committing], timeout=1.0)
-                await self._stages.delivery.restart()
         self._purge()
 
     def _purge(self) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import InvalidTransactionTimeout, KafkaError
 
 from models.protocol import Model
 from schemas.errors import BrokerError
@@ -21,17 +21,18 @@ from schemas.failures import Outcome
 from stream.backpressure import Bounds, InFlight
 from stream.cancellation import cancel_until_done
 from stream.clock import Clock, SystemClock
-from stream.commit import Committer
+from stream.commit import AtLeastOnce, Commits, Committer
 from stream.config.sections import Settings
 from stream.decode import Decoder
 from stream.device import DeviceThread
 from stream.emit import Emitter
 from stream.encode import PredictionEncoder
 from stream.kafka.client import client_options
-from stream.kafka.delivery import Delivery, hash_key
+from stream.kafka.delivery import MAX_CONNECT_S, Delivery, Transactional, hash_key
 from stream.kafka.layout import Layout, find_layout
 from stream.kafka.positions import StartPolicy
 from stream.kafka.source import Source
+from stream.kafka.transaction import Transaction, transactional_id
 from stream.memory import freeze_what_is_loaded, keep_freed_memory
 from stream.pipeline import Pipeline, Stages, Timing
 from stream.window import MicroBatcher
@@ -54,7 +55,7 @@ class Worker:
         self._model = model
         self._clock = clock or SystemClock()
         self._fatal: asyncio.Future[None]
-        self._instance = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._instance = settings.delivery.instance_id or f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
     async def run(self) -> Pipeline:
         """Run until SIGTERM or SIGINT, drain, leave the group. Returns the pipeline, with its totals.
@@ -83,11 +84,7 @@ class Worker:
         device = DeviceThread(
             self._model, clock=self._clock, loop=loop, on_finished=pipeline.finished, on_fatal=self._end
         )
-        delivery = Delivery(
-            client_options(settings.kafka),
-            compression_type=None if settings.output.compression_type == "none" else settings.output.compression_type,
-            max_batch_bytes=layout.max_batch_bytes,
-        )
+        delivery = self._delivery(layout)
         source = self._source(pipeline, layout)
         tasks: list[asyncio.Task[None]] = []
         try:
@@ -98,7 +95,7 @@ class Worker:
             committer = Committer(
                 self._emitter(layout),
                 delivery,
-                source,
+                self._transaction(delivery, source),
                 clock=self._clock,
                 timeout_ms=settings.delivery.commit_timeout_ms,
             )
@@ -143,6 +140,25 @@ class Worker:
                     kind="drain_timeout",
                     remedy="raise delivery.drain_timeout_ms, or see why the cluster or the model is slow",
                 )
+
+    def _delivery(self, layout: Layout) -> Delivery:
+        settings = self._settings
+        compression = settings.output.compression_type
+        return Delivery(
+            client_options(settings.kafka),
+            compression_type=None if compression == "none" else compression,
+            max_batch_bytes=layout.max_batch_bytes,
+            transactional=Transactional(
+                transactional_id(settings, self._instance), settings.delivery.transaction_timeout_ms
+            )
+            if settings.delivery.processing_guarantee == "exactly_once"
+            else None,
+        )
+
+    def _transaction(self, delivery: Delivery, source: Source) -> Commits:
+        if self._settings.delivery.processing_guarantee == "at_least_once":
+            return AtLeastOnce(source)
+        return Transaction(delivery, group_id=self._settings.kafka.group_id, is_current=source.is_current)
 
     def _source(self, pipeline: Pipeline, layout: Layout) -> Source:
         kafka, entry = self._settings.kafka, self._settings.input
@@ -241,7 +257,20 @@ async def _announce(source: Source) -> None:
 
 async def _connect(delivery: Delivery, bootstrap_servers: str) -> None:
     try:
-        await delivery.start()
+        async with asyncio.timeout(MAX_CONNECT_S):
+            await delivery.start()
+    except InvalidTransactionTimeout as error:
+        raise BrokerError(
+            "the cluster allows no transactions that long",
+            kind="transaction_timeout",
+            remedy="lower delivery.transaction_timeout_ms to the brokers' transaction.max.timeout.ms",
+        ) from error
+    except TimeoutError as error:
+        raise BrokerError(
+            f"Kafka at {bootstrap_servers} gave no producer id within {MAX_CONNECT_S:g} s",
+            kind="unreachable",
+            remedy="see that as many brokers run as transaction.state.log.replication.factor asks for",
+        ) from error
     except KafkaError as error:
         raise BrokerError(
             f"cannot reach Kafka at {bootstrap_servers}: {error}",

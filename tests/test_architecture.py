@@ -45,7 +45,7 @@ IMPORTED_ONLY_BY = {
 }
 
 # These handle what the client raises, and speak to no broker themselves.
-MAY_IMPORT_AIOKAFKA_ERRORS = ("stream/pipeline.py", "stream/preflight.py")
+MAY_IMPORT_AIOKAFKA_ERRORS = ("stream/refusals.py", "stream/pipeline.py", "stream/preflight.py")
 
 FILES = sorted(path.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 

@@ -93,7 +93,13 @@ def _check_all(source: ConfigSource, timeout_s: float, tell: Tell) -> None:
             tell(Check(name, Status.SKIPPED, "the configuration must be right first"))
         return
     given = sum(origin != DEFAULT for origin in loaded.origins.values())
-    tell(Check("configuration", Status.OK, f"{loaded.path or 'no file'}; {given} settings given, the others at their defaults"))
+    tell(
+        Check(
+            "configuration",
+            Status.OK,
+            f"{loaded.path or 'no file'}; {given} settings given, the others at their defaults",
+        )
+    )
     asyncio.run(check_cluster(loaded.settings, timeout_s=timeout_s, tell=tell))
     tell(check_model(loaded.settings.model, loaded.settings.batch))
 

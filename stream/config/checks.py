@@ -47,6 +47,18 @@ def _times(settings: Settings) -> Iterator[Conflict]:
             ("delivery.commit_timeout_ms", "delivery.drain_timeout_ms"),
             f"must be at most delivery.drain_timeout_ms ({delivery.drain_timeout_ms}), which holds the last commit",
         )
+    if delivery.processing_guarantee == "exactly_once":
+        if delivery.commit_timeout_ms > delivery.transaction_timeout_ms:
+            yield Conflict(
+                ("delivery.commit_timeout_ms", "delivery.transaction_timeout_ms"),
+                f"must be at most delivery.transaction_timeout_ms ({delivery.transaction_timeout_ms}) with "
+                "delivery.processing_guarantee exactly_once: the cluster aborts what takes longer",
+            )
+        if settings.input.isolation_level != "read_committed":
+            yield Conflict(
+                ("input.isolation_level", "delivery.processing_guarantee"),
+                "must be read_committed with delivery.processing_guarantee exactly_once",
+            )
     if settings.input.fetch_max_wait_ms >= kafka.request_timeout_ms:
         yield Conflict(
             ("input.fetch_max_wait_ms", "kafka.request_timeout_ms"),

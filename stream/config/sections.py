@@ -136,11 +136,25 @@ class OutputSection(Section):
 class DeliverySection(Section):
     """What is promised, and for how long it is tried."""
 
-    processing_guarantee: Literal["at_least_once"] = Field(
-        default="at_least_once", description="what a crash may do: at_least_once may publish again, and loses nothing"
+    processing_guarantee: Literal["exactly_once", "at_least_once"] = Field(
+        default="exactly_once",
+        description="exactly_once: outputs and positions in one transaction; at_least_once: a crash may publish again",
+    )
+    transactional_id_prefix: Name = Field(
+        default="forebay", description="a worker's transactional id is prefix-group_id-instance_id"
+    )
+    instance_id: Name | None = Field(
+        default=None,
+        description="this worker's own, such as its pod's name: a restart then ends what it left open; default: a new one",
+    )
+    transaction_timeout_ms: int = Field(
+        default=10_000,
+        ge=1_000,
+        le=900_000,
+        description="the cluster aborts what a killed worker left open after this long; readers wait till then",
     )
     commit_timeout_ms: int = Field(
-        default=15_000, ge=100, le=_DAY_MS, description="for one commit, all its steps together"
+        default=10_000, ge=100, le=_DAY_MS, description="for one commit, all its steps together"
     )
     drain_timeout_ms: int = Field(
         default=20_000, ge=100, le=_DAY_MS, description="for finishing what was begun at SIGTERM"

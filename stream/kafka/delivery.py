@@ -7,9 +7,10 @@ import contextlib
 import logging
 import random
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, ProducerClosed
 from aiokafka.partitioner import murmur2
 from aiokafka.producer.message_accumulator import BatchBuilder
 
@@ -28,11 +29,20 @@ def hash_key(key: bytes) -> int:
     return int(murmur2(key)) & 0x7FFFFFFF
 
 
+@dataclass(frozen=True, slots=True)
+class Transactional:
+    """What makes a producer transactional. timeout_ms: the coordinator aborts a transaction that is open for longer."""
+
+    id: str
+    timeout_ms: int
+
+
 class Delivery:
     """One idempotent producer, replaced as a whole after any failure.
 
     options: for the client; max_batch_bytes: the size of the record batches, uncompressed; `jitter` gives numbers in
-    [0, 1).
+    [0, 1). With `transactional` each replacement has the same transactional id, so that its start ends what its predecessor
+    left open.
     """
 
     def __init__(
@@ -41,10 +51,16 @@ class Delivery:
         *,
         compression_type: str | None,
         max_batch_bytes: int,
+        transactional: Transactional | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._jitter = jitter
         self._options = dict(options)
+        if transactional is not None:
+            self._options |= {
+                "transactional_id": transactional.id,
+                "transaction_timeout_ms": transactional.timeout_ms,
+            }
         self._compression_type = compression_type
         self._max_batch_bytes = max_batch_bytes
         self._producer: AIOKafkaProducer | None = None
@@ -65,6 +81,13 @@ class Delivery:
         except BaseException:
             await self.abandon()
             raise
+
+    @property
+    def producer(self) -> AIOKafkaProducer:
+        """The one of now. Raises KafkaError while there is none."""
+        if self._producer is None:
+            raise ProducerClosed("the producer was given up and its successor is not there yet")
+        return self._producer
 
     async def restart(self) -> None:
         """A fresh producer instead of the one that failed. Waits for a cluster that is away."""
@@ -95,8 +118,7 @@ class Delivery:
             raise errors.exceptions[0] from None
 
     async def _send_partition(self, partition: Partition, records: Outgoing, timestamp_ms: int) -> None:
-        producer = self._producer
-        assert producer is not None
+        producer = self.producer
         deliveries = []
         start = 0
         while start < len(records.values):

@@ -1,7 +1,8 @@
 """The group's offsets, read and committed under the membership that the records were read with.
 
-The client's own calls send whatever generation it holds at that moment, and its fetch takes a group error for "no offset".
-Both go over the client's connection here, a private part of it (decision 2).
+The client's own calls send whatever generation it holds at that moment, and its fetch takes a group error for "no offset" and
+knows nothing of offsets that an open transaction is about to change. Both go over the client's connection here, a private
+part of it (decision 2).
 """
 
 from __future__ import annotations
@@ -11,16 +12,27 @@ from collections.abc import Collection, Mapping
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka import errors as kafka_errors
-from aiokafka.protocol.commit import OffsetCommitRequest, OffsetFetchRequest
+from aiokafka.protocol.commit import OffsetCommitRequest
 
 from schemas.errors import BrokerError
+from stream.commit import CommitRefused
+from stream.kafka.protocol import OffsetFetch
 from stream.records import Epoch, Partition
 
+UNSTABLE_OFFSET_COMMIT = 88
+FENCED_INSTANCE_ID = 82
+_MEMBERSHIP_ERRORS = {
+    kafka_errors.IllegalGenerationError.errno,
+    kafka_errors.UnknownMemberIdError.errno,
+    kafka_errors.RebalanceInProgressError.errno,
+    FENCED_INSTANCE_ID,
+}
 
-class CommitRefused(BrokerError):
-    """The group no longer accepts this membership: what was read under it will be read again by whoever owns it now."""
 
-    default_kind = "commit_refused"
+class OffsetsUnstable(kafka_errors.KafkaError):
+    """An open transaction is about to change the offsets; its end is to be waited for."""
+
+    retriable = True
 
 
 class GroupOffsets:
@@ -31,19 +43,18 @@ class GroupOffsets:
         self._group_id = group_id
 
     async def fetch(self, partitions: Collection[Partition]) -> dict[Partition, int | None]:
-        """The committed offset of each partition, None where there is none yet. Raises KafkaError; retriable ones say so."""
+        """The committed offset of each partition, None where there is none yet.
+
+        Raises OffsetsUnstable while a transaction that would change one is open, KafkaError otherwise; retriable ones say so.
+        """
         if not partitions:
             return {}
-        by_topic: dict[str, list[int]] = defaultdict(list)
-        for partition in partitions:
-            by_topic[partition.topic].append(partition.partition)
         await self._coordinator.ensure_coordinator_known()
-        response = await self._coordinator._send_req(OffsetFetchRequest(self._group_id, list(by_topic.items())))
-        if response.API_VERSION >= 2:
-            self._raise_for(response.error_code)
+        response = await self._coordinator._send_req(OffsetFetch(self._group_id, partitions, require_stable=True))
+        self._raise_for(response.error_code)
         offsets: dict[Partition, int | None] = {}
-        for topic, answers in response.topics:
-            for number, offset, _metadata, error_code in answers:
+        for topic, answers, _tags in response.topics:
+            for number, offset, _leader_epoch, _metadata, error_code, _tags in answers:
                 self._raise_for(error_code)
                 offsets[Partition(topic, number)] = None if offset < 0 else offset
         missing = [partition for partition in partitions if partition not in offsets]
@@ -55,8 +66,7 @@ class GroupOffsets:
         """Commit as the member that `epoch` captured. Raises CommitRefused, or KafkaError (retriable ones say so)."""
         if not offsets:
             return
-        if epoch.generation < 0 or not epoch.member_id:
-            raise CommitRefused("the records were read outside any generation of the group")
+        require_membership(epoch)
         by_topic: dict[str, list[tuple[int, int, str]]] = defaultdict(list)
         for partition, offset in offsets.items():
             by_topic[partition.topic].append((partition.partition, offset, ""))
@@ -74,18 +84,31 @@ class GroupOffsets:
                 self._raise_for(error_code)
 
     def _raise_for(self, error_code: int) -> None:
-        error = kafka_errors.for_code(error_code)
-        if error is kafka_errors.NoError:
+        if error_code == 0:
             return
-        if error in (
-            kafka_errors.IllegalGenerationError,
-            kafka_errors.UnknownMemberIdError,
-            kafka_errors.RebalanceInProgressError,
-        ):
-            raise CommitRefused(f"the group refused the offsets: {error.__name__}")
+        raise_if_refused(error_code)
+        if error_code == UNSTABLE_OFFSET_COMMIT:
+            raise OffsetsUnstable("an open transaction is about to change the group's offsets")
+        error = kafka_errors.for_code(error_code)
         if error in (
             kafka_errors.NotCoordinatorForGroupError,
             kafka_errors.GroupCoordinatorNotAvailableError,
         ):
             self._coordinator.coordinator_dead()
         raise error(self._group_id)
+
+
+def require_membership(epoch: Epoch) -> None:
+    """Raises CommitRefused for an epoch of no generation, which Kafka would let pass unfenced."""
+    if epoch.generation < 0 or not epoch.member_id:
+        raise CommitRefused("the records were read outside any generation of the group")
+
+
+def raise_if_refused(error_code: int) -> None:
+    """Raises CommitRefused where the group's answer is that the membership is over."""
+    if error_code in _MEMBERSHIP_ERRORS:
+        raise CommitRefused(f"the group refused the offsets: {_name(error_code)}")
+
+
+def _name(error_code: int) -> str:
+    return "FencedInstanceId" if error_code == FENCED_INSTANCE_ID else str(kafka_errors.for_code(error_code).__name__)

@@ -7,6 +7,7 @@ client hands out may be used; what is drained meanwhile is dropped. `epoch` is t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -18,8 +19,9 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from schemas.errors import BrokerError, ForebayError
 from stream.cancellation import cancel_until_done, raise_if_cancelled
+from stream.commit import CommitRefused
 from stream.embedded.pacing import pace_fetches
-from stream.kafka.group_offsets import CommitRefused, GroupOffsets
+from stream.kafka.group_offsets import GroupOffsets, OffsetsUnstable
 from stream.kafka.large_answers import read_large_answers_in_parts
 from stream.kafka.light_records import hand_out_light_records
 from stream.kafka.positions import StartPolicy, start_positions
@@ -29,6 +31,8 @@ log = logging.getLogger(__name__)
 
 MAX_BACKOFF_S = 5.0
 MAX_POLL_WAIT_S = 0.5
+IDLE_COMMIT_S = 5.0
+UNSTABLE_RETRY_S = 0.05
 
 
 class Source(ConsumerRebalanceListener):
@@ -62,6 +66,7 @@ class Source(ConsumerRebalanceListener):
         self._opening: asyncio.Task[None] | None = None
         self._paused = False
         self._opened = asyncio.Event()
+        self._idle_at: dict[Partition, int] = {}
 
     async def start(self) -> None:
         """Join the group. Raises KafkaError."""
@@ -138,7 +143,7 @@ class Source(ConsumerRebalanceListener):
         """
         while True:
             raise_if_cancelled()
-            if epoch != self._epoch:
+            if not self.is_current(epoch):
                 raise CommitRefused("the records' epoch is over")
             try:
                 await self._offsets.commit(positions, epoch)
@@ -148,6 +153,26 @@ class Source(ConsumerRebalanceListener):
                     raise
             await asyncio.sleep(0.1 + 0.1 * self._jitter())
 
+    def is_current(self, epoch: Epoch) -> bool:
+        """Whether records are still read under this epoch, or will be once the gate is open."""
+        return epoch == self._epoch
+
+    async def commit_idle(self) -> None:
+        """Commit where reading stands, when everything that was read is committed. Raises KafkaError, TimeoutError.
+
+        These positions pass transaction markers and aborted records at a partition's end, which no event's commit does:
+        without this a lag would remain for outside observers. To be called where `poll` is, never beside it.
+        """
+        epoch = self.epoch
+        if epoch is None:
+            return
+        positions = {Partition(*one): await self._consumer.position(one) for one in self._consumer.assignment()}
+        if positions != self._idle_at:
+            with contextlib.suppress(CommitRefused):  # a rebalance is under way, and what it does goes before
+                async with asyncio.timeout(IDLE_COMMIT_S):
+                    await self.commit(positions, epoch)
+                self._idle_at = positions
+
     async def rewind(self) -> None:
         """Go back to the committed offsets: what was read and not committed will be read again, in a new epoch."""
         if self._epoch is None:
@@ -156,6 +181,15 @@ class Source(ConsumerRebalanceListener):
         self._counter += 1
         old = self._epoch
         self._begin(Epoch(old.generation, old.member_id, old.instance_id, self._counter))
+
+    async def rejoin(self) -> None:
+        """The group has put this member out: read nothing more until it has joined anew."""
+        old = self._epoch
+        await self._close_gate()
+        self._epoch = None
+        coordinator = self._consumer._coordinator
+        if old is not None and (coordinator.generation, coordinator.member_id) == (old.generation, old.member_id):
+            coordinator.reset_generation()
 
     # ---- the client's listener
 
@@ -202,6 +236,10 @@ class Source(ConsumerRebalanceListener):
                 await self._seek(epoch)
             except CommitRefused:
                 return  # the next assignment begins its own epoch
+            except OffsetsUnstable:
+                # A transaction that holds some of them is open: of this worker, or of one that is gone, which ends with its
+                # time-out. Only after its end is it known where to go on.
+                await asyncio.sleep(UNSTABLE_RETRY_S * (0.5 + 0.5 * self._jitter()))
             except (KafkaError, TimeoutError) as error:
                 if isinstance(error, KafkaError) and not error.retriable and attempt > 10:
                     self._on_fatal(error)
@@ -228,6 +266,7 @@ class Source(ConsumerRebalanceListener):
         await self._offsets.commit(unset, epoch)
         if epoch != self._epoch:
             return
+        self._idle_at = positions
         for partition, position in positions.items():
             self._consumer.seek(TopicPartition(*partition), position)
         if not self._paused and assigned:

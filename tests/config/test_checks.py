@@ -28,7 +28,21 @@ def told(overrides: dict[str, object]) -> list[tuple[str, str]]:
     [
         ({"kafka.heartbeat_interval_ms": 15_000}, "kafka.heartbeat_interval_ms", "kafka.session_timeout_ms (30000)"),
         ({"delivery.revoke_timeout_ms": 60_000}, "delivery.revoke_timeout_ms", "kafka.rebalance_timeout_ms (60000)"),
-        ({"delivery.commit_timeout_ms": 20_001}, "delivery.commit_timeout_ms", "delivery.drain_timeout_ms (20000)"),
+        (
+            {"delivery.commit_timeout_ms": 20_001, "delivery.transaction_timeout_ms": 30_000},
+            "delivery.commit_timeout_ms",
+            "delivery.drain_timeout_ms (20000)",
+        ),
+        (
+            {"delivery.commit_timeout_ms": 10_001},
+            "delivery.commit_timeout_ms",
+            "delivery.transaction_timeout_ms (10000)",
+        ),
+        (
+            {"input.isolation_level": "read_uncommitted"},
+            "input.isolation_level",
+            "delivery.processing_guarantee exactly_once",
+        ),
         ({"input.fetch_max_wait_ms": 30_000}, "input.fetch_max_wait_ms", "kafka.request_timeout_ms (30000)"),
         ({"limits.max_in_flight_events": 4095}, "limits.max_in_flight_events", "batch.max_batch_size (4096)"),
         ({"limits.max_in_flight_bytes": 4_194_303}, "limits.max_in_flight_bytes", "batch.max_batch_bytes (4194304)"),
@@ -47,12 +61,23 @@ def test_times_and_sizes(overrides: dict[str, object], key: str, other: str) -> 
     assert other in rule
 
 
+def test_at_least_once_asks_for_neither() -> None:
+    assert not told(
+        {
+            "delivery.processing_guarantee": "at_least_once",
+            "delivery.commit_timeout_ms": 15_000,
+            "input.isolation_level": "read_uncommitted",
+        }
+    )
+
+
 def test_the_bounds_themselves_are_allowed() -> None:
     assert not told(
         {
             "kafka.heartbeat_interval_ms": 14_999,
             "delivery.revoke_timeout_ms": 59_999,
             "delivery.commit_timeout_ms": 20_000,
+            "delivery.transaction_timeout_ms": 20_000,
             "input.fetch_max_wait_ms": 29_999,
             "limits.max_in_flight_events": 4096,
             "limits.max_in_flight_bytes": 4_194_304,

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from stream.embedded import EmbeddedBroker
+from stream.kafka.protocol import TxnOffsetCommit
+from stream.records import Epoch, Partition
 from tests.brokers.clients import consumer, create_topic, producer, read, send_batch
 from tests.brokers.resolve import Broker
 from tests.conftest import Names
-from tests.contract.wire import TxnOffsetCommit
 
 DIFFERENCES: dict[str, dict[str, bool]] = {
     "an empty fetch is held until fetch_max_wait_ms": {"apache": True, "embedded": False},
@@ -60,12 +61,9 @@ async def refuses_an_older_generation(broker: Broker, names: Names) -> bool:
             request = TxnOffsetCommit(
                 transactional_id=names("writer"),
                 producer=(transaction.producer_id, transaction.producer_epoch),
-                group=names("group"),
-                generation=generation,
-                member=coordinator.member_id,
-                topic=partition.topic,
-                partition=partition.partition,
-                offset=2,
+                group_id=names("group"),
+                epoch=Epoch(generation, coordinator.member_id, None, 1),
+                positions={Partition(*partition): 2},
             )
             response = await sender.client.send(coordinator.coordinator_id, request)
             await sender.abort_transaction()

@@ -1,0 +1,129 @@
+"""One Kafka transaction after the other, each with outputs and the positions that they cover (KIP-447).
+
+The producer's own `send_offsets_to_transaction` sends neither generation nor member, so that the broker could not refuse a
+member that was put out of the group; its requests go over the producer's connections here instead (decision 2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Final
+
+from aiokafka import TopicPartition
+from aiokafka import errors as kafka_errors
+from aiokafka.client import ConnectionGroup, CoordinationType
+from aiokafka.protocol.api import Request
+from aiokafka.protocol.transaction import AddOffsetsToTxnRequest
+
+from stream.cancellation import raise_if_cancelled
+from stream.commit import CommitRefused
+from stream.config.sections import Settings
+from stream.kafka.delivery import Delivery
+from stream.kafka.group_offsets import raise_if_refused, require_membership
+from stream.kafka.protocol import TxnOffsetCommit
+from stream.records import Epoch, Partition
+
+RETRY_S: Final = 0.02
+PRODUCER_FENCED: Final = 90
+_LOST_COORDINATOR: Final = {
+    kafka_errors.CoordinatorNotAvailableError.errno,
+    kafka_errors.NotCoordinatorError.errno,
+    kafka_errors.RequestTimedOutError.errno,
+}
+_PASSING: Final = {
+    kafka_errors.CoordinatorLoadInProgressError.errno,
+    kafka_errors.ConcurrentTransactions.errno,
+    kafka_errors.UnknownTopicOrPartitionError.errno,
+}
+
+
+def transactional_id(settings: Settings, instance: str) -> str:
+    """The id of the worker `instance`: the same for each of its producers, and no other worker's."""
+    return f"{settings.delivery.transactional_id_prefix}-{settings.kafka.group_id}-{instance}"
+
+
+class Transaction:
+    """The transactions of the producer that `delivery` holds, for the positions of one group.
+
+    is_current tells whether an epoch is the one that records are read under now. Every call may wait for a cluster that is
+    away for as long as it takes: the caller sets the deadline, and past it the outcome is unknown.
+    """
+
+    def __init__(self, delivery: Delivery, *, group_id: str, is_current: Callable[[Epoch], bool]) -> None:
+        self._delivery = delivery
+        self._group_id = group_id
+        self._is_current = is_current
+
+    async def begin(self, partitions: Collection[Partition]) -> None:
+        """Begin, with all the output partitions at once: one request for them and not one each. Raises KafkaError."""
+        producer = self._delivery.producer
+        await producer.begin_transaction()
+        for partition in partitions:
+            producer._txn_manager.maybe_add_partition_to_txn(TopicPartition(*partition))
+
+    async def commit_positions(self, positions: Mapping[Partition, int], epoch: Epoch) -> None:
+        """Add the positions, as the member that `epoch` captured. Raises CommitRefused when it is over, or KafkaError."""
+        require_membership(epoch)
+        if not self._is_current(epoch):
+            raise CommitRefused("the records' epoch is over")
+        manager = self._delivery.producer._txn_manager
+        await self._until_accepted(
+            CoordinationType.TRANSACTION,
+            manager.transactional_id,
+            AddOffsetsToTxnRequest(
+                manager.transactional_id, manager.producer_id, manager.producer_epoch, self._group_id
+            ),
+            lambda response: [response.error_code],
+        )
+        # Now it is no empty transaction, of which the client would not tell the coordinator the end.
+        manager.consumer_group_added(self._group_id)
+        await self._until_accepted(
+            CoordinationType.GROUP,
+            self._group_id,
+            TxnOffsetCommit(
+                transactional_id=manager.transactional_id,
+                producer=(manager.producer_id, manager.producer_epoch),
+                group_id=self._group_id,
+                epoch=epoch,
+                positions=positions,
+            ),
+            lambda response: [code for _, answers, _ in response.topics for _, code, _ in answers],
+        )
+
+    async def commit(self) -> None:
+        """End it: outputs and positions become visible together. Raises KafkaError."""
+        await self._delivery.producer.commit_transaction()
+
+    async def abort(self) -> None:
+        """End it so that nothing of it is ever visible to readers of what is committed. Raises KafkaError."""
+        await self._delivery.producer.abort_transaction()
+
+    async def _until_accepted(
+        self, kind: CoordinationType, key: str, request: Request[Any], codes_of: Callable[[Any], list[int]]
+    ) -> None:
+        """Send to the coordinator until it says yes, or what does not pass by itself."""
+        producer = self._delivery.producer
+        sender, client = producer._sender, producer.client
+        while True:
+            raise_if_cancelled()
+            node = await sender._find_coordinator(kind, key)
+            try:
+                response = await client.send(node, request, group=ConnectionGroup.COORDINATION)
+            except kafka_errors.KafkaError as error:
+                if not error.retriable:
+                    raise
+                codes = [kafka_errors.CoordinatorNotAvailableError.errno]
+            else:
+                codes = [code for code in codes_of(response) if code]
+            if not codes:
+                return
+            for code in codes:
+                raise_if_refused(code)
+            if code in (PRODUCER_FENCED, kafka_errors.InvalidProducerEpoch.errno):
+                raise kafka_errors.ProducerFenced
+            if code in _LOST_COORDINATOR:
+                sender._coordinator_dead(kind)
+            elif code not in _PASSING:
+                raise kafka_errors.for_code(code)(key)
+            await asyncio.sleep(RETRY_S)

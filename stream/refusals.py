@@ -1,0 +1,51 @@
+"""When to give up on commits that fail: where going on would only fail again in the same place. Pure."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from aiokafka.errors import KafkaError, ProducerFenced
+
+from schemas.errors import BrokerError
+from stream.records import Finished
+
+MAX_REFUSALS = 3
+MAX_FENCINGS = 3
+FENCINGS_S = 60.0
+
+
+class Refusals:
+    """Counts the refusals one after the other of the same outputs, and the fencings within a minute."""
+
+    def __init__(self) -> None:
+        self._in_a_row = 0
+        self._fenced_at_s: deque[float] = deque(maxlen=MAX_FENCINGS)
+
+    def succeeded(self) -> None:
+        """A commit went through."""
+        self._in_a_row = 0
+
+    def failed(self, error: BaseException, first: Finished, *, now_s: float) -> None:
+        """A commit failed, whose first micro-batch is `first`. Raises BrokerError where that was once too often."""
+        if isinstance(error, ProducerFenced):
+            self._fenced(now_s)
+            return
+        # What passes by itself may fail for as long as it takes.
+        self._in_a_row = self._in_a_row + 1 if isinstance(error, KafkaError) and not error.retriable else 0
+        if self._in_a_row >= MAX_REFUSALS:
+            chunk = first.batch.chunks[0]
+            raise BrokerError(
+                f"the cluster refused the same outputs {MAX_REFUSALS} times "
+                f"(from {chunk.partition.topic}-{chunk.partition.partition} before offset {chunk.next_offset}): {error}",
+                remedy="see the error's name in Kafka's documentation; `forebay check` looks at topics and permissions",
+            ) from error
+
+    def _fenced(self, now_s: float) -> None:
+        self._fenced_at_s.append(now_s)
+        if len(self._fenced_at_s) == MAX_FENCINGS and now_s - self._fenced_at_s[0] <= FENCINGS_S:
+            raise BrokerError(
+                f"the transactional id was taken over {MAX_FENCINGS} times within {FENCINGS_S:g} s",
+                kind="transactional_id_in_use",
+                remedy="give each worker a delivery.instance_id of its own; or, where commits take that long, raise "
+                "delivery.transaction_timeout_ms",
+            )
