@@ -182,11 +182,15 @@ class Source(ConsumerRebalanceListener):
         old = self._epoch
         self._begin(Epoch(old.generation, old.member_id, old.instance_id, self._counter))
 
-    async def rejoin(self) -> None:
-        """The group has put this member out: read nothing more until it has joined anew."""
-        old = self._epoch
+    async def give_up(self) -> None:
+        """Read nothing more, and commit nothing, before the next assignment."""
         await self._close_gate()
         self._epoch = None
+
+    async def rejoin(self) -> None:
+        """The group has put this member out: give up what was assigned and join anew."""
+        old = self._epoch
+        await self.give_up()
         coordinator = self._consumer._coordinator
         if old is not None and (coordinator.generation, coordinator.member_id) == (old.generation, old.member_id):
             coordinator.reset_generation()
@@ -200,8 +204,7 @@ class Source(ConsumerRebalanceListener):
         except Exception as error:
             self._on_fatal(error)
         finally:
-            await self._close_gate()
-            self._epoch = None
+            await self.give_up()
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         # No heartbeat goes out while this runs, so it only stamps the epoch and leaves the reading of offsets to a task. The

@@ -91,15 +91,19 @@ class ScriptedSource:
 
     async def rewind(self) -> None:
         self.rewinds += 1
-        assert self.current is not None
         self.at = dict(self.committed)
-        self.current = Epoch(1, "member", None, self.current.counter + 1)
+        self.current = Epoch(1, "member", None, self.rewinds + 1)
+
+    async def give_up(self) -> None:
+        self.current = None
 
     async def rejoin(self) -> None:
         self.rejoins += 1
         await self.rewind()
 
     async def commit_idle(self) -> None:
+        if self.current is None:
+            return
         assert self.at == self.committed, "all that was read is committed"
         self.idle_commits.append(dict(self.at))
 

@@ -1,4 +1,4 @@
-"""A real worker process around a model for tests: `python -m tests.worker.echo '{"mode": ..., "settings": {...}}'`.
+"""A real worker process around a model for tests: `python -m tests.worker.echo '{"mode": ..., "settings": {...}, "failpoints": {...}}'`.
 
 The model's only output is a hash of the row's features, so that a buffer used twice shows in the predictions.
 """
@@ -21,6 +21,7 @@ from stream.config.sections import Settings
 from stream.logs import set_up_logging
 from stream.records import FloatMatrix
 from stream.worker import Worker, describe_totals
+from tests.worker import failpoints
 
 NUM_FEATURES = 4
 POISON = 666.0
@@ -66,6 +67,7 @@ def main() -> int:
     arguments = json.loads(sys.argv[1])
     settings = Settings.model_validate_json(json.dumps(arguments["settings"]))
     set_up_logging("info", "text")
+    failpoints.install(arguments.get("failpoints", {}))
     try:
         pipeline = asyncio.run(Worker(settings, HashModel(arguments["mode"])).run())
     except ForebayError as error:

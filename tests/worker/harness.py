@@ -53,6 +53,17 @@ class WorkerProcess:
         self.process.send_signal(signal.SIGTERM)
         return await self.ended()
 
+    async def says(self, words: str, timeout_s: float = READY_TIMEOUT_S) -> None:
+        """Until its log holds `words`."""
+        deadline = time.monotonic() + timeout_s
+        while words not in self.log:
+            assert time.monotonic() < deadline, f"the worker does not say {words!r}:\n{self.log}"
+            await asyncio.sleep(0.05)
+
+    def resume(self) -> None:
+        """SIGCONT, after a failpoint's stop."""
+        self.process.send_signal(signal.SIGCONT)
+
     def kill(self) -> None:
         if self.process.poll() is None:
             self.process.kill()
@@ -79,7 +90,9 @@ class Stage:
     def topic(self, name: str) -> str:
         return f"{self.prefix}-{name}"
 
-    def start(self, *, mode: str = "echo", **sections: dict[str, Any]) -> WorkerProcess:
+    def start(
+        self, *, mode: str = "echo", failpoints: dict[str, dict[str, Any]] | None = None, **sections: dict[str, Any]
+    ) -> WorkerProcess:
         settings: dict[str, Any] = {
             "kafka": {
                 "bootstrap_servers": self.bootstrap,
@@ -92,7 +105,8 @@ class Stage:
         }
         for section, values in sections.items():
             settings[section] = settings.get(section, {}) | values
-        worker = WorkerProcess(self.folder, len(self.workers), {"mode": mode, "settings": settings})
+        arguments = {"mode": mode, "settings": settings, "failpoints": failpoints or {}}
+        worker = WorkerProcess(self.folder, len(self.workers), arguments)
         self.workers.append(worker)
         return worker
 
