@@ -1,4 +1,6 @@
-"""A real worker process around a model for tests: `python -m tests.worker.echo '{"mode": ..., "settings": {...}, "failpoints": {...}}'`.
+"""A real worker process around a model for tests:
+
+    python -m tests.worker.echo '{"mode": ..., "settings": {...}, "failpoints": {...}}'
 
 The model's only output is a hash of the row's features, so that a buffer used twice shows in the predictions.
 """
