@@ -39,8 +39,8 @@ class ApacheKafka:
     """`brokers` Kafka nodes, each broker and controller in one, on free ports of this machine.
 
     Ports and data stay the same over `stop`, `kill` and `restart`. Everything lies in `folder`, logs too.
-    `settings` goes over the defaults of server.properties. The methods block: from a coroutine, call them by
-    `asyncio.to_thread`.
+    `settings` goes over the defaults of server.properties; in its values `{port}` and `{controller_port}` are the node's. The
+    methods block: from a coroutine, call them by `asyncio.to_thread`.
     """
 
     def __init__(
@@ -166,7 +166,10 @@ class ApacheKafka:
             "min.insync.replicas": str(min(2, replicas)),
             "transaction.state.log.min.isr": str(min(2, replicas)),
             **FAST_SETTINGS,
-            **self._settings,
+            **{
+                key: value.replace("{port}", str(node.port)).replace("{controller_port}", str(node.controller_port))
+                for key, value in self._settings.items()
+            },
         }
         text = "".join(f"{key}={value}\n" for key, value in properties.items())
         (node.folder / "server.properties").write_text(text)

@@ -1,0 +1,222 @@
+"""A network that misbehaves: a TCP proxy before a Kafka broker that knows its frames, and loses, holds or delays them.
+
+A frame is its length (int32) and its body. A request begins with api key (int16), version (int16) and correlation id (int32),
+a response with the correlation id of the request that it answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import struct
+from collections import Counter
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, Self
+
+_LENGTH = struct.Struct(">i")
+_REQUEST = struct.Struct(">hhi")
+_CORRELATION = struct.Struct(">i")
+_MAX_FRAME = 256 << 20
+
+
+class ApiKey(IntEnum):
+    """The requests that tests speak of."""
+
+    PRODUCE = 0
+    FETCH = 1
+    METADATA = 3
+    HEARTBEAT = 12
+    INIT_PRODUCER_ID = 22
+    ADD_PARTITIONS_TO_TXN = 24
+    ADD_OFFSETS_TO_TXN = 25
+    END_TXN = 26
+    TXN_OFFSET_COMMIT = 28
+
+
+def request_of(body: bytes) -> tuple[int, int]:
+    """Api key and correlation id of a request."""
+    api_key, _version, correlation_id = _REQUEST.unpack_from(body)
+    return int(api_key), int(correlation_id)
+
+
+def correlation_of(body: bytes) -> int:
+    """Correlation id of a response."""
+    return int(_CORRELATION.unpack_from(body)[0])
+
+
+async def read_frame(reader: asyncio.StreamReader) -> bytes:
+    """The body of the next frame. Raises IncompleteReadError at the end, OSError for a broken connection."""
+    (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
+    if not 0 <= length <= _MAX_FRAME:
+        raise OSError(f"a frame of {length} bytes: this is not Kafka")
+    return await reader.readexactly(length)
+
+
+async def write_frame(writer: asyncio.StreamWriter, body: bytes) -> None:
+    writer.write(_LENGTH.pack(len(body)) + body)
+    await writer.drain()
+
+
+@dataclass(slots=True)
+class Loss:
+    """A response that will be lost, once. closes: whether its connection breaks with it. done: it was lost."""
+
+    api_key: int
+    closes: bool
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass(slots=True)
+class Hold:
+    """A request that will be kept back, once, with all that follows it on its connection, which stays open.
+
+    reached: it is kept back now. `release` sends it on, whatever has become of the client since.
+    """
+
+    api_key: int
+    reached: asyncio.Event = field(default_factory=asyncio.Event)
+    released: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def release(self) -> None:
+        self.released.set()
+
+
+@dataclass(slots=True, eq=False)
+class _Connection:
+    """One client's connection. asked: api key by correlation id; carried: api keys seen; dead: nothing passes any more."""
+
+    client: tuple[asyncio.StreamReader, asyncio.StreamWriter]
+    broker: tuple[asyncio.StreamReader, asyncio.StreamWriter]
+    asked: dict[int, int] = field(default_factory=dict)
+    carried: set[int] = field(default_factory=set)
+    dead: bool = False
+
+
+class Proxy:
+    """Listens on one port of this machine and passes on to another. requests, responses: what was passed on, by api key.
+
+    Clients come to it for all their connections only where the broker advertises `port` on the listener at `broker_port`.
+    delays: seconds by api key that a request waits before it is passed on. Nothing is lost before a test says so.
+    """
+
+    def __init__(self, port: int, broker_port: int) -> None:
+        self._port = port
+        self._broker_port = broker_port
+        self._losses: list[Loss] = []
+        self._holds: list[Hold] = []
+        self._connections: set[_Connection] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.requests: Counter[int] = Counter()
+        self.responses: Counter[int] = Counter()
+        self.delays: dict[int, float] = {}
+
+    @property
+    def bootstrap(self) -> str:
+        return f"127.0.0.1:{self._port}"
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[Self]:
+        """It listens inside; at the end every connection is broken."""
+        server = await asyncio.start_server(self._accept, "127.0.0.1", self._port)
+        try:
+            yield self
+        finally:
+            server.close()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await server.wait_closed()
+
+    # ---- what a test may do to the network
+
+    def lose_response(self, api_key: int, *, closes: bool) -> Loss:
+        """Lose the next response to such a request; with `closes` its connection breaks, else it stays as it is."""
+        self._losses.append(loss := Loss(api_key, closes))
+        return loss
+
+    def hold_request(self, api_key: int) -> Hold:
+        """Keep back the next such request."""
+        self._holds.append(hold := Hold(api_key))
+        return hold
+
+    def half_open(self, api_key: int | None = None) -> int:
+        """From now on nothing passes, in either direction, on the connections that are there and have carried `api_key`
+        (or on all), and neither side is told; new ones are well. Returns how many they are."""
+        dead = [one for one in self._connections if api_key is None or api_key in one.carried]
+        for connection in dead:
+            connection.dead = True
+        return len(dead)
+
+    # ---- the connections
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            with contextlib.suppress(OSError):  # the broker is away
+                broker = await asyncio.open_connection("127.0.0.1", self._broker_port)
+                await self._serve(_Connection((reader, writer), broker))
+        finally:
+            writer.transport.abort()
+            self._tasks.discard(task)
+
+    async def _serve(self, connection: _Connection) -> None:
+        self._connections.add(connection)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_until_end(self._pass_requests(connection), connection.broker[1]))
+                group.create_task(_until_end(self._pass_responses(connection), connection.client[1]))
+        finally:
+            self._connections.discard(connection)
+            for _, writer in (connection.client, connection.broker):
+                writer.transport.abort()
+
+    async def _pass_requests(self, connection: _Connection) -> None:
+        while True:
+            body = await read_frame(connection.client[0])
+            api_key, correlation_id = request_of(body)
+            connection.asked[correlation_id] = api_key
+            connection.carried.add(api_key)
+            if delay_s := self.delays.get(api_key, 0.0):
+                await asyncio.sleep(delay_s)
+            if hold := next((one for one in self._holds if one.api_key == api_key), None):
+                self._holds.remove(hold)
+                hold.reached.set()
+                await hold.released.wait()
+            if connection.dead:
+                await _for_ever()
+            self.requests[api_key] += 1
+            await write_frame(connection.broker[1], body)
+
+    async def _pass_responses(self, connection: _Connection) -> None:
+        while True:
+            body = await read_frame(connection.broker[0])
+            api_key = connection.asked.pop(correlation_of(body))
+            if connection.dead:
+                await _for_ever()
+            if loss := next((one for one in self._losses if one.api_key == api_key), None):
+                self._losses.remove(loss)
+                loss.done.set()
+                if loss.closes:
+                    connection.client[1].transport.abort()
+                    return
+                continue
+            self.responses[api_key] += 1
+            with contextlib.suppress(OSError):  # the client is gone; what it is owed still counts
+                await write_frame(connection.client[1], body)
+
+
+async def _until_end(passing: Coroutine[Any, Any, None], onwards: asyncio.StreamWriter) -> None:
+    """Pass on until one side ends, and pass on the end: what was sent before still arrives."""
+    with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+        await passing
+    with contextlib.suppress(OSError):
+        onwards.write_eof()
+
+
+async def _for_ever() -> None:
+    await asyncio.Event().wait()

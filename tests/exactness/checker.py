@@ -1,0 +1,178 @@
+"""Exactly once, by counting: every committed event has one outcome, aborted ones have none, and the sums agree."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import orjson
+from aiokafka import ConsumerRecord, TopicPartition
+
+from schemas import headers as names
+from tests.brokers.clients import consumer
+from tests.exactness.feed import ID_HEADER, KIND_HEADER, Feed
+from tests.exactness.log_scan import LogCounts, scan
+from tests.worker.echo import feature_hash
+from tests.worker.harness import OUTPUTS, Stage, kinds
+
+STABLE_TIMEOUT_S = 60.0
+TOPICS = ("features", *OUTPUTS)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What a run came to. aborted_*: transactions that had written records and were aborted."""
+
+    events: int
+    predictions: int
+    dead_letters: Mapping[str, int]
+    aborted_input: int
+    aborted_output: int
+    aborted_output_records: int
+
+
+class Place(NamedTuple):
+    """Where an event is in the input."""
+
+    partition: int
+    offset: int
+
+
+class Event(NamedTuple):
+    """A committed record of the input. kind: as what it has to be rejected, None for a good one."""
+
+    id: str
+    kind: str | None
+    record: ConsumerRecord
+
+
+async def until_stable(stage: Stage, *, timeout_s: float = STABLE_TIMEOUT_S) -> None:
+    """Until no transaction is open in any topic: it would hide what follows it from readers of committed records."""
+    places = [TopicPartition(stage.topic(name), number) for name in TOPICS for number in range(stage.partitions)]
+    async with (
+        consumer(stage.bootstrap) as stable,
+        consumer(stage.bootstrap, isolation_level="read_uncommitted") as written,
+        asyncio.timeout(timeout_s),
+    ):
+        while await stable.end_offsets(places) != await written.end_offsets(places):
+            await asyncio.sleep(0.1)
+
+
+async def check(stage: Stage, feed: Feed) -> Counts:
+    """Wait until nothing is open, read everything and count. Raises AssertionError with the first few offenders."""
+    await until_stable(stage)
+    records = {name: await stage.outputs(name) for name in TOPICS}
+    logs = {name: await scan(stage.bootstrap, stage.topic(name), stage.partitions) for name in TOPICS}
+    for name in TOPICS:
+        assert logs[name].open_records == 0
+        assert logs[name].committed_records == len(records[name]), f"{name}: a reader saw other than what is committed"
+    events = _events(records["features"])
+    _check_input(events, feed)
+    _check_outcomes(events, stage, records["predictions"], records["dead-letters"])
+    by_kind = kinds(records["dead-letters"])
+    _check_deltas(records["outcome-deltas"], {"predicted": len(records["predictions"]), **by_kind})
+    outputs: list[LogCounts] = [logs[name] for name in OUTPUTS]
+    return Counts(
+        events=len(events),
+        predictions=len(records["predictions"]),
+        dead_letters=dict(sorted(by_kind.items())),
+        aborted_input=max(logs["features"].abort_markers.values(), default=0),
+        aborted_output=len(set().union(*(log.aborted for log in outputs))),
+        aborted_output_records=sum(log.aborted_records for log in outputs),
+    )
+
+
+def _events(records: Sequence[ConsumerRecord]) -> dict[Place, Event]:
+    events: dict[Place, Event] = {}
+    for record in records:
+        headers = dict(record.headers)
+        if KIND_HEADER in headers:
+            event = Event(headers[ID_HEADER].decode(), headers[KIND_HEADER].decode(), record)
+        else:
+            event = Event(orjson.loads(record.value)["id"], None, record)
+        events[Place(record.partition, record.offset)] = event
+    return events
+
+
+def _check_input(events: Mapping[Place, Event], feed: Feed) -> None:
+    seen = Counter(event.id for event in events.values())
+    _none((one for one, count in seen.items() if count > 1), "events are twice in the input: the feed is wrong")
+    _none(feed.committed - seen.keys(), "events were committed and cannot be read")
+    _none(feed.aborted & seen.keys(), "events were aborted and can be read")
+
+
+def _check_outcomes(
+    events: Mapping[Place, Event],
+    stage: Stage,
+    predictions: Sequence[ConsumerRecord],
+    dead_letters: Sequence[ConsumerRecord],
+) -> None:
+    features = stage.topic("features")
+    outcomes: dict[Place, list[str]] = defaultdict(list)
+    unknown: list[str] = []
+    wrong: list[str] = []
+    for topic, records in (("predictions", predictions), ("dead-letters", dead_letters)):
+        order: dict[bytes | None, list[Place]] = defaultdict(list)
+        for record in records:
+            source, place = _source(topic, record)
+            event = events.get(place)
+            if source != features or event is None:
+                unknown.append(f"{topic} {record.partition}@{record.offset} for {source} {place}")
+                continue
+            outcomes[place].append(f"{topic} {record.partition}@{record.offset}")
+            order[record.key].append(place)
+            fault = _fault_of_prediction(record, event) if topic == "predictions" else _fault_of_letter(record, event)
+            if fault:
+                wrong.append(f"{topic} {record.partition}@{record.offset} for {place}: {fault}")
+        _none((key for key, places in order.items() if places != sorted(places)), f"keys are out of order in {topic}")
+    _none(unknown, "outcomes are of no committed event")
+    _none((place for place in events if not outcomes[place]), "events have no outcome")
+    _none((f"{place}: {many}" for place, many in outcomes.items() if len(many) > 1), "events have several outcomes")
+    _none(wrong, "outcomes are not those of their events")
+
+
+def _source(topic: str, record: ConsumerRecord) -> tuple[str, Place]:
+    """Topic and place of the event that an output is for."""
+    if topic == "predictions":
+        said = orjson.loads(record.value)["source"]
+        return said["topic"], Place(said["partition"], said["offset"])
+    headers = dict(record.headers)
+    place = Place(int(headers[names.ERROR_PARTITION]), int(headers[names.ERROR_OFFSET]))
+    return headers[names.ERROR_TOPIC].decode(), place
+
+
+def _fault_of_prediction(record: ConsumerRecord, event: Event) -> str | None:
+    said = orjson.loads(record.value)
+    if event.kind is not None:
+        return f"a prediction for garbage of kind {event.kind}"
+    if (said["id"], record.key, record.partition) != (event.id, event.record.key, event.record.partition):
+        return f"id {said['id']}, key {record.key!r}, but the event has {event.id}, {event.record.key!r}"
+    features = np.array(orjson.loads(event.record.value)["features"], dtype=np.float32)
+    return None if said["prediction"] == [feature_hash(features)] else "the prediction is of other features"
+
+
+def _fault_of_letter(record: ConsumerRecord, event: Event) -> str | None:
+    headers = dict(record.headers)
+    kind = headers[names.ERROR_KIND].decode()
+    if kind != event.kind:
+        return f"rejected as {kind}, expected {event.kind}"
+    same = (record.key, record.value, headers[ID_HEADER].decode(), record.partition)
+    expected = (event.record.key, event.record.value, event.id, event.record.partition)
+    return None if same == expected else f"{same} is not the event {expected}"
+
+
+def _check_deltas(deltas: Sequence[ConsumerRecord], expected: Mapping[str, int]) -> None:
+    counted: Counter[str] = Counter()
+    for record in deltas:
+        delta = orjson.loads(record.value)
+        counted[delta["kind"]] += delta["count"]
+    assert counted == expected, f"the deltas sum up to {dict(counted)}, the outcomes are {dict(expected)}"
+
+
+def _none(offenders: Iterable[object], what: str) -> None:
+    found = list(offenders)
+    assert not found, f"{len(found)} {what}, the first: {found[:5]}"

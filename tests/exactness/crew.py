@@ -1,0 +1,266 @@
+"""The workers of a proof: killed, frozen, sent home; who takes the place of those that ended, and what all of them logged."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+import signal
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any, Final
+
+import psutil
+
+from tests.worker.harness import Stage, WorkerProcess
+
+SHORT_S: Final = (0.5, 4.0)
+LONG_S: Final = (8.0, 14.0)
+"""How long a worker stands still: below and above the session time-out of 6 s, and above the transaction's of 10 s."""
+
+CALM_TIMEOUT_S: Final = 45.0
+REUSED_INSTANCES: Final = 0.5
+"""How often a worker is given the instance id of one that ended, and so ends what that left open."""
+
+HASTY: Final = {"commit_timeout_ms": 2000}
+"""Commits that a delay of three seconds makes time out: whether they happened is unknown to the worker."""
+
+SELDOM: Final = (0.01, 0.03, 0.1)
+OFTEN: Final = 0.3
+"""The chance at what is passed in each commit is drawn from the first; the second is that at what rebalances pass."""
+
+Point = tuple[str, dict[str, Any], dict[str, Any]]
+"""A failpoint's name, what is done there, and the settings of `delivery` that go with it."""
+
+IN_COMMIT: Final[tuple[Point, ...]] = (
+    ("before_begin", {"do": "stop"}, {}),
+    ("after_deliveries", {"do": "kill"}, {}),
+    ("after_deliveries", {"do": "stop"}, {}),
+    ("after_deliveries", {"do": "delay", "seconds": 3}, HASTY),
+    ("after_txn_offset_commit", {"do": "kill"}, {}),
+    ("after_txn_offset_commit", {"do": "stop"}, {}),
+    ("after_txn_offset_commit", {"do": "delay", "seconds": 3}, HASTY),
+    ("after_end_txn_sent", {"do": "kill"}, {}),
+    ("after_end_txn_sent", {"do": "stop"}, {}),
+    ("after_end_txn_sent", {"do": "delay", "seconds": 3}, HASTY),
+)
+IN_REBALANCE: Final[tuple[Point, ...]] = (
+    ("in_revoke", {"do": "delay", "seconds": 2, "chance": OFTEN}, {}),
+    ("in_revoke", {"do": "stop", "chance": OFTEN}, {}),
+    ("in_assign", {"do": "delay", "seconds": 2, "chance": OFTEN}, {}),
+    ("in_assign", {"do": "stop", "chance": OFTEN}, {}),
+    ("before_seek", {"do": "delay", "seconds": 2, "chance": OFTEN}, {}),
+    ("before_seek", {"do": "kill", "chance": OFTEN}, {}),
+    ("before_seek", {"do": "stop", "chance": OFTEN}, {}),
+)
+DAWDLING: Final = 0.9
+DAWDLE_S: Final = 0.1
+DAWDLE: Final = {"do": "delay", "seconds": DAWDLE_S, "chance": 1.0}
+"""So many take their time within each transaction, and say so, that it can be open when something is done to them."""
+
+CAUGHT: Final = 0.8
+CATCH_S: Final = 1.0
+"""How often a worker is killed or frozen within a transaction, and how long it is waited for one; else it is at any time."""
+
+RESTART_AFTER_S: Final = 2.0
+"""A worker that ended by itself, as where it finds no broker, is replaced only then."""
+
+REWOUND: Final = "commit failed, reading again"
+UNRETRIEVED: Final = "Future exception was never retrieved"
+"""Of a producer that was given up: asyncio's word for an answer that nobody waits for. It comes with two tracebacks at most."""
+
+
+@dataclass(slots=True)
+class Hand:
+    """One worker of the crew. dismissed: SIGTERM was sent; resume_at_s: when one that stands still goes on."""
+
+    worker: WorkerProcess
+    instance: str
+    has_failpoint: bool
+    resume_at_s: float | None = None
+    dismissed: bool = False
+    killed: bool = False
+
+    @property
+    def free(self) -> bool:
+        """Whether nothing is being done to it."""
+        return self.resume_at_s is None and not self.dismissed and not self.killed
+
+
+class Crew:
+    """`size` workers, kept up. tally: what was done; ended: how often a worker ended by itself, by its reason."""
+
+    def __init__(self, stage: Stage, rng: random.Random, *, size: int, failpoint_share: float) -> None:
+        self._stage = stage
+        self._random = rng
+        self._size = size
+        self._failpoint_share = failpoint_share
+        self._hands: list[Hand] = []
+        self._vacant: list[str] = []
+        self._hire_at_s = 0.0
+        self.tally: Counter[str] = Counter()
+        self.ended: Counter[str] = Counter()
+        self.faults: list[str] = []
+
+    # ---- what is done to them
+
+    async def muster(self) -> None:
+        """The first ones; the first of them does not end before it is ready."""
+        self.hire(failpoint=False)
+        await self._hands[0].worker.ready()
+        for _ in range(self._size - 1):
+            self.hire()
+
+    def hire(self, *, failpoint: bool | None = None) -> None:
+        """One more worker; with failpoints at which something bad happens, without, or as it is drawn."""
+        rng = self._random
+        if self._vacant and rng.random() < REUSED_INSTANCES:
+            instance = self._vacant.pop(rng.randrange(len(self._vacant)))
+        else:
+            instance = f"w{len(self._stage.workers)}"
+        failpoints: dict[str, dict[str, Any]] = {}
+        delivery: dict[str, Any] = {"instance_id": instance}
+        if rng.random() < self._failpoint_share if failpoint is None else failpoint:
+            for name, options, settings in (*rng.sample(IN_COMMIT, 2), *rng.sample(IN_REBALANCE, rng.randrange(2))):
+                drawn = {"chance": rng.choice(SELDOM), "seed": rng.randrange(1 << 16)}
+                failpoints[name] = drawn | options
+                delivery |= settings
+        if self._failpoint_share and rng.random() < DAWDLING:
+            failpoints.setdefault(rng.choice(("after_deliveries", "after_txn_offset_commit")), DAWDLE)
+        worker = self._stage.start(failpoints=failpoints, delivery=delivery)
+        self._hands.append(Hand(worker, instance, bool(failpoints)))
+        self.tally["started"] += 1
+
+    async def kill(self) -> None:
+        if (hand := self._pick()) and await self._caught(hand):
+            hand.killed = True
+            hand.worker.process.kill()
+
+    async def freeze(self, seconds: float) -> None:
+        """SIGSTOP, and SIGCONT after that long."""
+        if (hand := self._pick()) and await self._caught(hand):
+            hand.worker.process.send_signal(signal.SIGSTOP)
+            hand.resume_at_s = time.monotonic() + seconds
+            self.tally["stops"] += 1
+
+    def dismiss(self, *, failpoint: bool | None = None) -> None:
+        """SIGTERM; its replacement starts at once, as `hire` has it."""
+        if hand := self._pick():
+            self._dismiss(hand)
+            self.hire(failpoint=failpoint)
+
+    def tend(self) -> None:
+        """Resume who has stood still for long enough, bury who has ended, and keep up the number."""
+        now_s = time.monotonic()
+        for hand in list(self._hands):
+            process = hand.worker.process
+            if process.poll() is not None:
+                self._bury(hand)
+            elif hand.resume_at_s is None:
+                if _stands_still(hand):  # at a failpoint
+                    bounds = SHORT_S if self._random.random() < 0.4 else LONG_S
+                    hand.resume_at_s = now_s + self._random.uniform(*bounds)
+                    self.tally["stops"] += 1
+            elif now_s >= hand.resume_at_s:
+                hand.resume_at_s = None
+                hand.worker.resume()
+        if now_s >= self._hire_at_s:
+            for _ in range(-self.over_size):
+                self.hire()
+
+    async def calm(self) -> None:
+        """The end of the chaos: only workers without failpoints are left, at least `size` of them, and all run."""
+        self._failpoint_share = 0.0
+        deadline_s = time.monotonic() + CALM_TIMEOUT_S
+        while self.over_size < 0 or any(
+            hand.has_failpoint or hand.dismissed or hand.resume_at_s is not None for hand in self._hands
+        ):
+            for hand in self._hands:
+                if hand.resume_at_s is not None:
+                    hand.resume_at_s = 0.0
+                if hand.has_failpoint and not hand.dismissed:
+                    self._dismiss(hand)
+                if time.monotonic() > deadline_s and hand.dismissed and not hand.killed:
+                    hand.killed = True
+                    hand.worker.kill()
+                    self.faults.append(f"{hand.worker.log_path.name} did not end {CALM_TIMEOUT_S:g} s after SIGTERM")
+            self.tend()
+            await asyncio.sleep(0.1)
+
+    async def go_home(self) -> None:
+        """SIGTERM to all who are left, one after the other."""
+        for hand in list(self._hands):
+            self._dismiss(hand)
+            await hand.worker.ended()
+            self._bury(hand)
+
+    # ---- what became of them
+
+    @property
+    def over_size(self) -> int:
+        """How many there are beyond `size`."""
+        return sum(not hand.dismissed for hand in self._hands) - self._size
+
+    @property
+    def some_transactional_id(self) -> str:
+        """Of one of the workers."""
+        return f"forebay-{self._stage.prefix}-{self._random.choice(self._hands).instance}"
+
+    def said(self, words: str) -> int:
+        """How often all of them together said so."""
+        return sum(worker.log.count(words) for worker in self._stage.workers)
+
+    def check(self) -> None:
+        """Nobody ended in a way that no operator could make sense of."""
+        for worker in self._stage.workers:
+            if worker.log.count("Traceback") > 2 * worker.log.count(UNRETRIEVED):
+                self.faults.append(f"{worker.log_path.name} has a traceback")
+        assert not self.faults, "; ".join(self.faults[:5])
+
+    def _bury(self, hand: Hand) -> None:
+        self._hands.remove(hand)
+        self._vacant.append(hand.instance)
+        code, name = hand.worker.process.returncode, hand.worker.log_path.name
+        if code == -signal.SIGKILL:
+            self.tally["kills"] += 1
+        elif code == 0 or (code == -signal.SIGTERM and hand.dismissed and "is warm" not in hand.worker.log):
+            self.tally["clean_ends"] += 1
+            if not hand.dismissed:
+                self.faults.append(f"{name} ended with 0 unasked")
+        else:
+            reason = re.findall(r"^stopped: (\w+)", hand.worker.log, re.MULTILINE)
+            self.ended[reason[-1] if reason else f"status {code}"] += 1
+            self._hire_at_s = time.monotonic() + RESTART_AFTER_S
+            if not reason:
+                self.faults.append(f"{name} ended with {code} and no reason")
+
+    def _dismiss(self, hand: Hand) -> None:
+        hand.dismissed = True
+        hand.worker.process.send_signal(signal.SIGTERM)
+
+    def _pick(self) -> Hand | None:
+        """One to whom something can be done, of those that have been given partitions where there are such."""
+        free = [hand for hand in self._hands if hand.free and hand.worker.process.poll() is None]
+        busy = [hand for hand in free if "partitions assigned" in hand.worker.log]
+        return self._random.choice(busy or free) if free else None
+
+    async def _caught(self, hand: Hand) -> bool:
+        """Mostly, once it dawdles in a transaction. Whether it is still alive."""
+        deadline_s = time.monotonic() + (CATCH_S if self._random.random() < CAUGHT else 0.0)
+        while time.monotonic() < deadline_s and not _dawdles(hand):
+            await asyncio.sleep(0.005)
+        return hand.free and hand.worker.process.poll() is None
+
+
+def _dawdles(hand: Hand) -> bool:
+    """Whether its log has just told so."""
+    path = hand.worker.log_path
+    return time.time() - path.stat().st_mtime < DAWDLE_S / 2 and hand.worker.log.endswith(": delay\n")
+
+
+def _stands_still(hand: Hand) -> bool:
+    try:
+        return bool(psutil.Process(hand.worker.process.pid).status() == psutil.STATUS_STOPPED)
+    except psutil.NoSuchProcess:
+        return False

@@ -1,0 +1,118 @@
+"""The input of a proof: transactions of events at a steady pace, some aborted, some of their records garbage."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from typing import Final
+
+import numpy as np
+import orjson
+from aiokafka.errors import KafkaError
+
+from stream.emit import Outgoing
+from stream.kafka.delivery import Delivery, Transactional
+from stream.records import Partition
+from tests.worker.echo import NUM_FEATURES
+from tests.worker.harness import Stage
+
+KEYS: Final = 40
+TRANSACTION_S: Final = 0.1
+ABORT_EVERY: Final = 7
+GARBAGE_EVERY: Final = 50
+END_TIMEOUT_S: Final = 5.0
+
+ID_HEADER: Final = "proof-id"
+KIND_HEADER: Final = "proof-kind"
+"""On garbage only, which has no id of its own: which one it is, and as what it has to be rejected."""
+
+GARBAGE: Final = {
+    "not_json": b'{"id":',
+    "not_an_object": b"[1,2,3,4]",
+    "missing_field": b'{"id":"x","timestamp":1790000000000}',
+    "wrong_length": b'{"id":"x","timestamp":1790000000000,"features":[1,2,3]}',
+    "missing_value": b'{"id":"x","timestamp":1790000000000,"features":[1,2,null,4]}',
+    "empty_value": b"",
+}
+
+
+class Feed:
+    """Writes `rate` events a second for `seconds`. A key always goes to one partition; an event is written once.
+
+    committed, aborted: the ids of what certainly is so. What has neither is unknown here: the log tells.
+    """
+
+    def __init__(self, stage: Stage, rng: random.Random, *, rate: int, seconds: float) -> None:
+        self._stage = stage
+        self._random = rng
+        self._numpy = np.random.default_rng(rng.randrange(1 << 32))
+        self._size = round(rate * TRANSACTION_S)
+        self._seconds = seconds
+        self._serials: Counter[int] = Counter()
+        self._num_events = 0
+        self._stopping = False
+        self.committed: set[str] = set()
+        self.aborted: set[str] = set()
+        self._delivery = Delivery(
+            {"bootstrap_servers": stage.bootstrap},
+            compression_type=None,
+            max_batch_bytes=1 << 20,
+            transactional=Transactional(f"{stage.prefix}-feed", 10_000),
+        )
+
+    async def run(self) -> None:
+        """After an outage it makes up for what it is behind."""
+        await self._delivery.start()
+        try:
+            start_s = time.monotonic()
+            for number in range(round(self._seconds / TRANSACTION_S)):
+                if self._stopping:
+                    break
+                await asyncio.sleep(max(0.0, start_s + number * TRANSACTION_S - time.monotonic()))
+                await self._write(abort=number % ABORT_EVERY == ABORT_EVERY - 1)
+        finally:
+            await self._delivery.stop(timeout_s=END_TIMEOUT_S)
+
+    def stop(self) -> None:
+        """Write no more, after the transaction that is being written."""
+        self._stopping = True
+
+    async def _write(self, *, abort: bool) -> None:
+        now_ms = time.time_ns() // 1_000_000
+        outgoing, ids = self._transaction(now_ms)
+        if abort:
+            self.aborted |= ids
+        try:
+            async with asyncio.timeout(END_TIMEOUT_S):
+                producer = self._delivery.producer
+                await producer.begin_transaction()
+                await self._delivery.send(outgoing, timestamp_ms=now_ms)
+                await (producer.abort_transaction() if abort else producer.commit_transaction())
+        except (KafkaError, TimeoutError):
+            await self._delivery.restart()
+        else:
+            if not abort:
+                self.committed |= ids
+
+    def _transaction(self, now_ms: int) -> tuple[dict[Partition, Outgoing], set[str]]:
+        outgoing: dict[Partition, Outgoing] = {}
+        ids: set[str] = set()
+        features = self._numpy.normal(size=(self._size, NUM_FEATURES)).astype(np.float32).tolist()
+        for row in features:
+            key = self._random.randrange(KEYS)
+            event_id = f"{key}/{self._serials[key]:07d}"
+            self._serials[key] += 1
+            self._num_events += 1
+            ids.add(event_id)
+            headers: list[tuple[str, bytes]] = []
+            if self._num_events % GARBAGE_EVERY == 0:
+                kind = self._random.choice(list(GARBAGE))
+                value = GARBAGE[kind]
+                headers = [(ID_HEADER, event_id.encode()), (KIND_HEADER, kind.encode())]
+            else:
+                value = orjson.dumps({"id": event_id, "timestamp": now_ms, "features": row})
+            place = Partition(self._stage.topic("features"), key % self._stage.partitions)
+            outgoing.setdefault(place, Outgoing()).append(b"key-%d" % key, value, headers)
+        return outgoing, ids

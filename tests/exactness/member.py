@@ -1,0 +1,85 @@
+"""A member of a group with its transactional producer: the Kafka edge of a worker, without the worker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiokafka import AIOKafkaConsumer
+
+from stream.emit import Outgoing
+from stream.kafka.delivery import Delivery, Transactional
+from stream.kafka.positions import StartPolicy
+from stream.kafka.source import Source
+from stream.kafka.transaction import Transaction
+from stream.records import Epoch, Partition
+
+WAIT_S = 20.0
+
+
+class Member:
+    """`source`, `delivery` and `transaction` as the worker assembles them, but that no epoch is refused on this side."""
+
+    def __init__(self, bootstrap: str, group_id: str, topic: str, *, transactional_id: str) -> None:
+        self.consumer = AIOKafkaConsumer(
+            bootstrap_servers=bootstrap,
+            group_id=group_id,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            isolation_level="read_committed",
+            session_timeout_ms=6000,
+            heartbeat_interval_ms=300,
+        )
+        self.failures: list[BaseException] = []
+        self.source = Source(
+            self.consumer,
+            topics=[topic],
+            group_id=group_id,
+            policy=StartPolicy("earliest"),
+            on_revoked=self._revoked,
+            on_fatal=self.failures.append,
+        )
+        self.delivery = Delivery(
+            {"bootstrap_servers": bootstrap},
+            compression_type=None,
+            max_batch_bytes=1 << 20,
+            transactional=Transactional(transactional_id, 60_000),
+        )
+        self.transaction = Transaction(self.delivery, group_id=group_id, is_current=lambda _epoch: True)
+
+    async def _revoked(self) -> None:
+        """Nothing is in flight."""
+
+    @property
+    def generation(self) -> int:
+        """The client's own, which may be ahead of the source's epoch."""
+        return int(self.consumer._coordinator.generation)
+
+    async def epoch(self, *, after: Epoch | None = None) -> Epoch:
+        """The one that is read under, once it is another than `after`."""
+        async with asyncio.timeout(WAIT_S):
+            while (epoch := self.source.epoch) is None or epoch == after:
+                await asyncio.sleep(0.02)
+                # The client rejoins only while it is polled.
+                await self.source.poll(timeout_s=0, max_records=1)
+        return epoch
+
+    async def send(self, to: Partition, value: bytes) -> None:
+        """Begin a transaction and deliver one record in it."""
+        await self.transaction.begin([to])
+        await self.delivery.send({to: Outgoing([b"k"], [value], [[]])}, timestamp_ms=1_790_000_000_000)
+
+
+@asynccontextmanager
+async def member(bootstrap: str, group_id: str, topic: str, *, transactional_id: str) -> AsyncIterator[Member]:
+    """A started one. Its first epoch may still be coming."""
+    one = Member(bootstrap, group_id, topic, transactional_id=transactional_id)
+    try:
+        await one.delivery.start()
+        await one.source.start()
+        yield one
+    finally:
+        await one.source.stop(timeout_s=5)
+        await one.delivery.stop(timeout_s=5)
+    assert not one.failures, one.failures

@@ -1,0 +1,163 @@
+"""`make test-mutations`: each protection is taken out alone, and the test named for it must fail.
+
+    python -m tests.exactness.mutations
+    python -m tests.exactness.mutations gate
+
+As a plugin of pytest it applies the mutation that `FOREBAY_TEST_MUTATION` names, within that process alone.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from aiokafka.errors import KafkaError
+from rich.console import Console
+from rich.table import Table
+
+from stream.kafka import protocol, transaction
+from stream.kafka.source import Source
+from stream.kafka.transaction import Transaction
+from stream.records import Epoch
+from tests.brokers.resolve import resolve_own
+
+VARIABLE = "FOREBAY_TEST_MUTATION"
+TESTS = "tests/exactness/test_protections.py"
+
+
+def without_generation() -> None:
+    """As the client's own commit of positions does it: no generation, no member."""
+    original = protocol.TxnOffsetCommit.__init__
+
+    def init(self: Any, *, epoch: Epoch, **fields: Any) -> None:
+        original(self, epoch=Epoch(-1, "", None, epoch.counter), **fields)
+
+    protocol.TxnOffsetCommit.__init__ = init  # type: ignore[method-assign]
+
+
+def without_capture() -> None:
+    """The membership that the client has when it commits, in the place of the one that the records were read under."""
+    sources: list[Source] = []
+    start, commit_positions = Source.start, Transaction.commit_positions
+
+    async def remembered(self: Source) -> None:
+        sources.append(self)
+        await start(self)
+
+    async def present(self: Transaction, positions: Any, epoch: Epoch) -> None:
+        coordinator = sources[0]._consumer._coordinator
+        now = Epoch(coordinator.generation, coordinator.member_id, None, epoch.counter)
+        await commit_positions(self, positions, now)
+
+    Source.start = remembered  # type: ignore[method-assign]
+    Transaction.commit_positions = present  # type: ignore[method-assign]
+
+
+def without_minus_one_guard() -> None:
+    transaction.require_membership = lambda _epoch: None
+
+
+def without_require_stable() -> None:
+    original = protocol.OffsetFetch.__init__
+
+    def init(self: Any, group_id: str, partitions: Any, *, require_stable: bool) -> None:
+        original(self, group_id, partitions, require_stable=False)
+
+    protocol.OffsetFetch.__init__ = init  # type: ignore[method-assign]
+
+
+def without_end_txn() -> None:
+    """The client's way with errors: its transaction forgets what was in it, so that the abort tells the coordinator nothing."""
+
+    async def abort(self: Transaction) -> None:
+        producer = self._delivery.producer
+        producer._txn_manager.error_transaction(KafkaError("refused"))
+        await producer.abort_transaction()
+
+    Transaction.abort = abort  # type: ignore[method-assign]
+
+
+def without_gate() -> None:
+    """Reading begins with the assignment, where the client's own position is."""
+
+    def begin(self: Source, epoch: Epoch) -> None:
+        self._epoch = epoch
+        self._gate_open = True
+        self._consumer.resume(*self._consumer.assignment())
+        self._opened.set()
+
+    Source._begin = begin  # type: ignore[method-assign]
+
+
+class Mutation(NamedTuple):
+    """What is taken out, and the test that must see it."""
+
+    apply: Callable[[], None]
+    test: str
+
+
+MUTATIONS = {
+    "generation": Mutation(without_generation, "test_generation"),
+    "capture-time": Mutation(without_capture, "test_capture_time"),
+    "minus-one-guard": Mutation(without_minus_one_guard, "test_minus_one"),
+    "require-stable": Mutation(without_require_stable, "test_require_stable"),
+    "end-txn-after-refusal": Mutation(without_end_txn, "test_end_txn_after_refusal"),
+    "gate": Mutation(without_gate, "test_gate"),
+}
+
+
+def pytest_configure() -> None:
+    """The plugin."""
+    if name := os.environ.get(VARIABLE):
+        MUTATIONS[name].apply()
+
+
+def run_test(test: str, bootstrap: str, mutation: str | None) -> tuple[int, str]:
+    """pytest's exit status and its last line."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.exactness.mutations", f"{TESTS}::{test}"]
+    environment = os.environ | {"FOREBAY_TEST_BOOTSTRAP": bootstrap, VARIABLE: mutation or ""}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    said = [line for line in done.stdout.splitlines() if line.startswith("E  ")]
+    return done.returncode, said[0].removeprefix("E").strip() if said else ""
+
+
+def main(chosen: list[str]) -> int:
+    console = Console()
+    names = chosen or list(MUTATIONS)
+    if unknown := set(names) - MUTATIONS.keys():
+        console.print(f"[red]no such mutation:[/] {', '.join(sorted(unknown))}; there are {', '.join(MUTATIONS)}")
+        return 2
+    table = Table("taken out", "its test", "without the mutation", "with it")
+    survived = 0
+    with tempfile.TemporaryDirectory() as folder:
+        source = resolve_own(os.environ)
+        assert source.make is not None
+        server = source.make(Path(folder) / "kafka", {})
+        server.start()
+        try:
+            for name in names:
+                mutation = MUTATIONS[name]
+                console.print(f"[dim]{name} …[/]")
+                whole, _ = run_test(mutation.test, server.bootstrap, None)
+                without, why = run_test(mutation.test, server.bootstrap, name)
+                killed = whole == 0 and without == 1
+                survived += not killed
+                table.add_row(
+                    name,
+                    mutation.test,
+                    "[green]passes[/]" if whole == 0 else f"[red]exit status {whole}[/]",
+                    f"[green]fails[/]: {why[:80]}" if without == 1 else f"[red]exit status {without}[/]",
+                )
+        finally:
+            server.remove()
+    console.print(table)
+    return 1 if survived else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

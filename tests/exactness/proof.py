@@ -1,0 +1,158 @@
+"""One run of the proof: a feed, a crew of workers, chaos, and then the count."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import math
+import os
+import random
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.brokers.clients import create_topic
+from tests.exactness.chaos import Outage, draw, rage
+from tests.exactness.checker import TOPICS, check, until_stable
+from tests.exactness.crew import REWOUND, UNRETRIEVED, Crew
+from tests.exactness.feed import Feed
+from tests.exactness.watcher import watched_offsets
+from tests.worker.harness import Stage
+
+PARTITIONS: Final = 8
+SETTLE_TIMEOUT_S: Final = 120.0
+SEED_VARIABLE: Final = "FOREBAY_EXACTNESS_SEED"
+SECONDS_VARIABLE: Final = "FOREBAY_EXACTNESS_SECONDS"
+REPORT_VARIABLE: Final = "FOREBAY_EXACTNESS_REPORT"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One run. min_aborted: so many transactions of workers have to be aborted, else the run has proved nothing.
+
+    gap_s: between two things that are done to workers, from and to; failpoint_share: how many of the workers that
+    join or replace others have a failpoint.
+    """
+
+    name: str
+    seed: int
+    seconds: float
+    min_aborted: int
+    rate: int = 2000
+    workers: int = 3
+    gap_s: tuple[float, float] = (0.5, 2.5)
+    failpoint_share: float = 0.6
+    replication: int = 1
+
+    @classmethod
+    def of_environment(cls, name: str, *, seconds: float, min_aborted: int, replication: int = 1) -> Plan:
+        """Seed and duration from the environment; the seed is a new one where it names none."""
+        chosen = float(os.environ.get(SECONDS_VARIABLE) or seconds)
+        seed = int(os.environ.get(SEED_VARIABLE) or random.SystemRandom().randrange(1 << 32))
+        least = max(1, math.floor(min_aborted * chosen / seconds))
+        return cls(name, seed, chosen, least, replication=replication)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a run came to. ended: workers that ended by themselves, by reason; settle_s: from the feed's end on."""
+
+    name: str
+    seed: int
+    seconds: float
+    events: int
+    predictions: int
+    dead_letters: Mapping[str, int]
+    aborted_input: int
+    aborted_output: int
+    aborted_output_records: int
+    min_aborted: int
+    done: Mapping[str, int]
+    ended: Mapping[str, int]
+    rewinds: int
+    unretrieved: int
+    offset_samples: int
+    settle_s: float
+
+
+def tell(report: Mapping[str, object]) -> None:
+    """One line of JSON, printed, and added to the file that the environment names."""
+    line = json.dumps(report)
+    print(line)
+    if path := os.environ.get(REPORT_VARIABLE):
+        with Path(path).open("a") as file:
+            file.write(line + "\n")
+
+
+class Proof:
+    """A run on a broker that is there."""
+
+    def __init__(self, plan: Plan, bootstrap: str, prefix: str, folder: Path) -> None:
+        self.plan = plan
+        self.stage = Stage(bootstrap, prefix, folder, partitions=PARTITIONS)
+        self.crew = Crew(self.stage, self._rng("crew"), size=plan.workers, failpoint_share=plan.failpoint_share)
+
+    def _rng(self, what: str) -> random.Random:
+        return random.Random(f"{self.plan.seed}/{what}")
+
+    async def run(self, outages: Sequence[tuple[float, Outage]] = ()) -> Report:
+        """outages: when, as a share of the duration, and what. Raises AssertionError, with seed and logs."""
+        print(f"{self.plan.name}: seed {self.plan.seed}, {self.plan.seconds:g} s, logs in {self.stage.folder}")
+        try:
+            return await self._run(outages)
+        except BaseException as error:
+            error.add_note(f"{SEED_VARIABLE}={self.plan.seed}, worker logs in {self.stage.folder}")
+            raise
+        finally:
+            self.stage.kill_all()
+            for _, outage in outages:
+                outage.close()  # one that was not come to
+            gc.collect()  # what the client leaves of connections to killed brokers would complain in another test
+
+    async def _run(self, outages: Sequence[tuple[float, Outage]]) -> Report:
+        plan, stage, crew = self.plan, self.stage, self.crew
+        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # brokers that are away fill pages
+        for name in TOPICS:
+            await create_topic(stage.bootstrap, stage.topic(name), PARTITIONS, replication=plan.replication)
+        await crew.muster()
+        feed = Feed(stage, self._rng("feed"), rate=plan.rate, seconds=plan.seconds)
+        steps = draw(self._rng("steps"), count=round(plan.seconds), gap_s=plan.gap_s)
+        times = [(share * plan.seconds, outage) for share, outage in outages]
+        async with watched_offsets(stage) as watcher:
+            feeding = asyncio.create_task(feed.run())
+            try:
+                await rage(crew, steps, times, flows=watcher.flows, feeding=feeding)
+            finally:
+                feeding.cancel()
+            ended_s = time.monotonic()
+            await crew.calm()
+            await until_stable(stage)
+            await stage.settled(SETTLE_TIMEOUT_S)
+            await until_stable(stage)
+            settle_s = time.monotonic() - ended_s
+        await crew.go_home()
+        counts = await check(stage, feed)
+        report = Report(
+            name=plan.name,
+            seed=plan.seed,
+            seconds=plan.seconds,
+            **asdict(counts),
+            min_aborted=plan.min_aborted,
+            done=dict(sorted(crew.tally.items())),
+            ended=dict(crew.ended),
+            rewinds=crew.said(REWOUND),
+            unretrieved=crew.said(UNRETRIEVED),
+            offset_samples=watcher.samples,
+            settle_s=round(settle_s, 1),
+        )
+        tell(asdict(report))
+        watcher.check()
+        crew.check()
+        assert counts.aborted_output >= plan.min_aborted, (
+            f"only {counts.aborted_output} transactions of workers were aborted: that proves nothing"
+        )
+        return report

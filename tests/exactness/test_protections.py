@@ -1,0 +1,198 @@
+"""What keeps a commit exact, one protection at a time, on a real Kafka.
+
+`make test-mutations` takes each out alone and sees that the test named for it fails (`tests/exactness/mutations.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AbstractAsyncContextManager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from aiokafka import TopicPartition
+
+from stream.commit import CommitRefused, Committer
+from stream.emit import Emission, Outgoing
+from stream.kafka.group_offsets import GroupOffsets, OffsetsUnstable
+from stream.outcomes import Ledger
+from stream.records import Epoch, Partition
+from tests.brokers.clients import consumer, create_topic, producer, send_batch
+from tests.brokers.resolve import Broker
+from tests.conftest import Names
+from tests.exactness.member import WAIT_S, Member, member
+from tests.stream.build import ManualClock
+
+EVENTS = 10
+COMMITTED = 5
+
+
+class Scene:
+    """An input of one partition with ten events, of which five are committed, and an output."""
+
+    def __init__(self, bootstrap: str, names: Names) -> None:
+        self.bootstrap = bootstrap
+        self.names = names
+        self.input = Partition(names("features"), 0)
+        self.output = Partition(names("predictions"), 0)
+
+    async def create(self) -> None:
+        for place in (self.input, self.output):
+            await create_topic(self.bootstrap, place.topic)
+        async with producer(self.bootstrap) as client:
+            await send_batch(client, TopicPartition(*self.input), [b"%d" % number for number in range(EVENTS)])
+        async with consumer(self.bootstrap, group_id=self.names("group")) as client:
+            client.assign([TopicPartition(*self.input)])
+            await client.commit({TopicPartition(*self.input): COMMITTED})
+
+    def member(self, name: str) -> AbstractAsyncContextManager[Member]:
+        return member(
+            self.bootstrap, self.names("group"), self.input.topic, transactional_id=self.names(f"writer-{name}")
+        )
+
+    def committer(self, one: Member, value: bytes) -> Committer:
+        """Commits one output and one position, whatever it is asked to commit."""
+        emission = Emission(
+            {self.output: Outgoing([b"k"], [value], [[]])}, {self.input: COMMITTED + 1}, Ledger(model="m", version=1)
+        )
+        emitter: Any = SimpleNamespace(emit=lambda _batches: emission)
+        return Committer(emitter, one.delivery, one.transaction, clock=ManualClock(), timeout_ms=10_000)
+
+    async def committed(self) -> int | None:
+        async with consumer(self.bootstrap, group_id=self.names("group")) as client:
+            return await client.committed(TopicPartition(*self.input))
+
+    async def visible(self) -> list[bytes | None]:
+        """What a reader of committed records sees of the output, once no transaction is open there."""
+        place = TopicPartition(*self.output)
+        async with (
+            consumer(self.bootstrap) as stable,
+            consumer(self.bootstrap, isolation_level="read_uncommitted") as written,
+        ):
+            async with asyncio.timeout(WAIT_S):
+                while (end := await stable.end_offsets([place])) != await written.end_offsets([place]):
+                    await asyncio.sleep(0.05)
+            stable.assign([place])
+            await stable.seek_to_beginning(place)
+            values: list[bytes | None] = []
+            while await stable.position(place) < end[place]:
+                found = await stable.getmany(timeout_ms=200, max_records=100)
+                values += [record.value for part in found.values() for record in part]
+            return values
+
+
+def batches(epoch: Epoch) -> Any:
+    return [SimpleNamespace(batch=SimpleNamespace(epoch=epoch))]
+
+
+@pytest_asyncio.fixture
+async def scene(kafka: Broker, names: Names) -> Scene:
+    scene = Scene(kafka.bootstrap, names)
+    await scene.create()
+    return scene
+
+
+async def test_generation(scene: Scene) -> None:
+    """A member that was put out and knows nothing of it: the group has gone on to the next generation without it."""
+    async with scene.member("evicted") as evicted:
+        old = await evicted.epoch()
+        async with scene.member("successor") as successor:
+            await successor.source.wait_until_open()
+            await evicted.epoch(after=old)
+            await evicted.send(scene.output, b"of the evicted")
+            with pytest.raises(CommitRefused, match="IllegalGeneration"):
+                await evicted.transaction.commit_positions({scene.input: COMMITTED + 1}, old)
+            await evicted.transaction.abort()
+    assert await scene.visible() == [] and await scene.committed() == COMMITTED
+
+
+async def test_capture_time(scene: Scene) -> None:
+    """Records of the last generation are not committed under the membership of this one, valid as that is."""
+    async with scene.member("rejoined") as rejoined:
+        old = await rejoined.epoch()
+        async with scene.member("other") as other:
+            await other.source.wait_until_open()
+            new = await rejoined.epoch(after=old)
+        assert new.generation > old.generation
+        with pytest.raises(CommitRefused):
+            await scene.committer(rejoined, b"of the last generation").commit(batches(old))
+        assert await scene.visible() == []
+        current = await rejoined.epoch(after=new)  # the other has left
+        await scene.committer(rejoined, b"of this one").commit(batches(current))
+    assert await scene.visible() == [b"of this one"] and await scene.committed() == COMMITTED + 1
+
+
+async def test_minus_one(scene: Scene) -> None:
+    """To Kafka a commit without generation and member is one of no group, and welcome."""
+    async with scene.member("reset") as reset:
+        await reset.epoch()
+        await reset.send(scene.output, b"of nobody")
+        with pytest.raises(CommitRefused, match="outside any generation"):
+            await reset.transaction.commit_positions({scene.input: COMMITTED + 1}, Epoch(-1, "", None, 1))
+        await reset.transaction.abort()
+    assert await scene.visible() == [] and await scene.committed() == COMMITTED
+
+
+async def test_require_stable(scene: Scene) -> None:
+    """A successor goes on from where the open transaction of its predecessor will have ended, not from before it."""
+    async with scene.member("predecessor") as predecessor:
+        epoch = await predecessor.epoch()
+        offsets = GroupOffsets(predecessor.consumer, scene.names("group"))
+        await predecessor.send(scene.output, b"soon visible")
+        await predecessor.transaction.commit_positions({scene.input: EVENTS}, epoch)
+        with pytest.raises(OffsetsUnstable):
+            await offsets.fetch([scene.input])
+        async with scene.member("successor") as successor:
+            # One partition, two members: whoever is given it has to wait for the end of the transaction.
+            async with asyncio.timeout(WAIT_S):
+                while predecessor.generation == epoch.generation:
+                    await predecessor.source.poll(timeout_s=0.1, max_records=100)
+            await predecessor.transaction.commit()
+            await predecessor.epoch(after=epoch)
+            await successor.epoch()
+            for one in (predecessor, successor):
+                assert not await one.source.poll(timeout_s=0.5, max_records=100)
+        assert await offsets.fetch([scene.input]) == {scene.input: EVENTS}
+    assert await scene.visible() == [b"soon visible"]
+
+
+async def test_end_txn_after_refusal(scene: Scene) -> None:
+    """The refused output becomes visible neither now nor with the next transaction of the same producer."""
+    async with scene.member("refused") as refused:
+        epoch = await refused.epoch()
+        stale = Epoch(epoch.generation - 1, epoch.member_id, None, epoch.counter)
+        producer_before = refused.delivery.producer
+        with pytest.raises(CommitRefused):
+            await scene.committer(refused, b"refused").commit(batches(stale))
+        assert await scene.visible() == [], "and the transaction is over: readers do not wait behind it"
+        await scene.committer(refused, b"accepted").commit(batches(epoch))
+        assert refused.delivery.producer is producer_before
+    assert await scene.visible() == [b"accepted"] and await scene.committed() == COMMITTED + 1
+
+
+async def test_gate(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is read before the committed offset is known, whatever the client's own position is till then."""
+    known = asyncio.Event()
+    fetch = GroupOffsets.fetch
+
+    async def late(self: GroupOffsets, partitions: Any) -> Any:
+        await known.wait()
+        return await fetch(self, partitions)
+
+    monkeypatch.setattr(GroupOffsets, "fetch", late)
+    async with scene.member("reader") as reader:
+        async with asyncio.timeout(WAIT_S):
+            while not reader.source.partitions:
+                await asyncio.sleep(0.02)
+        early = [await reader.source.poll(timeout_s=0.3, max_records=100) for _ in range(4)]
+        assert not any(early)
+        known.set()
+        await reader.source.wait_until_open()
+        offsets: list[int] = []
+        async with asyncio.timeout(WAIT_S):
+            while len(offsets) < EVENTS - COMMITTED:
+                for part in (await reader.source.poll(timeout_s=0.3, max_records=100)).values():
+                    offsets += [record.offset for record in part]
+    assert offsets == list(range(COMMITTED, EVENTS))
