@@ -12,16 +12,22 @@ BIN := .venv/bin
 SETUP := .ci/setup-venv
 PINS := pyproject.toml constraints.txt $(SETUP)
 
-.PHONY: help demo test check bench clean constraints
+.PHONY: help demo test test-exactness test-mutations check bench clean constraints
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: .venv/.ready-demo ## A year of real flights through a real worker on an embedded broker
 	@$(BIN)/forebay demo $(ARGS)
 
 test: .venv/.ready-dev ## The whole suite; starts a real Apache Kafka where Java and Maven, or Docker, are
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-exactness: .venv/.ready-dev ## The whole proof of exactly once on a real Apache Kafka, with a report; a quarter of an hour
+	@$(BIN)/python -m tests.exactness.report $(ARGS)
+
+test-mutations: .venv/.ready-dev ## Take out each protection of exactly once alone: a named test must fail
+	@$(BIN)/python -m tests.exactness.mutations $(ARGS)
 
 check: .venv/.ready-dev ## Lint, types, import directions
 	@$(BIN)/ruff check .

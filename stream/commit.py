@@ -31,10 +31,17 @@ class CommitRefused(BrokerError):
     default_kind = "commit_refused"
 
 
+class OutputMissing(BrokerError):
+    """An output topic is gone: commits cannot succeed before it is there again."""
+
+    default_kind = "output_missing"
+
+
 class Sends(Protocol):
     """Where records go (see `stream.kafka.delivery`)."""
 
     async def send(self, outgoing: dict[Partition, Outgoing], *, timestamp_ms: int) -> None: ...
+    async def missing_topics(self, partitions: Collection[Partition]) -> set[str]: ...
 
 
 class Commits(Protocol):
@@ -86,7 +93,7 @@ class Committer:
     async def commit(self, batches: Sequence[Finished]) -> Ledger:
         """Commit micro-batches of one epoch, in order. Returns what they came to.
 
-        Raises CommitTimeout, CommitRefused or KafkaError: the caller rewinds; ConservationError: a bug.
+        Raises CommitTimeout, CommitRefused, OutputMissing or KafkaError: the caller rewinds; ConservationError: a bug.
         """
         epoch = batches[0].batch.epoch
         # 1. Build everything before anything is sent.
@@ -110,6 +117,9 @@ class Committer:
                 # 6. Commit.
                 await self._transaction.commit()
         except TimeoutError:
+            # The client asks for a topic that was deleted again and again, as though the cluster were away.
+            if missing := await self._delivery.missing_topics(emission.outgoing):
+                raise OutputMissing(f"the cluster has no topic {', '.join(sorted(missing))} any more") from None
             raise CommitTimeout(f"the commit was not over after {self._timeout_s:g} s") from None
         # 7. Only now do the outcomes count.
         return emission.ledger

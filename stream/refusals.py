@@ -7,6 +7,7 @@ from collections import deque
 from aiokafka.errors import KafkaError, ProducerFenced
 
 from schemas.errors import BrokerError
+from stream.commit import OutputMissing
 from stream.records import Finished
 
 MAX_REFUSALS = 3
@@ -31,7 +32,8 @@ class Refusals:
             self._fenced(now_s)
             return
         # What passes by itself may fail for as long as it takes.
-        self._in_a_row = self._in_a_row + 1 if isinstance(error, KafkaError) and not error.retriable else 0
+        lasting = isinstance(error, OutputMissing) or (isinstance(error, KafkaError) and not error.retriable)
+        self._in_a_row = self._in_a_row + 1 if lasting else 0
         if self._in_a_row >= MAX_REFUSALS:
             chunk = first.batch.chunks[0]
             raise BrokerError(

@@ -173,13 +173,14 @@ class Worker:
             heartbeat_interval_ms=kafka.heartbeat_interval_ms,
             rebalance_timeout_ms=kafka.rebalance_timeout_ms,
             max_poll_interval_ms=kafka.max_poll_interval_ms,
+            metadata_max_age_ms=kafka.metadata_max_age_ms,
             fetch_min_bytes=entry.fetch_min_bytes,
             fetch_max_wait_ms=entry.fetch_max_wait_ms,
             max_partition_fetch_bytes=entry.max_partition_fetch_bytes,
         )
         return Source(
             consumer,
-            topics=layout.inputs,
+            topics=layout.input_partitions,
             group_id=kafka.group_id,
             policy=StartPolicy(entry.auto_offset_reset, entry.from_timestamp),
             on_revoked=pipeline.revoked,

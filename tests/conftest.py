@@ -1,6 +1,6 @@
 """Brokers and names for every test.
 
-A test that uses the fixture `kafka`, `private_kafka` or `kafka_cluster` is marked `kafka` by itself, one that
+A test that uses the fixture `kafka`, `private_kafka`, `module_kafka` or `kafka_cluster` is marked `kafka` by itself, one that
 uses `embedded_broker` is marked `embedded`. Where no real Kafka is to be had, the tests that need one are left
 out and the summary says why; with CI=true that is a failure.
 """
@@ -12,6 +12,7 @@ import os
 import uuid
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from tests.brokers.resolve import Broker, RealKafka, Source, resolve, resolve_ma
 _NEEDS: Mapping[str, Callable[[Mapping[str, str]], Source]] = {
     "kafka_cluster": resolve_maven,
     "private_kafka": resolve_own,
+    "module_kafka": resolve_own,
     "kafka": resolve,
 }
 
@@ -136,17 +138,35 @@ def kafka(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 @pytest.fixture
 def private_kafka(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[Mapping[str, str]], RealKafka]]:
     """`private_kafka({"setting": "value"})` starts a real Kafka of this test's own, to stop, kill and restart."""
-    report = request.config.stash[_REPORT]
-    source = report.sources["private_kafka"]
+    with _own_brokers(request.config.stash[_REPORT], "private_kafka", tmp_path, "a test") as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def module_kafka(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[Mapping[str, str]], RealKafka]]:
+    """As `private_kafka`, for the tests of one module, each of which leaves it running."""
+    with _own_brokers(
+        request.config.stash[_REPORT], "module_kafka", tmp_path_factory.mktemp("module"), "the tests of a module"
+    ) as start:
+        yield start
+
+
+@contextmanager
+def _own_brokers(
+    report: BrokerReport, need: str, folder: Path, owner: str
+) -> Iterator[Callable[[Mapping[str, str]], RealKafka]]:
+    source = report.sources[need]
     assert source.make is not None
     make = source.make
     servers: list[RealKafka] = []
 
     def start(settings: Mapping[str, str]) -> RealKafka:
-        server = make(tmp_path / f"kafka-{len(servers) + 1}", settings)
+        server = make(folder / f"kafka-{len(servers) + 1}", settings)
         servers.append(server)
         server.start()
-        report.used[f"{source.description}, private to a test"] = None
+        report.used[f"{source.description}, private to {owner}"] = None
         return server
 
     try:

@@ -68,6 +68,9 @@ class KafkaSection(Section):
         default=300_000, ge=1_000, le=_DAY_MS, description="a worker that reads nothing for so long leaves the group"
     )
     request_timeout_ms: int = Field(default=30_000, ge=1_000, le=3_600_000, description="for one request to a broker")
+    metadata_max_age_ms: int = Field(
+        default=300_000, ge=100, le=_DAY_MS, description="topics that come, go or grow are noticed after this long"
+    )
 
 
 class InputSection(Section):

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaProducer
@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 MAX_BACKOFF_S = 5.0
 MAX_CONNECT_S = 30.0
+METADATA_TIMEOUT_S = 1.0
 
 
 def hash_key(key: bytes) -> int:
@@ -124,9 +125,19 @@ class Delivery:
         while start < len(records.values):
             builder = producer.create_batch()
             start = _fill(builder, records, start, timestamp_ms)
-            deliveries.append(await producer.send_batch(builder, partition.topic, partition=partition.partition))
+            delivery = await producer.send_batch(builder, partition.topic, partition=partition.partition)
+            delivery.add_done_callback(_retrieve)  # where another fails first, nobody waits for this one
+            deliveries.append(delivery)
         for delivery in deliveries:
             await delivery
+
+    async def missing_topics(self, partitions: Collection[Partition]) -> set[str]:
+        """Those topics of which the cluster says that it does not have them; none where it says nothing."""
+        with contextlib.suppress(KafkaError, TimeoutError):
+            async with asyncio.timeout(METADATA_TIMEOUT_S):
+                cluster = await self.producer.client.fetch_all_metadata()
+            return {partition.topic for partition in partitions} - set(cluster.topics())
+        return set()
 
     async def stop(self, *, timeout_s: float) -> None:
         """Close the producer, which has nothing left to send; abandon it when that takes longer than `timeout_s`."""
@@ -141,8 +152,12 @@ class Delivery:
         producer, self._producer = self._producer, None
         if producer is None:
             return
-        sender = producer._sender
+        sender, transactions = producer._sender, producer._txn_manager
+        if transactions is not None and transactions._transaction_waiter is not None:
+            transactions._transaction_waiter.add_done_callback(_retrieve)
         task = None if sender is None else sender.sender_task
+        if task is not None:
+            task.add_done_callback(_retrieve)
         if task is not None and not task.done():
             task.cancel()
             await asyncio.wait([task], timeout=1.0)
@@ -150,6 +165,12 @@ class Delivery:
         with contextlib.suppress(Exception):
             async with asyncio.timeout(1.0):
                 await producer.client.close()
+
+
+def _retrieve(future: asyncio.Future[object]) -> None:
+    """Look at what it came to, so that asyncio does not complain that nobody has."""
+    if not future.cancelled():
+        future.exception()
 
 
 def _fill(builder: BatchBuilder, records: Outgoing, start: int, timestamp_ms: int) -> int:

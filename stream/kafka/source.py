@@ -38,7 +38,7 @@ UNSTABLE_RETRY_S = 0.05
 class Source(ConsumerRebalanceListener):
     """One member of the consumer group.
 
-    on_revoked is awaited before partitions are given up, while commits are still possible; on_fatal gets what nobody else
+    topics: with the number of partitions that each had when the worker looked at them. on_revoked is awaited before partitions are given up, while commits are still possible; on_fatal gets what nobody else
     would see, since the client only logs what a listener raises. `jitter` gives numbers in [0, 1).
     """
 
@@ -46,7 +46,7 @@ class Source(ConsumerRebalanceListener):
         self,
         consumer: AIOKafkaConsumer,
         *,
-        topics: Sequence[str],
+        topics: Mapping[str, int],
         group_id: str,
         policy: StartPolicy,
         on_revoked: Callable[[], Awaitable[None]],
@@ -54,7 +54,7 @@ class Source(ConsumerRebalanceListener):
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._consumer = consumer
-        self._topics = list(topics)
+        self._topics = dict(topics)
         self._group_id = group_id
         self._policy = policy
         self._on_revoked = on_revoked
@@ -75,7 +75,7 @@ class Source(ConsumerRebalanceListener):
         hand_out_light_records(self._consumer)
         pace_fetches(self._consumer)
         self._offsets = GroupOffsets(self._consumer, self._group_id)
-        self._consumer.subscribe(self._topics, listener=self)
+        self._consumer.subscribe(list(self._topics), listener=self)
 
     async def stop(self, *, timeout_s: float) -> None:
         """Leave the group and close; whatever is not over by then is let go of. Raises nothing."""
@@ -232,7 +232,7 @@ class Source(ConsumerRebalanceListener):
 
     async def _open(self, epoch: Epoch) -> None:
         """Read the committed offsets, seek, open the gate. Waits for a broker that is away."""
-        attempt = 0
+        attempt, unstable = 0, False
         while True:
             raise_if_cancelled()
             try:
@@ -242,6 +242,9 @@ class Source(ConsumerRebalanceListener):
             except OffsetsUnstable:
                 # A transaction that holds some of them is open: of this worker, or of one that is gone, which ends with its
                 # time-out. Only after its end is it known where to go on.
+                if not unstable:
+                    log.info("an open transaction holds the group's offsets: reading begins when it has ended")
+                unstable = True
                 await asyncio.sleep(UNSTABLE_RETRY_S * (0.5 + 0.5 * self._jitter()))
             except (KafkaError, TimeoutError) as error:
                 if isinstance(error, KafkaError) and not error.retriable and attempt > 10:
@@ -262,6 +265,7 @@ class Source(ConsumerRebalanceListener):
 
     async def _seek(self, epoch: Epoch) -> None:
         assigned = {Partition(*partition) for partition in self._consumer.assignment()}
+        self._refuse_new_partitions(assigned)
         committed = await self._offsets.fetch(assigned)
         positions = await start_positions(self._consumer, committed, self._policy)
         # Committed before the first record is read, so that a restart starts in the same place whatever was decided here.
@@ -281,6 +285,16 @@ class Source(ConsumerRebalanceListener):
             ", ".join(f"{p.topic}-{p.partition}@{offset}" for p, offset in sorted(positions.items())) or "none",
             epoch.generation,
         )
+
+    def _refuse_new_partitions(self, assigned: Collection[Partition]) -> None:
+        """Raises BrokerError where a topic has grown: where outputs go was decided by the old number."""
+        for topic, number in sorted(assigned):
+            if number >= self._topics[topic]:
+                raise BrokerError(
+                    f"{topic} had {self._topics[topic]} partitions when the worker started, and now there is {number}",
+                    kind="partitions_added",
+                    remedy="start the worker again; for the order per key, give predictions and dead-letters as many",
+                )
 
     async def _close_gate(self) -> None:
         self._gate_open = False

@@ -34,7 +34,7 @@ class Member:
         self.failures: list[BaseException] = []
         self.source = Source(
             self.consumer,
-            topics=[topic],
+            topics={topic: 1},
             group_id=group_id,
             policy=StartPolicy("earliest"),
             on_revoked=self._revoked,

@@ -18,7 +18,7 @@ from typing import Final
 from tests.brokers.clients import create_topic
 from tests.exactness.chaos import Outage, draw, rage
 from tests.exactness.checker import TOPICS, check, until_stable
-from tests.exactness.crew import REWOUND, UNRETRIEVED, Crew
+from tests.exactness.crew import REWOUND, Crew
 from tests.exactness.feed import Feed
 from tests.exactness.watcher import watched_offsets
 from tests.worker.harness import Stage
@@ -35,7 +35,7 @@ class Plan:
     """One run. min_aborted: so many transactions of workers have to be aborted, else the run has proved nothing.
 
     gap_s: between two things that are done to workers, from and to; failpoint_share: how many of the workers that
-    join or replace others have a failpoint.
+    join or replace others have a failpoint; doomed: how many of the first ones are killed within a transaction for certain.
     """
 
     name: str
@@ -46,6 +46,7 @@ class Plan:
     workers: int = 3
     gap_s: tuple[float, float] = (0.5, 2.5)
     failpoint_share: float = 0.6
+    doomed: int = 0
     replication: int = 1
 
     @classmethod
@@ -74,7 +75,6 @@ class Report:
     done: Mapping[str, int]
     ended: Mapping[str, int]
     rewinds: int
-    unretrieved: int
     offset_samples: int
     settle_s: float
 
@@ -118,7 +118,7 @@ class Proof:
         logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # brokers that are away fill pages
         for name in TOPICS:
             await create_topic(stage.bootstrap, stage.topic(name), PARTITIONS, replication=plan.replication)
-        await crew.muster()
+        await crew.muster(doomed=plan.doomed)
         feed = Feed(stage, self._rng("feed"), rate=plan.rate, seconds=plan.seconds)
         steps = draw(self._rng("steps"), count=round(plan.seconds), gap_s=plan.gap_s)
         times = [(share * plan.seconds, outage) for share, outage in outages]
@@ -145,7 +145,6 @@ class Proof:
             done=dict(sorted(crew.tally.items())),
             ended=dict(crew.ended),
             rewinds=crew.said(REWOUND),
-            unretrieved=crew.said(UNRETRIEVED),
             offset_samples=watcher.samples,
             settle_s=round(settle_s, 1),
         )

@@ -74,7 +74,7 @@ async def test_stopped_between_its_offsets_and_the_end_of_the_transaction(stage:
         drain_timeout_ms=timeout_ms,
     )
     successor = stage.start()
-    await successor.says("Successfully synced group")
+    await successor.says("an open transaction holds the group's offsets")
     if early:
         # It waits for the open transaction, which is still the zombie's to commit.
         await asyncio.sleep(SESSION_MS / 1000 + 1)
@@ -84,7 +84,8 @@ async def test_stopped_between_its_offsets_and_the_end_of_the_transaction(stage:
     zombie.resume()
     await stage.publish(200)
     await check(stage, zombie, successor)
-    assert ("commit failed" in zombie.log) is not early, zombie.log
+    # Early, the transaction is still its own to commit; whether there is another one after it, to be refused, is chance.
+    assert early or "commit failed" in zombie.log, zombie.log
 
 
 async def test_evicted_and_committing_after_the_client_has_reset_its_generation(stage: Stage) -> None:

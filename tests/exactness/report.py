@@ -1,0 +1,96 @@
+"""`make test-exactness`: all of the proof on a real Apache Kafka, and then what it came to.
+
+    python -m tests.exactness.report
+    python -m tests.exactness.report --seed 7 --seconds 300 -- -k one_broker
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.exactness.proof import REPORT_VARIABLE, SECONDS_VARIABLE, SEED_VARIABLE
+
+WIDTH = 120
+
+
+def arguments(words: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make test-exactness ARGS=...", description=__doc__.splitlines()[0])
+    parser.add_argument("--seed", type=int, help="of what is done to workers, and when; default: a new one each time")
+    parser.add_argument("--seconds", type=float, help="of each storm; default: 60")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="keep the report, one JSON object a run")
+    parser.add_argument("pytest", nargs="*", help="for pytest, after --")
+    return parser.parse_args(words)
+
+
+def storms(runs: Sequence[Mapping[str, Any]]) -> Table:
+    """The storms, one a column."""
+    table = Table("", *(run["name"] for run in runs), title="every event has exactly one outcome", title_justify="left")
+
+    def row(name: str, *values: object) -> None:
+        table.add_row(name, *(f"{value:,}" if isinstance(value, int | float) else str(value) for value in values))
+
+    row("seed", *(str(run["seed"]) for run in runs))
+    row("seconds", *(run["seconds"] for run in runs))
+    row("events committed to the input", *(run["events"] for run in runs))
+    row("  aborted transactions beside them", *(run["aborted_input"] for run in runs))
+    row("predictions", *(run["predictions"] for run in runs))
+    row("dead letters", *(sum(run["dead_letters"].values()) for run in runs))
+    row("aborted transactions of workers", *(run["aborted_output"] for run in runs))
+    row("  of at least", *(run["min_aborted"] for run in runs))
+    row("  records in them", *(run["aborted_output_records"] for run in runs))
+    for what in sorted({key for run in runs for key in run["done"]}):
+        row(what.replace("_", " "), *(run["done"].get(what, 0) for run in runs))
+    row("ended by themselves", *(_words(run["ended"]) for run in runs))
+    row("rewinds", *(run["rewinds"] for run in runs))
+    row("committed offsets sampled, none fell", *(run["offset_samples"] for run in runs))
+    return table
+
+
+def recoveries(runs: Sequence[Mapping[str, Any]]) -> Table:
+    """How long outcomes stayed away after a SIGKILL."""
+    table = Table("after a SIGKILL", "outcomes flow again after", "bound", title="recovery", title_justify="left")
+    for run in runs:
+        seconds = run["after_s"].values()
+        table.add_row(run["name"], f"{min(seconds)} to {max(seconds)} s, by partition", f"{run['bound_s']:g} s")
+    return table
+
+
+def _words(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {reason}" for reason, count in counts.items()) or "none"
+
+
+def main(words: Sequence[str]) -> int:
+    asked = arguments(words)
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    with TemporaryDirectory() as folder:
+        lines = asked.json or Path(folder) / "report.jsonl"
+        lines.write_text("")
+        environment = os.environ | {REPORT_VARIABLE: str(lines.absolute())}
+        if asked.seed is not None:
+            environment[SEED_VARIABLE] = str(asked.seed)
+        if asked.seconds is not None:
+            environment[SECONDS_VARIABLE] = str(asked.seconds)
+        # An empty -m: what `make test` leaves out belongs to it as well.
+        command = [sys.executable, "-m", "pytest", "tests/exactness", "-m", "", *asked.pytest]
+        status = subprocess.run(command, env=environment, check=False).returncode
+        runs = [json.loads(line) for line in lines.read_text().splitlines()]
+    if proofs := [run for run in runs if "predictions" in run]:
+        console.print(storms(proofs))
+    if killed := [run for run in runs if "after_s" in run]:
+        console.print(recoveries(killed))
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,176 @@
+"""Networks and brokers that fail in the middle of a commit: the worker goes on by itself, nothing is lost, nothing doubled."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import pytest_asyncio
+
+from tests.brokers.ports import free_ports
+from tests.brokers.proxy import ApiKey, Proxy
+from tests.brokers.resolve import RealKafka
+from tests.conftest import Names
+from tests.exactness.checker import until_stable
+from tests.worker.harness import Stage, WorkerProcess, total
+
+PATIENCE_S = 40.0
+MINUTE_S = 60.0
+
+QUICK: dict[str, dict[str, Any]] = {
+    "kafka": {"request_timeout_ms": 3000},
+    "delivery": {"commit_timeout_ms": 2000, "transaction_timeout_ms": 5000},
+}
+"""A worker that soon gives up waiting for an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A broker, the proxy before its second listener, and topics; tests read and write past the proxy."""
+
+    server: RealKafka
+    proxy: Proxy
+    stage: Stage
+
+    def start(self, **sections: dict[str, Any]) -> WorkerProcess:
+        """A worker, whose every connection goes through the proxy."""
+        settings = {name: {**QUICK.get(name, {}), **sections.get(name, {})} for name in {*QUICK, *sections}}
+        settings["kafka"]["bootstrap_servers"] = self.proxy.bootstrap
+        return self.stage.start(**settings)
+
+    async def flowing(self) -> WorkerProcess:
+        """A worker that has committed what there was."""
+        worker = self.start()
+        await worker.ready()
+        await self.stage.publish(400)
+        await self.stage.settled()
+        return worker
+
+    async def check(self, *workers: WorkerProcess) -> None:
+        """All of the input has its one outcome, by the predictions and by the deltas' sum."""
+        await self.stage.settled(90)
+        for worker in workers:
+            assert await worker.stop() == 0, worker.log
+            assert "Traceback" not in worker.log, worker.log
+        await until_stable(self.stage)
+        self.stage.check_predictions(await self.stage.outputs("predictions"), exactly_once=True)
+        count = sum(map(len, self.stage.published))
+        assert total(await self.stage.outputs("outcome-deltas"), outcome="predicted") == count
+
+
+class Line(NamedTuple):
+    """The broker with its second listener, at `direct`, which it advertises as `proxied`."""
+
+    server: RealKafka
+    direct: int
+    proxied: int
+
+
+@pytest.fixture(scope="module")
+def line(module_kafka: Callable[[Mapping[str, str]], RealKafka]) -> Line:
+    direct, proxied = free_ports(2)
+    listeners = {
+        "listeners": "PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port},"
+        f"PROXIED://127.0.0.1:{direct}",
+        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{{port}},PROXIED://127.0.0.1:{proxied}",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT",
+    }
+    return Line(module_kafka(listeners), direct, proxied)
+
+
+@pytest_asyncio.fixture
+async def scene(line: Line, names: Names, tmp_path: Path) -> AsyncIterator[Scene]:
+    stage = Stage(line.server.bootstrap, names.prefix, tmp_path)
+    try:
+        await stage.create()
+        async with Proxy(line.proxied, line.direct).listening() as proxy:
+            yield Scene(line.server, proxy, stage)
+    finally:
+        stage.kill_all()
+
+
+async def within(event: asyncio.Event) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        await event.wait()
+
+
+@pytest.mark.parametrize(
+    "closes",
+    [pytest.param(True, id="with its connection", marks=pytest.mark.exactness), pytest.param(False, id="alone")],
+)
+async def test_the_answer_to_the_end_of_a_transaction_is_lost(scene: Scene, closes: bool) -> None:
+    """It has happened, and the worker cannot know: only the committed offsets tell."""
+    worker = await scene.flowing()
+    loss = scene.proxy.lose_response(ApiKey.END_TXN, closes=closes)
+    await scene.stage.publish(200)
+    await within(loss.done)
+    await scene.stage.publish(200)
+    await scene.check(worker)
+    assert ("commit failed" in worker.log) is not closes, worker.log
+
+
+@pytest.mark.exactness
+async def test_the_answer_to_the_offsets_is_lost(scene: Scene) -> None:
+    worker = await scene.flowing()
+    loss = scene.proxy.lose_response(ApiKey.TXN_OFFSET_COMMIT, closes=False)
+    await scene.stage.publish(200)
+    await within(loss.done)
+    await scene.stage.publish(200)
+    await scene.check(worker)
+    assert "commit failed" in worker.log
+
+
+@pytest.mark.exactness
+async def test_the_end_of_a_transaction_arrives_after_it_was_given_up(scene: Scene) -> None:
+    """The request was under way all the time: it must not commit what was read again meanwhile."""
+    worker = await scene.flowing()
+    hold = scene.proxy.hold_request(ApiKey.END_TXN)
+    await scene.stage.publish(200)
+    await within(hold.reached)
+    await worker.says("commit failed")
+    await scene.stage.publish(200)
+    await scene.stage.settled()
+    hold.release()
+    await scene.stage.publish(200)
+    await scene.check(worker)
+
+
+async def test_the_offsets_arrive_after_they_were_given_up(scene: Scene) -> None:
+    worker = await scene.flowing()
+    hold = scene.proxy.hold_request(ApiKey.TXN_OFFSET_COMMIT)
+    await scene.stage.publish(200)
+    await within(hold.reached)
+    await worker.says("commit failed")
+    await scene.stage.publish(200)
+    await scene.stage.settled()
+    hold.release()
+    await scene.stage.publish(200)
+    await scene.check(worker)
+
+
+@pytest.mark.exactness
+async def test_connections_that_are_open_and_carry_nothing(scene: Scene) -> None:
+    worker = await scene.flowing()
+    assert scene.proxy.half_open() > 1
+    await scene.stage.publish(200)
+    await scene.check(worker)
+
+
+@pytest.mark.exactness
+async def test_a_broker_that_is_away_for_a_minute_in_the_middle_of_a_commit(scene: Scene) -> None:
+    worker = await scene.flowing()
+    hold = scene.proxy.hold_request(ApiKey.END_TXN)
+    await scene.stage.publish(200)
+    await within(hold.reached)
+    await asyncio.to_thread(scene.server.kill)
+    hold.release()
+    await asyncio.sleep(MINUTE_S)
+    assert worker.process.poll() is None, worker.log
+    await asyncio.to_thread(scene.server.restart)
+    await scene.stage.publish(200)
+    await scene.check(worker)
+    assert worker.log.count("\n") < 60, "a broker that is away does not fill the log"
