@@ -3,14 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Collection, Mapping, Sequence
-from typing import Protocol
+from itertools import pairwise
+from typing import Final, NamedTuple, Protocol
+
+import numpy as np
 
 from schemas.errors import BrokerError, ForebayError
 from stream.clock import Clock
 from stream.emit import Emission, Emitter, Outgoing
 from stream.outcomes import Ledger
 from stream.records import Epoch, Finished, Partition
+
+NUM_STEP_TIMES: Final = 1024
+
+
+class StepTimes(NamedTuple):
+    """How long the steps of one commit took, in seconds. deliveries: until all outputs were acknowledged."""
+
+    begin: float
+    deliveries: float
+    positions: float
+    end: float
+
+
+def summarise_steps(times: Sequence[StepTimes]) -> dict[str, dict[str, float]]:
+    """The median and the 99th percentile (nearest rank) of each step, in ms. `times` is not empty."""
+    p50_ms, p99_ms = np.percentile(np.array(times) * 1000, [50, 99], axis=0, method="inverted_cdf").round(2).tolist()
+    return {name: {"p50_ms": p50_ms[index], "p99_ms": p99_ms[index]} for index, name in enumerate(StepTimes._fields)}
 
 
 class ConservationError(ForebayError):
@@ -79,7 +100,10 @@ class AtLeastOnce:
 
 
 class Committer:
-    """Commits finished micro-batches: their outputs, and the positions that these cover."""
+    """Commits finished micro-batches: their outputs, and the positions that these cover.
+
+    step_times: of the last commits that succeeded.
+    """
 
     def __init__(
         self, emitter: Emitter, delivery: Sends, transaction: Commits, *, clock: Clock, timeout_ms: int
@@ -89,6 +113,7 @@ class Committer:
         self._transaction = transaction
         self._clock = clock
         self._timeout_s = timeout_ms / 1000
+        self.step_times: deque[StepTimes] = deque(maxlen=NUM_STEP_TIMES)
 
     async def commit(self, batches: Sequence[Finished]) -> Ledger:
         """Commit micro-batches of one epoch, in order. Returns what they came to.
@@ -100,13 +125,17 @@ class Committer:
         emission = self._emitter.emit(batches)
         # 2. Every record that the positions pass has one outcome.
         _check_conservation(emission)
+        now_s = self._clock.monotonic_s
         try:
             async with asyncio.timeout(self._timeout_s):
+                at_s = [now_s()]
                 # 3. Begin, and not before: while a transaction is open, readers wait behind it.
                 await self._transaction.begin(emission.outgoing)
+                at_s.append(now_s())
                 # 4. Send, and await every delivery: predictions, dead letters, deltas. A transaction would commit without
                 #    a batch that failed.
                 await self._delivery.send(emission.outgoing, timestamp_ms=self._clock.wall_ms())
+                at_s.append(now_s())
                 try:
                     # 5. The positions, under the epoch that the records were read in.
                     await self._transaction.commit_positions(emission.positions, epoch)
@@ -114,14 +143,17 @@ class Committer:
                     # Somebody else has these records now: what was sent for them must never be seen.
                     await self._transaction.abort()
                     raise
+                at_s.append(now_s())
                 # 6. Commit.
                 await self._transaction.commit()
+                at_s.append(now_s())
         except TimeoutError:
             # The client asks for a topic that was deleted again and again, as though the cluster were away.
             if missing := await self._delivery.missing_topics(emission.outgoing):
                 raise OutputMissing(f"the cluster has no topic {', '.join(sorted(missing))} any more") from None
             raise CommitTimeout(f"the commit was not over after {self._timeout_s:g} s") from None
         # 7. Only now do the outcomes count.
+        self.step_times.append(StepTimes(*(after - before for before, after in pairwise(at_s))))
         return emission.ledger
 
 

@@ -14,7 +14,10 @@ CLIENT_LINES_EVERY_S = 10.0
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time (RFC 3339), level, logger, message, and the exception where there is one."""
+    """One JSON object a line: time (RFC 3339), level, logger, message, and the exception where there is one.
+
+    What a line says in figures stands beside it: `log.info(..., extra={"figures": {...}})`.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -23,6 +26,8 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        if figures := getattr(record, "figures", None):
+            line["figures"] = figures
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return orjson.dumps(line).decode()

@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 import uuid
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
@@ -21,7 +21,7 @@ from schemas.failures import Outcome
 from stream.backpressure import Bounds, InFlight
 from stream.cancellation import cancel_until_done
 from stream.clock import Clock, SystemClock
-from stream.commit import AtLeastOnce, Commits, Committer
+from stream.commit import AtLeastOnce, Commits, Committer, StepTimes, summarise_steps
 from stream.config.sections import Settings
 from stream.decode import Decoder
 from stream.device import DeviceThread
@@ -112,6 +112,7 @@ class Worker:
                 await self._drain(pipeline, polling)
             if self._fatal.done():
                 self._fatal.result()
+            _tell_steps(committer.step_times)
             return pipeline
         except KafkaError as error:
             raise BrokerError(
@@ -240,6 +241,14 @@ def describe_totals(pipeline: Pipeline) -> str:
     totals = pipeline.totals
     parts = [f"{totals.outcomes[outcome]:,} {outcome.value}" for outcome in Outcome]
     return f"{sum(totals.outcomes.values()):,} events committed = {' + '.join(parts)}"
+
+
+def _tell_steps(times: Collection[StepTimes]) -> None:
+    if not times:
+        return
+    steps = summarise_steps(list(times))
+    said = ", ".join(f"{name} {step['p50_ms']:g} ({step['p99_ms']:g})" for name, step in steps.items())
+    log.info("the last %d commits took, in ms, median (p99): %s", len(times), said, extra={"figures": steps})
 
 
 async def _when_set(stopping: asyncio.Event) -> None:

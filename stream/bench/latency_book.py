@@ -18,17 +18,22 @@ class LatencyBook:
         self._events = events
         self._from_s = pacer.start_s + warm_up_s
         self._latency_ms: dict[int, float] = {}
+        self._commit_ms: dict[int, float] = {}
         self.duplicates = 0
         """Predictions of events that had been answered; of those the first counts."""
 
-    def readable(self, number: int, now_s: float) -> None:
-        """The prediction of event `number` was read at `now_s`, monotonic seconds. Raises ValueError for no such event."""
+    def readable(self, number: int, now_s: float, sent_s: float) -> None:
+        """The prediction of event `number` was read at `now_s`, and the worker had sent it at `sent_s`, monotonic seconds.
+
+        Raises ValueError for no such event.
+        """
         if not 0 <= number < self._events:
             raise ValueError(f"event {number} is none of the {self._events} that were published")
         if number in self._latency_ms:
             self.duplicates += 1
         else:
             self._latency_ms[number] = (now_s - self._pacer.due_s(number)) * 1000
+            self._commit_ms[number] = (now_s - sent_s) * 1000
 
     @property
     def missing(self) -> int:
@@ -37,6 +42,11 @@ class LatencyBook:
 
     def latencies_ms(self) -> list[float]:
         """Of what was answered, the warm-up left out, in the order of publishing."""
-        return [
-            self._latency_ms[number] for number in sorted(self._latency_ms) if self._pacer.due_s(number) >= self._from_s
-        ]
+        return [self._latency_ms[number] for number in self._counted()]
+
+    def commits_ms(self) -> list[float]:
+        """The part of each from the worker's sending of the prediction on: the rest of its commit, and being read."""
+        return [self._commit_ms[number] for number in self._counted()]
+
+    def _counted(self) -> list[int]:
+        return [number for number in sorted(self._latency_ms) if self._pacer.due_s(number) >= self._from_s]

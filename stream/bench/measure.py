@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gc
 import os
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from stream.bench.setup import (
     told,
 )
 from stream.bench.soak import Memory, soak
+from stream.bench.steps import commit_steps
 from stream.clock import Clock, SystemClock
 from stream.config.sections import Settings
 from stream.embedded.broker import EmbeddedBroker, broker_version
@@ -160,7 +162,24 @@ async def _measure_on(plan: Plan, settings: Settings, config: Path, clock: Clock
         await worker.stop()
     broker = f"embedded {broker_version()}" if plan.embedded else f"Kafka at {settings.kafka.bootstrap_servers}"
     model = MODEL_DESCRIPTION if plan.own_model else f"model {settings.model.name}"
-    return BenchReport(broker, model, closed, memory, opened, told(settings), describe_machine())
+    steps = commit_steps(config.with_name(LOG_FILE))
+    return BenchReport(broker, model, closed, memory, opened, told(settings), describe_machine(), steps)
+
+
+async def measure_guarantees(
+    plan: Plan, guarantees: Sequence[str], *, rounds: int, clock: Clock, progress: Progress
+) -> list[BenchReport]:
+    """The same plan with each guarantee in turn, round after round; every second round backwards. Raises ForebayError."""
+    reports = []
+    for number in range(rounds):
+        for guarantee in guarantees if number % 2 == 0 else reversed(guarantees):
+            delivery = plan.settings.delivery.model_copy(update={"processing_guarantee": guarantee})
+            settings = plan.settings.model_copy(update={"delivery": delivery})
+            run_id = f"{plan.run_id}-{number}-{guarantee.replace('_', '-')}"
+            folder = None if plan.folder is None else plan.folder / run_id
+            one = dataclasses.replace(plan, settings=settings, run_id=run_id, folder=folder)
+            reports.append(await measure(one, clock=clock, progress=progress))
+    return sorted(reports, key=lambda report: guarantees.index(report.guarantee))
 
 
 @contextlib.asynccontextmanager

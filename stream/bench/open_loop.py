@@ -33,13 +33,15 @@ class OpenLoop:
     """Latency from the intended time of sending until a read_committed consumer has the prediction.
 
     rate: events a second, planned; events: published, the warm-up with them; late_send_ms: the longest that an event was sent
-    after its time, which is the bench's own share; cpu_share: of one core, the worker's.
+    after its time, which is the bench's own share; cpu_share: of one core, the worker's. commit: the part of `latency` from the
+    sending of the predictions on, by the records' timestamps, which are whole milliseconds.
     """
 
     rate: float
     events: int
     duplicates: int
     latency: Latency
+    commit: Latency
     late_send_ms: float
     cpu_share: float
     latencies_ms: tuple[float, ...]
@@ -87,7 +89,14 @@ async def publish_and_time(
     latencies_ms = book.latencies_ms()
     cpu_s = after.cpu_s - before.cpu_s if before is not None and after is not None else 0.0
     return OpenLoop(
-        rate, events, book.duplicates, summarise(latencies_ms), late_send_ms, cpu_s / seconds, tuple(latencies_ms)
+        rate,
+        events,
+        book.duplicates,
+        summarise(latencies_ms),
+        summarise(book.commits_ms()),
+        late_send_ms,
+        cpu_s / seconds,
+        tuple(latencies_ms),
     )
 
 
@@ -136,6 +145,7 @@ async def _read(
 ) -> None:
     """Until every event has its prediction."""
     changed_s = clock.monotonic_s()
+    epoch_s = clock.wall_ms() / 1000 - changed_s  # of the monotonic clock, by the wall's
     while book.missing:
         polled = await reader.poll(timeout_s=_POLL_S, max_records=_POLL_RECORDS)
         now_s = clock.monotonic_s()
@@ -143,7 +153,7 @@ async def _read(
             for record in records:
                 # A worker that starts again after a failure may answer events of the closed loop a second time.
                 if (number := number_of(record.value) - first_number) >= 0:
-                    book.readable(number, now_s)
+                    book.readable(number, now_s, record.timestamp / 1000 - epoch_s)
         if polled:
             changed_s = now_s
             progress(sum(map(len, polled)))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from schemas.errors import ConfigError, StorageError
+from stream.bench.open_loop import OpenLoop
 from stream.bench.report import BenchReport
 from stream.bench.stats import percentile
 
@@ -20,20 +22,25 @@ except ImportError:
         remedy="pip install 'forebay[bench]'",
     ) from None
 
-BLUE: Final = "#2f6fb0"
-GREY: Final = "#8a8f98"
-RED: Final = "#c0392b"
+COLOURS: Final = ("#2f6fb0", "#8a8f98")
 
 
-def save_plot(report: BenchReport, path: Path) -> None:
-    """Throughput as bars and latency as a distribution, of what was measured. Raises StorageError, ConfigError."""
-    parts = [draw for draw, given in ((_throughput, report.closed_loop), (_latency, report.open_loop)) if given]
+def save_plot(reports: Sequence[BenchReport], path: Path) -> None:
+    """Throughput as bars and latency as a distribution, of each guarantee's last report.
+
+    Raises StorageError, ConfigError.
+    """
+    last = {report.guarantee: report for report in reports}
+    measured = list(last.values())
+    parts = [
+        draw for draw, given in ((_throughput, measured[0].closed_loop), (_latency, measured[0].open_loop)) if given
+    ]
     if not parts:
         raise ConfigError("--plot draws throughput and latency, and both were left out", kind="plot_nothing")
     figure = Figure(figsize=(5.5 * len(parts), 4.2), layout="constrained")
     for place, draw in enumerate(parts):
-        draw(figure.add_subplot(1, len(parts), place + 1), report)
-    figure.suptitle(f"forebay bench · {report.model} · {report.broker}", fontsize=11)
+        draw(figure.add_subplot(1, len(parts), place + 1), measured)
+    figure.suptitle(f"forebay bench · {measured[0].model} · {measured[0].broker}", fontsize=11)
     write(figure, path)
 
 
@@ -47,34 +54,49 @@ def write(figure: Figure, path: Path) -> None:
         raise ConfigError(f"{path}: {error}", kind="plot_format", remedy="name it .png, .svg or .pdf") from None
 
 
-def _throughput(axes: Any, report: BenchReport) -> None:
-    closed = report.closed_loop
-    assert closed is not None
-    values = [closed.events_per_s, closed.events_per_cpu_s]
-    bars = axes.bar(["events/s", "events/CPU-s"], values, color=[BLUE, GREY], width=0.6)
-    axes.bar_label(bars, [f"{value:,.0f}" for value in values])
-    axes.set_title(f"closed loop, {closed.events:,} events", fontsize=10)
-    axes.set_ylim(0, max(values) * 1.15)
+def _throughput(axes: Any, reports: Sequence[BenchReport]) -> None:
+    width = 0.8 / len(reports)
+    highest = 0.0
+    for number, report in enumerate(reports):
+        assert report.closed_loop is not None
+        values = [report.closed_loop.events_per_s, report.closed_loop.events_per_cpu_s]
+        bars = axes.bar([place + number * width for place in (0, 1)], values, width, color=COLOURS[number])
+        axes.bar_label(bars, [f"{value:,.0f}" for value in values], fontsize=8)
+        bars.set_label(_words(report))
+        highest = max(highest, *values)
+    middle = (len(reports) - 1) * width / 2
+    axes.set_xticks([middle, 1 + middle], ["events/s", "events/CPU-s"])
+    axes.set_title("closed loop: a filled topic drained", fontsize=10)
+    axes.set_ylim(0, highest * 1.25)
+    axes.legend(frameon=False, fontsize=8, loc="upper right")
     _plain(axes)
 
 
-def _latency(axes: Any, report: BenchReport) -> None:
-    opened = report.open_loop
-    assert opened is not None
-    ordered = sorted(opened.latencies_ms)
-    # The few slowest would squeeze the others together; the title tells the maximum.
-    upper = percentile(ordered, 99.9)
-    axes.hist(np.clip(ordered, None, upper), bins=80, color=BLUE)
-    latency = opened.latency
-    for name, value in (("p50", latency.p50_ms), ("p95", latency.p95_ms), ("p99", latency.p99_ms)):
-        axes.axvline(value, color=RED if name == "p99" else GREY, linewidth=1)
-        axes.annotate(
-            f"{name} {value:.1f}", (value, 0.98), xycoords=("data", "axes fraction"), rotation=90, ha="right", va="top"
-        )
-    axes.set_title(f"open loop, {opened.rate:,.0f} events/s; max {latency.max_ms:.1f} ms", fontsize=10)
+def _latency(axes: Any, reports: Sequence[BenchReport]) -> None:
+    # The few slowest would squeeze the others together; the legend tells the maximum.
+    upper = max(percentile(sorted(_of(report).latencies_ms), 99.9) for report in reports)
+    for number, report in enumerate(reports):
+        loop = _of(report)
+        latency = loop.latency
+        label = f"{_words(report)}: p50 {latency.p50_ms:.1f}, p99 {latency.p99_ms:.1f}, max {latency.max_ms:.0f} ms"
+        clipped = np.clip(loop.latencies_ms, None, upper)
+        axes.hist(clipped, bins=80, range=(0, upper), color=COLOURS[number], alpha=0.6, label=label)
+        axes.axvline(latency.p50_ms, color=COLOURS[number], linewidth=1)
+        axes.axvline(latency.p99_ms, color=COLOURS[number], linewidth=1, linestyle="--")
+    axes.set_title(f"open loop, {_of(reports[0]).rate:,.0f} events/s", fontsize=10)
     axes.set_xlabel("ms from intended send time to readable")
     axes.set_ylabel("events")
+    axes.legend(frameon=False, fontsize=8, loc="upper right")
     _plain(axes)
+
+
+def _of(report: BenchReport) -> OpenLoop:
+    assert report.open_loop is not None
+    return report.open_loop
+
+
+def _words(report: BenchReport) -> str:
+    return report.guarantee.replace("_", " ")
 
 
 def _plain(axes: Any) -> None:

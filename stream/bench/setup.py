@@ -69,6 +69,7 @@ def bench_settings(
             "input": settings.input.model_copy(update=begin),
             "model": model,
             "topics": settings.topics.model_copy(update=topics),
+            "log": settings.log.model_copy(update={"level": "info", "format": "json"}),
         }
     )
 

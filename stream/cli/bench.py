@@ -13,12 +13,15 @@ import click
 from stream.cli.examples import examples
 from stream.cli.options import ConfigSource, config_options, json_option
 
+GUARANTEES = ("exactly_once", "at_least_once")
+
 
 @click.command(
     name="bench",
     epilog=examples(
         ("forebay bench", "on a broker of its own, with a model of its own"),
         ("forebay bench --bootstrap-server localhost:9092", "on your cluster, in topics of its own"),
+        ("forebay bench --memory-events 0 --rounds 5", "exactly once over at least once, by medians"),
         ("forebay bench --configured-model -c forebay.toml", "with your model"),
         ("forebay bench --events 0 --memory-events 0 --rate 5000", "only latency, at another rate"),
         ("forebay bench --events 0 --memory-events 5000000 --rate 0", "only memory, for longer"),
@@ -33,6 +36,21 @@ from stream.cli.options import ConfigSource, config_options, json_option
     help="A running Kafka, with the security settings of the configuration. [default: an embedded broker]",
 )
 @click.option("--configured-model", is_flag=True, help="Measure the model of the configuration, not the bench's own.")
+@click.option(
+    "--guarantee",
+    type=click.Choice(["both", "configured"]),
+    default="both",
+    show_default=True,
+    help="Exactly once beside at least once, or delivery.processing_guarantee alone.",
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Measure so often, in turn; the table has the medians.",
+)
 @click.option(
     "--events",
     type=click.IntRange(min=0),
@@ -77,6 +95,8 @@ def command(
     source: ConfigSource,
     bootstrap_server: str | None,
     configured_model: bool,
+    guarantee: str,
+    rounds: int,
     events: int,
     memory_events: int,
     rate: float,
@@ -85,7 +105,7 @@ def command(
     keep: Path | None,
     as_json: bool,
 ) -> None:
-    """Measure a worker: throughput (closed loop), memory, latency (open loop); one process, one configuration.
+    """Measure a worker: throughput (closed loop), memory, latency (open loop); exactly once beside at least once.
 
     It starts a worker of its own, in its own topics and group, which are deleted at the end. The first part drains a topic
     that was filled beforehand; then memory is watched while events come in with a short backlog; the last part publishes at
@@ -102,7 +122,7 @@ def command(
     import asyncio
     import uuid
 
-    from stream.bench.measure import Plan, measure
+    from stream.bench.measure import Plan, measure_guarantees
     from stream.bench.report import to_dict, to_table
     from stream.clock import SystemClock
     from stream.console import stdout_console
@@ -120,15 +140,18 @@ def command(
         folder=keep,
     )
     with _progress(as_json) as progress:
-        report = asyncio.run(measure(plan, clock=SystemClock(), progress=progress))
+        guarantees = GUARANTEES if guarantee == "both" else (settings.delivery.processing_guarantee,)
+        reports = asyncio.run(
+            measure_guarantees(plan, guarantees, rounds=rounds, clock=SystemClock(), progress=progress)
+        )
     if plot is not None:
         from stream.bench.plot import save_plot
 
-        save_plot(report, plot)
+        save_plot(reports, plot)
     if as_json:
-        click.echo(json.dumps(to_dict(report), ensure_ascii=False, indent=2))
+        click.echo(json.dumps([to_dict(report) for report in reports], ensure_ascii=False, indent=2))
     else:
-        stdout_console().print(to_table(report))
+        stdout_console().print(to_table(reports))
         if plot is not None:
             click.echo(f"drawn: {plot}")
 

@@ -38,8 +38,9 @@ UNSTABLE_RETRY_S = 0.05
 class Source(ConsumerRebalanceListener):
     """One member of the consumer group.
 
-    topics: with the number of partitions that each had when the worker looked at them. on_revoked is awaited before partitions are given up, while commits are still possible; on_fatal gets what nobody else
-    would see, since the client only logs what a listener raises. `jitter` gives numbers in [0, 1).
+    topics: with the number of partitions that each had when the worker looked at them. on_revoked is awaited before
+    partitions are given up, while commits are still possible; on_fatal gets what nobody else would see, since the client
+    only logs what a listener raises. `jitter` gives numbers in [0, 1).
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """`make test-exactness`: all of the proof on a real Apache Kafka, and then what it came to.
 
-    python -m tests.exactness.report
-    python -m tests.exactness.report --seed 7 --seconds 300 -- -k one_broker
+python -m tests.exactness.report
+python -m tests.exactness.report --seed 7 --seconds 300 -- -k one_broker
 """
 
 from __future__ import annotations

@@ -76,7 +76,6 @@ async def test_an_output_topic_that_is_deleted_and_made_anew(stage: Stage) -> No
     await check(stage)
 
 
-
 async def test_an_input_topic_that_is_deleted_and_made_anew(stage: Stage) -> None:
     """The group's offsets go with the topic: the new one is read from its beginning, by whoever is there."""
     worker = stage.start(kafka={"metadata_max_age_ms": 500})

@@ -1,0 +1,117 @@
+"""The numbered steps of a commit, in their order, and what is done where one of them fails."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping
+
+import pytest
+from aiokafka.errors import KafkaConnectionError
+
+from stream.commit import CommitRefused, Committer, CommitTimeout, OutputMissing, StepTimes
+from stream.emit import Outgoing
+from stream.records import Epoch, MicroBatch, Partition
+from tests.stream.build import P0, ManualClock, chunk, finish
+from tests.stream.test_emit import emitter
+
+
+class Script:
+    """Delivery and transaction in one. It notes each step; `fails` raises at a step, `hangs` never returns from one."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+        self.fails: dict[str, Exception] = {}
+        self.hangs = ""
+        self.missing: set[str] = set()
+
+    async def _step(self, name: str) -> None:
+        self.steps.append(name)
+        if name == self.hangs:
+            await asyncio.Event().wait()
+        if name in self.fails:
+            raise self.fails[name]
+
+    async def begin(self, partitions: Collection[Partition]) -> None:
+        await self._step("begin")
+
+    async def send(self, outgoing: Mapping[Partition, Outgoing], *, timestamp_ms: int) -> None:
+        await self._step("send")
+
+    async def commit_positions(self, positions: Mapping[Partition, int], epoch: Epoch) -> None:
+        await self._step(f"positions {dict(positions)} of generation {epoch.generation}")
+
+    async def commit(self) -> None:
+        await self._step("commit")
+
+    async def abort(self) -> None:
+        await self._step("abort")
+
+    async def missing_topics(self, partitions: Collection[Partition]) -> set[str]:
+        return self.missing & {partition.topic for partition in partitions}
+
+
+BATCH = finish(MicroBatch(0, (chunk(range(40, 43)),), "size", 0.0))
+POSITIONS = f"positions {{{P0}: 43}} of generation 1"
+
+
+def committer(script: Script) -> Committer:
+    return Committer(emitter(), script, script, clock=ManualClock(), timeout_ms=20)
+
+
+async def test_the_steps() -> None:
+    script = Script()
+    ledger = await committer(script).commit([BATCH])
+    assert script.steps == ["begin", "send", POSITIONS, "commit"]
+    assert sum(ledger.outcomes.values()) == 3
+
+
+async def test_refused_positions_abort_and_nothing_is_committed() -> None:
+    script = Script()
+    script.fails[POSITIONS] = CommitRefused("evicted")
+    with pytest.raises(CommitRefused):
+        await committer(script).commit([BATCH])
+    assert script.steps == ["begin", "send", POSITIONS, "abort"]
+
+
+async def test_a_failed_delivery_commits_nothing() -> None:
+    script = Script()
+    script.fails["send"] = KafkaConnectionError("gone")
+    with pytest.raises(KafkaConnectionError):
+        await committer(script).commit([BATCH])
+    assert script.steps == ["begin", "send"], "the producer is given up as a whole: its successor's start aborts"
+
+
+@pytest.mark.parametrize("step", ["begin", "send", POSITIONS, "commit"])
+async def test_one_deadline_over_all_the_steps(step: str) -> None:
+    script = Script()
+    script.hangs = step
+    with pytest.raises(CommitTimeout, match=r"not over after 0\.02 s"):
+        await committer(script).commit([BATCH])
+    assert script.steps[-1] == step
+
+
+async def test_a_deadline_that_passed_since_a_topic_is_gone() -> None:
+    script = Script()
+    script.hangs = "send"
+    script.missing = {"predictions", "somebody-elses"}
+    with pytest.raises(OutputMissing, match="no topic predictions any more"):
+        await committer(script).commit([BATCH])
+
+
+async def test_how_long_the_steps_took() -> None:
+    script, clock = Script(), ManualClock()
+    seconds = {"begin": 0.25, "send": 1.0, POSITIONS: 0.5, "commit": 2.0}
+    step = script._step
+
+    async def slow(name: str) -> None:
+        await step(name)
+        clock.advance(seconds[name])
+
+    script._step = slow  # type: ignore[method-assign]
+    commits = Committer(emitter(), script, script, clock=clock, timeout_ms=1000)
+    await commits.commit([BATCH])
+    assert list(commits.step_times) == [StepTimes(0.25, 1.0, 0.5, 2.0)]
+    script.fails["send"] = KafkaConnectionError("gone")
+    with pytest.raises(KafkaConnectionError):
+        await commits.commit([BATCH])
+    assert len(commits.step_times) == 1, "only of those that succeeded"

@@ -1,0 +1,59 @@
+"""When commits that fail are given up, and when not."""
+
+from __future__ import annotations
+
+import pytest
+from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError, ProducerFenced
+
+from schemas.errors import BrokerError
+from stream.commit import CommitRefused, CommitTimeout, OutputMissing
+from stream.records import Finished, MicroBatch
+from stream.refusals import MAX_FENCINGS, MAX_REFUSALS, Refusals
+from tests.stream.build import chunk, finish
+
+FIRST: Finished = finish(MicroBatch(0, (chunk(range(40, 43)),), "size", 0.0))
+LASTING = [MessageSizeTooLargeError("too large"), OutputMissing("the cluster has no topic predictions any more")]
+
+
+@pytest.mark.parametrize("error", LASTING, ids=lambda error: type(error).__name__)
+def test_the_same_outputs_are_refused_three_times_and_not_more(error: Exception) -> None:
+    refusals = Refusals()
+    for _ in range(MAX_REFUSALS - 1):
+        refusals.failed(error, FIRST, now_s=0)
+    with pytest.raises(BrokerError, match=r"the same outputs 3 times \(from features-0 before offset 43\)"):
+        refusals.failed(error, FIRST, now_s=0)
+
+
+def test_a_commit_between_them_begins_the_count_anew() -> None:
+    refusals = Refusals()
+    for _ in range(4):
+        for _ in range(MAX_REFUSALS - 1):
+            refusals.failed(LASTING[0], FIRST, now_s=0)
+        refusals.succeeded()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [KafkaConnectionError("away"), CommitTimeout("late"), CommitRefused("evicted")],
+    ids=lambda e: type(e).__name__,
+)
+def test_what_passes_by_itself_may_last(error: Exception) -> None:
+    refusals = Refusals()
+    for now_s in range(100):
+        refusals.failed(error, FIRST, now_s=now_s)
+
+
+def test_fencing_after_fencing_says_who_is_to_blame() -> None:
+    refusals = Refusals()
+    for now_s in (0.0, 10.0):
+        refusals.failed(ProducerFenced(), FIRST, now_s=now_s)
+        refusals.succeeded()
+    with pytest.raises(BrokerError, match="taken over 3 times within 60 s") as raised:
+        refusals.failed(ProducerFenced(), FIRST, now_s=59.0)
+    assert raised.value.kind == "transactional_id_in_use" and "delivery.instance_id" in str(raised.value.remedy)
+
+
+def test_a_fencing_now_and_then_is_no_reason() -> None:
+    refusals = Refusals()
+    for number in range(5 * MAX_FENCINGS):
+        refusals.failed(ProducerFenced(), FIRST, now_s=31.0 * number)
