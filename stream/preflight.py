@@ -1,6 +1,7 @@
 """What `forebay check` looks at, one thing after the other: cluster, topics, permissions, model.
 
-Nothing is consumed, produced or created, and no step on the network takes longer than its timeout.
+Nothing is consumed or produced and no topic or group created, and no step on the network takes longer than its timeout. That
+transactions are allowed only a producer can tell: one is started, and sends nothing, under an id of the check's own.
 """
 
 from __future__ import annotations
@@ -18,15 +19,20 @@ from schemas.errors import BrokerError, ForebayError
 from schemas.topics import CATALOGUE, FEATURES, topic_name
 from stream.config.sections import BatchSection, KafkaSection, ModelSection, Settings
 from stream.kafka.access import Access, ClusterView, Operation, coordinator, group_access, view
+from stream.kafka.client import client_options
+from stream.kafka.delivery import Delivery, Transactional
+from stream.kafka.delivery import connect as connect_delivery
 from stream.kafka.reach import Broker, connect, reach
 from stream.kafka.topics import check_topics
+from stream.kafka.transaction import transactional_id
 
 READ_INPUT: Final = (Operation.DESCRIBE, Operation.READ)
 WRITE_OUTPUT: Final = (Operation.DESCRIBE, Operation.WRITE)
 JOIN_GROUP: Final = (Operation.READ,)
 
 _MISSING_TOPIC: Final = "UnknownTopicOrPartition"
-AFTER_BROKER: Final = ("topics", "input", "output", "group")
+AFTER_BROKER: Final = ("topics", "input", "output", "group", "transactions")
+CHECK_INSTANCE: Final = "check"
 
 
 class Status(StrEnum):
@@ -74,6 +80,7 @@ async def check_cluster(settings: Settings, *, timeout_s: float, tell: Tell) -> 
                 tell(_judge("input", inputs, seen, READ_INPUT, "read"))
                 tell(_judge("output", outputs, seen, WRITE_OUTPUT, "written to"))
                 tell(await _attempt("group", _check_group(broker, kafka, timeout_s), timeout_s))
+                tell(await _attempt("transactions", _check_transactions(settings, timeout_s), timeout_s))
                 return
     except (ForebayError, KafkaError, OSError) as error:
         tell(_failure("broker", error, timeout_s))
@@ -204,6 +211,23 @@ async def _check_group(broker: Broker, kafka: KafkaSection, timeout_s: float) ->
     if access.allowed is None:
         return Check("group", Status.UNKNOWN, f"{kafka.group_id}: the broker does not tell whether it may be joined")
     return Check("group", Status.OK, f"{kafka.group_id}: may be joined")
+
+
+async def _check_transactions(settings: Settings, timeout_s: float) -> Check:
+    if settings.delivery.processing_guarantee == "at_least_once":
+        return Check("transactions", Status.SKIPPED, "none: delivery.processing_guarantee is at_least_once")
+    own = transactional_id(settings, CHECK_INSTANCE)
+    delivery = Delivery(
+        client_options(settings.kafka),
+        compression_type=None,
+        max_batch_bytes=settings.output.max_request_size,
+        transactional=Transactional(own, settings.delivery.transaction_timeout_ms),
+    )
+    try:
+        await connect_delivery(delivery, settings.kafka.bootstrap_servers, timeout_s=timeout_s)
+    finally:
+        await delivery.stop(timeout_s=1.0)
+    return Check("transactions", Status.OK, f"{own.removesuffix(CHECK_INSTANCE)}*: may be used as transactional ids")
 
 
 async def _attempt(name: str, check: Awaitable[Check], timeout_s: float) -> Check:

@@ -13,7 +13,7 @@ from collections.abc import Collection, Coroutine
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import InvalidTransactionTimeout, KafkaError
+from aiokafka.errors import KafkaError
 
 from models.protocol import Model
 from schemas.errors import BrokerError
@@ -28,7 +28,7 @@ from stream.device import DeviceThread
 from stream.emit import Emitter
 from stream.encode import PredictionEncoder
 from stream.kafka.client import client_options
-from stream.kafka.delivery import MAX_CONNECT_S, Delivery, Transactional, hash_key
+from stream.kafka.delivery import MAX_CONNECT_S, Delivery, Transactional, connect, hash_key
 from stream.kafka.layout import Layout, find_layout
 from stream.kafka.positions import StartPolicy
 from stream.kafka.source import Source
@@ -91,7 +91,7 @@ class Worker:
             await device.start(_warm_up_sizes(settings.batch.max_batch_size))
             log.info("model %s version %d is warm", self._model.name, self._model.version)
             freeze_what_is_loaded()
-            await _connect(delivery, settings.kafka.bootstrap_servers)
+            await connect(delivery, settings.kafka.bootstrap_servers, timeout_s=MAX_CONNECT_S)
             committer = Committer(
                 self._emitter(layout),
                 delivery,
@@ -263,31 +263,6 @@ async def _finish(polling: asyncio.Task[None], pipeline: Pipeline) -> None:
 async def _announce(source: Source) -> None:
     await source.wait_until_open()
     log.info(READY_LINE)
-
-
-async def _connect(delivery: Delivery, bootstrap_servers: str) -> None:
-    try:
-        async with asyncio.timeout(MAX_CONNECT_S):
-            await delivery.start()
-    except InvalidTransactionTimeout as error:
-        raise BrokerError(
-            "the cluster allows no transactions that long",
-            kind="transaction_timeout",
-            remedy="lower delivery.transaction_timeout_ms to the brokers' transaction.max.timeout.ms",
-        ) from error
-    except TimeoutError as error:
-        raise BrokerError(
-            f"Kafka at {bootstrap_servers} gave no producer id within {MAX_CONNECT_S:g} s",
-            kind="unreachable",
-            remedy="see that as many brokers run as transaction.state.log.replication.factor asks for",
-        ) from error
-    except KafkaError as error:
-        raise BrokerError(
-            f"cannot reach Kafka at {bootstrap_servers}: {error}",
-            kind="unreachable",
-            remedy="see that the broker runs and that kafka.bootstrap_servers and the security settings are right "
-            "(`forebay check` tells more)",
-        ) from error
 
 
 def _warm_up_sizes(max_batch_size: int) -> list[int]:

@@ -10,10 +10,11 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, ProducerClosed
+from aiokafka.errors import InvalidTransactionTimeout, KafkaError, ProducerClosed, TransactionalIdAuthorizationFailed
 from aiokafka.partitioner import murmur2
 from aiokafka.producer.message_accumulator import BatchBuilder
 
+from schemas.errors import BrokerError
 from stream.cancellation import raise_if_cancelled
 from stream.emit import Outgoing
 from stream.records import Partition
@@ -57,6 +58,7 @@ class Delivery:
     ) -> None:
         self._jitter = jitter
         self._options = dict(options)
+        self.transactional_id = None if transactional is None else transactional.id
         if transactional is not None:
             self._options |= {
                 "transactional_id": transactional.id,
@@ -165,6 +167,39 @@ class Delivery:
         with contextlib.suppress(Exception):
             async with asyncio.timeout(1.0):
                 await producer.client.close()
+
+
+async def connect(delivery: Delivery, bootstrap_servers: str, *, timeout_s: float) -> None:
+    """Start it. Raises BrokerError with what to do about it."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            await delivery.start()
+    except InvalidTransactionTimeout as error:
+        raise BrokerError(
+            "the cluster allows no transactions that long",
+            kind="transaction_timeout",
+            remedy="lower delivery.transaction_timeout_ms to the brokers' transaction.max.timeout.ms",
+        ) from error
+    except TransactionalIdAuthorizationFailed as error:
+        raise BrokerError(
+            f"not allowed: {delivery.transactional_id} as a transactional id",
+            kind="authorization",
+            remedy="allow this client WRITE and DESCRIBE on the transactional ids that begin with "
+            "delivery.transactional_id_prefix, or set delivery.processing_guarantee to at_least_once",
+        ) from error
+    except TimeoutError as error:
+        raise BrokerError(
+            f"Kafka at {bootstrap_servers} gave no producer id within {timeout_s:g} s",
+            kind="unreachable",
+            remedy="see that as many brokers run as transaction.state.log.replication.factor asks for",
+        ) from error
+    except KafkaError as error:
+        raise BrokerError(
+            f"cannot reach Kafka at {bootstrap_servers}: {error}",
+            kind="unreachable",
+            remedy="see that the broker runs and that kafka.bootstrap_servers and the security settings are right "
+            "(`forebay check` tells more)",
+        ) from error
 
 
 def _retrieve(future: asyncio.Future[object]) -> None:

@@ -20,7 +20,7 @@ from tests.brokers.resolve import Broker
 from tests.conftest import Names
 from tests.models.build import publish
 
-CLUSTER = ["broker", "topics", "input", "output", "group"]
+CLUSTER = ["broker", "topics", "input", "output", "group", "transactions"]
 
 
 @pytest.fixture(autouse=True)
@@ -150,6 +150,7 @@ def test_all_is_right(broker: Broker, names: Names, capsys: pytest.CaptureFixtur
         "input": may,
         "output": may,
         "group": may,
+        "transactions": "ok",
         "model": "ok",
     }, checks
     assert status == 0
@@ -163,7 +164,7 @@ def test_for_people_each_line_has_its_mark_and_its_hint(closed_port: int, capsys
     assert lines[1].startswith("✗ broker        cannot reach Kafka at")
     assert lines[2].strip().startswith("hint: see that the broker runs")
     assert lines[3].startswith("- topics ")
-    assert lines[-1] == "2 of 7 checks failed"
+    assert lines[-1] == "2 of 8 checks failed"
 
 
 def test_a_broker_that_is_too_old_is_told(

@@ -28,7 +28,7 @@ from confluent_kafka.admin import (
 )
 
 from schemas.errors import BrokerError
-from stream.config.sections import KafkaSection, Settings, TopicsSection
+from stream.config.sections import DeliverySection, KafkaSection, Settings, TopicsSection
 from stream.kafka.client import client_options
 from stream.kafka.reach import reach
 from stream.kafka.topics import create_topics
@@ -78,6 +78,7 @@ class SecureKafka(ApacheKafka):
             "ssl.truststore.location": str(CERTIFICATES / "ca.pem"),
             "listener.name.ssl.ssl.client.auth": "required",
             "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "transaction.max.timeout.ms": "60000",
             "super.users": "User:ANONYMOUS;User:alice;User:CN=client",
         }
         security = "org.apache.kafka.common.security"
@@ -191,6 +192,7 @@ async def test_who_is_let_in_passes_the_check(secure: SecureKafka, name: str) ->
         "input": Status.OK,
         "output": Status.OK,
         "group": Status.OK,
+        "transactions": Status.OK,
     }, checks
 
 
@@ -242,6 +244,8 @@ async def test_what_is_not_allowed_is_told(secure: SecureKafka) -> None:
     assert checks["input"].problems == ("bob.features: TopicAuthorizationFailed",)
     assert len(checks["output"].problems) == 3
     assert checks["group"].status is Status.FAILED
+    assert checks["transactions"].detail == "not allowed: forebay-bobs-check as a transactional id"
+    assert "at_least_once" in (checks["transactions"].remedy or "")
 
     allow(secure, ResourceType.TOPIC, "bob.features", AclOperation.DESCRIBE)
     allow(secure, ResourceType.TOPIC, "bob.predictions", AclOperation.WRITE)
@@ -259,8 +263,17 @@ async def test_what_is_not_allowed_is_told(secure: SecureKafka) -> None:
     allow(secure, ResourceType.TOPIC, "bob.dead-letters", AclOperation.WRITE)
     allow(secure, ResourceType.TOPIC, "bob.outcome-deltas", AclOperation.WRITE)
     allow(secure, ResourceType.GROUP, "bobs", AclOperation.READ)
+    allow(secure, ResourceType.TRANSACTIONAL_ID, "forebay-bobs-", AclOperation.WRITE, ResourcePatternType.PREFIXED)
     checks = await checks_of(settings)
-    assert {checks[name].status for name in ("input", "output", "group")} == {Status.OK}
+    assert {checks[name].status for name in ("input", "output", "group", "transactions")} == {Status.OK}
+    assert checks["transactions"].detail == "forebay-bobs-*: may be used as transactional ids"
+
+
+async def test_a_transaction_time_out_beyond_the_brokers(secure: SecureKafka) -> None:
+    delivery = DeliverySection(transaction_timeout_ms=60_001)
+    checks = await checks_of(Settings(kafka=secure.section("PLAINTEXT"), delivery=delivery))
+    assert checks["transactions"].status is Status.FAILED
+    assert "transaction.max.timeout.ms" in (checks["transactions"].remedy or "")
 
 
 async def test_the_check_creates_neither_topics_nor_group(secure: SecureKafka) -> None:
@@ -283,8 +296,14 @@ async def checks_of(settings: Settings) -> dict[str, Check]:
     return {check.name: check for check in checks}
 
 
-def allow(kafka: SecureKafka, kind: ResourceType, name: str, operation: AclOperation) -> None:
+def allow(
+    kafka: SecureKafka,
+    kind: ResourceType,
+    name: str,
+    operation: AclOperation,
+    pattern: ResourcePatternType = ResourcePatternType.LITERAL,
+) -> None:
     """Allow it to bob."""
-    binding = AclBinding(kind, name, ResourcePatternType.LITERAL, "User:bob", "*", operation, AclPermissionType.ALLOW)
+    binding = AclBinding(kind, name, pattern, "User:bob", "*", operation, AclPermissionType.ALLOW)
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap})  # by a name: with the last one it stops at once
     _finish(admin.create_acls([binding]))
