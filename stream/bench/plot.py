@@ -86,7 +86,7 @@ def _latency(axes: Any, reports: Sequence[BenchReport]) -> None:
     axes.set_title(f"open loop, {_of(reports[0]).rate:,.0f} events/s", fontsize=10)
     axes.set_xlabel("ms from intended send time to readable")
     axes.set_ylabel("events")
-    axes.legend(frameon=False, fontsize=8, loc="upper right")
+    axes.legend(frameon=False, fontsize=8, loc="center right")
     _plain(axes)
 
 

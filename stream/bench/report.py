@@ -53,90 +53,100 @@ def to_dict(report: BenchReport) -> dict[str, object]:
     return {**said, "configuration": dict(report.configuration), "machine": dict(report.machine)}
 
 
+CAPTION: Final = """throughput: a filled topic drained, from the first to the last prediction readable; events/CPU-s: the worker
+alone. latency: from the intended time of sending until a read_committed consumer has the prediction; from sending on: of it,
+the part from the worker's sending of the prediction. commit: the steps of the last commits."""
+
+
 def to_table(reports: Sequence[BenchReport]) -> Table:
     """For people: a column for each guarantee, the medians of its rounds, and where there are two the first over the second."""
     by_guarantee: dict[str, list[BenchReport]] = {}
     for report in reports:
         by_guarantee.setdefault(report.guarantee, []).append(report)
-    first = reports[0]
-    rounds = len(reports) // len(by_guarantee)
+    first, num_rounds = reports[0], len(reports) // len(by_guarantee)
     table = Table(
-        title=f"forebay bench · {first.model} · {first.broker}" + (f" · medians of {rounds}" if rounds > 1 else ""),
+        title=f"{first.model} · {first.broker}" + (f" · medians of {num_rounds}" if num_rounds > 1 else ""),
         title_justify="left",
+        caption=CAPTION,
+        caption_justify="left",
     )
-    table.add_column("", no_wrap=True)
+    table.add_column("")
     for guarantee in by_guarantee:
         table.add_column(guarantee.replace("_", " "), justify="right", no_wrap=True)
     if len(by_guarantee) == 2:
         table.add_column("ratio", justify="right", no_wrap=True)
-    table.add_column("", style="dim")
     for row in ROWS:
-        columns = [[row.value(report) for report in rounds] for rounds in by_guarantee.values()]
-        _add_row(table, row, [[value for value in column if value is not None] for column in columns])
+        columns = [[row.values(report) for report in rounds] for rounds in by_guarantee.values()]
+        _add_row(table, row, [[values for values in column if values] for column in columns])
     return table
-
-
-def _add_row(table: Table, row: Row, columns: Sequence[Sequence[float]]) -> None:
-    if not any(columns):
-        return
-    cells = [row.form.format(median(column)) if column else "" for column in columns]
-    if len(columns) == 2:
-        ratio = row.ratio and all(columns)
-        cells.append(f"{median(pairwise_ratios(*columns)):.2f}" if ratio else "")
-    table.add_row(row.name, *cells, row.told)
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table. value: from a report, None where it was not measured; ratio: whether one is of interest."""
+    """One line of the table. values: from a report, none where it was not measured; ratio: whether one is of interest."""
 
     name: str
-    value: Callable[[BenchReport], float | None]
+    values: Callable[[BenchReport], tuple[float, ...]]
     form: str
-    told: str
     ratio: bool = False
 
 
-def _closed(value: Callable[[ClosedLoop], float]) -> Callable[[BenchReport], float | None]:
-    return lambda report: None if report.closed_loop is None else value(report.closed_loop)
+def _add_row(table: Table, row: Row, columns: Sequence[Sequence[tuple[float, ...]]]) -> None:
+    if not any(columns):
+        return
+    cells = [row.form.format(*map(median, zip(*column, strict=True))) if column else "" for column in columns]
+    if len(columns) == 2:
+        ours, theirs = ([values[0] for values in column] for column in columns)
+        cells.append(f"{median(pairwise_ratios(ours, theirs)):.2f}" if row.ratio and all(columns) else "")
+    table.add_row(row.name, *cells)
 
 
-def _open(value: Callable[[OpenLoop], float | None]) -> Callable[[BenchReport], float | None]:
-    return lambda report: None if report.open_loop is None else value(report.open_loop)
+def _closed(value: Callable[[ClosedLoop], float]) -> Callable[[BenchReport], tuple[float, ...]]:
+    return lambda report: () if report.closed_loop is None else (value(report.closed_loop),)
 
 
-def _memory(value: Callable[[Memory], float | None]) -> Callable[[BenchReport], float | None]:
-    return lambda report: None if report.memory is None else value(report.memory)
+def _open(value: Callable[[OpenLoop], tuple[float, ...]]) -> Callable[[BenchReport], tuple[float, ...]]:
+    return lambda report: () if report.open_loop is None else value(report.open_loop)
 
 
-def _step(name: str, figure: str) -> Callable[[BenchReport], float | None]:
-    return lambda report: None if not (report.commit_steps and report.open_loop) else report.commit_steps[name][figure]
+def _memory(value: Callable[[Memory], float | None]) -> Callable[[BenchReport], tuple[float, ...]]:
+    def values(report: BenchReport) -> tuple[float, ...]:
+        found = None if report.memory is None else value(report.memory)
+        return () if found is None else (found,)
+
+    return values
+
+
+def _step(name: str) -> Callable[[BenchReport], tuple[float, ...]]:
+    def values(report: BenchReport) -> tuple[float, ...]:
+        if not (report.commit_steps and report.open_loop):
+            return ()
+        step = report.commit_steps[name]
+        return (step["p50_ms"], step["p99_ms"])
+
+    return values
 
 
 ROWS: Final = (
-    Row("throughput", _closed(lambda loop: loop.events_per_s), "{:,.0f} events/s", "a filled topic drained", True),
-    Row("", _closed(lambda loop: loop.events_per_cpu_s), "{:,.0f} events/CPU-s", "the worker process alone", True),
-    Row("", _closed(lambda loop: loop.seconds), "{:.2f} s", "first to last readable"),
-    Row("memory", _memory(lambda memory: memory.rss_mib), "{:,.0f} MiB", "resident, after all events of that part"),
-    Row("", _memory(lambda memory: memory.growth_mib_per_million), "{:+.2f} MiB", "more per million events"),
-    Row("latency", _open(lambda loop: loop.rate), "at {:,.0f} events/s", "intended send time to readable"),
-    Row("", _open(lambda loop: loop.latency.p50_ms), "p50 {:.1f} ms", "", True),
-    Row("", _open(lambda loop: loop.latency.p95_ms), "p95 {:.1f} ms", ""),
-    Row("", _open(lambda loop: loop.latency.p99_ms), "p99 {:.1f} ms", "", True),
-    Row("", _open(lambda loop: loop.latency.max_ms), "max {:.1f} ms", "after a warm-up"),
-    Row("of it, from sending on", _open(lambda loop: loop.commit.p50_ms), "p50 {:.0f} ms", "deliveries to readable"),
-    Row("", _open(lambda loop: loop.commit.p99_ms), "p99 {:.0f} ms", ""),
-    *(
-        Row(f"  {name}", _step(name, figure), f"{figure[:3]} {{:.1f}} ms", told if figure == "p50_ms" else "")
-        for name, told in (
-            ("begin", "a step of the last commits"),
-            ("deliveries", "until the brokers have all outputs"),
-            ("positions", "until the group has the positions"),
-            ("end", "until the transaction is ended"),
-        )
-        for figure in ("p50_ms", "p99_ms")
+    Row("throughput, events/s", _closed(lambda loop: loop.events_per_s), "{:,.0f}", ratio=True),
+    Row("throughput, events/CPU-s", _closed(lambda loop: loop.events_per_cpu_s), "{:,.0f}", ratio=True),
+    Row("memory, resident, MiB", _memory(lambda memory: memory.rss_mib), "{:,.0f}"),
+    Row("memory, more per million events, MiB", _memory(lambda memory: memory.growth_mib_per_million), "{:+.2f}"),
+    Row("at events/s", _open(lambda loop: (loop.rate,)), "{:,.0f}"),
+    Row("latency, p50, ms", _open(lambda loop: (loop.latency.p50_ms,)), "{:.1f}", ratio=True),
+    Row("latency, p95, ms", _open(lambda loop: (loop.latency.p95_ms,)), "{:.1f}", ratio=True),
+    Row("latency, p99, ms", _open(lambda loop: (loop.latency.p99_ms,)), "{:.1f}", ratio=True),
+    Row("latency, max, ms", _open(lambda loop: (loop.latency.max_ms,)), "{:.1f}"),
+    Row(
+        "  from sending on, p50 (p99), ms",
+        _open(lambda loop: (loop.commit.p50_ms, loop.commit.p99_ms)),
+        "{:.1f} ({:.1f})",
     ),
-    Row("sender", _open(lambda loop: loop.late_send_ms), "{:.1f} ms", "it was late, at most"),
-    Row("worker", _open(lambda loop: loop.cpu_share), "{:.0%} of a core", "its CPU at this rate", True),
-    Row("duplicates", _open(lambda loop: loop.duplicates or None), "{:,}", "only at least once may have any"),
+    Row("  commit: begin, p50 (p99), ms", _step("begin"), "{:.1f} ({:.1f})"),
+    Row("  commit: deliveries", _step("deliveries"), "{:.1f} ({:.1f})"),
+    Row("  commit: positions", _step("positions"), "{:.1f} ({:.1f})"),
+    Row("  commit: end of the transaction", _step("end"), "{:.1f} ({:.1f})"),
+    Row("CPU of the worker, of a core", _open(lambda loop: (loop.cpu_share,)), "{:.0%}", ratio=True),
+    Row("the sender was late, at most, ms", _open(lambda loop: (loop.late_send_ms,)), "{:.1f}"),
+    Row("duplicates", _open(lambda loop: (loop.duplicates,) if loop.duplicates else ()), "{:,.0f}"),
 )

@@ -1,0 +1,73 @@
+"""What the bench says: medians of the rounds, and one guarantee over the other by rounds."""
+
+from __future__ import annotations
+
+import io
+import logging
+from pathlib import Path
+
+from rich.console import Console
+
+from stream.bench.closed_loop import ClosedLoop
+from stream.bench.open_loop import OpenLoop
+from stream.bench.report import BenchReport, to_dict, to_table
+from stream.bench.stats import Latency
+from stream.bench.steps import commit_steps
+from stream.commit import StepTimes, summarise_steps
+from stream.logs import JsonFormatter
+
+STEPS = {name: {"p50_ms": 1.5, "p99_ms": 9.0} for name in StepTimes._fields}
+
+
+def report(guarantee: str, events_per_s: float, *, p50_ms: float = 20, steps: bool = True) -> BenchReport:
+    opened = OpenLoop(1000, 5, 0, Latency(5, p50_ms, 40, 50, 60), Latency(5, 7, 8, 9, 9), 1.0, 0.25, (10.0, 20.0, 60.0))
+    closed = ClosedLoop(1000, 1000 / events_per_s, 0.5)
+    configuration = {"processing_guarantee": guarantee}
+    return BenchReport("broker", "model", closed, None, opened, configuration, {}, STEPS if steps else None)
+
+
+def printed(*reports: BenchReport) -> str:
+    console = Console(file=io.StringIO(), width=80)
+    console.print(to_table(reports))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def row(text: str, name: str) -> list[str]:
+    (line,) = (line for line in text.splitlines() if name in line)
+    return [cell.strip() for cell in line.strip("│").split("│")][1:]
+
+
+def test_side_by_side_the_medians_and_the_median_of_the_rounds_ratios() -> None:
+    ours = [report("exactly_once", speed, p50_ms=p50) for speed, p50 in ((80, 20), (90, 22), (400, 90))]
+    theirs = [report("at_least_once", speed, p50_ms=10, steps=False) for speed in (100, 100, 500)]
+    text = printed(*ours, *theirs)
+    assert "medians of 3" in text
+    assert row(text, "throughput, events/s") == ["90", "100", "0.80"]
+    assert row(text, "latency, p50") == ["22.0", "10.0", "2.20"]
+    assert row(text, "commit: positions") == ["1.5 (9.0)", "", ""]
+    assert "memory" not in text and "duplicates" not in text
+
+
+def test_one_alone_has_no_ratio() -> None:
+    text = printed(report("exactly_once", 80))
+    assert "ratio" not in text and "medians" not in text
+    assert row(text, "throughput, events/s") == ["80"]
+
+
+def test_for_scripts() -> None:
+    said = to_dict(report("exactly_once", 80))
+    assert said["commit_steps"] == STEPS and "latencies_ms" not in str(said)
+
+
+def test_the_steps_come_out_of_the_workers_log(tmp_path: Path) -> None:
+    times = [StepTimes(0.001, 0.002 * number, 0.003, 0.004) for number in range(1, 101)]
+    figures = summarise_steps(times)
+    assert figures["deliveries"] == {"p50_ms": 100.0, "p99_ms": 198.0}
+    record = logging.LogRecord("stream.worker", logging.INFO, "", 0, "the last commits took …", (), None)
+    record.figures = figures
+    log = tmp_path / "worker.log"
+    log.write_text(f"somebody's words\n{JsonFormatter().format(record)}\n100 events committed = …\n[1]\n")
+    assert commit_steps(log) == figures
+    log.write_text('{"message": "no figures"}\n')
+    assert commit_steps(log) is None
