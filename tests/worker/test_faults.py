@@ -15,6 +15,7 @@ from tests.conftest import Names
 from tests.worker.harness import Stage, total
 
 SEED = 20260131
+AT_LEAST_ONCE = {"processing_guarantee": "at_least_once"}
 
 
 @pytest_asyncio.fixture
@@ -35,7 +36,7 @@ async def stage(server: RealKafka, names: Names, tmp_path: Path) -> AsyncIterato
 @pytest.mark.slow
 async def test_three_workers_killed_and_a_broker_restarted_lose_nothing(server: RealKafka, stage: Stage) -> None:
     rng = random.Random(SEED)
-    alive = [stage.start() for _ in range(3)]
+    alive = [stage.start(delivery=AT_LEAST_ONCE) for _ in range(3)]
     for worker in alive:
         await worker.ready()
     for step in range(8):
@@ -45,7 +46,7 @@ async def test_three_workers_killed_and_a_broker_restarted_lose_nothing(server: 
         if step in (1, 3, 6):
             victim = alive.pop(rng.randrange(len(alive)))
             victim.kill()
-            alive.append(stage.start())
+            alive.append(stage.start(delivery=AT_LEAST_ONCE))
         elif step == 4:
             await asyncio.to_thread(server.restart, None)
         elif step == 5:
@@ -64,11 +65,11 @@ async def test_three_workers_killed_and_a_broker_restarted_lose_nothing(server: 
 @pytest.mark.slow
 async def test_workers_that_join_and_leave_commit_what_they_read(stage: Stage) -> None:
     """Clean joins and leaves give no duplicates either: what is in flight is committed before partitions are given up."""
-    first = stage.start()
+    first = stage.start(delivery=AT_LEAST_ONCE)
     await first.ready()
     for _ in range(3):
         await stage.publish(600)
-        joiner = stage.start()
+        joiner = stage.start(delivery=AT_LEAST_ONCE)
         await joiner.ready()
         await stage.publish(600)
         assert await joiner.stop() == 0, joiner.log
@@ -79,7 +80,7 @@ async def test_workers_that_join_and_leave_commit_what_they_read(stage: Stage) -
 
 
 async def test_a_broker_that_is_away_is_waited_for(server: RealKafka, stage: Stage) -> None:
-    worker = stage.start(delivery={"commit_timeout_ms": 2000})
+    worker = stage.start(delivery=AT_LEAST_ONCE | {"commit_timeout_ms": 2000})
     await worker.ready()
     await stage.publish(200)
     await asyncio.to_thread(server.kill, None)
@@ -93,7 +94,7 @@ async def test_a_broker_that_is_away_is_waited_for(server: RealKafka, stage: Sta
 
 
 async def test_a_stop_while_the_broker_is_away_is_clean(server: RealKafka, stage: Stage) -> None:
-    worker = stage.start()
+    worker = stage.start(delivery=AT_LEAST_ONCE)
     await worker.ready()
     await asyncio.to_thread(server.kill, None)
     await asyncio.sleep(3)
@@ -106,7 +107,7 @@ async def test_records_deleted_before_they_were_read_stop_the_worker_with_the_ra
     from tests.brokers.clients import admin
 
     await stage.publish(600)
-    await stage.settled_by(stage.start())
+    await stage.settled_by(stage.start(delivery=AT_LEAST_ONCE))
     await stage.publish(600)
     ends = await stage.ends()
     async with admin(stage.bootstrap) as client:
@@ -116,6 +117,6 @@ async def test_records_deleted_before_they_were_read_stop_the_worker_with_the_ra
         await client.delete_records(
             {TopicPartition(stage.topic("features"), 0): RecordsToDelete(before_offset=ends[0] - 5)}
         )
-    worker = stage.start()
+    worker = stage.start(delivery=AT_LEAST_ONCE)
     assert await worker.ended() == 1
     assert "stopped: offset_out_of_range" in worker.log and "were deleted before they were read" in worker.log
