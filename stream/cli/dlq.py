@@ -366,6 +366,8 @@ def _bar(what: str, *, quiet: bool) -> Iterator[Progress]:
 
 
 def _say_none(box: LetterBox) -> None:
-    read = f"{box.seen.letters:,} letter{'s'[: box.seen.letters != 1]} read"
-    strangers = f", {box.seen.strangers:,} records that are none" if box.seen.strangers else ""
-    click.echo(f"no letter in {box.topic} matches ({read}{strangers})")
+    letters, strangers = box.seen.letters, box.seen.strangers
+    read = f"{letters:,} letter{'s'[: letters != 1]} read"
+    if strangers:
+        read += f", {strangers:,} record{'s' if strangers != 1 else ''} that {'are' if strangers != 1 else 'is'} none"
+    click.echo(f"no letter in {box.topic} matches ({read})")

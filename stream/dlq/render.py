@@ -206,6 +206,7 @@ def _span(total: Tally) -> str:
 def replay_table(plan: Plan, done: Replayed | None) -> Table:
     """What a replay would do, or where it was `done`, what it did."""
     table = plain_table("", "letters", "", right=("letters",))
+    table.padding = _NARROW
     verb, topics = ("would replay", plan.topics) if done is None else ("replayed", done.topics)
     for topic, count in topics.most_common():
         table.add_row(Text(verb, GREEN), f"{count:,}", Text(f"to {topic}"))
