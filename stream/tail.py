@@ -33,16 +33,24 @@ class TopicReader:
     async with TopicReader(options, ["predictions"], from_beginning=True) as reader:
         async for partition, records in reader.polls(idle_timeout_s=None): ...
 
-    Or as far as they go now: `async for partition, records in reader.within(await reader.extent()): ...`
+    With `bounded` only as far as they go, and nothing is fetched that was not asked for:
+    `async for partition, records in reader.within(await reader.extent()): ...`
     """
 
     def __init__(
-        self, options: Mapping[str, object], topics: Sequence[str], *, from_beginning: bool, clock: Clock
+        self,
+        options: Mapping[str, object],
+        topics: Sequence[str],
+        *,
+        from_beginning: bool,
+        clock: Clock,
+        bounded: bool = False,
     ) -> None:
         self._options = dict(options)
         self._topics = list(topics)
         self._from_beginning = from_beginning
         self._clock = clock
+        self._bounded = bounded
         self._consumer: Any = None
         self._poll: asyncio.Future[Any] | None = None
         self._partitions: list[TopicPartition] = []
@@ -90,6 +98,8 @@ class TopicReader:
             for topic in self._topics
             for number in sorted(cluster.partitions_for_topic(topic) or ())
         ]
+        if self._bounded:
+            return  # once they are assigned, the client fetches
         consumer.assign(self._partitions)
         for partition in self._partitions:
             # Until the client has found where to begin: what is published from now on is read.

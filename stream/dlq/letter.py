@@ -16,7 +16,8 @@ from stream.tail_format import bytes_as_text, with_value
 Headers = tuple[tuple[str, bytes | None], ...]
 
 _POSITION: Final = re.compile(r"(?P<topic>.+)[-:](?P<partition>\d{1,10})[@:](?P<offset>\d{1,19})", re.ASCII)
-_INTEGER: Final = re.compile(r"-?\d{1,18}", re.ASCII)
+_MOST_DIGITS: Final = 19
+_OURS: Final = (names.ERROR_PREFIX, names.REPLAY_COUNT, names.REPLAY_FROM)
 
 
 class Position(NamedTuple):
@@ -119,12 +120,10 @@ def read_letter(partition: Partition, record: Record) -> Letter | None:
     why: dict[str, str] = {}
     for name, value in record.headers:
         lower = name.lower()
-        if lower.startswith(names.ERROR_PREFIX):
-            why[lower] = _text(value)
-        else:
+        if lower.startswith(_OURS):
+            why[lower] = value.decode("utf-8", "backslashreplace") if value else ""
+        if not lower.startswith(names.ERROR_PREFIX):
             original.append((name, value))
-            if lower in (names.REPLAY_COUNT, names.REPLAY_FROM):
-                why[lower] = _text(value)
     topic, kind, stage = why.get(names.ERROR_TOPIC), why.get(names.ERROR_KIND), why.get(names.ERROR_STAGE)
     place, offset = _integer(why.get(names.ERROR_PARTITION)), _integer(why.get(names.ERROR_OFFSET))
     if not topic or not kind or stage is None or place is None or offset is None or place < 0 or offset < 0:
@@ -153,4 +152,6 @@ def _text(value: bytes | None) -> str:
 
 
 def _integer(text: str | None) -> int | None:
-    return int(text) if text is not None and _INTEGER.fullmatch(text) else None
+    if text is None or len(text) > _MOST_DIGITS or not text.isascii():
+        return None
+    return int(text) if text.removeprefix("-").isdigit() else None

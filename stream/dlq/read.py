@@ -33,7 +33,7 @@ class LetterBox:
     def __init__(self, options: Mapping[str, object], topic: str, *, clock: Clock) -> None:
         self.topic = topic
         self.seen = Seen()
-        self._reader = TopicReader(options, [topic], from_beginning=True, clock=clock)
+        self._reader = TopicReader(options, [topic], from_beginning=True, clock=clock, bounded=True)
 
     async def __aenter__(self) -> LetterBox:
         await self._reader.start()
@@ -77,7 +77,11 @@ class LetterBox:
             )
         async for letter in self.letters({at: range(offset, offset + 1)}):
             return letter
-        what = "the record is no dead letter" if self.seen.strangers else "what was written there was never committed"
+        what = (
+            "the record is no dead letter"
+            if self.seen.strangers
+            else "a transaction's mark is there, or what was never committed"
+        )
         raise DataError(
             f"there is no letter {position}: {what}",
             kind="no_such_letter",
