@@ -263,7 +263,8 @@ def replay(
         _print_replay(place, plan, None, dry_run, as_json)
         return 0
     if not yes:
-        _print_replay(place, plan, None, dry_run, False)
+        if not as_json:
+            _print_replay(place, plan, None, dry_run, as_json)
         if not click.confirm(f"Publish {plan.num_letters:,} event{'s'[: plan.num_letters != 1]} again?", err=True):
             click.echo("nothing was published", err=True)
             return 1
