@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Final
 
 from schemas import headers
-from schemas.definitions import Schema, definitions
+from schemas.definitions import Schema, definitions, replay_headers
 from schemas.examples import Example, good_examples
 from schemas.topics import CATALOGUE, FEATURES, TopicSpec, partitions_of, topic_name
 
@@ -114,10 +114,8 @@ def _operation(name: str, spec: TopicSpec, at: Deployment) -> tuple[str, Schema]
 def _messages() -> Schema:
     schemas = {name: _embedded(schema) for name, schema in definitions().items()}
     topics = {spec.schema: spec for spec in CATALOGUE}
-    trace: Schema = {
-        "type": "object",
-        "properties": {headers.TRACEPARENT: {"type": "string", "description": "W3C trace context, carried on."}},
-    }
+    trace: Schema = {"type": "string", "description": "W3C trace context, carried on."}
+    carried: Schema = {"type": "object", "properties": {headers.TRACEPARENT: trace, **replay_headers()}}
     original: Schema = {"description": "The original value, whatever it is."}
     raw: Schema = {
         "type": "string",
@@ -126,9 +124,9 @@ def _messages() -> Schema:
     }
     # payload, headers, content type
     parts: dict[str, tuple[Schema, Schema, str]] = {
-        "event": (schemas["event"], trace, headers.JSON_CONTENT_TYPE),
+        "event": (schemas["event"], carried, headers.JSON_CONTENT_TYPE),
         "event-f32": (raw, schemas["event-f32"], headers.F32_CONTENT_TYPE),
-        "prediction": (schemas["prediction"], trace, headers.JSON_CONTENT_TYPE),
+        "prediction": (schemas["prediction"], carried, headers.JSON_CONTENT_TYPE),
         "dead-letter": (original, schemas["dead-letter"], "application/octet-stream"),
         "outcome-delta": (schemas["outcome-delta"], {"type": "object"}, headers.JSON_CONTENT_TYPE),
     }

@@ -159,6 +159,7 @@ def event_f32() -> Schema:
                     "the Unix epoch (UTC).",
                 },
                 headers.TRACEPARENT: _text("W3C trace context, carried on to the prediction."),
+                **replay_headers(),
             },
             "additionalProperties": {"type": "string"},
         },
@@ -213,14 +214,26 @@ def prediction() -> Schema:
     )
 
 
+def replay_headers() -> Schema:
+    """The headers of an event that was replayed from a dead letter, by name."""
+    return {
+        headers.REPLAY_COUNT: {
+            "type": "string",
+            "pattern": "^[1-9][0-9]*$",
+            "description": "Only where the event was replayed with `forebay dlq replay`: how many times.",
+        },
+        headers.REPLAY_FROM: _text("The dead letter that it was last replayed from: <topic>-<partition>@<offset>."),
+    }
+
+
 def dead_letter() -> Schema:
     """The headers of a dead letter; its key and value are the original ones."""
     return _schema(
         "dead-letter",
         "Headers of a dead letter",
-        "Key, value and headers are the original record's; these headers are added. Header values are "
-        "UTF-8 text. Where a name is there twice (a dead letter that was published again and failed "
-        "again), the last one counts.",
+        "Key, value and headers are the original record's; these headers are added, in the place of any "
+        "forebay.error.* that the record came with (a dead letter that was published again and failed "
+        "again). Header values are UTF-8 text.",
         {
             "type": "object",
             "required": [
@@ -266,6 +279,7 @@ def dead_letter() -> Schema:
                     "description": "Only where the value was cut to what the topic takes: the size of "
                     "the original value in bytes, and its SHA-256.",
                 },
+                **replay_headers(),
             },
             "additionalProperties": {"type": "string", "description": "The original record's headers."},
         },

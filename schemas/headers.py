@@ -43,6 +43,13 @@ ERROR_VERSION: Final = "forebay.error.version"
 ERROR_TRUNCATED: Final = "forebay.error.truncated"
 """Only where the value was cut: `<size of the original value in bytes> sha256:<its digest in hex>`."""
 
+# ---- on events that `forebay dlq replay` published, carried on to their predictions and further dead letters
+
+REPLAY_COUNT: Final = "forebay.replay.count"
+"""How many times the event was replayed, decimal text."""
+REPLAY_FROM: Final = "forebay.replay.from"
+"""The dead letter that it was replayed from: `<topic>-<partition>@<offset>`."""
+
 # ---- media types
 
 JSON_CONTENT_TYPE: Final = "application/json"

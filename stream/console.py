@@ -1,11 +1,14 @@
-"""What people see on a terminal: the two consoles, and how an error looks."""
+"""What people see on a terminal: the two consoles, and how a table and an error look."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection
 from typing import Final
 
-from rich.console import Console
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, RenderableType
+from rich.table import Table
 from rich.text import Text
 
 from schemas.errors import ConfigError, ForebayError
@@ -24,6 +27,22 @@ def stdout_console() -> Console:
 def stderr_console() -> Console:
     """For errors, progress and remarks."""
     return Console(file=sys.stderr, highlight=False, soft_wrap=True)
+
+
+def plain_table(*columns: str, right: Collection[str] = ()) -> Table:
+    """A table with a line under its head; the columns of `right` hold numbers."""
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", no_wrap=True)
+    return table
+
+
+def print_whole(what: RenderableType) -> None:
+    """To standard output, as wide as it is, also through a pipe: names must not be cut."""
+    console = stdout_console()
+    needed = console.measure(what, options=console.options.update(max_width=10_000)).maximum
+    console.width = max(console.width, needed)
+    console.print(what)
 
 
 def error_text(error: ForebayError) -> Text:

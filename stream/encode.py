@@ -112,7 +112,9 @@ def dead_letter(
     if model is not None:
         added.append((names.ERROR_MODEL, model.encode()))
         added.append((names.ERROR_VERSION, b"%d" % (version or 0)))
-    key, value, original = record.key, record.value, [(name, value) for name, value in record.headers]
+    key, value = record.key, record.value
+    # A letter that was published again comes with the why of its earlier failure, which is not this one's.
+    original = [(name, value) for name, value in record.headers if not name.lower().startswith(names.ERROR_PREFIX)]
     if record_size(key, value, original + added) <= max_bytes:
         return key, value, original + added
     digest = hashlib.sha256(value or b"").hexdigest()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from difflib import get_close_matches
 from types import TracebackType
 from typing import Any, Final, Self
@@ -18,7 +18,13 @@ from stream.records import Partition, Record
 
 _POLL_MS: Final = 100
 _POLL_RECORDS: Final = 500
+_SCAN_RECORDS: Final = 5000
+STALLED_S: Final = 30.0
 _NOWHERE: Final = Partition("", -1)
+
+
+Extent = Mapping[Partition, range]
+"""Of each partition the offsets from the first up to an end; not each of them need hold a record."""
 
 
 class TopicReader:
@@ -26,17 +32,28 @@ class TopicReader:
 
     async with TopicReader(options, ["predictions"], from_beginning=True) as reader:
         async for partition, records in reader.polls(idle_timeout_s=None): ...
+
+    With `bounded` only as far as they go, and nothing is fetched that was not asked for:
+    `async for partition, records in reader.within(await reader.extent()): ...`
     """
 
     def __init__(
-        self, options: Mapping[str, object], topics: Sequence[str], *, from_beginning: bool, clock: Clock
+        self,
+        options: Mapping[str, object],
+        topics: Sequence[str],
+        *,
+        from_beginning: bool,
+        clock: Clock,
+        bounded: bool = False,
     ) -> None:
         self._options = dict(options)
         self._topics = list(topics)
         self._from_beginning = from_beginning
         self._clock = clock
+        self._bounded = bounded
         self._consumer: Any = None
         self._poll: asyncio.Future[Any] | None = None
+        self._partitions: list[TopicPartition] = []
 
     async def start(self) -> None:
         """Connect and find the positions. Raises BrokerError."""
@@ -76,13 +93,15 @@ class TopicReader:
                     remedy=hint + "`forebay topics create` creates all that are needed",
                 )
         cluster = await consumer._client.fetch_all_metadata()
-        partitions = [
+        self._partitions = [
             TopicPartition(topic, number)
             for topic in self._topics
             for number in sorted(cluster.partitions_for_topic(topic) or ())
         ]
-        consumer.assign(partitions)
-        for partition in partitions:
+        if self._bounded:
+            return  # once they are assigned, the client fetches
+        consumer.assign(self._partitions)
+        for partition in self._partitions:
             # Until the client has found where to begin: what is published from now on is read.
             await consumer.position(partition)
 
@@ -96,12 +115,7 @@ class TopicReader:
         """
         last_s = self._clock.monotonic_s()
         while True:
-            # In a task of its own, which `stop` awaits: a poll that is cancelled leaks in the client.
-            self._poll = asyncio.ensure_future(self._consumer.getmany(timeout_ms=_POLL_MS, max_records=poll_records))
-            try:
-                records = await asyncio.shield(self._poll)
-            except KafkaError as error:
-                raise BrokerError(f"reading {', '.join(self._topics)} failed: {error}", kind="unreachable") from error
+            records = await self._next(poll_records)
             now_s = self._clock.monotonic_s()
             if records:
                 last_s = now_s
@@ -112,6 +126,99 @@ class TopicReader:
                     yield _NOWHERE, ()
                 if idle_timeout_s is not None and now_s - last_s >= idle_timeout_s:
                     return
+
+    async def _next(self, max_records: int) -> Mapping[TopicPartition, Sequence[Record]]:
+        # In a task of its own, which `stop` awaits: a poll that is cancelled leaks in the client.
+        self._poll = asyncio.ensure_future(self._consumer.getmany(timeout_ms=_POLL_MS, max_records=max_records))
+        try:
+            found: Mapping[TopicPartition, Sequence[Record]] = await asyncio.shield(self._poll)
+        except KafkaError as error:
+            raise self._lost(error) from error
+        return found
+
+    def _lost(self, error: KafkaError) -> BrokerError:
+        return BrokerError(f"reading {', '.join(self._topics)} failed: {error}", kind="unreachable")
+
+    async def extent(self, *, since_ms: int | None = None) -> Extent:
+        """What is committed by now: of each partition the offsets up to the last stable one.
+
+        Without what lies before the first record of the time `since_ms` (since the Unix epoch). Raises BrokerError.
+        """
+        consumer, partitions = self._consumer, self._partitions
+        try:
+            first = await consumer.beginning_offsets(partitions)
+            ends = await consumer.end_offsets(partitions)
+            if since_ms is not None:
+                found = await consumer.offsets_for_times({partition: since_ms for partition in partitions})
+                first = {
+                    partition: ends[partition]
+                    if (at := found.get(partition)) is None
+                    else max(at.offset, first[partition])
+                    for partition in partitions
+                }
+        except KafkaError as error:
+            raise self._lost(error) from error
+        return {Partition(*partition): range(first[partition], ends[partition]) for partition in partitions}
+
+    async def within(
+        self,
+        extent: Extent,
+        *,
+        on_progress: Callable[[int, int], None] = lambda done, total: None,
+        stalled_after_s: float = STALLED_S,
+    ) -> AsyncIterator[tuple[Partition, Sequence[Record]]]:
+        """The records of `extent`, partition by partition in order, and then it ends.
+
+        By positions, not by records: the last offsets may hold the marks of transactions, or what was aborted. `on_progress`
+        gets how many of how many offsets were passed. Raises BrokerError, also where nothing moves for `stalled_after_s`.
+        It takes the positions with it: `polls` has nothing more to give afterwards.
+        """
+        consumer = self._consumer
+        left = {TopicPartition(*partition): offsets for partition, offsets in extent.items() if offsets}
+        total = sum(map(len, left.values()))
+        passed = dict.fromkeys(left, 0)
+        if left:
+            consumer.assign(list(left))
+        for partition, offsets in left.items():
+            consumer.seek(partition, offsets.start)
+        moved_s = self._clock.monotonic_s()
+        while left:
+            for partition, records in (await self._next(_SCAN_RECORDS)).items():
+                if partition in left and (wanted := [each for each in records if each.offset < left[partition].stop]):
+                    yield Partition(*partition), wanted
+            for partition, offsets in list(left.items()):
+                position = await self._position(partition, stalled_after_s)
+                if (done := min(position, offsets.stop) - offsets.start) != passed[partition]:
+                    passed[partition], moved_s = done, self._clock.monotonic_s()
+                if position >= offsets.stop:
+                    consumer.pause(partition)
+                    del left[partition]
+            on_progress(sum(passed.values()), total)
+            if self._clock.monotonic_s() - moved_s > stalled_after_s:
+                raise self._stalled(stalled_after_s)
+
+    async def _position(self, partition: TopicPartition, timeout_s: float) -> int:
+        # It is unknown while the client finds where a log begins whose oldest records were removed meanwhile.
+        try:
+            async with asyncio.timeout(timeout_s):
+                return int(await self._consumer.position(partition))
+        except TimeoutError:
+            raise self._stalled(timeout_s) from None
+
+    def _stalled(self, for_s: float) -> BrokerError:
+        return BrokerError(
+            f"reading {', '.join(self._topics)} got no further for {for_s:g} s",
+            kind="unreachable",
+            remedy="see that the brokers which lead its partitions run (`forebay check` tells more)",
+        )
+
+    async def num_partitions(self, topic: str) -> int | None:
+        """Of any topic of the cluster; None where it is not there. Raises BrokerError."""
+        try:
+            cluster = await self._consumer._client.fetch_all_metadata()
+        except KafkaError as error:
+            raise self._lost(error) from error
+        return len(cluster.partitions_for_topic(topic) or ()) or None
 
     async def at_end(self) -> bool:
         """Whether all that is committed by now was read."""

@@ -28,7 +28,7 @@ def as_line(kind: TopicKey, partition: Partition, record: Record) -> str:
         rest = _LINES[kind](record, headers)
     except _NOT_EXPECTED:
         rest = f"(not what is expected here) key {_bytes(record.key)}  {_bytes(record.value)}"
-    return _printable(f"{_time(record.timestamp)}  {partition.partition}@{record.offset}  {rest}")
+    return printable(f"{_time(record.timestamp)}  {partition.partition}@{record.offset}  {rest}")
 
 
 def as_json(partition: Partition, record: Record) -> bytes:
@@ -38,13 +38,18 @@ def as_json(partition: Partition, record: Record) -> bytes:
         "partition": partition.partition,
         "offset": record.offset,
         "timestamp": record.timestamp,
-        "key": None if record.key is None else _text(record.key),
-        "headers": {name: None if value is None else _text(value) for name, value in record.headers},
+        "key": None if record.key is None else bytes_as_text(record.key),
+        "headers": {name: None if value is None else bytes_as_text(value) for name, value in record.headers},
     }
+    return with_value(document, record.value)
+
+
+def with_value(document: Mapping[str, object], value: bytes | None) -> bytes:
+    """`document` as JSON, with the value parsed where it is JSON, else in base64."""
     try:
-        return orjson.dumps({**document, "value": None if record.value is None else orjson.loads(record.value)})
+        return orjson.dumps({**document, "value": None if value is None else orjson.loads(value)})
     except (ValueError, RecursionError):
-        encoded = base64.b64encode(record.value or b"").decode()
+        encoded = base64.b64encode(value or b"").decode()
         return orjson.dumps({**document, "value": None, "value_base64": encoded})
 
 
@@ -91,7 +96,7 @@ def _event(record: Record, headers: Mapping[str, bytes]) -> str:
         return f"{key}id {event_id}  float32 {_numbers(values)}"
     value = _object(data)
     features = value["features"] if "features" in value else value["input"]
-    return f"{key}id {value['id']}  {_short(orjson.dumps(features).decode())}"
+    return f"{key}id {value['id']}  {shortened(orjson.dumps(features).decode())}"
 
 
 _LINES: Final[Mapping[TopicKey, Callable[[Record, Mapping[str, bytes]], str]]] = MappingProxyType(
@@ -123,17 +128,19 @@ def _bytes(value: bytes | None) -> str:
     if value is None:
         return "(none)"
     text = value[: 4 * _SHOWN_CHARS].decode("utf-8", "backslashreplace")
-    return _short(text) + (f" ({len(value):,} bytes)" if len(value) > 4 * _SHOWN_CHARS else "")
+    return shortened(text) + (f" ({len(value):,} bytes)" if len(value) > 4 * _SHOWN_CHARS else "")
 
 
-def _text(value: bytes) -> str:
+def bytes_as_text(value: bytes) -> str:
+    """UTF-8, and what is none escaped."""
     return value.decode("utf-8", "backslashreplace")
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 1] + "…"
+def shortened(text: str, most: int = _SHOWN_CHARS) -> str:
+    """At most so many characters, the last an ellipsis where some are left out."""
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Other people's bytes must not steer the terminal."""
     return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)

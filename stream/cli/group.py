@@ -41,6 +41,7 @@ COMMANDS: Final[Mapping[str, CommandEntry]] = MappingProxyType(
         "run": CommandEntry("stream.cli.run", "Run a worker: events in, predictions out."),
         "publish": CommandEntry("stream.cli.publish", "Publish events, from the command line or a file."),
         "tail": CommandEntry("stream.cli.tail", "Follow predictions, dead letters or deltas."),
+        "dlq": CommandEntry("stream.cli.dlq", "List, explain and replay dead letters."),
         "bench": CommandEntry("stream.cli.bench", "Measure throughput and latency."),
     }
 )

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _STATUS_STYLES = {"created": "green", "would create": "cyan", "differs": "yellow", "refused": "bold red"}
 _SEVERITY_STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
+_NUMBERS = ("partitions", "replicas")
+
 _bootstrap = click.option(
     "--bootstrap-server", "bootstrap_servers", metavar="HOST:PORT", help="Instead of kafka.bootstrap_servers."
 )
@@ -108,7 +110,9 @@ def check(source: ConfigSource, bootstrap_servers: str | None, timeout_s: float,
     if as_json:
         _print_json(_checked_json(checked))
     else:
-        _print_table(_checked_table(checked))
+        from stream.console import print_whole
+
+        print_whole(_checked_table(checked))
         _print_findings(checked)
     return 1 if checked.errors else 0
 
@@ -132,9 +136,9 @@ def _created_json(one: Created) -> dict[str, Any]:
 def _print_created(done: tuple[Created, ...]) -> None:
     from rich.text import Text
 
-    from stream.console import stdout_console
+    from stream.console import plain_table, print_whole, stdout_console
 
-    table = _table("topic", "status", "partitions", "replicas", "kept")
+    table = plain_table("topic", "status", "partitions", "replicas", "kept", right=_NUMBERS)
     for one in done:
         shown = one.state or one.topic
         table.add_row(
@@ -144,7 +148,7 @@ def _print_created(done: tuple[Created, ...]) -> None:
             str(shown.replication_factor),
             _kept(shown.configs),
         )
-    _print_table(table)
+    print_whole(table)
     console = stdout_console()
     for one in done:
         for remark in (*([one.reason] if one.reason else []), *map(str, one.differences)):
@@ -181,9 +185,10 @@ def _checked_json(checked: Checked) -> dict[str, Any]:
 def _checked_table(checked: Checked) -> Table:
     from rich.text import Text
 
+    from stream.console import plain_table
     from stream.kafka.topic_plan import MAX_MESSAGE_BYTES
 
-    table = _table("topic", "status", "partitions", "replicas", "kept", "largest message")
+    table = plain_table("topic", "status", "partitions", "replicas", "kept", "largest message", right=_NUMBERS)
     for topic in checked.wanted:
         state = checked.states[topic.name]
         if state.status != "present":
@@ -228,26 +233,6 @@ def _print_findings(checked: Checked) -> None:
             console.print(Text.assemble(severity, f"{finding.topic}: {finding.message}"))
         if remedy:
             console.print(Text.assemble(("hint: ", "yellow"), remedy))
-
-
-def _table(*columns: str) -> Table:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for column in columns:
-        table.add_column(column, justify="right" if column in ("partitions", "replicas") else "left", no_wrap=True)
-    return table
-
-
-def _print_table(table: Table) -> None:
-    from stream.console import stdout_console
-
-    console = stdout_console()
-    # As wide as it is, also through a pipe: names must not be cut.
-    needed = console.measure(table, options=console.options.update(max_width=10_000)).maximum
-    console.width = max(console.width, needed)
-    console.print(table)
 
 
 def _print_json(document: object) -> None:

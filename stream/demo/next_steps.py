@@ -55,5 +55,5 @@ def _commands(config: str) -> list[str]:
     return [
         f"  forebay publish -c {config} --features '{EXAMPLE}'",
         f"  forebay tail predictions -c {config} --from-beginning --limit 5",
-        f"  forebay tail dead-letters -c {config} --from-beginning --limit 5",
+        f"  forebay dlq list -c {config} --limit 5",
     ]

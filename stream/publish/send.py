@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any, Final
@@ -24,6 +24,8 @@ STOP_TIMEOUT_S: Final = 5.0
 _REMEMBERED_KEYS: Final = 65_536
 
 Headers = Sequence[tuple[str, bytes]]
+AnyRecord = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes | None]]]
+"""Key, value and headers."""
 
 
 class Publisher:
@@ -55,6 +57,11 @@ class Publisher:
         """Records that the brokers have confirmed."""
         self.last_delivery: tuple[int, int] | None = None
         """Partition and first offset of the latest confirmed batch."""
+
+    @property
+    def partitions(self) -> Sequence[int]:
+        """The numbers of the topic's partitions, ascending; none before the start."""
+        return self._partitions
 
     async def start(self) -> None:
         """Connect and look the topic up. Raises BrokerError."""
@@ -104,12 +111,22 @@ class Publisher:
         """
         try:
             async with asyncio.timeout(self._delivery_timeout_s):
+                carried = list(headers)
                 for partition, places in self._place(keys).items():
-                    await self._send_partition(partition, places, keys, values, timestamp_ms, list(headers))
-                while len(self._under_way) > MAX_BATCHES_IN_FLIGHT:
-                    await self._confirm_oldest()
-                while self._under_way and self._under_way[0][0].done():
-                    await self._confirm_oldest()
+                    records = ((keys[place], values[place], carried) for place in places)
+                    await self._send_partition(partition, records, timestamp_ms)
+                await self._confirm_some()
+        except (KafkaError, TimeoutError) as error:
+            raise self._failed(error) from error
+
+    async def send_to(self, partition: int, records: Iterable[AnyRecord], *, timestamp_ms: int) -> None:
+        """The same for records that are all for one partition, whatever their keys; they may have no value."""
+        try:
+            async with asyncio.timeout(self._delivery_timeout_s):
+                # The client's builder takes headers as a list only.
+                listed = ((key, value, list(headers)) for key, value, headers in records)
+                await self._send_partition(partition, listed, timestamp_ms)
+                await self._confirm_some()
         except (KafkaError, TimeoutError) as error:
             raise self._failed(error) from error
 
@@ -124,30 +141,24 @@ class Publisher:
 
     def _place(self, keys: Sequence[bytes | None]) -> dict[int, list[int]]:
         """The places in `keys` by partition."""
-        partitions, count = self._partitions, len(self._partitions)
         places: dict[int, list[int]] = {}
         for place, key in enumerate(keys):
-            if key is None:
-                partition = partitions[self._next % count]
-                self._next += 1
-            else:
-                partition = partitions[(self._hash(key) & 0x7FFFFFFF) % count]
-            places.setdefault(partition, []).append(place)
+            places.setdefault(self.partition_for(key), []).append(place)
         return places
 
-    async def _send_partition(
-        self,
-        partition: int,
-        places: Sequence[int],
-        keys: Sequence[bytes | None],
-        values: Sequence[bytes],
-        timestamp_ms: int,
-        headers: Headers,
-    ) -> None:
+    def partition_for(self, key: bytes | None) -> int:
+        """Where the next record with that key goes."""
+        partitions, count = self._partitions, len(self._partitions)
+        if key is not None:
+            return partitions[(int(self._hash(key)) & 0x7FFFFFFF) % count]
+        self._next += 1
+        return partitions[(self._next - 1) % count]
+
+    async def _send_partition(self, partition: int, records: Iterable[AnyRecord], timestamp_ms: int) -> None:
         producer = self._producer
         builder = producer.create_batch()
-        for place in places:
-            record = {"timestamp": timestamp_ms, "key": keys[place], "value": values[place], "headers": headers}
+        for key, value, headers in records:
+            record = {"timestamp": timestamp_ms, "key": key, "value": value, "headers": headers}
             if builder.append(**record) is None:
                 await self._submit(builder, partition)
                 builder = producer.create_batch()
@@ -158,6 +169,12 @@ class Publisher:
         count = builder.record_count()
         delivery = await self._producer.send_batch(builder, self._topic, partition=partition)
         self._under_way.append((delivery, count))
+
+    async def _confirm_some(self) -> None:
+        while len(self._under_way) > MAX_BATCHES_IN_FLIGHT:
+            await self._confirm_oldest()
+        while self._under_way and self._under_way[0][0].done():
+            await self._confirm_oldest()
 
     async def _confirm_oldest(self) -> None:
         delivery, count = self._under_way[0]

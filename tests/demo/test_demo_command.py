@@ -133,7 +133,7 @@ def test_what_it_says_to_try_next_works(kept: str, environ: Mapping[str, str], t
 
     event_id = json.loads(run(publish, "--json"))["id"]
     assert len(run(predictions).splitlines()) == 5
-    assert "missing_value" in run(dead_letters, "--timeout", "5")
+    assert "missing_value" in run(dead_letters)
     everything = predictions.replace("--limit 5", "--timeout 3")
     assert event_id in run(everything)
     stop = next(line for line in lines if line.startswith("kill "))

@@ -132,6 +132,27 @@ def test_dead_letters_are_cut_to_what_the_topic_takes() -> None:
     assert record_size(key, value, headers) <= 1000
 
 
+def test_the_why_of_an_earlier_letter_is_replaced_and_never_doubled() -> None:
+    came_with: list[tuple[str, bytes]] = []
+    for kind, kept in ((FailureKind.NOT_JSON, b"1"), (FailureKind.MODEL_ERROR, b"2")):
+        headers = (*came_with, ("tenant", b"x"), ("forebay.replay.count", kept), ("forebay.replay.from", b"dead-0@7"))
+        record = FakeRecord(1, b"v", JULY, b"key", headers)
+        _, _, letter = dead_letter(record, P0, kind, kind.value, max_bytes=1000, model="m", version=1)
+        assert len({name.lower() for name, _ in letter}) == len(letter)
+        assert dict(letter)[names.ERROR_KIND] == kind.value.encode()
+        # The guard against loops rests on these being carried on.
+        assert dict(letter)[names.REPLAY_COUNT] == kept and dict(letter)[names.REPLAY_FROM] == b"dead-0@7"
+        # As somebody's client may copy them: in any case, with what the next failure has no word for.
+        came_with = [(name.title(), value) for name, value in letter if name.startswith(names.ERROR_PREFIX)]
+        came_with.append((names.ERROR_TRUNCATED, b"5000 sha256:0"))
+
+
+def test_a_replayed_events_prediction_says_so() -> None:
+    headers = (("forebay.replay.count", b"1"), ("forebay.replay.from", b"dead-0@7"))
+    ((_, _, carried),) = sent(emitter().emit([finish(batch(chunk([0], headers=headers)))]), "predictions")[0]
+    assert carried == list(headers)
+
+
 @given(st.lists(st.text(min_size=1) | st.sampled_from([",", '",', '","', 'x",', "\\", 'a\\",'])))
 def test_ids_are_written_as_json_would(ids: list[str]) -> None:
     ids = [one for one in ids if one.isprintable() or one.encode("utf-8", "ignore").decode() == one]

@@ -1,0 +1,108 @@
+"""Options of the commands about dead letters: where they are, and which of them are meant."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar, cast
+
+import click
+
+from schemas.failures import Stage
+from stream.cli.options import ConfigSource, config_options
+
+if TYPE_CHECKING:
+    from stream.config.sections import Settings
+    from stream.dlq.choose import Filter
+    from stream.dlq.read import LetterBox
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_DEFAULT_TOPIC: Final = "[default: topics.prefix + dead-letters]"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the dead letters are: the settings, and the topic's full name."""
+
+    settings: Settings
+    topic: str
+
+    def box(self) -> LetterBox:
+        from stream.clock import SystemClock
+        from stream.dlq.read import LetterBox
+        from stream.kafka.client import client_options
+
+        return LetterBox(client_options(self.settings.kafka), self.topic, clock=SystemClock())
+
+
+def place_options(function: Callable[Concatenate[Place, P], R]) -> Callable[P, R]:
+    """Adds the options that say which cluster and which topic; the command gets a Place as its first argument."""
+
+    @config_options
+    @click.option("--bootstrap-server", metavar="HOST:PORT", help="The broker. [default: kafka.bootstrap_servers]")
+    @click.option(
+        "--dead-letter-topic", metavar="NAME", help=f"The dead letters' topic, its full name. {_DEFAULT_TOPIC}"
+    )
+    @functools.wraps(function)
+    def command(
+        source: ConfigSource, /, *args: Any, bootstrap_server: str | None, dead_letter_topic: str | None, **kwargs: Any
+    ) -> R:
+        # The client's own log repeats what the errors here say.
+        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+        from schemas.topics import DEAD_LETTERS, topic_name
+
+        settings = source.load({"kafka.bootstrap_servers": bootstrap_server}).settings
+        topic = dead_letter_topic or topic_name(settings.topics.prefix, DEAD_LETTERS.name)
+        return function(Place(settings, topic), *args, **kwargs)
+
+    return cast(Callable[P, R], command)
+
+
+def filter_options(function: Callable[Concatenate[Place, Filter, P], R]) -> Callable[P, R]:
+    """Adds the options that choose among letters; the command gets a Place and a Filter as its first arguments."""
+
+    @place_options
+    @click.option("--kind", "kinds", multiple=True, metavar="KIND", help="Only of this kind; may be repeated.")
+    @click.option(
+        "--stage",
+        "stages",
+        multiple=True,
+        type=click.Choice([stage.value for stage in Stage]),
+        help="Only where this stage decided; may be repeated.",
+    )
+    @click.option("--model", "models", multiple=True, metavar="NAME", help="Only of this model; may be repeated.")
+    @click.option(
+        "--topic", "topics", multiple=True, metavar="NAME", help="Only of events of this topic; may be repeated."
+    )
+    @click.option(
+        "--since", metavar="TIME", help="Only written from then on: 15m or 2h ago, RFC 3339, or ms since the epoch."
+    )
+    @click.option("--until", metavar="TIME", help="Only written before then.")
+    @functools.wraps(function)
+    def command(
+        place: Place,
+        /,
+        *args: Any,
+        kinds: tuple[str, ...],
+        stages: tuple[str, ...],
+        models: tuple[str, ...],
+        topics: tuple[str, ...],
+        since: str | None,
+        until: str | None,
+        **kwargs: Any,
+    ) -> R:
+        from stream.clock import SystemClock
+        from stream.dlq.choose import Filter, check_kinds, read_span
+
+        since_ms, until_ms = read_span(since, until, now_ms=SystemClock().wall_ms())
+        # Letters name topics in full; people mean theirs without the prefix too.
+        prefix = place.settings.topics.prefix
+        named = frozenset(topics) | {prefix + topic for topic in topics}
+        chosen = Filter(check_kinds(kinds), frozenset(stages), frozenset(models), named, since_ms, until_ms)
+        return function(place, chosen, *args, **kwargs)
+
+    return cast(Callable[P, R], command)

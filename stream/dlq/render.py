@@ -1,0 +1,223 @@
+"""Dead letters for people: the list, one letter whole, the counts, and what a replay does."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+import orjson
+from rich.cells import cell_len
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from stream.console import DIM, GREEN, YELLOW, plain_table
+from stream.dlq.letter import Letter
+from stream.dlq.plan import SKIP_WORDS, Plan, Skip
+from stream.dlq.replay import Replayed
+from stream.dlq.stats import Stats, Tally
+from stream.tail_format import bytes_as_text, printable, shortened
+
+_KEY_CHARS: Final = 16
+_SOURCE_CHARS: Final = 32
+_LEAST_MESSAGE: Final = 20
+_MOST_MESSAGE: Final = 120
+_BAR_CHARS: Final = 20
+_EIGHTHS: Final = " ▏▎▍▌▋▊▉"
+_HEX_ROW: Final = 16
+_SHORT_TIME: Final = "%m-%d %H:%M:%S"
+# One blank beside the table's own.
+_NARROW: Final = (0, 1, 0, 0)
+
+
+def moment(timestamp_ms: int | None, form: str = "%Y-%m-%d %H:%M:%S") -> str:
+    """A record's time where the reader is."""
+    try:
+        return datetime.fromtimestamp((timestamp_ms or 0) / 1000, UTC).astimezone().strftime(form)
+    except (ValueError, OverflowError, OSError):
+        return "(no time)"
+
+
+def list_table(letters: Sequence[Letter], width: int | None) -> Table:
+    """A line for each, the message cut to what `width` leaves of it; None: there is no end to a line.
+
+    Where little is left, the columns go that can best be done without.
+    """
+    columns: dict[str, list[str]] = {
+        "letter": [f"{letter.position.partition}:{letter.position.offset}" for letter in letters],
+        "time": [moment(letter.timestamp, _SHORT_TIME) for letter in letters],
+        "kind": [shortened(printable(letter.kind), _SOURCE_CHARS) for letter in letters],
+        "stage": [shortened(printable(letter.stage), _KEY_CHARS) for letter in letters],
+        "from": [_middle_cut(printable(str(letter.source)), _SOURCE_CHARS) for letter in letters],
+        "key": [_key(letter.key, _KEY_CHARS) for letter in letters],
+    }
+    left = _room(columns, width)
+    for name in ("key", "stage", "time"):
+        if left < _LEAST_MESSAGE:
+            del columns[name]
+            left = _room(columns, width)
+    columns["message"] = [shortened(printable(letter.message), max(_LEAST_MESSAGE, left)) for letter in letters]
+    table = plain_table(*columns)
+    table.padding = _NARROW
+    for row in zip(*columns.values(), strict=True):
+        table.add_row(*[Text(cell, YELLOW if name == "kind" else "") for name, cell in zip(columns, row, strict=True)])
+    return table
+
+
+def _room(columns: Mapping[str, Sequence[str]], width: int | None) -> int:
+    """What is left of a line for one more column."""
+    if width is None:
+        return _MOST_MESSAGE
+    return width - sum(max(map(cell_len, (name, *cells))) + 2 for name, cells in columns.items())
+
+
+def _key(key: bytes | None, most: int) -> str:
+    return "" if key is None else shortened(printable(bytes_as_text(key)), most)
+
+
+def _middle_cut(text: str, most: int) -> str:
+    """The end of a position is what tells it from others."""
+    return text if len(text) <= most else text[: most // 3] + "…" + text[-(most - most // 3 - 1) :]
+
+
+def letter_text(letter: Letter, *, max_bytes: int) -> RenderableType:
+    """Everything of one letter; at most so many bytes of its value."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    table.add_row("letter", f"{letter.position}, written {moment(letter.timestamp)}")
+    outcome = "" if letter.spec is None else f", {letter.spec.outcome.value}"
+    table.add_row("why", Text.assemble((printable(letter.kind), YELLOW), printable(f" at {letter.stage}{outcome}")))
+    table.add_row("", Text(printable(letter.message)))
+    if letter.spec is None:
+        table.add_row("meaning", "this version does not know that kind; a later one wrote it")
+    else:
+        table.add_row("meaning", letter.spec.description)
+        table.add_row("remedy", Text(letter.spec.remedy, GREEN))
+    if letter.model is not None:
+        table.add_row("model", Text(printable(f"{letter.model} v{letter.version}")))
+    published = "" if letter.source_timestamp is None else f", of {moment(letter.source_timestamp)}"
+    table.add_row("from", Text(printable(f"{letter.source}{published}")))
+    if letter.replay_count:
+        times = "once" if letter.replay_count == 1 else f"{letter.replay_count} times"
+        table.add_row("replayed", Text(printable(f"{times}, last from {letter.replay_from or 'an unknown letter'}")))
+    if letter.truncated is not None:
+        table.add_row("truncated", Text(printable(f"the whole value was {letter.truncated}"), YELLOW))
+    if letter.event_id is not None:
+        table.add_row("id", Text(shortened(printable(letter.event_id))))
+    table.add_row("key", Text("(none)", DIM) if letter.key is None else Text(printable(bytes_as_text(letter.key))))
+    for number, (name, value) in enumerate(letter.headers):
+        said = "(none)" if value is None else bytes_as_text(value)
+        table.add_row("" if number else "headers", Text(printable(f"{name} = {said}")))
+    size = "(none)" if letter.value is None else f"{len(letter.value):,} byte{'s'[: len(letter.value) != 1]}"
+    lines, what, cut = _value_lines(letter, max_bytes)
+    more = f", the first {max_bytes:,} shown; --max-bytes shows more, --value all" if cut else ""
+    table.add_row("value", Text(f"{size}{what}{more}"))
+    return Group(table, *[Text(line) for line in lines])
+
+
+def _value_lines(letter: Letter, max_bytes: int) -> tuple[list[str], str, bool]:
+    """The value as lines, what it is, and whether some is left out."""
+    value = letter.value
+    if not value:
+        return [], "", False
+    try:
+        document = orjson.dumps(orjson.loads(value), option=orjson.OPT_INDENT_2)
+    except (ValueError, RecursionError):
+        document = None
+    if document is not None and not letter.is_f32:
+        shown = document[:max_bytes].decode("utf-8", "ignore")
+        return [printable(line) for line in shown.splitlines()], ", JSON", len(document) > max_bytes
+    head, cut = value[:max_bytes], len(value) > max_bytes
+    try:
+        text = head.decode("utf-8", "strict") if not cut else _whole_characters(head)
+    except UnicodeDecodeError:
+        text = None
+    if letter.is_f32 or text is None or "\x00" in text:
+        return list(_hex_lines(head)), ", float32" if letter.is_f32 else ", not UTF-8", cut
+    return [printable(line) for line in text.splitlines()], ", text", cut
+
+
+def _whole_characters(head: bytes) -> str:
+    """Text of which the last character may be cut. Raises UnicodeDecodeError where it is none."""
+    for missing in range(4):
+        try:
+            return head[: len(head) - missing].decode()
+        except UnicodeDecodeError:
+            if missing == 3:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _hex_lines(value: bytes) -> Iterator[str]:
+    for at in range(0, len(value), _HEX_ROW):
+        row = value[at : at + _HEX_ROW]
+        letters = "".join(chr(byte) if 32 <= byte < 127 else "·" for byte in row)
+        yield f"{at:08x}  {row.hex(' '):<{_HEX_ROW * 3}} {letters}"
+
+
+def stats_text(stats: Stats, topic: str) -> RenderableType:
+    """The counts, the most frequent first."""
+    assert stats.total is not None
+    table = plain_table("", "letters", "share", "", "first seen", "last seen", right=("letters", "share"))
+    table.padding = _NARROW
+    for what, group in stats.groups().items():
+        table.add_section()
+        table.add_row(Text({"topic": "original topic"}.get(what, what), DIM))
+        for name, tally in group:
+            table.add_row(*_tally_row(Text(printable(name), YELLOW if what == "kind" else ""), tally, stats.count))
+    total = stats.total
+    head = f"{total.count:,} letter{'s'[: total.count != 1]} in {topic}, {_span(total)}"
+    notes = [
+        f"{count:,} {words}"
+        for count, words in (
+            (stats.replayed, "failed again after a replay"),
+            (stats.truncated, "cut, which cannot be replayed"),
+        )
+        if count
+    ]
+    return Group(Text(head), Text(), table, *([Text(), Text("; ".join(notes))] if notes else []))
+
+
+def _tally_row(name: Text, tally: Tally, total: int) -> tuple[RenderableType, ...]:
+    share = tally.count / total
+    return (
+        name,
+        f"{tally.count:,}",
+        f"{share:.1%}",
+        Text(_bar(share), YELLOW),
+        moment(tally.first_seen, _SHORT_TIME),
+        moment(tally.last_seen, _SHORT_TIME),
+    )
+
+
+def _bar(share: float) -> str:
+    whole, rest = divmod(max(1, round(share * _BAR_CHARS * 8)), 8)
+    return "█" * whole + (_EIGHTHS[rest] if rest else "")
+
+
+def _span(total: Tally) -> str:
+    first, last = moment(total.first_seen), moment(total.last_seen)
+    return f"of {first}" if first == last else f"from {first} to {last}"
+
+
+def replay_table(plan: Plan, done: Replayed | None) -> Table:
+    """What a replay would do, or where it was `done`, what it did."""
+    table = plain_table("", "letters", "", right=("letters",))
+    table.padding = _NARROW
+    verb, topics = ("would replay", plan.topics) if done is None else ("replayed", done.topics)
+    for topic, count in topics.most_common():
+        table.add_row(Text(verb, GREEN), f"{count:,}", Text(f"to {topic}"))
+    for skip, count in skipped(plan, done).most_common():
+        table.add_row(Text("skipped", YELLOW), f"{count:,}", f"{skip.value}: {SKIP_WORDS[skip]}")
+    if plan.beyond_limit:
+        table.add_row(Text("left", DIM), f"{plan.beyond_limit:,}", "beyond --limit")
+    return table
+
+
+def skipped(plan: Plan, done: Replayed | None) -> Counter[Skip]:
+    """Letters that are left out, by why."""
+    gone = 0 if done is None else plan.num_letters - done.sent
+    return plan.skipped + Counter({Skip.GONE: gone})

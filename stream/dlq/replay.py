@@ -1,0 +1,144 @@
+"""Planning a replay on the cluster, and carrying it out: every delivery awaited, in order per partition."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from schemas.errors import BrokerError
+from stream.clock import Clock
+from stream.config.sections import KafkaSection
+from stream.dlq.choose import Filter
+from stream.dlq.letter import Letter
+from stream.dlq.plan import Plan, Planner, Target, reason_to_skip, replay_headers
+from stream.dlq.read import LetterBox, Progress
+from stream.kafka.topics import topic_limits
+from stream.publish.pacer import Pacer
+from stream.publish.run import TICK_S
+from stream.publish.send import Publisher
+
+CHUNK_LETTERS: Final = 1000
+CHUNK_BYTES: Final = 1_048_576
+
+Sleep = Callable[[float], Awaitable[None]]
+
+
+async def make_plan(
+    box: LetterBox, kafka: KafkaSection, chosen: Filter, *, max_replays: int, limit: int | None, progress: Progress
+) -> Plan:
+    """Read the letters up to the end of now and say what a replay would do. Raises BrokerError."""
+    planner = Planner()
+    targets: dict[str, Target | None] = {}
+    async for letter in box.letters(await box.extent(since_ms=chosen.since_ms), progress=progress):
+        planner.see(letter)
+        if chosen.takes(letter):
+            topic = letter.source.topic
+            if topic not in targets:
+                targets[topic] = await _look_up(box, kafka, topic)
+            planner.add(letter, reason_to_skip(letter, targets[topic], max_replays=max_replays))
+    return planner.finish(limit)
+
+
+async def _look_up(box: LetterBox, kafka: KafkaSection, topic: str) -> Target | None:
+    count = await box.num_partitions(topic)
+    return None if count is None else Target(count, (await topic_limits(kafka, [topic]))[topic])
+
+
+@dataclass(slots=True)
+class Replayed:
+    """What was published so far; the cluster has confirmed `delivered` of the `sent`. seconds: how long it took."""
+
+    sent: int = 0
+    delivered: int = 0
+    seconds: float = 0.0
+    topics: Counter[str] = field(default_factory=Counter)
+
+
+class Replayer:
+    """Publishes the letters of a plan, at `rate` a second (None: as fast as possible). `done` is true at any moment."""
+
+    def __init__(
+        self,
+        options: Mapping[str, object],
+        *,
+        clock: Clock,
+        rate: float | None = None,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        self._options = dict(options)
+        self._clock = clock
+        self._rate = rate
+        self._sleep = sleep
+        self._publishers: dict[str, Publisher] = {}
+        self.done = Replayed()
+
+    async def run(self, box: LetterBox, plan: Plan, progress: Callable[[int], None] = lambda sent: None) -> None:
+        """All of it. Raises BrokerError, after which some more than `done` says may have been delivered."""
+        started_s = self._clock.monotonic_s()
+        pacer = Pacer(self._rate, started_s)
+        waiting: list[Letter] = []
+        num_bytes = 0
+        try:
+            async for letter in box.letters(plan.extent):
+                if not plan.holds(letter):
+                    continue
+                waiting.append(letter)
+                num_bytes += len(letter.value or b"")
+                if len(waiting) >= CHUNK_LETTERS or num_bytes >= CHUNK_BYTES:
+                    await self._send(waiting, pacer, progress)
+                    waiting, num_bytes = [], 0
+            await self._send(waiting, pacer, progress)
+            for publisher in self._publishers.values():
+                await publisher.flush()
+        except BrokerError as error:
+            raise BrokerError(
+                f"{error.message} (replayed and confirmed before: {self._num_delivered():,} of {plan.num_letters:,})",
+                kind=error.kind,
+                remedy=error.remedy,
+            ) from error
+        finally:
+            self.done.delivered = self._num_delivered()
+            self.done.seconds = self._clock.monotonic_s() - started_s
+            for publisher in self._publishers.values():
+                await publisher.stop()
+
+    def _num_delivered(self) -> int:
+        return sum(publisher.num_delivered for publisher in self._publishers.values())
+
+    async def _send(self, letters: list[Letter], pacer: Pacer, progress: Callable[[int], None]) -> None:
+        """Those letters as they fall due, after all that were sent."""
+        start = 0
+        while start < len(letters):
+            now_s = self._clock.monotonic_s()
+            due = pacer.num_due(now_s, self.done.sent, len(letters) - start)
+            if due == 0:
+                await self._sleep(max(TICK_S, pacer.wait_s(now_s, self.done.sent)))
+                continue
+            await self._send_now(letters[start : start + due])
+            start += due
+            self.done.sent += due
+            progress(self.done.sent)
+
+    async def _send_now(self, letters: list[Letter]) -> None:
+        batches: dict[tuple[str, int], list[Letter]] = {}
+        for letter in letters:
+            publisher = await self._publisher(letter.source.topic)
+            # Where the number is still there, the event goes back among the events that it came with.
+            number = letter.source.partition
+            if number not in publisher.partitions:
+                number = publisher.partition_for(letter.key)
+            batches.setdefault((letter.source.topic, number), []).append(letter)
+        for (topic, number), batch in batches.items():
+            records = [(each.key, each.value, replay_headers(each)) for each in batch]
+            await self._publishers[topic].send_to(number, records, timestamp_ms=self._clock.wall_ms())
+            self.done.topics[topic] += len(batch)
+
+    async def _publisher(self, topic: str) -> Publisher:
+        if topic not in self._publishers:
+            publisher = Publisher(self._options, topic)
+            await publisher.start()
+            self._publishers[topic] = publisher
+        return self._publishers[topic]

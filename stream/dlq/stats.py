@@ -1,0 +1,94 @@
+"""How many letters of which kind, stage, model and topic, and when. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from stream.dlq.letter import Letter
+
+NO_MODEL: Final = "(before a model)"
+
+
+@dataclass(slots=True)
+class Tally:
+    """A count, and the least and greatest record timestamp, ms since the Unix epoch."""
+
+    count: int
+    first_seen: int
+    last_seen: int
+
+    def add(self, timestamp: int) -> None:
+        self.count += 1
+        self.first_seen = min(self.first_seen, timestamp)
+        self.last_seen = max(self.last_seen, timestamp)
+
+
+@dataclass(slots=True)
+class Stats:
+    """truncated: letters whose value is not whole; replayed: those that failed again after a replay."""
+
+    total: Tally | None = None
+    truncated: int = 0
+    replayed: int = 0
+    kinds: dict[str, Tally] = field(default_factory=dict)
+    stages: dict[str, Tally] = field(default_factory=dict)
+    models: dict[str, Tally] = field(default_factory=dict)
+    topics: dict[str, Tally] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        return 0 if self.total is None else self.total.count
+
+    def add(self, letter: Letter) -> None:
+        """Count one."""
+        if self.total is None:
+            self.total = Tally(1, letter.timestamp, letter.timestamp)
+        else:
+            self.total.add(letter.timestamp)
+        self.truncated += letter.truncated is not None
+        self.replayed += letter.replay_count > 0
+        model = NO_MODEL if letter.model is None else f"{letter.model} v{letter.version}"
+        for group, name in (
+            (self.kinds, letter.kind),
+            (self.stages, letter.stage),
+            (self.models, model),
+            (self.topics, letter.source.topic),
+        ):
+            if (tally := group.get(name)) is None:
+                group[name] = Tally(1, letter.timestamp, letter.timestamp)
+            else:
+                tally.add(letter.timestamp)
+
+    def groups(self) -> dict[str, list[tuple[str, Tally]]]:
+        """By what is counted, the most frequent first."""
+        found = {"kind": self.kinds, "stage": self.stages, "model": self.models, "topic": self.topics}
+        return {what: _ranked(group) for what, group in found.items()}
+
+    def to_dict(self) -> dict[str, object]:
+        """As JSON values."""
+        return {
+            "letters": self.count,
+            "first_seen": None if self.total is None else self.total.first_seen,
+            "last_seen": None if self.total is None else self.total.last_seen,
+            "truncated": self.truncated,
+            "replayed": self.replayed,
+            **{
+                f"{what}s": [self._entry(what, name, tally) for name, tally in group]
+                for what, group in self.groups().items()
+            },
+        }
+
+    def _entry(self, what: str, name: str, tally: Tally) -> dict[str, object]:
+        return {
+            what: None if name == NO_MODEL else name,
+            "count": tally.count,
+            "share": round(tally.count / self.count, 6),
+            "first_seen": tally.first_seen,
+            "last_seen": tally.last_seen,
+        }
+
+
+def _ranked(group: Mapping[str, Tally]) -> list[tuple[str, Tally]]:
+    return sorted(group.items(), key=lambda entry: (-entry[1].count, entry[0]))

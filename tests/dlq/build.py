@@ -1,0 +1,69 @@
+"""Dead letters as the worker writes them, and records that are none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from schemas.failures import FailureKind
+from stream.dlq.letter import Letter, read_letter
+from stream.encode import dead_letter
+from stream.records import Partition
+from tests.stream.build import JULY, FakeRecord
+
+DEAD_0, DEAD_1 = Partition("dead-letters", 0), Partition("dead-letters", 1)
+FEATURES_1 = Partition("features", 1)
+EVENT = b'{"id":"e1","timestamp":1,"features":[1,2]}'
+
+
+def letter_record(
+    offset: int,
+    *,
+    kind: FailureKind = FailureKind.NOT_JSON,
+    message: str = "no JSON",
+    source: Partition = FEATURES_1,
+    source_offset: int = 42,
+    source_timestamp: int = JULY - 1000,
+    timestamp: int = JULY,
+    key: bytes | None = b"k",
+    value: bytes | None = EVENT,
+    headers: Sequence[tuple[str, bytes]] = (),
+    model: str | None = None,
+    max_bytes: int = 100_000,
+) -> FakeRecord:
+    event = FakeRecord(source_offset, value, source_timestamp, key, headers)
+    written = dead_letter(event, source, kind, message, max_bytes=max_bytes, model=model, version=model and 2)  # type: ignore[arg-type]
+    key, value, carried = written
+    return FakeRecord(offset, value, timestamp, key, carried)
+
+
+def letter(
+    offset: int = 7,
+    *,
+    at: Partition = DEAD_0,
+    kind: FailureKind = FailureKind.NOT_JSON,
+    message: str = "no JSON",
+    source: Partition = FEATURES_1,
+    source_timestamp: int = JULY - 1000,
+    timestamp: int = JULY,
+    key: bytes | None = b"k",
+    value: bytes | None = EVENT,
+    headers: Sequence[tuple[str, bytes]] = (),
+    model: str | None = None,
+    max_bytes: int = 100_000,
+) -> Letter:
+    record = letter_record(
+        offset,
+        kind=kind,
+        message=message,
+        source=source,
+        source_timestamp=source_timestamp,
+        timestamp=timestamp,
+        key=key,
+        value=value,
+        headers=headers,
+        model=model,
+        max_bytes=max_bytes,
+    )
+    found = read_letter(at, record)
+    assert found is not None
+    return found

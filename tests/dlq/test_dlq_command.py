@@ -1,0 +1,259 @@
+"""`forebay dlq` as it is called: what it prints, what it asks, and its exit status."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from aiokafka import TopicPartition
+
+from schemas.failures import FailureKind
+from stream.cli import main
+from stream.clock import SystemClock
+from stream.config.sections import KafkaSection, Settings, TopicsSection
+from stream.kafka.topics import create_topics
+from stream.records import Partition
+from tests.brokers.clients import producer, send_batch
+from tests.brokers.resolve import Broker
+from tests.conftest import Names
+from tests.dlq.build import EVENT, letter_record
+
+NOW_MS = SystemClock().wall_ms()
+MINUTE_MS = 60_000
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+Forebay = Callable[..., tuple[int, str, str]]
+
+
+def letters_of(topic: str) -> list[list[object]]:
+    """(value, key, headers, timestamp) of six letters: four of decode, one of a model, one of those cut."""
+    at = Partition(topic, 1)
+    made = [
+        letter_record(0, source=at, source_offset=1, timestamp=NOW_MS - 50 * MINUTE_MS, value=b'{"id":'),
+        letter_record(0, source=at, source_offset=2, timestamp=NOW_MS - 40 * MINUTE_MS, value=b"\xff\x00"),
+        letter_record(
+            0,
+            source=at,
+            source_offset=3,
+            timestamp=NOW_MS - 30 * MINUTE_MS,
+            kind=FailureKind.MODEL_ERROR,
+            message="it chokes",
+            model="late",
+            headers=[("tenant", b"x")],
+        ),
+        letter_record(0, source=at, source_offset=4, timestamp=NOW_MS - 20 * MINUTE_MS, kind=FailureKind.UNKNOWN_MODEL),
+        letter_record(
+            0,
+            source=at,
+            source_offset=5,
+            timestamp=NOW_MS - 10 * MINUTE_MS,
+            kind=FailureKind.TOO_LARGE,
+            value=b"x" * 5000,
+            max_bytes=2000,
+        ),
+        letter_record(
+            0,
+            source=at,
+            source_offset=6,
+            timestamp=NOW_MS - 5 * MINUTE_MS,
+            kind=FailureKind.UNKNOWN_MODEL,
+            headers=[("forebay.replay.count", b"3"), ("forebay.replay.from", b"elsewhere-0@1")],
+        ),
+    ]
+    return [[each.value or b"", each.key, each.headers, each.timestamp] for each in made]
+
+
+@pytest.fixture
+def place(broker: Broker, names: Names, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What every call needs: a broker, and topics of this test's own with the letters."""
+    monkeypatch.chdir(tmp_path)
+    settings = Settings(kafka=KafkaSection(bootstrap_servers=broker.bootstrap), topics=TopicsSection(prefix=names("")))
+
+    async def prepare() -> None:
+        await create_topics(settings)
+        values, keys, headers, timestamps = zip(*letters_of(names("features")), strict=True)
+        async with producer(broker.bootstrap) as writer:
+            where = TopicPartition(names("dead-letters"), 1)
+            await send_batch(writer, where, values, keys=keys, headers=headers, timestamps=timestamps)  # type: ignore[arg-type]
+            await send_batch(writer, TopicPartition(names("dead-letters"), 2), [b"somebody else's"])
+
+    asyncio.run(prepare())
+    return ["--bootstrap-server", broker.bootstrap, "--set", f"topics.prefix={names('')}"]
+
+
+@pytest.fixture
+def forebay(place: list[str], capsys: pytest.CaptureFixture[str]) -> Forebay:
+    """`forebay("list")` runs `forebay dlq list` and gives status, output and errors."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        status = main(["dlq", *arguments, *place])
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.err
+        return status, captured.out, captured.err
+
+    return run
+
+
+def listed(forebay: Forebay, *arguments: str) -> list[int]:
+    """The events' offsets."""
+    status, out, _ = forebay("list", "--json", *arguments)
+    assert status == 0
+    return [json.loads(line)["source"]["offset"] for line in out.splitlines()]
+
+
+def test_list_for_people(forebay: Forebay, names: Names) -> None:
+    status, out, err = forebay("list")
+    lines = out.splitlines()
+    assert status == 0 and err == ""
+    assert lines[0].split() == ["letter", "time", "kind", "stage", "from", "key", "message"]
+    assert [line.split()[0] for line in lines[2:]] == [f"1:{offset}" for offset in range(6)]
+    assert f"{names('features')}-1@3" in lines[4] and "model_error" in lines[4] and "it chokes" in lines[4]
+    status, out, err = forebay("list", "--limit", "2")
+    assert [line.split()[0] for line in out.splitlines()[2:]] == ["1:4", "1:5"]
+    assert "the newest 2 of 6" in err
+    assert forebay("list", "--model", "nobody")[1] == (
+        f"no letter in {names('dead-letters')} matches (6 letters read, 1 record that is none)\n"
+    )
+
+
+def test_filters(forebay: Forebay, names: Names) -> None:
+    assert listed(forebay) == [1, 2, 3, 4, 5, 6]
+    assert listed(forebay, "--limit", "2") == [5, 6]
+    assert listed(forebay, "--kind", "not_json", "--kind", "model_error") == [1, 2, 3]
+    assert listed(forebay, "--stage", "model") == [3]
+    assert listed(forebay, "--model", "late") == [3]
+    assert listed(forebay, "--topic", names("features")) == listed(forebay, "--topic", "features") == [1, 2, 3, 4, 5, 6]
+    assert listed(forebay, "--topic", "other") == []
+    assert listed(forebay, "--since", "25m") == [4, 5, 6]
+    assert listed(forebay, "--until", "25m") == [1, 2, 3]
+    assert listed(forebay, "--since", "45m", "--until", str(NOW_MS - 20 * MINUTE_MS)) == [2, 3]
+    assert listed(forebay, "--since", "25m", "--kind", "unknown_model") == [4, 6]
+
+
+def test_show(forebay: Forebay, names: Names) -> None:
+    status, out, _ = forebay("show", "1:2")
+    assert status == 0
+    for words in (f"{names('dead-letters')}-1@2", "model_error at model, failed", "it chokes", "tenant = x", "late v2"):
+        assert words in out
+    assert "mend the model and publish a new version" in out and '  "id": "e1",' in out
+    assert forebay("show", "--source", f"{names('features')}-1@3") == (0, out, "")
+    status, out, err = forebay("show", "--id", "e1", "--json")
+    assert (status, json.loads(out)["source"]["offset"], err) == (0, 6, "the newest of 3 letters\n")
+    assert "\\xff" not in forebay("show", "1:1")[1] and "00000000  ff 00" in forebay("show", "1:1")[1]
+    assert "replayed" in forebay("show", "1:5")[1] and "truncated" in forebay("show", "1:4")[1]
+
+
+@pytest.mark.parametrize(("where", "value"), [("1:1", b"\xff\x00"), ("1:2", EVENT), ("1:4", None)])
+def test_the_original_bytes_and_nothing_else(place: list[str], where: str, value: bytes | None) -> None:
+    command = [sys.executable, "-m", "stream.cli", "dlq", "show", where, "--value", *place]
+    done = subprocess.run(command, capture_output=True, check=True, cwd=ROOT)
+    assert done.stdout == value or (value is None and set(done.stdout) == {ord("x")})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "told"),
+    [
+        (["show"], 2, "give one of PARTITION:OFFSET, --source and --id"),
+        (["show", "1:2", "--id", "e1"], 2, "give one of"),
+        (["show", "12"], 2, "'12' is no PARTITION:OFFSET"),
+        (["show", "--source", "features"], 2, "no TOPIC-PARTITION@OFFSET"),
+        (["show", "1:99"], 1, "partition 1 holds offsets 0 to 5"),
+        (["show", "99:0"], 1, "has no partition 99"),
+        (["show", "2:0"], 1, "the record is no dead letter"),
+        (["show", "--id", "nobody"], 1, "none of the 6 letters"),
+        (["list", "--kind", "not_jsn"], 2, "did you mean 'not_json'?"),
+        (["list", "--stage", "lunch"], 2, "lunch"),
+        (["list", "--since", "yesterday"], 2, "--since 'yesterday' is no moment"),
+        (["list", "--since", "1h", "--until", "2h"], 2, "nothing is between"),
+        (["list", "--limit", "0"], 2, "--limit"),
+        (["stats", "--dead-letter-topic", "nowhere"], 1, "there is no topic 'nowhere'"),
+        (["replay"], 2, "nobody is there to be asked"),
+        (["replay", "--yes", "--max-replays", "0"], 2, "--max-replays"),
+    ],
+)
+def test_mistakes_are_told(forebay: Forebay, arguments: list[str], status: int, told: str) -> None:
+    found, out, err = forebay(*arguments)
+    assert (found, out) == (status, "") and told in err
+
+
+def test_stats(forebay: Forebay, names: Names) -> None:
+    status, out, _ = forebay("stats", "--json")
+    told = json.loads(out)
+    assert status == 0
+    assert (told["topic"], told["letters"], told["truncated"], told["replayed"]) == (names("dead-letters"), 6, 1, 1)
+    counts = {entry["kind"]: entry["count"] for entry in told["kinds"]}
+    assert counts == {"not_json": 2, "unknown_model": 2, "model_error": 1, "too_large": 1}
+    assert told["topics"][0]["topic"] == names("features") and told["first_seen"] == NOW_MS - 50 * MINUTE_MS
+    assert json.loads(forebay("stats", "--json", "--limit", "2")[1])["letters"] == 2
+    assert json.loads(forebay("stats", "--json", "--kind", "not_finite")[1])["kinds"] == []
+    status, out, _ = forebay("stats")
+    assert out.startswith(f"6 letters in {names('dead-letters')}, from ") and "█" in out
+    assert "no letter in" in forebay("stats", "--kind", "not_finite")[1]
+
+
+def test_replay(forebay: Forebay, names: Names) -> None:
+    dry = json.loads(forebay("replay", "--dry-run", "--json")[1])
+    assert dry == {
+        "topic": names("dead-letters"),
+        "dry_run": True,
+        "planned": 4,
+        "replayed": 0,
+        "topics": {names("features"): 4},
+        "skipped": {"truncated": 1, "max_replays": 1},
+        "beyond_limit": 0,
+        "seconds": 0.0,
+    }
+    lines = [" ".join(line.split()) for line in forebay("replay", "--dry-run")[1].splitlines()]
+    assert f"would replay 4 to {names('features')}" in lines
+    status, out, _ = forebay("replay", "--yes", "--kind", "unknown_model", "--max-replays", "4")
+    assert status == 0 and "2 published again in" in out and "the letters stay in" in out
+    told = json.loads(forebay("replay", "--yes", "--json", "--limit", "1")[1])
+    assert (told["replayed"], told["beyond_limit"], told["dry_run"]) == (1, 3, False)
+    status, out, _ = forebay("replay", "--yes", "--kind", "too_large")
+    assert status == 0 and "skipped" in out and "published again" not in out
+    assert forebay("replay", "--yes", "--kind", "not_finite")[1] == "no letter matches: nothing to replay\n"
+
+
+@pytest.mark.parametrize(("answer", "status", "said"), [("y", 0, "4 published again"), ("n", 1, "nothing was")])
+def test_replay_asks_on_a_terminal(
+    forebay: Forebay, answer: str, status: int, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def confirm(question: str, **_: object) -> bool:
+        asked.append(question)
+        return answer == "y"
+
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("click.confirm", confirm)
+    found, out, err = forebay("replay")
+    assert found == status and said in out + err
+    assert "would replay" in out and asked == ["Publish 4 events again?"]
+
+
+def test_nobody_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("list", "stats", "replay"):
+        yes = ["--yes"] if name == "replay" else []
+        assert main(["dlq", name, *yes, "--bootstrap-server", "127.0.0.1:1"]) == 1
+        assert "cannot read from Kafka at 127.0.0.1:1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["list", "show", "stats", "replay"])
+def test_help_has_examples(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["dlq", name, "--help"]) == 0
+    out = capsys.readouterr().out
+    assert f"forebay dlq {name}" in out.split("Examples:")[1]
+
+
+def test_importing_it_imports_no_client() -> None:
+    heavy = "{'aiokafka', 'torch', 'numpy', 'pyarrow', 'rich', 'pydantic', 'orjson'}"
+    code = f"import sys, stream.cli.dlq; print(sorted({heavy} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

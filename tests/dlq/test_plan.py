@@ -1,0 +1,111 @@
+"""What is replayed, as what, and what is left out: once each, never without end, and nothing that is not whole."""
+
+from __future__ import annotations
+
+import pytest
+
+from schemas import headers as names
+from schemas.failures import FailureKind
+from stream.dlq.letter import Letter
+from stream.dlq.plan import Plan, Planner, Skip, Target, reason_to_skip, replay_headers
+from tests.dlq.build import DEAD_0, DEAD_1, letter
+from tests.stream.build import JULY
+
+TARGET = Target(num_partitions=4, max_bytes=None)
+
+
+def replayed_from(position: str, count: int = 1) -> list[tuple[str, bytes]]:
+    return [("forebay.replay.count", b"%d" % count), ("forebay.replay.from", position.encode())]
+
+
+def plan(letters: list[Letter], *, limit: int | None = None, max_replays: int = 3) -> Plan:
+    planner = Planner()
+    for each in letters:
+        planner.see(each)
+        planner.add(each, reason_to_skip(each, TARGET, max_replays=max_replays))
+    return planner.finish(limit)
+
+
+def test_the_events_own_headers_are_sent_and_where_it_comes_from() -> None:
+    found = letter(headers=[("tenant", b"x"), ("content-type", b"application/json")], model="late")
+    assert replay_headers(found) == (
+        ("tenant", b"x"),
+        ("content-type", b"application/json"),
+        ("forebay.replay.count", b"1"),
+        ("forebay.replay.from", b"dead-letters-0@7"),
+    )
+
+
+def test_the_count_goes_up_and_is_not_doubled() -> None:
+    headers = [("Forebay.Replay.Count", b"1"), ("tenant", b"x"), ("forebay.replay.from", b"dead-letters-0@3")]
+    assert replay_headers(letter(headers=headers)) == (
+        ("tenant", b"x"),
+        ("forebay.replay.count", b"2"),
+        ("forebay.replay.from", b"dead-letters-0@7"),
+    )
+
+
+def test_a_raw_event_without_a_time_of_its_own_keeps_that_of_its_record() -> None:
+    raw = [("content-type", b"application/x-forebay-f32")]
+    assert dict(replay_headers(letter(headers=raw)))[names.TIMESTAMP] == b"%d" % (JULY - 1000)
+    timed = [*raw, ("forebay-timestamp", b"5")]
+    assert dict(replay_headers(letter(headers=timed)))[names.TIMESTAMP] == b"5"
+    assert names.TIMESTAMP not in dict(replay_headers(letter(headers=raw, source_timestamp=-1)))
+    assert names.TIMESTAMP not in dict(replay_headers(letter()))
+
+
+@pytest.mark.parametrize(
+    ("found", "target", "expected"),
+    [
+        (letter(), TARGET, None),
+        (letter(value=None), TARGET, None),
+        (letter(value=b"x" * 5000, max_bytes=1000), TARGET, Skip.TRUNCATED),
+        (letter(headers=replayed_from("d-0@1", 2)), TARGET, None),
+        (letter(headers=replayed_from("d-0@1", 3)), TARGET, Skip.MAX_REPLAYS),
+        (letter(headers=replayed_from("d-0@1", 4)), TARGET, Skip.MAX_REPLAYS),
+        (letter(), None, Skip.NO_TOPIC),
+        (letter(value=b"x" * 2000), Target(4, 1000), Skip.TOO_LARGE),
+        (letter(value=b"x" * 500), Target(4, 1000), None),
+    ],
+)
+def test_why_a_letter_is_left_out(found: Letter, target: Target | None, expected: Skip | None) -> None:
+    assert reason_to_skip(found, target, max_replays=3) is expected
+
+
+def test_of_a_chain_of_failures_only_the_last_is_replayed() -> None:
+    # Else the first would be published anew at each run, with a count that never goes up.
+    first, other = letter(1), letter(2, at=DEAD_1)
+    second = letter(4, at=DEAD_1, headers=replayed_from("dead-letters-0@1"))
+    third = letter(5, headers=replayed_from("dead-letters-1@4", 2))
+    # In whatever order the partitions are read.
+    for letters in ([first, third, other, second], [other, second, first, third]):
+        made = plan(letters)
+        assert [each for each in letters if made.holds(each)] == [each for each in letters if each in (other, third)]
+        assert made.skipped == {Skip.REPLAYED: 2} and made.topics == {"features": 2}
+
+
+def test_a_letter_that_is_not_meant_still_stands_for_an_earlier_one() -> None:
+    planner = Planner()
+    first = letter(1, kind=FailureKind.NOT_JSON)
+    second = letter(2, kind=FailureKind.MODEL_ERROR, headers=replayed_from("dead-letters-0@1"))
+    planner.see(first)
+    planner.add(first, None)
+    planner.see(second)
+    made = planner.finish(None)
+    assert made.num_letters == 0 and made.skipped == {Skip.REPLAYED: 1} and made.extent == {}
+
+
+def test_a_limit_takes_the_oldest_in_the_order_of_their_partitions() -> None:
+    letters = [letter(offset, at=at, timestamp=JULY + time) for offset, at, time in
+               [(1, DEAD_0, 3), (2, DEAD_0, 1), (9, DEAD_0, 9), (1, DEAD_1, 2), (5, DEAD_1, 8)]]  # fmt: skip
+    made = plan(letters, limit=3)
+    assert {place: list(offsets) for place, offsets in made.offsets.items()} == {DEAD_0: [1, 2], DEAD_1: [1]}
+    assert made.extent == {DEAD_0: range(1, 3), DEAD_1: range(1, 2)}
+    assert (made.num_letters, made.beyond_limit, made.topics["features"]) == (3, 2, 3)
+    assert plan(letters, limit=9).beyond_limit == 0
+    assert plan(letters).num_letters == 5
+
+
+def test_nothing_is_a_plan_too() -> None:
+    made = plan([])
+    assert (made.num_letters, made.extent, made.skipped) == (0, {}, {}) and not made.holds(letter())

@@ -1,0 +1,127 @@
+"""Counts, and how letters look to people."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console, RenderableType
+
+from schemas.failures import FailureKind
+from stream.console import plain_table
+from stream.dlq.plan import Plan, Planner, Skip
+from stream.dlq.render import letter_text, list_table, replay_table, stats_text
+from stream.dlq.replay import Replayed
+from stream.dlq.stats import Stats
+from stream.records import Partition
+from tests.dlq.build import letter
+from tests.stream.build import JULY
+
+F32 = ("content-type", b"application/x-forebay-f32")
+
+
+def shown(what: RenderableType, width: int = 100) -> str:
+    out = io.StringIO()
+    console = Console(file=out, width=width, highlight=False)
+    # As `print_whole` does.
+    console.width = max(width, console.measure(what, options=console.options.update(max_width=10_000)).maximum)
+    console.print(what)
+    return out.getvalue()
+
+
+def counted() -> Stats:
+    stats = Stats()
+    for number in range(3):
+        stats.add(letter(number, timestamp=JULY + 1000 * number))
+    stats.add(letter(kind=FailureKind.MODEL_ERROR, model="late", headers=[("forebay.replay.count", b"1")]))
+    stats.add(letter(kind=FailureKind.TOO_LARGE, value=b"x" * 5000, max_bytes=1000, source=Partition("other", 0)))
+    return stats
+
+
+def test_counts_by_kind_stage_model_and_topic() -> None:
+    document = counted().to_dict()
+    assert (document["letters"], document["truncated"], document["replayed"]) == (5, 1, 1)
+    assert (document["first_seen"], document["last_seen"]) == (JULY, JULY + 2000)
+    kinds = document["kinds"]
+    assert isinstance(kinds, list)
+    assert kinds[0] == {"kind": "not_json", "count": 3, "share": 0.6, "first_seen": JULY, "last_seen": JULY + 2000}
+    assert [entry["kind"] for entry in kinds] == ["not_json", "model_error", "too_large"]
+    assert [(entry["model"], entry["count"]) for entry in document["models"]] == [(None, 4), ("late v2", 1)]  # type: ignore[attr-defined]
+    assert [(entry["topic"], entry["count"]) for entry in document["topics"]] == [("features", 4), ("other", 1)]  # type: ignore[attr-defined]
+    assert {**Stats().to_dict(), "kinds": None}["letters"] == 0
+
+
+def test_the_counts_of_people() -> None:
+    told = shown(stats_text(counted(), "dead-letters"))
+    assert told.startswith("5 letters in dead-letters, from 2013-")
+    assert "not_json                3  60.0%  ████████████" in told
+    assert "1 failed again after a replay; 1 cut, which cannot be replayed" in told
+    assert max(map(len, told.splitlines())) <= 100
+
+
+def test_a_line_for_each_within_the_width() -> None:
+    long = letter(3, key=b"\x1b[2J" + b"k" * 100, message="m" * 500, source=Partition("a-rather-long-name" * 4, 12))
+    for width in (70, 80, 100, 160):
+        lines = shown(list_table([letter(), long], width), width).splitlines()
+        assert len(lines) == 4 and "\x1b" not in "".join(lines)
+        assert "-12@42" in lines[3] and "…" in lines[3]
+        assert all(len(line.rstrip()) <= max(width, 75) for line in lines)
+    assert "m" * 119 + "…" in shown(list_table([long], None))
+
+
+def test_all_of_a_letter() -> None:
+    headers = [("tenant", b"x"), ("forebay.replay.count", b"2"), ("forebay.replay.from", b"dead-letters-0@3")]
+    told = shown(letter_text(letter(headers=headers, model="late"), max_bytes=4096))
+    for words in (
+        "dead-letters-0@7, written 2013-",
+        "not_json at decode, rejected",
+        "no JSON",
+        "the value is not a JSON document",
+        "check the producer's serializer",
+        "late v2",
+        "features-1@42, of 20",
+        "2 times, last from dead-letters-0@3",
+        "tenant = x",
+        "42 bytes, JSON",
+        '  "id": "e1",',
+    ):
+        assert words in told, words
+
+
+def test_values_that_are_no_json() -> None:
+    def told(value: bytes | None, *headers: tuple[str, bytes], most: int = 4096) -> str:
+        return shown(letter_text(letter(value=value, headers=headers), max_bytes=most))
+
+    assert "value    (none)" in told(None) and "0 bytes" in told(b"")
+    assert "1 byte, text" in told(b"x")
+    assert "{oh \\x1b[2J" in told(b"{oh \x1b[2J\nno")
+    assert "00000010  ff 00" in told(b"0123456789abcdef\xff\x00") and "not UTF-8" in told(b"\xff")
+    assert "00000000  00 00 80 3f" in told(b"\0\0\x80\x3f", F32) and "float32" in told(b"\0\0\x80\x3f", F32)
+    cut = told("ä".encode() * 50, most=9)
+    assert "100 bytes, text, the first 9 shown" in cut and "ääää\n" in cut
+    assert "--max-bytes" in told(b'{"id":"' + b"x" * 500 + b'"}', most=50)
+
+
+def test_a_kind_of_a_later_version() -> None:
+    from dataclasses import replace
+
+    assert "a later one wrote it" in shown(letter_text(replace(letter(), kind="haunted"), max_bytes=10))
+
+
+def test_what_a_replay_would_do_and_did() -> None:
+    planner = Planner()
+    for number in range(3):
+        planner.add(letter(number), None)
+    planner.add(letter(9), Skip.TRUNCATED)
+    plan: Plan = planner.finish(2)
+    before = shown(replay_table(plan, None))
+    assert "would replay" in before and "beyond --limit" in before and "truncated: the value was cut" in before
+    done = Replayed(sent=1, delivered=1)
+    done.topics["features"] = 1
+    after = shown(replay_table(plan, done))
+    assert "replayed 1 to features" in " ".join(after.split()) and "gone: removed from the dead letters" in after
+
+
+def test_numbers_stand_to_the_right() -> None:
+    table = plain_table("a", "count", right=("count",))
+    table.add_row("x", "1")
+    assert "     1" in shown(table)
