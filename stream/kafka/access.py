@@ -158,10 +158,20 @@ async def coordinator(connection: AIOKafkaConnection, group_id: str) -> tuple[st
 
 
 async def group_access(connection: AIOKafkaConnection, group_id: str) -> Access:
-    """For the group, asked of its coordinator. Raises KafkaError."""
-    answer = await connection.send(_GroupsRequest(group_id))
-    group = answer.to_object()["groups"][0]
+    """For the group, asked of its coordinator; waits without end for one that is loading. Raises KafkaError."""
+    while True:
+        answer = await connection.send(_GroupsRequest(group_id))
+        group = answer.to_object()["groups"][0]
+        if group["error_code"] not in _LOADING:
+            break
+        await asyncio.sleep(COORDINATOR_RETRY_S)
     return Access(_error_name(group["error_code"]), _allowed(group["authorized_operations"]))
+
+
+_LOADING = {
+    kafka_errors.GroupLoadInProgressError.errno,
+    kafka_errors.GroupCoordinatorNotAvailableError.errno,
+}
 
 
 def _allowed(bits: int) -> frozenset[Operation] | None:

@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from confluent_kafka.admin import (
     AclBinding,
     AclOperation,
@@ -34,8 +35,10 @@ from stream.kafka.reach import reach
 from stream.kafka.topics import create_topics
 from stream.preflight import Check, Status, check_cluster
 from tests.brokers.apache import ApacheKafka
+from tests.brokers.clients import consumer, producer, read, send_batch
 from tests.brokers.jars import cache_folder, fetch_jars, find_java
 from tests.brokers.ports import free_ports
+from tests.worker.harness import WorkerProcess
 
 # By its fixture a test tells what it needs; this one's own broker is made of the same jars.
 pytestmark = [pytest.mark.usefixtures("kafka_cluster"), pytest.mark.slow]
@@ -84,7 +87,8 @@ class SecureKafka(ApacheKafka):
         security = "org.apache.kafka.common.security"
         for name in ("sasl_plaintext", "sasl_ssl"):
             logins = {
-                "plain": f'{security}.plain.PlainLoginModule required user_alice="{PASSWORD}" user_bob="{PASSWORD}";',
+                "plain": f'{security}.plain.PlainLoginModule required user_alice="{PASSWORD}" user_bob="{PASSWORD}" '
+                f'user_carol="{PASSWORD}";',
                 "scram-sha-256": f"{security}.scram.ScramLoginModule required;",
                 "scram-sha-512": f"{security}.scram.ScramLoginModule required;",
                 "oauthbearer": f"{security}.oauthbearer.OAuthBearerLoginModule required "
@@ -302,8 +306,39 @@ def allow(
     name: str,
     operation: AclOperation,
     pattern: ResourcePatternType = ResourcePatternType.LITERAL,
+    *,
+    user: str = "bob",
 ) -> None:
-    """Allow it to bob."""
-    binding = AclBinding(kind, name, pattern, "User:bob", "*", operation, AclPermissionType.ALLOW)
+    binding = AclBinding(kind, name, pattern, f"User:{user}", "*", operation, AclPermissionType.ALLOW)
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap})  # by a name: with the last one it stops at once
     _finish(admin.create_acls([binding]))
+
+
+async def test_a_worker_that_is_allowed_what_it_needs_and_no_more(secure: SecureKafka, tmp_path: Path) -> None:
+    """The list in docs/guarantees.md, for a user who may do nothing else."""
+    for topic in ("predictions", "dead-letters", "outcome-deltas"):
+        allow(secure, ResourceType.TOPIC, f"carol.{topic}", AclOperation.WRITE, user="carol")
+    allow(secure, ResourceType.TOPIC, "carol.features", AclOperation.READ, user="carol")
+    allow(
+        secure, ResourceType.TOPIC, "carol.", AclOperation.DESCRIBE_CONFIGS, ResourcePatternType.PREFIXED, user="carol"
+    )
+    allow(secure, ResourceType.GROUP, "carols", AclOperation.READ, user="carol")
+    ids = (ResourceType.TRANSACTIONAL_ID, "forebay-carols-")
+    allow(secure, *ids, AclOperation.WRITE, ResourcePatternType.PREFIXED, user="carol")
+    topics = TopicsSection(prefix="carol.", partitions=1)
+    await create_topics(Settings(kafka=secure.section("PLAINTEXT"), topics=topics))
+    values = [orjson.dumps({"id": str(n), "timestamp": 1_790_000_000_000, "features": [n, 1, 2, 3]}) for n in range(20)]
+    async with producer(secure.bootstrap) as client:
+        await send_batch(client, TopicPartition("carol.features", 0), [*values, b"garbage"])
+    kafka = {"bootstrap_servers": f"127.0.0.1:{secure.ports['SASL_PLAINTEXT']}", "security_protocol": "SASL_PLAINTEXT"}
+    kafka |= {"group_id": "carols", **login("PLAIN", user="carol")}
+    settings = {"kafka": kafka, "topics": {"prefix": "carol."}}
+    worker = WorkerProcess(tmp_path, 0, {"mode": "echo", "settings": settings, "failpoints": {}})
+    try:
+        async with consumer(secure.bootstrap, "carol.predictions") as reader:
+            assert len(await read(reader, 20)) == 20
+        assert await worker.stop() == 0, worker.log
+    finally:
+        worker.kill()
+    assert "21 events committed = 20 predicted + 1 rejected" in worker.log
+    assert "Traceback" not in worker.log and "ERROR" not in worker.log, worker.log
