@@ -23,6 +23,14 @@ from tests.exactness.proof import REPORT_VARIABLE, SECONDS_VARIABLE, SEED_VARIAB
 
 WIDTH = 120
 
+DONE = {
+    "started": "workers started",
+    "kills": "  killed (SIGKILL)",
+    "stops": "  frozen (SIGSTOP)",
+    "clean_ends": "  drained (SIGTERM)",
+    "broker_restarts": "brokers killed or restarted",
+}
+
 
 def arguments(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make test-exactness ARGS=...", description=__doc__.splitlines()[0])
@@ -49,9 +57,9 @@ def storms(runs: Sequence[Mapping[str, Any]]) -> Table:
     row("aborted transactions of workers", *(run["aborted_output"] for run in runs))
     row("  of at least", *(run["min_aborted"] for run in runs))
     row("  records in them", *(run["aborted_output_records"] for run in runs))
-    for what in sorted({key for run in runs for key in run["done"]}):
-        row(what.replace("_", " "), *(run["done"].get(what, 0) for run in runs))
-    row("ended by themselves", *(_words(run["ended"]) for run in runs))
+    for what, words in DONE.items():
+        row(words, *(run["done"].get(what, 0) for run in runs))
+    row("  ended by themselves", *(_words(run["ended"]) for run in runs))
     row("rewinds", *(run["rewinds"] for run in runs))
     row("committed offsets sampled, none fell", *(run["offset_samples"] for run in runs))
     return table
