@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import orjson
 from aiokafka import ConsumerRecord, TopicPartition
 
 from schemas import headers as names
+from stream.embedded.process import tied_to_parent
 from tests.brokers.clients import consumer, create_topic, producer, send_batch
 from tests.worker.echo import NUM_FEATURES, feature_hash
 
@@ -30,10 +32,10 @@ class WorkerProcess:
 
     def __init__(self, folder: Path, number: int, arguments: dict[str, Any]) -> None:
         self.log_path = folder / f"worker-{number}.log"
+        command = [sys.executable, "-m", "tests.worker.echo", json.dumps(arguments)]
         with self.log_path.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.worker.echo", json.dumps(arguments)], stderr=log, stdout=log
-            )
+            # Tied: where the tests are killed, no worker is left.
+            self.process = subprocess.Popen(tied_to_parent(command, os.getpid()), stderr=log, stdout=log)
 
     @property
     def log(self) -> str:
