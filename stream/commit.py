@@ -12,6 +12,7 @@ import numpy as np
 
 from schemas.errors import BrokerError, ForebayError
 from stream.clock import Clock
+from stream.dead_letter_guard import DeadLetterGuard
 from stream.emit import Emission, Emitter, Outgoing
 from stream.outcomes import Ledger
 from stream.records import Epoch, Finished, Partition
@@ -106,11 +107,19 @@ class Committer:
     """
 
     def __init__(
-        self, emitter: Emitter, delivery: Sends, transaction: Commits, *, clock: Clock, timeout_ms: int
+        self,
+        emitter: Emitter,
+        delivery: Sends,
+        transaction: Commits,
+        guard: DeadLetterGuard,
+        *,
+        clock: Clock,
+        timeout_ms: int,
     ) -> None:
         self._emitter = emitter
         self._delivery = delivery
         self._transaction = transaction
+        self._guard = guard
         self._clock = clock
         self._timeout_s = timeout_ms / 1000
         self.step_times: deque[StepTimes] = deque(maxlen=NUM_STEP_TIMES)
@@ -118,13 +127,15 @@ class Committer:
     async def commit(self, batches: Sequence[Finished]) -> Ledger:
         """Commit micro-batches of one epoch, in order. Returns what they came to.
 
-        Raises CommitTimeout, CommitRefused, OutputMissing or KafkaError: the caller rewinds; ConservationError: a bug.
+        Raises CommitTimeout, CommitRefused, OutputMissing or KafkaError: the caller rewinds; DataError where it would pass a
+        limit on dead letters; ConservationError: a bug.
         """
         epoch = batches[0].batch.epoch
         # 1. Build everything before anything is sent.
         emission = self._emitter.emit(batches)
         # 2. Every record that the positions pass has one outcome.
         _check_conservation(emission)
+        self._guard.check(emission.ledger)
         now_s = self._clock.monotonic_s
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -153,6 +164,7 @@ class Committer:
                 raise OutputMissing(f"the cluster has no topic {', '.join(sorted(missing))} any more") from None
             raise CommitTimeout(f"the commit was not over after {self._timeout_s:g} s") from None
         # 7. Only now do the outcomes count.
+        self._guard.committed(emission.ledger)
         self.step_times.append(StepTimes(*(after - before for before, after in pairwise(at_s))))
         return emission.ledger
 

@@ -16,24 +16,37 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from models.protocol import Model
+from stream.backoff import Backoff
+from stream.breaker import CircuitBreaker
 from stream.clock import Clock
-from stream.infer import infer_batch
+from stream.infer import ModelFault, infer_batch
 from stream.records import Finished, MicroBatch
 
 MAX_WITH_DEVICE = 2
 SHORT_CALL_S = 0.001
 
 OnFinished = Callable[[Finished], None]
+OnHeld = Callable[[MicroBatch], None]
 OnFatal = Callable[[BaseException], None]
+
+
+class _Held(NamedTuple):
+    """A batch that the model was not fit to run on."""
+
+    batch: MicroBatch
+    reason: str
 
 
 class DeviceThread:
     """Runs one model on one thread. All methods are for the event loop's thread.
 
-    on_finished is called on the event loop, once for each batch handed over, in their order; on_fatal when the thread
-    died of something that is no fault of the data.
+    For each batch handed over, in their order, one is called on the event loop: on_finished, or on_held where the model is not
+    fit to run, so that the batch has to be handed over again. Meanwhile there is no room: for the time of `backoff`, and, when
+    `breaker` opens, until that lets one through. on_fatal is called when the thread died of something that is no fault of the
+    data.
     """
 
     def __init__(
@@ -42,20 +55,27 @@ class DeviceThread:
         *,
         clock: Clock,
         loop: asyncio.AbstractEventLoop,
+        breaker: CircuitBreaker,
+        backoff: Backoff,
         on_finished: OnFinished,
+        on_held: OnHeld,
         on_fatal: OnFatal,
     ) -> None:
         self._model = model
         self._clock = clock
         self._loop = loop
+        self._breaker = breaker
+        self._backoff = backoff
+        self._not_before_s = -math.inf
         self._on_finished = on_finished
+        self._on_held = on_held
         self._on_fatal = on_fatal
         self._queue: queue.SimpleQueue[MicroBatch | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="device", daemon=True)
         self._outstanding = 0
         self._call_started_s: float | None = None
         self._usual_call_s = math.inf
-        self._results: deque[Finished] = deque()
+        self._results: deque[Finished | _Held] = deque()
         self._answered = threading.Event()
         self._loop_waits = False
 
@@ -69,7 +89,10 @@ class DeviceThread:
     @property
     def has_room(self) -> bool:
         """Whether `submit` may be called."""
-        return self._outstanding < MAX_WITH_DEVICE
+        if self._outstanding >= MAX_WITH_DEVICE:
+            return False
+        now_s = self._clock.monotonic_s()
+        return now_s >= self._not_before_s and self._breaker.allows(now_s)
 
     def running_for_s(self) -> float:
         """How long the call that runs now has been running; 0 when the device is idle."""
@@ -78,8 +101,8 @@ class DeviceThread:
 
     def submit(self, batch: MicroBatch) -> None:
         """Hand a micro-batch over. Only when `has_room`."""
-        assert self.has_room
         self._outstanding += 1
+        self._breaker.began()
         if self._usual_call_s >= SHORT_CALL_S:
             self._queue.put(batch)
             return
@@ -106,28 +129,41 @@ class DeviceThread:
         while (batch := self._queue.get()) is not None:
             try:
                 started_s = self._call_started_s = self._clock.monotonic_s()
-                inference = infer_batch(self._model, batch, wall_ms=self._clock.wall_ms())
+                result = self._infer(batch, started_s)
                 self._call_started_s = None
             except BaseException as error:
                 self._post(self._on_fatal, error)
                 return
-            finished = Finished(
-                batch,
-                inference.values_BO,
-                inference.classes_B,
-                inference.confidences_B,
-                inference.failures,
-                self._clock.monotonic_s() - started_s,
-            )
-            self._results.append(finished)
+            self._results.append(result)
             self._answered.set()
             if not self._loop_waits:
                 self._post(self._collect)
+
+    def _infer(self, batch: MicroBatch, started_s: float) -> Finished | _Held:
+        try:
+            inference = infer_batch(self._model, batch, wall_ms=self._clock.wall_ms())
+        except ModelFault as fault:
+            return _Held(batch, str(fault))
+        return Finished(
+            batch,
+            inference.values_BO,
+            inference.classes_B,
+            inference.confidences_B,
+            inference.failures,
+            self._clock.monotonic_s() - started_s,
+        )
 
     def _collect(self) -> None:
         while self._results:
             finished = self._results.popleft()
             self._outstanding -= 1
+            if isinstance(finished, _Held):
+                now_s = self._clock.monotonic_s()
+                self._breaker.failed(now_s, finished.reason)
+                self._not_before_s = now_s + self._backoff.wait_s(self._breaker.failures)
+                self._on_held(finished.batch)
+                continue
+            self._breaker.succeeded()
             known = min(self._usual_call_s, 2 * SHORT_CALL_S)
             self._usual_call_s = known + 0.2 * (finished.model_s - known)
             self._on_finished(finished)

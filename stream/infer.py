@@ -2,7 +2,8 @@
 
 A model that raises on a batch is bisected to the failing rows: the halves are tried again, down to single rows, so
 that k bad rows of B cost about k·log2(B) further calls and the other rows are predicted. A device that runs out of
-memory is given halves in the same way. Runs on the device's thread; knows nothing of Kafka.
+memory is given halves in the same way. Where no row at all comes through, the model is asked for the row that it was warmed up
+with: if it fails on that too, it is not the data. Runs on the device's thread; knows nothing of Kafka.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy.typing as npt
 
 from models.protocol import Model, Scores
 from schemas.errors import ModelError
-from schemas.failures import FailureKind
+from schemas.failures import FAILURES, FailureKind, Scope
 from stream.records import FloatMatrix, MicroBatch, RowFailure
 
 MAX_STACK_CHARS = 4000
@@ -34,14 +35,24 @@ class Inference:
     failures: dict[int, RowFailure]
 
 
+class ModelFault(Exception):
+    """The model fails whatever it is given: what was to be predicted is kept and tried again."""
+
+
 def infer_batch(model: Model, batch: MicroBatch, *, wall_ms: int) -> Inference:
-    """A micro-batch's rows through the model, but for those whose deadline is past: they fail unpredicted."""
+    """A micro-batch's rows through the model, but for those whose deadline is past: they fail unpredicted.
+
+    Raises ModelFault where the model has failed on all of them and is not fit to run.
+    """
     x_BF = batch.features()
     expired = _expired(batch, wall_ms)
     if not expired:
-        return infer(model, x_BF)
+        inference = infer(model, x_BF)
+        _require_fit(model, inference)
+        return inference
     kept = [row for row in range(len(x_BF)) if row not in expired]
     some = infer(model, x_BF[kept])
+    _require_fit(model, some)
     values_BO = np.zeros((len(x_BF), model.signature.output_dim), dtype=np.float32)
     values_BO[kept] = some.values_BO
     classes_B = confidences_B = None
@@ -65,6 +76,18 @@ def _expired(batch: MicroBatch, wall_ms: int) -> dict[int, RowFailure]:
                 expired[first_row + row] = RowFailure(FailureKind.DEADLINE_EXCEEDED, message)
         first_row += len(chunk.records)
     return expired
+
+
+def _require_fit(model: Model, inference: Inference) -> None:
+    failures = inference.failures
+    if not failures or len(failures) < len(inference.values_BO):
+        return
+    if any(FAILURES[failure.kind].scope is Scope.ROW for failure in failures.values()):
+        return  # it has given outputs
+    try:
+        model.warm_up([1])
+    except Exception as error:
+        raise ModelFault(_message(error)) from error
 
 
 def infer(model: Model, x_BF: FloatMatrix) -> Inference:

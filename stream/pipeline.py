@@ -18,6 +18,7 @@ from aiokafka.errors import KafkaError
 from schemas.errors import BrokerError, ModelError
 from schemas.failures import Outcome
 from stream.backpressure import InFlight
+from stream.breaker import CircuitBreaker
 from stream.clock import Clock
 from stream.commit import CommitRefused, Committer, CommitTimeout
 from stream.decode import Decoder
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 PAUSE_AFTER_S = 1.0
 IDLE_WAIT_S = 0.5
 IDLE_COMMIT_S = 2.0
+BREAKER_LOOK_S = 0.2
 
 
 class PolledSource(Protocol):
@@ -66,10 +68,20 @@ class Stages:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Deadlines, in seconds. call: one model call; revoke: finishing before partitions are given up."""
+    """Deadlines, in seconds. call: one model call; hang: one that is not back by then ends the worker; revoke: finishing before
+    partitions are given up."""
 
     call_timeout_s: float
+    hang_timeout_s: float
     revoke_timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Breakers:
+    """model: around the calls of the device's model; cluster: around the commits. While one is open nothing is read."""
+
+    model: CircuitBreaker
+    cluster: CircuitBreaker
 
 
 @dataclass(slots=True)
@@ -96,12 +108,14 @@ class Pipeline:
         self,
         in_flight: InFlight,
         timing: Timing,
+        breakers: Breakers,
         *,
         max_poll_records: int,
         clock: Clock,
     ) -> None:
         self._in_flight = in_flight
         self._timing = timing
+        self._breakers = breakers
         self._max_poll_records = max_poll_records
         self._clock = clock
         self._reorder = ReorderBuffer()
@@ -131,7 +145,7 @@ class Pipeline:
             now_s = self._clock.monotonic_s()
             self._send_on(batcher.poll(now_s=now_s))
             wait_s = min(IDLE_WAIT_S, max(0.0, batcher.close_at_s() - now_s))
-            room = self._in_flight.room()
+            room = self._in_flight.room() if self._works(now_s) else 0
             if room == 0 or (source.paused and not self._in_flight.is_low()):
                 full_since_s = now_s if full_since_s is None else full_since_s
                 if now_s - full_since_s >= PAUSE_AFTER_S:
@@ -150,6 +164,10 @@ class Pipeline:
                 idle_commit_at_s = now_s + IDLE_COMMIT_S
             # A poll that finds records does not give way by itself, and commits and heartbeats share this loop.
             await asyncio.sleep(0)
+
+    def _works(self, now_s: float) -> bool:
+        """Whether what is read now can go on its way: no breaker is open, or trying its one."""
+        return self._breakers.model.allows(now_s) and self._breakers.cluster.allows(now_s)
 
     async def _commit_idle(self) -> None:
         try:
@@ -208,6 +226,12 @@ class Pipeline:
             self._work.set()
         self._feed_device()
 
+    def held(self, batch: MicroBatch) -> None:
+        """The device could not take it: it comes first when there is room again."""
+        if self._reorder.expects(batch):
+            self._to_device.append(batch)
+            self._to_device = deque(sorted(self._to_device, key=lambda waiting: waiting.seq))
+
     # ---- the commit
 
     async def commit_forever(self) -> None:
@@ -215,8 +239,10 @@ class Pipeline:
         while True:
             await self._work.wait()
             self._work.clear()
+            await self._until_allowed()
             while batches := self._reorder.take(max_records=self._max_poll_records * 16):
                 purges = self._purges
+                self._breakers.cluster.began()
                 self._committing = asyncio.create_task(self._stages.committer.commit(batches), name="commit")
                 try:
                     ledger = await self._committing
@@ -228,9 +254,18 @@ class Pipeline:
                 finally:
                     self._committing = None
                 self._refusals.succeeded()
+                self._breakers.cluster.succeeded()
                 self.totals.add(ledger, len(batches))
                 if purges == self._purges:
                     self._release(batches)
+
+    async def _until_allowed(self) -> None:
+        breaker = self._breakers.cluster
+        while True:
+            now_s = self._clock.monotonic_s()
+            if breaker.allows(now_s):
+                return
+            await asyncio.sleep(min(BREAKER_LOOK_S, breaker.wait_s(now_s)))
 
     def _release(self, batches: Sequence[Finished]) -> None:
         for finished in batches:
@@ -243,10 +278,16 @@ class Pipeline:
         """Rewind, or give up where going on would only fail again in the same place."""
         if isinstance(error, asyncio.CancelledError):
             # Given up by `revoked`, which has purged. Whether it happened is unknown, and others wait for the answer.
+            self._breakers.cluster.failed(self._clock.monotonic_s(), "a commit was given up at a rebalance")
             await self._stages.delivery.restart()
             return
-        self._refusals.failed(error, batches[0], now_s=self._clock.monotonic_s())
-        log.warning("commit failed, reading again from the committed offsets: %s", error or type(error).__name__)
+        now_s, reason = self._clock.monotonic_s(), str(error) or type(error).__name__
+        if isinstance(error, CommitRefused):
+            self._breakers.cluster.succeeded()  # it has answered
+        else:
+            self._breakers.cluster.failed(now_s, reason)
+        self._refusals.failed(error, batches[0], now_s=now_s)
+        log.warning("commit failed, reading again from the committed offsets: %s", reason)
         await self.rewind(batches[0].batch.epoch, rejoin=isinstance(error, CommitRefused))
 
     async def rewind(self, epoch: Epoch, *, rejoin: bool = False) -> None:
@@ -291,14 +332,21 @@ class Pipeline:
     # ---- the watch
 
     async def watch(self) -> None:
-        """Raises ModelError when a model call hangs: a thread cannot be stopped, so the process has to be."""
+        """Open the model's breaker when a call takes too long.
+
+        Raises ModelError for one that hangs: a thread cannot be stopped, so the process has to be.
+        """
+        timing = self._timing
         while True:
-            await asyncio.sleep(min(1.0, self._timing.call_timeout_s / 4))
+            await asyncio.sleep(min(1.0, timing.call_timeout_s / 4))
             running_s = self._stages.device.running_for_s()
-            if running_s > self._timing.call_timeout_s:
+            if running_s > timing.hang_timeout_s:
                 raise ModelError(
                     f"a model call has not come back after {running_s:.1f} s",
                     kind="call_timeout",
                     remedy="raise model.call_timeout_ms if the model is that slow; its events were not committed and "
                     "will be read again",
                 )
+            if running_s > timing.call_timeout_s:
+                reason = f"a call has not come back after {running_s:.1f} s"
+                self._breakers.model.trip(self._clock.monotonic_s(), reason)

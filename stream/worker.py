@@ -18,11 +18,14 @@ from aiokafka.errors import KafkaError
 from models.protocol import Model
 from schemas.errors import BrokerError
 from schemas.failures import Outcome
+from stream.backoff import Backoff
 from stream.backpressure import Bounds, InFlight
+from stream.breaker import BreakerState, CircuitBreaker
 from stream.cancellation import cancel_until_done
 from stream.clock import Clock, SystemClock
 from stream.commit import AtLeastOnce, Commits, Committer, StepTimes, summarise_steps
 from stream.config.sections import Settings
+from stream.dead_letter_guard import DeadLetterGuard, DeadLetterLimits
 from stream.decode import Decoder
 from stream.device import DeviceThread
 from stream.emit import Emitter
@@ -34,7 +37,7 @@ from stream.kafka.positions import StartPolicy
 from stream.kafka.source import Source
 from stream.kafka.transaction import Transaction, transactional_id
 from stream.memory import freeze_what_is_loaded, keep_freed_memory
-from stream.pipeline import Pipeline, Stages, Timing
+from stream.pipeline import Breakers, Pipeline, Stages, Timing
 from stream.window import MicroBatcher
 
 log = logging.getLogger(__name__)
@@ -68,6 +71,7 @@ class Worker:
         self._fatal = loop.create_future()
         stopping = asyncio.Event()
         _on_signals(loop, stopping)
+        breakers = Breakers(self._breaker("model"), self._breaker("cluster"))
         pipeline = Pipeline(
             InFlight(
                 Bounds(
@@ -76,13 +80,21 @@ class Worker:
                     settings.limits.max_in_flight_batches,
                 )
             ),
-            Timing(settings.model.call_timeout_ms / 1000, settings.delivery.revoke_timeout_ms / 1000),
+            self._timing(),
+            breakers,
             max_poll_records=settings.batch.max_batch_size,
             clock=self._clock,
         )
         layout = await find_layout(settings)
         device = DeviceThread(
-            self._model, clock=self._clock, loop=loop, on_finished=pipeline.finished, on_fatal=self._end
+            self._model,
+            clock=self._clock,
+            loop=loop,
+            breaker=breakers.model,
+            backoff=self._backoff(),
+            on_finished=pipeline.finished,
+            on_held=pipeline.held,
+            on_fatal=self._end,
         )
         delivery = self._delivery(layout)
         source = self._source(pipeline, layout)
@@ -96,6 +108,7 @@ class Worker:
                 self._emitter(layout),
                 delivery,
                 self._transaction(delivery, source),
+                self._guard(),
                 clock=self._clock,
                 timeout_ms=settings.delivery.commit_timeout_ms,
             )
@@ -142,6 +155,34 @@ class Worker:
                     remedy="raise delivery.drain_timeout_ms, or see why the cluster or the model is slow",
                 )
 
+    def _timing(self) -> Timing:
+        call_s = self._settings.model.call_timeout_ms / 1000
+        hang_s = call_s + self._settings.breaker.reset_timeout_ms / 1000
+        return Timing(call_s, hang_s, self._settings.delivery.revoke_timeout_ms / 1000)
+
+    def _breaker(self, name: str) -> CircuitBreaker:
+        def tell(state: BreakerState, reason: str) -> None:
+            log.warning("circuit breaker of the %s: %s: %s", name, state.value, reason)
+
+        settings = self._settings.breaker
+        return CircuitBreaker(
+            failure_threshold=settings.failure_threshold,
+            reset_timeout_s=settings.reset_timeout_ms / 1000,
+            on_change=tell,
+        )
+
+    def _backoff(self) -> Backoff:
+        delivery = self._settings.delivery
+        return Backoff(delivery.retry_backoff_ms / 1000, delivery.retry_backoff_max_ms / 1000)
+
+    def _guard(self) -> DeadLetterGuard:
+        limits = self._settings.limits
+        return DeadLetterGuard(
+            DeadLetterLimits(
+                limits.max_dead_letter_ratio, limits.dead_letter_window_events, limits.max_dead_letters_in_a_row
+            )
+        )
+
     def _delivery(self, layout: Layout) -> Delivery:
         settings = self._settings
         compression = settings.output.compression_type
@@ -154,6 +195,7 @@ class Worker:
             )
             if settings.delivery.processing_guarantee == "exactly_once"
             else None,
+            backoff=self._backoff(),
         )
 
     def _transaction(self, delivery: Delivery, source: Source) -> Commits:
@@ -186,6 +228,7 @@ class Worker:
             policy=StartPolicy(entry.auto_offset_reset, entry.from_timestamp),
             on_revoked=pipeline.revoked,
             on_fatal=self._end,
+            backoff=self._backoff(),
         )
 
     def _decoder(self) -> Decoder:

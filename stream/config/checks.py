@@ -47,6 +47,11 @@ def _times(settings: Settings) -> Iterator[Conflict]:
             ("delivery.commit_timeout_ms", "delivery.drain_timeout_ms"),
             f"must be at most delivery.drain_timeout_ms ({delivery.drain_timeout_ms}), which holds the last commit",
         )
+    if delivery.retry_backoff_ms > delivery.retry_backoff_max_ms:
+        yield Conflict(
+            ("delivery.retry_backoff_ms", "delivery.retry_backoff_max_ms"),
+            f"must be at most delivery.retry_backoff_max_ms ({delivery.retry_backoff_max_ms})",
+        )
     if delivery.processing_guarantee == "exactly_once":
         if delivery.commit_timeout_ms > delivery.transaction_timeout_ms:
             yield Conflict(

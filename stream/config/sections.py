@@ -118,7 +118,10 @@ class ModelSection(Section):
         default=1, ge=1, le=1_024, description="CPU threads of one call; for more speed run more workers"
     )
     call_timeout_ms: int = Field(
-        default=30_000, ge=1, le=_DAY_MS, description="a call that takes longer stops the worker"
+        default=5_000,
+        ge=1,
+        le=_DAY_MS,
+        description="a call that takes longer opens the breaker; breaker.reset_timeout_ms later it stops the worker",
     )
 
 
@@ -165,16 +168,38 @@ class DeliverySection(Section):
     revoke_timeout_ms: int = Field(
         default=10_000, ge=0, le=_DAY_MS, description="for finishing what was begun when partitions are taken away"
     )
+    retry_backoff_ms: int = Field(
+        default=100, ge=1, le=_DAY_MS, description="before the second try of whatever failed; doubled each time"
+    )
+    retry_backoff_max_ms: int = Field(default=5_000, ge=1, le=_DAY_MS, description="the longest wait between two tries")
+
+
+class BreakerSection(Section):
+    """When to let go of a model or a cluster that fails, and for how long: reading pauses meanwhile, nothing is lost."""
+
+    failure_threshold: int = Field(default=5, ge=1, le=1_000_000, description="open after so many failures in a row")
+    reset_timeout_ms: int = Field(
+        default=30_000, ge=1, le=_DAY_MS, description="then try with one, after this long, whether it works again"
+    )
 
 
 class LimitsSection(Section):
-    """How much may be under way at once; at any of them reading pauses."""
+    """How much may be under way at once, at any of which reading pauses, and how many dead letters are too many."""
 
     max_in_flight_events: int = Field(
         default=16_384, ge=1, le=16_777_216, description="events read and not yet committed"
     )
     max_in_flight_bytes: int = Field(default=67_108_864, ge=1, le=64 * _GIB, description="their bytes")
     max_in_flight_batches: int = Field(default=32, ge=2, le=65_536, description="micro-batches that they make")
+    max_dead_letter_ratio: float = Field(
+        default=0.9, gt=0, le=1, description="more dead letters among the last events stop the worker; 1: never"
+    )
+    dead_letter_window_events: int = Field(
+        default=10_000, ge=1, le=1_000_000_000, description="how many of the last events that ratio is of"
+    )
+    max_dead_letters_in_a_row: int | None = Field(
+        default=None, ge=1, le=1_000_000_000, description="more of them without a prediction between stop the worker"
+    )
 
 
 class TopicsSection(Section):
@@ -209,6 +234,7 @@ class Settings(Section):
     model: ModelSection = ModelSection()
     output: OutputSection = OutputSection()
     delivery: DeliverySection = DeliverySection()
+    breaker: BreakerSection = BreakerSection()
     limits: LimitsSection = LimitsSection()
     topics: TopicsSection = TopicsSection()
     log: LogSection = LogSection()

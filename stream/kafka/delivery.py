@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaProducer
@@ -15,13 +14,13 @@ from aiokafka.partitioner import murmur2
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from schemas.errors import BrokerError
+from stream.backoff import Backoff
 from stream.cancellation import raise_if_cancelled
 from stream.emit import Outgoing
 from stream.records import Partition
 
 log = logging.getLogger(__name__)
 
-MAX_BACKOFF_S = 5.0
 MAX_CONNECT_S = 30.0
 METADATA_TIMEOUT_S = 1.0
 
@@ -42,9 +41,8 @@ class Transactional:
 class Delivery:
     """One idempotent producer, replaced as a whole after any failure.
 
-    options: for the client; max_batch_bytes: the size of the record batches, uncompressed; `jitter` gives numbers in
-    [0, 1). With `transactional` each replacement has the same transactional id, so that its start ends what its predecessor
-    left open.
+    options: for the client; max_batch_bytes: the size of the record batches, uncompressed. With `transactional` each
+    replacement has the same transactional id, so that its start ends what its predecessor left open.
     """
 
     def __init__(
@@ -54,9 +52,9 @@ class Delivery:
         compression_type: str | None,
         max_batch_bytes: int,
         transactional: Transactional | None = None,
-        jitter: Callable[[], float] = random.random,
+        backoff: Backoff | None = None,
     ) -> None:
-        self._jitter = jitter
+        self._backoff = backoff or Backoff()
         self._options = dict(options)
         self.transactional_id = None if transactional is None else transactional.id
         if transactional is not None:
@@ -106,7 +104,7 @@ class Delivery:
                 attempt += 1
                 if attempt in (1, 10, 100):
                     log.warning("cannot reach the cluster, trying again: %s", error or "timed out")
-                await asyncio.sleep(min(MAX_BACKOFF_S, 0.1 * 2 ** min(attempt, 6)) * (0.5 + 0.5 * self._jitter()))
+                await asyncio.sleep(self._backoff.wait_s(attempt))
 
     async def send(self, outgoing: Mapping[Partition, Outgoing], *, timestamp_ms: int) -> None:
         """Send all of it and wait until the brokers have it. Raises KafkaError; what arrived is then unknown.

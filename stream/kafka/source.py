@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from schemas.errors import BrokerError, ForebayError
+from stream.backoff import Backoff
 from stream.cancellation import cancel_until_done, raise_if_cancelled
 from stream.commit import CommitRefused
 from stream.embedded.pacing import pace_fetches
@@ -29,7 +29,6 @@ from stream.records import Epoch, Partition, Record
 
 log = logging.getLogger(__name__)
 
-MAX_BACKOFF_S = 5.0
 MAX_POLL_WAIT_S = 0.5
 IDLE_COMMIT_S = 5.0
 UNSTABLE_RETRY_S = 0.05
@@ -40,7 +39,7 @@ class Source(ConsumerRebalanceListener):
 
     topics: with the number of partitions that each had when the worker looked at them. on_revoked is awaited before
     partitions are given up, while commits are still possible; on_fatal gets what nobody else would see, since the client
-    only logs what a listener raises. `jitter` gives numbers in [0, 1).
+    only logs what a listener raises.
     """
 
     def __init__(
@@ -52,7 +51,7 @@ class Source(ConsumerRebalanceListener):
         policy: StartPolicy,
         on_revoked: Callable[[], Awaitable[None]],
         on_fatal: Callable[[BaseException], None],
-        jitter: Callable[[], float] = random.random,
+        backoff: Backoff | None = None,
     ) -> None:
         self._consumer = consumer
         self._topics = dict(topics)
@@ -60,7 +59,7 @@ class Source(ConsumerRebalanceListener):
         self._policy = policy
         self._on_revoked = on_revoked
         self._on_fatal = on_fatal
-        self._jitter = jitter
+        self._backoff = backoff or Backoff()
         self._counter = 0
         self._epoch: Epoch | None = None
         self._gate_open = False
@@ -152,7 +151,7 @@ class Source(ConsumerRebalanceListener):
             except KafkaError as error:
                 if not error.retriable:
                     raise
-            await asyncio.sleep(0.1 + 0.1 * self._jitter())
+            await asyncio.sleep(self._backoff.wait_s(1))
 
     def is_current(self, epoch: Epoch) -> bool:
         """Whether records are still read under this epoch, or will be once the gate is open."""
@@ -246,7 +245,7 @@ class Source(ConsumerRebalanceListener):
                 if not unstable:
                     log.info("an open transaction holds the group's offsets: reading begins when it has ended")
                 unstable = True
-                await asyncio.sleep(UNSTABLE_RETRY_S * (0.5 + 0.5 * self._jitter()))
+                await asyncio.sleep(UNSTABLE_RETRY_S)
             except (KafkaError, TimeoutError) as error:
                 if isinstance(error, KafkaError) and not error.retriable and attempt > 10:
                     self._on_fatal(error)
@@ -254,7 +253,7 @@ class Source(ConsumerRebalanceListener):
                 attempt += 1
                 if attempt in (1, 10, 100):
                     log.warning("cannot read the group's offsets, trying again: %s", error)
-                await asyncio.sleep(min(MAX_BACKOFF_S, 0.1 * 2 ** min(attempt, 6)) * (0.5 + 0.5 * self._jitter()))
+                await asyncio.sleep(self._backoff.wait_s(attempt))
             except ForebayError as error:
                 self._on_fatal(error)
                 return

@@ -8,7 +8,9 @@ from collections.abc import Collection, Mapping
 import pytest
 from aiokafka.errors import KafkaConnectionError
 
+from schemas.errors import DataError
 from stream.commit import CommitRefused, Committer, CommitTimeout, OutputMissing, StepTimes
+from stream.dead_letter_guard import DeadLetterGuard, DeadLetterLimits
 from stream.emit import Outgoing
 from stream.records import Epoch, MicroBatch, Partition
 from tests.stream.build import P0, ManualClock, chunk, finish
@@ -54,8 +56,12 @@ BATCH = finish(MicroBatch(0, (chunk(range(40, 43)),), "size", 0.0))
 POSITIONS = f"positions {{{P0}: 43}} of generation 1"
 
 
+def guard(*, max_in_a_row: int | None = None) -> DeadLetterGuard:
+    return DeadLetterGuard(DeadLetterLimits(1.0, 100, max_in_a_row))
+
+
 def committer(script: Script) -> Committer:
-    return Committer(emitter(), script, script, clock=ManualClock(), timeout_ms=20)
+    return Committer(emitter(), script, script, guard(), clock=ManualClock(), timeout_ms=20)
 
 
 async def test_the_steps() -> None:
@@ -108,10 +114,21 @@ async def test_how_long_the_steps_took() -> None:
         clock.advance(seconds[name])
 
     script._step = slow  # type: ignore[method-assign]
-    commits = Committer(emitter(), script, script, clock=clock, timeout_ms=1000)
+    commits = Committer(emitter(), script, script, guard(), clock=clock, timeout_ms=1000)
     await commits.commit([BATCH])
     assert list(commits.step_times) == [StepTimes(0.25, 1.0, 0.5, 2.0)]
     script.fails["send"] = KafkaConnectionError("gone")
     with pytest.raises(KafkaConnectionError):
         await commits.commit([BATCH])
     assert len(commits.step_times) == 1, "only of those that succeeded"
+
+
+async def test_what_passes_a_limit_on_dead_letters_is_not_sent() -> None:
+    script = Script()
+    bad = finish(MicroBatch(0, (chunk(range(40, 43), rejected=[40, 41, 42]),), "size", 0.0))
+    commits = Committer(emitter(), script, script, guard(max_in_a_row=5), clock=ManualClock(), timeout_ms=1000)
+    await commits.commit([bad])
+    done = list(script.steps)
+    with pytest.raises(DataError, match="6 dead letters in a row"):
+        await commits.commit([bad])
+    assert script.steps == done

@@ -14,12 +14,15 @@ from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError
 from models.protocol import Scores
 from schemas.errors import BrokerError, ModelError
 from schemas.failures import Outcome
+from stream.backoff import Backoff
 from stream.backpressure import Bounds, InFlight
+from stream.breaker import CircuitBreaker
 from stream.commit import AtLeastOnce, CommitRefused, Committer
+from stream.dead_letter_guard import DeadLetterGuard, DeadLetterLimits
 from stream.decode import Decoder
 from stream.device import DeviceThread
 from stream.emit import Outgoing
-from stream.pipeline import Pipeline, Stages, Timing
+from stream.pipeline import Breakers, Pipeline, Stages, Timing
 from stream.records import Epoch, FloatMatrix, Partition, Record
 from stream.window import MicroBatcher
 from tests.stream.build import P0, P1, FakeRecord, ManualClock, event, signature
@@ -27,7 +30,7 @@ from tests.stream.test_emit import emitter
 
 
 class ModelOnLeash:
-    """Echoes; waits in `forward` while `gate` is not set."""
+    """Echoes; waits in `forward` while `gate` is not set, and raises, whatever it is given, while `broken`."""
 
     name = "m"
     version = 3
@@ -36,15 +39,19 @@ class ModelOnLeash:
         self.signature = signature(3)
         self.gate = threading.Event()
         self.gate.set()
+        self.broken = False
 
     def warm_up(self, batch_sizes: Sequence[int]) -> None:
-        pass
+        if self.broken:
+            raise RuntimeError("the device is gone")
 
     def prepare(self, x_BF: FloatMatrix) -> FloatMatrix:
         return x_BF
 
     def forward(self, x_BG: FloatMatrix) -> Scores:
         assert self.gate.wait(10)
+        if self.broken:
+            raise RuntimeError("the device is gone")
         values_BO = np.stack([x_BG[:, 0], -x_BG[:, 0]], axis=1)
         return Scores(values_BO, np.zeros(len(x_BG), np.int64), np.ones(len(x_BG), np.float32))
 
@@ -125,6 +132,9 @@ class ScriptedDelivery:
         self.hold.set()
         self.restarts = 0
 
+    async def missing_topics(self, partitions: object) -> set[str]:
+        return set()
+
     async def send(self, outgoing: Mapping[Partition, Outgoing], *, timestamp_ms: int) -> None:
         await self.hold.wait()
         self.fail()
@@ -139,7 +149,9 @@ class ScriptedDelivery:
 
 
 class Rig:
-    def __init__(self, counts: Sequence[int], *, max_events: int = 64, call_timeout_s: float = 60) -> None:
+    def __init__(
+        self, counts: Sequence[int], *, max_events: int = 64, call_timeout_s: float = 60, hang_timeout_s: float = 60
+    ) -> None:
         self.clock = ManualClock()
         self.log = {
             place: [FakeRecord(i, event(f"{place.partition}-{i}", [i, 2, 3])) for i in range(count)]
@@ -148,13 +160,22 @@ class Rig:
         self.source = ScriptedSource(self.log)
         self.delivery = ScriptedDelivery()
         self.model = ModelOnLeash()
+        self.told: list[tuple[str, str]] = []
         self.pipeline = Pipeline(
             InFlight(Bounds(max_events, 10**6, 100)),
-            Timing(call_timeout_s=call_timeout_s, revoke_timeout_s=0.05),
+            Timing(call_timeout_s=call_timeout_s, hang_timeout_s=hang_timeout_s, revoke_timeout_s=0.05),
+            Breakers(self.breaker("model"), self.breaker("cluster")),
             max_poll_records=7,
             clock=self.clock,
         )
         self.deaths: list[BaseException] = []
+
+    def breaker(self, name: str) -> CircuitBreaker:
+        return CircuitBreaker(
+            failure_threshold=3,
+            reset_timeout_s=30,
+            on_change=lambda state, _reason: self.told.append((name, state.value)),
+        )
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[asyncio.Task[None]]:
@@ -162,11 +183,17 @@ class Rig:
             self.model,
             clock=self.clock,
             loop=asyncio.get_running_loop(),
+            breaker=self.pipeline._breakers.model,
+            backoff=Backoff(jitter=lambda: 0.0),
             on_finished=self.pipeline.finished,
+            on_held=self.pipeline.held,
             on_fatal=self.deaths.append,
         )
         await device.start([1])
-        committer = Committer(emitter(), self.delivery, AtLeastOnce(self.source), clock=self.clock, timeout_ms=60_000)
+        guard = DeadLetterGuard(DeadLetterLimits(1.0, 100, None))
+        committer = Committer(
+            emitter(), self.delivery, AtLeastOnce(self.source), guard, clock=self.clock, timeout_ms=60_000
+        )
         self.pipeline.connect(
             Stages(
                 self.source,
@@ -188,10 +215,11 @@ class Rig:
             await asyncio.gather(polling, committing, return_exceptions=True)
             device.stop()
 
-    async def until(self, condition: Callable[[], bool]) -> None:
+    async def until(self, condition: Callable[[], bool], *, step_s: float = 0.01) -> None:
+        """step_s: how far the clock goes at a time; small where something real has to happen before it is somewhere."""
         async with asyncio.timeout(10):
             while not condition():
-                self.clock.advance(0.01)
+                self.clock.advance(step_s)
                 await asyncio.sleep(0)
 
     def all_committed(self) -> bool:
@@ -287,7 +315,7 @@ async def test_a_slow_model_pauses_the_source_and_polling_goes_on() -> None:
 
 
 async def test_a_model_call_that_hangs_ends_the_worker() -> None:
-    rig = Rig([5, 0], call_timeout_s=0.02)
+    rig = Rig([5, 0], call_timeout_s=0.01, hang_timeout_s=0.02)
     async with rig.running():
         rig.model.gate.clear()
         watching = asyncio.create_task(rig.pipeline.watch())
@@ -307,3 +335,57 @@ async def test_a_thread_that_dies_tells_so() -> None:
     async with rig.running():
         await rig.until(lambda: bool(rig.deaths))
     assert isinstance(rig.deaths[0], SystemExit)
+
+
+async def test_what_a_broken_model_cannot_take_is_kept_till_it_works_again() -> None:
+    rig = Rig([40, 40])
+    async with rig.running():
+        rig.model.broken = True
+        await rig.until(lambda: ("model", "open") in rig.told)
+        await rig.until(lambda: rig.source.paused, step_s=0.0001)
+        opened_s, polled = rig.clock.now_s, rig.source.polled
+        assert rig.delivery.sent == [], "it is no fault of the data: no dead letters"
+        await rig.until(lambda: rig.source.polled > polled)  # the membership is kept
+        await rig.until(lambda: rig.told[-1] == ("model", "open") and len(rig.told) >= 3)  # a try that failed
+        assert rig.clock.now_s >= opened_s + 30
+        rig.model.broken = False
+        await rig.until(rig.all_committed)
+    assert [state for _, state in rig.told] == ["open", "half_open", "open", "half_open", "closed"]
+    assert rig.pipeline.totals.outcomes == {Outcome.PREDICTED: 80} and rig.delivery.predictions() == 80
+    assert not rig.source.paused
+
+
+async def test_a_cluster_that_takes_no_outputs_is_left_alone_for_a_while() -> None:
+    rig = Rig([40, 40])
+    tries = 0
+
+    def fail() -> None:
+        nonlocal tries
+        tries += 1
+        raise KafkaConnectionError("gone")
+
+    rig.delivery.fail = fail
+    async with rig.running():
+        await rig.until(lambda: rig.told == [("cluster", "open")])
+        opened_s = rig.clock.now_s
+        await rig.until(lambda: rig.source.paused, step_s=0.0001)
+        await rig.until(lambda: rig.clock.now_s > opened_s + 20)
+        assert tries == 3
+        rig.delivery.fail = lambda: None
+        await rig.until(rig.all_committed)
+        assert rig.clock.now_s >= opened_s + 30
+    assert [state for _, state in rig.told] == ["open", "half_open", "closed"]
+    assert rig.pipeline.totals.outcomes == {Outcome.PREDICTED: 80}
+
+
+async def test_a_call_that_takes_long_opens_the_breaker_and_closes_it_when_it_comes_back() -> None:
+    rig = Rig([40, 0], call_timeout_s=0.02, hang_timeout_s=10_000)
+    async with rig.running():
+        rig.model.gate.clear()
+        watching = asyncio.create_task(rig.pipeline.watch())
+        await rig.until(lambda: rig.told == [("model", "open")])
+        rig.model.gate.set()
+        await rig.until(rig.all_committed)
+        watching.cancel()
+    assert rig.told[-1] == ("model", "closed")
+    assert rig.delivery.predictions() == 40

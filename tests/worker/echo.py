@@ -13,6 +13,7 @@ import sys
 import time
 import zlib
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -36,17 +37,23 @@ def feature_hash(row: FloatMatrix) -> float:
 
 
 class HashModel:
-    """mode: echo; raise, nan or hang on poisoned rows; slow: 50 ms a call."""
+    """mode: echo; raise, nan or hang on poisoned rows; slow: 50 ms a call; broken: raises on any row while the file `flag` is
+    there. With a flag, hang too is only while it is there."""
 
     name = "echo"
     version = 1
     signature = Signature((), (NUM_FEATURES,), "regression", 1)
 
-    def __init__(self, mode: str) -> None:
+    def __init__(self, mode: str, flag: Path | None = None) -> None:
         self._mode = mode
+        self._flag = flag
 
     def warm_up(self, batch_sizes: Sequence[int]) -> None:
-        pass
+        if self._mode == "broken" and self._flagged():
+            raise RuntimeError("the device is gone")
+
+    def _flagged(self) -> bool:
+        return self._flag is None or self._flag.exists()
 
     def prepare(self, x_BF: FloatMatrix) -> FloatMatrix:
         return x_BF
@@ -57,8 +64,10 @@ class HashModel:
             time.sleep(0.05)
         if poisoned.any() and self._mode == "raise":
             raise RuntimeError("the model chokes on this row")
-        while poisoned.any() and self._mode == "hang":
-            time.sleep(1)
+        while poisoned.any() and self._mode == "hang" and self._flagged():
+            time.sleep(0.1)
+        if self._mode == "broken" and self._flagged():
+            raise RuntimeError("the device is gone")
         values_BO = np.array([[feature_hash(row)] for row in x_BG], dtype=np.float32).reshape(len(x_BG), 1)
         if self._mode == "nan":
             values_BO[poisoned] = np.nan
@@ -68,10 +77,11 @@ class HashModel:
 def main() -> int:
     arguments = json.loads(sys.argv[1])
     settings = Settings.model_validate_json(json.dumps(arguments["settings"]))
+    flag = Path(arguments["flag"]) if "flag" in arguments else None
     set_up_logging("info", "text")
     failpoints.install(arguments.get("failpoints", {}))
     try:
-        pipeline = asyncio.run(Worker(settings, HashModel(arguments["mode"])).run())
+        pipeline = asyncio.run(Worker(settings, HashModel(arguments["mode"], flag)).run())
     except ForebayError as error:
         print(f"stopped: {error.kind}: {error.message}", file=sys.stderr, flush=True)
         return 1

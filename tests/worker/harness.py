@@ -93,8 +93,14 @@ class Stage:
         return f"{self.prefix}-{name}"
 
     def start(
-        self, *, mode: str = "echo", failpoints: dict[str, dict[str, Any]] | None = None, **sections: dict[str, Any]
+        self,
+        *,
+        mode: str = "echo",
+        flag: Path | None = None,
+        failpoints: dict[str, dict[str, Any]] | None = None,
+        **sections: dict[str, Any],
     ) -> WorkerProcess:
+        """mode, flag: of the model (see `echo`); the rest are settings over those of tests."""
         settings: dict[str, Any] = {
             "kafka": {
                 "bootstrap_servers": self.bootstrap,
@@ -108,6 +114,8 @@ class Stage:
         for section, values in sections.items():
             settings[section] = settings.get(section, {}) | values
         arguments = {"mode": mode, "settings": settings, "failpoints": failpoints or {}}
+        if flag is not None:
+            arguments["flag"] = str(flag)
         worker = WorkerProcess(self.folder, len(self.workers), arguments)
         self.workers.append(worker)
         return worker

@@ -136,11 +136,75 @@ async def test_a_model_that_hangs_ends_the_worker_with_the_reason_and_loses_noth
     await stage.publish(20)
     await stage.settled_by(stage.start(mode="hang"))
     await stage.publish(5, first_feature=POISON)
-    worker = stage.start(mode="hang", model={"call_timeout_ms": 800})
+    worker = stage.start(mode="hang", model={"call_timeout_ms": 800}, breaker={"reset_timeout_ms": 1000})
     assert await worker.ended() == 1
+    assert "circuit breaker of the model: open: a call has not come back" in worker.log
     assert "stopped: call_timeout: a model call has not come back" in worker.log
     await stage.settled_by(stage.start(mode="echo"))
     stage.check_predictions(await stage.outputs("predictions"), exactly_once=True)
+
+
+async def test_a_model_call_that_comes_back_late_costs_nothing(stage: Stage, tmp_path: Path) -> None:
+    flag = tmp_path / "flag"
+    flag.touch()
+    await stage.create()
+    worker = stage.start(mode="hang", flag=flag, model={"call_timeout_ms": 500})
+    await worker.ready()
+    await stage.publish(20, first_feature=POISON)
+    await worker.says("circuit breaker of the model: open: a call has not come back")
+    flag.unlink()
+    await stage.publish(20)
+    await stage.settled_by(worker)
+    assert "circuit breaker of the model: closed" in worker.log
+    stage.check_predictions(await stage.outputs("predictions"), exactly_once=True)
+
+
+async def test_a_model_that_is_broken_for_a_while_loses_nothing(stage: Stage, tmp_path: Path) -> None:
+    """It fails on whatever it is given, so that is no fault of the data: no dead letters, the source waits."""
+    flag = tmp_path / "flag"
+    await stage.create()
+    worker = stage.start(
+        mode="broken",
+        flag=flag,
+        breaker={"failure_threshold": 3, "reset_timeout_ms": 1500},
+        kafka={"max_poll_interval_ms": 3000},
+    )
+    await worker.ready()
+    await stage.publish(100)
+    await stage.settled()
+    flag.touch()
+    await stage.publish(400)
+    await worker.says(
+        "circuit breaker of the model: open: 3 failures in a row, the last: RuntimeError: the device is gone"
+    )
+    await worker.says("circuit breaker of the model: half_open")
+    await asyncio.sleep(4)
+    flag.unlink()
+    await stage.settled_by(worker)
+    assert "circuit breaker of the model: closed" in worker.log
+    assert worker.log.count("partitions assigned") == 1, "it never left the group"
+    assert worker.log.count("\n") < 30, "and says so in a few lines"
+    stage.check_predictions(await stage.outputs("predictions"), exactly_once=True)
+    assert await stage.outputs("dead-letters") == []
+
+
+async def test_too_many_dead_letters_stop_the_worker_instead_of_draining_the_topic(stage: Stage) -> None:
+    await stage.create()
+    await stage.publish(100)
+    limits = {"max_dead_letter_ratio": 0.5, "dead_letter_window_events": 200, "max_in_flight_events": 256}
+    worker = stage.start(limits=limits)
+    await stage.settled()
+    await stage.send([[b"garbage"] * 500 for _ in range(stage.partitions)])
+    assert await worker.ended() == 1
+    assert "stopped: dead_letter_limit: " in worker.log and "Traceback" not in worker.log, worker.log
+    assert "of the last" in worker.log and "the commonest kind just now: not_json" in worker.log
+    letters = len(await stage.outputs("dead-letters"))
+    assert letters < 600, "of 2,000: the rest is still in the input"
+    committed = sum(offset or 0 for offset in (await stage.committed()).values())
+    await stage.settled_by(stage.start(limits={"max_dead_letter_ratio": 1.0}))
+    assert letters <= committed
+    assert len(await stage.outputs("dead-letters")) == 2000
+    assert total(await stage.outputs("outcome-deltas")) == 2100
 
 
 async def test_a_topic_of_garbage_bytes(stage: Stage) -> None:
