@@ -12,7 +12,7 @@ BIN := .venv/bin
 SETUP := .ci/setup-venv
 PINS := pyproject.toml constraints.txt $(SETUP)
 
-.PHONY: help demo test test-exactness test-mutations check bench clean constraints
+.PHONY: help demo test test-exactness test-faults test-mutations check bench clean constraints
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ test: .venv/.ready-dev ## The whole suite; starts a real Apache Kafka where Java
 
 test-exactness: .venv/.ready-dev ## The whole proof of exactly once on a real Apache Kafka, with a report; a quarter of an hour
 	@$(BIN)/python -m tests.exactness.report $(ARGS)
+
+test-faults: .venv/.ready-dev ## What can befall brokers, network, clocks and groups, one after the other, with a report; ten minutes
+	@$(BIN)/python -m tests.faults.report $(ARGS)
 
 test-mutations: .venv/.ready-dev ## Take out each protection of exactly once alone: a named test must fail
 	@$(BIN)/python -m tests.exactness.mutations $(ARGS)

@@ -112,6 +112,10 @@ class ApacheKafka:
         for node in self._chosen(index):
             self._wait_ready(node)
 
+    def pid(self, index: int) -> int:
+        """The process of node `index`, which runs."""
+        return self._processes[self._nodes[index].id].pid
+
     def pause(self, index: int | None = None) -> None:
         """Stops node `index` (or all) in its tracks (SIGSTOP): connections stay open, nothing answers."""
         for process in self._running(index):

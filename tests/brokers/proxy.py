@@ -109,6 +109,7 @@ class Proxy:
         self._holds: list[Hold] = []
         self._connections: set[_Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_cut = False
         self.requests: Counter[int] = Counter()
         self.responses: Counter[int] = Counter()
         self.delays: dict[int, float] = {}
@@ -142,6 +143,17 @@ class Proxy:
         self._holds.append(hold := Hold(api_key))
         return hold
 
+    def cut(self) -> None:
+        """Break every connection, and let nobody in before `mend`."""
+        self._is_cut = True
+        for connection in self._connections:
+            for _, writer in (connection.client, connection.broker):
+                writer.transport.abort()
+
+    def mend(self) -> None:
+        """Let them in again."""
+        self._is_cut = False
+
     def half_open(self, api_key: int | None = None) -> int:
         """From now on nothing passes, in either direction, on the connections that are there and have carried `api_key`
         (or on all), and neither side is told; new ones are well. Returns how many they are."""
@@ -158,6 +170,8 @@ class Proxy:
         self._tasks.add(task)
         try:
             with contextlib.suppress(OSError):  # the broker is away
+                if self._is_cut:
+                    return
                 broker = await asyncio.open_connection("127.0.0.1", self._broker_port)
                 await self._serve(_Connection((reader, writer), broker))
         finally:

@@ -20,6 +20,7 @@ import numpy as np
 from models.protocol import Scores
 from models.signature import Signature
 from schemas.errors import ForebayError
+from stream.clock import SystemClock
 from stream.config.sections import Settings
 from stream.logs import set_up_logging
 from stream.records import FloatMatrix
@@ -74,14 +75,26 @@ class HashModel:
         return Scores(values_BO)
 
 
+class SteppingClock(SystemClock):
+    """A machine whose time of day is set, by `by_ms` forward and back again, every `every_s`."""
+
+    def __init__(self, *, every_s: float, by_ms: int) -> None:
+        self._every_s = every_s
+        self._by_ms = by_ms
+
+    def wall_ms(self) -> int:
+        return super().wall_ms() + self._by_ms * (int(self.monotonic_s() / self._every_s) % 2)
+
+
 def main() -> int:
     arguments = json.loads(sys.argv[1])
     settings = Settings.model_validate_json(json.dumps(arguments["settings"]))
     flag = Path(arguments["flag"]) if "flag" in arguments else None
     set_up_logging("info", "text")
+    clock = SteppingClock(**arguments["clock"]) if "clock" in arguments else None
     failpoints.install(arguments.get("failpoints", {}))
     try:
-        pipeline = asyncio.run(Worker(settings, HashModel(arguments["mode"], flag)).run())
+        pipeline = asyncio.run(Worker(settings, HashModel(arguments["mode"], flag), clock=clock).run())
     except ForebayError as error:
         print(f"stopped: {error.kind}: {error.message}", file=sys.stderr, flush=True)
         return 1

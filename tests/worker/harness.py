@@ -98,9 +98,10 @@ class Stage:
         mode: str = "echo",
         flag: Path | None = None,
         failpoints: dict[str, dict[str, Any]] | None = None,
+        clock: dict[str, Any] | None = None,
         **sections: dict[str, Any],
     ) -> WorkerProcess:
-        """mode, flag: of the model (see `echo`); the rest are settings over those of tests."""
+        """mode, flag: of the model; clock: how its time of day steps (see `echo`); the rest: settings over those of tests."""
         settings: dict[str, Any] = {
             "kafka": {
                 "bootstrap_servers": self.bootstrap,
@@ -114,6 +115,8 @@ class Stage:
         for section, values in sections.items():
             settings[section] = settings.get(section, {}) | values
         arguments = {"mode": mode, "settings": settings, "failpoints": failpoints or {}}
+        if clock is not None:
+            arguments["clock"] = clock
         if flag is not None:
             arguments["flag"] = str(flag)
         worker = WorkerProcess(self.folder, len(self.workers), arguments)

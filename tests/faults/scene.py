@@ -1,0 +1,110 @@
+"""Workers under a feed, something that happens meanwhile, and then the count: nothing lost, nothing doubled, order kept."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import psutil
+
+from tests.brokers.clients import create_topic
+from tests.exactness.checker import TOPICS, check, until_stable
+from tests.exactness.feed import Feed
+from tests.exactness.proof import tell
+from tests.exactness.watcher import watched_offsets
+from tests.worker.harness import Stage, WorkerProcess
+
+RATE: Final = 1000
+LEAD_S: Final = 3.0
+TAIL_S: Final = 5.0
+SETTLE_TIMEOUT_S: Final = 120.0
+MAX_GROWTH_MIB: Final = 64.0
+MAX_LOG_LINES: Final = 80
+_MIB: Final = 1 << 20
+
+
+@dataclass(slots=True)
+class FaultScene:
+    """stage: topics and workers; replication: of the topics; settings: of every worker, over those of tests."""
+
+    stage: Stage
+    replication: int = 1
+    settings: dict[str, Any] = field(default_factory=dict)
+    workers: list[WorkerProcess] = field(default_factory=list)
+
+    def hire(self) -> WorkerProcess:
+        """One more worker."""
+        worker = self.stage.start(**self.settings)
+        self.workers.append(worker)
+        return worker
+
+    async def dismiss(self, worker: WorkerProcess) -> None:
+        """It drains and ends."""
+        self.workers.remove(worker)
+        assert await worker.stop() == 0, worker.log
+
+    async def survives(self, name: str, fault: Callable[[], Awaitable[None]], *, size: int = 2) -> None:
+        """Events come in, `fault` happens, and more events come in. Raises AssertionError where anything is not as it was.
+
+        The report has the longest time for which nothing was committed, the fault's own duration with it.
+        """
+        stage = self.stage
+        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # brokers that are away fill pages
+        for topic in TOPICS:
+            await create_topic(stage.bootstrap, stage.topic(topic), stage.partitions, replication=self.replication)
+        for _ in range(size):
+            self.hire()
+        for worker in self.workers:
+            await worker.ready()
+        feed = Feed(stage, random.Random(name), rate=RATE, seconds=600)
+        try:
+            async with watched_offsets(stage) as watcher:
+                feeding = asyncio.create_task(feed.run())
+                await asyncio.sleep(LEAD_S)
+                before = {worker: _own_mib(worker) for worker in self.workers}
+                started_s = time.monotonic()
+                await fault()
+                fault_s = time.monotonic() - started_s
+                await asyncio.sleep(TAIL_S)
+                feed.stop()
+                await feeding
+                await until_stable(stage)
+                await stage.settled(SETTLE_TIMEOUT_S)
+                await until_stable(stage)
+            growth_mib = max((_own_mib(one) - mib for one, mib in before.items() if one in self.workers), default=0.0)
+            lines = max(worker.log.count("\n") for worker in stage.workers)
+            for worker in list(self.workers):
+                await self.dismiss(worker)
+            counts = await check(stage, feed)
+        finally:
+            stage.kill_all()
+            gc.collect()  # what the client leaves of connections to killed brokers would complain in another test
+        tell(
+            {
+                "fault": name,
+                "fault_s": round(fault_s, 1),
+                "still_s": round(watcher.longest_still_s, 1),
+                "events": counts.events,
+                "lost": 0,
+                "doubled": 0,
+                "aborted_output": counts.aborted_output,
+                "growth_mib": round(growth_mib, 1),
+                "log_lines": lines,
+            }
+        )
+        watcher.check()
+        for worker in stage.workers:
+            assert "Traceback" not in worker.log and "stopped:" not in worker.log, worker.log
+        assert growth_mib < MAX_GROWTH_MIB, f"a worker's memory grew by {growth_mib:.0f} MiB"
+        assert lines < MAX_LOG_LINES, f"a worker logged {lines} lines"
+
+
+def _own_mib(worker: WorkerProcess) -> float:
+    memory = psutil.Process(worker.process.pid).memory_info()
+    return float((memory.rss - memory.shared) / _MIB)
