@@ -192,11 +192,14 @@ def main(
         "events": events,
         "partitions": partitions,
         "idempotent": idempotent,
-        "contestants": {c.name: {"what": c.what, **summary[c.name]} for c in contestants},
+        "contestants": {
+            c.name: {"what": c.what, "processing_guarantee": c.processing_guarantee, **summary[c.name]}
+            for c in contestants
+        },
         "machine": {**describe_machine(), "confluent-kafka": installed_version("confluent-kafka")},
     }
     document = json.dumps(report, ensure_ascii=False, indent=2)
-    title = f"{where} · {events:,} events · median of {rounds} · {partitions} partitions"
+    title = f"{where} · {events:,} events · median of {rounds} · {partitions} partitions · at least once"
     if output is not None:
         output.write_text(document + "\n", encoding="utf-8")
     if plot is not None:

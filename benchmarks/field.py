@@ -31,16 +31,25 @@ RUN_TIMEOUT_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """name: in tables; module: what is run; what: one line about it."""
+    """name: in tables; module: what is run; what: one line about it; processing_guarantee: what it keeps."""
 
     name: str
     module: str
     what: str
+    processing_guarantee: str = "at_least_once"
 
 
-FOREBAY = Contestant("forebay", "benchmarks.contestants.forebay_worker", "this project's worker")
+FOREBAY = Contestant(
+    "forebay", "benchmarks.contestants.forebay_worker", "this project's worker, as the others at least once"
+)
 CONTESTANTS = (
     FOREBAY,
+    Contestant(
+        "forebay exactly once",
+        "benchmarks.contestants.forebay_worker",
+        "the same with a transaction a commit, its default",
+        "exactly_once",
+    ),
     Contestant("aiokafka", "benchmarks.contestants.aiokafka_worker", "getmany(512), batch predict, send, commit"),
     Contestant("confluent", "benchmarks.contestants.confluent_worker", "consume(512), batch predict, produce, commit"),
     Contestant("pass-through", "benchmarks.contestants.passthrough", "aiokafka send_batch, neither JSON nor model"),
@@ -86,16 +95,17 @@ class Field:
             bootstrap_servers=self.settings.kafka.bootstrap_servers,
             features=topic_name(prefix, FEATURES.name),
             predictions=topic_name(prefix, PREDICTIONS.name),
-            group_id=f"{prefix}{contestant.name}-{number}",
+            group_id=f"{prefix}{contestant.name.replace(' ', '-')}-{number}",
             events=self.events,
             repository=self.settings.model.repository,
             model=MODEL_NAME,
             config=str(self.folder / "forebay.toml"),
             idempotent=self.idempotent,
+            processing_guarantee=contestant.processing_guarantee,
         )
-        before = await self._num_predictions()
+        before = await self._ends()
         said = await asyncio.to_thread(self._run, contestant, job)
-        written = await self._num_predictions() - before
+        written = await self._count_since(before)
         if written != self.events:
             raise RunFailed(f"{contestant.name} wrote {written:,} predictions for {self.events:,} events")
         return said
@@ -126,16 +136,37 @@ class Field:
                 check=False,
             )
 
-    async def _num_predictions(self) -> int:
-        # Without transactions in any contestant the offsets count the records.
+    @contextlib.asynccontextmanager
+    async def _predictions(self) -> AsyncIterator[tuple[AIOKafkaConsumer, list[TopicPartition]]]:
+        """A reader of the output topic, and its partitions."""
         topic = topic_name(self.settings.topics.prefix, PREDICTIONS.name)
-        consumer = AIOKafkaConsumer(**client_options(self.settings.kafka), group_id=None)
+        places = [TopicPartition(topic, number) for number in range(self.settings.topics.partitions)]
+        consumer = AIOKafkaConsumer(
+            **client_options(self.settings.kafka), group_id=None, isolation_level="read_committed"
+        )
         await consumer.start()
         try:
-            places = [TopicPartition(topic, number) for number in range(self.settings.topics.partitions)]
-            return sum((await consumer.end_offsets(places)).values())
+            consumer.assign(places)
+            yield consumer, places
         finally:
             await consumer.stop()
+
+    async def _ends(self) -> dict[TopicPartition, int]:
+        async with self._predictions() as (consumer, places):
+            ends: dict[TopicPartition, int] = await consumer.end_offsets(places)
+            return ends
+
+    async def _count_since(self, starts: dict[TopicPartition, int]) -> int:
+        """How many committed predictions there are beyond `starts`. Read, since offsets also count transaction markers."""
+        count = 0
+        async with asyncio.timeout(RUN_TIMEOUT_S), self._predictions() as (consumer, places):
+            for place, start in starts.items():
+                consumer.seek(place, start)
+            ends = await consumer.end_offsets(places)
+            while any([await consumer.position(place) < ends[place] for place in places]):
+                polled = await consumer.getmany(timeout_ms=100)
+                count += sum(map(len, polled.values()))
+        return count
 
 
 @contextlib.asynccontextmanager

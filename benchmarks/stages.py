@@ -32,6 +32,7 @@ from stream.decode import Decoder
 from stream.emit import Emitter, OutputTopic, OutputTopics
 from stream.encode import PredictionEncoder
 from stream.infer import infer_batch
+from stream.kafka.delivery import _fill
 from stream.records import Chunk, Epoch, Finished, MicroBatch, Partition
 from stream.window import MicroBatcher
 
@@ -124,11 +125,11 @@ def time_stages(rows: int, partitions: int, repository: Path) -> list[Timed]:
 
     def build() -> None:
         for out in outgoing.values():
-            builder = BatchBuilder(MAX_BATCH_BYTES, 0)
-            append = builder.append
-            for key, value, headers in zip(out.keys, out.values, out.headers, strict=True):
-                append(timestamp=TIMESTAMP_MS, key=key, value=value, headers=headers)
-            builder._build()
+            start = 0
+            while start < len(out.values):
+                builder = BatchBuilder(MAX_BATCH_BYTES, 0)
+                start = _fill(builder, out, start, TIMESTAMP_MS)
+                builder._build()
 
     def parse() -> None:
         for record in records:

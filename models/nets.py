@@ -25,8 +25,10 @@ _CONV1_CHANNELS: Final = 32
 _CONV2_CHANNELS: Final = 64
 _DENSE_DIM: Final = 128
 
+# In place, of what a layer has just made: a second large tensor is memory that the system must find, which at thousands of
+# rows costs more than the layer.
 ACTIVATIONS: Final[Mapping[str, Callable[[Tensor], Tensor]]] = MappingProxyType(
-    {"relu": torch.relu, "sigmoid": torch.sigmoid, "tanh": torch.tanh}
+    {"relu": torch.relu_, "sigmoid": torch.sigmoid_, "tanh": torch.tanh_}
 )
 
 
@@ -148,9 +150,9 @@ class CNN(Net):
 
     def forward(self, x_BCSS: Tensor) -> Tensor:
         self.check_input(x_BCSS)
-        x = F.max_pool2d(torch.relu(self.conv1(x_BCSS)), 2)
-        x = F.max_pool2d(torch.relu(self.conv2(x)), 2)
-        x = torch.relu(self.dense(x.flatten(1)))
+        x = F.max_pool2d(torch.relu_(self.conv1(x_BCSS)), 2)
+        x = F.max_pool2d(torch.relu_(self.conv2(x)), 2)
+        x = torch.relu_(self.dense(x.flatten(1)))
         out_BO: Tensor = self.head(x)
         return out_BO
 

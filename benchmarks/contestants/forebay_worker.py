@@ -39,7 +39,8 @@ def main() -> int:
     job = Job.from_command_line()
     watch = Stopwatch(job.events)
     attach(watch)
-    status = forebay(["run", "-c", job.config, "--set", f"kafka.group_id={job.group_id}"])
+    own = (f"kafka.group_id={job.group_id}", f"delivery.processing_guarantee={job.processing_guarantee}")
+    status = forebay(["run", "-c", job.config, *(part for one in own for part in ("--set", one))])
     if status == 0:
         watch.tell()
     return status

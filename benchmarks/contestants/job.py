@@ -22,7 +22,8 @@ MAX_PARTITION_FETCH_BYTES = 1 << 20
 class Job:
     """One run. config: of the Forebay worker; repository and model: of the artefact that all of them load.
 
-    idempotent: whether the hand-written workers' producers are; Forebay's always is.
+    idempotent: whether the hand-written workers' producers are; Forebay's always is. processing_guarantee: what Forebay
+    runs with; the hand-written workers are always at least once.
     """
 
     bootstrap_servers: str
@@ -34,6 +35,7 @@ class Job:
     model: str
     config: str
     idempotent: bool
+    processing_guarantee: str
 
     def to_argument(self) -> str:
         return json.dumps(asdict(self))

@@ -8,6 +8,7 @@ exactly. The fast path accepts only what the judge would accept with the same re
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from typing import Annotated, Any
 
 import msgspec
@@ -27,6 +28,7 @@ from stream.decode.features import FeaturePacker
 from stream.records import Chunk, Epoch, FloatMatrix, Partition, Record, Rejection
 
 _RAW_ONLY = (names.CONTENT_TYPE, RAW_F32)
+_VALUE, _HEADERS = attrgetter("value"), attrgetter("headers")
 
 
 class Decoder:
@@ -61,70 +63,113 @@ class Decoder:
         parse: Callable[[bytes], Any],
     ) -> tuple[Chunk, bool]:
         """One partition's records, and whether a row of the fast path holds what only the judge may decide about."""
+        values = list(map(_VALUE, records))
+        columns = _Columns(records)
+        any_raw = False
+        if any(map(_HEADERS, records)) or max(map(len, filter(None, values)), default=0) > self._max_event_bytes:
+            any_raw = self._decode_mixed(records, parse, columns)
+        else:
+            self._decode_plain(values, parse, columns)
+        num_features = self._packer.num_features
+        x_BF: FloatMatrix = np.frombuffer(bytearray().join(columns.rows), dtype="<f4").reshape(-1, num_features)
+        # JSON has neither NaN nor infinity; raw rows may hold them, which is rare, so they are looked for all at once.
+        suspect = any_raw and bool(np.isinf(x_BF).any() or np.isnan(x_BF[:, self._not_nullable]).any())
+        chunk = Chunk(
+            partition,
+            epoch,
+            columns.good(),
+            columns.ids,
+            columns.timestamps,
+            x_BF,
+            columns.rejections,
+            len(records),
+            sum(map(len, filter(None, values))),
+            records[-1].offset + 1,
+            columns.keys,
+            columns.deadlines,
+        )
+        return chunk, suspect
+
+    def _decode_plain(self, values: Sequence[bytes | None], parse: Callable[[bytes], Any], columns: _Columns) -> None:
+        """Values of records without headers, none too large: all that most polls hold, so no step more than it takes."""
+        pack, arrange = self._packer.pack, self._packer.arrange
+        rows, ids, timestamps = columns.rows, columns.ids, columns.timestamps
+        for index, value in enumerate(values):
+            try:
+                event = parse(value)  # type: ignore[arg-type]  # raises for a tombstone as for all else
+                features = event.features
+                row = pack(*(features if type(features) is tuple else arrange(features)))
+            except Exception:  # whatever it was, the judge tells
+                columns.judge(index, self._judge)
+                continue
+            rows.append(row)
+            ids.append(event.id)
+            timestamps.append(event.timestamp)
+
+    def _decode_mixed(self, records: Sequence[Record], parse: Callable[[bytes], Any], columns: _Columns) -> bool:
+        """Records of any kind. Whether one was raw float32."""
         pack, arrange = self._packer.pack, self._packer.arrange
         row_bytes, max_bytes = self._packer.row_bytes, self._max_event_bytes
-        num_bytes = 0
         raw_only = None if parse is _refuse or self._packer.has_categories else _RAW_ONLY
         any_raw = False
-        good: list[Record] = []
-        rows: list[bytes] = []
-        ids: list[str] = []
-        timestamps: list[int] = []
-        rejections: list[Rejection] = []
-        keys: dict[int, bytes] = {}
-        deadlines: dict[int, int] = {}
         for index, record in enumerate(records):
-            value = record.value
-            size = 0 if value is None else len(value)
-            num_bytes += size
-            headers = record.headers
+            value, headers = record.value, record.headers
             try:
-                if size > max_bytes or not value:
+                if not value or len(value) > max_bytes:
                     raise ValueError
                 if not headers or content_type(record) in (None, *JSON_CONTENT_TYPES):
                     event = parse(value)
                     event_id, timestamp, features = event.id, event.timestamp, event.features
                     row = pack(*(features if type(features) is tuple else arrange(features)))
-                elif len(headers) == 1 and headers[0] == raw_only and size == row_bytes and record.key:
+                elif len(headers) == 1 and headers[0] == raw_only and len(value) == row_bytes and record.key:
                     any_raw = True
                     event_id, timestamp = record.key.decode(), record.timestamp
                     row = value
                 else:
                     raise ValueError
             except Exception:  # whatever it was, the judge tells
-                try:
-                    judged = self._judge.judge(record)
-                except EventFault as fault:
-                    rejections.append(Rejection(index, record, fault.kind, fault.message))
-                    continue
-                if judged.key is not None and record.key is None:
-                    keys[len(good)] = judged.key
-                if judged.deadline_ms is not None:
-                    deadlines[len(good)] = judged.deadline_ms
-                event_id, timestamp, row = judged.id, judged.timestamp, judged.row
-            good.append(record)
-            rows.append(row)
-            ids.append(event_id)
-            timestamps.append(timestamp)
-        x_BF: FloatMatrix = np.frombuffer(bytearray().join(rows), dtype="<f4").reshape(-1, self._packer.num_features)
-        # JSON has neither NaN nor infinity; raw rows may hold them, which is rare, so they are looked for all at once.
-        suspect = any_raw and bool(np.isinf(x_BF).any() or np.isnan(x_BF[:, self._not_nullable]).any())
-        next_offset = records[-1].offset + 1
-        chunk = Chunk(
-            partition,
-            epoch,
-            good,
-            ids,
-            timestamps,
-            x_BF,
-            rejections,
-            len(records),
-            num_bytes,
-            next_offset,
-            keys,
-            deadlines,
-        )
-        return chunk, suspect
+                columns.judge(index, self._judge)
+                continue
+            columns.rows.append(row)
+            columns.ids.append(event_id)
+            columns.timestamps.append(timestamp)
+        return any_raw
+
+
+class _Columns:
+    """What becomes of a partition's records, filled in their order."""
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        self._records = records
+        self.rows: list[bytes] = []
+        self.ids: list[str] = []
+        self.timestamps: list[int] = []
+        self.rejections: list[Rejection] = []
+        self.keys: dict[int, bytes] = {}
+        self.deadlines: dict[int, int] = {}
+
+    def judge(self, index: int, judge: EventJudge) -> None:
+        """Add the record at `index` as the judge decides."""
+        record, row = self._records[index], len(self.rows)
+        try:
+            event = judge.judge(record)
+        except EventFault as fault:
+            self.rejections.append(Rejection(index, record, fault.kind, fault.message))
+            return
+        if event.key is not None and record.key is None:
+            self.keys[row] = event.key
+        if event.deadline_ms is not None:
+            self.deadlines[row] = event.deadline_ms
+        self.rows.append(event.row)
+        self.ids.append(event.id)
+        self.timestamps.append(event.timestamp)
+
+    def good(self) -> Sequence[Record]:
+        """The records that are rows."""
+        if not self.rejections:
+            return self._records
+        rejected = {rejection.index for rejection in self.rejections}
+        return [record for index, record in enumerate(self._records) if index not in rejected]
 
 
 def _parser_of_plain_events(features_type: Any) -> Callable[[bytes], Any]:

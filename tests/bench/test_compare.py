@@ -51,6 +51,6 @@ def test_the_watch_stops_at_the_last_commit(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_a_job_survives_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    job = Job("host:1", "features", "predictions", "g", 5, "/tmp/r", "m", "/tmp/c.toml", True)
+    job = Job("host:1", "features", "predictions", "g", 5, "/tmp/r", "m", "/tmp/c.toml", True, "exactly_once")
     monkeypatch.setattr("sys.argv", ["contestant", job.to_argument()])
     assert Job.from_command_line() == job

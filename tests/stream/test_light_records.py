@@ -11,16 +11,21 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.consumer.fetcher import FetchResult, PartitionRecords
+from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
+from aiokafka.record.util import calc_crc32c
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stream.kafka.checksum import crc32c
 from stream.kafka.light_records import hand_out_light_records
 
 TP = TopicPartition("features", 0)
 READ_COMMITTED = 1
 BASE_OFFSET_BYTES = 8
+CHECKSUM_AT = 17
 
 
 class Position:
@@ -55,14 +60,24 @@ def fetched(log: bytes, position: int, aborted: list[tuple[int, int]]) -> tuple[
     return FetchResult(TP, assignment=assignment, partition_records=records, backoff=0), state
 
 
-async def lighten(result: FetchResult) -> None:
-    async def proc_fetch_request(_assignment: Any, _node_id: int, _request: Any) -> bool:
+async def lighten(result: FetchResult, log: bytes) -> None:
+    """As though the result had come of a fetch, whose answer brings `log`."""
+    results = [result]
+
+    class Client:
+        async def send(self, _node_id: int, _request: Any) -> Any:
+            return SimpleNamespace(topics=[(TP.topic, [(TP.partition, 0, 100, 100, [], log)])])
+
+    async def proc_fetch_request(_assignment: Any, node_id: int, request: Any) -> bool:
+        await fetcher._client.send(node_id, request)
+        while results:  # the first time; nothing here may keep it
+            fetcher._records[TP] = results.pop()
         return True
 
-    fetcher = SimpleNamespace(_records={TP: result}, _proc_fetch_request=proc_fetch_request)
+    fetcher = SimpleNamespace(_records={}, _proc_fetch_request=proc_fetch_request, _client=Client())
     hand_out_light_records(SimpleNamespace(_fetcher=fetcher))  # type: ignore[arg-type]
-    assert await fetcher._proc_fetch_request(None, 0, None)
-    assert await fetcher._proc_fetch_request(None, 0, None)  # a second answer, for another partition
+    assert await fetcher._proc_fetch_request(None, 0, object())
+    assert await fetcher._proc_fetch_request(None, 0, object())  # a second answer, for another partition
     fetcher._records.clear()
 
 
@@ -91,14 +106,46 @@ def test_the_same_records_and_positions_as_the_client_gives(
     aborted = data.draw(st.lists(st.tuples(st.sampled_from([7, 8]), st.integers(0, end)), max_size=2))
     max_records = data.draw(st.integers(1, 10))
     theirs, ours = fetched(log, position, list(aborted)), fetched(log, position, list(aborted))
-    asyncio.run(lighten(ours[0]))
+    asyncio.run(lighten(ours[0], log))
     assert take_all(*ours, max_records) == take_all(*theirs, max_records)
+
+
+@given(batches, st.data())
+def test_a_changed_byte_is_found_where_the_client_finds_it(
+    sizes: list[tuple[int, int, bool]], data: st.DataObject
+) -> None:
+    log = log_of(sizes)
+    # Not among the first 17 bytes of a batch: its length and its format tell where the next begins and how to read it.
+    begins = [len(log_of(sizes[:number])) for number in range(len(sizes))]
+    places = [at for at in range(len(log)) if at - max(begin for begin in begins if begin <= at) >= CHECKSUM_AT]
+    at = data.draw(st.sampled_from(places))
+    log = log[:at] + bytes([log[at] ^ data.draw(st.integers(1, 255))]) + log[at + 1 :]
+    theirs, ours = fetched(log, 0, []), fetched(log, 0, [])
+    asyncio.run(lighten(ours[0], log))
+    good: list[list[int]] = []
+    for result, _ in (theirs, ours):
+        offsets: list[int] = []
+        with pytest.raises(CorruptRecordException):
+            while result.has_more():
+                offsets += [record.offset for record in result.getall(1)]
+        good.append(offsets)
+    assert good[0] == good[1]
+
+
+def test_old_formats_are_checked_by_the_client() -> None:
+    builder = LegacyRecordBatchBuilder(1, 0, 1 << 20)
+    builder.append(0, timestamp=1000, key=b"k", value=b"v")
+    log = bytes(builder.build())
+    result, state = fetched(log, 0, [])
+    asyncio.run(lighten(result, log))
+    assert take_all(result, state, 5) == [([(0, 1000, b"k", b"v", [])], 1), ([], 1)]
 
 
 async def test_a_moved_position_or_a_pause_drops_what_was_fetched() -> None:
     for disturb in (lambda state: setattr(state, "position", 3), lambda state: setattr(state, "paused", True)):
-        result, state = fetched(log_of([(5, -1, False)]), 0, [])
-        await lighten(result)
+        log = log_of([(5, -1, False)])
+        result, state = fetched(log, 0, [])
+        await lighten(result, log)
         assert [record.offset for record in result.getall(2)] == [0, 1] and state.position == 2
         disturb(state)
         assert result.getall(2) == [] and not result.has_more()
@@ -109,14 +156,20 @@ async def test_what_was_handed_out_is_freed_without_the_collector() -> None:
     gc.collect()
     gc.disable()
     try:
-        result, state = fetched(log_of([(5, -1, False), (5, -1, False)]), 0, [])
-        await lighten(result)
+        log = log_of([(5, -1, False), (5, -1, False)])
+        result, state = fetched(log, 0, [])
+        await lighten(result, log)
         left = [weakref.ref(result), weakref.ref(result._partition_records)]
         take_all(result, state, 4)
         del result
         assert [ref() for ref in left] == [None, None]
     finally:
         gc.enable()
+
+
+@given(st.binary(max_size=300))
+def test_the_checksum_is_the_clients(data: bytes) -> None:
+    assert crc32c(data) == calc_crc32c(data)
 
 
 async def test_a_consumer_that_was_not_started_is_refused() -> None:
