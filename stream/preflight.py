@@ -18,7 +18,7 @@ from aiokafka.errors import KafkaError
 from schemas.errors import BrokerError, ForebayError
 from schemas.topics import CATALOGUE, FEATURES, topic_name
 from stream.config.sections import BatchSection, KafkaSection, ModelSection, Settings
-from stream.kafka.access import Access, ClusterView, Operation, coordinator, group_access, view
+from stream.kafka.access import COORDINATOR_RETRY_S, Access, ClusterView, Operation, coordinator, group_access, view
 from stream.kafka.client import client_options
 from stream.kafka.delivery import Delivery, Transactional
 from stream.kafka.delivery import connect as connect_delivery
@@ -31,6 +31,7 @@ WRITE_OUTPUT: Final = (Operation.DESCRIBE, Operation.WRITE)
 JOIN_GROUP: Final = (Operation.READ,)
 
 _MISSING_TOPIC: Final = "UnknownTopicOrPartition"
+_NOT_COORDINATOR: Final = "NotCoordinatorForGroup"
 AFTER_BROKER: Final = ("topics", "input", "output", "group", "transactions")
 CHECK_INSTANCE: Final = "check"
 
@@ -199,12 +200,17 @@ def _problem(what: str, access: Access, wanted: Collection[Operation]) -> str | 
 
 
 async def _check_group(broker: Broker, kafka: KafkaSection, timeout_s: float) -> Check:
-    host, port = await coordinator(broker.connection, kafka.group_id)
-    home = await connect(kafka, host, port, timeout_s=timeout_s)
-    try:
-        access = await group_access(home.connection, kafka.group_id)
-    finally:
-        await home.close()
+    while True:
+        host, port = await coordinator(broker.connection, kafka.group_id)
+        home = await connect(kafka, host, port, timeout_s=timeout_s)
+        try:
+            access = await group_access(home.connection, kafka.group_id)
+        finally:
+            await home.close()
+        if access.error != _NOT_COORDINATOR:
+            break
+        # It has moved since, or the broker that is to be it does not know so yet.
+        await asyncio.sleep(COORDINATOR_RETRY_S)
     problem = _problem(kafka.group_id, access, JOIN_GROUP)
     if problem is not None:
         return Check("group", Status.FAILED, problem, "allow this client READ on the group, or set kafka.group_id")
