@@ -176,6 +176,11 @@ def allowed(field: FieldInfo) -> str:
         return (
             "a whole number" + (f" from {low}" if low is not None else "") + (f" to {high}" if high is not None else "")
         )
+    if float in types:
+        above = next((m.gt for m in metadata if isinstance(m, annotated_types.Gt)), None)
+        most = next((m.le for m in metadata if isinstance(m, annotated_types.Le)), None)
+        bounds = [f"above {above}"] * (above is not None) + [f"at most {most}"] * (most is not None)
+        return " ".join(["a number", " and ".join(bounds)]).strip()
     return "a text"
 
 
@@ -187,7 +192,7 @@ def from_text(field: FieldInfo, text: str) -> object:
     if not text and is_optional(field):
         return None
     for each in _types(field.annotation):
-        if each is int or each is bool:
+        if each in (int, float, bool):
             try:
                 return TypeAdapter(each).validate_strings(text)
             except ValidationError:

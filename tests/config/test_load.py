@@ -260,3 +260,17 @@ def test_lines_of_keys(tmp_path: Path, text: str, line: int | None) -> None:
         assert problems(path) == [f"x ({path}:1): there is no such key"]
     else:
         assert load_settings(path, {}).origins["batch.max_batch_size"] == f"{path}:{line}"
+
+
+@pytest.mark.parametrize(("text", "value"), [("0.5", 0.5), ("1", 1.0), ("1e-3", 0.001)])
+def test_a_number_with_a_fraction_from_the_environment(text: str, value: float) -> None:
+    settings = load_settings(None, {"FOREBAY_LIMITS__MAX_DEAD_LETTER_RATIO": text}).settings
+    assert settings.limits.max_dead_letter_ratio == value
+
+
+@pytest.mark.parametrize("text", ["0", "1.5", "nan", "inf", "half"])
+def test_a_number_that_is_none_or_out_of_range(text: str) -> None:
+    (problem,) = problems(environ={"FOREBAY_LIMITS__MAX_DEAD_LETTER_RATIO": text})
+    assert problem.endswith(
+        "(environment FOREBAY_LIMITS__MAX_DEAD_LETTER_RATIO): must be a number above 0 and at most 1"
+    )
