@@ -36,6 +36,16 @@ class ApiKey(IntEnum):
     TXN_OFFSET_COMMIT = 28
 
 
+def proxied_listeners(direct: int, proxied: int) -> dict[str, str]:
+    """Settings of an `ApacheKafka` of one node: a second listener on the port `direct`, which it advertises as `proxied`."""
+    return {
+        "listeners": "PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port},"
+        f"PROXIED://127.0.0.1:{direct}",
+        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{{port}},PROXIED://127.0.0.1:{proxied}",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT",
+    }
+
+
 def request_of(body: bytes) -> tuple[int, int]:
     """Api key and correlation id of a request."""
     api_key, _version, correlation_id = _REQUEST.unpack_from(body)

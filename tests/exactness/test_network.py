@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from tests.brokers.ports import free_ports
-from tests.brokers.proxy import ApiKey, Proxy
+from tests.brokers.proxy import ApiKey, Proxy, proxied_listeners
 from tests.brokers.resolve import RealKafka
 from tests.conftest import Names
 from tests.exactness.checker import until_stable
@@ -73,13 +73,7 @@ class Line(NamedTuple):
 @pytest.fixture(scope="module")
 def line(module_kafka: Callable[[Mapping[str, str]], RealKafka]) -> Line:
     direct, proxied = free_ports(2)
-    listeners = {
-        "listeners": "PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port},"
-        f"PROXIED://127.0.0.1:{direct}",
-        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{{port}},PROXIED://127.0.0.1:{proxied}",
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT",
-    }
-    return Line(module_kafka(listeners), direct, proxied)
+    return Line(module_kafka(proxied_listeners(direct, proxied)), direct, proxied)
 
 
 @pytest_asyncio.fixture
@@ -124,24 +118,13 @@ async def test_the_answer_to_the_offsets_is_lost(scene: Scene) -> None:
     assert "commit failed" in worker.log
 
 
-@pytest.mark.exactness
-async def test_the_end_of_a_transaction_arrives_after_it_was_given_up(scene: Scene) -> None:
-    """The request was under way all the time: it must not commit what was read again meanwhile."""
+@pytest.mark.parametrize(
+    "request_key", [pytest.param(ApiKey.END_TXN, marks=pytest.mark.exactness), ApiKey.TXN_OFFSET_COMMIT]
+)
+async def test_a_request_that_arrives_after_it_was_given_up(scene: Scene, request_key: ApiKey) -> None:
+    """It was under way all the time: it must not commit what was read again meanwhile."""
     worker = await scene.flowing()
-    hold = scene.proxy.hold_request(ApiKey.END_TXN)
-    await scene.stage.publish(200)
-    await within(hold.reached)
-    await worker.says("commit failed")
-    await scene.stage.publish(200)
-    await scene.stage.settled()
-    hold.release()
-    await scene.stage.publish(200)
-    await scene.check(worker)
-
-
-async def test_the_offsets_arrive_after_they_were_given_up(scene: Scene) -> None:
-    worker = await scene.flowing()
-    hold = scene.proxy.hold_request(ApiKey.TXN_OFFSET_COMMIT)
+    hold = scene.proxy.hold_request(request_key)
     await scene.stage.publish(200)
     await within(hold.reached)
     await worker.says("commit failed")

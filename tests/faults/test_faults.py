@@ -18,7 +18,7 @@ from confluent_kafka.admin import AdminClient
 from tests.brokers.apache import ApacheKafka
 from tests.brokers.clients import consumer
 from tests.brokers.ports import free_ports
-from tests.brokers.proxy import Proxy
+from tests.brokers.proxy import Proxy, proxied_listeners
 from tests.brokers.resolve import Broker, RealKafka
 from tests.conftest import Names
 from tests.faults.scene import FaultScene
@@ -142,13 +142,7 @@ async def test_the_network_is_cut(
     private_kafka: Callable[[Mapping[str, str]], RealKafka], names: Names, tmp_path: Path
 ) -> None:
     direct, proxied = free_ports(2)
-    listeners = {
-        "listeners": "PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port},"
-        f"PROXIED://127.0.0.1:{direct}",
-        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{{port}},PROXIED://127.0.0.1:{proxied}",
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT",
-    }
-    server = await asyncio.to_thread(private_kafka, listeners)
+    server = await asyncio.to_thread(private_kafka, proxied_listeners(direct, proxied))
     scene = FaultScene(Stage(server.bootstrap, names.prefix, tmp_path))
     async with Proxy(proxied, direct).listening() as proxy:
         scene.settings["kafka"] = {"bootstrap_servers": proxy.bootstrap}
