@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from itertools import pairwise
-from typing import Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 
@@ -70,6 +70,7 @@ class Commits(Protocol):
     """What holds outputs and positions together: a transaction (`stream.kafka.transaction`), or nothing (`AtLeastOnce`)."""
 
     async def begin(self, partitions: Collection[Partition]) -> None: ...
+    async def add_group(self) -> None: ...
     async def commit_positions(self, positions: Mapping[Partition, int], epoch: Epoch) -> None: ...
     async def commit(self) -> None: ...
     async def abort(self) -> None: ...
@@ -88,6 +89,9 @@ class AtLeastOnce:
         self._source = source
 
     async def begin(self, partitions: Collection[Partition]) -> None:
+        pass
+
+    async def add_group(self) -> None:
         pass
 
     async def commit_positions(self, positions: Mapping[Partition, int], epoch: Epoch) -> None:
@@ -144,8 +148,11 @@ class Committer:
                 await self._transaction.begin(emission.outgoing)
                 at_s.append(now_s())
                 # 4. Send, and await every delivery: predictions, dead letters, deltas. A transaction would commit without
-                #    a batch that failed.
-                await self._delivery.send(emission.outgoing, timestamp_ms=self._clock.wall_ms())
+                #    a batch that failed. Meanwhile the coordinator learns that positions will come.
+                await _both(
+                    self._delivery.send(emission.outgoing, timestamp_ms=self._clock.wall_ms()),
+                    self._transaction.add_group(),
+                )
                 at_s.append(now_s())
                 try:
                     # 5. The positions, under the epoch that the records were read in.
@@ -167,6 +174,16 @@ class Committer:
         self._guard.committed(emission.ledger)
         self.step_times.append(StepTimes(*(after - before for before, after in pairwise(at_s))))
         return emission.ledger
+
+
+async def _both(one: Coroutine[Any, Any, None], other: Coroutine[Any, Any, None]) -> None:
+    """Until both are done. Raises what the first that failed did, when the other is over too."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(one)
+            group.create_task(other)
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
 
 
 def _check_conservation(emission: Emission) -> None:

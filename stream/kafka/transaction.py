@@ -81,11 +81,8 @@ class Transaction:
         )
         manager.txn_partitions.update(TopicPartition(*partition) for partition in partitions)
 
-    async def commit_positions(self, positions: Mapping[Partition, int], epoch: Epoch) -> None:
-        """Add the positions, as the member that `epoch` captured. Raises CommitRefused when it is over, or KafkaError."""
-        require_membership(epoch)
-        if not self._is_current(epoch):
-            raise CommitRefused("the records' epoch is over")
+    async def add_group(self) -> None:
+        """Tell the coordinator that positions of the group will be part of it. Raises KafkaError."""
         manager = self._delivery.producer._txn_manager
         await self._until_accepted(
             CoordinationType.TRANSACTION,
@@ -95,8 +92,17 @@ class Transaction:
             ),
             lambda response: [response.error_code],
         )
-        # Now it is no empty transaction, of which the client would not tell the coordinator the end.
         manager.consumer_group_added(self._group_id)
+
+    async def commit_positions(self, positions: Mapping[Partition, int], epoch: Epoch) -> None:
+        """Add the positions, as the member that `epoch` captured, after `add_group`.
+
+        Raises CommitRefused when that membership is over, or KafkaError.
+        """
+        require_membership(epoch)
+        if not self._is_current(epoch):
+            raise CommitRefused("the records' epoch is over")
+        manager = self._delivery.producer._txn_manager
         await self._until_accepted(
             CoordinationType.GROUP,
             self._group_id,

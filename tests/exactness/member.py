@@ -66,8 +66,9 @@ class Member:
         return epoch
 
     async def send(self, to: Partition, value: bytes) -> None:
-        """Begin a transaction and deliver one record in it."""
+        """Begin a transaction of the group, and deliver one record in it."""
         await self.transaction.begin([to])
+        await self.transaction.add_group()
         await self.delivery.send({to: Outgoing([b"k"], [value], [[]])}, timestamp_ms=1_790_000_000_000)
 
 

@@ -15,6 +15,7 @@ import pytest_asyncio
 from aiokafka import TopicPartition
 
 from stream.commit import CommitRefused, Committer
+from stream.dead_letter_guard import DeadLetterGuard, DeadLetterLimits
 from stream.emit import Emission, Outgoing
 from stream.kafka.group_offsets import GroupOffsets, OffsetsUnstable
 from stream.outcomes import Ledger
@@ -59,7 +60,8 @@ class Scene:
             {self.output: Outgoing([b"k"], [value], [[]])}, {self.input: COMMITTED + 1}, Ledger(model="m", version=1)
         )
         emitter: Any = SimpleNamespace(emit=lambda _batches: emission)
-        return Committer(emitter, one.delivery, one.transaction, clock=ManualClock(), timeout_ms=10_000)
+        guard = DeadLetterGuard(DeadLetterLimits(1.0, 100, None))
+        return Committer(emitter, one.delivery, one.transaction, guard, clock=ManualClock(), timeout_ms=10_000)
 
     async def committed(self) -> int | None:
         async with consumer(self.bootstrap, group_id=self.names("group")) as client:
