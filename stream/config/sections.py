@@ -187,7 +187,7 @@ class LimitsSection(Section):
     """How much may be under way at once, at any of which reading pauses, and how many dead letters are too many."""
 
     max_in_flight_events: int = Field(
-        default=16_384, ge=1, le=16_777_216, description="events read and not yet committed"
+        default=32_768, ge=1, le=16_777_216, description="events read and not yet committed"
     )
     max_in_flight_bytes: int = Field(default=67_108_864, ge=1, le=64 * _GIB, description="their bytes")
     max_in_flight_batches: int = Field(default=32, ge=2, le=65_536, description="micro-batches that they make")
