@@ -19,6 +19,7 @@ from schemas.errors import BrokerError, ModelError
 from schemas.failures import Outcome
 from stream.backpressure import InFlight
 from stream.breaker import CircuitBreaker
+from stream.cancellation import raise_if_cancelled
 from stream.clock import Clock
 from stream.commit import CommitRefused, Committer, CommitTimeout
 from stream.decode import Decoder
@@ -36,6 +37,8 @@ PAUSE_AFTER_S = 1.0
 IDLE_WAIT_S = 0.5
 IDLE_COMMIT_S = 2.0
 BREAKER_LOOK_S = 0.2
+MAX_COMMIT_BATCHES = 16
+"""How many full micro-batches one commit holds at most; fewer after one that was not over in time."""
 
 
 class PolledSource(Protocol):
@@ -117,6 +120,7 @@ class Pipeline:
         self._timing = timing
         self._breakers = breakers
         self._max_poll_records = max_poll_records
+        self._commit_batches = MAX_COMMIT_BATCHES
         self._clock = clock
         self._reorder = ReorderBuffer()
         self._to_device: deque[MicroBatch] = deque()
@@ -240,20 +244,20 @@ class Pipeline:
             await self._work.wait()
             self._work.clear()
             await self._until_allowed()
-            while batches := self._reorder.take(max_records=self._max_poll_records * 16):
+            while batches := self._reorder.take(max_records=self._max_poll_records * self._commit_batches):
                 purges = self._purges
                 self._breakers.cluster.began()
                 self._committing = asyncio.create_task(self._stages.committer.commit(batches), name="commit")
                 try:
                     ledger = await self._committing
                 except (KafkaError, BrokerError, CommitTimeout, asyncio.CancelledError) as error:
-                    if isinstance(error, asyncio.CancelledError) and not self._committing.cancelled():
-                        raise  # this task was cancelled, not the commit
+                    raise_if_cancelled()  # where it was this task, not the commit alone
                     await self._failed_commit(error, batches)
                     break
                 finally:
                     self._committing = None
                 self._refusals.succeeded()
+                self._commit_batches = min(MAX_COMMIT_BATCHES, 2 * self._commit_batches)
                 self._breakers.cluster.succeeded()
                 self.totals.add(ledger, len(batches))
                 if purges == self._purges:
@@ -286,6 +290,9 @@ class Pipeline:
             self._breakers.cluster.succeeded()  # it has answered
         else:
             self._breakers.cluster.failed(now_s, reason)
+        if isinstance(error, CommitTimeout):
+            # To a cluster that is slow as much again would be too much again.
+            self._commit_batches = max(1, self._commit_batches // 2)
         self._refusals.failed(error, batches[0], now_s=now_s)
         log.warning("commit failed, reading again from the committed offsets: %s", reason)
         await self.rewind(batches[0].batch.epoch, rejoin=isinstance(error, CommitRefused))

@@ -17,12 +17,12 @@ from schemas.failures import Outcome
 from stream.backoff import Backoff
 from stream.backpressure import Bounds, InFlight
 from stream.breaker import CircuitBreaker
-from stream.commit import AtLeastOnce, CommitRefused, Committer
+from stream.commit import AtLeastOnce, CommitRefused, Committer, CommitTimeout
 from stream.dead_letter_guard import DeadLetterGuard, DeadLetterLimits
 from stream.decode import Decoder
 from stream.device import DeviceThread
 from stream.emit import Outgoing
-from stream.pipeline import Breakers, Pipeline, Stages, Timing
+from stream.pipeline import MAX_COMMIT_BATCHES, Breakers, Pipeline, Stages, Timing
 from stream.records import Epoch, FloatMatrix, Partition, Record
 from stream.window import MicroBatcher
 from tests.stream.build import P0, P1, FakeRecord, ManualClock, event, signature
@@ -376,6 +376,32 @@ async def test_a_cluster_that_takes_no_outputs_is_left_alone_for_a_while() -> No
         assert rig.clock.now_s >= opened_s + 30
     assert [state for _, state in rig.told] == ["open", "half_open", "closed"]
     assert rig.pipeline.totals.outcomes == {Outcome.PREDICTED: 80}
+
+
+async def test_commits_that_are_not_over_in_time_become_smaller_and_larger_again() -> None:
+    rig = Rig([200, 200], max_events=800)
+    most, sizes = MAX_COMMIT_BATCHES * 7, []
+    send = rig.delivery.send
+
+    async def slow(outgoing: Mapping[Partition, Outgoing], *, timestamp_ms: int) -> None:
+        nonlocal most
+        size = sum(len(out.values) for place, out in outgoing.items() if place.topic == "predictions")
+        assert size <= most
+        sizes.append(size)
+        if size > 30 and len(sizes) < 20:
+            most //= 2
+            raise CommitTimeout("the cluster takes no more than 30 at once")
+        await send(outgoing, timestamp_ms=timestamp_ms)
+        most = min(MAX_COMMIT_BATCHES * 7, 2 * most)
+
+    rig.delivery.send = slow  # type: ignore[method-assign]
+    rig.delivery.hold.clear()
+    async with rig.running():
+        await rig.until(lambda: rig.pipeline.num_in_flight > 200)
+        rig.delivery.hold.set()  # what came meanwhile is more than the cluster takes
+        await rig.until(rig.all_committed)
+    assert max(sizes) > 30
+    assert rig.pipeline.totals.outcomes == {Outcome.PREDICTED: 400}
 
 
 async def test_a_call_that_takes_long_opens_the_breaker_and_closes_it_when_it_comes_back() -> None:
