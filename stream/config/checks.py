@@ -6,11 +6,11 @@ import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from schemas.topics import CATALOGUE, FEATURES
+from schemas.topics import ALL_TOPICS, FEATURES
 from stream.config.sections import KafkaSection, Settings
 from stream.config.values import MAX_NAME_LENGTH
 
-_OUTPUTS = frozenset(spec.name for spec in CATALOGUE) - {FEATURES.name}
+_OUTPUTS = frozenset(spec.name for spec in ALL_TOPICS) - {FEATURES.name}
 
 
 class Conflict(NamedTuple):
@@ -97,7 +97,7 @@ def _sizes(settings: Settings) -> Iterator[Conflict]:
 def _topics(settings: Settings) -> Iterator[Conflict]:
     for topic in settings.input.topics:
         if topic in _OUTPUTS:
-            yield Conflict(("input.topics",), f"must not hold {topic!r}, which the worker itself writes to")
+            yield Conflict(("input.topics",), f"must not hold {topic!r}, which Forebay itself writes to")
         if len(settings.topics.prefix) + len(topic) > MAX_NAME_LENGTH:
             yield Conflict(
                 ("input.topics", "topics.prefix"),
