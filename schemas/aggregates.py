@@ -85,7 +85,8 @@ def _counted() -> Schema:
     return {
         "outcome": {
             "enum": _outcomes(),
-            "description": "What became of the events; late: counted here since their own window was closed.",
+            "description": "What became of the events; late: counted here since their own window was closed, or lies "
+            "in the far future.",
         },
         "stage": {"enum": [stage.value for stage in Stage], "description": "Where that was decided."},
         "kind": {
@@ -180,13 +181,20 @@ def aggregator_changelog() -> Schema:
         {
             "type": "object",
             "required": ["format"],
-            "anyOf": [{"required": ["next_offset", "closed_before"]}, {"required": ["applied", "merged", "cells"]}],
+            "anyOf": [
+                {"required": ["next_offset", "closed_before"]},
+                {"required": ["window_end", "applied", "merged", "cells"]},
+            ],
             "properties": {
                 "format": {"const": CHANGELOG_FORMAT, "description": "The version of this format."},
                 "next_offset": count("Position: the offset from which reading goes on."),
                 "closed_before": {
                     "type": "integer",
                     "description": "Position: windows that end by then take no more, in milliseconds since the Unix epoch.",
+                },
+                "window_end": {
+                    "type": "integer",
+                    "description": "Window: its end, not in it, in milliseconds since the Unix epoch.",
                 },
                 "applied": count("Window: the offset of the last delta that was counted in it."),
                 "merged": count("Window: how many deltas were counted in it.", 1),
