@@ -24,6 +24,7 @@ def conflicts(settings: Settings) -> Iterator[Conflict]:
     """Every rule that is broken. Looks at the disk only for the files that TLS needs."""
     yield from _times(settings)
     yield from _sizes(settings)
+    yield from _aggregate(settings)
     yield from _topics(settings)
     yield from _login(settings.kafka)
     yield from _tls(settings.kafka)
@@ -92,6 +93,19 @@ def _sizes(settings: Settings) -> Iterator[Conflict]:
     for larger, large, smaller, small in ordered:
         if large < small:
             yield Conflict((larger, smaller), f"must be at least {smaller} ({small})")
+
+
+def _aggregate(settings: Settings) -> Iterator[Conflict]:
+    aggregate = settings.aggregate
+    if aggregate.final_after_ms > aggregate.closed_after_ms:
+        yield Conflict(
+            ("aggregate.final_after_ms", "aggregate.closed_after_ms"),
+            f"must be at most aggregate.closed_after_ms ({aggregate.closed_after_ms})",
+        )
+    if aggregate.group_id == settings.kafka.group_id:
+        yield Conflict(
+            ("aggregate.group_id", "kafka.group_id"), "must not be kafka.group_id, which is that of the workers"
+        )
 
 
 def _topics(settings: Settings) -> Iterator[Conflict]:
