@@ -135,12 +135,12 @@ class AggregateStage:
     async def create(self, *, replication: int = 1) -> None:
         await create_topic(self.bootstrap, self.topic("outcome-deltas"), PARTITIONS, replication=replication)
 
-    def config(self, **aggregate: Any) -> Path:
-        path = self.folder / "forebay.toml"
+    def config(self, *, bootstrap: str | None = None, **aggregate: Any) -> Path:
+        path = self.folder / f"forebay-{len(self.aggregators)}.toml"
         rules = aggregate.pop("alerts", [])
         lines = [
             "[kafka]",
-            f'bootstrap_servers = "{self.bootstrap}"',
+            f'bootstrap_servers = "{bootstrap or self.bootstrap}"',
             f'group_id = "{self.prefix}"',
             "session_timeout_ms = 6000",
             "heartbeat_interval_ms = 1000",
@@ -179,6 +179,12 @@ class AggregateStage:
                 found = await client.getmany(timeout_ms=200, max_records=5000)
                 records += [record for part in found.values() for record in part]
         return records
+
+    async def committed_offsets(self) -> dict[int, int | None]:
+        """Of the aggregators' group."""
+        places = [TopicPartition(self.topic("outcome-deltas"), number) for number in range(PARTITIONS)]
+        async with consumer(self.bootstrap, group_id=f"{self.prefix}-aggregate") as client:
+            return {place.partition: await client.committed(place) for place in places}
 
     async def totals(self) -> Counter[Counted]:
         """What error-aggregates says: of each key the highest revision."""
