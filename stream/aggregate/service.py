@@ -104,7 +104,12 @@ class Aggregator:
                     remedy="a restart goes on where it was; `forebay check` tells whether the cluster is well",
                 ) from reason
             await aggregation.tick()
-            await watch.look(mine=FIRST_PARTITION in aggregation.partitions)
+            try:
+                await watch.look(mine=FIRST_PARTITION in aggregation.partitions)
+            except BrokerError as error:
+                # Counting goes on; the next look reads from the topics what was told.
+                log.warning("alert rules: %s", error.message)
+                await watch.stop()
 
     async def _stop(self, aggregation: Aggregation) -> None:
         stopping = asyncio.create_task(aggregation.stop())

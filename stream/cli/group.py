@@ -45,6 +45,7 @@ COMMANDS: Final[Mapping[str, CommandEntry]] = MappingProxyType(
         "publish": CommandEntry("stream.cli.publish", "Publish events, from the command line or a file."),
         "tail": CommandEntry("stream.cli.tail", "Follow predictions, dead letters or deltas."),
         "dlq": CommandEntry("stream.cli.dlq", "List, explain and replay dead letters."),
+        "errors": CommandEntry("stream.cli.errors", "What went wrong, over all workers: counts, rates, examples."),
         "bench": CommandEntry("stream.cli.bench", "Measure throughput and latency."),
     }
 )
