@@ -26,6 +26,7 @@ from stream.aggregate.layout import Found, Layout, judge
 from stream.config.sections import Settings
 from stream.kafka.client import client_options
 from stream.kafka.topic_plan import CLEANUP_POLICY, MIN_INSYNC_REPLICAS, RETENTION_MS, WantedTopic
+from stream.kafka.topics import Created, CreateStatus
 
 TIMEOUT_S: Final = 15.0
 _LOOK_AGAIN_S: Final = 0.1
@@ -90,6 +91,29 @@ async def prepare_topics(settings: Settings, *, create: bool = True) -> tuple[La
     return layout, tuple(topic.name for topic in missing)
 
 
+async def create_aggregator_topics(settings: Settings, *, dry_run: bool) -> tuple[Created, ...]:
+    """Make those that are missing; with `dry_run` the cluster only says whether it would. Raises BrokerError."""
+    deltas = topic_name(settings.topics.prefix, OUTCOME_DELTAS.name)
+    async with _admin(settings) as admin:
+        found = await _look(admin, [deltas])
+        num_deltas = found[deltas].num_partitions if deltas in found else None
+        wanted = plan_aggregator_topics(settings, num_deltas=num_deltas)
+        found = await _look(admin, [topic.name for topic in wanted])
+        missing = [topic for topic in wanted if topic.name not in found]
+        refused = await _ask_for(admin, missing, dry_run=dry_run) if missing else {}
+        if not dry_run:
+            await _until_there(admin, [topic.name for topic in missing if topic.name not in refused])
+    made: CreateStatus = "would create" if dry_run else "created"
+    return tuple(
+        Created(topic, "exists")
+        if topic.name in found
+        else Created(topic, "refused", reason=refused[topic.name])
+        if topic.name in refused
+        else Created(topic, made)
+        for topic in wanted
+    )
+
+
 @asynccontextmanager
 async def _admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
     servers = settings.kafka.bootstrap_servers
@@ -127,21 +151,29 @@ async def _look(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, F
 
 
 async def _create(admin: AIOKafkaAdminClient, topics: Sequence[WantedTopic]) -> None:
+    for name, reason in (await _ask_for(admin, topics, dry_run=False)).items():
+        raise BrokerError(
+            f"topic {name} is missing and cannot be made: {reason}",
+            kind="missing",
+            remedy="let this user create topics, or have somebody who may run `forebay topics create`",
+        )
+
+
+async def _ask_for(admin: AIOKafkaAdminClient, topics: Sequence[WantedTopic], *, dry_run: bool) -> dict[str, str]:
+    """Why the cluster refused, by topic."""
     answer: Any = await admin.create_topics(
         [
             NewTopic(topic.name, topic.num_partitions, topic.replication_factor, topic_configs=dict(topic.configs))
             for topic in topics
-        ]
+        ],
+        validate_only=dry_run,
     )
+    refused = {}
     for name, code, *message in answer.topic_errors:
         error = kafka_errors.for_code(code)
         if error not in (kafka_errors.NoError, kafka_errors.TopicAlreadyExistsError):
-            said = message[0] if message and message[0] else error.__name__
-            raise BrokerError(
-                f"topic {name} is missing and cannot be made: {said}",
-                kind="missing",
-                remedy="let this user create topics, or have somebody who may run `forebay topics create`",
-            )
+            refused[name] = str(message[0] if message and message[0] else error.__name__)
+    return refused
 
 
 async def _until_there(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, Found]:
