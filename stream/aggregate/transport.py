@@ -20,6 +20,8 @@ from faust import App
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
+from stream.embedded.pacing import pace_fetches
+
 PREVIOUS_HEADER: Final = "forebay-previous-position"
 
 
@@ -80,6 +82,10 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             isolation_level="read_committed",
             partition_assignment_strategy=[self._assignor],
         )
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        pace_fetches(self._consumer)
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         self.handed_to.clear()
