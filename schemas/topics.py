@@ -15,7 +15,8 @@ TopicKey = Literal[
     "features", "predictions", "dead-letters", "outcome-deltas", "error-aggregates", "alerts", "aggregator-changelog"
 ]
 
-DAY_MS: Final = 86_400_000
+HOUR_MS: Final = 3_600_000
+DAY_MS: Final = 24 * HOUR_MS
 
 MAX_TOPIC_NAME: Final = 249
 _LEGAL_NAME: Final = re.compile(r"[a-zA-Z0-9._-]+")
@@ -137,9 +138,10 @@ AGGREGATOR_CHANGELOG: Final = TopicSpec(
     name="aggregator-changelog",
     description=(
         "Internal. The aggregator's state, from which a start or another member goes on. Compacted: the newest "
-        "record of a key is the state, and a tombstone is a closed window. Records stay uncompacted for a day: "
-        "a member that was thought dead may still write what is older, and readers choose by content. "
-        "As many partitions as outcome-deltas."
+        "record of a key is the state, and a tombstone is a closed window. Records stay uncompacted for two hours, "
+        "longer than a window is open: a member that was thought dead may still write what is older, and readers "
+        "choose by content. Small segments, since the last one is never compacted and a start reads all of it. As "
+        "many partitions as outcome-deltas."
     ),
     key="partition|position, or partition|window_start|version|model",
     schema="aggregator-changelog",
@@ -147,7 +149,14 @@ AGGREGATOR_CHANGELOG: Final = TopicSpec(
     retention_ms=-1,
     cleanup_policy="compact",
     owner="forebay aggregator",
-    configs=MappingProxyType({"min.compaction.lag.ms": str(DAY_MS), "delete.retention.ms": str(DAY_MS)}),
+    configs=MappingProxyType(
+        {
+            "min.compaction.lag.ms": str(2 * HOUR_MS),
+            "delete.retention.ms": str(DAY_MS),
+            "segment.ms": str(HOUR_MS),
+            "segment.bytes": str(64 << 20),
+        }
+    ),
 )
 
 CATALOGUE: Final[tuple[TopicSpec, ...]] = (FEATURES, PREDICTIONS, DEAD_LETTERS, OUTCOME_DELTAS)

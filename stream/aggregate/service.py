@@ -27,8 +27,7 @@ from stream.kafka.client import client_options
 log = logging.getLogger(__name__)
 
 READY_LINE: Final = "aggregator ready"
-LINGER_S: Final = 0.1
-START_TIMEOUT_S: Final = 120.0
+START_TIMEOUT_S: Final = 600.0
 STOP_TIMEOUT_S: Final = 20.0
 WEBHOOK_STOP_TIMEOUT_S: Final = 5.0
 FIRST_PARTITION: Final = 0
@@ -136,7 +135,8 @@ class Aggregator:
             },
             topics=Topics(layout.deltas, layout.changelog, layout.aggregates, layout.num_aggregates),
             timing=Timing(section.final_after_ms, section.closed_after_ms),
-            pace=Pace(section.max_batch_size, LINGER_S, section.confirm_timeout_ms / 1000),
+            # More often than updates are given out nobody sees; and a start has to read all that was written.
+            pace=Pace(section.max_batch_size, section.emit_interval_ms / 1000, section.confirm_timeout_ms / 1000),
             clock=self._clock,
             on_fatal=self._end,
         )

@@ -17,6 +17,7 @@ from schemas.topics import (
     AGGREGATOR_TOPICS,
     ALERTS,
     ERROR_AGGREGATES,
+    HOUR_MS,
     OUTCOME_DELTAS,
     TopicSpec,
     partitions_of,
@@ -28,6 +29,7 @@ from stream.kafka.client import client_options
 from stream.kafka.topic_plan import CLEANUP_POLICY, MIN_INSYNC_REPLICAS, RETENTION_MS, WantedTopic
 from stream.kafka.topics import Created, CreateStatus
 
+COMPACTION_LAG_MS: Final = "min.compaction.lag.ms"
 TIMEOUT_S: Final = 15.0
 _LOOK_AGAIN_S: Final = 0.1
 
@@ -52,10 +54,17 @@ def plan_aggregator_topics(settings: Settings, *, num_deltas: int | None = None)
                 RETENTION_MS: str(spec.retention_ms),
                 MIN_INSYNC_REPLICAS: "2" if section.replication_factor >= 3 else "1",
                 **spec.configs,
+                **(_changelog_configs(settings) if spec is AGGREGATOR_CHANGELOG else {}),
             },
         )
         for spec in AGGREGATOR_TOPICS
     )
+
+
+def _changelog_configs(settings: Settings) -> dict[str, str]:
+    """Longer than windows are open, and at least as long as the catalogue has it (see decision 12)."""
+    least = int(AGGREGATOR_CHANGELOG.configs[COMPACTION_LAG_MS])
+    return {COMPACTION_LAG_MS: str(max(least, settings.aggregate.closed_after_ms + HOUR_MS))}
 
 
 async def prepare_topics(settings: Settings, *, create: bool = True) -> tuple[Layout, tuple[str, ...]]:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Final, NoReturn
+
 import click
 
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, ForebayError
 from stream.cli.examples import examples
 from stream.cli.options import ConfigSource, config_options
+
+if TYPE_CHECKING:
+    from stream.aggregate.service import Aggregator
+
+EXIT_FAILED: Final = 1
 
 
 @click.command(
@@ -27,9 +34,6 @@ def command(source: ConfigSource) -> None:
     """
     settings = source.load().settings
 
-    import asyncio
-    import os
-    import sys
     from importlib.util import find_spec
 
     from stream.clock import SystemClock
@@ -46,9 +50,33 @@ def command(source: ConfigSource) -> None:
 
     set_up_logging(settings.log.level, settings.log.format)
     quieten(settings.log.level)
-    counted = asyncio.run(Aggregator(settings, clock=SystemClock()).run())
-    click.echo(f"{counted:,} deltas counted", err=True)
-    # Faust's consumer has a thread that may wait for the broker; nothing of it is needed any more.
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
+    _run_and_end(Aggregator(settings, clock=SystemClock()))
+
+
+def _run_and_end(aggregator: Aggregator) -> NoReturn:
+    """Ends the process without asyncio's and the interpreter's own tidying up.
+
+    They would cancel Faust's tasks, which log that as crashes, and wait for its threads, which wait for the broker. All
+    that has to be done is done by then, or is in the changelog.
+    """
+    import asyncio
+    import logging
+    import os
+    import sys
+
+    from stream.console import render_error
+
+    loop, status = asyncio.new_event_loop(), EXIT_FAILED
+    asyncio.set_event_loop(loop)
+    try:
+        counted = loop.run_until_complete(aggregator.run())
+        click.echo(f"{counted:,} deltas counted", err=True)
+        status = 0
+    except ForebayError as error:
+        render_error(error)
+    except BaseException:
+        logging.getLogger(__name__).exception("a bug of ours")
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
