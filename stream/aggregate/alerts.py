@@ -99,7 +99,7 @@ class Alert:
 
     def _message(self) -> str:
         rule, measured = self.rule, self.measured
-        what = f"{'rate' if rule.by_rate else 'count'} {self.value:g}"
+        what = f"{'rate' if rule.by_rate else 'count'} {self.value:.4g}"
         told = f"{what} > {rule.threshold:g}" if self.status is AlertStatus.FIRING else f"resolved, {what}"
         about = rule.kind.value if rule.kind else f"category {rule.category.value}"
         model = f", {rule.model}" if rule.model else ""

@@ -31,7 +31,7 @@ async def test_a_long_changelog(kafka: Broker, names: Names, tmp_path: Path) -> 
     state = PartitionState(0)
     start = time.time_ns() // 60_000_000_000 * 60_000
     rows: list[tuple[bytes, bytes | None]] = []
-    offset = size = 0
+    offset = size = written = 0
     async with producer(kafka.bootstrap) as client:
         while offset < RECORDS:
             for cell in (PREDICTED, NOT_JSON, MODEL_ERROR):
@@ -43,11 +43,11 @@ async def test_a_long_changelog(kafka: Broker, names: Names, tmp_path: Path) -> 
             # Without the position: the deltas themselves are not there.
             rows += state.changes()[:-1]
             if len(rows) >= 200 or offset >= RECORDS:
+                written += len(rows)
                 size += sum(len(value or b"") for _, value in rows)
                 values = [value or b"" for _, value in rows]
                 await send_batch(client, TopicPartition(changelog, 0), values, keys=[key for key, _ in rows])
                 rows = []
-    written = offset // 3
     began_s = time.monotonic()
     aggregator = stage.start()
     try:
