@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -201,11 +202,22 @@ class AggregateStage:
             totals[Counted(said["window_start"], said["outcome"], said["kind"], said["model"])] += said["count"]
         return totals
 
-    async def until_totals_are(self, expected: Counter[Counted], timeout_s: float) -> None:
-        deadline_s = time.monotonic() + timeout_s
-        while (found := await self.totals()) != expected:
+    async def until_totals_are(
+        self, expected: Counter[Counted], timeout_s: float, *, only: Callable[[Counted], Counted] = lambda key: key
+    ) -> Counter[Counted]:
+        """only: what of the keys is compared. Gives what was found, whole."""
+
+        def chosen(counts: Counter[Counted]) -> Counter[Counted]:
+            sums: Counter[Counted] = Counter()
+            for key, count in counts.items():
+                sums[only(key)] += count
+            return sums
+
+        deadline_s, expected = time.monotonic() + timeout_s, chosen(expected)
+        while (found := chosen(whole := await self.totals())) != expected:
             if time.monotonic() > deadline_s:
                 logs = "\n".join(f"--- {one.log_path.name}\n{one.log[-3000:]}" for one in self.aggregators[-4:])
                 wrong = {key: (found[key], expected[key]) for key in found | expected if found[key] != expected[key]}
                 raise AssertionError(f"(found, committed) of {len(wrong)}: {dict(list(wrong.items())[:5])}\n{logs}")
             await asyncio.sleep(0.5)
+        return whole

@@ -14,9 +14,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import orjson
 import pytest
 
-from tests.aggregate.stage import AggregateStage, AggregatorProcess, Counted, DeltaFeed
+from tests.aggregate.stage import PARTITIONS, AggregateStage, AggregatorProcess, Counted, DeltaFeed
 from tests.brokers.apache import ApacheKafka
 from tests.brokers.resolve import Broker
 from tests.conftest import Names
@@ -50,6 +51,46 @@ async def test_killed_and_joined_by_another_it_counts_what_is_committed(
         assert "Traceback" not in second.log + third.log
     finally:
         stage.kill_all()
+
+
+@pytest.mark.slow
+async def test_windows_that_close_meanwhile_are_removed_and_what_comes_later_is_late(
+    kafka: Broker, names: Names, tmp_path: Path
+) -> None:
+    stage = AggregateStage(kafka.bootstrap, names.prefix, tmp_path)
+    await stage.create()
+    feed = DeltaFeed(stage, "w0", random.Random(11))
+    # Of the feed's windows those of two minutes ago are over at once, and there are always more deltas of them.
+    options = {"closed_after_ms": 60_000, "final_after_ms": 0}
+    try:
+        for _ in range(2):
+            process = stage.start(**options)
+            await process.says("aggregator ready")
+            await feed.run(3.0)
+            process.kill()
+        last = stage.start(**options)
+        await last.says("aggregator ready")
+        await feed.run(1.0)
+        found = await stage.until_totals_are(
+            feed.committed, SETTLE_S, only=lambda key: key._replace(window_start=0, outcome="")
+        )
+        assert await last.stop() == 0, last.log
+    finally:
+        stage.kill_all()
+    late = sum(count for key, count in found.items() if key.outcome == "late")
+    assert 0 < late < sum(found.values())
+    changelog = await stage.read("aggregator-changelog", PARTITIONS)
+    assert any(record.value is None for record in changelog)
+    # The mark comes before the tombstones of its partition.
+    for record in changelog:
+        if record.value is None:
+            window_end = int(record.key.split(b"|")[1]) + 60_000
+            marks = [
+                orjson.loads(other.value)["closed_before"]
+                for other in changelog
+                if other.partition == record.partition and other.offset < record.offset and b"|position" in other.key
+            ]
+            assert max(marks) >= window_end
 
 
 class Crowd:
