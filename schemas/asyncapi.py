@@ -1,7 +1,7 @@
 """What Forebay reads and writes, as an AsyncAPI 3.0 document: from the catalogue, the definitions and the examples.
 
-The document describes the worker: it receives events and sends the rest. Whoever publishes or subscribes does the
-opposite of what it says.
+The document describes the worker and the aggregator: they receive events and send the rest. Whoever publishes or
+subscribes does the opposite of what it says.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final
 from schemas import headers
 from schemas.definitions import Schema, definitions, replay_headers
 from schemas.examples import Example, good_examples
-from schemas.topics import CATALOGUE, FEATURES, TopicSpec, partitions_of, topic_name
+from schemas.topics import ALL_TOPICS, FEATURES, TopicSpec, partitions_of, topic_name
 
 ASYNCAPI_VERSION: Final = "3.0.0"
 BINDING_VERSION: Final = "0.5.0"
@@ -47,13 +47,13 @@ def asyncapi_document(version: str, deployment: Deployment | None = None) -> Sch
     """The document as JSON values. version: Forebay's own. Raises ConfigError for an impossible topic name."""
     at = deployment or Deployment()
     topics = {name: FEATURES for name in at.input_topics}
-    topics.update({spec.name: spec for spec in CATALOGUE if spec is not FEATURES})
+    topics.update({spec.name: spec for spec in ALL_TOPICS if spec is not FEATURES})
     return {
         "asyncapi": ASYNCAPI_VERSION,
         "info": {
             "title": "Forebay",
             "version": version,
-            "description": "Feature events in, predictions, dead letters and outcome deltas out.",
+            "description": "Feature events in, predictions, dead letters, error aggregates and alerts out.",
             "license": {"name": "Apache-2.0"},
         },
         "defaultContentType": headers.JSON_CONTENT_TYPE,
@@ -101,7 +101,7 @@ def _operation(name: str, spec: TopicSpec, at: Deployment) -> tuple[str, Schema]
     received = spec is FEATURES
     operation: Schema = {
         "action": "receive" if received else "send",
-        "summary": f"The worker {'reads' if received else 'writes'} {name}.",
+        "summary": f"The worker reads {name}." if received else f"The {spec.owner.split()[-1]} writes {name}.",
         "channel": _ref("channels", name),
         "messages": [_ref("channels", name, "messages", message) for message in _message_names(spec)],
     }
@@ -113,7 +113,7 @@ def _operation(name: str, spec: TopicSpec, at: Deployment) -> tuple[str, Schema]
 
 def _messages() -> Schema:
     schemas = {name: _embedded(schema) for name, schema in definitions().items()}
-    topics = {spec.schema: spec for spec in CATALOGUE}
+    topics = {spec.schema: spec for spec in ALL_TOPICS}
     trace: Schema = {"type": "string", "description": "W3C trace context, carried on."}
     carried: Schema = {"type": "object", "properties": {headers.TRACEPARENT: trace, **replay_headers()}}
     original: Schema = {"description": "The original value, whatever it is."}
@@ -128,7 +128,10 @@ def _messages() -> Schema:
         "event-f32": (raw, schemas["event-f32"], headers.F32_CONTENT_TYPE),
         "prediction": (schemas["prediction"], carried, headers.JSON_CONTENT_TYPE),
         "dead-letter": (original, schemas["dead-letter"], "application/octet-stream"),
-        "outcome-delta": (schemas["outcome-delta"], {"type": "object"}, headers.JSON_CONTENT_TYPE),
+        **{
+            name: (schemas[name], {"type": "object"}, headers.JSON_CONTENT_TYPE)
+            for name in ("outcome-delta", "error-aggregate", "alert", "aggregator-changelog")
+        },
     }
     return {
         name: {

@@ -12,14 +12,16 @@ from types import MappingProxyType
 from typing import Final
 
 from schemas import headers
+from schemas.aggregates import aggregator_changelog, alert, error_aggregate
 from schemas.failures import FAILURES, FailureKind, Outcome, Stage
+from schemas.shapes import MAX_TIMESTAMP_MS as MAX_TIMESTAMP_MS
+from schemas.shapes import Schema as Schema
+from schemas.shapes import count as _count
+from schemas.shapes import milliseconds as _milliseconds
+from schemas.shapes import or_null as _or_null
+from schemas.shapes import schema as _schema
+from schemas.shapes import text as _text
 
-Schema = dict[str, object]
-
-DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
-
-MAX_TIMESTAMP_MS: Final = 253_402_300_799_999
-"""The last millisecond of the year 9999."""
 FLOAT32_BOUND: Final = 3.4028235677973366e38
 """Numbers from here on round to infinity in float32."""
 DELTA_FORMAT: Final = 1
@@ -27,37 +29,6 @@ MAX_SAMPLE_IDS: Final = 5
 
 _RFC3339: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})$"
 _DIGITS: Final = "^[0-9]+$"
-
-
-def _milliseconds(description: str) -> Schema:
-    return {
-        "type": "integer",
-        "minimum": 0,
-        "maximum": MAX_TIMESTAMP_MS,
-        "description": f"{description}, in milliseconds since the Unix epoch (UTC).",
-    }
-
-
-def _or_null(schema: Schema) -> Schema:
-    return {**schema, "type": [schema["type"], "null"]}
-
-
-def _count(description: str, least: int = 0) -> Schema:
-    return {"type": "integer", "minimum": least, "description": description}
-
-
-def _text(description: str) -> Schema:
-    return {"type": "string", "description": description}
-
-
-def _schema(name: str, title: str, description: str, body: Schema) -> Schema:
-    return {
-        "$schema": DIALECT,
-        "$id": f"urn:forebay:{name}",
-        "title": title,
-        "description": description,
-        **body,
-    }
 
 
 def _feature_value() -> Schema:
@@ -306,7 +277,8 @@ def outcome_delta() -> Schema:
         "outcome-delta",
         "Outcome delta",
         "How many more events have had this outcome. The record key is "
-        "window_start|outcome|stage|kind|model|version; records of one key add up: counts are summed, "
+        "window_start|model|version, so that all outcomes of a window lie in one partition; records of one window, "
+        "outcome, stage, kind, model and version add up: counts are summed, "
         "first_seen is the minimum, last_seen the maximum. Times are those of the input records' "
         "timestamps.",
         {
@@ -376,5 +348,8 @@ def definitions() -> Mapping[str, Schema]:
             "prediction": prediction(),
             "dead-letter": dead_letter(),
             "outcome-delta": outcome_delta(),
+            "error-aggregate": error_aggregate(),
+            "alert": alert(),
+            "aggregator-changelog": aggregator_changelog(),
         }
     )

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final, Literal
 
 from schemas.errors import ConfigError
 
 CleanupPolicy = Literal["delete", "compact"]
-TopicKey = Literal["features", "predictions", "dead-letters", "outcome-deltas"]
+TopicKey = Literal[
+    "features", "predictions", "dead-letters", "outcome-deltas", "error-aggregates", "alerts", "aggregator-changelog"
+]
 
-DAY_MS: Final = 86_400_000
+HOUR_MS: Final = 3_600_000
+DAY_MS: Final = 24 * HOUR_MS
 
 MAX_TOPIC_NAME: Final = 249
 _LEGAL_NAME: Final = re.compile(r"[a-zA-Z0-9._-]+")
@@ -23,7 +28,8 @@ class TopicSpec:
 
     name: without the configured prefix; schema: the definition of its values (for dead letters, of their
     headers); key: what the record key is; partitions: None for as many as `topics.partitions` says;
-    retention_ms: milliseconds, counted by the cluster from the record's timestamp; owner: who writes it.
+    retention_ms: milliseconds, counted by the cluster from the record's timestamp; owner: who writes it;
+    configs: further topic settings, by their Kafka names.
     """
 
     name: TopicKey
@@ -34,6 +40,7 @@ class TopicSpec:
     retention_ms: int
     cleanup_policy: CleanupPolicy
     owner: str
+    configs: Mapping[str, str] = field(default_factory=dict)
 
 
 FEATURES: Final = TopicSpec(
@@ -90,7 +97,7 @@ OUTCOME_DELTAS: Final = TopicSpec(
         "records of one key add up, the newest does not replace the others. The number of partitions is "
         "fixed, since a key must stay in one partition while its counts are merged."
     ),
-    key="window_start|outcome|stage|kind|model|version",
+    key="window_start|model|version, which keeps all outcomes of a window together",
     schema="outcome-delta",
     partitions=4,
     retention_ms=7 * DAY_MS,
@@ -98,7 +105,67 @@ OUTCOME_DELTAS: Final = TopicSpec(
     owner="forebay worker",
 )
 
+ERROR_AGGREGATES: Final = TopicSpec(
+    name="error-aggregates",
+    description=(
+        "Outcomes of all workers, counted in windows of a minute, as upserts with a revision. Kept for 30 days, "
+        "as long as the dead letters that they count. Not compacted: the highest revision of a key holds, and "
+        "compaction would keep the last one written."
+    ),
+    key="partition|window_start|outcome|stage|kind|model|version",
+    schema="error-aggregate",
+    partitions=4,
+    retention_ms=30 * DAY_MS,
+    cleanup_policy="delete",
+    owner="forebay aggregator",
+)
+
+ALERTS: Final = TopicSpec(
+    name="alerts",
+    description=(
+        "A rule's threshold is passed, or no more. Kept for 30 days. Not compacted: firing and resolved of one id "
+        "are two records. One partition, so that all who read it see one order; alerts are few."
+    ),
+    key="The alert's id.",
+    schema="alert",
+    partitions=1,
+    retention_ms=30 * DAY_MS,
+    cleanup_policy="delete",
+    owner="forebay aggregator",
+)
+
+AGGREGATOR_CHANGELOG: Final = TopicSpec(
+    name="aggregator-changelog",
+    description=(
+        "Internal. The aggregator's state, from which a start or another member goes on. Compacted: the newest "
+        "record of a key is the state, and a tombstone is a closed window. Records stay uncompacted for two hours, "
+        "longer than a window is open: a member that was thought dead may still write what is older, and readers "
+        "choose by content. Small segments, since the last one is never compacted and a start reads all of it. As "
+        "many partitions as outcome-deltas."
+    ),
+    key="partition|position, or partition|window_start|version|model",
+    schema="aggregator-changelog",
+    partitions=OUTCOME_DELTAS.partitions,
+    retention_ms=-1,
+    cleanup_policy="compact",
+    owner="forebay aggregator",
+    configs=MappingProxyType(
+        {
+            "min.compaction.lag.ms": str(2 * HOUR_MS),
+            "delete.retention.ms": str(DAY_MS),
+            "segment.ms": str(HOUR_MS),
+            "segment.bytes": str(64 << 20),
+        }
+    ),
+)
+
 CATALOGUE: Final[tuple[TopicSpec, ...]] = (FEATURES, PREDICTIONS, DEAD_LETTERS, OUTCOME_DELTAS)
+"""What a worker needs."""
+
+AGGREGATOR_TOPICS: Final[tuple[TopicSpec, ...]] = (ERROR_AGGREGATES, ALERTS, AGGREGATOR_CHANGELOG)
+"""What the aggregator writes, beside the deltas that it reads. A worker runs without them."""
+
+ALL_TOPICS: Final[tuple[TopicSpec, ...]] = (*CATALOGUE, *AGGREGATOR_TOPICS)
 
 
 def topic_name(prefix: str, name: str) -> str:

@@ -23,7 +23,15 @@ DELTA_WINDOW_MS = 60_000
 MAX_SAMPLES = 5
 PREDICTED_KIND = "predicted"
 
-_VARIABLE = re.compile(r"'[^']*'|\"[^\"]*\"|[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
+MAX_STACK_CHARS = 4000
+
+# Quoted text, mail addresses, UUIDs and other long hexadecimal ids, numbers.
+_VARIABLE = re.compile(
+    r"'[^']*'|\"[^\"]*\"|[^\s@]+@[^\s@]+|\b[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b"
+    r"|\b(?=[a-fA-F]*[0-9])[0-9a-fA-F]{8,}\b|[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?"
+)
+# The lines of a stack trace that show code; all others are messages.
+_CODE_LINE = re.compile(r"\s|File |Traceback |During handling |The above exception |$")
 
 
 class DeltaKey(NamedTuple):
@@ -103,7 +111,7 @@ class Ledger:
             delta.exemplar = {
                 "message": template(message),
                 "stack_hash": None if stack is None else hashlib.sha256(stack.encode()).hexdigest()[:16],
-                "stack": stack,
+                "stack": None if stack is None else redact_stack(stack),
             }
 
     def unbalanced(self) -> dict[Partition, tuple[int, int]]:
@@ -133,9 +141,14 @@ def template(message: str) -> str:
     return _VARIABLE.sub("…", message)[:300]
 
 
+def redact_stack(stack: str) -> str:
+    """The end of a stack trace, its messages without their values."""
+    lines = [line if _CODE_LINE.match(line) else template(line) for line in stack.splitlines()]
+    return "\n".join(lines)[-MAX_STACK_CHARS:]
+
+
 def encode_delta(key: DeltaKey, delta: Delta, *, worker: str) -> tuple[bytes, bytes]:
     """Record key and JSON value of one delta."""
-    fields = (key.window_start, key.outcome.value, key.stage.value, key.kind, key.model, key.version)
     value = {
         "format": 1,
         "window_start": key.window_start,
@@ -152,4 +165,5 @@ def encode_delta(key: DeltaKey, delta: Delta, *, worker: str) -> tuple[bytes, by
         "exemplar": delta.exemplar,
         "worker": worker,
     }
-    return "|".join(map(str, fields)).encode(), orjson.dumps(value)
+    # Without outcome and kind: what a rate is made of lies in one partition.
+    return f"{key.window_start}|{key.model}|{key.version}".encode(), orjson.dumps(value)

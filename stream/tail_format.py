@@ -79,10 +79,29 @@ def _dead_letter(record: Record, headers: Mapping[str, bytes]) -> str:
 
 def _delta(record: Record, headers: Mapping[str, bytes]) -> str:
     value = _object(record.value)
+    return f"{_counted(value)}{_ids(value)}"
+
+
+def _aggregate(record: Record, headers: Mapping[str, bytes]) -> str:
+    value = _object(record.value)
+    rate = "" if value["rate"] is None else f"  {value['rate']:.2%} of {value['events']:,}"
+    state = f"  revision {value['revision']}{', final' if value['final'] else ''}"
+    return f"{_counted(value)}{rate}{state}{_ids(value)}"
+
+
+def _counted(value: Mapping[str, Any]) -> str:
     minute = datetime.fromtimestamp(value["window_start"] / 1000, UTC).strftime("%Y-%m-%d %H:%M")
     why = "" if value["outcome"] == "predicted" else f"  {value['stage']}/{value['kind']}"
-    ids = f"  ids {', '.join(map(str, value['sample_ids']))}" if value["sample_ids"] else ""
-    return f"minute {minute}  {value['count']:>7,} {value['outcome']}{why}  {value['model']} v{value['version']}{ids}"
+    return f"minute {minute}  {value['count']:>7,} {value['outcome']}{why}  {value['model']} v{value['version']}"
+
+
+def _ids(value: Mapping[str, Any]) -> str:
+    return f"  ids {', '.join(map(str, value['sample_ids']))}" if value["sample_ids"] else ""
+
+
+def _alert(record: Record, headers: Mapping[str, bytes]) -> str:
+    value = _object(record.value)
+    return f"{value['status']}  {value['severity']}  {value['message']}"
 
 
 def _event(record: Record, headers: Mapping[str, bytes]) -> str:
@@ -100,7 +119,14 @@ def _event(record: Record, headers: Mapping[str, bytes]) -> str:
 
 
 _LINES: Final[Mapping[TopicKey, Callable[[Record, Mapping[str, bytes]], str]]] = MappingProxyType(
-    {"predictions": _prediction, "dead-letters": _dead_letter, "outcome-deltas": _delta, "features": _event}
+    {
+        "predictions": _prediction,
+        "dead-letters": _dead_letter,
+        "outcome-deltas": _delta,
+        "features": _event,
+        "error-aggregates": _aggregate,
+        "alerts": _alert,
+    }
 )
 
 

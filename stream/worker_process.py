@@ -26,8 +26,8 @@ _LOG_TAIL_BYTES: Final = 3000
 class WorkerProcess:
     """Starts the worker of a configuration file; its log goes into `log`.
 
-    environ: its environment, whole. With `die_with_parent`, on Linux, it is killed when this program dies. remedy: what to
-    advise when it fails.
+    environ: its environment, whole. with_aggregator: it starts an aggregator beside itself. With `die_with_parent`, on Linux,
+    it is killed when this program dies. remedy: what to advise when it fails.
     """
 
     def __init__(
@@ -38,6 +38,7 @@ class WorkerProcess:
         environ: Mapping[str, str],
         clock: Clock,
         die_with_parent: bool,
+        with_aggregator: bool = False,
         remedy: str | None = None,
     ) -> None:
         self._config = config
@@ -46,6 +47,7 @@ class WorkerProcess:
         self._remedy = remedy
         self._clock = clock
         self._die_with_parent = die_with_parent
+        self._options = ["--with-aggregator"] if with_aggregator else []
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -57,7 +59,7 @@ class WorkerProcess:
     def start(self) -> None:
         """Start the process; does not wait until it is ready."""
         # -P: the folder in which somebody calls this may have a `models` or a `stream` of its own.
-        command = [sys.executable, "-P", "-m", "stream.cli", "run", "-c", str(self._config)]
+        command = [sys.executable, "-P", "-m", "stream.cli", "run", "-c", str(self._config), *self._options]
         if self._die_with_parent:
             command = tied_to_parent(command, os.getpid())
         with self._log.open("wb") as log:

@@ -21,6 +21,8 @@ MAY_IMPORT = {"schemas": {"schemas"}, "models": {"schemas", "models"}, "stream":
 IMPORTED_ONLY_BY = {
     "aiokafka": (
         "stream/kafka",
+        "stream/aggregate/topics.py",
+        "stream/aggregate/transport.py",
         "stream/embedded/pacing.py",
         "stream/worker.py",  # the assembly
         "stream/publish/send.py",
@@ -28,6 +30,9 @@ IMPORTED_ONLY_BY = {
         "stream/bench",
         "stream/demo",
     ),
+    "faust": ("stream/aggregate/app.py", "stream/aggregate/table.py", "stream/aggregate/transport.py"),
+    "mode": (),  # Faust's own foundation
+    "aiohttp": ("stream/aggregate/service.py", "stream/aggregate/webhook.py"),
     "noida_db": (),  # found without being imported: it is a program in a package
     "pyarrow": ("stream/publish/files.py", "stream/demo"),
     "safetensors": ("models/artefact.py",),

@@ -39,9 +39,13 @@ COMMANDS: Final[Mapping[str, CommandEntry]] = MappingProxyType(
         "topics": CommandEntry("stream.cli.topics", "Create the topics, or check them."),
         "schemas": CommandEntry("stream.cli.schemas", "Print the formats of events and predictions."),
         "run": CommandEntry("stream.cli.run", "Run a worker: events in, predictions out."),
+        "aggregate": CommandEntry(
+            "stream.cli.aggregate", "Run the aggregator: outcomes of all workers counted, alerts."
+        ),
         "publish": CommandEntry("stream.cli.publish", "Publish events, from the command line or a file."),
         "tail": CommandEntry("stream.cli.tail", "Follow predictions, dead letters or deltas."),
         "dlq": CommandEntry("stream.cli.dlq", "List, explain and replay dead letters."),
+        "errors": CommandEntry("stream.cli.errors", "What went wrong, over all workers: counts, rates, examples."),
         "bench": CommandEntry("stream.cli.bench", "Measure throughput and latency."),
     }
 )

@@ -42,6 +42,11 @@ class ConfigSource:
         given = {key: value for key, value in overrides.items() if value is not None}
         return load_settings(self.path, self.environ, {**self.overrides, **given})
 
+    def arguments(self) -> list[str]:
+        """The options that make another command read the same settings."""
+        config = [] if self.path is None else ["-c", str(self.path)]
+        return config + [part for key, value in self.overrides.items() for part in ("--set", f"{key}={value}")]
+
 
 def config_options(function: Callable[Concatenate[ConfigSource, P], R]) -> Callable[P, R]:
     """Adds -c/--config and --set; the command gets a ConfigSource as its first argument."""

@@ -23,7 +23,8 @@ from stream.cli.options import ConfigSource, config_options
     metavar="TIME",
     help="Where the group has no committed offset, begin at this time (RFC 3339, or ms since the epoch).",
 )
-def command(source: ConfigSource, from_timestamp: str | None) -> None:
+@click.option("--with-aggregator", is_flag=True, help="Run `forebay aggregate` beside it, in a process of its own.")
+def command(source: ConfigSource, from_timestamp: str | None, with_aggregator: bool) -> None:
     """Consume events, predict, publish: the worker.
 
     Ends by itself only with a reason (exit 1): what was not committed is read again by whoever comes next. A second
@@ -32,10 +33,12 @@ def command(source: ConfigSource, from_timestamp: str | None) -> None:
     settings = source.load({"input.from_timestamp": from_timestamp}).settings
 
     import asyncio
+    from contextlib import nullcontext
 
     from models.artefact import load_artefact
     from models.device import limit_threads, resolve_device
     from models.served import ServedModel
+    from stream.aggregate.beside import aggregator_beside
     from stream.logs import set_up_logging
     from stream.worker import Worker, describe_totals
 
@@ -43,5 +46,6 @@ def command(source: ConfigSource, from_timestamp: str | None) -> None:
     limit_threads(settings.model.threads)
     artefact = load_artefact(settings.model.repository, settings.model.name, settings.model.version)
     model = ServedModel.from_artefact(artefact, resolve_device(settings.model.device))
-    pipeline = asyncio.run(Worker(settings, model).run())
+    with aggregator_beside(source.arguments(), source.environ) if with_aggregator else nullcontext():
+        pipeline = asyncio.run(Worker(settings, model).run())
     click.echo(describe_totals(pipeline), err=True)

@@ -9,7 +9,16 @@ import click
 from stream.cli.examples import examples
 from stream.cli.options import ConfigSource, config_options
 
-_NAMES = ("event", "event-f32", "prediction", "dead-letter", "outcome-delta")
+_NAMES = (
+    "event",
+    "event-f32",
+    "prediction",
+    "dead-letter",
+    "outcome-delta",
+    "error-aggregate",
+    "alert",
+    "aggregator-changelog",
+)
 
 
 @click.command(
@@ -29,7 +38,7 @@ def command(source: ConfigSource, name: str | None, show_examples: bool, asyncap
     """Print the formats of what Forebay reads and writes, as JSON Schema (2020-12).
 
     NAME is event (the value of an event in JSON), event-f32 (the headers of a raw one), prediction, dead-letter
-    (the headers of one) or outcome-delta. Without it they are listed.
+    (the headers of one), outcome-delta, error-aggregate, alert or aggregator-changelog. Without it they are listed.
     """
     if asyncapi:
         if name is not None or show_examples:
@@ -51,10 +60,10 @@ def _list() -> None:
     from rich.text import Text
 
     from schemas.definitions import definitions
-    from schemas.topics import CATALOGUE
+    from schemas.topics import ALL_TOPICS
     from stream.console import stdout_console
 
-    topics = {spec.schema: spec.name for spec in CATALOGUE} | {"event-f32": "features"}
+    topics = {spec.schema: spec.name for spec in ALL_TOPICS} | {"event-f32": "features"}
     width = max(map(len, _NAMES))
     console = stdout_console()
     for name, schema in definitions().items():

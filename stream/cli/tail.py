@@ -15,6 +15,8 @@ from stream.cli.options import ConfigSource, config_options, json_option
 if TYPE_CHECKING:
     from schemas.topics import TopicKey
 
+KINDS = ("predictions", "dead-letters", "error-aggregates", "alerts", "outcome-deltas", "features")
+
 
 @click.command(
     name="tail",
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
         ("forebay tail features --timeout 5", "until 5 seconds pass without one"),
     ),
 )
-@click.argument("kind", type=click.Choice(["predictions", "dead-letters", "outcome-deltas", "features"]))
+@click.argument("kind", type=click.Choice(KINDS))
 @config_options
 @click.option("--bootstrap-server", metavar="HOST:PORT", help="The broker. [default: kafka.bootstrap_servers]")
 @click.option(

@@ -69,15 +69,20 @@ def command() -> None:
 @click.option("--dry-run", is_flag=True, help="Ask the cluster whether it would, and make nothing.")
 @json_option
 def create(source: ConfigSource, bootstrap_servers: str | None, timeout_s: float, dry_run: bool, as_json: bool) -> int:
-    """Make the topics that are missing. Those that are there stay as they are.
+    """Make the topics that are missing, those of the aggregator too. Those that are there stay as they are.
 
     Exit status 1 if the cluster refuses one.
     """
     settings = source.load({"kafka.bootstrap_servers": bootstrap_servers}).settings
-    # Only now: it imports the Kafka client.
+    # Only now: they import the Kafka client.
+    from stream.aggregate.topics import create_aggregator_topics
     from stream.kafka.topics import create_topics
 
-    done = asyncio.run(create_topics(settings, dry_run=dry_run, timeout_s=timeout_s))
+    async def create_all() -> tuple[Created, ...]:
+        done = await create_topics(settings, dry_run=dry_run, timeout_s=timeout_s)
+        return (*done, *await create_aggregator_topics(settings, dry_run=dry_run))
+
+    done = asyncio.run(create_all())
     if as_json:
         _print_json([_created_json(one) for one in done])
     else:
@@ -97,7 +102,7 @@ def create(source: ConfigSource, bootstrap_servers: str | None, timeout_s: float
 @_timeout
 @json_option
 def check(source: ConfigSource, bootstrap_servers: str | None, timeout_s: float, as_json: bool) -> int:
-    """Compare the cluster's topics with the catalogue. Changes nothing.
+    """Compare the topics that a worker needs with the catalogue. Changes nothing.
 
     Exit status 1 if there is an error: something with which a worker cannot do its work. Warnings and notes are told
     only.

@@ -6,11 +6,11 @@ import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from schemas.topics import CATALOGUE, FEATURES
+from schemas.topics import ALL_TOPICS, FEATURES
 from stream.config.sections import KafkaSection, Settings
 from stream.config.values import MAX_NAME_LENGTH
 
-_OUTPUTS = frozenset(spec.name for spec in CATALOGUE) - {FEATURES.name}
+_OUTPUTS = frozenset(spec.name for spec in ALL_TOPICS) - {FEATURES.name}
 
 
 class Conflict(NamedTuple):
@@ -24,6 +24,7 @@ def conflicts(settings: Settings) -> Iterator[Conflict]:
     """Every rule that is broken. Looks at the disk only for the files that TLS needs."""
     yield from _times(settings)
     yield from _sizes(settings)
+    yield from _aggregate(settings)
     yield from _topics(settings)
     yield from _login(settings.kafka)
     yield from _tls(settings.kafka)
@@ -99,10 +100,23 @@ def _sizes(settings: Settings) -> Iterator[Conflict]:
             yield Conflict((larger, smaller), f"must be at least {smaller} ({small})")
 
 
+def _aggregate(settings: Settings) -> Iterator[Conflict]:
+    aggregate = settings.aggregate
+    if aggregate.final_after_ms > aggregate.closed_after_ms:
+        yield Conflict(
+            ("aggregate.final_after_ms", "aggregate.closed_after_ms"),
+            f"must be at most aggregate.closed_after_ms ({aggregate.closed_after_ms})",
+        )
+    if aggregate.group_id == settings.kafka.group_id:
+        yield Conflict(
+            ("aggregate.group_id", "kafka.group_id"), "must not be kafka.group_id, which is that of the workers"
+        )
+
+
 def _topics(settings: Settings) -> Iterator[Conflict]:
     for topic in settings.input.topics:
         if topic in _OUTPUTS:
-            yield Conflict(("input.topics",), f"must not hold {topic!r}, which the worker itself writes to")
+            yield Conflict(("input.topics",), f"must not hold {topic!r}, which Forebay itself writes to")
         if len(settings.topics.prefix) + len(topic) > MAX_NAME_LENGTH:
             yield Conflict(
                 ("input.topics", "topics.prefix"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Final
 
+from pydantic import BaseModel
+
 from stream.config.load import DEFAULT, LoadedSettings
 from stream.config.sections import section_types
 from stream.config.values import allowed, is_secret
@@ -45,7 +47,11 @@ def render_json(loaded: LoadedSettings, *, only_changed: bool = False) -> dict[s
 
 
 def toml_value(value: object) -> str:
-    """A text, number, boolean or list of texts as TOML writes it."""
+    """A text, number, boolean, or a list or table of them, as TOML writes it."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(toml_value, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key} = {toml_value(one)}' for key, one in value.items())}}}"
     # What JSON escapes TOML's basic strings escape alike, but for DEL, which no TOML text may hold as it is.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
@@ -68,4 +74,6 @@ def _value(loaded: LoadedSettings, section: str, key: str) -> object:
     value = getattr(getattr(loaded.settings, section), key)
     if value is not None and is_secret(section_types()[section].model_fields[key]):
         return HIDDEN
-    return list(value) if isinstance(value, tuple) else value
+    if isinstance(value, tuple):
+        return [one.model_dump(mode="json", exclude_none=True) if isinstance(one, BaseModel) else one for one in value]
+    return value

@@ -9,7 +9,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from stream.config.values import Command, Device, ModelName, Moment, Name, Path, Prefix, Servers, Text, Topics
+from stream.config.alert_rule import AlertRules
+from stream.config.values import Command, Device, ModelName, Moment, Name, Path, Prefix, Servers, Text, Topics, WebUrl
 
 _DAY_MS = 86_400_000
 _GIB = 1 << 30
@@ -202,6 +203,36 @@ class LimitsSection(Section):
     )
 
 
+class AggregateSection(Section):
+    """The aggregator (`forebay aggregate`): windows of outcomes over all workers, and alerts."""
+
+    group_id: Name | None = Field(
+        default=None, description="aggregators with the same group share the deltas; default: kafka.group_id-aggregate"
+    )
+    emit_interval_ms: int = Field(
+        default=1_000, ge=100, le=60_000, description="between two updates, and two looks at the alert rules"
+    )
+    final_after_ms: int = Field(
+        default=60_000, ge=0, le=_DAY_MS, description="so long after its end a window is called final"
+    )
+    closed_after_ms: int = Field(
+        default=3_600_000,
+        ge=60_000,
+        le=7 * _DAY_MS,
+        description="so long after its end it is removed; what comes later is counted as late",
+    )
+    max_batch_size: int = Field(default=500, ge=1, le=10_000, description="most deltas that are written together")
+    confirm_timeout_ms: int = Field(
+        default=30_000, ge=1_000, le=600_000, description="a write that takes longer stops the aggregator"
+    )
+    webhook_url: WebUrl | None = Field(default=None, description="alerts are sent there too, as JSON by POST")
+    webhook_timeout_ms: int = Field(default=5_000, ge=100, le=60_000, description="for one attempt")
+    webhook_attempts: int = Field(
+        default=5, ge=1, le=100, description="attempts for one alert, with longer and longer waits"
+    )
+    alerts: AlertRules = Field(default=(), description="when to raise an alert")
+
+
 class TopicsSection(Section):
     """How `forebay topics create` makes the topics."""
 
@@ -236,6 +267,7 @@ class Settings(Section):
     delivery: DeliverySection = DeliverySection()
     breaker: BreakerSection = BreakerSection()
     limits: LimitsSection = LimitsSection()
+    aggregate: AggregateSection = AggregateSection()
     topics: TopicsSection = TopicsSection()
     log: LogSection = LogSection()
 

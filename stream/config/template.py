@@ -25,6 +25,7 @@ COMMON_KEYS: Final = {
     "model": ("repository", "name", "version", "device"),
     "output": ("compression_type",),
     "delivery": ("processing_guarantee",),
+    "aggregate": ("closed_after_ms", "webhook_url"),
     "topics": ("prefix", "partitions", "replication_factor"),
     "log": ("level", "format"),
 }
@@ -33,6 +34,15 @@ HEAD: Final = f"""\
 # Settings of a Forebay worker. These are the common ones; `forebay config` prints all of them, with their defaults.
 # Each can be given in the environment too, which goes before this file: {environment_name("kafka.bootstrap_servers")}=...
 # `forebay check` tells whether they are right and whether cluster, topics and model are there.
+"""
+
+RULE: Final = """\
+# Alerts, as many as you like: name, and count or rate; further category, kind, model, min_events, window_s, for_s,
+# resolve_below, cool_down_s, severity.
+# [[aggregate.alerts]]
+# name = "too many bad events"
+# rate = 0.05
+# severity = "critical"
 """
 
 
@@ -54,4 +64,6 @@ def template() -> str:
             else:
                 lines.append(f"{key} = {toml_value(list(value) if isinstance(value, tuple) else value)}")
         lines.append("")
+        if name == "aggregate":
+            lines.append(RULE)
     return "\n".join(lines)

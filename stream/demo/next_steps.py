@@ -15,7 +15,7 @@ EXAMPLE: Final = (
 
 
 def next_steps(place: Place) -> list[str]:
-    """Lines for people: three commands of Forebay, the same with kcat, and how to stop."""
+    """Lines for people: commands of Forebay, the same with kcat, and how to stop."""
     config = shlex.quote(str(place.config))
     servers = place.settings.kafka.bootstrap_servers
     features, predictions = place.topic("features"), place.topic("predictions")
@@ -24,7 +24,7 @@ def next_steps(place: Place) -> list[str]:
         '"day_of_week":"Fri","hour":17,"minute":30,"season":-1,"distance":2565,"dep_delay":48,"plane_year":null}}'
     )
     lines = [
-        "Broker and worker go on running. Try next:",
+        "Broker, worker and aggregator go on running. Try next:",
         *_commands(config),
         "",
         "With any other Kafka client, such as kcat:",
@@ -34,7 +34,7 @@ def next_steps(place: Place) -> list[str]:
         "To stop, and to remove what was written:",
     ]
     # The worker drains when it is told to stop, for which it needs the broker.
-    then_broker = "" if place.broker_pid is None else f"; sleep 3; kill {place.broker_pid}"
+    then_broker = "" if place.broker_pid is None else f"; sleep 5; kill {place.broker_pid}"
     lines.append(f"  kill {place.worker_pid}{then_broker}; rm -r {shlex.quote(str(place.folder))}")
     if place.broker_pid is None:
         lines.append(
@@ -46,7 +46,7 @@ def next_steps(place: Place) -> list[str]:
 def next_steps_of_another() -> list[str]:
     """The same after a demo that has stopped all it started: what there is to do in one that stays."""
     return [
-        "Try next: `forebay demo --keep` leaves broker and worker running and tells its FILE, and then",
+        "Try next: `forebay demo --keep` leaves broker, worker and aggregator running and tells its FILE, and then",
         *_commands("FILE"),
     ]
 
@@ -56,4 +56,5 @@ def _commands(config: str) -> list[str]:
         f"  forebay publish -c {config} --features '{EXAMPLE}'",
         f"  forebay tail predictions -c {config} --from-beginning --limit 5",
         f"  forebay dlq list -c {config} --limit 5",
+        f"  forebay errors -c {config}",
     ]

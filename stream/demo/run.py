@@ -11,6 +11,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -105,6 +106,8 @@ async def run_demo(
             environ=without_settings(environ),
             clock=clock,
             die_with_parent=not options.keep,
+            # For `forebay errors` afterwards; a demo that ends by itself stays as quick as it is.
+            with_aggregator=options.keep and find_spec("faust") is not None,
             remedy="where the model is damaged, `forebay demo --retrain` makes a new one",
         )
         worker.start()

@@ -25,10 +25,11 @@ def test_create_check_and_create_again(
     assert main(["topics", "check", *where]) == 1
     assert f"error: {names('features')}: there is no such topic" in capsys.readouterr().out
     assert main(["topics", "create", *where, "--dry-run"]) == 0
-    assert capsys.readouterr().out.count("would create") == 4
+    assert capsys.readouterr().out.count("would create") == 7
     assert main(["topics", "create", *where, "--json"]) == 0
     created = json.loads(capsys.readouterr().out)
-    assert [one["status"] for one in created] == ["created"] * 4
+    assert [one["status"] for one in created] == ["created"] * 7
+    assert created[6]["configs"]["cleanup.policy"] == "compact" and created[6]["partitions"] == 4
     assert created[0]["topic"] == names("features") and created[0]["configs"]["cleanup.policy"] == "delete"
     assert main(["topics", "check", *where]) == 0
     out = capsys.readouterr().out

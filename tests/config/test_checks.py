@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import ConfigError
-from schemas.topics import CATALOGUE
+from schemas.topics import ALL_TOPICS
 from stream.config.load import load_settings
 
 SASL = {"kafka.security_protocol": "SASL_SSL"}
@@ -88,7 +88,7 @@ def test_the_bounds_themselves_are_allowed() -> None:
     )
 
 
-@pytest.mark.parametrize("topic", [spec.name for spec in CATALOGUE if spec.name != "features"])
+@pytest.mark.parametrize("topic", [spec.name for spec in ALL_TOPICS if spec.name != "features"])
 def test_what_the_worker_writes_it_does_not_read(topic: str) -> None:
     ((key, rule),) = told({"input.topics": f"features,{topic}"})
     assert key == "input.topics"

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import ConfigError
+from schemas.topics import ALL_TOPICS
 from stream.config.load import load_settings
 from stream.config.names import environment_name
 from stream.config.render import toml_value
@@ -26,7 +27,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "kafka.group_instance_id": NAMES,
     "kafka.session_timeout_ms": st.integers(10_000, 1_800_000),
     "input.topics": st.lists(
-        NAMES.filter(lambda name: name not in ("predictions", "dead-letters", "outcome-deltas")),
+        NAMES.filter(lambda name: name not in {spec.name for spec in ALL_TOPICS}),
         min_size=1,
         max_size=4,
         unique=True,

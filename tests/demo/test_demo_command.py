@@ -119,7 +119,7 @@ def kept(cache: Path, environ: Mapping[str, str], tmp_path: Path) -> Iterator[st
 
 def test_what_it_says_to_try_next_works(kept: str, environ: Mapping[str, str], tmp_path: Path) -> None:
     lines = [line.strip() for line in kept.splitlines()]
-    publish, predictions, dead_letters = (line for line in lines if line.startswith("forebay "))
+    publish, predictions, dead_letters, errors = (line for line in lines if line.startswith("forebay "))
 
     def run(line: str, *more: str) -> str:
         _, *arguments = shlex.split(line)
@@ -136,6 +136,7 @@ def test_what_it_says_to_try_next_works(kept: str, environ: Mapping[str, str], t
     assert "missing_value" in run(dead_letters)
     everything = predictions.replace("--limit 5", "--timeout 3")
     assert event_id in run(everything)
+    assert "missing_value" in run(errors)  # the aggregator, which begins after the worker, has had its time by now
     stop = next(line for line in lines if line.startswith("kill "))
     subprocess.run(["bash", "-c", stop], check=True, timeout=60)
     deadline_s = time.monotonic() + 10

@@ -16,7 +16,7 @@ from schemas.asyncapi import Deployment, asyncapi_document
 from schemas.definitions import definitions
 from schemas.errors import ConfigError
 from schemas.examples import good_examples
-from schemas.topics import CATALOGUE
+from schemas.topics import ALL_TOPICS
 
 OFFICIAL = Path(__file__).parent / "data" / "asyncapi-3.0.0.json.gz"
 
@@ -71,22 +71,28 @@ def test_the_official_schema_would_tell(official: Draft7Validator, spoil: Callab
 
 def test_every_topic_is_a_channel_with_its_settings() -> None:
     whole = document(SHARED)
-    assert list(whole["channels"]) == ["flights", "delays", "predictions", "dead-letters", "outcome-deltas"]
-    for spec in CATALOGUE:
+    assert list(whole["channels"]) == ["flights", "delays", *(spec.name for spec in ALL_TOPICS[1:])]
+    for spec in ALL_TOPICS:
         channel = whole["channels"]["flights" if spec.name == "features" else spec.name]
         kafka = channel["bindings"]["kafka"]
         assert channel["address"] == kafka["topic"] and channel["address"].startswith("team-a.")
-        assert kafka["topicConfiguration"] == {"cleanup.policy": ["delete"], "retention.ms": spec.retention_ms}
+        assert kafka["topicConfiguration"] == {
+            "cleanup.policy": [spec.cleanup_policy],
+            "retention.ms": spec.retention_ms,
+        }
         assert kafka["partitions"] == (spec.partitions or 12) and kafka["replicas"] == 3
 
 
-def test_the_worker_receives_events_and_sends_the_rest() -> None:
+def test_events_are_received_and_the_rest_is_sent() -> None:
     operations = document()["operations"]
     assert {name: operation["action"] for name, operation in operations.items()} == {
         "receive-features": "receive",
         "send-predictions": "send",
         "send-dead-letters": "send",
         "send-outcome-deltas": "send",
+        "send-error-aggregates": "send",
+        "send-alerts": "send",
+        "send-aggregator-changelog": "send",
     }
     assert operations["receive-features"]["bindings"]["kafka"]["groupId"]["enum"] == ["forebay"]
 
@@ -103,7 +109,7 @@ def test_messages_carry_the_definitions_and_all_good_examples() -> None:
     messages = document()["components"]["messages"]
     shown = [example["name"] for message in messages.values() for example in message["examples"]]
     assert sorted(shown) == sorted(example.name for example in good_examples())
-    for name in ("event", "prediction", "outcome-delta"):
+    for name in ("event", "prediction", "outcome-delta", "error-aggregate", "alert"):
         expected = {key: value for key, value in definitions()[name].items() if not key.startswith("$")}
         assert messages[name]["payload"] == expected
     assert messages["dead-letter"]["headers"]["required"][0] == "forebay.error.stage"

@@ -19,6 +19,8 @@ EXAMPLE_OF = {
     "prediction": "prediction-binary",
     "dead-letter": "dead-letter-rejected",
     "outcome-delta": "outcome-delta-predicted",
+    "error-aggregate": "error-aggregate-failed",
+    "alert": "alert-firing",
 }
 
 
@@ -108,6 +110,16 @@ def test_bad_examples_fail_their_schema_where_it_can_tell(example: Example) -> N
         ("outcome-delta", {"outcome": "lost"}),
         ("outcome-delta", {"sample_ids": ["1", "2", "3", "4", "5", "6"]}),
         ("outcome-delta", {"exemplar": {"message": "…"}}),
+        ("error-aggregate", {"outcome": "lost"}),
+        ("error-aggregate", {"count": 0}),
+        ("error-aggregate", {"rate": -1}),
+        ("error-aggregate", {"revision": 0}),
+        ("error-aggregate", {"exemplar": {"message": "…", "stack_hash": "1", "stack": "x" * 4001}}),
+        ("alert", {"status": "pending"}),
+        ("alert", {"severity": "urgent"}),
+        ("alert", {"category": "weather"}),
+        ("aggregator-changelog", {"format": 2}),
+        ("aggregator-changelog", {"next_offset": -1}),
     ],
 )
 def test_wrong_outputs_fail_their_schema(schema: str, change: dict[str, object]) -> None:

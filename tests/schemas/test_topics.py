@@ -6,29 +6,53 @@ import pytest
 
 from schemas.definitions import definitions
 from schemas.errors import ConfigError
-from schemas.topics import CATALOGUE, FEATURES, OUTCOME_DELTAS, TopicSpec, partitions_of, topic_name
+from schemas.topics import (
+    AGGREGATOR_CHANGELOG,
+    ALL_TOPICS,
+    FEATURES,
+    OUTCOME_DELTAS,
+    TopicSpec,
+    partitions_of,
+    topic_name,
+)
 
 
 def test_names_are_unique_and_in_the_order_of_the_journey() -> None:
-    assert [spec.name for spec in CATALOGUE] == ["features", "predictions", "dead-letters", "outcome-deltas"]
+    assert [spec.name for spec in ALL_TOPICS] == [
+        "features",
+        "predictions",
+        "dead-letters",
+        "outcome-deltas",
+        "error-aggregates",
+        "alerts",
+        "aggregator-changelog",
+    ]
 
 
-@pytest.mark.parametrize("spec", CATALOGUE, ids=lambda spec: spec.name)
+@pytest.mark.parametrize("spec", ALL_TOPICS, ids=lambda spec: spec.name)
 def test_each_is_described_and_has_a_schema(spec: TopicSpec) -> None:
     assert spec.schema in definitions()
     assert spec.key and spec.owner and spec.description.endswith(".")
-    assert spec.cleanup_policy == "delete" and "ompact" in spec.description
+    assert "ompact" in spec.description
+    if spec is AGGREGATOR_CHANGELOG:
+        assert (spec.cleanup_policy, spec.retention_ms) == ("compact", -1)
+        return
+    assert spec.cleanup_policy == "delete"
     days = spec.retention_ms / 86_400_000
     assert f"{days:g} days" in spec.description, "the description gives the reason for what is set"
 
 
 def test_outputs_are_kept_as_long_as_the_events_that_they_answer() -> None:
-    assert all(spec.retention_ms >= FEATURES.retention_ms for spec in CATALOGUE)
+    assert all(spec.retention_ms >= FEATURES.retention_ms for spec in ALL_TOPICS if spec.cleanup_policy == "delete")
 
 
 def test_partitions_follow_the_configuration_but_for_fixed_ones() -> None:
     assert partitions_of(FEATURES, 12) == 12
     assert partitions_of(OUTCOME_DELTAS, 12) == partitions_of(OUTCOME_DELTAS, 1) == 4
+
+
+def test_the_changelog_has_as_many_partitions_as_what_it_is_the_state_of() -> None:
+    assert partitions_of(AGGREGATOR_CHANGELOG, 12) == partitions_of(OUTCOME_DELTAS, 12)
 
 
 def test_a_prefix_goes_before_the_name_as_it_is() -> None:

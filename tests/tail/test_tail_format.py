@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.topics import CATALOGUE, TopicKey
+from schemas.examples import good_examples
+from schemas.topics import ALL_TOPICS, TopicKey
 from stream.records import Partition
 from stream.tail_format import as_json, as_line
 from tests.stream.build import FakeRecord
@@ -69,6 +70,16 @@ def test_a_delta_says_how_many_of_what_in_which_minute() -> None:
     assert "minute 2023-11-14 22:14    1,234 rejected  decode/not_json  late v2  ids a" in line("outcome-deltas", DELTA)
 
 
+def test_aggregates_and_alerts_are_told_as_in_the_examples() -> None:
+    shown = {example.name: example.value for example in good_examples()}
+    failed = line("error-aggregates", shown["error-aggregate-failed"])
+    assert "minute 2013-07-01 08:30        2 failed  model/model_error  flight-delay v3" in failed
+    assert failed.endswith("  0.41% of 482  revision 6  ids UA-1545, AA-1141")
+    assert line("error-aggregates", shown["error-aggregate-final"]).endswith("revision 7, final")
+    assert "3 late  decode/not_json" in line("error-aggregates", shown["error-aggregate-late"])
+    assert "firing  critical  too many bad events: rate 0.12" in line("alerts", shown["alert-firing"])
+
+
 def test_an_event_as_json_and_as_raw_floats() -> None:
     assert "key k  id 5  [1,2]" in line("features", b'{"id":5,"timestamp":1,"features":[1,2]}', key=b"k")
     values = struct.pack("<8f", *range(8))
@@ -85,7 +96,7 @@ def test_long_values_are_cut_and_steering_characters_shown() -> None:
     assert len(told) < 300 and "…" in told and "10," in told
 
 
-@pytest.mark.parametrize("kind", [spec.name for spec in CATALOGUE])
+@pytest.mark.parametrize("kind", [spec.name for spec in ALL_TOPICS])
 @given(
     value=st.one_of(st.none(), st.binary(), st.sampled_from([b"[]", b"{}", PREDICTION[:-1] + b',"id":[]}', DELTA])),
     key=st.one_of(st.none(), st.binary()),

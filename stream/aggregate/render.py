@@ -1,0 +1,66 @@
+"""The summary of errors for people."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Final
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from stream.aggregate.summary import Summary
+from stream.console import DIM, GREEN, YELLOW, plain_table
+from stream.tail_format import printable, shortened
+
+_MESSAGE_CHARS: Final = 60
+_RIGHT: Final = ("count", "rate")
+
+
+def summary_text(summary: Summary, *, stacks: bool) -> RenderableType:
+    """One line for each kind, stage and model version, the most frequent first; with `stacks` the traces below."""
+    table = plain_table("kind", "stage", "model", "count", "rate", "first seen", "last seen", "example", right=_RIGHT)
+    for key, row in summary.ranked():
+        late = f" ({row.late:,} late)" if row.late else ""
+        message = "" if row.exemplar is None else shortened(printable(row.exemplar["message"]), _MESSAGE_CHARS)
+        table.add_row(
+            Text(key.kind, YELLOW),
+            key.stage,
+            printable(f"{key.model} v{key.version}"),
+            f"{row.count:,}{late}",
+            f"{summary.rate(key):.2%}",
+            _moment(row.first_seen),
+            _moment(row.last_seen),
+            Text(message),
+        )
+    parts: list[RenderableType] = [table, Text(_totals(summary), DIM)]
+    if stacks:
+        for key, row in summary.ranked():
+            if row.exemplar is not None and row.exemplar["stack"]:
+                parts += [
+                    Text(f"\n{key.kind}, {key.model} v{key.version}", YELLOW),
+                    Text(_lines(row.exemplar["stack"])),
+                ]
+    return Group(*parts)
+
+
+def nothing_text(summary: Summary) -> Text:
+    """Where nothing went wrong, or nothing is known."""
+    if summary.num_events:
+        return Text(f"no errors among {summary.num_events:,} events since {_moment(summary.since)}", GREEN)
+    return Text(f"no events since {_moment(summary.since)}: is `forebay aggregate` running?", YELLOW)
+
+
+def _totals(summary: Summary) -> str:
+    share = f" ({summary.num_failures / summary.num_events:.2%})" if summary.num_events else ""
+    return f"{summary.num_failures:,} of {summary.num_events:,} events since {_moment(summary.since)}{share}"
+
+
+def _lines(stack: str) -> str:
+    return "\n".join("  " + printable(line) for line in stack.split("\n"))
+
+
+def _moment(timestamp_ms: int) -> str:
+    try:
+        return datetime.fromtimestamp(timestamp_ms / 1000, UTC).astimezone().strftime("%m-%d %H:%M:%S")
+    except (ValueError, OverflowError, OSError):
+        return "(no time)"

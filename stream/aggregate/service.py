@@ -1,0 +1,191 @@
+"""The aggregator's process: its start, its timer, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import aiohttp
+
+from schemas.errors import BrokerError
+from stream.aggregate.app import Aggregation, Pace, Topics
+from stream.aggregate.layout import Layout
+from stream.aggregate.rules import rules_from
+from stream.aggregate.state import Timing
+from stream.aggregate.topics import prepare_topics
+from stream.aggregate.watch import AlertWatch
+from stream.aggregate.webhook import Webhook, poster
+from stream.clock import Clock
+from stream.config.sections import Settings
+from stream.kafka.client import client_options
+
+log = logging.getLogger(__name__)
+
+READY_LINE: Final = "aggregator ready"
+START_TIMEOUT_S: Final = 600.0
+STOP_TIMEOUT_S: Final = 20.0
+WEBHOOK_STOP_TIMEOUT_S: Final = 5.0
+FIRST_PARTITION: Final = 0
+"""Whoever has this partition of the deltas looks at the alert rules."""
+
+
+class Aggregator:
+    """One aggregator process, a member of the aggregators' group."""
+
+    def __init__(self, settings: Settings, *, clock: Clock) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._fatal: asyncio.Future[None]
+
+    async def run(self) -> int:
+        """Until SIGTERM or SIGINT. Gives the number of deltas that were counted; raises what ended it otherwise."""
+        settings = self._settings
+        loop = asyncio.get_running_loop()
+        self._fatal = loop.create_future()
+        stopping = asyncio.Event()
+        _on_signals(loop, stopping)
+        layout, made = await prepare_topics(settings)
+        if made:
+            log.info("made the topics %s", ", ".join(made))
+        aggregation = self._aggregation(layout)
+        signalled = asyncio.create_task(stopping.wait())
+        try:
+            async with self._webhook() as webhook:
+                watch = self._watch(layout, aggregation, webhook)
+                started = asyncio.create_task(aggregation.start())
+                try:
+                    async with asyncio.timeout(START_TIMEOUT_S):
+                        await self._until(started, signalled)
+                    if started.done():
+                        log.info(READY_LINE)
+                    await self._until(signalled, ticking := asyncio.create_task(self._tick(aggregation, watch)))
+                    ticking.cancel()
+                    await asyncio.wait([ticking])
+                    if not ticking.cancelled() and (error := ticking.exception()) is not None:
+                        raise error
+                except TimeoutError:
+                    raise BrokerError(
+                        f"the aggregator was not ready within {START_TIMEOUT_S:g} s",
+                        kind="not_ready",
+                        remedy="see that the cluster is well; `forebay check` tells more",
+                    ) from None
+                finally:
+                    await watch.stop()
+                    started.cancel()
+            log.info("stopping: giving out what was counted, leaving the group")
+            await self._stop(aggregation)
+            return aggregation.counted
+        finally:
+            signalled.cancel()
+
+    async def _until(self, *tasks: asyncio.Task[Any]) -> None:
+        """Until one of them is done. Raises what it raised, and what ended the aggregator meanwhile."""
+        await asyncio.wait([*tasks, self._fatal], return_when=asyncio.FIRST_COMPLETED)
+        if self._fatal.done():
+            self._fatal.result()
+        for task in tasks:
+            if task.done():
+                task.result()
+
+    async def _tick(self, aggregation: Aggregation, watch: AlertWatch) -> None:
+        interval_s = self._settings.aggregate.emit_interval_ms / 1000
+        while True:
+            await asyncio.sleep(interval_s)
+            if (reason := aggregation.crashed) is not None:
+                raise BrokerError(
+                    f"the aggregator lost the cluster: {reason}",
+                    kind="faust_ended",
+                    remedy="a restart goes on where it was; `forebay check` tells whether the cluster is well",
+                ) from reason
+            await aggregation.tick()
+            try:
+                await watch.look(mine=FIRST_PARTITION in aggregation.partitions)
+            except BrokerError as error:
+                # Counting goes on; the next look reads from the topics what was told.
+                log.warning("alert rules: %s", error.message)
+                await watch.stop()
+
+    async def _stop(self, aggregation: Aggregation) -> None:
+        stopping = asyncio.create_task(aggregation.stop())
+        done, _ = await asyncio.wait([stopping], timeout=STOP_TIMEOUT_S)
+        if not done:
+            # All that was confirmed is in the changelog; whoever comes next goes on from there.
+            log.warning("the group was not left within %g s", STOP_TIMEOUT_S)
+            return
+        stopping.result()
+
+    def _aggregation(self, layout: Layout) -> Aggregation:
+        kafka, section = self._settings.kafka, self._settings.aggregate
+        return Aggregation(
+            group_id=group_of(self._settings),
+            client_options=lambda: client_options(kafka),
+            consumer_options={
+                "group_id": group_of(self._settings),
+                "session_timeout_ms": kafka.session_timeout_ms,
+                "heartbeat_interval_ms": kafka.heartbeat_interval_ms,
+                "rebalance_timeout_ms": kafka.rebalance_timeout_ms,
+                "max_poll_interval_ms": kafka.max_poll_interval_ms,
+                "metadata_max_age_ms": kafka.metadata_max_age_ms,
+                "max_poll_records": section.max_batch_size,
+            },
+            topics=Topics(layout.deltas, layout.changelog, layout.aggregates, layout.num_aggregates),
+            timing=Timing(section.final_after_ms, section.closed_after_ms),
+            # More often than updates are given out nobody sees; and a start has to read all that was written.
+            pace=Pace(section.max_batch_size, section.emit_interval_ms / 1000, section.confirm_timeout_ms / 1000),
+            clock=self._clock,
+            on_fatal=self._end,
+        )
+
+    def _watch(self, layout: Layout, aggregation: Aggregation, webhook: Webhook | None) -> AlertWatch:
+        async def publish(key: bytes, value: bytes) -> None:
+            await aggregation.publish(layout.alerts, 0, [(key, value)])
+
+        return AlertWatch(
+            rules_from(self._settings.aggregate.alerts),
+            client_options(self._settings.kafka),
+            aggregates=layout.aggregates,
+            alerts=layout.alerts,
+            publish=publish,
+            notify=None if webhook is None else webhook.notify,
+            clock=self._clock,
+        )
+
+    @contextlib.asynccontextmanager
+    async def _webhook(self) -> AsyncIterator[Webhook | None]:
+        section = self._settings.aggregate
+        if section.webhook_url is None:
+            yield None
+            return
+        async with aiohttp.ClientSession() as session:
+            post = poster(session, section.webhook_url, timeout_s=section.webhook_timeout_ms / 1000)
+            webhook = Webhook(post, attempts=section.webhook_attempts)
+            webhook.start()
+            try:
+                yield webhook
+            finally:
+                await webhook.stop(timeout_s=WEBHOOK_STOP_TIMEOUT_S)
+
+    def _end(self, error: BaseException) -> None:
+        """The fatal slot: the first failure is the one that is told."""
+        if not self._fatal.done():
+            self._fatal.set_exception(error)
+
+
+def group_of(settings: Settings) -> str:
+    """The aggregators' group."""
+    return settings.aggregate.group_id or f"{settings.kafka.group_id}-aggregate"
+
+
+def _on_signals(loop: asyncio.AbstractEventLoop, stopping: asyncio.Event) -> None:
+    def on_signal(number: signal.Signals) -> None:
+        if stopping.is_set():
+            os._exit(128 + number)  # the second one: at once; what is not confirmed is counted again
+        stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)

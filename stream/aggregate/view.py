@@ -1,0 +1,110 @@
+"""error-aggregates as its readers see it: upserts, of which the highest revision of a key holds."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from schemas.aggregates import AGGREGATE_FORMAT
+from stream.aggregate.delta import CellKey
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """One record. Times in ms since the Unix epoch."""
+
+    window_start: int
+    window_end: int
+    cell: CellKey
+    model: str
+    version: int
+    count: int
+    first_seen: int
+    last_seen: int
+    sample_ids: tuple[str, ...]
+    exemplar: dict[str, Any] | None
+    revision: int
+    final: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Failures, and all events, of some span of time."""
+
+    count: int
+    events: int
+
+    @property
+    def rate(self) -> float:
+        return self.count / self.events if self.events else 0.0
+
+
+def read_aggregate(value: bytes | None) -> Aggregate | None:
+    """None where it is no aggregate of the format that is understood."""
+    try:
+        said = orjson.loads(value or b"")
+        if said["format"] != AGGREGATE_FORMAT:
+            return None
+        return Aggregate(
+            said["window_start"],
+            said["window_end"],
+            CellKey(said["outcome"], said["stage"], said["kind"]),
+            said["model"],
+            said["version"],
+            said["count"],
+            said["first_seen"],
+            said["last_seen"],
+            tuple(said["sample_ids"]),
+            said["exemplar"],
+            said["revision"],
+            said["final"],
+        )
+    except (LookupError, TypeError, ValueError):
+        return None
+
+
+class AggregateView:
+    """The aggregates that hold, of windows that are not forgotten."""
+
+    def __init__(self) -> None:
+        self._held: dict[int, dict[bytes, Aggregate]] = {}
+
+    def upsert(self, key: bytes | None, value: bytes | None) -> bool:
+        """Take one record. Whether it is an aggregate."""
+        found = read_aggregate(value)
+        if found is None or key is None:
+            return False
+        window = self._held.setdefault(found.window_start, {})
+        there = window.get(key)
+        if there is None or found.revision >= there.revision:
+            window[key] = found
+        return True
+
+    def forget(self, before_ms: int) -> None:
+        """Drop the windows that begin before."""
+        for start in [start for start in self._held if start < before_ms]:
+            del self._held[start]
+
+    def __iter__(self) -> Iterator[Aggregate]:
+        for _, window in sorted(self._held.items()):
+            yield from window.values()
+
+    @property
+    def oldest(self) -> int | None:
+        """Where the oldest window begins."""
+        return min(self._held, default=None)
+
+    def measure(self, from_ms: int, to_ms: int, kinds: Collection[str], model: str | None) -> Measured:
+        """Of the windows that begin from `from_ms` to before `to_ms`. Late ones are of another time and left out."""
+        count = events = 0
+        for start in range(from_ms, to_ms, 60_000):
+            for found in self._held.get(start, {}).values():
+                if found.cell.outcome == "late" or (model is not None and found.model != model):
+                    continue
+                events += found.count
+                if found.cell.failed and found.cell.kind in kinds:
+                    count += found.count
+        return Measured(count, events)

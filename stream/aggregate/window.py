@@ -1,0 +1,155 @@
+"""One window of one model version: what was counted in it, and up to which delta."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import orjson
+
+from schemas.aggregates import AGGREGATE_FORMAT, CHANGELOG_FORMAT, LATE, MAX_SAMPLES
+from stream.aggregate.delta import CellKey, Delta, Exemplar
+
+
+class WindowKey(NamedTuple):
+    """window_start: ms since the Unix epoch."""
+
+    window_start: int
+    version: int
+    model: str
+
+
+@dataclass(slots=True)
+class Cell:
+    """Sums of the deltas of one outcome, stage and kind. Times in ms since the Unix epoch."""
+
+    count: int
+    first_seen: int
+    last_seen: int
+    sample_ids: list[str]
+    exemplar: Exemplar | None
+
+    def add(self, delta: Delta) -> None:
+        self.count += delta.count
+        self.first_seen = min(self.first_seen, delta.first_seen)
+        self.last_seen = max(self.last_seen, delta.last_seen)
+        for sample in delta.sample_ids:
+            if len(self.sample_ids) < MAX_SAMPLES and sample not in self.sample_ids:
+                self.sample_ids.append(sample)
+        # The one with a stack tells more.
+        if self.exemplar is None or (
+            self.exemplar.stack is None and delta.exemplar is not None and delta.exemplar.stack is not None
+        ):
+            self.exemplar = delta.exemplar
+
+
+@dataclass(slots=True)
+class Window:
+    """applied: the offset of the last delta in it; merged: how many are.
+
+    All of it follows from the deltas up to `applied`, in their order: whoever counts to the same offset has the same.
+    """
+
+    window_end: int
+    applied: int = -1
+    merged: int = 0
+    cells: dict[CellKey, Cell] = field(default_factory=dict)
+
+    def add(self, offset: int, cell_key: CellKey, delta: Delta) -> bool:
+        """Whether the delta was not in it yet."""
+        if offset <= self.applied:
+            return False
+        self.applied, self.merged = offset, self.merged + 1
+        cell = self.cells.get(cell_key)
+        if cell is None:
+            samples = list(dict.fromkeys(delta.sample_ids))
+            self.cells[cell_key] = Cell(delta.count, delta.first_seen, delta.last_seen, samples, delta.exemplar)
+        else:
+            cell.add(delta)
+        return True
+
+    @property
+    def events(self) -> int:
+        """All of the window's own events, predicted or not."""
+        return sum(cell.count for key, cell in self.cells.items() if key.outcome != LATE)
+
+    def revision(self, *, final: bool) -> int:
+        """Grows with what is in the window, and is the same whoever counted it; a final one goes before its update."""
+        return 2 * self.merged + final
+
+
+def encode_window(window: Window) -> bytes:
+    """As a changelog value."""
+    cells = [_cell(key, cell) for key, cell in window.cells.items()]
+    return orjson.dumps(
+        {
+            "format": CHANGELOG_FORMAT,
+            "window_end": window.window_end,
+            "applied": window.applied,
+            "merged": window.merged,
+            "cells": cells,
+        }
+    )
+
+
+def decode_window(value: bytes) -> Window:
+    """Raises ValueError, LookupError or TypeError where it is none."""
+    said = orjson.loads(value)
+    if said["format"] != CHANGELOG_FORMAT:
+        raise ValueError(f"changelog format {said['format']}")
+    cells = {CellKey(one["outcome"], one["stage"], one["kind"]): _decoded_cell(one) for one in said["cells"]}
+    return Window(said["window_end"], said["applied"], said["merged"], cells)
+
+
+def aggregates(partition: int, key: WindowKey, window: Window, *, final: bool) -> Iterator[tuple[bytes, bytes]]:
+    """The window as records for error-aggregates: key and value of each."""
+    events, revision = window.events, window.revision(final=final)
+    for cell_key, cell in window.cells.items():
+        record_key = "|".join(
+            map(
+                str,
+                (partition, key.window_start, cell_key.outcome, cell_key.stage, cell_key.kind, key.model, key.version),
+            )
+        )
+        value = {
+            "format": AGGREGATE_FORMAT,
+            "partition": partition,
+            "window_start": key.window_start,
+            "window_end": window.window_end,
+            "model": key.model,
+            "version": key.version,
+            **_cell(cell_key, cell),
+            "events": events,
+            "rate": cell.count / events if events and cell_key.outcome != LATE else None,
+            "revision": revision,
+            "final": final,
+        }
+        yield record_key.encode(), orjson.dumps(value)
+
+
+def _cell(key: CellKey, cell: Cell) -> dict[str, Any]:
+    exemplar = cell.exemplar
+    return {
+        "outcome": key.outcome,
+        "stage": key.stage,
+        "kind": key.kind,
+        "count": cell.count,
+        "first_seen": cell.first_seen,
+        "last_seen": cell.last_seen,
+        "sample_ids": cell.sample_ids,
+        "exemplar": None
+        if exemplar is None
+        else {"message": exemplar.message, "stack_hash": exemplar.stack_hash, "stack": exemplar.stack},
+    }
+
+
+def _decoded_cell(one: dict[str, Any]) -> Cell:
+    exemplar = one["exemplar"]
+    return Cell(
+        one["count"],
+        one["first_seen"],
+        one["last_seen"],
+        list(one["sample_ids"]),
+        None if exemplar is None else Exemplar(exemplar["message"], exemplar["stack_hash"], exemplar["stack"]),
+    )

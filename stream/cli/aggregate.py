@@ -1,0 +1,82 @@
+"""`forebay aggregate`: the aggregator."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NoReturn
+
+import click
+
+from schemas.errors import ConfigError, ForebayError
+from stream.cli.examples import examples
+from stream.cli.options import ConfigSource, config_options
+
+if TYPE_CHECKING:
+    from stream.aggregate.service import Aggregator
+
+EXIT_FAILED: Final = 1
+
+
+@click.command(
+    name="aggregate",
+    epilog=examples(
+        ("forebay aggregate -c forebay.toml", "until SIGTERM or Ctrl-C"),
+        ("forebay aggregate --set aggregate.webhook_url=http://pager/alerts", "alerts also there"),
+        ("forebay errors --watch", "what it has counted, in another terminal"),
+        ("forebay tail alerts", "what its rules have raised"),
+    ),
+)
+@config_options
+def command(source: ConfigSource) -> None:
+    """Merge the outcome deltas of all workers into error-aggregates, and raise alerts.
+
+    Run one, or several to share the partitions of outcome-deltas. Its state is in the topic aggregator-changelog: it may be
+    killed at any time, and whoever comes next goes on with exact counts. Makes the topics that it writes where they miss.
+    """
+    settings = source.load().settings
+
+    from importlib.util import find_spec
+
+    from stream.clock import SystemClock
+    from stream.logs import set_up_logging
+
+    if find_spec("faust") is None:
+        raise ConfigError(
+            "the aggregator needs the Python package faust-streaming, which is not installed",
+            kind="missing_package",
+            remedy="pip install 'forebay[aggregate]'",
+        )
+    from stream.aggregate.quiet import quieten
+    from stream.aggregate.service import Aggregator
+
+    set_up_logging(settings.log.level, settings.log.format)
+    quieten(settings.log.level)
+    _run_and_end(Aggregator(settings, clock=SystemClock()))
+
+
+def _run_and_end(aggregator: Aggregator) -> NoReturn:
+    """Ends the process without asyncio's and the interpreter's own tidying up.
+
+    They would cancel Faust's tasks, which log that as crashes, and wait for its threads, which wait for the broker. All
+    that has to be done is done by then, or is in the changelog.
+    """
+    import asyncio
+    import logging
+    import os
+    import sys
+
+    from stream.console import render_error
+
+    loop, status = asyncio.new_event_loop(), EXIT_FAILED
+    asyncio.set_event_loop(loop)
+    try:
+        counted = loop.run_until_complete(aggregator.run())
+        click.echo(f"{counted:,} deltas counted", err=True)
+        status = 0
+    except ForebayError as error:
+        render_error(error)
+    except BaseException:
+        logging.getLogger(__name__).exception("a bug of ours")
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)

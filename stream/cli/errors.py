@@ -1,0 +1,139 @@
+"""`forebay errors`: what went wrong, over all workers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from stream.cli.examples import examples
+from stream.cli.options import ConfigSource, config_options, json_option
+
+if TYPE_CHECKING:
+    from stream.aggregate.summary import Summary
+    from stream.config.sections import Settings
+
+DEFAULT_SINCE: Final = "1h"
+
+
+@click.command(
+    name="errors",
+    epilog=examples(
+        ("forebay errors", "of the last hour"),
+        ("forebay errors --since 1d --model late --stacks", "of a model since yesterday, with stack traces"),
+        ("forebay errors --watch", "as they come, until Ctrl-C"),
+        ("forebay errors --json | jq '.errors[0]'", "the commonest, for scripts"),
+    ),
+)
+@config_options
+@click.option("--bootstrap-server", metavar="HOST:PORT", help="The broker. [default: kafka.bootstrap_servers]")
+@click.option(
+    "--since",
+    default=DEFAULT_SINCE,
+    show_default=True,
+    metavar="TIME",
+    help="From then on: 15m or 2h ago, RFC 3339, or ms since the epoch, by the time of the events' records.",
+)
+@click.option("--kind", "kinds", multiple=True, metavar="KIND", help="Only of this kind; may be repeated.")
+@click.option("--model", metavar="NAME", help="Only of this model.")
+@click.option("--stacks", is_flag=True, help="With a stack trace of each kind that has one.")
+@click.option("--watch", is_flag=True, help="Again and again, until Ctrl-C.")
+@click.option(
+    "--interval",
+    "interval_s",
+    type=click.FloatRange(min=0.2),
+    default=2.0,
+    show_default=True,
+    metavar="S",
+    help="--watch: seconds between two looks.",
+)
+@json_option
+def command(
+    source: ConfigSource,
+    bootstrap_server: str | None,
+    since: str,
+    kinds: tuple[str, ...],
+    model: str | None,
+    stacks: bool,
+    watch: bool,
+    interval_s: float,
+    as_json: bool,
+) -> None:
+    """The errors of all workers by kind: how many, which share of the events, since when, and an example.
+
+    Reads what the aggregator (`forebay aggregate`) has written to error-aggregates; it is a second or two behind. Joins no
+    group and commits nothing. With --json one object, or with --watch one a line.
+    """
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what matters of it comes as an error
+    settings = source.load({"kafka.bootstrap_servers": bootstrap_server}).settings
+    asyncio.run(
+        _errors(
+            settings,
+            since=since,
+            kinds=kinds,
+            model=model,
+            stacks=stacks,
+            interval_s=interval_s if watch else None,
+            as_json=as_json,
+        )
+    )
+
+
+async def _errors(
+    settings: Settings,
+    *,
+    since: str,
+    kinds: tuple[str, ...],
+    model: str | None,
+    stacks: bool,
+    interval_s: float | None,
+    as_json: bool,
+) -> None:
+    from schemas.topics import ERROR_AGGREGATES, topic_name
+    from stream.aggregate.follow import Follower
+    from stream.aggregate.summary import summarise
+    from stream.aggregate.view import AggregateView
+    from stream.clock import SystemClock
+    from stream.dlq.choose import check_kinds, read_span
+    from stream.kafka.client import client_options
+
+    clock, chosen = SystemClock(), check_kinds(kinds)
+
+    def since_ms() -> int:
+        # Of a duration, anew at each look.
+        found, _ = read_span(since, None, now_ms=clock.wall_ms())
+        return found or 0
+
+    topic = topic_name(settings.topics.prefix, ERROR_AGGREGATES.name)
+    view, follower = AggregateView(), Follower(client_options(settings.kafka), [topic], clock=clock)
+    try:
+        await follower.start(since_ms=since_ms())
+        while True:
+            async for _partition, records in follower.news():
+                for record in records:
+                    view.upsert(record.key, record.value)
+            start = since_ms()
+            view.forget(start - 86_400_000)
+            summary = summarise(view, since_ms=start, kinds=chosen, model=model)
+            _show(summary, stacks=stacks, as_json=as_json, again=interval_s is not None)
+            if interval_s is None:
+                return
+            await asyncio.sleep(interval_s)
+    finally:
+        await follower.stop()
+
+
+def _show(summary: Summary, *, stacks: bool, as_json: bool, again: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(summary.to_dict(), ensure_ascii=False, indent=None if again else 2))
+        return
+    from stream.aggregate.render import nothing_text, summary_text
+    from stream.console import print_whole, stdout_console
+
+    console = stdout_console()
+    if again and console.is_terminal:
+        console.clear()
+    print_whole(summary_text(summary, stacks=stacks) if summary.rows else nothing_text(summary))

@@ -1,0 +1,191 @@
+"""Alert rules: when they fire, when they are over, and that nobody is told twice."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+
+from schemas.aggregates import AlertStatus, Category, Severity
+from schemas.definitions import definitions
+from schemas.failures import FailureKind
+from stream.aggregate.alerts import Alert, Rule, RuleState, states_from, step
+from stream.aggregate.state import PartitionState
+from stream.aggregate.view import AggregateView
+from tests.aggregate.build import MINUTE, MODEL_ERROR, NOT_JSON, PREDICTED, TIMING, at, delta
+
+COUNT = Rule(
+    name="many",
+    category=Category.ERROR,
+    kind=None,
+    model=None,
+    by_rate=False,
+    threshold=10,
+    resolve_below=10,
+    min_events=1,
+    window_ms=2 * MINUTE,
+    for_ms=0,
+    cool_down_ms=0,
+    severity=Severity.WARNING,
+)
+RATE = replace(COUNT, name="share", by_rate=True, threshold=0.1, resolve_below=0.05, min_events=20)
+
+
+class Feed:
+    """Counts by minute, as the aggregator gives them out."""
+
+    def __init__(self) -> None:
+        self.view = AggregateView()
+        self._state = PartitionState(0)
+        self._offset = 0
+
+    def add(self, minute: int, failed: int = 0, predicted: int = 0, **changes: Any) -> Feed:
+        for cell, count in ((changes.pop("cell", NOT_JSON), failed), (PREDICTED, predicted)):
+            if count:
+                self._state.apply(self._offset, at(minute), delta(minute, cell, count, **changes))
+                self._offset += 1
+        for key, value in self._state.updates(None, TIMING):
+            assert self.view.upsert(key, value)
+        return self
+
+
+def look(rule: Rule, feed: Feed, minutes: list[float], state: RuleState | None = None) -> list[Alert]:
+    state, told = state or RuleState(), []
+    for minute in minutes:
+        state, alert = step(rule, state, feed.view, at(minute))
+        if alert is not None:
+            told.append(alert)
+    return told
+
+
+def test_a_count_fires_within_its_minute_and_is_over_when_the_window_is_past() -> None:
+    feed = Feed().add(0, 6).add(1, 5)
+    fired, resolved = look(COUNT, feed, [0.5, 0.9, 1.1, 1.5, 2.5, 3.01, 4, 5])
+    assert (fired.status, fired.value, fired.since, fired.at) == (AlertStatus.FIRING, 11, at(1), at(1.1))
+    assert (resolved.status, resolved.at) == (AlertStatus.RESOLVED, at(3.01))
+    assert fired.alert_id == resolved.alert_id
+
+
+def test_the_threshold_itself_does_not_fire() -> None:
+    assert look(COUNT, Feed().add(0, 10), [0.5, 1.5]) == []
+
+
+def test_a_rate_needs_enough_events_and_has_hysteresis() -> None:
+    few = Feed().add(0, 5, 14)
+    assert look(RATE, few, [0.5, 1.5]) == []
+    feed = Feed().add(0, 3, 17).add(1, 0, 20).add(2, 0, 10)
+    told = look(RATE, feed, [0.5, 1.5])
+    assert [alert.value for alert in told] == [0.15], "0.075 is below the threshold and above what resolves"
+    assert [alert.status.value for alert in look(RATE, feed, [0.5, 1.5, 2.5, 3.5])] == ["firing", "resolved"]
+
+
+def test_it_must_hold_for_as_long_as_the_rule_says() -> None:
+    rule = replace(COUNT, window_ms=MINUTE, for_ms=2 * MINUTE)
+    broken = Feed().add(0, 20).add(2, 20).add(3, 20)
+    assert look(rule, broken, [0.9, 1.9, 2.9, 3.9]) == []
+    (fired,) = look(rule, Feed().add(0, 20).add(1, 20).add(2, 20), [0.9, 1.9, 2.5])
+    assert (fired.since, fired.at) == (at(0), at(2.5))
+
+
+def test_after_it_was_over_it_cools_down() -> None:
+    rule = replace(COUNT, window_ms=MINUTE, cool_down_ms=5 * MINUTE)
+    feed = Feed().add(0, 20).add(4, 20).add(9, 20)
+    told = look(rule, feed, [0.5, 2.5, 4.5, 9.5])
+    assert [(alert.status.value, alert.at) for alert in told] == [
+        ("firing", at(0.5)),
+        ("resolved", at(2.5)),
+        ("firing", at(9.5)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "fires"),
+    [
+        ({"kind": FailureKind.NOT_JSON}, True),
+        ({"kind": FailureKind.TOO_LARGE}, False),
+        ({"model": "m"}, True),
+        ({"model": "n"}, False),
+        ({"category": Category.PERFORMANCE}, False),
+        ({"category": Category.PERFORMANCE, "kind": FailureKind.NOT_JSON}, True),
+    ],
+)
+def test_a_rule_counts_what_it_is_about(changes: dict[str, Any], fires: bool) -> None:
+    assert bool(look(replace(COUNT, **changes), Feed().add(0, 20), [0.5])) is fires
+
+
+def test_categories_stand_for_kinds() -> None:
+    rule = replace(COUNT, category=Category.QUALITY)
+    assert not look(rule, Feed().add(0, 20, cell=MODEL_ERROR), [0.5])
+    assert look(rule, Feed().add(0, 20, cell=MODEL_ERROR._replace(kind="output_not_finite")), [0.5])
+
+
+def test_a_successor_reads_from_the_topic_what_was_told() -> None:
+    feed = Feed().add(0, 20)
+    (fired,) = look(COUNT, feed, [0.5])
+    values = [fired.to_record()[1], b"{", None, b'{"format":9}']
+    states = states_from(values)
+    assert look(COUNT, feed, [0.7], states["many"]) == []
+    (resolved,) = look(COUNT, feed, [5], states["many"])
+    assert resolved.alert_id == fired.alert_id
+    after = states_from([*values, resolved.to_record()[1]])
+    assert after == {"many": RuleState(resolved_at=at(5))}
+
+
+def test_whoever_looks_gives_the_alert_the_same_id() -> None:
+    feed = Feed().add(0, 20).add(1, 20)
+    ids = {look(COUNT, feed, [minute])[0].alert_id for minute in (0.1, 0.9, 1.2, 2.4)}
+    assert len(ids) == 1
+    assert look(replace(COUNT, name="other"), feed, [0.5])[0].alert_id not in ids
+
+
+def test_what_is_told_meets_its_schema_and_says_it_in_a_line() -> None:
+    rule = replace(RATE, kind=FailureKind.NOT_JSON, model="m")
+    fired, resolved = look(rule, Feed().add(0, 30, 70), [0.5, 9])
+    for alert in (fired, resolved):
+        key, value = alert.to_record()
+        assert list(Draft202012Validator(definitions()["alert"]).iter_errors(orjson.loads(value))) == []
+        assert key.decode() == alert.alert_id
+    assert fired.to_dict()["message"] == "share: rate 0.3 > 0.1 (30 of 100 events in 120 s, not_json, m)"
+    assert resolved.to_dict()["message"] == "share: resolved, rate 0 (0 of 0 events in 120 s, not_json, m)"
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), max_size=12),
+    st.lists(st.integers(0, 100), max_size=60),
+    st.integers(0, 3),
+    st.integers(0, 3),
+)
+def test_firing_and_resolved_take_turns_however_it_goes(
+    minutes: list[tuple[int, int]], looks: list[int], for_minutes: int, cool_down: int
+) -> None:
+    feed = Feed()
+    for minute, (failed, predicted) in enumerate(minutes):
+        feed.add(minute, failed, predicted)
+    for rule in (COUNT, RATE):
+        rule = replace(rule, for_ms=for_minutes * MINUTE, cool_down_ms=cool_down * MINUTE)
+        told = look(rule, feed, sorted(one / 5 for one in looks))
+        assert [alert.status for alert in told] == ([AlertStatus.FIRING, AlertStatus.RESOLVED] * 30)[: len(told)]
+        for fired, resolved in zip(told[::2], told[1::2], strict=False):
+            assert fired.alert_id == resolved.alert_id and fired.since <= fired.at <= resolved.at
+        for resolved, fired in zip(told[1::2], told[2::2], strict=False):
+            assert fired.at - resolved.at >= rule.cool_down_ms
+
+
+def test_the_highest_revision_of_a_key_holds_and_old_windows_are_forgotten() -> None:
+    state = PartitionState(0)
+    state.apply(0, at(0), delta(count=1))
+    old = state.updates(None, TIMING)
+    state.apply(1, at(0), delta(count=1))
+    new = state.updates(None, TIMING)
+    view = AggregateView()
+    for key, value in [*new, *old]:
+        view.upsert(key, value)
+    assert [found.count for found in view] == [2]
+    assert not view.upsert(b"k", b"{}") and not view.upsert(None, new[0][1])
+    view.forget(at(1))
+    assert list(view) == [] and view.oldest is None

@@ -1,0 +1,77 @@
+"""An alert on its way, from committed deltas to the topic and the webhook: told once, although the aggregator is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from tests.aggregate.stage import AggregateStage, DeltaFeed
+from tests.brokers.resolve import Broker
+from tests.conftest import Names
+
+RULES: list[dict[str, Any]] = [
+    {"name": "any failure", "count": 0, "window_s": 3600, "severity": "critical"},
+    {"name": "never", "rate": 0.99},
+]
+
+
+async def test_an_alert_is_told_once_whoever_looks(
+    kafka: Broker, names: Names, tmp_path: Path, unused_tcp_port_factory: Callable[[], int]
+) -> None:
+    got: list[dict[str, Any]] = []
+    answers = [503, 503]
+
+    async def receive(request: web.Request) -> web.Response:
+        if answers:
+            return web.Response(status=answers.pop())
+        got.append(await request.json())
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_post("/alerts", receive)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    port = unused_tcp_port_factory()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    stage = AggregateStage(kafka.bootstrap, names.prefix, tmp_path)
+    await stage.create()
+    options = {"alerts": RULES, "webhook_url": f"http://127.0.0.1:{port}/alerts"}
+    feed = DeltaFeed(stage, "w0", random.Random(5))
+    try:
+        first = stage.start(**options)
+        await first.says("aggregator ready")
+        await feed.run(1.0)
+        await first.says("alert firing: any failure: count ")
+        async with asyncio.timeout(20):
+            while not got:
+                await asyncio.sleep(0.05)
+        first.kill()
+        second = stage.start(**options)
+        await second.says("aggregator ready")
+        await feed.run(1.0)
+        await stage.until_totals_are(feed.committed, 60)
+        await asyncio.sleep(1.0)
+        assert await second.stop() == 0, second.log
+        assert "alert firing" not in second.log
+        (told,) = [orjson.loads(record.value) for record in await stage.read("alerts", 1)]
+    finally:
+        stage.kill_all()
+        await runner.cleanup()
+    assert got == [told] and (told["rule"], told["status"], told["severity"]) == ("any failure", "firing", "critical")
+    # What people see of it.
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "stream.cli", "errors", "--json", "-c", str(stage.config())),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    out, _ = await process.communicate()
+    shown = json.loads(out)
+    assert shown["events"] == sum(feed.committed.values())
+    assert shown["failures"] == sum(count for key, count in feed.committed.items() if key.outcome != "predicted")

@@ -1,0 +1,72 @@
+"""`forebay run --with-aggregator`: the aggregator lives as long as the worker, and is started again where it ends by itself."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from stream.aggregate import beside
+from stream.cli.options import ConfigSource
+
+STUB = """\
+import os, signal, sys, time
+with open(sys.argv[1], "a") as file:
+    file.write(f"{os.getpid()} {sys.argv[2:]}\\n")
+if sys.argv[2] == "dies" and sum(1 for _ in open(sys.argv[1])) == 1:
+    sys.exit(3)
+signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.1), sys.exit(0)))
+while True:
+    time.sleep(0.05)
+"""
+
+
+@pytest.fixture
+def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Processes that write who they are, in place of aggregators."""
+    stub, told = tmp_path / "stub.py", tmp_path / "told"
+    stub.write_text(STUB)
+    monkeypatch.setattr(beside, "RESTART_AFTER_S", 0.05)
+    monkeypatch.setattr(
+        beside, "tied_to_parent", lambda command, _pid: [sys.executable, str(stub), str(told), *command[5:]]
+    )
+    return told
+
+
+def lines(told: Path, count: int) -> list[str]:
+    deadline_s = time.monotonic() + 20
+    while not told.exists() or len(told.read_text().splitlines()) < count:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.02)
+    return told.read_text().splitlines()
+
+
+def test_it_lives_as_long_as_the_block(started: Path) -> None:
+    with beside.aggregator_beside(["-c", "x.toml"], os.environ):
+        (line,) = lines(started, 1)
+        pid = int(line.split()[0])
+        assert "['-c', 'x.toml']" in line
+        os.kill(pid, 0)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_it_is_started_again_where_it_ends(started: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with beside.aggregator_beside(["dies"], os.environ):
+        first, second = lines(started, 2)
+        assert first != second
+    assert "the aggregator ended with status 3" in caplog.text
+
+
+def test_its_settings_are_those_of_the_worker() -> None:
+    source = ConfigSource(Path("a b.toml"), {}, {"kafka.group_id": "g", "input.topics": "a,b"})
+    assert source.arguments() == ["-c", "a b.toml", "--set", "kafka.group_id=g", "--set", "input.topics=a,b"]
+    assert ConfigSource(None, {}, {}).arguments() == []
+
+
+def test_the_whole_command_line_is_tied_to_this_process() -> None:
+    command = beside._Beside(["-c", "x"], {})._command
+    assert command[-6:] == ["-P", "-m", "stream.cli", "aggregate", "-c", "x"]

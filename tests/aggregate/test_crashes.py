@@ -1,0 +1,183 @@
+"""The sums are right whenever a process dies, whatever comes again, and although one that was thought dead goes on writing.
+
+The machine below has a source, a changelog and an output, all of them logs that only grow. Members come and go; each may die
+between any two records that it writes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import orjson
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stream.aggregate.delta import CellKey, Delta
+from stream.aggregate.state import PartitionState, Rows, restored
+from tests.aggregate.build import MODEL_ERROR, NOT_JSON, PREDICTED, TIMING, at, delta
+
+Source = list[tuple[int, Delta | None]]
+
+
+class Member:
+    """A process that owns the partition, or thinks so."""
+
+    def __init__(self, changelog: Rows, source: Source) -> None:
+        rows: dict[bytes, bytes] = {}
+        restored(rows, changelog)
+        self.state = PartitionState.restore(0, rows)
+        self.source = source
+        self.read = self.state.next_offset or 0
+
+    def count(self, number: int, back: int) -> Rows:
+        """The next records, of which `back` come again; what has to be written then."""
+        start = max(0, self.read - back)
+        for offset in range(start, min(self.read + number, len(self.source))):
+            self.state.apply(offset, *self.source[offset])
+        self.read = self.state.next_offset or 0
+        return self.state.changes()
+
+
+def last_revisions(output: Rows) -> dict[bytes, dict[str, Any]]:
+    found: dict[bytes, dict[str, Any]] = {}
+    for key, value in output:
+        said = orjson.loads(value or b"")
+        if said["revision"] >= found.get(key, {"revision": 0})["revision"]:
+            if key in found and found[key]["revision"] == said["revision"]:
+                assert found[key] == said, "one revision, two contents"
+            found[key] = said
+    return found
+
+
+def by_kind(rows: dict[bytes, dict[str, Any]]) -> Counter[tuple[str, str]]:
+    sums: Counter[tuple[str, str]] = Counter()
+    for row in rows.values():
+        sums[row["model"], row["kind"]] += row["count"]
+    return sums
+
+
+def slow_reference(source: Source) -> tuple[Counter[tuple[str, str]], Counter[tuple[int, CellKey, str]]]:
+    sums: Counter[tuple[str, str]] = Counter()
+    windows: Counter[tuple[int, CellKey, str]] = Counter()
+    for _, one in source:
+        if one is not None:
+            sums[one.model, one.cell.kind] += one.count
+            windows[one.window_start, one.cell, one.model] += one.count
+    return sums, windows
+
+
+@st.composite
+def sources(draw: st.DrawFn) -> Source:
+    """Deltas about now, which goes on; some are of windows long ago or far ahead, some records are no deltas."""
+    now, source = 0.0, Source()
+    for _ in range(draw(st.integers(1, 25))):
+        now += draw(st.sampled_from([0.0, 0.2, 1.0, 7.0]))
+        minute = int(now) - draw(st.sampled_from([0, 0, 0, 1, 4, 9, -100]))
+        cell = draw(st.sampled_from([PREDICTED, NOT_JSON, MODEL_ERROR]))
+        one = delta(minute, cell, draw(st.integers(1, 9)), model=draw(st.sampled_from(["m", "n"])))
+        source.append((at(now), draw(st.sampled_from([one, one, one, one, None]))))
+    return source
+
+
+STEPS = st.lists(
+    st.one_of(
+        # count so many, of which some come again; write so many of the records (then the member dies, if not all)
+        st.tuples(st.just("count"), st.integers(1, 6), st.integers(0, 3), st.integers(0, 8)),
+        st.tuples(st.just("emit"), st.integers(0, 20), st.just(0), st.integers(0, 8)),
+        st.tuples(st.just("close"), st.integers(0, 20), st.just(0), st.integers(0, 8)),
+        st.tuples(st.just("die"), st.just(0), st.just(0), st.just(0)),
+    ),
+    max_size=25,
+)
+
+
+def run(source: Source, steps: list[tuple[str, int, int, int]], *, zombies: bool) -> tuple[Rows, bool]:
+    """The output at the end, when all is counted, given out and closed; and whether a window closed before."""
+    changelog: Rows = []
+    output: Rows = []
+    member = Member(changelog, source)
+    closed = False
+    dead: list[Rows] = []
+
+    def write(log: Rows, rows: Rows, most: int) -> bool:
+        """Whether all of it was written."""
+        log += rows[:most]
+        if most < len(rows) and zombies:
+            dead.append(rows[most:])  # still under way
+        return most >= len(rows)
+
+    for action, number, back, most in steps:
+        alive = True
+        state = member.state
+        if action == "count":
+            alive = write(changelog, member.count(number, back), most)
+        elif action == "emit":
+            alive = write(output, state.updates(now_of(state, number), TIMING), most)
+        elif action == "close":
+            closing = state.close(now_of(state, number), TIMING)
+            if closing is not None:
+                closed = True
+                for log, rows in (
+                    (output, closing.finals),
+                    (changelog, closing.position),
+                    (changelog, closing.tombstones),
+                ):
+                    if not write(log, rows, most):
+                        alive = False
+                        break
+                    most -= len(rows)
+        else:
+            alive = False
+        if not alive:
+            member = Member(changelog, source)
+    # The successor has begun; now what was under way arrives.
+    for rows in dead:
+        changelog += [(key, value) for key, value in rows if value is not None and b"revision" not in value]
+    member = Member(changelog, source)
+    changelog += member.count(len(source), 0)
+    output += member.state.updates(None, TIMING)
+    closing = member.state.close(at(1_000_000), TIMING)
+    if closing is not None:
+        output += closing.finals
+        changelog += closing.position + closing.tombstones
+    assert Member(changelog, source).state.windows == {}
+    return output, closed
+
+
+def now_of(state: PartitionState, minutes: int) -> int:
+    """Whatever a process thinks that the time is, the sums are to be right."""
+    return (state.last_timestamp or at(0)) + minutes * 60_000
+
+
+@settings(max_examples=600)
+@given(sources(), STEPS)
+def test_the_sums_are_those_of_the_deltas(source: Source, steps: list[tuple[str, int, int, int]]) -> None:
+    output, closed = run(source, steps, zombies=False)
+    sums, windows = slow_reference(source)
+    rows = last_revisions(output)
+    assert by_kind(rows) == sums
+    if not closed:
+        found = Counter(
+            {
+                (row["window_start"], CellKey(row["outcome"], row["stage"], row["kind"]), row["model"]): row["count"]
+                for row in rows.values()
+                if row["outcome"] != "late"
+            }
+        )
+        assert found == Counter({key: count for key, count in windows.items() if key in found})
+        for row in rows.values():
+            if row["outcome"] != "late":
+                assert row["events"] == sum(
+                    count
+                    for (start, _, model), count in found.items()
+                    if (start, model) == (row["window_start"], row["model"])
+                )
+
+
+@settings(max_examples=300)
+@given(sources(), STEPS)
+def test_what_a_dead_member_still_writes_harms_nothing(source: Source, steps: list[tuple[str, int, int, int]]) -> None:
+    without_closing = [step for step in steps if step[0] != "close"]
+    output, _ = run(source, without_closing, zombies=True)
+    assert by_kind(last_revisions(output)) == slow_reference(source)[0]

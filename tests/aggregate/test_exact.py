@@ -1,0 +1,193 @@
+"""Totals in error-aggregates equal the committed deltas exactly, whatever happens to the aggregators. On a real Kafka.
+
+FOREBAY_EXACTNESS_SEED and FOREBAY_EXACTNESS_SECONDS choose the long run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import orjson
+import pytest
+
+from tests.aggregate.stage import PARTITIONS, AggregateStage, AggregatorProcess, Counted, DeltaFeed
+from tests.brokers.apache import ApacheKafka
+from tests.brokers.resolve import Broker
+from tests.conftest import Names
+from tests.exactness.proof import SECONDS_VARIABLE, SEED_VARIABLE, tell
+
+SETTLE_S = 90.0
+FROZEN_S = (1.0, 9.0)
+"""Below and above the session time-out of 6 s: after the longer ones it writes on as a member that was thought dead."""
+
+
+async def test_killed_and_joined_by_another_it_counts_what_is_committed(
+    kafka: Broker, names: Names, tmp_path: Path
+) -> None:
+    stage = AggregateStage(kafka.bootstrap, names.prefix, tmp_path)
+    await stage.create()
+    rng = random.Random(7)
+    feed = DeltaFeed(stage, "w0", rng)
+    try:
+        first = stage.start()
+        await first.says("aggregator ready")
+        feeding = asyncio.create_task(feed.run(9.0))
+        await asyncio.sleep(2.0)
+        first.kill()
+        second, third = stage.start(), stage.start()
+        await second.says("aggregator ready")
+        await third.says("aggregator ready")
+        await feeding
+        assert feed.num_aborted > 5 and feed.num_committed > 20
+        await stage.until_totals_are(feed.committed, SETTLE_S)
+        assert await second.stop() == 0 and await third.stop() == 0, second.log + third.log
+        assert "Traceback" not in second.log + third.log
+    finally:
+        stage.kill_all()
+
+
+@pytest.mark.slow
+async def test_windows_that_close_meanwhile_are_removed_and_what_comes_later_is_late(
+    kafka: Broker, names: Names, tmp_path: Path
+) -> None:
+    stage = AggregateStage(kafka.bootstrap, names.prefix, tmp_path)
+    await stage.create()
+    feed = DeltaFeed(stage, "w0", random.Random(11))
+    # Of the feed's windows those of two minutes ago are over at once, and there are always more deltas of them.
+    options = {"closed_after_ms": 60_000, "final_after_ms": 0}
+    try:
+        for _ in range(2):
+            process = stage.start(**options)
+            await process.says("aggregator ready")
+            await feed.run(3.0)
+            process.kill()
+        last = stage.start(**options)
+        await last.says("aggregator ready")
+        await feed.run(1.0)
+        found = await stage.until_totals_are(
+            feed.committed, SETTLE_S, only=lambda key: key._replace(window_start=0, outcome="")
+        )
+        assert await last.stop() == 0, last.log
+    finally:
+        stage.kill_all()
+    late = sum(count for key, count in found.items() if key.outcome == "late")
+    assert 0 < late < sum(found.values())
+    changelog = await stage.read("aggregator-changelog", PARTITIONS)
+    assert any(record.value is None for record in changelog)
+    # The mark comes before the tombstones of its partition.
+    for record in changelog:
+        if record.value is None:
+            window_end = int(record.key.split(b"|")[1]) + 60_000
+            marks = [
+                orjson.loads(other.value)["closed_before"]
+                for other in changelog
+                if other.partition == record.partition and other.offset < record.offset and b"|position" in other.key
+            ]
+            assert max(marks) >= window_end
+
+
+class Crowd:
+    """Up to three aggregators; things happen to them."""
+
+    def __init__(self, stage: AggregateStage, rng: random.Random) -> None:
+        self._stage = stage
+        self._random = rng
+        self._members: list[AggregatorProcess] = []
+        self._frozen: dict[AggregatorProcess, float] = {}
+        self.tally: Counter[str] = Counter()
+
+    def keep_up(self) -> None:
+        """Replace those that ended, wake those that were frozen for long enough."""
+        now_s = time.monotonic()
+        for member in list(self._members):
+            if member.process.poll() is not None:
+                self._members.remove(member)
+                self._frozen.pop(member, None)
+                if member.process.returncode not in (0, -signal.SIGKILL):
+                    self.tally["ended by themselves"] += 1
+            elif member in self._frozen and now_s >= self._frozen[member]:
+                del self._frozen[member]
+                member.process.send_signal(signal.SIGCONT)
+        while len(self._members) < 2:
+            self._members.append(self._stage.start())
+            self.tally["started"] += 1
+
+    def disturb(self) -> None:
+        free = [member for member in self._members if member not in self._frozen]
+        if not free:
+            return
+        member, action = self._random.choice(free), self._random.choice(("kill", "kill", "freeze", "dismiss", "join"))
+        self.tally[action] += 1
+        if action == "kill":
+            member.process.kill()
+        elif action == "freeze":
+            member.process.send_signal(signal.SIGSTOP)
+            self._frozen[member] = time.monotonic() + self._random.choice(FROZEN_S)
+        elif action == "dismiss":
+            member.process.send_signal(signal.SIGTERM)
+        elif len(self._members) < 3:
+            self._members.append(self._stage.start())
+
+    def calm(self) -> None:
+        for member in self._frozen:
+            member.process.send_signal(signal.SIGCONT)
+        self._frozen.clear()
+
+
+async def storm(
+    stage: AggregateStage, rng: random.Random, seconds: float, *, gap_s: tuple[float, float]
+) -> dict[str, object]:
+    """Feeds of two workers, and a crowd to which something happens every few seconds; then the count."""
+    crowd = Crowd(stage, rng)
+    feeds = [DeltaFeed(stage, f"w{number}", rng) for number in range(2)]
+    feeding = [asyncio.create_task(feed.run(seconds, per_s=15.0)) for feed in feeds]
+    next_s = time.monotonic() + 8.0
+    while not all(task.done() for task in feeding):
+        crowd.keep_up()
+        if time.monotonic() >= next_s:
+            crowd.disturb()
+            next_s = time.monotonic() + rng.uniform(*gap_s)
+        await asyncio.sleep(0.1)
+    await asyncio.gather(*feeding)
+    crowd.calm()
+    crowd.keep_up()
+    committed: Counter[Counted] = feeds[0].committed + feeds[1].committed
+    await stage.until_totals_are(committed, SETTLE_S)
+    logs = "".join(process.log for process in stage.aggregators)
+    return {
+        "seconds": seconds,
+        "deltas": sum(feed.num_committed for feed in feeds) * 4,
+        "aborted_transactions": sum(feed.num_aborted for feed in feeds),
+        "events": sum(committed.values()),
+        "keys": len(committed),
+        "done": dict(crowd.tally),
+        "gaps": logs.count("records were lost on their way"),
+        "tracebacks": logs.count("Traceback"),
+    }
+
+
+@pytest.mark.exactness
+@pytest.mark.timeout(900)
+async def test_a_storm_of_kills_freezes_and_rebalances(
+    private_kafka: Callable[[Mapping[str, str]], ApacheKafka], names: Names, tmp_path: Path
+) -> None:
+    server = await asyncio.to_thread(private_kafka, {"group.min.session.timeout.ms": "1000"})
+    stage = AggregateStage(server.bootstrap, names.prefix, tmp_path)
+    await stage.create()
+    seed = int(os.environ.get(SEED_VARIABLE) or random.SystemRandom().randrange(1 << 32))
+    seconds = float(os.environ.get(SECONDS_VARIABLE) or 90)
+    try:
+        report = await storm(stage, random.Random(seed), seconds, gap_s=(2.0, 7.0))
+        tell({"name": "aggregators in a storm", "seed": seed, **report})
+    except BaseException as error:
+        error.add_note(f"{SEED_VARIABLE}={seed}, logs in {tmp_path}")
+        raise
+    finally:
+        stage.kill_all()

@@ -1,0 +1,62 @@
+"""A changelog leader that does not answer: nothing is acknowledged unconfirmed, and what arrives late harms nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.aggregate.stage import AggregateStage, DeltaFeed
+from tests.brokers.ports import free_ports
+from tests.brokers.proxy import ApiKey, Proxy
+from tests.brokers.resolve import RealKafka
+from tests.conftest import Names
+
+HELD_S = 4.0
+"""Longer than Faust waits between two commits, 2.8 s."""
+
+
+@pytest.mark.slow
+async def test_nothing_is_acknowledged_before_the_changelog_has_it_and_late_writes_change_nothing(
+    private_kafka: Callable[[Mapping[str, str]], RealKafka], names: Names, tmp_path: Path
+) -> None:
+    direct, proxied = free_ports(2)
+    listeners = {
+        "listeners": "PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port},"
+        f"PROXIED://127.0.0.1:{direct}",
+        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{{port}},PROXIED://127.0.0.1:{proxied}",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT",
+    }
+    server = await asyncio.to_thread(private_kafka, listeners)
+    stage = AggregateStage(server.bootstrap, names.prefix, tmp_path)
+    await stage.create()
+    feed = DeltaFeed(stage, "w0", random.Random(3))
+    try:
+        async with Proxy(proxied, direct).listening() as proxy:
+            first = stage.start(bootstrap=proxy.bootstrap)
+            await first.says("aggregator ready")
+            hold = proxy.hold_request(ApiKey.PRODUCE)
+            await feed.run(1.0)
+            async with asyncio.timeout(20):
+                await hold.reached.wait()
+            await asyncio.sleep(HELD_S)
+            assert not any((await stage.committed_offsets()).values())
+            first.kill()
+            second = stage.start()
+            await second.says("aggregator ready")
+            await feed.run(1.0)
+            await stage.until_totals_are(feed.committed, 60)
+            # What the first had under way arrives only now, after its successor's own writes.
+            hold.release()
+            await asyncio.sleep(1.0)
+            second.kill()
+            third = stage.start()
+            await third.says("aggregator ready")
+            await feed.run(1.0)
+            await stage.until_totals_are(feed.committed, 60)
+            assert await third.stop() == 0, third.log
+    finally:
+        stage.kill_all()

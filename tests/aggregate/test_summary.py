@@ -1,0 +1,92 @@
+"""The summary that `forebay errors` prints."""
+
+from __future__ import annotations
+
+import json
+
+from stream.aggregate.delta import Exemplar
+from stream.aggregate.render import nothing_text, summary_text
+from stream.aggregate.state import PartitionState
+from stream.aggregate.summary import summarise
+from stream.aggregate.view import AggregateView
+from stream.console import stdout_console
+from tests.aggregate.build import MODEL_ERROR, NOT_JSON, PREDICTED, TIMING, at, delta
+
+
+def view_of(*deltas: object) -> AggregateView:
+    view, state = AggregateView(), PartitionState(0)
+    for offset, one in enumerate(deltas):
+        state.apply(offset, at(3), one)  # type: ignore[arg-type]
+    for key, value in state.updates(None, TIMING):
+        view.upsert(key, value)
+    return view
+
+
+VIEW = view_of(
+    delta(0, PREDICTED, 80),
+    delta(0, NOT_JSON, 15, sample_ids=("a", "b")),
+    delta(2, NOT_JSON, 3, sample_ids=("b", "c")),
+    delta(2, PREDICTED, 100),
+    delta(2, MODEL_ERROR, 2, exemplar=Exemplar("IndexError: …", "1", "File m.py")),
+    delta(2, PREDICTED, 50, model="other"),
+)
+
+
+def text_of(what: object) -> str:
+    console = stdout_console()
+    console.width = 200
+    with console.capture() as capture:
+        console.print(what)
+    return capture.get()
+
+
+def test_windows_are_added_up_by_kind_and_model() -> None:
+    summary = summarise(VIEW, since_ms=at(0))
+    (first, one), (second, other) = summary.ranked()
+    assert (first.kind, one.count, one.sample_ids) == ("not_json", 18, ["a", "b", "c"])
+    assert (one.first_seen, one.last_seen) == (at(0) + 10, at(2) + 20)
+    assert (second.kind, other.count) == ("model_error", 2)
+    assert (summary.num_events, summary.num_failures) == (250, 20)
+    assert summary.rate(first) == 18 / 200
+
+
+def test_only_windows_that_end_after_the_moment_count() -> None:
+    assert summarise(VIEW, since_ms=at(1)).num_failures == 5
+    assert summarise(VIEW, since_ms=at(3)).num_events == 0
+
+
+def test_kinds_and_models_can_be_chosen() -> None:
+    chosen = summarise(VIEW, since_ms=0, kinds=frozenset({"model_error"}))
+    assert (chosen.num_failures, chosen.num_events) == (2, 250)
+    other = summarise(VIEW, since_ms=0, model="other")
+    assert (other.num_failures, other.num_events) == (0, 50)
+
+
+def test_late_ones_are_counted_and_told() -> None:
+    state = PartitionState(0)
+    state.closed_before = at(10)
+    state.apply(0, at(12), delta(0, NOT_JSON, 4))
+    state.apply(1, at(12), delta(0, PREDICTED, 6))
+    view = AggregateView()
+    for key, value in state.updates(None, TIMING):
+        view.upsert(key, value)
+    summary = summarise(view, since_ms=0)
+    ((_, row),) = summary.ranked()
+    assert (row.count, row.late, summary.num_events) == (4, 4, 10)
+    assert "4 (4 late)" in text_of(summary_text(summary, stacks=False))
+
+
+def test_as_a_table_and_as_json() -> None:
+    summary = summarise(VIEW, since_ms=at(0))
+    told = text_of(summary_text(summary, stacks=True))
+    assert "not_json" in told and "9.00%" in told and "IndexError: …" in told
+    assert "20 of 250 events since" in told and "(8.00%)" in told and "  File m.py" in told
+    assert "File m.py" not in text_of(summary_text(summary, stacks=False))
+    document = json.loads(json.dumps(summary.to_dict()))
+    assert document["errors"][0]["kind"] == "not_json" and document["errors"][0]["rate"] == 0.09
+    assert "serializer" in document["errors"][0]["remedy"] and document["errors"][1]["exemplar"]["stack"] == "File m.py"
+
+
+def test_nothing_is_told_as_that() -> None:
+    assert "no errors among 50 events" in nothing_text(summarise(VIEW, since_ms=0, model="other")).plain
+    assert "is `forebay aggregate` running?" in nothing_text(summarise(AggregateView(), since_ms=0)).plain

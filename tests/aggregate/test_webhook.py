@@ -1,0 +1,114 @@
+"""Alerts to a webhook: tried again, given up, in their order, and never in the way."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from schemas.aggregates import AlertStatus
+from stream.aggregate.alerts import Alert
+from stream.aggregate.view import Measured
+from stream.aggregate.webhook import MAX_WAIT_S, Webhook, poster, wait_s
+from tests.aggregate.build import at
+from tests.aggregate.test_alerts import COUNT
+
+
+def alert(alert_id: str) -> Alert:
+    return Alert(alert_id, AlertStatus.FIRING, COUNT, Measured(20, 100), 20, at(0), at(1))
+
+
+class Receiver:
+    """Answers as it is told, one answer after the other; the last one for ever."""
+
+    def __init__(self, *answers: int | Exception) -> None:
+        self.answers = list(answers)
+        self.got: list[str] = []
+        self.waits: list[float] = []
+
+    async def post(self, document: dict[str, Any]) -> int:
+        self.got.append(document["alert_id"])
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def sleep(self, seconds: float) -> None:
+        self.waits.append(seconds)
+
+    async def send(self, *ids: str, attempts: int = 5) -> None:
+        webhook = Webhook(self.post, attempts=attempts, sleep=self.sleep, rng=random.Random(1))
+        webhook.start()
+        for one in ids:
+            webhook.notify(alert(one))
+        await webhook.stop(timeout_s=10)
+
+
+async def test_each_is_sent_once_in_its_order() -> None:
+    receiver = Receiver(204)
+    await receiver.send("a", "b", "c")
+    assert receiver.got == ["a", "b", "c"] and receiver.waits == []
+
+
+@pytest.mark.parametrize("problem", [500, 429, TimeoutError(), OSError("away"), aiohttp.ServerDisconnectedError()])
+async def test_what_may_pass_is_tried_again_after_a_wait(problem: int | Exception) -> None:
+    receiver = Receiver(problem, problem, 200)
+    await receiver.send("a", "b")
+    assert receiver.got == ["a", "a", "a", "b"]
+    assert len(receiver.waits) == 2 and receiver.waits[0] < receiver.waits[1]
+
+
+async def test_what_is_refused_is_not_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    receiver = Receiver(404)
+    await receiver.send("a")
+    assert receiver.got == ["a"] and "not delivered (status 404)" in caplog.text
+
+
+async def test_it_is_given_up_and_told(caplog: pytest.LogCaptureFixture) -> None:
+    receiver = Receiver(503)
+    await receiver.send("a", attempts=3)
+    assert receiver.got == ["a"] * 3 and "not delivered (status 503): many: count 20" in caplog.text
+
+
+async def test_at_the_end_it_waits_only_for_so_long(caplog: pytest.LogCaptureFixture) -> None:
+    async def hang(document: dict[str, Any]) -> int:
+        await asyncio.Event().wait()
+        return 200
+
+    webhook = Webhook(hang, attempts=1)
+    webhook.start()
+    webhook.notify(alert("a"))
+    await webhook.stop(timeout_s=0.01)
+    assert "1 alerts were not sent" in caplog.text
+
+
+def test_waits_grow_and_are_bounded_and_spread() -> None:
+    assert [wait_s(attempt, 1.0) for attempt in (1, 2, 3)] == [0.5, 1.0, 2.0]
+    assert wait_s(1, 0.0) == 0.25 and wait_s(50, 1.0) == MAX_WAIT_S
+
+
+async def test_it_is_posted_as_json(unused_tcp_port_factory: Callable[[], int]) -> None:
+    got: list[Any] = []
+
+    async def receive(request: web.Request) -> web.Response:
+        got.append(await request.json())
+        return web.Response(status=202)
+
+    app = web.Application()
+    app.router.add_post("/alerts", receive)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    port = unused_tcp_port_factory()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    try:
+        async with aiohttp.ClientSession() as session:
+            post = poster(session, f"http://127.0.0.1:{port}/alerts", timeout_s=5)
+            assert await post(alert("a").to_dict()) == 202
+    finally:
+        await runner.cleanup()
+    assert got == [alert("a").to_dict()]
