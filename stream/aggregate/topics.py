@@ -62,7 +62,7 @@ def plan_aggregator_topics(settings: Settings, *, num_deltas: int | None = None)
 
 
 def _changelog_configs(settings: Settings) -> dict[str, str]:
-    """Longer than windows are open, and at least as long as the catalogue has it (see decision 12)."""
+    """Longer than windows are open, and at least as long as the catalogue has it (see decision 14)."""
     least = int(AGGREGATOR_CHANGELOG.configs[COMPACTION_LAG_MS])
     return {COMPACTION_LAG_MS: str(max(least, settings.aggregate.closed_after_ms + HOUR_MS))}
 

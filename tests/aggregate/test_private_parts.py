@@ -1,4 +1,4 @@
-"""Decision 12: what the aggregator takes of Faust beyond its documented interface. Each fails when that part moves."""
+"""Decision 14: what the aggregator takes of Faust beyond its documented interface. Each fails when that part moves."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_messages_carry_headers_and_the_generation_under_which_they_came() -> No
 
 
 def test_faust_reads_uncommitted_and_its_flush_gives_up_which_is_why() -> None:
-    """If one of these mends, the reasons in decision 12 are to be read again."""
+    """If one of these mends, the reasons in decision 14 are to be read again."""
     assert '"read_uncommitted"' in inspect.getsource(driver.AIOKafkaConsumerThread._create_worker_consumer)
     from faust.transport.producer import ProducerBuffer
 
