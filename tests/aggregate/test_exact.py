@@ -191,3 +191,34 @@ async def test_a_storm_of_kills_freezes_and_rebalances(
         raise
     finally:
         stage.kill_all()
+
+
+@pytest.mark.exactness
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("seconds", [3.0, 40.0], ids=["short", "longer than a write may take"])
+async def test_a_broker_that_is_away_for_a_while(
+    private_kafka: Callable[[Mapping[str, str]], ApacheKafka], names: Names, tmp_path: Path, seconds: float
+) -> None:
+    """It goes on by itself, or ends with a reason and goes on when it is started again."""
+    server = await asyncio.to_thread(private_kafka, {})
+    stage = AggregateStage(server.bootstrap, names.prefix, tmp_path)
+    await stage.create()
+    feed = DeltaFeed(stage, "w0", random.Random(5))
+    try:
+        first = stage.start()
+        await first.says("aggregator ready")
+        await feed.run(3.0)
+        await asyncio.to_thread(server.kill)
+        await asyncio.sleep(seconds)
+        await asyncio.to_thread(server.restart)
+        await feed.run(3.0)
+        await asyncio.sleep(5.0)
+        ended = first.process.poll()
+        print(f"after {seconds:g} s without a broker it {'goes on' if ended is None else f'ended with {ended}'}")
+        if ended is not None:
+            assert ended == 1 and "error: " in first.log, first.log
+            assert "Traceback" not in first.log, first.log
+            await stage.start().says("aggregator ready")
+        await stage.until_totals_are(feed.committed, SETTLE_S)
+    finally:
+        stage.kill_all()
