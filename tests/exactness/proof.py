@@ -46,7 +46,7 @@ class Plan:
     workers: int = 3
     gap_s: tuple[float, float] = (0.5, 2.5)
     failpoint_share: float = 0.6
-    doomed: int = 0
+    doomed: int = 2
     replication: int = 1
 
     @classmethod

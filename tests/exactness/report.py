@@ -28,7 +28,6 @@ DONE = {
     "kills": "  killed (SIGKILL)",
     "stops": "  frozen (SIGSTOP)",
     "clean_ends": "  drained (SIGTERM)",
-    "broker_restarts": "brokers killed or restarted",
 }
 
 
@@ -60,6 +59,7 @@ def storms(runs: Sequence[Mapping[str, Any]]) -> Table:
     for what, words in DONE.items():
         row(words, *(run["done"].get(what, 0) for run in runs))
     row("  ended by themselves", *(_words(run["ended"]) for run in runs))
+    row("brokers killed or restarted", *(run["done"].get("broker_restarts", 0) for run in runs))
     row("rewinds", *(run["rewinds"] for run in runs))
     row("committed offsets sampled, none fell", *(run["offset_samples"] for run in runs))
     return table

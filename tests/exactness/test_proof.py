@@ -35,7 +35,7 @@ async def test_a_moderate_storm(
     private_kafka: Callable[[Mapping[str, str]], RealKafka], names: Names, tmp_path: Path
 ) -> None:
     server = await asyncio.to_thread(private_kafka, {})
-    plan = Plan("a moderate storm", QUICK_SEED, 25, MIN_ABORTED_QUICK, gap_s=(1.0, 2.5), doomed=2)
+    plan = Plan("a moderate storm", QUICK_SEED, 25, MIN_ABORTED_QUICK, gap_s=(1.0, 2.5))
     await Proof(plan, server.bootstrap, names.prefix, tmp_path).run([(0.8, outage_of(server, seconds=1, clean=False))])
 
 
