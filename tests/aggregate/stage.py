@@ -20,7 +20,7 @@ from aiokafka.partitioner import murmur2
 
 from schemas.failures import FAILURES, FailureKind, Outcome, Stage
 from stream.outcomes import DELTA_WINDOW_MS, Delta, DeltaKey, encode_delta
-from tests.brokers.clients import consumer, create_topic
+from tests.brokers.clients import consumer, create_topic, read_committed
 
 PARTITIONS: Final = 4
 READY_TIMEOUT_S: Final = 60.0
@@ -169,17 +169,7 @@ class AggregateStage:
 
     async def read(self, name: str, partitions: int) -> list[ConsumerRecord]:
         """All of a topic that is committed."""
-        places = [TopicPartition(self.topic(name), number) for number in range(partitions)]
-        records: list[ConsumerRecord] = []
-        async with consumer(self.bootstrap) as client:
-            client.assign(places)
-            ends = await client.end_offsets(places)
-            for place in places:
-                await client.seek_to_beginning(place)
-            while any([await client.position(place) < ends[place] for place in places]):
-                found = await client.getmany(timeout_ms=200, max_records=5000)
-                records += [record for part in found.values() for record in part]
-        return records
+        return await read_committed(self.bootstrap, self.topic(name), partitions)
 
     async def committed_offsets(self) -> dict[int, int | None]:
         """Of the aggregators' group."""

@@ -20,7 +20,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 
 from schemas import headers as names
 from stream.embedded.process import tied_to_parent
-from tests.brokers.clients import consumer, create_topic, producer, send_batch
+from tests.brokers.clients import consumer, create_topic, producer, read_committed, send_batch
 from tests.worker.echo import NUM_FEATURES, feature_hash
 
 READY_TIMEOUT_S = 40.0
@@ -157,16 +157,7 @@ class Stage:
 
     async def outputs(self, name: str) -> list[ConsumerRecord]:
         """Everything in a topic, by partition and offset."""
-        places = [TopicPartition(self.topic(name), number) for number in range(self.partitions)]
-        records: list[ConsumerRecord] = []
-        async with consumer(self.bootstrap) as client:
-            client.assign(places)
-            ends = await client.end_offsets(places)
-            for place in places:
-                await client.seek_to_beginning(place)
-            while any([await client.position(place) < ends[place] for place in places]):
-                found = await client.getmany(timeout_ms=200, max_records=5000)
-                records += [record for part in found.values() for record in part]
+        records = await read_committed(self.bootstrap, self.topic(name), self.partitions)
         return sorted(records, key=lambda record: (record.partition, record.offset))
 
     async def committed(self) -> dict[int, int | None]:
