@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pytest
 from aiohttp import web
 
 from tests.aggregate.stage import AggregateStage, DeltaFeed
@@ -23,6 +24,7 @@ RULES: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.slow
 async def test_an_alert_is_told_once_whoever_looks(
     kafka: Broker, names: Names, tmp_path: Path, unused_tcp_port_factory: Callable[[], int]
 ) -> None:
