@@ -23,7 +23,7 @@ demo: .venv/.ready-demo ## A year of real flights through a real worker on an em
 	@$(BIN)/forebay demo $(ARGS)
 
 test: .venv/.ready-dev ## The whole suite; starts a real Apache Kafka where Java and Maven, or Docker, are
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 test-exactness: .venv/.ready-dev ## The whole proof of exactly once on a real Apache Kafka, with a report; a quarter of an hour
 	@$(BIN)/python -m tests.exactness.report $(ARGS)

@@ -26,7 +26,7 @@ from tests.brokers.jars import Unavailable
 from tests.brokers.ready import answers
 from tests.brokers.report import BrokerReport
 from tests.brokers.resolve import Broker, RealKafka, Source, resolve, resolve_maven, resolve_own
-from tests.distribution import distribute
+from tests.distribution import Scheduling, check_that_they_share_nothing, slow_first
 
 # What a test can need of a real Kafka, the most demanding first, and who finds it.
 _NEEDS: Mapping[str, Callable[[Mapping[str, str]], Source]] = {
@@ -65,8 +65,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker("kafka")
         if "embedded_broker" in fixtures:
             item.add_marker("embedded")
+    check_that_they_share_nothing(items)
     if _is_one_of_several(config):
-        distribute(items)  # before pytest-xdist, which looks for groups in this hook too
+        slow_first(items)
     result = yield  # -m and -k choose here; only what is left may cost a download
     if not config.option.collectonly:
         _leave_out_what_cannot_run(config, items)
@@ -92,6 +93,11 @@ def _leave_out_what_cannot_run(config: pytest.Config, items: list[pytest.Item]) 
         gone = set(left_out)
         items[:] = [item for item in items if item not in gone]
         config.hook.pytest_deselected(items=left_out)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling | None:
+    return Scheduling(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.hookimpl(optionalhook=True)

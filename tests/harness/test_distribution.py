@@ -1,4 +1,4 @@
-"""Tests that are dealt out to several processes: the slow ones first and alone, what shares a module's fixture together."""
+"""Tests that are dealt out to several processes: by file, those of some files one by one, the slow ones first."""
 
 from __future__ import annotations
 
@@ -7,31 +7,53 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.distribution import ONE_BY_ONE
+
 ROOT = Path(__file__).resolve().parent.parent.parent
-QUICK = "def test_one(): ...\ndef test_two(): ...\n"
-MIXED = "import pytest\ndef test_quick(): ...\n@pytest.mark.slow\ndef test_slow(): ...\n"
-SHARING = (
-    "import pytest\n@pytest.fixture(scope='module')\ndef made(): ...\n"
-    "def test_quick(made): ...\n@pytest.mark.slow\ndef test_slow(): ...\n"
-)
+SOME = sorted(ONE_BY_ONE)[0]
+TESTS = {
+    "tests/test_quick.py": "def test_one(): ...\ndef test_two(): ...\n",
+    SOME: "import pytest\ndef test_quick(): ...\n@pytest.mark.slow\ndef test_slow(): ...\n",
+    "tests/test_some_slow.py": "import pytest\ndef test_quick(): ...\n@pytest.mark.slow\ndef test_slow(): ...\n",
+}
+UNITS = """
+def pytest_xdist_make_scheduler(config, log):
+    from tests.distribution import Scheduling
+    class Told(Scheduling):
+        def _assign_work_unit(self, node):
+            for scope, unit in list(self.workqueue.items())[:1]:
+                print(f"unit <{' '.join([scope, *(name.split('::')[1] for name in unit)])}>")
+            super()._assign_work_unit(node)
+    return Told(config, log)
+"""
 
 
-def test_the_order_and_the_groups(tmp_path: Path) -> None:
-    (tmp_path / "conftest.py").write_text("from tests.conftest import *\n")
-    for name, text in {"a_quick": QUICK, "b_mixed": MIXED, "c_sharing": SHARING}.items():
-        (tmp_path / f"test_{name}.py").write_text(text)
-    command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml")]
-    command += ["-n", "1", "--dist", "loadgroup", "--no-loadscope-reorder", "--rootdir", str(tmp_path), str(tmp_path)]
-    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=120)
-    ran = re.findall(r"PASSED \S*test_(\w+)\.py::(\w+)@(\S+)", said.stdout)
-    # Where one that is slow shares what its module has made, all of the module come early.
-    assert [(file, test) for file, test, _ in ran] == [
-        ("b_mixed", "test_slow"),
-        ("c_sharing", "test_quick"),
-        ("c_sharing", "test_slow"),
-        ("a_quick", "test_one"),
-        ("a_quick", "test_two"),
-        ("b_mixed", "test_quick"),
+def session(folder: Path, tests: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    (folder / "conftest.py").write_text("from tests.conftest import *\n" + UNITS)
+    for name, text in tests.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    command = [sys.executable, "-m", "pytest", "-s", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml")]
+    command += ["--rootdir", str(folder), *arguments, str(folder)]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_the_order_and_what_stays_together(tmp_path: Path) -> None:
+    said = session(tmp_path, TESTS, "-n", "1", "--dist", "loadfile")
+    assert said.returncode == 0 and "6 passed" in said.stdout, said.stdout + said.stderr
+    assert re.findall(r"unit <(.*)>", said.stdout) == [
+        f"{SOME}::test_slow test_slow",
+        "tests/test_some_slow.py test_quick test_slow",
+        f"{SOME}::test_quick test_quick",
+        "tests/test_quick.py test_one test_two",
     ]
-    groups = [group for *_, group in ran]
-    assert groups[1] == groups[2] and groups[3] == groups[4] and len(set(groups)) == 4
+
+
+def test_what_a_module_makes_is_not_for_tests_that_go_one_by_one(tmp_path: Path) -> None:
+    text = "import pytest\n@pytest.fixture(scope='module')\ndef made(): ...\ndef test_it(made): ...\n"
+    said = session(tmp_path, {SOME: text})
+    assert said.returncode != 0 and f"{SOME}::test_it uses made" in said.stdout + said.stderr
+
+
+def test_the_files_are_there() -> None:
+    assert not [name for name in ONE_BY_ONE if not (ROOT / name).is_file()]

@@ -135,7 +135,7 @@ def test_in_ci_a_missing_real_kafka_is_a_failure(tmp_path: Path) -> None:
 
 
 def test_several_processes_sum_up_as_one_would(tmp_path: Path) -> None:
-    said = _session(tmp_path, "-n", "2", "--dist", "loadgroup", "-p", "xdist", CI="true")
+    said = _session(tmp_path, "-n", "2", "--dist", "loadfile", CI="true")
     assert said.returncode == 1, said.stdout + said.stderr
     assert "1 passed" in said.stdout
     assert said.stdout.count("LEFT OUT: 1 tests that need a real Apache Kafka") == 1
