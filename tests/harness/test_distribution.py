@@ -35,7 +35,7 @@ def session(folder: Path, tests: dict[str, str], *arguments: str) -> subprocess.
         (folder / name).write_text(text)
     command = [sys.executable, "-m", "pytest", "-s", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml")]
     command += ["--rootdir", str(folder), *arguments, str(folder)]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=150)
 
 
 def test_the_order_and_what_stays_together(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def _session(folder: Path, *arguments: str, **environ: str) -> subprocess.Comple
     clean |= {"PATH": str(empty), "DOCKER_HOST": f"unix://{empty}/none.sock", "PYTHONPATH": str(ROOT)} | environ
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml")]
     command += ["--rootdir", str(folder), *arguments, str(folder)]
-    return subprocess.run(command, cwd=folder, env=clean, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(command, cwd=folder, env=clean, capture_output=True, text=True, check=False, timeout=150)
 
 
 def test_without_a_real_kafka_the_rest_runs_and_the_summary_says_what_was_left_out(tmp_path: Path) -> None:
