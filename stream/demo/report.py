@@ -61,7 +61,7 @@ class Report:
 
     missing: events without an outcome; duplicated: events with more than one; unexpected: records of no published event.
     Of each the first few are named. seconds: from the first event's due time to the last outcome; throughput: outcomes a
-    second in that time. aggregator: what it has counted; None where none ran.
+    second in that time. aggregator: what it has counted; None where none ran, or there was nothing whole to count.
     """
 
     events: int

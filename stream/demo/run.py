@@ -200,7 +200,7 @@ async def _replay(
         publishing = asyncio.create_task(_publish(options.rate, replay, ledger, publisher, clock))
         try:
             await _until_accounted(ledger, publishing, watching, worker, clock, show)
-            if count:
+            if count and ledger.complete:
                 # Deltas are committed with the outcomes that they count: they are all there by now.
                 totals = await until_equal(place.settings, ledger, clock=clock, check=worker.check)
             if not options.keep:

@@ -12,6 +12,7 @@ from schemas.failures import Outcome
 from schemas.topics import ERROR_AGGREGATES, topic_name
 from stream.aggregate.follow import Follower
 from stream.aggregate.view import Aggregate, AggregateView
+from stream.cancellation import raise_if_cancelled
 from stream.clock import Clock
 from stream.config.sections import Settings
 from stream.demo.ledger import Ledger
@@ -57,6 +58,7 @@ async def until_equal(settings: Settings, ledger: Ledger, *, clock: Clock, check
     try:
         await follower.start()
         while True:
+            raise_if_cancelled()  # an interrupt
             async for _partition, records in follower.news():
                 for record in records:
                     view.upsert(record.key, record.value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import socket
 from collections.abc import Iterator
@@ -11,6 +12,9 @@ from typing import Final
 _LOWEST: Final = 20000
 _HIGHEST: Final = 32000
 _SHARES: Final = 6
+_APART: Final = 1009
+_STEP: Final = 16
+_TURN: Final = itertools.count()
 
 
 def free_ports(count: int) -> list[int]:
@@ -44,9 +48,8 @@ def _share(process: str) -> tuple[int, int]:
 
 
 def _from_somewhere(lowest: int, highest: int) -> Iterator[int]:
-    """Each of them once. Sessions side by side, and calls shortly after each other, do not begin at the same place."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        start = lowest + int(sock.getsockname()[1]) % (highest - lowest)
+    """Each of them once. Sessions side by side do not begin at the same place, nor do two calls shortly after each other: what
+    the first was given may not be bound yet."""
+    start = lowest + (os.getpid() * _APART + next(_TURN) * _STEP) % (highest - lowest)
     yield from range(start, highest)
     yield from range(lowest, start)

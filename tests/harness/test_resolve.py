@@ -99,6 +99,11 @@ def test_free_ports_differ_and_lie_below_the_ephemeral_range() -> None:
     assert len(set(ports)) == 8 and all(20000 <= port < 32000 for port in ports)
 
 
+def test_two_calls_give_different_ports_although_none_is_bound_yet() -> None:
+    given = [port for _ in range(50) for port in free_ports(4)]
+    assert len(set(given)) == len(given)
+
+
 def test_processes_that_share_the_tests_share_no_ports(monkeypatch: pytest.MonkeyPatch) -> None:
     shares = []
     for number in range(4):
