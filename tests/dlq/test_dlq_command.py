@@ -24,7 +24,7 @@ from tests.conftest import Names
 from tests.dlq.build import EVENT, letter_record
 
 NOW_MS = SystemClock().wall_ms()
-MINUTE_MS = 60_000
+HOUR_MS = 3_600_000
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 Forebay = Callable[..., tuple[int, str, str]]
@@ -34,24 +34,24 @@ def letters_of(topic: str) -> list[list[object]]:
     """(value, key, headers, timestamp) of six letters: four of decode, one of a model, one of those cut."""
     at = Partition(topic, 1)
     made = [
-        letter_record(0, source=at, source_offset=1, timestamp=NOW_MS - 50 * MINUTE_MS, value=b'{"id":'),
-        letter_record(0, source=at, source_offset=2, timestamp=NOW_MS - 40 * MINUTE_MS, value=b"\xff\x00"),
+        letter_record(0, source=at, source_offset=1, timestamp=NOW_MS - 50 * HOUR_MS, value=b'{"id":'),
+        letter_record(0, source=at, source_offset=2, timestamp=NOW_MS - 40 * HOUR_MS, value=b"\xff\x00"),
         letter_record(
             0,
             source=at,
             source_offset=3,
-            timestamp=NOW_MS - 30 * MINUTE_MS,
+            timestamp=NOW_MS - 30 * HOUR_MS,
             kind=FailureKind.MODEL_ERROR,
             message="it chokes",
             model="late",
             headers=[("tenant", b"x")],
         ),
-        letter_record(0, source=at, source_offset=4, timestamp=NOW_MS - 20 * MINUTE_MS, kind=FailureKind.UNKNOWN_MODEL),
+        letter_record(0, source=at, source_offset=4, timestamp=NOW_MS - 20 * HOUR_MS, kind=FailureKind.UNKNOWN_MODEL),
         letter_record(
             0,
             source=at,
             source_offset=5,
-            timestamp=NOW_MS - 10 * MINUTE_MS,
+            timestamp=NOW_MS - 10 * HOUR_MS,
             kind=FailureKind.TOO_LARGE,
             value=b"x" * 5000,
             max_bytes=2000,
@@ -60,7 +60,7 @@ def letters_of(topic: str) -> list[list[object]]:
             0,
             source=at,
             source_offset=6,
-            timestamp=NOW_MS - 5 * MINUTE_MS,
+            timestamp=NOW_MS - 5 * HOUR_MS,
             kind=FailureKind.UNKNOWN_MODEL,
             headers=[("forebay.replay.count", b"3"), ("forebay.replay.from", b"elsewhere-0@1")],
         ),
@@ -130,10 +130,10 @@ def test_filters(forebay: Forebay, names: Names) -> None:
     assert listed(forebay, "--model", "late") == [3]
     assert listed(forebay, "--topic", names("features")) == listed(forebay, "--topic", "features") == [1, 2, 3, 4, 5, 6]
     assert listed(forebay, "--topic", "other") == []
-    assert listed(forebay, "--since", "25m") == [4, 5, 6]
-    assert listed(forebay, "--until", "25m") == [1, 2, 3]
-    assert listed(forebay, "--since", "45m", "--until", str(NOW_MS - 20 * MINUTE_MS)) == [2, 3]
-    assert listed(forebay, "--since", "25m", "--kind", "unknown_model") == [4, 6]
+    assert listed(forebay, "--since", "25h") == [4, 5, 6]
+    assert listed(forebay, "--until", "25h") == [1, 2, 3]
+    assert listed(forebay, "--since", "45h", "--until", str(NOW_MS - 20 * HOUR_MS)) == [2, 3]
+    assert listed(forebay, "--since", "25h", "--kind", "unknown_model") == [4, 6]
 
 
 def test_show(forebay: Forebay, names: Names) -> None:
@@ -189,7 +189,7 @@ def test_stats(forebay: Forebay, names: Names) -> None:
     assert (told["topic"], told["letters"], told["truncated"], told["replayed"]) == (names("dead-letters"), 6, 1, 1)
     counts = {entry["kind"]: entry["count"] for entry in told["kinds"]}
     assert counts == {"not_json": 2, "unknown_model": 2, "model_error": 1, "too_large": 1}
-    assert told["topics"][0]["topic"] == names("features") and told["first_seen"] == NOW_MS - 50 * MINUTE_MS
+    assert told["topics"][0]["topic"] == names("features") and told["first_seen"] == NOW_MS - 50 * HOUR_MS
     assert json.loads(forebay("stats", "--json", "--limit", "2")[1])["letters"] == 2
     assert json.loads(forebay("stats", "--json", "--kind", "not_finite")[1])["kinds"] == []
     status, out, _ = forebay("stats")
