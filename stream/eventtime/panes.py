@@ -16,7 +16,7 @@ NEVER: Final = 2**63
 
 
 class Panes:
-    """Open windows, by their beginning and key. They begin at multiples of the hop: an event at t is in those of (t - size, t]."""
+    """Open windows, by their beginning and key. An event at t is in those that begin in (t - size, t]."""
 
     def __init__(self, spec: WindowSpec, keeper: RowKeeper) -> None:
         self._size, self._hop, self._lateness = spec.size_ms, spec.hop_ms, spec.lateness_ms
