@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import orjson
 
 from schemas.failures import FAILURES, FailureKind, Outcome, Stage
@@ -76,32 +77,36 @@ class Ledger:
         self.closed_decided: Counter[Partition] = Counter()
         self.outcomes: Counter[Outcome] = Counter()
         self.kinds: Counter[str] = Counter()
+        self._good_at: list[npt.NDArray[np.int64]] = []
+        self._failed_at: list[int] = []
 
-    def predicted(self, partition: Partition, record_timestamps: Sequence[int]) -> None:
-        """These rows were predicted."""
+    def predicted(self, partition: Partition, record_timestamps: npt.NDArray[np.int64]) -> None:
+        """These rows were predicted; of each its record's timestamp, ms, int64 [rows]."""
         self._good(Outcome.PREDICTED, Stage.EMIT, record_timestamps)
         self.decided[partition] += len(record_timestamps)
+        self._good_at.append(record_timestamps)
 
-    def accepted(self, partition: Partition, record_timestamps: Sequence[int]) -> None:
-        """These events are in windows now."""
+    def accepted(self, partition: Partition, record_timestamps: npt.NDArray[np.int64]) -> None:
+        """These events are in windows now; of each its record's timestamp."""
         self._good(Outcome.ACCEPTED, Stage.WINDOW, record_timestamps)
         self.decided[partition] += len(record_timestamps)
+        self._good_at.append(record_timestamps)
 
     def windows_predicted(self, partition: Partition, count: int, record_timestamp: int) -> None:
         """So many windows were predicted. record_timestamp: of the record that closed them, or the last one before."""
-        self._good(Outcome.WINDOW_PREDICTED, Stage.EMIT, [record_timestamp] * count)
+        self._good(Outcome.WINDOW_PREDICTED, Stage.EMIT, np.full(count, record_timestamp, dtype=np.int64))
         self.closed_decided[partition] += count
 
-    def _good(self, outcome: Outcome, stage: Stage, record_timestamps: Sequence[int]) -> None:
+    def _good(self, outcome: Outcome, stage: Stage, record_timestamps: npt.NDArray[np.int64]) -> None:
         count = len(record_timestamps)
         if not count:
             return
         self.outcomes[outcome] += count
-        first_ms, last_ms = min(record_timestamps), max(record_timestamps)
+        first_ms, last_ms = int(record_timestamps.min()), int(record_timestamps.max())
         if first_ms // DELTA_WINDOW_MS == last_ms // DELTA_WINDOW_MS:
             self._good_delta(outcome, stage, first_ms).add(count, first_ms, last_ms)
         else:
-            for timestamp in record_timestamps:
+            for timestamp in record_timestamps.tolist():
                 self._good_delta(outcome, stage, timestamp).add(1, timestamp, timestamp)
 
     def failed(
@@ -116,6 +121,7 @@ class Ledger:
     ) -> None:
         """This record was rejected or late, or its row failed."""
         self.decided[partition] += 1
+        self._failed_at.append(record_timestamp)
         self._failed(FAILURES[kind].outcome, kind, record_timestamp, event_id, message, stack)
 
     def window_failed(
@@ -155,6 +161,10 @@ class Ledger:
                 "stack_hash": None if stack is None else hashlib.sha256(stack.encode()).hexdigest()[:16],
                 "stack": None if stack is None else redact_stack(stack),
             }
+
+    def record_timestamps(self) -> npt.NDArray[np.int64]:
+        """Of every event in it, ms since the Unix epoch, int64 [events], in no order."""
+        return np.concatenate([*self._good_at, np.array(self._failed_at, dtype=np.int64)])
 
     def unbalanced(self) -> dict[Partition, tuple[int, int]]:
         """Partitions in which what was passed and what was decided differ: (passed, decided), of records, else of windows.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import orjson
 
 from schemas import headers as names
@@ -129,7 +130,7 @@ class WindowEmitter:
 
     def _emit_events(self, chunk: WindowChunk, emission: Emission) -> None:
         ledger = emission.ledger
-        ledger.accepted(chunk.partition, chunk.events.accepted)
+        ledger.accepted(chunk.partition, np.array(chunk.events.accepted, dtype=np.int64))
         for refused in chunk.events.refused:
             topic = self._topics.late_events if refused.kind is FailureKind.LATE else self._topics.dead_letters
             if topic is not None:
