@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
+import time
+import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -39,13 +42,13 @@ async def stage(kafka: Broker, names: Names, tmp_path: Path) -> AsyncIterator[St
         stage.kill_all()
 
 
-def start(stage: Stage, *, one: str = "one", **more: object) -> WorkerProcess:
+def start(stage: Stage, *, one: str = "one", window: dict[str, object] | None = None, **more: object) -> WorkerProcess:
     """Of a static name, so that the next one does not wait until the group misses it."""
     return stage.start(
         mode="windows",
         kafka={"group_instance_id": one},
         delivery={"instance_id": one},
-        window=WINDOW,
+        window=window or WINDOW,
         limits={"max_in_flight_events": 256},  # many commits
         **more,  # type: ignore[arg-type]
     )
@@ -74,3 +77,60 @@ async def test_killed_in_the_middle_of_windows_at_every_step_of_the_commit(stage
     assert logs.count("making the open windows again") >= 4 and logs.count("open windows are there again") >= 4
     seen = await check(stage, SPEC)
     assert seen["late"] > 20 and seen["rejected"] > 20 and seen["windows"] > 500
+
+
+STORM = {
+    "tumbling": WindowSpec(WindowKind.TUMBLING, 2000, 2000, 0, 500, 0),
+    "session": WindowSpec(WindowKind.SESSION, 60_000, 0, 800, 500, 200),
+}
+STORM_S = 45.0
+FAILPOINTS = ("before_begin", "after_deliveries", "after_txn_offset_commit", "after_end_txn_sent", "before_seek")
+
+
+@pytest.mark.exactness
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("kind", STORM)
+async def test_a_storm_of_kills_while_events_come(stage: Stage, kind: str) -> None:
+    """Three workers, one of which is always about to die: at random, or in the middle of a commit."""
+    rng, spec = random.Random(zlib.crc32(kind.encode())), STORM[kind]
+    section = WINDOW | {"kind": kind, "allowed_lateness_ms": spec.lateness_ms, "idle_timeout_ms": 15_000}
+    del section["hop_ms"]
+    if kind == "session":
+        del section["size_ms"]
+        section |= {"gap_ms": spec.gap_ms, "max_session_ms": spec.size_ms}
+    values, keys = make_events(rng, 60_000, partitions=stage.partitions, keys=120)
+
+    def enlist(name: str) -> WorkerProcess:
+        points = {rng.choice(FAILPOINTS): {"do": "kill", "at": rng.randint(2, 60)}} if rng.random() < 0.5 else {}
+        return start(stage, one=name, window=section, failpoints=points)
+
+    crew = {name: enlist(name) for name in ("one", "two", "three")}
+    deaths = 0
+    end_s = time.monotonic() + STORM_S
+    kill_at_s = time.monotonic() + 5
+    sent = 0
+    while (left_s := end_s - time.monotonic()) > 0:
+        upto = round(len(values[0]) * (1 - left_s / STORM_S))
+        await stage.send([part[sent:upto] for part in values], [part[sent:upto] for part in keys])
+        sent = upto
+        if time.monotonic() >= kill_at_s:
+            crew[rng.choice(list(crew))].kill()
+            kill_at_s = time.monotonic() + rng.uniform(2, 6)
+        for name, worker in crew.items():
+            if worker.process.poll() is not None:
+                assert worker.process.returncode == -9, worker.log
+                deaths += 1
+                crew[name] = enlist(name)
+        await asyncio.sleep(0.1)
+    await stage.send([part[sent:] for part in values], [part[sent:] for part in keys])
+    for worker in crew.values():
+        worker.kill()
+    last = start(stage, one="one", window=section)
+    await stage.settled(90)
+    async with asyncio.timeout(60):
+        while last.log.count("closed by the wall clock") < stage.partitions:
+            await asyncio.sleep(0.2)
+    assert await last.stop() == 0, last.log
+    seen = await check(stage, spec)
+    assert deaths >= 5 and seen["windows"] > 1000
+    print({"storm": kind, "deaths": deaths, **seen})
