@@ -118,9 +118,7 @@ class ScriptedSource:
         assert self.at == self.committed, "all that was read is committed"
         self.idle_commits.append(dict(self.at))
 
-    async def commit(
-        self, positions: Mapping[Partition, int], metadata: Mapping[Partition, str], epoch: Epoch
-    ) -> None:
+    async def commit(self, positions: Mapping[Partition, int], metadata: Mapping[Partition, str], epoch: Epoch) -> None:
         if epoch != self.current:
             raise CommitRefused("the records' epoch is over")
         for place, offset in positions.items():
