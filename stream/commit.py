@@ -13,9 +13,10 @@ import numpy as np
 from schemas.errors import BrokerError, ForebayError
 from stream.clock import Clock
 from stream.dead_letter_guard import DeadLetterGuard
-from stream.emit import Emission, Emitter, Outgoing
+from stream.emit import Emission, Emits, Outgoing
 from stream.outcomes import Ledger
 from stream.records import Epoch, Finished, Partition
+from stream.telemetry.observer import CommitTimes, Observer
 
 NUM_STEP_TIMES: Final = 1024
 
@@ -71,7 +72,9 @@ class Commits(Protocol):
 
     async def begin(self, partitions: Collection[Partition]) -> None: ...
     async def add_group(self) -> None: ...
-    async def commit_positions(self, positions: Mapping[Partition, int], epoch: Epoch) -> None: ...
+    async def commit_positions(
+        self, positions: Mapping[Partition, int], metadata: Mapping[Partition, str], epoch: Epoch
+    ) -> None: ...
     async def commit(self) -> None: ...
     async def abort(self) -> None: ...
 
@@ -79,7 +82,9 @@ class Commits(Protocol):
 class CommitsPositions(Protocol):
     """Where positions are committed by themselves (see `stream.kafka.source`)."""
 
-    async def commit(self, positions: Mapping[Partition, int], epoch: Epoch) -> None: ...
+    async def commit(
+        self, positions: Mapping[Partition, int], metadata: Mapping[Partition, str], epoch: Epoch
+    ) -> None: ...
 
 
 class AtLeastOnce:
@@ -94,8 +99,10 @@ class AtLeastOnce:
     async def add_group(self) -> None:
         pass
 
-    async def commit_positions(self, positions: Mapping[Partition, int], epoch: Epoch) -> None:
-        await self._source.commit(positions, epoch)
+    async def commit_positions(
+        self, positions: Mapping[Partition, int], metadata: Mapping[Partition, str], epoch: Epoch
+    ) -> None:
+        await self._source.commit(positions, metadata, epoch)
 
     async def commit(self) -> None:
         pass
@@ -107,15 +114,16 @@ class AtLeastOnce:
 class Committer:
     """Commits finished micro-batches: their outputs, and the positions that these cover.
 
-    step_times: of the last commits that succeeded.
+    step_times: of the last commits that succeeded. observer: told of each of them.
     """
 
     def __init__(
         self,
-        emitter: Emitter,
+        emitter: Emits,
         delivery: Sends,
         transaction: Commits,
         guard: DeadLetterGuard,
+        observer: Observer,
         *,
         clock: Clock,
         timeout_ms: int,
@@ -124,6 +132,7 @@ class Committer:
         self._delivery = delivery
         self._transaction = transaction
         self._guard = guard
+        self._observer = observer
         self._clock = clock
         self._timeout_s = timeout_ms / 1000
         self.step_times: deque[StepTimes] = deque(maxlen=NUM_STEP_TIMES)
@@ -135,12 +144,13 @@ class Committer:
         limit on dead letters; ConservationError: a bug.
         """
         epoch = batches[0].batch.epoch
+        now_s = self._clock.monotonic_s
+        began_s = now_s()
         # 1. Build everything before anything is sent.
         emission = self._emitter.emit(batches)
         # 2. Every record that the positions pass has one outcome.
         _check_conservation(emission)
         self._guard.check(emission.ledger)
-        now_s = self._clock.monotonic_s
         try:
             async with asyncio.timeout(self._timeout_s):
                 at_s = [now_s()]
@@ -156,7 +166,7 @@ class Committer:
                 at_s.append(now_s())
                 try:
                     # 5. The positions, under the epoch that the records were read in.
-                    await self._transaction.commit_positions(emission.positions, epoch)
+                    await self._transaction.commit_positions(emission.positions, emission.metadata, epoch)
                 except CommitRefused:
                     # Somebody else has these records now: what was sent for them must never be seen.
                     await self._transaction.abort()
@@ -173,6 +183,7 @@ class Committer:
         # 7. Only now do the outcomes count.
         self._guard.committed(emission.ledger)
         self.step_times.append(StepTimes(*(after - before for before, after in pairwise(at_s))))
+        self._observer.committed(batches, emission.ledger, CommitTimes(began_s, *at_s))
         return emission.ledger
 
 
@@ -189,5 +200,5 @@ async def _both(one: Coroutine[Any, Any, None], other: Coroutine[Any, Any, None]
 def _check_conservation(emission: Emission) -> None:
     for partition, (passed, decided) in emission.ledger.unbalanced().items():
         raise ConservationError(
-            f"{partition.topic}-{partition.partition}: {passed} records but {decided} outcomes in one commit"
+            f"{partition.topic}-{partition.partition}: {passed} records or windows but {decided} outcomes in one commit"
         )

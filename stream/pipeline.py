@@ -24,11 +24,13 @@ from stream.clock import Clock
 from stream.commit import CommitRefused, Committer, CommitTimeout
 from stream.decode import Decoder
 from stream.device import DeviceThread
+from stream.eventtime.stage import WindowStage
 from stream.kafka.delivery import Delivery
 from stream.outcomes import Ledger
 from stream.records import Epoch, Finished, MicroBatch, Partition, Record
 from stream.refusals import Refusals
 from stream.reorder import ReorderBuffer
+from stream.telemetry.observer import Observer
 from stream.window import MicroBatcher
 
 log = logging.getLogger(__name__)
@@ -51,6 +53,7 @@ class PolledSource(Protocol):
     async def poll(self, *, timeout_s: float, max_records: int) -> Mapping[Partition, Sequence[Record]]: ...
     def pause(self) -> None: ...
     def resume(self) -> None: ...
+    def is_at_end(self, partition: Partition) -> bool: ...
     async def commit_idle(self) -> None: ...
     async def rewind(self) -> None: ...
     async def give_up(self) -> None: ...
@@ -59,7 +62,7 @@ class PolledSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """The parts, assembled by the worker."""
+    """The parts, assembled by the worker. windows: None where each event is a row by itself."""
 
     source: PolledSource
     decoder: Decoder
@@ -67,6 +70,7 @@ class Stages:
     device: DeviceThread
     committer: Committer
     delivery: Delivery
+    windows: WindowStage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +116,7 @@ class Pipeline:
         in_flight: InFlight,
         timing: Timing,
         breakers: Breakers,
+        observer: Observer,
         *,
         max_poll_records: int,
         clock: Clock,
@@ -119,6 +124,7 @@ class Pipeline:
         self._in_flight = in_flight
         self._timing = timing
         self._breakers = breakers
+        self._observer = observer
         self._max_poll_records = max_poll_records
         self._commit_batches = MAX_COMMIT_BATCHES
         self._clock = clock
@@ -148,6 +154,7 @@ class Pipeline:
         while not self._stopping:
             now_s = self._clock.monotonic_s()
             self._send_on(batcher.poll(now_s=now_s))
+            self._close_idle_windows(now_s)
             wait_s = min(IDLE_WAIT_S, max(0.0, batcher.close_at_s() - now_s))
             room = self._in_flight.room() if self._works(now_s) else 0
             if room == 0 or (source.paused and not self._in_flight.is_low()):
@@ -162,8 +169,8 @@ class Pipeline:
             source.resume()
             records = await source.poll(timeout_s=wait_s, max_records=min(room, self._max_poll_records))
             if records and source.epoch is not None:
-                self._take(records, source.epoch)
-            elif self._in_flight.events == 0 and now_s >= idle_commit_at_s:
+                self._take(records, source.epoch, began_s=now_s)
+            elif self._in_flight.is_empty and now_s >= idle_commit_at_s:
                 await self._commit_idle()
                 idle_commit_at_s = now_s + IDLE_COMMIT_S
             # A poll that finds records does not give way by itself, and commits and heartbeats share this loop.
@@ -194,12 +201,29 @@ class Pipeline:
         """Events polled and not yet committed."""
         return self._in_flight.events
 
-    def _take(self, records: Mapping[Partition, Sequence[Record]], epoch: Epoch) -> None:
+    def _take(self, records: Mapping[Partition, Sequence[Record]], epoch: Epoch, *, began_s: float) -> None:
         now_s, wall_ms = self._clock.monotonic_s(), self._clock.wall_ms()
-        for chunk in self._stages.decoder.decode(records, epoch):
-            self._in_flight.polled(events=chunk.num_records, num_bytes=chunk.num_bytes)
-            self._send_on(self._stages.batcher.add(chunk, now_s=now_s, wall_ms=wall_ms))
-        self._idle.clear()
+        windows = self._stages.windows
+        chunks = self._stages.decoder.decode(records, epoch)
+        self._observer.polled(chunks, began_s=began_s, received_s=now_s)
+        for chunk in chunks:
+            part = chunk if windows is None else windows.take(chunk)
+            if part is None:
+                continue  # read once more, for the windows that were open
+            self._idle.clear()
+            self._in_flight.polled(events=part.num_records, num_bytes=part.num_bytes)
+            self._send_on(self._stages.batcher.add(part, now_s=now_s, wall_ms=wall_ms))
+
+    def _close_idle_windows(self, now_s: float) -> None:
+        source, windows = self._stages.source, self._stages.windows
+        if windows is None or source.epoch is None:
+            return
+        for part in windows.close_idle(source.epoch, source.is_at_end):
+            self._idle.clear()
+            # Closed at once: a part without an event does not show as in flight before it is a batch.
+            batcher = self._stages.batcher
+            self._send_on(batcher.add(part, now_s=now_s, wall_ms=self._clock.wall_ms()))
+            self._send_on(batcher.flush(reason="idle"))
 
     async def _wait_for_room(self, timeout_s: float) -> None:
         self._room.clear()
@@ -214,6 +238,7 @@ class Pipeline:
     def _send_on(self, batches: Sequence[MicroBatch]) -> None:
         for batch in batches:
             self._in_flight.closed()
+            self._observer.closed(batch)
             self._reorder.opened(batch)
             self._to_device.append(batch)
         self._feed_device()
@@ -227,6 +252,7 @@ class Pipeline:
         """The device's answer. What belongs to an epoch that is over is dropped: it will be read again."""
         if self._reorder.expects(finished.batch):
             self._reorder.finished(finished)
+            self._observer.finished(finished)
             self._work.set()
         self._feed_device()
 
@@ -275,11 +301,12 @@ class Pipeline:
         for finished in batches:
             self._in_flight.committed(events=finished.batch.num_records, num_bytes=finished.batch.num_bytes)
         self._room.set()
-        if self._in_flight.events == 0:
+        if self._in_flight.is_empty:
             self._idle.set()
 
     async def _failed_commit(self, error: BaseException, batches: Sequence[Finished]) -> None:
         """Rewind, or give up where going on would only fail again in the same place."""
+        self._observer.commit_failed(batches, error)
         if isinstance(error, asyncio.CancelledError):
             # Given up by `revoked`, which has purged. Whether it happened is unknown, and others wait for the answer.
             self._breakers.cluster.failed(self._clock.monotonic_s(), "a commit was given up at a rebalance")
@@ -333,6 +360,7 @@ class Pipeline:
         self._to_device.clear()
         self._reorder.purge()
         self._in_flight.purge()
+        self._observer.purged()
         self._room.set()
         self._idle.set()
 

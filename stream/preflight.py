@@ -16,7 +16,7 @@ from typing import Final
 from aiokafka.errors import KafkaError
 
 from schemas.errors import BrokerError, ForebayError
-from schemas.topics import CATALOGUE, FEATURES, topic_name
+from schemas.topics import topic_name
 from stream.aggregate.topics import check_aggregator_topics
 from stream.config.sections import BatchSection, KafkaSection, ModelSection, Settings
 from stream.kafka.access import COORDINATOR_RETRY_S, Access, ClusterView, Operation, coordinator, group_access, view
@@ -24,6 +24,7 @@ from stream.kafka.client import client_options
 from stream.kafka.delivery import Delivery, Transactional
 from stream.kafka.delivery import connect as connect_delivery
 from stream.kafka.reach import Broker, connect, reach
+from stream.kafka.topic_plan import output_specs
 from stream.kafka.topics import Checked, check_topics
 from stream.kafka.transaction import transactional_id
 
@@ -66,7 +67,7 @@ async def check_cluster(settings: Settings, *, timeout_s: float, tell: Tell) -> 
     wrong is raised."""
     kafka, prefix = settings.kafka, settings.topics.prefix
     inputs = [topic_name(prefix, topic) for topic in settings.input.topics]
-    outputs = [topic_name(prefix, spec.name) for spec in CATALOGUE if spec is not FEATURES]
+    outputs = [topic_name(prefix, spec.name) for spec in output_specs(settings)]
     try:
         async with reach(kafka, timeout_s=timeout_s) as broker:
             # First of all: an older one does not know the requests that follow.

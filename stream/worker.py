@@ -28,8 +28,11 @@ from stream.config.sections import Settings
 from stream.dead_letter_guard import DeadLetterGuard, DeadLetterLimits
 from stream.decode import Decoder
 from stream.device import DeviceThread
-from stream.emit import Emitter
+from stream.emit import Emits, Emitter, Placer
 from stream.encode import PredictionEncoder
+from stream.eventtime.assemble import window_plan
+from stream.eventtime.emit import WindowEmitter
+from stream.eventtime.stage import WindowStage, WithoutWindows
 from stream.kafka.client import client_options
 from stream.kafka.delivery import MAX_CONNECT_S, Delivery, Transactional, connect, hash_key
 from stream.kafka.layout import Layout, find_layout
@@ -38,6 +41,8 @@ from stream.kafka.source import Source
 from stream.kafka.transaction import Transaction, transactional_id
 from stream.memory import freeze_what_is_loaded, keep_freed_memory
 from stream.pipeline import Breakers, Pipeline, Stages, Timing
+from stream.telemetry.sampling import Watched
+from stream.telemetry.telemetry import Telemetry
 from stream.window import MicroBatcher
 
 log = logging.getLogger(__name__)
@@ -72,16 +77,13 @@ class Worker:
         stopping = asyncio.Event()
         _on_signals(loop, stopping)
         breakers = Breakers(self._breaker("model"), self._breaker("cluster"))
+        in_flight = self._in_flight()
+        telemetry = self._telemetry()
         pipeline = Pipeline(
-            InFlight(
-                Bounds(
-                    settings.limits.max_in_flight_events,
-                    settings.limits.max_in_flight_bytes,
-                    settings.limits.max_in_flight_batches,
-                )
-            ),
+            in_flight,
             self._timing(),
             breakers,
+            telemetry,
             max_poll_records=settings.batch.max_batch_size,
             clock=self._clock,
         )
@@ -97,7 +99,12 @@ class Worker:
             on_fatal=self._end,
         )
         delivery = self._delivery(layout)
-        source = self._source(pipeline, layout)
+        plan = window_plan(settings, self._model.signature)
+        windows = None if plan is None else WindowStage(plan, clock=self._clock)
+        source = self._source(pipeline, layout, windows)
+        telemetry.watch(
+            Watched(source, in_flight, {"model": breakers.model, "cluster": breakers.cluster}, pipeline.totals)
+        )
         tasks: list[asyncio.Task[None]] = []
         try:
             await device.start(_warm_up_sizes(settings.batch.max_batch_size))
@@ -109,16 +116,18 @@ class Worker:
                 delivery,
                 self._transaction(delivery, source),
                 self._guard(),
+                telemetry,
                 clock=self._clock,
                 timeout_ms=settings.delivery.commit_timeout_ms,
             )
-            pipeline.connect(Stages(source, self._decoder(), self._batcher(), device, committer, delivery))
+            pipeline.connect(Stages(source, self._decoder(), self._batcher(), device, committer, delivery, windows))
             await source.start()
             tasks.append(self._task(pipeline.commit_forever(), "commit"))
             tasks.append(self._task(pipeline.watch(), "watch"))
             polling = self._task(pipeline.run(), "poll")
             tasks.append(polling)
-            tasks.append(self._task(_announce(source), "announce"))
+            tasks.append(self._task(_announce(source, telemetry), "announce"))
+            tasks.append(self._task(telemetry.run(), "telemetry"))
             tasks.append(self._task(_when_set(stopping), "signals"))
             await asyncio.wait({tasks[-1], self._fatal}, return_when=asyncio.FIRST_COMPLETED)
             if not self._fatal.done():
@@ -139,6 +148,7 @@ class Worker:
             device.stop()
             await source.stop(timeout_s=STOP_TIMEOUT_S)
             await delivery.stop(timeout_s=STOP_TIMEOUT_S)
+            await telemetry.close()
 
     async def _drain(self, pipeline: Pipeline, polling: asyncio.Task[None]) -> None:
         log.info("stopping: draining %d events", pipeline.num_in_flight)
@@ -154,6 +164,24 @@ class Worker:
                     kind="drain_timeout",
                     remedy="raise delivery.drain_timeout_ms, or see why the cluster or the model is slow",
                 )
+
+    def _in_flight(self) -> InFlight:
+        limits = self._settings.limits
+        return InFlight(Bounds(limits.max_in_flight_events, limits.max_in_flight_bytes, limits.max_in_flight_batches))
+
+    def _telemetry(self) -> Telemetry:
+        settings, model = self._settings, self._model
+        return Telemetry(
+            settings.telemetry,
+            model=model.name,
+            version=model.version,
+            device=settings.model.device,
+            instance=self._instance,
+            transactional=settings.delivery.processing_guarantee == "exactly_once",
+            max_in_flight_events=settings.limits.max_in_flight_events,
+            clock=self._clock,
+            environ=os.environ,
+        )
 
     def _timing(self) -> Timing:
         call_s = self._settings.model.call_timeout_ms / 1000
@@ -203,7 +231,7 @@ class Worker:
             return AtLeastOnce(source)
         return Transaction(delivery, group_id=self._settings.kafka.group_id, is_current=source.is_current)
 
-    def _source(self, pipeline: Pipeline, layout: Layout) -> Source:
+    def _source(self, pipeline: Pipeline, layout: Layout, windows: WindowStage | None) -> Source:
         kafka, entry = self._settings.kafka, self._settings.input
         consumer = AIOKafkaConsumer(
             **client_options(kafka),
@@ -226,6 +254,7 @@ class Worker:
             topics=layout.input_partitions,
             group_id=kafka.group_id,
             policy=StartPolicy(entry.auto_offset_reset, entry.from_timestamp),
+            resumes=windows or WithoutWindows(),
             on_revoked=pipeline.revoked,
             on_fatal=self._end,
             backoff=self._backoff(),
@@ -246,20 +275,18 @@ class Worker:
             max_queue_delay_ms=batch.max_queue_delay_ms,
         )
 
-    def _emitter(self, layout: Layout) -> Emitter:
+    def _emitter(self, layout: Layout) -> Emits:
         model = self._model
-        return Emitter(
-            PredictionEncoder(
-                model=model.name,
-                version=model.version,
-                labels=model.signature.labels,
-                num_classes=model.signature.num_classes,
-            ),
+        signature = model.signature
+        encoder = PredictionEncoder(
+            model=model.name, version=model.version, labels=signature.labels, num_classes=signature.num_classes
+        )
+        return (Emitter if signature.window is None else WindowEmitter)(
+            encoder,
             model=model.name,
             version=model.version,
             topics=layout.outputs,
-            input_partitions=layout.input_partitions,
-            hash_key=hash_key,
+            placer=Placer(layout.input_partitions, hash_key),
             worker=self._instance,
         )
 
@@ -282,8 +309,16 @@ class Worker:
 def describe_totals(pipeline: Pipeline) -> str:
     """One line: what came in and what became of it."""
     totals = pipeline.totals
-    parts = [f"{totals.outcomes[outcome]:,} {outcome.value}" for outcome in Outcome]
-    return f"{sum(totals.outcomes.values()):,} events committed = {' + '.join(parts)}"
+    events = {outcome: count for outcome, count in totals.outcomes.items() if not outcome.of_window}
+    windowed = Outcome.ACCEPTED in events
+    usual = (Outcome.ACCEPTED if windowed else Outcome.PREDICTED, Outcome.REJECTED, Outcome.FAILED)
+    shown = [outcome for outcome in Outcome if outcome in usual or events.get(outcome)]
+    parts = [f"{events.get(outcome, 0):,} {outcome.value}" for outcome in shown]
+    said = f"{sum(events.values()):,} events committed = {' + '.join(parts)}"
+    if not windowed:
+        return said
+    predicted, failed = totals.outcomes[Outcome.WINDOW_PREDICTED], totals.outcomes[Outcome.WINDOW_FAILED]
+    return f"{said}; {predicted + failed:,} windows = {predicted:,} predicted + {failed:,} failed"
 
 
 def _tell_steps(times: Collection[StepTimes]) -> None:
@@ -303,8 +338,9 @@ async def _finish(polling: asyncio.Task[None], pipeline: Pipeline) -> None:
     await pipeline.drain()
 
 
-async def _announce(source: Source) -> None:
+async def _announce(source: Source, telemetry: Telemetry) -> None:
     await source.wait_until_open()
+    telemetry.ready(True)
     log.info(READY_LINE)
 
 

@@ -20,6 +20,9 @@ SESSION_MS = 6000
 
 EVENTS = 600
 
+PATIENT = {"commit_timeout_ms": 60_000, "transaction_timeout_ms": 60_000, "drain_timeout_ms": 60_000}
+"""However long it stands still, it goes on with its commit."""
+
 
 @pytest_asyncio.fixture
 async def stage(kafka: Broker, names: Names, tmp_path: Path) -> AsyncIterator[Stage]:
@@ -51,7 +54,7 @@ async def check(stage: Stage, *workers: WorkerProcess) -> None:
 
 
 async def test_stopped_before_begin_and_resumed_straight_into_the_commit(stage: Stage) -> None:
-    zombie = await stopped_at(stage, {"before_begin": {"do": "stop", "at": 2}})
+    zombie = await stopped_at(stage, {"before_begin": {"do": "stop", "at": 2}}, **PATIENT)
     successor = stage.start()
     await stage.settled(60)  # the successor has done the zombie's part
     zombie.resume()
@@ -92,7 +95,9 @@ async def test_stopped_between_its_offsets_and_the_end_of_the_transaction(stage:
 async def test_evicted_and_committing_after_the_client_has_reset_its_generation(stage: Stage) -> None:
     """The delay leaves the heartbeat the time to learn of the eviction, whereupon the client is of generation -1."""
     zombie = await stopped_at(
-        stage, {"before_begin": {"do": "stop", "at": 2}, "after_deliveries": {"do": "delay", "at": 2, "seconds": 3}}
+        stage,
+        {"before_begin": {"do": "stop", "at": 2}, "after_deliveries": {"do": "delay", "at": 2, "seconds": 3}},
+        **PATIENT,
     )
     successor = stage.start()
     await stage.settled(60)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from schemas import headers as names
 from schemas.failures import FailureKind, Outcome
-from stream.emit import Emission, Emitter, OutputTopic, OutputTopics
+from stream.emit import Emission, Emitter, OutputTopic, OutputTopics, Placer
 from stream.encode import PredictionEncoder, _json_strings, dead_letter, record_size
 from stream.outcomes import Ledger, template
 from stream.records import Chunk, Finished, MicroBatch, Partition, RowFailure
@@ -31,8 +31,7 @@ def emitter(*, partitions: int = 2, max_bytes: int = 10_000) -> Emitter:
         model="m",
         version=3,
         topics=topics,
-        input_partitions={"features": 2},
-        hash_key=len,
+        placer=Placer({"features": 2}, len),
         worker="w",
     )
 
@@ -202,8 +201,8 @@ def test_every_record_has_exactly_one_outcome(
 
 def test_deltas_are_windowed_by_the_records_time() -> None:
     ledger = Ledger(model="m", version=1)
-    ledger.predicted(P0, [JULY, JULY + 59_999])
-    ledger.predicted(P0, [JULY + 59_999, JULY + 60_000])
+    ledger.predicted(P0, np.array([JULY, JULY + 59_999]))
+    ledger.predicted(P0, np.array([JULY + 59_999, JULY + 60_000]))
     assert [(key.window_start - JULY, delta.count) for key, delta in ledger.deltas.items()] == [(0, 3), (60_000, 1)]
     for offset in range(9):
         ledger.failed(P0, FailureKind.NOT_JSON, JULY + offset, event_id=f"{offset}", message=f"bad at {offset}")

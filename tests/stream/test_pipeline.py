@@ -24,6 +24,7 @@ from stream.device import DeviceThread
 from stream.emit import Outgoing
 from stream.pipeline import MAX_COMMIT_BATCHES, Breakers, Pipeline, Stages, Timing
 from stream.records import Epoch, FloatMatrix, Partition, Record
+from stream.telemetry.observer import Unobserved
 from stream.window import MicroBatcher
 from tests.stream.build import P0, P1, FakeRecord, ManualClock, event, signature
 from tests.stream.test_emit import emitter
@@ -108,13 +109,16 @@ class ScriptedSource:
         self.rejoins += 1
         await self.rewind()
 
+    def is_at_end(self, partition: Partition) -> bool:
+        return self.current is not None and self.at[partition] == len(self.log[partition])
+
     async def commit_idle(self) -> None:
         if self.current is None:
             return
         assert self.at == self.committed, "all that was read is committed"
         self.idle_commits.append(dict(self.at))
 
-    async def commit(self, positions: Mapping[Partition, int], epoch: Epoch) -> None:
+    async def commit(self, positions: Mapping[Partition, int], metadata: Mapping[Partition, str], epoch: Epoch) -> None:
         if epoch != self.current:
             raise CommitRefused("the records' epoch is over")
         for place, offset in positions.items():
@@ -165,6 +169,7 @@ class Rig:
             InFlight(Bounds(max_events, 10**6, 100)),
             Timing(call_timeout_s=call_timeout_s, hang_timeout_s=hang_timeout_s, revoke_timeout_s=0.05),
             Breakers(self.breaker("model"), self.breaker("cluster")),
+            Unobserved(),
             max_poll_records=7,
             clock=self.clock,
         )
@@ -192,7 +197,7 @@ class Rig:
         await device.start([1])
         guard = DeadLetterGuard(DeadLetterLimits(1.0, 100, None))
         committer = Committer(
-            emitter(), self.delivery, AtLeastOnce(self.source), guard, clock=self.clock, timeout_ms=60_000
+            emitter(), self.delivery, AtLeastOnce(self.source), guard, Unobserved(), clock=self.clock, timeout_ms=60_000
         )
         self.pipeline.connect(
             Stages(
