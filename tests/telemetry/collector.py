@@ -139,8 +139,6 @@ def attributes_of(pairs: Any) -> dict[str, Any]:
         which = value.WhichOneof("value")
         return None if which is None else getattr(value, which)
 
-    pair: KeyValue
-    return {pair.key: plain(pair.value) for pair in pairs}
 
 
 def points(metric: Any) -> dict[tuple[tuple[str, str], ...], Any]:
