@@ -10,7 +10,20 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from stream.config.alert_rule import AlertRules
-from stream.config.values import Command, Device, ModelName, Moment, Name, Path, Prefix, Servers, Text, Topics, WebUrl
+from stream.config.values import (
+    Command,
+    Device,
+    LogLevels,
+    ModelName,
+    Moment,
+    Name,
+    Path,
+    Prefix,
+    Servers,
+    Text,
+    Topics,
+    WebUrl,
+)
 
 _DAY_MS = 86_400_000
 _GIB = 1 << 30
@@ -248,8 +261,8 @@ class TopicsSection(Section):
 class LogSection(Section):
     """What the worker says on standard error."""
 
-    level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="the least severe that is logged"
+    level: LogLevels = Field(
+        default="info", description="the least severe that is logged; FOREBAY_LOG is another name for it"
     )
     format: Literal["auto", "text", "json"] = Field(
         default="auto", description="auto is text on a terminal and JSON lines elsewhere"
