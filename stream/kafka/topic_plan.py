@@ -257,7 +257,7 @@ def _judge_replay(state: TopicState, settings: Settings) -> Iterator[Finding]:
             "retention",
             f"records are kept {duration(actual)}; with these windows and window.outage_ms it takes {duration(needed)}, "
             "or windows that are open could not be made again",
-            alter(state.name, RETENTION_MS, str(needed)),
+            alter_config(state.name, RETENTION_MS, str(needed)),
         )
 
 
