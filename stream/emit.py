@@ -106,7 +106,7 @@ class Placer:
 class Emits(Protocol):
     """Finished micro-batches into an emission: of single events (`Emitter`) or of windows (`stream.eventtime.emit`)."""
 
-    def emit(self, batches: Sequence[Finished]) -> Emission: ...
+    def emit(self, batches: Sequence[Finished], *, delta_headers: Headers = NO_HEADERS) -> Emission: ...
 
 
 class Emitter:
@@ -129,7 +129,7 @@ class Emitter:
         self._placer = placer
         self._worker = worker
 
-    def emit(self, batches: Sequence[Finished]) -> Emission:
+    def emit(self, batches: Sequence[Finished], *, delta_headers: Headers = NO_HEADERS) -> Emission:
         """What to send for these micro-batches, which are in commit order. Never raises for data."""
         emission = Emission({}, {}, Ledger(model=self._model, version=self._version))
         for finished in batches:
@@ -138,7 +138,7 @@ class Emitter:
                 assert isinstance(chunk, Chunk)
                 self._emit_chunk(finished, chunk, first_row, emission)
                 first_row += len(chunk.records)
-        emit_deltas(emission, self._topics.outcome_deltas, self._placer, worker=self._worker)
+        emit_deltas(emission, self._topics.outcome_deltas, self._placer, worker=self._worker, headers=delta_headers)
         return emission
 
     def _emit_chunk(self, finished: Finished, chunk: Chunk, first_row: int, emission: Emission) -> None:
@@ -228,9 +228,11 @@ class Emitter:
             ledger.failed(chunk.partition, kind, record.timestamp, event_id=event_id, message=message, stack=stack)
 
 
-def emit_deltas(emission: Emission, topic: OutputTopic, placer: Placer, *, worker: str) -> None:
+def emit_deltas(
+    emission: Emission, topic: OutputTopic, placer: Placer, *, worker: str, headers: Headers = NO_HEADERS
+) -> None:
     """The ledger's deltas, by their key: all outcomes of a window lie in one partition."""
     for key, delta in emission.ledger.deltas.items():
         record_key, value = encode_delta(key, delta, worker=worker)
         at = placer.by_key(topic, record_key)
-        emission.outgoing.setdefault(at, Outgoing()).append(record_key, value, NO_HEADERS)
+        emission.outgoing.setdefault(at, Outgoing()).append(record_key, value, headers)

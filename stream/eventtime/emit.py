@@ -49,7 +49,7 @@ class WindowEmitter:
         self._placer = placer
         self._worker = worker
 
-    def emit(self, batches: Sequence[Finished]) -> Emission:
+    def emit(self, batches: Sequence[Finished], *, delta_headers: Headers = NO_HEADERS) -> Emission:
         """What to send for these micro-batches, which are in commit order. Never raises for data."""
         emission = Emission({}, {}, Ledger(model=self._model, version=self._version))
         for finished in batches:
@@ -62,7 +62,7 @@ class WindowEmitter:
                 if chunk.completes:
                     emission.positions[chunk.partition] = chunk.next_offset
                     emission.metadata[chunk.partition] = chunk.metadata
-        emit_deltas(emission, self._topics.outcome_deltas, self._placer, worker=self._worker)
+        emit_deltas(emission, self._topics.outcome_deltas, self._placer, worker=self._worker, headers=delta_headers)
         return emission
 
     # ---- windows

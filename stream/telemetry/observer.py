@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from stream.outcomes import Ledger
-from stream.records import Chunk, Finished, MicroBatch, Partition
+from stream.records import Chunk, Finished, MicroBatch, Partition, WindowStatus
 
 
 class CommitTimes(NamedTuple):
@@ -32,6 +32,12 @@ class Observer(Protocol):
     def finished(self, finished: Finished) -> None:
         """The model has answered."""
 
+    def committing(self, batches: Sequence[Finished]) -> None:
+        """A commit begins. What the running task, and those that it starts, log from now on belongs to it."""
+
+    def delta_headers(self, batches: Sequence[Finished]) -> list[tuple[str, bytes]]:
+        """What the deltas of these batches carry, for whoever goes on from them."""
+
     def committed(self, batches: Sequence[Finished], ledger: Ledger, times: CommitTimes) -> None:
         """A commit has succeeded: these outcomes count."""
 
@@ -41,8 +47,8 @@ class Observer(Protocol):
     def purged(self) -> None:
         """What is in flight is forgotten; it will be read again."""
 
-    def watermarks(self, watermarks_ms: Mapping[Partition, int]) -> None:
-        """Where the watermarks of event-time windows stand, of all partitions that have one (ms since 1970)."""
+    def windows(self, statuses: Mapping[Partition, WindowStatus]) -> None:
+        """How the windows over event time stand, of all partitions; twice a second."""
 
 
 class Unobserved:
@@ -57,6 +63,12 @@ class Unobserved:
     def finished(self, finished: Finished) -> None:
         pass
 
+    def committing(self, batches: Sequence[Finished]) -> None:
+        pass
+
+    def delta_headers(self, batches: Sequence[Finished]) -> list[tuple[str, bytes]]:
+        return []
+
     def committed(self, batches: Sequence[Finished], ledger: Ledger, times: CommitTimes) -> None:
         pass
 
@@ -66,5 +78,5 @@ class Unobserved:
     def purged(self) -> None:
         pass
 
-    def watermarks(self, watermarks_ms: Mapping[Partition, int]) -> None:
+    def windows(self, statuses: Mapping[Partition, WindowStatus]) -> None:
         pass

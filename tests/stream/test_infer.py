@@ -190,3 +190,20 @@ def test_a_device_that_goes_away_in_the_middle_of_a_batch_costs_no_row(data: st.
     since = data.draw(st.integers(0, model.calls))  # at the latest when it is asked whether it is there
     with pytest.raises(ModelFault):
         infer_batch(Flickering(range(since, 1000), sorted(poison)), batch_of(16), wall_ms=JULY)
+
+
+def test_what_a_model_says_that_is_not_fit_is_told_without_values() -> None:
+    class Quoting(EchoModel):
+        def warm_up(self, batch_sizes: Sequence[int]) -> None:
+            raise ValueError("cannot take row [8.25, 'Anna'] at 0x7f12ab34cd56")
+
+        def forward(self, x_BG: FloatMatrix) -> Scores:
+            raise RuntimeError
+
+    window = MicroBatcher(max_batch_size=10, max_batch_bytes=1000, max_queue_delay_ms=5)
+    window.add(chunk([0, 1]), now_s=0, wall_ms=JULY)
+    (batch,) = window.flush()
+    with pytest.raises(ModelFault) as told:
+        infer_batch(Quoting(), batch, wall_ms=JULY)
+    assert "ValueError: cannot take row" in str(told.value)
+    assert "8.25" not in str(told.value) and "Anna" not in str(told.value)
