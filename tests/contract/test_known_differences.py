@@ -64,6 +64,7 @@ async def refuses_an_older_generation(broker: Broker, names: Names) -> bool:
                 group_id=names("group"),
                 epoch=Epoch(generation, coordinator.member_id, None, 1),
                 positions={Partition(*partition): 2},
+                metadata={},
             )
             response = await sender.client.send(coordinator.coordinator_id, request)
             await sender.abort_transaction()
