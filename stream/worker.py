@@ -28,8 +28,11 @@ from stream.config.sections import Settings
 from stream.dead_letter_guard import DeadLetterGuard, DeadLetterLimits
 from stream.decode import Decoder
 from stream.device import DeviceThread
-from stream.emit import Emitter
+from stream.emit import Emits, Emitter, Placer
 from stream.encode import PredictionEncoder
+from stream.eventtime.assemble import window_plan
+from stream.eventtime.emit import WindowEmitter
+from stream.eventtime.stage import WindowStage, WithoutWindows
 from stream.kafka.client import client_options
 from stream.kafka.delivery import MAX_CONNECT_S, Delivery, Transactional, connect, hash_key
 from stream.kafka.layout import Layout, find_layout
@@ -96,9 +99,11 @@ class Worker:
             on_fatal=self._end,
         )
         delivery = self._delivery(layout)
-        source = self._source(pipeline, layout)
+        plan = window_plan(settings, self._model.signature)
+        windows = None if plan is None else WindowStage(plan, clock=self._clock)
+        source = self._source(pipeline, layout, windows)
         telemetry.watch(
-            Watched(source, in_flight, {"model": breakers.model, "cluster": breakers.cluster}, pipeline.totals)
+            Watched(source, in_flight, {"model": breakers.model, "cluster": breakers.cluster}, pipeline.totals, windows)
         )
         tasks: list[asyncio.Task[None]] = []
         try:
@@ -115,7 +120,7 @@ class Worker:
                 clock=self._clock,
                 timeout_ms=settings.delivery.commit_timeout_ms,
             )
-            pipeline.connect(Stages(source, self._decoder(), self._batcher(), device, committer, delivery))
+            pipeline.connect(Stages(source, self._decoder(), self._batcher(), device, committer, delivery, windows))
             await source.start()
             tasks.append(self._task(pipeline.commit_forever(), "commit"))
             tasks.append(self._task(pipeline.watch(), "watch"))
@@ -227,7 +232,7 @@ class Worker:
             return AtLeastOnce(source)
         return Transaction(delivery, group_id=self._settings.kafka.group_id, is_current=source.is_current)
 
-    def _source(self, pipeline: Pipeline, layout: Layout) -> Source:
+    def _source(self, pipeline: Pipeline, layout: Layout, windows: WindowStage | None) -> Source:
         kafka, entry = self._settings.kafka, self._settings.input
         consumer = AIOKafkaConsumer(
             **client_options(kafka),
@@ -250,6 +255,7 @@ class Worker:
             topics=layout.input_partitions,
             group_id=kafka.group_id,
             policy=StartPolicy(entry.auto_offset_reset, entry.from_timestamp),
+            resumes=windows or WithoutWindows(),
             on_revoked=pipeline.revoked,
             on_fatal=self._end,
             backoff=self._backoff(),
@@ -270,20 +276,18 @@ class Worker:
             max_queue_delay_ms=batch.max_queue_delay_ms,
         )
 
-    def _emitter(self, layout: Layout) -> Emitter:
+    def _emitter(self, layout: Layout) -> Emits:
         model = self._model
-        return Emitter(
-            PredictionEncoder(
-                model=model.name,
-                version=model.version,
-                labels=model.signature.labels,
-                num_classes=model.signature.num_classes,
-            ),
+        signature = model.signature
+        encoder = PredictionEncoder(
+            model=model.name, version=model.version, labels=signature.labels, num_classes=signature.num_classes
+        )
+        return (Emitter if signature.window is None else WindowEmitter)(
+            encoder,
             model=model.name,
             version=model.version,
             topics=layout.outputs,
-            input_partitions=layout.input_partitions,
-            hash_key=hash_key,
+            placer=Placer(layout.input_partitions, hash_key),
             worker=self._instance,
         )
 
@@ -306,8 +310,16 @@ class Worker:
 def describe_totals(pipeline: Pipeline) -> str:
     """One line: what came in and what became of it."""
     totals = pipeline.totals
-    parts = [f"{totals.outcomes[outcome]:,} {outcome.value}" for outcome in Outcome]
-    return f"{sum(totals.outcomes.values()):,} events committed = {' + '.join(parts)}"
+    events = {outcome: count for outcome, count in totals.outcomes.items() if not outcome.of_window}
+    windowed = Outcome.ACCEPTED in events
+    usual = (Outcome.ACCEPTED if windowed else Outcome.PREDICTED, Outcome.REJECTED, Outcome.FAILED)
+    shown = [outcome for outcome in Outcome if outcome in usual or events.get(outcome)]
+    parts = [f"{events.get(outcome, 0):,} {outcome.value}" for outcome in shown]
+    said = f"{sum(events.values()):,} events committed = {' + '.join(parts)}"
+    if not windowed:
+        return said
+    predicted, failed = totals.outcomes[Outcome.WINDOW_PREDICTED], totals.outcomes[Outcome.WINDOW_FAILED]
+    return f"{said}; {predicted + failed:,} windows = {predicted:,} predicted + {failed:,} failed"
 
 
 def _tell_steps(times: Collection[StepTimes]) -> None:

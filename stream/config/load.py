@@ -24,7 +24,8 @@ from stream.config.names import (
     hint_for_key,
     is_ours,
 )
-from stream.config.sections import Section, Settings, section_types
+from stream.config.section import Section
+from stream.config.sections import Settings, section_types
 from stream.config.values import allowed, from_text, is_secret
 
 DEFAULT = "default"

@@ -86,7 +86,7 @@ EVENTS: Final = Counter("forebay.events", "{event}", "Events committed, by what 
 ERRORS: Final = Counter(
     "forebay.errors",
     "{event}",
-    "Events that were rejected or failed, by kind (`forebay schemas dead-letter` names the kinds)",
+    "Events that were rejected, late or failed, and windows that failed, by kind",
     ("kind", "stage", *_MODEL),
 )
 RECEIVED_EVENTS: Final = Counter("forebay.received.events", "{event}", "Records read from an input topic", ("topic",))
@@ -162,9 +162,18 @@ CONSUMER_LAG: Final = Gauge(
     "whichever is later; 0 where there is no lag",
     _PARTITION,
 )
-WATERMARK_DELAY: Final = Gauge(
-    "forebay.watermark.delay", "s", "The time of day less the watermark (event-time windows only)", _PARTITION
+
+# ---- windows over event time, where there are any
+
+WINDOWS: Final = Counter(
+    "forebay.windows",
+    "{window}",
+    "Windows whose outcome is committed: window_predicted, window_failed",
+    ("outcome", *_MODEL),
 )
+OPEN_WINDOWS: Final = Gauge("forebay.open.windows", "{window}", "Windows that are open", _PARTITION)
+BUFFERED_ROWS: Final = Gauge("forebay.buffered.rows", "{row}", "Events that are kept for them", _PARTITION)
+WATERMARK_DELAY: Final = Gauge("forebay.watermark.delay", "s", "The time of day less the watermark", _PARTITION)
 
 # ---- the worker
 

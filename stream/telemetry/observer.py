@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from stream.outcomes import Ledger
-from stream.records import Chunk, Finished, MicroBatch, Partition
+from stream.records import Chunk, Finished, MicroBatch
 
 
 class CommitTimes(NamedTuple):
@@ -47,9 +47,6 @@ class Observer(Protocol):
     def purged(self) -> None:
         """What is in flight is forgotten; it will be read again."""
 
-    def watermarks(self, watermarks_ms: Mapping[Partition, int]) -> None:
-        """Where the watermarks of event-time windows stand, of all partitions that have one (ms since 1970)."""
-
 
 class Unobserved:
     """An observer that looks away."""
@@ -76,7 +73,4 @@ class Unobserved:
         pass
 
     def purged(self) -> None:
-        pass
-
-    def watermarks(self, watermarks_ms: Mapping[Partition, int]) -> None:
         pass

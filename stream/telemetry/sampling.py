@@ -10,6 +10,7 @@ from typing import Protocol
 from stream.backpressure import InFlight
 from stream.breaker import BreakerState, CircuitBreaker
 from stream.clock import Clock
+from stream.eventtime.stage import WindowStatus
 from stream.records import Partition
 from stream.telemetry import catalogue as c
 from stream.telemetry.book import Book
@@ -32,18 +33,25 @@ class WatchedSource(Protocol):
     async def standings(self) -> Mapping[Partition, tuple[int, int]]: ...
 
 
+class WatchedWindows(Protocol):
+    """What is looked at of the stage of windows (see `stream.eventtime.stage`)."""
+
+    def status(self) -> Mapping[Partition, WindowStatus]: ...
+
+
 class WatchedTotals(Protocol):
     rewinds: int
 
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """Parts of the worker that are looked at. breakers: by name."""
+    """Parts of the worker that are looked at. breakers: by name; windows: where there are windows over event time."""
 
     source: WatchedSource
     in_flight: InFlight
     breakers: Mapping[str, CircuitBreaker]
     totals: WatchedTotals
+    windows: WatchedWindows | None = None
 
 
 class Sampler:
@@ -57,7 +65,6 @@ class Sampler:
         self._process = ProcessMeter(book)
         self._gpus = gpus
         self._lag = LagMeter()
-        self.watermarks_ms: Mapping[Partition, int] = {}
 
     def sample(self) -> None:
         """All but the lag; on the event loop's thread."""
@@ -70,13 +77,22 @@ class Sampler:
             book.set(c.BREAKER_STATE, _STATES[breaker.state], (name,))
         book.reached(c.REBALANCES, watched.source.assignments)
         book.reached(c.REWINDS, watched.totals.rewinds)
-        now_ms = self._clock.wall_ms()
-        book.replace(
-            c.WATERMARK_DELAY,
-            {_labels(partition): max(0, now_ms - at_ms) / 1000 for partition, at_ms in self.watermarks_ms.items()},
-        )
+        if watched.windows is not None:
+            self._sample_windows(watched.windows.status())
         self._process.sample()
         self._gpus.sample()
+
+    def _sample_windows(self, status: Mapping[Partition, WindowStatus]) -> None:
+        now_ms = self._clock.wall_ms()
+        at = {_labels(partition): one for partition, one in status.items()}
+        self._book.replace(c.OPEN_WINDOWS, {labels: one.open_windows for labels, one in at.items()})
+        self._book.replace(c.BUFFERED_ROWS, {labels: one.buffered_rows for labels, one in at.items()})
+        delays_s: dict[tuple[str, ...], float] = {
+            labels: max(0, now_ms - one.watermark_ms) / 1000
+            for labels, one in at.items()
+            if one.watermark_ms is not None
+        }
+        self._book.replace(c.WATERMARK_DELAY, delays_s)
 
     async def sample_lag(self) -> None:
         """Ask the cluster for the ends of the assigned partitions. Raises KafkaError, TimeoutError."""

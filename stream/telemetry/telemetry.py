@@ -15,9 +15,9 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from schemas.headers import TRACEPARENT
 from stream.clock import Clock
-from stream.config.sections import TelemetrySection
+from stream.config.observability import TelemetrySection
 from stream.outcomes import Ledger
-from stream.records import Chunk, Finished, MicroBatch, Partition
+from stream.records import Chunk, Finished, MicroBatch
 from stream.telemetry import catalogue as c
 from stream.telemetry.book import Book, Exemplar
 from stream.telemetry.closing import close_in_time
@@ -159,10 +159,6 @@ class Telemetry:
     def purged(self) -> None:
         if self._traces is not None:
             self._traces.purged()
-
-    def watermarks(self, watermarks_ms: Mapping[Partition, int]) -> None:
-        if self._sampler is not None:
-            self._sampler.watermarks_ms = dict(watermarks_ms)
 
     # ---- what runs beside
 
