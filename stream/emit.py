@@ -106,7 +106,7 @@ class Placer:
 class Emits(Protocol):
     """Finished micro-batches into an emission: of single events (`Emitter`) or of windows (`stream.eventtime.emit`)."""
 
-    def emit(self, batches: Sequence[Finished], *, delta_headers: Headers = ...) -> Emission: ...
+    def emit(self, batches: Sequence[Finished], *, delta_headers: Headers = NO_HEADERS) -> Emission: ...
 
 
 class Emitter:
@@ -228,7 +228,9 @@ class Emitter:
             ledger.failed(chunk.partition, kind, record.timestamp, event_id=event_id, message=message, stack=stack)
 
 
-def emit_deltas(emission: Emission, topic: OutputTopic, placer: Placer, *, worker: str, headers: Headers) -> None:
+def emit_deltas(
+    emission: Emission, topic: OutputTopic, placer: Placer, *, worker: str, headers: Headers = NO_HEADERS
+) -> None:
     """The ledger's deltas, by their key: all outcomes of a window lie in one partition."""
     for key, delta in emission.ledger.deltas.items():
         record_key, value = encode_delta(key, delta, worker=worker)

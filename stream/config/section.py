@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from pydantic import BaseModel, ConfigDict
+
+DAY_MS: Final = 86_400_000
 
 
 class Section(BaseModel):

@@ -10,8 +10,8 @@ from typing import Literal
 from pydantic import Field, SecretStr
 
 from stream.config.alert_rule import AlertRules
-from stream.config.observability import LogSection, TelemetrySection
-from stream.config.section import Section
+from stream.config.section import DAY_MS
+from stream.config.section import Section as Section
 from stream.config.values import (
     Command,
     Device,
@@ -25,8 +25,8 @@ from stream.config.values import (
     Topics,
     WebUrl,
 )
+from stream.config.window_section import WindowSection as WindowSection
 
-_DAY_MS = 86_400_000
 _GIB = 1 << 30
 
 
@@ -71,14 +71,14 @@ class KafkaSection(Section):
     )
     heartbeat_interval_ms: int = Field(default=3_000, ge=100, le=600_000, description="between two signs of life")
     rebalance_timeout_ms: int = Field(
-        default=60_000, ge=1_000, le=_DAY_MS, description="how long the group waits for all to rejoin"
+        default=60_000, ge=1_000, le=DAY_MS, description="how long the group waits for all to rejoin"
     )
     max_poll_interval_ms: int = Field(
-        default=300_000, ge=1_000, le=_DAY_MS, description="a worker that reads nothing for so long leaves the group"
+        default=300_000, ge=1_000, le=DAY_MS, description="a worker that reads nothing for so long leaves the group"
     )
     request_timeout_ms: int = Field(default=30_000, ge=1_000, le=3_600_000, description="for one request to a broker")
     metadata_max_age_ms: int = Field(
-        default=300_000, ge=100, le=_DAY_MS, description="topics that come, go or grow are noticed after this long"
+        default=300_000, ge=100, le=DAY_MS, description="topics that come, go or grow are noticed after this long"
     )
 
 
@@ -116,85 +116,6 @@ class BatchSection(Section):
     )
 
 
-class WindowSection(Section):
-    """Keyed windows over event time (docs/windows.md). Without a kind each event is predicted by itself."""
-
-    kind: Literal["none", "tumbling", "hopping", "session"] = Field(
-        default="none", description="how the events of a key are gathered into the rows that the model takes"
-    )
-    size_ms: int | None = Field(
-        default=None, ge=1, le=31 * _DAY_MS, description="length of tumbling and hopping windows"
-    )
-    hop_ms: int | None = Field(
-        default=None, ge=1, le=31 * _DAY_MS, description="hopping: between the beginnings of two windows"
-    )
-    gap_ms: int | None = Field(
-        default=None, ge=1, le=31 * _DAY_MS, description="session: it is over so long after its last event"
-    )
-    max_session_ms: int = Field(
-        default=_DAY_MS, ge=1, le=31 * _DAY_MS, description="session: it is cut at multiples of this since 1970 (UTC)"
-    )
-    max_out_of_orderness_ms: int = Field(
-        default=1_000,
-        ge=0,
-        le=31 * _DAY_MS,
-        description="the watermark is the newest event time of the partition less this",
-    )
-    allowed_lateness_ms: int = Field(
-        default=0,
-        ge=0,
-        le=31 * _DAY_MS,
-        description="a window is kept open so long after the watermark has passed its end",
-    )
-    idle_timeout_ms: int = Field(
-        default=60_000,
-        ge=100,
-        le=31 * _DAY_MS,
-        description="a partition without events for so long closes its windows by the wall clock",
-    )
-    max_timestamp_ahead_ms: int = Field(
-        default=60_000,
-        ge=0,
-        le=31 * _DAY_MS,
-        description="an event further ahead of its record's timestamp is rejected: it would close every window",
-    )
-    max_rows_per_window: int = Field(
-        default=10_000,
-        ge=1,
-        le=16_777_216,
-        description="events of one window; more of them fail (sequences keep the last)",
-    )
-    max_open_windows: int = Field(
-        default=100_000, ge=1, le=1_000_000_000, description="of one partition; beyond it all of them are closed"
-    )
-    max_buffered_rows: int = Field(
-        default=1_000_000, ge=1, le=10_000_000_000, description="events that these hold; beyond it all are closed"
-    )
-    max_replay_records: int = Field(
-        default=1_000_000,
-        ge=1,
-        le=10_000_000_000,
-        description="records that a restart may have to read again of one partition; beyond it all are closed",
-    )
-    outage_ms: int = Field(
-        default=_DAY_MS,
-        ge=0,
-        le=365 * _DAY_MS,
-        description="how long the worker may be away: the input must be kept that much longer than a window is open",
-    )
-    late_events_topic: bool = Field(default=False, description="whether late events are written to late-events too")
-    on_changed: Literal["refuse", "flush"] = Field(
-        default="refuse",
-        description="what to do with windows that another configuration left open: refuse to start, or close them at once",
-    )
-
-    @property
-    def longest_ms(self) -> int:
-        """How long a window may be open, by event time, from its first event on."""
-        length = self.max_session_ms if self.kind == "session" else self.size_ms or 0
-        return length + self.max_out_of_orderness_ms + self.allowed_lateness_ms
-
-
 class ModelSection(Section):
     """The model that serves."""
 
@@ -208,7 +129,7 @@ class ModelSection(Section):
     call_timeout_ms: int = Field(
         default=5_000,
         ge=1,
-        le=_DAY_MS,
+        le=DAY_MS,
         description="a call that takes longer opens the breaker; breaker.reset_timeout_ms later it stops the worker",
     )
 
@@ -248,18 +169,18 @@ class DeliverySection(Section):
         description="the cluster aborts what a killed worker left open after this long; readers wait till then",
     )
     commit_timeout_ms: int = Field(
-        default=10_000, ge=100, le=_DAY_MS, description="for one commit, all its steps together"
+        default=10_000, ge=100, le=DAY_MS, description="for one commit, all its steps together"
     )
     drain_timeout_ms: int = Field(
-        default=20_000, ge=100, le=_DAY_MS, description="for finishing what was begun at SIGTERM"
+        default=20_000, ge=100, le=DAY_MS, description="for finishing what was begun at SIGTERM"
     )
     revoke_timeout_ms: int = Field(
-        default=10_000, ge=0, le=_DAY_MS, description="for finishing what was begun when partitions are taken away"
+        default=10_000, ge=0, le=DAY_MS, description="for finishing what was begun when partitions are taken away"
     )
     retry_backoff_ms: int = Field(
-        default=100, ge=1, le=_DAY_MS, description="before the second try of whatever failed; doubled each time"
+        default=100, ge=1, le=DAY_MS, description="before the second try of whatever failed; doubled each time"
     )
-    retry_backoff_max_ms: int = Field(default=5_000, ge=1, le=_DAY_MS, description="the longest wait between two tries")
+    retry_backoff_max_ms: int = Field(default=5_000, ge=1, le=DAY_MS, description="the longest wait between two tries")
 
 
 class BreakerSection(Section):
@@ -267,7 +188,7 @@ class BreakerSection(Section):
 
     failure_threshold: int = Field(default=5, ge=1, le=1_000_000, description="open after so many failures in a row")
     reset_timeout_ms: int = Field(
-        default=30_000, ge=1, le=_DAY_MS, description="then try with one, after this long, whether it works again"
+        default=30_000, ge=1, le=DAY_MS, description="then try with one, after this long, whether it works again"
     )
 
 
@@ -300,12 +221,12 @@ class AggregateSection(Section):
         default=1_000, ge=100, le=60_000, description="between two updates, and two looks at the alert rules"
     )
     final_after_ms: int = Field(
-        default=60_000, ge=0, le=_DAY_MS, description="so long after its end a window is called final"
+        default=60_000, ge=0, le=DAY_MS, description="so long after its end a window is called final"
     )
     closed_after_ms: int = Field(
         default=3_600_000,
         ge=60_000,
-        le=7 * _DAY_MS,
+        le=7 * DAY_MS,
         description="so long after its end it is removed; what comes later is counted as late",
     )
     max_batch_size: int = Field(default=500, ge=1, le=10_000, description="most deltas that are written together")

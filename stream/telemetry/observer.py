@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from stream.outcomes import Ledger
-from stream.records import Chunk, Finished, MicroBatch
+from stream.records import Chunk, Finished, MicroBatch, Partition, WindowStatus
 
 
 class CommitTimes(NamedTuple):
@@ -47,6 +47,9 @@ class Observer(Protocol):
     def purged(self) -> None:
         """What is in flight is forgotten; it will be read again."""
 
+    def windows(self, statuses: Mapping[Partition, WindowStatus]) -> None:
+        """How the windows over event time stand, of all partitions; twice a second."""
+
 
 class Unobserved:
     """An observer that looks away."""
@@ -73,4 +76,7 @@ class Unobserved:
         pass
 
     def purged(self) -> None:
+        pass
+
+    def windows(self, statuses: Mapping[Partition, WindowStatus]) -> None:
         pass

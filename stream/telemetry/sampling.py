@@ -10,8 +10,7 @@ from typing import Protocol
 from stream.backpressure import InFlight
 from stream.breaker import BreakerState, CircuitBreaker
 from stream.clock import Clock
-from stream.eventtime.stage import WindowStatus
-from stream.records import Partition
+from stream.records import Partition, WindowStatus
 from stream.telemetry import catalogue as c
 from stream.telemetry.book import Book
 from stream.telemetry.lag import LagMeter
@@ -65,6 +64,7 @@ class Sampler:
         self._process = ProcessMeter(book)
         self._gpus = gpus
         self._lag = LagMeter()
+        self.windows: Mapping[Partition, WindowStatus] = {}
 
     def sample(self) -> None:
         """All but the lag; on the event loop's thread."""
@@ -77,8 +77,16 @@ class Sampler:
             book.set(c.BREAKER_STATE, _STATES[breaker.state], (name,))
         book.reached(c.REBALANCES, watched.source.assignments)
         book.reached(c.REWINDS, watched.totals.rewinds)
-        if watched.windows is not None:
-            self._sample_windows(watched.windows.status())
+        now_ms = self._clock.wall_ms()
+        windows = {_labels(partition): status for partition, status in self.windows.items()}
+        book.replace(c.OPEN_WINDOWS, {at: status.open_windows for at, status in windows.items()})
+        book.replace(c.BUFFERED_ROWS, {at: status.buffered_rows for at, status in windows.items()})
+        delays: dict[tuple[str, ...], float] = {
+            at: max(0, now_ms - status.watermark_ms) / 1000
+            for at, status in windows.items()
+            if status.watermark_ms is not None
+        }
+        book.replace(c.WATERMARK_DELAY, delays)
         self._process.sample()
         self._gpus.sample()
 

@@ -17,7 +17,7 @@ from schemas.headers import TRACEPARENT
 from stream.clock import Clock
 from stream.config.observability import TelemetrySection
 from stream.outcomes import Ledger
-from stream.records import Chunk, Finished, MicroBatch
+from stream.records import Chunk, Finished, MicroBatch, Partition, WindowStatus
 from stream.telemetry import catalogue as c
 from stream.telemetry.book import Book, Exemplar
 from stream.telemetry.closing import close_in_time
@@ -159,6 +159,10 @@ class Telemetry:
     def purged(self) -> None:
         if self._traces is not None:
             self._traces.purged()
+
+    def windows(self, statuses: Mapping[Partition, WindowStatus]) -> None:
+        if self._sampler is not None:
+            self._sampler.windows = statuses
 
     # ---- what runs beside
 
