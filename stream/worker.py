@@ -103,7 +103,7 @@ class Worker:
         windows = None if plan is None else WindowStage(plan, clock=self._clock)
         source = self._source(pipeline, layout, windows)
         telemetry.watch(
-            Watched(source, in_flight, {"model": breakers.model, "cluster": breakers.cluster}, pipeline.totals, windows)
+            Watched(source, in_flight, {"model": breakers.model, "cluster": breakers.cluster}, pipeline.totals)
         )
         tasks: list[asyncio.Task[None]] = []
         try:

@@ -10,7 +10,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, SpanKind
 
 from stream.clock import Clock
-from stream.config.observability import TelemetrySection
+from stream.config.sections import TelemetrySection
 from stream.telemetry.closing import close_in_time
 from stream.telemetry.collector import Signal, describe_process, find_collector
 from stream.telemetry.sampled import sampled_events

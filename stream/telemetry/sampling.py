@@ -32,25 +32,18 @@ class WatchedSource(Protocol):
     async def standings(self) -> Mapping[Partition, tuple[int, int]]: ...
 
 
-class WatchedWindows(Protocol):
-    """What is looked at of the stage of windows (see `stream.eventtime.stage`)."""
-
-    def status(self) -> Mapping[Partition, WindowStatus]: ...
-
-
 class WatchedTotals(Protocol):
     rewinds: int
 
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """Parts of the worker that are looked at. breakers: by name; windows: where there are windows over event time."""
+    """Parts of the worker that are looked at. breakers: by name."""
 
     source: WatchedSource
     in_flight: InFlight
     breakers: Mapping[str, CircuitBreaker]
     totals: WatchedTotals
-    windows: WatchedWindows | None = None
 
 
 class Sampler:
@@ -89,18 +82,6 @@ class Sampler:
         book.replace(c.WATERMARK_DELAY, delays)
         self._process.sample()
         self._gpus.sample()
-
-    def _sample_windows(self, status: Mapping[Partition, WindowStatus]) -> None:
-        now_ms = self._clock.wall_ms()
-        at = {_labels(partition): one for partition, one in status.items()}
-        self._book.replace(c.OPEN_WINDOWS, {labels: one.open_windows for labels, one in at.items()})
-        self._book.replace(c.BUFFERED_ROWS, {labels: one.buffered_rows for labels, one in at.items()})
-        delays_s: dict[tuple[str, ...], float] = {
-            labels: max(0, now_ms - one.watermark_ms) / 1000
-            for labels, one in at.items()
-            if one.watermark_ms is not None
-        }
-        self._book.replace(c.WATERMARK_DELAY, delays_s)
 
     async def sample_lag(self) -> None:
         """Ask the cluster for the ends of the assigned partitions. Raises KafkaError, TimeoutError."""

@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from schemas.headers import TRACEPARENT
 from stream.clock import Clock
-from stream.config.observability import TelemetrySection
+from stream.config.sections import TelemetrySection
 from stream.outcomes import Ledger
 from stream.records import Chunk, Finished, MicroBatch, Partition, WindowStatus
 from stream.telemetry import catalogue as c

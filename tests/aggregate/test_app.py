@@ -18,7 +18,7 @@ from stream.aggregate.app import Aggregation, Pace, Topics
 from stream.aggregate.state import Rows
 from stream.aggregate.transport import PREVIOUS_HEADER
 from stream.clock import SystemClock
-from stream.config.observability import TelemetrySection
+from stream.config.sections import TelemetrySection
 from stream.telemetry.aggregator import DeltaTraces
 from tests.aggregate.build import TIMING
 
