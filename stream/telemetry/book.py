@@ -1,6 +1,6 @@
 """The values of all metrics: what is added per batch and read by exporters. Pure, and safe between threads.
 
-Our own aggregation in the place of the OpenTelemetry SDK's: that takes one value at a time, for 1 to 2 µs each, where a
+Our own aggregation in the place of the OpenTelemetry SDK's: that takes one value at a time, for some microseconds each, where a
 commit brings thousands of latencies (decision 17). What comes out is OpenTelemetry's data model.
 """
 

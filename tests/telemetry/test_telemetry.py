@@ -103,6 +103,7 @@ async def test_a_collector_that_does_not_answer_holds_nobody_up() -> None:
         ({"otlp_endpoint": "http://c:4318"}, {}, {"traces", "metrics"}),
         ({"otlp_endpoint": "http://c:4318", "traces": False, "logs": True}, {}, {"metrics", "logs"}),
         ({}, {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318"}, {"traces", "metrics"}),
+        ({"otlp_endpoint": "http://c:4318"}, {"OTEL_SDK_DISABLED": "true"}, set()),
         ({}, {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://c:4318/v1/traces"}, {"traces"}),
     ],
 )
