@@ -9,9 +9,11 @@ The best and the median of many repetitions; a stage inside another one is inden
 from __future__ import annotations
 
 import json
+import logging
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -28,18 +30,23 @@ from models.served import ServedModel
 from stream.bench.events import EventMaker
 from stream.bench.machine import describe_machine
 from stream.bench.setup import MODEL_NAME, save_bench_model
+from stream.clock import SystemClock
+from stream.config.sections import TelemetrySection
 from stream.decode import Decoder
 from stream.emit import Emitter, OutputTopic, OutputTopics, Placer
 from stream.encode import PredictionEncoder
 from stream.infer import infer_batch
 from stream.kafka.delivery import _fill
 from stream.records import Chunk, Epoch, Finished, MicroBatch, Partition
+from stream.telemetry.observer import CommitTimes
+from stream.telemetry.telemetry import About, Telemetry
 from stream.window import MicroBatcher
 
 EPOCH = Epoch(1, "member", None, 1)
 TIMESTAMP_MS = 1_790_000_000_000
 MAX_BATCH_BYTES = 1 << 20
 LEAST_S = 1.0
+NOWHERE = "http://127.0.0.1:9"
 
 
 class Timed(NamedTuple):
@@ -75,9 +82,15 @@ def make_poll(maker: EventMaker, rows: int, partitions: int) -> dict[Partition, 
     return poll
 
 
+def make_telemetry(model: ServedModel, *, endpoint: str | None) -> Telemetry:
+    about = About(model.name, model.version, "cpu", "bench", "bench", transactional=True, max_in_flight_events=1)
+    return Telemetry(TelemetrySection(metrics=False, otlp_endpoint=endpoint), about, clock=SystemClock(), environ={})
+
+
 def time_stages(rows: int, partitions: int, repository: Path) -> list[Timed]:
     """Every stage on one poll of `rows` events from `partitions` partitions."""
     torch.set_num_threads(1)
+    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # nobody takes the spans, which is as it should be
     save_bench_model(repository)
     model = ServedModel.from_artefact(load_artefact(repository, MODEL_NAME), torch.device("cpu"))
     poll = make_poll(EventMaker(model.signature), rows, partitions)
@@ -137,6 +150,20 @@ def time_stages(rows: int, partitions: int, repository: Path) -> list[Timed]:
     def split() -> tuple[Chunk, Chunk] | None:
         return chunks[0].split(chunks[0].num_records // 2) if chunks[0].num_records > 1 else None
 
+    silent, tracing = make_telemetry(model, endpoint=None), make_telemetry(model, endpoint=NOWHERE)
+
+    def tell(telemetry: Telemetry) -> None:
+        """All that is told of one poll, its micro-batch and its commit."""
+        now_s = time.monotonic()
+        one = replace(finished, batch=replace(batch, opened_s=now_s), started_s=now_s)
+        telemetry.polled(chunks, began_s=now_s, received_s=now_s)
+        telemetry.closed(one.batch)
+        telemetry.finished(one)
+        telemetry.committing([one])
+        telemetry.delta_headers([one])
+        telemetry.committed([one], ledger, CommitTimes(*[now_s] * 6))
+
+    ledger = emitter.emit([finished]).ledger
     stages: list[tuple[str, bool, Callable[[], object]]] = [
         ("decode", False, lambda: decoder.decode(poll, EPOCH)),
         ("parse", True, parse),
@@ -149,6 +176,8 @@ def time_stages(rows: int, partitions: int, repository: Path) -> list[Timed]:
         ("emit", False, lambda: emitter.emit([finished])),
         ("encode", True, encode),
         ("record batches", False, build),
+        ("telemetry", False, lambda: tell(silent)),
+        ("telemetry with traces, 1 %", False, lambda: tell(tracing)),
     ]
     return [Timed(name, inside, *time_stage(work, rows)) for name, inside, work in stages]
 

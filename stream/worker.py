@@ -42,7 +42,7 @@ from stream.kafka.transaction import Transaction, transactional_id
 from stream.memory import freeze_what_is_loaded, keep_freed_memory
 from stream.pipeline import Breakers, Pipeline, Stages, Timing
 from stream.telemetry.sampling import Watched
-from stream.telemetry.telemetry import Telemetry
+from stream.telemetry.telemetry import About, Telemetry
 from stream.window import MicroBatcher
 
 log = logging.getLogger(__name__)
@@ -173,13 +173,15 @@ class Worker:
         settings, model = self._settings, self._model
         return Telemetry(
             settings.telemetry,
-            model=model.name,
-            version=model.version,
-            device=settings.model.device,
-            instance=self._instance,
-            group_id=settings.kafka.group_id,
-            transactional=settings.delivery.processing_guarantee == "exactly_once",
-            max_in_flight_events=settings.limits.max_in_flight_events,
+            About(
+                model=model.name,
+                version=model.version,
+                device=settings.model.device,
+                instance=self._instance,
+                group_id=settings.kafka.group_id,
+                transactional=settings.delivery.processing_guarantee == "exactly_once",
+                max_in_flight_events=settings.limits.max_in_flight_events,
+            ),
             clock=self._clock,
             environ=os.environ,
         )

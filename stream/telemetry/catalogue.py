@@ -86,7 +86,7 @@ EVENTS: Final = Counter("forebay.events", "{event}", "Events committed, by what 
 ERRORS: Final = Counter(
     "forebay.errors",
     "{event}",
-    "Events that were rejected or failed, by kind (`forebay schemas dead-letter` names the kinds)",
+    "Events that were rejected, late or failed, and windows that failed, by kind",
     ("kind", "stage", *_MODEL),
 )
 RECEIVED_EVENTS: Final = Counter("forebay.received.events", "{event}", "Records read from an input topic", ("topic",))

@@ -50,7 +50,7 @@ class Collector:
 
 def find_collector(section: TelemetrySection, signal: Signal, environ: Mapping[str, str]) -> Collector | None:
     """Where `signal` is sent; None where it is switched off, or nobody has named a collector."""
-    if not getattr(section, signal.value):
+    if not getattr(section, signal.value) or environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return None
     named = environ.get(_ENDPOINT) or environ.get(f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT")
     if section.otlp_endpoint is None and not named:

@@ -32,8 +32,8 @@ class Recorder:
         self._clock = clock
         self._exemplar_of = exemplar_of
         self.last_read_ms: dict[Partition, int] = {}
-        for outcome in (Outcome.PREDICTED, Outcome.REJECTED, Outcome.FAILED):  # a rate wants a first value of 0
-            book.add(c.EVENTS, 0, (outcome.value, *self._model))
+        for outcome in Outcome:  # a rate wants a first value of 0
+            book.add(_counter_of(outcome), 0, (outcome.value, *self._model))
         for result in ("committed", "refused", "timeout", "failed", "given_up"):
             book.add(c.COMMITS, 0, (result,))
             if transactional and result != "committed":
@@ -67,7 +67,7 @@ class Recorder:
         book = self._book
         book.add(c.COMMITS, 1, ("committed",))
         for outcome, count in ledger.outcomes.items():
-            book.add(c.WINDOWS if outcome.of_window else c.EVENTS, count, (outcome.value, *self._model))
+            book.add(_counter_of(outcome), count, (outcome.value, *self._model))
         for kind, count in ledger.kinds.items():
             book.add(c.ERRORS, count, (kind, FAILURES[FailureKind(kind)].stage.value, *self._model))
         took_s = times.end - times.began
@@ -95,6 +95,10 @@ class Recorder:
     def forget(self, kept: Mapping[Partition, object]) -> None:
         """Partitions that are no longer assigned."""
         self.last_read_ms = {partition: at for partition, at in self.last_read_ms.items() if partition in kept}
+
+
+def _counter_of(outcome: Outcome) -> c.Counter:
+    return c.WINDOWS if outcome.of_window else c.EVENTS
 
 
 def _result(error: BaseException) -> str:

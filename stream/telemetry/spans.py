@@ -27,6 +27,8 @@ from stream.telemetry.tracing import MAX_LINKS
 _T = TypeVar("_T")
 
 MAX_EXEMPLARS: Final = 8
+_MAX_WAITING: Final = 1024
+"""Of a partition: where windows are made again, much is read that comes into no micro-batch."""
 _MAX_DRIFT_NS: Final = 50_000_000
 
 
@@ -57,7 +59,7 @@ class BatchTraces:
         self._clock = clock
         self._offset_ns = self._measure_offset_ns()
         self._waiting: dict[Partition, deque[SampledEvent]] = {}
-        self._decodings: deque[_Decoding] = deque()
+        self._decodings: deque[_Decoding] = deque(maxlen=_MAX_WAITING)
         self._open: dict[int, _Open] = {}
 
     # ---- the stages
@@ -69,7 +71,7 @@ class BatchTraces:
         for chunk in chunks:
             events = _sampled_of(chunk)
             if events:
-                self._waiting.setdefault(chunk.partition, deque()).extend(events)
+                self._waiting.setdefault(chunk.partition, deque(maxlen=_MAX_WAITING)).extend(events)
                 links.extend(Link(event.context) for event in events[: MAX_LINKS - len(links)])
         topic = _one(chunk.partition.topic for chunk in chunks)
         span = self._start(_named("poll", topic), began_s, SpanKind.CLIENT, links)

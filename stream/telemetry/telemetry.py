@@ -8,6 +8,7 @@ import logging
 import platform
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from opentelemetry.sdk.metrics.export import MetricExporter
@@ -38,8 +39,22 @@ LAG_EVERY_S: Final = 2.0
 LAG_TIMEOUT_S: Final = 5.0
 
 
+@dataclass(frozen=True, slots=True)
+class About:
+    """Whom it is about. model, version, device: what serves; instance: this worker's own name, group_id: its group's;
+    transactional: whether commits are transactions."""
+
+    model: str
+    version: int
+    device: str
+    instance: str
+    group_id: str
+    transactional: bool
+    max_in_flight_events: int
+
+
 class Telemetry:
-    """An `Observer` for one worker. model, version, device: what serves; instance: this worker's name in the group.
+    """An `Observer` for one worker.
 
     `run` and `page` look at the parts that `watch` was given, and are for the event loop's thread.
     """
@@ -47,14 +62,8 @@ class Telemetry:
     def __init__(
         self,
         section: TelemetrySection,
+        about: About,
         *,
-        model: str,
-        version: int,
-        device: str,
-        instance: str,
-        group_id: str,
-        transactional: bool,
-        max_in_flight_events: int,
         clock: Clock,
         environ: Mapping[str, str],
     ) -> None:
@@ -63,13 +72,13 @@ class Telemetry:
         self._book = Book()
         self._recorder = Recorder(
             self._book,
-            model=model,
-            version=version,
-            transactional=transactional,
+            model=about.model,
+            version=about.version,
+            transactional=about.transactional,
             clock=clock,
             exemplar_of=self._exemplar_of,
         )
-        self._resource = describe_process(section, instance=instance, environ=environ)
+        self._resource = describe_process(section, instance=about.instance, environ=environ)
         metrics_to = find_collector(section, Signal.METRICS, environ)
         self._exporter = None if metrics_to is None else metrics_to.metric_exporter()
         self._start_ns = time.time_ns()
@@ -82,15 +91,17 @@ class Telemetry:
             tracer = self._provider.get_tracer("forebay", importlib.metadata.version("forebay"))
             for handler in logging.getLogger().handlers:
                 handler.addFilter(TraceIds())
-            self._traces = BatchTraces(tracer, group_id=group_id, model=model, version=version, clock=clock)
+            self._traces = BatchTraces(
+                tracer, group_id=about.group_id, model=about.model, version=about.version, clock=clock
+            )
         self._sampler: Sampler | None = None
         self._log_handler: OtlpHandler | None = None
         if (logs_to := find_collector(section, Signal.LOGS, environ)) is not None:
             self._log_handler = OtlpHandler(logs_to.log_exporter(), self._resource)
             logging.getLogger().addHandler(self._log_handler)
         self._book.set(c.READY, 0)
-        self._book.set(c.IN_FLIGHT_LIMIT, max_in_flight_events)
-        self._book.set(c.MODEL_INFO, 1, (model, str(version), device))
+        self._book.set(c.IN_FLIGHT_LIMIT, about.max_in_flight_events)
+        self._book.set(c.MODEL_INFO, 1, (about.model, str(about.version), about.device))
         self._book.set(c.BUILD_INFO, 1, (importlib.metadata.version("forebay"), platform.python_version()))
 
     # ---- what the admin server and the worker's assembly call
@@ -186,6 +197,7 @@ class Telemetry:
             await asyncio.to_thread(self._export, self._exporter)
 
     def _export(self, exporter: MetricExporter) -> None:
+        """Raises nothing: the exporter logs what went wrong, and the next time all of it is sent anew."""
         now_ns = time.time_ns()
         exporter.export(to_metrics_data(self._book.snapshot(), self._resource, start_ns=self._start_ns, now_ns=now_ns))
 

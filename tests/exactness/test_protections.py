@@ -60,7 +60,7 @@ class Scene:
         emission = Emission(
             {self.output: Outgoing([b"k"], [value], [[]])}, {self.input: COMMITTED + 1}, Ledger(model="m", version=1)
         )
-        emitter: Any = SimpleNamespace(emit=lambda _batches: emission)
+        emitter: Any = SimpleNamespace(emit=lambda _batches, *, delta_headers: emission)
         guard = DeadLetterGuard(DeadLetterLimits(1.0, 100, None))
         return Committer(
             emitter, one.delivery, one.transaction, guard, Unobserved(), clock=ManualClock(), timeout_ms=10_000

@@ -82,7 +82,9 @@ def test_a_batch_on_its_way() -> None:
     said = book.snapshot()
     assert said.counters[c.RECEIVED_EVENTS] == {("features",): 4}
     assert said.counters[c.RECEIVED_BYTES] == {("features",): 34}
-    assert said.counters[c.EVENTS] == {("predicted", *M1): 3, ("rejected", *M1): 1, ("failed", *M1): 0}
+    outcomes = {labels[0]: count for labels, count in said.counters[c.EVENTS].items()}
+    assert outcomes == {"predicted": 3, "rejected": 1, "failed": 0, "accepted": 0, "late": 0}
+    assert set(said.counters[c.WINDOWS].values()) == {0}
     assert said.counters[c.ERRORS] == {("not_json", "decode", *M1): 1}
     assert said.counters[c.BATCHES] == {("size", *M1): 1}
     assert said.histograms[c.BATCH_SIZE][M1].sum == 4
@@ -94,6 +96,27 @@ def test_a_batch_on_its_way() -> None:
     assert steps == {"emit": 0.5, "begin": 0.25, "deliveries": 0.25, "positions": 0.5, "end": 0.5}
     assert said.histograms[c.COMMIT_DURATION][M1].sum == 2.0
     assert told.last_read_ms == {P0: JULY + 7, P1: JULY + 1}
+
+
+def test_windows_are_counted_apart_from_events() -> None:
+    book = Book()
+    told = recorder(book, ManualClock())
+    ledger = Ledger(model="m", version=1)
+    ledger.accepted(P0, np.array([JULY, JULY + 1]))
+    ledger.failed(P0, FailureKind.LATE, JULY, event_id=None, message="late")
+    ledger.windows_predicted(P0, 5, JULY)
+    ledger.window_failed(P0, FailureKind.MODEL_ERROR, JULY, window_id="w", message="bad")
+    told.committed([finish(MicroBatch(0, (chunk([1]),), "size", 0.0))], ledger, CommitTimes(*range(6)), ())
+    said = book.snapshot()
+    assert {labels[0]: count for labels, count in said.counters[c.EVENTS].items() if count} == {
+        "accepted": 2,
+        "late": 1,
+    }
+    assert {labels[0]: count for labels, count in said.counters[c.WINDOWS].items()} == {
+        "window_predicted": 5,
+        "window_failed": 1,
+    }
+    assert said.histograms[c.EVENT_LATENCY][M1].count == 3
 
 
 @pytest.mark.parametrize(

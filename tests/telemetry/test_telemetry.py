@@ -1,0 +1,127 @@
+"""Telemetry as one object: what is sent where, what is not, and that nobody waits for a collector."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from stream.backpressure import Bounds, InFlight
+from stream.breaker import CircuitBreaker
+from stream.clock import SystemClock
+from stream.config.sections import TelemetrySection
+from stream.records import Partition
+from stream.telemetry.collector import Signal, describe_process, find_collector, parse_headers
+from stream.telemetry.sampling import Watched
+from stream.telemetry.telemetry import About, Telemetry
+from tests.telemetry.collector import collector, total
+
+ABOUT = About("m", 7, "cpu", "me", "g", transactional=True, max_in_flight_events=100)
+
+
+class Source:
+    """A source of one partition, with 3 of 10 records read."""
+
+    assignments = 2
+    paused = True
+
+    async def standings(self) -> dict[Partition, tuple[int, int]]:
+        return {Partition("features", 0): (3, 10)}
+
+
+def telemetry(environ: dict[str, str], **section: Any) -> Telemetry:
+    made = Telemetry(TelemetrySection(**section), ABOUT, clock=SystemClock(), environ=environ)
+    breaker = CircuitBreaker(failure_threshold=1, reset_timeout_s=60, on_change=lambda state, reason: None)
+    breaker.trip(0, "for this test")
+    in_flight = InFlight(Bounds(100, 1000, 10))
+    in_flight.polled(events=5, num_bytes=50)
+    made.watch(Watched(Source(), in_flight, {"model": breaker}, SimpleNamespace(rewinds=1)))
+    return made
+
+
+async def run_for(made: Telemetry, seconds: float) -> None:
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(made.run(), seconds)
+
+
+async def test_the_page_tells_what_is_so_now() -> None:
+    made = telemetry({})
+    await run_for(made, 0.05)
+    made.ready(True)
+    page, content_type = made.page(accept="application/openmetrics-text")
+    lines = page.decode().splitlines()
+    assert content_type.startswith("application/openmetrics-text")
+    for line in (
+        "forebay_ready 1.0",
+        "forebay_paused 1.0",
+        "forebay_in_flight_events 5.0",
+        "forebay_in_flight_bytes 50.0",
+        "forebay_in_flight_limit 100.0",
+        'forebay_breaker_state{breaker="model"} 2.0',
+        "forebay_rebalances_total 2.0",
+        "forebay_rewinds_total 1.0",
+        'forebay_consumer_lag_records{partition="0",topic="features"} 7.0',
+        'forebay_model_info{device="cpu",model="m",version="7"} 1.0',
+        'forebay_events_total{model="m",outcome="predicted",version="7"} 0.0',
+    ):
+        assert line in lines
+    await made.close()
+
+
+async def test_what_is_left_is_sent_at_the_end() -> None:
+    with collector() as fake:
+        made = telemetry({}, otlp_endpoint=fake.endpoint, traces=False)
+        await made.close()
+        (metrics,) = fake.metrics().values()
+        assert total(metrics["forebay.in_flight.limit"]) == 100
+
+
+async def test_a_collector_that_does_not_answer_holds_nobody_up() -> None:
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen()
+        endpoint = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        made = telemetry({}, otlp_endpoint=endpoint, logs=True, export_timeout_ms=60_000)
+        try:
+            logging.getLogger("stream.test").warning("a line")
+            await run_for(made, 0.1)
+            async with asyncio.timeout(30):  # half of what the exporter would wait
+                await made.close()
+        finally:
+            logging.getLogger("opentelemetry").setLevel(logging.NOTSET)
+
+
+@pytest.mark.parametrize(
+    ("section", "environ", "sent"),
+    [
+        ({}, {}, set()),
+        ({"otlp_endpoint": "http://c:4318"}, {}, {"traces", "metrics"}),
+        ({"otlp_endpoint": "http://c:4318", "traces": False, "logs": True}, {}, {"metrics", "logs"}),
+        ({}, {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318"}, {"traces", "metrics"}),
+        ({"otlp_endpoint": "http://c:4318"}, {"OTEL_SDK_DISABLED": "true"}, set()),
+        ({}, {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://c:4318/v1/traces"}, {"traces"}),
+    ],
+)
+def test_what_is_sent_is_what_was_asked_for(section: dict[str, Any], environ: dict[str, str], sent: set[str]) -> None:
+    found = {one.value for one in Signal if find_collector(TelemetrySection(**section), one, environ) is not None}
+    assert found == sent
+
+
+def test_headers_are_as_opentelemetry_writes_them_and_hidden() -> None:
+    assert parse_headers("authorization=Bearer%20a=b, x-scope = 1,") == {"authorization": "Bearer a=b", "x-scope": "1"}
+    section = TelemetrySection(otlp_endpoint="http://c:4318", otlp_headers=SecretStr("a=geheim"))
+    assert "geheim" not in repr(section)
+
+
+def test_who_sends_is_named_by_the_configuration_else_by_the_environment() -> None:
+    def name(section: TelemetrySection, **environ: str) -> object:
+        return describe_process(section, instance="i", environ=environ).attributes["service.name"]
+
+    assert name(TelemetrySection()) == "forebay"
+    assert name(TelemetrySection(), OTEL_SERVICE_NAME="theirs") == "theirs"
+    assert name(TelemetrySection(service_name="ours"), OTEL_SERVICE_NAME="theirs") == "ours"
