@@ -103,6 +103,23 @@ class Source(ConsumerRebalanceListener):
         """What is assigned now."""
         return {Partition(*partition) for partition in self._consumer.assignment()}
 
+    @property
+    def joined(self) -> bool:
+        """Whether a first assignment's positions are known (it may be empty)."""
+        return self._opened.is_set()
+
+    async def progress(self) -> dict[Partition, tuple[int, int]]:
+        """Of each partition that is read: the position, and where committed records end; none while the gate is closed.
+
+        Always asks the cluster something. Raises KafkaError, TimeoutError.
+        """
+        assigned = list(self._consumer.assignment())
+        ends = await self._consumer.end_offsets(assigned or [TopicPartition(min(self._topics), 0)])
+        if self.epoch is None:
+            return {}
+        still = [one for one in self._consumer.assignment() if one in ends]
+        return {Partition(*one): (await self._consumer.position(one), ends[one]) for one in still}
+
     async def poll(self, *, timeout_s: float, max_records: int) -> Mapping[Partition, Sequence[Record]]:
         """The next records, of `epoch`; nothing while the gate is closed. Never cancel this call: the client would leak.
 
