@@ -18,6 +18,7 @@ from aiokafka.errors import KafkaError
 from models.protocol import Model
 from schemas.errors import BrokerError
 from schemas.failures import Outcome
+from stream.admin.noted import Noted
 from stream.admin.service import WorkerAdmin
 from stream.admin.view import Parts
 from stream.backoff import Backoff
@@ -41,6 +42,9 @@ from stream.kafka.source import Source
 from stream.kafka.transaction import Transaction, transactional_id
 from stream.memory import freeze_what_is_loaded, keep_freed_memory
 from stream.pipeline import Breakers, Pipeline, Stages, Timing
+from stream.telemetry.observers import Observers
+from stream.telemetry.sampling import Watched
+from stream.telemetry.telemetry import Telemetry
 from stream.window import MicroBatcher
 
 log = logging.getLogger(__name__)
@@ -75,16 +79,14 @@ class Worker:
         stopping = asyncio.Event()
         _on_signals(loop, stopping)
         breakers = Breakers(self._breaker("model"), self._breaker("cluster"))
+        in_flight = self._in_flight()
+        telemetry, noted = self._telemetry(), Noted(clock=self._clock)
+        observer = Observers(telemetry, noted)
         pipeline = Pipeline(
-            InFlight(
-                Bounds(
-                    settings.limits.max_in_flight_events,
-                    settings.limits.max_in_flight_bytes,
-                    settings.limits.max_in_flight_batches,
-                )
-            ),
+            in_flight,
             self._timing(),
             breakers,
+            observer,
             max_poll_records=settings.batch.max_batch_size,
             clock=self._clock,
         )
@@ -103,8 +105,11 @@ class Worker:
         # The address is told to the group at the join, long after.
         source = self._source(pipeline, layout, user_data=lambda: admin.user_data())
         decoder, encoder = self._decoder(), self._encoder()
-        parts = Parts(self._model, pipeline, breakers, device, source)
-        admin = WorkerAdmin(settings, parts, decoder, encoder, worker=self._instance, clock=self._clock)
+        parts = Parts(self._model, pipeline, breakers, device, source, noted)
+        admin = WorkerAdmin(settings, parts, decoder, encoder, telemetry, worker=self._instance, clock=self._clock)
+        telemetry.watch(
+            Watched(source, in_flight, {"model": breakers.model, "cluster": breakers.cluster}, pipeline.totals)
+        )
         tasks: list[asyncio.Task[None]] = []
         try:
             await admin.start()
@@ -118,6 +123,7 @@ class Worker:
                 delivery,
                 self._transaction(delivery, source),
                 self._guard(),
+                observer,
                 clock=self._clock,
                 timeout_ms=settings.delivery.commit_timeout_ms,
             )
@@ -128,7 +134,8 @@ class Worker:
             tasks.append(self._task(admin.watch(), "admin"))
             polling = self._task(pipeline.run(), "poll")
             tasks.append(polling)
-            tasks.append(self._task(_announce(source), "announce"))
+            tasks.append(self._task(_announce(source, telemetry), "announce"))
+            tasks.append(self._task(telemetry.run(), "telemetry"))
             tasks.append(self._task(_when_set(stopping), "signals"))
             await asyncio.wait({tasks[-1], self._fatal}, return_when=asyncio.FIRST_COMPLETED)
             if not self._fatal.done():
@@ -150,6 +157,7 @@ class Worker:
             await source.stop(timeout_s=STOP_TIMEOUT_S)
             await delivery.stop(timeout_s=STOP_TIMEOUT_S)
             await admin.stop()
+            await telemetry.close()
 
     async def _drain(self, pipeline: Pipeline, polling: asyncio.Task[None]) -> None:
         log.info("stopping: draining %d events", pipeline.num_in_flight)
@@ -165,6 +173,24 @@ class Worker:
                     kind="drain_timeout",
                     remedy="raise delivery.drain_timeout_ms, or see why the cluster or the model is slow",
                 )
+
+    def _in_flight(self) -> InFlight:
+        limits = self._settings.limits
+        return InFlight(Bounds(limits.max_in_flight_events, limits.max_in_flight_bytes, limits.max_in_flight_batches))
+
+    def _telemetry(self) -> Telemetry:
+        settings, model = self._settings, self._model
+        return Telemetry(
+            settings.telemetry,
+            model=model.name,
+            version=model.version,
+            device=settings.model.device,
+            instance=self._instance,
+            transactional=settings.delivery.processing_guarantee == "exactly_once",
+            max_in_flight_events=settings.limits.max_in_flight_events,
+            clock=self._clock,
+            environ=os.environ,
+        )
 
     def _timing(self) -> Timing:
         call_s = self._settings.model.call_timeout_ms / 1000
@@ -318,8 +344,9 @@ async def _finish(polling: asyncio.Task[None], pipeline: Pipeline) -> None:
     await pipeline.drain()
 
 
-async def _announce(source: Source) -> None:
+async def _announce(source: Source, telemetry: Telemetry) -> None:
     await source.wait_until_open()
+    telemetry.ready(True)
     log.info(READY_LINE)
 
 

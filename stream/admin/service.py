@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from importlib.metadata import version
-from typing import Final
+from typing import Final, Protocol
 
-import numpy as np
 from aiohttp import web
 
 from stream.admin.guard import json_response, refusal
@@ -23,8 +22,6 @@ from stream.clock import Clock
 from stream.config.sections import Settings
 from stream.decode import Decoder
 from stream.encode import PredictionEncoder
-from stream.outcomes import Ledger
-from stream.records import Finished
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +29,12 @@ LOOK_S: Final = 1.0
 ASK_S: Final = 2.0
 ASK_TIMEOUT_S: Final = 10.0
 
-Metrics = Callable[[str], tuple[bytes, str]]
-"""The Prometheus page and its content type, for a request's Accept header."""
+
+class Metrics(Protocol):
+    """What is needed of the worker's telemetry (see `stream.telemetry`)."""
+
+    def page(self, *, accept: str) -> tuple[bytes, str]: ...
+    def ready(self, is_ready: bool) -> None: ...
 
 
 class WorkerAdmin:
@@ -45,10 +46,10 @@ class WorkerAdmin:
         parts: Parts,
         decoder: Decoder,
         encoder: PredictionEncoder,
+        metrics: Metrics,
         *,
         worker: str,
         clock: Clock,
-        metrics: Metrics = lambda accept: (b"", "text/plain"),
     ) -> None:
         self._parts = parts
         self._clock = clock
@@ -71,7 +72,7 @@ class WorkerAdmin:
 
     async def start(self) -> None:
         """Listen. Raises ConfigError where it cannot."""
-        logging.getLogger("stream").addHandler(self._view.warnings)
+        logging.getLogger("stream").addHandler(self._parts.noted.warnings)
         if self._server is not None:
             self._view.url = await self._server.start()
             log.info("admin page at %s", self._view.url)
@@ -79,7 +80,7 @@ class WorkerAdmin:
     async def stop(self) -> None:
         if self._server is not None:
             await self._server.stop()
-        logging.getLogger("stream").removeHandler(self._view.warnings)
+        logging.getLogger("stream").removeHandler(self._parts.noted.warnings)
 
     def warm(self) -> None:
         """The model is."""
@@ -101,6 +102,7 @@ class WorkerAdmin:
                 delay_s = max(0.0, self._clock.monotonic_s() - began_s - LOOK_S)
                 seen.loop_delay_s = max(delay_s, 0.9 * seen.loop_delay_s)
                 self._view.look()
+                self._metrics.ready(self._view.readiness().ok)
         finally:
             await cancel_until_done(asking)
 
@@ -109,32 +111,12 @@ class WorkerAdmin:
             # Errors of the client are of many kinds, and each only means that there was no answer.
             with contextlib.suppress(Exception):
                 async with asyncio.timeout(ASK_TIMEOUT_S):
-                    self._view.seen.partitions = dict(await self._parts.source.progress())
+                    standings = await self._parts.source.standings()
+                    if not standings:
+                        await self._parts.source.ask_cluster()
+                self._view.seen.partitions = dict(standings)
                 self._view.seen.cluster_answered_s = self._clock.monotonic_s()
             await asyncio.sleep(ASK_S)
-
-    # ---- what it is told
-
-    def finished(self, _finished: Finished) -> None:
-        self._view.seen.batches_finished += 1
-
-    def committed(self, batches: Sequence[Finished], ledger: Ledger) -> None:
-        wall_ms, now_s = self._clock.wall_ms(), self._clock.monotonic_s()
-        view = self._view
-        view.seen.commit_failed_s = None
-        sizes = [finished.batch.num_records for finished in batches]
-        waited_ms = np.array([now_s - finished.batch.opened_s for finished in batches]) * 1000
-        view.samples.committed(
-            wall_ms=wall_ms,
-            outcomes=ledger.outcomes,
-            batch_sizes=sizes,
-            model_ms=np.array([finished.model_s for finished in batches]) * 1000,
-            latencies_ms=np.repeat(waited_ms, sizes),
-        )
-        view.errors.committed(ledger, wall_ms=wall_ms)
-
-    def commit_failed(self) -> None:
-        self._view.seen.commit_failed_s = self._clock.monotonic_s()
 
     # ---- what it answers
 
@@ -154,7 +136,7 @@ class WorkerAdmin:
         ]
 
     async def _serve_metrics(self, request: web.Request) -> web.Response:
-        body, content_type = self._metrics(request.headers.get("Accept", ""))
+        body, content_type = self._metrics.page(accept=request.headers.get("Accept", ""))
         return web.Response(body=body, headers={"Content-Type": content_type})
 
     async def _status(self, request: web.Request) -> web.Response:

@@ -11,7 +11,6 @@ from importlib.metadata import version
 from typing import Any, Final, Protocol
 
 from models.protocol import Model
-from stream.admin.errors import ErrorBook, RecentWarnings
 from stream.admin.health import (
     Facts,
     Limits,
@@ -23,7 +22,7 @@ from stream.admin.health import (
     readiness,
     startup,
 )
-from stream.admin.samples import Samples
+from stream.admin.noted import Noted
 from stream.breaker import CircuitBreaker
 from stream.clock import Clock
 from stream.config.sections import Settings
@@ -43,7 +42,8 @@ class ReadSource(Protocol):
     def joined(self) -> bool: ...
     @property
     def paused(self) -> bool: ...
-    async def progress(self) -> Mapping[Partition, tuple[int, int]]: ...
+    async def standings(self) -> Mapping[Partition, tuple[int, int]]: ...
+    async def ask_cluster(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +55,14 @@ class Parts:
     breakers: Breakers
     device: DeviceThread
     source: ReadSource
+    noted: Noted
 
 
 @dataclass(slots=True)
 class Seen:
-    """What was found out since the start, by looking and by being told. Times in monotonic seconds."""
+    """What was found out by looking. partitions: position and end; times in monotonic seconds."""
 
     warm: bool = False
-    batches_finished: int = 0
-    commit_failed_s: float | None = None
     cluster_answered_s: float | None = None
     partitions: dict[Partition, tuple[int, int]] = field(default_factory=dict)
     still: Standstill = field(default_factory=Standstill)
@@ -91,15 +90,12 @@ class WorkerView:
         self._standstill = StandstillWatch()
         self.url: str | None = None
         self.seen = Seen()
-        self.samples = Samples()
-        self.errors = ErrorBook()
-        self.warnings = RecentWarnings()
 
     def look(self) -> None:
         """Once a second: how long work has stood still, and what the lag is."""
         facts = self.facts()
         self.seen.still = self._standstill.look(facts)
-        self.samples.looked(wall_ms=self._clock.wall_ms(), lag=facts.lag)
+        self._parts.noted.samples.looked(wall_ms=self._clock.wall_ms(), lag=facts.lag)
 
     def facts(self) -> Facts:
         pipeline, source, seen = self._parts.pipeline, self._parts.source, self.seen
@@ -115,12 +111,12 @@ class WorkerView:
             in_flight=pipeline.in_flight.events,
             lag=sum(_lag(*at) for at in seen.partitions.values()) if gate_open else None,
             progress=(
-                seen.batches_finished,
+                self._parts.noted.batches_finished,
                 pipeline.totals.commits,
                 tuple(sorted((place, position) for place, (position, _end) in seen.partitions.items())),
             ),
             cluster_answered_s=seen.cluster_answered_s,
-            commit_failed_s=seen.commit_failed_s,
+            commit_failed_s=self._parts.noted.commit_failed_s,
             breakers={"model": breakers.model.state, "cluster": breakers.cluster.state},
         )
 
@@ -181,12 +177,12 @@ class WorkerView:
                 "cluster": self._breaker(self._parts.breakers.cluster),
             },
             "totals": self._totals(),
-            "now": self.samples.summary(now_ms=now_ms),
-            "errors": self.errors.to_list(),
-            "last_warnings": self.warnings.to_list(),
+            "now": self._parts.noted.samples.summary(now_ms=now_ms),
+            "errors": self._parts.noted.errors.to_list(),
+            "last_warnings": self._parts.noted.warnings.to_list(),
         }
         if since is not None:
-            document["history"] = self.samples.columns(now_ms=now_ms, since=since)
+            document["history"] = self._parts.noted.samples.columns(now_ms=now_ms, since=since)
         return document
 
     def _group(self) -> dict[str, Any]:
