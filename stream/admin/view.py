@@ -217,7 +217,7 @@ class WorkerView:
             "max_events": limits.max_in_flight_events,
             "max_bytes": limits.max_in_flight_bytes,
             "max_batches": limits.max_in_flight_batches,
-            "reading": "by hand" if self._parts.pipeline.held_by_hand else "paused" if source.paused else "on",
+            "reading": "paused" if source.paused else "on",
             "model_call_for_s": round(self._parts.device.running_for_s(), 3),
         }
 

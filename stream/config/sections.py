@@ -285,7 +285,7 @@ class AdminSection(Section):
     request_timeout_ms: int = Field(default=5_000, ge=10, le=600_000, description="for one request")
     stuck_after_ms: int = Field(
         default=120_000,
-        ge=1_000,
+        ge=20_000,
         le=_DAY_MS,
         description="/healthz fails where work stands still so long although cluster and model are well",
     )
