@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, SecretStr
 
 from stream.config.section import DAY_MS, GIB, Section
-from stream.config.values import Host, Path, Text, WebUrl
+from stream.config.values import Host, LogLevels, Path, Text, WebUrl
 
 
 class AdminSection(Section):
@@ -43,6 +43,17 @@ class AdminSection(Section):
     )
 
 
+class LogSection(Section):
+    """What the worker says on standard error."""
+
+    level: LogLevels = Field(
+        default="info", description="the least severe that is logged; FOREBAY_LOG is another name for it"
+    )
+    format: Literal["auto", "text", "json"] = Field(
+        default="auto", description="auto is text on a terminal and JSON lines elsewhere"
+    )
+
+
 class TelemetrySection(Section):
     """Where traces, metrics and log lines go by OTLP. The Prometheus page of the admin server needs nothing of this."""
 
@@ -70,15 +81,4 @@ class TelemetrySection(Section):
     logs: bool = Field(default=False, description="whether log lines are sent, where there is a collector")
     export_timeout_ms: int = Field(
         default=10_000, ge=100, le=600_000, description="for one sending; what the collector does not take is dropped"
-    )
-
-
-class LogSection(Section):
-    """What the worker says on standard error."""
-
-    level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="the least severe that is logged"
-    )
-    format: Literal["auto", "text", "json"] = Field(
-        default="auto", description="auto is text on a terminal and JSON lines elsewhere"
     )

@@ -13,7 +13,7 @@ from models.protocol import Scores
 from models.signature import Signature
 from schemas.errors import ModelError
 from schemas.failures import FailureKind
-from stream.infer import infer, infer_batch
+from stream.infer import ModelFault, infer, infer_batch
 from stream.records import FloatMatrix
 from stream.window import MicroBatcher
 from tests.stream.build import JULY, chunk, signature
@@ -135,3 +135,20 @@ def test_rows_past_their_deadline_are_not_predicted() -> None:
         3: FailureKind.DEADLINE_EXCEEDED,
     }
     assert inference.values_BO[[0, 1, 4], 0].tolist() == [0, 1, 4]
+
+
+def test_what_a_model_says_that_is_not_fit_is_told_without_values() -> None:
+    class Quoting(EchoModel):
+        def warm_up(self, batch_sizes: Sequence[int]) -> None:
+            raise ValueError("cannot take row [8.25, 'Anna'] at 0x7f12ab34cd56")
+
+        def forward(self, x_BG: FloatMatrix) -> Scores:
+            raise RuntimeError
+
+    window = MicroBatcher(max_batch_size=10, max_batch_bytes=1000, max_queue_delay_ms=5)
+    window.add(chunk([0, 1]), now_s=0, wall_ms=JULY)
+    (batch,) = window.flush()
+    with pytest.raises(ModelFault) as told:
+        infer_batch(Quoting(), batch, wall_ms=JULY)
+    assert "ValueError: cannot take row" in str(told.value)
+    assert "8.25" not in str(told.value) and "Anna" not in str(told.value)
