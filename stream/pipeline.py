@@ -39,6 +39,7 @@ PAUSE_AFTER_S = 1.0
 IDLE_WAIT_S = 0.5
 IDLE_COMMIT_S = 2.0
 BREAKER_LOOK_S = 0.2
+WINDOWS_LOOK_S = 0.5
 MAX_COMMIT_BATCHES = 16
 """How many full micro-batches one commit holds at most; fewer after one that was not over in time."""
 
@@ -135,6 +136,7 @@ class Pipeline:
         self._idle = asyncio.Event()
         self._idle.set()
         self._stopping = False
+        self._windows_look_s = 0.0
         self._committing: asyncio.Task[Ledger] | None = None
         self._refusals = Refusals()
         self._purges = 0
@@ -226,8 +228,10 @@ class Pipeline:
 
     def _close_idle_windows(self, now_s: float) -> None:
         source, windows = self._stages.source, self._stages.windows
-        if windows is None or source.epoch is None:
+        if windows is None or source.epoch is None or now_s < self._windows_look_s:
             return
+        self._windows_look_s = now_s + WINDOWS_LOOK_S
+        self._observer.windows(windows.status())
         for part in windows.close_idle(source.epoch, source.is_at_end):
             self._idle.clear()
             # Closed at once: a part without an event does not show as in flight before it is a batch.
