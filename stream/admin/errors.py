@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from schemas.failures import FAILURES, FailureKind, Outcome
+from schemas.failures import FAILURES, FailureKind
 from stream.eventtime.chunk import WindowChunk
 from stream.outcomes import Ledger
 from stream.records import Chunk, Finished
@@ -40,7 +40,7 @@ class ErrorBook:
         if not ledger.kinds:
             return
         for key, delta in ledger.deltas.items():
-            if key.outcome is Outcome.PREDICTED:
+            if key.outcome.is_good:
                 continue
             errors = self._kinds.setdefault(FailureKind(key.kind), KindErrors())
             errors.count += delta.count

@@ -22,12 +22,13 @@ _NO_EPOCH: Final = Epoch(-1, "", None, 0)
 
 
 class Unfit(Exception):
-    """The worker cannot predict at the moment; it may later."""
+    """The worker cannot predict. status: HTTP's; 503 where it may later."""
 
-    def __init__(self, kind: str, message: str) -> None:
+    def __init__(self, kind: str, message: str, *, status: int = 503) -> None:
         super().__init__(message)
         self.kind = kind
         self.message = message
+        self.status = status
 
 
 class Predictor:
@@ -59,7 +60,8 @@ class Predictor:
     async def predict(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, Any]:
         """HTTP status and document for a request. Raises Unfit."""
         if self._takes_windows:
-            raise Unfit("takes_windows", "the model takes windows of events, which only the stream gathers")
+            message = "the model takes windows of events, which only the stream gathers"
+            raise Unfit("takes_windows", message, status=501)
         if self._breaker.state is BreakerState.OPEN:
             raise Unfit("breaker_open", "the model's circuit breaker is open")
         if self._waiting >= MAX_WAITING:

@@ -135,7 +135,7 @@ class Samples:
         model_p50, model_p99 = model.percentiles((0.5, 0.99))
         return {
             "span_s": SUMMARY_S,
-            "events_per_s": round(sum(decided.values()) / SUMMARY_S, 2),
+            "events_per_s": round(sum(n for outcome, n in decided.items() if not outcome.of_window) / SUMMARY_S, 2),
             **{f"{outcome.value}_per_s": round(count / SUMMARY_S, 2) for outcome, count in decided.items()},
             "batch_mean": _mean(events, batches),
             "batch_max": largest or None,

@@ -155,9 +155,8 @@ class WorkerAdmin:
         try:
             status, document = await self._predictor.predict(await request.read(), request.headers)
         except Unfit as error:
-            if error.kind == "takes_windows":
-                return refusal(501, error.kind, error.message)
-            return refusal(503, error.kind, error.message, headers={"Retry-After": "1"})
+            headers = {"Retry-After": "1"} if error.status == 503 else None
+            return refusal(error.status, error.kind, error.message, headers=headers)
         return json_response(document, status=status)
 
     def _hold(self, wanted: bool) -> Callable[[web.Request], Awaitable[web.Response]]:

@@ -8,7 +8,7 @@ const text = (id, value) => { $(id).textContent = value; };
 
 const charts = [
   new Chart($("chart-rate"), [
-    { name: "predicted", label: "predicted", look: "predicted" },
+    { name: "good", label: "predicted", look: "predicted" },
     { name: "rejected", label: "rejected", look: "rejected" },
     { name: "failed", label: "failed", look: "failed" },
   ], { stacked: true, least: 10 }),
@@ -53,7 +53,9 @@ async function look() {
     history = { at: [] };
     if (stale) return look();
   }
-  remember(status.history);
+  // The events of a model that takes windows are accepted into them, and not predicted each.
+  const { predicted, accepted } = status.history;
+  remember({ ...status.history, good: predicted.map((count, at) => count + accepted[at]) });
   $("ask-token").hidden = true;
   $("board").hidden = false;
   lastAnswer = Date.now();
@@ -106,6 +108,7 @@ function show(status) {
   value("batch", short(now.batch_mean));
   text("batch-note", now.batch_max === null ? `at most ${short(status.window.max_batch_size)}`
     : `largest ${short(now.batch_max)} of ${short(status.window.max_batch_size)}`);
+  if (status.window.kind !== "none") document.querySelector("#chart-rate .legend li").textContent = "accepted";
   showBreakers(status.breakers);
   showOutcomes(totals.outcomes);
   showErrors(status.errors);
