@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from aiokafka.errors import KafkaError
 
 from schemas.errors import BrokerError, ModelError
-from schemas.failures import Outcome
 from stream.backpressure import InFlight
 from stream.breaker import CircuitBreaker
 from stream.cancellation import raise_if_cancelled
@@ -31,6 +30,7 @@ from stream.records import Epoch, Finished, MicroBatch, Partition, Record
 from stream.refusals import Refusals
 from stream.reorder import ReorderBuffer
 from stream.telemetry.observer import Observer
+from stream.totals import Totals
 from stream.window import MicroBatcher
 
 log = logging.getLogger(__name__)
@@ -92,25 +92,8 @@ class Breakers:
     cluster: CircuitBreaker
 
 
-@dataclass(slots=True)
-class Totals:
-    """What this worker has committed since it started."""
-
-    outcomes: Counter[Outcome] = field(default_factory=Counter)
-    kinds: Counter[str] = field(default_factory=Counter)
-    batches: int = 0
-    commits: int = 0
-    rewinds: int = 0
-
-    def add(self, ledger: Ledger, batches: int) -> None:
-        self.outcomes.update(ledger.outcomes)
-        self.kinds.update(ledger.kinds)
-        self.batches += batches
-        self.commits += 1
-
-
 class Pipeline:
-    """Runs the stages. max_poll_records bounds one poll."""
+    """Runs the stages. max_poll_records bounds one poll; while held_by_hand nothing new is read."""
 
     def __init__(
         self,
@@ -140,6 +123,7 @@ class Pipeline:
         self._committing: asyncio.Task[Ledger] | None = None
         self._refusals = Refusals()
         self._purges = 0
+        self.held_by_hand = False
         self.totals = Totals()
 
     def connect(self, stages: Stages) -> None:
@@ -179,8 +163,8 @@ class Pipeline:
             await asyncio.sleep(0)
 
     def _works(self, now_s: float) -> bool:
-        """Whether what is read now can go on its way: no breaker is open, or trying its one."""
-        return self._breakers.model.allows(now_s) and self._breakers.cluster.allows(now_s)
+        """Whether what is read now can go on its way: not held by hand, no breaker open, or trying its one."""
+        return not self.held_by_hand and self._breakers.model.allows(now_s) and self._breakers.cluster.allows(now_s)
 
     async def _commit_idle(self) -> None:
         try:
@@ -197,6 +181,15 @@ class Pipeline:
         """Flush what waits in the window, and return when everything polled is committed. The caller sets the deadline."""
         self._send_on(self._stages.batcher.flush())
         await self._idle.wait()
+
+    @property
+    def stopping(self) -> bool:
+        return self._stopping
+
+    @property
+    def in_flight(self) -> InFlight:
+        """Counts of what is polled and not yet committed."""
+        return self._in_flight
 
     @property
     def num_in_flight(self) -> int:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import Field, SecretStr
 
+from stream.config.admin_section import AdminSection as AdminSection
 from stream.config.alert_rule import AlertRules
 from stream.config.section import DAY_MS
 from stream.config.section import Section as Section
@@ -309,6 +310,7 @@ class Settings(Section):
     limits: LimitsSection = LimitsSection()
     aggregate: AggregateSection = AggregateSection()
     topics: TopicsSection = TopicsSection()
+    admin: AdminSection = AdminSection()
     log: LogSection = LogSection()
     telemetry: TelemetrySection = TelemetrySection()
 

@@ -1,0 +1,51 @@
+"""Several observers in the place of one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from stream.outcomes import Ledger
+from stream.records import Chunk, Finished, MicroBatch, Partition, WindowStatus
+from stream.telemetry.observer import CommitTimes, Observer
+
+
+class Observers:
+    """An `Observer` that tells each of them, in their order."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def polled(self, chunks: Sequence[Chunk], *, began_s: float, received_s: float) -> None:
+        for each in self._observers:
+            each.polled(chunks, began_s=began_s, received_s=received_s)
+
+    def closed(self, batch: MicroBatch) -> None:
+        for each in self._observers:
+            each.closed(batch)
+
+    def finished(self, finished: Finished) -> None:
+        for each in self._observers:
+            each.finished(finished)
+
+    def committing(self, batches: Sequence[Finished]) -> None:
+        for each in self._observers:
+            each.committing(batches)
+
+    def delta_headers(self, batches: Sequence[Finished]) -> list[tuple[str, bytes]]:
+        return [header for each in self._observers for header in each.delta_headers(batches)]
+
+    def committed(self, batches: Sequence[Finished], ledger: Ledger, times: CommitTimes) -> None:
+        for each in self._observers:
+            each.committed(batches, ledger, times)
+
+    def commit_failed(self, batches: Sequence[Finished], error: BaseException) -> None:
+        for each in self._observers:
+            each.commit_failed(batches, error)
+
+    def purged(self) -> None:
+        for each in self._observers:
+            each.purged()
+
+    def windows(self, statuses: Mapping[Partition, WindowStatus]) -> None:
+        for each in self._observers:
+            each.windows(statuses)
