@@ -30,9 +30,12 @@ from stream.decode import Decoder
 from stream.device import DeviceThread
 from stream.emit import Emitter
 from stream.encode import PredictionEncoder
+from stream.kafka.acls import Role
 from stream.kafka.client import client_options
 from stream.kafka.delivery import MAX_CONNECT_S, Delivery, Transactional, connect, hash_key
+from stream.kafka.denied import denied
 from stream.kafka.layout import Layout, find_layout
+from stream.kafka.permit import require
 from stream.kafka.positions import StartPolicy
 from stream.kafka.source import Source
 from stream.kafka.transaction import Transaction, transactional_id
@@ -85,6 +88,7 @@ class Worker:
             max_poll_records=settings.batch.max_batch_size,
             clock=self._clock,
         )
+        await require(Role.WORKER, settings)
         layout = await find_layout(settings)
         device = DeviceThread(
             self._model,
@@ -128,7 +132,7 @@ class Worker:
             _tell_steps(committer.step_times)
             return pipeline
         except KafkaError as error:
-            raise BrokerError(
+            raise denied(error, "READ") or BrokerError(
                 f"the cluster refused to go on: {error}",
                 kind="kafka_error",
                 remedy="`forebay check` looks at topics, permissions and security settings",
