@@ -29,6 +29,7 @@ from stream.outcomes import Ledger
 from stream.records import Epoch, Finished, MicroBatch, Partition, Record
 from stream.refusals import Refusals
 from stream.reorder import ReorderBuffer
+from stream.telemetry.observer import Observer
 from stream.window import MicroBatcher
 
 log = logging.getLogger(__name__)
@@ -105,13 +106,14 @@ class Totals:
 
 
 class Pipeline:
-    """Runs the stages. max_poll_records bounds one poll."""
+    """Runs the stages. max_poll_records bounds one poll; while held_by_hand nothing new is read."""
 
     def __init__(
         self,
         in_flight: InFlight,
         timing: Timing,
         breakers: Breakers,
+        observer: Observer,
         *,
         max_poll_records: int,
         clock: Clock,
@@ -119,6 +121,7 @@ class Pipeline:
         self._in_flight = in_flight
         self._timing = timing
         self._breakers = breakers
+        self._observer = observer
         self._max_poll_records = max_poll_records
         self._commit_batches = MAX_COMMIT_BATCHES
         self._clock = clock
@@ -132,6 +135,7 @@ class Pipeline:
         self._committing: asyncio.Task[Ledger] | None = None
         self._refusals = Refusals()
         self._purges = 0
+        self.held_by_hand = False
         self.totals = Totals()
 
     def connect(self, stages: Stages) -> None:
@@ -162,7 +166,7 @@ class Pipeline:
             source.resume()
             records = await source.poll(timeout_s=wait_s, max_records=min(room, self._max_poll_records))
             if records and source.epoch is not None:
-                self._take(records, source.epoch)
+                self._take(records, source.epoch, began_s=now_s)
             elif self._in_flight.events == 0 and now_s >= idle_commit_at_s:
                 await self._commit_idle()
                 idle_commit_at_s = now_s + IDLE_COMMIT_S
@@ -170,8 +174,8 @@ class Pipeline:
             await asyncio.sleep(0)
 
     def _works(self, now_s: float) -> bool:
-        """Whether what is read now can go on its way: no breaker is open, or trying its one."""
-        return self._breakers.model.allows(now_s) and self._breakers.cluster.allows(now_s)
+        """Whether what is read now can go on its way: not held by hand, no breaker open, or trying its one."""
+        return not self.held_by_hand and self._breakers.model.allows(now_s) and self._breakers.cluster.allows(now_s)
 
     async def _commit_idle(self) -> None:
         try:
@@ -190,13 +194,24 @@ class Pipeline:
         await self._idle.wait()
 
     @property
+    def stopping(self) -> bool:
+        return self._stopping
+
+    @property
+    def in_flight(self) -> InFlight:
+        """Counts of what is polled and not yet committed."""
+        return self._in_flight
+
+    @property
     def num_in_flight(self) -> int:
         """Events polled and not yet committed."""
         return self._in_flight.events
 
-    def _take(self, records: Mapping[Partition, Sequence[Record]], epoch: Epoch) -> None:
+    def _take(self, records: Mapping[Partition, Sequence[Record]], epoch: Epoch, *, began_s: float) -> None:
         now_s, wall_ms = self._clock.monotonic_s(), self._clock.wall_ms()
-        for chunk in self._stages.decoder.decode(records, epoch):
+        chunks = self._stages.decoder.decode(records, epoch)
+        self._observer.polled(chunks, began_s=began_s, received_s=now_s)
+        for chunk in chunks:
             self._in_flight.polled(events=chunk.num_records, num_bytes=chunk.num_bytes)
             self._send_on(self._stages.batcher.add(chunk, now_s=now_s, wall_ms=wall_ms))
         self._idle.clear()
@@ -214,6 +229,7 @@ class Pipeline:
     def _send_on(self, batches: Sequence[MicroBatch]) -> None:
         for batch in batches:
             self._in_flight.closed()
+            self._observer.closed(batch)
             self._reorder.opened(batch)
             self._to_device.append(batch)
         self._feed_device()
@@ -227,6 +243,7 @@ class Pipeline:
         """The device's answer. What belongs to an epoch that is over is dropped: it will be read again."""
         if self._reorder.expects(finished.batch):
             self._reorder.finished(finished)
+            self._observer.finished(finished)
             self._work.set()
         self._feed_device()
 
@@ -280,6 +297,7 @@ class Pipeline:
 
     async def _failed_commit(self, error: BaseException, batches: Sequence[Finished]) -> None:
         """Rewind, or give up where going on would only fail again in the same place."""
+        self._observer.commit_failed(batches, error)
         if isinstance(error, asyncio.CancelledError):
             # Given up by `revoked`, which has purged. Whether it happened is unknown, and others wait for the answer.
             self._breakers.cluster.failed(self._clock.monotonic_s(), "a commit was given up at a rebalance")
@@ -333,6 +351,7 @@ class Pipeline:
         self._to_device.clear()
         self._reorder.purge()
         self._in_flight.purge()
+        self._observer.purged()
         self._room.set()
         self._idle.set()
 
