@@ -18,7 +18,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 _TYPES: dict[str, tuple[Any, Any]] = {
@@ -138,7 +138,6 @@ def attributes_of(pairs: Any) -> dict[str, Any]:
     def plain(value: AnyValue) -> Any:
         which = value.WhichOneof("value")
         return None if which is None else getattr(value, which)
-
 
 
 def points(metric: Any) -> dict[tuple[tuple[str, str], ...], Any]:
