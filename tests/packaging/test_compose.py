@@ -131,7 +131,7 @@ def test_prometheus_finds_workers_and_rules() -> None:
     assert set(config["rule_files"]) <= set(mounted)
     (found,) = config["scrape_configs"][0]["dns_sd_configs"]
     settings = load_settings(None, environment_of(OURS["worker"])).settings
-    assert found["names"] == ["worker"] and found["port"] == settings.admin.port
+    assert found["names"] == ["worker", "aggregator"] and found["port"] == settings.admin.port
 
 
 def test_grafana_opens_on_a_dashboard_that_is_there() -> None:

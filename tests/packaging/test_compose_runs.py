@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,13 +60,13 @@ class Stack:
     def __init__(self, folder: Path, kafka: ComposeKafka) -> None:
         self.kafka = kafka
         self._folder = folder
-        (self.admin_port,) = free_ports(1)
+        self.admin_ports = dict(zip(("worker", "aggregator"), free_ports(2), strict=True))
         self._running: list[subprocess.Popen[bytes]] = []
 
     def environment(self, name: str) -> dict[str, str]:
         here = {"kafka:19092": f"127.0.0.1:{self.kafka.internal_port}", "otel-collector": "127.0.0.1"}
         here |= {"/models": str(self._folder / "models"), "0.0.0.0": "127.0.0.1"}
-        settings = environment_of(SERVICES[name]) | {"FOREBAY_ADMIN__PORT": str(self.admin_port)}
+        settings = environment_of(SERVICES[name]) | {"FOREBAY_ADMIN__PORT": str(self.admin_ports.get(name, 0))}
         for ours, this in here.items():
             settings = {key: value.replace(ours, this) for key, value in settings.items()}
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("FOREBAY_", "OTEL_"))}
@@ -87,6 +87,17 @@ class Stack:
         """Start it and wait until it has ended well."""
         assert self.start(name).wait(120) == 0, self.log(name).read_text()
 
+    def healthy(self, name: str) -> bool:
+        """What the image's health check says."""
+        command = [sys.executable, *health_check()[1:]]
+        return subprocess.run(command, env=self.environment(name), capture_output=True, timeout=30).returncode == 0
+
+    def until_healthy(self, name: str, process: subprocess.Popen[bytes]) -> None:
+        deadline_s = time.monotonic() + 60
+        while not self.healthy(name):
+            assert process.poll() is None and time.monotonic() < deadline_s, self.log(name).read_text()
+            time.sleep(0.2)
+
     def kill(self) -> None:
         for process in self._running:
             if process.poll() is None:
@@ -106,29 +117,14 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
         kafka.remove()
 
 
-def healthy(environ: Mapping[str, str]) -> bool:
-    command = [sys.executable, *health_check()[1:]]
-    return subprocess.run(command, env=dict(environ), capture_output=True, timeout=30).returncode == 0
-
-
-def until(condition: Callable[[], bool], what: str, timeout_s: float = 60.0) -> None:
-    deadline_s = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline_s, what
-        time.sleep(0.2)
-
-
 async def test_up_shows_predictions_aggregates_and_metrics(stack: Stack) -> None:
     def up() -> dict[str, subprocess.Popen[bytes]]:
         stack.finish("topics")
         stack.finish("model")
-        worker = stack.start("worker")
-        running = {"worker": worker, "aggregator": stack.start("aggregator")}
-        assert not healthy(stack.environment("worker"))  # nothing listens yet
-        until(
-            lambda: worker.poll() is not None or healthy(stack.environment("worker")), stack.log("worker").read_text()
-        )
-        assert worker.poll() is None, stack.log("worker").read_text()
+        running = {name: stack.start(name) for name in ("worker", "aggregator")}
+        assert not stack.healthy("worker")  # nothing listens yet
+        for name, process in running.items():
+            stack.until_healthy(name, process)
         return running | {"flights": stack.start("flights")}
 
     running = await asyncio.to_thread(up)
@@ -139,7 +135,7 @@ async def test_up_shows_predictions_aggregates_and_metrics(stack: Stack) -> None
         assert json.loads((await read(reader, 1))[0].value)["outcome"] == "predicted"
 
     def scrape() -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{stack.admin_port}/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{stack.admin_ports['worker']}/metrics", timeout=10) as answer:
             return str(answer.read().decode())
 
     page = await asyncio.to_thread(scrape)
