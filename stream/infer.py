@@ -17,6 +17,7 @@ import numpy.typing as npt
 from models.protocol import Model, Scores
 from schemas.errors import ModelError
 from schemas.failures import FAILURES, FailureKind, Scope
+from stream.outcomes import template
 from stream.records import FloatMatrix, MicroBatch, RowFailure
 
 MAX_STACK_CHARS = 4000
@@ -87,7 +88,7 @@ def _require_fit(model: Model, inference: Inference) -> None:
     try:
         model.warm_up([1])
     except Exception as error:
-        raise ModelFault(_message(error)) from error
+        raise ModelFault(template(_message(error))) from error  # it is logged, and a model may quote what it was given
 
 
 def infer(model: Model, x_BF: FloatMatrix) -> Inference:

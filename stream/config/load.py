@@ -18,6 +18,7 @@ from stream.config.checks import conflicts
 from stream.config.document import read_document
 from stream.config.names import (
     ENVIRONMENT_PREFIX,
+    LOG_VARIABLE,
     environment_name,
     hint_for_environment,
     hint_for_key,
@@ -108,8 +109,9 @@ def _from_file(path: Path, problems: list[str]) -> dict[str, _Given]:
 
 
 def _from_environment(environ: Mapping[str, str], problems: list[str]) -> dict[str, _Given]:
-    known = {environment_name(key): key for key in _keys()}
+    known = {LOG_VARIABLE: "log.level"} | {environment_name(key): key for key in _keys()}
     given = {}
+    # In this order FOREBAY_LOG__LEVEL comes after FOREBAY_LOG and goes before it.
     for name in sorted(name for name in environ if name.startswith(ENVIRONMENT_PREFIX)):
         if name in known:
             field = _field(known[name])

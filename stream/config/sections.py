@@ -14,6 +14,7 @@ from stream.config.values import (
     Command,
     Device,
     Host,
+    LogLevels,
     ModelName,
     Moment,
     Name,
@@ -294,8 +295,8 @@ class AdminSection(Section):
 class LogSection(Section):
     """What the worker says on standard error."""
 
-    level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="the least severe that is logged"
+    level: LogLevels = Field(
+        default="info", description="the least severe that is logged; FOREBAY_LOG is another name for it"
     )
     format: Literal["auto", "text", "json"] = Field(
         default="auto", description="auto is text on a terminal and JSON lines elsewhere"

@@ -14,6 +14,8 @@ import annotated_types
 from pydantic import AfterValidator, BeforeValidator, SecretStr, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
+from stream.config.log_levels import LEVELS, parse_levels
+
 MAX_NAME_LENGTH: Final = 249
 """What Kafka allows for the names of topics, and we for those of groups and clients."""
 
@@ -114,6 +116,12 @@ def _check_command(command: str) -> str:
     return command
 
 
+def _check_levels(text: str) -> str:
+    parse_levels(text)
+    return text
+
+
+_QUOTED_LEVELS: Final = [f'"{level}"' for level in LEVELS]
 _NAME_WORDS: Final = f"1 to {MAX_NAME_LENGTH} letters, digits, '.', '_' or '-'"
 
 Text = Annotated[str, AfterValidator(_check_not_empty), Allowed("a text that is not empty")]
@@ -148,6 +156,13 @@ ModelName = Annotated[
 ]
 Host = Annotated[str, _matching(_ADDRESS), Allowed("a host name or an IP address, without a port")]
 WebUrl = Annotated[str, _matching(_WEB_URL), Allowed("a URL that begins with http:// or https://")]
+LogLevels = Annotated[
+    str,
+    AfterValidator(_check_levels),
+    Allowed(
+        f'{", ".join(_QUOTED_LEVELS[:-1])} or {_QUOTED_LEVELS[-1]}, or several for modules: "info,stream.commit=debug"'
+    ),
+]
 Device = Annotated[str, _matching(_DEVICE), Allowed('"auto", "cpu", "cuda", "cuda:N" or "mps"')]
 
 

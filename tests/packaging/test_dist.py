@@ -1,4 +1,4 @@
-"""What `make dist` makes: a wheel that runs by itself, a source distribution that gives the same one, a true bill of materials."""
+"""What `make dist` makes: a wheel that runs by itself, a source distribution that gives the same one, a bill that is true."""
 
 from __future__ import annotations
 

@@ -168,6 +168,7 @@ async def test_an_event_is_followed_from_its_producer_to_the_reader_of_its_predi
 
         for worker in workers:
             assert await worker.stop() == 0, worker.log
+        assert "worker ready" in {record.body.string_value for record in fake.log_records()}
         assert all(
             headers.get("authorization") == "Bearer secret" for headers in fake.headers if "authorization" in headers
         )
