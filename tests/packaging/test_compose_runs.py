@@ -93,7 +93,7 @@ class Stack:
         return subprocess.run(command, env=self.environment(name), capture_output=True, timeout=30).returncode == 0
 
     def until_healthy(self, name: str, process: subprocess.Popen[bytes]) -> None:
-        deadline_s = time.monotonic() + 60
+        deadline_s = time.monotonic() + 90
         while not self.healthy(name):
             assert process.poll() is None and time.monotonic() < deadline_s, self.log(name).read_text()
             time.sleep(0.2)
@@ -119,8 +119,9 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
 
 async def test_up_shows_predictions_aggregates_and_metrics(stack: Stack) -> None:
     def up() -> dict[str, subprocess.Popen[bytes]]:
-        stack.finish("topics")
-        stack.finish("model")
+        jobs = {name: stack.start(name) for name in ("topics", "model")}
+        for name, job in jobs.items():
+            assert job.wait(120) == 0, stack.log(name).read_text()
         running = {name: stack.start(name) for name in ("worker", "aggregator")}
         assert not stack.healthy("worker")  # nothing listens yet
         for name, process in running.items():
@@ -129,10 +130,10 @@ async def test_up_shows_predictions_aggregates_and_metrics(stack: Stack) -> None
 
     running = await asyncio.to_thread(up)
     async with consumer(stack.kafka.bootstrap, "predictions") as reader:
-        said = json.loads((await read(reader, 1))[0].value)
+        said = json.loads((await read(reader, 1, timeout_s=60))[0].value)
         assert said["model"] == "flights-late" and re.match("2013-07-01-", said["id"])
     async with consumer(stack.kafka.bootstrap, "error-aggregates") as reader:
-        assert json.loads((await read(reader, 1))[0].value)["outcome"] == "predicted"
+        assert json.loads((await read(reader, 1, timeout_s=60))[0].value)["outcome"] == "predicted"
 
     def scrape() -> str:
         with urllib.request.urlopen(f"http://127.0.0.1:{stack.admin_ports['worker']}/metrics", timeout=10) as answer:
