@@ -1,4 +1,4 @@
-"""docs/operations.md: every alert has its section, the access control lists are those of the code, settings and commands exist."""
+"""docs/operations.md: every alert has its section; access lists, settings and commands are those of the code."""
 
 from __future__ import annotations
 
