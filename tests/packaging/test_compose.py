@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import re
+import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,9 @@ import yaml
 
 from stream.cli.group import main
 from stream.config.load import load_settings
-from tests.brokers.jars import KAFKA_VERSION
+from tests.brokers.jars import KAFKA_VERSION, Unavailable
 from tests.packaging.image import ROOT, compose, environment_of, services
+from tests.telemetry.promtool import find_promtool
 
 SCHEMA = Path(__file__).parent / "data" / "compose-spec.json.gz"
 ALL = compose()["services"]
@@ -132,6 +135,23 @@ def test_prometheus_finds_workers_and_rules() -> None:
     (found,) = config["scrape_configs"][0]["dns_sd_configs"]
     settings = load_settings(None, environment_of(OURS["worker"])).settings
     assert found["names"] == ["worker", "aggregator"] and found["port"] == settings.admin.port
+
+
+def test_promtool_accepts_the_configuration(tmp_path: Path) -> None:
+    """In CI a missing promtool is a failure."""
+    try:
+        promtool = find_promtool(os.environ)
+    except Unavailable as reason:
+        if os.environ.get("CI", "").lower() == "true":
+            raise
+        pytest.skip(str(reason))
+    config = tmp_path / "prometheus.yml"
+    rules = str(ROOT / "helm/files/alerts/forebay.rules.yaml")
+    config.write_text(
+        compose()["configs"]["prometheus"]["content"].replace("/etc/prometheus/forebay.rules.yaml", rules)
+    )
+    said = subprocess.run([promtool, "check", "config", config], capture_output=True, text=True, check=False)
+    assert said.returncode == 0 and "rules found" in said.stdout, said.stdout + said.stderr
 
 
 def test_grafana_opens_on_a_dashboard_that_is_there() -> None:
