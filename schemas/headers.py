@@ -8,7 +8,8 @@ CONTENT_TYPE: Final = "content-type"
 """The media type of the value. Without it the value is JSON."""
 
 TRACEPARENT: Final = "traceparent"
-"""W3C trace context: carried from an event to its prediction or dead letter as it came."""
+"""W3C trace context: carried from an event to its prediction or dead letter as it came. On an outcome delta it is that of the
+micro-batch's span, where that is traced."""
 
 # ---- on events whose value is raw float32, which has no room for these
 
@@ -42,6 +43,8 @@ ERROR_MODEL: Final = "forebay.error.model"
 ERROR_VERSION: Final = "forebay.error.version"
 ERROR_TRUNCATED: Final = "forebay.error.truncated"
 """Only where the value was cut: `<size of the original value in bytes> sha256:<its digest in hex>`."""
+ERROR_WINDOW: Final = "forebay.error.window"
+"""Only where a window failed and not an event: `<start>-<end>`, ms since the Unix epoch. The value is then the window."""
 
 # ---- on events that `forebay dlq replay` published, carried on to their predictions and further dead letters
 

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import Field, SecretStr
 
+from stream.config.admin_section import AdminSection as AdminSection
 from stream.config.alert_rule import AlertRules
+from stream.config.section import DAY_MS
+from stream.config.section import Section as Section
 from stream.config.values import (
     Command,
     Device,
-    Host,
     LogLevels,
     ModelName,
     Moment,
@@ -25,15 +27,9 @@ from stream.config.values import (
     Topics,
     WebUrl,
 )
+from stream.config.window_section import WindowSection as WindowSection
 
-_DAY_MS = 86_400_000
 _GIB = 1 << 30
-
-
-class Section(BaseModel):
-    """What all sections have in common: they never change, take no unknown keys and guess no types."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
 
 class KafkaSection(Section):
@@ -77,14 +73,14 @@ class KafkaSection(Section):
     )
     heartbeat_interval_ms: int = Field(default=3_000, ge=100, le=600_000, description="between two signs of life")
     rebalance_timeout_ms: int = Field(
-        default=60_000, ge=1_000, le=_DAY_MS, description="how long the group waits for all to rejoin"
+        default=60_000, ge=1_000, le=DAY_MS, description="how long the group waits for all to rejoin"
     )
     max_poll_interval_ms: int = Field(
-        default=300_000, ge=1_000, le=_DAY_MS, description="a worker that reads nothing for so long leaves the group"
+        default=300_000, ge=1_000, le=DAY_MS, description="a worker that reads nothing for so long leaves the group"
     )
     request_timeout_ms: int = Field(default=30_000, ge=1_000, le=3_600_000, description="for one request to a broker")
     metadata_max_age_ms: int = Field(
-        default=300_000, ge=100, le=_DAY_MS, description="topics that come, go or grow are noticed after this long"
+        default=300_000, ge=100, le=DAY_MS, description="topics that come, go or grow are noticed after this long"
     )
 
 
@@ -135,7 +131,7 @@ class ModelSection(Section):
     call_timeout_ms: int = Field(
         default=5_000,
         ge=1,
-        le=_DAY_MS,
+        le=DAY_MS,
         description="a call that takes longer opens the breaker; breaker.reset_timeout_ms later it stops the worker",
     )
 
@@ -175,18 +171,18 @@ class DeliverySection(Section):
         description="the cluster aborts what a killed worker left open after this long; readers wait till then",
     )
     commit_timeout_ms: int = Field(
-        default=10_000, ge=100, le=_DAY_MS, description="for one commit, all its steps together"
+        default=10_000, ge=100, le=DAY_MS, description="for one commit, all its steps together"
     )
     drain_timeout_ms: int = Field(
-        default=20_000, ge=100, le=_DAY_MS, description="for finishing what was begun at SIGTERM"
+        default=20_000, ge=100, le=DAY_MS, description="for finishing what was begun at SIGTERM"
     )
     revoke_timeout_ms: int = Field(
-        default=10_000, ge=0, le=_DAY_MS, description="for finishing what was begun when partitions are taken away"
+        default=10_000, ge=0, le=DAY_MS, description="for finishing what was begun when partitions are taken away"
     )
     retry_backoff_ms: int = Field(
-        default=100, ge=1, le=_DAY_MS, description="before the second try of whatever failed; doubled each time"
+        default=100, ge=1, le=DAY_MS, description="before the second try of whatever failed; doubled each time"
     )
-    retry_backoff_max_ms: int = Field(default=5_000, ge=1, le=_DAY_MS, description="the longest wait between two tries")
+    retry_backoff_max_ms: int = Field(default=5_000, ge=1, le=DAY_MS, description="the longest wait between two tries")
 
 
 class BreakerSection(Section):
@@ -194,7 +190,7 @@ class BreakerSection(Section):
 
     failure_threshold: int = Field(default=5, ge=1, le=1_000_000, description="open after so many failures in a row")
     reset_timeout_ms: int = Field(
-        default=30_000, ge=1, le=_DAY_MS, description="then try with one, after this long, whether it works again"
+        default=30_000, ge=1, le=DAY_MS, description="then try with one, after this long, whether it works again"
     )
 
 
@@ -227,12 +223,12 @@ class AggregateSection(Section):
         default=1_000, ge=100, le=60_000, description="between two updates, and two looks at the alert rules"
     )
     final_after_ms: int = Field(
-        default=60_000, ge=0, le=_DAY_MS, description="so long after its end a window is called final"
+        default=60_000, ge=0, le=DAY_MS, description="so long after its end a window is called final"
     )
     closed_after_ms: int = Field(
         default=3_600_000,
         ge=60_000,
-        le=7 * _DAY_MS,
+        le=7 * DAY_MS,
         description="so long after its end it is removed; what comes later is counted as late",
     )
     max_batch_size: int = Field(default=500, ge=1, le=10_000, description="most deltas that are written together")
@@ -256,39 +252,6 @@ class TopicsSection(Section):
     )
     replication_factor: int = Field(
         default=1, ge=1, le=32, description="copies of each partition; 3 on a production cluster"
-    )
-
-
-class AdminSection(Section):
-    """HTTP beside the worker: probes, metrics, status, the live page."""
-
-    enabled: bool = Field(default=True, description="whether to serve it")
-    host: Host = Field(
-        default="127.0.0.1", description="address to listen on; 0.0.0.0: all, and then better with a token"
-    )
-    port: int = Field(default=8080, ge=0, le=65_535, description="0: any that is free")
-    port_retries: int = Field(
-        default=20, ge=0, le=1_000, description="where the port is taken, so many after it are tried; 0: only that one"
-    )
-    advertised_url: WebUrl | None = Field(
-        default=None,
-        description="where others reach it, such as https://pod.example:8080; default: from host and port, and of "
-        "0.0.0.0 the address that leads to the cluster",
-    )
-    token: SecretStr | None = Field(
-        default=None,
-        description="who has it (Authorization: Bearer ...) may see and do more than probe; better given as "
-        "FOREBAY_ADMIN__TOKEN than in a file",
-    )
-    tls_cert_file: Path | None = Field(default=None, description="HTTPS: the certificate (PEM), with its chain")
-    tls_key_file: Path | None = Field(default=None, description="HTTPS: its key (PEM)")
-    max_body_bytes: int = Field(default=1_048_576, ge=1_024, le=_GIB, description="a larger request is refused")
-    request_timeout_ms: int = Field(default=5_000, ge=10, le=600_000, description="for one request")
-    stuck_after_ms: int = Field(
-        default=120_000,
-        ge=1_000,
-        le=_DAY_MS,
-        description="/healthz fails where work stands still so long although cluster and model are well",
     )
 
 
@@ -339,6 +302,7 @@ class Settings(Section):
     kafka: KafkaSection = KafkaSection()
     input: InputSection = InputSection()
     batch: BatchSection = BatchSection()
+    window: WindowSection = WindowSection()
     model: ModelSection = ModelSection()
     output: OutputSection = OutputSection()
     delivery: DeliverySection = DeliverySection()

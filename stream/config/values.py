@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import NoneType, UnionType
@@ -33,6 +33,26 @@ class Allowed:
     """Metadata of a field: what is allowed, to follow the words "must be"."""
 
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """What is wrong in one part of a value.
+
+    part: where, as it follows the setting's key ("[1].rate"); subject: what people call the place; verdict: what it must be.
+    """
+
+    part: str
+    subject: str
+    verdict: str
+
+
+class Mistakes(ValueError):
+    """A value made of parts, of which some are wrong; each is told by itself."""
+
+    def __init__(self, mistakes: Sequence[Mistake]) -> None:
+        super().__init__("; ".join(f"{each.subject} {each.verdict}" for each in mistakes))
+        self.mistakes = tuple(mistakes)
 
 
 def _check_name(name: str) -> str:

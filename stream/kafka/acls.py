@@ -15,6 +15,7 @@ from schemas.topics import (
     ALERTS,
     DEAD_LETTERS,
     ERROR_AGGREGATES,
+    LATE_EVENTS,
     OUTCOME_DELTAS,
     PREDICTIONS,
     topic_name,
@@ -62,6 +63,8 @@ def acls_of(role: Role, settings: Settings) -> tuple[Acl, ...]:
 
 def _worker(settings: Settings) -> Iterator[Acl]:
     inputs, outputs = _inputs(settings), _names(settings, PREDICTIONS.name, DEAD_LETTERS.name, OUTCOME_DELTAS.name)
+    if settings.window.late_events_topic:
+        outputs += _names(settings, LATE_EVENTS.name)
     yield from (Acl("topic", name, "READ") for name in inputs)
     yield from (Acl("topic", name, "WRITE") for name in outputs)
     yield from (Acl("topic", name, "DESCRIBE_CONFIGS") for name in (*inputs, *outputs))

@@ -17,7 +17,7 @@ from schemas.headers import TRACEPARENT
 from stream.clock import Clock
 from stream.config.sections import TelemetrySection
 from stream.outcomes import Ledger
-from stream.records import Chunk, Finished, MicroBatch, Partition
+from stream.records import Chunk, Finished, MicroBatch, Partition, WindowStatus
 from stream.telemetry import catalogue as c
 from stream.telemetry.book import Book, Exemplar
 from stream.telemetry.closing import close_in_time
@@ -160,9 +160,9 @@ class Telemetry:
         if self._traces is not None:
             self._traces.purged()
 
-    def watermarks(self, watermarks_ms: Mapping[Partition, int]) -> None:
+    def windows(self, statuses: Mapping[Partition, WindowStatus]) -> None:
         if self._sampler is not None:
-            self._sampler.watermarks_ms = dict(watermarks_ms)
+            self._sampler.windows = statuses
 
     # ---- what runs beside
 

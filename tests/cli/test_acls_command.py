@@ -58,6 +58,10 @@ def test_names_follow_the_configuration() -> None:
         delivery=DeliverySection(processing_guarantee="at_least_once"),
     )
     worker = acls_of(Role.WORKER, settings)
+    late = Acl("topic", "p.late-events", "WRITE")
+    assert late not in worker
+    with_late = settings.model_copy(update={"window": settings.window.model_copy(update={"late_events_topic": True})})
+    assert late in acls_of(Role.WORKER, with_late)
     assert Acl("group", "g", "READ") in worker and not [acl for acl in worker if acl.resource == "transactional-id"]
     aggregator = acls_of(Role.AGGREGATOR, settings)
     assert Acl("group", "g-aggregate", "READ") in aggregator
