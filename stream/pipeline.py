@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from aiokafka.errors import KafkaError
 
 from schemas.errors import BrokerError, ModelError
-from schemas.failures import Outcome
 from stream.backpressure import InFlight
 from stream.breaker import CircuitBreaker
 from stream.cancellation import raise_if_cancelled
@@ -31,6 +30,7 @@ from stream.records import Epoch, Finished, MicroBatch, Partition, Record
 from stream.refusals import Refusals
 from stream.reorder import ReorderBuffer
 from stream.telemetry.observer import Observer
+from stream.totals import Totals
 from stream.window import MicroBatcher
 
 log = logging.getLogger(__name__)
@@ -90,23 +90,6 @@ class Breakers:
 
     model: CircuitBreaker
     cluster: CircuitBreaker
-
-
-@dataclass(slots=True)
-class Totals:
-    """What this worker has committed since it started."""
-
-    outcomes: Counter[Outcome] = field(default_factory=Counter)
-    kinds: Counter[str] = field(default_factory=Counter)
-    batches: int = 0
-    commits: int = 0
-    rewinds: int = 0
-
-    def add(self, ledger: Ledger, batches: int) -> None:
-        self.outcomes.update(ledger.outcomes)
-        self.kinds.update(ledger.kinds)
-        self.batches += batches
-        self.commits += 1
 
 
 class Pipeline:

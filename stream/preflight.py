@@ -18,7 +18,7 @@ from aiokafka.errors import KafkaError
 from schemas.errors import BrokerError, ForebayError
 from schemas.topics import topic_name
 from stream.aggregate.topics import check_aggregator_topics
-from stream.config.sections import BatchSection, KafkaSection, ModelSection, Settings
+from stream.config.sections import KafkaSection, Settings
 from stream.kafka.access import COORDINATOR_RETRY_S, Access, ClusterView, Operation, coordinator, group_access, view
 from stream.kafka.client import client_options
 from stream.kafka.delivery import Delivery, Transactional
@@ -93,17 +93,20 @@ async def check_cluster(settings: Settings, *, timeout_s: float, tell: Tell) -> 
         tell(Check(name, Status.SKIPPED, "the broker must be reached first"))
 
 
-def check_model(model: ModelSection, batch: BatchSection) -> Check:
-    """Load the model and run it with one row and with a full batch."""
+def check_model(settings: Settings) -> Check:
+    """Load the model, see that it takes what is configured, and run it with one row and with a full batch."""
     # Only now: torch, which these import, takes its time, and what was found before should be seen meanwhile.
     from models.artefact import load_artefact
     from models.device import limit_threads, resolve_device
     from models.served import ServedModel
+    from stream.eventtime.assemble import window_plan
 
+    model, batch = settings.model, settings.batch
     started_s = time.monotonic()
     try:
         limit_threads(model.threads)
         artefact = load_artefact(model.repository, model.name, model.version)
+        window_plan(settings, artefact.manifest.signature)
         served = ServedModel.from_artefact(artefact, resolve_device(model.device))
         served.warm_up([1, batch.max_batch_size])
     except ForebayError as error:

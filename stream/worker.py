@@ -333,7 +333,7 @@ def describe_totals(pipeline: Pipeline) -> str:
     """One line: what came in and what became of it."""
     totals = pipeline.totals
     events = {outcome: count for outcome, count in totals.outcomes.items() if not outcome.of_window}
-    windowed = Outcome.ACCEPTED in events
+    windowed = not events.keys().isdisjoint((Outcome.ACCEPTED, Outcome.LATE))
     usual = (Outcome.ACCEPTED if windowed else Outcome.PREDICTED, Outcome.REJECTED, Outcome.FAILED)
     shown = [outcome for outcome in Outcome if outcome in usual or events.get(outcome)]
     parts = [f"{events.get(outcome, 0):,} {outcome.value}" for outcome in shown]

@@ -133,7 +133,11 @@ def readiness(facts: Facts) -> Verdict:
     if not facts.joined:
         reasons.append("the group has not been joined yet")
     elif not facts.gate_open:
-        reasons.append("the group is being rebalanced, or reading begins again at the committed offsets")
+        reasons.append(
+            "the group is being rebalanced, or reading begins again at the committed offsets"
+            if facts.cluster_is_well
+            else "the cluster does not answer: reading begins again when it does"
+        )
     if facts.draining:
         reasons.append("draining")
     return Verdict(not reasons, tuple(reasons), {"conditions": conditions(facts)})

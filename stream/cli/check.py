@@ -101,7 +101,7 @@ def _check_all(source: ConfigSource, timeout_s: float, tell: Tell) -> None:
         )
     )
     asyncio.run(check_cluster(loaded.settings, timeout_s=timeout_s, tell=tell))
-    tell(check_model(loaded.settings.model, loaded.settings.batch))
+    tell(check_model(loaded.settings))
 
 
 def _print(check: Check, console: Console) -> None:

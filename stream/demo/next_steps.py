@@ -58,5 +58,5 @@ def _commands(config: str) -> list[str]:
         f"  forebay tail predictions -c {config} --from-beginning --limit 5",
         f"  forebay dlq list -c {config} --limit 5",
         f"  forebay errors -c {config}",
-        f"  forebay status -c {config} --watch",
+        f"  forebay status -c {config}",
     ]

@@ -199,3 +199,12 @@ def test_a_cluster_that_advertises_what_cannot_be_reached_is_told(
     assert checks["broker"]["status"] == "failed"
     assert checks["broker"]["problems"] == [f"cannot reach Kafka at 127.0.0.1:{closed_port}: nothing listens there"]
     assert "advertised.listeners" in checks["broker"]["remedy"]
+
+
+def test_windows_and_a_model_that_takes_none_do_not_go_together(
+    capsys: pytest.CaptureFixture[str], closed_port: int
+) -> None:
+    windows = ("window.kind=session", "window.gap_ms=5000", f"kafka.bootstrap_servers=127.0.0.1:{closed_port}")
+    status, checks = check(capsys, "model.name=delays", *windows)
+    assert status == 1 and "the model delays takes single events" in checks["model"]["detail"]
+    assert "leave window.kind at none" in checks["model"]["remedy"]

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -124,7 +125,7 @@ def kept(cache: Path, environ: Mapping[str, str], tmp_path: Path) -> Iterator[st
 def test_what_it_says_to_try_next_works(kept: str, environ: Mapping[str, str], tmp_path: Path) -> None:
     lines = [line.strip() for line in kept.splitlines()]
     assert any("Aggregator" in line and "✓ counts the same: " in line for line in lines)
-    publish, predictions, dead_letters, errors = (line for line in lines if line.startswith("forebay "))
+    publish, predictions, dead_letters, errors, status = (line for line in lines if line.startswith("forebay "))
 
     def run(line: str, *more: str) -> str:
         _, *arguments = shlex.split(line)
@@ -142,6 +143,10 @@ def test_what_it_says_to_try_next_works(kept: str, environ: Mapping[str, str], t
     everything = predictions.replace("--limit 5", "--timeout 3")
     assert event_id in run(everything)
     assert "missing_value" in run(errors)
+    assert "ready" in run(status)
+    (page,) = (line.split()[0] for line in lines if line.startswith("http"))
+    with urllib.request.urlopen(page, timeout=10) as answer:
+        assert b"<title>Forebay" in answer.read()
     stop = next(line for line in lines if line.startswith("kill "))
     subprocess.run(["bash", "-c", stop], check=True, timeout=60)
     deadline_s = time.monotonic() + 10
