@@ -12,9 +12,11 @@ PYTHON ?=
 export PYTHON
 BIN := .venv/bin
 SETUP := .ci/setup-venv
+VERSION = $(shell sed -n 's/^version = "\([^"]*\)".*/\1/p' pyproject.toml)
+IMAGE_ARGS ?=
 PINS := pyproject.toml constraints.txt $(SETUP)
 
-.PHONY: help demo test test-exactness test-faults test-mutations check bench clean constraints
+.PHONY: help demo test test-exactness test-faults test-mutations check bench dist image clean constraints
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +42,15 @@ check: .venv/.ready-dev ## Lint, types, import directions
 
 bench: .venv/.ready-dev ## Forebay beside hand-written workers, on this machine
 	@$(BIN)/python -m benchmarks.compare $(ARGS)
+
+dist: .venv/.ready-dev ## Wheel, source distribution and bill of materials (CycloneDX) into dist/
+	@rm -rf dist
+	@$(BIN)/python -m build --no-isolation --outdir dist .
+	@$(BIN)/python .ci/sbom dist/forebay-$(VERSION).cdx.json
+
+image: ## The container image, by Docker; IMAGE_ARGS='--build-arg TORCH_BACKEND=cu130' for CUDA
+	@docker build --tag forebay:$(VERSION) --build-arg VERSION=$(VERSION) \
+	  --build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) $(IMAGE_ARGS) .
 
 constraints: .venv/.ready-dev ## Resolve every extra anew and write constraints.txt
 	@command -v uv >/dev/null 2>&1 || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv

@@ -8,6 +8,7 @@ from aiokafka.errors import KafkaError, ProducerFenced
 
 from schemas.errors import BrokerError
 from stream.commit import OutputMissing
+from stream.kafka.denied import denied
 from stream.records import Finished
 
 MAX_REFUSALS = 3
@@ -35,11 +36,15 @@ class Refusals:
         lasting = isinstance(error, OutputMissing) or (isinstance(error, KafkaError) and not error.retriable)
         self._in_a_row = self._in_a_row + 1 if lasting else 0
         if self._in_a_row >= MAX_REFUSALS:
-            chunk = first.batch.chunks[0]
+            chunk, refusal = first.batch.chunks[0], denied(error, "WRITE")
             raise BrokerError(
                 f"the cluster refused the same outputs {MAX_REFUSALS} times "
-                f"(from {chunk.partition.topic}-{chunk.partition.partition} before offset {chunk.next_offset}): {error}",
-                remedy="see the error's name in Kafka's documentation; `forebay check` looks at topics and permissions",
+                f"(from {chunk.partition.topic}-{chunk.partition.partition} before offset {chunk.next_offset}): "
+                f"{refusal.message if refusal else error}",
+                kind=refusal.kind if refusal else None,
+                remedy=refusal.remedy
+                if refusal
+                else "see the error's name in Kafka's documentation; `forebay check` looks at topics and permissions",
             ) from error
 
     def _fenced(self, now_s: float) -> None:

@@ -14,6 +14,7 @@ from aiokafka.errors import KafkaError
 from schemas.errors import BrokerError
 from stream.clock import Clock
 from stream.embedded.pacing import pace_fetches
+from stream.kafka.denied import denied
 from stream.records import Partition, Record
 
 _POLL_MS: Final = 100
@@ -70,7 +71,7 @@ class TopicReader:
             await self._assign()
         except KafkaError as error:
             await self.stop()
-            raise BrokerError(
+            raise denied(error, "READ") or BrokerError(
                 f"cannot read from Kafka at {self._options.get('bootstrap_servers')}",
                 kind="unreachable",
                 remedy="see that the broker runs there (`forebay check` tells more), or name another with --bootstrap-server",
@@ -90,7 +91,8 @@ class TopicReader:
                 raise BrokerError(
                     f"there is no topic {topic!r}",
                     kind="unknown_topic",
-                    remedy=hint + "`forebay topics create` creates all that are needed",
+                    remedy=hint + "`forebay topics create` creates all that are needed; a topic that this user may not "
+                    "READ looks the same (`forebay acls`)",
                 )
         cluster = await consumer._client.fetch_all_metadata()
         self._partitions = [
@@ -137,7 +139,7 @@ class TopicReader:
         return found
 
     def _lost(self, error: KafkaError) -> BrokerError:
-        return BrokerError(f"reading {', '.join(self._topics)} failed: {error}", kind="unreachable")
+        return denied(error, "READ") or BrokerError(f"reading {', '.join(self._topics)} failed: {error}", kind="unreachable")
 
     async def extent(self, *, since_ms: int | None = None) -> Extent:
         """What is committed by now: of each partition the offsets up to the last stable one.

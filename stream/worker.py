@@ -36,10 +36,13 @@ from stream.encode import PredictionEncoder
 from stream.eventtime.assemble import window_plan
 from stream.eventtime.emit import WindowEmitter
 from stream.eventtime.stage import WindowStage, WithoutWindows
+from stream.kafka.acls import Role
 from stream.kafka.assignor import AdvertisingAssignor
 from stream.kafka.client import client_options
 from stream.kafka.delivery import MAX_CONNECT_S, Delivery, Transactional, connect, hash_key
+from stream.kafka.denied import denied
 from stream.kafka.layout import Layout, find_layout
+from stream.kafka.permit import require
 from stream.kafka.positions import StartPolicy
 from stream.kafka.source import Source
 from stream.kafka.transaction import Transaction, transactional_id
@@ -93,6 +96,7 @@ class Worker:
             max_poll_records=settings.batch.max_batch_size,
             clock=self._clock,
         )
+        await require(Role.WORKER, settings)
         layout = await find_layout(settings)
         device = DeviceThread(
             self._model,
@@ -150,7 +154,7 @@ class Worker:
             _tell_steps(committer.step_times)
             return pipeline
         except KafkaError as error:
-            raise BrokerError(
+            raise denied(error, "READ") or BrokerError(
                 f"the cluster refused to go on: {error}",
                 kind="kafka_error",
                 remedy="`forebay check` looks at topics, permissions and security settings",

@@ -24,7 +24,9 @@ from stream.aggregate.watch import AlertWatch
 from stream.aggregate.webhook import Webhook, poster
 from stream.clock import Clock
 from stream.config.sections import Settings
+from stream.kafka.acls import Role
 from stream.kafka.client import client_options
+from stream.kafka.permit import require
 from stream.telemetry.aggregator import DeltaTraces
 
 log = logging.getLogger(__name__)
@@ -52,6 +54,7 @@ class Aggregator:
         self._fatal = loop.create_future()
         stopping = asyncio.Event()
         _on_signals(loop, stopping)
+        await require(Role.AGGREGATOR, settings)
         layout, made = await prepare_topics(settings)
         if made:
             log.info("made the topics %s", ", ".join(made))

@@ -10,12 +10,12 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
+from stream.cli.demo_parts import demo_model, flights_command, model_command
 from stream.cli.examples import examples
 from stream.cli.options import json_option
 
@@ -33,8 +33,9 @@ MAX_EVENTS: Final = 170_618
 DEFAULT_RATE: Final = 3000.0
 
 
-@click.command(
+@click.group(
     name="demo",
+    invoke_without_command=True,
     epilog=examples(
         ("forebay demo", "all of it, in half a minute"),
         ("forebay demo --events 1000 --rate 100", "a smaller one"),
@@ -42,6 +43,8 @@ DEFAULT_RATE: Final = 3000.0
         ("forebay demo --keep", "leave broker and worker running, to play with"),
         ("forebay demo --bootstrap-server localhost:9092", "on your own Kafka"),
         ("forebay demo --json | jq .latency_ms", "the report for scripts"),
+        ("forebay demo model models", "only its model, for a set-up of your own"),
+        ("forebay demo flights --repeat", "only its events, to your topic"),
     ),
 )
 @click.option(
@@ -74,7 +77,9 @@ DEFAULT_RATE: Final = 3000.0
     help="Where the trained model is kept. [default: the user's cache]",
 )
 @json_option
+@click.pass_context
 def command(
+    ctx: click.Context,
     events: int,
     rate: float,
     bootstrap_server: str | None,
@@ -90,6 +95,8 @@ def command(
 
     Exit status 0 only if every event has exactly one outcome, and the aggregator has counted the same.
     """
+    if ctx.invoked_subcommand is not None:
+        return 0
     # The client's own log repeats what the errors here say.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     from stream.console import stderr_console
@@ -110,26 +117,14 @@ def command(
     return 0 if done.report.right else 1
 
 
+command.add_command(model_command)
+command.add_command(flights_command)
+
+
 def _model(data: FlightData, folder: Path, retrain: bool, console: Console) -> DemoModel:
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from stream.demo.train import recipe_digest
 
-    from stream.demo.train import cached_model, recipe_digest, train_model
-
-    repository = folder / recipe_digest(data.size_bytes)
-    model = None if retrain else cached_model(repository)
-    if model is None:
-        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-            task = bar.add_task("", total=1.0)
-            model = train_model(
-                data,
-                repository,
-                created_at=datetime.now(UTC),
-                progress=lambda what, fraction: bar.update(task, description=what, completed=fraction),
-            )
-    how = "from an earlier run" if model.was_cached else "trained on January to June"
-    console.print(f"✓ model {how}, validation ROC AUC {model.metrics.get('roc_auc', float('nan')):.3f}: {repository}")
-    return model
+    return demo_model(data, folder / recipe_digest(data.size_bytes), retrain, console)
 
 
 async def _run(options: DemoOptions, data: FlightData, model: DemoModel, console: Console) -> Done:

@@ -67,6 +67,11 @@ def command(
             kind="confirmation",
             remedy="--yes publishes without asking, --dry-run only says what would be done",
         )
+    if not dry_run:
+        from stream.kafka.acls import Role
+        from stream.kafka.permit import require
+
+        asyncio.run(require(Role.REPLAY, place.settings))
     plan = asyncio.run(_plan(place, chosen, max_replays, limit, quiet=as_json))
     if dry_run or not plan.num_letters:
         _print_replay(place, plan, None, dry_run, as_json)

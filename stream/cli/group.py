@@ -37,6 +37,7 @@ COMMANDS: Final[Mapping[str, CommandEntry]] = MappingProxyType(
         "check": CommandEntry("stream.cli.check", "See that configuration, cluster, topics and model are right."),
         "config": CommandEntry("stream.cli.config", "Print the settings in force and where each comes from."),
         "topics": CommandEntry("stream.cli.topics", "Create the topics, or check them."),
+        "acls": CommandEntry("stream.cli.acls", "What to allow a worker on a cluster with access control lists."),
         "schemas": CommandEntry("stream.cli.schemas", "Print the formats of events and predictions."),
         "run": CommandEntry("stream.cli.run", "Run a worker: events in, predictions out."),
         "aggregate": CommandEntry(

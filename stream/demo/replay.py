@@ -58,6 +58,7 @@ def make_replay(flights: Sequence[Flight]) -> Replay:
     )
 
 
-def encode_event(flight: Flight) -> bytes:
-    """The event's JSON; its time is that of the schedule."""
-    return orjson.dumps({"id": flight.id, "timestamp": flight.scheduled_ms, "features": features_of(flight)})
+def encode_event(flight: Flight, *, round_number: int = 1) -> bytes:
+    """The event's JSON; its time is that of the schedule. In a later round than the first its id names the round."""
+    event_id = flight.id if round_number == 1 else f"{flight.id}-{round_number}"
+    return orjson.dumps({"id": event_id, "timestamp": flight.scheduled_ms, "features": features_of(flight)})

@@ -42,7 +42,7 @@ SKIP_WORDS: Final[Mapping[Skip, str]] = MappingProxyType(
         Skip.MAX_REPLAYS: "replayed as many times as --max-replays allows",
         Skip.WINDOW: "a window of events, not one event: its events were accepted",
         Skip.TRUNCATED: "the value was cut when the letter was written: the whole of it is lost",
-        Skip.NO_TOPIC: "the topic that it came from is no longer there",
+        Skip.NO_TOPIC: "the topic that it came from is no longer there, or this user may not WRITE to it",
         Skip.TOO_LARGE: "larger than the topic that it came from takes now",
         Skip.GONE: "removed from the dead letters since the plan was made",
     }

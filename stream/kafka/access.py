@@ -33,6 +33,7 @@ class Operation(IntEnum):
     READ = 3
     WRITE = 4
     DESCRIBE = 8
+    DESCRIBE_CONFIGS = 10
 
 
 @dataclass(frozen=True, slots=True)

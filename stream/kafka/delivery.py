@@ -180,10 +180,11 @@ async def connect(delivery: Delivery, bootstrap_servers: str, *, timeout_s: floa
         ) from error
     except TransactionalIdAuthorizationFailed as error:
         raise BrokerError(
-            f"not allowed: {delivery.transactional_id} as a transactional id",
+            f"not allowed: WRITE on the transactional-id {delivery.transactional_id}",
             kind="authorization",
-            remedy="allow this client WRITE and DESCRIBE on the transactional ids that begin with "
-            "delivery.transactional_id_prefix, or set delivery.processing_guarantee to at_least_once",
+            remedy="allow this client WRITE on the transactional ids that begin with delivery.transactional_id_prefix and "
+            "the group (`forebay acls worker` prints all that is needed), or set delivery.processing_guarantee to "
+            "at_least_once",
         ) from error
     except TimeoutError as error:
         raise BrokerError(

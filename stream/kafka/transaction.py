@@ -77,7 +77,7 @@ class Transaction:
             AddPartitionsToTxnRequest(
                 manager.transactional_id, manager.producer_id, manager.producer_epoch, list(by_topic.items())
             ),
-            lambda response: [code for _, answers in response.errors for _, code in answers],
+            lambda response: [(topic, code) for topic, answers in response.errors for _, code in answers],
         )
         manager.txn_partitions.update(TopicPartition(*partition) for partition in partitions)
 
@@ -90,7 +90,7 @@ class Transaction:
             AddOffsetsToTxnRequest(
                 manager.transactional_id, manager.producer_id, manager.producer_epoch, self._group_id
             ),
-            lambda response: [response.error_code],
+            lambda response: [(self._group_id, response.error_code)],
         )
         manager.consumer_group_added(self._group_id)
 
@@ -116,7 +116,7 @@ class Transaction:
                 positions=positions,
                 metadata=metadata,
             ),
-            lambda response: [code for _, answers, _ in response.topics for _, code, _ in answers],
+            lambda response: [(topic, code) for topic, answers, _ in response.topics for _, code, _ in answers],
         )
 
     async def commit(self) -> None:
@@ -128,9 +128,12 @@ class Transaction:
         await self._delivery.producer.abort_transaction()
 
     async def _until_accepted(
-        self, kind: CoordinationType, key: str, request: Request[Any], codes_of: Callable[[Any], list[int]]
+        self, kind: CoordinationType, key: str, request: Request[Any], codes_of: Callable[[Any], list[tuple[str, int]]]
     ) -> None:
-        """Send to the coordinator until it says yes, or what does not pass by itself."""
+        """Send to the coordinator until it says yes, or what does not pass by itself.
+
+        `codes_of` gives from its answer error codes, each with what it is about.
+        """
         producer = self._delivery.producer
         sender, client = producer._sender, producer.client
         wait_s = FIRST_RETRY_S
@@ -142,9 +145,10 @@ class Transaction:
             except kafka_errors.KafkaError as error:
                 if not error.retriable:
                     raise
-                codes = {kafka_errors.CoordinatorNotAvailableError.errno}
+                answers = [(key, kafka_errors.CoordinatorNotAvailableError.errno)]
             else:
-                codes = {code for code in codes_of(response) if code}
+                answers = codes_of(response)
+            codes = {code for _, code in answers if code}
             if not codes:
                 return
             for code in codes:
@@ -154,6 +158,7 @@ class Transaction:
             if codes & _LOST_COORDINATOR:
                 sender._coordinator_dead(kind)
             elif lasting := codes - _PASSING:
-                raise kafka_errors.for_code(min(lasting))(key)
+                first = min(lasting)
+                raise kafka_errors.for_code(first)(", ".join(sorted({name for name, code in answers if code == first})))
             await asyncio.sleep(wait_s)
             wait_s = min(MAX_RETRY_S, 2 * wait_s)

@@ -16,6 +16,7 @@ from aiokafka.partitioner import murmur2
 
 from schemas.errors import BrokerError
 from stream.encode import record_size
+from stream.kafka.denied import denied
 
 MAX_REQUEST_BYTES: Final = 1_048_576
 MAX_BATCHES_IN_FLIGHT: Final = 32
@@ -78,7 +79,7 @@ class Publisher:
             await self._look_up()
         except KafkaError as error:
             await self.stop()
-            raise BrokerError(
+            raise denied(error, "WRITE", self._topic) or BrokerError(
                 f"cannot reach Kafka at {self._options.get('bootstrap_servers')}",
                 kind="unreachable",
                 remedy="see that the broker runs there (`forebay check` tells more), or name another with --bootstrap-server",
@@ -97,7 +98,8 @@ class Publisher:
             raise BrokerError(
                 f"there is no topic {self._topic!r}",
                 kind="unknown_topic",
-                remedy=hint + "`forebay topics create` creates all that are needed",
+                remedy=hint + "`forebay topics create` creates all that are needed; a topic that this user may not "
+                "WRITE looks the same (`forebay acls`)",
             )
         self._partitions = sorted(partitions)
 
@@ -184,6 +186,8 @@ class Publisher:
         self.last_delivery = (metadata.partition, metadata.offset)
 
     def _failed(self, error: BaseException) -> BrokerError:
+        if (refusal := denied(error, "WRITE", self._topic)) is not None:
+            return refusal
         what = str(error) or f"no answer within {self._delivery_timeout_s:g} s"
         unknown = sum(count for _, count in self._under_way)
         return BrokerError(

@@ -2,129 +2,32 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
-import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
-import orjson
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from confluent_kafka.admin import (
-    AclBinding,
     AclOperation,
-    AclPermissionType,
     AdminClient,
     ResourcePatternType,
     ResourceType,
-    ScramCredentialInfo,
-    ScramMechanism,
-    UserScramCredentialUpsertion,
 )
 
 from schemas.errors import BrokerError
-from stream.config.sections import DeliverySection, KafkaSection, Settings, TopicsSection
+from stream.config.sections import DeliverySection, Settings, TopicsSection
 from stream.kafka.client import client_options
 from stream.kafka.reach import reach
-from stream.kafka.topics import create_topics
 from stream.preflight import Check, Status, check_cluster
-from tests.brokers.apache import ApacheKafka
-from tests.brokers.clients import consumer, producer, read, send_batch
-from tests.brokers.jars import cache_folder, fetch_jars, find_java
-from tests.brokers.ports import free_ports
-from tests.worker.harness import WorkerProcess
+from tests.brokers.secure import CERTIFICATES, PASSWORD, SCRAM, SecureKafka, login
 
 # By its fixture a test tells what it needs; this one's own broker is made of the same jars.
 pytestmark = [pytest.mark.usefixtures("kafka_cluster"), pytest.mark.slow]
 
-CERTIFICATES = Path(__file__).parent / "certificates"
-PASSWORD = "hunter2"
-LISTENERS = ("SASL_PLAINTEXT", "SASL_SSL", "SSL")
-SCRAM = {"SCRAM-SHA-256": ScramMechanism.SCRAM_SHA_256, "SCRAM-SHA-512": ScramMechanism.SCRAM_SHA_512}
 TIMEOUT_S = 10.0
-
-
-class SecureKafka(ApacheKafka):
-    """One broker with a listener for each security protocol; alice may do all, others what they are allowed."""
-
-    def __init__(self, folder: Path) -> None:
-        java, _ = find_java(os.environ)
-        super().__init__(fetch_jars(cache_folder(os.environ)), folder, java=java)
-        self.ports = dict(zip(LISTENERS, free_ports(len(LISTENERS)), strict=True))
-
-    def section(self, protocol: str, **more: object) -> KafkaSection:
-        """Settings for the listener of that protocol."""
-        servers = self.bootstrap if protocol == "PLAINTEXT" else f"127.0.0.1:{self.ports[protocol]}"
-        tls = {"ssl_cafile": str(CERTIFICATES / "ca.pem")} if protocol.endswith("SSL") else {}
-        return KafkaSection.model_validate({"bootstrap_servers": servers, "security_protocol": protocol, **tls, **more})
-
-    def _write_properties(self, node: Any) -> None:
-        super()._write_properties(node)
-        plain = f"PLAINTEXT://127.0.0.1:{node.port}"
-        secure = ",".join(f"{name}://127.0.0.1:{port}" for name, port in self.ports.items())
-        properties = {
-            "listeners": f"{plain},CONTROLLER://127.0.0.1:{node.controller_port},{secure}",
-            "advertised.listeners": f"{plain},{secure}",
-            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,"
-            + ",".join(f"{name}:{name}" for name in LISTENERS),
-            "sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER",
-            "ssl.keystore.type": "PKCS12",
-            "ssl.keystore.location": str(CERTIFICATES / "broker.p12"),
-            "ssl.keystore.password": PASSWORD,
-            "ssl.truststore.type": "PEM",
-            "ssl.truststore.location": str(CERTIFICATES / "ca.pem"),
-            "listener.name.ssl.ssl.client.auth": "required",
-            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-            "transaction.max.timeout.ms": "60000",
-            "super.users": "User:ANONYMOUS;User:alice;User:CN=client",
-        }
-        security = "org.apache.kafka.common.security"
-        for name in ("sasl_plaintext", "sasl_ssl"):
-            logins = {
-                "plain": f'{security}.plain.PlainLoginModule required user_alice="{PASSWORD}" user_bob="{PASSWORD}" '
-                f'user_carol="{PASSWORD}";',
-                "scram-sha-256": f"{security}.scram.ScramLoginModule required;",
-                "scram-sha-512": f"{security}.scram.ScramLoginModule required;",
-                "oauthbearer": f"{security}.oauthbearer.OAuthBearerLoginModule required "
-                'unsecuredLoginStringClaim_sub="broker";',
-            }
-            for mechanism, login in logins.items():
-                properties[f"listener.name.{name}.{mechanism}.sasl.jaas.config"] = login
-        with (node.folder / "server.properties").open("a") as file:
-            file.writelines(f"{key}={value}\n" for key, value in properties.items())
-
-
-@pytest.fixture(scope="module")
-def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKafka]:
-    kafka = SecureKafka(tmp_path_factory.mktemp("secure") / "nodes")
-    try:
-        kafka.start()
-        admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
-        for mechanism in SCRAM.values():
-            credential = UserScramCredentialUpsertion("alice", ScramCredentialInfo(mechanism, 4096), PASSWORD.encode())
-            _finish(admin.alter_user_scram_credentials([credential]))
-        for prefix in ("", "bob."):
-            settings = Settings(kafka=kafka.section("PLAINTEXT"), topics=TopicsSection(prefix=prefix))
-            made = asyncio.run(create_topics(settings))
-            assert {each.status for each in made} == {"created"}
-        yield kafka
-    finally:
-        kafka.remove()
-
-
-def _finish(futures: dict[Any, Any]) -> None:
-    for future in futures.values():
-        future.result(30)
-
-
-def login(mechanism: str, user: str = "alice", password: str = PASSWORD) -> dict[str, object]:
-    return {"sasl_mechanism": mechanism, "sasl_username": user, "sasl_password": password}
 
 
 def token_command(lifetime_s: float = 600) -> str:
@@ -249,7 +152,7 @@ async def test_what_is_not_allowed_is_told(secure: SecureKafka) -> None:
     assert checks["input"].problems == ("bob.features: TopicAuthorizationFailed",)
     assert len(checks["output"].problems) == 3
     assert checks["group"].status is Status.FAILED
-    assert checks["transactions"].detail == "not allowed: forebay-bobs-check as a transactional id"
+    assert checks["transactions"].detail == "not allowed: WRITE on the transactional-id forebay-bobs-check"
     assert "at_least_once" in (checks["transactions"].remedy or "")
 
     allow(secure, ResourceType.TOPIC, "bob.features", AclOperation.DESCRIBE)
@@ -310,36 +213,4 @@ def allow(
     *,
     user: str = "bob",
 ) -> None:
-    binding = AclBinding(kind, name, pattern, f"User:{user}", "*", operation, AclPermissionType.ALLOW)
-    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})  # by a name: with the last one it stops at once
-    _finish(admin.create_acls([binding]))
-
-
-async def test_a_worker_that_is_allowed_what_it_needs_and_no_more(secure: SecureKafka, tmp_path: Path) -> None:
-    """The list in docs/guarantees.md, for a user who may do nothing else."""
-    for topic in ("predictions", "dead-letters", "outcome-deltas"):
-        allow(secure, ResourceType.TOPIC, f"carol.{topic}", AclOperation.WRITE, user="carol")
-    allow(secure, ResourceType.TOPIC, "carol.features", AclOperation.READ, user="carol")
-    allow(
-        secure, ResourceType.TOPIC, "carol.", AclOperation.DESCRIBE_CONFIGS, ResourcePatternType.PREFIXED, user="carol"
-    )
-    allow(secure, ResourceType.GROUP, "carols", AclOperation.READ, user="carol")
-    ids = (ResourceType.TRANSACTIONAL_ID, "forebay-carols-")
-    allow(secure, *ids, AclOperation.WRITE, ResourcePatternType.PREFIXED, user="carol")
-    topics = TopicsSection(prefix="carol.", partitions=1)
-    await create_topics(Settings(kafka=secure.section("PLAINTEXT"), topics=topics))
-    values = [orjson.dumps({"id": str(n), "timestamp": 1_790_000_000_000, "features": [n, 1, 2, 3]}) for n in range(20)]
-    async with producer(secure.bootstrap) as client:
-        await send_batch(client, TopicPartition("carol.features", 0), [*values, b"garbage"])
-    kafka = {"bootstrap_servers": f"127.0.0.1:{secure.ports['SASL_PLAINTEXT']}", "security_protocol": "SASL_PLAINTEXT"}
-    kafka |= {"group_id": "carols", **login("PLAIN", user="carol")}
-    settings = {"kafka": kafka, "topics": {"prefix": "carol."}}
-    worker = WorkerProcess(tmp_path, 0, {"mode": "echo", "settings": settings, "failpoints": {}})
-    try:
-        async with consumer(secure.bootstrap, "carol.predictions") as reader:
-            assert len(await read(reader, 20)) == 20
-        assert await worker.stop() == 0, worker.log
-    finally:
-        worker.kill()
-    assert "21 events committed = 20 predicted + 1 rejected" in worker.log
-    assert "Traceback" not in worker.log and "ERROR" not in worker.log, worker.log
+    kafka.allow(user, (kind, name, operation, pattern))

@@ -242,7 +242,7 @@ def test_nobody_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     for name in ("list", "stats", "replay"):
         yes = ["--yes"] if name == "replay" else []
         assert main(["dlq", name, *yes, "--bootstrap-server", "127.0.0.1:1"]) == 1
-        assert "cannot read from Kafka at 127.0.0.1:1" in capsys.readouterr().err
+        assert "Kafka at 127.0.0.1:1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["list", "show", "stats", "replay"])

@@ -1,0 +1,73 @@
+"""`forebay acls`: what to allow whom on a cluster that authorises."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from stream.cli.examples import examples
+from stream.cli.options import ConfigSource, config_options, json_option
+
+if TYPE_CHECKING:
+    from stream.kafka.acls import Acl
+
+# As `Role` has them; --help should not wait for it.
+ROLES: Final = ("worker", "aggregator", "dlq-replay")
+
+
+@click.command(
+    name="acls",
+    epilog=examples(
+        ("forebay acls worker", "what `forebay run` needs with this configuration"),
+        ("forebay acls aggregator --principal User:counts", "for `forebay aggregate`, as another user"),
+        ("forebay acls worker --commands | sh", "as commands of Kafka's own kafka-acls.sh"),
+        ("forebay acls dlq-replay --json", "for `forebay dlq replay`, for scripts"),
+    ),
+)
+@click.argument("role", type=click.Choice(ROLES))
+@config_options
+@click.option(
+    "--principal",
+    default="User:forebay",
+    show_default=True,
+    metavar="NAME",
+    help="Whom to allow, as the brokers name him.",
+)
+@click.option("--commands", is_flag=True, help="Print commands of kafka-acls.sh instead of a table.")
+@json_option
+def command(source: ConfigSource, role: str, principal: str, commands: bool, as_json: bool) -> None:
+    """What ROLE has to be allowed on a Kafka cluster with access control lists, and no more. Asks no cluster.
+
+    READ and WRITE imply DESCRIBE there. Topics are made by somebody who may (`forebay topics create`).
+    """
+    from stream.kafka.acls import Role, acls_of
+
+    settings = source.load().settings
+    acls = acls_of(Role(role), settings)
+    if as_json:
+        click.echo(json.dumps([{"principal": principal, **asdict(acl)} for acl in acls], indent=2))
+    elif commands:
+        for acl in acls:
+            click.echo(_kafka_command(acl, principal, settings.kafka.bootstrap_servers))
+    else:
+        _print_table(acls, principal)
+
+
+def _kafka_command(acl: Acl, principal: str, servers: str) -> str:
+    words = ["kafka-acls.sh", "--bootstrap-server", servers, "--add", "--allow-principal", principal]
+    words += ["--operation", acl.operation, f"--{acl.resource}", acl.name]
+    words += ["--resource-pattern-type", "prefixed"] * acl.prefixed
+    return shlex.join(words)
+
+
+def _print_table(acls: tuple[Acl, ...], principal: str) -> None:
+    from stream.console import plain_table, print_whole
+
+    table = plain_table("principal", "operation", "resource", "name")
+    for acl in acls:
+        table.add_row(principal, acl.operation, acl.resource, acl.name + "*" * acl.prefixed)
+    print_whole(table)

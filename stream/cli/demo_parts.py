@@ -1,0 +1,118 @@
+"""`forebay demo model` and `forebay demo flights`: the demo's model and events for a set-up of one's own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from stream.cli.examples import examples
+from stream.cli.options import ConfigSource, config_options
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from stream.demo.flights import FlightData
+    from stream.demo.train import DemoModel
+
+DEFAULT_FLIGHTS_RATE: Final = 200.0
+
+
+def demo_model(data: FlightData, repository: Path, retrain: bool, console: Console) -> DemoModel:
+    """The model in `repository`; trained, with a bar on a terminal, where there is none yet. Raises ForebayError."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from stream.demo.train import cached_model, train_model
+
+    model = None if retrain else cached_model(repository)
+    if model is None:
+        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+            task = bar.add_task("", total=1.0)
+            model = train_model(
+                data,
+                repository,
+                created_at=datetime.now(UTC),
+                progress=lambda what, fraction: bar.update(task, description=what, completed=fraction),
+            )
+    how = "from an earlier run" if model.was_cached else "trained on January to June"
+    console.print(f"✓ model {how}, validation ROC AUC {model.metrics.get('roc_auc', float('nan')):.3f}: {repository}")
+    return model
+
+
+@click.command(
+    name="model",
+    epilog=examples(
+        ("forebay demo model models", "then: forebay run --set model.name=flights-late"),
+        ("forebay demo model /models --retrain", "another version beside the ones that are there"),
+    ),
+)
+@click.argument("repository", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER")
+@click.option("--retrain", is_flag=True, help="Train again, into a new version.")
+def model_command(repository: Path, retrain: bool) -> None:
+    """Train the demo's model, flights-late, into a model repository; nothing where it is there already."""
+    from stream.console import stderr_console
+    from stream.demo.flights import FlightData
+
+    demo_model(FlightData.find(), repository, retrain, stderr_console())
+
+
+@click.command(
+    name="flights",
+    epilog=examples(
+        ("forebay demo flights --repeat", "a steady stream, until Ctrl-C"),
+        ("forebay demo flights --limit 10000 --rate 0", "10,000 of them, as fast as possible"),
+        ("forebay demo flights --set kafka.bootstrap_servers=kafka:9092", "to another cluster"),
+    ),
+)
+@config_options
+@click.option(
+    "--rate",
+    type=click.FloatRange(min=0),
+    default=DEFAULT_FLIGHTS_RATE,
+    show_default=True,
+    metavar="N",
+    help="Events a second; 0: as fast as possible.",
+)
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Stop after so many events.")
+@click.option("--repeat", is_flag=True, help="From July again after December, for ever; ids then end in the round.")
+def flights_command(source: ConfigSource, rate: float, limit: int | None, repeat: bool) -> None:
+    """Publish the flights from July 2013 on to the first of input.topics: events for the demo's model."""
+    # The client's own log repeats what the errors here say.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    from schemas.topics import topic_name
+    from stream.demo.flights import FlightData
+
+    settings = source.load().settings
+    topic = topic_name(settings.topics.prefix, settings.input.topics[0])
+    data = FlightData.find()
+
+    async def run() -> int:
+        from stream.clock import SystemClock
+        from stream.demo.feed import feed
+        from stream.kafka.client import client_options
+        from stream.publish.send import Publisher
+
+        running = asyncio.current_task()
+        assert running is not None
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
+        publisher = Publisher(client_options(settings.kafka), topic)
+        await publisher.start()
+        try:
+            click.echo(f"publishing flights to {topic}" + (f" at {rate:g} a second" if rate else ""), err=True)
+            await feed(data, publisher, rate=rate or None, limit=limit, repeat=repeat, clock=SystemClock())
+            await publisher.flush()
+        except asyncio.CancelledError:
+            if (task := asyncio.current_task()) is not None:
+                task.uncancel()
+            await publisher.flush()
+        finally:
+            await publisher.stop()
+        return publisher.num_delivered
+
+    click.echo(f"published {asyncio.run(run()):,} events to {topic}")

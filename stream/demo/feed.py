@@ -1,0 +1,52 @@
+"""The flights from July on into a topic of anybody's, at a rate, once or for ever: what a set-up has to show."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from itertools import count
+
+from stream.clock import Clock
+from stream.demo.flights import REPLAY_MONTHS, FlightData
+from stream.demo.replay import encode_event
+from stream.publish.pacer import Pacer
+from stream.publish.run import Sink, send_paced
+
+
+async def feed(
+    data: FlightData,
+    sink: Sink,
+    *,
+    rate: float | None,
+    limit: int | None,
+    repeat: bool,
+    clock: Clock,
+    progress: Callable[[int], None] = lambda sent: None,
+) -> int:
+    """Send the flights in the order of their schedule, a month in memory at a time. Gives how many were sent.
+
+    rate: events a second, None for as fast as possible; limit: no more than so many; repeat: from July again after December.
+    Raises BrokerError, DataError.
+    """
+    pacer, sent = Pacer(rate, clock.monotonic_s()), 0
+    for round_number in count(1) if repeat else (1,):
+        for month in REPLAY_MONTHS:
+            if limit is not None and sent >= limit:
+                return sent
+            keys, values = await asyncio.to_thread(_month, data, month, round_number)
+            if limit is not None:
+                keys, values = keys[: limit - sent], values[: limit - sent]
+            await send_paced(
+                keys, values, sink, pacer, sent=sent, clock=clock, on_sent=lambda done, now_s: progress(done)
+            )
+            sent += len(keys)
+    return sent
+
+
+def _month(data: FlightData, month: int, round_number: int) -> tuple[list[bytes], list[bytes]]:
+    """Keys and values. The key is the flight's number: order is kept for each of them."""
+    flights = sorted(data.read([month]), key=lambda flight: flight.scheduled_ms)
+    return (
+        [flight.key.encode() for flight in flights],
+        [encode_event(flight, round_number=round_number) for flight in flights],
+    )

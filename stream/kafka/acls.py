@@ -1,0 +1,105 @@
+"""What each role needs to be allowed on the cluster, and no more. Pure.
+
+READ and WRITE imply DESCRIBE, as Kafka has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, Literal
+
+from schemas.topics import (
+    AGGREGATOR_CHANGELOG,
+    ALERTS,
+    DEAD_LETTERS,
+    ERROR_AGGREGATES,
+    LATE_EVENTS,
+    OUTCOME_DELTAS,
+    PREDICTIONS,
+    topic_name,
+)
+from stream.config.sections import Settings
+
+Resource = Literal["topic", "group", "transactional-id"]
+Operation = Literal["READ", "WRITE", "DESCRIBE_CONFIGS"]
+
+
+class Role(StrEnum):
+    """Who needs to be allowed something: each can have a user of its own."""
+
+    WORKER = "worker"
+    AGGREGATOR = "aggregator"
+    REPLAY = "dlq-replay"
+
+
+ROLES: Final[dict[Role, str]] = {
+    Role.WORKER: "forebay run",
+    Role.AGGREGATOR: "forebay aggregate",
+    Role.REPLAY: "forebay dlq replay",
+}
+"""The command of each."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Acl:
+    """One thing to allow. prefixed: on all names that begin with `name`."""
+
+    resource: Resource
+    name: str
+    operation: Operation
+    prefixed: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.operation} on the {self.resource} {self.name}{'*' if self.prefixed else ''}"
+
+
+def acls_of(role: Role, settings: Settings) -> tuple[Acl, ...]:
+    """All that `role` needs with these settings. Raises ConfigError for an impossible topic name."""
+    find = {Role.WORKER: _worker, Role.AGGREGATOR: _aggregator, Role.REPLAY: _replay}[role]
+    return tuple(find(settings))
+
+
+def _worker(settings: Settings) -> Iterator[Acl]:
+    inputs, outputs = _inputs(settings), _names(settings, PREDICTIONS.name, DEAD_LETTERS.name, OUTCOME_DELTAS.name)
+    if settings.window.late_events_topic:
+        outputs += _names(settings, LATE_EVENTS.name)
+    yield from (Acl("topic", name, "READ") for name in inputs)
+    yield from (Acl("topic", name, "WRITE") for name in outputs)
+    yield from (Acl("topic", name, "DESCRIBE_CONFIGS") for name in (*inputs, *outputs))
+    yield Acl("group", settings.kafka.group_id, "READ")
+    if settings.delivery.processing_guarantee == "exactly_once":
+        prefix = f"{settings.delivery.transactional_id_prefix}-{settings.kafka.group_id}-"
+        yield Acl("transactional-id", prefix, "WRITE", prefixed=True)
+
+
+def _aggregator(settings: Settings) -> Iterator[Acl]:
+    deltas, changelog, aggregates = _names(
+        settings, OUTCOME_DELTAS.name, AGGREGATOR_CHANGELOG.name, ERROR_AGGREGATES.name
+    )
+    yield from (Acl("topic", name, "READ") for name in (deltas, changelog))
+    own = [changelog, aggregates]
+    if settings.aggregate.alerts:
+        (alerts,) = _names(settings, ALERTS.name)
+        own.append(alerts)
+        # Alert rules read what was counted, and after a restart what was told.
+        yield from (Acl("topic", name, "READ") for name in (aggregates, alerts))
+    yield from (Acl("topic", name, "WRITE") for name in own)
+    yield from (Acl("topic", name, "DESCRIBE_CONFIGS") for name in (deltas, *own))
+    yield Acl("group", settings.aggregate.group_id or f"{settings.kafka.group_id}-aggregate", "READ")
+
+
+def _replay(settings: Settings) -> Iterator[Acl]:
+    inputs = _inputs(settings)
+    yield from (Acl("topic", name, "READ") for name in _names(settings, DEAD_LETTERS.name))
+    yield from (Acl("topic", name, "WRITE") for name in inputs)
+    yield from (Acl("topic", name, "DESCRIBE_CONFIGS") for name in inputs)
+
+
+def _inputs(settings: Settings) -> tuple[str, ...]:
+    return _names(settings, *settings.input.topics)
+
+
+def _names(settings: Settings, *names: str) -> tuple[str, ...]:
+    return tuple(topic_name(settings.topics.prefix, name) for name in names)

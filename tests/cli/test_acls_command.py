@@ -1,0 +1,88 @@
+"""`forebay acls`, as it is called, and what a refusal is called."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+from aiokafka import errors as kafka_errors
+
+from stream.cli import main
+from stream.cli.acls import ROLES
+from stream.config.sections import DeliverySection, KafkaSection, Settings, TopicsSection
+from stream.kafka.acls import Acl, Role, acls_of
+from stream.kafka.denied import denied
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no forebay.toml is found."""
+    monkeypatch.chdir(tmp_path)
+
+
+def test_roles_are_those_of_the_code() -> None:
+    assert list(ROLES) == [role.value for role in Role]
+
+
+def test_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["acls", "worker", "--set", "topics.prefix=shop."]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["User:forebay", "READ", "topic", "shop.features"] in lines
+    assert ["User:forebay", "WRITE", "transactional-id", "forebay-forebay-*"] in lines
+
+
+def test_commands_of_kafkas_own_tool(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--commands", "--principal", "User:CN=a b", "--set", "kafka.bootstrap_servers=kafka:9092"]
+    assert main(["acls", "worker", *arguments]) == 0
+    words = [shlex.split(line) for line in capsys.readouterr().out.splitlines()]
+    start = ["kafka-acls.sh", "--bootstrap-server", "kafka:9092", "--add", "--allow-principal", "User:CN=a b"]
+    assert all(line[:6] == start for line in words)
+    assert [*start, "--operation", "READ", "--topic", "features"] in words
+    prefixed = ["--transactional-id", "forebay-forebay-", "--resource-pattern-type", "prefixed"]
+    assert [*start, "--operation", "WRITE", *prefixed] in words
+
+
+def test_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["acls", "dlq-replay", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0] == {
+        "principal": "User:forebay", "resource": "topic", "name": "dead-letters", "operation": "READ", "prefixed": False,
+    }  # fmt: skip
+
+
+def test_names_follow_the_configuration() -> None:
+    settings = Settings(
+        kafka=KafkaSection(group_id="g"),
+        topics=TopicsSection(prefix="p."),
+        delivery=DeliverySection(processing_guarantee="at_least_once"),
+    )
+    worker = acls_of(Role.WORKER, settings)
+    late = Acl("topic", "p.late-events", "WRITE")
+    assert late not in worker
+    with_late = settings.model_copy(update={"window": settings.window.model_copy(update={"late_events_topic": True})})
+    assert late in acls_of(Role.WORKER, with_late)
+    assert Acl("group", "g", "READ") in worker and not [acl for acl in worker if acl.resource == "transactional-id"]
+    aggregator = acls_of(Role.AGGREGATOR, settings)
+    assert Acl("group", "g-aggregate", "READ") in aggregator
+    # Without a rule there are no alerts to write.
+    assert not [acl for acl in aggregator if acl.name == "p.alerts"]
+    assert Acl("topic", "p.error-aggregates", "READ") not in aggregator
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (kafka_errors.TopicAuthorizationFailedError("a"), "WRITE on the topic a"),
+        (kafka_errors.TopicAuthorizationFailedError({"b", "a"}), "WRITE on the topic a, b"),
+        (kafka_errors.GroupAuthorizationFailedError("g"), "READ on the group g"),
+        (kafka_errors.ClusterAuthorizationFailedError(), "WRITE on the topic mine"),
+    ],
+)
+def test_refusals_name_what_is_missing(error: Exception, told: str) -> None:
+    found = denied(error, "WRITE", "mine")
+    assert found is not None and found.message == f"not allowed: {told}"
+
+
+def test_other_errors_are_no_refusals() -> None:
+    assert denied(kafka_errors.NotLeaderForPartitionError(), "READ") is None

@@ -1,0 +1,29 @@
+"""The broker of those tests that need to be let in."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from stream.config.sections import Settings, TopicsSection
+from stream.kafka.topics import create_topics
+from tests.brokers.secure import SCRAM, SecureKafka
+
+
+@pytest.fixture(scope="package")
+def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKafka]:
+    """A broker with access control lists, and topics without a prefix and with those of bob."""
+    kafka = SecureKafka(tmp_path_factory.mktemp("secure") / "nodes")
+    try:
+        kafka.start()
+        for mechanism in SCRAM:
+            kafka.add_user("alice", mechanism)
+        for prefix in ("", "bob."):
+            settings = Settings(kafka=kafka.section("PLAINTEXT"), topics=TopicsSection(prefix=prefix))
+            made = asyncio.run(create_topics(settings))
+            assert {each.status for each in made} == {"created"}
+        yield kafka
+    finally:
+        kafka.remove()

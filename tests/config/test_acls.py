@@ -1,0 +1,202 @@
+"""Least privilege: each role with exactly what `forebay acls` lists works; without one of them it says which."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import orjson
+import pytest
+from aiokafka import TopicPartition
+from confluent_kafka.admin import AclOperation, ResourcePatternType, ResourceType
+
+from schemas.errors import BrokerError
+from stream.aggregate.topics import create_aggregator_topics
+from stream.config.load import load_settings
+from stream.config.sections import Settings
+from stream.kafka.acls import Acl, Role, acls_of
+from stream.kafka.permit import require
+from stream.kafka.topics import create_topics
+from tests.brokers.clients import consumer, producer, read, send_batch
+from tests.brokers.secure import PASSWORD, SecureKafka
+from tests.worker.harness import WorkerProcess
+
+# By its fixture a test tells what it needs; this one's own broker is made of the same jars.
+pytestmark = [pytest.mark.usefixtures("kafka_cluster"), pytest.mark.slow]
+
+RULE = [{"name": "any", "count": 1, "window_s": 60}]
+GROUP = "acl"
+KINDS = {
+    "topic": ResourceType.TOPIC,
+    "group": ResourceType.GROUP,
+    "transactional-id": ResourceType.TRANSACTIONAL_ID,
+}
+
+
+def environment(kafka: SecureKafka, user: str, prefix: str) -> dict[str, str]:
+    """The settings of somebody who logs in by SCRAM, as environment."""
+    return {
+        "FOREBAY_KAFKA__BOOTSTRAP_SERVERS": f"127.0.0.1:{kafka.ports['SASL_PLAINTEXT']}",
+        "FOREBAY_KAFKA__SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+        "FOREBAY_KAFKA__SASL_MECHANISM": "SCRAM-SHA-256",
+        "FOREBAY_KAFKA__SASL_USERNAME": user,
+        "FOREBAY_KAFKA__SASL_PASSWORD": PASSWORD,
+        "FOREBAY_KAFKA__GROUP_ID": GROUP,
+        "FOREBAY_TOPICS__PREFIX": prefix,
+        "FOREBAY_TOPICS__PARTITIONS": "1",
+        "FOREBAY_AGGREGATE__ALERTS": json.dumps(RULE),
+    }
+
+
+def settings_of(environ: Mapping[str, str]) -> Settings:
+    return load_settings(None, environ).settings
+
+
+def allow(kafka: SecureKafka, user: str, *acls: Acl) -> None:
+    kafka.add_user(user)
+    rules = [
+        (
+            KINDS[acl.resource],
+            acl.name,
+            AclOperation[acl.operation],
+            ResourcePatternType.PREFIXED if acl.prefixed else ResourcePatternType.LITERAL,
+        )
+        for acl in acls
+    ]
+    if rules:
+        kafka.allow(user, *rules)
+
+
+async def make_topics(kafka: SecureKafka, prefix: str) -> None:
+    by_nobody = settings_of(environment(kafka, "nobody", prefix))
+    settings = by_nobody.model_copy(update={"kafka": kafka.section("PLAINTEXT")})
+    await create_topics(settings)
+    await create_aggregator_topics(settings, dry_run=False)
+
+
+def start_worker(kafka: SecureKafka, folder: Path, user: str, prefix: str) -> WorkerProcess:
+    names = settings_of(environment(kafka, user, prefix)).kafka
+    section = names.model_dump(exclude_none=True, mode="json") | {"sasl_password": PASSWORD}
+    settings = {"kafka": section, "topics": {"prefix": prefix, "partitions": 1}}
+    return WorkerProcess(folder, len(list(folder.iterdir())), {"mode": "echo", "settings": settings, "failpoints": {}})
+
+
+def forebay(environ: Mapping[str, str], *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "stream.cli", *arguments],
+        env={**os.environ, **environ},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+async def test_each_role_with_its_own_and_no_more(secure: SecureKafka, tmp_path: Path) -> None:
+    prefix = "roles."
+    await make_topics(secure, prefix)
+    settings = settings_of(environment(secure, "nobody", prefix))
+    for role in Role:
+        allow(secure, f"{role.value}-user", *acls_of(role, settings))
+    values = [orjson.dumps({"id": str(n), "timestamp": 1_790_000_000_000, "features": [n, 1, 2, 3]}) for n in range(20)]
+    async with producer(secure.bootstrap) as client:
+        await send_batch(client, TopicPartition(f"{prefix}features", 0), [*values, b"garbage"])
+
+    worker = start_worker(secure, tmp_path, "worker-user", prefix)
+    aggregator = forebay(environment(secure, "aggregator-user", prefix), "aggregate")
+    try:
+        async with consumer(secure.bootstrap, f"{prefix}predictions") as reader:
+            assert len(await read(reader, 20)) == 20
+        async with consumer(secure.bootstrap, f"{prefix}dead-letters") as reader:
+            assert len(await read(reader, 1)) == 1
+            replayed = forebay(environment(secure, "dlq-replay-user", prefix), "dlq", "replay", "--yes", "--json")
+            said, _ = await asyncio.to_thread(replayed.communicate, timeout=60)
+            assert json.loads(said)["replayed"] == 1
+            assert len(await read(reader, 1)) == 1  # garbage it is still
+        async with consumer(secure.bootstrap, f"{prefix}alerts") as reader:
+            assert json.loads((await read(reader, 1))[0].value)["status"] == "firing"
+        assert await worker.stop() == 0, worker.log
+        aggregator.terminate()
+        counted, _ = await asyncio.to_thread(aggregator.communicate, timeout=60)
+        assert aggregator.returncode == 0, counted
+    finally:
+        worker.kill()
+        aggregator.kill()
+    assert "22 events committed = 20 predicted + 2 rejected" in worker.log
+    for log in (worker.log, counted):
+        assert "Traceback" not in log and "ERROR" not in log and "not allowed" not in log, log
+
+
+ALL = [
+    (role, acl)
+    for role in Role
+    for acl in acls_of(role, Settings.model_validate_json(json.dumps({"aggregate": {"alerts": RULE}})))
+]
+
+
+@pytest.mark.parametrize(("role", "acl"), ALL, ids=[f"{role.value}: {acl}" for role, acl in ALL])
+async def test_what_is_missing_is_named(
+    secure: SecureKafka, role: Role, acl: Acl, caplog: pytest.LogCaptureFixture
+) -> None:
+    await made_once(secure)
+    user = f"without-{ALL.index((role, acl))}"
+    settings = settings_of(environment(secure, user, ""))
+    wanted = acls_of(role, settings)
+    group = acl.name if acl.resource == "topic" else acl.name.replace("forebay", GROUP)
+    lacking = [own for own in wanted if (own.operation, own.resource, own.name) != (acl.operation, acl.resource, group)]
+    if acl.resource == "transactional-id":
+        return  # the cluster cannot be asked: the next test
+    assert len(lacking) == len(wanted) - 1
+    allow(secure, user, *lacking)
+    missing = f"{acl.operation} on the {acl.resource} {group}"
+    if acl.operation == "DESCRIBE_CONFIGS":
+        await require(role, settings)
+        assert [record.getMessage().split(";")[0] for record in caplog.records] == [f"not allowed: {missing}"]
+        return
+    with pytest.raises(BrokerError) as caught:
+        await require(role, settings)
+    assert caught.value.message == f"not allowed: {missing}"
+    assert f"forebay acls {role.value}" in (caught.value.remedy or "")
+
+
+async def made_once(kafka: SecureKafka) -> None:
+    await make_topics(kafka, "")
+
+
+async def test_nobody_begins_without(secure: SecureKafka, tmp_path: Path) -> None:
+    """As users see it: exit status 1, and one line that names what is missing."""
+    await made_once(secure)
+    cases: list[tuple[str, subprocess.Popen[str]]] = []
+    workers: list[tuple[str, WorkerProcess]] = []
+    for number, (role, at, told) in enumerate(
+        [
+            (Role.WORKER, ("group", "READ"), "not allowed: READ on the group acl"),
+            (Role.WORKER, ("transactional-id", "WRITE"), "not allowed: WRITE on the transactional-id forebay-acl-"),
+            (Role.AGGREGATOR, ("alerts", "WRITE"), "not allowed: WRITE on the topic alerts"),
+            (Role.REPLAY, ("features", "WRITE"), "not allowed: WRITE on the topic features"),
+        ]
+    ):
+        user = f"refused-{number}"
+        environ = environment(secure, user, "")
+        own = acls_of(role, settings_of(environ))
+        lacking = [acl for acl in own if acl.operation != at[1] or at[0] not in (acl.resource, acl.name)]
+        assert len(lacking) == len(own) - 1
+        allow(secure, user, *lacking)
+        match role:
+            case Role.WORKER:
+                workers.append((told, start_worker(secure, tmp_path, user, "")))
+            case Role.AGGREGATOR:
+                cases.append((told, forebay(environ, "aggregate")))
+            case Role.REPLAY:
+                cases.append((told, forebay(environ, "dlq", "replay", "--yes")))
+    for told, worker in workers:
+        assert await worker.ended(60) == 1
+        assert told in worker.log and "Traceback" not in worker.log, worker.log
+    for told, process in cases:
+        said, _ = await asyncio.to_thread(process.communicate, timeout=60)
+        assert process.returncode == 1
+        assert told in said and "Traceback" not in said, said
