@@ -1,0 +1,18 @@
+"""Writes an example model into the folder that is named: a weighted sum of three numbers decides between "no" and "yes"."""
+
+import sys
+from datetime import UTC, datetime
+
+import torch
+
+from models.artefact import save_artefact
+from models.nets import build_net
+from models.signature import Feature, Signature
+
+net = build_net("logistic_regression", {"input_dim": 3})
+with torch.no_grad():
+    for name, parameter in net.named_parameters():
+        parameter.copy_(torch.tensor([[1.0, -0.5, 0.25]]) if name.endswith("weight") else torch.zeros(1))
+features = (Feature("a"), Feature("b"), Feature("c"))
+signature = Signature(features, shape=(3,), task="binary", output_dim=1, labels=("no", "yes"))
+print(save_artefact(sys.argv[1], "example", net, signature=signature, created_at=datetime.now(UTC)))
