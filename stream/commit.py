@@ -16,6 +16,7 @@ from stream.dead_letter_guard import DeadLetterGuard
 from stream.emit import Emission, Emitter, Outgoing
 from stream.outcomes import Ledger
 from stream.records import Epoch, Finished, Partition
+from stream.telemetry.observer import CommitTimes, Observer
 
 NUM_STEP_TIMES: Final = 1024
 
@@ -107,7 +108,7 @@ class AtLeastOnce:
 class Committer:
     """Commits finished micro-batches: their outputs, and the positions that these cover.
 
-    step_times: of the last commits that succeeded.
+    step_times: of the last commits that succeeded. observer: told of each of them.
     """
 
     def __init__(
@@ -116,6 +117,7 @@ class Committer:
         delivery: Sends,
         transaction: Commits,
         guard: DeadLetterGuard,
+        observer: Observer,
         *,
         clock: Clock,
         timeout_ms: int,
@@ -124,6 +126,7 @@ class Committer:
         self._delivery = delivery
         self._transaction = transaction
         self._guard = guard
+        self._observer = observer
         self._clock = clock
         self._timeout_s = timeout_ms / 1000
         self.step_times: deque[StepTimes] = deque(maxlen=NUM_STEP_TIMES)
@@ -135,12 +138,13 @@ class Committer:
         limit on dead letters; ConservationError: a bug.
         """
         epoch = batches[0].batch.epoch
+        now_s = self._clock.monotonic_s
+        began_s = now_s()
         # 1. Build everything before anything is sent.
         emission = self._emitter.emit(batches)
         # 2. Every record that the positions pass has one outcome.
         _check_conservation(emission)
         self._guard.check(emission.ledger)
-        now_s = self._clock.monotonic_s
         try:
             async with asyncio.timeout(self._timeout_s):
                 at_s = [now_s()]
@@ -173,6 +177,7 @@ class Committer:
         # 7. Only now do the outcomes count.
         self._guard.committed(emission.ledger)
         self.step_times.append(StepTimes(*(after - before for before, after in pairwise(at_s))))
+        self._observer.committed(batches, emission.ledger, CommitTimes(began_s, *at_s))
         return emission.ledger
 
 

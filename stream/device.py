@@ -24,6 +24,7 @@ from stream.breaker import CircuitBreaker
 from stream.clock import Clock
 from stream.infer import ModelFault, infer_batch
 from stream.records import Finished, MicroBatch
+from stream.timed_model import TimedModel
 
 MAX_WITH_DEVICE = 2
 SHORT_CALL_S = 0.001
@@ -61,7 +62,7 @@ class DeviceThread:
         on_held: OnHeld,
         on_fatal: OnFatal,
     ) -> None:
-        self._model = model
+        self._model = TimedModel(model, clock)
         self._clock = clock
         self._loop = loop
         self._breaker = breaker
@@ -151,6 +152,8 @@ class DeviceThread:
             inference.confidences_B,
             inference.failures,
             self._clock.monotonic_s() - started_s,
+            started_s,
+            self._model.take_prepare_s(),
         )
 
     def _collect(self) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 
+import numpy as np
+
 from schemas.failures import FailureKind
 from stream.encode import Headers, PredictionEncoder, dead_letter, prediction_headers, record_size
 from stream.outcomes import Ledger, encode_delta
@@ -112,11 +114,9 @@ class Emitter:
         with_headers = any(map(_HEADERS, chunk.records))
         self._emit_predictions(chunk, rows, values, with_headers, failures, emission)
         ledger = emission.ledger
-        if failures:
-            stamps = [record.timestamp for row, record in enumerate(chunk.records) if row not in failures]
-        else:
-            stamps = list(map(_TIMESTAMP, chunk.records))
-        ledger.predicted(chunk.partition, stamps)
+        records = chunk.records
+        kept = [record for row, record in enumerate(records) if row not in failures] if failures else records
+        ledger.predicted(chunk.partition, np.fromiter(map(_TIMESTAMP, kept), np.int64, len(kept)))
         if failures or chunk.rejections:
             self._emit_dead_letters(chunk, failures, emission)
         ledger.passed[chunk.partition] += chunk.num_records

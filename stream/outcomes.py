@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import orjson
 
 from schemas.failures import FAILURES, FailureKind, Outcome, Stage
@@ -72,19 +73,22 @@ class Ledger:
         self.decided: Counter[Partition] = Counter()
         self.outcomes: Counter[Outcome] = Counter()
         self.kinds: Counter[str] = Counter()
+        self._predicted_at: list[npt.NDArray[np.int64]] = []
+        self._failed_at: list[int] = []
 
-    def predicted(self, partition: Partition, record_timestamps: Sequence[int]) -> None:
-        """These rows were predicted."""
+    def predicted(self, partition: Partition, record_timestamps: npt.NDArray[np.int64]) -> None:
+        """These rows were predicted; of each its record's timestamp, ms, int64 [rows]."""
         count = len(record_timestamps)
         if not count:
             return
         self.decided[partition] += count
         self.outcomes[Outcome.PREDICTED] += count
-        first_ms, last_ms = min(record_timestamps), max(record_timestamps)
+        self._predicted_at.append(record_timestamps)
+        first_ms, last_ms = int(record_timestamps.min()), int(record_timestamps.max())
         if first_ms // DELTA_WINDOW_MS == last_ms // DELTA_WINDOW_MS:
             self._predicted(first_ms // DELTA_WINDOW_MS).add(count, first_ms, last_ms)
         else:
-            for timestamp in record_timestamps:
+            for timestamp in record_timestamps.tolist():
                 self._predicted(timestamp // DELTA_WINDOW_MS).add(1, timestamp, timestamp)
 
     def failed(
@@ -102,6 +106,7 @@ class Ledger:
         self.decided[partition] += 1
         self.outcomes[spec.outcome] += 1
         self.kinds[kind.value] += 1
+        self._failed_at.append(record_timestamp)
         window_start = record_timestamp // DELTA_WINDOW_MS * DELTA_WINDOW_MS
         delta = self._delta(DeltaKey(window_start, spec.outcome, spec.stage, kind.value, self._model, self._version))
         delta.add(1, record_timestamp, record_timestamp)
@@ -113,6 +118,10 @@ class Ledger:
                 "stack_hash": None if stack is None else hashlib.sha256(stack.encode()).hexdigest()[:16],
                 "stack": None if stack is None else redact_stack(stack),
             }
+
+    def record_timestamps(self) -> npt.NDArray[np.int64]:
+        """Of every event in it, ms since the Unix epoch, int64 [events], in no order."""
+        return np.concatenate([*self._predicted_at, np.array(self._failed_at, dtype=np.int64)])
 
     def unbalanced(self) -> dict[Partition, tuple[int, int]]:
         """Partitions in which records passed and outcomes differ: (passed, decided). Empty unless there is a bug."""

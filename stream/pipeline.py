@@ -29,6 +29,7 @@ from stream.outcomes import Ledger
 from stream.records import Epoch, Finished, MicroBatch, Partition, Record
 from stream.refusals import Refusals
 from stream.reorder import ReorderBuffer
+from stream.telemetry.observer import Observer
 from stream.window import MicroBatcher
 
 log = logging.getLogger(__name__)
@@ -112,6 +113,7 @@ class Pipeline:
         in_flight: InFlight,
         timing: Timing,
         breakers: Breakers,
+        observer: Observer,
         *,
         max_poll_records: int,
         clock: Clock,
@@ -119,6 +121,7 @@ class Pipeline:
         self._in_flight = in_flight
         self._timing = timing
         self._breakers = breakers
+        self._observer = observer
         self._max_poll_records = max_poll_records
         self._commit_batches = MAX_COMMIT_BATCHES
         self._clock = clock
@@ -162,7 +165,7 @@ class Pipeline:
             source.resume()
             records = await source.poll(timeout_s=wait_s, max_records=min(room, self._max_poll_records))
             if records and source.epoch is not None:
-                self._take(records, source.epoch)
+                self._take(records, source.epoch, began_s=now_s)
             elif self._in_flight.events == 0 and now_s >= idle_commit_at_s:
                 await self._commit_idle()
                 idle_commit_at_s = now_s + IDLE_COMMIT_S
@@ -194,9 +197,11 @@ class Pipeline:
         """Events polled and not yet committed."""
         return self._in_flight.events
 
-    def _take(self, records: Mapping[Partition, Sequence[Record]], epoch: Epoch) -> None:
+    def _take(self, records: Mapping[Partition, Sequence[Record]], epoch: Epoch, *, began_s: float) -> None:
         now_s, wall_ms = self._clock.monotonic_s(), self._clock.wall_ms()
-        for chunk in self._stages.decoder.decode(records, epoch):
+        chunks = self._stages.decoder.decode(records, epoch)
+        self._observer.polled(chunks, began_s=began_s, received_s=now_s)
+        for chunk in chunks:
             self._in_flight.polled(events=chunk.num_records, num_bytes=chunk.num_bytes)
             self._send_on(self._stages.batcher.add(chunk, now_s=now_s, wall_ms=wall_ms))
         self._idle.clear()
@@ -214,6 +219,7 @@ class Pipeline:
     def _send_on(self, batches: Sequence[MicroBatch]) -> None:
         for batch in batches:
             self._in_flight.closed()
+            self._observer.closed(batch)
             self._reorder.opened(batch)
             self._to_device.append(batch)
         self._feed_device()
@@ -227,6 +233,7 @@ class Pipeline:
         """The device's answer. What belongs to an epoch that is over is dropped: it will be read again."""
         if self._reorder.expects(finished.batch):
             self._reorder.finished(finished)
+            self._observer.finished(finished)
             self._work.set()
         self._feed_device()
 
@@ -280,6 +287,7 @@ class Pipeline:
 
     async def _failed_commit(self, error: BaseException, batches: Sequence[Finished]) -> None:
         """Rewind, or give up where going on would only fail again in the same place."""
+        self._observer.commit_failed(batches, error)
         if isinstance(error, asyncio.CancelledError):
             # Given up by `revoked`, which has purged. Whether it happened is unknown, and others wait for the answer.
             self._breakers.cluster.failed(self._clock.monotonic_s(), "a commit was given up at a rebalance")
@@ -333,6 +341,7 @@ class Pipeline:
         self._to_device.clear()
         self._reorder.purge()
         self._in_flight.purge()
+        self._observer.purged()
         self._room.set()
         self._idle.set()
 

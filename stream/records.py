@@ -186,7 +186,8 @@ class Finished:
     """A micro-batch with every row's outcome decided: `failures` by row, the others predicted.
 
     values_BO: float32 [B, O]; classes_B: int64 [B] or None; confidences_B: float32 [B] or None. The entries of failed rows
-    mean nothing.
+    mean nothing. started_s: monotonic time at which the device took it; model_s, and of it prepare_s for the preprocessing: how
+    long it took.
     """
 
     batch: MicroBatch
@@ -195,3 +196,5 @@ class Finished:
     confidences_B: npt.NDArray[np.float32] | None
     failures: dict[int, RowFailure]
     model_s: float
+    started_s: float = 0.0
+    prepare_s: float = 0.0

@@ -38,6 +38,8 @@ from stream.kafka.source import Source
 from stream.kafka.transaction import Transaction, transactional_id
 from stream.memory import freeze_what_is_loaded, keep_freed_memory
 from stream.pipeline import Breakers, Pipeline, Stages, Timing
+from stream.telemetry.sampling import Watched
+from stream.telemetry.telemetry import Telemetry
 from stream.window import MicroBatcher
 
 log = logging.getLogger(__name__)
@@ -72,16 +74,13 @@ class Worker:
         stopping = asyncio.Event()
         _on_signals(loop, stopping)
         breakers = Breakers(self._breaker("model"), self._breaker("cluster"))
+        in_flight = self._in_flight()
+        telemetry = self._telemetry()
         pipeline = Pipeline(
-            InFlight(
-                Bounds(
-                    settings.limits.max_in_flight_events,
-                    settings.limits.max_in_flight_bytes,
-                    settings.limits.max_in_flight_batches,
-                )
-            ),
+            in_flight,
             self._timing(),
             breakers,
+            telemetry,
             max_poll_records=settings.batch.max_batch_size,
             clock=self._clock,
         )
@@ -98,6 +97,9 @@ class Worker:
         )
         delivery = self._delivery(layout)
         source = self._source(pipeline, layout)
+        telemetry.watch(
+            Watched(source, in_flight, {"model": breakers.model, "cluster": breakers.cluster}, pipeline.totals)
+        )
         tasks: list[asyncio.Task[None]] = []
         try:
             await device.start(_warm_up_sizes(settings.batch.max_batch_size))
@@ -109,6 +111,7 @@ class Worker:
                 delivery,
                 self._transaction(delivery, source),
                 self._guard(),
+                telemetry,
                 clock=self._clock,
                 timeout_ms=settings.delivery.commit_timeout_ms,
             )
@@ -118,7 +121,8 @@ class Worker:
             tasks.append(self._task(pipeline.watch(), "watch"))
             polling = self._task(pipeline.run(), "poll")
             tasks.append(polling)
-            tasks.append(self._task(_announce(source), "announce"))
+            tasks.append(self._task(_announce(source, telemetry), "announce"))
+            tasks.append(self._task(telemetry.run(), "telemetry"))
             tasks.append(self._task(_when_set(stopping), "signals"))
             await asyncio.wait({tasks[-1], self._fatal}, return_when=asyncio.FIRST_COMPLETED)
             if not self._fatal.done():
@@ -139,6 +143,7 @@ class Worker:
             device.stop()
             await source.stop(timeout_s=STOP_TIMEOUT_S)
             await delivery.stop(timeout_s=STOP_TIMEOUT_S)
+            await telemetry.close()
 
     async def _drain(self, pipeline: Pipeline, polling: asyncio.Task[None]) -> None:
         log.info("stopping: draining %d events", pipeline.num_in_flight)
@@ -154,6 +159,24 @@ class Worker:
                     kind="drain_timeout",
                     remedy="raise delivery.drain_timeout_ms, or see why the cluster or the model is slow",
                 )
+
+    def _in_flight(self) -> InFlight:
+        limits = self._settings.limits
+        return InFlight(Bounds(limits.max_in_flight_events, limits.max_in_flight_bytes, limits.max_in_flight_batches))
+
+    def _telemetry(self) -> Telemetry:
+        settings, model = self._settings, self._model
+        return Telemetry(
+            settings.telemetry,
+            model=model.name,
+            version=model.version,
+            device=settings.model.device,
+            instance=self._instance,
+            transactional=settings.delivery.processing_guarantee == "exactly_once",
+            max_in_flight_events=settings.limits.max_in_flight_events,
+            clock=self._clock,
+            environ=os.environ,
+        )
 
     def _timing(self) -> Timing:
         call_s = self._settings.model.call_timeout_ms / 1000
@@ -303,8 +326,9 @@ async def _finish(polling: asyncio.Task[None], pipeline: Pipeline) -> None:
     await pipeline.drain()
 
 
-async def _announce(source: Source) -> None:
+async def _announce(source: Source, telemetry: Telemetry) -> None:
     await source.wait_until_open()
+    telemetry.ready(True)
     log.info(READY_LINE)
 
 

@@ -47,6 +47,10 @@ IMPORTED_ONLY_BY = {
         "stream/preflight.py",
     ),
     "numpy": ("models", "stream"),
+    "opentelemetry": ("stream/telemetry",),
+    "prometheus_client": ("stream/telemetry/page.py",),
+    "psutil": ("stream/telemetry/resources.py", "stream/bench"),
+    "pynvml": ("stream/telemetry/resources.py",),
 }
 
 # These handle what the client raises, and speak to no broker themselves.

@@ -4,16 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from schemas.errors import ConfigError
-
-try:
-    import psutil  # type: ignore[import-untyped]
-except ImportError:
-    raise ConfigError(
-        "the bench needs the package psutil, which is not installed",
-        kind="bench_missing",
-        remedy="pip install 'forebay[bench]'",
-    ) from None
+import psutil
 
 
 @dataclass(frozen=True, slots=True)

@@ -180,8 +180,10 @@ def allowed(field: FieldInfo) -> str:
         )
     if float in types:
         above = next((m.gt for m in metadata if isinstance(m, annotated_types.Gt)), None)
+        least = next((m.ge for m in metadata if isinstance(m, annotated_types.Ge)), None)
         most = next((m.le for m in metadata if isinstance(m, annotated_types.Le)), None)
-        bounds = [f"above {above}"] * (above is not None) + [f"at most {most}"] * (most is not None)
+        bounds = [f"above {above}"] * (above is not None) + [f"at least {least}"] * (least is not None)
+        bounds += [f"at most {most}"] * (most is not None)
         return " ".join(["a number", " and ".join(bounds)]).strip()
     return "a text"
 

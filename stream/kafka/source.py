@@ -25,6 +25,7 @@ from stream.kafka.group_offsets import GroupOffsets, OffsetsUnstable
 from stream.kafka.large_answers import read_large_answers_in_parts
 from stream.kafka.light_records import hand_out_light_records
 from stream.kafka.positions import StartPolicy, start_positions
+from stream.kafka.standing import Standing, read_standings
 from stream.records import Epoch, Partition, Record
 
 log = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ class Source(ConsumerRebalanceListener):
 
     topics: with the number of partitions that each had when the worker looked at them. on_revoked is awaited before
     partitions are given up, while commits are still possible; on_fatal gets what nobody else would see, since the client
-    only logs what a listener raises.
+    only logs what a listener raises. assignments: how many there were.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Source(ConsumerRebalanceListener):
         self._on_fatal = on_fatal
         self._backoff = backoff or Backoff()
         self._counter = 0
+        self.assignments = 0
         self._epoch: Epoch | None = None
         self._gate_open = False
         self._opening: asyncio.Task[None] | None = None
@@ -173,6 +175,10 @@ class Source(ConsumerRebalanceListener):
                     await self.commit(positions, epoch)
                 self._idle_at = positions
 
+    async def standings(self) -> dict[Partition, Standing]:
+        """Where reading stands in each partition; nothing while the gate is closed. Raises KafkaError, TimeoutError."""
+        return await read_standings(self._consumer) if self._gate_open else {}
+
     async def rewind(self) -> None:
         """Go back to the committed offsets: what was read and not committed will be read again, in a new epoch."""
         if self._epoch is None:
@@ -212,6 +218,7 @@ class Source(ConsumerRebalanceListener):
         try:
             coordinator = self._consumer._coordinator
             self._counter += 1
+            self.assignments += 1
             epoch = Epoch(coordinator.generation, coordinator.member_id, coordinator._group_instance_id, self._counter)
             if assigned:
                 self._consumer.pause(*assigned)

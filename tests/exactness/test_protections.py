@@ -20,6 +20,7 @@ from stream.emit import Emission, Outgoing
 from stream.kafka.group_offsets import GroupOffsets, OffsetsUnstable
 from stream.outcomes import Ledger
 from stream.records import Epoch, Partition
+from stream.telemetry.observer import Unobserved
 from tests.brokers.clients import consumer, create_topic, producer, send_batch
 from tests.brokers.resolve import Broker
 from tests.conftest import Names
@@ -61,7 +62,9 @@ class Scene:
         )
         emitter: Any = SimpleNamespace(emit=lambda _batches: emission)
         guard = DeadLetterGuard(DeadLetterLimits(1.0, 100, None))
-        return Committer(emitter, one.delivery, one.transaction, guard, clock=ManualClock(), timeout_ms=10_000)
+        return Committer(
+            emitter, one.delivery, one.transaction, guard, Unobserved(), clock=ManualClock(), timeout_ms=10_000
+        )
 
     async def committed(self) -> int | None:
         async with consumer(self.bootstrap, group_id=self.names("group")) as client:

@@ -13,6 +13,7 @@ from stream.commit import CommitRefused, Committer, CommitTimeout, OutputMissing
 from stream.dead_letter_guard import DeadLetterGuard, DeadLetterLimits
 from stream.emit import Outgoing
 from stream.records import Epoch, MicroBatch, Partition
+from stream.telemetry.observer import Unobserved
 from tests.stream.build import P0, ManualClock, chunk, finish
 from tests.stream.test_emit import emitter
 
@@ -64,7 +65,7 @@ def guard(*, max_in_a_row: int | None = None) -> DeadLetterGuard:
 
 
 def committer(script: Script) -> Committer:
-    return Committer(emitter(), script, script, guard(), clock=ManualClock(), timeout_ms=20)
+    return Committer(emitter(), script, script, guard(), Unobserved(), clock=ManualClock(), timeout_ms=20)
 
 
 async def test_the_steps() -> None:
@@ -119,7 +120,7 @@ async def test_how_long_the_steps_took() -> None:
         clock.advance(seconds[name])
 
     script._step = slow  # type: ignore[method-assign]
-    commits = Committer(emitter(), script, script, guard(), clock=clock, timeout_ms=1000)
+    commits = Committer(emitter(), script, script, guard(), Unobserved(), clock=clock, timeout_ms=1000)
     await commits.commit([BATCH])
     assert list(commits.step_times) == [StepTimes(0.25, 1.0, 0.5, 2.0)]
     script.fails["send"] = KafkaConnectionError("gone")
@@ -131,7 +132,9 @@ async def test_how_long_the_steps_took() -> None:
 async def test_what_passes_a_limit_on_dead_letters_is_not_sent() -> None:
     script = Script()
     bad = finish(MicroBatch(0, (chunk(range(40, 43), rejected=[40, 41, 42]),), "size", 0.0))
-    commits = Committer(emitter(), script, script, guard(max_in_a_row=5), clock=ManualClock(), timeout_ms=1000)
+    commits = Committer(
+        emitter(), script, script, guard(max_in_a_row=5), Unobserved(), clock=ManualClock(), timeout_ms=1000
+    )
     await commits.commit([bad])
     done = list(script.steps)
     with pytest.raises(DataError, match="6 dead letters in a row"):

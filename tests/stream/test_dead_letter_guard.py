@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +16,7 @@ from tests.stream.build import JULY, P0
 
 def ledger(predicted: int, letters: int) -> Ledger:
     found = Ledger(model="m", version=1)
-    found.predicted(P0, [JULY] * predicted)
+    found.predicted(P0, np.array([JULY] * predicted))
     for _ in range(letters):
         found.failed(P0, FailureKind.NOT_JSON, JULY, event_id=None, message="no")
     return found

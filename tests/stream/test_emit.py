@@ -202,8 +202,8 @@ def test_every_record_has_exactly_one_outcome(
 
 def test_deltas_are_windowed_by_the_records_time() -> None:
     ledger = Ledger(model="m", version=1)
-    ledger.predicted(P0, [JULY, JULY + 59_999])
-    ledger.predicted(P0, [JULY + 59_999, JULY + 60_000])
+    ledger.predicted(P0, np.array([JULY, JULY + 59_999]))
+    ledger.predicted(P0, np.array([JULY + 59_999, JULY + 60_000]))
     assert [(key.window_start - JULY, delta.count) for key, delta in ledger.deltas.items()] == [(0, 3), (60_000, 1)]
     for offset in range(9):
         ledger.failed(P0, FailureKind.NOT_JSON, JULY + offset, event_id=f"{offset}", message=f"bad at {offset}")

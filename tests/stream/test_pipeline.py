@@ -24,6 +24,7 @@ from stream.device import DeviceThread
 from stream.emit import Outgoing
 from stream.pipeline import MAX_COMMIT_BATCHES, Breakers, Pipeline, Stages, Timing
 from stream.records import Epoch, FloatMatrix, Partition, Record
+from stream.telemetry.observer import Unobserved
 from stream.window import MicroBatcher
 from tests.stream.build import P0, P1, FakeRecord, ManualClock, event, signature
 from tests.stream.test_emit import emitter
@@ -165,6 +166,7 @@ class Rig:
             InFlight(Bounds(max_events, 10**6, 100)),
             Timing(call_timeout_s=call_timeout_s, hang_timeout_s=hang_timeout_s, revoke_timeout_s=0.05),
             Breakers(self.breaker("model"), self.breaker("cluster")),
+            Unobserved(),
             max_poll_records=7,
             clock=self.clock,
         )
@@ -192,7 +194,7 @@ class Rig:
         await device.start([1])
         guard = DeadLetterGuard(DeadLetterLimits(1.0, 100, None))
         committer = Committer(
-            emitter(), self.delivery, AtLeastOnce(self.source), guard, clock=self.clock, timeout_ms=60_000
+            emitter(), self.delivery, AtLeastOnce(self.source), guard, Unobserved(), clock=self.clock, timeout_ms=60_000
         )
         self.pipeline.connect(
             Stages(

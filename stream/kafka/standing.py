@@ -1,0 +1,30 @@
+"""Where reading stands in each partition, against what may be read of it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from aiokafka import AIOKafkaConsumer
+
+from stream.records import Partition
+
+
+class Standing(NamedTuple):
+    """position: offset of the next record to read; stable_offset: the end of what may be read."""
+
+    position: int
+    stable_offset: int
+
+
+async def read_standings(consumer: AIOKafkaConsumer) -> dict[Partition, Standing]:
+    """Of all assigned partitions, whose positions must be known. Raises KafkaError, TimeoutError.
+
+    The ends are asked for, not taken from what was last fetched: a paused partition fetches nothing. For a consumer of
+    committed records the brokers answer with the last stable offset, and for others with the high watermark.
+    """
+    assigned = consumer.assignment()
+    if not assigned:
+        return {}
+    ends = await consumer.end_offsets(list(assigned))
+    still = consumer.assignment()
+    return {Partition(*one): Standing(await consumer.position(one), end) for one, end in ends.items() if one in still}

@@ -1,0 +1,205 @@
+"""Every metric: name, unit, labels and meaning. The only place; docs/metrics.md is generated from it.
+
+Names are OpenTelemetry's, with dots; `prometheus_name` is what Prometheus sees (dots to underscores, the unit and, for
+counters, `_total` behind). Label values come from closed lists (outcomes, stages, kinds), from the configuration (models,
+topics) or from the assignment (partitions): no event can add one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Final
+
+_UNIT_SUFFIXES: Final = {"s": "seconds", "By": "bytes", "1": "ratio"}
+
+FAST_S: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Bounds for what takes well under a second."""
+LATENCY_S: Final = (
+    *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
+    *(60.0, 300.0, 1800.0, 3600.0),
+)
+"""Bounds for an event's whole way: a backlog may be an hour old."""
+SIZES: Final = tuple(float(1 << power) for power in range(0, 17))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Metric:
+    """unit: as OpenTelemetry writes it (UCUM; `{event}` names what is counted)."""
+
+    name: str
+    unit: str
+    description: str
+    labels: tuple[str, ...] = ()
+    type: ClassVar[str] = ""
+
+    @property
+    def prometheus_unit(self) -> str:
+        """The unit's word in Prometheus' names; empty for counts."""
+        return _UNIT_SUFFIXES.get(self.unit, "")
+
+    @property
+    def family(self) -> str:
+        """The name in Prometheus without a counter's `_total`."""
+        name = self.name.replace(".", "_")
+        unit = self.prometheus_unit
+        return name if not unit or name.endswith(f"_{unit}") else f"{name}_{unit}"
+
+    @property
+    def prometheus_name(self) -> str:
+        return self.family
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Counter(_Metric):
+    """Only ever grows."""
+
+    type: ClassVar[str] = "counter"
+
+    @property
+    def prometheus_name(self) -> str:
+        return f"{self.family}_total"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Gauge(_Metric):
+    """Goes up and down."""
+
+    type: ClassVar[str] = "gauge"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Histogram(_Metric):
+    """How values are spread. bounds: the buckets' upper bounds, ascending; one more bucket holds what is above."""
+
+    bounds: tuple[float, ...] = FAST_S
+    type: ClassVar[str] = "histogram"
+
+
+Metric = Counter | Gauge | Histogram
+
+_MODEL: Final = ("model", "version")
+_PARTITION: Final = ("topic", "partition")
+
+# ---- events
+
+EVENTS: Final = Counter("forebay.events", "{event}", "Events committed, by what became of them", ("outcome", *_MODEL))
+ERRORS: Final = Counter(
+    "forebay.errors",
+    "{event}",
+    "Events that were rejected or failed, by kind (`forebay schemas dead-letter` names the kinds)",
+    ("kind", "stage", *_MODEL),
+)
+RECEIVED_EVENTS: Final = Counter("forebay.received.events", "{event}", "Records read from an input topic", ("topic",))
+RECEIVED_BYTES: Final = Counter("forebay.received", "By", "Bytes of their values", ("topic",))
+EVENT_LATENCY: Final = Histogram(
+    "forebay.event.latency",
+    "s",
+    "From an event's record timestamp until its outcome is committed; every event counts",
+    _MODEL,
+    LATENCY_S,
+)
+
+# ---- micro-batches
+
+BATCHES: Final = Counter("forebay.batches", "{batch}", "Micro-batches, by why they were closed", ("reason", *_MODEL))
+BATCH_SIZE: Final = Histogram("forebay.batch.size", "{event}", "Events in a micro-batch", _MODEL, SIZES)
+DECODE_DURATION: Final = Histogram("forebay.decode.duration", "s", "Decoding one poll", _MODEL)
+QUEUE_DURATION: Final = Histogram(
+    "forebay.queue.duration",
+    "s",
+    "From when a micro-batch's first event was read until the model took the batch",
+    _MODEL,
+)
+PREPARE_DURATION: Final = Histogram(
+    "forebay.prepare.duration", "s", "Preprocessing one micro-batch; part of the model's duration", _MODEL
+)
+MODEL_DURATION: Final = Histogram(
+    "forebay.model.duration", "s", "One micro-batch on the device, with preprocessing and bisecting", _MODEL
+)
+
+# ---- commits
+
+COMMITS: Final = Counter(
+    "forebay.commits",
+    "{commit}",
+    "Commits by their end: committed, refused, timeout, failed, or given_up at a rebalance",
+    ("result",),
+)
+TRANSACTION_ABORTS: Final = Counter(
+    "forebay.transaction.aborts",
+    "{transaction}",
+    "Transactions that did not commit, by the commit's end (for timeout it is unknown; the offsets tell)",
+    ("result",),
+)
+COMMIT_DURATION: Final = Histogram(
+    "forebay.commit.duration", "s", "One commit that succeeded, from building its records to its end", _MODEL
+)
+COMMIT_STEP_DURATION: Final = Histogram(
+    "forebay.commit.step.duration",
+    "s",
+    "Its steps: emit, begin, deliveries, positions, end",
+    ("step",),
+)
+REWINDS: Final = Counter("forebay.rewinds", "{rewind}", "Returns to the committed offsets after a commit that failed")
+
+# ---- the group
+
+REBALANCES: Final = Counter("forebay.rebalances", "{rebalance}", "Assignments of partitions to this worker")
+ASSIGNED_PARTITIONS: Final = Gauge(
+    "forebay.assigned.partitions", "{partition}", "Input partitions that this worker has now"
+)
+CONSUMER_LAG_RECORDS: Final = Gauge(
+    "forebay.consumer.lag.records",
+    "{record}",
+    "Last stable offset less the position: what may be read and is not. Aborted records and the marks of transactions at "
+    "a partition's end do not count",
+    _PARTITION,
+)
+CONSUMER_LAG: Final = Gauge(
+    "forebay.consumer.lag",
+    "s",
+    "How long the oldest unread record may have waited: since the last record read, or since nothing was left to read, "
+    "whichever is later; 0 where there is no lag",
+    _PARTITION,
+)
+WATERMARK_DELAY: Final = Gauge(
+    "forebay.watermark.delay", "s", "The time of day less the watermark (event-time windows only)", _PARTITION
+)
+
+# ---- the worker
+
+READY: Final = Gauge("forebay.ready", "{worker}", "1 where the worker is ready, else 0")
+PAUSED: Final = Gauge(
+    "forebay.paused", "{worker}", "1 where reading is paused (backpressure, breaker, by hand), else 0"
+)
+IN_FLIGHT_EVENTS: Final = Gauge("forebay.in_flight.events", "{event}", "Events read and not yet committed")
+IN_FLIGHT_BYTES: Final = Gauge("forebay.in_flight", "By", "Their bytes")
+IN_FLIGHT_BATCHES: Final = Gauge("forebay.in_flight.batches", "{batch}", "Micro-batches that they make")
+IN_FLIGHT_LIMIT: Final = Gauge(
+    "forebay.in_flight.limit", "{event}", "limits.max_in_flight_events, at which reading pauses"
+)
+BREAKER_STATE: Final = Gauge(
+    "forebay.breaker.state",
+    "{state}",
+    "Circuit breaker of the model or the cluster: 0 closed, 1 half open, 2 open",
+    ("breaker",),
+)
+MODEL_INFO: Final = Gauge("forebay.model.info", "{model}", "1 for the model version in force", (*_MODEL, "device"))
+BUILD_INFO: Final = Gauge("forebay.build.info", "{build}", "1 for what runs", ("release", "python"))
+
+# ---- the process and its GPU
+
+PROCESS_CPU: Final = Counter("forebay.process.cpu", "s", "Processor time, user and system")
+PROCESS_MEMORY: Final = Gauge("forebay.process.memory", "By", "Resident memory")
+PROCESS_START: Final = Gauge("forebay.process.start_time", "s", "When the process started, seconds since 1970")
+GPU_UTILIZATION: Final = Gauge("forebay.gpu.utilization", "1", "How busy the GPU is, 0 to 1, by anybody", ("gpu",))
+GPU_MEMORY: Final = Gauge("forebay.gpu.memory", "By", "GPU memory in use, by anybody", ("gpu",))
+GPU_MEMORY_LIMIT: Final = Gauge("forebay.gpu.memory.limit", "By", "The GPU's memory", ("gpu",))
+
+
+def _all() -> tuple[Metric, ...]:
+    return tuple(value for value in globals().values() if isinstance(value, Counter | Gauge | Histogram))
+
+
+METRICS: Final = _all()
+"""Every metric, in the order of this file."""

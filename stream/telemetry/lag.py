@@ -1,0 +1,46 @@
+"""Consumer lag in records and in seconds. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from stream.records import Partition
+
+
+class Lag(NamedTuple):
+    """How far reading is behind."""
+
+    records: int
+    seconds: float
+
+
+class LagMeter:
+    """Turns positions into lag.
+
+    The timestamp of a record that was not read yet is unknown, so its age is bounded from above: it was written after the last
+    record that was read, and after the last moment at which nothing was left to read. The later of the two counts. Before
+    either is known, it is the time since the partition was first seen.
+    """
+
+    def __init__(self) -> None:
+        self._since_ms: dict[Partition, int] = {}
+
+    def measure(
+        self,
+        standings: Mapping[Partition, tuple[int, int]],
+        last_read_ms: Mapping[Partition, int],
+        *,
+        now_ms: int,
+    ) -> dict[Partition, Lag]:
+        """standings: position and end by partition; last_read_ms: timestamps of the last records read. Other partitions are
+        forgotten."""
+        self._since_ms = {partition: self._since_ms.get(partition, now_ms) for partition in standings}
+        lags = {}
+        for partition, (position, end) in standings.items():
+            records = max(0, end - position)
+            if not records:
+                self._since_ms[partition] = now_ms
+            since_ms = max(self._since_ms[partition], last_read_ms.get(partition, 0))
+            lags[partition] = Lag(records, max(0, now_ms - since_ms) / 1000 if records else 0.0)
+        return lags

@@ -1,0 +1,70 @@
+"""What the stages tell about their work, once a poll, a batch or a commit: plain calls, whoever listens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from stream.outcomes import Ledger
+from stream.records import Chunk, Finished, MicroBatch, Partition
+
+
+class CommitTimes(NamedTuple):
+    """When the steps of one commit were over, in monotonic seconds; `began`: before its records were built."""
+
+    began: float
+    emit: float
+    begin: float
+    deliveries: float
+    positions: float
+    end: float
+
+
+class Observer(Protocol):
+    """Called on the event loop. Times are monotonic seconds. No call may raise, and none may wait."""
+
+    def polled(self, chunks: Sequence[Chunk], *, began_s: float, received_s: float) -> None:
+        """A poll brought records: it began at began_s, returned at received_s, and now they are decoded."""
+
+    def closed(self, batch: MicroBatch) -> None:
+        """The window has closed a micro-batch."""
+
+    def finished(self, finished: Finished) -> None:
+        """The model has answered."""
+
+    def committed(self, batches: Sequence[Finished], ledger: Ledger, times: CommitTimes) -> None:
+        """A commit has succeeded: these outcomes count."""
+
+    def commit_failed(self, batches: Sequence[Finished], error: BaseException) -> None:
+        """A commit has not, and a rewind follows."""
+
+    def purged(self) -> None:
+        """What is in flight is forgotten; it will be read again."""
+
+    def watermarks(self, watermarks_ms: Mapping[Partition, int]) -> None:
+        """Where the watermarks of event-time windows stand, of all partitions that have one (ms since 1970)."""
+
+
+class Unobserved:
+    """An observer that looks away."""
+
+    def polled(self, chunks: Sequence[Chunk], *, began_s: float, received_s: float) -> None:
+        pass
+
+    def closed(self, batch: MicroBatch) -> None:
+        pass
+
+    def finished(self, finished: Finished) -> None:
+        pass
+
+    def committed(self, batches: Sequence[Finished], ledger: Ledger, times: CommitTimes) -> None:
+        pass
+
+    def commit_failed(self, batches: Sequence[Finished], error: BaseException) -> None:
+        pass
+
+    def purged(self) -> None:
+        pass
+
+    def watermarks(self, watermarks_ms: Mapping[Partition, int]) -> None:
+        pass

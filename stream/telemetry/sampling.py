@@ -1,0 +1,92 @@
+"""What is looked at from time to time and not told by anybody: lag, what is in flight, breakers, the process."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from stream.backpressure import InFlight
+from stream.breaker import BreakerState, CircuitBreaker
+from stream.clock import Clock
+from stream.records import Partition
+from stream.telemetry import catalogue as c
+from stream.telemetry.book import Book
+from stream.telemetry.lag import LagMeter
+from stream.telemetry.recording import Recorder
+from stream.telemetry.resources import GpuMeter, ProcessMeter
+
+log = logging.getLogger(__name__)
+
+_STATES = {BreakerState.CLOSED: 0, BreakerState.HALF_OPEN: 1, BreakerState.OPEN: 2}
+
+
+class WatchedSource(Protocol):
+    """What is looked at of a source (see `stream.kafka.source`)."""
+
+    assignments: int
+
+    @property
+    def paused(self) -> bool: ...
+    async def standings(self) -> Mapping[Partition, tuple[int, int]]: ...
+
+
+class WatchedTotals(Protocol):
+    rewinds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """Parts of the worker that are looked at. breakers: by name."""
+
+    source: WatchedSource
+    in_flight: InFlight
+    breakers: Mapping[str, CircuitBreaker]
+    totals: WatchedTotals
+
+
+class Sampler:
+    """Writes into the book what is so now."""
+
+    def __init__(self, book: Book, recorder: Recorder, watched: Watched, *, clock: Clock, gpus: GpuMeter) -> None:
+        self._book = book
+        self._recorder = recorder
+        self._watched = watched
+        self._clock = clock
+        self._process = ProcessMeter(book)
+        self._gpus = gpus
+        self._lag = LagMeter()
+        self.watermarks_ms: Mapping[Partition, int] = {}
+
+    def sample(self) -> None:
+        """All but the lag; on the event loop's thread."""
+        book, watched = self._book, self._watched
+        book.set(c.IN_FLIGHT_EVENTS, watched.in_flight.events)
+        book.set(c.IN_FLIGHT_BYTES, watched.in_flight.bytes)
+        book.set(c.IN_FLIGHT_BATCHES, watched.in_flight.batches)
+        book.set(c.PAUSED, int(watched.source.paused))
+        for name, breaker in watched.breakers.items():
+            book.set(c.BREAKER_STATE, _STATES[breaker.state], (name,))
+        book.reached(c.REBALANCES, watched.source.assignments)
+        book.reached(c.REWINDS, watched.totals.rewinds)
+        now_ms = self._clock.wall_ms()
+        book.replace(
+            c.WATERMARK_DELAY,
+            {_labels(partition): max(0, now_ms - at_ms) / 1000 for partition, at_ms in self.watermarks_ms.items()},
+        )
+        self._process.sample()
+        self._gpus.sample()
+
+    async def sample_lag(self) -> None:
+        """Ask the cluster for the ends of the assigned partitions. Raises KafkaError, TimeoutError."""
+        standings = await self._watched.source.standings()
+        self._recorder.forget(standings)
+        lags = self._lag.measure(standings, self._recorder.last_read_ms, now_ms=self._clock.wall_ms())
+        self._book.set(c.ASSIGNED_PARTITIONS, len(lags))
+        self._book.replace(c.CONSUMER_LAG_RECORDS, {_labels(at): lag.records for at, lag in lags.items()})
+        self._book.replace(c.CONSUMER_LAG, {_labels(at): lag.seconds for at, lag in lags.items()})
+
+
+def _labels(partition: Partition) -> tuple[str, str]:
+    return partition.topic, str(partition.partition)
