@@ -41,6 +41,13 @@ class _Held(NamedTuple):
     reason: str
 
 
+class _Aside(NamedTuple):
+    """A batch that is none of the stream's, and who waits for what becomes of it."""
+
+    batch: MicroBatch
+    answer: asyncio.Future[Finished]
+
+
 class DeviceThread:
     """Runs one model on one thread. All methods are for the event loop's thread.
 
@@ -71,7 +78,8 @@ class DeviceThread:
         self._on_finished = on_finished
         self._on_held = on_held
         self._on_fatal = on_fatal
-        self._queue: queue.SimpleQueue[MicroBatch | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[MicroBatch | _Aside | None] = queue.SimpleQueue()
+        self._one_aside = asyncio.Lock()
         self._thread = threading.Thread(target=self._run, name="device", daemon=True)
         self._outstanding = 0
         self._call_started_s: float | None = None
@@ -115,6 +123,17 @@ class DeviceThread:
         # Whatever came until here is collected here; what comes later, the thread announces.
         self._collect()
 
+    async def run_aside(self, batch: MicroBatch) -> Finished:
+        """Run a batch that is none of the stream's, behind those of the stream that are with the device already.
+
+        One at a time, so that between two of them the stream has its turns. Neither breaker nor back-off learn of it. Raises
+        ModelFault where the model is not fit to run.
+        """
+        async with self._one_aside:
+            answer: asyncio.Future[Finished] = self._loop.create_future()
+            self._queue.put(_Aside(batch, answer))
+            return await answer
+
     def stop(self) -> None:
         """Let the thread end after what it has. It is a daemon: a call that hangs does not keep the process."""
         self._queue.put(None)
@@ -127,7 +146,11 @@ class DeviceThread:
             self._post(_fail, warm, error)
             return
         self._post(_succeed, warm)
-        while (batch := self._queue.get()) is not None:
+        while (item := self._queue.get()) is not None:
+            aside = item if isinstance(item, _Aside) else None
+            if aside is not None and aside.answer.cancelled():
+                continue
+            batch = item.batch if isinstance(item, _Aside) else item
             try:
                 started_s = self._call_started_s = self._clock.monotonic_s()
                 result = self._infer(batch, started_s)
@@ -135,6 +158,9 @@ class DeviceThread:
             except BaseException as error:
                 self._post(self._on_fatal, error)
                 return
+            if aside is not None:
+                self._post(_answer, aside.answer, result)
+                continue
             self._results.append(result)
             self._answered.set()
             if not self._loop_waits:
@@ -177,6 +203,15 @@ class DeviceThread:
         except RuntimeError:
             # The loop is closed: the worker is gone, nobody waits for this any more.
             self._queue.put(None)
+
+
+def _answer(future: asyncio.Future[Finished], result: Finished | _Held) -> None:
+    if future.done():
+        return
+    if isinstance(result, _Held):
+        future.set_exception(ModelFault(result.reason))
+    else:
+        future.set_result(result)
 
 
 def _succeed(future: asyncio.Future[None]) -> None:

@@ -106,7 +106,7 @@ class Totals:
 
 
 class Pipeline:
-    """Runs the stages. max_poll_records bounds one poll."""
+    """Runs the stages. max_poll_records bounds one poll; while held_by_hand nothing new is read."""
 
     def __init__(
         self,
@@ -135,6 +135,7 @@ class Pipeline:
         self._committing: asyncio.Task[Ledger] | None = None
         self._refusals = Refusals()
         self._purges = 0
+        self.held_by_hand = False
         self.totals = Totals()
 
     def connect(self, stages: Stages) -> None:
@@ -173,8 +174,8 @@ class Pipeline:
             await asyncio.sleep(0)
 
     def _works(self, now_s: float) -> bool:
-        """Whether what is read now can go on its way: no breaker is open, or trying its one."""
-        return self._breakers.model.allows(now_s) and self._breakers.cluster.allows(now_s)
+        """Whether what is read now can go on its way: not held by hand, no breaker open, or trying its one."""
+        return not self.held_by_hand and self._breakers.model.allows(now_s) and self._breakers.cluster.allows(now_s)
 
     async def _commit_idle(self) -> None:
         try:
@@ -191,6 +192,15 @@ class Pipeline:
         """Flush what waits in the window, and return when everything polled is committed. The caller sets the deadline."""
         self._send_on(self._stages.batcher.flush())
         await self._idle.wait()
+
+    @property
+    def stopping(self) -> bool:
+        return self._stopping
+
+    @property
+    def in_flight(self) -> InFlight:
+        """Counts of what is polled and not yet committed."""
+        return self._in_flight
 
     @property
     def num_in_flight(self) -> int:

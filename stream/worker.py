@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 import uuid
-from collections.abc import Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
@@ -18,6 +18,9 @@ from aiokafka.errors import KafkaError
 from models.protocol import Model
 from schemas.errors import BrokerError
 from schemas.failures import Outcome
+from stream.admin.noted import Noted
+from stream.admin.service import WorkerAdmin
+from stream.admin.view import Parts
 from stream.backoff import Backoff
 from stream.backpressure import Bounds, InFlight
 from stream.breaker import BreakerState, CircuitBreaker
@@ -30,6 +33,7 @@ from stream.decode import Decoder
 from stream.device import DeviceThread
 from stream.emit import Emitter
 from stream.encode import PredictionEncoder
+from stream.kafka.assignor import AdvertisingAssignor
 from stream.kafka.client import client_options
 from stream.kafka.delivery import MAX_CONNECT_S, Delivery, Transactional, connect, hash_key
 from stream.kafka.layout import Layout, find_layout
@@ -38,6 +42,7 @@ from stream.kafka.source import Source
 from stream.kafka.transaction import Transaction, transactional_id
 from stream.memory import freeze_what_is_loaded, keep_freed_memory
 from stream.pipeline import Breakers, Pipeline, Stages, Timing
+from stream.telemetry.observers import Observers
 from stream.telemetry.sampling import Watched
 from stream.telemetry.telemetry import Telemetry
 from stream.window import MicroBatcher
@@ -75,12 +80,13 @@ class Worker:
         _on_signals(loop, stopping)
         breakers = Breakers(self._breaker("model"), self._breaker("cluster"))
         in_flight = self._in_flight()
-        telemetry = self._telemetry()
+        telemetry, noted = self._telemetry(), Noted(clock=self._clock)
+        observer = Observers(telemetry, noted)
         pipeline = Pipeline(
             in_flight,
             self._timing(),
             breakers,
-            telemetry,
+            observer,
             max_poll_records=settings.batch.max_batch_size,
             clock=self._clock,
         )
@@ -96,29 +102,36 @@ class Worker:
             on_fatal=self._end,
         )
         delivery = self._delivery(layout)
-        source = self._source(pipeline, layout)
+        # The address is told to the group at the join, long after.
+        source = self._source(pipeline, layout, user_data=lambda: admin.user_data())
+        decoder, encoder = self._decoder(), self._encoder()
+        parts = Parts(self._model, pipeline, breakers, device, source, noted)
+        admin = WorkerAdmin(settings, parts, decoder, encoder, telemetry, worker=self._instance, clock=self._clock)
         telemetry.watch(
             Watched(source, in_flight, {"model": breakers.model, "cluster": breakers.cluster}, pipeline.totals)
         )
         tasks: list[asyncio.Task[None]] = []
         try:
+            await admin.start()
             await device.start(_warm_up_sizes(settings.batch.max_batch_size))
+            admin.warm()
             log.info("model %s version %d is warm", self._model.name, self._model.version)
             freeze_what_is_loaded()
             await connect(delivery, settings.kafka.bootstrap_servers, timeout_s=MAX_CONNECT_S)
             committer = Committer(
-                self._emitter(layout),
+                self._emitter(layout, encoder),
                 delivery,
                 self._transaction(delivery, source),
                 self._guard(),
-                telemetry,
+                observer,
                 clock=self._clock,
                 timeout_ms=settings.delivery.commit_timeout_ms,
             )
-            pipeline.connect(Stages(source, self._decoder(), self._batcher(), device, committer, delivery))
+            pipeline.connect(Stages(source, decoder, self._batcher(), device, committer, delivery))
             await source.start()
             tasks.append(self._task(pipeline.commit_forever(), "commit"))
             tasks.append(self._task(pipeline.watch(), "watch"))
+            tasks.append(self._task(admin.watch(), "admin"))
             polling = self._task(pipeline.run(), "poll")
             tasks.append(polling)
             tasks.append(self._task(_announce(source, telemetry), "announce"))
@@ -143,6 +156,7 @@ class Worker:
             device.stop()
             await source.stop(timeout_s=STOP_TIMEOUT_S)
             await delivery.stop(timeout_s=STOP_TIMEOUT_S)
+            await admin.stop()
             await telemetry.close()
 
     async def _drain(self, pipeline: Pipeline, polling: asyncio.Task[None]) -> None:
@@ -226,7 +240,7 @@ class Worker:
             return AtLeastOnce(source)
         return Transaction(delivery, group_id=self._settings.kafka.group_id, is_current=source.is_current)
 
-    def _source(self, pipeline: Pipeline, layout: Layout) -> Source:
+    def _source(self, pipeline: Pipeline, layout: Layout, *, user_data: Callable[[], bytes]) -> Source:
         kafka, entry = self._settings.kafka, self._settings.input
         consumer = AIOKafkaConsumer(
             **client_options(kafka),
@@ -235,6 +249,7 @@ class Worker:
             enable_auto_commit=False,
             auto_offset_reset="none",
             isolation_level=entry.isolation_level,
+            partition_assignment_strategy=(AdvertisingAssignor(user_data),),
             session_timeout_ms=kafka.session_timeout_ms,
             heartbeat_interval_ms=kafka.heartbeat_interval_ms,
             rebalance_timeout_ms=kafka.rebalance_timeout_ms,
@@ -269,17 +284,20 @@ class Worker:
             max_queue_delay_ms=batch.max_queue_delay_ms,
         )
 
-    def _emitter(self, layout: Layout) -> Emitter:
+    def _encoder(self) -> PredictionEncoder:
         model = self._model
-        return Emitter(
-            PredictionEncoder(
-                model=model.name,
-                version=model.version,
-                labels=model.signature.labels,
-                num_classes=model.signature.num_classes,
-            ),
+        return PredictionEncoder(
             model=model.name,
             version=model.version,
+            labels=model.signature.labels,
+            num_classes=model.signature.num_classes,
+        )
+
+    def _emitter(self, layout: Layout, encoder: PredictionEncoder) -> Emitter:
+        return Emitter(
+            encoder,
+            model=self._model.name,
+            version=self._model.version,
             topics=layout.outputs,
             input_partitions=layout.input_partitions,
             hash_key=hash_key,

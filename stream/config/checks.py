@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from schemas.topics import ALL_TOPICS, FEATURES
-from stream.config.sections import KafkaSection, Settings
+from stream.config.sections import AdminSection, KafkaSection, Settings
 from stream.config.values import MAX_NAME_LENGTH
 
 _OUTPUTS = frozenset(spec.name for spec in ALL_TOPICS) - {FEATURES.name}
@@ -28,6 +28,7 @@ def conflicts(settings: Settings) -> Iterator[Conflict]:
     yield from _topics(settings)
     yield from _login(settings.kafka)
     yield from _tls(settings.kafka)
+    yield from _admin(settings)
 
 
 def _times(settings: Settings) -> Iterator[Conflict]:
@@ -169,10 +170,7 @@ def _tls(kafka: KafkaSection) -> Iterator[Conflict]:
                 (key, "kafka.security_protocol"),
                 "is only of use with kafka.security_protocol SSL or SASL_SSL",
             )
-        if not os.path.isfile(path):
-            yield Conflict((key,), "must be a file that exists (relative to where the command runs)")
-        elif not os.access(path, os.R_OK):
-            yield Conflict((key,), "must be a file that may be read")
+        yield from _readable(key, path)
     if kafka.ssl_keyfile and not kafka.ssl_certfile:
         yield Conflict(("kafka.ssl_certfile", "kafka.ssl_keyfile"), "must be set with kafka.ssl_keyfile")
     if kafka.ssl_password and not kafka.ssl_certfile:
@@ -182,3 +180,40 @@ def _tls(kafka: KafkaSection) -> Iterator[Conflict]:
             ("kafka.ssl_check_hostname", "kafka.security_protocol"),
             "is only of use with kafka.security_protocol SSL or SASL_SSL",
         )
+
+
+def _readable(key: str, path: str) -> Iterator[Conflict]:
+    if not os.path.isfile(path):
+        yield Conflict((key,), "must be a file that exists (relative to where the command runs)")
+    elif not os.access(path, os.R_OK):
+        yield Conflict((key,), "must be a file that may be read")
+
+
+def _admin(settings: Settings) -> Iterator[Conflict]:
+    admin, delivery = settings.admin, settings.delivery
+    # What may rightly take so long: a commit, and a model call until the worker is ended for it.
+    longest_ms = max(delivery.commit_timeout_ms, settings.model.call_timeout_ms + settings.breaker.reset_timeout_ms)
+    if admin.stuck_after_ms <= longest_ms:
+        yield Conflict(
+            (
+                "admin.stuck_after_ms",
+                "delivery.commit_timeout_ms",
+                "model.call_timeout_ms",
+                "breaker.reset_timeout_ms",
+            ),
+            f"must be more than delivery.commit_timeout_ms ({delivery.commit_timeout_ms}) and than model.call_timeout_ms "
+            f"({settings.model.call_timeout_ms}) with breaker.reset_timeout_ms ({settings.breaker.reset_timeout_ms})",
+        )
+    token = admin.token.get_secret_value() if admin.token else None
+    if token is not None and not all("!" <= char <= "~" for char in token):
+        yield Conflict(("admin.token",), "must be printable ASCII without spaces, to go into a header")
+    yield from _admin_tls(admin)
+
+
+def _admin_tls(admin: AdminSection) -> Iterator[Conflict]:
+    files = (("admin.tls_cert_file", admin.tls_cert_file), ("admin.tls_key_file", admin.tls_key_file))
+    for (key, path), (other, other_path) in (files, files[::-1]):
+        if path is not None:
+            yield from _readable(key, path)
+        elif other_path is not None:
+            yield Conflict((key, other), f"must be set with {other}")

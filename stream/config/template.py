@@ -27,6 +27,7 @@ COMMON_KEYS: Final = {
     "delivery": ("processing_guarantee",),
     "aggregate": ("closed_after_ms", "webhook_url"),
     "topics": ("prefix", "partitions", "replication_factor"),
+    "admin": ("host", "port", "token"),
     "log": ("level", "format"),
 }
 WIDTH: Final = 100

@@ -21,6 +21,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9._-]*")
 _HOST: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>[0-9]{1,5}))?")
 _MODEL_NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 _DEVICE: Final = re.compile(r"auto|cpu|mps|cuda(:[0-9]{1,3})?")
+_ADDRESS: Final = re.compile(r"[A-Za-z0-9._-]{1,253}|[0-9A-Fa-f:.]{2,45}")
 _WEB_URL: Final = re.compile(r"https?://[^\s/]+(/\S*)?")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -145,6 +146,7 @@ ModelName = Annotated[
     _matching(_MODEL_NAME),
     Allowed("1 to 128 letters, digits, '.', '_' or '-', and not a dot first"),
 ]
+Host = Annotated[str, _matching(_ADDRESS), Allowed("a host name or an IP address, without a port")]
 WebUrl = Annotated[str, _matching(_WEB_URL), Allowed("a URL that begins with http:// or https://")]
 Device = Annotated[str, _matching(_DEVICE), Allowed('"auto", "cpu", "cuda", "cuda:N" or "mps"')]
 

@@ -105,6 +105,15 @@ class Source(ConsumerRebalanceListener):
         """What is assigned now."""
         return {Partition(*partition) for partition in self._consumer.assignment()}
 
+    @property
+    def joined(self) -> bool:
+        """Whether a first assignment's positions are known (it may be empty)."""
+        return self._opened.is_set()
+
+    async def ask_cluster(self) -> None:
+        """Returns when the cluster has answered something. Raises KafkaError, TimeoutError."""
+        await self._consumer.end_offsets([TopicPartition(min(self._topics), 0)])
+
     async def poll(self, *, timeout_s: float, max_records: int) -> Mapping[Partition, Sequence[Record]]:
         """The next records, of `epoch`; nothing while the gate is closed. Never cancel this call: the client would leak.
 

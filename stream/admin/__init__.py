@@ -1,0 +1,1 @@
+"""HTTP beside the worker: probes, metrics, status, predictions on request, the live page."""

@@ -1,0 +1,45 @@
+"""What the stages tell, kept for the live page and the probes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from stream.admin.errors import ErrorBook, RecentWarnings
+from stream.admin.samples import Samples
+from stream.clock import Clock
+from stream.outcomes import Ledger
+from stream.records import Finished
+from stream.telemetry.observer import CommitTimes, Unobserved
+
+
+class Noted(Unobserved):
+    """An `Observer`. commit_failed_s: when a commit last failed, monotonic, None since one succeeded."""
+
+    def __init__(self, *, clock: Clock) -> None:
+        self._clock = clock
+        self.batches_finished = 0
+        self.commit_failed_s: float | None = None
+        self.samples = Samples()
+        self.errors = ErrorBook()
+        self.warnings = RecentWarnings()
+
+    def finished(self, finished: Finished) -> None:
+        self.batches_finished += 1
+
+    def committed(self, batches: Sequence[Finished], ledger: Ledger, times: CommitTimes) -> None:
+        wall_ms = self._clock.wall_ms()
+        self.commit_failed_s = None
+        self.samples.committed(
+            wall_ms=wall_ms,
+            outcomes=ledger.outcomes,
+            batch_sizes=[finished.batch.num_records for finished in batches],
+            model_ms=np.array([finished.model_s for finished in batches]) * 1000,
+            # Clocks differ between machines: an event from the future has waited for nothing.
+            latencies_ms=np.maximum(wall_ms - ledger.record_timestamps(), 0).astype(np.float64),
+        )
+        self.errors.committed(ledger, wall_ms=wall_ms)
+
+    def commit_failed(self, batches: Sequence[Finished], error: BaseException) -> None:
+        self.commit_failed_s = self._clock.monotonic_s()

@@ -1,0 +1,149 @@
+"""What is asked of `/predict` as records that the stream's decoder takes, and what it is answered. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+import orjson
+
+from schemas import headers as names
+from schemas.failures import FAILURES, FailureKind
+from stream.encode import PredictionEncoder
+from stream.records import Chunk, Finished, Partition, Record
+
+ASKED: Final = Partition("predict", 0)
+"""The place of records that are in no topic."""
+
+_CARRIED: Final = (names.ID, names.TIMESTAMP, names.DEADLINE_MS, names.MODEL)
+_STATUS: Final = {
+    FailureKind.TOO_LARGE: 413,
+    FailureKind.UNSUPPORTED_CONTENT_TYPE: 415,
+    FailureKind.UNKNOWN_MODEL: 404,
+    FailureKind.DEADLINE_EXCEEDED: 408,
+    FailureKind.PREPARE_ERROR: 422,
+    FailureKind.MODEL_ERROR: 422,
+    FailureKind.OUTPUT_NOT_FINITE: 422,
+    FailureKind.OUTPUT_SHAPE: 500,
+    FailureKind.OUT_OF_MEMORY: 503,
+}
+"""By kind; 400 for all others."""
+
+
+class RequestFault(Exception):
+    """Why a request as a whole cannot be answered: a kind of dead letter."""
+
+    def __init__(self, kind: FailureKind, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class AskedRecord:
+    """One event of a request; see `stream.records.Record`."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]] = field(default_factory=tuple)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The events of a request, and whether it was a list of them."""
+
+    records: tuple[Record, ...]
+    is_list: bool
+
+
+def read_request(body: bytes, headers: Mapping[str, str], *, now_ms: int, max_events: int) -> Asked:
+    """The events of a request. headers: its HTTP headers, whose names are compared without case.
+
+    JSON: an event, or a list of events; what lacks an id or a timestamp is given its number and the time. Raw float32, under
+    its content type: one row, its id in the header that it has on a topic too. Raises RequestFault.
+    """
+    content_type = headers.get("Content-Type", names.JSON_CONTENT_TYPE)
+    media_type = content_type.split(";")[0].strip().lower()
+    if media_type in ("", names.JSON_CONTENT_TYPE, "text/json", "application/x-www-form-urlencoded"):
+        # The last is what curl says of --data where it is told nothing else.
+        return _json_request(body, now_ms, max_events)
+    carried = [(name, headers[name].encode()) for name in _CARRIED if name in headers]
+    carried.append((names.CONTENT_TYPE, content_type.encode()))
+    return Asked((AskedRecord(0, now_ms, b"0", body, carried),), False)
+
+
+def _json_request(body: bytes, now_ms: int, max_events: int) -> Asked:
+    if body.lstrip()[:1] != b"[":
+        return Asked((AskedRecord(0, now_ms, None, _completed(body, 0, now_ms)),), False)
+    try:
+        raws = msgspec.json.decode(body, type=list[msgspec.Raw])
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RequestFault(FailureKind.NOT_JSON, str(error)[:200]) from None
+    if not raws:
+        raise RequestFault(FailureKind.EMPTY_VALUE, "the list has no event")
+    if len(raws) > max_events:
+        raise RequestFault(
+            FailureKind.TOO_LARGE, f"{len(raws)} events; batch.max_batch_size lets through {max_events} at once"
+        )
+    records = [
+        AskedRecord(number, now_ms, None, _completed(bytes(raw), number, now_ms)) for number, raw in enumerate(raws)
+    ]
+    return Asked(tuple(records), True)
+
+
+def _completed(value: bytes, number: int, now_ms: int) -> bytes:
+    """With id and timestamp where they are missing; what has both, or is no event, goes to the decoder as it came."""
+    try:
+        event = orjson.loads(value)
+        if not isinstance(event, dict) or ("id" in event and "timestamp" in event):
+            return value
+        return orjson.dumps({"id": str(number), "timestamp": now_ms, **event})
+    except ValueError:
+        return value
+
+
+def answer(asked: Asked, chunk: Chunk, finished: Finished | None, encoder: PredictionEncoder) -> tuple[int, Any]:
+    """HTTP status and document. chunk: the request's events, decoded; finished: None where none of them was an event.
+
+    For a list there is an entry for each event, in order; its status is 200 where one was predicted, else the first one's.
+    """
+    entries: list[tuple[int, dict[str, Any]] | None] = [None] * len(asked.records)
+    for rejection in chunk.rejections:
+        entries[rejection.index] = _error_entry(rejection.kind, rejection.message, None)
+    failures = {} if finished is None else finished.failures
+    good = [index for index, entry in enumerate(entries) if entry is None]
+    predicted = [row for row in range(len(good)) if row not in failures]
+    if finished is not None:
+        documents = encoder.encode(finished, chunk, 0, predicted)
+        for row, document in zip(predicted, documents, strict=True):
+            prediction = orjson.loads(document)
+            del prediction["source"]
+            entries[good[row]] = (200, prediction)
+    for row, failure in failures.items():
+        entries[good[row]] = _error_entry(failure.kind, failure.message, chunk.ids[row])
+    whole = [entry for entry in entries if entry is not None]
+    assert len(whole) == len(entries)
+    if not asked.is_list:
+        return whole[0]
+    statuses = [status for status, _ in whole]
+    return (200 if 200 in statuses else statuses[0]), [document for _, document in whole]
+
+
+def status_of(kind: FailureKind) -> int:
+    """The HTTP status of a request that failed for this."""
+    return _STATUS.get(kind, 400)
+
+
+def error_document(kind: FailureKind, message: str) -> dict[str, Any]:
+    """As a dead letter's headers tell it, with the remedy."""
+    spec = FAILURES[kind]
+    return {"error": {"kind": kind.value, "stage": spec.stage.value, "message": message, "remedy": spec.remedy}}
+
+
+def _error_entry(kind: FailureKind, message: str, event_id: str | None) -> tuple[int, dict[str, Any]]:
+    named = {} if event_id is None else {"id": event_id}
+    return status_of(kind), {**named, **error_document(kind, message)}

@@ -1,0 +1,123 @@
+"""The HTTP server: where it listens, and the routes that it is given."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+import ssl
+from collections.abc import Iterable
+from importlib.resources import files
+from typing import Final
+
+from aiohttp import web
+
+from schemas.errors import ConfigError
+from stream.admin.guard import PAGE_PREFIX, guard, is_loopback
+from stream.admin.reached import reached_at
+from stream.config.sections import AdminSection
+
+log = logging.getLogger(__name__)
+
+SHUTDOWN_S: Final = 1.0
+ASSETS: Final = {
+    "index.html": "text/html",
+    "page.css": "text/css",
+    "page.js": "text/javascript",
+    "charts.js": "text/javascript",
+    "icon.svg": "image/svg+xml",
+}
+
+
+class AdminServer:
+    """Serves `routes` as the section says. bootstrap_servers: to find the address by which others see this machine."""
+
+    def __init__(self, section: AdminSection, routes: Iterable[web.RouteDef], *, bootstrap_servers: str) -> None:
+        self._section = section
+        self._bootstrap_servers = bootstrap_servers
+        application = web.Application(
+            client_max_size=section.max_body_bytes,
+            middlewares=[
+                guard(
+                    token=section.token.get_secret_value() if section.token else None,
+                    bound_to_loopback=is_loopback(section.host),
+                    timeout_s=section.request_timeout_ms / 1000,
+                )
+            ],
+        )
+        application.add_routes(routes)
+        self._runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN_S)
+        self.url: str | None = None
+        """Where others reach it; None before `start`."""
+
+    async def start(self) -> str:
+        """Listen. Returns `url`. Raises ConfigError where it cannot."""
+        section = self._section
+        context = _tls(section)
+        listening = await asyncio.to_thread(_listen, section)
+        await self._runner.setup()
+        await web.SockSite(self._runner, listening, ssl_context=context).start()
+        port = listening.getsockname()[1]
+        if section.port and port != section.port:
+            log.info("admin: port %d is taken, %d is used instead", section.port, port)
+        self.url = section.advertised_url or reached_at(
+            section.host, port, tls=context is not None, bootstrap_servers=self._bootstrap_servers
+        )
+        return self.url
+
+    async def stop(self) -> None:
+        """Answer no more."""
+        await self._runner.cleanup()
+
+
+def page_routes() -> list[web.RouteDef]:
+    """The live page's files, which are part of the package."""
+    folder = files("stream.admin") / "page"
+
+    def route(name: str, content_type: str) -> web.RouteDef:
+        body = (folder / name).read_bytes()
+
+        async def serve(_request: web.Request) -> web.Response:
+            return web.Response(body=body, content_type=content_type, charset="utf-8")
+
+        return web.get("/" if name == "index.html" else f"{PAGE_PREFIX}{name}", serve)
+
+    return [route(name, content_type) for name, content_type in ASSETS.items()]
+
+
+def _listen(section: AdminSection) -> socket.socket:
+    last = section.port + (section.port_retries if section.port else 0)
+    family = socket.AF_INET6 if ":" in section.host else socket.AF_INET
+    both = section.host == "::" and socket.has_dualstack_ipv6()
+    for port in range(section.port, min(last, 65_535) + 1):
+        try:
+            return socket.create_server((section.host, port), family=family, dualstack_ipv6=both)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                continue
+            raise ConfigError(
+                f"cannot listen at {section.host}:{port}: {error.strerror or error}",
+                kind="admin_address",
+                remedy="admin.host and admin.port say where; admin.enabled = false does without",
+            ) from None
+    ports = f"port {section.port} is" if last == section.port else f"ports {section.port} to {last} are all"
+    raise ConfigError(
+        f"cannot listen at {section.host}: {ports} taken",
+        kind="admin_port_taken",
+        remedy="choose another admin.port, allow more admin.port_retries, or admin.port = 0 for any",
+    )
+
+
+def _tls(section: AdminSection) -> ssl.SSLContext | None:
+    if section.tls_cert_file is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(section.tls_cert_file, section.tls_key_file, password=lambda: "")
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"admin.tls_cert_file and admin.tls_key_file cannot be used: {getattr(error, 'reason', None) or error}",
+            remedy="they must hold a certificate and its key, in PEM, the key without a password",
+        ) from None
+    return context

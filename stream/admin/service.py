@@ -1,0 +1,177 @@
+"""The worker's admin side: its routes, what it looks at by itself, and what it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from importlib.metadata import version
+from typing import Final, Protocol
+
+from aiohttp import web
+
+from stream.admin.guard import json_response, refusal
+from stream.admin.health import Verdict
+from stream.admin.membership import Advertisement
+from stream.admin.predict import Predictor, Unfit
+from stream.admin.server import AdminServer, page_routes
+from stream.admin.view import Parts, WorkerView
+from stream.cancellation import cancel_until_done
+from stream.clock import Clock
+from stream.config.sections import Settings
+from stream.decode import Decoder
+from stream.encode import PredictionEncoder
+
+log = logging.getLogger(__name__)
+
+LOOK_S: Final = 1.0
+ASK_S: Final = 2.0
+ASK_TIMEOUT_S: Final = 10.0
+
+
+class Metrics(Protocol):
+    """What is needed of the worker's telemetry (see `stream.telemetry`)."""
+
+    def page(self, *, accept: str) -> tuple[bytes, str]: ...
+    def ready(self, is_ready: bool) -> None: ...
+
+
+class WorkerAdmin:
+    """`start` before the group is joined, since what is told there is the address; `stop` last of all."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        parts: Parts,
+        decoder: Decoder,
+        encoder: PredictionEncoder,
+        metrics: Metrics,
+        *,
+        worker: str,
+        clock: Clock,
+    ) -> None:
+        self._parts = parts
+        self._clock = clock
+        self._worker = worker
+        self._metrics = metrics
+        self._view = WorkerView(settings, parts, worker=worker, clock=clock)
+        self._predictor = Predictor(
+            decoder,
+            parts.device,
+            encoder,
+            parts.breakers.model,
+            max_events=settings.batch.max_batch_size,
+            clock=clock,
+        )
+        self._server: AdminServer | None = None
+        if settings.admin.enabled:
+            self._server = AdminServer(
+                settings.admin, self._routes(), bootstrap_servers=settings.kafka.bootstrap_servers
+            )
+
+    async def start(self) -> None:
+        """Listen. Raises ConfigError where it cannot."""
+        logging.getLogger("stream").addHandler(self._parts.noted.warnings)
+        if self._server is not None:
+            self._view.url = await self._server.start()
+            log.info("admin page at %s", self._view.url)
+
+    async def stop(self) -> None:
+        if self._server is not None:
+            await self._server.stop()
+        logging.getLogger("stream").removeHandler(self._parts.noted.warnings)
+
+    def warm(self) -> None:
+        """The model is."""
+        self._view.seen.warm = True
+
+    def user_data(self) -> bytes:
+        """What the group is told of this worker."""
+        model = self._parts.model
+        return Advertisement(self._worker, self._view.url, model.name, model.version, version("forebay")).encode()
+
+    async def watch(self) -> None:
+        """Look at the worker, once a second, and at the cluster, every other, for as long as it runs."""
+        asking = asyncio.create_task(self._ask_forever())
+        try:
+            while True:
+                began_s = self._clock.monotonic_s()
+                await asyncio.sleep(LOOK_S)
+                seen = self._view.seen
+                delay_s = max(0.0, self._clock.monotonic_s() - began_s - LOOK_S)
+                seen.loop_delay_s = max(delay_s, 0.9 * seen.loop_delay_s)
+                self._view.look()
+                self._metrics.ready(self._view.readiness().ok)
+        finally:
+            await cancel_until_done(asking)
+
+    async def _ask_forever(self) -> None:
+        while True:
+            # Errors of the client are of many kinds, and each only means that there was no answer.
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(ASK_TIMEOUT_S):
+                    standings = await self._parts.source.standings()
+                    if not standings:
+                        await self._parts.source.ask_cluster()
+                self._view.seen.partitions = dict(standings)
+                self._view.seen.cluster_answered_s = self._clock.monotonic_s()
+            await asyncio.sleep(ASK_S)
+
+    # ---- what it answers
+
+    def _routes(self) -> list[web.RouteDef]:
+        view = self._view
+        return [
+            *page_routes(),
+            web.get("/healthz", _probe(view.liveness)),
+            web.get("/readyz", _probe(view.readiness)),
+            web.get("/startupz", _probe(view.startup)),
+            web.get("/metrics", self._serve_metrics),
+            web.get("/status", self._status),
+            web.get("/models", self._models),
+            web.post("/predict", self._predict),
+            web.post("/pause", self._hold(True)),
+            web.post("/resume", self._hold(False)),
+        ]
+
+    async def _serve_metrics(self, request: web.Request) -> web.Response:
+        body, content_type = self._metrics.page(accept=request.headers.get("Accept", ""))
+        return web.Response(body=body, headers={"Content-Type": content_type})
+
+    async def _status(self, request: web.Request) -> web.Response:
+        """`?history=SECONDS` adds the samples after that second since 1970; 0: all that are kept."""
+        asked = request.query.get("history")
+        if asked is not None and not (asked.isascii() and asked.isdigit() and len(asked) < 16):
+            return refusal(400, "wrong_type", "history is a number of seconds since 1970")
+        return json_response(self._view.status(since=None if asked is None else int(asked)))
+
+    async def _models(self, _request: web.Request) -> web.Response:
+        return json_response({"models": self._view.models()})
+
+    async def _predict(self, request: web.Request) -> web.Response:
+        if not self._view.seen.warm:
+            return refusal(503, "not_ready", "the model is warming up", headers={"Retry-After": "1"})
+        try:
+            status, document = await self._predictor.predict(await request.read(), request.headers)
+        except Unfit as error:
+            return refusal(503, error.kind, error.message, headers={"Retry-After": "1"})
+        return json_response(document, status=status)
+
+    def _hold(self, wanted: bool) -> Callable[[web.Request], Awaitable[web.Response]]:
+        async def handler(_request: web.Request) -> web.Response:
+            pipeline = self._parts.pipeline
+            if pipeline.held_by_hand != wanted:
+                log.warning("reading is %s by hand", "paused" if wanted else "resumed")
+            pipeline.held_by_hand = wanted
+            return json_response({"paused": wanted, "worker": self._worker})
+
+        return handler
+
+
+def _probe(judge: Callable[[], Verdict]) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def handler(_request: web.Request) -> web.Response:
+        verdict = judge()
+        return json_response(verdict.to_dict(), status=200 if verdict.ok else 503)
+
+    return handler

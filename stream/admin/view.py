@@ -1,0 +1,253 @@
+"""The worker as it is now: the facts that probes judge, and the status that people and scripts read."""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Any, Final, Protocol
+
+from models.protocol import Model
+from stream.admin.health import (
+    Facts,
+    Limits,
+    Standstill,
+    StandstillWatch,
+    Verdict,
+    conditions,
+    liveness,
+    readiness,
+    startup,
+)
+from stream.admin.noted import Noted
+from stream.breaker import CircuitBreaker
+from stream.clock import Clock
+from stream.config.sections import Settings
+from stream.device import DeviceThread
+from stream.pipeline import Breakers, Pipeline
+from stream.records import Epoch, Partition
+
+STATUS_FORMAT: Final = 1
+
+
+class ReadSource(Protocol):
+    """What is looked at of the source (see `stream.kafka.source`)."""
+
+    @property
+    def epoch(self) -> Epoch | None: ...
+    @property
+    def joined(self) -> bool: ...
+    @property
+    def paused(self) -> bool: ...
+    async def standings(self) -> Mapping[Partition, tuple[int, int]]: ...
+    async def ask_cluster(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What is looked at."""
+
+    model: Model
+    pipeline: Pipeline
+    breakers: Breakers
+    device: DeviceThread
+    source: ReadSource
+    noted: Noted
+
+
+@dataclass(slots=True)
+class Seen:
+    """What was found out by looking. partitions: position and end; times in monotonic seconds."""
+
+    warm: bool = False
+    cluster_answered_s: float | None = None
+    partitions: dict[Partition, tuple[int, int]] = field(default_factory=dict)
+    still: Standstill = field(default_factory=Standstill)
+    loop_delay_s: float = 0.0
+
+
+class WorkerView:
+    """Reads the parts, changes nothing. worker: its instance."""
+
+    def __init__(self, settings: Settings, parts: Parts, *, worker: str, clock: Clock) -> None:
+        self._settings = settings
+        self._parts = parts
+        self._worker = worker
+        self._clock = clock
+        self._started_ms = clock.wall_ms()
+        self._limits = Limits(
+            settings.admin.stuck_after_ms / 1000,
+            (
+                settings.admin.stuck_after_ms
+                + settings.kafka.rebalance_timeout_ms
+                + settings.delivery.transaction_timeout_ms
+            )
+            / 1000,
+        )
+        self._standstill = StandstillWatch()
+        self.url: str | None = None
+        self.seen = Seen()
+
+    def look(self) -> None:
+        """Once a second: how long work has stood still, and what the lag is."""
+        facts = self.facts()
+        self.seen.still = self._standstill.look(facts)
+        self._parts.noted.samples.looked(wall_ms=self._clock.wall_ms(), lag=facts.lag)
+
+    def facts(self) -> Facts:
+        pipeline, source, seen = self._parts.pipeline, self._parts.source, self.seen
+        breakers = self._parts.breakers
+        gate_open = source.epoch is not None
+        return Facts(
+            now_s=self._clock.monotonic_s(),
+            warm=seen.warm,
+            joined=source.joined,
+            gate_open=gate_open,
+            draining=pipeline.stopping,
+            paused=pipeline.held_by_hand,
+            in_flight=pipeline.in_flight.events,
+            lag=sum(_lag(*at) for at in seen.partitions.values()) if gate_open else None,
+            progress=(
+                self._parts.noted.batches_finished,
+                pipeline.totals.commits,
+                tuple(sorted((place, position) for place, (position, _end) in seen.partitions.items())),
+            ),
+            cluster_answered_s=seen.cluster_answered_s,
+            commit_failed_s=self._parts.noted.commit_failed_s,
+            breakers={"model": breakers.model.state, "cluster": breakers.cluster.state},
+        )
+
+    def liveness(self) -> Verdict:
+        return liveness(self.facts(), self.seen.still, self._limits)
+
+    def readiness(self) -> Verdict:
+        return readiness(self.facts())
+
+    def startup(self) -> Verdict:
+        return startup(self.facts())
+
+    def models(self) -> list[dict[str, Any]]:
+        """The models that are served, with their signatures."""
+        model = self._parts.model
+        return [
+            {
+                "name": model.name,
+                "version": model.version,
+                "signature": model.signature.to_dict(),
+                "device": str(getattr(model, "device", "cpu")),
+                "max_events_per_request": self._settings.batch.max_batch_size,
+            }
+        ]
+
+    def status(self, *, since: int | None) -> dict[str, Any]:
+        """All there is to know; with the samples after the second `since` (seconds since 1970), where it is not None."""
+        now_ms, facts = self._clock.wall_ms(), self.facts()
+        live, ready = self.liveness(), self.readiness()
+        document: dict[str, Any] = {
+            "format": STATUS_FORMAT,
+            "at": now_ms,
+            "worker": self._worker,
+            "url": self.url,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "release": version("forebay"),
+            "started": self._started_ms,
+            "uptime_s": round((now_ms - self._started_ms) / 1000, 1),
+            "model": {"name": self._parts.model.name, "version": self._parts.model.version},
+            "processing_guarantee": self._settings.delivery.processing_guarantee,
+            "health": {
+                "live": live.ok,
+                "ready": ready.ok,
+                "started": facts.warm,
+                "reasons": [*live.reasons, *ready.reasons],
+                **conditions(facts),
+                "still_for_s": live.conditions["still_for_s"],
+                "loop_delay_ms": round(self.seen.loop_delay_s * 1000, 1),
+            },
+            "group": self._group(),
+            "partitions": self._partitions(),
+            "lag": facts.lag,
+            "in_flight": self._in_flight(),
+            "window": self._window(),
+            "breakers": {
+                "model": self._breaker(self._parts.breakers.model),
+                "cluster": self._breaker(self._parts.breakers.cluster),
+            },
+            "totals": self._totals(),
+            "now": self._parts.noted.samples.summary(now_ms=now_ms),
+            "errors": self._parts.noted.errors.to_list(),
+            "last_warnings": self._parts.noted.warnings.to_list(),
+        }
+        if since is not None:
+            document["history"] = self._parts.noted.samples.columns(now_ms=now_ms, since=since)
+        return document
+
+    def _group(self) -> dict[str, Any]:
+        source, epoch = self._parts.source, self._parts.source.epoch
+        return {
+            "id": self._settings.kafka.group_id,
+            "joined": source.joined,
+            "gate": "closed" if epoch is None else "open",
+            "generation": None if epoch is None else epoch.generation,
+            "member_id": None if epoch is None else epoch.member_id,
+            "group_instance_id": self._settings.kafka.group_instance_id,
+        }
+
+    def _partitions(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "topic": place.topic,
+                "partition": place.partition,
+                "position": position,
+                "end": end,
+                "lag": _lag(position, end),
+            }
+            for place, (position, end) in sorted(self.seen.partitions.items())
+        ]
+
+    def _in_flight(self) -> dict[str, Any]:
+        in_flight, limits, source = self._parts.pipeline.in_flight, self._settings.limits, self._parts.source
+        return {
+            "events": in_flight.events,
+            "bytes": in_flight.bytes,
+            "batches": in_flight.batches,
+            "max_events": limits.max_in_flight_events,
+            "max_bytes": limits.max_in_flight_bytes,
+            "max_batches": limits.max_in_flight_batches,
+            "reading": "by hand" if self._parts.pipeline.held_by_hand else "paused" if source.paused else "on",
+            "model_call_for_s": round(self._parts.device.running_for_s(), 3),
+        }
+
+    def _window(self) -> dict[str, Any]:
+        batch = self._settings.batch
+        return {
+            "kind": "micro_batch",
+            "max_batch_size": batch.max_batch_size,
+            "max_batch_bytes": batch.max_batch_bytes,
+            "max_queue_delay_ms": batch.max_queue_delay_ms,
+        }
+
+    def _breaker(self, breaker: CircuitBreaker) -> dict[str, Any]:
+        wait_s = breaker.wait_s(self._clock.monotonic_s())
+        return {
+            "state": breaker.state.value,
+            "failures_in_a_row": breaker.failures,
+            "tries_again_in_s": round(wait_s, 1) if math.isfinite(wait_s) else None,
+        }
+
+    def _totals(self) -> dict[str, Any]:
+        totals = self._parts.pipeline.totals
+        return {
+            "outcomes": {outcome.value: count for outcome, count in totals.outcomes.items()},
+            "kinds": dict(totals.kinds),
+            "batches": totals.batches,
+            "commits": totals.commits,
+            "rewinds": totals.rewinds,
+        }
+
+
+def _lag(position: int, end: int) -> int:
+    return max(0, end - position)

@@ -1,0 +1,44 @@
+"""Several observers in the place of one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from stream.outcomes import Ledger
+from stream.records import Chunk, Finished, MicroBatch, Partition
+from stream.telemetry.observer import CommitTimes, Observer
+
+
+class Observers:
+    """An `Observer` that tells each of them, in their order."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def polled(self, chunks: Sequence[Chunk], *, began_s: float, received_s: float) -> None:
+        for each in self._observers:
+            each.polled(chunks, began_s=began_s, received_s=received_s)
+
+    def closed(self, batch: MicroBatch) -> None:
+        for each in self._observers:
+            each.closed(batch)
+
+    def finished(self, finished: Finished) -> None:
+        for each in self._observers:
+            each.finished(finished)
+
+    def committed(self, batches: Sequence[Finished], ledger: Ledger, times: CommitTimes) -> None:
+        for each in self._observers:
+            each.committed(batches, ledger, times)
+
+    def commit_failed(self, batches: Sequence[Finished], error: BaseException) -> None:
+        for each in self._observers:
+            each.commit_failed(batches, error)
+
+    def purged(self) -> None:
+        for each in self._observers:
+            each.purged()
+
+    def watermarks(self, watermarks_ms: Mapping[Partition, int]) -> None:
+        for each in self._observers:
+            each.watermarks(watermarks_ms)
