@@ -17,7 +17,8 @@ import yaml
 from stream.config.sections import section_types
 
 CHART: Final = Path(__file__).resolve().parent.parent.parent / "helm"
-TEMPLATE: Final = '{{ template "chart.valuesSection" . }}'
+VALUES: Final = '{{ template "chart.valuesSection" . }}'
+APP_VERSION: Final = '{{ template "chart.appVersion" . }}'
 WIDTH: Final = 120
 COMMON: Final = "Names and labels"
 
@@ -111,8 +112,8 @@ def readme_text() -> str:
         rows = [f"| `{value.path}` | {value.default} | {value.description} |" for value in values]
         tables.append("\n".join([f"### {section}", "", "| value | default | |", "|---|---|---|", *rows, ""]))
     text = (CHART / "README.md.gotmpl").read_text()
-    assert text.count(TEMPLATE) == 1
-    return text.replace(TEMPLATE, "\n".join(tables).rstrip())
+    version = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
+    return text.replace(VALUES, "\n".join(tables).rstrip()).replace(APP_VERSION, version)
 
 
 def documented(path: Path) -> Iterator[Value]:
