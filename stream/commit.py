@@ -141,7 +141,7 @@ class Committer:
         now_s = self._clock.monotonic_s
         began_s = now_s()
         # 1. Build everything before anything is sent.
-        emission = self._emitter.emit(batches)
+        emission = self._emitter.emit(batches, delta_headers=self._observer.delta_headers(batches))
         # 2. Every record that the positions pass has one outcome.
         _check_conservation(emission)
         self._guard.check(emission.ledger)

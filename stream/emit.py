@@ -87,7 +87,7 @@ class Emitter:
         self._hash_key = hash_key
         self._worker = worker
 
-    def emit(self, batches: Sequence[Finished]) -> Emission:
+    def emit(self, batches: Sequence[Finished], *, delta_headers: Headers = NO_HEADERS) -> Emission:
         """What to send for these micro-batches, which are in commit order. Never raises for data."""
         emission = Emission({}, {}, Ledger(model=self._model, version=self._version))
         for finished in batches:
@@ -99,7 +99,7 @@ class Emitter:
         for key, delta in emission.ledger.deltas.items():
             record_key, value = encode_delta(key, delta, worker=self._worker)
             at = Partition(topic.name, self._hash_key(record_key) % topic.num_partitions)
-            emission.outgoing.setdefault(at, Outgoing()).append(record_key, value, NO_HEADERS)
+            emission.outgoing.setdefault(at, Outgoing()).append(record_key, value, delta_headers)
         return emission
 
     def _emit_chunk(self, finished: Finished, chunk: Chunk, first_row: int, emission: Emission) -> None:

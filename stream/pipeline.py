@@ -264,6 +264,7 @@ class Pipeline:
             while batches := self._reorder.take(max_records=self._max_poll_records * self._commit_batches):
                 purges = self._purges
                 self._breakers.cluster.began()
+                self._observer.committing(batches)
                 self._committing = asyncio.create_task(self._stages.committer.commit(batches), name="commit")
                 try:
                     ledger = await self._committing

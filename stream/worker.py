@@ -186,6 +186,7 @@ class Worker:
             version=model.version,
             device=settings.model.device,
             instance=self._instance,
+            group_id=settings.kafka.group_id,
             transactional=settings.delivery.processing_guarantee == "exactly_once",
             max_in_flight_events=settings.limits.max_in_flight_events,
             clock=self._clock,

@@ -18,6 +18,7 @@ from stream.aggregate.state import PartitionState, Rows, Timing
 from stream.aggregate.table import StateTable
 from stream.aggregate.transport import PREVIOUS_HEADER, AggregatorApp, Transport
 from stream.clock import Clock
+from stream.telemetry.aggregator import DeltaTraces
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +63,7 @@ class Aggregation:
         timing: Timing,
         pace: Pace,
         clock: Clock,
+        traces: DeltaTraces,
         on_fatal: Any,
     ) -> None:
         self.source_topic = topics.deltas
@@ -71,6 +73,7 @@ class Aggregation:
         self._timing = timing
         self._pace = pace
         self._clock = clock
+        self._traces = traces
         self._on_fatal = on_fatal
         self._states: dict[int, PartitionState] = {}
         self._lock = asyncio.Lock()
@@ -216,6 +219,7 @@ class Aggregation:
 
     async def _count(self, stream: Any, events: Sequence[EventT[Any]]) -> None:
         gaps: dict[TP, int] = {}
+        began_s = self._clock.monotonic_s()
         async with self._lock:
             states = dict(self._states)
             counted: list[EventT[Any]] = []
@@ -238,6 +242,7 @@ class Aggregation:
             for event in counted:
                 await stream.ack(event)
             self.counted += len(counted)
+        self._traces.counted(self.source_topic, [event.message for event in counted], began_s)
         for tp, position in gaps.items():
             log.warning(
                 "partition %d: records were lost on their way here; reading again from %d", tp.partition, position

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ from stream.aggregate.webhook import Webhook, poster
 from stream.clock import Clock
 from stream.config.sections import Settings
 from stream.kafka.client import client_options
+from stream.telemetry.aggregator import DeltaTraces
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +54,8 @@ class Aggregator:
         layout, made = await prepare_topics(settings)
         if made:
             log.info("made the topics %s", ", ".join(made))
-        aggregation = self._aggregation(layout)
+        traces = self._traces()
+        aggregation = self._aggregation(layout, traces)
         signalled = asyncio.create_task(stopping.wait())
         try:
             async with self._webhook() as webhook:
@@ -82,6 +85,7 @@ class Aggregator:
             return aggregation.counted
         finally:
             signalled.cancel()
+            await traces.close()
 
     async def _until(self, *tasks: asyncio.Task[Any]) -> None:
         """Until one of them is done. Raises what it raised, and what ended the aggregator meanwhile."""
@@ -119,7 +123,16 @@ class Aggregator:
             return
         stopping.result()
 
-    def _aggregation(self, layout: Layout) -> Aggregation:
+    def _traces(self) -> DeltaTraces:
+        return DeltaTraces(
+            self._settings.telemetry,
+            instance=f"{socket.gethostname()}-{os.getpid()}-aggregator",
+            group_id=group_of(self._settings),
+            clock=self._clock,
+            environ=os.environ,
+        )
+
+    def _aggregation(self, layout: Layout, traces: DeltaTraces) -> Aggregation:
         kafka, section = self._settings.kafka, self._settings.aggregate
         return Aggregation(
             group_id=group_of(self._settings),
@@ -138,6 +151,7 @@ class Aggregator:
             # More often than updates are given out nobody sees; and a start has to read all that was written.
             pace=Pace(section.max_batch_size, section.emit_interval_ms / 1000, section.confirm_timeout_ms / 1000),
             clock=self._clock,
+            traces=traces,
             on_fatal=self._end,
         )
 

@@ -48,7 +48,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All values at one moment. Metrics that were never touched are not in it."""
+    """All values at one moment. Metrics that have none are not in it."""
 
     counters: Mapping[Counter, Mapping[Labels, float]]
     gauges: Mapping[Gauge, Mapping[Labels, float]]
@@ -123,7 +123,7 @@ class Book:
         with self._lock:
             return Snapshot(
                 {metric: dict(values) for metric, values in self._counters.items()},
-                {metric: dict(values) for metric, values in self._gauges.items()},
+                {metric: dict(values) for metric, values in self._gauges.items() if values},
                 {
                     metric: {labels: spread.copy() for labels, spread in spreads.items()}
                     for metric, spreads in self._histograms.items()

@@ -32,6 +32,12 @@ class Observer(Protocol):
     def finished(self, finished: Finished) -> None:
         """The model has answered."""
 
+    def committing(self, batches: Sequence[Finished]) -> None:
+        """A commit begins. What the running task, and those that it starts, log from now on belongs to it."""
+
+    def delta_headers(self, batches: Sequence[Finished]) -> list[tuple[str, bytes]]:
+        """What the deltas of these batches carry, for whoever goes on from them."""
+
     def committed(self, batches: Sequence[Finished], ledger: Ledger, times: CommitTimes) -> None:
         """A commit has succeeded: these outcomes count."""
 
@@ -56,6 +62,12 @@ class Unobserved:
 
     def finished(self, finished: Finished) -> None:
         pass
+
+    def committing(self, batches: Sequence[Finished]) -> None:
+        pass
+
+    def delta_headers(self, batches: Sequence[Finished]) -> list[tuple[str, bytes]]:
+        return []
 
     def committed(self, batches: Sequence[Finished], ledger: Ledger, times: CommitTimes) -> None:
         pass

@@ -6,17 +6,21 @@ import asyncio
 import importlib.metadata
 import logging
 import platform
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
+from opentelemetry.sdk.metrics.export import MetricExporter
+from opentelemetry.sdk.trace import TracerProvider
+
+from schemas.headers import TRACEPARENT
 from stream.clock import Clock
 from stream.config.sections import TelemetrySection
 from stream.outcomes import Ledger
 from stream.records import Chunk, Finished, MicroBatch, Partition
 from stream.telemetry import catalogue as c
-from stream.telemetry.book import Book
+from stream.telemetry.book import Book, Exemplar
+from stream.telemetry.closing import close_in_time
 from stream.telemetry.collector import Signal, describe_process, find_collector
 from stream.telemetry.conversion import to_metrics_data
 from stream.telemetry.observer import CommitTimes
@@ -24,12 +28,13 @@ from stream.telemetry.page import render_page
 from stream.telemetry.recording import Recorder
 from stream.telemetry.resources import GpuMeter, visible_gpus
 from stream.telemetry.sampling import Sampler, Watched
+from stream.telemetry.spans import BatchTraces
+from stream.telemetry.tracing import make_tracer_provider
 
 log = logging.getLogger(__name__)
 
-LAG_EVERY_S: Final = 5.0
+LAG_EVERY_S: Final = 2.0
 LAG_TIMEOUT_S: Final = 5.0
-CLOSE_TIMEOUT_S: Final = 3.0
 
 
 class Telemetry:
@@ -46,6 +51,7 @@ class Telemetry:
         version: int,
         device: str,
         instance: str,
+        group_id: str,
         transactional: bool,
         max_in_flight_events: int,
         clock: Clock,
@@ -60,11 +66,20 @@ class Telemetry:
             version=version,
             transactional=transactional,
             clock=clock,
-            exemplar_of=lambda batch, value: None,
+            exemplar_of=self._exemplar_of,
         )
         self._resource = describe_process(section, instance=instance, environ=environ)
-        self._metrics_to = find_collector(section, Signal.METRICS, environ)
+        metrics_to = find_collector(section, Signal.METRICS, environ)
+        self._exporter = None if metrics_to is None else metrics_to.metric_exporter()
         self._start_ns = time.time_ns()
+        self._provider: TracerProvider | None = None
+        self._traces: BatchTraces | None = None
+        if (traces_to := find_collector(section, Signal.TRACES, environ)) is not None:
+            self._provider = make_tracer_provider(
+                traces_to.span_exporter(), self._resource, ratio=section.trace_sample_ratio
+            )
+            tracer = self._provider.get_tracer("forebay", importlib.metadata.version("forebay"))
+            self._traces = BatchTraces(tracer, group_id=group_id, model=model, version=version, clock=clock)
         self._sampler: Sampler | None = None
         self._book.set(c.READY, 0)
         self._book.set(c.IN_FLIGHT_LIMIT, max_in_flight_events)
@@ -97,28 +112,44 @@ class Telemetry:
 
     async def close(self) -> None:
         """Send what is left, for a few seconds at most."""
-        await _in_time(self._close)
+        await close_in_time(self._close)
 
     # ---- the observer
 
     def polled(self, chunks: Sequence[Chunk], *, began_s: float, received_s: float) -> None:
         decoded_s = self._clock.monotonic_s()
         self._recorder.polled(chunks, received_s=received_s, decoded_s=decoded_s)
+        if self._traces is not None:
+            self._traces.polled(chunks, began_s=began_s, received_s=received_s, decoded_s=decoded_s)
 
     def closed(self, batch: MicroBatch) -> None:
         self._recorder.closed(batch)
+        if self._traces is not None:
+            self._traces.closed(batch)
 
     def finished(self, finished: Finished) -> None:
         self._recorder.finished(finished)
 
+    def committing(self, batches: Sequence[Finished]) -> None:
+        if self._traces is not None:
+            self._traces.committing(batches)
+
+    def delta_headers(self, batches: Sequence[Finished]) -> list[tuple[str, bytes]]:
+        traceparent = None if self._traces is None else self._traces.traceparent(batches)
+        return [] if traceparent is None else [(TRACEPARENT, traceparent)]
+
     def committed(self, batches: Sequence[Finished], ledger: Ledger, times: CommitTimes) -> None:
-        self._recorder.committed(batches, ledger, times, ())
+        exemplars = [] if self._traces is None else self._traces.committed(batches, times)
+        self._recorder.committed(batches, ledger, times, exemplars)
 
     def commit_failed(self, batches: Sequence[Finished], error: BaseException) -> None:
         self._recorder.commit_failed(error)
+        if self._traces is not None:
+            self._traces.commit_failed(batches, error)
 
     def purged(self) -> None:
-        pass
+        if self._traces is not None:
+            self._traces.purged()
 
     def watermarks(self, watermarks_ms: Mapping[Partition, int]) -> None:
         if self._sampler is not None:
@@ -137,23 +168,24 @@ class Telemetry:
             await asyncio.sleep(LAG_EVERY_S)
 
     async def _send_metrics(self) -> None:
-        if self._metrics_to is None:
+        if self._exporter is None:
             return
         assert self._sampler is not None
-        exporter = self._metrics_to.metric_exporter()
         while True:
             await asyncio.sleep(self._section.metrics_interval_ms / 1000)
             self._sampler.sample()
-            snapshot = self._book.snapshot()
-            data = to_metrics_data(snapshot, self._resource, start_ns=self._start_ns, now_ns=time.time_ns())
-            await asyncio.to_thread(exporter.export, data)
+            await asyncio.to_thread(self._export, self._exporter)
+
+    def _export(self, exporter: MetricExporter) -> None:
+        now_ns = time.time_ns()
+        exporter.export(to_metrics_data(self._book.snapshot(), self._resource, start_ns=self._start_ns, now_ns=now_ns))
+
+    def _exemplar_of(self, batch: MicroBatch, value: float) -> Exemplar | None:
+        return None if self._traces is None else self._traces.exemplar_of(batch, value)
 
     def _close(self) -> None:
-        pass
-
-
-async def _in_time(close: Callable[[], None]) -> None:
-    """On a daemon thread, which keeps nobody from ending."""
-    thread = threading.Thread(target=close, name="telemetry-close", daemon=True)
-    thread.start()
-    await asyncio.to_thread(thread.join, CLOSE_TIMEOUT_S)
+        if self._provider is not None:
+            self._provider.shutdown()
+        if self._exporter is not None and self._sampler is not None:
+            self._export(self._exporter)
+            self._exporter.shutdown()

@@ -18,6 +18,8 @@ from stream.aggregate.app import Aggregation, Pace, Topics
 from stream.aggregate.state import Rows
 from stream.aggregate.transport import PREVIOUS_HEADER
 from stream.clock import SystemClock
+from stream.config.sections import TelemetrySection
+from stream.telemetry.aggregator import DeltaTraces
 from tests.aggregate.build import TIMING
 
 DELTA = next(example.value for example in good_examples() if example.schema == "outcome-delta")
@@ -38,6 +40,7 @@ class Scene:
             timing=TIMING,
             pace=Pace(10, 0.1, 5.0),
             clock=SystemClock(),
+            traces=DeltaTraces(TelemetrySection(), instance="i", group_id="g", clock=SystemClock(), environ={}),
             on_fatal=self.fatal.append,
         )
         self.aggregation._app.consumer = SimpleNamespace(seek=self._seek)  # type: ignore[assignment]

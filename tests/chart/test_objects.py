@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from importlib.metadata import version
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +162,15 @@ def test_keda_by_offsets_logs_in_and_ignores_markers(helm: Helm) -> None:
         assert trigger["authenticationRef"] == {"name": "forebay"}
 
 
+def test_keda_by_offsets_with_a_user_that_is_a_value(helm: Helm) -> None:
+    objects = helm.objects("sasl-tls", "keda.enabled=true,keda.trigger=kafka")
+    data = objects.of("Secret")["data"]
+    references = objects.of("TriggerAuthentication")["spec"]["secretTargetRef"]
+    assert {one["parameter"] for one in references} == {"username", "password", "ca", "cert", "key"}
+    assert all(one["name"] == "forebay" and one["key"] in data for one in references)
+    assert b64decode(data["sasl-username"]) == b"forebay"
+
+
 def test_names(helm: Helm) -> None:
     def names(release: str, *sets: str) -> set[str]:
         options = ["-f", str(CASES["minimal"]), *(part for one in sets for part in ("--set", one))]
@@ -237,8 +248,6 @@ def test_chart_and_project_have_one_version() -> None:
 
 def test_the_chart_has_no_files_that_it_does_not_need(helm: Helm, tmp_path: Path) -> None:
     """Packaged, it is small, and what is in it is named here by kind."""
-    import tarfile
-
     helm.run("package", str(CHART), "-d", str(tmp_path))
     (package,) = tmp_path.iterdir()
     with tarfile.open(package) as tar:

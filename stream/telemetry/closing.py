@@ -1,0 +1,17 @@
+"""Ending what sends to a collector, which may be away."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Final
+
+CLOSE_TIMEOUT_S: Final = 3.0
+
+
+async def close_in_time(close: Callable[[], object]) -> None:
+    """Call `close` on a daemon thread, which keeps nobody from ending, and wait for a few seconds."""
+    thread = threading.Thread(target=close, name="telemetry-close", daemon=True)
+    thread.start()
+    await asyncio.to_thread(thread.join, CLOSE_TIMEOUT_S)

@@ -1,0 +1,242 @@
+"""The stages' calls as spans: one `poll` for each poll, one `process` for each micro-batch, with a child for each stage.
+
+A micro-batch's span begins when its first event was read and ends with its commit. It has no parent, since its events come from
+many traces; it is linked to those of them that are sampled. The children are made at the end, when all times are known.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Final, NamedTuple, TypeVar
+
+from opentelemetry import context as otel_context
+from opentelemetry.context import Context
+from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, Tracer, set_span_in_context
+from opentelemetry.util.types import AttributeValue
+
+from stream.clock import Clock
+from stream.records import Chunk, Finished, MicroBatch, Partition
+from stream.telemetry.book import Exemplar
+from stream.telemetry.observer import CommitTimes
+from stream.telemetry.sampled import SampledEvent, sampled_events, to_traceparent
+from stream.telemetry.tracing import MAX_LINKS
+
+_T = TypeVar("_T")
+
+MAX_EXEMPLARS: Final = 8
+_MAX_DRIFT_NS: Final = 50_000_000
+
+
+class _Decoding(NamedTuple):
+    began_s: float
+    ended_s: float
+
+
+@dataclass(slots=True)
+class _Open:
+    """A micro-batch that is being traced."""
+
+    span: Span
+    events: Sequence[SampledEvent]
+    decodings: Sequence[_Decoding] = field(default_factory=tuple)
+
+
+class BatchTraces:
+    """Makes the spans of one worker. For the event loop's thread."""
+
+    def __init__(self, tracer: Tracer, *, group_id: str, model: str, version: int, clock: Clock) -> None:
+        self._tracer = tracer
+        self._common: dict[str, AttributeValue] = {
+            "messaging.system": "kafka",
+            "messaging.consumer.group.name": group_id,
+        }
+        self._model: dict[str, AttributeValue] = {"forebay.model.name": model, "forebay.model.version": version}
+        self._clock = clock
+        self._offset_ns = self._measure_offset_ns()
+        self._waiting: dict[Partition, deque[SampledEvent]] = {}
+        self._decodings: deque[_Decoding] = deque()
+        self._open: dict[int, _Open] = {}
+
+    # ---- the stages
+
+    def polled(self, chunks: Sequence[Chunk], *, began_s: float, received_s: float, decoded_s: float) -> None:
+        self._follow_steps_of_the_clock()
+        self._decodings.append(_Decoding(received_s, decoded_s))
+        links: list[Link] = []
+        for chunk in chunks:
+            events = _sampled_of(chunk)
+            if events:
+                self._waiting.setdefault(chunk.partition, deque()).extend(events)
+                links.extend(Link(event.context) for event in events[: MAX_LINKS - len(links)])
+        topic = _one(chunk.partition.topic for chunk in chunks)
+        span = self._start(_named("poll", topic), began_s, SpanKind.CLIENT, links)
+        if span.is_recording():
+            count = sum(chunk.num_records for chunk in chunks)
+            partition = _one(chunk.partition.partition for chunk in chunks)
+            span.set_attributes(self._messaging("poll", "receive", topic, partition, count))
+            span.end(self._ns(received_s))
+
+    def closed(self, batch: MicroBatch) -> None:
+        while self._decodings and self._decodings[0].began_s < batch.opened_s:
+            self._decodings.popleft()
+        events = self._take_waiting(batch)
+        topic = _one(chunk.partition.topic for chunk in batch.chunks)
+        links = [Link(event.context) for event in events]
+        span = self._start(_named("process", topic), batch.opened_s, SpanKind.CONSUMER, links)
+        if not span.is_recording():
+            return
+        partition = _one(chunk.partition.partition for chunk in batch.chunks)
+        span.set_attributes(self._messaging("process", "process", topic, partition, batch.num_records))
+        span.set_attributes(self._model)
+        span.set_attribute("forebay.batch.reason", batch.reason)
+        self._open[batch.seq] = _Open(span, events, tuple(self._decodings))
+
+    def committing(self, batches: Sequence[Finished]) -> None:
+        """What is logged in the running task from now on, and in the tasks that it starts, belongs to this commit."""
+        traced = self._first_open(batches)
+        otel_context.attach(Context() if traced is None else set_span_in_context(traced.span))
+
+    def traceparent(self, batches: Sequence[Finished]) -> bytes | None:
+        """The context that goes on with what sums these batches up; None where none of them is traced."""
+        traced = self._first_open(batches)
+        return None if traced is None else to_traceparent(traced.span.get_span_context())
+
+    def committed(self, batches: Sequence[Finished], times: CommitTimes) -> list[tuple[int, Exemplar]]:
+        """Ends the batches' spans. Returns exemplars of sampled events with their record timestamps."""
+        exemplars: list[tuple[int, Exemplar]] = []
+        at_s = self._clock.wall_ms() / 1000
+        for finished in batches:
+            traced = self._open.pop(finished.batch.seq, None)
+            if traced is None:
+                continue
+            self._add_children(traced, finished, times, len(batches))
+            traced.span.end(self._ns(times.end))
+            for event in traced.events[: MAX_EXEMPLARS - len(exemplars)]:
+                context = event.context
+                exemplars.append((event.timestamp, Exemplar(0.0, context.trace_id, context.span_id, at_s)))
+        return exemplars
+
+    def commit_failed(self, batches: Sequence[Finished], error: BaseException) -> None:
+        for finished in batches:
+            self._give_up(finished.batch.seq, f"{type(error).__name__}: its events will be read again")
+
+    def purged(self) -> None:
+        for seq in list(self._open):
+            self._give_up(seq, "given up at a rewind or a rebalance: its events will be read again")
+        self._waiting.clear()
+        self._decodings.clear()
+
+    def exemplar_of(self, batch: MicroBatch, value: float) -> Exemplar | None:
+        """`value`, of a batch that is being traced."""
+        traced = self._open.get(batch.seq)
+        if traced is None:
+            return None
+        context = traced.span.get_span_context()
+        return Exemplar(value, context.trace_id, context.span_id, self._clock.wall_ms() / 1000)
+
+    # ---- spans
+
+    def _add_children(self, traced: _Open, finished: Finished, times: CommitTimes, num_batches: int) -> None:
+        parent = set_span_in_context(traced.span)
+        model_s = finished.started_s + finished.prepare_s
+        if traced.decodings:
+            self._child("decode", parent, traced.decodings[0].began_s, traced.decodings[-1].ended_s)
+        self._child("prepare", parent, finished.started_s, model_s, self._model)
+        self._child("model", parent, model_s, finished.started_s + finished.model_s, self._model)
+        together: Mapping[str, AttributeValue] = {"forebay.commit.batches": num_batches}
+        self._child("emit", parent, times.began, times.emit, together)
+        self._child("commit", parent, times.emit, times.end, together)
+        batch = finished.batch
+        num_rejected = sum(len(chunk.rejections) for chunk in batch.chunks)
+        traced.span.set_attributes(
+            {
+                "forebay.batch.queue_time": max(0.0, finished.started_s - batch.opened_s),
+                "forebay.batch.rejected": num_rejected,
+                "forebay.batch.failed": len(finished.failures),
+            }
+        )
+
+    def _child(
+        self,
+        name: str,
+        parent: Context,
+        began_s: float,
+        ended_s: float,
+        attributes: Mapping[str, AttributeValue] | None = None,
+    ) -> None:
+        span = self._tracer.start_span(name, parent, attributes=attributes, start_time=self._ns(began_s))
+        span.end(self._ns(ended_s))
+
+    def _start(self, name: str, began_s: float, kind: SpanKind, links: Sequence[Link]) -> Span:
+        return self._tracer.start_span(name, Context(), kind=kind, links=links, start_time=self._ns(began_s))
+
+    def _give_up(self, seq: int, reason: str) -> None:
+        traced = self._open.pop(seq, None)
+        if traced is not None:
+            traced.span.set_status(Status(StatusCode.ERROR, reason))
+            traced.span.end(self._ns(self._clock.monotonic_s()))
+
+    def _first_open(self, batches: Sequence[Finished]) -> _Open | None:
+        return next((traced for one in batches if (traced := self._open.get(one.batch.seq)) is not None), None)
+
+    def _messaging(
+        self, name: str, kind: str, topic: str | None, partition: int | None, count: int
+    ) -> dict[str, AttributeValue]:
+        attributes = self._common | {
+            "messaging.operation.name": name,
+            "messaging.operation.type": kind,
+            "messaging.batch.message_count": count,
+        }
+        if topic is not None:
+            attributes["messaging.destination.name"] = topic
+            if partition is not None:
+                attributes["messaging.destination.partition.id"] = str(partition)
+        return attributes
+
+    def _take_waiting(self, batch: MicroBatch) -> list[SampledEvent]:
+        taken: list[SampledEvent] = []
+        for chunk in batch.chunks:
+            waiting = self._waiting.get(chunk.partition)
+            while waiting and waiting[0].offset < chunk.next_offset:
+                taken.append(waiting.popleft())
+        return taken[:MAX_LINKS]
+
+    # ---- times
+
+    def _ns(self, monotonic_s: float) -> int:
+        """Nanoseconds since 1970 of a monotonic time."""
+        return int(monotonic_s * 1e9) + self._offset_ns
+
+    def _measure_offset_ns(self) -> int:
+        return self._clock.wall_ms() * 1_000_000 - int(self._clock.monotonic_s() * 1e9)
+
+    def _follow_steps_of_the_clock(self) -> None:
+        # One offset for as long as the clock runs evenly: children must not begin before their parents.
+        offset_ns = self._measure_offset_ns()
+        if abs(offset_ns - self._offset_ns) > _MAX_DRIFT_NS:
+            self._offset_ns = offset_ns
+
+
+def _sampled_of(chunk: Chunk) -> list[SampledEvent]:
+    if not chunk.rejections:
+        return sampled_events(chunk.records, limit=MAX_LINKS) if any(map(_has_headers, chunk.records)) else []
+    rejected = (rejection.record for rejection in chunk.rejections)
+    events = sampled_events(chain(chunk.records, rejected), limit=MAX_LINKS)
+    return sorted(events, key=lambda event: event.offset)
+
+
+def _has_headers(record: object) -> object:
+    return record.headers  # type: ignore[attr-defined]
+
+
+def _one(values: Iterable[_T]) -> _T | None:
+    """The value that all have in common; None where they differ."""
+    different = set(values)
+    return different.pop() if len(different) == 1 else None
+
+
+def _named(operation: str, topic: str | None) -> str:
+    return operation if topic is None else f"{operation} {topic}"

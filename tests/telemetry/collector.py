@@ -1,0 +1,166 @@
+"""A collector to send to: what arrives by OTLP over HTTP is decoded and kept."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest, ExportLogsServiceResponse
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+    ExportMetricsServiceResponse,
+)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+_TYPES: dict[str, tuple[Any, Any]] = {
+    "/v1/traces": (ExportTraceServiceRequest, ExportTraceServiceResponse),
+    "/v1/metrics": (ExportMetricsServiceRequest, ExportMetricsServiceResponse),
+    "/v1/logs": (ExportLogsServiceRequest, ExportLogsServiceResponse),
+}
+
+
+class ReceivedSpan:
+    """A span, and who sent it (`service.instance.id`)."""
+
+    def __init__(self, span: Span, instance: str) -> None:
+        self.span = span
+        self.instance = instance
+        self.attributes = attributes_of(span.attributes)
+
+    @property
+    def name(self) -> str:
+        return self.span.name
+
+    @property
+    def ids(self) -> tuple[str, str]:
+        return self.span.trace_id.hex(), self.span.span_id.hex()
+
+    @property
+    def links(self) -> set[tuple[str, str]]:
+        return {(link.trace_id.hex(), link.span_id.hex()) for link in self.span.links}
+
+
+class FakeCollector:
+    """Keeps what it is sent. headers: of every request."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._requests: list[tuple[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
+        self.port = 0
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def take(self, path: str, body: bytes, headers: dict[str, str]) -> bytes:
+        request_type, response_type = _TYPES[path]
+        request = request_type.FromString(body)
+        with self._lock:
+            self._requests.append((path, request))
+            self.headers.append(headers)
+        return bytes(response_type().SerializeToString())
+
+    def requests(self, path: str) -> list[Any]:
+        with self._lock:
+            return [request for at, request in self._requests if at == path]
+
+    def spans(self) -> list[ReceivedSpan]:
+        return [
+            ReceivedSpan(span, attributes_of(resource.resource.attributes)["service.instance.id"])
+            for request in self.requests("/v1/traces")
+            for resource in request.resource_spans
+            for scope in resource.scope_spans
+            for span in scope.spans
+        ]
+
+    def metrics(self) -> dict[str, dict[str, Any]]:
+        """The last value of each metric, by the sender's instance, as protobuf."""
+        last: dict[str, dict[str, Any]] = {}
+        for request in self.requests("/v1/metrics"):
+            for resource in request.resource_metrics:
+                instance = attributes_of(resource.resource.attributes)["service.instance.id"]
+                for scope in resource.scope_metrics:
+                    last[instance] = {metric.name: metric for metric in scope.metrics}
+        return last
+
+    def log_records(self) -> list[Any]:
+        return [
+            record
+            for request in self.requests("/v1/logs")
+            for resource in request.resource_logs
+            for scope in resource.scope_logs
+            for record in scope.log_records
+        ]
+
+
+@contextmanager
+def collector() -> Iterator[FakeCollector]:
+    fake = FakeCollector()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            answer = fake.take(self.path, body, {name.lower(): value for name, value in self.headers.items()})
+            self.send_response(200)
+            self.send_header("content-type", "application/x-protobuf")
+            self.send_header("content-length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, format: str, *arguments: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    fake.port = server.server_port
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield fake
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def attributes_of(pairs: Any) -> dict[str, Any]:
+    """OTLP's attributes as plain values."""
+
+    def plain(value: AnyValue) -> Any:
+        which = value.WhichOneof("value")
+        return None if which is None else getattr(value, which)
+
+
+def points(metric: Any) -> dict[tuple[tuple[str, str], ...], Any]:
+    """A metric's points by their attributes; none where the metric was not sent."""
+    if metric is None:
+        return {}
+    data = getattr(metric, metric.WhichOneof("data"))
+    return {tuple(sorted(attributes_of(point.attributes).items())): point for point in data.data_points}
+
+
+def total(metric: Any, **where: str) -> float:
+    """The sum of a counter's or gauge's values whose attributes are as given."""
+    return sum(
+        point.as_int if point.WhichOneof("value") == "as_int" else point.as_double
+        for labels, point in points(metric).items()
+        if all(dict(labels)[name] == value for name, value in where.items())
+    )
+
+
+def wait_for(condition: Callable[[], Any], what: Callable[[], object], timeout_s: float = 30.0) -> Any:
+    """Until `condition` gives something true, which is given back."""
+    deadline_s = time.monotonic() + timeout_s
+    while not (found := condition()):
+        assert time.monotonic() < deadline_s, what()
+        time.sleep(0.1)
+    return found

@@ -1,0 +1,53 @@
+"""promtool, Prometheus' own checker of rules: from the path, or fetched once as Debian's package."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.brokers.jars import Unavailable, cache_folder
+
+_FETCH_TIMEOUT_S = 120
+
+
+def find_promtool(environ: Mapping[str, str]) -> Path:
+    """The program. Raises Unavailable."""
+    if there := shutil.which("promtool"):
+        return Path(there)
+    folder = cache_folder(environ) / "promtool"
+    if not folder.is_dir():
+        _fetch(folder)
+    return folder / "promtool"
+
+
+def _fetch(folder: Path) -> None:
+    if not (shutil.which("apt-get") and shutil.which("dpkg")):
+        raise Unavailable("no promtool on the path, and no apt-get to fetch Debian's package prometheus")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="fetching-") as name:
+        fetching = Path(name)
+        fetching.chmod(0o755)
+        said = subprocess.run(
+            ["apt-get", "download", "prometheus"],
+            cwd=fetching,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_FETCH_TIMEOUT_S,
+        )
+        packages = list(fetching.glob("*.deb"))
+        if said.returncode != 0 or not packages:
+            raise Unavailable(f"apt-get does not have the package prometheus: {said.stderr.strip()[-200:]}")
+        subprocess.run(["dpkg", "-x", str(packages[0]), str(fetching / "all")], check=True)
+        (fetching / "only").mkdir()
+        shutil.copy2(fetching / "all" / "usr" / "bin" / "promtool", fetching / "only")
+        try:
+            os.rename(fetching / "only", folder)
+        except OSError:
+            if not folder.is_dir():  # another session was not first either
+                raise
