@@ -61,9 +61,9 @@ def _plain(schema: Any, types: dict[str, Any]) -> Any:
         return _plain(types[schema["$ref"].rpartition("/")[2]], types)
     if "properties" in schema:
         fields = {name: _plain(field, types) for name, field in schema["properties"].items()}
-        return {key: _plain(schema[key], types) for key in ("type", "additionalProperties", "required") if key in schema} | {
-            "properties": fields
-        }
+        return {
+            key: _plain(schema[key], types) for key in ("type", "additionalProperties", "required") if key in schema
+        } | {"properties": fields}
     left_out = ("title", "default", "description", "writeOnly", "format")
     return {key: _plain(value, types) for key, value in schema.items() if key not in left_out}
 

@@ -104,9 +104,7 @@ def environment(container: Object, objects: Objects, pod: str) -> dict[str, str]
             value = {"metadata.name": pod, "metadata.namespace": NAMESPACE}[field_path]
         else:
             reference = entry["valueFrom"]["secretKeyRef"]
-            own = [
-                one for one in objects if one["kind"] == "Secret" and one["metadata"]["name"] == reference["name"]
-            ]
+            own = [one for one in objects if one["kind"] == "Secret" and one["metadata"]["name"] == reference["name"]]
             value = f"{reference['name']}/{reference['key']}"
             if own:
                 value = base64.b64decode(own[0]["data"][reference["key"]]).decode()

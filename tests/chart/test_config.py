@@ -59,7 +59,11 @@ def test_forebay_check_accepts_it(helm: Helm, tmp_path: Path, capsys: pytest.Cap
 def test_login_and_encryption(helm: Helm, tmp_path: Path) -> None:
     settings = settings_of(helm.objects("sasl-tls"), tmp_path).settings
     kafka = settings.kafka
-    assert (kafka.security_protocol, kafka.sasl_mechanism, kafka.sasl_username) == ("SASL_SSL", "SCRAM-SHA-512", "forebay")
+    assert (kafka.security_protocol, kafka.sasl_mechanism, kafka.sasl_username) == (
+        "SASL_SSL",
+        "SCRAM-SHA-512",
+        "forebay",
+    )
     assert kafka.sasl_password is not None and kafka.sasl_password.get_secret_value() == "a: 'secret'"
     assert settings.admin.token is not None and settings.admin.token.get_secret_value() == "token-1"
     assert kafka.ssl_cafile and kafka.ssl_certfile and kafka.ssl_keyfile
@@ -74,7 +78,13 @@ def test_login_by_reference(helm: Helm, tmp_path: Path) -> None:
 
 
 def test_mutual_tls_by_reference(helm: Helm, tmp_path: Path) -> None:
-    tls = {"enabled": True, "existingSecret": "tls", "certKey": "tls.crt", "keyKey": "tls.key", "keyPasswordKey": "password"}
+    tls = {
+        "enabled": True,
+        "existingSecret": "tls",
+        "certKey": "tls.crt",
+        "keyKey": "tls.key",
+        "keyPasswordKey": "password",
+    }
     kafka = settings_of(helm.objects(values={"kafka.tls": tls | {"checkHostname": False}}), tmp_path).settings.kafka
     assert kafka.security_protocol == "SSL" and not kafka.ssl_check_hostname
     assert kafka.ssl_certfile == str(tmp_path / "kafka-tls/tls.crt")
@@ -97,7 +107,9 @@ def test_any_value_comes_through(helm: Helm, tmp_path: Path) -> None:
         "model": {"version": 999_999_999},
         "input": {"topics": ["a", "b.c"], "from_timestamp": "2026-01-31T00:00:00Z"},
         "batch": {"max_batch_size": None},
-        "aggregate": {"alerts": [{"name": nasty[:90], "count": 1_000_000}, {"name": "b", "rate": 0.5, "kind": "not_json"}]},
+        "aggregate": {
+            "alerts": [{"name": nasty[:90], "count": 1_000_000}, {"name": "b", "rate": 0.5, "kind": "not_json"}]
+        },
     }
     settings = settings_of(helm.objects(values={"config": config}), tmp_path).settings
     assert settings.kafka.client_id == nasty

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import tarfile
+import tomllib
 from base64 import b64decode
 from importlib.metadata import version
-import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
-import tomllib
 import yaml
 
 from tests.chart.render import CASES, CHART, Helm, Object, Objects, Refused, containers
@@ -72,8 +72,12 @@ def test_references_lead_somewhere(case: str, helm: Helm) -> None:
             assert selected(objects, spec["selector"]["matchLabels"]) == ["worker"]
         elif one["kind"] == "ServiceMonitor":
             wanted = spec["selector"]["matchLabels"].items()
-            services = [each for each in objects if each["kind"] == "Service" and wanted <= each["metadata"]["labels"].items()]
-            assert [each["metadata"]["name"] for each in services] == ["forebay"]  # once, and not by the headless one too
+            services = [
+                each for each in objects if each["kind"] == "Service" and wanted <= each["metadata"]["labels"].items()
+            ]
+            assert [each["metadata"]["name"] for each in services] == [
+                "forebay"
+            ]  # once, and not by the headless one too
         elif "scaleTargetRef" in spec:
             target = spec["scaleTargetRef"]
             assert (target["kind"], target["name"]) == (worker["kind"], worker["metadata"]["name"])
@@ -138,15 +142,14 @@ def test_keda_scales_by_the_lag_that_can_be_read(helm: Helm) -> None:
     assert trigger["type"] == "prometheus"
     assert trigger["metadata"] == {
         "serverAddress": "http://prometheus-operated.monitoring:9090",
-        "query": "sum(max by (topic, partition) (forebay_consumer_lag_records"
-        '{namespace="streams",pod=~"forebay-.+"}))',
+        "query": 'sum(max by (topic, partition) (forebay_consumer_lag_records{namespace="streams",pod=~"forebay-.+"}))',
         "threshold": "10000",
         "ignoreNullValues": "false",
     }
 
 
 def test_keda_by_offsets_logs_in_and_ignores_markers(helm: Helm) -> None:
-    objects = helm.objects("keda-kafka", 'config.input.topics={a,b}', "config.topics.prefix=p.")
+    objects = helm.objects("keda-kafka", "config.input.topics={a,b}", "config.topics.prefix=p.")
     scaler = objects.of("ScaledObject")["spec"]
     assert (scaler["minReplicaCount"], scaler["maxReplicaCount"]) == (0, 8)
     assert [one["metadata"]["topic"] for one in scaler["triggers"]] == ["p.a", "p.b"]
@@ -213,7 +216,9 @@ def test_every_dashboard_and_rule_is_there(helm: Helm) -> None:
     assert all(one["metadata"]["labels"]["grafana_dashboard"] == "1" for one in dashboards)
     assert {one["metadata"]["namespace"] for one in dashboards} == {"monitoring"}
     rules = [
-        group for path in (CHART / "files/alerts").glob("*.yaml") for group in yaml.safe_load(path.read_text())["groups"]
+        group
+        for path in (CHART / "files/alerts").glob("*.yaml")
+        for group in yaml.safe_load(path.read_text())["groups"]
     ]
     assert rules
     assert objects.of("PrometheusRule")["spec"]["groups"] == rules
@@ -253,5 +258,14 @@ def test_the_chart_has_no_files_that_it_does_not_need(helm: Helm, tmp_path: Path
     with tarfile.open(package) as tar:
         names = [name.removeprefix("forebay/") for name in tar.getnames()]
     top = {name.split("/")[0] for name in names}
-    assert top <= {"Chart.yaml", "values.yaml", "values.schema.json", "README.md", "README.md.gotmpl", ".helmignore", "templates", "files"}
+    assert top <= {
+        "Chart.yaml",
+        "values.yaml",
+        "values.schema.json",
+        "README.md",
+        "README.md.gotmpl",
+        ".helmignore",
+        "templates",
+        "files",
+    }
     assert package.stat().st_size < 500_000

