@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from stream.clock import Clock
 from stream.embedded.process import tied_to_parent
 
 READY: Final = b"worker ready"
+_PAGE: Final = re.compile(rb"admin page at (https?://[^\s\"]+)")
 READY_TIMEOUT_S: Final = 90.0
 STOP_TIMEOUT_S: Final = 30.0
 _POLL_S: Final = 0.05
@@ -76,6 +78,12 @@ class WorkerProcess:
             if self._clock.monotonic_s() > deadline_s:
                 raise self._error(f"was not ready within {timeout_s:g} s")
             await asyncio.sleep(_POLL_S)
+
+    @property
+    def page(self) -> str | None:
+        """Where its live page is, as its log says; None before it is ready, and without one."""
+        found = _PAGE.search(self._log.read_bytes())
+        return found[1].decode() if found else None
 
     def check(self) -> None:
         """Raise BrokerError with the end of its log when it has ended."""

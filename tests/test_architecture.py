@@ -32,7 +32,12 @@ IMPORTED_ONLY_BY = {
     ),
     "faust": ("stream/aggregate/app.py", "stream/aggregate/table.py", "stream/aggregate/transport.py"),
     "mode": (),  # Faust's own foundation
-    "aiohttp": ("stream/admin", "stream/aggregate/service.py", "stream/aggregate/webhook.py"),
+    "aiohttp": (
+        "stream/admin",
+        "stream/aggregate/admin.py",
+        "stream/aggregate/service.py",
+        "stream/aggregate/webhook.py",
+    ),
     "noida_db": (),  # found without being imported: it is a program in a package
     "pyarrow": ("stream/publish/files.py", "stream/demo"),
     "safetensors": ("models/artefact.py",),

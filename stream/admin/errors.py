@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from schemas.failures import FAILURES, FailureKind, Outcome
 from stream.outcomes import Ledger
+from stream.records import Finished
 
 KEPT_SAMPLES: Final = 5
 KEPT_WARNINGS: Final = 20
@@ -17,12 +19,13 @@ MAX_MESSAGE: Final = 500
 
 @dataclass(slots=True)
 class KindErrors:
-    """Of one kind since the start; message: a template without values, as in the outcome deltas."""
+    """Of one kind since the start. message: a template without values, as in the outcome deltas; samples: where some of the
+    last ones were read, as `topic-partition@offset`."""
 
     count: int = 0
     last_seen_ms: int = 0
     message: str | None = None
-    sample_ids: deque[str] = field(default_factory=lambda: deque(maxlen=KEPT_SAMPLES))
+    samples: deque[str] = field(default_factory=lambda: deque(maxlen=KEPT_SAMPLES))
 
 
 class ErrorBook:
@@ -31,7 +34,7 @@ class ErrorBook:
     def __init__(self) -> None:
         self._kinds: dict[FailureKind, KindErrors] = {}
 
-    def committed(self, ledger: Ledger, *, wall_ms: int) -> None:
+    def committed(self, batches: Sequence[Finished], ledger: Ledger, *, wall_ms: int) -> None:
         """The outcomes of one commit."""
         if not ledger.kinds:
             return
@@ -41,9 +44,11 @@ class ErrorBook:
             errors = self._kinds.setdefault(FailureKind(key.kind), KindErrors())
             errors.count += delta.count
             errors.last_seen_ms = wall_ms
-            errors.sample_ids.extend(delta.sample_ids)
             if delta.exemplar is not None:
                 errors.message = delta.exemplar["message"]
+        for finished in batches:
+            for kind, place in _samples(finished):
+                self._kinds.setdefault(kind, KindErrors()).samples.append(place)
 
     def to_list(self) -> list[dict[str, object]]:
         """The commonest first."""
@@ -55,12 +60,26 @@ class ErrorBook:
                 "count": errors.count,
                 "last_seen": errors.last_seen_ms,
                 "message": errors.message,
-                "sample_ids": list(errors.sample_ids),
+                "samples": list(errors.samples),
                 "description": FAILURES[kind].description,
                 "remedy": FAILURES[kind].remedy,
             }
             for kind, errors in sorted(self._kinds.items(), key=lambda item: -item[1].count)
         ]
+
+
+def _samples(finished: Finished) -> Iterator[tuple[FailureKind, str]]:
+    """The last few of each chunk: where many are bad, few are looked at."""
+    first_row = 0
+    for chunk in finished.batch.chunks:
+        name = f"{chunk.partition.topic}-{chunk.partition.partition}"
+        for rejection in chunk.rejections[-KEPT_SAMPLES:]:
+            yield rejection.kind, f"{name}@{rejection.record.offset}"
+        rows = range(first_row, first_row + len(chunk.records))
+        if finished.failures:
+            for row in [row for row in finished.failures if row in rows][-KEPT_SAMPLES:]:
+                yield finished.failures[row].kind, f"{name}@{chunk.records[row - first_row].offset}"
+        first_row += len(chunk.records)
 
 
 class RecentWarnings(logging.Handler):

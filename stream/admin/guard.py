@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 import orjson
 from aiohttp import web
 
+from stream.admin.health import Verdict
+
 log = logging.getLogger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -39,6 +41,16 @@ def json_response(document: Any, *, status: int = 200, headers: dict[str, str] |
 def refusal(status: int, kind: str, message: str, *, headers: dict[str, str] | None = None) -> web.Response:
     """An error of the same form as those of `/predict`."""
     return json_response({"error": {"kind": kind, "message": message}}, status=status, headers=headers)
+
+
+def probe(judge: Callable[[], Verdict]) -> Handler:
+    """A handler that answers with a verdict: 200, or 503 with the reasons."""
+
+    async def handler(_request: web.Request) -> web.StreamResponse:
+        verdict = judge()
+        return json_response(verdict.to_dict(), status=200 if verdict.ok else 503)
+
+    return handler
 
 
 def guard(*, token: str | None, bound_to_loopback: bool, timeout_s: float) -> Any:

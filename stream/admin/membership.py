@@ -6,10 +6,13 @@ group can read. It is part of a join, so it holds only what does not change whil
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Final
 
 import orjson
+
+from stream.records import Partition
 
 FORMAT: Final = 1
 MAX_TEXT: Final = 300
@@ -47,3 +50,25 @@ def decode_advertisement(user_data: bytes | None) -> Advertisement | None:
     return Advertisement(
         worker[:MAX_TEXT], url if url is None else url[:MAX_TEXT], model[:MAX_TEXT], version, release[:MAX_TEXT]
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """user_data: what it told at its join; empty while the group is being rebalanced."""
+
+    member_id: str
+    client_id: str
+    host: str
+    user_data: bytes
+    partitions: tuple[Partition, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupLook:
+    """state: as the coordinator calls it; committed: None where there is no offset; ends: where committed records end."""
+
+    group_id: str
+    state: str
+    members: tuple[Member, ...]
+    committed: Mapping[Partition, int | None]
+    ends: Mapping[Partition, int]

@@ -39,7 +39,7 @@ class Noted(Unobserved):
             # Clocks differ between machines: an event from the future has waited for nothing.
             latencies_ms=np.maximum(wall_ms - ledger.record_timestamps(), 0).astype(np.float64),
         )
-        self.errors.committed(ledger, wall_ms=wall_ms)
+        self.errors.committed(batches, ledger, wall_ms=wall_ms)
 
     def commit_failed(self, batches: Sequence[Finished], error: BaseException) -> None:
         self.commit_failed_s = self._clock.monotonic_s()

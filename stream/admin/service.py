@@ -11,8 +11,7 @@ from typing import Final, Protocol
 
 from aiohttp import web
 
-from stream.admin.guard import json_response, refusal
-from stream.admin.health import Verdict
+from stream.admin.guard import json_response, probe, refusal
 from stream.admin.membership import Advertisement
 from stream.admin.predict import Predictor, Unfit
 from stream.admin.server import AdminServer, page_routes
@@ -124,9 +123,9 @@ class WorkerAdmin:
         view = self._view
         return [
             *page_routes(),
-            web.get("/healthz", _probe(view.liveness)),
-            web.get("/readyz", _probe(view.readiness)),
-            web.get("/startupz", _probe(view.startup)),
+            web.get("/healthz", probe(view.liveness)),
+            web.get("/readyz", probe(view.readiness)),
+            web.get("/startupz", probe(view.startup)),
             web.get("/metrics", self._serve_metrics),
             web.get("/status", self._status),
             web.get("/models", self._models),
@@ -167,11 +166,3 @@ class WorkerAdmin:
             return json_response({"paused": wanted, "worker": self._worker})
 
         return handler
-
-
-def _probe(judge: Callable[[], Verdict]) -> Callable[[web.Request], Awaitable[web.Response]]:
-    async def handler(_request: web.Request) -> web.Response:
-        verdict = judge()
-        return json_response(verdict.to_dict(), status=200 if verdict.ok else 503)
-
-    return handler

@@ -37,7 +37,8 @@ def aggregator_beside(arguments: Sequence[str], environ: Mapping[str, str]) -> I
 class _Beside:
     def __init__(self, arguments: Sequence[str], environ: Mapping[str, str]) -> None:
         # -P: the folder in which somebody calls this may have a `models` or a `stream` of its own.
-        command = [sys.executable, "-P", "-m", "stream.cli", "aggregate", *arguments]
+        # A port of its own: the configured one is the worker's.
+        command = [sys.executable, "-P", "-m", "stream.cli", "aggregate", *arguments, "--set", "admin.port=0"]
         self._command = tied_to_parent(command, os.getpid())
         self._environ = dict(environ)
         self._process: subprocess.Popen[bytes] | None = None

@@ -14,6 +14,7 @@ from typing import Any, Final
 import aiohttp
 
 from schemas.errors import BrokerError
+from stream.aggregate.admin import AggregatorAdmin, Pulse
 from stream.aggregate.app import Aggregation, Pace, Topics
 from stream.aggregate.layout import Layout
 from stream.aggregate.rules import rules_from
@@ -56,8 +57,11 @@ class Aggregator:
             log.info("made the topics %s", ", ".join(made))
         traces = self._traces()
         aggregation = self._aggregation(layout, traces)
+        admin = AggregatorAdmin(settings, aggregation, clock=self._clock)
         signalled = asyncio.create_task(stopping.wait())
         try:
+            if url := await admin.start():
+                log.info("probes and metrics at %s", url)
             async with self._webhook() as webhook:
                 watch = self._watch(layout, aggregation, webhook)
                 started = asyncio.create_task(aggregation.start())
@@ -66,7 +70,9 @@ class Aggregator:
                         await self._until(started, signalled)
                     if started.done():
                         log.info(READY_LINE)
-                    await self._until(signalled, ticking := asyncio.create_task(self._tick(aggregation, watch)))
+                        admin.pulse.started = True
+                    ticking = asyncio.create_task(self._tick(aggregation, watch, admin.pulse))
+                    await self._until(signalled, ticking)
                     ticking.cancel()
                     await asyncio.wait([ticking])
                     if not ticking.cancelled() and (error := ticking.exception()) is not None:
@@ -85,6 +91,7 @@ class Aggregator:
             return aggregation.counted
         finally:
             signalled.cancel()
+            await admin.stop()
             await traces.close()
 
     async def _until(self, *tasks: asyncio.Task[Any]) -> None:
@@ -96,9 +103,10 @@ class Aggregator:
             if task.done():
                 task.result()
 
-    async def _tick(self, aggregation: Aggregation, watch: AlertWatch) -> None:
+    async def _tick(self, aggregation: Aggregation, watch: AlertWatch, pulse: Pulse) -> None:
         interval_s = self._settings.aggregate.emit_interval_ms / 1000
         while True:
+            pulse.ticked_s = self._clock.monotonic_s()
             await asyncio.sleep(interval_s)
             if (reason := aggregation.crashed) is not None:
                 raise BrokerError(

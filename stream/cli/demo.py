@@ -178,6 +178,7 @@ def _as_json(done: Done, model: DemoModel, keep: bool) -> dict[str, object]:
             "bootstrap_servers": place.settings.kafka.bootstrap_servers,
             "worker_pid": place.worker_pid,
             "broker_pid": place.broker_pid,
+            "page": place.page,
         }
     return {
         **done.report.to_dict(),

@@ -46,6 +46,7 @@ COMMANDS: Final[Mapping[str, CommandEntry]] = MappingProxyType(
         "tail": CommandEntry("stream.cli.tail", "Follow predictions, dead letters or deltas."),
         "dlq": CommandEntry("stream.cli.dlq", "List, explain and replay dead letters."),
         "errors": CommandEntry("stream.cli.errors", "What went wrong, over all workers: counts, rates, examples."),
+        "status": CommandEntry("stream.cli.status", "Who is alive, what each worker owns, lag, versions, health."),
         "bench": CommandEntry("stream.cli.bench", "Measure throughput and latency."),
     }
 )

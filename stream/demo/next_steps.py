@@ -25,6 +25,7 @@ def next_steps(place: Place) -> list[str]:
     )
     lines = [
         "Broker, worker and aggregator go on running. Try next:",
+        *([f"  {place.page}  in a browser: the worker, live"] if place.page else []),
         *_commands(config),
         "",
         "With any other Kafka client, such as kcat:",
@@ -57,4 +58,5 @@ def _commands(config: str) -> list[str]:
         f"  forebay tail predictions -c {config} --from-beginning --limit 5",
         f"  forebay dlq list -c {config} --limit 5",
         f"  forebay errors -c {config}",
+        f"  forebay status -c {config} --watch",
     ]

@@ -55,13 +55,15 @@ class DemoOptions:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the demo runs: its folder and configuration, the cluster, and what runs of it. pids are None where nothing does."""
+    """Where the demo runs: its folder and configuration, the cluster, and what runs of it. pids and page are None where there
+    is nothing."""
 
     folder: Path
     config: Path
     settings: Settings
     broker_pid: int | None
     worker_pid: int | None
+    page: str | None
 
     def topic(self, name: str) -> str:
         """A topic's full name."""
@@ -115,8 +117,8 @@ async def run_demo(
         # Reading the flights takes a second, in which the worker imports torch.
         replay = await asyncio.to_thread(load_replay, data, options.events)
         await worker.wait_ready()
-        say(f"worker ready, process {worker.pid}")
-        place = Place(folder, config, settings, broker_pid, worker.pid)
+        say(f"worker ready, process {worker.pid}; live page {worker.page}")
+        place = Place(folder, config, settings, broker_pid, worker.pid, worker.page)
         pace = "as fast as possible" if options.rate is None else f"at {options.rate:,.0f} a second"
         say(f"replaying {len(replay):,} flights from July on, {pace}")
         ledger = Ledger(replay.ids)

@@ -196,6 +196,15 @@ GPU_UTILIZATION: Final = Gauge("forebay.gpu.utilization", "1", "How busy the GPU
 GPU_MEMORY: Final = Gauge("forebay.gpu.memory", "By", "GPU memory in use, by anybody", ("gpu",))
 GPU_MEMORY_LIMIT: Final = Gauge("forebay.gpu.memory.limit", "By", "The GPU's memory", ("gpu",))
 
+# ---- the aggregator
+
+AGGREGATE_DELTAS: Final = Counter(
+    "forebay.aggregate.deltas", "{delta}", "Outcome deltas that the aggregator has counted"
+)
+AGGREGATE_PARTITIONS: Final = Gauge(
+    "forebay.aggregate.partitions", "{partition}", "Partitions of outcome-deltas that this aggregator has"
+)
+
 
 def _all() -> tuple[Metric, ...]:
     return tuple(value for value in globals().values() if isinstance(value, Counter | Gauge | Histogram))

@@ -48,7 +48,7 @@ def test_it_lives_as_long_as_the_block(started: Path) -> None:
     with beside.aggregator_beside(["-c", "x.toml"], os.environ):
         (line,) = lines(started, 1)
         pid = int(line.split()[0])
-        assert "['-c', 'x.toml']" in line
+        assert "['-c', 'x.toml', '--set', 'admin.port=0']" in line
         os.kill(pid, 0)
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
@@ -69,4 +69,4 @@ def test_its_settings_are_those_of_the_worker() -> None:
 
 def test_the_whole_command_line_is_tied_to_this_process() -> None:
     command = beside._Beside(["-c", "x"], {})._command
-    assert command[-6:] == ["-P", "-m", "stream.cli", "aggregate", "-c", "x"]
+    assert command[-8:] == ["-P", "-m", "stream.cli", "aggregate", "-c", "x", "--set", "admin.port=0"]

@@ -111,6 +111,7 @@ class Stage:
             },
             "topics": {"prefix": f"{self.prefix}-"},
             "batch": {"max_batch_size": 64},
+            "admin": {"port": 0},
         }
         for section, values in sections.items():
             settings[section] = settings.get(section, {}) | values

@@ -206,7 +206,7 @@ function showErrors(errors) {
     kind.className = "strong";
     kind.textContent = error.kind;
     return [cell(kind), cell(error.stage), cell(error.count.toLocaleString("en"), "number"),
-      cell(new Date(error.last_seen).toLocaleTimeString("en-GB")), says, cell(error.sample_ids.slice(-3).join(", "), "ids mono")];
+      cell(new Date(error.last_seen).toLocaleTimeString("en-GB")), says, cell(error.samples.slice(-3).join(", "), "ids mono")];
   });
 }
 

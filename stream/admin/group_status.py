@@ -1,0 +1,170 @@
+"""What the group tells and what its workers answer, put together. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, Final, NamedTuple
+
+from stream.admin.membership import Advertisement, GroupLook, Member, decode_advertisement
+from stream.records import Partition
+
+READY: Final = "ready"
+
+
+class Answer(NamedTuple):
+    """status: the document of `/status`; None where there was none, and then `reason` says why."""
+
+    status: dict[str, Any] | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRow:
+    """One member of the group. health: `ready`, or what is the matter; reason: more of it. lag: of what it owns."""
+
+    member: Member
+    told: Advertisement | None
+    answer: Answer
+    health: str
+    reason: str | None
+    lag: int | None
+
+    @property
+    def healthy(self) -> bool:
+        return self.health in (READY, "paused")
+
+    @property
+    def name(self) -> str:
+        return self.told.worker if self.told else self.member.client_id
+
+    def to_dict(self) -> dict[str, Any]:
+        status = self.answer.status or {}
+        now = status.get("now", {})
+        return {
+            "worker": self.name,
+            "member_id": self.member.member_id,
+            "client_host": self.member.host,
+            "url": self.told.url if self.told else None,
+            "model": self.told and {"name": self.told.model, "version": self.told.version},
+            "release": self.told.release if self.told else None,
+            "partitions": [{"topic": place.topic, "partition": place.partition} for place in self.member.partitions],
+            "lag": self.lag,
+            "events_per_s": now.get("events_per_s"),
+            "latency_p50_ms": now.get("latency_p50_ms"),
+            "latency_p99_ms": now.get("latency_p99_ms"),
+            "uptime_s": status.get("uptime_s"),
+            "health": self.health,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class GroupStatus:
+    """The group as a whole. without_owner: partitions that nobody reads."""
+
+    look: GroupLook
+    workers: tuple[WorkerRow, ...]
+    lag: int | None
+    without_owner: tuple[Partition, ...]
+
+    @property
+    def healthy(self) -> bool:
+        """Whether one worker at least is well."""
+        return any(worker.healthy for worker in self.workers)
+
+    def to_dict(self) -> dict[str, Any]:
+        owners = {place: row.name for row in self.workers for place in row.member.partitions}
+        return {
+            "group": self.look.group_id,
+            "state": self.look.state,
+            "healthy": self.healthy,
+            "lag": self.lag,
+            "workers": [row.to_dict() for row in self.workers],
+            "partitions": [
+                {
+                    "topic": place.topic,
+                    "partition": place.partition,
+                    "committed": self.look.committed.get(place),
+                    "end": end,
+                    "lag": lag_of(self.look, [place]),
+                    "worker": owners.get(place),
+                }
+                for place, end in sorted(self.look.ends.items())
+            ],
+        }
+
+
+def urls_of(look: GroupLook) -> dict[str, str]:
+    """Where the members are to be asked, by member id."""
+    told = {member.member_id: decode_advertisement(member.user_data) for member in look.members}
+    return {member_id: told.url for member_id, told in told.items() if told is not None and told.url is not None}
+
+
+def put_together(look: GroupLook, answers: Mapping[str, Answer]) -> GroupStatus:
+    """answers: by member id, of those that were asked."""
+    rows = sorted((_row(look, member, answers) for member in look.members), key=lambda row: row.name)
+    owned = {place for member in look.members for place in member.partitions}
+    return GroupStatus(
+        look, tuple(rows), lag_of(look, look.ends), tuple(sorted(place for place in look.ends if place not in owned))
+    )
+
+
+def _row(look: GroupLook, member: Member, answers: Mapping[str, Answer]) -> WorkerRow:
+    told = decode_advertisement(member.user_data)
+    reason: str | None
+    if told is None:
+        rebalancing = "the group is being rebalanced" if not member.user_data else "no worker of Forebay"
+        answer, health, reason = Answer(None), "unknown", rebalancing
+    elif told.url is None:
+        answer, health, reason = Answer(None), "unknown", "its admin HTTP is off"
+    else:
+        answer = answers.get(member.member_id, Answer(None, "it was not asked"))
+        if answer.status is not None and answer.status["worker"] != told.worker:
+            # Both on the loopback of their own machines, say.
+            answer = Answer(None, "another worker answers there: admin.host or admin.advertised_url is only local")
+        health, reason = ("unreachable", answer.reason) if answer.status is None else _health(answer.status)
+    return WorkerRow(member, told, answer, health, reason, lag_of(look, member.partitions))
+
+
+def _health(status: Mapping[str, Any]) -> tuple[str, str | None]:
+    health = status.get("health", {})
+    reasons = "; ".join(health.get("reasons", ())) or None
+    if not health.get("live"):
+        return "stuck", reasons
+    if not health.get("ready"):
+        return "not ready", reasons
+    open_breakers = [name for name, state in health.get("breakers", {}).items() if state != "closed"]
+    if open_breakers:
+        return "degraded", f"circuit breaker of the {' and the '.join(open_breakers)} is not closed"
+    if health.get("cluster") == "failing":
+        return "degraded", "the cluster does not answer it, or refuses its commits"
+    if health.get("paused"):
+        return "paused", "reading is paused by hand"
+    return READY, None
+
+
+def lag_of(look: GroupLook, places: Iterable[Partition]) -> int | None:
+    """Committed records that the group has not committed beyond; None where an offset is not known."""
+    total = 0
+    for place in places:
+        committed, end = look.committed.get(place), look.ends.get(place)
+        if committed is None or end is None:
+            return None
+        total += max(0, end - committed)
+    return total
+
+
+def name_partitions(places: Sequence[Partition]) -> str:
+    """`features 0-3,7`: short enough for a table."""
+    parts = []
+    for topic, group in groupby(sorted(places), key=lambda place: place.topic):
+        runs: list[list[int]] = []
+        for _, number in group:
+            if runs and number == runs[-1][-1] + 1:
+                runs[-1].append(number)
+            else:
+                runs.append([number])
+        parts.append(f"{topic} " + ",".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs))
+    return " ".join(parts)

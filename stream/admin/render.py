@@ -1,0 +1,64 @@
+"""The group's status as people see it in a terminal."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from stream.admin.group_status import GroupStatus, WorkerRow, name_partitions
+from stream.console import DIM, GREEN, RED, YELLOW, plain_table
+
+_STYLES: Final = {"ready": GREEN, "paused": YELLOW, "degraded": YELLOW, "not ready": YELLOW, "unknown": DIM}
+_NUMBERS: Final = ("lag", "events/s", "p50 ms", "p99 ms")
+
+
+def status_text(status: GroupStatus) -> RenderableType:
+    """A line about the group, its workers as a table, and what is the matter."""
+    look = status.look
+    num_workers = len(status.workers)
+    head = Text.assemble(
+        ("group ", DIM),
+        look.group_id,
+        "  ",
+        (look.state.lower() or "unknown", GREEN if look.state == "Stable" else YELLOW),
+        f"  {num_workers} worker{'' if num_workers == 1 else 's'}",
+        f"  lag {_number(status.lag)}",
+    )
+    parts: list[RenderableType] = [head]
+    if status.workers:
+        table = plain_table("worker", "model", "owns", *_NUMBERS, "address", "health", right=_NUMBERS)
+        for row in status.workers:
+            table.add_row(*_cells(row))
+        parts += [Text(), table]
+    remarks = [f"{row.name}: {row.health}: {row.reason}" for row in status.workers if row.reason]
+    if status.without_owner:
+        remarks.append(f"nobody reads {name_partitions(status.without_owner)}")
+    if not status.workers:
+        remarks.append("no worker is a member of this group")
+    elif not status.healthy:
+        remarks.append("no worker is well")
+    parts += [Text(remark, style=YELLOW if status.healthy else RED) for remark in remarks]
+    return Group(*parts)
+
+
+def _cells(row: WorkerRow) -> list[Text | str]:
+    now = (row.answer.status or {}).get("now", {})
+    return [
+        row.name,
+        f"{row.told.model} v{row.told.version}" if row.told else "",
+        name_partitions(row.member.partitions) or "nothing",
+        _number(row.lag),
+        _number(now.get("events_per_s")),
+        _number(now.get("latency_p50_ms")),
+        _number(now.get("latency_p99_ms")),
+        (row.told.url if row.told else None) or row.member.host.lstrip("/"),
+        Text(row.health, style=_STYLES.get(row.health, RED)),
+    ]
+
+
+def _number(value: float | int | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if isinstance(value, int) or value >= 100 else f"{value:.1f}"

@@ -1,0 +1,87 @@
+"""The aggregator's admin HTTP: probes and metrics."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from aiohttp import web
+
+from stream.admin.guard import probe
+from stream.admin.health import Verdict
+from stream.admin.server import AdminServer
+from stream.clock import Clock
+from stream.config.sections import Settings
+from stream.telemetry import catalogue as c
+from stream.telemetry.book import Book
+from stream.telemetry.page import render_page
+
+STALLED_AFTER_S: Final = 60.0
+"""A tick that the cluster does not confirm ends the aggregator sooner than this, with the default settings."""
+
+
+class Counting(Protocol):
+    """What is looked at (see `stream.aggregate.app`)."""
+
+    counted: int
+
+    @property
+    def partitions(self) -> list[int]: ...
+
+
+@dataclass(slots=True)
+class Pulse:
+    """started: the group is joined and the state read; ticked_s: the last look at the clock, monotonic."""
+
+    started: bool = False
+    ticked_s: float | None = None
+
+
+class AggregatorAdmin:
+    """Tell `pulse` what happens."""
+
+    def __init__(self, settings: Settings, counting: Counting, *, clock: Clock) -> None:
+        self._counting = counting
+        self._clock = clock
+        self._stalled_after_s = STALLED_AFTER_S + settings.aggregate.confirm_timeout_ms / 1000
+        self._book = Book()
+        self._book.set(c.BUILD_INFO, 1, (importlib.metadata.version("forebay"), platform.python_version()))
+        self.pulse = Pulse()
+        self._server: AdminServer | None = None
+        if settings.admin.enabled:
+            routes = [
+                web.get("/healthz", probe(self.liveness)),
+                web.get("/readyz", probe(self.readiness)),
+                web.get("/startupz", probe(lambda: Verdict(True))),
+                web.get("/metrics", self._metrics),
+            ]
+            self._server = AdminServer(settings.admin, routes, bootstrap_servers=settings.kafka.bootstrap_servers)
+
+    async def start(self) -> str | None:
+        """Listen, and tell where. Raises ConfigError."""
+        return None if self._server is None else await self._server.start()
+
+    async def stop(self) -> None:
+        if self._server is not None:
+            await self._server.stop()
+
+    def liveness(self) -> Verdict:
+        """Fails where the timer stands still: a cluster that is away ends the process by itself."""
+        ticked_s = self.pulse.ticked_s
+        for_s = 0.0 if ticked_s is None else self._clock.monotonic_s() - ticked_s
+        stalled = for_s > self._stalled_after_s
+        return Verdict(not stalled, (f"nothing has been given out for {for_s:.0f} s",) if stalled else ())
+
+    def readiness(self) -> Verdict:
+        if self.pulse.started:
+            return Verdict(True, (), {"partitions": self._counting.partitions})
+        return Verdict(False, ("the group is being joined, and what was counted read",))
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        self._book.set(c.READY, int(self.pulse.started))
+        self._book.reached(c.AGGREGATE_DELTAS, self._counting.counted)
+        self._book.set(c.AGGREGATE_PARTITIONS, len(self._counting.partitions))
+        body, content_type = render_page(self._book.snapshot(), accept=request.headers.get("Accept", ""))
+        return web.Response(body=body, headers={"Content-Type": content_type})

@@ -1,0 +1,99 @@
+"""`forebay status`: the group and all its workers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from stream.cli.examples import examples
+from stream.cli.options import ConfigSource, config_options, json_option
+
+if TYPE_CHECKING:
+    from stream.admin.group_status import GroupStatus
+    from stream.config.sections import Settings
+
+CLUSTER_TIMEOUT_S: Final = 15.0
+EXIT_UNHEALTHY: Final = 1
+
+
+@click.command(
+    name="status",
+    epilog=examples(
+        ("forebay status", "who is alive, what each owns, lag, versions, health"),
+        ("forebay status --watch", "as it changes, until Ctrl-C"),
+        ("forebay status --json | jq .lag", "for scripts"),
+        ("forebay status || echo down", "exit status 1: no worker is well"),
+    ),
+)
+@config_options
+@click.option("--bootstrap-server", metavar="HOST:PORT", help="The broker. [default: kafka.bootstrap_servers]")
+@click.option("--group", metavar="NAME", help="The workers' group. [default: kafka.group_id]")
+@click.option("--watch", is_flag=True, help="Again and again, until Ctrl-C.")
+@click.option(
+    "--interval",
+    "interval_s",
+    type=click.FloatRange(min=0.2),
+    default=2.0,
+    show_default=True,
+    metavar="S",
+    help="--watch: seconds between two looks.",
+)
+@json_option
+def command(
+    source: ConfigSource,
+    bootstrap_server: str | None,
+    group: str | None,
+    watch: bool,
+    interval_s: float,
+    as_json: bool,
+) -> int:
+    """Who is in the workers' group, what each owns, how far behind it is, and what each says of itself.
+
+    The consumer group is the register: a worker tells its address when it joins. Each is asked at its admin HTTP, with
+    admin.token where that is set; of one that does not answer the group still tells what it owns. Joins no group. Lag is
+    what is committed on the input and not yet committed by the group.
+
+    Exit status 1 when no worker is well. With --json one object, or with --watch one a line.
+    """
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what matters of it comes as an error
+    settings = source.load({"kafka.bootstrap_servers": bootstrap_server, "kafka.group_id": group}).settings
+    healthy = asyncio.run(_status(settings, interval_s=interval_s if watch else None, as_json=as_json))
+    return 0 if healthy else EXIT_UNHEALTHY
+
+
+async def _status(settings: Settings, *, interval_s: float | None, as_json: bool) -> bool:
+    from schemas.topics import topic_name
+    from stream.admin.ask import ask_workers
+    from stream.admin.group_status import put_together, urls_of
+    from stream.kafka.client import client_options
+    from stream.kafka.group_look import GroupLooker
+
+    topics = [topic_name(settings.topics.prefix, name) for name in settings.input.topics]
+    options = client_options(settings.kafka)
+    async with GroupLooker(options, settings.kafka.group_id, topics, timeout_s=CLUSTER_TIMEOUT_S) as looker:
+        while True:
+            look = await looker.look()
+            urls = urls_of(look)
+            answers = await ask_workers(settings.admin, list(urls.values()))
+            status = put_together(look, dict(zip(urls, answers, strict=True)))
+            _show(status, as_json=as_json, again=interval_s is not None)
+            if interval_s is None:
+                return status.healthy
+            await asyncio.sleep(interval_s)
+
+
+def _show(status: GroupStatus, *, as_json: bool, again: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(status.to_dict(), ensure_ascii=False, indent=None if again else 2))
+        return
+    from stream.admin.render import status_text
+    from stream.console import print_whole, stdout_console
+
+    console = stdout_console()
+    if again and console.is_terminal:
+        console.clear()
+    print_whole(status_text(status))

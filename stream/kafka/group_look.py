@@ -1,0 +1,103 @@
+"""A consumer group from outside: its members, what each owns, how far it has come. Joins nothing, commits nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
+from aiokafka.errors import KafkaError, for_code
+
+from schemas.errors import BrokerError
+from stream.admin.membership import GroupLook, Member
+from stream.records import Partition
+
+
+class GroupLooker:
+    """`async with GroupLooker(client_options, group_id, topics) as looker: await looker.look()`."""
+
+    def __init__(
+        self, options: Mapping[str, object], group_id: str, topics: Sequence[str], *, timeout_s: float
+    ) -> None:
+        self._group_id = group_id
+        self._topics = topics
+        self._timeout_s = timeout_s
+        self._servers = options["bootstrap_servers"]
+        self._admin = AIOKafkaAdminClient(**options)
+        self._consumer = AIOKafkaConsumer(
+            **options, group_id=None, enable_auto_commit=False, isolation_level="read_committed"
+        )
+
+    async def __aenter__(self) -> Self:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._admin.start()
+                await self._consumer.start()
+        except (KafkaError, TimeoutError) as error:
+            await self._stop()
+            raise self._unreachable(error) from error
+        except BaseException:
+            await self._stop()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stop()
+
+    async def look(self) -> GroupLook:
+        """As it is now. Raises BrokerError."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await self._look()
+        except (KafkaError, TimeoutError) as error:
+            raise self._unreachable(error) from error
+
+    async def _look(self) -> GroupLook:
+        partitions = await self._partitions()
+        coordinator = await self._admin.find_coordinator(self._group_id)
+        (described,) = await self._admin.describe_consumer_groups([self._group_id], coordinator)
+        error_code, _group, state, _type, _protocol, members, *_ = described.groups[0]
+        if error_code:
+            raise for_code(error_code)(self._group_id)
+        offsets = await self._admin.list_consumer_group_offsets(self._group_id, coordinator, partitions)
+        ends = await self._consumer.end_offsets(partitions) if partitions else {}
+        committed = {Partition(*place): found.offset for place, found in offsets.items()}
+        return GroupLook(
+            self._group_id,
+            state,
+            tuple(_member(*member[:5]) for member in members),
+            {
+                place: offset if (offset := committed.get(place, -1)) >= 0 else None
+                for place in (Partition(*one) for one in partitions)
+            },
+            {Partition(*place): end for place, end in ends.items()},
+        )
+
+    async def _partitions(self) -> list[TopicPartition]:
+        # Of the topics that are there: asking a client for others may make them.
+        known = await self._consumer.topics()
+        numbers = {topic: self._consumer.partitions_for_topic(topic) or () for topic in self._topics if topic in known}
+        return [TopicPartition(topic, number) for topic, found in numbers.items() for number in sorted(found)]
+
+    async def _stop(self) -> None:
+        await self._consumer.stop()
+        await self._admin.close()
+
+    def _unreachable(self, error: BaseException) -> BrokerError:
+        said = str(error) or type(error).__name__
+        if isinstance(error, TimeoutError):
+            said = f"no answer within {self._timeout_s:g} s"
+        return BrokerError(
+            f"cannot look at the group {self._group_id!r} on {self._servers}: {said}",
+            kind="unreachable",
+            remedy="`forebay check` tells whether the cluster is there and what the user may do",
+        )
+
+
+def _member(member_id: str, client_id: str, host: str, metadata: Any, assignment: Any) -> Member:
+    told = ConsumerProtocolMemberMetadata.decode(metadata).user_data if metadata else b""
+    owned = ConsumerProtocolMemberAssignment.decode(assignment).partitions() if assignment else []
+    return Member(member_id, client_id, host, told or b"", tuple(sorted(Partition(*place) for place in owned)))
