@@ -12,7 +12,7 @@ BIN := .venv/bin
 SETUP := .ci/setup-venv
 PINS := pyproject.toml constraints.txt $(SETUP)
 
-.PHONY: help demo test test-exactness test-faults test-mutations check bench clean constraints
+.PHONY: help demo test test-exactness test-faults test-mutations check bench chart clean constraints
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,10 @@ check: .venv/.ready-dev ## Lint, types, import directions
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+chart: .venv/.ready-dev ## Renew what of the Helm chart is generated: README, the schema of the settings, the tests' snapshots
+	@$(BIN)/python -m tests.chart.generate
+	@FOREBAY_UPDATE_SNAPSHOTS=1 $(BIN)/python -m pytest -q tests/chart/test_render.py -k snapshot
 
 bench: .venv/.ready-dev ## Forebay beside hand-written workers, on this machine
 	@$(BIN)/python -m benchmarks.compare $(ARGS)

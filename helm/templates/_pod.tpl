@@ -68,13 +68,19 @@ securityContext:
   {{- toYaml .root.Values.securityContext | nindent 2 }}
 {{- end }}
 
-{{/* A probe, over HTTPS where the admin API speaks it. Takes a dict: root, probe. */}}
-{{- define "forebay.probe" -}}
-{{- $probe := deepCopy .probe -}}
-{{- if and .root.Values.admin.tls.existingSecret $probe.httpGet -}}
-{{- $_ := set $probe.httpGet "scheme" "HTTPS" -}}
-{{- end -}}
-{{- toYaml $probe -}}
+{{/* The probes, over HTTPS where the admin API speaks it; one that is null is left out. */}}
+{{- define "forebay.probes" -}}
+{{- $probes := dict }}
+{{- range $name := list "startupProbe" "livenessProbe" "readinessProbe" }}
+{{- with get $.Values $name }}
+{{- $probe := deepCopy . }}
+{{- if and $.Values.admin.tls.existingSecret $probe.httpGet }}
+{{- $_ := set $probe.httpGet "scheme" "HTTPS" }}
+{{- end }}
+{{- $_ := set $probes $name $probe }}
+{{- end }}
+{{- end }}
+{{- if $probes }}{{ toYaml $probes }}{{ end }}
 {{- end }}
 
 {{/* Metadata of a pod. Takes a dict: root, component, labels, annotations. */}}

@@ -15,6 +15,7 @@ import yaml
 from tests.chart.render import CASES, CHART, Helm, Object, Objects, Refused, containers
 
 ROOT = CHART.parent
+SCRAPED: list[Any] = [{"key": "app.kubernetes.io/component", "operator": "In", "values": ["worker", "aggregator"]}]
 
 
 def selected(objects: Objects, labels: Object) -> list[str]:
@@ -66,18 +67,24 @@ def test_references_lead_somewhere(case: str, helm: Helm) -> None:
     for one in objects:
         spec = one.get("spec", {})
         if one["kind"] == "Service":
-            assert selected(objects, spec["selector"]) == ["worker"]
+            aggregates = one["metadata"]["name"].endswith("-aggregator")
+            assert selected(objects, spec["selector"]) == ["aggregator" if aggregates else "worker"]
             assert spec["ports"][0]["targetPort"] == "http"
-        elif one["kind"] in ("PodDisruptionBudget", "PodMonitor"):
+        elif one["kind"] == "PodDisruptionBudget":
             assert selected(objects, spec["selector"]["matchLabels"]) == ["worker"]
+        elif one["kind"] == "PodMonitor":
+            assert sorted(selected(objects, spec["selector"]["matchLabels"])) == ["aggregator", "worker"]
+            assert spec["selector"]["matchExpressions"] == SCRAPED
         elif one["kind"] == "ServiceMonitor":
-            wanted = spec["selector"]["matchLabels"].items()
+            assert spec["selector"]["matchExpressions"] == SCRAPED
             services = [
-                each for each in objects if each["kind"] == "Service" and wanted <= each["metadata"]["labels"].items()
+                each["metadata"]["name"]
+                for each in objects
+                if each["kind"] == "Service"
+                and spec["selector"]["matchLabels"].items() <= each["metadata"]["labels"].items()
+                and each["metadata"]["labels"]["app.kubernetes.io/component"] in SCRAPED[0]["values"]
             ]
-            assert [each["metadata"]["name"] for each in services] == [
-                "forebay"
-            ]  # once, and not by the headless one too
+            assert sorted(services) == ["forebay", "forebay-aggregator"]  # and not by the headless one once more
         elif "scaleTargetRef" in spec:
             target = spec["scaleTargetRef"]
             assert (target["kind"], target["name"]) == (worker["kind"], worker["metadata"]["name"])
@@ -98,14 +105,15 @@ def test_a_pod_has_time_to_drain(case: str, helm: Helm) -> None:
 
 def test_probes_ask_the_admin_api(helm: Helm) -> None:
     objects = helm.objects()
-    worker = objects.worker()["spec"]["template"]["spec"]["containers"][0]
-    assert worker["ports"] == [{"name": "http", "containerPort": 8080, "protocol": "TCP"}]
-    asked = {name: worker[f"{name}Probe"]["httpGet"] for name in ("startup", "liveness", "readiness")}
-    assert asked == {
-        "startup": {"path": "/startupz", "port": "http"},
-        "liveness": {"path": "/healthz", "port": "http"},
-        "readiness": {"path": "/readyz", "port": "http"},
-    }
+    for one in (objects.worker(), objects.of("Deployment", "forebay-aggregator")):
+        container = one["spec"]["template"]["spec"]["containers"][0]
+        assert container["ports"] == [{"name": "http", "containerPort": 8080, "protocol": "TCP"}]
+        asked = {name: container[f"{name}Probe"]["httpGet"] for name in ("startup", "liveness", "readiness")}
+        assert asked == {
+            "startup": {"path": "/startupz", "port": "http"},
+            "liveness": {"path": "/healthz", "port": "http"},
+            "readiness": {"path": "/readyz", "port": "http"},
+        }
 
 
 @pytest.mark.parametrize("case", ["production", "deployment", "keda-kafka", "sasl-tls"])
