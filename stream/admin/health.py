@@ -7,6 +7,7 @@ probe's own time-out tells.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -75,22 +76,21 @@ class StandstillWatch:
 
     def __init__(self) -> None:
         self._progress: object = None
-        self._working_since_s: float | None = None
-        self._open_since_s: float | None = None
+        self._working_since_s = -math.inf
+        self._open_since_s = -math.inf
 
     def look(self, facts: Facts) -> Standstill:
         """Times run only while nothing moves and nothing excuses it; whatever does sets them back."""
         well = facts.cluster_is_well and all(state is BreakerState.CLOSED for state in facts.breakers.values())
         excused = not well or facts.draining or not facts.warm
         has_work = facts.in_flight > 0 or (bool(facts.lag) and not facts.paused)
-        if excused or not facts.gate_open or not has_work or facts.progress != self._progress:
+        first = self._working_since_s == -math.inf
+        if first or excused or not facts.gate_open or not has_work or facts.progress != self._progress:
             self._working_since_s = facts.now_s
-        if excused or facts.gate_open:
+        if first or excused or facts.gate_open:
             self._open_since_s = facts.now_s
         self._progress = facts.progress
-        return Standstill(
-            facts.now_s - _or(self._working_since_s, facts.now_s), facts.now_s - _or(self._open_since_s, facts.now_s)
-        )
+        return Standstill(facts.now_s - self._working_since_s, facts.now_s - self._open_since_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +144,3 @@ def conditions(facts: Facts) -> dict[str, object]:
         "cluster": "ok" if facts.cluster_is_well else "failing" if facts.cluster_answered_s is not None else "unknown",
         "paused": facts.paused,
     }
-
-
-def _or(value: float | None, default: float) -> float:
-    return default if value is None else value

@@ -27,6 +27,13 @@ class Observers:
         for each in self._observers:
             each.finished(finished)
 
+    def committing(self, batches: Sequence[Finished]) -> None:
+        for each in self._observers:
+            each.committing(batches)
+
+    def delta_headers(self, batches: Sequence[Finished]) -> list[tuple[str, bytes]]:
+        return [header for each in self._observers for header in each.delta_headers(batches)]
+
     def committed(self, batches: Sequence[Finished], ledger: Ledger, times: CommitTimes) -> None:
         for each in self._observers:
             each.committed(batches, ledger, times)

@@ -1,0 +1,126 @@
+"""What a worker tells the group, through the client's own protocol and back."""
+
+from __future__ import annotations
+
+import pytest
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream.admin.group_status import Answer, lag_of, name_partitions, put_together, urls_of
+from stream.admin.membership import Advertisement, GroupLook, Member, decode_advertisement
+from stream.kafka.assignor import AdvertisingAssignor
+from stream.records import Partition
+
+TOLD = Advertisement("pod-1", "http://10.0.0.1:8080", "late", 3, "0.1.0")
+P = [Partition("features", number) for number in range(5)]
+
+
+def test_it_goes_with_the_join_under_the_plain_assignors_name() -> None:
+    assignor = AdvertisingAssignor(TOLD.encode)
+    metadata = ConsumerProtocolMemberMetadata.decode(assignor.metadata({"features"}).encode())
+    assert metadata.subscription == ["features"]
+    assert decode_advertisement(metadata.user_data) == TOLD
+    # A worker of an older release can be a member of the same group, and its leader.
+    assert assignor.name == RoundRobinPartitionAssignor.name
+    assert assignor.assign.__func__ is RoundRobinPartitionAssignor.assign.__func__  # type: ignore[attr-defined]
+
+
+@given(st.binary() | st.recursive(st.none() | st.text() | st.integers(), st.lists).map(lambda x: repr(x).encode()))
+def test_whatever_another_member_tells_is_taken_for_nothing(user_data: bytes) -> None:
+    assert decode_advertisement(user_data) is None
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        b'{"forebay":2,"worker":"w","url":null,"model":"m","version":1,"release":"1"}',
+        b'{"forebay":1,"worker":"w","url":"file:///etc/passwd","model":"m","version":1,"release":"1"}',
+        b'{"forebay":1,"worker":"w","url":null,"model":"m","version":"1","release":"1"}',
+        b'{"forebay":1,"worker":5,"url":null,"model":"m","version":1,"release":"1"}',
+    ],
+)
+def test_half_of_an_advertisement_is_none(told: bytes) -> None:
+    assert decode_advertisement(told) is None
+
+
+def member(number: int, places: list[Partition], told: Advertisement | None = TOLD) -> Member:
+    return Member(f"m{number}", "forebay", "/10.0.0.9", b"" if told is None else told.encode(), tuple(places))
+
+
+def look(*members: Member) -> GroupLook:
+    ends = dict.fromkeys(P, 100)
+    return GroupLook("g", "Stable", members, {place: 90 for place in P[:4]} | {P[4]: None}, ends)
+
+
+def answer(worker: str, **health: object) -> Answer:
+    well = {
+        "live": True,
+        "ready": True,
+        "reasons": [],
+        "breakers": {"model": "closed"},
+        "cluster": "ok",
+        "paused": False,
+    }
+    return Answer({"worker": worker, "health": well | health, "now": {"events_per_s": 5.0}})
+
+
+def test_what_the_group_tells_and_what_workers_answer_are_put_together() -> None:
+    other = Advertisement("pod-2", "http://10.0.0.2:8080", "late", 4, "0.1.0")
+    off = Advertisement("pod-3", None, "late", 4, "0.1.0")
+    seen = look(member(1, P[:2]), member(2, P[2:3], other), member(3, P[3:4], off), member(4, [], None))
+    assert urls_of(seen) == {"m1": "http://10.0.0.1:8080", "m2": "http://10.0.0.2:8080"}
+    status = put_together(seen, {"m1": answer("pod-1"), "m2": Answer(None, "no answer within 2 s")})
+    assert [(row.name, row.health, row.lag) for row in status.workers] == [
+        ("forebay", "unknown", 0),
+        ("pod-1", "ready", 20),
+        ("pod-2", "unreachable", 10),
+        ("pod-3", "unknown", 10),
+    ]
+    assert status.healthy
+    assert status.without_owner == (P[4],)
+    assert status.lag is None  # nobody knows where the group is in the last one
+    document = status.to_dict()
+    assert document["partitions"][0] == {
+        "topic": "features",
+        "partition": 0,
+        "committed": 90,
+        "end": 100,
+        "lag": 10,
+        "worker": "pod-1",
+    }
+    assert document["partitions"][4]["worker"] is None
+
+
+def test_an_answer_of_another_worker_is_no_answer() -> None:
+    """As of two machines on each of which a worker listens on the loopback."""
+    (row,) = put_together(look(member(1, P)), {"m1": answer("somebody-else")}).workers
+    assert row.health == "unreachable" and "another worker" in str(row.reason)
+
+
+@pytest.mark.parametrize(
+    ("health", "is_called", "healthy"),
+    [
+        ({}, "ready", True),
+        ({"paused": True}, "paused", True),
+        ({"live": False}, "stuck", False),
+        ({"ready": False, "reasons": ["draining"]}, "not ready", False),
+        ({"breakers": {"model": "open", "cluster": "closed"}}, "degraded", False),
+        ({"cluster": "failing"}, "degraded", False),
+    ],
+)
+def test_health_in_a_word(health: dict[str, object], is_called: str, healthy: bool) -> None:
+    status = put_together(look(member(1, P)), {"m1": answer("pod-1", **health)})
+    assert status.workers[0].health == is_called
+    assert status.healthy is healthy
+
+
+def test_nobody_is_not_well() -> None:
+    assert not put_together(look(), {}).healthy
+
+
+def test_partitions_are_named_in_short() -> None:
+    assert name_partitions([P[0], P[1], P[2], P[4], Partition("more", 7)]) == "features 0-2,4 more 7"
+    assert name_partitions([]) == ""
+    assert lag_of(look(), P[:2]) == 20
