@@ -8,6 +8,8 @@
   valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
 - name: HOME
   value: /tmp
+- name: OTEL_RESOURCE_ATTRIBUTES
+  value: k8s.namespace.name=$(POD_NAMESPACE),k8s.pod.name=$(POD_NAME)
 {{- $name := include "forebay.fullname" . }}
 {{- with .Values.kafka.sasl }}
 {{- if and .enabled (ne .mechanism "OAUTHBEARER") }}

@@ -39,6 +39,18 @@
 {{- end -}}
 {{- end -}}
 
+{{- /* Two entries of one name: which holds is undefined, and a server-side apply refuses them. */ -}}
+{{- range $entry := concat $v.extraEnv $v.aggregator.extraEnv -}}
+{{- if has $entry.name (list "FOREBAY_CONFIG" "POD_NAME" "POD_NAMESPACE" "HOME" "OTEL_RESOURCE_ATTRIBUTES") -}}
+{{- fail (printf "extraEnv: %s is the chart's to set; leave it out" $entry.name) -}}
+{{- end -}}
+{{- range $key, $use := $instead -}}
+{{- if and (eq $entry.name (printf "FOREBAY_%s" ($key | replace "." "__" | upper))) (ne $key "telemetry.otlp_headers") -}}
+{{- fail (printf "extraEnv: %s is the chart's to set; use %s" $entry.name $use) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{- /* Login and encryption. */ -}}
 {{- with $v.kafka.sasl -}}
 {{- if .enabled -}}

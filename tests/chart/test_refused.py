@@ -44,6 +44,8 @@ TOGETHER = {
     "kafka.tls.enabled=true,kafka.tls.key=k": "kafka.tls has a private key but no certificate",
     "admin.token.value=t,admin.token.existingSecret=s": "admin.token.value and admin.token.existingSecret are both set",
     "config.kafka.bootstrap_servers=kafka:9092": "is the chart's to set; use kafka.bootstrapServers",
+    "extraEnv[0].name=HOME": "extraEnv: HOME is the chart's to set; leave it out",
+    "aggregator.extraEnv[0].name=FOREBAY_ADMIN__PORT": "extraEnv: FOREBAY_ADMIN__PORT is the chart's to set; use service.port",
     "config.model.repository=/m": "config.model.repository is the chart's to set; use models.source",
     "config.admin.port=1": "config.admin.port is the chart's to set; use service.port",
 }
