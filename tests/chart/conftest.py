@@ -13,7 +13,8 @@ from tests.chart import tools
 from tests.chart.render import Helm
 
 
-def _needed(fetch: Callable[[], Path]) -> Path:
+def needed(fetch: Callable[[], Path]) -> Path:
+    """What `fetch` gives; without it the test is skipped, or fails."""
     try:
         return fetch()
     except Unavailable as error:
@@ -24,17 +25,17 @@ def _needed(fetch: Callable[[], Path]) -> Path:
 
 @pytest.fixture(scope="session")
 def helm() -> Helm:
-    return Helm(_needed(lambda: tools.helm(os.environ)))
+    return Helm(needed(lambda: tools.helm(os.environ)))
 
 
 @pytest.fixture(scope="session")
 def helm_3() -> Helm:
-    return Helm(_needed(lambda: tools.helm(os.environ, tools.HELM_3)))
+    return Helm(needed(lambda: tools.helm(os.environ, tools.HELM_3)))
 
 
 @pytest.fixture(scope="session")
 def kubeconform() -> Path:
-    return _needed(lambda: tools.kubeconform(os.environ))
+    return needed(lambda: tools.kubeconform(os.environ))
 
 
 @pytest.fixture(scope="session")
@@ -42,4 +43,4 @@ def schemas(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Folders with the schemas of Kubernetes, and of the kinds that others add to it."""
     custom = tmp_path_factory.mktemp("schemas")
     tools.write_custom_schemas(custom)
-    return _needed(lambda: tools.kubernetes_schemas(os.environ)), custom
+    return needed(lambda: tools.kubernetes_schemas(os.environ)), custom
