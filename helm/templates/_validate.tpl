@@ -115,6 +115,11 @@
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- with $v.autoscaling -}}
+{{- if and .enabled (not .targetCPUUtilizationPercentage) (not .targetMemoryUtilizationPercentage) -}}
+{{- fail "autoscaling has neither targetCPUUtilizationPercentage nor targetMemoryUtilizationPercentage; set one of them" -}}
+{{- end -}}
+{{- end -}}
 {{- if $v.keda.enabled -}}
 {{- if eq $v.keda.trigger "prometheus" -}}
 {{- if not $v.keda.prometheus.serverAddress }}{{ fail "keda.prometheus.serverAddress is not set, such as http://prometheus-operated.monitoring:9090" }}{{ end -}}

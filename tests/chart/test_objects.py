@@ -9,9 +9,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import promql_parser
 import pytest
 import yaml
 
+from stream.telemetry.catalogue import CONSUMER_LAG_RECORDS
 from tests.chart.render import CASES, CHART, Helm, Object, Objects, Refused, containers
 
 ROOT = CHART.parent
@@ -154,6 +156,8 @@ def test_keda_scales_by_the_lag_that_can_be_read(helm: Helm) -> None:
         "threshold": "10000",
         "ignoreNullValues": "false",
     }
+    promql_parser.parse(trigger["metadata"]["query"])
+    assert trigger["metadata"]["query"].count(CONSUMER_LAG_RECORDS.prometheus_name) == 1
 
 
 def test_keda_by_offsets_logs_in_and_ignores_markers(helm: Helm) -> None:

@@ -16,6 +16,7 @@ TOGETHER = {
     "autoscaling.enabled=true,keda.enabled=true": "autoscaling.enabled and keda.enabled are both true",
     "autoscaling.enabled=true,autoscaling.maxReplicas=5": "autoscaling.maxReplicas = 5 is more than the input's 4 partitions",
     "autoscaling.enabled=true,autoscaling.minReplicas=5": "autoscaling.minReplicas = 5 is more than the most, 4",
+    "autoscaling.enabled=true,autoscaling.targetCPUUtilizationPercentage=null": "autoscaling has neither",
     "keda.enabled=true": "keda.prometheus.serverAddress is not set",
     "keda.enabled=true,keda.prometheus.serverAddress=http://p,keda.minReplicas=0": "keda.minReplicas = 0 needs keda.trigger",
     "keda.enabled=true,keda.prometheus.serverAddress=http://p,keda.maxReplicas=9": "keda.maxReplicas = 9 is more than the",
