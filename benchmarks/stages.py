@@ -29,7 +29,7 @@ from stream.bench.events import EventMaker
 from stream.bench.machine import describe_machine
 from stream.bench.setup import MODEL_NAME, save_bench_model
 from stream.decode import Decoder
-from stream.emit import Emitter, OutputTopic, OutputTopics
+from stream.emit import Emitter, OutputTopic, OutputTopics, Placer
 from stream.encode import PredictionEncoder
 from stream.infer import infer_batch
 from stream.kafka.delivery import _fill
@@ -93,8 +93,7 @@ def time_stages(rows: int, partitions: int, repository: Path) -> list[Timed]:
         model=model.name,
         version=model.version,
         topics=topics,
-        input_partitions={"features": 4},
-        hash_key=len,
+        placer=Placer({"features": 4}, len),
         worker="bench",
     )
     chunks = decoder.decode(poll, EPOCH)

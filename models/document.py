@@ -59,6 +59,10 @@ class Table:
             raise self.error(f"{self.place(key)} is missing")
         return self._values[key]
 
+    def has(self, key: str) -> bool:
+        """Whether the key is there, where it may be left out."""
+        return key in self._values
+
     def text(self, key: str, allowed: Collection[str] | None = None) -> str:
         value = self.take(key)
         if not isinstance(value, str) or (allowed is not None and value not in allowed):

@@ -12,6 +12,7 @@ import torch
 
 from models.document import Table
 from models.nets import Net, build_net
+from models.prepare import prepared_shape, prepared_width
 from models.preprocess import Preprocessing
 from models.signature import Signature
 from schemas.errors import ModelError
@@ -124,15 +125,15 @@ def check_fit(net: Net, signature: Signature, preprocessing: Preprocessing, plac
     `place` is what the message begins with: the manifest's path, or the model's name while it has none.
     """
     try:
-        width = preprocessing.output_width(signature.num_features)
+        width, shape = prepared_width(signature, preprocessing), prepared_shape(signature, preprocessing)
     except ModelError as error:
         raise _unfit(place, error.message) from None
     if width != net.input_dim:
         raise _unfit(place, f"the preprocessing gives {width} columns, but {net.architecture} takes {net.input_dim}")
-    if max(len(signature.shape), len(net.input_shape)) > 1 and signature.shape != net.input_shape:
+    if max(len(shape), len(net.input_shape)) > 1 and shape != net.input_shape:
         raise _unfit(
             place,
-            f"rows are {list(signature.shape)} in the signature, {list(net.input_shape)} in {net.architecture}",
+            f"rows are {list(shape)} in the signature, {list(net.input_shape)} in {net.architecture}",
         )
     if signature.output_dim != net.output_dim:
         raise _unfit(

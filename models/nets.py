@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.window_input import MAX_STEPS
 from schemas.errors import ModelError, TensorError
 
 MAX_DIM: Final = 1_000_000
@@ -157,12 +158,46 @@ class CNN(Net):
         return out_BO
 
 
+class GRU(Net):
+    """A gated recurrent unit over a sequence, then a linear layer of its state after the last event.
+
+    [B, sequence_length, input_dim + 1] -> [B, output_dim]. The last value of each step is 1 for an event and 0 for padding,
+    which stands after the events, so that it cannot touch the state that counts. Cho et al., 2014.
+    """
+
+    def __init__(
+        self, input_dim: int, sequence_length: int, hidden_dim: int, output_dim: int, num_layers: int = 1
+    ) -> None:
+        super().__init__(
+            "gru",
+            {
+                "input_dim": input_dim,
+                "sequence_length": sequence_length,
+                "hidden_dim": hidden_dim,
+                "output_dim": output_dim,
+                "num_layers": num_layers,
+            },
+        )
+        self.input_shape, self.output_dim = (sequence_length, input_dim + 1), output_dim
+        self.gru = nn.GRU(input_dim, hidden_dim, num_layers, batch_first=True)
+        self.head = nn.Linear(hidden_dim, output_dim)
+
+    def forward(self, x_BTW: Tensor) -> Tensor:
+        self.check_input(x_BTW)
+        states_BTH, _ = self.gru(x_BTW[:, :, :-1])
+        last_B = (x_BTW[:, :, -1].sum(dim=1).long() - 1).clamp_min(0)
+        state_BH = states_BTH[torch.arange(len(x_BTW), device=x_BTW.device), last_B]
+        out_BO: Tensor = self.head(state_BH)
+        return out_BO
+
+
 ARCHITECTURES: Final[Mapping[str, Callable[..., Net]]] = MappingProxyType(
     {
         "linear_regression": LinearRegression,
         "logistic_regression": LogisticRegression,
         "mlp": MLP,
         "cnn": CNN,
+        "gru": GRU,
     }
 )
 
@@ -258,6 +293,19 @@ _RULES: Final[Mapping[str, Mapping[str, _Rule]]] = MappingProxyType(
             ),
             "num_classes": _DIM,
         },
+        "gru": {
+            "input_dim": _DIM,
+            "sequence_length": (
+                f"a whole number from 1 to {MAX_STEPS}",
+                lambda value: _is_whole(value, 1, MAX_STEPS),
+            ),
+            "hidden_dim": _DIM,
+            "output_dim": _DIM,
+            "num_layers": (
+                f"a whole number from 1 to {MAX_HIDDEN_LAYERS}",
+                lambda value: _is_whole(value, 1, MAX_HIDDEN_LAYERS),
+            ),
+        },
     }
 )
 _DEFAULTS: Final[Mapping[str, Mapping[str, object]]] = MappingProxyType(
@@ -265,5 +313,6 @@ _DEFAULTS: Final[Mapping[str, Mapping[str, object]]] = MappingProxyType(
         "linear_regression": {"output_dim": 1},
         "logistic_regression": {"output_dim": 1},
         "mlp": {"dropout_rate": 0.0, "activation": "relu"},
+        "gru": {"num_layers": 1},
     }
 )

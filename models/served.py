@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from models.artefact import Artefact
+from models.prepare import prepare, prepared_shape, prepared_width
 from models.preprocess import Preprocessing
 from models.protocol import FloatArray, Scores
 from models.signature import Signature, Task
@@ -58,9 +59,8 @@ class ServedModel:
         self.signature = signature
         self.device = device
         self._preprocessing = preprocessing
-        self._width = preprocessing.output_width(signature.num_features)
-        # The preprocessing of an image keeps its width; the net is given rows of the image's shape.
-        self._row_shape = signature.shape if len(signature.shape) > 1 else None
+        self._width = prepared_width(signature, preprocessing)
+        self._row_shape = prepared_shape(signature, preprocessing)
         reason = None
         try:
             self._module = module.eval().to(device)
@@ -87,17 +87,18 @@ class ServedModel:
     def warm_up(self, batch_sizes: Sequence[int]) -> None:
         """Prepare and run a batch of zeros of each size. Raises as `forward` does."""
         for batch_size in batch_sizes:
-            x_BF = np.zeros((batch_size, self.signature.num_features), dtype=np.float32)
+            x_BF = np.zeros((batch_size, self.signature.row_width), dtype=np.float32)
             self.forward(self.prepare(x_BF))
 
     def prepare(self, x_BF: FloatArray) -> FloatArray:
         """[B, F] -> [B, G] by the frozen preprocessing, in fresh memory.
 
-        Raises TensorError for another type or shape.
+        Where the model takes windows as sequences, each event of them is treated by itself. Raises TensorError for another
+        type or shape.
         """
-        if x_BF.ndim != 2 or x_BF.shape[1] != self.signature.num_features:
-            raise self._wrong_shape(x_BF, self.signature.num_features)
-        return self._preprocessing.apply(x_BF)
+        if x_BF.ndim != 2 or x_BF.shape[1] != self.signature.row_width:
+            raise self._wrong_shape(x_BF, self.signature.row_width)
+        return prepare(self.signature, self._preprocessing, x_BF)
 
     def forward(self, x_BG: FloatArray) -> Scores:
         """Run the net on [B, G] and score what it gives.
@@ -123,7 +124,7 @@ class ServedModel:
             x_BG = np.array(x_BG, order="C")  # torch takes no negative strides, and warns of read-only memory
         with torch.inference_mode():
             x = torch.from_numpy(x_BG)
-            if self._row_shape is not None:
+            if len(self._row_shape) > 1:
                 x = x.view(-1, *self._row_shape)
             out = self._module(x.to(self.device))
             if not isinstance(out, Tensor) or out.shape != (len(x_BG), self.signature.output_dim):

@@ -9,6 +9,7 @@ from math import prod
 from typing import Final, Literal, cast
 
 from models.document import Table
+from models.window_input import OF_ANY_TYPE, WindowInput
 from schemas.errors import ModelError
 
 FeatureType = Literal["float32", "category"]
@@ -66,7 +67,8 @@ class Signature:
     `shape` is the shape of one row: `(F,)` for vectors, `(channels, height, width)` for images. `features`
     names its F columns in order; it may be empty, and then all are unnamed float32 that must have a value.
     `output_dim` is the number of values that the net gives a row: 1 logit for `binary`, one logit a class for
-    `multiclass`. `labels`, where there are any, name the classes (two for `binary`). Raises
+    `multiclass`. `labels`, where there are any, name the classes (two for `binary`). `window`, where it is set, is
+    how a window of events becomes the model's row; all else is then said of its events. Raises
     ModelError(kind="signature") where these do not fit together.
     """
 
@@ -75,6 +77,7 @@ class Signature:
     task: Task
     output_dim: int
     labels: tuple[str, ...] = ()
+    window: WindowInput | None = None
 
     def __post_init__(self) -> None:
         if not self.shape or any(size < 1 for size in self.shape) or self.num_features > MAX_FEATURES:
@@ -93,11 +96,35 @@ class Signature:
             raise _wrong(f"there are {len(self.labels)} labels for {self.num_classes} classes ({self.task})")
         if twice := _repeated(self.labels):
             raise _wrong(f"the label {twice!r} is there twice")
+        if self.window is not None:
+            self._check_window(self.window)
+
+    def _check_window(self, window: WindowInput) -> None:
+        if len(self.shape) > 1:
+            raise _wrong(f"events of a window are vectors; shape is {list(self.shape)}")
+        if window.row_width(self.num_features) > MAX_FEATURES:
+            raise _wrong(f"a window's row would have {window.row_width(self.num_features)} values, over {MAX_FEATURES}")
+        for aggregate in window.aggregates:
+            column = aggregate.column
+            if column is None:
+                continue
+            if not 0 <= column < self.num_features:
+                raise _wrong(f"an aggregate is of column {column}; events have {self.num_features}")
+            if self.features and self.features[column].dtype == "category" and aggregate.function not in OF_ANY_TYPE:
+                raise _wrong(
+                    f"{aggregate.function} of {self.features[column].name!r}, a category; "
+                    f"allowed is {', '.join(sorted(OF_ANY_TYPE))}"
+                )
 
     @property
     def num_features(self) -> int:
-        """F, the number of values in a row."""
+        """F, the number of values of an event."""
         return prod(self.shape)
+
+    @property
+    def row_width(self) -> int:
+        """How many values a row has that the model is given: an event's, or a window's."""
+        return self.num_features if self.window is None else self.window.row_width(self.num_features)
 
     @property
     def num_classes(self) -> int:
@@ -106,13 +133,16 @@ class Signature:
 
     def to_dict(self) -> dict[str, object]:
         """As JSON values."""
-        return {
+        said: dict[str, object] = {
             "features": [feature.to_dict() for feature in self.features],
             "shape": list(self.shape),
             "task": self.task,
             "output_dim": self.output_dim,
             "labels": list(self.labels),
         }
+        if self.window is not None:
+            said["window"] = self.window.to_dict()
+        return said
 
     @classmethod
     def from_dict(cls, value: object, file: str = "signature") -> Signature:
@@ -122,14 +152,15 @@ class Signature:
     @classmethod
     def read(cls, table: Table) -> Signature:
         """From one object of a file. Raises ModelError naming the file and the key."""
-        table.only({"features", "shape", "task", "output_dim", "labels"})
+        table.only({"features", "shape", "task", "output_dim", "labels", "window"})
         features = tuple(_read_feature(item) for item in table.tables("features"))
         shape = table.integers("shape", least=1)
         task = cast("Task", table.text("task", TASKS))
         output_dim = table.integer("output_dim", least=1)
         labels = table.texts("labels")
+        window = WindowInput.read(table.table("window")) if table.has("window") else None
         try:
-            return cls(features, shape, task, output_dim, labels)
+            return cls(features, shape, task, output_dim, labels, window)
         except ModelError as error:
             raise table.error(error.message) from None
 

@@ -7,14 +7,14 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
-from schemas.failures import FailureKind, Outcome, Stage
+from schemas.failures import GOOD_KINDS, FailureKind, Outcome, Stage
 from schemas.shapes import Schema, count, milliseconds, or_null, schema, text
 
 AGGREGATE_FORMAT: Final = 1
 CHANGELOG_FORMAT: Final = 1
 ALERT_FORMAT: Final = 1
 
-LATE: Final = "late"
+LATE: Final = "late_delta"
 """The outcome under which deltas are counted that came after their window was closed."""
 
 MAX_STACK_CHARS: Final = 4000
@@ -43,19 +43,26 @@ class AlertStatus(StrEnum):
 
 CATEGORY_KINDS: Final[Mapping[Category, frozenset[FailureKind]]] = MappingProxyType(
     {
-        Category.PERFORMANCE: frozenset({FailureKind.DEADLINE_EXCEEDED}),
+        Category.PERFORMANCE: frozenset({FailureKind.DEADLINE_EXCEEDED, FailureKind.LATE}),
         Category.QUALITY: frozenset(
             {
                 FailureKind.MISSING_VALUE,
                 FailureKind.UNKNOWN_CATEGORY,
                 FailureKind.NOT_FINITE,
                 FailureKind.OUT_OF_RANGE,
+                FailureKind.MISSING_KEY,
+                FailureKind.TIMESTAMP_AHEAD,
                 FailureKind.OUTPUT_NOT_FINITE,
                 FailureKind.OUTPUT_SHAPE,
             }
         ),
         Category.RESOURCE: frozenset(
-            {FailureKind.OUT_OF_MEMORY, FailureKind.TOO_LARGE, FailureKind.PREDICTION_TOO_LARGE}
+            {
+                FailureKind.OUT_OF_MEMORY,
+                FailureKind.TOO_LARGE,
+                FailureKind.PREDICTION_TOO_LARGE,
+                FailureKind.WINDOW_FULL,
+            }
         ),
         Category.ERROR: frozenset(FailureKind),
     }
@@ -85,13 +92,14 @@ def _counted() -> Schema:
     return {
         "outcome": {
             "enum": _outcomes(),
-            "description": "What became of the events; late: counted here since their own window was closed, or lies "
+            "description": "What became of the events, or windows; late_delta: counted here since "
+            "their own window was closed, or lies "
             "in the far future.",
         },
         "stage": {"enum": [stage.value for stage in Stage], "description": "Where that was decided."},
         "kind": {
-            "enum": [Outcome.PREDICTED.value, *(kind.value for kind in FailureKind)],
-            "description": "Why; 'predicted' for predictions.",
+            "enum": [*GOOD_KINDS, *(kind.value for kind in FailureKind)],
+            "description": "Why; the outcome itself where nothing went wrong.",
         },
         "count": count("How many events.", 1),
         "first_seen": {"type": "integer", "description": "The least record timestamp, ms since the Unix epoch."},
@@ -116,7 +124,10 @@ def error_aggregate() -> Schema:
         "model": text("The model."),
         "version": count("Its version.", 1),
         **_counted(),
-        "events": count("All events of this window, model and version, predicted ones too, late ones not."),
+        "events": count(
+            "All events of this window, model and version, good ones too, late_delta ones not; for the outcomes "
+            "window_predicted and window_failed all windows over event time instead."
+        ),
         "rate": {
             "type": ["number", "null"],
             "minimum": 0,

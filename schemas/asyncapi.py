@@ -13,8 +13,9 @@ from types import MappingProxyType
 from typing import Final
 
 from schemas import headers
-from schemas.definitions import Schema, definitions, replay_headers
+from schemas.definitions import Schema, definitions
 from schemas.examples import Example, good_examples
+from schemas.outputs import replay_headers
 from schemas.topics import ALL_TOPICS, FEATURES, TopicSpec, partitions_of, topic_name
 
 ASYNCAPI_VERSION: Final = "3.0.0"
@@ -128,6 +129,7 @@ def _messages() -> Schema:
         "event-f32": (raw, schemas["event-f32"], headers.F32_CONTENT_TYPE),
         "prediction": (schemas["prediction"], carried, headers.JSON_CONTENT_TYPE),
         "dead-letter": (original, schemas["dead-letter"], "application/octet-stream"),
+        "late-event": (original, schemas["late-event"], "application/octet-stream"),
         **{
             name: (schemas[name], {"type": "object"}, headers.JSON_CONTENT_TYPE)
             for name in ("outcome-delta", "error-aggregate", "alert", "aggregator-changelog")

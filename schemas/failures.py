@@ -1,7 +1,8 @@
 """The one table of what can go wrong with an event: its outcome, stage, scope, and what to do about it.
 
-Every event that comes in has exactly one `Outcome`. Where that outcome is not `PREDICTED`, its `FailureKind`
-names the cause; `FAILURES` holds everything else that is known about the kind.
+Every event that comes in has exactly one `Outcome`. Where that is neither `PREDICTED` nor `ACCEPTED`, its `FailureKind`
+names the cause; `FAILURES` holds everything else that is known about the kind. Where events are gathered into windows, each
+window has an outcome of its own.
 """
 
 from __future__ import annotations
@@ -14,11 +15,37 @@ from typing import Final
 
 
 class Outcome(StrEnum):
-    """What became of one event. Exactly one for each."""
+    """What became of one event, or of one window. Exactly one for each.
+
+    An event is predicted by itself, or accepted into windows; late, where all its windows are over.
+    """
 
     PREDICTED = "predicted"
     REJECTED = "rejected"
     FAILED = "failed"
+    ACCEPTED = "accepted"
+    LATE = "late"
+    WINDOW_PREDICTED = "window_predicted"
+    WINDOW_FAILED = "window_failed"
+
+    @property
+    def of_window(self) -> bool:
+        """Whether it is a window's and not an event's."""
+        return self in (Outcome.WINDOW_PREDICTED, Outcome.WINDOW_FAILED)
+
+    @property
+    def is_good(self) -> bool:
+        """Whether it needs no cause."""
+        return self in (Outcome.PREDICTED, Outcome.ACCEPTED, Outcome.WINDOW_PREDICTED)
+
+    @property
+    def is_letter(self) -> bool:
+        """Whether it makes a dead letter."""
+        return self in (Outcome.REJECTED, Outcome.FAILED, Outcome.WINDOW_FAILED)
+
+
+GOOD_KINDS: Final = tuple(outcome.value for outcome in Outcome if outcome.is_good)
+"""What stands in the place of a failure's kind where there was none."""
 
 
 class Stage(StrEnum):
@@ -58,6 +85,10 @@ class FailureKind(StrEnum):
     NOT_FINITE = "not_finite"
     OUT_OF_RANGE = "out_of_range"
     UNKNOWN_MODEL = "unknown_model"
+    MISSING_KEY = "missing_key"
+    TIMESTAMP_AHEAD = "timestamp_ahead"
+    LATE = "late"
+    WINDOW_FULL = "window_full"
     DEADLINE_EXCEEDED = "deadline_exceeded"
     PREPARE_ERROR = "prepare_error"
     MODEL_ERROR = "model_error"
@@ -79,8 +110,8 @@ class FailureSpec:
     remedy: str
 
 
-def _rejected(description: str, remedy: str) -> FailureSpec:
-    return FailureSpec(Outcome.REJECTED, Stage.DECODE, Scope.ROW, False, description, remedy)
+def _rejected(description: str, remedy: str, stage: Stage = Stage.DECODE) -> FailureSpec:
+    return FailureSpec(Outcome.REJECTED, stage, Scope.ROW, False, description, remedy)
 
 
 def _failed(stage: Stage, scope: Scope, description: str, remedy: str, retryable: bool = False) -> FailureSpec:
@@ -134,6 +165,31 @@ FAILURES: Final[Mapping[FailureKind, FailureSpec]] = MappingProxyType(
         FailureKind.UNKNOWN_MODEL: _rejected(
             "the event asks for a model that this worker does not serve",
             "send it to a topic whose worker serves that model, or leave the field out",
+        ),
+        FailureKind.MISSING_KEY: _rejected(
+            "events are gathered into windows by their key, and this one has none",
+            "give the record a key, or the event a field key",
+            Stage.WINDOW,
+        ),
+        FailureKind.TIMESTAMP_AHEAD: _rejected(
+            "the event's timestamp is further ahead of its record's than window.max_timestamp_ahead_ms: it would close "
+            "every window",
+            "mend the producer's clock or its unit of time, or raise window.max_timestamp_ahead_ms",
+            Stage.WINDOW,
+        ),
+        FailureKind.LATE: FailureSpec(
+            Outcome.LATE,
+            Stage.WINDOW,
+            Scope.ROW,
+            False,
+            "every window that the event belongs to is over",
+            "raise window.allowed_lateness_ms or window.max_out_of_orderness_ms",
+        ),
+        FailureKind.WINDOW_FULL: _failed(
+            Stage.WINDOW,
+            Scope.ROW,
+            "every window that the event belongs to holds window.max_rows_per_window events",
+            "raise window.max_rows_per_window, or take shorter windows",
         ),
         FailureKind.DEADLINE_EXCEEDED: _failed(
             Stage.WINDOW,

@@ -42,6 +42,8 @@ ERROR_MODEL: Final = "forebay.error.model"
 ERROR_VERSION: Final = "forebay.error.version"
 ERROR_TRUNCATED: Final = "forebay.error.truncated"
 """Only where the value was cut: `<size of the original value in bytes> sha256:<its digest in hex>`."""
+ERROR_WINDOW: Final = "forebay.error.window"
+"""Only where a window failed and not an event: `<start>-<end>`, ms since the Unix epoch. The value is then the window."""
 
 # ---- on events that `forebay dlq replay` published, carried on to their predictions and further dead letters
 

@@ -12,7 +12,14 @@ from schemas.errors import ConfigError
 
 CleanupPolicy = Literal["delete", "compact"]
 TopicKey = Literal[
-    "features", "predictions", "dead-letters", "outcome-deltas", "error-aggregates", "alerts", "aggregator-changelog"
+    "features",
+    "predictions",
+    "dead-letters",
+    "late-events",
+    "outcome-deltas",
+    "error-aggregates",
+    "alerts",
+    "aggregator-changelog",
 ]
 
 HOUR_MS: Final = 3_600_000
@@ -85,6 +92,21 @@ DEAD_LETTERS: Final = TopicSpec(
     schema="dead-letter",
     partitions=None,
     retention_ms=30 * DAY_MS,
+    cleanup_policy="delete",
+    owner="forebay worker",
+)
+
+LATE_EVENTS: Final = TopicSpec(
+    name="late-events",
+    description=(
+        "Events that came when all their windows over event time were over: the original key, value and headers, and "
+        "how late they were, in headers. Only written where window.late_events_topic is set; late events are counted "
+        "anyway. Kept for 7 days, as long as the events. Not compacted: two late events of one key are two."
+    ),
+    key="The event's record key.",
+    schema="late-event",
+    partitions=None,
+    retention_ms=7 * DAY_MS,
     cleanup_policy="delete",
     owner="forebay worker",
 )
@@ -165,7 +187,7 @@ CATALOGUE: Final[tuple[TopicSpec, ...]] = (FEATURES, PREDICTIONS, DEAD_LETTERS, 
 AGGREGATOR_TOPICS: Final[tuple[TopicSpec, ...]] = (ERROR_AGGREGATES, ALERTS, AGGREGATOR_CHANGELOG)
 """What the aggregator writes, beside the deltas that it reads. A worker runs without them."""
 
-ALL_TOPICS: Final[tuple[TopicSpec, ...]] = (*CATALOGUE, *AGGREGATOR_TOPICS)
+ALL_TOPICS: Final[tuple[TopicSpec, ...]] = (*CATALOGUE, LATE_EVENTS, *AGGREGATOR_TOPICS)
 
 
 def topic_name(prefix: str, name: str) -> str:

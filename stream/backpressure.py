@@ -39,6 +39,11 @@ class InFlight:
     def purge(self) -> None:
         self.events = self.bytes = self.batches = 0
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether all is committed. A batch may hold no event: windows that time has closed."""
+        return self.events == 0 and self.batches == 0
+
     def room(self) -> int:
         """How many more events may be polled now."""
         if self.bytes >= self._bounds.max_bytes or self.batches >= self._bounds.max_batches:

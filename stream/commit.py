@@ -13,7 +13,7 @@ import numpy as np
 from schemas.errors import BrokerError, ForebayError
 from stream.clock import Clock
 from stream.dead_letter_guard import DeadLetterGuard
-from stream.emit import Emission, Emitter, Outgoing
+from stream.emit import Emission, Emits, Outgoing
 from stream.outcomes import Ledger
 from stream.records import Epoch, Finished, Partition
 from stream.telemetry.observer import CommitTimes, Observer
@@ -72,7 +72,9 @@ class Commits(Protocol):
 
     async def begin(self, partitions: Collection[Partition]) -> None: ...
     async def add_group(self) -> None: ...
-    async def commit_positions(self, positions: Mapping[Partition, int], epoch: Epoch) -> None: ...
+    async def commit_positions(
+        self, positions: Mapping[Partition, int], metadata: Mapping[Partition, str], epoch: Epoch
+    ) -> None: ...
     async def commit(self) -> None: ...
     async def abort(self) -> None: ...
 
@@ -80,7 +82,9 @@ class Commits(Protocol):
 class CommitsPositions(Protocol):
     """Where positions are committed by themselves (see `stream.kafka.source`)."""
 
-    async def commit(self, positions: Mapping[Partition, int], epoch: Epoch) -> None: ...
+    async def commit(
+        self, positions: Mapping[Partition, int], metadata: Mapping[Partition, str], epoch: Epoch
+    ) -> None: ...
 
 
 class AtLeastOnce:
@@ -95,8 +99,10 @@ class AtLeastOnce:
     async def add_group(self) -> None:
         pass
 
-    async def commit_positions(self, positions: Mapping[Partition, int], epoch: Epoch) -> None:
-        await self._source.commit(positions, epoch)
+    async def commit_positions(
+        self, positions: Mapping[Partition, int], metadata: Mapping[Partition, str], epoch: Epoch
+    ) -> None:
+        await self._source.commit(positions, metadata, epoch)
 
     async def commit(self) -> None:
         pass
@@ -113,7 +119,7 @@ class Committer:
 
     def __init__(
         self,
-        emitter: Emitter,
+        emitter: Emits,
         delivery: Sends,
         transaction: Commits,
         guard: DeadLetterGuard,
@@ -160,7 +166,7 @@ class Committer:
                 at_s.append(now_s())
                 try:
                     # 5. The positions, under the epoch that the records were read in.
-                    await self._transaction.commit_positions(emission.positions, epoch)
+                    await self._transaction.commit_positions(emission.positions, emission.metadata, epoch)
                 except CommitRefused:
                     # Somebody else has these records now: what was sent for them must never be seen.
                     await self._transaction.abort()
@@ -194,5 +200,5 @@ async def _both(one: Coroutine[Any, Any, None], other: Coroutine[Any, Any, None]
 def _check_conservation(emission: Emission) -> None:
     for partition, (passed, decided) in emission.ledger.unbalanced().items():
         raise ConservationError(
-            f"{partition.topic}-{partition.partition}: {passed} records but {decided} outcomes in one commit"
+            f"{partition.topic}-{partition.partition}: {passed} records or windows but {decided} outcomes in one commit"
         )

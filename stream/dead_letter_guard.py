@@ -60,7 +60,8 @@ class DeadLetterGuard:
 
     def _row_with(self, ledger: Ledger) -> int:
         # Within a commit the order is lost: one prediction anywhere in it counts as the end of the row.
-        return 0 if ledger.outcomes[Outcome.PREDICTED] else self._in_a_row + _letters(ledger)
+        good = any(ledger.outcomes[outcome] for outcome in Outcome if outcome.is_good)
+        return 0 if good else self._in_a_row + _letters(ledger)
 
     def _limit(self, what: str, ledger: Ledger) -> DataError:
         ((kind, count),) = ledger.kinds.most_common(1)
@@ -73,4 +74,4 @@ class DeadLetterGuard:
 
 
 def _letters(ledger: Ledger) -> int:
-    return ledger.outcomes.total() - ledger.outcomes[Outcome.PREDICTED]
+    return sum(count for outcome, count in ledger.outcomes.items() if outcome.is_letter)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
+from typing import Protocol
 
 import numpy as np
 
@@ -37,11 +38,15 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Emission:
-    """All that one commit sends, and the positions it commits (the offset of the next record to read)."""
+    """All that one commit sends, and the positions it commits (the offset of the next record to read).
+
+    metadata: what is committed with a position, where there is something.
+    """
 
     outgoing: dict[Partition, Outgoing]
     positions: dict[Partition, int]
     ledger: Ledger
+    metadata: dict[Partition, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +63,54 @@ class OutputTopics:
     predictions: OutputTopic
     dead_letters: OutputTopic
     outcome_deltas: OutputTopic
+    late_events: OutputTopic | None = None
+
+    def all(self) -> list[OutputTopic]:
+        """Those that are written to."""
+        topics = (self.predictions, self.dead_letters, self.outcome_deltas, self.late_events)
+        return [topic for topic in topics if topic is not None]
+
+
+class Placer:
+    """Where an event's outputs go.
+
+    input_partitions: how many partitions each input topic has. Where the output topic has as many, they go to the partition
+    with the event's number, which keeps the order per key; otherwise `hash_key` (the hash of Kafka's default partitioner)
+    places them by key.
+    """
+
+    def __init__(self, input_partitions: Mapping[str, int], hash_key: Callable[[bytes], int]) -> None:
+        self._input_partitions = input_partitions
+        self._hash_key = hash_key
+
+    def beside(self, topic: OutputTopic, source: Partition) -> Partition | None:
+        """The partition with the event's number, where the counts agree."""
+        if self._input_partitions.get(source.topic) == topic.num_partitions:
+            return Partition(topic.name, source.partition)
+        return None
+
+    def place(self, topic: OutputTopic, source: Partition, key: bytes | None) -> Partition:
+        """Beside the event, else by key, else by the event's partition number."""
+        beside = self.beside(topic, source)
+        if beside is not None:
+            return beside
+        if key is None:
+            return Partition(topic.name, source.partition % topic.num_partitions)
+        return self.by_key(topic, key)
+
+    def by_key(self, topic: OutputTopic, key: bytes) -> Partition:
+        """Where Kafka's default partitioner would put it."""
+        return Partition(topic.name, self._hash_key(key) % topic.num_partitions)
+
+
+class Emits(Protocol):
+    """Finished micro-batches into an emission: of single events (`Emitter`) or of windows (`stream.eventtime.emit`)."""
+
+    def emit(self, batches: Sequence[Finished], *, delta_headers: Headers = NO_HEADERS) -> Emission: ...
 
 
 class Emitter:
-    """Builds emissions for one model version.
-
-    input_partitions: how many partitions each input topic has. Where the output topic has as many, an event's outputs
-    go to the partition with its number, which keeps the order per key; otherwise `hash_key` (the hash of Kafka's
-    default partitioner) places them by key.
-    """
+    """Builds emissions for one model version, of which each row is an event."""
 
     def __init__(
         self,
@@ -75,16 +119,14 @@ class Emitter:
         model: str,
         version: int,
         topics: OutputTopics,
-        input_partitions: Mapping[str, int],
-        hash_key: Callable[[bytes], int],
+        placer: Placer,
         worker: str,
     ) -> None:
         self._encoder = encoder
         self._model = model
         self._version = version
         self._topics = topics
-        self._input_partitions = input_partitions
-        self._hash_key = hash_key
+        self._placer = placer
         self._worker = worker
 
     def emit(self, batches: Sequence[Finished], *, delta_headers: Headers = NO_HEADERS) -> Emission:
@@ -93,13 +135,10 @@ class Emitter:
         for finished in batches:
             first_row = 0
             for chunk in finished.batch.chunks:
+                assert isinstance(chunk, Chunk)
                 self._emit_chunk(finished, chunk, first_row, emission)
                 first_row += len(chunk.records)
-        topic = self._topics.outcome_deltas
-        for key, delta in emission.ledger.deltas.items():
-            record_key, value = encode_delta(key, delta, worker=self._worker)
-            at = Partition(topic.name, self._hash_key(record_key) % topic.num_partitions)
-            emission.outgoing.setdefault(at, Outgoing()).append(record_key, value, delta_headers)
+        emit_deltas(emission, self._topics.outcome_deltas, self._placer, worker=self._worker, headers=delta_headers)
         return emission
 
     def _emit_chunk(self, finished: Finished, chunk: Chunk, first_row: int, emission: Emission) -> None:
@@ -154,16 +193,16 @@ class Emitter:
                     failures[row] = RowFailure(FailureKind.PREDICTION_TOO_LARGE, message)
             if len(kept) < len(values):
                 keys, values, headers = ([column[place] for place in kept] for column in (keys, values, headers))  # type: ignore[assignment]
-        same_count = self._input_partitions.get(chunk.partition.topic) == topic.num_partitions
-        if same_count:
-            at = Partition(topic.name, chunk.partition.partition)
+        at = self._placer.beside(topic, chunk.partition)
+        if at is not None:
             outgoing = emission.outgoing.setdefault(at, Outgoing())
             outgoing.keys.extend(keys)
             outgoing.values.extend(values)
             outgoing.headers.extend(headers)
             return
         for key, value, carried in zip(keys, values, headers, strict=True):
-            self._place(topic, chunk.partition, key, emission).append(key, value, carried)
+            at = self._placer.place(topic, chunk.partition, key)
+            emission.outgoing.setdefault(at, Outgoing()).append(key, value, carried)
 
     def _emit_dead_letters(self, chunk: Chunk, failures: dict[int, RowFailure], emission: Emission) -> None:
         topic, ledger = self._topics.dead_letters, emission.ledger
@@ -184,15 +223,16 @@ class Emitter:
                 model=self._model if involved else None,
                 version=self._version if involved else None,
             )
-            self._place(topic, chunk.partition, record.key, emission).append(key, value, headers)
+            at = self._placer.place(topic, chunk.partition, record.key)
+            emission.outgoing.setdefault(at, Outgoing()).append(key, value, headers)
             ledger.failed(chunk.partition, kind, record.timestamp, event_id=event_id, message=message, stack=stack)
 
-    def _place(self, topic: OutputTopic, source: Partition, key: bytes | None, emission: Emission) -> Outgoing:
-        """To its event's partition where the counts agree, else by key, else by its event's partition number."""
-        if self._input_partitions.get(source.topic) == topic.num_partitions:
-            partition = source.partition
-        elif key is not None:
-            partition = self._hash_key(key) % topic.num_partitions
-        else:
-            partition = source.partition % topic.num_partitions
-        return emission.outgoing.setdefault(Partition(topic.name, partition), Outgoing())
+
+def emit_deltas(
+    emission: Emission, topic: OutputTopic, placer: Placer, *, worker: str, headers: Headers = NO_HEADERS
+) -> None:
+    """The ledger's deltas, by their key: all outcomes of a window lie in one partition."""
+    for key, delta in emission.ledger.deltas.items():
+        record_key, value = encode_delta(key, delta, worker=worker)
+        at = placer.by_key(topic, record_key)
+        emission.outgoing.setdefault(at, Outgoing()).append(record_key, value, headers)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import Protocol
 
 import orjson
 
@@ -16,6 +17,25 @@ from schemas.failures import FAILURES, FailureKind
 from stream.records import Chunk, Finished, Partition, Record
 
 Headers = list[tuple[str, bytes]]
+
+
+class WindowLabel(Protocol):
+    """What a prediction says of its window (see `stream.eventtime.chunk`). Times in ms since the Unix epoch."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def key(self) -> str: ...
+    @property
+    def start(self) -> int: ...
+    @property
+    def end(self) -> int: ...
+    @property
+    def first_offset(self) -> int: ...
+    @property
+    def num_events(self) -> int: ...
+    @property
+    def dropped(self) -> int: ...
 
 
 class PredictionEncoder:
@@ -33,24 +53,12 @@ class PredictionEncoder:
 
         first_row: where the chunk's rows begin in the micro-batch.
         """
-        count = len(chunk.records)
-        where = slice(first_row, first_row + count)
-        values_BO, classes_B, confidences_B = finished.values_BO[where], finished.classes_B, finished.confidences_B
         ids, records, timestamps = chunk.ids, chunk.records, chunk.timestamps
         if rows is not None:
-            values_BO = values_BO[rows]
             ids, records, timestamps = ([column[row] for row in rows] for column in (ids, records, timestamps))  # type: ignore[assignment]
         if not len(ids):
             return []
-        scores = orjson.dumps(_contiguous(values_BO), option=orjson.OPT_SERIALIZE_NUMPY).decode()[2:-2].split("],[")
-        if confidences_B is None or classes_B is None:
-            confidences: Sequence[str] = ["null"] * len(ids)
-            endings: Sequence[str] = [',"class":null,"label":null,"source":'] * len(ids)
-        else:
-            part = confidences_B[where] if rows is None else confidences_B[where][rows]
-            confidences = orjson.dumps(_contiguous(part), option=orjson.OPT_SERIALIZE_NUMPY).decode()[1:-1].split(",")
-            chosen = (classes_B[where] if rows is None else classes_B[where][rows]).tolist()
-            endings = [self._class_endings[index] for index in chosen]
+        scores, confidences, endings = self._columns(finished, first_row, len(chunk.records), rows)
         model, source = self._model, _source(chunk.partition)
         return [
             f'{{"id":"{i}{model}{s}],"confidence":{c}{e}{source}{r.offset},"timestamp":{t}}}}}'.encode()
@@ -59,6 +67,43 @@ class PredictionEncoder:
             )
         ]
 
+    def encode_windows(
+        self,
+        finished: Finished,
+        partition: Partition,
+        first_row: int,
+        windows: Sequence[WindowLabel],
+        rows: Sequence[int] | None,
+    ) -> list[bytes]:
+        """The same for windows, whose rows begin at `first_row`; `rows` are places among them."""
+        named = windows if rows is None else [windows[row] for row in rows]
+        if not named:
+            return []
+        scores, confidences, endings = self._columns(finished, first_row, len(windows), rows)
+        model, source = self._model, _source(partition)
+        return [
+            f'{{"id":{_text(w.id)[:-1]}{model}{s}],"confidence":{c}{e}{source}{w.first_offset},"timestamp":{w.start}}}'
+            f',"window":{{"key":{_text(w.key)},"start":{w.start},"end":{w.end},"events":{w.num_events},'
+            f'"dropped":{w.dropped}}}}}'.encode()
+            for w, s, c, e in zip(named, scores, confidences, endings, strict=True)
+        ]
+
+    def _columns(
+        self, finished: Finished, first_row: int, count: int, rows: Sequence[int] | None
+    ) -> tuple[Sequence[str], Sequence[str], Sequence[str]]:
+        """Scores, confidences and what follows them, as JSON, of those rows."""
+        where = slice(first_row, first_row + count)
+        values_BO, classes_B, confidences_B = finished.values_BO[where], finished.classes_B, finished.confidences_B
+        if rows is not None:
+            values_BO = values_BO[rows]
+        scores = orjson.dumps(_contiguous(values_BO), option=orjson.OPT_SERIALIZE_NUMPY).decode()[2:-2].split("],[")
+        if confidences_B is None or classes_B is None:
+            return scores, ["null"] * len(scores), [',"class":null,"label":null,"source":'] * len(scores)
+        part = confidences_B[where] if rows is None else confidences_B[where][rows]
+        confidences = orjson.dumps(_contiguous(part), option=orjson.OPT_SERIALIZE_NUMPY).decode()[1:-1].split(",")
+        chosen = (classes_B[where] if rows is None else classes_B[where][rows]).tolist()
+        return scores, confidences, [self._class_endings[index] for index in chosen]
+
 
 def _contiguous(array):  # type: ignore[no-untyped-def]
     return array if array.flags.c_contiguous else array.copy()
@@ -66,6 +111,10 @@ def _contiguous(array):  # type: ignore[no-untyped-def]
 
 def _source(partition: Partition) -> str:
     return f'{{"topic":{orjson.dumps(partition.topic).decode()},"partition":{partition.partition},"offset":'
+
+
+def _text(text: str) -> str:
+    return orjson.dumps(text).decode()
 
 
 def _json_strings(ids: Sequence[str]) -> Sequence[str]:
@@ -93,8 +142,9 @@ def dead_letter(
     max_bytes: int,
     model: str | None = None,
     version: int | None = None,
+    window: str | None = None,
 ) -> tuple[bytes | None, bytes | None, Headers]:
-    """Key, value and headers of a dead letter: the original ones, and why.
+    """Key, value and headers of a dead letter: the original ones, and why. window: its start and end, where one failed.
 
     What would be larger than `max_bytes` is cut: the value first, and where the headers alone are too large those that
     came with the event; `forebay.error.truncated` then tells the value's size and digest.
@@ -111,6 +161,8 @@ def dead_letter(
     if model is not None:
         added.append((names.ERROR_MODEL, model.encode()))
         added.append((names.ERROR_VERSION, b"%d" % (version or 0)))
+    if window is not None:
+        added.append((names.ERROR_WINDOW, window.encode()))
     key, value = record.key, record.value
     # A letter that was published again comes with the why of its earlier failure, which is not this one's.
     original = [(name, value) for name, value in record.headers if not name.lower().startswith(names.ERROR_PREFIX)]

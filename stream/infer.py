@@ -74,7 +74,7 @@ def _expired(batch: MicroBatch, wall_ms: int) -> dict[int, RowFailure]:
             if deadline_ms < wall_ms:
                 message = f"the deadline was {wall_ms - deadline_ms} ms ago"
                 expired[first_row + row] = RowFailure(FailureKind.DEADLINE_EXCEEDED, message)
-        first_row += len(chunk.records)
+        first_row += chunk.num_rows
     return expired
 
 

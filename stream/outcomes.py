@@ -22,7 +22,6 @@ from stream.records import Partition
 
 DELTA_WINDOW_MS = 60_000
 MAX_SAMPLES = 5
-PREDICTED_KIND = "predicted"
 
 MAX_STACK_CHARS = 4000
 
@@ -63,7 +62,10 @@ class Delta:
 
 
 class Ledger:
-    """Outcomes of one commit. `passed` and `decided` count records and outcomes by input partition: they must agree."""
+    """Outcomes of one commit. `passed` and `decided` count records and outcomes by input partition: they must agree.
+
+    So must `closed` and `closed_decided`, of windows.
+    """
 
     def __init__(self, *, model: str, version: int) -> None:
         self._model = model
@@ -71,25 +73,41 @@ class Ledger:
         self.deltas: dict[DeltaKey, Delta] = {}
         self.passed: Counter[Partition] = Counter()
         self.decided: Counter[Partition] = Counter()
+        self.closed: Counter[Partition] = Counter()
+        self.closed_decided: Counter[Partition] = Counter()
         self.outcomes: Counter[Outcome] = Counter()
         self.kinds: Counter[str] = Counter()
-        self._predicted_at: list[npt.NDArray[np.int64]] = []
+        self._good_at: list[npt.NDArray[np.int64]] = []
         self._failed_at: list[int] = []
 
     def predicted(self, partition: Partition, record_timestamps: npt.NDArray[np.int64]) -> None:
         """These rows were predicted; of each its record's timestamp, ms, int64 [rows]."""
+        self._good(Outcome.PREDICTED, Stage.EMIT, record_timestamps)
+        self.decided[partition] += len(record_timestamps)
+        self._good_at.append(record_timestamps)
+
+    def accepted(self, partition: Partition, record_timestamps: npt.NDArray[np.int64]) -> None:
+        """These events are in windows now; of each its record's timestamp."""
+        self._good(Outcome.ACCEPTED, Stage.WINDOW, record_timestamps)
+        self.decided[partition] += len(record_timestamps)
+        self._good_at.append(record_timestamps)
+
+    def windows_predicted(self, partition: Partition, count: int, record_timestamp: int) -> None:
+        """So many windows were predicted. record_timestamp: of the record that closed them, or the last one before."""
+        self._good(Outcome.WINDOW_PREDICTED, Stage.EMIT, np.full(count, record_timestamp, dtype=np.int64))
+        self.closed_decided[partition] += count
+
+    def _good(self, outcome: Outcome, stage: Stage, record_timestamps: npt.NDArray[np.int64]) -> None:
         count = len(record_timestamps)
         if not count:
             return
-        self.decided[partition] += count
-        self.outcomes[Outcome.PREDICTED] += count
-        self._predicted_at.append(record_timestamps)
+        self.outcomes[outcome] += count
         first_ms, last_ms = int(record_timestamps.min()), int(record_timestamps.max())
         if first_ms // DELTA_WINDOW_MS == last_ms // DELTA_WINDOW_MS:
-            self._predicted(first_ms // DELTA_WINDOW_MS).add(count, first_ms, last_ms)
+            self._good_delta(outcome, stage, first_ms).add(count, first_ms, last_ms)
         else:
             for timestamp in record_timestamps.tolist():
-                self._predicted(timestamp // DELTA_WINDOW_MS).add(1, timestamp, timestamp)
+                self._good_delta(outcome, stage, timestamp).add(1, timestamp, timestamp)
 
     def failed(
         self,
@@ -101,17 +119,42 @@ class Ledger:
         message: str,
         stack: str | None = None,
     ) -> None:
-        """This record was rejected, or its row failed."""
-        spec = FAILURES[kind]
+        """This record was rejected or late, or its row failed."""
         self.decided[partition] += 1
-        self.outcomes[spec.outcome] += 1
-        self.kinds[kind.value] += 1
         self._failed_at.append(record_timestamp)
+        self._failed(FAILURES[kind].outcome, kind, record_timestamp, event_id, message, stack)
+
+    def window_failed(
+        self,
+        partition: Partition,
+        kind: FailureKind,
+        record_timestamp: int,
+        *,
+        window_id: str,
+        message: str,
+        stack: str | None = None,
+    ) -> None:
+        """This window has no prediction."""
+        self.closed_decided[partition] += 1
+        self._failed(Outcome.WINDOW_FAILED, kind, record_timestamp, window_id, message, stack)
+
+    def _failed(
+        self,
+        outcome: Outcome,
+        kind: FailureKind,
+        record_timestamp: int,
+        sample_id: str | None,
+        message: str,
+        stack: str | None,
+    ) -> None:
+        self.outcomes[outcome] += 1
+        self.kinds[kind.value] += 1
         window_start = record_timestamp // DELTA_WINDOW_MS * DELTA_WINDOW_MS
-        delta = self._delta(DeltaKey(window_start, spec.outcome, spec.stage, kind.value, self._model, self._version))
+        stage = FAILURES[kind].stage
+        delta = self._delta(DeltaKey(window_start, outcome, stage, kind.value, self._model, self._version))
         delta.add(1, record_timestamp, record_timestamp)
-        if event_id is not None and len(delta.sample_ids) < MAX_SAMPLES:
-            delta.sample_ids.append(event_id[:200])
+        if sample_id is not None and len(delta.sample_ids) < MAX_SAMPLES:
+            delta.sample_ids.append(sample_id[:200])
         if delta.exemplar is None:
             delta.exemplar = {
                 "message": template(message),
@@ -121,22 +164,23 @@ class Ledger:
 
     def record_timestamps(self) -> npt.NDArray[np.int64]:
         """Of every event in it, ms since the Unix epoch, int64 [events], in no order."""
-        return np.concatenate([*self._predicted_at, np.array(self._failed_at, dtype=np.int64)])
+        return np.concatenate([*self._good_at, np.array(self._failed_at, dtype=np.int64)])
 
     def unbalanced(self) -> dict[Partition, tuple[int, int]]:
-        """Partitions in which records passed and outcomes differ: (passed, decided). Empty unless there is a bug."""
+        """Partitions in which what was passed and what was decided differ: (passed, decided), of records, else of windows.
+
+        Empty unless there is a bug.
+        """
         return {
-            partition: (self.passed[partition], self.decided[partition])
-            for partition in self.passed.keys() | self.decided.keys()
-            if self.passed[partition] != self.decided[partition]
+            partition: (passed[partition], decided[partition])
+            for passed, decided in ((self.closed, self.closed_decided), (self.passed, self.decided))
+            for partition in passed.keys() | decided.keys()
+            if passed[partition] != decided[partition]
         }
 
-    def _predicted(self, window: int) -> Delta:
-        return self._delta(
-            DeltaKey(
-                window * DELTA_WINDOW_MS, Outcome.PREDICTED, Stage.EMIT, PREDICTED_KIND, self._model, self._version
-            )
-        )
+    def _good_delta(self, outcome: Outcome, stage: Stage, timestamp: int) -> Delta:
+        start = timestamp // DELTA_WINDOW_MS * DELTA_WINDOW_MS
+        return self._delta(DeltaKey(start, outcome, stage, outcome.value, self._model, self._version))
 
     def _delta(self, key: DeltaKey) -> Delta:
         delta = self.deltas.get(key)

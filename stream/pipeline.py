@@ -24,6 +24,7 @@ from stream.clock import Clock
 from stream.commit import CommitRefused, Committer, CommitTimeout
 from stream.decode import Decoder
 from stream.device import DeviceThread
+from stream.eventtime.stage import WindowStage
 from stream.kafka.delivery import Delivery
 from stream.outcomes import Ledger
 from stream.records import Epoch, Finished, MicroBatch, Partition, Record
@@ -52,6 +53,7 @@ class PolledSource(Protocol):
     async def poll(self, *, timeout_s: float, max_records: int) -> Mapping[Partition, Sequence[Record]]: ...
     def pause(self) -> None: ...
     def resume(self) -> None: ...
+    def is_at_end(self, partition: Partition) -> bool: ...
     async def commit_idle(self) -> None: ...
     async def rewind(self) -> None: ...
     async def give_up(self) -> None: ...
@@ -60,7 +62,7 @@ class PolledSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """The parts, assembled by the worker."""
+    """The parts, assembled by the worker. windows: None where each event is a row by itself."""
 
     source: PolledSource
     decoder: Decoder
@@ -68,6 +70,7 @@ class Stages:
     device: DeviceThread
     committer: Committer
     delivery: Delivery
+    windows: WindowStage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +155,7 @@ class Pipeline:
         while not self._stopping:
             now_s = self._clock.monotonic_s()
             self._send_on(batcher.poll(now_s=now_s))
+            self._close_idle_windows(now_s)
             wait_s = min(IDLE_WAIT_S, max(0.0, batcher.close_at_s() - now_s))
             room = self._in_flight.room() if self._works(now_s) else 0
             if room == 0 or (source.paused and not self._in_flight.is_low()):
@@ -167,7 +171,7 @@ class Pipeline:
             records = await source.poll(timeout_s=wait_s, max_records=min(room, self._max_poll_records))
             if records and source.epoch is not None:
                 self._take(records, source.epoch, began_s=now_s)
-            elif self._in_flight.events == 0 and now_s >= idle_commit_at_s:
+            elif self._in_flight.is_empty and now_s >= idle_commit_at_s:
                 await self._commit_idle()
                 idle_commit_at_s = now_s + IDLE_COMMIT_S
             # A poll that finds records does not give way by itself, and commits and heartbeats share this loop.
@@ -209,12 +213,27 @@ class Pipeline:
 
     def _take(self, records: Mapping[Partition, Sequence[Record]], epoch: Epoch, *, began_s: float) -> None:
         now_s, wall_ms = self._clock.monotonic_s(), self._clock.wall_ms()
+        windows = self._stages.windows
         chunks = self._stages.decoder.decode(records, epoch)
         self._observer.polled(chunks, began_s=began_s, received_s=now_s)
         for chunk in chunks:
-            self._in_flight.polled(events=chunk.num_records, num_bytes=chunk.num_bytes)
-            self._send_on(self._stages.batcher.add(chunk, now_s=now_s, wall_ms=wall_ms))
-        self._idle.clear()
+            part = chunk if windows is None else windows.take(chunk)
+            if part is None:
+                continue  # read once more, for the windows that were open
+            self._idle.clear()
+            self._in_flight.polled(events=part.num_records, num_bytes=part.num_bytes)
+            self._send_on(self._stages.batcher.add(part, now_s=now_s, wall_ms=wall_ms))
+
+    def _close_idle_windows(self, now_s: float) -> None:
+        source, windows = self._stages.source, self._stages.windows
+        if windows is None or source.epoch is None:
+            return
+        for part in windows.close_idle(source.epoch, source.is_at_end):
+            self._idle.clear()
+            # Closed at once: a part without an event does not show as in flight before it is a batch.
+            batcher = self._stages.batcher
+            self._send_on(batcher.add(part, now_s=now_s, wall_ms=self._clock.wall_ms()))
+            self._send_on(batcher.flush(reason="idle"))
 
     async def _wait_for_room(self, timeout_s: float) -> None:
         self._room.clear()
@@ -293,7 +312,7 @@ class Pipeline:
         for finished in batches:
             self._in_flight.committed(events=finished.batch.num_records, num_bytes=finished.batch.num_bytes)
         self._room.set()
-        if self._in_flight.events == 0:
+        if self._in_flight.is_empty:
             self._idle.set()
 
     async def _failed_commit(self, error: BaseException, batches: Sequence[Finished]) -> None:

@@ -16,13 +16,14 @@ from typing import Final
 from aiokafka.errors import KafkaError
 
 from schemas.errors import BrokerError, ForebayError
-from schemas.topics import CATALOGUE, FEATURES, topic_name
+from schemas.topics import topic_name
 from stream.config.sections import BatchSection, KafkaSection, ModelSection, Settings
 from stream.kafka.access import COORDINATOR_RETRY_S, Access, ClusterView, Operation, coordinator, group_access, view
 from stream.kafka.client import client_options
 from stream.kafka.delivery import Delivery, Transactional
 from stream.kafka.delivery import connect as connect_delivery
 from stream.kafka.reach import Broker, connect, reach
+from stream.kafka.topic_plan import output_specs
 from stream.kafka.topics import check_topics
 from stream.kafka.transaction import transactional_id
 
@@ -64,7 +65,7 @@ async def check_cluster(settings: Settings, *, timeout_s: float, tell: Tell) -> 
     """Broker, topics, permissions. Each check goes to `tell` as soon as it is done; nothing that is wrong is raised."""
     kafka, prefix = settings.kafka, settings.topics.prefix
     inputs = [topic_name(prefix, topic) for topic in settings.input.topics]
-    outputs = [topic_name(prefix, spec.name) for spec in CATALOGUE if spec is not FEATURES]
+    outputs = [topic_name(prefix, spec.name) for spec in output_specs(settings)]
     try:
         async with reach(kafka, timeout_s=timeout_s) as broker:
             # First of all: an older one does not know the requests that follow.

@@ -3,13 +3,13 @@
 Shapes: B = rows of a micro-batch, F = features of a row as decoded, O = outputs of the model.
 
 A `Chunk` is a run of records of one partition, in offset order, decoded to columns. A `MicroBatch` is a list of
-chunks whose rows go through the model together. Positions travel with the data that they belong to: whoever
+parts, mostly chunks, whose rows go through the model together. Positions travel with the data that they belong to: whoever
 holds a chunk knows which partition it came from, how many records it passed, and where reading would resume.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -26,6 +26,13 @@ class Partition(NamedTuple):
 
     topic: str
     partition: int
+
+
+class Committed(NamedTuple):
+    """A position that the group has committed, and what was committed with it ("" for nothing)."""
+
+    offset: int
+    metadata: str
 
 
 class Record(Protocol):
@@ -55,6 +62,38 @@ class Epoch:
     member_id: str
     instance_id: str | None
     counter: int
+
+
+class BatchPart(Protocol):
+    """What a micro-batch is made of: records of one partition, and the rows that the model is given for them.
+
+    A `Chunk` has one row for each good record; with windows over event time the rows are windows
+    (`stream.eventtime.chunk`). size: what counts towards `max_batch_size`; completes: False where more of the same records'
+    rows follow in another part, which must be committed with this one.
+    """
+
+    @property
+    def partition(self) -> Partition: ...
+    @property
+    def epoch(self) -> Epoch: ...
+    @property
+    def num_records(self) -> int: ...
+    @property
+    def num_rows(self) -> int: ...
+    @property
+    def num_bytes(self) -> int: ...
+    @property
+    def next_offset(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def completes(self) -> bool: ...
+    @property
+    def x_BF(self) -> FloatMatrix: ...
+    @property
+    def deadlines(self) -> Mapping[int, int]: ...
+    def split(self, size: int) -> tuple[BatchPart, BatchPart]: ...
+    def size_within(self, num_bytes: int) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +127,31 @@ class Chunk:
     next_offset: int
     keys: dict[int, bytes] = field(default_factory=dict)
     deadlines: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def num_rows(self) -> int:
+        """Records that are rows."""
+        return len(self.records)
+
+    @property
+    def size(self) -> int:
+        """What counts towards a micro-batch's size: every record, so that a topic of garbage also closes its batches."""
+        return self.num_records
+
+    @property
+    def completes(self) -> bool:
+        return True
+
+    def size_within(self, num_bytes: int) -> int:
+        """How many of the records fit in so many bytes."""
+        rejected = {rejection.index: rejection.record for rejection in self.rejections}
+        good = iter(self.records)
+        for index in range(self.num_records):
+            record = rejected[index] if index in rejected else next(good)
+            num_bytes -= len(record.value or b"")
+            if num_bytes < 0:
+                return index
+        return self.num_records
 
     def split(self, count: int) -> tuple[Chunk, Chunk]:
         """The first `count` records, and the rest. 0 < count < num_records."""
@@ -142,7 +206,7 @@ class MicroBatch:
     """
 
     seq: int
-    chunks: tuple[Chunk, ...]
+    chunks: tuple[BatchPart, ...]
     reason: str
     opened_s: float
 
@@ -156,7 +220,7 @@ class MicroBatch:
 
     @property
     def num_rows(self) -> int:
-        return sum(len(chunk.records) for chunk in self.chunks)
+        return sum(chunk.num_rows for chunk in self.chunks)
 
     @property
     def num_bytes(self) -> int:
@@ -164,7 +228,7 @@ class MicroBatch:
 
     def features(self) -> FloatMatrix:
         """x_BF of all rows, float32 [B, F]. No copy where they are of one chunk."""
-        parts = [chunk.x_BF for chunk in self.chunks if len(chunk.records)]
+        parts = [chunk.x_BF for chunk in self.chunks if chunk.num_rows]
         if len(parts) == 1:
             return parts[0]
         if not parts:

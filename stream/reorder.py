@@ -7,7 +7,7 @@ order, while partitions that do not meet in a batch do not wait for each other.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 
 from stream.records import Finished, MicroBatch, Partition
 
@@ -33,21 +33,31 @@ class ReorderBuffer:
         self._finished[finished.batch.seq] = finished
 
     def take(self, *, max_records: int) -> list[Finished]:
-        """What may be committed now, in order; stops before more than `max_records`, but takes at least one batch."""
+        """What may be committed now, in order; stops before more than `max_records` records or rows, but takes at least one
+        batch, and never ends between parts that must be committed together."""
         taken: list[Finished] = []
-        num_records = 0
+        passed: Counter[Partition] = Counter()
+        unfinished: set[Partition] = set()
+        size = whole = 0
         for seq in sorted(self._finished):
             finished = self._finished[seq]
             partitions = {chunk.partition for chunk in finished.batch.chunks}
-            if any(self._order[partition][0] != seq for partition in partitions):
+            if any(self._order[partition][passed[partition]] != seq for partition in partitions):
                 continue
-            num_records += finished.batch.num_records
-            if taken and num_records > max_records:
+            size += max(finished.batch.num_records, finished.batch.num_rows)
+            if whole and size > max_records:
                 break
-            for partition in partitions:
-                self._order[partition].popleft()
-            del self._finished[seq]
             taken.append(finished)
+            passed.update(partitions)
+            for chunk in finished.batch.chunks:
+                (unfinished.discard if chunk.completes else unfinished.add)(chunk.partition)
+            if not unfinished:
+                whole = len(taken)
+        del taken[whole:]
+        for finished in taken:
+            for partition in {chunk.partition for chunk in finished.batch.chunks}:
+                self._order[partition].popleft()
+            del self._finished[finished.batch.seq]
         return taken
 
     def purge(self) -> None:

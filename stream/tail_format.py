@@ -64,6 +64,8 @@ def _prediction(record: Record, headers: Mapping[str, bytes]) -> str:
     told = f"{answer}{sure}  {scores}" if answer is not None else scores
     source = value["source"]
     place = f"{source['topic']} {source['partition']}@{source['offset']}"
+    if "window" in value:
+        place = f"{value['window']['events']} events of {place}"
     return f"{value['id']}  →  {told}  {value['model']} v{value['version']}  from {place}"
 
 
@@ -91,7 +93,7 @@ def _aggregate(record: Record, headers: Mapping[str, bytes]) -> str:
 
 def _counted(value: Mapping[str, Any]) -> str:
     minute = datetime.fromtimestamp(value["window_start"] / 1000, UTC).strftime("%Y-%m-%d %H:%M")
-    why = "" if value["outcome"] == "predicted" else f"  {value['stage']}/{value['kind']}"
+    why = "" if value["outcome"] == value["kind"] else f"  {value['stage']}/{value['kind']}"
     return f"minute {minute}  {value['count']:>7,} {value['outcome']}{why}  {value['model']} v{value['version']}"
 
 
@@ -122,6 +124,7 @@ _LINES: Final[Mapping[TopicKey, Callable[[Record, Mapping[str, bytes]], str]]] =
     {
         "predictions": _prediction,
         "dead-letters": _dead_letter,
+        "late-events": _dead_letter,
         "outcome-deltas": _delta,
         "features": _event,
         "error-aggregates": _aggregate,

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 
-from stream.records import Chunk, MicroBatch
+from stream.records import BatchPart, MicroBatch
 
 
 class MicroBatcher:
@@ -27,8 +27,8 @@ class MicroBatcher:
         self._max_batch_size = max_batch_size
         self._max_batch_bytes = max_batch_bytes
         self._max_queue_delay_s = max_queue_delay_ms / 1000
-        self._chunks: list[Chunk] = []
-        self._num_records = 0
+        self._chunks: list[BatchPart] = []
+        self._size = 0
         self._num_bytes = 0
         self._opened_s = 0.0
         self._close_at_s = math.inf
@@ -36,36 +36,36 @@ class MicroBatcher:
         self._seq = 0
 
     @property
-    def num_records(self) -> int:
-        """Records waiting in the open micro-batch."""
-        return self._num_records
+    def size(self) -> int:
+        """How much waits in the open micro-batch, of at most `max_batch_size`."""
+        return self._size
 
     def close_at_s(self) -> float:
         """Monotonic time at which the open micro-batch closes by itself; infinity when there is none."""
         return self._close_at_s
 
-    def add(self, chunk: Chunk, *, now_s: float, wall_ms: int) -> list[MicroBatch]:
+    def add(self, chunk: BatchPart, *, now_s: float, wall_ms: int) -> list[MicroBatch]:
         """Take a chunk in; returns the micro-batches that it filled, oldest first."""
         closed: list[MicroBatch] = []
         if self._chunks and self._chunks[0].epoch != chunk.epoch:
             closed.extend(self.flush(reason="epoch"))
-        rest: Chunk | None = chunk
+        rest: BatchPart | None = chunk
         while rest is not None:
-            room = self._max_batch_size - self._num_records
-            head, tail = (rest, None) if rest.num_records <= room else rest.split(room)
+            room = self._max_batch_size - self._size
+            head, tail = (rest, None) if rest.size <= room else rest.split(room)
             if self._num_bytes + head.num_bytes > self._max_batch_bytes:
-                fit = self._count_that_fits(head)
+                fit = head.size_within(self._max_batch_bytes - self._num_bytes)
                 if fit == 0 and self._chunks:
                     closed.extend(self.flush(reason="bytes"))
                     continue
                 fit = max(fit, 1)
-                if fit < rest.num_records:
+                if fit < rest.size:
                     head, tail = rest.split(fit)
                 self._append(head, now_s, wall_ms)
                 closed.extend(self.flush(reason="bytes"))
             else:
                 self._append(head, now_s, wall_ms)
-                if self._num_records >= self._max_batch_size:
+                if self._size >= self._max_batch_size:
                     closed.extend(self.flush(reason="size"))
             rest = tail
         return closed
@@ -86,17 +86,17 @@ class MicroBatcher:
     def purge(self) -> None:
         """Forget what is waiting; its records will be read again."""
         self._chunks = []
-        self._num_records = 0
+        self._size = 0
         self._num_bytes = 0
         self._close_at_s = math.inf
         self._reason = "delay"
 
-    def _append(self, chunk: Chunk, now_s: float, wall_ms: int) -> None:
+    def _append(self, chunk: BatchPart, now_s: float, wall_ms: int) -> None:
         if not self._chunks:
             self._opened_s = now_s
             self._close_at_s = now_s + self._max_queue_delay_s
         self._chunks.append(chunk)
-        self._num_records += chunk.num_records
+        self._size += chunk.size
         self._num_bytes += chunk.num_bytes
         if chunk.deadlines:
             remaining_s = (min(chunk.deadlines.values()) - wall_ms) / 1000
@@ -104,15 +104,3 @@ class MicroBatcher:
             if close_at_s < self._close_at_s:
                 self._close_at_s = close_at_s
                 self._reason = "deadline"
-
-    def _count_that_fits(self, chunk: Chunk) -> int:
-        """How many of the chunk's records fit in the bytes that are left."""
-        left = self._max_batch_bytes - self._num_bytes
-        rejected = {r.index: r.record for r in chunk.rejections}
-        good = iter(chunk.records)
-        for index in range(chunk.num_records):
-            record = rejected[index] if index in rejected else next(good)
-            left -= len(record.value or b"")
-            if left < 0:
-                return index
-        return chunk.num_records

@@ -31,8 +31,11 @@ from stream.config.sections import Settings
 from stream.dead_letter_guard import DeadLetterGuard, DeadLetterLimits
 from stream.decode import Decoder
 from stream.device import DeviceThread
-from stream.emit import Emitter
+from stream.emit import Emits, Emitter, Placer
 from stream.encode import PredictionEncoder
+from stream.eventtime.assemble import window_plan
+from stream.eventtime.emit import WindowEmitter
+from stream.eventtime.stage import WindowStage, WithoutWindows
 from stream.kafka.assignor import AdvertisingAssignor
 from stream.kafka.client import client_options
 from stream.kafka.delivery import MAX_CONNECT_S, Delivery, Transactional, connect, hash_key
@@ -102,10 +105,12 @@ class Worker:
             on_fatal=self._end,
         )
         delivery = self._delivery(layout)
+        plan = window_plan(settings, self._model.signature)
+        windows = None if plan is None else WindowStage(plan, clock=self._clock)
         # The address is told to the group at the join, long after.
-        source = self._source(pipeline, layout, user_data=lambda: admin.user_data())
+        source = self._source(pipeline, layout, windows, user_data=lambda: admin.user_data())
         decoder, encoder = self._decoder(), self._encoder()
-        parts = Parts(self._model, pipeline, breakers, device, source, noted)
+        parts = Parts(self._model, pipeline, breakers, device, source, noted, windows)
         admin = WorkerAdmin(settings, parts, decoder, encoder, telemetry, worker=self._instance, clock=self._clock)
         telemetry.watch(
             Watched(source, in_flight, {"model": breakers.model, "cluster": breakers.cluster}, pipeline.totals)
@@ -127,7 +132,7 @@ class Worker:
                 clock=self._clock,
                 timeout_ms=settings.delivery.commit_timeout_ms,
             )
-            pipeline.connect(Stages(source, decoder, self._batcher(), device, committer, delivery))
+            pipeline.connect(Stages(source, decoder, self._batcher(), device, committer, delivery, windows))
             await source.start()
             tasks.append(self._task(pipeline.commit_forever(), "commit"))
             tasks.append(self._task(pipeline.watch(), "watch"))
@@ -241,7 +246,9 @@ class Worker:
             return AtLeastOnce(source)
         return Transaction(delivery, group_id=self._settings.kafka.group_id, is_current=source.is_current)
 
-    def _source(self, pipeline: Pipeline, layout: Layout, *, user_data: Callable[[], bytes]) -> Source:
+    def _source(
+        self, pipeline: Pipeline, layout: Layout, windows: WindowStage | None, *, user_data: Callable[[], bytes]
+    ) -> Source:
         kafka, entry = self._settings.kafka, self._settings.input
         consumer = AIOKafkaConsumer(
             **client_options(kafka),
@@ -265,6 +272,7 @@ class Worker:
             topics=layout.input_partitions,
             group_id=kafka.group_id,
             policy=StartPolicy(entry.auto_offset_reset, entry.from_timestamp),
+            resumes=windows or WithoutWindows(),
             on_revoked=pipeline.revoked,
             on_fatal=self._end,
             backoff=self._backoff(),
@@ -286,22 +294,18 @@ class Worker:
         )
 
     def _encoder(self) -> PredictionEncoder:
-        model = self._model
+        model, signature = self._model, self._model.signature
         return PredictionEncoder(
-            model=model.name,
-            version=model.version,
-            labels=model.signature.labels,
-            num_classes=model.signature.num_classes,
+            model=model.name, version=model.version, labels=signature.labels, num_classes=signature.num_classes
         )
 
-    def _emitter(self, layout: Layout, encoder: PredictionEncoder) -> Emitter:
-        return Emitter(
+    def _emitter(self, layout: Layout, encoder: PredictionEncoder) -> Emits:
+        return (Emitter if self._model.signature.window is None else WindowEmitter)(
             encoder,
             model=self._model.name,
             version=self._model.version,
             topics=layout.outputs,
-            input_partitions=layout.input_partitions,
-            hash_key=hash_key,
+            placer=Placer(layout.input_partitions, hash_key),
             worker=self._instance,
         )
 
@@ -324,8 +328,16 @@ class Worker:
 def describe_totals(pipeline: Pipeline) -> str:
     """One line: what came in and what became of it."""
     totals = pipeline.totals
-    parts = [f"{totals.outcomes[outcome]:,} {outcome.value}" for outcome in Outcome]
-    return f"{sum(totals.outcomes.values()):,} events committed = {' + '.join(parts)}"
+    events = {outcome: count for outcome, count in totals.outcomes.items() if not outcome.of_window}
+    windowed = Outcome.ACCEPTED in events
+    usual = (Outcome.ACCEPTED if windowed else Outcome.PREDICTED, Outcome.REJECTED, Outcome.FAILED)
+    shown = [outcome for outcome in Outcome if outcome in usual or events.get(outcome)]
+    parts = [f"{events.get(outcome, 0):,} {outcome.value}" for outcome in shown]
+    said = f"{sum(events.values()):,} events committed = {' + '.join(parts)}"
+    if not windowed:
+        return said
+    predicted, failed = totals.outcomes[Outcome.WINDOW_PREDICTED], totals.outcomes[Outcome.WINDOW_FAILED]
+    return f"{said}; {predicted + failed:,} windows = {predicted:,} predicted + {failed:,} failed"
 
 
 def _tell_steps(times: Collection[StepTimes]) -> None:

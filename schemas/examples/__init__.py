@@ -68,7 +68,7 @@ class Example:
 
         Raises ValueError where the value is no JSON.
         """
-        if self.schema in ("event-f32", "dead-letter"):
+        if self.schema in ("event-f32", "dead-letter", "late-event"):
             return {name: value.decode() for name, value in self.headers}
         return json.loads(self.value or b"", parse_constant=_refuse_constant)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections.abc import Sequence
 from typing import Final
@@ -39,7 +40,8 @@ async def _ask(session: aiohttp.ClientSession, url: str) -> Answer:
     except aiohttp.ClientConnectorCertificateError:
         return Answer(None, "its certificate is not trusted (admin.tls_cert_file)")
     except aiohttp.ClientConnectorError as error:
-        return Answer(None, error.os_error.strerror or "cannot be reached")
+        number = error.os_error.errno
+        return Answer(None, os.strerror(number).lower() if number else "cannot be reached")
     except (aiohttp.ClientError, ValueError) as error:
         return Answer(None, str(error)[:200] or type(error).__name__)
     if not isinstance(document, dict) or "worker" not in document:
@@ -56,4 +58,5 @@ def _trust(section: AdminSection) -> ssl.SSLContext:
         except (OSError, ssl.SSLError) as error:
             raise ConfigError(f"admin.tls_cert_file {section.tls_cert_file} cannot be used: {error}") from None
         context.check_hostname = False
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # the file need not go on to the root
     return context

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from schemas.failures import FAILURES, FailureKind, Outcome
+from stream.eventtime.chunk import WindowChunk
 from stream.outcomes import Ledger
-from stream.records import Finished
+from stream.records import Chunk, Finished
 
 KEPT_SAMPLES: Final = 5
 KEPT_WARNINGS: Final = 20
@@ -73,13 +74,19 @@ def _samples(finished: Finished) -> Iterator[tuple[FailureKind, str]]:
     first_row = 0
     for chunk in finished.batch.chunks:
         name = f"{chunk.partition.topic}-{chunk.partition.partition}"
-        for rejection in chunk.rejections[-KEPT_SAMPLES:]:
-            yield rejection.kind, f"{name}@{rejection.record.offset}"
-        rows = range(first_row, first_row + len(chunk.records))
-        if finished.failures:
-            for row in [row for row in finished.failures if row in rows][-KEPT_SAMPLES:]:
-                yield finished.failures[row].kind, f"{name}@{chunk.records[row - first_row].offset}"
-        first_row += len(chunk.records)
+        if isinstance(chunk, WindowChunk):
+            for refused in chunk.events.refused[-KEPT_SAMPLES:]:
+                yield refused.kind, f"{name}@{refused.record.offset}"
+            offsets: Sequence[int] = [window.first_offset for window in chunk.windows] if finished.failures else ()
+        else:
+            assert isinstance(chunk, Chunk)
+            for rejection in chunk.rejections[-KEPT_SAMPLES:]:
+                yield rejection.kind, f"{name}@{rejection.record.offset}"
+            offsets = [record.offset for record in chunk.records] if finished.failures else ()
+        rows = range(first_row, first_row + chunk.num_rows)
+        for row in [row for row in finished.failures if row in rows][-KEPT_SAMPLES:]:
+            yield finished.failures[row].kind, f"{name}@{offsets[row - first_row]}"
+        first_row += chunk.num_rows
 
 
 class RecentWarnings(logging.Handler):

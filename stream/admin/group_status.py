@@ -107,7 +107,10 @@ def put_together(look: GroupLook, answers: Mapping[str, Answer]) -> GroupStatus:
     rows = sorted((_row(look, member, answers) for member in look.members), key=lambda row: row.name)
     owned = {place for member in look.members for place in member.partitions}
     return GroupStatus(
-        look, tuple(rows), lag_of(look, look.ends), tuple(sorted(place for place in look.ends if place not in owned))
+        look,
+        tuple(rows),
+        lag_of(look, look.ends) if look.ends else None,
+        tuple(sorted(place for place in look.ends if place not in owned)),
     )
 
 

@@ -14,8 +14,10 @@ from typing import Final
 
 from stream.breaker import BreakerState
 
-CLUSTER_ANSWER_S: Final = 30.0
-"""So long a last answer of the cluster counts."""
+CLUSTER_ANSWER_S: Final = 15.0
+"""So long a last answer of the cluster counts; less than any time after which work counts as stuck."""
+COMMIT_FAILURE_S: Final = 30.0
+"""So long a commit that failed is an excuse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class Facts:
         # commit follows that could succeed.
         answered_s, failed_s = self.cluster_answered_s, self.commit_failed_s
         answers = answered_s is not None and self.now_s - answered_s <= CLUSTER_ANSWER_S
-        return answers and (failed_s is None or self.now_s - failed_s > CLUSTER_ANSWER_S)
+        return answers and (failed_s is None or self.now_s - failed_s > COMMIT_FAILURE_S)
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,7 @@ class Predictor:
         breaker: CircuitBreaker,
         *,
         max_events: int,
+        takes_windows: bool = False,
         clock: Clock,
     ) -> None:
         self._decoder = decoder
@@ -51,11 +52,14 @@ class Predictor:
         self._encoder = encoder
         self._breaker = breaker
         self._max_events = max_events
+        self._takes_windows = takes_windows
         self._clock = clock
         self._waiting = 0
 
     async def predict(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, Any]:
         """HTTP status and document for a request. Raises Unfit."""
+        if self._takes_windows:
+            raise Unfit("takes_windows", "the model takes windows of events, which only the stream gathers")
         if self._breaker.state is BreakerState.OPEN:
             raise Unfit("breaker_open", "the model's circuit breaker is open")
         if self._waiting >= MAX_WAITING:

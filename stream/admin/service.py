@@ -61,6 +61,7 @@ class WorkerAdmin:
             encoder,
             parts.breakers.model,
             max_events=settings.batch.max_batch_size,
+            takes_windows=parts.windows is not None,
             clock=clock,
         )
         self._server: AdminServer | None = None
@@ -154,6 +155,8 @@ class WorkerAdmin:
         try:
             status, document = await self._predictor.predict(await request.read(), request.headers)
         except Unfit as error:
+            if error.kind == "takes_windows":
+                return refusal(501, error.kind, error.message)
             return refusal(503, error.kind, error.message, headers={"Retry-After": "1"})
         return json_response(document, status=status)
 

@@ -6,7 +6,7 @@ import math
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from typing import Any, Final, Protocol
 
@@ -27,6 +27,7 @@ from stream.breaker import CircuitBreaker
 from stream.clock import Clock
 from stream.config.sections import Settings
 from stream.device import DeviceThread
+from stream.eventtime.stage import WindowStage
 from stream.pipeline import Breakers, Pipeline
 from stream.records import Epoch, Partition
 
@@ -56,6 +57,7 @@ class Parts:
     device: DeviceThread
     source: ReadSource
     noted: Noted
+    windows: WindowStage | None = None
 
 
 @dataclass(slots=True)
@@ -197,6 +199,7 @@ class WorkerView:
         }
 
     def _partitions(self) -> list[dict[str, Any]]:
+        windows = self._parts.windows.status() if self._parts.windows is not None else {}
         return [
             {
                 "topic": place.topic,
@@ -204,6 +207,7 @@ class WorkerView:
                 "position": position,
                 "end": end,
                 "lag": _lag(position, end),
+                **(asdict(windows[place]) if place in windows else {}),
             }
             for place, (position, end) in sorted(self.seen.partitions.items())
         ]
@@ -217,17 +221,28 @@ class WorkerView:
             "max_events": limits.max_in_flight_events,
             "max_bytes": limits.max_in_flight_bytes,
             "max_batches": limits.max_in_flight_batches,
-            "reading": "by hand" if self._parts.pipeline.held_by_hand else "paused" if source.paused else "on",
+            "reading": "paused" if source.paused else "on",
             "model_call_for_s": round(self._parts.device.running_for_s(), 3),
         }
 
     def _window(self) -> dict[str, Any]:
-        batch = self._settings.batch
-        return {
-            "kind": "micro_batch",
+        batch, window = self._settings.batch, self._settings.window
+        batching = {
             "max_batch_size": batch.max_batch_size,
             "max_batch_bytes": batch.max_batch_bytes,
             "max_queue_delay_ms": batch.max_queue_delay_ms,
+        }
+        if self._parts.windows is None:
+            return {"kind": "none", **batching}
+        windows = self._parts.windows.status().values()
+        return {
+            "kind": window.kind,
+            **batching,
+            "size_ms": window.size_ms,
+            "hop_ms": window.hop_ms,
+            "gap_ms": window.gap_ms,
+            "open_windows": sum(one.open_windows for one in windows),
+            "buffered_rows": sum(one.buffered_rows for one in windows),
         }
 
     def _breaker(self, breaker: CircuitBreaker) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import orjson
 
 from schemas.aggregates import LATE, MAX_SAMPLES
 from schemas.definitions import DELTA_FORMAT
-from schemas.failures import FailureKind, Outcome, Stage
+from schemas.failures import GOOD_KINDS, FailureKind, Outcome, Stage
 from stream.outcomes import redact_stack, template
 
 MAX_SAMPLE_CHARS: Final = 200
@@ -18,7 +18,9 @@ PREDICTED: Final = Outcome.PREDICTED.value
 
 _OUTCOMES: Final = frozenset(outcome.value for outcome in Outcome)
 _STAGES: Final = frozenset(stage.value for stage in Stage)
-_KINDS: Final = frozenset({PREDICTED, *(kind.value for kind in FailureKind)})
+_KINDS: Final = frozenset({*GOOD_KINDS, *(kind.value for kind in FailureKind)})
+_GOOD: Final = frozenset(outcome.value for outcome in Outcome if outcome.is_good)
+_OF_WINDOW: Final = frozenset(outcome.value for outcome in Outcome if outcome.of_window)
 
 
 class CellKey(NamedTuple):
@@ -31,7 +33,12 @@ class CellKey(NamedTuple):
     @property
     def failed(self) -> bool:
         """Whether it counts against the events of its own window."""
-        return self.outcome not in (PREDICTED, LATE)
+        return self.outcome not in _GOOD and self.outcome != LATE
+
+    @property
+    def of_window(self) -> bool:
+        """Whether windows over event time are counted and not events."""
+        return self.outcome in _OF_WINDOW
 
 
 @dataclass(frozen=True, slots=True)

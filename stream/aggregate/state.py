@@ -7,7 +7,7 @@ What keeps it right when processes die at any moment and records come twice:
   group's committed offset is does not matter.
 - Windows close at `closed_before`. It is written before any window is removed, and only while no window is ahead of the
   position, so that a delta that comes again can never meet a removed window in which it was counted.
-- A delta whose window is closed, or lies in the far future, is counted under the outcome "late", in the window of its own
+- A delta whose window is closed, or lies in the far future, is counted under the outcome "late_delta", in the window of its own
   arrival. So the sum of all that is given out is the sum of all that came in.
 """
 

@@ -24,8 +24,10 @@ class RowKey(NamedTuple):
 
 @dataclass(slots=True)
 class Row:
-    """Failures of one kind. late: how many of them were counted late. Times in ms since the Unix epoch."""
+    """Failures of one kind. late: how many of them were counted late; of_window: of windows over event time, not of events.
+    Times in ms since the Unix epoch."""
 
+    of_window: bool = False
     count: int = 0
     late: int = 0
     first_seen: int = 2**63 - 1
@@ -36,11 +38,12 @@ class Row:
 
 @dataclass(slots=True)
 class Summary:
-    """events: by model and version, predicted ones too."""
+    """events, windows: by model and version, good ones too."""
 
     since: int
     rows: dict[RowKey, Row] = field(default_factory=dict)
     events: dict[tuple[str, int], int] = field(default_factory=dict)
+    windows: dict[tuple[str, int], int] = field(default_factory=dict)
 
     @property
     def num_events(self) -> int:
@@ -55,9 +58,10 @@ class Summary:
         return sorted(self.rows.items(), key=lambda entry: (-entry[1].count, entry[0]))
 
     def rate(self, key: RowKey) -> float:
-        """The share of the model version's events."""
-        events = self.events.get((key.model, key.version), 0)
-        return self.rows[key].count / events if events else 0.0
+        """The share of the model version's events, or windows."""
+        row = self.rows[key]
+        all_of_them = (self.windows if row.of_window else self.events).get((key.model, key.version), 0)
+        return row.count / all_of_them if all_of_them else 0.0
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -93,11 +97,13 @@ def summarise(
         if one.window_end <= since_ms or (model is not None and one.model != model):
             continue
         version = (one.model, one.version)
-        summary.events[version] = summary.events.get(version, 0) + one.count
+        counted = summary.windows if one.cell.of_window else summary.events
+        counted[version] = counted.get(version, 0) + one.count
         late = one.cell.outcome == LATE
         if not (one.cell.failed or (late and one.cell.kind in _FAILURES)) or (kinds and one.cell.kind not in kinds):
             continue
-        row = summary.rows.setdefault(RowKey(one.cell.kind, one.cell.stage, one.model, one.version), Row())
+        key = RowKey(one.cell.kind, one.cell.stage, one.model, one.version)
+        row = summary.rows.setdefault(key, Row(one.cell.of_window))
         row.count += one.count
         row.late += one.count if late else 0
         row.first_seen, row.last_seen = min(row.first_seen, one.first_seen), max(row.last_seen, one.last_seen)

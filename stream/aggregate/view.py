@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from schemas.aggregates import AGGREGATE_FORMAT
+from schemas.aggregates import AGGREGATE_FORMAT, LATE
 from stream.aggregate.delta import CellKey
 
 
@@ -32,7 +32,7 @@ class Aggregate:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Failures, and all events, of some span of time."""
+    """Failures of some span of time, and all that they are among: events, or windows over event time."""
 
     count: int
     events: int
@@ -40,6 +40,10 @@ class Measured:
     @property
     def rate(self) -> float:
         return self.count / self.events if self.events else 0.0
+
+    def worse(self, other: Measured) -> Measured:
+        """The one with the higher rate."""
+        return other if other.rate > self.rate else self
 
 
 def read_aggregate(value: bytes | None) -> Aggregate | None:
@@ -99,12 +103,12 @@ class AggregateView:
 
     def measure(self, from_ms: int, to_ms: int, kinds: Collection[str], model: str | None) -> Measured:
         """Of the windows that begin from `from_ms` to before `to_ms`. Late ones are of another time and left out."""
-        count = events = 0
+        counts, totals = [0, 0], [0, 0]  # of events, of windows over event time: each is a share of its own
         for start in range(from_ms, to_ms, 60_000):
             for found in self._held.get(start, {}).values():
-                if found.cell.outcome == "late" or (model is not None and found.model != model):
+                if found.cell.outcome == LATE or (model is not None and found.model != model):
                     continue
-                events += found.count
+                totals[found.cell.of_window] += found.count
                 if found.cell.failed and found.cell.kind in kinds:
-                    count += found.count
-        return Measured(count, events)
+                    counts[found.cell.of_window] += found.count
+        return Measured(counts[0], totals[0]).worse(Measured(counts[1], totals[1]))

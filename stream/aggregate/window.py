@@ -71,8 +71,13 @@ class Window:
 
     @property
     def events(self) -> int:
-        """All of the window's own events, predicted or not."""
-        return sum(cell.count for key, cell in self.cells.items() if key.outcome != LATE)
+        """All of the window's own events, good or not."""
+        return sum(cell.count for key, cell in self.cells.items() if key.outcome != LATE and not key.of_window)
+
+    @property
+    def event_windows(self) -> int:
+        """All windows over event time that were counted in it."""
+        return sum(cell.count for key, cell in self.cells.items() if key.of_window)
 
     def revision(self, *, final: bool) -> int:
         """Grows with what is in the window, and is the same whoever counted it; a final one goes before its update."""
@@ -104,8 +109,9 @@ def decode_window(value: bytes) -> Window:
 
 def aggregates(partition: int, key: WindowKey, window: Window, *, final: bool) -> Iterator[tuple[bytes, bytes]]:
     """The window as records for error-aggregates: key and value of each."""
-    events, revision = window.events, window.revision(final=final)
+    revision = window.revision(final=final)
     for cell_key, cell in window.cells.items():
+        events = window.event_windows if cell_key.of_window else window.events
         record_key = "|".join(
             map(
                 str,

@@ -14,6 +14,7 @@ _NAMES = (
     "event-f32",
     "prediction",
     "dead-letter",
+    "late-event",
     "outcome-delta",
     "error-aggregate",
     "alert",
@@ -38,7 +39,8 @@ def command(source: ConfigSource, name: str | None, show_examples: bool, asyncap
     """Print the formats of what Forebay reads and writes, as JSON Schema (2020-12).
 
     NAME is event (the value of an event in JSON), event-f32 (the headers of a raw one), prediction, dead-letter
-    (the headers of one), outcome-delta, error-aggregate, alert or aggregator-changelog. Without it they are listed.
+    or late-event (the headers of one), outcome-delta, error-aggregate, alert or aggregator-changelog. Without it all are
+    listed.
     """
     if asyncapi:
         if name is not None or show_examples:

@@ -15,7 +15,7 @@ from stream.cli.options import ConfigSource, config_options, json_option
 if TYPE_CHECKING:
     from schemas.topics import TopicKey
 
-KINDS = ("predictions", "dead-letters", "error-aggregates", "alerts", "outcome-deltas", "features")
+KINDS = ("predictions", "dead-letters", "error-aggregates", "alerts", "outcome-deltas", "late-events", "features")
 
 
 @click.command(

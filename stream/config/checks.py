@@ -10,6 +10,7 @@ from schemas.topics import ALL_TOPICS, FEATURES
 from stream.config.sections import AdminSection, KafkaSection, Settings
 from stream.config.values import MAX_NAME_LENGTH
 
+MAX_WINDOWS_PER_EVENT = 1000
 _OUTPUTS = frozenset(spec.name for spec in ALL_TOPICS) - {FEATURES.name}
 
 
@@ -24,6 +25,7 @@ def conflicts(settings: Settings) -> Iterator[Conflict]:
     """Every rule that is broken. Looks at the disk only for the files that TLS needs."""
     yield from _times(settings)
     yield from _sizes(settings)
+    yield from _windows(settings)
     yield from _aggregate(settings)
     yield from _topics(settings)
     yield from _login(settings.kafka)
@@ -99,6 +101,42 @@ def _sizes(settings: Settings) -> Iterator[Conflict]:
     for larger, large, smaller, small in ordered:
         if large < small:
             yield Conflict((larger, smaller), f"must be at least {smaller} ({small})")
+
+
+def _windows(settings: Settings) -> Iterator[Conflict]:
+    window = settings.window
+    needed = {"tumbling": ("size_ms",), "hopping": ("size_ms", "hop_ms"), "session": ("gap_ms",)}.get(window.kind, ())
+    for key in ("size_ms", "hop_ms", "gap_ms"):
+        value = getattr(window, key)
+        if value is None and key in needed:
+            yield Conflict((f"window.{key}", "window.kind"), f"must be set with window.kind {window.kind}")
+        elif value is not None and key not in needed:
+            kinds = {"size_ms": "tumbling or hopping", "hop_ms": "hopping", "gap_ms": "session"}[key]
+            yield Conflict((f"window.{key}", "window.kind"), f"is only of use with window.kind {kinds}")
+    if window.kind == "none":
+        return
+    if window.kind == "hopping" and window.size_ms is not None and window.hop_ms is not None:
+        if window.hop_ms > window.size_ms:
+            yield Conflict(
+                ("window.hop_ms", "window.size_ms"),
+                f"must be at most window.size_ms ({window.size_ms}), or events would fall between two windows",
+            )
+        elif window.size_ms > MAX_WINDOWS_PER_EVENT * window.hop_ms:
+            yield Conflict(
+                ("window.hop_ms", "window.size_ms"),
+                f"must be at least a {MAX_WINDOWS_PER_EVENT}th of window.size_ms ({window.size_ms}): each event is kept "
+                "in all windows that it belongs to",
+            )
+    if window.kind == "session" and window.gap_ms is not None and window.gap_ms > window.max_session_ms:
+        yield Conflict(
+            ("window.gap_ms", "window.max_session_ms"),
+            f"must be at most window.max_session_ms ({window.max_session_ms})",
+        )
+    if len(settings.input.topics) > 1:
+        yield Conflict(
+            ("input.topics", "window.kind"),
+            f"must be one topic with window.kind {window.kind}: the events of a key must come in one order",
+        )
 
 
 def _aggregate(settings: Settings) -> Iterator[Conflict]:

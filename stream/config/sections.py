@@ -7,13 +7,17 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import Field, SecretStr
 
 from stream.config.alert_rule import AlertRules
+from stream.config.section import DAY_MS, GIB
+from stream.config.section import Section as Section
+from stream.config.sections_of_operation import AdminSection as AdminSection
+from stream.config.sections_of_operation import LogSection as LogSection
+from stream.config.sections_of_operation import TelemetrySection as TelemetrySection
 from stream.config.values import (
     Command,
     Device,
-    Host,
     ModelName,
     Moment,
     Name,
@@ -24,15 +28,6 @@ from stream.config.values import (
     Topics,
     WebUrl,
 )
-
-_DAY_MS = 86_400_000
-_GIB = 1 << 30
-
-
-class Section(BaseModel):
-    """What all sections have in common: they never change, take no unknown keys and guess no types."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
 
 class KafkaSection(Section):
@@ -76,14 +71,14 @@ class KafkaSection(Section):
     )
     heartbeat_interval_ms: int = Field(default=3_000, ge=100, le=600_000, description="between two signs of life")
     rebalance_timeout_ms: int = Field(
-        default=60_000, ge=1_000, le=_DAY_MS, description="how long the group waits for all to rejoin"
+        default=60_000, ge=1_000, le=DAY_MS, description="how long the group waits for all to rejoin"
     )
     max_poll_interval_ms: int = Field(
-        default=300_000, ge=1_000, le=_DAY_MS, description="a worker that reads nothing for so long leaves the group"
+        default=300_000, ge=1_000, le=DAY_MS, description="a worker that reads nothing for so long leaves the group"
     )
     request_timeout_ms: int = Field(default=30_000, ge=1_000, le=3_600_000, description="for one request to a broker")
     metadata_max_age_ms: int = Field(
-        default=300_000, ge=100, le=_DAY_MS, description="topics that come, go or grow are noticed after this long"
+        default=300_000, ge=100, le=DAY_MS, description="topics that come, go or grow are noticed after this long"
     )
 
 
@@ -100,14 +95,14 @@ class InputSection(Section):
     from_timestamp: Moment | None = Field(
         default=None, description="begin at this moment instead, where the group has no position"
     )
-    max_event_bytes: int = Field(default=1_048_576, ge=1, le=_GIB, description="larger events are rejected")
+    max_event_bytes: int = Field(default=1_048_576, ge=1, le=GIB, description="larger events are rejected")
     isolation_level: Literal["read_committed", "read_uncommitted"] = Field(
         default="read_committed", description="whether to read only what transactions have committed"
     )
-    fetch_min_bytes: int = Field(default=1, ge=1, le=_GIB, description="the broker waits for this much...")
+    fetch_min_bytes: int = Field(default=1, ge=1, le=GIB, description="the broker waits for this much...")
     fetch_max_wait_ms: int = Field(default=500, ge=0, le=60_000, description="...or this long")
     max_partition_fetch_bytes: int = Field(
-        default=1_048_576, ge=1_024, le=_GIB, description="most that one request brings of one partition"
+        default=1_048_576, ge=1_024, le=GIB, description="most that one request brings of one partition"
     )
 
 
@@ -115,10 +110,89 @@ class BatchSection(Section):
     """Micro-batches: one is closed at whichever bound is met first."""
 
     max_batch_size: int = Field(default=4096, ge=1, le=65_536, description="most events in one call of the model")
-    max_batch_bytes: int = Field(default=4_194_304, ge=1, le=_GIB, description="most bytes of events in one call")
+    max_batch_bytes: int = Field(default=4_194_304, ge=1, le=GIB, description="most bytes of events in one call")
     max_queue_delay_ms: int = Field(
         default=2, ge=0, le=60_000, description="how long the first event of a batch may wait for more"
     )
+
+
+class WindowSection(Section):
+    """Keyed windows over event time (docs/windows.md). Without a kind each event is predicted by itself."""
+
+    kind: Literal["none", "tumbling", "hopping", "session"] = Field(
+        default="none", description="how the events of a key are gathered into the rows that the model takes"
+    )
+    size_ms: int | None = Field(
+        default=None, ge=1, le=31 * DAY_MS, description="length of tumbling and hopping windows"
+    )
+    hop_ms: int | None = Field(
+        default=None, ge=1, le=31 * DAY_MS, description="hopping: between the beginnings of two windows"
+    )
+    gap_ms: int | None = Field(
+        default=None, ge=1, le=31 * DAY_MS, description="session: it is over so long after its last event"
+    )
+    max_session_ms: int = Field(
+        default=DAY_MS, ge=1, le=31 * DAY_MS, description="session: it is cut at multiples of this since 1970 (UTC)"
+    )
+    max_out_of_orderness_ms: int = Field(
+        default=1_000,
+        ge=0,
+        le=31 * DAY_MS,
+        description="the watermark is the newest event time of the partition less this",
+    )
+    allowed_lateness_ms: int = Field(
+        default=0,
+        ge=0,
+        le=31 * DAY_MS,
+        description="a window is kept open so long after the watermark has passed its end",
+    )
+    idle_timeout_ms: int = Field(
+        default=60_000,
+        ge=100,
+        le=31 * DAY_MS,
+        description="a partition without events for so long closes its windows by the wall clock",
+    )
+    max_timestamp_ahead_ms: int = Field(
+        default=60_000,
+        ge=0,
+        le=31 * DAY_MS,
+        description="an event further ahead of its record's timestamp is rejected: it would close every window",
+    )
+    max_rows_per_window: int = Field(
+        default=10_000,
+        ge=1,
+        le=16_777_216,
+        description="events of one window; more of them fail (sequences keep the last)",
+    )
+    max_open_windows: int = Field(
+        default=100_000, ge=1, le=1_000_000_000, description="of one partition; beyond it all of them are closed"
+    )
+    max_buffered_rows: int = Field(
+        default=1_000_000, ge=1, le=10_000_000_000, description="events that these hold; beyond it all are closed"
+    )
+    max_replay_records: int = Field(
+        default=1_000_000,
+        ge=1,
+        le=10_000_000_000,
+        description="records that a restart may have to read again of one partition; beyond it all are closed",
+    )
+    outage_ms: int = Field(
+        default=DAY_MS,
+        ge=0,
+        le=365 * DAY_MS,
+        description="how long the worker may be away: the input must be kept that much longer than a window is open",
+    )
+    late_events_topic: bool = Field(default=False, description="whether late events are written to late-events too")
+    on_changed: Literal["refuse", "flush"] = Field(
+        default="refuse",
+        description="what to do with windows that another configuration left open: refuse to start, or close them at once",
+    )
+
+    @property
+    def longest_ms(self) -> int:
+        """How long a window may be open, by event time, from its first event on."""
+        length = self.max_session_ms if self.kind == "session" else self.size_ms or 0
+        return length + self.max_out_of_orderness_ms + self.allowed_lateness_ms
 
 
 class ModelSection(Section):
@@ -134,7 +208,7 @@ class ModelSection(Section):
     call_timeout_ms: int = Field(
         default=5_000,
         ge=1,
-        le=_DAY_MS,
+        le=DAY_MS,
         description="a call that takes longer opens the breaker; breaker.reset_timeout_ms later it stops the worker",
     )
 
@@ -148,7 +222,7 @@ class OutputSection(Section):
     max_request_size: int = Field(
         default=1_048_576,
         ge=16_384,
-        le=_GIB,
+        le=GIB,
         description="most bytes of one record; larger predictions fail their event",
     )
 
@@ -174,18 +248,18 @@ class DeliverySection(Section):
         description="the cluster aborts what a killed worker left open after this long; readers wait till then",
     )
     commit_timeout_ms: int = Field(
-        default=10_000, ge=100, le=_DAY_MS, description="for one commit, all its steps together"
+        default=10_000, ge=100, le=DAY_MS, description="for one commit, all its steps together"
     )
     drain_timeout_ms: int = Field(
-        default=20_000, ge=100, le=_DAY_MS, description="for finishing what was begun at SIGTERM"
+        default=20_000, ge=100, le=DAY_MS, description="for finishing what was begun at SIGTERM"
     )
     revoke_timeout_ms: int = Field(
-        default=10_000, ge=0, le=_DAY_MS, description="for finishing what was begun when partitions are taken away"
+        default=10_000, ge=0, le=DAY_MS, description="for finishing what was begun when partitions are taken away"
     )
     retry_backoff_ms: int = Field(
-        default=100, ge=1, le=_DAY_MS, description="before the second try of whatever failed; doubled each time"
+        default=100, ge=1, le=DAY_MS, description="before the second try of whatever failed; doubled each time"
     )
-    retry_backoff_max_ms: int = Field(default=5_000, ge=1, le=_DAY_MS, description="the longest wait between two tries")
+    retry_backoff_max_ms: int = Field(default=5_000, ge=1, le=DAY_MS, description="the longest wait between two tries")
 
 
 class BreakerSection(Section):
@@ -193,7 +267,7 @@ class BreakerSection(Section):
 
     failure_threshold: int = Field(default=5, ge=1, le=1_000_000, description="open after so many failures in a row")
     reset_timeout_ms: int = Field(
-        default=30_000, ge=1, le=_DAY_MS, description="then try with one, after this long, whether it works again"
+        default=30_000, ge=1, le=DAY_MS, description="then try with one, after this long, whether it works again"
     )
 
 
@@ -203,7 +277,7 @@ class LimitsSection(Section):
     max_in_flight_events: int = Field(
         default=32_768, ge=1, le=16_777_216, description="events read and not yet committed"
     )
-    max_in_flight_bytes: int = Field(default=67_108_864, ge=1, le=64 * _GIB, description="their bytes")
+    max_in_flight_bytes: int = Field(default=67_108_864, ge=1, le=64 * GIB, description="their bytes")
     max_in_flight_batches: int = Field(default=32, ge=2, le=65_536, description="micro-batches that they make")
     max_dead_letter_ratio: float = Field(
         default=0.9, gt=0, le=1, description="more dead letters among the last events stop the worker; 1: never"
@@ -226,12 +300,12 @@ class AggregateSection(Section):
         default=1_000, ge=100, le=60_000, description="between two updates, and two looks at the alert rules"
     )
     final_after_ms: int = Field(
-        default=60_000, ge=0, le=_DAY_MS, description="so long after its end a window is called final"
+        default=60_000, ge=0, le=DAY_MS, description="so long after its end a window is called final"
     )
     closed_after_ms: int = Field(
         default=3_600_000,
         ge=60_000,
-        le=7 * _DAY_MS,
+        le=7 * DAY_MS,
         description="so long after its end it is removed; what comes later is counted as late",
     )
     max_batch_size: int = Field(default=500, ge=1, le=10_000, description="most deltas that are written together")
@@ -258,86 +332,13 @@ class TopicsSection(Section):
     )
 
 
-class AdminSection(Section):
-    """HTTP beside the worker: probes, metrics, status, the live page."""
-
-    enabled: bool = Field(default=True, description="whether to serve it")
-    host: Host = Field(
-        default="127.0.0.1", description="address to listen on; 0.0.0.0: all, and then better with a token"
-    )
-    port: int = Field(default=8080, ge=0, le=65_535, description="0: any that is free")
-    port_retries: int = Field(
-        default=20, ge=0, le=1_000, description="where the port is taken, so many after it are tried; 0: only that one"
-    )
-    advertised_url: WebUrl | None = Field(
-        default=None,
-        description="where others reach it, such as https://pod.example:8080; default: from host and port, and of "
-        "0.0.0.0 the address that leads to the cluster",
-    )
-    token: SecretStr | None = Field(
-        default=None,
-        description="who has it (Authorization: Bearer ...) may see and do more than probe; better given as "
-        "FOREBAY_ADMIN__TOKEN than in a file",
-    )
-    tls_cert_file: Path | None = Field(default=None, description="HTTPS: the certificate (PEM), with its chain")
-    tls_key_file: Path | None = Field(default=None, description="HTTPS: its key (PEM)")
-    max_body_bytes: int = Field(default=1_048_576, ge=1_024, le=_GIB, description="a larger request is refused")
-    request_timeout_ms: int = Field(default=5_000, ge=10, le=600_000, description="for one request")
-    stuck_after_ms: int = Field(
-        default=120_000,
-        ge=1_000,
-        le=_DAY_MS,
-        description="/healthz fails where work stands still so long although cluster and model are well",
-    )
-
-
-class LogSection(Section):
-    """What the worker says on standard error."""
-
-    level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="the least severe that is logged"
-    )
-    format: Literal["auto", "text", "json"] = Field(
-        default="auto", description="auto is text on a terminal and JSON lines elsewhere"
-    )
-
-
-class TelemetrySection(Section):
-    """Where traces, metrics and log lines go by OTLP. The Prometheus page of the admin server needs nothing of this."""
-
-    service_name: Text | None = Field(
-        default=None,
-        description="the name under which a collector sees the worker; without it OTEL_SERVICE_NAME, or forebay",
-    )
-    otlp_endpoint: WebUrl | None = Field(
-        default=None,
-        description="collector to send to (OTLP over HTTP), such as http://localhost:4318; without it that of "
-        "OTEL_EXPORTER_OTLP_ENDPOINT, and without either nothing is sent",
-    )
-    otlp_headers: SecretStr | None = Field(
-        default=None, description="headers for the collector, such as a login: name=value, with commas between"
-    )
-    traces: bool = Field(default=True, description="whether traces are sent, where there is a collector")
-    trace_sample_ratio: float = Field(
-        default=0.01,
-        ge=0,
-        le=1,
-        description="of micro-batches without a sampled event so many are traced; others always",
-    )
-    metrics: bool = Field(default=True, description="whether metrics are sent, where there is a collector")
-    metrics_interval_ms: int = Field(default=15_000, ge=1_000, le=3_600_000, description="between two such sendings")
-    logs: bool = Field(default=False, description="whether log lines are sent, where there is a collector")
-    export_timeout_ms: int = Field(
-        default=10_000, ge=100, le=600_000, description="for one sending; what the collector does not take is dropped"
-    )
-
-
 class Settings(Section):
     """All of it. `load_settings` also checks the sections against each other."""
 
     kafka: KafkaSection = KafkaSection()
     input: InputSection = InputSection()
     batch: BatchSection = BatchSection()
+    window: WindowSection = WindowSection()
     model: ModelSection = ModelSection()
     output: OutputSection = OutputSection()
     delivery: DeliverySection = DeliverySection()

@@ -58,9 +58,10 @@ class Ledger:
             self.probability_N[place] = probability
 
     def dead_letter(self, event_id: str, kind: str, message: str, now_s: float) -> None:
-        """A dead letter was read. A kind that is not in the table counts as failed."""
+        """A dead letter was read. A kind that is not in the table, or of windows, counts as failed."""
         spec = _SPECS.get(kind)
-        if self._count(event_id, Outcome.FAILED if spec is None else spec.outcome, now_s) is not None:
+        outcome = Outcome.FAILED if spec is None or spec.outcome not in CODES else spec.outcome
+        if self._count(event_id, outcome, now_s) is not None:
             self.kinds[kind] += 1
             self.examples.setdefault(kind, message)
 

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from schemas.failures import Outcome
 from stream.console import DIM, GREEN, RED, YELLOW
-from stream.demo.ledger import Ledger
+from stream.demo.ledger import CODES, Ledger
 from stream.demo.report import Report, latency
 
 # What the live latency is taken over, in seconds.
@@ -35,7 +35,7 @@ def glance(ledger: Ledger, now_s: float) -> Glance:
     waited = latency(ledger.due_s_N[recent_N], ledger.readable_s_N[recent_N])
     return Glance(
         ledger.num_sent,
-        {outcome: ledger.num(outcome) for outcome in Outcome},
+        {outcome: ledger.num(outcome) for outcome in CODES},
         float(np.count_nonzero(recent_N)) / _WINDOW_S,
         None if waited is None else waited.p50,
         None if waited is None else waited.p99,
@@ -45,7 +45,7 @@ def glance(ledger: Ledger, now_s: float) -> Glance:
 def live_table(seen: Glance, total: int) -> RenderableType:
     """What is going on now."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style=DIM)
-    for name in ("published", *(outcome.value for outcome in Outcome), "in flight", "events/s", "p50", "p99"):
+    for name in ("published", *(outcome.value for outcome in CODES), "in flight", "events/s", "p50", "p99"):
         table.add_column(name, justify="right", min_width=6, no_wrap=True)
     in_flight = seen.sent - sum(seen.outcomes.values())
     table.add_row(

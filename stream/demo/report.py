@@ -11,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.metrics import accuracy, log_loss, roc_auc
-from schemas.failures import Outcome
-from stream.demo.ledger import Ledger
+from stream.demo.ledger import CODES, Ledger
 
 _MOST_SHOWN: Final = 10
 _COMMONEST: Final = 5
@@ -101,7 +100,7 @@ def make_report(ledger: Ledger, labels_N: npt.NDArray[np.int8]) -> Report:
     accounted = int(np.count_nonzero(counts_N))
     return Report(
         events=ledger.num_sent,
-        outcomes={outcome.value: ledger.num(outcome) for outcome in Outcome},
+        outcomes={outcome.value: ledger.num(outcome) for outcome in CODES},
         missing=len(missing_N),
         duplicated=len(duplicated_N),
         unexpected=ledger.num_unexpected,

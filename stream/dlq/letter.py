@@ -43,7 +43,8 @@ class Letter:
 
     position, timestamp: of the letter's own record; source, source_timestamp: of the event's record (times in ms since the
     Unix epoch). headers: the event's, without those that say why. truncated: the header of that name, where the value is not
-    whole. replay_count: how many times the event was replayed before this letter, the last time from `replay_from`.
+    whole; window: its start and end, where a window of events failed and not one event. replay_count: how many times the event
+    was replayed before this letter, the last time from `replay_from`.
     """
 
     position: Position
@@ -61,6 +62,7 @@ class Letter:
     truncated: str | None = None
     replay_count: int = 0
     replay_from: str | None = None
+    window: str | None = None
 
     @property
     def spec(self) -> FailureSpec | None:
@@ -107,6 +109,7 @@ class Letter:
             "truncated": self.truncated,
             "replay_count": self.replay_count,
             "replay_from": self.replay_from,
+            "window": self.window,
             "id": self.event_id,
             "key": None if self.key is None else bytes_as_text(self.key),
             "headers": {name: None if value is None else bytes_as_text(value) for name, value in self.headers},
@@ -144,6 +147,7 @@ def read_letter(partition: Partition, record: Record) -> Letter | None:
         truncated=why.get(names.ERROR_TRUNCATED),
         replay_count=max(0, _integer(why.get(names.REPLAY_COUNT)) or 0),
         replay_from=why.get(names.REPLAY_FROM),
+        window=why.get(names.ERROR_WINDOW),
     )
 
 

@@ -29,6 +29,7 @@ class Skip(StrEnum):
 
     REPLAYED = "replayed"
     MAX_REPLAYS = "max_replays"
+    WINDOW = "window"
     TRUNCATED = "truncated"
     NO_TOPIC = "no_topic"
     TOO_LARGE = "too_large"
@@ -39,6 +40,7 @@ SKIP_WORDS: Final[Mapping[Skip, str]] = MappingProxyType(
     {
         Skip.REPLAYED: "replayed already and failed again: the later letter stands for it",
         Skip.MAX_REPLAYS: "replayed as many times as --max-replays allows",
+        Skip.WINDOW: "a window of events, not one event: its events were accepted",
         Skip.TRUNCATED: "the value was cut when the letter was written: the whole of it is lost",
         Skip.NO_TOPIC: "the topic that it came from is no longer there",
         Skip.TOO_LARGE: "larger than the topic that it came from takes now",
@@ -73,6 +75,8 @@ def replay_headers(letter: Letter) -> Headers:
 
 def reason_to_skip(letter: Letter, target: Target | None, *, max_replays: int) -> Skip | None:
     """Why this letter cannot be replayed to its topic, by itself; None where it can."""
+    if letter.window is not None:
+        return Skip.WINDOW
     if letter.truncated is not None:
         return Skip.TRUNCATED
     if letter.replay_count >= max_replays:

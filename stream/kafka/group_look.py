@@ -77,10 +77,14 @@ class GroupLooker:
         )
 
     async def _partitions(self) -> list[TopicPartition]:
-        # Of the topics that are there: asking a client for others may make them.
-        known = await self._consumer.topics()
-        numbers = {topic: self._consumer.partitions_for_topic(topic) or () for topic in self._topics if topic in known}
-        return [TopicPartition(topic, number) for topic, found in numbers.items() for number in sorted(found)]
+        # All topics are asked for: to ask for one that is not there may make it.
+        described = await self._admin.describe_topics()
+        return [
+            TopicPartition(topic["topic"], partition["partition"])
+            for topic in described
+            if topic["topic"] in self._topics
+            for partition in topic["partitions"]
+        ]
 
     async def _stop(self) -> None:
         await self._consumer.stop()

@@ -17,7 +17,7 @@ from aiokafka.protocol.commit import OffsetCommitRequest
 from schemas.errors import BrokerError
 from stream.commit import CommitRefused
 from stream.kafka.protocol import OffsetFetch
-from stream.records import Epoch, Partition
+from stream.records import Committed, Epoch, Partition
 
 UNSTABLE_OFFSET_COMMIT = 88
 FENCED_INSTANCE_ID = 82
@@ -42,8 +42,8 @@ class GroupOffsets:
         self._coordinator = consumer._coordinator
         self._group_id = group_id
 
-    async def fetch(self, partitions: Collection[Partition]) -> dict[Partition, int | None]:
-        """The committed offset of each partition, None where there is none yet.
+    async def fetch(self, partitions: Collection[Partition]) -> dict[Partition, Committed | None]:
+        """What is committed for each partition, None where nothing is yet.
 
         Raises OffsetsUnstable while a transaction that would change one is open, KafkaError otherwise; retriable ones say so.
         """
@@ -52,24 +52,27 @@ class GroupOffsets:
         await self._coordinator.ensure_coordinator_known()
         response = await self._coordinator._send_req(OffsetFetch(self._group_id, partitions, require_stable=True))
         self._raise_for(response.error_code)
-        offsets: dict[Partition, int | None] = {}
+        offsets: dict[Partition, Committed | None] = {}
         for topic, answers, _tags in response.topics:
-            for number, offset, _leader_epoch, _metadata, error_code, _tags in answers:
+            for number, offset, _leader_epoch, metadata, error_code, _tags in answers:
                 self._raise_for(error_code)
-                offsets[Partition(topic, number)] = None if offset < 0 else offset
+                offsets[Partition(topic, number)] = None if offset < 0 else Committed(offset, metadata or "")
         missing = [partition for partition in partitions if partition not in offsets]
         if missing:
             raise BrokerError(f"the group coordinator did not answer for {missing[0].topic}-{missing[0].partition}")
         return offsets
 
-    async def commit(self, offsets: Mapping[Partition, int], epoch: Epoch) -> None:
-        """Commit as the member that `epoch` captured. Raises CommitRefused, or KafkaError (retriable ones say so)."""
+    async def commit(self, offsets: Mapping[Partition, int], metadata: Mapping[Partition, str], epoch: Epoch) -> None:
+        """Commit as the member that `epoch` captured. metadata: what is kept with an offset, where there is something.
+
+        Raises CommitRefused, or KafkaError (retriable ones say so).
+        """
         if not offsets:
             return
         require_membership(epoch)
         by_topic: dict[str, list[tuple[int, int, str]]] = defaultdict(list)
         for partition, offset in offsets.items():
-            by_topic[partition.topic].append((partition.partition, offset, ""))
+            by_topic[partition.topic].append((partition.partition, offset, metadata.get(partition, "")))
         request = OffsetCommitRequest(
             self._group_id,
             epoch.generation,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from schemas.errors import BrokerError
-from schemas.topics import DEAD_LETTERS, OUTCOME_DELTAS, PREDICTIONS, topic_name
+from schemas.topics import DEAD_LETTERS, LATE_EVENTS, OUTCOME_DELTAS, PREDICTIONS, topic_name
 from stream.config.sections import Settings
 from stream.emit import OutputTopic, OutputTopics
 from stream.kafka.topic_plan import BROKER_MAX_MESSAGE_BYTES, MAX_MESSAGE_BYTES
@@ -55,11 +55,12 @@ def layout_of(settings: Settings, checked: Checked) -> Layout:
         output(PREDICTIONS.name, bounded=True),
         output(DEAD_LETTERS.name, bounded=False),
         output(OUTCOME_DELTAS.name, bounded=True),
+        output(LATE_EVENTS.name, bounded=False) if settings.window.late_events_topic else None,
     )
     inputs = tuple(topic_name(prefix, name) for name in settings.input.topics)
     return Layout(
         inputs,
         {name: checked.states[name].num_partitions for name in inputs},
         outputs,
-        min(most, *(topic.max_bytes for topic in (outputs.predictions, outputs.dead_letters, outputs.outcome_deltas))),
+        min(most, *(topic.max_bytes for topic in outputs.all())),
     )

@@ -71,7 +71,7 @@ class TxnOffsetCommitRequest_v3(RequestStruct):
 
 
 class TxnOffsetCommit(Request[TxnOffsetCommitRequest_v3]):
-    """Positions in a transaction, as the member of a generation. producer: its id and epoch."""
+    """Positions in a transaction, as the member of a generation. producer: its id and epoch; metadata: kept with a position."""
 
     API_KEY = 28
 
@@ -83,10 +83,11 @@ class TxnOffsetCommit(Request[TxnOffsetCommitRequest_v3]):
         group_id: str,
         epoch: Epoch,
         positions: Mapping[Partition, int],
+        metadata: Mapping[Partition, str],
     ) -> None:
         by_topic: dict[str, list[tuple[int, int, int, str, dict[int, bytes]]]] = defaultdict(list)
         for partition, offset in positions.items():
-            by_topic[partition.topic].append((partition.partition, offset, -1, "", _TAGS))
+            by_topic[partition.topic].append((partition.partition, offset, -1, metadata.get(partition, ""), _TAGS))
         self._fields = (
             transactional_id,
             group_id,

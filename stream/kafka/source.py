@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
@@ -26,13 +27,24 @@ from stream.kafka.large_answers import read_large_answers_in_parts
 from stream.kafka.light_records import hand_out_light_records
 from stream.kafka.positions import StartPolicy, start_positions
 from stream.kafka.standing import Standing, read_standings
-from stream.records import Epoch, Partition, Record
+from stream.records import Committed, Epoch, Partition, Record
 
 log = logging.getLogger(__name__)
 
 MAX_POLL_WAIT_S = 0.5
 IDLE_COMMIT_S = 5.0
 UNSTABLE_RETRY_S = 0.05
+AT_END_WITHIN_MS = 3_000
+
+
+class Resumes(Protocol):
+    """What goes on from a committed position: windows over event time, or nothing (`stream.eventtime.stage`)."""
+
+    def restore(self, committed: Mapping[Partition, Committed | None]) -> dict[Partition, int | None]:
+        """Where reading goes on, by what is committed. Raises BrokerError where it must not."""
+
+    def metadata(self, partition: Partition, position: int) -> str | None:
+        """What to commit with this position when all before it is committed; None where it must not be committed."""
 
 
 class Source(ConsumerRebalanceListener):
@@ -50,6 +62,7 @@ class Source(ConsumerRebalanceListener):
         topics: Mapping[str, int],
         group_id: str,
         policy: StartPolicy,
+        resumes: Resumes,
         on_revoked: Callable[[], Awaitable[None]],
         on_fatal: Callable[[BaseException], None],
         backoff: Backoff | None = None,
@@ -58,6 +71,7 @@ class Source(ConsumerRebalanceListener):
         self._topics = dict(topics)
         self._group_id = group_id
         self._policy = policy
+        self._resumes = resumes
         self._on_revoked = on_revoked
         self._on_fatal = on_fatal
         self._backoff = backoff or Backoff()
@@ -147,7 +161,7 @@ class Source(ConsumerRebalanceListener):
     def paused(self) -> bool:
         return self._paused
 
-    async def commit(self, positions: Mapping[Partition, int], epoch: Epoch) -> None:
+    async def commit(self, positions: Mapping[Partition, int], metadata: Mapping[Partition, str], epoch: Epoch) -> None:
         """Commit positions under the epoch that they were read in. Retries what passes by itself; the caller sets the deadline.
 
         Raises CommitRefused when the epoch is over, KafkaError otherwise.
@@ -157,7 +171,7 @@ class Source(ConsumerRebalanceListener):
             if not self.is_current(epoch):
                 raise CommitRefused("the records' epoch is over")
             try:
-                await self._offsets.commit(positions, epoch)
+                await self._offsets.commit(positions, metadata, epoch)
                 return
             except KafkaError as error:
                 if not error.retriable:
@@ -177,12 +191,30 @@ class Source(ConsumerRebalanceListener):
         epoch = self.epoch
         if epoch is None:
             return
-        positions = {Partition(*one): await self._consumer.position(one) for one in self._consumer.assignment()}
+        positions, metadata = {}, {}
+        for one in self._consumer.assignment():
+            partition, position = Partition(*one), await self._consumer.position(one)
+            said = self._resumes.metadata(partition, position)
+            if said is not None:
+                positions[partition], metadata[partition] = position, said
         if positions != self._idle_at:
             with contextlib.suppress(CommitRefused):  # a rebalance is under way, and what it does goes before
                 async with asyncio.timeout(IDLE_COMMIT_S):
-                    await self.commit(positions, epoch)
+                    await self.commit(positions, metadata, epoch)
                 self._idle_at = positions
+
+    def is_at_end(self, partition: Partition) -> bool:
+        """Whether the broker has said within the last seconds that there is nothing to read that was not read."""
+        one = TopicPartition(*partition)
+        if self.epoch is None or self._paused or not self._consumer._subscription.is_assigned(one):
+            return False
+        state = self._consumer._subscription.subscription.assignment.state_value(one)
+        answered_ms = self._consumer.last_poll_timestamp(one)
+        if answered_ms is None or not state.has_valid_position:
+            return False
+        stable = state.lso
+        end = state.highwater if stable is None or stable < 0 else stable
+        return end is not None and state.position >= end and _now_ms() - answered_ms <= AT_END_WITHIN_MS
 
     async def standings(self) -> dict[Partition, Standing]:
         """Where reading stands in each partition; nothing while the gate is closed. Raises KafkaError, TimeoutError."""
@@ -283,10 +315,12 @@ class Source(ConsumerRebalanceListener):
         assigned = {Partition(*partition) for partition in self._consumer.assignment()}
         self._refuse_new_partitions(assigned)
         committed = await self._offsets.fetch(assigned)
-        positions = await start_positions(self._consumer, committed, self._policy)
+        if epoch != self._epoch:
+            return
+        positions = await start_positions(self._consumer, self._resumes.restore(committed), self._policy)
         # Committed before the first record is read, so that a restart starts in the same place whatever was decided here.
-        unset = {partition: positions[partition] for partition, offset in committed.items() if offset is None}
-        await self._offsets.commit(unset, epoch)
+        unset = {partition: positions[partition] for partition, found in committed.items() if found is None}
+        await self._offsets.commit(unset, {}, epoch)
         if epoch != self._epoch:
             return
         self._idle_at = positions
@@ -317,3 +351,8 @@ class Source(ConsumerRebalanceListener):
         task, self._opening = self._opening, None
         if task is not None and task is not asyncio.current_task():
             await cancel_until_done(task)
+
+
+def _now_ms() -> float:
+    # The machine's own clock and none that is passed in: the client stamps its answers with it.
+    return time.time() * 1000

@@ -10,6 +10,7 @@ from schemas.topics import (
     CATALOGUE,
     DEAD_LETTERS,
     FEATURES,
+    LATE_EVENTS,
     OUTCOME_DELTAS,
     PREDICTIONS,
     TopicSpec,
@@ -89,11 +90,17 @@ class Finding:
     remedy: str | None = None
 
 
+def output_specs(settings: Settings) -> tuple[TopicSpec, ...]:
+    """What a worker of this configuration writes to."""
+    late = (LATE_EVENTS,) if settings.window.late_events_topic else ()
+    return (*(spec for spec in CATALOGUE if spec is not FEATURES), *late)
+
+
 def plan_topics(settings: Settings) -> tuple[WantedTopic, ...]:
     """Every topic of this configuration, inputs first. Raises ConfigError for a name that Kafka does not allow."""
     prefix, section = settings.topics.prefix, settings.topics
     specs = [(topic_name(prefix, name), FEATURES) for name in settings.input.topics]
-    specs += [(topic_name(prefix, spec.name), spec) for spec in CATALOGUE if spec is not FEATURES]
+    specs += [(topic_name(prefix, spec.name), spec) for spec in output_specs(settings)]
     return tuple(
         WantedTopic(
             name,
@@ -121,7 +128,7 @@ def _configs(spec: TopicSpec, settings: Settings) -> dict[str, str]:
 
 
 def _max_message_bytes(spec: TopicSpec, settings: Settings) -> int:
-    if spec in (FEATURES, DEAD_LETTERS):
+    if spec in (FEATURES, DEAD_LETTERS, LATE_EVENTS):
         return settings.input.max_event_bytes + DEAD_LETTER_ROOM_BYTES
     return settings.output.max_request_size
 
@@ -178,6 +185,8 @@ def _judge(wanted: WantedTopic, state: TopicState, settings: Settings) -> Iterat
         return
     yield from _judge_cleanup(wanted, state)
     yield from _judge_retention(wanted, state)
+    if wanted.spec is FEATURES:
+        yield from _judge_replay(state, settings)
     yield from _judge_replicas(wanted, state)
     yield from _judge_sizes(wanted, state, settings)
 
@@ -190,6 +199,7 @@ def _judge_cleanup(wanted: WantedTopic, state: TopicState) -> Iterator[Finding]:
         FEATURES.name: "events would be removed before they are read, and tombstones are no events",
         PREDICTIONS.name: "older predictions of a key would be removed, and those without a key are refused",
         DEAD_LETTERS.name: "older letters of a key would be removed, and those without a key are refused",
+        LATE_EVENTS.name: "older events of a key would be removed, and those without a key are refused",
         OUTCOME_DELTAS.name: "counts would be removed that were not added up yet",
     }[wanted.spec.name]
     yield Finding(
@@ -221,6 +231,21 @@ def _judge_retention(wanted: WantedTopic, state: TopicState) -> Iterator[Finding
             "retention",
             f"{RETENTION_BYTES} is {limit}: a partition that grows beyond it loses its oldest records "
             "before their time",
+        )
+
+
+def _judge_replay(state: TopicState, settings: Settings) -> Iterator[Finding]:
+    """Windows are made again from their events: these must still be there when a worker comes back."""
+    actual, window = state.number(RETENTION_MS), settings.window
+    needed = window.longest_ms + window.outage_ms if window.kind != "none" else 0
+    if actual is not None and 0 <= actual < needed:
+        yield Finding(
+            "error",
+            state.name,
+            "retention",
+            f"records are kept {duration(actual)}; with these windows and window.outage_ms it takes {duration(needed)}, "
+            "or windows that are open could not be made again",
+            _alter(state.name, RETENTION_MS, str(needed)),
         )
 
 

@@ -94,7 +94,9 @@ class Transaction:
         )
         manager.consumer_group_added(self._group_id)
 
-    async def commit_positions(self, positions: Mapping[Partition, int], epoch: Epoch) -> None:
+    async def commit_positions(
+        self, positions: Mapping[Partition, int], metadata: Mapping[Partition, str], epoch: Epoch
+    ) -> None:
         """Add the positions, as the member that `epoch` captured, after `add_group`.
 
         Raises CommitRefused when that membership is over, or KafkaError.
@@ -112,6 +114,7 @@ class Transaction:
                 group_id=self._group_id,
                 epoch=epoch,
                 positions=positions,
+                metadata=metadata,
             ),
             lambda response: [code for _, answers, _ in response.topics for _, code, _ in answers],
         )

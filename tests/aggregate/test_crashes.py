@@ -13,6 +13,7 @@ import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas.aggregates import LATE
 from stream.aggregate.delta import CellKey, Delta
 from stream.aggregate.state import PartitionState, Rows, restored
 from tests.aggregate.build import MODEL_ERROR, NOT_JSON, PREDICTED, TIMING, at, delta
@@ -162,12 +163,12 @@ def test_the_sums_are_those_of_the_deltas(source: Source, steps: list[tuple[str,
             {
                 (row["window_start"], CellKey(row["outcome"], row["stage"], row["kind"]), row["model"]): row["count"]
                 for row in rows.values()
-                if row["outcome"] != "late"
+                if row["outcome"] != LATE
             }
         )
         assert found == Counter({key: count for key, count in windows.items() if key in found})
         for row in rows.values():
-            if row["outcome"] != "late":
+            if row["outcome"] != LATE:
                 assert row["events"] == sum(
                     count
                     for (start, _, model), count in found.items()

@@ -17,6 +17,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from schemas.aggregates import LATE
 from tests.aggregate.stage import PARTITIONS, AggregateStage, AggregatorProcess, Counted, DeltaFeed
 from tests.brokers.apache import ApacheKafka
 from tests.brokers.resolve import Broker
@@ -77,7 +78,7 @@ async def test_windows_that_close_meanwhile_are_removed_and_what_comes_later_is_
         assert await last.stop() == 0, last.log
     finally:
         stage.kill_all()
-    late = sum(count for key, count in found.items() if key.outcome == "late")
+    late = sum(count for key, count in found.items() if key.outcome == LATE)
     assert 0 < late < sum(found.values())
     changelog = await stage.read("aggregator-changelog", PARTITIONS)
     assert any(record.value is None for record in changelog)

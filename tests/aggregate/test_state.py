@@ -6,6 +6,7 @@ import orjson
 import pytest
 from jsonschema import Draft202012Validator
 
+from schemas.aggregates import LATE
 from schemas.definitions import definitions
 from schemas.examples import good_examples
 from stream.aggregate.delta import CellKey, Exemplar, read_delta
@@ -111,7 +112,7 @@ def test_what_comes_after_its_window_closed_is_late_and_resurrects_nothing() -> 
     (key,) = state.windows
     assert key.window_start == at(6)
     (late,) = parsed(state.updates(None, TIMING))
-    assert (late["outcome"], late["kind"], late["count"]) == ("late", "not_json", 3)
+    assert (late["outcome"], late["kind"], late["count"]) == (LATE, "not_json", 3)
     assert (late["events"], late["rate"]) == (0, None)
 
 
@@ -177,7 +178,7 @@ def test_example_deltas_are_read(example: object) -> None:
     "change",
     [
         {"format": 2},
-        {"outcome": "late"},
+        {"outcome": "nothing"},
         {"outcome": "lost"},
         {"stage": "lunch"},
         {"kind": "user-4711"},
@@ -209,5 +210,5 @@ def test_a_record_that_is_no_delta_is_passed() -> None:
 
 
 def test_keys_come_from_closed_lists() -> None:
-    assert not CellKey("late", "decode", "not_json").failed and not PREDICTED.failed
+    assert not CellKey(LATE, "decode", "not_json").failed and not PREDICTED.failed
     assert NOT_JSON.failed and MODEL_ERROR.failed

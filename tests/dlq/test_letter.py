@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas import headers as names
+from schemas.examples import good_examples
 from schemas.failures import FAILURES, FailureKind
 from stream.dlq.letter import Position, read_letter
 from stream.dlq.render import letter_text, list_table
@@ -113,3 +115,14 @@ def test_any_bytes_are_a_letter_or_none_and_can_be_shown(
             assert json.loads(found.to_json())["offset"] == 1
             letter_text(found, max_bytes=10)
             list_table([found], 100)
+
+
+def test_a_window_that_failed_is_told_from_an_event() -> None:
+    (example,) = (one for one in good_examples() if one.name == "dead-letter-window")
+    record = FakeRecord(3, example.value, JULY, example.key, example.headers)
+    found = read_letter(DEAD_0, record)
+    assert found is not None and found.window == "1372665600000-1372669200000"
+    assert (
+        orjson.loads(found.to_json())["window"] == found.window and found.event_id == "JFK|1372665600000|1372669200000"
+    )
+    assert letter().window is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from schemas import headers as names
@@ -58,6 +60,7 @@ def test_a_raw_event_without_a_time_of_its_own_keeps_that_of_its_record() -> Non
     ("found", "target", "expected"),
     [
         (letter(), TARGET, None),
+        (replace(letter(), window="0-10"), TARGET, Skip.WINDOW),
         (letter(value=None), TARGET, None),
         (letter(value=b"x" * 5000, max_bytes=1000), TARGET, Skip.TRUNCATED),
         (letter(headers=replayed_from("d-0@1", 2)), TARGET, None),

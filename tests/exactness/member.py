@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from aiokafka import AIOKafkaConsumer
 
 from stream.emit import Outgoing
+from stream.eventtime.stage import WithoutWindows
 from stream.kafka.delivery import Delivery, Transactional
 from stream.kafka.positions import StartPolicy
 from stream.kafka.source import Source
@@ -37,6 +38,7 @@ class Member:
             topics={topic: 1},
             group_id=group_id,
             policy=StartPolicy("earliest"),
+            resumes=WithoutWindows(),
             on_revoked=self._revoked,
             on_fatal=self.failures.append,
         )

@@ -49,10 +49,10 @@ def without_capture() -> None:
         sources.append(self)
         await start(self)
 
-    async def present(self: Transaction, positions: Any, epoch: Epoch) -> None:
+    async def present(self: Transaction, positions: Any, metadata: Any, epoch: Epoch) -> None:
         coordinator = sources[0]._consumer._coordinator
         now = Epoch(coordinator.generation, coordinator.member_id, None, epoch.counter)
-        await commit_positions(self, positions, now)
+        await commit_positions(self, positions, metadata, now)
 
     Source.start = remembered  # type: ignore[method-assign]
     Transaction.commit_positions = present  # type: ignore[method-assign]

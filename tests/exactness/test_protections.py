@@ -19,7 +19,7 @@ from stream.dead_letter_guard import DeadLetterGuard, DeadLetterLimits
 from stream.emit import Emission, Outgoing
 from stream.kafka.group_offsets import GroupOffsets, OffsetsUnstable
 from stream.outcomes import Ledger
-from stream.records import Epoch, Partition
+from stream.records import Committed, Epoch, Partition
 from stream.telemetry.observer import Unobserved
 from tests.brokers.clients import consumer, create_topic, producer, send_batch
 from tests.brokers.resolve import Broker
@@ -109,7 +109,7 @@ async def test_generation(scene: Scene) -> None:
             await evicted.epoch(after=old)
             await evicted.send(scene.output, b"of the evicted")
             with pytest.raises(CommitRefused, match="IllegalGeneration"):
-                await evicted.transaction.commit_positions({scene.input: COMMITTED + 1}, old)
+                await evicted.transaction.commit_positions({scene.input: COMMITTED + 1}, {}, old)
             await evicted.transaction.abort()
     assert await scene.visible() == [] and await scene.committed() == COMMITTED
 
@@ -136,7 +136,7 @@ async def test_minus_one(scene: Scene) -> None:
         await reset.epoch()
         await reset.send(scene.output, b"of nobody")
         with pytest.raises(CommitRefused, match="outside any generation"):
-            await reset.transaction.commit_positions({scene.input: COMMITTED + 1}, Epoch(-1, "", None, 1))
+            await reset.transaction.commit_positions({scene.input: COMMITTED + 1}, {}, Epoch(-1, "", None, 1))
         await reset.transaction.abort()
     assert await scene.visible() == [] and await scene.committed() == COMMITTED
 
@@ -147,7 +147,7 @@ async def test_require_stable(scene: Scene) -> None:
         epoch = await predecessor.epoch()
         offsets = GroupOffsets(predecessor.consumer, scene.names("group"))
         await predecessor.send(scene.output, b"soon visible")
-        await predecessor.transaction.commit_positions({scene.input: EVENTS}, epoch)
+        await predecessor.transaction.commit_positions({scene.input: EVENTS}, {}, epoch)
         with pytest.raises(OffsetsUnstable):
             await offsets.fetch([scene.input])
         async with scene.member("successor") as successor:
@@ -160,7 +160,7 @@ async def test_require_stable(scene: Scene) -> None:
             await successor.epoch()
             for one in (predecessor, successor):
                 assert not await one.source.poll(timeout_s=0.5, max_records=100)
-        assert await offsets.fetch([scene.input]) == {scene.input: EVENTS}
+        assert await offsets.fetch([scene.input]) == {scene.input: Committed(EVENTS, "")}
     assert await scene.visible() == [b"soon visible"]
 
 

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import csv
+import math
 import os
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 
+import numpy as np
+import orjson
 import pytest
+import torch
 
+from models.artefact import load_artefact
+from models.served import ServedModel
 from stream.clock import SystemClock
 from stream.config.sections import KafkaSection, Settings, TopicsSection
 from stream.kafka.topics import create_topics
 from stream.worker_process import WorkerProcess
+from tests.brokers.clients import read_committed
 from tests.brokers.resolve import Broker
 from tests.conftest import Names
 
@@ -68,6 +77,79 @@ async def test_a_model_of_ones_own_from_training_to_its_predictions(
     assert sorted(line.split(":")[0] for line in lines) == sorted(f"reading-{number}" for number in range(100))
     assert all(" damp v2" in line for line in lines)
     assert {line.split(": ")[1].split(",")[0] for line in lines} == {"damp", "fine"}
+
+
+@pytest.mark.slow
+async def test_a_model_of_windows_serves_as_it_was_trained(
+    embedded_broker: Broker, names: Names, tmp_path: Path
+) -> None:
+    """Flights by airport and hour, through a real worker: each window once, with what the model says of it off line."""
+    repository, july = tmp_path / "models", tmp_path / "july.csv"
+    assert "validation ROC AUC 0.8" in await asyncio.to_thread(example, "windows.py", str(repository), str(july), "2")
+    config = tmp_path / "forebay.toml"
+    config.write_text(
+        f'[kafka]\nbootstrap_servers = "{embedded_broker.bootstrap}"\ngroup_id = "{names("group")}"\n'
+        f'[model]\nrepository = "{repository}"\nname = "congestion"\n[topics]\nprefix = "{names("")}"\n'
+        '[window]\nkind = "tumbling"\nsize_ms = 3600000\nidle_timeout_ms = 2000\n[log]\nformat = "text"\n'
+    )
+    settings = Settings(
+        kafka=KafkaSection(bootstrap_servers=embedded_broker.bootstrap), topics=TopicsSection(prefix=names(""))
+    )
+    await create_topics(settings)
+    worker = WorkerProcess(config, tmp_path / "log", environ=os.environ, clock=SystemClock(), die_with_parent=True)
+    published = [
+        sys.executable,
+        "-m",
+        "stream.cli",
+        "publish",
+        str(july),
+        "--key-column",
+        "origin",
+        "--config",
+        str(config),
+    ]
+    expected = expected_windows(july, repository)
+    worker.start()
+    try:
+        await worker.wait_ready()
+        done = await asyncio.to_thread(subprocess.run, published, capture_output=True, text=True, timeout=100)
+        assert done.returncode == 0, done.stderr
+        found: dict[str, tuple[int, float]] = {}
+        async with asyncio.timeout(60):
+            while len(found) < len(expected):
+                records = await read_committed(embedded_broker.bootstrap, names("predictions"), 4)
+                said = [orjson.loads(record.value) for record in records]
+                found = {one["id"]: (one["window"]["events"], one["prediction"][0]) for one in said}
+                assert len(found) == len(records)
+    finally:
+        await worker.stop()
+    assert found.keys() == expected.keys()
+    assert all(found[name][0] == expected[name][0] for name in expected)
+    np.testing.assert_allclose([found[name][1] for name in expected], [one[1] for one in expected.values()], atol=1e-5)
+
+
+def expected_windows(july: Path, repository: Path) -> dict[str, tuple[int, float]]:
+    """By id: how many events, and the probability that the model gives off line."""
+    served = ServedModel.from_artefact(load_artefact(repository, "congestion"), torch.device("cpu"))
+    signature = served.signature
+    assert signature.window is not None
+    windows: dict[str, list[tuple[int, list[float]]]] = defaultdict(list)
+    with july.open() as file:
+        for row in csv.DictReader(file):
+            t = int(row["timestamp"])
+            start = t // 3_600_000 * 3_600_000
+            features = [float(("EWR", "JFK", "LGA").index(row["origin"])), float(row["hour"]), float(row["distance"])]
+            delay = float(row["dep_delay"]) if row["dep_delay"] else math.nan
+            windows[f"{row['origin']}|{start}|{start + 3_600_000}"].append((t, [*features, delay]))
+    events = [event for one in windows.values() for event in one]
+    x_BD = signature.window.rows(
+        np.array([features for _, features in events], dtype=np.float32),
+        np.array([t for t, _ in events]),
+        np.array([len(one) for one in windows.values()]),
+        np.full(len(windows), 3_600_000),
+    )
+    values_B = served.forward(served.prepare(x_BD)).values_BO[:, 0].tolist()
+    return {name: (len(one), value) for (name, one), value in zip(windows.items(), values_B, strict=True)}
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)

@@ -90,6 +90,7 @@ def test_events_are_received_and_the_rest_is_sent() -> None:
         "send-predictions": "send",
         "send-dead-letters": "send",
         "send-outcome-deltas": "send",
+        "send-late-events": "send",
         "send-error-aggregates": "send",
         "send-alerts": "send",
         "send-aggregator-changelog": "send",

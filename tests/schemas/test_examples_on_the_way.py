@@ -13,7 +13,7 @@ from schemas.definitions import definitions
 from schemas.examples import MAX_EVENT_BYTES, MODEL, Example, bad_examples, good_examples, signature
 from schemas.failures import FAILURES, FailureKind
 from stream.decode import Decoder
-from stream.emit import Emitter, OutputTopic, OutputTopics
+from stream.emit import Emitter, OutputTopic, OutputTopics, Placer
 from stream.encode import PredictionEncoder
 from stream.records import Chunk, MicroBatch, RowFailure
 from tests.stream.build import EPOCH, P0, FakeRecord, chunk, finish
@@ -59,8 +59,7 @@ def test_what_is_emitted_meets_its_schema() -> None:
         model="m",
         version=1,
         topics=output,
-        input_partitions={"features": 2},
-        hash_key=len,
+        placer=Placer({"features": 2}, len),
         worker="w",
     )
     batch = MicroBatch(0, (chunk(range(10), rejected=[3], headers=(("traceparent", b"00-a-b-01"),)),), "size", 0.0)

@@ -23,6 +23,7 @@ def test_names_are_unique_and_in_the_order_of_the_journey() -> None:
         "predictions",
         "dead-letters",
         "outcome-deltas",
+        "late-events",
         "error-aggregates",
         "alerts",
         "aggregator-changelog",

@@ -43,7 +43,9 @@ class Script:
     async def send(self, outgoing: Mapping[Partition, Outgoing], *, timestamp_ms: int) -> None:
         await self._step("send")
 
-    async def commit_positions(self, positions: Mapping[Partition, int], epoch: Epoch) -> None:
+    async def commit_positions(
+        self, positions: Mapping[Partition, int], metadata: Mapping[Partition, str], epoch: Epoch
+    ) -> None:
         await self._step(f"positions {dict(positions)} of generation {epoch.generation}")
 
     async def commit(self) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from schemas import headers as names
 from schemas.failures import FailureKind, Outcome
-from stream.emit import Emission, Emitter, OutputTopic, OutputTopics
+from stream.emit import Emission, Emitter, OutputTopic, OutputTopics, Placer
 from stream.encode import PredictionEncoder, _json_strings, dead_letter, record_size
 from stream.outcomes import Ledger, template
 from stream.records import Chunk, Finished, MicroBatch, Partition, RowFailure
@@ -31,8 +31,7 @@ def emitter(*, partitions: int = 2, max_bytes: int = 10_000) -> Emitter:
         model="m",
         version=3,
         topics=topics,
-        input_partitions={"features": 2},
-        hash_key=len,
+        placer=Placer({"features": 2}, len),
         worker="w",
     )
 

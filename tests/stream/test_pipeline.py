@@ -109,13 +109,16 @@ class ScriptedSource:
         self.rejoins += 1
         await self.rewind()
 
+    def is_at_end(self, partition: Partition) -> bool:
+        return self.current is not None and self.at[partition] == len(self.log[partition])
+
     async def commit_idle(self) -> None:
         if self.current is None:
             return
         assert self.at == self.committed, "all that was read is committed"
         self.idle_commits.append(dict(self.at))
 
-    async def commit(self, positions: Mapping[Partition, int], epoch: Epoch) -> None:
+    async def commit(self, positions: Mapping[Partition, int], metadata: Mapping[Partition, str], epoch: Epoch) -> None:
         if epoch != self.current:
             raise CommitRefused("the records' epoch is over")
         for place, offset in positions.items():

@@ -8,7 +8,7 @@ import pytest
 
 from schemas.errors import ConfigError
 from schemas.topics import CATALOGUE
-from stream.config.sections import InputSection, OutputSection, Settings, TopicsSection
+from stream.config.sections import InputSection, OutputSection, Settings, TopicsSection, WindowSection
 from stream.kafka.topic_plan import (
     CLEANUP_POLICY,
     MAX_MESSAGE_BYTES,
@@ -217,3 +217,26 @@ def test_the_gravest_comes_first() -> None:
 )
 def test_durations_in_words(milliseconds: int, text: str) -> None:
     assert duration(milliseconds) == text
+
+
+WINDOWED = Settings(
+    window=WindowSection(
+        kind="tumbling", size_ms=3_600_000, max_out_of_orderness_ms=0, outage_ms=7_200_000, late_events_topic=True
+    )
+)
+
+
+def test_windows_are_made_again_from_events_that_must_still_be_there() -> None:
+    enough, short = {RETENTION_MS: "10800000"}, {RETENTION_MS: "10799999"}
+    assert ("warning", "features", "retention") in told(changed("features", enough, settings=WINDOWED), WINDOWED)
+    assert not any(
+        severity == "error" for severity, _, _ in told(changed("features", enough, settings=WINDOWED), WINDOWED)
+    )
+    assert told(changed("features", short, settings=WINDOWED), WINDOWED)[0] == ("error", "features", "retention")
+    assert not any(severity == "error" for severity, _, _ in told(changed("features", short)))
+
+
+def test_late_events_have_a_topic_only_where_they_are_wished_for() -> None:
+    assert "late-events" in as_wanted(WINDOWED) and "late-events" not in as_wanted()
+    states = changed("late-events", {CLEANUP_POLICY: "compact"}, settings=WINDOWED)
+    assert ("error", "late-events", "compacted") in told(states, WINDOWED)

@@ -24,7 +24,7 @@ def test_closes_on_size_and_keeps_the_rest() -> None:
     window = batcher()
     closed = add(window, chunk(range(10)))
     assert [(b.num_records, b.reason) for b in closed] == [(4, "size"), (4, "size")]
-    assert window.num_records == 2
+    assert window.size == 2
     assert [b.seq for b in [*closed, *window.flush()]] == [0, 1, 2]
 
 
@@ -45,7 +45,7 @@ def test_closes_before_the_bytes_are_passed() -> None:
     assert add(window, chunk(range(3), size=30)) == []
     (first,) = add(window, chunk(range(3, 6), size=30))
     assert (first.num_records, first.num_bytes, first.reason) == (3, 90, "bytes")
-    assert window.num_records == 3
+    assert window.size == 3
 
 
 def test_a_record_larger_than_a_batch_is_a_batch_of_its_own() -> None:

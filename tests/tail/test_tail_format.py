@@ -76,7 +76,7 @@ def test_aggregates_and_alerts_are_told_as_in_the_examples() -> None:
     assert "minute 2013-07-01 08:30        2 failed  model/model_error  flight-delay v3" in failed
     assert failed.endswith("  0.41% of 482  revision 6  ids UA-1545, AA-1141")
     assert line("error-aggregates", shown["error-aggregate-final"]).endswith("revision 7, final")
-    assert "3 late  decode/not_json" in line("error-aggregates", shown["error-aggregate-late"])
+    assert "3 late_delta  decode/not_json" in line("error-aggregates", shown["error-aggregate-late-delta"])
     assert "firing  critical  too many bad events: rate 0.12" in line("alerts", shown["alert-firing"])
 
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from models.protocol import Scores
 from models.signature import Signature
+from models.window_input import WindowInput
 from schemas.errors import ForebayError
 from stream.clock import SystemClock
 from stream.config.sections import Settings
@@ -28,6 +29,8 @@ from stream.worker import Worker, describe_totals
 from tests.worker import failpoints
 
 NUM_FEATURES = 4
+STEPS = 6
+"""How many events of a window the model takes, in the mode windows."""
 POISON = 666.0
 """The first feature of a row that the model chokes on, in the modes that do."""
 
@@ -75,6 +78,12 @@ class HashModel:
         return Scores(values_BO)
 
 
+class WindowHashModel(HashModel):
+    """mode windows: the same of windows, of the last STEPS events of each."""
+
+    signature = Signature((), (NUM_FEATURES,), "regression", 1, (), WindowInput(STEPS))
+
+
 class SteppingClock(SystemClock):
     """A machine whose time of day is set, by `by_ms` forward and back again, every `every_s`."""
 
@@ -94,7 +103,8 @@ def main() -> int:
     clock = SteppingClock(**arguments["clock"]) if "clock" in arguments else None
     failpoints.install(arguments.get("failpoints", {}))
     try:
-        pipeline = asyncio.run(Worker(settings, HashModel(arguments["mode"], flag), clock=clock).run())
+        model = (WindowHashModel if arguments["mode"] == "windows" else HashModel)(arguments["mode"], flag)
+        pipeline = asyncio.run(Worker(settings, model, clock=clock).run())
     except ForebayError as error:
         print(f"stopped: {error.kind}: {error.message}", file=sys.stderr, flush=True)
         return 1

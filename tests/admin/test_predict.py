@@ -1,0 +1,235 @@
+"""`/predict`: what the stream would say of the same event, in the same words; what is wrong; what it must not disturb."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.protocol import Scores
+from schemas.failures import FAILURES, FailureKind
+from stream.admin.predict import MAX_WAITING, Predictor, Unfit
+from stream.admin.requests import RequestFault, read_request, status_of
+from stream.backoff import Backoff
+from stream.breaker import CircuitBreaker
+from stream.decode import Decoder
+from stream.device import DeviceThread
+from stream.encode import PredictionEncoder
+from stream.records import Finished, FloatMatrix, MicroBatch
+from tests.stream.build import JULY, P0, FakeRecord, ManualClock, event, signature
+
+
+class Model:
+    """Doubles its first feature; raises on 13; waits while `gate` is not set; `calls` are the rows of each call."""
+
+    name, version = "m", 3
+
+    def __init__(self) -> None:
+        self.signature = signature(3)
+        self.gate = threading.Event()
+        self.gate.set()
+        self.calls: list[int] = []
+        self.broken = False
+
+    def warm_up(self, batch_sizes: Sequence[int]) -> None:
+        if self.broken:
+            raise RuntimeError("gone")
+
+    def prepare(self, x_BF: FloatMatrix) -> FloatMatrix:
+        return x_BF * 2
+
+    def forward(self, x_BG: FloatMatrix) -> Scores:
+        assert self.gate.wait(10)
+        if self.broken or (x_BG[:, 0] == 26).any():
+            raise RuntimeError("no such row")
+        self.calls.append(len(x_BG))
+        return Scores(x_BG[:, :2].copy(), np.ones(len(x_BG), np.int64), np.full(len(x_BG), 0.5, np.float32))
+
+
+@asynccontextmanager
+async def running(model: Model) -> AsyncIterator[tuple[Predictor, DeviceThread, list[Finished], CircuitBreaker]]:
+    clock, finished = ManualClock(), []
+    breaker = CircuitBreaker(failure_threshold=3, reset_timeout_s=30, on_change=lambda state, reason: None)
+
+    def fatal(error: BaseException) -> None:
+        raise error
+
+    device = DeviceThread(
+        model,
+        clock=clock,
+        loop=asyncio.get_running_loop(),
+        breaker=breaker,
+        backoff=Backoff(),
+        on_finished=finished.append,
+        on_held=lambda batch: None,
+        on_fatal=fatal,
+    )
+    await device.start([1])
+    decoder = Decoder(model.signature, model_name="m", max_event_bytes=1000)
+    encoder = PredictionEncoder(model="m", version=3, labels=("no", "yes"), num_classes=2)
+    try:
+        yield Predictor(decoder, device, encoder, breaker, max_events=4, clock=clock), device, finished, breaker
+    finally:
+        model.gate.set()
+        device.stop()
+
+
+async def predicted(body: bytes, headers: dict[str, str] | None = None) -> tuple[int, Any]:
+    async with running(Model()) as (predictor, *_):
+        return await predictor.predict(body, headers or {})
+
+
+async def test_one_event() -> None:
+    status, document = await predicted(event("a", [1, 2, 3]))
+    assert status == 200
+    assert document == {
+        "id": "a",
+        "model": "m",
+        "version": 3,
+        "prediction": [2.0, 4.0],
+        "confidence": 0.5,
+        "class": 1,
+        "label": "yes",
+    }
+
+
+async def test_the_specifications_shape() -> None:
+    status, document = await predicted(b'{"input": [1, 2, 3]}')
+    assert status == 200
+    assert document["prediction"] == [2.0, 4.0]
+    assert document["confidence"] == 0.5
+
+
+async def test_a_list_has_an_entry_for_each_in_order() -> None:
+    good, bad, poison = event("a", [1, 2, 3]), b'{"features": [1]}', event("p", [13, 0, 0])
+    status, documents = await predicted(b"[" + b",".join([bad, good, poison]) + b"]")
+    assert status == 200
+    assert [document.get("error", {}).get("kind") for document in documents] == ["wrong_length", None, "model_error"]
+    assert documents[1]["id"] == "a"
+    assert documents[2]["id"] == "p"
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "kind"),
+    [
+        (b"", 400, "empty_value"),
+        (b"{nope", 400, "not_json"),
+        (b"[1, 2", 400, "not_json"),
+        (b"[]", 400, "empty_value"),
+        (b"[1]", 400, "not_an_object"),
+        (b'"text"', 400, "not_an_object"),
+        (b"{}", 400, "missing_field"),
+        (b'{"features": [1, null, 3]}', 400, "missing_value"),
+        (b'{"features": [1, 2]}', 400, "wrong_length"),
+        (b'{"features": [1, "2", 3]}', 400, "wrong_type"),
+        (b'{"features": [1, 1e300, 3]}', 400, "out_of_range"),
+        (b'{"features": [1, 1e400, 3]}', 400, "out_of_range"),
+        (b'{"features": [1, 2, 3], "model": "other"}', 404, "unknown_model"),
+        (b'{"features": [1, 2, 3], "deadline_ms": 5}', 408, "deadline_exceeded"),
+        (b'{"features": [13, 2, 3]}', 422, "model_error"),
+        (event("x" * 2000), 413, "too_large"),
+        (b"[" + b",".join([event()] * 5) + b"]", 413, "too_large"),
+    ],
+)
+async def test_a_bad_request_has_the_kind_of_its_dead_letter(body: bytes, status: int, kind: str) -> None:
+    found, document = await predicted(body)
+    if isinstance(document, list):
+        (document,) = document
+    error = document["error"]
+    assert (found, error["kind"]) == (status, kind)
+    assert error["remedy"] == FAILURES[FailureKind(kind)].remedy
+    assert error["stage"] == FAILURES[FailureKind(kind)].stage.value
+
+
+async def test_a_raw_row() -> None:
+    row = np.array([1, 2, 3], dtype="<f4").tobytes()
+    headers = {"Content-Type": "application/x-forebay-f32", "forebay-id": "raw-1"}
+    status, document = await predicted(row, headers)
+    assert (status, document["id"], document["prediction"]) == (200, "raw-1", [2.0, 4.0])
+    assert (await predicted(row, {"Content-Type": "image/png"}))[0] == 415
+    assert (await predicted(row[:8], headers))[1]["error"]["kind"] == "wrong_length"
+
+
+@given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
+def test_reading_a_request_is_total(body: bytes) -> None:
+    decoder = Decoder(signature(3), model_name="m", max_event_bytes=1000)
+    try:
+        asked = read_request(body, {}, now_ms=JULY, max_events=4)
+    except RequestFault as fault:
+        assert 400 <= status_of(fault.kind) < 500
+        return
+    from stream.admin.predict import _NO_EPOCH
+    from stream.admin.requests import ASKED
+
+    (chunk,) = decoder.decode({ASKED: asked.records}, _NO_EPOCH)
+    assert chunk.num_records == len(asked.records) == len(chunk.records) + len(chunk.rejections)
+
+
+@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=3, max_size=3))
+def test_what_has_an_id_and_a_time_reaches_the_decoder_as_it_came(features: list[float]) -> None:
+    value = event("a", features)
+    asked = read_request(b"[" + value + b" , " + value + b"]", {}, now_ms=1, max_events=4)
+    assert [record.value for record in asked.records] == [value, value]
+
+
+async def test_what_is_asked_is_no_event_of_the_stream() -> None:
+    """The device's answers to the stream are those to its own batches, in order, whatever is asked between."""
+    async with running(Model()) as (predictor, device, finished, breaker):
+        decoder = Decoder(signature(3), model_name="m", max_event_bytes=1000)
+        asking = [asyncio.create_task(predictor.predict(event(f"q{n}", [13, 0, 0]), {})) for n in range(5)]
+        from tests.stream.build import EPOCH
+
+        for seq in range(6):
+            while not device.has_room:
+                await asyncio.sleep(0)
+            (chunk,) = decoder.decode({P0: [FakeRecord(seq, event(f"s{seq}"))]}, EPOCH)
+            device.submit(MicroBatch(seq, (chunk,), "size", 0.0))
+            await asyncio.sleep(0)
+        assert {(await task)[0] for task in asking} == {422}
+        while len(finished) < 6:
+            await asyncio.sleep(0)
+        assert [one.batch.seq for one in finished] == list(range(6))
+        assert breaker.failures == 0
+
+
+async def test_one_at_a_time_waits_for_the_device_and_few_behind_it() -> None:
+    model = Model()
+    async with running(model) as (predictor, *_):
+        model.gate.clear()
+        asking = [asyncio.create_task(predictor.predict(event(), {})) for _ in range(MAX_WAITING)]
+        await asyncio.sleep(0)
+        with pytest.raises(Unfit, match="wait for the model already") as error:
+            await predictor.predict(event(), {})
+        assert error.value.kind == "busy"
+        for task in asking[1:]:
+            task.cancel()  # whoever asked has gone
+        await asyncio.wait(asking[1:])
+        model.gate.set()
+        assert (await asking[0])[0] == 200
+        assert (await predictor.predict(event(), {}))[0] == 200
+        assert len(model.calls) == 2  # for those who have gone the model was not called
+
+
+async def test_a_model_that_is_not_fit_is_told_and_no_row_is_blamed() -> None:
+    model = Model()
+    async with running(model) as (predictor, _device, _finished, breaker):
+        model.broken = True
+        with pytest.raises(Unfit, match="whatever it is given"):
+            await predictor.predict(event(), {})
+        assert breaker.failures == 0  # the stream's own calls decide about that
+        breaker.trip(0.0, "test")
+        with pytest.raises(Unfit, match="breaker"):
+            await predictor.predict(event(), {})
+
+
+def test_every_kind_has_a_status_of_an_error() -> None:
+    assert all(status_of(kind) >= 400 for kind in FailureKind)
+    assert orjson.dumps({kind.value: status_of(kind) for kind in FailureKind})

@@ -1,0 +1,74 @@
+"""Polls, plans and stages for the tests of windows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from models.window_input import Aggregate, WindowInput
+from schemas.failures import FailureKind
+from stream.eventtime.spec import WindowKind, WindowSpec, digest
+from stream.eventtime.stage import WindowLimits, WindowPlan, WindowStage
+from stream.records import Chunk, Epoch, Partition, Rejection
+from tests.stream.build import EPOCH, JULY, P0, FakeRecord, ManualClock
+
+TUMBLING = WindowSpec(WindowKind.TUMBLING, 10, 10, 0, 0, 0)
+COUNTS = WindowInput(aggregates=(Aggregate("count"), Aggregate("sum", 0)))
+
+
+def plan(spec: WindowSpec = TUMBLING, window: WindowInput = COUNTS, **limits: Any) -> WindowPlan:
+    usual = WindowLimits(
+        max_open_windows=1000,
+        max_buffered_rows=1000,
+        max_replay_records=1000,
+        max_rows_per_window=100,
+        idle_timeout_s=5.0,
+        ahead_ms=1000,
+    )
+    bounds = replace(usual, **limits)
+    told = digest(spec, window, 1, max_rows_per_window=bounds.max_rows_per_window)
+    return WindowPlan(spec, window, 1, told, bounds)
+
+
+def stage(of: WindowPlan | None = None, clock: ManualClock | None = None) -> WindowStage:
+    return WindowStage(of or plan(), clock=clock or ManualClock())
+
+
+def poll(
+    first_offset: int,
+    events: Sequence[tuple[bytes | None, int] | None],
+    *,
+    partition: Partition = P0,
+    epoch: Epoch = EPOCH,
+    next_offset: int | None = None,
+) -> Chunk:
+    """A poll of events, each (key, event time after JULY) or None for garbage. The feature of an event is its offset."""
+    good, times, rejections, offsets = [], [], [], []
+    for index, event in enumerate(events):
+        offset = first_offset + index
+        if event is None:
+            rejections.append(Rejection(index, FakeRecord(offset, b"{", JULY), FailureKind.NOT_JSON, "no JSON"))
+            continue
+        good.append(FakeRecord(offset, b"x", JULY, event[0]))
+        times.append(JULY + event[1])
+        offsets.append(offset)
+    return Chunk(
+        partition,
+        epoch,
+        good,
+        [f"e{offset}" for offset in offsets],
+        times,
+        np.array([[offset] for offset in offsets], dtype=np.float32).reshape(len(offsets), 1),
+        rejections,
+        len(events),
+        10 * len(events),
+        first_offset + len(events) if next_offset is None else next_offset,
+    )
+
+
+def spans(windows: Sequence[Any]) -> list[tuple[bytes, int, int, int]]:
+    """(key, start and end after JULY, how many events)."""
+    return [(window.key, window.start - JULY, window.end - JULY, window.num_events) for window in windows]

@@ -1,0 +1,136 @@
+"""Real workers on a real Kafka, killed in the middle of windows: both ledgers come out exact, nothing is given out twice."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+import zlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from stream.eventtime.spec import WindowKind, WindowSpec
+from tests.brokers.clients import create_topic
+from tests.brokers.resolve import Broker
+from tests.conftest import Names
+from tests.eventtime.windowed import check, make_events
+from tests.worker.harness import Stage, WorkerProcess
+
+SPEC = WindowSpec(WindowKind.HOPPING, 2000, 1000, 0, 500, 250)
+WINDOW = {
+    "kind": "hopping",
+    "size_ms": 2000,
+    "hop_ms": 1000,
+    "max_out_of_orderness_ms": 500,
+    "allowed_lateness_ms": 250,
+    "idle_timeout_ms": 2000,
+    "late_events_topic": True,
+}
+
+
+@pytest_asyncio.fixture
+async def stage(kafka: Broker, names: Names, tmp_path: Path) -> AsyncIterator[Stage]:
+    stage = Stage(kafka.bootstrap, names.prefix, tmp_path)
+    await stage.create(**{"retention.ms": "-1"})
+    await create_topic(stage.bootstrap, stage.topic("late-events"), stage.partitions)
+    try:
+        yield stage
+    finally:
+        stage.kill_all()
+
+
+def start(stage: Stage, *, one: str = "one", window: dict[str, object] | None = None, **more: object) -> WorkerProcess:
+    """Of a static name, so that the next one does not wait until the group misses it."""
+    return stage.start(
+        mode="windows",
+        kafka={"group_instance_id": one},
+        delivery={"instance_id": one},
+        window=window or WINDOW,
+        limits={"max_in_flight_events": 256},  # many commits
+        **more,  # type: ignore[arg-type]
+    )
+
+
+@pytest.mark.slow
+async def test_killed_in_the_middle_of_windows_at_every_step_of_the_commit(stage: Stage) -> None:
+    rng = random.Random(5)
+    # All of it before the first worker: a partition that is idle gets no more events, so that what closes is known.
+    await stage.send(*make_events(rng, 20_000, partitions=stage.partitions, keys=60))
+    for name, at in (("after_deliveries", 12), ("after_txn_offset_commit", 8), ("after_end_txn_sent", 14)):
+        worker = start(stage, failpoints={name: {"do": "kill", "at": at}})
+        assert await worker.ended() == -9, worker.log
+    first = start(stage, failpoints={"after_txn_offset_commit": {"do": "kill", "at": 60}})
+    await first.ready()
+    second = start(stage, one="two")  # a rebalance while windows are open
+    assert await first.ended() == -9, first.log
+    third = start(stage)
+    await third.ready()
+    await stage.settled()
+    await second.says("closed by the wall clock")
+    await third.says("closed by the wall clock")
+    assert await third.stop() == 0 and await second.stop() == 0
+    assert (await stage.committed()) == (await stage.ends()), "the lag is honest"
+    logs = "".join(worker.log for worker in stage.workers)
+    assert logs.count("making the open windows again") >= 4 and logs.count("open windows are there again") >= 4
+    seen = await check(stage, SPEC)
+    assert seen["late"] > 20 and seen["rejected"] > 20 and seen["windows"] > 500
+
+
+STORM = {
+    "tumbling": WindowSpec(WindowKind.TUMBLING, 2000, 2000, 0, 500, 0),
+    "session": WindowSpec(WindowKind.SESSION, 60_000, 0, 800, 500, 200),
+}
+STORM_S = 45.0
+FAILPOINTS = ("before_begin", "after_deliveries", "after_txn_offset_commit", "after_end_txn_sent", "before_seek")
+
+
+@pytest.mark.exactness
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("kind", STORM)
+async def test_a_storm_of_kills_while_events_come(stage: Stage, kind: str) -> None:
+    """Three workers, one of which is always about to die: at random, or in the middle of a commit."""
+    rng, spec = random.Random(zlib.crc32(kind.encode())), STORM[kind]
+    section = WINDOW | {"kind": kind, "allowed_lateness_ms": spec.lateness_ms, "idle_timeout_ms": 15_000}
+    del section["hop_ms"]
+    if kind == "session":
+        del section["size_ms"]
+        section |= {"gap_ms": spec.gap_ms, "max_session_ms": spec.size_ms}
+    values, keys = make_events(rng, 60_000, partitions=stage.partitions, keys=120)
+
+    def enlist(name: str) -> WorkerProcess:
+        points = {rng.choice(FAILPOINTS): {"do": "kill", "at": rng.randint(2, 60)}} if rng.random() < 0.5 else {}
+        return start(stage, one=name, window=section, failpoints=points)
+
+    crew = {name: enlist(name) for name in ("one", "two", "three")}
+    deaths = 0
+    end_s = time.monotonic() + STORM_S
+    kill_at_s = time.monotonic() + 5
+    sent = 0
+    while (left_s := end_s - time.monotonic()) > 0:
+        upto = round(len(values[0]) * (1 - left_s / STORM_S))
+        await stage.send([part[sent:upto] for part in values], [part[sent:upto] for part in keys])
+        sent = upto
+        if time.monotonic() >= kill_at_s:
+            crew[rng.choice(list(crew))].kill()
+            kill_at_s = time.monotonic() + rng.uniform(2, 6)
+        for name, worker in crew.items():
+            if worker.process.poll() is not None:
+                assert worker.process.returncode == -9, worker.log
+                deaths += 1
+                crew[name] = enlist(name)
+        await asyncio.sleep(0.1)
+    await stage.send([part[sent:] for part in values], [part[sent:] for part in keys])
+    for worker in crew.values():
+        worker.kill()
+    last = start(stage, one="one", window=section)
+    await stage.settled(90)
+    async with asyncio.timeout(60):
+        while last.log.count("closed by the wall clock") < stage.partitions:
+            await asyncio.sleep(0.2)
+    assert await last.stop() == 0, last.log
+    seen = await check(stage, spec)
+    assert deaths >= 5 and seen["windows"] > 1000
+    print({"storm": kind, "deaths": deaths, **seen})
