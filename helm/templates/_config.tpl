@@ -30,6 +30,11 @@
 {{- mul (len $topics) (include "forebay.setting" (dict "root" . "section" "topics" "key" "partitions") | int) -}}
 {{- end }}
 
+{{/* "true" where whole windows of events are predicted. */}}
+{{- define "forebay.windows" -}}
+{{- if ne (get (.Values.config.window | default dict) "kind" | default "none") "none" }}true{{ end -}}
+{{- end }}
+
 {{- define "forebay.drainSeconds" -}}
 {{- $ms := include "forebay.setting" (dict "root" . "section" "delivery" "key" "drain_timeout_ms") | int -}}
 {{- div (add $ms 999) 1000 -}}

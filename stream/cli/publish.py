@@ -152,6 +152,12 @@ def command(
     if wait_s is None:
         _tell_sent(job, asyncio.run(job.publish_one(*one)), as_json)
         return 0
+    if settings.window.kind != "none":
+        raise ConfigError(
+            "--wait is for models of single events; here whole windows are predicted, when they close",
+            kind="wait",
+            remedy="`forebay tail predictions` shows them",
+        )
     prefix = settings.topics.prefix
     outputs = (topic_name(prefix, PREDICTIONS.name), topic_name(prefix, DEAD_LETTERS.name))
     return asyncio.run(_publish_and_wait(job, one, outputs, wait_s, as_json))

@@ -186,6 +186,11 @@ def test_keda_by_offsets_with_a_user_that_is_a_value(helm: Helm) -> None:
     assert b64decode(data["sasl-username"]) == b"forebay"
 
 
+def test_windows_have_no_test_of_one_event(helm: Helm) -> None:
+    assert "Pod/forebay-test" in helm.objects("minimal", "config.window.kind=none").kinds()
+    assert "Pod/forebay-test" not in helm.objects("minimal", "config.window.kind=session").kinds()
+
+
 def test_names(helm: Helm) -> None:
     def names(release: str, *sets: str) -> set[str]:
         options = ["-f", str(CASES["minimal"]), *(part for one in sets for part in ("--set", one))]
@@ -254,6 +259,8 @@ def test_notes_tell_how_to_publish_subscribe_and_look(helm: Helm) -> None:
     quiet = notes("models.source=image", "config.topics.replication_factor=3")
     assert "!" not in quiet
     assert "8 workers, but the input has 4 partitions" in notes("replicaCount=8")
+    windows = notes("config.window.kind=tumbling", "config.window.size_ms=60000")
+    assert "becomes part of a window" in windows and "--wait" not in windows and "helm test" not in windows
     assert "Secrets that are given as values" in notes("admin.token.value=t")
 
 

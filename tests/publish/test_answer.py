@@ -90,3 +90,9 @@ def test_none_in_time() -> None:
 def test_only_for_one_event(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["publish", "events.jsonl", "--wait", "3"]) == 2
     assert "--wait goes with --features only" in capsys.readouterr().err
+
+
+def test_not_for_windows(capsys: pytest.CaptureFixture[str]) -> None:
+    windows = ["--set", "window.kind=tumbling", "--set", "window.size_ms=60000"]
+    assert main(["publish", "--features", "[1]", "--wait", "3", *windows]) == 2
+    assert "--wait is for models of single events" in capsys.readouterr().err
