@@ -1,11 +1,13 @@
 # Needs make, Python 3.11 or later, and the package registry; everything goes into .venv.
 #   make demo ARGS="--events 1000"     passes arguments on
+#   make test JOBS=2 ARGS="tests/worker" 2 processes (most tests wait, so more than cores pay); a part of the suite
 #   make PYTHON=/path/to/python3.12 …  chooses the interpreter
 #   UV_TORCH_BACKEND=cpu make demo     takes the small torch, where torch's own index can be reached
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 ARGS ?=
+JOBS ?= 4
 PYTHON ?=
 export PYTHON
 BIN := .venv/bin
@@ -21,7 +23,7 @@ demo: .venv/.ready-demo ## A year of real flights through a real worker on an em
 	@$(BIN)/forebay demo $(ARGS)
 
 test: .venv/.ready-dev ## The whole suite; starts a real Apache Kafka where Java and Maven, or Docker, are
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 test-exactness: .venv/.ready-dev ## The whole proof of exactly once on a real Apache Kafka, with a report; a quarter of an hour
 	@$(BIN)/python -m tests.exactness.report $(ARGS)
@@ -34,8 +36,7 @@ test-mutations: .venv/.ready-dev ## Take out each protection of exactly once alo
 
 check: .venv/.ready-dev ## Lint, types, import directions
 	@$(BIN)/ruff check .
-	@$(BIN)/mypy
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports & imports=$$!; $(BIN)/mypy && wait $$imports
 
 chart: .venv/.ready-dev ## Renew what of the Helm chart is generated: README, the schema of the settings, the tests' snapshots
 	@$(BIN)/python -m tests.chart.generate

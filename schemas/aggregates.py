@@ -160,7 +160,11 @@ def alert() -> Schema:
         "severity": {"enum": [severity.value for severity in Severity], "description": "As the rule has it."},
         "category": {"enum": [category.value for category in Category], "description": "As the rule has it."},
         "kind": or_null(text("The kind of failure that the rule is about; null for all of its category.")),
-        "model": or_null(text("The model that the rule is about; null for all.")),
+        "model": or_null(
+            text(
+                "The model that the alert is about, also where its rule names none; null in those of earlier versions."
+            )
+        ),
         "measure": {"enum": ["count", "rate"], "description": "What was compared with the threshold."},
         "value": {"type": "number", "minimum": 0, "description": "What was measured over the rule's window."},
         "threshold": {"type": "number", "minimum": 0, "description": "What it was compared with."},
@@ -174,8 +178,8 @@ def alert() -> Schema:
     return schema(
         "alert",
         "Alert",
-        "A rule's threshold is passed, or no more. The record key is the alert's id; for one id and status the same "
-        "may come twice.",
+        "A rule's threshold is passed for a model, or no more. The record key is the alert's id; for one id and status "
+        "the same may come twice.",
         {"type": "object", "required": list(properties), "properties": properties},
     )
 

@@ -8,7 +8,8 @@ CONTENT_TYPE: Final = "content-type"
 """The media type of the value. Without it the value is JSON."""
 
 TRACEPARENT: Final = "traceparent"
-"""W3C trace context: carried from an event to its prediction or dead letter as it came."""
+"""W3C trace context: carried from an event to its prediction or dead letter as it came. On an outcome delta it is that of the
+micro-batch's span, where that is traced."""
 
 # ---- on events whose value is raw float32, which has no room for these
 

@@ -2,14 +2,15 @@
 
 A model that raises on a batch is bisected to the failing rows: the halves are tried again, down to single rows, so
 that k bad rows of B cost about k·log2(B) further calls and the other rows are predicted. A device that runs out of
-memory is given halves in the same way. Where no row at all comes through, the model is asked for the row that it was warmed up
-with: if it fails on that too, it is not the data. Runs on the device's thread; knows nothing of Kafka.
+memory is given halves in the same way. Before a row is said to fail, the model is asked for the row that it was warmed up
+with, and for the failing ones again: a device that is away, or was for a moment, fails on any. Runs on the device's
+thread; knows nothing of Kafka.
 """
 
 from __future__ import annotations
 
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ import numpy.typing as npt
 from models.protocol import Model, Scores
 from schemas.errors import ModelError
 from schemas.failures import FAILURES, FailureKind, Scope
+from stream.outcomes import template
 from stream.records import FloatMatrix, MicroBatch, RowFailure
 
 MAX_STACK_CHARS = 4000
@@ -42,17 +44,14 @@ class ModelFault(Exception):
 def infer_batch(model: Model, batch: MicroBatch, *, wall_ms: int) -> Inference:
     """A micro-batch's rows through the model, but for those whose deadline is past: they fail unpredicted.
 
-    Raises ModelFault where the model has failed on all of them and is not fit to run.
+    Raises ModelFault where the model is not fit to run.
     """
     x_BF = batch.features()
     expired = _expired(batch, wall_ms)
     if not expired:
-        inference = infer(model, x_BF)
-        _require_fit(model, inference)
-        return inference
+        return _judge(model, x_BF, infer(model, x_BF))
     kept = [row for row in range(len(x_BF)) if row not in expired]
-    some = infer(model, x_BF[kept])
-    _require_fit(model, some)
+    some = _judge(model, x_BF[kept], infer(model, x_BF[kept]))
     values_BO = np.zeros((len(x_BF), model.signature.output_dim), dtype=np.float32)
     values_BO[kept] = some.values_BO
     classes_B = confidences_B = None
@@ -78,16 +77,34 @@ def _expired(batch: MicroBatch, wall_ms: int) -> dict[int, RowFailure]:
     return expired
 
 
-def _require_fit(model: Model, inference: Inference) -> None:
-    failures = inference.failures
-    if not failures or len(failures) < len(inference.values_BO):
-        return
-    if any(FAILURES[failure.kind].scope is Scope.ROW for failure in failures.values()):
-        return  # it has given outputs
+def _judge(model: Model, x_BF: FloatMatrix, first: Inference) -> Inference:
+    """What stands of the failures of rows on which the model raised. Raises ModelFault where it was the model."""
+    raised = [row for row, failure in first.failures.items() if FAILURES[failure.kind].scope is not Scope.ROW]
+    if not raised:
+        return first
     try:
         model.warm_up([1])
     except Exception as error:
-        raise ModelFault(_message(error)) from error
+        raise ModelFault(template(_message(error))) from error  # it is logged, and a model may quote what it was given
+    second = infer(model, x_BF[raised])
+    kept = {row: failure for row, failure in first.failures.items() if row not in set(raised)}
+    kept |= {raised[row]: failure for row, failure in second.failures.items()}
+    if len(second.failures) == len(raised):
+        return replace(first, failures=kept)
+    return _merged(first, raised, second, kept)
+
+
+def _merged(first: Inference, rows: list[int], second: Inference, failures: dict[int, RowFailure]) -> Inference:
+    """`first`, with `rows` as `second` has them."""
+    values_BO = first.values_BO.copy()
+    values_BO[rows] = second.values_BO
+    if second.classes_B is None or second.confidences_B is None:
+        return Inference(values_BO, None, None, failures)
+    classes_B, confidences_B = np.zeros(len(values_BO), dtype=np.int64), np.zeros(len(values_BO), dtype=np.float32)
+    if first.classes_B is not None and first.confidences_B is not None:
+        classes_B[:], confidences_B[:] = first.classes_B, first.confidences_B
+    classes_B[rows], confidences_B[rows] = second.classes_B, second.confidences_B
+    return Inference(values_BO, classes_B, confidences_B, failures)
 
 
 def infer(model: Model, x_BF: FloatMatrix) -> Inference:

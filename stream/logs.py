@@ -1,22 +1,38 @@
-"""Log lines: readable in a terminal, JSON for machines. One line for each thing that an operator should know."""
+"""Log lines: readable in a terminal, JSON for machines. One line for each thing that an operator should know.
+
+A line may be repeated as long as what it tells of lasts; after a few times it is told less often, with how many were kept back.
+"""
 
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections import Counter
+from collections.abc import Callable, Hashable
 from datetime import UTC, datetime
-from typing import Literal, TextIO
+from typing import Final, Literal, TextIO
 
 import orjson
 
-CLIENT_LINES_EVERY_S = 10.0
+from stream.config.log_levels import ALL_MODULES, parse_levels
+
+CLIENT_LINES_EVERY_S: Final = 10.0
+REPEATS_EVERY_S: Final = 10.0
+MAX_REPEATS: Final = 10
+_MAX_REMEMBERED: Final = 1000
+
+_CHATTY: Final = ("aiokafka", "opentelemetry", "urllib3")
+"""They narrate every lost connection; what matters of it is said by the worker."""
+
+_COLOURS: Final = {"DEBUG": "2", "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITICAL": "1;31"}
 
 
 class JsonFormatter(logging.Formatter):
     """One JSON object a line: time (RFC 3339), level, logger, message, and the exception where there is one.
 
-    What a line says in figures stands beside it: `log.info(..., extra={"figures": {...}})`.
+    What a line says in figures stands beside it: `log.info(..., extra={"figures": {...}})`. So do `trace_id` and `span_id`
+    where the line belongs to a trace.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -26,53 +42,90 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        if figures := getattr(record, "figures", None):
-            line["figures"] = figures
+        for name in ("trace_id", "span_id", "figures"):
+            if value := getattr(record, name, None):
+                line[name] = value
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return orjson.dumps(line).decode()
 
 
 class TextFormatter(logging.Formatter):
-    """Time, level, logger, message."""
+    """Time, level, logger, message, and the trace that the line belongs to; in colour where that is wanted."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, colour: bool = False) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s", datefmt="%H:%M:%S")
+        self._colour = colour
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        level, name = f"{record.levelname:<7}", record.name
+        trace_id = getattr(record, "trace_id", None)
+        trace = f" (trace {trace_id})" if trace_id else ""
+        if self._colour:
+            level = f"\x1b[{_COLOURS.get(record.levelname, '0')}m{level}\x1b[0m"
+            name, trace = f"\x1b[2m{name}\x1b[0m", f"\x1b[2m{trace}\x1b[0m" if trace else ""
+        return f"{record.asctime} {level} {name}: {record.message}{trace}"
 
 
 class OneOfMany(logging.Filter):
-    """Lets one record a logger through in `every_s` seconds, with how many were kept back since.
+    """Lets `burst` alike records through in `every_s` seconds, and says with the next how many were kept back.
 
-    For loggers that repeat themselves as long as something lasts, such as the Kafka client's when a broker is away.
+    alike: what records have in common that repeat each other; their logger where it is not said.
     """
 
-    def __init__(self, every_s: float) -> None:
+    def __init__(
+        self,
+        every_s: float,
+        *,
+        burst: int = 1,
+        alike: Callable[[logging.LogRecord], Hashable] = lambda record: record.name,
+    ) -> None:
         super().__init__()
         self._every_s = every_s
-        self._last: dict[str, float] = {}
-        self._kept_back: Counter[str] = Counter()
+        self._burst = burst
+        self._alike = alike
+        self._began: dict[Hashable, float] = {}
+        self._passed: Counter[Hashable] = Counter()
+        self._kept_back: Counter[Hashable] = Counter()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if record.created - self._last.get(record.name, -self._every_s) < self._every_s:
-            self._kept_back[record.name] += 1
+        key = self._alike(record)
+        if record.created - self._began.get(key, -self._every_s) >= self._every_s:
+            if len(self._began) >= _MAX_REMEMBERED:
+                for remembered in (self._began, self._passed, self._kept_back):
+                    remembered.clear()
+            self._began[key] = record.created
+            self._passed[key] = 0
+        if self._passed[key] >= self._burst:
+            self._kept_back[key] += 1
             return False
-        self._last[record.name] = record.created
-        if kept_back := self._kept_back.pop(record.name, 0):
+        self._passed[key] += 1
+        if kept_back := self._kept_back.pop(key, 0):
             record.msg, record.args = f"{record.getMessage()} (and {kept_back} lines more before)", ()
         return True
 
 
-def set_up_logging(level: str, form: Literal["auto", "text", "json"], *, stream: TextIO = sys.stderr) -> None:
-    """Send all log lines of the process to `stream`; `auto` is text for a terminal, else JSON."""
+def set_up_logging(levels: str, form: Literal["auto", "text", "json"], *, stream: TextIO = sys.stderr) -> None:
+    """Send all log lines of the process to `stream`; `auto` is text for a terminal, else JSON. levels: see `parse_levels`."""
+    wanted = parse_levels(levels)
+    terminal = stream.isatty()
     handler = logging.StreamHandler(stream)
-    as_text = form == "text" or (form == "auto" and stream.isatty())
-    handler.setFormatter(TextFormatter() if as_text else JsonFormatter())
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    # The Kafka client narrates every join and every lost connection; what matters of it is said by the worker.
-    client_level = logging.DEBUG if level == "debug" else logging.ERROR
-    logging.getLogger("aiokafka").setLevel(client_level)
-    if client_level > logging.DEBUG:
-        handler.addFilter(_OnlyOf("aiokafka", OneOfMany(CLIENT_LINES_EVERY_S)))
+    as_text = form == "text" or (form == "auto" and terminal)
+    handler.setFormatter(
+        TextFormatter(colour=terminal and not os.environ.get("NO_COLOR")) if as_text else JsonFormatter()
+    )
+    logging.basicConfig(level=wanted[ALL_MODULES].upper(), handlers=[handler], force=True)
+    for name in _CHATTY:
+        if wanted.get(name, wanted[ALL_MODULES]) == "debug":
+            continue
+        logging.getLogger(name).setLevel(logging.ERROR)
+        handler.addFilter(_OnlyOf(name, OneOfMany(CLIENT_LINES_EVERY_S)))
+    for module, level in wanted.items():
+        if module != ALL_MODULES:
+            logging.getLogger(module).setLevel(level.upper())
+    handler.addFilter(
+        _OnlyOf("stream", OneOfMany(REPEATS_EVERY_S, burst=MAX_REPEATS, alike=lambda record: (record.name, record.msg)))
+    )
 
 
 class _OnlyOf(logging.Filter):

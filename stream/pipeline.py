@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from aiokafka.errors import KafkaError
 
 from schemas.errors import BrokerError, ModelError
-from schemas.failures import Outcome
 from stream.backpressure import InFlight
 from stream.breaker import CircuitBreaker
 from stream.cancellation import raise_if_cancelled
@@ -31,6 +30,7 @@ from stream.records import Epoch, Finished, MicroBatch, Partition, Record
 from stream.refusals import Refusals
 from stream.reorder import ReorderBuffer
 from stream.telemetry.observer import Observer
+from stream.totals import Totals
 from stream.window import MicroBatcher
 
 log = logging.getLogger(__name__)
@@ -39,6 +39,7 @@ PAUSE_AFTER_S = 1.0
 IDLE_WAIT_S = 0.5
 IDLE_COMMIT_S = 2.0
 BREAKER_LOOK_S = 0.2
+WINDOWS_LOOK_S = 0.5
 MAX_COMMIT_BATCHES = 16
 """How many full micro-batches one commit holds at most; fewer after one that was not over in time."""
 
@@ -91,23 +92,6 @@ class Breakers:
     cluster: CircuitBreaker
 
 
-@dataclass(slots=True)
-class Totals:
-    """What this worker has committed since it started."""
-
-    outcomes: Counter[Outcome] = field(default_factory=Counter)
-    kinds: Counter[str] = field(default_factory=Counter)
-    batches: int = 0
-    commits: int = 0
-    rewinds: int = 0
-
-    def add(self, ledger: Ledger, batches: int) -> None:
-        self.outcomes.update(ledger.outcomes)
-        self.kinds.update(ledger.kinds)
-        self.batches += batches
-        self.commits += 1
-
-
 class Pipeline:
     """Runs the stages. max_poll_records bounds one poll; while held_by_hand nothing new is read."""
 
@@ -135,6 +119,7 @@ class Pipeline:
         self._idle = asyncio.Event()
         self._idle.set()
         self._stopping = False
+        self._windows_look_s = 0.0
         self._committing: asyncio.Task[Ledger] | None = None
         self._refusals = Refusals()
         self._purges = 0
@@ -226,8 +211,10 @@ class Pipeline:
 
     def _close_idle_windows(self, now_s: float) -> None:
         source, windows = self._stages.source, self._stages.windows
-        if windows is None or source.epoch is None:
+        if windows is None or source.epoch is None or now_s < self._windows_look_s:
             return
+        self._windows_look_s = now_s + WINDOWS_LOOK_S
+        self._observer.windows(windows.status())
         for part in windows.close_idle(source.epoch, source.is_at_end):
             self._idle.clear()
             # Closed at once: a part without an event does not show as in flight before it is a batch.

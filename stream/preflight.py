@@ -17,6 +17,7 @@ from aiokafka.errors import KafkaError
 
 from schemas.errors import BrokerError, ForebayError
 from schemas.topics import topic_name
+from stream.aggregate.topics import check_aggregator_topics
 from stream.config.sections import BatchSection, KafkaSection, ModelSection, Settings
 from stream.kafka.access import COORDINATOR_RETRY_S, Access, ClusterView, Operation, coordinator, group_access, view
 from stream.kafka.client import client_options
@@ -24,7 +25,7 @@ from stream.kafka.delivery import Delivery, Transactional
 from stream.kafka.delivery import connect as connect_delivery
 from stream.kafka.reach import Broker, connect, reach
 from stream.kafka.topic_plan import output_specs
-from stream.kafka.topics import check_topics
+from stream.kafka.topics import Checked, check_topics
 from stream.kafka.transaction import transactional_id
 
 READ_INPUT: Final = (Operation.DESCRIBE, Operation.READ)
@@ -33,7 +34,7 @@ JOIN_GROUP: Final = (Operation.READ,)
 
 _MISSING_TOPIC: Final = "UnknownTopicOrPartition"
 _NOT_COORDINATOR: Final = "NotCoordinatorForGroup"
-AFTER_BROKER: Final = ("topics", "input", "output", "group", "transactions")
+AFTER_BROKER: Final = ("topics", "aggregator", "input", "output", "group", "transactions")
 CHECK_INSTANCE: Final = "check"
 
 
@@ -62,7 +63,8 @@ Tell = Callable[[Check], None]
 
 
 async def check_cluster(settings: Settings, *, timeout_s: float, tell: Tell) -> None:
-    """Broker, topics, permissions. Each check goes to `tell` as soon as it is done; nothing that is wrong is raised."""
+    """Broker, topics of workers and aggregator, permissions. Each check goes to `tell` as soon as it is done; nothing that is
+    wrong is raised."""
     kafka, prefix = settings.kafka, settings.topics.prefix
     inputs = [topic_name(prefix, topic) for topic in settings.input.topics]
     outputs = [topic_name(prefix, spec.name) for spec in output_specs(settings)]
@@ -79,6 +81,7 @@ async def check_cluster(settings: Settings, *, timeout_s: float, tell: Tell) -> 
             tell(check)
             if check.status is Status.OK:
                 tell(await _attempt("topics", _check_topics(settings, timeout_s), timeout_s))
+                tell(await _attempt("aggregator", _check_aggregator(settings, timeout_s), timeout_s))
                 tell(_judge("input", inputs, seen, READ_INPUT, "read"))
                 tell(_judge("output", outputs, seen, WRITE_OUTPUT, "written to"))
                 tell(await _attempt("group", _check_group(broker, kafka, timeout_s), timeout_s))
@@ -151,10 +154,17 @@ async def _check_brokers(broker: Broker, seen: ClusterView, kafka: KafkaSection,
 
 
 async def _check_topics(settings: Settings, timeout_s: float) -> Check:
-    checked = await check_topics(settings, timeout_s=timeout_s)
+    return _told("topics", await check_topics(settings, timeout_s=timeout_s))
+
+
+async def _check_aggregator(settings: Settings, timeout_s: float) -> Check:
+    return _told("aggregator", await check_aggregator_topics(settings, timeout_s=timeout_s))
+
+
+def _told(name: str, checked: Checked) -> Check:
     findings = [finding for finding in checked.findings if finding.severity != "note"]
     if not findings:
-        return Check("topics", Status.OK, f"{', '.join(topic.name for topic in checked.wanted)}: as they should be")
+        return Check(name, Status.OK, f"{', '.join(topic.name for topic in checked.wanted)}: as they should be")
     remedies = {finding.remedy for finding in findings}
     shared = remedies.pop() if len(remedies) == 1 else None
     problems = (
@@ -164,7 +174,7 @@ async def _check_topics(settings: Settings, timeout_s: float) -> Check:
     )
     wrong = len({finding.topic for finding in findings})
     return Check(
-        "topics",
+        name,
         Status.FAILED if checked.errors else Status.WARNING,
         f"{wrong} of {len(checked.wanted)} topics are not as they should be",
         shared,

@@ -35,6 +35,16 @@ class Committed(NamedTuple):
     metadata: str
 
 
+class WindowStatus(NamedTuple):
+    """Windows over event time of a partition as people look at them. buffered_rows: events that the open ones hold;
+    watermark_ms: None before the first event; replaying: up to which offset they are being made again, or None."""
+
+    open_windows: int
+    buffered_rows: int
+    watermark_ms: int | None
+    replaying: int | None
+
+
 class Record(Protocol):
     """What the pipeline needs of a polled record; the Kafka client's parsed records have it."""
 
@@ -85,6 +95,8 @@ class BatchPart(Protocol):
     @property
     def next_offset(self) -> int: ...
     @property
+    def num_rejected(self) -> int: ...
+    @property
     def size(self) -> int: ...
     @property
     def completes(self) -> bool: ...
@@ -132,6 +144,11 @@ class Chunk:
     def num_rows(self) -> int:
         """Records that are rows."""
         return len(self.records)
+
+    @property
+    def num_rejected(self) -> int:
+        """Records that are not."""
+        return len(self.rejections)
 
     @property
     def size(self) -> int:

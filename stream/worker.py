@@ -110,7 +110,7 @@ class Worker:
         # The address is told to the group at the join, long after.
         source = self._source(pipeline, layout, windows, user_data=lambda: admin.user_data())
         decoder, encoder = self._decoder(), self._encoder()
-        parts = Parts(self._model, pipeline, breakers, device, source, noted, windows)
+        parts = Parts(self._model, pipeline, breakers, device, source, noted)
         admin = WorkerAdmin(settings, parts, decoder, encoder, telemetry, worker=self._instance, clock=self._clock)
         telemetry.watch(
             Watched(source, in_flight, {"model": breakers.model, "cluster": breakers.cluster}, pipeline.totals)

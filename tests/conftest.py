@@ -2,7 +2,8 @@
 
 A test that uses the fixture `kafka`, `private_kafka`, `module_kafka` or `kafka_cluster` is marked `kafka` by itself, one that
 uses `embedded_broker` is marked `embedded`. Where no real Kafka is to be had, the tests that need one are left
-out and the summary says why; with CI=true that is a failure.
+out and the summary says why; with CI=true that is a failure. `make test` deals the tests out to several processes, each
+with brokers of its own (see `tests/distribution.py`); what they have to say of brokers is summed up in the first.
 """
 
 from __future__ import annotations
@@ -10,10 +11,9 @@ from __future__ import annotations
 import asyncio
 import os
 import uuid
-from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,9 @@ from stream.embedded.broker import EmbeddedBroker, broker_version
 from tests.brokers.apache import ApacheKafka
 from tests.brokers.jars import Unavailable
 from tests.brokers.ready import answers
+from tests.brokers.report import BrokerReport
 from tests.brokers.resolve import Broker, RealKafka, Source, resolve, resolve_maven, resolve_own
+from tests.distribution import Scheduling, check_that_they_share_nothing, slow_first
 
 # What a test can need of a real Kafka, the most demanding first, and who finds it.
 _NEEDS: Mapping[str, Callable[[Mapping[str, str]], Source]] = {
@@ -35,18 +37,6 @@ _NEEDS: Mapping[str, Callable[[Mapping[str, str]], Source]] = {
 }
 
 
-@dataclass(slots=True)
-class BrokerReport:
-    """Where real brokers come from, and what the summary says about brokers."""
-
-    sources: dict[str, Source] = field(default_factory=dict)
-    used: dict[str, None] = field(default_factory=dict)
-    left_out: Counter[str] = field(default_factory=Counter)
-
-    def missing_in_ci(self) -> bool:
-        return bool(self.left_out) and os.environ.get("CI", "").lower() == "true"
-
-
 _REPORT = pytest.StashKey[BrokerReport]()
 
 
@@ -55,6 +45,16 @@ def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.register_profile("forebay", deadline=None)
     hypothesis.settings.load_profile("forebay")
     config.stash[_REPORT] = BrokerReport()
+    # Brokers of a minute are sooner done with the quick compiler alone.
+    os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
+    if _is_one_of_several(config):
+        # Neither it nor the workers that it starts take all cores for themselves.
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def _is_one_of_several(config: pytest.Config) -> bool:
+    """Whether this process has a part of the tests only, dealt out by pytest-xdist."""
+    return hasattr(config, "workerinput")
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -65,6 +65,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker("kafka")
         if "embedded_broker" in fixtures:
             item.add_marker("embedded")
+    check_that_they_share_nothing(items)
+    if _is_one_of_several(config):
+        slow_first(items)
     result = yield  # -m and -k choose here; only what is left may cost a download
     if not config.option.collectonly:
         _leave_out_what_cannot_run(config, items)
@@ -92,8 +95,23 @@ def _leave_out_what_cannot_run(config: pytest.Config, items: list[pytest.Item]) 
         config.hook.pytest_deselected(items=left_out)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling | None:
+    return Scheduling(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    # One that crashed has said nothing.
+    if told := getattr(node, "workeroutput", {}).get("brokers"):
+        node.config.stash[_REPORT].add(told)
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    if session.config.stash[_REPORT].missing_in_ci():
+    if _is_one_of_several(session.config):
+        output: dict[str, Any] = session.config.workeroutput  # type: ignore[attr-defined]
+        output["brokers"] = session.config.stash[_REPORT].told()
+    elif session.config.stash[_REPORT].missing_in_ci():
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 

@@ -21,7 +21,6 @@ MAY_IMPORT = {"schemas": {"schemas"}, "models": {"schemas", "models"}, "stream":
 IMPORTED_ONLY_BY = {
     "aiokafka": (
         "stream/kafka",
-        "stream/aggregate/topics.py",
         "stream/aggregate/transport.py",
         "stream/embedded/pacing.py",
         "stream/worker.py",  # the assembly

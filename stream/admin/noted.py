@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from stream.admin.errors import ErrorBook, RecentWarnings
 from stream.admin.samples import Samples
 from stream.clock import Clock
 from stream.outcomes import Ledger
-from stream.records import Finished
+from stream.records import Finished, Partition, WindowStatus
 from stream.telemetry.observer import CommitTimes, Unobserved
 
 
@@ -21,6 +21,7 @@ class Noted(Unobserved):
         self._clock = clock
         self.batches_finished = 0
         self.commit_failed_s: float | None = None
+        self.window_statuses: Mapping[Partition, WindowStatus] = {}
         self.samples = Samples()
         self.errors = ErrorBook()
         self.warnings = RecentWarnings()
@@ -43,3 +44,6 @@ class Noted(Unobserved):
 
     def commit_failed(self, batches: Sequence[Finished], error: BaseException) -> None:
         self.commit_failed_s = self._clock.monotonic_s()
+
+    def windows(self, statuses: Mapping[Partition, WindowStatus]) -> None:
+        self.window_statuses = statuses

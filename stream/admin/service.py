@@ -61,7 +61,7 @@ class WorkerAdmin:
             encoder,
             parts.breakers.model,
             max_events=settings.batch.max_batch_size,
-            takes_windows=parts.windows is not None,
+            takes_windows=parts.model.signature.window is not None,
             clock=clock,
         )
         self._server: AdminServer | None = None

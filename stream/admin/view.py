@@ -6,7 +6,7 @@ import math
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any, Final, Protocol
 
@@ -27,9 +27,8 @@ from stream.breaker import CircuitBreaker
 from stream.clock import Clock
 from stream.config.sections import Settings
 from stream.device import DeviceThread
-from stream.eventtime.stage import WindowStage
 from stream.pipeline import Breakers, Pipeline
-from stream.records import Epoch, Partition
+from stream.records import Epoch, Partition, WindowStatus
 
 STATUS_FORMAT: Final = 1
 
@@ -57,7 +56,6 @@ class Parts:
     device: DeviceThread
     source: ReadSource
     noted: Noted
-    windows: WindowStage | None = None
 
 
 @dataclass(slots=True)
@@ -199,7 +197,7 @@ class WorkerView:
         }
 
     def _partitions(self) -> list[dict[str, Any]]:
-        windows = self._parts.windows.status() if self._parts.windows is not None else {}
+        windows = self._parts.noted.window_statuses
         return [
             {
                 "topic": place.topic,
@@ -207,7 +205,7 @@ class WorkerView:
                 "position": position,
                 "end": end,
                 "lag": _lag(position, end),
-                **(asdict(windows[place]) if place in windows else {}),
+                **(_windows_of(windows[place]) if place in windows else {}),
             }
             for place, (position, end) in sorted(self.seen.partitions.items())
         ]
@@ -232,9 +230,9 @@ class WorkerView:
             "max_batch_bytes": batch.max_batch_bytes,
             "max_queue_delay_ms": batch.max_queue_delay_ms,
         }
-        if self._parts.windows is None:
+        if self._parts.model.signature.window is None:
             return {"kind": "none", **batching}
-        windows = self._parts.windows.status().values()
+        windows = self._parts.noted.window_statuses.values()
         return {
             "kind": window.kind,
             **batching,
@@ -266,3 +264,12 @@ class WorkerView:
 
 def _lag(position: int, end: int) -> int:
     return max(0, end - position)
+
+
+def _windows_of(status: WindowStatus) -> dict[str, Any]:
+    return {
+        "open_windows": status.open_windows,
+        "buffered_rows": status.buffered_rows,
+        "watermark": status.watermark_ms,
+        "replaying_to": status.replaying,
+    }

@@ -3,15 +3,16 @@
 Time goes in steps of a minute, the length of a window. A step is breached when the threshold is passed over the rule's window
 that ends with it. Whether a rule's condition has held for long enough follows from the aggregates alone; only what was told
 already, firing or resolved, is state, and that is read back from the topic alerts. So a successor goes on where another ended,
-and whoever tells an alert gives it the same id.
+and whoever tells an alert gives it the same id. A rule that names no model is one for each model: a small one that fails
+altogether does not drown in the events of a large one, and its alert says which it is.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -24,7 +25,8 @@ STEP_MS: Final = 60_000
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Times in ms. threshold, resolve_below: a count or, with by_rate, a share. model, kind: None for all."""
+    """Times in ms. threshold, resolve_below: a count or, with by_rate, a share. kind: None for all of the category; model: None
+    for each one by itself (see `rules_of_models`)."""
 
     name: str
     category: Category
@@ -50,6 +52,13 @@ class Rule:
         return self.window_ms + self.for_ms + 3 * STEP_MS
 
 
+class RuleKey(NamedTuple):
+    """What has a state of its own. model: None only in alerts of earlier versions, which were about all of them."""
+
+    rule: str
+    model: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class RuleState:
     """What was told last. alert_id: of the alert that fires now; resolved_at: ms since the epoch, when the last was over."""
@@ -61,7 +70,7 @@ class RuleState:
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """What is to be told of one rule."""
+    """What is to be told of one rule and model."""
 
     alert_id: str
     status: AlertStatus
@@ -109,8 +118,22 @@ class Alert:
         )
 
 
+def rules_of_models(
+    rules: Iterable[Rule], states: Mapping[RuleKey, RuleState], view: AggregateView
+) -> Iterator[tuple[RuleKey, Rule]]:
+    """Each rule, and where it names no model, one for each that has events to be seen, or an alert that is not over yet."""
+    models = view.models()
+    for rule in rules:
+        if rule.model is not None:
+            yield RuleKey(rule.name, rule.model), rule
+            continue
+        firing = {key.model for key, state in states.items() if key.rule == rule.name and state.alert_id is not None}
+        for model in sorted(models | firing, key=lambda model: model or ""):
+            yield RuleKey(rule.name, model), replace(rule, model=model)
+
+
 def step(rule: Rule, state: RuleState, view: AggregateView, now_ms: int) -> tuple[RuleState, Alert | None]:
-    """One look at a rule at the time `now_ms`."""
+    """One look at a rule, of one model, at the time `now_ms`."""
     current = now_ms // STEP_MS * STEP_MS
     # The minute that has just begun has seen little: it can raise an alert, but only with the one before it end one.
     steps = (current, current - STEP_MS)
@@ -134,23 +157,24 @@ def step(rule: Rule, state: RuleState, view: AggregateView, now_ms: int) -> tupl
 
 
 def alert_id(rule: Rule, since: int) -> str:
-    """The same for the same rule and beginning, whoever tells it."""
+    """The same for the same rule, model and beginning, whoever tells it."""
     about = f"{rule.name}|{rule.category.value}|{rule.kind or ''}|{rule.model or ''}|{since}"
     return hashlib.sha256(about.encode()).hexdigest()[:16]
 
 
-def states_from(alerts: Iterable[bytes | None]) -> dict[str, RuleState]:
-    """By the rule's name, from the values of the topic alerts in their order."""
-    states: dict[str, RuleState] = {}
+def states_from(alerts: Iterable[bytes | None]) -> dict[RuleKey, RuleState]:
+    """From the values of the topic alerts in their order."""
+    states: dict[RuleKey, RuleState] = {}
     for value in alerts:
         try:
             said = orjson.loads(value or b"")
             if said["format"] != ALERT_FORMAT:
                 continue
+            key = RuleKey(said["rule"], said["model"])
             if said["status"] == AlertStatus.FIRING:
-                states[said["rule"]] = RuleState(said["alert_id"], said["since"])
+                states[key] = RuleState(said["alert_id"], said["since"])
             else:
-                states[said["rule"]] = RuleState(resolved_at=said["at"])
+                states[key] = RuleState(resolved_at=said["at"])
         except (LookupError, TypeError, ValueError):
             continue
     return states

@@ -1,19 +1,38 @@
-"""The aggregator's topics as the cluster has them, and what they must be. Pure."""
+"""The aggregator's topics as they are meant to be, and what is wrong with those that the cluster has. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from schemas.errors import BrokerError
+from schemas.topics import (
+    AGGREGATOR_CHANGELOG,
+    AGGREGATOR_TOPICS,
+    ALERTS,
+    ERROR_AGGREGATES,
+    HOUR_MS,
+    OUTCOME_DELTAS,
+    TopicSpec,
+    partitions_of,
+    topic_name,
+)
+from stream.config.sections import Settings
+from stream.kafka.topic_plan import (
+    CLEANUP_POLICY,
+    COMPACTION_LAG_MS,
+    MIN_INSYNC_REPLICAS,
+    RETENTION_MS,
+    Finding,
+    TopicState,
+    WantedTopic,
+    alter_config,
+    duration,
+    gravest_first,
+)
 
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A topic that is there. cleanup_policy: None where the cluster does not tell."""
-
-    num_partitions: int
-    cleanup_policy: str | None
+_MADE_BY: Final = "`forebay topics create` makes it, and so does `forebay aggregate` where it may"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,26 +46,128 @@ class Layout:
     num_aggregates: int
 
 
-def judge(deltas: str, changelog: str, found: Mapping[str, Found]) -> None:
-    """Raises BrokerError where counting would go wrong."""
-    if found[deltas].num_partitions != found[changelog].num_partitions:
-        raise BrokerError(
-            f"topic {changelog} has {found[changelog].num_partitions} partitions and {deltas} has "
-            f"{found[deltas].num_partitions}; both must have the same number",
-            kind="partition_counts",
-            remedy=f"delete {changelog}: `forebay aggregate` makes it anew, and counts the deltas again that are still there",
+def plan_aggregator_topics(settings: Settings, *, num_deltas: int | None = None) -> tuple[WantedTopic, ...]:
+    """The topics as they are meant to be. num_deltas: partitions that outcome-deltas really has, where that is known."""
+    section = settings.topics
+
+    def count(spec: TopicSpec) -> int:
+        if spec is AGGREGATOR_CHANGELOG and num_deltas is not None:
+            return num_deltas
+        return partitions_of(spec, section.partitions)
+
+    return tuple(
+        WantedTopic(
+            topic_name(section.prefix, spec.name),
+            spec,
+            count(spec),
+            section.replication_factor,
+            {
+                CLEANUP_POLICY: spec.cleanup_policy,
+                RETENTION_MS: str(spec.retention_ms),
+                MIN_INSYNC_REPLICAS: "2" if section.replication_factor >= 3 else "1",
+                **spec.configs,
+                **(_changelog_configs(settings) if spec is AGGREGATOR_CHANGELOG else {}),
+            },
         )
-    policy = found[changelog].cleanup_policy
+        for spec in AGGREGATOR_TOPICS
+    )
+
+
+def _changelog_configs(settings: Settings) -> dict[str, str]:
+    """Longer than windows are open, and at least as long as the catalogue has it (see decision 14)."""
+    least = int(AGGREGATOR_CHANGELOG.configs[COMPACTION_LAG_MS])
+    return {COMPACTION_LAG_MS: str(max(least, settings.aggregate.closed_after_ms + HOUR_MS))}
+
+
+def find_problems(
+    deltas: TopicState, wanted: Sequence[WantedTopic], states: Mapping[str, TopicState]
+) -> tuple[Finding, ...]:
+    """All that is to be said of the aggregator's topics, the gravest first. An error keeps it from starting: it would count
+    wrong. Of outcome-deltas nothing that a worker would not be told too."""
+    findings: list[Finding] = []
+    for topic in wanted:
+        state = states[topic.name]
+        if state.status == "missing":
+            message = "there is no such topic; workers do without it, `forebay aggregate` does not"
+            findings.append(Finding("warning", topic.name, "missing", message, _MADE_BY))
+        elif state.status == "forbidden":
+            remedy = "let the aggregator's user describe, read and write it"
+            findings.append(Finding("warning", topic.name, "forbidden", "this user may not see the topic", remedy))
+        elif topic.spec is AGGREGATOR_CHANGELOG:
+            findings += _judge_changelog(topic, state, deltas)
+        else:
+            findings += _judge_kept(topic, state)
+    return gravest_first(findings)
+
+
+def _judge_changelog(wanted: WantedTopic, state: TopicState, deltas: TopicState) -> Iterator[Finding]:
+    name = wanted.name
+    if deltas.status == "present" and deltas.num_partitions != state.num_partitions:
+        yield Finding(
+            "error",
+            name,
+            "partition_counts",
+            f"has {state.num_partitions} partitions and {deltas.name} has {deltas.num_partitions}; both must have the same "
+            "number",
+            f"delete {name}: `forebay aggregate` makes it anew, and counts the deltas again that are still there",
+        )
+    policy = (state.configs or {}).get(CLEANUP_POLICY)
     if policy is not None and policy != "compact":
-        raise BrokerError(
-            f"topic {changelog}: cleanup.policy is {policy}: what was counted would be lost after a time",
-            kind="not_compacted",
-            remedy=f"kafka-configs --alter --topic {changelog} --add-config cleanup.policy=compact",
+        yield Finding(
+            "error",
+            name,
+            "not_compacted",
+            f"{CLEANUP_POLICY} is {policy}: what was counted would be lost after a time",
+            alter_config(name, CLEANUP_POLICY, "compact"),
         )
-    policy = found[deltas].cleanup_policy
-    if policy is not None and "compact" in policy:
+    lag_ms, least = state.number(COMPACTION_LAG_MS), wanted.configs[COMPACTION_LAG_MS]
+    if policy == "compact" and lag_ms is not None and lag_ms < int(least):
+        yield Finding(
+            "warning",
+            name,
+            "compaction_lag",
+            f"records are compacted after {duration(lag_ms)}, windows are open for longer: what a member writes that was "
+            "thought dead could replace what is newer",
+            alter_config(name, COMPACTION_LAG_MS, least),
+        )
+
+
+def _judge_kept(wanted: WantedTopic, state: TopicState) -> Iterator[Finding]:
+    policy, name = (state.configs or {}).get(CLEANUP_POLICY, ""), wanted.name
+    if "compact" not in policy:
+        return
+    if wanted.spec is ERROR_AGGREGATES:
+        harm = "of a key the last record would be kept, and it is the highest revision that holds"
+    else:
+        harm = "of an alert only the last record would be kept, firing or resolved"
+    remedy = alter_config(name, CLEANUP_POLICY, wanted.spec.cleanup_policy)
+    yield Finding("warning", name, "compacted", f"{CLEANUP_POLICY} is {policy}: {harm}", remedy)
+
+
+def require_countable(deltas: TopicState, findings: Sequence[Finding]) -> None:
+    """Raises BrokerError where counting would go wrong."""
+    for finding in findings:
+        if finding.severity == "error":
+            raise BrokerError(f"topic {finding.topic}: {finding.message}", kind=finding.kind, remedy=finding.remedy)
+    policy = (deltas.configs or {}).get(CLEANUP_POLICY, "")
+    if "compact" in policy:
         raise BrokerError(
-            f"topic {deltas}: cleanup.policy is {policy}: counts would be removed that were not added up yet",
+            f"topic {deltas.name}: {CLEANUP_POLICY} is {policy}: counts would be removed that were not added up yet",
             kind="compacted",
-            remedy=f"kafka-configs --alter --topic {deltas} --add-config cleanup.policy=delete",
+            remedy=alter_config(deltas.name, CLEANUP_POLICY, OUTCOME_DELTAS.cleanup_policy),
         )
+
+
+def layout_of(settings: Settings, states: Mapping[str, TopicState]) -> Layout:
+    """states: those that are there."""
+
+    def name(spec: TopicSpec) -> str:
+        return topic_name(settings.topics.prefix, spec.name)
+
+    return Layout(
+        deltas=name(OUTCOME_DELTAS),
+        changelog=name(AGGREGATOR_CHANGELOG),
+        aggregates=name(ERROR_AGGREGATES),
+        alerts=name(ALERTS),
+        num_aggregates=states[name(ERROR_AGGREGATES)].num_partitions,
+    )

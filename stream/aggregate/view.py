@@ -101,6 +101,10 @@ class AggregateView:
         """Where the oldest window begins."""
         return min(self._held, default=None)
 
+    def models(self) -> set[str]:
+        """The models of which there is something."""
+        return {found.model for window in self._held.values() for found in window.values()}
+
     def measure(self, from_ms: int, to_ms: int, kinds: Collection[str], model: str | None) -> Measured:
         """Of the windows that begin from `from_ms` to before `to_ms`. Late ones are of another time and left out."""
         counts, totals = [0, 0], [0, 0]  # of events, of windows over event time: each is a share of its own

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 from schemas.aggregates import AlertStatus
-from stream.aggregate.alerts import STEP_MS, Alert, Rule, RuleState, states_from, step
+from stream.aggregate.alerts import STEP_MS, Alert, Rule, RuleKey, RuleState, rules_of_models, states_from, step
 from stream.aggregate.follow import Follower
 from stream.aggregate.view import AggregateView
 from stream.clock import Clock
@@ -44,7 +44,7 @@ class AlertWatch:
         self._clock = clock
         self._follower: Follower | None = None
         self._view = AggregateView()
-        self._states: dict[str, RuleState] = {}
+        self._states: dict[RuleKey, RuleState] = {}
         self._horizon_ms = max((rule.horizon_ms for rule in self._rules), default=STEP_MS)
 
     async def look(self, *, mine: bool) -> None:
@@ -60,15 +60,15 @@ class AlertWatch:
                 self._view.upsert(record.key, record.value)
         now_ms = self._clock.wall_ms()
         self._view.forget(now_ms - self._horizon_ms)
-        for rule in self._rules:
-            state, alert = step(rule, self._states.get(rule.name, RuleState()), self._view, now_ms)
+        for key, rule in list(rules_of_models(self._rules, self._states, self._view)):
+            state, alert = step(rule, self._states.get(key, RuleState()), self._view, now_ms)
             if alert is not None:
                 await self._publish(*alert.to_record())
                 level = logging.WARNING if alert.status is AlertStatus.FIRING else logging.INFO
                 log.log(level, "alert %s: %s", alert.status.value, alert.to_dict()["message"])
                 if self._notify is not None:
                     self._notify(alert)
-            self._states[rule.name] = state
+            self._states[key] = state
 
     async def _begin(self) -> None:
         now_ms = self._clock.wall_ms()

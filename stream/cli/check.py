@@ -50,7 +50,7 @@ MARKS: Final = {
 )
 @json_option
 def command(source: ConfigSource, timeout_s: float, as_json: bool) -> int:
-    """See that a worker would run: configuration, cluster, topics, permissions and model.
+    """See that a worker would run, and an aggregator beside it: configuration, cluster, topics, permissions and model.
 
     Consumes, produces and creates nothing. Exit status 1 if something is wrong.
     """

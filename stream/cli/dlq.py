@@ -3,39 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import sys
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Final
 
 import click
 
-from schemas.errors import ConfigError, DataError
-from stream.cli.dlq_options import Place, filter_options, place_options
+from schemas.errors import DataError
+from stream.cli import dlq_replay
+from stream.cli.dlq_options import Place, filter_options, limit_option, place_options
+from stream.cli.dlq_reading import letters_of, say_none
 from stream.cli.examples import examples
 from stream.cli.options import json_option
 
 if TYPE_CHECKING:
     from stream.dlq.choose import Filter
     from stream.dlq.letter import Letter
-    from stream.dlq.plan import Plan
-    from stream.dlq.read import LetterBox, Progress
-    from stream.dlq.replay import Replayed
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 LISTED: Final = 20
-MAX_REPLAYS: Final = 3
 SHOWN_BYTES: Final = 4096
-# Shorter reads show no bar: it would only flicker.
-_BAR_AFTER_S: Final = 0.5
-
-
-def _limit(help: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    return click.option("--limit", type=click.IntRange(min=1), metavar="N", help=help)
 
 
 @click.group(
@@ -63,9 +48,9 @@ def command() -> None:
     ),
 )
 @filter_options
-@_limit(f"The newest so many. [default: {LISTED}; all with --json]")
+@limit_option(f"The newest so many. [default: {LISTED}; all with --json]")
 @json_option
-def list_letters(place: Place, chosen: Filter, limit: int | None, as_json: bool) -> None:
+def listletters_of(place: Place, chosen: Filter, limit: int | None, as_json: bool) -> None:
     """A line for each letter, the oldest first. The first column is what `forebay dlq show` takes.
 
     With --json one object a line, in full; without --limit in the order of the topic's partitions.
@@ -77,7 +62,7 @@ async def _list(place: Place, chosen: Filter, limit: int | None, as_json: bool) 
     from stream.dlq.choose import Newest
 
     newest = Newest(limit or LISTED)
-    async with _letters(place, chosen, quiet=as_json) as (box, letters):
+    async with letters_of(place, chosen, quiet=as_json) as (box, letters):
         async for letter in letters:
             if as_json and limit is None:
                 click.echo(letter.to_json())
@@ -89,7 +74,7 @@ async def _list(place: Place, chosen: Filter, limit: int | None, as_json: bool) 
             click.echo(letter.to_json())
         return
     if not found:
-        _say_none(box)
+        say_none(box)
         return
     from stream.console import print_whole, stdout_console
     from stream.dlq.render import list_table
@@ -162,7 +147,7 @@ async def _find(place: Place, where: str | None, source: str | None, event_id: s
             return await box.letter_at(partition, offset)
     position = None if source is None else read_position(source)
     newest = Newest(1)
-    async with _letters(place, Filter(), quiet=False) as (box, letters):
+    async with letters_of(place, Filter(), quiet=False) as (box, letters):
         async for letter in letters:
             if letter.source == position if position is not None else letter.event_id == event_id:
                 newest.add(letter)
@@ -186,7 +171,7 @@ async def _find(place: Place, where: str | None, source: str | None, event_id: s
     )
 )
 @filter_options
-@_limit("Count the newest so many only.")
+@limit_option("Count the newest so many only.")
 @json_option
 def stats(place: Place, chosen: Filter, limit: int | None, as_json: bool) -> None:
     """How many letters by kind, stage, model and original topic; their share; when the first and the last were written."""
@@ -199,7 +184,7 @@ async def _stats(place: Place, chosen: Filter, limit: int | None, as_json: bool)
 
     counted = Stats()
     newest = None if limit is None else Newest(limit)
-    async with _letters(place, chosen, quiet=as_json) as (box, letters):
+    async with letters_of(place, chosen, quiet=as_json) as (box, letters):
         async for letter in letters:
             (counted if newest is None else newest).add(letter)
     for letter in newest.letters() if newest is not None else ():
@@ -207,7 +192,7 @@ async def _stats(place: Place, chosen: Filter, limit: int | None, as_json: bool)
     if as_json:
         click.echo(json.dumps({"topic": place.topic, **counted.to_dict()}, ensure_ascii=False, indent=2))
     elif counted.total is None:
-        _say_none(box)
+        say_none(box)
     else:
         from stream.console import print_whole
         from stream.dlq.render import stats_text
@@ -215,160 +200,4 @@ async def _stats(place: Place, chosen: Filter, limit: int | None, as_json: bool)
         print_whole(stats_text(counted, place.topic))
 
 
-@command.command(
-    epilog=examples(
-        ("forebay dlq replay --kind unknown_model --dry-run", "what would be published"),
-        ("forebay dlq replay --kind unknown_model --since 2h", "asks first"),
-        ("forebay dlq replay --model late --rate 200 --yes --json", "unasked and gently, for scripts"),
-    )
-)
-@filter_options
-@_limit("The oldest so many of those that can be replayed.")
-@click.option(
-    "--max-replays",
-    type=click.IntRange(min=1),
-    default=MAX_REPLAYS,
-    show_default=True,
-    metavar="N",
-    help="Leave out events that were replayed so often and failed each time.",
-)
-@click.option("--rate", type=click.FloatRange(min=0), default=0, metavar="N", help="Letters a second; 0: no limit.")
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and publish nothing.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@json_option
-def replay(
-    place: Place,
-    chosen: Filter,
-    limit: int | None,
-    max_replays: int,
-    rate: float,
-    dry_run: bool,
-    yes: bool,
-    as_json: bool,
-) -> int:
-    """Publish events again as they came: value, key and headers, to the topic that they came from, in order per partition.
-
-    The letters stay where they are. What fails again becomes a new letter, and only that one is replayed next time; what
-    succeeds does not tell, so a second run would publish it again: narrow it with --since and --kind. Letters whose value
-    was cut are left out.
-    """
-    if not (yes or dry_run or sys.stdin.isatty()):
-        raise ConfigError(
-            "nobody is there to be asked whether to publish",
-            kind="confirmation",
-            remedy="--yes publishes without asking, --dry-run only says what would be done",
-        )
-    plan = asyncio.run(_plan(place, chosen, max_replays, limit, quiet=as_json))
-    if dry_run or not plan.num_letters:
-        _print_replay(place, plan, None, dry_run, as_json)
-        return 0
-    if not yes:
-        if not as_json:
-            _print_replay(place, plan, None, dry_run, as_json)
-        if not click.confirm(f"Publish {plan.num_letters:,} event{'s'[: plan.num_letters != 1]} again?", err=True):
-            click.echo("nothing was published", err=True)
-            return 1
-    _print_replay(place, plan, _replay(place, plan, rate or None, quiet=as_json), dry_run, as_json)
-    return 0
-
-
-async def _plan(place: Place, chosen: Filter, max_replays: int, limit: int | None, *, quiet: bool) -> Plan:
-    from stream.dlq.replay import make_plan
-
-    async with place.box() as box:
-        with _bar(place.topic, quiet=quiet) as progress:
-            return await make_plan(
-                box, place.settings.kafka, chosen, max_replays=max_replays, limit=limit, progress=progress
-            )
-
-
-def _replay(place: Place, plan: Plan, rate: float | None, *, quiet: bool) -> Replayed:
-    from stream.clock import SystemClock
-    from stream.dlq.replay import Replayer
-    from stream.kafka.client import client_options
-
-    replayer = Replayer(client_options(place.settings.kafka), clock=SystemClock(), rate=rate)
-
-    async def run() -> None:
-        async with place.box() as box:
-            with _bar("replaying", quiet=quiet) as progress:
-                await replayer.run(box, plan, lambda sent: progress(sent, plan.num_letters))
-
-    try:
-        asyncio.run(run())
-    except KeyboardInterrupt:
-        click.echo(f"interrupted: {replayer.done.delivered:,} of {plan.num_letters:,} were published", err=True)
-        raise
-    return replayer.done
-
-
-def _print_replay(place: Place, plan: Plan, done: Replayed | None, dry_run: bool, as_json: bool) -> None:
-    from stream.console import print_whole
-    from stream.dlq.render import replay_table, skipped
-
-    if as_json:
-        document = {
-            "topic": place.topic,
-            "dry_run": dry_run,
-            "planned": plan.num_letters,
-            "replayed": 0 if done is None else done.delivered,
-            "topics": dict(plan.topics if done is None else done.topics),
-            "skipped": {skip.value: count for skip, count in skipped(plan, done).items()},
-            "beyond_limit": plan.beyond_limit,
-            "seconds": 0.0 if done is None else round(done.seconds, 3),
-        }
-        click.echo(json.dumps(document, ensure_ascii=False, indent=2))
-        return
-    if not plan.num_letters and not plan.skipped:
-        click.echo("no letter matches: nothing to replay")
-        return
-    print_whole(replay_table(plan, done))
-    if done is not None:
-        click.echo(f"{done.delivered:,} published again in {done.seconds:.1f} s; the letters stay in {place.topic}")
-
-
-@contextlib.asynccontextmanager
-async def _letters(
-    place: Place, chosen: Filter, *, quiet: bool
-) -> AsyncIterator[tuple[LetterBox, AsyncIterator[Letter]]]:
-    """The letters that are meant, with a bar on a terminal where it takes long."""
-    async with place.box() as box:
-        with _bar(place.topic, quiet=quiet) as progress:
-            extent = await box.extent(since_ms=chosen.since_ms)
-            found = box.letters(extent, progress=progress)
-            yield box, (letter async for letter in found if chosen.takes(letter))
-
-
-@contextlib.contextmanager
-def _bar(what: str, *, quiet: bool) -> Iterator[Progress]:
-    """A progress bar on a terminal, once it has taken a while; nothing where nobody looks."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from stream.console import stderr_console
-
-    console = stderr_console()
-    if quiet or not console.is_terminal:
-        yield lambda done, total: None
-        return
-    columns = (TextColumn(what, markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    bar = Progress(*columns, console=console, transient=True)
-    task = bar.add_task("", total=None)
-    begun_s = time.monotonic()
-
-    def show(done: int, total: int) -> None:
-        bar.update(task, completed=done, total=total)
-        if not bar.live.is_started and time.monotonic() - begun_s > _BAR_AFTER_S:
-            bar.start()
-
-    try:
-        yield show
-    finally:
-        bar.stop()
-
-
-def _say_none(box: LetterBox) -> None:
-    letters, strangers = box.seen.letters, box.seen.strangers
-    read = f"{letters:,} letter{'s'[: letters != 1]} read"
-    if strangers:
-        read += f", {strangers:,} record{'s' if strangers != 1 else ''} that {'are' if strangers != 1 else 'is'} none"
-    click.echo(f"no letter in {box.topic} matches ({read})")
+command.add_command(dlq_replay.command)

@@ -39,6 +39,11 @@ class Place:
         return LetterBox(client_options(self.settings.kafka), self.topic, clock=SystemClock())
 
 
+def limit_option(help: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Adds --limit."""
+    return click.option("--limit", type=click.IntRange(min=1), metavar="N", help=help)
+
+
 def place_options(function: Callable[Concatenate[Place, P], R]) -> Callable[P, R]:
     """Adds the options that say which cluster and which topic; the command gets a Place as its first argument."""
 

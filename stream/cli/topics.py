@@ -80,7 +80,7 @@ def create(source: ConfigSource, bootstrap_servers: str | None, timeout_s: float
 
     async def create_all() -> tuple[Created, ...]:
         done = await create_topics(settings, dry_run=dry_run, timeout_s=timeout_s)
-        return (*done, *await create_aggregator_topics(settings, dry_run=dry_run))
+        return (*done, *await create_aggregator_topics(settings, dry_run=dry_run, timeout_s=timeout_s))
 
     done = asyncio.run(create_all())
     if as_json:
@@ -102,16 +102,21 @@ def create(source: ConfigSource, bootstrap_servers: str | None, timeout_s: float
 @_timeout
 @json_option
 def check(source: ConfigSource, bootstrap_servers: str | None, timeout_s: float, as_json: bool) -> int:
-    """Compare the topics that a worker needs with the catalogue. Changes nothing.
+    """Compare the topics of workers and aggregator with the catalogue. Changes nothing.
 
-    Exit status 1 if there is an error: something with which a worker cannot do its work. Warnings and notes are told
-    only.
+    Exit status 1 if there is an error: something with which a worker or the aggregator cannot do its work. Warnings and notes
+    are told only; that the aggregator's topics are missing is a warning, since workers do without them.
     """
     settings = source.load({"kafka.bootstrap_servers": bootstrap_servers}).settings
-    # Only now: it imports the Kafka client.
+    # Only now: they import the Kafka client.
+    from stream.aggregate.topics import check_aggregator_topics
     from stream.kafka.topics import check_topics
 
-    checked = asyncio.run(check_topics(settings, timeout_s=timeout_s))
+    async def check_all() -> Checked:
+        checked = await check_topics(settings, timeout_s=timeout_s)
+        return checked.with_those_of(await check_aggregator_topics(settings, timeout_s=timeout_s))
+
+    checked = asyncio.run(check_all())
     if as_json:
         _print_json(_checked_json(checked))
     else:
@@ -196,10 +201,10 @@ def _checked_table(checked: Checked) -> Table:
     table = plain_table("topic", "status", "partitions", "replicas", "kept", "largest message", right=_NUMBERS)
     for topic in checked.wanted:
         state = checked.states[topic.name]
-        if state.status != "present":
-            table.add_row(topic.name, Text(state.status, _SEVERITY_STYLES["error"]))
-            continue
         worst = next((each.severity for each in checked.findings if each.topic == topic.name), "note")
+        if state.status != "present":
+            table.add_row(topic.name, Text(state.status, _SEVERITY_STYLES[worst]))
+            continue
         limit = state.number(MAX_MESSAGE_BYTES)
         table.add_row(
             topic.name,

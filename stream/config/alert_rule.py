@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from schemas.aggregates import Category, Severity
 from schemas.failures import FailureKind
-from stream.config.values import Allowed, allowed
+from stream.config.values import Allowed, Mistake, Mistakes, allowed
 
 _MAX_NAME: Final = 100
 _MINUTE_S: Final = 60
@@ -27,7 +27,7 @@ class AlertRule(BaseModel):
         default=Category.ERROR, description="the kinds of failure that count, where kind does not name one"
     )
     kind: Annotated[FailureKind, Field(strict=False)] | None = Field(default=None, description="one kind of failure")
-    model: str | None = Field(default=None, min_length=1, description="one model; without it all")
+    model: str | None = Field(default=None, min_length=1, description="one model; without it each one by itself")
     count: int | None = Field(default=None, ge=0, description="more failures than this in the window")
     rate: float | None = Field(default=None, ge=0, lt=1, description="a larger share of the events than this")
     min_events: int = Field(default=1, ge=1, description="rate: not with fewer events in the window")
@@ -85,42 +85,53 @@ def _from_json(value: object) -> object:
 def _read_rules(value: object) -> tuple[AlertRule, ...]:
     if not isinstance(value, list | tuple):
         raise ValueError("not a list of tables")
-    problems: list[str] = []
+    mistakes: list[Mistake] = []
     rules: list[AlertRule] = []
-    for number, one in enumerate(value, start=1):
+    names: set[object] = set()
+    for index, one in enumerate(value):
         if isinstance(one, AlertRule):
             rules.append(one)
         elif isinstance(one, dict):
+            called = _called(index, one)
+            if isinstance(name := one.get("name"), str) and name in names:
+                mistakes.append(Mistake(f"[{index}].name", called, "the name is there twice"))
+            names.add(name)
             try:
                 rules.append(AlertRule(**one))
             except ValidationError as error:
-                problems += [f"rule {number}: {_told(each, one)}" for each in error.errors(include_url=False)]
+                mistakes += [_mistake(index, called, each, one) for each in error.errors(include_url=False)]
             except TypeError:
-                problems.append(f"rule {number}: its keys must be texts")
+                mistakes.append(Mistake(f"[{index}]", called, "its keys must be texts"))
         else:
-            problems.append(f"rule {number}: must be a table")
-    names = [rule.name for rule in rules]
-    problems += [f'"{name}": the name is there twice' for name in sorted({n for n in names if names.count(n) > 1})]
-    if problems:
-        raise ValueError("; ".join(problems))
+            mistakes.append(Mistake(f"[{index}]", f"rule {index + 1}", "must be a table"))
+    if mistakes:
+        raise Mistakes(mistakes)
     return tuple(rules)
 
 
-def _told(error: Any, given: dict[str, Any]) -> str:
+def _called(index: int, given: dict[str, Any]) -> str:
+    name = given.get("name")
+    return f'rule "{name[:_MAX_NAME]}"' if isinstance(name, str) and name else f"rule {index + 1}"
+
+
+def _mistake(index: int, called: str, error: Any, given: dict[str, Any]) -> Mistake:
     if not error["loc"]:
-        return str(error["ctx"]["error"])
+        return Mistake(f"[{index}]", called, str(error["ctx"]["error"]))
     key = str(error["loc"][0])
+    place = f"[{index}].{key}"
     if error["type"] == "extra_forbidden":
         near = get_close_matches(key, AlertRule.model_fields, n=1)
-        return f"there is no key {key}" + (f"; did you mean {near[0]}?" if near else "")
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(AlertRule.model_fields)}"
+        return Mistake(place, f"{called}, {key}", f"there is no such key; {hint}")
+    words = _WORDS.get(key) or allowed(AlertRule.model_fields[key])
     if error["type"] == "missing":
-        return f"{key} is missing"
+        return Mistake(place, f"{called}, {key}", f"is missing; it must be {words}")
     near = []
     if key == "kind" and isinstance(given.get(key), str):
         near = get_close_matches(given[key], [kind.value for kind in FailureKind], n=1)
-    words = _WORDS.get(key) or allowed(AlertRule.model_fields[key])
     shown = json.dumps(given.get(key), ensure_ascii=False, default=str)[:80]
-    return f"{key} = {shown} must be {words}" + (f"; did you mean {near[0]}?" if near else "")
+    verdict = f"must be {words}" + (f"; did you mean {near[0]}?" if near else "")
+    return Mistake(place, f"{called}, {key} = {shown}", verdict)
 
 
 AlertRules = Annotated[

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from schemas.errors import ConfigError
 
 MAX_FILE_BYTES: Final = 1_048_576
 
-_HEADER: Final = re.compile(r"\s*\[+\s*([^\[\]]+?)\s*\]+")
+_HEADER: Final = re.compile(r"\s*(\[\[?)\s*([^\[\]]+?)\s*\]+")
 _KEY: Final = re.compile(
     r"\s*((?:[A-Za-z0-9_-]+|\"[^\"]*\"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|\"[^\"]*\"|'[^']*'))*)\s*="
 )
@@ -22,15 +23,20 @@ _POSITION: Final = re.compile(r" \(at (?:line (\d+), column (\d+)|end of documen
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What a file says; `lines` holds the line of each section and of each "section.key" that was found by eye."""
+    """What a file says; `lines` holds the line of each section and of each "section.key" that was found by eye.
+
+    The tables of a list [[section.key]] are "section.key[0]" and so on, their keys "section.key[0].name".
+    """
 
     path: Path
     tables: Mapping[str, object]
     lines: Mapping[str, int]
 
     def place(self, key: str) -> str:
-        """FILE:LINE of "section.key" or of a section; the line of its section, or none, where it is not known."""
-        line = self.lines.get(key) or self.lines.get(key.partition(".")[0])
+        """FILE:LINE of "section.key" or of a section; the line of what it is in, or none, where it is not known."""
+        while key not in self.lines and (end := max(key.rfind("."), key.rfind("["))) > 0:
+            key = key[:end]
+        line = self.lines.get(key)
         return f"{self.path}:{line}" if line else str(self.path)
 
 
@@ -77,13 +83,18 @@ def _syntax_error(path: Path, text: str, message: str) -> ConfigError:
 def _lines(text: str) -> dict[str, int]:
     """Where sections and keys stand, by the look of each line; a text over several lines is skipped."""
     lines: dict[str, int] = {}
+    tables: Counter[str] = Counter()
     section: str | None = None
     quote: str | None = None
     for number, line in enumerate(text.split("\n"), start=1):  # TOML knows no other ends of lines
         if quote is None:
             if header := _HEADER.match(line):
-                section = _plain(header[1])
+                section = _plain(header[2])
                 lines.setdefault(section, number)
+                if header[1] == "[[":
+                    tables[section] += 1
+                    section = f"{section}[{tables[section] - 1}]"
+                    lines[section] = number
             elif key := _KEY.match(line):
                 full = _plain(key[1]) if section is None else f"{section}.{_plain(key[1])}"
                 lines.setdefault(full, number)

@@ -5,8 +5,9 @@ The later goes before: default, file, environment, command line. Every mistake i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -15,16 +16,17 @@ from pydantic.fields import FieldInfo
 
 from schemas.errors import ConfigError
 from stream.config.checks import conflicts
-from stream.config.document import read_document
+from stream.config.document import Document, read_document
 from stream.config.names import (
     ENVIRONMENT_PREFIX,
+    LOG_VARIABLE,
     environment_name,
     hint_for_environment,
     hint_for_key,
     is_ours,
 )
 from stream.config.sections import Section, Settings, section_types
-from stream.config.values import allowed, from_text, is_secret
+from stream.config.values import Mistakes, allowed, from_text, is_secret
 
 DEFAULT = "default"
 COMMAND_LINE = "command line"
@@ -45,10 +47,14 @@ class LoadedSettings:
 
 @dataclass(frozen=True, slots=True)
 class _Given:
-    """One value as it was given."""
+    """One value as it was given. place: of a part of it, by how it follows the key; the origin where that is all there is."""
 
     value: object
     origin: str
+    place: Callable[[str], str] | None = None
+
+    def origin_of(self, part: str) -> str:
+        return self.origin if self.place is None else self.place(part)
 
 
 def load_settings(
@@ -100,16 +106,22 @@ def _from_file(path: Path, problems: list[str]) -> dict[str, _Given]:
             for key, value in section.items():
                 place = document.place(f"{name}.{key}")
                 if key in sections[name].model_fields:
-                    given[f"{name}.{key}"] = _Given(value, place)
+                    place_of = partial(_place_of, document, f"{name}.{key}")
+                    given[f"{name}.{key}"] = _Given(value, place, place_of)
                 else:
                     # The value is not told: it may be a secret whose name is misspelt.
                     problems.append(f"{name}.{key} ({place}): there is no such key{hint_for_key(f'{name}.{key}')}")
     return given
 
 
+def _place_of(document: Document, key: str, part: str) -> str:
+    return document.place(key + part)
+
+
 def _from_environment(environ: Mapping[str, str], problems: list[str]) -> dict[str, _Given]:
-    known = {environment_name(key): key for key in _keys()}
+    known = {LOG_VARIABLE: "log.level"} | {environment_name(key): key for key in _keys()}
     given = {}
+    # In this order FOREBAY_LOG__LEVEL comes after FOREBAY_LOG and goes before it.
     for name in sorted(name for name in environ if name.startswith(ENVIRONMENT_PREFIX)):
         if name in known:
             field = _field(known[name])
@@ -143,9 +155,13 @@ def _build(given: Mapping[str, _Given], problems: list[str]) -> tuple[dict[str, 
             full, field = f"{name}.{key}", section.model_fields[key]
             # Only our own checks say more than what is allowed does.
             why = reason.get("ctx", {}).get("error") if reason["type"] == "value_error" else None
+            wrong.add(full)
+            if isinstance(why, Mistakes):
+                for each in why.mistakes:
+                    problems.append(f"{full}, {each.subject} ({given[full].origin_of(each.part)}): {each.verdict}")
+                continue
             told = _told(full, given[full].value, given[full])
             problems.append(f"{told} must be {allowed(field)}" + (f" ({why})" if why and not is_secret(field) else ""))
-            wrong.add(full)
         sections[name] = section(**{key: value for key, value in values.items() if key not in reasons})
     return sections, wrong
 

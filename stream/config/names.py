@@ -9,6 +9,8 @@ from typing import Final
 from stream.config.sections import section_types
 
 ENVIRONMENT_PREFIX: Final = "FOREBAY_"
+LOG_VARIABLE: Final = "FOREBAY_LOG"
+"""Another name of log.level, in the manner of other programs (RUST_LOG, VECTOR_LOG)."""
 _NOT_SETTINGS: Final = frozenset({"FOREBAY_CONFIG"})
 _NEAR: Final = 0.6
 _VERY_NEAR: Final = 0.85

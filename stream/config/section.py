@@ -1,4 +1,4 @@
-"""What all sections of the settings have in common."""
+"""What all sections of the configuration have in common."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict
 
 DAY_MS: Final = 86_400_000
-GIB: Final = 1 << 30
 
 
 class Section(BaseModel):

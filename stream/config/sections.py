@@ -9,15 +9,14 @@ from typing import Literal
 
 from pydantic import Field, SecretStr
 
+from stream.config.admin_section import AdminSection as AdminSection
 from stream.config.alert_rule import AlertRules
-from stream.config.section import DAY_MS, GIB
+from stream.config.section import DAY_MS
 from stream.config.section import Section as Section
-from stream.config.sections_of_operation import AdminSection as AdminSection
-from stream.config.sections_of_operation import LogSection as LogSection
-from stream.config.sections_of_operation import TelemetrySection as TelemetrySection
 from stream.config.values import (
     Command,
     Device,
+    LogLevels,
     ModelName,
     Moment,
     Name,
@@ -28,6 +27,9 @@ from stream.config.values import (
     Topics,
     WebUrl,
 )
+from stream.config.window_section import WindowSection as WindowSection
+
+_GIB = 1 << 30
 
 
 class KafkaSection(Section):
@@ -95,14 +97,14 @@ class InputSection(Section):
     from_timestamp: Moment | None = Field(
         default=None, description="begin at this moment instead, where the group has no position"
     )
-    max_event_bytes: int = Field(default=1_048_576, ge=1, le=GIB, description="larger events are rejected")
+    max_event_bytes: int = Field(default=1_048_576, ge=1, le=_GIB, description="larger events are rejected")
     isolation_level: Literal["read_committed", "read_uncommitted"] = Field(
         default="read_committed", description="whether to read only what transactions have committed"
     )
-    fetch_min_bytes: int = Field(default=1, ge=1, le=GIB, description="the broker waits for this much...")
+    fetch_min_bytes: int = Field(default=1, ge=1, le=_GIB, description="the broker waits for this much...")
     fetch_max_wait_ms: int = Field(default=500, ge=0, le=60_000, description="...or this long")
     max_partition_fetch_bytes: int = Field(
-        default=1_048_576, ge=1_024, le=GIB, description="most that one request brings of one partition"
+        default=1_048_576, ge=1_024, le=_GIB, description="most that one request brings of one partition"
     )
 
 
@@ -110,89 +112,10 @@ class BatchSection(Section):
     """Micro-batches: one is closed at whichever bound is met first."""
 
     max_batch_size: int = Field(default=4096, ge=1, le=65_536, description="most events in one call of the model")
-    max_batch_bytes: int = Field(default=4_194_304, ge=1, le=GIB, description="most bytes of events in one call")
+    max_batch_bytes: int = Field(default=4_194_304, ge=1, le=_GIB, description="most bytes of events in one call")
     max_queue_delay_ms: int = Field(
         default=2, ge=0, le=60_000, description="how long the first event of a batch may wait for more"
     )
-
-
-class WindowSection(Section):
-    """Keyed windows over event time (docs/windows.md). Without a kind each event is predicted by itself."""
-
-    kind: Literal["none", "tumbling", "hopping", "session"] = Field(
-        default="none", description="how the events of a key are gathered into the rows that the model takes"
-    )
-    size_ms: int | None = Field(
-        default=None, ge=1, le=31 * DAY_MS, description="length of tumbling and hopping windows"
-    )
-    hop_ms: int | None = Field(
-        default=None, ge=1, le=31 * DAY_MS, description="hopping: between the beginnings of two windows"
-    )
-    gap_ms: int | None = Field(
-        default=None, ge=1, le=31 * DAY_MS, description="session: it is over so long after its last event"
-    )
-    max_session_ms: int = Field(
-        default=DAY_MS, ge=1, le=31 * DAY_MS, description="session: it is cut at multiples of this since 1970 (UTC)"
-    )
-    max_out_of_orderness_ms: int = Field(
-        default=1_000,
-        ge=0,
-        le=31 * DAY_MS,
-        description="the watermark is the newest event time of the partition less this",
-    )
-    allowed_lateness_ms: int = Field(
-        default=0,
-        ge=0,
-        le=31 * DAY_MS,
-        description="a window is kept open so long after the watermark has passed its end",
-    )
-    idle_timeout_ms: int = Field(
-        default=60_000,
-        ge=100,
-        le=31 * DAY_MS,
-        description="a partition without events for so long closes its windows by the wall clock",
-    )
-    max_timestamp_ahead_ms: int = Field(
-        default=60_000,
-        ge=0,
-        le=31 * DAY_MS,
-        description="an event further ahead of its record's timestamp is rejected: it would close every window",
-    )
-    max_rows_per_window: int = Field(
-        default=10_000,
-        ge=1,
-        le=16_777_216,
-        description="events of one window; more of them fail (sequences keep the last)",
-    )
-    max_open_windows: int = Field(
-        default=100_000, ge=1, le=1_000_000_000, description="of one partition; beyond it all of them are closed"
-    )
-    max_buffered_rows: int = Field(
-        default=1_000_000, ge=1, le=10_000_000_000, description="events that these hold; beyond it all are closed"
-    )
-    max_replay_records: int = Field(
-        default=1_000_000,
-        ge=1,
-        le=10_000_000_000,
-        description="records that a restart may have to read again of one partition; beyond it all are closed",
-    )
-    outage_ms: int = Field(
-        default=DAY_MS,
-        ge=0,
-        le=365 * DAY_MS,
-        description="how long the worker may be away: the input must be kept that much longer than a window is open",
-    )
-    late_events_topic: bool = Field(default=False, description="whether late events are written to late-events too")
-    on_changed: Literal["refuse", "flush"] = Field(
-        default="refuse",
-        description="what to do with windows that another configuration left open: refuse to start, or close them at once",
-    )
-
-    @property
-    def longest_ms(self) -> int:
-        """How long a window may be open, by event time, from its first event on."""
-        length = self.max_session_ms if self.kind == "session" else self.size_ms or 0
-        return length + self.max_out_of_orderness_ms + self.allowed_lateness_ms
 
 
 class ModelSection(Section):
@@ -222,7 +145,7 @@ class OutputSection(Section):
     max_request_size: int = Field(
         default=1_048_576,
         ge=16_384,
-        le=GIB,
+        le=_GIB,
         description="most bytes of one record; larger predictions fail their event",
     )
 
@@ -277,7 +200,7 @@ class LimitsSection(Section):
     max_in_flight_events: int = Field(
         default=32_768, ge=1, le=16_777_216, description="events read and not yet committed"
     )
-    max_in_flight_bytes: int = Field(default=67_108_864, ge=1, le=64 * GIB, description="their bytes")
+    max_in_flight_bytes: int = Field(default=67_108_864, ge=1, le=64 * _GIB, description="their bytes")
     max_in_flight_batches: int = Field(default=32, ge=2, le=65_536, description="micro-batches that they make")
     max_dead_letter_ratio: float = Field(
         default=0.9, gt=0, le=1, description="more dead letters among the last events stop the worker; 1: never"
@@ -329,6 +252,47 @@ class TopicsSection(Section):
     )
     replication_factor: int = Field(
         default=1, ge=1, le=32, description="copies of each partition; 3 on a production cluster"
+    )
+
+
+class LogSection(Section):
+    """What the worker says on standard error."""
+
+    level: LogLevels = Field(
+        default="info", description="the least severe that is logged; FOREBAY_LOG is another name for it"
+    )
+    format: Literal["auto", "text", "json"] = Field(
+        default="auto", description="auto is text on a terminal and JSON lines elsewhere"
+    )
+
+
+class TelemetrySection(Section):
+    """Where traces, metrics and log lines go by OTLP. The Prometheus page of the admin server needs nothing of this."""
+
+    service_name: Text | None = Field(
+        default=None,
+        description="the name under which a collector sees the worker; without it OTEL_SERVICE_NAME, or forebay",
+    )
+    otlp_endpoint: WebUrl | None = Field(
+        default=None,
+        description="collector to send to (OTLP over HTTP), such as http://localhost:4318; without it that of "
+        "OTEL_EXPORTER_OTLP_ENDPOINT, and without either nothing is sent",
+    )
+    otlp_headers: SecretStr | None = Field(
+        default=None, description="headers for the collector, such as a login: name=value, with commas between"
+    )
+    traces: bool = Field(default=True, description="whether traces are sent, where there is a collector")
+    trace_sample_ratio: float = Field(
+        default=0.01,
+        ge=0,
+        le=1,
+        description="of micro-batches without a sampled event so many are traced; others always",
+    )
+    metrics: bool = Field(default=True, description="whether metrics are sent, where there is a collector")
+    metrics_interval_ms: int = Field(default=15_000, ge=1_000, le=3_600_000, description="between two such sendings")
+    logs: bool = Field(default=False, description="whether log lines are sent, where there is a collector")
+    export_timeout_ms: int = Field(
+        default=10_000, ge=100, le=600_000, description="for one sending; what the collector does not take is dropped"
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import NoneType, UnionType
@@ -13,6 +13,8 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 import annotated_types
 from pydantic import AfterValidator, BeforeValidator, SecretStr, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
+
+from stream.config.log_levels import LEVELS, parse_levels
 
 MAX_NAME_LENGTH: Final = 249
 """What Kafka allows for the names of topics, and we for those of groups and clients."""
@@ -31,6 +33,26 @@ class Allowed:
     """Metadata of a field: what is allowed, to follow the words "must be"."""
 
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """What is wrong in one part of a value.
+
+    part: where, as it follows the setting's key ("[1].rate"); subject: what people call the place; verdict: what it must be.
+    """
+
+    part: str
+    subject: str
+    verdict: str
+
+
+class Mistakes(ValueError):
+    """A value made of parts, of which some are wrong; each is told by itself."""
+
+    def __init__(self, mistakes: Sequence[Mistake]) -> None:
+        super().__init__("; ".join(f"{each.subject} {each.verdict}" for each in mistakes))
+        self.mistakes = tuple(mistakes)
 
 
 def _check_name(name: str) -> str:
@@ -114,6 +136,12 @@ def _check_command(command: str) -> str:
     return command
 
 
+def _check_levels(text: str) -> str:
+    parse_levels(text)
+    return text
+
+
+_QUOTED_LEVELS: Final = [f'"{level}"' for level in LEVELS]
 _NAME_WORDS: Final = f"1 to {MAX_NAME_LENGTH} letters, digits, '.', '_' or '-'"
 
 Text = Annotated[str, AfterValidator(_check_not_empty), Allowed("a text that is not empty")]
@@ -148,6 +176,13 @@ ModelName = Annotated[
 ]
 Host = Annotated[str, _matching(_ADDRESS), Allowed("a host name or an IP address, without a port")]
 WebUrl = Annotated[str, _matching(_WEB_URL), Allowed("a URL that begins with http:// or https://")]
+LogLevels = Annotated[
+    str,
+    AfterValidator(_check_levels),
+    Allowed(
+        f'{", ".join(_QUOTED_LEVELS[:-1])} or {_QUOTED_LEVELS[-1]}, or several for modules: "info,stream.commit=debug"'
+    ),
+]
 Device = Annotated[str, _matching(_DEVICE), Allowed('"auto", "cpu", "cuda", "cuda:N" or "mps"')]
 
 

@@ -89,6 +89,10 @@ def report_text(report: Report) -> RenderableType:
         table.add_row("Predictions", _quality_table(report))
     if report.errors:
         table.add_row("Errors", _errors_table(report))
+    if report.aggregator is not None:
+        counted = report.aggregator.line()
+        same = Text(f"✓ counts the same: {counted}", GREEN)
+        table.add_row("Aggregator", same if report.aggregator.equal else Text(f"✗ counts otherwise: {counted}", RED))
     return table
 
 

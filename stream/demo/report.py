@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from models.metrics import accuracy, log_loss, roc_auc
 from stream.demo.ledger import CODES, Ledger
+from stream.demo.totals import Totals
 
 _MOST_SHOWN: Final = 10
 _COMMONEST: Final = 5
@@ -59,7 +60,7 @@ class Report:
 
     missing: events without an outcome; duplicated: events with more than one; unexpected: records of no published event.
     Of each the first few are named. seconds: from the first event's due time to the last outcome; throughput: outcomes a
-    second in that time.
+    second in that time. aggregator: what it has counted; None where none ran, or there was nothing whole to count.
     """
 
     events: int
@@ -75,11 +76,17 @@ class Report:
     latency_ms: Latency | None
     quality: Quality | None
     errors: tuple[CommonError, ...]
+    aggregator: Totals | None
 
     @property
     def exact(self) -> bool:
         """Whether every event has exactly one outcome, and nothing else came."""
         return self.missing == self.duplicated == self.unexpected == 0 and sum(self.outcomes.values()) == self.events
+
+    @property
+    def right(self) -> bool:
+        """Whether it is exact, and the aggregator, where one ran, has counted the same."""
+        return self.exact and (self.aggregator is None or self.aggregator.equal)
 
     def conservation(self) -> str:
         """The line that says that it adds up."""
@@ -91,7 +98,7 @@ class Report:
         return {"exact": self.exact, **asdict(self)}
 
 
-def make_report(ledger: Ledger, labels_N: npt.NDArray[np.int8]) -> Report:
+def make_report(ledger: Ledger, labels_N: npt.NDArray[np.int8], aggregator: Totals | None = None) -> Report:
     """The report on the events that were sent. `labels_N`: 1, 0, or negative where the truth is not known."""
     sent = slice(0, ledger.num_sent)
     counts_N = ledger.num_outcomes_N[sent]
@@ -114,6 +121,7 @@ def make_report(ledger: Ledger, labels_N: npt.NDArray[np.int8]) -> Report:
         errors=tuple(
             CommonError(kind, count, ledger.examples[kind]) for kind, count in ledger.kinds.most_common(_COMMONEST)
         ),
+        aggregator=aggregator,
     )
 
 

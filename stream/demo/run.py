@@ -1,4 +1,4 @@
-"""The demo from beginning to end: model, broker, topics, worker, replay, report."""
+"""The demo from beginning to end: model, broker, topics, worker and aggregator, replay, report."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Final
 
 from schemas.errors import BrokerError
-from schemas.topics import CATALOGUE, topic_name
+from schemas.topics import ALL_TOPICS, topic_name
+from stream.aggregate.topics import create_aggregator_topics
 from stream.cancellation import cancel_until_done, raise_if_cancelled
 from stream.clock import Clock
 from stream.config.load import load_settings
@@ -26,6 +27,7 @@ from stream.demo.ledger import Ledger
 from stream.demo.observe import Observer
 from stream.demo.replay import Replay, load_replay
 from stream.demo.report import Report, make_report
+from stream.demo.totals import Totals, until_equal
 from stream.demo.train import MODEL_NAME, DemoModel
 from stream.embedded.broker import EmbeddedBroker, broker_version
 from stream.kafka.cleanup import delete_topics
@@ -101,15 +103,15 @@ async def run_demo(
         settings = load_settings(config, {}).settings
         await _create_topics(settings)
         if options.bootstrap_servers is not None:
-            stack.push_async_callback(delete_topics, settings.kafka, [prefix + spec.name for spec in CATALOGUE])
+            stack.push_async_callback(delete_topics, settings.kafka, [prefix + spec.name for spec in ALL_TOPICS])
+        has_aggregator = find_spec("faust") is not None
         worker = WorkerProcess(
             config,
             folder / "worker.log",
             environ=without_settings(environ),
             clock=clock,
             die_with_parent=not options.keep,
-            # For `forebay errors` afterwards; a demo that ends by itself stays as quick as it is.
-            with_aggregator=options.keep and find_spec("faust") is not None,
+            with_aggregator=has_aggregator,
             remedy="where the model is damaged, `forebay demo --retrain` makes a new one",
         )
         worker.start()
@@ -122,11 +124,11 @@ async def run_demo(
         pace = "as fast as possible" if options.rate is None else f"at {options.rate:,.0f} a second"
         say(f"replaying {len(replay):,} flights from July on, {pace}")
         ledger = Ledger(replay.ids)
-        await _replay(options, replay, ledger, place, worker, clock, show)
+        totals = await _replay(options, replay, ledger, place, worker, clock, show, count=has_aggregator)
         if options.keep:
             worker.check()
             stack.pop_all()
-        report = make_report(ledger, replay.labels_N)
+        report = make_report(ledger, replay.labels_N, totals)
     return Done(report, place)
 
 
@@ -152,12 +154,15 @@ def configuration(bootstrap_servers: str, prefix: str, repository: Path) -> str:
         f"group_id = {json.dumps(prefix + 'forebay-demo')}\n\n"
         f"[model]\nrepository = {json.dumps(str(repository))}\nname = {json.dumps(MODEL_NAME)}\n\n"
         f"[topics]\nprefix = {json.dumps(prefix)}\n\n"
+        # The demo waits for its totals at the end.
+        "[aggregate]\nemit_interval_ms = 200\n\n"
         '[log]\nformat = "text"\n'
     )
 
 
 async def _create_topics(settings: Settings) -> None:
-    refused = [created for created in await create_topics(settings) if created.status == "refused"]
+    made = [*await create_topics(settings), *await create_aggregator_topics(settings, dry_run=False)]
+    refused = [created for created in made if created.status == "refused"]
     if refused:
         raise BrokerError(
             f"the cluster refused to create {refused[0].topic.name}: {refused[0].reason}",
@@ -180,11 +185,14 @@ async def _replay(
     worker: WorkerProcess,
     clock: Clock,
     show: Show,
-) -> None:
+    *,
+    count: bool,
+) -> Totals | None:
     """Publish and subscribe until every event has an outcome, or none comes any more.
 
-    Then, unless it is kept, stop the worker, and read what is left.
+    Then, with `count`, let the aggregator come to its totals; and unless it is kept, stop the worker, and read what is left.
     """
+    totals: Totals | None = None
     client = client_options(place.settings.kafka)
     observer = Observer(client, place.topic("predictions"), place.topic("dead-letters"), ledger, clock)
     publisher = Publisher(client, place.topic("features"))
@@ -194,6 +202,9 @@ async def _replay(
         publishing = asyncio.create_task(_publish(options.rate, replay, ledger, publisher, clock))
         try:
             await _until_accounted(ledger, publishing, watching, worker, clock, show)
+            if count and ledger.complete:
+                # Deltas are committed with the outcomes that they count: they are all there by now.
+                totals = await until_equal(place.settings, ledger, clock=clock, check=worker.check)
             if not options.keep:
                 # What it still held comes out now: a duplicate would show.
                 await worker.stop()
@@ -201,6 +212,7 @@ async def _replay(
             await watching
         finally:
             await cancel_until_done(publishing, watching)
+    return totals
 
 
 async def _publish(rate: float | None, replay: Replay, ledger: Ledger, publisher: Publisher, clock: Clock) -> None:

@@ -85,6 +85,11 @@ class WindowChunk:
         return len(self.windows)
 
     @property
+    def num_rejected(self) -> int:
+        """Records that are in no window."""
+        return len(self.events.refused)
+
+    @property
     def size(self) -> int:
         """A poll counts as little as one window: it costs the model nothing."""
         return max(1, len(self.windows))

@@ -22,11 +22,10 @@ from stream.eventtime.columns import NO_WATERMARK, Events, Verdict, Window
 from stream.eventtime.partition import PartitionWindows
 from stream.eventtime.rows import RowKeeper
 from stream.eventtime.spec import WindowSpec
-from stream.records import Chunk, Committed, Epoch, Partition
+from stream.records import Chunk, Committed, Epoch, Partition, WindowStatus
 
 log = logging.getLogger(__name__)
 
-IDLE_LOOK_S = 0.5
 _KEY, _OFFSET, _TIMESTAMP = attrgetter("key"), attrgetter("offset"), attrgetter("timestamp")
 
 
@@ -66,16 +65,6 @@ class _Partition:
     record_timestamp: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class WindowStatus:
-    """A partition as people look at it. watermark_ms: None before the first event; replaying: up to which offset, or None."""
-
-    open_windows: int
-    buffered_rows: int
-    watermark_ms: int | None
-    replaying: int | None
-
-
 class WindowStage:
     """Windows of all partitions that this worker has. All methods are for the event loop."""
 
@@ -88,7 +77,6 @@ class WindowStage:
             max_rows=plan.limits.max_rows_per_window,
         )
         self._partitions: dict[Partition, _Partition] = {}
-        self._idle_look_s = 0.0
 
     def status(self) -> dict[Partition, WindowStatus]:
         """For people and metrics."""
@@ -310,9 +298,6 @@ class WindowStage:
         is_at_end: whether all that a partition's log holds was read.
         """
         now_s = self._clock.monotonic_s()
-        if now_s < self._idle_look_s:
-            return []
-        self._idle_look_s = now_s + IDLE_LOOK_S
         spec, wall_ms = self._plan.spec, self._clock.wall_ms()
         found = []
         for partition, held in self._partitions.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -24,7 +24,15 @@ MAX_MESSAGE_BYTES: Final = "max.message.bytes"
 MIN_INSYNC_REPLICAS: Final = "min.insync.replicas"
 RETENTION_BYTES: Final = "retention.bytes"
 RETENTION_MS: Final = "retention.ms"
-CONFIGS: Final = (CLEANUP_POLICY, MAX_MESSAGE_BYTES, MIN_INSYNC_REPLICAS, RETENTION_BYTES, RETENTION_MS)
+COMPACTION_LAG_MS: Final = "min.compaction.lag.ms"
+CONFIGS: Final = (
+    CLEANUP_POLICY,
+    COMPACTION_LAG_MS,
+    MAX_MESSAGE_BYTES,
+    MIN_INSYNC_REPLICAS,
+    RETENTION_BYTES,
+    RETENTION_MS,
+)
 
 BROKER_MAX_MESSAGE_BYTES: Final = 1_048_588
 """What a topic takes where nobody has set it: Kafka's own default."""
@@ -156,6 +164,10 @@ def find_problems(
     """All that is to be said about topics that are not as they should be, the gravest first."""
     findings = [finding for topic in wanted for finding in _judge(topic, states[topic.name], settings)]
     findings += _judge_counts(wanted, states)
+    return gravest_first(findings)
+
+
+def gravest_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     order = {"error": 0, "warning": 1, "note": 2}
     return tuple(sorted(findings, key=lambda finding: order[finding.severity]))
 
@@ -207,7 +219,7 @@ def _judge_cleanup(wanted: WantedTopic, state: TopicState) -> Iterator[Finding]:
         wanted.name,
         "compacted",
         f"{CLEANUP_POLICY} is {policy}: {harm}",
-        _alter(wanted.name, CLEANUP_POLICY, wanted.spec.cleanup_policy),
+        alter_config(wanted.name, CLEANUP_POLICY, wanted.spec.cleanup_policy),
     )
 
 
@@ -221,7 +233,7 @@ def _judge_retention(wanted: WantedTopic, state: TopicState) -> Iterator[Finding
             "retention",
             f"records are kept {duration(actual)}; the catalogue has {duration(wanted.spec.retention_ms)}"
             + (": what is not read by then is lost" if shorter else ""),
-            _alter(name, RETENTION_MS, wanted.configs[RETENTION_MS]) if shorter else None,
+            alter_config(name, RETENTION_MS, wanted.configs[RETENTION_MS]) if shorter else None,
         )
     limit = state.number(RETENTION_BYTES)
     if limit is not None and limit >= 0:
@@ -245,7 +257,7 @@ def _judge_replay(state: TopicState, settings: Settings) -> Iterator[Finding]:
             "retention",
             f"records are kept {duration(actual)}; with these windows and window.outage_ms it takes {duration(needed)}, "
             "or windows that are open could not be made again",
-            _alter(state.name, RETENTION_MS, str(needed)),
+            alter_config(state.name, RETENTION_MS, str(needed)),
         )
 
 
@@ -259,7 +271,7 @@ def _judge_replicas(wanted: WantedTopic, state: TopicState) -> Iterator[Finding]
             wanted.name,
             "min_insync_replicas",
             f"{MIN_INSYNC_REPLICAS} is {least}, but the topic has {replicas} replicas: every write would be refused",
-            _alter(wanted.name, MIN_INSYNC_REPLICAS, wanted.configs[MIN_INSYNC_REPLICAS]),
+            alter_config(wanted.name, MIN_INSYNC_REPLICAS, wanted.configs[MIN_INSYNC_REPLICAS]),
         )
     elif least == 1 and replicas > 2:
         yield Finding(
@@ -268,7 +280,7 @@ def _judge_replicas(wanted: WantedTopic, state: TopicState) -> Iterator[Finding]
             "min_insync_replicas",
             f"{MIN_INSYNC_REPLICAS} is 1: an acknowledged record can be lost with one broker, {replicas} "
             f"replicas or not",
-            _alter(wanted.name, MIN_INSYNC_REPLICAS, "2"),
+            alter_config(wanted.name, MIN_INSYNC_REPLICAS, "2"),
         )
 
 
@@ -290,7 +302,7 @@ def _judge_sizes(wanted: WantedTopic, state: TopicState, settings: Settings) -> 
             "allows more, which will not be used"
         )
     severity: Severity = "warning" if wanted.spec is DEAD_LETTERS else "note"
-    yield Finding(severity, name, MAX_MESSAGE_BYTES, message, _alter(name, MAX_MESSAGE_BYTES, str(wished)))
+    yield Finding(severity, name, MAX_MESSAGE_BYTES, message, alter_config(name, MAX_MESSAGE_BYTES, str(wished)))
 
 
 def _judge_counts(wanted: tuple[WantedTopic, ...], states: Mapping[str, TopicState]) -> Iterator[Finding]:
@@ -327,7 +339,7 @@ def _judge_pair(features: TopicState, predictions: TopicState) -> Iterator[Findi
     )
 
 
-def _alter(topic: str, config: str, value: str) -> str:
+def alter_config(topic: str, config: str, value: str) -> str:
     return f"kafka-configs --alter --topic {topic} --add-config {config}={value}"
 
 

@@ -29,6 +29,7 @@ from stream.kafka.topic_plan import (
     WantedTopic,
     differences,
     find_problems,
+    gravest_first,
     plan_topics,
 )
 
@@ -64,6 +65,11 @@ class Checked:
         """The findings with which the worker cannot do its work."""
         return tuple(finding for finding in self.findings if finding.severity == "error")
 
+    def with_those_of(self, other: Checked) -> Checked:
+        """Both together."""
+        findings = gravest_first((*self.findings, *other.findings))
+        return Checked((*self.wanted, *other.wanted), {**self.states, **other.states}, findings)
+
 
 async def check_topics(settings: Settings, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Checked:
     """Compare the cluster's topics with the catalogue; changes nothing.
@@ -76,15 +82,27 @@ async def check_topics(settings: Settings, *, timeout_s: float = DEFAULT_TIMEOUT
     return Checked(wanted, states, find_problems(settings, wanted, states))
 
 
+async def describe_topics(
+    kafka: KafkaSection, names: Sequence[str], *, timeout_s: float = DEFAULT_TIMEOUT_S
+) -> dict[str, TopicState]:
+    """Each of these topics as the cluster has it. Raises BrokerError when the cluster does not answer within `timeout_s`."""
+    async with _bounded(kafka, timeout_s), reach(kafka, timeout_s=timeout_s) as broker:
+        return (await _describe(broker, names))[0]
+
+
 async def create_topics(
-    settings: Settings, *, dry_run: bool = False, timeout_s: float = DEFAULT_TIMEOUT_S
+    settings: Settings,
+    wanted: Sequence[WantedTopic] | None = None,
+    *,
+    dry_run: bool = False,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
 ) -> tuple[Created, ...]:
     """Make the topics that are missing; those that are there stay as they are. What was made can be used at once.
 
-    With `dry_run` the cluster only says whether it would. Raises BrokerError when the cluster does not answer within
-    `timeout_s`, ConfigError for an impossible name.
+    wanted: without it, those that a worker needs. With `dry_run` the cluster only says whether it would. Raises BrokerError
+    when the cluster does not answer within `timeout_s`, ConfigError for an impossible name.
     """
-    wanted = plan_topics(settings)
+    wanted = plan_topics(settings) if wanted is None else wanted
     names = [topic.name for topic in wanted]
     async with _bounded(settings.kafka, timeout_s), reach(settings.kafka, timeout_s=timeout_s) as broker:
         states, controller = await _describe(broker, names)

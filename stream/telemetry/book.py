@@ -7,6 +7,7 @@ commit brings thousands of latencies (decision 17). What comes out is OpenTeleme
 from __future__ import annotations
 
 import threading
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -87,7 +88,17 @@ class Book:
     def observe(
         self, metric: Histogram, value: float, labels: Labels = (), *, exemplar: Exemplar | None = None
     ) -> None:
-        self.observe_many(metric, np.array([value]), labels, exemplars=() if exemplar is None else (exemplar,))
+        """One value: without numpy, whose calls cost more than all else here."""
+        # Prometheus' buckets hold what is at most their bound.
+        place = bisect_left(metric.bounds, value)
+        with self._lock:
+            spread = self._spread(metric, labels)
+            spread.counts[place] += 1
+            spread.sum += value
+            spread.min = min(spread.min, value)
+            spread.max = max(spread.max, value)
+            if exemplar is not None:
+                spread.exemplars[place] = exemplar
 
     def observe_many(
         self,
@@ -103,21 +114,25 @@ class Book:
         bounds = self._bounds.get(metric)
         if bounds is None:
             bounds = self._bounds[metric] = np.array(metric.bounds)
-        # Prometheus' buckets hold what is at most their bound.
         places = np.searchsorted(bounds, values, side="left")
         counts = np.bincount(places, minlength=len(bounds) + 1)
         total, low, high = float(values.sum()), float(values.min()), float(values.max())
         with self._lock:
-            spreads = self._histograms.setdefault(metric, {})
-            spread = spreads.get(labels)
-            if spread is None:
-                spread = spreads[_checked(metric, labels)] = Spread(np.zeros(len(bounds) + 1, dtype=np.int64))
+            spread = self._spread(metric, labels)
             spread.counts += counts
             spread.sum += total
             spread.min = min(spread.min, low)
             spread.max = max(spread.max, high)
             for exemplar in exemplars:
-                spread.exemplars[int(np.searchsorted(bounds, exemplar.value, side="left"))] = exemplar
+                spread.exemplars[bisect_left(metric.bounds, exemplar.value)] = exemplar
+
+    def _spread(self, metric: Histogram, labels: Labels) -> Spread:
+        spreads = self._histograms.setdefault(metric, {})
+        spread = spreads.get(labels)
+        if spread is None:
+            counts = np.zeros(len(metric.bounds) + 1, dtype=np.int64)
+            spread = spreads[_checked(metric, labels)] = Spread(counts)
+        return spread
 
     def snapshot(self) -> Snapshot:
         with self._lock:

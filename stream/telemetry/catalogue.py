@@ -99,6 +99,15 @@ EVENT_LATENCY: Final = Histogram(
     LATENCY_S,
 )
 
+# ---- windows over event time, where the model takes them
+
+WINDOWS: Final = Counter(
+    "forebay.windows", "{window}", "Windows committed: window_predicted or window_failed", ("outcome", *_MODEL)
+)
+OPEN_WINDOWS: Final = Gauge("forebay.windows.open", "{window}", "Windows that are open", _PARTITION)
+BUFFERED_ROWS: Final = Gauge("forebay.windows.buffered_rows", "{row}", "Events that they hold", _PARTITION)
+WATERMARK_DELAY: Final = Gauge("forebay.watermark.delay", "s", "The time of day less the watermark", _PARTITION)
+
 # ---- micro-batches
 
 BATCHES: Final = Counter("forebay.batches", "{batch}", "Micro-batches, by why they were closed", ("reason", *_MODEL))
@@ -161,9 +170,6 @@ CONSUMER_LAG: Final = Gauge(
     "How long the oldest unread record may have waited: since the last record read, or since nothing was left to read, "
     "whichever is later; 0 where there is no lag",
     _PARTITION,
-)
-WATERMARK_DELAY: Final = Gauge(
-    "forebay.watermark.delay", "s", "The time of day less the watermark (event-time windows only)", _PARTITION
 )
 
 # ---- the worker

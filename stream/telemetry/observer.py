@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from stream.outcomes import Ledger
-from stream.records import Chunk, Finished, MicroBatch, Partition
+from stream.records import Chunk, Finished, MicroBatch, Partition, WindowStatus
 
 
 class CommitTimes(NamedTuple):
@@ -47,8 +47,8 @@ class Observer(Protocol):
     def purged(self) -> None:
         """What is in flight is forgotten; it will be read again."""
 
-    def watermarks(self, watermarks_ms: Mapping[Partition, int]) -> None:
-        """Where the watermarks of event-time windows stand, of all partitions that have one (ms since 1970)."""
+    def windows(self, statuses: Mapping[Partition, WindowStatus]) -> None:
+        """How the windows over event time stand, of all partitions; twice a second."""
 
 
 class Unobserved:
@@ -78,5 +78,5 @@ class Unobserved:
     def purged(self) -> None:
         pass
 
-    def watermarks(self, watermarks_ms: Mapping[Partition, int]) -> None:
+    def windows(self, statuses: Mapping[Partition, WindowStatus]) -> None:
         pass

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from stream.outcomes import Ledger
-from stream.records import Chunk, Finished, MicroBatch, Partition
+from stream.records import Chunk, Finished, MicroBatch, Partition, WindowStatus
 from stream.telemetry.observer import CommitTimes, Observer
 
 
@@ -46,6 +46,6 @@ class Observers:
         for each in self._observers:
             each.purged()
 
-    def watermarks(self, watermarks_ms: Mapping[Partition, int]) -> None:
+    def windows(self, statuses: Mapping[Partition, WindowStatus]) -> None:
         for each in self._observers:
-            each.watermarks(watermarks_ms)
+            each.windows(statuses)

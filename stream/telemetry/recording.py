@@ -32,7 +32,7 @@ class Recorder:
         self._clock = clock
         self._exemplar_of = exemplar_of
         self.last_read_ms: dict[Partition, int] = {}
-        for outcome in Outcome:  # a rate wants a first value of 0
+        for outcome in (Outcome.PREDICTED, Outcome.REJECTED, Outcome.FAILED):  # a rate wants a first value of 0
             book.add(c.EVENTS, 0, (outcome.value, *self._model))
         for result in ("committed", "refused", "timeout", "failed", "given_up"):
             book.add(c.COMMITS, 0, (result,))
@@ -67,7 +67,7 @@ class Recorder:
         book = self._book
         book.add(c.COMMITS, 1, ("committed",))
         for outcome, count in ledger.outcomes.items():
-            book.add(c.EVENTS, count, (outcome.value, *self._model))
+            book.add(c.WINDOWS if outcome.of_window else c.EVENTS, count, (outcome.value, *self._model))
         for kind, count in ledger.kinds.items():
             book.add(c.ERRORS, count, (kind, FAILURES[FailureKind(kind)].stage.value, *self._model))
         took_s = times.end - times.began

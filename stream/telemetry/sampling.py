@@ -10,7 +10,7 @@ from typing import Protocol
 from stream.backpressure import InFlight
 from stream.breaker import BreakerState, CircuitBreaker
 from stream.clock import Clock
-from stream.records import Partition
+from stream.records import Partition, WindowStatus
 from stream.telemetry import catalogue as c
 from stream.telemetry.book import Book
 from stream.telemetry.lag import LagMeter
@@ -57,7 +57,7 @@ class Sampler:
         self._process = ProcessMeter(book)
         self._gpus = gpus
         self._lag = LagMeter()
-        self.watermarks_ms: Mapping[Partition, int] = {}
+        self.windows: Mapping[Partition, WindowStatus] = {}
 
     def sample(self) -> None:
         """All but the lag; on the event loop's thread."""
@@ -71,10 +71,15 @@ class Sampler:
         book.reached(c.REBALANCES, watched.source.assignments)
         book.reached(c.REWINDS, watched.totals.rewinds)
         now_ms = self._clock.wall_ms()
-        book.replace(
-            c.WATERMARK_DELAY,
-            {_labels(partition): max(0, now_ms - at_ms) / 1000 for partition, at_ms in self.watermarks_ms.items()},
-        )
+        windows = {_labels(partition): status for partition, status in self.windows.items()}
+        book.replace(c.OPEN_WINDOWS, {at: status.open_windows for at, status in windows.items()})
+        book.replace(c.BUFFERED_ROWS, {at: status.buffered_rows for at, status in windows.items()})
+        delays: dict[tuple[str, ...], float] = {
+            at: max(0, now_ms - status.watermark_ms) / 1000
+            for at, status in windows.items()
+            if status.watermark_ms is not None
+        }
+        book.replace(c.WATERMARK_DELAY, delays)
         self._process.sample()
         self._gpus.sample()
 

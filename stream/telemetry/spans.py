@@ -150,7 +150,7 @@ class BatchTraces:
         self._child("emit", parent, times.began, times.emit, together)
         self._child("commit", parent, times.emit, times.end, together)
         batch = finished.batch
-        num_rejected = sum(len(chunk.rejections) for chunk in batch.chunks if isinstance(chunk, Chunk))
+        num_rejected = sum(chunk.num_rejected for chunk in batch.chunks)
         traced.span.set_attributes(
             {
                 "forebay.batch.queue_time": max(0.0, finished.started_s - batch.opened_s),

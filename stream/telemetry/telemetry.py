@@ -17,12 +17,13 @@ from schemas.headers import TRACEPARENT
 from stream.clock import Clock
 from stream.config.sections import TelemetrySection
 from stream.outcomes import Ledger
-from stream.records import Chunk, Finished, MicroBatch, Partition
+from stream.records import Chunk, Finished, MicroBatch, Partition, WindowStatus
 from stream.telemetry import catalogue as c
 from stream.telemetry.book import Book, Exemplar
 from stream.telemetry.closing import close_in_time
 from stream.telemetry.collector import Signal, describe_process, find_collector
 from stream.telemetry.conversion import to_metrics_data
+from stream.telemetry.log_lines import OtlpHandler, TraceIds
 from stream.telemetry.observer import CommitTimes
 from stream.telemetry.page import render_page
 from stream.telemetry.recording import Recorder
@@ -79,8 +80,14 @@ class Telemetry:
                 traces_to.span_exporter(), self._resource, ratio=section.trace_sample_ratio
             )
             tracer = self._provider.get_tracer("forebay", importlib.metadata.version("forebay"))
+            for handler in logging.getLogger().handlers:
+                handler.addFilter(TraceIds())
             self._traces = BatchTraces(tracer, group_id=group_id, model=model, version=version, clock=clock)
         self._sampler: Sampler | None = None
+        self._log_handler: OtlpHandler | None = None
+        if (logs_to := find_collector(section, Signal.LOGS, environ)) is not None:
+            self._log_handler = OtlpHandler(logs_to.log_exporter(), self._resource)
+            logging.getLogger().addHandler(self._log_handler)
         self._book.set(c.READY, 0)
         self._book.set(c.IN_FLIGHT_LIMIT, max_in_flight_events)
         self._book.set(c.MODEL_INFO, 1, (model, str(version), device))
@@ -112,6 +119,8 @@ class Telemetry:
 
     async def close(self) -> None:
         """Send what is left, for a few seconds at most."""
+        if self._log_handler is not None:
+            logging.getLogger().removeHandler(self._log_handler)
         await close_in_time(self._close)
 
     # ---- the observer
@@ -151,9 +160,9 @@ class Telemetry:
         if self._traces is not None:
             self._traces.purged()
 
-    def watermarks(self, watermarks_ms: Mapping[Partition, int]) -> None:
+    def windows(self, statuses: Mapping[Partition, WindowStatus]) -> None:
         if self._sampler is not None:
-            self._sampler.watermarks_ms = dict(watermarks_ms)
+            self._sampler.windows = statuses
 
     # ---- what runs beside
 
@@ -189,3 +198,5 @@ class Telemetry:
         if self._exporter is not None and self._sampler is not None:
             self._export(self._exporter)
             self._exporter.shutdown()
+        if self._log_handler is not None:
+            self._log_handler.shutdown()

@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 from schemas.aggregates import AlertStatus, Category, Severity
 from schemas.definitions import definitions
 from schemas.failures import FailureKind
-from stream.aggregate.alerts import Alert, Rule, RuleState, states_from, step
+from stream.aggregate.alerts import Alert, Rule, RuleKey, RuleState, rules_of_models, states_from, step
 from stream.aggregate.state import PartitionState
 from stream.aggregate.view import AggregateView
 from tests.aggregate.build import MINUTE, MODEL_ERROR, NOT_JSON, PREDICTED, TIMING, at, delta
@@ -129,11 +129,11 @@ def test_a_successor_reads_from_the_topic_what_was_told() -> None:
     (fired,) = look(COUNT, feed, [0.5])
     values = [fired.to_record()[1], b"{", None, b'{"format":9}']
     states = states_from(values)
-    assert look(COUNT, feed, [0.7], states["many"]) == []
-    (resolved,) = look(COUNT, feed, [5], states["many"])
+    assert look(COUNT, feed, [0.7], states[RuleKey("many", None)]) == []
+    (resolved,) = look(COUNT, feed, [5], states[RuleKey("many", None)])
     assert resolved.alert_id == fired.alert_id
     after = states_from([*values, resolved.to_record()[1]])
-    assert after == {"many": RuleState(resolved_at=at(5))}
+    assert after == {RuleKey("many", None): RuleState(resolved_at=at(5))}
 
 
 def test_whoever_looks_gives_the_alert_the_same_id() -> None:
@@ -141,6 +141,61 @@ def test_whoever_looks_gives_the_alert_the_same_id() -> None:
     ids = {look(COUNT, feed, [minute])[0].alert_id for minute in (0.1, 0.9, 1.2, 2.4)}
     assert len(ids) == 1
     assert look(replace(COUNT, name="other"), feed, [0.5])[0].alert_id not in ids
+
+
+def look_at_models(
+    rules: list[Rule], feed: Feed, minutes: list[float], states: dict[RuleKey, RuleState] | None = None
+) -> list[Alert]:
+    """As the watch does it."""
+    states, told = {} if states is None else states, []
+    for minute in minutes:
+        for key, rule in list(rules_of_models(rules, states, feed.view)):
+            states[key], alert = step(rule, states.get(key, RuleState()), feed.view, at(minute))
+            if alert is not None:
+                told.append(alert)
+    return told
+
+
+def test_without_a_model_a_rule_is_one_for_each() -> None:
+    # Over both models the share is 0.07: only by itself does the small one pass the threshold.
+    feed = Feed().add(0, 50, 950, model="large").add(0, 25, 5, model="small").add(3, 200, 800, model="large")
+    told = look_at_models([RATE], feed, [0.5, 1.5, 3.5, 9])
+    assert [(alert.rule.model, alert.status.value, alert.at) for alert in told] == [
+        ("small", "firing", at(0.5)),
+        ("large", "firing", at(3.5)),
+        ("small", "resolved", at(3.5)),
+        ("large", "resolved", at(9)),
+    ]
+    large, small = told[1], told[0]
+    assert {told[3].alert_id, told[2].alert_id} == {large.alert_id, small.alert_id} and large.alert_id != small.alert_id
+    assert small.to_dict()["model"] == "small" and "category error, small" in small.to_dict()["message"]
+
+
+def test_a_successor_knows_each_models_alert_and_ends_that_of_a_model_that_is_gone() -> None:
+    feed = Feed().add(0, 20, model="a").add(0, 20, model="b")
+    fired = look_at_models([COUNT], feed, [0.5])
+    states = states_from([alert.to_record()[1] for alert in fired])
+    assert look_at_models([COUNT], feed, [0.7], states) == []
+    feed.view.forget(at(1))
+    resolved = look_at_models([COUNT], feed, [50], states)
+    assert [alert.alert_id for alert in resolved] == [alert.alert_id for alert in fired]
+    # Whoever looks, at whichever order the models came, gives the same ids.
+    other = Feed().add(0, 20, model="b").add(0, 20, model="a")
+    assert [alert.alert_id for alert in look_at_models([COUNT], other, [0.9])] == [one.alert_id for one in fired]
+
+
+def test_an_alert_about_all_models_is_ended_and_not_raised_again() -> None:
+    """Of an earlier version, whose rules without a model were about all of them together."""
+    feed = Feed().add(0, 20, model="a")
+    (old,) = look(COUNT, feed, [0.5])
+    assert old.rule.model is None
+    states = states_from([old.to_record()[1]])
+    told = look_at_models([COUNT], feed, [0.7, 5, 6], states)
+    assert [(alert.rule.model, alert.status.value) for alert in told] == [
+        ("a", "firing"),
+        (None, "resolved"),
+        ("a", "resolved"),
+    ]
 
 
 def test_what_is_told_meets_its_schema_and_says_it_in_a_line() -> None:

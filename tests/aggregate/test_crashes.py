@@ -10,6 +10,7 @@ from collections import Counter
 from typing import Any
 
 import orjson
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -151,6 +152,7 @@ def now_of(state: PartitionState, minutes: int) -> int:
     return (state.last_timestamp or at(0)) + minutes * 60_000
 
 
+@pytest.mark.slow
 @settings(max_examples=600)
 @given(sources(), STEPS)
 def test_the_sums_are_those_of_the_deltas(source: Source, steps: list[tuple[str, int, int, int]]) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from schemas.errors import BrokerError
 from schemas.topics import AGGREGATOR_TOPICS
-from stream.aggregate.layout import Found, judge
+from stream.aggregate.layout import find_problems, plan_aggregator_topics, require_countable
 from stream.aggregate.service import group_of
-from stream.aggregate.topics import plan_aggregator_topics, prepare_topics
+from stream.aggregate.topics import check_aggregator_topics, prepare_topics
 from stream.config.sections import AggregateSection, KafkaSection, Settings, TopicsSection
+from stream.kafka.topic_plan import Finding, TopicState
 from tests.brokers.clients import create_topic
 from tests.brokers.resolve import Broker
 from tests.conftest import Names
@@ -33,27 +37,81 @@ def test_the_changelog_stays_uncompacted_for_longer_than_windows_are_open() -> N
     assert lag_ms(86_400_000) == 90_000_000
 
 
-GOOD = {"deltas": Found(4, "delete"), "changelog": Found(4, "compact")}
+SETTINGS = Settings()
+PLAN = plan_aggregator_topics(SETTINGS)
+DELTAS = TopicState("outcome-deltas", "present", 4, 1, {"cleanup.policy": "delete"})
+GOOD = {topic.name: TopicState(topic.name, "present", topic.num_partitions, 1, topic.configs) for topic in PLAN}
+
+
+def changed(name: str, deltas: TopicState = DELTAS, **changes: Any) -> tuple[Finding, ...]:
+    """What is said where one topic is different. configs go over those that are right."""
+    if configs := changes.pop("configs", None):
+        changes["configs"] = {**(GOOD[name].configs or {}), **configs}
+    return find_problems(deltas, PLAN, GOOD | {name: replace(GOOD[name], **changes)})
 
 
 def test_what_is_right_is_taken_also_where_the_cluster_does_not_tell() -> None:
-    judge("deltas", "changelog", GOOD)
-    judge("deltas", "changelog", {"deltas": Found(4, None), "changelog": Found(4, None)})
+    assert find_problems(DELTAS, PLAN, GOOD) == ()
+    silent = {name: replace(state, configs=None) for name, state in GOOD.items()}
+    assert find_problems(replace(DELTAS, configs=None), PLAN, silent) == ()
+    require_countable(DELTAS, ())
 
 
 @pytest.mark.parametrize(
-    ("change", "kind"),
+    ("name", "changes", "severity", "kind", "remedy"),
     [
-        ({"changelog": Found(3, "compact")}, "partition_counts"),
-        ({"changelog": Found(4, "delete")}, "not_compacted"),
-        ({"changelog": Found(4, "compact,delete")}, "not_compacted"),
-        ({"deltas": Found(4, "compact")}, "compacted"),
+        ("aggregator-changelog", {"num_partitions": 3}, "error", "partition_counts", "delete aggregator-changelog"),
+        (
+            "aggregator-changelog",
+            {"configs": {"cleanup.policy": "delete"}},
+            "error",
+            "not_compacted",
+            "kafka-configs --alter --topic aggregator-changelog --add-config cleanup.policy=compact",
+        ),
+        (
+            "aggregator-changelog",
+            {"configs": {"cleanup.policy": "compact,delete"}},
+            "error",
+            "not_compacted",
+            "=compact",
+        ),
+        (
+            "aggregator-changelog",
+            {"configs": {"min.compaction.lag.ms": "0"}},
+            "warning",
+            "compaction_lag",
+            "min.compaction.lag.ms=7200000",
+        ),
+        ("aggregator-changelog", {"status": "missing"}, "warning", "missing", "`forebay topics create` makes it"),
+        ("error-aggregates", {"status": "missing"}, "warning", "missing", "`forebay topics create` makes it"),
+        ("alerts", {"status": "forbidden"}, "warning", "forbidden", "let the aggregator's user"),
+        ("error-aggregates", {"configs": {"cleanup.policy": "compact"}}, "warning", "compacted", "policy=delete"),
+        ("alerts", {"configs": {"cleanup.policy": "compact,delete"}}, "warning", "compacted", "policy=delete"),
     ],
 )
-def test_what_would_count_wrong_is_refused(change: dict[str, Found], kind: str) -> None:
+def test_what_is_wrong_is_found_with_its_remedy(
+    name: str, changes: dict[str, Any], severity: str, kind: str, remedy: str
+) -> None:
+    (finding,) = changed(name, **changes)
+    assert (finding.severity, finding.topic, finding.kind) == (severity, name, kind)
+    assert remedy in (finding.remedy or "")
+    if severity != "error":
+        require_countable(DELTAS, (finding,))
+        return
     with pytest.raises(BrokerError) as caught:
-        judge("deltas", "changelog", GOOD | change)
-    assert caught.value.kind == kind and caught.value.remedy
+        require_countable(DELTAS, (finding,))
+    assert caught.value.kind == kind and caught.value.remedy == finding.remedy
+
+
+def test_without_deltas_nothing_is_said_of_their_number() -> None:
+    missing = TopicState("outcome-deltas", "missing")
+    assert changed("aggregator-changelog", missing, num_partitions=3) == ()
+
+
+def test_compacted_deltas_are_not_counted() -> None:
+    with pytest.raises(BrokerError, match="counts would be removed") as caught:
+        require_countable(replace(DELTAS, configs={"cleanup.policy": "compact"}), ())
+    assert caught.value.kind == "compacted" and "outcome-deltas" in (caught.value.remedy or "")
 
 
 async def test_what_is_missing_is_made_once(broker: Broker, names: Names) -> None:
@@ -64,6 +122,21 @@ async def test_what_is_missing_is_made_once(broker: Broker, names: Names) -> Non
     layout, made = await prepare_topics(settings)
     assert len(made) == 3 and layout.num_aggregates == 4
     assert await prepare_topics(settings) == (layout, ())
+    assert (await check_aggregator_topics(settings)).findings == ()
+
+
+async def test_a_changelog_that_would_count_wrong_is_told_and_refused(broker: Broker, names: Names) -> None:
+    settings = Settings(kafka=KafkaSection(bootstrap_servers=broker.bootstrap), topics=TopicsSection(prefix=names("")))
+    await create_topic(broker.bootstrap, names("outcome-deltas"), 3)
+    await create_topic(broker.bootstrap, names("aggregator-changelog"), 2, configs={"cleanup.policy": "compact"})
+    checked = await check_aggregator_topics(settings)
+    assert {(each.topic.removeprefix(names("")), each.severity, each.kind) for each in checked.findings} >= {
+        ("aggregator-changelog", "error", "partition_counts"),
+        ("error-aggregates", "warning", "missing"),
+        ("alerts", "warning", "missing"),
+    }
+    with pytest.raises(BrokerError, match="both must have the same number"):
+        await prepare_topics(settings)
 
 
 def test_the_group_is_not_that_of_the_workers() -> None:

@@ -9,6 +9,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from filelock import FileLock
+
 KAFKA_VERSION = "4.1.1"
 _LOG4J_VERSION = "2.24.3"  # as this Kafka brings it; without its bridge to slf4j the broker logs nothing
 _MAVEN_TIMEOUT_S = 300
@@ -64,7 +66,10 @@ def find_java(environ: Mapping[str, str]) -> tuple[Path, str]:
 
 
 def fetch_jars(cache: Path) -> Path:
-    """The folder with Kafka's jars; the first time Maven fetches them, about 100 MB. Raises Unavailable."""
+    """The folder with Kafka's jars; the first time Maven fetches them, about 100 MB. Raises Unavailable.
+
+    Of several processes that want them one fetches, and the others wait.
+    """
     folder = cache / f"kafka-{KAFKA_VERSION}-log4j-{_LOG4J_VERSION}"
     if folder.is_dir():
         return folder
@@ -75,6 +80,13 @@ def fetch_jars(cache: Path) -> Path:
         cache.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Unavailable(f"the cache folder {cache} cannot be made: {error.strerror}") from error
+    with FileLock(cache / f"{folder.name}.lock"):
+        if not folder.is_dir():
+            _fetch(maven, cache, folder)
+    return folder
+
+
+def _fetch(maven: str, cache: Path, folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir=cache, prefix="fetching-") as name:
         fetching = Path(name)
         (fetching / "pom.xml").write_text(_POM)
@@ -95,10 +107,5 @@ def fetch_jars(cache: Path) -> Path:
             errors = [line for line in said.stdout.splitlines() if "ERROR" in line]
             reason = errors[0] if errors else "no reason given"
             raise Unavailable(f"Maven could not fetch Kafka {KAFKA_VERSION}: {reason}")
-        try:
-            # Renamed whole, so that a cache folder that is there is complete.
-            os.rename(fetching / "jars", folder)
-        except OSError:
-            if not folder.is_dir():  # another session was not first either
-                raise
-    return folder
+        # Renamed whole, so that a folder that is there is complete.
+        os.rename(fetching / "jars", folder)

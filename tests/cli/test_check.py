@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from stream.aggregate.topics import create_aggregator_topics
 from stream.cli import main
 from stream.config.sections import KafkaSection, Settings, TopicsSection
 from stream.kafka.access import ClusterView
@@ -20,7 +21,7 @@ from tests.brokers.resolve import Broker
 from tests.conftest import Names
 from tests.models.build import publish
 
-CLUSTER = ["broker", "topics", "input", "output", "group", "transactions"]
+CLUSTER = ["broker", "topics", "aggregator", "input", "output", "group", "transactions"]
 
 
 @pytest.fixture(autouse=True)
@@ -139,7 +140,14 @@ def test_all_is_right(broker: Broker, names: Names, capsys: pytest.CaptureFixtur
     assert (checks["input"]["status"], checks["output"]["status"]) == ("skipped", "skipped")
 
     kafka = KafkaSection(bootstrap_servers=broker.bootstrap)
-    asyncio.run(create_topics(Settings(kafka=kafka, topics=TopicsSection(prefix=names("")))))
+    made = Settings(kafka=kafka, topics=TopicsSection(prefix=names("")))
+    asyncio.run(create_topics(made))
+    status, checks = check(capsys, *settings, timeout_s=20)
+    assert (status, checks["topics"]["status"], checks["aggregator"]["status"]) == (0, "ok", "warning")
+    assert "3 of 3 topics" in checks["aggregator"]["detail"]
+    assert "`forebay topics create` makes it" in checks["aggregator"]["remedy"]
+
+    asyncio.run(create_aggregator_topics(made, dry_run=False))
     status, checks = check(capsys, *settings, timeout_s=20)
     # The embedded broker does not tell what may be done.
     may = "ok" if broker.kind == "apache" else "unknown"
@@ -147,6 +155,7 @@ def test_all_is_right(broker: Broker, names: Names, capsys: pytest.CaptureFixtur
         "configuration": "ok",
         "broker": "ok",
         "topics": "ok",
+        "aggregator": "ok",
         "input": may,
         "output": may,
         "group": may,
@@ -164,7 +173,7 @@ def test_for_people_each_line_has_its_mark_and_its_hint(closed_port: int, capsys
     assert lines[1].startswith("✗ broker        cannot reach Kafka at")
     assert lines[2].strip().startswith("hint: see that the broker runs")
     assert lines[3].startswith("- topics ")
-    assert lines[-1] == "2 of 8 checks failed"
+    assert lines[-1] == "2 of 9 checks failed"
 
 
 def test_a_broker_that_is_too_old_is_told(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
 import pytest
 
 from stream.cli import main
+from tests.brokers.clients import create_topic
 from tests.brokers.resolve import Broker
 from tests.conftest import Names
 
@@ -33,7 +35,13 @@ def test_create_check_and_create_again(
     assert created[0]["topic"] == names("features") and created[0]["configs"]["cleanup.policy"] == "delete"
     assert main(["topics", "check", *where]) == 0
     out = capsys.readouterr().out
-    assert out.count(" ok ") == 4 and "7 days" in out and "30 days" in out and "1,114,112 bytes" in out
+    assert (
+        out.count(" ok ") == 7
+        and "forever, compacted" not in out
+        and "7 days" in out
+        and "30 days" in out
+        and "1,114,112 bytes" in out
+    )
     assert main(["topics", "create", *where, "--set", "topics.partitions=2"]) == 0
     assert f"differs: {names('features')}: partitions is 4, not 2" in capsys.readouterr().out
 
@@ -43,8 +51,22 @@ def test_check_gives_json(embedded_broker: Broker, names: Names, capsys: pytest.
     assert main(["topics", "check", *where, "--json"]) == 1
     answer = json.loads(capsys.readouterr().out)
     assert answer["ok"] is False
-    assert [topic["status"] for topic in answer["topics"]] == ["missing"] * 4
+    assert [topic["status"] for topic in answer["topics"]] == ["missing"] * 7
     assert answer["findings"][0]["remedy"] == "`forebay topics create` makes it"
+    assert [finding["severity"] for finding in answer["findings"]] == ["error"] * 4 + ["warning"] * 3
+
+
+def test_what_would_count_wrong_fails_the_check(
+    embedded_broker: Broker, names: Names, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ["--bootstrap-server", embedded_broker.bootstrap, "--set", f"topics.prefix={names('')}"]
+    asyncio.run(create_topic(embedded_broker.bootstrap, names("aggregator-changelog"), 2))
+    assert main(["topics", "create", *where]) == 0
+    assert f"differs: {names('aggregator-changelog')}: partitions is 2, not 4" in capsys.readouterr().out
+    assert main(["topics", "check", *where]) == 1
+    out = capsys.readouterr().out
+    assert f"error: {names('aggregator-changelog')}: has 2 partitions and {names('outcome-deltas')} has 4" in out
+    assert f"hint: delete {names('aggregator-changelog')}: `forebay aggregate` makes it anew" in out
 
 
 def test_names_are_not_cut_however_narrow_the_output(

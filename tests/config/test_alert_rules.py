@@ -70,24 +70,87 @@ def test_in_the_environment_they_are_json() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rule", "told"),
+    ("rule", "line", "told"),
     [
-        ("count = 1", "rule 1: name is missing"),
-        ('name = "a"', "rule 1: must have either count or rate"),
-        ('name = "a"\ncount = 1\nrate = 0.1', "rule 1: must have either count or rate"),
-        ('name = "a"\nrate = 1.5', "rule 1: rate = 1.5 must be a number from 0 to below 1"),
-        ('name = "a"\ncount = 1.5', "rule 1: count = 1.5 must be a whole number from 0"),
-        ('name = "a"\ncount = 1\nwindow_s = 90', "rule 1: window_s = 90 must be a multiple of 60 from 60 to 86400"),
-        ('name = "a"\ncount = 1\nseverity = "urgent"', 'severity = "urgent" must be "info", "warning", "critical"'),
-        ('name = "a"\ncount = 1\nkind = "not_jsn"', "did you mean not_json?"),
-        ('name = "a"\ncount = 1\nsevrity = "info"', "there is no key sevrity; did you mean severity?"),
-        ('name = "a"\ncount = 1\nresolve_below = 2', "resolve_below = 2 must be at most the threshold, 1"),
-        ('name = "a"\ncount = 1\n[[aggregate.alerts]]\nname = "a"\ncount = 2', '"a": the name is there twice'),
+        ("count = 1", 3, "rule 1, name ({}): is missing; it must be a text of 1 to 100 characters"),
+        ('name = "a"', 3, 'rule "a" ({}): must have either count or rate'),
+        ('name = "a"\ncount = 1\nrate = 0.1', 3, 'rule "a" ({}): must have either count or rate'),
+        ('name = "a"\nrate = 1.5', 5, 'rule "a", rate = 1.5 ({}): must be a number from 0 to below 1'),
+        ('name = "a"\ncount = 1.5', 5, 'rule "a", count = 1.5 ({}): must be a whole number from 0'),
+        ("name = 5\ncount = 1", 4, "rule 1, name = 5 ({}): must be a text of 1 to 100 characters"),
+        (
+            'name = "a"\ncount = 1\n\nwindow_s = 90 # seconds',
+            7,
+            'rule "a", window_s = 90 ({}): must be a multiple of 60 from 60 to 86400',
+        ),
+        (
+            'name = "a"\ncount = 1\nseverity = "urgent"',
+            6,
+            'rule "a", severity = "urgent" ({}): must be "info", "warning", "critical"',
+        ),
+        (
+            'name = "a"\nkind = "not_jsn"\ncount = 1',
+            5,
+            'rule "a", kind = "not_jsn" ({}): must be a kind of failure, as `forebay dlq stats` names them; did you mean '
+            "not_json?",
+        ),
+        (
+            'name = "a"\ncount = 1\nsevrity = "info"',
+            6,
+            'rule "a", sevrity ({}): there is no such key; did you mean severity?',
+        ),
+        (
+            'name = "a"\ncount = 1\nresolve_below = 2',
+            3,
+            'rule "a" ({}): resolve_below = 2 must be at most the threshold, 1',
+        ),
+        (
+            'name = "a"\ncount = 1\n[[aggregate.alerts]]\nname = "a"\ncount = 2',
+            7,
+            'rule "a" ({}): the name is there twice',
+        ),
     ],
 )
-def test_a_wrong_rule_names_key_value_and_what_is_allowed(tmp_path: Path, rule: str, told: str) -> None:
-    problem = load(tmp_path, f"[[aggregate.alerts]]\n{rule}\n")
-    assert problem.startswith("aggregate.alerts = ") and told in problem
+def test_a_wrong_rule_is_told_by_its_name_key_line_and_what_is_allowed(
+    tmp_path: Path, rule: str, line: int, told: str
+) -> None:
+    problem = load(tmp_path, f"[aggregate]\nclosed_after_ms = 7200000\n[[aggregate.alerts]]\n{rule}\n")
+    assert problem == f"aggregate.alerts, {told.format(f'{tmp_path}/forebay.toml:{line}')}"
+
+
+def test_each_mistake_is_told_by_itself_and_other_rules_are_not_repeated(tmp_path: Path) -> None:
+    path = tmp_path / "forebay.toml"
+    path.write_text(GOOD + '[[aggregate.alerts]]\nname = "c"\ncolour = "red"\nfor_s = -1\nrate = 0.1\n')
+    with pytest.raises(ConfigError) as caught:
+        load_settings(path, {})
+    assert [problem.partition(" (")[0] for problem in caught.value.problems] == [
+        'aggregate.alerts, rule "c", for_s = -1',
+        'aggregate.alerts, rule "c", colour',
+    ]
+    assert f"{path}:18" in caught.value.problems[0] and f"{path}:17" in caught.value.problems[1]
+    assert "there are name, category, kind, model" in caught.value.problems[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            '[aggregate]\nalerts = [{name = "a", count = 1, for_s = -1}]',
+            "forebay.toml:2): must be a whole number from 0",
+        ),
+        ("[aggregate]\nalerts = [5]", "rule 1 ("),
+    ],
+)
+def test_rules_in_one_line_have_that_line(tmp_path: Path, text: str, told: str) -> None:
+    assert told in load(tmp_path, text)
+
+
+def test_a_wrong_rule_of_the_environment_names_it() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_settings(None, {"FOREBAY_AGGREGATE__ALERTS": '[{"name": "a", "count": -5}]'})
+    assert caught.value.problems == (
+        'aggregate.alerts, rule "a", count = -5 (environment FOREBAY_AGGREGATE__ALERTS): must be a whole number from 0',
+    )
 
 
 @pytest.mark.parametrize(
@@ -95,7 +158,7 @@ def test_a_wrong_rule_names_key_value_and_what_is_allowed(tmp_path: Path, rule: 
     [
         ('[aggregate]\nalerts = "none"', "not JSON"),
         ("[aggregate]\nalerts = 5", "not a list of tables"),
-        ("[aggregate]\nalerts = [5]", "rule 1: must be a table"),
+        ("[aggregate]\nalerts = [5]", "must be a table"),
         ('[aggregate]\nwebhook_url = "pager"', 'webhook_url = "pager"'),
         ("[aggregate]\nfinal_after_ms = 7200000", "must be at most aggregate.closed_after_ms (3600000)"),
         ('[aggregate]\ngroup_id = "forebay"', "must not be kafka.group_id"),

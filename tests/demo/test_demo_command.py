@@ -69,6 +69,10 @@ def check(report: dict[str, Any]) -> None:
     # The first days of July 2013, when storms cancelled some flights.
     assert report["outcomes"]["rejected"] > 0 and report["outcomes"]["failed"] == 0
     assert {error["kind"] for error in report["errors"]} <= {"missing_value", "unknown_category"}
+    assert (
+        report["aggregator"]["equal"] is True and report["aggregator"]["predicted"] == report["outcomes"]["predicted"]
+    )
+    assert report["aggregator"]["kinds"] == {error["kind"]: error["count"] for error in report["errors"]}
     assert 0 < report["latency_ms"]["p50"] <= report["latency_ms"]["p99"]
     assert report["quality"]["roc_auc"] > 0.8
     assert report["quality"]["accuracy"] > report["quality"]["base_accuracy"]
@@ -119,6 +123,7 @@ def kept(cache: Path, environ: Mapping[str, str], tmp_path: Path) -> Iterator[st
 
 def test_what_it_says_to_try_next_works(kept: str, environ: Mapping[str, str], tmp_path: Path) -> None:
     lines = [line.strip() for line in kept.splitlines()]
+    assert any("Aggregator" in line and "✓ counts the same: " in line for line in lines)
     publish, predictions, dead_letters, errors = (line for line in lines if line.startswith("forebay "))
 
     def run(line: str, *more: str) -> str:
@@ -136,7 +141,7 @@ def test_what_it_says_to_try_next_works(kept: str, environ: Mapping[str, str], t
     assert "missing_value" in run(dead_letters)
     everything = predictions.replace("--limit 5", "--timeout 3")
     assert event_id in run(everything)
-    assert "missing_value" in run(errors)  # the aggregator, which begins after the worker, has had its time by now
+    assert "missing_value" in run(errors)
     stop = next(line for line in lines if line.startswith("kill "))
     subprocess.run(["bash", "-c", stop], check=True, timeout=60)
     deadline_s = time.monotonic() + 10

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import orjson
+import pytest
 import pytest_asyncio
 from aiokafka.admin import NewPartitions
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -61,6 +62,7 @@ async def test_records_over_a_limit_that_was_lowered_while_the_worker_ran(stage:
     await check(stage)
 
 
+@pytest.mark.slow
 async def test_an_output_topic_that_is_deleted_and_made_anew(stage: Stage) -> None:
     worker = stage.start(delivery=QUICK)
     await worker.ready()

@@ -88,6 +88,7 @@ async def test_stopped_between_its_offsets_and_the_end_of_the_transaction(stage:
     assert early or "commit failed" in zombie.log, zombie.log
 
 
+@pytest.mark.slow
 async def test_evicted_and_committing_after_the_client_has_reset_its_generation(stage: Stage) -> None:
     """The delay leaves the heartbeat the time to learn of the eviction, whereupon the client is of generation -1."""
     zombie = await stopped_at(

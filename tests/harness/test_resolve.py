@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -80,12 +81,35 @@ def test_a_failed_fetch_leaves_no_half_cache(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
     with pytest.raises(Unavailable, match="Could not transfer artifact"):
         fetch_jars(tmp_path / "cache")
-    assert list((tmp_path / "cache").iterdir()) == []
+    assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".lock"]
+
+
+def test_several_processes_fetch_the_jars_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetches = tmp_path / "fetches"
+    script = f'echo x >> {fetches}; for last; do :; done; sleep 0.2; mkdir "${{last#-DoutputDirectory=}}"'
+    _program(tmp_path / "bin", "mvn", script)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    with ThreadPoolExecutor() as pool:
+        folders = list(pool.map(fetch_jars, [tmp_path / "cache"] * 4))
+    assert fetches.read_text() == "x\n" and {folder.is_dir() for folder in folders} == {True}
 
 
 def test_free_ports_differ_and_lie_below_the_ephemeral_range() -> None:
     ports = free_ports(8)
     assert len(set(ports)) == 8 and all(20000 <= port < 32000 for port in ports)
+
+
+def test_two_calls_give_different_ports_although_none_is_bound_yet() -> None:
+    given = [port for _ in range(50) for port in free_ports(4)]
+    assert len(set(given)) == len(given)
+
+
+def test_processes_that_share_the_tests_share_no_ports(monkeypatch: pytest.MonkeyPatch) -> None:
+    shares = []
+    for number in range(4):
+        monkeypatch.setenv("PYTEST_XDIST_WORKER", f"gw{number}")
+        shares.append({port for _ in range(5) for port in free_ports(20)})
+    assert not set.intersection(*shares[:2]) and len(set.union(*shares)) == sum(map(len, shares))
 
 
 def _session(folder: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -98,7 +122,7 @@ def _session(folder: Path, *arguments: str, **environ: str) -> subprocess.Comple
     clean |= {"PATH": str(empty), "DOCKER_HOST": f"unix://{empty}/none.sock", "PYTHONPATH": str(ROOT)} | environ
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml")]
     command += ["--rootdir", str(folder), *arguments, str(folder)]
-    return subprocess.run(command, cwd=folder, env=clean, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(command, cwd=folder, env=clean, capture_output=True, text=True, check=False, timeout=150)
 
 
 def test_without_a_real_kafka_the_rest_runs_and_the_summary_says_what_was_left_out(tmp_path: Path) -> None:
@@ -112,6 +136,14 @@ def test_without_a_real_kafka_the_rest_runs_and_the_summary_says_what_was_left_o
 def test_in_ci_a_missing_real_kafka_is_a_failure(tmp_path: Path) -> None:
     said = _session(tmp_path, CI="true")
     assert said.returncode == 1, said.stdout + said.stderr
+    assert "FAILED: with CI=true a missing real Kafka is a failure" in said.stdout
+
+
+def test_several_processes_sum_up_as_one_would(tmp_path: Path) -> None:
+    said = _session(tmp_path, "-n", "2", "--dist", "loadfile", CI="true")
+    assert said.returncode == 1, said.stdout + said.stderr
+    assert "1 passed" in said.stdout
+    assert said.stdout.count("LEFT OUT: 1 tests that need a real Apache Kafka") == 1
     assert "FAILED: with CI=true a missing real Kafka is a failure" in said.stdout
 
 

@@ -13,8 +13,8 @@ from models.protocol import Scores
 from models.signature import Signature
 from schemas.errors import ModelError
 from schemas.failures import FailureKind
-from stream.infer import infer, infer_batch
-from stream.records import FloatMatrix
+from stream.infer import ModelFault, infer, infer_batch
+from stream.records import FloatMatrix, MicroBatch
 from stream.window import MicroBatcher
 from tests.stream.build import JULY, chunk, signature
 
@@ -135,3 +135,75 @@ def test_rows_past_their_deadline_are_not_predicted() -> None:
         3: FailureKind.DEADLINE_EXCEEDED,
     }
     assert inference.values_BO[[0, 1, 4], 0].tolist() == [0, 1, 4]
+
+
+class Flickering(EchoModel):
+    """Raises in the calls whose numbers are in `away`, whatever it is given. Warming up is such a call too."""
+
+    def __init__(self, away: range, poison: Sequence[float] = ()) -> None:
+        super().__init__(poison)
+        self.away = away
+
+    @property
+    def signature(self) -> Signature:
+        return signature(1, task="binary", output_dim=1)
+
+    def warm_up(self, batch_sizes: Sequence[int]) -> None:
+        self.forward(np.full((1, 1), -1.0, dtype=np.float32))
+
+    def forward(self, x_BG: FloatMatrix) -> Scores:
+        scores = super().forward(x_BG)
+        if self.calls - 1 in self.away:
+            raise RuntimeError("the device is gone")
+        return Scores(scores.values_BO, x_BG[:, 0].astype(np.int64), x_BG[:, 0])
+
+
+def batch_of(count: int) -> MicroBatch:
+    window = MicroBatcher(max_batch_size=100, max_batch_bytes=10_000, max_queue_delay_ms=5)
+    window.add(chunk([float(row) for row in range(count)]), now_s=0, wall_ms=JULY)
+    (batch,) = window.flush()
+    return batch
+
+
+@given(st.integers(0, 40), st.sets(st.integers(0, 15)))
+def test_a_device_that_comes_back_in_the_middle_of_a_batch_costs_no_row(until: int, poison: set[int]) -> None:
+    model = Flickering(range(until), sorted(poison))
+    try:
+        inference = infer_batch(model, batch_of(16), wall_ms=JULY)
+    except ModelFault:
+        assert model.calls <= until  # it never came back
+        return
+    assert inference.failures.keys() == poison
+    if len(poison) == 16:
+        return
+    assert inference.classes_B is not None and inference.confidences_B is not None
+    good = [row for row in range(16) if row not in poison]
+    for said in (inference.values_BO[:, 0], inference.classes_B, inference.confidences_B):
+        assert said[good].tolist() == good
+
+
+@given(st.data(), st.sets(st.integers(0, 15), min_size=1))
+def test_a_device_that_goes_away_in_the_middle_of_a_batch_costs_no_row(data: st.DataObject, poison: set[int]) -> None:
+    """That some rows came through before says nothing of the others."""
+    model = EchoModel(poison=sorted(poison))
+    infer(model, rows(16))
+    since = data.draw(st.integers(0, model.calls))  # at the latest when it is asked whether it is there
+    with pytest.raises(ModelFault):
+        infer_batch(Flickering(range(since, 1000), sorted(poison)), batch_of(16), wall_ms=JULY)
+
+
+def test_what_a_model_says_that_is_not_fit_is_told_without_values() -> None:
+    class Quoting(EchoModel):
+        def warm_up(self, batch_sizes: Sequence[int]) -> None:
+            raise ValueError("cannot take row [8.25, 'Anna'] at 0x7f12ab34cd56")
+
+        def forward(self, x_BG: FloatMatrix) -> Scores:
+            raise RuntimeError
+
+    window = MicroBatcher(max_batch_size=10, max_batch_bytes=1000, max_queue_delay_ms=5)
+    window.add(chunk([0, 1]), now_s=0, wall_ms=JULY)
+    (batch,) = window.flush()
+    with pytest.raises(ModelFault) as told:
+        infer_batch(Quoting(), batch, wall_ms=JULY)
+    assert "ValueError: cannot take row" in str(told.value)
+    assert "8.25" not in str(told.value) and "Anna" not in str(told.value)

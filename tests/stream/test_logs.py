@@ -8,18 +8,25 @@ from collections.abc import Iterator
 
 import orjson
 import pytest
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
 
-from stream.logs import OneOfMany, set_up_logging
+from stream.config.load import load_settings
+from stream.config.log_levels import parse_levels
+from stream.logs import MAX_REPEATS, OneOfMany, set_up_logging
+from stream.telemetry.log_lines import TraceIds
 
 
 @pytest.fixture(autouse=True)
 def as_before() -> Iterator[None]:
-    root, client = logging.getLogger(), logging.getLogger("aiokafka")
-    handlers, levels = root.handlers[:], (root.level, client.level)
+    root = logging.getLogger()
+    named = [
+        logging.getLogger(name) for name in ("", "aiokafka", "opentelemetry", "urllib3", "stream.quiet", "stream.loud")
+    ]
+    handlers, levels = root.handlers[:], [one.level for one in named]
     yield
     root.handlers[:] = handlers
-    root.setLevel(levels[0])
-    client.setLevel(levels[1])
+    for one, level in zip(named, levels, strict=True):
+        one.setLevel(level)
 
 
 def test_json_lines_say_when_who_what_and_why() -> None:
@@ -62,3 +69,73 @@ def test_what_was_kept_back_is_counted() -> None:
     assert one.filter(later) and later.getMessage() == "away 1 (and 2 lines more before)"
     last = at(20)
     assert one.filter(last) and last.getMessage() == "away 1"
+
+
+def test_what_repeats_itself_is_told_less_often_and_all_else_always() -> None:
+    stream = io.StringIO()
+    set_up_logging("info", "text", stream=stream)
+    for number in range(MAX_REPEATS + 5):
+        logging.getLogger("stream.y").warning("commit %d failed", number)
+        logging.getLogger("elsewhere").warning("not ours")
+    logging.getLogger("stream.y").warning("something else")
+    lines = stream.getvalue().splitlines()
+    assert sum("commit" in line for line in lines) == MAX_REPEATS
+    assert sum("not ours" in line for line in lines) == MAX_REPEATS + 5
+    assert "something else" in lines[-1]
+
+
+def test_modules_have_levels_of_their_own() -> None:
+    stream = io.StringIO()
+    set_up_logging("warning,stream.loud=debug,stream.quiet=error", "text", stream=stream)
+    for name in ("stream.loud.inner", "stream.quiet", "stream.other"):
+        for level in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR):
+            logging.getLogger(name).log(level, "%s %s", name, logging.getLevelName(level))
+    said = [line.split(": ")[1] for line in stream.getvalue().splitlines()]
+    assert said == [
+        *(f"stream.loud.inner {level}" for level in ("DEBUG", "INFO", "WARNING", "ERROR")),
+        "stream.quiet ERROR",
+        "stream.other WARNING",
+        "stream.other ERROR",
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "loud", "info,", "=debug", "stream.commit", "stream.commit=", "info;debug"])
+def test_what_is_no_level_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):
+        parse_levels(text)
+
+
+def test_the_environment_chooses_levels() -> None:
+    loaded = load_settings(None, {"FOREBAY_LOG": "info,stream.commit=debug"}, {})
+    assert loaded.settings.log.level == "info,stream.commit=debug"
+    assert loaded.origins["log.level"] == "environment FOREBAY_LOG"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_gets_text_in_colour_unless_it_wants_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    coloured, plain = Terminal(), Terminal()
+    set_up_logging("info", "auto", stream=coloured)
+    logging.getLogger("stream.x").error("bad")
+    monkeypatch.setenv("NO_COLOR", "1")
+    set_up_logging("info", "auto", stream=plain)
+    logging.getLogger("stream.x").error("bad")
+    assert "\x1b[31mERROR  \x1b[0m" in coloured.getvalue()
+    assert plain.getvalue()[8:] == " ERROR   stream.x: bad\n"
+
+
+def test_a_line_within_a_trace_tells_its_ids() -> None:
+    stream = io.StringIO()
+    set_up_logging("info", "json", stream=stream)
+    logging.getLogger().handlers[0].addFilter(TraceIds())
+    context = SpanContext(0xA1, 0xB2, is_remote=False, trace_flags=TraceFlags(1))
+    with use_span(NonRecordingSpan(context)):
+        logging.getLogger("stream.x").info("within")
+    logging.getLogger("stream.x").info("without")
+    within, without = map(orjson.loads, stream.getvalue().splitlines())
+    assert (within["trace_id"], within["span_id"]) == (f"{0xA1:032x}", f"{0xB2:016x}")
+    assert "trace_id" not in without

@@ -139,6 +139,8 @@ def attributes_of(pairs: Any) -> dict[str, Any]:
         which = value.WhichOneof("value")
         return None if which is None else getattr(value, which)
 
+    return {pair.key: plain(pair.value) for pair in pairs}
+
 
 def points(metric: Any) -> dict[tuple[tuple[str, str], ...], Any]:
     """A metric's points by their attributes; none where the metric was not sent."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import orjson
 import pytest
 import pytest_asyncio
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import TopicPartition
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.propagate import extract, inject
 from opentelemetry.sdk.resources import Resource
@@ -68,6 +69,11 @@ async def until(condition: Any, what: Any, timeout_s: float = 30.0) -> Any:
     return found
 
 
+def shares(log: str) -> int:
+    """How many partitions a worker was given last."""
+    return re.findall(r"partitions assigned: (.*) \(generation", log)[-1].count("@")
+
+
 async def test_an_event_is_followed_from_its_producer_to_the_reader_of_its_prediction(
     stage: Stage, fake: FakeCollector, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -84,7 +90,7 @@ async def test_an_event_is_followed_from_its_producer_to_the_reader_of_its_predi
         await aggregator.says("aggregator ready")
         for worker in workers:
             await worker.ready()
-            await worker.says("(generation 2)")  # both are in the group, and share its partitions
+        await until(lambda: [shares(worker.log) for worker in workers] == [2, 2], lambda: workers[1].log)
 
         # Three events a partition: a good one and garbage that are sampled, and a good one that is not.
         sent: dict[str, tuple[str, str]] = {}
@@ -168,9 +174,8 @@ async def test_an_event_is_followed_from_its_producer_to_the_reader_of_its_predi
 
         for worker in workers:
             assert await worker.stop() == 0, worker.log
-        assert all(
-            headers.get("authorization") == "Bearer secret" for headers in fake.headers if "authorization" in headers
-        )
+        assert "worker ready" in {record.body.string_value for record in fake.log_records()}
+        assert "Bearer secret" in {headers.get("authorization") for headers in fake.headers}
         assert "Bearer" not in "".join(worker.log for worker in workers)
         assert await aggregator.stop() == 0, aggregator.log
     finally:
@@ -204,36 +209,33 @@ async def test_metrics_and_a_lag_that_is_right_under_transactions(
         return {dict(labels)["partition"]: point.as_int for labels, point in found.items()}
 
     # What transactions leave at a partition's end is nothing to read: their marks, what was aborted, what is still open.
-    options: Any = {"bootstrap_servers": stage.bootstrap}
-    aborting = AIOKafkaProducer(**options, transactional_id=f"{stage.prefix}-input")
-    await aborting.start()
-    await aborting.begin_transaction()
-    for number in range(10):
-        await aborting.send_and_wait(topic, event(f"a{number}"), partition=number % stage.partitions)
-    await aborting.commit_transaction()
-    await aborting.begin_transaction()
-    for number in range(10):
-        await aborting.send_and_wait(topic, event(f"b{number}"), partition=number % stage.partitions)
-    await aborting.abort_transaction()
-    await aborting.begin_transaction()
-    await aborting.send_and_wait(topic, event("c"), partition=0)
-    await until(
-        lambda: fake.metrics() and total(metric("forebay.events"), outcome="predicted") == 10,
-        lambda: worker.log,
-    )
-    await until(lambda: lags() == dict.fromkeys("0123", 0), lambda: (lags(), worker.log))
-    await aborting.commit_transaction()
-    await aborting.stop()
-    await until(lambda: total(metric("forebay.events"), outcome="predicted") == 11, lambda: worker.log)
+    async with producer(stage.bootstrap, transactional_id=f"{stage.prefix}-input") as aborting:
+        await aborting.begin_transaction()
+        for number in range(10):
+            await aborting.send_and_wait(topic, event(f"a{number}"), partition=number % stage.partitions)
+        await aborting.commit_transaction()
+        await aborting.begin_transaction()
+        for number in range(10):
+            await aborting.send_and_wait(topic, event(f"b{number}"), partition=number % stage.partitions)
+        await aborting.abort_transaction()
+        await aborting.begin_transaction()
+        await aborting.send_and_wait(topic, event("c"), partition=0)
+        await until(
+            lambda: fake.metrics() and total(metric("forebay.events"), outcome="predicted") == 10,
+            lambda: worker.log,
+        )
+        await until(lambda: lags() == dict.fromkeys("0123", 0), lambda: (lags(), worker.log))
+        await aborting.commit_transaction()
+        await until(lambda: total(metric("forebay.events"), outcome="predicted") == 11, lambda: worker.log)
 
     # A call that hangs: what was read stays in flight, and the rest is the lag, although nothing is fetched any more.
     async with producer(stage.bootstrap) as client:
         await send_batch(client, TopicPartition(topic, 1), [event("poison", POISON)])
         await until(lambda: total(metric("forebay.in_flight.events")) == 1, lambda: worker.log)
         await send_batch(client, TopicPartition(topic, 1), [event(f"d{number}") for number in range(500)])
-        # total of what was ever read, 12 of it before these
         await until(lambda: lags()["1"] > 0 and total(metric("forebay.breaker.state"), breaker="model") == 2, lags)
         await send_batch(client, TopicPartition(topic, 1), [event(f"e{number}") for number in range(250)])
+        # 12 were read before these.
         read_of_these = lambda: total(metric("forebay.received.events")) - 12  # noqa: E731
         await until(lambda: lags()["1"] == 750 - read_of_these(), lambda: (lags(), read_of_these()))
     assert total(metric("forebay.consumer.lag"), partition="1") > 0

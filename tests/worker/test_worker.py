@@ -159,6 +159,7 @@ async def test_a_model_call_that_comes_back_late_costs_nothing(stage: Stage, tmp
     stage.check_predictions(await stage.outputs("predictions"), exactly_once=True)
 
 
+@pytest.mark.slow
 async def test_a_model_that_is_broken_for_a_while_loses_nothing(stage: Stage, tmp_path: Path) -> None:
     """It fails on whatever it is given, so that is no fault of the data: no dead letters, the source waits."""
     flag = tmp_path / "flag"
@@ -219,6 +220,7 @@ async def test_a_topic_of_garbage_bytes(stage: Stage) -> None:
     assert total(await stage.outputs("outcome-deltas"), outcome="rejected") == 2000
 
 
+@pytest.mark.slow
 async def test_a_slow_model_holds_the_source_and_the_membership(stage: Stage) -> None:
     await stage.create()
     await stage.publish(2000)

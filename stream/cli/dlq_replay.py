@@ -1,0 +1,136 @@
+"""`forebay dlq replay`: publish events of dead letters again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from schemas.errors import ConfigError
+from stream.cli.dlq_options import Place, filter_options, limit_option
+from stream.cli.dlq_reading import bar
+from stream.cli.examples import examples
+from stream.cli.options import json_option
+
+if TYPE_CHECKING:
+    from stream.dlq.choose import Filter
+    from stream.dlq.plan import Plan
+    from stream.dlq.replay import Replayed
+
+MAX_REPLAYS: Final = 3
+
+
+@click.command(
+    name="replay",
+    epilog=examples(
+        ("forebay dlq replay --kind unknown_model --dry-run", "what would be published"),
+        ("forebay dlq replay --kind unknown_model --since 2h", "asks first"),
+        ("forebay dlq replay --model late --rate 200 --yes --json", "unasked and gently, for scripts"),
+    ),
+)
+@filter_options
+@limit_option("The oldest so many of those that can be replayed.")
+@click.option(
+    "--max-replays",
+    type=click.IntRange(min=1),
+    default=MAX_REPLAYS,
+    show_default=True,
+    metavar="N",
+    help="Leave out events that were replayed so often and failed each time.",
+)
+@click.option("--rate", type=click.FloatRange(min=0), default=0, metavar="N", help="Letters a second; 0: no limit.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and publish nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+def command(
+    place: Place,
+    chosen: Filter,
+    limit: int | None,
+    max_replays: int,
+    rate: float,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+) -> int:
+    """Publish events again as they came: value, key and headers, to the topic that they came from, in order per partition.
+
+    The letters stay where they are. What fails again becomes a new letter, and only that one is replayed next time; what
+    succeeds does not tell, so a second run would publish it again: narrow it with --since and --kind. Letters whose value
+    was cut are left out.
+    """
+    if not (yes or dry_run or sys.stdin.isatty()):
+        raise ConfigError(
+            "nobody is there to be asked whether to publish",
+            kind="confirmation",
+            remedy="--yes publishes without asking, --dry-run only says what would be done",
+        )
+    plan = asyncio.run(_plan(place, chosen, max_replays, limit, quiet=as_json))
+    if dry_run or not plan.num_letters:
+        _print_replay(place, plan, None, dry_run, as_json)
+        return 0
+    if not yes:
+        if not as_json:
+            _print_replay(place, plan, None, dry_run, as_json)
+        if not click.confirm(f"Publish {plan.num_letters:,} event{'s'[: plan.num_letters != 1]} again?", err=True):
+            click.echo("nothing was published", err=True)
+            return 1
+    _print_replay(place, plan, _replay(place, plan, rate or None, quiet=as_json), dry_run, as_json)
+    return 0
+
+
+async def _plan(place: Place, chosen: Filter, max_replays: int, limit: int | None, *, quiet: bool) -> Plan:
+    from stream.dlq.replay import make_plan
+
+    async with place.box() as box:
+        with bar(place.topic, quiet=quiet) as progress:
+            return await make_plan(
+                box, place.settings.kafka, chosen, max_replays=max_replays, limit=limit, progress=progress
+            )
+
+
+def _replay(place: Place, plan: Plan, rate: float | None, *, quiet: bool) -> Replayed:
+    from stream.clock import SystemClock
+    from stream.dlq.replay import Replayer
+    from stream.kafka.client import client_options
+
+    replayer = Replayer(client_options(place.settings.kafka), clock=SystemClock(), rate=rate)
+
+    async def run() -> None:
+        async with place.box() as box:
+            with bar("replaying", quiet=quiet) as progress:
+                await replayer.run(box, plan, lambda sent: progress(sent, plan.num_letters))
+
+    try:
+        asyncio.run(run())
+    except KeyboardInterrupt:
+        click.echo(f"interrupted: {replayer.done.delivered:,} of {plan.num_letters:,} were published", err=True)
+        raise
+    return replayer.done
+
+
+def _print_replay(place: Place, plan: Plan, done: Replayed | None, dry_run: bool, as_json: bool) -> None:
+    from stream.console import print_whole
+    from stream.dlq.render import replay_table, skipped
+
+    if as_json:
+        document = {
+            "topic": place.topic,
+            "dry_run": dry_run,
+            "planned": plan.num_letters,
+            "replayed": 0 if done is None else done.delivered,
+            "topics": dict(plan.topics if done is None else done.topics),
+            "skipped": {skip.value: count for skip, count in skipped(plan, done).items()},
+            "beyond_limit": plan.beyond_limit,
+            "seconds": 0.0 if done is None else round(done.seconds, 3),
+        }
+        click.echo(json.dumps(document, ensure_ascii=False, indent=2))
+        return
+    if not plan.num_letters and not plan.skipped:
+        click.echo("no letter matches: nothing to replay")
+        return
+    print_whole(replay_table(plan, done))
+    if done is not None:
+        click.echo(f"{done.delivered:,} published again in {done.seconds:.1f} s; the letters stay in {place.topic}")

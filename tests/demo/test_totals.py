@@ -1,0 +1,66 @@
+"""The aggregator's totals beside the ledger's."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from stream.aggregate.delta import CellKey
+from stream.aggregate.view import Aggregate
+from stream.demo.ledger import Ledger
+from stream.demo.render import report_text
+from stream.demo.report import make_report
+from stream.demo.totals import Totals, compare
+
+PREDICTED = CellKey("predicted", "emit", "predicted")
+MISSING = CellKey("rejected", "decode", "missing_value")
+
+
+def aggregate(cell: CellKey, count: int) -> Aggregate:
+    return Aggregate(0, 60_000, cell, "m", 1, count, 0, 1, (), None, 1, False)
+
+
+def ledger() -> Ledger:
+    """Three predictions and a letter."""
+    book = Ledger(["a", "b", "c", "d"])
+    book.sent(0, 4, 1.0)
+    for event_id in "abc":
+        book.predicted(event_id, 0.5, 1.1)
+    book.dead_letter("d", "missing_value", "delay is null", 1.2)
+    return book
+
+
+@pytest.mark.parametrize(
+    ("aggregates", "equal"),
+    [
+        ([(PREDICTED, 1), (PREDICTED, 2), (MISSING, 1)], True),
+        ([(PREDICTED, 2), (MISSING, 1)], False),
+        ([(PREDICTED, 3)], False),
+        ([(PREDICTED, 3), (MISSING, 2)], False),
+        ([(PREDICTED, 4)], False),
+        ([(PREDICTED, 3), (CellKey("rejected", "decode", "not_json"), 1)], False),
+        # In whichever window it was counted.
+        ([(PREDICTED, 3), (MISSING._replace(outcome="late"), 1)], True),
+        ([], False),
+    ],
+)
+def test_the_sums_of_all_windows_are_compared_kind_by_kind(aggregates: list[tuple[CellKey, int]], equal: bool) -> None:
+    assert compare([aggregate(*one) for one in aggregates], ledger()).equal is equal
+
+
+@pytest.mark.parametrize(
+    ("totals", "right", "told"),
+    [
+        (Totals(3, {"missing_value": 1}, True), True, "✓ counts the same: 3 predicted + 1 missing_value"),
+        (Totals(2, {}, False), False, "✗ counts otherwise: 2 predicted"),
+        (None, True, ""),
+    ],
+)
+def test_the_report_says_whether_they_agree(totals: Totals | None, right: bool, told: str) -> None:
+    report = make_report(ledger(), np.array([1, 0, 1, -1], dtype=np.int8), totals)
+    assert report.exact and report.right is right
+    console = Console(width=120)
+    with console.capture() as capture:
+        console.print(report_text(report))
+    assert told in capture.get() and ("Aggregator" in capture.get()) is (totals is not None)

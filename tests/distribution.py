@@ -1,0 +1,71 @@
+"""How tests are dealt out to the processes of `make test`, by pytest-xdist with `--dist loadfile`.
+
+By file, so that what a module has made serves all of its tests; the tests of the longest files, which share nothing and mostly
+wait, one by one. The slow ones come first, so that at the end nobody waits for one that began late.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
+
+ONE_BY_ONE: Final = frozenset(
+    {
+        "tests/aggregate/test_exact.py",
+        "tests/contract/test_broker.py",
+        "tests/contract/test_known_differences.py",
+        "tests/dlq/test_dlq_command.py",
+        "tests/exactness/test_refused.py",
+        "tests/exactness/test_zombies.py",
+        "tests/harness/test_apache.py",
+        "tests/harness/test_resolve.py",
+        "tests/worker/test_faults.py",
+        "tests/worker/test_worker.py",
+    }
+)
+
+
+class Scheduling(LoadScopeScheduling):
+    """In the order that the processes give (see `slow_first`), and not by the number of a file's tests."""
+
+    def __init__(self, config: pytest.Config, log: Producer) -> None:
+        super().__init__(config, log)
+        config.option.loadscopereorder = False
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::", 1)[0]
+        return nodeid if file in ONE_BY_ONE else file
+
+
+def slow_first(items: list[pytest.Item]) -> None:
+    """Sort: slow tests, or the files with some of them, before all others; then those that need a broker."""
+    slow = {item.path for item in items if item.get_closest_marker("slow") and not _goes_alone(item)}
+
+    def rank(item: pytest.Item) -> int:
+        if item.path in slow or item.get_closest_marker("slow"):
+            return 0
+        return 1 if item.get_closest_marker("kafka") or item.get_closest_marker("embedded") else 2
+
+    items.sort(key=rank)
+
+
+def check_that_they_share_nothing(items: list[pytest.Item]) -> None:
+    """Raises UsageError where tests that go one by one use what a module makes once: each process would make it."""
+    for item in items:
+        info: Any = getattr(item, "_fixtureinfo", None)
+        if info is None or not _goes_alone(item):
+            continue
+        for name, definitions in info.name2fixturedefs.items():
+            # With an underscore begin those of pytest and its plugins.
+            if not name.startswith("_") and any(one.scope in ("class", "module", "package") for one in definitions):
+                raise pytest.UsageError(
+                    f"{item.nodeid} uses {name}, which is made once for all of its module: take the file out of "
+                    "ONE_BY_ONE in tests/distribution.py"
+                )
+
+
+def _goes_alone(item: pytest.Item) -> bool:
+    return item.nodeid.split("::", 1)[0] in ONE_BY_ONE

@@ -1,0 +1,217 @@
+"""The book, what the stages' calls make of it, lag, and the page that Prometheus reads."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from schemas.failures import FailureKind
+from stream.commit import CommitRefused, CommitTimeout
+from stream.outcomes import Ledger
+from stream.records import MicroBatch
+from stream.telemetry import catalogue as c
+from stream.telemetry.book import Book, Exemplar, Snapshot
+from stream.telemetry.document import render_metrics
+from stream.telemetry.lag import LagMeter
+from stream.telemetry.observer import CommitTimes
+from stream.telemetry.page import render_page
+from stream.telemetry.recording import Recorder
+from tests.stream.build import JULY, P0, P1, ManualClock, chunk, finish
+
+OPENMETRICS = "application/openmetrics-text; version=1.0.0"
+M1 = ("m", "1")
+
+
+@given(st.lists(st.floats(0, 1e5), min_size=1, max_size=200))
+def test_many_values_at_once_are_one_after_the_other(values: list[float]) -> None:
+    at_once, one_by_one = Book(), Book()
+    at_once.observe_many(c.EVENT_LATENCY, np.array(values), M1)
+    for value in values:
+        one_by_one.observe(c.EVENT_LATENCY, value, M1)
+    spread, other = (book.snapshot().histograms[c.EVENT_LATENCY][M1] for book in (at_once, one_by_one))
+    assert spread.counts.tolist() == other.counts.tolist()
+    assert spread.count == len(values)
+    assert (spread.min, spread.max) == (min(values), max(values))
+    assert spread.sum == pytest.approx(sum(values))
+    for bound, below in zip(c.EVENT_LATENCY.bounds, np.cumsum(spread.counts).tolist(), strict=False):
+        assert below == sum(value <= bound for value in values)
+
+
+def test_labels_are_as_many_as_the_metric_has() -> None:
+    book = Book()
+    with pytest.raises(ValueError, match="labels"):
+        book.add(c.EVENTS, 1, ("predicted",))
+    with pytest.raises(ValueError, match="labels"):
+        book.observe(c.BATCH_SIZE, 1.0)
+
+
+def test_a_gauge_that_is_replaced_forgets_what_is_gone() -> None:
+    book = Book()
+    book.replace(c.CONSUMER_LAG_RECORDS, {("t", "0"): 5, ("t", "1"): 6})
+    book.replace(c.CONSUMER_LAG_RECORDS, {("t", "1"): 7})
+    assert book.snapshot().gauges[c.CONSUMER_LAG_RECORDS] == {("t", "1"): 7}
+
+
+# ---- the recorder
+
+
+def recorder(book: Book, clock: ManualClock) -> Recorder:
+    return Recorder(book, model="m", version=1, transactional=True, clock=clock, exemplar_of=lambda batch, value: None)
+
+
+def test_a_batch_on_its_way() -> None:
+    book, clock = Book(), ManualClock()
+    told = recorder(book, clock)
+    chunks = [chunk([5, 6, 7], rejected=[7], size=10), chunk([1], partition=P1, size=4)]
+    told.polled(chunks, received_s=100.0, decoded_s=100.5)
+    batch = MicroBatch(0, tuple(chunks), "size", opened_s=100.0)
+    told.closed(batch)
+    told.finished(finish(batch))
+    ledger = Ledger(model="m", version=1)
+    ledger.predicted(P0, np.array([JULY - 2000, JULY - 60_000]))
+    ledger.predicted(P1, np.array([JULY + 5000]))
+    ledger.failed(P0, FailureKind.NOT_JSON, JULY - 500, event_id=None, message="bad")
+    told.committed([finish(batch)], ledger, CommitTimes(1.0, 1.5, 1.75, 2.0, 2.5, 3.0), ())
+    said = book.snapshot()
+    assert said.counters[c.RECEIVED_EVENTS] == {("features",): 4}
+    assert said.counters[c.RECEIVED_BYTES] == {("features",): 34}
+    assert said.counters[c.EVENTS] == {("predicted", *M1): 3, ("rejected", *M1): 1, ("failed", *M1): 0}
+    assert said.counters[c.ERRORS] == {("not_json", "decode", *M1): 1}
+    assert said.counters[c.BATCHES] == {("size", *M1): 1}
+    assert said.histograms[c.BATCH_SIZE][M1].sum == 4
+    assert said.histograms[c.DECODE_DURATION][M1].sum == 0.5
+    latency = said.histograms[c.EVENT_LATENCY][M1]
+    assert (latency.count, latency.min, latency.max) == (4, 0.0, 60.0)  # one from the future has waited for nothing
+    assert latency.sum == pytest.approx(62.5)
+    steps = {step: spread.sum for (step,), spread in said.histograms[c.COMMIT_STEP_DURATION].items()}
+    assert steps == {"emit": 0.5, "begin": 0.25, "deliveries": 0.25, "positions": 0.5, "end": 0.5}
+    assert said.histograms[c.COMMIT_DURATION][M1].sum == 2.0
+    assert told.last_read_ms == {P0: JULY + 7, P1: JULY + 1}
+
+
+@pytest.mark.parametrize(
+    ("error", "result"),
+    [
+        (CommitRefused("over"), "refused"),
+        (CommitTimeout("late"), "timeout"),
+        (asyncio.CancelledError(), "given_up"),
+        (RuntimeError("else"), "failed"),
+    ],
+)
+def test_commits_that_fail_are_told_apart(error: BaseException, result: str) -> None:
+    book = Book()
+    recorder(book, ManualClock()).commit_failed(error)
+    said = book.snapshot().counters
+    assert {labels: count for labels, count in said[c.COMMITS].items() if count} == {(result,): 1}
+    assert {labels: count for labels, count in said[c.TRANSACTION_ABORTS].items() if count} == {(result,): 1}
+
+
+# ---- lag
+
+
+def test_lag_in_seconds_is_bounded_by_what_is_known() -> None:
+    meter = LagMeter()
+
+    def seconds(position: int, end: int, now_s: int, last_read_s: int | None = None) -> float:
+        read = {} if last_read_s is None else {P0: last_read_s * 1000}
+        lag = meter.measure({P0: (position, end)}, read, now_ms=now_s * 1000)[P0]
+        assert lag.records == end - position
+        return lag.seconds
+
+    assert seconds(5, 9, now_s=1000) == 0  # nothing is known but that it was not seen before
+    assert seconds(5, 9, now_s=1010) == 10
+    assert seconds(7, 9, now_s=1020, last_read_s=1005) == 15  # after the last one that was read
+    assert seconds(9, 9, now_s=5000, last_read_s=1015) == 0
+    assert seconds(9, 12, now_s=5002, last_read_s=1015) == 2  # after the moment when nothing was left
+    assert seconds(10, 12, now_s=5003, last_read_s=5001) == 2
+
+
+def test_lag_is_never_negative_and_forgets_what_is_gone() -> None:
+    meter = LagMeter()
+    assert meter.measure({P0: (10, 8)}, {}, now_ms=1)[P0] == (0, 0.0)
+    assert meter.measure({P1: (0, 5)}, {}, now_ms=1000)[P1] == (5, 0.0)
+    assert meter.measure({P0: (0, 5)}, {}, now_ms=90_000) == {P0: (5, 0.0)}
+
+
+# ---- the page
+
+
+def full_book() -> Book:
+    """A book with a value for every metric, with as many labels as it has."""
+    book = Book()
+    for metric in c.METRICS:
+        labels = tuple(f'{label} "x"\n' for label in metric.labels)
+        if isinstance(metric, c.Counter):
+            book.add(metric, 3, labels)
+        elif isinstance(metric, c.Gauge):
+            book.set(metric, 2.5, labels)
+        else:
+            book.observe(metric, 0.3, labels, exemplar=Exemplar(0.3, 0xAB, 0xCD, 1_700_000_000.5))
+            book.observe(metric, 1e9, labels)
+    return book
+
+
+def test_the_page_is_what_both_parsers_of_prometheus_read() -> None:
+    snapshot = full_book().snapshot()
+    for accept, parse, kind in (
+        (OPENMETRICS, parse_openmetrics, "application/openmetrics-text; version=1.0.0"),
+        ("text/plain;version=0.0.4", parse_text, "text/plain; version=0.0.4"),
+        ("", parse_text, "text/plain"),
+    ):
+        page, content_type = render_page(snapshot, accept=accept)
+        assert content_type.startswith(kind)
+        samples = {
+            sample.name: sample
+            for family in parse(page.decode())
+            for sample in family.samples
+            if "le" not in sample.labels
+        }
+        for metric in c.METRICS:
+            name = f"{metric.family}_count" if isinstance(metric, c.Histogram) else metric.prometheus_name
+            assert samples[name].value == {"counter": 3, "gauge": 2.5, "histogram": 2}[metric.type]
+            assert samples[name].labels == {label: f'{label} "x"\n' for label in metric.labels}
+
+
+def test_openmetrics_carries_exemplars() -> None:
+    page, _ = render_page(full_book().snapshot(), accept=OPENMETRICS)
+    (family,) = [one for one in parse_openmetrics(page.decode()) if one.name == "forebay_event_latency_seconds"]
+    exemplars = {sample.labels["le"]: sample.exemplar for sample in family.samples if sample.exemplar}
+    assert list(exemplars) == ["0.5"]
+    assert exemplars["0.5"].labels == {"trace_id": f"{0xAB:032x}", "span_id": f"{0xCD:016x}"}
+    assert (exemplars["0.5"].value, float(exemplars["0.5"].timestamp)) == (0.3, 1_700_000_000.5)
+
+
+def test_an_empty_book_is_an_empty_page() -> None:
+    page, _ = render_page(Snapshot({}, {}, {}), accept=OPENMETRICS)
+    assert page == b"# EOF\n"
+
+
+# ---- the catalogue
+
+
+def test_names_are_prometheus_own_way_of_writing_opentelemetry_names() -> None:
+    names = [metric.prometheus_name for metric in c.METRICS]
+    assert len(set(names)) == len(names) == len({metric.name for metric in c.METRICS})
+    assert c.CONSUMER_LAG.prometheus_name == "forebay_consumer_lag_seconds"
+    assert c.EVENTS.prometheus_name == "forebay_events_total"
+    assert c.PROCESS_CPU.prometheus_name == "forebay_process_cpu_seconds_total"
+    assert c.GPU_UTILIZATION.prometheus_name == "forebay_gpu_utilization_ratio"
+    assert all(metric.name.startswith("forebay.") for metric in c.METRICS)
+    assert all(list(m.bounds) == sorted(m.bounds) for m in c.METRICS if isinstance(m, c.Histogram))
+
+
+def test_docs_metrics_md_is_what_the_catalogue_says() -> None:
+    path = Path(__file__).parents[2] / "docs/metrics.md"
+    assert path.read_text() == render_metrics(), "python -m stream.telemetry.document > docs/metrics.md"
+
+
+def test_latency_throughput_and_errors_carry_model_and_version() -> None:
+    for metric in (c.EVENTS, c.ERRORS, c.EVENT_LATENCY, c.MODEL_DURATION, c.QUEUE_DURATION, c.BATCH_SIZE):
+        assert {"model", "version"} <= set(metric.labels)
