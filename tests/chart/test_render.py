@@ -14,6 +14,9 @@ import pytest
 from tests.chart.render import CASES, CHART, HERE, Helm
 from tests.chart.tools import KUBERNETES
 
+# The first time kubeconform is built, beside whatever else runs.
+pytestmark = pytest.mark.timeout(600)
+
 SNAPSHOTS = HERE / "snapshots"
 SCHEMA = "{{ .ResourceKind }}{{ .KindSuffix }}.json"
 

