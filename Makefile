@@ -16,7 +16,7 @@ VERSION = $(shell sed -n 's/^version = "\([^"]*\)".*/\1/p' pyproject.toml)
 IMAGE_ARGS ?=
 PINS := pyproject.toml constraints.txt $(SETUP)
 
-.PHONY: help demo test test-exactness test-faults test-mutations check bench dist image clean constraints
+.PHONY: help demo test test-exactness test-faults test-mutations check bench chart dist image clean constraints
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,10 @@ test-mutations: .venv/.ready-dev ## Take out each protection of exactly once alo
 check: .venv/.ready-dev ## Lint, types, import directions
 	@$(BIN)/ruff check .
 	@$(BIN)/lint-imports & imports=$$!; $(BIN)/mypy && wait $$imports
+
+chart: .venv/.ready-dev ## Renew what of the Helm chart is generated: README, the schema of the settings, the tests' snapshots
+	@$(BIN)/python -m tests.chart.generate
+	@FOREBAY_UPDATE_SNAPSHOTS=1 $(BIN)/python -m pytest -q tests/chart/test_render.py -k snapshot
 
 bench: .venv/.ready-dev ## Forebay beside hand-written workers, on this machine
 	@$(BIN)/python -m benchmarks.compare $(ARGS)

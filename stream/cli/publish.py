@@ -18,7 +18,7 @@ from stream.cli.options import ConfigSource, config_options, json_option
 
 if TYPE_CHECKING:
     from stream.publish.files import Format, ReadOptions, Source
-    from stream.publish.job import Job
+    from stream.publish.job import Job, OneEvent, Sent
 
 
 @click.command(
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     epilog=examples(
         ("forebay publish --features '[0.5, 3, 7]'", "one event"),
         ("forebay publish --features 'carrier=UA dep_delay=42' --key UA1545", "its features by name"),
+        ("forebay publish --features '[0.5, 3, 7]' --wait 30", "one event, and its prediction"),
         ("forebay publish events.jsonl --rate 1000", "a file, at 1,000 events a second"),
         ("forebay publish flights.csv.gz --key-column tailnum", "columns become features"),
         ("tail -f events.jsonl | forebay publish -", "as they come"),
@@ -45,6 +46,13 @@ if TYPE_CHECKING:
     type=click.IntRange(min=0),
     metavar="MS",
     help="Nobody wants the prediction this long after publishing.",
+)
+@click.option(
+    "--wait",
+    "wait_s",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="One event: wait so long for its prediction and print it; exit status 1 where there is none.",
 )
 @click.option("--header", "headers", multiple=True, metavar="NAME=VALUE", help="A record header; may be repeated.")
 @click.option(
@@ -80,6 +88,7 @@ def command(
     key: str | None,
     model: str | None,
     deadline_ms: int | None,
+    wait_s: float | None,
     headers: tuple[str, ...],
     form: str | None,
     raw: bool,
@@ -91,7 +100,7 @@ def command(
     limit: int | None,
     skip_bad_lines: bool,
     as_json: bool,
-) -> None:
+) -> int:
     """Publish one event (--features), or the events of a file: JSON lines, CSV, TSV or Parquet, also compressed (.gz).
 
     A line of JSON that has `features` is sent as an event; of any other row the columns are the features. The file is read
@@ -100,7 +109,7 @@ def command(
     _check_use(
         file,
         features,
-        {"--id": event_id, "--key": key},
+        {"--id": event_id, "--key": key, "--wait": wait_s},
         {
             "--format": form,
             "--raw": raw or None,
@@ -114,10 +123,11 @@ def command(
     )
     # The client's own log repeats what the errors here say.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    from schemas.topics import topic_name
+    from schemas.topics import DEAD_LETTERS, PREDICTIONS, topic_name
     from stream.clock import SystemClock
     from stream.kafka.client import client_options
     from stream.publish.event import Columns
+    from stream.publish.features import parse_features
     from stream.publish.files import ReadOptions
     from stream.publish.job import Job
 
@@ -134,11 +144,23 @@ def command(
         skip_bad=skip_bad_lines,
         clock=SystemClock(),
     )
-    if features is not None:
-        _publish_one(job, features, event_id, key, as_json)
-    else:
+    if features is None:
         assert file is not None
         _publish_file(job, file, ReadOptions(cast("Format | None", form), raw, text_columns), as_json)
+        return 0
+    one = (parse_features(features), event_id, key)
+    if wait_s is None:
+        _tell_sent(job, asyncio.run(job.publish_one(*one)), as_json)
+        return 0
+    if settings.window.kind != "none":
+        raise ConfigError(
+            "--wait is for models of single events; here whole windows are predicted, when they close",
+            kind="wait",
+            remedy="`forebay tail predictions` shows them",
+        )
+    prefix = settings.topics.prefix
+    outputs = (topic_name(prefix, PREDICTIONS.name), topic_name(prefix, DEAD_LETTERS.name))
+    return asyncio.run(_publish_and_wait(job, one, outputs, wait_s, as_json))
 
 
 def _check_use(
@@ -159,14 +181,31 @@ def _header(text: str) -> tuple[str, bytes]:
     return name, value.encode()
 
 
-def _publish_one(job: Job, features: str, event_id: str | None, key: str | None, as_json: bool) -> None:
-    from stream.publish.features import parse_features
-
-    sent = asyncio.run(job.publish_one(parse_features(features), event_id=event_id, key=key))
+def _tell_sent(job: Job, sent: Sent, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"id": sent.id, "topic": job.topic, "partition": sent.partition, "offset": sent.offset}))
     else:
         click.echo(f"published {sent.id} to {job.topic}, partition {sent.partition}, offset {sent.offset}")
+
+
+async def _publish_and_wait(job: Job, one: OneEvent, outputs: tuple[str, str], wait_s: float, as_json: bool) -> int:
+    """The event, then its answer in the manner of `forebay tail`. 0 for a prediction, 1 for a dead letter."""
+    from stream.publish.answer import Answers
+    from stream.tail import TopicReader
+    from stream.tail_format import as_json as to_json
+    from stream.tail_format import as_line
+
+    async with TopicReader(job.options, outputs, from_beginning=False, clock=job.clock) as reader:
+        answers = Answers(reader, predictions=outputs[0], clock=job.clock)
+        sent = await job.publish_one(*one)
+        if not as_json:
+            _tell_sent(job, sent, as_json=False)
+        answer = await answers.to(job.topic, sent, wait_s)
+    if as_json:
+        click.echo(to_json(answer.partition, answer.record))
+    else:
+        click.echo(as_line("predictions" if answer.predicted else "dead-letters", answer.partition, answer.record))
+    return 0 if answer.predicted else 1
 
 
 def _publish_file(job: Job, file: str, options: ReadOptions, as_json: bool) -> None:

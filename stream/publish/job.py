@@ -13,6 +13,10 @@ from stream.publish.row import Row, RowFault, Rows
 from stream.publish.run import Published, publish_rows
 from stream.publish.send import Headers, Publisher, too_large
 
+Features = list[object] | dict[str, object]
+OneEvent = tuple[Features, str | None, str | None]
+"""Features, id and record key."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sent:
@@ -38,10 +42,8 @@ class Job:
     skip_bad: bool
     clock: Clock
 
-    async def publish_one(
-        self, features: list[object] | dict[str, object], *, event_id: str | None, key: str | None
-    ) -> Sent:
-        """One event. Raises BrokerError, DataError."""
+    async def publish_one(self, features: Features, event_id: str | None = None, key: str | None = None) -> Sent:
+        """One event; a random id where none is given. Raises BrokerError, DataError."""
         name = event_id or uuid.uuid4().hex
         try:
             message = self._builder("").build(Row(1, {"id": name, "features": features}, None))

@@ -1,0 +1,26 @@
+"""Writes an example model into the folder that is named: a weighted sum of three numbers decides between "no" and "yes"."""
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+
+def write(repository: Path) -> None:
+    import torch
+
+    from models.artefact import save_artefact
+    from models.nets import build_net
+    from models.signature import Feature, Signature
+
+    net = build_net("logistic_regression", {"input_dim": 3})
+    with torch.no_grad():
+        for name, parameter in net.named_parameters():
+            parameter.copy_(torch.tensor([[1.0, -0.5, 0.25]]) if name.endswith("weight") else torch.zeros(1))
+    features = (Feature("a"), Feature("b"), Feature("c"))
+    signature = Signature(features, shape=(3,), task="binary", output_dim=1, labels=("no", "yes"))
+    print(save_artefact(repository, "example", net, signature=signature, created_at=datetime.now(UTC)))
+
+
+# A pod whose containers start anew has its volume still.
+if not Path(sys.argv[1], "example").exists():
+    write(Path(sys.argv[1]))

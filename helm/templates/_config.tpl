@@ -1,0 +1,122 @@
+{{/* A value as TOML writes it. Numbers from values.yaml are floats to Helm: toJson gives whole ones no point. */}}
+{{- define "forebay.toml.value" -}}
+{{- if kindIs "map" . -}}
+{{- $pairs := list -}}
+{{- range $key, $value := . -}}
+{{- if not (kindIs "invalid" $value) -}}
+{{- $pairs = append $pairs (printf "%s = %s" $key (include "forebay.toml.value" $value)) -}}
+{{- end -}}
+{{- end -}}
+{{ printf "{ %s }" (join ", " $pairs) }}
+{{- else if kindIs "slice" . -}}
+{{- $items := list -}}
+{{- range . }}{{ $items = append $items (include "forebay.toml.value" .) }}{{ end -}}
+{{ printf "[%s]" (join ", " $items) }}
+{{- else -}}
+{{ toJson . }}
+{{- end -}}
+{{- end }}
+
+{{/* A setting of `config`, else Forebay's own default, where the chart has to know it. Takes a dict: root, section, key. */}}
+{{- define "forebay.setting" -}}
+{{- $defaults := dict "topics.partitions" 4 "delivery.drain_timeout_ms" 20000 "input.topics" (list "features") -}}
+{{- $given := pick (get .root.Values.config .section | default dict) .key | values | first -}}
+{{- toJson (kindIs "invalid" $given | ternary (get $defaults (printf "%s.%s" .section .key)) $given) -}}
+{{- end }}
+
+{{/* Partitions of the input, of all topics together: more workers than that have nothing to do. */}}
+{{- define "forebay.partitions" -}}
+{{- $topics := include "forebay.setting" (dict "root" . "section" "input" "key" "topics") | fromJsonArray -}}
+{{- mul (len $topics) (include "forebay.setting" (dict "root" . "section" "topics" "key" "partitions") | int) -}}
+{{- end }}
+
+{{/* "true" where whole windows of events are predicted. */}}
+{{- define "forebay.windows" -}}
+{{- if ne (get (.Values.config.window | default dict) "kind" | default "none") "none" }}true{{ end -}}
+{{- end }}
+
+{{- define "forebay.drainSeconds" -}}
+{{- $ms := include "forebay.setting" (dict "root" . "section" "delivery" "key" "drain_timeout_ms") | int -}}
+{{- div (add $ms 999) 1000 -}}
+{{- end }}
+
+{{/* Until a pod that drains is killed: preStop, the drain, then leaving the group and the last requests. */}}
+{{- define "forebay.gracePeriod" -}}
+{{- .Values.terminationGracePeriodSeconds | default (add .Values.preStopSleepSeconds (include "forebay.drainSeconds" .) 15) | int -}}
+{{- end }}
+
+{{- define "forebay.groupId" -}}
+{{- .Values.kafka.groupId | default (include "forebay.fullname" .) -}}
+{{- end }}
+
+{{- define "forebay.securityProtocol" -}}
+{{- ternary "SASL_" "" .Values.kafka.sasl.enabled -}}
+{{- ternary "SSL" "PLAINTEXT" .Values.kafka.tls.enabled -}}
+{{- end }}
+
+{{/* "true" where certificates are mounted. */}}
+{{- define "forebay.hasCertificates" -}}
+{{- $tls := .Values.kafka.tls -}}
+{{- if and $tls.enabled (or $tls.existingSecret $tls.ca $tls.cert $tls.key) }}true{{ end -}}
+{{- end }}
+
+{{/* Where certificates are: the names of the mounted files, which are the Secret's keys, as {"ca", "cert", "key"}. */}}
+{{- define "forebay.certificates" -}}
+{{- $tls := .Values.kafka.tls -}}
+{{- $files := dict -}}
+{{- if include "forebay.hasCertificates" . -}}
+{{- if $tls.existingSecret -}}
+{{- $files = dict "ca" $tls.caKey "cert" $tls.certKey "key" $tls.keyKey -}}
+{{- else -}}
+{{- $files = dict "ca" (ternary "ca.crt" "" (not (empty $tls.ca))) "cert" (ternary "tls.crt" "" (not (empty $tls.cert))) "key" (ternary "tls.key" "" (not (empty $tls.key))) -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $files -}}
+{{- end }}
+
+{{/* What the chart itself decides, over which `config` is laid. */}}
+{{- define "forebay.ownConfig" -}}
+{{- $kafka := dict "bootstrap_servers" .Values.kafka.bootstrapServers "group_id" (include "forebay.groupId" .) -}}
+{{- $_ := set $kafka "security_protocol" (include "forebay.securityProtocol" .) -}}
+{{- with .Values.kafka.sasl -}}
+{{- if .enabled -}}
+{{- $_ := set $kafka "sasl_mechanism" .mechanism -}}
+{{- if eq .mechanism "OAUTHBEARER" -}}
+{{- $_ := set $kafka "sasl_oauth_token_command" .tokenCommand -}}
+{{- else if .username -}}
+{{- $_ := set $kafka "sasl_username" .username -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $files := include "forebay.certificates" . | fromJson -}}
+{{- range $name, $setting := dict "ca" "ssl_cafile" "cert" "ssl_certfile" "key" "ssl_keyfile" -}}
+{{- with get $files $name }}{{ $_ := set $kafka $setting (printf "/etc/forebay/kafka-tls/%s" .) }}{{ end -}}
+{{- end -}}
+{{- if and .Values.kafka.tls.enabled (not .Values.kafka.tls.checkHostname) -}}
+{{- $_ := set $kafka "ssl_check_hostname" false -}}
+{{- end -}}
+{{- $model := dict "repository" "/models" -}}
+{{- if eq .Values.models.source "example" }}{{ $_ := set $model "name" "example" }}{{ end -}}
+{{- if .Values.gpu.enabled }}{{ $_ := set $model "device" "cuda" }}{{ end -}}
+{{- $admin := dict "host" "0.0.0.0" "port" 8080 "port_retries" 0 -}}
+{{- if .Values.admin.tls.existingSecret -}}
+{{- $_ := set $admin "tls_cert_file" "/etc/forebay/admin-tls/tls.crt" -}}
+{{- $_ := set $admin "tls_key_file" "/etc/forebay/admin-tls/tls.key" -}}
+{{- end -}}
+{{- toJson (dict "kafka" $kafka "model" $model "admin" $admin "log" (dict "format" "json")) -}}
+{{- end }}
+
+{{/* forebay.toml. */}}
+{{- define "forebay.toml" -}}
+{{- $config := mergeOverwrite (include "forebay.ownConfig" . | fromJson) .Values.config -}}
+{{- range $section, $settings := $config }}
+{{- if $settings }}
+[{{ $section }}]
+{{- range $key, $value := $settings }}
+{{- if not (kindIs "invalid" $value) }}
+{{ $key }} = {{ include "forebay.toml.value" $value }}
+{{- end }}
+{{- end }}
+{{ end }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,46 @@
+"""The programs, once a session. Where one is not to be had, its tests are left out; with CI=true that is a failure."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.brokers.jars import Unavailable
+from tests.chart import tools
+from tests.chart.render import Helm
+
+
+def needed(fetch: Callable[[], Path]) -> Path:
+    """What `fetch` gives; without it the test is skipped, or fails."""
+    try:
+        return fetch()
+    except Unavailable as error:
+        if os.environ.get("CI", "").lower() == "true":
+            pytest.fail(f"with CI=true this is a failure: {error}", pytrace=False)
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def helm() -> Helm:
+    return Helm(needed(lambda: tools.helm(os.environ)))
+
+
+@pytest.fixture(scope="session")
+def helm_3() -> Helm:
+    return Helm(needed(lambda: tools.helm(os.environ, tools.HELM_3)))
+
+
+@pytest.fixture(scope="session")
+def kubeconform() -> Path:
+    return needed(lambda: tools.kubeconform(os.environ))
+
+
+@pytest.fixture(scope="session")
+def schemas(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Folders with the schemas of Kubernetes, and of the kinds that others add to it."""
+    custom = tmp_path_factory.mktemp("schemas")
+    tools.write_custom_schemas(custom)
+    return needed(lambda: tools.kubernetes_schemas(os.environ)), custom

@@ -1,0 +1,119 @@
+"""Values that do not go together, or are mistyped: what Helm says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import pytest
+import yaml
+
+from tests.chart.generate import CHART, config_schema, documented, readme_text, schema_text
+from tests.chart.render import Helm, Refused
+
+TOGETHER = {
+    "kafka.bootstrapServers=": "kafka.bootstrapServers is not set: give the brokers",
+    "autoscaling.enabled=true,keda.enabled=true": "autoscaling.enabled and keda.enabled are both true",
+    "autoscaling.enabled=true,autoscaling.maxReplicas=5": "autoscaling.maxReplicas = 5 is more than the input's 4 partitions",
+    "autoscaling.enabled=true,autoscaling.minReplicas=5": "autoscaling.minReplicas = 5 is more than the most, 4",
+    "autoscaling.enabled=true,autoscaling.targetCPUUtilizationPercentage=null": "autoscaling has neither",
+    "keda.enabled=true": "keda.prometheus.serverAddress is not set",
+    "keda.enabled=true,keda.prometheus.serverAddress=http://p,keda.minReplicas=0": "keda.minReplicas = 0 needs keda.trigger",
+    "keda.enabled=true,keda.prometheus.serverAddress=http://p,keda.maxReplicas=9": "keda.maxReplicas = 9 is more than the",
+    "keda.enabled=true,keda.trigger=kafka,keda.kafka.activationLagThreshold=4": "activationLagThreshold = 4 must be more",
+    "keda.enabled=true,keda.trigger=kafka,kafka.sasl.enabled=true,kafka.sasl.mechanism=OAUTHBEARER,kafka.sasl.tokenCommand=t": (
+        "cannot log in with a token command"
+    ),
+    "kind=Deployment,staticMembership=true": "staticMembership is for kind StatefulSet",
+    "terminationGracePeriodSeconds=29": "terminationGracePeriodSeconds = 29 is too short: preStopSleepSeconds, "
+    "config.delivery.drain_timeout_ms and 5 more make 30",
+    "serviceMonitor.enabled=true,podMonitor.enabled=true": "serviceMonitor.enabled and podMonitor.enabled are both true",
+    "models.source=initContainer": "models.initContainer.image is not set",
+    "models.initContainer.image=a": "models.initContainer is set, but models.source is example",
+    "models.claim.existingClaim=a": "models.claim.existingClaim is set, but models.source is example",
+    "podDisruptionBudget.minAvailable=1": "podDisruptionBudget.minAvailable and maxUnavailable are both set",
+    "kafka.sasl.enabled=true": "kafka.sasl.existingSecret is not set, and neither is kafka.sasl.password",
+    "kafka.sasl.enabled=true,kafka.sasl.password=p": "kafka.sasl.username is not set",
+    "kafka.sasl.enabled=true,kafka.sasl.password=p,kafka.sasl.existingSecret=s": "kafka.sasl.password and "
+    "kafka.sasl.existingSecret are both set",
+    "kafka.sasl.password=p": "kafka.sasl.enabled is false",
+    "kafka.sasl.enabled=true,kafka.sasl.mechanism=OAUTHBEARER": "kafka.sasl.tokenCommand is not set",
+    "kafka.sasl.enabled=true,kafka.sasl.existingSecret=s,kafka.sasl.tokenCommand=t": "tokenCommand is for mechanism",
+    "kafka.tls.existingSecret=s": "kafka.tls.enabled is false",
+    "kafka.tls.enabled=true,kafka.tls.existingSecret=s,kafka.tls.ca=c": "kafka.tls.existingSecret and kafka.tls.ca, cert",
+    "kafka.tls.enabled=true,kafka.tls.certKey=c": "name keys of kafka.tls.existingSecret, which is not set",
+    "kafka.tls.enabled=true,kafka.tls.key=k": "kafka.tls has a private key but no certificate",
+    "admin.token.value=t,admin.token.existingSecret=s": "admin.token.value and admin.token.existingSecret are both set",
+    "config.kafka.bootstrap_servers=kafka:9092": "is the chart's to set; use kafka.bootstrapServers",
+    "extraEnv[0].name=HOME": "extraEnv: HOME is the chart's to set; leave it out",
+    "aggregator.extraEnv[0].name=FOREBAY_ADMIN__PORT": "extraEnv: FOREBAY_ADMIN__PORT is the chart's to set; use service.port",
+    "config.model.repository=/m": "config.model.repository is the chart's to set; use models.source",
+    "config.admin.port=1": "config.admin.port is the chart's to set; use service.port",
+}
+
+
+@pytest.mark.parametrize("sets", TOGETHER)
+def test_what_does_not_go_together(sets: str, helm: Helm) -> None:
+    with pytest.raises(Refused) as refused:
+        helm.template("minimal", sets)
+    assert TOGETHER[sets] in str(refused.value)
+
+
+MISTYPED: Mapping[str, tuple[str, str]] = {
+    "a name that there is not": ("replicas=3", "additional properties 'replicas' not allowed"),
+    "a name within": ("image.repo=a", "additional properties 'repo' not allowed"),
+    "a setting's name": ("config.batch.max_batch_sise=1", "additional properties 'max_batch_sise' not allowed"),
+    "a section's name": ("config.btach.max_batch_size=1", "additional properties 'btach' not allowed"),
+    "a setting out of range": ("config.batch.max_batch_size=0", "minimum: got 0, want 1"),
+    "a setting of another type": ("config.batch.max_batch_size=many", "got string, want"),
+    "a choice": (
+        "config.delivery.processing_guarantee=exactly-once",
+        "value must be one of 'exactly_once', 'at_least_once'",
+    ),
+    "a kind": ("kind=DaemonSet", "value must be one of 'StatefulSet', 'Deployment'"),
+    "a text for a number": ("replicaCount=two", "got string, want integer"),
+    "a text for yes or no": ("keda.enabled=yes", "got string, want boolean"),
+    "brokers without a port": ("kafka.bootstrapServers=kafka", "does not match pattern"),
+    "an object for a list": ("tolerations.key=gpu", "got object, want array"),
+    "a name that Kubernetes would refuse": ("kafka.sasl.existingSecret=My_Secret", "does not match pattern"),
+    "an alert's field": ("config.aggregate.alerts[0].nam=a", "additional properties 'nam' not allowed"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTYPED)
+def test_what_is_mistyped(mistake: str, helm: Helm) -> None:
+    sets, told = MISTYPED[mistake]
+    with pytest.raises(Refused) as refused:
+        helm.template("minimal", sets)
+    assert told in str(refused.value)
+
+
+def test_schema_and_readme_are_current() -> None:
+    assert (CHART / "values.schema.json").read_text() == schema_text(), "make chart"
+    assert (CHART / "README.md").read_text() == readme_text(), "make chart"
+
+
+def test_every_value_is_documented_and_in_the_schema() -> None:
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    paths = {value.path for value in documented(CHART / "values.yaml")}
+
+    def look(value: object, place: str, known: Mapping[str, object]) -> None:
+        properties = known.get("properties")
+        if place in paths or not isinstance(value, dict):
+            assert place in paths, f"{place} has no comment that begins with '# --'"
+            return
+        assert isinstance(properties, dict), place
+        assert properties.keys() == value.keys(), place
+        for name, one in value.items():
+            look(one, f"{place}.{name}", properties[name])
+
+    properties = {name: one for name, one in schema["properties"].items() if name != "global"}
+    assert properties.keys() == values.keys()
+    for name, value in values.items():
+        look(value, name, properties[name])
+
+
+def test_the_schema_of_the_settings_knows_their_ranges() -> None:
+    batch = config_schema()["properties"]["batch"]["properties"]["max_batch_size"]
+    assert batch == {"maximum": 65_536, "minimum": 1, "type": ["integer", "null"]}
