@@ -90,7 +90,17 @@ def main(words: Sequence[str]) -> int:
         if asked.seconds is not None:
             environment[SECONDS_VARIABLE] = str(asked.seconds)
         # An empty -m: what `make test` leaves out belongs to it as well.
-        command = [sys.executable, "-m", "pytest", "tests/exactness", "tests/aggregate", "tests/eventtime", "-m", "", *asked.pytest]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "tests/exactness",
+            "tests/aggregate",
+            "tests/eventtime",
+            "-m",
+            "",
+            *asked.pytest,
+        ]
         status = subprocess.run(command, env=environment, check=False).returncode
         runs = [json.loads(line) for line in lines.read_text().splitlines()]
     if proofs := [run for run in runs if "predictions" in run]:
