@@ -109,8 +109,8 @@ class Emits(Protocol):
     def emit(self, batches: Sequence[Finished], *, delta_headers: Headers = NO_HEADERS) -> Emission: ...
 
 
-class Emitter:
-    """Builds emissions for one model version, of which each row is an event."""
+class ModelEmitter:
+    """What all emitters of one model version have in common: how it is encoded, and where its outputs go."""
 
     def __init__(
         self,
@@ -129,17 +129,32 @@ class Emitter:
         self._placer = placer
         self._worker = worker
 
+    def _begin(self) -> Emission:
+        return Emission({}, {}, Ledger(model=self._model, version=self._version))
+
+    def _end(self, emission: Emission, delta_headers: Headers) -> Emission:
+        """With the ledger's deltas, by their key: all outcomes of a minute lie in one partition."""
+        topic = self._topics.outcome_deltas
+        for key, delta in emission.ledger.deltas.items():
+            record_key, value = encode_delta(key, delta, worker=self._worker)
+            at = self._placer.by_key(topic, record_key)
+            emission.outgoing.setdefault(at, Outgoing()).append(record_key, value, delta_headers)
+        return emission
+
+
+class Emitter(ModelEmitter):
+    """Builds emissions of which each row is an event."""
+
     def emit(self, batches: Sequence[Finished], *, delta_headers: Headers = NO_HEADERS) -> Emission:
         """What to send for these micro-batches, which are in commit order. Never raises for data."""
-        emission = Emission({}, {}, Ledger(model=self._model, version=self._version))
+        emission = self._begin()
         for finished in batches:
             first_row = 0
             for chunk in finished.batch.chunks:
                 assert isinstance(chunk, Chunk)
                 self._emit_chunk(finished, chunk, first_row, emission)
                 first_row += len(chunk.records)
-        emit_deltas(emission, self._topics.outcome_deltas, self._placer, worker=self._worker, headers=delta_headers)
-        return emission
+        return self._end(emission, delta_headers)
 
     def _emit_chunk(self, finished: Finished, chunk: Chunk, first_row: int, emission: Emission) -> None:
         count = len(chunk.records)
@@ -226,13 +241,3 @@ class Emitter:
             at = self._placer.place(topic, chunk.partition, record.key)
             emission.outgoing.setdefault(at, Outgoing()).append(key, value, headers)
             ledger.failed(chunk.partition, kind, record.timestamp, event_id=event_id, message=message, stack=stack)
-
-
-def emit_deltas(
-    emission: Emission, topic: OutputTopic, placer: Placer, *, worker: str, headers: Headers = NO_HEADERS
-) -> None:
-    """The ledger's deltas, by their key: all outcomes of a window lie in one partition."""
-    for key, delta in emission.ledger.deltas.items():
-        record_key, value = encode_delta(key, delta, worker=worker)
-        at = placer.by_key(topic, record_key)
-        emission.outgoing.setdefault(at, Outgoing()).append(record_key, value, headers)

@@ -139,7 +139,9 @@ class TopicReader:
         return found
 
     def _lost(self, error: KafkaError) -> BrokerError:
-        return denied(error, "READ") or BrokerError(f"reading {', '.join(self._topics)} failed: {error}", kind="unreachable")
+        return denied(error, "READ") or BrokerError(
+            f"reading {', '.join(self._topics)} failed: {error}", kind="unreachable"
+        )
 
     async def extent(self, *, since_ms: int | None = None) -> Extent:
         """What is committed by now: of each partition the offsets up to the last stable one.

@@ -10,11 +10,10 @@ import orjson
 
 from schemas import headers as names
 from schemas.failures import FailureKind
-from stream.emit import NO_HEADERS, Emission, Outgoing, OutputTopic, OutputTopics, Placer, emit_deltas
-from stream.encode import Headers, PredictionEncoder, dead_letter, record_size
+from stream.emit import NO_HEADERS, Emission, ModelEmitter, Outgoing, OutputTopic
+from stream.encode import Headers, dead_letter, record_size
 from stream.eventtime.chunk import Label, Refused, WindowChunk, label
 from stream.eventtime.columns import Window, columns_of
-from stream.outcomes import Ledger
 from stream.records import Finished, Partition, RowFailure
 
 
@@ -29,29 +28,12 @@ class _Letter:
     headers: Headers
 
 
-class WindowEmitter:
-    """Builds emissions for one model version, of which each row is a window."""
-
-    def __init__(
-        self,
-        encoder: PredictionEncoder,
-        *,
-        model: str,
-        version: int,
-        topics: OutputTopics,
-        placer: Placer,
-        worker: str,
-    ) -> None:
-        self._encoder = encoder
-        self._model = model
-        self._version = version
-        self._topics = topics
-        self._placer = placer
-        self._worker = worker
+class WindowEmitter(ModelEmitter):
+    """Builds emissions of which each row is a window."""
 
     def emit(self, batches: Sequence[Finished], *, delta_headers: Headers = NO_HEADERS) -> Emission:
         """What to send for these micro-batches, which are in commit order. Never raises for data."""
-        emission = Emission({}, {}, Ledger(model=self._model, version=self._version))
+        emission = self._begin()
         for finished in batches:
             first_row = 0
             for chunk in finished.batch.chunks:
@@ -62,8 +44,7 @@ class WindowEmitter:
                 if chunk.completes:
                     emission.positions[chunk.partition] = chunk.next_offset
                     emission.metadata[chunk.partition] = chunk.metadata
-        emit_deltas(emission, self._topics.outcome_deltas, self._placer, worker=self._worker, headers=delta_headers)
-        return emission
+        return self._end(emission, delta_headers)
 
     # ---- windows
 
