@@ -7,7 +7,7 @@ import dataclasses
 import gc
 import os
 import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -166,20 +166,20 @@ async def _measure_on(plan: Plan, settings: Settings, config: Path, clock: Clock
     return BenchReport(broker, model, closed, memory, opened, told(settings), describe_machine(), steps)
 
 
-async def measure_guarantees(
-    plan: Plan, guarantees: Sequence[str], *, rounds: int, clock: Clock, progress: Progress
+async def measure_variants(
+    plan: Plan, variants: Mapping[str, Settings], *, rounds: int, clock: Clock, progress: Progress
 ) -> list[BenchReport]:
-    """The same plan with each guarantee in turn, round after round; every second round backwards. Raises ForebayError."""
+    """The same plan with each variant in turn, round after round; every second round backwards. Raises ForebayError."""
     reports = []
+    names = list(variants)
     for number in range(rounds):
-        for guarantee in guarantees if number % 2 == 0 else reversed(guarantees):
-            delivery = plan.settings.delivery.model_copy(update={"processing_guarantee": guarantee})
-            settings = plan.settings.model_copy(update={"delivery": delivery})
-            run_id = f"{plan.run_id}-{number}-{guarantee.replace('_', '-')}"
+        for name in names if number % 2 == 0 else reversed(names):
+            run_id = f"{plan.run_id}-{number}-{names.index(name)}"
             folder = None if plan.folder is None else plan.folder / run_id
-            one = dataclasses.replace(plan, settings=settings, run_id=run_id, folder=folder)
-            reports.append(await measure(one, clock=clock, progress=progress))
-    return sorted(reports, key=lambda report: guarantees.index(report.guarantee))
+            one = dataclasses.replace(plan, settings=variants[name], run_id=run_id, folder=folder)
+            report = await measure(one, clock=clock, progress=progress)
+            reports.append(dataclasses.replace(report, variant=name))
+    return sorted(reports, key=lambda report: names.index(report.variant))
 
 
 @contextlib.asynccontextmanager

@@ -26,11 +26,11 @@ COLOURS: Final = ("#2f6fb0", "#8a8f98")
 
 
 def save_plot(reports: Sequence[BenchReport], path: Path) -> None:
-    """Throughput as bars and latency as a distribution, of each guarantee's last report.
+    """Throughput as bars and latency as a distribution, of each variant's last report.
 
     Raises StorageError, ConfigError.
     """
-    last = {report.guarantee: report for report in reports}
+    last = {report.variant: report for report in reports}
     measured = list(last.values())
     parts = [
         draw for draw, given in ((_throughput, measured[0].closed_loop), (_latency, measured[0].open_loop)) if given
@@ -96,7 +96,7 @@ def _of(report: BenchReport) -> OpenLoop:
 
 
 def _words(report: BenchReport) -> str:
-    return report.guarantee.replace("_", " ")
+    return report.variant
 
 
 def _plain(axes: Any) -> None:

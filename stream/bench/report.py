@@ -19,6 +19,7 @@ from stream.bench.stats import pairwise_ratios
 class BenchReport:
     """The measurements of one worker with one configuration; each may have been left out.
 
+    variant: which of those that are compared it is (see `stream.bench.variants`).
     commit_steps: median and p99 of each step of its last commits, in ms; None where it told none.
     """
 
@@ -30,16 +31,19 @@ class BenchReport:
     configuration: Mapping[str, object]
     machine: Mapping[str, object]
     commit_steps: Mapping[str, Mapping[str, float]] | None = None
-
-    @property
-    def guarantee(self) -> str:
-        return str(self.configuration["processing_guarantee"])
+    variant: str = ""
 
 
 def to_dict(report: BenchReport) -> dict[str, object]:
     """For JSON; without the single latencies."""
     closed, opened = report.closed_loop, report.open_loop
-    said: dict[str, object] = {"broker": report.broker, "model": report.model, "closed_loop": None, "open_loop": None}
+    said: dict[str, object] = {
+        "variant": report.variant,
+        "broker": report.broker,
+        "model": report.model,
+        "closed_loop": None,
+        "open_loop": None,
+    }
     said["memory"] = None if report.memory is None else asdict(report.memory)
     if closed is not None:
         said["closed_loop"] = {
@@ -59,11 +63,11 @@ the part from the worker's sending of the prediction. commit: the steps of the l
 
 
 def to_table(reports: Sequence[BenchReport]) -> Table:
-    """For people: a column for each guarantee, the medians of its rounds, and where there are two the first over the second."""
-    by_guarantee: dict[str, list[BenchReport]] = {}
+    """For people: a column for each variant, the medians of its rounds, and where there are two the first over the second."""
+    by_variant: dict[str, list[BenchReport]] = {}
     for report in reports:
-        by_guarantee.setdefault(report.guarantee, []).append(report)
-    first, num_rounds = reports[0], len(reports) // len(by_guarantee)
+        by_variant.setdefault(report.variant, []).append(report)
+    first, num_rounds = reports[0], len(reports) // len(by_variant)
     table = Table(
         title=f"{first.model} · {first.broker}" + (f" · medians of {num_rounds}" if num_rounds > 1 else ""),
         title_justify="left",
@@ -71,12 +75,12 @@ def to_table(reports: Sequence[BenchReport]) -> Table:
         caption_justify="left",
     )
     table.add_column("")
-    for guarantee in by_guarantee:
-        table.add_column(guarantee.replace("_", " "), justify="right", no_wrap=True)
-    if len(by_guarantee) == 2:
+    for variant in by_variant:
+        table.add_column(variant, justify="right", no_wrap=True)
+    if len(by_variant) == 2:
         table.add_column("ratio", justify="right", no_wrap=True)
     for row in ROWS:
-        columns = [[row.values(report) for report in rounds] for rounds in by_guarantee.values()]
+        columns = [[row.values(report) for report in rounds] for rounds in by_variant.values()]
         _add_row(table, row, [[values for values in column if values] for column in columns])
     return table
 

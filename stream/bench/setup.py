@@ -15,7 +15,7 @@ from models.nets import build_net
 from models.signature import Feature, Signature
 from stream.config.names import environment_name
 from stream.config.render import toml_value
-from stream.config.sections import KafkaSection, ModelSection, Settings, section_types
+from stream.config.sections import KafkaSection, ModelSection, Settings, WindowSection, section_types
 
 MODEL_NAME: Final = "bench"
 NUM_FEATURES: Final = 32
@@ -59,6 +59,7 @@ def bench_settings(
     model = settings.model.model_copy(update={"repository": str(Path(settings.model.repository).absolute())})
     if own_repository is not None:
         model = model.model_copy(update={"repository": str(own_repository), "name": MODEL_NAME, "version": None})
+        settings = settings.model_copy(update={"window": WindowSection()})  # it takes single events
     begin = {"topics": ("features",), "auto_offset_reset": "earliest", "from_timestamp": None}
     topics: dict[str, object] = {"prefix": f"forebay-bench-{run_id}-"}
     if embedded_servers is not None:

@@ -7,13 +7,17 @@ import json
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from stream.cli.examples import examples
 from stream.cli.options import ConfigSource, config_options, json_option
 
-GUARANTEES = ("exactly_once", "at_least_once")
+if TYPE_CHECKING:
+    from stream.bench.variants import Comparison
+
+COMPARISONS = ("guarantees", "tracing", "nothing")
 
 
 @click.command(
@@ -22,6 +26,7 @@ GUARANTEES = ("exactly_once", "at_least_once")
         ("forebay bench", "on a broker of its own, with a model of its own"),
         ("forebay bench --bootstrap-server localhost:9092", "on your cluster, in topics of its own"),
         ("forebay bench --memory-events 0 --rounds 5", "exactly once over at least once, by medians"),
+        ("forebay bench --compare tracing --memory-events 0 --rate 0 --rounds 5", "what traces cost"),
         ("forebay bench --configured-model -c forebay.toml", "with your model"),
         ("forebay bench --events 0 --memory-events 0 --rate 5000", "only latency, at another rate"),
         ("forebay bench --events 0 --memory-events 5000000 --rate 0", "only memory, for longer"),
@@ -37,11 +42,12 @@ GUARANTEES = ("exactly_once", "at_least_once")
 )
 @click.option("--configured-model", is_flag=True, help="Measure the model of the configuration, not the bench's own.")
 @click.option(
-    "--guarantee",
-    type=click.Choice(["both", "configured"]),
-    default="both",
+    "--compare",
+    "comparison",
+    type=click.Choice(COMPARISONS),
+    default="guarantees",
     show_default=True,
-    help="Exactly once beside at least once, or delivery.processing_guarantee alone.",
+    help="Exactly once beside at least once; traces of 1 % beside none; or the configuration alone.",
 )
 @click.option(
     "--rounds",
@@ -95,7 +101,7 @@ def command(
     source: ConfigSource,
     bootstrap_server: str | None,
     configured_model: bool,
-    guarantee: str,
+    comparison: Comparison,
     rounds: int,
     events: int,
     memory_events: int,
@@ -122,8 +128,9 @@ def command(
     import asyncio
     import uuid
 
-    from stream.bench.measure import Plan, measure_guarantees
+    from stream.bench.measure import Plan, measure_variants
     from stream.bench.report import to_dict, to_table
+    from stream.bench.variants import variants_of
     from stream.clock import SystemClock
     from stream.console import stdout_console
 
@@ -139,11 +146,8 @@ def command(
         run_id=uuid.uuid4().hex[:8],
         folder=keep,
     )
-    with _progress(as_json) as progress:
-        guarantees = GUARANTEES if guarantee == "both" else (settings.delivery.processing_guarantee,)
-        reports = asyncio.run(
-            measure_guarantees(plan, guarantees, rounds=rounds, clock=SystemClock(), progress=progress)
-        )
+    with _progress(as_json) as progress, variants_of(settings, comparison) as variants:
+        reports = asyncio.run(measure_variants(plan, variants, rounds=rounds, clock=SystemClock(), progress=progress))
     if plot is not None:
         from stream.bench.plot import save_plot
 

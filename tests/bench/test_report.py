@@ -1,4 +1,4 @@
-"""What the bench says: medians of the rounds, and one guarantee over the other by rounds."""
+"""What the bench says: medians of the rounds, and one variant over the other by rounds."""
 
 from __future__ import annotations
 
@@ -19,11 +19,10 @@ from stream.logs import JsonFormatter
 STEPS = {name: {"p50_ms": 1.5, "p99_ms": 9.0} for name in StepTimes._fields}
 
 
-def report(guarantee: str, events_per_s: float, *, p50_ms: float = 20, steps: bool = True) -> BenchReport:
+def report(variant: str, events_per_s: float, *, p50_ms: float = 20, steps: bool = True) -> BenchReport:
     opened = OpenLoop(1000, 5, 0, Latency(5, p50_ms, 40, 50, 60), Latency(5, 7, 8, 9, 9), 1.0, 0.25, (10.0, 20.0, 60.0))
     closed = ClosedLoop(1000, 1000 / events_per_s, 0.5)
-    configuration = {"processing_guarantee": guarantee}
-    return BenchReport("broker", "model", closed, None, opened, configuration, {}, STEPS if steps else None)
+    return BenchReport("broker", "model", closed, None, opened, {}, {}, STEPS if steps else None, variant)
 
 
 def printed(*reports: BenchReport) -> str:
@@ -39,8 +38,8 @@ def row(text: str, name: str) -> list[str]:
 
 
 def test_side_by_side_the_medians_and_the_median_of_the_rounds_ratios() -> None:
-    ours = [report("exactly_once", speed, p50_ms=p50) for speed, p50 in ((80, 20), (90, 22), (400, 90))]
-    theirs = [report("at_least_once", speed, p50_ms=10, steps=False) for speed in (100, 100, 500)]
+    ours = [report("exactly once", speed, p50_ms=p50) for speed, p50 in ((80, 20), (90, 22), (400, 90))]
+    theirs = [report("at least once", speed, p50_ms=10, steps=False) for speed in (100, 100, 500)]
     text = printed(*ours, *theirs)
     assert "medians of 3" in text
     assert row(text, "throughput, events/s") == ["90", "100", "0.80"]
@@ -50,13 +49,13 @@ def test_side_by_side_the_medians_and_the_median_of_the_rounds_ratios() -> None:
 
 
 def test_one_alone_has_no_ratio() -> None:
-    text = printed(report("exactly_once", 80))
+    text = printed(report("exactly once", 80))
     assert "ratio" not in text and "medians" not in text
     assert row(text, "throughput, events/s") == ["80"]
 
 
 def test_for_scripts() -> None:
-    said = to_dict(report("exactly_once", 80))
+    said = to_dict(report("exactly once", 80))
     assert said["commit_steps"] == STEPS and "latencies_ms" not in str(said)
 
 
