@@ -10,28 +10,21 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
 
 from aiokafka.errors import KafkaError
 
 from schemas.errors import BrokerError, ModelError
 from stream.backpressure import InFlight
-from stream.breaker import CircuitBreaker
 from stream.cancellation import raise_if_cancelled
 from stream.clock import Clock
-from stream.commit import CommitRefused, Committer, CommitTimeout
-from stream.decode import Decoder
-from stream.device import DeviceThread
-from stream.eventtime.stage import WindowStage
-from stream.kafka.delivery import Delivery
+from stream.commit import CommitRefused, CommitTimeout
 from stream.outcomes import Ledger
 from stream.records import Epoch, Finished, MicroBatch, Partition, Record
 from stream.refusals import Refusals
 from stream.reorder import ReorderBuffer
+from stream.stages import Breakers, Stages, Timing
 from stream.telemetry.observer import Observer
 from stream.totals import Totals
-from stream.window import MicroBatcher
 
 log = logging.getLogger(__name__)
 
@@ -42,54 +35,6 @@ BREAKER_LOOK_S = 0.2
 WINDOWS_LOOK_S = 0.5
 MAX_COMMIT_BATCHES = 16
 """How many full micro-batches one commit holds at most; fewer after one that was not over in time."""
-
-
-class PolledSource(Protocol):
-    """What the pipeline needs of a source (see `stream.kafka.source`)."""
-
-    @property
-    def epoch(self) -> Epoch | None: ...
-    @property
-    def paused(self) -> bool: ...
-    async def poll(self, *, timeout_s: float, max_records: int) -> Mapping[Partition, Sequence[Record]]: ...
-    def pause(self) -> None: ...
-    def resume(self) -> None: ...
-    def is_at_end(self, partition: Partition) -> bool: ...
-    async def commit_idle(self) -> None: ...
-    async def rewind(self) -> None: ...
-    async def give_up(self) -> None: ...
-    async def rejoin(self) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Stages:
-    """The parts, assembled by the worker. windows: None where each event is a row by itself."""
-
-    source: PolledSource
-    decoder: Decoder
-    batcher: MicroBatcher
-    device: DeviceThread
-    committer: Committer
-    delivery: Delivery
-    windows: WindowStage | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """Deadlines, in seconds. call: one model call; hang: one that is not back by then ends the worker; revoke: finishing before
-    partitions are given up."""
-
-    call_timeout_s: float
-    hang_timeout_s: float
-    revoke_timeout_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Breakers:
-    """model: around the calls of the device's model; cluster: around the commits. While one is open nothing is read."""
-
-    model: CircuitBreaker
-    cluster: CircuitBreaker
 
 
 class Pipeline:

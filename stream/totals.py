@@ -24,3 +24,16 @@ class Totals:
         self.kinds.update(ledger.kinds)
         self.batches += batches
         self.commits += 1
+
+    def __str__(self) -> str:
+        """One line: what came in and what became of it."""
+        events = {outcome: count for outcome, count in self.outcomes.items() if not outcome.of_window}
+        windowed = not events.keys().isdisjoint((Outcome.ACCEPTED, Outcome.LATE))
+        usual = (Outcome.ACCEPTED if windowed else Outcome.PREDICTED, Outcome.REJECTED, Outcome.FAILED)
+        shown = [outcome for outcome in Outcome if outcome in usual or events.get(outcome)]
+        parts = [f"{events.get(outcome, 0):,} {outcome.value}" for outcome in shown]
+        said = f"{sum(events.values()):,} events committed = {' + '.join(parts)}"
+        if not windowed:
+            return said
+        predicted, failed = self.outcomes[Outcome.WINDOW_PREDICTED], self.outcomes[Outcome.WINDOW_FAILED]
+        return f"{said}; {predicted + failed:,} windows = {predicted:,} predicted + {failed:,} failed"

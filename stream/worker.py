@@ -17,7 +17,6 @@ from aiokafka.errors import KafkaError
 
 from models.protocol import Model
 from schemas.errors import BrokerError
-from schemas.failures import Outcome
 from stream.admin.noted import Noted
 from stream.admin.service import WorkerAdmin
 from stream.admin.view import Parts
@@ -47,7 +46,8 @@ from stream.kafka.positions import StartPolicy
 from stream.kafka.source import Source
 from stream.kafka.transaction import Transaction, transactional_id
 from stream.memory import freeze_what_is_loaded, keep_freed_memory
-from stream.pipeline import Breakers, Pipeline, Stages, Timing
+from stream.pipeline import Pipeline
+from stream.stages import Breakers, Stages, Timing
 from stream.telemetry.observers import Observers
 from stream.telemetry.sampling import Watched
 from stream.telemetry.telemetry import About, Telemetry
@@ -329,21 +329,6 @@ class Worker:
         """The fatal slot: the first failure is the one that is told."""
         if not self._fatal.done():
             self._fatal.set_exception(error)
-
-
-def describe_totals(pipeline: Pipeline) -> str:
-    """One line: what came in and what became of it."""
-    totals = pipeline.totals
-    events = {outcome: count for outcome, count in totals.outcomes.items() if not outcome.of_window}
-    windowed = not events.keys().isdisjoint((Outcome.ACCEPTED, Outcome.LATE))
-    usual = (Outcome.ACCEPTED if windowed else Outcome.PREDICTED, Outcome.REJECTED, Outcome.FAILED)
-    shown = [outcome for outcome in Outcome if outcome in usual or events.get(outcome)]
-    parts = [f"{events.get(outcome, 0):,} {outcome.value}" for outcome in shown]
-    said = f"{sum(events.values()):,} events committed = {' + '.join(parts)}"
-    if not windowed:
-        return said
-    predicted, failed = totals.outcomes[Outcome.WINDOW_PREDICTED], totals.outcomes[Outcome.WINDOW_FAILED]
-    return f"{said}; {predicted + failed:,} windows = {predicted:,} predicted + {failed:,} failed"
 
 
 def _tell_steps(times: Collection[StepTimes]) -> None:

@@ -12,8 +12,8 @@ from benchmarks.contestants.job import Job, Stopwatch
 from stream.cli import main as forebay
 from stream.kafka.source import Source
 from stream.outcomes import Ledger
-from stream.pipeline import Totals
 from stream.records import Partition, Record
+from stream.totals import Totals
 
 
 def attach(watch: Stopwatch) -> None:

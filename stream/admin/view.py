@@ -27,8 +27,9 @@ from stream.breaker import CircuitBreaker
 from stream.clock import Clock
 from stream.config.sections import Settings
 from stream.device import DeviceThread
-from stream.pipeline import Breakers, Pipeline
+from stream.pipeline import Pipeline
 from stream.records import Epoch, Partition, WindowStatus
+from stream.stages import Breakers
 
 STATUS_FORMAT: Final = 1
 

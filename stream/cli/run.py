@@ -40,7 +40,7 @@ def command(source: ConfigSource, from_timestamp: str | None, with_aggregator: b
     from models.served import ServedModel
     from stream.aggregate.beside import aggregator_beside
     from stream.logs import set_up_logging
-    from stream.worker import Worker, describe_totals
+    from stream.worker import Worker
 
     set_up_logging(settings.log.level, settings.log.format)
     limit_threads(settings.model.threads)
@@ -48,4 +48,4 @@ def command(source: ConfigSource, from_timestamp: str | None, with_aggregator: b
     model = ServedModel.from_artefact(artefact, resolve_device(settings.model.device))
     with aggregator_beside(source.arguments(), source.environ) if with_aggregator else nullcontext():
         pipeline = asyncio.run(Worker(settings, model).run())
-    click.echo(describe_totals(pipeline), err=True)
+    click.echo(str(pipeline.totals), err=True)

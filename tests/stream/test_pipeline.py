@@ -22,8 +22,9 @@ from stream.dead_letter_guard import DeadLetterGuard, DeadLetterLimits
 from stream.decode import Decoder
 from stream.device import DeviceThread
 from stream.emit import Outgoing
-from stream.pipeline import MAX_COMMIT_BATCHES, Breakers, Pipeline, Stages, Timing
+from stream.pipeline import MAX_COMMIT_BATCHES, Pipeline
 from stream.records import Epoch, FloatMatrix, Partition, Record
+from stream.stages import Breakers, Stages, Timing
 from stream.telemetry.observer import Unobserved
 from stream.window import MicroBatcher
 from tests.stream.build import P0, P1, FakeRecord, ManualClock, event, signature

@@ -25,7 +25,7 @@ from stream.clock import SystemClock
 from stream.config.sections import Settings
 from stream.logs import set_up_logging
 from stream.records import FloatMatrix
-from stream.worker import Worker, describe_totals
+from stream.worker import Worker
 from tests.worker import failpoints
 
 NUM_FEATURES = 4
@@ -108,7 +108,7 @@ def main() -> int:
     except ForebayError as error:
         print(f"stopped: {error.kind}: {error.message}", file=sys.stderr, flush=True)
         return 1
-    print(describe_totals(pipeline), file=sys.stderr, flush=True)
+    print(pipeline.totals, file=sys.stderr, flush=True)
     return 0
 
 

@@ -1,0 +1,64 @@
+"""What the pipeline is made of: its stages, its deadlines, its breakers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from stream.breaker import CircuitBreaker
+from stream.commit import Committer
+from stream.decode import Decoder
+from stream.device import DeviceThread
+from stream.eventtime.stage import WindowStage
+from stream.kafka.delivery import Delivery
+from stream.records import Epoch, Partition, Record
+from stream.window import MicroBatcher
+
+
+class PolledSource(Protocol):
+    """What the pipeline needs of a source (see `stream.kafka.source`)."""
+
+    @property
+    def epoch(self) -> Epoch | None: ...
+    @property
+    def paused(self) -> bool: ...
+    async def poll(self, *, timeout_s: float, max_records: int) -> Mapping[Partition, Sequence[Record]]: ...
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
+    def is_at_end(self, partition: Partition) -> bool: ...
+    async def commit_idle(self) -> None: ...
+    async def rewind(self) -> None: ...
+    async def give_up(self) -> None: ...
+    async def rejoin(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """The parts, assembled by the worker. windows: None where each event is a row by itself."""
+
+    source: PolledSource
+    decoder: Decoder
+    batcher: MicroBatcher
+    device: DeviceThread
+    committer: Committer
+    delivery: Delivery
+    windows: WindowStage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Deadlines, in seconds. call: one model call; hang: one that is not back by then ends the worker; revoke: finishing before
+    partitions are given up."""
+
+    call_timeout_s: float
+    hang_timeout_s: float
+    revoke_timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Breakers:
+    """model: around the calls of the device's model; cluster: around the commits. While one is open nothing is read."""
+
+    model: CircuitBreaker
+    cluster: CircuitBreaker
