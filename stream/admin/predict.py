@@ -6,14 +6,16 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from schemas.failures import FailureKind
+from stream.admin.asked_window import answer_window, refuse_window, window_of
 from stream.admin.requests import ASKED, RequestFault, answer, error_document, read_request, status_of
 from stream.breaker import BreakerState, CircuitBreaker
 from stream.clock import Clock
 from stream.decode import Decoder
 from stream.device import DeviceThread
 from stream.encode import PredictionEncoder
+from stream.eventtime.stage import WindowPlan
 from stream.infer import ModelFault
-from stream.records import Epoch, MicroBatch
+from stream.records import BatchPart, Epoch, Finished, MicroBatch
 
 MAX_WAITING: Final = 8
 """Requests that may wait for the device; more are refused at once."""
@@ -22,18 +24,18 @@ _NO_EPOCH: Final = Epoch(-1, "", None, 0)
 
 
 class Unfit(Exception):
-    """The worker cannot predict. status: HTTP's; 503 where it may later."""
+    """The worker cannot predict at the moment; it may later."""
 
-    def __init__(self, kind: str, message: str, *, status: int = 503) -> None:
+    def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
         self.kind = kind
         self.message = message
-        self.status = status
 
 
 class Predictor:
     """What it predicts is no event of the stream: no topic, no position, no outcome, no count.
 
+    windows: where the model takes windows; the events of a request are then one.
     Requests wait behind the stream's micro-batches, one of them with the device at a time.
     """
 
@@ -45,7 +47,7 @@ class Predictor:
         breaker: CircuitBreaker,
         *,
         max_events: int,
-        takes_windows: bool = False,
+        windows: WindowPlan | None = None,
         clock: Clock,
     ) -> None:
         self._decoder = decoder
@@ -53,15 +55,12 @@ class Predictor:
         self._encoder = encoder
         self._breaker = breaker
         self._max_events = max_events
-        self._takes_windows = takes_windows
+        self._windows = windows
         self._clock = clock
         self._waiting = 0
 
     async def predict(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, Any]:
         """HTTP status and document for a request. Raises Unfit."""
-        if self._takes_windows:
-            message = "the model takes windows of events, which only the stream gathers"
-            raise Unfit("takes_windows", message, status=501)
         if self._breaker.state is BreakerState.OPEN:
             raise Unfit("breaker_open", "the model's circuit breaker is open")
         if self._waiting >= MAX_WAITING:
@@ -71,14 +70,18 @@ class Predictor:
         except RequestFault as fault:
             return status_of(fault.kind), error_document(fault.kind, fault.message)
         (chunk,) = self._decoder.decode({ASKED: asked.records}, _NO_EPOCH)
-        finished = None
-        if len(chunk.records):
-            self._waiting += 1
-            try:
-                batch = MicroBatch(0, (chunk,), "request", self._clock.monotonic_s())
-                finished = await self._device.run_aside(batch)
-            except ModelFault as fault:
-                raise Unfit(FailureKind.MODEL_ERROR.value, f"the model fails whatever it is given: {fault}") from None
-            finally:
-                self._waiting -= 1
-        return answer(asked, chunk, finished, self._encoder)
+        if self._windows is not None:
+            if chunk.rejections:
+                return refuse_window(chunk)
+            part = window_of(chunk, self._windows)
+            return answer_window(part, await self._run(part), self._encoder)
+        return answer(asked, chunk, await self._run(chunk) if len(chunk.records) else None, self._encoder)
+
+    async def _run(self, part: BatchPart) -> Finished:
+        self._waiting += 1
+        try:
+            return await self._device.run_aside(MicroBatch(0, (part,), "request", self._clock.monotonic_s()))
+        except ModelFault as fault:
+            raise Unfit(FailureKind.MODEL_ERROR.value, f"the model fails whatever it is given: {fault}") from None
+        finally:
+            self._waiting -= 1

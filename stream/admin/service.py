@@ -21,6 +21,7 @@ from stream.clock import Clock
 from stream.config.sections import Settings
 from stream.decode import Decoder
 from stream.encode import PredictionEncoder
+from stream.eventtime.assemble import window_plan
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ class WorkerAdmin:
             encoder,
             parts.breakers.model,
             max_events=settings.batch.max_batch_size,
-            takes_windows=parts.model.signature.window is not None,
+            windows=window_plan(settings, parts.model.signature),
             clock=clock,
         )
         self._server: AdminServer | None = None
@@ -155,8 +156,7 @@ class WorkerAdmin:
         try:
             status, document = await self._predictor.predict(await request.read(), request.headers)
         except Unfit as error:
-            headers = {"Retry-After": "1"} if error.status == 503 else None
-            return refusal(error.status, error.kind, error.message, headers=headers)
+            return refusal(503, error.kind, error.message, headers={"Retry-After": "1"})
         return json_response(document, status=status)
 
     def _hold(self, wanted: bool) -> Callable[[web.Request], Awaitable[web.Response]]:

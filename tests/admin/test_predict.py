@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.protocol import Scores
+from models.window_input import Aggregate, WindowInput
 from schemas.failures import FAILURES, FailureKind
 from stream.admin.predict import MAX_WAITING, Predictor, Unfit
 from stream.admin.requests import RequestFault, read_request, status_of
@@ -23,7 +25,9 @@ from stream.breaker import CircuitBreaker
 from stream.decode import Decoder
 from stream.device import DeviceThread
 from stream.encode import PredictionEncoder
+from stream.eventtime.stage import WindowPlan
 from stream.records import Finished, FloatMatrix, MicroBatch
+from tests.eventtime.build import TUMBLING, plan
 from tests.stream.build import JULY, P0, FakeRecord, ManualClock, event, signature
 
 
@@ -55,7 +59,9 @@ class Model:
 
 
 @asynccontextmanager
-async def running(model: Model) -> AsyncIterator[tuple[Predictor, DeviceThread, list[Finished], CircuitBreaker]]:
+async def running(
+    model: Model, windows: WindowPlan | None = None
+) -> AsyncIterator[tuple[Predictor, DeviceThread, list[Finished], CircuitBreaker]]:
     clock, finished = ManualClock(), []
     breaker = CircuitBreaker(failure_threshold=3, reset_timeout_s=30, on_change=lambda state, reason: None)
 
@@ -76,7 +82,8 @@ async def running(model: Model) -> AsyncIterator[tuple[Predictor, DeviceThread, 
     decoder = Decoder(model.signature, model_name="m", max_event_bytes=1000)
     encoder = PredictionEncoder(model="m", version=3, labels=("no", "yes"), num_classes=2)
     try:
-        yield Predictor(decoder, device, encoder, breaker, max_events=4, clock=clock), device, finished, breaker
+        predictor = Predictor(decoder, device, encoder, breaker, max_events=4, windows=windows, clock=clock)
+        yield predictor, device, finished, breaker
     finally:
         model.gate.set()
         device.stop()
@@ -233,3 +240,46 @@ async def test_a_model_that_is_not_fit_is_told_and_no_row_is_blamed() -> None:
 def test_every_kind_has_a_status_of_an_error() -> None:
     assert all(status_of(kind) >= 400 for kind in FailureKind)
     assert orjson.dumps({kind.value: status_of(kind) for kind in FailureKind})
+
+
+class WindowModel(Model):
+    """Takes a window as the sum of its events' first feature, their number and their rate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        aggregates = (Aggregate("sum", 0), Aggregate("count"), Aggregate("rate"))
+        self.signature = replace(signature(3), window=WindowInput(aggregates=aggregates))
+
+
+async def asked_window(*events: bytes) -> tuple[int, Any]:
+    model = WindowModel()
+    assert model.signature.window is not None
+    of_windows = replace(plan(replace(TUMBLING, size_ms=2000), model.signature.window), num_features=3)
+    async with running(model, of_windows) as (predictor, *_):
+        return await predictor.predict(b"[" + b",".join(events) + b"]", {})
+
+
+async def test_the_events_of_a_request_are_one_window_of_a_model_that_takes_windows() -> None:
+    events = (event("a", [1, 2, 3]), orjson.dumps({"timestamp": JULY + 500, "features": [4, 2, 3]}))
+    status, document = await asked_window(*events)
+    assert status == 200
+    assert document == {
+        "model": "m",
+        "version": 3,
+        "prediction": [10.0, 4.0],  # the model doubles
+        "confidence": 0.5,
+        "class": 1,
+        "label": "yes",
+        "window": {"start": JULY, "end": JULY + 2000, "events": 2, "dropped": 0},
+    }
+
+
+async def test_one_event_that_is_none_makes_no_window() -> None:
+    status, document = await asked_window(event("a", [1, 2, 3]), event("b", [1]), event("c", [1]))
+    assert status == 400 and document["error"]["kind"] == "wrong_length"
+    assert document["error"]["message"].startswith("event 1 of the request: ")
+
+
+async def test_a_window_that_the_model_fails_on_is_told() -> None:
+    status, document = await asked_window(event("a", [6, 2, 3]), event("b", [7, 2, 3]))
+    assert status == 422 and document["error"]["kind"] == "model_error"
