@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from schemas.errors import BrokerError
+from stream.cancellation import raise_if_cancelled
 from stream.clock import Clock
 from stream.embedded.pacing import pace_fetches
 from stream.kafka.denied import denied
@@ -117,6 +118,7 @@ class TopicReader:
         """
         last_s = self._clock.monotonic_s()
         while True:
+            raise_if_cancelled()  # an interrupt
             records = await self._next(poll_records)
             now_s = self._clock.monotonic_s()
             if records:

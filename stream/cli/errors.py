@@ -96,6 +96,7 @@ async def _errors(
     from stream.aggregate.follow import Follower
     from stream.aggregate.summary import summarise
     from stream.aggregate.view import AggregateView
+    from stream.cancellation import raise_if_cancelled
     from stream.clock import SystemClock
     from stream.dlq.choose import check_kinds, read_span
     from stream.kafka.client import client_options
@@ -112,6 +113,7 @@ async def _errors(
     try:
         await follower.start(since_ms=since_ms())
         while True:
+            raise_if_cancelled()  # an interrupt
             async for _partition, records in follower.news():
                 for record in records:
                     view.upsert(record.key, record.value)

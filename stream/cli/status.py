@@ -69,6 +69,7 @@ async def _status(settings: Settings, *, interval_s: float | None, as_json: bool
     from schemas.topics import topic_name
     from stream.admin.ask import ask_workers
     from stream.admin.group_status import put_together, urls_of
+    from stream.cancellation import raise_if_cancelled
     from stream.kafka.client import client_options
     from stream.kafka.group_look import GroupLooker
 
@@ -76,6 +77,7 @@ async def _status(settings: Settings, *, interval_s: float | None, as_json: bool
     options = client_options(settings.kafka)
     async with GroupLooker(options, settings.kafka.group_id, topics, timeout_s=CLUSTER_TIMEOUT_S) as looker:
         while True:
+            raise_if_cancelled()  # an interrupt
             look = await looker.look()
             urls = urls_of(look)
             answers = await ask_workers(settings.admin, list(urls.values()))
