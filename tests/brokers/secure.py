@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 from confluent_kafka.admin import (
     AclBinding,
+    AclBindingFilter,
     AclOperation,
     AclPermissionType,
     AdminClient,
@@ -27,6 +29,8 @@ CERTIFICATES = Path(__file__).parent.parent / "config" / "certificates"
 PASSWORD = "hunter2"
 LISTENERS = ("SASL_PLAINTEXT", "SASL_SSL", "SSL")
 SCRAM = {"SCRAM-SHA-256": ScramMechanism.SCRAM_SHA_256, "SCRAM-SHA-512": ScramMechanism.SCRAM_SHA_512}
+
+KNOWN_WITHIN_S = 20.0
 
 
 class SecureKafka(ApacheKafka):
@@ -85,13 +89,26 @@ class SecureKafka(ApacheKafka):
         _finish(admin.alter_user_scram_credentials([credential]))
 
     def allow(self, user: str, *rules: tuple[ResourceType, str, AclOperation, ResourcePatternType]) -> None:
-        """Let `user` do that, from anywhere."""
+        """Let `user` do that, from anywhere. The controller answers before the broker knows, which is waited for."""
         bindings = [
             AclBinding(kind, name, pattern, f"User:{user}", "*", operation, AclPermissionType.ALLOW)
             for kind, name, operation, pattern in rules
         ]
         admin = AdminClient({"bootstrap.servers": self.bootstrap})
         _finish(admin.create_acls(bindings))
+        of_user = AclBindingFilter(
+            ResourceType.ANY,
+            None,
+            ResourcePatternType.ANY,
+            f"User:{user}",
+            None,
+            AclOperation.ANY,
+            AclPermissionType.ANY,
+        )
+        deadline_s = time.monotonic() + KNOWN_WITHIN_S
+        while not set(bindings) <= set(admin.describe_acls(of_user).result(30)):
+            assert time.monotonic() < deadline_s, f"the broker does not know the access control lists of {user}"
+            time.sleep(0.02)
 
 
 def _finish(futures: dict[Any, Any]) -> None:

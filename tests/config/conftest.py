@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from stream.aggregate.topics import create_aggregator_topics
 from stream.config.sections import Settings, TopicsSection
 from stream.kafka.topics import create_topics
 from tests.brokers.secure import SCRAM, SecureKafka
@@ -24,6 +25,8 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKafka]:
             settings = Settings(kafka=kafka.section("PLAINTEXT"), topics=TopicsSection(prefix=prefix))
             made = asyncio.run(create_topics(settings))
             assert {each.status for each in made} == {"created"}
+        # Made here, and not by whichever test comes first.
+        asyncio.run(create_aggregator_topics(Settings(kafka=kafka.section("PLAINTEXT")), dry_run=False))
         yield kafka
     finally:
         kafka.remove()
