@@ -10,14 +10,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, async_playwright, expect
 
-from tests.brokers.jars import Unavailable
 from tests.brokers.resolve import Broker
 from tests.browser.chromium import find_chromium
 from tests.conftest import Names
+from tests.needed import needed
 from tests.worker.harness import Stage, WorkerProcess
 
 ARTEFACTS = Path(__file__).parent.parent.parent / ".artefacts" / "page"
@@ -27,12 +26,7 @@ CHARTS = ("rate", "latency", "batch", "lag")
 
 @pytest_asyncio.fixture
 async def browser() -> AsyncIterator[Browser]:
-    try:
-        chromium = await asyncio.to_thread(find_chromium, os.environ)
-    except Unavailable as error:
-        if os.environ.get("CI", "").lower() == "true":
-            pytest.fail(f"with CI=true a missing Chromium is a failure: {error}", pytrace=False)
-        pytest.skip(f"no Chromium is to be had here: {error}")
+    chromium = await asyncio.to_thread(needed, lambda: find_chromium(os.environ))
     async with async_playwright() as playwright:
         launched = await playwright.chromium.launch(
             executable_path=chromium.program,

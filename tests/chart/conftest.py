@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.brokers.jars import Unavailable
 from tests.chart import tools
 from tests.chart.render import Helm
-
-
-def needed(fetch: Callable[[], Path]) -> Path:
-    """What `fetch` gives; without it the test is skipped, or fails."""
-    try:
-        return fetch()
-    except Unavailable as error:
-        if os.environ.get("CI", "").lower() == "true":
-            pytest.fail(f"with CI=true this is a failure: {error}", pytrace=False)
-        pytest.skip(str(error))
+from tests.needed import needed
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,8 @@ import yaml
 
 from tests.brokers.jars import Unavailable
 from tests.chart import tools
-from tests.chart.conftest import needed
 from tests.chart.render import CHART, Helm
+from tests.needed import needed
 
 
 def test_helm_is_the_one_that_is_named(helm: Helm, helm_3: Helm) -> None:

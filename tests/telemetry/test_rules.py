@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from stream.telemetry.catalogue import METRICS, Histogram
-from tests.brokers.jars import Unavailable
+from tests.needed import needed
 from tests.telemetry.promtool import find_promtool
 
 ROOT = Path(__file__).parents[2]
@@ -127,10 +127,7 @@ def test_every_alert_is_tested_for_firing() -> None:
 
 
 def test_alerts_fire_when_they_should_and_only_then(tmp_path: Path) -> None:
-    try:
-        promtool = find_promtool(os.environ)
-    except Unavailable as reason:
-        pytest.skip(str(reason))
+    promtool = needed(lambda: find_promtool(os.environ))
     for path in (RULES, RULE_TESTS):
         shutil.copy(path, tmp_path)
     command = [promtool, "test", "rules", RULE_TESTS.name]
