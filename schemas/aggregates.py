@@ -80,7 +80,10 @@ def _counted() -> Schema:
         "description": "One failure as an example; null for predictions. It holds no values of an event.",
         "required": ["message", "stack_hash", "stack"],
         "properties": {
-            "message": text("The message, its numbers, ids and quoted text replaced by an ellipsis."),
+            "message": text(
+                "The message, its numbers, ids and quoted text replaced by an ellipsis; names of features and of the "
+                "event format's fields are kept, between backticks."
+            ),
             "stack_hash": or_null(text("A digest of the whole stack trace, where the model raised.")),
             "stack": {
                 "type": ["string", "null"],

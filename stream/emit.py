@@ -16,6 +16,7 @@ from schemas.failures import FailureKind
 from stream.encode import Headers, PredictionEncoder, dead_letter, prediction_headers, record_size
 from stream.outcomes import Ledger, encode_delta
 from stream.records import Chunk, Finished, Partition, RowFailure
+from stream.redaction import Redactor
 
 NO_HEADERS: Headers = []
 
@@ -110,7 +111,10 @@ class Emits(Protocol):
 
 
 class ModelEmitter:
-    """What all emitters of one model version have in common: how it is encoded, and where its outputs go."""
+    """What all emitters of one model version have in common: how it is encoded, and where its outputs go.
+
+    feature_names: kept in the messages of outcome deltas, which are otherwise without the values of events.
+    """
 
     def __init__(
         self,
@@ -121,7 +125,9 @@ class ModelEmitter:
         topics: OutputTopics,
         placer: Placer,
         worker: str,
+        feature_names: Sequence[str] = (),
     ) -> None:
+        self._redactor = Redactor((model, *feature_names))
         self._encoder = encoder
         self._model = model
         self._version = version
@@ -130,7 +136,7 @@ class ModelEmitter:
         self._worker = worker
 
     def _begin(self) -> Emission:
-        return Emission({}, {}, Ledger(model=self._model, version=self._version))
+        return Emission({}, {}, Ledger(model=self._model, version=self._version, redactor=self._redactor))
 
     def _end(self, emission: Emission, delta_headers: Headers) -> Emission:
         """With the ledger's deltas, by their key: all outcomes of a minute lie in one partition."""

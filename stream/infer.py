@@ -16,12 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from models.protocol import Model, Scores
+from schemas.aggregates import MAX_STACK_CHARS
 from schemas.errors import ModelError
 from schemas.failures import FAILURES, FailureKind, Scope
-from stream.outcomes import template
 from stream.records import FloatMatrix, MicroBatch, RowFailure
-
-MAX_STACK_CHARS = 4000
+from stream.redaction import Redactor
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +84,8 @@ def _judge(model: Model, x_BF: FloatMatrix, first: Inference) -> Inference:
     try:
         model.warm_up([1])
     except Exception as error:
-        raise ModelFault(template(_message(error))) from error  # it is logged, and a model may quote what it was given
+        # The message is logged, and a model may quote what it was given.
+        raise ModelFault(Redactor().message(_message(error))) from error
     second = infer(model, x_BF[raised])
     kept = {row: failure for row, failure in first.failures.items() if row not in set(raised)}
     kept |= {raised[row]: failure for row, failure in second.failures.items()}

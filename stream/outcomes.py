@@ -8,7 +8,6 @@ maximum, samples and exemplars are bounded.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -19,19 +18,10 @@ import orjson
 
 from schemas.failures import FAILURES, FailureKind, Outcome, Stage
 from stream.records import Partition
+from stream.redaction import Redactor
 
 DELTA_WINDOW_MS = 60_000
 MAX_SAMPLES = 5
-
-MAX_STACK_CHARS = 4000
-
-# Quoted text, mail addresses, UUIDs and other long hexadecimal ids, numbers.
-_VARIABLE = re.compile(
-    r"'[^']*'|\"[^\"]*\"|[^\s@]+@[^\s@]+|\b[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b"
-    r"|\b(?=[a-fA-F]*[0-9])[0-9a-fA-F]{8,}\b|[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?"
-)
-# The lines of a stack trace that show code; all others are messages.
-_CODE_LINE = re.compile(r"\s|File |Traceback |During handling |The above exception |$")
 
 
 class DeltaKey(NamedTuple):
@@ -64,12 +54,13 @@ class Delta:
 class Ledger:
     """Outcomes of one commit. `passed` and `decided` count records and outcomes by input partition: they must agree.
 
-    So must `closed` and `closed_decided`, of windows.
+    So must `closed` and `closed_decided`, of windows. redactor: takes the values of events out of messages.
     """
 
-    def __init__(self, *, model: str, version: int) -> None:
+    def __init__(self, *, model: str, version: int, redactor: Redactor | None = None) -> None:
         self._model = model
         self._version = version
+        self._redactor = redactor or Redactor()
         self.deltas: dict[DeltaKey, Delta] = {}
         self.passed: Counter[Partition] = Counter()
         self.decided: Counter[Partition] = Counter()
@@ -157,9 +148,9 @@ class Ledger:
             delta.sample_ids.append(sample_id[:200])
         if delta.exemplar is None:
             delta.exemplar = {
-                "message": template(message),
+                "message": self._redactor.message(message),
                 "stack_hash": None if stack is None else hashlib.sha256(stack.encode()).hexdigest()[:16],
-                "stack": None if stack is None else redact_stack(stack),
+                "stack": None if stack is None else self._redactor.stack(stack),
             }
 
     def record_timestamps(self) -> npt.NDArray[np.int64]:
@@ -187,17 +178,6 @@ class Ledger:
         if delta is None:
             delta = self.deltas[key] = Delta()
         return delta
-
-
-def template(message: str) -> str:
-    """A message without its values: numbers and quoted text become `…`, so that alike failures share one message."""
-    return _VARIABLE.sub("…", message)[:300]
-
-
-def redact_stack(stack: str) -> str:
-    """The end of a stack trace, its messages without their values."""
-    lines = [line if _CODE_LINE.match(line) else template(line) for line in stack.splitlines()]
-    return "\n".join(lines)[-MAX_STACK_CHARS:]
 
 
 def encode_delta(key: DeltaKey, delta: Delta, *, worker: str) -> tuple[bytes, bytes]:

@@ -313,6 +313,7 @@ class Worker:
             topics=layout.outputs,
             placer=Placer(layout.input_partitions, hash_key),
             worker=self._instance,
+            feature_names=[feature.name for feature in self._model.signature.features],
         )
 
     def _task(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:

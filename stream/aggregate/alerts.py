@@ -113,7 +113,7 @@ class Alert:
         about = rule.kind.value if rule.kind else f"category {rule.category.value}"
         model = f", {rule.model}" if rule.model else ""
         return (
-            f"{rule.name}: {told} ({measured.count:,} of {measured.events:,} events in {rule.window_ms // 1000} s, "
+            f"{rule.name}: {told} ({measured.count:,} of {measured.events:,} {measured.unit} in {rule.window_ms // 1000} s, "
             f"{about}{model})"
         )
 
@@ -181,8 +181,16 @@ def states_from(alerts: Iterable[bytes | None]) -> dict[RuleKey, RuleState]:
 
 
 def _value(rule: Rule, at: int, view: AggregateView) -> tuple[Measured, float]:
-    measured = view.measure(at + STEP_MS - rule.window_ms, at + STEP_MS, rule.kinds, rule.model)
-    return measured, measured.rate if rule.by_rate else float(measured.count)
+    """The worse of the two ledgers, and its value: by rate for a rule of a rate, by count for a rule of a count."""
+
+    def value(measured: Measured) -> float:
+        return measured.rate if rule.by_rate else float(measured.count)
+
+    ledgers = view.measure(at + STEP_MS - rule.window_ms, at + STEP_MS, rule.kinds, rule.model)
+    # A single window that failed must not hide the rate of many events.
+    large_enough = [one for one in ledgers if one.events >= rule.min_events]
+    worst = max(large_enough if rule.by_rate and large_enough else ledgers, key=value)
+    return worst, value(worst)
 
 
 def _breached(rule: Rule, at: int, view: AggregateView) -> bool:

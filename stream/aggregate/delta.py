@@ -10,7 +10,7 @@ import orjson
 from schemas.aggregates import LATE, MAX_SAMPLES
 from schemas.definitions import DELTA_FORMAT
 from schemas.failures import GOOD_KINDS, FailureKind, Outcome, Stage
-from stream.outcomes import redact_stack, template
+from stream.redaction import redact_again, redact_stack_again
 
 MAX_SAMPLE_CHARS: Final = 200
 MAX_MODEL_CHARS: Final = 128
@@ -109,7 +109,7 @@ def read_exemplar(said: dict[str, Any] | None) -> Exemplar | None:
         return None
     stack_hash, stack = said["stack_hash"], said["stack"]
     return Exemplar(
-        template(str(said["message"])),
+        redact_again(str(said["message"])),
         None if stack_hash is None else str(stack_hash)[:64],
-        None if stack is None else redact_stack(str(stack)),
+        None if stack is None else redact_stack_again(str(stack)),
     )

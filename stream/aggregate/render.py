@@ -26,7 +26,7 @@ def summary_text(summary: Summary, *, stacks: bool) -> RenderableType:
             Text(key.kind, YELLOW),
             key.stage,
             printable(f"{key.model} v{key.version}"),
-            f"{row.count:,}{late}",
+            f"{row.count:,}{' windows' if row.of_window else ''}{late}",
             f"{summary.rate(key):.2%}",
             _moment(row.first_seen),
             _moment(row.last_seen),
@@ -44,15 +44,26 @@ def summary_text(summary: Summary, *, stacks: bool) -> RenderableType:
 
 
 def nothing_text(summary: Summary) -> Text:
-    """Where nothing went wrong, or nothing is known."""
-    if summary.num_events:
-        return Text(f"no errors among {summary.num_events:,} events since {_moment(summary.since)}", GREEN)
-    return Text(f"no events since {_moment(summary.since)}: is `forebay aggregate` running?", YELLOW)
+    """What to print where nothing failed, or nothing is known."""
+    since = _moment(summary.since)
+    if not (summary.num_events or summary.num_windows):
+        return Text(f"no events since {since}: is `forebay aggregate` running?", YELLOW)
+    windows = f" and {summary.num_windows:,} windows" if summary.num_windows else ""
+    return Text(f"no errors among {summary.num_events:,} events{windows} since {since}", GREEN)
 
 
 def _totals(summary: Summary) -> str:
-    share = f" ({summary.num_failures / summary.num_events:.2%})" if summary.num_events else ""
-    return f"{summary.num_failures:,} of {summary.num_events:,} events since {_moment(summary.since)}{share}"
+    """Events and windows are two ledgers: a share is of one of them."""
+    failed, total = summary.num_failures, summary.num_events
+    totals = f"{failed:,} of {total:,} events since {_moment(summary.since)}{_share(failed, total)}"
+    if summary.num_windows:
+        failed, total = summary.num_failed_windows, summary.num_windows
+        totals += f"; {failed:,} of {total:,} windows{_share(failed, total)}"
+    return totals
+
+
+def _share(failed: int, total: int) -> str:
+    return f" ({failed / total:.2%})" if total else ""
 
 
 def _lines(stack: str) -> str:

@@ -38,7 +38,7 @@ class Row:
 
 @dataclass(slots=True)
 class Summary:
-    """events, windows: by model and version, good ones too."""
+    """Two ledgers: events, and windows over event time. events, windows: by model and version, good ones too."""
 
     since: int
     rows: dict[RowKey, Row] = field(default_factory=dict)
@@ -51,7 +51,16 @@ class Summary:
 
     @property
     def num_failures(self) -> int:
-        return sum(row.count for row in self.rows.values())
+        """Events that failed."""
+        return sum(row.count for row in self.rows.values() if not row.of_window)
+
+    @property
+    def num_windows(self) -> int:
+        return sum(self.windows.values())
+
+    @property
+    def num_failed_windows(self) -> int:
+        return sum(row.count for row in self.rows.values() if row.of_window)
 
     def ranked(self) -> list[tuple[RowKey, Row]]:
         """The most frequent first."""
@@ -68,12 +77,15 @@ class Summary:
             "since": self.since,
             "events": self.num_events,
             "failures": self.num_failures,
+            "windows": self.num_windows,
+            "failed_windows": self.num_failed_windows,
             "errors": [
                 {
                     "kind": key.kind,
                     "stage": key.stage,
                     "model": key.model,
                     "version": key.version,
+                    "of": "windows" if row.of_window else "events",
                     "count": row.count,
                     "late": row.late,
                     "rate": round(self.rate(key), 6),

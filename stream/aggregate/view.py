@@ -32,18 +32,19 @@ class Aggregate:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Failures of some span of time, and all that they are among: events, or windows over event time."""
+    """Failures of some span of time, and all that they are among: events, or (of_window) windows over event time."""
 
     count: int
     events: int
+    of_window: bool = False
 
     @property
     def rate(self) -> float:
         return self.count / self.events if self.events else 0.0
 
-    def worse(self, other: Measured) -> Measured:
-        """The one with the higher rate."""
-        return other if other.rate > self.rate else self
+    @property
+    def unit(self) -> str:
+        return "windows" if self.of_window else "events"
 
 
 def read_aggregate(value: bytes | None) -> Aggregate | None:
@@ -105,8 +106,13 @@ class AggregateView:
         """The models of which there is something."""
         return {found.model for window in self._held.values() for found in window.values()}
 
-    def measure(self, from_ms: int, to_ms: int, kinds: Collection[str], model: str | None) -> Measured:
-        """Of the windows that begin from `from_ms` to before `to_ms`. Late ones are of another time and left out."""
+    def measure(
+        self, from_ms: int, to_ms: int, kinds: Collection[str], model: str | None
+    ) -> tuple[Measured, Measured]:
+        """Measure events, and windows over event time: two ledgers, never summed.
+
+        Counts what begins from `from_ms` to before `to_ms`, without late deltas, which are of another time.
+        """
         counts, totals = [0, 0], [0, 0]  # of events, of windows over event time: each is a share of its own
         for start in range(from_ms, to_ms, 60_000):
             for found in self._held.get(start, {}).values():
@@ -115,4 +121,4 @@ class AggregateView:
                 totals[found.cell.of_window] += found.count
                 if found.cell.failed and found.cell.kind in kinds:
                     counts[found.cell.of_window] += found.count
-        return Measured(counts[0], totals[0]).worse(Measured(counts[1], totals[1]))
+        return Measured(counts[0], totals[0]), Measured(counts[1], totals[1], of_window=True)

@@ -15,6 +15,7 @@ from schemas.aggregates import AlertStatus, Category, Severity
 from schemas.definitions import definitions
 from schemas.failures import FailureKind
 from stream.aggregate.alerts import Alert, Rule, RuleKey, RuleState, rules_of_models, states_from, step
+from stream.aggregate.delta import CellKey
 from stream.aggregate.state import PartitionState
 from stream.aggregate.view import AggregateView
 from tests.aggregate.build import MINUTE, MODEL_ERROR, NOT_JSON, PREDICTED, TIMING, at, delta
@@ -82,6 +83,20 @@ def test_a_rate_needs_enough_events_and_has_hysteresis() -> None:
     told = look(RATE, feed, [0.5, 1.5])
     assert [alert.value for alert in told] == [0.15], "0.075 is below the threshold and above what resolves"
     assert [alert.status.value for alert in look(RATE, feed, [0.5, 1.5, 2.5, 3.5])] == ["firing", "resolved"]
+
+
+WINDOW_FAILED = CellKey("window_failed", "model", "model_error")
+
+
+def test_events_and_windows_are_two_ledgers_of_which_the_worse_one_counts() -> None:
+    feed = Feed().add(0, 1, cell=WINDOW_FAILED).add(0, 11, 9)
+    (fired,) = look(COUNT, feed, [0.5])
+    assert fired.value == 11 and "(11 of 20 events in 120 s" in fired.to_dict()["message"]
+    # One window of one has failed: too few for a rate, and no reason to keep quiet about the events.
+    (fired,) = look(RATE, feed, [0.5])
+    assert fired.value == 0.55 and fired.measured.unit == "events"
+    (fired,) = look(COUNT, Feed().add(0, 30, cell=WINDOW_FAILED).add(0, 9), [0.5])
+    assert fired.value == 30 and "(30 of 30 windows in 120 s" in fired.to_dict()["message"]
 
 
 def test_it_must_hold_for_as_long_as_the_rule_says() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from stream.aggregate.delta import Exemplar
+from stream.aggregate.delta import CellKey, Exemplar
 from stream.aggregate.render import nothing_text, summary_text
 from stream.aggregate.state import PartitionState
 from stream.aggregate.summary import summarise
@@ -85,6 +85,28 @@ def test_as_a_table_and_as_json() -> None:
     document = json.loads(json.dumps(summary.to_dict()))
     assert document["errors"][0]["kind"] == "not_json" and document["errors"][0]["rate"] == 0.09
     assert "serializer" in document["errors"][0]["remedy"] and document["errors"][1]["exemplar"]["stack"] == "File m.py"
+
+
+def test_events_and_windows_are_two_ledgers() -> None:
+    predicted, failed = (
+        CellKey(f"window_{what}", stage, kind)
+        for what, stage, kind in (
+            ("predicted", "emit", "window_predicted"),
+            ("failed", "model", "model_error"),
+        )
+    )
+    accepted = CellKey("accepted", "window", "accepted")
+    view = view_of(delta(0, accepted, 90), delta(0, NOT_JSON, 10), delta(0, predicted, 6), delta(0, failed, 2))
+    summary = summarise(view, since_ms=0)
+    assert (summary.num_failures, summary.num_events) == (10, 100)
+    assert (summary.num_failed_windows, summary.num_windows) == (2, 8)
+    text = text_of(summary_text(summary, stacks=False))
+    assert "10 of 100 events since" in text and "(10.00%); 2 of 8 windows (25.00%)" in text and "2 windows" in text
+    document = summary.to_dict()
+    assert (document["failures"], document["failed_windows"], document["windows"]) == (10, 2, 8)
+    assert [error["of"] for error in document["errors"]] == ["events", "windows"]
+    only_windows = summarise(view_of(delta(0, predicted, 6)), since_ms=0)
+    assert "no errors among 0 events and 6 windows" in nothing_text(only_windows).plain
 
 
 def test_nothing_is_told_as_that() -> None:
