@@ -1,4 +1,8 @@
-"""Workers asked for their status, all at once, each with little patience."""
+"""Ask workers for their status, all at once, each with a short time-out.
+
+Any member of the group may announce any address. So the token goes only where it cannot be read on the way or collected: to a
+certificate that is trusted, or to this machine's own loopback; elsewhere only if the user asks for it.
+"""
 
 from __future__ import annotations
 
@@ -9,54 +13,101 @@ from collections.abc import Sequence
 from typing import Final
 
 import aiohttp
-import orjson
+from yarl import URL
 
 from schemas.errors import ConfigError
 from stream.admin.group_status import Answer
+from stream.admin.hosts import is_loopback
+from stream.admin.worker_status import decode_status
 from stream.config.sections import AdminSection
 
 TIMEOUT_S: Final = 2.0
 MAX_ANSWER_BYTES: Final = 4_000_000
 
 
-async def ask_workers(section: AdminSection, urls: Sequence[str]) -> list[Answer]:
-    """The answer of each URL, with the section's token and trust."""
-    headers = {"Authorization": f"Bearer {section.token.get_secret_value()}"} if section.token else {}
-    connector = aiohttp.TCPConnector(ssl=_trust(section))
-    timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
-    async with aiohttp.ClientSession(connector=connector, headers=headers, timeout=timeout) as session:
-        return await asyncio.gather(*(_ask(session, url) for url in urls))
+class StatusClient:
+    """Asks each URL for `/status` with the section's token and trust.
 
+    token_over_http: send the token over plain http:// to other machines, too.
+    """
 
-async def _ask(session: aiohttp.ClientSession, url: str) -> Answer:
-    try:
-        async with session.get(f"{url.rstrip('/')}/status", allow_redirects=False) as response:
-            body = await response.content.read(MAX_ANSWER_BYTES)
+    def __init__(self, section: AdminSection, session: aiohttp.ClientSession, *, token_over_http: bool) -> None:
+        self._token = section.token.get_secret_value() if section.token else None
+        self._token_over_http = token_over_http
+        self._session = session
+        self._trusts = _trusts(section)
+
+    async def ask(self, url: str) -> Answer:
+        """Return the status, or why there is none. Never raises for what the other side does."""
+        try:
+            target = URL(url) / "status"
+        except ValueError:
+            return Answer(None, "its address is not a URL")
+        token = self._token if self._may_have_token(target) else None
+        for trust in self._trusts:
+            try:
+                return await self._get(target, token, trust)
+            except TimeoutError:
+                return Answer(None, f"no answer within {TIMEOUT_S:g} s")
+            except aiohttp.ClientConnectorCertificateError:
+                continue
+            except aiohttp.ClientConnectorError as error:
+                number = error.os_error.errno
+                return Answer(None, os.strerror(number).lower() if number else "cannot be reached")
+            except (aiohttp.ClientError, ValueError) as error:
+                return Answer(None, str(error)[:200] or type(error).__name__)
+        return Answer(None, "its certificate is not trusted (admin.tls_cert_file)")
+
+    def _may_have_token(self, url: URL) -> bool:
+        return url.scheme == "https" or self._token_over_http or is_loopback(url.host or "")
+
+    async def _get(self, url: URL, token: str | None, trust: ssl.SSLContext) -> Answer:
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        async with self._session.get(url, headers=headers, ssl=trust, allow_redirects=False) as response:
+            if response.status == 401 and token is None and self._token is not None:
+                return Answer(
+                    None, "admin.token is not sent over http:// to another machine: use TLS, or --token-over-http"
+                )
             if response.status == 401:
                 return Answer(None, "it wants another admin.token")
-            document = orjson.loads(body) if response.status == 200 else None
-    except TimeoutError:
-        return Answer(None, f"no answer within {TIMEOUT_S:g} s")
-    except aiohttp.ClientConnectorCertificateError:
-        return Answer(None, "its certificate is not trusted (admin.tls_cert_file)")
-    except aiohttp.ClientConnectorError as error:
-        number = error.os_error.errno
-        return Answer(None, os.strerror(number).lower() if number else "cannot be reached")
-    except (aiohttp.ClientError, ValueError) as error:
-        return Answer(None, str(error)[:200] or type(error).__name__)
-    if not isinstance(document, dict) or "worker" not in document:
-        return Answer(None, f"answers {response.status}, not as a worker does")
-    return Answer(document)
+            status = decode_status(await _body(response)) if response.status == 200 else None
+        return (
+            Answer(status) if status is not None else Answer(None, f"answers {response.status}, not as a worker does")
+        )
 
 
-def _trust(section: AdminSection) -> ssl.SSLContext:
-    """The system's, and where the workers' own certificate is at hand, that one, whatever name they are reached by."""
-    context = ssl.create_default_context()
-    if section.tls_cert_file is not None:
-        try:
-            context.load_verify_locations(section.tls_cert_file)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(f"admin.tls_cert_file {section.tls_cert_file} cannot be used: {error}") from None
-        context.check_hostname = False
-        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # the file need not go on to the root
-    return context
+async def ask_workers(section: AdminSection, urls: Sequence[str], *, token_over_http: bool = False) -> list[Answer]:
+    """Return the answer of each URL, in order."""
+    timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
+    # Nothing is decompressed: a few bytes must not become gigabytes.
+    async with aiohttp.ClientSession(timeout=timeout, auto_decompress=False) as session:
+        client = StatusClient(section, session, token_over_http=token_over_http)
+        return await asyncio.gather(*(client.ask(url) for url in urls))
+
+
+async def _body(response: aiohttp.ClientResponse) -> bytes:
+    """Read the body, of which more than `MAX_ANSWER_BYTES` is no answer of a worker's."""
+    parts: list[bytes] = []
+    size = 0
+    async for part in response.content.iter_any():
+        parts.append(part)
+        size += len(part)
+        if size > MAX_ANSWER_BYTES:
+            return b""
+    return b"".join(parts)
+
+
+def _trusts(section: AdminSection) -> list[ssl.SSLContext]:
+    """Return what to trust, in order: the workers' own certificate where it is at hand, then the system's authorities.
+
+    The first holds whatever name a worker is reached by, and trusts nothing else: any owner of a name can have it certified.
+    """
+    if section.tls_cert_file is None:
+        return [ssl.create_default_context()]
+    try:
+        own = ssl.create_default_context(cafile=section.tls_cert_file)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"admin.tls_cert_file {section.tls_cert_file} cannot be used: {error}") from None
+    own.check_hostname = False
+    own.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # the file need not go on to the root
+    return [own, ssl.create_default_context()]

@@ -8,15 +8,16 @@ from itertools import groupby
 from typing import Any, Final, NamedTuple
 
 from stream.admin.membership import Advertisement, GroupLook, Member, decode_advertisement
+from stream.admin.worker_status import Health, Now, WorkerStatus
 from stream.records import Partition
 
 READY: Final = "ready"
 
 
 class Answer(NamedTuple):
-    """status: the document of `/status`; None where there was none, and then `reason` says why."""
+    """status: what `/status` said; None where there was no valid answer, and then `reason` says why."""
 
-    status: dict[str, Any] | None
+    status: WorkerStatus | None
     reason: str | None = None
 
 
@@ -40,8 +41,8 @@ class WorkerRow:
         return self.told.worker if self.told else self.member.client_id
 
     def to_dict(self) -> dict[str, Any]:
-        status = self.answer.status or {}
-        now = status.get("now", {})
+        status = self.answer.status
+        now = Now() if status is None else status.now
         return {
             "worker": self.name,
             "member_id": self.member.member_id,
@@ -51,10 +52,10 @@ class WorkerRow:
             "release": self.told.release if self.told else None,
             "partitions": [{"topic": place.topic, "partition": place.partition} for place in self.member.partitions],
             "lag": self.lag,
-            "events_per_s": now.get("events_per_s"),
-            "latency_p50_ms": now.get("latency_p50_ms"),
-            "latency_p99_ms": now.get("latency_p99_ms"),
-            "uptime_s": status.get("uptime_s"),
+            "events_per_s": now.events_per_s,
+            "latency_p50_ms": now.latency_p50_ms,
+            "latency_p99_ms": now.latency_p99_ms,
+            "uptime_s": None if status is None else status.uptime_s,
             "health": self.health,
             "reason": self.reason,
         }
@@ -124,26 +125,25 @@ def _row(look: GroupLook, member: Member, answers: Mapping[str, Answer]) -> Work
         answer, health, reason = Answer(None), "unknown", "its admin HTTP is off"
     else:
         answer = answers.get(member.member_id, Answer(None, "it was not asked"))
-        if answer.status is not None and answer.status["worker"] != told.worker:
+        if answer.status is not None and answer.status.worker != told.worker:
             # Both on the loopback of their own machines, say.
             answer = Answer(None, "another worker answers there: admin.host or admin.advertised_url is only local")
-        health, reason = ("unreachable", answer.reason) if answer.status is None else _health(answer.status)
+        health, reason = ("unreachable", answer.reason) if answer.status is None else _health(answer.status.health)
     return WorkerRow(member, told, answer, health, reason, lag_of(look, member.partitions))
 
 
-def _health(status: Mapping[str, Any]) -> tuple[str, str | None]:
-    health = status.get("health", {})
-    reasons = "; ".join(health.get("reasons", ())) or None
-    if not health.get("live"):
+def _health(health: Health) -> tuple[str, str | None]:
+    reasons = "; ".join(health.reasons) or None
+    if not health.live:
         return "stuck", reasons
-    if not health.get("ready"):
+    if not health.ready:
         return "not ready", reasons
-    open_breakers = [name for name, state in health.get("breakers", {}).items() if state != "closed"]
+    open_breakers = [name for name, state in health.breakers.items() if state != "closed"]
     if open_breakers:
         return "degraded", f"circuit breaker of the {' and the '.join(open_breakers)} is not closed"
-    if health.get("cluster") == "failing":
+    if health.cluster == "failing":
         return "degraded", "the cluster does not answer it, or refuses its commits"
-    if health.get("paused"):
+    if health.paused:
         return "paused", "reading is paused by hand"
     return READY, None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import ipaddress
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
@@ -14,6 +13,7 @@ import orjson
 from aiohttp import web
 
 from stream.admin.health import Verdict
+from stream.admin.hosts import is_loopback
 
 log = logging.getLogger(__name__)
 
@@ -106,13 +106,3 @@ def has_token(headers: Any, token: str) -> bool:
     """Whether the Authorization header holds it; takes as long for a token that is nearly right as for one that is not."""
     scheme, _, given = headers.get("Authorization", "").partition(" ")
     return hmac.compare_digest(given.strip().encode("utf-8", "replace"), token.encode()) and scheme.lower() == "bearer"
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host, as in a URL or a setting, is this machine's loopback."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Final
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -16,6 +17,7 @@ from stream.records import Partition
 
 FORMAT: Final = 1
 MAX_TEXT: Final = 300
+MAX_VERSION: Final = 999_999_999
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class Advertisement:
 
 
 def decode_advertisement(user_data: bytes | None) -> Advertisement | None:
-    """What a member tells; None where it is no worker of ours, or says nothing that could be understood."""
+    """Parse what a member announces; None if it is not a worker of Forebay, or if any field is invalid. Never raises."""
     try:
         told = orjson.loads(user_data or b"")
     except ValueError:
@@ -43,13 +45,22 @@ def decode_advertisement(user_data: bytes | None) -> Advertisement | None:
     worker, url, model, version, release = (told.get(n) for n in ("worker", "url", "model", "version", "release"))
     if not (isinstance(worker, str) and isinstance(model, str) and isinstance(release, str)):
         return None
-    if not (url is None or (isinstance(url, str) and url.startswith(("http://", "https://")))):
+    if not (url is None or (isinstance(url, str) and _is_web_url(url))):
         return None
-    if not isinstance(version, int):
+    if type(version) is not int or not 0 <= version <= MAX_VERSION:
         return None
-    return Advertisement(
-        worker[:MAX_TEXT], url if url is None else url[:MAX_TEXT], model[:MAX_TEXT], version, release[:MAX_TEXT]
-    )
+    return Advertisement(worker[:MAX_TEXT], url, model[:MAX_TEXT], version, release[:MAX_TEXT])
+
+
+def _is_web_url(url: str) -> bool:
+    """Return whether it names a host to ask over HTTP, and nothing else: no user, no query, no control characters."""
+    if len(url) > MAX_TEXT or not url.isprintable() or any(char in url for char in " \\?#@"):
+        return False
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True, slots=True)

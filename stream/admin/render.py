@@ -1,4 +1,4 @@
-"""The group's status as people see it in a terminal."""
+"""The group's status as people see it in a terminal. All names come from the group's members, so none is trusted."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from stream.admin.group_status import GroupStatus, WorkerRow, name_partitions
+from stream.admin.worker_status import Now
 from stream.console import DIM, GREEN, RED, YELLOW, plain_table
+from stream.tail_format import printable, shortened
 
 _STYLES: Final = {"ready": GREEN, "paused": YELLOW, "degraded": YELLOW, "not ready": YELLOW, "unknown": DIM}
 _NUMBERS: Final = ("lag", "events/s", "p50 ms", "p99 ms")
+_MAX_NAME_CHARS: Final = 120
+_MAX_REMARK_CHARS: Final = 500
 
 
 def status_text(status: GroupStatus) -> RenderableType:
@@ -20,9 +24,9 @@ def status_text(status: GroupStatus) -> RenderableType:
     num_workers = len(status.workers)
     head = Text.assemble(
         ("group ", DIM),
-        look.group_id,
+        printable(look.group_id),
         "  ",
-        (look.state.lower() or "unknown", GREEN if look.state == "Stable" else YELLOW),
+        (printable(look.state.lower()) or "unknown", GREEN if look.state == "Stable" else YELLOW),
         f"  {num_workers} worker{'' if num_workers == 1 else 's'}",
         f"  lag {_number(status.lag)}",
     )
@@ -32,9 +36,13 @@ def status_text(status: GroupStatus) -> RenderableType:
         for row in status.workers:
             table.add_row(*_cells(row))
         parts += [Text(), table]
-    remarks = [f"{row.name}: {row.health}: {row.reason}" for row in status.workers if row.reason]
+    remarks = [
+        shortened(printable(f"{row.name}: {row.health}: {row.reason}"), _MAX_REMARK_CHARS)
+        for row in status.workers
+        if row.reason
+    ]
     if status.without_owner:
-        remarks.append(f"nobody reads {name_partitions(status.without_owner)}")
+        remarks.append(f"nobody reads {printable(name_partitions(status.without_owner))}")
     if not status.workers:
         remarks.append("no worker is a member of this group")
     elif not status.healthy:
@@ -43,17 +51,21 @@ def status_text(status: GroupStatus) -> RenderableType:
     return Group(*parts)
 
 
-def _cells(row: WorkerRow) -> list[Text | str]:
-    now = (row.answer.status or {}).get("now", {})
-    return [
+def _cells(row: WorkerRow) -> list[Text]:
+    now = Now() if row.answer.status is None else row.answer.status.now
+    texts = [
         row.name,
         f"{row.told.model} v{row.told.version}" if row.told else "",
         name_partitions(row.member.partitions) or "nothing",
         _number(row.lag),
-        _number(now.get("events_per_s")),
-        _number(now.get("latency_p50_ms")),
-        _number(now.get("latency_p99_ms")),
+        _number(now.events_per_s),
+        _number(now.latency_p50_ms),
+        _number(now.latency_p99_ms),
         (row.told.url if row.told else None) or row.member.host.lstrip("/"),
+    ]
+    return [
+        # As Text, never as markup: a name may hold brackets.
+        *(Text(shortened(printable(text), _MAX_NAME_CHARS)) for text in texts),
         Text(row.health, style=_STYLES.get(row.health, RED)),
     ]
 

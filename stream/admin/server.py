@@ -14,7 +14,8 @@ from typing import Final
 from aiohttp import web
 
 from schemas.errors import ConfigError
-from stream.admin.guard import PAGE_PREFIX, guard, is_loopback
+from stream.admin.guard import PAGE_PREFIX, guard
+from stream.admin.hosts import is_loopback
 from stream.admin.reached import reached_at
 from stream.config.sections import AdminSection
 

@@ -42,6 +42,11 @@ EXIT_UNHEALTHY: Final = 1
     metavar="S",
     help="--watch: seconds between two looks.",
 )
+@click.option(
+    "--token-over-http",
+    is_flag=True,
+    help="Send admin.token to other machines without TLS, too: to whatever address a member of the group announces.",
+)
 @json_option
 def command(
     source: ConfigSource,
@@ -49,23 +54,26 @@ def command(
     group: str | None,
     watch: bool,
     interval_s: float,
+    token_over_http: bool,
     as_json: bool,
 ) -> int:
     """Who is in the workers' group, what each owns, how far behind it is, and what each says of itself.
 
-    The consumer group is the register: a worker tells its address when it joins. Each is asked at its admin HTTP, with
-    admin.token where that is set; of one that does not answer the group still tells what it owns. Joins no group. Lag is
-    what is committed on the input and not yet committed by the group.
+    The consumer group is the register: a worker announces its address when it joins. Each is asked at its admin HTTP, with
+    admin.token over HTTPS or on this machine; of one that does not answer the group still reports what it owns. Joins no
+    group. Lag is what is committed on the input and not yet committed by the group.
 
     Exit status 1 when no worker is well. With --json one object, or with --watch one a line.
     """
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what matters of it comes as an error
     settings = source.load({"kafka.bootstrap_servers": bootstrap_server, "kafka.group_id": group}).settings
-    healthy = asyncio.run(_status(settings, interval_s=interval_s if watch else None, as_json=as_json))
+    healthy = asyncio.run(
+        _status(settings, interval_s=interval_s if watch else None, token_over_http=token_over_http, as_json=as_json)
+    )
     return 0 if healthy else EXIT_UNHEALTHY
 
 
-async def _status(settings: Settings, *, interval_s: float | None, as_json: bool) -> bool:
+async def _status(settings: Settings, *, interval_s: float | None, token_over_http: bool, as_json: bool) -> bool:
     from schemas.topics import topic_name
     from stream.admin.ask import ask_workers
     from stream.admin.group_status import put_together, urls_of
@@ -80,7 +88,7 @@ async def _status(settings: Settings, *, interval_s: float | None, as_json: bool
             raise_if_cancelled()  # an interrupt
             look = await looker.look()
             urls = urls_of(look)
-            answers = await ask_workers(settings.admin, list(urls.values()))
+            answers = await ask_workers(settings.admin, list(urls.values()), token_over_http=token_over_http)
             status = put_together(look, dict(zip(urls, answers, strict=True)))
             _show(status, as_json=as_json, again=interval_s is not None)
             if interval_s is None:
@@ -90,7 +98,8 @@ async def _status(settings: Settings, *, interval_s: float | None, as_json: bool
 
 def _show(status: GroupStatus, *, as_json: bool, again: bool) -> None:
     if as_json:
-        click.echo(json.dumps(status.to_dict(), ensure_ascii=False, indent=None if again else 2))
+        # As ASCII: names of members are any text, and JSON leaves the control characters beyond it as they are.
+        click.echo(json.dumps(status.to_dict(), indent=None if again else 2))
         return
     from stream.admin.render import status_text
     from stream.console import print_whole, stdout_console

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import struct
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -14,6 +16,9 @@ from aiokafka.errors import KafkaError, for_code
 from schemas.errors import BrokerError
 from stream.admin.membership import GroupLook, Member
 from stream.records import Partition
+
+_MALFORMED: Final = (ValueError, TypeError, AttributeError, LookupError, MemoryError, struct.error)
+"""What the client raises for bytes that are not of its protocol."""
 
 
 class GroupLooker:
@@ -102,6 +107,12 @@ class GroupLooker:
 
 
 def _member(member_id: str, client_id: str, host: str, metadata: Any, assignment: Any) -> Member:
-    told = ConsumerProtocolMemberMetadata.decode(metadata).user_data if metadata else b""
-    owned = ConsumerProtocolMemberAssignment.decode(assignment).partitions() if assignment else []
-    return Member(member_id, client_id, host, told or b"", tuple(sorted(Partition(*place) for place in owned)))
+    told: bytes | None = None
+    owned: list[Partition] = []
+    # Any member chooses the bytes of the first, and the group's leader those of the second.
+    with contextlib.suppress(*_MALFORMED):
+        told = ConsumerProtocolMemberMetadata.decode(metadata).user_data if metadata else None
+    with contextlib.suppress(*_MALFORMED):
+        places = ConsumerProtocolMemberAssignment.decode(assignment).partitions() if assignment else []
+        owned = sorted(Partition(*place) for place in places if place.topic is not None)
+    return Member(member_id, client_id, host, told or b"", tuple(owned))

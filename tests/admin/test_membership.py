@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import orjson
 import pytest
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
@@ -10,7 +11,9 @@ from hypothesis import strategies as st
 
 from stream.admin.group_status import Answer, lag_of, name_partitions, put_together, urls_of
 from stream.admin.membership import Advertisement, GroupLook, Member, decode_advertisement
+from stream.admin.worker_status import decode_status
 from stream.kafka.assignor import AdvertisingAssignor
+from stream.kafka.group_look import _member
 from stream.records import Partition
 
 TOLD = Advertisement("pod-1", "http://10.0.0.1:8080", "late", 3, "0.1.0")
@@ -39,6 +42,25 @@ def test_whatever_another_member_tells_is_taken_for_nothing(user_data: bytes) ->
         b'{"forebay":1,"worker":"w","url":"file:///etc/passwd","model":"m","version":1,"release":"1"}',
         b'{"forebay":1,"worker":"w","url":null,"model":"m","version":"1","release":"1"}',
         b'{"forebay":1,"worker":5,"url":null,"model":"m","version":1,"release":"1"}',
+        b'{"forebay":1,"worker":"w","url":null,"model":"m","version":true,"release":"1"}',
+        b'{"forebay":1,"worker":"w","url":null,"model":"m","version":-1,"release":"1"}',
+        b'{"forebay":1,"worker":"w","url":null,"model":"m","version":1e999,"release":"1"}',
+        *(
+            b'{"forebay":1,"worker":"w","url":%s,"model":"m","version":1,"release":"1"}' % orjson.dumps(url)
+            for url in (
+                "http://",
+                "http://[",
+                "http://worker:port",
+                "http://worker:0",
+                "http://10.0.0.1\r\nX: y",
+                "http://\x1b[2Jworker",
+                "http://127.0.0.1@evil.example",
+                "http://evil.example\\@127.0.0.1",
+                "http://10.0.0.1:8080/pause?x=",
+                "http://10.0.0.1:8080/#",
+                "http://" + "a" * 400,
+            )
+        ),
     ],
 )
 def test_half_of_an_advertisement_is_none(told: bytes) -> None:
@@ -63,7 +85,8 @@ def answer(worker: str, **health: object) -> Answer:
         "cluster": "ok",
         "paused": False,
     }
-    return Answer({"worker": worker, "health": well | health, "now": {"events_per_s": 5.0}})
+    document = {"worker": worker, "health": well | health, "now": {"events_per_s": 5.0}}
+    return Answer(decode_status(orjson.dumps(document)))
 
 
 def test_what_the_group_tells_and_what_workers_answer_are_put_together() -> None:
@@ -124,3 +147,39 @@ def test_partitions_are_named_in_short() -> None:
     assert name_partitions([P[0], P[1], P[2], P[4], Partition("more", 7)]) == "features 0-2,4 more 7"
     assert name_partitions([]) == ""
     assert lag_of(look(), P[:2]) == 20
+
+
+@given(st.binary(), st.binary() | st.just(b"\0\0\0\0\0\1\xff\xff\0\0\0\1\0\0\0\0\0\0\0\0"))
+def test_bytes_that_are_not_of_the_clients_protocol_leave_a_member_without_particulars(
+    metadata: bytes, assignment: bytes
+) -> None:
+    found = _member("m1", "forebay", "/10.0.0.9", metadata, assignment)
+    assert all(isinstance(place.topic, str) for place in found.partitions)
+
+
+WELL = b'{"worker":"w","health":{"live":true,"ready":true}}'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b'{"worker":"w"}',
+        WELL.replace(b'"w"', b"5"),
+        WELL.replace(b"true", b'"yes"'),
+        WELL.replace(b"{", b'{"now":5,', 1),
+        WELL.replace(b"{", b'{"now":{"events_per_s":"many"},', 1),
+        WELL.replace(b"{", b'{"now":{"events_per_s":1e999},', 1),
+        WELL.replace(b"{", b'{"now":{"events_per_s":1' + b"0" * 400 + b"},", 1),
+        WELL.replace(b"{", b'{"uptime_s":[],', 1),
+        WELL.replace(b"{", b'{"history":' + b"[" * 100_000, 1),
+        WELL.replace(b'"live"', b'"reasons":[1],"live"'),
+        WELL.replace(b'"live"', b'"reasons":"no","live"'),
+        WELL.replace(b'"live"', b'"breakers":[["model","open"]],"live"'),
+        WELL.replace(b'"live"', b'"breakers":{"model":{}},"live"'),
+    ],
+)
+def test_a_status_with_other_types_is_none(body: bytes) -> None:
+    assert decode_status(WELL) is not None
+    assert decode_status(body) is None

@@ -1,0 +1,58 @@
+"""Hosts as they stand in headers, URLs and settings. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable
+from typing import Final
+
+_HOST_HEADER: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]{1,255})(?::[0-9]{1,5})?", re.ASCII)
+
+
+def host_of(header: str) -> str | None:
+    """Return the host of a Host header, in lower case and without brackets, port and final dot; None if it is malformed."""
+    match = _HOST_HEADER.fullmatch(header)
+    return None if match is None else normal_host(match[1])
+
+
+def normal_host(host: str) -> str:
+    """Return a host as hosts are compared: in lower case, without brackets and final dot."""
+    return host.strip("[]").removesuffix(".").lower()
+
+
+def is_address(host: str) -> bool:
+    """Return whether a host is a literal IP address."""
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host, as in a URL or a setting, is this machine's loopback."""
+    if normal_host(host) == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+class AllowedHosts:
+    """The hosts for which requests are answered.
+
+    A page of another site can reach the server by a DNS name that its owner points at our address (DNS rebinding), but
+    not by an address: those are all allowed. Of names only the loopback's and `names` are.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = {normal_host(name) for name in names}
+
+    def add(self, name: str) -> None:
+        """Allow one more name."""
+        self._names.add(normal_host(name))
+
+    def __contains__(self, host: str) -> bool:
+        return is_address(host) or is_loopback(host) or host in self._names

@@ -1,0 +1,59 @@
+"""What a terminal is shown of names that any member of the group may choose."""
+
+from __future__ import annotations
+
+import io
+
+import orjson
+import pytest
+from rich.console import Console
+
+from stream.admin.group_status import Answer, put_together
+from stream.admin.membership import Advertisement, GroupLook, Member
+from stream.admin.render import status_text
+from stream.admin.worker_status import decode_status
+from stream.records import Partition
+
+HOSTILE = (
+    "\x1b]0;title\x07\x1b[2J",
+    "\x9b31m",
+    "\u202egnp.exe",
+    "[/red]",
+    "[link=http://evil.example]x[/link]",
+    "a\nb\rc",
+)
+
+
+def shown(name: str) -> str:
+    """The table of a group in which every text is `name`."""
+    place = Partition(name, 0)
+    told = Advertisement(name, None, name, 1, name)
+    asked = Advertisement(name, "http://10.0.0.1:8080", name, 1, name)
+    members = (
+        Member("m1", name, name, b"", (place,)),
+        Member("m2", name, name, told.encode(), ()),
+        Member("m3", name, name, asked.encode(), ()),
+    )
+    look = GroupLook(name, name, members, {}, {place: 5, Partition(name, 1): 5})
+    health = {"live": False, "ready": False, "reasons": [name], "breakers": {name: "open"}, "cluster": name}
+    answer = Answer(decode_status(orjson.dumps({"worker": name, "health": health})))
+    out = io.StringIO()
+    Console(file=out, force_terminal=True, no_color=True, width=1000).print(
+        status_text(put_together(look, {"m3": answer}))
+    )
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_names_steer_neither_the_terminal_nor_the_table(name: str) -> None:
+    text = shown(name)
+    styles = ("\x1b[1m", "\x1b[2m", "\x1b[0m", "\x1b[1;", "\x1b[3")
+    for style in styles:
+        text = text.replace(style, "")
+    assert all(char.isprintable() or char == "\n" for char in text), text
+    if name.isprintable():
+        assert name in text
+
+
+def test_a_long_name_does_not_push_the_others_off_the_screen() -> None:
+    assert max(map(len, shown("x" * 299).splitlines())) < 1000
