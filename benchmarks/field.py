@@ -51,7 +51,15 @@ CONTESTANTS = (
         "exactly_once",
     ),
     Contestant("aiokafka", "benchmarks.contestants.aiokafka_worker", "getmany(512), batch predict, send, commit"),
+    Contestant(
+        "aiokafka pipelined",
+        "benchmarks.contestants.aiokafka_pipelined",
+        "the same, deliveries and commit every 100 ms",
+    ),
     Contestant("confluent", "benchmarks.contestants.confluent_worker", "consume(512), batch predict, produce, commit"),
+    Contestant(
+        "confluent pipelined", "benchmarks.contestants.confluent_pipelined", "the same, flush and commit every 100 ms"
+    ),
     Contestant("pass-through", "benchmarks.contestants.passthrough", "aiokafka send_batch, neither JSON nor model"),
 )
 

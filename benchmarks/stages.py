@@ -130,6 +130,7 @@ def time_stages(rows: int, partitions: int, repository: Path) -> list[Timed]:
     def encode() -> None:
         first_row = 0
         for chunk in batch.chunks:
+            assert isinstance(chunk, Chunk)
             encoder.encode(finished, chunk, first_row, None)
             first_row += len(chunk.records)
 

@@ -1,44 +1,62 @@
-"""The careful hand-written worker on aiokafka: getmany, batch predict, send, await the deliveries, commit."""
+"""The careful hand-written worker on aiokafka: getmany, batch predict, send, await the deliveries, commit.
+
+By default each batch is delivered and committed before the next is taken. With `PIPELINED_COMMIT_S` between commits, deliveries
+go on while the next batches go through the model (`aiokafka_pipelined`).
+"""
 
 from __future__ import annotations
 
 import asyncio
+import time
+from typing import Any
 
 from benchmarks.contestants.clients import start_consumer, start_producer
-from benchmarks.contestants.job import POLL_RECORDS, Job, Stopwatch
+from benchmarks.contestants.job import POLL_RECORDS, POLL_TIMEOUT_S, Job, Stopwatch
 from benchmarks.contestants.predict import Predictor
 
 
-async def work(job: Job, watch: Stopwatch) -> None:
+async def work(job: Job, watch: Stopwatch, *, commit_interval_s: float) -> None:
+    """Work until the stopwatch has seen the last commit. commit_interval_s: 0 commits after each batch."""
     predict = Predictor(job)
     producer = await start_producer(job)
     consumer = await start_consumer(job)
+    deliveries: list[asyncio.Future[Any]] = []
+    ends: dict[Any, int] = {}
+    uncommitted = 0
+    commit_at_s = 0.0
     while watch.running:
-        polled = await consumer.getmany(timeout_ms=500, max_records=POLL_RECORDS)
+        wait_s = max(0.0, commit_at_s - time.monotonic()) if uncommitted else POLL_TIMEOUT_S
+        polled = await consumer.getmany(timeout_ms=1000 * wait_s, max_records=POLL_RECORDS)
         records = [record for part in polled.values() for record in part]
-        if not records:
-            continue
-        watch.first()
-        values = predict(
-            [record.value for record in records],
-            [(record.topic, record.partition, record.offset) for record in records],
-        )
-        deliveries = [
-            await producer.send(job.predictions, value, key=record.key, partition=record.partition)
-            for record, value in zip(records, values, strict=True)
-            if value is not None
-        ]
-        await asyncio.gather(*deliveries)
-        await consumer.commit({partition: part[-1].offset + 1 for partition, part in polled.items() if part})
-        watch.committed(len(records))
+        if records:
+            watch.first()
+            if not uncommitted:
+                commit_at_s = time.monotonic() + commit_interval_s
+            values = predict(
+                [record.value for record in records],
+                [(record.topic, record.partition, record.offset) for record in records],
+            )
+            for record, value in zip(records, values, strict=True):
+                if value is not None:
+                    deliveries.append(
+                        await producer.send(job.predictions, value, key=record.key, partition=record.partition)
+                    )
+            ends.update({partition: part[-1].offset + 1 for partition, part in polled.items() if part})
+            uncommitted += len(records)
+            await asyncio.sleep(0)  # neither a poll that finds records nor a send gives way to the sender by itself
+        if uncommitted and time.monotonic() >= commit_at_s:
+            await asyncio.gather(*deliveries)
+            await consumer.commit(ends)
+            watch.committed(uncommitted)
+            deliveries, ends, uncommitted = [], {}, 0
     await consumer.stop()
     await producer.stop()
 
 
-def main() -> None:
+def main(*, commit_interval_s: float = 0.0) -> None:
     job = Job.from_command_line()
     watch = Stopwatch(job.events)
-    asyncio.run(work(job, watch))
+    asyncio.run(work(job, watch, commit_interval_s=commit_interval_s))
     watch.tell()
 
 

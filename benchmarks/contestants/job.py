@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Self
 
 POLL_RECORDS = 512
+POLL_TIMEOUT_S = 0.5
+PIPELINED_COMMIT_S = 0.1
+"""How long the pipelined workers go on before they flush and commit."""
 MAX_BATCH_BYTES = 1 << 20
 FETCH_MAX_WAIT_MS = 500
 FETCH_MIN_BYTES = 1

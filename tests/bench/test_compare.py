@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from benchmarks.compare import order_of, summarise, to_table
 from benchmarks.contestants.job import Job, Stopwatch
 from benchmarks.field import CONTESTANTS, Run
+from benchmarks.plot import save_plot
 
 
 def make_run(events_per_s: float, cpu_s: float = 1.0) -> Run:
@@ -54,3 +57,9 @@ def test_a_job_survives_the_command_line(monkeypatch: pytest.MonkeyPatch) -> Non
     job = Job("host:1", "features", "predictions", "g", 5, "/tmp/r", "m", "/tmp/c.toml", True, "exactly_once")
     monkeypatch.setattr("sys.argv", ["contestant", job.to_argument()])
     assert Job.from_command_line() == job
+
+
+def test_the_comparison_is_drawn(tmp_path: Path) -> None:
+    summary = summarise({contestant.name: [make_run(400), make_run(500)] for contestant in CONTESTANTS})
+    save_plot(summary, "title", tmp_path / "compare.png")
+    assert (tmp_path / "compare.png").read_bytes().startswith(b"\x89PNG")

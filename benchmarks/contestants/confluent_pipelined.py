@@ -1,0 +1,9 @@
+"""The hand-written worker on confluent-kafka with a flush and a commit every 100 ms instead of after each batch."""
+
+from __future__ import annotations
+
+from benchmarks.contestants.confluent_worker import main
+from benchmarks.contestants.job import PIPELINED_COMMIT_S
+
+if __name__ == "__main__":
+    main(commit_interval_s=PIPELINED_COMMIT_S)

@@ -1,0 +1,28 @@
+"""The hand-written contestants do the whole work: the comparison counts a prediction for each event, or fails."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.compare import compete
+from benchmarks.field import CONTESTANTS
+
+EVENTS = 2_000
+
+
+@pytest.mark.embedded
+@pytest.mark.slow
+async def test_each_contestant_drains_the_topic_and_predicts_each_event_once() -> None:
+    _, runs = await compete(
+        CONTESTANTS,
+        rounds=1,
+        events=EVENTS,
+        partitions=2,
+        idempotent=True,
+        broker="embedded",
+        bootstrap_server=None,
+        begin=lambda _name, _total: lambda _done: None,
+    )
+    assert {name: [run.events for run in of_name] for name, of_name in runs.items()} == {
+        contestant.name: [EVENTS] for contestant in CONTESTANTS
+    }
