@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 import socket
 import sys
 import uuid
@@ -48,6 +47,7 @@ from stream.kafka.transaction import Transaction, transactional_id
 from stream.memory import freeze_what_is_loaded, keep_freed_memory
 from stream.pipeline import Pipeline
 from stream.stages import Breakers, Stages, Timing
+from stream.stop_request import StopRequest
 from stream.telemetry.observers import Observers
 from stream.telemetry.sampling import Watched
 from stream.telemetry.telemetry import About, Telemetry
@@ -76,14 +76,15 @@ class Worker:
     async def run(self) -> Pipeline:
         """Run until SIGTERM or SIGINT, drain, leave the group. Returns the pipeline, with its totals.
 
-        Raises what ended the worker otherwise: every background failure arrives here.
+        Raises StoppedEarly if the signal comes before the start is over, and what ended the worker otherwise: every
+        background failure arrives here.
         """
         settings, loop = self._settings, asyncio.get_running_loop()
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         keep_freed_memory()
         self._fatal = loop.create_future()
-        stopping = asyncio.Event()
-        _on_signals(loop, stopping)
+        stop = StopRequest()
+        stop.listen(loop)
         breakers = Breakers(self._breaker("model"), self._breaker("cluster"))
         in_flight = self._in_flight()
         telemetry, noted = self._telemetry(), Noted(clock=self._clock)
@@ -96,8 +97,8 @@ class Worker:
             max_poll_records=settings.batch.max_batch_size,
             clock=self._clock,
         )
-        await require(Role.WORKER, settings)
-        layout = await find_layout(settings)
+        await stop.unless_requested(require(Role.WORKER, settings))
+        layout = await stop.unless_requested(find_layout(settings))
         device = DeviceThread(
             self._model,
             clock=self._clock,
@@ -122,11 +123,12 @@ class Worker:
         tasks: list[asyncio.Task[None]] = []
         try:
             await admin.start()
-            await device.start(_warm_up_sizes(settings.batch.max_batch_size))
+            await stop.unless_requested(device.start(_warm_up_sizes(settings.batch.max_batch_size)))
             admin.warm()
             log.info("model %s version %d is warm", self._model.name, self._model.version)
             freeze_what_is_loaded()
-            await connect(delivery, settings.kafka.bootstrap_servers, timeout_s=MAX_CONNECT_S)
+            connecting = connect(delivery, settings.kafka.bootstrap_servers, timeout_s=MAX_CONNECT_S)
+            await stop.unless_requested(connecting)
             committer = Committer(
                 self._emitter(layout, encoder),
                 delivery,
@@ -137,7 +139,7 @@ class Worker:
                 timeout_ms=settings.delivery.commit_timeout_ms,
             )
             pipeline.connect(Stages(source, decoder, self._batcher(), device, committer, delivery, windows))
-            await source.start()
+            await stop.unless_requested(source.start())
             tasks.append(self._task(pipeline.commit_forever(), "commit"))
             tasks.append(self._task(pipeline.watch(), "watch"))
             tasks.append(self._task(admin.watch(), "admin"))
@@ -145,7 +147,7 @@ class Worker:
             tasks.append(polling)
             tasks.append(self._task(_announce(source, telemetry), "announce"))
             tasks.append(self._task(telemetry.run(), "telemetry"))
-            tasks.append(self._task(_when_set(stopping), "signals"))
+            tasks.append(self._task(stop.wait(), "signals"))
             await asyncio.wait({tasks[-1], self._fatal}, return_when=asyncio.FIRST_COMPLETED)
             if not self._fatal.done():
                 await self._drain(pipeline, polling)
@@ -340,10 +342,6 @@ def _tell_steps(times: Collection[StepTimes]) -> None:
     log.info("the last %d commits took, in ms, median (p99): %s", len(times), said, extra={"figures": steps})
 
 
-async def _when_set(stopping: asyncio.Event) -> None:
-    await stopping.wait()
-
-
 async def _finish(polling: asyncio.Task[None], pipeline: Pipeline) -> None:
     await asyncio.wait([polling])
     await pipeline.drain()
@@ -360,13 +358,3 @@ def _warm_up_sizes(max_batch_size: int) -> list[int]:
     while sizes[-1] * 4 < max_batch_size:
         sizes.append(sizes[-1] * 4)
     return [*sizes, max_batch_size] if max_batch_size > 1 else sizes
-
-
-def _on_signals(loop: asyncio.AbstractEventLoop, stopping: asyncio.Event) -> None:
-    def on_signal(number: signal.Signals) -> None:
-        if stopping.is_set():
-            os._exit(128 + number)  # the second one: at once; what is not committed will be read again
-        stopping.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal, number)

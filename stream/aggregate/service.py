@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import signal
 import socket
 from collections.abc import AsyncIterator
 from typing import Any, Final
@@ -27,6 +26,7 @@ from stream.config.sections import Settings
 from stream.kafka.acls import Role
 from stream.kafka.client import client_options
 from stream.kafka.permit import require
+from stream.stop_request import StopRequest
 from stream.telemetry.aggregator import DeltaTraces
 
 log = logging.getLogger(__name__)
@@ -48,20 +48,23 @@ class Aggregator:
         self._fatal: asyncio.Future[None]
 
     async def run(self) -> int:
-        """Until SIGTERM or SIGINT. Gives the number of deltas that were counted; raises what ended it otherwise."""
+        """Run until SIGTERM or SIGINT and return the number of deltas that were counted.
+
+        Raises StoppedEarly if the signal comes before the topics were prepared, and what ended it otherwise.
+        """
         settings = self._settings
         loop = asyncio.get_running_loop()
         self._fatal = loop.create_future()
-        stopping = asyncio.Event()
-        _on_signals(loop, stopping)
-        await require(Role.AGGREGATOR, settings)
-        layout, made = await prepare_topics(settings)
+        stop = StopRequest()
+        stop.listen(loop)
+        await stop.unless_requested(require(Role.AGGREGATOR, settings))
+        layout, made = await stop.unless_requested(prepare_topics(settings))
         if made:
             log.info("made the topics %s", ", ".join(made))
         traces = self._traces()
         aggregation = self._aggregation(layout, traces)
         admin = AggregatorAdmin(settings, aggregation, clock=self._clock)
-        signalled = asyncio.create_task(stopping.wait())
+        signalled = asyncio.create_task(stop.wait())
         try:
             if url := await admin.start():
                 log.info("probes and metrics at %s", url)
@@ -204,13 +207,3 @@ class Aggregator:
 def group_of(settings: Settings) -> str:
     """The aggregators' group."""
     return settings.aggregate.group_id or f"{settings.kafka.group_id}-aggregate"
-
-
-def _on_signals(loop: asyncio.AbstractEventLoop, stopping: asyncio.Event) -> None:
-    def on_signal(number: signal.Signals) -> None:
-        if stopping.is_set():
-            os._exit(128 + number)  # the second one: at once; what is not confirmed is counted again
-        stopping.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal, number)

@@ -106,9 +106,7 @@ class AggregateView:
         """The models of which there is something."""
         return {found.model for window in self._held.values() for found in window.values()}
 
-    def measure(
-        self, from_ms: int, to_ms: int, kinds: Collection[str], model: str | None
-    ) -> tuple[Measured, Measured]:
+    def measure(self, from_ms: int, to_ms: int, kinds: Collection[str], model: str | None) -> tuple[Measured, Measured]:
         """Measure events, and windows over event time: two ledgers, never summed.
 
         Counts what begins from `from_ms` to before `to_ms`, without late deltas, which are of another time.

@@ -62,9 +62,11 @@ def _run_and_end(aggregator: Aggregator) -> NoReturn:
     import asyncio
     import logging
     import os
+    import signal
     import sys
 
     from stream.console import render_error
+    from stream.stop_request import StoppedEarly
 
     loop, status = asyncio.new_event_loop(), EXIT_FAILED
     asyncio.set_event_loop(loop)
@@ -72,6 +74,9 @@ def _run_and_end(aggregator: Aggregator) -> NoReturn:
         counted = loop.run_until_complete(aggregator.run())
         click.echo(f"{counted:,} deltas counted", err=True)
         status = 0
+    except StoppedEarly as error:
+        click.echo(str(error), err=True)
+        status = 128 + error.number if error.number == signal.SIGINT else 0
     except ForebayError as error:
         render_error(error)
     except BaseException:

@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING
 import click
 
 from stream.cli.examples import examples
+from stream.cli.interrupts import run_async
 from stream.cli.options import ConfigSource, config_options, json_option
 
 if TYPE_CHECKING:
     from stream.bench.variants import Comparison
 
 COMPARISONS = ("guarantees", "tracing", "nothing")
+UNWIND_S = 60.0
+"""How long stopping the worker and deleting topics may take after Ctrl-C, in seconds."""
 
 
 @click.command(
@@ -125,7 +128,6 @@ def command(
         import stream.bench.plot  # noqa: F401
     settings = source.load({"kafka.bootstrap_servers": bootstrap_server}).settings
 
-    import asyncio
     import uuid
 
     from stream.bench.measure import Plan, measure_variants
@@ -147,7 +149,8 @@ def command(
         folder=keep,
     )
     with _progress(as_json) as progress, variants_of(settings, comparison) as variants:
-        reports = asyncio.run(measure_variants(plan, variants, rounds=rounds, clock=SystemClock(), progress=progress))
+        measuring = measure_variants(plan, variants, rounds=rounds, clock=SystemClock(), progress=progress)
+        reports = run_async(measuring, unwind_s=UNWIND_S)
     if plot is not None:
         from stream.bench.plot import save_plot
 

@@ -11,6 +11,7 @@ import click
 
 from schemas.errors import ConfigError
 from stream.cli.examples import examples
+from stream.cli.interrupts import run_async
 from stream.cli.options import ConfigSource, config_options, json_option
 
 if TYPE_CHECKING:
@@ -80,8 +81,6 @@ def command(source: ConfigSource, timeout_s: float, as_json: bool) -> int:
 
 
 def _check_all(source: ConfigSource, timeout_s: float, tell: Tell) -> None:
-    import asyncio
-
     from stream.config.load import DEFAULT
     from stream.preflight import AFTER_BROKER, Check, Status, check_cluster, check_model
 
@@ -100,7 +99,7 @@ def _check_all(source: ConfigSource, timeout_s: float, tell: Tell) -> None:
             f"{loaded.path or 'no file'}; {given} settings given, the others at their defaults",
         )
     )
-    asyncio.run(check_cluster(loaded.settings, timeout_s=timeout_s, tell=tell))
+    run_async(check_cluster(loaded.settings, timeout_s=timeout_s, tell=tell))
     tell(check_model(loaded.settings))
 
 

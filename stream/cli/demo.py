@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +15,7 @@ import click
 
 from stream.cli.demo_parts import demo_model, flights_command, model_command
 from stream.cli.examples import examples
+from stream.cli.interrupts import run_async
 from stream.cli.options import json_option
 
 if TYPE_CHECKING:
@@ -31,6 +30,8 @@ DEFAULT_EVENTS: Final = 50_000
 # The flights of July to December.
 MAX_EVENTS: Final = 170_618
 DEFAULT_RATE: Final = 3000.0
+UNWIND_S: Final = 60.0
+"""How long stopping broker and worker and deleting topics may take after Ctrl-C, in seconds."""
 
 
 @click.group(
@@ -109,7 +110,8 @@ def command(
     data = FlightData.find()
     folder = cache_dir or cache_folder(sys.platform, os.environ, Path.home())
     model = _model(data, folder, retrain, console)
-    done = asyncio.run(_run(DemoOptions(events, rate or None, bootstrap_server, keep), data, model, console))
+    options = DemoOptions(events, rate or None, bootstrap_server, keep)
+    done = run_async(_run(options, data, model, console), unwind_s=UNWIND_S)
     if as_json:
         click.echo(json.dumps(_as_json(done, model, keep), ensure_ascii=False, indent=2))
     else:
@@ -131,23 +133,16 @@ async def _run(options: DemoOptions, data: FlightData, model: DemoModel, console
     from stream.clock import SystemClock
     from stream.demo.run import run_demo
 
-    # As Ctrl-C does: unwind, stop what was started, remove what was written.
-    running = asyncio.current_task()
-    assert running is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
     with _live(options.events, console) as show:
-        try:
-            return await run_demo(
-                options,
-                data,
-                model,
-                environ=os.environ,
-                clock=SystemClock(),
-                say=lambda line: console.print(f"✓ {line}", markup=False),
-                show=show,
-            )
-        except asyncio.CancelledError:
-            raise KeyboardInterrupt from None
+        return await run_demo(
+            options,
+            data,
+            model,
+            environ=os.environ,
+            clock=SystemClock(),
+            say=lambda line: console.print(f"✓ {line}", markup=False),
+            show=show,
+        )
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from stream.cli.examples import examples
+from stream.cli.interrupts import run_async, unwind_on_signal
 from stream.cli.options import ConfigSource, config_options
 
 if TYPE_CHECKING:
@@ -32,7 +32,10 @@ def demo_model(data: FlightData, repository: Path, retrain: bool, console: Conso
     model = None if retrain else cached_model(repository)
     if model is None:
         columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        with (
+            unwind_on_signal(),
+            Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar,
+        ):
             task = bar.add_task("", total=1.0)
             model = train_model(
                 data,
@@ -98,9 +101,6 @@ def flights_command(source: ConfigSource, rate: float, limit: int | None, repeat
         from stream.kafka.client import client_options
         from stream.publish.send import Publisher
 
-        running = asyncio.current_task()
-        assert running is not None
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
         publisher = Publisher(client_options(settings.kafka), topic)
         await publisher.start()
         try:
@@ -115,4 +115,4 @@ def flights_command(source: ConfigSource, rate: float, limit: int | None, repeat
             await publisher.stop()
         return publisher.num_delivered
 
-    click.echo(f"published {asyncio.run(run()):,} events to {topic}")
+    click.echo(f"published {run_async(run()):,} events to {topic}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import TYPE_CHECKING, Final
 
@@ -13,6 +12,7 @@ from stream.cli import dlq_replay
 from stream.cli.dlq_options import Place, filter_options, limit_option, place_options
 from stream.cli.dlq_reading import letters_of, say_none
 from stream.cli.examples import examples
+from stream.cli.interrupts import run_async
 from stream.cli.options import json_option
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def listletters_of(place: Place, chosen: Filter, limit: int | None, as_json: boo
 
     With --json one object a line, in full; without --limit in the order of the topic's partitions.
     """
-    asyncio.run(_list(place, chosen, limit, as_json))
+    run_async(_list(place, chosen, limit, as_json))
 
 
 async def _list(place: Place, chosen: Filter, limit: int | None, as_json: bool) -> None:
@@ -122,7 +122,7 @@ def show(
     """
     if sum(given is not None for given in (where, source, event_id)) != 1:
         raise click.UsageError("give one of PARTITION:OFFSET, --source and --id")
-    letter = asyncio.run(_find(place, where, source, event_id))
+    letter = run_async(_find(place, where, source, event_id))
     if value:
         click.echo(letter.value or b"", nl=False)
     elif as_json:
@@ -175,7 +175,7 @@ async def _find(place: Place, where: str | None, source: str | None, event_id: s
 @json_option
 def stats(place: Place, chosen: Filter, limit: int | None, as_json: bool) -> None:
     """How many letters by kind, stage, model and original topic; their share; when the first and the last were written."""
-    asyncio.run(_stats(place, chosen, limit, as_json))
+    run_async(_stats(place, chosen, limit, as_json))
 
 
 async def _stats(place: Place, chosen: Filter, limit: int | None, as_json: bool) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from typing import TYPE_CHECKING, Final
@@ -13,6 +12,7 @@ from schemas.errors import ConfigError
 from stream.cli.dlq_options import Place, filter_options, limit_option
 from stream.cli.dlq_reading import bar
 from stream.cli.examples import examples
+from stream.cli.interrupts import run_async
 from stream.cli.options import json_option
 
 if TYPE_CHECKING:
@@ -71,8 +71,8 @@ def command(
         from stream.kafka.acls import Role
         from stream.kafka.permit import require
 
-        asyncio.run(require(Role.REPLAY, place.settings))
-    plan = asyncio.run(_plan(place, chosen, max_replays, limit, quiet=as_json))
+        run_async(require(Role.REPLAY, place.settings))
+    plan = run_async(_plan(place, chosen, max_replays, limit, quiet=as_json))
     if dry_run or not plan.num_letters:
         _print_replay(place, plan, None, dry_run, as_json)
         return 0
@@ -109,7 +109,7 @@ def _replay(place: Place, plan: Plan, rate: float | None, *, quiet: bool) -> Rep
                 await replayer.run(box, plan, lambda sent: progress(sent, plan.num_letters))
 
     try:
-        asyncio.run(run())
+        run_async(run())
     except KeyboardInterrupt:
         click.echo(f"interrupted: {replayer.done.delivered:,} of {plan.num_letters:,} were published", err=True)
         raise

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from stream.cli.examples import examples
+from stream.cli.interrupts import run_async
 from stream.cli.options import ConfigSource, config_options, json_option
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def command(
     """
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what matters of it comes as an error
     settings = source.load({"kafka.bootstrap_servers": bootstrap_server}).settings
-    asyncio.run(
+    run_async(
         _errors(
             settings,
             since=since,

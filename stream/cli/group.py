@@ -1,6 +1,6 @@
 """The group of commands, and the one place where errors become words and an exit status.
 
-Exit status: 0 done, 1 it failed, 2 the configuration or the command line is wrong, 130 interrupted.
+Exit status: 0 done, 1 it failed, 2 the configuration or the command line is wrong, 130 interrupted (143 by SIGTERM).
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import click
 
 from schemas.errors import ConfigError, ForebayError
 from stream.cli.examples import examples
+from stream.cli.interrupts import exit_status
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
-EXIT_INTERRUPTED: Final = 130
 
 
 class CommandEntry(NamedTuple):
@@ -110,8 +110,8 @@ def group() -> None:
     """Feature events from Kafka, in micro-batches through a torch model, predictions back to Kafka."""
 
 
-def main(args: Sequence[str] | None = None) -> int:
-    """Run a command (of `sys.argv` by default) and return the exit status. What it raises is a bug of ours."""
+def run_command(args: Sequence[str] | None) -> int:
+    """Run a command (of `sys.argv` for None) and return the exit status. What it raises is a bug of ours."""
     try:
         status = group.main(args=args, prog_name="forebay", standalone_mode=False)
         sys.stdout.flush()
@@ -125,8 +125,8 @@ def main(args: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        return EXIT_INTERRUPTED
+    except (KeyboardInterrupt, click.Abort) as error:
+        return exit_status(error)
     except BrokenPipeError:
         # Whoever read has gone, which is their right; the interpreter must not stumble over it while it ends.
         # (What a command writes while it runs click treats alike.)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import logging
@@ -14,6 +13,7 @@ import click
 
 from schemas.errors import ConfigError
 from stream.cli.examples import examples
+from stream.cli.interrupts import run_async
 from stream.cli.options import ConfigSource, config_options, json_option
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def command(
         return 0
     one = (parse_features(features), event_id, key)
     if wait_s is None:
-        _tell_sent(job, asyncio.run(job.publish_one(*one)), as_json)
+        _tell_sent(job, run_async(job.publish_one(*one)), as_json)
         return 0
     if settings.window.kind != "none":
         raise ConfigError(
@@ -160,7 +160,7 @@ def command(
         )
     prefix = settings.topics.prefix
     outputs = (topic_name(prefix, PREDICTIONS.name), topic_name(prefix, DEAD_LETTERS.name))
-    return asyncio.run(_publish_and_wait(job, one, outputs, wait_s, as_json))
+    return run_async(_publish_and_wait(job, one, outputs, wait_s, as_json))
 
 
 def _check_use(
@@ -212,7 +212,7 @@ def _publish_file(job: Job, file: str, options: ReadOptions, as_json: bool) -> N
     from stream.publish.files import open_source
 
     with open_source(file, options, job.columns.check) as source, _progress(source, job, as_json) as progress:
-        result = asyncio.run(job.publish_rows(source.rows, source.name, progress))
+        result = run_async(job.publish_rows(source.rows, source.name, progress))
     if as_json:
         click.echo(
             json.dumps(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from stream.cli.examples import examples
+from stream.cli.interrupts import Interrupted
 from stream.cli.options import ConfigSource, config_options
 
 
@@ -33,6 +34,7 @@ def command(source: ConfigSource, from_timestamp: str | None, with_aggregator: b
     settings = source.load({"input.from_timestamp": from_timestamp}).settings
 
     import asyncio
+    import signal
     from contextlib import nullcontext
 
     from models.artefact import load_artefact
@@ -40,6 +42,7 @@ def command(source: ConfigSource, from_timestamp: str | None, with_aggregator: b
     from models.served import ServedModel
     from stream.aggregate.beside import aggregator_beside
     from stream.logs import set_up_logging
+    from stream.stop_request import StoppedEarly
     from stream.worker import Worker
 
     set_up_logging(settings.log.level, settings.log.format)
@@ -47,5 +50,11 @@ def command(source: ConfigSource, from_timestamp: str | None, with_aggregator: b
     artefact = load_artefact(settings.model.repository, settings.model.name, settings.model.version)
     model = ServedModel.from_artefact(artefact, resolve_device(settings.model.device))
     with aggregator_beside(source.arguments(), source.environ) if with_aggregator else nullcontext():
-        pipeline = asyncio.run(Worker(settings, model).run())
+        try:
+            pipeline = asyncio.run(Worker(settings, model).run())
+        except StoppedEarly as error:
+            if error.number == signal.SIGINT:
+                raise Interrupted(error.number) from None
+            click.echo(str(error), err=True)  # as asked for: no failure
+            return
     click.echo(str(pipeline.totals), err=True)

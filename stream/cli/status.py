@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from stream.cli.examples import examples
+from stream.cli.interrupts import run_async
 from stream.cli.options import ConfigSource, config_options, json_option
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def command(
     """
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what matters of it comes as an error
     settings = source.load({"kafka.bootstrap_servers": bootstrap_server, "kafka.group_id": group}).settings
-    healthy = asyncio.run(
+    healthy = run_async(
         _status(settings, interval_s=interval_s if watch else None, token_over_http=token_over_http, as_json=as_json)
     )
     return 0 if healthy else EXIT_UNHEALTHY

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import sys
 from typing import TYPE_CHECKING, cast
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from stream.cli.examples import examples
+from stream.cli.interrupts import run_async
 from stream.cli.options import ConfigSource, config_options, json_option
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def command(
         # Where the worker reads from other topics than `features`, its events are what is meant.
         base = settings.input.topics[0] if kind == "features" else kind
         name = topic_name(settings.topics.prefix, base)
-    asyncio.run(
+    run_async(
         _tail(
             client_options(settings.kafka),
             cast("TopicKey", kind),

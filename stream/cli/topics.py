@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from stream.cli.examples import examples
+from stream.cli.interrupts import run_async
 from stream.cli.options import ConfigSource, config_options, json_option
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def create(source: ConfigSource, bootstrap_servers: str | None, timeout_s: float
         done = await create_topics(settings, dry_run=dry_run, timeout_s=timeout_s)
         return (*done, *await create_aggregator_topics(settings, dry_run=dry_run, timeout_s=timeout_s))
 
-    done = asyncio.run(create_all())
+    done = run_async(create_all())
     if as_json:
         _print_json([_created_json(one) for one in done])
     else:
@@ -116,7 +116,7 @@ def check(source: ConfigSource, bootstrap_servers: str | None, timeout_s: float,
         checked = await check_topics(settings, timeout_s=timeout_s)
         return checked.with_those_of(await check_aggregator_topics(settings, timeout_s=timeout_s))
 
-    checked = asyncio.run(check_all())
+    checked = run_async(check_all())
     if as_json:
         _print_json(_checked_json(checked))
     else:

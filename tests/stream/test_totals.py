@@ -14,7 +14,9 @@ def test_events_by_outcome() -> None:
 
 def test_windows_beside_the_events_that_they_are_of() -> None:
     totals = Totals()
-    totals.outcomes.update({Outcome.ACCEPTED: 9, Outcome.LATE: 2, Outcome.WINDOW_PREDICTED: 4, Outcome.WINDOW_FAILED: 1})
+    totals.outcomes.update(
+        {Outcome.ACCEPTED: 9, Outcome.LATE: 2, Outcome.WINDOW_PREDICTED: 4, Outcome.WINDOW_FAILED: 1}
+    )
     assert str(totals) == (
         "11 events committed = 0 rejected + 0 failed + 9 accepted + 2 late; 5 windows = 4 predicted + 1 failed"
     )
