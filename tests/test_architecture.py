@@ -38,7 +38,7 @@ IMPORTED_ONLY_BY = {
         "stream/aggregate/webhook.py",
     ),
     "noida_db": (),  # found without being imported: it is a program in a package
-    "pyarrow": ("stream/publish/files.py", "stream/demo"),
+    "pyarrow": ("stream/publish/parquet.py", "stream/demo"),
     "safetensors": ("models/artefact.py",),
     "torch": (
         "models/artefact.py",

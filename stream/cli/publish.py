@@ -19,6 +19,7 @@ from stream.cli.options import ConfigSource, config_options, json_option
 if TYPE_CHECKING:
     from stream.publish.files import Format, ReadOptions, Source
     from stream.publish.job import Job, OneEvent, Sent
+    from stream.publish.times import TimeUnit
 
 
 @click.command(
@@ -64,13 +65,26 @@ if TYPE_CHECKING:
 @click.option("--raw", is_flag=True, help="Send each line as it stands, unchecked.")
 @click.option("--id-column", metavar="NAME", help="[default: id; without it, <file>:<row number>]")
 @click.option("--timestamp-column", metavar="NAME", help="[default: timestamp; without it, the time of publishing]")
-@click.option("--key-column", metavar="NAME", help="The record key; it stays among the features. [default: none]")
+@click.option(
+    "--key-column", metavar="NAME", help="The record key; it stays among the features. [default: key, if there is one]"
+)
 @click.option(
     "--text-column",
     "text_columns",
     multiple=True,
     metavar="NAME",
     help="CSV: keep this column as text; may be repeated.",
+)
+@click.option("--delimiter", metavar="CHARACTER", help="CSV: what separates values; `tab` for a tab. [default: ,]")
+@click.option(
+    "--timezone",
+    metavar="ZONE",
+    help="Where times without an offset are from, such as UTC; without it they are refused.",
+)
+@click.option(
+    "--timestamp-unit",
+    type=click.Choice(["s", "ms", "us", "ns"]),
+    help="The unit of timestamps that are numbers. [default: ms]",
 )
 @click.option(
     "--rate", type=click.FloatRange(min=0), default=0, metavar="N", help="Events a second; 0: as fast as possible."
@@ -96,6 +110,9 @@ def command(
     timestamp_column: str | None,
     key_column: str | None,
     text_columns: tuple[str, ...],
+    delimiter: str | None,
+    timezone: str | None,
+    timestamp_unit: TimeUnit | None,
     rate: float,
     limit: int | None,
     skip_bad_lines: bool,
@@ -117,6 +134,9 @@ def command(
             "--timestamp-column": timestamp_column,
             "--key-column": key_column,
             "--text-column": text_columns or None,
+            "--delimiter": delimiter,
+            "--timezone": timezone,
+            "--timestamp-unit": timestamp_unit,
             "--limit": limit,
             "--skip-bad-lines": skip_bad_lines or None,
         },
@@ -126,10 +146,12 @@ def command(
     from schemas.topics import DEAD_LETTERS, PREDICTIONS, topic_name
     from stream.clock import SystemClock
     from stream.kafka.client import client_options
+    from stream.publish.csv_rows import CsvOptions
     from stream.publish.event import Columns
     from stream.publish.features import parse_features
     from stream.publish.files import ReadOptions
     from stream.publish.job import Job
+    from stream.publish.times import TimeRule, parse_zone
 
     settings = source.load({"kafka.bootstrap_servers": bootstrap_server}).settings
     job = Job(
@@ -137,6 +159,7 @@ def command(
         topic=topic or topic_name(settings.topics.prefix, settings.input.topics[0]),
         headers=tuple(_header(text) for text in headers),
         columns=Columns(id_column, timestamp_column, key_column),
+        times=TimeRule(None if timezone is None else parse_zone(timezone), timestamp_unit or "ms"),
         model=model,
         deadline_after_ms=deadline_ms,
         rate=rate or None,
@@ -146,7 +169,8 @@ def command(
     )
     if features is None:
         assert file is not None
-        _publish_file(job, file, ReadOptions(cast("Format | None", form), raw, text_columns), as_json)
+        csv = CsvOptions(_delimiter(delimiter), text_columns=text_columns)
+        _publish_file(job, file, ReadOptions(cast("Format | None", form), raw, csv), as_json)
         return 0
     one = (parse_features(features), event_id, key)
     if wait_s is None:
@@ -179,6 +203,15 @@ def _header(text: str) -> tuple[str, bytes]:
     if not equals or not name:
         raise ConfigError(f"--header {text!r} is no NAME=VALUE", kind="header", remedy="write it like source=test")
     return name, value.encode()
+
+
+def _delimiter(text: str | None) -> str | None:
+    character = {"tab": "\t", "\\t": "\t"}.get(text or "", text)
+    if character is not None and (len(character) != 1 or character in '"\r\n'):
+        raise ConfigError(
+            f"--delimiter {text!r} is not one character", kind="delimiter", remedy="write it like --delimiter ';'"
+        )
+    return character
 
 
 def _tell_sent(job: Job, sent: Sent, as_json: bool) -> None:

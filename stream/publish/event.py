@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from decimal import Decimal
 from difflib import get_close_matches
 from typing import Final, NamedTuple
 
@@ -14,8 +12,11 @@ import orjson
 
 from schemas.errors import ConfigError
 from stream.publish.row import Row, RowFault
+from stream.publish.times import TimeRule
+from stream.publish.values import identifier, json_value, scalar_value
 
 _FEATURE_FIELDS: Final = ("features", "input")
+_INFINITE: Final = (math.inf, -math.inf)
 _EVENT_REMEDY: Final = "`forebay schemas event` prints what an event is; --raw sends lines as they are"
 
 
@@ -64,14 +65,17 @@ class EventBuilder:
         *,
         now_ms: Callable[[], int],
         columns: Columns | None = None,
+        times: TimeRule | None = None,
         model: str | None = None,
         deadline_after_ms: int | None = None,
     ) -> None:
         self._source = source
         self._now_ms = now_ms
         self._columns = columns or Columns()
+        self._times = times or TimeRule()
         self._id = self._columns.id or "id"
         self._timestamp = self._columns.timestamp or "timestamp"
+        self._key = self._columns.key or "key"
         self._model = model
         self._deadline_after_ms = deadline_after_ms
 
@@ -82,103 +86,119 @@ class EventBuilder:
             return Message(None, row.line or b"")
         features = next((name for name in _FEATURE_FIELDS if name in values), None)
         if features is not None:
-            return self._complete(row, values, values[features])
+            return self._complete(row, values, features)
         return self._from_columns(row, values)
 
-    def _complete(self, row: Row, values: Mapping[str, object], features: object) -> Message:
+    def _complete(self, row: Row, values: Mapping[str, object], features_field: str) -> Message:
+        features = values[features_field]
+        if row.written is not None and isinstance(features, str):
+            features = _parsed(features)
         if not isinstance(features, list | dict):
-            raise RowFault("features is neither an array nor an object", _EVENT_REMEDY)
-        key = self._key(values)
-        usual = self._id == "id" and self._timestamp == "timestamp"
-        whole = values.get("id") is not None and values.get("timestamp") is not None
-        if row.line is not None and usual and whole and self._model is None and self._deadline_after_ms is None:
-            self._event_id(row, values)
-            self._event_time(values)
-            return Message(key, row.line)
-        event = {name: value for name, value in values.items() if name not in (self._id, self._timestamp)}
+            raise RowFault(f"{features_field} is neither an array nor an object", _EVENT_REMEDY)
+        key = self._record_key(row, values)
+        if row.line is not None:
+            own = values.get("key")
+            if own is not None and not isinstance(own, str):
+                raise RowFault(f"key is {own!r}; in an event it is a text", "put it in quotes")
+            if self._is_whole(row, values):
+                return Message(key, row.line)
+            event = {name: value for name, value in values.items() if name not in (self._id, self._timestamp)}
+            return Message(key, self._encode(row, values, event))
+        # The record has the key already. A column that is no field of an event must not cost the row.
+        left_out = (self._id, self._timestamp, "key")
+        event = {
+            name: json_value(name, features if name == features_field else value, self._times)
+            for name, value in values.items()
+            if name not in left_out and not self._is_bytes_key(name, value)
+        }
         return Message(key, self._encode(row, values, event))
 
+    def _is_whole(self, row: Row, values: Mapping[str, object]) -> bool:
+        """Whether a line can be sent as it stands. Raises RowFault for an id or a time that is none."""
+        usual = self._id == "id" and self._timestamp == "timestamp"
+        if not usual or self._model is not None or self._deadline_after_ms is not None:
+            return False
+        if values.get("id") is None or values.get("timestamp") is None:
+            return False
+        event_id = self._event_id(row, values)
+        time = values["timestamp"]
+        return isinstance(event_id, str) and type(time) in (int, str) and self._event_time(row, values) == time
+
     def _from_columns(self, row: Row, values: Mapping[str, object]) -> Message:
+        times = self._times
+        if row.written is not None and values.get(self._key) in _INFINITE:
+            values = {**values, self._key: row.written[self._key]}  # a name such as INF
         features = {
-            name: _scalar(name, value) for name, value in values.items() if name not in (self._id, self._timestamp)
+            name: scalar_value(name, value, times)
+            for name, value in values.items()
+            if name not in (self._id, self._timestamp) and not self._is_bytes_key(name, value)
         }
         if not features:
             raise RowFault("the row has no features", _EVENT_REMEDY)
-        return Message(self._key(values), self._encode(row, values, {"features": features}))
+        return Message(self._record_key(row, values), self._encode(row, values, {"features": features}))
 
     def _encode(self, row: Row, values: Mapping[str, object], rest: Mapping[str, object]) -> bytes:
-        event: dict[str, object] = {"id": self._event_id(row, values), "timestamp": self._event_time(values), **rest}
+        event: dict[str, object] = {
+            "id": self._event_id(row, values),
+            "timestamp": self._event_time(row, values),
+            **rest,
+        }
         if self._model is not None:
             event["model"] = self._model
         if self._deadline_after_ms is not None:
             event["deadline_ms"] = self._now_ms() + self._deadline_after_ms
         try:
-            return orjson.dumps(event, option=orjson.OPT_SERIALIZE_NUMPY)
+            return orjson.dumps(event)
         except (TypeError, ValueError) as error:
             raise RowFault(f"the row cannot be written as JSON: {error}", "leave such columns out") from None
 
-    def _event_id(self, row: Row, values: Mapping[str, object]) -> object:
-        value = values.get(self._id)
+    def _is_bytes_key(self, name: str, value: object) -> bool:
+        """Whether a field can be the record's key but nothing in JSON."""
+        return isinstance(value, bytes) and name == self._key
+
+    def _event_id(self, row: Row, values: Mapping[str, object]) -> str:
+        if isinstance(values.get(self._id), bool) and row.written is None:
+            raise RowFault(
+                f"{self._id} is {values[self._id]}; a text or a whole number is expected", "fix it, or leave it out"
+            )
+        value = _identity(self._id, row, values)
         if value is None:
             return f"{self._source}:{row.number}"
-        if isinstance(value, str) and value:
-            return value
-        if isinstance(value, int) and not isinstance(value, bool):
-            return value
-        raise RowFault(f"{self._id} is {value!r}; a text or a whole number is expected", "mend it, or leave it out")
+        if isinstance(value, bytes):
+            try:
+                value = value.decode()
+            except UnicodeDecodeError:
+                raise RowFault(f"{self._id} holds bytes that are not UTF-8", "store the ids as text") from None
+        if not value:
+            raise RowFault(f"{self._id} is an empty text", "fill it in, or leave the column out for ids by row number")
+        return value
 
-    def _event_time(self, values: Mapping[str, object]) -> object:
+    def _event_time(self, row: Row, values: Mapping[str, object]) -> int | str:
         value = values.get(self._timestamp)
         if value is None:
             return self._now_ms()
-        if isinstance(value, datetime):
-            return _milliseconds(value)
-        if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
-            return value
-        raise RowFault(
-            f"{self._timestamp} is {value!r}; whole milliseconds since 1970 or an RFC 3339 time is expected",
-            "mend it, or leave it out for the time of publishing",
-        )
+        return self._times.event_time(self._timestamp, value if row.written is None else row.written[self._timestamp])
 
-    def _key(self, values: Mapping[str, object]) -> bytes | None:
-        name = self._columns.key or "key"
-        value = values.get(name)
-        if value is None or (self._columns.key is None and not isinstance(value, str)):
-            return None
-        if isinstance(value, list | dict):
-            raise RowFault(f"the key {name} is neither a text nor a number", "name another column with --key-column")
-        return str(value).encode("utf-8", "surrogatepass")
+    def _record_key(self, row: Row, values: Mapping[str, object]) -> bytes | None:
+        try:
+            value = _identity(self._key, row, values)
+        except RowFault:
+            if self._columns.key is not None:
+                raise
+            return None  # a feature that happens to be called key
+        return value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
 
 
-def _scalar(name: str, value: object) -> object:
-    """A column's value as a feature of JSON."""
-    match value:
-        case None | bool() | int() | str():
-            return value
-        case float():
-            if math.isinf(value):
-                raise RowFault(f"column {name} is infinite", "replace it by a number or leave it empty")
-            return None if math.isnan(value) else value
-        case Decimal():
-            return float(value)
-        case datetime():
-            return _milliseconds(value)
-        case date():
-            return _milliseconds(datetime(value.year, value.month, value.day, tzinfo=UTC))
-        case _:
-            found = (
-                "a list"
-                if isinstance(value, list)
-                else "an object"
-                if isinstance(value, dict)
-                else type(value).__name__
-            )
-            raise RowFault(
-                f"column {name} is {found}; a number, a boolean, a text or nothing is expected",
-                "call a column of lists `features` to send it as all of them",
-            )
+def _identity(name: str, row: Row, values: Mapping[str, object]) -> str | bytes | None:
+    """What the field `name` holds as exact text; None for an empty field of CSV."""
+    if row.written is not None:
+        return row.written.get(name) or None
+    return identifier(name, values.get(name))
 
 
-def _milliseconds(value: datetime) -> int:
-    moment = value if value.tzinfo is not None else value.replace(tzinfo=UTC)
-    return round(moment.timestamp() * 1000)
+def _parsed(text: str) -> object:
+    """Features that a CSV file holds as JSON text; the text itself where it is not JSON."""
+    try:
+        return orjson.loads(text)
+    except ValueError:
+        return text

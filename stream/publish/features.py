@@ -7,7 +7,7 @@ import shlex
 import orjson
 
 from schemas.errors import ConfigError
-from stream.publish.text import NULLS, read_value
+from stream.publish.csv_rows import NULLS, read_value
 
 
 def parse_features(text: str) -> list[object] | dict[str, object]:

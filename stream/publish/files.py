@@ -1,4 +1,4 @@
-"""Files and standard input as rows: which format, whether compressed, how far read. Parquet is read here."""
+"""Files and standard input as rows: which format, whether compressed, how far read."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import contextlib
 import gzip
 import sys
 import zlib
-from collections.abc import Callable, Collection, Generator, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, Final, Literal, cast
 
 from schemas.errors import ConfigError, DataError
+from stream.publish.csv_rows import CheckColumns, CsvOptions, csv_rows
 from stream.publish.row import BadRow, Row, Rows
-from stream.publish.text import NULLS, csv_rows, follow_lines, json_rows, raw_rows, read_lines
+from stream.publish.text import follow_lines, json_rows, raw_rows, read_lines
 
 Format = Literal["jsonl", "csv", "tsv", "parquet"]
 FORMATS: Final[tuple[Format, ...]] = ("jsonl", "csv", "tsv", "parquet")
@@ -26,20 +27,18 @@ _SUFFIXES: Final[dict[str, Format]] = {
     ".parquet": "parquet",
     ".pq": "parquet",
 }
-_PARQUET_ROWS: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
     """How to read a source.
 
-    format: None to tell by the file's name; raw: every line as it stands; nulls and text_columns: see `csv_rows`.
+    format: None for the one that the file's name says; raw: every line as it stands; csv: how to read CSV and TSV.
     """
 
     format: Format | None = None
     raw: bool = False
-    text_columns: tuple[str, ...] = ()
-    nulls: tuple[str, ...] = NULLS
+    csv: CsvOptions = field(default_factory=CsvOptions)
 
 
 class Source:
@@ -60,7 +59,7 @@ class Source:
 
 @contextlib.contextmanager
 def open_source(
-    path: str, options: ReadOptions, check_columns: Callable[[Collection[str]], None] = lambda columns: None
+    path: str, options: ReadOptions, check_columns: CheckColumns = lambda columns: None
 ) -> Iterator[Source]:
     """Open a file, or standard input for `-`, as rows.
 
@@ -102,9 +101,7 @@ def open_source(
         raise DataError(f"{path}: cannot be read: {error.strerror or error}", kind="unreadable") from error
 
 
-def _text_rows(
-    stream: BinaryIO, name: str, form: Format, options: ReadOptions, check_columns: Callable[[Collection[str]], None]
-) -> Rows:
+def _text_rows(stream: BinaryIO, name: str, form: Format, options: ReadOptions, check_columns: CheckColumns) -> Rows:
     if options.raw:
         return raw_rows(read_lines(stream), name)
     if form == "jsonl":
@@ -112,47 +109,21 @@ def _text_rows(
     return _csv(stream, name, form, options, check_columns)
 
 
-def _csv(
-    stream: BinaryIO, name: str, form: Format, options: ReadOptions, check_columns: Callable[[Collection[str]], None]
-) -> Rows:
-    return csv_rows(
-        stream,
-        name,
-        text_columns=options.text_columns,
-        nulls=options.nulls,
-        delimiter="\t" if form == "tsv" else ",",
-        check_columns=check_columns,
-    )
+def _csv(stream: BinaryIO, name: str, form: Format, options: ReadOptions, check_columns: CheckColumns) -> Rows:
+    usual = "\t" if form == "tsv" else ","
+    return csv_rows(stream, name, replace(options.csv, usual_delimiter=usual), check_columns)
 
 
-def _parquet_rows(raw: BinaryIO, name: str, check_columns: Callable[[Collection[str]], None]) -> Rows:
+def _parquet_rows(raw: BinaryIO, name: str, check_columns: CheckColumns) -> Rows:
     try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+        from stream.publish.parquet import parquet_rows
     except ImportError:
         raise ConfigError(
             "reading Parquet needs pyarrow, which is not installed",
             kind="files_missing",
             remedy="pip install 'forebay[files]', or convert the file to CSV or JSON lines",
         ) from None
-
-    def rows() -> Rows:
-        try:
-            file = pq.ParquetFile(raw)
-            check_columns(file.schema_arrow.names)
-            number = 0
-            for batch in file.iter_batches(batch_size=_PARQUET_ROWS):
-                for values in batch.to_pylist():
-                    number += 1
-                    yield Row(number, values, None)
-        except pa.ArrowException as error:
-            raise DataError(
-                f"{name}: this cannot be read as Parquet: {error}",
-                kind="unreadable",
-                remedy="check the file, or --format",
-            ) from error
-
-    return rows()
+    return parquet_rows(raw, name, check_columns)
 
 
 def _guarded(rows: Rows, path: str) -> Generator[Row | BadRow | None, None, None]:

@@ -12,6 +12,7 @@ from stream.publish.event import Columns, EventBuilder
 from stream.publish.row import Row, RowFault, Rows
 from stream.publish.run import Published, publish_rows
 from stream.publish.send import Headers, Publisher, too_large
+from stream.publish.times import TimeRule
 
 Features = list[object] | dict[str, object]
 OneEvent = tuple[Features, str | None, str | None]
@@ -35,6 +36,7 @@ class Job:
     topic: str
     headers: Headers
     columns: Columns
+    times: TimeRule
     model: str | None
     deadline_after_ms: int | None
     rate: float | None
@@ -87,6 +89,7 @@ class Job:
             source,
             now_ms=self.clock.wall_ms,
             columns=self.columns,
+            times=self.times,
             model=self.model,
             deadline_after_ms=self.deadline_after_ms,
         )

@@ -8,14 +8,18 @@ from typing import NamedTuple
 
 
 class Row(NamedTuple):
-    """One row of a source. `number` counts from 1: lines of text, data rows of CSV and Parquet.
+    """One row of a source.
 
-    `values` holds the parsed fields; for a source that is sent as it stands it is None, and `line` is what is sent.
+    number: counts from 1: lines of text, data rows of CSV and Parquet.
+    values: the parsed fields; None for a source that is sent as it stands, whose `line` is sent.
+    line: the line that the values were parsed from; None for a source that does not have one event a line.
+    written: for CSV the text of each field; what identifies is taken from here, for it must not go through numbers.
     """
 
     number: int
     values: Mapping[str, object] | None
     line: bytes | None
+    written: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,7 +112,7 @@ def test_parquet_with_the_features_in_one_column(tmp_path: Path) -> None:
     pq.write_table(pa.table({"id": [7], "timestamp": [5], "features": [[1.0, 2.0]]}), path)
     (row,) = rows_of(path)
     assert isinstance(row, Row)
-    assert EventBuilder("a", now_ms=lambda: 0).build(row).value == b'{"id":7,"timestamp":5,"features":[1.0,2.0]}'
+    assert EventBuilder("a", now_ms=lambda: 0).build(row).value == b'{"id":"7","timestamp":5,"features":[1.0,2.0]}'
 
 
 def test_parquet_that_is_none_and_parquet_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,6 +121,7 @@ def test_parquet_that_is_none_and_parquet_without_pyarrow(tmp_path: Path, monkey
     path.write_bytes(b"no parquet at all")
     with pytest.raises(DataError, match=r"a\.parquet: this cannot be read as Parquet"):
         rows_of(path)
+    monkeypatch.delitem(sys.modules, "stream.publish.parquet")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ConfigError) as caught:
         rows_of(path)

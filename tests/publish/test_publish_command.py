@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,33 @@ def test_a_file_with_bad_lines(arguments: list[str], tmp_path: Path, capsys: pyt
     assert ids == ["broken", *sorted(["events.jsonl:1", "events.jsonl:2"] * 2 + ["events.jsonl:4"]), *["raw"] * 3]
 
 
+def test_a_file_that_is_not_what_it_seems_is_refused_even_where_bad_lines_are_skipped(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "flights.csv"
+    path.write_text("tail;delay\nN1;5\n")
+    assert main(["publish", str(path), "--skip-bad-lines", *arguments]) == 1
+    error = capsys.readouterr().err
+    assert "separated by semicolons" in error and "nothing was published" in error and "--delimiter ';'" in error
+    assert main(["publish", str(path), "--delimiter", ";", *arguments]) == 0
+    assert published(arguments, capsys, 1)[0]["value"]["features"] == {"tail": "N1", "delay": 5}  # type: ignore[index]
+
+
+def test_times_without_an_offset_need_a_zone_in_csv_and_parquet(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    text, parquet = tmp_path / "a.csv", tmp_path / "a.parquet"
+    text.write_text("timestamp,x\n2026-01-02 03:04:05,1\n")
+    pq.write_table(pa.table({"timestamp": [datetime(2026, 1, 2, 3, 4, 5)], "x": [1]}), parquet)
+    for path in (text, parquet):
+        assert main(["publish", str(path), *arguments]) == 1
+        assert "--timezone UTC" in capsys.readouterr().err
+        assert main(["publish", str(path), "--timezone", "Europe/Berlin", *arguments]) == 0
+    records = published(arguments, capsys, 2)
+    assert [record["value"]["timestamp"] for record in records] == [1_767_319_445_000] * 2  # type: ignore[index]
+
+
 def test_columns_of_a_file_and_a_limit(
     arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -128,6 +156,9 @@ def test_a_pipe_is_published_line_by_line(arguments: list[str], capsys: pytest.C
         (["a.csv", "--id", "x"], "--id goes with --features only"),
         (["--features", "[1]", "--raw"], "--raw goes with a FILE only"),
         (["--features", "nothing"], "no name=value"),
+        (["a.csv", "--delimiter", ";;"], "not one character"),
+        (["a.csv", "--timezone", "Mars/Olympus"], "no such time zone"),
+        (["--features", "[1]", "--timezone", "UTC"], "--timezone goes with a FILE only"),
         (["--features", "[1]", "--header", "x"], "NAME=VALUE"),
     ],
 )

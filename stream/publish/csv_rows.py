@@ -1,0 +1,164 @@
+"""CSV into rows: numbers where they are features, and the text as written of everything that identifies."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import math
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import BinaryIO, Final
+
+from schemas.errors import DataError
+from stream.publish.encoding import check_encoding
+from stream.publish.row import BadRow, Row, Rows
+
+NULLS: Final = ("", "NA", "NaN", "nan", "null")
+DELIMITERS: Final = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+
+_BAD_LINE_REMEDY: Final = "fix the line; --skip-bad-lines leaves such lines out"
+_NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_INTEGER: Final = re.compile(r"[+-]?\d{1,18}", re.ASCII)
+_WORDS: Final[dict[str, object]] = {
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+    **dict.fromkeys(("inf", "+inf", "Inf", "+Inf", "INF", "Infinity", "+Infinity", "infinity"), math.inf),
+    **dict.fromkeys(("-inf", "-Inf", "-INF", "-Infinity", "-infinity"), -math.inf),
+}
+
+CheckColumns = Callable[[Collection[str]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class CsvOptions:
+    """How to read CSV.
+
+    delimiter: one character; None for `usual_delimiter`, where a header that looks like another one is refused.
+    nulls: what stands for a missing value; in a text column only what is empty does.
+    text_columns: columns that stay text as written.
+    categories: the categories that the model knows, by column; such a column is text, and none of its categories is null.
+    """
+
+    delimiter: str | None = None
+    usual_delimiter: str = ","
+    nulls: Collection[str] = NULLS
+    text_columns: Collection[str] = ()
+    categories: Mapping[str, Collection[str]] = field(default_factory=dict)
+
+
+def csv_rows(
+    stream: BinaryIO, name: str, options: CsvOptions | None = None, check_columns: CheckColumns = lambda columns: None
+) -> Rows:
+    """One row for each record below the header line, its values by column, and each as written.
+
+    `check_columns` gets the header's names and may raise. Raises DataError for a header that cannot be used.
+    """
+    # Bytes that are not UTF-8 must cost their own row, not the reader: they come through as surrogates.
+    text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
+    try:
+        yield from _rows(text, name, options or CsvOptions(), check_columns)
+    finally:
+        text.detach()  # or it would close the stream, which is the caller's
+
+
+def _rows(text: io.TextIOWrapper, name: str, options: CsvOptions, check_columns: CheckColumns) -> Rows:
+    first = text.readline()
+    if not first:
+        return
+    check_encoding(first.encode("utf-8", "surrogateescape"), name)
+    delimiter = options.delimiter or options.usual_delimiter
+    reader = csv.reader(itertools.chain([first], text), delimiter=delimiter, strict=True)
+    records = _records(reader)
+    header = next(records, [])
+    if isinstance(header, csv.Error):
+        raise _bad_header(name, f"the header is not CSV: {header}", "write the names of the columns there")
+    if options.delimiter is None:
+        _check_delimiter(name, header, delimiter)
+    _check_names(name, header)
+    check_columns(header)
+    readers = [_reader_for(column, options) for column in header]
+    number = 0
+    for record in records:
+        if not record:
+            continue
+        number += 1
+        place = f"{name}, line {reader.line_num}"
+        if isinstance(record, csv.Error):
+            yield BadRow(place, f"not CSV: {record}", _BAD_LINE_REMEDY)
+        elif len(record) != len(header):
+            yield BadRow(place, f"{len(record)} values, but the header has {len(header)} columns", _BAD_LINE_REMEDY)
+        elif not _is_utf8(record):
+            yield BadRow(place, "the line is not UTF-8", "convert the file, for example with iconv -t UTF-8")
+        else:
+            values = {column: read(value) for column, value, read in zip(header, record, readers, strict=True)}
+            yield Row(number, values, None, dict(zip(header, record, strict=True)))
+
+
+def _records(reader: Iterator[list[str]]) -> Iterator[list[str] | csv.Error]:
+    while True:
+        try:
+            yield next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield error
+
+
+def _check_delimiter(name: str, header: Sequence[str], delimiter: str) -> None:
+    """Refuse a header that is one column only because another character separates it."""
+    if len(header) != 1:
+        return
+    other = next((other for other in DELIMITERS if other != delimiter and other in header[0]), None)
+    if other is not None:
+        raise _bad_header(
+            name,
+            f"one column, {header[0][:60]!r}; the file looks separated by {DELIMITERS[other]}, not {DELIMITERS[delimiter]}",
+            f"name the delimiter: --delimiter {'tab' if other == chr(9) else repr(other)}",
+        )
+
+
+def _check_names(name: str, header: Sequence[str]) -> None:
+    twice = {column for column in header if header.count(column) > 1}
+    if twice or any(not column for column in header):
+        wrong = f"the column {min(twice)!r} is there twice" if twice else "a column has no name"
+        raise _bad_header(name, f"the header cannot be used: {wrong}", "give each column a name of its own")
+    if not _is_utf8(header):
+        raise _bad_header(name, "the header is not UTF-8", "convert the file, for example with iconv -t UTF-8")
+
+
+def _bad_header(name: str, problem: str, remedy: str) -> DataError:
+    return DataError(f"{name}, line 1: {problem}", kind="header", remedy=remedy)
+
+
+def _reader_for(column: str, options: CsvOptions) -> Callable[[str], object]:
+    if column in options.text_columns:
+        return _text_reader(frozenset(("",)))
+    nulls = frozenset(options.nulls)
+    known = options.categories.get(column)
+    if known is not None:
+        return _text_reader(nulls - set(known))
+    return lambda value: None if value in nulls else read_value(value)
+
+
+def _text_reader(nulls: frozenset[str]) -> Callable[[str], object]:
+    return lambda value: None if value in nulls else value
+
+
+def _is_utf8(record: Sequence[str]) -> bool:
+    try:
+        "".join(record).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def read_value(value: str) -> object:
+    """A number or a boolean where the text reads as one, else the text. Numbers beyond float64 are infinite."""
+    stripped = value.strip()
+    if _INTEGER.fullmatch(stripped):
+        return int(stripped)
+    if _NUMBER.fullmatch(stripped):
+        return float(stripped)
+    return _WORDS.get(stripped, value)

@@ -1,0 +1,147 @@
+"""Values of a file as what an event holds: JSON for features, exact text for ids and keys."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+from uuid import UUID
+
+from stream.publish.row import RowFault
+from stream.publish.times import Instant, LocalTime, TimeRule
+
+_PLAIN: Final = frozenset({type(None), bool, int, str})
+_NUMBERS: Final = frozenset({bool, int, float})
+_COLUMN_REMEDY: Final = "convert the column, or leave it out of the file"
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Stands for a value that cannot be read. `reason` completes "column x is ..."."""
+
+    reason: str
+
+
+class _ValueFault(Exception):
+    """Why a value cannot be part of an event; `path` leads to it within its column."""
+
+    def __init__(self, reason: str, remedy: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.remedy = remedy
+        self.path = ""
+
+
+def scalar_value(name: str, value: object, times: TimeRule) -> object:
+    """A column's value as one feature: null, a boolean, a number or text. Raises RowFault."""
+    if type(value) in _PLAIN:
+        return value
+    if isinstance(value, list | Mapping):
+        raise RowFault(
+            f"column {name} is {'a list' if isinstance(value, list) else 'an object'}; "
+            "a number, a boolean, a text or nothing is expected",
+            "a column of lists that is named `features` is sent as all features; else leave it out of the file",
+        )
+    return json_value(name, value, times)
+
+
+def json_value(name: str, value: object, times: TimeRule) -> object:
+    """A value as JSON, whatever is nested in it. NaN is null, a time is milliseconds; infinity is refused. Raises RowFault."""
+    if type(value) in _PLAIN:
+        return value
+    try:
+        return _convert(value, times)
+    except _ValueFault as fault:
+        raise RowFault(f"column {name}{fault.path} is {fault.reason}", fault.remedy) from None
+
+
+def identifier(name: str, value: object) -> str | bytes | None:
+    """A value that identifies, exactly as it is: text, a whole number, bytes. None: there is none. Raises RowFault.
+
+    Floating-point numbers are refused: they do not hold every whole number, and 123 would become 123.0.
+    """
+    match value:
+        case None:
+            return None
+        case bool():
+            return "true" if value else "false"
+        case str() | bytes():
+            return value
+        case int() | UUID():
+            return str(value)
+        case Decimal() if value.as_tuple().exponent == 0:
+            return str(int(value))
+        case float() if math.isnan(value):
+            return None
+        case float() | Decimal():
+            found, remedy = f"{value}, which is not a whole number type", "store the column as integers or as text"
+        case Unreadable():
+            found, remedy = value.reason, _COLUMN_REMEDY
+        case Instant() | LocalTime():
+            found, remedy = "a time", "store the column as text"
+        case _:
+            found = (
+                "a list"
+                if isinstance(value, list)
+                else "an object"
+                if isinstance(value, Mapping)
+                else "of no such type"
+            )
+            remedy = "name another column"
+    raise RowFault(f"{name} is {found}; a text or a whole number is expected", remedy)
+
+
+def _convert(value: object, times: TimeRule) -> object:
+    if type(value) in _PLAIN:
+        return value
+    match value:
+        case float():
+            if math.isinf(value):
+                raise _ValueFault("infinite", "replace it by a number or leave it empty")
+            return None if math.isnan(value) else value
+        case list():
+            return _convert_list(value, times)
+        case Mapping():
+            return {key: _convert_at(f".{key}", inner, times) for key, inner in value.items()}
+        case Decimal():
+            return _convert(float(value), times)
+        case Instant():
+            return value.ms
+        case LocalTime():
+            try:
+                return times.localise("", value)
+            except RowFault as fault:
+                raise _ValueFault(fault.reason.removeprefix(" is "), fault.remedy) from None
+        case Unreadable():
+            raise _ValueFault(value.reason, _COLUMN_REMEDY)
+        case UUID():
+            return str(value)
+        case bytes():
+            raise _ValueFault("bytes, which JSON does not have", _COLUMN_REMEDY)
+        case _:
+            raise _ValueFault(f"a {type(value).__name__}, which JSON does not have", _COLUMN_REMEDY)
+
+
+def _convert_list(values: list[object], times: TimeRule) -> list[object]:
+    kinds = set(map(type, values))
+    # The usual list holds numbers only; their sum shows at once whether all of them are finite.
+    if kinds <= _PLAIN or (kinds <= _NUMBERS and _is_finite_sum(values)):
+        return values
+    return [_convert_at(f"[{index}]", value, times) for index, value in enumerate(values)]
+
+
+def _is_finite_sum(values: list[object]) -> bool:
+    try:
+        return math.isfinite(sum(values))  # type: ignore[arg-type]
+    except OverflowError:
+        return False
+
+
+def _convert_at(place: str, value: object, times: TimeRule) -> object:
+    try:
+        return _convert(value, times)
+    except _ValueFault as fault:
+        fault.path = place + fault.path
+        raise

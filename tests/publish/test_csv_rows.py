@@ -1,0 +1,163 @@
+"""CSV into rows: numbers, text as written, and files that are not what they seem."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.errors import DataError
+from stream.publish.csv_rows import CsvOptions, csv_rows, read_value
+from stream.publish.event import EventBuilder
+from stream.publish.row import BadRow, Row
+
+
+def csv_of(data: bytes, **options: object) -> list[Row | BadRow | None]:
+    return list(csv_rows(io.BytesIO(data), "file", CsvOptions(**options)))  # type: ignore[arg-type]
+
+
+def bad(rows: list[Row | BadRow | None]) -> list[BadRow]:
+    return [row for row in rows if isinstance(row, BadRow)]
+
+
+def good(rows: list[Row | BadRow | None]) -> list[Row]:
+    return [row for row in rows if isinstance(row, Row)]
+
+
+def test_csv_values_are_numbers_booleans_texts_or_nothing() -> None:
+    rows = csv_of(b'a,b,c,d\n1,-2.5e3,x,\n"1,5",NA, 7 ,nan\nTrue,FALSE,true,truth\n')
+    assert [row.values for row in good(rows)] == [
+        {"a": 1, "b": -2500.0, "c": "x", "d": None},
+        {"a": "1,5", "b": None, "c": 7, "d": None},
+        {"a": True, "b": False, "c": True, "d": "truth"},
+    ]
+
+
+def test_every_value_is_there_as_it_was_written_too() -> None:
+    (row,) = good(csv_of(b"a,b,c\n00123,1E5,NA\n"))
+    assert row.values == {"a": 123, "b": 100_000.0, "c": None}
+    assert row.written == {"a": "00123", "b": "1E5", "c": "NA"}
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("007", 7),
+        ("+1", 1),
+        (".5", 0.5),
+        ("1.", 1.0),
+        ("1e400", float("inf")),
+        ("1_000", "1_000"),
+        ("inf", float("inf")),
+        ("-Infinity", -float("inf")),
+        ("0x10", "0x10"),
+        ("١", "١"),  # a digit, but not one that JSON knows
+        ("99999999999999999999", 1e20),
+    ],
+)
+def test_what_reads_as_a_number(written: str, value: object) -> None:
+    assert read_value(written) == value
+    assert type(read_value(written)) is type(value)
+
+
+def test_a_text_column_stays_text_and_only_what_is_empty_is_missing_there() -> None:
+    rows = good(csv_of(b"zip,delay,note\n01234,NA,NA\n12E4,1,\n", text_columns=("zip", "note")))
+    assert [row.values for row in rows] == [
+        {"zip": "01234", "delay": None, "note": "NA"},
+        {"zip": "12E4", "delay": 1, "note": None},
+    ]
+
+
+def test_a_column_of_categories_is_text_and_a_known_category_is_never_missing() -> None:
+    categories = {"country": ("NA", "DE"), "code": ("01", "1")}
+    rows = good(csv_of(b"country,code\nNA,01\nnan,NA\nDE,1\n", categories=categories))
+    assert [row.values for row in rows] == [
+        {"country": "NA", "code": "01"},
+        {"country": None, "code": None},
+        {"country": "DE", "code": "1"},
+    ]
+
+
+def test_bad_csv_rows_are_told_by_their_line_and_cost_no_other() -> None:
+    rows = csv_of(b'a,b\n1,2\n3\n"x"y,4\n\xff,5\n"two\nlines",6\n7,8\n')
+    assert [row.values for row in good(rows)] == [{"a": 1, "b": 2}, {"a": "two\nlines", "b": 6}, {"a": 7, "b": 8}]
+    assert [row.number for row in good(rows)] == [1, 5, 6]
+    assert [(row.place, row.reason.split(":")[0]) for row in bad(rows)] == [
+        ("file, line 3", "1 values, but the header has 2 columns"),
+        ("file, line 4", "not CSV"),
+        ("file, line 5", "the line is not UTF-8"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"a,b,a\n1,2,3\n", "the column 'a' is there twice"),
+        (b"a,,b\n1,2,3\n", "a column has no name"),
+        (b"a,\xff\n1,2\n", "the header is not UTF-8"),
+        (b'a,"b"x\n1,2\n', "the header is not CSV"),
+        (b"a;b;c\n1;2;3\n", "separated by semicolons, not commas"),
+        (b"a\tb\n1\t2\n", "separated by tabs, not commas"),
+    ],
+)
+def test_a_header_that_cannot_be_used_ends_the_file(data: bytes, reason: str) -> None:
+    with pytest.raises(DataError, match=f"^file, line 1: .*{reason}") as caught:
+        csv_of(data)
+    assert caught.value.remedy
+
+
+def test_a_delimiter_that_was_named_is_believed() -> None:
+    assert good(csv_of(b"a;b\n1;2\n", delimiter=";"))[0].values == {"a": 1, "b": 2}
+    assert good(csv_of(b"a;b\n1\n", delimiter=","))[0].values == {"a;b": 1}
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_another_encoding_is_reported_once(encoding: str) -> None:
+    with pytest.raises(DataError, match=r"the file is UTF-(16|32)") as caught:
+        csv_of("a,b\n1,2\n".encode(encoding))
+    assert "iconv" in str(caught.value.remedy)
+
+
+def test_what_is_not_text_at_all_is_reported() -> None:
+    with pytest.raises(DataError, match="this is not text"):
+        csv_of(b"PAR1\0\0\0")
+
+
+def test_a_file_without_anything_has_no_rows() -> None:
+    assert csv_of(b"") == []
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_column() -> None:
+    (row,) = good(csv_of("\ufeffa\n1\n".encode()))
+    assert row.values == {"a": 1}
+
+
+def test_tabs_and_columns_that_are_looked_at_first() -> None:
+    seen: list[object] = []
+    options = CsvOptions(usual_delimiter="\t")
+    rows = list(csv_rows(io.BytesIO(b"a\tb\n1\t2\n"), "file", options, seen.extend))
+    assert good(rows)[0].values == {"a": 1, "b": 2}
+    assert seen == ["a", "b"]
+
+
+WRITTEN = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=6) | st.sampled_from(
+    ["00123", "123", "1E5", "12E4", "NA", "nan", "null", "true", "inf", "1.0", " 7", "99999999999999999999"]
+)
+
+
+@given(st.lists(st.tuples(WRITTEN, WRITTEN, WRITTEN), min_size=1, max_size=5))
+def test_what_identifies_and_what_is_text_arrives_as_it_was_written(rows: list[tuple[str, str, str]]) -> None:
+    file = io.StringIO(newline="")
+    csv.writer(file).writerows([("id", "key", "text"), *rows])
+    builder = EventBuilder("file", now_ms=lambda: 0)
+    read = list(csv_rows(io.BytesIO(file.getvalue().encode()), "file", CsvOptions(text_columns=("text",))))
+    for row, (event_id, key, text) in zip(good(read), rows, strict=True):
+        event = builder.build(row._replace(values={**(row.values or {}), "key": None}))
+        assert event.key == (key.encode() if key else None)
+        sent = orjson.loads(event.value)
+        assert sent["id"] == (event_id or f"file:{row.number}")
+        assert sent["features"]["text"] == (text or None)
