@@ -47,6 +47,17 @@ annotations:
 {{- end }}
 {{- end }}
 
+{{/* The clients that can reach the admin API, in words. */}}
+{{- define "forebay.adminClients" -}}
+{{- if not .Values.networkPolicy.enabled -}}
+anywhere in the cluster
+{{- else if .Values.networkPolicy.ingressFrom -}}
+those of networkPolicy.ingressFrom
+{{- else -}}
+pods of namespace {{ .Release.Namespace }}
+{{- end -}}
+{{- end }}
+
 {{- define "forebay.image" -}}
 {{- if .Values.image.digest -}}
 {{ .Values.image.repository }}@{{ .Values.image.digest }}

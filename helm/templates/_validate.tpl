@@ -29,6 +29,7 @@
   "admin.token" "admin.token.existingSecret"
   "admin.tls_cert_file" "admin.tls.existingSecret"
   "admin.tls_key_file" "admin.tls.existingSecret"
+  "aggregate.webhook_url" "aggregator.webhook.existingSecret"
   "telemetry.otlp_headers" "extraEnv: FOREBAY_TELEMETRY__OTLP_HEADERS by valueFrom, since it is a secret"
 -}}
 {{- range $section, $settings := $v.config -}}
@@ -48,6 +49,14 @@
 {{- if and (eq $entry.name (printf "FOREBAY_%s" ($key | replace "." "__" | upper))) (ne $key "telemetry.otlp_headers") -}}
 {{- fail (printf "extraEnv: %s is the chart's to set; use %s" $entry.name $use) -}}
 {{- end -}}
+{{- end -}}
+{{- if and (eq $entry.name "FOREBAY_TELEMETRY__OTLP_HEADERS") $entry.value -}}
+{{- fail "extraEnv: FOREBAY_TELEMETRY__OTLP_HEADERS is a secret and would be readable in the pod's manifest; give it by valueFrom.secretKeyRef instead of value" -}}
+{{- end -}}
+{{- end -}}
+{{- with get ($v.config.telemetry | default dict) "otlp_endpoint" -}}
+{{- if contains "@" . -}}
+{{- fail "config.telemetry.otlp_endpoint holds a user or password, which would be readable in the ConfigMap; use extraEnv: FOREBAY_TELEMETRY__OTLP_ENDPOINT by valueFrom.secretKeyRef" -}}
 {{- end -}}
 {{- end -}}
 
@@ -75,6 +84,16 @@
 {{- end -}}
 {{- if and $v.admin.token.value $v.admin.token.existingSecret -}}
 {{- fail "admin.token.value and admin.token.existingSecret are both set; leave one of them empty" -}}
+{{- end -}}
+
+{{- if and $v.aggregator.webhook.value $v.aggregator.webhook.existingSecret -}}
+{{- fail "aggregator.webhook.value and aggregator.webhook.existingSecret are both set; leave one of them empty" -}}
+{{- end -}}
+{{- if and (or $v.aggregator.webhook.value $v.aggregator.webhook.existingSecret) (not $v.aggregator.enabled) -}}
+{{- fail "aggregator.webhook is set, but aggregator.enabled is false: nothing would post alerts to it; set it to true" -}}
+{{- end -}}
+{{- if and (ne $v.service.type "ClusterIP") (not (or $v.admin.token.value $v.admin.token.existingSecret)) -}}
+{{- fail (printf "service.type = %s without a token: whoever reaches the address could pause the workers and ask for predictions; set admin.token.existingSecret, or service.type=ClusterIP" $v.service.type) -}}
 {{- end -}}
 
 {{- /* The workload. */ -}}

@@ -214,6 +214,7 @@ def test_what_can_be_left_out(helm: Helm) -> None:
     fewer = helm.objects(
         "minimal",
         "aggregator.enabled=false,tests.enabled=false,podDisruptionBudget.enabled=false,serviceAccount.create=false",
+        "networkPolicy.enabled=false",
         "topics.create=false,models.source=image,preStopSleepSeconds=0,livenessProbe=null",
     )
     assert fewer.kinds() == ["ConfigMap/forebay", "Service/forebay", "Service/forebay-headless", "StatefulSet/forebay"]
@@ -241,11 +242,93 @@ def test_every_dashboard_and_rule_is_there(helm: Helm) -> None:
     assert objects.of("PrometheusRule")["spec"]["groups"] == rules
 
 
+GUARDED = ("admin.token.existingSecret=t", "admin.tls.existingSecret=s")
+
+
+@pytest.mark.parametrize(
+    ("sets", "warning"),
+    [
+        ((), "no token: every client that reaches port 8080 (pods of namespace streams) can pause the workers"),
+        (("networkPolicy.enabled=false",), "no token: every client that reaches port 8080 (anywhere in the cluster)"),
+        (("networkPolicy.ingressFrom[0].podSelector.matchLabels.a=b",), "8080 (those of networkPolicy.ingressFrom)"),
+        (("admin.token.existingSecret=t",), "The admin API's token is sent unencrypted. Set admin.tls.existingSecret"),
+        (("networkPolicy.enabled=false", *GUARDED), "No NetworkPolicy restricts who reaches the pods"),
+        (
+            ("serviceMonitor.enabled=true", *GUARDED),
+            "Where Prometheus is in another one, set networkPolicy.ingressFrom",
+        ),
+        (("podMonitor.enabled=true", *GUARDED), "Where Prometheus is in another one, set networkPolicy.ingressFrom"),
+        (
+            ("service.type=LoadBalancer", *GUARDED),
+            "For clients of the LoadBalancer Service set networkPolicy.ingressFrom",
+        ),
+        (
+            ("kafka.sasl.enabled=true", "kafka.sasl.existingSecret=k"),
+            "The login to Kafka, and all events, travel unencr",
+        ),
+    ],
+)
+def test_notes_warn_of_open_doors(sets: tuple[str, ...], warning: str, helm: Helm) -> None:
+    assert warning in notes_of(helm, *sets)
+
+
+def notes_of(helm: Helm, *sets: str) -> str:
+    options = [part for one in sets for part in ("--set", one)]
+    command = ["install", "forebay", str(CHART), "-n", "streams", "--dry-run=client", "-f", str(CASES["minimal"])]
+    return helm.run(*command, *options).partition("NOTES:")[2]
+
+
+def test_by_default_only_the_namespace_reaches_the_admin_api(helm: Helm) -> None:
+    policy = helm.objects().of("NetworkPolicy")["spec"]
+    assert policy["policyTypes"] == ["Ingress"] and "egress" not in policy
+    assert policy["ingress"] == [{"ports": [{"port": "http", "protocol": "TCP"}], "from": [{"podSelector": {}}]}]
+    assert sorted(selected(helm.objects(), policy["podSelector"]["matchLabels"])) == ["aggregator", "worker"]
+    out = helm.objects("minimal", "networkPolicy.egress=true").of("NetworkPolicy")["spec"]
+    assert out["policyTypes"] == ["Ingress", "Egress"]
+    assert [rule["ports"][0]["port"] for rule in out["egress"]] == [53, 9092]
+    assert "NetworkPolicy/forebay" not in helm.objects("minimal", "networkPolicy.enabled=false").kinds()
+
+
+@pytest.mark.parametrize("kind", ["serviceMonitor", "podMonitor"])
+def test_prometheus_sends_the_token_to_a_verified_server_only(kind: str, helm: Helm) -> None:
+    sets = [f"{kind}.enabled=true", *GUARDED]
+
+    def endpoint(*more: str) -> Object:
+        (monitor,) = [one for one in helm.objects("minimal", *sets, *more) if one["kind"].endswith("Monitor")]
+        (found,) = monitor["spec"].get("endpoints") or monitor["spec"]["podMetricsEndpoints"]
+        return dict(found)
+
+    assert endpoint()["scheme"] == "https"
+    assert endpoint()["authorization"]["credentials"] == {"name": "t", "key": "token"}
+    assert endpoint()["tlsConfig"] == {
+        "serverName": "forebay.streams.svc",
+        "ca": {"secret": {"name": "s", "key": "ca.crt"}},
+    }
+    public = endpoint("admin.tls.caKey=", "admin.tls.serverName=flights.example.org")
+    assert public["tlsConfig"] == {"serverName": "flights.example.org"}
+
+
+def test_the_webhook_comes_from_a_secret_and_goes_to_the_aggregator_only(helm: Helm) -> None:
+    def webhooks(*sets: str) -> dict[str, Object]:
+        return {
+            name: entry["valueFrom"]["secretKeyRef"]
+            for name, spec in helm.objects("minimal", *sets).pod_specs()
+            for container in containers(spec)
+            for entry in container.get("env", [])
+            if entry["name"] == "FOREBAY_AGGREGATE__WEBHOOK_URL"
+        }
+
+    assert webhooks() == {}
+    by_reference = {"forebay-aggregator": {"name": "alerts", "key": "url"}}
+    assert webhooks("aggregator.webhook.existingSecret=alerts") == by_reference
+    given = "aggregator.webhook.value=https://hooks.example/secret"
+    assert webhooks(given) == {"forebay-aggregator": {"name": "forebay", "key": "webhook-url"}}
+    assert "hooks.example" not in str([one for one in helm.objects("minimal", given) if one["kind"] != "Secret"])
+
+
 def test_notes_tell_how_to_publish_subscribe_and_look(helm: Helm) -> None:
     def notes(*sets: str) -> str:
-        options = [part for one in sets for part in ("--set", one)]
-        command = ["install", "forebay", str(CHART), "-n", "streams", "--dry-run=client", "-f", str(CASES["minimal"])]
-        return helm.run(*command, *options).partition("NOTES:")[2]
+        return notes_of(helm, *sets)
 
     told = notes()
     for command in (
@@ -256,7 +339,7 @@ def test_notes_tell_how_to_publish_subscribe_and_look(helm: Helm) -> None:
     ):
         assert command in told
     assert "! It serves an example model" in told and "have 1 replica." in told
-    quiet = notes("models.source=image", "config.topics.replication_factor=3")
+    quiet = notes("models.source=image", "config.topics.replication_factor=3", *GUARDED)
     assert "!" not in quiet
     assert "8 workers, but the input has 4 partitions" in notes("replicaCount=8")
     windows = notes("config.window.kind=tumbling", "config.window.size_ms=60000")
