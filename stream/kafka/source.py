@@ -204,7 +204,11 @@ class Source(ConsumerRebalanceListener):
                 self._idle_at = positions
 
     def is_at_end(self, partition: Partition) -> bool:
-        """Whether the broker has said within the last seconds that there is nothing to read that was not read."""
+        """Whether a broker's answer of the last seconds shows that everything in the partition's log has been read.
+
+        The end is the high watermark. What is committed behind another producer's open transaction lies beyond the last
+        stable offset and cannot be read yet, but it is there. Positions pass aborted records and transaction markers.
+        """
         one = TopicPartition(*partition)
         if self.epoch is None or self._paused or not self._consumer._subscription.is_assigned(one):
             return False
@@ -212,8 +216,7 @@ class Source(ConsumerRebalanceListener):
         answered_ms = self._consumer.last_poll_timestamp(one)
         if answered_ms is None or not state.has_valid_position:
             return False
-        stable = state.lso
-        end = state.highwater if stable is None or stable < 0 else stable
+        end = state.highwater
         return end is not None and state.position >= end and _now_ms() - answered_ms <= AT_END_WITHIN_MS
 
     async def standings(self) -> dict[Partition, Standing]:
