@@ -284,6 +284,7 @@ class Worker:
             on_revoked=pipeline.revoked,
             on_fatal=self._end,
             backoff=self._backoff(),
+            clock=self._clock,
         )
 
     def _decoder(self) -> Decoder:

@@ -1,16 +1,20 @@
-"""Two requests of Kafka's protocol that aiokafka does not speak: TxnOffsetCommit v3 and OffsetFetch v7.
+"""Requests of Kafka's protocol that aiokafka does not speak: TxnOffsetCommit v3, OffsetFetch v7 and Metadata v10.
 
-Both came with KIP-447 (Kafka 2.5). The first carries the group's generation and member, so that the commit of a member that
-was put out of the group is refused; the second can ask for stable offsets only, those that no open transaction is about to
-change. Fields as in Kafka's message definitions; arrays end in the tagged fields of flexible versions.
+The first two came with KIP-447 (Kafka 2.5). TxnOffsetCommit v3 carries the group's generation and member, so that the commit
+of a member that was put out of the group is refused; OffsetFetch v7 can ask for stable offsets only, those that no open
+transaction is about to change. Metadata v10 came with KIP-516 (Kafka 2.8) and reports each topic's id. Fields as in Kafka's
+message definitions; arrays end in the tagged fields of flexible versions.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping
+from io import BytesIO
+from uuid import UUID
 
 from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.protocol.metadata import MetadataRequest_v5
 from aiokafka.protocol.types import Boolean, CompactArray, CompactString, Int16, Int32, Int64, Schema, TaggedFields
 
 from stream.records import Epoch, Partition
@@ -165,3 +169,91 @@ class OffsetFetch(Request[OffsetFetchRequest_v7]):
 
     def build(self, request_struct_class: type[OffsetFetchRequest_v7]) -> OffsetFetchRequest_v7:
         return request_struct_class(*self._fields)
+
+
+class Uuid:
+    """Kafka's uuid: 16 bytes."""
+
+    @classmethod
+    def encode(cls, value: UUID) -> bytes:
+        return value.bytes
+
+    @classmethod
+    def decode(cls, data: BytesIO) -> UUID:
+        return UUID(bytes=data.read(16))
+
+    @classmethod
+    def repr(cls, value: UUID) -> str:
+        return str(value)
+
+
+NO_TOPIC_ID = UUID(int=0)
+
+
+class MetadataResponse_v10(Response):
+    API_KEY = 3
+    API_VERSION = 10
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        (
+            "brokers",
+            CompactArray(("node_id", Int32), ("host", _TEXT), ("port", Int32), ("rack", _TEXT), ("tags", TaggedFields)),
+        ),
+        ("cluster_id", _TEXT),
+        ("controller_id", Int32),
+        (
+            "topics",
+            CompactArray(
+                ("error_code", Int16),
+                ("topic", _TEXT),
+                ("topic_id", Uuid),
+                ("is_internal", Boolean),
+                (
+                    "partitions",
+                    CompactArray(
+                        ("error_code", Int16),
+                        ("partition", Int32),
+                        ("leader", Int32),
+                        ("leader_epoch", Int32),
+                        ("replicas", CompactArray(Int32)),
+                        ("isr", CompactArray(Int32)),
+                        ("offline_replicas", CompactArray(Int32)),
+                        ("tags", TaggedFields),
+                    ),
+                ),
+                ("authorized_operations", Int32),
+                ("tags", TaggedFields),
+            ),
+        ),
+        ("cluster_authorized_operations", Int32),
+        ("tags", TaggedFields),
+    )
+
+
+class MetadataRequest_v10(RequestStruct):
+    API_KEY = 3
+    API_VERSION = 10
+    FLEXIBLE_VERSION = True
+    RESPONSE_TYPE = MetadataResponse_v10
+    SCHEMA = Schema(
+        ("topics", CompactArray(("topic_id", Uuid), ("name", _TEXT), ("tags", TaggedFields))),
+        ("allow_auto_topic_creation", Boolean),
+        ("include_cluster_authorized_operations", Boolean),
+        ("include_topic_authorized_operations", Boolean),
+        ("tags", TaggedFields),
+    )
+
+
+class TopicMetadata(Request[MetadataRequest_v5 | MetadataRequest_v10]):
+    """Brokers, and these topics with their ids; an older broker answers in version 5, without ids. Creates no topic."""
+
+    API_KEY = 3
+
+    def __init__(self, topics: Collection[str]) -> None:
+        self._topics = list(topics)
+
+    def build(self, request_struct_class: type[RequestStruct]) -> RequestStruct:
+        if request_struct_class is MetadataRequest_v10:
+            topics = [(NO_TOPIC_ID, topic, _TAGS) for topic in self._topics]
+            return MetadataRequest_v10(topics, False, False, False, _TAGS)
+        return request_struct_class(self._topics, False)

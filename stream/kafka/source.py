@@ -20,13 +20,16 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 from schemas.errors import BrokerError, ForebayError
 from stream.backoff import Backoff
 from stream.cancellation import cancel_until_done, raise_if_cancelled
+from stream.clock import Clock, SystemClock
 from stream.commit import CommitRefused
 from stream.embedded.pacing import pace_fetches
+from stream.kafka.cluster_watch import ClusterWatch
 from stream.kafka.group_offsets import GroupOffsets, OffsetsUnstable
 from stream.kafka.large_answers import read_large_answers_in_parts
 from stream.kafka.light_records import hand_out_light_records
 from stream.kafka.positions import StartPolicy, start_positions
 from stream.kafka.standing import Standing, read_standings
+from stream.kafka.topic_identity import recreated_error
 from stream.records import Committed, Epoch, Partition, Record
 
 log = logging.getLogger(__name__)
@@ -66,6 +69,7 @@ class Source(ConsumerRebalanceListener):
         on_revoked: Callable[[], Awaitable[None]],
         on_fatal: Callable[[BaseException], None],
         backoff: Backoff | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self._consumer = consumer
         self._topics = dict(topics)
@@ -75,6 +79,7 @@ class Source(ConsumerRebalanceListener):
         self._on_revoked = on_revoked
         self._on_fatal = on_fatal
         self._backoff = backoff or Backoff()
+        self._clock = clock or SystemClock()
         self._counter = 0
         self.assignments = 0
         self._epoch: Epoch | None = None
@@ -82,6 +87,7 @@ class Source(ConsumerRebalanceListener):
         self._opening: asyncio.Task[None] | None = None
         self._paused = False
         self._opened = asyncio.Event()
+        self._watch: ClusterWatch | None = None
         self._idle_at: dict[Partition, int] = {}
 
     async def start(self) -> None:
@@ -91,11 +97,14 @@ class Source(ConsumerRebalanceListener):
         hand_out_light_records(self._consumer)
         pace_fetches(self._consumer)
         self._offsets = GroupOffsets(self._consumer, self._group_id)
+        self._watch = ClusterWatch(self._consumer._client, self._topics, clock=self._clock)
         self._consumer.subscribe(list(self._topics), listener=self)
 
     async def stop(self, *, timeout_s: float) -> None:
         """Leave the group and close; whatever is not over by then is let go of. Raises nothing."""
         await self._close_gate()
+        if self._watch is not None:
+            await self._watch.stop()
         # In a task of its own: where the cluster is away, the client's `stop` ends in the cancellation of one of its own
         # tasks, which here would be taken for this one's.
         closing = asyncio.create_task(self._consumer.stop())
@@ -142,7 +151,11 @@ class Source(ConsumerRebalanceListener):
                 kind="offset_out_of_range",
                 remedy="records were deleted before they were read: raise the topic's retention, reset the group's offset",
             ) from error
-        return records if self._gate_open else {}
+        # After the fetch and before its records are used: what was recreated during a pause is found in time.
+        epoch = self._epoch
+        if self._watch is not None and (recreated := await self._watch.look()):
+            raise recreated_error(recreated, self._held_positions())
+        return records if self._gate_open and epoch is self._epoch else {}
 
     def pause(self) -> None:
         """Stop fetching; the membership is kept as long as `poll` is called."""
@@ -154,6 +167,8 @@ class Source(ConsumerRebalanceListener):
         """Fetch again."""
         if self._paused:
             self._paused = False
+            if self._watch is not None:
+                self._watch.expire()
             if self._gate_open:
                 self._consumer.resume(*self._consumer.assignment())
 
@@ -202,6 +217,12 @@ class Source(ConsumerRebalanceListener):
                 async with asyncio.timeout(IDLE_COMMIT_S):
                     await self.commit(positions, metadata, epoch)
                 self._idle_at = positions
+
+    def _held_positions(self) -> dict[Partition, int]:
+        """Where reading goes on, of assigned partitions whose position is known."""
+        assignment = self._consumer._subscription.subscription.assignment
+        states = {one: assignment.state_value(one) for one in self._consumer.assignment()}
+        return {Partition(*one): state.position for one, state in states.items() if state.has_valid_position}
 
     def is_at_end(self, partition: Partition) -> bool:
         """Whether a broker's answer of the last seconds shows that everything in the partition's log has been read.
@@ -321,6 +342,8 @@ class Source(ConsumerRebalanceListener):
         if epoch != self._epoch:
             return
         positions = await start_positions(self._consumer, self._resumes.restore(committed), self._policy)
+        if self._watch is not None and (recreated := await self._watch.compare()):
+            raise recreated_error(recreated, positions)
         # Committed before the first record is read, so that a restart starts in the same place whatever was decided here.
         unset = {partition: positions[partition] for partition, found in committed.items() if found is None}
         await self._offsets.commit(unset, {}, epoch)

@@ -41,7 +41,9 @@ def next_window_ms() -> int:
 def events(first_ms: int, count: int) -> list[bytes]:
     """In order, 10 ms apart."""
     return [
-        orjson.dumps({"id": f"{first_ms}-{number}", "timestamp": first_ms + 10 * number, "features": [1] * NUM_FEATURES})
+        orjson.dumps(
+            {"id": f"{first_ms}-{number}", "timestamp": first_ms + 10 * number, "features": [1] * NUM_FEATURES}
+        )
         for number in range(count)
     ]
 

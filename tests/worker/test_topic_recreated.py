@@ -1,0 +1,82 @@
+"""An input topic that is deleted and created again stops the worker that holds positions in the old one."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import orjson
+import pytest_asyncio
+
+from tests.brokers.clients import admin, create_topic
+from tests.brokers.resolve import Broker
+from tests.conftest import Names
+from tests.worker.harness import Stage, WorkerProcess
+
+
+@pytest_asyncio.fixture
+async def stage(kafka: Broker, names: Names, tmp_path: Path) -> AsyncIterator[Stage]:
+    stage = Stage(kafka.bootstrap, names.prefix, tmp_path, partitions=1)
+    await stage.create()
+    try:
+        yield stage
+    finally:
+        stage.kill_all()
+
+
+async def recreate(stage: Stage) -> None:
+    """Delete the input topic and create it again, of the same name."""
+    async with admin(stage.bootstrap) as client:
+        await client.delete_topics([stage.topic("features")])
+        while stage.topic("features") in await client.list_topics():
+            await asyncio.sleep(0.05)
+    await create_topic(stage.bootstrap, stage.topic("features"), stage.partitions)
+    stage.published = [[] for _ in range(stage.partitions)]
+
+
+async def post(worker: WorkerProcess, path: str) -> None:
+    found = re.search(r"admin page at (\S+)", worker.log)
+    assert found is not None, worker.log
+    async with aiohttp.ClientSession() as session, session.post(found[1] + path) as response:
+        assert response.status == 200
+
+
+async def stops(stage: Stage, worker: WorkerProcess) -> None:
+    """It names what it would have skipped, has predicted nothing of it, and the next worker predicts all."""
+    assert await worker.ended() == 1, worker.log
+    topic = stage.topic("features")
+    assert f"stopped: topic_recreated: {topic} was deleted and created again" in worker.log
+    predicted = [orjson.loads(record.value) for record in await stage.outputs("predictions")]
+    assert len(predicted) == 10, "only those of the old topic"
+    another = stage.start()
+    await stage.settled()
+    assert await another.stop() == 0, another.log
+    predicted = [orjson.loads(record.value) for record in await stage.outputs("predictions")][10:]
+    assert [said["source"]["offset"] for said in predicted] == list(range(30))
+
+
+async def test_recreated_while_paused(stage: Stage) -> None:
+    worker = stage.start()
+    await stage.publish(10)
+    await worker.ready()
+    await stage.settled()
+    await post(worker, "/pause")
+    await recreate(stage)
+    await stage.publish(30)
+    await stops(stage, worker)
+
+
+async def test_recreated_while_the_worker_hangs(stage: Stage) -> None:
+    worker = stage.start(kafka={"session_timeout_ms": 45_000})
+    await stage.publish(10)
+    await worker.ready()
+    await stage.settled()
+    worker.process.send_signal(signal.SIGSTOP)
+    await recreate(stage)
+    await stage.publish(30)
+    worker.resume()
+    await stops(stage, worker)
