@@ -123,9 +123,13 @@ def set_up_logging(levels: str, form: Literal["auto", "text", "json"], *, stream
     for module, level in wanted.items():
         if module != ALL_MODULES:
             logging.getLogger(module).setLevel(level.upper())
-    handler.addFilter(
-        _OnlyOf("stream", OneOfMany(REPEATS_EVERY_S, burst=MAX_REPEATS, alike=lambda record: (record.name, record.msg)))
-    )
+    # Of all loggers: what a client of ours can make asyncio or aiohttp say must not fill the disk either.
+    handler.addFilter(OneOfMany(REPEATS_EVERY_S, burst=MAX_REPEATS, alike=_logger_and_first_line))
+
+
+def _logger_and_first_line(record: logging.LogRecord) -> Hashable:
+    """What lines have in common that repeat each other; asyncio puts what differs, such as addresses, on further lines."""
+    return record.name, str(record.msg).partition("\n")[0]
 
 
 class _OnlyOf(logging.Filter):

@@ -106,9 +106,22 @@
 {{- toJson (dict "kafka" $kafka "model" $model "admin" $admin "log" (dict "format" "json")) -}}
 {{- end }}
 
+{{/*
+The names of the release's own Services, and those that `config` adds, as a JSON list: under any other name the admin API answers
+nobody, since the page of another site may have pointed it here. Addresses, as probes and Prometheus use them, are always let in.
+*/}}
+{{- define "forebay.allowedHosts" -}}
+{{- $name := include "forebay.fullname" . -}}
+{{- $namespace := .Release.Namespace -}}
+{{- $hosts := list $name (printf "%s.%s" $name $namespace) (printf "%s-aggregator" $name) (printf ".%s-headless" $name) -}}
+{{- $hosts = concat $hosts (list (printf ".%s.svc" $namespace) (printf ".%s.svc.cluster.local" $namespace)) -}}
+{{- toJson (concat $hosts (((.Values.config).admin).allowed_hosts | default list)) -}}
+{{- end }}
+
 {{/* forebay.toml. */}}
 {{- define "forebay.toml" -}}
 {{- $config := mergeOverwrite (include "forebay.ownConfig" . | fromJson) .Values.config -}}
+{{- $_ := set $config.admin "allowed_hosts" (include "forebay.allowedHosts" . | fromJsonArray) -}}
 {{- range $section, $settings := $config }}
 {{- if $settings }}
 [{{ $section }}]

@@ -43,16 +43,25 @@ def is_loopback(host: str) -> bool:
 class AllowedHosts:
     """The hosts for which requests are answered.
 
-    A page of another site can reach the server by a DNS name that its owner points at our address (DNS rebinding), but
-    not by an address: those are all allowed. Of names only the loopback's and `names` are.
+    A page of another site can reach the server by a DNS name that its owner points at our address (DNS rebinding), but not
+    by an address: those are all allowed. Of names only the loopback's and `names` are; one with a dot before it, such as
+    `.example.com`, stands for all names that end so.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
-        self._names = {normal_host(name) for name in names}
+        self._names: set[str] = set()
+        self._ends: tuple[str, ...] = ()
+        for name in names:
+            self.add(name)
 
     def add(self, name: str) -> None:
-        """Allow one more name."""
-        self._names.add(normal_host(name))
+        """Allow one more."""
+        name = normal_host(name)
+        if name.startswith("."):
+            self._ends += (name,)
+        else:
+            self._names.add(name)
 
     def __contains__(self, host: str) -> bool:
-        return is_address(host) or is_loopback(host) or host in self._names
+        """host: as `host_of` returns it."""
+        return is_address(host) or is_loopback(host) or host in self._names or host.endswith(self._ends)

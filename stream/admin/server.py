@@ -1,4 +1,4 @@
-"""The HTTP server: where it listens, and the routes that it is given."""
+"""The HTTP server: where it listens, what protects it, and the routes that it is given."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ import ssl
 from collections.abc import Iterable
 from importlib.resources import files
 from typing import Final
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from schemas.errors import ConfigError
+from stream.admin.connections import Connection, ConnectionTable, Listener
 from stream.admin.guard import PAGE_PREFIX, guard
-from stream.admin.hosts import is_loopback
+from stream.admin.hosts import AllowedHosts
 from stream.admin.reached import reached_at
+from stream.admin.responses import HEADERS
 from stream.config.sections import AdminSection
 
 log = logging.getLogger(__name__)
@@ -37,39 +40,61 @@ class AdminServer:
     def __init__(self, section: AdminSection, routes: Iterable[web.RouteDef], *, bootstrap_servers: str) -> None:
         self._section = section
         self._bootstrap_servers = bootstrap_servers
+        self._hosts = AllowedHosts([section.host, *section.allowed_hosts])
+        self.connections = ConnectionTable(section.max_connections)
         application = web.Application(
             client_max_size=section.max_body_bytes,
             middlewares=[
                 guard(
                     token=section.token.get_secret_value() if section.token else None,
-                    bound_to_loopback=is_loopback(section.host),
+                    hosts=self._hosts,
                     timeout_s=section.request_timeout_ms / 1000,
                 )
             ],
         )
         application.add_routes(routes)
+        application.on_response_prepare.append(_add_headers)
         self._runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN_S)
+        self._listener: Listener | None = None
         self.url: str | None = None
         """Where others reach it; None before `start`."""
+        self.port: int | None = None
+        """Where it listens; None before `start`."""
 
     async def start(self) -> str:
         """Listen. Returns `url`. Raises ConfigError where it cannot."""
         section = self._section
         context = _tls(section)
         listening = await asyncio.to_thread(_listen, section)
-        await self._runner.setup()
-        await web.SockSite(self._runner, listening, ssl_context=context).start()
-        port = listening.getsockname()[1]
+        port = self.port = listening.getsockname()[1]
         if section.port and port != section.port:
             log.info("admin: port %d is taken, %d is used instead", section.port, port)
         self.url = section.advertised_url or reached_at(
             section.host, port, tls=context is not None, bootstrap_servers=self._bootstrap_servers
         )
+        self._hosts.add(urlsplit(self.url).hostname or "")
+        await self._runner.setup()
+        idle_timeout_s = section.idle_timeout_ms / 1000
+        self._listener = Listener(
+            listening, self._connection, tls=context, handshake_timeout_s=idle_timeout_s, table=self.connections
+        )
+        self._listener.start()
         return self.url
 
     async def stop(self) -> None:
         """Answer no more."""
+        if self._listener is not None:
+            await self._listener.stop()
         await self._runner.cleanup()
+
+    def _connection(self) -> Connection:
+        server = self._runner.server
+        assert server is not None
+        return Connection(server, self.connections, idle_timeout_s=self._section.idle_timeout_ms / 1000)
+
+
+async def _add_headers(_request: web.Request, response: web.StreamResponse) -> None:
+    response.headers.update(HEADERS)
 
 
 def page_routes() -> list[web.RouteDef]:

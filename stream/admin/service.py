@@ -11,9 +11,9 @@ from typing import Final, Protocol
 
 from aiohttp import web
 
-from stream.admin.guard import json_response, probe, refusal
 from stream.admin.membership import Advertisement
 from stream.admin.predict import Predictor, Unfit
+from stream.admin.responses import json_response, probe, refusal
 from stream.admin.server import AdminServer, page_routes
 from stream.admin.view import Parts, WorkerView
 from stream.cancellation import cancel_until_done

@@ -9,8 +9,8 @@ from typing import Final, Protocol
 
 from aiohttp import web
 
-from stream.admin.guard import probe
 from stream.admin.health import Verdict
+from stream.admin.responses import probe
 from stream.admin.server import AdminServer
 from stream.clock import Clock
 from stream.config.sections import Settings

@@ -7,7 +7,7 @@ from typing import Final
 from pydantic import Field, SecretStr
 
 from stream.config.section import DAY_MS, Section
-from stream.config.values import Host, Path, WebUrl
+from stream.config.values import Host, Hosts, Path, WebUrl
 
 _GIB: Final = 1 << 30
 
@@ -33,10 +33,21 @@ class AdminSection(Section):
         description="who has it (Authorization: Bearer ...) may see and do more than probe; better given as "
         "FOREBAY_ADMIN__TOKEN than in a file",
     )
+    allowed_hosts: Hosts = Field(
+        default=(),
+        description="host names under which it is asked, besides addresses, localhost, host and that of advertised_url: "
+        "a Service's or a proxy's (.example.com: all that end so); others are refused, against pages of other sites",
+    )
     tls_cert_file: Path | None = Field(default=None, description="HTTPS: the certificate (PEM), with its chain")
     tls_key_file: Path | None = Field(default=None, description="HTTPS: its key (PEM)")
     max_body_bytes: int = Field(default=1_048_576, ge=1_024, le=_GIB, description="a larger request is refused")
     request_timeout_ms: int = Field(default=5_000, ge=10, le=600_000, description="for one request")
+    max_connections: int = Field(
+        default=128, ge=8, le=65_536, description="at once; of more the one that has been idle the longest is closed"
+    )
+    idle_timeout_ms: int = Field(
+        default=15_000, ge=10, le=3_600_000, description="a connection without a whole request for so long is closed"
+    )
     stuck_after_ms: int = Field(
         default=120_000,
         ge=20_000,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
+from urllib.parse import urlsplit
 
 import annotated_types
 from pydantic import AfterValidator, BeforeValidator, SecretStr, TypeAdapter, ValidationError
@@ -83,7 +84,7 @@ def _join(value: object) -> object:
 
 def _split(value: object) -> object:
     if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(","))
+        return tuple(part.strip() for part in value.split(",")) if value else ()
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -98,6 +99,20 @@ def _check_topics(topics: tuple[str, ...]) -> tuple[str, ...]:
     if not topics:
         raise ValueError("none is named")
     return topics
+
+
+def _check_web_url(url: str) -> str:
+    parts = urlsplit(url)  # says what is wrong, such as a bracket that is not closed
+    if not parts.hostname or parts.port == 0:
+        raise ValueError("not a host with an optional port")
+    return url
+
+
+def _check_hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
+    for host in hosts:
+        if not _ADDRESS.fullmatch(host):
+            raise ValueError(f"{host!r} is not a host name")
+    return hosts
 
 
 def _milliseconds(value: object) -> object:
@@ -175,7 +190,15 @@ ModelName = Annotated[
     Allowed("1 to 128 letters, digits, '.', '_' or '-', and not a dot first"),
 ]
 Host = Annotated[str, _matching(_ADDRESS), Allowed("a host name or an IP address, without a port")]
-WebUrl = Annotated[str, _matching(_WEB_URL), Allowed("a URL that begins with http:// or https://")]
+Hosts = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_split),
+    AfterValidator(_check_hosts),
+    Allowed("a list of host names without ports (commas between them in the environment); .example.com: all below it"),
+]
+WebUrl = Annotated[
+    str, _matching(_WEB_URL), AfterValidator(_check_web_url), Allowed("a URL that begins with http:// or https://")
+]
 LogLevels = Annotated[
     str,
     AfterValidator(_check_levels),

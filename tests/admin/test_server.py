@@ -18,8 +18,8 @@ from aiohttp import web
 
 from schemas.errors import ConfigError
 from stream.admin.ask import ask_workers
-from stream.admin.guard import json_response
 from stream.admin.reached import reached_at
+from stream.admin.responses import json_response
 from stream.admin.server import ASSETS, AdminServer, page_routes
 from stream.config.sections import AdminSection
 
@@ -51,6 +51,12 @@ def section(**settings: object) -> AdminSection:
 
 @asynccontextmanager
 async def serving(**settings: object) -> AsyncIterator[str]:
+    async with serving_server(**settings) as (_server, url):
+        yield url
+
+
+@asynccontextmanager
+async def serving_server(**settings: object) -> AsyncIterator[tuple[AdminServer, str]]:
     routes = [
         *page_routes(),
         web.get("/healthz", echo),
@@ -61,7 +67,7 @@ async def serving(**settings: object) -> AsyncIterator[str]:
     ]
     server = AdminServer(section(**settings), routes, bootstrap_servers="localhost:9092")
     try:
-        yield await server.start()
+        yield server, await server.start()
     finally:
         await server.stop()
 

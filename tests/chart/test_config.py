@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from stream.admin.hosts import AllowedHosts
 from stream.cli import main
 from stream.config.load import LoadedSettings, load_settings
 from stream.config.sections import Settings, section_types
@@ -158,3 +159,14 @@ SECRETS = [
 def test_no_secret_gets_into_the_config_map(key: str, helm: Helm) -> None:
     with pytest.raises(Refused, match=rf"config\.{key} is the chart's to set; use "):
         helm.template("minimal", f"config.{key}=hidden")
+
+
+def test_the_admin_api_answers_for_the_services_of_the_release_and_for_names_that_are_added(
+    helm: Helm, tmp_path: Path
+) -> None:
+    settings = settings_of(helm.objects("minimal", "config.admin.allowed_hosts={forebay.example}"), tmp_path).settings
+    hosts = AllowedHosts(settings.admin.allowed_hosts)
+    for host in ("forebay", "forebay.streams", "forebay.streams.svc", "forebay-0.forebay-headless", "forebay.example"):
+        assert host in hosts, host
+    for host in ("svc", "other.svc", "evil.example", "streams.svc.evil.example"):
+        assert host not in hosts, host

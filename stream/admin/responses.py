@@ -1,0 +1,43 @@
+"""Responses of the admin HTTP: JSON documents, errors, the verdicts of probes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import orjson
+from aiohttp import web
+
+from stream.admin.health import Verdict
+from stream.tail_format import printable
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+HEADERS: Final = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+def json_response(document: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    """A JSON document, with a line end for terminals."""
+    body = orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
+    return web.Response(body=body, status=status, content_type="application/json", headers=headers)
+
+
+def refusal(status: int, kind: str, message: str, *, headers: dict[str, str] | None = None) -> web.Response:
+    """Return an error of the same form as those of `/predict`. message: may quote the request, whatever bytes that holds."""
+    return json_response({"error": {"kind": kind, "message": printable(message)}}, status=status, headers=headers)
+
+
+def probe(judge: Callable[[], Verdict]) -> Handler:
+    """A handler that answers with a verdict: 200, or 503 with the reasons."""
+
+    async def handler(_request: web.Request) -> web.StreamResponse:
+        verdict = judge()
+        return json_response(verdict.to_dict(), status=200 if verdict.ok else 503)
+
+    return handler
