@@ -148,23 +148,26 @@ class Delivery:
             await self.abandon()
 
     async def abandon(self) -> None:
-        """Let go of the producer without waiting for anything that the cluster owes it."""
+        """Give the producer up without waiting for anything that the cluster owes it."""
         producer, self._producer = self._producer, None
         if producer is None:
             return
+        # Before the first await, where this may be cancelled: its finalizer would report a producer that nobody closed.
+        producer._closed = True
         sender, transactions = producer._sender, producer._txn_manager
         if transactions is not None and transactions._transaction_waiter is not None:
             transactions._transaction_waiter.add_done_callback(_retrieve)
         task = None if sender is None else sender.sender_task
         if task is not None:
             task.add_done_callback(_retrieve)
-        if task is not None and not task.done():
-            task.cancel()
-            await asyncio.wait([task], timeout=1.0)
-        producer._closed = True  # its finalizer would complain of a producer that nobody closed
-        with contextlib.suppress(Exception):
-            async with asyncio.timeout(1.0):
-                await producer.client.close()
+        try:
+            if task is not None and not task.done():
+                task.cancel()
+                await asyncio.wait([task], timeout=1.0)
+        finally:
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(1.0):
+                    await producer.client.close()
 
 
 async def connect(delivery: Delivery, bootstrap_servers: str, *, timeout_s: float) -> None:
