@@ -23,6 +23,11 @@ class InFlight:
         self.bytes = 0
         self.batches = 0
 
+    @property
+    def max_batches(self) -> int:
+        """How many micro-batches may be in flight."""
+        return self._bounds.max_batches
+
     def polled(self, *, events: int, num_bytes: int) -> None:
         self.events += events
         self.bytes += num_bytes

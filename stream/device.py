@@ -1,9 +1,9 @@
-"""The thread that owns the device: it takes micro-batches from a queue of one and gives back what the model said.
+"""The thread that owns the device: it takes micro-batches from a queue of one and returns the model's results.
 
 At most two micro-batches are with the thread: one in the model, one waiting, so that the device never waits for
 the event loop. Torch releases the interpreter lock inside its operators, so heartbeats and decoding go on meanwhile.
 
-Where calls are short, the event loop waits for them, a millisecond at most: a small model's operators take the lock
+Where calls are short, `submit` waits for the result, a millisecond at most: a small model's operators take the lock
 back a dozen times a batch, and each time they would have to wrest it from the loop that decodes, which costs both more
 than the call itself.
 """
@@ -11,6 +11,7 @@ than the call itself.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import queue
 import threading
@@ -29,20 +30,18 @@ from stream.timed_model import TimedModel
 MAX_WITH_DEVICE = 2
 SHORT_CALL_S = 0.001
 
-OnFinished = Callable[[Finished], None]
-OnHeld = Callable[[MicroBatch], None]
 OnFatal = Callable[[BaseException], None]
 
 
-class _Held(NamedTuple):
-    """A batch that the model was not fit to run on."""
+class Deferred(NamedTuple):
+    """A batch that the model could not be run on for no fault of the data. It has to be submitted again."""
 
     batch: MicroBatch
     reason: str
 
 
 class _Aside(NamedTuple):
-    """A batch that is none of the stream's, and who waits for what becomes of it."""
+    """A batch that does not belong to the stream, and the future that waits for its result."""
 
     batch: MicroBatch
     answer: asyncio.Future[Finished]
@@ -51,10 +50,12 @@ class _Aside(NamedTuple):
 class DeviceThread:
     """Runs one model on one thread. All methods are for the event loop's thread.
 
-    For each batch handed over, in their order, one is called on the event loop: on_finished, or on_held where the model is not
-    fit to run, so that the batch has to be handed over again. Meanwhile there is no room: for the time of `backoff`, and, when
-    `breaker` opens, until that lets one through. on_fatal is called when the thread died of something that is no fault of the
-    data.
+    `submit` takes micro-batches while there is `capacity`, `collect` returns their results in the same order, and `wait`
+    returns when there may be something to collect. Nothing calls back: the caller drains the results in a loop of its own.
+
+    A batch comes back as `Deferred` where the model was not fit to run. After that there is no capacity for the time of
+    `backoff` and, when `breaker` opens, until it lets a batch through. on_fatal is called when the thread died of something
+    that is not the fault of the data.
     """
 
     def __init__(
@@ -65,8 +66,6 @@ class DeviceThread:
         loop: asyncio.AbstractEventLoop,
         breaker: CircuitBreaker,
         backoff: Backoff,
-        on_finished: OnFinished,
-        on_held: OnHeld,
         on_fatal: OnFatal,
     ) -> None:
         self._model = TimedModel(model, clock)
@@ -75,8 +74,6 @@ class DeviceThread:
         self._breaker = breaker
         self._backoff = backoff
         self._not_before_s = -math.inf
-        self._on_finished = on_finished
-        self._on_held = on_held
         self._on_fatal = on_fatal
         self._queue: queue.SimpleQueue[MicroBatch | _Aside | None] = queue.SimpleQueue()
         self._one_aside = asyncio.Lock()
@@ -84,7 +81,8 @@ class DeviceThread:
         self._outstanding = 0
         self._call_started_s: float | None = None
         self._usual_call_s = math.inf
-        self._results: deque[Finished | _Held] = deque()
+        self._results: deque[Finished | Deferred] = deque()
+        self._ready = asyncio.Event()
         self._answered = threading.Event()
         self._loop_waits = False
 
@@ -95,13 +93,14 @@ class DeviceThread:
         self._thread.start()
         await warm
 
-    @property
-    def has_room(self) -> bool:
-        """Whether `submit` may be called."""
+    def capacity(self) -> int:
+        """How many micro-batches `submit` takes now."""
         if self._outstanding >= MAX_WITH_DEVICE:
-            return False
+            return 0
         now_s = self._clock.monotonic_s()
-        return now_s >= self._not_before_s and self._breaker.allows(now_s)
+        if now_s < self._not_before_s or not self._breaker.allows(now_s):
+            return 0
+        return MAX_WITH_DEVICE - self._outstanding
 
     def running_for_s(self) -> float:
         """How long the call that runs now has been running; 0 when the device is idle."""
@@ -109,7 +108,7 @@ class DeviceThread:
         return 0.0 if started_s is None else self._clock.monotonic_s() - started_s
 
     def submit(self, batch: MicroBatch) -> None:
-        """Hand a micro-batch over. Only when `has_room`."""
+        """Hand a micro-batch over. Only while there is `capacity`; call `collect` next, since a short call is over by then."""
         self._outstanding += 1
         self._breaker.began()
         if self._usual_call_s >= SHORT_CALL_S:
@@ -119,12 +118,40 @@ class DeviceThread:
         self._loop_waits = True
         self._queue.put(batch)
         self._answered.wait(SHORT_CALL_S)
+        # A result that comes before this line is found by the caller's `collect`; the thread announces a later one.
         self._loop_waits = False
-        # Whatever came until here is collected here; what comes later, the thread announces.
-        self._collect()
+
+    def collect(self) -> list[Finished | Deferred]:
+        """Take what has come back, in the order of `submit`."""
+        collected: list[Finished | Deferred] = []
+        while self._results:
+            result = self._results.popleft()
+            self._outstanding -= 1
+            if isinstance(result, Deferred):
+                now_s = self._clock.monotonic_s()
+                self._breaker.failed(now_s, result.reason)
+                self._not_before_s = now_s + self._backoff.wait_s(self._breaker.failures)
+            else:
+                self._breaker.succeeded()
+                known = min(self._usual_call_s, 2 * SHORT_CALL_S)
+                self._usual_call_s = known + 0.2 * (result.model_s - known)
+            collected.append(result)
+        return collected
+
+    async def wait(self, timeout_s: float | None = None) -> None:
+        """Return when there may be something to collect, after `wake`, or when the time is over."""
+        if not self._results:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    await self._ready.wait()
+        self._ready.clear()
+
+    def wake(self) -> None:
+        """Make `wait` return."""
+        self._ready.set()
 
     async def run_aside(self, batch: MicroBatch) -> Finished:
-        """Run a batch that is none of the stream's, behind those of the stream that are with the device already.
+        """Run a batch that does not belong to the stream, behind those of the stream that are with the device already.
 
         One at a time, so that between two of them the stream has its turns. Neither breaker nor back-off learn of it. Raises
         ModelFault where the model is not fit to run.
@@ -164,13 +191,13 @@ class DeviceThread:
             self._results.append(result)
             self._answered.set()
             if not self._loop_waits:
-                self._post(self._collect)
+                self._post(self._ready.set)
 
-    def _infer(self, batch: MicroBatch, started_s: float) -> Finished | _Held:
+    def _infer(self, batch: MicroBatch, started_s: float) -> Finished | Deferred:
         try:
             inference = infer_batch(self._model, batch, wall_ms=self._clock.wall_ms())
         except ModelFault as fault:
-            return _Held(batch, str(fault))
+            return Deferred(batch, str(fault))
         return Finished(
             batch,
             inference.values_BO,
@@ -182,21 +209,6 @@ class DeviceThread:
             self._model.take_prepare_s(),
         )
 
-    def _collect(self) -> None:
-        while self._results:
-            finished = self._results.popleft()
-            self._outstanding -= 1
-            if isinstance(finished, _Held):
-                now_s = self._clock.monotonic_s()
-                self._breaker.failed(now_s, finished.reason)
-                self._not_before_s = now_s + self._backoff.wait_s(self._breaker.failures)
-                self._on_held(finished.batch)
-                continue
-            self._breaker.succeeded()
-            known = min(self._usual_call_s, 2 * SHORT_CALL_S)
-            self._usual_call_s = known + 0.2 * (finished.model_s - known)
-            self._on_finished(finished)
-
     def _post(self, function: Callable[..., None], *arguments: object) -> None:
         try:
             self._loop.call_soon_threadsafe(function, *arguments)
@@ -205,10 +217,10 @@ class DeviceThread:
             self._queue.put(None)
 
 
-def _answer(future: asyncio.Future[Finished], result: Finished | _Held) -> None:
+def _answer(future: asyncio.Future[Finished], result: Finished | Deferred) -> None:
     if future.done():
         return
-    if isinstance(result, _Held):
+    if isinstance(result, Deferred):
         future.set_exception(ModelFault(result.reason))
     else:
         future.set_result(result)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Mapping, Sequence
 
 from aiokafka.errors import KafkaError
@@ -18,13 +17,15 @@ from stream.backpressure import InFlight
 from stream.cancellation import raise_if_cancelled
 from stream.clock import Clock
 from stream.commit import CommitRefused, CommitTimeout
+from stream.feed import DeviceFeed
 from stream.outcomes import Ledger
-from stream.records import Epoch, Finished, MicroBatch, Partition, Record
+from stream.records import BatchPart, Epoch, Finished, Partition, Record
 from stream.refusals import Refusals
 from stream.reorder import ReorderBuffer
 from stream.stages import Breakers, Stages, Timing
 from stream.telemetry.observer import Observer
 from stream.totals import Totals
+from stream.uncommitted import Uncommitted
 
 log = logging.getLogger(__name__)
 
@@ -58,13 +59,15 @@ class Pipeline:
         self._commit_batches = MAX_COMMIT_BATCHES
         self._clock = clock
         self._reorder = ReorderBuffer()
-        self._to_device: deque[MicroBatch] = deque()
+        self._uncommitted = Uncommitted()
         self._work = asyncio.Event()
         self._room = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
         self._stopping = False
         self._windows_look_s = 0.0
+        self._full_since_s: float | None = None
+        self._idle_commit_at_s = 0.0
         self._committing: asyncio.Task[Ledger] | None = None
         self._refusals = Refusals()
         self._purges = 0
@@ -74,42 +77,59 @@ class Pipeline:
     def connect(self, stages: Stages) -> None:
         """Give it its stages, which call back into it."""
         self._stages = stages
+        self._feed = DeviceFeed(
+            stages.batcher,
+            stages.device,
+            self._reorder,
+            in_flight=self._in_flight,
+            observer=self._observer,
+            finished=self._work,
+        )
 
     # ---- the poll
 
     async def run(self) -> None:
         """Poll until `stop`; then everything polled is on its way. Raises what ends the worker."""
-        source, batcher = self._stages.source, self._stages.batcher
-        full_since_s: float | None = None
-        idle_commit_at_s = 0.0
         while not self._stopping:
-            now_s = self._clock.monotonic_s()
-            self._send_on(batcher.poll(now_s=now_s))
-            self._close_idle_windows(now_s)
-            wait_s = min(IDLE_WAIT_S, max(0.0, batcher.close_at_s() - now_s))
-            room = self._in_flight.room() if self._works(now_s) else 0
-            if room == 0 or (source.paused and not self._in_flight.is_low()):
-                full_since_s = now_s if full_since_s is None else full_since_s
-                if now_s - full_since_s >= PAUSE_AFTER_S:
-                    # Paused, not left alone: a member that does not poll is put out of the group.
-                    source.pause()
-                    await source.poll(timeout_s=0, max_records=1)
-                await self._wait_for_room(wait_s)
-                continue
-            full_since_s = None
-            source.resume()
-            records = await source.poll(timeout_s=wait_s, max_records=min(room, self._max_poll_records))
-            if records and source.epoch is not None:
-                self._take(records, source.epoch, began_s=now_s)
-            elif self._in_flight.is_empty and now_s >= idle_commit_at_s:
-                await self._commit_idle()
-                idle_commit_at_s = now_s + IDLE_COMMIT_S
-            # A poll that finds records does not give way by itself, and commits and heartbeats share this loop.
-            await asyncio.sleep(0)
+            await self._poll_once()
+
+    async def feed_device(self) -> None:
+        """Keep the device busy. Raises what ends the worker."""
+        await self._feed.run()
+
+    async def _poll_once(self) -> None:
+        source, feed = self._stages.source, self._feed
+        now_s = self._clock.monotonic_s()
+        feed.poll(now_s)
+        self._close_idle_windows(now_s)
+        wait_s = min(IDLE_WAIT_S, max(0.0, feed.close_at_s() - now_s))
+        room = self._in_flight.room() if self._works(now_s) and not feed.is_backed_up else 0
+        if room == 0 or (source.paused and not self._in_flight.is_low()):
+            self._full_since_s = now_s if self._full_since_s is None else self._full_since_s
+            if now_s - self._full_since_s >= PAUSE_AFTER_S:
+                # Paused but still polled: the group removes a member that does not poll.
+                source.pause()
+                await source.poll(timeout_s=0, max_records=1)
+            await self._wait_for_room(wait_s)
+            return
+        self._full_since_s = None
+        source.resume()
+        records = await source.poll(timeout_s=wait_s, max_records=min(room, self._max_poll_records))
+        if records and source.epoch is not None:
+            self._take(records, source.epoch, began_s=now_s)
+        elif self._in_flight.is_empty and now_s >= self._idle_commit_at_s:
+            await self._commit_idle()
+            self._idle_commit_at_s = now_s + IDLE_COMMIT_S
+        # A poll that finds records does not give way by itself, and commits and heartbeats share this loop.
+        await asyncio.sleep(0)
 
     def _works(self, now_s: float) -> bool:
-        """Whether what is read now can go on its way: not held by hand, no breaker open, or trying its one."""
-        return not self.held_by_hand and self._breakers.model.allows(now_s) and self._breakers.cluster.allows(now_s)
+        """Return whether events read now can be processed: not paused by an operator, and no breaker open.
+
+        A drain reads only what it has to commit, whether or not an operator has paused the worker.
+        """
+        paused = self.held_by_hand and not self._stopping
+        return not paused and self._breakers.model.allows(now_s) and self._breakers.cluster.allows(now_s)
 
     async def _commit_idle(self) -> None:
         try:
@@ -123,8 +143,18 @@ class Pipeline:
         self._room.set()
 
     async def drain(self) -> None:
-        """Flush what waits in the window, and return when everything polled is committed. The caller sets the deadline."""
-        self._send_on(self._stages.batcher.flush())
+        """Commit everything that was polled, after `stop`. The caller sets the deadline.
+
+        What a failed commit drops is read again and committed, as long as its partitions belong to this worker.
+        """
+        await self._commit_in_flight()
+        while self._uncommitted.is_behind(self._stages.source.positions()):
+            await self._poll_once()
+            await self._commit_in_flight()
+
+    async def _commit_in_flight(self) -> None:
+        """Close the open micro-batch and return when nothing is in flight: committed, or dropped by a rewind."""
+        self._feed.flush()
         await self._idle.wait()
 
     @property
@@ -141,6 +171,11 @@ class Pipeline:
         """Events polled and not yet committed."""
         return self._in_flight.events
 
+    @property
+    def num_uncommitted(self) -> int:
+        """Events polled and not yet committed, with those that a rewind has dropped and that are to be read again."""
+        return self._in_flight.events + self._uncommitted.num_to_read_again
+
     def _take(self, records: Mapping[Partition, Sequence[Record]], epoch: Epoch, *, began_s: float) -> None:
         now_s, wall_ms = self._clock.monotonic_s(), self._clock.wall_ms()
         windows = self._stages.windows
@@ -150,9 +185,13 @@ class Pipeline:
             part = chunk if windows is None else windows.take(chunk)
             if part is None:
                 continue  # read once more, for the windows that were open
-            self._idle.clear()
-            self._in_flight.polled(events=part.num_records, num_bytes=part.num_bytes)
-            self._send_on(self._stages.batcher.add(part, now_s=now_s, wall_ms=wall_ms))
+            self._add(part, now_s=now_s, wall_ms=wall_ms)
+
+    def _add(self, part: BatchPart, *, now_s: float, wall_ms: int) -> None:
+        self._idle.clear()
+        self._uncommitted.taken(part)
+        self._in_flight.polled(events=part.num_records, num_bytes=part.num_bytes)
+        self._feed.add(part, now_s=now_s, wall_ms=wall_ms)
 
     def _close_idle_windows(self, now_s: float) -> None:
         source, windows = self._stages.source, self._stages.windows
@@ -161,11 +200,9 @@ class Pipeline:
         self._windows_look_s = now_s + WINDOWS_LOOK_S
         self._observer.windows(windows.status())
         for part in windows.close_idle(source.epoch, source.is_at_end):
-            self._idle.clear()
+            self._add(part, now_s=now_s, wall_ms=self._clock.wall_ms())
             # Closed at once: a part without an event does not show as in flight before it is a batch.
-            batcher = self._stages.batcher
-            self._send_on(batcher.add(part, now_s=now_s, wall_ms=self._clock.wall_ms()))
-            self._send_on(batcher.flush(reason="idle"))
+            self._feed.flush(reason="idle")
 
     async def _wait_for_room(self, timeout_s: float) -> None:
         self._room.clear()
@@ -174,35 +211,6 @@ class Pipeline:
                 await self._room.wait()
         except TimeoutError:
             pass
-
-    # ---- window to device to reorder buffer
-
-    def _send_on(self, batches: Sequence[MicroBatch]) -> None:
-        for batch in batches:
-            self._in_flight.closed()
-            self._observer.closed(batch)
-            self._reorder.opened(batch)
-            self._to_device.append(batch)
-        self._feed_device()
-
-    def _feed_device(self) -> None:
-        device = self._stages.device
-        while self._to_device and device.has_room:
-            device.submit(self._to_device.popleft())
-
-    def finished(self, finished: Finished) -> None:
-        """The device's answer. What belongs to an epoch that is over is dropped: it will be read again."""
-        if self._reorder.expects(finished.batch):
-            self._reorder.finished(finished)
-            self._observer.finished(finished)
-            self._work.set()
-        self._feed_device()
-
-    def held(self, batch: MicroBatch) -> None:
-        """The device could not take it: it comes first when there is room again."""
-        if self._reorder.expects(batch):
-            self._to_device.append(batch)
-            self._to_device = deque(sorted(self._to_device, key=lambda waiting: waiting.seq))
 
     # ---- the commit
 
@@ -229,6 +237,7 @@ class Pipeline:
                 self._commit_batches = min(MAX_COMMIT_BATCHES, 2 * self._commit_batches)
                 self._breakers.cluster.succeeded()
                 self.totals.add(ledger, len(batches))
+                self._uncommitted.committed(batches)
                 if purges == self._purges:
                     self._release(batches)
 
@@ -281,10 +290,10 @@ class Pipeline:
         await self._stages.delivery.restart()
 
     async def revoked(self) -> None:
-        """Partitions are about to be given up: commit what is in flight, or give it up at the deadline."""
+        """Partitions are about to be given up: commit what is in flight, or drop it at the deadline."""
         try:
             async with asyncio.timeout(self._timing.revoke_timeout_s):
-                await self.drain()
+                await self._commit_in_flight()
         except TimeoutError:
             log.warning(
                 "%d events were not committed before the rebalance; they will be read again", self.num_in_flight
@@ -299,8 +308,8 @@ class Pipeline:
 
     def _purge(self) -> None:
         self._purges += 1
-        self._stages.batcher.purge()
-        self._to_device.clear()
+        self._uncommitted.dropped(self._in_flight.events)
+        self._feed.purge()
         self._reorder.purge()
         self._in_flight.purge()
         self._observer.purged()

@@ -36,6 +36,11 @@ class MicroBatcher:
         self._seq = 0
 
     @property
+    def max_batch_size(self) -> int:
+        """The most that one micro-batch holds."""
+        return self._max_batch_size
+
+    @property
     def size(self) -> int:
         """How much waits in the open micro-batch, of at most `max_batch_size`."""
         return self._size

@@ -105,8 +105,6 @@ class Worker:
             loop=loop,
             breaker=breakers.model,
             backoff=self._backoff(),
-            on_finished=pipeline.finished,
-            on_held=pipeline.held,
             on_fatal=self._end,
         )
         delivery = self._delivery(layout)
@@ -141,6 +139,7 @@ class Worker:
             pipeline.connect(Stages(source, decoder, self._batcher(), device, committer, delivery, windows))
             await stop.unless_requested(source.start())
             tasks.append(self._task(pipeline.commit_forever(), "commit"))
+            tasks.append(self._task(pipeline.feed_device(), "device"))
             tasks.append(self._task(pipeline.watch(), "watch"))
             tasks.append(self._task(admin.watch(), "admin"))
             polling = self._task(pipeline.run(), "poll")
@@ -176,14 +175,16 @@ class Worker:
         pipeline.stop()
         drained = asyncio.create_task(_finish(polling, pipeline))
         await asyncio.wait({drained, self._fatal}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-        if not drained.done():
-            drained.cancel()
-            if not self._fatal.done():
-                raise BrokerError(
-                    f"{pipeline.num_in_flight} events were not committed within {timeout_s:g} s; they will be read again",
-                    kind="drain_timeout",
-                    remedy="raise delivery.drain_timeout_ms, or see why the cluster or the model is slow",
-                )
+        if drained.done():
+            drained.result()
+            return
+        await cancel_until_done(drained)
+        if not self._fatal.done():
+            raise BrokerError(
+                f"{pipeline.num_uncommitted} events were not committed within {timeout_s:g} s; they will be read again",
+                kind="drain_timeout",
+                remedy="raise delivery.drain_timeout_ms, or see why the cluster or the model is slow",
+            )
 
     def _in_flight(self) -> InFlight:
         limits = self._settings.limits

@@ -240,6 +240,18 @@ class Source(ConsumerRebalanceListener):
         end = state.highwater
         return end is not None and state.position >= end and _now_ms() - answered_ms <= AT_END_WITHIN_MS
 
+    def positions(self) -> Mapping[Partition, int] | None:
+        """Return where reading stands in each assigned partition; None while that is not known."""
+        if self.epoch is None:
+            return None
+        found = {}
+        for one in self._consumer.assignment():
+            state = self._consumer._subscription.subscription.assignment.state_value(one)
+            if not state.has_valid_position:
+                return None
+            found[Partition(*one)] = state.position
+        return found
+
     async def standings(self) -> dict[Partition, Standing]:
         """Where reading stands in each partition; nothing while the gate is closed. Raises KafkaError, TimeoutError."""
         return await read_standings(self._consumer) if self._gate_open else {}

@@ -23,7 +23,7 @@ from stream.admin.requests import RequestFault, read_request, status_of
 from stream.backoff import Backoff
 from stream.breaker import CircuitBreaker
 from stream.decode import Decoder
-from stream.device import DeviceThread
+from stream.device import Deferred, DeviceThread
 from stream.encode import PredictionEncoder
 from stream.eventtime.stage import WindowPlan
 from stream.records import Finished, FloatMatrix, MicroBatch
@@ -61,8 +61,8 @@ class Model:
 @asynccontextmanager
 async def running(
     model: Model, windows: WindowPlan | None = None
-) -> AsyncIterator[tuple[Predictor, DeviceThread, list[Finished], CircuitBreaker]]:
-    clock, finished = ManualClock(), []
+) -> AsyncIterator[tuple[Predictor, DeviceThread, CircuitBreaker]]:
+    clock = ManualClock()
     breaker = CircuitBreaker(failure_threshold=3, reset_timeout_s=30, on_change=lambda state, reason: None)
 
     def fatal(error: BaseException) -> None:
@@ -74,8 +74,6 @@ async def running(
         loop=asyncio.get_running_loop(),
         breaker=breaker,
         backoff=Backoff(),
-        on_finished=finished.append,
-        on_held=lambda batch: None,
         on_fatal=fatal,
     )
     await device.start([1])
@@ -83,7 +81,7 @@ async def running(
     encoder = PredictionEncoder(model="m", version=3, labels=("no", "yes"), num_classes=2)
     try:
         predictor = Predictor(decoder, device, encoder, breaker, max_events=4, windows=windows, clock=clock)
-        yield predictor, device, finished, breaker
+        yield predictor, device, breaker
     finally:
         model.gate.set()
         device.stop()
@@ -189,21 +187,24 @@ def test_what_has_an_id_and_a_time_reaches_the_decoder_as_it_came(features: list
 
 async def test_what_is_asked_is_no_event_of_the_stream() -> None:
     """The device's answers to the stream are those to its own batches, in order, whatever is asked between."""
-    async with running(Model()) as (predictor, device, finished, breaker):
+    async with running(Model()) as (predictor, device, breaker):
+        collected: list[Finished | Deferred] = []
         decoder = Decoder(signature(3), model_name="m", max_event_bytes=1000)
         asking = [asyncio.create_task(predictor.predict(event(f"q{n}", [13, 0, 0]), {})) for n in range(5)]
         from tests.stream.build import EPOCH
 
         for seq in range(6):
-            while not device.has_room:
+            while not device.capacity():
+                collected += device.collect()
                 await asyncio.sleep(0)
             (chunk,) = decoder.decode({P0: [FakeRecord(seq, event(f"s{seq}"))]}, EPOCH)
             device.submit(MicroBatch(seq, (chunk,), "size", 0.0))
             await asyncio.sleep(0)
         assert {(await task)[0] for task in asking} == {422}
-        while len(finished) < 6:
+        while len(collected) < 6:
+            collected += device.collect()
             await asyncio.sleep(0)
-        assert [one.batch.seq for one in finished] == list(range(6))
+        assert [one.batch.seq for one in collected] == list(range(6))
         assert breaker.failures == 0
 
 
@@ -227,7 +228,7 @@ async def test_one_at_a_time_waits_for_the_device_and_few_behind_it() -> None:
 
 async def test_a_model_that_is_not_fit_is_told_and_no_row_is_blamed() -> None:
     model = Model()
-    async with running(model) as (predictor, _device, _finished, breaker):
+    async with running(model) as (predictor, _device, breaker):
         model.broken = True
         with pytest.raises(Unfit, match="whatever it is given"):
             await predictor.predict(event(), {})

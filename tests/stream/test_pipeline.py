@@ -110,6 +110,9 @@ class ScriptedSource:
         self.rejoins += 1
         await self.rewind()
 
+    def positions(self) -> Mapping[Partition, int] | None:
+        return None if self.current is None else self.at
+
     def is_at_end(self, partition: Partition) -> bool:
         return self.current is not None and self.at[partition] == len(self.log[partition])
 
@@ -155,7 +158,14 @@ class ScriptedDelivery:
 
 class Rig:
     def __init__(
-        self, counts: Sequence[int], *, max_events: int = 64, call_timeout_s: float = 60, hang_timeout_s: float = 60
+        self,
+        counts: Sequence[int],
+        *,
+        max_events: int = 64,
+        max_poll: int = 7,
+        max_batch_size: int = 5,
+        call_timeout_s: float = 60,
+        hang_timeout_s: float = 60,
     ) -> None:
         self.clock = ManualClock()
         self.log = {
@@ -171,9 +181,10 @@ class Rig:
             Timing(call_timeout_s=call_timeout_s, hang_timeout_s=hang_timeout_s, revoke_timeout_s=0.05),
             Breakers(self.breaker("model"), self.breaker("cluster")),
             Unobserved(),
-            max_poll_records=7,
+            max_poll_records=max_poll,
             clock=self.clock,
         )
+        self.max_batch_size = max_batch_size
         self.deaths: list[BaseException] = []
 
     def breaker(self, name: str) -> CircuitBreaker:
@@ -191,8 +202,6 @@ class Rig:
             loop=asyncio.get_running_loop(),
             breaker=self.pipeline._breakers.model,
             backoff=Backoff(jitter=lambda: 0.0),
-            on_finished=self.pipeline.finished,
-            on_held=self.pipeline.held,
             on_fatal=self.deaths.append,
         )
         await device.start([1])
@@ -204,7 +213,7 @@ class Rig:
             Stages(
                 self.source,
                 Decoder(self.model.signature, model_name="m", max_event_bytes=1000),
-                MicroBatcher(max_batch_size=5, max_batch_bytes=10**6, max_queue_delay_ms=5),
+                MicroBatcher(max_batch_size=self.max_batch_size, max_batch_bytes=10**6, max_queue_delay_ms=5),
                 device,
                 committer,
                 self.delivery,  # type: ignore[arg-type]
@@ -212,13 +221,15 @@ class Rig:
         )
         committing = asyncio.create_task(self.pipeline.commit_forever())
         polling = asyncio.create_task(self.pipeline.run())
+        feeding = asyncio.create_task(self.pipeline.feed_device())
         try:
             yield committing
         finally:
             self.pipeline.stop()
             self.model.gate.set()
             committing.cancel()
-            await asyncio.gather(polling, committing, return_exceptions=True)
+            feeding.cancel()
+            await asyncio.gather(polling, feeding, committing, return_exceptions=True)
             device.stop()
 
     async def until(self, condition: Callable[[], bool], *, step_s: float = 0.01) -> None:
@@ -421,3 +432,83 @@ async def test_a_call_that_takes_long_opens_the_breaker_and_closes_it_when_it_co
         watching.cancel()
     assert rig.told[-1] == ("model", "closed")
     assert rig.delivery.predictions() == 40
+
+
+async def test_a_drain_commits_what_a_failed_commit_has_dropped() -> None:
+    rig = Rig([50, 50], max_events=800)
+    rig.delivery.hold.clear()
+    failures = iter([True, True])
+
+    def fail() -> None:
+        if next(failures, False):
+            raise KafkaConnectionError("gone")
+
+    rig.delivery.fail = fail
+    async with rig.running():
+        await rig.until(lambda: rig.pipeline.num_in_flight == 100)
+        rig.pipeline.stop()
+        draining = asyncio.create_task(rig.pipeline.drain())
+        rig.delivery.hold.set()
+        await rig.until(lambda: rig.source.rewinds == 1)
+        assert not draining.done() and rig.pipeline.num_uncommitted == 100, "they are to be read again"
+        await rig.until(draining.done)
+        await draining
+        assert rig.all_committed() and rig.pipeline.num_uncommitted == 0
+    assert rig.source.rewinds == 2 and rig.pipeline.totals.outcomes == {Outcome.PREDICTED: 100}
+
+
+async def test_a_drain_leaves_what_belongs_to_others_now() -> None:
+    rig = Rig([20, 20])
+    rig.delivery.hold.clear()
+    async with rig.running():
+        await rig.until(lambda: rig.pipeline.num_in_flight == 40)
+        rig.pipeline.stop()
+        draining = asyncio.create_task(rig.pipeline.drain())
+        await rig.pipeline.revoked()
+        rig.delivery.hold.set()
+        await rig.until(lambda: rig.delivery.restarts == 1)
+        assert not draining.done(), "it is not known yet who reads them"
+        del rig.source.at[P0]
+        rig.source.committed[P1] = rig.source.at[P1] = 20
+        rig.source.current = Epoch(2, "member", None, 2)
+        await rig.until(draining.done)
+        await draining
+    assert rig.delivery.predictions() == 0
+
+
+async def test_a_drain_waits_for_a_model_that_fails_for_a_moment() -> None:
+    rig = Rig([20, 0])
+    async with rig.running():
+        rig.model.gate.clear()
+        rig.model.broken = True
+        await rig.until(lambda: rig.pipeline.num_in_flight == 20)
+        rig.pipeline.stop()
+        draining = asyncio.create_task(rig.pipeline.drain())
+        rig.model.gate.set()
+        await rig.until(lambda: rig.pipeline._breakers.model.failures > 0)
+        rig.model.broken = False
+        await rig.until(draining.done)
+        assert rig.all_committed()
+
+
+async def test_what_waits_for_the_device_is_bounded() -> None:
+    rig = Rig([2000, 0], max_events=4000, max_poll=2000, max_batch_size=1)
+    rig.pipeline._in_flight = InFlight(Bounds(4000, 10**6, 8))
+    async with rig.running():
+        rig.model.gate.clear()
+        await rig.until(lambda: rig.pipeline.num_in_flight == 2000)
+        assert rig.pipeline._feed.num_waiting <= 8
+        polled = rig.source.polled
+        await rig.until(lambda: rig.source.polled > polled)  # the membership is kept
+        assert rig.pipeline._feed.num_waiting <= 8
+        rig.model.gate.set()
+        await rig.until(rig.all_committed)
+    assert rig.delivery.predictions() == 2000
+
+
+async def test_a_thousand_micro_batches_of_one_poll_pass_the_device() -> None:
+    rig = Rig([2000, 0], max_events=4000, max_poll=2000, max_batch_size=1)
+    async with rig.running():
+        await rig.until(rig.all_committed)
+    assert rig.pipeline.totals.outcomes == {Outcome.PREDICTED: 2000}
+    assert rig.delivery.predictions() == 2000

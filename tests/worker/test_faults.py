@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
+import signal
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
@@ -105,6 +107,36 @@ async def test_a_stop_while_the_broker_is_away_is_clean(server: RealKafka, stage
     assert await worker.stop() == 0, worker.log
     assert "Traceback" not in worker.log and "Unclosed" not in worker.log
     assert worker.log.count("aiokafka") < 10, "the client's repetitions are kept back"
+
+
+@pytest.mark.parametrize("guarantee", ["exactly_once", "at_least_once"])
+async def test_a_drain_that_commits_nothing_is_no_success(server: RealKafka, stage: Stage, guarantee: str) -> None:
+    delivery = {"processing_guarantee": guarantee, "commit_timeout_ms": 1000, "drain_timeout_ms": 4000}
+    worker = stage.start(mode="slow", delivery=delivery)
+    await worker.ready()
+    await stage.publish(3000)
+    await asyncio.sleep(0.3)
+    await asyncio.to_thread(server.kill, None)
+    assert await worker.stop() == 1, worker.log
+    assert re.search(r"stopped: drain_timeout: [1-9]\d* events were not committed within 4 s", worker.log), worker.log
+    assert "Traceback" not in worker.log and "Unclosed" not in worker.log
+
+
+async def test_a_commit_that_fails_in_a_drain_is_tried_again(server: RealKafka, stage: Stage) -> None:
+    worker = stage.start(mode="slow", delivery={"commit_timeout_ms": 1000, "drain_timeout_ms": 60_000})
+    await worker.ready()
+    await stage.publish(3000)
+    await asyncio.sleep(0.3)
+    await asyncio.to_thread(server.kill, None)
+    worker.process.send_signal(signal.SIGTERM)
+    await worker.says("commit failed")
+    await asyncio.to_thread(server.restart, None)
+    assert await worker.ended(60) == 0, worker.log
+    found = re.search(r"stopping: draining (\d+) events", worker.log)
+    assert found is not None and int(found[1]) > 0, worker.log
+    predictions = await stage.outputs("predictions")
+    assert len(predictions) == sum(offset or 0 for offset in (await stage.committed()).values()) >= int(found[1])
+    assert "Traceback" not in worker.log and "Unclosed" not in worker.log
 
 
 async def test_records_deleted_before_they_were_read_stop_the_worker_with_the_range(stage: Stage) -> None:

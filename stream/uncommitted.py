@@ -1,0 +1,49 @@
+"""How far partitions were read beyond what is committed, to know at the end of a drain that nothing is left. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from stream.records import BatchPart, Finished, Partition
+
+
+class Uncommitted:
+    """The offsets up to which records were taken in and not yet committed, by partition."""
+
+    def __init__(self) -> None:
+        self._ends: dict[Partition, int] = {}
+        self._to_read_again = 0
+
+    @property
+    def num_to_read_again(self) -> int:
+        """Events that a rewind has dropped and that have not been read again since."""
+        return self._to_read_again
+
+    def taken(self, part: BatchPart) -> None:
+        """Record that a part was taken in."""
+        self._ends[part.partition] = max(part.next_offset, self._ends.get(part.partition, 0))
+        self._to_read_again = max(0, self._to_read_again - part.num_records)
+
+    def committed(self, batches: Sequence[Finished]) -> None:
+        """Record that these micro-batches are committed."""
+        for finished in batches:
+            for chunk in finished.batch.chunks:
+                if self._ends.get(chunk.partition, -1) <= chunk.next_offset:
+                    self._ends.pop(chunk.partition, None)
+
+    def dropped(self, num_events: int) -> None:
+        """Record that so many events were dropped, to be read again."""
+        self._to_read_again += num_events
+
+    def is_behind(self, positions: Mapping[Partition, int] | None) -> bool:
+        """Whether records that were taken in before still have to be read again.
+
+        positions: where reading stands in the assigned partitions, None while that is not known. A partition that is not
+        assigned any more belongs to another member of the group, which reads on there.
+        """
+        if positions is None:
+            return bool(self._ends)
+        behind = any(positions.get(partition, end) < end for partition, end in self._ends.items())
+        if not behind:
+            self._to_read_again = 0  # a commit whose outcome was unknown had succeeded, or others read them now
+        return behind
