@@ -5,35 +5,24 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-import os
 import re
 import subprocess
 import sys
 import tarfile
 import tomllib
-import venv
 import zipfile
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import Any
 
-import numpy
 import pytest
 
+from tests.packaging.environment import Environment, build
 from tests.packaging.image import ROOT
 
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 WHEEL = f"forebay-{VERSION}-py3-none-any.whl"
 SDIST = f"forebay-{VERSION}.tar.gz"
-
-
-def build(source: Path, target: Path, *options: str) -> None:
-    """As `make dist` does; the back end is that of this environment."""
-    done = subprocess.run(
-        [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(target), *options, str(source)],
-        capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -44,29 +33,9 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def clean(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment that holds the wheel and, of this one, what others wrote; nothing of this checkout."""
-    folder = tmp_path_factory.mktemp("clean")
-    venv.create(folder, with_pip=False)
-    python = folder / "bin" / "python"
-    done = subprocess.run(
-        [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-deps", "--no-index", str(dist / WHEEL)],
-        capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    # A line in a .pth file adds the folder, but not what its own .pth files add: the editable installation among them.
-    others = Path(numpy.__file__).parents[1]
-    (site,) = (folder / "lib").glob("python3.*/site-packages")
-    (site / "others.pth").write_text(f"{others}\n")
-    return folder
-
-
-def run(clean: Path, folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    environ = {key: value for key, value in os.environ.items() if not key.startswith(("FOREBAY_", "PYTHON"))}
-    return subprocess.run(
-        [clean / "bin" / command[0], *command[1:]],
-        env=environ, cwd=folder, capture_output=True, text=True, timeout=240,
-    )  # fmt: skip
+def clean(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """An environment as after `pip install 'forebay[demo]'`; nothing of this checkout."""
+    return Environment.create(tmp_path_factory.mktemp("clean"), dist / WHEEL, "demo")
 
 
 def test_the_wheel_holds_the_packages_and_nothing_else(dist: Path) -> None:
@@ -91,19 +60,16 @@ def test_the_source_distribution_gives_the_same_wheel(dist: Path, tmp_path: Path
     assert hashlib.sha256(first).hexdigest() == hashlib.sha256(again).hexdigest()
 
 
-def test_the_wheel_runs_where_nothing_of_the_checkout_is(clean: Path, tmp_path: Path) -> None:
-    where = run(
-        clean, tmp_path, "python", "-c", "import stream, models, schemas; print(stream.__file__, models.__file__)"
-    )
-    assert where.returncode == 0 and where.stdout.count(str(clean)) == 2, where.stdout + where.stderr
-    assert run(clean, tmp_path, "forebay", "--version").stdout == f"forebay {VERSION}\n"
+def test_the_wheel_runs_where_nothing_of_the_checkout_is(clean: Environment) -> None:
+    where = clean.run("python", "-c", "import stream, models, schemas; print(stream.__file__, models.__file__)")
+    assert where.returncode == 0 and where.stdout.count(str(clean.folder)) == 2, where.stdout + where.stderr
+    assert clean.run("forebay", "--version").stdout == f"forebay {VERSION}\n"
 
 
 @pytest.mark.slow
-def test_the_demo_runs_from_the_wheel(clean: Path, tmp_path: Path) -> None:
-    done = run(
-        clean, tmp_path, "forebay", "demo", "--events", "300", "--rate", "0", "--json", "--cache-dir", str(tmp_path)
-    )
+def test_the_demo_runs_from_the_wheel_with_what_its_extra_declares(clean: Environment, tmp_path: Path) -> None:
+    options = ("--events", "300", "--rate", "0", "--json", "--cache-dir", str(tmp_path))
+    done = clean.run("forebay", "demo", *options, timeout_s=150)
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads(done.stdout)
     assert report["exact"] is True and sum(report["outcomes"].values()) == 300
