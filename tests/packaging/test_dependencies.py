@@ -30,6 +30,7 @@ EXTRA_OF = {
     "stream/bench/": "bench",
     "stream/demo/": "demo",
     "stream/publish/files.py": "files",
+    "stream/publish/parquet.py": "files",
     "stream/telemetry/resources.py": "gpu",
 }
 
