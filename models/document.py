@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 from typing import NoReturn
 
@@ -125,3 +126,28 @@ class Table:
         if not math.isfinite(number):
             self.fail(key, value, "a finite number")
         return number
+
+
+def decode_json(data: bytes, file: str) -> object:
+    """The document of a file, strictly JSON. Raises ModelError naming `file`."""
+    try:
+        document: object = json.loads(data, parse_constant=_no_constant, object_pairs_hook=_no_doubles)
+    except (ValueError, RecursionError) as error:
+        raise ModelError(
+            f"{file}: this is not a JSON document: {error}",
+            kind="manifest",
+            remedy="copy it again from where it was published, or publish the model again",
+        ) from None
+    return document
+
+
+def _no_constant(word: str) -> NoReturn:
+    raise ValueError(f"{word} is not JSON")
+
+
+def _no_doubles(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
+    document = dict(pairs)
+    if len(document) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} is there twice")
+    return document

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, NoReturn
+from typing import Final
 
 import torch
 
-from models.document import Table
+from models.document import Table, decode_json
 from models.nets import Net, build_net
 from models.prepare import prepared_shape, prepared_width
 from models.preprocess import Preprocessing
@@ -82,7 +82,7 @@ class Manifest:
     @classmethod
     def from_json(cls, data: bytes, file: str) -> Manifest:
         """The reverse of `to_json`. Raises ModelError naming `file`, the key and what is allowed."""
-        table = Table(_decode(data, file), file)
+        table = Table(decode_json(data, file), file)
         number = table.integer("format", least=1)
         if number != FORMAT:
             raise ModelError(
@@ -148,27 +148,3 @@ def _unfit(place: str, problem: str) -> ModelError:
         kind="signature",
         remedy="make signature, preprocessing and parameters fit together, and publish the model again",
     )
-
-
-def _decode(data: bytes, file: str) -> object:
-    try:
-        document: object = json.loads(data, parse_constant=_no_constant, object_pairs_hook=_no_doubles)
-    except (ValueError, RecursionError) as error:
-        raise ModelError(
-            f"{file}: this is not a JSON document: {error}",
-            kind="manifest",
-            remedy="copy it again from where it was published, or publish the model again",
-        ) from None
-    return document
-
-
-def _no_constant(word: str) -> NoReturn:
-    raise ValueError(f"{word} is not JSON")
-
-
-def _no_doubles(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
-    document = dict(pairs)
-    if len(document) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} is there twice")
-    return document

@@ -15,6 +15,7 @@ from schemas.errors import ConfigError
 from stream.cli.examples import examples
 from stream.cli.interrupts import run_async
 from stream.cli.options import ConfigSource, config_options, json_option
+from stream.cli.publish_check import find_signature, warn
 
 if TYPE_CHECKING:
     from stream.publish.files import Format, ReadOptions, Source
@@ -91,6 +92,12 @@ if TYPE_CHECKING:
 )
 @click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Stop after so many events.")
 @click.option("--skip-bad-lines", is_flag=True, help="Leave out lines that are no events, and count them.")
+@click.option(
+    "--check/--no-check",
+    "check",
+    default=None,
+    help="Check every event against the model's signature, or none. [default: the first 100, where the model is found]",
+)
 @json_option
 def command(
     source: ConfigSource,
@@ -116,6 +123,7 @@ def command(
     rate: float,
     limit: int | None,
     skip_bad_lines: bool,
+    check: bool | None,
     as_json: bool,
 ) -> int:
     """Publish one event (--features), or the events of a file: JSON lines, CSV, TSV or Parquet, also compressed (.gz).
@@ -141,6 +149,8 @@ def command(
             "--skip-bad-lines": skip_bad_lines or None,
         },
     )
+    if raw and check:
+        raise click.UsageError("--check cannot go with --raw, which sends lines as they stand")
     # The client's own log repeats what the errors here say.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     from schemas.topics import DEAD_LETTERS, PREDICTIONS, topic_name
@@ -150,14 +160,26 @@ def command(
     from stream.publish.event import Columns
     from stream.publish.features import parse_features
     from stream.publish.files import ReadOptions
+    from stream.publish.inspection import EventCheck, Inspection
     from stream.publish.job import Job
     from stream.publish.times import TimeRule, parse_zone
 
-    settings = source.load({"kafka.bootstrap_servers": bootstrap_server}).settings
+    loaded = source.load({"kafka.bootstrap_servers": bootstrap_server})
+    settings = loaded.settings
+    topics = [topic_name(settings.topics.prefix, name) for name in settings.input.topics]
+    pairs = tuple(_header(text) for text in headers)
+    served = find_signature(
+        loaded,
+        model=model,
+        other_topic=topic is not None and topic not in topics,
+        wanted=False if raw else check,
+        warn=warn,
+    )
+    inspection = Inspection(None if served is None else EventCheck(served, pairs), check is True, warn)
     job = Job(
         options=client_options(settings.kafka),
-        topic=topic or topic_name(settings.topics.prefix, settings.input.topics[0]),
-        headers=tuple(_header(text) for text in headers),
+        topic=topic or topics[0],
+        headers=pairs,
         columns=Columns(id_column, timestamp_column, key_column),
         times=TimeRule(None if timezone is None else parse_zone(timezone), timestamp_unit or "ms"),
         model=model,
@@ -166,13 +188,15 @@ def command(
         limit=limit,
         skip_bad=skip_bad_lines,
         clock=SystemClock(),
+        inspection=None if raw else inspection,
     )
+    categories = {} if served is None else served.categories()
     if features is None:
         assert file is not None
-        csv = CsvOptions(_delimiter(delimiter), text_columns=text_columns)
+        csv = CsvOptions(_delimiter(delimiter), text_columns=text_columns, categories=categories)
         _publish_file(job, file, ReadOptions(cast("Format | None", form), raw, csv), as_json)
         return 0
-    one = (parse_features(features), event_id, key)
+    one = (parse_features(features, categories), event_id, key)
     if wait_s is None:
         _tell_sent(job, run_async(job.publish_one(*one)), as_json)
         return 0

@@ -78,7 +78,7 @@ def _rows(text: io.TextIOWrapper, name: str, options: CsvOptions, check_columns:
         _check_delimiter(name, header, delimiter)
     _check_names(name, header)
     check_columns(header)
-    readers = [_reader_for(column, options) for column in header]
+    readers = [value_reader(column, options) for column in header]
     number = 0
     for record in records:
         if not record:
@@ -132,7 +132,8 @@ def _bad_header(name: str, problem: str, remedy: str) -> DataError:
     return DataError(f"{name}, line 1: {problem}", kind="header", remedy=remedy)
 
 
-def _reader_for(column: str, options: CsvOptions) -> Callable[[str], object]:
+def value_reader(column: str, options: CsvOptions) -> Callable[[str], object]:
+    """What makes a column's values of their text."""
     if column in options.text_columns:
         return _text_reader(frozenset(("",)))
     nulls = frozenset(options.nulls)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
 
 import orjson
 
 from schemas.errors import ConfigError
-from stream.publish.csv_rows import NULLS, read_value
+from stream.publish.csv_rows import CsvOptions, value_reader
 
 
-def parse_features(text: str) -> list[object] | dict[str, object]:
+def parse_features(
+    text: str, categories: Mapping[str, Collection[str]] = MappingProxyType({})
+) -> list[object] | dict[str, object]:
     """The features as they go into an event. A value that reads as a number is one; `name=` is a missing value.
 
-    Raises ConfigError.
+    categories: what the model knows, by feature; such a feature is text as written. Raises ConfigError.
     """
+    options = CsvOptions(categories=categories)
     if text.lstrip()[:1] in ("[", "{"):
         try:
             features = orjson.loads(text)
@@ -33,7 +38,7 @@ def parse_features(text: str) -> list[object] | dict[str, object]:
             raise _wrong(f"{pair!r} is no name=value")
         if name in named:
             raise _wrong(f"{name} is there twice")
-        named[name] = None if value in NULLS else read_value(value)
+        named[name] = value_reader(name, options)(value)
     if not named:
         raise _wrong("nothing is there")
     return named

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from schemas.errors import DataError
 from stream.clock import Clock
-from stream.publish.event import Columns, EventBuilder
+from stream.publish.event import Columns, EventBuilder, Message
+from stream.publish.inspection import Candidate, Inspection
 from stream.publish.row import Row, RowFault, Rows
 from stream.publish.run import Published, publish_rows
 from stream.publish.send import Headers, Publisher, too_large
@@ -30,7 +31,10 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What to publish with. options: for the Kafka client; rate: events a second, None for as fast as possible."""
+    """What to publish with.
+
+    options: for the Kafka client; rate: events a second, None for as fast as possible; inspection: see `publish_rows`.
+    """
 
     options: Mapping[str, object]
     topic: str
@@ -43,6 +47,7 @@ class Job:
     limit: int | None
     skip_bad: bool
     clock: Clock
+    inspection: Inspection | None = None
 
     async def publish_one(self, features: Features, event_id: str | None = None, key: str | None = None) -> Sent:
         """One event; a random id where none is given. Raises BrokerError, DataError."""
@@ -52,6 +57,8 @@ class Job:
         except RowFault as fault:
             raise DataError(fault.reason, kind="event", remedy=fault.remedy) from None
         record_key = None if key is None else key.encode()
+        if self.inspection is not None:
+            self.inspection.inspect([Candidate("--features", Message(record_key, message.value), False)])
         if (size := too_large(record_key, message.value, self.headers)) is not None:
             raise DataError(f"the event would take {size:,} bytes, more than a request holds", kind="too_large")
         publisher = Publisher(self.options, self.topic)
@@ -80,6 +87,7 @@ class Job:
                 skip_bad=self.skip_bad,
                 headers=self.headers,
                 progress=progress,
+                inspection=self.inspection,
             )
         finally:
             await publisher.stop()

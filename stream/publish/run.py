@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from schemas.errors import DataError
 from stream.clock import Clock
 from stream.publish.event import EventBuilder, Message
+from stream.publish.inspection import SAMPLE_ROWS, Candidate, Inspection
 from stream.publish.pacer import Pacer
 from stream.publish.row import BadRow, Row, RowFault, Rows
 from stream.publish.send import Headers, too_large
@@ -21,6 +23,7 @@ TICK_S: Final = 0.005
 # Between two looks at a pipe that has nothing at the moment.
 IDLE_S: Final = 0.02
 _MOST_SHOWN: Final = 5
+_END: Final = object()
 
 
 Sleep = Callable[[float], Awaitable[None]]
@@ -68,66 +71,83 @@ async def publish_rows(
     headers: Headers = (),
     progress: Callable[[int, int], None] = lambda events, skipped: None,
     sleep: Sleep = asyncio.sleep,
+    inspection: Inspection | None = None,
 ) -> Published:
     """Publish rows in order, at most `limit`, at `rate` events a second (None: as fast as possible).
 
     A row that cannot be published is counted where `skip_bad`, else it ends the run after those before it were delivered.
-    `progress` gets the numbers of events sent and rows skipped so far. Raises DataError for
-    that and for a file that breaks off, after telling what was published; BrokerError when a delivery fails.
+    `progress` gets the numbers of events sent and rows skipped so far. `inspection` looks at the first rows before any is sent,
+    and may refuse them. Raises DataError for that and for a file that breaks off, with what was published; BrokerError when a
+    delivery fails.
     """
     started_s = clock.monotonic_s()
-    pacer = Pacer(rate, started_s)
     # A chunk that is paced must not hold much more than falls due while the next is read.
     most = CHUNK_EVENTS if rate is None else max(1, min(CHUNK_EVENTS, int(rate * 0.1)))
-    chunk = _Chunk()
-    events = skipped = num_bytes = 0
-    first_bad: list[BadRow] = []
+    skipped: list[BadRow] = []
+    num_skipped = 0
     ending: DataError | None = None
-
-    async def send() -> None:
-        nonlocal chunk, events, num_bytes
-        num_bytes += chunk.num_bytes
-        await send_paced(
-            chunk.keys,
-            chunk.values,
-            sink,
-            pacer,
-            sent=events,
-            clock=clock,
-            headers=headers,
-            on_sent=lambda sent, now_s: progress(sent, skipped),
-            sleep=sleep,
-        )
-        events += len(chunk.keys)
-        chunk = _Chunk()
+    outbox = _Outbox(
+        sink, Pacer(rate, started_s), clock, headers, lambda sent, now_s: progress(sent, num_skipped), sleep
+    )
+    make = _MessageMaker(builder, source, headers, inspection)
 
     try:
+        if inspection is not None:
+            rows = await _inspected(rows, make, inspection, SAMPLE_ROWS if limit is None else limit, sleep)
         for item in rows:
-            if limit is not None and events + len(chunk.keys) >= limit:
+            if limit is not None and outbox.num_taken >= limit:
                 break
             if item is None:
-                await (send() if chunk.keys else sleep(IDLE_S))
+                await (outbox.send() if outbox.keys else sleep(IDLE_S))
                 continue
-            message = _message(item, builder, source, headers)
+            message = make.checked(item)
             if isinstance(message, BadRow):
                 if not skip_bad:
                     ending = DataError(f"{message.place}: {message.reason}", kind="bad_row", remedy=message.remedy)
                     break
-                skipped += 1
-                if len(first_bad) < _MOST_SHOWN:
-                    first_bad.append(message)
+                num_skipped += 1
+                skipped += [message] if len(skipped) < _MOST_SHOWN else []
                 continue
-            chunk.append(message)
-            if len(chunk.keys) >= most or chunk.num_bytes >= CHUNK_BYTES:
-                await send()
-    except DataError as error:  # the file broke off
+            outbox.append(message)
+            if len(outbox.keys) >= most or outbox.num_bytes >= CHUNK_BYTES:
+                await outbox.send()
+    except DataError as error:  # the file broke off, or was refused
         ending = error
-    await send()
+    await outbox.send()
     await sink.flush()
     if ending is not None:
         raise _told(ending, sink.num_delivered)
-    progress(events, skipped)
-    return Published(events, skipped, num_bytes, clock.monotonic_s() - started_s, tuple(first_bad))
+    progress(outbox.num_sent, num_skipped)
+    seconds = clock.monotonic_s() - started_s
+    return Published(outbox.num_sent, num_skipped, outbox.total_bytes, seconds, tuple(skipped))
+
+
+async def _inspected(rows: Rows, make: _MessageMaker, inspection: Inspection, most: int, sleep: Sleep) -> Rows:
+    """The same rows, once the first of them were looked at. Raises DataError where the inspection refuses them."""
+    taken: list[Row | BadRow] = []
+    rest = rows
+    try:
+        while len(taken) < min(most, SAMPLE_ROWS) and (item := next(rows, _END)) is not _END:
+            if item is not None:
+                taken.append(cast("Row | BadRow", item))
+            elif taken:
+                break  # a pipe has nothing more at the moment
+            else:
+                await sleep(IDLE_S)
+    except DataError as error:
+        rest = _raising(error)
+    candidates = []
+    for item in taken:
+        message = make(item)
+        if isinstance(item, Row) and isinstance(message, Message):
+            candidates.append(Candidate(make.place(item), message, item.written is not None))
+    inspection.inspect(candidates)
+    return itertools.chain(taken, rest)
+
+
+def _raising(error: DataError) -> Rows:
+    yield from ()
+    raise error
 
 
 def _told(error: DataError, delivered: int) -> DataError:
@@ -136,31 +156,90 @@ def _told(error: DataError, delivered: int) -> DataError:
     return DataError(f"{error.message} ({said})", kind=error.kind, remedy=error.remedy)
 
 
-class _Chunk:
-    """Messages gathered to be sent together, as columns."""
+class _Outbox:
+    """Messages gathered to be sent together, as columns, and what was sent."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        sink: Sink,
+        pacer: Pacer,
+        clock: Clock,
+        headers: Headers,
+        on_sent: Callable[[int, float], None],
+        sleep: Sleep,
+    ) -> None:
+        self._sink = sink
+        self._pacer = pacer
+        self._clock = clock
+        self._headers = headers
+        self._on_sent = on_sent
+        self._sleep = sleep
         self.keys: list[bytes | None] = []
-        self.values: list[bytes] = []
+        self._values: list[bytes] = []
         self.num_bytes = 0
+        self.num_sent = 0
+        self.total_bytes = 0
+
+    @property
+    def num_taken(self) -> int:
+        """How many messages were sent or wait to be."""
+        return self.num_sent + len(self.keys)
 
     def append(self, message: Message) -> None:
         self.keys.append(message.key)
-        self.values.append(message.value)
+        self._values.append(message.value)
         self.num_bytes += len(message.value)
 
+    async def send(self) -> None:
+        keys, values, self.keys, self._values = self.keys, self._values, [], []
+        await send_paced(
+            keys,
+            values,
+            self._sink,
+            self._pacer,
+            sent=self.num_sent,
+            clock=self._clock,
+            headers=self._headers,
+            on_sent=self._on_sent,
+            sleep=self._sleep,
+        )
+        self.num_sent += len(keys)
+        self.total_bytes += self.num_bytes
+        self.num_bytes = 0
 
-def _message(item: Row | BadRow, builder: EventBuilder, source: str, headers: Headers) -> Message | BadRow:
-    if isinstance(item, BadRow):
-        return item
-    place = f"{source}, {'line' if item.line is not None else 'row'} {item.number}"
-    try:
-        message = builder.build(item)
-    except RowFault as fault:
-        return BadRow(place, fault.reason, fault.remedy)
-    if (size := too_large(message.key, message.value, headers)) is not None:
-        return BadRow(place, f"the record would take {size:,} bytes, more than a request holds", "send smaller events")
-    return message
+
+class _MessageMaker:
+    """Rows into messages, or into the reason why a row cannot be published."""
+
+    def __init__(
+        self, builder: EventBuilder, source: str, headers: Headers, inspection: Inspection | None = None
+    ) -> None:
+        self._builder = builder
+        self._source = source
+        self._headers = headers
+        self._check = inspection.check if inspection is not None and inspection.every else None
+
+    def place(self, row: Row) -> str:
+        return f"{self._source}, {'line' if row.line is not None else 'row'} {row.number}"
+
+    def __call__(self, item: Row | BadRow) -> Message | BadRow:
+        if isinstance(item, BadRow):
+            return item
+        try:
+            message = self._builder.build(item)
+        except RowFault as fault:
+            return BadRow(self.place(item), fault.reason, fault.remedy)
+        if (size := too_large(message.key, message.value, self._headers)) is not None:
+            reason = f"the record would take {size:,} bytes, more than a request holds"
+            return BadRow(self.place(item), reason, "send smaller events")
+        return message
+
+    def checked(self, item: Row | BadRow) -> Message | BadRow:
+        """The same, judged by the model's signature too where every event is to be."""
+        message = self(item)
+        if self._check is None or not isinstance(message, Message) or not isinstance(item, Row):
+            return message
+        return self._check.bad_row(self.place(item), message) or message
 
 
 async def send_paced(

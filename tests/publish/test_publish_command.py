@@ -12,11 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from models.signature import Feature, Signature
 from stream.cli import main
 from stream.config.sections import KafkaSection, Settings, TopicsSection
 from stream.kafka.topics import create_topics
 from tests.brokers.resolve import Broker
 from tests.conftest import Names
+from tests.models.build import make_net
+from tests.models.build import publish as publish_model
 
 
 @pytest.fixture
@@ -117,6 +120,51 @@ def test_times_without_an_offset_need_a_zone_in_csv_and_parquet(
     assert [record["value"]["timestamp"] for record in records] == [1_767_319_445_000] * 2  # type: ignore[index]
 
 
+@pytest.fixture
+def room_model(tmp_path: Path) -> list[str]:
+    """A model of a category and a number, and the options that name it."""
+    features = (Feature("sensor", "category", ("01", "NA")), Feature("temperature"))
+    signature = Signature(features, (2,), "binary", 1)
+    publish_model(tmp_path / "models", "room", net=make_net(2, 1), signature=signature, preprocessing=None)
+    return ["--set", "model.name=room"]
+
+
+def test_events_are_checked_against_the_model_that_is_configured(
+    arguments: list[str], room_model: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [*arguments, *room_model]
+    good, bad = tmp_path / "good.csv", tmp_path / "bad.csv"
+    good.write_text("sensor,temperature\n01,5\n03,6\nNA,7\n")
+    bad.write_text("sensor,temprature\n01,5\n")
+    assert main(["publish", str(bad), *arguments]) == 1
+    error = capsys.readouterr().err
+    assert "model 'room' would reject the event" in error and "is it 'temprature' here?" in error
+    assert main(["publish", "--features", "sensor=1 temperature=5", *arguments]) == 1
+    assert "a category that the model does not know" in capsys.readouterr().err
+    assert main(["publish", str(good), *arguments]) == 0
+    assert "warning: model 'room' would reject 1 of the first 3 events" in capsys.readouterr().err
+    assert main(["publish", str(good), "--check", *arguments]) == 1
+    assert "good.csv, row 2: model 'room' does not take it" in capsys.readouterr().err
+    assert main(["publish", str(bad), "--no-check", *arguments]) == 0
+    assert capsys.readouterr().err == ""
+    assert main(["publish", str(bad), "--topic", "elsewhere", *arguments]) == 1
+    assert "there is no topic" in capsys.readouterr().err
+    sensors = [record["value"]["features"]["sensor"] for record in published(arguments, capsys, 3 + 1 + 1)]  # type: ignore[index]
+    assert sorted(map(str, sensors)) == ["01", "01", "03", "1", "NA"]
+
+
+def test_a_model_that_is_not_here_is_only_missed_where_it_was_named(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    event = ["publish", "--features", "[1]", *arguments]
+    assert main(event) == 0
+    assert capsys.readouterr().err == ""
+    assert main([*event, "--set", "model.name=none"]) == 0
+    assert "warning: events are not checked before they are sent" in capsys.readouterr().err
+    assert main([*event, "--check"]) == 1
+    assert "there is no such model repository" in capsys.readouterr().err
+
+
 def test_columns_of_a_file_and_a_limit(
     arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -155,6 +203,7 @@ def test_a_pipe_is_published_line_by_line(arguments: list[str], capsys: pytest.C
         (["a.csv", "--features", "[1]"], "either a FILE"),
         (["a.csv", "--id", "x"], "--id goes with --features only"),
         (["--features", "[1]", "--raw"], "--raw goes with a FILE only"),
+        (["a.csv", "--raw", "--check"], "--check cannot go with --raw"),
         (["--features", "nothing"], "no name=value"),
         (["a.csv", "--delimiter", ";;"], "not one character"),
         (["a.csv", "--timezone", "Mars/Olympus"], "no such time zone"),

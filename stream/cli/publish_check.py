@@ -1,0 +1,50 @@
+"""What `forebay publish` checks events against: the signature of the model that the configuration names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import click
+
+from schemas.errors import ModelError
+
+if TYPE_CHECKING:
+    from stream.config.load import LoadedSettings
+    from stream.publish.inspection import ServedSignature
+
+_MODEL_SETTINGS = ("model.repository", "model.name", "model.version")
+
+
+def warn(message: str) -> None:
+    """Print a warning where it does not mix with results."""
+    click.echo(f"warning: {message}", err=True)
+
+
+def find_signature(
+    loaded: LoadedSettings, *, model: str | None, other_topic: bool, wanted: bool | None, warn: Callable[[str], None]
+) -> ServedSignature | None:
+    """The signature that events are checked against; None where there is none to be had.
+
+    model: the model that the events name, None for the configured one; other_topic: whether they go to a topic that the
+    configured worker does not read. wanted: True for a check that must be possible (raises ModelError where it is not), None
+    for one where it is possible, False for none.
+    """
+    from models.repository import read_signature
+    from stream.config.load import DEFAULT
+    from stream.publish.inspection import ServedSignature
+
+    if wanted is False or (other_topic and not wanted):
+        return None
+    settings = loaded.settings
+    name = model or settings.model.name
+    version = settings.model.version if name == settings.model.name else None
+    try:
+        signature = read_signature(settings.model.repository, name, version)
+    except ModelError as error:
+        if wanted:
+            raise
+        if any(loaded.origins[key] != DEFAULT for key in _MODEL_SETTINGS):
+            warn(f"events are not checked before they are sent: {error.message}")
+        return None
+    return ServedSignature(name, signature, settings.input.max_event_bytes)

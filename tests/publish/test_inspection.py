@@ -1,0 +1,183 @@
+"""The first events of a file against the model's signature: what is refused, and what is warned of."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.signature import Feature, Signature
+from schemas.errors import DataError
+from stream.publish.csv_rows import CsvOptions, csv_rows
+from stream.publish.event import EventBuilder, Message
+from stream.publish.inspection import SAMPLE_ROWS, EventCheck, Inspection, ServedSignature
+from stream.publish.row import BadRow, Row, Rows
+from stream.publish.run import Published, publish_rows
+from tests.publish.test_run import Notes
+from tests.stream.build import JULY, ManualClock, signature
+from tests.stream.test_decode import decode_one
+
+ROOM = Signature(
+    (Feature("sensor", "category", ("01", "NA")), Feature("temperature"), Feature("humidity", nullable=True)),
+    (3,),
+    "binary",
+    1,
+)
+
+
+def served(of: Signature = ROOM) -> ServedSignature:
+    return ServedSignature("m", of, 10_000)
+
+
+class Publishing:
+    """Publishes CSV with an inspection, and keeps what was sent and warned of."""
+
+    def __init__(self, of: Signature | None = ROOM, *, every: bool = False) -> None:
+        self.clock = ManualClock()
+        self.sink = Notes(self.clock)
+        self.warnings: list[str] = []
+        self.served = None if of is None else served(of)
+        check = None if self.served is None else EventCheck(self.served)
+        self.inspection = Inspection(check, every, self.warnings.append)
+
+    async def csv(self, text: str, **options: object) -> Published:
+        categories = {} if self.served is None else self.served.categories()
+        return await self.rows(
+            csv_rows(io.BytesIO(text.encode()), "file", CsvOptions(categories=categories)), **options
+        )
+
+    async def rows(self, rows: Rows, **options: object) -> Published:
+        async def sleep(seconds: float) -> None:
+            self.clock.advance(seconds)
+
+        builder = EventBuilder("file", now_ms=self.clock.wall_ms)
+        return await publish_rows(
+            rows,
+            builder,
+            self.sink,
+            source="file",
+            clock=self.clock,
+            sleep=sleep,
+            inspection=self.inspection,
+            **options,  # type: ignore[arg-type]
+        )
+
+
+async def test_good_events_are_sent_without_a_word_and_categories_are_text() -> None:
+    publishing = Publishing()
+    assert (await publishing.csv("sensor,temperature,humidity\n01,5,\nNA,True,3\n")).events == 2
+    assert publishing.warnings == []
+    assert [orjson.loads(value)["features"] for value in publishing.sink.values] == [
+        {"sensor": "01", "temperature": 5, "humidity": None},
+        {"sensor": "NA", "temperature": True, "humidity": 3},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "remedy"),
+    [
+        (
+            "sensor,temprature\n01,5\n01,6\n",
+            "all of the first 2 events; file, row 1",
+            "'temperature' (is it 'temprature'",
+        ),
+        ("sensor,Temperature\n01,5\n", "the event; file, row 1", "'temperature' (is it 'Temperature' here?)"),
+        ("01,21.5,40\nNA,22,41\n", "none of '01', '21.5', '40' is a feature", "the first line seems to hold data"),
+        ("sensor,temperature\n7,5\n", "category that the model does not know", "--no-check"),
+        ("sensor,temperature\n01,warm\n", "temperature", "--no-check"),
+        ("a,b\n1,2\n", "none of 'a', 'b' is a feature of model 'm'", "--no-check"),
+    ],
+)
+async def test_what_will_all_be_rejected_is_not_sent(text: str, message: str, remedy: str) -> None:
+    publishing = Publishing()
+    with pytest.raises(DataError) as caught:
+        await publishing.csv(text, skip_bad=True)
+    assert message in caught.value.message and "nothing was published" in caught.value.message
+    assert remedy in str(caught.value.remedy)
+    assert publishing.sink.values == []
+
+
+async def test_a_file_of_which_some_will_be_rejected_is_sent_with_a_warning() -> None:
+    publishing = Publishing()
+    assert (await publishing.csv("sensor,temperature\n01,5\n02,5\nNA,\n")).events == 3
+    missing, rejected = publishing.warnings
+    assert "the model's feature 'humidity' is missing" in missing
+    assert "would reject 2 of the first 3 events; the first, file, row 2" in rejected
+
+
+async def test_every_event_is_checked_where_that_is_asked_for() -> None:
+    rows = "".join(f"01,{number}\n" for number in range(SAMPLE_ROWS + 50)) + "02,1\n01,1\n"
+    publishing = Publishing(every=True)
+    result = await publishing.csv("sensor,temperature\n" + rows, skip_bad=True)
+    assert (result.events, result.skipped) == (SAMPLE_ROWS + 51, 1)
+    assert result.first_bad[0].place == f"file, row {SAMPLE_ROWS + 51}"
+    stopping = Publishing(every=True)
+    with pytest.raises(
+        DataError, match=r"row 151: model 'm' does not take it.*\(150 events before it were published\)"
+    ):
+        await stopping.csv("sensor,temperature\n" + rows)
+
+
+async def test_without_a_model_only_what_is_plainly_odd_is_warned_of() -> None:
+    publishing = Publishing(None)
+    assert (await publishing.csv("timestamp,5.1,3.5,setosa\n1767323045,4.9,3.0,setosa\n")).events == 1
+    header, seconds = publishing.warnings
+    assert "the first line seems to hold data" in header and "'5.1'" in header
+    assert "look like seconds (1767323045 would be in 1970)" in seconds and "--timestamp-unit s" in seconds
+
+
+@pytest.mark.parametrize("header", ["0,1,2", "1,2,3", "a,b,c"])
+async def test_columns_that_are_numbered_are_columns(header: str) -> None:
+    publishing = Publishing(None)
+    await publishing.csv(f"{header}\n1,2,3\n")
+    assert publishing.warnings == []
+
+
+async def test_what_is_looked_at_is_sent_once_and_in_order_whatever_ends_the_file() -> None:
+    def rows() -> Iterator[Row | BadRow | None]:
+        yield None
+        yield from (Row(number, {"features": [1, 2, 3]}, None) for number in range(1, 4))
+        yield BadRow("file, line 4", "bad", "fix it")
+        raise DataError("file: cut off")
+
+    publishing = Publishing(signature())
+    with pytest.raises(DataError, match=r"cut off \(3 events before it were published\)"):
+        await publishing.rows(rows(), skip_bad=True)
+    assert [orjson.loads(value)["id"] for value in publishing.sink.values] == ["file:1", "file:2", "file:3"]
+
+
+async def test_a_pipe_is_not_waited_for_beyond_its_first_lines() -> None:
+    publishing = Publishing(signature())
+    seen: list[int] = []
+
+    def rows() -> Rows:
+        yield None
+        yield Row(1, {"features": [1, 2, 3]}, None)
+        yield None
+        yield None
+        seen.append(len(publishing.sink.values))
+        yield Row(2, {"features": [1, 2, 3]}, None)
+
+    assert (await publishing.rows(rows())).events == 2
+    assert seen == [1]
+
+
+async def test_no_more_is_looked_at_than_the_limit_needs() -> None:
+    rows = (Row(number, {"features": [1, 2, 3]}, None) for number in range(1, 10**9))
+    assert (await Publishing(signature()).rows(rows, limit=7)).events == 7
+    assert next(rows).number == 9
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["sensor", "temperature", "humidity", "x"]), st.none() | st.floats(-1e39, 1e39) | st.text()
+    )
+)
+def test_the_check_says_what_the_decoder_says(features: dict[str, object]) -> None:
+    value = orjson.dumps({"id": "a", "timestamp": JULY, "features": features})
+    fault = EventCheck(served()).fault(Message(None, value))
+    assert (fault is None) == (not decode_one(value, of=ROOM).rejections)
