@@ -47,6 +47,7 @@ ERROR_WINDOW: Final = "forebay.error.window"
 """Only where a window failed and not an event: `<start>-<end>`, ms since the Unix epoch. The value is then the window."""
 
 # ---- on events that `forebay dlq replay` published, carried on to their predictions and further dead letters
+# Every producer can write them, so by themselves they prove nothing: see stream/dlq/replay_history.py
 
 REPLAY_COUNT: Final = "forebay.replay.count"
 """How many times the event was replayed, decimal text."""

@@ -39,7 +39,7 @@ MAX_REPLAYS: Final = 3
     default=MAX_REPLAYS,
     show_default=True,
     metavar="N",
-    help="Leave out events that were replayed so often and failed each time.",
+    help="Leave out events that were replayed N times and failed each time.",
 )
 @click.option("--rate", type=click.FloatRange(min=0), default=0, metavar="N", help="Letters a second; 0: no limit.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and publish nothing.")
@@ -57,9 +57,9 @@ def command(
 ) -> int:
     """Publish events again as they came: value, key and headers, to the topic that they came from, in order per partition.
 
-    The letters stay where they are. What fails again becomes a new letter, and only that one is replayed next time; what
-    succeeds does not tell, so a second run would publish it again: narrow it with --since and --kind. Letters whose value
-    was cut are left out.
+    The letters stay where they are. What fails again becomes a new letter, and only that one is replayed next time. A success
+    leaves no trace, so a second run publishes it again: narrow it with --since and --kind. Letters whose value was cut are
+    left out. Replays are counted by the letters themselves; headers that state more are reported and ignored.
     """
     if not (yes or dry_run or sys.stdin.isatty()):
         raise ConfigError(
@@ -129,6 +129,7 @@ def _print_replay(place: Place, plan: Plan, done: Replayed | None, dry_run: bool
             "topics": dict(plan.topics if done is None else done.topics),
             "skipped": {skip.value: count for skip, count in skipped(plan, done).items()},
             "beyond_limit": plan.beyond_limit,
+            "unproven_replays": plan.replays.num_unproven,
             "seconds": 0.0 if done is None else round(done.seconds, 3),
         }
         click.echo(json.dumps(document, ensure_ascii=False, indent=2))

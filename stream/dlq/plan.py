@@ -1,7 +1,8 @@
 """What a replay would publish, and what it leaves out and why. Pure.
 
 Each letter stays in its topic after its replay. If it fails again there is a second letter of the same event, which names the
-first; only the last of such a chain is ever replayed, or each run would publish the event once for each of its failures.
+first; only the last of such a chain is ever replayed, or each run would publish the event once for each of its failures. What a
+letter's headers state of that is believed only as far as the letters themselves prove it: see `replay_history`.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from types import MappingProxyType
 from typing import Final
 
 from schemas import headers as names
-from schemas.definitions import MAX_TIMESTAMP_MS
 from stream.dlq.letter import Headers, Letter, Position
+from stream.dlq.replay_history import ReplayHistory, Replays, event_headers
 from stream.encode import record_size
 from stream.records import Partition
+
+_LARGEST_COUNT: Final = 2**31 - 1
 
 
 class Skip(StrEnum):
@@ -57,45 +60,41 @@ class Target:
     max_bytes: int | None
 
 
-def replay_headers(letter: Letter) -> Headers:
-    """The event's own headers, how many times it was replayed now, and from which letter."""
-    kept = [
-        (name, value) for name, value in letter.headers if name.lower() not in (names.REPLAY_COUNT, names.REPLAY_FROM)
-    ]
-    if (
-        letter.is_f32
-        and letter.header(names.TIMESTAMP) is None
-        and 0 <= (letter.source_timestamp or -1) <= MAX_TIMESTAMP_MS
-    ):
-        # Such an event's time is its record's, which is a new one now.
-        kept.append((names.TIMESTAMP, b"%d" % (letter.source_timestamp or 0)))
-    count = b"%d" % (letter.replay_count + 1)
-    return (*kept, (names.REPLAY_COUNT, count), (names.REPLAY_FROM, str(letter.position).encode()))
+def replay_headers(letter: Letter, count: int) -> Headers:
+    """Return the event's own headers, how often it is replayed with this time, and from which letter."""
+    return (
+        *event_headers(letter),
+        (names.REPLAY_COUNT, b"%d" % count),
+        (names.REPLAY_FROM, str(letter.position).encode()),
+    )
 
 
-def reason_to_skip(letter: Letter, target: Target | None, *, max_replays: int) -> Skip | None:
-    """Why this letter cannot be replayed to its topic, by itself; None where it can."""
+def reason_to_skip(letter: Letter, target: Target | None) -> Skip | None:
+    """Return why this letter cannot be replayed to its topic, by itself; None if it can."""
     if letter.window is not None:
         return Skip.WINDOW
     if letter.truncated is not None:
         return Skip.TRUNCATED
-    if letter.replay_count >= max_replays:
-        return Skip.MAX_REPLAYS
     if target is None:
         return Skip.NO_TOPIC
-    size = record_size(letter.key, letter.value, [(name, value or b"") for name, value in replay_headers(letter)])
+    headers = [(name, value or b"") for name, value in replay_headers(letter, _LARGEST_COUNT)]
+    size = record_size(letter.key, letter.value, headers)
     return Skip.TOO_LARGE if target.max_bytes is not None and size > target.max_bytes else None
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """offsets: of the letters to publish, ascending, by partition of the dead letters; topics: how many go to which;
-    beyond_limit: how many more could be published."""
+    """What to publish.
+
+    offsets: of the letters to publish, ascending, by partition of the dead letters. topics: how many go to which.
+    beyond_limit: how many more could be published. replays: what was replayed before.
+    """
 
     offsets: Mapping[Partition, array[int]]
     topics: Counter[str]
     skipped: Counter[Skip]
     beyond_limit: int
+    replays: Replays
 
     @property
     def num_letters(self) -> int:
@@ -108,11 +107,15 @@ class Plan:
         return {partition: range(found[0], found[-1] + 1) for partition, found in self.offsets.items() if found}
 
     def holds(self, letter: Letter) -> bool:
-        """Whether the letter is to be published."""
+        """Return whether the letter is to be published."""
         topic, partition, offset = letter.position
         found = self.offsets.get(Partition(topic, partition), ())
         at = bisect_left(found, offset)
         return at < len(found) and found[at] == offset
+
+    def headers(self, letter: Letter) -> Headers:
+        """Return the headers with which the letter is to be published."""
+        return replay_headers(letter, self.replays.count(letter.position) + 1)
 
 
 class Planner:
@@ -122,15 +125,14 @@ class Planner:
         self._columns: dict[Partition, tuple[array[int], array[int], array[int]]] = {}
         self._topics: dict[str, int] = {}
         self._skipped: Counter[Skip] = Counter()
-        self._replayed: set[str] = set()
+        self.history = ReplayHistory()
 
     def see(self, letter: Letter) -> None:
-        """For every letter that is read, those too that are not meant: it may stand for an earlier one."""
-        if letter.replay_from is not None:
-            self._replayed.add(letter.replay_from)
+        """Note a letter that is read, also one that the filter leaves out: it may stand for an earlier one."""
+        self.history.see(letter)
 
     def add(self, letter: Letter, skip: Skip | None) -> None:
-        """One that is meant, and why it cannot be replayed, if so."""
+        """Add one that the filter takes, and why it cannot be replayed, if so."""
         if skip is not None:
             self._skipped[skip] += 1
             return
@@ -140,17 +142,21 @@ class Planner:
         times.append(letter.timestamp)
         topics.append(self._topics.setdefault(letter.source.topic, len(self._topics)))
 
-    def finish(self, limit: int | None) -> Plan:
-        """The plan, of the oldest `limit` letters that can be replayed, or of all."""
+    def finish(self, limit: int | None, *, max_replays: int) -> Plan:
+        """Return the plan for the oldest `limit` letters that can be replayed, or for all."""
         skipped = Counter(self._skipped)
+        replays = self.history.resolve()
         num_able = 0
 
         def able() -> Iterator[tuple[int, Partition, int, int]]:
             nonlocal num_able
             for partition, (offsets, times, topics) in self._columns.items():
                 for offset, time, topic in zip(offsets, times, topics, strict=True):
-                    if str(Position(*partition, offset)) in self._replayed:
+                    position = Position(*partition, offset)
+                    if position in replays.superseded:
                         skipped[Skip.REPLAYED] += 1
+                    elif replays.count(position) >= max_replays:
+                        skipped[Skip.MAX_REPLAYS] += 1
                     else:
                         num_able += 1
                         yield time, partition, offset, topic
@@ -162,4 +168,4 @@ class Planner:
         for _, partition, offset, topic in chosen:
             planned.setdefault(partition, array("q")).append(offset)
             counts[topic_names[topic]] += 1
-        return Plan(planned, counts, skipped, num_able - counts.total())
+        return Plan(planned, counts, skipped, num_able - counts.total(), replays)

@@ -20,6 +20,11 @@ from stream.dlq.replay import Replayed
 from stream.dlq.stats import Stats, Tally
 from stream.tail_format import bytes_as_text, printable, shortened
 
+UNPROVEN_WORDS: Final = (
+    "state a replay that no earlier letter of the same event confirms (forged, or removed since): "
+    "taken as never replayed"
+)
+
 _KEY_CHARS: Final = 16
 _SOURCE_CHARS: Final = 32
 _LEAST_MESSAGE: Final = 20
@@ -102,7 +107,8 @@ def letter_text(letter: Letter, *, max_bytes: int) -> RenderableType:
     table.add_row("from", Text(printable(f"{letter.source}{published}")))
     if letter.replay_count:
         times = "once" if letter.replay_count == 1 else f"{letter.replay_count} times"
-        table.add_row("replayed", Text(printable(f"{times}, last from {letter.replay_from or 'an unknown letter'}")))
+        last = letter.replay_from or "an unknown letter"
+        table.add_row("replayed", Text(printable(f"{times}, last from {last}, by its headers")))
     if letter.truncated is not None:
         table.add_row("truncated", Text(printable(f"the whole value was {letter.truncated}"), YELLOW))
     if letter.event_id is not None:
@@ -214,6 +220,8 @@ def replay_table(plan: Plan, done: Replayed | None) -> Table:
         table.add_row(Text("skipped", YELLOW), f"{count:,}", f"{skip.value}: {SKIP_WORDS[skip]}")
     if plan.beyond_limit:
         table.add_row(Text("left", DIM), f"{plan.beyond_limit:,}", "beyond --limit")
+    if unproven := plan.replays.num_unproven:
+        table.add_row(Text("note", YELLOW), f"{unproven:,}", UNPROVEN_WORDS)
     return table
 
 

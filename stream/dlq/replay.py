@@ -13,12 +13,14 @@ from stream.clock import Clock
 from stream.config.sections import KafkaSection
 from stream.dlq.choose import Filter
 from stream.dlq.letter import Letter
-from stream.dlq.plan import Plan, Planner, Target, reason_to_skip, replay_headers
+from stream.dlq.plan import Plan, Planner, Target, reason_to_skip
 from stream.dlq.read import LetterBox, Progress
+from stream.dlq.replay_history import ReplayHistory
 from stream.kafka.topics import topic_limits
 from stream.publish.pacer import Pacer
 from stream.publish.run import TICK_S
 from stream.publish.send import Publisher
+from stream.tail import Extent
 
 CHUNK_LETTERS: Final = 1000
 CHUNK_BYTES: Final = 1_048_576
@@ -29,17 +31,36 @@ Sleep = Callable[[float], Awaitable[None]]
 async def make_plan(
     box: LetterBox, kafka: KafkaSection, chosen: Filter, *, max_replays: int, limit: int | None, progress: Progress
 ) -> Plan:
-    """Read the letters up to the end of now and say what a replay would do. Raises BrokerError."""
+    """Read the letters up to the current end and return what a replay would do. Raises BrokerError."""
     planner = Planner()
     targets: dict[str, Target | None] = {}
-    async for letter in box.letters(await box.extent(since_ms=chosen.since_ms), progress=progress):
+    extent = await box.extent(since_ms=chosen.since_ms)
+    async for letter in box.letters(extent, progress=progress):
         planner.see(letter)
         if chosen.takes(letter):
             topic = letter.source.topic
             if topic not in targets:
                 targets[topic] = await _look_up(box, kafka, topic)
-            planner.add(letter, reason_to_skip(letter, targets[topic], max_replays=max_replays))
-    return planner.finish(limit)
+            planner.add(letter, reason_to_skip(letter, targets[topic]))
+    await _read_earlier_letters(box, planner.history, extent, progress)
+    return planner.finish(limit, max_replays=max_replays)
+
+
+async def _read_earlier_letters(box: LetterBox, history: ReplayHistory, extent: Extent, progress: Progress) -> None:
+    """Read the letters before `extent` that later ones name: without them no chain of replays can be counted."""
+    read_from = {partition: offsets.start for partition, offsets in extent.items()}
+    while unread := history.unread(read_from):
+        whole = await box.extent()
+        earlier = {
+            partition: range(max(offset, whole[partition].start), read_from[partition])
+            for partition, offset in unread.items()
+        }
+        earlier = {partition: offsets for partition, offsets in earlier.items() if offsets}
+        if not earlier:
+            return  # removed by the topic's retention
+        read_from |= {partition: offsets.start for partition, offsets in earlier.items()}
+        async for letter in box.letters(earlier, progress=progress):
+            history.see(letter)
 
 
 async def _look_up(box: LetterBox, kafka: KafkaSection, topic: str) -> Target | None:
@@ -88,9 +109,9 @@ class Replayer:
                 waiting.append(letter)
                 num_bytes += len(letter.value or b"")
                 if len(waiting) >= CHUNK_LETTERS or num_bytes >= CHUNK_BYTES:
-                    await self._send(waiting, pacer, progress)
+                    await self._send(plan, waiting, pacer, progress)
                     waiting, num_bytes = [], 0
-            await self._send(waiting, pacer, progress)
+            await self._send(plan, waiting, pacer, progress)
             for publisher in self._publishers.values():
                 await publisher.flush()
         except BrokerError as error:
@@ -108,8 +129,8 @@ class Replayer:
     def _num_delivered(self) -> int:
         return sum(publisher.num_delivered for publisher in self._publishers.values())
 
-    async def _send(self, letters: list[Letter], pacer: Pacer, progress: Callable[[int], None]) -> None:
-        """Those letters as they fall due, after all that were sent."""
+    async def _send(self, plan: Plan, letters: list[Letter], pacer: Pacer, progress: Callable[[int], None]) -> None:
+        """Send those letters as they fall due, after all that were sent."""
         start = 0
         while start < len(letters):
             now_s = self._clock.monotonic_s()
@@ -117,12 +138,12 @@ class Replayer:
             if due == 0:
                 await self._sleep(max(TICK_S, pacer.wait_s(now_s, self.done.sent)))
                 continue
-            await self._send_now(letters[start : start + due])
+            await self._send_now(plan, letters[start : start + due])
             start += due
             self.done.sent += due
             progress(self.done.sent)
 
-    async def _send_now(self, letters: list[Letter]) -> None:
+    async def _send_now(self, plan: Plan, letters: list[Letter]) -> None:
         batches: dict[tuple[str, int], list[Letter]] = {}
         for letter in letters:
             publisher = await self._publisher(letter.source.topic)
@@ -132,7 +153,7 @@ class Replayer:
                 number = publisher.partition_for(letter.key)
             batches.setdefault((letter.source.topic, number), []).append(letter)
         for (topic, number), batch in batches.items():
-            records = [(each.key, each.value, replay_headers(each)) for each in batch]
+            records = [(each.key, each.value, plan.headers(each)) for each in batch]
             await self._publishers[topic].send_to(number, records, timestamp_ms=self._clock.wall_ms())
             self.done.topics[topic] += len(batch)
 

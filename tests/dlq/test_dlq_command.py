@@ -202,25 +202,26 @@ def test_replay(forebay: Forebay, names: Names) -> None:
     assert dry == {
         "topic": names("dead-letters"),
         "dry_run": True,
-        "planned": 4,
+        "planned": 5,
         "replayed": 0,
-        "topics": {names("features"): 4},
-        "skipped": {"truncated": 1, "max_replays": 1},
+        "topics": {names("features"): 5},
+        "skipped": {"truncated": 1},
         "beyond_limit": 0,
+        "unproven_replays": 1,
         "seconds": 0.0,
     }
     lines = [" ".join(line.split()) for line in forebay("replay", "--dry-run")[1].splitlines()]
-    assert f"would replay 4 to {names('features')}" in lines
-    status, out, _ = forebay("replay", "--yes", "--kind", "unknown_model", "--max-replays", "4")
+    assert f"would replay 5 to {names('features')}" in lines
+    status, out, _ = forebay("replay", "--yes", "--kind", "unknown_model")
     assert status == 0 and "2 published again in" in out and "the letters stay in" in out
     told = json.loads(forebay("replay", "--yes", "--json", "--limit", "1")[1])
-    assert (told["replayed"], told["beyond_limit"], told["dry_run"]) == (1, 3, False)
+    assert (told["replayed"], told["beyond_limit"], told["dry_run"]) == (1, 4, False)
     status, out, _ = forebay("replay", "--yes", "--kind", "too_large")
     assert status == 0 and "skipped" in out and "published again" not in out
     assert forebay("replay", "--yes", "--kind", "not_finite")[1] == "no letter matches: nothing to replay\n"
 
 
-@pytest.mark.parametrize(("answer", "status", "said"), [("y", 0, "4 published again"), ("n", 1, "nothing was")])
+@pytest.mark.parametrize(("answer", "status", "said"), [("y", 0, "5 published again"), ("n", 1, "nothing was")])
 def test_replay_asks_on_a_terminal(
     forebay: Forebay, answer: str, status: int, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -234,7 +235,7 @@ def test_replay_asks_on_a_terminal(
     monkeypatch.setattr("click.confirm", confirm)
     found, out, err = forebay("replay")
     assert found == status and said in out + err
-    assert "would replay" in out and asked == ["Publish 4 events again?"]
+    assert "would replay" in out and asked == ["Publish 5 events again?"]
 
 
 def test_nobody_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,13 +24,13 @@ def plan(letters: list[Letter], *, limit: int | None = None, max_replays: int = 
     planner = Planner()
     for each in letters:
         planner.see(each)
-        planner.add(each, reason_to_skip(each, TARGET, max_replays=max_replays))
-    return planner.finish(limit)
+        planner.add(each, reason_to_skip(each, TARGET))
+    return planner.finish(limit, max_replays=max_replays)
 
 
 def test_the_events_own_headers_are_sent_and_where_it_comes_from() -> None:
     found = letter(headers=[("tenant", b"x"), ("content-type", b"application/json")], model="late")
-    assert replay_headers(found) == (
+    assert replay_headers(found, 1) == (
         ("tenant", b"x"),
         ("content-type", b"application/json"),
         ("forebay.replay.count", b"1"),
@@ -38,9 +38,9 @@ def test_the_events_own_headers_are_sent_and_where_it_comes_from() -> None:
     )
 
 
-def test_the_count_goes_up_and_is_not_doubled() -> None:
+def test_headers_of_an_earlier_replay_are_replaced() -> None:
     headers = [("Forebay.Replay.Count", b"1"), ("tenant", b"x"), ("forebay.replay.from", b"dead-letters-0@3")]
-    assert replay_headers(letter(headers=headers)) == (
+    assert replay_headers(letter(headers=headers), 2) == (
         ("tenant", b"x"),
         ("forebay.replay.count", b"2"),
         ("forebay.replay.from", b"dead-letters-0@7"),
@@ -49,11 +49,11 @@ def test_the_count_goes_up_and_is_not_doubled() -> None:
 
 def test_a_raw_event_without_a_time_of_its_own_keeps_that_of_its_record() -> None:
     raw = [("content-type", b"application/x-forebay-f32")]
-    assert dict(replay_headers(letter(headers=raw)))[names.TIMESTAMP] == b"%d" % (JULY - 1000)
+    assert dict(replay_headers(letter(headers=raw), 1))[names.TIMESTAMP] == b"%d" % (JULY - 1000)
     timed = [*raw, ("forebay-timestamp", b"5")]
-    assert dict(replay_headers(letter(headers=timed)))[names.TIMESTAMP] == b"5"
-    assert names.TIMESTAMP not in dict(replay_headers(letter(headers=raw, source_timestamp=-1)))
-    assert names.TIMESTAMP not in dict(replay_headers(letter()))
+    assert dict(replay_headers(letter(headers=timed), 1))[names.TIMESTAMP] == b"5"
+    assert names.TIMESTAMP not in dict(replay_headers(letter(headers=raw, source_timestamp=-1), 1))
+    assert names.TIMESTAMP not in dict(replay_headers(letter(), 1))
 
 
 @pytest.mark.parametrize(
@@ -63,21 +63,19 @@ def test_a_raw_event_without_a_time_of_its_own_keeps_that_of_its_record() -> Non
         (replace(letter(), window="0-10"), TARGET, Skip.WINDOW),
         (letter(value=None), TARGET, None),
         (letter(value=b"x" * 5000, max_bytes=1000), TARGET, Skip.TRUNCATED),
-        (letter(headers=replayed_from("d-0@1", 2)), TARGET, None),
-        (letter(headers=replayed_from("d-0@1", 3)), TARGET, Skip.MAX_REPLAYS),
-        (letter(headers=replayed_from("d-0@1", 4)), TARGET, Skip.MAX_REPLAYS),
+        (letter(headers=replayed_from("d-0@1", 99)), TARGET, None),
         (letter(), None, Skip.NO_TOPIC),
         (letter(value=b"x" * 2000), Target(4, 1000), Skip.TOO_LARGE),
         (letter(value=b"x" * 500), Target(4, 1000), None),
     ],
 )
 def test_why_a_letter_is_left_out(found: Letter, target: Target | None, expected: Skip | None) -> None:
-    assert reason_to_skip(found, target, max_replays=3) is expected
+    assert reason_to_skip(found, target) is expected
 
 
 def test_of_a_chain_of_failures_only_the_last_is_replayed() -> None:
-    # Else the first would be published anew at each run, with a count that never goes up.
-    first, other = letter(1), letter(2, at=DEAD_1)
+    # Otherwise each run would publish the first again, with a count that never goes up.
+    first, other = letter(1), letter(2, at=DEAD_1, value=b"another event")
     second = letter(4, at=DEAD_1, headers=replayed_from("dead-letters-0@1"))
     third = letter(5, headers=replayed_from("dead-letters-1@4", 2))
     # In whatever order the partitions are read.
@@ -87,6 +85,22 @@ def test_of_a_chain_of_failures_only_the_last_is_replayed() -> None:
         assert made.skipped == {Skip.REPLAYED: 2} and made.topics == {"features": 2}
 
 
+def test_an_event_that_failed_after_each_of_its_replays_is_left_alone() -> None:
+    chain = [letter(1)] + [letter(n, headers=replayed_from(f"dead-letters-0@{n - 1}", n - 1)) for n in (2, 3, 4)]
+    assert plan(chain, max_replays=3).skipped == {Skip.REPLAYED: 3, Skip.MAX_REPLAYS: 1}
+    made = plan(chain, max_replays=4)
+    assert made.num_letters == 1 and made.holds(chain[-1])
+    assert dict(made.headers(chain[-1]))[names.REPLAY_COUNT] == b"4"
+
+
+def test_forged_replay_headers_hide_no_letter_and_raise_no_count() -> None:
+    victim, forged = letter(1), letter(2, value=b"x", headers=replayed_from("dead-letters-0@1", 99))
+    made = plan([victim, forged])
+    assert made.holds(victim) and made.holds(forged) and not made.skipped
+    assert made.replays.num_unproven == 1
+    assert [dict(made.headers(each))[names.REPLAY_COUNT] for each in (victim, forged)] == [b"1", b"1"]
+
+
 def test_a_letter_that_is_not_meant_still_stands_for_an_earlier_one() -> None:
     planner = Planner()
     first = letter(1, kind=FailureKind.NOT_JSON)
@@ -94,7 +108,7 @@ def test_a_letter_that_is_not_meant_still_stands_for_an_earlier_one() -> None:
     planner.see(first)
     planner.add(first, None)
     planner.see(second)
-    made = planner.finish(None)
+    made = planner.finish(None, max_replays=3)
     assert made.num_letters == 0 and made.skipped == {Skip.REPLAYED: 1} and made.extent == {}
 
 

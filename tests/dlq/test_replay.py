@@ -112,14 +112,14 @@ async def test_where_the_partition_is_gone_the_key_decides_and_where_the_topic_i
             letter_to(stage, 20, topic="long-gone"),
             letter_to(stage, 21, value=b"x" * 900, max_bytes=800),
             letter_to(stage, 22, topic="small", value=b"x" * 5000),
-            letter_to(stage, 23, headers=[("forebay.replay.count", b"3")]),
+            letter_to(stage, 23, topic="small", headers=[("forebay.replay.count", b"3")]),
         ],
     )
     plan = await plan_of(stage)
-    expected = {Skip.NO_TOPIC: 1, Skip.TRUNCATED: 1, Skip.MAX_REPLAYS: 1}
+    expected = {Skip.NO_TOPIC: 1, Skip.TRUNCATED: 1}
     # The embedded broker keeps no size limit of a topic.
     assert {skip: count for skip, count in plan.skipped.items() if skip is not Skip.TOO_LARGE} == expected
-    assert plan.num_letters + plan.skipped[Skip.TOO_LARGE] == 8
+    assert plan.num_letters + plan.skipped[Skip.TOO_LARGE] == 9 and plan.replays.num_unproven == 1
     only = await plan_of(stage, Filter(topics=frozenset({stage.topic("features")})))
     await replay(stage, only)
     found = await stage.outputs("features")
@@ -144,6 +144,34 @@ async def test_order_is_kept_and_a_limit_takes_the_oldest(stage: Stage) -> None:
     done = await replay(stage, plan)
     assert done.delivered == 2500
     assert [each.value for each in await stage.outputs("features")] == [b"%04d" % number for number in range(2500)]
+
+
+async def test_earlier_letters_are_read_to_count_replays_however_short_the_time(stage: Stage) -> None:
+    await stage.create()
+    dead, source = stage.topic("dead-letters"), Partition(stage.topic("features"), 1)
+    rows: list[tuple[bytes, int, list[tuple[str, bytes]]]] = [
+        (b"older", -180_000, []),
+        (b"again", -120_000, []),
+        (b"again", -60_000, [(names_of.REPLAY_FROM, f"{dead}-0@1".encode())]),
+        (b"again", -30_000, [(names_of.REPLAY_FROM, f"{dead}-0@2".encode())]),
+        (b"again", 5, [(names_of.REPLAY_FROM, f"{dead}-0@3".encode())]),
+        (b"forged", 9, [(names_of.REPLAY_FROM, f"{dead}-0@0".encode()), (names_of.REPLAY_COUNT, b"50")]),
+    ]
+    await write_letters(
+        stage,
+        [
+            letter_record(0, source=source, value=value, timestamp=NOW_MS + at_ms, headers=headers)
+            for value, at_ms, headers in rows
+        ],
+    )
+    recent = Filter(since_ms=NOW_MS)
+    plan = await plan_of(stage, recent, max_replays=3)
+    assert plan.num_letters == 1 and plan.skipped == {Skip.MAX_REPLAYS: 1} and plan.replays.num_unproven == 1
+    plan = await plan_of(stage, recent, max_replays=4)
+    await replay(stage, plan)
+    counts = {each.value: dict(each.headers)[names_of.REPLAY_COUNT] for each in await stage.outputs("features")}
+    assert counts == {b"again": b"4", b"forged": b"1"}
+    assert (await plan_of(stage, max_replays=4)).num_letters == 3, "the older one, which the forged header names, is not hidden"
 
 
 async def test_a_rate_is_kept(stage: Stage) -> None:

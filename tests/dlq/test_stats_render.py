@@ -112,8 +112,10 @@ def test_what_a_replay_would_do_and_did() -> None:
     for number in range(3):
         planner.add(letter(number), None)
     planner.add(letter(9), Skip.TRUNCATED)
-    plan: Plan = planner.finish(2)
+    planner.see(letter(1, headers=[("forebay.replay.from", b"dead-letters-0@0")]))
+    plan: Plan = planner.finish(2, max_replays=3)
     before = shown(replay_table(plan, None))
+    assert "note 1 state a replay that no earlier letter of the same event confirms" in " ".join(before.split())
     assert "would replay" in before and "beyond --limit" in before and "truncated: the value was cut" in before
     done = Replayed(sent=1, delivered=1)
     done.topics["features"] = 1
