@@ -16,6 +16,8 @@ from stream.breaker import BreakerState
 
 CLUSTER_ANSWER_S: Final = 15.0
 """So long a last answer of the cluster counts; less than any time after which work counts as stuck."""
+LAG_VALID_S: Final = 6.0
+"""How long an answer of the cluster stands for the lag, which is asked for every two seconds."""
 COMMIT_FAILURE_S: Final = 30.0
 """So long a commit that failed is an excuse."""
 
@@ -51,6 +53,16 @@ class Facts:
         answered_s, failed_s = self.cluster_answered_s, self.commit_failed_s
         answers = answered_s is not None and self.now_s - answered_s <= CLUSTER_ANSWER_S
         return answers and (failed_s is None or self.now_s - failed_s > COMMIT_FAILURE_S)
+
+    @property
+    def silence_s(self) -> float | None:
+        """For how long the cluster has not answered; None if it never has."""
+        return None if self.cluster_answered_s is None else round(self.now_s - self.cluster_answered_s, 1)
+
+    @property
+    def known_lag(self) -> int | None:
+        """The lag, None while the cluster is silent: its last answer would pass for the lag of now."""
+        return None if self.silence_s is None or self.silence_s > LAG_VALID_S else self.lag
 
 
 @dataclass(frozen=True, slots=True)

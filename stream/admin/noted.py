@@ -9,8 +9,9 @@ import numpy as np
 from stream.admin.errors import ErrorBook, RecentWarnings
 from stream.admin.samples import Samples
 from stream.clock import Clock
+from stream.eventtime.chunk import WindowChunk
 from stream.outcomes import Ledger
-from stream.records import Finished, Partition, WindowStatus
+from stream.records import Finished, MicroBatch, Partition, WindowStatus
 from stream.telemetry.observer import CommitTimes, Unobserved
 
 
@@ -35,7 +36,7 @@ class Noted(Unobserved):
         self.samples.committed(
             wall_ms=wall_ms,
             outcomes=ledger.outcomes,
-            batch_sizes=[finished.batch.num_records for finished in batches],
+            batch_sizes=[_size(finished.batch) for finished in batches],
             model_ms=np.array([finished.model_s for finished in batches]) * 1000,
             # Clocks differ between machines: an event from the future has waited for nothing.
             latencies_ms=np.maximum(wall_ms - ledger.record_timestamps(), 0).astype(np.float64),
@@ -47,3 +48,9 @@ class Noted(Unobserved):
 
     def windows(self, statuses: Mapping[Partition, WindowStatus]) -> None:
         self.window_statuses = statuses
+
+
+def _size(batch: MicroBatch) -> int:
+    """What `batch.max_batch_size` limits: records, or windows where the model takes windows."""
+    windowed = any(isinstance(chunk, WindowChunk) for chunk in batch.chunks)
+    return batch.num_rows if windowed else batch.num_records

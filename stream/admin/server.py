@@ -30,6 +30,10 @@ ASSETS: Final = {
     "page.css": "text/css",
     "page.js": "text/javascript",
     "charts.js": "text/javascript",
+    "outcomes.js": "text/javascript",
+    "scale.js": "text/javascript",
+    "sections.js": "text/javascript",
+    "summary.js": "text/javascript",
     "icon.svg": "image/svg+xml",
 }
 

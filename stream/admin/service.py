@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from importlib.metadata import version
 from typing import Final, Protocol
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 
 LOOK_S: Final = 1.0
 ASK_S: Final = 2.0
+ASK_MEMBERS_S: Final = 15.0
 ASK_TIMEOUT_S: Final = 10.0
 
 
@@ -108,6 +110,7 @@ class WorkerAdmin:
             await cancel_until_done(asking)
 
     async def _ask_forever(self) -> None:
+        members_of, members_asked_s = None, -math.inf
         while True:
             # Errors of the client are of many kinds, and each only means that there was no answer.
             with contextlib.suppress(Exception):
@@ -117,6 +120,12 @@ class WorkerAdmin:
                         await self._parts.source.ask_cluster()
                 self._view.seen.partitions = dict(standings)
                 self._view.seen.cluster_answered_s = self._clock.monotonic_s()
+            epoch, now_s = self._parts.source.epoch, self._clock.monotonic_s()
+            if epoch != members_of or now_s - members_asked_s >= ASK_MEMBERS_S:
+                members_of, members_asked_s = epoch, now_s
+                with contextlib.suppress(Exception):
+                    async with asyncio.timeout(ASK_TIMEOUT_S):
+                        self._view.seen.members = await self._parts.source.members()
             await asyncio.sleep(ASK_S)
 
     # ---- what it answers

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any, Final, Protocol
 
 from models.protocol import Model
+from schemas.topics import topic_name
 from stream.admin.health import (
     Facts,
     Limits,
@@ -22,6 +23,7 @@ from stream.admin.health import (
     readiness,
     startup,
 )
+from stream.admin.membership import Member, decode_advertisement
 from stream.admin.noted import Noted
 from stream.breaker import CircuitBreaker
 from stream.clock import Clock
@@ -45,6 +47,7 @@ class ReadSource(Protocol):
     def paused(self) -> bool: ...
     async def standings(self) -> Mapping[Partition, tuple[int, int]]: ...
     async def ask_cluster(self) -> None: ...
+    async def members(self) -> Sequence[Member]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +64,12 @@ class Parts:
 
 @dataclass(slots=True)
 class Seen:
-    """What was found out by looking. partitions: position and end; times in monotonic seconds."""
+    """What was found out by looking. partitions: position and end; members: of the group; times in monotonic seconds."""
 
     warm: bool = False
     cluster_answered_s: float | None = None
     partitions: dict[Partition, tuple[int, int]] = field(default_factory=dict)
+    members: Sequence[Member] = ()
     still: Standstill = field(default_factory=Standstill)
     loop_delay_s: float = 0.0
 
@@ -96,7 +100,7 @@ class WorkerView:
         """Once a second: how long work has stood still, and what the lag is."""
         facts = self.facts()
         self.seen.still = self._standstill.look(facts)
-        self._parts.noted.samples.looked(wall_ms=self._clock.wall_ms(), lag=facts.lag)
+        self._parts.noted.samples.looked(wall_ms=self._clock.wall_ms(), lag=facts.known_lag)
 
     def facts(self) -> Facts:
         pipeline, source, seen = self._parts.pipeline, self._parts.source, self.seen
@@ -166,11 +170,13 @@ class WorkerView:
                 "reasons": [*live.reasons, *ready.reasons],
                 **conditions(facts),
                 "still_for_s": live.conditions["still_for_s"],
+                "cluster_answered_ago_s": facts.silence_s,
                 "loop_delay_ms": round(self.seen.loop_delay_s * 1000, 1),
             },
             "group": self._group(),
+            "input_topics": [topic_name(self._settings.topics.prefix, name) for name in self._settings.input.topics],
             "partitions": self._partitions(),
-            "lag": facts.lag,
+            "lag": facts.known_lag,
             "in_flight": self._in_flight(),
             "window": self._window(),
             "breakers": {
@@ -195,7 +201,23 @@ class WorkerView:
             "generation": None if epoch is None else epoch.generation,
             "member_id": None if epoch is None else epoch.member_id,
             "group_instance_id": self._settings.kafka.group_instance_id,
+            "members": self._members(),
         }
+
+    def _members(self) -> list[dict[str, Any]]:
+        """The workers of the group, this one too; whoever may join the group chooses what stands here."""
+        found = [(member, decode_advertisement(member.user_data)) for member in self.seen.members]
+        return [
+            {
+                "worker": announced.worker,
+                "url": announced.url,
+                "model": {"name": announced.model, "version": announced.version},
+                "partitions": [{"topic": one.topic, "partition": one.partition} for one in member.partitions],
+                "self": announced.worker == self._worker,
+            }
+            for member, announced in sorted(found, key=lambda one: one[1].worker if one[1] else "")
+            if announced is not None
+        ]
 
     def _partitions(self) -> list[dict[str, Any]]:
         windows = self._parts.noted.window_statuses

@@ -73,7 +73,7 @@ class GroupLooker:
         return GroupLook(
             self._group_id,
             state,
-            tuple(_member(*member[:5]) for member in members),
+            tuple(decode_member(*member[:5]) for member in members),
             {
                 place: offset if (offset := committed.get(place, -1)) >= 0 else None
                 for place in (Partition(*one) for one in partitions)
@@ -106,7 +106,8 @@ class GroupLooker:
         )
 
 
-def _member(member_id: str, client_id: str, host: str, metadata: Any, assignment: Any) -> Member:
+def decode_member(member_id: str, client_id: str, host: str, metadata: Any, assignment: Any) -> Member:
+    """A member as the coordinator's answer describes it."""
     told: bytes | None = None
     owned: list[Partition] = []
     # Any member chooses the bytes of the first, and the group's leader those of the second.

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from schemas.errors import BrokerError
-from stream.records import Partition
+from stream.records import Committed, Partition
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,16 @@ class StartPolicy:
 
     reset: str
     from_timestamp_ms: int | None = None
+
+
+class Resumes(Protocol):
+    """What goes on from a committed position: windows over event time, or nothing (`stream.eventtime.stage`)."""
+
+    def restore(self, committed: Mapping[Partition, Committed | None]) -> dict[Partition, int | None]:
+        """Where reading goes on, by what is committed. Raises BrokerError where it must not."""
+
+    def metadata(self, partition: Partition, position: int) -> str | None:
+        """What to commit with this position when all before it is committed; None where it must not be committed."""
 
 
 async def start_positions(

@@ -11,26 +11,28 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from schemas.errors import BrokerError, ForebayError
+from stream.admin.membership import Member
 from stream.backoff import Backoff
 from stream.cancellation import cancel_until_done, raise_if_cancelled
 from stream.clock import Clock, SystemClock
 from stream.commit import CommitRefused
 from stream.embedded.pacing import pace_fetches
 from stream.kafka.cluster_watch import ClusterWatch
+from stream.kafka.group_members import read_members
 from stream.kafka.group_offsets import GroupOffsets, OffsetsUnstable
 from stream.kafka.large_answers import read_large_answers_in_parts
 from stream.kafka.light_records import hand_out_light_records
-from stream.kafka.positions import StartPolicy, start_positions
+from stream.kafka.positions import Resumes, StartPolicy, start_positions
 from stream.kafka.standing import Standing, read_standings
 from stream.kafka.topic_identity import recreated_error
-from stream.records import Committed, Epoch, Partition, Record
+from stream.records import Epoch, Partition, Record
 
 log = logging.getLogger(__name__)
 
@@ -38,16 +40,6 @@ MAX_POLL_WAIT_S = 0.5
 IDLE_COMMIT_S = 5.0
 UNSTABLE_RETRY_S = 0.05
 AT_END_WITHIN_MS = 3_000
-
-
-class Resumes(Protocol):
-    """What goes on from a committed position: windows over event time, or nothing (`stream.eventtime.stage`)."""
-
-    def restore(self, committed: Mapping[Partition, Committed | None]) -> dict[Partition, int | None]:
-        """Where reading goes on, by what is committed. Raises BrokerError where it must not."""
-
-    def metadata(self, partition: Partition, position: int) -> str | None:
-        """What to commit with this position when all before it is committed; None where it must not be committed."""
 
 
 class Source(ConsumerRebalanceListener):
@@ -136,6 +128,10 @@ class Source(ConsumerRebalanceListener):
     async def ask_cluster(self) -> None:
         """Returns when the cluster has answered something. Raises KafkaError, TimeoutError."""
         await self._consumer.end_offsets([TopicPartition(min(self._topics), 0)])
+
+    async def members(self) -> tuple[Member, ...]:
+        """The members of the group now. Raises KafkaError."""
+        return await read_members(self._consumer, self._group_id)
 
     async def poll(self, *, timeout_s: float, max_records: int) -> Mapping[Partition, Sequence[Record]]:
         """The next records, of `epoch`; nothing while the gate is closed. Never cancel this call: the client would leak.

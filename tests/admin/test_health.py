@@ -122,3 +122,13 @@ def test_breakers_pause_and_cluster_are_conditions_and_keep_nobody_from_being_re
 def test_startup_waits_for_the_model_and_for_no_cluster() -> None:
     assert not startup(replace(WELL, warm=False)).ok
     assert startup(replace(WELL, joined=False, gate_open=False, cluster_answered_s=None)).ok
+
+
+def test_a_silent_cluster_leaves_the_lag_unknown() -> None:
+    assert replace(WELL, now_s=6.0, lag=7).known_lag == 7
+    assert replace(WELL, now_s=6.1, lag=7).known_lag is None
+    assert replace(WELL, now_s=6.1, lag=7).silence_s == 6.1
+    never = replace(WELL, lag=7, cluster_answered_s=None)
+    assert never.known_lag is None and never.silence_s is None
+    # The watch for work that is stuck still knows what the cluster said last.
+    assert replace(WELL, now_s=6.1, lag=7).lag == 7

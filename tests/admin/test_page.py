@@ -99,7 +99,7 @@ async def test_the_page_lives(stage: Stage, browser: Browser) -> None:
             await expect(page.locator("#errors tbody")).to_contain_text("not_json")
             await expect(page.locator("#errors tbody")).to_contain_text(f"{stage.topic('features')}-2@")
             await expect(page.locator("#partitions tbody tr")).to_have_count(4)
-            await expect(page.locator("#outcomes")).to_contain_text("rejected")
+            await expect(page.locator("#events")).to_contain_text("rejected")
             await until(lambda: page.evaluate("parseFloat(document.getElementById('rate').textContent) > 50"))
             # Charts that move: their lines are others a moment later.
             lines = "[...document.querySelectorAll('.plot path')].map((path) => path.getAttribute('d')).join()"
@@ -118,7 +118,7 @@ async def test_the_page_lives(stage: Stage, browser: Browser) -> None:
             page.on("dialog", lambda dialog: asyncio.ensure_future(dialog.accept()))
             await page.get_by_role("button", name="Pause").click()
             await expect(page.locator("#health")).to_have_text("paused")
-            await expect(page.locator("#banner")).to_contain_text("paused by hand")
+            await expect(page.locator("#banner")).to_contain_text("paused by an operator")
             await page.get_by_role("button", name="Resume").click()
             await expect(page.locator("#health")).to_have_text("ready")
             # One of the two who look has chosen dark, whatever the system says.
@@ -149,6 +149,20 @@ async def test_the_page_lives(stage: Stage, browser: Browser) -> None:
         feeding.cancel()
 
 
+async def test_the_page_links_to_the_other_workers_of_the_group(stage: Stage, browser: Browser) -> None:
+    await stage.create()
+    first, second = stage.start(), stage.start()
+    await first.ready()
+    await second.ready()
+    async with opened(browser, url_of(first)) as (page, complaints):
+        link = page.locator("#members a")
+        await expect(link).to_have_count(1, timeout=30_000)
+        assert await link.get_attribute("href") == url_of(second)
+        await expect(page.locator("#members tbody tr")).to_have_count(2)
+        await expect(page.locator("#members tbody")).to_contain_text(f"{stage.topic('features')} ")
+        assert complaints == []
+
+
 async def test_the_page_asks_for_the_token(stage: Stage, browser: Browser) -> None:
     await stage.create()
     worker = stage.start(admin={"port": 0, "token": TOKEN})
@@ -157,10 +171,10 @@ async def test_the_page_asks_for_the_token(stage: Stage, browser: Browser) -> No
         await expect(page.locator("#health")).to_have_text("token needed")
         await expect(page.locator("#board")).to_be_hidden()
         await page.fill("#token", "wrong")
-        await page.get_by_role("button", name="Show").click()
-        await expect(page.locator("#token-said")).to_contain_text("not its token")
+        await page.get_by_role("button", name="Sign in").click()
+        await expect(page.locator("#token-error")).to_contain_text("does not accept this token")
         await page.screenshot(path=ARTEFACTS / "token.png")
         await page.fill("#token", TOKEN)
-        await page.get_by_role("button", name="Show").click()
+        await page.get_by_role("button", name="Sign in").click()
         await expect(page.locator("#health")).to_have_text("ready")
         await expect(page.locator("#board")).to_be_visible()

@@ -1,5 +1,7 @@
 // A chart over time as SVG: stacked areas or lines, the newest at the right, with a pointer that reads values.
 
+import { axisTop, runs, short } from "./scale.js";
+
 const SVG = "http://www.w3.org/2000/svg";
 const LEFT = 44, BOTTOM = 20, TOP = 8;
 
@@ -10,37 +12,15 @@ function make(name, attributes = {}, text = null) {
   return element;
 }
 
-export function short(value) {
-  if (value === null || value === undefined) return "–";
-  const size = Math.abs(value);
-  if (size >= 1e9) return (value / 1e9).toFixed(1) + "G";
-  if (size >= 1e6) return (value / 1e6).toFixed(size >= 1e7 ? 0 : 1) + "M";
-  if (size >= 1e4) return (value / 1e3).toFixed(size >= 1e5 ? 0 : 1) + "k";
-  if (size >= 100 || Number.isInteger(value)) return Math.round(value).toLocaleString("en");
-  return value.toFixed(size >= 10 ? 1 : 2);
-}
-
-// The smallest of 1, 2, 5 × 10^n steps of which four at most reach `max`.
-function niceStep(max) {
-  const raw = max / 4, power = 10 ** Math.floor(Math.log10(raw));
-  return [1, 2, 5, 10].map((factor) => factor * power).find((step) => step >= raw - 1e-12);
-}
-
 export class Chart {
-  // series: [{name, label, look}], look: a class that gives the colour. stacked: areas one upon the other, else lines.
-  constructor(figure, series, { stacked = false, soft = false, least = 1 } = {}) {
-    Object.assign(this, { series, stacked, soft, least, times: [], columns: {}, span: 120 });
-    const legend = document.createElement("ul");
-    legend.className = "legend";
-    if (series.length > 1) {
-      for (const { label, look } of series) {
-        const item = document.createElement("li");
-        item.className = look;
-        item.textContent = label;
-        legend.append(item);
-      }
-    }
-    figure.querySelector("figcaption").append(legend);
+  // series: [{name, label, look}], look: a class that gives the colour. stacked: areas on top of each other, else lines.
+  // least: the axis reaches at least this value. empty: what to write where there is nothing to draw.
+  constructor(figure, series, { stacked = false, soft = false, least = 1, empty = "Nothing in this span." } = {}) {
+    Object.assign(this, { stacked, soft, least, empty, times: [], columns: {}, span: 120 });
+    this.legend = document.createElement("ul");
+    this.legend.className = "legend";
+    figure.querySelector("figcaption").append(this.legend);
+    this.draws(series);
     this.plot = document.createElement("div");
     this.plot.className = "plot";
     this.svg = make("svg", { role: "img", "aria-label": figure.querySelector("figcaption").firstChild.textContent.trim() });
@@ -54,6 +34,17 @@ export class Chart {
     this.plot.addEventListener("pointerleave", () => { this.pointer = null; this.point(); });
   }
 
+  // Draw these series from now on.
+  draws(series) {
+    this.series = series;
+    this.legend.replaceChildren(...(series.length > 1 ? series : []).map(({ label, look }) => {
+      const item = document.createElement("li");
+      item.className = look;
+      item.textContent = label;
+      return item;
+    }));
+  }
+
   // times: whole seconds; columns: values by the series' names, null where there is none.
   show(times, columns, span, now) {
     Object.assign(this, { times, columns, span, now });
@@ -61,7 +52,7 @@ export class Chart {
   }
 
   x(time) { return LEFT + (1 - (this.now - time) / this.span) * (this.width - LEFT - 4); }
-  y(value) { return this.height - BOTTOM - (value / this.top) * (this.height - BOTTOM - TOP); }
+  y(value) { return this.height - BOTTOM - (Math.min(value, this.top) / this.top) * (this.height - BOTTOM - TOP); }
 
   draw() {
     this.width = this.plot.clientWidth;
@@ -70,9 +61,10 @@ export class Chart {
     const first = this.times.findIndex((time) => time >= this.now - this.span - 1);
     this.from = first < 0 ? this.times.length : first;
     const layers = this.layers();
-    const highest = Math.max(this.least, ...layers.flatMap(({ tops }) => tops.filter((top) => top !== null)));
-    const step = niceStep(highest);
-    this.top = Math.ceil(highest / step - 1e-9) * step;
+    // Of stacked areas the uppermost layer holds the sums.
+    const drawn = this.stacked ? layers.slice(-1) : layers;
+    const { step, top } = axisTop(drawn.flatMap(({ tops }) => tops.filter((value) => value !== null)), this.least);
+    this.top = top;
     this.svg.replaceChildren();
     for (let value = 0; value <= this.top + step / 1e6; value += step) {
       const y = Math.round(this.y(value)) + 0.5;
@@ -88,6 +80,11 @@ export class Chart {
     }
     const moving = make("g");
     for (const layer of layers) this.append(moving, layer);
+    this.markSpikes(moving, drawn);
+    if (!layers.some(({ tops, bottoms }) => tops.some((top, at) => top !== null && (!bottoms || top > bottoms[at])))) {
+      const middle = { x: (LEFT + this.width) / 2, y: this.height / 2, "text-anchor": "middle" };
+      this.svg.append(make("text", { class: "empty", ...middle }, this.empty));
+    }
     const clip = make("svg", { x: LEFT, y: 0, width: this.width - LEFT, height: this.height, viewBox: `${LEFT} 0 ${this.width - LEFT} ${this.height}` });
     clip.append(moving);
     this.svg.append(clip);
@@ -103,7 +100,8 @@ export class Chart {
   layers() {
     let below = this.times.slice(this.from).map(() => 0);
     return this.series.map(({ name, look }) => {
-      const values = (this.columns[name] || []).slice(this.from);
+      const column = this.columns[name] || [];
+      const values = this.times.slice(this.from).map((_, at) => column[this.from + at] ?? null);
       if (!this.stacked) return { look, tops: values, bottoms: null };
       const bottoms = below, tops = values.map((value, at) => below[at] + (value || 0));
       below = tops;
@@ -113,28 +111,46 @@ export class Chart {
 
   append(group, { look, tops, bottoms }) {
     const at = (index) => this.x(this.times[this.from + index]).toFixed(1);
+    const over = (index) => `${at(index)},${this.y(tops[index]).toFixed(1)}`;
     if (bottoms) {
-      const over = tops.map((top, index) => `${at(index)},${this.y(top).toFixed(1)}`);
-      const under = bottoms.map((bottom, index) => `${at(index)},${this.y(bottom).toFixed(1)}`).reverse();
-      if (tops.length && tops.some((top, index) => top > bottoms[index])) {
-        group.append(make("path", { class: `area ${look}`, d: `M${over.join("L")}L${under.join("L")}Z` }));
+      const under = (index) => `${at(index)},${this.y(bottoms[index]).toFixed(1)}`;
+      for (let [first, last] of runs(tops.length, (index) => tops[index] > bottoms[index])) {
+        // From the sample before to the one after, between which the values rise and fall.
+        [first, last] = [Math.max(0, first - 1), Math.min(tops.length - 1, last + 1)];
+        const indexes = Array.from({ length: last - first + 1 }, (_, place) => first + place);
+        // One sample alone has no width: it is drawn as a bar of its second.
+        const bar = first === last ? `h${((this.width - LEFT) / this.span).toFixed(1)}V${this.y(bottoms[first]).toFixed(1)}` : "";
+        const outline = `M${indexes.map(over).join("L")}${bar}L${indexes.map(under).reverse().join("L")}Z`;
+        group.append(make("path", { class: `area ${look}`, d: outline }));
       }
       return;
     }
-    let path = "", run = [];
     const ground = this.y(0).toFixed(1);
-    const end = () => {
-      if (!run.length) return;
-      path += `M${run.join("L")}${run.length === 1 ? "h0.01" : ""}`;
-      if (this.soft && run.length > 1) {
-        const [left] = run[0].split(","), [right] = run[run.length - 1].split(",");
-        group.append(make("path", { class: `area soft ${look}`, d: `M${left},${ground}L${run.join("L")}L${right},${ground}Z` }));
+    for (const [first, last] of runs(tops.length, (index) => tops[index] !== null && tops[index] !== undefined)) {
+      const line = tops.slice(first, last + 1).map((_, place) => over(first + place)).join("L");
+      if (first === last) {
+        group.append(make("circle", { class: `dot ${look}`, cx: at(first), cy: this.y(tops[first]).toFixed(1), r: 3 }));
+        continue;
       }
-      run = [];
-    };
-    tops.forEach((top, index) => { if (top === null) end(); else run.push(`${at(index)},${this.y(top).toFixed(1)}`); });
-    end();
-    if (path) group.append(make("path", { class: `line ${look}`, d: path }));
+      if (this.soft) {
+        const outline = `M${at(first)},${ground}L${line}L${at(last)},${ground}Z`;
+        group.append(make("path", { class: `area soft ${look}`, d: outline }));
+      }
+      group.append(make("path", { class: `line ${look}`, d: `M${line}` }));
+    }
+  }
+
+  // What is cut off at the top gets a mark with its value, the highest of neighbours.
+  markSpikes(group, layers) {
+    const highest = this.times.slice(this.from).map((_, index) => Math.max(...layers.map(({ tops }) => tops[index] ?? 0)));
+    let lastX = -Infinity;
+    for (const [first, last] of runs(highest.length, (index) => highest[index] > this.top * 1.0001)) {
+      const value = Math.max(...highest.slice(first, last + 1)), x = this.x(this.times[this.from + highest.indexOf(value, first)]);
+      if (x - lastX < 52) continue;
+      lastX = x;
+      const [anchor, shift] = x > this.width - 60 ? ["end", -4] : ["start", 4];
+      group.append(make("text", { class: "spike", x: x + shift, y: TOP + 9, "text-anchor": anchor }, `▲ ${short(value)}`));
+    }
   }
 
   point() {
@@ -156,7 +172,7 @@ export class Chart {
       const line = document.createElement("div"), value = document.createElement("b"), key = document.createElement("span");
       key.className = look;
       key.textContent = label;
-      value.textContent = short(this.columns[name][index]);
+      value.textContent = short((this.columns[name] || [])[index]);
       line.append(value, key);
       this.tip.append(line);
     }

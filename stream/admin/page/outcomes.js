@@ -1,0 +1,44 @@
+// Events and windows over event time are two ledgers: each has outcomes, colours, a sum and a chart of its own.
+
+const EVENTS = ["predicted", "accepted", "late", "rejected", "failed"];
+const WINDOWS = ["window_predicted", "window_failed"];
+
+// How outcomes are called on the page; each name is also the class that gives its colour.
+const LABELS = { window_predicted: "predicted", window_failed: "failed" };
+
+export const label = (outcome) => LABELS[outcome] || outcome;
+
+// The outcomes to show: those that this kind of worker has, and any other that was counted.
+function shown(ledger, isWindowed, counts) {
+  const usual = isWindowed ? ["accepted", "rejected", ...WINDOWS] : ["predicted", "rejected"];
+  return ledger.filter((outcome) => usual.includes(outcome) || counts[outcome]);
+}
+
+export const eventOutcomes = (isWindowed, counts) => shown(EVENTS, isWindowed, counts);
+export const windowOutcomes = (isWindowed, counts) => (isWindowed ? shown(WINDOWS, isWindowed, counts) : []);
+
+export const sum = (outcomes, counts) => outcomes.reduce((total, outcome) => total + (counts[outcome] || 0), 0);
+export const numEvents = (counts) => sum(EVENTS, counts);
+
+// Series of a chart.
+export const series = (outcomes) => outcomes.map((name) => ({ name, label: label(name), look: name }));
+
+// Fills a card: its total, a bar of shares and a legend with counts. unit: of the total, such as "events".
+export function showLedger(card, outcomes, counts, unit) {
+  const all = outcomes.map((name) => [name, counts[name] || 0]), total = sum(outcomes, counts);
+  card.querySelector(".total").textContent = `${total.toLocaleString("en")} ${unit}`;
+  const bar = card.querySelector(".stack");
+  bar.replaceChildren(...all.filter(([, count]) => count > 0).map(([name, count]) => {
+    const part = document.createElement("span");
+    part.className = name;
+    part.style.flexGrow = count;
+    return part;
+  }));
+  bar.setAttribute("aria-label", all.map(([name, count]) => `${label(name)} ${count}`).join(", "));
+  card.querySelector(".legend").replaceChildren(...all.map(([name, count]) => {
+    const item = document.createElement("li"), share = total ? (100 * count) / total : 0;
+    item.className = name;
+    item.textContent = `${label(name)} ${count.toLocaleString("en")} (${share.toFixed(share && share < 1 ? 2 : 1)}%)`;
+    return item;
+  }));
+}
