@@ -87,6 +87,7 @@ class FailureKind(StrEnum):
     UNKNOWN_MODEL = "unknown_model"
     MISSING_KEY = "missing_key"
     TIMESTAMP_AHEAD = "timestamp_ahead"
+    TIMESTAMP_BEHIND = "timestamp_behind"
     LATE = "late"
     WINDOW_FULL = "window_full"
     DEADLINE_EXCEEDED = "deadline_exceeded"
@@ -172,9 +173,15 @@ FAILURES: Final[Mapping[FailureKind, FailureSpec]] = MappingProxyType(
             Stage.WINDOW,
         ),
         FailureKind.TIMESTAMP_AHEAD: _rejected(
-            "the event's timestamp is further ahead of its record's than window.max_timestamp_ahead_ms: it would close "
-            "every window",
-            "mend the producer's clock or its unit of time, or raise window.max_timestamp_ahead_ms",
+            "the event's timestamp is further ahead of its record's, or of the worker's clock, than "
+            "window.max_timestamp_ahead_ms: it would close every window",
+            "correct the producer's clock or its unit of time, or the worker's clock where the message names it, or raise "
+            "window.max_timestamp_ahead_ms",
+            Stage.WINDOW,
+        ),
+        FailureKind.TIMESTAMP_BEHIND: _rejected(
+            "the event's timestamp is further behind its record's than window.max_timestamp_behind_ms",
+            "send milliseconds since the Unix epoch, not seconds; for older events raise window.max_timestamp_behind_ms",
             Stage.WINDOW,
         ),
         FailureKind.LATE: FailureSpec(

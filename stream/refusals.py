@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from aiokafka.errors import KafkaError, ProducerFenced
+from aiokafka.errors import InvalidTimestampError, KafkaError, ProducerFenced
 
 from schemas.errors import BrokerError
 from stream.commit import OutputMissing
@@ -36,7 +36,7 @@ class Refusals:
         lasting = isinstance(error, OutputMissing) or (isinstance(error, KafkaError) and not error.retriable)
         self._in_a_row = self._in_a_row + 1 if lasting else 0
         if self._in_a_row >= MAX_REFUSALS:
-            chunk, refusal = first.batch.chunks[0], denied(error, "WRITE")
+            chunk, refusal = first.batch.chunks[0], denied(error, "WRITE") or _wrong_clock(error)
             raise BrokerError(
                 f"the cluster refused the same outputs {MAX_REFUSALS} times "
                 f"(from {chunk.partition.topic}-{chunk.partition.partition} before offset {chunk.next_offset}): "
@@ -56,3 +56,15 @@ class Refusals:
                 remedy="give each worker a delivery.instance_id of its own; or, where commits take that long, raise "
                 "delivery.transaction_timeout_ms",
             )
+
+
+def _wrong_clock(error: BaseException) -> BrokerError | None:
+    """What to do where timestamps of outputs, which are the worker's clock, were refused."""
+    if not isinstance(error, InvalidTimestampError):
+        return None
+    return BrokerError(
+        str(error),
+        kind="wrong_clock",
+        remedy="set the clocks of this machine and of the brokers (NTP), or raise the topics' "
+        "message.timestamp.after.max.ms and message.timestamp.before.max.ms",
+    )

@@ -33,7 +33,8 @@ from stream.emit import Emits, Emitter, Placer
 from stream.encode import PredictionEncoder
 from stream.eventtime.assemble import window_plan
 from stream.eventtime.emit import WindowEmitter
-from stream.eventtime.stage import WindowStage, WithoutWindows
+from stream.eventtime.restore import WithoutWindows
+from stream.eventtime.stage import WindowStage
 from stream.kafka.acls import Role
 from stream.kafka.assignor import AdvertisingAssignor
 from stream.kafka.client import client_options
@@ -51,6 +52,7 @@ from stream.stop_request import StopRequest
 from stream.telemetry.observers import Observers
 from stream.telemetry.sampling import Watched
 from stream.telemetry.telemetry import About, Telemetry
+from stream.telemetry.timestamp_warning import TimestampWarning
 from stream.window import MicroBatcher
 
 log = logging.getLogger(__name__)
@@ -88,7 +90,7 @@ class Worker:
         breakers = Breakers(self._breaker("model"), self._breaker("cluster"))
         in_flight = self._in_flight()
         telemetry, noted = self._telemetry(), Noted(clock=self._clock)
-        observer = Observers(telemetry, noted)
+        observer = Observers(telemetry, noted, *([] if self._model.signature.window else [TimestampWarning()]))
         pipeline = Pipeline(
             in_flight,
             self._timing(),
@@ -109,7 +111,7 @@ class Worker:
         )
         delivery = self._delivery(layout)
         plan = window_plan(settings, self._model.signature)
-        windows = None if plan is None else WindowStage(plan, clock=self._clock)
+        windows = None if plan is None else WindowStage(plan, clock=self._clock, broker_time=layout.broker_time)
         # The address is told to the group at the join, long after.
         source = self._source(pipeline, layout, windows, user_data=lambda: admin.user_data())
         decoder, encoder = self._decoder(), self._encoder()
@@ -248,6 +250,7 @@ class Worker:
             if settings.delivery.processing_guarantee == "exactly_once"
             else None,
             backoff=self._backoff(),
+            timestamp_bounds=layout.timestamp_bounds,
         )
 
     def _transaction(self, delivery: Delivery, source: Source) -> Commits:

@@ -49,7 +49,14 @@ class WindowSection(Section):
         default=60_000,
         ge=0,
         le=31 * DAY_MS,
-        description="an event further ahead of its record's timestamp is rejected: it would close every window",
+        description="an event further ahead of its record's timestamp is rejected, and of the worker's clock where the topic's "
+        "timestamps are the producers' (CreateTime): it would close every window",
+    )
+    max_timestamp_behind_ms: int = Field(
+        default=50 * 365 * DAY_MS,
+        ge=1_000,
+        le=200 * 365 * DAY_MS,
+        description="an event further behind its record's timestamp is rejected: seconds taken for milliseconds are in 1970",
     )
     max_rows_per_window: int = Field(
         default=10_000,

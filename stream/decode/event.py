@@ -12,6 +12,7 @@ from schemas import headers as names
 from schemas.definitions import MAX_TIMESTAMP_MS
 from schemas.failures import FailureKind
 from stream.decode.features import FeatureFault, FeaturePacker, describe
+from stream.decode.time_units import guess_unit
 from stream.records import Record
 
 RAW_F32 = names.F32_CONTENT_TYPE.encode()
@@ -171,7 +172,9 @@ def _milliseconds(value: object, name: str) -> int:
             FailureKind.WRONG_TYPE, f"{name} is {describe(value)}; integer milliseconds since the epoch are expected"
         )
     if not 0 <= value <= MAX_TIMESTAMP_MS:
-        raise EventFault(FailureKind.OUT_OF_RANGE, f"{name} {value} is not between 1970 and 9999 in milliseconds")
+        raise EventFault(
+            FailureKind.OUT_OF_RANGE, f"{name} {value} is not between 1970 and 9999 in milliseconds{guess_unit(value)}"
+        )
     return value
 
 

@@ -7,6 +7,7 @@ from schemas.errors import ConfigError
 from stream.config.sections import Settings, WindowSection
 from stream.eventtime.spec import WindowKind, WindowSpec, digest
 from stream.eventtime.stage import WindowLimits, WindowPlan
+from stream.eventtime.timestamp_guard import TimestampBounds
 
 
 def window_plan(settings: Settings, signature: Signature) -> WindowPlan | None:
@@ -35,14 +36,21 @@ def window_plan(settings: Settings, signature: Signature) -> WindowPlan | None:
         spec,
         signature.window,
         signature.num_features,
-        digest(spec, signature.window, signature.num_features, max_rows_per_window=rows),
+        digest(
+            spec,
+            signature.window,
+            signature.num_features,
+            max_rows_per_window=rows,
+            ahead_ms=section.max_timestamp_ahead_ms,
+            behind_ms=section.max_timestamp_behind_ms,
+        ),
         WindowLimits(
             max_open_windows=section.max_open_windows,
             max_buffered_rows=section.max_buffered_rows,
             max_replay_records=section.max_replay_records,
             max_rows_per_window=rows,
             idle_timeout_s=section.idle_timeout_ms / 1000,
-            ahead_ms=section.max_timestamp_ahead_ms,
+            timestamps=TimestampBounds(section.max_timestamp_ahead_ms, section.max_timestamp_behind_ms),
         ),
         flush=section.on_changed == "flush",
     )

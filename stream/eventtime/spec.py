@@ -42,7 +42,9 @@ class WindowSpec:
         return self.size_ms + self.out_of_orderness_ms + self.lateness_ms
 
 
-def digest(spec: WindowSpec, window: WindowInput, num_features: int, *, max_rows_per_window: int) -> str:
+def digest(
+    spec: WindowSpec, window: WindowInput, num_features: int, *, max_rows_per_window: int, ahead_ms: int, behind_ms: int
+) -> str:
     """Eight hexadecimal digits of all that decides what is in a window: state of another digest is not to be continued."""
     said = [
         spec.kind.value,
@@ -54,5 +56,7 @@ def digest(spec: WindowSpec, window: WindowInput, num_features: int, *, max_rows
         window.to_dict(),
         num_features,
         max_rows_per_window,
+        ahead_ms,
+        behind_ms,
     ]
     return hashlib.sha256(orjson.dumps(said)).hexdigest()[:8]

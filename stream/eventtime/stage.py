@@ -8,20 +8,22 @@ the same a second time (time that went by, too much state) closes all windows of
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from operator import attrgetter
 
 from models.window_input import WindowInput
 from schemas.errors import BrokerError
 from schemas.failures import FailureKind
 from stream.clock import Clock
-from stream.eventtime.checkpoint import FORMAT, NotUnderstood, State, decode, encode
+from stream.eventtime.checkpoint import State, encode
 from stream.eventtime.chunk import EventOutcomes, Refused, WindowChunk
 from stream.eventtime.columns import NO_WATERMARK, Events, Verdict, Window
-from stream.eventtime.partition import PartitionWindows
+from stream.eventtime.partition import Checkpoint, PartitionWindows
+from stream.eventtime.restore import partition_name, read_state
 from stream.eventtime.rows import RowKeeper
 from stream.eventtime.spec import WindowSpec
+from stream.eventtime.timestamp_guard import MAX_KEPT, MAX_LISTED, Decided, TimestampBounds, TimestampGuard
 from stream.records import Chunk, Committed, Epoch, Partition, WindowStatus
 
 log = logging.getLogger(__name__)
@@ -31,15 +33,17 @@ _KEY, _OFFSET, _TIMESTAMP = attrgetter("key"), attrgetter("offset"), attrgetter(
 
 @dataclass(frozen=True, slots=True)
 class WindowLimits:
-    """Of one partition. What passes one closes all of its windows. idle_timeout_s: without events; ahead_ms: how far an event
-    may be ahead of its record's timestamp."""
+    """Of one partition. What passes one closes all of its windows.
+
+    idle_timeout_s: without events; timestamps: how far off those of events may be.
+    """
 
     max_open_windows: int
     max_buffered_rows: int
     max_replay_records: int
     max_rows_per_window: int
     idle_timeout_s: float
-    ahead_ms: int
+    timestamps: TimestampBounds
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,7 @@ class _Partition:
     """until: while windows are made again, what was committed; flush: they are closed then. record_timestamp: the last one."""
 
     windows: PartitionWindows
+    guard: TimestampGuard
     seen_s: float
     until: State | None = None
     flush: bool = False
@@ -66,10 +71,14 @@ class _Partition:
 
 
 class WindowStage:
-    """Windows of all partitions that this worker has. All methods are for the event loop."""
+    """Windows of all partitions that this worker has. All methods are for the event loop.
 
-    def __init__(self, plan: WindowPlan, *, clock: Clock) -> None:
+    broker_time: the input's records have the broker's timestamps (`LogAppendTime`).
+    """
+
+    def __init__(self, plan: WindowPlan, *, clock: Clock, broker_time: bool = False) -> None:
         self._plan = plan
+        self._bounds = replace(plan.limits.timestamps, broker_time=broker_time)
         self._clock = clock
         self._keeper = RowKeeper(
             plan.num_features,
@@ -77,6 +86,7 @@ class WindowStage:
             max_rows=plan.limits.max_rows_per_window,
         )
         self._partitions: dict[Partition, _Partition] = {}
+        self._warned: set[FailureKind] = set()
 
     def status(self) -> dict[Partition, WindowStatus]:
         """For people and metrics."""
@@ -111,28 +121,29 @@ class WindowStage:
 
     def _restored(self, partition: Partition, found: Committed | None) -> tuple[_Partition, int | None]:
         now_s = self._clock.monotonic_s()
+        guard = TimestampGuard(self._bounds)
         if found is None:
-            return _Partition(self._fresh(0, NO_WATERMARK), now_s), None
+            return _Partition(self._fresh(0, NO_WATERMARK), guard, now_s), None
         state = read_state(partition, found)
         if state is None:
-            return _Partition(self._fresh(found.offset, NO_WATERMARK), now_s), found.offset
+            return _Partition(self._fresh(found.offset, NO_WATERMARK), guard, now_s), found.offset
         at = state.checkpoint
         kept = self._partitions.get(partition)
         same = state.digest == self._plan.digest
         if same and kept is not None and kept.until is None and kept.windows.checkpoint() == at:
             return kept, found.offset
         if at.replay_from == at.head:
-            return _Partition(self._fresh(at.head, at.watermark), now_s), found.offset
+            return _Partition(self._fresh(at.head, at.watermark), guard, now_s), found.offset
         if not same and not self._plan.flush:
             raise BrokerError(
-                f"{_name(partition)}: the group has windows open from offset {at.replay_from} to {at.head} of another "
+                f"{partition_name(partition)}: the group has windows open from offset {at.replay_from} to {at.head} of another "
                 "configuration of windows or another model",
                 kind="window_config_changed",
                 remedy="start with the old configuration until its windows are closed, set window.on_changed to flush (the "
                 "events since then make windows of the new configuration, closed at once), or use another group_id",
             )
         windows = self._fresh(at.replay_from, at.watermark_before)
-        return _Partition(windows, now_s, until=state, flush=not same), at.replay_from
+        return _Partition(windows, guard, now_s, until=state, flush=not same), at.replay_from
 
     def _fresh(self, head: int, watermark: int) -> PartitionWindows:
         return PartitionWindows(self._plan.spec, self._keeper, head=head, watermark=watermark)
@@ -151,7 +162,12 @@ class WindowStage:
         return self._encoded(held)
 
     def _encoded(self, held: _Partition) -> str:
-        return encode(State(self._plan.digest, held.windows.checkpoint()))
+        at = held.windows.checkpoint()
+        return encode(State(self._plan.digest, at, held.guard.listed(at.replay_from, self._newest(at))))
+
+    def _newest(self, at: Checkpoint) -> int:
+        """No event accepted before the checkpoint is newer, by event time."""
+        return at.watermark + self._plan.spec.out_of_orderness_ms
 
     # ---- events
 
@@ -209,18 +225,19 @@ class WindowStage:
             held.flush = False
             closed = windows.close_all()
             windows.watermark = max(windows.watermark, state.checkpoint.watermark)
-            log.warning("%s: %d windows closed, of another configuration", _name(partition), len(closed))
+            log.warning("%s: %d windows closed, of another configuration", partition_name(partition), len(closed))
             return closed
-        if windows.watermark != state.checkpoint.watermark:
+        at = state.checkpoint
+        if windows.watermark != at.watermark:
             raise BrokerError(
-                f"{_name(partition)}: the events from offset {state.checkpoint.replay_from} to {state.checkpoint.head} do not "
-                f"give the watermark that was committed ({windows.watermark} instead of {state.checkpoint.watermark}): "
-                "some of them are gone, or the topic was made anew",
+                f"{partition_name(partition)}: the events from offset {at.replay_from} to {at.head} do not "
+                f"give the watermark that was committed ({windows.watermark} instead of {at.watermark}): "
+                "some of them are gone, or the topic was created again",
                 kind="window_state_lost",
                 remedy="see the topic's cleanup.policy and retention; to go on without the windows that were open, reset the "
-                f"group's offset (kafka-consumer-groups --reset-offsets --to-offset {state.checkpoint.head})",
+                f"group's offset (kafka-consumer-groups --reset-offsets --to-offset {at.head})",
             )
-        log.info("%s: %d open windows are there again", _name(partition), windows.num_windows)
+        log.info("%s: %d open windows are there again", partition_name(partition), windows.num_windows)
         return []
 
     def _add(self, held: _Partition, chunk: Chunk, head: int) -> tuple[Verdict, EventOutcomes]:
@@ -230,15 +247,13 @@ class WindowStage:
             keys[row] = key
         stamps: list[int] = list(map(_TIMESTAMP, records))
         refused = [Refused(one.record, one.kind, one.message) for one in chunk.rejections]
-        ahead_ms = self._plan.limits.ahead_ms
-        bad = [row for row, t in enumerate(times) if t > stamps[row] + ahead_ms or keys[row] is None]
         rows: list[int] | None = None
         x_NF = chunk.x_BF
         offsets: list[int] = list(map(_OFFSET, records))
+        bad = self._bad(held, chunk, keys, stamps)
         if bad:
-            refused += [self._bad(chunk, row, keys[row]) for row in bad]
-            out = set(bad)
-            rows = [row for row in range(len(records)) if row not in out]
+            refused += bad.values()
+            rows = [row for row in range(len(records)) if row not in bad]
             offsets, keys = [offsets[row] for row in rows], [keys[row] for row in rows]
             times, x_NF = [times[row] for row in rows], x_NF[rows]
         verdict = held.windows.add(Events(offsets, keys, times, x_NF), head)  # type: ignore[arg-type]  # no key is None here
@@ -261,14 +276,35 @@ class WindowStage:
         held.record_timestamp = max(stamps[-1] if stamps else 0, last) or held.record_timestamp
         return verdict, EventOutcomes(taken, refused)
 
-    def _bad(self, chunk: Chunk, row: int, key: bytes | None) -> Refused:
-        record, event_id = chunk.records[row], chunk.ids[row]
-        if key is None:
+    def _bad(
+        self, held: _Partition, chunk: Chunk, keys: Sequence[bytes | None], stamps: Sequence[int]
+    ) -> dict[int, Refused]:
+        """Events without a key, or with a timestamp that cannot be right, by row."""
+        wall_ms, times, offsets = self._clock.wall_ms(), chunk.timestamps, list(map(_OFFSET, chunk.records))
+        decided = None
+        if held.until is not None:
+            decided = Decided(self._newest(held.until.checkpoint), frozenset(held.until.by_clock))
+        wrong = held.guard.wrong(times, stamps, offsets, wall_ms=wall_ms, replay=decided)
+        bad = {}
+        for row, bound in wrong.items():
+            kind = FailureKind.TIMESTAMP_BEHIND if bound == "behind" else FailureKind.TIMESTAMP_AHEAD
+            message = held.guard.explain(bound, times[row], stamps[row], wall_ms)
+            bad[row] = Refused(chunk.records[row], kind, message, chunk.ids[row])
+            if held.until is None and kind not in self._warned:
+                self._warned.add(kind)
+                log.warning(
+                    "%s: the event at offset %d is rejected (%s), and others after it will be without a line here: %s",
+                    partition_name(chunk.partition),
+                    offsets[row],
+                    kind.value,
+                    message,
+                )
+        if None in keys:
             message = "neither the record nor the event has a key"
-            return Refused(record, FailureKind.MISSING_KEY, message, event_id)
-        ahead_ms = chunk.timestamps[row] - record.timestamp
-        message = f"{ahead_ms} ms ahead of its record; window.max_timestamp_ahead_ms is {self._plan.limits.ahead_ms}"
-        return Refused(record, FailureKind.TIMESTAMP_AHEAD, message, event_id)
+            for row, key in enumerate(keys):
+                if key is None:
+                    bad[row] = Refused(chunk.records[row], FailureKind.MISSING_KEY, message, chunk.ids[row])
+        return bad
 
     # ---- what does not come out the same a second time
 
@@ -283,13 +319,22 @@ class WindowStage:
             if number > most:
                 log.warning(
                     "%s: all %d open windows closed before their time: window.%s is %d, and there are %d",
-                    _name(partition),
+                    partition_name(partition),
                     windows.num_windows,
                     name,
                     most,
                     number,
                 )
                 return windows.close_all()
+        at = windows.checkpoint()
+        if len(held.guard.listed(at.replay_from, self._newest(at))) > MAX_LISTED or held.guard.num_kept > MAX_KEPT:
+            log.warning(
+                "%s: all %d open windows closed before their time: more events ahead of this worker's clock were rejected than "
+                "can be remembered",
+                partition_name(partition),
+                windows.num_windows,
+            )
+            return windows.close_all()
         return []
 
     def close_idle(self, epoch: Epoch, is_at_end: Callable[[Partition], bool]) -> list[WindowChunk]:
@@ -311,44 +356,13 @@ class WindowStage:
             windows = held.windows
             over_ms = windows.last_end_at_most() + spec.lateness_ms + spec.out_of_orderness_ms
             if idle and windows.num_windows and wall_ms >= over_ms:
-                log.info("%s is idle: %d windows closed by the wall clock", _name(partition), windows.num_windows)
+                log.info(
+                    "%s is idle: %d windows closed by the wall clock", partition_name(partition), windows.num_windows
+                )
                 closed += windows.close_all()
             if closed:
                 found.append(self._chunk(partition, epoch, held, closed, EventOutcomes(), 0, 0))
         return found
-
-
-class WithoutWindows:
-    """Goes on from the committed positions themselves, where each event is predicted by itself."""
-
-    def restore(self, committed: Mapping[Partition, Committed | None]) -> dict[Partition, int | None]:
-        """The committed positions. Raises BrokerError where windows are open."""
-        for partition, found in committed.items():
-            state = None if found is None else read_state(partition, found)
-            if state is not None and state.checkpoint.replay_from < state.checkpoint.head:
-                raise BrokerError(
-                    f"{_name(partition)}: the group has windows open, and this worker is configured without",
-                    kind="window_config_changed",
-                    remedy="set window.kind as it was, or use another group_id",
-                )
-        return {partition: None if found is None else found.offset for partition, found in committed.items()}
-
-    def metadata(self, partition: Partition, position: int) -> str | None:
-        return ""
-
-
-def read_state(partition: Partition, found: Committed) -> State | None:
-    """What was committed of windows. Raises BrokerError for a later version's; what other programs wrote is none."""
-    try:
-        return decode(found.offset, found.metadata)
-    except NotUnderstood:
-        if found.metadata.startswith("forebay"):
-            raise BrokerError(
-                f"{_name(partition)}: the group's offset carries {found.metadata[:60]!r}, which is not {FORMAT}",
-                kind="window_state_unknown",
-                remedy="a later version of Forebay wrote it: upgrade this one, or use another group_id",
-            ) from None
-        return None
 
 
 def _count_before(chunk: Chunk, head: int) -> int:
@@ -357,7 +371,3 @@ def _count_before(chunk: Chunk, head: int) -> int:
         return chunk.num_records
     good = sum(1 for record in chunk.records if record.offset < head)
     return good + sum(1 for rejection in chunk.rejections if rejection.record.offset < head)
-
-
-def _name(partition: Partition) -> str:
-    return f"{partition.topic}-{partition.partition}"

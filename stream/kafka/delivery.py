@@ -7,15 +7,23 @@ import contextlib
 import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import InvalidTransactionTimeout, KafkaError, ProducerClosed, TransactionalIdAuthorizationFailed
+from aiokafka.errors import (
+    InvalidTimestampError,
+    InvalidTransactionTimeout,
+    KafkaError,
+    ProducerClosed,
+    TransactionalIdAuthorizationFailed,
+)
 from aiokafka.partitioner import murmur2
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from schemas.errors import BrokerError
 from stream.backoff import Backoff
 from stream.cancellation import raise_if_cancelled
+from stream.clock import rfc3339
 from stream.emit import Outgoing
 from stream.records import Partition
 
@@ -41,8 +49,9 @@ class Transactional:
 class Delivery:
     """One idempotent producer, replaced as a whole after any failure.
 
-    options: for the client; max_batch_bytes: the size of the record batches, uncompressed. With `transactional` each
-    replacement has the same transactional id, so that its start ends what its predecessor left open.
+    options: for the client; max_batch_bytes: the size of the record batches, uncompressed; timestamp_bounds: of topics, in
+    words, for the message that a timestamp was refused. With `transactional` each replacement has the same transactional id, so
+    that its start ends what its predecessor left open.
     """
 
     def __init__(
@@ -53,7 +62,9 @@ class Delivery:
         max_batch_bytes: int,
         transactional: Transactional | None = None,
         backoff: Backoff | None = None,
+        timestamp_bounds: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
+        self._timestamp_bounds = timestamp_bounds
         self._backoff = backoff or Backoff()
         self._options = dict(options)
         self.transactional_id = None if transactional is None else transactional.id
@@ -129,7 +140,14 @@ class Delivery:
             delivery.add_done_callback(_retrieve)  # where another fails first, nobody waits for this one
             deliveries.append(delivery)
         for delivery in deliveries:
-            await delivery
+            try:
+                await delivery
+            except InvalidTimestampError as error:
+                bounds = self._timestamp_bounds.get(partition.topic, "the topic has its own bounds")
+                raise InvalidTimestampError(
+                    f"{partition.topic} refused the timestamp {rfc3339(timestamp_ms)}, which is this worker's clock: it is too "
+                    f"far from the broker's ({bounds})"
+                ) from error
 
     async def missing_topics(self, partitions: Collection[Partition]) -> set[str]:
         """Those topics of which the cluster says that it does not have them; none where it says nothing."""

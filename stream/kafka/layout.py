@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from schemas.errors import BrokerError
 from schemas.topics import DEAD_LETTERS, LATE_EVENTS, OUTCOME_DELTAS, PREDICTIONS, topic_name
 from stream.config.sections import Settings
 from stream.emit import OutputTopic, OutputTopics
-from stream.kafka.topic_plan import BROKER_MAX_MESSAGE_BYTES, MAX_MESSAGE_BYTES
+from stream.kafka.topic_plan import (
+    BROKER_MAX_MESSAGE_BYTES,
+    LOG_APPEND_TIME,
+    MAX_MESSAGE_BYTES,
+    TIMESTAMP_TYPE,
+    timestamp_bounds,
+)
 from stream.kafka.topics import Checked, check_topics
 
 log = logging.getLogger(__name__)
@@ -18,12 +24,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """input_partitions: by topic, with the prefix; max_batch_bytes: the largest record batch that all outputs take."""
+    """input_partitions: by topic, with the prefix; max_batch_bytes: the largest record batch that all outputs take.
+
+    broker_time: the brokers set the timestamps of input records; timestamp_bounds: of each output topic, in words.
+    """
 
     inputs: tuple[str, ...]
     input_partitions: Mapping[str, int]
     outputs: OutputTopics
     max_batch_bytes: int
+    broker_time: bool = False
+    timestamp_bounds: Mapping[str, str] = field(default_factory=dict)
 
 
 async def find_layout(settings: Settings) -> Layout:
@@ -63,4 +74,6 @@ def layout_of(settings: Settings, checked: Checked) -> Layout:
         {name: checked.states[name].num_partitions for name in inputs},
         outputs,
         min(most, *(topic.max_bytes for topic in outputs.all())),
+        all((checked.states[name].configs or {}).get(TIMESTAMP_TYPE) == LOG_APPEND_TIME for name in inputs),
+        {topic.name: timestamp_bounds(checked.states[topic.name]) for topic in outputs.all()},
     )

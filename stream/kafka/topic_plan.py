@@ -25,10 +25,21 @@ MIN_INSYNC_REPLICAS: Final = "min.insync.replicas"
 RETENTION_BYTES: Final = "retention.bytes"
 RETENTION_MS: Final = "retention.ms"
 COMPACTION_LAG_MS: Final = "min.compaction.lag.ms"
+TIMESTAMP_TYPE: Final = "message.timestamp.type"
+TIMESTAMP_AFTER_MS: Final = "message.timestamp.after.max.ms"
+TIMESTAMP_BEFORE_MS: Final = "message.timestamp.before.max.ms"
+CREATE_TIME: Final = "CreateTime"
+LOG_APPEND_TIME: Final = "LogAppendTime"
+MIN_CLOCK_SKEW_MS: Final = 60_000
+"""Clocks may differ by as much without a topic refusing a worker's records."""
+_UNBOUNDED_MS: Final = 1 << 60
 CONFIGS: Final = (
     CLEANUP_POLICY,
     COMPACTION_LAG_MS,
     MAX_MESSAGE_BYTES,
+    TIMESTAMP_AFTER_MS,
+    TIMESTAMP_BEFORE_MS,
+    TIMESTAMP_TYPE,
     MIN_INSYNC_REPLICAS,
     RETENTION_BYTES,
     RETENTION_MS,
@@ -199,6 +210,7 @@ def _judge(wanted: WantedTopic, state: TopicState, settings: Settings) -> Iterat
     yield from _judge_retention(wanted, state)
     if wanted.spec is FEATURES:
         yield from _judge_replay(state, settings)
+    yield from _judge_timestamps(wanted, state, settings)
     yield from _judge_replicas(wanted, state)
     yield from _judge_sizes(wanted, state, settings)
 
@@ -259,6 +271,39 @@ def _judge_replay(state: TopicState, settings: Settings) -> Iterator[Finding]:
             "or windows that are open could not be made again",
             alter_config(state.name, RETENTION_MS, str(needed)),
         )
+
+
+def _judge_timestamps(wanted: WantedTopic, state: TopicState, settings: Settings) -> Iterator[Finding]:
+    """Whose clock the records' timestamps are, and whether the brokers would refuse those of a worker."""
+    if (state.configs or {}).get(TIMESTAMP_TYPE) != CREATE_TIME:
+        return
+    after_ms, ahead_ms = state.number(TIMESTAMP_AFTER_MS), settings.window.max_timestamp_ahead_ms
+    if wanted.spec is FEATURES:
+        if settings.window.kind != "none":
+            limit = "" if after_ms is None or after_ms >= _UNBOUNDED_MS else f", up to {duration(after_ms)} ahead"
+            yield Finding(
+                "note",
+                wanted.name,
+                "timestamps",
+                f"{TIMESTAMP_TYPE} is {CREATE_TIME}, so records have their producers' time{limit}: events more than "
+                f"{duration(ahead_ms)} (window.max_timestamp_ahead_ms) ahead of the worker's clock are rejected",
+                alter_config(wanted.name, TIMESTAMP_TYPE, LOG_APPEND_TIME),
+            )
+    elif after_ms is not None and after_ms < MIN_CLOCK_SKEW_MS:
+        yield Finding(
+            "warning",
+            wanted.name,
+            "timestamps",
+            f"{TIMESTAMP_AFTER_MS} is {duration(after_ms)}: all writes of a worker whose clock is further ahead are refused",
+            alter_config(wanted.name, TIMESTAMP_AFTER_MS, "3600000"),
+        )
+
+
+def timestamp_bounds(state: TopicState) -> str:
+    """The topic's bounds on record timestamps in words, for the message that one was refused."""
+    names = (TIMESTAMP_AFTER_MS, TIMESTAMP_BEFORE_MS)
+    found = [f"{name} is {duration(ms)}" for name in names if (ms := state.number(name)) is not None]
+    return " and ".join(found) or f"the cluster does not report {TIMESTAMP_AFTER_MS} and {TIMESTAMP_BEFORE_MS}"
 
 
 def _judge_replicas(wanted: WantedTopic, state: TopicState) -> Iterator[Finding]:
@@ -344,8 +389,8 @@ def alter_config(topic: str, config: str, value: str) -> str:
 
 
 def duration(milliseconds: int) -> str:
-    """Milliseconds in the largest unit that they are a whole number of; negative is forever."""
-    if milliseconds < 0:
+    """Milliseconds in the largest unit that they are a whole number of; negative, or beyond all time, is forever."""
+    if milliseconds < 0 or milliseconds >= _UNBOUNDED_MS:
         return "forever"
     for unit, size in (("day", 86_400_000), ("hour", 3_600_000), ("minute", 60_000), ("second", 1000)):
         if milliseconds % size == 0 and milliseconds >= size:

@@ -171,7 +171,9 @@ async def test_earlier_letters_are_read_to_count_replays_however_short_the_time(
     await replay(stage, plan)
     counts = {each.value: dict(each.headers)[names_of.REPLAY_COUNT] for each in await stage.outputs("features")}
     assert counts == {b"again": b"4", b"forged": b"1"}
-    assert (await plan_of(stage, max_replays=4)).num_letters == 3, "the older one, which the forged header names, is not hidden"
+    assert (await plan_of(stage, max_replays=4)).num_letters == 3, (
+        "the older one, which the forged header names, is not hidden"
+    )
 
 
 async def test_a_rate_is_kept(stage: Stage) -> None:

@@ -12,6 +12,7 @@ from models.window_input import Aggregate, WindowInput
 from schemas.failures import FailureKind
 from stream.eventtime.spec import WindowKind, WindowSpec, digest
 from stream.eventtime.stage import WindowLimits, WindowPlan, WindowStage
+from stream.eventtime.timestamp_guard import TimestampBounds
 from stream.records import Chunk, Epoch, Partition, Rejection
 from tests.stream.build import EPOCH, JULY, P0, FakeRecord, ManualClock
 
@@ -26,10 +27,18 @@ def plan(spec: WindowSpec = TUMBLING, window: WindowInput = COUNTS, **limits: An
         max_replay_records=1000,
         max_rows_per_window=100,
         idle_timeout_s=5.0,
-        ahead_ms=1000,
+        timestamps=TimestampBounds(ahead_ms=1000, behind_ms=1_000_000),
     )
     bounds = replace(usual, **limits)
-    told = digest(spec, window, 1, max_rows_per_window=bounds.max_rows_per_window)
+    times = bounds.timestamps
+    told = digest(
+        spec,
+        window,
+        1,
+        max_rows_per_window=bounds.max_rows_per_window,
+        ahead_ms=times.ahead_ms,
+        behind_ms=times.behind_ms,
+    )
     return WindowPlan(spec, window, 1, told, bounds)
 
 

@@ -228,13 +228,25 @@ def test_a_checkpoint_is_kept_whole_as_metadata(head: int, back: int, before: in
     state = State("01234567", Checkpoint(head, max(0, head - back), before, before + further))
     text = encode(state)
     assert decode(head, text) == state and len(text) < 120 and text.isascii()
+    listed = State("01234567", state.checkpoint, tuple(range(max(0, head - back), head, 7)))
+    assert decode(head, encode(listed)) == listed
     fresh = State("01234567", Checkpoint(head, head, NO_WATERMARK, NO_WATERMARK))
     assert decode(head, encode(fresh)) == fresh
 
 
 @pytest.mark.parametrize(
     "text",
-    ["x", "forebay2 01234567 1 2 3", "forebay1 01234567 x 2 3", "forebay1 01234567 9 2 3", "forebay1 01234567 1 4 3"],
+    [
+        "x",
+        "forebay2 01234567 1 2 3",
+        "forebay1 01234567 x 2 3",
+        "forebay1 01234567 9 2 3",
+        "forebay1 01234567 1 4 3",
+        "forebay1 01234567 1 2 3 x",
+        "forebay1 01234567 1 2 3 2,2",
+        "forebay1 01234567 1 2 3 -1",
+        "forebay1 01234567 1 2 3 1 1",
+    ],
 )
 def test_metadata_of_others_is_not_taken_for_ours(text: str) -> None:
     with pytest.raises(NotUnderstood):

@@ -11,7 +11,9 @@ from models.window_input import WindowInput
 from schemas.errors import BrokerError
 from schemas.failures import FailureKind
 from stream.eventtime.chunk import WindowChunk
-from stream.eventtime.stage import WindowPlan, WindowStage, WithoutWindows
+from stream.eventtime.restore import WithoutWindows
+from stream.eventtime.stage import WindowPlan, WindowStage
+from stream.eventtime.timestamp_guard import TimestampBounds
 from stream.records import Committed
 from tests.eventtime.build import COUNTS, TUMBLING, plan, poll, spans, stage
 from tests.stream.build import EPOCH, JULY, P0, P1, ManualClock
@@ -259,6 +261,8 @@ def test_the_digest_changes_with_all_that_decides_what_is_in_a_window() -> None:
         plan(window=WindowInput(2)).digest,
         plan(window=WindowInput(3)).digest,
         plan(max_rows_per_window=7).digest,
+        plan(timestamps=TimestampBounds(7, 1_000_000)).digest,
+        plan(timestamps=TimestampBounds(1000, 7)).digest,
     }
-    assert len(digests) == 6
+    assert len(digests) == 8
     assert plan(max_open_windows=7).digest == plan(window=COUNTS).digest, "bounds may change"

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from aiokafka import AIOKafkaConsumer
 
 from stream.emit import Outgoing
-from stream.eventtime.stage import WithoutWindows
+from stream.eventtime.restore import WithoutWindows
 from stream.kafka.delivery import Delivery, Transactional
 from stream.kafka.positions import StartPolicy
 from stream.kafka.source import Source

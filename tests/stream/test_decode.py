@@ -261,3 +261,10 @@ def test_any_bytes_as_float32_have_one_outcome(value: bytes) -> None:
 def test_rfc_3339_times(moment: datetime) -> None:
     value = json.dumps({"id": "a", "timestamp": moment.isoformat(), "features": [1, 2, 3]}).encode()
     assert abs(decode_one(value).timestamps[0] - moment.timestamp() * 1000) <= 1
+
+
+@pytest.mark.parametrize(("factor", "unit"), [(1000, "microseconds"), (1_000_000, "nanoseconds")])
+def test_a_timestamp_in_another_unit_is_rejected_with_the_unit_named(factor: int, unit: str) -> None:
+    (rejection,) = decode_one(event(timestamp=JULY * factor)).rejections
+    assert rejection.kind is FailureKind.OUT_OF_RANGE
+    assert rejection.message.endswith(f"in milliseconds: it looks like {unit} (2013-07-01)")

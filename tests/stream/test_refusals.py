@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError, ProducerFenced
+from aiokafka.errors import InvalidTimestampError, KafkaConnectionError, MessageSizeTooLargeError, ProducerFenced
 
 from schemas.errors import BrokerError
 from stream.commit import CommitRefused, CommitTimeout, OutputMissing
@@ -57,3 +57,13 @@ def test_a_fencing_now_and_then_is_no_reason() -> None:
     refusals = Refusals()
     for number in range(5 * MAX_FENCINGS):
         refusals.failed(ProducerFenced(), FIRST, now_s=31.0 * number)
+
+
+def test_a_refused_timestamp_names_the_clock_as_the_cause() -> None:
+    refusals, error = Refusals(), InvalidTimestampError("predictions refused the timestamp")
+    for _ in range(MAX_REFUSALS - 1):
+        refusals.failed(error, FIRST, now_s=0)
+    with pytest.raises(BrokerError, match="predictions refused the timestamp") as caught:
+        refusals.failed(error, FIRST, now_s=0)
+    assert caught.value.kind == "wrong_clock"
+    assert caught.value.remedy is not None and "clocks of this machine and of the brokers" in caught.value.remedy

@@ -15,12 +15,16 @@ from stream.kafka.topic_plan import (
     MIN_INSYNC_REPLICAS,
     RETENTION_BYTES,
     RETENTION_MS,
+    TIMESTAMP_AFTER_MS,
+    TIMESTAMP_BEFORE_MS,
+    TIMESTAMP_TYPE,
     TopicState,
     WantedTopic,
     differences,
     duration,
     find_problems,
     plan_topics,
+    timestamp_bounds,
 )
 
 SETTINGS = Settings()
@@ -240,3 +244,27 @@ def test_late_events_have_a_topic_only_where_they_are_wished_for() -> None:
     assert "late-events" in as_wanted(WINDOWED) and "late-events" not in as_wanted()
     states = changed("late-events", {CLEANUP_POLICY: "compact"}, settings=WINDOWED)
     assert ("error", "late-events", "compacted") in told(states, WINDOWED)
+
+
+def test_with_windows_producers_timestamps_are_worth_a_note() -> None:
+    windows = Settings(window=WindowSection(kind="tumbling", size_ms=1000))
+    configs = {TIMESTAMP_TYPE: "CreateTime", TIMESTAMP_AFTER_MS: "3600000"}
+    assert told(changed("features", configs)) == []
+    (note,) = find_problems(windows, plan_topics(windows), changed("features", configs, settings=windows))
+    assert (note.severity, note.kind) == ("note", "timestamps")
+    assert "their producers' time, up to 1 hour ahead: events more than 1 minute" in note.message
+    assert told(changed("features", {TIMESTAMP_TYPE: "LogAppendTime"}, settings=windows), windows) == []
+
+
+def test_a_topic_that_refuses_a_workers_clock_when_it_is_a_little_ahead_is_a_warning() -> None:
+    tight = {TIMESTAMP_TYPE: "CreateTime", TIMESTAMP_AFTER_MS: "1000"}
+    assert told(changed("predictions", tight)) == [("warning", "predictions", "timestamps")]
+    assert told(changed("predictions", tight | {TIMESTAMP_TYPE: "LogAppendTime"})) == []
+
+
+def test_bounds_on_timestamps_in_words() -> None:
+    configs = {TIMESTAMP_AFTER_MS: "3600000", TIMESTAMP_BEFORE_MS: str(2**63 - 1)}
+    assert timestamp_bounds(TopicState("predictions", "present", configs=configs)) == (
+        "message.timestamp.after.max.ms is 1 hour and message.timestamp.before.max.ms is forever"
+    )
+    assert timestamp_bounds(TopicState("predictions", "present")).startswith("the cluster does not report")

@@ -1,0 +1,30 @@
+"""Which unit a number was probably meant in, where milliseconds since the Unix epoch are expected. Pure."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Final
+
+SECONDS_FROM: Final = 100_000_000
+MILLISECONDS_FROM: Final = 100_000_000_000
+"""Below are dates before March 1973; a time of today in seconds is far below."""
+_UNITS: Final = (
+    ("seconds", SECONDS_FROM, 1.0),
+    ("milliseconds", MILLISECONDS_FROM, 1e-3),
+    ("microseconds", 10**14, 1e-6),
+    ("nanoseconds", 10**17, 1e-9),
+)
+_END: Final = 10**20
+
+
+def guess_unit(value: int) -> str:
+    """`: it looks like seconds (2026-01-31)`, by magnitude; "" for milliseconds, or where nothing fits.
+
+    Each unit is recognised for dates between 1973 and 5138.
+    """
+    for name, start, seconds in reversed(_UNITS):
+        if start <= value < _END:
+            if name == "milliseconds":
+                return ""
+            return f": it looks like {name} ({datetime.fromtimestamp(value * seconds, UTC):%Y-%m-%d})"
+    return ""

@@ -1,0 +1,47 @@
+"""What a committed offset says of windows, for a worker with windows and for one without."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from schemas.errors import BrokerError
+from stream.eventtime.checkpoint import FORMAT, NotUnderstood, State, decode
+from stream.records import Committed, Partition
+
+
+class WithoutWindows:
+    """Goes on from the committed positions themselves, where each event is predicted by itself."""
+
+    def restore(self, committed: Mapping[Partition, Committed | None]) -> dict[Partition, int | None]:
+        """The committed positions. Raises BrokerError where windows are open."""
+        for partition, found in committed.items():
+            state = None if found is None else read_state(partition, found)
+            if state is not None and state.checkpoint.replay_from < state.checkpoint.head:
+                raise BrokerError(
+                    f"{partition_name(partition)}: the group has windows open, and this worker is configured without",
+                    kind="window_config_changed",
+                    remedy="set window.kind as it was, or use another group_id",
+                )
+        return {partition: None if found is None else found.offset for partition, found in committed.items()}
+
+    def metadata(self, partition: Partition, position: int) -> str | None:
+        return ""
+
+
+def read_state(partition: Partition, found: Committed) -> State | None:
+    """What was committed of windows. Raises BrokerError for a later version's; what other programs wrote is none."""
+    try:
+        return decode(found.offset, found.metadata)
+    except NotUnderstood:
+        if found.metadata.startswith("forebay"):
+            raise BrokerError(
+                f"{partition_name(partition)}: the group's offset carries {found.metadata[:60]!r}, which is not {FORMAT}",
+                kind="window_state_unknown",
+                remedy="a later version of Forebay wrote it: upgrade this one, or use another group_id",
+            ) from None
+        return None
+
+
+def partition_name(partition: Partition) -> str:
+    """`topic-number`."""
+    return f"{partition.topic}-{partition.partition}"

@@ -1,0 +1,40 @@
+"""A warning about the first event whose timestamp is not in milliseconds, where no window depends on it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from stream.decode.time_units import MILLISECONDS_FROM, guess_unit
+from stream.records import Chunk
+from stream.telemetry.observer import Unobserved
+
+log = logging.getLogger(__name__)
+
+
+class TimestampWarning(Unobserved):
+    """An `Observer` that logs one line. With windows such events are rejected instead (`stream.eventtime.timestamp_guard`)."""
+
+    def __init__(self) -> None:
+        self._warned = False
+
+    def polled(self, chunks: Sequence[Chunk], *, began_s: float, received_s: float) -> None:
+        for chunk in chunks:
+            if self._warned:
+                return
+            if min(chunk.timestamps, default=MILLISECONDS_FROM) < MILLISECONDS_FROM:
+                self._warn(chunk)
+
+    def _warn(self, chunk: Chunk) -> None:
+        for record, t in zip(chunk.records, chunk.timestamps, strict=True):
+            if t < MILLISECONDS_FROM <= record.timestamp:
+                self._warned = True
+                log.warning(
+                    "%s-%d: the event at offset %d has the timestamp %d, in milliseconds a time before 1974%s; it is "
+                    "predicted, and so are others like it",
+                    *chunk.partition,
+                    record.offset,
+                    t,
+                    guess_unit(t),
+                )
+                return

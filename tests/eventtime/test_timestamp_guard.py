@@ -1,0 +1,173 @@
+"""Timestamps that cannot be right: rejected before they touch a window, and again in every replay."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas.failures import FailureKind
+from stream.eventtime.chunk import WindowChunk
+from stream.eventtime.spec import WindowKind, WindowSpec
+from stream.eventtime.stage import WindowPlan, WindowStage
+from stream.eventtime.timestamp_guard import MAX_LISTED, TimestampBounds
+from stream.records import Chunk, Committed
+from tests.eventtime.build import plan, spans
+from tests.stream.build import EPOCH, JULY, P0, FakeRecord, ManualClock
+
+A = b"a"
+HOUR = 3_600_000
+SPEC = WindowSpec(WindowKind.TUMBLING, 2 * HOUR, 2 * HOUR, 0, 0, 0)
+BOUNDS = TimestampBounds(ahead_ms=60_000, behind_ms=40 * 365 * 24 * HOUR)
+
+
+def poll(first_offset: int, times: list[int], stamps: list[int] | None = None) -> Chunk:
+    """Events of one key. times, stamps: of events and of their records; without stamps a producer's whose clock made both."""
+    offsets = [first_offset + index for index in range(len(times))]
+    records = [FakeRecord(o, b"x", stamp, A) for o, stamp in zip(offsets, stamps or times, strict=True)]
+    x_NF = np.array([[offset] for offset in offsets], dtype=np.float32).reshape(len(offsets), 1)
+    end = first_offset + len(times)
+    return Chunk(P0, EPOCH, records, [f"e{o}" for o in offsets], times, x_NF, [], len(times), 10, end)
+
+
+def of(spec: WindowSpec = SPEC) -> WindowPlan:
+    return plan(
+        spec, timestamps=BOUNDS, max_replay_records=100_000, max_buffered_rows=100_000, max_rows_per_window=10_000
+    )
+
+
+def started(clock: ManualClock, *, committed: Committed | None = None, broker_time: bool = False) -> WindowStage:
+    windows = WindowStage(of(), clock=clock, broker_time=broker_time)
+    windows.restore({P0: committed})
+    return windows
+
+
+def take(windows: WindowStage, chunk: Chunk) -> WindowChunk:
+    found = windows.take(chunk)
+    assert found is not None
+    return found
+
+
+def refused(chunk: WindowChunk) -> list[tuple[FailureKind, int]]:
+    return [(one.kind, one.record.offset) for one in chunk.events.refused]
+
+
+def test_a_producer_whose_clock_is_ahead_cannot_make_the_events_of_others_late() -> None:
+    clock = ManualClock()
+    windows = started(clock)
+    found = take(windows, poll(0, [JULY, JULY + 50 * 60_000, JULY + 1000, JULY + 60_000]))
+    assert refused(found) == [(FailureKind.TIMESTAMP_AHEAD, 1)] and len(found.events.accepted) == 3
+    assert found.events.refused[0].message == (
+        "3000000 ms ahead of this worker's clock (2013-07-01T00:00:00.000Z), and its producer's clock with it; "
+        "window.max_timestamp_ahead_ms is 60000"
+    )
+    assert windows.status()[P0].watermark_ms == JULY + 60_000
+
+
+def test_where_the_broker_stamps_the_records_the_workers_clock_is_not_asked() -> None:
+    clock = ManualClock()
+    clock.now_ms -= 2 * HOUR
+    assert refused(take(started(clock, broker_time=True), poll(0, [JULY, JULY + 60_001], [JULY, JULY]))) == [
+        (FailureKind.TIMESTAMP_AHEAD, 1)
+    ]
+    assert len(refused(take(started(clock), poll(0, [JULY, JULY + 60_001], [JULY, JULY])))) == 2
+
+
+def test_seconds_taken_for_milliseconds_are_rejected_with_the_unit_named() -> None:
+    found = take(started(ManualClock()), poll(0, [JULY // 1000, JULY], [JULY, JULY]))
+    assert refused(found) == [(FailureKind.TIMESTAMP_BEHIND, 0)]
+    assert found.events.refused[0].message.endswith(
+        "window.max_timestamp_behind_ms is 1261440000000: it looks like seconds (2013-07-01)"
+    )
+
+
+def test_history_is_not_behind() -> None:
+    assert not refused(take(started(ManualClock()), poll(0, [JULY - 20 * 365 * 24 * HOUR], [JULY])))
+
+
+def test_the_first_of_each_kind_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    windows = started(ManualClock())
+    with caplog.at_level("WARNING"):
+        take(windows, poll(0, [JULY // 1000, JULY // 1000, JULY + HOUR], [JULY, JULY, JULY]))
+        take(windows, poll(3, [JULY // 1000], [JULY]))
+    assert [record.args[1:3] for record in caplog.records if record.args] == [  # type: ignore[index]
+        (0, "timestamp_behind"),
+        (2, "timestamp_ahead"),
+    ]
+
+
+def test_a_replay_rejects_again_what_the_clock_has_passed_since() -> None:
+    clock = ManualClock()
+    windows = started(clock)
+    take(windows, poll(0, [JULY, JULY + 50 * 60_000, JULY + 90 * 60_000]))
+    clock.advance(3600)
+    chunk = take(windows, poll(3, [JULY + HOUR]))
+    # Both were rejected; the second is newer than all that was accepted, which says it without a list.
+    assert chunk.metadata.split(" ")[5:] == ["1"]
+    clock.advance(7200)
+    again = started(clock, committed=Committed(4, chunk.metadata))
+    assert again.take(poll(0, [JULY, JULY + 50 * 60_000, JULY + 90 * 60_000, JULY + HOUR])) is None
+    found = take(again, poll(4, [JULY + 90 * 60_000, JULY + 2 * HOUR]))
+    assert spans(found.windows) == [(A, 0, 2 * HOUR, 3)], "offsets 0, 3 and 4, as though nothing had been"
+
+
+def test_more_than_a_checkpoint_can_list_closes_all_windows() -> None:
+    clock = ManualClock()
+    windows = started(clock)
+    take(windows, poll(0, [JULY]))
+    ahead = take(windows, poll(1, [JULY + HOUR // 2] * (MAX_LISTED + 1)))
+    assert not ahead.windows and len(ahead.metadata) < 200
+    clock.advance(3600)
+    full = take(windows, poll(MAX_LISTED + 2, [JULY + HOUR]))
+    assert spans(full.windows) == [(A, 0, 2 * HOUR, 2)] and len(full.metadata.split(" ")) == 5
+
+
+@settings(max_examples=400)
+@given(
+    st.lists(
+        # How far the clock moves before the event, how far the event is ahead of it, and whether a poll ends behind it.
+        st.tuples(st.sampled_from([0, 200, 700]), st.sampled_from([-900, 0, 800, 1500, 2500, 9000]), st.booleans()),
+        min_size=4,
+        max_size=40,
+    ),
+    st.integers(0, 30),
+    st.integers(0, 20_000),
+    st.sampled_from([0, 500]),
+)
+def test_a_replay_goes_on_as_though_the_clock_had_not_moved(
+    steps: list[tuple[int, int, bool]], crash: int, away_ms: int, out_of_orderness: int
+) -> None:
+    spec = WindowSpec(WindowKind.TUMBLING, 4000, 4000, 0, out_of_orderness, 0)
+    wanted = replace(of(spec), limits=replace(of(spec).limits, timestamps=TimestampBounds(1000, 1 << 40)))
+    clock = ManualClock()
+    whole = WindowStage(wanted, clock=clock)
+    whole.restore({P0: None})
+    log: list[int] = []
+    committed, again, later = Committed(0, ""), None, ManualClock()
+    for number, (moved_ms, ahead_ms, _) in enumerate(steps):
+        clock.advance(moved_ms / 1000)
+        t = clock.now_ms + ahead_ms
+        log.append(t)
+        expected = take(whole, poll(number, [t]))
+        if again is not None:
+            # The worker that came instead, whose clock reads the same for what is new.
+            later.now_ms = clock.now_ms
+            found = take(again, poll(number, [t]))
+            assert (refused(found), spans(found.windows)) == (refused(expected), spans(expected.windows))
+            assert found.metadata == expected.metadata
+        if number == min(crash, len(steps) - 1):
+            committed = Committed(number + 1, expected.metadata)
+            later.now_ms = clock.now_ms + away_ms
+            again = WindowStage(wanted, clock=later)
+            start = again.restore({P0: committed})[P0]
+            assert start is not None
+            if start < committed.offset:
+                first = 0
+                for end in [n + 1 for n in range(start, number + 1) if steps[n][2]] + [number + 1]:
+                    begin = max(start, first)
+                    if begin < end:
+                        assert again.take(poll(begin, log[begin:end])) is None
+                    first = end
