@@ -2,25 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+import asyncio
+import functools
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, NamedTuple, TypeVar
+
+import orjson
 
 from schemas.failures import FailureKind
 from stream.admin.asked_window import answer_window, refuse_window, window_of
-from stream.admin.requests import ASKED, RequestFault, answer, error_document, read_request, status_of
+from stream.admin.requests import (
+    Asked,
+    RequestFault,
+    answer,
+    decode_request,
+    decompress,
+    error_document,
+    read_request,
+    status_of,
+)
+from stream.admin.turns import Turns
 from stream.breaker import BreakerState, CircuitBreaker
 from stream.clock import Clock
 from stream.decode import Decoder
 from stream.device import DeviceThread
 from stream.encode import PredictionEncoder
+from stream.eventtime.chunk import WindowChunk
 from stream.eventtime.stage import WindowPlan
 from stream.infer import ModelFault
-from stream.records import BatchPart, Epoch, Finished, MicroBatch
+from stream.records import BatchPart, Chunk, Finished, MicroBatch
 
 MAX_WAITING: Final = 8
-"""Requests that may wait for the device; more are refused at once."""
+"""Requests that may be in hand at once, from before their bodies are read; more are refused at once."""
 
-_NO_EPOCH: Final = Epoch(-1, "", None, 0)
+Result = TypeVar("Result")
+Response = tuple[int, bytes]
+"""HTTP status, and the JSON document."""
 
 
 class Unfit(Exception):
@@ -32,11 +51,28 @@ class Unfit(Exception):
         self.message = message
 
 
+class Limits(NamedTuple):
+    """What a request may hold: events, and bytes after decompression."""
+
+    max_events: int
+    max_bytes: int
+
+
+class _Prepared(NamedTuple):
+    """A request that is ready for the model. part: what the model is given; None where no event of it is one."""
+
+    asked: Asked
+    chunk: Chunk
+    part: BatchPart | None
+
+
 class Predictor:
     """What it predicts is no event of the stream: no topic, no position, no outcome, no count.
 
     windows: where the model takes windows; the events of a request are then one.
-    Requests wait behind the stream's micro-batches, one of them with the device at a time.
+
+    All that takes long is done away from the event loop, for one request at a time: parsing, decoding and encoding on a
+    thread of its own, in turns with the stream's (see `Turns`), and the model's call behind the stream's micro-batches.
     """
 
     def __init__(
@@ -46,7 +82,7 @@ class Predictor:
         encoder: PredictionEncoder,
         breaker: CircuitBreaker,
         *,
-        max_events: int,
+        limits: Limits,
         windows: WindowPlan | None = None,
         clock: Clock,
     ) -> None:
@@ -54,34 +90,67 @@ class Predictor:
         self._device = device
         self._encoder = encoder
         self._breaker = breaker
-        self._max_events = max_events
+        self._limits = limits
         self._windows = windows
         self._clock = clock
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="predict")
         self._waiting = 0
 
-    async def predict(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, Any]:
-        """HTTP status and document for a request. Raises Unfit."""
+    def close(self) -> None:
+        """End the thread; a request that is in hand is not finished."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def predict(self, read_body: Callable[[], Awaitable[bytes]], headers: Mapping[str, str]) -> Response:
+        """Answer a request. read_body: called only once there is a place for the request. Raises Unfit."""
         if self._breaker.state is BreakerState.OPEN:
             raise Unfit("breaker_open", "the model's circuit breaker is open")
         if self._waiting >= MAX_WAITING:
             raise Unfit("busy", f"{MAX_WAITING} requests wait for the model already")
+        self._waiting += 1
+        turns = Turns(self._clock, time.sleep)
         try:
-            asked = read_request(body, headers, now_ms=self._clock.wall_ms(), max_events=self._max_events)
-        except RequestFault as fault:
-            return status_of(fault.kind), error_document(fault.kind, fault.message)
-        (chunk,) = self._decoder.decode({ASKED: asked.records}, _NO_EPOCH)
-        if self._windows is not None:
-            if chunk.rejections:
-                return refuse_window(chunk)
-            part = window_of(chunk, self._windows)
-            return answer_window(part, await self._run(part), self._encoder)
-        return answer(asked, chunk, await self._run(chunk) if len(chunk.records) else None, self._encoder)
+            body = await read_body()
+            prepared = await self._aside(functools.partial(self._prepare, body, headers, turns))
+            if not isinstance(prepared, _Prepared):
+                return prepared
+            finished = None if prepared.part is None else await self._run(prepared.part)
+            return await self._aside(functools.partial(self._answer, prepared, finished, turns))
+        finally:
+            turns.abandon()
+            self._waiting -= 1
+
+    async def _aside(self, work: Callable[[], Result]) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def _run(self, part: BatchPart) -> Finished:
-        self._waiting += 1
         try:
             return await self._device.run_aside(MicroBatch(0, (part,), "request", self._clock.monotonic_s()))
         except ModelFault as fault:
             raise Unfit(FailureKind.MODEL_ERROR.value, f"the model fails whatever it is given: {fault}") from None
-        finally:
-            self._waiting -= 1
+
+    # ---- on the thread
+
+    def _prepare(self, body: bytes, headers: Mapping[str, str], turns: Turns) -> _Prepared | Response:
+        max_events, max_bytes = self._limits
+        try:
+            plain = decompress(body, headers, max_bytes=max_bytes)
+            asked = read_request(plain, headers, turns, now_ms=self._clock.wall_ms(), max_events=max_events)
+        except RequestFault as fault:
+            return _response(status_of(fault.kind), error_document(fault.kind, fault.message))
+        chunk = decode_request(asked, self._decoder, turns)
+        if self._windows is None:
+            return _Prepared(asked, chunk, chunk if len(chunk.records) else None)
+        if chunk.rejections:
+            return _response(*refuse_window(chunk))
+        return _Prepared(asked, chunk, window_of(chunk, self._windows))
+
+    def _answer(self, prepared: _Prepared, finished: Finished | None, turns: Turns) -> Response:
+        asked, chunk, part = prepared
+        if isinstance(part, WindowChunk):
+            assert finished is not None
+            return _response(*answer_window(part, finished, self._encoder))
+        return _response(*answer(asked, chunk, finished, self._encoder, turns=turns))
+
+
+def _response(status: int, document: Any) -> Response:
+    return status, orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)

@@ -1,22 +1,29 @@
-"""What is asked of `/predict` as records that the stream's decoder takes, and what it is answered. Pure."""
+"""Requests to `/predict` as records that the stream's decoder takes, and the answers to them. Pure, but for rests (`Turns`)."""
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
+import numpy as np
 import orjson
 
 from schemas import headers as names
 from schemas.failures import FAILURES, FailureKind
+from stream.admin.turns import Turns
+from stream.decode import Decoder
 from stream.encode import PredictionEncoder
-from stream.records import Chunk, Finished, Partition, Record
+from stream.records import Chunk, Epoch, Finished, Partition, Record, Rejection
 
 ASKED: Final = Partition("predict", 0)
 """The place of records that are in no topic."""
 
+_NO_EPOCH: Final = Epoch(-1, "", None, 0)
+_ENCODINGS: Final = {"gzip": 31, "x-gzip": 31, "deflate": 15}
+"""Content encodings, with zlib's number for each."""
 _CARRIED: Final = (names.ID, names.TIMESTAMP, names.DEADLINE_MS, names.MODEL)
 _STATUS: Final = {
     FailureKind.TOO_LARGE: 413,
@@ -60,8 +67,30 @@ class Asked:
     is_list: bool
 
 
-def read_request(body: bytes, headers: Mapping[str, str], *, now_ms: int, max_events: int) -> Asked:
-    """The events of a request. headers: its HTTP headers, whose names are compared without case.
+def decompress(body: bytes, headers: Mapping[str, str], *, max_bytes: int) -> bytes:
+    """Return the body without its content encoding. Raises RequestFault."""
+    encoding = headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding in ("", "identity"):
+        return body
+    if encoding not in _ENCODINGS:
+        raise RequestFault(
+            FailureKind.UNSUPPORTED_CONTENT_TYPE, f"content-encoding {encoding[:80]!r}; gzip and deflate are taken"
+        )
+    decompressor = zlib.decompressobj(_ENCODINGS[encoding])
+    try:
+        plain = decompressor.decompress(body, max_bytes)
+    except zlib.error as error:
+        raise RequestFault(FailureKind.NOT_JSON, f"the body is not {encoding}: {error}") from None
+    if not decompressor.eof and len(plain) >= max_bytes:
+        raise RequestFault(FailureKind.TOO_LARGE, f"more than {max_bytes} bytes (admin.max_body_bytes)")
+    if not decompressor.eof or decompressor.unused_data:
+        where = "goes on after its end" if decompressor.eof else "ends too early"
+        raise RequestFault(FailureKind.NOT_JSON, f"the body is not {encoding}: it {where}")
+    return plain
+
+
+def read_request(body: bytes, headers: Mapping[str, str], turns: Turns, *, now_ms: int, max_events: int) -> Asked:
+    """Return the events of a request. headers: its HTTP headers, whose names are compared without case.
 
     JSON: an event, or a list of events; what lacks an id or a timestamp is given its number and the time. Raw float32, under
     its content type: one row, its id in the header that it has on a topic too. Raises RequestFault.
@@ -70,18 +99,19 @@ def read_request(body: bytes, headers: Mapping[str, str], *, now_ms: int, max_ev
     media_type = content_type.split(";")[0].strip().lower()
     if media_type in ("", names.JSON_CONTENT_TYPE, "text/json", "application/x-www-form-urlencoded"):
         # The last is what curl says of --data where it is told nothing else.
-        return _json_request(body, now_ms, max_events)
-    carried = [(name, headers[name].encode()) for name in _CARRIED if name in headers]
-    carried.append((names.CONTENT_TYPE, content_type.encode()))
+        return _json_request(body, turns, now_ms=now_ms, max_events=max_events)
+    # The bytes as they came, which need not be UTF-8.
+    carried = [(name, headers[name].encode("utf-8", "surrogateescape")) for name in _CARRIED if name in headers]
+    carried.append((names.CONTENT_TYPE, content_type.encode("utf-8", "surrogateescape")))
     return Asked((AskedRecord(0, now_ms, b"0", body, carried),), False)
 
 
-def _json_request(body: bytes, now_ms: int, max_events: int) -> Asked:
+def _json_request(body: bytes, turns: Turns, *, now_ms: int, max_events: int) -> Asked:
     if body.lstrip()[:1] != b"[":
         return Asked((AskedRecord(0, now_ms, None, _completed(body, 0, now_ms)),), False)
     try:
         raws = msgspec.json.decode(body, type=list[msgspec.Raw])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RequestFault(FailureKind.NOT_JSON, str(error)[:200]) from None
     if not raws:
         raise RequestFault(FailureKind.EMPTY_VALUE, "the list has no event")
@@ -90,7 +120,8 @@ def _json_request(body: bytes, now_ms: int, max_events: int) -> Asked:
             FailureKind.TOO_LARGE, f"{len(raws)} events; batch.max_batch_size lets through {max_events} at once"
         )
     records = [
-        AskedRecord(number, now_ms, None, _completed(bytes(raw), number, now_ms)) for number, raw in enumerate(raws)
+        AskedRecord(number, now_ms, None, _completed(bytes(raw), number, now_ms))
+        for number, raw in enumerate(turns.each(raws))
     ]
     return Asked(tuple(records), True)
 
@@ -106,24 +137,57 @@ def _completed(value: bytes, number: int, now_ms: int) -> bytes:
         return value
 
 
-def answer(asked: Asked, chunk: Chunk, finished: Finished | None, encoder: PredictionEncoder) -> tuple[int, Any]:
-    """HTTP status and document. chunk: the request's events, decoded; finished: None where none of them was an event.
+def decode_request(asked: Asked, decoder: Decoder, turns: Turns) -> Chunk:
+    """Decode the events of a request as the stream decodes a poll, in slices."""
+    chunks = [chunk for part in turns.slices(asked.records) for chunk in decoder.decode({ASKED: part}, _NO_EPOCH)]
+    return chunks[0] if len(chunks) == 1 else _joined(chunks)
+
+
+def _joined(chunks: Sequence[Chunk]) -> Chunk:
+    rejections: list[Rejection] = []
+    deadlines: dict[int, int] = {}
+    num_records = num_rows = 0
+    for chunk in chunks:
+        for one in chunk.rejections:
+            rejections.append(Rejection(num_records + one.index, one.record, one.kind, one.message))
+        deadlines.update((num_rows + row, deadline_ms) for row, deadline_ms in chunk.deadlines.items())
+        num_records += chunk.num_records
+        num_rows += chunk.num_rows
+    return Chunk(
+        partition=ASKED,
+        epoch=_NO_EPOCH,
+        records=[record for chunk in chunks for record in chunk.records],
+        ids=[event_id for chunk in chunks for event_id in chunk.ids],
+        timestamps=[timestamp for chunk in chunks for timestamp in chunk.timestamps],
+        x_BF=np.concatenate([chunk.x_BF for chunk in chunks]),
+        rejections=rejections,
+        num_records=num_records,
+        num_bytes=sum(chunk.num_bytes for chunk in chunks),
+        next_offset=chunks[-1].next_offset,
+        deadlines=deadlines,
+    )
+
+
+def answer(
+    asked: Asked, chunk: Chunk, finished: Finished | None, encoder: PredictionEncoder, *, turns: Turns
+) -> tuple[int, Any]:
+    """Return HTTP status and document. chunk: the request's events, decoded; finished: None where none of them was an event.
 
     For a list there is an entry for each event, in order; its status is 200 where one was predicted, else the first one's.
     """
     entries: list[tuple[int, dict[str, Any]] | None] = [None] * len(asked.records)
-    for rejection in chunk.rejections:
+    for rejection in turns.each(chunk.rejections):
         entries[rejection.index] = _error_entry(rejection.kind, rejection.message, None)
     failures = {} if finished is None else finished.failures
     good = [index for index, entry in enumerate(entries) if entry is None]
     predicted = [row for row in range(len(good)) if row not in failures]
     if finished is not None:
         documents = encoder.encode(finished, chunk, 0, predicted)
-        for row, document in zip(predicted, documents, strict=True):
+        for row, document in turns.each(zip(predicted, documents, strict=True)):
             prediction = orjson.loads(document)
             del prediction["source"]
             entries[good[row]] = (200, prediction)
-    for row, failure in failures.items():
+    for row, failure in turns.each(failures.items()):
         entries[good[row]] = _error_entry(failure.kind, failure.message, chunk.ids[row])
     whole = [entry for entry in entries if entry is not None]
     assert len(whole) == len(entries)

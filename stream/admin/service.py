@@ -13,7 +13,7 @@ from typing import Final, Protocol
 from aiohttp import web
 
 from stream.admin.membership import Advertisement
-from stream.admin.predict import Predictor, Unfit
+from stream.admin.predict import Limits, Predictor, Unfit
 from stream.admin.responses import json_response, probe, refusal
 from stream.admin.server import AdminServer, page_routes
 from stream.admin.view import Parts, WorkerView
@@ -63,7 +63,7 @@ class WorkerAdmin:
             parts.device,
             encoder,
             parts.breakers.model,
-            max_events=settings.batch.max_batch_size,
+            limits=Limits(settings.batch.max_batch_size, settings.admin.max_body_bytes),
             windows=window_plan(settings, parts.model.signature),
             clock=clock,
         )
@@ -83,6 +83,7 @@ class WorkerAdmin:
     async def stop(self) -> None:
         if self._server is not None:
             await self._server.stop()
+        self._predictor.close()
         logging.getLogger("stream").removeHandler(self._parts.noted.warnings)
 
     def warm(self) -> None:
@@ -163,10 +164,10 @@ class WorkerAdmin:
         if not self._view.seen.warm:
             return refusal(503, "not_ready", "the model is warming up", headers={"Retry-After": "1"})
         try:
-            status, document = await self._predictor.predict(await request.read(), request.headers)
+            status, body = await self._predictor.predict(request.read, request.headers)
         except Unfit as error:
             return refusal(503, error.kind, error.message, headers={"Retry-After": "1"})
-        return json_response(document, status=status)
+        return web.Response(body=body, status=status, content_type="application/json")
 
     def _hold(self, wanted: bool) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def handler(_request: web.Request) -> web.Response:

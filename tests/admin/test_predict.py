@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import threading
+import zlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -18,8 +20,18 @@ from hypothesis import strategies as st
 from models.protocol import Scores
 from models.window_input import Aggregate, WindowInput
 from schemas.failures import FAILURES, FailureKind
-from stream.admin.predict import MAX_WAITING, Predictor, Unfit
-from stream.admin.requests import RequestFault, read_request, status_of
+from stream.admin import predict
+from stream.admin.predict import MAX_WAITING, Limits, Predictor, Unfit
+from stream.admin.requests import (
+    ASKED,
+    RequestFault,
+    decode_request,
+    decompress,
+    error_document,
+    read_request,
+    status_of,
+)
+from stream.admin.turns import SLICE, Turns
 from stream.backoff import Backoff
 from stream.breaker import CircuitBreaker
 from stream.decode import Decoder
@@ -29,6 +41,8 @@ from stream.eventtime.stage import WindowPlan
 from stream.records import Finished, FloatMatrix, MicroBatch
 from tests.eventtime.build import TUMBLING, plan
 from tests.stream.build import JULY, P0, FakeRecord, ManualClock, event, signature
+
+LIMITS = Limits(max_events=4, max_bytes=3000)
 
 
 class Model:
@@ -60,7 +74,7 @@ class Model:
 
 @asynccontextmanager
 async def running(
-    model: Model, windows: WindowPlan | None = None
+    model: Model, windows: WindowPlan | None = None, limits: Limits = LIMITS
 ) -> AsyncIterator[tuple[Predictor, DeviceThread, CircuitBreaker]]:
     clock = ManualClock()
     breaker = CircuitBreaker(failure_threshold=3, reset_timeout_s=30, on_change=lambda state, reason: None)
@@ -79,17 +93,30 @@ async def running(
     await device.start([1])
     decoder = Decoder(model.signature, model_name="m", max_event_bytes=1000)
     encoder = PredictionEncoder(model="m", version=3, labels=("no", "yes"), num_classes=2)
+    predictor = Predictor(decoder, device, encoder, breaker, limits=limits, windows=windows, clock=clock)
     try:
-        predictor = Predictor(decoder, device, encoder, breaker, max_events=4, windows=windows, clock=clock)
         yield predictor, device, breaker
     finally:
         model.gate.set()
+        predictor.close()
         device.stop()
+
+
+async def ask(predictor: Predictor, body: bytes, headers: dict[str, str] | None = None) -> tuple[int, Any]:
+    async def read() -> bytes:
+        return body
+
+    status, document = await predictor.predict(read, headers or {})
+    return status, orjson.loads(document)
+
+
+def turns() -> Turns:
+    return Turns(ManualClock(), lambda _seconds: None)
 
 
 async def predicted(body: bytes, headers: dict[str, str] | None = None) -> tuple[int, Any]:
     async with running(Model()) as (predictor, *_):
-        return await predictor.predict(body, headers or {})
+        return await ask(predictor, body, headers)
 
 
 async def test_one_event() -> None:
@@ -167,21 +194,18 @@ async def test_a_raw_row() -> None:
 def test_reading_a_request_is_total(body: bytes) -> None:
     decoder = Decoder(signature(3), model_name="m", max_event_bytes=1000)
     try:
-        asked = read_request(body, {}, now_ms=JULY, max_events=4)
+        asked = read_request(body, {}, turns(), now_ms=JULY, max_events=4)
     except RequestFault as fault:
         assert 400 <= status_of(fault.kind) < 500
         return
-    from stream.admin.predict import _NO_EPOCH
-    from stream.admin.requests import ASKED
-
-    (chunk,) = decoder.decode({ASKED: asked.records}, _NO_EPOCH)
+    chunk = decode_request(asked, decoder, turns())
     assert chunk.num_records == len(asked.records) == len(chunk.records) + len(chunk.rejections)
 
 
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=3, max_size=3))
 def test_what_has_an_id_and_a_time_reaches_the_decoder_as_it_came(features: list[float]) -> None:
     value = event("a", features)
-    asked = read_request(b"[" + value + b" , " + value + b"]", {}, now_ms=1, max_events=4)
+    asked = read_request(b"[" + value + b" , " + value + b"]", {}, turns(), now_ms=1, max_events=4)
     assert [record.value for record in asked.records] == [value, value]
 
 
@@ -190,7 +214,7 @@ async def test_what_is_asked_is_no_event_of_the_stream() -> None:
     async with running(Model()) as (predictor, device, breaker):
         collected: list[Finished | Deferred] = []
         decoder = Decoder(signature(3), model_name="m", max_event_bytes=1000)
-        asking = [asyncio.create_task(predictor.predict(event(f"q{n}", [13, 0, 0]), {})) for n in range(5)]
+        asking = [asyncio.create_task(ask(predictor, event(f"q{n}", [13, 0, 0]))) for n in range(5)]
         from tests.stream.build import EPOCH
 
         for seq in range(6):
@@ -212,17 +236,17 @@ async def test_one_at_a_time_waits_for_the_device_and_few_behind_it() -> None:
     model = Model()
     async with running(model) as (predictor, *_):
         model.gate.clear()
-        asking = [asyncio.create_task(predictor.predict(event(), {})) for _ in range(MAX_WAITING)]
+        asking = [asyncio.create_task(ask(predictor, event())) for _ in range(MAX_WAITING)]
         await asyncio.sleep(0)
         with pytest.raises(Unfit, match="wait for the model already") as error:
-            await predictor.predict(event(), {})
+            await ask(predictor, event())
         assert error.value.kind == "busy"
         for task in asking[1:]:
             task.cancel()  # whoever asked has gone
         await asyncio.wait(asking[1:])
         model.gate.set()
         assert (await asking[0])[0] == 200
-        assert (await predictor.predict(event(), {}))[0] == 200
+        assert (await ask(predictor, event()))[0] == 200
         assert len(model.calls) == 2  # for those who have gone the model was not called
 
 
@@ -231,11 +255,133 @@ async def test_a_model_that_is_not_fit_is_told_and_no_row_is_blamed() -> None:
     async with running(model) as (predictor, _device, breaker):
         model.broken = True
         with pytest.raises(Unfit, match="whatever it is given"):
-            await predictor.predict(event(), {})
+            await ask(predictor, event())
         assert breaker.failures == 0  # the stream's own calls decide about that
         breaker.trip(0.0, "test")
         with pytest.raises(Unfit, match="breaker"):
-            await predictor.predict(event(), {})
+            await ask(predictor, event())
+
+
+async def test_a_body_is_read_only_where_there_is_a_place_for_it() -> None:
+    model, bodies = Model(), asyncio.Event()
+
+    async def slow() -> bytes:
+        await bodies.wait()
+        return event()
+
+    async def unread() -> bytes:
+        raise AssertionError("there is no place for it")
+
+    async with running(model) as (predictor, *_):
+        asking = [asyncio.create_task(predictor.predict(slow, {})) for _ in range(MAX_WAITING)]
+        await asyncio.sleep(0)
+        with pytest.raises(Unfit, match="wait for the model already"):
+            await predictor.predict(unread, {})
+        bodies.set()
+        assert {(await task)[0] for task in asking} == {200}
+
+
+async def test_the_event_loop_neither_parses_nor_encodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = set()
+
+    def recorded(function: Any) -> Any:
+        def wrapper(*arguments: Any, **named: Any) -> Any:
+            threads.add(threading.current_thread().name)
+            return function(*arguments, **named)
+
+        return wrapper
+
+    for name in ("read_request", "decompress", "decode_request", "answer", "_response"):
+        monkeypatch.setattr(predict, name, recorded(getattr(predict, name)))
+    status, _document = await predicted(event())
+    assert status == 200
+    assert threads == {"predict_0"}
+
+
+def long_list(count: int) -> bytes:
+    """Good events and bad ones, in no regular order, some with deadlines."""
+    kinds = (event("a"), b'{"features": [1]}', b'{"features": [1, 2, 3], "deadline_ms": 5}', event("d", [3, 2, 1]))
+    return b"[" + b",".join(kinds[number * number % 7 % 4] for number in range(count)) + b"]"
+
+
+@pytest.mark.parametrize("count", [1, SLICE - 1, SLICE, SLICE + 1, 3 * SLICE + 5])
+def test_a_request_decoded_in_slices_is_as_one_decoded_whole(count: int) -> None:
+    decoder = Decoder(signature(3), model_name="m", max_event_bytes=1000)
+    asked = read_request(long_list(count), {}, turns(), now_ms=JULY, max_events=count)
+    sliced = decode_request(asked, decoder, turns())
+    (whole,) = decoder.decode({ASKED: asked.records}, sliced.epoch)
+    assert np.array_equal(sliced.x_BF, whole.x_BF)
+    for name in ("records", "ids", "timestamps", "rejections", "deadlines", "num_records", "num_bytes", "next_offset"):
+        found, expected = getattr(sliced, name), getattr(whole, name)
+        assert found == expected, name
+
+
+GZIPPED = gzip.compress(event("z"))
+
+
+async def test_compressed_bodies() -> None:
+    for body, encoding in ((GZIPPED, "gzip"), (zlib.compress(event("z")), "Deflate"), (event("z"), "identity")):
+        status, document = await predicted(body, {"Content-Encoding": encoding})
+        assert (status, document.get("id")) == (200, "z"), encoding
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding", "kind"),
+    [
+        (b"nothing of the kind", "gzip", "not_json"),
+        (GZIPPED[:-4], "gzip", "not_json"),
+        (GZIPPED + b"more", "gzip", "not_json"),
+        (b"", "gzip", "not_json"),
+        (gzip.compress(b" " * 1_000_000), "gzip", "too_large"),
+        (gzip.compress(b" " * (LIMITS.max_bytes + 1)), "gzip", "too_large"),
+        (event(), "br", "unsupported_content_type"),
+        (event(), "gzip, gzip", "unsupported_content_type"),
+        (event(), "\udcff", "unsupported_content_type"),
+    ],
+)
+async def test_bodies_that_cannot_be_decompressed(body: bytes, encoding: str, kind: str) -> None:
+    status, document = await predicted(body, {"Content-Encoding": encoding})
+    assert 400 <= status < 500 and document["error"]["kind"] == kind
+
+
+@pytest.mark.parametrize("depth", [100, 1100, 3000, 100_000])
+async def test_brackets_without_end_are_no_json(depth: int) -> None:
+    for body in (b"[" * depth, b'{"features":' + b"[" * depth, b"[" * depth + b"]" * depth, b'{"a":' * depth):
+        async with running(Model(), limits=Limits(4, 1_000_000)) as (predictor, *_):
+            status, document = await ask(predictor, body)
+        assert 400 <= status < 500, document
+
+
+# As they come from the HTTP parser: bytes that are not UTF-8 are lone surrogates.
+HEADER_TEXT = st.binary(max_size=20).map(lambda raw: raw.decode("utf-8", "surrogateescape"))
+
+
+@given(
+    st.binary(max_size=20) | st.just(event()) | st.just(b"[" + event() + b"]"),
+    st.dictionaries(
+        st.sampled_from(
+            [
+                "Content-Type",
+                "Content-Encoding",
+                "forebay-id",
+                "forebay-timestamp",
+                "forebay-deadline-ms",
+                "forebay-model",
+            ]
+        ),
+        HEADER_TEXT | st.sampled_from(["application/x-forebay-f32", "application/json", "gzip", "5", "m"]),
+    ),
+)
+def test_any_headers_and_body_are_a_request_or_a_fault_that_json_can_tell(body: bytes, headers: dict[str, str]) -> None:
+    decoder = Decoder(signature(3), model_name="m", max_event_bytes=1000)
+    try:
+        plain = decompress(body, headers, max_bytes=1000)
+        asked = read_request(plain, headers, turns(), now_ms=JULY, max_events=4)
+    except RequestFault as fault:
+        assert orjson.dumps(error_document(fault.kind, fault.message))
+        return
+    for rejection in decode_request(asked, decoder, turns()).rejections:
+        assert orjson.dumps(error_document(rejection.kind, rejection.message))
 
 
 def test_every_kind_has_a_status_of_an_error() -> None:
@@ -257,7 +403,7 @@ async def asked_window(*events: bytes) -> tuple[int, Any]:
     assert model.signature.window is not None
     of_windows = replace(plan(replace(TUMBLING, size_ms=2000), model.signature.window), num_features=3)
     async with running(model, of_windows) as (predictor, *_):
-        return await predictor.predict(b"[" + b",".join(events) + b"]", {})
+        return await ask(predictor, b"[" + b",".join(events) + b"]")
 
 
 async def test_the_events_of_a_request_are_one_window_of_a_model_that_takes_windows() -> None:

@@ -58,6 +58,30 @@ class Http:
         return document
 
 
+MALFORMED = (
+    (b"Content-Type: \xff\xfe", b"{}"),
+    (b"Content-Type: application/x-forebay-f32\r\nforebay-id: \xff", b"\0" * 4),
+    (b"forebay-id: \xff", b"{}"),
+    (b"Origin: \xff", b"{}"),
+    (b"Origin: http://[", b"{}"),
+    (b"Content-Encoding: gzip", b"no gzip"),
+    (b"Content-Encoding: \xff", b"{}"),
+    (b"X: y", b"[" * 3000),
+    (b"Transfer-Encoding: nothing", b""),
+)
+
+
+async def raw_post(url: str, headers: bytes, body: bytes) -> bytes:
+    """What `/predict` answers to these bytes."""
+    host, port = url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    head = f"POST /predict HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {TOKEN}\r\nConnection: close\r\n"
+    writer.write(head.encode() + headers + b"\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    answer = await asyncio.wait_for(reader.read(), PATIENCE_S)
+    writer.close()
+    return answer
+
+
 async def group_status(stage: Stage) -> tuple[int, Any]:
     """What `forebay status --json` says, and its exit status."""
     environ = {
@@ -121,6 +145,10 @@ async def test_a_group_of_two_is_seen_paused_asked_and_missed(stage: Stage) -> N
         asked = await one.post("/predict", {"features": list(features)})
         assert asked[0] == 200 and asked[1]["prediction"] == [feature_hash(np.array(features, dtype=np.float32))]
         assert (await one.post("/predict", {"features": [1.0]}))[1]["error"]["kind"] == "wrong_length"
+        for headers, body in MALFORMED:
+            answer = await raw_post(one.url, headers, body)
+            assert answer.split()[1].startswith(b"4") and b"Content-Security-Policy" in answer, (headers, answer)
+        assert "Traceback" not in first.log
         known = [await http.status() for http in https]
         assert sum(one["totals"]["outcomes"].get("predicted", 0) for one in known) == 2000
         assert sum(one["totals"]["outcomes"].get("rejected", 0) for one in known) == 1
