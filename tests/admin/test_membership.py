@@ -13,7 +13,7 @@ from stream.admin.group_status import Answer, lag_of, name_partitions, put_toget
 from stream.admin.membership import Advertisement, GroupLook, Member, decode_advertisement
 from stream.admin.worker_status import decode_status
 from stream.kafka.assignor import AdvertisingAssignor
-from stream.kafka.group_look import _member
+from stream.kafka.group_look import decode_member
 from stream.records import Partition
 
 TOLD = Advertisement("pod-1", "http://10.0.0.1:8080", "late", 3, "0.1.0")
@@ -153,7 +153,7 @@ def test_partitions_are_named_in_short() -> None:
 def test_bytes_that_are_not_of_the_clients_protocol_leave_a_member_without_particulars(
     metadata: bytes, assignment: bytes
 ) -> None:
-    found = _member("m1", "forebay", "/10.0.0.9", metadata, assignment)
+    found = decode_member("m1", "forebay", "/10.0.0.9", metadata, assignment)
     assert all(isinstance(place.topic, str) for place in found.partitions)
 
 
