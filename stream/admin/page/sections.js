@@ -61,7 +61,7 @@ export function showPartitions(status) {
     return [cell(topic), ...numbers.map((number) => cell(number === null ? "–" : number.toLocaleString("en"), "number")), cell(meter)];
   });
   const problem = clusterProblem(status);
-  $("no-partitions").textContent = problem ? `None assigned: ${problem}.`
+  $("no-partitions").textContent = problem ? `Not known: ${problem}.`
     : !group.joined ? "None assigned yet: the worker is joining its group."
       : group.gate !== "open" ? "None assigned now: the group is being rebalanced."
         : "None assigned: other workers of the group have all of them. This one stands by; for more workers the input needs more partitions.";

@@ -1,0 +1,38 @@
+"""The live page of a real worker whose broker goes away: it must not claim to know what it cannot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from playwright.async_api import Browser, expect
+
+from stream.embedded.broker import EmbeddedBroker
+from tests.admin.test_page import ARTEFACTS, browser, opened, url_of
+from tests.worker.harness import Stage
+
+__all__ = ["browser"]  # a fixture
+
+OUTAGE_TIMEOUT_MS = 40_000
+
+
+async def test_with_the_broker_away_the_lag_is_unknown(browser: Browser, tmp_path: Path) -> None:
+    async with EmbeddedBroker(die_with_parent=False) as broker:
+        stage = Stage(broker.bootstrap_servers, "outage", tmp_path, partitions=1)
+        try:
+            await stage.create()
+            worker = stage.start()
+            await worker.ready()
+            await stage.publish(20)
+            async with opened(browser, url_of(worker)) as (page, complaints):
+                await expect(page.locator("#events .total")).to_have_text("20 events")
+                await expect(page.locator("#lag")).to_have_text("0")
+                await broker.stop()
+                unanswered = page.locator("#rate-note", has_text="the cluster has not answered for")
+                await expect(unanswered).to_be_visible(timeout=OUTAGE_TIMEOUT_MS)
+                await expect(page.locator("#lag")).to_have_text("–")
+                await expect(page.locator("#lag-note")).to_contain_text("the cluster has not answered for")
+                await expect(page.locator("#health")).not_to_have_text("ready")
+                await page.screenshot(path=ARTEFACTS / "outage.png", full_page=True)
+                assert complaints == []
+        finally:
+            stage.kill_all()
