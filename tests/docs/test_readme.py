@@ -1,0 +1,158 @@
+"""Every command block of the README is executed, in order, from a clean folder, as a reader would.
+
+Ports and the broker's folder are this test's own, since others run beside it; what is in `NOT_RUN` is left out.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.brokers.ports import free_ports
+from tests.docs.blocks import Block, Command, blocks_of, commands_of, words_of
+from tests.docs.shell import Result, Shell
+
+ROOT = Path(__file__).resolve().parents[2]
+README = ROOT / "README.md"
+
+COMMAND_TIMEOUT_S = 300.0
+OUTPUT_WITHIN_S = 60.0
+"""Predictions and counts come a little later than the event: a command is repeated until its output is as shown."""
+
+NOT_RUN: Mapping[str, str] = {
+    "make demo": "it has set up the environment that this runs in; tests/demo runs `forebay demo`",
+    "source .venv/bin/activate": "the environment is on the PATH already",
+    "helm install forebay ./helm --set kafka.bootstrapServers=kafka:9092": "needs a cluster; tests/chart renders and checks it",
+    "helm test forebay": "needs a cluster; tests/chart runs what its pod runs",
+}
+READY: Mapping[str, str] = {
+    "noida-db": "press Ctrl-C",
+    "forebay run": "worker ready",
+    "forebay aggregate": "aggregator ready",
+}
+"""What a command that stays in the background writes when it is ready."""
+
+FAILS: Mapping[str, int] = {
+    "forebay run --set kafka.bootstrap_server=a:9092 --set batch.max_batch_size=0 --set log.level=loud": 2,
+}
+"""Commands that end with another exit status than 0, and which."""
+
+
+def environment(folder: Path, broker_port: int, admin_port: int) -> dict[str, str]:
+    """The environment of a reader's shell: `forebay` and Python on the PATH, nothing of Forebay's set but the ports."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("FOREBAY_")}
+    stand_ins = folder.parent / "bin"
+    stand_ins.mkdir()
+    if shutil.which("kcat") is None:
+        kcat = stand_ins / "kcat"
+        kcat.write_text(f"#!/bin/sh\nexec '{sys.executable}' '{Path(__file__).with_name('kcat.py')}' \"$@\"\n")
+        kcat.chmod(0o755)
+    return {
+        **kept,
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), str(stand_ins), kept.get("PATH", "")]),
+        "PYTHONPATH": str(ROOT),
+        "HOME": str(folder.parent),
+        "COLUMNS": "160",
+        "FOREBAY_KAFKA__BOOTSTRAP_SERVERS": f"localhost:{broker_port}",
+        "FOREBAY_ADMIN__PORT": str(admin_port),
+    }
+
+
+def as_shown(command: Command, result: Result) -> bool:
+    """Whether the words of each line that the page shows are in a line of what was written."""
+    return all(
+        any(set(words_of(shown)) <= set(words_of(line)) for line in result.lines)
+        for shown in command.output
+        if words_of(shown)
+    )
+
+
+class Reader:
+    """Follows the page in one shell."""
+
+    def __init__(self, shell: Shell, folder: Path, instead: Mapping[str, str]) -> None:
+        self._shell = shell
+        self._folder = folder
+        self._instead = instead
+
+    def follow(self, block: Block) -> None:
+        """Do what a reader does with a block of this language."""
+        if block.language == "console":
+            for command in commands_of(block):
+                self._run(command)
+        elif block.language == "text":
+            return
+        elif block.language == "toml":
+            with (self._folder / "forebay.toml").open("a", encoding="utf-8") as file:
+                file.write(f"\n{block.text}")
+            self._expect(Command("forebay config", (), block.line))
+        elif block.language == "python":
+            (self._folder / "own.py").write_text(block.text, encoding="utf-8")
+            self._expect(Command("python own.py", (), block.line))
+        else:
+            raise AssertionError(f"README.md:{block.line}: no rule for a block of {block.language!r}")
+
+    def _run(self, command: Command) -> None:
+        if command.text in NOT_RUN:
+            return
+        text = command.text
+        for shown, used in self._instead.items():
+            text = text.replace(shown, used)
+        if text.endswith("&"):
+            self._start(text, command.line)
+        else:
+            self._expect(command._replace(text=text))
+
+    def _expect(self, command: Command) -> None:
+        deadline_s = time.monotonic() + OUTPUT_WITHIN_S
+        status = FAILS.get(command.text, 0)
+        while True:
+            result = self._shell.run(command.text, timeout_s=COMMAND_TIMEOUT_S)
+            if result.status == status and as_shown(command, result):
+                return
+            if time.monotonic() > deadline_s:
+                shown = "\n".join(command.output)
+                pytest.fail(
+                    f"README.md:{command.line}: {command.text}\nexit status {result.status}, not {status}, or other output\n"
+                    f"--- shown\n{shown}\n--- written\n{result.text}"
+                )
+            time.sleep(1.0)
+
+    def _start(self, text: str, line: int) -> None:
+        (ready,) = (ready for program, ready in READY.items() if text.startswith(program))
+        before = sum(ready in seen for seen in self._shell.seen)
+        self._shell.run(text, timeout_s=COMMAND_TIMEOUT_S)
+        deadline_s = time.monotonic() + COMMAND_TIMEOUT_S
+        while sum(ready in seen for seen in list(self._shell.seen)) == before:
+            if time.monotonic() > deadline_s:
+                pytest.fail(f"README.md:{line}: {text}\nnever wrote {ready!r}:\n" + "\n".join(self._shell.seen[-40:]))
+            time.sleep(0.1)
+
+
+@pytest.mark.embedded
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_every_block_of_the_readme_works_in_order(tmp_path: Path) -> None:
+    folder = tmp_path / "forebay"
+    folder.mkdir()
+    for name in ("examples", "helm"):
+        (folder / name).symlink_to(ROOT / name)
+    broker_port, admin_port = free_ports(2)
+    with Shell(folder, environment(folder, broker_port, admin_port)) as shell:
+        reader = Reader(
+            shell, folder, {"9092": str(broker_port), "8080": str(admin_port), "/tmp/forebay": str(tmp_path / "broker")}
+        )
+        for block in blocks_of(README.read_text(encoding="utf-8")):
+            reader.follow(block)
+
+
+def test_every_exception_is_still_in_the_readme() -> None:
+    page = README.read_text(encoding="utf-8")
+    commands = {c.text for block in blocks_of(page) if block.language == "console" for c in commands_of(block)}
+    assert {*NOT_RUN, *FAILS} <= commands
