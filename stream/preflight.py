@@ -17,6 +17,7 @@ from aiokafka.errors import KafkaError
 
 from schemas.errors import BrokerError, ForebayError
 from schemas.topics import topic_name
+from stream.admin.exposure import EXPOSURE_REMEDY, describe_exposure, exposure_of
 from stream.aggregate.topics import check_aggregator_topics
 from stream.config.sections import KafkaSection, Settings
 from stream.kafka.access import COORDINATOR_RETRY_S, Access, ClusterView, Operation, coordinator, group_access, view
@@ -91,6 +92,14 @@ async def check_cluster(settings: Settings, *, timeout_s: float, tell: Tell) -> 
         tell(_failure("broker", error, timeout_s))
     for name in AFTER_BROKER:
         tell(Check(name, Status.SKIPPED, "the broker must be reached first"))
+
+
+def check_admin(settings: Settings) -> Check:
+    """Judge who may use the admin HTTP."""
+    exposure = exposure_of(settings.admin)
+    if exposure is not None:
+        return Check("admin", Status.WARNING, exposure, EXPOSURE_REMEDY)
+    return Check("admin", Status.OK, describe_exposure(settings.admin))
 
 
 def check_model(settings: Settings) -> Check:

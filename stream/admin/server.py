@@ -16,6 +16,7 @@ from aiohttp import web
 
 from schemas.errors import ConfigError
 from stream.admin.connections import Connection, ConnectionTable, Listener
+from stream.admin.exposure import EXPOSURE_REMEDY, exposure_of
 from stream.admin.guard import PAGE_PREFIX, guard
 from stream.admin.hosts import AllowedHosts
 from stream.admin.reached import reached_at
@@ -77,6 +78,8 @@ class AdminServer:
             section.host, port, tls=context is not None, bootstrap_servers=self._bootstrap_servers
         )
         self._hosts.add(urlsplit(self.url).hostname or "")
+        if (exposure := exposure_of(section)) is not None:
+            log.warning("admin: %s: %s", exposure, EXPOSURE_REMEDY)
         await self._runner.setup()
         idle_timeout_s = section.idle_timeout_ms / 1000
         self._listener = Listener(

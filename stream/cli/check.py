@@ -51,11 +51,11 @@ MARKS: Final = {
 )
 @json_option
 def command(source: ConfigSource, timeout_s: float, as_json: bool) -> int:
-    """See that a worker would run, and an aggregator beside it: configuration, cluster, topics, permissions and model.
+    """See that a worker would run, and an aggregator beside it: configuration, admin HTTP, cluster, topics, permissions, model.
 
     Consumes, produces and creates nothing. Exit status 1 if something is wrong.
     """
-    from stream.console import GREEN, RED, stdout_console
+    from stream.console import GREEN, RED, YELLOW, stdout_console
     from stream.preflight import Status
 
     # What the client logs while it cannot connect is told in the list, in words.
@@ -69,12 +69,14 @@ def command(source: ConfigSource, timeout_s: float, as_json: bool) -> int:
             _print(check, console)
 
     _check_all(source, timeout_s, tell)
-    failed = sum(check.status is Status.FAILED for check in checks)
+    failed, warned = (sum(check.status is status for check in checks) for status in (Status.FAILED, Status.WARNING))
     if as_json:
         document = {"ok": not failed, "checks": [asdict(check) for check in checks]}
         click.echo(json.dumps(document, ensure_ascii=False, indent=2))
     elif failed:
         console.print(f"\n{failed} of {len(checks)} checks failed", style=RED)
+    elif warned:
+        console.print(f"\n`forebay run` starts a worker; {warned} of {len(checks)} checks warn", style=YELLOW)
     else:
         console.print("\nall is right: `forebay run` starts a worker", style=GREEN)
     return 1 if failed else 0
@@ -82,13 +84,13 @@ def command(source: ConfigSource, timeout_s: float, as_json: bool) -> int:
 
 def _check_all(source: ConfigSource, timeout_s: float, tell: Tell) -> None:
     from stream.config.load import DEFAULT
-    from stream.preflight import AFTER_BROKER, Check, Status, check_cluster, check_model
+    from stream.preflight import AFTER_BROKER, Check, Status, check_admin, check_cluster, check_model
 
     try:
         loaded = source.load()
     except ConfigError as error:
         tell(Check("configuration", Status.FAILED, error.message, error.remedy, error.problems))
-        for name in ("broker", *AFTER_BROKER, "model"):
+        for name in ("admin", "broker", *AFTER_BROKER, "model"):
             tell(Check(name, Status.SKIPPED, "the configuration must be right first"))
         return
     given = sum(origin != DEFAULT for origin in loaded.origins.values())
@@ -99,6 +101,7 @@ def _check_all(source: ConfigSource, timeout_s: float, tell: Tell) -> None:
             f"{loaded.path or 'no file'}; {given} settings given, the others at their defaults",
         )
     )
+    tell(check_admin(loaded.settings))
     run_async(check_cluster(loaded.settings, timeout_s=timeout_s, tell=tell))
     tell(check_model(loaded.settings))
 

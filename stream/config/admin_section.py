@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from pydantic import Field, SecretStr
+from pydantic import Field
 
 from stream.config.section import DAY_MS, Section
-from stream.config.values import Host, Hosts, Path, WebUrl
+from stream.config.values import Host, Hosts, Path, Token, WebUrl
 
 _GIB: Final = 1 << 30
 
@@ -28,10 +28,10 @@ class AdminSection(Section):
         description="where others reach it, such as https://pod.example:8080; default: from host and port, and of "
         "0.0.0.0 the address that leads to the cluster",
     )
-    token: SecretStr | None = Field(
+    token: Token | None = Field(
         default=None,
         description="who has it (Authorization: Bearer ...) may see and do more than probe; better given as "
-        "FOREBAY_ADMIN__TOKEN than in a file",
+        "FOREBAY_ADMIN__TOKEN than in a file; it must not be empty",
     )
     allowed_hosts: Hosts = Field(
         default=(),

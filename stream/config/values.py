@@ -37,6 +37,11 @@ class Allowed:
 
 
 @dataclass(frozen=True, slots=True)
+class NeverEmpty:
+    """Metadata of a field: empty text is a mistake and does not unset it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Mistake:
     """What is wrong in one part of a value.
 
@@ -144,6 +149,12 @@ def _check_not_empty(text: str) -> str:
     return text
 
 
+def _check_secret(secret: SecretStr) -> SecretStr:
+    if not secret.get_secret_value():
+        raise ValueError("it is empty")
+    return secret
+
+
 def _check_command(command: str) -> str:
     # shlex says what is wrong, such as a quotation that is not closed.
     if not shlex.split(command):
@@ -199,6 +210,13 @@ Hosts = Annotated[
 WebUrl = Annotated[
     str, _matching(_WEB_URL), AfterValidator(_check_web_url), Allowed("a URL that begins with http:// or https://")
 ]
+Token = Annotated[
+    SecretStr,
+    AfterValidator(_check_secret),
+    # A variable that was meant to be filled in must not turn protection off without a word.
+    NeverEmpty(),
+    Allowed("a token that is not empty; leave the setting out for none"),
+]
 LogLevels = Annotated[
     str,
     AfterValidator(_check_levels),
@@ -251,9 +269,10 @@ def allowed(field: FieldInfo) -> str:
 def from_text(field: FieldInfo, text: str) -> object:
     """The value that a text from the environment or the command line stands for; the text itself where it is none.
 
-    Empty text unsets what may be unset.
+    Empty text unsets what may be unset, but for what is `NeverEmpty`.
     """
-    if not text and is_optional(field):
+    never_empty = any(isinstance(each, NeverEmpty) for each in [*field.metadata, *_metadata(field.annotation)])
+    if not text and is_optional(field) and not never_empty:
         return None
     for each in _types(field.annotation):
         if each in (int, float, bool):

@@ -67,6 +67,7 @@ def test_a_broker_that_is_away_leaves_the_model_to_be_checked(
     assert status == 1
     assert statuses(checks) == {
         "configuration": "ok",
+        "admin": "ok",
         "broker": "failed",
         **dict.fromkeys(CLUSTER[1:], "skipped"),
         "model": "ok",
@@ -95,7 +96,7 @@ def test_a_broker_that_says_nothing_costs_no_more_than_the_timeout(
 def test_a_wrong_configuration_is_the_only_thing_to_tell(capsys: pytest.CaptureFixture[str]) -> None:
     status, checks = check(capsys, "batch.max_batch_size=0", "log.level=loud")
     assert status == 1
-    assert statuses(checks) == {"configuration": "failed", **dict.fromkeys([*CLUSTER, "model"], "skipped")}
+    assert statuses(checks) == {"configuration": "failed", **dict.fromkeys(["admin", *CLUSTER, "model"], "skipped")}
     assert len(checks["configuration"]["problems"]) == 2
 
 
@@ -153,6 +154,7 @@ def test_all_is_right(broker: Broker, names: Names, capsys: pytest.CaptureFixtur
     may = "ok" if broker.kind == "apache" else "unknown"
     assert statuses(checks) == {
         "configuration": "ok",
+        "admin": "ok",
         "broker": "ok",
         "topics": "ok",
         "aggregator": "ok",
@@ -165,15 +167,25 @@ def test_all_is_right(broker: Broker, names: Names, capsys: pytest.CaptureFixtur
     assert status == 0
     assert "delays version 1" in checks["model"]["detail"]
 
+    for host, verdict in (("127.0.0.1", "all is right"), ("0.0.0.0", "1 of 10 checks warn")):
+        given = [argument for setting in [*settings, f"admin.host={host}"] for argument in ("--set", setting)]
+        assert main(["check", *given]) == 0
+        out = capsys.readouterr().out
+        assert verdict in out.splitlines()[-1]
+        assert ("without a token" in out, "there is no token" in out) == ((True, False), (False, True))[
+            host == "0.0.0.0"
+        ]
+
 
 def test_for_people_each_line_has_its_mark_and_its_hint(closed_port: int, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "--set", f"kafka.bootstrap_servers=127.0.0.1:{closed_port}"]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "✓ configuration no file; 1 settings given, the others at their defaults"
-    assert lines[1].startswith("✗ broker        cannot reach Kafka at")
-    assert lines[2].strip().startswith("hint: see that the broker runs")
-    assert lines[3].startswith("- topics ")
-    assert lines[-1] == "2 of 9 checks failed"
+    assert lines[1] == "✓ admin         127.0.0.1:8080, this machine only, without a token, plain HTTP"
+    assert lines[2].startswith("✗ broker        cannot reach Kafka at")
+    assert lines[3].strip().startswith("hint: see that the broker runs")
+    assert lines[4].startswith("- topics ")
+    assert lines[-1] == "2 of 10 checks failed"
 
 
 def test_a_broker_that_is_too_old_is_told(

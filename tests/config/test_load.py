@@ -155,6 +155,19 @@ def test_empty_text_unsets_what_may_be_unset(tmp_path: Path) -> None:
     assert settings.model.version is None
 
 
+def test_an_empty_token_is_a_mistake_wherever_it_stands_and_not_no_token(tmp_path: Path) -> None:
+    path = write(tmp_path, '[admin]\ntoken = ""\n')
+    for told in (
+        problems(environ={"FOREBAY_ADMIN__TOKEN": ""}),
+        problems(path),
+        problems(None, {}, {"admin.token": ""}),
+        problems(path, {"FOREBAY_ADMIN__TOKEN": ""}),
+    ):
+        (problem,) = told
+        assert problem.startswith("admin.token")
+        assert problem.endswith("must be a token that is not empty; leave the setting out for none")
+
+
 @pytest.mark.parametrize(
     "line",
     [

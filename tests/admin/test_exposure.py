@@ -1,0 +1,43 @@
+"""Where the admin HTTP listens without protection, and that it is said."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from stream.admin.exposure import describe_exposure, exposure_of
+from stream.config.sections import AdminSection, Settings
+from stream.preflight import Status, check_admin
+from tests.admin.test_server import serving
+
+
+@pytest.mark.parametrize(
+    ("settings", "exposed"),
+    [
+        ({}, False),
+        ({"host": "localhost"}, False),
+        ({"host": "::1"}, False),
+        ({"host": "0.0.0.0"}, True),
+        ({"host": "::"}, True),
+        ({"host": "10.0.0.1"}, True),
+        ({"host": "pod.example"}, True),
+        ({"host": "0.0.0.0", "token": "t"}, False),
+        ({"host": "0.0.0.0", "enabled": False}, False),
+    ],
+)
+def test_what_other_machines_reach_without_a_token_is_a_warning(settings: dict[str, object], exposed: bool) -> None:
+    section = AdminSection.model_validate(settings)
+    assert (exposure_of(section) is not None) is exposed
+    check = check_admin(Settings(admin=section))
+    assert check.status is (Status.WARNING if exposed else Status.OK)
+    assert (check.remedy is not None) is exposed
+    assert "token" in describe_exposure(section) or not section.enabled
+
+
+async def test_a_server_that_is_exposed_says_so_at_its_start(caplog: pytest.LogCaptureFixture) -> None:
+    for settings, said in (({"host": "0.0.0.0"}, True), ({"host": "0.0.0.0", "token": "t"}, False), ({}, False)):
+        caplog.clear()
+        async with serving(**settings):
+            lines = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+        assert any("FOREBAY_ADMIN__TOKEN" in line for line in lines) is said, lines
