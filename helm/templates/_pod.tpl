@@ -50,7 +50,7 @@
 - name: config
   configMap: {name: {{ include "forebay.fullname" . }}}
 - name: tmp
-  emptyDir: {}
+  emptyDir: {sizeLimit: {{ .Values.tmpSizeLimit }}}
 {{- if include "forebay.hasCertificates" . }}
 - name: kafka-tls
   secret: {secretName: {{ .Values.kafka.tls.existingSecret | default (include "forebay.fullname" .) }}, defaultMode: 0440}

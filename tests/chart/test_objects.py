@@ -48,6 +48,10 @@ def test_every_pod_meets_the_restricted_standard(case: str, helm: Helm) -> None:
             assert context["allowPrivilegeEscalation"] is False, container["name"]
             assert context["readOnlyRootFilesystem"] is True
             assert context["capabilities"] == {"drop": ["ALL"]}
+        # The root file system is read-only, so these are all that a pod can fill a node's disk with.
+        assert all(
+            "sizeLimit" in one["emptyDir"] for one in spec["volumes"] if "emptyDir" in one and one["name"] != "cache"
+        )
 
 
 @pytest.mark.parametrize("case", CASES)
