@@ -74,6 +74,7 @@ class FailureKind(StrEnum):
 
     EMPTY_VALUE = "empty_value"
     TOO_LARGE = "too_large"
+    KEY_TOO_LARGE = "key_too_large"
     UNSUPPORTED_CONTENT_TYPE = "unsupported_content_type"
     NOT_JSON = "not_json"
     NOT_AN_OBJECT = "not_an_object"
@@ -128,6 +129,10 @@ FAILURES: Final[Mapping[FailureKind, FailureSpec]] = MappingProxyType(
         FailureKind.TOO_LARGE: _rejected(
             "the value is larger than input.max_event_bytes",
             "send smaller events or raise input.max_event_bytes",
+        ),
+        FailureKind.KEY_TOO_LARGE: _rejected(
+            "the key, of the record or in the event, is longer than input.max_key_bytes",
+            "send shorter keys or raise input.max_key_bytes",
         ),
         FailureKind.UNSUPPORTED_CONTENT_TYPE: _rejected(
             "the content-type header names a format that is not understood",

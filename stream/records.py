@@ -60,6 +60,17 @@ class Record(Protocol):
     def headers(self) -> Sequence[tuple[str, bytes]]: ...
 
 
+def headers_size(headers: Sequence[tuple[str, bytes | None]]) -> int:
+    """Return how many bytes a record's headers take, names and values."""
+    return sum(len(name) + len(value or b"") for name, value in headers)
+
+
+def record_bytes(record: Record) -> int:
+    """Return what a record counts towards limits of bytes: its key, value and headers."""
+    size = len(record.value or b"") + len(record.key or b"")
+    return size + headers_size(record.headers) if record.headers else size
+
+
 @dataclass(frozen=True, slots=True)
 class Epoch:
     """Under which membership of the group records were read.
@@ -124,7 +135,7 @@ class Chunk:
 
     ids: the events' ids; timestamps: event times, ms; x_BF: float32 [rows, F], NaN where a value is missing.
     keys: the keys that events without a record key carry in themselves, by row; deadlines: ms since the Unix epoch, by row.
-    num_records counts every record, rejected ones too; num_bytes is the size of their values.
+    num_records counts every record, rejected ones too; num_bytes is the size of their keys, values and headers.
     """
 
     partition: Partition
@@ -165,7 +176,7 @@ class Chunk:
         good = iter(self.records)
         for index in range(self.num_records):
             record = rejected[index] if index in rejected else next(good)
-            num_bytes -= len(record.value or b"")
+            num_bytes -= record_bytes(record)
             if num_bytes < 0:
                 return index
         return self.num_records
@@ -177,8 +188,8 @@ class Chunk:
         tail_rejections = [
             Rejection(r.index - count, r.record, r.kind, r.message) for r in self.rejections if r.index >= count
         ]
-        head_bytes = sum(len(r.value or b"") for r in self.records[:rows])
-        head_bytes += sum(len(r.record.value or b"") for r in head_rejections)
+        head_bytes = sum(map(record_bytes, self.records[:rows]))
+        head_bytes += sum(record_bytes(r.record) for r in head_rejections)
         last = max(
             self.records[rows - 1].offset if rows else -1,
             head_rejections[-1].record.offset if head_rejections else -1,

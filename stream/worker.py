@@ -296,6 +296,7 @@ class Worker:
             self._model.signature,
             model_name=self._model.name,
             max_event_bytes=self._settings.input.max_event_bytes,
+            max_key_bytes=self._settings.input.max_key_bytes,
         )
 
     def _batcher(self) -> MicroBatcher:

@@ -8,8 +8,8 @@ A file of good/ holds `what` (a sentence), `schema` (the definition that it meet
   a record without a value);
 - optionally `key` or `key_base64`, `headers` (an object of text), `timestamp` (the record's, ms since the Unix epoch).
 
-The events are for a model named MODEL with the signature in signature.json, and for events of at most
-MAX_EVENT_BYTES. The predictions in good/ name other models too, to show every task.
+The events are for a model named MODEL with the signature in signature.json, with input.max_event_bytes at MAX_EVENT_BYTES
+and input.max_key_bytes at MAX_KEY_BYTES. The predictions in good/ name other models too, to show every task.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from schemas.failures import FailureKind
 
 MODEL: Final = "flight-delay"
 MAX_EVENT_BYTES: Final = 1024
+MAX_KEY_BYTES: Final = 256
 RECORD_TIMESTAMP_MS: Final = 1_372_636_800_000
 """The timestamp of records that name none: 2013-07-01T00:00:00Z."""
 

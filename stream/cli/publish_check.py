@@ -32,6 +32,7 @@ def find_signature(
     """
     from models.repository import read_signature
     from stream.config.load import DEFAULT
+    from stream.decode.event import EventLimits
     from stream.publish.inspection import ServedSignature
 
     if wanted is False or (other_topic and not wanted):
@@ -47,4 +48,5 @@ def find_signature(
         if any(loaded.origins[key] != DEFAULT for key in _MODEL_SETTINGS):
             warn(f"events are not checked before they are sent: {error.message}")
         return None
-    return ServedSignature(name, signature, settings.input.max_event_bytes)
+    limits = EventLimits(settings.input.max_event_bytes, settings.input.max_key_bytes)
+    return ServedSignature(name, signature, limits)

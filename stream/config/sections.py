@@ -98,6 +98,7 @@ class InputSection(Section):
         default=None, description="begin at this moment instead, where the group has no position"
     )
     max_event_bytes: int = Field(default=1_048_576, ge=1, le=_GIB, description="larger events are rejected")
+    max_key_bytes: int = Field(default=32_768, ge=1, le=_GIB, description="events with longer keys are rejected")
     isolation_level: Literal["read_committed", "read_uncommitted"] = Field(
         default="read_committed", description="whether to read only what transactions have committed"
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 import numpy as np
@@ -22,22 +22,34 @@ from stream.decode.event import (
     RAW_F32,
     EventFault,
     EventJudge,
+    EventLimits,
     content_type,
 )
 from stream.decode.features import FeaturePacker
-from stream.records import Chunk, Epoch, FloatMatrix, Partition, Record, Rejection
+from stream.records import Chunk, Epoch, FloatMatrix, Partition, Record, Rejection, headers_size
+
+DEFAULT_MAX_KEY_BYTES: Final = 32_768
 
 _RAW_ONLY = (names.CONTENT_TYPE, RAW_F32)
-_VALUE, _HEADERS = attrgetter("value"), attrgetter("headers")
+_KEY, _VALUE, _HEADERS = attrgetter("key"), attrgetter("value"), attrgetter("headers")
 
 
 class Decoder:
     """Decodes polls for one model. A chunk's x_BF is a fresh matrix, never written again."""
 
-    def __init__(self, signature: Signature, *, model_name: str, max_event_bytes: int) -> None:
+    def __init__(
+        self,
+        signature: Signature,
+        *,
+        model_name: str,
+        max_event_bytes: int,
+        max_key_bytes: int = DEFAULT_MAX_KEY_BYTES,
+    ) -> None:
         self._packer = FeaturePacker(signature)
-        self._judge = EventJudge(self._packer, model_name=model_name, max_event_bytes=max_event_bytes)
+        limits = EventLimits(max_event_bytes, max_key_bytes)
+        self._judge = EventJudge(self._packer, model_name=model_name, limits=limits)
         self._max_event_bytes = max_event_bytes
+        self._max_key_bytes = max_key_bytes
         self._parse = _parser_of_plain_events(self._packer.parsed_type)
         self._not_nullable = np.array(
             [not self._packer.nullable(index) for index in range(self._packer.num_features)], dtype=bool
@@ -64,9 +76,19 @@ class Decoder:
     ) -> tuple[Chunk, bool]:
         """One partition's records, and whether a row of the fast path holds what only the judge may decide about."""
         values = list(map(_VALUE, records))
+        value_lengths = list(map(len, filter(None, values)))
+        key_lengths = list(map(len, filter(None, map(_KEY, records))))
+        num_bytes = sum(value_lengths) + sum(key_lengths)
+        has_headers = any(map(_HEADERS, records))
+        if has_headers:
+            num_bytes += sum(map(headers_size, map(_HEADERS, records)))
         columns = _Columns(records)
         any_raw = False
-        if any(map(_HEADERS, records)) or max(map(len, filter(None, values)), default=0) > self._max_event_bytes:
+        if (
+            has_headers
+            or max(value_lengths, default=0) > self._max_event_bytes
+            or max(key_lengths, default=0) > self._max_key_bytes
+        ):
             any_raw = self._decode_mixed(records, parse, columns)
         else:
             self._decode_plain(values, parse, columns)
@@ -83,7 +105,7 @@ class Decoder:
             x_BF,
             columns.rejections,
             len(records),
-            sum(map(len, filter(None, values))),
+            num_bytes,
             records[-1].offset + 1,
             columns.keys,
             columns.deadlines,
@@ -91,7 +113,7 @@ class Decoder:
         return chunk, suspect
 
     def _decode_plain(self, values: Sequence[bytes | None], parse: Callable[[bytes], Any], columns: _Columns) -> None:
-        """Values of records without headers, none too large: all that most polls hold, so no step more than it takes."""
+        """Values of records without headers, nothing too large: all that most polls hold, so no step more than it takes."""
         pack, arrange = self._packer.pack, self._packer.arrange
         rows, ids, timestamps = columns.rows, columns.ids, columns.timestamps
         for index, value in enumerate(values):
@@ -109,21 +131,21 @@ class Decoder:
     def _decode_mixed(self, records: Sequence[Record], parse: Callable[[bytes], Any], columns: _Columns) -> bool:
         """Records of any kind. Whether one was raw float32."""
         pack, arrange = self._packer.pack, self._packer.arrange
-        row_bytes, max_bytes = self._packer.row_bytes, self._max_event_bytes
+        row_bytes, max_bytes, max_key_bytes = self._packer.row_bytes, self._max_event_bytes, self._max_key_bytes
         raw_only = None if parse is _refuse or self._packer.has_categories else _RAW_ONLY
         any_raw = False
         for index, record in enumerate(records):
-            value, headers = record.value, record.headers
+            key, value, headers = record.key, record.value, record.headers
             try:
-                if not value or len(value) > max_bytes:
+                if not value or len(value) > max_bytes or (key is not None and len(key) > max_key_bytes):
                     raise ValueError
                 if not headers or content_type(record) in (None, *JSON_CONTENT_TYPES):
                     event = parse(value)
                     event_id, timestamp, features = event.id, event.timestamp, event.features
                     row = pack(*(features if type(features) is tuple else arrange(features)))
-                elif len(headers) == 1 and headers[0] == raw_only and len(value) == row_bytes and record.key:
+                elif len(headers) == 1 and headers[0] == raw_only and len(value) == row_bytes and key:
                     any_raw = True
-                    event_id, timestamp = record.key.decode(), record.timestamp
+                    event_id, timestamp = key.decode(), record.timestamp
                     row = value
                 else:
                     raise ValueError

@@ -42,6 +42,14 @@ class Event:
     deadline_ms: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class EventLimits:
+    """The largest value and the longest key of an event, in bytes."""
+
+    max_event_bytes: int
+    max_key_bytes: int
+
+
 def content_type(record: Record) -> bytes | None:
     """The media type that the record's `content-type` header names, in lower case without parameters."""
     for name, value in record.headers:
@@ -53,14 +61,16 @@ def content_type(record: Record) -> bytes | None:
 class EventJudge:
     """Decides about single records for one model: returns the event, or raises `EventFault`."""
 
-    def __init__(self, packer: FeaturePacker, *, model_name: str, max_event_bytes: int) -> None:
+    def __init__(self, packer: FeaturePacker, *, model_name: str, limits: EventLimits) -> None:
         self._packer = packer
         self._model_name = model_name
-        self._max_event_bytes = max_event_bytes
+        self._max_event_bytes = limits.max_event_bytes
+        self._max_key_bytes = limits.max_key_bytes
 
     def judge(self, record: Record) -> Event:
         """Decode one record."""
         value = record.value
+        self._check_key(record.key)
         if not value:
             raise EventFault(
                 FailureKind.EMPTY_VALUE, "the record is a tombstone" if value is None else "the value has no bytes"
@@ -108,7 +118,9 @@ class EventJudge:
         if deadline is not None:
             deadline = _milliseconds(deadline, "deadline_ms")
         row = self._packer.exact(features)
-        return Event(event_id, timestamp, row, None if key is None else key.encode(), deadline)
+        own_key = None if key is None else key.encode()
+        self._check_key(own_key)
+        return Event(event_id, timestamp, row, own_key, deadline)
 
     def _judge_f32(self, record: Record, value: bytes) -> Event:
         headers = {name.lower(): content or b"" for name, content in record.headers}
@@ -127,6 +139,12 @@ class EventJudge:
             )
         self._packer.check_raw(value)
         return Event(event_id, record.timestamp if timestamp is None else timestamp, value, None, deadline)
+
+    def _check_key(self, key: bytes | None) -> None:
+        if key is not None and len(key) > self._max_key_bytes:
+            raise EventFault(
+                FailureKind.KEY_TOO_LARGE, f"a key of {len(key)} bytes; input.max_key_bytes is {self._max_key_bytes}"
+            )
 
     def _check_model(self, model: str | None) -> None:
         if model is not None and model != self._model_name:

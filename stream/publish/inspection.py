@@ -15,7 +15,7 @@ import orjson
 
 from models.signature import Signature
 from schemas.errors import DataError
-from stream.decode.event import EventFault, EventJudge
+from stream.decode.event import EventFault, EventJudge, EventLimits
 from stream.decode.features import FeaturePacker
 from stream.publish.csv_rows import read_value
 from stream.publish.event import Message
@@ -54,7 +54,7 @@ class ServedSignature:
 
     model_name: str
     signature: Signature
-    max_event_bytes: int
+    limits: EventLimits
 
     def categories(self) -> dict[str, Collection[str]]:
         """The features that are categories, which text must be left as it is for."""
@@ -68,9 +68,7 @@ class EventCheck:
         self.signature = served.signature
         self.model_name = served.model_name
         self._headers = headers
-        self._judge = EventJudge(
-            FeaturePacker(served.signature), model_name=served.model_name, max_event_bytes=served.max_event_bytes
-        )
+        self._judge = EventJudge(FeaturePacker(served.signature), model_name=served.model_name, limits=served.limits)
 
     def fault(self, message: Message) -> str | None:
         """Why the worker would reject a message; None where it takes it."""

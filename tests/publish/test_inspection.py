@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from models.signature import Feature, Signature
 from schemas.errors import DataError
+from stream.decode.event import EventLimits
 from stream.publish.csv_rows import CsvOptions, csv_rows
 from stream.publish.event import EventBuilder, Message
 from stream.publish.inspection import SAMPLE_ROWS, EventCheck, Inspection, ServedSignature
@@ -30,7 +31,7 @@ ROOM = Signature(
 
 
 def served(of: Signature = ROOM) -> ServedSignature:
-    return ServedSignature("m", of, 10_000)
+    return ServedSignature("m", of, EventLimits(10_000, 1_000))
 
 
 class Publishing:

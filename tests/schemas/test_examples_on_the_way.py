@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator
 
 from models.signature import Signature
 from schemas.definitions import definitions
-from schemas.examples import MAX_EVENT_BYTES, MODEL, Example, bad_examples, good_examples, signature
+from schemas.examples import MAX_EVENT_BYTES, MAX_KEY_BYTES, MODEL, Example, bad_examples, good_examples, signature
 from schemas.failures import FAILURES, FailureKind
 from stream.decode import Decoder
 from stream.emit import Emitter, OutputTopic, OutputTopics, Placer
@@ -20,7 +20,9 @@ from tests.stream.build import EPOCH, P0, FakeRecord, chunk, finish
 
 
 def decode(example: Example) -> Chunk:
-    decoder = Decoder(Signature.from_dict(signature()), model_name=MODEL, max_event_bytes=MAX_EVENT_BYTES)
+    decoder = Decoder(
+        Signature.from_dict(signature()), model_name=MODEL, max_event_bytes=MAX_EVENT_BYTES, max_key_bytes=MAX_KEY_BYTES
+    )
     record = FakeRecord(7, example.value, example.timestamp, example.key, example.headers)
     (decoded,) = decoder.decode({P0: [record]}, EPOCH)
     return decoded

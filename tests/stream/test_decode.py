@@ -63,6 +63,43 @@ def test_a_poll_becomes_a_matrix_for_each_partition() -> None:
     assert first.x_BF.flags.writeable, "torch warns of arrays that it could not write to"
 
 
+@pytest.mark.parametrize("headers", [(), F32, (("trace", b"1"),)])
+@pytest.mark.parametrize(("length", "rejected"), [(32_768, False), (32_769, True)])
+def test_a_key_is_bounded(length: int, rejected: bool, headers: tuple[tuple[str, bytes], ...]) -> None:
+    value = struct.pack("<3f", 1, 2, 3) if headers == F32 else event()
+    chunk = decode_one(value, key=b"k" * length, headers=headers)
+    assert [one.kind for one in chunk.rejections] == [FailureKind.KEY_TOO_LARGE] * rejected
+
+
+def test_a_key_in_the_event_is_bounded_too() -> None:
+    assert not decode_one(event(key="k" * 9000)).rejections
+    (chunk,) = Decoder(signature(), model_name="m", max_event_bytes=10_000, max_key_bytes=10).decode(
+        {P0: [FakeRecord(0, event(key="€€€")), FakeRecord(1, event(key="€€€€"))]}, EPOCH
+    )
+    assert [(one.index, one.kind) for one in chunk.rejections] == [(1, FailureKind.KEY_TOO_LARGE)]
+
+
+def test_keys_and_headers_count_as_bytes() -> None:
+    records = [
+        FakeRecord(0, b"garbage", key=b"k" * 100),
+        FakeRecord(1, event("a"), key=b"k" * 50, headers=(("h", b"v" * 30), ("n", None))),  # type: ignore[arg-type]
+        FakeRecord(2, event("b")),
+        FakeRecord(3, None, key=b"key"),
+    ]
+    (chunk,) = decoder().decode({P0: records}, EPOCH)
+    size = len(event("a"))
+    assert chunk.num_bytes == 107 + (size + 50 + 32) + size + 3
+    head, tail = chunk.split(2)
+    assert (head.num_bytes, tail.num_bytes) == (107 + size + 82, size + 3)
+    assert [chunk.size_within(limit) for limit in (106, 107, 107 + size + 81, 107 + size + 82, 10_000)] == [
+        0,
+        1,
+        1,
+        2,
+        4,
+    ]
+
+
 @pytest.mark.parametrize(
     ("value", "kind"),
     [

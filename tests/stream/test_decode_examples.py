@@ -8,7 +8,7 @@ import math
 import pytest
 
 from models.signature import Signature
-from schemas.examples import MAX_EVENT_BYTES, MODEL, SIGNATURE_FILE, Example, bad_examples, good_examples
+from schemas.examples import MAX_EVENT_BYTES, MAX_KEY_BYTES, MODEL, SIGNATURE_FILE, Example, bad_examples, good_examples
 from stream.decode import Decoder
 from stream.records import Chunk
 from tests.stream.build import EPOCH, P0, FakeRecord
@@ -19,7 +19,7 @@ BAD = [example for example in bad_examples() if example.schema in ("event", "eve
 
 def decode(example: Example) -> Chunk:
     signature = Signature.from_dict(json.loads(SIGNATURE_FILE.read_text()))
-    decoder = Decoder(signature, model_name=MODEL, max_event_bytes=MAX_EVENT_BYTES)
+    decoder = Decoder(signature, model_name=MODEL, max_event_bytes=MAX_EVENT_BYTES, max_key_bytes=MAX_KEY_BYTES)
     record = FakeRecord(3, example.value, example.timestamp, example.key, example.headers)
     (chunk,) = decoder.decode({P0: [record]}, EPOCH)
     return chunk
