@@ -5,7 +5,10 @@ had been asked of it, and whoever awaits its end waits for ever."""
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 AGAIN_AFTER_S = 1.0
 
@@ -24,3 +27,15 @@ def raise_if_cancelled() -> None:
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
+
+
+async def within(timeout_s: float, step: Coroutine[Any, Any, T]) -> T:
+    """Await a coroutine for at most `timeout_s` seconds, then cancel it for certain and raise TimeoutError."""
+    task = asyncio.ensure_future(step)
+    try:
+        await asyncio.wait({task}, timeout=timeout_s)
+        if not task.done():
+            raise TimeoutError
+        return task.result()
+    finally:
+        await cancel_until_done(task)

@@ -21,6 +21,7 @@ from stream.admin.exposure import EXPOSURE_REMEDY, describe_exposure, exposure_o
 from stream.aggregate.topics import check_aggregator_topics
 from stream.config.sections import KafkaSection, Settings
 from stream.kafka.access import COORDINATOR_RETRY_S, Access, ClusterView, Operation, coordinator, group_access, view
+from stream.kafka.advertised import unreachable_brokers
 from stream.kafka.client import client_options
 from stream.kafka.delivery import Delivery, Transactional
 from stream.kafka.delivery import connect as connect_delivery
@@ -137,26 +138,14 @@ def check_model(settings: Settings) -> Check:
 
 
 async def _check_brokers(broker: Broker, seen: ClusterView, kafka: KafkaSection, timeout_s: float) -> Check:
-    # The cluster may advertise addresses that this machine cannot reach: the first connection works, no other does.
-    addresses = [address for address in seen.brokers if address != (broker.host, broker.port)]
-    answers = await asyncio.gather(
-        *(connect(kafka, host, port, timeout_s=timeout_s) for host, port in addresses), return_exceptions=True
-    )
-    problems: list[str] = []
-    for answer in answers:
-        if isinstance(answer, Broker):
-            await answer.close()
-        elif isinstance(answer, ForebayError):
-            problems.append(answer.message)
-        else:
-            raise answer
+    problems = await unreachable_brokers(broker, seen.brokers, client_options(kafka), timeout_s=timeout_s)
     if problems:
         return Check(
             "broker",
             Status.FAILED,
             f"{broker.address} answers, but the cluster names brokers that do not",
-            "see advertised.listeners of the brokers: they must name addresses that this machine reaches",
-            tuple(problems),
+            problems[0].remedy,
+            tuple(problem.message for problem in problems),
         )
     count = f"{len(seen.brokers)} broker{'' if len(seen.brokers) == 1 else 's'}"
     login = "" if kafka.sasl_mechanism is None else f", logged in by {kafka.sasl_mechanism}"

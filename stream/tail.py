@@ -12,9 +12,10 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from schemas.errors import BrokerError
-from stream.cancellation import raise_if_cancelled
+from stream.cancellation import raise_if_cancelled, within
 from stream.clock import Clock
 from stream.embedded.pacing import pace_fetches
+from stream.kafka.advertised import find_unreachable, require_reachable
 from stream.kafka.denied import denied
 from stream.records import Partition, Record
 
@@ -22,6 +23,7 @@ _POLL_MS: Final = 100
 _POLL_RECORDS: Final = 500
 _SCAN_RECORDS: Final = 5000
 STALLED_S: Final = 30.0
+START_TIMEOUT_S: Final = 30.0
 _NOWHERE: Final = Partition("", -1)
 
 
@@ -59,6 +61,7 @@ class TopicReader:
 
     async def start(self) -> None:
         """Connect and find the positions. Raises BrokerError."""
+        await require_reachable(self._options)
         self._consumer = AIOKafkaConsumer(
             **self._options,
             group_id=None,
@@ -67,19 +70,25 @@ class TopicReader:
             auto_offset_reset="earliest" if self._from_beginning else "latest",
         )
         try:
-            await self._consumer.start()
-            pace_fetches(self._consumer)
-            await self._assign()
+            await within(START_TIMEOUT_S, self._begin())
         except KafkaError as error:
             await self.stop()
             raise denied(error, "READ") or BrokerError(
-                f"cannot read from Kafka at {self._options.get('bootstrap_servers')}",
+                f"cannot read from Kafka at {self._options.get('bootstrap_servers')}: {error}",
                 kind="unreachable",
                 remedy="see that the broker runs there (`forebay check` tells more), or name another with --bootstrap-server",
             ) from error
+        except TimeoutError:
+            await self.stop()
+            raise await find_unreachable(self._options) or self._stalled(START_TIMEOUT_S) from None
         except BaseException:
             await self.stop()
             raise
+
+    async def _begin(self) -> None:
+        await self._consumer.start()
+        pace_fetches(self._consumer)
+        await self._assign()
 
     async def _assign(self) -> None:
         consumer = self._consumer

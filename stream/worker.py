@@ -36,6 +36,7 @@ from stream.eventtime.emit import WindowEmitter
 from stream.eventtime.restore import WithoutWindows
 from stream.eventtime.stage import WindowStage
 from stream.kafka.acls import Role
+from stream.kafka.advertised import require_reachable
 from stream.kafka.assignor import AdvertisingAssignor
 from stream.kafka.client import client_options
 from stream.kafka.delivery import MAX_CONNECT_S, Delivery, Transactional, connect, hash_key
@@ -99,6 +100,7 @@ class Worker:
             max_poll_records=settings.batch.max_batch_size,
             clock=self._clock,
         )
+        await stop.unless_requested(require_reachable(client_options(settings.kafka)))
         await stop.unless_requested(require(Role.WORKER, settings))
         layout = await stop.unless_requested(find_layout(settings))
         device = DeviceThread(

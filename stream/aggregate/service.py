@@ -24,6 +24,7 @@ from stream.aggregate.webhook import Webhook, poster
 from stream.clock import Clock
 from stream.config.sections import Settings
 from stream.kafka.acls import Role
+from stream.kafka.advertised import require_reachable
 from stream.kafka.client import client_options
 from stream.kafka.permit import require
 from stream.stop_request import StopRequest
@@ -57,6 +58,7 @@ class Aggregator:
         self._fatal = loop.create_future()
         stop = StopRequest()
         stop.listen(loop)
+        await stop.unless_requested(require_reachable(client_options(settings.kafka)))
         await stop.unless_requested(require(Role.AGGREGATOR, settings))
         layout, made = await stop.unless_requested(prepare_topics(settings))
         if made:

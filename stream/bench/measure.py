@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from schemas.errors import BrokerError
@@ -37,6 +36,8 @@ from stream.bench.steps import commit_steps
 from stream.clock import Clock, SystemClock
 from stream.config.sections import Settings
 from stream.embedded.broker import EmbeddedBroker, broker_version
+from stream.kafka.advertised import require_reachable
+from stream.kafka.cleanup import delete_topics
 from stream.kafka.client import client_options
 from stream.kafka.topics import create_topics
 from stream.worker_process import WorkerProcess
@@ -76,6 +77,8 @@ async def measure(plan: Plan, *, clock: Clock, progress: Progress) -> BenchRepor
             folder = plan.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="forebay-bench-")))
             folder.mkdir(parents=True, exist_ok=True)
             servers = None
+            if not plan.embedded:
+                await require_reachable(client_options(plan.settings.kafka))
             if plan.embedded:
                 servers = (await stack.enter_async_context(EmbeddedBroker())).bootstrap_servers
             repository = folder / "models" if plan.own_model else None
@@ -87,7 +90,8 @@ async def measure(plan: Plan, *, clock: Clock, progress: Progress) -> BenchRepor
             config = folder / CONFIG_FILE
             config.write_text(as_toml(settings), encoding="utf-8")
             if not plan.embedded:  # an embedded broker's topics go with it
-                stack.push_async_callback(_delete_topics, settings)
+                names = [topic_name(settings.topics.prefix, spec.name) for spec in CATALOGUE]
+                stack.push_async_callback(delete_topics, settings.kafka, names)
             return await _measure_on(plan, settings, config, clock, progress)
     except KafkaError as error:
         raise BrokerError(
@@ -207,14 +211,3 @@ async def _working(settings: Settings, config: Path) -> AsyncIterator[WorkerProc
         yield worker
     finally:
         await worker.stop()
-
-
-async def _delete_topics(settings: Settings) -> None:
-    """The topics of this run, on a cluster that goes on; what it refuses stays."""
-    admin = AIOKafkaAdminClient(**client_options(settings.kafka))
-    with contextlib.suppress(KafkaError):
-        try:
-            await admin.start()
-            await admin.delete_topics([topic_name(settings.topics.prefix, spec.name) for spec in CATALOGUE])
-        finally:
-            await admin.close()

@@ -58,10 +58,10 @@ def unwind_on_signal(unwind_s: float = UNWIND_S) -> Iterator[None]:
 
     The process ends at once on a second signal, and `unwind_s` seconds after the first.
     """
-    received: list[int] = []
+    deadline = _Deadline(unwind_s)
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
-        _accept(number, received, unwind_s)
+        deadline.start(number)
         raise Interrupted(number)
 
     previous = _install(on_signal)
@@ -69,6 +69,8 @@ def unwind_on_signal(unwind_s: float = UNWIND_S) -> Iterator[None]:
         yield
     finally:
         _restore(previous)
+        if deadline.number is None:
+            deadline.cancel()
 
 
 def run_async(main: Coroutine[Any, Any, T], *, unwind_s: float = UNWIND_S) -> T:
@@ -79,14 +81,14 @@ def run_async(main: Coroutine[Any, Any, T], *, unwind_s: float = UNWIND_S) -> T:
     """
     import asyncio
 
-    received: list[int] = []
+    deadline = _Deadline(unwind_s)
 
     async def supervise() -> T:
         loop = asyncio.get_running_loop()
         task = asyncio.ensure_future(main)
 
         def on_signal(number: int, _frame: FrameType | None) -> None:
-            alarm.append(_accept(number, received, unwind_s))
+            deadline.start(number)
             loop.call_soon_threadsafe(task.cancel)
 
         # Not the loop's own handlers: those run only when the loop does.
@@ -97,27 +99,52 @@ def run_async(main: Coroutine[Any, Any, T], *, unwind_s: float = UNWIND_S) -> T:
             _restore(previous)
         return task.result()
 
-    alarm: list[threading.Timer] = []
     try:
         result = asyncio.run(supervise())
     except asyncio.CancelledError:
-        if received:
-            raise Interrupted(received[0]) from None
+        if deadline.number is not None:
+            raise Interrupted(deadline.number) from None
         raise
-    for each in alarm:
-        each.cancel()
+    except BaseException:
+        if deadline.number is None:
+            deadline.cancel()
+        raise
+    deadline.cancel()
     return result
 
 
-def _accept(number: int, received: list[int], unwind_s: float) -> threading.Timer:
-    """Note a signal. Ends the process if it is not the first, else starts the timer that does."""
-    if received:
-        os._exit(128 + number)
-    received.append(number)
-    alarm = threading.Timer(unwind_s, os._exit, (128 + number,))
-    alarm.daemon = True
-    alarm.start()
-    return alarm
+class _Deadline:
+    """Ends the process `seconds` after the first signal, and at once on the second.
+
+    The thread that waits is there before any signal: a handler can run while this thread holds the locks that starting
+    another one takes.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.number: int | None = None
+        self._seconds = seconds
+        self._signalled = threading.Lock()
+        self._signalled.acquire()
+        self._cancelled = threading.Event()
+        threading.Thread(target=self._watch, name="interrupt", daemon=True).start()
+
+    def start(self, number: int) -> None:
+        """Note a signal; from a handler."""
+        if self.number is not None:
+            os._exit(128 + number)
+        self.number = number
+        self._signalled.release()
+
+    def cancel(self) -> None:
+        """Let the process go on, whatever signal came, and the thread end."""
+        self._cancelled.set()
+        if self.number is None:
+            self._signalled.release()
+
+    def _watch(self) -> None:
+        self._signalled.acquire()
+        if self.number is not None and not self._cancelled.wait(self._seconds):
+            os._exit(128 + self.number)
 
 
 def _install(handler: _Handler) -> dict[int, Any]:

@@ -30,6 +30,7 @@ from stream.demo.report import Report, make_report
 from stream.demo.totals import Totals, until_equal
 from stream.demo.train import MODEL_NAME, DemoModel
 from stream.embedded.broker import EmbeddedBroker, broker_version
+from stream.kafka.advertised import require_reachable
 from stream.kafka.cleanup import delete_topics
 from stream.kafka.client import client_options
 from stream.kafka.topics import create_topics
@@ -137,6 +138,8 @@ async def _cluster(options: DemoOptions, folder: Path, stack: AsyncExitStack, sa
     if options.bootstrap_servers is not None:
         # Somebody else's cluster: names that nobody has.
         prefix = f"forebay-demo-{uuid.uuid4().hex[:8]}-"
+        # Nothing is reported as done before it is.
+        await require_reachable({"bootstrap_servers": options.bootstrap_servers})
         say(f"broker {options.bootstrap_servers}, topics with the prefix {prefix}")
         return options.bootstrap_servers, prefix, None
     broker = EmbeddedBroker(data_dir=folder / "broker", die_with_parent=not options.keep)

@@ -22,9 +22,10 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 
 from schemas.errors import BrokerError
 from stream.backoff import Backoff
-from stream.cancellation import raise_if_cancelled
+from stream.cancellation import raise_if_cancelled, within
 from stream.clock import rfc3339
 from stream.emit import Outgoing
+from stream.kafka.advertised import find_unreachable
 from stream.records import Partition
 
 log = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ class Delivery:
     ) -> None:
         self._timestamp_bounds = timestamp_bounds
         self._backoff = backoff or Backoff()
+        self._client = dict(options)
         self._options = dict(options)
         self.transactional_id = None if transactional is None else transactional.id
         if transactional is not None:
@@ -157,6 +159,10 @@ class Delivery:
             return {partition.topic for partition in partitions} - set(cluster.topics())
         return set()
 
+    async def find_unreachable(self) -> BrokerError | None:
+        """Return what is wrong with the connection to the cluster; None if all of its brokers answer."""
+        return await find_unreachable(self._client)
+
     async def stop(self, *, timeout_s: float) -> None:
         """Close the producer, which has nothing left to send; abandon it when that takes longer than `timeout_s`."""
         if self._producer is not None:
@@ -191,8 +197,7 @@ class Delivery:
 async def connect(delivery: Delivery, bootstrap_servers: str, *, timeout_s: float) -> None:
     """Start it. Raises BrokerError with what to do about it."""
     try:
-        async with asyncio.timeout(timeout_s):
-            await delivery.start()
+        await within(timeout_s, delivery.start())
     except InvalidTransactionTimeout as error:
         raise BrokerError(
             "the cluster allows no transactions that long",
@@ -208,7 +213,7 @@ async def connect(delivery: Delivery, bootstrap_servers: str, *, timeout_s: floa
             "at_least_once",
         ) from error
     except TimeoutError as error:
-        raise BrokerError(
+        raise await delivery.find_unreachable() or BrokerError(
             f"Kafka at {bootstrap_servers} gave no producer id within {timeout_s:g} s",
             kind="unreachable",
             remedy="see that as many brokers run as transaction.state.log.replication.factor asks for",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import struct
 from collections.abc import Mapping, Sequence
@@ -15,10 +14,15 @@ from aiokafka.errors import KafkaError, for_code
 
 from schemas.errors import BrokerError
 from stream.admin.membership import GroupLook, Member
+from stream.cancellation import within
+from stream.kafka.advertised import find_unreachable, require_reachable
 from stream.records import Partition
 
 _MALFORMED: Final = (ValueError, TypeError, AttributeError, LookupError, MemoryError, struct.error)
 """What the client raises for bytes that are not of its protocol."""
+
+
+STOP_TIMEOUT_S: Final = 5.0
 
 
 class GroupLooker:
@@ -30,24 +34,29 @@ class GroupLooker:
         self._group_id = group_id
         self._topics = topics
         self._timeout_s = timeout_s
-        self._servers = options["bootstrap_servers"]
-        self._admin = AIOKafkaAdminClient(**options)
-        self._consumer = AIOKafkaConsumer(
-            **options, group_id=None, enable_auto_commit=False, isolation_level="read_committed"
-        )
+        self._options = dict(options)
+        self._admin: Any = None
+        self._consumer: Any = None
 
     async def __aenter__(self) -> Self:
+        await require_reachable(self._options)
+        self._admin = AIOKafkaAdminClient(**self._options)
+        self._consumer = AIOKafkaConsumer(
+            **self._options, group_id=None, enable_auto_commit=False, isolation_level="read_committed"
+        )
         try:
-            async with asyncio.timeout(self._timeout_s):
-                await self._admin.start()
-                await self._consumer.start()
-        except (KafkaError, TimeoutError) as error:
+            await within(self._timeout_s, self._start())
+        except (KafkaError, OSError) as error:
             await self._stop()
-            raise self._unreachable(error) from error
+            raise await self._unreachable(error) from error
         except BaseException:
             await self._stop()
             raise
         return self
+
+    async def _start(self) -> None:
+        await self._admin.start()
+        await self._consumer.start()
 
     async def __aexit__(self, *_: object) -> None:
         await self._stop()
@@ -55,10 +64,9 @@ class GroupLooker:
     async def look(self) -> GroupLook:
         """As it is now. Raises BrokerError."""
         try:
-            async with asyncio.timeout(self._timeout_s):
-                return await self._look()
-        except (KafkaError, TimeoutError) as error:
-            raise self._unreachable(error) from error
+            return await within(self._timeout_s, self._look())
+        except (KafkaError, OSError) as error:
+            raise await self._unreachable(error) from error
 
     async def _look(self) -> GroupLook:
         partitions = await self._partitions()
@@ -92,15 +100,21 @@ class GroupLooker:
         ]
 
     async def _stop(self) -> None:
+        with contextlib.suppress(KafkaError, OSError):  # there is nothing left to do about it
+            await within(STOP_TIMEOUT_S, self._close())
+
+    async def _close(self) -> None:
         await self._consumer.stop()
         await self._admin.close()
 
-    def _unreachable(self, error: BaseException) -> BrokerError:
+    async def _unreachable(self, error: BaseException) -> BrokerError:
+        if (cause := await find_unreachable(self._options)) is not None:
+            return cause
         said = str(error) or type(error).__name__
         if isinstance(error, TimeoutError):
             said = f"no answer within {self._timeout_s:g} s"
         return BrokerError(
-            f"cannot look at the group {self._group_id!r} on {self._servers}: {said}",
+            f"cannot look at the group {self._group_id!r} on {self._options['bootstrap_servers']}: {said}",
             kind="unreachable",
             remedy="`forebay check` tells whether the cluster is there and what the user may do",
         )

@@ -21,8 +21,21 @@ from stream.kafka.oauth import TokenError
 
 DEFAULT_PORT: Final = 9092
 CLOSE_TIMEOUT_S: Final = 1.0
+ADVERTISED_REMEDY: Final = "see advertised.listeners of the brokers: they must name addresses that this machine reaches"
 OFFSET_FETCH: Final = 9
 TXN_OFFSET_COMMIT: Final = 28
+_CONNECTION_ERRORS: Final = (
+    OSError,
+    kafka_errors.KafkaError,
+    AssertionError,
+    asyncio.IncompleteReadError,
+    ValueError,
+)
+"""What the client raises for a server that cannot be reached, or is none."""
+
+ClientOptions = Mapping[str, object]
+"""What `client_options` returns."""
+
 _NEEDED: Final = {OFFSET_FETCH: 7, TXN_OFFSET_COMMIT: 3}
 """Requests by which Kafka 2.5 is told from what was before it, and the version that it brought."""
 
@@ -57,8 +70,15 @@ async def reach(kafka: KafkaSection, *, timeout_s: float) -> AsyncIterator[Broke
 
     Raises BrokerError that says of each server why it did not, and ConfigError as `client_options` does.
     """
-    options = _connection_options(client_options(kafka))
-    servers = _addresses(kafka.bootstrap_servers)
+    async with reach_with(client_options(kafka), timeout_s=timeout_s) as broker:
+        yield broker
+
+
+@asynccontextmanager
+async def reach_with(client: ClientOptions, *, timeout_s: float) -> AsyncIterator[Broker]:
+    """The same with options that `client_options` has made, and so with their token."""
+    options = _connection_options(client)
+    servers = _addresses(str(client["bootstrap_servers"]))
     connections = [asyncio.create_task(_connect(host, port, options, timeout_s)) for host, port in servers]
     try:
         reached: Broker | None = None
@@ -67,10 +87,10 @@ async def reach(kafka: KafkaSection, *, timeout_s: float) -> AsyncIterator[Broke
             try:
                 reached = await task
                 break
-            except (OSError, kafka_errors.KafkaError, AssertionError, asyncio.IncompleteReadError, ValueError) as error:
+            except _CONNECTION_ERRORS as error:
                 failures.append((f"{host}:{port}", error))
         if reached is None:
-            raise _unreachable(failures, kafka, timeout_s)
+            raise _unreachable(failures, client, timeout_s)
         yield reached
     finally:
         for task in connections:
@@ -85,10 +105,19 @@ async def connect(kafka: KafkaSection, host: str, port: int, *, timeout_s: float
 
     Raises BrokerError where it does not answer.
     """
+    return await connect_with(client_options(kafka), host, port, timeout_s=timeout_s)
+
+
+async def connect_with(client: ClientOptions, host: str, port: int, *, timeout_s: float) -> Broker:
+    """The same with options that `client_options` has made, and so with their token."""
     try:
-        return await _connect(host, port, _connection_options(client_options(kafka)), timeout_s)
-    except (OSError, kafka_errors.KafkaError) as error:
-        raise _unreachable([(f"{host}:{port}", error)], kafka, timeout_s) from error
+        return await _connect(host, port, _connection_options(client), timeout_s)
+    except _CONNECTION_ERRORS as error:
+        failure = _unreachable([(f"{host}:{port}", error)], client, timeout_s)
+        if failure.kind == "unreachable":
+            # The bootstrap servers answered: what cannot be reached is what they said.
+            failure.remedy = ADVERTISED_REMEDY
+        raise failure from error
 
 
 async def _connect(host: str, port: int, options: dict[str, Any], timeout_s: float) -> Broker:
@@ -109,7 +138,7 @@ async def _close(connection: AIOKafkaConnection) -> None:
         await asyncio.wait([closed], timeout=CLOSE_TIMEOUT_S)
 
 
-def _connection_options(options: dict[str, object]) -> dict[str, Any]:
+def _connection_options(options: ClientOptions) -> dict[str, Any]:
     return {key: value for key, value in options.items() if key != "bootstrap_servers"}
 
 
@@ -125,15 +154,15 @@ def _addresses(servers: str) -> list[tuple[str, int]]:
     return addresses
 
 
-def _unreachable(failures: list[tuple[str, BaseException]], kafka: KafkaSection, timeout_s: float) -> BrokerError:
-    told = [_explain(error, kafka, timeout_s) for _, error in failures]
+def _unreachable(failures: list[tuple[str, BaseException]], client: ClientOptions, timeout_s: float) -> BrokerError:
+    told = [_explain(error, str(client.get("security_protocol", "PLAINTEXT")), timeout_s) for _, error in failures]
     message = "; ".join(f"{address}: {what}" for (address, _), (_, what, _) in zip(failures, told, strict=True))
     # What names a cause is told before what is only silent.
     kind, _, remedy = min(told, key=lambda each: each[0] == "unreachable")
     return BrokerError(f"cannot reach Kafka at {message}", kind=kind, remedy=remedy)
 
 
-def _explain(error: BaseException, kafka: KafkaSection, timeout_s: float) -> tuple[str, str, str]:
+def _explain(error: BaseException, protocol: str, timeout_s: float) -> tuple[str, str, str]:
     """(kind, what happened, remedy)."""
     if isinstance(error, kafka_errors.KafkaConnectionError) and isinstance(error.__cause__, ssl.SSLError):
         # In TLS 1.3 a client hears only after the handshake that its certificate was not good enough.
@@ -162,7 +191,7 @@ def _explain(error: BaseException, kafka: KafkaSection, timeout_s: float) -> tup
             f"no answer within {timeout_s:g} s",
             (
                 "see that the network lets this host through, and that kafka.security_protocol "
-                f"({kafka.security_protocol}) is what the port speaks"
+                f"({protocol}) is what the port speaks"
             ),
         )
     if isinstance(error, kafka_errors.UnsupportedSaslMechanismError | kafka_errors.IllegalSaslStateError):
@@ -173,5 +202,5 @@ def _explain(error: BaseException, kafka: KafkaSection, timeout_s: float) -> tup
     return (
         "unreachable",
         "it closed the connection without an answer" if closed else f"{type(error).__name__}: {error}",
-        f"see that kafka.security_protocol ({kafka.security_protocol}) is what the port speaks",
+        f"see that kafka.security_protocol ({protocol}) is what the port speaks",
     )

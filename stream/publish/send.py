@@ -11,16 +11,19 @@ from functools import lru_cache
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, KafkaTimeoutError
 from aiokafka.partitioner import murmur2
 
 from schemas.errors import BrokerError
+from stream.cancellation import within
 from stream.encode import record_size
+from stream.kafka.advertised import find_unreachable, require_reachable
 from stream.kafka.denied import denied
 
 MAX_REQUEST_BYTES: Final = 1_048_576
 MAX_BATCHES_IN_FLIGHT: Final = 32
 DELIVERY_TIMEOUT_S: Final = 60.0
+START_TIMEOUT_S: Final = 30.0
 STOP_TIMEOUT_S: Final = 5.0
 _REMEMBERED_KEYS: Final = 65_536
 
@@ -66,6 +69,7 @@ class Publisher:
 
     async def start(self) -> None:
         """Connect and look the topic up. Raises BrokerError."""
+        await require_reachable(self._options)
         self._producer = AIOKafkaProducer(
             **self._options,
             acks="all",
@@ -75,18 +79,28 @@ class Publisher:
             max_request_size=MAX_REQUEST_BYTES,
         )
         try:
-            await self._producer.start()
-            await self._look_up()
+            await within(START_TIMEOUT_S, self._begin())
         except KafkaError as error:
             await self.stop()
             raise denied(error, "WRITE", self._topic) or BrokerError(
-                f"cannot reach Kafka at {self._options.get('bootstrap_servers')}",
+                f"cannot reach Kafka at {self._options.get('bootstrap_servers')}: {error}",
                 kind="unreachable",
                 remedy="see that the broker runs there (`forebay check` tells more), or name another with --bootstrap-server",
             ) from error
+        except TimeoutError:
+            await self.stop()
+            raise await find_unreachable(self._options) or BrokerError(
+                f"Kafka at {self._options.get('bootstrap_servers')} did not answer within {START_TIMEOUT_S:g} s",
+                kind="unreachable",
+                remedy="`forebay check` tells more",
+            ) from None
         except BaseException:
             await self.stop()
             raise
+
+    async def _begin(self) -> None:
+        await self._producer.start()
+        await self._look_up()
 
     async def _look_up(self) -> None:
         # Asking for the topic by name would create it on clusters that create topics by themselves.
@@ -119,7 +133,7 @@ class Publisher:
                     await self._send_partition(partition, records, timestamp_ms)
                 await self._confirm_some()
         except (KafkaError, TimeoutError) as error:
-            raise self._failed(error) from error
+            raise await self._failed(error) from error
 
     async def send_to(self, partition: int, records: Iterable[AnyRecord], *, timestamp_ms: int) -> None:
         """The same for records that are all for one partition, whatever their keys; they may have no value."""
@@ -130,7 +144,7 @@ class Publisher:
                 await self._send_partition(partition, listed, timestamp_ms)
                 await self._confirm_some()
         except (KafkaError, TimeoutError) as error:
-            raise self._failed(error) from error
+            raise await self._failed(error) from error
 
     async def flush(self) -> None:
         """Wait until the brokers have all that was sent. Raises BrokerError as `send` does."""
@@ -139,7 +153,7 @@ class Publisher:
                 while self._under_way:
                     await self._confirm_oldest()
         except (KafkaError, TimeoutError) as error:
-            raise self._failed(error) from error
+            raise await self._failed(error) from error
 
     def _place(self, keys: Sequence[bytes | None]) -> dict[int, list[int]]:
         """The places in `keys` by partition."""
@@ -185,16 +199,19 @@ class Publisher:
         self.num_delivered += count
         self.last_delivery = (metadata.partition, metadata.offset)
 
-    def _failed(self, error: BaseException) -> BrokerError:
+    async def _failed(self, error: BaseException) -> BrokerError:
         if (refusal := denied(error, "WRITE", self._topic)) is not None:
             return refusal
-        what = str(error) or f"no answer within {self._delivery_timeout_s:g} s"
+        what, remedy = str(error) or f"no answer within {self._delivery_timeout_s:g} s", "see the broker's log"
+        if isinstance(error, TimeoutError | KafkaTimeoutError):
+            cause = await find_unreachable(self._options)
+            what, remedy = (what, remedy) if cause is None else (f"{what}: {cause.message}", cause.remedy or remedy)
         unknown = sum(count for _, count in self._under_way)
         return BrokerError(
             f"publishing to {self._topic} failed: {what}; {self.num_delivered} events were delivered before, "
             f"of {unknown} more it is not known",
             kind="delivery",
-            remedy="see the broker's log; when publishing again, an id that was delivered already is a duplicate",
+            remedy=f"{remedy}; when publishing again, an id that was delivered already is a duplicate",
         )
 
     async def stop(self) -> None:

@@ -33,6 +33,14 @@ COMMANDS = (
 )
 
 
+@pytest.fixture(autouse=True)
+def heard() -> Iterator[None]:
+    """A shell that starts the tests in the background has them ignore SIGINT, and their children with them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def blackhole() -> Iterator[str]:
     """A server that accepts connections and never answers, so that no command ends by itself."""

@@ -104,7 +104,7 @@ def test_a_topic_that_is_not_there_is_told_and_not_made(broker: Broker, topic: s
 
 def test_nobody_there() -> None:
     reader = TopicReader({"bootstrap_servers": "127.0.0.1:1"}, ["t"], from_beginning=True, clock=SystemClock())
-    with pytest.raises(BrokerError, match=r"cannot read from Kafka at 127\.0\.0\.1:1"):
+    with pytest.raises(BrokerError, match=r"cannot reach Kafka at 127\.0\.0\.1:1"):
         asyncio.run(reader.start())
 
 

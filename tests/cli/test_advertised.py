@@ -1,0 +1,98 @@
+"""A cluster that advertises addresses which this machine does not reach: every command says so, and soon."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from schemas.errors import BrokerError
+from stream.kafka.advertised import find_unreachable, require_reachable
+from tests.brokers.ports import free_ports
+from tests.brokers.proxy import proxied_listeners
+from tests.brokers.resolve import RealKafka
+from tests.models.build import publish
+
+SAID_WITHIN_S = 30.0
+EVENTS = '{"id": "1", "features": [1, 2]}\n'
+COMMANDS = (
+    ("run",),
+    ("aggregate",),
+    ("publish", "--features", "[1, 2]"),
+    ("publish", "events.jsonl"),
+    ("publish", "--features", "[1, 2]", "--wait", "5"),
+    ("tail", "predictions"),
+    ("dlq", "list"),
+    ("dlq", "stats"),
+    ("dlq", "replay", "--yes"),
+    ("errors",),
+    ("status",),
+    ("topics", "create"),
+    ("demo", "flights", "--limit", "10"),
+    ("bench", "--events", "10", "--memory-events", "0", "--rate", "0"),
+)
+
+
+@pytest.fixture(scope="module")
+def unheard() -> Iterator[int]:
+    """A port that nobody listens on, and that nobody else gets."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        yield listener.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def bootstrap(module_kafka: Callable[[Mapping[str, str]], RealKafka], unheard: int) -> str:
+    """A listener of a real broker that advertises the port `unheard`."""
+    (direct,) = free_ports(1)
+    module_kafka(proxied_listeners(direct, unheard))
+    return f"127.0.0.1:{direct}"
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_names_the_address(
+    command: tuple[str, ...], bootstrap: str, unheard: int, tmp_path: Path
+) -> None:
+    publish(tmp_path / "models")
+    (tmp_path / "events.jsonl").write_text(EVENTS)
+    settings = ["--set", "model.name=delays", "--set", "admin.port=0"]
+    # `bench` starts a broker of its own unless it is given one.
+    settings += (
+        ["--bootstrap-server", bootstrap]
+        if command[0] == "bench"
+        else ["--set", f"kafka.bootstrap_servers={bootstrap}"]
+    )
+    started_s = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "stream.cli", *command, *settings],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert time.monotonic() - started_s < SAID_WITHIN_S
+    assert (done.returncode, done.stdout) == (1, ""), done.stderr
+    assert f"127.0.0.1:{unheard}: nothing listens there" in done.stderr
+    assert "advertised.listeners" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+async def test_only_the_answer_of_a_bootstrap_server_is_not_enough(bootstrap: str, unheard: int) -> None:
+    with pytest.raises(BrokerError, match=f"{bootstrap} answers, but none of the 1 brokers.*{unheard}") as failure:
+        await require_reachable({"bootstrap_servers": bootstrap})
+    assert failure.value.kind == "advertised"
+
+
+async def test_a_server_that_never_answers_is_waited_for_only_so_long() -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        place = f"127.0.0.1:{listener.getsockname()[1]}"
+        failure = await find_unreachable({"bootstrap_servers": place}, timeout_s=0.2)
+    assert failure is not None
+    assert f"{place}: no answer within 0.2 s" in failure.message
