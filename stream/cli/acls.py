@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
@@ -11,6 +10,7 @@ import click
 
 from stream.cli.examples import examples
 from stream.cli.options import ConfigSource, config_options, json_option
+from stream.cli.output import echo, echo_json
 
 if TYPE_CHECKING:
     from stream.kafka.acls import Acl
@@ -49,10 +49,10 @@ def command(source: ConfigSource, role: str, principal: str, commands: bool, as_
     settings = source.load().settings
     acls = acls_of(Role(role), settings)
     if as_json:
-        click.echo(json.dumps([{"principal": principal, **asdict(acl)} for acl in acls], indent=2))
+        echo_json([{"principal": principal, **asdict(acl)} for acl in acls])
     elif commands:
         for acl in acls:
-            click.echo(_kafka_command(acl, principal, settings.kafka.bootstrap_servers))
+            echo(_kafka_command(acl, principal, settings.kafka.bootstrap_servers))
     else:
         _print_table(acls, principal)
 

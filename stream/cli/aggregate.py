@@ -9,6 +9,7 @@ import click
 from schemas.errors import ConfigError, ForebayError
 from stream.cli.examples import examples
 from stream.cli.options import ConfigSource, config_options
+from stream.cli.output import echo
 
 if TYPE_CHECKING:
     from stream.aggregate.service import Aggregator
@@ -73,10 +74,10 @@ def _run_and_end(aggregator: Aggregator) -> NoReturn:
     asyncio.set_event_loop(loop)
     try:
         counted = loop.run_until_complete(aggregator.run())
-        click.echo(f"{counted:,} deltas counted", err=True)
+        echo(f"{counted:,} deltas counted", err=True)
         status = 0
     except StoppedEarly as error:
-        click.echo(str(error), err=True)
+        echo(str(error), err=True)
         status = 128 + error.number if error.number == signal.SIGINT else 0
     except ForebayError as error:
         render_error(error)

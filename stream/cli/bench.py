@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import click
 from stream.cli.examples import examples
 from stream.cli.interrupts import run_async
 from stream.cli.options import ConfigSource, config_options, json_option
+from stream.cli.output import echo, echo_json
 
 if TYPE_CHECKING:
     from stream.bench.variants import Comparison
@@ -156,11 +156,11 @@ def command(
 
         save_plot(reports, plot)
     if as_json:
-        click.echo(json.dumps([to_dict(report) for report in reports], ensure_ascii=False, indent=2))
+        echo_json([to_dict(report) for report in reports])
     else:
         stdout_console().print(to_table(reports))
         if plot is not None:
-            click.echo(f"drawn: {plot}")
+            echo(f"drawn: {plot}")
 
 
 @contextlib.contextmanager

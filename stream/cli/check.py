@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
@@ -13,6 +12,7 @@ from schemas.errors import ConfigError
 from stream.cli.examples import examples
 from stream.cli.interrupts import run_async
 from stream.cli.options import ConfigSource, config_options, json_option
+from stream.cli.output import echo_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -72,7 +72,7 @@ def command(source: ConfigSource, timeout_s: float, as_json: bool) -> int:
     failed, warned = (sum(check.status is status for check in checks) for status in (Status.FAILED, Status.WARNING))
     if as_json:
         document = {"ok": not failed, "checks": [asdict(check) for check in checks]}
-        click.echo(json.dumps(document, ensure_ascii=False, indent=2))
+        echo_json(document)
     elif failed:
         console.print(f"\n{failed} of {len(checks)} checks failed", style=RED)
     elif warned:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from stream.cli.examples import examples
 from stream.cli.options import ConfigSource, config_options, json_option
+from stream.cli.output import echo, echo_json
 
 
 @click.command(
@@ -31,6 +30,6 @@ def command(source: ConfigSource, changed: bool, as_json: bool) -> None:
 
     loaded = source.load()
     if as_json:
-        click.echo(json.dumps(render_json(loaded, only_changed=changed), ensure_ascii=False, indent=2))
+        echo_json(render_json(loaded, only_changed=changed))
     else:
-        click.echo(render_toml(loaded, only_changed=changed), nl=False)
+        echo(render_toml(loaded, only_changed=changed), nl=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
@@ -17,6 +16,7 @@ from stream.cli.demo_parts import demo_model, flights_command, model_command
 from stream.cli.examples import examples
 from stream.cli.interrupts import run_async
 from stream.cli.options import json_option
+from stream.cli.output import echo_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -113,7 +113,7 @@ def command(
     options = DemoOptions(events, rate or None, bootstrap_server, keep)
     done = run_async(_run(options, data, model, console), unwind_s=UNWIND_S)
     if as_json:
-        click.echo(json.dumps(_as_json(done, model, keep), ensure_ascii=False, indent=2))
+        echo_json(_as_json(done, model, keep))
     else:
         _print_report(done, keep)
     return 0 if done.report.right else 1

@@ -13,6 +13,7 @@ import click
 from stream.cli.examples import examples
 from stream.cli.interrupts import run_async, unwind_on_signal
 from stream.cli.options import ConfigSource, config_options
+from stream.cli.output import echo
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -104,7 +105,7 @@ def flights_command(source: ConfigSource, rate: float, limit: int | None, repeat
         publisher = Publisher(client_options(settings.kafka), topic)
         await publisher.start()
         try:
-            click.echo(f"publishing flights to {topic}" + (f" at {rate:g} a second" if rate else ""), err=True)
+            echo(f"publishing flights to {topic}" + (f" at {rate:g} a second" if rate else ""), err=True)
             await feed(data, publisher, rate=rate or None, limit=limit, repeat=repeat, clock=SystemClock())
             await publisher.flush()
         except asyncio.CancelledError:
@@ -115,4 +116,4 @@ def flights_command(source: ConfigSource, rate: float, limit: int | None, repeat
             await publisher.stop()
         return publisher.num_delivered
 
-    click.echo(f"published {run_async(run()):,} events to {topic}")
+    echo(f"published {run_async(run()):,} events to {topic}")

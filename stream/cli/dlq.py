@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -14,6 +13,7 @@ from stream.cli.dlq_reading import letters_of, say_none
 from stream.cli.examples import examples
 from stream.cli.interrupts import run_async
 from stream.cli.options import json_option
+from stream.cli.output import echo, echo_json
 
 if TYPE_CHECKING:
     from stream.dlq.choose import Filter
@@ -65,13 +65,13 @@ async def _list(place: Place, chosen: Filter, limit: int | None, as_json: bool) 
     async with letters_of(place, chosen, quiet=as_json) as (box, letters):
         async for letter in letters:
             if as_json and limit is None:
-                click.echo(letter.to_json())
+                echo(letter.to_json())
             else:
                 newest.add(letter)
     found = newest.letters()
     if as_json:
         for letter in found:
-            click.echo(letter.to_json())
+            echo(letter.to_json())
         return
     if not found:
         say_none(box)
@@ -82,7 +82,7 @@ async def _list(place: Place, chosen: Filter, limit: int | None, as_json: bool) 
     console = stdout_console()
     print_whole(list_table(found, console.width if console.is_terminal else None))
     if newest.num_added > len(found):
-        click.echo(f"the newest {len(found):,} of {newest.num_added:,}; --limit shows more", err=True)
+        echo(f"the newest {len(found):,} of {newest.num_added:,}; --limit shows more", err=True)
 
 
 @command.command(
@@ -124,9 +124,9 @@ def show(
         raise click.UsageError("give one of PARTITION:OFFSET, --source and --id")
     letter = run_async(_find(place, where, source, event_id))
     if value:
-        click.echo(letter.value or b"", nl=False)
+        echo(letter.value or b"", nl=False)
     elif as_json:
-        click.echo(letter.to_json())
+        echo(letter.to_json())
     else:
         from stream.console import print_whole, stdout_console
         from stream.dlq.render import letter_text
@@ -153,7 +153,7 @@ async def _find(place: Place, where: str | None, source: str | None, event_id: s
                 newest.add(letter)
     for letter in newest.letters():
         if newest.num_added > 1:
-            click.echo(f"the newest of {newest.num_added} letters", err=True)
+            echo(f"the newest of {newest.num_added} letters", err=True)
         return letter
     what = f"the event at {position}" if position is not None else f"an event with the id {event_id!r}"
     raise DataError(
@@ -190,7 +190,7 @@ async def _stats(place: Place, chosen: Filter, limit: int | None, as_json: bool)
     for letter in newest.letters() if newest is not None else ():
         counted.add(letter)
     if as_json:
-        click.echo(json.dumps({"topic": place.topic, **counted.to_dict()}, ensure_ascii=False, indent=2))
+        echo_json({"topic": place.topic, **counted.to_dict()})
     elif counted.total is None:
         say_none(box)
     else:

@@ -7,9 +7,8 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Final
 
-import click
-
 from stream.cli.dlq_options import Place
+from stream.cli.output import echo
 
 if TYPE_CHECKING:
     from stream.dlq.choose import Filter
@@ -64,4 +63,4 @@ def say_none(box: LetterBox) -> None:
     read = f"{letters:,} letter{'s'[: letters != 1]} read"
     if strangers:
         read += f", {strangers:,} record{'s' if strangers != 1 else ''} that {'are' if strangers != 1 else 'is'} none"
-    click.echo(f"no letter in {box.topic} matches ({read})")
+    echo(f"no letter in {box.topic} matches ({read})")

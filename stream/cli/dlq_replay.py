@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +13,7 @@ from stream.cli.dlq_reading import bar
 from stream.cli.examples import examples
 from stream.cli.interrupts import run_async
 from stream.cli.options import json_option
+from stream.cli.output import echo, echo_json
 
 if TYPE_CHECKING:
     from stream.dlq.choose import Filter
@@ -80,7 +80,7 @@ def command(
         if not as_json:
             _print_replay(place, plan, None, dry_run, as_json)
         if not click.confirm(f"Publish {plan.num_letters:,} event{'s'[: plan.num_letters != 1]} again?", err=True):
-            click.echo("nothing was published", err=True)
+            echo("nothing was published", err=True)
             return 1
     _print_replay(place, plan, _replay(place, plan, rate or None, quiet=as_json), dry_run, as_json)
     return 0
@@ -111,7 +111,7 @@ def _replay(place: Place, plan: Plan, rate: float | None, *, quiet: bool) -> Rep
     try:
         run_async(run())
     except KeyboardInterrupt:
-        click.echo(f"interrupted: {replayer.done.delivered:,} of {plan.num_letters:,} were published", err=True)
+        echo(f"interrupted: {replayer.done.delivered:,} of {plan.num_letters:,} were published", err=True)
         raise
     return replayer.done
 
@@ -132,11 +132,11 @@ def _print_replay(place: Place, plan: Plan, done: Replayed | None, dry_run: bool
             "unproven_replays": plan.replays.num_unproven,
             "seconds": 0.0 if done is None else round(done.seconds, 3),
         }
-        click.echo(json.dumps(document, ensure_ascii=False, indent=2))
+        echo_json(document)
         return
     if not plan.num_letters and not plan.skipped:
-        click.echo("no letter matches: nothing to replay")
+        echo("no letter matches: nothing to replay")
         return
     print_whole(replay_table(plan, done))
     if done is not None:
-        click.echo(f"{done.delivered:,} published again in {done.seconds:.1f} s; the letters stay in {place.topic}")
+        echo(f"{done.delivered:,} published again in {done.seconds:.1f} s; the letters stay in {place.topic}")

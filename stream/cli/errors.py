@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from typing import TYPE_CHECKING, Final
 
@@ -12,6 +11,7 @@ import click
 from stream.cli.examples import examples
 from stream.cli.interrupts import run_async
 from stream.cli.options import ConfigSource, config_options, json_option
+from stream.cli.output import echo_json
 
 if TYPE_CHECKING:
     from stream.aggregate.summary import Summary
@@ -131,7 +131,7 @@ async def _errors(
 
 def _show(summary: Summary, *, stacks: bool, as_json: bool, again: bool) -> None:
     if as_json:
-        click.echo(json.dumps(summary.to_dict(), ensure_ascii=False, indent=None if again else 2))
+        echo_json(summary.to_dict(), indent=None if again else 2)
         return
     from stream.aggregate.render import nothing_text, summary_text
     from stream.console import print_whole, stdout_console

@@ -18,6 +18,7 @@ import click
 from schemas.errors import ConfigError, ForebayError
 from stream.cli.examples import examples
 from stream.cli.interrupts import exit_status
+from stream.cli.output import prepare_streams
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
@@ -112,6 +113,7 @@ def group() -> None:
 
 def run_command(args: Sequence[str] | None) -> int:
     """Run a command (of `sys.argv` for None) and return the exit status. What it raises is a bug of ours."""
+    prepare_streams()
     try:
         status = group.main(args=args, prog_name="forebay", standalone_mode=False)
         sys.stdout.flush()

@@ -9,6 +9,7 @@ import click
 from schemas.errors import ConfigError, StorageError
 from stream.cli.examples import examples
 from stream.cli.options import DEFAULT_FILE
+from stream.cli.output import echo
 
 
 @click.command(
@@ -35,7 +36,7 @@ def command(path: Path, force: bool) -> None:
     from stream.config.template import template
 
     if str(path) == "-":
-        click.echo(template(), nl=False)
+        echo(template(), nl=False)
         return
     try:
         with path.open("w" if force else "x", encoding="utf-8") as file:
@@ -49,4 +50,4 @@ def command(path: Path, force: bool) -> None:
             f"{path} cannot be written: {error.strerror or error}", remedy="see the folder and its permissions"
         ) from None
     option = "" if path == Path(DEFAULT_FILE) else f" -c {path}"
-    click.echo(f"wrote {path}; next: forebay check{option}")
+    echo(f"wrote {path}; next: forebay check{option}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from schemas.errors import ConfigError
 from stream.cli.examples import examples
 from stream.cli.interrupts import run_async
 from stream.cli.options import ConfigSource, config_options, json_option
+from stream.cli.output import echo, echo_json
 from stream.cli.publish_check import find_signature, warn
 
 if TYPE_CHECKING:
@@ -240,9 +240,9 @@ def _delimiter(text: str | None) -> str | None:
 
 def _tell_sent(job: Job, sent: Sent, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps({"id": sent.id, "topic": job.topic, "partition": sent.partition, "offset": sent.offset}))
+        echo_json({"id": sent.id, "topic": job.topic, "partition": sent.partition, "offset": sent.offset}, indent=None)
     else:
-        click.echo(f"published {sent.id} to {job.topic}, partition {sent.partition}, offset {sent.offset}")
+        echo(f"published {sent.id} to {job.topic}, partition {sent.partition}, offset {sent.offset}")
 
 
 async def _publish_and_wait(job: Job, one: OneEvent, outputs: tuple[str, str], wait_s: float, as_json: bool) -> int:
@@ -259,9 +259,9 @@ async def _publish_and_wait(job: Job, one: OneEvent, outputs: tuple[str, str], w
             _tell_sent(job, sent, as_json=False)
         answer = await answers.to(job.topic, sent, wait_s)
     if as_json:
-        click.echo(to_json(answer.partition, answer.record))
+        echo(to_json(answer.partition, answer.record))
     else:
-        click.echo(as_line("predictions" if answer.predicted else "dead-letters", answer.partition, answer.record))
+        echo(as_line("predictions" if answer.predicted else "dead-letters", answer.partition, answer.record))
     return 0 if answer.predicted else 1
 
 
@@ -271,25 +271,23 @@ def _publish_file(job: Job, file: str, options: ReadOptions, as_json: bool) -> N
     with open_source(file, options, job.columns.check) as source, _progress(source, job, as_json) as progress:
         result = run_async(job.publish_rows(source.rows, source.name, progress))
     if as_json:
-        click.echo(
-            json.dumps(
-                {
-                    "events": result.events,
-                    "skipped": result.skipped,
-                    "bytes": result.num_bytes,
-                    "seconds": round(result.seconds, 3),
-                    "topic": job.topic,
-                    "bad_lines": [{"place": bad.place, "reason": bad.reason} for bad in result.first_bad],
-                },
-                ensure_ascii=False,
-            )
+        echo_json(
+            {
+                "events": result.events,
+                "skipped": result.skipped,
+                "bytes": result.num_bytes,
+                "seconds": round(result.seconds, 3),
+                "topic": job.topic,
+                "bad_lines": [{"place": bad.place, "reason": bad.reason} for bad in result.first_bad],
+            },
+            indent=None,
         )
         return
-    click.echo(f"published {result.events:,} events to {job.topic} in {result.seconds:.1f} s ({result.rate:,.0f}/s)")
+    echo(f"published {result.events:,} events to {job.topic} in {result.seconds:.1f} s ({result.rate:,.0f}/s)")
     if result.skipped:
-        click.echo(f"skipped {result.skipped:,} bad line{'s'[: result.skipped != 1]}, the first of them:", err=True)
+        echo(f"skipped {result.skipped:,} bad line{'s'[: result.skipped != 1]}, the first of them:", err=True)
         for bad in result.first_bad:
-            click.echo(f"  {bad.place}: {bad.reason}", err=True)
+            echo(f"  {bad.place}: {bad.reason}", err=True)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ import click
 from stream.cli.examples import examples
 from stream.cli.interrupts import Interrupted
 from stream.cli.options import ConfigSource, config_options
+from stream.cli.output import echo
 
 
 @click.command(
@@ -55,6 +56,6 @@ def command(source: ConfigSource, from_timestamp: str | None, with_aggregator: b
         except StoppedEarly as error:
             if error.number == signal.SIGINT:
                 raise Interrupted(error.number) from None
-            click.echo(str(error), err=True)  # as asked for: no failure
+            echo(str(error), err=True)  # as asked for: no failure
             return
-    click.echo(str(pipeline.totals), err=True)
+    echo(str(pipeline.totals), err=True)

@@ -8,6 +8,7 @@ import click
 
 from stream.cli.examples import examples
 from stream.cli.options import ConfigSource, config_options
+from stream.cli.output import echo
 
 _NAMES = (
     "event",
@@ -45,15 +46,15 @@ def command(source: ConfigSource, name: str | None, show_examples: bool, asyncap
     if asyncapi:
         if name is not None or show_examples:
             raise click.UsageError("--asyncapi prints everything: leave out the name and --examples")
-        click.echo(_asyncapi(source), nl=False)
+        echo(_asyncapi(source), nl=False)
     elif show_examples:
         for line in _example_lines(name):
-            click.echo(line)
+            echo(line)
     elif name is not None:
         from schemas.definitions import definitions
         from schemas.generate import to_text
 
-        click.echo(to_text(definitions()[name]), nl=False)
+        echo(to_text(definitions()[name]), nl=False)
     else:
         _list()
 

@@ -12,6 +12,7 @@ import click
 from stream.cli.examples import examples
 from stream.cli.interrupts import run_async
 from stream.cli.options import ConfigSource, config_options, json_option
+from stream.cli.output import echo
 
 if TYPE_CHECKING:
     from stream.admin.group_status import GroupStatus
@@ -100,7 +101,7 @@ async def _status(settings: Settings, *, interval_s: float | None, token_over_ht
 def _show(status: GroupStatus, *, as_json: bool, again: bool) -> None:
     if as_json:
         # As ASCII: names of members are any text, and JSON leaves the control characters beyond it as they are.
-        click.echo(json.dumps(status.to_dict(), indent=None if again else 2))
+        echo(json.dumps(status.to_dict(), indent=None if again else 2))
         return
     from stream.admin.render import status_text
     from stream.console import print_whole, stdout_console

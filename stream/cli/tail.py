@@ -11,6 +11,7 @@ import click
 from stream.cli.examples import examples
 from stream.cli.interrupts import run_async
 from stream.cli.options import ConfigSource, config_options, json_option
+from stream.cli.output import echo
 
 if TYPE_CHECKING:
     from schemas.topics import TopicKey
@@ -94,13 +95,13 @@ async def _tail(
     shown = 0
     async with TopicReader(options, [topic], from_beginning=from_beginning, clock=SystemClock()) as reader:
         if not as_json and sys.stderr.isatty():
-            click.echo(f"{topic}: " + ("from the beginning" if from_beginning else "what comes from now on"), err=True)
+            echo(f"{topic}: " + ("from the beginning" if from_beginning else "what comes from now on"), err=True)
         async for partition, records in reader.polls(idle_timeout_s=timeout_s):
             for record in records:
                 if as_json:
-                    click.echo(to_json(partition, record))
+                    echo(to_json(partition, record))
                 else:
-                    click.echo(as_line(kind, partition, record))
+                    echo(as_line(kind, partition, record))
                 shown += 1
                 if shown == limit:
                     return

@@ -1,0 +1,159 @@
+"""Output where not all characters can be written: locales that are not UTF-8, and text that is no valid Unicode."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from aiokafka import TopicPartition
+
+from schemas.failures import FailureKind
+from stream.aggregate.delta import Exemplar
+from stream.aggregate.state import PartitionState
+from stream.aggregate.topics import create_aggregator_topics
+from stream.cli import main
+from stream.cli.group import COMMANDS
+from stream.cli.output import echo, echo_json, prepare_streams
+from stream.config.sections import KafkaSection, Settings, TopicsSection
+from stream.console import print_whole, stdout_console
+from stream.kafka.topics import create_topics
+from stream.records import Partition
+from tests.aggregate.build import MODEL_ERROR, TIMING, delta
+from tests.brokers.clients import producer, send_batch
+from tests.brokers.resolve import Broker
+from tests.conftest import Names
+from tests.dlq.build import letter_record
+from tests.models.build import publish
+
+ENCODINGS = ("ascii", "latin-1", "cp1252", "utf-8")
+TEXT = "größer → 𝄞 \ud800"
+Forebay = Callable[..., tuple[int, str]]
+
+
+def capture(monkeypatch: pytest.MonkeyPatch, encoding: str) -> io.BytesIO:
+    """Put a standard output of this encoding in place, as strict as Python's own."""
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding, write_through=True))
+    return written
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_any_text_can_be_written(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = capture(monkeypatch, encoding)
+    prepare_streams()
+    echo(TEXT)
+    stdout_console().print(TEXT, markup=False)
+    print_whole(TEXT)
+    shown = written.getvalue().decode(encoding)
+    assert shown.count("\\ud800") == 3
+    if encoding == "ascii":
+        assert shown.splitlines()[0] == "gr\\u00f6\\u00dfer -> \\U0001d11e \\ud800"
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_json_stays_what_it_is(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = capture(monkeypatch, encoding)
+    prepare_streams()
+    echo_json({"a": TEXT})
+    text = written.getvalue().decode(encoding)
+    assert json.loads(text) == {"a": TEXT}
+    assert ("größer" in text) == (encoding == "utf-8")
+
+
+@pytest.fixture
+def place(embedded_broker: Broker, names: Names, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The settings of topics that hold a dead letter, a prediction, an event and an error, none of them in ASCII."""
+    monkeypatch.chdir(tmp_path)
+    publish(tmp_path / "models")
+    kafka = KafkaSection(bootstrap_servers=embedded_broker.bootstrap, group_id=names("group"))
+    settings = Settings(kafka=kafka, topics=TopicsSection(prefix=names("")))
+    text = TEXT.removesuffix(" \ud800")
+    now_ms = time.time_ns() // 1_000_000
+    start = now_ms // 60_000 * 60_000
+    at = {"window_start": start, "window_end": start + 60_000, "first_seen": now_ms, "last_seen": now_ms}
+    state = PartitionState(1)
+    state.apply(0, now_ms, delta(0, MODEL_ERROR, 2, exemplar=Exemplar(text, "1", "File m.py"), **at))
+    letter = letter_record(
+        0,
+        source=Partition(names("features"), 0),
+        source_offset=1,
+        timestamp=now_ms,
+        kind=FailureKind.MODEL_ERROR,
+        message=text,
+        model="late",
+        value=text.encode(),
+    )
+
+    async def prepare() -> None:
+        await create_topics(settings)
+        await create_aggregator_topics(settings, dry_run=False)
+        async with producer(kafka.bootstrap_servers) as writer:
+            event = json.dumps({"id": text, "timestamp": 1, "features": [1, 2]}, ensure_ascii=False).encode()
+            await send_batch(writer, TopicPartition(names("features"), 0), [event])
+            await send_batch(
+                writer,
+                TopicPartition(names("dead-letters"), 0),
+                [letter.value or b""],
+                keys=[letter.key],
+                headers=[letter.headers],
+                timestamps=[letter.timestamp],
+            )
+            for key, value in state.updates(None, TIMING):
+                await send_batch(writer, TopicPartition(names("error-aggregates"), 0), [value or b""], keys=[key])
+
+    asyncio.run(prepare())
+    return [
+        *("--set", f"kafka.bootstrap_servers={kafka.bootstrap_servers}", "--set", f"kafka.group_id={kafka.group_id}"),
+        *(
+            "--set",
+            f"topics.prefix={names('')}",
+            "--set",
+            "model.name=delays",
+            "--set",
+            f"telemetry.service_name={TEXT[:6]}",
+        ),
+    ]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_no_command_stumbles_over_its_output(encoding: str, place: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = {
+        ("check",): "+ broker",
+        ("config",): "kafka",
+        ("topics", "check"): "dead-letters",
+        ("topics", "create"): "dead-letters",
+        ("tail", "features", "--from-beginning", "--limit", "1"): "-> ",
+        ("tail", "dead-letters", "--from-beginning", "--limit", "1"): "model_error",
+        ("dlq", "list"): "model_error",
+        ("dlq", "show", "0:0"): "model_error",
+        ("dlq", "stats"): "model_error",
+        ("dlq", "replay", "--dry-run"): "features",
+        ("errors", "--stacks"): "model_error",
+        ("status",): "group",
+        ("acls", "worker"): "features",
+        ("publish", "--features", "[1, 2]", "--id", "größer → 𝄞"): "published",
+    }
+    for command, part in expected.items():
+        for options in ([], ["--json"]) if command != ("acls", "worker") else ([],):
+            written = capture(monkeypatch, encoding)
+            main([*command, *options, *place])
+            sys.stdout.flush()
+            shown = written.getvalue()
+            if options and command[0] not in ("tail", "dlq"):
+                json.loads(shown.decode(encoding))
+            elif not options:
+                assert part in shown.decode(encoding), command
+
+
+@pytest.mark.parametrize("encoding", ["ascii"])
+def test_help_can_be_written(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for command in COMMANDS:
+        written = capture(monkeypatch, encoding)
+        assert main([command, "--help"]) == 0
+        assert b"Examples:" in written.getvalue()
