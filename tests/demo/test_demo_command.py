@@ -172,7 +172,7 @@ def test_an_interrupt_leaves_nothing_behind(
         assert process.stderr is not None
         assert any("replaying" in line for line in process.stderr)
         process.send_signal(number)
-        assert process.wait(60) == 130
+        assert process.wait(60) == 128 + number
     finally:
         process.kill()
         process.communicate()
