@@ -18,7 +18,7 @@ import click
 from schemas.errors import ConfigError, ForebayError
 from stream.cli.examples import examples
 from stream.cli.interrupts import exit_status
-from stream.cli.output import prepare_streams
+from stream.cli.output import echo, prepare_streams
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
@@ -88,7 +88,7 @@ def _print_version(ctx: click.Context, _param: click.Parameter, wanted: bool) ->
     if wanted and not ctx.resilient_parsing:
         from importlib.metadata import version
 
-        click.echo(f"forebay {version('forebay')}")
+        echo(f"forebay {version('forebay')}")
         ctx.exit()
 
 

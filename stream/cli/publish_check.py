@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import click
-
 from schemas.errors import ModelError
+from stream.cli.output import echo
 
 if TYPE_CHECKING:
     from stream.config.load import LoadedSettings
@@ -18,7 +17,7 @@ _MODEL_SETTINGS = ("model.repository", "model.name", "model.version")
 
 def warn(message: str) -> None:
     """Print a warning where it does not mix with results."""
-    click.echo(f"warning: {message}", err=True)
+    echo(f"warning: {message}", err=True)
 
 
 def find_signature(

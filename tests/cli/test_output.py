@@ -157,3 +157,9 @@ def test_help_can_be_written(encoding: str, monkeypatch: pytest.MonkeyPatch) -> 
         written = capture(monkeypatch, encoding)
         assert main([command, "--help"]) == 0
         assert b"Examples:" in written.getvalue()
+
+
+def test_commands_write_by_this_module_only() -> None:
+    folder = Path(__file__).resolve().parents[2] / "stream" / "cli"
+    others = {path.name for path in folder.glob("*.py") if "click.echo(" in path.read_text("utf-8")}
+    assert others == {"output.py"}
