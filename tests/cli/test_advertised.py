@@ -19,13 +19,13 @@ from tests.brokers.resolve import RealKafka
 from tests.models.build import publish
 
 SAID_WITHIN_S = 30.0
-EVENTS = '{"id": "1", "features": [1, 2]}\n'
+EVENTS = '{"id": "1", "features": [1, 2, 3]}\n'
 COMMANDS = (
     ("run",),
     ("aggregate",),
-    ("publish", "--features", "[1, 2]"),
+    ("publish", "--features", "[1, 2, 3]"),
     ("publish", "events.jsonl"),
-    ("publish", "--features", "[1, 2]", "--wait", "5"),
+    ("publish", "--features", "[1, 2, 3]", "--wait", "5"),
     ("tail", "predictions"),
     ("dlq", "list"),
     ("dlq", "stats"),

@@ -26,7 +26,7 @@ COMMANDS = (
     ("check",),
     ("status",),
     ("tail", "predictions"),
-    ("publish", "--features", "[1, 2]"),
+    ("publish", "--features", "[1, 2, 3]"),
     ("topics", "check"),
     ("dlq", "list"),
     ("errors",),

@@ -94,7 +94,7 @@ def place(embedded_broker: Broker, names: Names, tmp_path: Path, monkeypatch: py
         await create_topics(settings)
         await create_aggregator_topics(settings, dry_run=False)
         async with producer(kafka.bootstrap_servers) as writer:
-            event = json.dumps({"id": text, "timestamp": 1, "features": [1, 2]}, ensure_ascii=False).encode()
+            event = json.dumps({"id": text, "timestamp": 1, "features": [1, 2, 3]}, ensure_ascii=False).encode()
             await send_batch(writer, TopicPartition(names("features"), 0), [event])
             await send_batch(
                 writer,
@@ -137,7 +137,7 @@ def test_no_command_stumbles_over_its_output(encoding: str, place: list[str], mo
         ("errors", "--stacks"): "model_error",
         ("status",): "group",
         ("acls", "worker"): "features",
-        ("publish", "--features", "[1, 2]", "--id", "größer → 𝄞"): "published",
+        ("publish", "--features", "[1, 2, 3]", "--id", "größer → 𝄞"): "published",
     }
     for command, part in expected.items():
         for options in ([], ["--json"]) if command != ("acls", "worker") else ([],):
