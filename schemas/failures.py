@@ -72,6 +72,10 @@ class Scope(StrEnum):
 class FailureKind(StrEnum):
     """Why an event was rejected or failed. The value is what dead letters and deltas carry."""
 
+    UNREADABLE_RECORD = "unreadable_record"
+    UNREADABLE_BATCH = "unreadable_batch"
+    BATCH_TOO_LARGE = "batch_too_large"
+    TOO_MANY_HEADERS = "too_many_headers"
     EMPTY_VALUE = "empty_value"
     TOO_LARGE = "too_large"
     KEY_TOO_LARGE = "key_too_large"
@@ -102,7 +106,10 @@ class FailureKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FailureSpec:
-    """What is known about a kind of failure before any event has had it."""
+    """What is known about a kind of failure before any event has had it.
+
+    is_raw: the dead letter's value is what Kafka's log holds, a record or a whole batch, and not an event's value.
+    """
 
     outcome: Outcome
     stage: Stage
@@ -110,10 +117,15 @@ class FailureSpec:
     retryable: bool
     description: str
     remedy: str
+    is_raw: bool = False
 
 
 def _rejected(description: str, remedy: str, stage: Stage = Stage.DECODE) -> FailureSpec:
     return FailureSpec(Outcome.REJECTED, stage, Scope.ROW, False, description, remedy)
+
+
+def _unreadable(description: str, remedy: str) -> FailureSpec:
+    return FailureSpec(Outcome.REJECTED, Stage.DECODE, Scope.ROW, False, description, remedy, is_raw=True)
 
 
 def _failed(stage: Stage, scope: Scope, description: str, remedy: str, retryable: bool = False) -> FailureSpec:
@@ -122,6 +134,24 @@ def _failed(stage: Stage, scope: Scope, description: str, remedy: str, retryable
 
 FAILURES: Final[Mapping[FailureKind, FailureSpec]] = MappingProxyType(
     {
+        FailureKind.UNREADABLE_RECORD: _unreadable(
+            "the record is not in Kafka's format, or a header's name is not UTF-8",
+            "fix the producer or its client library; the dead letter's value is the record as the log holds it",
+        ),
+        FailureKind.UNREADABLE_BATCH: _unreadable(
+            "a record batch cannot be unpacked, or its records cannot be told apart; one dead letter stands for all of them",
+            "fix the producer or its compression codec; the dead letter's value is the batch as the log holds it",
+        ),
+        FailureKind.BATCH_TOO_LARGE: _unreadable(
+            "a compressed record batch unpacks to more than input.max_unpacked_batch_bytes; one dead letter stands for all "
+            "of its records",
+            "send smaller batches (the producer's batch.size), or raise input.max_unpacked_batch_bytes; the dead letter's "
+            "value is the batch as the log holds it",
+        ),
+        FailureKind.TOO_MANY_HEADERS: _unreadable(
+            "the record has more than 8192 headers",
+            "send fewer headers; the dead letter's value is the record as the log holds it",
+        ),
         FailureKind.EMPTY_VALUE: _rejected(
             "the record has no value (a tombstone) or one of zero bytes",
             "publish an event as the value; the input topic must not be compacted",

@@ -37,7 +37,7 @@ class DeadLetterGuard:
                 f"{in_a_row:,} dead letters in a row (limits.max_dead_letters_in_a_row is {limits.max_in_a_row:,})",
                 ledger,
             )
-        events = self._num_events + ledger.outcomes.total()
+        events = self._num_events + _events(ledger)
         letters = self._num_letters + _letters(ledger)
         if events >= limits.window_events and letters > limits.max_ratio * events:
             raise self._limit(
@@ -49,7 +49,7 @@ class DeadLetterGuard:
     def committed(self, ledger: Ledger) -> None:
         """This commit went through."""
         self._in_a_row = self._row_with(ledger)
-        events, letters = ledger.outcomes.total(), _letters(ledger)
+        events, letters = _events(ledger), _letters(ledger)
         self._last.append((events, letters))
         self._num_events += events
         self._num_letters += letters
@@ -73,5 +73,10 @@ class DeadLetterGuard:
         )
 
 
+def _events(ledger: Ledger) -> int:
+    return ledger.outcomes.total() - ledger.num_without_letter
+
+
 def _letters(ledger: Ledger) -> int:
-    return sum(count for outcome, count in ledger.outcomes.items() if outcome.is_letter)
+    # A batch that cannot be read is one letter, however many records it states: one batch must not stop a worker.
+    return sum(count for outcome, count in ledger.outcomes.items() if outcome.is_letter) - ledger.num_without_letter

@@ -179,7 +179,7 @@ class Emitter(ModelEmitter):
         ledger.predicted(chunk.partition, np.fromiter(map(_TIMESTAMP, kept), np.int64, len(kept)))
         if failures or chunk.rejections:
             self._emit_dead_letters(chunk, failures, emission)
-        ledger.passed[chunk.partition] += chunk.num_records
+        ledger.passed[chunk.partition] += chunk.num_passed
         emission.positions[chunk.partition] = chunk.next_offset
 
     def _emit_predictions(
@@ -228,13 +228,13 @@ class Emitter(ModelEmitter):
     def _emit_dead_letters(self, chunk: Chunk, failures: dict[int, RowFailure], emission: Emission) -> None:
         topic, ledger = self._topics.dead_letters, emission.ledger
         # Rejected records and failed rows, brought into offset order.
-        letters = [(r.record, r.kind, r.message, None, None, False) for r in chunk.rejections]
+        letters = [(r.record, r.kind, r.message, None, None, False, r.count) for r in chunk.rejections]
         letters += [
-            (chunk.records[row], failure.kind, failure.message, failure.stack, chunk.ids[row], True)  # type: ignore[misc]
+            (chunk.records[row], failure.kind, failure.message, failure.stack, chunk.ids[row], True, 1)  # type: ignore[misc]
             for row, failure in failures.items()
         ]
         letters.sort(key=lambda letter: letter[0].offset)
-        for record, kind, message, stack, event_id, involved in letters:
+        for record, kind, message, stack, event_id, involved, count in letters:
             key, value, headers = dead_letter(
                 record,
                 chunk.partition,
@@ -246,4 +246,6 @@ class Emitter(ModelEmitter):
             )
             at = self._placer.place(topic, chunk.partition, record.key)
             emission.outgoing.setdefault(at, Outgoing()).append(key, value, headers)
-            ledger.failed(chunk.partition, kind, record.timestamp, event_id=event_id, message=message, stack=stack)
+            ledger.failed(
+                chunk.partition, kind, record.timestamp, event_id=event_id, message=message, stack=stack, count=count
+            )

@@ -14,7 +14,7 @@ import orjson
 
 from schemas import headers as names
 from schemas.failures import FAILURES, FailureKind
-from stream.records import Chunk, Finished, Partition, Record
+from stream.records import Chunk, Finished, Partition, Record, Unreadable
 
 Headers = list[tuple[str, bytes]]
 
@@ -155,9 +155,12 @@ def dead_letter(
         (names.ERROR_MESSAGE, message.encode("utf-8", "replace")),
         (names.ERROR_TOPIC, partition.topic.encode()),
         (names.ERROR_PARTITION, b"%d" % partition.partition),
-        (names.ERROR_OFFSET, b"%d" % record.offset),
+        (names.ERROR_OFFSET, b"%d" % (record.first_offset if isinstance(record, Unreadable) else record.offset)),
         (names.ERROR_TIMESTAMP, b"%d" % record.timestamp),
     ]
+    if isinstance(record, Unreadable) and record.offset > record.first_offset:
+        added.append((names.ERROR_LAST_OFFSET, b"%d" % record.offset))
+        added.append((names.ERROR_COUNT, b"%d" % record.count))
     if model is not None:
         added.append((names.ERROR_MODEL, model.encode()))
         added.append((names.ERROR_VERSION, b"%d" % (version or 0)))

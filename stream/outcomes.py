@@ -54,7 +54,8 @@ class Delta:
 class Ledger:
     """Outcomes of one commit. `passed` and `decided` count records and outcomes by input partition: they must agree.
 
-    So must `closed` and `closed_decided`, of windows. redactor: takes the values of events out of messages.
+    So must `closed` and `closed_decided`, of windows. redactor: takes the values of events out of messages. num_without_letter:
+    records beyond the first of each letter that stands for several.
     """
 
     def __init__(self, *, model: str, version: int, redactor: Redactor | None = None) -> None:
@@ -68,6 +69,7 @@ class Ledger:
         self.closed_decided: Counter[Partition] = Counter()
         self.outcomes: Counter[Outcome] = Counter()
         self.kinds: Counter[str] = Counter()
+        self.num_without_letter = 0
         self._good_at: list[npt.NDArray[np.int64]] = []
         self._failed_at: list[int] = []
 
@@ -109,11 +111,13 @@ class Ledger:
         event_id: str | None,
         message: str,
         stack: str | None = None,
+        count: int = 1,
     ) -> None:
-        """This record was rejected or late, or its row failed."""
-        self.decided[partition] += 1
+        """Count a record that was rejected or late, or whose row failed; or `count` of them that one letter stands for."""
+        self.decided[partition] += count
+        self.num_without_letter += count - 1
         self._failed_at.append(record_timestamp)
-        self._failed(FAILURES[kind].outcome, kind, record_timestamp, event_id, message, stack)
+        self._failed(FAILURES[kind].outcome, kind, record_timestamp, event_id, message, stack, count)
 
     def window_failed(
         self,
@@ -137,13 +141,14 @@ class Ledger:
         sample_id: str | None,
         message: str,
         stack: str | None,
+        count: int = 1,
     ) -> None:
-        self.outcomes[outcome] += 1
-        self.kinds[kind.value] += 1
+        self.outcomes[outcome] += count
+        self.kinds[kind.value] += count
         window_start = record_timestamp // DELTA_WINDOW_MS * DELTA_WINDOW_MS
         stage = FAILURES[kind].stage
         delta = self._delta(DeltaKey(window_start, outcome, stage, kind.value, self._model, self._version))
-        delta.add(1, record_timestamp, record_timestamp)
+        delta.add(count, record_timestamp, record_timestamp)
         if sample_id is not None and len(delta.sample_ids) < MAX_SAMPLES:
             delta.sample_ids.append(sample_id[:200])
         if delta.exemplar is None:

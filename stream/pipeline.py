@@ -7,6 +7,7 @@ commit is in flight goes into the next one (group commit). Everything here runs 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 
@@ -91,7 +92,11 @@ class Pipeline:
     async def run(self) -> None:
         """Poll until `stop`; then everything polled is on its way. Raises what ends the worker."""
         while not self._stopping:
-            await self._poll_once()
+            try:
+                await self._poll_once()
+            except BrokerError:
+                await self._commit_what_was_read()
+                raise
 
     async def feed_device(self) -> None:
         """Keep the device busy. Raises what ends the worker."""
@@ -130,6 +135,12 @@ class Pipeline:
         """
         paused = self.held_by_hand and not self._stopping
         return not paused and self._breakers.model.allows(now_s) and self._breakers.cluster.allows(now_s)
+
+    async def _commit_what_was_read(self) -> None:
+        """Reading cannot go on: what lies before that place is committed, so that a restart stops there at once."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._timing.revoke_timeout_s):
+                await self.drain()
 
     async def _commit_idle(self) -> None:
         try:

@@ -10,7 +10,7 @@ holds a chunk knows which partition it came from, how many records it passed, an
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -72,6 +72,38 @@ def record_bytes(record: Record) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class Unreadable:
+    """One or more records that cannot be read, in their place among the others, as though they were one record.
+
+    offset: of the last one; first_offset, count: where they begin, and how many they are (compaction leaves gaps); value: their
+    bytes as the log holds them, and headers the content type that says so; timestamp: -1 where there is none.
+    """
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+    first_offset: int
+    count: int
+    kind: FailureKind
+    message: str
+
+    @property
+    def description(self) -> str:
+        """Which records they are, where there are several, and why they cannot be read."""
+        if self.offset == self.first_offset:
+            return self.message
+        return f"offsets {self.first_offset} to {self.offset} ({self.count:,} records): {self.message}"
+
+    def from_offset(self, position: int) -> Unreadable:
+        """The part of it that lies at `position` or after it."""
+        if position <= self.first_offset:
+            return self
+        return replace(self, first_offset=position, count=min(self.count, self.offset - position + 1))
+
+
+@dataclass(frozen=True, slots=True)
 class Epoch:
     """Under which membership of the group records were read.
 
@@ -121,12 +153,16 @@ class BatchPart(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A record that is no event. `index` is its place among the chunk's records."""
+    """A record that is not an event.
+
+    index: its place among the chunk's records; count: how many records of the log it stands for (see `Unreadable`).
+    """
 
     index: int
     record: Record
     kind: FailureKind
     message: str
+    count: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +198,11 @@ class Chunk:
         return len(self.rejections)
 
     @property
+    def num_passed(self) -> int:
+        """Records of the log that it leads past: more than it holds where one of those stands for several."""
+        return self.num_records + sum(rejection.count - 1 for rejection in self.rejections)
+
+    @property
     def size(self) -> int:
         """What counts towards a micro-batch's size: every record, so that a topic of garbage also closes its batches."""
         return self.num_records
@@ -185,9 +226,7 @@ class Chunk:
         """The first `count` records, and the rest. 0 < count < num_records."""
         head_rejections = [r for r in self.rejections if r.index < count]
         rows = count - len(head_rejections)
-        tail_rejections = [
-            Rejection(r.index - count, r.record, r.kind, r.message) for r in self.rejections if r.index >= count
-        ]
+        tail_rejections = [replace(r, index=r.index - count) for r in self.rejections if r.index >= count]
         head_bytes = sum(map(record_bytes, self.records[:rows]))
         head_bytes += sum(record_bytes(r.record) for r in head_rejections)
         last = max(

@@ -17,6 +17,7 @@ from stream.clock import Clock
 from stream.embedded.pacing import pace_fetches
 from stream.kafka.advertised import find_unreachable, require_reachable
 from stream.kafka.denied import denied
+from stream.kafka.light_records import LightRecords, ReadLimits, hand_out_light_records
 from stream.records import Partition, Record
 
 _POLL_MS: Final = 100
@@ -33,6 +34,9 @@ Extent = Mapping[Partition, range]
 
 class TopicReader:
     """All partitions of some topics, from their beginning or from what comes next; committed records only.
+
+    What cannot be read comes as an `Unreadable` in its place. Where the log itself is broken, reading ends with a BrokerError
+    that names the place.
 
     async with TopicReader(options, ["predictions"], from_beginning=True) as reader:
         async for partition, records in reader.polls(idle_timeout_s=None): ...
@@ -56,6 +60,7 @@ class TopicReader:
         self._clock = clock
         self._bounded = bounded
         self._consumer: Any = None
+        self._light: LightRecords
         self._poll: asyncio.Future[Any] | None = None
         self._partitions: list[TopicPartition] = []
 
@@ -87,6 +92,7 @@ class TopicReader:
 
     async def _begin(self) -> None:
         await self._consumer.start()
+        self._light = hand_out_light_records(self._consumer, ReadLimits())
         pace_fetches(self._consumer)
         await self._assign()
 
@@ -141,6 +147,7 @@ class TopicReader:
                     return
 
     async def _next(self, max_records: int) -> Mapping[TopicPartition, Sequence[Record]]:
+        self._light.begin_poll()
         # In a task of its own, which `stop` awaits: a poll that is cancelled leaks in the client.
         self._poll = asyncio.ensure_future(self._consumer.getmany(timeout_ms=_POLL_MS, max_records=max_records))
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, Final
@@ -13,7 +13,7 @@ import orjson
 
 from schemas import headers as names
 from schemas.topics import TopicKey
-from stream.records import Partition, Record
+from stream.records import Partition, Record, Unreadable
 
 _SHOWN_CHARS: Final = 120
 _SHOWN_VALUES: Final = 6
@@ -24,6 +24,9 @@ _NOT_EXPECTED: Final = (LookupError, TypeError, ValueError, AttributeError, Arit
 def as_line(kind: TopicKey, partition: Partition, record: Record) -> str:
     """One line of text without control characters, whatever the record holds."""
     headers = {name.lower(): value or b"" for name, value in record.headers}
+    if isinstance(record, Unreadable):
+        rest = f"(cannot be read) {record.description}  {_bytes(record.value)}"
+        return printable(f"{_time(record.timestamp)}  {partition.partition}@{record.first_offset}  {rest}")
     try:
         rest = _LINES[kind](record, headers)
     except _NOT_EXPECTED:
@@ -32,16 +35,37 @@ def as_line(kind: TopicKey, partition: Partition, record: Record) -> str:
 
 
 def as_json(partition: Partition, record: Record) -> bytes:
-    """One JSON object: the record's place, key, headers, and its value (base64 where it is not JSON)."""
+    """One JSON object: the record's place, key, headers, and its value (base64 where it is not JSON).
+
+    Where records cannot be read it also has `unreadable`: why, the last offset, and how many they are.
+    """
     document: dict[str, object] = {
         "topic": partition.topic,
         "partition": partition.partition,
         "offset": record.offset,
         "timestamp": record.timestamp,
         "key": None if record.key is None else bytes_as_text(record.key),
-        "headers": {name: None if value is None else bytes_as_text(value) for name, value in record.headers},
+        "headers": headers_as_json(record.headers),
     }
+    if isinstance(record, Unreadable):
+        document |= {
+            "offset": record.first_offset,
+            "unreadable": {
+                "kind": record.kind.value,
+                "message": record.message,
+                "last_offset": record.offset,
+                "count": record.count,
+            },
+        }
     return with_value(document, record.value)
+
+
+def headers_as_json(headers: Iterable[tuple[str, bytes | None]]) -> dict[str, str | list[str | None] | None]:
+    """Values by name; a name that is there more than once has a list of all its values, in their order."""
+    values: dict[str, list[str | None]] = {}
+    for name, value in headers:
+        values.setdefault(name, []).append(None if value is None else bytes_as_text(value))
+    return {name: found[0] if len(found) == 1 else found for name, found in values.items()}
 
 
 def with_value(document: Mapping[str, object], value: bytes | None) -> bytes:

@@ -42,6 +42,7 @@ from stream.kafka.client import client_options
 from stream.kafka.delivery import MAX_CONNECT_S, Delivery, Transactional, connect, hash_key
 from stream.kafka.denied import denied
 from stream.kafka.layout import Layout, find_layout
+from stream.kafka.light_records import ReadLimits
 from stream.kafka.permit import require
 from stream.kafka.positions import StartPolicy
 from stream.kafka.source import Source
@@ -291,6 +292,14 @@ class Worker:
             on_fatal=self._end,
             backoff=self._backoff(),
             clock=self._clock,
+            read_limits=self._read_limits(),
+        )
+
+    def _read_limits(self) -> ReadLimits:
+        in_flight_bytes = self._settings.limits.max_in_flight_bytes
+        return ReadLimits(
+            max_unpacked_bytes=self._settings.input.max_unpacked_batch_bytes or in_flight_bytes,
+            max_poll_bytes=max(self._settings.batch.max_batch_bytes, in_flight_bytes // 4),
         )
 
     def _decoder(self) -> Decoder:

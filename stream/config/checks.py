@@ -77,7 +77,7 @@ def _times(settings: Settings) -> Iterator[Conflict]:
 
 def _sizes(settings: Settings) -> Iterator[Conflict]:
     entry, batch, limits = settings.input, settings.batch, settings.limits
-    ordered = (
+    ordered: tuple[tuple[str, int, str, int], ...] = (
         (
             "limits.max_in_flight_events",
             limits.max_in_flight_events,
@@ -98,6 +98,9 @@ def _sizes(settings: Settings) -> Iterator[Conflict]:
             entry.max_event_bytes,
         ),
     )
+    if entry.max_unpacked_batch_bytes is not None:
+        unpacked = ("input.max_unpacked_batch_bytes", entry.max_unpacked_batch_bytes)
+        ordered = (*ordered, (*unpacked, "input.max_event_bytes", entry.max_event_bytes))
     for larger, large, smaller, small in ordered:
         if large < small:
             yield Conflict((larger, smaller), f"must be at least {smaller} ({small})")

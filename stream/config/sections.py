@@ -99,6 +99,13 @@ class InputSection(Section):
     )
     max_event_bytes: int = Field(default=1_048_576, ge=1, le=_GIB, description="larger events are rejected")
     max_key_bytes: int = Field(default=32_768, ge=1, le=_GIB, description="events with longer keys are rejected")
+    max_unpacked_batch_bytes: int | None = Field(
+        default=None,
+        ge=1,
+        le=_GIB,
+        description="a compressed record batch that unpacks to more is rejected as a whole; default: "
+        "limits.max_in_flight_bytes",
+    )
     isolation_level: Literal["read_committed", "read_uncommitted"] = Field(
         default="read_committed", description="whether to read only what transactions have committed"
     )

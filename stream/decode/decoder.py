@@ -26,7 +26,7 @@ from stream.decode.event import (
     content_type,
 )
 from stream.decode.features import FeaturePacker
-from stream.records import Chunk, Epoch, FloatMatrix, Partition, Record, Rejection, headers_size
+from stream.records import Chunk, Epoch, FloatMatrix, Partition, Record, Rejection, Unreadable, headers_size
 
 DEFAULT_MAX_KEY_BYTES: Final = 32_768
 
@@ -176,7 +176,8 @@ class _Columns:
         try:
             event = judge.judge(record)
         except EventFault as fault:
-            self.rejections.append(Rejection(index, record, fault.kind, fault.message))
+            count = record.count if isinstance(record, Unreadable) else 1
+            self.rejections.append(Rejection(index, record, fault.kind, fault.message, count))
             return
         if event.key is not None and record.key is None:
             self.keys[row] = event.key

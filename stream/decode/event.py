@@ -13,7 +13,7 @@ from schemas.definitions import MAX_TIMESTAMP_MS
 from schemas.failures import FailureKind
 from stream.decode.features import FeatureFault, FeaturePacker, describe
 from stream.decode.time_units import guess_unit
-from stream.records import Record
+from stream.records import Record, Unreadable
 
 RAW_F32 = names.F32_CONTENT_TYPE.encode()
 JSON_CONTENT_TYPES = (names.JSON_CONTENT_TYPE.encode(), b"text/json")
@@ -69,6 +69,8 @@ class EventJudge:
 
     def judge(self, record: Record) -> Event:
         """Decode one record."""
+        if isinstance(record, Unreadable):
+            raise EventFault(record.kind, record.description)
         value = record.value
         self._check_key(record.key)
         if not value:

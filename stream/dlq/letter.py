@@ -11,7 +11,7 @@ import orjson
 from schemas import headers as names
 from schemas.failures import FAILURES, FailureKind, FailureSpec
 from stream.records import Partition, Record
-from stream.tail_format import bytes_as_text, with_value
+from stream.tail_format import bytes_as_text, headers_as_json, with_value
 
 Headers = tuple[tuple[str, bytes | None], ...]
 
@@ -44,7 +44,8 @@ class Letter:
     position, timestamp: of the letter's own record; source, source_timestamp: of the event's record (times in ms since the
     Unix epoch). headers: the event's, without those that say why. truncated: the header of that name, where the value is not
     whole; window: its start and end, where a window of events failed and not one event. replay_count: how many times the event
-    was replayed before this letter, the last time from `replay_from`.
+    was replayed before this letter, the last time from `replay_from`. count: how many records it stands for, where they could
+    not be read; they lie from the source's offset to `last_offset`.
     """
 
     position: Position
@@ -63,6 +64,13 @@ class Letter:
     replay_count: int = 0
     replay_from: str | None = None
     window: str | None = None
+    last_offset: int | None = None
+    count: int = 1
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether the value is what Kafka's log held, a record or a whole batch, and not an event's value."""
+        return self.spec is not None and self.spec.is_raw
 
     @property
     def spec(self) -> FailureSpec | None:
@@ -110,9 +118,11 @@ class Letter:
             "replay_count": self.replay_count,
             "replay_from": self.replay_from,
             "window": self.window,
+            "last_offset": self.last_offset,
+            "count": self.count,
             "id": self.event_id,
             "key": None if self.key is None else bytes_as_text(self.key),
-            "headers": {name: None if value is None else bytes_as_text(value) for name, value in self.headers},
+            "headers": headers_as_json(self.headers),
         }
         return with_value(document, self.value)
 
@@ -148,6 +158,8 @@ def read_letter(partition: Partition, record: Record) -> Letter | None:
         replay_count=max(0, _integer(why.get(names.REPLAY_COUNT)) or 0),
         replay_from=why.get(names.REPLAY_FROM),
         window=why.get(names.ERROR_WINDOW),
+        last_offset=_integer(why.get(names.ERROR_LAST_OFFSET)),
+        count=max(1, _integer(why.get(names.ERROR_COUNT)) or 1),
     )
 
 

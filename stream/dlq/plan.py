@@ -33,6 +33,7 @@ class Skip(StrEnum):
     REPLAYED = "replayed"
     MAX_REPLAYS = "max_replays"
     WINDOW = "window"
+    UNREADABLE = "unreadable"
     TRUNCATED = "truncated"
     NO_TOPIC = "no_topic"
     TOO_LARGE = "too_large"
@@ -44,6 +45,7 @@ SKIP_WORDS: Final[Mapping[Skip, str]] = MappingProxyType(
         Skip.REPLAYED: "replayed already and failed again: the later letter stands for it",
         Skip.MAX_REPLAYS: "replayed as many times as --max-replays allows",
         Skip.WINDOW: "a window of events, not one event: its events were accepted",
+        Skip.UNREADABLE: "what Kafka's log held and nobody could read: its producer has to send it again",
         Skip.TRUNCATED: "the value was cut when the letter was written: the whole of it is lost",
         Skip.NO_TOPIC: "the topic that it came from is no longer there, or this user may not WRITE to it",
         Skip.TOO_LARGE: "larger than the topic that it came from takes now",
@@ -73,6 +75,8 @@ def reason_to_skip(letter: Letter, target: Target | None) -> Skip | None:
     """Return why this letter cannot be replayed to its topic, by itself; None if it can."""
     if letter.window is not None:
         return Skip.WINDOW
+    if letter.is_raw:
+        return Skip.UNREADABLE
     if letter.truncated is not None:
         return Skip.TRUNCATED
     if target is None:

@@ -105,6 +105,8 @@ def letter_text(letter: Letter, *, max_bytes: int) -> RenderableType:
         table.add_row("model", Text(printable(f"{letter.model} v{letter.version}")))
     published = "" if letter.source_timestamp is None else f", of {moment(letter.source_timestamp)}"
     table.add_row("from", Text(printable(f"{letter.source}{published}")))
+    if letter.last_offset is not None:
+        table.add_row("stands for", Text(f"{letter.count:,} records, to offset {letter.last_offset}", YELLOW))
     if letter.replay_count:
         times = "once" if letter.replay_count == 1 else f"{letter.replay_count} times"
         last = letter.replay_from or "an unknown letter"
@@ -181,6 +183,8 @@ def stats_text(stats: Stats, topic: str) -> RenderableType:
         for count, words in (
             (stats.replayed, "failed again after a replay"),
             (stats.truncated, "cut, which cannot be replayed"),
+            (stats.unreadable, "of records that cannot be read or replayed"),
+            (stats.beyond, "records more that some of these stand for"),
         )
         if count
     ]

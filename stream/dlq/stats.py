@@ -27,11 +27,14 @@ class Tally:
 
 @dataclass(slots=True)
 class Stats:
-    """truncated: letters whose value is not whole; replayed: those that failed again after a replay."""
+    """truncated: letters whose value is not whole; replayed: those that failed again after a replay; unreadable: those of
+    records that cannot be read; beyond: how many records more than one these stand for."""
 
     total: Tally | None = None
     truncated: int = 0
     replayed: int = 0
+    unreadable: int = 0
+    beyond: int = 0
     kinds: dict[str, Tally] = field(default_factory=dict)
     stages: dict[str, Tally] = field(default_factory=dict)
     models: dict[str, Tally] = field(default_factory=dict)
@@ -49,6 +52,8 @@ class Stats:
             self.total.add(letter.timestamp)
         self.truncated += letter.truncated is not None
         self.replayed += letter.replay_count > 0
+        self.unreadable += letter.is_raw
+        self.beyond += letter.count - 1
         model = NO_MODEL if letter.model is None else f"{letter.model} v{letter.version}"
         for group, name in (
             (self.kinds, letter.kind),
@@ -74,6 +79,8 @@ class Stats:
             "last_seen": None if self.total is None else self.total.last_seen,
             "truncated": self.truncated,
             "replayed": self.replayed,
+            "unreadable": self.unreadable,
+            "records": self.count + self.beyond,
             **{
                 f"{what}s": [self._entry(what, name, tally) for name, tally in group]
                 for what, group in self.groups().items()

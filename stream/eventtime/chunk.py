@@ -21,12 +21,16 @@ _NO_DEADLINES: Mapping[int, int] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """An event that is in no window, or a record that is no event. id: None where there is none."""
+    """An event that is in no window, or a record that is not an event.
+
+    id: None where there is none; count: how many records of the log it stands for.
+    """
 
     record: Record
     kind: FailureKind
     message: str
     id: str | None = None
+    count: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,11 @@ class WindowChunk:
     def num_rejected(self) -> int:
         """Records that are in no window."""
         return len(self.events.refused)
+
+    @property
+    def num_passed(self) -> int:
+        """Records of the log that it leads past: more than it holds where one of those stands for several."""
+        return self.num_records + sum(refused.count - 1 for refused in self.events.refused)
 
     @property
     def size(self) -> int:

@@ -122,8 +122,9 @@ class WindowEmitter(ModelEmitter):
                 refused.record.timestamp,
                 event_id=refused.id,
                 message=refused.message,
+                count=refused.count,
             )
-        ledger.passed[chunk.partition] += chunk.num_records
+        ledger.passed[chunk.partition] += chunk.num_passed
 
     def _emit_refused(self, topic: OutputTopic, partition: Partition, refused: Refused, emission: Emission) -> None:
         record = refused.record

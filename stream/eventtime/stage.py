@@ -246,7 +246,7 @@ class WindowStage:
         for row, key in chunk.keys.items():
             keys[row] = key
         stamps: list[int] = list(map(_TIMESTAMP, records))
-        refused = [Refused(one.record, one.kind, one.message) for one in chunk.rejections]
+        refused = [Refused(one.record, one.kind, one.message, count=one.count) for one in chunk.rejections]
         rows: list[int] | None = None
         x_NF = chunk.x_BF
         offsets: list[int] = list(map(_OFFSET, records))

@@ -28,7 +28,7 @@ from stream.kafka.cluster_watch import ClusterWatch
 from stream.kafka.group_members import read_members
 from stream.kafka.group_offsets import GroupOffsets, OffsetsUnstable
 from stream.kafka.large_answers import read_large_answers_in_parts
-from stream.kafka.light_records import hand_out_light_records
+from stream.kafka.light_records import ReadLimits, hand_out_light_records
 from stream.kafka.positions import Resumes, StartPolicy, start_positions
 from stream.kafka.standing import Standing, read_standings
 from stream.kafka.topic_identity import recreated_error
@@ -62,8 +62,10 @@ class Source(ConsumerRebalanceListener):
         on_fatal: Callable[[BaseException], None],
         backoff: Backoff | None = None,
         clock: Clock | None = None,
+        read_limits: ReadLimits = ReadLimits(),  # noqa: B008  # immutable
     ) -> None:
         self._consumer = consumer
+        self._read_limits = read_limits
         self._topics = dict(topics)
         self._group_id = group_id
         self._policy = policy
@@ -86,7 +88,7 @@ class Source(ConsumerRebalanceListener):
         """Join the group. Raises KafkaError."""
         await self._consumer.start()
         read_large_answers_in_parts(self._consumer)
-        hand_out_light_records(self._consumer)
+        self._light = hand_out_light_records(self._consumer, self._read_limits)
         pace_fetches(self._consumer)
         self._offsets = GroupOffsets(self._consumer, self._group_id)
         self._watch = ClusterWatch(self._consumer._client, self._topics, clock=self._clock)
@@ -136,9 +138,11 @@ class Source(ConsumerRebalanceListener):
     async def poll(self, *, timeout_s: float, max_records: int) -> Mapping[Partition, Sequence[Record]]:
         """The next records, of `epoch`; nothing while the gate is closed. Never cancel this call: the client would leak.
 
-        Raises BrokerError for a position that the log no longer holds, KafkaError for what the client cannot mend.
+        Raises BrokerError for a position that the log no longer holds, or where it cannot be read; KafkaError for what the
+        client cannot fix.
         """
         wait_ms = max(0.0, min(timeout_s, MAX_POLL_WAIT_S)) * 1000
+        self._light.begin_poll()
         try:
             records: dict[Any, list[Any]] = await self._consumer.getmany(timeout_ms=wait_ms, max_records=max_records)
         except OffsetOutOfRangeError as error:

@@ -42,7 +42,7 @@ class Recorder:
     def polled(self, chunks: Sequence[Chunk], *, received_s: float, decoded_s: float) -> None:
         for chunk in chunks:
             topic = (chunk.partition.topic,)
-            self._book.add(c.RECEIVED_EVENTS, chunk.num_records, topic)
+            self._book.add(c.RECEIVED_EVENTS, chunk.num_passed, topic)
             self._book.add(c.RECEIVED_BYTES, chunk.num_bytes, topic)
             self.last_read_ms[chunk.partition] = _last_timestamp(chunk)
         self._book.observe(c.DECODE_DURATION, decoded_s - received_s, self._model)

@@ -9,6 +9,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.protocol.produce import ProduceRequest
 
 from stream.embedded.pacing import pace_fetches
 
@@ -131,3 +132,19 @@ async def send_batch(
     delivery = await client.send_batch(batch, where.topic, partition=where.partition)
     metadata = await delivery
     return int(metadata.offset)
+
+
+async def send_raw(client: AIOKafkaProducer, where: TopicPartition, raw: bytes) -> None:
+    """A batch as it is, which no producer would make."""
+    not_leader, code = 6, 6
+    request = ProduceRequest(
+        transactional_id=None, required_acks=-1, timeout=10_000, topics=[(where.topic, [(where.partition, raw)])]
+    )
+    async with asyncio.timeout(_READ_TIMEOUT_S):
+        while code == not_leader:
+            answer = await client.client.send(client.client.cluster.leader_for_partition(where), request)
+            ((_, ((_, code, *_),)),) = answer.topics
+            if code == not_leader:  # a topic that was created just now
+                await asyncio.sleep(0.1)
+                await client.client.force_metadata_update()
+    assert code == 0, code

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from schemas import headers as names
 from schemas.examples import good_examples
 from schemas.failures import FAILURES, FailureKind
-from stream.dlq.letter import Position, read_letter
+from stream.dlq.letter import Letter, Position, read_letter
+from stream.dlq.plan import Skip, Target, reason_to_skip
 from stream.dlq.render import letter_text, list_table
-from tests.dlq.build import DEAD_0, EVENT, letter, letter_record
-from tests.stream.build import JULY, FakeRecord
+from stream.dlq.stats import Stats
+from stream.encode import dead_letter
+from tests.dlq.build import DEAD_0, EVENT, FEATURES_1, letter, letter_record
+from tests.stream.build import JULY, FakeRecord, unreadable
 
 ERROR_NAMES = [name for key, name in vars(names).items() if key.startswith("ERROR_") and key != "ERROR_PREFIX"]
 REPLAY_NAMES = [names.REPLAY_COUNT, names.REPLAY_FROM]
@@ -126,3 +131,28 @@ def test_a_window_that_failed_is_told_from_an_event() -> None:
         orjson.loads(found.to_json())["window"] == found.window and found.event_id == "JFK|1372665600000|1372669200000"
     )
     assert letter().window is None
+
+
+def unreadable_letter() -> Letter:
+    record = unreadable(10, 19, 5)
+    key, value, carried = dead_letter(record, FEATURES_1, record.kind, record.description, max_bytes=10_000)
+    found = read_letter(DEAD_0, FakeRecord(7, value, JULY, key, carried))
+    assert found is not None
+    return found
+
+
+def test_a_letter_of_records_that_cannot_be_read_says_which_and_how_many() -> None:
+    found = unreadable_letter()
+    assert found.is_raw and found.source.offset == 10 and (found.last_offset, found.count) == (19, 5)
+    document = json.loads(found.to_json())
+    assert (document["last_offset"], document["count"]) == (19, 5)
+    shown = io.StringIO()
+    console = Console(file=shown, width=200)
+    console.print(letter_text(found, max_bytes=100))
+    console.print(list_table([found], 200))
+    assert "5 records, to offset 19" in shown.getvalue()
+    assert "features-1@10" in shown.getvalue() and "offsets 10 to 19 (5 records): too large" in shown.getvalue()
+    assert reason_to_skip(found, Target(1, None), max_replays=9) is Skip.UNREADABLE
+    stats = Stats()
+    stats.add(found)
+    assert (stats.count, stats.unreadable, stats.to_dict()["records"]) == (1, 1, 5)

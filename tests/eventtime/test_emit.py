@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import orjson
 import pytest
@@ -13,11 +15,11 @@ from schemas.failures import FailureKind, Outcome
 from stream.emit import Emission, OutputTopic, OutputTopics, Placer
 from stream.encode import PredictionEncoder
 from stream.eventtime.emit import WindowEmitter
-from stream.records import BatchPart, Finished, MicroBatch, RowFailure
+from stream.records import BatchPart, Finished, MicroBatch, Rejection, RowFailure
 from stream.reorder import ReorderBuffer
 from stream.window import MicroBatcher
 from tests.eventtime.build import plan, poll, stage
-from tests.stream.build import JULY, P0, P1
+from tests.stream.build import JULY, P0, P1, unreadable
 
 A, B = b"a", b"b"
 
@@ -192,3 +194,17 @@ def test_a_ledger_that_forgets_a_window_does_not_pass(count: int) -> None:
 
 def test_a_poll_without_a_window_has_rows_of_the_right_width() -> None:
     assert polled((A, 1)).x_BF.shape == (0, 2) and polled((A, 1)).x_BF.dtype == np.float32
+
+
+def test_records_that_cannot_be_read_have_an_outcome_each() -> None:
+    windows = stage(plan())
+    windows.restore({P0: None, P1: None})
+    chunk = poll(40, EVENTS, partition=P1)
+    rejection = Rejection(chunk.num_records, unreadable(50, 59, 5), FailureKind.BATCH_TOO_LARGE, "no", 5)
+    rejections = [*chunk.rejections, rejection]
+    found = windows.take(replace(chunk, rejections=rejections, num_records=chunk.num_records + 1, next_offset=60))
+    assert found is not None
+    emission = emitter().emit([finish(batch(found))])
+    assert emission.ledger.unbalanced() == {}
+    assert emission.ledger.passed[P1] == len(EVENTS) + 5 and emission.positions[P1] == 60
+    assert sum(names.ERROR_COUNT in headers for *_, headers in sent(emission, "dead-letters")) == 1

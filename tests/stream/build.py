@@ -10,7 +10,7 @@ import orjson
 
 from models.signature import Feature, Signature
 from schemas.failures import FailureKind
-from stream.records import Chunk, Epoch, Finished, MicroBatch, Partition, Record, Rejection, RowFailure
+from stream.records import Chunk, Epoch, Finished, MicroBatch, Partition, Record, Rejection, RowFailure, Unreadable
 
 EPOCH = Epoch(generation=1, member_id="member", instance_id=None, counter=1)
 P0, P1 = Partition("features", 0), Partition("features", 1)
@@ -97,3 +97,15 @@ def finish(batch: MicroBatch, failures: dict[int, RowFailure] | None = None) -> 
     x_B = batch.features()[:, 0] % 2 / 4 + 0.5
     values_BO = np.stack([1 - x_B, x_B], axis=1).astype(np.float32)
     return Finished(batch, values_BO, values_BO.argmax(axis=1), values_BO.max(axis=1), failures or {}, 0.001)
+
+
+def unreadable(
+    first: int = 10,
+    last: int = 19,
+    count: int = 5,
+    *,
+    kind: FailureKind = FailureKind.BATCH_TOO_LARGE,
+    value: bytes = b"raw",
+) -> Unreadable:
+    headers = (("content-type", b"application/x-forebay-kafka-batch"),)
+    return Unreadable(last, JULY, None, value, headers, first, count, kind, "too large")

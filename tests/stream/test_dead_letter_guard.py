@@ -66,3 +66,14 @@ def test_the_window_holds_the_last_events_and_little_more(commits: list[tuple[in
         assert kept == sum(size for size, _ in guard._last)
         assert kept >= min(window, sum(sizes)) or kept == sum(sizes)
         assert kept - guard._last[0][0] < window
+
+
+def test_a_batch_that_nobody_can_read_is_one_letter_however_many_records_it_states() -> None:
+    guard = DeadLetterGuard(DeadLetterLimits(0.5, 10, 3))
+    found = ledger(0, 0)
+    found.failed(P0, FailureKind.BATCH_TOO_LARGE, JULY, event_id=None, message="no", count=1_000_000)
+    for _ in range(3):
+        guard.check(found)
+        guard.committed(found)
+    with pytest.raises(DataError, match="4 dead letters in a row"):
+        guard.check(found)

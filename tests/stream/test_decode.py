@@ -18,7 +18,7 @@ from stream.decode import Decoder
 from stream.decode.decoder import _refuse
 from stream.decode.features import MAX_FLOAT32
 from stream.records import Chunk
-from tests.stream.build import EPOCH, JULY, P0, P1, FakeRecord, event, signature
+from tests.stream.build import EPOCH, JULY, P0, P1, FakeRecord, event, signature, unreadable
 
 F32 = (("content-type", b"application/x-forebay-f32"),)
 MIXED = Signature(
@@ -305,3 +305,16 @@ def test_a_timestamp_in_another_unit_is_rejected_with_the_unit_named(factor: int
     (rejection,) = decode_one(event(timestamp=JULY * factor)).rejections
     assert rejection.kind is FailureKind.OUT_OF_RANGE
     assert rejection.message.endswith(f"in milliseconds: it looks like {unit} (2013-07-01)")
+
+
+def test_what_cannot_be_read_is_rejected_for_as_many_records_as_it_stands_for() -> None:
+    records = [FakeRecord(9, event()), unreadable(10, 19, 5), FakeRecord(20, event())]
+    (chunk,) = decoder().decode({P0: records}, EPOCH)
+    assert [record.offset for record in chunk.records] == [9, 20]
+    (rejection,) = chunk.rejections
+    assert (rejection.index, rejection.count, rejection.kind) == (1, 5, FailureKind.BATCH_TOO_LARGE)
+    assert rejection.message == "offsets 10 to 19 (5 records): too large"
+    assert (chunk.num_records, chunk.num_passed, chunk.next_offset) == (3, 7, 21)
+    head, tail = chunk.split(2)
+    assert (head.num_passed, head.next_offset) == (6, 20) and (tail.num_passed, tail.next_offset) == (1, 21)
+    assert decoder().decode({P0: records[:2]}, EPOCH)[0].next_offset == 20

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from dataclasses import replace
 
 import numpy as np
 import orjson
@@ -15,8 +16,8 @@ from schemas.failures import FailureKind, Outcome
 from stream.emit import Emission, Emitter, OutputTopic, OutputTopics, Placer
 from stream.encode import PredictionEncoder, _json_strings, dead_letter, record_size
 from stream.outcomes import Ledger
-from stream.records import Chunk, Finished, MicroBatch, Partition, RowFailure
-from tests.stream.build import EPOCH, JULY, P0, P1, FakeRecord, chunk, finish
+from stream.records import Chunk, Finished, MicroBatch, Partition, Rejection, RowFailure
+from tests.stream.build import EPOCH, JULY, P0, P1, FakeRecord, chunk, finish, unreadable
 
 
 def emitter(*, partitions: int = 2, max_bytes: int = 10_000, feature_names: tuple[str, ...] = ()) -> Emitter:
@@ -217,3 +218,28 @@ def test_deltas_name_the_features_of_the_model() -> None:
     ledger.failed(P0, FailureKind.MISSING_VALUE, JULY, event_id="a", message="feature 'age' is null")
     (delta,) = ledger.deltas.values()
     assert delta.exemplar is not None and delta.exemplar["message"] == "feature `age` is null"
+
+
+def test_records_that_cannot_be_read_are_one_letter_and_have_an_outcome_each() -> None:
+    good = chunk([9])
+    whole = Rejection(1, unreadable(10, 19, 5), FailureKind.BATCH_TOO_LARGE, "no", 5)
+    one = Rejection(2, unreadable(20, 20, 1), FailureKind.UNREADABLE_RECORD, "no", 1)
+    emission = emitter().emit([finish(batch(replace(good, rejections=[whole, one], num_records=3, next_offset=21)))])
+    first, second = sent(emission, "dead-letters")[0]
+    told = dict(first[2])
+    assert first[1] == b"raw" and told["content-type"] == b"application/x-forebay-kafka-batch"
+    assert [told[name] for name in (names.ERROR_OFFSET, names.ERROR_LAST_OFFSET, names.ERROR_COUNT)] == [
+        b"10",
+        b"19",
+        b"5",
+    ]
+    assert names.ERROR_COUNT not in dict(second[2]) and dict(second[2])[names.ERROR_OFFSET] == b"20"
+    assert emission.ledger.unbalanced() == {}
+    assert emission.ledger.passed[P0] == 7 and emission.ledger.outcomes[Outcome.REJECTED] == 6
+    assert emission.ledger.num_without_letter == 4
+    deltas = [orjson.loads(value or b"") for _, value, _ in sent(emission, "outcome-deltas")[0]]
+    assert sorted((delta["kind"], delta["count"]) for delta in deltas) == [
+        ("batch_too_large", 5),
+        ("predicted", 1),
+        ("unreadable_record", 1),
+    ]

@@ -19,13 +19,15 @@ from aiokafka.record.util import calc_crc32c
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.errors import BrokerError
 from stream.kafka.checksum import crc32c
-from stream.kafka.light_records import hand_out_light_records
+from stream.kafka.light_records import LightRecords, ReadLimits, hand_out_light_records
 
 TP = TopicPartition("features", 0)
 READ_COMMITTED = 1
 BASE_OFFSET_BYTES = 8
 CHECKSUM_AT = 17
+LIMITS = ReadLimits()
 
 
 class Position:
@@ -60,7 +62,7 @@ def fetched(log: bytes, position: int, aborted: list[tuple[int, int]]) -> tuple[
     return FetchResult(TP, assignment=assignment, partition_records=records, backoff=0), state
 
 
-async def lighten(result: FetchResult, log: bytes) -> None:
+async def lighten(result: FetchResult, log: bytes, limits: ReadLimits = LIMITS) -> LightRecords:
     """As though the result had come of a fetch, whose answer brings `log`."""
     results = [result]
 
@@ -75,10 +77,11 @@ async def lighten(result: FetchResult, log: bytes) -> None:
         return True
 
     fetcher = SimpleNamespace(_records={}, _proc_fetch_request=proc_fetch_request, _client=Client())
-    hand_out_light_records(SimpleNamespace(_fetcher=fetcher))  # type: ignore[arg-type]
+    handed_out = hand_out_light_records(SimpleNamespace(_fetcher=fetcher), limits)  # type: ignore[arg-type]
     assert await fetcher._proc_fetch_request(None, 0, object())
     assert await fetcher._proc_fetch_request(None, 0, object())  # a second answer, for another partition
     fetcher._records.clear()
+    return handed_out
 
 
 def take_all(result: FetchResult, state: Position, max_records: int) -> list[tuple[list[tuple[object, ...]], int]]:
@@ -125,11 +128,12 @@ def test_a_changed_byte_is_found_where_the_client_finds_it(
     good: list[list[int]] = []
     for result, _ in (theirs, ours):
         offsets: list[int] = []
-        with pytest.raises(CorruptRecordException):
+        with pytest.raises((CorruptRecordException, BrokerError)) as raised:
             while result.has_more():
                 offsets += [record.offset for record in result.getall(1)]
         good.append(offsets)
     assert good[0] == good[1]
+    assert raised.value.message.startswith(f"features-0@{len(good[1])}: ")  # type: ignore[union-attr]
 
 
 def test_old_formats_are_checked_by_the_client() -> None:
@@ -174,4 +178,4 @@ def test_the_checksum_is_the_clients(data: bytes) -> None:
 
 async def test_a_consumer_that_was_not_started_is_refused() -> None:
     with pytest.raises(RuntimeError, match="has been started"):
-        hand_out_light_records(SimpleNamespace(_fetcher=None))  # type: ignore[arg-type]
+        hand_out_light_records(SimpleNamespace(_fetcher=None), LIMITS)  # type: ignore[arg-type]

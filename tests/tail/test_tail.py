@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+from aiokafka import TopicPartition
 
 from schemas.errors import BrokerError
 from stream.cli import main
@@ -15,8 +16,10 @@ from stream.config.sections import KafkaSection, Settings, TopicsSection
 from stream.kafka.topics import create_topics
 from stream.publish.send import Publisher
 from stream.tail import TopicReader
+from tests.brokers.clients import producer, send_raw
 from tests.brokers.resolve import Broker
 from tests.conftest import Names
+from tests.kafka.build import batch, record, with_lengths
 
 # Brokers remove what is older than the topic's retention.
 NOW_MS = SystemClock().wall_ms()
@@ -122,3 +125,26 @@ def test_the_command_prints_what_can_be_read_and_what_cannot(
     assert sorted(str(document["value"]) for document in documents) == ["None", "{'id': 'e1'}"]
     assert main(["tail", "predictions", "--topic", topic, "--limit", "1", *arguments]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_what_cannot_be_read_does_not_end_it(
+    broker: Broker, topic: str, as_json: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bodies = [record(0, b"1"), record(1, b"2", headers=[(b"\xff", b"")]), record(2, b"3")]
+
+    async def go() -> None:
+        async with producer(broker.bootstrap) as client:
+            await client.partitions_for(topic)
+            await send_raw(client, TopicPartition(topic, 0), batch(with_lengths(bodies), 3, timestamp=NOW_MS))
+
+    asyncio.run(go())
+    arguments = ["tail", "predictions", "--topic", topic, "--bootstrap-server", broker.bootstrap, "--from-beginning"]
+    assert main([*arguments, "--limit", "3", *(["--json"] if as_json else [])]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    if as_json:
+        documents = [json.loads(line) for line in lines]
+        assert [document["offset"] for document in documents] == [0, 1, 2]
+        assert documents[1]["unreadable"]["kind"] == "unreadable_record" and documents[2]["value"] == 3
+    else:
+        assert "0@1  (cannot be read) the header name b'\\xff' is not UTF-8" in lines[1] and "0@2" in lines[2]

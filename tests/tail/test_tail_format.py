@@ -14,7 +14,7 @@ from schemas.examples import good_examples
 from schemas.topics import ALL_TOPICS, TopicKey
 from stream.records import Partition
 from stream.tail_format import as_json, as_line
-from tests.stream.build import FakeRecord
+from tests.stream.build import FakeRecord, unreadable
 
 P3 = Partition("topic", 3)
 PREDICTION = (
@@ -119,3 +119,16 @@ def test_as_json_the_value_is_parsed_or_in_base64() -> None:
     odd = json.loads(as_json(P3, FakeRecord(7, b"\xff{", 5, b"\xff", [])))
     assert odd["value"] is None and odd["value_base64"] == "/3s=" and odd["key"] == "\\xff"
     assert json.loads(as_json(P3, FakeRecord(7, None)))["value"] is None
+
+
+def test_records_that_cannot_be_read_have_a_line_and_an_object_too() -> None:
+    found = unreadable(10, 19, 5)
+    assert "  3@10  (cannot be read) offsets 10 to 19 (5 records): too large  raw" in as_line("features", P3, found)
+    document = json.loads(as_json(P3, found))
+    assert (document["offset"], document["value_base64"]) == (10, "cmF3")
+    assert document["unreadable"] == {"kind": "batch_too_large", "message": "too large", "last_offset": 19, "count": 5}
+
+
+def test_a_header_that_is_there_twice_has_both_values() -> None:
+    record = FakeRecord(7, b"1", 0, None, [("a", b"1"), ("b", b"x"), ("a", b"2"), ("A", b"3"), ("a", None)])  # type: ignore[list-item]
+    assert json.loads(as_json(P3, record))["headers"] == {"a": ["1", "2", None], "b": "x", "A": "3"}

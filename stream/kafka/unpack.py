@@ -1,0 +1,154 @@
+"""Unpacking the records of a compressed batch, within a bound. Pure.
+
+A few kilobytes can unpack to gigabytes. What a batch unpacks to is therefore bounded before any memory is taken: by the sizes
+that its frames state, where they state them, else by an output of a fixed size.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any, Final
+
+import cramjam
+
+NONE, GZIP, SNAPPY, LZ4, ZSTD = range(5)
+CODEC_NAMES: Final = ("none", "gzip", "snappy", "lz4", "zstd")
+
+_XERIAL_HEADER: Final = b"\x82SNAPPY\x00\x00\x00\x00\x01\x00\x00\x00\x01"
+_GZIP_WINDOW_BITS: Final = 31  # the largest window, and a gzip header
+_LZ4_MAGIC: Final = b"\x04\x22\x4d\x18"
+_LZ4_BLOCK_BYTES: Final = {4: 1 << 16, 5: 1 << 18, 6: 1 << 20, 7: 1 << 22}
+_LZ4_STORED: Final = 1 << 31
+_ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
+_ZSTD_BLOCK_BYTES: Final = 1 << 17
+_ZSTD_RAW, _ZSTD_RLE, _ZSTD_COMPRESSED = range(3)
+_NO_ROOM: Final = "failed to write whole buffer"
+
+
+class UnpackedTooLarge(Exception):
+    """The data unpacks to more than the bound."""
+
+
+class NotUnpackable(Exception):
+    """The data is not what its codec makes, or the codec is not known."""
+
+
+def unpack(codec: int, data: bytes | memoryview, max_bytes: int) -> bytes | memoryview:
+    """Unpack the records of a batch. codec: as in the batch's attributes.
+
+    Raises UnpackedTooLarge beyond `max_bytes`, NotUnpackable for everything else that is wrong with the data.
+    """
+    if codec == NONE:
+        return data
+    if codec == GZIP:
+        return _gunzip(data, max_bytes)
+    if codec == SNAPPY:
+        return _unpack_snappy(bytes(data), max_bytes)
+    if codec == LZ4:
+        return _unpack_frames(cramjam.lz4, bytes(data), _largest_lz4(data), max_bytes)
+    if codec == ZSTD:
+        return _unpack_frames(cramjam.zstd, bytes(data), _largest_zstd(data), max_bytes)
+    raise NotUnpackable(f"unknown compression codec {codec}")
+
+
+def _gunzip(data: bytes | memoryview, max_bytes: int) -> bytes:
+    """Unpack one gzip member after the other, as Kafka's clients do."""
+    parts: list[bytes] = []
+    left = max_bytes
+    rest = bytes(data)
+    try:
+        while rest:
+            member = zlib.decompressobj(_GZIP_WINDOW_BITS)
+            part = member.decompress(rest, left + 1)  # 0 would mean no bound
+            left -= len(part)
+            if left < 0:
+                raise UnpackedTooLarge
+            if not member.eof:
+                raise NotUnpackable("the gzip data ends before its end")
+            parts.append(part)
+            rest = member.unused_data.lstrip(b"\x00")  # members may be padded
+    except zlib.error as error:
+        raise NotUnpackable(str(error)) from None
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _unpack_snappy(data: bytes, max_bytes: int) -> bytes:
+    """Unpack a raw snappy block, or the blocks of the framing that Java's producers use."""
+    if not data.startswith(_XERIAL_HEADER):
+        return _unpack_snappy_block(data, max_bytes)
+    parts = []
+    at = len(_XERIAL_HEADER)
+    while at < len(data):
+        end = at + 4 + int.from_bytes(data[at : at + 4], "big")
+        if end > len(data):
+            raise NotUnpackable("a snappy block is longer than the data")
+        part = _unpack_snappy_block(data[at + 4 : end], max_bytes)
+        max_bytes -= len(part)
+        parts.append(part)
+        at = end
+    return b"".join(parts)
+
+
+def _unpack_snappy_block(block: bytes, max_bytes: int) -> bytes:
+    try:
+        # The size stands before the block, and the decoder refuses a block that does not have it.
+        if cramjam.snappy.decompress_raw_len(block) > max_bytes:
+            raise UnpackedTooLarge
+        return bytes(cramjam.snappy.decompress_raw(block))
+    except cramjam.DecompressionError as error:
+        raise NotUnpackable(str(error)) from None
+
+
+def _unpack_frames(decoder: Any, data: bytes, largest: int | None, max_bytes: int) -> bytes | memoryview:
+    """Unpack lz4 or zstd frames. largest: what they unpack to at most, None where that cannot be said."""
+    try:
+        if largest is not None and largest <= max_bytes:
+            return memoryview(decoder.decompress(data))
+        output = bytearray(max_bytes)
+        size = decoder.decompress_into(data, output)
+        return memoryview(output)[:size]
+    except cramjam.DecompressionError as error:
+        if _NO_ROOM in str(error):
+            raise UnpackedTooLarge from None
+        raise NotUnpackable(str(error)) from None
+
+
+def _largest_lz4(data: bytes | memoryview) -> int | None:
+    """What an lz4 frame unpacks to at most: so many blocks of at most the size that the frame states."""
+    if bytes(data[:4]) != _LZ4_MAGIC or len(data) < 7:
+        return None
+    flags = data[4]
+    block_bytes = _LZ4_BLOCK_BYTES.get(data[5] >> 4 & 7)
+    if block_bytes is None:
+        return None
+    at = 7 + (8 if flags & 0x08 else 0) + (4 if flags & 0x01 else 0)
+    checksum_bytes = 4 if flags & 0x10 else 0
+    largest = 0
+    while at + 4 <= len(data):
+        size = int.from_bytes(data[at : at + 4], "little")
+        if size == 0:
+            at += 4 + (4 if flags & 0x04 else 0)
+            return largest if at == len(data) else None  # more than one frame
+        largest += block_bytes
+        at += 4 + (size & ~_LZ4_STORED) + checksum_bytes
+    return None
+
+
+def _largest_zstd(data: bytes | memoryview) -> int | None:
+    """What a zstd frame unpacks to at most, by the headers of its blocks (RFC 8878)."""
+    if bytes(data[:4]) != _ZSTD_MAGIC or len(data) < 6:
+        return None
+    descriptor = data[4]
+    is_single = bool(descriptor & 0x20)
+    content_bytes = (1 if is_single else 0, 2, 4, 8)[descriptor >> 6]
+    at = 5 + (0 if is_single else 1) + (0, 1, 2, 4)[descriptor & 3] + content_bytes
+    largest = 0
+    while at + 3 <= len(data):
+        header = int.from_bytes(data[at : at + 3], "little")
+        kind, size = header >> 1 & 3, header >> 3
+        largest += min(size, _ZSTD_BLOCK_BYTES) if kind in (_ZSTD_RAW, _ZSTD_RLE) else _ZSTD_BLOCK_BYTES
+        at += 3 + (1 if kind == _ZSTD_RLE else size)
+        if header & 1:
+            at += 4 if descriptor & 0x04 else 0
+            return largest if at == len(data) else None  # more than one frame
+    return None
