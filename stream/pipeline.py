@@ -140,7 +140,7 @@ class Pipeline:
         """Reading cannot go on: what lies before that place is committed, so that a restart stops there at once."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._timing.revoke_timeout_s):
-                await self.drain()
+                await self._commit_in_flight()
 
     async def _commit_idle(self) -> None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import tracemalloc
 from collections.abc import Callable
@@ -68,7 +69,9 @@ def test_a_bomb_takes_no_more_memory_than_the_bound(codec: int, encode: Encode) 
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"\xff" * 40, b"\0" * 3, gzip.compress(b"x" * 99)[:-9], zstd_encode(b"x" * 99)[:-1]]
+    "data",
+    [b"", b"\xff" * 40, b"\0" * 3, gzip.compress(b"x" * 99, mtime=0)[:-9], zstd_encode(b"x" * 99)[:-1]],
+    ids=["empty", "ones", "zeros", "gzip cut", "zstd cut"],
 )
 @pytest.mark.parametrize("codec", [GZIP, SNAPPY, LZ4, ZSTD, 5, 7])
 def test_what_no_codec_makes_is_refused_as_that(codec: int, data: bytes) -> None:
@@ -87,7 +90,5 @@ def test_changed_bytes_raise_one_of_the_two_errors_or_stay_within_the_bound(
     packed = bytearray(encode(data * 3))
     for _ in range(draw.draw(st.integers(1, 4))):
         packed[draw.draw(st.integers(0, len(packed) - 1))] = draw.draw(st.integers(0, 255))
-    try:
+    with contextlib.suppress(UnpackedTooLarge, NotUnpackable):
         assert len(unpack(codec, bytes(packed), 10_000)) <= 10_000
-    except (UnpackedTooLarge, NotUnpackable):
-        pass

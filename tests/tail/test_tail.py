@@ -136,7 +136,7 @@ def test_what_cannot_be_read_does_not_end_it(
     async def go() -> None:
         async with producer(broker.bootstrap) as client:
             await client.partitions_for(topic)
-            await send_raw(client, TopicPartition(topic, 0), batch(with_lengths(bodies), 3, timestamp=NOW_MS))
+            await send_raw(client, TopicPartition(topic, 0), batch(with_lengths(bodies), 3, base=0, timestamp=NOW_MS))
 
     asyncio.run(go())
     arguments = ["tail", "predictions", "--topic", topic, "--bootstrap-server", broker.bootstrap, "--from-beginning"]
