@@ -26,6 +26,7 @@ from stream.kafka.client import client_options
 from stream.kafka.delivery import Delivery, Transactional
 from stream.kafka.delivery import connect as connect_delivery
 from stream.kafka.reach import Broker, connect, reach
+from stream.kafka.release import describe_release
 from stream.kafka.topic_plan import output_specs
 from stream.kafka.topics import Checked, check_topics
 from stream.kafka.transaction import transactional_id
@@ -148,10 +149,10 @@ async def _check_brokers(broker: Broker, seen: ClusterView, kafka: KafkaSection,
             tuple(problem.message for problem in problems),
         )
     count = f"{len(seen.brokers)} broker{'' if len(seen.brokers) == 1 else 's'}"
+    async with asyncio.timeout(timeout_s):
+        release = await describe_release(broker.connection)
     login = "" if kafka.sasl_mechanism is None else f", logged in by {kafka.sasl_mechanism}"
-    return Check(
-        "broker", Status.OK, f"{broker.address} ({kafka.security_protocol}{login}), {count}, Kafka 2.5 or later"
-    )
+    return Check("broker", Status.OK, f"{broker.address} ({kafka.security_protocol}{login}), {count}, {release}")
 
 
 async def _check_topics(settings: Settings, timeout_s: float) -> Check:

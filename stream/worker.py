@@ -45,6 +45,7 @@ from stream.kafka.layout import Layout, find_layout
 from stream.kafka.light_records import ReadLimits
 from stream.kafka.permit import require
 from stream.kafka.positions import StartPolicy
+from stream.kafka.reach import wait_for_cluster
 from stream.kafka.source import Source
 from stream.kafka.transaction import Transaction, transactional_id
 from stream.memory import freeze_what_is_loaded, keep_freed_memory
@@ -101,6 +102,7 @@ class Worker:
             max_poll_records=settings.batch.max_batch_size,
             clock=self._clock,
         )
+        await stop.unless_requested(wait_for_cluster(settings.kafka, clock=self._clock, backoff=self._backoff()))
         await stop.unless_requested(require_reachable(client_options(settings.kafka)))
         await stop.unless_requested(require(Role.WORKER, settings))
         layout = await stop.unless_requested(find_layout(settings))

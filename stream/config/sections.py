@@ -79,6 +79,12 @@ class KafkaSection(Section):
         default=300_000, ge=1_000, le=DAY_MS, description="a worker that reads nothing for so long leaves the group"
     )
     request_timeout_ms: int = Field(default=30_000, ge=1_000, le=3_600_000, description="for one request to a broker")
+    connect_timeout_ms: int = Field(
+        default=0,
+        ge=0,
+        le=DAY_MS,
+        description="how long a worker that starts waits for a cluster that does not answer; 0: it stops with the reason",
+    )
     metadata_max_age_ms: int = Field(
         default=300_000, ge=100, le=DAY_MS, description="topics that come, go or grow are noticed after this long"
     )

@@ -1,8 +1,9 @@
-"""Asks the cluster about the input topics: at most once a second while records are read, and when required.
+"""Asks the cluster about its brokers and the input topics: at most once a second while records are read, and when required.
 
 The client's own metadata requests know no topic ids, so that it goes on reading at the same offset in a topic that was deleted
 and created again (`topic_identity`). A fetch that is under way when a topic is deleted fails, whereupon the client refreshes
-its metadata: after a refresh, as after a pause, ids are compared before any record is used.
+its metadata: after a refresh, as after a pause, ids are compared before any record is used. Whether a broker answers, and which
+brokers it names, is logged as it changes (`outage`).
 """
 
 from __future__ import annotations
@@ -21,12 +22,15 @@ from aiokafka.errors import (
 )
 
 from stream.clock import Clock
+from stream.kafka.outage import OutageLog
 from stream.kafka.protocol import NO_TOPIC_ID, TopicMetadata
 from stream.kafka.topic_identity import TopicIdentity
 
 log = logging.getLogger(__name__)
 
 EVERY_S: Final = 1.0
+SILENT_AFTER_S: Final = 5.0
+"""A request that is under way for so long is taken for unanswered in the log."""
 PATIENCE_S: Final = 1.0
 """How long a poll waits for an answer that is due; it goes on without one, and the answer is looked at when it comes."""
 
@@ -39,6 +43,8 @@ class ClusterWatch:
         self._topics = sorted(topics)
         self._clock = clock
         self._identity = TopicIdentity()
+        self._outage = OutageLog(clock=clock, client_log=logging.getLogger("aiokafka"))
+        self._asked_s = 0.0
         self._due_s = 0.0
         self._asking: asyncio.Task[frozenset[str]] | None = None
         self._has_ids = True
@@ -59,10 +65,13 @@ class ClusterWatch:
         if refresh is not None and refresh is not self._refresh:
             self.expire()
         self._refresh = refresh
-        if self._asking is not None and (recreated := self._answer()):
-            return recreated
+        if self._asking is not None:
+            if recreated := self._answer():
+                return recreated
+            if self._asking is not None and now_s - self._asked_s >= SILENT_AFTER_S:
+                self._outage.silent(f"no answer for {now_s - self._asked_s:.0f} s")
         if self._asking is None and now_s >= self._due_s:
-            self._due_s = now_s + EVERY_S
+            self._due_s, self._asked_s = now_s + EVERY_S, now_s
             self._asking = asyncio.create_task(self.compare(), name="compare-topic-ids")
             await asyncio.wait({self._asking}, timeout=PATIENCE_S)
             return self._answer()
@@ -95,6 +104,7 @@ class ClusterWatch:
 
     async def stop(self) -> None:
         """Drop what is being asked."""
+        self._outage.stop()
         if self._asking is not None:
             self._asking.cancel()
             await asyncio.wait({self._asking})
@@ -110,5 +120,7 @@ class ClusterWatch:
                 error = failure
             else:
                 found: dict[str, Any] = answer.to_object()
+                self._outage.answered({one["node_id"]: f"{one['host']}:{one['port']}" for one in found["brokers"]})
                 return found
+        self._outage.silent(str(error) or type(error).__name__)
         raise error

@@ -6,18 +6,21 @@ import asyncio
 import logging
 from typing import Final
 
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, NotCoordinatorForGroupError
 
 from schemas.errors import BrokerError
+from stream.cancellation import raise_if_cancelled
 from stream.config.sections import Settings
 from stream.kafka.access import Access, Operation, coordinator, group_access, view
 from stream.kafka.acls import Acl, Role, acls_of
 from stream.kafka.denied import KIND
-from stream.kafka.reach import Broker, connect, reach
+from stream.kafka.reach import connect, reach
 
 log = logging.getLogger(__name__)
 
 TIMEOUT_S: Final = 15.0
+RETRY_S: Final = 0.5
+NOT_COORDINATOR: Final = "NotCoordinatorForGroup"
 _DENIED: Final = "AuthorizationFailed"
 
 
@@ -44,10 +47,10 @@ async def _missing(acls: tuple[Acl, ...], settings: Settings) -> list[Acl]:
     try:
         async with reach(settings.kafka, timeout_s=TIMEOUT_S) as broker, asyncio.timeout(TIMEOUT_S):
             seen = dict((await view(broker.connection, topics)).topics)
-            of_groups = {name: await _of_group(broker, name, settings) for name in groups}
+        of_groups = {name: access for name in groups if (access := await _of_group(name, settings)) is not None}
     except (BrokerError, KafkaError, OSError, TimeoutError) as error:
-        # A broker that is away just now is waited for by what comes next, and told of there where it stays away.
-        log.info("the cluster did not tell what is allowed: %s", str(error) or type(error).__name__)
+        # If the cluster is unreachable, later steps retry and report it; do not fail here.
+        log.info("what this user may do was not checked: %s", str(error) or type(error).__name__)
         return []
     found = {"topic": seen, "group": of_groups}
     return [
@@ -64,15 +67,45 @@ def _allows(access: Access, acl: Acl) -> bool:
     return not access.missing([Operation[acl.operation]])
 
 
-async def _of_group(broker: Broker, name: str, settings: Settings) -> Access:
+async def _of_group(name: str, settings: Settings) -> Access | None:
+    """What is allowed on a group, asked of its coordinator; None where none answers in time.
+
+    The coordinator may be a broker that has just gone away: another one takes over within seconds.
+    """
+    failure: Exception | None = None
     try:
-        host, port = await coordinator(broker.connection, name)
-    except BrokerError as error:
-        if error.kind != "group":
-            raise
-        return Access(error.message, None)  # it may not even be asked for
+        async with asyncio.timeout(TIMEOUT_S):
+            while True:
+                raise_if_cancelled()
+                try:
+                    return await _ask_coordinator(name, settings)
+                except (BrokerError, KafkaError, OSError) as error:
+                    failure = error
+                await asyncio.sleep(RETRY_S)
+    except TimeoutError:
+        log.warning(
+            "whether the group %s may be joined was not checked, since its coordinator does not answer within %g s: %s",
+            name,
+            TIMEOUT_S,
+            failure or "no answer",
+        )
+        return None
+
+
+async def _ask_coordinator(name: str, settings: Settings) -> Access:
+    """Raises BrokerError, KafkaError or OSError."""
+    async with reach(settings.kafka, timeout_s=TIMEOUT_S) as broker:
+        try:
+            host, port = await coordinator(broker.connection, name)
+        except BrokerError as error:
+            if error.kind != "group":
+                raise
+            return Access(error.message, None)  # it may not even be asked for
     home = await connect(settings.kafka, host, port, timeout_s=TIMEOUT_S)
     try:
-        return await group_access(home.connection, name)
+        access = await group_access(home.connection, name)
     finally:
         await home.close()
+    if access.error == NOT_COORDINATOR:
+        raise NotCoordinatorForGroupError(name)
+    return access

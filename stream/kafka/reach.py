@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,9 +16,14 @@ from aiokafka.conn import AIOKafkaConnection, create_conn
 from aiokafka.protocol.admin import ApiVersionRequest
 
 from schemas.errors import BrokerError
+from stream.backoff import Backoff
+from stream.cancellation import raise_if_cancelled
+from stream.clock import Clock
 from stream.config.sections import KafkaSection
 from stream.kafka.client import client_options
 from stream.kafka.oauth import TokenError
+
+log = logging.getLogger(__name__)
 
 DEFAULT_PORT: Final = 9092
 CLOSE_TIMEOUT_S: Final = 1.0
@@ -36,6 +42,9 @@ _CONNECTION_ERRORS: Final = (
 ClientOptions = Mapping[str, object]
 """What `client_options` returns."""
 
+ATTEMPT_S: Final = 15.0
+MIN_ATTEMPT_S: Final = 5.0
+"""How long one attempt to reach the cluster takes at least, however little is left of the whole."""
 _NEEDED: Final = {OFFSET_FETCH: 7, TXN_OFFSET_COMMIT: 3}
 """Requests by which Kafka 2.5 is told from what was before it, and the version that it brought."""
 
@@ -81,16 +90,11 @@ async def reach_with(client: ClientOptions, *, timeout_s: float) -> AsyncIterato
     servers = _addresses(str(client["bootstrap_servers"]))
     connections = [asyncio.create_task(_connect(host, port, options, timeout_s)) for host, port in servers]
     try:
-        reached: Broker | None = None
-        failures: list[tuple[str, BaseException]] = []
-        for (host, port), task in zip(servers, connections, strict=True):
-            try:
-                reached = await task
-                break
-            except _CONNECTION_ERRORS as error:
-                failures.append((f"{host}:{port}", error))
+        reached = await _first(connections)
         if reached is None:
-            raise _unreachable(failures, client, timeout_s)
+            errors = [task.exception() or OSError("no answer") for task in connections]
+            addresses = [f"{host}:{port}" for host, port in servers]
+            raise _unreachable(list(zip(addresses, errors, strict=True)), client, timeout_s)
         yield reached
     finally:
         for task in connections:
@@ -98,6 +102,46 @@ async def reach_with(client: ClientOptions, *, timeout_s: float) -> AsyncIterato
         for result in await asyncio.gather(*connections, return_exceptions=True):
             if isinstance(result, Broker):
                 await result.close()
+
+
+async def _first(connections: Sequence[asyncio.Task[Broker]]) -> Broker | None:
+    """The first in order among the first that answered; None where none does. Raises what no broker can cause."""
+    pending: set[asyncio.Task[Broker]] = set(connections)
+    while pending:
+        await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        for task in connections:
+            if not task.done() or task not in pending:
+                continue
+            pending.discard(task)
+            if (error := task.exception()) is None:
+                return task.result()
+            if not isinstance(error, _CONNECTION_ERRORS):
+                raise error
+    return None
+
+
+async def wait_for_cluster(kafka: KafkaSection, *, clock: Clock, backoff: Backoff) -> None:
+    """Return when a broker answers, trying again for `kafka.connect_timeout_ms`. Raises BrokerError after that.
+
+    A cause that does not pass by itself, such as a refused login, is raised at once.
+    """
+    began_s, attempt = clock.monotonic_s(), 0
+    limit_s = kafka.connect_timeout_ms / 1000
+    while True:
+        raise_if_cancelled()
+        left_s = began_s + limit_s - clock.monotonic_s()
+        try:
+            async with reach(kafka, timeout_s=max(MIN_ATTEMPT_S, min(ATTEMPT_S, left_s))):
+                if attempt:
+                    log.info("the cluster answers after %.0f s", clock.monotonic_s() - began_s)
+                return
+        except BrokerError as error:
+            wait_s = backoff.wait_s(attempt := attempt + 1)
+            if error.kind != "unreachable" or clock.monotonic_s() - began_s + wait_s > limit_s:
+                raise
+            if attempt == 1:
+                log.warning("%s; trying again for %g s (kafka.connect_timeout_ms)", error.message, limit_s)
+        await asyncio.sleep(wait_s)
 
 
 async def connect(kafka: KafkaSection, host: str, port: int, *, timeout_s: float) -> Broker:
