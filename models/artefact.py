@@ -17,10 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-import safetensors
-import safetensors.torch
-import torch
-
+from models.judgement import check_arguments, check_read_back
 from models.manifest import Manifest, check_fit, outline
 from models.nets import Net
 from models.preprocess import Preprocessing
@@ -34,12 +31,11 @@ from models.repository import (
     read_bounded,
 )
 from models.signature import Signature
+from models.weights import dump_weights, load_weights
 from schemas.errors import ModelError, StorageError
 
 WEIGHTS_FILE: Final = "weights.safetensors"
 MAX_WEIGHTS_BYTES: Final = 4 * 1024 * 1024 * 1024
-
-_MOST_LISTED: Final = 10
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,19 +58,20 @@ def save_artefact(
     created_at: datetime,
     note: str = "",
 ) -> Path:
-    """Publish `net` as the next version of `name`; gives the version's directory. No `preprocessing` is identity.
+    """Publish `net` as the next version of `name`; return the version's directory. No `preprocessing` is identity.
 
-    It is written aside, synced and renamed into place, so readers see all of it or nothing, and of several
-    that publish at once each gets a version of its own. The repository is made where it is missing. Raises
-    ModelError where the parts do not fit together or the weights are not finite float32, StorageError where
-    the disk refuses.
+    net: one of `models.nets`, made by `build_net`. What is published can be loaded and gives the same predictions: it is read
+    back before it appears. It is written aside, synced and renamed into place, so readers see all of it or nothing, and of
+    several that publish at once each gets a version of its own. The repository is created if it is missing. Raises ModelError
+    if an argument cannot be stored, the parts do not fit together or the weights are not finite float32; StorageError if the
+    disk refuses.
     """
-    repository, preprocessing = Path(repository), preprocessing or Preprocessing.identity()
+    preprocessing = Preprocessing.identity() if preprocessing is None else preprocessing
     check_name(name)
-    if created_at.tzinfo is None:
-        raise ModelError("created_at has no time zone", kind="manifest", remedy="give a time with tzinfo, such as UTC")
+    check_arguments(name, net, signature=signature, preprocessing=preprocessing, metrics=metrics, created_at=created_at)
+    repository = Path(repository)
     check_fit(net, signature, preprocessing, f"model {name!r}")
-    weights = _dump_weights(name, net)
+    weights = dump_weights(name, net, MAX_WEIGHTS_BYTES)
     manifest = Manifest(
         name=name,
         version=1,
@@ -88,6 +85,7 @@ def save_artefact(
         created_at=created_at,
         note=note,
     )
+    check_read_back(manifest, weights, net, max_manifest_bytes=MAX_MANIFEST_BYTES)
     try:
         model_directory = repository / name
         model_directory.mkdir(parents=True, exist_ok=True)
@@ -149,18 +147,6 @@ def _publish(staged: Path, model_directory: Path, manifest: Manifest) -> Path:
         return target
 
 
-def _dump_weights(name: str, net: Net) -> bytes:
-    tensors = {key: value.detach().to("cpu").contiguous() for key, value in net.state_dict().items()}
-    for key, value in tensors.items():
-        if value.dtype != torch.float32 or not bool(torch.isfinite(value).all()):
-            raise ModelError(
-                f"model {name!r}: the weights {key} are not all finite float32",
-                kind="weights",
-                remedy="train again with a lower learning rate, and publish a float32 net",
-            )
-    return safetensors.torch.save(tensors)
-
-
 def _load_net(repository: Path, directory: Path, manifest: Manifest, max_weights_bytes: int) -> Net:
     place, file = str(directory / MANIFEST_FILE), directory / WEIGHTS_FILE
     try:
@@ -178,32 +164,7 @@ def _load_net(repository: Path, directory: Path, manifest: Manifest, max_weights
             kind="digest",
             remedy=DAMAGED,
         )
-    try:
-        tensors = safetensors.torch.load(data)
-    except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{file}: this is not a safetensors file: {error}", kind="weights", remedy=DAMAGED) from None
-    wanted = net.state_dict()
-    problems = [f"{key} is missing" for key in wanted if key not in tensors]
-    problems += [f"{key} is not expected" for key in tensors if key not in wanted]
-    problems += [
-        f"{key} is {_described(tensors[key])} instead of {_described(value)}"
-        for key, value in wanted.items()
-        if key in tensors and (tensors[key].shape != value.shape or tensors[key].dtype != value.dtype)
-    ]
-    if problems:
-        raise ModelError(
-            f"{file}: the weights are not those of the {manifest.architecture} in {MANIFEST_FILE}: "
-            + "; ".join(problems[:_MOST_LISTED])
-            + (f"; and {len(problems) - _MOST_LISTED} more" if len(problems) > _MOST_LISTED else ""),
-            kind="weights",
-            remedy="publish the model again, with the parameters that it was trained with",
-        )
-    net.load_state_dict(tensors, assign=True)
-    return net.requires_grad_(False).eval()
-
-
-def _described(tensor: torch.Tensor) -> str:
-    return f"{tensor.dtype} {list(tensor.shape)}"
+    return load_weights(net, data, str(file))
 
 
 def _write_synced(file: Path, data: bytes) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 from typing import NoReturn
@@ -11,6 +12,8 @@ from typing import NoReturn
 from schemas.errors import ModelError
 
 _LONGEST_SHOWN = 80
+# Nothing in a manifest is larger. Calculating with integers of thousands of digits would take minutes.
+_LARGEST_INTEGER = 2**53
 
 
 class Table:
@@ -33,10 +36,9 @@ class Table:
 
     def fail(self, key: str, value: object, allowed: str) -> NoReturn:
         """Raise for a value that is not allowed."""
-        shown = repr(value)
-        if len(shown) > _LONGEST_SHOWN:
-            shown = shown[:_LONGEST_SHOWN] + "…"
-        raise self.error(f"{self.place(key) or 'the document'} is {shown}; allowed is {allowed}")
+        raise self.error(
+            f"{_shortened(self.place(key)) or 'the document'} is {_shortened(repr(value))}; allowed is {allowed}"
+        )
 
     def error(self, problem: str) -> ModelError:
         """The error for any problem in this file."""
@@ -50,9 +52,9 @@ class Table:
         """Refuse keys that nothing would read: they are mistakes, or from a format unknown here."""
         for key in self._values:
             if key not in allowed:
-                near = get_close_matches(key, allowed, n=1)
+                near = get_close_matches(_shortened(key), allowed, n=1)
                 hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(sorted(allowed))}"
-                raise self.error(f"{self.place(key)} is not a known key{hint}")
+                raise self.error(f"{_shortened(self.place(key))} is not a known key{hint}")
 
     def take(self, key: str) -> object:
         """The value as it is."""
@@ -114,6 +116,8 @@ class Table:
     def _integer(self, key: str, value: object, least: int) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             self.fail(key, value, f"a whole number from {least} upwards")
+        if value > _LARGEST_INTEGER:
+            self.fail(key, value, f"a whole number from {least} to {_LARGEST_INTEGER}")
         return value
 
     def _number(self, key: str, value: object) -> float:
@@ -148,6 +152,11 @@ def _no_constant(word: str) -> NoReturn:
 def _no_doubles(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
     document = dict(pairs)
     if len(document) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} is there twice")
+        counts = Counter(name for name, _ in pairs)
+        twice = next(name for name, count in counts.items() if count > 1)
+        raise ValueError(f"the key {_shortened(repr(twice))} is there twice")
     return document
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…"

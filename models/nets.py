@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
+from itertools import islice
 from math import prod
 from types import MappingProxyType
 from typing import Final
@@ -22,6 +23,8 @@ MAX_DIM: Final = 1_000_000
 MAX_HIDDEN_LAYERS: Final = 64
 MIN_IMAGE_SIZE: Final = 4  # two poolings of 2 must leave a pixel
 MAX_IMAGE_SIZE: Final = 4_096
+_MOST_PROBLEMS: Final = 10
+_LONGEST_SHOWN: Final = 80
 _CONV1_CHANNELS: Final = 32
 _CONV2_CHANNELS: Final = 64
 _DENSE_DIM: Final = 128
@@ -216,10 +219,12 @@ def check_params(architecture: str, params: Mapping[str, object]) -> dict[str, o
     _class_of(architecture)
     rules, defaults = _RULES[architecture], _DEFAULTS.get(architecture, {})
     problems = []
-    for name in params:
-        if name not in rules:
-            near = get_close_matches(str(name), rules, n=1)
-            problems.append(f"{name} is not a parameter" + (f" (did you mean {near[0]}?)" if near else ""))
+    # At most a few, shortened: a hostile manifest may hold any number of any length.
+    for name in islice((name for name in params if name not in rules), _MOST_PROBLEMS):
+        near = get_close_matches(str(name)[:_LONGEST_SHOWN], rules, n=1)
+        problems.append(
+            f"{str(name)[:_LONGEST_SHOWN]} is not a parameter" + (f" (did you mean {near[0]}?)" if near else "")
+        )
     complete: dict[str, object] = {}
     for name, (allowed, is_allowed) in rules.items():
         if name not in params and name not in defaults:
@@ -227,7 +232,7 @@ def check_params(architecture: str, params: Mapping[str, object]) -> dict[str, o
             continue
         value = params[name] if name in params else defaults[name]
         if not is_allowed(value):
-            problems.append(f"{name} is {value!r}; allowed is {allowed}")
+            problems.append(f"{name} is {repr(value)[:_LONGEST_SHOWN]}; allowed is {allowed}")
         complete[name] = list(value) if isinstance(value, list | tuple) else value
     if problems:
         raise ModelError(
@@ -240,10 +245,10 @@ def check_params(architecture: str, params: Mapping[str, object]) -> dict[str, o
 
 def _class_of(architecture: str) -> Callable[..., Net]:
     if architecture not in ARCHITECTURES:
-        near = get_close_matches(str(architecture), ARCHITECTURES, n=1)
+        near = get_close_matches(str(architecture)[:_LONGEST_SHOWN], ARCHITECTURES, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ModelError(
-            f"there is no architecture {architecture!r}{hint}",
+            f"there is no architecture {architecture[:_LONGEST_SHOWN]!r}{hint}",
             kind="architecture",
             remedy=f"choose one of {', '.join(ARCHITECTURES)}",
         )

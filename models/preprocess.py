@@ -5,7 +5,7 @@ Shapes: B rows, F columns in, G columns out. NaN means missing. Each row is trea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final, Protocol, TypeVar
@@ -13,6 +13,7 @@ from typing import Final, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from models.arguments import numbers, several, shown, text, whole, wholes
 from models.document import Table
 from models.protocol import FloatArray
 from models.signature import MAX_CATEGORIES, MAX_FEATURES
@@ -51,6 +52,8 @@ class Impute:
     _fill_F: FloatArray = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        _make_plain(self, ("values",), numbers)
+        object.__setattr__(self, "strategy", text(self.strategy, "impute: strategy", _wrong))
         _check_columns(self.kind, self.width, self.columns, {"values": self.values})
         fill_F = _spread(self.width, self.columns, self.values, elsewhere=np.nan).astype(np.float32)
         object.__setattr__(self, "_fill_F", fill_F)
@@ -91,6 +94,7 @@ class Standardise:
     _factor_F: npt.NDArray[np.float64] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        _make_plain(self, ("means", "scales"), numbers)
         _check_columns(self.kind, self.width, self.columns, {"means": self.means, "scales": self.scales})
         if any(scale <= 0 or not np.isfinite(1 / scale) for scale in self.scales):
             raise _wrong("standardise: every scale must be positive, and not so small that 1 / scale is infinite")
@@ -141,6 +145,7 @@ class OneHot:
     _starts: npt.NDArray[np.intp] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        _make_plain(self, ("sizes",), wholes)
         _check_columns(self.kind, self.width, self.columns, {"sizes": self.sizes})
         if any(not 1 <= size <= MAX_CATEGORIES for size in self.sizes) or self.output_width > MAX_FEATURES:
             raise _wrong(f"one_hot: sizes are from 1 to {MAX_CATEGORIES}, and at most {MAX_FEATURES} columns come out")
@@ -187,6 +192,13 @@ class Preprocessing:
     steps: tuple[Step, ...] = ()
 
     def __post_init__(self) -> None:
+        steps = several(self.steps, "steps", "Impute, Standardise and OneHot", _wrong)
+        for at, step in enumerate(steps):
+            if not all(hasattr(step, name) for name in ("kind", "width", "output_width", "apply", "to_dict")):
+                raise _wrong(f"steps[{at}] is {shown(step)}; give Impute, Standardise or OneHot of models.preprocess")
+        if len(steps) > _MAX_STEPS:
+            raise _wrong(f"there are {len(steps)} steps; allowed are at most {_MAX_STEPS}")
+        object.__setattr__(self, "steps", steps)
         for before, after in pairwise(self.steps):
             if before.output_width != after.width:
                 raise _wrong(f"{before.kind} gives {before.output_width} columns, but {after.kind} takes {after.width}")
@@ -265,6 +277,16 @@ def _read_step(table: Table) -> Step:
 
 
 _Number = TypeVar("_Number", int, float)
+
+
+def _make_plain(
+    step: Step, names: Sequence[str], read: Callable[[object, str, Callable[[str], ModelError]], tuple[float, ...]]
+) -> None:
+    """Make Python's numbers of all that a step was given. Raises ModelError for anything else."""
+    object.__setattr__(step, "width", whole(step.width, f"{step.kind}: width", _wrong))
+    object.__setattr__(step, "columns", wholes(getattr(step, "columns"), f"{step.kind}: columns", _wrong))  # noqa: B009
+    for name in names:
+        object.__setattr__(step, name, read(getattr(step, name), f"{step.kind}: {name}", _wrong))
 
 
 def _check_columns(kind: str, width: int, columns: Sequence[int], per_column: dict[str, Sequence[_Number]]) -> None:

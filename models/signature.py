@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Final, Literal, cast
 
+from models.arguments import flag, several, shown, text, texts, whole, wholes
 from models.document import Table
 from models.window_input import OF_ANY_TYPE, WindowInput
 from schemas.errors import ModelError
@@ -22,6 +23,7 @@ TASKS: Final = ("regression", "binary", "multiclass")
 MAX_FEATURES: Final = 4_194_304
 # Category codes travel as float32, which holds every whole number up to here.
 MAX_CATEGORIES: Final = 16_777_216
+MAX_SHAPE_DIMS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +41,12 @@ class Feature:
     nullable: bool = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "name", text(self.name, "a feature's name", _wrong))
         if not self.name:
             raise _wrong("a feature has an empty name")
+        categories = texts(self.categories, f"categories of feature {self.name!r}", _wrong)
+        object.__setattr__(self, "categories", categories)
+        object.__setattr__(self, "nullable", flag(self.nullable, f"nullable of feature {self.name!r}", _wrong))
         if self.dtype not in FEATURE_TYPES:
             raise _wrong(f"feature {self.name!r}: dtype is {self.dtype!r}; allowed is {' or '.join(FEATURE_TYPES)}")
         if self.dtype == "float32" and self.categories:
@@ -80,7 +86,14 @@ class Signature:
     window: WindowInput | None = None
 
     def __post_init__(self) -> None:
-        if not self.shape or any(size < 1 for size in self.shape) or self.num_features > MAX_FEATURES:
+        self._make_plain()
+        # Each size before their product: that of many huge ones would take minutes.
+        sizes = self.shape[: MAX_SHAPE_DIMS + 1]
+        if not 1 <= len(sizes) <= MAX_SHAPE_DIMS or not all(1 <= size <= MAX_FEATURES for size in sizes):
+            raise _wrong(
+                f"shape is {shown(list(sizes))}; allowed are from 1 to {MAX_SHAPE_DIMS} sizes from 1 to {MAX_FEATURES}"
+            )
+        if self.num_features > MAX_FEATURES:
             raise _wrong(f"shape is {list(self.shape)}; allowed are positive sizes, up to {MAX_FEATURES} values a row")
         if self.features and len(self.features) != self.num_features:
             raise _wrong(f"{len(self.features)} features are named; shape {list(self.shape)} has {self.num_features}")
@@ -98,6 +111,21 @@ class Signature:
             raise _wrong(f"the label {twice!r} is there twice")
         if self.window is not None:
             self._check_window(self.window)
+
+    def _make_plain(self) -> None:
+        """Raise for values of other types; make tuples of lists, and Python's numbers of numpy's."""
+        features = several(self.features, "features", "models.signature.Feature", _wrong)
+        for at, feature in enumerate(features):
+            if not isinstance(feature, Feature):
+                hint = f", such as Feature({str(feature)!r})" if isinstance(feature, str) else ""
+                raise _wrong(f"features[{at}] is {shown(feature)}; give a models.signature.Feature{hint}")
+        object.__setattr__(self, "features", features)
+        object.__setattr__(self, "shape", wholes(self.shape, "shape", _wrong))
+        object.__setattr__(self, "task", text(self.task, "task", _wrong))
+        object.__setattr__(self, "output_dim", whole(self.output_dim, "output_dim", _wrong))
+        object.__setattr__(self, "labels", texts(self.labels, "labels", _wrong))
+        if self.window is not None and not isinstance(self.window, WindowInput):
+            raise _wrong(f"window is {shown(self.window)}; give a models.window_input.WindowInput, or leave it out")
 
     def _check_window(self, window: WindowInput) -> None:
         if len(self.shape) > 1:
@@ -183,5 +211,5 @@ def _repeated(names: Iterable[str]) -> str | None:
 
 def _wrong(message: str) -> ModelError:
     return ModelError(
-        message, kind="signature", remedy="mend the model's signature where it is made, and publish again"
+        message, kind="signature", remedy="correct the model's signature where it is made, and publish again"
     )

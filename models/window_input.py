@@ -14,6 +14,7 @@ from typing import Final, Literal, cast
 import numpy as np
 import numpy.typing as npt
 
+from models.arguments import several, shown, whole
 from models.document import Table
 from schemas.errors import ModelError, TensorError
 
@@ -43,6 +44,8 @@ class Aggregate:
     column: int | None = None
 
     def __post_init__(self) -> None:
+        if self.column is not None:
+            object.__setattr__(self, "column", whole(self.column, "an aggregate's column", _wrong))
         if self.function not in FUNCTIONS:
             raise _wrong(f"there is no aggregate {self.function!r}; allowed is {', '.join(FUNCTIONS)}")
         if self.column is None and self.function not in ("count", "rate"):
@@ -63,6 +66,12 @@ class WindowInput:
     aggregates: tuple[Aggregate, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "sequence_length", whole(self.sequence_length, "sequence_length", _wrong))
+        aggregates = several(self.aggregates, "aggregates", "models.window_input.Aggregate", _wrong)
+        for at, aggregate in enumerate(aggregates):
+            if not isinstance(aggregate, Aggregate):
+                raise _wrong(f"aggregates[{at}] is {shown(aggregate)}; give a models.window_input.Aggregate")
+        object.__setattr__(self, "aggregates", aggregates)
         if bool(self.sequence_length) == bool(self.aggregates):
             raise _wrong("a window is taken either as a sequence or as aggregates: set one of the two")
         if not 0 <= self.sequence_length <= MAX_STEPS:
@@ -212,4 +221,4 @@ def _read_aggregate(table: Table) -> Aggregate:
 
 
 def _wrong(message: str) -> ModelError:
-    return ModelError(message, kind="signature", remedy="mend how the signature takes windows, and publish again")
+    return ModelError(message, kind="signature", remedy="correct how the signature takes windows, and publish again")

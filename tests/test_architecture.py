@@ -39,14 +39,15 @@ IMPORTED_ONLY_BY = {
     ),
     "noida_db": (),  # found without being imported: it is a program in a package
     "pyarrow": ("stream/publish/parquet.py", "stream/demo"),
-    "safetensors": ("models/artefact.py",),
+    "safetensors": ("models/weights.py",),
     "torch": (
-        "models/artefact.py",
         "models/device.py",
+        "models/judgement.py",
         "models/manifest.py",
         "models/nets.py",
         "models/served.py",
         "models/train.py",
+        "models/weights.py",
         "stream/bench/setup.py",
         "stream/preflight.py",
     ),

@@ -153,7 +153,7 @@ def test_names_that_could_lead_elsewhere_are_refused(tmp_path: Path, name: str) 
         ({"signature": make_signature(4), "preprocessing": None}, "signature", "gives 4 columns, but mlp takes 3"),
         ({"net": make_net(3, 5)}, "signature", "the signature states 2 outputs; mlp gives 5"),
         ({"signature": Signature((), (1, 1, 3), "multiclass", 2)}, "signature", "rows are [1, 1, 3]"),
-        ({"metrics": {"loss": float("nan")}}, "manifest", "cannot be written as JSON"),
+        ({"metrics": {"loss": float("nan")}}, "manifest", "metric loss is nan"),
         ({"note": "\ud800"}, "manifest", "cannot be written as JSON"),
         ({"created_at": datetime(2026, 1, 1)}, "manifest", "no time zone"),
         ({"net": make_net().double()}, "weights", "the weights hidden.0.weight are not all finite float32"),
