@@ -171,8 +171,12 @@ def alert() -> Schema:
         "measure": {"enum": ["count", "rate"], "description": "What was compared with the threshold."},
         "value": {"type": "number", "minimum": 0, "description": "What was measured over the rule's window."},
         "threshold": {"type": "number", "minimum": 0, "description": "What it was compared with."},
+        "of": {
+            "enum": ["events", "windows"],
+            "description": "What is counted: events, or windows over event time.",
+        },
         "count": count("Failures in the rule's window."),
-        "events": count("Events in the rule's window."),
+        "events": count("All events (or windows, see `of`) in the rule's window."),
         "window_ms": count("The length of the rule's window, in milliseconds.", 1),
         "since": milliseconds("From when on the threshold was passed"),
         "at": milliseconds("When this was found"),

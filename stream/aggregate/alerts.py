@@ -94,6 +94,7 @@ class Alert:
             "measure": "rate" if rule.by_rate else "count",
             "value": self.value,
             "threshold": rule.threshold,
+            "of": self.measured.unit,
             "count": self.measured.count,
             "events": self.measured.events,
             "window_ms": rule.window_ms,

@@ -96,7 +96,11 @@ def test_events_and_windows_are_two_ledgers_of_which_the_worse_one_counts() -> N
     (fired,) = look(RATE, feed, [0.5])
     assert fired.value == 0.55 and fired.measured.unit == "events"
     (fired,) = look(COUNT, Feed().add(0, 30, cell=WINDOW_FAILED).add(0, 9), [0.5])
-    assert fired.value == 30 and "(30 of 30 windows in 120 s" in fired.to_dict()["message"]
+    assert (
+        fired.value == 30
+        and fired.to_dict()["of"] == "windows"
+        and "(30 of 30 windows in 120 s" in fired.to_dict()["message"]
+    )
 
 
 def test_it_must_hold_for_as_long_as_the_rule_says() -> None:
