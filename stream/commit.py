@@ -6,14 +6,14 @@ import asyncio
 from collections import deque
 from collections.abc import Collection, Coroutine, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, cast
 
 import numpy as np
 
 from schemas.errors import BrokerError, ForebayError
 from stream.clock import Clock
 from stream.dead_letter_guard import DeadLetterGuard
-from stream.emit import Emission, Emits, Outgoing
+from stream.emit import Building, Emission, Emits, Outgoing
 from stream.outcomes import Ledger
 from stream.records import Epoch, Finished, Partition
 from stream.telemetry.observer import CommitTimes, Observer
@@ -147,7 +147,7 @@ class Committer:
         now_s = self._clock.monotonic_s
         began_s = now_s()
         # 1. Build everything before anything is sent.
-        emission = self._emitter.emit(batches, delta_headers=self._observer.delta_headers(batches))
+        emission = await _built(self._emitter.build(batches, delta_headers=self._observer.delta_headers(batches)))
         # 2. Every record that the positions pass has one outcome.
         _check_conservation(emission)
         self._guard.check(emission.ledger)
@@ -185,6 +185,16 @@ class Committer:
         self.step_times.append(StepTimes(*(after - before for before, after in pairwise(at_s))))
         self._observer.committed(batches, emission.ledger, CommitTimes(began_s, *at_s))
         return emission.ledger
+
+
+async def _built(building: Building) -> Emission:
+    """Return what `building` builds; between its slices, heartbeats and decoding have the event loop."""
+    while True:
+        try:
+            next(building)
+        except StopIteration as done:
+            return cast(Emission, done.value)
+        await asyncio.sleep(0)
 
 
 async def _both(one: Coroutine[Any, Any, None], other: Coroutine[Any, Any, None]) -> None:

@@ -5,15 +5,16 @@ Sizes are judged here, before anything is sent: a prediction that its topic woul
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Protocol
+from typing import Final, Protocol, cast
 
 import numpy as np
 
 from schemas.failures import FailureKind
-from stream.encode import Headers, PredictionEncoder, dead_letter, prediction_headers, record_size
+from stream.encode import Headers, PredictionEncoder, dead_letter, prediction_bytes, prediction_headers, record_size
 from stream.outcomes import Ledger, encode_delta
 from stream.records import Chunk, Finished, Partition, RowFailure
 from stream.redaction import Redactor
@@ -104,13 +105,24 @@ class Placer:
         return Partition(topic.name, self._hash_key(key) % topic.num_partitions)
 
 
+Building = Generator[None, None, Emission]
+"""Builds an emission in slices: between two of them it yields, so that others may have the event loop."""
+MAX_SLICE_BYTES: Final = 4 << 20
+
+
 class Emits(Protocol):
     """Finished micro-batches into an emission: of single events (`Emitter`) or of windows (`stream.eventtime.emit`)."""
 
-    def emit(self, batches: Sequence[Finished], *, delta_headers: Headers = NO_HEADERS) -> Emission: ...
+    def build(self, batches: Sequence[Finished], *, delta_headers: Headers = NO_HEADERS) -> Building: ...
 
 
-class ModelEmitter:
+def slices_of(rows: Sequence[int], output_dim: int) -> list[Sequence[int]]:
+    """Cut rows into slices whose predictions take at most about `MAX_SLICE_BYTES`."""
+    size = max(1, MAX_SLICE_BYTES // prediction_bytes(output_dim))
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+
+class ModelEmitter(ABC):
     """What all emitters of one model version have in common: how it is encoded, and where its outputs go.
 
     feature_names: kept in the messages of outcome deltas, which are otherwise without the values of events.
@@ -135,6 +147,19 @@ class ModelEmitter:
         self._placer = placer
         self._worker = worker
 
+    def emit(self, batches: Sequence[Finished], *, delta_headers: Headers = NO_HEADERS) -> Emission:
+        """Build an emission at once."""
+        building = self.build(batches, delta_headers=delta_headers)
+        while True:
+            try:
+                next(building)
+            except StopIteration as done:
+                return cast(Emission, done.value)
+
+    @abstractmethod
+    def build(self, batches: Sequence[Finished], *, delta_headers: Headers = NO_HEADERS) -> Building:
+        """Build what to send for these micro-batches, which are in commit order. Never raises for data."""
+
     def _begin(self) -> Emission:
         return Emission({}, {}, Ledger(model=self._model, version=self._version, redactor=self._redactor))
 
@@ -151,18 +176,21 @@ class ModelEmitter:
 class Emitter(ModelEmitter):
     """Builds emissions of which each row is an event."""
 
-    def emit(self, batches: Sequence[Finished], *, delta_headers: Headers = NO_HEADERS) -> Emission:
-        """What to send for these micro-batches, which are in commit order. Never raises for data."""
+    def build(self, batches: Sequence[Finished], *, delta_headers: Headers = NO_HEADERS) -> Building:
+        """Build what to send for these micro-batches, which are in commit order. Never raises for data."""
         emission = self._begin()
         for finished in batches:
             first_row = 0
             for chunk in finished.batch.chunks:
                 assert isinstance(chunk, Chunk)
-                self._emit_chunk(finished, chunk, first_row, emission)
+                yield from self._emit_chunk(finished, chunk, first_row, emission)
                 first_row += len(chunk.records)
+            yield
         return self._end(emission, delta_headers)
 
-    def _emit_chunk(self, finished: Finished, chunk: Chunk, first_row: int, emission: Emission) -> None:
+    def _emit_chunk(
+        self, finished: Finished, chunk: Chunk, first_row: int, emission: Emission
+    ) -> Generator[None, None, None]:
         count = len(chunk.records)
         failures = (
             {row: finished.failures[first_row + row] for row in range(count) if first_row + row in finished.failures}
@@ -170,7 +198,7 @@ class Emitter(ModelEmitter):
             else {}
         )
         rows = [row for row in range(count) if row not in failures] if failures else None
-        values = self._encoder.encode(finished, chunk, first_row, rows)
+        values = yield from self._encode(finished, chunk, first_row, rows)
         with_headers = any(map(_HEADERS, chunk.records))
         self._emit_predictions(chunk, rows, values, with_headers, failures, emission)
         ledger = emission.ledger
@@ -181,6 +209,18 @@ class Emitter(ModelEmitter):
             self._emit_dead_letters(chunk, failures, emission)
         ledger.passed[chunk.partition] += chunk.num_passed
         emission.positions[chunk.partition] = chunk.next_offset
+
+    def _encode(
+        self, finished: Finished, chunk: Chunk, first_row: int, rows: Sequence[int] | None
+    ) -> Generator[None, None, list[bytes]]:
+        slices = slices_of(range(len(chunk.records)) if rows is None else rows, finished.values_BO.shape[1])
+        if len(slices) <= 1:
+            return self._encoder.encode(finished, chunk, first_row, rows)
+        values: list[bytes] = []
+        for part in slices:
+            values += self._encoder.encode(finished, chunk, first_row, part)
+            yield
+        return values
 
     def _emit_predictions(
         self,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import orjson
 
@@ -17,6 +17,21 @@ from schemas.failures import FAILURES, FailureKind
 from stream.records import Chunk, Finished, Partition, Record, Unreadable
 
 Headers = list[tuple[str, bytes]]
+
+NUMBER_BYTES: Final = 14
+"""What a float32 takes in JSON, with its comma, at most but for rare ones."""
+DOCUMENT_BYTES: Final = 300
+"""What a prediction takes beside its outputs, where its id is of a usual length."""
+
+
+def prediction_bytes(output_dim: int) -> int:
+    """Estimate how many bytes one prediction of so many outputs takes, without the id and key of its event."""
+    return DOCUMENT_BYTES + NUMBER_BYTES * output_dim
+
+
+def output_bytes(finished: Finished) -> int:
+    """Estimate how many bytes the outputs of a micro-batch take: predictions, and dead letters, which carry their events."""
+    return finished.batch.num_bytes + finished.batch.num_rows * prediction_bytes(finished.values_BO.shape[1])
 
 
 class WindowLabel(Protocol):

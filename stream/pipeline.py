@@ -37,6 +37,8 @@ BREAKER_LOOK_S = 0.2
 WINDOWS_LOOK_S = 0.5
 MAX_COMMIT_BATCHES = 16
 """How many full micro-batches one commit holds at most; fewer after one that was not over in time."""
+MAX_COMMIT_BYTES = 64 << 20
+"""The outputs of one commit, about. They may go to a broker in one request, of which it takes 100 MiB by default."""
 
 
 class Pipeline:
@@ -231,7 +233,9 @@ class Pipeline:
             await self._work.wait()
             self._work.clear()
             await self._until_allowed()
-            while batches := self._reorder.take(max_records=self._max_poll_records * self._commit_batches):
+            while batches := self._reorder.take(
+                max_records=self._max_poll_records * self._commit_batches, max_bytes=MAX_COMMIT_BYTES
+            ):
                 purges = self._purges
                 self._breakers.cluster.began()
                 self._observer.committing(batches)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 
+from stream.encode import output_bytes
 from stream.records import Finished, MicroBatch, Partition
 
 
@@ -32,20 +33,24 @@ class ReorderBuffer:
         """Its outcomes are decided."""
         self._finished[finished.batch.seq] = finished
 
-    def take(self, *, max_records: int) -> list[Finished]:
-        """What may be committed now, in order; stops before more than `max_records` records or rows, but takes at least one
-        batch, and never ends between parts that must be committed together."""
+    def take(self, *, max_records: int, max_bytes: int) -> list[Finished]:
+        """Take what may be committed now, in order.
+
+        It stops before more than `max_records` records or rows, and before outputs of more than about `max_bytes`; but it takes
+        at least one batch, and never ends between parts that must be committed together.
+        """
         taken: list[Finished] = []
         passed: Counter[Partition] = Counter()
         unfinished: set[Partition] = set()
-        size = whole = 0
+        size = num_bytes = whole = 0
         for seq in sorted(self._finished):
             finished = self._finished[seq]
             partitions = {chunk.partition for chunk in finished.batch.chunks}
             if any(self._order[partition][passed[partition]] != seq for partition in partitions):
                 continue
             size += max(finished.batch.num_records, finished.batch.num_rows)
-            if whole and size > max_records:
+            num_bytes += output_bytes(finished)
+            if whole and (size > max_records or num_bytes > max_bytes):
                 break
             taken.append(finished)
             passed.update(partitions)

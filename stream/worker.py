@@ -30,7 +30,7 @@ from stream.dead_letter_guard import DeadLetterGuard, DeadLetterLimits
 from stream.decode import Decoder
 from stream.device import DeviceThread
 from stream.emit import Emits, Emitter, Placer
-from stream.encode import PredictionEncoder
+from stream.encode import PredictionEncoder, prediction_bytes
 from stream.eventtime.assemble import window_plan
 from stream.eventtime.emit import WindowEmitter
 from stream.eventtime.restore import WithoutWindows
@@ -64,6 +64,9 @@ SWITCH_INTERVAL_S = 0.0005
 """How long a thread may keep the interpreter from another one that waits. At Python's 5 ms the model, which takes the lock
 back after each operator, would wait 5 ms each while the event loop decodes."""
 
+MAX_BATCH_OUTPUT_BYTES = 32 << 20
+"""The predictions of one micro-batch, about. It makes smaller micro-batches for models of very many outputs."""
+
 READY_LINE = "worker ready"
 STOP_TIMEOUT_S = 5.0
 
@@ -75,6 +78,7 @@ class Worker:
         self._settings = settings
         self._model = model
         self._clock = clock or SystemClock()
+        self._max_batch_size = batch_size(settings.batch.max_batch_size, model.signature.output_dim)
         self._fatal: asyncio.Future[None]
         self._instance = settings.delivery.instance_id or f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
@@ -91,6 +95,13 @@ class Worker:
         stop = StopRequest()
         stop.listen(loop)
         breakers = Breakers(self._breaker("model"), self._breaker("cluster"))
+        if self._max_batch_size < settings.batch.max_batch_size:
+            log.info(
+                "micro-batches of at most %d events instead of %d: the model has %d outputs",
+                self._max_batch_size,
+                settings.batch.max_batch_size,
+                self._model.signature.output_dim,
+            )
         in_flight = self._in_flight()
         telemetry, noted = self._telemetry(), Noted(clock=self._clock)
         observer = Observers(telemetry, noted, *([] if self._model.signature.window else [TimestampWarning()]))
@@ -99,7 +110,7 @@ class Worker:
             self._timing(),
             breakers,
             observer,
-            max_poll_records=settings.batch.max_batch_size,
+            max_poll_records=self._max_batch_size,
             clock=self._clock,
         )
         await stop.unless_requested(wait_for_cluster(settings.kafka, clock=self._clock, backoff=self._backoff()))
@@ -128,7 +139,7 @@ class Worker:
         tasks: list[asyncio.Task[None]] = []
         try:
             await admin.start()
-            await stop.unless_requested(device.start(_warm_up_sizes(settings.batch.max_batch_size)))
+            await stop.unless_requested(device.start(_warm_up_sizes(self._max_batch_size)))
             admin.warm()
             log.info("model %s version %d is warm", self._model.name, self._model.version)
             freeze_what_is_loaded()
@@ -315,7 +326,7 @@ class Worker:
     def _batcher(self) -> MicroBatcher:
         batch = self._settings.batch
         return MicroBatcher(
-            max_batch_size=batch.max_batch_size,
+            max_batch_size=self._max_batch_size,
             max_batch_bytes=batch.max_batch_bytes,
             max_queue_delay_ms=batch.max_queue_delay_ms,
         )
@@ -351,6 +362,11 @@ class Worker:
         """The fatal slot: the first failure is the one that is told."""
         if not self._fatal.done():
             self._fatal.set_exception(error)
+
+
+def batch_size(most: int, output_dim: int) -> int:
+    """Return how many rows a micro-batch may hold: `most`, or as many as have about `MAX_BATCH_OUTPUT_BYTES` of predictions."""
+    return max(1, min(most, MAX_BATCH_OUTPUT_BYTES // prediction_bytes(output_dim)))
 
 
 def _tell_steps(times: Collection[StepTimes]) -> None:

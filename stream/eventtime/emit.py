@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ import orjson
 
 from schemas import headers as names
 from schemas.failures import FailureKind
-from stream.emit import NO_HEADERS, Emission, ModelEmitter, Outgoing, OutputTopic
+from stream.emit import NO_HEADERS, Building, Emission, ModelEmitter, Outgoing, OutputTopic, slices_of
 from stream.encode import Headers, dead_letter, record_size
 from stream.eventtime.chunk import Label, Refused, WindowChunk, label
 from stream.eventtime.columns import Window, columns_of
@@ -31,24 +31,27 @@ class _Letter:
 class WindowEmitter(ModelEmitter):
     """Builds emissions of which each row is a window."""
 
-    def emit(self, batches: Sequence[Finished], *, delta_headers: Headers = NO_HEADERS) -> Emission:
-        """What to send for these micro-batches, which are in commit order. Never raises for data."""
+    def build(self, batches: Sequence[Finished], *, delta_headers: Headers = NO_HEADERS) -> Building:
+        """Build what to send for these micro-batches, which are in commit order. Never raises for data."""
         emission = self._begin()
         for finished in batches:
             first_row = 0
             for chunk in finished.batch.chunks:
                 assert isinstance(chunk, WindowChunk)
-                self._emit_windows(finished, chunk, first_row, emission)
+                yield from self._emit_windows(finished, chunk, first_row, emission)
                 self._emit_events(chunk, emission)
                 first_row += chunk.num_rows
                 if chunk.completes:
                     emission.positions[chunk.partition] = chunk.next_offset
                     emission.metadata[chunk.partition] = chunk.metadata
+            yield
         return self._end(emission, delta_headers)
 
     # ---- windows
 
-    def _emit_windows(self, finished: Finished, chunk: WindowChunk, first_row: int, emission: Emission) -> None:
+    def _emit_windows(
+        self, finished: Finished, chunk: WindowChunk, first_row: int, emission: Emission
+    ) -> Generator[None, None, None]:
         windows, ledger = chunk.windows, emission.ledger
         if not windows:
             return
@@ -59,7 +62,12 @@ class WindowEmitter(ModelEmitter):
         }
         labels = [label(window) for window in windows]
         rows = [row for row in range(len(windows)) if row not in failures] if failures else list(range(len(windows)))
-        values = self._encoder.encode_windows(finished, chunk.partition, first_row, labels, rows if failures else None)
+        values: list[bytes] = []
+        for part in slices_of(rows, finished.values_BO.shape[1]):
+            values += self._encoder.encode_windows(
+                finished, chunk.partition, first_row, labels, None if len(part) == len(windows) else part
+            )
+            yield
         topic = self._topics.predictions
         count = 0
         for row, value in zip(rows, values, strict=True):

@@ -141,6 +141,7 @@ class Delivery:
             delivery = await producer.send_batch(builder, partition.topic, partition=partition.partition)
             delivery.add_done_callback(_retrieve)  # where another fails first, nobody waits for this one
             deliveries.append(delivery)
+            await asyncio.sleep(0)  # a batch is compressed in one go, and others want the event loop between two
         for delivery in deliveries:
             try:
                 await delivery

@@ -156,14 +156,14 @@ def test_windows_that_close_together_are_committed_together_however_many_batches
         buffer.opened(one)
     for one in batches[:-1]:
         buffer.finished(finish(one))
-        assert buffer.take(max_records=4) == []
+        assert buffer.take(max_records=4, max_bytes=10**9) == []
     buffer.finished(finish(batches[-1]))
-    taken = buffer.take(max_records=4)
+    taken = buffer.take(max_records=4, max_bytes=10**9)
     assert [one.batch.seq for one in taken] == list(range(7))
     emission = emitter().emit(taken)
     assert len(sent(emission, "predictions")) == 25 and emission.positions == {P0: 26}
     assert not emission.ledger.unbalanced()
-    assert buffer.take(max_records=4) == []
+    assert buffer.take(max_records=4, max_bytes=10**9) == []
 
 
 def test_a_batch_of_another_partition_does_not_wait_for_them() -> None:
@@ -178,11 +178,11 @@ def test_a_batch_of_another_partition_does_not_wait_for_them() -> None:
     for one in (first, second, third):
         buffer.opened(one)
     buffer.finished(finish(second))
-    assert [one.batch.seq for one in buffer.take(max_records=100)] == [1]
+    assert [one.batch.seq for one in buffer.take(max_records=100, max_bytes=10**9)] == [1]
     buffer.finished(finish(first))
-    assert buffer.take(max_records=100) == []
+    assert buffer.take(max_records=100, max_bytes=10**9) == []
     buffer.finished(finish(third))
-    assert [one.batch.seq for one in buffer.take(max_records=100)] == [0, 2]
+    assert [one.batch.seq for one in buffer.take(max_records=100, max_bytes=10**9)] == [0, 2]
 
 
 @pytest.mark.parametrize("count", [1, 3])

@@ -11,11 +11,12 @@ from aiokafka.errors import KafkaConnectionError
 from schemas.errors import DataError
 from stream.commit import CommitRefused, Committer, CommitTimeout, OutputMissing, StepTimes
 from stream.dead_letter_guard import DeadLetterGuard, DeadLetterLimits
-from stream.emit import Outgoing
+from stream.emit import MAX_SLICE_BYTES, Outgoing
+from stream.encode import NUMBER_BYTES
 from stream.records import Epoch, MicroBatch, Partition
 from stream.telemetry.observer import Unobserved
 from tests.stream.build import P0, ManualClock, chunk, finish
-from tests.stream.test_emit import emitter
+from tests.stream.test_emit import emitter, wide
 
 
 class Script:
@@ -142,3 +143,24 @@ async def test_what_passes_a_limit_on_dead_letters_is_not_sent() -> None:
     with pytest.raises(DataError, match="6 dead letters in a row"):
         await commits.commit([bad])
     assert script.steps == done
+
+
+async def test_a_long_encoding_leaves_the_event_loop_to_others() -> None:
+    """Heartbeats share the loop: a model of 20,000 classes has blocked it until the group evicted the worker."""
+    script = Script()
+    guard = DeadLetterGuard(DeadLetterLimits(1.0, 100, None))
+    committer = Committer(
+        emitter(max_bytes=10**6), script, script, guard, Unobserved(), clock=ManualClock(), timeout_ms=60_000
+    )
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += not script.steps
+            await asyncio.sleep(0)
+
+    turning = asyncio.create_task(others())
+    await committer.commit([wide(300, 2000), wide(300, 2000)])
+    turning.cancel()
+    assert turns > 2 * 300 * 2000 * NUMBER_BYTES // MAX_SLICE_BYTES

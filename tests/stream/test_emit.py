@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from schemas import headers as names
 from schemas.failures import FailureKind, Outcome
-from stream.emit import Emission, Emitter, OutputTopic, OutputTopics, Placer
-from stream.encode import PredictionEncoder, _json_strings, dead_letter, record_size
+from stream.emit import MAX_SLICE_BYTES, Emission, Emitter, OutputTopic, OutputTopics, Placer
+from stream.encode import NUMBER_BYTES, PredictionEncoder, _json_strings, dead_letter, output_bytes, record_size
 from stream.outcomes import Ledger
 from stream.records import Chunk, Finished, MicroBatch, Partition, Rejection, RowFailure
 from tests.stream.build import EPOCH, JULY, P0, P1, FakeRecord, chunk, finish, unreadable
@@ -243,3 +243,29 @@ def test_records_that_cannot_be_read_are_one_letter_and_have_an_outcome_each() -
         ("predicted", 1),
         ("unreadable_record", 1),
     ]
+
+
+def wide(rows: int, outputs: int, failures: dict[int, RowFailure] | None = None) -> Finished:
+    values_BO = np.random.default_rng(1).random((rows, outputs), dtype=np.float32)
+    one = batch(chunk(range(rows)))
+    return Finished(one, values_BO, values_BO.argmax(1) % 2, values_BO.max(1), failures or {}, 0.001)
+
+
+def test_very_wide_outputs_are_encoded_in_slices_with_the_same_result() -> None:
+    finished = wide(500, 2000, {3: RowFailure(FailureKind.MODEL_ERROR, "no")})
+    slices = sum(1 for _ in emitter(max_bytes=10**6).build([finished]))
+    assert slices > 500 * 2000 * NUMBER_BYTES // MAX_SLICE_BYTES
+    emission = emitter(max_bytes=10**6).emit([finished])
+    rows = [row for row in range(500) if row != 3]
+    encoded = emitter()._encoder.encode(finished, finished.batch.chunks[0], 0, rows)  # type: ignore[arg-type]
+    assert [value for _, value, _ in sent(emission, "predictions")[0]] == encoded
+
+
+def test_what_outputs_take_is_not_underestimated() -> None:
+    finished = wide(50, 300)
+    values_BO = finished.values_BO
+    values_BO[:] = -1.1754944e-38
+    values_BO[0] = -123456.78
+    emission = emitter(max_bytes=10**6).emit([finished])
+    sizes = sum(len(value or b"") for _, value, _ in sent(emission, "predictions")[0])
+    assert 0.5 * output_bytes(finished) < sizes <= 1.1 * output_bytes(finished)

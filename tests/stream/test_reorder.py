@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stream.encode import output_bytes
 from stream.records import MicroBatch, Partition
 from stream.reorder import ReorderBuffer
 from tests.stream.build import P0, P1, chunk, finish
@@ -21,9 +22,9 @@ def test_waits_for_what_came_before_in_the_same_partition() -> None:
         buffer.opened(one)
     buffer.finished(finish(second))
     buffer.finished(finish(other))
-    assert [f.batch.seq for f in buffer.take(max_records=100)] == [2]
+    assert [f.batch.seq for f in buffer.take(max_records=100, max_bytes=10**9)] == [2]
     buffer.finished(finish(first))
-    assert [f.batch.seq for f in buffer.take(max_records=100)] == [0, 1]
+    assert [f.batch.seq for f in buffer.take(max_records=100, max_bytes=10**9)] == [0, 1]
 
 
 def test_is_bounded_but_always_gives_one() -> None:
@@ -32,8 +33,8 @@ def test_is_bounded_but_always_gives_one() -> None:
         buffer.opened(batch(seq, P0, P1))
     for seq in range(3):
         buffer.finished(finish(batch(seq, P0, P1)))
-    assert [f.batch.seq for f in buffer.take(max_records=1)] == [0]
-    assert [f.batch.seq for f in buffer.take(max_records=4)] == [1, 2]
+    assert [f.batch.seq for f in buffer.take(max_records=1, max_bytes=10**9)] == [0]
+    assert [f.batch.seq for f in buffer.take(max_records=4, max_bytes=10**9)] == [1, 2]
 
 
 def test_what_was_purged_is_not_expected_any_more() -> None:
@@ -59,12 +60,23 @@ def test_order_in_each_partition_holds_for_any_order_of_finishing(data: st.DataO
     for one in data.draw(st.permutations(batches)):
         buffer.finished(finish(one))
         most = data.draw(st.integers(1, 20))
-        got = [finished.batch for finished in buffer.take(max_records=most)]
+        got = [finished.batch for finished in buffer.take(max_records=most, max_bytes=10**9)]
         assert sum(one.num_records for one in got) <= most or len(got) == 1
         taken += got
-    while got := buffer.take(max_records=100):
+    while got := buffer.take(max_records=100, max_bytes=10**9):
         taken += [finished.batch for finished in got]
     assert sorted(one.seq for one in taken) == list(range(len(batches)))
     for place in places:
         seqs = [one.seq for one in taken if place in {c.partition for c in one.chunks}]
         assert seqs == sorted(seqs)
+
+
+def test_is_bounded_by_the_bytes_of_its_outputs() -> None:
+    buffer = ReorderBuffer()
+    for seq in range(4):
+        one = batch(seq, P0)
+        buffer.opened(one)
+        buffer.finished(finish(one))
+    size = output_bytes(finish(batch(0, P0)))
+    assert [f.batch.seq for f in buffer.take(max_records=100, max_bytes=size - 1)] == [0], "at least one"
+    assert [f.batch.seq for f in buffer.take(max_records=100, max_bytes=2 * size)] == [1, 2]
