@@ -88,7 +88,9 @@ class Webhook:
                 if 400 <= status < 500 and status not in (408, 425, 429):
                     break
             except (OSError, TimeoutError, aiohttp.ClientError) as error:
-                problem = str(error) or type(error).__name__
+                # These tell the URL, whose path is a password.
+                told = "" if isinstance(error, aiohttp.InvalidURL) else str(error)
+                problem = told or type(error).__name__
             if attempt < self._attempts:
                 await self._sleep(wait_s(attempt, self._random.random()))
         log.error("webhook: not delivered (%s): %s", problem, document["message"])

@@ -16,6 +16,7 @@ from models.signature import Feature, Signature
 from stream.config.names import environment_name
 from stream.config.render import toml_value
 from stream.config.sections import KafkaSection, ModelSection, Settings, WindowSection, section_types
+from stream.config.values import may_hold_secret
 
 MODEL_NAME: Final = "bench"
 NUM_FEATURES: Final = 32
@@ -76,12 +77,12 @@ def bench_settings(
 
 
 def as_toml(settings: Settings) -> str:
-    """A configuration file with every setting that has a value, but for secrets."""
+    """Return a configuration file with every setting that has a value, except those that may hold a secret."""
     blocks = []
-    for name in section_types():
+    for name, section in section_types().items():
         lines = [f"[{name}]"]
         for key, value in _section(settings, name).items():
-            if value is not None and not isinstance(value, SecretStr):
+            if value is not None and not may_hold_secret(section.model_fields[key]):
                 lines.append(f"{key} = {toml_value(list(value) if isinstance(value, tuple) else value)}")
         blocks.append("\n".join(lines) + "\n")
     return "\n".join(blocks)
@@ -90,10 +91,10 @@ def as_toml(settings: Settings) -> str:
 def secrets_environment(settings: Settings) -> dict[str, str]:
     """The secrets, as environment variables for the worker."""
     return {
-        environment_name(f"{name}.{key}"): value.get_secret_value()
-        for name in section_types()
+        environment_name(f"{name}.{key}"): value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+        for name, section in section_types().items()
         for key, value in _section(settings, name).items()
-        if isinstance(value, SecretStr)
+        if value is not None and may_hold_secret(section.model_fields[key])
     }
 
 

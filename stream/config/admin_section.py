@@ -24,6 +24,7 @@ class AdminSection(Section):
         default=20, ge=0, le=1_000, description="where the port is taken, so many after it are tried; 0: only that one"
     )
     advertised_url: WebUrl | None = Field(
+        repr=False,
         default=None,
         description="where others reach it, such as https://pod.example:8080; default: from host and port, and of "
         "0.0.0.0 the address that leads to the cluster",

@@ -26,7 +26,7 @@ from stream.config.names import (
     is_ours,
 )
 from stream.config.sections import Section, Settings, section_types
-from stream.config.values import Mistakes, allowed, from_text, is_secret
+from stream.config.values import Mistakes, allowed, from_text, is_secret, may_hold_secret, redacted
 
 DEFAULT = "default"
 COMMAND_LINE = "command line"
@@ -161,7 +161,9 @@ def _build(given: Mapping[str, _Given], problems: list[str]) -> tuple[dict[str, 
                     problems.append(f"{full}, {each.subject} ({given[full].origin_of(each.part)}): {each.verdict}")
                 continue
             told = _told(full, given[full].value, given[full])
-            problems.append(f"{told} must be {allowed(field)}" + (f" ({why})" if why and not is_secret(field) else ""))
+            problems.append(
+                f"{told} must be {allowed(field)}" + (f" ({why})" if why and not may_hold_secret(field) else "")
+            )
         sections[name] = section(**{key: value for key, value in values.items() if key not in reasons})
     return sections, wrong
 
@@ -176,6 +178,7 @@ def _shown(field: FieldInfo, value: object) -> str:
         return "(not set)"
     if is_secret(field) or isinstance(value, SecretStr):
         return "(hidden)"
+    value = redacted(field, value)
     if isinstance(value, tuple):
         value = list(value)
     text = str(value).lower() if isinstance(value, bool) else f'"{value}"' if isinstance(value, str) else str(value)

@@ -8,10 +8,10 @@ from typing import Final
 from pydantic import BaseModel
 
 from stream.config.load import DEFAULT, LoadedSettings
+from stream.config.redaction import HIDDEN as HIDDEN
 from stream.config.sections import section_types
-from stream.config.values import allowed, is_secret
+from stream.config.values import allowed, redacted
 
-HIDDEN: Final = "********"
 MAX_ALIGNED_CHARS: Final = 60
 
 
@@ -72,8 +72,7 @@ def _assignment(loaded: LoadedSettings, section: str, key: str) -> str:
 
 def _value(loaded: LoadedSettings, section: str, key: str) -> object:
     value = getattr(getattr(loaded.settings, section), key)
-    if value is not None and is_secret(section_types()[section].model_fields[key]):
-        return HIDDEN
+    value = redacted(section_types()[section].model_fields[key], value)
     if isinstance(value, tuple):
         return [one.model_dump(mode="json", exclude_none=True) if isinstance(one, BaseModel) else one for one in value]
     return value

@@ -25,6 +25,7 @@ from stream.config.values import (
     Servers,
     Text,
     Topics,
+    WebhookUrl,
     WebUrl,
 )
 from stream.config.window_section import WindowSection as WindowSection
@@ -53,6 +54,7 @@ class KafkaSection(Section):
     )
     sasl_oauth_token_command: Command | None = Field(
         default=None,
+        repr=False,
         description="for OAUTHBEARER: a command (run without a shell) that prints the token, "
         'or {"token": "...", "expires_at": seconds since 1970}',
     )
@@ -249,7 +251,11 @@ class AggregateSection(Section):
     confirm_timeout_ms: int = Field(
         default=30_000, ge=1_000, le=600_000, description="a write that takes longer stops the aggregator"
     )
-    webhook_url: WebUrl | None = Field(default=None, description="alerts are sent there too, as JSON by POST")
+    webhook_url: WebhookUrl | None = Field(
+        default=None,
+        repr=False,
+        description="alerts are sent there too, as JSON by POST; better given as FOREBAY_AGGREGATE__WEBHOOK_URL than in a file",
+    )
     webhook_timeout_ms: int = Field(default=5_000, ge=100, le=60_000, description="for one attempt")
     webhook_attempts: int = Field(
         default=5, ge=1, le=100, description="attempts for one alert, with longer and longer waits"
@@ -289,6 +295,7 @@ class TelemetrySection(Section):
     )
     otlp_endpoint: WebUrl | None = Field(
         default=None,
+        repr=False,
         description="collector to send to (OTLP over HTTP), such as http://localhost:4318; without it that of "
         "OTEL_EXPORTER_OTLP_ENDPOINT, and without either nothing is sent",
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import NoneType, UnionType
@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, SecretStr, TypeAdapter, Va
 from pydantic.fields import FieldInfo
 
 from stream.config.log_levels import LEVELS, parse_levels
+from stream.config.redaction import HIDDEN, only_host, only_program, without_login
 
 MAX_NAME_LENGTH: Final = 249
 """What Kafka allows for the names of topics, and we for those of groups and clients."""
@@ -39,6 +40,13 @@ class Allowed:
 @dataclass(frozen=True, slots=True)
 class NeverEmpty:
     """Metadata of a field: empty text is a mistake and does not unset it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Redacted:
+    """Metadata of a field: how to show a value of which a part may be a secret."""
+
+    show: Callable[[str], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +180,12 @@ _NAME_WORDS: Final = f"1 to {MAX_NAME_LENGTH} letters, digits, '.', '_' or '-'"
 
 Text = Annotated[str, AfterValidator(_check_not_empty), Allowed("a text that is not empty")]
 Path = Annotated[str, AfterValidator(_check_not_empty), Allowed("a path")]
-Command = Annotated[str, AfterValidator(_check_command), Allowed("a command with its arguments, quoted as in a shell")]
+Command = Annotated[
+    str,
+    AfterValidator(_check_command),
+    Allowed("a command with its arguments, quoted as in a shell"),
+    Redacted(only_program),
+]
 Name = Annotated[str, AfterValidator(_check_name), Allowed(_NAME_WORDS)]
 Prefix = Annotated[
     str, AfterValidator(_check_prefix), Allowed("empty, or at most 200 letters, digits, '.', '_' or '-'")
@@ -207,9 +220,13 @@ Hosts = Annotated[
     AfterValidator(_check_hosts),
     Allowed("a list of host names without ports (commas between them in the environment); .example.com: all below it"),
 ]
-WebUrl = Annotated[
-    str, _matching(_WEB_URL), AfterValidator(_check_web_url), Allowed("a URL that begins with http:// or https://")
-]
+_CHECKED_URL: Final = (
+    _matching(_WEB_URL),
+    AfterValidator(_check_web_url),
+    Allowed("a URL that begins with http:// or https://"),
+)
+WebUrl = Annotated[str, *_CHECKED_URL, Redacted(without_login)]
+WebhookUrl = Annotated[str, *_CHECKED_URL, Redacted(only_host)]
 Token = Annotated[
     SecretStr,
     AfterValidator(_check_secret),
@@ -230,6 +247,26 @@ Device = Annotated[str, _matching(_DEVICE), Allowed('"auto", "cpu", "cuda", "cud
 def is_secret(field: FieldInfo) -> bool:
     """Whether the field's value must never be shown."""
     return SecretStr in set(_types(field.annotation))
+
+
+def may_hold_secret(field: FieldInfo) -> bool:
+    """Whether the field's value is a secret, or a part of it may be one."""
+    return is_secret(field) or _redaction(field) is not None
+
+
+def redacted(field: FieldInfo, value: object) -> object:
+    """Return the field's value as it may be shown; the value itself need not be right."""
+    if value is None:
+        return None
+    redaction = _redaction(field)
+    if is_secret(field) or isinstance(value, SecretStr) or (redaction and not isinstance(value, str)):
+        return HIDDEN
+    return redaction.show(value) if redaction and isinstance(value, str) else value
+
+
+def _redaction(field: FieldInfo) -> Redacted | None:
+    metadata = [*field.metadata, *_metadata(field.annotation)]
+    return next((each for each in metadata if isinstance(each, Redacted)), None)
 
 
 def is_optional(field: FieldInfo) -> bool:

@@ -18,6 +18,7 @@ from aiokafka.errors import KafkaConnectionError
 
 from schemas.errors import BrokerError
 from stream.clock import Clock, SystemClock
+from stream.config.redaction import without_arguments
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +110,7 @@ class CommandTokenProvider(AbstractTokenProvider):
                     os.killpg(process.pid, signal.SIGKILL)
                 await process.wait()
         if process.returncode != 0:
-            said = stderr.decode(errors="replace").strip()[-MAX_STDERR_CHARS:]
+            said = without_arguments(stderr.decode(errors="replace"), self._command).strip()[-MAX_STDERR_CHARS:]
             raise self._error(f"ended with status {process.returncode}: {said or '(it wrote nothing to stderr)'}")
         return stdout
 

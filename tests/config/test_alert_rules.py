@@ -159,7 +159,7 @@ def test_a_wrong_rule_of_the_environment_names_it() -> None:
         ('[aggregate]\nalerts = "none"', "not JSON"),
         ("[aggregate]\nalerts = 5", "not a list of tables"),
         ("[aggregate]\nalerts = [5]", "must be a table"),
-        ('[aggregate]\nwebhook_url = "pager"', 'webhook_url = "pager"'),
+        ('[aggregate]\nwebhook_url = "pager"', 'webhook_url = "********"'),
         ("[aggregate]\nfinal_after_ms = 7200000", "must be at most aggregate.closed_after_ms (3600000)"),
         ('[aggregate]\ngroup_id = "forebay"', "must not be kafka.group_id"),
     ],

@@ -6,6 +6,9 @@ import json
 import tomllib
 from pathlib import Path
 
+import pytest
+
+from schemas.errors import ConfigError
 from stream.config.load import load_settings
 from stream.config.render import HIDDEN, render_json, render_toml
 from stream.config.sections import Settings, section_types
@@ -87,3 +90,42 @@ def test_only_what_was_changed() -> None:
         }
     }
     assert render_toml(load_settings(None, {}), only_changed=True) == ""
+
+
+HOLDING_SECRETS = {
+    "aggregate.webhook_url": "https://user:s3cret@hooks.example/services/s3cret?key=s3cret",
+    "telemetry.otlp_endpoint": "https://user:s3cret@collector.example:4318/base?key=s3cret",
+    "admin.advertised_url": "http://user:s3cret@pod.example:8080",
+    "kafka.sasl_oauth_token_command": "/bin/token --client-secret s3cret",
+    "kafka.sasl_mechanism": "OAUTHBEARER",
+    "kafka.security_protocol": "SASL_PLAINTEXT",
+}
+
+
+def test_parts_that_may_be_secrets_are_hidden_and_the_rest_is_shown() -> None:
+    loaded = load_settings(None, {}, HOLDING_SECRETS)
+    text = render_toml(loaded)
+    assert "s3cret" not in text + json.dumps(render_json(loaded)) + repr(loaded)
+    assert f'webhook_url = "https://{HIDDEN}@hooks.example/{HIDDEN}"' in text
+    assert f'otlp_endpoint = "https://{HIDDEN}@collector.example:4318/base?{HIDDEN}"' in text
+    assert f'advertised_url = "http://{HIDDEN}@pod.example:8080"' in text
+    assert f'sasl_oauth_token_command = "/bin/token {HIDDEN}"' in text
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("aggregate.webhook_url", "hooks.example/s3cret"),
+        ("aggregate.webhook_url", "https://user:s3cret@"),
+        ("telemetry.otlp_endpoint", "grpc://user:s3cret@collector.example"),
+        ("telemetry.otlp_endpoint", "https://user:s3cret@collector.example:99999"),
+        ("kafka.sasl_oauth_token_command", "/bin/token 's3cret"),
+        ("kafka.sasl_oauth_token_command", "/bin/token s3cret"),  # without its mechanism
+    ],
+)
+def test_a_wrong_value_is_refused_without_telling_what_may_be_secret(key: str, value: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_settings(None, {}, {key: value})
+    told = " ".join([caught.value.message, *caught.value.problems, caught.value.remedy or ""])
+    assert key in told
+    assert "s3cret" not in told
