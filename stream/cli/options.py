@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar, c
 import click
 
 from schemas.errors import ConfigError
+from stream.cli.output import echo
 
 if TYPE_CHECKING:
     from stream.config.load import LoadedSettings
@@ -25,11 +26,15 @@ DEFAULT_FILE: Final = "forebay.toml"
 
 @dataclass(frozen=True, slots=True)
 class ConfigSource:
-    """Where a command's settings come from: the file (None: there is none), the environment, the command line."""
+    """Where a command's settings come from: the file (None: there is none), the environment, the command line.
+
+    found: the file was not named, but found in the current folder.
+    """
 
     path: Path | None
     environ: Mapping[str, str]
     overrides: Mapping[str, object]
+    found: bool = False
 
     def load(self, overrides: Mapping[str, object] = MappingProxyType({})) -> LoadedSettings:
         """Read and check the settings. `overrides` ("section.key" -> value) are from the command's own options.
@@ -37,8 +42,12 @@ class ConfigSource:
         They go before --set; those that are None (options not given) are left out. Raises ConfigError.
         """
         # Only now: --help should not wait for it.
+        from stream.config.found_file import check_found_file
         from stream.config.load import load_settings
 
+        if self.found and self.path is not None:
+            check_found_file(self.path, self.environ)
+            echo(f"settings from {self.path}, found in the current folder", err=True)
         given = {key: value for key, value in overrides.items() if value is not None}
         return load_settings(self.path, self.environ, {**self.overrides, **given})
 
@@ -59,7 +68,7 @@ def config_options(function: Callable[Concatenate[ConfigSource, P], R]) -> Calla
         envvar="FOREBAY_CONFIG",
         show_envvar=True,
         metavar="FILE",
-        help=f"Configuration file. [default: {DEFAULT_FILE}, if there is one]",
+        help=f"Configuration file. [default: {DEFAULT_FILE}, if there is one here that is yours]",
     )
     @click.option(
         "--set",
@@ -70,9 +79,10 @@ def config_options(function: Callable[Concatenate[ConfigSource, P], R]) -> Calla
     )
     @functools.wraps(function)
     def command(*args: Any, config_path: Path | None, assignments: tuple[str, ...], **kwargs: Any) -> R:
-        if config_path is None and Path(DEFAULT_FILE).is_file():
+        found = config_path is None and Path(DEFAULT_FILE).is_file()
+        if found:
             config_path = Path(DEFAULT_FILE)
-        source = ConfigSource(config_path, MappingProxyType(dict(os.environ)), _parse(assignments))
+        source = ConfigSource(config_path, MappingProxyType(dict(os.environ)), _parse(assignments), found)
         return function(source, *args, **kwargs)
 
     # The wrapper's own two parameters are filled in by click.

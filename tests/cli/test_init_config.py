@@ -97,7 +97,7 @@ def test_the_file_can_be_named_by_the_environment(folder: Path) -> None:
 
     def size(*args: str, **environ: str) -> object:
         result = CliRunner(env=environ).invoke(config, [*args, "--json"])
-        return json.loads(result.output)["settings"]["batch"]["max_batch_size"]["value"]
+        return json.loads(result.stdout)["settings"]["batch"]["max_batch_size"]["value"]
 
     assert size() == 1
     assert size(FOREBAY_CONFIG="other.toml") == 2
@@ -121,5 +121,5 @@ def test_every_mistake_is_printed(folder: Path, capsys: pytest.CaptureFixture[st
     (folder / "forebay.toml").write_text("[batch]\nmax_batch_size = 0\n[modle]\n")
     assert main(["config", "--set", "log.level=loud"]) == 2
     err = capsys.readouterr().err
-    assert err.startswith("error: the configuration has 3 mistakes\n")
+    assert "error: the configuration has 3 mistakes\n" in err
     assert err.count("\n  - ") == 3

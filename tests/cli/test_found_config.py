@@ -1,0 +1,58 @@
+"""`./forebay.toml`: it names itself, and runs nothing where it may be somebody else's."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from stream.cli import main
+
+
+@pytest.fixture
+def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder whose forebay.toml has a token command that leaves a mark; the file can be written by everybody."""
+    monkeypatch.chdir(tmp_path)
+    mark = tmp_path / "ran"
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    Path("forebay.toml").write_text(
+        f'[kafka]\nbootstrap_servers = "127.0.0.1:{port}"\nsecurity_protocol = "SASL_PLAINTEXT"\n'
+        f'sasl_mechanism = "OAUTHBEARER"\nsasl_oauth_token_command = "touch {mark}"\n'
+    )
+    Path("forebay.toml").chmod(0o666)
+    return mark
+
+
+@pytest.mark.parametrize(
+    "command", [["run"], ["check"], ["config"], ["tail", "predictions"], ["status"], ["publish", "--features", "[1]"]]
+)
+def test_a_file_that_others_may_have_written_is_not_used(
+    command: list[str], ran: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command) in (1, 2)
+    told = capsys.readouterr()
+    text = told.out + told.err
+    assert "forebay.toml was found in the current folder and is not used: it can be written by every user" in text
+    assert "`-c forebay.toml` uses it all the same" in text
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize("by_variable", [False, True])
+def test_a_file_that_is_named_is_used(
+    by_variable: bool, ran: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if by_variable:
+        monkeypatch.setenv("FOREBAY_CONFIG", "forebay.toml")
+    assert main(["config", *([] if by_variable else ["-c", "forebay.toml"])]) == 0
+    told = capsys.readouterr()
+    assert "sasl_oauth_token_command" in told.out
+    assert told.err == ""
+
+
+def test_a_file_of_ones_own_names_itself(ran: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("forebay.toml").chmod(0o644)
+    assert main(["config", "--json"]) == 0
+    assert capsys.readouterr().err == "settings from forebay.toml, found in the current folder\n"
