@@ -15,7 +15,7 @@ import jsonschema
 import pytest
 import yaml
 
-from stream.cli.group import main
+from stream.cli import main
 from stream.config.load import load_settings
 from tests.brokers.jars import KAFKA_VERSION
 from tests.needed import needed
