@@ -115,16 +115,26 @@ def set_up_logging(levels: str, form: Literal["auto", "text", "json"], *, stream
         TextFormatter(colour=terminal and not os.environ.get("NO_COLOR")) if as_text else JsonFormatter()
     )
     logging.basicConfig(level=wanted[ALL_MODULES].upper(), handlers=[handler], force=True)
+    limits: list[logging.Filter] = []
     for name in _CHATTY:
         if wanted.get(name, wanted[ALL_MODULES]) == "debug":
             continue
         logging.getLogger(name).setLevel(logging.ERROR)
-        handler.addFilter(_OnlyOf(name, OneOfMany(CLIENT_LINES_EVERY_S)))
+        limits.append(_OnlyOf(name, OneOfMany(CLIENT_LINES_EVERY_S)))
     for module, level in wanted.items():
         if module != ALL_MODULES:
             logging.getLogger(module).setLevel(level.upper())
     # Of all loggers: what a client of ours can make asyncio or aiohttp say must not fill the disk either.
-    handler.addFilter(OneOfMany(REPEATS_EVERY_S, burst=MAX_REPEATS, alike=_logger_and_first_line))
+    limits.append(OneOfMany(REPEATS_EVERY_S, burst=MAX_REPEATS, alike=_logger_and_first_line))
+    handler.addFilter(_DecidedOnce(limits))
+
+
+def share_limits(handler: logging.Handler) -> None:
+    """Limit the lines of one more handler of the root logger as those that `set_up_logging` sends to the stream."""
+    for other in logging.getLogger().handlers:
+        for limit in other.filters:
+            if isinstance(limit, _DecidedOnce):
+                handler.addFilter(limit)
 
 
 def _logger_and_first_line(record: logging.LogRecord) -> Hashable:
@@ -141,3 +151,17 @@ class _OnlyOf(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         return bool(not super().filter(record) or self._inner.filter(record))
+
+
+class _DecidedOnce(logging.Filter):
+    """Passes records that all of `filters` pass; asks them once for each record, however many handlers it goes to."""
+
+    def __init__(self, filters: list[logging.Filter]) -> None:
+        super().__init__()
+        self._filters = filters
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        passed: bool | None = getattr(record, "within_limits", None)
+        if passed is None:
+            passed = record.within_limits = all(one.filter(record) for one in self._filters)
+        return passed

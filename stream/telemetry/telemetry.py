@@ -17,6 +17,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from schemas.headers import TRACEPARENT
 from stream.clock import Clock
 from stream.config.sections import TelemetrySection
+from stream.logs import share_limits
 from stream.outcomes import Ledger
 from stream.records import Chunk, Finished, MicroBatch, Partition, WindowStatus
 from stream.telemetry import catalogue as c
@@ -98,6 +99,7 @@ class Telemetry:
         self._log_handler: OtlpHandler | None = None
         if (logs_to := find_collector(section, Signal.LOGS, environ)) is not None:
             self._log_handler = OtlpHandler(logs_to.log_exporter(), self._resource)
+            share_limits(self._log_handler)
             logging.getLogger().addHandler(self._log_handler)
         self._book.set(c.READY, 0)
         self._book.set(c.IN_FLIGHT_LIMIT, about.max_in_flight_events)

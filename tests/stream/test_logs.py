@@ -12,7 +12,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_s
 
 from stream.config.load import load_settings
 from stream.config.log_levels import parse_levels
-from stream.logs import MAX_REPEATS, OneOfMany, set_up_logging
+from stream.logs import MAX_REPEATS, OneOfMany, TextFormatter, set_up_logging, share_limits
 from stream.telemetry.log_lines import TraceIds
 
 
@@ -84,6 +84,21 @@ def test_lines_that_repeat_each_other_are_limited_whatever_their_logger() -> Non
     assert sum("socket.accept()" in line for line in lines) == MAX_REPEATS
     assert sum("Error handling" in line for line in lines) == MAX_REPEATS
     assert "something else" in lines[-1]
+
+
+def test_a_further_handler_gets_the_same_lines() -> None:
+    stream, further = io.StringIO(), io.StringIO()
+    set_up_logging("info", "text", stream=stream)
+    handler = logging.StreamHandler(further)
+    handler.setFormatter(TextFormatter())
+    share_limits(handler)
+    logging.getLogger().addHandler(handler)
+    for _ in range(3 * MAX_REPEATS):
+        logging.getLogger("asyncio").error("again")
+        logging.getLogger("aiokafka.conn").error("away")
+    assert stream.getvalue().count("again") == MAX_REPEATS
+    assert stream.getvalue().count("away") == 1
+    assert further.getvalue() == stream.getvalue()
 
 
 def test_modules_have_levels_of_their_own() -> None:
