@@ -1,7 +1,8 @@
 """Ask workers for their status, all at once, each with a short time-out.
 
-Any member of the group may announce any address. So the token goes only where it cannot be read on the way or collected: to a
-certificate that is trusted, or to this machine's own loopback; elsewhere only if the user asks for it.
+Any member of the group may announce any address. So the token goes only where it can neither be read on the way nor collected:
+to the workers' own certificate, to a name of `admin.allowed_hosts` that a trusted authority certifies, or to this machine's own
+loopback; elsewhere only if the user asks for it.
 """
 
 from __future__ import annotations
@@ -17,12 +18,17 @@ from yarl import URL
 
 from schemas.errors import ConfigError
 from stream.admin.group_status import Answer
-from stream.admin.hosts import is_loopback
+from stream.admin.hosts import AllowedHosts, is_loopback, normal_host
 from stream.admin.worker_status import decode_status
 from stream.config.sections import AdminSection
 
 TIMEOUT_S: Final = 2.0
 MAX_ANSWER_BYTES: Final = 4_000_000
+
+_KEPT_BACK: Final = {
+    "http": "admin.token is not sent over http:// to another machine: use TLS, or --token-over-http",
+    "https": "admin.token is not sent to a name that is not in admin.allowed_hosts; or give admin.tls_cert_file, to know it by",
+}
 
 
 class StatusClient:
@@ -35,7 +41,10 @@ class StatusClient:
         self._token = section.token.get_secret_value() if section.token else None
         self._token_over_http = token_over_http
         self._session = session
-        self._trusts = _trusts(section)
+        self._own_trust, self._system_trust = _own_trust(section), ssl.create_default_context()
+        self._hosts = AllowedHosts([section.host, *section.allowed_hosts])
+        if section.advertised_url is not None:
+            self._hosts.add(URL(section.advertised_url).host or "")
 
     async def ask(self, url: str) -> Answer:
         """Return the status, or why there is none. Never raises for what the other side does."""
@@ -43,10 +52,11 @@ class StatusClient:
             target = URL(url) / "status"
         except ValueError:
             return Answer(None, "its address is not a URL")
-        token = self._token if self._may_have_token(target) else None
-        for trust in self._trusts:
+        for trust in (self._own_trust, self._system_trust):
+            if trust is None:
+                continue
             try:
-                return await self._get(target, token, trust)
+                return await self._get(target, trust)
             except TimeoutError:
                 return Answer(None, f"no answer within {TIMEOUT_S:g} s")
             except aiohttp.ClientConnectorCertificateError:
@@ -58,16 +68,21 @@ class StatusClient:
                 return Answer(None, str(error)[:200] or type(error).__name__)
         return Answer(None, "its certificate is not trusted (admin.tls_cert_file)")
 
-    def _may_have_token(self, url: URL) -> bool:
-        return url.scheme == "https" or self._token_over_http or is_loopback(url.host or "")
+    def _may_have_token(self, url: URL, trust: ssl.SSLContext) -> bool:
+        host = normal_host(url.host or "")
+        if is_loopback(host):
+            return True
+        if url.scheme == "http":
+            return self._token_over_http
+        # An authority certifies any name for its owner, so that it is the right name has to be known from elsewhere.
+        return trust is self._own_trust or self._hosts.names(host)
 
-    async def _get(self, url: URL, token: str | None, trust: ssl.SSLContext) -> Answer:
+    async def _get(self, url: URL, trust: ssl.SSLContext) -> Answer:
+        token = self._token if self._may_have_token(url, trust) else None
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         async with self._session.get(url, headers=headers, ssl=trust, allow_redirects=False) as response:
             if response.status == 401 and token is None and self._token is not None:
-                return Answer(
-                    None, "admin.token is not sent over http:// to another machine: use TLS, or --token-over-http"
-                )
+                return Answer(None, _KEPT_BACK[url.scheme])
             if response.status == 401:
                 return Answer(None, "it wants another admin.token")
             status = decode_status(await _body(response)) if response.status == 200 else None
@@ -97,17 +112,14 @@ async def _body(response: aiohttp.ClientResponse) -> bytes:
     return b"".join(parts)
 
 
-def _trusts(section: AdminSection) -> list[ssl.SSLContext]:
-    """Return what to trust, in order: the workers' own certificate where it is at hand, then the system's authorities.
-
-    The first holds whatever name a worker is reached by, and trusts nothing else: any owner of a name can have it certified.
-    """
+def _own_trust(section: AdminSection) -> ssl.SSLContext | None:
+    """Trust exactly the workers' own certificate, where it is at hand, whatever name they are reached by."""
     if section.tls_cert_file is None:
-        return [ssl.create_default_context()]
+        return None
     try:
         own = ssl.create_default_context(cafile=section.tls_cert_file)
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(f"admin.tls_cert_file {section.tls_cert_file} cannot be used: {error}") from None
     own.check_hostname = False
     own.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # the file need not go on to the root
-    return [own, ssl.create_default_context()]
+    return own

@@ -64,4 +64,8 @@ class AllowedHosts:
 
     def __contains__(self, host: str) -> bool:
         """host: as `host_of` returns it."""
-        return is_address(host) or is_loopback(host) or host in self._names or host.endswith(self._ends)
+        return is_address(host) or is_loopback(host) or self.names(host)
+
+    def names(self, host: str) -> bool:
+        """Return whether it is one of the names, rather than any address."""
+        return host in self._names or host.endswith(self._ends)

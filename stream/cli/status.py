@@ -62,8 +62,9 @@ def command(
     """Who is in the workers' group, what each owns, how far behind it is, and what each says of itself.
 
     The consumer group is the register: a worker announces its address when it joins. Each is asked at its admin HTTP, with
-    admin.token over HTTPS or on this machine; of one that does not answer the group still reports what it owns. Joins no
-    group. Lag is what is committed on the input and not yet committed by the group.
+    admin.token on this machine, and over HTTPS if its certificate is admin.tls_cert_file or its name is in
+    admin.allowed_hosts; of one that does not answer the group still reports what it owns. Joins no group. Lag is what is
+    committed on the input and not yet committed by the group.
 
     Exit status 1 when no worker is well. With --json one object, or with --watch one a line.
     """

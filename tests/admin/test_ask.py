@@ -95,6 +95,23 @@ async def test_only_the_workers_own_certificate_is_trusted_without_its_name() ->
     assert foreign.authorizations == []
 
 
+async def test_a_certificate_of_any_authority_brings_the_token_only_to_known_names(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Any member of the group can own a name, have it certified, and announce it."""
+    monkeypatch.setenv("SSL_CERT_FILE", OTHER_TLS["tls_cert_file"])  # an authority that the system trusts
+    listener = Listener(status=401)
+    async with listener.listening(OTHER_TLS) as port:
+        urls = [f"https://0.0.0.0:{port}"]
+        (kept_back,) = await ask_workers(section(token=TOKEN), urls, token_over_http=True)
+        (also_kept_back,) = await ask_workers(section(token=TOKEN, **TLS), urls)
+        assert listener.authorizations == [None, None]
+        assert "admin.allowed_hosts" in str(kept_back.reason) and kept_back == also_kept_back
+        await ask_workers(section(token=TOKEN, allowed_hosts=("0.0.0.0",)), urls)
+        await ask_workers(section(token=TOKEN, advertised_url="https://0.0.0.0/"), urls)
+        assert listener.authorizations[2:] == [f"Bearer {TOKEN}"] * 2
+
+
 @pytest.mark.parametrize(
     ("body", "headers"),
     [
