@@ -17,13 +17,14 @@ import sys
 import time
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
 
 
 async def main(bootstrap_servers: str, topic: str, count: int = 100) -> None:
     numbers = random.Random(7)
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap_servers, acks="all", enable_idempotence=True)
-    await producer.start()
     try:
+        await producer.start()
         deliveries = []
         for number in range(count):
             room = f"room-{number % 4}"
@@ -48,4 +49,10 @@ async def main(bootstrap_servers: str, topic: str, count: int = 100) -> None:
 if __name__ == "__main__":
     if len(sys.argv) != 3:
         sys.exit("usage: python examples/publish.py HOST:PORT TOPIC")
-    asyncio.run(main(sys.argv[1], sys.argv[2]))
+    try:
+        asyncio.run(main(sys.argv[1], sys.argv[2]))
+    except (KafkaError, ValueError) as error:
+        # No broker there, no such topic, a delivery that failed: the message says which.
+        sys.exit(f"cannot publish to {sys.argv[2]} at {sys.argv[1]}: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

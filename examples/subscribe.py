@@ -15,6 +15,7 @@ import json
 import sys
 
 from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError
 
 
 async def main(bootstrap_servers: str, wanted: int | None = None, prefix: str = "") -> None:
@@ -27,9 +28,9 @@ async def main(bootstrap_servers: str, wanted: int | None = None, prefix: str = 
         auto_offset_reset="earliest",
         isolation_level="read_committed",  # right already for when the worker writes in transactions
     )
-    await consumer.start()
     seen: set[object] = set()
     try:
+        await consumer.start()
         async for record in consumer:
             if record.topic == predictions:
                 prediction = json.loads(record.value)
@@ -56,4 +57,9 @@ async def main(bootstrap_servers: str, wanted: int | None = None, prefix: str = 
 if __name__ == "__main__":
     if len(sys.argv) not in (2, 3):
         sys.exit("usage: python examples/subscribe.py HOST:PORT [NUMBER]")
-    asyncio.run(main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) == 3 else None))
+    try:
+        asyncio.run(main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) == 3 else None))
+    except (KafkaError, ValueError) as error:
+        sys.exit(f"cannot read from {sys.argv[1]}: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -45,12 +45,12 @@ def _feature_value() -> Schema:
 def _features() -> Schema:
     return {
         "type": ["array", "object"],
-        "items": _feature_value(),
+        "anyOf": [{"items": _feature_value()}, {"items": {"type": "array"}, "minItems": 1}],
         "additionalProperties": _feature_value(),
         "description": (
-            "The features: an array in the order of the model's signature (images row by row, flat), or "
-            "an object by name, where names that the model does not know are ignored and nullable "
-            "features may be left out."
+            "The features: an array in the order of the model's signature, or an object by name, where names that "
+            "the model does not know are ignored and nullable features may be left out. Images are nested arrays of "
+            "the signature's shape, or one flat array, row by row."
         ),
     }
 

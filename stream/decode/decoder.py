@@ -26,6 +26,7 @@ from stream.decode.event import (
     content_type,
 )
 from stream.decode.features import FeaturePacker
+from stream.decode.nested import nested_type, parser_of_either
 from stream.records import Chunk, Epoch, FloatMatrix, Partition, Record, Rejection, Unreadable, headers_size
 
 DEFAULT_MAX_KEY_BYTES: Final = 32_768
@@ -51,6 +52,9 @@ class Decoder:
         self._max_event_bytes = max_event_bytes
         self._max_key_bytes = max_key_bytes
         self._parse = _parser_of_plain_events(self._packer.parsed_type)
+        if len(signature.shape) > 1 and not self._packer.has_categories:
+            parse_nested = _parser_of_plain_events(nested_type(signature.shape))
+            self._parse = parser_of_either(self._parse, parse_nested, signature.shape)
         self._not_nullable = np.array(
             [not self._packer.nullable(index) for index in range(self._packer.num_features)], dtype=bool
         )

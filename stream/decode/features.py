@@ -14,6 +14,7 @@ from typing import Any
 
 from models.signature import Signature
 from schemas.failures import FailureKind
+from stream.decode.nested import ShapeFault, flatten, is_nested
 
 MAX_FLOAT32 = 3.4028235677973366e38
 """Numbers from here on round to infinity in float32 (the largest float32 and half a unit in its last place)."""
@@ -59,6 +60,7 @@ class FeaturePacker:
     """
 
     def __init__(self, signature: Signature) -> None:
+        self.shape = signature.shape
         self.num_features = signature.num_features
         self.row_bytes = 4 * self.num_features
         self.pack = struct.Struct(f"<{self.num_features}f").pack
@@ -130,6 +132,11 @@ class FeaturePacker:
 
     def _in_order(self, features: object) -> Sequence[object]:
         if isinstance(features, list):
+            if is_nested(features, self.shape):
+                try:
+                    return flatten(features, self.shape)
+                except ShapeFault as fault:
+                    raise FeatureFault(fault.kind, fault.message) from None
             if len(features) != self.num_features:
                 raise FeatureFault(
                     FailureKind.WRONG_LENGTH, f"{len(features)} features; the model takes {self.num_features}"

@@ -38,6 +38,12 @@ def example(name: str, *arguments: str, code: int = 0) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("arguments", [("publish.py", "127.0.0.1:1", "features"), ("subscribe.py", "127.0.0.1:1")])
+def test_a_broker_that_is_away_is_reported_in_one_sentence(arguments: tuple[str, ...]) -> None:
+    told = example(*arguments, code=1)
+    assert "127.0.0.1:1: KafkaConnectionError" in told and "Traceback" not in told
+
+
 @pytest.mark.slow
 async def test_a_model_of_ones_own_from_training_to_its_predictions(
     embedded_broker: Broker, names: Names, tmp_path: Path

@@ -110,6 +110,15 @@ async def test_a_file_of_which_some_will_be_rejected_is_sent_with_a_warning() ->
     assert "would reject 2 of the first 3 events; the first, file, row 2" in rejected
 
 
+async def test_images_are_nested_or_flat_in_csv_and_json() -> None:
+    of = Signature((), (1, 2, 2), "multiclass", 2)
+    publishing = Publishing(of)
+    result = await publishing.csv('id,features\na,"[[[1, 2], [3, 4]]]"\nb,"[1, 2, 3, 4]"\n')
+    assert result.events == 2 and publishing.warnings == []
+    with pytest.raises(DataError, match="the model takes nested arrays of 1×2×2"):
+        await Publishing(of).csv('id,features\na,"[[1, 2], [3, 4]]"\n')
+
+
 async def test_every_event_is_checked_where_that_is_asked_for() -> None:
     rows = "".join(f"01,{number}\n" for number in range(SAMPLE_ROWS + 50)) + "02,1\n01,1\n"
     publishing = Publishing(every=True)

@@ -110,6 +110,17 @@ def test_times_in_lists_and_structs_are_times_too() -> None:
     assert python_values(pa.StructArray.from_arrays([times], ["t"])) == [{"t": LocalTime(1)}, {"t": LocalTime(2)}]
 
 
+def test_an_image_in_nested_lists_arrives_in_its_shape() -> None:
+    image = [[[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]]
+    kind = pa.list_(pa.list_(pa.list_(pa.float32(), 3), 2))
+    (message,) = outcomes(parquet_of(features=pa.array([image], kind)))
+    assert isinstance(message, Message) and orjson.loads(message.value)["features"] == image
+    of = Signature((), (1, 2, 3), "multiclass", 2)
+    record = FakeRecord(0, message.value)
+    (chunk,) = Decoder(of, model_name="m", max_event_bytes=10_000).decode({P0: [record]}, EPOCH)
+    assert chunk.x_BF.tolist() == [[0, 1, 2, 3, 4, 5]]
+
+
 def test_a_bad_value_costs_its_row_only_and_names_the_column() -> None:
     first, second, third = outcomes(parquet_of(x=text_of([b"a", b"\xff", b"c"])))
     assert isinstance(first, Message) and isinstance(third, Message)

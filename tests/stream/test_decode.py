@@ -172,6 +172,52 @@ def test_named_features_categories_and_missing_values() -> None:
     assert kind_of(event(features={"carrier": "AA", "delay": "5"}), of=MIXED) is FailureKind.WRONG_TYPE
 
 
+GRID = Signature((), (2, 2), "binary", 1)
+IMAGE = Signature((), (2, 2, 3), "multiclass", 2)
+
+
+def test_an_image_comes_flat_or_in_the_shape_of_the_signature() -> None:
+    nested = [[[0, 1, 2], [3, 4, 5]], [[6, 7, 8], [9, 10, True]]]
+    for features in ([*range(11), 1], nested):
+        chunk = decode_one(event(features=features), of=IMAGE)
+        assert chunk.x_BF.tolist() == [[*range(11), 1]]
+    mixed = Signature(tuple(Feature(f"f{i}", "category", ("a", "b")) for i in range(4)), (2, 2), "binary", 1)
+    assert decode_one(event(features=[["a", "b"], ["b", "a"]]), of=mixed).x_BF.tolist() == [[0, 1, 1, 0]]
+
+
+@pytest.mark.parametrize(
+    ("features", "kind", "message"),
+    [
+        (
+            [[[0] * 3] * 2] * 3,
+            FailureKind.WRONG_LENGTH,
+            "has 3 instead of 2 at depth 1; the model takes nested arrays of 2×2×3",
+        ),
+        ([[[0] * 2] * 2] * 2, FailureKind.WRONG_LENGTH, "has 2 instead of 3 at depth 3"),
+        ([[[0] * 3, [0] * 2]] * 2, FailureKind.WRONG_LENGTH, "arrays of different lengths"),
+        ([[0] * 3] * 2, FailureKind.WRONG_LENGTH, "has 3 instead of 2 at depth 2"),
+        ([[0] * 2] * 2, FailureKind.WRONG_TYPE, "has values where arrays are expected, at depth 2"),
+        ([[[0] * 3] * 2, 0], FailureKind.WRONG_TYPE, "has values where arrays are expected, at depth 1"),
+        ([[[0, 0, None], [0] * 3]] * 2, FailureKind.MISSING_VALUE, "features[2] is null"),
+        ([[[0, 0, [0]], [0] * 3]] * 2, FailureKind.WRONG_TYPE, "features[2] is an array"),
+        ([[[0, 0, 4e38], [0] * 3]] * 2, FailureKind.OUT_OF_RANGE, "features[2] is beyond float32"),
+        ([0] * 11, FailureKind.WRONG_LENGTH, "11 features; the model takes 12"),
+        ([], FailureKind.WRONG_LENGTH, "0 features; the model takes 12"),
+    ],
+)
+def test_nested_features_of_another_shape_are_rejected(features: object, kind: FailureKind, message: str) -> None:
+    (rejection,) = decode_one(event(features=features), of=IMAGE).rejections
+    assert rejection.kind is kind and message in rejection.message.replace("`", "")
+
+
+def test_large_images_may_be_nested_too() -> None:
+    of = Signature((), (3, 50, 40), "multiclass", 2)
+    image = np.arange(6000, dtype=np.float32).reshape(3, 50, 40)
+    value = event(features=image.tolist())
+    (chunk,) = Decoder(of, model_name="m", max_event_bytes=100_000).decode({P0: [FakeRecord(0, value)]}, EPOCH)
+    assert chunk.x_BF[0].tolist() == image.ravel().tolist()
+
+
 def test_messages_name_the_place() -> None:
     (rejection,) = decode_one(event(features={"carrier": "AA", "delay": None}), of=MIXED).rejections
     assert "'delay'" in rejection.message
@@ -222,13 +268,14 @@ def test_one_raw_row_that_is_not_finite_costs_no_other() -> None:
 numbers = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**70), 2**70) | st.booleans()
 scalars = numbers | st.none() | st.text(max_size=3) | st.sampled_from(["AA", "UA", "A"])
 values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=4), max_leaves=6)
+grids = st.lists(st.lists(numbers | scalars, min_size=1, max_size=2), min_size=1, max_size=2)
 names = st.sampled_from(["carrier", "delay", "wind", "gate", "f0", "f1", "f2", "other"])
 objects = st.fixed_dictionaries(
     {},
     optional={
         "id": st.text(max_size=3) | values,
         "timestamp": st.integers(-5, 2**62) | values,
-        "features": st.lists(scalars, min_size=2, max_size=5) | st.dictionaries(names, scalars) | values,
+        "features": st.lists(scalars, min_size=2, max_size=5) | st.dictionaries(names, scalars) | grids | values,
         "input": st.lists(numbers, min_size=3, max_size=3),
         "key": values,
         "model": st.sampled_from(["m", "n"]) | values,
@@ -244,7 +291,7 @@ payloads = (
 )
 
 
-@given(st.lists(payloads, min_size=1, max_size=8), st.sampled_from([signature(), signature(names=True), MIXED]))
+@given(st.lists(payloads, min_size=1, max_size=8), st.sampled_from([signature(), signature(names=True), MIXED, GRID]))
 def test_decode_is_total_and_its_fast_path_agrees_with_the_judge(poll: list[bytes], of: Signature) -> None:
     records = [FakeRecord(offset, value) for offset, value in enumerate(poll)]
     (fast,) = decoder(of).decode({P0: records}, EPOCH)

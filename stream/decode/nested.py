@@ -1,0 +1,73 @@
+"""Features as nested arrays, such as the rows and pixels of an image: taken where they have the shape of the signature."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import chain
+from typing import Any
+
+import msgspec
+
+from schemas.failures import FailureKind
+
+
+class ShapeFault(Exception):
+    """Why nested features do not have the shape that the model takes."""
+
+    def __init__(self, kind: FailureKind, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+
+
+def is_nested(features: Sequence[object], shape: tuple[int, ...]) -> bool:
+    """Whether features are to be read as nested arrays."""
+    return len(shape) > 1 and bool(features) and isinstance(features[0], list)
+
+
+def flatten(features: Sequence[Any], shape: tuple[int, ...]) -> list[Any]:
+    """The values of nested arrays in the order of rows. Raises ShapeFault where they have another shape."""
+    level: list[Any] = [features]
+    for depth, size in enumerate(shape):
+        if not all(type(part) is list for part in level):
+            raise _fault(FailureKind.WRONG_TYPE, f"has values where arrays are expected, at depth {depth}", shape)
+        sizes = set(map(len, level))
+        if sizes != {size}:
+            found = "arrays of different lengths" if len(sizes) > 1 else f"{sizes.pop()}"
+            raise _fault(FailureKind.WRONG_LENGTH, f"has {found} instead of {size} at depth {depth + 1}", shape)
+        level = list(chain.from_iterable(level))
+    return level
+
+
+def parser_of_either(
+    parse_flat: Callable[[bytes], Any], parse_nested: Callable[[bytes], Any], shape: tuple[int, ...]
+) -> Callable[[bytes], Any]:
+    """A parser of events whose features are flat or nested; it gives them flat, and raises for all else.
+
+    A flat event costs no more than with `parse_flat` alone, which fails on a nested one at its first bracket.
+    """
+
+    def parse(value: bytes) -> Any:
+        try:
+            return parse_flat(value)
+        except msgspec.ValidationError:
+            event = parse_nested(value)
+        event.features = flatten(event.features, shape)
+        return event
+
+    return parse
+
+
+def nested_type(shape: tuple[int, ...]) -> Any:
+    """The type of nested arrays of numbers, as deep as the shape."""
+    kind: Any = float
+    for _ in shape:
+        kind = list[kind]
+    return kind
+
+
+def _fault(kind: FailureKind, problem: str, shape: tuple[int, ...]) -> ShapeFault:
+    wanted = "×".join(map(str, shape))
+    return ShapeFault(
+        kind, f"features {problem}; the model takes nested arrays of {wanted}, or all values in one array"
+    )
