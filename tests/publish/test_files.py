@@ -125,7 +125,7 @@ def test_parquet_that_is_none_and_parquet_without_pyarrow(tmp_path: Path, monkey
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ConfigError) as caught:
         rows_of(path)
-    assert caught.value.remedy is not None and "forebay[files]" in caught.value.remedy
+    assert caught.value.remedy is not None and "[files]" in caught.value.remedy
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])
