@@ -1,7 +1,8 @@
-"""When to give up on commits that fail: where going on would only fail again in the same place. Pure."""
+"""When to give up on commits that fail: where going on would only fail again in the same place."""
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 
 from aiokafka.errors import InvalidTimestampError, KafkaError, ProducerFenced
@@ -10,6 +11,8 @@ from schemas.errors import BrokerError
 from stream.commit import OutputMissing
 from stream.kafka.denied import denied
 from stream.records import Finished
+
+log = logging.getLogger(__name__)
 
 MAX_REFUSALS = 3
 MAX_FENCINGS = 3
@@ -48,6 +51,10 @@ class Refusals:
             ) from error
 
     def _fenced(self, now_s: float) -> None:
+        log.warning(
+            "another producer has taken over this worker's transactional id: a second worker has the same "
+            "delivery.instance_id, or the commit took longer than delivery.transaction_timeout_ms"
+        )
         self._fenced_at_s.append(now_s)
         if len(self._fenced_at_s) == MAX_FENCINGS and now_s - self._fenced_at_s[0] <= FENCINGS_S:
             raise BrokerError(

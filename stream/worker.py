@@ -16,6 +16,7 @@ from aiokafka.errors import KafkaError
 
 from models.protocol import Model
 from schemas.errors import BrokerError
+from stream.admin.group_warnings import GroupWarnings
 from stream.admin.noted import Noted
 from stream.admin.service import WorkerAdmin
 from stream.admin.view import Parts
@@ -285,7 +286,7 @@ class Worker:
             enable_auto_commit=False,
             auto_offset_reset="none",
             isolation_level=entry.isolation_level,
-            partition_assignment_strategy=(AdvertisingAssignor(user_data),),
+            partition_assignment_strategy=(AdvertisingAssignor(user_data, GroupWarnings().look),),
             session_timeout_ms=kafka.session_timeout_ms,
             heartbeat_interval_ms=kafka.heartbeat_interval_ms,
             rebalance_timeout_ms=kafka.rebalance_timeout_ms,

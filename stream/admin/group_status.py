@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Final, NamedTuple
 
+from stream.admin.group_warnings import group_warnings
 from stream.admin.membership import Advertisement, GroupLook, Member, decode_advertisement
 from stream.admin.worker_status import Health, Now, WorkerStatus
 from stream.records import Partition
@@ -63,12 +64,13 @@ class WorkerRow:
 
 @dataclass(frozen=True, slots=True)
 class GroupStatus:
-    """The group as a whole. without_owner: partitions that nobody reads."""
+    """The group as a whole. without_owner: partitions that nobody reads; warnings: what does not go together among workers."""
 
     look: GroupLook
     workers: tuple[WorkerRow, ...]
     lag: int | None
     without_owner: tuple[Partition, ...]
+    warnings: tuple[str, ...] = ()
 
     @property
     def healthy(self) -> bool:
@@ -82,6 +84,7 @@ class GroupStatus:
             "state": self.look.state,
             "healthy": self.healthy,
             "lag": self.lag,
+            "warnings": list(self.warnings),
             "workers": [row.to_dict() for row in self.workers],
             "partitions": [
                 {
@@ -112,6 +115,7 @@ def put_together(look: GroupLook, answers: Mapping[str, Answer]) -> GroupStatus:
         tuple(rows),
         lag_of(look, look.ends) if look.ends else None,
         tuple(sorted(place for place in look.ends if place not in owned)),
+        group_warnings([row.told for row in rows if row.told is not None]),
     )
 
 

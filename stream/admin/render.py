@@ -43,6 +43,7 @@ def status_text(status: GroupStatus) -> RenderableType:
     ]
     if status.without_owner:
         remarks.append(f"nobody reads {printable(name_partitions(status.without_owner))}")
+    remarks += [shortened(printable(warning), _MAX_REMARK_CHARS) for warning in status.warnings]
     if not status.workers:
         remarks.append("no worker is a member of this group")
     elif not status.healthy:

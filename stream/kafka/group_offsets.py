@@ -114,4 +114,6 @@ def raise_if_refused(error_code: int) -> None:
 
 
 def _name(error_code: int) -> str:
-    return "FencedInstanceId" if error_code == FENCED_INSTANCE_ID else str(kafka_errors.for_code(error_code).__name__)
+    if error_code == FENCED_INSTANCE_ID:
+        return "FencedInstanceId: another member has joined with the same kafka.group_instance_id"
+    return str(kafka_errors.for_code(error_code).__name__)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import orjson
 import pytest
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
@@ -21,13 +23,20 @@ P = [Partition("features", number) for number in range(5)]
 
 
 def test_it_goes_with_the_join_under_the_plain_assignors_name() -> None:
-    assignor = AdvertisingAssignor(TOLD.encode)
+    seen: list[bytes] = []
+    assignor = AdvertisingAssignor(TOLD.encode, seen.extend)
     metadata = ConsumerProtocolMemberMetadata.decode(assignor.metadata({"features"}).encode())
     assert metadata.subscription == ["features"]
     assert decode_advertisement(metadata.user_data) == TOLD
     # A worker of an older release can be a member of the same group, and its leader.
     assert assignor.name == RoundRobinPartitionAssignor.name
-    assert assignor.assign.__func__ is RoundRobinPartitionAssignor.assign.__func__  # type: ignore[attr-defined]
+    cluster = SimpleNamespace(partitions_for_topic=lambda _topic: {0, 1, 2})
+    members = {"m1": metadata, "m2": ConsumerProtocolMemberMetadata(0, ["features"], b"")}
+    plain = RoundRobinPartitionAssignor.assign(cluster, members)  # type: ignore[arg-type]
+    assert [one.encode() for one in assignor.assign(cluster, members).values()] == [
+        one.encode() for one in plain.values()
+    ]
+    assert seen == [TOLD.encode(), b""], "what each member announces, for the one that leads"
 
 
 @given(st.binary() | st.recursive(st.none() | st.text() | st.integers(), st.lists).map(lambda x: repr(x).encode()))
