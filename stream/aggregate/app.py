@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import tempfile
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -77,7 +77,6 @@ class Aggregation:
         self._on_fatal = on_fatal
         self._states: dict[int, PartitionState] = {}
         self._lock = asyncio.Lock()
-        self._folder = tempfile.TemporaryDirectory(prefix="forebay-aggregate-")
         self._unreadable = 0
         self.counted = 0
         self._app = self._build(group_id)
@@ -89,7 +88,7 @@ class Aggregation:
             group_id,
             broker="kafka://",  # the clients are built from client_options
             store="memory://",
-            datadir=self._folder.name,
+            datadir=os.devnull,  # see AggregatorApp: nothing is ever put on disk
             autodiscover=False,
             web_enabled=False,
             topic_disable_leader=True,
@@ -127,7 +126,6 @@ class Aggregation:
         if not self._app.crashed:
             await self.tick()
         await self._app.stop()
-        self._folder.cleanup()
 
     @property
     def crashed(self) -> BaseException | None:

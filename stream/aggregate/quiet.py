@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import logging
+from typing import Final
 
 from stream.config.log_levels import ALL_MODULES, parse_levels
 
+# mode logs this as an error when a process goes on after it was frozen (SIGSTOP, a suspended machine). Whether the aggregator
+# keeps up is judged by its health, by its own clock.
+_HARMLESS: Final = ("Thread keepalive is not responding...",)
+
 
 def quieten(levels: str) -> None:
-    """Let through only what is an error, unless everything is asked for. levels: see `parse_levels`."""
-    lowest = logging.DEBUG if parse_levels(levels)[ALL_MODULES] == "debug" else logging.ERROR
+    """Let through only errors that matter, unless everything is asked for. levels: see `parse_levels`."""
+    debugging = parse_levels(levels)[ALL_MODULES] == "debug"
     # A service logs under the module of its class.
     for name in ("faust", "mode", "stream.aggregate.transport", "stream.aggregate.table"):
-        logging.getLogger(name).setLevel(lowest)
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.DEBUG if debugging else logging.ERROR)
+        if not debugging:
+            logger.addFilter(_matters)
+
+
+def _matters(record: logging.LogRecord) -> bool:
+    return record.msg not in _HARMLESS

@@ -52,6 +52,9 @@ class AggregatorApp(App):
 
     owner: Owner
 
+    def _create_directories(self) -> None:
+        """Create none. The state is in memory, and a killed process could not remove what it has left on disk."""
+
 
 def _owner_of(app: object) -> Owner:
     assert isinstance(app, AggregatorApp)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import os
+import tempfile
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -81,10 +83,18 @@ class Scene:
 
 
 @pytest_asyncio.fixture
-async def scene(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
-    found = Scene(monkeypatch)
-    yield found
-    found.aggregation._folder.cleanup()
+async def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
+    return Scene(monkeypatch)
+
+
+async def test_nothing_is_put_on_disk(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A killed process could not remove it: the next one would find one folder more each time.
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    app = Scene(monkeypatch).aggregation._app
+    app._create_directories()
+    app.finalize()
+    assert os.listdir(tmp_path) == []
 
 
 async def test_it_acknowledges_after_the_window_and_the_position_are_written(scene: Scene) -> None:

@@ -8,13 +8,16 @@ from importlib.metadata import version
 import faust
 import pytest
 from faust.app import App
+from faust.app import base as app_base
 from faust.streams import Stream
 from faust.tables.base import Collection
 from faust.tables.recovery import Recovery
 from faust.transport.consumer import Consumer as BaseConsumer
 from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import ConsumerMessage
+from mode.threads import ServiceThread
 
+from stream.aggregate import quiet
 from stream.aggregate.table import StateTable
 from stream.aggregate.transport import Consumer, ConsumerThread, Producer, Transport
 
@@ -105,3 +108,13 @@ def test_faust_reads_uncommitted_and_its_flush_gives_up_which_is_why() -> None:
     from faust.transport.producer import ProducerBuffer
 
     assert "timeout=0.1" in inspect.getsource(ProducerBuffer.flush_atmost)
+
+
+def test_the_folders_of_faust_are_created_in_one_place() -> None:
+    assert "mkdir" in inspect.getsource(App._create_directories)
+    assert inspect.getsource(app_base).count(".mkdir(") == inspect.getsource(App._create_directories).count(".mkdir(")
+
+
+def test_the_complaint_of_a_process_that_was_frozen_is_worded_as_it_is_filtered() -> None:
+    for words in quiet._HARMLESS:
+        assert f'self.log.error("{words}")' in inspect.getsource(ServiceThread)

@@ -1,0 +1,36 @@
+"""What of Faust's log lines is seen."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from stream.aggregate.quiet import quieten
+from stream.aggregate.transport import ConsumerThread
+
+COMPLAINT = "Thread keepalive is not responding..."
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> object:
+    loggers = [
+        logging.getLogger(name) for name in ("faust", "mode", "stream.aggregate.transport", "stream.aggregate.table")
+    ]
+    before = [(logger, logger.level, list(logger.filters)) for logger in loggers]
+    yield
+    for logger, level, filters in before:
+        logger.setLevel(level)
+        logger.filters[:] = filters
+
+
+@pytest.mark.parametrize(("levels", "seen"), [("info", ["it broke"]), ("debug", [COMPLAINT, "it broke", "by the way"])])
+def test_a_process_that_was_frozen_does_not_complain(
+    levels: str, seen: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    quieten(levels)
+    log = logging.getLogger(ConsumerThread.__module__)
+    log.error(COMPLAINT)
+    log.error("it broke")
+    log.info("by the way")
+    assert [record.msg for record in caplog.records] == seen
