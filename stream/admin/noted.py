@@ -32,12 +32,14 @@ class Noted(Unobserved):
 
     def committed(self, batches: Sequence[Finished], ledger: Ledger, times: CommitTimes) -> None:
         wall_ms = self._clock.wall_ms()
+        # Micro-batches that only complete the outcomes of events, and close no window, are not given to the model.
+        modelled = [(size, finished.model_s) for finished in batches if (size := _size(finished.batch))]
         self.commit_failed_s = None
         self.samples.committed(
             wall_ms=wall_ms,
             outcomes=ledger.outcomes,
-            batch_sizes=[_size(finished.batch) for finished in batches],
-            model_ms=np.array([finished.model_s for finished in batches]) * 1000,
+            batch_sizes=[size for size, _ in modelled],
+            model_ms=np.array([model_s for _, model_s in modelled], dtype=np.float64) * 1000,
             # Clocks differ between machines: an event from the future has waited for nothing.
             latencies_ms=np.maximum(wall_ms - ledger.record_timestamps(), 0).astype(np.float64),
         )

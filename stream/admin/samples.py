@@ -96,7 +96,7 @@ class Samples:
         second.commits += 1
         second.batches += len(batch_sizes)
         second.events += sum(batch_sizes)
-        second.largest = max(second.largest, *batch_sizes)
+        second.largest = max((second.largest, *batch_sizes))
         second.model.add(model_ms)
         second.latency.add(latencies_ms)
 

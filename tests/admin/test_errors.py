@@ -12,6 +12,8 @@ from stream.admin.noted import Noted
 from stream.outcomes import Ledger
 from stream.records import MicroBatch, RowFailure
 from stream.telemetry.observer import CommitTimes
+from tests.eventtime.build import plan, poll
+from tests.eventtime.build import stage as window_stage
 from tests.stream.build import JULY, P0, ManualClock, chunk, finish
 
 TIMES = CommitTimes(*range(6))
@@ -60,3 +62,18 @@ def test_the_last_warnings_are_kept_the_newest_first() -> None:
         logger.warning("number %d", number)
     told = [line["message"] for line in kept.to_list()]
     assert told[0] == "number 39" and len(told) == 20
+
+
+def test_micro_batches_of_windows_are_measured_in_windows() -> None:
+    noted, windows = Noted(clock=ManualClock()), window_stage(plan())
+    windows.restore({P0: None})
+    # Two windows are closed by four events. The fifth closes none, and the model is not asked.
+    for offset, events in ((0, [(b"a", 0), (b"b", 1), (b"a", 2), (b"a", 50)]), (4, [(b"a", 51)])):
+        part = windows.take(poll(offset, events))
+        assert part is not None
+        finished = finish(MicroBatch(0, (part,), "size", 0.0))
+        told = ledger()
+        told.accepted(P0, np.full(len(events), JULY, dtype=np.int64))
+        noted.committed([finished], told, TIMES)
+    summary = noted.samples.summary(now_ms=JULY + 1000)
+    assert (summary["batch_mean"], summary["batch_max"], summary["events_per_s"]) == (2.0, 2, 0.5)

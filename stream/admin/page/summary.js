@@ -76,7 +76,7 @@ export function showTiles(status) {
   const problem = clusterProblem(status), isWindowed = batching.kind !== "none";
   value("rate", short(now.events_per_s));
   const windows = (now.window_predicted_per_s || 0) + (now.window_failed_per_s || 0);
-  const ofWindows = isWindowed ? `${short(windows)} windows per second` : `over ${now.span_s} s`;
+  const ofWindows = isWindowed ? `${short(windows)} window${windows === 1 ? "" : "s"} per second` : `over ${now.span_s} s`;
   note("rate-note", now.events_per_s ? ofWindows : idleReason(status));
   value("p50", short(now.latency_p50_ms), now.latency_p50_ms === null ? "" : "ms");
   note("p99", now.latency_p99_ms === null ? "" : `p95 ${short(now.latency_p95_ms)} · p99 ${short(now.latency_p99_ms)} ms`);
