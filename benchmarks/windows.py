@@ -74,7 +74,7 @@ def polls(count: int, *, keys: int, num_features: int, step_ms: float) -> Iterat
 def stage_of(spec: WindowSpec, num_features: int) -> WindowStage:
     window = WindowInput(aggregates=(Aggregate("count"), Aggregate("mean", 0)))
     most = 1 << 40
-    limits = WindowLimits(most, most, most, 1 << 20, 3600.0, TimestampBounds(most, most))
+    limits = WindowLimits(most, most, most, most, 1 << 20, 3600.0, TimestampBounds(most, most))
     return WindowStage(WindowPlan(spec, window, num_features, "01234567", limits), clock=SystemClock())
 
 

@@ -46,8 +46,8 @@ class InFlight:
 
     @property
     def is_empty(self) -> bool:
-        """Whether all is committed. A batch may hold no event: windows that time has closed."""
-        return self.events == 0 and self.batches == 0
+        """Return whether everything is committed. What holds no event, windows that time has closed, has bytes."""
+        return self.events == 0 and self.bytes == 0 and self.batches == 0
 
     def room(self) -> int:
         """How many more events may be polled now."""

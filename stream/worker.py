@@ -22,6 +22,7 @@ from stream.admin.service import WorkerAdmin
 from stream.admin.view import Parts
 from stream.backoff import Backoff
 from stream.backpressure import Bounds, InFlight
+from stream.batch_sizes import batch_size, poll_size
 from stream.breaker import BreakerState, CircuitBreaker
 from stream.cancellation import cancel_until_done
 from stream.clock import Clock, SystemClock
@@ -31,7 +32,7 @@ from stream.dead_letter_guard import DeadLetterGuard, DeadLetterLimits
 from stream.decode import Decoder
 from stream.device import DeviceThread
 from stream.emit import Emits, Emitter, Placer
-from stream.encode import PredictionEncoder, prediction_bytes
+from stream.encode import PredictionEncoder
 from stream.eventtime.assemble import window_plan
 from stream.eventtime.emit import WindowEmitter
 from stream.eventtime.restore import WithoutWindows
@@ -64,9 +65,6 @@ log = logging.getLogger(__name__)
 SWITCH_INTERVAL_S = 0.0005
 """How long a thread may keep the interpreter from another one that waits. At Python's 5 ms the model, which takes the lock
 back after each operator, would wait 5 ms each while the event loop decodes."""
-
-MAX_BATCH_OUTPUT_BYTES = 32 << 20
-"""The predictions of one micro-batch, about. It makes smaller micro-batches for models of very many outputs."""
 
 READY_LINE = "worker ready"
 STOP_TIMEOUT_S = 5.0
@@ -106,12 +104,13 @@ class Worker:
         in_flight = self._in_flight()
         telemetry, noted = self._telemetry(), Noted(clock=self._clock)
         observer = Observers(telemetry, noted, *([] if self._model.signature.window else [TimestampWarning()]))
+        plan = window_plan(settings, self._model.signature)
         pipeline = Pipeline(
             in_flight,
             self._timing(),
             breakers,
             observer,
-            max_poll_records=self._max_batch_size,
+            max_poll_records=poll_size(self._max_batch_size, plan),
             clock=self._clock,
         )
         await stop.unless_requested(wait_for_cluster(settings.kafka, clock=self._clock, backoff=self._backoff()))
@@ -127,7 +126,6 @@ class Worker:
             on_fatal=self._end,
         )
         delivery = self._delivery(layout)
-        plan = window_plan(settings, self._model.signature)
         windows = None if plan is None else WindowStage(plan, clock=self._clock, broker_time=layout.broker_time)
         # The address is told to the group at the join, long after.
         source = self._source(pipeline, layout, windows, user_data=lambda: admin.user_data())
@@ -363,11 +361,6 @@ class Worker:
         """The fatal slot: the first failure is the one that is told."""
         if not self._fatal.done():
             self._fatal.set_exception(error)
-
-
-def batch_size(most: int, output_dim: int) -> int:
-    """Return how many rows a micro-batch may hold: `most`, or as many as have about `MAX_BATCH_OUTPUT_BYTES` of predictions."""
-    return max(1, min(most, MAX_BATCH_OUTPUT_BYTES // prediction_bytes(output_dim)))
 
 
 def _tell_steps(times: Collection[StepTimes]) -> None:

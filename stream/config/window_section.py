@@ -70,6 +70,12 @@ class WindowSection(Section):
     max_buffered_rows: int = Field(
         default=1_000_000, ge=1, le=10_000_000_000, description="events that these hold; beyond it all are closed"
     )
+    max_buffered_bytes: int = Field(
+        default=268_435_456,
+        ge=1,
+        le=1 << 40,
+        description="memory that open windows and their predictions may take; beyond it all are closed",
+    )
     max_replay_records: int = Field(
         default=1_000_000,
         ge=1,

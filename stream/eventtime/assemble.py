@@ -47,6 +47,7 @@ def window_plan(settings: Settings, signature: Signature) -> WindowPlan | None:
         WindowLimits(
             max_open_windows=section.max_open_windows,
             max_buffered_rows=section.max_buffered_rows,
+            max_buffered_bytes=section.max_buffered_bytes,
             max_replay_records=section.max_replay_records,
             max_rows_per_window=rows,
             idle_timeout_s=section.idle_timeout_ms / 1000,

@@ -67,6 +67,7 @@ class WindowChunk:
 
     windows: they become rows of the model by `window_input`, from events of num_features each; metadata: what is committed with
     next_offset; record_timestamp: that of the last record, or of the last one before.
+    num_bytes: of the records, and of the windows with their predictions.
     Where it does not `complete`, more windows of the same records follow in another part, and what is said of records stands
     there.
     """
@@ -118,12 +119,18 @@ class WindowChunk:
         return self.window_input.rows(x_NF, t_N, lengths_B, spans_B)
 
     def size_within(self, num_bytes: int) -> int:
-        """All: it is bounded by the poll, and its records cannot be parted."""
+        """How many of the windows fit in so many bytes; the records go with the last and cannot be parted."""
+        for index, window in enumerate(self.windows):
+            num_bytes -= window.num_bytes
+            if num_bytes < 0:
+                return index
         return self.size
 
     def split(self, size: int) -> tuple[WindowChunk, WindowChunk]:
         """The first `size` windows, and the rest with all the records. 0 < size < the number of windows."""
+        windows = self.windows[:size]
+        head_bytes = sum(window.num_bytes for window in windows)
         head = replace(
-            self, windows=self.windows[:size], events=EventOutcomes(), num_records=0, num_bytes=0, completes=False
+            self, windows=windows, events=EventOutcomes(), num_records=0, num_bytes=head_bytes, completes=False
         )
-        return head, replace(self, windows=self.windows[size:])
+        return head, replace(self, windows=self.windows[size:], num_bytes=self.num_bytes - head_bytes)

@@ -40,6 +40,14 @@ class Events:
         return rows_N.tobytes()
 
 
+WINDOW_BYTES: Final = 350
+"""What an open window takes beside its rows and its key, measured."""
+KEY_COPIES: Final = 4
+"""How often a key is in memory while a window's prediction is made: in the window, as the record's key, twice in its value."""
+SHARED_KEY_BYTES: Final = 64
+"""Windows of one key share it where it is longer."""
+
+
 class Window:
     """A window while it is open. rows: packed, in the order in which they came; for sequences only the last ones are kept.
 
@@ -58,6 +66,11 @@ class Window:
         self.num_events = 1
         self.dropped = 0
         self.is_open = True
+
+    @property
+    def num_bytes(self) -> int:
+        """About what the window and its prediction take in memory."""
+        return WINDOW_BYTES + len(self.rows) + KEY_COPIES * len(self.key)
 
 
 @dataclass(slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from stream.eventtime.columns import Window
+from stream.eventtime.columns import SHARED_KEY_BYTES, Window
 from stream.eventtime.rows import RowKeeper
 from stream.eventtime.spec import WindowSpec
 
@@ -25,6 +25,7 @@ class Panes:
         self.next_close = NEVER
         self.num_windows = 0
         self.num_rows = 0
+        self.key_bytes = 0
 
     def place(self, key: bytes, t: int, offset: int, watermark: int, row: bytes) -> int:
         """Put an event into its windows: ACCEPTED where one of them took it, else LATE or FULL.
@@ -50,7 +51,10 @@ class Panes:
             self.next_close = min(self.next_close, start + self._size + self._lateness)
         window = pane.get(key)
         if window is None:
+            if len(key) > SHARED_KEY_BYTES:
+                key = self._shared(key, start)
             pane[key] = Window(key, start, start + self._size, offset, watermark, row)
+            self.key_bytes += len(key)
             self.num_windows += 1
             self.num_rows += 1
             return True
@@ -59,6 +63,14 @@ class Panes:
             return False
         self.num_rows += self._keeper.add(window, row)
         return True
+
+    def _shared(self, key: bytes, start: int) -> bytes:
+        """Return the key's bytes as a window beside this one holds them: one event's may be in a thousand windows."""
+        for beside in (start - self._hop, start + self._hop):
+            window = self._panes.get(beside, {}).get(key)
+            if window is not None:
+                return window.key
+        return key
 
     def close_until(self, watermark: int) -> list[Window]:
         """Those whose end and lateness the watermark has reached: by their end, then in the order in which they began."""
@@ -69,6 +81,7 @@ class Panes:
             closed.extend(self._panes.pop(start).values())
         for window in closed:
             self.num_rows -= self._keeper.num_rows(window)
+            self.key_bytes -= len(window.key)
         self.num_windows -= len(closed)
         self.next_close = min(self._panes, default=NEVER - self._size - self._lateness) + self._size + self._lateness
         return closed

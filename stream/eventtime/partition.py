@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from stream.eventtime.columns import NO_WATERMARK, Events, Verdict, Window
+from stream.eventtime.columns import KEY_COPIES, NO_WATERMARK, WINDOW_BYTES, Events, Verdict, Window
 from stream.eventtime.panes import ACCEPTED, LATE, Panes
 from stream.eventtime.rows import RowKeeper
 from stream.eventtime.sessions import Sessions
@@ -49,6 +49,12 @@ class PartitionWindows:
     def num_rows(self) -> int:
         """Events that they hold; one that is in several counts in each."""
         return self._open.num_rows
+
+    @property
+    def num_bytes(self) -> int:
+        """About what they and their predictions take in memory: the sum of `Window.num_bytes`."""
+        opened = self._open
+        return WINDOW_BYTES * opened.num_windows + self._width * opened.num_rows + KEY_COPIES * opened.key_bytes
 
     def add(self, events: Events, head: int) -> Verdict:
         """Take in the events up to `head`, the offset of the record after them."""

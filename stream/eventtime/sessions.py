@@ -30,6 +30,7 @@ class Sessions:
         self.next_close = NEVER
         self.num_windows = 0
         self.num_rows = 0
+        self.key_bytes = 0
 
     def place(self, key: bytes, t: int, offset: int, watermark: int, row: bytes) -> int:
         """Put an event into its session: ACCEPTED, LATE or FULL."""
@@ -39,7 +40,8 @@ class Sessions:
         if not met:
             if end + self._lateness <= watermark:
                 return LATE
-            self._begin(Window(key, t, end, offset, watermark, row), sessions)
+            own = sessions[0].key if sessions else key
+            self._begin(Window(own, t, end, offset, watermark, row), sessions)
             return ACCEPTED
         # The one that began first in the log stays, so that its place in `_begun` tells its first offset.
         into = min(met, key=lambda one: one.first_offset)
@@ -64,12 +66,14 @@ class Sessions:
         self.next_close = min(self.next_close, window.end + self._lateness)
         self.num_windows += 1
         self.num_rows += 1
+        self.key_bytes += len(window.key)
 
     def _absorb(self, into: Window, other: Window) -> None:
         into.start, into.end = min(into.start, other.start), max(into.end, other.end)
         self.num_rows += self._keeper.merge(into, other)
         self._by_key[into.key].remove(other)
         self.num_windows -= 1
+        self.key_bytes -= len(other.key)
         other.is_open = False
 
     def close_until(self, watermark: int) -> list[Window]:
@@ -94,6 +98,7 @@ class Sessions:
         else:
             of_key.remove(window)
         self.num_windows -= 1
+        self.key_bytes -= len(window.key)
         self.num_rows -= self._keeper.num_rows(window)
         window.is_open = False
 

@@ -37,6 +37,11 @@ class WindowSpec:
     lateness_ms: int
 
     @property
+    def windows_per_event(self) -> int:
+        """How many windows an event may be in."""
+        return 1 if self.kind is WindowKind.SESSION else -(-self.size_ms // self.hop_ms)
+
+    @property
     def longest_ms(self) -> int:
         """How long after its first event a window may still be open, by event time."""
         return self.size_ms + self.out_of_orderness_ms + self.lateness_ms

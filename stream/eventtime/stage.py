@@ -40,6 +40,7 @@ class WindowLimits:
 
     max_open_windows: int
     max_buffered_rows: int
+    max_buffered_bytes: int
     max_replay_records: int
     max_rows_per_window: int
     idle_timeout_s: float
@@ -212,7 +213,7 @@ class WindowStage:
             held.record_timestamp,
             outcomes,
             num_records,
-            num_bytes,
+            num_bytes + sum(window.num_bytes for window in closed),
         )
 
     def _made_again(self, partition: Partition, held: _Partition) -> list[Window]:
@@ -314,6 +315,7 @@ class WindowStage:
         for name, number, most in (
             ("max_open_windows", windows.num_windows, limits.max_open_windows),
             ("max_buffered_rows", windows.num_rows, limits.max_buffered_rows),
+            ("max_buffered_bytes", windows.num_bytes, limits.max_buffered_bytes),
             ("max_replay_records", replay, limits.max_replay_records),
         ):
             if number > most:

@@ -24,6 +24,7 @@ def plan(spec: WindowSpec = TUMBLING, window: WindowInput = COUNTS, **limits: An
     usual = WindowLimits(
         max_open_windows=1000,
         max_buffered_rows=1000,
+        max_buffered_bytes=10**7,
         max_replay_records=1000,
         max_rows_per_window=100,
         idle_timeout_s=5.0,

@@ -118,11 +118,14 @@ def test_the_windows_are_those_of_the_reference_however_the_polls_cut(
     assert windows.watermark == (NO_WATERMARK if watermark is None else watermark)
     assert windows.num_windows == len(still_open)
     assert windows.num_rows == sum(len(one.events) for one in still_open)
+    num_bytes = windows.num_bytes
     checkpoint = windows.checkpoint()
     assert checkpoint.replay_from == min((e.offset for one in still_open for e in one.events), default=windows.head)
     assert all(one.end <= windows.last_end_at_most() for one in still_open)
-    assert sorted(map(described, windows.close_all())) == sorted(map(reference.described, still_open))
-    assert (windows.num_windows, windows.num_rows) == (0, 0)
+    closed = windows.close_all()
+    assert sorted(map(described, closed)) == sorted(map(reference.described, still_open))
+    assert num_bytes == sum(window.num_bytes for window in closed)
+    assert (windows.num_windows, windows.num_rows, windows.num_bytes) == (0, 0, 0)
     assert windows.checkpoint().replay_from == windows.head
 
 
@@ -252,3 +255,15 @@ def test_metadata_of_others_is_not_taken_for_ours(text: str) -> None:
     with pytest.raises(NotUnderstood):
         decode(5, text)
     assert decode(5, "") is None
+
+
+@pytest.mark.parametrize(
+    "spec", [WindowSpec(WindowKind.HOPPING, 1000, 1, 0, 0, 0), WindowSpec(WindowKind.SESSION, 10**6, 0, 5, 2000, 0)]
+)
+def test_windows_of_one_key_hold_its_bytes_once(spec: WindowSpec) -> None:
+    windows = machine(spec)
+    for offset in range(50):
+        key = b"".join([b"k" * 1000])  # bytes of its own, as those of each record are
+        feed(windows, [Event(offset, key, 10 * offset)])
+    closed = windows.close_all()
+    assert len(closed) >= 50 and len({id(window.key) for window in closed}) == 1

@@ -199,6 +199,7 @@ def test_a_worker_without_windows_refuses_open_ones_and_only_those() -> None:
     [
         ({"max_open_windows": 2}, [(A, 1), (B, 2), (b"c", 3)]),
         ({"max_buffered_rows": 2}, [(A, 1), (A, 2), (B, 3)]),
+        ({"max_buffered_bytes": 1000}, [(A, 1), (b"k" * 100, 2), (B, 3)]),
         ({"max_replay_records": 2}, [(A, 1), None, (A, 2)]),
     ],
 )
@@ -208,7 +209,8 @@ def test_beyond_a_bound_all_windows_are_closed_and_no_replay_crosses_it(
     windows = started(plan(**limits))
     chunk = take(windows, 0, events)
     assert sum(window.num_events for window in chunk.windows) == sum(event is not None for event in events)
-    assert f"window.{next(iter(limits))} is 2" in caplog.text
+    ((name, most),) = limits.items()
+    assert f"window.{name} is {most}" in caplog.text
     assert chunk.metadata == f"forebay1 {plan(**limits).digest} 3 {JULY + 10} {JULY + 10}"
     late = take(windows, 3, [(A, 9), (A, 10)])
     assert [one.kind for one in late.events.refused] == [FailureKind.LATE]
@@ -244,9 +246,12 @@ def test_an_idle_partition_closes_its_windows_when_they_are_over_by_the_clock() 
 def test_many_windows_are_parted_and_the_records_stand_with_the_last_part() -> None:
     windows = started(plan(window=WindowInput(3)))
     chunk = take(windows, 0, [(b"k%d" % key, 1) for key in range(5)] + [(A, 10)])
-    assert chunk.size == 5 and chunk.size_within(0) == 5
+    size = chunk.windows[0].num_bytes
+    assert chunk.size == 5 and chunk.num_bytes == 60 + 5 * size
+    assert [chunk.size_within(limit) for limit in (size - 1, 2 * size, 5 * size)] == [0, 2, 5]
     head, tail = chunk.split(2)
-    assert (head.num_rows, head.num_records, head.num_bytes, head.completes) == (2, 0, 0, False)
+    assert (head.num_rows, head.num_records, head.num_bytes, head.completes) == (2, 0, 2 * size, False)
+    assert tail.num_bytes == 60 + 3 * size
     assert not head.events.accepted
     assert (tail.num_rows, tail.num_records, tail.completes, tail.next_offset) == (3, 6, True, 6)
     np.testing.assert_array_equal(np.concatenate([head.x_BF, tail.x_BF]), chunk.x_BF)
