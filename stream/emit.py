@@ -14,6 +14,7 @@ from typing import Final, Protocol, cast
 import numpy as np
 
 from schemas.failures import FailureKind
+from stream.clock import Clock, SystemClock
 from stream.encode import Headers, PredictionEncoder, dead_letter, prediction_bytes, prediction_headers, record_size
 from stream.outcomes import Ledger, encode_delta
 from stream.records import Chunk, Finished, Partition, RowFailure
@@ -125,7 +126,8 @@ def slices_of(rows: Sequence[int], output_dim: int) -> list[Sequence[int]]:
 class ModelEmitter(ABC):
     """What all emitters of one model version have in common: how it is encoded, and where its outputs go.
 
-    feature_names: kept in the messages of outcome deltas, which are otherwise without the values of events.
+    feature_names: kept in the messages of outcome deltas, which are otherwise without the values of events. clock: for
+    the outcomes of records without a timestamp.
     """
 
     def __init__(
@@ -138,7 +140,9 @@ class ModelEmitter(ABC):
         placer: Placer,
         worker: str,
         feature_names: Sequence[str] = (),
+        clock: Clock | None = None,
     ) -> None:
+        self._clock = clock or SystemClock()
         self._redactor = Redactor((model, *feature_names))
         self._encoder = encoder
         self._model = model
@@ -161,7 +165,10 @@ class ModelEmitter(ABC):
         """Build what to send for these micro-batches, which are in commit order. Never raises for data."""
 
     def _begin(self) -> Emission:
-        return Emission({}, {}, Ledger(model=self._model, version=self._version, redactor=self._redactor))
+        now_ms = self._clock.wall_ms()
+        return Emission(
+            {}, {}, Ledger(model=self._model, version=self._version, redactor=self._redactor, now_ms=now_ms)
+        )
 
     def _end(self, emission: Emission, delta_headers: Headers) -> Emission:
         """With the ledger's deltas, by their key: all outcomes of a minute lie in one partition."""

@@ -56,9 +56,11 @@ class Ledger:
 
     So must `closed` and `closed_decided`, of windows. redactor: takes the values of events out of messages. num_without_letter:
     records beyond the first of each letter that stands for several.
+    now_ms: where records count that have no timestamp (a negative one), since the Unix epoch.
     """
 
-    def __init__(self, *, model: str, version: int, redactor: Redactor | None = None) -> None:
+    def __init__(self, *, model: str, version: int, redactor: Redactor | None = None, now_ms: int = 0) -> None:
+        self._now_ms = now_ms
         self._model = model
         self._version = version
         self._redactor = redactor or Redactor()
@@ -96,6 +98,9 @@ class Ledger:
             return
         self.outcomes[outcome] += count
         first_ms, last_ms = int(record_timestamps.min()), int(record_timestamps.max())
+        if first_ms < 0:
+            record_timestamps = np.where(record_timestamps < 0, self._now_ms, record_timestamps)
+            first_ms, last_ms = int(record_timestamps.min()), int(record_timestamps.max())
         if first_ms // DELTA_WINDOW_MS == last_ms // DELTA_WINDOW_MS:
             self._good_delta(outcome, stage, first_ms).add(count, first_ms, last_ms)
         else:
@@ -145,6 +150,8 @@ class Ledger:
     ) -> None:
         self.outcomes[outcome] += count
         self.kinds[kind.value] += count
+        if record_timestamp < 0:
+            record_timestamp = self._now_ms
         window_start = record_timestamp // DELTA_WINDOW_MS * DELTA_WINDOW_MS
         stage = FAILURES[kind].stage
         delta = self._delta(DeltaKey(window_start, outcome, stage, kind.value, self._model, self._version))
@@ -159,8 +166,9 @@ class Ledger:
             }
 
     def record_timestamps(self) -> npt.NDArray[np.int64]:
-        """Of every event in it, ms since the Unix epoch, int64 [events], in no order."""
-        return np.concatenate([*self._good_at, np.array(self._failed_at, dtype=np.int64)])
+        """Return the timestamps of all records that have one, in ms since the Unix epoch, int64 [records], in no order."""
+        found = np.concatenate([*self._good_at, np.array(self._failed_at, dtype=np.int64)])
+        return found[found >= 0]
 
     def unbalanced(self) -> dict[Partition, tuple[int, int]]:
         """Partitions in which what was passed and what was decided differ: (passed, decided), of records, else of windows.

@@ -170,6 +170,8 @@ def _numbers(values: Sequence[float]) -> str:
 
 
 def _time(timestamp_ms: int) -> str:
+    if timestamp_ms < 0:
+        return "(no time)"
     try:
         moment = datetime.fromtimestamp(timestamp_ms / 1000, UTC).astimezone()
     except (ValueError, OverflowError, OSError):

@@ -345,6 +345,7 @@ class Worker:
             placer=Placer(layout.input_partitions, hash_key),
             worker=self._instance,
             feature_names=[feature.name for feature in self._model.signature.features],
+            clock=self._clock,
         )
 
     def _task(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:

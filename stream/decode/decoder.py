@@ -150,6 +150,8 @@ class Decoder:
                 elif len(headers) == 1 and headers[0] == raw_only and len(value) == row_bytes and key:
                     any_raw = True
                     event_id, timestamp = key.decode(), record.timestamp
+                    if not 0 <= timestamp <= MAX_TIMESTAMP_MS:
+                        raise ValueError
                     row = value
                 else:
                     raise ValueError

@@ -140,7 +140,13 @@ class EventJudge:
                 f"{len(value)} bytes; the model takes {self._packer.num_features} float32 = {self._packer.row_bytes}",
             )
         self._packer.check_raw(value)
-        return Event(event_id, record.timestamp if timestamp is None else timestamp, value, None, deadline)
+        if timestamp is None:
+            if record.timestamp < 0:
+                raise EventFault(
+                    FailureKind.MISSING_FIELD, "no time: neither a header 'forebay-timestamp' nor a record timestamp"
+                )
+            timestamp = _milliseconds(record.timestamp, "the record's timestamp")
+        return Event(event_id, timestamp, value, None, deadline)
 
     def _check_key(self, key: bytes | None) -> None:
         if key is not None and len(key) > self._max_key_bytes:

@@ -151,7 +151,7 @@ def read_letter(partition: Partition, record: Record) -> Letter | None:
         kind=kind,
         message=why.get(names.ERROR_MESSAGE, ""),
         source=Position(topic, place, offset),
-        source_timestamp=_integer(why.get(names.ERROR_TIMESTAMP)),
+        source_timestamp=_timestamp(why.get(names.ERROR_TIMESTAMP)),
         model=why.get(names.ERROR_MODEL),
         version=_integer(why.get(names.ERROR_VERSION)),
         truncated=why.get(names.ERROR_TRUNCATED),
@@ -165,6 +165,11 @@ def read_letter(partition: Partition, record: Record) -> Letter | None:
 
 def _text(value: bytes | None) -> str:
     return bytes_as_text(value or b"")
+
+
+def _timestamp(text: str | None) -> int | None:
+    found = _integer(text)
+    return None if found is None or found < 0 else found  # Kafka's -1 is no time
 
 
 def _integer(text: str | None) -> int | None:

@@ -67,7 +67,7 @@ class TimestampGuard:
         rows = {
             row: "ahead" if t > stamp else "behind"
             for row, (t, stamp) in enumerate(zip(times, stamps, strict=True))
-            if not -behind_ms <= t - stamp <= ahead_ms
+            if stamp >= 0 and not -behind_ms <= t - stamp <= ahead_ms  # negative: the record has none
         }
         if replay is not None:
             newest, listed = replay

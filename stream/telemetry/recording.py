@@ -44,7 +44,8 @@ class Recorder:
             topic = (chunk.partition.topic,)
             self._book.add(c.RECEIVED_EVENTS, chunk.num_passed, topic)
             self._book.add(c.RECEIVED_BYTES, chunk.num_bytes, topic)
-            self.last_read_ms[chunk.partition] = _last_timestamp(chunk)
+            if (last_ms := _last_timestamp(chunk)) >= 0:
+                self.last_read_ms[chunk.partition] = last_ms
         self._book.observe(c.DECODE_DURATION, decoded_s - received_s, self._model)
 
     def closed(self, batch: MicroBatch) -> None:
@@ -82,7 +83,9 @@ class Recorder:
             latencies_s,
             self._model,
             exemplars=tuple(
-                exemplar._replace(value=max(0, now_ms - timestamp) / 1000) for timestamp, exemplar in exemplars
+                exemplar._replace(value=max(0, now_ms - timestamp) / 1000)
+                for timestamp, exemplar in exemplars
+                if timestamp >= 0
             ),
         )
 

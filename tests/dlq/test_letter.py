@@ -152,7 +152,12 @@ def test_a_letter_of_records_that_cannot_be_read_says_which_and_how_many() -> No
     console.print(list_table([found], 200))
     assert "5 records, to offset 19" in shown.getvalue()
     assert "features-1@10" in shown.getvalue() and "offsets 10 to 19 (5 records): too large" in shown.getvalue()
-    assert reason_to_skip(found, Target(1, None), max_replays=9) is Skip.UNREADABLE
+    assert reason_to_skip(found, Target(1, None)) is Skip.UNREADABLE
     stats = Stats()
     stats.add(found)
     assert (stats.count, stats.unreadable, stats.to_dict()["records"]) == (1, 1, 5)
+
+
+def test_a_record_without_a_timestamp_has_none() -> None:
+    found = letter(source_timestamp=-1)
+    assert found.source_timestamp is None and json.loads(found.to_json())["source"]["timestamp"] is None

@@ -171,3 +171,12 @@ def test_a_replay_goes_on_as_though_the_clock_had_not_moved(
                     if begin < end:
                         assert again.take(poll(begin, log[begin:end])) is None
                     first = end
+
+
+def test_a_record_without_a_timestamp_is_compared_with_the_clock_alone() -> None:
+    clock = ManualClock()
+    windows = started(clock)
+    times = [JULY, JULY + BOUNDS.ahead_ms + 1, JULY + 5]
+    found = take(windows, poll(0, times, [-1, -1, -1]))
+    assert refused(found) == [(FailureKind.TIMESTAMP_AHEAD, 1)]
+    assert len(found.events.accepted) == 2

@@ -365,3 +365,11 @@ def test_what_cannot_be_read_is_rejected_for_as_many_records_as_it_stands_for() 
     head, tail = chunk.split(2)
     assert (head.num_passed, head.next_offset) == (6, 20) and (tail.num_passed, tail.next_offset) == (1, 21)
     assert decoder().decode({P0: records[:2]}, EPOCH)[0].next_offset == 20
+
+
+@pytest.mark.parametrize(("timestamp", "kind"), [(-1, FailureKind.MISSING_FIELD), (10**18, FailureKind.OUT_OF_RANGE)])
+def test_a_raw_event_in_a_record_without_a_time_needs_its_own(timestamp: int, kind: FailureKind) -> None:
+    value = struct.pack("<3f", 1, 2, 3)
+    assert kind_of(value, headers=F32, key=b"k", timestamp=timestamp) is kind
+    own = (*F32, ("forebay-timestamp", b"5"))
+    assert decode_one(value, headers=own, key=b"k", timestamp=timestamp).timestamps == [5]

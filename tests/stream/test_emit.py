@@ -269,3 +269,16 @@ def test_what_outputs_take_is_not_underestimated() -> None:
     emission = emitter(max_bytes=10**6).emit([finished])
     sizes = sum(len(value or b"") for _, value, _ in sent(emission, "predictions")[0])
     assert 0.5 * output_bytes(finished) < sizes <= 1.1 * output_bytes(finished)
+
+
+def test_records_without_a_timestamp_count_in_the_minute_of_their_commit_and_have_no_latency() -> None:
+    ledger = Ledger(model="m", version=1, now_ms=JULY + 60_000)
+    ledger.predicted(P0, np.array([JULY, -1, -1]))
+    ledger.failed(P0, FailureKind.NOT_JSON, -1, event_id=None, message="no")
+    assert {(key.window_start, key.kind): delta.count for key, delta in ledger.deltas.items()} == {
+        (JULY, "predicted"): 1,
+        (JULY + 60_000, "predicted"): 2,
+        (JULY + 60_000, "not_json"): 1,
+    }
+    assert ledger.record_timestamps().tolist() == [JULY]
+    assert ledger.decided[P0] == 4

@@ -132,3 +132,7 @@ def test_records_that_cannot_be_read_have_a_line_and_an_object_too() -> None:
 def test_a_header_that_is_there_twice_has_both_values() -> None:
     record = FakeRecord(7, b"1", 0, None, [("a", b"1"), ("b", b"x"), ("a", b"2"), ("A", b"3"), ("a", None)])  # type: ignore[list-item]
     assert json.loads(as_json(P3, record))["headers"] == {"a": ["1", "2", None], "b": "x", "A": "3"}
+
+
+def test_no_timestamp_is_no_time() -> None:
+    assert line("features", b"{}", timestamp=-1).startswith("(no time)  3@7")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from stream.telemetry.lag import LagMeter
 from stream.telemetry.observer import CommitTimes
 from stream.telemetry.page import render_page
 from stream.telemetry.recording import Recorder
-from tests.stream.build import JULY, P0, P1, ManualClock, chunk, finish
+from tests.stream.build import JULY, P0, P1, FakeRecord, ManualClock, chunk, finish
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 M1 = ("m", "1")
@@ -96,6 +97,20 @@ def test_a_batch_on_its_way() -> None:
     assert steps == {"emit": 0.5, "begin": 0.25, "deliveries": 0.25, "positions": 0.5, "end": 0.5}
     assert said.histograms[c.COMMIT_DURATION][M1].sum == 2.0
     assert told.last_read_ms == {P0: JULY + 7, P1: JULY + 1}
+
+
+def test_records_without_a_timestamp_have_no_latency_and_no_lag() -> None:
+    book = Book()
+    told = recorder(book, ManualClock())
+    polled = replace(chunk([5]), records=[FakeRecord(5, b"x", -1)])
+    told.polled([polled], received_s=1.0, decoded_s=1.5)
+    ledger = Ledger(model="m", version=1)
+    ledger.predicted(P0, np.array([-1, JULY]))
+    finished = finish(MicroBatch(0, (polled,), "size", 0.0))
+    told.committed([finished], ledger, CommitTimes(*range(6)), [(-1, Exemplar(0.0, 1, 2, 0.0))])
+    latency = book.snapshot().histograms[c.EVENT_LATENCY][M1]
+    assert (latency.count, latency.max) == (1, 0.0) and not latency.exemplars
+    assert told.last_read_ms == {}
 
 
 def test_windows_are_counted_apart_from_events() -> None:
