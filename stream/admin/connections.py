@@ -64,6 +64,12 @@ class ConnectionTable:
         self._idle.pop(connection, None)
         self._busy.pop(connection, None)
 
+    def close_all(self) -> None:
+        """Close every one at once."""
+        for connection in [*self._idle, *self._busy]:
+            self.discard(connection)
+            connection.abort()
+
     def evict(self) -> bool:
         """Close the one that has been idle the longest, else the one that has been busy the longest; False if there is none."""
         connection = next(iter(self._idle), None) or next(iter(self._busy), None)

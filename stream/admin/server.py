@@ -93,6 +93,8 @@ class AdminServer:
         if self._listener is not None:
             await self._listener.stop()
         await self._runner.cleanup()
+        # What the runner does not know: handshakes that have not ended, and answers that nobody reads.
+        self.connections.close_all()
 
     def _connection(self) -> Connection:
         server = self._runner.server

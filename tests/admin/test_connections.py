@@ -175,6 +175,18 @@ async def test_a_process_without_descriptors_says_so_and_goes_on(caplog: pytest.
     assert all("cannot be accepted" in line for line in lines) and len(lines) < 5
 
 
+@pytest.mark.parametrize(("tls", "sent"), [({}, b""), ({}, HALF), (TLS, b""), (TLS, b"\x16\x03\x01")])
+async def test_no_connection_outlives_the_server(tls: dict[str, str], sent: bytes) -> None:
+    async with serving_server(idle_timeout_ms=600_000, **tls) as (server, url):
+        with connected(url, 3, sent) as clients:
+            while len(server.connections) < 3:
+                await asyncio.sleep(0)
+            await server.stop()
+            assert len(server.connections) == 0
+            for client in clients:
+                assert await ended(client) == b""
+
+
 MALFORMED = [
     b"\x16\x03\x01\x02\x00",
     b"nonsense\r\n\r\n",
