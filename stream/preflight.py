@@ -27,7 +27,7 @@ from stream.kafka.delivery import Delivery, Transactional
 from stream.kafka.delivery import connect as connect_delivery
 from stream.kafka.reach import Broker, connect, reach
 from stream.kafka.release import describe_release
-from stream.kafka.topic_plan import output_specs
+from stream.kafka.topic_plan import TIMESTAMPS, output_specs
 from stream.kafka.topics import Checked, check_topics
 from stream.kafka.transaction import transactional_id
 
@@ -165,8 +165,13 @@ async def _check_aggregator(settings: Settings, timeout_s: float) -> Check:
 
 def _told(name: str, checked: Checked) -> Check:
     findings = [finding for finding in checked.findings if finding.severity != "note"]
+    # Of the notes only what the worker's behaviour rests on; `forebay topics check` prints all of them.
+    notes = [
+        f"{one.topic}: {one.message}" for one in checked.findings if (one.severity, one.kind) == ("note", TIMESTAMPS)
+    ]
     if not findings:
-        return Check(name, Status.OK, f"{', '.join(topic.name for topic in checked.wanted)}: as they should be")
+        good = f"{', '.join(topic.name for topic in checked.wanted)}: as they should be"
+        return Check(name, Status.OK, good, problems=tuple(notes))
     remedies = {finding.remedy for finding in findings}
     shared = remedies.pop() if len(remedies) == 1 else None
     problems = (
@@ -180,7 +185,7 @@ def _told(name: str, checked: Checked) -> Check:
         Status.FAILED if checked.errors else Status.WARNING,
         f"{wrong} of {len(checked.wanted)} topics are not as they should be",
         shared,
-        tuple(problems),
+        (*problems, *notes),
     )
 
 

@@ -251,7 +251,7 @@ class WindowStage:
         rows: list[int] | None = None
         x_NF = chunk.x_BF
         offsets: list[int] = list(map(_OFFSET, records))
-        bad = self._bad(held, chunk, keys, stamps)
+        bad = self._bad(held, chunk, keys, stamps=stamps, offsets=offsets)
         if bad:
             refused += bad.values()
             rows = [row for row in range(len(records)) if row not in bad]
@@ -278,10 +278,16 @@ class WindowStage:
         return verdict, EventOutcomes(taken, refused)
 
     def _bad(
-        self, held: _Partition, chunk: Chunk, keys: Sequence[bytes | None], stamps: Sequence[int]
+        self,
+        held: _Partition,
+        chunk: Chunk,
+        keys: Sequence[bytes | None],
+        *,
+        stamps: Sequence[int],
+        offsets: Sequence[int],
     ) -> dict[int, Refused]:
         """Events without a key, or with a timestamp that cannot be right, by row."""
-        wall_ms, times, offsets = self._clock.wall_ms(), chunk.timestamps, list(map(_OFFSET, chunk.records))
+        wall_ms, times = self._clock.wall_ms(), chunk.timestamps
         decided = None
         if held.until is not None:
             decided = Decided(self._newest(held.until.checkpoint), frozenset(held.until.by_clock))

@@ -28,6 +28,8 @@ COMPACTION_LAG_MS: Final = "min.compaction.lag.ms"
 TIMESTAMP_TYPE: Final = "message.timestamp.type"
 TIMESTAMP_AFTER_MS: Final = "message.timestamp.after.max.ms"
 TIMESTAMP_BEFORE_MS: Final = "message.timestamp.before.max.ms"
+TIMESTAMPS: Final = "timestamps"
+"""The kind of findings about whose clock records are stamped with."""
 CREATE_TIME: Final = "CreateTime"
 LOG_APPEND_TIME: Final = "LogAppendTime"
 MIN_CLOCK_SKEW_MS: Final = 60_000
@@ -284,7 +286,7 @@ def _judge_timestamps(wanted: WantedTopic, state: TopicState, settings: Settings
             yield Finding(
                 "note",
                 wanted.name,
-                "timestamps",
+                TIMESTAMPS,
                 f"{TIMESTAMP_TYPE} is {CREATE_TIME}, so records have their producers' time{limit}: events more than "
                 f"{duration(ahead_ms)} (window.max_timestamp_ahead_ms) ahead of the worker's clock are rejected",
                 alter_config(wanted.name, TIMESTAMP_TYPE, LOG_APPEND_TIME),
@@ -293,7 +295,7 @@ def _judge_timestamps(wanted: WantedTopic, state: TopicState, settings: Settings
         yield Finding(
             "warning",
             wanted.name,
-            "timestamps",
+            TIMESTAMPS,
             f"{TIMESTAMP_AFTER_MS} is {duration(after_ms)}: all writes of a worker whose clock is further ahead are refused",
             alter_config(wanted.name, TIMESTAMP_AFTER_MS, "3600000"),
         )

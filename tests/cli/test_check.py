@@ -14,9 +14,11 @@ import pytest
 
 from stream.aggregate.topics import create_aggregator_topics
 from stream.cli import main
-from stream.config.sections import KafkaSection, Settings, TopicsSection
+from stream.config.sections import KafkaSection, Settings, TopicsSection, WindowSection
 from stream.kafka.access import ClusterView
-from stream.kafka.topics import create_topics
+from stream.kafka.topic_plan import TopicState, find_problems, plan_topics
+from stream.kafka.topics import Checked, create_topics
+from stream.preflight import Status, _told
 from tests.brokers.resolve import Broker
 from tests.conftest import Names
 from tests.models.build import publish
@@ -74,6 +76,19 @@ def test_a_broker_that_is_away_leaves_the_model_to_be_checked(
     }
     assert checks["broker"]["detail"] == f"cannot reach Kafka at 127.0.0.1:{closed_port}: nothing listens there"
     assert checks["broker"]["remedy"]
+
+
+def test_with_windows_the_topics_timestamp_settings_are_part_of_the_list() -> None:
+    settings = Settings(window=WindowSection(kind="tumbling", size_ms=1000))
+    wanted = plan_topics(settings)
+    configs = {"message.timestamp.type": "CreateTime", "message.timestamp.after.max.ms": "3600000"}
+    states = {one.name: TopicState(one.name, "present", 4, 1, {**one.configs, **configs}) for one in wanted}
+    checked = Checked(wanted, states, find_problems(settings, wanted, states))
+    found = _told("topics", checked)
+    assert found.status is Status.OK and len(found.problems) == 1
+    assert found.problems[0].startswith(
+        "features: message.timestamp.type is CreateTime, so records have their producers'"
+    )
 
 
 def test_every_server_is_tried_and_told(closed_port: int, capsys: pytest.CaptureFixture[str]) -> None:
