@@ -27,7 +27,8 @@ from stream.kafka.delivery import Delivery, Transactional
 from stream.kafka.delivery import connect as connect_delivery
 from stream.kafka.reach import Broker, connect, reach
 from stream.kafka.release import describe_release
-from stream.kafka.topic_plan import TIMESTAMPS, output_specs
+from stream.kafka.topic_plan import output_specs
+from stream.kafka.topic_timestamps import TIMESTAMPS
 from stream.kafka.topics import Checked, check_topics
 from stream.kafka.transaction import transactional_id
 

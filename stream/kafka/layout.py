@@ -10,13 +10,8 @@ from schemas.errors import BrokerError
 from schemas.topics import DEAD_LETTERS, LATE_EVENTS, OUTCOME_DELTAS, PREDICTIONS, topic_name
 from stream.config.sections import Settings
 from stream.emit import OutputTopic, OutputTopics
-from stream.kafka.topic_plan import (
-    BROKER_MAX_MESSAGE_BYTES,
-    LOG_APPEND_TIME,
-    MAX_MESSAGE_BYTES,
-    TIMESTAMP_TYPE,
-    timestamp_bounds,
-)
+from stream.kafka.topic_plan import BROKER_MAX_MESSAGE_BYTES, MAX_MESSAGE_BYTES
+from stream.kafka.topic_timestamps import LOG_APPEND_TIME, TIMESTAMP_TYPE, timestamp_bounds
 from stream.kafka.topics import Checked, check_topics
 
 log = logging.getLogger(__name__)

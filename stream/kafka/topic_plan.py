@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from schemas.topics import (
     CATALOGUE,
@@ -18,6 +18,12 @@ from schemas.topics import (
     topic_name,
 )
 from stream.config.sections import Settings
+from stream.kafka.topic_state import Finding as Finding
+from stream.kafka.topic_state import Severity
+from stream.kafka.topic_state import TopicState as TopicState
+from stream.kafka.topic_state import alter_config as alter_config
+from stream.kafka.topic_state import duration as duration
+from stream.kafka.topic_timestamps import TIMESTAMP_AFTER_MS, TIMESTAMP_BEFORE_MS, TIMESTAMP_TYPE, judge_timestamps
 
 CLEANUP_POLICY: Final = "cleanup.policy"
 MAX_MESSAGE_BYTES: Final = "max.message.bytes"
@@ -25,16 +31,6 @@ MIN_INSYNC_REPLICAS: Final = "min.insync.replicas"
 RETENTION_BYTES: Final = "retention.bytes"
 RETENTION_MS: Final = "retention.ms"
 COMPACTION_LAG_MS: Final = "min.compaction.lag.ms"
-TIMESTAMP_TYPE: Final = "message.timestamp.type"
-TIMESTAMP_AFTER_MS: Final = "message.timestamp.after.max.ms"
-TIMESTAMP_BEFORE_MS: Final = "message.timestamp.before.max.ms"
-TIMESTAMPS: Final = "timestamps"
-"""The kind of findings about whose clock records are stamped with."""
-CREATE_TIME: Final = "CreateTime"
-LOG_APPEND_TIME: Final = "LogAppendTime"
-MIN_CLOCK_SKEW_MS: Final = 60_000
-"""Clocks may differ by as much without a topic refusing a worker's records."""
-_UNBOUNDED_MS: Final = 1 << 60
 CONFIGS: Final = (
     CLEANUP_POLICY,
     COMPACTION_LAG_MS,
@@ -52,8 +48,6 @@ BROKER_MAX_MESSAGE_BYTES: Final = 1_048_588
 DEAD_LETTER_ROOM_BYTES: Final = 65_536
 """How much larger than its event a dead letter may be: the headers that tell why."""
 
-Severity = Literal["error", "warning", "note"]
-
 
 @dataclass(frozen=True, slots=True)
 class WantedTopic:
@@ -67,28 +61,6 @@ class WantedTopic:
 
 
 @dataclass(frozen=True, slots=True)
-class TopicState:
-    """A topic as the cluster has it.
-
-    status: "forbidden" where this user may not see it; configs: None where the cluster does not tell them.
-    """
-
-    name: str
-    status: Literal["present", "missing", "forbidden"]
-    num_partitions: int = 0
-    replication_factor: int = 0
-    configs: Mapping[str, str] | None = None
-
-    def number(self, config: str) -> int | None:
-        """A setting that is a number; None where it is not told."""
-        value = (self.configs or {}).get(config, "")
-        try:
-            return int(value)
-        except ValueError:
-            return None
-
-
-@dataclass(frozen=True, slots=True)
 class Difference:
     """One thing that is not as it is meant to be."""
 
@@ -98,17 +70,6 @@ class Difference:
 
     def __str__(self) -> str:
         return f"{self.setting} is {self.actual}, not {self.wanted}"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something about a topic to know. An error keeps the worker from doing its work; a note harms nothing."""
-
-    severity: Severity
-    topic: str
-    kind: str
-    message: str
-    remedy: str | None = None
 
 
 def output_specs(settings: Settings) -> tuple[TopicSpec, ...]:
@@ -212,7 +173,7 @@ def _judge(wanted: WantedTopic, state: TopicState, settings: Settings) -> Iterat
     yield from _judge_retention(wanted, state)
     if wanted.spec is FEATURES:
         yield from _judge_replay(state, settings)
-    yield from _judge_timestamps(wanted, state, settings)
+    yield from judge_timestamps(state, settings.window, is_input=wanted.spec is FEATURES)
     yield from _judge_replicas(wanted, state)
     yield from _judge_sizes(wanted, state, settings)
 
@@ -273,39 +234,6 @@ def _judge_replay(state: TopicState, settings: Settings) -> Iterator[Finding]:
             "or windows that are open could not be made again",
             alter_config(state.name, RETENTION_MS, str(needed)),
         )
-
-
-def _judge_timestamps(wanted: WantedTopic, state: TopicState, settings: Settings) -> Iterator[Finding]:
-    """Whose clock the records' timestamps are, and whether the brokers would refuse those of a worker."""
-    if (state.configs or {}).get(TIMESTAMP_TYPE) != CREATE_TIME:
-        return
-    after_ms, ahead_ms = state.number(TIMESTAMP_AFTER_MS), settings.window.max_timestamp_ahead_ms
-    if wanted.spec is FEATURES:
-        if settings.window.kind != "none":
-            limit = "" if after_ms is None or after_ms >= _UNBOUNDED_MS else f", up to {duration(after_ms)} ahead"
-            yield Finding(
-                "note",
-                wanted.name,
-                TIMESTAMPS,
-                f"{TIMESTAMP_TYPE} is {CREATE_TIME}, so records have their producers' time{limit}: events more than "
-                f"{duration(ahead_ms)} (window.max_timestamp_ahead_ms) ahead of the worker's clock are rejected",
-                alter_config(wanted.name, TIMESTAMP_TYPE, LOG_APPEND_TIME),
-            )
-    elif after_ms is not None and after_ms < MIN_CLOCK_SKEW_MS:
-        yield Finding(
-            "warning",
-            wanted.name,
-            TIMESTAMPS,
-            f"{TIMESTAMP_AFTER_MS} is {duration(after_ms)}: all writes of a worker whose clock is further ahead are refused",
-            alter_config(wanted.name, TIMESTAMP_AFTER_MS, "3600000"),
-        )
-
-
-def timestamp_bounds(state: TopicState) -> str:
-    """The topic's bounds on record timestamps in words, for the message that one was refused."""
-    names = (TIMESTAMP_AFTER_MS, TIMESTAMP_BEFORE_MS)
-    found = [f"{name} is {duration(ms)}" for name in names if (ms := state.number(name)) is not None]
-    return " and ".join(found) or f"the cluster does not report {TIMESTAMP_AFTER_MS} and {TIMESTAMP_BEFORE_MS}"
 
 
 def _judge_replicas(wanted: WantedTopic, state: TopicState) -> Iterator[Finding]:
@@ -384,17 +312,3 @@ def _judge_pair(features: TopicState, predictions: TopicState) -> Iterator[Findi
         f"give both the same number: kafka-topics --alter --topic {fewer.name} --partitions "
         f"{more.num_partitions} (which moves keys to other partitions)",
     )
-
-
-def alter_config(topic: str, config: str, value: str) -> str:
-    return f"kafka-configs --alter --topic {topic} --add-config {config}={value}"
-
-
-def duration(milliseconds: int) -> str:
-    """Milliseconds in the largest unit that they are a whole number of; negative, or beyond all time, is forever."""
-    if milliseconds < 0 or milliseconds >= _UNBOUNDED_MS:
-        return "forever"
-    for unit, size in (("day", 86_400_000), ("hour", 3_600_000), ("minute", 60_000), ("second", 1000)):
-        if milliseconds % size == 0 and milliseconds >= size:
-            return f"{milliseconds // size} {unit}{'' if milliseconds == size else 's'}"
-    return f"{milliseconds} ms"

@@ -15,17 +15,14 @@ from stream.kafka.topic_plan import (
     MIN_INSYNC_REPLICAS,
     RETENTION_BYTES,
     RETENTION_MS,
-    TIMESTAMP_AFTER_MS,
-    TIMESTAMP_BEFORE_MS,
-    TIMESTAMP_TYPE,
     TopicState,
     WantedTopic,
     differences,
     duration,
     find_problems,
     plan_topics,
-    timestamp_bounds,
 )
+from stream.kafka.topic_timestamps import TIMESTAMP_AFTER_MS, TIMESTAMP_BEFORE_MS, TIMESTAMP_TYPE, timestamp_bounds
 
 SETTINGS = Settings()
 
