@@ -170,13 +170,23 @@ def _unknown_names(names: Collection[str], signature: Signature | None) -> list[
         return []
     others = [name for name in names if name not in known]
     by_case = {other.casefold().strip(): other for other in others}
-    shown = []
+    shown, named = [], set()
     for name in missing[:_MOST_NAMED]:
-        near = by_case.get(name.casefold()) or next(iter(get_close_matches(name, others, n=1)), None)
+        near = by_case.get(name.casefold()) or _nearest(name, others)
+        named.add(near)
         shown.append(f"{name!r} (is it {near!r} here?)" if near else repr(name))
     more = f" and {len(missing) - _MOST_NAMED} more" if len(missing) > _MOST_NAMED else ""
     which = f"features {', '.join(shown)}{more} are" if len(missing) > 1 else f"feature {shown[0]} is"
-    return [f"the model's {which} missing"]
+    unknown = [repr(name) for name in others if name not in named]
+    rest = f"; it does not know {', '.join(unknown[:_MOST_NAMED])}" if unknown else ""
+    return [f"the model's {which} missing{rest}"]
+
+
+def _nearest(name: str, others: Sequence[str]) -> str | None:
+    """The name that is most like it: spelt nearly the same, or one within the other."""
+    near = get_close_matches(name, others, n=1)
+    within = [other for other in others if len(other) > 2 and (other in name or name in other)]
+    return next(iter([*near, *within]), None)
 
 
 def _data_in_header(names: Sequence[str]) -> str | None:

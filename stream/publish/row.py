@@ -14,12 +14,14 @@ class Row(NamedTuple):
     values: the parsed fields; None for a source that is sent as it stands, whose `line` is sent.
     line: the line that the values were parsed from; None for a source that does not have one event a line.
     written: for CSV the text of each field; what identifies is taken from here, for it must not go through numbers.
+    line_number: for CSV the line of the file that the row ends in.
     """
 
     number: int
     values: Mapping[str, object] | None
     line: bytes | None
     written: Mapping[str, str] | None = None
+    line_number: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

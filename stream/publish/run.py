@@ -136,6 +136,8 @@ async def _inspected(rows: Rows, make: _MessageMaker, inspection: Inspection, mo
                 await sleep(IDLE_S)
     except DataError as error:
         rest = _raising(error)
+    if not taken and rest is rows and most:
+        inspection.warn("there are no events in it")
     candidates = []
     for item in taken:
         message = make(item)
@@ -220,6 +222,8 @@ class _MessageMaker:
         self._check = inspection.check if inspection is not None and inspection.every else None
 
     def place(self, row: Row) -> str:
+        if row.line_number is not None:
+            return f"{self._source}, line {row.line_number}"
         return f"{self._source}, {'line' if row.line is not None else 'row'} {row.number}"
 
     def __call__(self, item: Row | BadRow) -> Message | BadRow:

@@ -76,7 +76,8 @@ def identifier(name: str, value: object) -> str | bytes | None:
         case float() if math.isnan(value):
             return None
         case float() | Decimal():
-            found, remedy = f"{value}, which is not a whole number type", "store the column as integers or as text"
+            kind = "floating-point number" if isinstance(value, float) else "decimal with a fraction"
+            found, remedy = f"the {kind} {value}", "store the column as integers or as text"
         case Unreadable():
             found, remedy = value.reason, _COLUMN_REMEDY
         case Instant() | LocalTime():

@@ -83,10 +83,11 @@ async def test_good_events_are_sent_without_a_word_and_categories_are_text() -> 
     [
         (
             "sensor,temprature\n01,5\n01,6\n",
-            "all of the first 2 events; file, row 1",
+            "all of the first 2 events; file, line 2",
             "'temperature' (is it 'temprature'",
         ),
-        ("sensor,Temperature\n01,5\n", "the event; file, row 1", "'temperature' (is it 'Temperature' here?)"),
+        ("sensor,Temperature\n01,5\n", "the event; file, line 2", "'temperature' (is it 'Temperature' here?)"),
+        ("sensor,temp\n01,5\n", "no feature", "'temperature' (is it 'temp' here?)"),
         ("01,21.5,40\nNA,22,41\n", "none of '01', '21.5', '40' is a feature", "the first line seems to hold data"),
         ("sensor,temperature\n7,5\n", "category that the model does not know", "--no-check"),
         ("sensor,temperature\n01,warm\n", "temperature", "--no-check"),
@@ -107,7 +108,7 @@ async def test_a_file_of_which_some_will_be_rejected_is_sent_with_a_warning() ->
     assert (await publishing.csv("sensor,temperature\n01,5\n02,5\nNA,\n")).events == 3
     missing, rejected = publishing.warnings
     assert "the model's feature 'humidity' is missing" in missing
-    assert "would reject 2 of the first 3 events; the first, file, row 2" in rejected
+    assert "would reject 2 of the first 3 events; the first, file, line 3" in rejected
 
 
 async def test_images_are_nested_or_flat_in_csv_and_json() -> None:
@@ -124,10 +125,10 @@ async def test_every_event_is_checked_where_that_is_asked_for() -> None:
     publishing = Publishing(every=True)
     result = await publishing.csv("sensor,temperature\n" + rows, skip_bad=True)
     assert (result.events, result.skipped) == (SAMPLE_ROWS + 51, 1)
-    assert result.first_bad[0].place == f"file, row {SAMPLE_ROWS + 51}"
+    assert result.first_bad[0].place == f"file, line {SAMPLE_ROWS + 52}"
     stopping = Publishing(every=True)
     with pytest.raises(
-        DataError, match=r"row 151: model 'm' does not take it.*\(150 events before it were published\)"
+        DataError, match=r"line 152: model 'm' does not take it.*\(150 events before it were published\)"
     ):
         await stopping.csv("sensor,temperature\n" + rows)
 
@@ -174,6 +175,13 @@ async def test_a_pipe_is_not_waited_for_beyond_its_first_lines() -> None:
 
     assert (await publishing.rows(rows())).events == 2
     assert seen == [1]
+
+
+async def test_a_file_without_rows_is_warned_of() -> None:
+    publishing = Publishing()
+    assert (await publishing.csv("sensor,temperature\n")).events == 0
+    assert (await publishing.csv("")).events == 0
+    assert publishing.warnings == ["there are no events in it"] * 2
 
 
 async def test_no_more_is_looked_at_than_the_limit_needs() -> None:

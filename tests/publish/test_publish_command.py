@@ -144,7 +144,7 @@ def test_events_are_checked_against_the_model_that_is_configured(
     assert main(["publish", str(good), *arguments]) == 0
     assert "warning: model 'room' would reject 1 of the first 3 events" in capsys.readouterr().err
     assert main(["publish", str(good), "--check", *arguments]) == 1
-    assert "good.csv, row 2: model 'room' does not take it" in capsys.readouterr().err
+    assert "good.csv, line 3: model 'room' does not take it" in capsys.readouterr().err
     assert main(["publish", str(bad), "--no-check", *arguments]) == 0
     assert capsys.readouterr().err == ""
     assert main(["publish", str(bad), "--topic", "elsewhere", *arguments]) == 1
