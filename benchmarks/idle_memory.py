@@ -1,0 +1,146 @@
+"""What an idle worker's memory consists of, import by import, as a table in Markdown.
+
+    python -m benchmarks.idle_memory
+
+Own memory is what is private to the process whatever else runs (`Anonymous` in /proc/self/smaps_rollup); pages of libraries'
+files are shared between workers, and count in the resident size only. Needs Linux.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import importlib
+import importlib.util
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import click
+
+# In the order in which torch's CUDA build needs them; none of them is there in the CPU build.
+CUDA_LIBRARIES: Final = (
+    "libnvrtc.so", "libnvJitLink.so", "libcublasLt.so", "libcublas.so", "libcudnn.so", "libcufft.so", "libcusparse.so",
+    "libcusparseLt.so", "libcusolver.so", "libnccl.so", "libcupti.so", "libnvshmem_host.so",
+)  # fmt: skip
+STEPS: Final[tuple[tuple[str, Sequence[str]], ...]] = (
+    ("Python, asyncio, numpy", ("asyncio", "numpy")),
+    ("libraries of CUDA, which `import torch` loads", ("cuda",)),
+    ("`libtorch_cpu`: mostly its table of operators", ("libtorch_cpu.so",)),
+    ("`libtorch_cuda`: the same for CUDA", ("libtorch_cuda.so",)),
+    ("the rest of `import torch`: a thousand Python modules", ("torch",)),
+    ("aiohttp", ("aiohttp.web",)),
+    ("aiokafka", ("aiokafka",)),
+    ("OpenTelemetry", ("opentelemetry.sdk.metrics", "opentelemetry.sdk.trace")),
+    ("OTLP exporter", ("opentelemetry.exporter.otlp.proto.http.trace_exporter",)),
+    (
+        "pydantic, click, orjson, msgspec, prometheus-client",
+        ("pydantic", "click", "orjson", "msgspec", "prometheus_client"),
+    ),
+    ("Forebay", ("stream.cli.run", "stream.worker", "models.artefact", "models.served")),
+)
+IDLE_S: Final = 5.0
+
+
+def own_mib(pid: int | str = "self") -> float:
+    """Return the memory that only this process has."""
+    return _smaps(pid, "Anonymous")
+
+
+def resident_mib(pid: int | str = "self") -> float:
+    """Return what is resident, shared pages included."""
+    return _smaps(pid, "Rss")
+
+
+def _smaps(pid: int | str, name: str) -> float:
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) / 1024
+    raise RuntimeError(f"no {name} for process {pid}")
+
+
+def load(what: str) -> None:
+    """Import a module, or load a library of torch or CUDA if it is there."""
+    if what == "cuda":
+        for library in _cuda_libraries():
+            ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
+    elif ".so" in what:
+        for library in _torch_folder().glob(f"lib/{what}*"):
+            ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
+    else:
+        importlib.import_module(what)
+
+
+def _cuda_libraries() -> Iterator[Path]:
+    found = sorted(_torch_folder().parent.glob("nvidia/**/lib*.so*"))
+    for name in CUDA_LIBRARIES:
+        yield from (path for path in found if path.name.startswith(name))
+
+
+def _torch_folder() -> Path:
+    spec = importlib.util.find_spec("torch")
+    assert spec is not None and spec.origin is not None
+    return Path(spec.origin).parent
+
+
+def print_imports() -> None:
+    """Print a row for each step, in this process."""
+    before = 0.0
+    for words, names in STEPS:
+        for name in names:
+            load(name)
+        after = own_mib()
+        print(f"| {words} | {after - before:.0f} | {after:.0f} |", flush=True)
+        before = after
+
+
+async def worker_mib() -> tuple[float, float]:
+    """Return own and resident memory of a real worker with the bench's model, some seconds after it is ready."""
+    from stream.bench.setup import save_bench_model
+    from stream.clock import SystemClock
+    from stream.config.load import load_settings
+    from stream.embedded import EmbeddedBroker
+    from stream.kafka.topics import create_topics
+    from stream.worker_process import WorkerProcess, without_settings
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        save_bench_model(folder / "models")
+        async with EmbeddedBroker() as broker:
+            config = folder / "forebay.toml"
+            config.write_text(
+                f'[kafka]\nbootstrap_servers = "{broker.bootstrap_servers}"\n'
+                f'[model]\nname = "bench"\nrepository = "{folder / "models"}"\n[admin]\nport = 0\n'
+            )
+            await create_topics(load_settings(config, {}).settings)
+            environ = without_settings(os.environ)
+            worker = WorkerProcess(config, folder / "log", environ=environ, clock=SystemClock(), die_with_parent=False)
+            worker.start()
+            try:
+                await worker.wait_ready()
+                await asyncio.sleep(IDLE_S)
+                return own_mib(worker.pid), resident_mib(worker.pid)
+            finally:
+                await worker.stop()
+
+
+@click.command()
+@click.option("--imports-only", is_flag=True, hidden=True)
+def main(imports_only: bool) -> None:
+    """Print what an idle worker's memory consists of."""
+    if imports_only:
+        print_imports()
+        return
+    print("| | own MiB | sum |\n|---|---|---|", flush=True)
+    subprocess.run([sys.executable, "-m", "benchmarks.idle_memory", "--imports-only"], check=True)
+    own, resident = asyncio.run(worker_mib())
+    print(f"| a worker with an MLP 32-128-64-2, warm and idle | | {own:.0f} |")
+    print(f"\nIts resident size is {resident:.0f} MiB, {resident - own:.0f} of it pages of files that workers share.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""What a worker imports before a model asks for it: nothing that it does not need, and little memory beside torch's."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MOST_OWN_MIB = 60
+
+# Of other commands, of extras, of torch's compilers, and of what is off by default.
+NOT_NEEDED = {
+    "faust", "matplotlib", "noida_db", "pandas", "pyarrow", "pynvml", "requests", "rich", "sklearn", "stream.aggregate.app",
+    "stream.bench", "stream.demo", "stream.publish", "sympy", "torch._dynamo", "torch._inductor", "triton",
+}  # fmt: skip
+
+SCRIPT = """
+import json, sys
+from benchmarks.idle_memory import own_mib
+import torch
+before = own_mib()
+import stream.cli.run, stream.worker, models.artefact, models.served
+print(json.dumps({"modules": sorted(sys.modules), "own_mib": own_mib() - before}))
+"""
+
+
+@pytest.fixture(scope="module")
+def imported() -> dict[str, Any]:
+    done = subprocess.run([sys.executable, "-c", SCRIPT], cwd=ROOT, capture_output=True, text=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_nothing_is_imported_that_a_worker_does_not_need(imported: dict[str, Any]) -> None:
+    assert NOT_NEEDED & set(imported["modules"]) == set()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_what_is_added_to_torch_is_little(imported: dict[str, Any]) -> None:
+    assert imported["own_mib"] < MOST_OWN_MIB
