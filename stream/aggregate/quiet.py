@@ -24,4 +24,5 @@ def quieten(levels: str) -> None:
 
 
 def _matters(record: logging.LogRecord) -> bool:
-    return record.msg not in _HARMLESS
+    # The message has the name of the service before it.
+    return not str(record.msg).endswith(_HARMLESS)

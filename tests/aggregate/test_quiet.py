@@ -5,11 +5,16 @@ from __future__ import annotations
 import logging
 
 import pytest
+from mode import Service
 
 from stream.aggregate.quiet import quieten
 from stream.aggregate.transport import ConsumerThread
 
 COMPLAINT = "Thread keepalive is not responding..."
+
+
+class LoggedAsTheThread(Service):
+    __module__ = ConsumerThread.__module__
 
 
 @pytest.fixture(autouse=True)
@@ -29,8 +34,9 @@ def test_a_process_that_was_frozen_does_not_complain(
     levels: str, seen: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     quieten(levels)
-    log = logging.getLogger(ConsumerThread.__module__)
+    # As a service logs: with its own name before the message.
+    log = LoggedAsTheThread().log
     log.error(COMPLAINT)
     log.error("it broke")
     log.info("by the way")
-    assert [record.msg for record in caplog.records] == seen
+    assert [record.getMessage().split("]: ")[1] for record in caplog.records] == seen
