@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Collection, Coroutine, Mapping, Sequence
 from itertools import pairwise
@@ -17,6 +18,8 @@ from stream.emit import Building, Emission, Emits, Outgoing
 from stream.outcomes import Ledger
 from stream.records import Epoch, Finished, Partition
 from stream.telemetry.observer import CommitTimes, Observer
+
+log = logging.getLogger(__name__)
 
 NUM_STEP_TIMES: Final = 1024
 
@@ -184,6 +187,8 @@ class Committer:
         self._guard.committed(emission.ledger)
         self.step_times.append(StepTimes(*(after - before for before, after in pairwise(at_s))))
         self._observer.committed(batches, emission.ledger, CommitTimes(began_s, *at_s))
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("%s", _describe(emission.positions, len(batches), at_s[-1] - began_s))
         return emission.ledger
 
 
@@ -195,6 +200,13 @@ async def _built(building: Building) -> Emission:
         except StopIteration as done:
             return cast(Emission, done.value)
         await asyncio.sleep(0)
+
+
+def _describe(positions: Mapping[Partition, int], num_batches: int, took_s: float) -> str:
+    places = ", ".join(f"{place.topic}-{place.partition}@{offset}" for place, offset in sorted(positions.items()))
+    return (
+        f"committed {num_batches} micro-batch{'es'[: 2 * (num_batches != 1)]} up to {places} in {took_s * 1000:.1f} ms"
+    )
 
 
 async def _both(one: Coroutine[Any, Any, None], other: Coroutine[Any, Any, None]) -> None:

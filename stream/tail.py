@@ -33,7 +33,8 @@ Extent = Mapping[Partition, range]
 
 
 class TopicReader:
-    """All partitions of some topics, from their beginning or from what comes next; committed records only.
+    """All partitions of some topics, from their beginning, from a time (`since_ms`, since the Unix epoch) or from what comes
+    next; committed records only.
 
     What cannot be read comes as an `Unreadable` in its place. Where the log itself is broken, reading ends with a BrokerError
     that names the place.
@@ -52,8 +53,10 @@ class TopicReader:
         *,
         from_beginning: bool,
         clock: Clock,
+        since_ms: int | None = None,
         bounded: bool = False,
     ) -> None:
+        self._since_ms = since_ms
         self._options = dict(options)
         self._topics = list(topics)
         self._from_beginning = from_beginning
@@ -119,6 +122,9 @@ class TopicReader:
         if self._bounded:
             return  # once they are assigned, the client fetches
         consumer.assign(self._partitions)
+        if self._since_ms is not None:
+            for place, offsets in (await self.extent(since_ms=self._since_ms)).items():
+                consumer.seek(TopicPartition(*place), offsets.start)
         for partition in self._partitions:
             # Until the client has found where to begin: what is published from now on is read.
             await consumer.position(partition)

@@ -8,7 +8,7 @@ import click
 
 from schemas.errors import ConfigError, ForebayError
 from stream.cli.examples import examples
-from stream.cli.options import ConfigSource, config_options
+from stream.cli.options import ConfigSource, bootstrap_option, config_options
 from stream.cli.output import echo
 
 if TYPE_CHECKING:
@@ -27,13 +27,14 @@ EXIT_FAILED: Final = 1
     ),
 )
 @config_options
-def command(source: ConfigSource) -> None:
+@bootstrap_option
+def command(source: ConfigSource, bootstrap_server: str | None) -> None:
     """Merge the outcome deltas of all workers into error-aggregates, and raise alerts.
 
     Run one, or several to share the partitions of outcome-deltas. Its state is in the topic aggregator-changelog: it may be
     killed at any time, and whoever comes next goes on with exact counts. Makes the topics that it writes where they miss.
     """
-    settings = source.load().settings
+    settings = source.on(bootstrap_server).load().settings
 
     from importlib.util import find_spec
 

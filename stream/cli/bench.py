@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from stream.bench.variants import Comparison
 
 COMPARISONS = ("guarantees", "tracing", "nothing")
+MIN_EVENTS = 100_000
+MIN_MEMORY_EVENTS = 200_000
+MIN_TIMED_EVENTS = 5_000
 UNWIND_S = 60.0
 """How long stopping the worker and deleting topics may take after Ctrl-C, in seconds."""
 
@@ -127,6 +130,8 @@ def command(
         # Before the work and not after it: the package may be missing.
         import stream.bench.plot  # noqa: F401
     settings = source.load({"kafka.bootstrap_servers": bootstrap_server}).settings
+    for warning in _too_few(events, memory_events, rate * seconds):
+        echo(f"warning: {warning}", err=True)
 
     import uuid
 
@@ -161,6 +166,22 @@ def command(
         stdout_console().print(to_table(reports))
         if plot is not None:
             echo(f"drawn: {plot}")
+
+
+def _too_few(events: int, memory_events: int, timed: float) -> Iterator[str]:
+    """Say which parts are too small for figures that mean something."""
+    if 0 < events < MIN_EVENTS:
+        yield (
+            f"--events {events:,} are drained before the worker is warm, and the throughput is too low; "
+            f"{MIN_EVENTS:,} or more are needed"
+        )
+    if 0 < memory_events < MIN_MEMORY_EVENTS:
+        yield f"--memory-events {memory_events:,} are too few to see memory grow; {MIN_MEMORY_EVENTS:,} or more are needed"
+    if 0 < timed < MIN_TIMED_EVENTS:
+        yield (
+            f"--rate times --seconds makes {timed:,.0f} events, too few for a 99th percentile; "
+            f"{MIN_TIMED_EVENTS:,} or more are needed"
+        )
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ import click
 from schemas.errors import ConfigError
 from stream.cli.examples import examples
 from stream.cli.interrupts import run_async
-from stream.cli.options import ConfigSource, config_options, json_option
+from stream.cli.options import ConfigSource, bootstrap_option, config_options, json_option, timeout_option
 from stream.cli.output import echo_json
 
 if TYPE_CHECKING:
@@ -36,21 +36,15 @@ MARKS: Final = {
     epilog=examples(
         ("forebay check", "with ./forebay.toml, or the defaults"),
         ("forebay check -c worker.toml", "with another file"),
-        ("forebay check --set kafka.bootstrap_servers=kafka:9092", "of another cluster"),
+        ("forebay check --bootstrap-server kafka:9092", "of another cluster"),
         ("forebay check --json", "for scripts; exit status 1 if something fails"),
     ),
 )
 @config_options
-@click.option(
-    "--timeout-s",
-    type=click.FloatRange(0.1, 600),
-    default=5.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long to wait for the cluster in each step.",
-)
+@bootstrap_option
+@timeout_option("How long to wait for the cluster in each step.", default=5.0)
 @json_option
-def command(source: ConfigSource, timeout_s: float, as_json: bool) -> int:
+def command(source: ConfigSource, bootstrap_server: str | None, timeout_s: float, as_json: bool) -> int:
     """See that a worker would run, and an aggregator beside it: configuration, admin HTTP, cluster, topics, permissions, model.
 
     Consumes, produces and creates nothing. Exit status 1 if something is wrong.
@@ -68,7 +62,7 @@ def command(source: ConfigSource, timeout_s: float, as_json: bool) -> int:
         if not as_json:
             _print(check, console)
 
-    _check_all(source, timeout_s, tell)
+    _check_all(source.on(bootstrap_server), timeout_s, tell)
     failed, warned = (sum(check.status is status for check in checks) for status in (Status.FAILED, Status.WARNING))
     if as_json:
         document = {"ok": not failed, "checks": [asdict(check) for check in checks]}

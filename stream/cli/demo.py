@@ -181,12 +181,13 @@ def _as_json(done: Done, model: DemoModel, keep: bool) -> dict[str, object]:
 
 def _print_report(done: Done, keep: bool) -> None:
     from stream.console import stdout_console
-    from stream.demo.next_steps import next_steps, next_steps_of_another
+    from stream.demo.next_steps import next_steps, next_steps_of_another, path_hint
     from stream.demo.render import report_text
 
     console = stdout_console()
     console.print()
     console.print(report_text(done.report))
     console.print()
-    for line in next_steps(done.place) if keep else next_steps_of_another():
+    lines = next_steps(done.place) if keep else next_steps_of_another()
+    for line in lines + path_hint(Path(sys.executable), os.environ.get("PATH", "")):
         console.print(line, markup=False)

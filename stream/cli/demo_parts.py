@@ -12,7 +12,7 @@ import click
 
 from stream.cli.examples import examples
 from stream.cli.interrupts import run_async, unwind_on_signal
-from stream.cli.options import ConfigSource, config_options
+from stream.cli.options import ConfigSource, bootstrap_option, config_options
 from stream.cli.output import echo
 
 if TYPE_CHECKING:
@@ -71,10 +71,11 @@ def model_command(repository: Path, retrain: bool) -> None:
     epilog=examples(
         ("forebay demo flights --repeat", "a steady stream, until Ctrl-C"),
         ("forebay demo flights --limit 10000 --rate 0", "10,000 of them, as fast as possible"),
-        ("forebay demo flights --set kafka.bootstrap_servers=kafka:9092", "to another cluster"),
+        ("forebay demo flights --bootstrap-server kafka:9092", "to another cluster"),
     ),
 )
 @config_options
+@bootstrap_option
 @click.option(
     "--rate",
     type=click.FloatRange(min=0),
@@ -85,14 +86,16 @@ def model_command(repository: Path, retrain: bool) -> None:
 )
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Stop after so many events.")
 @click.option("--repeat", is_flag=True, help="From July again after December, for ever; ids then end in the round.")
-def flights_command(source: ConfigSource, rate: float, limit: int | None, repeat: bool) -> None:
+def flights_command(
+    source: ConfigSource, bootstrap_server: str | None, rate: float, limit: int | None, repeat: bool
+) -> None:
     """Publish the flights from July 2013 on to the first of input.topics: events for the demo's model."""
     # The client's own log repeats what the errors here say.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     from schemas.topics import topic_name
     from stream.demo.flights import FlightData
 
-    settings = source.load().settings
+    settings = source.on(bootstrap_server).load().settings
     topic = topic_name(settings.topics.prefix, settings.input.topics[0])
     data = FlightData.find()
 

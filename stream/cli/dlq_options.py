@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar, c
 import click
 
 from schemas.failures import Stage
-from stream.cli.options import ConfigSource, config_options
+from stream.cli.options import ConfigSource, bootstrap_option, config_options
 
 if TYPE_CHECKING:
     from stream.config.sections import Settings
@@ -48,7 +48,7 @@ def place_options(function: Callable[Concatenate[Place, P], R]) -> Callable[P, R
     """Adds the options that say which cluster and which topic; the command gets a Place as its first argument."""
 
     @config_options
-    @click.option("--bootstrap-server", metavar="HOST:PORT", help="The broker. [default: kafka.bootstrap_servers]")
+    @bootstrap_option
     @click.option(
         "--dead-letter-topic", metavar="NAME", help=f"The dead letters' topic, its full name. {_DEFAULT_TOPIC}"
     )

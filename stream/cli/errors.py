@@ -10,7 +10,7 @@ import click
 
 from stream.cli.examples import examples
 from stream.cli.interrupts import run_async
-from stream.cli.options import ConfigSource, config_options, json_option
+from stream.cli.options import ConfigSource, bootstrap_option, config_options, json_option
 from stream.cli.output import echo_json
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ DEFAULT_SINCE: Final = "1h"
     ),
 )
 @config_options
-@click.option("--bootstrap-server", metavar="HOST:PORT", help="The broker. [default: kafka.bootstrap_servers]")
+@bootstrap_option
 @click.option(
     "--since",
     default=DEFAULT_SINCE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar, cast
@@ -51,6 +51,12 @@ class ConfigSource:
         given = {key: value for key, value in overrides.items() if value is not None}
         return load_settings(self.path, self.environ, {**self.overrides, **given})
 
+    def on(self, bootstrap_server: str | None) -> ConfigSource:
+        """Return the same with the value of --bootstrap-server, if it was given, so that `arguments` passes it on."""
+        if bootstrap_server is None:
+            return self
+        return replace(self, overrides={**self.overrides, "kafka.bootstrap_servers": bootstrap_server})
+
     def arguments(self) -> list[str]:
         """The options that make another command read the same settings."""
         config = [] if self.path is None else ["-c", str(self.path)]
@@ -87,6 +93,39 @@ def config_options(function: Callable[Concatenate[ConfigSource, P], R]) -> Calla
 
     # The wrapper's own two parameters are filled in by click.
     return cast(Callable[P, R], command)
+
+
+def bootstrap_option(function: Callable[P, R]) -> Callable[P, R]:
+    """Adds --bootstrap-server; the command gets it as `bootstrap_server`."""
+    return click.option(
+        "--bootstrap-server", metavar="HOST:PORT", help="The broker. [default: kafka.bootstrap_servers]"
+    )(function)
+
+
+class _FirstName(click.Option):
+    """An option whose help shows only the first of its names."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        names, self.opts = self.opts, self.opts[:1]
+        try:
+            return super().get_help_record(ctx)
+        finally:
+            self.opts = names
+
+
+def timeout_option(help: str, *, default: float | None) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Adds --timeout, which may be written as --timeout-s too; the command gets it as `timeout_s`."""
+    return click.option(
+        "--timeout",
+        "--timeout-s",
+        "timeout_s",
+        cls=_FirstName,
+        type=click.FloatRange(0.1, 600) if default is not None else click.FloatRange(min=0),
+        default=default,
+        show_default=default is not None,
+        metavar="SECONDS",
+        help=help,
+    )
 
 
 def json_option(function: Callable[P, R]) -> Callable[P, R]:

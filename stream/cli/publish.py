@@ -13,7 +13,7 @@ import click
 from schemas.errors import ConfigError
 from stream.cli.examples import examples
 from stream.cli.interrupts import run_async
-from stream.cli.options import ConfigSource, config_options, json_option
+from stream.cli.options import ConfigSource, bootstrap_option, config_options, json_option
 from stream.cli.output import echo, echo_json
 from stream.cli.publish_check import find_signature, warn
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 )
 @click.argument("file", required=False, metavar="[FILE]")
 @config_options
-@click.option("--bootstrap-server", metavar="HOST:PORT", help="The broker. [default: kafka.bootstrap_servers]")
+@bootstrap_option
 @click.option("--topic", metavar="NAME", help="The topic's full name. [default: the first of input.topics]")
 @click.option("--features", metavar="VALUES", help="One event: a JSON array or object, or name=value pairs.")
 @click.option("--id", "event_id", metavar="TEXT", help="One event: its id. [default: a random one]")

@@ -6,7 +6,7 @@ import click
 
 from stream.cli.examples import examples
 from stream.cli.interrupts import Interrupted
-from stream.cli.options import ConfigSource, config_options
+from stream.cli.options import ConfigSource, bootstrap_option, config_options
 from stream.cli.output import echo
 
 
@@ -20,18 +20,22 @@ from stream.cli.output import echo
     ),
 )
 @config_options
+@bootstrap_option
 @click.option(
     "--from-timestamp",
     metavar="TIME",
     help="Where the group has no committed offset, begin at this time (RFC 3339, or ms since the epoch).",
 )
 @click.option("--with-aggregator", is_flag=True, help="Run `forebay aggregate` beside it, in a process of its own.")
-def command(source: ConfigSource, from_timestamp: str | None, with_aggregator: bool) -> None:
+def command(
+    source: ConfigSource, bootstrap_server: str | None, from_timestamp: str | None, with_aggregator: bool
+) -> None:
     """Consume events, predict, publish: the worker.
 
     Ends by itself only with a reason (exit 1): what was not committed is read again by whoever comes next. A second
     signal ends it at once.
     """
+    source = source.on(bootstrap_server)
     settings = source.load({"input.from_timestamp": from_timestamp}).settings
 
     import asyncio

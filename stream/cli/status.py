@@ -11,7 +11,7 @@ import click
 
 from stream.cli.examples import examples
 from stream.cli.interrupts import run_async
-from stream.cli.options import ConfigSource, config_options, json_option
+from stream.cli.options import ConfigSource, bootstrap_option, config_options, json_option, timeout_option
 from stream.cli.output import echo
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ EXIT_UNHEALTHY: Final = 1
     ),
 )
 @config_options
-@click.option("--bootstrap-server", metavar="HOST:PORT", help="The broker. [default: kafka.bootstrap_servers]")
+@bootstrap_option
 @click.option("--group", metavar="NAME", help="The workers' group. [default: kafka.group_id]")
 @click.option("--watch", is_flag=True, help="Again and again, until Ctrl-C.")
 @click.option(
@@ -49,6 +49,7 @@ EXIT_UNHEALTHY: Final = 1
     is_flag=True,
     help="Send admin.token to other machines without TLS, too: to whatever address a member of the group announces.",
 )
+@timeout_option("How long the cluster may take for one look.", default=CLUSTER_TIMEOUT_S)
 @json_option
 def command(
     source: ConfigSource,
@@ -57,6 +58,7 @@ def command(
     watch: bool,
     interval_s: float,
     token_over_http: bool,
+    timeout_s: float,
     as_json: bool,
 ) -> int:
     """Who is in the workers' group, what each owns, how far behind it is, and what each says of itself.
@@ -71,12 +73,20 @@ def command(
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what matters of it comes as an error
     settings = source.load({"kafka.bootstrap_servers": bootstrap_server, "kafka.group_id": group}).settings
     healthy = run_async(
-        _status(settings, interval_s=interval_s if watch else None, token_over_http=token_over_http, as_json=as_json)
+        _status(
+            settings,
+            interval_s=interval_s if watch else None,
+            token_over_http=token_over_http,
+            timeout_s=timeout_s,
+            as_json=as_json,
+        )
     )
     return 0 if healthy else EXIT_UNHEALTHY
 
 
-async def _status(settings: Settings, *, interval_s: float | None, token_over_http: bool, as_json: bool) -> bool:
+async def _status(
+    settings: Settings, *, interval_s: float | None, token_over_http: bool, timeout_s: float, as_json: bool
+) -> bool:
     from schemas.topics import topic_name
     from stream.admin.ask import ask_workers
     from stream.admin.group_status import put_together, urls_of
@@ -86,7 +96,7 @@ async def _status(settings: Settings, *, interval_s: float | None, token_over_ht
 
     topics = [topic_name(settings.topics.prefix, name) for name in settings.input.topics]
     options = client_options(settings.kafka)
-    async with GroupLooker(options, settings.kafka.group_id, topics, timeout_s=CLUSTER_TIMEOUT_S) as looker:
+    async with GroupLooker(options, settings.kafka.group_id, topics, timeout_s=timeout_s) as looker:
         while True:
             raise_if_cancelled()  # an interrupt
             look = await looker.look()

@@ -10,7 +10,7 @@ import click
 
 from stream.cli.examples import examples
 from stream.cli.interrupts import run_async
-from stream.cli.options import ConfigSource, config_options, json_option
+from stream.cli.options import ConfigSource, bootstrap_option, config_options, json_option, timeout_option
 from stream.cli.output import echo
 
 if TYPE_CHECKING:
@@ -25,20 +25,24 @@ KINDS = ("predictions", "dead-letters", "error-aggregates", "alerts", "outcome-d
         ("forebay tail predictions", "as they come, until Ctrl-C"),
         ("forebay tail dead-letters --from-beginning --limit 10", "the oldest ten, and why"),
         ("forebay tail predictions --json | jq .value.label", "for scripts"),
+        ("forebay tail dead-letters --since 15m", "those of the last quarter of an hour, and what comes"),
         ("forebay tail features --timeout 5", "until 5 seconds pass without one"),
     ),
 )
 @click.argument("kind", type=click.Choice(KINDS))
 @config_options
-@click.option("--bootstrap-server", metavar="HOST:PORT", help="The broker. [default: kafka.bootstrap_servers]")
+@bootstrap_option
 @click.option(
     "--topic", metavar="NAME", help="The topic's full name, where it has another. [default: topics.prefix + KIND]"
 )
 @click.option("--from-beginning", is_flag=True, help="From the oldest record that is there, not only what comes now.")
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Stop after so many records.")
 @click.option(
-    "--timeout", "timeout_s", type=click.FloatRange(min=0), metavar="S", help="Stop when none has come for so long."
+    "--since",
+    metavar="TIME",
+    help="From then on: 15m or 2h ago, RFC 3339, or ms since the epoch, by the records' time.",
 )
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Stop after so many records.")
+@timeout_option("Stop when none has come for so long.", default=None)
 @json_option
 def command(
     source: ConfigSource,
@@ -46,6 +50,7 @@ def command(
     bootstrap_server: str | None,
     topic: str | None,
     from_beginning: bool,
+    since: str | None,
     limit: int | None,
     timeout_s: float | None,
     as_json: bool,
@@ -54,8 +59,12 @@ def command(
 
     Records of transactions that were not committed are left out.
     """
+    if since is not None and from_beginning:
+        raise click.UsageError("give either --from-beginning or --since")
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     from schemas.topics import topic_name
+    from stream.clock import SystemClock
+    from stream.dlq.choose import read_span
     from stream.kafka.client import client_options
 
     settings = source.load({"kafka.bootstrap_servers": bootstrap_server}).settings
@@ -70,6 +79,7 @@ def command(
             cast("TopicKey", kind),
             name,
             from_beginning=from_beginning,
+            since_ms=read_span(since, None, now_ms=SystemClock().wall_ms())[0],
             limit=limit,
             timeout_s=timeout_s,
             as_json=as_json,
@@ -83,6 +93,7 @@ async def _tail(
     topic: str,
     *,
     from_beginning: bool,
+    since_ms: int | None,
     limit: int | None,
     timeout_s: float | None,
     as_json: bool,
@@ -93,9 +104,11 @@ async def _tail(
     from stream.tail_format import as_line
 
     shown = 0
-    async with TopicReader(options, [topic], from_beginning=from_beginning, clock=SystemClock()) as reader:
+    reader = TopicReader(options, [topic], from_beginning=from_beginning, since_ms=since_ms, clock=SystemClock())
+    async with reader:
         if not as_json and sys.stderr.isatty():
-            echo(f"{topic}: " + ("from the beginning" if from_beginning else "what comes from now on"), err=True)
+            start = "from the beginning" if from_beginning else "from now on" if since_ms is None else "since then"
+            echo(f"{topic}: {start}", err=True)
         async for partition, records in reader.polls(idle_timeout_s=timeout_s):
             for record in records:
                 if as_json:

@@ -8,7 +8,7 @@ import click
 
 from stream.cli.examples import examples
 from stream.cli.interrupts import run_async
-from stream.cli.options import ConfigSource, config_options, json_option
+from stream.cli.options import ConfigSource, bootstrap_option, config_options, json_option, timeout_option
 from stream.cli.output import echo_json
 
 if TYPE_CHECKING:
@@ -23,18 +23,7 @@ _SEVERITY_STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
 _NUMBERS = ("partitions", "replicas")
 
-_bootstrap = click.option(
-    "--bootstrap-server", "bootstrap_servers", metavar="HOST:PORT", help="Instead of kafka.bootstrap_servers."
-)
-_timeout = click.option(
-    "--timeout",
-    "timeout_s",
-    type=click.FloatRange(min=0.1, max=600),
-    default=15.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long the cluster may take.",
-)
+_timeout = timeout_option("How long the cluster may take.", default=15.0)
 
 
 @click.group(
@@ -64,16 +53,16 @@ def command() -> None:
     )
 )
 @config_options
-@_bootstrap
+@bootstrap_option
 @_timeout
 @click.option("--dry-run", is_flag=True, help="Ask the cluster whether it would, and make nothing.")
 @json_option
-def create(source: ConfigSource, bootstrap_servers: str | None, timeout_s: float, dry_run: bool, as_json: bool) -> int:
+def create(source: ConfigSource, bootstrap_server: str | None, timeout_s: float, dry_run: bool, as_json: bool) -> int:
     """Make the topics that are missing, those of the aggregator too. Those that are there stay as they are.
 
     Exit status 1 if the cluster refuses one.
     """
-    settings = source.load({"kafka.bootstrap_servers": bootstrap_servers}).settings
+    settings = source.load({"kafka.bootstrap_servers": bootstrap_server}).settings
     # Only now: they import the Kafka client.
     from stream.aggregate.topics import create_aggregator_topics
     from stream.kafka.topics import create_topics
@@ -98,16 +87,16 @@ def create(source: ConfigSource, bootstrap_servers: str | None, timeout_s: float
     )
 )
 @config_options
-@_bootstrap
+@bootstrap_option
 @_timeout
 @json_option
-def check(source: ConfigSource, bootstrap_servers: str | None, timeout_s: float, as_json: bool) -> int:
+def check(source: ConfigSource, bootstrap_server: str | None, timeout_s: float, as_json: bool) -> int:
     """Compare the topics of workers and aggregator with the catalogue. Changes nothing.
 
     Exit status 1 if there is an error: something with which a worker or the aggregator cannot do its work. Warnings and notes
     are told only; that the aggregator's topics are missing is a warning, since workers do without them.
     """
-    settings = source.load({"kafka.bootstrap_servers": bootstrap_servers}).settings
+    settings = source.load({"kafka.bootstrap_servers": bootstrap_server}).settings
     # Only now: they import the Kafka client.
     from stream.aggregate.topics import check_aggregator_topics
     from stream.kafka.topics import check_topics

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
+from shutil import which
 from typing import Final
 
 from stream.demo.run import Place
@@ -49,6 +51,20 @@ def next_steps_of_another() -> list[str]:
     return [
         "Try next: `forebay demo --keep` leaves broker, worker and aggregator running and tells its FILE, and then",
         *_commands("FILE"),
+    ]
+
+
+def path_hint(python: Path, search_path: str) -> list[str]:
+    """Return how to have `forebay` on the PATH, where it is installed beside this Python and is not; else nothing.
+
+    python: the interpreter that runs; search_path: the value of PATH.
+    """
+    if which("forebay", path=search_path) is not None or not (python.parent / "forebay").is_file():
+        return []
+    return [
+        "",
+        f"`forebay` is {python.parent / 'forebay'}, which is not on your PATH. To call it by its name in this terminal:",
+        f'  export PATH={shlex.quote(str(python.parent))}:"$PATH"',
     ]
 
 

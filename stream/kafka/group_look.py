@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError, for_code
 from schemas.errors import BrokerError
 from stream.admin.membership import GroupLook, Member
 from stream.cancellation import within
-from stream.kafka.advertised import find_unreachable, require_reachable
+from stream.kafka.advertised import TIMEOUT_S, find_unreachable, require_reachable
 from stream.records import Partition
 
 _MALFORMED: Final = (ValueError, TypeError, AttributeError, LookupError, MemoryError, struct.error)
@@ -39,7 +39,7 @@ class GroupLooker:
         self._consumer: Any = None
 
     async def __aenter__(self) -> Self:
-        await require_reachable(self._options)
+        await require_reachable(self._options, timeout_s=min(self._timeout_s, TIMEOUT_S))
         self._admin = AIOKafkaAdminClient(**self._options)
         self._consumer = AIOKafkaConsumer(
             **self._options, group_id=None, enable_auto_commit=False, isolation_level="read_committed"

@@ -78,6 +78,16 @@ async def test_the_steps() -> None:
     assert sum(ledger.outcomes.values()) == 3
 
 
+async def test_each_commit_is_logged_for_those_who_ask(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "stream.commit"):
+        await committer(Script()).commit([BATCH])
+    assert not caplog.messages
+    with caplog.at_level("DEBUG", "stream.commit"):
+        await committer(Script()).commit([BATCH])
+    (line,) = caplog.messages
+    assert line.startswith("committed 1 micro-batch up to features-") and line.endswith(" in 0.0 ms")
+
+
 async def test_refused_positions_abort_and_nothing_is_committed() -> None:
     script = Script()
     script.fails[POSITIONS] = CommitRefused("evicted")

@@ -10,6 +10,7 @@ import orjson
 import pytest
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
 
+from schemas.errors import ConfigError
 from stream.config.load import load_settings
 from stream.config.log_levels import parse_levels
 from stream.logs import MAX_REPEATS, OneOfMany, TextFormatter, set_up_logging, share_limits
@@ -20,7 +21,8 @@ from stream.telemetry.log_lines import TraceIds
 def as_before() -> Iterator[None]:
     root = logging.getLogger()
     named = [
-        logging.getLogger(name) for name in ("", "aiokafka", "opentelemetry", "urllib3", "stream.quiet", "stream.loud")
+        logging.getLogger(name)
+        for name in ("", "aiokafka", "opentelemetry", "urllib3", "stream.commit", "stream.kafka")
     ]
     handlers, levels = root.handlers[:], [one.level for one in named]
     yield
@@ -103,14 +105,14 @@ def test_a_further_handler_gets_the_same_lines() -> None:
 
 def test_modules_have_levels_of_their_own() -> None:
     stream = io.StringIO()
-    set_up_logging("warning,stream.loud=debug,stream.quiet=error", "text", stream=stream)
-    for name in ("stream.loud.inner", "stream.quiet", "stream.other"):
+    set_up_logging("warning,stream.kafka=debug,stream.commit=error", "text", stream=stream)
+    for name in ("stream.kafka.source", "stream.commit", "stream.other"):
         for level in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR):
             logging.getLogger(name).log(level, "%s %s", name, logging.getLevelName(level))
     said = [line.split(": ")[1] for line in stream.getvalue().splitlines()]
     assert said == [
-        *(f"stream.loud.inner {level}" for level in ("DEBUG", "INFO", "WARNING", "ERROR")),
-        "stream.quiet ERROR",
+        *(f"stream.kafka.source {level}" for level in ("DEBUG", "INFO", "WARNING", "ERROR")),
+        "stream.commit ERROR",
         "stream.other WARNING",
         "stream.other ERROR",
     ]
@@ -156,3 +158,23 @@ def test_a_line_within_a_trace_tells_its_ids() -> None:
     within, without = map(orjson.loads, stream.getvalue().splitlines())
     assert (within["trace_id"], within["span_id"]) == (f"{0xA1:032x}", f"{0xB2:016x}")
     assert "trace_id" not in without
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("info,stream.comit=debug", "stream.comit logs nothing; what does is, for example, stream.commit"),
+        ("stream.window=debug", "stream.window logs nothing"),
+        ("commit=debug", "there is no module commit; did you mean stream.commit?"),
+        ("no such=debug", "there is no module no such"),
+    ],
+)
+def test_a_level_of_what_does_not_log_is_a_mistake(text: str, reason: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_settings(None, {"FOREBAY_LOG": text})
+    assert reason in caught.value.problems[0]
+
+
+@pytest.mark.parametrize("module", ["stream", "stream.kafka", "stream.commit", "aiokafka", "aiokafka.conn", "asyncio"])
+def test_a_level_of_what_logs_is_taken(module: str) -> None:
+    assert parse_levels(f"info,{module}=debug")[module] == "debug"

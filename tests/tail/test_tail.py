@@ -16,7 +16,7 @@ from stream.config.sections import KafkaSection, Settings, TopicsSection
 from stream.kafka.topics import create_topics
 from stream.publish.send import Publisher
 from stream.tail import TopicReader
-from tests.brokers.clients import producer, send_raw
+from tests.brokers.clients import producer, send_batch, send_raw
 from tests.brokers.resolve import Broker
 from tests.conftest import Names
 from tests.kafka.build import batch, record, with_lengths
@@ -148,3 +148,24 @@ def test_what_cannot_be_read_does_not_end_it(
         assert documents[1]["unreadable"]["kind"] == "unreadable_record" and documents[2]["value"] == 3
     else:
         assert "0@1  (cannot be read) the header name b'\\xff' is not UTF-8" in lines[1] and "0@2" in lines[2]
+
+
+def test_since_a_time(broker: Broker, topic: str, names: Names, capsys: pytest.CaptureFixture[str]) -> None:
+    place = ["--bootstrap-server", broker.bootstrap, "--set", f"topics.prefix={names('')}", "--json"]
+
+    async def write(timestamp_ms: int, value: bytes) -> None:
+        async with producer(broker.bootstrap) as writer:
+            await send_batch(writer, TopicPartition(topic, 0), [value], timestamps=[timestamp_ms])
+
+    now_ms = SystemClock().wall_ms()
+    asyncio.run(write(now_ms - 7_200_000, b'"old"'))
+    asyncio.run(write(now_ms - 60_000, b'"new"'))
+    assert main(["tail", "predictions", "--since", "1h", "--limit", "1", "--timeout-s", "20", *place]) == 0
+    assert json.loads(capsys.readouterr().out)["value"] == "new"
+    assert main(["tail", "predictions", "--since", "3h", "--limit", "1", "--timeout", "20", *place]) == 0
+    assert json.loads(capsys.readouterr().out)["value"] == "old"
+    assert main(["tail", "predictions", "--since", "1s", "--timeout", "0.5", *place]) == 0
+    assert capsys.readouterr().out == ""
+    assert main(["tail", "predictions", "--since", "yesterday", *place]) == 2
+    assert "--since" in capsys.readouterr().err
+    assert main(["tail", "predictions", "--since", "1h", "--from-beginning", *place]) == 2
