@@ -104,9 +104,13 @@ def command(
     from stream.demo.cache import cache_folder
     from stream.demo.flights import FlightData
     from stream.demo.run import DemoOptions
+    from stream.kafka.advertised import require_reachable
 
     console = stderr_console()
     console.quiet = as_json
+    if bootstrap_server is not None:
+        # Before a model is trained for a cluster that is not there.
+        run_async(require_reachable({"bootstrap_servers": bootstrap_server}))
     data = FlightData.find()
     folder = cache_dir or cache_folder(sys.platform, os.environ, Path.home())
     model = _model(data, folder, retrain, console)

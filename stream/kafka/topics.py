@@ -77,7 +77,7 @@ async def check_topics(settings: Settings, *, timeout_s: float = DEFAULT_TIMEOUT
     Raises BrokerError when the cluster does not answer within `timeout_s`, ConfigError for an impossible name.
     """
     wanted = plan_topics(settings)
-    async with _bounded(settings.kafka, timeout_s), reach(settings.kafka, timeout_s=timeout_s) as broker:
+    async with reach(settings.kafka, timeout_s=timeout_s) as broker, _bounded(settings.kafka, timeout_s):
         states, _ = await _describe(broker, [topic.name for topic in wanted])
     return Checked(wanted, states, find_problems(settings, wanted, states))
 
@@ -86,7 +86,7 @@ async def describe_topics(
     kafka: KafkaSection, names: Sequence[str], *, timeout_s: float = DEFAULT_TIMEOUT_S
 ) -> dict[str, TopicState]:
     """Each of these topics as the cluster has it. Raises BrokerError when the cluster does not answer within `timeout_s`."""
-    async with _bounded(kafka, timeout_s), reach(kafka, timeout_s=timeout_s) as broker:
+    async with reach(kafka, timeout_s=timeout_s) as broker, _bounded(kafka, timeout_s):
         return (await _describe(broker, names))[0]
 
 
@@ -104,7 +104,7 @@ async def create_topics(
     """
     wanted = plan_topics(settings) if wanted is None else wanted
     names = [topic.name for topic in wanted]
-    async with _bounded(settings.kafka, timeout_s), reach(settings.kafka, timeout_s=timeout_s) as broker:
+    async with reach(settings.kafka, timeout_s=timeout_s) as broker, _bounded(settings.kafka, timeout_s):
         states, controller = await _describe(broker, names)
         absent = [topic for topic in wanted if states[topic.name].status != "present"]
         answers: dict[str, tuple[int, str | None]] = {}
@@ -146,7 +146,7 @@ async def topic_limits(
     None where the topic is missing or the cluster does not tell. Raises BrokerError when the cluster does not answer
     within `timeout_s`.
     """
-    async with _bounded(kafka, timeout_s), reach(kafka, timeout_s=timeout_s) as broker:
+    async with reach(kafka, timeout_s=timeout_s) as broker, _bounded(kafka, timeout_s):
         configs = await _describe_configs(broker, names)
     return {name: TopicState(name, "present", configs=configs.get(name)).number(MAX_MESSAGE_BYTES) for name in names}
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import BrokerError
+from stream.cli import main
 from stream.kafka.advertised import find_unreachable, require_reachable
 from tests.brokers.ports import free_ports
 from tests.brokers.proxy import proxied_listeners
@@ -96,3 +97,26 @@ async def test_a_server_that_never_answers_is_waited_for_only_so_long() -> None:
         failure = await find_unreachable({"bootstrap_servers": place}, timeout_s=0.2)
     assert failure is not None
     assert f"{place}: no answer within 0.2 s" in failure.message
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["demo"], ["status"], ["topics", "check"], ["bench", "--events", "1", "--memory-events", "0", "--rate", "0"]],
+)
+def test_nothing_is_reported_as_done_on_a_broker_that_is_away(
+    command: list[str], unheard: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command, "--bootstrap-server", f"127.0.0.1:{unheard}"]) == 1
+    shown = capsys.readouterr()
+    assert f"error: cannot reach Kafka at 127.0.0.1:{unheard}: nothing listens there\n" in shown.err
+    assert "✓" not in shown.out + shown.err
+
+
+def test_what_answers_and_is_no_broker_is_told_by_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        place = f"127.0.0.1:{listener.getsockname()[1]}"
+        for command in (["topics", "check"], ["status"]):
+            assert main([*command, "--bootstrap-server", place, "--timeout", "0.3"]) == 1
+            assert f"error: cannot reach Kafka at {place}: no answer within 0.3 s\n" in capsys.readouterr().err
