@@ -11,10 +11,28 @@ __all__ = ["main"]
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run a command (of `sys.argv` by default) and return the exit status. What it raises is a bug of ours."""
-    from stream.cli.interrupts import exit_on_signal
-
-    # Without arguments this is the process's own entry point: its end is guarded too, so nothing is restored.
-    with exit_on_signal(restore=args is not None):
+    if args is None:
+        _exit_on_signal()
         from stream.cli.group import run_command
 
+        return run_command(None)
+    from stream.cli.group import run_command
+    from stream.cli.interrupts import exit_on_signal
+
+    with exit_on_signal():
         return run_command(args)
+
+
+def _exit_on_signal() -> None:
+    """As `stream.cli.interrupts.exit_on_signal` for the process's own entry point, without the time that its imports take.
+
+    Nothing is restored: the interpreter's own end is guarded too.
+    """
+    import os
+    import signal
+
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda number, frame: os._exit(128 + number))
+    except ValueError:  # not in the main thread
+        pass

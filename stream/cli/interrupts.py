@@ -42,14 +42,13 @@ def exit_status(error: BaseException) -> int:
 
 
 @contextmanager
-def exit_on_signal(*, restore: bool = True) -> Iterator[None]:
+def exit_on_signal() -> Iterator[None]:
     """End the process at once on a signal: for the time in which there is nothing to clean up."""
     previous = _install(lambda number, frame: os._exit(128 + number))
     try:
         yield
     finally:
-        if restore:
-            _restore(previous)
+        _restore(previous)
 
 
 @contextmanager
