@@ -50,6 +50,8 @@ async def test_each_offset_of_what_cannot_be_read_has_one_outcome(stage: Stage) 
         batch(with_lengths([record(number, b"x" * 1_000_000) for number in range(40)]), 40, codec=4),
         batch(with_lengths([record(0, GOOD, headers=[(b"", b"")] * 300_000), record(1, GOOD)]), 2),
         batch(with_lengths([record(number, GOOD) for number in range(20_000)]), 20_000, codec=4),
+        # Kafka looks at the offsets in a batch only where it is compressed.
+        batch(with_lengths([record(0, GOOD), record(50, GOOD), record(2, GOOD)]), 3),
     ]
     async with producer(stage.bootstrap) as client:
         await client.client.force_metadata_update()
@@ -59,17 +61,18 @@ async def test_each_offset_of_what_cannot_be_read_has_one_outcome(stage: Stage) 
     worker = stage.start(input={"max_unpacked_batch_bytes": 10_000_000})
     await stage.settled_by(worker)
     letters = await stage.outputs("dead-letters")
-    assert kinds(letters) == {"unreadable_record": 1, "batch_too_large": 1, "too_many_headers": 1}
-    assert len(await stage.outputs("predictions")) == 2 + 1 + 20_000
-    assert total(await stage.outputs("outcome-deltas"), outcome="rejected") == 1 + 40 + 1
-    assert total(await stage.outputs("outcome-deltas")) == 3 + 40 + 2 + 20_000
-    bad, bomb, many = letters
+    assert kinds(letters) == {"unreadable_record": 2, "batch_too_large": 1, "too_many_headers": 1}
+    assert len(await stage.outputs("predictions")) == 2 + 1 + 20_000 + 2
+    assert total(await stage.outputs("outcome-deltas"), outcome="rejected") == 1 + 40 + 1 + 1
+    assert total(await stage.outputs("outcome-deltas")) == 3 + 40 + 2 + 20_000 + 3
+    bad, bomb, many, misplaced = letters
     assert bad.value == not_utf8 and bad.key == b"k" and headers_of(bad)[names.ERROR_OFFSET] == "1"
     assert len(bomb.value) == len(batches[1])
     told = headers_of(bomb)
     assert told[names.CONTENT_TYPE] == names.KAFKA_BATCH_CONTENT_TYPE
     assert (told[names.ERROR_OFFSET], told[names.ERROR_LAST_OFFSET], told[names.ERROR_COUNT]) == ("3", "42", "40")
     assert headers_of(many)[names.ERROR_OFFSET] == "43"
+    assert headers_of(misplaced)[names.ERROR_OFFSET] == "20046"
 
 
 @pytest.mark.embedded
