@@ -11,6 +11,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from aiokafka.client import ConnectionGroup, CoordinationType
+from aiokafka.errors import KafkaError
+from aiokafka.protocol.transaction import EndTxnRequest
 
 from stream.embedded import EmbeddedBroker
 from stream.kafka.protocol import TxnOffsetCommit
@@ -23,6 +26,8 @@ DIFFERENCES: dict[str, dict[str, bool]] = {
     "an empty fetch is held until fetch_max_wait_ms": {"apache": True, "embedded": False},
     "a transactional commit of an older generation is refused": {"apache": True, "embedded": False},
     "a member that died without leaving is replaced": {"apache": True, "embedded": False},
+    "what comes after its transaction's end is never visible": {"apache": True, "embedded": False},
+    "a transaction is aborted when its timeout is over": {"apache": True, "embedded": False},
 }
 
 
@@ -105,10 +110,61 @@ async def _joins_and_gets_all(broker: Broker, names: Names, options: dict[str, A
         return True
 
 
+async def hides_what_comes_after_the_end(broker: Broker, names: Names) -> bool:
+    """A late batch of an aborted transaction: refused, or in the log and visible with the producer's next commit."""
+    (partition,) = await create_topic(broker.bootstrap, names("dead-letters"))
+    async with producer(broker.bootstrap, transactional_id=names("writer")) as sender:
+        transaction: Any = sender._txn_manager
+        await sender.begin_transaction()
+        await send_batch(sender, partition, [b"in time"])
+        # The end without the client's knowledge, as from a batch that was still on its way.
+        end = EndTxnRequest(
+            transactional_id=names("writer"),
+            producer_id=transaction.producer_id,
+            producer_epoch=transaction.producer_epoch,
+            transaction_result=False,
+        )
+        node = await sender._sender._find_coordinator(CoordinationType.TRANSACTION, names("writer"))
+        assert (await sender.client.send(node, end, group=ConnectionGroup.COORDINATION)).error_code == 0
+        try:
+            async with asyncio.timeout(5):
+                await send_batch(sender, partition, [b"late"])
+        except (KafkaError, TimeoutError):
+            return True
+        await sender.abort_transaction()
+        # By the same producer: a new one of its id would end with its epoch what is late.
+        await sender.begin_transaction()
+        await send_batch(sender, partition, [b"next"])
+        await sender.commit_transaction()
+    found: list[bytes | None] = []
+    async with consumer(broker.bootstrap, names("dead-letters")) as reader:
+        while b"next" not in found:
+            found += [record.value for record in await read(reader, 1)]
+    return b"late" not in found
+
+
+async def aborts_after_the_timeout(broker: Broker, names: Names) -> bool:
+    (partition,) = await create_topic(broker.bootstrap, names("predictions"))
+    async with producer(broker.bootstrap, transactional_id=names("writer"), transaction_timeout_ms=1000) as sender:
+        await sender.begin_transaction()
+        await send_batch(sender, partition, [b"left open"])
+        # A real broker looks every 10 s.
+        await asyncio.sleep(14)
+        try:
+            await sender.commit_transaction()
+        except KafkaError:
+            return True
+    async with consumer(broker.bootstrap, names("predictions")) as reader:
+        assert len(await read(reader, 1)) == 1
+    return False
+
+
 PROBES: dict[str, Callable[[Broker, Names], Awaitable[bool]]] = {
     "an empty fetch is held until fetch_max_wait_ms": holds_an_empty_fetch,
     "a transactional commit of an older generation is refused": refuses_an_older_generation,
     "a member that died without leaving is replaced": replaces_a_dead_member,
+    "what comes after its transaction's end is never visible": hides_what_comes_after_the_end,
+    "a transaction is aborted when its timeout is over": aborts_after_the_timeout,
 }
 
 
