@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Generator
 from contextlib import AbstractAsyncContextManager
 from types import SimpleNamespace
 from typing import Any
@@ -60,7 +61,12 @@ class Scene:
         emission = Emission(
             {self.output: Outgoing([b"k"], [value], [[]])}, {self.input: COMMITTED + 1}, Ledger(model="m", version=1)
         )
-        emitter: Any = SimpleNamespace(emit=lambda _batches, *, delta_headers: emission)
+
+        def build(_batches: Any, *, delta_headers: Any) -> Generator[None, None, Emission]:
+            yield
+            return emission
+
+        emitter: Any = SimpleNamespace(build=build)
         guard = DeadLetterGuard(DeadLetterLimits(1.0, 100, None))
         return Committer(
             emitter, one.delivery, one.transaction, guard, Unobserved(), clock=ManualClock(), timeout_ms=10_000
