@@ -122,12 +122,11 @@ def replay(spec: WindowSpec, count: int, num_features: int, keys: int) -> float:
     decoder, first, again = decoder_of(num_features), stage_of(spec, num_features), stage_of(spec, num_features)
     first.restore({P0: None})
     for poll in log:
-        part = first.take(decoder.decode({P0: poll}, EPOCH)[0])
-    assert part is not None
+        (part,) = first.take(decoder.decode({P0: poll}, EPOCH)[0])
     again.restore({P0: Committed(count, part.metadata)})
     began_s = time.perf_counter()
     for poll in log:
-        assert again.take(decoder.decode({P0: poll}, EPOCH)[0]) is None
+        assert not again.take(decoder.decode({P0: poll}, EPOCH)[0])
     return (time.perf_counter() - began_s) * 100_000 / count
 
 

@@ -195,10 +195,9 @@ class Pipeline:
         chunks = self._stages.decoder.decode(records, epoch)
         self._observer.polled(chunks, began_s=began_s, received_s=now_s)
         for chunk in chunks:
-            part = chunk if windows is None else windows.take(chunk)
-            if part is None:
-                continue  # read once more, for the windows that were open
-            self._add(part, now_s=now_s, wall_ms=wall_ms)
+            # A poll that only replays known events, to make windows again, comes to nothing.
+            for part in (chunk,) if windows is None else windows.take(chunk):
+                self._add(part, now_s=now_s, wall_ms=wall_ms)
 
     def _add(self, part: BatchPart, *, now_s: float, wall_ms: int) -> None:
         self._idle.clear()

@@ -122,7 +122,7 @@ class BatchPart(Protocol):
 
     A `Chunk` has one row for each good record; with windows over event time the rows are windows
     (`stream.eventtime.chunk`). size: what counts towards `max_batch_size`; completes: False where more of the same records'
-    rows follow in another part, which must be committed with this one.
+    rows follow in another part, which must be committed with this one; ends: False where more of them follow at all.
     """
 
     @property
@@ -143,6 +143,8 @@ class BatchPart(Protocol):
     def size(self) -> int: ...
     @property
     def completes(self) -> bool: ...
+    @property
+    def ends(self) -> bool: ...
     @property
     def x_BF(self) -> FloatMatrix: ...
     @property
@@ -209,6 +211,10 @@ class Chunk:
 
     @property
     def completes(self) -> bool:
+        return True
+
+    @property
+    def ends(self) -> bool:
         return True
 
     def size_within(self, num_bytes: int) -> int:

@@ -28,7 +28,7 @@ class Uncommitted:
         """Record that these micro-batches are committed."""
         for finished in batches:
             for chunk in finished.batch.chunks:
-                if self._ends.get(chunk.partition, -1) <= chunk.next_offset:
+                if chunk.ends and self._ends.get(chunk.partition, -1) <= chunk.next_offset:
                     self._ends.pop(chunk.partition, None)
 
     def dropped(self, num_events: int) -> None:

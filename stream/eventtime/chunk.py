@@ -13,6 +13,7 @@ import numpy as np
 
 from models.window_input import WindowInput
 from schemas.failures import FailureKind
+from stream.eventtime.checkpoint import State, encode
 from stream.eventtime.columns import Window, columns_of
 from stream.records import Epoch, FloatMatrix, Partition, Record
 
@@ -68,8 +69,10 @@ class WindowChunk:
     windows: they become rows of the model by `window_input`, from events of num_features each; metadata: what is committed with
     next_offset; record_timestamp: that of the last record, or of the last one before.
     num_bytes: of the records, and of the windows with their predictions.
-    Where it does not `complete`, more windows of the same records follow in another part, and what is said of records stands
-    there.
+    ends: False where more windows of the same records follow in another part. resume: the state from which the windows can be
+    made again after a part of them is committed: each part is then committed by itself, the first with the records. Without it
+    all parts are committed together, the last with the records. given: how many windows came in the parts before;
+    record_bytes: of num_bytes those of the records.
     """
 
     partition: Partition
@@ -83,7 +86,15 @@ class WindowChunk:
     events: EventOutcomes = field(default=EventOutcomes())
     num_records: int = 0
     num_bytes: int = 0
-    completes: bool = True
+    ends: bool = True
+    resume: State | None = None
+    given: int = 0
+    record_bytes: int = 0
+
+    @property
+    def completes(self) -> bool:
+        """Whether it may be committed by itself."""
+        return self.ends or self.resume is not None
 
     @property
     def num_rows(self) -> int:
@@ -127,10 +138,24 @@ class WindowChunk:
         return self.size
 
     def split(self, size: int) -> tuple[WindowChunk, WindowChunk]:
-        """The first `size` windows, and the rest with all the records. 0 < size < the number of windows."""
-        windows = self.windows[:size]
-        head_bytes = sum(window.num_bytes for window in windows)
-        head = replace(
-            self, windows=windows, events=EventOutcomes(), num_records=0, num_bytes=head_bytes, completes=False
+        """The first `size` windows, and the rest. 0 < size < the number of windows."""
+        first, rest = self.windows[:size], self.windows[size:]
+        first_bytes = sum(window.num_bytes for window in first)
+        if self.resume is None:
+            head = replace(
+                self, windows=first, events=EventOutcomes(), num_records=0, num_bytes=first_bytes, ends=False
+            )
+            return head, replace(self, windows=rest, num_bytes=self.num_bytes - first_bytes)
+        given, first_bytes = self.given + size, first_bytes + self.record_bytes
+        pending = encode(self.resume.given(given))
+        head = replace(self, windows=first, num_bytes=first_bytes, metadata=pending, ends=False)
+        tail = replace(
+            self,
+            windows=rest,
+            events=EventOutcomes(),
+            num_records=0,
+            num_bytes=self.num_bytes - first_bytes,
+            record_bytes=0,
+            given=given,
         )
-        return head, replace(self, windows=self.windows[size:], num_bytes=self.num_bytes - head_bytes)
+        return head, tail

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from schemas.errors import BrokerError
 from stream.eventtime.checkpoint import FORMAT, NotUnderstood, State, decode
-from stream.records import Committed, Partition
+from stream.records import Chunk, Committed, Partition
 
 
 class WithoutWindows:
@@ -45,3 +45,30 @@ def read_state(partition: Partition, found: Committed) -> State | None:
 def partition_name(partition: Partition) -> str:
     """`topic-number`."""
     return f"{partition.topic}-{partition.partition}"
+
+
+def parted(chunk: Chunk, offset: int) -> tuple[Chunk | None, Chunk | None]:
+    """The records before this offset and the others, None where there are none."""
+    before = _count_before(chunk, offset)
+    if before == chunk.num_records:
+        return chunk, None
+    return chunk.split(before) if before else (None, chunk)
+
+
+def state_lost(partition: Partition, state: State, instead: str) -> BrokerError:
+    at = state.checkpoint
+    return BrokerError(
+        f"{partition_name(partition)}: the events from offset {at.replay_from} to {at.head} {instead}: "
+        "some of them are gone, or the topic was created again",
+        kind="window_state_lost",
+        remedy="see the topic's cleanup.policy and retention; to go on without the windows that were open, reset the "
+        f"group's offset (kafka-consumer-groups --reset-offsets --to-offset {at.head})",
+    )
+
+
+def _count_before(chunk: Chunk, head: int) -> int:
+    """How many of its records, events or not, lie before this offset."""
+    if chunk.next_offset <= head:
+        return chunk.num_records
+    good = sum(1 for record in chunk.records if record.offset < head)
+    return good + sum(1 for rejection in chunk.rejections if rejection.record.offset < head)

@@ -9,21 +9,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
+from typing import NamedTuple
 
-from models.window_input import WindowInput
 from schemas.errors import BrokerError
 from schemas.failures import FailureKind
 from stream.clock import Clock
-from stream.eventtime.checkpoint import State, encode
+from stream.eventtime.checkpoint import Pending, State, encode
 from stream.eventtime.chunk import EventOutcomes, Refused, WindowChunk
 from stream.eventtime.columns import NO_WATERMARK, Events, Verdict, Window
 from stream.eventtime.partition import Checkpoint, PartitionWindows
-from stream.eventtime.restore import partition_name, read_state
+from stream.eventtime.plan import WindowLimits as WindowLimits
+from stream.eventtime.plan import WindowPlan as WindowPlan
+from stream.eventtime.restore import parted, partition_name, read_state, state_lost
 from stream.eventtime.rows import RowKeeper
-from stream.eventtime.spec import WindowSpec
-from stream.eventtime.timestamp_guard import MAX_KEPT, MAX_LISTED, Decided, TimestampBounds, TimestampGuard
+from stream.eventtime.timestamp_guard import MAX_KEPT, MAX_LISTED, Decided, TimestampGuard
 from stream.records import Chunk, Committed, Epoch, Partition, WindowStatus
 
 log = logging.getLogger(__name__)
@@ -31,44 +32,31 @@ log = logging.getLogger(__name__)
 _KEY, _OFFSET, _TIMESTAMP = attrgetter("key"), attrgetter("offset"), attrgetter("timestamp")
 
 
-@dataclass(frozen=True, slots=True)
-class WindowLimits:
-    """Of one partition. What passes one closes all of its windows.
-
-    idle_timeout_s: without events; timestamps: how far off those of events may be.
-    """
-
-    max_open_windows: int
-    max_buffered_rows: int
-    max_buffered_bytes: int
-    max_replay_records: int
-    max_rows_per_window: int
-    idle_timeout_s: float
-    timestamps: TimestampBounds
-
-
-@dataclass(frozen=True, slots=True)
-class WindowPlan:
-    """What windows there are and how the model takes them. digest: of all that; flush: what another digest left is closed."""
-
-    spec: WindowSpec
-    window_input: WindowInput
-    num_features: int
-    digest: str
-    limits: WindowLimits
-    flush: bool = False
-
-
 @dataclass(slots=True)
 class _Partition:
-    """until: while windows are made again, what was committed; flush: they are closed then. record_timestamp: the last one."""
+    """until: while windows are made again, what was committed; owed: those that were closed and not all given out; flush: all
+    are closed then. record_timestamp: the last one."""
 
     windows: PartitionWindows
     guard: TimestampGuard
     seen_s: float
     until: State | None = None
+    owed: list[Window] = field(default_factory=list)
     flush: bool = False
     record_timestamp: int = 0
+
+
+class _Closing(NamedTuple):
+    """Windows to give out. resume: the state from which they can be made again, where they may be given out in slices."""
+
+    windows: list[Window]
+    resume: State | None
+    given: int = 0
+
+
+class _Records(NamedTuple):
+    outcomes: EventOutcomes
+    chunk: Chunk
 
 
 class WindowStage:
@@ -131,7 +119,8 @@ class WindowStage:
         at = state.checkpoint
         kept = self._partitions.get(partition)
         same = state.digest == self._plan.digest
-        if same and kept is not None and kept.until is None and kept.windows.checkpoint() == at:
+        resumed = state.pending is not None  # what is kept has closed these windows already
+        if same and not resumed and kept is not None and kept.until is None and kept.windows.checkpoint() == at:
             return kept, found.offset
         if at.replay_from == at.head:
             return _Partition(self._fresh(at.head, at.watermark), guard, now_s), found.offset
@@ -155,9 +144,9 @@ class WindowStage:
         if held is None:
             return None
         if held.until is not None:
-            if position < held.until.checkpoint.head or held.flush:
+            if position < held.until.checkpoint.head or held.flush or held.until.pending is not None:
                 return None
-            self._made_again(partition, held)
+            self._check_replay(partition, held, held.until)
         # Marks of transactions and records of aborted ones hold no events.
         held.windows.head = max(held.windows.head, position)
         return self._encoded(held)
@@ -172,74 +161,114 @@ class WindowStage:
 
     # ---- events
 
-    def take(self, chunk: Chunk) -> WindowChunk | None:
-        """What a poll of a partition comes to, None where it was only read again. Raises BrokerError: the log has changed."""
+    def take(self, chunk: Chunk) -> list[WindowChunk]:
+        """Return what a poll of a partition comes to; nothing where it was only read again.
+
+        Raises BrokerError where the log has changed.
+        """
         held = self._partitions[chunk.partition]
         held.seen_s = self._clock.monotonic_s()
-        closed: list[Window] = []
+        parts: list[WindowChunk] = []
         if held.until is not None:
-            head = held.until.checkpoint.head
-            again = _count_before(chunk, head)
-            if again == chunk.num_records:
-                self._add(held, chunk, chunk.next_offset)
-                return None
-            if again:
-                before, chunk = chunk.split(again)
-                self._add(held, before, before.next_offset)
-            closed += self._made_again(chunk.partition, held)
+            rest = self._replay(held, held.until, chunk)
+            if rest is None and (held.until.pending is None or chunk.next_offset < held.until.checkpoint.head):
+                return []
+            parts = self._made_again(chunk.partition, chunk.epoch, held)
+            if rest is None:
+                return parts
+            chunk = rest
+        since, before = held.windows.head, held.windows.checkpoint()
         verdict, outcomes = self._add(held, chunk, chunk.next_offset)
-        closed += verdict.closed
-        closed += self._escape(chunk.partition, held)
-        return self._chunk(chunk.partition, chunk.epoch, held, closed, outcomes, chunk.num_records, chunk.num_bytes)
+        resume = self._resumable(held, before, since)
+        escaped = self._escape(chunk.partition, held)
+        if escaped and resume is not None:
+            resume = resume._replace(pending=Pending(since, 0, all=True))
+        closing = _Closing(verdict.closed + escaped, resume)
+        parts.append(self._chunk(chunk.partition, chunk.epoch, held, closing, _Records(outcomes, chunk)))
+        return parts
+
+    def _replay(self, held: _Partition, state: State, chunk: Chunk) -> Chunk | None:
+        """Make windows again from the records before the committed position; return the others, None where there are none."""
+        again, rest = parted(chunk, state.checkpoint.head)
+        if again is not None:
+            known, owing = parted(again, again.next_offset if state.pending is None else state.pending.since)
+            if known is not None:
+                self._add(held, known, known.next_offset)
+            if owing is not None:
+                held.owed += self._add(held, owing, owing.next_offset)[0].closed
+        return rest
+
+    def _resumable(self, held: _Partition, before: Checkpoint, since: int) -> State | None:
+        """The state that lets windows that close now be given out in slices, None where it would be too large to commit."""
+        windows = held.windows
+        at = Checkpoint(windows.head, before.replay_from, before.watermark_before, windows.watermark)
+        by_clock = held.guard.listed(at.replay_from, self._newest(at))
+        if len(by_clock) > MAX_LISTED:
+            return None
+        return State(self._plan.digest, at, by_clock, Pending(since, 0, all=False))
 
     def _chunk(
         self,
         partition: Partition,
         epoch: Epoch,
         held: _Partition,
-        closed: list[Window],
-        outcomes: EventOutcomes,
-        num_records: int,
-        num_bytes: int,
+        closing: _Closing,
+        records: _Records | None = None,
     ) -> WindowChunk:
+        record_bytes = 0 if records is None else records.chunk.num_bytes
         return WindowChunk(
             partition,
             epoch,
-            closed,
+            closing.windows,
             self._plan.window_input,
             self._plan.num_features,
             held.windows.head,
             self._encoded(held),
             held.record_timestamp,
-            outcomes,
-            num_records,
-            num_bytes + sum(window.num_bytes for window in closed),
+            EventOutcomes() if records is None else records.outcomes,
+            0 if records is None else records.chunk.num_records,
+            record_bytes + sum(window.num_bytes for window in closing.windows),
+            resume=closing.resume,
+            given=closing.given,
+            record_bytes=record_bytes,
         )
 
-    def _made_again(self, partition: Partition, held: _Partition) -> list[Window]:
-        """The windows are as they were at the committed position. Those that are to be flushed."""
+    def _made_again(self, partition: Partition, epoch: Epoch, held: _Partition) -> list[WindowChunk]:
+        """The windows are as they were at the committed position. Those that are still to be given out."""
         state, windows = held.until, held.windows
         assert state is not None
-        held.until = None
-        windows.head = state.checkpoint.head
         if held.flush:
-            held.flush = False
+            held.until, held.owed, held.flush = None, [], False
+            windows.head = state.checkpoint.head
             closed = windows.close_all()
             windows.watermark = max(windows.watermark, state.checkpoint.watermark)
             log.warning("%s: %d windows closed, of another configuration", partition_name(partition), len(closed))
-            return closed
-        at = state.checkpoint
-        if windows.watermark != at.watermark:
-            raise BrokerError(
-                f"{partition_name(partition)}: the events from offset {at.replay_from} to {at.head} do not "
-                f"give the watermark that was committed ({windows.watermark} instead of {at.watermark}): "
-                "some of them are gone, or the topic was created again",
-                kind="window_state_lost",
-                remedy="see the topic's cleanup.policy and retention; to go on without the windows that were open, reset the "
-                f"group's offset (kafka-consumer-groups --reset-offsets --to-offset {at.head})",
-            )
-        log.info("%s: %d open windows are there again", partition_name(partition), windows.num_windows)
-        return []
+            return [self._chunk(partition, epoch, held, _Closing(closed, None))] if closed else []
+        self._check_replay(partition, held, state)
+        owed, held.owed = held.owed, []
+        if state.pending is None:
+            return []
+        if state.pending.all:
+            owed += windows.close_all()
+        given = state.pending.given
+        if len(owed) <= given:
+            raise state_lost(partition, state, f"close {len(owed)} windows, of which {given} are out already")
+        log.info(
+            "%s: %d of %d closed windows are still to be given out",
+            partition_name(partition),
+            len(owed) - given,
+            len(owed),
+        )
+        return [self._chunk(partition, epoch, held, _Closing(owed[given:], state, given))]
+
+    def _check_replay(self, partition: Partition, held: _Partition, state: State) -> None:
+        """The replay has ended. Raises BrokerError where it has not come to what was committed."""
+        held.until = None
+        held.windows.head = state.checkpoint.head
+        if held.windows.watermark != state.checkpoint.watermark:
+            instead = f"({held.windows.watermark} instead of {state.checkpoint.watermark})"
+            raise state_lost(partition, state, f"do not give the watermark that was committed {instead}")
+        log.info("%s: %d open windows are there again", partition_name(partition), held.windows.num_windows)
 
     def _add(self, held: _Partition, chunk: Chunk, head: int) -> tuple[Verdict, EventOutcomes]:
         records, times = chunk.records, chunk.timestamps
@@ -355,27 +384,20 @@ class WindowStage:
         found = []
         for partition, held in self._partitions.items():
             idle = now_s - held.seen_s >= self._plan.limits.idle_timeout_s
-            if not (idle or held.flush) or not is_at_end(partition):
+            owes = held.flush or (held.until is not None and held.until.pending is not None)
+            if not (idle or owes) or not is_at_end(partition):
                 continue
-            closed: list[Window] = []
             if held.until is not None:
-                # Nothing came after the committed position, so that nothing else has told that they are there again.
-                closed += self._made_again(partition, held)
+                # Nothing came after the committed position, so nothing else has noticed that they are there again.
+                found += self._made_again(partition, epoch, held)
             windows = held.windows
             over_ms = windows.last_end_at_most() + spec.lateness_ms + spec.out_of_orderness_ms
             if idle and windows.num_windows and wall_ms >= over_ms:
                 log.info(
                     "%s is idle: %d windows closed by the wall clock", partition_name(partition), windows.num_windows
                 )
-                closed += windows.close_all()
-            if closed:
-                found.append(self._chunk(partition, epoch, held, closed, EventOutcomes(), 0, 0))
+                resume = self._resumable(held, windows.checkpoint(), windows.head)
+                if resume is not None:
+                    resume = resume._replace(pending=Pending(windows.head, 0, all=True))
+                found.append(self._chunk(partition, epoch, held, _Closing(windows.close_all(), resume)))
         return found
-
-
-def _count_before(chunk: Chunk, head: int) -> int:
-    """How many of its records, events or not, lie before this offset."""
-    if chunk.next_offset <= head:
-        return chunk.num_records
-    good = sum(1 for record in chunk.records if record.offset < head)
-    return good + sum(1 for rejection in chunk.rejections if rejection.record.offset < head)

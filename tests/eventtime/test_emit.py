@@ -61,8 +61,7 @@ def sent(emission: Emission, topic: str) -> list[tuple[int, bytes | None, bytes 
 def polled(*events: tuple[bytes | None, int] | None, partition: object = P1) -> BatchPart:
     windows = stage(plan(max_rows_per_window=2))
     windows.restore({P0: None, P1: None})
-    found = windows.take(poll(40, events, partition=partition))  # type: ignore[arg-type]
-    assert found is not None
+    (found,) = windows.take(poll(40, events, partition=partition))  # type: ignore[arg-type]
     return found
 
 
@@ -140,13 +139,13 @@ def test_a_key_that_is_no_text_is_told_escaped_and_kept_as_it_is() -> None:
     assert key == b'\xff"' and orjson.loads(value or b"")["window"]["key"] == '\\xff"'
 
 
-def test_windows_that_close_together_are_committed_together_however_many_batches_they_make() -> None:
+def test_windows_that_cannot_be_made_again_in_parts_are_committed_together_however_many_batches_they_make() -> None:
     """A crash between two commits would give those of the first out again: the position does not tell them apart."""
     windows = stage()
     windows.restore({P0: None})
     keys = [(b"key-%d" % number, 1) for number in range(25)]
-    part = windows.take(poll(0, [*keys, (A, 10)]))
-    assert part is not None
+    (part,) = windows.take(poll(0, [*keys, (A, 10)]))
+    part = replace(part, resume=None)
     batcher = MicroBatcher(max_batch_size=4, max_batch_bytes=10**6, max_queue_delay_ms=5)
     batches = batcher.add(part, now_s=0.0, wall_ms=0) + batcher.flush()
     assert [one.num_rows for one in batches] == [4] * 6 + [1]
@@ -166,13 +165,34 @@ def test_windows_that_close_together_are_committed_together_however_many_batches
     assert buffer.take(max_records=4, max_bytes=10**9) == []
 
 
+def test_windows_that_close_together_are_committed_in_slices() -> None:
+    """Each with a position and a state, from which another worker would give out the rest."""
+    windows = stage()
+    windows.restore({P0: None})
+    (part,) = windows.take(poll(0, [*[(b"key-%d" % number, 1) for number in range(10)], (A, 10)]))
+    batcher = MicroBatcher(max_batch_size=4, max_batch_bytes=10**6, max_queue_delay_ms=5)
+    batches = batcher.add(part, now_s=0.0, wall_ms=0) + batcher.flush()
+    assert [(one.num_rows, one.num_records) for one in batches] == [(4, 11), (4, 0), (2, 0)]
+    assert sum(one.num_bytes for one in batches) == part.num_bytes
+    buffer, said = ReorderBuffer(), []
+    for one in batches:
+        buffer.opened(one)
+    for one in batches:
+        buffer.finished(finish(one))
+        (taken,) = buffer.take(max_records=4, max_bytes=10**9)
+        emission = emitter().emit([taken])
+        assert emission.positions == {P0: 11} and not emission.ledger.unbalanced()
+        said.append(emission.metadata[P0].split(" ", 2)[::2])
+    assert [name for name, _ in said] == ["forebay2", "forebay2", "forebay1"]
+    assert [state.split()[-3:] for _, state in said[:2]] == [["0", "4", "0"], ["0", "8", "0"]]
+
+
 def test_a_batch_of_another_partition_does_not_wait_for_them() -> None:
     windows = stage()
     windows.restore({P0: None, P1: None})
-    large = windows.take(poll(0, [*[(b"key-%d" % number, 1) for number in range(6)], (A, 10)]))
-    small = windows.take(poll(0, [(A, 1)], partition=P1))
-    assert large is not None and small is not None
-    head, tail = large.split(3)
+    (large,) = windows.take(poll(0, [*[(b"key-%d" % number, 1) for number in range(6)], (A, 10)]))
+    (small,) = windows.take(poll(0, [(A, 1)], partition=P1))
+    head, tail = replace(large, resume=None).split(3)
     buffer = ReorderBuffer()
     first, second, third = batch(head, seq=0), batch(small, seq=1), batch(tail, seq=2)
     for one in (first, second, third):

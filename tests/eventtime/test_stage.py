@@ -22,8 +22,7 @@ A, B = b"a", b"b"
 
 
 def take(windows: WindowStage, *args: object, **more: object) -> WindowChunk:
-    found = windows.take(poll(*args, **more))  # type: ignore[arg-type]
-    assert found is not None
+    (found,) = windows.take(poll(*args, **more))  # type: ignore[arg-type]
     return found
 
 
@@ -63,8 +62,8 @@ def test_events_without_a_key_or_from_the_future_are_rejected_and_move_nothing()
 def test_the_key_of_an_event_serves_where_the_record_has_none() -> None:
     chunk = poll(0, [(None, 1), (None, 12)])
     chunk.keys[0] = A
-    found = started().take(replace(chunk, keys={0: A, 1: B}))
-    assert found is not None and spans(found.windows) == [(A, 0, 10, 1)]
+    (found,) = started().take(replace(chunk, keys={0: A, 1: B}))
+    assert spans(found.windows) == [(A, 0, 10, 1)]
 
 
 def test_a_full_window_fails_what_comes_then() -> None:
@@ -91,7 +90,7 @@ def test_another_worker_reads_again_from_the_oldest_open_window_and_gives_out_no
     after = stage()
     assert after.restore({P0: committed}) == {P0: 1}
     assert after.status()[P0].replaying == 5 and after.metadata(P0, 3) is None
-    assert after.take(poll(1, [(A, 12), None])) is None
+    assert after.take(poll(1, [(A, 12), None])) == []
     chunk = take(after, 3, [(None, 13), (B, 14), (A, 15), (A, 20)])
     assert chunk.num_records == 2 and not chunk.events.refused and len(chunk.events.accepted) == 2
     assert spans(chunk.windows) == [(A, 10, 20, 2), (B, 10, 20, 1)]
@@ -104,7 +103,7 @@ def test_fragments_of_windows_that_are_over_close_silently_again() -> None:
     assert before.status()[P0].open_windows == 1
     state = stage()
     assert state.restore({P0: committed}) == {P0: 4}
-    assert state.take(poll(4, [(A, 25), (A, 24)])) is None
+    assert state.take(poll(4, [(A, 25), (A, 24)])) == []
     assert state.metadata(P0, 6) == committed.metadata, "it is there again as soon as the position is reached"
 
 
@@ -120,7 +119,7 @@ def test_a_worker_that_is_ahead_of_what_is_committed_makes_it_again() -> None:
     committed = committed_after(windows, (0, [(A, 1), (A, 2)]))
     take(windows, 2, [(A, 3), (A, 12)])
     assert windows.restore({P0: committed}) == {P0: 0}
-    assert windows.take(poll(0, [(A, 1), (A, 2)])) is None
+    assert windows.take(poll(0, [(A, 1), (A, 2)])) == []
     assert spans(take(windows, 2, [(A, 3), (A, 12)]).windows) == [(A, 0, 10, 3)]
 
 
@@ -136,7 +135,7 @@ def test_marks_of_transactions_at_the_end_do_not_keep_a_replay_open() -> None:
     committed = Committed(7, committed_after(before, (0, [(A, 1)])).metadata)
     windows = stage()
     assert windows.restore({P0: committed}) == {P0: 0}
-    assert windows.take(poll(0, [(A, 1)])) is None
+    assert windows.take(poll(0, [(A, 1)])) == []
     assert windows.metadata(P0, 6) is None
     assert windows.metadata(P0, 8) == committed.metadata
 
@@ -146,7 +145,7 @@ def test_a_log_that_has_lost_events_is_refused() -> None:
     committed = committed_after(before, (0, [(A, 1), (A, 7), (A, 3)]))
     windows = stage()
     windows.restore({P0: committed})
-    assert windows.take(poll(2, [(A, 3)])) is None
+    assert windows.take(poll(2, [(A, 3)])) == []
     with pytest.raises(BrokerError, match="from offset 0 to 3 do not give the watermark") as caught:
         windows.take(poll(3, [(A, 4)]))
     assert caught.value.kind == "window_state_lost" and "--to-offset 3" in str(caught.value.remedy)
@@ -160,8 +159,9 @@ def test_state_of_another_configuration_is_refused_unless_it_is_to_be_flushed() 
     assert caught.value.kind == "window_config_changed"
     windows = stage(replace(other, flush=True))
     assert windows.restore({P0: committed}) == {P0: 0}
-    chunk = take(windows, 0, [(A, 1), (B, 2), (A, 3), (A, 4), (A, 6)])
-    assert spans(chunk.windows) == [(A, 0, 5, 1), (B, 0, 5, 1)]
+    flushed, chunk = windows.take(poll(0, [(A, 1), (B, 2), (A, 3), (A, 4), (A, 6)]))
+    assert spans(flushed.windows) == [(A, 0, 5, 1), (B, 0, 5, 1)]
+    assert (flushed.num_records, chunk.num_records) == (0, 3)
     assert [one.kind for one in chunk.events.refused] == [FailureKind.LATE, FailureKind.LATE]
     assert windows.status()[P0].open_windows == 1
 
@@ -170,15 +170,16 @@ def test_what_is_to_be_flushed_is_so_although_no_event_follows() -> None:
     committed = committed_after(started(), (0, [(A, 1), (B, 2)]))
     windows = stage(replace(plan(replace(TUMBLING, size_ms=5, hop_ms=5)), flush=True))
     windows.restore({P0: committed})
-    assert windows.take(poll(0, [(A, 1), (B, 2)])) is None
+    assert windows.take(poll(0, [(A, 1), (B, 2)])) == []
     assert windows.metadata(P0, 2) is None, "not before the windows are out"
     (chunk,) = windows.close_idle(EPOCH, lambda _partition: True)
     assert len(chunk.windows) == 2 and (chunk.num_records, chunk.next_offset) == (0, 2)
 
 
 def test_metadata_of_a_later_version_is_refused_and_that_of_others_ignored() -> None:
-    with pytest.raises(BrokerError, match="which is not forebay1"):
-        stage().restore({P0: Committed(3, "forebay2 whatever")})
+    for metadata in ("forebay2 whatever", "forebay2 01234567 1 2 3 0 4 0", "forebay3 01234567 1 2 3"):
+        with pytest.raises(BrokerError, match="which is not forebay1"):
+            stage().restore({P0: Committed(3, metadata)})
     assert stage().restore({P0: Committed(3, "set by hand")}) == {P0: 3}
 
 
@@ -243,12 +244,17 @@ def test_an_idle_partition_closes_its_windows_when_they_are_over_by_the_clock() 
 # ---- parts of a micro-batch
 
 
-def test_many_windows_are_parted_and_the_records_stand_with_the_last_part() -> None:
+def test_many_windows_are_parted_and_the_records_stand_with_the_first_part_or_with_the_last() -> None:
     windows = started(plan(window=WindowInput(3)))
     chunk = take(windows, 0, [(b"k%d" % key, 1) for key in range(5)] + [(A, 10)])
     size = chunk.windows[0].num_bytes
     assert chunk.size == 5 and chunk.num_bytes == 60 + 5 * size
     assert [chunk.size_within(limit) for limit in (size - 1, 2 * size, 5 * size)] == [0, 2, 5]
+    head, tail = chunk.split(2)
+    assert (head.num_rows, head.num_records, head.num_bytes, head.completes) == (2, 6, 60 + 2 * size, True)
+    assert (tail.num_rows, tail.num_records, tail.num_bytes, tail.completes) == (3, 0, 3 * size, True)
+    assert (head.ends, tail.ends, head.next_offset, tail.next_offset) == (False, True, 6, 6)
+    chunk = replace(chunk, resume=None)
     head, tail = chunk.split(2)
     assert (head.num_rows, head.num_records, head.num_bytes, head.completes) == (2, 0, 2 * size, False)
     assert tail.num_bytes == 60 + 3 * size
