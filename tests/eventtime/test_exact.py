@@ -9,6 +9,7 @@ import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import orjson
 import pytest
 import pytest_asyncio
 
@@ -17,6 +18,7 @@ from tests.brokers.clients import create_topic
 from tests.brokers.resolve import Broker
 from tests.conftest import Names
 from tests.eventtime.windowed import check, make_events
+from tests.stream.build import JULY
 from tests.worker.harness import Stage, WorkerProcess
 
 SPEC = WindowSpec(WindowKind.HOPPING, 2000, 1000, 0, 500, 250)
@@ -78,6 +80,36 @@ async def test_killed_in_the_middle_of_windows_at_every_step_of_the_commit(stage
     assert logs.count("making the open windows again") >= 4 and logs.count("open windows are there again") >= 4
     seen = await check(stage, SPEC)
     assert seen["late"] > 20 and seen["rejected"] > 20 and seen["windows"] > 500
+
+
+@pytest.mark.slow
+async def test_killed_between_slices_of_windows_that_close_together(stage: Stage) -> None:
+    spec = WindowSpec(WindowKind.TUMBLING, 2000, 2000, 0, 500, 0)
+    window = {"kind": "tumbling", "size_ms": 2000, "max_out_of_orderness_ms": 500, "idle_timeout_ms": 60_000}
+    batch = {"max_batch_size": 16}
+
+    def event(number: int, t: int) -> bytes:
+        return orjson.dumps({"id": f"{number}", "timestamp": JULY + t, "features": [number, 1.0, 2.0, 3.0]})
+
+    others = [[event(number, 0)] for number in range(4001, 4000 + stage.partitions)]  # no partition is empty
+    await stage.send(
+        [[event(number, number // 4) for number in range(3000)], *others],
+        [[b"%d" % number for number in range(3000)], *[[b"other-%d" % place] for place, _ in enumerate(others)]],
+    )
+    opening = start(stage, window=window, batch=batch)
+    await opening.ready()
+    await stage.settled()
+    opening.kill()
+    await stage.send([[event(3000, 3000)]], [[b"last"]])  # closes 3,000 windows
+    for name, at in (("after_txn_offset_commit", 3), ("after_end_txn_sent", 4)):
+        worker = start(stage, window=window, batch=batch, failpoints={name: {"do": "kill", "at": at}})
+        assert await worker.ended() == -9, worker.log
+    last = start(stage, window=window | {"idle_timeout_ms": 1000}, batch=batch)
+    await last.says("closed by the wall clock")
+    await stage.settled()
+    assert await last.stop() == 0
+    assert all("closed windows are still to be given out" in worker.log for worker in stage.workers[2:])
+    assert (await check(stage, spec))["windows"] == 3000 + stage.partitions
 
 
 STORM = {
