@@ -69,8 +69,7 @@ def test_micro_batches_of_windows_are_measured_in_windows() -> None:
     windows.restore({P0: None})
     # Two windows are closed by four events. The fifth closes none, and the model is not asked.
     for offset, events in ((0, [(b"a", 0), (b"b", 1), (b"a", 2), (b"a", 50)]), (4, [(b"a", 51)])):
-        part = windows.take(poll(offset, events))
-        assert part is not None
+        (part,) = windows.take(poll(offset, events))
         finished = finish(MicroBatch(0, (part,), "size", 0.0))
         told = ledger()
         told.accepted(P0, np.full(len(events), JULY, dtype=np.int64))

@@ -222,8 +222,7 @@ def test_records_that_cannot_be_read_have_an_outcome_each() -> None:
     chunk = poll(40, EVENTS, partition=P1)
     rejection = Rejection(chunk.num_records, unreadable(50, 59, 5), FailureKind.BATCH_TOO_LARGE, "no", 5)
     rejections = [*chunk.rejections, rejection]
-    found = windows.take(replace(chunk, rejections=rejections, num_records=chunk.num_records + 1, next_offset=60))
-    assert found is not None
+    (found,) = windows.take(replace(chunk, rejections=rejections, num_records=chunk.num_records + 1, next_offset=60))
     emission = emitter().emit([finish(batch(found))])
     assert emission.ledger.unbalanced() == {}
     assert emission.ledger.passed[P1] == len(EVENTS) + 5 and emission.positions[P1] == 60
