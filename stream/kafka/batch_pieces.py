@@ -61,10 +61,11 @@ class Piece(NamedTuple):
         return self._replace(records=records)
 
 
-def pieces(batch: Any, raw: memoryview, max_unpacked_bytes: int) -> Iterator[Piece]:
+def pieces(batch: Any, raw: memoryview, max_unpacked_bytes: int, *, position: int = 0) -> Iterator[Piece]:
     """Hand out the records of a batch, each exactly once, as itself or as part of an `Unreadable`.
 
-    batch: the client's parser for it; raw: its bytes. Raises ImplausibleBatch.
+    batch: the client's parser for it; raw: its bytes; position: records before this offset may be left out. Raises
+    ImplausibleBatch.
     """
     if raw[_FORMAT_AT] < 2:
         yield from _old_format(batch, raw, max_unpacked_bytes)
@@ -97,14 +98,16 @@ def pieces(batch: Any, raw: memoryview, max_unpacked_bytes: int) -> Iterator[Pie
             done += len(records)
             yield Piece(records[-1].offset, records, average * len(records))
     if done < header.num_records:
-        slowly = read_records(header, raw, data, skip=done)
+        before = min(position - header.first, header.num_records) if header.is_dense else 0
+        slowly = read_records(header, raw, data, skip=max(done, before))
         while records := list(islice(slowly, step)):
             yield Piece(records[-1].offset, records, average * len(records))
 
 
 def _parsed(batch: Any, header: BatchHeader, step: int) -> Iterator[list[Any]]:
     """Up to `step` records at a time, as far as the compiled parser reads them and they lie where they must."""
-    parser = iter(batch)
+    # An iterator of our own: `islice` calls `iter` each time, and the client's parser can do that only before its first record.
+    parser = iter(iter(batch).__next__, None)
     done, previous, is_good = 0, header.first - 1, True
     while is_good and done < header.num_records:
         records: list[Any] = []

@@ -72,9 +72,10 @@ def hand_out_light_records(consumer: AIOKafkaConsumer, limits: ReadLimits) -> Li
             log = log_of.get(tuple(partition))
             if log is not None:
                 # Nothing of it was read yet: the generator that reads it begins with the first record asked for.
-                partition_records._records = _WholeBatches(partition_records._records, log, limits)
                 # Weak: a cycle would keep fetched megabytes until the collector looks, which is seldom.
-                partition_records._consumer_record = partial(_unread, weakref.proxy(partition_records))
+                reader = weakref.proxy(partition_records)
+                partition_records._records = _WholeBatches(partition_records._records, log, limits, reader)
+                partition_records._consumer_record = partial(_unread, reader)
                 result.getall = _Taker(weakref.proxy(result), handed_out).take
         return brought_data
 
@@ -113,12 +114,16 @@ class _RememberingClient:
 
 
 class _WholeBatches:
-    """A partition's batches, each of which iterates as `Piece`s. log: the bytes in which they lie one after the other."""
+    """A partition's batches, each of which iterates as `Piece`s.
 
-    def __init__(self, batches: Any, log: bytes, limits: ReadLimits) -> None:
+    log: the bytes in which they lie one after the other; reader: the client's, which knows the offset to read from.
+    """
+
+    def __init__(self, batches: Any, log: bytes, limits: ReadLimits, reader: Any) -> None:
         self._batches = batches
         self._log = log
         self._limits = limits
+        self._reader = reader
         self._end = 0
 
     def has_next(self) -> bool:
@@ -131,30 +136,29 @@ class _WholeBatches:
         batch = self._batches.next_batch()
         if batch.is_control_batch:
             return batch
-        return _WholeBatch(batch, log, begin, self._end, self._limits.max_unpacked_bytes)
+        raw = memoryview(log)[begin : self._end]
+        return _WholeBatch(batch, raw, self._limits.max_unpacked_bytes, self._reader.next_fetch_offset)
 
 
 class _WholeBatch:
-    def __init__(self, batch: Any, log: bytes, begin: int, end: int, max_unpacked_bytes: int) -> None:
+    def __init__(self, batch: Any, raw: memoryview, max_unpacked_bytes: int, position: int) -> None:
         self._batch = batch
-        self._log = log
-        self._begin = begin
-        self._end = end
+        self._raw = raw
         self._max_unpacked_bytes = max_unpacked_bytes
+        self._position = position
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._batch, name)
 
     def validate_crc(self) -> bool:
-        log, begin = self._log, self._begin
-        if log[begin + _FORMAT_AT] != _FORMAT:
+        raw = self._raw
+        if raw[_FORMAT_AT] != _FORMAT:
             return bool(self._batch.validate_crc())
-        checked_from = begin + _CHECKED_FROM
-        checksum = int.from_bytes(log[begin + _CHECKSUM_AT : checked_from], "big")
-        return crc32c(log[checked_from : self._end]) == checksum
+        checksum = int.from_bytes(raw[_CHECKSUM_AT:_CHECKED_FROM], "big")
+        return crc32c(bytes(raw[_CHECKED_FROM:])) == checksum
 
     def __iter__(self) -> Iterator[Piece]:
-        return pieces(self._batch, memoryview(self._log)[self._begin : self._end], self._max_unpacked_bytes)
+        return pieces(self._batch, self._raw, self._max_unpacked_bytes, position=self._position)
 
 
 def _unread(partition_records: Any, _partition: Any, piece: Piece) -> Piece:

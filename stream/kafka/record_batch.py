@@ -163,7 +163,8 @@ def read_records(
 ) -> Iterator[Record]:
     """Read every record of a batch, good or not. Never raises.
 
-    batch: the bytes of the whole, as they came; data: its records, unpacked; skip: leave out so many, which are good.
+    batch: the bytes of the whole, as they came; data: its records, unpacked; skip: leave out the first `skip` records, which
+    are not parsed where the batch has no gaps.
     """
     at, end, previous = 0, len(data), header.first - 1
     for index in range(header.num_records):
@@ -179,6 +180,9 @@ def read_records(
             )
             return
         at = begin + length
+        if index < skip and header.is_dense:
+            previous = header.first + index
+            continue
         expected = range(header.first + index, header.first + index + 1)
         if not header.is_dense:
             expected = range(previous + 1, header.last - left_after + 1)

@@ -16,6 +16,7 @@ CODEC_NAMES: Final = ("none", "gzip", "snappy", "lz4", "zstd")
 
 _XERIAL_HEADER: Final = b"\x82SNAPPY\x00\x00\x00\x00\x01\x00\x00\x00\x01"
 _GZIP_WINDOW_BITS: Final = 31  # the largest window, and a gzip header
+_GZIP_FIRST_BYTES: Final = 1024
 _LZ4_MAGIC: Final = b"\x04\x22\x4d\x18"
 _LZ4_BLOCK_BYTES: Final = {4: 1 << 16, 5: 1 << 18, 6: 1 << 20, 7: 1 << 22}
 _LZ4_STORED: Final = 1 << 31
@@ -53,20 +54,26 @@ def unpack(codec: int, data: bytes | memoryview, max_bytes: int) -> bytes | memo
 
 def _gunzip(data: bytes | memoryview, max_bytes: int) -> bytes:
     """Unpack one gzip member after the other, as Kafka's clients do."""
+    rest = memoryview(data)
     parts: list[bytes] = []
     left = max_bytes
-    rest = bytes(data)
     try:
-        while rest:
+        while len(rest):
             member = zlib.decompressobj(_GZIP_WINDOW_BITS)
-            part = member.decompress(rest, left + 1)  # 0 would mean no bound
-            left -= len(part)
-            if left < 0:
-                raise UnpackedTooLarge
-            if not member.eof:
-                raise NotUnpackable("the gzip data ends before its end")
-            parts.append(part)
-            rest = member.unused_data.lstrip(b"\x00")  # members may be padded
+            # zlib copies what follows a member, of which there may be one in every 20 bytes: so it never gets much of that.
+            size = _GZIP_FIRST_BYTES
+            while not member.eof:
+                if not len(rest):
+                    raise NotUnpackable("the gzip data ends before its end")
+                part = member.decompress(rest[:size], left + 1)  # 0 would mean no bound
+                left -= len(part)
+                if left < 0:
+                    raise UnpackedTooLarge
+                parts.append(part)
+                rest = rest[min(size, len(rest)) - len(member.unused_data) :]
+                size *= 2
+            while len(rest) and rest[0] == 0:  # members may be padded
+                rest = rest[1:]
     except zlib.error as error:
         raise NotUnpackable(str(error)) from None
     return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from schemas.failures import FailureKind
 from stream.kafka.batch_pieces import MAX_RECORDS, ImplausibleBatch, pieces
-from stream.kafka.record_batch import MAX_HEADERS, BatchHeader, read_records, unpacked_batch
+from stream.kafka.record_batch import MAX_HEADERS, BatchHeader, PlainRecord, read_records, unpacked_batch
 from stream.kafka.unpack import CODEC_NAMES
 from stream.records import Unreadable
 from tests.kafka.build import (
@@ -117,7 +117,32 @@ def test_many_records_come_in_pieces() -> None:
     raw = batch(with_lengths([record(number) for number in range(count)]), count, codec=4)
     found = handed_out(raw)
     assert [len(piece.records) for piece in found] == [MAX_RECORDS, MAX_RECORDS, MAX_RECORDS - 1]
-    assert offsets_of([each for piece in found for each in piece.records]) == list(range(100, 100 + count))
+    records = [each for piece in found for each in piece.records]
+    assert offsets_of(records) == list(range(100, 100 + count))
+    assert not any(isinstance(each, PlainRecord) for each in records), "good records are read by the compiled parser"
+
+
+@pytest.mark.parametrize("first", [record(0), BAD_RECORDS["cut"]], ids=["good", "bad"])
+def test_reading_can_go_on_in_the_middle_of_a_batch(first: bytes) -> None:
+    count = 2 * MAX_RECORDS
+    raw = batch(with_lengths([first, *map(record, range(1, count))]), count)
+    all_of_it = records_of(raw)
+    for position in (0, 100, 101, 100 + MAX_RECORDS, 99 + count):
+        found = [
+            each
+            for piece in pieces(DefaultRecordBatch(raw), memoryview(raw), MAX_BYTES, position=position)
+            if piece.offset >= position
+            for each in piece.from_offset(position).records
+        ]
+        assert offsets_of(found) == list(range(max(100, position), 100 + count))
+        assert [each.value for each in found] == [each.value for each in all_of_it[-len(found) :]]
+
+
+def test_what_lies_before_the_position_is_not_parsed_again() -> None:
+    records = list(
+        read_records(BatchHeader.read(raw := batch(b"", 3)), raw, with_lengths([b"", b"", record(2)]), skip=2)
+    )
+    assert offsets_of(records) == [102] and not isinstance(records[0], Unreadable)
 
 
 def test_large_records_come_in_smaller_pieces() -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import gzip
 import tracemalloc
+import zlib
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import cramjam
 import pytest
@@ -13,6 +15,7 @@ from aiokafka.codec import gzip_encode, lz4_encode, snappy_encode, zstd_encode
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stream.kafka import unpack as unpack_module
 from stream.kafka.unpack import GZIP, LZ4, SNAPPY, ZSTD, NotUnpackable, UnpackedTooLarge, unpack
 
 Encode = Callable[[bytes], bytes]
@@ -92,3 +95,26 @@ def test_changed_bytes_raise_one_of_the_two_errors_or_stay_within_the_bound(
         packed[draw.draw(st.integers(0, len(packed) - 1))] = draw.draw(st.integers(0, 255))
     with contextlib.suppress(UnpackedTooLarge, NotUnpackable):
         assert len(unpack(codec, bytes(packed), 10_000)) <= 10_000
+
+
+def test_the_work_for_gzip_members_grows_with_the_data_and_not_with_its_square(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A megabyte may be 50,000 empty members, and zlib copies what follows each."""
+    copied = 0
+
+    class Counting:
+        def __init__(self, window_bits: int) -> None:
+            self._member = zlib.decompressobj(window_bits)
+
+        def decompress(self, data: bytes, max_length: int) -> bytes:
+            nonlocal copied
+            part = self._member.decompress(data, max_length)
+            copied += len(self._member.unused_data)
+            return part
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._member, name)
+
+    data = gzip.compress(b"") * 20_000 + gzip.compress(b"abc" * 100_000) + bytes(10) + gzip.compress(b"d")
+    monkeypatch.setattr(unpack_module, "zlib", SimpleNamespace(decompressobj=Counting, error=zlib.error))
+    assert bytes(unpack(GZIP, data, 300_001)) == b"abc" * 100_000 + b"d"
+    assert copied < 100 * len(data)
