@@ -69,10 +69,10 @@ def headers_as_json(headers: Iterable[tuple[str, bytes | None]]) -> dict[str, st
 
 
 def with_value(document: Mapping[str, object], value: bytes | None) -> bytes:
-    """`document` as JSON, with the value parsed where it is JSON, else in base64."""
+    """Return `document` as JSON, with the value parsed where it is JSON that can be written again, else in base64."""
     try:
         return orjson.dumps({**document, "value": None if value is None else orjson.loads(value)})
-    except (ValueError, RecursionError):
+    except (ValueError, TypeError):  # TypeError: nested deeper than orjson writes, though not than it reads
         encoded = base64.b64encode(value or b"").decode()
         return orjson.dumps({**document, "value": None, "value_base64": encoded})
 

@@ -76,7 +76,10 @@ async def _answer(request: web.Request, handler: Handler, timeout_s: float) -> w
         return refusal(error.status, "http", error.reason)
     except web.RequestPayloadError as error:
         return refusal(400, "bad_request", f"the body is malformed: {str(error)[:200]}")
-    except Exception:
+    except Exception as error:
+        if isinstance(error, ConnectionError) and request.transport is None:
+            # The client closed the connection, before the end of its body for example: it reads no answer.
+            return refusal(400, "bad_request", "the connection was closed before the end of the request")
         log.exception("admin: a request could not be answered")
         return refusal(500, "internal", "a bug; the worker's log has more")
 

@@ -127,14 +127,19 @@ def _json_request(body: bytes, turns: Turns, *, now_ms: int, max_events: int) ->
 
 
 def _completed(value: bytes, number: int, now_ms: int) -> bytes:
-    """With id and timestamp where they are missing; what has both, or is no event, goes to the decoder as it came."""
+    """Add id and timestamp where they are missing; what has both, or is not an event, goes to the decoder as it came."""
     try:
         event = orjson.loads(value)
-        if not isinstance(event, dict) or ("id" in event and "timestamp" in event):
-            return value
-        return orjson.dumps({"id": str(number), "timestamp": now_ms, **event})
     except ValueError:
         return value
+    if not isinstance(event, dict):
+        return value
+    added = {name: usual for name, usual in (("id", str(number)), ("timestamp", now_ms)) if name not in event}
+    if not added:
+        return value
+    # The event's own bytes stay as they are: orjson reads deeper nesting than it writes.
+    fields = value.lstrip(b" \t\r\n").removeprefix(b"{")
+    return orjson.dumps(added).removesuffix(b"}") + (b"," if event else b"") + fields
 
 
 def decode_request(asked: Asked, decoder: Decoder, turns: Turns) -> Chunk:

@@ -133,7 +133,7 @@ def _value_lines(letter: Letter, max_bytes: int) -> tuple[list[str], str, bool]:
         return [], "", False
     try:
         document = orjson.dumps(orjson.loads(value), option=orjson.OPT_INDENT_2)
-    except (ValueError, RecursionError):
+    except (ValueError, TypeError):  # TypeError: nested deeper than orjson writes, though not than it reads
         document = None
     if document is not None and not letter.is_f32:
         shown = document[:max_bytes].decode("utf-8", "ignore")

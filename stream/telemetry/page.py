@@ -6,7 +6,9 @@ Prometheus exporter leaves them out in both.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from typing import Final
 
 from prometheus_client import Metric as Family
 from prometheus_client.exposition import choose_encoder
@@ -17,11 +19,19 @@ from prometheus_client.utils import floatToGoString
 from stream.telemetry import catalogue as c
 from stream.telemetry.book import Exemplar, Labels, Snapshot, Spread
 
+_VERSION_PARAMETER: Final = re.compile(r"version=([^;,]*)")
+_VERSION: Final = re.compile(r"\d{1,9}(\.\d{1,9}){0,3}", re.ASCII)
+
 
 def render_page(snapshot: Snapshot, *, accept: str) -> tuple[bytes, str]:
-    """The page and its content type. accept: the request's header of that name."""
-    encode, content_type = choose_encoder(accept)
+    """Return the page and its content type. accept: the request's header of that name, whatever it holds."""
+    encode, content_type = choose_encoder(accept if _has_valid_versions(accept) else "")
     return encode(_Collected(snapshot)), content_type
+
+
+def _has_valid_versions(accept: str) -> bool:
+    """Return whether all versions are numbers: the client library compares others and fails, and repeats them in its answer."""
+    return all(_VERSION.fullmatch(version.strip()) for version in _VERSION_PARAMETER.findall(accept))
 
 
 class _Collected(Collector):

@@ -352,6 +352,32 @@ async def test_brackets_without_end_are_no_json(depth: int) -> None:
         assert 400 <= status < 500, document
 
 
+@pytest.mark.parametrize("depth", [253, 254, 300, 450])
+async def test_deep_json_gets_the_answer_of_an_event_that_is_not_as_deep(depth: int) -> None:
+    deep = b"[" * depth + b"]" * depth
+    for body, expected in (
+        (b'{"features": %s}' % deep, 400),
+        (b' {"features": [1, 2, 3], "other": %s}' % deep, 200),
+        (b'[{"features": [1, 2, 3], "other": %s}]' % deep, 200),
+    ):
+        async with running(Model(), limits=Limits(4, 1_000_000)) as (predictor, *_):
+            assert (await ask(predictor, body))[0] == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "completed"),
+    [
+        (b"{}", b'{"id":"0","timestamp":7}'),
+        (b' \n{ "a" : 1e2}', b'{"id":"0","timestamp":7, "a" : 1e2}'),
+        (b'{"id":"x"} ', b'{"timestamp":7,"id":"x"} '),
+        (b'{"timestamp":null,"a":{}}', b'{"id":"0","timestamp":null,"a":{}}'),
+    ],
+)
+def test_what_is_missing_is_added_and_the_rest_stays_as_written(value: bytes, completed: bytes) -> None:
+    asked = read_request(value, {}, turns(), now_ms=7, max_events=4)
+    assert [record.value for record in asked.records] == [completed]
+
+
 # As they come from the HTTP parser: bytes that are not UTF-8 are lone surrogates.
 HEADER_TEXT = st.binary(max_size=20).map(lambda raw: raw.decode("utf-8", "surrogateescape"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import socket
 import ssl
@@ -121,6 +122,23 @@ async def test_a_body_that_never_comes_is_not_waited_for() -> None:
         writer.write(f"POST /predict HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Length: 100\r\n\r\n".encode())
         assert b"503" in await asyncio.wait_for(reader.readline(), 5)
         writer.close()
+
+
+async def test_a_client_that_leaves_before_the_end_of_its_body_is_not_an_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with serving_server() as (server, url):
+        host, port = url.removeprefix("http://").split(":")
+        _, writer = await asyncio.open_connection(host, int(port))
+        writer.write(f"POST /predict HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Length: 100\r\n\r\n{{".encode())
+        async with asyncio.timeout(5):
+            while server.connections.num_busy == 0:
+                await asyncio.sleep(0.01)
+            writer.transport.abort()
+            while len(server.connections) > 0:
+                await asyncio.sleep(0.01)
+        assert (await asked(f"{url}/healthz"))[0] == 200
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 async def test_pages_of_other_sites_are_kept_out() -> None:

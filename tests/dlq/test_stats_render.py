@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import pytest
 from rich.console import Console, RenderableType
 
 from schemas.failures import FailureKind
@@ -99,6 +100,12 @@ def test_values_that_are_no_json() -> None:
     cut = told("ä".encode() * 50, most=9)
     assert "100 bytes, text, the first 9 shown" in cut and "ääää\n" in cut
     assert "--max-bytes" in told(b'{"id":"' + b"x" * 500 + b'"}', most=50)
+
+
+@pytest.mark.parametrize("depth", [255, 300, 1000])
+def test_deep_json_is_shown_as_text(depth: int) -> None:
+    value = b"[" * depth + b"]" * depth
+    assert f"{2 * depth:,} bytes, text" in shown(letter_text(letter(value=value), max_bytes=4096))
 
 
 def test_a_kind_of_a_later_version() -> None:

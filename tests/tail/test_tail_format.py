@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import struct
 from collections.abc import Sequence
@@ -119,6 +120,17 @@ def test_as_json_the_value_is_parsed_or_in_base64() -> None:
     odd = json.loads(as_json(P3, FakeRecord(7, b"\xff{", 5, b"\xff", [])))
     assert odd["value"] is None and odd["value_base64"] == "/3s=" and odd["key"] == "\\xff"
     assert json.loads(as_json(P3, FakeRecord(7, None)))["value"] is None
+
+
+@pytest.mark.parametrize("kind", [spec.name for spec in ALL_TOPICS])
+@pytest.mark.parametrize("depth", [250, 254, 300, 1000, 5000])
+def test_deep_json_is_a_line_and_a_document_too(kind: TopicKey, depth: int) -> None:
+    value = b'{"id":"x","timestamp":1,"features":' + b"[" * depth + b"]" * depth + b"}"
+    assert "3@7" in line(kind, value)
+    document = json.loads(as_json(P3, FakeRecord(7, value)))
+    assert (
+        document["value"] == json.loads(value) if depth == 250 else base64.b64decode(document["value_base64"]) == value
+    )
 
 
 def test_records_that_cannot_be_read_have_a_line_and_an_object_too() -> None:

@@ -226,6 +226,14 @@ def test_openmetrics_carries_exemplars() -> None:
     assert (exemplars["0.5"].value, float(exemplars["0.5"].timestamp)) == (0.3, 1_700_000_000.5)
 
 
+@pytest.mark.parametrize("version", ["x", "1.x", "2.0.x", "1..0", "", "\udcff", "1.0.0\udcff", "9" * 5000, "1.0.0-rc1"])
+@pytest.mark.parametrize("kind", ["application/openmetrics-text", "text/plain"])
+def test_a_version_that_is_not_a_number_gets_the_older_text_format(kind: str, version: str) -> None:
+    page, content_type = render_page(full_book().snapshot(), accept=f"{kind}; version={version}, */*;q=0.1")
+    assert content_type.startswith("text/plain; version=0.0.4") and content_type.isascii()
+    assert list(parse_text(page.decode()))
+
+
 def test_an_empty_book_is_an_empty_page() -> None:
     page, _ = render_page(Snapshot({}, {}, {}), accept=OPENMETRICS)
     assert page == b"# EOF\n"
