@@ -47,7 +47,7 @@ async def main(bootstrap_servers: str, topic: str, count: int = 100) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
+    if len(sys.argv) != 3 or sys.argv[1].startswith("-"):
         sys.exit("usage: python examples/publish.py HOST:PORT TOPIC")
     try:
         asyncio.run(main(sys.argv[1], sys.argv[2]))

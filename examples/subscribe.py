@@ -55,7 +55,7 @@ async def main(bootstrap_servers: str, wanted: int | None = None, prefix: str = 
 
 
 if __name__ == "__main__":
-    if len(sys.argv) not in (2, 3):
+    if len(sys.argv) not in (2, 3) or sys.argv[1].startswith("-"):
         sys.exit("usage: python examples/subscribe.py HOST:PORT [NUMBER]")
     try:
         asyncio.run(main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) == 3 else None))

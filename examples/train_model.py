@@ -73,6 +73,6 @@ def main(repository: Path, rows: int = 20_000) -> Path:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
+    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
         sys.exit("usage: python examples/train_model.py REPOSITORY")
     main(Path(sys.argv[1]))

@@ -119,6 +119,6 @@ def main(repository: Path, events: Path, epochs: int = 8) -> Path:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) not in (3, 4):
+    if len(sys.argv) not in (3, 4) or sys.argv[1].startswith("-"):
         sys.exit("usage: python examples/windows.py REPOSITORY EVENTS.csv [EPOCHS]")
     main(Path(sys.argv[1]), Path(sys.argv[2]), *map(int, sys.argv[3:]))

@@ -75,7 +75,7 @@ def list_versions(repository: Path | str, name: str) -> list[int]:
     models = list_models(repository)
     if name not in models:
         near = get_close_matches(name, models, n=1)
-        choice = f"choose {_listed(models)}" if models else "publish a model there first"
+        choice = f"set model.name to {_one_of(models)}" if models else "publish a model there first"
         raise ModelError(
             f"{repository}: there is no model {name!r}",
             kind="model_not_found",
@@ -139,6 +139,10 @@ def read_bounded(repository: Path, file: Path, most_bytes: int) -> bytes:
 def unreadable(path: Path, error: OSError) -> ModelError:
     remedy = DAMAGED if isinstance(error, FileNotFoundError) else "check the permissions of the repository"
     return ModelError(f"{path}: cannot be read: {error.strerror or error}", kind="unreadable", remedy=remedy)
+
+
+def _one_of(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"one of {_listed(names)}"
 
 
 def _listed(names: list[str]) -> str:

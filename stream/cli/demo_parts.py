@@ -14,6 +14,7 @@ from stream.cli.examples import examples
 from stream.cli.interrupts import run_async, unwind_on_signal
 from stream.cli.options import ConfigSource, bootstrap_option, config_options
 from stream.cli.output import echo
+from stream.quantities import quantity
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -119,4 +120,4 @@ def flights_command(
             await publisher.stop()
         return publisher.num_delivered
 
-    echo(f"published {run_async(run()):,} events to {topic}")
+    echo(f"published {quantity(run_async(run()), 'event')} to {topic}")

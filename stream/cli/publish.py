@@ -16,6 +16,7 @@ from stream.cli.interrupts import run_async
 from stream.cli.options import ConfigSource, bootstrap_option, config_options, json_option
 from stream.cli.output import echo, echo_json
 from stream.cli.publish_check import find_signature, warn
+from stream.quantities import quantity
 
 if TYPE_CHECKING:
     from stream.publish.files import Format, ReadOptions, Source
@@ -283,7 +284,8 @@ def _publish_file(job: Job, file: str, options: ReadOptions, as_json: bool) -> N
             indent=None,
         )
         return
-    echo(f"published {result.events:,} events to {job.topic} in {result.seconds:.1f} s ({result.rate:,.0f}/s)")
+    events = quantity(result.events, "event")
+    echo(f"published {events} to {job.topic} in {result.seconds:.1f} s ({result.rate:,.0f}/s)")
     if result.skipped:
         echo(f"skipped {result.skipped:,} bad line{'s'[: result.skipped != 1]}, the first of them:", err=True)
         for bad in result.first_bad:

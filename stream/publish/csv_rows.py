@@ -14,6 +14,7 @@ from typing import BinaryIO, Final
 from schemas.errors import DataError
 from stream.publish.encoding import check_encoding
 from stream.publish.row import BadRow, Row, Rows
+from stream.quantities import quantity
 
 NULLS: Final = ("", "NA", "NaN", "nan", "null")
 DELIMITERS: Final = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
@@ -88,7 +89,8 @@ def _rows(text: io.TextIOWrapper, name: str, options: CsvOptions, check_columns:
         if isinstance(record, csv.Error):
             yield BadRow(place, f"not CSV: {record}", _BAD_LINE_REMEDY)
         elif len(record) != len(header):
-            yield BadRow(place, f"{len(record)} values, but the header has {len(header)} columns", _BAD_LINE_REMEDY)
+            reason = f"{quantity(len(record), 'value')}, but the header has {quantity(len(header), 'column')}"
+            yield BadRow(place, reason, _BAD_LINE_REMEDY)
         elif not _is_utf8(record):
             yield BadRow(place, "the line is not UTF-8", "convert the file, for example with iconv -t UTF-8")
         else:
@@ -123,7 +125,10 @@ def _check_names(name: str, header: Sequence[str]) -> None:
     twice = {column for column in header if header.count(column) > 1}
     if twice or any(not column for column in header):
         wrong = f"the column {min(twice)!r} is there twice" if twice else "a column has no name"
-        raise _bad_header(name, f"the header cannot be used: {wrong}", "give each column a name of its own")
+        remedy = "give each column a name of its own"
+        if not twice and not header[0]:
+            remedy += "; a nameless first column is usually the index of pandas: write with to_csv(..., index=False)"
+        raise _bad_header(name, f"the header cannot be used: {wrong}", remedy)
     if not _is_utf8(header):
         raise _bad_header(name, "the header is not UTF-8", "convert the file, for example with iconv -t UTF-8")
 

@@ -83,6 +83,7 @@ def open_source(
             yield Source("stdin", guarded, lambda: 0, None)
         return
     file = Path(path)
+    _check_is_file(file)
     compressed = file.suffix.lower() == ".gz"
     form = options.format or _format_of(file.with_suffix("") if compressed else file)
     if form == "parquet" and options.raw:
@@ -100,6 +101,14 @@ def open_source(
                 yield Source(file.name, guarded, raw.tell, size)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}", kind="unreadable") from error
+
+
+def _check_is_file(file: Path) -> None:
+    """Raise DataError for a folder or a missing file, before its name is asked for a format."""
+    if file.is_dir():
+        raise DataError(f"{file}: this is a folder", kind="unreadable", remedy="publish its files one by one")
+    if not file.exists():
+        raise DataError(f"{file}: there is no such file", kind="unreadable", remedy="check the path")
 
 
 def _text_rows(stream: BinaryIO, name: str, form: Format, options: ReadOptions, check_columns: CheckColumns) -> Rows:
@@ -141,7 +150,7 @@ def _format_of(file: Path) -> Format:
     form = _SUFFIXES.get(file.suffix.lower())
     if form is None:
         raise ConfigError(
-            f"{file.name}: the name does not tell the format",
+            f"{file.name}: the format cannot be inferred from the file name",
             kind="format",
             remedy=f"name it with --format {'|'.join(FORMATS)}",
         )

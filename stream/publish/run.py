@@ -15,6 +15,7 @@ from stream.publish.inspection import SAMPLE_ROWS, Candidate, Inspection
 from stream.publish.pacer import Pacer
 from stream.publish.row import BadRow, Row, RowFault, Rows
 from stream.publish.send import Headers, too_large
+from stream.quantities import quantity
 
 CHUNK_EVENTS: Final = 1000
 CHUNK_BYTES: Final = 1_048_576
@@ -154,8 +155,9 @@ def _raising(error: DataError) -> Rows:
 
 def _told(error: DataError, delivered: int) -> DataError:
     """The same error, with what was published before it."""
-    said = "nothing was published" if delivered == 0 else f"{delivered:,} events before it were published"
-    return DataError(f"{error.message} ({said})", kind=error.kind, remedy=error.remedy)
+    before = f"{quantity(delivered, 'event')} before it {'was' if delivered == 1 else 'were'} published"
+    published = before if delivered else "nothing was published"
+    return DataError(f"{error.message} ({published})", kind=error.kind, remedy=error.remedy)
 
 
 class _Outbox:

@@ -45,7 +45,7 @@ def json_rows(lines: Lines, name: str) -> Rows:
         try:
             values = orjson.loads(line)
         except ValueError as error:
-            yield BadRow(place, f"not JSON: {error}", _JSON_REMEDY)
+            yield BadRow(place, f"not JSON: {_within_line(error)}", _JSON_REMEDY)
             continue
         if isinstance(values, dict):
             yield Row(number, values, line)
@@ -53,6 +53,13 @@ def json_rows(lines: Lines, name: str) -> Rows:
             kind = "an array" if isinstance(values, list) else "no object"
             hint = "; one large array becomes lines with: jq -c '.[]'" if isinstance(values, list) else ""
             yield BadRow(place, f"the line is {kind}, and an event is an object", _JSON_REMEDY + hint)
+
+
+def _within_line(error: ValueError) -> str:
+    """Return the parser's message with the column alone: its "line 1" is always this line, whatever its number."""
+    if isinstance(error, orjson.JSONDecodeError):
+        return f"{error.msg}, column {error.colno}"
+    return str(error)
 
 
 def raw_rows(lines: Lines, name: str) -> Rows:

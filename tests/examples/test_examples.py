@@ -44,6 +44,12 @@ def test_a_broker_that_is_away_is_reported_in_one_sentence(arguments: tuple[str,
     assert "127.0.0.1:1: KafkaConnectionError" in told and "Traceback" not in told
 
 
+@pytest.mark.parametrize("script", ["publish.py", "subscribe.py", "train_model.py", "windows.py"])
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("--help", "-x")])
+def test_options_print_the_usage(script: str, arguments: tuple[str, ...]) -> None:
+    assert example(script, *arguments, code=1).startswith(f"usage: python examples/{script} ")
+
+
 @pytest.mark.slow
 async def test_a_model_of_ones_own_from_training_to_its_predictions(
     embedded_broker: Broker, names: Names, tmp_path: Path

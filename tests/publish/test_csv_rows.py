@@ -87,7 +87,7 @@ def test_bad_csv_rows_are_told_by_their_line_and_cost_no_other() -> None:
     assert [row.values for row in good(rows)] == [{"a": 1, "b": 2}, {"a": "two\nlines", "b": 6}, {"a": 7, "b": 8}]
     assert [row.number for row in good(rows)] == [1, 5, 6]
     assert [(row.place, row.reason.split(":")[0]) for row in bad(rows)] == [
-        ("file, line 3", "1 values, but the header has 2 columns"),
+        ("file, line 3", "1 value, but the header has 2 columns"),
         ("file, line 4", "not CSV"),
         ("file, line 5", "the line is not UTF-8"),
     ]
@@ -108,6 +108,13 @@ def test_a_header_that_cannot_be_used_ends_the_file(data: bytes, reason: str) ->
     with pytest.raises(DataError, match=f"^file, line 1: .*{reason}") as caught:
         csv_of(data)
     assert caught.value.remedy
+
+
+@pytest.mark.parametrize("header", [b",a,b", b"Unnamed: 0,,b"])
+def test_an_unnamed_first_column_is_explained_as_the_index_of_pandas(header: bytes) -> None:
+    with pytest.raises(DataError, match="a column has no name") as caught:
+        csv_of(header + b"\n0,1,2\n")
+    assert ("index=False" in str(caught.value.remedy)) == header.startswith(b",")
 
 
 def test_a_delimiter_that_was_named_is_believed() -> None:

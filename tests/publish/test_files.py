@@ -70,7 +70,7 @@ def test_how_far_it_was_read(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_there_or_cut_off_is_told(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="No such file"):
+    with pytest.raises(DataError, match="there is no such file"):
         rows_of(tmp_path / "none.csv")
     cut = tmp_path / "cut.csv.gz"
     cut.write_bytes(gzip.compress(b"x\n" + b"1234567\n" * 10_000)[:-20])
@@ -142,3 +142,16 @@ def test_a_column_that_is_not_there_is_told_before_anything_is_read(tmp_path: Pa
     ):
         next(source.rows)
     assert caught.value.remedy == "did you mean 'tailnum'?"
+
+
+def test_a_folder_is_named_as_that(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="this is a folder"):
+        rows_of(tmp_path)
+    (tmp_path / "parts.parquet").mkdir()
+    with pytest.raises(DataError, match="this is a folder"):
+        rows_of(tmp_path / "parts.parquet")
+
+
+def test_a_missing_file_is_reported_as_missing_whatever_its_name(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="there is no such file"):
+        rows_of(tmp_path / "events.data")

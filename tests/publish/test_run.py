@@ -100,6 +100,12 @@ async def test_the_rate_is_kept_by_the_plan(clock: ManualClock, sink: Notes) -> 
     assert published.rate == pytest.approx(100, rel=0.02)
 
 
+async def test_one_event_before_a_bad_row_is_reported_in_the_singular(clock: ManualClock, sink: Notes) -> None:
+    rows: list[Row | BadRow] = [*raw(1), BAD]
+    with pytest.raises(DataError, match=r"it is bad \(1 event before it was published\)"):
+        await publish(iter(rows), clock, sink)
+
+
 async def test_a_bad_row_stops_it_after_what_was_before_it(clock: ManualClock, sink: Notes) -> None:
     rows: list[Row | BadRow] = [*raw(3), BAD, *raw(1)]
     with pytest.raises(DataError) as caught:

@@ -107,3 +107,11 @@ def test_a_file_is_read_as_it_is_asked_for() -> None:
     rows = json_rows(read_lines(stream), "file")
     assert isinstance(next(rows), Row)
     assert stream.tell() < 10_000
+
+
+def test_a_parser_error_names_the_line_once_and_the_column() -> None:
+    (row,) = bad(json_of(b'{"a":1}\n{"a":NaN}\n'))
+    assert (row.place, row.reason) == (
+        "file, line 2",
+        "not JSON: unexpected character, expected a JSON value, column 6",
+    )

@@ -44,7 +44,8 @@ export function showErrors(errors) {
     // Each as a whole: a position that is broken over two lines cannot be read.
     error.samples.slice(-3).forEach((sample, at) => examples.append(at ? " " : "", span(sample)));
     // Events and windows are counted apart.
-    const count = `${error.count.toLocaleString("en")} ${error.outcome.startsWith("window_") ? "windows" : "events"}`;
+    const unit = error.outcome.startsWith("window_") ? "window" : "event";
+    const count = `${error.count.toLocaleString("en")} ${unit}${error.count === 1 ? "" : "s"}`;
     return [cell(span(error.kind, "strong")), cell(error.stage), cell(count, "number"), cell(time(error.last_seen), "number"), message, examples];
   });
 }
