@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import ssl
 from collections.abc import Sequence
 from typing import Final
@@ -62,8 +63,7 @@ class StatusClient:
             except aiohttp.ClientConnectorCertificateError:
                 continue
             except aiohttp.ClientConnectorError as error:
-                number = error.os_error.errno
-                return Answer(None, os.strerror(number).lower() if number else "cannot be reached")
+                return Answer(None, _reason_of(error.os_error))
             except (aiohttp.ClientError, ValueError) as error:
                 return Answer(None, str(error)[:200] or type(error).__name__)
         return Answer(None, "its certificate is not trusted (admin.tls_cert_file)")
@@ -98,6 +98,12 @@ async def ask_workers(section: AdminSection, urls: Sequence[str], *, token_over_
     async with aiohttp.ClientSession(timeout=timeout, auto_decompress=False) as session:
         client = StatusClient(section, session, token_over_http=token_over_http)
         return await asyncio.gather(*(client.ask(url) for url in urls))
+
+
+def _reason_of(error: OSError) -> str:
+    if isinstance(error, socket.gaierror):  # its numbers are not those of other system errors
+        return f"its host name cannot be resolved: {(error.strerror or 'unknown error').lower()}"
+    return os.strerror(error.errno).lower() if error.errno else "cannot be reached"
 
 
 async def _body(response: aiohttp.ClientResponse) -> bytes:

@@ -11,8 +11,10 @@ from stream.admin.group_warnings import group_warnings
 from stream.admin.membership import Advertisement, GroupLook, Member, decode_advertisement
 from stream.admin.worker_status import Health, Now, WorkerStatus
 from stream.records import Partition
+from stream.tail_format import shortened
 
 READY: Final = "ready"
+MAX_REASON_CHARS: Final = 1000
 
 
 class Answer(NamedTuple):
@@ -133,6 +135,8 @@ def _row(look: GroupLook, member: Member, answers: Mapping[str, Answer]) -> Work
             # Both on the loopback of their own machines, say.
             answer = Answer(None, "another worker answers there: admin.host or admin.advertised_url is only local")
         health, reason = ("unreachable", answer.reason) if answer.status is None else _health(answer.status.health)
+    # What others answer has no bound of its own below that of a whole answer.
+    reason = None if reason is None else shortened(reason, MAX_REASON_CHARS)
     return WorkerRow(member, told, answer, health, reason, lag_of(look, member.partitions))
 
 

@@ -7,6 +7,7 @@ import io
 import itertools
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO, Final
@@ -80,12 +81,14 @@ def _rows(text: io.TextIOWrapper, name: str, options: CsvOptions, check_columns:
     _check_names(name, header)
     check_columns(header)
     readers = [value_reader(column, options) for column in header]
-    number = 0
+    number, last_line = 0, reader.line_num
     for record in records:
+        first_line, last_line = last_line + 1, reader.line_num
         if not record:
             continue
         number += 1
-        place = f"{name}, line {reader.line_num}"
+        # A quote without an end takes many lines into one record: all of them are what would be left out.
+        place = f"{name}, line {last_line}" if first_line == last_line else f"{name}, lines {first_line} to {last_line}"
         if isinstance(record, csv.Error):
             yield BadRow(place, f"not CSV: {record}", _BAD_LINE_REMEDY)
         elif len(record) != len(header):
@@ -95,7 +98,7 @@ def _rows(text: io.TextIOWrapper, name: str, options: CsvOptions, check_columns:
             yield BadRow(place, "the line is not UTF-8", "convert the file, for example with iconv -t UTF-8")
         else:
             values = {column: read(value) for column, value, read in zip(header, record, readers, strict=True)}
-            yield Row(number, values, None, dict(zip(header, record, strict=True)), reader.line_num)
+            yield Row(number, values, None, dict(zip(header, record, strict=True)), last_line)
 
 
 def _records(reader: Iterator[list[str]]) -> Iterator[list[str] | csv.Error]:
@@ -122,7 +125,7 @@ def _check_delimiter(name: str, header: Sequence[str], delimiter: str) -> None:
 
 
 def _check_names(name: str, header: Sequence[str]) -> None:
-    twice = {column for column in header if header.count(column) > 1}
+    twice = [column for column, count in Counter(header).items() if count > 1]
     if twice or any(not column for column in header):
         wrong = f"the column {min(twice)!r} is there twice" if twice else "a column has no name"
         remedy = "give each column a name of its own"

@@ -138,3 +138,8 @@ async def test_a_long_answer_is_read_whole() -> None:
 async def test_an_address_that_is_none_is_told() -> None:
     (answer,) = await ask_workers(section(), ["http://["])
     assert answer.status is None and answer.reason
+
+
+async def test_a_host_name_that_does_not_exist_is_reported_as_that() -> None:
+    (answer,) = await ask_workers(section(), ["http://no-such-host.invalid:8080"])
+    assert str(answer.reason).startswith("its host name cannot be resolved: ")

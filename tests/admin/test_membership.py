@@ -11,7 +11,7 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.admin.group_status import Answer, lag_of, name_partitions, put_together, urls_of
+from stream.admin.group_status import MAX_REASON_CHARS, Answer, lag_of, name_partitions, put_together, urls_of
 from stream.admin.membership import Advertisement, GroupLook, Member, decode_advertisement
 from stream.admin.worker_status import decode_status
 from stream.kafka.assignor import AdvertisingAssignor
@@ -146,6 +146,12 @@ def test_health_in_a_word(health: dict[str, object], is_called: str, healthy: bo
     status = put_together(look(member(1, P)), {"m1": answer("pod-1", **health)})
     assert status.workers[0].health == is_called
     assert status.healthy is healthy
+
+
+def test_the_reasons_of_a_worker_are_bounded() -> None:
+    reasons = ["x" * 1000] * 1000
+    (row,) = put_together(look(member(1, P)), {"m1": answer("pod-1", ready=False, reasons=reasons)}).workers
+    assert len(row.reason or "") == MAX_REASON_CHARS and (row.reason or "").endswith("…")
 
 
 def test_nobody_is_not_well() -> None:

@@ -93,6 +93,19 @@ def test_bad_csv_rows_are_told_by_their_line_and_cost_no_other() -> None:
     ]
 
 
+def test_a_quote_without_an_end_is_reported_with_all_lines_that_it_takes() -> None:
+    (row,) = bad(csv_of(b'a,b\n1,2\n\n3,"4\n5,6\n7,8\n'))
+    assert (row.place, row.reason) == ("file, lines 4 to 6", "not CSV: unexpected end of data")
+    (row,) = bad(csv_of(b'a,b\n1,"2\n3"\n4,"5\n6",7\n8,9\n'))
+    assert (row.place, row.reason) == ("file, lines 4 to 5", "3 values, but the header has 2 columns")
+
+
+def test_a_header_of_very_many_columns_is_read() -> None:
+    # Comparing each name with each other would take hours.
+    (row,) = csv_of(",".join(f"c{at}" for at in range(1_000_000)).encode() + b"\n" + b"," * 999_999 + b"\n")
+    assert len(good([row])[0].values or ()) == 1_000_000
+
+
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
