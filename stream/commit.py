@@ -57,6 +57,12 @@ class CommitRefused(BrokerError):
     default_kind = "commit_refused"
 
 
+class TopicRecreated(BrokerError):
+    """An input topic was deleted and created again: positions in the old one must not be committed for the new one."""
+
+    default_kind = "topic_recreated"
+
+
 class OutputMissing(BrokerError):
     """An output topic is gone: commits cannot succeed before it is there again."""
 

@@ -17,7 +17,7 @@ from schemas.errors import BrokerError, ModelError
 from stream.backpressure import InFlight
 from stream.cancellation import raise_if_cancelled
 from stream.clock import Clock
-from stream.commit import CommitRefused, CommitTimeout
+from stream.commit import CommitRefused, CommitTimeout, TopicRecreated
 from stream.feed import DeviceFeed
 from stream.outcomes import Ledger
 from stream.records import BatchPart, Epoch, Finished, Partition, Record
@@ -96,6 +96,8 @@ class Pipeline:
         while not self._stopping:
             try:
                 await self._poll_once()
+            except TopicRecreated:
+                raise
             except BrokerError:
                 await self._commit_what_was_read()
                 raise

@@ -66,6 +66,17 @@ async def start_positions(
     return positions
 
 
+def out_of_range_error(positions: Mapping[TopicPartition, int]) -> BrokerError:
+    """Return the error for positions that the log does not hold any more, found while reading."""
+    places = ", ".join(f"{place.topic}-{place.partition}@{offset}" for place, offset in sorted(positions.items()))
+    return BrokerError(
+        f"the position is outside the log: {places}",
+        kind="offset_out_of_range",
+        remedy="records were deleted before they were read: raise the topic's retention; to go on without them, reset the "
+        "group's offset (kafka-consumer-groups --reset-offsets --to-earliest)",
+    )
+
+
 async def _unset_positions(
     consumer: AIOKafkaConsumer,
     partitions: list[Partition],

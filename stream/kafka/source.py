@@ -15,7 +15,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
-from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError, UnknownTopicOrPartitionError
 
 from schemas.errors import BrokerError, ForebayError
 from stream.admin.membership import Member
@@ -29,7 +29,7 @@ from stream.kafka.group_members import read_members
 from stream.kafka.group_offsets import GroupOffsets, OffsetsUnstable
 from stream.kafka.large_answers import read_large_answers_in_parts
 from stream.kafka.light_records import ReadLimits, hand_out_light_records
-from stream.kafka.positions import Resumes, StartPolicy, start_positions
+from stream.kafka.positions import Resumes, StartPolicy, out_of_range_error, start_positions
 from stream.kafka.standing import Standing, read_standings
 from stream.kafka.topic_identity import recreated_error
 from stream.records import Epoch, Partition, Record
@@ -146,11 +146,9 @@ class Source(ConsumerRebalanceListener):
         try:
             records: dict[Any, list[Any]] = await self._consumer.getmany(timeout_ms=wait_ms, max_records=max_records)
         except OffsetOutOfRangeError as error:
-            raise BrokerError(
-                f"the position is outside the log: {error}",
-                kind="offset_out_of_range",
-                remedy="records were deleted before they were read: raise the topic's retention, reset the group's offset",
-            ) from error
+            with contextlib.suppress(KafkaError):
+                await self._refuse_recreated(self._held_positions())
+            raise out_of_range_error(error.args[0]) from error
         # After the fetch and before its records are used: what was recreated during a pause is found in time.
         epoch = self._epoch
         if self._watch is not None and (recreated := await self._watch.look()):
@@ -189,7 +187,8 @@ class Source(ConsumerRebalanceListener):
                 await self._offsets.commit(positions, metadata, epoch)
                 return
             except KafkaError as error:
-                if not error.retriable:
+                # An input topic that is gone may come back as another one, for which these positions mean nothing.
+                if not error.retriable or isinstance(error, UnknownTopicOrPartitionError):
                     raise
             await asyncio.sleep(self._backoff.wait_s(1))
 
@@ -349,13 +348,14 @@ class Source(ConsumerRebalanceListener):
 
     async def _seek(self, epoch: Epoch) -> None:
         assigned = {Partition(*partition) for partition in self._consumer.assignment()}
-        self._refuse_new_partitions(assigned)
         committed = await self._offsets.fetch(assigned)
         if epoch != self._epoch:
             return
+        # Before positions are held against a log that may be another one, and once more after that.
+        await self._refuse_recreated({place: found.offset for place, found in committed.items() if found is not None})
+        self._refuse_new_partitions(assigned)
         positions = await start_positions(self._consumer, self._resumes.restore(committed), self._policy)
-        if self._watch is not None and (recreated := await self._watch.compare()):
-            raise recreated_error(recreated, positions)
+        await self._refuse_recreated(positions)
         # Committed before the first record is read, so that a restart starts in the same place whatever was decided here.
         unset = {partition: positions[partition] for partition, found in committed.items() if found is None}
         await self._offsets.commit(unset, {}, epoch)
@@ -374,12 +374,16 @@ class Source(ConsumerRebalanceListener):
             epoch.generation,
         )
 
+    async def _refuse_recreated(self, positions: Mapping[Partition, int]) -> None:
+        if self._watch is not None and (recreated := await self._watch.compare()):
+            raise recreated_error(recreated, positions)
+
     def _refuse_new_partitions(self, assigned: Collection[Partition]) -> None:
         """Raises BrokerError where a topic has grown: where outputs go was decided by the old number."""
         for topic, number in sorted(assigned):
             if number >= self._topics[topic]:
                 raise BrokerError(
-                    f"{topic} had {self._topics[topic]} partitions when the worker started, and now there is {number}",
+                    f"{topic} had {self._topics[topic]} partitions when the worker started, and now there is a number {number}",
                     kind="partitions_added",
                     remedy="start the worker again; for the order per key, give predictions and dead-letters as many",
                 )

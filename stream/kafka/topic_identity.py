@@ -10,7 +10,7 @@ import logging
 from collections.abc import Collection, Mapping
 from uuid import UUID
 
-from schemas.errors import BrokerError
+from stream.commit import TopicRecreated
 from stream.records import Partition
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class TopicIdentity:
         return frozenset(recreated)
 
 
-def recreated_error(topics: Collection[str], positions: Mapping[Partition, int]) -> BrokerError:
+def recreated_error(topics: Collection[str], positions: Mapping[Partition, int]) -> TopicRecreated:
     """The error that names what would be skipped in these topics. positions: where reading was to go on."""
     skipped = [
         f"records before offset {position} of {partition.topic}-{partition.partition}"
@@ -44,10 +44,9 @@ def recreated_error(topics: Collection[str], positions: Mapping[Partition, int])
     ]
     names = ", ".join(sorted(topics))
     were = "were" if len(topics) > 1 else "was"
-    return BrokerError(
+    return TopicRecreated(
         f"{names} {were} deleted and created again while this worker held positions in the old topic"
         + (f"; going on would skip {', '.join(skipped)}" if skipped else ""),
-        kind="topic_recreated",
         remedy="reset the group's offsets of the topic (kafka-consumer-groups --reset-offsets --to-earliest) or use another "
         "group_id, then start the worker again",
     )

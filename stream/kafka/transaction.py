@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Set
 from typing import Any, Final
 
 from aiokafka import TopicPartition
@@ -117,6 +117,8 @@ class Transaction:
                 metadata=metadata,
             ),
             lambda response: [(topic, code) for topic, answers, _ in response.topics for _, code, _ in answers],
+            # Where an input topic was deleted, waiting would commit the old positions for a new topic of the same name.
+            passing=_PASSING - {kafka_errors.UnknownTopicOrPartitionError.errno},
         )
 
     async def commit(self) -> None:
@@ -128,11 +130,17 @@ class Transaction:
         await self._delivery.producer.abort_transaction()
 
     async def _until_accepted(
-        self, kind: CoordinationType, key: str, request: Request[Any], codes_of: Callable[[Any], list[tuple[str, int]]]
+        self,
+        kind: CoordinationType,
+        key: str,
+        request: Request[Any],
+        codes_of: Callable[[Any], list[tuple[str, int]]],
+        *,
+        passing: Set[int] = _PASSING,
     ) -> None:
         """Send to the coordinator until it says yes, or what does not pass by itself.
 
-        `codes_of` gives from its answer error codes, each with what it is about.
+        `codes_of` gives from its answer error codes, each with what it is about; passing: codes to wait out.
         """
         producer = self._delivery.producer
         sender, client = producer._sender, producer.client
@@ -157,7 +165,7 @@ class Transaction:
                 raise kafka_errors.ProducerFenced
             if codes & _LOST_COORDINATOR:
                 sender._coordinator_dead(kind)
-            elif lasting := codes - _PASSING:
+            elif lasting := codes - passing:
                 first = min(lasting)
                 raise kafka_errors.for_code(first)(", ".join(sorted({name for name, code in answers if code == first})))
             await asyncio.sleep(wait_s)

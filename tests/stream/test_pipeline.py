@@ -17,7 +17,7 @@ from schemas.failures import Outcome
 from stream.backoff import Backoff
 from stream.backpressure import Bounds, InFlight
 from stream.breaker import CircuitBreaker
-from stream.commit import AtLeastOnce, CommitRefused, Committer, CommitTimeout
+from stream.commit import AtLeastOnce, CommitRefused, Committer, CommitTimeout, TopicRecreated
 from stream.dead_letter_guard import DeadLetterGuard, DeadLetterLimits
 from stream.decode import Decoder
 from stream.device import DeviceThread
@@ -220,7 +220,7 @@ class Rig:
             )
         )
         committing = asyncio.create_task(self.pipeline.commit_forever())
-        polling = asyncio.create_task(self.pipeline.run())
+        self.polling = polling = asyncio.create_task(self.pipeline.run())
         feeding = asyncio.create_task(self.pipeline.feed_device())
         try:
             yield committing
@@ -512,3 +512,26 @@ async def test_a_thousand_micro_batches_of_one_poll_pass_the_device() -> None:
         await rig.until(rig.all_committed)
     assert rig.pipeline.totals.outcomes == {Outcome.PREDICTED: 2000}
     assert rig.delivery.predictions() == 2000
+
+
+@pytest.mark.parametrize(("error", "is_committed"), [(BrokerError("corrupt"), True), (TopicRecreated("new"), False)])
+async def test_what_was_read_is_committed_where_reading_ends_but_never_for_another_topic(
+    error: BrokerError, is_committed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig([7, 0])
+    poll = rig.source.poll
+
+    async def poll_once(*, timeout_s: float, max_records: int) -> Mapping[Partition, Sequence[Record]]:
+        if rig.source.polled:
+            raise error
+        return await poll(timeout_s=timeout_s, max_records=max_records)
+
+    monkeypatch.setattr(rig.source, "poll", poll_once)
+    rig.model.gate.clear()
+    async with rig.running():
+        await rig.until(lambda: rig.source.polled == 1)
+        await asyncio.sleep(0)
+        rig.model.gate.set()
+        with pytest.raises(type(error)):
+            await rig.polling
+    assert (rig.source.committed[P0] == 7) is is_committed

@@ -28,12 +28,13 @@ async def stage(kafka: Broker, names: Names, tmp_path: Path) -> AsyncIterator[St
         stage.kill_all()
 
 
-async def recreate(stage: Stage) -> None:
-    """Delete the input topic and create it again, of the same name."""
+async def recreate(stage: Stage, *, gone_s: float = 0.0) -> None:
+    """Delete the input topic and create it again, of the same name, after `gone_s`."""
     async with admin(stage.bootstrap) as client:
         await client.delete_topics([stage.topic("features")])
         while stage.topic("features") in await client.list_topics():
             await asyncio.sleep(0.05)
+    await asyncio.sleep(gone_s)
     await create_topic(stage.bootstrap, stage.topic("features"), stage.partitions)
     stage.published = [[] for _ in range(stage.partitions)]
 
@@ -80,3 +81,18 @@ async def test_recreated_while_the_worker_hangs(stage: Stage) -> None:
     await stage.publish(30)
     worker.resume()
     await stops(stage, worker)
+
+
+async def test_recreated_while_commits_are_under_way(stage: Stage) -> None:
+    """What was read of the old topic is not committed for the new one, which the next worker would then not read from 0."""
+    worker = stage.start(mode="slow", limits={"max_in_flight_events": 20_000})
+    for _ in range(2):
+        await stage.publish(4_000)
+    await worker.ready()
+    while not await stage.outputs("predictions"):
+        await asyncio.sleep(0.1)
+    await recreate(stage, gone_s=0.5)
+    await stage.publish(30)
+    assert await worker.ended() == 1, worker.log
+    assert f"stopped: topic_recreated: {stage.topic('features')} was deleted and created again" in worker.log
+    assert await stage.committed() == {0: None}
