@@ -207,7 +207,7 @@ def _judge(name: str, topics: Sequence[str], seen: ClusterView, wanted: Collecti
         return Check(name, Status.SKIPPED, f"{', '.join(topic for topic in topics if topic not in there)}: not there")
     told = ", ".join(topics)
     if any(access.allowed is None for access in there.values()):
-        return Check(name, Status.UNKNOWN, f"{told}: the broker does not tell whether they may be {done}")
+        return Check(name, Status.UNKNOWN, f"{told}: the broker does not report whether they may be {done}")
     return Check(name, Status.OK, f"{told}: may be {done}")
 
 
@@ -234,7 +234,7 @@ async def _check_group(broker: Broker, kafka: KafkaSection, timeout_s: float) ->
     if problem is not None:
         return Check("group", Status.FAILED, problem, "allow this client READ on the group, or set kafka.group_id")
     if access.allowed is None:
-        return Check("group", Status.UNKNOWN, f"{kafka.group_id}: the broker does not tell whether it may be joined")
+        return Check("group", Status.UNKNOWN, f"{kafka.group_id}: the broker does not report whether it may be joined")
     return Check("group", Status.OK, f"{kafka.group_id}: may be joined")
 
 

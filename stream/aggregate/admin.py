@@ -72,7 +72,7 @@ class AggregatorAdmin:
         ticked_s = self.pulse.ticked_s
         for_s = 0.0 if ticked_s is None else self._clock.monotonic_s() - ticked_s
         stalled = for_s > self._stalled_after_s
-        return Verdict(not stalled, (f"nothing has been given out for {for_s:.0f} s",) if stalled else ())
+        return Verdict(not stalled, (f"nothing has been published for {for_s:.0f} s",) if stalled else ())
 
     def readiness(self) -> Verdict:
         if self.pulse.started:

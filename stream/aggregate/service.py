@@ -94,7 +94,7 @@ class Aggregator:
                 finally:
                     await watch.stop()
                     started.cancel()
-            log.info("stopping: giving out what was counted, leaving the group")
+            log.info("stopping: publishing the remaining counts, leaving the group")
             await self._stop(aggregation)
             return aggregation.counted
         finally:

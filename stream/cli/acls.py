@@ -35,14 +35,14 @@ ROLES: Final = ("worker", "aggregator", "dlq-replay")
     default="User:forebay",
     show_default=True,
     metavar="NAME",
-    help="Whom to allow, as the brokers name him.",
+    help="The principal to allow.",
 )
 @click.option("--commands", is_flag=True, help="Print commands of kafka-acls.sh instead of a table.")
 @json_option
 def command(source: ConfigSource, role: str, principal: str, commands: bool, as_json: bool) -> None:
-    """What ROLE has to be allowed on a Kafka cluster with access control lists, and no more. Asks no cluster.
+    """Print the permissions that ROLE needs on a Kafka cluster with access control lists. Connects to no cluster.
 
-    READ and WRITE imply DESCRIBE there. Topics are made by somebody who may (`forebay topics create`).
+    READ and WRITE imply DESCRIBE. An administrator creates the topics (`forebay topics create`).
     """
     from stream.kafka.acls import Role, acls_of
 

@@ -32,7 +32,7 @@ def command(source: ConfigSource, bootstrap_server: str | None) -> None:
     """Merge the outcome deltas of all workers into error-aggregates, and raise alerts.
 
     Run one, or several to share the partitions of outcome-deltas. Its state is in the topic aggregator-changelog: it may be
-    killed at any time, and whoever comes next goes on with exact counts. Makes the topics that it writes where they miss.
+    killed at any time, and the next one continues with exact counts. Creates the topics that it writes, if they are missing.
     """
     settings = source.on(bootstrap_server).load().settings
 

@@ -61,7 +61,7 @@ UNWIND_S = 60.0
     default=1,
     show_default=True,
     metavar="N",
-    help="Measure so often, in turn; the table has the medians.",
+    help="Number of rounds; variants are interleaved, and the table has the medians.",
 )
 @click.option(
     "--events",
@@ -69,7 +69,7 @@ UNWIND_S = 60.0
     default=400_000,
     show_default=True,
     metavar="N",
-    help="Closed loop: drain so many. 0: leave it out.",
+    help="Events to drain in the closed-loop test; 0 skips it.",
 )
 @click.option(
     "--memory-events",
@@ -77,7 +77,7 @@ UNWIND_S = 60.0
     default=1_000_000,
     show_default=True,
     metavar="N",
-    help="Memory: watch it over so many more. 0: leave it out.",
+    help="Further events over which memory is measured; 0 skips it.",
 )
 @click.option(
     "--rate",
@@ -85,7 +85,7 @@ UNWIND_S = 60.0
     default=1_000,
     show_default=True,
     metavar="N",
-    help="Open loop: events a second. 0: leave it out.",
+    help="Events a second in the open-loop test; 0 skips it.",
 )
 @click.option(
     "--seconds",
@@ -93,14 +93,14 @@ UNWIND_S = 60.0
     default=20,
     show_default=True,
     metavar="S",
-    help="Open loop: for how long; the first 2 s are a warm-up.",
+    help="Duration of the open-loop test; the first 2 s are a warm-up.",
 )
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.png", help="Draw the figures.")
 @click.option(
     "--keep",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="FOLDER",
-    help="Leave the worker's configuration and log there.",
+    help="Keep the worker's configuration and log there.",
 )
 @json_option
 def command(

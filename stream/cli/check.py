@@ -45,7 +45,7 @@ MARKS: Final = {
 @timeout_option("How long to wait for the cluster in each step.", default=5.0)
 @json_option
 def command(source: ConfigSource, bootstrap_server: str | None, timeout_s: float, as_json: bool) -> int:
-    """See that a worker would run, and an aggregator beside it: configuration, admin HTTP, cluster, topics, permissions, model.
+    """Check everything that a worker and an aggregator need: configuration, admin HTTP, cluster, topics, permissions, model.
 
     Consumes, produces and creates nothing. Exit status 1 if something is wrong.
     """

@@ -13,18 +13,20 @@ from stream.cli.output import echo, echo_json
     name="config",
     epilog=examples(
         ("forebay config", "every setting and where it comes from"),
-        ("forebay config --changed", "only those that are not left at their default"),
-        ("forebay config --set batch.max_batch_size=64", "as they would be with this option"),
-        ("forebay config --json", "with what each allows and is for"),
+        ("forebay config --changed", "only those that are set, and where"),
+        ("forebay config --set batch.max_batch_size=64", "with this option"),
+        ("forebay config --json", "with allowed values and descriptions"),
     ),
 )
 @config_options
-@click.option("--changed", is_flag=True, help="Leave out what is at its default.")
+@click.option(
+    "--changed", is_flag=True, help="Only settings that are set, in the file, the environment or on the command line."
+)
 @json_option
 def command(source: ConfigSource, changed: bool, as_json: bool) -> None:
     """Print the settings in force, secrets hidden, and where each comes from.
 
-    The later goes before: default, file, environment (FOREBAY_SECTION__KEY), command line.
+    Later sources override earlier ones: defaults, file, environment (FOREBAY_SECTION__KEY), command line.
     """
     from stream.config.render import render_json, render_toml
 

@@ -66,7 +66,7 @@ UNWIND_S: Final = 60.0
 )
 @click.option("--bootstrap-server", metavar="HOST:PORT", help="Your own Kafka instead of the embedded broker.")
 @click.option(
-    "--keep", is_flag=True, help="Leave broker, worker and aggregator running, and say how to use and how to stop them."
+    "--keep", is_flag=True, help="Leave broker, worker and aggregator running, and print how to use and stop them."
 )
 @click.option("--retrain", is_flag=True, help="Train the model again.")
 @click.option(
@@ -89,10 +89,10 @@ def command(
     cache_dir: Path | None,
     as_json: bool,
 ) -> int:
-    """Real flights through a real worker: trains a model that foretells late arrivals, replays what came after, and counts.
+    """Replay real flights through a real worker: train a model that predicts late arrivals, replay later flights, and count.
 
     Starts an embedded broker (for trying out, not for production), a worker and an aggregator in processes of their own,
-    publishes the flights that left New York from July 2013 on, subscribes to the predictions as anybody would, and reports.
+    publishes the flights that left New York from July 2013 on, subscribes to the predictions like any client, and reports.
 
     Exit status 0 only if every event has exactly one outcome, and the aggregator has counted the same.
     """

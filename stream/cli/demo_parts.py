@@ -54,7 +54,7 @@ def demo_model(data: FlightData, repository: Path, retrain: bool, console: Conso
     name="model",
     epilog=examples(
         ("forebay demo model models", "then: forebay run --set model.name=flights-late"),
-        ("forebay demo model /models --retrain", "another version beside the ones that are there"),
+        ("forebay demo model /models --retrain", "another version, next to the existing ones"),
     ),
 )
 @click.argument("repository", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER")
@@ -85,8 +85,10 @@ def model_command(repository: Path, retrain: bool) -> None:
     metavar="N",
     help="Events a second; 0: as fast as possible.",
 )
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Stop after so many events.")
-@click.option("--repeat", is_flag=True, help="From July again after December, for ever; ids then end in the round.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Stop after this many events.")
+@click.option(
+    "--repeat", is_flag=True, help="Start over after December, without end; ids then end with the number of the round."
+)
 def flights_command(
     source: ConfigSource, bootstrap_server: str | None, rate: float, limit: int | None, repeat: bool
 ) -> None:

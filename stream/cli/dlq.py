@@ -35,7 +35,7 @@ SHOWN_BYTES: Final = 4096
 def command() -> None:
     """Dead letters: the events that were rejected or failed, with their original bytes, and why.
 
-    Reads what is committed up to now and ends; joins no group and commits nothing, so it disturbs nobody.
+    Reads what is committed up to now and ends; joins no group and commits nothing.
     """
 
 
@@ -48,7 +48,7 @@ def command() -> None:
     ),
 )
 @filter_options
-@limit_option(f"The newest so many. [default: {LISTED}; all with --json]")
+@limit_option(f"Show only the newest N. [default: {LISTED}; all with --json]")
 @json_option
 def listletters_of(place: Place, chosen: Filter, limit: int | None, as_json: bool) -> None:
     """A line for each letter, the oldest first. The first column is what `forebay dlq show` takes.
@@ -104,7 +104,7 @@ async def _list(place: Place, chosen: Filter, limit: int | None, as_json: bool) 
     default=SHOWN_BYTES,
     show_default=True,
     metavar="N",
-    help="Show so much of the value.",
+    help="Show at most this much of the value.",
 )
 @json_option
 def show(
@@ -171,7 +171,7 @@ async def _find(place: Place, where: str | None, source: str | None, event_id: s
     )
 )
 @filter_options
-@limit_option("Count the newest so many only.")
+@limit_option("Count only the newest N.")
 @json_option
 def stats(place: Place, chosen: Filter, limit: int | None, as_json: bool) -> None:
     """How many letters by kind, stage, model and original topic; their share; when the first and the last were written."""

@@ -83,9 +83,7 @@ def filter_options(function: Callable[Concatenate[Place, Filter, P], R]) -> Call
     @click.option(
         "--topic", "topics", multiple=True, metavar="NAME", help="Only of events of this topic; may be repeated."
     )
-    @click.option(
-        "--since", metavar="TIME", help="Only written from then on: 15m or 2h ago, RFC 3339, or ms since the epoch."
-    )
+    @click.option("--since", metavar="TIME", help="Only written since: 15m or 2h ago, RFC 3339, or ms since the epoch.")
     @click.option("--until", metavar="TIME", help="Only written before then.")
     @functools.wraps(function)
     def command(

@@ -28,11 +28,11 @@ MAX_REPLAYS: Final = 3
     epilog=examples(
         ("forebay dlq replay --kind unknown_model --dry-run", "what would be published"),
         ("forebay dlq replay --kind unknown_model --since 2h", "asks first"),
-        ("forebay dlq replay --model late --rate 200 --yes --json", "unasked and gently, for scripts"),
+        ("forebay dlq replay --model late --rate 200 --yes --json", "without asking, at a limited rate, for scripts"),
     ),
 )
 @filter_options
-@limit_option("The oldest so many of those that can be replayed.")
+@limit_option("Replay only the oldest N of those that can be replayed.")
 @click.option(
     "--max-replays",
     type=click.IntRange(min=1),
@@ -63,7 +63,7 @@ def command(
     """
     if not (yes or dry_run or sys.stdin.isatty()):
         raise ConfigError(
-            "nobody is there to be asked whether to publish",
+            "standard input is not a terminal, so the replay cannot be confirmed",
             kind="confirmation",
             remedy="--yes publishes without asking, --dry-run only says what would be done",
         )

@@ -41,7 +41,7 @@ DEFAULT_SINCE: Final = "1h"
 @click.option("--kind", "kinds", multiple=True, metavar="KIND", help="Only of this kind; may be repeated.")
 @click.option("--model", metavar="NAME", help="Only of this model.")
 @click.option("--stacks", is_flag=True, help="With a stack trace of each kind that has one.")
-@click.option("--watch", is_flag=True, help="Again and again, until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Refresh until Ctrl-C.")
 @click.option(
     "--interval",
     "interval_s",
@@ -49,7 +49,7 @@ DEFAULT_SINCE: Final = "1h"
     default=2.0,
     show_default=True,
     metavar="S",
-    help="--watch: seconds between two looks.",
+    help="--watch: seconds between two updates.",
 )
 @json_option
 def command(

@@ -35,20 +35,20 @@ COMMANDS: Final[Mapping[str, CommandEntry]] = MappingProxyType(
     {
         "demo": CommandEntry("stream.cli.demo", "Broker, model, worker and real events, all on this machine."),
         "init": CommandEntry("stream.cli.init", "Write a small forebay.toml to begin with."),
-        "check": CommandEntry("stream.cli.check", "See that configuration, cluster, topics and model are right."),
+        "check": CommandEntry("stream.cli.check", "Check configuration, cluster, topics, permissions and model."),
         "config": CommandEntry("stream.cli.config", "Print the settings in force and where each comes from."),
         "topics": CommandEntry("stream.cli.topics", "Create the topics, or check them."),
-        "acls": CommandEntry("stream.cli.acls", "What to allow a worker on a cluster with access control lists."),
+        "acls": CommandEntry("stream.cli.acls", "Print the permissions that a worker needs on the cluster."),
         "schemas": CommandEntry("stream.cli.schemas", "Print the formats of events and predictions."),
         "run": CommandEntry("stream.cli.run", "Run a worker: events in, predictions out."),
         "aggregate": CommandEntry(
-            "stream.cli.aggregate", "Run the aggregator: outcomes of all workers counted, alerts."
+            "stream.cli.aggregate", "Run the aggregator: count the outcomes of all workers, raise alerts."
         ),
         "publish": CommandEntry("stream.cli.publish", "Publish events, from the command line or a file."),
-        "tail": CommandEntry("stream.cli.tail", "Follow predictions, dead letters or deltas."),
+        "tail": CommandEntry("stream.cli.tail", "Follow predictions, dead letters, alerts or another topic."),
         "dlq": CommandEntry("stream.cli.dlq", "List, explain and replay dead letters."),
-        "errors": CommandEntry("stream.cli.errors", "What went wrong, over all workers: counts, rates, examples."),
-        "status": CommandEntry("stream.cli.status", "Who is alive, what each worker owns, lag, versions, health."),
+        "errors": CommandEntry("stream.cli.errors", "Show the errors of all workers: counts, rates, examples."),
+        "status": CommandEntry("stream.cli.status", "Show the workers: partitions, lag, versions, health."),
         "bench": CommandEntry("stream.cli.bench", "Measure throughput and latency."),
     }
 )
@@ -99,7 +99,7 @@ def _print_version(ctx: click.Context, _param: click.Parameter, wanted: bool) ->
     epilog=examples(
         ("forebay demo", "see it work, with a broker of its own"),
         ("forebay init", "write forebay.toml"),
-        ("forebay check", "see that all is there"),
+        ("forebay check", "check that everything is in place"),
         ("forebay run", "run a worker"),
         ("forebay COMMAND --help", "options and examples of a command"),
     ),

@@ -28,11 +28,11 @@ from stream.cli.output import echo
     default=Path(DEFAULT_FILE),
     show_default=True,
     metavar="FILE",
-    help="Where to; - is standard output.",
+    help="Where to write it; - is standard output.",
 )
 @click.option("--force", is_flag=True, help="Overwrite the file if it is there.")
 def command(path: Path, force: bool) -> None:
-    """Write a small commented configuration file, which holds the defaults."""
+    """Write a small commented configuration file that holds the defaults."""
     from stream.config.template import template
 
     if str(path) == "-":

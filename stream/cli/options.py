@@ -39,7 +39,7 @@ class ConfigSource:
     def load(self, overrides: Mapping[str, object] = MappingProxyType({})) -> LoadedSettings:
         """Read and check the settings. `overrides` ("section.key" -> value) are from the command's own options.
 
-        They go before --set; those that are None (options not given) are left out. Raises ConfigError.
+        They override --set; those that are None (options not given) are left out. Raises ConfigError.
         """
         # Only now: --help should not wait for it.
         from stream.config.found_file import check_found_file
@@ -74,14 +74,14 @@ def config_options(function: Callable[Concatenate[ConfigSource, P], R]) -> Calla
         envvar="FOREBAY_CONFIG",
         show_envvar=True,
         metavar="FILE",
-        help=f"Configuration file. [default: {DEFAULT_FILE}, if there is one here that is yours]",
+        help=f"Configuration file. [default: {DEFAULT_FILE}, in the current folder, if it is yours]",
     )
     @click.option(
         "--set",
         "assignments",
         multiple=True,
         metavar="SECTION.KEY=VALUE",
-        help="A single setting, before file and environment; may be repeated.",
+        help="A single setting; overrides file and environment; may be repeated.",
     )
     @functools.wraps(function)
     def command(*args: Any, config_path: Path | None, assignments: tuple[str, ...], **kwargs: Any) -> R:

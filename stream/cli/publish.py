@@ -48,14 +48,14 @@ if TYPE_CHECKING:
     "--deadline-ms",
     type=click.IntRange(min=0),
     metavar="MS",
-    help="Nobody wants the prediction this long after publishing.",
+    help="The prediction is useless this long after publishing: later, the event is a dead letter.",
 )
 @click.option(
     "--wait",
     "wait_s",
     type=click.FloatRange(min=0, min_open=True),
     metavar="SECONDS",
-    help="One event: wait so long for its prediction and print it; exit status 1 where there is none.",
+    help="One event: wait this long for its prediction and print it; exit status 1 if there is none.",
 )
 @click.option("--header", "headers", multiple=True, metavar="NAME=VALUE", help="A record header; may be repeated.")
 @click.option(
@@ -91,7 +91,7 @@ if TYPE_CHECKING:
 @click.option(
     "--rate", type=click.FloatRange(min=0), default=0, metavar="N", help="Events a second; 0: as fast as possible."
 )
-@click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Stop after so many events.")
+@click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Stop after this many events.")
 @click.option("--skip-bad-lines", is_flag=True, help="Leave out lines that are no events, and count them.")
 @click.option(
     "--check/--no-check",

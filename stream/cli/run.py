@@ -24,16 +24,16 @@ from stream.cli.output import echo
 @click.option(
     "--from-timestamp",
     metavar="TIME",
-    help="Where the group has no committed offset, begin at this time (RFC 3339, or ms since the epoch).",
+    help="Start at this time where the group has no committed offset (RFC 3339, or ms since the epoch).",
 )
-@click.option("--with-aggregator", is_flag=True, help="Run `forebay aggregate` beside it, in a process of its own.")
+@click.option("--with-aggregator", is_flag=True, help="Also run `forebay aggregate`, in a process of its own.")
 def command(
     source: ConfigSource, bootstrap_server: str | None, from_timestamp: str | None, with_aggregator: bool
 ) -> None:
     """Consume events, predict, publish: the worker.
 
-    Ends by itself only with a reason (exit 1): what was not committed is read again by whoever comes next. A second
-    signal ends it at once.
+    Runs until it is stopped, or fails with a reason (exit status 1): the next worker reads again what was not committed.
+    A second signal ends it at once.
     """
     source = source.on(bootstrap_server)
     settings = source.load({"input.from_timestamp": from_timestamp}).settings

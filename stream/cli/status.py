@@ -34,7 +34,7 @@ EXIT_UNHEALTHY: Final = 1
 @config_options
 @bootstrap_option
 @click.option("--group", metavar="NAME", help="The workers' group. [default: kafka.group_id]")
-@click.option("--watch", is_flag=True, help="Again and again, until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Refresh until Ctrl-C.")
 @click.option(
     "--interval",
     "interval_s",
@@ -42,14 +42,14 @@ EXIT_UNHEALTHY: Final = 1
     default=2.0,
     show_default=True,
     metavar="S",
-    help="--watch: seconds between two looks.",
+    help="--watch: seconds between two updates.",
 )
 @click.option(
     "--token-over-http",
     is_flag=True,
     help="Send admin.token to other machines without TLS, too: to whatever address a member of the group announces.",
 )
-@timeout_option("How long the cluster may take for one look.", default=CLUSTER_TIMEOUT_S)
+@timeout_option("How long the cluster may take for one update.", default=CLUSTER_TIMEOUT_S)
 @json_option
 def command(
     source: ConfigSource,
@@ -61,14 +61,14 @@ def command(
     timeout_s: float,
     as_json: bool,
 ) -> int:
-    """Who is in the workers' group, what each owns, how far behind it is, and what each says of itself.
+    """Show the workers of the group: what each owns, how far behind it is, and what it reports.
 
     The consumer group is the register: a worker announces its address when it joins. Each is asked at its admin HTTP, with
     admin.token on this machine, and over HTTPS if its certificate is admin.tls_cert_file or its name is in
     admin.allowed_hosts; of one that does not answer the group still reports what it owns. Joins no group. Lag is what is
     committed on the input and not yet committed by the group.
 
-    Exit status 1 when no worker is well. With --json one object, or with --watch one a line.
+    Exit status 1 if no worker is healthy. With --json one object, or with --watch one a line.
     """
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what matters of it comes as an error
     settings = source.load({"kafka.bootstrap_servers": bootstrap_server, "kafka.group_id": group}).settings

@@ -41,8 +41,8 @@ KINDS = ("predictions", "dead-letters", "error-aggregates", "alerts", "outcome-d
     metavar="TIME",
     help="From then on: 15m or 2h ago, RFC 3339, or ms since the epoch, by the records' time.",
 )
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Stop after so many records.")
-@timeout_option("Stop when none has come for so long.", default=None)
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Stop after this many records.")
+@timeout_option("Stop when no record has come for this long.", default=None)
 @json_option
 def command(
     source: ConfigSource,
@@ -55,7 +55,7 @@ def command(
     timeout_s: float | None,
     as_json: bool,
 ) -> None:
-    """Print the records of a topic as lines, or as JSON. Joins no group and commits nothing, so it disturbs nobody.
+    """Print the records of a topic as lines, or as JSON. Joins no group and commits nothing.
 
     Records of transactions that were not committed are left out.
     """

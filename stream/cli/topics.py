@@ -29,13 +29,13 @@ _timeout = timeout_option("How long the cluster may take.", default=15.0)
 @click.group(
     name="topics",
     epilog=examples(
-        ("forebay topics create --dry-run", "what would be made, and whether the cluster would allow it"),
-        ("forebay topics create", "make what is missing"),
+        ("forebay topics create --dry-run", "what would be created, and whether the cluster would allow it"),
+        ("forebay topics create", "create what is missing"),
         ("forebay topics check", "see whether all are as they should be"),
     ),
 )
 def command() -> None:
-    """Make the topics that Forebay uses, or check them.
+    """Create or check the topics that Forebay uses.
 
     Names come from input.topics and the catalogue, with topics.prefix before each; partitions and replicas from
     topics.partitions and topics.replication_factor; retention, cleanup and sizes from the catalogue.
@@ -55,10 +55,10 @@ def command() -> None:
 @config_options
 @bootstrap_option
 @_timeout
-@click.option("--dry-run", is_flag=True, help="Ask the cluster whether it would, and make nothing.")
+@click.option("--dry-run", is_flag=True, help="Ask the cluster whether it would allow it, and create nothing.")
 @json_option
 def create(source: ConfigSource, bootstrap_server: str | None, timeout_s: float, dry_run: bool, as_json: bool) -> int:
-    """Make the topics that are missing, those of the aggregator too. Those that are there stay as they are.
+    """Create the topics that are missing, the aggregator's too. Existing topics are not changed.
 
     Exit status 1 if the cluster refuses one.
     """
@@ -201,7 +201,7 @@ def _checked_table(checked: Checked) -> Table:
             str(state.num_partitions),
             str(state.replication_factor),
             _kept(state.configs),
-            "not told" if limit is None else f"{limit:,} bytes",
+            "not reported" if limit is None else f"{limit:,} bytes",
         )
     return table
 
@@ -212,7 +212,7 @@ def _kept(configs: Mapping[str, str] | None) -> str:
     try:
         policy, retention_ms = (configs or {})[CLEANUP_POLICY], int((configs or {})[RETENTION_MS])
     except (KeyError, ValueError):
-        return "not told"
+        return "not reported"
     kept = [duration(retention_ms)] if "delete" in policy else []
     return ", ".join(kept + ["compacted"] * ("compact" in policy))
 

@@ -39,7 +39,7 @@ class AlertRule(BaseModel):
         default=None, ge=0, description="hysteresis: over when it is at most this; without it the threshold"
     )
     cool_down_s: int = Field(
-        default=300, ge=0, le=_DAY_S, description="after it was over, it does not fire for so long"
+        default=300, ge=0, le=_DAY_S, description="it does not fire again for this long after it was resolved"
     )
     severity: Annotated[Severity, Field(strict=False)] = Field(default=Severity.WARNING, description="how bad it is")
 

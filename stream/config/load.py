@@ -1,6 +1,6 @@
 """Settings from a TOML file, the environment and the command line, checked as a whole.
 
-The later goes before: default, file, environment, command line. Every mistake is found before any is told.
+Later sources override earlier ones: defaults, file, environment, command line. All errors are collected and reported together.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def _from_environment(environ: Mapping[str, str], problems: list[str]) -> dict[s
             field = _field(known[name])
             given[known[name]] = _Given(from_text(field, environ[name]), f"environment {name}")
         elif is_ours(name):
-            problems.append(f"{name}: the environment names no setting with it{hint_for_environment(name)}")
+            problems.append(f"{name}: there is no such setting{hint_for_environment(name)}")
     return given
 
 

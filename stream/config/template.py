@@ -33,13 +33,13 @@ COMMON_KEYS: Final = {
 WIDTH: Final = 100
 HEAD: Final = f"""\
 # Settings of a Forebay worker. These are the common ones; `forebay config` prints all of them, with their defaults.
-# Each can be given in the environment too, which goes before this file: {environment_name("kafka.bootstrap_servers")}=...
-# `forebay check` tells whether they are right and whether cluster, topics and model are there.
+# The environment overrides this file: {environment_name("kafka.bootstrap_servers")}=...
+# `forebay check` verifies them, and that cluster, topics and model are there.
 """
 
 RULE: Final = """\
-# Alerts, as many as you like: name, and count or rate; further category, kind, model, min_events, window_s, for_s,
-# resolve_below, cool_down_s, severity.
+# Alerts: any number of rules, each with a name, and a count or a rate. Optional: category, kind, model, min_events,
+# window_s, for_s, resolve_below, cool_down_s, severity.
 # [[aggregate.alerts]]
 # name = "too many bad events"
 # rate = 0.05

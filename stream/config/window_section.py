@@ -19,10 +19,10 @@ class WindowSection(Section):
         default=None, ge=1, le=31 * DAY_MS, description="length of tumbling and hopping windows"
     )
     hop_ms: int | None = Field(
-        default=None, ge=1, le=31 * DAY_MS, description="hopping: between the beginnings of two windows"
+        default=None, ge=1, le=31 * DAY_MS, description="hopping: time between the starts of two windows"
     )
     gap_ms: int | None = Field(
-        default=None, ge=1, le=31 * DAY_MS, description="session: it is over so long after its last event"
+        default=None, ge=1, le=31 * DAY_MS, description="session: it ends this long after its last event"
     )
     max_session_ms: int = Field(
         default=DAY_MS, ge=1, le=31 * DAY_MS, description="session: it is cut at multiples of this since 1970 (UTC)"
@@ -37,13 +37,13 @@ class WindowSection(Section):
         default=0,
         ge=0,
         le=31 * DAY_MS,
-        description="a window is kept open so long after the watermark has passed its end",
+        description="a window is kept open for this long after the watermark has passed its end",
     )
     idle_timeout_ms: int = Field(
         default=60_000,
         ge=100,
         le=31 * DAY_MS,
-        description="a partition without events for so long closes its windows by the wall clock",
+        description="a partition without events for this long closes its windows by the wall clock",
     )
     max_timestamp_ahead_ms: int = Field(
         default=60_000,
@@ -62,25 +62,31 @@ class WindowSection(Section):
         default=10_000,
         ge=1,
         le=16_777_216,
-        description="events of one window; more of them fail (sequences keep the last)",
+        description="maximum number of events in one window; further ones fail (sequences keep the last)",
     )
     max_open_windows: int = Field(
-        default=100_000, ge=1, le=1_000_000_000, description="of one partition; beyond it all of them are closed"
+        default=100_000,
+        ge=1,
+        le=1_000_000_000,
+        description="windows open in one partition; beyond it all of them are closed",
     )
     max_buffered_rows: int = Field(
-        default=1_000_000, ge=1, le=10_000_000_000, description="events that these hold; beyond it all are closed"
+        default=1_000_000,
+        ge=1,
+        le=10_000_000_000,
+        description="events that these windows hold; beyond it all of them are closed",
     )
     max_buffered_bytes: int = Field(
         default=268_435_456,
         ge=1,
         le=1 << 40,
-        description="memory that open windows and their predictions may take; beyond it all are closed",
+        description="memory of open windows and their predictions; beyond it all of them are closed",
     )
     max_replay_records: int = Field(
         default=1_000_000,
         ge=1,
         le=10_000_000_000,
-        description="records that a restart may have to read again of one partition; beyond it all are closed",
+        description="records of one partition that a restart may have to read again; beyond it all windows are closed",
     )
     outage_ms: int = Field(
         default=DAY_MS,
@@ -88,7 +94,9 @@ class WindowSection(Section):
         le=365 * DAY_MS,
         description="how long the worker may be away: the input must be kept that much longer than a window is open",
     )
-    late_events_topic: bool = Field(default=False, description="whether late events are written to late-events too")
+    late_events_topic: bool = Field(
+        default=False, description="whether late events are also written to the topic late-events"
+    )
     on_changed: Literal["refuse", "flush"] = Field(
         default="refuse",
         description="what to do with windows that another configuration left open: refuse to start, or close them at once",

@@ -49,7 +49,7 @@ def next_steps(place: Place) -> list[str]:
 def next_steps_of_another() -> list[str]:
     """The same after a demo that has stopped all it started: what there is to do in one that stays."""
     return [
-        "Try next: `forebay demo --keep` leaves broker, worker and aggregator running and tells its FILE, and then",
+        "Try next: `forebay demo --keep` leaves broker, worker and aggregator running and prints its configuration FILE; then",
         *_commands("FILE"),
     ]
 

@@ -66,7 +66,7 @@ def read_moment(option: str, text: str, *, now_ms: int) -> int:
         return _MOMENT.validate_python(int(text) if text.strip().isdecimal() else text.strip())
     except (ValidationError, ValueError):
         raise ConfigError(
-            f"{option} {text!r} is no moment",
+            f"{option} {text!r} is not a time",
             kind="moment",
             remedy="give how long ago (90s, 15m, 2h, 3d), a date and time with its offset "
             "(2026-01-31T12:00:00Z), or milliseconds since 1970",

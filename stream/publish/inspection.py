@@ -6,6 +6,7 @@ itself decides, so what is said here is what will happen there.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -25,6 +26,7 @@ from stream.publish.times import SECONDS_RANGE
 SAMPLE_ROWS: Final = 100
 
 _MOST_NAMED: Final = 5
+_COMMA_NUMBER: Final = re.compile(r"[+-]?\d+,\d+")
 _REMEDY: Final = "--no-check publishes them all the same"
 
 Headers = Sequence[tuple[str, bytes]]
@@ -103,6 +105,8 @@ class Inspection:
         hints = [*_unknown_names(names, self.check.signature if self.check else None)]
         if sample and sample[0].written and (odd := _data_in_header(names)) is not None:
             hints.append(f"the first line seems to hold data, not the names of columns: {odd!r}")
+        if sample and sample[0].written and (comma := _decimal_comma(events, self.check)) is not None:
+            hints.append(comma)
         rejected = None if self.check is None else self._judge(self.check, sample, names, hints)
         for hint in [*hints, *([] if rejected is None else [rejected])]:
             self.warn(hint)
@@ -198,6 +202,18 @@ def _data_in_header(names: Sequence[str]) -> str | None:
     ):
         return None
     return numbers[0] if numbers else None
+
+
+def _decimal_comma(events: Sequence[Mapping[str, object]], check: EventCheck | None) -> str | None:
+    """Return a hint if a number in the events is written with a decimal comma; None if none is."""
+    features = () if check is None else check.signature.features
+    categories = {feature.name for feature in features if feature.dtype == "category"}
+    for event in events:
+        values = event.get("features")
+        for name, value in values.items() if isinstance(values, dict) else ():
+            if isinstance(value, str) and name not in categories and _COMMA_NUMBER.fullmatch(value.strip()):
+                return f"{name!r} is {value!r}, with a decimal comma; numbers need a decimal point"
+    return None
 
 
 def _looks_like_seconds(timestamp: object) -> bool:

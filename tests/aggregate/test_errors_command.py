@@ -100,7 +100,7 @@ def test_watch_looks_again_until_it_is_stopped(
     ("arguments", "status", "told"),
     [
         ([], 1, "there is no topic"),
-        (["--since", "yesterday"], 2, "--since 'yesterday' is no moment"),
+        (["--since", "yesterday"], 2, "--since 'yesterday' is not a time"),
         (["--kind", "not_jsn"], 2, "did you mean 'not_json'?"),
         (["--interval", "0"], 2, "--interval"),
     ],

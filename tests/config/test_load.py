@@ -93,7 +93,7 @@ def test_an_unknown_name_gets_the_nearest(tmp_path: Path, text: str, hint: str) 
     ],
 )
 def test_an_unknown_variable_gets_the_nearest(name: str, hint: str) -> None:
-    assert problems(environ={name: "hunter2"}) == [f"{name}: the environment names no setting with it{hint}"]
+    assert problems(environ={name: "hunter2"}) == [f"{name}: there is no such setting{hint}"]
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_moments(text: str, expected: int) -> None:
 
 @pytest.mark.parametrize("text", ["yesterday", "", "2013-07-01", "2013-07-01T00:00:00", "-5m", "5 weeks", "1e3"])
 def test_what_is_no_moment(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"--until .* is no moment") as caught:
+    with pytest.raises(ConfigError, match=r"--until .* is not a time") as caught:
         read_moment("--until", text, now_ms=JULY)
     assert "15m" in str(caught.value.remedy)
 

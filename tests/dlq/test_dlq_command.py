@@ -169,7 +169,7 @@ def test_the_original_bytes_and_nothing_else(place: list[str], where: str, value
         (["show", "--id", "nobody"], 1, "none of the 6 letters"),
         (["list", "--kind", "not_jsn"], 2, "did you mean 'not_json'?"),
         (["list", "--stage", "lunch"], 2, "lunch"),
-        (["list", "--since", "yesterday"], 2, "--since 'yesterday' is no moment"),
+        (["list", "--since", "yesterday"], 2, "--since 'yesterday' is not a time"),
         (["list", "--since", "1h", "--until", "2h"], 2, "nothing is between"),
         (["list", "--limit", "0"], 2, "--limit"),
         (["stats", "--dead-letter-topic", "nowhere"], 1, "there is no topic 'nowhere'"),

@@ -199,3 +199,16 @@ def test_the_check_says_what_the_decoder_says(features: dict[str, object]) -> No
     value = orjson.dumps({"id": "a", "timestamp": JULY, "features": features})
     fault = EventCheck(served()).fault(Message(None, value))
     assert (fault is None) == (not decode_one(value, of=ROOM).rejections)
+
+
+async def test_a_decimal_comma_is_named() -> None:
+    publishing = Publishing()
+    with pytest.raises(DataError, match="'temperature' is a string") as caught:
+        await publishing.csv('sensor,temperature,humidity\n01,"21,5",40\n')
+    assert "'temperature' is '21,5', with a decimal comma" in str(caught.value.remedy)
+    without_model = Publishing(None)
+    await without_model.csv('price,note\n"1,50",a\n')
+    assert without_model.warnings == ["'price' is '1,50', with a decimal comma; numbers need a decimal point"]
+    categories = Publishing(Signature((Feature("place", "category", ("1,2",)),), (1,), "binary", 1))
+    await categories.csv('place\n"1,2"\n')
+    assert categories.warnings == []
