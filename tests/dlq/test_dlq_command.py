@@ -173,7 +173,7 @@ def test_the_original_bytes_and_nothing_else(place: list[str], where: str, value
         (["list", "--since", "1h", "--until", "2h"], 2, "nothing is between"),
         (["list", "--limit", "0"], 2, "--limit"),
         (["stats", "--dead-letter-topic", "nowhere"], 1, "there is no topic 'nowhere'"),
-        (["replay"], 2, "nobody is there to be asked"),
+        (["replay"], 2, "standard input is not a terminal"),
         (["replay", "--yes", "--max-replays", "0"], 2, "--max-replays"),
     ],
 )
