@@ -107,11 +107,10 @@ class Reader:
         if text.endswith("&"):
             self._start(text, command.line)
         else:
-            self._expect(command._replace(text=text))
+            self._expect(command._replace(text=text), status=FAILS.get(command.text, 0))
 
-    def _expect(self, command: Command) -> None:
+    def _expect(self, command: Command, *, status: int = 0) -> None:
         deadline_s = time.monotonic() + OUTPUT_WITHIN_S
-        status = FAILS.get(command.text, 0)
         while True:
             result = self._shell.run(command.text, timeout_s=COMMAND_TIMEOUT_S)
             if result.status == status and as_shown(command, result):
