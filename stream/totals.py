@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from schemas.failures import Outcome
 from stream.outcomes import Ledger
+from stream.quantities import quantity
 
 
 @dataclass(slots=True)
@@ -32,8 +33,8 @@ class Totals:
         usual = (Outcome.ACCEPTED if windowed else Outcome.PREDICTED, Outcome.REJECTED, Outcome.FAILED)
         shown = [outcome for outcome in Outcome if outcome in usual or events.get(outcome)]
         parts = [f"{events.get(outcome, 0):,} {outcome.value}" for outcome in shown]
-        said = f"{sum(events.values()):,} events committed = {' + '.join(parts)}"
+        said = f"{quantity(sum(events.values()), 'event')} committed = {' + '.join(parts)}"
         if not windowed:
             return said
         predicted, failed = self.outcomes[Outcome.WINDOW_PREDICTED], self.outcomes[Outcome.WINDOW_FAILED]
-        return f"{said}; {predicted + failed:,} windows = {predicted:,} predicted + {failed:,} failed"
+        return f"{said}; {quantity(predicted + failed, 'window')} = {predicted:,} predicted + {failed:,} failed"

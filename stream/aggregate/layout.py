@@ -32,7 +32,7 @@ from stream.kafka.topic_plan import (
     gravest_first,
 )
 
-_MADE_BY: Final = "`forebay topics create` makes it, and so does `forebay aggregate` where it may"
+_MADE_BY: Final = "`forebay topics create` creates what is missing, and so does `forebay aggregate` if it is allowed to"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from stream.aggregate.summary import Summary
 from stream.console import DIM, GREEN, YELLOW, plain_table
+from stream.quantities import quantity
 from stream.tail_format import printable, shortened
 
 _MESSAGE_CHARS: Final = 60
@@ -48,8 +49,8 @@ def nothing_text(summary: Summary) -> Text:
     since = _moment(summary.since)
     if not (summary.num_events or summary.num_windows):
         return Text(f"no events since {since}: is `forebay aggregate` running?", YELLOW)
-    windows = f" and {summary.num_windows:,} windows" if summary.num_windows else ""
-    return Text(f"no errors among {summary.num_events:,} events{windows} since {since}", GREEN)
+    windows = f" and {quantity(summary.num_windows, 'window')}" if summary.num_windows else ""
+    return Text(f"no errors among {quantity(summary.num_events, 'event')}{windows} since {since}", GREEN)
 
 
 def _totals(summary: Summary) -> str:

@@ -22,7 +22,7 @@ async def prepare_topics(settings: Settings) -> tuple[Layout, tuple[str, ...]]:
         raise BrokerError(
             f"topic {deltas}: there is no such topic",
             kind="missing",
-            remedy="`forebay topics create` makes it; its deltas come from the workers",
+            remedy="`forebay topics create` creates what is missing; its deltas come from the workers",
         )
     _require_visible(states[deltas])
     wanted = plan_aggregator_topics(settings, num_deltas=states[deltas].num_partitions)

@@ -10,6 +10,7 @@ from schemas.errors import ConfigError, ForebayError
 from stream.cli.examples import examples
 from stream.cli.options import ConfigSource, bootstrap_option, config_options
 from stream.cli.output import echo
+from stream.quantities import quantity
 
 if TYPE_CHECKING:
     from stream.aggregate.service import Aggregator
@@ -75,7 +76,7 @@ def _run_and_end(aggregator: Aggregator) -> NoReturn:
     asyncio.set_event_loop(loop)
     try:
         counted = loop.run_until_complete(aggregator.run())
-        echo(f"{counted:,} deltas counted", err=True)
+        echo(f"{quantity(counted, 'delta')} counted", err=True)
         status = 0
     except StoppedEarly as error:
         echo(str(error), err=True)

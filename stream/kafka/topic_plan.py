@@ -149,7 +149,9 @@ def gravest_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 def _judge(wanted: WantedTopic, state: TopicState, settings: Settings) -> Iterator[Finding]:
     name = wanted.name
     if state.status == "missing":
-        yield Finding("error", name, "missing", "there is no such topic", "`forebay topics create` makes it")
+        yield Finding(
+            "error", name, "missing", "there is no such topic", "`forebay topics create` creates what is missing"
+        )
         return
     if state.status == "forbidden":
         yield Finding(

@@ -19,6 +19,7 @@ from stream.cancellation import within
 from stream.encode import record_size
 from stream.kafka.advertised import find_unreachable, require_reachable
 from stream.kafka.denied import denied
+from stream.quantities import quantity
 
 MAX_REQUEST_BYTES: Final = 1_048_576
 MAX_BATCHES_IN_FLIGHT: Final = 32
@@ -208,7 +209,7 @@ class Publisher:
             what, remedy = (what, remedy) if cause is None else (f"{what}: {cause.message}", cause.remedy or remedy)
         unknown = sum(count for _, count in self._under_way)
         return BrokerError(
-            f"publishing to {self._topic} failed: {what}; {self.num_delivered} events were delivered before, "
+            f"publishing to {self._topic} failed: {what}; {quantity(self.num_delivered, 'event')} delivered before, "
             f"of {unknown} more it is not known",
             kind="delivery",
             remedy=f"{remedy}; when publishing again, an id that was delivered already is a duplicate",

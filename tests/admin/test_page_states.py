@@ -176,6 +176,7 @@ async def test_events_and_windows_are_two_ledgers(serve: Serve) -> None:
         errors=[
             error("late", "late", 20, "the event came late"),
             error("model_error", "window_failed", 2, "raised"),
+            error("not_json", "rejected", 1, "it is no JSON"),
         ],
         history=history(**columns),
     )
@@ -192,6 +193,8 @@ async def test_events_and_windows_are_two_ledgers(serve: Serve) -> None:
             "20 events",
             "00:00:00",
             "2 windows",
+            "00:00:00",
+            "1 event",
             "00:00:00",
         ]
         # No two outcomes look alike, in either ledger or chart.

@@ -52,7 +52,7 @@ def test_check_gives_json(embedded_broker: Broker, names: Names, capsys: pytest.
     answer = json.loads(capsys.readouterr().out)
     assert answer["ok"] is False
     assert [topic["status"] for topic in answer["topics"]] == ["missing"] * 7
-    assert answer["findings"][0]["remedy"] == "`forebay topics create` makes it"
+    assert answer["findings"][0]["remedy"] == "`forebay topics create` creates what is missing"
     assert [finding["severity"] for finding in answer["findings"]] == ["error"] * 4 + ["warning"] * 3
 
 

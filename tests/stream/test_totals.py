@@ -10,6 +10,9 @@ def test_events_by_outcome() -> None:
     totals = Totals()
     totals.outcomes.update({Outcome.PREDICTED: 1200, Outcome.REJECTED: 3})
     assert str(totals) == "1,203 events committed = 1,200 predicted + 3 rejected + 0 failed"
+    one = Totals()
+    one.outcomes[Outcome.PREDICTED] = 1
+    assert str(one) == "1 event committed = 1 predicted + 0 rejected + 0 failed"
 
 
 def test_windows_beside_the_events_that_they_are_of() -> None:
