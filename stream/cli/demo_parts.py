@@ -60,7 +60,7 @@ def demo_model(data: FlightData, repository: Path, retrain: bool, console: Conso
 @click.argument("repository", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER")
 @click.option("--retrain", is_flag=True, help="Train again, into a new version.")
 def model_command(repository: Path, retrain: bool) -> None:
-    """Train the demo's model, flights-late, into a model repository; nothing where it is there already."""
+    """Train the demo's model, flights-late, into a model repository, unless it is there already."""
     from stream.console import stderr_console
     from stream.demo.flights import FlightData
 

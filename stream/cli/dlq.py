@@ -33,7 +33,7 @@ SHOWN_BYTES: Final = 4096
     ),
 )
 def command() -> None:
-    """Dead letters: the events that were rejected or failed, with their original bytes, and why.
+    """List, explain and replay dead letters: events that were rejected or failed, with their original bytes and the reason.
 
     Reads what is committed up to now and ends; joins no group and commits nothing.
     """
@@ -51,7 +51,7 @@ def command() -> None:
 @limit_option(f"Show only the newest N. [default: {LISTED}; all with --json]")
 @json_option
 def listletters_of(place: Place, chosen: Filter, limit: int | None, as_json: bool) -> None:
-    """A line for each letter, the oldest first. The first column is what `forebay dlq show` takes.
+    """List the letters, one a line, the oldest first. The first column is what `forebay dlq show` takes.
 
     With --json one object a line, in full; without --limit in the order of the topic's partitions.
     """
@@ -116,7 +116,7 @@ def show(
     max_bytes: int,
     as_json: bool,
 ) -> None:
-    """Everything of one letter: why, what to do about it, where it came from, headers and original bytes.
+    """Show one letter in full: its reason and remedy, where it came from, headers and original bytes.
 
     An event that failed again after a replay has several letters; the newest is shown.
     """
@@ -174,7 +174,7 @@ async def _find(place: Place, where: str | None, source: str | None, event_id: s
 @limit_option("Count only the newest N.")
 @json_option
 def stats(place: Place, chosen: Filter, limit: int | None, as_json: bool) -> None:
-    """How many letters by kind, stage, model and original topic; their share; when the first and the last were written."""
+    """Count the letters by kind, stage, model and original topic; their share; when the first and the last were written."""
     run_async(_stats(place, chosen, limit, as_json))
 
 

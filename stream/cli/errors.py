@@ -63,7 +63,7 @@ def command(
     interval_s: float,
     as_json: bool,
 ) -> None:
-    """The errors of all workers by kind: how many, which share of the events, since when, and an example.
+    """Show the errors of all workers by kind: their number, their share of the events, since when, and an example.
 
     Reads what the aggregator (`forebay aggregate`) has written to error-aggregates; it is a second or two behind. Joins no
     group and commits nothing. With --json one object, or with --watch one a line.

@@ -63,9 +63,9 @@ def command(
 ) -> int:
     """Show the workers of the group: what each owns, how far behind it is, and what it reports.
 
-    The consumer group is the register: a worker announces its address when it joins. Each is asked at its admin HTTP, with
-    admin.token on this machine, and over HTTPS if its certificate is admin.tls_cert_file or its name is in
-    admin.allowed_hosts; of one that does not answer the group still reports what it owns. Joins no group. Lag is what is
+    The consumer group is the service registry: a worker announces its address when it joins. Each is asked at its admin
+    HTTP, with admin.token on this machine, and over HTTPS if its certificate is admin.tls_cert_file or its name is in
+    admin.allowed_hosts; for one that does not answer, the group still reports what it owns. Joins no group. Lag is what is
     committed on the input and not yet committed by the group.
 
     Exit status 1 if no worker is healthy. With --json one object, or with --watch one a line.

@@ -33,7 +33,7 @@ KINDS = ("predictions", "dead-letters", "error-aggregates", "alerts", "outcome-d
 @config_options
 @bootstrap_option
 @click.option(
-    "--topic", metavar="NAME", help="The topic's full name, where it has another. [default: topics.prefix + KIND]"
+    "--topic", metavar="NAME", help="The topic's full name, if it is another one. [default: topics.prefix + KIND]"
 )
 @click.option("--from-beginning", is_flag=True, help="From the oldest record that is there, not only what comes now.")
 @click.option(
