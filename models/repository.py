@@ -107,9 +107,13 @@ def _entries(directory: Path) -> list[str]:
 
 def check_contained(repository: Path, path: Path) -> None:
     # Links may lead about within the repository (mounted volumes are made of them) but not out of it.
-    if not path.resolve().is_relative_to(repository.resolve()):
+    try:
+        target = path.resolve()
+    except (RuntimeError, OSError):  # before Python 3.13 a RuntimeError
+        raise ModelError(f"{path}: this is a symbolic link that leads to itself", kind="path", remedy=DAMAGED) from None
+    if not target.is_relative_to(repository.resolve()):
         raise ModelError(
-            f"{path}: this leads out of the repository, to {path.resolve()}",
+            f"{path}: this leads out of the repository, to {target}",
             kind="path",
             remedy="copy the version into the repository instead of linking to it",
         )

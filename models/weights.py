@@ -67,6 +67,12 @@ def load_weights(net: Net, data: bytes, file: str) -> Net:
             kind="weights",
             remedy="publish the model again, with the parameters that it was trained with",
         )
+    if not_finite := [key for key, value in tensors.items() if not bool(torch.isfinite(value).all())]:
+        raise ModelError(
+            f"{file}: the weights {not_finite[0]} are not all finite, so that no prediction would be",
+            kind="weights",
+            remedy="train again with a lower learning rate, and publish the model again",
+        )
     net.load_state_dict(tensors, assign=True)
     return net.requires_grad_(False).eval()
 

@@ -45,17 +45,22 @@ def print_whole(what: RenderableType) -> None:
     console.print(what)
 
 
+def visible(text: str) -> str:
+    """Escape what steers a terminal, but for line ends: messages quote files, models and brokers that are others'."""
+    return "".join(char if char.isprintable() or char == "\n" else f"\\x{ord(char):02x}" for char in text)
+
+
 def error_text(error: ForebayError) -> Text:
     """The message, every problem on a line of its own, and the remedy."""
     # As Text, never as markup: messages hold brackets, such as [kafka].
-    text = Text.assemble(("error: ", RED), error.message)
+    text = Text.assemble(("error: ", RED), visible(error.message))
     if isinstance(error, ConfigError):
         for problem in error.problems:
-            text.append(f"\n  - {problem}")
+            text.append(f"\n  - {visible(problem)}")
     if error.remedy:
         text.append("\n")
         text.append("hint: ", style=YELLOW)
-        text.append(error.remedy)
+        text.append(visible(error.remedy))
     return text
 
 

@@ -103,14 +103,14 @@ def _check_all(source: ConfigSource, timeout_s: float, tell: Tell) -> None:
 def _print(check: Check, console: Console) -> None:
     from rich.text import Text
 
-    from stream.console import YELLOW
+    from stream.console import YELLOW, visible
 
     mark, style = MARKS[check.status]
-    text = Text.assemble((f"{mark} ", style), f"{check.name:<{NAME_WIDTH}} {check.detail}")
+    text = Text.assemble((f"{mark} ", style), f"{check.name:<{NAME_WIDTH}} {visible(check.detail)}")
     for problem in check.problems:
-        text.append(f"\n{INDENT}- {problem}")
+        text.append(f"\n{INDENT}- {visible(problem)}")
     if check.remedy:
         text.append(f"\n{INDENT}")
         text.append("hint: ", style=YELLOW)
-        text.append(check.remedy)
+        text.append(visible(check.remedy))
     console.print(text)

@@ -5,8 +5,8 @@ Exit status: 0 done, 1 it failed, 2 the configuration or the command line is wro
 
 from __future__ import annotations
 
+import errno
 import importlib
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
@@ -18,10 +18,13 @@ import click
 from schemas.errors import ConfigError, ForebayError
 from stream.cli.examples import examples
 from stream.cli.interrupts import exit_status
-from stream.cli.output import echo, prepare_streams
+from stream.cli.output import echo, prepare_streams, silence
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
+
+_FULL: Final = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO))
+"""Errors of writing to standard output; where a command writes files, it reports these itself."""
 
 
 class CommandEntry(NamedTuple):
@@ -130,7 +133,12 @@ def run_command(args: Sequence[str] | None) -> int:
     except (KeyboardInterrupt, click.Abort) as error:
         return exit_status(error)
     except BrokenPipeError:
-        # Whoever read has gone, which is their right; the interpreter must not stumble over it while it ends.
-        # (What a command writes while it runs click treats alike.)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read has gone, which is their right. (What a command writes while it runs click treats alike.)
+        silence(sys.stdout)
+        return EXIT_FAILED
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        silence(sys.stdout)
+        echo(f"error: the output cannot be written: {error.strerror}", err=True)
         return EXIT_FAILED

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import codecs
 import json
+import os
 import sys
 from types import MappingProxyType
-from typing import Final
+from typing import Final, TextIO
 
 import click
 
@@ -36,12 +37,32 @@ _IN_ASCII: Final = MappingProxyType(
 
 
 def prepare_streams() -> None:
-    """Keep standard output and standard error from refusing characters, as they do in a locale that is not UTF-8."""
+    """Keep standard output and standard error from refusing characters, as they do in a locale that is not UTF-8.
+
+    One that was closed from the start (`>&-`) goes to the null device.
+    """
     codecs.register_error(ERRORS, _readable)
+    _replace_closed_streams()
     for stream in (sys.stdout, sys.stderr):
-        # None where it is closed; a program that calls this may have put something else in its place.
+        # A program that calls this may have put something else in its place.
         if (reconfigure := getattr(stream, "reconfigure", None)) is not None:
             reconfigure(errors=ERRORS)
+
+
+def _replace_closed_streams() -> None:
+    if sys.stdout is not None and sys.stderr is not None:
+        return
+    # The next file or socket would take the number of a closed stream, and get what is written to that.
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    sys.stdout = sys.stdout or os.fdopen(os.dup(descriptor), "w", encoding="utf-8")
+    sys.stderr = sys.stderr or os.fdopen(os.dup(descriptor), "w", encoding="utf-8")
+    os.close(descriptor)
+
+
+def silence(stream: TextIO) -> None:
+    """Drop what is still to be written: the interpreter would stumble over it while it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def echo(message: str | bytes = "", *, err: bool = False, nl: bool = True) -> None:

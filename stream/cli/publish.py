@@ -287,9 +287,11 @@ def _publish_file(job: Job, file: str, options: ReadOptions, as_json: bool) -> N
     events = quantity(result.events, "event")
     echo(f"published {events} to {job.topic} in {result.seconds:.1f} s ({result.rate:,.0f}/s)")
     if result.skipped:
+        from stream.console import visible
+
         echo(f"skipped {result.skipped:,} bad line{'s'[: result.skipped != 1]}, the first of them:", err=True)
         for bad in result.first_bad:
-            echo(f"  {bad.place}: {bad.reason}", err=True)
+            echo(visible(f"  {bad.place}: {bad.reason}"), err=True)
 
 
 @contextlib.contextmanager

@@ -17,7 +17,9 @@ _MODEL_SETTINGS = ("model.repository", "model.name", "model.version")
 
 def warn(message: str) -> None:
     """Print a warning where it does not mix with results."""
-    echo(f"warning: {message}", err=True)
+    from stream.console import visible
+
+    echo(f"warning: {visible(message)}", err=True)
 
 
 def find_signature(

@@ -20,6 +20,14 @@ def shown(*, terminal: bool) -> str:
     return out.getvalue()
 
 
+def test_what_others_wrote_does_not_steer_the_terminal() -> None:
+    out = io.StringIO()
+    evil = "a\x1b[2J\x9b\u202e\rb"
+    render_error(ConfigError(evil, problems=[evil], remedy=f"{evil}\nmore"), Console(file=out, soft_wrap=True))
+    shown = r"a\x1b[2J\x9b\x202e\x0db"
+    assert out.getvalue() == f"error: {shown}\n  - {shown}\nhint: {shown}\nmore\n"
+
+
 def test_it_is_red_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm")

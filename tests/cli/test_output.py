@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -163,3 +165,19 @@ def test_commands_write_by_this_module_only() -> None:
     folder = Path(__file__).resolve().parents[2] / "stream" / "cli"
     others = {path.name for path in folder.glob("*.py") if "click.echo(" in path.read_text("utf-8")}
     assert others == {"output.py"}
+
+
+@pytest.mark.parametrize(
+    ("redirection", "status", "said"),
+    [
+        (">&-", 0, ""),
+        ("2>&-", 0, ""),
+        (">&- 2>&-", 0, ""),
+        (">/dev/full", 1, "error: the output cannot be written: No space left on device\n"),
+    ],
+)
+def test_outputs_that_are_closed_or_full(redirection: str, status: int, said: str, tmp_path: Path) -> None:
+    command = f"'{sys.executable}' -m stream.cli config {redirection}"
+    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    ended = subprocess.run(["sh", "-c", command], cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (status, said)

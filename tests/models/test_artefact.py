@@ -248,6 +248,15 @@ def test_a_link_out_of_the_repository_is_not_followed(tmp_path: Path, part: str)
     assert "leads out of the repository" in error.message
 
 
+@pytest.mark.parametrize("part", ["model", "version", "manifest.json", "weights.safetensors"])
+def test_a_link_to_itself_is_refused(tmp_path: Path, part: str) -> None:
+    version = publish(tmp_path)
+    place = {"model": version.parent, "version": version}.get(part, version / part)
+    place.rename(tmp_path / "aside")
+    place.symlink_to(place.name)
+    assert str(tmp_path) in fault(tmp_path).message
+
+
 def test_links_within_the_repository_are_followed(tmp_path: Path) -> None:
     # As in a volume that Kubernetes mounts: every file is a link into a hidden directory beside it.
     version = publish(tmp_path)
@@ -265,3 +274,13 @@ def test_the_repository_itself_may_be_a_link_or_relative(tmp_path: Path, monkeyp
     load_artefact(tmp_path / "link", "delays")
     monkeypatch.chdir(tmp_path)
     assert load_artefact("real", "delays").directory == Path("real/delays/1")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_weights_that_are_not_finite_are_not_loaded(tmp_path: Path, value: float) -> None:
+    version = publish(tmp_path)
+    tensors = safetensors.torch.load((version / "weights.safetensors").read_bytes())
+    name = sorted(tensors)[0]
+    tensors[name].view(-1)[0] = value
+    replace_weights(version, safetensors.torch.save(tensors))
+    assert f"the weights {name} are not all finite" in fault(tmp_path).message
