@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -60,9 +60,13 @@ class Record(Protocol):
     def headers(self) -> Sequence[tuple[str, bytes]]: ...
 
 
+HEADER_OBJECT_BYTES: Final = 150
+"""What a header takes in memory beside its name and value. In the log it may take two bytes, of which few unpack to many."""
+
+
 def headers_size(headers: Sequence[tuple[str, bytes | None]]) -> int:
-    """Return how many bytes a record's headers take, names and values."""
-    return sum(len(name) + len(value or b"") for name, value in headers)
+    """Return about how many bytes a record's headers take in memory."""
+    return sum(HEADER_OBJECT_BYTES + len(name) + len(value or b"") for name, value in headers)
 
 
 def record_bytes(record: Record) -> int:

@@ -25,13 +25,15 @@ from stream.kafka.record_batch import (
     unreadable_batch,
 )
 from stream.kafka.unpack import CODEC_NAMES, NotUnpackable, UnpackedTooLarge, unpack
-from stream.records import Unreadable
+from stream.records import HEADER_OBJECT_BYTES, Unreadable
 
 MAX_RECORDS: Final = 4096
-MAX_BYTES: Final = 4 << 20
+MAX_BYTES: Final = 1 << 20
+MANY_HEADERS_FROM: Final = 256
+"""Bytes of a record, on average, below which a piece cannot hold so many headers that they have to be counted."""
 
 _FORMAT_AT, _OLD_ATTRIBUTES_AT = 16, 17
-_OFFSET = attrgetter("offset")
+_OFFSET, _HEADERS = attrgetter("offset"), attrgetter("headers")
 
 
 class ImplausibleBatch(Exception):
@@ -96,12 +98,12 @@ def pieces(batch: Any, raw: memoryview, max_unpacked_bytes: int, *, position: in
     if not may_hold_too_many_headers(data, header.num_records):
         for records in _parsed(batch, header, step):
             done += len(records)
-            yield Piece(records[-1].offset, records, average * len(records))
+            yield Piece(records[-1].offset, records, _size(records, average))
     if done < header.num_records:
         before = min(position - header.first, header.num_records) if header.is_dense else 0
         slowly = read_records(header, raw, data, skip=max(done, before))
         while records := list(islice(slowly, step)):
-            yield Piece(records[-1].offset, records, average * len(records))
+            yield Piece(records[-1].offset, records, _size(records, average))
 
 
 def _parsed(batch: Any, header: BatchHeader, step: int) -> Iterator[list[Any]]:
@@ -132,6 +134,14 @@ def _parsed(batch: Any, header: BatchHeader, step: int) -> Iterator[list[Any]]:
             return
         done, previous = done + len(records), offsets[-1]
         yield records
+
+
+def _size(records: Sequence[Any], average: int) -> int:
+    """About what the records take in memory. average: what one of the batch takes unpacked."""
+    size = average * len(records)
+    if average > MANY_HEADERS_FROM:
+        size += HEADER_OBJECT_BYTES * sum(map(len, map(_HEADERS, records)))
+    return size
 
 
 def _too_large(raw: memoryview, max_unpacked_bytes: int) -> str:

@@ -150,6 +150,15 @@ def test_large_records_come_in_smaller_pieces() -> None:
     assert [len(piece.records) for piece in handed_out(raw)] == [1] * 8
 
 
+def test_headers_count_as_what_they_take_in_memory() -> None:
+    """A header takes two bytes of a batch at least, which as many zeros compress to nothing."""
+    headers = [(b"", b"")] * MAX_HEADERS
+    raw = batch(with_lengths([record(number, headers=headers) for number in range(100)]), 100, codec=4)
+    for piece in handed_out(raw):
+        assert piece.num_bytes >= 100 * MAX_HEADERS * len(piece.records)
+        assert len(piece.records) * MAX_HEADERS <= 600_000
+
+
 def test_a_header_that_contradicts_itself_is_refused() -> None:
     for count, last_delta in ((3, -1), (3, 1), (-1, 4)):
         with pytest.raises(ImplausibleBatch, match=f"{count} records from offset 100"):

@@ -17,7 +17,7 @@ from schemas.failures import FAILURES, FailureKind, Outcome
 from stream.decode import Decoder
 from stream.decode.decoder import _refuse
 from stream.decode.features import MAX_FLOAT32
-from stream.records import Chunk
+from stream.records import HEADER_OBJECT_BYTES, Chunk, record_bytes
 from tests.stream.build import EPOCH, JULY, P0, P1, FakeRecord, event, signature, unreadable
 
 F32 = (("content-type", b"application/x-forebay-f32"),)
@@ -88,10 +88,11 @@ def test_keys_and_headers_count_as_bytes() -> None:
     ]
     (chunk,) = decoder().decode({P0: records}, EPOCH)
     size = len(event("a"))
-    assert chunk.num_bytes == 107 + (size + 50 + 32) + size + 3
+    second = size + 50 + 32 + 2 * HEADER_OBJECT_BYTES
+    assert chunk.num_bytes == 107 + second + size + 3
     head, tail = chunk.split(2)
-    assert (head.num_bytes, tail.num_bytes) == (107 + size + 82, size + 3)
-    assert [chunk.size_within(limit) for limit in (106, 107, 107 + size + 81, 107 + size + 82, 10_000)] == [
+    assert (head.num_bytes, tail.num_bytes) == (107 + second, size + 3)
+    assert [chunk.size_within(limit) for limit in (106, 107, 106 + second, 107 + second, 10_000)] == [
         0,
         1,
         1,
@@ -373,3 +374,10 @@ def test_a_raw_event_in_a_record_without_a_time_needs_its_own(timestamp: int, ki
     assert kind_of(value, headers=F32, key=b"k", timestamp=timestamp) is kind
     own = (*F32, ("forebay-timestamp", b"5"))
     assert decode_one(value, headers=own, key=b"k", timestamp=timestamp).timestamps == [5]
+
+
+def test_headers_count_as_what_they_take_in_memory_and_not_as_their_letters() -> None:
+    record = FakeRecord(0, event("a", [1, 2, 3]), headers=[("", b"")] * 8000)
+    (chunk,) = decoder().decode({P0: [record]}, EPOCH)
+    assert chunk.num_bytes > 8000 * 100
+    assert chunk.num_bytes == record_bytes(record)
