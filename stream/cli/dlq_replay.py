@@ -87,12 +87,20 @@ def command(
 
 
 async def _plan(place: Place, chosen: Filter, max_replays: int, limit: int | None, *, quiet: bool) -> Plan:
+    from stream.dlq.plan import output_topics
     from stream.dlq.replay import make_plan
 
+    settings = place.settings
     async with place.box() as box:
         with bar(place.topic, quiet=quiet) as progress:
             return await make_plan(
-                box, place.settings.kafka, chosen, max_replays=max_replays, limit=limit, progress=progress
+                box,
+                settings.kafka,
+                chosen,
+                max_replays=max_replays,
+                limit=limit,
+                progress=progress,
+                outputs=output_topics(settings.topics, settings.input),
             )
 
 

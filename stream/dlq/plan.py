@@ -10,7 +10,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from heapq import nsmallest
@@ -19,6 +19,8 @@ from types import MappingProxyType
 from typing import Final
 
 from schemas import headers as names
+from schemas.topics import ALL_TOPICS, FEATURES, LATE_EVENTS, topic_name
+from stream.config.sections import InputSection, TopicsSection
 from stream.dlq.letter import Headers, Letter, Position
 from stream.dlq.replay_history import ReplayHistory, Replays, event_headers
 from stream.encode import record_size
@@ -35,6 +37,7 @@ class Skip(StrEnum):
     WINDOW = "window"
     UNREADABLE = "unreadable"
     TRUNCATED = "truncated"
+    OUTPUT_TOPIC = "output_topic"
     NO_TOPIC = "no_topic"
     TOO_LARGE = "too_large"
     GONE = "gone"
@@ -47,6 +50,7 @@ SKIP_WORDS: Final[Mapping[Skip, str]] = MappingProxyType(
         Skip.WINDOW: "a window of events, not one event: its events were accepted",
         Skip.UNREADABLE: "what Kafka's log held and nobody could read: its producer has to send it again",
         Skip.TRUNCATED: "the value was cut when the letter was written: the whole of it is lost",
+        Skip.OUTPUT_TOPIC: "names a topic that Forebay itself writes, which no event comes from: forged",
         Skip.NO_TOPIC: "the topic that it came from is no longer there, or this user may not WRITE to it",
         Skip.TOO_LARGE: "larger than the topic that it came from takes now",
         Skip.GONE: "removed from the dead letters since the plan was made",
@@ -62,6 +66,12 @@ class Target:
     max_bytes: int | None
 
 
+def output_topics(topics: TopicsSection, inputs: InputSection) -> frozenset[str]:
+    """Return the topics that Forebay writes and does not read events from. Whoever writes a letter chooses its topic."""
+    written = {topic_name(topics.prefix, spec.name) for spec in ALL_TOPICS if spec not in (FEATURES, LATE_EVENTS)}
+    return frozenset(written - {topic_name(topics.prefix, name) for name in inputs.topics})
+
+
 def replay_headers(letter: Letter, count: int) -> Headers:
     """Return the event's own headers, how often it is replayed with this time, and from which letter."""
     return (
@@ -71,8 +81,10 @@ def replay_headers(letter: Letter, count: int) -> Headers:
     )
 
 
-def reason_to_skip(letter: Letter, target: Target | None) -> Skip | None:
-    """Return why this letter cannot be replayed to its topic, by itself; None if it can."""
+def reason_to_skip(letter: Letter, target: Target | None, outputs: Collection[str] = ()) -> Skip | None:
+    """Return why this letter cannot be replayed to its topic, by itself; None if it can. outputs: see `output_topics`."""
+    if letter.source.topic in outputs:
+        return Skip.OUTPUT_TOPIC
     if letter.window is not None:
         return Skip.WINDOW
     if letter.is_raw:

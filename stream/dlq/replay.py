@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -29,9 +29,19 @@ Sleep = Callable[[float], Awaitable[None]]
 
 
 async def make_plan(
-    box: LetterBox, kafka: KafkaSection, chosen: Filter, *, max_replays: int, limit: int | None, progress: Progress
+    box: LetterBox,
+    kafka: KafkaSection,
+    chosen: Filter,
+    *,
+    max_replays: int,
+    limit: int | None,
+    progress: Progress,
+    outputs: Collection[str] = (),
 ) -> Plan:
-    """Read the letters up to the current end and return what a replay would do. Raises BrokerError."""
+    """Read the letters up to the current end and return what a replay would do. Raises BrokerError.
+
+    outputs: topics that nothing is replayed to.
+    """
     planner = Planner()
     targets: dict[str, Target | None] = {}
     extent = await box.extent(since_ms=chosen.since_ms)
@@ -41,7 +51,7 @@ async def make_plan(
             topic = letter.source.topic
             if topic not in targets:
                 targets[topic] = await _look_up(box, kafka, topic)
-            planner.add(letter, reason_to_skip(letter, targets[topic]))
+            planner.add(letter, reason_to_skip(letter, targets[topic], outputs))
     await _read_earlier_letters(box, planner.history, extent, progress)
     return planner.finish(limit, max_replays=max_replays)
 

@@ -8,8 +8,10 @@ import pytest
 
 from schemas import headers as names
 from schemas.failures import FailureKind
+from stream.config.sections import InputSection, TopicsSection
 from stream.dlq.letter import Letter
-from stream.dlq.plan import Plan, Planner, Skip, Target, reason_to_skip, replay_headers
+from stream.dlq.plan import Plan, Planner, Skip, Target, output_topics, reason_to_skip, replay_headers
+from stream.records import Partition
 from tests.dlq.build import DEAD_0, DEAD_1, letter
 from tests.stream.build import JULY
 
@@ -71,6 +73,16 @@ def test_a_raw_event_without_a_time_of_its_own_keeps_that_of_its_record() -> Non
 )
 def test_why_a_letter_is_left_out(found: Letter, target: Target | None, expected: Skip | None) -> None:
     assert reason_to_skip(found, target) is expected
+
+
+def test_nothing_is_replayed_to_a_topic_that_forebay_writes() -> None:
+    topics = TopicsSection(prefix="p-")
+    outputs = output_topics(topics, InputSection())
+    for topic in ("p-predictions", "p-dead-letters", "p-outcome-deltas", "p-error-aggregates", "p-alerts"):
+        forged = letter(source=Partition(topic, 0))
+        assert reason_to_skip(forged, TARGET, outputs) is Skip.OUTPUT_TOPIC
+    for topic in ("p-features", "p-late-events", "predictions", "other"):
+        assert reason_to_skip(letter(source=Partition(topic, 0)), TARGET, outputs) is None
 
 
 def test_of_a_chain_of_failures_only_the_last_is_replayed() -> None:
