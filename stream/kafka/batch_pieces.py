@@ -19,6 +19,7 @@ from stream.kafka.record_batch import (
     HEADER_BYTES,
     BatchHeader,
     PlainRecord,
+    begin_of_record,
     may_hold_too_many_headers,
     read_records,
     unpacked_batch,
@@ -95,22 +96,30 @@ def pieces(batch: Any, raw: memoryview, max_unpacked_bytes: int, *, position: in
     average = len(data) // header.num_records + 1
     step = max(1, min(MAX_RECORDS, MAX_BYTES // average))
     done = 0
+    if header.is_dense and position > header.first:
+        before = min(position - header.first, header.num_records)
+        begin = begin_of_record(data, before)
+        if begin is not None:
+            done = before
+            batch = DefaultRecordBatch(unpacked_batch(raw, data[begin:], count=header.num_records - done))
     if not may_hold_too_many_headers(data, header.num_records):
-        for records in _parsed(batch, header, step):
+        for records in _parsed(batch, header, step, done):
             done += len(records)
             yield Piece(records[-1].offset, records, _size(records, average))
     if done < header.num_records:
-        before = min(position - header.first, header.num_records) if header.is_dense else 0
-        slowly = read_records(header, raw, data, skip=max(done, before))
+        slowly = read_records(header, raw, data, skip=done)
         while records := list(islice(slowly, step)):
             yield Piece(records[-1].offset, records, _size(records, average))
 
 
-def _parsed(batch: Any, header: BatchHeader, step: int) -> Iterator[list[Any]]:
-    """Up to `step` records at a time, as far as the compiled parser reads them and they lie where they must."""
+def _parsed(batch: Any, header: BatchHeader, step: int, done: int) -> Iterator[list[Any]]:
+    """Up to `step` records at a time, as far as the compiled parser reads them and they lie where they must.
+
+    done: how many of the records that the header states come before those in `batch`.
+    """
     # An iterator of our own: `islice` calls `iter` each time, and the client's parser can do that only before its first record.
     parser = iter(iter(batch).__next__, None)
-    done, previous, is_good = 0, header.first - 1, True
+    previous, is_good = header.first - 1, True
     while is_good and done < header.num_records:
         records: list[Any] = []
         try:

@@ -83,9 +83,14 @@ class PlainRecord(NamedTuple):
     headers: list[tuple[str, bytes | None]]
 
 
-def unpacked_batch(batch: bytes | memoryview, records: bytes | memoryview) -> bytes:
-    """The same batch with its records not compressed. The checksum is that of the old bytes."""
+def unpacked_batch(batch: bytes | memoryview, records: bytes | memoryview, *, count: int | None = None) -> bytes:
+    """The same batch with its records not compressed. The checksum is that of the old bytes.
+
+    count: the number of `records`, where they are only the last ones of the batch.
+    """
     header = bytearray(batch[:HEADER_BYTES])
+    if count is not None:
+        header[_COUNT] = count.to_bytes(4, "big")
     header[_LENGTH] = (HEADER_BYTES - _AFTER_LENGTH + len(records)).to_bytes(4, "big")
     attributes = int.from_bytes(header[_CODEC], "big") & ~_CODEC_MASK
     header[_CODEC] = attributes.to_bytes(2, "big")
@@ -114,6 +119,20 @@ def unreadable_batch(
         kind=kind,
         message=why,
     )
+
+
+def begin_of_record(data: bytes | memoryview, index: int) -> int | None:
+    """Return where in the unpacked records the one at `index` begins, None where lengths do not lead there."""
+    at, end = 0, len(data)
+    try:
+        for _ in range(index):
+            length, begin = _varint(data, at, end)
+            if not 0 <= length <= end - begin:
+                return None
+            at = begin + length
+    except _Malformed:
+        return None
+    return at
 
 
 def may_hold_too_many_headers(data: bytes | memoryview, num_records: int) -> bool:

@@ -136,6 +136,8 @@ def test_reading_can_go_on_in_the_middle_of_a_batch(first: bytes) -> None:
         ]
         assert offsets_of(found) == list(range(max(100, position), 100 + count))
         assert [each.value for each in found] == [each.value for each in all_of_it[-len(found) :]]
+        if position > 100:
+            assert not any(isinstance(each, PlainRecord) for each in found), "what lies before is not parsed"
 
 
 def test_what_lies_before_the_position_is_not_parsed_again() -> None:
