@@ -197,4 +197,4 @@ def test_without_extras_a_worker_runs_up_to_the_broker(base: Environment, tmp_pa
 def test_a_command_that_needs_an_extra_names_it(base: Environment, command: str, extra: str) -> None:
     done = base.run("forebay", command)
     assert done.returncode != 0 and "Traceback" not in done.stderr, done.stderr
-    assert f"forebay[{extra}]" in done.stderr
+    assert f"Forebay's extra {extra}: pip install '.[{extra}]'" in done.stderr
