@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 
@@ -60,6 +61,17 @@ def label(window: Window) -> Label:
     key = window.key.decode("utf-8", "backslashreplace")
     start, end = window.start, window.end
     return Label(f"{key}|{start}|{end}", key, start, end, window.first_offset, window.num_events, window.dropped)
+
+
+class Closing(NamedTuple):
+    """Windows to give out. resume: the state from which they can be made again, where they may be given out in slices.
+
+    given: how many of those that closed with them came before.
+    """
+
+    windows: list[Window]
+    resume: State | None
+    given: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from schemas.errors import BrokerError
 from schemas.failures import FailureKind
 from stream.clock import Clock
 from stream.eventtime.checkpoint import Pending, State, encode
-from stream.eventtime.chunk import EventOutcomes, Refused, WindowChunk
+from stream.eventtime.chunk import Closing, EventOutcomes, Refused, WindowChunk
 from stream.eventtime.columns import NO_WATERMARK, Events, Verdict, Window
 from stream.eventtime.partition import Checkpoint, PartitionWindows
 from stream.eventtime.plan import WindowLimits as WindowLimits
@@ -44,14 +44,6 @@ class _Partition:
     owed: list[Window] = field(default_factory=list)
     flush: bool = False
     record_timestamp: int = 0
-
-
-class _Closing(NamedTuple):
-    """Windows to give out. resume: the state from which they can be made again, where they may be given out in slices."""
-
-    windows: list[Window]
-    resume: State | None
-    given: int = 0
 
 
 class _Records(NamedTuple):
@@ -183,7 +175,7 @@ class WindowStage:
         escaped = self._escape(chunk.partition, held)
         if escaped and resume is not None:
             resume = resume._replace(pending=Pending(since, 0, all=True))
-        closing = _Closing(verdict.closed + escaped, resume)
+        closing = Closing(verdict.closed + escaped, resume)
         parts.append(self._chunk(chunk.partition, chunk.epoch, held, closing, _Records(outcomes, chunk)))
         return parts
 
@@ -212,7 +204,7 @@ class WindowStage:
         partition: Partition,
         epoch: Epoch,
         held: _Partition,
-        closing: _Closing,
+        closing: Closing,
         records: _Records | None = None,
     ) -> WindowChunk:
         record_bytes = 0 if records is None else records.chunk.num_bytes
@@ -243,7 +235,7 @@ class WindowStage:
             closed = windows.close_all()
             windows.watermark = max(windows.watermark, state.checkpoint.watermark)
             log.warning("%s: %d windows closed, of another configuration", partition_name(partition), len(closed))
-            return [self._chunk(partition, epoch, held, _Closing(closed, None))] if closed else []
+            return [self._chunk(partition, epoch, held, Closing(closed, None))] if closed else []
         self._check_replay(partition, held, state)
         owed, held.owed = held.owed, []
         if state.pending is None:
@@ -259,7 +251,7 @@ class WindowStage:
             len(owed) - given,
             len(owed),
         )
-        return [self._chunk(partition, epoch, held, _Closing(owed[given:], state, given))]
+        return [self._chunk(partition, epoch, held, Closing(owed[given:], state, given))]
 
     def _check_replay(self, partition: Partition, held: _Partition, state: State) -> None:
         """The replay has ended. Raises BrokerError where it has not come to what was committed."""
@@ -399,5 +391,5 @@ class WindowStage:
                 resume = self._resumable(held, windows.checkpoint(), windows.head)
                 if resume is not None:
                     resume = resume._replace(pending=Pending(windows.head, 0, all=True))
-                found.append(self._chunk(partition, epoch, held, _Closing(windows.close_all(), resume)))
+                found.append(self._chunk(partition, epoch, held, Closing(windows.close_all(), resume)))
         return found
