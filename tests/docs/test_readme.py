@@ -144,9 +144,13 @@ def test_every_block_of_the_readme_works_in_order(tmp_path: Path) -> None:
         (folder / name).symlink_to(ROOT / name)
     broker_port, admin_port = free_ports(2)
     with Shell(folder, environment(folder, broker_port, admin_port)) as shell:
-        reader = Reader(
-            shell, folder, {"9092": str(broker_port), "8080": str(admin_port), "/tmp/forebay": str(tmp_path / "broker")}
-        )
+        instead = {
+            "localhost:9092": f"localhost:{broker_port}",
+            "--kafka-port 9092": f"--kafka-port {broker_port}",
+            "localhost:8080": f"localhost:{admin_port}",
+            "/tmp/forebay": str(tmp_path / "broker"),
+        }
+        reader = Reader(shell, folder, instead)
         for block in blocks_of(README.read_text(encoding="utf-8")):
             reader.follow(block)
 
