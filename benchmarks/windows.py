@@ -33,8 +33,9 @@ from models.window_input import Aggregate, WindowInput
 from stream.bench.machine import describe_machine
 from stream.clock import SystemClock
 from stream.decode import Decoder
+from stream.eventtime.plan import WindowLimits, WindowPlan
 from stream.eventtime.spec import WindowKind, WindowSpec
-from stream.eventtime.stage import WindowLimits, WindowPlan, WindowStage
+from stream.eventtime.stage import WindowStage
 from stream.eventtime.timestamp_guard import TimestampBounds
 from stream.records import Committed, Epoch, Partition
 

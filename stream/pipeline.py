@@ -126,9 +126,11 @@ class Pipeline:
         records = await source.poll(timeout_s=wait_s, max_records=min(room, self._max_poll_records))
         if records and source.epoch is not None:
             self._take(records, source.epoch, began_s=now_s)
-        elif self._in_flight.is_empty and now_s >= self._idle_commit_at_s:
-            await self._commit_idle()
-            self._idle_commit_at_s = now_s + IDLE_COMMIT_S
+        elif self._in_flight.is_empty:
+            self._uncommitted.keep_assigned(source.positions())
+            if now_s >= self._idle_commit_at_s:
+                await self._commit_idle()
+                self._idle_commit_at_s = now_s + IDLE_COMMIT_S
         # A poll that finds records does not give way by itself, and commits and heartbeats share this loop.
         await asyncio.sleep(0)
 

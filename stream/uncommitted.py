@@ -35,6 +35,14 @@ class Uncommitted:
         """Record that so many events were dropped, to be read again."""
         self._to_read_again += num_events
 
+    def keep_assigned(self, positions: Mapping[Partition, int] | None) -> None:
+        """Forget partitions that are not assigned any more: what was taken of them is read by others, or their topic is gone.
+
+        positions: as for `is_behind`.
+        """
+        if positions is not None and not self._ends.keys() <= positions.keys():
+            self._ends = {partition: end for partition, end in self._ends.items() if partition in positions}
+
     def is_behind(self, positions: Mapping[Partition, int] | None) -> bool:
         """Whether records that were taken in before still have to be read again.
 

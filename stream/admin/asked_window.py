@@ -11,8 +11,8 @@ from stream.admin.requests import error_document, status_of
 from stream.encode import PredictionEncoder
 from stream.eventtime.chunk import WindowChunk, label
 from stream.eventtime.columns import Events, Window
+from stream.eventtime.plan import WindowPlan
 from stream.eventtime.spec import WindowKind
-from stream.eventtime.stage import WindowPlan
 from stream.records import Chunk, Finished
 
 ASKED_KEY: Final = b"request"

@@ -30,7 +30,7 @@ from stream.decode import Decoder
 from stream.device import DeviceThread
 from stream.encode import PredictionEncoder
 from stream.eventtime.chunk import WindowChunk
-from stream.eventtime.stage import WindowPlan
+from stream.eventtime.plan import WindowPlan
 from stream.infer import ModelFault
 from stream.records import BatchPart, Chunk, Finished, MicroBatch
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from models.signature import Signature
 from schemas.errors import ConfigError
 from stream.config.sections import Settings, WindowSection
+from stream.eventtime.plan import WindowLimits, WindowPlan
 from stream.eventtime.spec import WindowKind, WindowSpec, digest
-from stream.eventtime.stage import WindowLimits, WindowPlan
 from stream.eventtime.timestamp_guard import TimestampBounds
 
 

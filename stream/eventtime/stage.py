@@ -20,8 +20,7 @@ from stream.eventtime.checkpoint import Pending, State, encode
 from stream.eventtime.chunk import Closing, EventOutcomes, Refused, WindowChunk
 from stream.eventtime.columns import NO_WATERMARK, Events, Verdict, Window
 from stream.eventtime.partition import Checkpoint, PartitionWindows
-from stream.eventtime.plan import WindowLimits as WindowLimits
-from stream.eventtime.plan import WindowPlan as WindowPlan
+from stream.eventtime.plan import WindowPlan
 from stream.eventtime.restore import parted, partition_name, read_state, state_lost
 from stream.eventtime.rows import RowKeeper
 from stream.eventtime.timestamp_guard import MAX_KEPT, MAX_LISTED, Decided, TimestampGuard
@@ -386,7 +385,7 @@ class WindowStage:
             over_ms = windows.last_end_at_most() + spec.lateness_ms + spec.out_of_orderness_ms
             if idle and windows.num_windows and wall_ms >= over_ms:
                 log.info(
-                    "%s is idle: %d windows closed by the wall clock", partition_name(partition), windows.num_windows
+                    "%s is idle: windows closed by the wall clock: %d", partition_name(partition), windows.num_windows
                 )
                 resume = self._resumable(held, windows.checkpoint(), windows.head)
                 if resume is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from aiokafka.client import AIOKafkaClient
@@ -24,7 +24,8 @@ from aiokafka.errors import (
 from stream.clock import Clock
 from stream.kafka.outage import OutageLog
 from stream.kafka.protocol import NO_TOPIC_ID, TopicMetadata
-from stream.kafka.topic_identity import TopicIdentity
+from stream.kafka.topic_identity import TopicIdentity, recreated_error
+from stream.records import Partition
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,11 @@ PATIENCE_S: Final = 1.0
 
 
 class ClusterWatch:
-    """Compares topic ids over a started client's connections."""
+    """Compares topic ids over a started client's connections.
+
+    Only a topic in which the worker holds a position can be recreated under it. One that was taken from the worker, as a
+    deleted topic is at the next assignment, is a new topic when it comes back without committed positions.
+    """
 
     def __init__(self, client: AIOKafkaClient, topics: Collection[str], *, clock: Clock) -> None:
         self._client = client
@@ -44,6 +49,7 @@ class ClusterWatch:
         self._clock = clock
         self._identity = TopicIdentity()
         self._outage = OutageLog(clock=clock, client_log=logging.getLogger("aiokafka"))
+        self._held: frozenset[str] = frozenset()
         self._asked_s = 0.0
         self._due_s = 0.0
         self._asking: asyncio.Task[frozenset[str]] | None = None
@@ -56,9 +62,9 @@ class ClusterWatch:
         self._due_s = 0.0
 
     async def look(self) -> frozenset[str]:
-        """Return the topics found to be recreated, asking again where the last answer is too old. Raises nothing.
+        """Return the topics recreated while positions in them are held, asking again where the last answer is too old.
 
-        An answer that does not come in time is looked at by a later call.
+        An answer that does not come in time is looked at by a later call. Raises nothing.
         """
         now_s = self._clock.monotonic_s()
         refresh = self._client._md_update_fut
@@ -72,7 +78,7 @@ class ClusterWatch:
                 self._outage.silent(f"no answer for {now_s - self._asked_s:.0f} s")
         if self._asking is None and now_s >= self._due_s:
             self._due_s, self._asked_s = now_s + EVERY_S, now_s
-            self._asking = asyncio.create_task(self.compare(), name="compare-topic-ids")
+            self._asking = asyncio.create_task(self._recreated(), name="compare-topic-ids")
             await asyncio.wait({self._asking}, timeout=PATIENCE_S)
             return self._answer()
         return frozenset()
@@ -84,12 +90,26 @@ class ClusterWatch:
             return frozenset()
         self._asking = None
         try:
-            return asked.result()
+            return asked.result() & self._held
         except (KafkaError, TimeoutError, asyncio.CancelledError):
             return frozenset()
 
-    async def compare(self) -> frozenset[str]:
-        """Ask now; return the topics that have another id than when first seen. Raises KafkaError when no broker answers."""
+    async def refuse_recreated(self, positions: Mapping[Partition, int], committed: Collection[Partition] = ()) -> None:
+        """Ask now; raise TopicRecreated where `positions` are those of a topic that was deleted and created again.
+
+        committed: partitions in which the group has committed positions; in others only what is held already counts.
+        Raises KafkaError when no broker answers.
+        """
+        lost = await self._recreated() & {*self._held, *(partition.topic for partition in committed)}
+        if lost:
+            raise recreated_error(lost, positions)
+
+    def hold(self, partitions: Collection[Partition]) -> None:
+        """Note that positions are held in these partitions and no others, of the topics as they were found last."""
+        self._held = frozenset(partition.topic for partition in partitions)
+        self._identity.adopt(self._held)
+
+    async def _recreated(self) -> frozenset[str]:
         answer = await self._ask()
         ids, missing = {}, set()
         for topic in answer["topics"]:

@@ -17,7 +17,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError, UnknownTopicOrPartitionError
 
-from schemas.errors import BrokerError, ForebayError
+from schemas.errors import BrokerError
 from stream.admin.membership import Member
 from stream.backoff import Backoff
 from stream.cancellation import cancel_until_done, raise_if_cancelled
@@ -146,8 +146,9 @@ class Source(ConsumerRebalanceListener):
         try:
             records: dict[Any, list[Any]] = await self._consumer.getmany(timeout_ms=wait_ms, max_records=max_records)
         except OffsetOutOfRangeError as error:
-            with contextlib.suppress(KafkaError):
-                await self._refuse_recreated(self._held_positions())
+            if self._watch is not None:
+                with contextlib.suppress(KafkaError):
+                    await self._watch.refuse_recreated(self._held_positions())
             raise out_of_range_error(error.args[0]) from error
         # After the fetch and before its records are used: what was recreated during a pause is found in time.
         epoch = self._epoch
@@ -337,9 +338,6 @@ class Source(ConsumerRebalanceListener):
                 if attempt in (1, 10, 100):
                     log.warning("cannot read the group's offsets, trying again: %s", error)
                 await asyncio.sleep(self._backoff.wait_s(attempt))
-            except ForebayError as error:
-                self._on_fatal(error)
-                return
             except Exception as error:
                 self._on_fatal(error)
                 return
@@ -352,10 +350,14 @@ class Source(ConsumerRebalanceListener):
         if epoch != self._epoch:
             return
         # Before positions are held against a log that may be another one, and once more after that.
-        await self._refuse_recreated({place: found.offset for place, found in committed.items() if found is not None})
+        known = {place: found.offset for place, found in committed.items() if found is not None}
+        if self._watch is not None:
+            await self._watch.refuse_recreated(known, known)
         self._refuse_new_partitions(assigned)
         positions = await start_positions(self._consumer, self._resumes.restore(committed), self._policy)
-        await self._refuse_recreated(positions)
+        if self._watch is not None:
+            await self._watch.refuse_recreated(positions, known)
+            self._watch.hold(positions)
         # Committed before the first record is read, so that a restart starts in the same place whatever was decided here.
         unset = {partition: positions[partition] for partition, found in committed.items() if found is None}
         await self._offsets.commit(unset, {}, epoch)
@@ -373,10 +375,6 @@ class Source(ConsumerRebalanceListener):
             ", ".join(f"{p.topic}-{p.partition}@{offset}" for p, offset in sorted(positions.items())) or "none",
             epoch.generation,
         )
-
-    async def _refuse_recreated(self, positions: Mapping[Partition, int]) -> None:
-        if self._watch is not None and (recreated := await self._watch.compare()):
-            raise recreated_error(recreated, positions)
 
     def _refuse_new_partitions(self, assigned: Collection[Partition]) -> None:
         """Raises BrokerError where a topic has grown: where outputs go was decided by the old number."""

@@ -17,10 +17,11 @@ log = logging.getLogger(__name__)
 
 
 class TopicIdentity:
-    """The ids under which topics were first seen."""
+    """The ids under which topics were first seen, or adopted since."""
 
     def __init__(self) -> None:
         self._ids: dict[str, UUID] = {}
+        self._newest: dict[str, UUID] = {}
         self._missing: set[str] = set()
 
     def compare(self, ids: Mapping[str, UUID], missing: Collection[str]) -> frozenset[str]:
@@ -31,8 +32,13 @@ class TopicIdentity:
         for topic in sorted(set(missing) - self._missing):
             log.warning("topic %s is not in the cluster", topic)
         self._missing = set(missing)
+        self._newest.update(ids)
         recreated = {topic for topic, found in ids.items() if self._ids.setdefault(topic, found) != found}
         return frozenset(recreated)
+
+    def adopt(self, topics: Collection[str]) -> None:
+        """Take the ids that were last seen of these topics for the right ones."""
+        self._ids.update({topic: self._newest[topic] for topic in topics if topic in self._newest})
 
 
 def recreated_error(topics: Collection[str], positions: Mapping[Partition, int]) -> TopicRecreated:

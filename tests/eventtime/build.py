@@ -10,8 +10,9 @@ import numpy as np
 
 from models.window_input import Aggregate, WindowInput
 from schemas.failures import FailureKind
+from stream.eventtime.plan import WindowLimits, WindowPlan
 from stream.eventtime.spec import WindowKind, WindowSpec, digest
-from stream.eventtime.stage import WindowLimits, WindowPlan, WindowStage
+from stream.eventtime.stage import WindowStage
 from stream.eventtime.timestamp_guard import TimestampBounds
 from stream.records import Chunk, Epoch, Partition, Rejection
 from tests.stream.build import EPOCH, JULY, P0, FakeRecord, ManualClock

@@ -17,7 +17,7 @@ from stream.eventtime.spec import WindowKind, WindowSpec
 from tests.brokers.clients import create_topic
 from tests.brokers.resolve import Broker
 from tests.conftest import Names
-from tests.eventtime.windowed import check, make_events
+from tests.eventtime.windowed import all_closed, check, make_events
 from tests.stream.build import JULY
 from tests.worker.harness import Stage, WorkerProcess
 
@@ -71,9 +71,7 @@ async def test_killed_in_the_middle_of_windows_at_every_step_of_the_commit(stage
     third = start(stage)
     await third.ready()
     await stage.settled()
-    async with asyncio.timeout(40):  # each partition by itself
-        while sum(worker.log.count("closed by the wall clock") for worker in (second, third)) < stage.partitions:
-            await asyncio.sleep(0.1)
+    await all_closed(stage, SPEC)
     assert await third.stop() == 0 and await second.stop() == 0
     assert (await stage.committed()) == (await stage.ends()), "the lag is honest"
     logs = "".join(worker.log for worker in stage.workers)
@@ -105,7 +103,7 @@ async def test_killed_between_slices_of_windows_that_close_together(stage: Stage
         worker = start(stage, window=window, batch=batch, failpoints={name: {"do": "kill", "at": at}})
         assert await worker.ended() == -9, worker.log
     last = start(stage, window=window | {"idle_timeout_ms": 1000}, batch=batch)
-    await last.says("closed by the wall clock")
+    await all_closed(stage, spec)
     await stage.settled()
     assert await last.stop() == 0
     assert all("closed windows are still to be given out" in worker.log for worker in stage.workers[2:])
@@ -160,9 +158,7 @@ async def test_a_storm_of_kills_while_events_come(stage: Stage, kind: str) -> No
         worker.kill()
     last = start(stage, one="one", window=section)
     await stage.settled(90)
-    async with asyncio.timeout(60):
-        while last.log.count("closed by the wall clock") < stage.partitions:
-            await asyncio.sleep(0.2)
+    await all_closed(stage, spec)
     assert await last.stop() == 0, last.log
     seen = await check(stage, spec)
     assert deaths >= 5 and seen["windows"] > 1000

@@ -11,8 +11,9 @@ from models.window_input import WindowInput
 from schemas.errors import BrokerError
 from schemas.failures import FailureKind
 from stream.eventtime.chunk import WindowChunk
+from stream.eventtime.plan import WindowPlan
 from stream.eventtime.restore import WithoutWindows
-from stream.eventtime.stage import WindowPlan, WindowStage
+from stream.eventtime.stage import WindowStage
 from stream.eventtime.timestamp_guard import TimestampBounds
 from stream.records import Committed
 from tests.eventtime.build import COUNTS, TUMBLING, plan, poll, spans, stage

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from schemas.failures import FailureKind
 from stream.eventtime.chunk import WindowChunk
+from stream.eventtime.plan import WindowPlan
 from stream.eventtime.spec import WindowKind, WindowSpec
-from stream.eventtime.stage import WindowPlan, WindowStage
+from stream.eventtime.stage import WindowStage
 from stream.eventtime.timestamp_guard import MAX_LISTED, TimestampBounds
 from stream.records import Chunk, Committed
 from tests.eventtime.build import plan, spans

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
+import time
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
@@ -70,8 +72,8 @@ def expected_of(
     return outcomes, found
 
 
-async def check(stage: Stage, spec: WindowSpec) -> dict[str, Any]:
-    """Both ledgers, window by window and event by event, against the log. What was seen, for reports."""
+async def expected_of_all(stage: Stage, spec: WindowSpec) -> tuple[int, Counter[str], dict[str, tuple[int, float]]]:
+    """The input's number of records, its outcomes, and its windows by id."""
     log = await read_committed(stage.bootstrap, stage.topic("features"), stage.partitions)
     outcomes: Counter[str] = Counter()
     expected: dict[str, tuple[int, float]] = {}
@@ -79,6 +81,24 @@ async def check(stage: Stage, spec: WindowSpec) -> dict[str, Any]:
         some, found = expected_of(spec, [record for record in log if record.partition == place])
         outcomes += some
         expected |= found
+    return len(log), outcomes, expected
+
+
+async def all_closed(stage: Stage, spec: WindowSpec, *, timeout_s: float = 60.0) -> None:
+    """Wait until each window of the input has a prediction, those that only the wall clock closes too."""
+    _, _, expected = await expected_of_all(stage, spec)
+    missing = list(expected)
+    deadline_s = time.monotonic() + timeout_s
+    while missing:
+        assert time.monotonic() < deadline_s, f"{len(missing)} windows have no prediction, for example {missing[:5]}"
+        await asyncio.sleep(0.5)
+        seen = {orjson.loads(record.value)["id"] for record in await stage.outputs("predictions")}
+        missing = sorted(expected.keys() - seen)
+
+
+async def check(stage: Stage, spec: WindowSpec) -> dict[str, Any]:
+    """Both ledgers, window by window and event by event, against the log. What was seen, for reports."""
+    num_records, outcomes, expected = await expected_of_all(stage, spec)
     predictions = await stage.outputs("predictions")
     seen = Counter(orjson.loads(record.value)["id"] for record in predictions)
     assert [one for one, count in seen.items() if count > 1][:5] == [], "windows that were given out twice"
@@ -92,8 +112,8 @@ async def check(stage: Stage, spec: WindowSpec) -> dict[str, Any]:
     deltas = await stage.outputs("outcome-deltas")
     told = {outcome: total(deltas, outcome=outcome) for outcome in ("accepted", "late", "rejected", "failed")}
     assert told == {outcome: outcomes[outcome] for outcome in told}
-    assert sum(told.values()) == len(log), "every event has one outcome"
+    assert sum(told.values()) == num_records, "every event has one outcome"
     windows = {outcome: total(deltas, outcome=outcome) for outcome in ("window_predicted", "window_failed")}
     assert windows == {"window_predicted": len(expected), "window_failed": 0}
     assert len(await stage.outputs("late-events")) == outcomes["late"]
-    return {"events": len(log), **told, "windows": len(expected)}
+    return {"events": num_records, **told, "windows": len(expected)}

@@ -11,6 +11,7 @@ from uuid import UUID
 import pytest
 from aiokafka.errors import NodeNotReadyError
 
+from stream.commit import TopicRecreated
 from stream.kafka.cluster_watch import EVERY_S, ClusterWatch
 from stream.kafka.protocol import NO_TOPIC_ID
 from stream.kafka.topic_identity import recreated_error
@@ -18,6 +19,7 @@ from stream.records import Partition
 from tests.stream.build import ManualClock
 
 OLD, NEW = UUID(int=1), UUID(int=2)
+P0 = Partition("features", 0)
 
 
 class ScriptedClient:
@@ -46,8 +48,37 @@ class ScriptedClient:
 
 
 def watch() -> tuple[ClusterWatch, ScriptedClient, ManualClock]:
+    """A watch whose worker holds a position in `features`."""
     client, clock = ScriptedClient(), ManualClock()
-    return ClusterWatch(client, ["features"], clock=clock), client, clock  # type: ignore[arg-type]
+    watched = ClusterWatch(client, ["features"], clock=clock)  # type: ignore[arg-type]
+    watched.hold([P0])
+    return watched, client, clock
+
+
+async def test_a_topic_that_comes_back_after_it_was_taken_away_is_a_new_one() -> None:
+    watched, client, clock = watch()
+    await watched.refuse_recreated({P0: 10}, [P0])
+    watched.hold([])  # an assignment without it
+    client.topic_id = NEW
+    clock.advance(EVERY_S)
+    assert await watched.look() == frozenset()
+    await watched.refuse_recreated({P0: 0})
+    watched.hold([P0])
+    clock.advance(EVERY_S)
+    assert await watched.look() == frozenset()
+    client.topic_id = OLD
+    clock.advance(EVERY_S)
+    assert await watched.look() == {"features"}, "held again, and recreated again"
+
+
+@pytest.mark.parametrize(("held", "committed"), [(True, []), (False, [P0])])
+async def test_positions_of_the_old_topic_are_refused(held: bool, committed: list[Partition]) -> None:
+    watched, client, _clock = watch()
+    await watched.refuse_recreated({P0: 10})
+    watched.hold([P0] if held else [])
+    client.topic_id = NEW
+    with pytest.raises(TopicRecreated, match="records before offset 10 of features-0"):
+        await watched.refuse_recreated({P0: 10}, committed)
 
 
 async def test_it_asks_at_most_once_a_second_and_notices_another_id() -> None:
@@ -78,24 +109,24 @@ async def test_a_resume_or_a_refresh_of_the_clients_metadata_requires_a_new_comp
 
 async def test_a_topic_that_is_missing_for_a_while_is_compared_when_it_is_there_again() -> None:
     watched, client, _clock = watch()
-    await watched.compare()
+    await watched._recreated()
     client.topic_id = None
-    assert await watched.compare() == frozenset()
+    assert await watched._recreated() == frozenset()
     client.topic_id = OLD
-    assert await watched.compare() == frozenset()
+    assert await watched._recreated() == frozenset()
     client.topic_id = NEW
-    assert await watched.compare() == {"features"}
+    assert await watched._recreated() == {"features"}
 
 
 async def test_the_next_broker_is_asked_and_none_that_answers_lets_reading_go_on() -> None:
     watched, client, clock = watch()
     client.errors = {1: NodeNotReadyError()}
-    await watched.compare()
+    await watched._recreated()
     assert client.asked == [1, 2]
     client.errors[2] = NodeNotReadyError()
     assert await watched.look() == frozenset()
     with pytest.raises(NodeNotReadyError):
-        await watched.compare()
+        await watched._recreated()
     client.errors, client.topic_id = {}, NEW
     clock.advance(EVERY_S)
     assert await watched.look() == {"features"}
@@ -104,7 +135,7 @@ async def test_the_next_broker_is_asked_and_none_that_answers_lets_reading_go_on
 async def test_an_answer_that_comes_late_is_looked_at_later(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stream.kafka.cluster_watch.PATIENCE_S", 0)
     watched, client, _clock = watch()
-    await watched.compare()
+    await watched._recreated()
     client.topic_id, client.held = NEW, asyncio.get_running_loop().create_future()
     assert await watched.look() == frozenset()
     client.held.set_result(None)
@@ -120,7 +151,7 @@ async def test_brokers_without_topic_ids_are_not_compared_and_that_is_logged_onc
     watched, client, _clock = watch()
     client.topic_id = NO_TOPIC_ID
     with caplog.at_level("INFO"):
-        assert await watched.compare() == await watched.compare() == frozenset()
+        assert await watched._recreated() == await watched._recreated() == frozenset()
     assert [record.message for record in caplog.records] == [
         "the brokers report no topic ids: an input topic that is deleted and created again is not noticed"
     ]

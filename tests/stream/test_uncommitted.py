@@ -37,3 +37,13 @@ def test_what_another_member_owns_is_left_to_it() -> None:
     uncommitted.dropped(4)
     assert uncommitted.is_behind({P0: 0})
     assert not uncommitted.is_behind({})
+
+
+def test_a_partition_that_was_taken_away_owes_nothing_when_it_comes_back() -> None:
+    uncommitted = Uncommitted()
+    uncommitted.taken(chunk([0, 1, 2]))
+    uncommitted.dropped(3)
+    uncommitted.keep_assigned(None)
+    assert uncommitted.is_behind({P0: 0})
+    uncommitted.keep_assigned({})
+    assert not uncommitted.is_behind({P0: 0}), "its topic may have been created again, with fewer records"
