@@ -370,8 +370,7 @@ class WindowStage:
 
         is_at_end: whether all that a partition's log holds was read.
         """
-        now_s = self._clock.monotonic_s()
-        spec, wall_ms = self._plan.spec, self._clock.wall_ms()
+        spec, now_s, wall_ms = self._plan.spec, self._clock.monotonic_s(), self._clock.wall_ms()
         found = []
         for partition, held in self._partitions.items():
             idle = now_s - held.seen_s >= self._plan.limits.idle_timeout_s
@@ -384,9 +383,8 @@ class WindowStage:
             windows = held.windows
             over_ms = windows.last_end_at_most() + spec.lateness_ms + spec.out_of_orderness_ms
             if idle and windows.num_windows and wall_ms >= over_ms:
-                log.info(
-                    "%s is idle: windows closed by the wall clock: %d", partition_name(partition), windows.num_windows
-                )
+                name = partition_name(partition)
+                log.info("%s is idle: windows closed by the wall clock: %d", name, windows.num_windows)
                 resume = self._resumable(held, windows.checkpoint(), windows.head)
                 if resume is not None:
                     resume = resume._replace(pending=Pending(windows.head, 0, all=True))
