@@ -24,8 +24,12 @@ HEADERS: Final = {
 
 def json_response(document: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
     """A JSON document, with a line end for terminals."""
-    body = orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
-    return web.Response(body=body, status=status, content_type="application/json", headers=headers)
+    return web.Response(body=encode_json(document), status=status, content_type="application/json", headers=headers)
+
+
+def encode_json(document: Any) -> bytes:
+    """Return the document as `json_response` sends it."""
+    return orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
 
 
 def refusal(status: int, kind: str, message: str, *, headers: dict[str, str] | None = None) -> web.Response:

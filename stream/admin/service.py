@@ -14,7 +14,8 @@ from aiohttp import web
 
 from stream.admin.membership import Advertisement
 from stream.admin.predict import Limits, Predictor, Unfit
-from stream.admin.responses import json_response, probe, refusal
+from stream.admin.recent_answers import RecentAnswers
+from stream.admin.responses import encode_json, json_response, probe, refusal
 from stream.admin.server import AdminServer, page_routes
 from stream.admin.view import Parts, WorkerView
 from stream.cancellation import cancel_until_done
@@ -58,6 +59,7 @@ class WorkerAdmin:
         self._worker = worker
         self._metrics = metrics
         self._view = WorkerView(settings, parts, worker=worker, clock=clock)
+        self._answers = RecentAnswers(clock)
         self._predictor = Predictor(
             decoder,
             parts.device,
@@ -155,7 +157,9 @@ class WorkerAdmin:
         asked = request.query.get("history")
         if asked is not None and not (asked.isascii() and asked.isdigit() and len(asked) < 16):
             return refusal(400, "wrong_type", "history is a number of seconds since 1970")
-        return json_response(self._view.status(since=None if asked is None else int(asked)))
+        since = None if asked is None else int(asked)
+        body = self._answers.get(since, lambda: encode_json(self._view.status(since=since)))
+        return web.Response(body=body, content_type="application/json")
 
     async def _models(self, _request: web.Request) -> web.Response:
         return json_response({"models": self._view.models()})
@@ -175,6 +179,7 @@ class WorkerAdmin:
             if pipeline.held_by_hand != wanted:
                 log.warning("reading is %s by hand", "paused" if wanted else "resumed")
             pipeline.held_by_hand = wanted
+            self._answers.clear()
             return json_response({"paused": wanted, "worker": self._worker})
 
         return handler
