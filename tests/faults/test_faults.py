@@ -110,7 +110,8 @@ async def test_a_rebalance_storm(one: FaultScene) -> None:
         ends_s = time.monotonic() + STORM_S
         while time.monotonic() < ends_s:
             guest = one.hire()
-            await asyncio.sleep(4)
+            await guest.ready()
+            await asyncio.sleep(2)
             await one.dismiss(guest)
             await asyncio.sleep(1)
 
