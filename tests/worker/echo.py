@@ -25,6 +25,7 @@ from stream.clock import SystemClock
 from stream.config.sections import Settings
 from stream.logs import set_up_logging
 from stream.records import FloatMatrix
+from stream.stop_request import StoppedEarly
 from stream.worker import Worker
 from tests.worker import failpoints
 
@@ -105,6 +106,8 @@ def main() -> int:
     try:
         model = (WindowHashModel if arguments["mode"] == "windows" else HashModel)(arguments["mode"], flag)
         pipeline = asyncio.run(Worker(settings, model, clock=clock).run())
+    except StoppedEarly:
+        return 0  # before the start was over: nothing was read, as in `forebay run`
     except ForebayError as error:
         print(f"stopped: {error.kind}: {error.message}", file=sys.stderr, flush=True)
         return 1
