@@ -353,11 +353,11 @@ class Source(ConsumerRebalanceListener):
         known = {place: found.offset for place, found in committed.items() if found is not None}
         if self._watch is not None:
             await self._watch.refuse_recreated(known, known)
+            self._watch.hold(assigned)
         self._refuse_new_partitions(assigned)
         positions = await start_positions(self._consumer, self._resumes.restore(committed), self._policy)
         if self._watch is not None:
-            await self._watch.refuse_recreated(positions, known)
-            self._watch.hold(positions)
+            await self._watch.refuse_recreated(positions)
         # Committed before the first record is read, so that a restart starts in the same place whatever was decided here.
         unset = {partition: positions[partition] for partition, found in committed.items() if found is None}
         await self._offsets.commit(unset, {}, epoch)
