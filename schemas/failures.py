@@ -139,7 +139,7 @@ FAILURES: Final[Mapping[FailureKind, FailureSpec]] = MappingProxyType(
             "fix the producer or its client library; the dead letter's value is the record as the log holds it",
         ),
         FailureKind.UNREADABLE_BATCH: _unreadable(
-            "a record batch cannot be unpacked, or its records cannot be told apart; one dead letter stands for all of them",
+            "a record batch cannot be unpacked, or its records cannot be separated; one dead letter stands for all of them",
             "fix the producer or its compression codec; the dead letter's value is the batch as the log holds it",
         ),
         FailureKind.BATCH_TOO_LARGE: _unreadable(

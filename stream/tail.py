@@ -84,7 +84,7 @@ class TopicReader:
             raise denied(error, "READ") or BrokerError(
                 f"cannot read from Kafka at {self._options.get('bootstrap_servers')}: {error}",
                 kind="unreachable",
-                remedy="see that the broker runs there (`forebay check` tells more), or name another with --bootstrap-server",
+                remedy="see that the broker runs there (`forebay check` reports more), or name another with --bootstrap-server",
             ) from error
         except TimeoutError:
             await self.stop()
@@ -237,7 +237,7 @@ class TopicReader:
         return BrokerError(
             f"reading {', '.join(self._topics)} got no further for {for_s:g} s",
             kind="unreachable",
-            remedy="see that the brokers which lead its partitions run (`forebay check` tells more)",
+            remedy="see that the brokers which lead its partitions run (`forebay check` reports more)",
         )
 
     async def num_partitions(self, topic: str) -> int | None:

@@ -32,7 +32,7 @@ class Uncommitted:
                     self._ends.pop(chunk.partition, None)
 
     def dropped(self, num_events: int) -> None:
-        """Record that so many events were dropped, to be read again."""
+        """Record that `num_events` events were dropped and will be read again."""
         self._to_read_again += num_events
 
     def keep_assigned(self, positions: Mapping[Partition, int] | None) -> None:

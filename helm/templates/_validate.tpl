@@ -93,7 +93,7 @@
 {{- fail "aggregator.webhook is set, but aggregator.enabled is false: nothing would post alerts to it; set it to true" -}}
 {{- end -}}
 {{- if and (ne $v.service.type "ClusterIP") (not (or $v.admin.token.value $v.admin.token.existingSecret)) -}}
-{{- fail (printf "service.type = %s without a token: whoever reaches the address could pause the workers and ask for predictions; set admin.token.existingSecret, or service.type=ClusterIP" $v.service.type) -}}
+{{- fail (printf "service.type = %s without a token: every client that reaches the address could pause the workers and ask for predictions; set admin.token.existingSecret, or service.type=ClusterIP" $v.service.type) -}}
 {{- end -}}
 
 {{- /* The workload. */ -}}

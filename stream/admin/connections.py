@@ -2,7 +2,7 @@
 
 asyncio's own server accepts without a limit, so that a thousand clients that never send a request take all the process's
 descriptors: probes go unanswered, and so do the brokers. Here a new connection is always accepted, and when there are too many
-the one that has been idle the longest is closed: whoever sends a request, such as a probe, is answered.
+the one that has been idle the longest is closed: a client that sends a request, such as a probe, is answered.
 """
 
 from __future__ import annotations

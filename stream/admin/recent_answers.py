@@ -19,7 +19,7 @@ class RecentAnswers:
         self._answers: dict[object, tuple[float, bytes]] = {}
 
     def get(self, key: object, make: Callable[[], bytes]) -> bytes:
-        """Return the answer for `key`; one that is too old is made again."""
+        """Return the answer for `key`, and make a new one where the last is too old."""
         now_s = self._clock.monotonic_s()
         made_s, answer = self._answers.get(key, (float("-inf"), b""))
         if now_s - made_s < MAX_AGE_S:

@@ -205,7 +205,7 @@ class WorkerView:
         }
 
     def _members(self) -> list[dict[str, Any]]:
-        """The workers of the group, this one too; whoever may join the group chooses what stands here."""
+        """The workers of the group, this one too. Any member can announce anything: treat it as untrusted."""
         found = [(member, decode_advertisement(member.user_data)) for member in self.seen.members]
         return [
             {

@@ -89,7 +89,7 @@ class Aggregator:
                     raise BrokerError(
                         f"the aggregator was not ready within {START_TIMEOUT_S:g} s",
                         kind="not_ready",
-                        remedy="see that the cluster is well; `forebay check` tells more",
+                        remedy="see that the cluster is well; `forebay check` reports more",
                     ) from None
                 finally:
                     await watch.stop()

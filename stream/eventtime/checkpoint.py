@@ -1,7 +1,7 @@
 """A checkpoint as the metadata of a committed offset, which Kafka keeps with it: 4096 bytes at most, here below 3000.
 
     forebay1 <digest> <replay from> <watermark just before that> <watermark at the offset> [<rejected by the clock>]
-    forebay2 … <watermark at the offset> <pending since> <given out> <all> [<rejected by the clock>]
+    forebay2 … <watermark at the offset> <pending since> <emitted> <all> [<rejected by the clock>]
 
 The offset is the head: everything before it is decided. The second form is that of windows that were closed and are given
 out in slices, each with a commit of its own (see `Pending`). Watermarks are ms since the Unix epoch, `-` before the first
@@ -23,7 +23,7 @@ _NONE: Final = "-"
 
 
 class Pending(NamedTuple):
-    """Windows that are closed at the head and not all given out yet.
+    """Windows that are closed at the head and not all emitted yet.
 
     They are those that events from the offset `since` on have closed, in the order of closing, and with `all` then all others
     that were open at the head. given: how many of them are out. Their checkpoint is of before they closed, so that a replay

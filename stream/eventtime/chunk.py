@@ -64,7 +64,7 @@ def label(window: Window) -> Label:
 
 
 class Closing(NamedTuple):
-    """Windows to give out. resume: the state from which they can be made again, where they may be given out in slices.
+    """Windows to emit. resume: the state from which they can be rebuilt, where they may be emitted in slices.
 
     given: how many of those that closed with them came before.
     """

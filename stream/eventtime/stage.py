@@ -1,7 +1,7 @@
 """The stage between decoding and micro-batches where events are gathered into windows: state, replay, and closing by the clock.
 
 The worker keeps no store. What it commits with a position says from where the open windows can be made again (`checkpoint`);
-after an assignment the events from there to the position are read once more, with nothing given out. What would not come out
+after an assignment the events from there to the position are read once more, with nothing emitted. What would not come out
 the same a second time (time that went by, too much state) closes all windows of the partition, so that no replay crosses it.
 """
 
@@ -33,7 +33,7 @@ _KEY, _OFFSET, _TIMESTAMP = attrgetter("key"), attrgetter("offset"), attrgetter(
 
 @dataclass(slots=True)
 class _Partition:
-    """until: while windows are made again, what was committed; owed: those that were closed and not all given out; flush: all
+    """until: while windows are rebuilt, what was committed; owed: those that were closed and not all emitted; flush: all
     are closed then. record_timestamp: the last one."""
 
     windows: PartitionWindows
@@ -190,7 +190,7 @@ class WindowStage:
         return rest
 
     def _resumable(self, held: _Partition, before: Checkpoint, since: int) -> State | None:
-        """The state that lets windows that close now be given out in slices, None where it would be too large to commit."""
+        """Return the state from which windows that close now can be emitted in slices; None if it is too large to commit."""
         windows = held.windows
         at = Checkpoint(windows.head, before.replay_from, before.watermark_before, windows.watermark)
         by_clock = held.guard.listed(at.replay_from, self._newest(at))
@@ -225,7 +225,7 @@ class WindowStage:
         )
 
     def _made_again(self, partition: Partition, epoch: Epoch, held: _Partition) -> list[WindowChunk]:
-        """The windows are as they were at the committed position. Those that are still to be given out."""
+        """Return the windows that still have to be emitted, now that a replay has reached the committed position."""
         state, windows = held.until, held.windows
         assert state is not None
         if held.flush:

@@ -79,7 +79,7 @@ async def find_unreachable(client: ClientOptions, *, timeout_s: float = TIMEOUT_
         return BrokerError(
             f"{client['bootstrap_servers']} did not name the brokers of the cluster: {str(error) or 'no answer'}",
             kind="unreachable",
-            remedy="see that the cluster is well (`forebay check` tells more)",
+            remedy="check that the cluster is healthy; `forebay check` reports more",
         )
     if not problems:
         return None

@@ -1,7 +1,7 @@
 """The records of one fetched batch, in pieces: what is handed out at once is bounded, whatever the batch unpacks to.
 
 The client's compiled parser does the work. A batch is unpacked here, within a bound, and what the parser raises on is read by
-`record_batch`. Checksums are none of this module's business.
+`record_batch`. Checksums are verified elsewhere (`light_records`).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _OFFSET, _HEADERS = attrgetter("offset"), attrgetter("headers")
 
 
 class ImplausibleBatch(Exception):
-    """The header of a batch contradicts itself, so that nobody can say which offsets its records have."""
+    """The header of a batch contradicts itself, so the offsets of its records are unknown."""
 
 
 class Piece(NamedTuple):

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 EVERY_S: Final = 1.0
 SILENT_AFTER_S: Final = 5.0
-"""A request that is under way for so long is taken for unanswered in the log."""
+"""How long a request may be under way before the log calls it unanswered."""
 PATIENCE_S: Final = 1.0
 """How long a poll waits for an answer that is due; it goes on without one, and the answer is looked at when it comes."""
 

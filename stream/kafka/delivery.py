@@ -224,7 +224,7 @@ async def connect(delivery: Delivery, bootstrap_servers: str, *, timeout_s: floa
             f"cannot reach Kafka at {bootstrap_servers}: {error}",
             kind="unreachable",
             remedy="see that the broker runs and that kafka.bootstrap_servers and the security settings are right "
-            "(`forebay check` tells more)",
+            "(`forebay check` reports more)",
         ) from error
 
 

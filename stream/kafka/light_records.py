@@ -39,7 +39,7 @@ class ReadLimits:
 
 
 class LightRecords:
-    """What a consumer hands out now. `begin_poll` goes before each `getmany`."""
+    """How many bytes a consumer may still hand out in this poll. Call `begin_poll` before each `getmany`."""
 
     def __init__(self, limits: ReadLimits) -> None:
         self.limits = limits

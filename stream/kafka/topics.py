@@ -259,5 +259,5 @@ async def _bounded(kafka: KafkaSection, timeout_s: float) -> AsyncIterator[None]
         raise BrokerError(
             f"Kafka at {kafka.bootstrap_servers} did not answer about its topics: {told}",
             kind="topics",
-            remedy="`forebay check` tells more",
+            remedy="`forebay check` reports more",
         ) from error

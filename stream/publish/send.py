@@ -86,14 +86,14 @@ class Publisher:
             raise denied(error, "WRITE", self._topic) or BrokerError(
                 f"cannot reach Kafka at {self._options.get('bootstrap_servers')}: {error}",
                 kind="unreachable",
-                remedy="see that the broker runs there (`forebay check` tells more), or name another with --bootstrap-server",
+                remedy="see that the broker runs there (`forebay check` reports more), or name another with --bootstrap-server",
             ) from error
         except TimeoutError:
             await self.stop()
             raise await find_unreachable(self._options) or BrokerError(
                 f"Kafka at {self._options.get('bootstrap_servers')} did not answer within {START_TIMEOUT_S:g} s",
                 kind="unreachable",
-                remedy="`forebay check` tells more",
+                remedy="`forebay check` reports more",
             ) from None
         except BaseException:
             await self.stop()
