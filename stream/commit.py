@@ -210,9 +210,8 @@ async def _built(building: Building) -> Emission:
 
 def _describe(positions: Mapping[Partition, int], num_batches: int, took_s: float) -> str:
     places = ", ".join(f"{place.topic}-{place.partition}@{offset}" for place, offset in sorted(positions.items()))
-    return (
-        f"committed {num_batches} micro-batch{'es'[: 2 * (num_batches != 1)]} up to {places} in {took_s * 1000:.1f} ms"
-    )
+    batches = "micro-batch" if num_batches == 1 else "micro-batches"
+    return f"committed {num_batches} {batches} up to {places} in {took_s * 1000:.1f} ms"
 
 
 async def _both(one: Coroutine[Any, Any, None], other: Coroutine[Any, Any, None]) -> None:

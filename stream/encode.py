@@ -25,7 +25,7 @@ DOCUMENT_BYTES: Final = 300
 
 
 def prediction_bytes(output_dim: int) -> int:
-    """Estimate how many bytes one prediction of so many outputs takes, without the id and key of its event."""
+    """Estimate how many bytes one prediction of `output_dim` outputs takes, without the id and key of its event."""
     return DOCUMENT_BYTES + NUMBER_BYTES * output_dim
 
 
