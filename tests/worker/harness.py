@@ -150,7 +150,8 @@ class Stage:
     async def send(
         self, values: Sequence[Sequence[bytes]], keys: Sequence[Sequence[bytes | None]] | None = None
     ) -> None:
-        async with producer(self.bootstrap, max_request_size=20 << 20, max_batch_size=20 << 20) as client:
+        # All replicas: with three brokers, what only the leader has is lost when all of them are stopped right afterwards.
+        async with producer(self.bootstrap, acks="all", max_request_size=20 << 20, max_batch_size=20 << 20) as client:
             for place, part in enumerate(values):
                 if part:
                     where = TopicPartition(self.topic("features"), place)
