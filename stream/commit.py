@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Collection, Coroutine, Mapping, Sequence
-from itertools import pairwise
-from typing import Any, Final, NamedTuple, Protocol, cast
-
-import numpy as np
+from typing import Any, Protocol, cast
 
 from schemas.errors import BrokerError, ForebayError
 from stream.clock import Clock
@@ -20,23 +16,6 @@ from stream.records import Epoch, Finished, Partition
 from stream.telemetry.observer import CommitTimes, Observer
 
 log = logging.getLogger(__name__)
-
-NUM_STEP_TIMES: Final = 1024
-
-
-class StepTimes(NamedTuple):
-    """How long the steps of one commit took, in seconds. deliveries: until all outputs were acknowledged."""
-
-    begin: float
-    deliveries: float
-    positions: float
-    end: float
-
-
-def summarise_steps(times: Sequence[StepTimes]) -> dict[str, dict[str, float]]:
-    """The median and the 99th percentile (nearest rank) of each step, in ms. `times` is not empty."""
-    p50_ms, p99_ms = np.percentile(np.array(times) * 1000, [50, 99], axis=0, method="inverted_cdf").round(2).tolist()
-    return {name: {"p50_ms": p50_ms[index], "p99_ms": p99_ms[index]} for index, name in enumerate(StepTimes._fields)}
 
 
 class ConservationError(ForebayError):
@@ -123,7 +102,7 @@ class AtLeastOnce:
 class Committer:
     """Commits finished micro-batches: their outputs, and the positions that these cover.
 
-    step_times: of the last commits that succeeded. observer: told of each of them.
+    observer: receives the times of each commit that succeeded.
     """
 
     def __init__(
@@ -144,7 +123,6 @@ class Committer:
         self._observer = observer
         self._clock = clock
         self._timeout_s = timeout_ms / 1000
-        self.step_times: deque[StepTimes] = deque(maxlen=NUM_STEP_TIMES)
 
     async def commit(self, batches: Sequence[Finished]) -> Ledger:
         """Commit micro-batches of one epoch, in order. Returns what they came to.
@@ -191,7 +169,6 @@ class Committer:
             raise CommitTimeout(f"the commit was not over after {self._timeout_s:g} s") from None
         # 7. Only now do the outcomes count.
         self._guard.committed(emission.ledger)
-        self.step_times.append(StepTimes(*(after - before for before, after in pairwise(at_s))))
         self._observer.committed(batches, emission.ledger, CommitTimes(began_s, *at_s))
         if log.isEnabledFor(logging.DEBUG):
             log.debug("%s", _describe(emission.positions, len(batches), at_s[-1] - began_s))

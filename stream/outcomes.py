@@ -165,10 +165,12 @@ class Ledger:
                 "stack": None if stack is None else self._redactor.stack(stack),
             }
 
-    def record_timestamps(self) -> npt.NDArray[np.int64]:
-        """Return the timestamps of all records that have one, in ms since the Unix epoch, int64 [records], in no order."""
-        found = np.concatenate([*self._good_at, np.array(self._failed_at, dtype=np.int64)])
-        return found[found >= 0]
+    def latencies_ms(self, *, wall_ms: int) -> npt.NDArray[np.float64]:
+        """Return the age at `wall_ms` of every record that has a timestamp, float64 [records], in no order."""
+        timestamps = np.concatenate([*self._good_at, np.array(self._failed_at, dtype=np.int64)])
+        # Clocks differ between machines: an event from the future has waited for nothing.
+        ages_ms: npt.NDArray[np.int64] = np.maximum(wall_ms - timestamps[timestamps >= 0], 0)
+        return ages_ms.astype(np.float64)
 
     def unbalanced(self) -> dict[Partition, tuple[int, int]]:
         """Partitions in which what was passed and what was decided differ: (passed, decided), of records, else of windows.

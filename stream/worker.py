@@ -8,7 +8,7 @@ import os
 import socket
 import sys
 import uuid
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
@@ -26,7 +26,7 @@ from stream.batch_sizes import batch_size, poll_size
 from stream.breaker import BreakerState, CircuitBreaker
 from stream.cancellation import cancel_until_done
 from stream.clock import Clock, SystemClock
-from stream.commit import AtLeastOnce, Commits, Committer, StepTimes, summarise_steps
+from stream.commit import AtLeastOnce, Commits, Committer
 from stream.config.sections import Settings
 from stream.dead_letter_guard import DeadLetterGuard, DeadLetterLimits
 from stream.decode import Decoder
@@ -54,6 +54,7 @@ from stream.memory import freeze_what_is_loaded, keep_freed_memory
 from stream.pipeline import Pipeline
 from stream.stages import Breakers, Stages, Timing
 from stream.stop_request import StopRequest
+from stream.telemetry.commit_timings import CommitTimings
 from stream.telemetry.observers import Observers
 from stream.telemetry.sampling import Watched
 from stream.telemetry.telemetry import About, Telemetry
@@ -102,8 +103,8 @@ class Worker:
                 self._model.signature.output_dim,
             )
         in_flight = self._in_flight()
-        telemetry, noted = self._telemetry(), Noted(clock=self._clock)
-        observer = Observers(telemetry, noted, *([] if self._model.signature.window else [TimestampWarning()]))
+        telemetry, noted, timings = self._telemetry(), Noted(clock=self._clock), CommitTimings()
+        observer = Observers(telemetry, noted, timings, *([] if self._model.signature.window else [TimestampWarning()]))
         plan = window_plan(settings, self._model.signature)
         pipeline = Pipeline(
             in_flight,
@@ -169,7 +170,7 @@ class Worker:
                 await self._drain(pipeline, polling)
             if self._fatal.done():
                 self._fatal.result()
-            _tell_steps(committer.step_times)
+            _log_commit_timings(timings)
             return pipeline
         except KafkaError as error:
             raise denied(error, "READ") or BrokerError(
@@ -364,12 +365,11 @@ class Worker:
             self._fatal.set_exception(error)
 
 
-def _tell_steps(times: Collection[StepTimes]) -> None:
-    if not times:
-        return
-    steps = summarise_steps(list(times))
-    said = ", ".join(f"{name} {step['p50_ms']:g} ({step['p99_ms']:g})" for name, step in steps.items())
-    log.info("the last %d commits took, in ms, median (p99): %s", len(times), said, extra={"figures": steps})
+def _log_commit_timings(timings: CommitTimings) -> None:
+    steps = timings.summary()
+    if steps:
+        text = ", ".join(f"{name} {step['p50_ms']:g} ({step['p99_ms']:g})" for name, step in steps.items())
+        log.info("the last %d commits took, in ms, median (p99): %s", len(timings), text, extra={"figures": steps})
 
 
 async def _finish(polling: asyncio.Task[None], pipeline: Pipeline) -> None:

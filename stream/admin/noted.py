@@ -40,8 +40,7 @@ class Noted(Unobserved):
             outcomes=ledger.outcomes,
             batch_sizes=[size for size, _ in modelled],
             model_ms=np.array([model_s for _, model_s in modelled], dtype=np.float64) * 1000,
-            # Clocks differ between machines: an event from the future has waited for nothing.
-            latencies_ms=np.maximum(wall_ms - ledger.record_timestamps(), 0).astype(np.float64),
+            latencies_ms=ledger.latencies_ms(wall_ms=wall_ms),
         )
         self.errors.committed(batches, ledger, wall_ms=wall_ms)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import orjson
 
-from stream.commit import StepTimes
+from stream.telemetry.commit_timings import STEPS
 
 
 def commit_steps(log: Path) -> Mapping[str, Mapping[str, float]] | None:
@@ -17,6 +17,6 @@ def commit_steps(log: Path) -> Mapping[str, Mapping[str, float]] | None:
             figures = orjson.loads(line).get("figures")
         except (orjson.JSONDecodeError, AttributeError):
             continue  # a line of somebody else's on standard error
-        if figures and figures.keys() == set(StepTimes._fields):
+        if figures and figures.keys() == set(STEPS):
             return dict(figures)
     return None

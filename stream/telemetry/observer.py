@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple, Protocol
 
 from stream.outcomes import Ledger
@@ -18,6 +19,10 @@ class CommitTimes(NamedTuple):
     deliveries: float
     positions: float
     end: float
+
+    def durations_s(self) -> dict[str, float]:
+        """Return how long each step took, by name."""
+        return {step: after - before for step, (before, after) in zip(self._fields[1:], pairwise(self), strict=True)}
 
 
 class Observer(Protocol):

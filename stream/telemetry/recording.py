@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
-import numpy as np
-
 from schemas.failures import FAILURES, FailureKind, Outcome
 from stream.clock import Clock
 from stream.commit import CommitRefused, CommitTimeout
@@ -73,14 +71,12 @@ class Recorder:
             book.add(c.ERRORS, count, (kind, FAILURES[FailureKind(kind)].stage.value, *self._model))
         took_s = times.end - times.began
         book.observe(c.COMMIT_DURATION, took_s, self._model, exemplar=self._exemplar_of(batches[0].batch, took_s))
-        for step, before, after in zip(CommitTimes._fields[1:], times, times[1:], strict=False):
-            book.observe(c.COMMIT_STEP_DURATION, after - before, (step,))
+        for step, step_s in times.durations_s().items():
+            book.observe(c.COMMIT_STEP_DURATION, step_s, (step,))
         now_ms = self._clock.wall_ms()
-        # Clocks differ between machines: an event from the future has waited for nothing.
-        latencies_s = np.maximum(now_ms - ledger.record_timestamps(), 0) / 1000
         book.observe_many(
             c.EVENT_LATENCY,
-            latencies_s,
+            ledger.latencies_ms(wall_ms=now_ms) / 1000,
             self._model,
             exemplars=tuple(
                 exemplar._replace(value=max(0, now_ms - timestamp) / 1000)

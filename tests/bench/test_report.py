@@ -13,16 +13,18 @@ from stream.bench.open_loop import OpenLoop
 from stream.bench.report import BenchReport, to_dict, to_table
 from stream.bench.stats import Latency
 from stream.bench.steps import commit_steps
-from stream.commit import StepTimes, summarise_steps
 from stream.logs import JsonFormatter
+from stream.outcomes import Ledger
+from stream.telemetry.commit_timings import CommitTimings
+from stream.telemetry.observer import CommitTimes
 
-STEPS = {name: {"p50_ms": 1.5, "p99_ms": 9.0} for name in StepTimes._fields}
+COMMIT_STEPS = {name: {"p50_ms": 1.5, "p99_ms": 9.0} for name in ("begin", "deliveries", "positions", "end")}
 
 
 def report(variant: str, events_per_s: float, *, p50_ms: float = 20, steps: bool = True) -> BenchReport:
     opened = OpenLoop(1000, 5, 0, Latency(5, p50_ms, 40, 50, 60), Latency(5, 7, 8, 9, 9), 1.0, 0.25, (10.0, 20.0, 60.0))
     closed = ClosedLoop(1000, 1000 / events_per_s, 0.5)
-    return BenchReport("broker", "model", closed, None, opened, {}, {}, STEPS if steps else None, variant)
+    return BenchReport("broker", "model", closed, None, opened, {}, {}, COMMIT_STEPS if steps else None, variant)
 
 
 def printed(*reports: BenchReport) -> str:
@@ -56,13 +58,22 @@ def test_one_alone_has_no_ratio() -> None:
 
 def test_for_scripts() -> None:
     said = to_dict(report("exactly once", 80))
-    assert said["commit_steps"] == STEPS and "latencies_ms" not in str(said)
+    assert said["commit_steps"] == COMMIT_STEPS and "latencies_ms" not in str(said)
 
 
 def test_the_steps_come_out_of_the_workers_log(tmp_path: Path) -> None:
-    times = [StepTimes(0.001, 0.002 * number, 0.003, 0.004) for number in range(1, 101)]
-    figures = summarise_steps(times)
-    assert figures["deliveries"] == {"p50_ms": 100.0, "p99_ms": 198.0}
+    timings = CommitTimings()
+    for number in range(1, 101):
+        began_at_s = 10.0, 15.0, 15.001, 15.001 + 0.002 * number
+        ended_at_s = began_at_s[-1] + 0.003, began_at_s[-1] + 0.007
+        timings.committed([], Ledger(model="m", version=1), CommitTimes(*began_at_s, *ended_at_s))
+    figures = timings.summary()
+    assert figures == {
+        "begin": {"p50_ms": 1.0, "p99_ms": 1.0},
+        "deliveries": {"p50_ms": 100.0, "p99_ms": 198.0},
+        "positions": {"p50_ms": 3.0, "p99_ms": 3.0},
+        "end": {"p50_ms": 4.0, "p99_ms": 4.0},
+    }
     record = logging.LogRecord("stream.worker", logging.INFO, "", 0, "the last commits took …", (), None)
     record.figures = figures
     log = tmp_path / "worker.log"

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import pytest
 from aiokafka.errors import KafkaConnectionError
 
 from schemas.errors import DataError
-from stream.commit import CommitRefused, Committer, CommitTimeout, OutputMissing, StepTimes
+from stream.commit import CommitRefused, Committer, CommitTimeout, OutputMissing
 from stream.dead_letter_guard import DeadLetterGuard, DeadLetterLimits
 from stream.emit import MAX_SLICE_BYTES, Outgoing
 from stream.encode import NUMBER_BYTES
-from stream.records import Epoch, MicroBatch, Partition
-from stream.telemetry.observer import Unobserved
+from stream.outcomes import Ledger
+from stream.records import Epoch, Finished, MicroBatch, Partition
+from stream.telemetry.observer import CommitTimes, Unobserved
 from tests.stream.build import P0, ManualClock, chunk, finish
 from tests.stream.test_emit import emitter, wide
 
@@ -125,8 +126,16 @@ async def test_a_deadline_that_passed_since_a_topic_is_gone() -> None:
         await committer(script).commit([BATCH])
 
 
-async def test_how_long_the_steps_took() -> None:
-    script, clock = Script(), ManualClock()
+class TimesReceived(Unobserved):
+    def __init__(self) -> None:
+        self.times: list[CommitTimes] = []
+
+    def committed(self, batches: Sequence[Finished], ledger: Ledger, times: CommitTimes) -> None:
+        self.times.append(times)
+
+
+async def test_the_observer_receives_how_long_the_steps_took() -> None:
+    script, clock, observer = Script(), ManualClock(), TimesReceived()
     seconds = {"begin": 0.25, "send": 1.0, "group": 0.0, POSITIONS: 0.5, "commit": 2.0}
     step = script._step
 
@@ -135,13 +144,14 @@ async def test_how_long_the_steps_took() -> None:
         clock.advance(seconds[name])
 
     script._step = slow  # type: ignore[method-assign]
-    commits = Committer(emitter(), script, script, guard(), Unobserved(), clock=clock, timeout_ms=1000)
+    commits = Committer(emitter(), script, script, guard(), observer, clock=clock, timeout_ms=1000)
     await commits.commit([BATCH])
-    assert list(commits.step_times) == [StepTimes(0.25, 1.0, 0.5, 2.0)]
+    (times,) = observer.times
+    assert times.durations_s() == {"emit": 0.0, "begin": 0.25, "deliveries": 1.0, "positions": 0.5, "end": 2.0}
     script.fails["send"] = KafkaConnectionError("gone")
     with pytest.raises(KafkaConnectionError):
         await commits.commit([BATCH])
-    assert len(commits.step_times) == 1, "only of those that succeeded"
+    assert len(observer.times) == 1, "only of those that succeeded"
 
 
 async def test_what_passes_a_limit_on_dead_letters_is_not_sent() -> None:

@@ -280,5 +280,6 @@ def test_records_without_a_timestamp_count_in_the_minute_of_their_commit_and_hav
         (JULY + 60_000, "predicted"): 2,
         (JULY + 60_000, "not_json"): 1,
     }
-    assert ledger.record_timestamps().tolist() == [JULY]
+    assert ledger.latencies_ms(wall_ms=JULY + 250).tolist() == [250.0]
+    assert ledger.latencies_ms(wall_ms=JULY - 250).tolist() == [0.0], "the record's clock is ahead"
     assert ledger.decided[P0] == 4

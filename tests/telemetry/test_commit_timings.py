@@ -1,0 +1,28 @@
+"""The summary of the last commits, made of the times that every other observer receives."""
+
+from __future__ import annotations
+
+from stream.outcomes import Ledger
+from stream.telemetry.commit_timings import MAX_COMMITS, CommitTimings
+from stream.telemetry.observer import CommitTimes
+
+LEDGER = Ledger(model="m", version=1)
+
+
+def test_no_commit_makes_no_summary() -> None:
+    timings = CommitTimings()
+    assert len(timings) == 0 and timings.summary() == {}
+
+
+def test_only_the_last_commits_count() -> None:
+    timings = CommitTimings()
+    timings.committed([], LEDGER, CommitTimes(0.0, 0.0, 9.0, 9.0, 9.0, 9.0))
+    for _ in range(MAX_COMMITS):
+        timings.committed([], LEDGER, CommitTimes(0.0, 8.0, 8.25, 8.75, 9.75, 11.75))
+    assert len(timings) == MAX_COMMITS
+    assert {step: of["p99_ms"] for step, of in timings.summary().items()} == {
+        "begin": 250.0,
+        "deliveries": 500.0,
+        "positions": 1000.0,
+        "end": 2000.0,
+    }, "neither the first commit, nor the time for building the records"
