@@ -41,7 +41,7 @@ STEPS: Final[tuple[tuple[str, Sequence[str]], ...]] = (
         "pydantic, click, orjson, msgspec, prometheus-client",
         ("pydantic", "click", "orjson", "msgspec", "prometheus_client"),
     ),
-    ("Forebay", ("stream.cli.run", "stream.worker", "models.artefact", "models.served")),
+    ("Forebay", ("stream.cli.run", "stream.worker_assembly", "models.artefact", "models.served")),
 )
 IDLE_S: Final = 5.0
 

@@ -1,177 +1,106 @@
-"""The worker's assembly: the only module that knows all the stages, the order of starting, and how it ends."""
+"""A worker process: the order of starting its parts, draining, and how it ends."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import socket
-import sys
-import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
+from dataclasses import dataclass
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
 from models.protocol import Model
 from schemas.errors import BrokerError
-from stream.admin.group_warnings import GroupWarnings
-from stream.admin.noted import Noted
 from stream.admin.service import WorkerAdmin
-from stream.admin.view import Parts
-from stream.backoff import Backoff
-from stream.backpressure import Bounds, InFlight
-from stream.batch_sizes import batch_size, poll_size
-from stream.breaker import BreakerState, CircuitBreaker
 from stream.cancellation import cancel_until_done
-from stream.clock import Clock, SystemClock
-from stream.commit import AtLeastOnce, Commits, Committer
-from stream.config.sections import Settings
-from stream.dead_letter_guard import DeadLetterGuard, DeadLetterLimits
-from stream.decode import Decoder
 from stream.device import DeviceThread
-from stream.emit import Emits, Emitter, Placer
-from stream.encode import PredictionEncoder
-from stream.eventtime.assemble import window_plan
-from stream.eventtime.emit import WindowEmitter
-from stream.eventtime.restore import WithoutWindows
-from stream.eventtime.stage import WindowStage
-from stream.kafka.acls import Role
-from stream.kafka.advertised import require_reachable
-from stream.kafka.assignor import AdvertisingAssignor
-from stream.kafka.client import client_options
-from stream.kafka.delivery import MAX_CONNECT_S, Delivery, Transactional, connect, hash_key
+from stream.kafka.delivery import MAX_CONNECT_S, Delivery, connect
 from stream.kafka.denied import denied
-from stream.kafka.layout import Layout, find_layout
-from stream.kafka.light_records import ReadLimits
-from stream.kafka.permit import require
-from stream.kafka.positions import StartPolicy
-from stream.kafka.reach import wait_for_cluster
 from stream.kafka.source import Source
-from stream.kafka.transaction import Transaction, transactional_id
-from stream.memory import freeze_what_is_loaded, keep_freed_memory
+from stream.memory import freeze_what_is_loaded
 from stream.pipeline import Pipeline
-from stream.stages import Breakers, Stages, Timing
 from stream.stop_request import StopRequest
 from stream.telemetry.commit_timings import CommitTimings
-from stream.telemetry.observers import Observers
-from stream.telemetry.sampling import Watched
-from stream.telemetry.telemetry import About, Telemetry
-from stream.telemetry.timestamp_warning import TimestampWarning
-from stream.window import MicroBatcher
+from stream.telemetry.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
-
-SWITCH_INTERVAL_S = 0.0005
-"""How long a thread may keep the interpreter from another one that waits. At Python's 5 ms the model, which takes the lock
-back after each operator, would wait 5 ms each while the event loop decodes."""
 
 READY_LINE = "worker ready"
 STOP_TIMEOUT_S = 5.0
 
 
-class Worker:
-    """One worker process: one model, one device, one member of the group."""
+class FailureSlot:
+    """Holds the first failure of a part that runs in the background: it ends the worker, and is what the worker reports."""
 
-    def __init__(self, settings: Settings, model: Model, *, clock: Clock | None = None) -> None:
-        self._settings = settings
-        self._model = model
-        self._clock = clock or SystemClock()
-        self._max_batch_size = batch_size(settings.batch.max_batch_size, model.signature.output_dim)
-        self._fatal: asyncio.Future[None]
-        self._instance = settings.delivery.instance_id or f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._failure: asyncio.Future[None] = loop.create_future()
+
+    def report(self, error: BaseException) -> None:
+        """Record a failure. Later ones are ignored."""
+        if not self._failure.done():
+            self._failure.set_exception(error)
+
+    @property
+    def is_filled(self) -> bool:
+        """Return whether a failure has been reported."""
+        return self._failure.done()
+
+    def raise_if_filled(self) -> None:
+        """Raise the failure that has been reported, if there is one."""
+        if self._failure.done():
+            self._failure.result()
+
+    async def wait_with(self, task: asyncio.Task[Any], *, timeout_s: float | None = None) -> None:
+        """Wait until the task is done, a failure is reported, or the time is over."""
+        await asyncio.wait({task, self._failure}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerParts:
+    """What a worker starts and stops. The pipeline is connected to its stages."""
+
+    model: Model
+    pipeline: Pipeline
+    device: DeviceThread
+    delivery: Delivery
+    source: Source
+    commit_timings: CommitTimings
+    admin: WorkerAdmin
+    telemetry: Telemetry
+
+
+class Worker:
+    """One worker process: one model, one device, one member of the group. `run` it once."""
+
+    def __init__(
+        self,
+        parts: WorkerParts,
+        *,
+        stop: StopRequest,
+        failure: FailureSlot,
+        bootstrap_servers: str,
+        max_batch_size: int,
+        drain_timeout_s: float,
+    ) -> None:
+        self._parts = parts
+        self._stop = stop
+        self._failure = failure
+        self._bootstrap_servers = bootstrap_servers
+        self._max_batch_size = max_batch_size
+        self._drain_timeout_s = drain_timeout_s
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def run(self) -> Pipeline:
-        """Run until SIGTERM or SIGINT, drain, leave the group. Returns the pipeline, with its totals.
+        """Start the parts, work until a stop is requested, drain, leave the group. Returns the pipeline, with its totals.
 
-        Raises StoppedEarly if the signal comes before the start is over, and what ended the worker otherwise: every
+        Raises StoppedEarly if the request comes before the start is over, and what ended the worker otherwise: every
         background failure arrives here.
         """
-        settings, loop = self._settings, asyncio.get_running_loop()
-        sys.setswitchinterval(SWITCH_INTERVAL_S)
-        keep_freed_memory()
-        self._fatal = loop.create_future()
-        stop = StopRequest()
-        stop.listen(loop)
-        breakers = Breakers(self._breaker("model"), self._breaker("cluster"))
-        if self._max_batch_size < settings.batch.max_batch_size:
-            log.info(
-                "micro-batches of at most %d events instead of %d: the model has %d outputs",
-                self._max_batch_size,
-                settings.batch.max_batch_size,
-                self._model.signature.output_dim,
-            )
-        in_flight = self._in_flight()
-        telemetry, noted, timings = self._telemetry(), Noted(clock=self._clock), CommitTimings()
-        observer = Observers(telemetry, noted, timings, *([] if self._model.signature.window else [TimestampWarning()]))
-        plan = window_plan(settings, self._model.signature)
-        pipeline = Pipeline(
-            in_flight,
-            self._timing(),
-            breakers,
-            observer,
-            max_poll_records=poll_size(self._max_batch_size, plan),
-            clock=self._clock,
-        )
-        await stop.unless_requested(wait_for_cluster(settings.kafka, clock=self._clock, backoff=self._backoff()))
-        await stop.unless_requested(require_reachable(client_options(settings.kafka)))
-        await stop.unless_requested(require(Role.WORKER, settings))
-        layout = await stop.unless_requested(find_layout(settings))
-        device = DeviceThread(
-            self._model,
-            clock=self._clock,
-            loop=loop,
-            breaker=breakers.model,
-            backoff=self._backoff(),
-            on_fatal=self._end,
-        )
-        delivery = self._delivery(layout)
-        windows = None if plan is None else WindowStage(plan, clock=self._clock, broker_time=layout.broker_time)
-        # The address is told to the group at the join, long after.
-        source = self._source(pipeline, layout, windows, user_data=lambda: admin.user_data())
-        decoder, encoder = self._decoder(), self._encoder()
-        parts = Parts(self._model, pipeline, breakers, device, source, noted)
-        admin = WorkerAdmin(settings, parts, decoder, encoder, telemetry, worker=self._instance, clock=self._clock)
-        telemetry.watch(
-            Watched(source, in_flight, {"model": breakers.model, "cluster": breakers.cluster}, pipeline.totals)
-        )
-        tasks: list[asyncio.Task[None]] = []
         try:
-            await admin.start()
-            await stop.unless_requested(device.start(_warm_up_sizes(self._max_batch_size)))
-            admin.warm()
-            log.info("model %s version %d is warm", self._model.name, self._model.version)
-            freeze_what_is_loaded()
-            connecting = connect(delivery, settings.kafka.bootstrap_servers, timeout_s=MAX_CONNECT_S)
-            await stop.unless_requested(connecting)
-            committer = Committer(
-                self._emitter(layout, encoder),
-                delivery,
-                self._transaction(delivery, source),
-                self._guard(),
-                observer,
-                clock=self._clock,
-                timeout_ms=settings.delivery.commit_timeout_ms,
-            )
-            pipeline.connect(Stages(source, decoder, self._batcher(), device, committer, delivery, windows))
-            await stop.unless_requested(source.start())
-            tasks.append(self._task(pipeline.commit_forever(), "commit"))
-            tasks.append(self._task(pipeline.feed_device(), "device"))
-            tasks.append(self._task(pipeline.watch(), "watch"))
-            tasks.append(self._task(admin.watch(), "admin"))
-            polling = self._task(pipeline.run(), "poll")
-            tasks.append(polling)
-            tasks.append(self._task(_announce(source, telemetry), "announce"))
-            tasks.append(self._task(telemetry.run(), "telemetry"))
-            tasks.append(self._task(stop.wait(), "signals"))
-            await asyncio.wait({tasks[-1], self._fatal}, return_when=asyncio.FIRST_COMPLETED)
-            if not self._fatal.done():
-                await self._drain(pipeline, polling)
-            if self._fatal.done():
-                self._fatal.result()
-            _log_commit_timings(timings)
-            return pipeline
+            await self._start()
+            await self._work()
+            return self._parts.pipeline
         except KafkaError as error:
             raise denied(error, "READ") or BrokerError(
                 f"the cluster refused to go on: {error}",
@@ -179,190 +108,81 @@ class Worker:
                 remedy="`forebay check` looks at topics, permissions and security settings",
             ) from error
         finally:
-            # A poll is never cancelled while the client is in it (it would leak), but here the process ends anyway.
-            await cancel_until_done(*tasks)
-            device.stop()
-            await source.stop(timeout_s=STOP_TIMEOUT_S)
-            await delivery.stop(timeout_s=STOP_TIMEOUT_S)
-            await admin.stop()
-            await telemetry.close()
+            await self._stop_parts()
 
-    async def _drain(self, pipeline: Pipeline, polling: asyncio.Task[None]) -> None:
+    async def _start(self) -> None:
+        """Start the parts, each before those that use it. The group is joined last."""
+        parts, stop = self._parts, self._stop
+        await parts.admin.start()
+        await stop.unless_requested(parts.device.start(warm_up_sizes(self._max_batch_size)))
+        parts.admin.warm()
+        log.info("model %s version %d is warm", parts.model.name, parts.model.version)
+        freeze_what_is_loaded()
+        await stop.unless_requested(connect(parts.delivery, self._bootstrap_servers, timeout_s=MAX_CONNECT_S))
+        await stop.unless_requested(parts.source.start())
+
+    async def _work(self) -> None:
+        """Run the background tasks until a stop is requested, then drain. Raises the first failure of any of them."""
+        pipeline = self._parts.pipeline
+        self._run_task(pipeline.commit_forever(), "commit")
+        self._run_task(pipeline.feed_device(), "device")
+        self._run_task(pipeline.watch(), "watch")
+        self._run_task(self._parts.admin.watch(), "admin")
+        polling = self._run_task(pipeline.run(), "poll")
+        self._run_task(_announce(self._parts.source, self._parts.telemetry), "announce")
+        self._run_task(self._parts.telemetry.run(), "telemetry")
+        await self._failure.wait_with(self._run_task(self._stop.wait(), "signals"))
+        if not self._failure.is_filled:
+            await self._drain(polling)
+        self._failure.raise_if_filled()
+        _log_commit_timings(self._parts.commit_timings)
+
+    async def _drain(self, polling: asyncio.Task[None]) -> None:
+        pipeline = self._parts.pipeline
         log.info("stopping: draining %d events", pipeline.num_in_flight)
-        timeout_s = self._settings.delivery.drain_timeout_ms / 1000
         pipeline.stop()
         drained = asyncio.create_task(_finish(polling, pipeline))
-        await asyncio.wait({drained, self._fatal}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        await self._failure.wait_with(drained, timeout_s=self._drain_timeout_s)
         if drained.done():
             drained.result()
             return
         await cancel_until_done(drained)
-        if not self._fatal.done():
+        if not self._failure.is_filled:
             raise BrokerError(
-                f"{pipeline.num_uncommitted} events were not committed within {timeout_s:g} s; they will be read again",
+                f"{pipeline.num_uncommitted} events were not committed within {self._drain_timeout_s:g} s; "
+                "they will be read again",
                 kind="drain_timeout",
                 remedy="raise delivery.drain_timeout_ms, or see why the cluster or the model is slow",
             )
 
-    def _in_flight(self) -> InFlight:
-        limits = self._settings.limits
-        return InFlight(Bounds(limits.max_in_flight_events, limits.max_in_flight_bytes, limits.max_in_flight_batches))
+    async def _stop_parts(self) -> None:
+        # A poll is never cancelled while the client is in it (it would leak), but here the process ends anyway.
+        await cancel_until_done(*self._tasks)
+        parts = self._parts
+        parts.device.stop()
+        await parts.source.stop(timeout_s=STOP_TIMEOUT_S)
+        await parts.delivery.stop(timeout_s=STOP_TIMEOUT_S)
+        await parts.admin.stop()
+        await parts.telemetry.close()
 
-    def _telemetry(self) -> Telemetry:
-        settings, model = self._settings, self._model
-        return Telemetry(
-            settings.telemetry,
-            About(
-                model=model.name,
-                version=model.version,
-                device=settings.model.device,
-                instance=self._instance,
-                group_id=settings.kafka.group_id,
-                transactional=settings.delivery.processing_guarantee == "exactly_once",
-                max_in_flight_events=settings.limits.max_in_flight_events,
-            ),
-            clock=self._clock,
-            environ=os.environ,
-        )
-
-    def _timing(self) -> Timing:
-        call_s = self._settings.model.call_timeout_ms / 1000
-        hang_s = call_s + self._settings.breaker.reset_timeout_ms / 1000
-        return Timing(call_s, hang_s, self._settings.delivery.revoke_timeout_ms / 1000)
-
-    def _breaker(self, name: str) -> CircuitBreaker:
-        def tell(state: BreakerState, reason: str) -> None:
-            log.warning("circuit breaker of the %s: %s: %s", name, state.value, reason)
-
-        settings = self._settings.breaker
-        return CircuitBreaker(
-            failure_threshold=settings.failure_threshold,
-            reset_timeout_s=settings.reset_timeout_ms / 1000,
-            on_change=tell,
-        )
-
-    def _backoff(self) -> Backoff:
-        delivery = self._settings.delivery
-        return Backoff(delivery.retry_backoff_ms / 1000, delivery.retry_backoff_max_ms / 1000)
-
-    def _guard(self) -> DeadLetterGuard:
-        limits = self._settings.limits
-        return DeadLetterGuard(
-            DeadLetterLimits(
-                limits.max_dead_letter_ratio, limits.dead_letter_window_events, limits.max_dead_letters_in_a_row
-            )
-        )
-
-    def _delivery(self, layout: Layout) -> Delivery:
-        settings = self._settings
-        compression = settings.output.compression_type
-        return Delivery(
-            client_options(settings.kafka),
-            compression_type=None if compression == "none" else compression,
-            max_batch_bytes=layout.max_batch_bytes,
-            transactional=Transactional(
-                transactional_id(settings, self._instance), settings.delivery.transaction_timeout_ms
-            )
-            if settings.delivery.processing_guarantee == "exactly_once"
-            else None,
-            backoff=self._backoff(),
-            timestamp_bounds=layout.timestamp_bounds,
-        )
-
-    def _transaction(self, delivery: Delivery, source: Source) -> Commits:
-        if self._settings.delivery.processing_guarantee == "at_least_once":
-            return AtLeastOnce(source)
-        return Transaction(delivery, group_id=self._settings.kafka.group_id, is_current=source.is_current)
-
-    def _source(
-        self, pipeline: Pipeline, layout: Layout, windows: WindowStage | None, *, user_data: Callable[[], bytes]
-    ) -> Source:
-        kafka, entry = self._settings.kafka, self._settings.input
-        consumer = AIOKafkaConsumer(
-            **client_options(kafka),
-            group_id=kafka.group_id,
-            group_instance_id=kafka.group_instance_id,
-            enable_auto_commit=False,
-            auto_offset_reset="none",
-            isolation_level=entry.isolation_level,
-            partition_assignment_strategy=(AdvertisingAssignor(user_data, GroupWarnings().look),),
-            session_timeout_ms=kafka.session_timeout_ms,
-            heartbeat_interval_ms=kafka.heartbeat_interval_ms,
-            rebalance_timeout_ms=kafka.rebalance_timeout_ms,
-            max_poll_interval_ms=kafka.max_poll_interval_ms,
-            metadata_max_age_ms=kafka.metadata_max_age_ms,
-            fetch_min_bytes=entry.fetch_min_bytes,
-            fetch_max_wait_ms=entry.fetch_max_wait_ms,
-            max_partition_fetch_bytes=entry.max_partition_fetch_bytes,
-        )
-        return Source(
-            consumer,
-            topics=layout.input_partitions,
-            group_id=kafka.group_id,
-            policy=StartPolicy(entry.auto_offset_reset, entry.from_timestamp),
-            resumes=windows or WithoutWindows(),
-            on_revoked=pipeline.revoked,
-            on_fatal=self._end,
-            backoff=self._backoff(),
-            clock=self._clock,
-            read_limits=self._read_limits(),
-        )
-
-    def _read_limits(self) -> ReadLimits:
-        in_flight_bytes = self._settings.limits.max_in_flight_bytes
-        return ReadLimits(
-            max_unpacked_bytes=self._settings.input.max_unpacked_batch_bytes or in_flight_bytes,
-            max_poll_bytes=max(self._settings.batch.max_batch_bytes, in_flight_bytes // 4),
-        )
-
-    def _decoder(self) -> Decoder:
-        return Decoder(
-            self._model.signature,
-            model_name=self._model.name,
-            max_event_bytes=self._settings.input.max_event_bytes,
-            max_key_bytes=self._settings.input.max_key_bytes,
-        )
-
-    def _batcher(self) -> MicroBatcher:
-        batch = self._settings.batch
-        return MicroBatcher(
-            max_batch_size=self._max_batch_size,
-            max_batch_bytes=batch.max_batch_bytes,
-            max_queue_delay_ms=batch.max_queue_delay_ms,
-        )
-
-    def _encoder(self) -> PredictionEncoder:
-        model, signature = self._model, self._model.signature
-        return PredictionEncoder(
-            model=model.name, version=model.version, labels=signature.labels, num_classes=signature.num_classes
-        )
-
-    def _emitter(self, layout: Layout, encoder: PredictionEncoder) -> Emits:
-        return (Emitter if self._model.signature.window is None else WindowEmitter)(
-            encoder,
-            model=self._model.name,
-            version=self._model.version,
-            topics=layout.outputs,
-            placer=Placer(layout.input_partitions, hash_key),
-            worker=self._instance,
-            feature_names=[feature.name for feature in self._model.signature.features],
-            clock=self._clock,
-        )
-
-    def _task(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        """A background task whose failure ends the worker."""
+    def _run_task(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Start a background task whose failure ends the worker."""
         task = asyncio.create_task(coroutine, name=name)
         task.add_done_callback(self._report)
+        self._tasks.append(task)
         return task
 
     def _report(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._end(error)
+            self._failure.report(error)
 
-    def _end(self, error: BaseException) -> None:
-        """The fatal slot: the first failure is the one that is told."""
-        if not self._fatal.done():
-            self._fatal.set_exception(error)
+
+def warm_up_sizes(max_batch_size: int) -> list[int]:
+    """Return the batch sizes that the model is warmed up with: powers of four, and the largest."""
+    sizes = [1]
+    while sizes[-1] * 4 < max_batch_size:
+        sizes.append(sizes[-1] * 4)
+    return [*sizes, max_batch_size] if max_batch_size > 1 else sizes
 
 
 def _log_commit_timings(timings: CommitTimings) -> None:
@@ -381,10 +201,3 @@ async def _announce(source: Source, telemetry: Telemetry) -> None:
     await source.wait_until_open()
     telemetry.ready(True)
     log.info(READY_LINE)
-
-
-def _warm_up_sizes(max_batch_size: int) -> list[int]:
-    sizes = [1]
-    while sizes[-1] * 4 < max_batch_size:
-        sizes.append(sizes[-1] * 4)
-    return [*sizes, max_batch_size] if max_batch_size > 1 else sizes

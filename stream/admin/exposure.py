@@ -14,7 +14,9 @@ def exposure_of(section: AdminSection) -> str | None:
     """Return what is dangerous about where it listens; None if nothing is."""
     if not section.enabled or is_loopback(section.host) or section.token is not None:
         return None
-    return f"{section.host} is reached from other machines and there is no token: every client there can pause the worker"
+    return (
+        f"{section.host} is reached from other machines and there is no token: every client there can pause the worker"
+    )
 
 
 def describe_exposure(section: AdminSection) -> str:

@@ -48,7 +48,7 @@ def command(
     from stream.aggregate.beside import aggregator_beside
     from stream.logs import set_up_logging
     from stream.stop_request import StoppedEarly
-    from stream.worker import Worker
+    from stream.worker_assembly import run_worker
 
     set_up_logging(settings.log.level, settings.log.format)
     limit_threads(settings.model.threads)
@@ -56,7 +56,7 @@ def command(
     model = ServedModel.from_artefact(artefact, resolve_device(settings.model.device))
     with aggregator_beside(source.arguments(), source.environ) if with_aggregator else nullcontext():
         try:
-            pipeline = asyncio.run(Worker(settings, model).run())
+            pipeline = asyncio.run(run_worker(settings, model))
         except StoppedEarly as error:
             if error.number == signal.SIGINT:
                 raise Interrupted(error.number) from None

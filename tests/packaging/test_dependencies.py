@@ -160,7 +160,11 @@ def test_without_extras_every_module_of_the_base_can_be_imported(base: Environme
     done = base.run("python", "-c", script, *modules)
     # The aggregator's and the demo's own commands import what needs an extra only when they run.
     assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
-    assert "stream.worker" in modules and "stream.admin.server" in modules and "stream.telemetry.telemetry" in modules
+    assert (
+        "stream.worker_assembly" in modules
+        and "stream.admin.server" in modules
+        and "stream.telemetry.telemetry" in modules
+    )
 
 
 def test_without_extras_every_command_has_its_help(base: Environment) -> None:

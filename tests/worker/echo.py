@@ -26,7 +26,7 @@ from stream.config.sections import Settings
 from stream.logs import set_up_logging
 from stream.records import FloatMatrix
 from stream.stop_request import StoppedEarly
-from stream.worker import Worker
+from stream.worker_assembly import run_worker
 from tests.worker import failpoints
 
 NUM_FEATURES = 4
@@ -105,7 +105,7 @@ def main() -> int:
     failpoints.install(arguments.get("failpoints", {}))
     try:
         model = (WindowHashModel if arguments["mode"] == "windows" else HashModel)(arguments["mode"], flag)
-        pipeline = asyncio.run(Worker(settings, model, clock=clock).run())
+        pipeline = asyncio.run(run_worker(settings, model, clock=clock))
     except StoppedEarly:
         return 0  # before the start was over: nothing was read, as in `forebay run`
     except ForebayError as error:

@@ -24,7 +24,7 @@ import json, sys
 from benchmarks.idle_memory import own_mib
 import torch
 before = own_mib()
-import stream.cli.run, stream.worker, models.artefact, models.served
+import stream.cli.run, stream.worker_assembly, models.artefact, models.served
 print(json.dumps({"modules": sorted(sys.modules), "own_mib": own_mib() - before}))
 """
 

@@ -1,0 +1,71 @@
+"""The assembly of a worker, as far as it needs no cluster, and what a worker takes from it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from schemas.errors import ConfigError
+from stream.clock import SystemClock
+from stream.config.sections import Settings
+from stream.stop_request import StoppedEarly, StopRequest
+from stream.worker import FailureSlot, warm_up_sizes
+from stream.worker_assembly import WorkerAssembly
+from tests.worker.echo import HashModel, WindowHashModel
+
+
+def settings(**sections: object) -> Settings:
+    return Settings.model_validate(
+        {"model": {"name": "echo"}, "kafka": {"bootstrap_servers": "127.0.0.1:1"}, **sections}
+    )
+
+
+async def test_a_stop_before_the_cluster_answers_ends_the_assembly() -> None:
+    stop = StopRequest()
+    stop.request(15)
+    with pytest.raises(StoppedEarly):
+        await WorkerAssembly(settings(), HashModel("echo"), clock=SystemClock()).assemble(stop)
+
+
+async def test_a_model_of_windows_without_windows_in_the_settings_is_refused_before_the_cluster_is_asked() -> None:
+    assembly = WorkerAssembly(settings(), WindowHashModel("windows"), clock=SystemClock())
+    with pytest.raises(ConfigError, match=r"window\.kind is none"):
+        await assembly.assemble(StopRequest())
+
+
+async def test_the_first_failure_is_the_one_that_is_raised() -> None:
+    slot = FailureSlot(asyncio.get_running_loop())
+    slot.raise_if_filled()
+    slot.report(ValueError("first"))
+    slot.report(ValueError("second"))
+    assert slot.is_filled
+    with pytest.raises(ValueError, match="first"):
+        slot.raise_if_filled()
+
+
+async def test_a_failure_ends_the_wait_for_a_task() -> None:
+    slot, never = FailureSlot(asyncio.get_running_loop()), asyncio.Event()
+    task = asyncio.create_task(never.wait())
+    waiting = asyncio.create_task(slot.wait_with(task))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    slot.report(ValueError("failed"))
+    await waiting
+    assert not task.done()
+    task.cancel()
+    with pytest.raises(ValueError, match="failed"):
+        slot.raise_if_filled()
+
+
+async def test_a_task_that_is_done_ends_the_wait() -> None:
+    slot = FailureSlot(asyncio.get_running_loop())
+    await slot.wait_with(asyncio.create_task(asyncio.sleep(0)))
+    assert not slot.is_filled
+
+
+@pytest.mark.parametrize(
+    ("max_batch_size", "sizes"), [(1, [1]), (2, [1, 2]), (4, [1, 4]), (5, [1, 4, 5]), (100, [1, 4, 16, 64, 100])]
+)
+def test_the_model_is_warmed_up_up_to_the_largest_batch(max_batch_size: int, sizes: list[int]) -> None:
+    assert warm_up_sizes(max_batch_size) == sizes
