@@ -58,9 +58,7 @@ COPY --from=build /opt/forebay /opt/forebay
 RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
     pip --python /opt/forebay/bin/python install --no-cache-dir --no-deps --no-compile --no-index /wheels/*.whl \
     && /opt/forebay/bin/python -m compileall -q --invalidation-mode unchecked-hash \
-        /opt/forebay/lib/python*/site-packages/stream \
-        /opt/forebay/lib/python*/site-packages/models \
-        /opt/forebay/lib/python*/site-packages/schemas
+        /opt/forebay/lib/python*/site-packages/forebay
 ENV PATH=/opt/forebay/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \

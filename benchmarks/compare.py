@@ -22,9 +22,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from benchmarks.field import CONTESTANTS, FOREBAY, Contestant, Run, RunFailed, prepared
-from schemas.errors import ForebayError
-from stream.bench.machine import describe_machine, installed_version
-from stream.bench.stats import pairwise_ratios
+from forebay.schemas.errors import ForebayError
+from forebay.stream.bench.machine import describe_machine, installed_version
+from forebay.stream.bench.stats import pairwise_ratios
 
 Runs = dict[str, list[Run]]
 

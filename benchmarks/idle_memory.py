@@ -41,7 +41,15 @@ STEPS: Final[tuple[tuple[str, Sequence[str]], ...]] = (
         "pydantic, click, orjson, msgspec, prometheus-client",
         ("pydantic", "click", "orjson", "msgspec", "prometheus_client"),
     ),
-    ("Forebay", ("stream.cli.run", "stream.worker_assembly", "models.artefact", "models.served")),
+    (
+        "Forebay",
+        (
+            "forebay.stream.cli.run",
+            "forebay.stream.worker_assembly",
+            "forebay.models.artefact",
+            "forebay.models.served",
+        ),
+    ),
 )
 IDLE_S: Final = 5.0
 
@@ -100,12 +108,12 @@ def print_imports() -> None:
 
 async def worker_mib() -> tuple[float, float]:
     """Return own and resident memory of a real worker with the bench's model, some seconds after it is ready."""
-    from stream.bench.setup import save_bench_model
-    from stream.clock import SystemClock
-    from stream.config.load import load_settings
-    from stream.embedded import EmbeddedBroker
-    from stream.kafka.topics import create_topics
-    from stream.worker_process import WorkerProcess, without_settings
+    from forebay.stream.bench.setup import save_bench_model
+    from forebay.stream.clock import SystemClock
+    from forebay.stream.config.load import load_settings
+    from forebay.stream.embedded import EmbeddedBroker
+    from forebay.stream.kafka.topics import create_topics
+    from forebay.stream.worker_process import WorkerProcess, without_settings
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

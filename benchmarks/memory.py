@@ -23,10 +23,10 @@ def peak_mib(name: str, batch_size: int) -> float:
     """In this process. Without a model where `name` is empty."""
     import torch
 
-    import stream.worker_assembly  # noqa: F401  imported for its memory
-    from models.device import limit_threads
-    from models.nets import build_net
-    from stream.memory import keep_freed_memory
+    import forebay.stream.worker_assembly  # noqa: F401  imported for its memory
+    from forebay.models.device import limit_threads
+    from forebay.models.nets import build_net
+    from forebay.stream.memory import keep_freed_memory
 
     keep_freed_memory()
     limit_threads(1)

@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from stream.bench.plot import COLOURS, write
+from forebay.stream.bench.plot import COLOURS, write
 
 
 def save_plot(summary: Mapping[str, Mapping[str, Any]], title: str, path: Path) -> None:

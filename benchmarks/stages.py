@@ -25,22 +25,22 @@ from aiokafka.structs import ConsumerRecord
 from rich.console import Console
 from rich.table import Table
 
-from models.artefact import load_artefact
-from models.served import ServedModel
-from stream.bench.events import EventMaker
-from stream.bench.machine import describe_machine
-from stream.bench.setup import MODEL_NAME, save_bench_model
-from stream.clock import SystemClock
-from stream.config.sections import TelemetrySection
-from stream.decode import Decoder
-from stream.emit import Emitter, OutputTopic, OutputTopics, Placer
-from stream.encode import PredictionEncoder
-from stream.infer import infer_batch
-from stream.kafka.delivery import _fill
-from stream.records import Chunk, Epoch, Finished, MicroBatch, Partition
-from stream.telemetry.observer import CommitTimes
-from stream.telemetry.telemetry import About, Telemetry
-from stream.window import MicroBatcher
+from forebay.models.artefact import load_artefact
+from forebay.models.served import ServedModel
+from forebay.stream.bench.events import EventMaker
+from forebay.stream.bench.machine import describe_machine
+from forebay.stream.bench.setup import MODEL_NAME, save_bench_model
+from forebay.stream.clock import SystemClock
+from forebay.stream.config.sections import TelemetrySection
+from forebay.stream.decode import Decoder
+from forebay.stream.emit import Emitter, OutputTopic, OutputTopics, Placer
+from forebay.stream.encode import PredictionEncoder
+from forebay.stream.infer import infer_batch
+from forebay.stream.kafka.delivery import _fill
+from forebay.stream.records import Chunk, Epoch, Finished, MicroBatch, Partition
+from forebay.stream.telemetry.observer import CommitTimes
+from forebay.stream.telemetry.telemetry import About, Telemetry
+from forebay.stream.window import MicroBatcher
 
 EPOCH = Epoch(1, "member", None, 1)
 TIMESTAMP_MS = 1_790_000_000_000

@@ -28,16 +28,16 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from models.signature import Signature
-from models.window_input import Aggregate, WindowInput
-from stream.bench.machine import describe_machine
-from stream.clock import SystemClock
-from stream.decode import Decoder
-from stream.eventtime.plan import WindowLimits, WindowPlan
-from stream.eventtime.spec import WindowKind, WindowSpec
-from stream.eventtime.stage import WindowStage
-from stream.eventtime.timestamp_guard import TimestampBounds
-from stream.records import Committed, Epoch, Partition
+from forebay.models.signature import Signature
+from forebay.models.window_input import Aggregate, WindowInput
+from forebay.stream.bench.machine import describe_machine
+from forebay.stream.clock import SystemClock
+from forebay.stream.decode import Decoder
+from forebay.stream.eventtime.plan import WindowLimits, WindowPlan
+from forebay.stream.eventtime.spec import WindowKind, WindowSpec
+from forebay.stream.eventtime.stage import WindowStage
+from forebay.stream.eventtime.timestamp_guard import TimestampBounds
+from forebay.stream.records import Committed, Epoch, Partition
 
 P0 = Partition("features", 0)
 EPOCH = Epoch(1, "member", None, 1)

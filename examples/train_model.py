@@ -15,10 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models.artefact import save_artefact
-from models.fit import fit_preprocessing
-from models.signature import Feature, Signature
-from models.train import TrainOptions, train
+from forebay import Feature, Signature, TrainOptions, fit_preprocessing, save_artefact, train
 
 
 def main(repository: Path, rows: int = 20_000) -> Path:

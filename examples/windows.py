@@ -21,13 +21,18 @@ from pathlib import Path
 
 import numpy as np
 
-from models.artefact import save_artefact
-from models.fit import fit_preprocessing
-from models.prepare import prepare, prepared_shape
-from models.signature import Feature, Signature
-from models.train import TrainOptions, train
-from models.window_input import WindowInput
-from stream.demo.flights import Flight, FlightData
+from forebay import (
+    Feature,
+    Signature,
+    TrainOptions,
+    WindowInput,
+    fit_preprocessing,
+    prepare,
+    prepared_shape,
+    save_artefact,
+    train,
+)
+from forebay.stream.demo.flights import Flight, FlightData
 
 HOUR_MS = 3_600_000
 STEPS = 32

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from schemas.errors import ModelError
+from forebay.schemas.errors import ModelError
 
 Wrong = Callable[[str], ModelError]
 

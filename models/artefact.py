@@ -17,11 +17,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from models.judgement import check_arguments, check_read_back
-from models.manifest import Manifest, check_fit, outline
-from models.nets import Net
-from models.preprocess import Preprocessing
-from models.repository import (
+from forebay.models.judgement import check_arguments, check_read_back
+from forebay.models.manifest import Manifest, check_fit, outline
+from forebay.models.nets import Net
+from forebay.models.preprocess import Preprocessing
+from forebay.models.repository import (
     DAMAGED,
     MANIFEST_FILE,
     MAX_MANIFEST_BYTES,
@@ -30,9 +30,9 @@ from models.repository import (
     find_version,
     read_bounded,
 )
-from models.signature import Signature
-from models.weights import dump_weights, load_weights
-from schemas.errors import ModelError, StorageError
+from forebay.models.signature import Signature
+from forebay.models.weights import dump_weights, load_weights
+from forebay.schemas.errors import ModelError, StorageError
 
 WEIGHTS_FILE: Final = "weights.safetensors"
 MAX_WEIGHTS_BYTES: Final = 4 * 1024 * 1024 * 1024

@@ -6,7 +6,7 @@ import re
 
 import torch
 
-from schemas.errors import ModelError
+from forebay.schemas.errors import ModelError
 
 _ALLOWED = "auto, cpu, cuda, cuda:N or mps"
 

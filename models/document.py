@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 from typing import NoReturn
 
-from schemas.errors import ModelError
+from forebay.schemas.errors import ModelError
 
 _LONGEST_SHOWN = 80
 # Nothing in a manifest is larger. Calculating with integers of thousands of digits would take minutes.

@@ -12,10 +12,10 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from models.preprocess import Impute, OneHot, Preprocessing, Standardise, Step
-from models.protocol import FloatArray
-from models.signature import Signature
-from schemas.errors import ModelError, TensorError
+from forebay.models.preprocess import Impute, OneHot, Preprocessing, Standardise, Step
+from forebay.models.protocol import FloatArray
+from forebay.models.signature import Signature
+from forebay.schemas.errors import ModelError, TensorError
 
 Strategy = Literal["mean", "median", "mode"]
 STRATEGIES: Final = ("mean", "median", "mode")

@@ -10,17 +10,17 @@ from typing import Final
 import torch
 from torch import nn
 
-from models.arguments import number, shown, text
-from models.manifest import Manifest, outline
-from models.nets import ARCHITECTURES, Net
-from models.preprocess import Impute, OneHot, Preprocessing, Standardise
-from models.signature import Signature
-from models.weights import load_weights
-from schemas.errors import ModelError
+from forebay.models.arguments import number, shown, text
+from forebay.models.manifest import Manifest, outline
+from forebay.models.nets import ARCHITECTURES, Net
+from forebay.models.preprocess import Impute, OneHot, Preprocessing, Standardise
+from forebay.models.signature import Signature
+from forebay.models.weights import load_weights
+from forebay.schemas.errors import ModelError
 
 # Between outputs on the CPU and on another device, which calculates in another order, or with fewer bits.
 _RELATIVE, _ABSOLUTE = 1e-2, 1e-4
-_NO_CODE: Final = "make the net with models.nets.build_net and leave its code as it is: an artefact holds no code"
+_NO_CODE: Final = "make the net with forebay.build_net and leave its code as it is: an artefact holds no code"
 
 
 def check_arguments(
@@ -32,7 +32,7 @@ def check_arguments(
         raise _unfit(
             f"model {name!r}: signature is {shown(signature)}",
             "signature",
-            "give a models.signature.Signature, which names the features one by one",
+            "give a forebay.Signature, which names the features one by one",
         )
     _check_preprocessing(name, preprocessing)
     if not isinstance(metrics, Mapping):
@@ -75,7 +75,7 @@ def check_read_back(manifest: Manifest, weights: bytes, net: Net, *, max_manifes
 
 
 def _check_net(name: str, net: object) -> None:
-    taken = f"save_artefact takes a net made by models.nets.build_net: {', '.join(ARCHITECTURES)}"
+    taken = f"save_artefact takes a net made by forebay.build_net: {', '.join(ARCHITECTURES)}"
     if isinstance(net, Net):
         made_by: object = ARCHITECTURES.get(net.architecture)
         if type(net) is not made_by:
@@ -94,20 +94,20 @@ def _check_net(name: str, net: object) -> None:
     remedy = (
         "build one of these architectures and copy the weights into it with load_state_dict: an artefact holds no code"
         if isinstance(net, nn.Module)
-        else "train one of these architectures on the same data: models.train does it in a few lines"
+        else "train one of these architectures on the same data: forebay.train does it in a few lines"
     )
     raise _unfit(f"model {name!r}: the net is a {_type_name(type(net))}; {taken}", "architecture", remedy)
 
 
 def _check_preprocessing(name: str, preprocessing: object) -> None:
-    remedy = "fit it with models.fit.fit_preprocessing, or leave it out"
+    remedy = "fit it with forebay.fit_preprocessing, or leave it out"
     if not isinstance(preprocessing, Preprocessing):
         raise _unfit(f"model {name!r}: preprocessing is {shown(preprocessing)}", "preprocessing", remedy)
     for at, step in enumerate(preprocessing.steps):
         if type(step) not in (Impute, Standardise, OneHot):
             raise _unfit(
                 f"model {name!r}: preprocessing.steps[{at}] is a {_type_name(type(step))}; "
-                "an artefact holds Impute, Standardise and OneHot of models.preprocess",
+                "an artefact holds Impute, Standardise and OneHot of forebay",
                 "preprocessing",
                 remedy,
             )

@@ -10,12 +10,12 @@ from typing import Final
 
 import torch
 
-from models.document import Table, decode_json
-from models.nets import Net, build_net
-from models.prepare import prepared_shape, prepared_width
-from models.preprocess import Preprocessing
-from models.signature import Signature
-from schemas.errors import ModelError
+from forebay.models.document import Table, decode_json
+from forebay.models.nets import Net, build_net
+from forebay.models.prepare import prepared_shape, prepared_width
+from forebay.models.preprocess import Preprocessing
+from forebay.models.signature import Signature
+from forebay.schemas.errors import ModelError
 
 FORMAT: Final = 1
 _KEYS: Final = frozenset(

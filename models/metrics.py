@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from schemas.errors import TensorError
+from forebay.schemas.errors import TensorError
 
 Array = npt.NDArray[np.generic]
 

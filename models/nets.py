@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.window_input import MAX_STEPS
-from schemas.errors import ModelError, TensorError
+from forebay.models.window_input import MAX_STEPS
+from forebay.schemas.errors import ModelError, TensorError
 
 MAX_DIM: Final = 1_000_000
 MAX_HIDDEN_LAYERS: Final = 64

@@ -9,10 +9,10 @@ from math import prod
 
 import numpy as np
 
-from models.preprocess import Preprocessing
-from models.protocol import FloatArray
-from models.signature import Signature
-from schemas.errors import TensorError
+from forebay.models.preprocess import Preprocessing
+from forebay.models.protocol import FloatArray
+from forebay.models.signature import Signature
+from forebay.schemas.errors import TensorError
 
 
 def prepared_shape(signature: Signature, preprocessing: Preprocessing) -> tuple[int, ...]:

@@ -13,11 +13,11 @@ from typing import Final, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from models.arguments import numbers, several, shown, text, whole, wholes
-from models.document import Table
-from models.protocol import FloatArray
-from models.signature import MAX_CATEGORIES, MAX_FEATURES
-from schemas.errors import ModelError, TensorError
+from forebay.models.arguments import numbers, several, shown, text, whole, wholes
+from forebay.models.document import Table
+from forebay.models.protocol import FloatArray
+from forebay.models.signature import MAX_CATEGORIES, MAX_FEATURES
+from forebay.schemas.errors import ModelError, TensorError
 
 # Each step may hold arrays as wide as the widest row: a manifest must not ask for any number of them.
 _MAX_STEPS: Final = 16
@@ -195,7 +195,7 @@ class Preprocessing:
         steps = several(self.steps, "steps", "Impute, Standardise and OneHot", _wrong)
         for at, step in enumerate(steps):
             if not all(hasattr(step, name) for name in ("kind", "width", "output_width", "apply", "to_dict")):
-                raise _wrong(f"steps[{at}] is {shown(step)}; give Impute, Standardise or OneHot of models.preprocess")
+                raise _wrong(f"steps[{at}] is {shown(step)}; give Impute, Standardise or OneHot of forebay")
         if len(steps) > _MAX_STEPS:
             raise _wrong(f"there are {len(steps)} steps; allowed are at most {_MAX_STEPS}")
         object.__setattr__(self, "steps", steps)

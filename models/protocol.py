@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from models.signature import Signature
+from forebay.models.signature import Signature
 
 FloatArray = npt.NDArray[np.float32]
 

@@ -9,9 +9,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
 
-from models.document import Table, decode_json
-from models.signature import Signature
-from schemas.errors import ModelError
+from forebay.models.document import Table, decode_json
+from forebay.models.signature import Signature
+from forebay.schemas.errors import ModelError
 
 MANIFEST_FILE: Final = "manifest.json"
 MAX_MANIFEST_BYTES: Final = 16 * 1024 * 1024

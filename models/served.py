@@ -13,12 +13,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from models.artefact import Artefact
-from models.prepare import prepare, prepared_shape, prepared_width
-from models.preprocess import Preprocessing
-from models.protocol import FloatArray, Scores
-from models.signature import Signature, Task
-from schemas.errors import ModelError, TensorError
+from forebay.models.artefact import Artefact
+from forebay.models.prepare import prepare, prepared_shape, prepared_width
+from forebay.models.preprocess import Preprocessing
+from forebay.models.protocol import FloatArray, Scores
+from forebay.models.signature import Signature, Task
+from forebay.schemas.errors import ModelError, TensorError
 
 __all__ = ["Scores", "ServedModel", "score"]
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from math import prod
 from typing import Final, Literal, cast
 
-from models.arguments import flag, several, shown, text, texts, whole, wholes
-from models.document import Table
-from models.window_input import OF_ANY_TYPE, WindowInput
-from schemas.errors import ModelError
+from forebay.models.arguments import flag, several, shown, text, texts, whole, wholes
+from forebay.models.document import Table
+from forebay.models.window_input import OF_ANY_TYPE, WindowInput
+from forebay.schemas.errors import ModelError
 
 FeatureType = Literal["float32", "category"]
 Task = Literal["regression", "binary", "multiclass"]
@@ -114,18 +114,18 @@ class Signature:
 
     def _make_plain(self) -> None:
         """Raise for values of other types; make tuples of lists, and Python's numbers of numpy's."""
-        features = several(self.features, "features", "models.signature.Feature", _wrong)
+        features = several(self.features, "features", "forebay.Feature", _wrong)
         for at, feature in enumerate(features):
             if not isinstance(feature, Feature):
                 hint = f", such as Feature({str(feature)!r})" if isinstance(feature, str) else ""
-                raise _wrong(f"features[{at}] is {shown(feature)}; give a models.signature.Feature{hint}")
+                raise _wrong(f"features[{at}] is {shown(feature)}; give a forebay.Feature{hint}")
         object.__setattr__(self, "features", features)
         object.__setattr__(self, "shape", wholes(self.shape, "shape", _wrong))
         object.__setattr__(self, "task", text(self.task, "task", _wrong))
         object.__setattr__(self, "output_dim", whole(self.output_dim, "output_dim", _wrong))
         object.__setattr__(self, "labels", texts(self.labels, "labels", _wrong))
         if self.window is not None and not isinstance(self.window, WindowInput):
-            raise _wrong(f"window is {shown(self.window)}; give a models.window_input.WindowInput, or leave it out")
+            raise _wrong(f"window is {shown(self.window)}; give a forebay.WindowInput, or leave it out")
 
     def _check_window(self, window: WindowInput) -> None:
         if len(self.shape) > 1:

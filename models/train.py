@@ -17,12 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models import metrics
-from models.nets import Net, build_net
-from models.protocol import FloatArray
-from models.served import score
-from models.signature import TASKS, Task
-from schemas.errors import ModelError, TensorError
+from forebay.models import metrics
+from forebay.models.nets import Net, build_net
+from forebay.models.protocol import FloatArray
+from forebay.models.served import score
+from forebay.models.signature import TASKS, Task
+from forebay.schemas.errors import ModelError, TensorError
 
 Targets = npt.NDArray[np.generic]
 # Called with the epoch (from 1), the fraction of all epochs that is done (0 to 1), and the latest training

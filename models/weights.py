@@ -8,9 +8,9 @@ import safetensors
 import safetensors.torch
 import torch
 
-from models.nets import Net
-from models.repository import DAMAGED
-from schemas.errors import ModelError
+from forebay.models.nets import Net
+from forebay.models.repository import DAMAGED
+from forebay.schemas.errors import ModelError
 
 _MOST_LISTED: Final = 10
 

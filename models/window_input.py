@@ -14,9 +14,9 @@ from typing import Final, Literal, cast
 import numpy as np
 import numpy.typing as npt
 
-from models.arguments import several, shown, whole
-from models.document import Table
-from schemas.errors import ModelError, TensorError
+from forebay.models.arguments import several, shown, whole
+from forebay.models.document import Table
+from forebay.schemas.errors import ModelError, TensorError
 
 Function = Literal["count", "sum", "mean", "min", "max", "std", "first", "last", "distinct", "rate"]
 FUNCTIONS: Final = ("count", "sum", "mean", "min", "max", "std", "first", "last", "distinct", "rate")
@@ -67,10 +67,10 @@ class WindowInput:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sequence_length", whole(self.sequence_length, "sequence_length", _wrong))
-        aggregates = several(self.aggregates, "aggregates", "models.window_input.Aggregate", _wrong)
+        aggregates = several(self.aggregates, "aggregates", "forebay.Aggregate", _wrong)
         for at, aggregate in enumerate(aggregates):
             if not isinstance(aggregate, Aggregate):
-                raise _wrong(f"aggregates[{at}] is {shown(aggregate)}; give a models.window_input.Aggregate")
+                raise _wrong(f"aggregates[{at}] is {shown(aggregate)}; give a forebay.Aggregate")
         object.__setattr__(self, "aggregates", aggregates)
         if bool(self.sequence_length) == bool(self.aggregates):
             raise _wrong("a window is taken either as a sequence or as aggregates: set one of the two")

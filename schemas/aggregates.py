@@ -7,8 +7,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
-from schemas.failures import GOOD_KINDS, FailureKind, Outcome, Stage
-from schemas.shapes import Schema, count, milliseconds, or_null, schema, text
+from forebay.schemas.failures import GOOD_KINDS, FailureKind, Outcome, Stage
+from forebay.schemas.shapes import Schema, count, milliseconds, or_null, schema, text
 
 AGGREGATE_FORMAT: Final = 1
 CHANGELOG_FORMAT: Final = 1

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from schemas import headers
-from schemas.definitions import Schema, definitions
-from schemas.examples import Example, good_examples
-from schemas.outputs import replay_headers
-from schemas.topics import ALL_TOPICS, FEATURES, TopicSpec, partitions_of, topic_name
+from forebay.schemas import headers
+from forebay.schemas.definitions import Schema, definitions
+from forebay.schemas.examples import Example, good_examples
+from forebay.schemas.outputs import replay_headers
+from forebay.schemas.topics import ALL_TOPICS, FEATURES, TopicSpec, partitions_of, topic_name
 
 ASYNCAPI_VERSION: Final = "3.0.0"
 BINDING_VERSION: Final = "0.5.0"

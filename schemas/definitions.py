@@ -11,17 +11,17 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from schemas import headers
-from schemas.aggregates import aggregator_changelog, alert, error_aggregate
-from schemas.outputs import DELTA_FORMAT as DELTA_FORMAT
-from schemas.outputs import MAX_SAMPLE_IDS as MAX_SAMPLE_IDS
-from schemas.outputs import dead_letter, late_event, outcome_delta, prediction, replay_headers
-from schemas.shapes import MAX_TIMESTAMP_MS as MAX_TIMESTAMP_MS
-from schemas.shapes import Schema as Schema
-from schemas.shapes import milliseconds as _milliseconds
-from schemas.shapes import or_null as _or_null
-from schemas.shapes import schema as _schema
-from schemas.shapes import text as _text
+from forebay.schemas import headers
+from forebay.schemas.aggregates import aggregator_changelog, alert, error_aggregate
+from forebay.schemas.outputs import DELTA_FORMAT as DELTA_FORMAT
+from forebay.schemas.outputs import MAX_SAMPLE_IDS as MAX_SAMPLE_IDS
+from forebay.schemas.outputs import dead_letter, late_event, outcome_delta, prediction, replay_headers
+from forebay.schemas.shapes import MAX_TIMESTAMP_MS as MAX_TIMESTAMP_MS
+from forebay.schemas.shapes import Schema as Schema
+from forebay.schemas.shapes import milliseconds as _milliseconds
+from forebay.schemas.shapes import or_null as _or_null
+from forebay.schemas.shapes import schema as _schema
+from forebay.schemas.shapes import text as _text
 
 FLOAT32_BOUND: Final = 3.4028235677973366e38
 """Numbers from here on round to infinity in float32."""

@@ -1,4 +1,4 @@
-"""The files of schemas/json. `python -m schemas.generate` says which are out of date, `--write` writes them."""
+"""The files of schemas/json. `python -m forebay.schemas.generate` says which are out of date, `--write` writes them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from schemas.definitions import definitions
+from forebay.schemas.definitions import definitions
 
 FOLDER: Final = Path(__file__).parent / "json"
 
@@ -44,7 +44,7 @@ def write(folder: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status 1 when files are out of date and --write is not given."""
-    parser = argparse.ArgumentParser(prog="python -m schemas.generate", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m forebay.schemas.generate", description=__doc__)
     parser.add_argument("--write", action="store_true", help="write the files")
     changed = out_of_date(FOLDER)
     if parser.parse_args(arguments).write:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from schemas import headers
-from schemas.failures import FAILURES, GOOD_KINDS, FailureKind, Outcome, Stage
-from schemas.shapes import Schema, count, or_null, schema, text
+from forebay.schemas import headers
+from forebay.schemas.failures import FAILURES, GOOD_KINDS, FailureKind, Outcome, Stage
+from forebay.schemas.shapes import Schema, count, or_null, schema, text
 
 DELTA_FORMAT: Final = 1
 MAX_SAMPLE_IDS: Final = 5

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Literal
 
-from schemas.errors import ConfigError
+from forebay.schemas.errors import ConfigError
 
 CleanupPolicy = Literal["delete", "compact"]
 TopicKey = Literal[

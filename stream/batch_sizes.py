@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from stream.encode import prediction_bytes
-from stream.eventtime.plan import WindowPlan
+from forebay.stream.encode import prediction_bytes
+from forebay.stream.eventtime.plan import WindowPlan
 
 MAX_BATCH_OUTPUT_BYTES: Final = 32 << 20
 """The predictions of one micro-batch, about. It makes smaller micro-batches for models of very many outputs."""

@@ -7,13 +7,13 @@ import logging
 from collections.abc import Collection, Coroutine, Mapping, Sequence
 from typing import Any, Protocol, cast
 
-from schemas.errors import BrokerError, ForebayError
-from stream.clock import Clock
-from stream.dead_letter_guard import DeadLetterGuard
-from stream.emit import Building, Emission, Emits, Outgoing
-from stream.outcomes import Ledger
-from stream.records import Epoch, Finished, Partition
-from stream.telemetry.observer import CommitTimes, Observer
+from forebay.schemas.errors import BrokerError, ForebayError
+from forebay.stream.clock import Clock
+from forebay.stream.dead_letter_guard import DeadLetterGuard
+from forebay.stream.emit import Building, Emission, Emits, Outgoing
+from forebay.stream.outcomes import Ledger
+from forebay.stream.records import Epoch, Finished, Partition
+from forebay.stream.telemetry.observer import CommitTimes, Observer
 
 log = logging.getLogger(__name__)
 

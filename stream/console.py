@@ -11,7 +11,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from schemas.errors import ConfigError, ForebayError
+from forebay.schemas.errors import ConfigError, ForebayError
 
 RED: Final = "bold red"
 GREEN: Final = "green"

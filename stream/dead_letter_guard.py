@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from schemas.errors import DataError
-from schemas.failures import Outcome
-from stream.outcomes import Ledger
+from forebay.schemas.errors import DataError
+from forebay.schemas.failures import Outcome
+from forebay.stream.outcomes import Ledger
 
 
 @dataclass(frozen=True, slots=True)

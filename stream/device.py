@@ -19,13 +19,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from models.protocol import Model
-from stream.backoff import Backoff
-from stream.breaker import CircuitBreaker
-from stream.clock import Clock
-from stream.infer import ModelFault, infer_batch
-from stream.records import Finished, MicroBatch
-from stream.timed_model import TimedModel
+from forebay.models.protocol import Model
+from forebay.stream.backoff import Backoff
+from forebay.stream.breaker import CircuitBreaker
+from forebay.stream.clock import Clock
+from forebay.stream.infer import ModelFault, infer_batch
+from forebay.stream.records import Finished, MicroBatch
+from forebay.stream.timed_model import TimedModel
 
 MAX_WITH_DEVICE = 2
 SHORT_CALL_S = 0.001

@@ -13,12 +13,19 @@ from typing import Final, Protocol, cast
 
 import numpy as np
 
-from schemas.failures import FailureKind
-from stream.clock import Clock, SystemClock
-from stream.encode import Headers, PredictionEncoder, dead_letter, prediction_bytes, prediction_headers, record_size
-from stream.outcomes import Ledger, encode_delta
-from stream.records import Chunk, Finished, Partition, RowFailure
-from stream.redaction import Redactor
+from forebay.schemas.failures import FailureKind
+from forebay.stream.clock import Clock, SystemClock
+from forebay.stream.encode import (
+    Headers,
+    PredictionEncoder,
+    dead_letter,
+    prediction_bytes,
+    prediction_headers,
+    record_size,
+)
+from forebay.stream.outcomes import Ledger, encode_delta
+from forebay.stream.records import Chunk, Finished, Partition, RowFailure
+from forebay.stream.redaction import Redactor
 
 NO_HEADERS: Headers = []
 

@@ -12,9 +12,9 @@ from typing import Final, Protocol
 
 import orjson
 
-from schemas import headers as names
-from schemas.failures import FAILURES, FailureKind
-from stream.records import Chunk, Finished, Partition, Record, Unreadable
+from forebay.schemas import headers as names
+from forebay.schemas.failures import FAILURES, FailureKind
+from forebay.stream.records import Chunk, Finished, Partition, Record, Unreadable
 
 Headers = list[tuple[str, bytes]]
 

@@ -12,12 +12,12 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from stream.backpressure import InFlight
-from stream.device import Deferred, DeviceThread
-from stream.records import BatchPart, MicroBatch
-from stream.reorder import ReorderBuffer
-from stream.telemetry.observer import Observer
-from stream.window import MicroBatcher
+from forebay.stream.backpressure import InFlight
+from forebay.stream.device import Deferred, DeviceThread
+from forebay.stream.records import BatchPart, MicroBatch
+from forebay.stream.reorder import ReorderBuffer
+from forebay.stream.telemetry.observer import Observer
+from forebay.stream.window import MicroBatcher
 
 MAX_IN_A_ROW: Final = 16
 """How many micro-batches are submitted before heartbeats and commits have their turn: each may take a millisecond."""

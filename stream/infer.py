@@ -15,12 +15,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from models.protocol import Model, Scores
-from schemas.aggregates import MAX_STACK_CHARS
-from schemas.errors import ModelError
-from schemas.failures import FAILURES, FailureKind, Scope
-from stream.records import FloatMatrix, MicroBatch, RowFailure
-from stream.redaction import Redactor
+from forebay.models.protocol import Model, Scores
+from forebay.schemas.aggregates import MAX_STACK_CHARS
+from forebay.schemas.errors import ModelError
+from forebay.schemas.failures import FAILURES, FailureKind, Scope
+from forebay.stream.records import FloatMatrix, MicroBatch, RowFailure
+from forebay.stream.redaction import Redactor
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing import Final, Literal, TextIO
 
 import orjson
 
-from stream.config.log_levels import ALL_MODULES, parse_levels
+from forebay.stream.config.log_levels import ALL_MODULES, parse_levels
 
 CLIENT_LINES_EVERY_S: Final = 10.0
 REPEATS_EVERY_S: Final = 10.0

@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from schemas.failures import FAILURES, FailureKind, Outcome, Stage
-from stream.records import Partition
-from stream.redaction import Redactor
+from forebay.schemas.failures import FAILURES, FailureKind, Outcome, Stage
+from forebay.stream.records import Partition
+from forebay.stream.redaction import Redactor
 
 DELTA_WINDOW_MS = 60_000
 MAX_SAMPLES = 5

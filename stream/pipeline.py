@@ -13,20 +13,20 @@ from collections.abc import Mapping, Sequence
 
 from aiokafka.errors import KafkaError
 
-from schemas.errors import BrokerError, ModelError
-from stream.backpressure import InFlight
-from stream.cancellation import raise_if_cancelled
-from stream.clock import Clock
-from stream.commit import CommitRefused, CommitTimeout, TopicRecreated
-from stream.feed import DeviceFeed
-from stream.outcomes import Ledger
-from stream.records import BatchPart, Epoch, Finished, Partition, Record
-from stream.refusals import Refusals
-from stream.reorder import ReorderBuffer
-from stream.stages import Breakers, Stages, Timing
-from stream.telemetry.observer import Observer
-from stream.totals import Totals
-from stream.uncommitted import Uncommitted
+from forebay.schemas.errors import BrokerError, ModelError
+from forebay.stream.backpressure import InFlight
+from forebay.stream.cancellation import raise_if_cancelled
+from forebay.stream.clock import Clock
+from forebay.stream.commit import CommitRefused, CommitTimeout, TopicRecreated
+from forebay.stream.feed import DeviceFeed
+from forebay.stream.outcomes import Ledger
+from forebay.stream.records import BatchPart, Epoch, Finished, Partition, Record
+from forebay.stream.refusals import Refusals
+from forebay.stream.reorder import ReorderBuffer
+from forebay.stream.stages import Breakers, Stages, Timing
+from forebay.stream.telemetry.observer import Observer
+from forebay.stream.totals import Totals
+from forebay.stream.uncommitted import Uncommitted
 
 log = logging.getLogger(__name__)
 

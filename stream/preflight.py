@@ -15,22 +15,30 @@ from typing import Final
 
 from aiokafka.errors import KafkaError
 
-from schemas.errors import BrokerError, ForebayError
-from schemas.topics import topic_name
-from stream.admin.exposure import EXPOSURE_REMEDY, describe_exposure, exposure_of
-from stream.aggregate.topics import check_aggregator_topics
-from stream.config.sections import KafkaSection, Settings
-from stream.kafka.access import COORDINATOR_RETRY_S, Access, ClusterView, Operation, coordinator, group_access, view
-from stream.kafka.advertised import unreachable_brokers
-from stream.kafka.client import client_options
-from stream.kafka.delivery import Delivery, Transactional
-from stream.kafka.delivery import connect as connect_delivery
-from stream.kafka.reach import Broker, connect, reach
-from stream.kafka.release import describe_release
-from stream.kafka.topic_plan import output_specs
-from stream.kafka.topic_timestamps import TIMESTAMPS
-from stream.kafka.topics import Checked, check_topics
-from stream.kafka.transaction import transactional_id
+from forebay.schemas.errors import BrokerError, ForebayError
+from forebay.schemas.topics import topic_name
+from forebay.stream.admin.exposure import EXPOSURE_REMEDY, describe_exposure, exposure_of
+from forebay.stream.aggregate.topics import check_aggregator_topics
+from forebay.stream.config.sections import KafkaSection, Settings
+from forebay.stream.kafka.access import (
+    COORDINATOR_RETRY_S,
+    Access,
+    ClusterView,
+    Operation,
+    coordinator,
+    group_access,
+    view,
+)
+from forebay.stream.kafka.advertised import unreachable_brokers
+from forebay.stream.kafka.client import client_options
+from forebay.stream.kafka.delivery import Delivery, Transactional
+from forebay.stream.kafka.delivery import connect as connect_delivery
+from forebay.stream.kafka.reach import Broker, connect, reach
+from forebay.stream.kafka.release import describe_release
+from forebay.stream.kafka.topic_plan import output_specs
+from forebay.stream.kafka.topic_timestamps import TIMESTAMPS
+from forebay.stream.kafka.topics import Checked, check_topics
+from forebay.stream.kafka.transaction import transactional_id
 
 READ_INPUT: Final = (Operation.DESCRIBE, Operation.READ)
 WRITE_OUTPUT: Final = (Operation.DESCRIBE, Operation.WRITE)
@@ -108,10 +116,10 @@ def check_admin(settings: Settings) -> Check:
 def check_model(settings: Settings) -> Check:
     """Load the model, see that it takes what is configured, and run it with one row and with a full batch."""
     # Only now: torch, which these import, takes its time, and what was found before should be seen meanwhile.
-    from models.artefact import load_artefact
-    from models.device import limit_threads, resolve_device
-    from models.served import ServedModel
-    from stream.eventtime.assemble import window_plan
+    from forebay.models.artefact import load_artefact
+    from forebay.models.device import limit_threads, resolve_device
+    from forebay.models.served import ServedModel
+    from forebay.stream.eventtime.assemble import window_plan
 
     model, batch = settings.model, settings.batch
     started_s = time.monotonic()

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from schemas.failures import FailureKind
+from forebay.schemas.failures import FailureKind
 
 FloatMatrix = npt.NDArray[np.float32]
 

@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from schemas import headers
-from schemas.aggregates import MAX_STACK_CHARS
+from forebay.schemas import headers
+from forebay.schemas.aggregates import MAX_STACK_CHARS
 
 MAX_MESSAGE_CHARS: Final = 300
 MAX_NAME_CHARS: Final = 100

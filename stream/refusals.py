@@ -7,10 +7,10 @@ from collections import deque
 
 from aiokafka.errors import InvalidTimestampError, KafkaError, ProducerFenced
 
-from schemas.errors import BrokerError
-from stream.commit import OutputMissing
-from stream.kafka.denied import denied
-from stream.records import Finished
+from forebay.schemas.errors import BrokerError
+from forebay.stream.commit import OutputMissing
+from forebay.stream.kafka.denied import denied
+from forebay.stream.records import Finished
 
 log = logging.getLogger(__name__)
 

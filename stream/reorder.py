@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections import Counter, deque
 
-from stream.encode import output_bytes
-from stream.records import Finished, MicroBatch, Partition
+from forebay.stream.encode import output_bytes
+from forebay.stream.records import Finished, MicroBatch, Partition
 
 
 class ReorderBuffer:

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from stream.breaker import CircuitBreaker
-from stream.commit import Committer
-from stream.decode import Decoder
-from stream.device import DeviceThread
-from stream.eventtime.stage import WindowStage
-from stream.kafka.delivery import Delivery
-from stream.records import Epoch, Partition, Record
-from stream.window import MicroBatcher
+from forebay.stream.breaker import CircuitBreaker
+from forebay.stream.commit import Committer
+from forebay.stream.decode import Decoder
+from forebay.stream.device import DeviceThread
+from forebay.stream.eventtime.stage import WindowStage
+from forebay.stream.kafka.delivery import Delivery
+from forebay.stream.records import Epoch, Partition, Record
+from forebay.stream.window import MicroBatcher
 
 
 class PolledSource(Protocol):

@@ -8,7 +8,7 @@ import signal
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from stream.cancellation import cancel_until_done
+from forebay.stream.cancellation import cancel_until_done
 
 T = TypeVar("T")
 

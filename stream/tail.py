@@ -11,14 +11,14 @@ from typing import Any, Final, Self
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from schemas.errors import BrokerError
-from stream.cancellation import raise_if_cancelled, within
-from stream.clock import Clock
-from stream.embedded.pacing import pace_fetches
-from stream.kafka.advertised import find_unreachable, require_reachable
-from stream.kafka.denied import denied
-from stream.kafka.light_records import LightRecords, ReadLimits, hand_out_light_records
-from stream.records import Partition, Record
+from forebay.schemas.errors import BrokerError
+from forebay.stream.cancellation import raise_if_cancelled, within
+from forebay.stream.clock import Clock
+from forebay.stream.embedded.pacing import pace_fetches
+from forebay.stream.kafka.advertised import find_unreachable, require_reachable
+from forebay.stream.kafka.denied import denied
+from forebay.stream.kafka.light_records import LightRecords, ReadLimits, hand_out_light_records
+from forebay.stream.records import Partition, Record
 
 _POLL_MS: Final = 100
 _POLL_RECORDS: Final = 500

@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import orjson
 
-from schemas import headers as names
-from schemas.topics import TopicKey
-from stream.records import Partition, Record, Unreadable
+from forebay.schemas import headers as names
+from forebay.schemas.topics import TopicKey
+from forebay.stream.records import Partition, Record, Unreadable
 
 _SHOWN_CHARS: Final = 120
 _SHOWN_VALUES: Final = 6

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from models.protocol import FloatArray, Model, Scores
-from models.signature import Signature
-from stream.clock import Clock
+from forebay.models.protocol import FloatArray, Model, Scores
+from forebay.models.signature import Signature
+from forebay.stream.clock import Clock
 
 
 class TimedModel:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from schemas.failures import Outcome
-from stream.outcomes import Ledger
-from stream.quantities import quantity
+from forebay.schemas.failures import Outcome
+from forebay.stream.outcomes import Ledger
+from forebay.stream.quantities import quantity
 
 
 @dataclass(slots=True)

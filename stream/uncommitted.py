@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from stream.records import BatchPart, Finished, Partition
+from forebay.stream.records import BatchPart, Finished, Partition
 
 
 class Uncommitted:

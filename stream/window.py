@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 
-from stream.records import BatchPart, MicroBatch
+from forebay.stream.records import BatchPart, MicroBatch
 
 
 class MicroBatcher:

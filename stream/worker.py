@@ -10,19 +10,19 @@ from typing import Any
 
 from aiokafka.errors import KafkaError
 
-from models.protocol import Model
-from schemas.errors import BrokerError
-from stream.admin.service import WorkerAdmin
-from stream.cancellation import cancel_until_done
-from stream.device import DeviceThread
-from stream.kafka.delivery import MAX_CONNECT_S, Delivery, connect
-from stream.kafka.denied import denied
-from stream.kafka.source import Source
-from stream.memory import freeze_what_is_loaded
-from stream.pipeline import Pipeline
-from stream.stop_request import StopRequest
-from stream.telemetry.commit_timings import CommitTimings
-from stream.telemetry.telemetry import Telemetry
+from forebay.models.protocol import Model
+from forebay.schemas.errors import BrokerError
+from forebay.stream.admin.service import WorkerAdmin
+from forebay.stream.cancellation import cancel_until_done
+from forebay.stream.device import DeviceThread
+from forebay.stream.kafka.delivery import MAX_CONNECT_S, Delivery, connect
+from forebay.stream.kafka.denied import denied
+from forebay.stream.kafka.source import Source
+from forebay.stream.memory import freeze_what_is_loaded
+from forebay.stream.pipeline import Pipeline
+from forebay.stream.stop_request import StopRequest
+from forebay.stream.telemetry.commit_timings import CommitTimings
+from forebay.stream.telemetry.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 

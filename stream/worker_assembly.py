@@ -12,52 +12,52 @@ from collections.abc import Callable
 
 from aiokafka import AIOKafkaConsumer
 
-from models.protocol import Model
-from stream.admin.group_warnings import GroupWarnings
-from stream.admin.noted import Noted
-from stream.admin.service import WorkerAdmin
-from stream.admin.view import Parts
-from stream.backoff import Backoff
-from stream.backpressure import Bounds, InFlight
-from stream.batch_sizes import batch_size, poll_size
-from stream.breaker import BreakerState, CircuitBreaker
-from stream.clock import Clock, SystemClock
-from stream.commit import AtLeastOnce, Commits, Committer
-from stream.config.sections import Settings
-from stream.dead_letter_guard import DeadLetterGuard, DeadLetterLimits
-from stream.decode import Decoder
-from stream.device import DeviceThread
-from stream.emit import Emits, Emitter, Placer
-from stream.encode import PredictionEncoder
-from stream.eventtime.assemble import window_plan
-from stream.eventtime.emit import WindowEmitter
-from stream.eventtime.plan import WindowPlan
-from stream.eventtime.restore import WithoutWindows
-from stream.eventtime.stage import WindowStage
-from stream.kafka.acls import Role
-from stream.kafka.advertised import require_reachable
-from stream.kafka.assignor import AdvertisingAssignor
-from stream.kafka.client import client_options
-from stream.kafka.delivery import Delivery, Transactional, hash_key
-from stream.kafka.layout import Layout, find_layout
-from stream.kafka.light_records import ReadLimits
-from stream.kafka.permit import require
-from stream.kafka.positions import StartPolicy
-from stream.kafka.reach import wait_for_cluster
-from stream.kafka.source import Source
-from stream.kafka.transaction import Transaction, transactional_id
-from stream.memory import keep_freed_memory
-from stream.pipeline import Pipeline
-from stream.stages import Breakers, Stages, Timing
-from stream.stop_request import StopRequest
-from stream.telemetry.commit_timings import CommitTimings
-from stream.telemetry.observer import Observer
-from stream.telemetry.observers import Observers
-from stream.telemetry.sampling import Watched
-from stream.telemetry.telemetry import About, Telemetry
-from stream.telemetry.timestamp_warning import TimestampWarning
-from stream.window import MicroBatcher
-from stream.worker import FailureSlot, Worker, WorkerParts
+from forebay.models.protocol import Model
+from forebay.stream.admin.group_warnings import GroupWarnings
+from forebay.stream.admin.noted import Noted
+from forebay.stream.admin.service import WorkerAdmin
+from forebay.stream.admin.view import Parts
+from forebay.stream.backoff import Backoff
+from forebay.stream.backpressure import Bounds, InFlight
+from forebay.stream.batch_sizes import batch_size, poll_size
+from forebay.stream.breaker import BreakerState, CircuitBreaker
+from forebay.stream.clock import Clock, SystemClock
+from forebay.stream.commit import AtLeastOnce, Commits, Committer
+from forebay.stream.config.sections import Settings
+from forebay.stream.dead_letter_guard import DeadLetterGuard, DeadLetterLimits
+from forebay.stream.decode import Decoder
+from forebay.stream.device import DeviceThread
+from forebay.stream.emit import Emits, Emitter, Placer
+from forebay.stream.encode import PredictionEncoder
+from forebay.stream.eventtime.assemble import window_plan
+from forebay.stream.eventtime.emit import WindowEmitter
+from forebay.stream.eventtime.plan import WindowPlan
+from forebay.stream.eventtime.restore import WithoutWindows
+from forebay.stream.eventtime.stage import WindowStage
+from forebay.stream.kafka.acls import Role
+from forebay.stream.kafka.advertised import require_reachable
+from forebay.stream.kafka.assignor import AdvertisingAssignor
+from forebay.stream.kafka.client import client_options
+from forebay.stream.kafka.delivery import Delivery, Transactional, hash_key
+from forebay.stream.kafka.layout import Layout, find_layout
+from forebay.stream.kafka.light_records import ReadLimits
+from forebay.stream.kafka.permit import require
+from forebay.stream.kafka.positions import StartPolicy
+from forebay.stream.kafka.reach import wait_for_cluster
+from forebay.stream.kafka.source import Source
+from forebay.stream.kafka.transaction import Transaction, transactional_id
+from forebay.stream.memory import keep_freed_memory
+from forebay.stream.pipeline import Pipeline
+from forebay.stream.stages import Breakers, Stages, Timing
+from forebay.stream.stop_request import StopRequest
+from forebay.stream.telemetry.commit_timings import CommitTimings
+from forebay.stream.telemetry.observer import Observer
+from forebay.stream.telemetry.observers import Observers
+from forebay.stream.telemetry.sampling import Watched
+from forebay.stream.telemetry.telemetry import About, Telemetry
+from forebay.stream.telemetry.timestamp_warning import TimestampWarning
+from forebay.stream.window import MicroBatcher
+from forebay.stream.worker import FailureSlot, Worker, WorkerParts
 
 log = logging.getLogger(__name__)
 

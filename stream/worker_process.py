@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from schemas.errors import BrokerError, ForebayError
-from stream.clock import Clock
-from stream.embedded.process import tied_to_parent
+from forebay.schemas.errors import BrokerError, ForebayError
+from forebay.stream.clock import Clock
+from forebay.stream.embedded.process import tied_to_parent
 
 READY: Final = b"worker ready"
 _PAGE: Final = re.compile(rb"admin page at (https?://[^\s\"]+)")
@@ -61,7 +61,7 @@ class WorkerProcess:
     def start(self) -> None:
         """Start the process; does not wait until it is ready."""
         # -P: the folder in which somebody calls this may have a `models` or a `stream` of its own.
-        command = [sys.executable, "-P", "-m", "stream.cli", "run", "-c", str(self._config), *self._options]
+        command = [sys.executable, "-P", "-m", "forebay", "run", "-c", str(self._config), *self._options]
         if self._die_with_parent:
             command = tied_to_parent(command, os.getpid())
         with self._log.open("wb") as log:

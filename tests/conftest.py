@@ -20,7 +20,7 @@ from typing import Any
 import hypothesis
 import pytest
 
-from stream.embedded.broker import EmbeddedBroker, broker_version
+from forebay.stream.embedded.broker import EmbeddedBroker, broker_version
 from tests.brokers.apache import ApacheKafka
 from tests.brokers.jars import Unavailable
 from tests.brokers.ready import answers

@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("schemas", "models", "stream")
+PREFIX = "forebay."
 MAX_LINES = 400
 
 # Imports run one way: schemas <- models <- stream.
@@ -83,11 +84,13 @@ def violations(path: Path, source: str) -> list[str]:
     package = path.parts[0]
     found = []
     for module in imported_modules(source):
-        top = module.split(".")[0]
+        top = module.removeprefix(PREFIX).split(".")[0]
+        if module.split(".")[0] in PACKAGES:
+            found.append(f"imports {module} instead of {PREFIX}{module}")
         if top in PACKAGES and top not in MAY_IMPORT[package]:
             found.append(f"{package} imports {module}")
-        if package == "models" and top == "schemas" and module != "schemas.errors":
-            found.append(f"models imports {module}, and may only import schemas.errors")
+        if package == "models" and top == "schemas" and module != "forebay.schemas.errors":
+            found.append(f"models imports {module}, and may only import forebay.schemas.errors")
         if module == "aiokafka.errors" and is_in(path, MAY_IMPORT_AIOKAFKA_ERRORS):
             continue
         if top in IMPORTED_ONLY_BY and not is_in(path, IMPORTED_ONLY_BY[top]):
@@ -108,13 +111,14 @@ def test_no_module_is_longer_than_a_reader_can_hold(path: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "source", "wrong"),
     [
-        ("schemas/topics.py", "from models.nets import MLP", "schemas imports models.nets"),
-        ("models/nets.py", "def f():\n    import stream.clock", "models imports stream.clock"),
-        ("models/nets.py", "import schemas.topics", "models imports schemas.topics"),
+        ("schemas/topics.py", "from forebay.models.nets import MLP", "schemas imports forebay.models.nets"),
+        ("models/nets.py", "def f():\n    import forebay.stream.clock", "models imports forebay.stream.clock"),
+        ("models/nets.py", "import forebay.schemas.topics", "models imports forebay.schemas.topics"),
         ("stream/window.py", "import aiokafka.errors as e", "imports aiokafka.errors"),
         ("stream/pipeline.py", "from aiokafka import AIOKafkaProducer", "imports aiokafka"),
         ("stream/window.py", "if x:\n    from torch.nn import Module", "imports torch.nn"),
         ("schemas/topics.py", "import numpy as np", "imports numpy"),
+        ("stream/window.py", "import schemas.errors", "imports schemas.errors instead of forebay.schemas.errors"),
     ],
 )
 def test_a_wrong_import_is_found(path: str, source: str, wrong: str) -> None:
@@ -128,6 +132,8 @@ def test_the_names_in_the_tables_exist() -> None:
 
 
 def test_the_command_line_starts_without_torch_and_aiokafka() -> None:
-    script = "import sys, stream.cli; print(*sorted({'torch', 'aiokafka', 'numpy', 'pyarrow'} & sys.modules.keys()))"
+    script = (
+        "import sys, forebay.stream.cli; print(*sorted({'torch', 'aiokafka', 'numpy', 'pyarrow'} & sys.modules.keys()))"
+    )
     said = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert said.stdout.strip() == ""

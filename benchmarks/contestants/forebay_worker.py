@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.contestants.job import Job, Stopwatch
-from stream.cli import main as forebay
-from stream.kafka.source import Source
-from stream.outcomes import Ledger
-from stream.records import Partition, Record
-from stream.totals import Totals
+from forebay.stream.cli import main as forebay
+from forebay.stream.kafka.source import Source
+from forebay.stream.outcomes import Ledger
+from forebay.stream.records import Partition, Record
+from forebay.stream.totals import Totals
 
 
 def attach(watch: Stopwatch) -> None:

@@ -8,9 +8,7 @@ from pathlib import Path
 def write(repository: Path) -> None:
     import torch
 
-    from models.artefact import save_artefact
-    from models.nets import build_net
-    from models.signature import Feature, Signature
+    from forebay import Feature, Signature, build_net, save_artefact
 
     net = build_net("logistic_regression", {"input_dim": 3})
     with torch.no_grad():

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from schemas.failures import FailureKind
+from forebay.schemas.failures import FailureKind
 
 MODEL: Final = "flight-delay"
 MAX_EVENT_BYTES: Final = 1024

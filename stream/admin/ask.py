@@ -17,11 +17,11 @@ from typing import Final
 import aiohttp
 from yarl import URL
 
-from schemas.errors import ConfigError
-from stream.admin.group_status import Answer
-from stream.admin.hosts import AllowedHosts, is_loopback, normal_host
-from stream.admin.worker_status import decode_status
-from stream.config.sections import AdminSection
+from forebay.schemas.errors import ConfigError
+from forebay.stream.admin.group_status import Answer
+from forebay.stream.admin.hosts import AllowedHosts, is_loopback, normal_host
+from forebay.stream.admin.worker_status import decode_status
+from forebay.stream.config.sections import AdminSection
 
 TIMEOUT_S: Final = 2.0
 MAX_ANSWER_BYTES: Final = 4_000_000

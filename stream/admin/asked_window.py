@@ -7,13 +7,13 @@ from typing import Any, Final
 
 import orjson
 
-from stream.admin.requests import error_document, status_of
-from stream.encode import PredictionEncoder
-from stream.eventtime.chunk import WindowChunk, label
-from stream.eventtime.columns import Events, Window
-from stream.eventtime.plan import WindowPlan
-from stream.eventtime.spec import WindowKind
-from stream.records import Chunk, Finished
+from forebay.stream.admin.requests import error_document, status_of
+from forebay.stream.encode import PredictionEncoder
+from forebay.stream.eventtime.chunk import WindowChunk, label
+from forebay.stream.eventtime.columns import Events, Window
+from forebay.stream.eventtime.plan import WindowPlan
+from forebay.stream.eventtime.spec import WindowKind
+from forebay.stream.records import Chunk, Finished
 
 ASKED_KEY: Final = b"request"
 

@@ -18,8 +18,8 @@ from typing import Any, Final, Protocol
 
 from aiohttp import web
 
-from stream.admin.responses import HEADERS, refusal
-from stream.tail_format import printable, shortened
+from forebay.stream.admin.responses import HEADERS, refusal
+from forebay.stream.tail_format import printable, shortened
 
 log = logging.getLogger(__name__)
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from schemas.failures import FAILURES, FailureKind
-from stream.eventtime.chunk import WindowChunk
-from stream.outcomes import Ledger
-from stream.records import Chunk, Finished
+from forebay.schemas.failures import FAILURES, FailureKind
+from forebay.stream.eventtime.chunk import WindowChunk
+from forebay.stream.outcomes import Ledger
+from forebay.stream.records import Chunk, Finished
 
 KEPT_SAMPLES: Final = 5
 KEPT_WARNINGS: Final = 20

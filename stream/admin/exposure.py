@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from stream.admin.hosts import is_loopback
-from stream.config.sections import AdminSection
+from forebay.stream.admin.hosts import is_loopback
+from forebay.stream.config.sections import AdminSection
 
 EXPOSURE_REMEDY: Final = "set FOREBAY_ADMIN__TOKEN, or listen at 127.0.0.1 (admin.host)"
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Final, NamedTuple
 
-from stream.admin.group_warnings import group_warnings
-from stream.admin.membership import Advertisement, GroupLook, Member, decode_advertisement
-from stream.admin.worker_status import Health, Now, WorkerStatus
-from stream.records import Partition
-from stream.tail_format import shortened
+from forebay.stream.admin.group_warnings import group_warnings
+from forebay.stream.admin.membership import Advertisement, GroupLook, Member, decode_advertisement
+from forebay.stream.admin.worker_status import Health, Now, WorkerStatus
+from forebay.stream.records import Partition
+from forebay.stream.tail_format import shortened
 
 READY: Final = "ready"
 MAX_REASON_CHARS: Final = 1000

@@ -6,8 +6,8 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from stream.admin.membership import Advertisement, decode_advertisement
-from stream.tail_format import printable
+from forebay.stream.admin.membership import Advertisement, decode_advertisement
+from forebay.stream.tail_format import printable
 
 log = logging.getLogger(__name__)
 

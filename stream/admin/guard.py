@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from stream.admin.connections import Connection
-from stream.admin.hosts import AllowedHosts, host_of
-from stream.admin.responses import Handler, refusal
+from forebay.stream.admin.connections import Connection
+from forebay.stream.admin.hosts import AllowedHosts, host_of
+from forebay.stream.admin.responses import Handler, refusal
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from stream.records import Partition
+from forebay.stream.records import Partition
 
 FORMAT: Final = 1
 MAX_TEXT: Final = 300

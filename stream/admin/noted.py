@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from stream.admin.errors import ErrorBook, RecentWarnings
-from stream.admin.samples import Samples
-from stream.clock import Clock
-from stream.eventtime.chunk import WindowChunk
-from stream.outcomes import Ledger
-from stream.records import Finished, MicroBatch, Partition, WindowStatus
-from stream.telemetry.observer import CommitTimes, Unobserved
+from forebay.stream.admin.errors import ErrorBook, RecentWarnings
+from forebay.stream.admin.samples import Samples
+from forebay.stream.clock import Clock
+from forebay.stream.eventtime.chunk import WindowChunk
+from forebay.stream.outcomes import Ledger
+from forebay.stream.records import Finished, MicroBatch, Partition, WindowStatus
+from forebay.stream.telemetry.observer import CommitTimes, Unobserved
 
 
 class Noted(Unobserved):

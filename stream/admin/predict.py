@@ -11,9 +11,9 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import orjson
 
-from schemas.failures import FailureKind
-from stream.admin.asked_window import answer_window, refuse_window, window_of
-from stream.admin.requests import (
+from forebay.schemas.failures import FailureKind
+from forebay.stream.admin.asked_window import answer_window, refuse_window, window_of
+from forebay.stream.admin.requests import (
     Asked,
     RequestFault,
     answer,
@@ -23,16 +23,16 @@ from stream.admin.requests import (
     read_request,
     status_of,
 )
-from stream.admin.turns import Turns
-from stream.breaker import BreakerState, CircuitBreaker
-from stream.clock import Clock
-from stream.decode import Decoder
-from stream.device import DeviceThread
-from stream.encode import PredictionEncoder
-from stream.eventtime.chunk import WindowChunk
-from stream.eventtime.plan import WindowPlan
-from stream.infer import ModelFault
-from stream.records import BatchPart, Chunk, Finished, MicroBatch
+from forebay.stream.admin.turns import Turns
+from forebay.stream.breaker import BreakerState, CircuitBreaker
+from forebay.stream.clock import Clock
+from forebay.stream.decode import Decoder
+from forebay.stream.device import DeviceThread
+from forebay.stream.encode import PredictionEncoder
+from forebay.stream.eventtime.chunk import WindowChunk
+from forebay.stream.eventtime.plan import WindowPlan
+from forebay.stream.infer import ModelFault
+from forebay.stream.records import BatchPart, Chunk, Finished, MicroBatch
 
 MAX_WAITING: Final = 8
 """Requests that may be in hand at once, from before their bodies are read; more are refused at once."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from stream.clock import Clock
+from forebay.stream.clock import Clock
 
 MAX_AGE_S: Final = 0.2
 MAX_KEPT: Final = 16

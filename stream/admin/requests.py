@@ -11,12 +11,12 @@ import msgspec
 import numpy as np
 import orjson
 
-from schemas import headers as names
-from schemas.failures import FAILURES, FailureKind
-from stream.admin.turns import Turns
-from stream.decode import Decoder
-from stream.encode import PredictionEncoder
-from stream.records import Chunk, Epoch, Finished, Partition, Record, Rejection
+from forebay.schemas import headers as names
+from forebay.schemas.failures import FAILURES, FailureKind
+from forebay.stream.admin.turns import Turns
+from forebay.stream.decode import Decoder
+from forebay.stream.encode import PredictionEncoder
+from forebay.stream.records import Chunk, Epoch, Finished, Partition, Record, Rejection
 
 ASKED: Final = Partition("predict", 0)
 """The place of records that are in no topic."""

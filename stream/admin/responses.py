@@ -8,8 +8,8 @@ from typing import Any, Final
 import orjson
 from aiohttp import web
 
-from stream.admin.health import Verdict
-from stream.tail_format import printable
+from forebay.stream.admin.health import Verdict
+from forebay.stream.tail_format import printable
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

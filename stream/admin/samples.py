@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from schemas.failures import Outcome
+from forebay.schemas.failures import Outcome
 
 KEPT_S: Final = 300
 SUMMARY_S: Final = 10

@@ -14,14 +14,14 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from schemas.errors import ConfigError
-from stream.admin.connections import Connection, ConnectionTable, Listener
-from stream.admin.exposure import EXPOSURE_REMEDY, exposure_of
-from stream.admin.guard import PAGE_PREFIX, guard
-from stream.admin.hosts import AllowedHosts
-from stream.admin.reached import reached_at
-from stream.admin.responses import HEADERS
-from stream.config.sections import AdminSection
+from forebay.schemas.errors import ConfigError
+from forebay.stream.admin.connections import Connection, ConnectionTable, Listener
+from forebay.stream.admin.exposure import EXPOSURE_REMEDY, exposure_of
+from forebay.stream.admin.guard import PAGE_PREFIX, guard
+from forebay.stream.admin.hosts import AllowedHosts
+from forebay.stream.admin.reached import reached_at
+from forebay.stream.admin.responses import HEADERS
+from forebay.stream.config.sections import AdminSection
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ async def _add_headers(_request: web.Request, response: web.StreamResponse) -> N
 
 def page_routes() -> list[web.RouteDef]:
     """The live page's files, which are part of the package."""
-    folder = files("stream.admin") / "page"
+    folder = files("forebay.stream.admin") / "page"
 
     def route(name: str, content_type: str) -> web.RouteDef:
         body = (folder / name).read_bytes()

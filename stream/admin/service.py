@@ -12,18 +12,18 @@ from typing import Final, Protocol
 
 from aiohttp import web
 
-from stream.admin.membership import Advertisement
-from stream.admin.predict import Limits, Predictor, Unfit
-from stream.admin.recent_answers import RecentAnswers
-from stream.admin.responses import encode_json, json_response, probe, refusal
-from stream.admin.server import AdminServer, page_routes
-from stream.admin.view import Parts, WorkerView
-from stream.cancellation import cancel_until_done
-from stream.clock import Clock
-from stream.config.sections import Settings
-from stream.decode import Decoder
-from stream.encode import PredictionEncoder
-from stream.eventtime.assemble import window_plan
+from forebay.stream.admin.membership import Advertisement
+from forebay.stream.admin.predict import Limits, Predictor, Unfit
+from forebay.stream.admin.recent_answers import RecentAnswers
+from forebay.stream.admin.responses import encode_json, json_response, probe, refusal
+from forebay.stream.admin.server import AdminServer, page_routes
+from forebay.stream.admin.view import Parts, WorkerView
+from forebay.stream.cancellation import cancel_until_done
+from forebay.stream.clock import Clock
+from forebay.stream.config.sections import Settings
+from forebay.stream.decode import Decoder
+from forebay.stream.encode import PredictionEncoder
+from forebay.stream.eventtime.assemble import window_plan
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ class WorkerAdmin:
 
     async def start(self) -> None:
         """Listen. Raises ConfigError where it cannot."""
-        logging.getLogger("stream").addHandler(self._parts.noted.warnings)
+        logging.getLogger("forebay").addHandler(self._parts.noted.warnings)
         if self._server is not None:
             self._view.url = await self._server.start()
             log.info("admin page at %s", self._view.url)
@@ -86,7 +86,7 @@ class WorkerAdmin:
         if self._server is not None:
             await self._server.stop()
         self._predictor.close()
-        logging.getLogger("stream").removeHandler(self._parts.noted.warnings)
+        logging.getLogger("forebay").removeHandler(self._parts.noted.warnings)
 
     def warm(self) -> None:
         """The model is."""

@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, TypeVar
 
-from stream.clock import Clock
+from forebay.stream.clock import Clock
 
 SLICE: Final = 32
 """Events between two rests: less than a millisecond of work."""

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any, Final, Protocol
 
-from models.protocol import Model
-from schemas.topics import topic_name
-from stream.admin.health import (
+from forebay.models.protocol import Model
+from forebay.schemas.topics import topic_name
+from forebay.stream.admin.health import (
     Facts,
     Limits,
     Standstill,
@@ -23,15 +23,15 @@ from stream.admin.health import (
     readiness,
     startup,
 )
-from stream.admin.membership import Member, decode_advertisement
-from stream.admin.noted import Noted
-from stream.breaker import CircuitBreaker
-from stream.clock import Clock
-from stream.config.sections import Settings
-from stream.device import DeviceThread
-from stream.pipeline import Pipeline
-from stream.records import Epoch, Partition, WindowStatus
-from stream.stages import Breakers
+from forebay.stream.admin.membership import Member, decode_advertisement
+from forebay.stream.admin.noted import Noted
+from forebay.stream.breaker import CircuitBreaker
+from forebay.stream.clock import Clock
+from forebay.stream.config.sections import Settings
+from forebay.stream.device import DeviceThread
+from forebay.stream.pipeline import Pipeline
+from forebay.stream.records import Epoch, Partition, WindowStatus
+from forebay.stream.stages import Breakers
 
 STATUS_FORMAT: Final = 1
 

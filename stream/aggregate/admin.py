@@ -9,14 +9,14 @@ from typing import Final, Protocol
 
 from aiohttp import web
 
-from stream.admin.health import Verdict
-from stream.admin.responses import probe
-from stream.admin.server import AdminServer
-from stream.clock import Clock
-from stream.config.sections import Settings
-from stream.telemetry import catalogue as c
-from stream.telemetry.book import Book
-from stream.telemetry.page import render_page
+from forebay.stream.admin.health import Verdict
+from forebay.stream.admin.responses import probe
+from forebay.stream.admin.server import AdminServer
+from forebay.stream.clock import Clock
+from forebay.stream.config.sections import Settings
+from forebay.stream.telemetry import catalogue as c
+from forebay.stream.telemetry.book import Book
+from forebay.stream.telemetry.page import render_page
 
 STALLED_AFTER_S: Final = 60.0
 """A tick that the cluster does not confirm ends the aggregator sooner than this, with the default settings."""

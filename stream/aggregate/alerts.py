@@ -16,9 +16,9 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from schemas.aggregates import ALERT_FORMAT, CATEGORY_KINDS, AlertStatus, Category, Severity
-from schemas.failures import FailureKind
-from stream.aggregate.view import AggregateView, Measured
+from forebay.schemas.aggregates import ALERT_FORMAT, CATEGORY_KINDS, AlertStatus, Category, Severity
+from forebay.schemas.failures import FailureKind
+from forebay.stream.aggregate.view import AggregateView, Measured
 
 STEP_MS: Final = 60_000
 

@@ -12,13 +12,13 @@ from typing import Any, Final
 from faust.types import TP, EventT
 from yarl import URL
 
-from schemas.errors import BrokerError, ForebayError
-from stream.aggregate.delta import read_delta
-from stream.aggregate.state import PartitionState, Rows, Timing
-from stream.aggregate.table import StateTable
-from stream.aggregate.transport import PREVIOUS_HEADER, AggregatorApp, Transport
-from stream.clock import Clock
-from stream.telemetry.aggregator import DeltaTraces
+from forebay.schemas.errors import BrokerError, ForebayError
+from forebay.stream.aggregate.delta import read_delta
+from forebay.stream.aggregate.state import PartitionState, Rows, Timing
+from forebay.stream.aggregate.table import StateTable
+from forebay.stream.aggregate.transport import PREVIOUS_HEADER, AggregatorApp, Transport
+from forebay.stream.clock import Clock
+from forebay.stream.telemetry.aggregator import DeltaTraces
 
 log = logging.getLogger(__name__)
 

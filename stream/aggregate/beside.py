@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
-from stream.embedded.process import tied_to_parent
+from forebay.stream.embedded.process import tied_to_parent
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class _Beside:
     def __init__(self, arguments: Sequence[str], environ: Mapping[str, str]) -> None:
         # -P: the folder in which somebody calls this may have a `models` or a `stream` of its own.
         # A port of its own: the configured one is the worker's.
-        command = [sys.executable, "-P", "-m", "stream.cli", "aggregate", *arguments, "--set", "admin.port=0"]
+        command = [sys.executable, "-P", "-m", "forebay", "aggregate", *arguments, "--set", "admin.port=0"]
         self._command = tied_to_parent(command, os.getpid())
         self._environ = dict(environ)
         self._process: subprocess.Popen[bytes] | None = None

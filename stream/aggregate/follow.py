@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 
-from stream.clock import Clock
-from stream.records import Partition, Record
-from stream.tail import TopicReader
+from forebay.stream.clock import Clock
+from forebay.stream.records import Partition, Record
+from forebay.stream.tail import TopicReader
 
 
 class Follower:

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from schemas.errors import BrokerError
-from schemas.topics import (
+from forebay.schemas.errors import BrokerError
+from forebay.schemas.topics import (
     AGGREGATOR_CHANGELOG,
     AGGREGATOR_TOPICS,
     ALERTS,
@@ -18,8 +18,8 @@ from schemas.topics import (
     partitions_of,
     topic_name,
 )
-from stream.config.sections import Settings
-from stream.kafka.topic_plan import (
+from forebay.stream.config.sections import Settings
+from forebay.stream.kafka.topic_plan import (
     CLEANUP_POLICY,
     COMPACTION_LAG_MS,
     MIN_INSYNC_REPLICAS,

@@ -8,10 +8,10 @@ from typing import Final
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from stream.aggregate.summary import Summary
-from stream.console import DIM, GREEN, YELLOW, plain_table
-from stream.quantities import quantity
-from stream.tail_format import printable, shortened
+from forebay.stream.aggregate.summary import Summary
+from forebay.stream.console import DIM, GREEN, YELLOW, plain_table
+from forebay.stream.quantities import quantity
+from forebay.stream.tail_format import printable, shortened
 
 _MESSAGE_CHARS: Final = 60
 _RIGHT: Final = ("count", "rate")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from stream.aggregate.alerts import Rule
-from stream.config.alert_rule import AlertRule
+from forebay.stream.aggregate.alerts import Rule
+from forebay.stream.config.alert_rule import AlertRule
 
 
 def rules_from(configured: Iterable[AlertRule]) -> tuple[Rule, ...]:

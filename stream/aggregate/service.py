@@ -12,23 +12,23 @@ from typing import Any, Final
 
 import aiohttp
 
-from schemas.errors import BrokerError
-from stream.aggregate.admin import AggregatorAdmin, Pulse
-from stream.aggregate.app import Aggregation, Pace, Topics
-from stream.aggregate.layout import Layout
-from stream.aggregate.rules import rules_from
-from stream.aggregate.state import Timing
-from stream.aggregate.topics import prepare_topics
-from stream.aggregate.watch import AlertWatch
-from stream.aggregate.webhook import Webhook, poster
-from stream.clock import Clock
-from stream.config.sections import Settings
-from stream.kafka.acls import Role
-from stream.kafka.advertised import require_reachable
-from stream.kafka.client import client_options
-from stream.kafka.permit import require
-from stream.stop_request import StopRequest
-from stream.telemetry.aggregator import DeltaTraces
+from forebay.schemas.errors import BrokerError
+from forebay.stream.aggregate.admin import AggregatorAdmin, Pulse
+from forebay.stream.aggregate.app import Aggregation, Pace, Topics
+from forebay.stream.aggregate.layout import Layout
+from forebay.stream.aggregate.rules import rules_from
+from forebay.stream.aggregate.state import Timing
+from forebay.stream.aggregate.topics import prepare_topics
+from forebay.stream.aggregate.watch import AlertWatch
+from forebay.stream.aggregate.webhook import Webhook, poster
+from forebay.stream.clock import Clock
+from forebay.stream.config.sections import Settings
+from forebay.stream.kafka.acls import Role
+from forebay.stream.kafka.advertised import require_reachable
+from forebay.stream.kafka.client import client_options
+from forebay.stream.kafka.permit import require
+from forebay.stream.stop_request import StopRequest
+from forebay.stream.telemetry.aggregator import DeltaTraces
 
 log = logging.getLogger(__name__)
 

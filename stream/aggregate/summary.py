@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from schemas.aggregates import LATE, MAX_SAMPLES
-from schemas.failures import FAILURES, FailureKind
-from stream.aggregate.view import Aggregate
+from forebay.schemas.aggregates import LATE, MAX_SAMPLES
+from forebay.schemas.failures import FAILURES, FailureKind
+from forebay.stream.aggregate.view import Aggregate
 
 _FAILURES: Final[frozenset[str]] = frozenset(FailureKind)
 

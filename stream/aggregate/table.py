@@ -9,8 +9,8 @@ from typing import Any
 from faust import Table
 from faust.types import TP, EventT
 
-from stream.aggregate.state import restored
-from stream.aggregate.transport import partitions_of
+from forebay.stream.aggregate.state import restored
+from forebay.stream.aggregate.transport import partitions_of
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import orjson
 
-from schemas.aggregates import AGGREGATE_FORMAT, LATE
-from stream.aggregate.delta import CellKey
+from forebay.schemas.aggregates import AGGREGATE_FORMAT, LATE
+from forebay.stream.aggregate.delta import CellKey
 
 
 @dataclass(frozen=True, slots=True)

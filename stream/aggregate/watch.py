@@ -7,11 +7,11 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
-from schemas.aggregates import AlertStatus
-from stream.aggregate.alerts import STEP_MS, Alert, Rule, RuleKey, RuleState, rules_of_models, states_from, step
-from stream.aggregate.follow import Follower
-from stream.aggregate.view import AggregateView
-from stream.clock import Clock
+from forebay.schemas.aggregates import AlertStatus
+from forebay.stream.aggregate.alerts import STEP_MS, Alert, Rule, RuleKey, RuleState, rules_of_models, states_from, step
+from forebay.stream.aggregate.follow import Follower
+from forebay.stream.aggregate.view import AggregateView
+from forebay.stream.clock import Clock
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import aiohttp
 
-from stream.aggregate.alerts import Alert
-from stream.cancellation import cancel_until_done
+from forebay.stream.aggregate.alerts import Alert
+from forebay.stream.cancellation import cancel_until_done
 
 log = logging.getLogger(__name__)
 

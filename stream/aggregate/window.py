@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from schemas.aggregates import AGGREGATE_FORMAT, CHANGELOG_FORMAT, LATE, MAX_SAMPLES
-from stream.aggregate.delta import CellKey, Delta, Exemplar
+from forebay.schemas.aggregates import AGGREGATE_FORMAT, CHANGELOG_FORMAT, LATE, MAX_SAMPLES
+from forebay.stream.aggregate.delta import CellKey, Delta, Exemplar
 
 
 class WindowKey(NamedTuple):

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from schemas.errors import BrokerError
-from stream.bench.processes import ProcessMeter, Usage
-from stream.bench.reader import PredictionReader
-from stream.clock import Clock
-from stream.worker_process import READY_TIMEOUT_S, WorkerProcess
+from forebay.schemas.errors import BrokerError
+from forebay.stream.bench.processes import ProcessMeter, Usage
+from forebay.stream.bench.reader import PredictionReader
+from forebay.stream.clock import Clock
+from forebay.stream.worker_process import READY_TIMEOUT_S, WorkerProcess
 
 STALL_TIMEOUT_S: Final = 60.0
 _POLL_S: Final = 0.02

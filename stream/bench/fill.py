@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
 
-from stream.bench.events import EventMaker
+from forebay.stream.bench.events import EventMaker
 
 BATCH_EVENTS: Final = 1_000
 BATCH_BYTES: Final = 900_000

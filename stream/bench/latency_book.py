@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stream.publish.pacer import Pacer
+from forebay.stream.publish.pacer import Pacer
 
 
 class LatencyBook:

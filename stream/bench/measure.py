@@ -13,16 +13,16 @@ from pathlib import Path
 
 from aiokafka.errors import KafkaError
 
-from schemas.errors import BrokerError
-from schemas.topics import CATALOGUE, FEATURES, PREDICTIONS, topic_name
-from stream.bench.closed_loop import ClosedLoop, drain
-from stream.bench.events import EventMaker
-from stream.bench.fill import fill
-from stream.bench.machine import describe_machine
-from stream.bench.open_loop import OpenLoop, publish_and_time
-from stream.bench.reader import PredictionReader
-from stream.bench.report import BenchReport
-from stream.bench.setup import (
+from forebay.schemas.errors import BrokerError
+from forebay.schemas.topics import CATALOGUE, FEATURES, PREDICTIONS, topic_name
+from forebay.stream.bench.closed_loop import ClosedLoop, drain
+from forebay.stream.bench.events import EventMaker
+from forebay.stream.bench.fill import fill
+from forebay.stream.bench.machine import describe_machine
+from forebay.stream.bench.open_loop import OpenLoop, publish_and_time
+from forebay.stream.bench.reader import PredictionReader
+from forebay.stream.bench.report import BenchReport
+from forebay.stream.bench.setup import (
     MODEL_DESCRIPTION,
     as_toml,
     bench_settings,
@@ -31,16 +31,16 @@ from stream.bench.setup import (
     signature_of,
     told,
 )
-from stream.bench.soak import Memory, soak
-from stream.bench.steps import commit_steps
-from stream.clock import Clock, SystemClock
-from stream.config.sections import Settings
-from stream.embedded.broker import EmbeddedBroker, broker_version
-from stream.kafka.advertised import require_reachable
-from stream.kafka.cleanup import delete_topics
-from stream.kafka.client import client_options
-from stream.kafka.topics import create_topics
-from stream.worker_process import WorkerProcess
+from forebay.stream.bench.soak import Memory, soak
+from forebay.stream.bench.steps import commit_steps
+from forebay.stream.clock import Clock, SystemClock
+from forebay.stream.config.sections import Settings
+from forebay.stream.embedded.broker import EmbeddedBroker, broker_version
+from forebay.stream.kafka.advertised import require_reachable
+from forebay.stream.kafka.cleanup import delete_topics
+from forebay.stream.kafka.client import client_options
+from forebay.stream.kafka.topics import create_topics
+from forebay.stream.worker_process import WorkerProcess
 
 CONFIG_FILE = "forebay.toml"
 LOG_FILE = "worker.log"

@@ -10,15 +10,15 @@ from typing import Any, Final
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from schemas.errors import BrokerError
-from stream.bench.events import EventMaker, number_of
-from stream.bench.latency_book import LatencyBook
-from stream.bench.processes import ProcessMeter
-from stream.bench.reader import PredictionReader
-from stream.bench.stats import Latency, summarise
-from stream.clock import Clock
-from stream.publish.pacer import Pacer
-from stream.worker_process import WorkerProcess
+from forebay.schemas.errors import BrokerError
+from forebay.stream.bench.events import EventMaker, number_of
+from forebay.stream.bench.latency_book import LatencyBook
+from forebay.stream.bench.processes import ProcessMeter
+from forebay.stream.bench.reader import PredictionReader
+from forebay.stream.bench.stats import Latency, summarise
+from forebay.stream.clock import Clock
+from forebay.stream.publish.pacer import Pacer
+from forebay.stream.worker_process import WorkerProcess
 
 LAST_TIMEOUT_S: Final = 30.0
 WARM_UP_S: Final = 2.0

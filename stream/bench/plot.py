@@ -8,11 +8,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from schemas.errors import ConfigError, StorageError
-from stream.bench.open_loop import OpenLoop
-from stream.bench.report import BenchReport
-from stream.bench.stats import percentile
-from stream.extras import install_hint
+from forebay.schemas.errors import ConfigError, StorageError
+from forebay.stream.bench.open_loop import OpenLoop
+from forebay.stream.bench.report import BenchReport
+from forebay.stream.bench.stats import percentile
+from forebay.stream.extras import install_hint
 
 try:
     from matplotlib.figure import Figure

@@ -9,10 +9,10 @@ from typing import Final
 
 from rich.table import Table
 
-from stream.bench.closed_loop import ClosedLoop
-from stream.bench.open_loop import OpenLoop
-from stream.bench.soak import Memory
-from stream.bench.stats import pairwise_ratios
+from forebay.stream.bench.closed_loop import ClosedLoop
+from forebay.stream.bench.open_loop import OpenLoop
+from forebay.stream.bench.soak import Memory
+from forebay.stream.bench.stats import pairwise_ratios
 
 
 @dataclass(frozen=True, slots=True)

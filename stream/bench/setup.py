@@ -10,13 +10,13 @@ from typing import Final
 import torch
 from pydantic import SecretStr
 
-from models.artefact import load_artefact, save_artefact
-from models.nets import build_net
-from models.signature import Feature, Signature
-from stream.config.names import environment_name
-from stream.config.render import toml_value
-from stream.config.sections import KafkaSection, ModelSection, Settings, WindowSection, section_types
-from stream.config.values import may_hold_secret
+from forebay.models.artefact import load_artefact, save_artefact
+from forebay.models.nets import build_net
+from forebay.models.signature import Feature, Signature
+from forebay.stream.config.names import environment_name
+from forebay.stream.config.render import toml_value
+from forebay.stream.config.sections import KafkaSection, ModelSection, Settings, WindowSection, section_types
+from forebay.stream.config.values import may_hold_secret
 
 MODEL_NAME: Final = "bench"
 NUM_FEATURES: Final = 32

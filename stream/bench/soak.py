@@ -14,14 +14,14 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
 
-from schemas.errors import BrokerError
-from stream.bench.events import EventMaker
-from stream.bench.fill import BATCH_BYTES, BATCH_EVENTS, build_batch
-from stream.bench.processes import ProcessMeter
-from stream.bench.reader import PredictionReader
-from stream.bench.stats import growth_mib_per_million
-from stream.clock import Clock
-from stream.worker_process import WorkerProcess
+from forebay.schemas.errors import BrokerError
+from forebay.stream.bench.events import EventMaker
+from forebay.stream.bench.fill import BATCH_BYTES, BATCH_EVENTS, build_batch
+from forebay.stream.bench.processes import ProcessMeter
+from forebay.stream.bench.reader import PredictionReader
+from forebay.stream.bench.stats import growth_mib_per_million
+from forebay.stream.clock import Clock
+from forebay.stream.worker_process import WorkerProcess
 
 BACKLOG_EVENTS: Final = 20_000
 STALL_TIMEOUT_S: Final = 60.0

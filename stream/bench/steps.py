@@ -7,7 +7,7 @@ from pathlib import Path
 
 import orjson
 
-from stream.telemetry.commit_timings import STEPS
+from forebay.stream.telemetry.commit_timings import STEPS
 
 
 def commit_steps(log: Path) -> Mapping[str, Mapping[str, float]] | None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final, Literal
 
-from stream.config.sections import Settings
+from forebay.stream.config.sections import Settings
 
 Comparison = Literal["guarantees", "tracing", "nothing"]
 TRACED_RATIO: Final = 0.01

@@ -13,11 +13,11 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run a command (of `sys.argv` by default) and return the exit status. What it raises is a bug of ours."""
     if args is None:
         _exit_on_signal()
-        from stream.cli.group import run_command
+        from forebay.stream.cli.group import run_command
 
         return run_command(None)
-    from stream.cli.group import run_command
-    from stream.cli.interrupts import exit_on_signal
+    from forebay.stream.cli.group import run_command
+    from forebay.stream.cli.interrupts import exit_on_signal
 
     with exit_on_signal():
         return run_command(args)

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
 
-from schemas.errors import ConfigError, ForebayError
-from stream.cli.examples import examples
-from stream.cli.options import ConfigSource, bootstrap_option, config_options
-from stream.cli.output import echo
-from stream.quantities import quantity
+from forebay.schemas.errors import ConfigError, ForebayError
+from forebay.stream.cli.examples import examples
+from forebay.stream.cli.options import ConfigSource, bootstrap_option, config_options
+from forebay.stream.cli.output import echo
+from forebay.stream.quantities import quantity
 
 if TYPE_CHECKING:
-    from stream.aggregate.service import Aggregator
+    from forebay.stream.aggregate.service import Aggregator
 
 EXIT_FAILED: Final = 1
 
@@ -39,9 +39,9 @@ def command(source: ConfigSource, bootstrap_server: str | None) -> None:
 
     from importlib.util import find_spec
 
-    from stream.clock import SystemClock
-    from stream.extras import install_hint
-    from stream.logs import set_up_logging
+    from forebay.stream.clock import SystemClock
+    from forebay.stream.extras import install_hint
+    from forebay.stream.logs import set_up_logging
 
     if find_spec("faust") is None:
         raise ConfigError(
@@ -49,8 +49,8 @@ def command(source: ConfigSource, bootstrap_server: str | None) -> None:
             kind="missing_package",
             remedy=install_hint("aggregate"),
         )
-    from stream.aggregate.quiet import quieten
-    from stream.aggregate.service import Aggregator
+    from forebay.stream.aggregate.quiet import quieten
+    from forebay.stream.aggregate.service import Aggregator
 
     set_up_logging(settings.log.level, settings.log.format)
     quieten(settings.log.level)
@@ -69,8 +69,8 @@ def _run_and_end(aggregator: Aggregator) -> NoReturn:
     import signal
     import sys
 
-    from stream.console import render_error
-    from stream.stop_request import StoppedEarly
+    from forebay.stream.console import render_error
+    from forebay.stream.stop_request import StoppedEarly
 
     loop, status = asyncio.new_event_loop(), EXIT_FAILED
     asyncio.set_event_loop(loop)

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from stream.cli.examples import examples
-from stream.cli.interrupts import run_async
-from stream.cli.options import ConfigSource, config_options, json_option
-from stream.cli.output import echo, echo_json
+from forebay.stream.cli.examples import examples
+from forebay.stream.cli.interrupts import run_async
+from forebay.stream.cli.options import ConfigSource, config_options, json_option
+from forebay.stream.cli.output import echo, echo_json
 
 if TYPE_CHECKING:
-    from stream.bench.variants import Comparison
+    from forebay.stream.bench.variants import Comparison
 
 COMPARISONS = ("guarantees", "tracing", "nothing")
 MIN_EVENTS = 100_000
@@ -128,18 +128,18 @@ def command(
         raise click.UsageError("--events 0, --memory-events 0 and --rate 0 leave nothing to measure")
     if plot is not None:
         # Before the work and not after it: the package may be missing.
-        import stream.bench.plot  # noqa: F401
+        import forebay.stream.bench.plot  # noqa: F401
     settings = source.load({"kafka.bootstrap_servers": bootstrap_server}).settings
     for warning in _too_few(events, memory_events, rate * seconds):
         echo(f"warning: {warning}", err=True)
 
     import uuid
 
-    from stream.bench.measure import Plan, measure_variants
-    from stream.bench.report import to_dict, to_table
-    from stream.bench.variants import variants_of
-    from stream.clock import SystemClock
-    from stream.console import stdout_console
+    from forebay.stream.bench.measure import Plan, measure_variants
+    from forebay.stream.bench.report import to_dict, to_table
+    from forebay.stream.bench.variants import variants_of
+    from forebay.stream.clock import SystemClock
+    from forebay.stream.console import stdout_console
 
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what matters of it comes as an error
     plan = Plan(
@@ -157,7 +157,7 @@ def command(
         measuring = measure_variants(plan, variants, rounds=rounds, clock=SystemClock(), progress=progress)
         reports = run_async(measuring, unwind_s=UNWIND_S)
     if plot is not None:
-        from stream.bench.plot import save_plot
+        from forebay.stream.bench.plot import save_plot
 
         save_plot(reports, plot)
     if as_json:
@@ -189,7 +189,7 @@ def _progress(as_json: bool) -> Iterator[Callable[[str, int], Callable[[int], No
     """Progress bars on a terminal; nothing where nobody looks."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from stream.console import stderr_console
+    from forebay.stream.console import stderr_console
 
     console = stderr_console()
     if as_json or not console.is_terminal:

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from schemas.errors import ConfigError
-from stream.cli.examples import examples
-from stream.cli.interrupts import run_async
-from stream.cli.options import ConfigSource, bootstrap_option, config_options, json_option, timeout_option
-from stream.cli.output import echo_json
+from forebay.schemas.errors import ConfigError
+from forebay.stream.cli.examples import examples
+from forebay.stream.cli.interrupts import run_async
+from forebay.stream.cli.options import ConfigSource, bootstrap_option, config_options, json_option, timeout_option
+from forebay.stream.cli.output import echo_json
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from stream.preflight import Check, Tell
+    from forebay.stream.preflight import Check, Tell
 
 NAME_WIDTH: Final = 13
 INDENT: Final = " " * (NAME_WIDTH + 3)
@@ -49,8 +49,8 @@ def command(source: ConfigSource, bootstrap_server: str | None, timeout_s: float
 
     Consumes, produces and creates nothing. Exit status 1 if something is wrong.
     """
-    from stream.console import GREEN, RED, YELLOW, stdout_console
-    from stream.preflight import Status
+    from forebay.stream.console import GREEN, RED, YELLOW, stdout_console
+    from forebay.stream.preflight import Status
 
     # What the client logs while it cannot connect is told in the list, in words.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
@@ -77,8 +77,8 @@ def command(source: ConfigSource, bootstrap_server: str | None, timeout_s: float
 
 
 def _check_all(source: ConfigSource, timeout_s: float, tell: Tell) -> None:
-    from stream.config.load import DEFAULT
-    from stream.preflight import AFTER_BROKER, Check, Status, check_admin, check_cluster, check_model
+    from forebay.stream.config.load import DEFAULT
+    from forebay.stream.preflight import AFTER_BROKER, Check, Status, check_admin, check_cluster, check_model
 
     try:
         loaded = source.load()
@@ -103,7 +103,7 @@ def _check_all(source: ConfigSource, timeout_s: float, tell: Tell) -> None:
 def _print(check: Check, console: Console) -> None:
     from rich.text import Text
 
-    from stream.console import YELLOW, visible
+    from forebay.stream.console import YELLOW, visible
 
     mark, style = MARKS[check.status]
     text = Text.assemble((f"{mark} ", style), f"{check.name:<{NAME_WIDTH}} {visible(check.detail)}")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from stream.cli.examples import examples
-from stream.cli.options import ConfigSource, config_options, json_option
-from stream.cli.output import echo, echo_json
+from forebay.stream.cli.examples import examples
+from forebay.stream.cli.options import ConfigSource, config_options, json_option
+from forebay.stream.cli.output import echo, echo_json
 
 
 @click.command(
@@ -28,7 +28,7 @@ def command(source: ConfigSource, changed: bool, as_json: bool) -> None:
 
     Later sources override earlier ones: defaults, file, environment (FOREBAY_SECTION__KEY), command line.
     """
-    from stream.config.render import render_json, render_toml
+    from forebay.stream.config.render import render_json, render_toml
 
     loaded = source.load()
     if as_json:

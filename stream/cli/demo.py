@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from stream.cli.demo_parts import demo_model, flights_command, model_command
-from stream.cli.examples import examples
-from stream.cli.interrupts import run_async
-from stream.cli.options import json_option
-from stream.cli.output import echo_json
+from forebay.stream.cli.demo_parts import demo_model, flights_command, model_command
+from forebay.stream.cli.examples import examples
+from forebay.stream.cli.interrupts import run_async
+from forebay.stream.cli.options import json_option
+from forebay.stream.cli.output import echo_json
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from stream.demo.flights import FlightData
-    from stream.demo.ledger import Ledger
-    from stream.demo.run import DemoOptions, Done
-    from stream.demo.train import DemoModel
+    from forebay.stream.demo.flights import FlightData
+    from forebay.stream.demo.ledger import Ledger
+    from forebay.stream.demo.run import DemoOptions, Done
+    from forebay.stream.demo.train import DemoModel
 
 DEFAULT_EVENTS: Final = 50_000
 # The flights of July to December.
@@ -100,11 +100,11 @@ def command(
         return 0
     # The client's own log repeats what the errors here say.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    from stream.console import stderr_console
-    from stream.demo.cache import cache_folder
-    from stream.demo.flights import FlightData
-    from stream.demo.run import DemoOptions
-    from stream.kafka.advertised import require_reachable
+    from forebay.stream.console import stderr_console
+    from forebay.stream.demo.cache import cache_folder
+    from forebay.stream.demo.flights import FlightData
+    from forebay.stream.demo.run import DemoOptions
+    from forebay.stream.kafka.advertised import require_reachable
 
     console = stderr_console()
     console.quiet = as_json
@@ -128,14 +128,14 @@ command.add_command(flights_command)
 
 
 def _model(data: FlightData, folder: Path, retrain: bool, console: Console) -> DemoModel:
-    from stream.demo.train import recipe_digest
+    from forebay.stream.demo.train import recipe_digest
 
     return demo_model(data, folder / recipe_digest(data.size_bytes), retrain, console)
 
 
 async def _run(options: DemoOptions, data: FlightData, model: DemoModel, console: Console) -> Done:
-    from stream.clock import SystemClock
-    from stream.demo.run import run_demo
+    from forebay.stream.clock import SystemClock
+    from forebay.stream.demo.run import run_demo
 
     with _live(options.events, console) as show:
         return await run_demo(
@@ -154,8 +154,8 @@ def _live(total: int, console: Console) -> Iterator[Callable[[Ledger], None]]:
     """The live table on a terminal; nothing elsewhere."""
     from rich.live import Live
 
-    from stream.clock import SystemClock
-    from stream.demo.render import glance, live_table
+    from forebay.stream.clock import SystemClock
+    from forebay.stream.demo.render import glance, live_table
 
     if not console.is_terminal or console.quiet:
         yield lambda ledger: None
@@ -184,9 +184,9 @@ def _as_json(done: Done, model: DemoModel, keep: bool) -> dict[str, object]:
 
 
 def _print_report(done: Done, keep: bool) -> None:
-    from stream.console import stdout_console
-    from stream.demo.next_steps import next_steps, next_steps_of_another, path_hint
-    from stream.demo.render import report_text
+    from forebay.stream.console import stdout_console
+    from forebay.stream.demo.next_steps import next_steps, next_steps_of_another, path_hint
+    from forebay.stream.demo.render import report_text
 
     console = stdout_console()
     console.print()

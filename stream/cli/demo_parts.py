@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from stream.cli.examples import examples
-from stream.cli.interrupts import run_async, unwind_on_signal
-from stream.cli.options import ConfigSource, bootstrap_option, config_options
-from stream.cli.output import echo
-from stream.quantities import quantity
+from forebay.stream.cli.examples import examples
+from forebay.stream.cli.interrupts import run_async, unwind_on_signal
+from forebay.stream.cli.options import ConfigSource, bootstrap_option, config_options
+from forebay.stream.cli.output import echo
+from forebay.stream.quantities import quantity
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from stream.demo.flights import FlightData
-    from stream.demo.train import DemoModel
+    from forebay.stream.demo.flights import FlightData
+    from forebay.stream.demo.train import DemoModel
 
 DEFAULT_FLIGHTS_RATE: Final = 200.0
 
@@ -29,7 +29,7 @@ def demo_model(data: FlightData, repository: Path, retrain: bool, console: Conso
     """The model in `repository`; trained, with a bar on a terminal, where there is none yet. Raises ForebayError."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from stream.demo.train import cached_model, train_model
+    from forebay.stream.demo.train import cached_model, train_model
 
     model = None if retrain else cached_model(repository)
     if model is None:
@@ -61,8 +61,8 @@ def demo_model(data: FlightData, repository: Path, retrain: bool, console: Conso
 @click.option("--retrain", is_flag=True, help="Train again, into a new version.")
 def model_command(repository: Path, retrain: bool) -> None:
     """Train the demo's model, flights-late, into a model repository, unless it is there already."""
-    from stream.console import stderr_console
-    from stream.demo.flights import FlightData
+    from forebay.stream.console import stderr_console
+    from forebay.stream.demo.flights import FlightData
 
     demo_model(FlightData.find(), repository, retrain, stderr_console())
 
@@ -95,18 +95,18 @@ def flights_command(
     """Publish the flights from July 2013 on to the first of input.topics: events for the demo's model."""
     # The client's own log repeats what the errors here say.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    from schemas.topics import topic_name
-    from stream.demo.flights import FlightData
+    from forebay.schemas.topics import topic_name
+    from forebay.stream.demo.flights import FlightData
 
     settings = source.on(bootstrap_server).load().settings
     topic = topic_name(settings.topics.prefix, settings.input.topics[0])
     data = FlightData.find()
 
     async def run() -> int:
-        from stream.clock import SystemClock
-        from stream.demo.feed import feed
-        from stream.kafka.client import client_options
-        from stream.publish.send import Publisher
+        from forebay.stream.clock import SystemClock
+        from forebay.stream.demo.feed import feed
+        from forebay.stream.kafka.client import client_options
+        from forebay.stream.publish.send import Publisher
 
         publisher = Publisher(client_options(settings.kafka), topic)
         await publisher.start()

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar, c
 
 import click
 
-from schemas.failures import Stage
-from stream.cli.options import ConfigSource, bootstrap_option, config_options
+from forebay.schemas.failures import Stage
+from forebay.stream.cli.options import ConfigSource, bootstrap_option, config_options
 
 if TYPE_CHECKING:
-    from stream.config.sections import Settings
-    from stream.dlq.choose import Filter
-    from stream.dlq.read import LetterBox
+    from forebay.stream.config.sections import Settings
+    from forebay.stream.dlq.choose import Filter
+    from forebay.stream.dlq.read import LetterBox
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,9 +32,9 @@ class Place:
     topic: str
 
     def box(self) -> LetterBox:
-        from stream.clock import SystemClock
-        from stream.dlq.read import LetterBox
-        from stream.kafka.client import client_options
+        from forebay.stream.clock import SystemClock
+        from forebay.stream.dlq.read import LetterBox
+        from forebay.stream.kafka.client import client_options
 
         return LetterBox(client_options(self.settings.kafka), self.topic, clock=SystemClock())
 
@@ -58,7 +58,7 @@ def place_options(function: Callable[Concatenate[Place, P], R]) -> Callable[P, R
     ) -> R:
         # The client's own log repeats what the errors here say.
         logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-        from schemas.topics import DEAD_LETTERS, topic_name
+        from forebay.schemas.topics import DEAD_LETTERS, topic_name
 
         settings = source.load({"kafka.bootstrap_servers": bootstrap_server}).settings
         topic = dead_letter_topic or topic_name(settings.topics.prefix, DEAD_LETTERS.name)
@@ -98,8 +98,8 @@ def filter_options(function: Callable[Concatenate[Place, Filter, P], R]) -> Call
         until: str | None,
         **kwargs: Any,
     ) -> R:
-        from stream.clock import SystemClock
-        from stream.dlq.choose import Filter, check_kinds, read_span
+        from forebay.stream.clock import SystemClock
+        from forebay.stream.dlq.choose import Filter, check_kinds, read_span
 
         since_ms, until_ms = read_span(since, until, now_ms=SystemClock().wall_ms())
         # Letters name topics in full; people mean theirs without the prefix too.

@@ -7,13 +7,13 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Final
 
-from stream.cli.dlq_options import Place
-from stream.cli.output import echo
+from forebay.stream.cli.dlq_options import Place
+from forebay.stream.cli.output import echo
 
 if TYPE_CHECKING:
-    from stream.dlq.choose import Filter
-    from stream.dlq.letter import Letter
-    from stream.dlq.read import LetterBox, Progress
+    from forebay.stream.dlq.choose import Filter
+    from forebay.stream.dlq.letter import Letter
+    from forebay.stream.dlq.read import LetterBox, Progress
 
 # Shorter reads show no bar: it would only flicker.
 _BAR_AFTER_S: Final = 0.5
@@ -36,7 +36,7 @@ def bar(what: str, *, quiet: bool) -> Iterator[Progress]:
     """A progress bar on a terminal, once it has taken a while; nothing where nobody looks."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from stream.console import stderr_console
+    from forebay.stream.console import stderr_console
 
     console = stderr_console()
     if quiet or not console.is_terminal:

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from schemas.errors import ConfigError
-from stream.cli.dlq_options import Place, filter_options, limit_option
-from stream.cli.dlq_reading import bar
-from stream.cli.examples import examples
-from stream.cli.interrupts import run_async
-from stream.cli.options import json_option
-from stream.cli.output import echo, echo_json
+from forebay.schemas.errors import ConfigError
+from forebay.stream.cli.dlq_options import Place, filter_options, limit_option
+from forebay.stream.cli.dlq_reading import bar
+from forebay.stream.cli.examples import examples
+from forebay.stream.cli.interrupts import run_async
+from forebay.stream.cli.options import json_option
+from forebay.stream.cli.output import echo, echo_json
 
 if TYPE_CHECKING:
-    from stream.dlq.choose import Filter
-    from stream.dlq.plan import Plan
-    from stream.dlq.replay import Replayed
+    from forebay.stream.dlq.choose import Filter
+    from forebay.stream.dlq.plan import Plan
+    from forebay.stream.dlq.replay import Replayed
 
 MAX_REPLAYS: Final = 3
 
@@ -68,8 +68,8 @@ def command(
             remedy="--yes publishes without asking, --dry-run only says what would be done",
         )
     if not dry_run:
-        from stream.kafka.acls import Role
-        from stream.kafka.permit import require
+        from forebay.stream.kafka.acls import Role
+        from forebay.stream.kafka.permit import require
 
         run_async(require(Role.REPLAY, place.settings))
     plan = run_async(_plan(place, chosen, max_replays, limit, quiet=as_json))
@@ -87,8 +87,8 @@ def command(
 
 
 async def _plan(place: Place, chosen: Filter, max_replays: int, limit: int | None, *, quiet: bool) -> Plan:
-    from stream.dlq.plan import output_topics
-    from stream.dlq.replay import make_plan
+    from forebay.stream.dlq.plan import output_topics
+    from forebay.stream.dlq.replay import make_plan
 
     settings = place.settings
     async with place.box() as box:
@@ -105,9 +105,9 @@ async def _plan(place: Place, chosen: Filter, max_replays: int, limit: int | Non
 
 
 def _replay(place: Place, plan: Plan, rate: float | None, *, quiet: bool) -> Replayed:
-    from stream.clock import SystemClock
-    from stream.dlq.replay import Replayer
-    from stream.kafka.client import client_options
+    from forebay.stream.clock import SystemClock
+    from forebay.stream.dlq.replay import Replayer
+    from forebay.stream.kafka.client import client_options
 
     replayer = Replayer(client_options(place.settings.kafka), clock=SystemClock(), rate=rate)
 
@@ -125,8 +125,8 @@ def _replay(place: Place, plan: Plan, rate: float | None, *, quiet: bool) -> Rep
 
 
 def _print_replay(place: Place, plan: Plan, done: Replayed | None, dry_run: bool, as_json: bool) -> None:
-    from stream.console import print_whole
-    from stream.dlq.render import replay_table, skipped
+    from forebay.stream.console import print_whole
+    from forebay.stream.dlq.render import replay_table, skipped
 
     if as_json:
         document = {

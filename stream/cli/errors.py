@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from stream.cli.examples import examples
-from stream.cli.interrupts import run_async
-from stream.cli.options import ConfigSource, bootstrap_option, config_options, json_option
-from stream.cli.output import echo_json
+from forebay.stream.cli.examples import examples
+from forebay.stream.cli.interrupts import run_async
+from forebay.stream.cli.options import ConfigSource, bootstrap_option, config_options, json_option
+from forebay.stream.cli.output import echo_json
 
 if TYPE_CHECKING:
-    from stream.aggregate.summary import Summary
-    from stream.config.sections import Settings
+    from forebay.stream.aggregate.summary import Summary
+    from forebay.stream.config.sections import Settings
 
 DEFAULT_SINCE: Final = "1h"
 
@@ -93,14 +93,14 @@ async def _errors(
     interval_s: float | None,
     as_json: bool,
 ) -> None:
-    from schemas.topics import ERROR_AGGREGATES, topic_name
-    from stream.aggregate.follow import Follower
-    from stream.aggregate.summary import summarise
-    from stream.aggregate.view import AggregateView
-    from stream.cancellation import raise_if_cancelled
-    from stream.clock import SystemClock
-    from stream.dlq.choose import check_kinds, read_span
-    from stream.kafka.client import client_options
+    from forebay.schemas.topics import ERROR_AGGREGATES, topic_name
+    from forebay.stream.aggregate.follow import Follower
+    from forebay.stream.aggregate.summary import summarise
+    from forebay.stream.aggregate.view import AggregateView
+    from forebay.stream.cancellation import raise_if_cancelled
+    from forebay.stream.clock import SystemClock
+    from forebay.stream.dlq.choose import check_kinds, read_span
+    from forebay.stream.kafka.client import client_options
 
     clock, chosen = SystemClock(), check_kinds(kinds)
 
@@ -133,8 +133,8 @@ def _show(summary: Summary, *, stacks: bool, as_json: bool, again: bool) -> None
     if as_json:
         echo_json(summary.to_dict(), indent=None if again else 2)
         return
-    from stream.aggregate.render import nothing_text, summary_text
-    from stream.console import print_whole, stdout_console
+    from forebay.stream.aggregate.render import nothing_text, summary_text
+    from forebay.stream.console import print_whole, stdout_console
 
     console = stdout_console()
     if again and console.is_terminal:

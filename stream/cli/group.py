@@ -15,10 +15,10 @@ from typing import Final, NamedTuple
 
 import click
 
-from schemas.errors import ConfigError, ForebayError
-from stream.cli.examples import examples
-from stream.cli.interrupts import exit_status
-from stream.cli.output import echo, prepare_streams, silence
+from forebay.schemas.errors import ConfigError, ForebayError
+from forebay.stream.cli.examples import examples
+from forebay.stream.cli.interrupts import exit_status
+from forebay.stream.cli.output import echo, prepare_streams, silence
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
@@ -36,23 +36,25 @@ class CommandEntry(NamedTuple):
 
 COMMANDS: Final[Mapping[str, CommandEntry]] = MappingProxyType(
     {
-        "demo": CommandEntry("stream.cli.demo", "Broker, model, worker and real events, all on this machine."),
-        "init": CommandEntry("stream.cli.init", "Write a small forebay.toml to begin with."),
-        "check": CommandEntry("stream.cli.check", "Check configuration, cluster, topics, permissions and model."),
-        "config": CommandEntry("stream.cli.config", "Print the settings in force and where each comes from."),
-        "topics": CommandEntry("stream.cli.topics", "Create the topics, or check them."),
-        "acls": CommandEntry("stream.cli.acls", "Print the permissions that a worker needs on the cluster."),
-        "schemas": CommandEntry("stream.cli.schemas", "Print the formats of events and predictions."),
-        "run": CommandEntry("stream.cli.run", "Run a worker: events in, predictions out."),
-        "aggregate": CommandEntry(
-            "stream.cli.aggregate", "Run the aggregator: count the outcomes of all workers, raise alerts."
+        "demo": CommandEntry("forebay.stream.cli.demo", "Broker, model, worker and real events, all on this machine."),
+        "init": CommandEntry("forebay.stream.cli.init", "Write a small forebay.toml to begin with."),
+        "check": CommandEntry(
+            "forebay.stream.cli.check", "Check configuration, cluster, topics, permissions and model."
         ),
-        "publish": CommandEntry("stream.cli.publish", "Publish events, from the command line or a file."),
-        "tail": CommandEntry("stream.cli.tail", "Follow predictions, dead letters, alerts or another topic."),
-        "dlq": CommandEntry("stream.cli.dlq", "List, explain and replay dead letters."),
-        "errors": CommandEntry("stream.cli.errors", "Show the errors of all workers: counts, rates, examples."),
-        "status": CommandEntry("stream.cli.status", "Show the workers: partitions, lag, versions, health."),
-        "bench": CommandEntry("stream.cli.bench", "Measure throughput and latency."),
+        "config": CommandEntry("forebay.stream.cli.config", "Print the settings in force and where each comes from."),
+        "topics": CommandEntry("forebay.stream.cli.topics", "Create the topics, or check them."),
+        "acls": CommandEntry("forebay.stream.cli.acls", "Print the permissions that a worker needs on the cluster."),
+        "schemas": CommandEntry("forebay.stream.cli.schemas", "Print the formats of events and predictions."),
+        "run": CommandEntry("forebay.stream.cli.run", "Run a worker: events in, predictions out."),
+        "aggregate": CommandEntry(
+            "forebay.stream.cli.aggregate", "Run the aggregator: count the outcomes of all workers, raise alerts."
+        ),
+        "publish": CommandEntry("forebay.stream.cli.publish", "Publish events, from the command line or a file."),
+        "tail": CommandEntry("forebay.stream.cli.tail", "Follow predictions, dead letters, alerts or another topic."),
+        "dlq": CommandEntry("forebay.stream.cli.dlq", "List, explain and replay dead letters."),
+        "errors": CommandEntry("forebay.stream.cli.errors", "Show the errors of all workers: counts, rates, examples."),
+        "status": CommandEntry("forebay.stream.cli.status", "Show the workers: partitions, lag, versions, health."),
+        "bench": CommandEntry("forebay.stream.cli.bench", "Measure throughput and latency."),
     }
 )
 """In the order in which one comes to need them."""
@@ -123,7 +125,7 @@ def run_command(args: Sequence[str] | None) -> int:
         return status if isinstance(status, int) else 0
     except ForebayError as error:
         # Only now: it imports rich.
-        from stream.console import render_error
+        from forebay.stream.console import render_error
 
         render_error(error)
         return EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from schemas.errors import ConfigError, StorageError
-from stream.cli.examples import examples
-from stream.cli.options import DEFAULT_FILE
-from stream.cli.output import echo
+from forebay.schemas.errors import ConfigError, StorageError
+from forebay.stream.cli.examples import examples
+from forebay.stream.cli.options import DEFAULT_FILE
+from forebay.stream.cli.output import echo
 
 
 @click.command(
@@ -33,7 +33,7 @@ from stream.cli.output import echo
 @click.option("--force", is_flag=True, help="Overwrite the file if it is there.")
 def command(path: Path, force: bool) -> None:
     """Write a small commented configuration file that holds the defaults."""
-    from stream.config.template import template
+    from forebay.stream.config.template import template
 
     if str(path) == "-":
         echo(template(), nl=False)

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar, c
 
 import click
 
-from schemas.errors import ConfigError
-from stream.cli.output import echo
+from forebay.schemas.errors import ConfigError
+from forebay.stream.cli.output import echo
 
 if TYPE_CHECKING:
-    from stream.config.load import LoadedSettings
+    from forebay.stream.config.load import LoadedSettings
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -42,8 +42,8 @@ class ConfigSource:
         They override --set; those that are None (options not given) are left out. Raises ConfigError.
         """
         # Only now: --help should not wait for it.
-        from stream.config.found_file import check_found_file
-        from stream.config.load import load_settings
+        from forebay.stream.config.found_file import check_found_file
+        from forebay.stream.config.load import load_settings
 
         if self.found and self.path is not None:
             check_found_file(self.path, self.environ)

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from schemas.errors import ConfigError
-from stream.cli.examples import examples
-from stream.cli.interrupts import run_async
-from stream.cli.options import ConfigSource, bootstrap_option, config_options, json_option
-from stream.cli.output import echo, echo_json
-from stream.cli.publish_check import find_signature, warn
-from stream.quantities import quantity
+from forebay.schemas.errors import ConfigError
+from forebay.stream.cli.examples import examples
+from forebay.stream.cli.interrupts import run_async
+from forebay.stream.cli.options import ConfigSource, bootstrap_option, config_options, json_option
+from forebay.stream.cli.output import echo, echo_json
+from forebay.stream.cli.publish_check import find_signature, warn
+from forebay.stream.quantities import quantity
 
 if TYPE_CHECKING:
-    from stream.publish.files import Format, ReadOptions, Source
-    from stream.publish.job import Job, OneEvent, Sent
-    from stream.publish.times import TimeUnit
+    from forebay.stream.publish.files import Format, ReadOptions, Source
+    from forebay.stream.publish.job import Job, OneEvent, Sent
+    from forebay.stream.publish.times import TimeUnit
 
 
 @click.command(
@@ -154,16 +154,16 @@ def command(
         raise click.UsageError("--check cannot go with --raw, which sends lines as they stand")
     # The client's own log repeats what the errors here say.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    from schemas.topics import DEAD_LETTERS, PREDICTIONS, topic_name
-    from stream.clock import SystemClock
-    from stream.kafka.client import client_options
-    from stream.publish.csv_rows import CsvOptions
-    from stream.publish.event import Columns
-    from stream.publish.features import parse_features
-    from stream.publish.files import ReadOptions
-    from stream.publish.inspection import EventCheck, Inspection
-    from stream.publish.job import Job
-    from stream.publish.times import TimeRule, parse_zone
+    from forebay.schemas.topics import DEAD_LETTERS, PREDICTIONS, topic_name
+    from forebay.stream.clock import SystemClock
+    from forebay.stream.kafka.client import client_options
+    from forebay.stream.publish.csv_rows import CsvOptions
+    from forebay.stream.publish.event import Columns
+    from forebay.stream.publish.features import parse_features
+    from forebay.stream.publish.files import ReadOptions
+    from forebay.stream.publish.inspection import EventCheck, Inspection
+    from forebay.stream.publish.job import Job
+    from forebay.stream.publish.times import TimeRule, parse_zone
 
     loaded = source.load({"kafka.bootstrap_servers": bootstrap_server})
     settings = loaded.settings
@@ -248,10 +248,10 @@ def _tell_sent(job: Job, sent: Sent, as_json: bool) -> None:
 
 async def _publish_and_wait(job: Job, one: OneEvent, outputs: tuple[str, str], wait_s: float, as_json: bool) -> int:
     """The event, then its answer in the manner of `forebay tail`. 0 for a prediction, 1 for a dead letter."""
-    from stream.publish.answer import Answers
-    from stream.tail import TopicReader
-    from stream.tail_format import as_json as to_json
-    from stream.tail_format import as_line
+    from forebay.stream.publish.answer import Answers
+    from forebay.stream.tail import TopicReader
+    from forebay.stream.tail_format import as_json as to_json
+    from forebay.stream.tail_format import as_line
 
     async with TopicReader(job.options, outputs, from_beginning=False, clock=job.clock) as reader:
         answers = Answers(reader, predictions=outputs[0], clock=job.clock)
@@ -267,7 +267,7 @@ async def _publish_and_wait(job: Job, one: OneEvent, outputs: tuple[str, str], w
 
 
 def _publish_file(job: Job, file: str, options: ReadOptions, as_json: bool) -> None:
-    from stream.publish.files import open_source
+    from forebay.stream.publish.files import open_source
 
     with open_source(file, options, job.columns.check) as source, _progress(source, job, as_json) as progress:
         result = run_async(job.publish_rows(source.rows, source.name, progress))
@@ -287,7 +287,7 @@ def _publish_file(job: Job, file: str, options: ReadOptions, as_json: bool) -> N
     events = quantity(result.events, "event")
     echo(f"published {events} to {job.topic} in {result.seconds:.1f} s ({result.rate:,.0f}/s)")
     if result.skipped:
-        from stream.console import visible
+        from forebay.stream.console import visible
 
         echo(f"skipped {result.skipped:,} bad line{'s'[: result.skipped != 1]}, the first of them:", err=True)
         for bad in result.first_bad:
@@ -299,7 +299,7 @@ def _progress(source: Source, job: Job, as_json: bool) -> Iterator[Callable[[int
     """A progress bar on a terminal; nothing where nobody looks."""
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    from stream.console import stderr_console
+    from forebay.stream.console import stderr_console
 
     console = stderr_console()
     if as_json or not console.is_terminal:

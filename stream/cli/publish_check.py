@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from schemas.errors import ModelError
-from stream.cli.output import echo
+from forebay.schemas.errors import ModelError
+from forebay.stream.cli.output import echo
 
 if TYPE_CHECKING:
-    from stream.config.load import LoadedSettings
-    from stream.publish.inspection import ServedSignature
+    from forebay.stream.config.load import LoadedSettings
+    from forebay.stream.publish.inspection import ServedSignature
 
 _MODEL_SETTINGS = ("model.repository", "model.name", "model.version")
 
 
 def warn(message: str) -> None:
     """Print a warning where it does not mix with results."""
-    from stream.console import visible
+    from forebay.stream.console import visible
 
     echo(f"warning: {visible(message)}", err=True)
 
@@ -31,10 +31,10 @@ def find_signature(
     configured worker does not read. wanted: True for a check that must be possible (raises ModelError where it is not), None
     for one where it is possible, False for none.
     """
-    from models.repository import read_signature
-    from stream.config.load import DEFAULT
-    from stream.decode.event import EventLimits
-    from stream.publish.inspection import ServedSignature
+    from forebay.models.repository import read_signature
+    from forebay.stream.config.load import DEFAULT
+    from forebay.stream.decode.event import EventLimits
+    from forebay.stream.publish.inspection import ServedSignature
 
     if wanted is False or (other_topic and not wanted):
         return None

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from stream.cli.examples import examples
-from stream.cli.interrupts import Interrupted
-from stream.cli.options import ConfigSource, bootstrap_option, config_options
-from stream.cli.output import echo
+from forebay.stream.cli.examples import examples
+from forebay.stream.cli.interrupts import Interrupted
+from forebay.stream.cli.options import ConfigSource, bootstrap_option, config_options
+from forebay.stream.cli.output import echo
 
 
 @click.command(
@@ -42,13 +42,13 @@ def command(
     import signal
     from contextlib import nullcontext
 
-    from models.artefact import load_artefact
-    from models.device import limit_threads, resolve_device
-    from models.served import ServedModel
-    from stream.aggregate.beside import aggregator_beside
-    from stream.logs import set_up_logging
-    from stream.stop_request import StoppedEarly
-    from stream.worker_assembly import run_worker
+    from forebay.models.artefact import load_artefact
+    from forebay.models.device import limit_threads, resolve_device
+    from forebay.models.served import ServedModel
+    from forebay.stream.aggregate.beside import aggregator_beside
+    from forebay.stream.logs import set_up_logging
+    from forebay.stream.stop_request import StoppedEarly
+    from forebay.stream.worker_assembly import run_worker
 
     set_up_logging(settings.log.level, settings.log.format)
     limit_threads(settings.model.threads)

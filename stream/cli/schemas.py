@@ -6,9 +6,9 @@ import json
 
 import click
 
-from stream.cli.examples import examples
-from stream.cli.options import ConfigSource, config_options
-from stream.cli.output import echo
+from forebay.stream.cli.examples import examples
+from forebay.stream.cli.options import ConfigSource, config_options
+from forebay.stream.cli.output import echo
 
 _NAMES = (
     "event",
@@ -51,8 +51,8 @@ def command(source: ConfigSource, name: str | None, show_examples: bool, asyncap
         for line in _example_lines(name):
             echo(line)
     elif name is not None:
-        from schemas.definitions import definitions
-        from schemas.generate import to_text
+        from forebay.schemas.definitions import definitions
+        from forebay.schemas.generate import to_text
 
         echo(to_text(definitions()[name]), nl=False)
     else:
@@ -62,9 +62,9 @@ def command(source: ConfigSource, name: str | None, show_examples: bool, asyncap
 def _list() -> None:
     from rich.text import Text
 
-    from schemas.definitions import definitions
-    from schemas.topics import ALL_TOPICS
-    from stream.console import stdout_console
+    from forebay.schemas.definitions import definitions
+    from forebay.schemas.topics import ALL_TOPICS
+    from forebay.stream.console import stdout_console
 
     topics = {spec.schema: spec.name for spec in ALL_TOPICS} | {"event-f32": "features"}
     width = max(map(len, _NAMES))
@@ -77,7 +77,7 @@ def _list() -> None:
 def _example_lines(name: str | None) -> list[str]:
     import base64
 
-    from schemas.examples import Example, bad_examples, good_examples
+    from forebay.schemas.examples import Example, bad_examples, good_examples
 
     def line(example: Example) -> str:
         shown: dict[str, object] = {"example": example.name, "schema": example.schema}
@@ -105,8 +105,8 @@ def _example_lines(name: str | None) -> list[str]:
 def _asyncapi(source: ConfigSource) -> str:
     from importlib.metadata import version
 
-    from schemas.asyncapi import Deployment, asyncapi_document
-    from schemas.generate import to_text
+    from forebay.schemas.asyncapi import Deployment, asyncapi_document
+    from forebay.schemas.generate import to_text
 
     settings = source.load().settings
     deployment = Deployment(

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from stream.cli.examples import examples
-from stream.cli.interrupts import run_async
-from stream.cli.options import ConfigSource, bootstrap_option, config_options, json_option, timeout_option
-from stream.cli.output import echo
+from forebay.stream.cli.examples import examples
+from forebay.stream.cli.interrupts import run_async
+from forebay.stream.cli.options import ConfigSource, bootstrap_option, config_options, json_option, timeout_option
+from forebay.stream.cli.output import echo
 
 if TYPE_CHECKING:
-    from stream.admin.group_status import GroupStatus
-    from stream.config.sections import Settings
+    from forebay.stream.admin.group_status import GroupStatus
+    from forebay.stream.config.sections import Settings
 
 CLUSTER_TIMEOUT_S: Final = 15.0
 EXIT_UNHEALTHY: Final = 1
@@ -87,12 +87,12 @@ def command(
 async def _status(
     settings: Settings, *, interval_s: float | None, token_over_http: bool, timeout_s: float, as_json: bool
 ) -> bool:
-    from schemas.topics import topic_name
-    from stream.admin.ask import ask_workers
-    from stream.admin.group_status import put_together, urls_of
-    from stream.cancellation import raise_if_cancelled
-    from stream.kafka.client import client_options
-    from stream.kafka.group_look import GroupLooker
+    from forebay.schemas.topics import topic_name
+    from forebay.stream.admin.ask import ask_workers
+    from forebay.stream.admin.group_status import put_together, urls_of
+    from forebay.stream.cancellation import raise_if_cancelled
+    from forebay.stream.kafka.client import client_options
+    from forebay.stream.kafka.group_look import GroupLooker
 
     topics = [topic_name(settings.topics.prefix, name) for name in settings.input.topics]
     options = client_options(settings.kafka)
@@ -114,8 +114,8 @@ def _show(status: GroupStatus, *, as_json: bool, again: bool) -> None:
         # As ASCII: names of members are any text, and JSON leaves the control characters beyond it as they are.
         echo(json.dumps(status.to_dict(), indent=None if again else 2))
         return
-    from stream.admin.render import status_text
-    from stream.console import print_whole, stdout_console
+    from forebay.stream.admin.render import status_text
+    from forebay.stream.console import print_whole, stdout_console
 
     console = stdout_console()
     if again and console.is_terminal:

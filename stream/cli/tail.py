@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from stream.cli.examples import examples
-from stream.cli.interrupts import run_async
-from stream.cli.options import ConfigSource, bootstrap_option, config_options, json_option, timeout_option
-from stream.cli.output import echo
+from forebay.stream.cli.examples import examples
+from forebay.stream.cli.interrupts import run_async
+from forebay.stream.cli.options import ConfigSource, bootstrap_option, config_options, json_option, timeout_option
+from forebay.stream.cli.output import echo
 
 if TYPE_CHECKING:
-    from schemas.topics import TopicKey
+    from forebay.schemas.topics import TopicKey
 
 KINDS = ("predictions", "dead-letters", "error-aggregates", "alerts", "outcome-deltas", "late-events", "features")
 
@@ -62,10 +62,10 @@ def command(
     if since is not None and from_beginning:
         raise click.UsageError("give either --from-beginning or --since")
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    from schemas.topics import topic_name
-    from stream.clock import SystemClock
-    from stream.dlq.choose import read_span
-    from stream.kafka.client import client_options
+    from forebay.schemas.topics import topic_name
+    from forebay.stream.clock import SystemClock
+    from forebay.stream.dlq.choose import read_span
+    from forebay.stream.kafka.client import client_options
 
     settings = source.load({"kafka.bootstrap_servers": bootstrap_server}).settings
     name = topic
@@ -98,10 +98,10 @@ async def _tail(
     timeout_s: float | None,
     as_json: bool,
 ) -> None:
-    from stream.clock import SystemClock
-    from stream.tail import TopicReader
-    from stream.tail_format import as_json as to_json
-    from stream.tail_format import as_line
+    from forebay.stream.clock import SystemClock
+    from forebay.stream.tail import TopicReader
+    from forebay.stream.tail_format import as_json as to_json
+    from forebay.stream.tail_format import as_line
 
     shown = 0
     reader = TopicReader(options, [topic], from_beginning=from_beginning, since_ms=since_ms, clock=SystemClock())

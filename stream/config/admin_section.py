@@ -6,8 +6,8 @@ from typing import Final
 
 from pydantic import Field
 
-from stream.config.section import DAY_MS, Section
-from stream.config.values import Host, Hosts, Path, Token, WebUrl
+from forebay.stream.config.section import DAY_MS, Section
+from forebay.stream.config.values import Host, Hosts, Path, Token, WebUrl
 
 _GIB: Final = 1 << 30
 

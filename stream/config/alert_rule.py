@@ -8,9 +8,9 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from schemas.aggregates import Category, Severity
-from schemas.failures import FailureKind
-from stream.config.values import Allowed, Mistake, Mistakes, allowed
+from forebay.schemas.aggregates import Category, Severity
+from forebay.schemas.failures import FailureKind
+from forebay.stream.config.values import Allowed, Mistake, Mistakes, allowed
 
 _MAX_NAME: Final = 100
 _MINUTE_S: Final = 60

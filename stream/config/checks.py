@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from schemas.topics import ALL_TOPICS, FEATURES
-from stream.config.sections import AdminSection, KafkaSection, Settings
-from stream.config.values import MAX_NAME_LENGTH
+from forebay.schemas.topics import ALL_TOPICS, FEATURES
+from forebay.stream.config.sections import AdminSection, KafkaSection, Settings
+from forebay.stream.config.values import MAX_NAME_LENGTH
 
 MAX_WINDOWS_PER_EVENT = 1000
 _OUTPUTS = frozenset(spec.name for spec in ALL_TOPICS) - {FEATURES.name}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from schemas.errors import ConfigError
+from forebay.schemas.errors import ConfigError
 
 MAX_FILE_BYTES: Final = 1_048_576
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from schemas.errors import ConfigError
+from forebay.schemas.errors import ConfigError
 
 ROOT: Final = 0
 

@@ -14,10 +14,10 @@ from types import MappingProxyType
 from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
-from schemas.errors import ConfigError
-from stream.config.checks import conflicts
-from stream.config.document import Document, read_document
-from stream.config.names import (
+from forebay.schemas.errors import ConfigError
+from forebay.stream.config.checks import conflicts
+from forebay.stream.config.document import Document, read_document
+from forebay.stream.config.names import (
     ENVIRONMENT_PREFIX,
     LOG_VARIABLE,
     environment_name,
@@ -25,8 +25,8 @@ from stream.config.names import (
     hint_for_key,
     is_ours,
 )
-from stream.config.sections import Section, Settings, section_types
-from stream.config.values import Mistakes, allowed, from_text, is_secret, may_hold_secret, redacted
+from forebay.stream.config.sections import Section, Settings, section_types
+from forebay.stream.config.values import Mistakes, allowed, from_text, is_secret, may_hold_secret, redacted
 
 DEFAULT = "default"
 COMMAND_LINE = "command line"

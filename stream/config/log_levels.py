@@ -1,4 +1,4 @@
-"""Which log lines are wanted, as a text: `info`, or `info,stream.commit=debug` with levels of their own for modules."""
+"""Which log lines are wanted, as a text: `info`, or `info,forebay.stream.commit=debug` with levels of their own for modules."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 
 LEVELS: Final = ("debug", "info", "warning", "error")
 ALL_MODULES: Final = ""
-OWN_PACKAGES: Final = ("stream", "models", "schemas")
+OWN_PACKAGE: Final = "forebay"
 _LOGS: Final = b"\nlog = logging.getLogger("
 
 
@@ -32,20 +32,24 @@ def parse_levels(text: str) -> dict[str, str]:
 def own_loggers() -> list[str]:
     """Return the modules of Forebay that log, which are the names of its loggers."""
     root = Path(__file__).resolve().parents[2]
-    files = (path for package in OWN_PACKAGES for path in (root / package).rglob("*.py"))
+    files = (path for package in ("stream", "models", "schemas") for path in (root / package).rglob("*.py"))
     modules = (path.relative_to(root).with_suffix("") for path in files if _LOGS in path.read_bytes())
-    return sorted(".".join(module.parts) for module in modules)
+    return sorted(".".join((OWN_PACKAGE, *module.parts)) for module in modules)
 
 
 def _check_module(module: str) -> None:
     """Raise ValueError if nothing is ever logged under this name."""
     package = module.partition(".")[0]
-    if package in OWN_PACKAGES:
+    if package == OWN_PACKAGE:
         loggers = own_loggers()
         if not any(name == module or name.startswith(f"{module}.") for name in loggers):
-            near = get_close_matches(module, loggers, n=3) or ["stream.worker", "stream.commit", "stream.kafka"]
+            near = get_close_matches(module, loggers, n=3) or [
+                "forebay.stream.worker",
+                "forebay.stream.commit",
+                "forebay.stream.kafka",
+            ]
             raise ValueError(f"{module} logs nothing; what does is, for example, {', '.join(near)}")
     elif not package.isidentifier() or find_spec(package) is None:
-        near = get_close_matches(f"stream.{module}", own_loggers(), n=1)
+        near = get_close_matches(f"forebay.stream.{module}", own_loggers(), n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ValueError(f"there is no module {module}{hint}")

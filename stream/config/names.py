@@ -6,7 +6,7 @@ import re
 from difflib import get_close_matches
 from typing import Final
 
-from stream.config.sections import section_types
+from forebay.stream.config.sections import section_types
 
 ENVIRONMENT_PREFIX: Final = "FOREBAY_"
 LOG_VARIABLE: Final = "FOREBAY_LOG"

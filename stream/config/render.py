@@ -7,10 +7,10 @@ from typing import Final
 
 from pydantic import BaseModel
 
-from stream.config.load import DEFAULT, LoadedSettings
-from stream.config.redaction import HIDDEN as HIDDEN
-from stream.config.sections import section_types
-from stream.config.values import allowed, redacted
+from forebay.stream.config.load import DEFAULT, LoadedSettings
+from forebay.stream.config.redaction import HIDDEN as HIDDEN
+from forebay.stream.config.sections import section_types
+from forebay.stream.config.values import allowed, redacted
 
 MAX_ALIGNED_CHARS: Final = 60
 

@@ -9,11 +9,11 @@ from typing import Literal
 
 from pydantic import Field, SecretStr
 
-from stream.config.admin_section import AdminSection as AdminSection
-from stream.config.alert_rule import AlertRules
-from stream.config.section import DAY_MS
-from stream.config.section import Section as Section
-from stream.config.values import (
+from forebay.stream.config.admin_section import AdminSection as AdminSection
+from forebay.stream.config.alert_rule import AlertRules
+from forebay.stream.config.section import DAY_MS
+from forebay.stream.config.section import Section as Section
+from forebay.stream.config.values import (
     Command,
     Device,
     LogLevels,
@@ -28,7 +28,7 @@ from stream.config.values import (
     WebhookUrl,
     WebUrl,
 )
-from stream.config.window_section import WindowSection as WindowSection
+from forebay.stream.config.window_section import WindowSection as WindowSection
 
 _GIB = 1 << 30
 

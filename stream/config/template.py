@@ -5,10 +5,10 @@ from __future__ import annotations
 import textwrap
 from typing import Final
 
-from stream.config.names import environment_name
-from stream.config.render import toml_value
-from stream.config.sections import Settings, section_types
-from stream.config.values import allowed
+from forebay.stream.config.names import environment_name
+from forebay.stream.config.render import toml_value
+from forebay.stream.config.sections import Settings, section_types
+from forebay.stream.config.values import allowed
 
 COMMON_KEYS: Final = {
     "kafka": (

@@ -15,8 +15,8 @@ import annotated_types
 from pydantic import AfterValidator, BeforeValidator, SecretStr, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from stream.config.log_levels import LEVELS, parse_levels
-from stream.config.redaction import HIDDEN, only_host, only_program, without_login
+from forebay.stream.config.log_levels import LEVELS, parse_levels
+from forebay.stream.config.redaction import HIDDEN, only_host, only_program, without_login
 
 MAX_NAME_LENGTH: Final = 249
 """What Kafka allows for the names of topics, and we for those of groups and clients."""
@@ -238,7 +238,7 @@ LogLevels = Annotated[
     str,
     AfterValidator(_check_levels),
     Allowed(
-        f'{", ".join(_QUOTED_LEVELS[:-1])} or {_QUOTED_LEVELS[-1]}, or several for modules: "info,stream.commit=debug"'
+        f'{", ".join(_QUOTED_LEVELS[:-1])} or {_QUOTED_LEVELS[-1]}, or several for modules: "info,forebay.stream.commit=debug"'
     ),
 ]
 Device = Annotated[str, _matching(_DEVICE), Allowed('"auto", "cpu", "cuda", "cuda:N" or "mps"')]

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from stream.config.section import DAY_MS, Section
+from forebay.stream.config.section import DAY_MS, Section
 
 
 class WindowSection(Section):

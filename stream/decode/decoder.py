@@ -14,10 +14,10 @@ from typing import Annotated, Any, Final
 import msgspec
 import numpy as np
 
-from models.signature import Signature
-from schemas import headers as names
-from schemas.definitions import MAX_TIMESTAMP_MS
-from stream.decode.event import (
+from forebay.models.signature import Signature
+from forebay.schemas import headers as names
+from forebay.schemas.definitions import MAX_TIMESTAMP_MS
+from forebay.stream.decode.event import (
     JSON_CONTENT_TYPES,
     RAW_F32,
     EventFault,
@@ -25,9 +25,9 @@ from stream.decode.event import (
     EventLimits,
     content_type,
 )
-from stream.decode.features import FeaturePacker
-from stream.decode.nested import nested_type, parser_of_either
-from stream.records import Chunk, Epoch, FloatMatrix, Partition, Record, Rejection, Unreadable, headers_size
+from forebay.stream.decode.features import FeaturePacker
+from forebay.stream.decode.nested import nested_type, parser_of_either
+from forebay.stream.records import Chunk, Epoch, FloatMatrix, Partition, Record, Rejection, Unreadable, headers_size
 
 DEFAULT_MAX_KEY_BYTES: Final = 32_768
 

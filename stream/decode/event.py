@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 
 import orjson
 
-from schemas import headers as names
-from schemas.definitions import MAX_TIMESTAMP_MS
-from schemas.failures import FailureKind
-from stream.decode.features import FeatureFault, FeaturePacker, describe
-from stream.decode.time_units import guess_unit
-from stream.records import Record, Unreadable
+from forebay.schemas import headers as names
+from forebay.schemas.definitions import MAX_TIMESTAMP_MS
+from forebay.schemas.failures import FailureKind
+from forebay.stream.decode.features import FeatureFault, FeaturePacker, describe
+from forebay.stream.decode.time_units import guess_unit
+from forebay.stream.records import Record, Unreadable
 
 RAW_F32 = names.F32_CONTENT_TYPE.encode()
 JSON_CONTENT_TYPES = (names.JSON_CONTENT_TYPE.encode(), b"text/json")

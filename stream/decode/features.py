@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
-from models.signature import Signature
-from schemas.failures import FailureKind
-from stream.decode.nested import ShapeFault, flatten, is_nested
+from forebay.models.signature import Signature
+from forebay.schemas.failures import FailureKind
+from forebay.stream.decode.nested import ShapeFault, flatten, is_nested
 
 MAX_FLOAT32 = 3.4028235677973366e38
 """Numbers from here on round to infinity in float32 (the largest float32 and half a unit in its last place)."""

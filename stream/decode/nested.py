@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from schemas.failures import FailureKind
+from forebay.schemas.failures import FailureKind
 
 
 class ShapeFault(Exception):

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from schemas.failures import FAILURES, Outcome
+from forebay.schemas.failures import FAILURES, Outcome
 
 NOTHING: Final = 0
 CODES: Final[dict[Outcome, int]] = {Outcome.PREDICTED: 1, Outcome.REJECTED: 2, Outcome.FAILED: 3}

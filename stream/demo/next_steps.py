@@ -7,7 +7,7 @@ from pathlib import Path
 from shutil import which
 from typing import Final
 
-from stream.demo.run import Place
+from forebay.stream.demo.run import Place
 
 EXAMPLE: Final = (
     "carrier=UA origin=EWR dest=SFO day_of_week=Fri hour=17 minute=30 "

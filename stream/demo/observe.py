@@ -8,11 +8,11 @@ from typing import Final
 
 import orjson
 
-from schemas import headers as names
-from stream.clock import Clock
-from stream.demo.ledger import Ledger
-from stream.records import Record
-from stream.tail import TopicReader
+from forebay.schemas import headers as names
+from forebay.stream.clock import Clock
+from forebay.stream.demo.ledger import Ledger
+from forebay.stream.records import Record
+from forebay.stream.tail import TopicReader
 
 _POLL_RECORDS: Final = 2000
 

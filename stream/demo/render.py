@@ -9,10 +9,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from schemas.failures import Outcome
-from stream.console import DIM, GREEN, RED, YELLOW
-from stream.demo.ledger import CODES, Ledger
-from stream.demo.report import Report, latency
+from forebay.schemas.failures import Outcome
+from forebay.stream.console import DIM, GREEN, RED, YELLOW
+from forebay.stream.demo.ledger import CODES, Ledger
+from forebay.stream.demo.report import Report, latency
 
 # What the live latency is taken over, in seconds.
 _WINDOW_S = 1.0

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from schemas.errors import ConfigError
-from stream.demo.flights import REPLAY_MONTHS, Flight, FlightData, features_of
+from forebay.schemas.errors import ConfigError
+from forebay.stream.demo.flights import REPLAY_MONTHS, Flight, FlightData, features_of
 
 # Every month has more, so that no more months are read than are needed.
 _FEWEST_A_MONTH: Final = 25_000

@@ -10,9 +10,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from models.metrics import accuracy, log_loss, roc_auc
-from stream.demo.ledger import CODES, Ledger
-from stream.demo.totals import Totals
+from forebay.models.metrics import accuracy, log_loss, roc_auc
+from forebay.stream.demo.ledger import CODES, Ledger
+from forebay.stream.demo.totals import Totals
 
 _MOST_SHOWN: Final = 10
 _COMMONEST: Final = 5

@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from schemas.failures import Outcome
-from schemas.topics import ERROR_AGGREGATES, topic_name
-from stream.aggregate.follow import Follower
-from stream.aggregate.view import Aggregate, AggregateView
-from stream.cancellation import raise_if_cancelled
-from stream.clock import Clock
-from stream.config.sections import Settings
-from stream.demo.ledger import Ledger
-from stream.kafka.client import client_options
+from forebay.schemas.failures import Outcome
+from forebay.schemas.topics import ERROR_AGGREGATES, topic_name
+from forebay.stream.aggregate.follow import Follower
+from forebay.stream.aggregate.view import Aggregate, AggregateView
+from forebay.stream.cancellation import raise_if_cancelled
+from forebay.stream.clock import Clock
+from forebay.stream.config.sections import Settings
+from forebay.stream.demo.ledger import Ledger
+from forebay.stream.kafka.client import client_options
 
 TIMEOUT_S: Final = 30.0
 LOOK_S: Final = 0.1

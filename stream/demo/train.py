@@ -13,10 +13,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from models.signature import Signature
-from schemas.errors import StorageError
-from stream.decode.features import FeaturePacker
-from stream.demo.flights import (
+from forebay.models.signature import Signature
+from forebay.schemas.errors import StorageError
+from forebay.stream.decode.features import FeaturePacker
+from forebay.stream.demo.flights import (
     CATEGORIES,
     LATE_MINUTES,
     NULLABLE,
@@ -83,10 +83,10 @@ def train_model(data: FlightData, repository: Path, *, created_at: datetime, pro
     ]
     progress("reading flights", 0.2)
     # torch takes seconds to import, and a cached model does without it.
-    from models.artefact import save_artefact
-    from models.device import limit_threads
-    from models.fit import fit_preprocessing
-    from models.train import TrainOptions, train
+    from forebay.models.artefact import save_artefact
+    from forebay.models.device import limit_threads
+    from forebay.models.fit import fit_preprocessing
+    from forebay.models.train import TrainOptions, train
 
     # So small a net only waits for a second thread.
     limit_threads(1)

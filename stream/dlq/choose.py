@@ -11,10 +11,10 @@ from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from schemas.errors import ConfigError
-from schemas.failures import FailureKind
-from stream.config.values import Moment
-from stream.dlq.letter import Letter, Position
+from forebay.schemas.errors import ConfigError
+from forebay.schemas.failures import FailureKind
+from forebay.stream.config.values import Moment
+from forebay.stream.dlq.letter import Letter, Position
 
 _AGO: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h|d)", re.ASCII)
 _PLACE: Final = re.compile(r"(\d{1,9})[:@](\d{1,18})", re.ASCII)

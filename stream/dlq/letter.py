@@ -8,10 +8,10 @@ from typing import Final, NamedTuple, Self
 
 import orjson
 
-from schemas import headers as names
-from schemas.failures import FAILURES, FailureKind, FailureSpec
-from stream.records import Partition, Record
-from stream.tail_format import bytes_as_text, headers_as_json, with_value
+from forebay.schemas import headers as names
+from forebay.schemas.failures import FAILURES, FailureKind, FailureSpec
+from forebay.stream.records import Partition, Record
+from forebay.stream.tail_format import bytes_as_text, headers_as_json, with_value
 
 Headers = tuple[tuple[str, bytes | None], ...]
 

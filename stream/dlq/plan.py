@@ -18,13 +18,13 @@ from operator import itemgetter
 from types import MappingProxyType
 from typing import Final
 
-from schemas import headers as names
-from schemas.topics import ALL_TOPICS, FEATURES, LATE_EVENTS, topic_name
-from stream.config.sections import InputSection, TopicsSection
-from stream.dlq.letter import Headers, Letter, Position
-from stream.dlq.replay_history import ReplayHistory, Replays, event_headers
-from stream.encode import record_size
-from stream.records import Partition
+from forebay.schemas import headers as names
+from forebay.schemas.topics import ALL_TOPICS, FEATURES, LATE_EVENTS, topic_name
+from forebay.stream.config.sections import InputSection, TopicsSection
+from forebay.stream.dlq.letter import Headers, Letter, Position
+from forebay.stream.dlq.replay_history import ReplayHistory, Replays, event_headers
+from forebay.stream.encode import record_size
+from forebay.stream.records import Partition
 
 _LARGEST_COUNT: Final = 2**31 - 1
 

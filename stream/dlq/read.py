@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 
-from schemas.errors import DataError
-from stream.clock import Clock
-from stream.dlq.letter import Letter, Position, read_letter
-from stream.records import Partition
-from stream.tail import Extent, TopicReader
+from forebay.schemas.errors import DataError
+from forebay.stream.clock import Clock
+from forebay.stream.dlq.letter import Letter, Position, read_letter
+from forebay.stream.records import Partition
+from forebay.stream.tail import Extent, TopicReader
 
 Progress = Callable[[int, int], None]
 """Gets how many of how many offsets were passed."""

@@ -8,19 +8,19 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from schemas.errors import BrokerError
-from stream.clock import Clock
-from stream.config.sections import KafkaSection
-from stream.dlq.choose import Filter
-from stream.dlq.letter import Letter
-from stream.dlq.plan import Plan, Planner, Target, reason_to_skip
-from stream.dlq.read import LetterBox, Progress
-from stream.dlq.replay_history import ReplayHistory
-from stream.kafka.topics import topic_limits
-from stream.publish.pacer import Pacer
-from stream.publish.run import TICK_S
-from stream.publish.send import Publisher
-from stream.tail import Extent
+from forebay.schemas.errors import BrokerError
+from forebay.stream.clock import Clock
+from forebay.stream.config.sections import KafkaSection
+from forebay.stream.dlq.choose import Filter
+from forebay.stream.dlq.letter import Letter
+from forebay.stream.dlq.plan import Plan, Planner, Target, reason_to_skip
+from forebay.stream.dlq.read import LetterBox, Progress
+from forebay.stream.dlq.replay_history import ReplayHistory
+from forebay.stream.kafka.topics import topic_limits
+from forebay.stream.publish.pacer import Pacer
+from forebay.stream.publish.run import TICK_S
+from forebay.stream.publish.send import Publisher
+from forebay.stream.tail import Extent
 
 CHUNK_LETTERS: Final = 1000
 CHUNK_BYTES: Final = 1_048_576

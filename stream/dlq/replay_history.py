@@ -16,10 +16,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from schemas import headers as names
-from schemas.definitions import MAX_TIMESTAMP_MS
-from stream.dlq.letter import Headers, Letter, Position
-from stream.records import Partition
+from forebay.schemas import headers as names
+from forebay.schemas.definitions import MAX_TIMESTAMP_MS
+from forebay.stream.dlq.letter import Headers, Letter, Position
+from forebay.stream.records import Partition
 
 _REPLAY_HEADERS: Final = (names.REPLAY_COUNT, names.REPLAY_FROM)
 _TRUNCATED: Final = re.compile(r"\d+ sha256:(?P<digest>[0-9a-f]{64})", re.ASCII)

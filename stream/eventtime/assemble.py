@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from models.signature import Signature
-from schemas.errors import ConfigError
-from stream.config.sections import Settings, WindowSection
-from stream.eventtime.plan import WindowLimits, WindowPlan
-from stream.eventtime.spec import WindowKind, WindowSpec, digest
-from stream.eventtime.timestamp_guard import TimestampBounds
+from forebay.models.signature import Signature
+from forebay.schemas.errors import ConfigError
+from forebay.stream.config.sections import Settings, WindowSection
+from forebay.stream.eventtime.plan import WindowLimits, WindowPlan
+from forebay.stream.eventtime.spec import WindowKind, WindowSpec, digest
+from forebay.stream.eventtime.timestamp_guard import TimestampBounds
 
 
 def window_plan(settings: Settings, signature: Signature) -> WindowPlan | None:

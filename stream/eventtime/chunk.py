@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models.window_input import WindowInput
-from schemas.failures import FailureKind
-from stream.eventtime.checkpoint import State, encode
-from stream.eventtime.columns import Window, columns_of
-from stream.records import Epoch, FloatMatrix, Partition, Record
+from forebay.models.window_input import WindowInput
+from forebay.schemas.failures import FailureKind
+from forebay.stream.eventtime.checkpoint import State, encode
+from forebay.stream.eventtime.columns import Window, columns_of
+from forebay.stream.records import Epoch, FloatMatrix, Partition, Record
 
 _NO_DEADLINES: Mapping[int, int] = MappingProxyType({})
 

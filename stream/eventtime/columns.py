@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from stream.records import FloatMatrix
+from forebay.stream.records import FloatMatrix
 
 NO_WATERMARK: Final = -(2**63)
 """Before the first event: nothing is late, nothing closes."""

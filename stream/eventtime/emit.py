@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import orjson
 
-from schemas import headers as names
-from schemas.failures import FailureKind
-from stream.emit import NO_HEADERS, Building, Emission, ModelEmitter, Outgoing, OutputTopic, slices_of
-from stream.encode import Headers, dead_letter, record_size
-from stream.eventtime.chunk import Label, Refused, WindowChunk, label
-from stream.eventtime.columns import Window, columns_of
-from stream.records import Finished, Partition, RowFailure
+from forebay.schemas import headers as names
+from forebay.schemas.failures import FailureKind
+from forebay.stream.emit import NO_HEADERS, Building, Emission, ModelEmitter, Outgoing, OutputTopic, slices_of
+from forebay.stream.encode import Headers, dead_letter, record_size
+from forebay.stream.eventtime.chunk import Label, Refused, WindowChunk, label
+from forebay.stream.eventtime.columns import Window, columns_of
+from forebay.stream.records import Finished, Partition, RowFailure
 
 
 @dataclass(frozen=True, slots=True)

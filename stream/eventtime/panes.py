@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from stream.eventtime.columns import SHARED_KEY_BYTES, Window
-from stream.eventtime.rows import RowKeeper
-from stream.eventtime.spec import WindowSpec
+from forebay.stream.eventtime.columns import SHARED_KEY_BYTES, Window
+from forebay.stream.eventtime.rows import RowKeeper
+from forebay.stream.eventtime.spec import WindowSpec
 
 ACCEPTED: Final = 0
 LATE: Final = 1

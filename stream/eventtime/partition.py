@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from stream.eventtime.columns import KEY_COPIES, NO_WATERMARK, WINDOW_BYTES, Events, Verdict, Window
-from stream.eventtime.panes import ACCEPTED, LATE, Panes
-from stream.eventtime.rows import RowKeeper
-from stream.eventtime.sessions import Sessions
-from stream.eventtime.spec import WindowKind, WindowSpec
+from forebay.stream.eventtime.columns import KEY_COPIES, NO_WATERMARK, WINDOW_BYTES, Events, Verdict, Window
+from forebay.stream.eventtime.panes import ACCEPTED, LATE, Panes
+from forebay.stream.eventtime.rows import RowKeeper
+from forebay.stream.eventtime.sessions import Sessions
+from forebay.stream.eventtime.spec import WindowKind, WindowSpec
 
 
 class Checkpoint(NamedTuple):

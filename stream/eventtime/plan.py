@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from models.window_input import WindowInput
-from stream.eventtime.spec import WindowSpec
-from stream.eventtime.timestamp_guard import TimestampBounds
+from forebay.models.window_input import WindowInput
+from forebay.stream.eventtime.spec import WindowSpec
+from forebay.stream.eventtime.timestamp_guard import TimestampBounds
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from schemas.errors import BrokerError
-from stream.eventtime.checkpoint import FORMAT, NotUnderstood, State, decode
-from stream.records import Chunk, Committed, Partition
+from forebay.schemas.errors import BrokerError
+from forebay.stream.eventtime.checkpoint import FORMAT, NotUnderstood, State, decode
+from forebay.stream.records import Chunk, Committed, Partition
 
 
 class WithoutWindows:

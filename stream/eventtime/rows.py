@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stream.eventtime.columns import Window, row_type
+from forebay.stream.eventtime.columns import Window, row_type
 
 
 class RowKeeper:

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 import orjson
 
-from models.window_input import WindowInput
+from forebay.models.window_input import WindowInput
 
 
 class WindowKind(StrEnum):

@@ -13,18 +13,18 @@ from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import NamedTuple
 
-from schemas.errors import BrokerError
-from schemas.failures import FailureKind
-from stream.clock import Clock
-from stream.eventtime.checkpoint import Pending, State, encode
-from stream.eventtime.chunk import Closing, EventOutcomes, Refused, WindowChunk
-from stream.eventtime.columns import NO_WATERMARK, Events, Verdict, Window
-from stream.eventtime.partition import Checkpoint, PartitionWindows
-from stream.eventtime.plan import WindowPlan
-from stream.eventtime.restore import parted, partition_name, read_state, state_lost
-from stream.eventtime.rows import RowKeeper
-from stream.eventtime.timestamp_guard import MAX_KEPT, MAX_LISTED, Decided, TimestampGuard
-from stream.records import Chunk, Committed, Epoch, Partition, WindowStatus
+from forebay.schemas.errors import BrokerError
+from forebay.schemas.failures import FailureKind
+from forebay.stream.clock import Clock
+from forebay.stream.eventtime.checkpoint import Pending, State, encode
+from forebay.stream.eventtime.chunk import Closing, EventOutcomes, Refused, WindowChunk
+from forebay.stream.eventtime.columns import NO_WATERMARK, Events, Verdict, Window
+from forebay.stream.eventtime.partition import Checkpoint, PartitionWindows
+from forebay.stream.eventtime.plan import WindowPlan
+from forebay.stream.eventtime.restore import parted, partition_name, read_state, state_lost
+from forebay.stream.eventtime.rows import RowKeeper
+from forebay.stream.eventtime.timestamp_guard import MAX_KEPT, MAX_LISTED, Decided, TimestampGuard
+from forebay.stream.records import Chunk, Committed, Epoch, Partition, WindowStatus
 
 log = logging.getLogger(__name__)
 

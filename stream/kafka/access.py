@@ -20,7 +20,7 @@ from aiokafka.protocol.coordination import FindCoordinatorRequest
 from aiokafka.protocol.metadata import MetadataRequest_v5
 from aiokafka.protocol.types import Array, Boolean, Int16, Int32, Schema, String
 
-from schemas.errors import BrokerError
+from forebay.schemas.errors import BrokerError
 
 COORDINATOR_RETRY_S: Final = 0.1
 NOT_TOLD: Final = -(1 << 31)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Literal
 
-from schemas.topics import (
+from forebay.schemas.topics import (
     AGGREGATOR_CHANGELOG,
     ALERTS,
     DEAD_LETTERS,
@@ -20,7 +20,7 @@ from schemas.topics import (
     PREDICTIONS,
     topic_name,
 )
-from stream.config.sections import Settings
+from forebay.stream.config.sections import Settings
 
 Resource = Literal["topic", "group", "transactional-id"]
 Operation = Literal["READ", "WRITE", "DESCRIBE_CONFIGS"]

@@ -14,9 +14,9 @@ from typing import Final
 
 from aiokafka.errors import KafkaError
 
-from schemas.errors import BrokerError, ForebayError
-from stream.kafka.access import view
-from stream.kafka.reach import ADVERTISED_REMEDY, Broker, ClientOptions, connect_with, reach_with
+from forebay.schemas.errors import BrokerError, ForebayError
+from forebay.stream.kafka.access import view
+from forebay.stream.kafka.reach import ADVERTISED_REMEDY, Broker, ClientOptions, connect_with, reach_with
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from typing import Any, Final, NamedTuple
 
 from aiokafka.record.default_records import DefaultRecordBatch
 
-from schemas.failures import FailureKind
-from stream.kafka.record_batch import (
+from forebay.schemas.failures import FailureKind
+from forebay.stream.kafka.record_batch import (
     BATCH_HEADERS,
     HEADER_BYTES,
     BatchHeader,
@@ -25,8 +25,8 @@ from stream.kafka.record_batch import (
     unpacked_batch,
     unreadable_batch,
 )
-from stream.kafka.unpack import CODEC_NAMES, NotUnpackable, UnpackedTooLarge, unpack
-from stream.records import HEADER_OBJECT_BYTES, Unreadable
+from forebay.stream.kafka.unpack import CODEC_NAMES, NotUnpackable, UnpackedTooLarge, unpack
+from forebay.stream.records import HEADER_OBJECT_BYTES, Unreadable
 
 MAX_RECORDS: Final = 4096
 MAX_BYTES: Final = 1 << 20

@@ -10,8 +10,8 @@ from typing import Final
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from stream.config.sections import KafkaSection
-from stream.kafka.client import client_options
+from forebay.stream.config.sections import KafkaSection
+from forebay.stream.kafka.client import client_options
 
 TIMEOUT_S: Final = 10.0
 

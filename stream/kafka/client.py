@@ -7,8 +7,8 @@ from importlib.util import find_spec
 
 from pydantic import SecretStr
 
-from schemas.errors import ConfigError
-from stream.config.sections import KafkaSection
+from forebay.schemas.errors import ConfigError
+from forebay.stream.config.sections import KafkaSection
 
 
 def client_options(kafka: KafkaSection) -> dict[str, object]:
@@ -34,7 +34,7 @@ def _sasl_options(kafka: KafkaSection) -> dict[str, object]:
     options: dict[str, object] = {"sasl_mechanism": kafka.sasl_mechanism}
     if kafka.sasl_mechanism == "OAUTHBEARER":
         # Only here: it imports aiokafka.
-        from stream.kafka.oauth import CommandTokenProvider
+        from forebay.stream.kafka.oauth import CommandTokenProvider
 
         if kafka.sasl_oauth_token_command is None:
             raise ConfigError("kafka.sasl_oauth_token_command must be set with kafka.sasl_mechanism OAUTHBEARER")

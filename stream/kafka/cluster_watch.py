@@ -21,11 +21,11 @@ from aiokafka.errors import (
     UnknownTopicOrPartitionError,
 )
 
-from stream.clock import Clock
-from stream.kafka.outage import OutageLog
-from stream.kafka.protocol import NO_TOPIC_ID, TopicMetadata
-from stream.kafka.topic_identity import TopicIdentity, recreated_error
-from stream.records import Partition
+from forebay.stream.clock import Clock
+from forebay.stream.kafka.outage import OutageLog
+from forebay.stream.kafka.protocol import NO_TOPIC_ID, TopicMetadata
+from forebay.stream.kafka.topic_identity import TopicIdentity, recreated_error
+from forebay.stream.records import Partition
 
 log = logging.getLogger(__name__)
 

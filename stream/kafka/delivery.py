@@ -20,13 +20,13 @@ from aiokafka.errors import (
 from aiokafka.partitioner import murmur2
 from aiokafka.producer.message_accumulator import BatchBuilder
 
-from schemas.errors import BrokerError
-from stream.backoff import Backoff
-from stream.cancellation import raise_if_cancelled, within
-from stream.clock import rfc3339
-from stream.emit import Outgoing
-from stream.kafka.advertised import find_unreachable
-from stream.records import Partition
+from forebay.schemas.errors import BrokerError
+from forebay.stream.backoff import Backoff
+from forebay.stream.cancellation import raise_if_cancelled, within
+from forebay.stream.clock import rfc3339
+from forebay.stream.emit import Outgoing
+from forebay.stream.kafka.advertised import find_unreachable
+from forebay.stream.records import Partition
 
 log = logging.getLogger(__name__)
 

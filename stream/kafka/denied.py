@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 from aiokafka import errors as kafka_errors
 
-from schemas.errors import BrokerError
+from forebay.schemas.errors import BrokerError
 
 KIND: Final = "authorization"
 REMEDY: Final = "`forebay acls` prints all that is needed; `forebay check` tells what else is missing"

@@ -12,11 +12,11 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
 from aiokafka.errors import KafkaError, for_code
 
-from schemas.errors import BrokerError
-from stream.admin.membership import GroupLook, Member
-from stream.cancellation import within
-from stream.kafka.advertised import TIMEOUT_S, find_unreachable, require_reachable
-from stream.records import Partition
+from forebay.schemas.errors import BrokerError
+from forebay.stream.admin.membership import GroupLook, Member
+from forebay.stream.cancellation import within
+from forebay.stream.kafka.advertised import TIMEOUT_S, find_unreachable, require_reachable
+from forebay.stream.records import Partition
 
 _MALFORMED: Final = (ValueError, TypeError, AttributeError, LookupError, MemoryError, struct.error)
 """What the client raises for bytes that are not of its protocol."""

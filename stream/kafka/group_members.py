@@ -6,8 +6,8 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import GroupCoordinatorNotAvailableError, for_code
 from aiokafka.protocol.admin import DescribeGroupsRequest
 
-from stream.admin.membership import Member
-from stream.kafka.group_look import decode_member
+from forebay.stream.admin.membership import Member
+from forebay.stream.kafka.group_look import decode_member
 
 
 async def read_members(consumer: AIOKafkaConsumer, group_id: str) -> tuple[Member, ...]:

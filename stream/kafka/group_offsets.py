@@ -14,10 +14,10 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka import errors as kafka_errors
 from aiokafka.protocol.commit import OffsetCommitRequest
 
-from schemas.errors import BrokerError
-from stream.commit import CommitRefused
-from stream.kafka.protocol import OffsetFetch
-from stream.records import Committed, Epoch, Partition
+from forebay.schemas.errors import BrokerError
+from forebay.stream.commit import CommitRefused
+from forebay.stream.kafka.protocol import OffsetFetch
+from forebay.stream.records import Committed, Epoch, Partition
 
 UNSTABLE_OFFSET_COMMIT = 88
 FENCED_INSTANCE_ID = 82

@@ -6,13 +6,13 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from schemas.errors import BrokerError
-from schemas.topics import DEAD_LETTERS, LATE_EVENTS, OUTCOME_DELTAS, PREDICTIONS, topic_name
-from stream.config.sections import Settings
-from stream.emit import OutputTopic, OutputTopics
-from stream.kafka.topic_plan import BROKER_MAX_MESSAGE_BYTES, MAX_MESSAGE_BYTES
-from stream.kafka.topic_timestamps import LOG_APPEND_TIME, TIMESTAMP_TYPE, timestamp_bounds
-from stream.kafka.topics import Checked, check_topics
+from forebay.schemas.errors import BrokerError
+from forebay.schemas.topics import DEAD_LETTERS, LATE_EVENTS, OUTCOME_DELTAS, PREDICTIONS, topic_name
+from forebay.stream.config.sections import Settings
+from forebay.stream.emit import OutputTopic, OutputTopics
+from forebay.stream.kafka.topic_plan import BROKER_MAX_MESSAGE_BYTES, MAX_MESSAGE_BYTES
+from forebay.stream.kafka.topic_timestamps import LOG_APPEND_TIME, TIMESTAMP_TYPE, timestamp_bounds
+from forebay.stream.kafka.topics import Checked, check_topics
 
 log = logging.getLogger(__name__)
 

@@ -21,9 +21,9 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import CorruptRecordException
 
-from schemas.errors import BrokerError
-from stream.kafka.batch_pieces import ImplausibleBatch, Piece, pieces
-from stream.kafka.checksum import crc32c
+from forebay.schemas.errors import BrokerError
+from forebay.stream.kafka.batch_pieces import ImplausibleBatch, Piece, pieces
+from forebay.stream.kafka.checksum import crc32c
 
 _LENGTH_AT, _AFTER_LENGTH, _FORMAT_AT, _CHECKSUM_AT, _CHECKED_FROM = 8, 12, 16, 17, 21
 _FORMAT = 2

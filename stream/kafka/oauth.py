@@ -16,9 +16,9 @@ from typing import Final
 from aiokafka.abc import AbstractTokenProvider
 from aiokafka.errors import KafkaConnectionError
 
-from schemas.errors import BrokerError
-from stream.clock import Clock, SystemClock
-from stream.config.redaction import without_arguments
+from forebay.schemas.errors import BrokerError
+from forebay.stream.clock import Clock, SystemClock
+from forebay.stream.config.redaction import without_arguments
 
 log = logging.getLogger(__name__)
 

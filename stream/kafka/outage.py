@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Final
 
-from stream.clock import Clock, rfc3339
+from forebay.stream.clock import Clock, rfc3339
 
 log = logging.getLogger(__name__)
 

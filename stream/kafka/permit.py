@@ -8,13 +8,13 @@ from typing import Final
 
 from aiokafka.errors import KafkaError, NotCoordinatorForGroupError
 
-from schemas.errors import BrokerError
-from stream.cancellation import raise_if_cancelled
-from stream.config.sections import Settings
-from stream.kafka.access import Access, Operation, coordinator, group_access, view
-from stream.kafka.acls import Acl, Role, acls_of
-from stream.kafka.denied import KIND
-from stream.kafka.reach import connect, reach
+from forebay.schemas.errors import BrokerError
+from forebay.stream.cancellation import raise_if_cancelled
+from forebay.stream.config.sections import Settings
+from forebay.stream.kafka.access import Access, Operation, coordinator, group_access, view
+from forebay.stream.kafka.acls import Acl, Role, acls_of
+from forebay.stream.kafka.denied import KIND
+from forebay.stream.kafka.reach import connect, reach
 
 log = logging.getLogger(__name__)
 

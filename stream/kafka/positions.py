@@ -8,8 +8,8 @@ from typing import Protocol
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from schemas.errors import BrokerError
-from stream.records import Committed, Partition
+from forebay.schemas.errors import BrokerError
+from forebay.stream.records import Committed, Partition
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.metadata import MetadataRequest_v5
 from aiokafka.protocol.types import Boolean, CompactArray, CompactString, Int16, Int32, Int64, Schema, TaggedFields
 
-from stream.records import Epoch, Partition
+from forebay.stream.records import Epoch, Partition
 
 _TEXT = CompactString("utf-8")
 _TAGS: dict[int, bytes] = {}

@@ -15,13 +15,13 @@ from aiokafka import errors as kafka_errors
 from aiokafka.conn import AIOKafkaConnection, create_conn
 from aiokafka.protocol.admin import ApiVersionRequest
 
-from schemas.errors import BrokerError
-from stream.backoff import Backoff
-from stream.cancellation import raise_if_cancelled
-from stream.clock import Clock
-from stream.config.sections import KafkaSection
-from stream.kafka.client import client_options
-from stream.kafka.oauth import TokenError
+from forebay.schemas.errors import BrokerError
+from forebay.stream.backoff import Backoff
+from forebay.stream.cancellation import raise_if_cancelled
+from forebay.stream.clock import Clock
+from forebay.stream.config.sections import KafkaSection
+from forebay.stream.kafka.client import client_options
+from forebay.stream.kafka.oauth import TokenError
 
 log = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ from typing import Final, NamedTuple, Self
 
 import numpy as np
 
-from schemas import headers as names
-from schemas.failures import FailureKind
-from stream.records import Record, Unreadable
+from forebay.schemas import headers as names
+from forebay.schemas.failures import FailureKind
+from forebay.stream.records import Record, Unreadable
 
 MAX_HEADERS: Final = 8192
 """A record with more is rejected unread: reading them takes longer than everything else that is done with a record."""

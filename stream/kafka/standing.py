@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from aiokafka import AIOKafkaConsumer
 
-from stream.records import Partition
+from forebay.stream.records import Partition
 
 
 class Standing(NamedTuple):

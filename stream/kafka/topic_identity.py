@@ -10,8 +10,8 @@ import logging
 from collections.abc import Collection, Mapping
 from uuid import UUID
 
-from stream.commit import TopicRecreated
-from stream.records import Partition
+from forebay.stream.commit import TopicRecreated
+from forebay.stream.records import Partition
 
 log = logging.getLogger(__name__)
 

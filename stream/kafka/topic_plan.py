@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from schemas.topics import (
+from forebay.schemas.topics import (
     CATALOGUE,
     DEAD_LETTERS,
     FEATURES,
@@ -17,13 +17,18 @@ from schemas.topics import (
     partitions_of,
     topic_name,
 )
-from stream.config.sections import Settings
-from stream.kafka.topic_state import Finding as Finding
-from stream.kafka.topic_state import Severity
-from stream.kafka.topic_state import TopicState as TopicState
-from stream.kafka.topic_state import alter_config as alter_config
-from stream.kafka.topic_state import duration as duration
-from stream.kafka.topic_timestamps import TIMESTAMP_AFTER_MS, TIMESTAMP_BEFORE_MS, TIMESTAMP_TYPE, judge_timestamps
+from forebay.stream.config.sections import Settings
+from forebay.stream.kafka.topic_state import Finding as Finding
+from forebay.stream.kafka.topic_state import Severity
+from forebay.stream.kafka.topic_state import TopicState as TopicState
+from forebay.stream.kafka.topic_state import alter_config as alter_config
+from forebay.stream.kafka.topic_state import duration as duration
+from forebay.stream.kafka.topic_timestamps import (
+    TIMESTAMP_AFTER_MS,
+    TIMESTAMP_BEFORE_MS,
+    TIMESTAMP_TYPE,
+    judge_timestamps,
+)
 
 CLEANUP_POLICY: Final = "cleanup.policy"
 MAX_MESSAGE_BYTES: Final = "max.message.bytes"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from stream.config.sections import WindowSection
-from stream.kafka.topic_state import UNBOUNDED_MS, Finding, TopicState, alter_config, duration
+from forebay.stream.config.sections import WindowSection
+from forebay.stream.kafka.topic_state import UNBOUNDED_MS, Finding, TopicState, alter_config, duration
 
 TIMESTAMP_TYPE: Final = "message.timestamp.type"
 TIMESTAMP_AFTER_MS: Final = "message.timestamp.after.max.ms"

@@ -17,10 +17,10 @@ from aiokafka.admin.config_resource import ConfigResourceType
 from aiokafka.protocol.admin import CreateTopicsRequest, DescribeConfigsRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
-from schemas.errors import BrokerError
-from stream.config.sections import KafkaSection, Settings
-from stream.kafka.reach import Broker, connect, reach
-from stream.kafka.topic_plan import (
+from forebay.schemas.errors import BrokerError
+from forebay.stream.config.sections import KafkaSection, Settings
+from forebay.stream.kafka.reach import Broker, connect, reach
+from forebay.stream.kafka.topic_plan import (
     CONFIGS,
     MAX_MESSAGE_BYTES,
     Difference,

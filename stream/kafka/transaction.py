@@ -17,13 +17,13 @@ from aiokafka.client import ConnectionGroup, CoordinationType
 from aiokafka.protocol.api import Request
 from aiokafka.protocol.transaction import AddOffsetsToTxnRequest, AddPartitionsToTxnRequest
 
-from stream.cancellation import raise_if_cancelled
-from stream.commit import CommitRefused
-from stream.config.sections import Settings
-from stream.kafka.delivery import Delivery
-from stream.kafka.group_offsets import raise_if_refused, require_membership
-from stream.kafka.protocol import TxnOffsetCommit
-from stream.records import Epoch, Partition
+from forebay.stream.cancellation import raise_if_cancelled
+from forebay.stream.commit import CommitRefused
+from forebay.stream.config.sections import Settings
+from forebay.stream.kafka.delivery import Delivery
+from forebay.stream.kafka.group_offsets import raise_if_refused, require_membership
+from forebay.stream.kafka.protocol import TxnOffsetCommit
+from forebay.stream.records import Epoch, Partition
 
 FIRST_RETRY_S: Final = 0.001
 MAX_RETRY_S: Final = 0.02

@@ -7,12 +7,12 @@ from typing import Final
 
 import orjson
 
-from schemas import headers as names
-from schemas.errors import BrokerError
-from stream.clock import Clock
-from stream.publish.job import Sent
-from stream.records import Partition, Record
-from stream.tail import TopicReader
+from forebay.schemas import headers as names
+from forebay.schemas.errors import BrokerError
+from forebay.stream.clock import Clock
+from forebay.stream.publish.job import Sent
+from forebay.stream.records import Partition, Record
+from forebay.stream.tail import TopicReader
 
 
 @dataclass(frozen=True, slots=True)

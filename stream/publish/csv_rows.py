@@ -12,10 +12,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO, Final
 
-from schemas.errors import DataError
-from stream.publish.encoding import check_encoding
-from stream.publish.row import BadRow, Row, Rows
-from stream.quantities import quantity
+from forebay.schemas.errors import DataError
+from forebay.stream.publish.encoding import check_encoding
+from forebay.stream.publish.row import BadRow, Row, Rows
+from forebay.stream.quantities import quantity
 
 NULLS: Final = ("", "NA", "NaN", "nan", "null")
 DELIMITERS: Final = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}

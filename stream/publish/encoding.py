@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 from typing import Final
 
-from schemas.errors import DataError
+from forebay.schemas.errors import DataError
 
 BOM: Final = codecs.BOM_UTF8
 

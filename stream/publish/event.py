@@ -10,10 +10,10 @@ from typing import Final, NamedTuple
 
 import orjson
 
-from schemas.errors import ConfigError
-from stream.publish.row import Row, RowFault
-from stream.publish.times import TimeRule
-from stream.publish.values import identifier, json_value, scalar_value
+from forebay.schemas.errors import ConfigError
+from forebay.stream.publish.row import Row, RowFault
+from forebay.stream.publish.times import TimeRule
+from forebay.stream.publish.values import identifier, json_value, scalar_value
 
 _FEATURE_FIELDS: Final = ("features", "input")
 _INFINITE: Final = (math.inf, -math.inf)

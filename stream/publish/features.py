@@ -8,8 +8,8 @@ from types import MappingProxyType
 
 import orjson
 
-from schemas.errors import ConfigError
-from stream.publish.csv_rows import CsvOptions, value_reader
+from forebay.schemas.errors import ConfigError
+from forebay.stream.publish.csv_rows import CsvOptions, value_reader
 
 
 def parse_features(

@@ -14,14 +14,14 @@ from typing import Final, NamedTuple
 
 import orjson
 
-from models.signature import Signature
-from schemas.errors import DataError
-from stream.decode.event import EventFault, EventJudge, EventLimits
-from stream.decode.features import FeaturePacker
-from stream.publish.csv_rows import read_value
-from stream.publish.event import Message
-from stream.publish.row import BadRow
-from stream.publish.times import SECONDS_RANGE
+from forebay.models.signature import Signature
+from forebay.schemas.errors import DataError
+from forebay.stream.decode.event import EventFault, EventJudge, EventLimits
+from forebay.stream.decode.features import FeaturePacker
+from forebay.stream.publish.csv_rows import read_value
+from forebay.stream.publish.event import Message
+from forebay.stream.publish.row import BadRow
+from forebay.stream.publish.times import SECONDS_RANGE
 
 SAMPLE_ROWS: Final = 100
 

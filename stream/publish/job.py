@@ -6,14 +6,14 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from schemas.errors import DataError
-from stream.clock import Clock
-from stream.publish.event import Columns, EventBuilder, Message
-from stream.publish.inspection import Candidate, Inspection
-from stream.publish.row import Row, RowFault, Rows
-from stream.publish.run import Published, publish_rows
-from stream.publish.send import Headers, Publisher, too_large
-from stream.publish.times import TimeRule
+from forebay.schemas.errors import DataError
+from forebay.stream.clock import Clock
+from forebay.stream.publish.event import Columns, EventBuilder, Message
+from forebay.stream.publish.inspection import Candidate, Inspection
+from forebay.stream.publish.row import Row, RowFault, Rows
+from forebay.stream.publish.run import Published, publish_rows
+from forebay.stream.publish.send import Headers, Publisher, too_large
+from forebay.stream.publish.times import TimeRule
 
 Features = list[object] | dict[str, object]
 OneEvent = tuple[Features, str | None, str | None]

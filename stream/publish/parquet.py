@@ -14,10 +14,10 @@ from typing import BinaryIO, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from schemas.errors import DataError
-from stream.publish.row import Row, Rows
-from stream.publish.times import Instant, LocalTime
-from stream.publish.values import Unreadable
+from forebay.schemas.errors import DataError
+from forebay.stream.publish.row import Row, Rows
+from forebay.stream.publish.times import Instant, LocalTime
+from forebay.stream.publish.values import Unreadable
 
 _BATCH_ROWS: Final = 1024
 _PER_MS: Final = {"ms": 1, "us": 1_000, "ns": 1_000_000}

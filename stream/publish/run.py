@@ -8,14 +8,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, cast
 
-from schemas.errors import DataError
-from stream.clock import Clock
-from stream.publish.event import EventBuilder, Message
-from stream.publish.inspection import SAMPLE_ROWS, Candidate, Inspection
-from stream.publish.pacer import Pacer
-from stream.publish.row import BadRow, Row, RowFault, Rows
-from stream.publish.send import Headers, too_large
-from stream.quantities import quantity
+from forebay.schemas.errors import DataError
+from forebay.stream.clock import Clock
+from forebay.stream.publish.event import EventBuilder, Message
+from forebay.stream.publish.inspection import SAMPLE_ROWS, Candidate, Inspection
+from forebay.stream.publish.pacer import Pacer
+from forebay.stream.publish.row import BadRow, Row, RowFault, Rows
+from forebay.stream.publish.send import Headers, too_large
+from forebay.stream.quantities import quantity
 
 CHUNK_EVENTS: Final = 1000
 CHUNK_BYTES: Final = 1_048_576

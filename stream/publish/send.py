@@ -14,12 +14,12 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 from aiokafka.partitioner import murmur2
 
-from schemas.errors import BrokerError
-from stream.cancellation import within
-from stream.encode import record_size
-from stream.kafka.advertised import find_unreachable, require_reachable
-from stream.kafka.denied import denied
-from stream.quantities import quantity
+from forebay.schemas.errors import BrokerError
+from forebay.stream.cancellation import within
+from forebay.stream.encode import record_size
+from forebay.stream.kafka.advertised import find_unreachable, require_reachable
+from forebay.stream.kafka.denied import denied
+from forebay.stream.quantities import quantity
 
 MAX_REQUEST_BYTES: Final = 1_048_576
 MAX_BATCHES_IN_FLIGHT: Final = 32

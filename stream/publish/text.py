@@ -9,8 +9,8 @@ from typing import BinaryIO, Final
 
 import orjson
 
-from stream.publish.encoding import BOM, check_encoding
-from stream.publish.row import BadRow, Row, Rows
+from forebay.stream.publish.encoding import BOM, check_encoding
+from forebay.stream.publish.row import BadRow, Row, Rows
 
 MAX_LINE_BYTES: Final = 64 * 1024 * 1024
 _READ_BYTES: Final = 1 << 16

@@ -9,9 +9,9 @@ from decimal import Decimal
 from typing import Final, Literal, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from schemas.definitions import MAX_TIMESTAMP_MS
-from schemas.errors import ConfigError
-from stream.publish.row import RowFault
+from forebay.schemas.definitions import MAX_TIMESTAMP_MS
+from forebay.schemas.errors import ConfigError
+from forebay.stream.publish.row import RowFault
 
 TimeUnit = Literal["s", "ms", "us", "ns"]
 UNITS: Final[dict[TimeUnit, str]] = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}

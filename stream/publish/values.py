@@ -9,8 +9,8 @@ from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
-from stream.publish.row import RowFault
-from stream.publish.times import Instant, LocalTime, TimeRule
+from forebay.stream.publish.row import RowFault
+from forebay.stream.publish.times import Instant, LocalTime, TimeRule
 
 _PLAIN: Final = frozenset({type(None), bool, int, str})
 _NUMBERS: Final = frozenset({bool, int, float})

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, SpanKind
 
-from stream.clock import Clock
-from stream.config.sections import TelemetrySection
-from stream.telemetry.closing import close_in_time
-from stream.telemetry.collector import Signal, describe_process, find_collector
-from stream.telemetry.sampled import sampled_events
-from stream.telemetry.tracing import MAX_LINKS, make_tracer_provider
+from forebay.stream.clock import Clock
+from forebay.stream.config.sections import TelemetrySection
+from forebay.stream.telemetry.closing import close_in_time
+from forebay.stream.telemetry.collector import Signal, describe_process, find_collector
+from forebay.stream.telemetry.sampled import sampled_events
+from forebay.stream.telemetry.tracing import MAX_LINKS, make_tracer_provider
 
 
 class _Delta(NamedTuple):

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from stream.telemetry.catalogue import Counter, Gauge, Histogram
+from forebay.stream.telemetry.catalogue import Counter, Gauge, Histogram
 
 Labels = tuple[str, ...]
 

@@ -14,7 +14,7 @@ from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExp
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 
-from stream.config.sections import TelemetrySection
+from forebay.stream.config.sections import TelemetrySection
 
 _ENDPOINT: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
 

@@ -20,8 +20,8 @@ from opentelemetry.sdk.metrics.export import Metric as SdkMetric
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from stream.telemetry import catalogue as c
-from stream.telemetry.book import Exemplar, Snapshot
+from forebay.stream.telemetry import catalogue as c
+from forebay.stream.telemetry.book import Exemplar, Snapshot
 
 _CUMULATIVE = AggregationTemporality.CUMULATIVE
 

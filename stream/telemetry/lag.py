@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from stream.records import Partition
+from forebay.stream.records import Partition
 
 
 class Lag(NamedTuple):

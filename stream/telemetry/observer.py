@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple, Protocol
 
-from stream.outcomes import Ledger
-from stream.records import Chunk, Finished, MicroBatch, Partition, WindowStatus
+from forebay.stream.outcomes import Ledger
+from forebay.stream.records import Chunk, Finished, MicroBatch, Partition, WindowStatus
 
 
 class CommitTimes(NamedTuple):

@@ -16,8 +16,8 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar as PrometheusExemplar
 from prometheus_client.utils import floatToGoString
 
-from stream.telemetry import catalogue as c
-from stream.telemetry.book import Exemplar, Labels, Snapshot, Spread
+from forebay.stream.telemetry import catalogue as c
+from forebay.stream.telemetry.book import Exemplar, Labels, Snapshot, Spread
 
 _VERSION_PARAMETER: Final = re.compile(r"version=([^;,]*)")
 _VERSION: Final = re.compile(r"\d{1,9}(\.\d{1,9}){0,3}", re.ASCII)

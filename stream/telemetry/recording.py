@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
-from schemas.failures import FAILURES, FailureKind, Outcome
-from stream.clock import Clock
-from stream.commit import CommitRefused, CommitTimeout
-from stream.outcomes import Ledger
-from stream.records import Chunk, Finished, MicroBatch, Partition
-from stream.telemetry import catalogue as c
-from stream.telemetry.book import Book, Exemplar, Labels
-from stream.telemetry.observer import CommitTimes
+from forebay.schemas.failures import FAILURES, FailureKind, Outcome
+from forebay.stream.clock import Clock
+from forebay.stream.commit import CommitRefused, CommitTimeout
+from forebay.stream.outcomes import Ledger
+from forebay.stream.records import Chunk, Finished, MicroBatch, Partition
+from forebay.stream.telemetry import catalogue as c
+from forebay.stream.telemetry.book import Book, Exemplar, Labels
+from forebay.stream.telemetry.observer import CommitTimes
 
 ExemplarOf = Callable[[MicroBatch, float], Exemplar | None]
 """The exemplar that a value of a micro-batch makes, where the batch is being traced."""

@@ -9,8 +9,8 @@ from typing import Any
 
 import psutil
 
-from stream.telemetry import catalogue as c
-from stream.telemetry.book import Book
+from forebay.stream.telemetry import catalogue as c
+from forebay.stream.telemetry.book import Book
 
 log = logging.getLogger(__name__)
 

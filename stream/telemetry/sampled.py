@@ -8,7 +8,7 @@ from typing import Final, NamedTuple, Protocol
 from opentelemetry.trace import SpanContext, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from schemas.headers import TRACEPARENT
+from forebay.schemas.headers import TRACEPARENT
 
 TRACESTATE: Final = "tracestate"
 _LENGTH: Final = len(TRACEPARENT)

@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from stream.backpressure import InFlight
-from stream.breaker import BreakerState, CircuitBreaker
-from stream.clock import Clock
-from stream.records import Partition, WindowStatus
-from stream.telemetry import catalogue as c
-from stream.telemetry.book import Book
-from stream.telemetry.lag import LagMeter
-from stream.telemetry.recording import Recorder
-from stream.telemetry.resources import GpuMeter, ProcessMeter
+from forebay.stream.backpressure import InFlight
+from forebay.stream.breaker import BreakerState, CircuitBreaker
+from forebay.stream.clock import Clock
+from forebay.stream.records import Partition, WindowStatus
+from forebay.stream.telemetry import catalogue as c
+from forebay.stream.telemetry.book import Book
+from forebay.stream.telemetry.lag import LagMeter
+from forebay.stream.telemetry.recording import Recorder
+from forebay.stream.telemetry.resources import GpuMeter, ProcessMeter
 
 log = logging.getLogger(__name__)
 

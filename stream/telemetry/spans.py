@@ -17,12 +17,12 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, Tracer, set_span_in_context
 from opentelemetry.util.types import AttributeValue
 
-from stream.clock import Clock
-from stream.records import Chunk, Finished, MicroBatch, Partition
-from stream.telemetry.book import Exemplar
-from stream.telemetry.observer import CommitTimes
-from stream.telemetry.sampled import SampledEvent, sampled_events, to_traceparent
-from stream.telemetry.tracing import MAX_LINKS
+from forebay.stream.clock import Clock
+from forebay.stream.records import Chunk, Finished, MicroBatch, Partition
+from forebay.stream.telemetry.book import Exemplar
+from forebay.stream.telemetry.observer import CommitTimes
+from forebay.stream.telemetry.sampled import SampledEvent, sampled_events, to_traceparent
+from forebay.stream.telemetry.tracing import MAX_LINKS
 
 _T = TypeVar("_T")
 

@@ -14,25 +14,25 @@ from typing import Final
 from opentelemetry.sdk.metrics.export import MetricExporter
 from opentelemetry.sdk.trace import TracerProvider
 
-from schemas.headers import TRACEPARENT
-from stream.clock import Clock
-from stream.config.sections import TelemetrySection
-from stream.logs import share_limits
-from stream.outcomes import Ledger
-from stream.records import Chunk, Finished, MicroBatch, Partition, WindowStatus
-from stream.telemetry import catalogue as c
-from stream.telemetry.book import Book, Exemplar
-from stream.telemetry.closing import close_in_time
-from stream.telemetry.collector import Signal, describe_process, find_collector
-from stream.telemetry.conversion import to_metrics_data
-from stream.telemetry.log_lines import OtlpHandler, TraceIds
-from stream.telemetry.observer import CommitTimes
-from stream.telemetry.page import render_page
-from stream.telemetry.recording import Recorder
-from stream.telemetry.resources import GpuMeter, visible_gpus
-from stream.telemetry.sampling import Sampler, Watched
-from stream.telemetry.spans import BatchTraces
-from stream.telemetry.tracing import make_tracer_provider
+from forebay.schemas.headers import TRACEPARENT
+from forebay.stream.clock import Clock
+from forebay.stream.config.sections import TelemetrySection
+from forebay.stream.logs import share_limits
+from forebay.stream.outcomes import Ledger
+from forebay.stream.records import Chunk, Finished, MicroBatch, Partition, WindowStatus
+from forebay.stream.telemetry import catalogue as c
+from forebay.stream.telemetry.book import Book, Exemplar
+from forebay.stream.telemetry.closing import close_in_time
+from forebay.stream.telemetry.collector import Signal, describe_process, find_collector
+from forebay.stream.telemetry.conversion import to_metrics_data
+from forebay.stream.telemetry.log_lines import OtlpHandler, TraceIds
+from forebay.stream.telemetry.observer import CommitTimes
+from forebay.stream.telemetry.page import render_page
+from forebay.stream.telemetry.recording import Recorder
+from forebay.stream.telemetry.resources import GpuMeter, visible_gpus
+from forebay.stream.telemetry.sampling import Sampler, Watched
+from forebay.stream.telemetry.spans import BatchTraces
+from forebay.stream.telemetry.tracing import make_tracer_provider
 
 log = logging.getLogger(__name__)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from stream.decode.time_units import MILLISECONDS_FROM, guess_unit
-from stream.records import Chunk
-from stream.telemetry.observer import Unobserved
+from forebay.stream.decode.time_units import MILLISECONDS_FROM, guess_unit
+from forebay.stream.records import Chunk
+from forebay.stream.telemetry.observer import Unobserved
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from stream.admin.ask import MAX_ANSWER_BYTES, ask_workers
-from stream.config.sections import AdminSection
+from forebay.stream.admin.ask import MAX_ANSWER_BYTES, ask_workers
+from forebay.stream.config.sections import AdminSection
 
 HERE = Path(__file__).parent
 TLS = {"tls_cert_file": str(HERE / "admin.pem"), "tls_key_file": str(HERE / "admin-key.pem")}

@@ -13,8 +13,8 @@ from contextlib import ExitStack, contextmanager
 import aiohttp
 import pytest
 
-from stream.admin.connections import ConnectionTable
-from stream.admin.server import AdminServer
+from forebay.stream.admin.connections import ConnectionTable
+from forebay.stream.admin.server import AdminServer
 from tests.admin.test_server import TLS, asked, serving, serving_server
 
 HALF = b"GET /status HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: "

@@ -6,9 +6,9 @@ import logging
 
 import pytest
 
-from stream.admin.exposure import describe_exposure, exposure_of
-from stream.config.sections import AdminSection, Settings
-from stream.preflight import Status, check_admin
+from forebay.stream.admin.exposure import describe_exposure, exposure_of
+from forebay.stream.config.sections import AdminSection, Settings
+from forebay.stream.preflight import Status, check_admin
 from tests.admin.test_server import serving
 
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from stream.admin.group_warnings import GroupWarnings, group_warnings
-from stream.admin.membership import Advertisement
+from forebay.stream.admin.group_warnings import GroupWarnings, group_warnings
+from forebay.stream.admin.membership import Advertisement
 
 ONE = Advertisement("pod-1", None, "late", 3, "0.1.0")
 TWO = replace(ONE, worker="pod-2")

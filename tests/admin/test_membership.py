@@ -11,12 +11,12 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.admin.group_status import MAX_REASON_CHARS, Answer, lag_of, name_partitions, put_together, urls_of
-from stream.admin.membership import Advertisement, GroupLook, Member, decode_advertisement
-from stream.admin.worker_status import decode_status
-from stream.kafka.assignor import AdvertisingAssignor
-from stream.kafka.group_look import decode_member
-from stream.records import Partition
+from forebay.stream.admin.group_status import MAX_REASON_CHARS, Answer, lag_of, name_partitions, put_together, urls_of
+from forebay.stream.admin.membership import Advertisement, GroupLook, Member, decode_advertisement
+from forebay.stream.admin.worker_status import decode_status
+from forebay.stream.kafka.assignor import AdvertisingAssignor
+from forebay.stream.kafka.group_look import decode_member
+from forebay.stream.records import Partition
 
 TOLD = Advertisement("pod-1", "http://10.0.0.1:8080", "late", 3, "0.1.0")
 P = [Partition("features", number) for number in range(5)]

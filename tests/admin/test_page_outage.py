@@ -6,7 +6,7 @@ from pathlib import Path
 
 from playwright.async_api import Browser, expect
 
-from stream.embedded.broker import EmbeddedBroker
+from forebay.stream.embedded.broker import EmbeddedBroker
 from tests.admin.test_page import ARTEFACTS, browser, opened, url_of
 from tests.worker.harness import Stage
 

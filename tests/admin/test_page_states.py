@@ -14,10 +14,10 @@ import pytest_asyncio
 from aiohttp import web
 from playwright.async_api import Browser, Page, expect
 
-from schemas.failures import Outcome
-from stream.admin.responses import json_response
-from stream.admin.server import AdminServer, page_routes
-from stream.config.sections import AdminSection
+from forebay.schemas.failures import Outcome
+from forebay.stream.admin.responses import json_response
+from forebay.stream.admin.server import AdminServer, page_routes
+from forebay.stream.config.sections import AdminSection
 from tests.admin.test_page import ARTEFACTS, browser, opened
 from tests.stream.build import JULY
 

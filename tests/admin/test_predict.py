@@ -17,12 +17,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.protocol import Scores
-from models.window_input import Aggregate, WindowInput
-from schemas.failures import FAILURES, FailureKind
-from stream.admin import predict
-from stream.admin.predict import MAX_WAITING, Limits, Predictor, Unfit
-from stream.admin.requests import (
+from forebay.models.protocol import Scores
+from forebay.models.window_input import Aggregate, WindowInput
+from forebay.schemas.failures import FAILURES, FailureKind
+from forebay.stream.admin import predict
+from forebay.stream.admin.predict import MAX_WAITING, Limits, Predictor, Unfit
+from forebay.stream.admin.requests import (
     ASKED,
     RequestFault,
     decode_request,
@@ -31,14 +31,14 @@ from stream.admin.requests import (
     read_request,
     status_of,
 )
-from stream.admin.turns import SLICE, Turns
-from stream.backoff import Backoff
-from stream.breaker import CircuitBreaker
-from stream.decode import Decoder
-from stream.device import Deferred, DeviceThread
-from stream.encode import PredictionEncoder
-from stream.eventtime.plan import WindowPlan
-from stream.records import Finished, FloatMatrix, MicroBatch
+from forebay.stream.admin.turns import SLICE, Turns
+from forebay.stream.backoff import Backoff
+from forebay.stream.breaker import CircuitBreaker
+from forebay.stream.decode import Decoder
+from forebay.stream.device import Deferred, DeviceThread
+from forebay.stream.encode import PredictionEncoder
+from forebay.stream.eventtime.plan import WindowPlan
+from forebay.stream.records import Finished, FloatMatrix, MicroBatch
 from tests.eventtime.build import TUMBLING, plan
 from tests.stream.build import JULY, P0, FakeRecord, ManualClock, event, signature
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from stream.admin.recent_answers import MAX_AGE_S, MAX_KEPT, RecentAnswers
+from forebay.stream.admin.recent_answers import MAX_AGE_S, MAX_KEPT, RecentAnswers
 from tests.stream.build import ManualClock
 
 

@@ -8,11 +8,11 @@ import orjson
 import pytest
 from rich.console import Console
 
-from stream.admin.group_status import Answer, put_together
-from stream.admin.membership import Advertisement, GroupLook, Member
-from stream.admin.render import status_text
-from stream.admin.worker_status import decode_status
-from stream.records import Partition
+from forebay.stream.admin.group_status import Answer, put_together
+from forebay.stream.admin.membership import Advertisement, GroupLook, Member
+from forebay.stream.admin.render import status_text
+from forebay.stream.admin.worker_status import decode_status
+from forebay.stream.records import Partition
 
 HOSTILE = (
     "\x1b]0;title\x07\x1b[2J",

@@ -8,8 +8,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.failures import Outcome
-from stream.admin.samples import LOWEST_MS, STEP, Samples, Times
+from forebay.schemas.failures import Outcome
+from forebay.stream.admin.samples import LOWEST_MS, STEP, Samples, Times
 
 DURATIONS = st.lists(st.floats(0.06, 1e6), min_size=1, max_size=200)
 

@@ -17,12 +17,12 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from schemas.errors import ConfigError
-from stream.admin.ask import ask_workers
-from stream.admin.reached import reached_at
-from stream.admin.responses import json_response
-from stream.admin.server import ASSETS, AdminServer, page_routes
-from stream.config.sections import AdminSection
+from forebay.schemas.errors import ConfigError
+from forebay.stream.admin.ask import ask_workers
+from forebay.stream.admin.reached import reached_at
+from forebay.stream.admin.responses import json_response
+from forebay.stream.admin.server import ASSETS, AdminServer, page_routes
+from forebay.stream.config.sections import AdminSection
 
 HERE = Path(__file__).parent
 # Signed by itself and of no worth: openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 36500
@@ -205,7 +205,7 @@ async def test_the_page_needs_nothing_from_outside() -> None:
         policy = (await asked(url))[2]["Content-Security-Policy"]
     assert policy.startswith("default-src 'none'")
     assert "unsafe" not in policy
-    folder = files("stream.admin") / "page"
+    folder = files("forebay.stream.admin") / "page"
     for name in ASSETS:
         outside = set(re.findall(r"(?:https?:)?//[a-z0-9.-]+\.[a-z]+", (folder / name).read_text()))
         assert outside <= {"http://www.w3.org"}, name  # the name of SVG, which nobody fetches

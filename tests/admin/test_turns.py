@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stream.admin.turns import MAX_REST_S, SLICE, Abandoned, Turns
+from forebay.stream.admin.turns import MAX_REST_S, SLICE, Abandoned, Turns
 from tests.stream.build import ManualClock
 
 

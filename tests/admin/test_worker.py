@@ -16,7 +16,7 @@ import aiohttp
 import numpy as np
 import pytest_asyncio
 
-from stream.config.names import environment_name
+from forebay.stream.config.names import environment_name
 from tests.brokers.resolve import Broker
 from tests.conftest import Names
 from tests.worker.echo import feature_hash
@@ -90,7 +90,7 @@ async def group_status(stage: Stage) -> tuple[int, Any]:
         environment_name("topics.prefix"): f"{stage.prefix}-",
         environment_name("admin.token"): TOKEN,
     }
-    command = [sys.executable, "-m", "stream.cli", "status", "--json"]
+    command = [sys.executable, "-m", "forebay", "status", "--json"]
     process = await asyncio.create_subprocess_exec(
         *command, env=environ, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )

@@ -6,8 +6,8 @@ from typing import Any
 
 import orjson
 
-from stream.aggregate.delta import CellKey, Delta, Exemplar
-from stream.aggregate.state import Timing
+from forebay.stream.aggregate.delta import CellKey, Delta, Exemplar
+from forebay.stream.aggregate.state import Timing
 
 MINUTE = 60_000
 START = 1_372_636_800_000

@@ -18,8 +18,8 @@ import orjson
 from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.partitioner import murmur2
 
-from schemas.failures import FAILURES, FailureKind, Outcome, Stage
-from stream.outcomes import DELTA_WINDOW_MS, Delta, DeltaKey, encode_delta
+from forebay.schemas.failures import FAILURES, FailureKind, Outcome, Stage
+from forebay.stream.outcomes import DELTA_WINDOW_MS, Delta, DeltaKey, encode_delta
 from tests.brokers.clients import consumer, create_topic, read_committed
 
 PARTITIONS: Final = 4
@@ -42,7 +42,7 @@ class AggregatorProcess:
     def __init__(self, config: Path, log: Path) -> None:
         self.log_path = log
         with log.open("wb") as file:
-            command = [sys.executable, "-m", "stream.cli", "aggregate", "-c", str(config)]
+            command = [sys.executable, "-m", "forebay", "aggregate", "-c", str(config)]
             self.process = subprocess.Popen(command, stdout=file, stderr=file)
 
     @property

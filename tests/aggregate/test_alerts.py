@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from schemas.aggregates import AlertStatus, Category, Severity
-from schemas.definitions import definitions
-from schemas.failures import FailureKind
-from stream.aggregate.alerts import Alert, Rule, RuleKey, RuleState, rules_of_models, states_from, step
-from stream.aggregate.delta import CellKey
-from stream.aggregate.state import PartitionState
-from stream.aggregate.view import AggregateView
+from forebay.schemas.aggregates import AlertStatus, Category, Severity
+from forebay.schemas.definitions import definitions
+from forebay.schemas.failures import FailureKind
+from forebay.stream.aggregate.alerts import Alert, Rule, RuleKey, RuleState, rules_of_models, states_from, step
+from forebay.stream.aggregate.delta import CellKey
+from forebay.stream.aggregate.state import PartitionState
+from forebay.stream.aggregate.view import AggregateView
 from tests.aggregate.build import MINUTE, MODEL_ERROR, NOT_JSON, PREDICTED, TIMING, at, delta
 
 COUNT = Rule(

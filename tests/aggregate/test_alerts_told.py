@@ -77,7 +77,7 @@ async def test_an_alert_is_told_once_whoever_looks(
         assert (alert["rule"], alert["status"], alert["severity"]) == ("any failure", "firing", "critical")
     # What people see of it.
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "stream.cli", "errors", "--json", "-c", str(stage.config())),
+        *(sys.executable, "-m", "forebay", "errors", "--json", "-c", str(stage.config())),
         stdout=asyncio.subprocess.PIPE,
     )
     out, _ = await process.communicate()

@@ -14,14 +14,14 @@ import pytest
 import pytest_asyncio
 from faust.types import TP
 
-from schemas.errors import BrokerError
-from schemas.examples import good_examples
-from stream.aggregate.app import Aggregation, Pace, Topics
-from stream.aggregate.state import Rows
-from stream.aggregate.transport import PREVIOUS_HEADER
-from stream.clock import SystemClock
-from stream.config.sections import TelemetrySection
-from stream.telemetry.aggregator import DeltaTraces
+from forebay.schemas.errors import BrokerError
+from forebay.schemas.examples import good_examples
+from forebay.stream.aggregate.app import Aggregation, Pace, Topics
+from forebay.stream.aggregate.state import Rows
+from forebay.stream.aggregate.transport import PREVIOUS_HEADER
+from forebay.stream.clock import SystemClock
+from forebay.stream.config.sections import TelemetrySection
+from forebay.stream.telemetry.aggregator import DeltaTraces
 from tests.aggregate.build import TIMING
 
 DELTA = next(example.value for example in good_examples() if example.schema == "outcome-delta")

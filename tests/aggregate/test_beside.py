@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from stream.aggregate import beside
-from stream.cli.options import ConfigSource
+from forebay.stream.aggregate import beside
+from forebay.stream.cli.options import ConfigSource
 
 STUB = """\
 import os, signal, sys, time
@@ -69,4 +69,4 @@ def test_its_settings_are_those_of_the_worker() -> None:
 
 def test_the_whole_command_line_is_tied_to_this_process() -> None:
     command = beside._Beside(["-c", "x"], {})._command
-    assert command[-8:] == ["-P", "-m", "stream.cli", "aggregate", "-c", "x", "--set", "admin.port=0"]
+    assert command[-8:] == ["-P", "-m", "forebay", "aggregate", "-c", "x", "--set", "admin.port=0"]

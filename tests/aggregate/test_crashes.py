@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.aggregates import LATE
-from stream.aggregate.delta import CellKey, Delta
-from stream.aggregate.state import PartitionState, Rows, restored
+from forebay.schemas.aggregates import LATE
+from forebay.stream.aggregate.delta import CellKey, Delta
+from forebay.stream.aggregate.state import PartitionState, Rows, restored
 from tests.aggregate.build import MODEL_ERROR, NOT_JSON, PREDICTED, TIMING, at, delta
 
 Source = list[tuple[int, Delta | None]]

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from aiokafka import TopicPartition
 
-from stream.aggregate.delta import Exemplar
-from stream.aggregate.state import PartitionState
-from stream.cli import main
+from forebay.stream.aggregate.delta import Exemplar
+from forebay.stream.aggregate.state import PartitionState
+from forebay.stream.cli import main
 from tests.aggregate.build import MODEL_ERROR, NOT_JSON, PREDICTED, TIMING, delta
 from tests.aggregate.stage import PARTITIONS, AggregateStage
 from tests.brokers.clients import create_topic, producer, send_batch
@@ -87,7 +87,7 @@ def test_watch_looks_again_until_it_is_stopped(
     embedded_broker: Broker, names: Names, place: list[str], tmp_path: Path
 ) -> None:
     asyncio.run(fill(embedded_broker, names("error-aggregates")))
-    command = [sys.executable, "-m", "stream.cli", "errors", "--watch", "--json", "--interval", "0.2", *place]
+    command = [sys.executable, "-m", "forebay", "errors", "--watch", "--json", "--interval", "0.2", *place]
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]) as process:
         assert process.stdout is not None
         told = [json.loads(process.stdout.readline()) for _ in range(3)]
@@ -121,7 +121,7 @@ def test_the_aggregator_tells_what_is_missing(
 ) -> None:
     def run(*settings: str) -> subprocess.CompletedProcess[str]:
         options = [part for setting in settings for part in ("--set", setting)]
-        command = [sys.executable, "-P", "-m", "stream.cli", "aggregate", *options]
+        command = [sys.executable, "-P", "-m", "forebay", "aggregate", *options]
         return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path, check=False)
 
     away = run(f"kafka.bootstrap_servers=127.0.0.1:{unused_tcp_port}")

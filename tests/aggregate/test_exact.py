@@ -17,7 +17,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from schemas.aggregates import LATE
+from forebay.schemas.aggregates import LATE
 from tests.aggregate.stage import PARTITIONS, AggregateStage, AggregatorProcess, Counted, DeltaFeed
 from tests.brokers.apache import ApacheKafka
 from tests.brokers.resolve import Broker

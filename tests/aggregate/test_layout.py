@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from schemas.errors import BrokerError
-from schemas.topics import AGGREGATOR_TOPICS
-from stream.aggregate.layout import find_problems, plan_aggregator_topics, require_countable
-from stream.aggregate.service import group_of
-from stream.aggregate.topics import check_aggregator_topics, prepare_topics
-from stream.config.sections import AggregateSection, KafkaSection, Settings, TopicsSection
-from stream.kafka.topic_plan import Finding, TopicState
+from forebay.schemas.errors import BrokerError
+from forebay.schemas.topics import AGGREGATOR_TOPICS
+from forebay.stream.aggregate.layout import find_problems, plan_aggregator_topics, require_countable
+from forebay.stream.aggregate.service import group_of
+from forebay.stream.aggregate.topics import check_aggregator_topics, prepare_topics
+from forebay.stream.config.sections import AggregateSection, KafkaSection, Settings, TopicsSection
+from forebay.stream.kafka.topic_plan import Finding, TopicState
 from tests.brokers.clients import create_topic
 from tests.brokers.resolve import Broker
 from tests.conftest import Names

@@ -17,9 +17,9 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import ConsumerMessage
 from mode.threads import ServiceThread
 
-from stream.aggregate import quiet
-from stream.aggregate.table import StateTable
-from stream.aggregate.transport import Consumer, ConsumerThread, Producer, Transport
+from forebay.stream.aggregate import quiet
+from forebay.stream.aggregate.table import StateTable
+from forebay.stream.aggregate.transport import Consumer, ConsumerThread, Producer, Transport
 
 
 def parameters(function: object) -> list[str]:

@@ -7,8 +7,8 @@ import logging
 import pytest
 from mode import Service
 
-from stream.aggregate.quiet import quieten
-from stream.aggregate.transport import ConsumerThread
+from forebay.stream.aggregate.quiet import quieten
+from forebay.stream.aggregate.transport import ConsumerThread
 
 COMPLAINT = "Thread keepalive is not responding..."
 
@@ -20,7 +20,8 @@ class LoggedAsTheThread(Service):
 @pytest.fixture(autouse=True)
 def _as_before() -> object:
     loggers = [
-        logging.getLogger(name) for name in ("faust", "mode", "stream.aggregate.transport", "stream.aggregate.table")
+        logging.getLogger(name)
+        for name in ("faust", "mode", "forebay.stream.aggregate.transport", "forebay.stream.aggregate.table")
     ]
     before = [(logger, logger.level, list(logger.filters)) for logger in loggers]
     yield

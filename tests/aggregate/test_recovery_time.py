@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from aiokafka import TopicPartition
 
-from stream.aggregate.delta import Exemplar
-from stream.aggregate.state import PartitionState
+from forebay.stream.aggregate.delta import Exemplar
+from forebay.stream.aggregate.state import PartitionState
 from tests.aggregate.build import MODEL_ERROR, NOT_JSON, PREDICTED, delta
 from tests.aggregate.stage import PARTITIONS, AggregateStage
 from tests.brokers.clients import create_topic, producer, send_batch

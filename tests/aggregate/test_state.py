@@ -6,11 +6,11 @@ import orjson
 import pytest
 from jsonschema import Draft202012Validator
 
-from schemas.aggregates import LATE
-from schemas.definitions import definitions
-from schemas.examples import good_examples
-from stream.aggregate.delta import CellKey, Exemplar, read_delta
-from stream.aggregate.state import MAX_AHEAD_MS, PartitionState, restored
+from forebay.schemas.aggregates import LATE
+from forebay.schemas.definitions import definitions
+from forebay.schemas.examples import good_examples
+from forebay.stream.aggregate.delta import CellKey, Exemplar, read_delta
+from forebay.stream.aggregate.state import MAX_AHEAD_MS, PartitionState, restored
 from tests.aggregate.build import MINUTE, MODEL_ERROR, NOT_JSON, PREDICTED, STACK, START, TIMING, at, delta, parsed
 
 

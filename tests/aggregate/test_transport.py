@@ -10,7 +10,7 @@ from aiokafka.structs import ConsumerRecord
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
-from stream.aggregate.transport import PREVIOUS_HEADER, AggregatorApp, ConsumerThread
+from forebay.stream.aggregate.transport import PREVIOUS_HEADER, AggregatorApp, ConsumerThread
 
 SOURCE, OTHER = TP("deltas", 0), TP("changelog", 0)
 

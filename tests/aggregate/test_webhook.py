@@ -11,10 +11,10 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from schemas.aggregates import AlertStatus
-from stream.aggregate.alerts import Alert
-from stream.aggregate.view import Measured
-from stream.aggregate.webhook import MAX_WAIT_S, Webhook, poster, wait_s
+from forebay.schemas.aggregates import AlertStatus
+from forebay.stream.aggregate.alerts import Alert
+from forebay.stream.aggregate.view import Measured
+from forebay.stream.aggregate.webhook import MAX_WAIT_S, Webhook, poster, wait_s
 from tests.aggregate.build import at
 from tests.aggregate.test_alerts import COUNT
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from stream.bench.latency_book import LatencyBook
-from stream.publish.pacer import Pacer
+from forebay.stream.bench.latency_book import LatencyBook
+from forebay.stream.publish.pacer import Pacer
 
 
 def make_book(events: int = 10, *, rate: float = 100, start_s: float = 50, warm_up_s: float = 0) -> LatencyBook:

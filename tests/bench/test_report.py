@@ -8,15 +8,15 @@ from pathlib import Path
 
 from rich.console import Console
 
-from stream.bench.closed_loop import ClosedLoop
-from stream.bench.open_loop import OpenLoop
-from stream.bench.report import BenchReport, to_dict, to_table
-from stream.bench.stats import Latency
-from stream.bench.steps import commit_steps
-from stream.logs import JsonFormatter
-from stream.outcomes import Ledger
-from stream.telemetry.commit_timings import CommitTimings
-from stream.telemetry.observer import CommitTimes
+from forebay.stream.bench.closed_loop import ClosedLoop
+from forebay.stream.bench.open_loop import OpenLoop
+from forebay.stream.bench.report import BenchReport, to_dict, to_table
+from forebay.stream.bench.stats import Latency
+from forebay.stream.bench.steps import commit_steps
+from forebay.stream.logs import JsonFormatter
+from forebay.stream.outcomes import Ledger
+from forebay.stream.telemetry.commit_timings import CommitTimings
+from forebay.stream.telemetry.observer import CommitTimes
 
 COMMIT_STEPS = {name: {"p50_ms": 1.5, "p99_ms": 9.0} for name in ("begin", "deliveries", "positions", "end")}
 
@@ -74,7 +74,7 @@ def test_the_steps_come_out_of_the_workers_log(tmp_path: Path) -> None:
         "positions": {"p50_ms": 3.0, "p99_ms": 3.0},
         "end": {"p50_ms": 4.0, "p99_ms": 4.0},
     }
-    record = logging.LogRecord("stream.worker", logging.INFO, "", 0, "the last commits took …", (), None)
+    record = logging.LogRecord("forebay.stream.worker", logging.INFO, "", 0, "the last commits took …", (), None)
     record.figures = figures
     log = tmp_path / "worker.log"
     log.write_text(f"somebody's words\n{JsonFormatter().format(record)}\n100 events committed = …\n[1]\n")

@@ -6,9 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from stream.bench.setup import MODEL_NAME, as_toml, bench_settings, save_bench_model, secrets_environment, signature_of
-from stream.config.load import load_settings
-from stream.config.sections import Settings
+from forebay.stream.bench.setup import (
+    MODEL_NAME,
+    as_toml,
+    bench_settings,
+    save_bench_model,
+    secrets_environment,
+    signature_of,
+)
+from forebay.stream.config.load import load_settings
+from forebay.stream.config.sections import Settings
 
 SECRET = 'quote " and \\ and é'
 ENVIRON = {

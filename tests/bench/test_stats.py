@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.bench.stats import growth_mib_per_million, pairwise_ratios, percentile, summarise
+from forebay.stream.bench.stats import growth_mib_per_million, pairwise_ratios, percentile, summarise
 
 MIB = 1 << 20
 

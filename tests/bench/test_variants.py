@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import urllib.request
 
-from stream.bench.variants import variants_of
-from stream.config.sections import Settings, TelemetrySection
+from forebay.stream.bench.variants import variants_of
+from forebay.stream.config.sections import Settings, TelemetrySection
 
 SETTINGS = Settings(telemetry=TelemetrySection(otlp_endpoint="http://collector:4318", logs=True))
 

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from stream.embedded.process import tied_to_parent
+from forebay.stream.embedded.process import tied_to_parent
 from tests.brokers.jars import KAFKA_VERSION
 from tests.brokers.ports import free_ports
 from tests.brokers.ready import answers, wait_until

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from stream.embedded.probe import answers_kafka
+from forebay.stream.embedded.probe import answers_kafka
 
 
 def answers(host: str, port: int) -> bool:

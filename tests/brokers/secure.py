@@ -20,7 +20,7 @@ from confluent_kafka.admin import (
     UserScramCredentialUpsertion,
 )
 
-from stream.config.sections import KafkaSection
+from forebay.stream.config.sections import KafkaSection
 from tests.brokers.apache import ApacheKafka
 from tests.brokers.jars import cache_folder, fetch_jars, find_java
 from tests.brokers.ports import free_ports

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 import yaml
 
-from stream.config.sections import section_types
+from forebay.stream.config.sections import section_types
 
 CHART: Final = Path(__file__).resolve().parent.parent.parent / "helm"
 VALUES: Final = '{{ template "chart.valuesSection" . }}'

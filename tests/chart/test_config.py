@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from stream.admin.hosts import AllowedHosts
-from stream.cli import main
-from stream.config.load import LoadedSettings, load_settings
-from stream.config.sections import Settings, section_types
-from stream.config.values import is_secret
+from forebay.stream.admin.hosts import AllowedHosts
+from forebay.stream.cli import main
+from forebay.stream.config.load import LoadedSettings, load_settings
+from forebay.stream.config.sections import Settings, section_types
+from forebay.stream.config.values import is_secret
 from tests.chart.render import CASES, Helm, Objects, Refused, containers, environment
 
 MOUNTS = "/etc/forebay"

@@ -13,7 +13,7 @@ import promql_parser
 import pytest
 import yaml
 
-from stream.telemetry.catalogue import CONSUMER_LAG_RECORDS
+from forebay.stream.telemetry.catalogue import CONSUMER_LAG_RECORDS
 from tests.chart.render import CASES, CHART, Helm, Object, Objects, Refused, containers
 
 ROOT = CHART.parent

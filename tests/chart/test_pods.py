@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from stream.embedded.process import tied_to_parent
+from forebay.stream.embedded.process import tied_to_parent
 from tests.brokers.ports import free_ports
 from tests.brokers.resolve import Broker
 from tests.chart.render import NAMESPACE, Helm, Object, Objects, environment
@@ -50,7 +50,7 @@ class Pod:
 
     def _command(self, container: Object) -> list[str]:
         # The image's entry point is `forebay`.
-        command = container.get("command") or [sys.executable, "-m", "stream.cli"]
+        command = container.get("command") or [sys.executable, "-m", "forebay"]
         command = [sys.executable if part == "python" else part for part in command]
         return [*command[:-1], *map(self._here, [command[-1], *container.get("args", [])])]
 

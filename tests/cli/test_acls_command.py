@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from aiokafka import errors as kafka_errors
 
-from stream.cli import main
-from stream.cli.acls import ROLES
-from stream.config.sections import DeliverySection, KafkaSection, Settings, TopicsSection
-from stream.kafka.acls import Acl, Role, acls_of
-from stream.kafka.denied import denied
+from forebay.stream.cli import main
+from forebay.stream.cli.acls import ROLES
+from forebay.stream.config.sections import DeliverySection, KafkaSection, Settings, TopicsSection
+from forebay.stream.kafka.acls import Acl, Role, acls_of
+from forebay.stream.kafka.denied import denied
 
 
 @pytest.fixture(autouse=True)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import BrokerError
-from stream.cli import main
-from stream.kafka.advertised import find_unreachable, require_reachable
+from forebay.schemas.errors import BrokerError
+from forebay.stream.cli import main
+from forebay.stream.kafka.advertised import find_unreachable, require_reachable
 from tests.brokers.ports import free_ports
 from tests.brokers.proxy import proxied_listeners
 from tests.brokers.resolve import RealKafka
@@ -70,7 +70,7 @@ def test_every_command_names_the_address(
     )
     started_s = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "stream.cli", *command, *settings],
+        [sys.executable, "-P", "-m", "forebay", *command, *settings],
         cwd=tmp_path,
         capture_output=True,
         text=True,

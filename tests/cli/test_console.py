@@ -7,8 +7,8 @@ import io
 import pytest
 from rich.console import Console
 
-from schemas.errors import ConfigError
-from stream.console import render_error
+from forebay.schemas.errors import ConfigError
+from forebay.stream.console import render_error
 
 ERROR = ConfigError("see [kafka] and [/bold]", problems=["[red]x[/red] = 1"], remedy="mend [it]")
 PLAIN = "error: see [kafka] and [/bold]\n  - [red]x[/red] = 1\nhint: mend [it]\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stream.cli import main
+from forebay.stream.cli import main
 
 
 @pytest.fixture

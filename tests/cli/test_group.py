@@ -11,16 +11,16 @@ from types import ModuleType
 import click
 import pytest
 
-from schemas.errors import BrokerError, ConfigError
-from stream.cli import group as cli
-from stream.cli import main
-from stream.cli.group import COMMANDS, CommandEntry
+from forebay.schemas.errors import BrokerError, ConfigError
+from forebay.stream.cli import group as cli
+from forebay.stream.cli import main
+from forebay.stream.cli.group import COMMANDS, CommandEntry
 
 HEAVY = {"torch", "aiokafka", "pydantic", "rich", "numpy", "orjson", "asyncio"}
 
 
 def run_forebay(*args: str, stdout: int = subprocess.PIPE) -> subprocess.Popen[str]:
-    program = "import sys; from stream.cli import main; sys.exit(main())"
+    program = "import sys; from forebay.stream.cli import main; sys.exit(main())"
     return subprocess.Popen([sys.executable, "-c", program, *args], stdout=stdout, stderr=subprocess.PIPE, text=True)
 
 
@@ -40,7 +40,7 @@ def command_that_raises(monkeypatch: pytest.MonkeyPatch, error: BaseException) -
 @pytest.mark.parametrize("args", [["--help"], ["--version"], [], ["init", "--help"], ["config", "-h"], ["check", "-h"]])
 def test_help_loads_nothing_heavy(args: list[str], tmp_path: Path) -> None:
     program = (
-        "import pathlib, sys; from stream.cli import main; main(sys.argv[2:]); "
+        "import pathlib, sys; from forebay.stream.cli import main; main(sys.argv[2:]); "
         "pathlib.Path(sys.argv[1]).write_text(' '.join(sys.modules))"
     )
     modules = tmp_path / "modules"

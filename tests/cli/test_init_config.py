@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from stream.cli import main
-from stream.cli.config import command as config
-from stream.cli.init import command as init
-from stream.config.template import template
+from forebay.stream.cli import main
+from forebay.stream.cli.config import command as config
+from forebay.stream.cli.init import command as init
+from forebay.stream.config.template import template
 
 
 @pytest.fixture(autouse=True)

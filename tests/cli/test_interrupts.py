@@ -51,7 +51,7 @@ def blackhole() -> Iterator[str]:
 
 
 def start(
-    *args: str, folder: Path, script: str = "from stream.cli import main; sys.exit(main())"
+    *args: str, folder: Path, script: str = "from forebay.stream.cli import main; sys.exit(main())"
 ) -> subprocess.Popen[str]:
     program = f"import sys; {script}"
     return subprocess.Popen(
@@ -105,7 +105,7 @@ def test_an_import_cannot_swallow_an_interrupt(tmp_path: Path) -> None:
         "        pass\n"
     )
     script = (
-        "sys.path.insert(0, '.'); from stream.cli import group, main; "
+        "sys.path.insert(0, '.'); from forebay.stream.cli import group, main; "
         "group.COMMANDS = {'slow': group.CommandEntry('slow', 'slow')}; sys.exit(main())"
     )
     process = start("slow", folder=tmp_path, script=script)
@@ -120,7 +120,7 @@ def run_in_loop(
     """Run a coroutine of this body, which prints a line when it is ready for the signal."""
     (folder / "body.py").write_text(
         "import asyncio, sys\n"
-        "from stream.cli.interrupts import Interrupted, run_async\n"
+        "from forebay.stream.cli.interrupts import Interrupted, run_async\n"
         "async def main():\n" + "".join(f"    {line}\n" for line in body.splitlines()) + "try:\n"
         f"    sys.exit(run_async(main(), unwind_s={unwind_s}))\n"
         "except Interrupted as error:\n"
@@ -188,7 +188,7 @@ def test_a_second_signal_does_not_wait(tmp_path: Path) -> None:
 
 
 def test_handlers_are_restored_after_a_call_from_a_program() -> None:
-    from stream.cli import main
+    from forebay.stream.cli import main
 
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     assert main(["--version"]) == 0

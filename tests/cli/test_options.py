@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import click
 import pytest
 
-from stream.cli import main
-from stream.cli.group import COMMANDS
-from stream.cli.options import ConfigSource
+from forebay.stream.cli import main
+from forebay.stream.cli.group import COMMANDS
+from forebay.stream.cli.options import ConfigSource
 
 
 def commands() -> Iterator[tuple[str, click.Command]]:

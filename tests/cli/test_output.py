@@ -15,17 +15,17 @@ from pathlib import Path
 import pytest
 from aiokafka import TopicPartition
 
-from schemas.failures import FailureKind
-from stream.aggregate.delta import Exemplar
-from stream.aggregate.state import PartitionState
-from stream.aggregate.topics import create_aggregator_topics
-from stream.cli import main
-from stream.cli.group import COMMANDS
-from stream.cli.output import echo, echo_json, prepare_streams
-from stream.config.sections import KafkaSection, Settings, TopicsSection
-from stream.console import print_whole, stdout_console
-from stream.kafka.topics import create_topics
-from stream.records import Partition
+from forebay.schemas.failures import FailureKind
+from forebay.stream.aggregate.delta import Exemplar
+from forebay.stream.aggregate.state import PartitionState
+from forebay.stream.aggregate.topics import create_aggregator_topics
+from forebay.stream.cli import main
+from forebay.stream.cli.group import COMMANDS
+from forebay.stream.cli.output import echo, echo_json, prepare_streams
+from forebay.stream.config.sections import KafkaSection, Settings, TopicsSection
+from forebay.stream.console import print_whole, stdout_console
+from forebay.stream.kafka.topics import create_topics
+from forebay.stream.records import Partition
 from tests.aggregate.build import MODEL_ERROR, TIMING, delta
 from tests.brokers.clients import producer, send_batch
 from tests.brokers.resolve import Broker
@@ -177,7 +177,7 @@ def test_commands_write_by_this_module_only() -> None:
     ],
 )
 def test_outputs_that_are_closed_or_full(redirection: str, status: int, said: str, tmp_path: Path) -> None:
-    command = f"'{sys.executable}' -m stream.cli config {redirection}"
+    command = f"'{sys.executable}' -m forebay config {redirection}"
     environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     ended = subprocess.run(["sh", "-c", command], cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stderr) == (status, said)

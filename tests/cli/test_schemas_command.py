@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from schemas.definitions import definitions
-from schemas.examples import bad_examples, good_examples
-from stream.cli import main
+from forebay.schemas.definitions import definitions
+from forebay.schemas.examples import bad_examples, good_examples
+from forebay.stream.cli import main
 
 
 @pytest.fixture(autouse=True)

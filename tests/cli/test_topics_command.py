@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stream.cli import main
+from forebay.stream.cli import main
 from tests.brokers.clients import create_topic
 from tests.brokers.resolve import Broker
 from tests.conftest import Names

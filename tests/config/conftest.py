@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from stream.aggregate.topics import create_aggregator_topics
-from stream.config.sections import Settings, TopicsSection
-from stream.kafka.topics import create_topics
+from forebay.stream.aggregate.topics import create_aggregator_topics
+from forebay.stream.config.sections import Settings, TopicsSection
+from forebay.stream.kafka.topics import create_topics
 from tests.brokers.secure import SCRAM, SecureKafka
 
 

@@ -15,13 +15,13 @@ import pytest
 from aiokafka import TopicPartition
 from confluent_kafka.admin import AclOperation, ResourcePatternType, ResourceType
 
-from schemas.errors import BrokerError
-from stream.aggregate.topics import create_aggregator_topics
-from stream.config.load import load_settings
-from stream.config.sections import Settings
-from stream.kafka.acls import Acl, Role, acls_of
-from stream.kafka.permit import require
-from stream.kafka.topics import create_topics
+from forebay.schemas.errors import BrokerError
+from forebay.stream.aggregate.topics import create_aggregator_topics
+from forebay.stream.config.load import load_settings
+from forebay.stream.config.sections import Settings
+from forebay.stream.kafka.acls import Acl, Role, acls_of
+from forebay.stream.kafka.permit import require
+from forebay.stream.kafka.topics import create_topics
 from tests.brokers.clients import consumer, producer, read, send_batch
 from tests.brokers.secure import PASSWORD, SecureKafka
 from tests.worker.harness import WorkerProcess
@@ -88,7 +88,7 @@ def start_worker(kafka: SecureKafka, folder: Path, user: str, prefix: str) -> Wo
 
 def forebay(environ: Mapping[str, str], *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "stream.cli", *arguments],
+        [sys.executable, "-m", "forebay", *arguments],
         env={**os.environ, **environ},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

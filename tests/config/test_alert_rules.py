@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import ConfigError
-from stream.config.load import load_settings
-from stream.config.render import render_json, render_toml
+from forebay.schemas.errors import ConfigError
+from forebay.stream.config.load import load_settings
+from forebay.stream.config.render import render_json, render_toml
 
 GOOD = """\
 [aggregate]

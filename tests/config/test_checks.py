@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import ConfigError
-from schemas.topics import ALL_TOPICS
-from stream.config.load import load_settings
+from forebay.schemas.errors import ConfigError
+from forebay.schemas.topics import ALL_TOPICS
+from forebay.stream.config.load import load_settings
 
 SASL = {"kafka.security_protocol": "SASL_SSL"}
 LOGIN = {"kafka.sasl_username": "me", "kafka.sasl_password": "hunter2"}

@@ -11,10 +11,10 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from pydantic import SecretStr
 
-from schemas.errors import ConfigError
-from stream.config.sections import KafkaSection
-from stream.kafka.client import client_options
-from stream.kafka.oauth import CommandTokenProvider
+from forebay.schemas.errors import ConfigError
+from forebay.stream.config.sections import KafkaSection
+from forebay.stream.kafka.client import client_options
+from forebay.stream.kafka.oauth import CommandTokenProvider
 
 CERTIFICATES = Path(__file__).parent / "certificates"
 CA, CERT, KEY = (str(CERTIFICATES / name) for name in ("ca.pem", "client.pem", "client-key.pem"))
@@ -69,13 +69,13 @@ def test_the_token_command_becomes_a_provider() -> None:
 
 
 def test_kerberos_without_its_library_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stream.kafka.client.find_spec", lambda name: None)
+    monkeypatch.setattr("forebay.stream.kafka.client.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match="gssapi"):
         client_options(KafkaSection(security_protocol="SASL_SSL", sasl_mechanism="GSSAPI"))
 
 
 def test_kerberos_with_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stream.kafka.client.find_spec", lambda name: object())
+    monkeypatch.setattr("forebay.stream.kafka.client.find_spec", lambda name: object())
     section = KafkaSection(security_protocol="SASL_SSL", sasl_mechanism="GSSAPI", sasl_kerberos_domain_name="example")
     options = client_options(section)
     assert options["sasl_kerberos_service_name"] == "kafka"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import ConfigError
-from stream.config.found_file import check_found_file, distrust, trusted_users
+from forebay.schemas.errors import ConfigError
+from forebay.stream.config.found_file import check_found_file, distrust, trusted_users
 
 ME, OTHER = 1000, 2000
 

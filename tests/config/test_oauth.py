@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from aiokafka.errors import KafkaError
 
-from schemas.errors import BrokerError
-from stream.kafka.oauth import MARGIN_MS, UNKNOWN_LIFETIME_MS, CommandTokenProvider, TokenError
+from forebay.schemas.errors import BrokerError
+from forebay.stream.kafka.oauth import MARGIN_MS, UNKNOWN_LIFETIME_MS, CommandTokenProvider, TokenError
 from tests.brokers.ready import wait_until
 
 NOW_MS = 1_800_000_000_000

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.config.redaction import HIDDEN, only_host, only_program, without_arguments, without_login
+from forebay.stream.config.redaction import HIDDEN, only_host, only_program, without_arguments, without_login
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import ConfigError
-from stream.config.load import load_settings
-from stream.config.render import HIDDEN, render_json, render_toml
-from stream.config.sections import Settings, section_types
-from stream.config.template import COMMON_KEYS, template
+from forebay.schemas.errors import ConfigError
+from forebay.stream.config.load import load_settings
+from forebay.stream.config.render import HIDDEN, render_json, render_toml
+from forebay.stream.config.sections import Settings, section_types
+from forebay.stream.config.template import COMMON_KEYS, template
 
 SECRET = {
     "kafka.security_protocol": "SASL_SSL",

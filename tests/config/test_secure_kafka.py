@@ -17,11 +17,11 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from schemas.errors import BrokerError
-from stream.config.sections import DeliverySection, Settings, TopicsSection
-from stream.kafka.client import client_options
-from stream.kafka.reach import reach
-from stream.preflight import Check, Status, check_cluster
+from forebay.schemas.errors import BrokerError
+from forebay.stream.config.sections import DeliverySection, Settings, TopicsSection
+from forebay.stream.kafka.client import client_options
+from forebay.stream.kafka.reach import reach
+from forebay.stream.preflight import Check, Status, check_cluster
 from tests.brokers.secure import CERTIFICATES, PASSWORD, SCRAM, SecureKafka, login
 
 # By its fixture a test tells what it needs; this one's own broker is made of the same jars.

@@ -15,9 +15,9 @@ from aiokafka.client import ConnectionGroup, CoordinationType
 from aiokafka.errors import KafkaError
 from aiokafka.protocol.transaction import EndTxnRequest
 
-from stream.embedded import EmbeddedBroker
-from stream.kafka.protocol import TxnOffsetCommit
-from stream.records import Epoch, Partition
+from forebay.stream.embedded import EmbeddedBroker
+from forebay.stream.kafka.protocol import TxnOffsetCommit
+from forebay.stream.records import Epoch, Partition
 from tests.brokers.clients import consumer, create_topic, producer, read, send_batch
 from tests.brokers.resolve import Broker
 from tests.conftest import Names

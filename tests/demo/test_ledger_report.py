@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from schemas.failures import FAILURES, FailureKind, Outcome
-from stream.demo.ledger import Ledger
-from stream.demo.render import glance, live_table, report_text
-from stream.demo.report import latency, make_report, quality
+from forebay.schemas.failures import FAILURES, FailureKind, Outcome
+from forebay.stream.demo.ledger import Ledger
+from forebay.stream.demo.render import glance, live_table, report_text
+from forebay.stream.demo.report import latency, make_report, quality
 
 UNKNOWN = -1
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stream.demo.next_steps import path_hint
+from forebay.stream.demo.next_steps import path_hint
 
 
 def test_where_forebay_is_not_on_the_path_the_demo_says_how_to_have_it_there(tmp_path: Path) -> None:

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from stream.aggregate.delta import CellKey
-from stream.aggregate.view import Aggregate
-from stream.demo.ledger import Ledger
-from stream.demo.render import report_text
-from stream.demo.report import make_report
-from stream.demo.totals import Totals, compare
+from forebay.stream.aggregate.delta import CellKey
+from forebay.stream.aggregate.view import Aggregate
+from forebay.stream.demo.ledger import Ledger
+from forebay.stream.demo.render import report_text
+from forebay.stream.demo.report import make_report
+from forebay.stream.demo.totals import Totals, compare
 
 PREDICTED = CellKey("predicted", "emit", "predicted")
 MISSING = CellKey("rejected", "decode", "missing_value")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from schemas.failures import FailureKind
-from stream.dlq.letter import Letter, read_letter
-from stream.encode import dead_letter
-from stream.records import Partition
+from forebay.schemas.failures import FailureKind
+from forebay.stream.dlq.letter import Letter, read_letter
+from forebay.stream.encode import dead_letter
+from forebay.stream.records import Partition
 from tests.stream.build import JULY, FakeRecord
 
 DEAD_0, DEAD_1 = Partition("dead-letters", 0), Partition("dead-letters", 1)

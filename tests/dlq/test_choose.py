@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from schemas.errors import ConfigError
-from schemas.failures import FailureKind
-from stream.dlq.choose import Filter, Newest, check_kinds, read_moment, read_place, read_position, read_span
-from stream.records import Partition
+from forebay.schemas.errors import ConfigError
+from forebay.schemas.failures import FailureKind
+from forebay.stream.dlq.choose import Filter, Newest, check_kinds, read_moment, read_place, read_position, read_span
+from forebay.stream.records import Partition
 from tests.dlq.build import letter
 from tests.stream.build import JULY
 

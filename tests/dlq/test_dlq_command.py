@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 from aiokafka import TopicPartition
 
-from schemas.failures import FailureKind
-from stream.cli import main
-from stream.clock import SystemClock
-from stream.config.sections import KafkaSection, Settings, TopicsSection
-from stream.kafka.topics import create_topics
-from stream.records import Partition
+from forebay.schemas.failures import FailureKind
+from forebay.stream.cli import main
+from forebay.stream.clock import SystemClock
+from forebay.stream.config.sections import KafkaSection, Settings, TopicsSection
+from forebay.stream.kafka.topics import create_topics
+from forebay.stream.records import Partition
 from tests.brokers.clients import producer, send_batch
 from tests.brokers.resolve import Broker
 from tests.conftest import Names
@@ -151,7 +151,7 @@ def test_show(forebay: Forebay, names: Names) -> None:
 
 @pytest.mark.parametrize(("where", "value"), [("1:1", b"\xff\x00"), ("1:2", EVENT), ("1:4", None)])
 def test_the_original_bytes_and_nothing_else(place: list[str], where: str, value: bytes | None) -> None:
-    command = [sys.executable, "-m", "stream.cli", "dlq", "show", where, "--value", *place]
+    command = [sys.executable, "-m", "forebay", "dlq", "show", where, "--value", *place]
     done = subprocess.run(command, capture_output=True, check=True, cwd=ROOT)
     assert done.stdout == value or (value is None and set(done.stdout) == {ord("x")})
 
@@ -255,6 +255,6 @@ def test_help_has_examples(name: str, capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_importing_it_imports_no_client() -> None:
     heavy = "{'aiokafka', 'torch', 'numpy', 'pyarrow', 'rich', 'pydantic', 'orjson'}"
-    code = f"import sys, stream.cli.dlq; print(sorted({heavy} & sys.modules.keys()))"
+    code = f"import sys, forebay.stream.cli.dlq; print(sorted({heavy} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

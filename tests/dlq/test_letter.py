@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from schemas import headers as names
-from schemas.examples import good_examples
-from schemas.failures import FAILURES, FailureKind
-from stream.dlq.letter import Letter, Position, read_letter
-from stream.dlq.plan import Skip, Target, reason_to_skip
-from stream.dlq.render import letter_text, list_table
-from stream.dlq.stats import Stats
-from stream.encode import dead_letter
+from forebay.schemas import headers as names
+from forebay.schemas.examples import good_examples
+from forebay.schemas.failures import FAILURES, FailureKind
+from forebay.stream.dlq.letter import Letter, Position, read_letter
+from forebay.stream.dlq.plan import Skip, Target, reason_to_skip
+from forebay.stream.dlq.render import letter_text, list_table
+from forebay.stream.dlq.stats import Stats
+from forebay.stream.encode import dead_letter
 from tests.dlq.build import DEAD_0, EVENT, FEATURES_1, letter, letter_record
 from tests.stream.build import JULY, FakeRecord, unreadable
 

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from schemas import headers as names
-from schemas.failures import FailureKind
-from stream.config.sections import InputSection, TopicsSection
-from stream.dlq.letter import Letter
-from stream.dlq.plan import Plan, Planner, Skip, Target, output_topics, reason_to_skip, replay_headers
-from stream.records import Partition
+from forebay.schemas import headers as names
+from forebay.schemas.failures import FailureKind
+from forebay.stream.config.sections import InputSection, TopicsSection
+from forebay.stream.dlq.letter import Letter
+from forebay.stream.dlq.plan import Plan, Planner, Skip, Target, output_topics, reason_to_skip, replay_headers
+from forebay.stream.records import Partition
 from tests.dlq.build import DEAD_0, DEAD_1, letter
 from tests.stream.build import JULY
 

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 import pytest
 
-from schemas.errors import BrokerError, DataError
-from stream.clock import SystemClock
-from stream.dlq.letter import Letter
-from stream.dlq.read import LetterBox
-from stream.records import Partition
-from stream.tail import TopicReader
+from forebay.schemas.errors import BrokerError, DataError
+from forebay.stream.clock import SystemClock
+from forebay.stream.dlq.letter import Letter
+from forebay.stream.dlq.read import LetterBox
+from forebay.stream.records import Partition
+from forebay.stream.tail import TopicReader
 from tests.brokers.clients import create_topic, producer, send_batch
 from tests.brokers.resolve import Broker
 from tests.conftest import Names

@@ -11,16 +11,16 @@ import pytest
 import pytest_asyncio
 from aiokafka import TopicPartition
 
-from schemas import headers as names_of
-from schemas.errors import BrokerError
-from schemas.failures import FailureKind
-from stream.clock import SystemClock
-from stream.config.sections import KafkaSection
-from stream.dlq.choose import Filter
-from stream.dlq.plan import Plan, Skip
-from stream.dlq.read import LetterBox
-from stream.dlq.replay import Replayed, Replayer, make_plan
-from stream.records import Partition
+from forebay.schemas import headers as names_of
+from forebay.schemas.errors import BrokerError
+from forebay.schemas.failures import FailureKind
+from forebay.stream.clock import SystemClock
+from forebay.stream.config.sections import KafkaSection
+from forebay.stream.dlq.choose import Filter
+from forebay.stream.dlq.plan import Plan, Skip
+from forebay.stream.dlq.read import LetterBox
+from forebay.stream.dlq.replay import Replayed, Replayer, make_plan
+from forebay.stream.records import Partition
 from tests.brokers.clients import create_topic, producer, send_batch
 from tests.brokers.resolve import Broker
 from tests.conftest import Names

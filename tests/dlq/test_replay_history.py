@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.dlq.letter import Letter, Position
-from stream.dlq.replay_history import ReplayHistory, Replays, event_headers, fingerprint
-from stream.records import Partition
+from forebay.stream.dlq.letter import Letter, Position
+from forebay.stream.dlq.replay_history import ReplayHistory, Replays, event_headers, fingerprint
+from forebay.stream.records import Partition
 from tests.dlq.build import DEAD_0, DEAD_1, letter
 
 EVENT = b'{"id":"e1","timestamp":1,"features":[1,2]}'

@@ -7,13 +7,13 @@ import io
 import pytest
 from rich.console import Console, RenderableType
 
-from schemas.failures import FailureKind
-from stream.console import plain_table
-from stream.dlq.plan import Plan, Planner, Skip
-from stream.dlq.render import letter_text, list_table, replay_table, stats_text
-from stream.dlq.replay import Replayed
-from stream.dlq.stats import Stats
-from stream.records import Partition
+from forebay.schemas.failures import FailureKind
+from forebay.stream.console import plain_table
+from forebay.stream.dlq.plan import Plan, Planner, Skip
+from forebay.stream.dlq.render import letter_text, list_table, replay_table, stats_text
+from forebay.stream.dlq.replay import Replayed
+from forebay.stream.dlq.stats import Stats
+from forebay.stream.records import Partition
 from tests.dlq.build import letter
 from tests.stream.build import JULY
 

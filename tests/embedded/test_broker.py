@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import BrokerError, ConfigError, StorageError
-from stream.embedded import broker as broker_module
-from stream.embedded.broker import EmbeddedBroker, broker_version, find_binary
-from stream.embedded.probe import answers_kafka
-from stream.embedded.process import tied_to_parent
+from forebay.schemas.errors import BrokerError, ConfigError, StorageError
+from forebay.stream.embedded import broker as broker_module
+from forebay.stream.embedded.broker import EmbeddedBroker, broker_version, find_binary
+from forebay.stream.embedded.probe import answers_kafka
+from forebay.stream.embedded.process import tied_to_parent
 from tests.brokers.ready import wait_until
 
 

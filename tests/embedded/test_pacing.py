@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer
 
-from stream.embedded import pacing
-from stream.embedded.pacing import pace_fetches
+from forebay.stream.embedded import pacing
+from forebay.stream.embedded.pacing import pace_fetches
 from tests.brokers.clients import consumer, create_topic, producer, read, send_batch
 from tests.brokers.resolve import Broker
 from tests.conftest import Names

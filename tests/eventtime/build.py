@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from models.window_input import Aggregate, WindowInput
-from schemas.failures import FailureKind
-from stream.eventtime.plan import WindowLimits, WindowPlan
-from stream.eventtime.spec import WindowKind, WindowSpec, digest
-from stream.eventtime.stage import WindowStage
-from stream.eventtime.timestamp_guard import TimestampBounds
-from stream.records import Chunk, Epoch, Partition, Rejection
+from forebay.models.window_input import Aggregate, WindowInput
+from forebay.schemas.failures import FailureKind
+from forebay.stream.eventtime.plan import WindowLimits, WindowPlan
+from forebay.stream.eventtime.spec import WindowKind, WindowSpec, digest
+from forebay.stream.eventtime.stage import WindowStage
+from forebay.stream.eventtime.timestamp_guard import TimestampBounds
+from forebay.stream.records import Chunk, Epoch, Partition, Rejection
 from tests.stream.build import EPOCH, JULY, P0, FakeRecord, ManualClock
 
 TUMBLING = WindowSpec(WindowKind.TUMBLING, 10, 10, 0, 0, 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from stream.eventtime.spec import WindowKind, WindowSpec
+from forebay.stream.eventtime.spec import WindowKind, WindowSpec
 
 
 class Event(NamedTuple):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from models.signature import Signature
-from models.window_input import WindowInput
-from schemas.errors import ConfigError
-from stream.config.sections import Settings, WindowSection
-from stream.eventtime.assemble import window_plan
-from stream.eventtime.spec import WindowKind, WindowSpec
+from forebay.models.signature import Signature
+from forebay.models.window_input import WindowInput
+from forebay.schemas.errors import ConfigError
+from forebay.stream.config.sections import Settings, WindowSection
+from forebay.stream.eventtime.assemble import window_plan
+from forebay.stream.eventtime.spec import WindowKind, WindowSpec
 
 EVENTS = Signature((), (3,), "regression", 1)
 WINDOWS = Signature((), (3,), "regression", 1, (), WindowInput(5))

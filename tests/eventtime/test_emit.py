@@ -9,15 +9,15 @@ import orjson
 import pytest
 from jsonschema import Draft202012Validator
 
-from schemas import headers as names
-from schemas.definitions import definitions
-from schemas.failures import FailureKind, Outcome
-from stream.emit import Emission, OutputTopic, OutputTopics, Placer
-from stream.encode import PredictionEncoder
-from stream.eventtime.emit import WindowEmitter
-from stream.records import BatchPart, Finished, MicroBatch, Rejection, RowFailure
-from stream.reorder import ReorderBuffer
-from stream.window import MicroBatcher
+from forebay.schemas import headers as names
+from forebay.schemas.definitions import definitions
+from forebay.schemas.failures import FailureKind, Outcome
+from forebay.stream.emit import Emission, OutputTopic, OutputTopics, Placer
+from forebay.stream.encode import PredictionEncoder
+from forebay.stream.eventtime.emit import WindowEmitter
+from forebay.stream.records import BatchPart, Finished, MicroBatch, Rejection, RowFailure
+from forebay.stream.reorder import ReorderBuffer
+from forebay.stream.window import MicroBatcher
 from tests.eventtime.build import plan, poll, stage
 from tests.stream.build import JULY, P0, P1, unreadable
 

@@ -13,7 +13,7 @@ import orjson
 import pytest
 import pytest_asyncio
 
-from stream.eventtime.spec import WindowKind, WindowSpec
+from forebay.stream.eventtime.spec import WindowKind, WindowSpec
 from tests.brokers.clients import create_topic
 from tests.brokers.resolve import Broker
 from tests.conftest import Names

@@ -10,7 +10,7 @@ import orjson
 import pytest_asyncio
 from aiokafka import TopicPartition
 
-from stream.clock import SystemClock
+from forebay.stream.clock import SystemClock
 from tests.brokers.clients import create_topic, producer, send_batch
 from tests.brokers.resolve import Broker
 from tests.conftest import Names

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.eventtime.checkpoint import NotUnderstood, State, decode, encode
-from stream.eventtime.columns import NO_WATERMARK, Events, Window, columns_of
-from stream.eventtime.partition import Checkpoint, PartitionWindows
-from stream.eventtime.rows import RowKeeper
-from stream.eventtime.spec import WindowKind, WindowSpec
+from forebay.stream.eventtime.checkpoint import NotUnderstood, State, decode, encode
+from forebay.stream.eventtime.columns import NO_WATERMARK, Events, Window, columns_of
+from forebay.stream.eventtime.partition import Checkpoint, PartitionWindows
+from forebay.stream.eventtime.rows import RowKeeper
+from forebay.stream.eventtime.spec import WindowKind, WindowSpec
 from tests.eventtime import reference
 from tests.eventtime.reference import Event
 

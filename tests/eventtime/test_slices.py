@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.errors import BrokerError
-from stream.eventtime.chunk import WindowChunk
-from stream.eventtime.spec import WindowSpec
-from stream.eventtime.stage import WindowStage
-from stream.records import Committed
+from forebay.schemas.errors import BrokerError
+from forebay.stream.eventtime.chunk import WindowChunk
+from forebay.stream.eventtime.spec import WindowSpec
+from forebay.stream.eventtime.stage import WindowStage
+from forebay.stream.records import Committed
 from tests.eventtime.build import TUMBLING, plan, poll, stage
 from tests.eventtime.test_partition import described, specs
 from tests.stream.build import EPOCH, P0, ManualClock

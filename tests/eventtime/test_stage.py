@@ -7,15 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.window_input import WindowInput
-from schemas.errors import BrokerError
-from schemas.failures import FailureKind
-from stream.eventtime.chunk import WindowChunk
-from stream.eventtime.plan import WindowPlan
-from stream.eventtime.restore import WithoutWindows
-from stream.eventtime.stage import WindowStage
-from stream.eventtime.timestamp_guard import TimestampBounds
-from stream.records import Committed
+from forebay.models.window_input import WindowInput
+from forebay.schemas.errors import BrokerError
+from forebay.schemas.failures import FailureKind
+from forebay.stream.eventtime.chunk import WindowChunk
+from forebay.stream.eventtime.plan import WindowPlan
+from forebay.stream.eventtime.restore import WithoutWindows
+from forebay.stream.eventtime.stage import WindowStage
+from forebay.stream.eventtime.timestamp_guard import TimestampBounds
+from forebay.stream.records import Committed
 from tests.eventtime.build import COUNTS, TUMBLING, plan, poll, spans, stage
 from tests.stream.build import EPOCH, JULY, P0, P1, ManualClock
 

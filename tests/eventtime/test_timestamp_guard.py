@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.failures import FailureKind
-from stream.eventtime.chunk import WindowChunk
-from stream.eventtime.plan import WindowPlan
-from stream.eventtime.spec import WindowKind, WindowSpec
-from stream.eventtime.stage import WindowStage
-from stream.eventtime.timestamp_guard import MAX_LISTED, TimestampBounds
-from stream.records import Chunk, Committed
+from forebay.schemas.failures import FailureKind
+from forebay.stream.eventtime.chunk import WindowChunk
+from forebay.stream.eventtime.plan import WindowPlan
+from forebay.stream.eventtime.spec import WindowKind, WindowSpec
+from forebay.stream.eventtime.stage import WindowStage
+from forebay.stream.eventtime.timestamp_guard import MAX_LISTED, TimestampBounds
+from forebay.stream.records import Chunk, Committed
 from tests.eventtime.build import plan, spans
 from tests.stream.build import EPOCH, JULY, P0, FakeRecord, ManualClock
 

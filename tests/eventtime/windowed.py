@@ -13,7 +13,7 @@ import numpy as np
 import orjson
 from aiokafka import ConsumerRecord
 
-from stream.eventtime.spec import WindowSpec
+from forebay.stream.eventtime.spec import WindowSpec
 from tests.brokers.clients import read_committed
 from tests.eventtime import reference
 from tests.eventtime.reference import Event

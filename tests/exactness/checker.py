@@ -12,7 +12,7 @@ import numpy as np
 import orjson
 from aiokafka import ConsumerRecord, TopicPartition
 
-from schemas import headers as names
+from forebay.schemas import headers as names
 from tests.brokers.clients import consumer
 from tests.exactness.feed import ID_HEADER, KIND_HEADER, Feed
 from tests.exactness.log_scan import LogCounts, scan

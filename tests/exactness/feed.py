@@ -12,9 +12,9 @@ import numpy as np
 import orjson
 from aiokafka.errors import KafkaError
 
-from stream.emit import Outgoing
-from stream.kafka.delivery import Delivery, Transactional
-from stream.records import Partition
+from forebay.stream.emit import Outgoing
+from forebay.stream.kafka.delivery import Delivery, Transactional
+from forebay.stream.records import Partition
 from tests.worker.echo import NUM_FEATURES
 from tests.worker.harness import Stage
 

@@ -8,13 +8,13 @@ from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer
 
-from stream.emit import Outgoing
-from stream.eventtime.restore import WithoutWindows
-from stream.kafka.delivery import Delivery, Transactional
-from stream.kafka.positions import StartPolicy
-from stream.kafka.source import Source
-from stream.kafka.transaction import Transaction
-from stream.records import Epoch, Partition
+from forebay.stream.emit import Outgoing
+from forebay.stream.eventtime.restore import WithoutWindows
+from forebay.stream.kafka.delivery import Delivery, Transactional
+from forebay.stream.kafka.positions import StartPolicy
+from forebay.stream.kafka.source import Source
+from forebay.stream.kafka.transaction import Transaction
+from forebay.stream.records import Epoch, Partition
 
 WAIT_S = 20.0
 

@@ -20,10 +20,10 @@ from aiokafka.errors import KafkaError
 from rich.console import Console
 from rich.table import Table
 
-from stream.kafka import protocol, transaction
-from stream.kafka.source import Source
-from stream.kafka.transaction import Transaction
-from stream.records import Epoch
+from forebay.stream.kafka import protocol, transaction
+from forebay.stream.kafka.source import Source
+from forebay.stream.kafka.transaction import Transaction
+from forebay.stream.records import Epoch
 from tests.brokers.resolve import resolve_own
 
 VARIABLE = "FOREBAY_TEST_MUTATION"

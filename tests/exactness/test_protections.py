@@ -15,13 +15,13 @@ import pytest
 import pytest_asyncio
 from aiokafka import TopicPartition
 
-from stream.commit import CommitRefused, Committer
-from stream.dead_letter_guard import DeadLetterGuard, DeadLetterLimits
-from stream.emit import Emission, Outgoing
-from stream.kafka.group_offsets import GroupOffsets, OffsetsUnstable
-from stream.outcomes import Ledger
-from stream.records import Committed, Epoch, Partition
-from stream.telemetry.observer import Unobserved
+from forebay.stream.commit import CommitRefused, Committer
+from forebay.stream.dead_letter_guard import DeadLetterGuard, DeadLetterLimits
+from forebay.stream.emit import Emission, Outgoing
+from forebay.stream.kafka.group_offsets import GroupOffsets, OffsetsUnstable
+from forebay.stream.outcomes import Ledger
+from forebay.stream.records import Committed, Epoch, Partition
+from forebay.stream.telemetry.observer import Unobserved
 from tests.brokers.clients import consumer, create_topic, producer, send_batch
 from tests.brokers.resolve import Broker
 from tests.conftest import Names

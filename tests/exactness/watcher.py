@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager, suppress
 from aiokafka.client import AIOKafkaClient, CoordinationType
 from aiokafka.errors import KafkaError, for_code
 
-from stream.kafka.group_offsets import UNSTABLE_OFFSET_COMMIT
-from stream.kafka.protocol import OffsetFetch
-from stream.records import Partition
+from forebay.stream.kafka.group_offsets import UNSTABLE_OFFSET_COMMIT
+from forebay.stream.kafka.protocol import OffsetFetch
+from forebay.stream.records import Partition
 from tests.exactness.log_scan import raw_client
 from tests.worker.harness import Stage
 

@@ -16,12 +16,12 @@ import orjson
 import pytest
 import torch
 
-from models.artefact import load_artefact
-from models.served import ServedModel
-from stream.clock import SystemClock
-from stream.config.sections import KafkaSection, Settings, TopicsSection
-from stream.kafka.topics import create_topics
-from stream.worker_process import WorkerProcess
+from forebay.models.artefact import load_artefact
+from forebay.models.served import ServedModel
+from forebay.stream.clock import SystemClock
+from forebay.stream.config.sections import KafkaSection, Settings, TopicsSection
+from forebay.stream.kafka.topics import create_topics
+from forebay.stream.worker_process import WorkerProcess
 from tests.brokers.clients import read_committed
 from tests.brokers.resolve import Broker
 from tests.conftest import Names
@@ -112,7 +112,7 @@ async def test_a_model_of_windows_serves_as_it_was_trained(
     published = [
         sys.executable,
         "-m",
-        "stream.cli",
+        "forebay",
         "publish",
         str(july),
         "--key-column",

@@ -10,10 +10,10 @@ from aiokafka.codec import gzip_encode, lz4_encode, snappy_encode, zstd_encode
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 from aiokafka.record.util import encode_varint
 
-from stream.kafka.batch_pieces import Piece, pieces
-from stream.kafka.checksum import crc32c
-from stream.kafka.record_batch import HEADER_BYTES
-from stream.records import Unreadable
+from forebay.stream.kafka.batch_pieces import Piece, pieces
+from forebay.stream.kafka.checksum import crc32c
+from forebay.stream.kafka.record_batch import HEADER_BYTES
+from forebay.stream.records import Unreadable
 
 Headers = Sequence[tuple[bytes, bytes | None]]
 MAX_BYTES = 64 << 20

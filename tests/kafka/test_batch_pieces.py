@@ -10,11 +10,11 @@ from aiokafka.record.legacy_records import LegacyRecordBatch, LegacyRecordBatchB
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.failures import FailureKind
-from stream.kafka.batch_pieces import MAX_RECORDS, ImplausibleBatch, pieces
-from stream.kafka.record_batch import MAX_HEADERS, BatchHeader, PlainRecord, read_records, unpacked_batch
-from stream.kafka.unpack import CODEC_NAMES
-from stream.records import Unreadable
+from forebay.schemas.failures import FailureKind
+from forebay.stream.kafka.batch_pieces import MAX_RECORDS, ImplausibleBatch, pieces
+from forebay.stream.kafka.record_batch import MAX_HEADERS, BatchHeader, PlainRecord, read_records, unpacked_batch
+from forebay.stream.kafka.unpack import CODEC_NAMES
+from forebay.stream.records import Unreadable
 from tests.kafka.build import (
     MAX_BYTES,
     batch,

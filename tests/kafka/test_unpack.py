@@ -15,8 +15,8 @@ from aiokafka.codec import gzip_encode, lz4_encode, snappy_encode, zstd_encode
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.kafka import unpack as unpack_module
-from stream.kafka.unpack import GZIP, LZ4, SNAPPY, ZSTD, NotUnpackable, UnpackedTooLarge, unpack
+from forebay.stream.kafka import unpack as unpack_module
+from forebay.stream.kafka.unpack import GZIP, LZ4, SNAPPY, ZSTD, NotUnpackable, UnpackedTooLarge, unpack
 
 Encode = Callable[[bytes], bytes]
 

@@ -8,11 +8,11 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.errors import BrokerError
-from stream.decode import Decoder
-from stream.kafka.light_records import ReadLimits
-from stream.kafka.record_batch import BatchHeader
-from stream.records import MicroBatch, Partition
+from forebay.schemas.errors import BrokerError
+from forebay.stream.decode import Decoder
+from forebay.stream.kafka.light_records import ReadLimits
+from forebay.stream.kafka.record_batch import BatchHeader
+from forebay.stream.records import MicroBatch, Partition
 from tests.kafka.build import batch, record, with_checksum, with_lengths
 from tests.stream.build import EPOCH, P0, event, finish, signature
 from tests.stream.test_emit import emitter

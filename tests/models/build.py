@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from models.artefact import save_artefact
-from models.nets import Net, build_net
-from models.preprocess import Preprocessing, Standardise
-from models.served import ServedModel
-from models.signature import Feature, Signature, Task
+from forebay.models.artefact import save_artefact
+from forebay.models.nets import Net, build_net
+from forebay.models.preprocess import Preprocessing, Standardise
+from forebay.models.served import ServedModel
+from forebay.models.signature import Feature, Signature, Task
 
 CREATED_AT = datetime(2026, 11, 2, 9, 30, tzinfo=UTC)
 CPU = torch.device("cpu")

@@ -11,11 +11,11 @@ import pytest
 import safetensors.torch
 import torch
 
-from models.artefact import load_artefact
-from models.nets import CNN
-from models.preprocess import Preprocessing
-from models.signature import Signature
-from schemas.errors import ModelError, StorageError
+from forebay.models.artefact import load_artefact
+from forebay.models.nets import CNN
+from forebay.models.preprocess import Preprocessing
+from forebay.models.signature import Signature
+from forebay.schemas.errors import ModelError, StorageError
 from tests.models.build import CREATED_AT, make_net, make_signature, make_standardise, publish
 
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models.device import resolve_device
-from schemas.errors import ModelError
+from forebay.models.device import resolve_device
+from forebay.schemas.errors import ModelError
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch, *, cuda: int = 0, mps: bool = False) -> None:

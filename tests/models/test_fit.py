@@ -11,10 +11,10 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from models.fit import fit_impute, fit_preprocessing, fit_standardise
-from models.preprocess import Impute, OneHot, Preprocessing, Standardise
-from models.signature import Feature, Signature
-from schemas.errors import ModelError, TensorError
+from forebay.models.fit import fit_impute, fit_preprocessing, fit_standardise
+from forebay.models.preprocess import Impute, OneHot, Preprocessing, Standardise
+from forebay.models.signature import Feature, Signature
+from forebay.schemas.errors import ModelError, TensorError
 
 NAN = np.nan
 WITH_GAPS = st.one_of(st.floats(-1e4, 1e4, width=32), st.integers(0, 3).map(float), st.just(NAN))

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from models.manifest import Manifest, outline
-from schemas.errors import ModelError
+from forebay.models.manifest import Manifest, outline
+from forebay.schemas.errors import ModelError
 from tests.models.build import publish
 
 HUGE = int("9" * 4000)

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from models import metrics
-from schemas.errors import TensorError
+from forebay.models import metrics
+from forebay.schemas.errors import TensorError
 
 CLASSES = arrays(np.int64, st.integers(1, 30), elements=st.integers(0, 1))
 

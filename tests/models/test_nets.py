@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.nets import CNN, MLP, LinearRegression, LogisticRegression, build_net, check_params
-from schemas.errors import ModelError, TensorError
+from forebay.models.nets import CNN, MLP, LinearRegression, LogisticRegression, build_net, check_params
+from forebay.schemas.errors import ModelError, TensorError
 
 ACTIVATIONS: dict[str, Any] = {
     "relu": lambda x: np.maximum(x, 0),

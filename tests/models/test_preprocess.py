@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from models.preprocess import Impute, OneHot, Preprocessing, Standardise, Step
-from schemas.errors import ModelError, TensorError
+from forebay.models.preprocess import Impute, OneHot, Preprocessing, Standardise, Step
+from forebay.schemas.errors import ModelError, TensorError
 
 NAN = float("nan")
 VALUES = st.one_of(

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import torch
 
-from models.artefact import load_artefact
-from models.repository import list_models, list_versions
-from models.signature import Signature
-from schemas.errors import ModelError, StorageError
+from forebay.models.artefact import load_artefact
+from forebay.models.repository import list_models, list_versions
+from forebay.models.signature import Signature
+from forebay.schemas.errors import ModelError, StorageError
 from tests.models.build import make_net, make_signature, publish
 
 

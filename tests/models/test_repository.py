@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from models.artefact import load_artefact
-from models.repository import read_signature
-from schemas.errors import ModelError
+from forebay.models.artefact import load_artefact
+from forebay.models.repository import read_signature
+from forebay.schemas.errors import ModelError
 from tests.models.build import make_net, make_signature, publish
 
 
@@ -36,7 +36,8 @@ def test_what_cannot_be_read_is_reported_as_when_it_is_loaded(tmp_path: Path) ->
 
 def test_it_needs_no_torch() -> None:
     script = (
-        "import sys, models.repository, stream.publish.inspection; print(*{'torch', 'aiokafka'} & sys.modules.keys())"
+        "import sys, forebay.models.repository, forebay.stream.publish.inspection\n"
+        "print(*{'torch', 'aiokafka'} & sys.modules.keys())"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "\n"

@@ -18,14 +18,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-import models.artefact
-from models.artefact import load_artefact, save_artefact
-from models.nets import MLP, Net, build_net
-from models.preprocess import Impute, OneHot, Preprocessing, Standardise
-from models.served import ServedModel
-from models.signature import Feature, Signature
-from models.window_input import Aggregate, WindowInput
-from schemas.errors import ForebayError, ModelError
+import forebay.models.artefact
+from forebay.models.artefact import load_artefact, save_artefact
+from forebay.models.nets import MLP, Net, build_net
+from forebay.models.preprocess import Impute, OneHot, Preprocessing, Standardise
+from forebay.models.served import ServedModel
+from forebay.models.signature import Feature, Signature
+from forebay.models.window_input import Aggregate, WindowInput
+from forebay.schemas.errors import ForebayError, ModelError
 from tests.models.build import CPU, CREATED_AT, make_net, make_signature, publish, serve
 
 
@@ -77,9 +77,9 @@ def refusal(repository: Path, **given: Any) -> ModelError:
         (nn.Sequential(nn.Linear(3, 2)), "the net is a torch.nn.modules.container.Sequential; save_artefact takes"),
         (
             lambda x: x,
-            "the net is a function; save_artefact takes a net made by models.nets.build_net: linear_regression",
+            "the net is a function; save_artefact takes a net made by forebay.build_net: linear_regression",
         ),
-        (MLP, "the net is the class models.nets.MLP itself"),
+        (MLP, "the net is the class forebay.models.nets.MLP itself"),
         (None, "the net is a NoneType"),
         ({}, "the net is a dict"),
         (OwnNet(3, [4], 2), "OwnNet, a class of its own"),
@@ -103,8 +103,8 @@ def test_a_net_that_cannot_be_stored(tmp_path: Path, net: Any, says: str) -> Non
         (lambda: Feature("f", "category", (1, 2)), "categories of feature 'f'[0] is 1 (int); give a string"),  # type: ignore[arg-type]
         (lambda: Feature(3), "a feature's name is 3 (int)"),  # type: ignore[arg-type]
         (lambda: Feature("f", nullable=1), "nullable of feature 'f' is 1 (int); give True or False"),  # type: ignore[arg-type]
-        (lambda: Signature(["a", "b"], (2,), "binary", 1), "give a models.signature.Feature, such as Feature('a')"),  # type: ignore[arg-type]
-        (lambda: Signature("ab", (2,), "binary", 1), "features is 'ab' (str); give a tuple of models.signature.Feature"),  # type: ignore[arg-type]
+        (lambda: Signature(["a", "b"], (2,), "binary", 1), "give a forebay.Feature, such as Feature('a')"),  # type: ignore[arg-type]
+        (lambda: Signature("ab", (2,), "binary", 1), "features is 'ab' (str); give a tuple of forebay.Feature"),  # type: ignore[arg-type]
         (lambda: Signature((), 3, "binary", 1), "shape is 3 (int); give a tuple of whole numbers"),  # type: ignore[arg-type]
         (lambda: Signature((), (2.0,), "binary", 1), "shape[0] is 2.0 (float)"),  # type: ignore[arg-type]
         (lambda: Signature((), (True,), "binary", 1), "shape[0] is True (bool)"),
@@ -156,7 +156,7 @@ def test_anything_else_that_could_not_be_loaded_again(tmp_path: Path, given: dic
 
 
 def test_weights_that_would_be_too_large_to_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models.artefact, "MAX_WEIGHTS_BYTES", 100)
+    monkeypatch.setattr(forebay.models.artefact, "MAX_WEIGHTS_BYTES", 100)
     assert refusal(tmp_path).kind == "too_large"
 
 

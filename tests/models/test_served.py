@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import Tensor, nn
 
-from models.artefact import load_artefact, save_artefact
-from models.nets import CNN, build_net
-from models.preprocess import OneHot, Preprocessing
-from models.protocol import Model, Scores
-from models.served import ServedModel, score
-from models.signature import Feature, Signature
-from schemas.errors import ModelError, TensorError
+from forebay.models.artefact import load_artefact, save_artefact
+from forebay.models.nets import CNN, build_net
+from forebay.models.preprocess import OneHot, Preprocessing
+from forebay.models.protocol import Model, Scores
+from forebay.models.served import ServedModel, score
+from forebay.models.signature import Feature, Signature
+from forebay.schemas.errors import ModelError, TensorError
 from tests.models.build import CPU, CREATED_AT, make_net, make_signature, make_standardise, serve
 
 LOGITS = st.floats(-200, 200, width=32)

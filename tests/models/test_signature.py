@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.signature import Feature, Signature
-from schemas.errors import ModelError
+from forebay.models.signature import Feature, Signature
+from forebay.schemas.errors import ModelError
 from tests.models.build import make_signature
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)

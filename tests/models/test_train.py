@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.train import TrainOptions, train
-from schemas.errors import ModelError, TensorError
+from forebay.models.train import TrainOptions, train
+from forebay.schemas.errors import ModelError, TensorError
 
 SMALL = {"input_dim": 2, "hidden_dims": [16], "output_dim": 1}
 QUICK = TrainOptions(epochs=30, batch_size=64, learning_rate=0.02, patience=30)

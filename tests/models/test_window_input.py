@@ -13,13 +13,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.artefact import load_artefact, save_artefact
-from models.nets import GRU, build_net
-from models.preprocess import Impute, Preprocessing, Standardise
-from models.served import ServedModel
-from models.signature import Feature, Signature
-from models.window_input import FUNCTIONS, Aggregate, WindowInput
-from schemas.errors import ModelError, TensorError
+from forebay.models.artefact import load_artefact, save_artefact
+from forebay.models.nets import GRU, build_net
+from forebay.models.preprocess import Impute, Preprocessing, Standardise
+from forebay.models.served import ServedModel
+from forebay.models.signature import Feature, Signature
+from forebay.models.window_input import FUNCTIONS, Aggregate, WindowInput
+from forebay.schemas.errors import ModelError, TensorError
 from tests.models.build import CPU, CREATED_AT
 
 NAN = math.nan

@@ -15,8 +15,8 @@ import jsonschema
 import pytest
 import yaml
 
-from stream.cli import main
-from stream.config.load import load_settings
+from forebay.stream.cli import main
+from forebay.stream.config.load import load_settings
 from tests.brokers.jars import KAFKA_VERSION
 from tests.needed import needed
 from tests.packaging.image import ROOT, compose, environment_of, services

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from stream.embedded.process import tied_to_parent
+from forebay.stream.embedded.process import tied_to_parent
 from tests.brokers.apache import ApacheKafka
 from tests.brokers.clients import consumer, read
 from tests.brokers.jars import cache_folder, fetch_jars, find_java
@@ -74,7 +74,7 @@ class Stack:
 
     def start(self, name: str) -> subprocess.Popen[bytes]:
         words = [str(word).replace("/models", str(self._folder / "models")) for word in SERVICES[name]["command"]]
-        command = tied_to_parent([sys.executable, "-P", "-m", "stream.cli", *words], os.getpid())
+        command = tied_to_parent([sys.executable, "-P", "-m", "forebay", *words], os.getpid())
         with self.log(name).open("wb") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log, env=self.environment(name), cwd=self._folder)
         self._running.append(process)

@@ -19,19 +19,19 @@ from tests.packaging.distributions import closure, declared, providers, wheel_re
 from tests.packaging.environment import Environment, build_wheel
 from tests.packaging.image import ROOT
 
-OWN = frozenset({"stream", "models", "schemas"})
+OWN = frozenset({"forebay"})
 
 # Modules that need an extra. A folder stands for all that is in it; every other module must do with the base.
 EXTRA_OF = {
-    "stream/aggregate/app.py": "aggregate",
-    "stream/aggregate/service.py": "aggregate",
-    "stream/aggregate/table.py": "aggregate",
-    "stream/aggregate/transport.py": "aggregate",
-    "stream/bench/": "bench",
-    "stream/demo/": "demo",
-    "stream/publish/files.py": "files",
-    "stream/publish/parquet.py": "files",
-    "stream/telemetry/resources.py": "gpu",
+    "forebay/stream/aggregate/app.py": "aggregate",
+    "forebay/stream/aggregate/service.py": "aggregate",
+    "forebay/stream/aggregate/table.py": "aggregate",
+    "forebay/stream/aggregate/transport.py": "aggregate",
+    "forebay/stream/bench/": "bench",
+    "forebay/stream/demo/": "demo",
+    "forebay/stream/publish/files.py": "files",
+    "forebay/stream/publish/parquet.py": "files",
+    "forebay/stream/telemetry/resources.py": "gpu",
 }
 
 # Extras that are no part of what runs: what builds, tests and checks it.
@@ -161,16 +161,18 @@ def test_without_extras_every_module_of_the_base_can_be_imported(base: Environme
     # The aggregator's and the demo's own commands import what needs an extra only when they run.
     assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
     assert (
-        "stream.worker_assembly" in modules
-        and "stream.admin.server" in modules
-        and "stream.telemetry.telemetry" in modules
+        "forebay.stream.worker_assembly" in modules
+        and "forebay.stream.admin.server" in modules
+        and "forebay.stream.telemetry.telemetry" in modules
     )
 
 
 def test_without_extras_every_command_has_its_help(base: Environment) -> None:
     done = base.run("forebay", "--help")
     assert done.returncode == 0, done.stderr
-    commands = base.run("python", "-c", "from stream.cli.group import COMMANDS; print(*COMMANDS)").stdout.split()
+    commands = base.run(
+        "python", "-c", "from forebay.stream.cli.group import COMMANDS; print(*COMMANDS)"
+    ).stdout.split()
     assert "run" in commands
     for command in commands:
         done = base.run("forebay", command, "--help")
@@ -179,8 +181,8 @@ def test_without_extras_every_command_has_its_help(base: Environment) -> None:
 
 def test_without_extras_a_worker_runs_up_to_the_broker(base: Environment, tmp_path: Path) -> None:
     save = (
-        "import sys, datetime; from models.artefact import save_artefact; from models.nets import LinearRegression\n"
-        "from models.signature import Signature\n"
+        "import sys, datetime; from forebay.models.artefact import save_artefact\n"
+        "from forebay.models.nets import LinearRegression\nfrom forebay.models.signature import Signature\n"
         "save_artefact(sys.argv[1], 'm', LinearRegression(2), signature=Signature((), (2,), 'regression', 1),"
         " created_at=datetime.datetime.now(datetime.UTC))"
     )

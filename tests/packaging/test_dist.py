@@ -41,12 +41,13 @@ def clean(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
 def test_the_wheel_holds_the_packages_and_nothing_else(dist: Path) -> None:
     with zipfile.ZipFile(dist / WHEEL) as wheel:
         names = wheel.namelist()
-    assert {name.split("/")[0] for name in names} == {"stream", "models", "schemas", f"forebay-{VERSION}.dist-info"}
+    assert {name.split("/")[0] for name in names} == {"forebay", f"forebay-{VERSION}.dist-info"}
     assert f"forebay-{VERSION}.dist-info/licenses/LICENSE" in names
     tracked = subprocess.run(
         ["git", "ls-files", "stream", "models", "schemas"], cwd=ROOT, capture_output=True, text=True, check=False
     ).stdout.split()
-    assert set(tracked) <= set(names)
+    assert {f"forebay/{name}" for name in tracked} <= set(names)
+    assert len(names) == len(set(names)) and {"forebay/__init__.py", "forebay/py.typed"} <= set(names)
 
 
 def test_the_source_distribution_gives_the_same_wheel(dist: Path, tmp_path: Path) -> None:
@@ -61,7 +62,9 @@ def test_the_source_distribution_gives_the_same_wheel(dist: Path, tmp_path: Path
 
 
 def test_the_wheel_runs_where_nothing_of_the_checkout_is(clean: Environment) -> None:
-    where = clean.run("python", "-c", "import stream, models, schemas; print(stream.__file__, models.__file__)")
+    where = clean.run(
+        "python", "-c", "import forebay.stream, forebay.models; print(forebay.stream.__file__, forebay.models.__file__)"
+    )
     assert where.returncode == 0 and where.stdout.count(str(clean.folder)) == 2, where.stdout + where.stderr
     assert clean.run("forebay", "--version").stdout == f"forebay {VERSION}\n"
 

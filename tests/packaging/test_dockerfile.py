@@ -8,7 +8,7 @@ import subprocess
 from importlib.metadata import distribution
 from pathlib import Path
 
-from stream.config.load import load_settings
+from forebay.stream.config.load import load_settings
 from tests.packaging.image import DOCKERFILE, ROOT, final_stage, health_check, image_environment, instructions
 
 
@@ -75,4 +75,13 @@ def test_the_context_holds_what_is_copied_and_no_more() -> None:
     }
     assert copied == {"pyproject.toml", "constraints.txt", "."}
     # What the wheel is made of, by pyproject.toml.
-    assert kept == {"pyproject.toml", "constraints.txt", "README.md", "LICENSE", "stream", "models", "schemas"}
+    assert kept == {
+        "pyproject.toml",
+        "constraints.txt",
+        "README.md",
+        "LICENSE",
+        "forebay",
+        "stream",
+        "models",
+        "schemas",
+    }

@@ -8,9 +8,9 @@ import re
 import pytest
 import yaml
 
-from stream.cli.group import COMMANDS
-from stream.config.sections import Settings, section_types
-from stream.kafka.acls import Role, acls_of
+from forebay.stream.cli.group import COMMANDS
+from forebay.stream.config.sections import Settings, section_types
+from forebay.stream.kafka.acls import Role, acls_of
 from tests.packaging.image import ROOT
 
 PAGE = (ROOT / "docs" / "operations.md").read_text()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from stream.cli.group import COMMANDS
-from stream.config.sections import section_types
+from forebay.stream.cli.group import COMMANDS
+from forebay.stream.config.sections import section_types
 from tests.chart.generate import CHART, documented
 from tests.packaging.image import ROOT
 

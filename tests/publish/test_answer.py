@@ -9,13 +9,13 @@ from typing import Any, NamedTuple, cast
 import orjson
 import pytest
 
-from schemas import headers as names
-from schemas.errors import BrokerError
-from stream.cli import main
-from stream.publish.answer import Answer, Answers
-from stream.publish.job import Sent
-from stream.records import Partition, Record
-from stream.tail import TopicReader
+from forebay.schemas import headers as names
+from forebay.schemas.errors import BrokerError
+from forebay.stream.cli import main
+from forebay.stream.publish.answer import Answer, Answers
+from forebay.stream.publish.job import Sent
+from forebay.stream.records import Partition, Record
+from forebay.stream.tail import TopicReader
 from tests.stream.build import ManualClock
 
 SENT = Sent("e1", 1, 7)

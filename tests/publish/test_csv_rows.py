@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.errors import DataError
-from stream.publish.csv_rows import CsvOptions, csv_rows, read_value
-from stream.publish.event import EventBuilder
-from stream.publish.row import BadRow, Row
+from forebay.schemas.errors import DataError
+from forebay.stream.publish.csv_rows import CsvOptions, csv_rows, read_value
+from forebay.stream.publish.event import EventBuilder
+from forebay.stream.publish.row import BadRow, Row
 
 
 def csv_of(data: bytes, **options: object) -> list[Row | BadRow | None]:

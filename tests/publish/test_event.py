@@ -11,12 +11,12 @@ from uuid import UUID
 import orjson
 import pytest
 
-from schemas.errors import ConfigError
-from stream.publish.event import Columns, EventBuilder, Message
-from stream.publish.features import parse_features
-from stream.publish.row import Row, RowFault
-from stream.publish.times import Instant, LocalTime, TimeRule, parse_zone
-from stream.publish.values import Unreadable
+from forebay.schemas.errors import ConfigError
+from forebay.stream.publish.event import Columns, EventBuilder, Message
+from forebay.stream.publish.features import parse_features
+from forebay.stream.publish.row import Row, RowFault
+from forebay.stream.publish.times import Instant, LocalTime, TimeRule, parse_zone
+from forebay.stream.publish.values import Unreadable
 
 NOW = 1_700_000_000_000
 

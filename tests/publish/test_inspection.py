@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.signature import Feature, Signature
-from schemas.errors import DataError
-from stream.decode.event import EventLimits
-from stream.publish.csv_rows import CsvOptions, csv_rows
-from stream.publish.event import EventBuilder, Message
-from stream.publish.inspection import SAMPLE_ROWS, EventCheck, Inspection, ServedSignature
-from stream.publish.row import BadRow, Row, Rows
-from stream.publish.run import Published, publish_rows
+from forebay.models.signature import Feature, Signature
+from forebay.schemas.errors import DataError
+from forebay.stream.decode.event import EventLimits
+from forebay.stream.publish.csv_rows import CsvOptions, csv_rows
+from forebay.stream.publish.event import EventBuilder, Message
+from forebay.stream.publish.inspection import SAMPLE_ROWS, EventCheck, Inspection, ServedSignature
+from forebay.stream.publish.row import BadRow, Row, Rows
+from forebay.stream.publish.run import Published, publish_rows
 from tests.publish.test_run import Notes
 from tests.stream.build import JULY, ManualClock, signature
 from tests.stream.test_decode import decode_one

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.publish.pacer import Pacer
+from forebay.stream.publish.pacer import Pacer
 
 
 def test_events_fall_due_evenly_from_the_start_on() -> None:

@@ -16,16 +16,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.signature import Feature, Signature
-from schemas.definitions import MAX_TIMESTAMP_MS
-from schemas.errors import DataError
-from schemas.failures import FailureKind
-from stream.decode import Decoder
-from stream.publish.event import Columns, EventBuilder, Message
-from stream.publish.parquet import parquet_rows, python_values
-from stream.publish.row import Row, RowFault
-from stream.publish.times import Instant, LocalTime, TimeRule, parse_zone
-from stream.publish.values import Unreadable
+from forebay.models.signature import Feature, Signature
+from forebay.schemas.definitions import MAX_TIMESTAMP_MS
+from forebay.schemas.errors import DataError
+from forebay.schemas.failures import FailureKind
+from forebay.stream.decode import Decoder
+from forebay.stream.publish.event import Columns, EventBuilder, Message
+from forebay.stream.publish.parquet import parquet_rows, python_values
+from forebay.stream.publish.row import Row, RowFault
+from forebay.stream.publish.times import Instant, LocalTime, TimeRule, parse_zone
+from forebay.stream.publish.values import Unreadable
 from tests.stream.build import EPOCH, P0, FakeRecord
 
 UTC = TimeRule(parse_zone("UTC"))

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from models.signature import Feature, Signature
-from stream.cli import main
-from stream.config.sections import KafkaSection, Settings, TopicsSection
-from stream.kafka.topics import create_topics
+from forebay.models.signature import Feature, Signature
+from forebay.stream.cli import main
+from forebay.stream.config.sections import KafkaSection, Settings, TopicsSection
+from forebay.stream.kafka.topics import create_topics
 from tests.brokers.resolve import Broker
 from tests.conftest import Names
 from tests.models.build import make_net
@@ -180,7 +180,7 @@ def test_columns_of_a_file_and_a_limit(
 
 
 def test_a_pipe_is_published_line_by_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    command = [sys.executable, "-m", "stream.cli", "publish", "-", "--json", *arguments]
+    command = [sys.executable, "-m", "forebay", "publish", "-", "--json", *arguments]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ)
     assert process.stdin is not None and process.stdout is not None
     try:
@@ -223,7 +223,8 @@ def test_a_topic_that_is_not_there(embedded_broker: Broker, names: Names, capsys
 
 
 def test_importing_it_imports_no_client() -> None:
-    code = "import sys, stream.cli.publish, stream.cli.tail, stream.cli.demo\nprint([m for m in sys.modules if m in {bad}])"
+    code = "import sys, forebay.stream.cli.publish, forebay.stream.cli.tail, forebay.stream.cli.demo\n"
+    code += "print([m for m in sys.modules if m in {bad}])"
     heavy = "('aiokafka', 'torch', 'numpy', 'pyarrow', 'rich', 'pydantic')"
     done = subprocess.run([sys.executable, "-c", code.format(bad=heavy)], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

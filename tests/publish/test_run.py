@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from schemas.errors import DataError
-from stream.publish import run
-from stream.publish.event import EventBuilder
-from stream.publish.row import BadRow, Row, Rows
-from stream.publish.run import Published, publish_rows
-from stream.publish.send import Headers
+from forebay.schemas.errors import DataError
+from forebay.stream.publish import run
+from forebay.stream.publish.event import EventBuilder
+from forebay.stream.publish.row import BadRow, Row, Rows
+from forebay.stream.publish.run import Published, publish_rows
+from forebay.stream.publish.send import Headers
 from tests.stream.build import ManualClock
 
 BAD = BadRow("file, line 9", "it is bad", "mend it")

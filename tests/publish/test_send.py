@@ -9,10 +9,10 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from schemas.errors import BrokerError
-from stream.clock import SystemClock
-from stream.embedded.pacing import pace_fetches
-from stream.publish.send import Publisher, too_large
+from forebay.schemas.errors import BrokerError
+from forebay.stream.clock import SystemClock
+from forebay.stream.embedded.pacing import pace_fetches
+from forebay.stream.publish.send import Publisher, too_large
 from tests.brokers.resolve import Broker
 from tests.conftest import Names
 

@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 import pytest
 
-from schemas.errors import DataError
-from stream.publish import text
-from stream.publish.row import BadRow, Row
-from stream.publish.text import follow_lines, json_rows, raw_rows, read_lines
+from forebay.schemas.errors import DataError
+from forebay.stream.publish import text
+from forebay.stream.publish.row import BadRow, Row
+from forebay.stream.publish.text import follow_lines, json_rows, raw_rows, read_lines
 
 
 def json_of(data: bytes) -> list[Row | BadRow | None]:

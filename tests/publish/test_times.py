@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.definitions import MAX_TIMESTAMP_MS
-from schemas.errors import ConfigError
-from stream.decode import Decoder
-from stream.publish.row import RowFault
-from stream.publish.times import Instant, LocalTime, TimeRule, TimeUnit, parse_zone
+from forebay.schemas.definitions import MAX_TIMESTAMP_MS
+from forebay.schemas.errors import ConfigError
+from forebay.stream.decode import Decoder
+from forebay.stream.publish.row import RowFault
+from forebay.stream.publish.times import Instant, LocalTime, TimeRule, TimeUnit, parse_zone
 from tests.stream.build import EPOCH, P0, FakeRecord, signature
 
 MS = 1_767_323_045_678  # 2026-01-02T03:04:05.678Z

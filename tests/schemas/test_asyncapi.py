@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from jsonschema import Draft7Validator
 
-from schemas.asyncapi import Deployment, asyncapi_document
-from schemas.definitions import definitions
-from schemas.errors import ConfigError
-from schemas.examples import good_examples
-from schemas.topics import ALL_TOPICS
+from forebay.schemas.asyncapi import Deployment, asyncapi_document
+from forebay.schemas.definitions import definitions
+from forebay.schemas.errors import ConfigError
+from forebay.schemas.examples import good_examples
+from forebay.schemas.topics import ALL_TOPICS
 
 OFFICIAL = Path(__file__).parent / "data" / "asyncapi-3.0.0.json.gz"
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft7Validator, Draft202012Validator
 
-from schemas import generate, headers
-from schemas.definitions import Schema, definitions
-from schemas.examples import Example, bad_examples, good_examples
-from schemas.failures import FAILURES, FailureKind, Stage
+from forebay.schemas import generate, headers
+from forebay.schemas.definitions import Schema, definitions
+from forebay.schemas.examples import Example, bad_examples, good_examples
+from forebay.schemas.failures import FAILURES, FailureKind, Stage
 
 # Examples with nothing in them that may be left out.
 EXAMPLE_OF = {
@@ -35,7 +35,7 @@ def subschemas(schema: object) -> Iterator[Schema]:
 
 
 def test_the_files_are_what_is_generated() -> None:
-    assert generate.out_of_date(generate.FOLDER) == [], "run `python -m schemas.generate --write`"
+    assert generate.out_of_date(generate.FOLDER) == [], "run `python -m forebay.schemas.generate --write`"
 
 
 def test_generating_mends_what_is_missing_changed_or_left_over(tmp_path: Path) -> None:

@@ -8,14 +8,22 @@ import orjson
 import pytest
 from jsonschema import Draft202012Validator
 
-from models.signature import Signature
-from schemas.definitions import definitions
-from schemas.examples import MAX_EVENT_BYTES, MAX_KEY_BYTES, MODEL, Example, bad_examples, good_examples, signature
-from schemas.failures import FAILURES, FailureKind
-from stream.decode import Decoder
-from stream.emit import Emitter, OutputTopic, OutputTopics, Placer
-from stream.encode import PredictionEncoder
-from stream.records import Chunk, MicroBatch, RowFailure
+from forebay.models.signature import Signature
+from forebay.schemas.definitions import definitions
+from forebay.schemas.examples import (
+    MAX_EVENT_BYTES,
+    MAX_KEY_BYTES,
+    MODEL,
+    Example,
+    bad_examples,
+    good_examples,
+    signature,
+)
+from forebay.schemas.failures import FAILURES, FailureKind
+from forebay.stream.decode import Decoder
+from forebay.stream.emit import Emitter, OutputTopic, OutputTopics, Placer
+from forebay.stream.encode import PredictionEncoder
+from forebay.stream.records import Chunk, MicroBatch, RowFailure
 from tests.stream.build import EPOCH, P0, FakeRecord, chunk, finish
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from schemas.failures import FAILURES, FailureKind, Outcome, Scope, Stage
+from forebay.schemas.failures import FAILURES, FailureKind, Outcome, Scope, Stage
 
 
 @pytest.mark.parametrize("kind", FailureKind)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from schemas.definitions import definitions
-from schemas.errors import ConfigError
-from schemas.topics import (
+from forebay.schemas.definitions import definitions
+from forebay.schemas.errors import ConfigError
+from forebay.schemas.topics import (
     AGGREGATOR_CHANGELOG,
     ALL_TOPICS,
     FEATURES,

@@ -8,9 +8,19 @@ from dataclasses import dataclass, field
 import numpy as np
 import orjson
 
-from models.signature import Feature, Signature
-from schemas.failures import FailureKind
-from stream.records import Chunk, Epoch, Finished, MicroBatch, Partition, Record, Rejection, RowFailure, Unreadable
+from forebay.models.signature import Feature, Signature
+from forebay.schemas.failures import FailureKind
+from forebay.stream.records import (
+    Chunk,
+    Epoch,
+    Finished,
+    MicroBatch,
+    Partition,
+    Record,
+    Rejection,
+    RowFailure,
+    Unreadable,
+)
 
 EPOCH = Epoch(generation=1, member_id="member", instance_id=None, counter=1)
 P0, P1 = Partition("features", 0), Partition("features", 1)

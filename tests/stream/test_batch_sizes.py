@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from stream.batch_sizes import MAX_BATCH_OUTPUT_BYTES, batch_size, poll_size
-from stream.encode import prediction_bytes
-from stream.eventtime.spec import WindowKind, WindowSpec
+from forebay.stream.batch_sizes import MAX_BATCH_OUTPUT_BYTES, batch_size, poll_size
+from forebay.stream.encode import prediction_bytes
+from forebay.stream.eventtime.spec import WindowKind, WindowSpec
 from tests.eventtime.build import plan
 
 

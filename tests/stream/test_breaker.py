@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.backoff import Backoff
-from stream.breaker import BreakerState, CircuitBreaker
+from forebay.stream.backoff import Backoff
+from forebay.stream.breaker import BreakerState, CircuitBreaker
 
 
 class Rig:

@@ -7,7 +7,7 @@ import contextlib
 
 import pytest
 
-from stream.cancellation import cancel_until_done, raise_if_cancelled
+from forebay.stream.cancellation import cancel_until_done, raise_if_cancelled
 
 
 async def swallow_once() -> None:

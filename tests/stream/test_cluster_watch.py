@@ -11,11 +11,11 @@ from uuid import UUID
 import pytest
 from aiokafka.errors import NodeNotReadyError
 
-from stream.commit import TopicRecreated
-from stream.kafka.cluster_watch import EVERY_S, ClusterWatch
-from stream.kafka.protocol import NO_TOPIC_ID
-from stream.kafka.topic_identity import recreated_error
-from stream.records import Partition
+from forebay.stream.commit import TopicRecreated
+from forebay.stream.kafka.cluster_watch import EVERY_S, ClusterWatch
+from forebay.stream.kafka.protocol import NO_TOPIC_ID
+from forebay.stream.kafka.topic_identity import recreated_error
+from forebay.stream.records import Partition
 from tests.stream.build import ManualClock
 
 OLD, NEW = UUID(int=1), UUID(int=2)
@@ -133,7 +133,7 @@ async def test_the_next_broker_is_asked_and_none_that_answers_lets_reading_go_on
 
 
 async def test_an_answer_that_comes_late_is_looked_at_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stream.kafka.cluster_watch.PATIENCE_S", 0)
+    monkeypatch.setattr("forebay.stream.kafka.cluster_watch.PATIENCE_S", 0)
     watched, client, _clock = watch()
     await watched._recreated()
     client.topic_id, client.held = NEW, asyncio.get_running_loop().create_future()

@@ -8,14 +8,14 @@ from collections.abc import Collection, Mapping, Sequence
 import pytest
 from aiokafka.errors import KafkaConnectionError
 
-from schemas.errors import DataError
-from stream.commit import CommitRefused, Committer, CommitTimeout, OutputMissing
-from stream.dead_letter_guard import DeadLetterGuard, DeadLetterLimits
-from stream.emit import MAX_SLICE_BYTES, Outgoing
-from stream.encode import NUMBER_BYTES
-from stream.outcomes import Ledger
-from stream.records import Epoch, Finished, MicroBatch, Partition
-from stream.telemetry.observer import CommitTimes, Unobserved
+from forebay.schemas.errors import DataError
+from forebay.stream.commit import CommitRefused, Committer, CommitTimeout, OutputMissing
+from forebay.stream.dead_letter_guard import DeadLetterGuard, DeadLetterLimits
+from forebay.stream.emit import MAX_SLICE_BYTES, Outgoing
+from forebay.stream.encode import NUMBER_BYTES
+from forebay.stream.outcomes import Ledger
+from forebay.stream.records import Epoch, Finished, MicroBatch, Partition
+from forebay.stream.telemetry.observer import CommitTimes, Unobserved
 from tests.stream.build import P0, ManualClock, chunk, finish
 from tests.stream.test_emit import emitter, wide
 
@@ -82,10 +82,10 @@ async def test_the_steps() -> None:
 async def test_each_commit_is_logged_for_those_who_ask(caplog: pytest.LogCaptureFixture) -> None:
     script = Script()
     commits = Committer(emitter(), script, script, guard(), Unobserved(), clock=ManualClock(), timeout_ms=10_000)
-    with caplog.at_level("INFO", "stream.commit"):
+    with caplog.at_level("INFO", "forebay.stream.commit"):
         await commits.commit([BATCH])
     assert not caplog.messages
-    with caplog.at_level("DEBUG", "stream.commit"):
+    with caplog.at_level("DEBUG", "forebay.stream.commit"):
         await commits.commit([BATCH])
     (line,) = caplog.messages
     assert line.startswith("committed 1 micro-batch up to features-") and line.endswith(" in 0.0 ms")

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.errors import DataError
-from schemas.failures import FailureKind
-from stream.dead_letter_guard import DeadLetterGuard, DeadLetterLimits
-from stream.outcomes import Ledger
+from forebay.schemas.errors import DataError
+from forebay.schemas.failures import FailureKind
+from forebay.stream.dead_letter_guard import DeadLetterGuard, DeadLetterLimits
+from forebay.stream.outcomes import Ledger
 from tests.stream.build import JULY, P0
 
 

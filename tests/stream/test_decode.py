@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.signature import Feature, Signature
-from schemas.failures import FAILURES, FailureKind, Outcome
-from stream.decode import Decoder
-from stream.decode.decoder import _refuse
-from stream.decode.features import MAX_FLOAT32
-from stream.records import HEADER_OBJECT_BYTES, Chunk, record_bytes
+from forebay.models.signature import Feature, Signature
+from forebay.schemas.failures import FAILURES, FailureKind, Outcome
+from forebay.stream.decode import Decoder
+from forebay.stream.decode.decoder import _refuse
+from forebay.stream.decode.features import MAX_FLOAT32
+from forebay.stream.records import HEADER_OBJECT_BYTES, Chunk, record_bytes
 from tests.stream.build import EPOCH, JULY, P0, P1, FakeRecord, event, signature, unreadable
 
 F32 = (("content-type", b"application/x-forebay-f32"),)

@@ -7,10 +7,18 @@ import math
 
 import pytest
 
-from models.signature import Signature
-from schemas.examples import MAX_EVENT_BYTES, MAX_KEY_BYTES, MODEL, SIGNATURE_FILE, Example, bad_examples, good_examples
-from stream.decode import Decoder
-from stream.records import Chunk
+from forebay.models.signature import Signature
+from forebay.schemas.examples import (
+    MAX_EVENT_BYTES,
+    MAX_KEY_BYTES,
+    MODEL,
+    SIGNATURE_FILE,
+    Example,
+    bad_examples,
+    good_examples,
+)
+from forebay.stream.decode import Decoder
+from forebay.stream.records import Chunk
 from tests.stream.build import EPOCH, P0, FakeRecord
 
 GOOD = [example for example in good_examples() if example.schema in ("event", "event-f32")]

@@ -8,7 +8,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
-from stream.kafka.delivery import Delivery
+from forebay.stream.kafka.delivery import Delivery
 
 
 async def test_an_interrupted_abandon_leaves_no_producer_unclosed() -> None:

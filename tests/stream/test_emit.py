@@ -11,12 +11,12 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas import headers as names
-from schemas.failures import FailureKind, Outcome
-from stream.emit import MAX_SLICE_BYTES, Emission, Emitter, OutputTopic, OutputTopics, Placer
-from stream.encode import NUMBER_BYTES, PredictionEncoder, _json_strings, dead_letter, output_bytes, record_size
-from stream.outcomes import Ledger
-from stream.records import Chunk, Finished, MicroBatch, Partition, Rejection, RowFailure
+from forebay.schemas import headers as names
+from forebay.schemas.failures import FailureKind, Outcome
+from forebay.stream.emit import MAX_SLICE_BYTES, Emission, Emitter, OutputTopic, OutputTopics, Placer
+from forebay.stream.encode import NUMBER_BYTES, PredictionEncoder, _json_strings, dead_letter, output_bytes, record_size
+from forebay.stream.outcomes import Ledger
+from forebay.stream.records import Chunk, Finished, MicroBatch, Partition, Rejection, RowFailure
 from tests.stream.build import EPOCH, JULY, P0, P1, FakeRecord, chunk, finish, unreadable
 
 

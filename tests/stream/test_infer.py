@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.protocol import Scores
-from models.signature import Signature
-from schemas.errors import ModelError
-from schemas.failures import FailureKind
-from stream.infer import ModelFault, infer, infer_batch
-from stream.records import FloatMatrix, MicroBatch
-from stream.window import MicroBatcher
+from forebay.models.protocol import Scores
+from forebay.models.signature import Signature
+from forebay.schemas.errors import ModelError
+from forebay.schemas.failures import FailureKind
+from forebay.stream.infer import ModelFault, infer, infer_batch
+from forebay.stream.records import FloatMatrix, MicroBatch
+from forebay.stream.window import MicroBatcher
 from tests.stream.build import JULY, chunk, signature
 
 

@@ -13,11 +13,11 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.protocol.admin import DescribeConfigsRequest, DescribeConfigsResponse_v1
 from aiokafka.protocol.metadata import MetadataRequest, MetadataResponse_v5
 
-from schemas.errors import BrokerError
-from stream.config.sections import KafkaSection, OutputSection, Settings, TopicsSection
-from stream.kafka.reach import Broker as Reached
-from stream.kafka.topic_plan import RETENTION_MS, plan_topics
-from stream.kafka.topics import _created, _describe, check_topics, create_topics, topic_limits
+from forebay.schemas.errors import BrokerError
+from forebay.stream.config.sections import KafkaSection, OutputSection, Settings, TopicsSection
+from forebay.stream.kafka.reach import Broker as Reached
+from forebay.stream.kafka.topic_plan import RETENTION_MS, plan_topics
+from forebay.stream.kafka.topics import _created, _describe, check_topics, create_topics, topic_limits
 from tests.brokers.resolve import Broker
 from tests.conftest import Names
 

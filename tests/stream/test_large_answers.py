@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.kafka.large_answers import LARGE_BYTES, read_exactly
+from forebay.stream.kafka.large_answers import LARGE_BYTES, read_exactly
 
 ROUNDS = 50
 """Of the parts, before the rest comes at once: byte by byte it would take long."""

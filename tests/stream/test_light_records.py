@@ -19,9 +19,9 @@ from aiokafka.record.util import calc_crc32c
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.errors import BrokerError
-from stream.kafka.checksum import crc32c
-from stream.kafka.light_records import LightRecords, ReadLimits, hand_out_light_records
+from forebay.schemas.errors import BrokerError
+from forebay.stream.kafka.checksum import crc32c
+from forebay.stream.kafka.light_records import LightRecords, ReadLimits, hand_out_light_records
 
 TP = TopicPartition("features", 0)
 READ_COMMITTED = 1

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from stream.kafka.outage import FORGET_S, REMIND_S, OutageLog
+from forebay.stream.kafka.outage import FORGET_S, REMIND_S, OutageLog
 from tests.stream.build import ManualClock
 
 BROKERS = {1: "one:9092", 2: "two:9092", 3: "three:9092"}

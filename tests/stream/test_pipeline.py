@@ -11,22 +11,22 @@ import numpy as np
 import pytest
 from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError
 
-from models.protocol import Scores
-from schemas.errors import BrokerError, ModelError
-from schemas.failures import Outcome
-from stream.backoff import Backoff
-from stream.backpressure import Bounds, InFlight
-from stream.breaker import CircuitBreaker
-from stream.commit import AtLeastOnce, CommitRefused, Committer, CommitTimeout, TopicRecreated
-from stream.dead_letter_guard import DeadLetterGuard, DeadLetterLimits
-from stream.decode import Decoder
-from stream.device import DeviceThread
-from stream.emit import Outgoing
-from stream.pipeline import MAX_COMMIT_BATCHES, Pipeline
-from stream.records import Epoch, FloatMatrix, Partition, Record
-from stream.stages import Breakers, Stages, Timing
-from stream.telemetry.observer import Unobserved
-from stream.window import MicroBatcher
+from forebay.models.protocol import Scores
+from forebay.schemas.errors import BrokerError, ModelError
+from forebay.schemas.failures import Outcome
+from forebay.stream.backoff import Backoff
+from forebay.stream.backpressure import Bounds, InFlight
+from forebay.stream.breaker import CircuitBreaker
+from forebay.stream.commit import AtLeastOnce, CommitRefused, Committer, CommitTimeout, TopicRecreated
+from forebay.stream.dead_letter_guard import DeadLetterGuard, DeadLetterLimits
+from forebay.stream.decode import Decoder
+from forebay.stream.device import DeviceThread
+from forebay.stream.emit import Outgoing
+from forebay.stream.pipeline import MAX_COMMIT_BATCHES, Pipeline
+from forebay.stream.records import Epoch, FloatMatrix, Partition, Record
+from forebay.stream.stages import Breakers, Stages, Timing
+from forebay.stream.telemetry.observer import Unobserved
+from forebay.stream.window import MicroBatcher
 from tests.stream.build import P0, P1, FakeRecord, ManualClock, event, signature
 from tests.stream.test_emit import emitter
 

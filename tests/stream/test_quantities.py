@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stream.quantities import quantity
+from forebay.stream.quantities import quantity
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.signature import Feature, Signature
-from schemas.failures import FailureKind
-from stream.aggregate.delta import read_exemplar
-from stream.decode.features import FeatureFault, FeaturePacker
-from stream.redaction import MAX_MESSAGE_CHARS, Redactor, redact_again, redact_stack_again
+from forebay.models.signature import Feature, Signature
+from forebay.schemas.failures import FailureKind
+from forebay.stream.aggregate.delta import read_exemplar
+from forebay.stream.decode.features import FeatureFault, FeaturePacker
+from forebay.stream.redaction import MAX_MESSAGE_CHARS, Redactor, redact_again, redact_stack_again
 
 REDACTOR = Redactor(("age", "dep_delay", "it's", "served"))
 

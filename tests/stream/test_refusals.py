@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from aiokafka.errors import InvalidTimestampError, KafkaConnectionError, MessageSizeTooLargeError, ProducerFenced
 
-from schemas.errors import BrokerError
-from stream.commit import CommitRefused, CommitTimeout, OutputMissing
-from stream.records import Finished, MicroBatch
-from stream.refusals import MAX_FENCINGS, MAX_REFUSALS, Refusals
+from forebay.schemas.errors import BrokerError
+from forebay.stream.commit import CommitRefused, CommitTimeout, OutputMissing
+from forebay.stream.records import Finished, MicroBatch
+from forebay.stream.refusals import MAX_FENCINGS, MAX_REFUSALS, Refusals
 from tests.stream.build import chunk, finish
 
 FIRST: Finished = finish(MicroBatch(0, (chunk(range(40, 43)),), "size", 0.0))

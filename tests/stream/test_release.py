@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from aiokafka.protocol.types import CompactString, Int16, TaggedFields, UnsignedVarInt32
 
-from stream.config.sections import KafkaSection
-from stream.kafka.reach import reach
-from stream.kafka.release import describe_release, release_of, supported_level
+from forebay.stream.config.sections import KafkaSection
+from forebay.stream.kafka.reach import reach
+from forebay.stream.kafka.release import describe_release, release_of, supported_level
 from tests.brokers.jars import KAFKA_VERSION
 from tests.brokers.resolve import Broker
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.encode import output_bytes
-from stream.records import MicroBatch, Partition
-from stream.reorder import ReorderBuffer
+from forebay.stream.encode import output_bytes
+from forebay.stream.records import MicroBatch, Partition
+from forebay.stream.reorder import ReorderBuffer
 from tests.stream.build import P0, P1, chunk, finish
 
 

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from stream.stop_request import StoppedEarly, StopRequest
+from forebay.stream.stop_request import StoppedEarly, StopRequest
 
 
 async def test_a_step_returns_its_result() -> None:

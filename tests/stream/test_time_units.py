@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stream.decode.time_units import guess_unit
+from forebay.stream.decode.time_units import guess_unit
 from tests.stream.build import JULY
 
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import pytest
 
-from schemas.errors import ConfigError
-from schemas.topics import CATALOGUE
-from stream.config.sections import InputSection, OutputSection, Settings, TopicsSection, WindowSection
-from stream.kafka.topic_plan import (
+from forebay.schemas.errors import ConfigError
+from forebay.schemas.topics import CATALOGUE
+from forebay.stream.config.sections import InputSection, OutputSection, Settings, TopicsSection, WindowSection
+from forebay.stream.kafka.topic_plan import (
     CLEANUP_POLICY,
     MAX_MESSAGE_BYTES,
     MIN_INSYNC_REPLICAS,
@@ -22,7 +22,12 @@ from stream.kafka.topic_plan import (
     find_problems,
     plan_topics,
 )
-from stream.kafka.topic_timestamps import TIMESTAMP_AFTER_MS, TIMESTAMP_BEFORE_MS, TIMESTAMP_TYPE, timestamp_bounds
+from forebay.stream.kafka.topic_timestamps import (
+    TIMESTAMP_AFTER_MS,
+    TIMESTAMP_BEFORE_MS,
+    TIMESTAMP_TYPE,
+    timestamp_bounds,
+)
 
 SETTINGS = Settings()
 

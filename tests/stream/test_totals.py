@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from schemas.failures import Outcome
-from stream.totals import Totals
+from forebay.schemas.failures import Outcome
+from forebay.stream.totals import Totals
 
 
 def test_events_by_outcome() -> None:

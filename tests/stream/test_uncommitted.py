@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from stream.records import MicroBatch
-from stream.uncommitted import Uncommitted
+from forebay.stream.records import MicroBatch
+from forebay.stream.uncommitted import Uncommitted
 from tests.stream.build import P0, P1, chunk, finish
 
 

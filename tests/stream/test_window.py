@@ -7,8 +7,8 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.records import Chunk, Epoch, MicroBatch
-from stream.window import MicroBatcher
+from forebay.stream.records import Chunk, Epoch, MicroBatch
+from forebay.stream.window import MicroBatcher
 from tests.stream.build import EPOCH, JULY, P0, P1, chunk
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from aiokafka import TopicPartition
 
-from schemas.errors import BrokerError
-from stream.cli import main
-from stream.clock import SystemClock
-from stream.config.sections import KafkaSection, Settings, TopicsSection
-from stream.kafka.topics import create_topics
-from stream.publish.send import Publisher
-from stream.tail import TopicReader
+from forebay.schemas.errors import BrokerError
+from forebay.stream.cli import main
+from forebay.stream.clock import SystemClock
+from forebay.stream.config.sections import KafkaSection, Settings, TopicsSection
+from forebay.stream.kafka.topics import create_topics
+from forebay.stream.publish.send import Publisher
+from forebay.stream.tail import TopicReader
 from tests.brokers.clients import producer, send_batch, send_raw
 from tests.brokers.resolve import Broker
 from tests.conftest import Names

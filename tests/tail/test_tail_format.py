@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.examples import good_examples
-from schemas.topics import ALL_TOPICS, TopicKey
-from stream.records import Partition
-from stream.tail_format import as_json, as_line
+from forebay.schemas.examples import good_examples
+from forebay.schemas.topics import ALL_TOPICS, TopicKey
+from forebay.stream.records import Partition
+from forebay.stream.tail_format import as_json, as_line
 from tests.stream.build import FakeRecord, unreadable
 
 P3 = Partition("topic", 3)

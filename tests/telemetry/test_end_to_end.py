@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.trace import SpanKind
 
-from schemas.headers import TRACEPARENT
+from forebay.schemas.headers import TRACEPARENT
 from tests.aggregate.stage import AggregateStage
 from tests.brokers.clients import producer, send_batch
 from tests.brokers.resolve import Broker

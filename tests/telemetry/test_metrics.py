@@ -13,17 +13,17 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from schemas.failures import FailureKind
-from stream.commit import CommitRefused, CommitTimeout
-from stream.outcomes import Ledger
-from stream.records import MicroBatch
-from stream.telemetry import catalogue as c
-from stream.telemetry.book import Book, Exemplar, Snapshot
-from stream.telemetry.document import render_metrics
-from stream.telemetry.lag import LagMeter
-from stream.telemetry.observer import CommitTimes
-from stream.telemetry.page import render_page
-from stream.telemetry.recording import Recorder
+from forebay.schemas.failures import FailureKind
+from forebay.stream.commit import CommitRefused, CommitTimeout
+from forebay.stream.outcomes import Ledger
+from forebay.stream.records import MicroBatch
+from forebay.stream.telemetry import catalogue as c
+from forebay.stream.telemetry.book import Book, Exemplar, Snapshot
+from forebay.stream.telemetry.document import render_metrics
+from forebay.stream.telemetry.lag import LagMeter
+from forebay.stream.telemetry.observer import CommitTimes
+from forebay.stream.telemetry.page import render_page
+from forebay.stream.telemetry.recording import Recorder
 from tests.stream.build import JULY, P0, P1, FakeRecord, ManualClock, chunk, finish
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
@@ -255,7 +255,7 @@ def test_names_are_prometheus_own_way_of_writing_opentelemetry_names() -> None:
 
 def test_docs_metrics_md_is_what_the_catalogue_says() -> None:
     path = Path(__file__).parents[2] / "docs/metrics.md"
-    assert path.read_text() == render_metrics(), "python -m stream.telemetry.document > docs/metrics.md"
+    assert path.read_text() == render_metrics(), "python -m forebay.stream.telemetry.document > docs/metrics.md"
 
 
 def test_latency_throughput_and_errors_carry_model_and_version() -> None:

@@ -15,7 +15,7 @@ import promql_parser
 import pytest
 import yaml
 
-from stream.telemetry.catalogue import METRICS, Histogram
+from forebay.stream.telemetry.catalogue import METRICS, Histogram
 from tests.needed import needed
 from tests.telemetry.promtool import find_promtool
 

@@ -14,12 +14,12 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ParentBased
 from opentelemetry.trace import SpanKind, StatusCode, get_current_span
 
-from stream.commit import CommitTimeout
-from stream.records import Chunk, Finished, MicroBatch
-from stream.telemetry.observer import CommitTimes
-from stream.telemetry.sampled import sampled_events
-from stream.telemetry.spans import MAX_EXEMPLARS, BatchTraces
-from stream.telemetry.tracing import MAX_LINKS, LinkedOrRatio, make_tracer_provider
+from forebay.stream.commit import CommitTimeout
+from forebay.stream.records import Chunk, Finished, MicroBatch
+from forebay.stream.telemetry.observer import CommitTimes
+from forebay.stream.telemetry.sampled import sampled_events
+from forebay.stream.telemetry.spans import MAX_EXEMPLARS, BatchTraces
+from forebay.stream.telemetry.tracing import MAX_LINKS, LinkedOrRatio, make_tracer_provider
 from tests.stream.build import JULY, P0, P1, FakeRecord, ManualClock, chunk, finish
 
 TIMES = CommitTimes(101.0, 101.1, 101.2, 101.3, 101.4, 101.5)

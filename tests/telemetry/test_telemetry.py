@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from stream.backpressure import Bounds, InFlight
-from stream.breaker import CircuitBreaker
-from stream.clock import SystemClock
-from stream.config.sections import TelemetrySection
-from stream.records import Partition
-from stream.telemetry.collector import Signal, describe_process, find_collector, parse_headers
-from stream.telemetry.sampling import Watched
-from stream.telemetry.telemetry import About, Telemetry
+from forebay.stream.backpressure import Bounds, InFlight
+from forebay.stream.breaker import CircuitBreaker
+from forebay.stream.clock import SystemClock
+from forebay.stream.config.sections import TelemetrySection
+from forebay.stream.records import Partition
+from forebay.stream.telemetry.collector import Signal, describe_process, find_collector, parse_headers
+from forebay.stream.telemetry.sampling import Watched
+from forebay.stream.telemetry.telemetry import About, Telemetry
 from tests.telemetry.collector import collector, total
 
 ABOUT = About("m", 7, "cpu", "me", "g", transactional=True, max_in_flight_events=100)

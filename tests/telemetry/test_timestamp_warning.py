@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from stream.telemetry.timestamp_warning import TimestampWarning
+from forebay.stream.telemetry.timestamp_warning import TimestampWarning
 from tests.stream.build import JULY, chunk
 
 

@@ -17,16 +17,16 @@ from pathlib import Path
 
 import numpy as np
 
-from models.protocol import Scores
-from models.signature import Signature
-from models.window_input import WindowInput
-from schemas.errors import ForebayError
-from stream.clock import SystemClock
-from stream.config.sections import Settings
-from stream.logs import set_up_logging
-from stream.records import FloatMatrix
-from stream.stop_request import StoppedEarly
-from stream.worker_assembly import run_worker
+from forebay.models.protocol import Scores
+from forebay.models.signature import Signature
+from forebay.models.window_input import WindowInput
+from forebay.schemas.errors import ForebayError
+from forebay.stream.clock import SystemClock
+from forebay.stream.config.sections import Settings
+from forebay.stream.logs import set_up_logging
+from forebay.stream.records import FloatMatrix
+from forebay.stream.stop_request import StoppedEarly
+from forebay.stream.worker_assembly import run_worker
 from tests.worker import failpoints
 
 NUM_FEATURES = 4

@@ -18,8 +18,8 @@ import numpy as np
 import orjson
 from aiokafka import ConsumerRecord, TopicPartition
 
-from schemas import headers as names
-from stream.embedded.process import tied_to_parent
+from forebay.schemas import headers as names
+from forebay.stream.embedded.process import tied_to_parent
 from tests.brokers.clients import consumer, create_topic, producer, read_committed, send_batch
 from tests.worker.echo import NUM_FEATURES, feature_hash
 

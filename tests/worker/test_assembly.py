@@ -6,12 +6,12 @@ import asyncio
 
 import pytest
 
-from schemas.errors import ConfigError
-from stream.clock import SystemClock
-from stream.config.sections import Settings
-from stream.stop_request import StoppedEarly, StopRequest
-from stream.worker import FailureSlot, warm_up_sizes
-from stream.worker_assembly import WorkerAssembly
+from forebay.schemas.errors import ConfigError
+from forebay.stream.clock import SystemClock
+from forebay.stream.config.sections import Settings
+from forebay.stream.stop_request import StoppedEarly, StopRequest
+from forebay.stream.worker import FailureSlot, warm_up_sizes
+from forebay.stream.worker_assembly import WorkerAssembly
 from tests.worker.echo import HashModel, WindowHashModel
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from stream.config.sections import KafkaSection
-from stream.kafka.access import coordinator
-from stream.kafka.reach import reach
+from forebay.stream.config.sections import KafkaSection
+from forebay.stream.kafka.access import coordinator
+from forebay.stream.kafka.reach import reach
 from tests.brokers.apache import ApacheKafka
 from tests.brokers.clients import create_topic
 from tests.conftest import Names

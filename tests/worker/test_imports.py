@@ -15,8 +15,9 @@ MOST_OWN_MIB = 60
 
 # Of other commands, of extras, of torch's compilers, and of what is off by default.
 NOT_NEEDED = {
-    "faust", "matplotlib", "noida_db", "pandas", "pyarrow", "pynvml", "requests", "rich", "sklearn", "stream.aggregate.app",
-    "stream.bench", "stream.demo", "stream.publish", "sympy", "torch._dynamo", "torch._inductor", "triton",
+    "faust", "matplotlib", "noida_db", "pandas", "pyarrow", "pynvml", "requests", "rich", "sklearn",
+    "forebay.stream.aggregate.app", "forebay.stream.bench", "forebay.stream.demo", "forebay.stream.publish",
+    "sympy", "torch._dynamo", "torch._inductor", "triton",
 }  # fmt: skip
 
 SCRIPT = """
@@ -24,7 +25,7 @@ import json, sys
 from benchmarks.idle_memory import own_mib
 import torch
 before = own_mib()
-import stream.cli.run, stream.worker_assembly, models.artefact, models.served
+import forebay.stream.cli.run, forebay.stream.worker_assembly, forebay.models.artefact, forebay.models.served
 print(json.dumps({"modules": sorted(sys.modules), "own_mib": own_mib() - before}))
 """
 

@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 from aiokafka import TopicPartition
 
-from schemas import headers as names
+from forebay.schemas import headers as names
 from tests.brokers.clients import producer, send_raw
 from tests.brokers.resolve import Broker
 from tests.conftest import Names
