@@ -35,6 +35,22 @@ class Committed(NamedTuple):
     metadata: str
 
 
+class Standing(NamedTuple):
+    """Where reading stands in a partition.
+
+    position: offset of the next record to read.
+    stable_offset: end of what may be read.
+    """
+
+    position: int
+    stable_offset: int
+
+    @property
+    def lag(self) -> int:
+        """Number of records that may be read and have not been."""
+        return max(0, self.stable_offset - self.position)
+
+
 class WindowStatus(NamedTuple):
     """Windows over event time of a partition as people look at them. buffered_rows: events that the open ones hold;
     watermark_ms: None before the first event; replaying: up to which offset they are being made again, or None."""

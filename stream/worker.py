@@ -15,6 +15,7 @@ from forebay.schemas.errors import BrokerError
 from forebay.stream.admin.service import WorkerAdmin
 from forebay.stream.cancellation import cancel_until_done
 from forebay.stream.device import DeviceThread
+from forebay.stream.kafka.consumer.lag_poller import LagPoller
 from forebay.stream.kafka.delivery import MAX_CONNECT_S, Delivery, connect
 from forebay.stream.kafka.denied import denied
 from forebay.stream.kafka.source import Source
@@ -23,10 +24,10 @@ from forebay.stream.pipeline import Pipeline
 from forebay.stream.stop_request import StopRequest
 from forebay.stream.telemetry.commit_timings import CommitTimings
 from forebay.stream.telemetry.telemetry import Telemetry
+from forebay.stream.worker_process import READY_LINE
 
 log = logging.getLogger(__name__)
 
-READY_LINE = "worker ready"
 STOP_TIMEOUT_S = 5.0
 
 
@@ -65,6 +66,7 @@ class WorkerParts:
     device: DeviceThread
     delivery: Delivery
     source: Source
+    lag: LagPoller
     commit_timings: CommitTimings
     admin: WorkerAdmin
     telemetry: Telemetry
@@ -127,9 +129,10 @@ class Worker:
         self._run_task(pipeline.commit_forever(), "commit")
         self._run_task(pipeline.feed_device(), "device")
         self._run_task(pipeline.watch(), "watch")
+        self._run_task(self._parts.lag.run(), "lag")
         self._run_task(self._parts.admin.watch(), "admin")
         polling = self._run_task(pipeline.run(), "poll")
-        self._run_task(_announce(self._parts.source, self._parts.telemetry), "announce")
+        self._run_task(_announce(self._parts.source, self._parts.admin), "announce")
         self._run_task(self._parts.telemetry.run(), "telemetry")
         await self._failure.wait_with(self._run_task(self._stop.wait(), "signals"))
         if not self._failure.is_filled:
@@ -197,7 +200,7 @@ async def _finish(polling: asyncio.Task[None], pipeline: Pipeline) -> None:
     await pipeline.drain()
 
 
-async def _announce(source: Source, telemetry: Telemetry) -> None:
+async def _announce(source: Source, admin: WorkerAdmin) -> None:
     await source.wait_until_open()
-    telemetry.ready(True)
+    await admin.wait_until_ready()
     log.info(READY_LINE)

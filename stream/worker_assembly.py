@@ -38,6 +38,7 @@ from forebay.stream.kafka.acls import Role
 from forebay.stream.kafka.advertised import require_reachable
 from forebay.stream.kafka.assignor import AdvertisingAssignor
 from forebay.stream.kafka.client import client_options
+from forebay.stream.kafka.consumer.lag_poller import LagPoller
 from forebay.stream.kafka.delivery import Delivery, Transactional, hash_key
 from forebay.stream.kafka.layout import Layout, find_layout
 from forebay.stream.kafka.light_records import ReadLimits
@@ -116,12 +117,21 @@ class WorkerAssembly:
         decoder, encoder = self._decoder(), self._encoder()
         committer = self._committer(self._emitter(layout, encoder), delivery, source, observer)
         pipeline.connect(Stages(source, decoder, self._batcher(), device, committer, delivery, windows))
-        parts = Parts(self._model, pipeline, self._breakers, device, source, noted)
+        lag = LagPoller(source, telemetry.record_lag, clock=self._clock)
+        parts = Parts(
+            model=self._model,
+            pipeline=pipeline,
+            breakers=self._breakers,
+            device=device,
+            source=source,
+            lag=lag,
+            noted=noted,
+        )
         admin = WorkerAdmin(
             self._settings, parts, decoder, encoder, telemetry, worker=self._instance, clock=self._clock
         )
         breakers = {"model": self._breakers.model, "cluster": self._breakers.cluster}
-        telemetry.watch(Watched(source, in_flight, breakers, pipeline.totals))
+        telemetry.watch(Watched(source, in_flight, breakers, pipeline.totals, is_ready=admin.is_ready))
         return Worker(
             WorkerParts(
                 model=self._model,
@@ -129,6 +139,7 @@ class WorkerAssembly:
                 device=device,
                 delivery=delivery,
                 source=source,
+                lag=lag,
                 commit_timings=timings,
                 admin=admin,
                 telemetry=telemetry,

@@ -17,7 +17,8 @@ from forebay.schemas.errors import BrokerError, ForebayError
 from forebay.stream.clock import Clock
 from forebay.stream.embedded.process import tied_to_parent
 
-READY: Final = b"worker ready"
+READY_LINE: Final = "worker ready"
+"""What a worker logs when it is ready, and its parent process waits for."""
 _PAGE: Final = re.compile(rb"admin page at (https?://[^\s\"]+)")
 READY_TIMEOUT_S: Final = 90.0
 STOP_TIMEOUT_S: Final = 30.0
@@ -73,7 +74,7 @@ class WorkerProcess:
     async def wait_ready(self, timeout_s: float = READY_TIMEOUT_S) -> None:
         """Until it has joined its group and reads. Raises BrokerError with the end of its log otherwise."""
         deadline_s = self._clock.monotonic_s() + timeout_s
-        while READY not in self._log.read_bytes():
+        while READY_LINE.encode() not in self._log.read_bytes():
             self.check()
             if self._clock.monotonic_s() > deadline_s:
                 raise self._error(f"was not ready within {timeout_s:g} s")

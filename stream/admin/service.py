@@ -28,6 +28,7 @@ from forebay.stream.eventtime.assemble import window_plan
 log = logging.getLogger(__name__)
 
 LOOK_S: Final = 1.0
+READY_LOOK_S: Final = 0.1
 ASK_S: Final = 2.0
 ASK_MEMBERS_S: Final = 15.0
 ASK_TIMEOUT_S: Final = 10.0
@@ -37,7 +38,6 @@ class Metrics(Protocol):
     """What is needed of the worker's telemetry (see `stream.telemetry`)."""
 
     def page(self, *, accept: str) -> tuple[bytes, str]: ...
-    def ready(self, is_ready: bool) -> None: ...
 
 
 class WorkerAdmin:
@@ -92,14 +92,25 @@ class WorkerAdmin:
         """The model is."""
         self._view.seen.warm = True
 
+    def is_ready(self) -> bool:
+        """Return the verdict of `/readyz`, which is also the metric `forebay.ready`."""
+        return self._view.readiness().ok
+
+    async def wait_until_ready(self) -> None:
+        """Return as soon as `is_ready` holds."""
+        while True:
+            if self.is_ready():
+                return
+            await asyncio.sleep(READY_LOOK_S)
+
     def user_data(self) -> bytes:
         """What the group is told of this worker."""
         model = self._parts.model
         return Advertisement(self._worker, self._view.url, model.name, model.version, version("forebay")).encode()
 
     async def watch(self) -> None:
-        """Look at the worker, once a second, and at the cluster, every other, for as long as it runs."""
-        asking = asyncio.create_task(self._ask_forever())
+        """Look at the worker once a second, and at the members of its group, until cancelled."""
+        asking = asyncio.create_task(self._follow_members())
         try:
             while True:
                 began_s = self._clock.monotonic_s()
@@ -108,24 +119,16 @@ class WorkerAdmin:
                 delay_s = max(0.0, self._clock.monotonic_s() - began_s - LOOK_S)
                 seen.loop_delay_s = max(delay_s, 0.9 * seen.loop_delay_s)
                 self._view.look()
-                self._metrics.ready(self._view.readiness().ok)
         finally:
             await cancel_until_done(asking)
 
-    async def _ask_forever(self) -> None:
+    async def _follow_members(self) -> None:
         members_of, members_asked_s = None, -math.inf
         while True:
-            # Errors of the client are of many kinds, and each only means that there was no answer.
-            with contextlib.suppress(Exception):
-                async with asyncio.timeout(ASK_TIMEOUT_S):
-                    standings = await self._parts.source.standings()
-                    if not standings:
-                        await self._parts.source.ask_cluster()
-                self._view.seen.partitions = dict(standings)
-                self._view.seen.cluster_answered_s = self._clock.monotonic_s()
             epoch, now_s = self._parts.source.epoch, self._clock.monotonic_s()
             if epoch != members_of or now_s - members_asked_s >= ASK_MEMBERS_S:
                 members_of, members_asked_s = epoch, now_s
+                # Errors of the client are of many kinds, and each only means that there was no answer.
                 with contextlib.suppress(Exception):
                     async with asyncio.timeout(ASK_TIMEOUT_S):
                         self._view.seen.members = await self._parts.source.members()
@@ -165,8 +168,8 @@ class WorkerAdmin:
         return json_response({"models": self._view.models()})
 
     async def _predict(self, request: web.Request) -> web.Response:
-        if not self._view.seen.warm:
-            return refusal(503, "not_ready", "the model is warming up", headers={"Retry-After": "1"})
+        if not (startup := self._view.startup()).ok:
+            return refusal(503, "not_ready", "; ".join(startup.reasons), headers={"Retry-After": "1"})
         try:
             status, body = await self._predictor.predict(request.read, request.headers)
         except Unfit as error:

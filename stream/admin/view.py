@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any, Final, Protocol
@@ -29,8 +29,9 @@ from forebay.stream.breaker import CircuitBreaker
 from forebay.stream.clock import Clock
 from forebay.stream.config.sections import Settings
 from forebay.stream.device import DeviceThread
+from forebay.stream.kafka.consumer.lag_poller import LagPoller
 from forebay.stream.pipeline import Pipeline
-from forebay.stream.records import Epoch, Partition, WindowStatus
+from forebay.stream.records import Epoch, WindowStatus
 from forebay.stream.stages import Breakers
 
 STATUS_FORMAT: Final = 1
@@ -45,8 +46,6 @@ class ReadSource(Protocol):
     def joined(self) -> bool: ...
     @property
     def paused(self) -> bool: ...
-    async def standings(self) -> Mapping[Partition, tuple[int, int]]: ...
-    async def ask_cluster(self) -> None: ...
     async def members(self) -> Sequence[Member]: ...
 
 
@@ -59,16 +58,15 @@ class Parts:
     breakers: Breakers
     device: DeviceThread
     source: ReadSource
+    lag: LagPoller
     noted: Noted
 
 
 @dataclass(slots=True)
 class Seen:
-    """What was found out by looking. partitions: position and end; members: of the group; times in monotonic seconds."""
+    """What was found out by looking. members: of the group."""
 
     warm: bool = False
-    cluster_answered_s: float | None = None
-    partitions: dict[Partition, tuple[int, int]] = field(default_factory=dict)
     members: Sequence[Member] = ()
     still: Standstill = field(default_factory=Standstill)
     loop_delay_s: float = 0.0
@@ -103,24 +101,24 @@ class WorkerView:
         self._parts.noted.samples.looked(wall_ms=self._clock.wall_ms(), lag=facts.known_lag)
 
     def facts(self) -> Facts:
-        pipeline, source, seen = self._parts.pipeline, self._parts.source, self.seen
+        pipeline, source, lag = self._parts.pipeline, self._parts.source, self._parts.lag
         breakers = self._parts.breakers
         gate_open = source.epoch is not None
         return Facts(
             now_s=self._clock.monotonic_s(),
-            warm=seen.warm,
+            warm=self.seen.warm,
             joined=source.joined,
             gate_open=gate_open,
             draining=pipeline.stopping,
             paused=pipeline.held_by_hand,
             in_flight=pipeline.in_flight.events,
-            lag=sum(_lag(*at) for at in seen.partitions.values()) if gate_open else None,
+            lag=sum(standing.lag for standing in lag.standings.values()) if gate_open else None,
             progress=(
                 self._parts.noted.batches_finished,
                 pipeline.totals.commits,
-                tuple(sorted((place, position) for place, (position, _end) in seen.partitions.items())),
+                tuple(sorted((place, standing.position) for place, standing in lag.standings.items())),
             ),
-            cluster_answered_s=seen.cluster_answered_s,
+            cluster_answered_s=lag.answered_s,
             commit_failed_s=self._parts.noted.commit_failed_s,
             breakers={"model": breakers.model.state, "cluster": breakers.cluster.state},
         )
@@ -166,7 +164,7 @@ class WorkerView:
             "health": {
                 "live": live.ok,
                 "ready": ready.ok,
-                "started": facts.warm,
+                "started": self.startup().ok,
                 "reasons": [*live.reasons, *ready.reasons],
                 **conditions(facts),
                 "still_for_s": live.conditions["still_for_s"],
@@ -225,12 +223,12 @@ class WorkerView:
             {
                 "topic": place.topic,
                 "partition": place.partition,
-                "position": position,
-                "end": end,
-                "lag": _lag(position, end),
+                "position": standing.position,
+                "end": standing.stable_offset,
+                "lag": standing.lag,
                 **(_windows_of(windows[place]) if place in windows else {}),
             }
-            for place, (position, end) in sorted(self.seen.partitions.items())
+            for place, standing in sorted(self._parts.lag.standings.items())
         ]
 
     def _in_flight(self) -> dict[str, Any]:
@@ -283,10 +281,6 @@ class WorkerView:
             "commits": totals.commits,
             "rewinds": totals.rewinds,
         }
-
-
-def _lag(position: int, end: int) -> int:
-    return max(0, end - position)
 
 
 def _windows_of(status: WindowStatus) -> dict[str, Any]:

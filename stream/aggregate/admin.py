@@ -80,7 +80,7 @@ class AggregatorAdmin:
         return Verdict(False, ("the group is being joined, and what was counted read",))
 
     async def _metrics(self, request: web.Request) -> web.Response:
-        self._book.set(c.READY, int(self.pulse.started))
+        self._book.set(c.READY, int(self.readiness().ok))
         self._book.reached(c.AGGREGATE_DELTAS, self._counting.counted)
         self._book.set(c.AGGREGATE_PARTITIONS, len(self._counting.partitions))
         body, content_type = render_page(self._book.snapshot(), accept=request.headers.get("Accept", ""))

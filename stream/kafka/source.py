@@ -30,9 +30,9 @@ from forebay.stream.kafka.group_offsets import GroupOffsets, OffsetsUnstable
 from forebay.stream.kafka.large_answers import read_large_answers_in_parts
 from forebay.stream.kafka.light_records import ReadLimits, hand_out_light_records
 from forebay.stream.kafka.positions import Resumes, StartPolicy, out_of_range_error, start_positions
-from forebay.stream.kafka.standing import Standing, read_standings
+from forebay.stream.kafka.standing import read_standings
 from forebay.stream.kafka.topic_identity import recreated_error
-from forebay.stream.records import Epoch, Partition, Record
+from forebay.stream.records import Epoch, Partition, Record, Standing
 
 log = logging.getLogger(__name__)
 

@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from aiokafka import AIOKafkaConsumer
 
-from forebay.stream.records import Partition
-
-
-class Standing(NamedTuple):
-    """position: offset of the next record to read; stable_offset: the end of what may be read."""
-
-    position: int
-    stable_offset: int
+from forebay.stream.records import Partition, Standing
 
 
 async def read_standings(consumer: AIOKafkaConsumer) -> dict[Partition, Standing]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from forebay.stream.records import Partition
+from forebay.stream.records import Partition, Standing
 
 
 class Lag(NamedTuple):
@@ -28,19 +28,20 @@ class LagMeter:
 
     def measure(
         self,
-        standings: Mapping[Partition, tuple[int, int]],
+        standings: Mapping[Partition, Standing],
         last_read_ms: Mapping[Partition, int],
         *,
         now_ms: int,
     ) -> dict[Partition, Lag]:
-        """standings: position and end by partition; last_read_ms: timestamps of the last records read. Other partitions are
-        forgotten."""
+        """Return the lag of each partition in `standings`; other partitions are forgotten.
+
+        last_read_ms: timestamps of the last records read.
+        """
         self._since_ms = {partition: self._since_ms.get(partition, now_ms) for partition in standings}
         lags = {}
-        for partition, (position, end) in standings.items():
-            records = max(0, end - position)
-            if not records:
+        for partition, standing in standings.items():
+            if not standing.lag:
                 self._since_ms[partition] = now_ms
             since_ms = max(self._since_ms[partition], last_read_ms.get(partition, 0))
-            lags[partition] = Lag(records, max(0, now_ms - since_ms) / 1000 if records else 0.0)
+            lags[partition] = Lag(standing.lag, max(0, now_ms - since_ms) / 1000 if standing.lag else 0.0)
         return lags

@@ -1,23 +1,20 @@
-"""What is looked at from time to time and not told by anybody: lag, what is in flight, breakers, the process."""
+"""Gauges that are polled rather than pushed by a stage: readiness, what is in flight, breakers, the process."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from forebay.stream.backpressure import InFlight
 from forebay.stream.breaker import BreakerState, CircuitBreaker
 from forebay.stream.clock import Clock
-from forebay.stream.records import Partition, WindowStatus
+from forebay.stream.records import Partition, Standing, WindowStatus
 from forebay.stream.telemetry import catalogue as c
 from forebay.stream.telemetry.book import Book
 from forebay.stream.telemetry.lag import LagMeter
 from forebay.stream.telemetry.recording import Recorder
 from forebay.stream.telemetry.resources import GpuMeter, ProcessMeter
-
-log = logging.getLogger(__name__)
 
 _STATES = {BreakerState.CLOSED: 0, BreakerState.HALF_OPEN: 1, BreakerState.OPEN: 2}
 
@@ -29,7 +26,6 @@ class WatchedSource(Protocol):
 
     @property
     def paused(self) -> bool: ...
-    async def standings(self) -> Mapping[Partition, tuple[int, int]]: ...
 
 
 class WatchedTotals(Protocol):
@@ -38,16 +34,21 @@ class WatchedTotals(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """Parts of the worker that are looked at. breakers: by name."""
+    """Parts of the worker that are polled.
+
+    breakers: by name.
+    is_ready: returns the verdict of `/readyz`.
+    """
 
     source: WatchedSource
     in_flight: InFlight
     breakers: Mapping[str, CircuitBreaker]
     totals: WatchedTotals
+    is_ready: Callable[[], bool]
 
 
 class Sampler:
-    """Writes into the book what is so now."""
+    """Writes the present values of the polled gauges into the book."""
 
     def __init__(self, book: Book, recorder: Recorder, watched: Watched, *, clock: Clock, gpus: GpuMeter) -> None:
         self._book = book
@@ -60,8 +61,9 @@ class Sampler:
         self.windows: Mapping[Partition, WindowStatus] = {}
 
     def sample(self) -> None:
-        """All but the lag; on the event loop's thread."""
+        """Record all but the lag; on the event loop's thread."""
         book, watched = self._book, self._watched
+        book.set(c.READY, int(watched.is_ready()))
         book.set(c.IN_FLIGHT_EVENTS, watched.in_flight.events)
         book.set(c.IN_FLIGHT_BYTES, watched.in_flight.bytes)
         book.set(c.IN_FLIGHT_BATCHES, watched.in_flight.batches)
@@ -83,9 +85,8 @@ class Sampler:
         self._process.sample()
         self._gpus.sample()
 
-    async def sample_lag(self) -> None:
-        """Ask the cluster for the ends of the assigned partitions. Raises KafkaError, TimeoutError."""
-        standings = await self._watched.source.standings()
+    def record_lag(self, standings: Mapping[Partition, Standing]) -> None:
+        """Record the lag of the assigned partitions, when it has been polled."""
         self._recorder.forget(standings)
         lags = self._lag.measure(standings, self._recorder.last_read_ms, now_ms=self._clock.wall_ms())
         self._book.set(c.ASSIGNED_PARTITIONS, len(lags))

@@ -9,7 +9,6 @@ import platform
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from opentelemetry.sdk.metrics.export import MetricExporter
 from opentelemetry.sdk.trace import TracerProvider
@@ -19,7 +18,7 @@ from forebay.stream.clock import Clock
 from forebay.stream.config.sections import TelemetrySection
 from forebay.stream.logs import share_limits
 from forebay.stream.outcomes import Ledger
-from forebay.stream.records import Chunk, Finished, MicroBatch, Partition, WindowStatus
+from forebay.stream.records import Chunk, Finished, MicroBatch, Partition, Standing, WindowStatus
 from forebay.stream.telemetry import catalogue as c
 from forebay.stream.telemetry.book import Book, Exemplar
 from forebay.stream.telemetry.closing import close_in_time
@@ -35,9 +34,6 @@ from forebay.stream.telemetry.spans import BatchTraces
 from forebay.stream.telemetry.tracing import make_tracer_provider
 
 log = logging.getLogger(__name__)
-
-LAG_EVERY_S: Final = 2.0
-LAG_TIMEOUT_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +110,10 @@ class Telemetry:
             self._book, self._recorder, watched, clock=self._clock, gpus=GpuMeter(self._book, visible=visible_gpus())
         )
 
-    def ready(self, is_ready: bool) -> None:
-        """Whether the worker is ready."""
-        self._book.set(c.READY, int(is_ready))
+    def record_lag(self, standings: Mapping[Partition, Standing]) -> None:
+        """Record the lag of the assigned partitions. After `watch`."""
+        assert self._sampler is not None
+        self._sampler.record_lag(standings)
 
     def page(self, *, accept: str = "") -> tuple[bytes, str]:
         """The Prometheus page and its content type. accept: the request's header; OpenMetrics where it is asked for."""
@@ -125,13 +122,19 @@ class Telemetry:
         return render_page(self._book.snapshot(), accept=accept)
 
     async def run(self) -> None:
-        """Keep the lag up to date and send what is to be sent, until cancelled. After `watch`. Never fails for a collector."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._follow_lag(), name="lag")
-            group.create_task(self._send_metrics(), name="send-metrics")
+        """Send metrics until cancelled, if they are to be sent. After `watch`. Never fails for a collector."""
+        if self._exporter is None:
+            return
+        assert self._sampler is not None
+        while True:
+            await asyncio.sleep(self._section.metrics_interval_ms / 1000)
+            self._sampler.sample()
+            await asyncio.to_thread(self._export, self._exporter)
 
     async def close(self) -> None:
         """Send what is left, for a few seconds at most."""
+        if self._sampler is not None:
+            self._sampler.sample()
         if self._log_handler is not None:
             logging.getLogger().removeHandler(self._log_handler)
         await close_in_time(self._close)
@@ -178,25 +181,6 @@ class Telemetry:
             self._sampler.windows = statuses
 
     # ---- what runs beside
-
-    async def _follow_lag(self) -> None:
-        assert self._sampler is not None
-        while True:
-            try:
-                async with asyncio.timeout(LAG_TIMEOUT_S):
-                    await self._sampler.sample_lag()
-            except Exception as error:  # a cluster that is away is told of where it matters
-                log.debug("cannot measure the lag: %s", error)
-            await asyncio.sleep(LAG_EVERY_S)
-
-    async def _send_metrics(self) -> None:
-        if self._exporter is None:
-            return
-        assert self._sampler is not None
-        while True:
-            await asyncio.sleep(self._section.metrics_interval_ms / 1000)
-            self._sampler.sample()
-            await asyncio.to_thread(self._export, self._exporter)
 
     def _export(self, exporter: MetricExporter) -> None:
         """Raises nothing: the exporter logs what went wrong, and the next time all of it is sent anew."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +16,7 @@ from forebay.stream.backpressure import Bounds, InFlight
 from forebay.stream.breaker import CircuitBreaker
 from forebay.stream.clock import SystemClock
 from forebay.stream.config.sections import TelemetrySection
-from forebay.stream.records import Partition
+from forebay.stream.records import Partition, Standing
 from forebay.stream.telemetry.collector import Signal, describe_process, find_collector, parse_headers
 from forebay.stream.telemetry.sampling import Watched
 from forebay.stream.telemetry.telemetry import About, Telemetry
@@ -25,22 +26,23 @@ ABOUT = About("m", 7, "cpu", "me", "g", transactional=True, max_in_flight_events
 
 
 class Source:
-    """A source of one partition, with 3 of 10 records read."""
+    """A source that is paused in its second assignment."""
 
     assignments = 2
     paused = True
 
-    async def standings(self) -> dict[Partition, tuple[int, int]]:
-        return {Partition("features", 0): (3, 10)}
+
+def never() -> bool:
+    return False
 
 
-def telemetry(environ: dict[str, str], **section: Any) -> Telemetry:
+def telemetry(environ: dict[str, str], *, is_ready: Callable[[], bool] = never, **section: Any) -> Telemetry:
     made = Telemetry(TelemetrySection(**section), ABOUT, clock=SystemClock(), environ=environ)
     breaker = CircuitBreaker(failure_threshold=1, reset_timeout_s=60, on_change=lambda state, reason: None)
     breaker.trip(0, "for this test")
     in_flight = InFlight(Bounds(100, 1000, 10))
     in_flight.polled(events=5, num_bytes=50)
-    made.watch(Watched(Source(), in_flight, {"model": breaker}, SimpleNamespace(rewinds=1)))
+    made.watch(Watched(Source(), in_flight, {"model": breaker}, SimpleNamespace(rewinds=1), is_ready=is_ready))
     return made
 
 
@@ -50,9 +52,8 @@ async def run_for(made: Telemetry, seconds: float) -> None:
 
 
 async def test_the_page_tells_what_is_so_now() -> None:
-    made = telemetry({})
-    await run_for(made, 0.05)
-    made.ready(True)
+    made = telemetry({}, is_ready=lambda: True)
+    made.record_lag({Partition("features", 0): Standing(3, 10)})
     page, content_type = made.page(accept="application/openmetrics-text")
     lines = page.decode().splitlines()
     assert content_type.startswith("application/openmetrics-text")
@@ -65,12 +66,23 @@ async def test_the_page_tells_what_is_so_now() -> None:
         'forebay_breaker_state{breaker="model"} 2.0',
         "forebay_rebalances_total 2.0",
         "forebay_rewinds_total 1.0",
+        "forebay_assigned_partitions 1.0",
         'forebay_consumer_lag_records{partition="0",topic="features"} 7.0',
         'forebay_model_info{device="cpu",model="m",version="7"} 1.0',
         'forebay_events_total{model="m",outcome="predicted",version="7"} 0.0',
     ):
         assert line in lines
     await made.close()
+
+
+async def test_readiness_is_asked_whenever_it_is_reported() -> None:
+    verdicts = [True, False]
+    with collector() as fake:
+        made = telemetry({}, is_ready=lambda: verdicts.pop(0), otlp_endpoint=fake.endpoint, traces=False)
+        assert b"\nforebay_ready 1.0\n" in made.page()[0]
+        await made.close()
+        (metrics,) = fake.metrics().values()
+        assert total(metrics["forebay.ready"]) == 0
 
 
 async def test_what_is_left_is_sent_at_the_end() -> None:

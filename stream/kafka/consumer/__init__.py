@@ -1,0 +1,1 @@
+"""Reading the input: the group, its positions and the consumer lag."""

@@ -1,0 +1,65 @@
+"""The one poll of the consumer lag: telemetry and the admin side use the same answer of the cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol
+
+from forebay.stream.clock import Clock
+from forebay.stream.records import Partition, Standing
+
+log = logging.getLogger(__name__)
+
+POLL_S: Final = 2.0
+TIMEOUT_S: Final = 10.0
+
+
+class PolledSource(Protocol):
+    """What is asked of the source (see `stream.kafka.source`)."""
+
+    async def standings(self) -> Mapping[Partition, Standing]: ...
+    async def ask_cluster(self) -> None: ...
+
+
+class LagPoller:
+    """Asks the cluster for the ends of the assigned partitions, every `POLL_S` seconds.
+
+    on_standings: receives what was found, as soon as it is.
+    standings: what the cluster last answered; empty while the gate is closed.
+    answered_s: when it last answered, monotonic; None if it never has.
+    """
+
+    def __init__(
+        self,
+        source: PolledSource,
+        on_standings: Callable[[Mapping[Partition, Standing]], None],
+        *,
+        clock: Clock,
+    ) -> None:
+        self._source = source
+        self._on_standings = on_standings
+        self._clock = clock
+        self.standings: Mapping[Partition, Standing] = {}
+        self.answered_s: float | None = None
+
+    async def run(self) -> None:
+        """Poll until cancelled; a poll that fails changes nothing."""
+        while True:
+            try:
+                async with asyncio.timeout(TIMEOUT_S):
+                    await self.poll()
+            except Exception as error:  # of many kinds, and each only means that there was no answer
+                log.debug("cannot measure the lag: %s", error)
+            await asyncio.sleep(POLL_S)
+
+    async def poll(self) -> None:
+        """Ask once. Raises what the client raises."""
+        standings = await self._source.standings()
+        self._on_standings(standings)
+        if not standings:
+            # Without a partition to ask for, this is how to see that the cluster answers.
+            await self._source.ask_cluster()
+        self.standings = standings
+        self.answered_s = self._clock.monotonic_s()

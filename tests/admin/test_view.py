@@ -1,0 +1,114 @@
+"""The status and the metrics of a worker have one source for the lag, and one for readiness."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any, cast
+
+from forebay.stream.admin.membership import Member
+from forebay.stream.admin.noted import Noted
+from forebay.stream.admin.view import Parts, WorkerView
+from forebay.stream.backpressure import Bounds, InFlight
+from forebay.stream.breaker import CircuitBreaker
+from forebay.stream.config.sections import Settings, TelemetrySection
+from forebay.stream.kafka.consumer.lag_poller import LagPoller
+from forebay.stream.pipeline import Pipeline
+from forebay.stream.records import Epoch, Partition, Standing
+from forebay.stream.stages import Breakers, Timing
+from forebay.stream.telemetry.observer import Unobserved
+from forebay.stream.telemetry.sampling import Watched
+from forebay.stream.telemetry.telemetry import About, Telemetry
+from tests.stream.build import P0, P1, ManualClock
+
+ABOUT = About("m", 7, "cpu", "me", "g", transactional=True, max_in_flight_events=100)
+
+
+class Source:
+    """A source whose partitions a test decides."""
+
+    assignments = 1
+    paused = False
+
+    def __init__(self) -> None:
+        self.epoch: Epoch | None = Epoch(1, "member", None, 1)
+        self.joined = True
+        self.found: dict[Partition, Standing] = {}
+        self.polls = 0
+
+    async def standings(self) -> Mapping[Partition, Standing]:
+        self.polls += 1
+        return dict(self.found)
+
+    async def ask_cluster(self) -> None:
+        pass
+
+    async def members(self) -> Sequence[Member]:
+        return ()
+
+
+class Worker:
+    """The parts of a worker that the status and the metrics are made of."""
+
+    def __init__(self) -> None:
+        clock, self.source, in_flight = ManualClock(), Source(), InFlight(Bounds(100, 1000, 10))
+        breakers = Breakers(_breaker(), _breaker())
+        timing = Timing(1.0, 2.0, 1.0)
+        self.pipeline = Pipeline(in_flight, timing, breakers, Unobserved(), max_poll_records=10, clock=clock)
+        self.telemetry = Telemetry(TelemetrySection(), ABOUT, clock=clock, environ={})
+        self.lag = LagPoller(self.source, self.telemetry.record_lag, clock=clock)
+        model = SimpleNamespace(name="m", version=7, signature=SimpleNamespace(window=None))
+        device = SimpleNamespace(running_for_s=lambda: 0.0)
+        noted = Noted(clock=clock)
+        parts = Parts(
+            model=cast(Any, model),
+            pipeline=self.pipeline,
+            breakers=breakers,
+            device=cast(Any, device),
+            source=self.source,
+            lag=self.lag,
+            noted=noted,
+        )
+        self.view = WorkerView(Settings(), parts, worker="me", clock=clock)
+        self.view.seen.warm = True
+        self.telemetry.watch(
+            Watched(self.source, in_flight, {}, self.pipeline.totals, is_ready=lambda: self.view.readiness().ok)
+        )
+
+    def metric(self, start: str) -> list[str]:
+        page, _ = self.telemetry.page()
+        return [line for line in page.decode().splitlines() if line.startswith(start)]
+
+
+def _breaker() -> CircuitBreaker:
+    return CircuitBreaker(failure_threshold=1, reset_timeout_s=60, on_change=lambda state, reason: None)
+
+
+async def test_the_status_and_the_metrics_report_the_same_poll() -> None:
+    worker = Worker()
+    worker.source.found = {P0: Standing(3, 10), P1: Standing(4, 4)}
+    await worker.lag.poll()
+    worker.source.found = {P0: Standing(9, 99)}  # unknown to both before the next poll
+    status = worker.view.status(since=None)
+    assert (status["lag"], status["health"]["cluster_answered_ago_s"]) == (7, 0)
+    assert [(one["position"], one["end"], one["lag"]) for one in status["partitions"]] == [(3, 10, 7), (4, 4, 0)]
+    assert worker.metric("forebay_consumer_lag_records{") == [
+        'forebay_consumer_lag_records{partition="0",topic="features"} 7.0',
+        'forebay_consumer_lag_records{partition="1",topic="features"} 0.0',
+    ]
+    assert worker.source.polls == 1
+
+
+async def test_the_status_and_the_metrics_report_the_same_readiness() -> None:
+    worker = Worker()
+
+    def reported() -> tuple[bool, list[str]]:
+        return worker.view.status(since=None)["health"]["ready"], worker.metric("forebay_ready ")
+
+    assert reported() == (True, ["forebay_ready 1.0"])
+    worker.source.epoch = None  # a rebalance has begun
+    assert reported() == (False, ["forebay_ready 0.0"])
+    worker.source.epoch = Epoch(2, "member", None, 2)
+    assert reported() == (True, ["forebay_ready 1.0"])
+    worker.pipeline.stop()
+    assert reported() == (False, ["forebay_ready 0.0"])

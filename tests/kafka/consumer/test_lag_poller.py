@@ -1,0 +1,73 @@
+"""What one poll of the lag yields, with and without partitions, and when the cluster does not answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+from aiokafka.errors import KafkaConnectionError
+
+from forebay.stream.kafka.consumer.lag_poller import LagPoller
+from forebay.stream.records import Partition, Standing
+from tests.stream.build import P0, P1, ManualClock
+
+
+class Source:
+    """A source with a script. is_away: the cluster does not answer."""
+
+    def __init__(self) -> None:
+        self.found: dict[Partition, Standing] = {}
+        self.is_away = False
+        self.asked: list[str] = []
+
+    async def standings(self) -> Mapping[Partition, Standing]:
+        if self.found:
+            self._ask("standings")
+        return dict(self.found)
+
+    async def ask_cluster(self) -> None:
+        self._ask("cluster")
+
+    def _ask(self, what: str) -> None:
+        self.asked.append(what)
+        if self.is_away:
+            raise KafkaConnectionError("away")
+
+
+async def test_each_answer_is_handed_on_and_kept_with_its_time() -> None:
+    source, clock, received = Source(), ManualClock(), list[Mapping[Partition, Standing]]()
+    poller = LagPoller(source, received.append, clock=clock)
+    assert (poller.standings, poller.answered_s) == ({}, None)
+    source.found = {P0: Standing(3, 10), P1: Standing(4, 4)}
+    await poller.poll()
+    assert received == [source.found] and poller.standings == source.found
+    assert poller.answered_s == clock.now_s
+    assert source.asked == ["standings"], "the cluster is asked once a poll"
+    assert [standing.lag for standing in poller.standings.values()] == [7, 0]
+
+
+async def test_without_partitions_the_cluster_is_asked_for_something_else() -> None:
+    source, clock, received = Source(), ManualClock(), list[Mapping[Partition, Standing]]()
+    poller = LagPoller(source, received.append, clock=clock)
+    await poller.poll()
+    assert (source.asked, received, poller.answered_s) == (["cluster"], [{}], clock.now_s)
+
+
+@pytest.mark.parametrize("assigned", [True, False])
+async def test_no_answer_leaves_the_last_one(assigned: bool) -> None:
+    source, clock, received = Source(), ManualClock(), list[Mapping[Partition, Standing]]()
+    poller = LagPoller(source, received.append, clock=clock)
+    source.found = {P0: Standing(3, 10)}
+    await poller.poll()
+    answered_s = clock.now_s
+    clock.advance(2)
+    source.is_away = True
+    source.found = {P0: Standing(5, 10)} if assigned else {}
+    with pytest.raises(KafkaConnectionError):
+        await poller.poll()
+    assert (poller.standings, poller.answered_s) == ({P0: Standing(3, 10)}, answered_s)
+    assert received[1:] == ([] if assigned else [{}]), "that nothing is assigned is known without the cluster"
+
+
+def test_the_lag_is_never_negative() -> None:
+    assert Standing(10, 8).lag == 0
