@@ -1,11 +1,11 @@
-"""Publish feature events with aiokafka: any Kafka client does it like this.
+"""Publish feature events with aiokafka. Any other Kafka client works in the same way.
 
     pip install aiokafka
     python examples/publish.py localhost:9092 features
 
-An event is one JSON object with `id`, `timestamp` (milliseconds since 1970, or RFC 3339) and `features`, by name or as a list
-in the order of the model's signature. The key is what order is kept for. The features here are those of the model that
-examples/train_model.py makes.
+An event is one JSON object with `id`, `timestamp` (milliseconds since 1970, or RFC 3339) and `features`. The features are an
+object by name, or a list in the order of the model's signature. Events with the same record key are kept in order. The
+features in this script are those of the model that examples/train_model.py trains.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ async def main(bootstrap_servers: str, topic: str, count: int = 100) -> None:
                 "features": {
                     "sensor": numbers.choice(["kitchen", "cellar"]),
                     "temperature": round(numbers.gauss(20, 5), 1),
-                    # A model says itself which features may be missing; this one may.
+                    # The model's signature defines which features may be missing. This one may.
                     "humidity": None if number % 10 == 0 else round(numbers.uniform(30, 70), 1),
                 },
             }
-            # `send` only puts it into a batch; what it returns is done when the broker has it.
+            # `send` only adds the record to a batch. The future that it returns is done when the broker has the record.
             deliveries.append(await producer.send(topic, json.dumps(event).encode(), key=room.encode()))
         await asyncio.gather(*deliveries)
         print(f"published {count} events to {topic}")
@@ -52,7 +52,7 @@ if __name__ == "__main__":
     try:
         asyncio.run(main(sys.argv[1], sys.argv[2]))
     except (KafkaError, ValueError) as error:
-        # No broker there, no such topic, a delivery that failed: the message says which.
+        # For example no broker at this address, no such topic, or a failed delivery. The message names the cause.
         sys.exit(f"cannot publish to {sys.argv[2]} at {sys.argv[1]}: {error}")
     except KeyboardInterrupt:
         sys.exit(130)

@@ -1,11 +1,11 @@
-"""Subscribe to predictions and dead letters with aiokafka: any Kafka client does it like this.
+"""Subscribe to predictions and dead letters with aiokafka. Any other Kafka client works in the same way.
 
     pip install aiokafka
     python examples/subscribe.py localhost:9092 100
 
-Reads from the beginning, as a group of its own, until so many events have an outcome (without the number: for ever). An event
-is either predicted or in the dead letters. Delivery is at least once: after a crash some outcomes come twice, so whoever acts
-on them keeps the ids, as is done here.
+The script reads from the beginning, in its own consumer group. It ends after the given number of events have an outcome;
+without a number it runs until you stop it. An event is either predicted or a dead letter. This consumer reads at least once:
+after a crash it may read some outcomes twice. It therefore keeps the ids of the events and skips repeated outcomes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ async def main(bootstrap_servers: str, wanted: int | None = None, prefix: str = 
         bootstrap_servers=bootstrap_servers,
         group_id=f"{prefix}example-subscriber",
         auto_offset_reset="earliest",
-        isolation_level="read_committed",  # right already for when the worker writes in transactions
+        isolation_level="read_committed",  # the worker writes in transactions by default
     )
     seen: set[object] = set()
     try:
@@ -36,18 +36,18 @@ async def main(bootstrap_servers: str, wanted: int | None = None, prefix: str = 
                 prediction = json.loads(record.value)
                 outcome = prediction["id"]
                 answer = prediction["label"] if prediction["label"] is not None else prediction["prediction"]
-                told = (
+                text = (
                     f"{answer}, confidence {prediction['confidence']}, {prediction['model']} v{prediction['version']}"
                 )
             else:
-                # The value is the event as it came; it may be anything. Why it is here is in the headers.
+                # The value is the original event and can be any bytes. The headers state the reason.
                 headers = {name: value.decode() for name, value in record.headers}
                 outcome = (headers["forebay.error.partition"], headers["forebay.error.offset"])
-                told = f"no prediction: {headers['forebay.error.kind']}: {headers['forebay.error.message']}"
+                text = f"no prediction: {headers['forebay.error.kind']}: {headers['forebay.error.message']}"
             if outcome in seen:
                 continue
             seen.add(outcome)
-            print(f"{outcome}: {told}")
+            print(f"{outcome}: {text}")
             if len(seen) == wanted:
                 break
     finally:

