@@ -32,13 +32,14 @@ from forebay.stream.bench.machine import describe_machine
 from forebay.stream.bench.setup import MODEL_NAME, save_bench_model
 from forebay.stream.clock import SystemClock
 from forebay.stream.config.sections import TelemetrySection
+from forebay.stream.core.outputs import OutputTopic, OutputTopics
 from forebay.stream.decode import Decoder
-from forebay.stream.emit import Emitter, OutputTopic, OutputTopics, Placer
+from forebay.stream.emit import Emitter, Placer
 from forebay.stream.encode import PredictionEncoder
 from forebay.stream.infer import infer_batch
 from forebay.stream.kafka.delivery import _fill
+from forebay.stream.observer import CommitTimes
 from forebay.stream.records import Chunk, Epoch, Finished, MicroBatch, Partition
-from forebay.stream.telemetry.observer import CommitTimes
 from forebay.stream.telemetry.telemetry import About, Telemetry
 from forebay.stream.window import MicroBatcher
 

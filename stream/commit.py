@@ -7,13 +7,15 @@ import logging
 from collections.abc import Collection, Coroutine, Mapping, Sequence
 from typing import Any, Protocol, cast
 
-from forebay.schemas.errors import BrokerError, ForebayError
+from forebay.schemas.errors import ForebayError
 from forebay.stream.clock import Clock
+from forebay.stream.core.errors import CommitRefused, CommitTimeout, OutputMissing
+from forebay.stream.core.ports import RecordProducer
 from forebay.stream.dead_letter_guard import DeadLetterGuard
-from forebay.stream.emit import Building, Emission, Emits, Outgoing
+from forebay.stream.emit import Building, Emission, Emits
+from forebay.stream.observer import CommitTimes, Observer
 from forebay.stream.outcomes import Ledger
 from forebay.stream.records import Epoch, Finished, Partition
-from forebay.stream.telemetry.observer import CommitTimes, Observer
 
 log = logging.getLogger(__name__)
 
@@ -22,37 +24,6 @@ class ConservationError(ForebayError):
     """Records passed and outcomes decided differ: a bug. Nothing of that commit was sent."""
 
     default_kind = "conservation"
-
-
-class CommitTimeout(ForebayError):
-    """A commit was not over by its deadline: whether it happened is unknown, and the committed offsets will tell."""
-
-    default_kind = "commit_timeout"
-
-
-class CommitRefused(BrokerError):
-    """The group no longer accepts this membership: what was read under it will be read again by whoever owns it now."""
-
-    default_kind = "commit_refused"
-
-
-class TopicRecreated(BrokerError):
-    """An input topic was deleted and created again: positions in the old one must not be committed for the new one."""
-
-    default_kind = "topic_recreated"
-
-
-class OutputMissing(BrokerError):
-    """An output topic is gone: commits cannot succeed before it is there again."""
-
-    default_kind = "output_missing"
-
-
-class Sends(Protocol):
-    """Where records go (see `stream.kafka.delivery`)."""
-
-    async def send(self, outgoing: dict[Partition, Outgoing], *, timestamp_ms: int) -> None: ...
-    async def missing_topics(self, partitions: Collection[Partition]) -> set[str]: ...
 
 
 class Commits(Protocol):
@@ -108,7 +79,7 @@ class Committer:
     def __init__(
         self,
         emitter: Emits,
-        delivery: Sends,
+        producer: RecordProducer,
         transaction: Commits,
         guard: DeadLetterGuard,
         observer: Observer,
@@ -117,7 +88,7 @@ class Committer:
         timeout_ms: int,
     ) -> None:
         self._emitter = emitter
-        self._delivery = delivery
+        self._producer = producer
         self._transaction = transaction
         self._guard = guard
         self._observer = observer
@@ -147,7 +118,7 @@ class Committer:
                 # 4. Send, and await every delivery: predictions, dead letters, deltas. A transaction would commit without
                 #    a batch that failed. Meanwhile the coordinator learns that positions will come.
                 await _both(
-                    self._delivery.send(emission.outgoing, timestamp_ms=self._clock.wall_ms()),
+                    self._producer.send(emission.outgoing, timestamp_ms=self._clock.wall_ms()),
                     self._transaction.add_group(),
                 )
                 at_s.append(now_s())
@@ -164,7 +135,7 @@ class Committer:
                 at_s.append(now_s())
         except TimeoutError:
             # The client asks for a topic that was deleted again and again, as though the cluster were away.
-            if missing := await self._delivery.missing_topics(emission.outgoing):
+            if missing := await self._producer.missing_topics(emission.outgoing):
                 raise OutputMissing(f"the cluster has no topic {', '.join(sorted(missing))} any more") from None
             raise CommitTimeout(f"the commit was not over after {self._timeout_s:g} s") from None
         # 7. Only now do the outcomes count.

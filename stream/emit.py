@@ -15,14 +15,8 @@ import numpy as np
 
 from forebay.schemas.failures import FailureKind
 from forebay.stream.clock import Clock, SystemClock
-from forebay.stream.encode import (
-    Headers,
-    PredictionEncoder,
-    dead_letter,
-    prediction_bytes,
-    prediction_headers,
-    record_size,
-)
+from forebay.stream.core.outputs import Headers, Outgoing, OutputTopic, OutputTopics
+from forebay.stream.encode import PredictionEncoder, dead_letter, prediction_bytes, prediction_headers, record_size
 from forebay.stream.outcomes import Ledger, encode_delta
 from forebay.stream.records import Chunk, Finished, Partition, RowFailure
 from forebay.stream.redaction import Redactor
@@ -30,20 +24,6 @@ from forebay.stream.redaction import Redactor
 NO_HEADERS: Headers = []
 
 _KEY, _TIMESTAMP, _HEADERS = attrgetter("key"), attrgetter("timestamp"), attrgetter("headers")
-
-
-@dataclass(slots=True)
-class Outgoing:
-    """Records for one output partition, in order: keys, values and headers side by side."""
-
-    keys: list[bytes | None] = field(default_factory=list)
-    values: list[bytes | None] = field(default_factory=list)
-    headers: list[Headers] = field(default_factory=list)
-
-    def append(self, key: bytes | None, value: bytes | None, headers: Headers) -> None:
-        self.keys.append(key)
-        self.values.append(value)
-        self.headers.append(headers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,28 +37,6 @@ class Emission:
     positions: dict[Partition, int]
     ledger: Ledger
     metadata: dict[Partition, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class OutputTopic:
-    """An output topic as the cluster has it. max_bytes: the largest record that is sent to it."""
-
-    name: str
-    num_partitions: int
-    max_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class OutputTopics:
-    predictions: OutputTopic
-    dead_letters: OutputTopic
-    outcome_deltas: OutputTopic
-    late_events: OutputTopic | None = None
-
-    def all(self) -> list[OutputTopic]:
-        """Those that are written to."""
-        topics = (self.predictions, self.dead_letters, self.outcome_deltas, self.late_events)
-        return [topic for topic in topics if topic is not None]
 
 
 class Placer:

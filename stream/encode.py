@@ -14,9 +14,8 @@ import orjson
 
 from forebay.schemas import headers as names
 from forebay.schemas.failures import FAILURES, FailureKind
+from forebay.stream.core.outputs import Headers
 from forebay.stream.records import Chunk, Finished, Partition, Record, Unreadable
-
-Headers = list[tuple[str, bytes]]
 
 NUMBER_BYTES: Final = 14
 """What a float32 takes in JSON, with its comma, at most but for rare ones."""

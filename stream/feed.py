@@ -14,9 +14,9 @@ from typing import Final, NamedTuple
 
 from forebay.stream.backpressure import InFlight
 from forebay.stream.device import Deferred, DeviceThread
+from forebay.stream.observer import Observer
 from forebay.stream.records import BatchPart, MicroBatch
 from forebay.stream.reorder import ReorderBuffer
-from forebay.stream.telemetry.observer import Observer
 from forebay.stream.window import MicroBatcher
 
 MAX_IN_A_ROW: Final = 16

@@ -17,14 +17,14 @@ from forebay.schemas.errors import BrokerError, ModelError
 from forebay.stream.backpressure import InFlight
 from forebay.stream.cancellation import raise_if_cancelled
 from forebay.stream.clock import Clock
-from forebay.stream.commit import CommitRefused, CommitTimeout, TopicRecreated
+from forebay.stream.core.errors import CommitRefused, CommitTimeout, TopicRecreated
 from forebay.stream.feed import DeviceFeed
+from forebay.stream.observer import Observer
 from forebay.stream.outcomes import Ledger
 from forebay.stream.records import BatchPart, Epoch, Finished, Partition, Record
 from forebay.stream.refusals import Refusals
 from forebay.stream.reorder import ReorderBuffer
 from forebay.stream.stages import Breakers, Stages, Timing
-from forebay.stream.telemetry.observer import Observer
 from forebay.stream.totals import Totals
 from forebay.stream.uncommitted import Uncommitted
 
@@ -280,7 +280,7 @@ class Pipeline:
         if isinstance(error, asyncio.CancelledError):
             # Given up by `revoked`, which has purged. Whether it happened is unknown, and others wait for the answer.
             self._breakers.cluster.failed(self._clock.monotonic_s(), "a commit was given up at a rebalance")
-            await self._stages.delivery.restart()
+            await self._stages.producer.restart()
             return
         now_s, reason = self._clock.monotonic_s(), str(error) or type(error).__name__
         if isinstance(error, CommitRefused):
@@ -305,7 +305,7 @@ class Pipeline:
             # The gate first: nothing beyond the failed records may be taken in before the purge.
             await (source.rejoin() if rejoin else source.rewind())
             self._purge()
-        await self._stages.delivery.restart()
+        await self._stages.producer.restart()
 
     async def revoked(self) -> None:
         """Partitions are about to be given up: commit what is in flight, or drop it at the deadline."""

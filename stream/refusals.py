@@ -8,7 +8,7 @@ from collections import deque
 from aiokafka.errors import InvalidTimestampError, KafkaError, ProducerFenced
 
 from forebay.schemas.errors import BrokerError
-from forebay.stream.commit import OutputMissing
+from forebay.stream.core.errors import OutputMissing
 from forebay.stream.kafka.denied import denied
 from forebay.stream.records import Finished
 

@@ -8,10 +8,10 @@ from typing import Protocol
 
 from forebay.stream.breaker import CircuitBreaker
 from forebay.stream.commit import Committer
+from forebay.stream.core.ports import RecordProducer
 from forebay.stream.decode import Decoder
 from forebay.stream.device import DeviceThread
 from forebay.stream.eventtime.stage import WindowStage
-from forebay.stream.kafka.delivery import Delivery
 from forebay.stream.records import Epoch, Partition, Record
 from forebay.stream.window import MicroBatcher
 
@@ -43,7 +43,7 @@ class Stages:
     batcher: MicroBatcher
     device: DeviceThread
     committer: Committer
-    delivery: Delivery
+    producer: RecordProducer
     windows: WindowStage | None = None
 
 

@@ -14,10 +14,10 @@ from aiokafka.errors import KafkaError
 from forebay.schemas.errors import BrokerError
 from forebay.stream.cancellation import raise_if_cancelled, within
 from forebay.stream.clock import Clock
-from forebay.stream.embedded.pacing import pace_fetches
 from forebay.stream.kafka.advertised import find_unreachable, require_reachable
 from forebay.stream.kafka.denied import denied
 from forebay.stream.kafka.light_records import LightRecords, ReadLimits, hand_out_light_records
+from forebay.stream.kafka.patches.fetch_pacing import pace_fetches
 from forebay.stream.records import Partition, Record
 
 _POLL_MS: Final = 100

@@ -48,11 +48,11 @@ from forebay.stream.kafka.reach import wait_for_cluster
 from forebay.stream.kafka.source import Source
 from forebay.stream.kafka.transaction import Transaction, transactional_id
 from forebay.stream.memory import keep_freed_memory
+from forebay.stream.observer import Observer
 from forebay.stream.pipeline import Pipeline
 from forebay.stream.stages import Breakers, Stages, Timing
 from forebay.stream.stop_request import StopRequest
 from forebay.stream.telemetry.commit_timings import CommitTimings
-from forebay.stream.telemetry.observer import Observer
 from forebay.stream.telemetry.observers import Observers
 from forebay.stream.telemetry.sampling import Watched
 from forebay.stream.telemetry.telemetry import About, Telemetry

@@ -23,7 +23,6 @@ IMPORTED_ONLY_BY = {
     "aiokafka": (
         "stream/kafka",
         "stream/aggregate/transport.py",
-        "stream/embedded/pacing.py",
         "stream/worker_assembly.py",
         "stream/publish/send.py",
         "stream/tail.py",

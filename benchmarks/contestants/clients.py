@@ -12,7 +12,7 @@ from benchmarks.contestants.job import (
     MAX_PARTITION_FETCH_BYTES,
     Job,
 )
-from forebay.stream.embedded.pacing import pace_fetches
+from forebay.stream.kafka.patches.fetch_pacing import pace_fetches
 
 
 async def start_consumer(job: Job) -> AIOKafkaConsumer:

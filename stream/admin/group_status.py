@@ -8,8 +8,9 @@ from itertools import groupby
 from typing import Any, Final, NamedTuple
 
 from forebay.stream.admin.group_warnings import group_warnings
-from forebay.stream.admin.membership import Advertisement, GroupLook, Member, decode_advertisement
+from forebay.stream.admin.membership import Advertisement, decode_advertisement
 from forebay.stream.admin.worker_status import Health, Now, WorkerStatus
+from forebay.stream.core.group import GroupLook, Member
 from forebay.stream.records import Partition
 from forebay.stream.tail_format import shortened
 

@@ -6,14 +6,11 @@ group can read. It is part of a join, so it holds only what does not change whil
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
 import orjson
-
-from forebay.stream.records import Partition
 
 FORMAT: Final = 1
 MAX_TEXT: Final = 300
@@ -61,25 +58,3 @@ def _is_web_url(url: str) -> bool:
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """user_data: what it told at its join; empty while the group is being rebalanced."""
-
-    member_id: str
-    client_id: str
-    host: str
-    user_data: bytes
-    partitions: tuple[Partition, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class GroupLook:
-    """state: as the coordinator calls it; committed: None where there is no offset; ends: where committed records end."""
-
-    group_id: str
-    state: str
-    members: tuple[Member, ...]
-    committed: Mapping[Partition, int | None]
-    ends: Mapping[Partition, int]

@@ -10,9 +10,9 @@ from forebay.stream.admin.errors import ErrorBook, RecentWarnings
 from forebay.stream.admin.samples import Samples
 from forebay.stream.clock import Clock
 from forebay.stream.eventtime.chunk import WindowChunk
+from forebay.stream.observer import CommitTimes, Unobserved
 from forebay.stream.outcomes import Ledger
 from forebay.stream.records import Finished, MicroBatch, Partition, WindowStatus
-from forebay.stream.telemetry.observer import CommitTimes, Unobserved
 
 
 class Noted(Unobserved):

@@ -23,11 +23,12 @@ from forebay.stream.admin.health import (
     readiness,
     startup,
 )
-from forebay.stream.admin.membership import Member, decode_advertisement
+from forebay.stream.admin.membership import decode_advertisement
 from forebay.stream.admin.noted import Noted
 from forebay.stream.breaker import CircuitBreaker
 from forebay.stream.clock import Clock
 from forebay.stream.config.sections import Settings
+from forebay.stream.core.group import Member
 from forebay.stream.device import DeviceThread
 from forebay.stream.kafka.consumer.lag_poller import LagPoller
 from forebay.stream.pipeline import Pipeline

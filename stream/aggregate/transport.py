@@ -20,7 +20,7 @@ from faust import App
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
-from forebay.stream.embedded.pacing import pace_fetches
+from forebay.stream.kafka.patches.fetch_pacing import pace_fetches
 
 PREVIOUS_HEADER: Final = "forebay-previous-position"
 

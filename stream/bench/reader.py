@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from forebay.stream.embedded.pacing import pace_fetches
+from forebay.stream.kafka.patches.fetch_pacing import pace_fetches
 
 _IDLE_WAIT_S: Final = 0.001
 """How often a broker without long polls is asked: what is measured must not be this reader's own pause."""

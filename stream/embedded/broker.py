@@ -32,7 +32,7 @@ class EmbeddedBroker:
             connect_to(broker.bootstrap_servers)
 
     For trying out and for quick tests, not for production: it keeps everything in memory, does not fence the
-    generations of a group, and answers a fetch at once although there is nothing (see `pacing`).
+    generations of a group, and answers a fetch at once although there is nothing (see `stream.kafka.patches.fetch_pacing`).
 
     `port` 0 takes a free one. Data and log lie in a temporary folder that goes away with the broker, or in
     `data_dir`, which stays. With `die_with_parent`, on Linux, it is killed when the thread that started it

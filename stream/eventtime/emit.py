@@ -10,8 +10,9 @@ import orjson
 
 from forebay.schemas import headers as names
 from forebay.schemas.failures import FailureKind
-from forebay.stream.emit import NO_HEADERS, Building, Emission, ModelEmitter, Outgoing, OutputTopic, slices_of
-from forebay.stream.encode import Headers, dead_letter, record_size
+from forebay.stream.core.outputs import Headers, Outgoing, OutputTopic
+from forebay.stream.emit import NO_HEADERS, Building, Emission, ModelEmitter, slices_of
+from forebay.stream.encode import dead_letter, record_size
 from forebay.stream.eventtime.chunk import Label, Refused, WindowChunk, label
 from forebay.stream.eventtime.columns import Window, columns_of
 from forebay.stream.records import Finished, Partition, RowFailure

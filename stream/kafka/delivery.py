@@ -24,7 +24,7 @@ from forebay.schemas.errors import BrokerError
 from forebay.stream.backoff import Backoff
 from forebay.stream.cancellation import raise_if_cancelled, within
 from forebay.stream.clock import rfc3339
-from forebay.stream.emit import Outgoing
+from forebay.stream.core.outputs import Outgoing
 from forebay.stream.kafka.advertised import find_unreachable
 from forebay.stream.records import Partition
 

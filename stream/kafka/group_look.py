@@ -13,8 +13,8 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, Cons
 from aiokafka.errors import KafkaError, for_code
 
 from forebay.schemas.errors import BrokerError
-from forebay.stream.admin.membership import GroupLook, Member
 from forebay.stream.cancellation import within
+from forebay.stream.core.group import GroupLook, Member
 from forebay.stream.kafka.advertised import TIMEOUT_S, find_unreachable, require_reachable
 from forebay.stream.records import Partition
 

@@ -6,7 +6,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import GroupCoordinatorNotAvailableError, for_code
 from aiokafka.protocol.admin import DescribeGroupsRequest
 
-from forebay.stream.admin.membership import Member
+from forebay.stream.core.group import Member
 from forebay.stream.kafka.group_look import decode_member
 
 

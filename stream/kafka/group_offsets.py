@@ -15,7 +15,7 @@ from aiokafka import errors as kafka_errors
 from aiokafka.protocol.commit import OffsetCommitRequest
 
 from forebay.schemas.errors import BrokerError
-from forebay.stream.commit import CommitRefused
+from forebay.stream.core.errors import CommitRefused
 from forebay.stream.kafka.protocol import OffsetFetch
 from forebay.stream.records import Committed, Epoch, Partition
 

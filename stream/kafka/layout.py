@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from forebay.schemas.errors import BrokerError
 from forebay.schemas.topics import DEAD_LETTERS, LATE_EVENTS, OUTCOME_DELTAS, PREDICTIONS, topic_name
 from forebay.stream.config.sections import Settings
-from forebay.stream.emit import OutputTopic, OutputTopics
+from forebay.stream.core.outputs import OutputTopic, OutputTopics
 from forebay.stream.kafka.topic_plan import BROKER_MAX_MESSAGE_BYTES, MAX_MESSAGE_BYTES
 from forebay.stream.kafka.topic_timestamps import LOG_APPEND_TIME, TIMESTAMP_TYPE, timestamp_bounds
 from forebay.stream.kafka.topics import Checked, check_topics

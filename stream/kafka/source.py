@@ -18,17 +18,17 @@ from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError, UnknownTopicOrPartitionError
 
 from forebay.schemas.errors import BrokerError
-from forebay.stream.admin.membership import Member
 from forebay.stream.backoff import Backoff
 from forebay.stream.cancellation import cancel_until_done, raise_if_cancelled
 from forebay.stream.clock import Clock, SystemClock
-from forebay.stream.commit import CommitRefused
-from forebay.stream.embedded.pacing import pace_fetches
+from forebay.stream.core.errors import CommitRefused
+from forebay.stream.core.group import Member
 from forebay.stream.kafka.cluster_watch import ClusterWatch
 from forebay.stream.kafka.group_members import read_members
 from forebay.stream.kafka.group_offsets import GroupOffsets, OffsetsUnstable
 from forebay.stream.kafka.large_answers import read_large_answers_in_parts
 from forebay.stream.kafka.light_records import ReadLimits, hand_out_light_records
+from forebay.stream.kafka.patches.fetch_pacing import pace_fetches
 from forebay.stream.kafka.positions import Resumes, StartPolicy, out_of_range_error, start_positions
 from forebay.stream.kafka.standing import read_standings
 from forebay.stream.kafka.topic_identity import recreated_error

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Collection, Mapping
 from uuid import UUID
 
-from forebay.stream.commit import TopicRecreated
+from forebay.stream.core.errors import TopicRecreated
 from forebay.stream.records import Partition
 
 log = logging.getLogger(__name__)

@@ -18,8 +18,8 @@ from aiokafka.protocol.api import Request
 from aiokafka.protocol.transaction import AddOffsetsToTxnRequest, AddPartitionsToTxnRequest
 
 from forebay.stream.cancellation import raise_if_cancelled
-from forebay.stream.commit import CommitRefused
 from forebay.stream.config.sections import Settings
+from forebay.stream.core.errors import CommitRefused
 from forebay.stream.kafka.delivery import Delivery
 from forebay.stream.kafka.group_offsets import raise_if_refused, require_membership
 from forebay.stream.kafka.protocol import TxnOffsetCommit

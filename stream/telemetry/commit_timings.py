@@ -8,9 +8,9 @@ from typing import Final
 
 import numpy as np
 
+from forebay.stream.observer import CommitTimes, Unobserved
 from forebay.stream.outcomes import Ledger
 from forebay.stream.records import Finished
-from forebay.stream.telemetry.observer import CommitTimes, Unobserved
 
 MAX_COMMITS: Final = 1024
 STEPS: Final = CommitTimes._fields[2:]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from forebay.stream.observer import CommitTimes, Observer
 from forebay.stream.outcomes import Ledger
 from forebay.stream.records import Chunk, Finished, MicroBatch, Partition, WindowStatus
-from forebay.stream.telemetry.observer import CommitTimes, Observer
 
 
 class Observers:

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 from forebay.schemas.failures import FAILURES, FailureKind, Outcome
 from forebay.stream.clock import Clock
-from forebay.stream.commit import CommitRefused, CommitTimeout
+from forebay.stream.core.errors import CommitRefused, CommitTimeout
+from forebay.stream.observer import CommitTimes
 from forebay.stream.outcomes import Ledger
 from forebay.stream.records import Chunk, Finished, MicroBatch, Partition
 from forebay.stream.telemetry import catalogue as c
 from forebay.stream.telemetry.book import Book, Exemplar, Labels
-from forebay.stream.telemetry.observer import CommitTimes
 
 ExemplarOf = Callable[[MicroBatch, float], Exemplar | None]
 """The exemplar that a value of a micro-batch makes, where the batch is being traced."""

@@ -18,9 +18,9 @@ from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, Tracer
 from opentelemetry.util.types import AttributeValue
 
 from forebay.stream.clock import Clock
+from forebay.stream.observer import CommitTimes
 from forebay.stream.records import Chunk, Finished, MicroBatch, Partition
 from forebay.stream.telemetry.book import Exemplar
-from forebay.stream.telemetry.observer import CommitTimes
 from forebay.stream.telemetry.sampled import SampledEvent, sampled_events, to_traceparent
 from forebay.stream.telemetry.tracing import MAX_LINKS
 

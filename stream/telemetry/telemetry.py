@@ -17,6 +17,7 @@ from forebay.schemas.headers import TRACEPARENT
 from forebay.stream.clock import Clock
 from forebay.stream.config.sections import TelemetrySection
 from forebay.stream.logs import share_limits
+from forebay.stream.observer import CommitTimes
 from forebay.stream.outcomes import Ledger
 from forebay.stream.records import Chunk, Finished, MicroBatch, Partition, Standing, WindowStatus
 from forebay.stream.telemetry import catalogue as c
@@ -25,7 +26,6 @@ from forebay.stream.telemetry.closing import close_in_time
 from forebay.stream.telemetry.collector import Signal, describe_process, find_collector
 from forebay.stream.telemetry.conversion import to_metrics_data
 from forebay.stream.telemetry.log_lines import OtlpHandler, TraceIds
-from forebay.stream.telemetry.observer import CommitTimes
 from forebay.stream.telemetry.page import render_page
 from forebay.stream.telemetry.recording import Recorder
 from forebay.stream.telemetry.resources import GpuMeter, visible_gpus

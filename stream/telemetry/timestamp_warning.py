@@ -6,8 +6,8 @@ import logging
 from collections.abc import Sequence
 
 from forebay.stream.decode.time_units import MILLISECONDS_FROM, guess_unit
+from forebay.stream.observer import Unobserved
 from forebay.stream.records import Chunk
-from forebay.stream.telemetry.observer import Unobserved
 
 log = logging.getLogger(__name__)
 

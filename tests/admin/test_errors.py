@@ -9,9 +9,9 @@ import numpy as np
 from forebay.schemas.failures import FailureKind
 from forebay.stream.admin.errors import KEPT_SAMPLES, ErrorBook, RecentWarnings
 from forebay.stream.admin.noted import Noted
+from forebay.stream.observer import CommitTimes
 from forebay.stream.outcomes import Ledger
 from forebay.stream.records import MicroBatch, RowFailure
-from forebay.stream.telemetry.observer import CommitTimes
 from tests.eventtime.build import plan, poll
 from tests.eventtime.build import stage as window_stage
 from tests.stream.build import JULY, P0, ManualClock, chunk, finish

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.stream.admin.group_status import MAX_REASON_CHARS, Answer, lag_of, name_partitions, put_together, urls_of
-from forebay.stream.admin.membership import Advertisement, GroupLook, Member, decode_advertisement
+from forebay.stream.admin.membership import Advertisement, decode_advertisement
 from forebay.stream.admin.worker_status import decode_status
+from forebay.stream.core.group import GroupLook, Member
 from forebay.stream.kafka.assignor import AdvertisingAssignor
 from forebay.stream.kafka.group_look import decode_member
 from forebay.stream.records import Partition

@@ -9,9 +9,10 @@ import pytest
 from rich.console import Console
 
 from forebay.stream.admin.group_status import Answer, put_together
-from forebay.stream.admin.membership import Advertisement, GroupLook, Member
+from forebay.stream.admin.membership import Advertisement
 from forebay.stream.admin.render import status_text
 from forebay.stream.admin.worker_status import decode_status
+from forebay.stream.core.group import GroupLook, Member
 from forebay.stream.records import Partition
 
 HOSTILE = (

@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPa
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.protocol.produce import ProduceRequest
 
-from forebay.stream.embedded.pacing import pace_fetches
+from forebay.stream.kafka.patches.fetch_pacing import pace_fetches
 
 _READ_TIMEOUT_S = 20.0
 

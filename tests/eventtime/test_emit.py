@@ -12,7 +12,8 @@ from jsonschema import Draft202012Validator
 from forebay.schemas import headers as names
 from forebay.schemas.definitions import definitions
 from forebay.schemas.failures import FailureKind, Outcome
-from forebay.stream.emit import Emission, OutputTopic, OutputTopics, Placer
+from forebay.stream.core.outputs import OutputTopic, OutputTopics
+from forebay.stream.emit import Emission, Placer
 from forebay.stream.encode import PredictionEncoder
 from forebay.stream.eventtime.emit import WindowEmitter
 from forebay.stream.records import BatchPart, Finished, MicroBatch, Rejection, RowFailure

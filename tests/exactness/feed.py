@@ -12,7 +12,7 @@ import numpy as np
 import orjson
 from aiokafka.errors import KafkaError
 
-from forebay.stream.emit import Outgoing
+from forebay.stream.core.outputs import Outgoing
 from forebay.stream.kafka.delivery import Delivery, Transactional
 from forebay.stream.records import Partition
 from tests.worker.echo import NUM_FEATURES

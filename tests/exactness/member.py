@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer
 
-from forebay.stream.emit import Outgoing
+from forebay.stream.core.outputs import Outgoing
 from forebay.stream.eventtime.restore import WithoutWindows
 from forebay.stream.kafka.delivery import Delivery, Transactional
 from forebay.stream.kafka.positions import StartPolicy

@@ -15,13 +15,15 @@ import pytest
 import pytest_asyncio
 from aiokafka import TopicPartition
 
-from forebay.stream.commit import CommitRefused, Committer
+from forebay.stream.commit import Committer
+from forebay.stream.core.errors import CommitRefused
+from forebay.stream.core.outputs import Outgoing
 from forebay.stream.dead_letter_guard import DeadLetterGuard, DeadLetterLimits
-from forebay.stream.emit import Emission, Outgoing
+from forebay.stream.emit import Emission
 from forebay.stream.kafka.group_offsets import GroupOffsets, OffsetsUnstable
+from forebay.stream.observer import Unobserved
 from forebay.stream.outcomes import Ledger
 from forebay.stream.records import Committed, Epoch, Partition
-from forebay.stream.telemetry.observer import Unobserved
 from tests.brokers.clients import consumer, create_topic, producer, send_batch
 from tests.brokers.resolve import Broker
 from tests.conftest import Names

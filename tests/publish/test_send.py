@@ -11,7 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from forebay.schemas.errors import BrokerError
 from forebay.stream.clock import SystemClock
-from forebay.stream.embedded.pacing import pace_fetches
+from forebay.stream.kafka.patches.fetch_pacing import pace_fetches
 from forebay.stream.publish.send import Publisher, too_large
 from tests.brokers.resolve import Broker
 from tests.conftest import Names

@@ -20,8 +20,9 @@ from forebay.schemas.examples import (
     signature,
 )
 from forebay.schemas.failures import FAILURES, FailureKind
+from forebay.stream.core.outputs import OutputTopic, OutputTopics
 from forebay.stream.decode import Decoder
-from forebay.stream.emit import Emitter, OutputTopic, OutputTopics, Placer
+from forebay.stream.emit import Emitter, Placer
 from forebay.stream.encode import PredictionEncoder
 from forebay.stream.records import Chunk, MicroBatch, RowFailure
 from tests.stream.build import EPOCH, P0, FakeRecord, chunk, finish

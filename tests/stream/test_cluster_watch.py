@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 from aiokafka.errors import NodeNotReadyError
 
-from forebay.stream.commit import TopicRecreated
+from forebay.stream.core.errors import TopicRecreated
 from forebay.stream.kafka.cluster_watch import EVERY_S, ClusterWatch
 from forebay.stream.kafka.protocol import NO_TOPIC_ID
 from forebay.stream.kafka.topic_identity import recreated_error

@@ -9,13 +9,15 @@ import pytest
 from aiokafka.errors import KafkaConnectionError
 
 from forebay.schemas.errors import DataError
-from forebay.stream.commit import CommitRefused, Committer, CommitTimeout, OutputMissing
+from forebay.stream.commit import Committer
+from forebay.stream.core.errors import CommitRefused, CommitTimeout, OutputMissing
+from forebay.stream.core.outputs import Outgoing
 from forebay.stream.dead_letter_guard import DeadLetterGuard, DeadLetterLimits
-from forebay.stream.emit import MAX_SLICE_BYTES, Outgoing
+from forebay.stream.emit import MAX_SLICE_BYTES
 from forebay.stream.encode import NUMBER_BYTES
+from forebay.stream.observer import CommitTimes, Unobserved
 from forebay.stream.outcomes import Ledger
 from forebay.stream.records import Epoch, Finished, MicroBatch, Partition
-from forebay.stream.telemetry.observer import CommitTimes, Unobserved
 from tests.stream.build import P0, ManualClock, chunk, finish
 from tests.stream.test_emit import emitter, wide
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from forebay.schemas import headers as names
 from forebay.schemas.failures import FailureKind, Outcome
-from forebay.stream.emit import MAX_SLICE_BYTES, Emission, Emitter, OutputTopic, OutputTopics, Placer
+from forebay.stream.core.outputs import OutputTopic, OutputTopics
+from forebay.stream.emit import MAX_SLICE_BYTES, Emission, Emitter, Placer
 from forebay.stream.encode import NUMBER_BYTES, PredictionEncoder, _json_strings, dead_letter, output_bytes, record_size
 from forebay.stream.outcomes import Ledger
 from forebay.stream.records import Chunk, Finished, MicroBatch, Partition, Rejection, RowFailure

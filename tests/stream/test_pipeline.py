@@ -17,15 +17,16 @@ from forebay.schemas.failures import Outcome
 from forebay.stream.backoff import Backoff
 from forebay.stream.backpressure import Bounds, InFlight
 from forebay.stream.breaker import CircuitBreaker
-from forebay.stream.commit import AtLeastOnce, CommitRefused, Committer, CommitTimeout, TopicRecreated
+from forebay.stream.commit import AtLeastOnce, Committer
+from forebay.stream.core.errors import CommitRefused, CommitTimeout, TopicRecreated
+from forebay.stream.core.outputs import Outgoing
 from forebay.stream.dead_letter_guard import DeadLetterGuard, DeadLetterLimits
 from forebay.stream.decode import Decoder
 from forebay.stream.device import DeviceThread
-from forebay.stream.emit import Outgoing
+from forebay.stream.observer import Unobserved
 from forebay.stream.pipeline import MAX_COMMIT_BATCHES, Pipeline
 from forebay.stream.records import Epoch, FloatMatrix, Partition, Record
 from forebay.stream.stages import Breakers, Stages, Timing
-from forebay.stream.telemetry.observer import Unobserved
 from forebay.stream.window import MicroBatcher
 from tests.stream.build import P0, P1, FakeRecord, ManualClock, event, signature
 from tests.stream.test_emit import emitter

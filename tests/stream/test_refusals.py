@@ -6,7 +6,7 @@ import pytest
 from aiokafka.errors import InvalidTimestampError, KafkaConnectionError, MessageSizeTooLargeError, ProducerFenced
 
 from forebay.schemas.errors import BrokerError
-from forebay.stream.commit import CommitRefused, CommitTimeout, OutputMissing
+from forebay.stream.core.errors import CommitRefused, CommitTimeout, OutputMissing
 from forebay.stream.records import Finished, MicroBatch
 from forebay.stream.refusals import MAX_FENCINGS, MAX_REFUSALS, Refusals
 from tests.stream.build import chunk, finish

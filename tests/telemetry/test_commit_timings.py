@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from forebay.stream.observer import CommitTimes
 from forebay.stream.outcomes import Ledger
 from forebay.stream.telemetry.commit_timings import MAX_COMMITS, CommitTimings
-from forebay.stream.telemetry.observer import CommitTimes
 
 LEDGER = Ledger(model="m", version=1)
 

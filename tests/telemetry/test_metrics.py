@@ -14,14 +14,14 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from forebay.schemas.failures import FailureKind
-from forebay.stream.commit import CommitRefused, CommitTimeout
+from forebay.stream.core.errors import CommitRefused, CommitTimeout
+from forebay.stream.observer import CommitTimes
 from forebay.stream.outcomes import Ledger
 from forebay.stream.records import MicroBatch, Standing
 from forebay.stream.telemetry import catalogue as c
 from forebay.stream.telemetry.book import Book, Exemplar, Snapshot
 from forebay.stream.telemetry.document import render_metrics
 from forebay.stream.telemetry.lag import LagMeter
-from forebay.stream.telemetry.observer import CommitTimes
 from forebay.stream.telemetry.page import render_page
 from forebay.stream.telemetry.recording import Recorder
 from tests.stream.build import JULY, P0, P1, FakeRecord, ManualClock, chunk, finish

@@ -14,9 +14,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ParentBased
 from opentelemetry.trace import SpanKind, StatusCode, get_current_span
 
-from forebay.stream.commit import CommitTimeout
+from forebay.stream.core.errors import CommitTimeout
+from forebay.stream.observer import CommitTimes
 from forebay.stream.records import Chunk, Finished, MicroBatch
-from forebay.stream.telemetry.observer import CommitTimes
 from forebay.stream.telemetry.sampled import sampled_events
 from forebay.stream.telemetry.spans import MAX_EXEMPLARS, BatchTraces
 from forebay.stream.telemetry.tracing import MAX_LINKS, LinkedOrRatio, make_tracer_provider

@@ -1,4 +1,4 @@
-"""Pacing: engages on a broker that answers empty fetches at once, and on nothing else."""
+"""Fetch pacing slows down only consumers whose broker answers empty fetches at once."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer
 
-from forebay.stream.embedded import pacing
-from forebay.stream.embedded.pacing import pace_fetches
+from forebay.stream.kafka.patches import fetch_pacing
+from forebay.stream.kafka.patches.fetch_pacing import pace_fetches
 from tests.brokers.clients import consumer, create_topic, producer, read, send_batch
 from tests.brokers.resolve import Broker
 from tests.conftest import Names
@@ -50,7 +50,7 @@ async def slept_after(monkeypatch: pytest.MonkeyPatch, *answers: tuple[bool, flo
     async def sleep(wait_s: float) -> None:
         waits[-1] = wait_s
 
-    monkeypatch.setattr(pacing.asyncio, "sleep", sleep)
+    monkeypatch.setattr(fetch_pacing.asyncio, "sleep", sleep)
     for brought_data, _ in answers:
         waits.append(0.0)
         assert await fetcher._proc_fetch_request(Assignment(), 1, None) is brought_data

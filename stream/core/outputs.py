@@ -1,0 +1,45 @@
+"""Records on their way to output topics, and the topics as the cluster has them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+Headers = list[tuple[str, bytes]]
+
+
+@dataclass(slots=True)
+class Outgoing:
+    """Records for one output partition, in order: keys, values and headers side by side."""
+
+    keys: list[bytes | None] = field(default_factory=list)
+    values: list[bytes | None] = field(default_factory=list)
+    headers: list[Headers] = field(default_factory=list)
+
+    def append(self, key: bytes | None, value: bytes | None, headers: Headers) -> None:
+        self.keys.append(key)
+        self.values.append(value)
+        self.headers.append(headers)
+
+
+@dataclass(frozen=True, slots=True)
+class OutputTopic:
+    """An output topic as the cluster has it. max_bytes: the largest record that is sent to it."""
+
+    name: str
+    num_partitions: int
+    max_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class OutputTopics:
+    """The topics that a worker writes to. late_events: None without event-time windows."""
+
+    predictions: OutputTopic
+    dead_letters: OutputTopic
+    outcome_deltas: OutputTopic
+    late_events: OutputTopic | None = None
+
+    def all(self) -> list[OutputTopic]:
+        """Return the topics that are written to."""
+        topics = (self.predictions, self.dead_letters, self.outcome_deltas, self.late_events)
+        return [topic for topic in topics if topic is not None]

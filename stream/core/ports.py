@@ -1,0 +1,22 @@
+"""What the pipeline needs of the adapters around it, as protocols, so that it imports none of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Protocol
+
+from forebay.stream.core.outputs import Outgoing
+from forebay.stream.records import Partition
+
+
+class RecordProducer(Protocol):
+    """Sends output records and awaits every delivery (see `stream.kafka.delivery.Delivery`)."""
+
+    async def send(self, outgoing: dict[Partition, Outgoing], *, timestamp_ms: int) -> None:
+        """Send the records and return once all are acknowledged."""
+
+    async def missing_topics(self, partitions: Collection[Partition]) -> set[str]:
+        """Return which of the partitions' topics do not exist."""
+
+    async def restart(self) -> None:
+        """Replace the producer after a failure."""

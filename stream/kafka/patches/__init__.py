@@ -1,0 +1,1 @@
+"""Changes to the behaviour of single Kafka clients, where the client itself has no option for it."""
