@@ -133,23 +133,24 @@ def replay(spec: WindowSpec, count: int, num_features: int, keys: int) -> float:
 
 async def recover(bootstrap: str, count: int) -> float:
     """Seconds for 100,000 records in a worker on a broker: from the assignment until its windows are there again."""
-    from tests.worker.harness import Stage
+    from tests.worker.harness import WorkerGroup
 
     with TemporaryDirectory() as folder:
-        stage = Stage(bootstrap, f"bench-windows-{random.randrange(1 << 32):08x}", Path(folder), partitions=1)
-        await stage.create(**{"retention.ms": "-1"})
+        prefix = f"bench-windows-{random.randrange(1 << 32):08x}"
+        group = WorkerGroup(bootstrap, prefix, Path(folder), partitions=1)
+        await group.create_for_windows()
         values, keys = [], []
         for poll in polls(count, keys=10_000, num_features=4, step_ms=0.01):
             values += [record.value for record in poll]
             keys += [record.key for record in poll]
         for at in range(0, count, 5000):
-            await stage.send([values[at : at + 5000]], [keys[at : at + 5000]])
+            await group.send([values[at : at + 5000]], [keys[at : at + 5000]])
         window = {"kind": "tumbling", "size_ms": 3_600_000, "max_replay_records": 10 * count}
         batch = {"max_batch_size": POLL}
-        worker = stage.start(mode="windows", window=window, batch=batch)
-        await stage.settled(120)
+        worker = group.start(mode="windows", window=window, batch=batch)
+        await group.settled(120)
         assert await worker.stop() == 0, worker.log
-        worker = stage.start(mode="windows", window=window, batch=batch)
+        worker = group.start(mode="windows", window=window, batch=batch)
         began_s = None
         while True:
             if began_s is None and "making the open windows again" in worker.log:

@@ -28,6 +28,8 @@ from tests.brokers.report import BrokerReport
 from tests.brokers.resolve import Broker, RealKafka, Source, resolve, resolve_maven, resolve_own
 from tests.distribution import Scheduling, check_that_they_share_nothing, slow_first
 
+pytest_plugins = ["tests.worker.fixtures"]
+
 # What a test can need of a real Kafka, the most demanding first, and who finds it.
 _NEEDS: Mapping[str, Callable[[Mapping[str, str]], Source]] = {
     "kafka_cluster": resolve_maven,

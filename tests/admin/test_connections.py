@@ -16,6 +16,7 @@ import pytest
 from forebay.stream.admin.connections import ConnectionTable
 from forebay.stream.admin.server import AdminServer
 from tests.admin.test_server import TLS, asked, serving, serving_server
+from tests.eventually import eventually
 
 HALF = b"GET /status HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: "
 
@@ -166,8 +167,7 @@ async def test_a_process_without_descriptors_says_so_and_goes_on(caplog: pytest.
             try:
                 for client in clients:
                     client.connect((host, int(port)))
-                while not caplog.records:
-                    await asyncio.sleep(0)
+                await eventually(lambda: caplog.records, "a log line", every_s=0)
             finally:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
             assert (await asked(f"{url}/healthz"))[0] == 200
@@ -179,8 +179,7 @@ async def test_a_process_without_descriptors_says_so_and_goes_on(caplog: pytest.
 async def test_no_connection_outlives_the_server(tls: dict[str, str], sent: bytes) -> None:
     async with serving_server(idle_timeout_ms=600_000, **tls) as (server, url):
         with connected(url, 3, sent) as clients:
-            while len(server.connections) < 3:
-                await asyncio.sleep(0)
+            await eventually(lambda: len(server.connections), "three connections", until=lambda n: n == 3, every_s=0)
             await server.stop()
             assert len(server.connections) == 0
             for client in clients:
@@ -266,7 +265,6 @@ def port_of(server: AdminServer) -> int:
 async def test_requests_in_flight_are_finished_at_the_end() -> None:
     async with serving_server() as (server, url), aiohttp.ClientSession() as session:
         asking = asyncio.create_task(session.get(f"{url}/slow"))
-        while not server.connections.num_busy:
-            await asyncio.sleep(0.01)
+        await eventually(lambda: server.connections.num_busy, "a request in flight", every_s=0.01)
         await server.stop()
         assert (await asking).status == 503

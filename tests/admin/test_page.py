@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, async_playwright, expect
 
 from tests.brokers.resolve import Broker
 from tests.browser.chromium import find_chromium
-from tests.conftest import Names
+from tests.eventually import eventually
 from tests.needed import needed
-from tests.worker.harness import Stage, WorkerProcess
+from tests.worker.harness import WorkerGroup
 
 ARTEFACTS = Path(__file__).parent.parent.parent / ".artefacts" / "page"
 TOKEN = "of-the-page"
 CHARTS = ("rate", "latency", "batch", "lag")
+
+
+@pytest.fixture
+def broker(embedded_broker: Broker) -> Broker:
+    """The embedded broker suffices: the page does not depend on the broker."""
+    return embedded_broker
 
 
 @pytest_asyncio.fixture
@@ -40,21 +46,6 @@ async def browser() -> AsyncIterator[Browser]:
             await launched.close()
 
 
-@pytest_asyncio.fixture
-async def stage(embedded_broker: Broker, names: Names, tmp_path: Path) -> AsyncIterator[Stage]:
-    stage = Stage(embedded_broker.bootstrap, names.prefix, tmp_path)
-    try:
-        yield stage
-    finally:
-        stage.kill_all()
-
-
-def url_of(worker: WorkerProcess) -> str:
-    found = re.search(r"admin page at (\S+)", worker.log)
-    assert found is not None, worker.log
-    return found[1]
-
-
 @asynccontextmanager
 async def opened(browser: Browser, url: str, **options: Any) -> AsyncIterator[tuple[Page, list[str]]]:
     """The page, and everything that a console or the network should not have had."""
@@ -70,41 +61,36 @@ async def opened(browser: Browser, url: str, **options: Any) -> AsyncIterator[tu
         await context.close()
 
 
-async def feed(stage: Stage) -> None:
+async def feed(worker_group: WorkerGroup) -> None:
     """Events, some of them bad, until cancelled."""
     while True:
-        await stage.publish(120)
-        await stage.send([[], [], [b"no event", b'{"id":"x","timestamp":1,"features":[1]}']])
+        await worker_group.publish(120)
+        await worker_group.send([[], [], [b"no event", b'{"id":"x","timestamp":1,"features":[1]}']])
         await asyncio.sleep(0.25)
 
 
-async def until(seen: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(20):
-        while not await seen():
-            await asyncio.sleep(0.1)
-
-
-async def test_the_page_lives(stage: Stage, browser: Browser) -> None:
-    await stage.create()
-    worker = stage.start()
+async def test_the_page_lives(worker_group: WorkerGroup, browser: Browser) -> None:
+    await worker_group.create()
+    worker = worker_group.start()
     await worker.ready()
     ARTEFACTS.mkdir(parents=True, exist_ok=True)
-    feeding = asyncio.create_task(feed(stage))
+    feeding = asyncio.create_task(feed(worker_group))
     wide = {"viewport": {"width": 1280, "height": 900}}
     try:
-        async with opened(browser, url_of(worker), color_scheme="light", **wide) as (page, complaints):
+        async with opened(browser, worker.url, color_scheme="light", **wide) as (page, complaints):
             await expect(page.locator("#health")).to_have_text("ready")
             await expect(page.locator("#model")).to_have_text("echo v1")
             await expect(page).to_have_title("echo v1 · Forebay")
             await expect(page.locator("#errors tbody")).to_contain_text("not_json")
-            await expect(page.locator("#errors tbody")).to_contain_text(f"{stage.topic('features')}-2@")
+            await expect(page.locator("#errors tbody")).to_contain_text(f"{worker_group.topic('features')}-2@")
             await expect(page.locator("#partitions tbody tr")).to_have_count(4)
             await expect(page.locator("#events")).to_contain_text("rejected")
-            await until(lambda: page.evaluate("parseFloat(document.getElementById('rate').textContent) > 50"))
+            rate = "parseFloat(document.getElementById('rate').textContent)"
+            await eventually(lambda: page.evaluate(rate), "more than 50 events/s", until=lambda seen: seen > 50)
             # Charts that move: their lines are others a moment later.
             lines = "[...document.querySelectorAll('.plot path')].map((path) => path.getAttribute('d')).join()"
             before = await page.evaluate(lines)
-            await until(lambda: page.evaluate(f"({lines}) !== {before!r}"))
+            await eventually(lambda: page.evaluate(lines), "charts that move", until=lambda seen: seen != before)
             for chart in CHARTS:
                 await expect(page.locator(f"#chart-{chart} path").first).to_be_attached()
             await page.hover("#chart-rate .plot", position={"x": 500, "y": 80})
@@ -126,7 +112,7 @@ async def test_the_page_lives(stage: Stage, browser: Browser) -> None:
             chosen = await page.evaluate("getComputedStyle(document.body).backgroundColor")
             assert complaints == []
 
-        async with opened(browser, url_of(worker), color_scheme="dark", **wide) as (page, complaints):
+        async with opened(browser, worker.url, color_scheme="dark", **wide) as (page, complaints):
             await expect(page.locator("#health")).to_have_text("ready")
             await expect(page.locator("#chart-rate path").first).to_be_attached()
             dark = await page.evaluate("getComputedStyle(document.body).backgroundColor")
@@ -135,7 +121,7 @@ async def test_the_page_lives(stage: Stage, browser: Browser) -> None:
             assert complaints == []
 
         phone = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True}
-        async with opened(browser, url_of(worker), **phone) as (page, complaints):
+        async with opened(browser, worker.url, **phone) as (page, complaints):
             await expect(page.locator("#errors tbody")).to_contain_text("wrong_length")
             assert await page.evaluate("document.documentElement.scrollWidth") <= 390  # nothing sticks out
             await page.screenshot(path=ARTEFACTS / "phone.png", full_page=True)
@@ -149,25 +135,25 @@ async def test_the_page_lives(stage: Stage, browser: Browser) -> None:
         feeding.cancel()
 
 
-async def test_the_page_links_to_the_other_workers_of_the_group(stage: Stage, browser: Browser) -> None:
-    await stage.create()
-    first, second = stage.start(), stage.start()
+async def test_the_page_links_to_the_other_workers_of_the_group(worker_group: WorkerGroup, browser: Browser) -> None:
+    await worker_group.create()
+    first, second = worker_group.start(), worker_group.start()
     await first.ready()
     await second.ready()
-    async with opened(browser, url_of(first)) as (page, complaints):
+    async with opened(browser, first.url) as (page, complaints):
         link = page.locator("#members a")
         await expect(link).to_have_count(1, timeout=30_000)
-        assert await link.get_attribute("href") == url_of(second)
+        assert await link.get_attribute("href") == second.url
         await expect(page.locator("#members tbody tr")).to_have_count(2)
-        await expect(page.locator("#members tbody")).to_contain_text(f"{stage.topic('features')} ")
+        await expect(page.locator("#members tbody")).to_contain_text(f"{worker_group.topic('features')} ")
         assert complaints == []
 
 
-async def test_the_page_asks_for_the_token(stage: Stage, browser: Browser) -> None:
-    await stage.create()
-    worker = stage.start(admin={"port": 0, "token": TOKEN})
+async def test_the_page_asks_for_the_token(worker_group: WorkerGroup, browser: Browser) -> None:
+    await worker_group.create()
+    worker = worker_group.start(admin={"port": 0, "token": TOKEN})
     await worker.ready()
-    async with opened(browser, url_of(worker)) as (page, _):
+    async with opened(browser, worker.url) as (page, _):
         await expect(page.locator("#health")).to_have_text("token needed")
         await expect(page.locator("#board")).to_be_hidden()
         await page.fill("#token", "wrong")

@@ -7,8 +7,8 @@ from pathlib import Path
 from playwright.async_api import Browser, expect
 
 from forebay.stream.embedded.broker import EmbeddedBroker
-from tests.admin.test_page import ARTEFACTS, browser, opened, url_of
-from tests.worker.harness import Stage
+from tests.admin.test_page import ARTEFACTS, browser, opened
+from tests.worker.harness import WorkerGroup
 
 __all__ = ["browser"]  # a fixture
 
@@ -17,13 +17,12 @@ OUTAGE_TIMEOUT_MS = 40_000
 
 async def test_with_the_broker_away_the_lag_is_unknown(browser: Browser, tmp_path: Path) -> None:
     async with EmbeddedBroker(die_with_parent=False) as broker:
-        stage = Stage(broker.bootstrap_servers, "outage", tmp_path, partitions=1)
-        try:
-            await stage.create()
-            worker = stage.start()
+        with WorkerGroup(broker.bootstrap_servers, "outage", tmp_path, partitions=1) as worker_group:
+            await worker_group.create()
+            worker = worker_group.start()
             await worker.ready()
-            await stage.publish(20)
-            async with opened(browser, url_of(worker)) as (page, complaints):
+            await worker_group.publish(20)
+            async with opened(browser, worker.url) as (page, complaints):
                 await expect(page.locator("#events .total")).to_have_text("20 events")
                 await expect(page.locator("#lag")).to_have_text("0")
                 await broker.stop()
@@ -34,5 +33,3 @@ async def test_with_the_broker_away_the_lag_is_unknown(browser: Browser, tmp_pat
                 await expect(page.locator("#health")).not_to_have_text("ready")
                 await page.screenshot(path=ARTEFACTS / "outage.png", full_page=True)
                 assert complaints == []
-        finally:
-            stage.kill_all()

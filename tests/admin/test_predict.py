@@ -40,6 +40,7 @@ from forebay.stream.encode import PredictionEncoder
 from forebay.stream.eventtime.plan import WindowPlan
 from forebay.stream.records import Finished, FloatMatrix, MicroBatch
 from tests.eventtime.build import TUMBLING, plan
+from tests.eventually import eventually
 from tests.stream.build import JULY, P0, FakeRecord, ManualClock, event, signature
 
 LIMITS = Limits(max_events=4, max_bytes=3000)
@@ -217,17 +218,17 @@ async def test_what_is_asked_is_no_event_of_the_stream() -> None:
         asking = [asyncio.create_task(ask(predictor, event(f"q{n}", [13, 0, 0]))) for n in range(5)]
         from tests.stream.build import EPOCH
 
+        def collect() -> list[Finished | Deferred]:
+            collected.extend(device.collect())
+            return collected
+
         for seq in range(6):
-            while not device.capacity():
-                collected += device.collect()
-                await asyncio.sleep(0)
+            await eventually(lambda: (collect(), device.capacity())[1], "room on the device", every_s=0)
             (chunk,) = decoder.decode({P0: [FakeRecord(seq, event(f"s{seq}"))]}, EPOCH)
             device.submit(MicroBatch(seq, (chunk,), "size", 0.0))
             await asyncio.sleep(0)
         assert {(await task)[0] for task in asking} == {422}
-        while len(collected) < 6:
-            collected += device.collect()
-            await asyncio.sleep(0)
+        await eventually(collect, "six finished batches", until=lambda found: len(found) >= 6, every_s=0)
         assert [one.batch.seq for one in collected] == list(range(6))
         assert breaker.failures == 0
 

@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
-import pytest_asyncio
-
 from tests.admin.test_worker import TOKEN, group_status
-from tests.brokers.resolve import Broker
-from tests.conftest import Names
-from tests.worker.harness import Stage
+from tests.worker.harness import WorkerGroup
 
 
-@pytest_asyncio.fixture
-async def stage(kafka: Broker, names: Names, tmp_path: Path) -> AsyncIterator[Stage]:
-    stage = Stage(kafka.bootstrap, names.prefix, tmp_path)
-    await stage.create()
-    try:
-        yield stage
-    finally:
-        stage.kill_all()
-
-
-async def test_one_instance_id_twice_is_logged_at_once_and_seen_in_the_groups_status(stage: Stage) -> None:
+async def test_one_instance_id_twice_is_logged_at_once_and_seen_in_the_groups_status(worker_group: WorkerGroup) -> None:
+    await worker_group.create()
     options = {"delivery": {"instance_id": "pod-1"}, "admin": {"port": 0, "token": TOKEN}}
-    one = stage.start(**options)
+    one = worker_group.start(**options)
     await one.ready()
-    two = stage.start(**options)
+    two = worker_group.start(**options)
     await two.ready()
     warning = "2 members have the instance id 'pod-1': they fence each other"
     assert f"in this group {warning}" in one.log + two.log
-    _, group = await group_status(stage)
+    _, group = await group_status(worker_group)
     assert [said for said in group["warnings"] if said.startswith(warning)]
-    await stage.publish(40)
+    await worker_group.publish(40)
     await one.says("another producer has taken over this worker's transactional id")

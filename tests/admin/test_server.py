@@ -23,6 +23,7 @@ from forebay.stream.admin.reached import reached_at
 from forebay.stream.admin.responses import json_response
 from forebay.stream.admin.server import ASSETS, AdminServer, page_routes
 from forebay.stream.config.sections import AdminSection
+from tests.eventually import eventually
 
 HERE = Path(__file__).parent
 # Signed by itself and of no worth: openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 36500
@@ -131,12 +132,9 @@ async def test_a_client_that_leaves_before_the_end_of_its_body_is_not_an_error(
         host, port = url.removeprefix("http://").split(":")
         _, writer = await asyncio.open_connection(host, int(port))
         writer.write(f"POST /predict HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Length: 100\r\n\r\n{{".encode())
-        async with asyncio.timeout(5):
-            while server.connections.num_busy == 0:
-                await asyncio.sleep(0.01)
-            writer.transport.abort()
-            while len(server.connections) > 0:
-                await asyncio.sleep(0.01)
+        await eventually(lambda: server.connections.num_busy, "a request in flight", every_s=0.01)
+        writer.transport.abort()
+        await eventually(lambda: len(server.connections), "no connection", until=lambda count: count == 0, every_s=0.01)
         assert (await asked(f"{url}/healthz"))[0] == 200
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 

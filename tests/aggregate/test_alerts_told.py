@@ -7,16 +7,14 @@ import json
 import random
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 from aiohttp import web
 
-from tests.aggregate.stage import AggregateStage, DeltaFeed
-from tests.brokers.resolve import Broker
-from tests.conftest import Names
+from tests.aggregate.harness import AggregatorGroup, DeltaFeed
+from tests.eventually import eventually
 
 RULES: list[dict[str, Any]] = [
     {"name": "any failure", "count": 0, "window_s": 3600, "severity": "critical"},
@@ -26,7 +24,7 @@ RULES: list[dict[str, Any]] = [
 
 @pytest.mark.slow
 async def test_an_alert_is_told_once_whoever_looks(
-    kafka: Broker, names: Names, tmp_path: Path, unused_tcp_port_factory: Callable[[], int]
+    aggregator_group: AggregatorGroup, unused_tcp_port_factory: Callable[[], int]
 ) -> None:
     got: list[dict[str, Any]] = []
     answers = [503, 503]
@@ -43,29 +41,25 @@ async def test_an_alert_is_told_once_whoever_looks(
     await runner.setup()
     port = unused_tcp_port_factory()
     await web.TCPSite(runner, "127.0.0.1", port).start()
-    stage = AggregateStage(kafka.bootstrap, names.prefix, tmp_path)
-    await stage.create()
+    await aggregator_group.create()
     options = {"alerts": RULES, "webhook_url": f"http://127.0.0.1:{port}/alerts"}
-    feed = DeltaFeed(stage, "w0", random.Random(5))
+    feed = DeltaFeed(aggregator_group, "w0", random.Random(5))
     try:
-        first = stage.start(**options)
+        first = aggregator_group.start(**options)
         await first.says("aggregator ready")
         await feed.run(1.0)
         await first.says("alert firing: any failure: count ")
-        async with asyncio.timeout(20):
-            while len(got) < 2:
-                await asyncio.sleep(0.05)
+        await eventually(lambda: len(got), "two alerts at the webhook", until=lambda count: count >= 2)
         first.kill()
-        second = stage.start(**options)
+        second = aggregator_group.start(**options)
         await second.says("aggregator ready")
         await feed.run(1.0)
-        await stage.until_totals_are(feed.committed, 60)
+        await aggregator_group.until_totals_are(feed.committed, 60)
         await asyncio.sleep(1.0)
         assert await second.stop() == 0, second.log
         assert "alert firing" not in second.log
-        told = [orjson.loads(record.value) for record in await stage.read("alerts", 1)]
+        told = [orjson.loads(record.value) for record in await aggregator_group.read("alerts", 1)]
     finally:
-        stage.kill_all()
         await runner.cleanup()
 
     def by_model(alert: dict[str, Any]) -> str:
@@ -77,7 +71,7 @@ async def test_an_alert_is_told_once_whoever_looks(
         assert (alert["rule"], alert["status"], alert["severity"]) == ("any failure", "firing", "critical")
     # What people see of it.
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "forebay", "errors", "--json", "-c", str(stage.config())),
+        *(sys.executable, "-m", "forebay", "errors", "--json", "-c", str(aggregator_group.config())),
         stdout=asyncio.subprocess.PIPE,
     )
     out, _ = await process.communicate()

@@ -23,6 +23,7 @@ from forebay.stream.clock import SystemClock
 from forebay.stream.config.sections import TelemetrySection
 from forebay.stream.telemetry.aggregator import DeltaTraces
 from tests.aggregate.build import TIMING
+from tests.eventually import eventually
 
 DELTA = next(example.value for example in good_examples() if example.schema == "outcome-delta")
 
@@ -151,7 +152,6 @@ async def test_an_agent_that_fails_ends_the_process_and_is_not_started_again(sce
             yield
 
     task = asyncio.ensure_future(scene.aggregation._agent(Broken()))
-    while not scene.fatal:
-        await asyncio.sleep(0)
+    await eventually(lambda: scene.fatal, "a fatal error", every_s=0)
     assert str(scene.fatal[0]) == "boom" and not task.done()
     task.cancel()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from forebay.stream.aggregate import beside
 from forebay.stream.cli.options import ConfigSource
+from tests.eventually import eventually_sync
 
 STUB = """\
 import os, signal, sys, time
@@ -37,11 +37,10 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def lines(told: Path, count: int) -> list[str]:
-    deadline_s = time.monotonic() + 20
-    while not told.exists() or len(told.read_text().splitlines()) < count:
-        assert time.monotonic() < deadline_s
-        time.sleep(0.02)
-    return told.read_text().splitlines()
+    def written() -> list[str]:
+        return told.read_text().splitlines() if told.exists() else []
+
+    return eventually_sync(written, f"{count} starts of the stub", until=lambda found: len(found) >= count)
 
 
 def test_it_lives_as_long_as_the_block(started: Path) -> None:

@@ -17,7 +17,7 @@ from forebay.stream.aggregate.delta import Exemplar
 from forebay.stream.aggregate.state import PartitionState
 from forebay.stream.cli import main
 from tests.aggregate.build import MODEL_ERROR, NOT_JSON, PREDICTED, TIMING, delta
-from tests.aggregate.stage import PARTITIONS, AggregateStage
+from tests.aggregate.harness import PARTITIONS, AggregatorGroup
 from tests.brokers.clients import create_topic, producer, send_batch
 from tests.brokers.resolve import Broker
 from tests.conftest import Names
@@ -132,19 +132,15 @@ def test_the_aggregator_tells_what_is_missing(
     assert wrong.returncode == 2 and "must have either count or rate" in wrong.stderr
 
 
-async def test_deltas_that_were_made_anew_end_it_with_the_reason(kafka: Broker, names: Names, tmp_path: Path) -> None:
-    stage = AggregateStage(kafka.bootstrap, names.prefix, tmp_path)
-    await stage.create()
-    changelog = stage.topic("aggregator-changelog")
-    await create_topic(kafka.bootstrap, changelog, PARTITIONS, configs={"cleanup.policy": "compact"})
-    async with producer(kafka.bootstrap) as client:
+async def test_deltas_that_were_made_anew_end_it_with_the_reason(aggregator_group: AggregatorGroup) -> None:
+    await aggregator_group.create()
+    changelog = aggregator_group.topic("aggregator-changelog")
+    await create_topic(aggregator_group.bootstrap, changelog, PARTITIONS, configs={"cleanup.policy": "compact"})
+    async with producer(aggregator_group.bootstrap) as client:
         position = b'{"format":1,"next_offset":7,"closed_before":0}'
         await send_batch(client, TopicPartition(changelog, 1), [position], keys=[b"1|position"])
-    aggregator = stage.start()
-    try:
-        assert await asyncio.to_thread(aggregator.process.wait, 60) == 1
-    finally:
-        stage.kill_all()
+    aggregator = aggregator_group.start()
+    assert await asyncio.to_thread(aggregator.process.wait, 60) == 1
     assert (
         "ends at 0 in partition 1, and the aggregator had counted it up to 7: the topic was made anew" in aggregator.log
     )

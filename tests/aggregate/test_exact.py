@@ -18,9 +18,8 @@ import orjson
 import pytest
 
 from forebay.schemas.aggregates import LATE
-from tests.aggregate.stage import PARTITIONS, AggregateStage, AggregatorProcess, Counted, DeltaFeed
+from tests.aggregate.harness import PARTITIONS, AggregatorGroup, AggregatorProcess, Counted, DeltaFeed
 from tests.brokers.apache import ApacheKafka
-from tests.brokers.resolve import Broker
 from tests.conftest import Names
 from tests.exactness.proof import SECONDS_VARIABLE, SEED_VARIABLE, tell
 
@@ -29,58 +28,48 @@ FROZEN_S = (1.0, 9.0)
 """Below and above the session time-out of 6 s: after the longer ones it writes on as a member that was thought dead."""
 
 
-async def test_killed_and_joined_by_another_it_counts_what_is_committed(
-    kafka: Broker, names: Names, tmp_path: Path
-) -> None:
-    stage = AggregateStage(kafka.bootstrap, names.prefix, tmp_path)
-    await stage.create()
+async def test_killed_and_joined_by_another_it_counts_what_is_committed(aggregator_group: AggregatorGroup) -> None:
+    await aggregator_group.create()
     rng = random.Random(7)
-    feed = DeltaFeed(stage, "w0", rng)
-    try:
-        first = stage.start()
-        await first.says("aggregator ready")
-        feeding = asyncio.create_task(feed.run(9.0))
-        await asyncio.sleep(2.0)
-        first.kill()
-        second, third = stage.start(), stage.start()
-        await second.says("aggregator ready")
-        await third.says("aggregator ready")
-        await feeding
-        assert feed.num_aborted > 5 and feed.num_committed > 20
-        await stage.until_totals_are(feed.committed, SETTLE_S)
-        assert await second.stop() == 0 and await third.stop() == 0, second.log + third.log
-        assert "Traceback" not in second.log + third.log
-    finally:
-        stage.kill_all()
+    feed = DeltaFeed(aggregator_group, "w0", rng)
+    first = aggregator_group.start()
+    await first.says("aggregator ready")
+    feeding = asyncio.create_task(feed.run(9.0))
+    await asyncio.sleep(2.0)
+    first.kill()
+    second, third = aggregator_group.start(), aggregator_group.start()
+    await second.says("aggregator ready")
+    await third.says("aggregator ready")
+    await feeding
+    assert feed.num_aborted > 5 and feed.num_committed > 20
+    await aggregator_group.until_totals_are(feed.committed, SETTLE_S)
+    assert await second.stop() == 0 and await third.stop() == 0, second.log + third.log
+    assert "Traceback" not in second.log + third.log
 
 
 @pytest.mark.slow
 async def test_windows_that_close_meanwhile_are_removed_and_what_comes_later_is_late(
-    kafka: Broker, names: Names, tmp_path: Path
+    aggregator_group: AggregatorGroup,
 ) -> None:
-    stage = AggregateStage(kafka.bootstrap, names.prefix, tmp_path)
-    await stage.create()
-    feed = DeltaFeed(stage, "w0", random.Random(11))
+    await aggregator_group.create()
+    feed = DeltaFeed(aggregator_group, "w0", random.Random(11))
     # Of the feed's windows those of two minutes ago are over at once, and there are always more deltas of them.
     options = {"closed_after_ms": 60_000, "final_after_ms": 0}
-    try:
-        for _ in range(2):
-            process = stage.start(**options)
-            await process.says("aggregator ready")
-            await feed.run(3.0)
-            process.kill()
-        last = stage.start(**options)
-        await last.says("aggregator ready")
-        await feed.run(1.0)
-        found = await stage.until_totals_are(
-            feed.committed, SETTLE_S, only=lambda key: key._replace(window_start=0, outcome="")
-        )
-        assert await last.stop() == 0, last.log
-    finally:
-        stage.kill_all()
+    for _ in range(2):
+        process = aggregator_group.start(**options)
+        await process.says("aggregator ready")
+        await feed.run(3.0)
+        process.kill()
+    last = aggregator_group.start(**options)
+    await last.says("aggregator ready")
+    await feed.run(1.0)
+    found = await aggregator_group.until_totals_are(
+        feed.committed, SETTLE_S, only=lambda key: key._replace(window_start=0, outcome="")
+    )
+    assert await last.stop() == 0, last.log
     late = sum(count for key, count in found.items() if key.outcome == LATE)
     assert 0 < late < sum(found.values())
-    changelog = await stage.read("aggregator-changelog", PARTITIONS)
+    changelog = await aggregator_group.read("aggregator-changelog", PARTITIONS)
     assert any(record.value is None for record in changelog)
     # The mark comes before the tombstones of its partition.
     for record in changelog:
@@ -97,8 +86,8 @@ async def test_windows_that_close_meanwhile_are_removed_and_what_comes_later_is_
 class Crowd:
     """Up to three aggregators; things happen to them."""
 
-    def __init__(self, stage: AggregateStage, rng: random.Random) -> None:
-        self._stage = stage
+    def __init__(self, aggregator_group: AggregatorGroup, rng: random.Random) -> None:
+        self._group = aggregator_group
         self._random = rng
         self._members: list[AggregatorProcess] = []
         self._frozen: dict[AggregatorProcess, float] = {}
@@ -117,7 +106,7 @@ class Crowd:
                 del self._frozen[member]
                 member.process.send_signal(signal.SIGCONT)
         while len(self._members) < 2:
-            self._members.append(self._stage.start())
+            self._members.append(self._group.start())
             self.tally["started"] += 1
 
     def disturb(self) -> None:
@@ -134,7 +123,7 @@ class Crowd:
         elif action == "dismiss":
             member.process.send_signal(signal.SIGTERM)
         elif len(self._members) < 3:
-            self._members.append(self._stage.start())
+            self._members.append(self._group.start())
 
     def calm(self) -> None:
         for member in self._frozen:
@@ -143,11 +132,11 @@ class Crowd:
 
 
 async def storm(
-    stage: AggregateStage, rng: random.Random, seconds: float, *, gap_s: tuple[float, float]
+    aggregator_group: AggregatorGroup, rng: random.Random, seconds: float, *, gap_s: tuple[float, float]
 ) -> dict[str, object]:
     """Feeds of two workers, and a crowd to which something happens every few seconds; then the count."""
-    crowd = Crowd(stage, rng)
-    feeds = [DeltaFeed(stage, f"w{number}", rng) for number in range(2)]
+    crowd = Crowd(aggregator_group, rng)
+    feeds = [DeltaFeed(aggregator_group, f"w{number}", rng) for number in range(2)]
     feeding = [asyncio.create_task(feed.run(seconds, per_s=15.0)) for feed in feeds]
     next_s = time.monotonic() + 8.0
     while not all(task.done() for task in feeding):
@@ -160,8 +149,8 @@ async def storm(
     crowd.calm()
     crowd.keep_up()
     committed: Counter[Counted] = feeds[0].committed + feeds[1].committed
-    await stage.until_totals_are(committed, SETTLE_S)
-    logs = "".join(process.log for process in stage.aggregators)
+    await aggregator_group.until_totals_are(committed, SETTLE_S)
+    logs = "".join(process.log for process in aggregator_group.aggregators)
     return {
         "seconds": seconds,
         "deltas": sum(feed.num_committed for feed in feeds) * 4,
@@ -180,18 +169,16 @@ async def test_a_storm_of_kills_freezes_and_rebalances(
     private_kafka: Callable[[Mapping[str, str]], ApacheKafka], names: Names, tmp_path: Path
 ) -> None:
     server = await asyncio.to_thread(private_kafka, {"group.min.session.timeout.ms": "1000"})
-    stage = AggregateStage(server.bootstrap, names.prefix, tmp_path)
-    await stage.create()
-    seed = int(os.environ.get(SEED_VARIABLE) or random.SystemRandom().randrange(1 << 32))
-    seconds = float(os.environ.get(SECONDS_VARIABLE) or 90)
-    try:
-        report = await storm(stage, random.Random(seed), seconds, gap_s=(2.0, 7.0))
-        tell({"name": "aggregators in a storm", "seed": seed, **report})
-    except BaseException as error:
-        error.add_note(f"{SEED_VARIABLE}={seed}, logs in {tmp_path}")
-        raise
-    finally:
-        stage.kill_all()
+    with AggregatorGroup(server.bootstrap, names.prefix, tmp_path) as aggregator_group:
+        await aggregator_group.create()
+        seed = int(os.environ.get(SEED_VARIABLE) or random.SystemRandom().randrange(1 << 32))
+        seconds = float(os.environ.get(SECONDS_VARIABLE) or 90)
+        try:
+            report = await storm(aggregator_group, random.Random(seed), seconds, gap_s=(2.0, 7.0))
+            tell({"name": "aggregators in a storm", "seed": seed, **report})
+        except BaseException as error:
+            error.add_note(f"{SEED_VARIABLE}={seed}, logs in {tmp_path}")
+            raise
 
 
 @pytest.mark.exactness
@@ -202,11 +189,10 @@ async def test_a_broker_that_is_away_for_a_while(
 ) -> None:
     """It goes on by itself, or ends with a reason and goes on when it is started again."""
     server = await asyncio.to_thread(private_kafka, {})
-    stage = AggregateStage(server.bootstrap, names.prefix, tmp_path)
-    await stage.create()
-    feed = DeltaFeed(stage, "w0", random.Random(5))
-    try:
-        first = stage.start()
+    with AggregatorGroup(server.bootstrap, names.prefix, tmp_path) as aggregator_group:
+        await aggregator_group.create()
+        feed = DeltaFeed(aggregator_group, "w0", random.Random(5))
+        first = aggregator_group.start()
         await first.says("aggregator ready")
         await feed.run(3.0)
         await asyncio.to_thread(server.kill)
@@ -219,7 +205,5 @@ async def test_a_broker_that_is_away_for_a_while(
         if ended is not None:
             assert ended == 1 and "error: " in first.log, first.log
             assert "Traceback" not in first.log, first.log
-            await stage.start().says("aggregator ready")
-        await stage.until_totals_are(feed.committed, SETTLE_S)
-    finally:
-        stage.kill_all()
+            await aggregator_group.start().says("aggregator ready")
+        await aggregator_group.until_totals_are(feed.committed, SETTLE_S)

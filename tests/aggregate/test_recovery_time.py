@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import pytest
 from aiokafka import TopicPartition
@@ -11,10 +10,8 @@ from aiokafka import TopicPartition
 from forebay.stream.aggregate.delta import Exemplar
 from forebay.stream.aggregate.state import PartitionState
 from tests.aggregate.build import MODEL_ERROR, NOT_JSON, PREDICTED, delta
-from tests.aggregate.stage import PARTITIONS, AggregateStage
+from tests.aggregate.harness import PARTITIONS, AggregatorGroup
 from tests.brokers.clients import create_topic, producer, send_batch
-from tests.brokers.resolve import Broker
-from tests.conftest import Names
 from tests.exactness.proof import tell
 
 RECORDS = 100_000
@@ -23,16 +20,15 @@ STACK = Exemplar("IndexError: …", "1", 'File "model.py", line 12, in forward\n
 
 @pytest.mark.exactness
 @pytest.mark.timeout(600)
-async def test_a_long_changelog(kafka: Broker, names: Names, tmp_path: Path) -> None:
-    stage = AggregateStage(kafka.bootstrap, names.prefix, tmp_path)
-    await stage.create()
-    changelog = stage.topic("aggregator-changelog")
-    await create_topic(kafka.bootstrap, changelog, PARTITIONS, configs={"cleanup.policy": "compact"})
+async def test_a_long_changelog(aggregator_group: AggregatorGroup) -> None:
+    await aggregator_group.create()
+    changelog = aggregator_group.topic("aggregator-changelog")
+    await create_topic(aggregator_group.bootstrap, changelog, PARTITIONS, configs={"cleanup.policy": "compact"})
     state = PartitionState(0)
     start = time.time_ns() // 60_000_000_000 * 60_000
     rows: list[tuple[bytes, bytes | None]] = []
     offset = size = written = 0
-    async with producer(kafka.bootstrap) as client:
+    async with producer(aggregator_group.bootstrap) as client:
         while offset < RECORDS:
             for cell in (PREDICTED, NOT_JSON, MODEL_ERROR):
                 window = start - offset % 60 * 60_000
@@ -49,11 +45,8 @@ async def test_a_long_changelog(kafka: Broker, names: Names, tmp_path: Path) -> 
                 await send_batch(client, TopicPartition(changelog, 0), values, keys=[key for key, _ in rows])
                 rows = []
     began_s = time.monotonic()
-    aggregator = stage.start()
-    try:
-        await aggregator.says("aggregator ready", 300)
-        took_s = time.monotonic() - began_s
-        assert "partition 0: 60 windows restored, counted up to its beginning" in aggregator.log
-    finally:
-        stage.kill_all()
+    aggregator = aggregator_group.start()
+    await aggregator.says("aggregator ready", 300)
+    took_s = time.monotonic() - began_s
+    assert "partition 0: 60 windows restored, counted up to its beginning" in aggregator.log
     tell({"name": "recovery", "records": written, "mebibytes": round(size / (1 << 20)), "seconds": round(took_s, 1)})

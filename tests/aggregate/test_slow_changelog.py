@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.aggregate.stage import AggregateStage, DeltaFeed
+from tests.aggregate.harness import AggregatorGroup, DeltaFeed
 from tests.brokers.ports import free_ports
 from tests.brokers.proxy import ApiKey, Proxy
 from tests.brokers.resolve import RealKafka
@@ -31,32 +31,29 @@ async def test_nothing_is_acknowledged_before_the_changelog_has_it_and_late_writ
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT",
     }
     server = await asyncio.to_thread(private_kafka, listeners)
-    stage = AggregateStage(server.bootstrap, names.prefix, tmp_path)
-    await stage.create()
-    feed = DeltaFeed(stage, "w0", random.Random(3))
-    try:
+    with AggregatorGroup(server.bootstrap, names.prefix, tmp_path) as aggregator_group:
+        await aggregator_group.create()
+        feed = DeltaFeed(aggregator_group, "w0", random.Random(3))
         async with Proxy(proxied, direct).listening() as proxy:
-            first = stage.start(bootstrap=proxy.bootstrap)
+            first = aggregator_group.start(bootstrap=proxy.bootstrap)
             await first.says("aggregator ready")
             hold = proxy.hold_request(ApiKey.PRODUCE)
             await feed.run(1.0)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await hold.reached.wait()
             await asyncio.sleep(HELD_S)
-            assert not any((await stage.committed_offsets()).values())
+            assert not any((await aggregator_group.committed_offsets()).values())
             first.kill()
-            second = stage.start()
+            second = aggregator_group.start()
             await second.says("aggregator ready")
             await feed.run(1.0)
-            await stage.until_totals_are(feed.committed, 60)
+            await aggregator_group.until_totals_are(feed.committed, 60)
             # What the first had under way arrives only now, after its successor's own writes.
             hold.release()
             await asyncio.sleep(1.0)
             second.kill()
-            third = stage.start()
+            third = aggregator_group.start()
             await third.says("aggregator ready")
             await feed.run(1.0)
-            await stage.until_totals_are(feed.committed, 60)
+            await aggregator_group.until_totals_are(feed.committed, 60)
             assert await third.stop() == 0, third.log
-    finally:
-        stage.kill_all()

@@ -15,8 +15,9 @@ from pathlib import Path
 from forebay.stream.embedded.process import tied_to_parent
 from tests.brokers.jars import KAFKA_VERSION
 from tests.brokers.ports import free_ports
-from tests.brokers.ready import answers, wait_until
+from tests.brokers.ready import answers
 from tests.brokers.settings import FAST_SETTINGS
+from tests.eventually import eventually_sync
 
 _HEAP = ["-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-Xshare:auto"]
 _START_TIMEOUT_S = 60.0
@@ -209,11 +210,15 @@ class ApacheKafka:
 
     def _wait_ready(self, node: _Node) -> None:
         process = self._processes[node.id]
-        ready = wait_until(
-            lambda: process.poll() is not None or answers("127.0.0.1", node.port), timeout_s=_START_TIMEOUT_S
+
+        def ready() -> bool:
+            if process.poll() is not None:
+                raise RuntimeError(f"Kafka node {node.id} ended at its start; its log ends:\n{_tail(node.log_path)}")
+            return answers("127.0.0.1", node.port)
+
+        eventually_sync(
+            ready, f"Kafka node {node.id} ready", timeout_s=_START_TIMEOUT_S, context=lambda: _tail(node.log_path)
         )
-        if not ready or process.poll() is not None:
-            raise RuntimeError(f"Kafka node {node.id} did not start; its log ends:\n{_tail(node.log_path)}")
 
 
 def _tail(path: Path, size: int = 3000) -> str:

@@ -12,8 +12,9 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.protocol.produce import ProduceRequest
 
 from forebay.stream.kafka.patches.fetch_pacing import pace_fetches
+from tests.eventually import eventually
 
-_READ_TIMEOUT_S = 20.0
+_READ_TIMEOUT_S = 60.0
 
 
 @asynccontextmanager
@@ -71,14 +72,18 @@ async def create_topic(
         answer = await client.create_topics([topic])
         for _topic, code, *message in answer.topic_errors:
             assert code == 0, f"creating {name}: {code} {message}"
-        async with asyncio.timeout(_READ_TIMEOUT_S):
-            while True:
-                (described,) = await client.describe_topics([name])
-                if len(described["partitions"]) == partitions and all(
-                    partition["leader"] >= 0 for partition in described["partitions"]
-                ):
-                    return [TopicPartition(name, index) for index in range(partitions)]
-                await asyncio.sleep(0.05)
+
+        async def leaders() -> list[int]:
+            (described,) = await client.describe_topics([name])
+            return [partition["leader"] for partition in described["partitions"]]
+
+        await eventually(
+            leaders,
+            f"leaders of {partitions} partitions of {name}",
+            until=lambda found: len(found) == partitions and min(found) >= 0,
+            timeout_s=_READ_TIMEOUT_S,
+        )
+        return [TopicPartition(name, index) for index in range(partitions)]
 
 
 async def read(client: AIOKafkaConsumer, count: int, *, timeout_s: float = _READ_TIMEOUT_S) -> list[ConsumerRecord]:
@@ -136,15 +141,19 @@ async def send_batch(
 
 async def send_raw(client: AIOKafkaProducer, where: TopicPartition, raw: bytes) -> None:
     """A batch as it is, which no producer would make."""
-    not_leader, code = 6, 6
+    not_leader = 6
     request = ProduceRequest(
         transactional_id=None, required_acks=-1, timeout=10_000, topics=[(where.topic, [(where.partition, raw)])]
     )
-    async with asyncio.timeout(_READ_TIMEOUT_S):
-        while code == not_leader:
-            answer = await client.client.send(client.client.cluster.leader_for_partition(where), request)
-            ((_, ((_, code, *_),)),) = answer.topics
-            if code == not_leader:  # a topic that was created just now
-                await asyncio.sleep(0.1)
-                await client.client.force_metadata_update()
+
+    async def sent() -> int:
+        answer = await client.client.send(client.client.cluster.leader_for_partition(where), request)
+        ((_, ((_, code, *_),)),) = answer.topics
+        if code == not_leader:  # a topic that was created just now
+            await client.client.force_metadata_update()
+        return int(code)
+
+    code = await eventually(
+        sent, f"a leader of {where}", until=lambda found: found != not_leader, timeout_s=_READ_TIMEOUT_S
+    )
     assert code == 0, code

@@ -13,8 +13,9 @@ from testcontainers.core.docker_client import DockerClient
 
 from tests.brokers.jars import KAFKA_VERSION, Unavailable
 from tests.brokers.ports import free_ports
-from tests.brokers.ready import answers, wait_until
+from tests.brokers.ready import answers
 from tests.brokers.settings import FAST_SETTINGS
+from tests.eventually import eventually_sync
 
 _IMAGE = f"apache/kafka:{KAFKA_VERSION}"
 _START_TIMEOUT_S = 60.0
@@ -113,7 +114,13 @@ class ContainerKafka:
         self._container.stop()
 
     def _wait_ready(self) -> None:
-        if not wait_until(lambda: answers(self._host, self._port), timeout_s=_START_TIMEOUT_S):
+        def log_end() -> str:
             out, err = self._container.get_logs()
-            tail = (out + err)[-3000:].decode(errors="replace")
-            raise RuntimeError(f"Kafka did not start in its container; its log ends:\n{tail}")
+            return str((out + err)[-3000:].decode(errors="replace"))
+
+        eventually_sync(
+            lambda: answers(self._host, self._port),
+            "Kafka ready in its container",
+            timeout_s=_START_TIMEOUT_S,
+            context=log_end,
+        )

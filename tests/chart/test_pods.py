@@ -12,7 +12,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from tests.brokers.ports import free_ports
 from tests.brokers.resolve import Broker
 from tests.chart.render import NAMESPACE, Helm, Object, Objects, environment
 from tests.conftest import Names
+from tests.eventually import eventually_sync
 
 PROBE_TIMEOUT_S = 60
 LAG = "forebay_consumer_lag_records{"
@@ -95,14 +95,21 @@ class Pod:
             return 0, str(error)
 
     def passes(self, probe: str) -> None:
-        """Until the probe is answered with 200."""
+        """Wait until the probe is answered with 200. Fails at once where the process has ended."""
         (container,) = self.spec["containers"]
         path = container[probe]["httpGet"]["path"]
-        deadline = time.monotonic() + PROBE_TIMEOUT_S
-        while (answer := self.get(path))[0] != 200:
+
+        def answer() -> tuple[int, str]:
             assert self.process is not None and self.process.poll() is None, self.log.read_text()
-            assert time.monotonic() < deadline, f"{probe}: {answer}\n{self.log.read_text()}"
-            time.sleep(0.1)
+            return self.get(path)
+
+        eventually_sync(
+            answer,
+            f"200 from the {probe}",
+            until=lambda seen: seen[0] == 200,
+            timeout_s=PROBE_TIMEOUT_S,
+            context=self.log.read_text,
+        )
 
     def stop(self) -> int:
         """SIGTERM; the status with which it ends within the grace period."""
@@ -151,10 +158,11 @@ def test_a_release_predicts_and_drains(pods: dict[str, Pod]) -> None:
     assert published.startswith("published ") and "→  yes" in answered and "example v1" in answered
 
     # What KEDA's query is over, and that the aggregator can be scraped, too.
-    deadline = time.monotonic() + PROBE_TIMEOUT_S
-    while not (found := [line for line in worker.get("/metrics")[1].splitlines() if line.startswith(LAG)]):
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    found = eventually_sync(
+        lambda: [line for line in worker.get("/metrics")[1].splitlines() if line.startswith(LAG)],
+        f"{LAG} among the metrics",
+        timeout_s=PROBE_TIMEOUT_S,
+    )
     assert all('topic="' in line and 'partition="' in line for line in found)
     assert aggregator.get("/metrics")[0] == 200
 

@@ -27,7 +27,10 @@ from tests.brokers.secure import PASSWORD, SecureKafka
 from tests.worker.harness import WorkerProcess
 
 # By its fixture a test tells what it needs; this one's own broker is made of the same jars.
-pytestmark = [pytest.mark.usefixtures("kafka_cluster"), pytest.mark.slow]
+pytestmark = [pytest.mark.usefixtures("kafka_cluster"), pytest.mark.slow, pytest.mark.timeout(600)]
+
+PATIENCE_S = 120.0
+"""For what several processes do one after the other, on a machine that may do much else."""
 
 RULE = [{"name": "any", "count": 1, "window_s": 60}]
 GROUP = "acl"
@@ -82,7 +85,7 @@ async def make_topics(kafka: SecureKafka, prefix: str) -> None:
 def start_worker(kafka: SecureKafka, folder: Path, user: str, prefix: str) -> WorkerProcess:
     names = settings_of(environment(kafka, user, prefix)).kafka
     section = names.model_dump(exclude_none=True, mode="json") | {"sasl_password": PASSWORD}
-    settings = {"kafka": section, "topics": {"prefix": prefix, "partitions": 1}}
+    settings = {"kafka": section, "topics": {"prefix": prefix, "partitions": 1}, "log": {"format": "text"}}
     return WorkerProcess(folder, len(list(folder.iterdir())), {"mode": "echo", "settings": settings, "failpoints": {}})
 
 
@@ -110,18 +113,18 @@ async def test_each_role_with_its_own_and_no_more(secure: SecureKafka, tmp_path:
     aggregator = forebay(environment(secure, "aggregator-user", prefix), "aggregate")
     try:
         async with consumer(secure.bootstrap, f"{prefix}predictions") as reader:
-            assert len(await read(reader, 20)) == 20
+            assert len(await read(reader, 20, timeout_s=PATIENCE_S)) == 20
         async with consumer(secure.bootstrap, f"{prefix}dead-letters") as reader:
-            assert len(await read(reader, 1)) == 1
+            assert len(await read(reader, 1, timeout_s=PATIENCE_S)) == 1
             replayed = forebay(environment(secure, "dlq-replay-user", prefix), "dlq", "replay", "--yes", "--json")
-            said, _ = await asyncio.to_thread(replayed.communicate, timeout=60)
+            said, _ = await asyncio.to_thread(replayed.communicate, timeout=PATIENCE_S)
             assert json.loads(said)["replayed"] == 1
-            assert len(await read(reader, 1)) == 1  # garbage it is still
+            assert len(await read(reader, 1, timeout_s=PATIENCE_S)) == 1  # garbage it is still
         async with consumer(secure.bootstrap, f"{prefix}alerts") as reader:
-            assert json.loads((await read(reader, 1))[0].value)["status"] == "firing"
+            assert json.loads((await read(reader, 1, timeout_s=PATIENCE_S))[0].value)["status"] == "firing"
         assert await worker.stop() == 0, worker.log
         aggregator.terminate()
-        counted, _ = await asyncio.to_thread(aggregator.communicate, timeout=60)
+        counted, _ = await asyncio.to_thread(aggregator.communicate, timeout=PATIENCE_S)
         assert aggregator.returncode == 0, counted
     finally:
         worker.kill()
@@ -194,9 +197,9 @@ async def test_nobody_begins_without(secure: SecureKafka, tmp_path: Path) -> Non
             case Role.REPLAY:
                 cases.append((told, forebay(environ, "dlq", "replay", "--yes")))
     for told, worker in workers:
-        assert await worker.ended(60) == 1
+        assert await worker.ended(PATIENCE_S) == 1
         assert told in worker.log and "Traceback" not in worker.log, worker.log
     for told, process in cases:
-        said, _ = await asyncio.to_thread(process.communicate, timeout=60)
+        said, _ = await asyncio.to_thread(process.communicate, timeout=PATIENCE_S)
         assert process.returncode == 1
         assert told in said and "Traceback" not in said, said

@@ -15,8 +15,8 @@ from forebay.schemas.errors import ConfigError
 from forebay.stream.config.sections import KafkaSection
 from forebay.stream.kafka.client import client_options
 from forebay.stream.kafka.oauth import CommandTokenProvider
+from tests.brokers.secure import CERTIFICATES
 
-CERTIFICATES = Path(__file__).parent / "certificates"
 CA, CERT, KEY = (str(CERTIFICATES / name) for name in ("ca.pem", "client.pem", "client-key.pem"))
 
 

@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError
 
 from forebay.schemas.errors import BrokerError
 from forebay.stream.kafka.oauth import MARGIN_MS, UNKNOWN_LIFETIME_MS, CommandTokenProvider, TokenError
-from tests.brokers.ready import wait_until
+from tests.eventually import eventually
 
 NOW_MS = 1_800_000_000_000
 
@@ -180,10 +180,10 @@ async def test_a_slow_command_is_ended_with_all_that_it_started(tmp_path: Path) 
     started_s = time.monotonic()
     with pytest.raises(TokenError, match="gave no token within 1 s"):
         await provider(shlex.join(["sh", "-c", script]), timeout_ms=1000).token()
-    assert time.monotonic() - started_s < 10
+    assert time.monotonic() - started_s < 60  # the command takes 600 s
     # Whoever adopts the child may take a moment to bury it.
     pid = int(child.read_text())
-    assert await asyncio.to_thread(wait_until, lambda: is_gone(pid), timeout_s=5)
+    await eventually(lambda: is_gone(pid), f"the end of process {pid}")
 
 
 def is_gone(pid: int) -> bool:

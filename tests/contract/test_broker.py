@@ -15,6 +15,7 @@ from aiokafka.structs import OffsetAndMetadata
 from tests.brokers.clients import admin, consumer, create_topic, producer, read, send_batch
 from tests.brokers.resolve import Broker
 from tests.conftest import Names
+from tests.eventually import eventually
 
 JULY_MS = 1_720_000_000_000
 
@@ -128,10 +129,12 @@ async def test_a_commit_of_an_older_generation_is_refused(broker: Broker, names:
 
 
 async def _until_assigned(wanted: int, *readers: AIOKafkaConsumer) -> None:
-    """Polls the readers until each has `wanted` partitions."""
-    async with asyncio.timeout(20):
-        while any(len(reader.assignment()) != wanted for reader in readers):
-            await asyncio.sleep(0.05)
+    """Wait until each of the readers has `wanted` partitions."""
+    await eventually(
+        lambda: [len(reader.assignment()) for reader in readers],
+        f"{wanted} partitions for each of {len(readers)} readers",
+        until=lambda seen: set(seen) == {wanted},
+    )
 
 
 async def test_a_group_splits_the_partitions_and_takes_over_from_one_that_leaves(broker: Broker, names: Names) -> None:
@@ -187,9 +190,12 @@ async def test_positions_pass_the_control_markers(broker: Broker, names: Names) 
         await read(reader, 3)
         end = (await reader.end_offsets([partition]))[partition]
         assert end == 8  # five records and three markers
-        async with asyncio.timeout(10):
-            while await reader.position(partition) != end:
-                await reader.getmany(timeout_ms=50, max_records=10)
+
+        async def position() -> int:
+            await reader.getmany(timeout_ms=50, max_records=10)
+            return int(await reader.position(partition))
+
+        await eventually(position, f"the position {end}", until=lambda seen: seen == end, every_s=0)
         assert reader.last_stable_offset(partition) == end
 
 

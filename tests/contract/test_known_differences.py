@@ -21,6 +21,7 @@ from forebay.stream.records import Epoch, Partition
 from tests.brokers.clients import consumer, create_topic, producer, read, send_batch
 from tests.brokers.resolve import Broker
 from tests.conftest import Names
+from tests.eventually import eventually
 
 DIFFERENCES: dict[str, dict[str, bool]] = {
     "an empty fetch is held until fetch_max_wait_ms": {"apache": True, "embedded": False},
@@ -90,9 +91,7 @@ async def replaces_a_dead_member(broker: Broker, names: Names) -> bool:
         """In place of LeaveGroup: the member is gone without a word."""
 
     async with consumer(broker.bootstrap, names("features"), **options) as dies:
-        async with asyncio.timeout(10):
-            while len(dies.assignment()) != 2:
-                await asyncio.sleep(0.05)
+        await eventually(lambda: len(dies.assignment()), "both partitions", until=lambda seen: seen == 2)
         coordinator: Any = dies._coordinator
         coordinator._maybe_leave_group = leaves_nothing
     # Its start returns only when the group has let it in, so it runs beside the waiting.
@@ -105,8 +104,7 @@ async def replaces_a_dead_member(broker: Broker, names: Names) -> bool:
 
 async def _joins_and_gets_all(broker: Broker, names: Names, options: dict[str, Any]) -> bool:
     async with consumer(broker.bootstrap, names("features"), **options) as survives:
-        while len(survives.assignment()) != 2:
-            await asyncio.sleep(0.05)
+        await eventually(lambda: len(survives.assignment()), "both partitions", until=lambda seen: seen == 2)
         return True
 
 

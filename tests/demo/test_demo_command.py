@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -20,6 +19,7 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
 from tests.brokers.resolve import Broker
+from tests.eventually import eventually_sync
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 EVENTS = 2000
@@ -149,10 +149,7 @@ def test_what_it_says_to_try_next_works(kept: str, environ: Mapping[str, str], t
         assert b"<title>Forebay" in answer.read()
     stop = next(line for line in lines if line.startswith("kill "))
     subprocess.run(["bash", "-c", stop], check=True, timeout=60)
-    deadline_s = time.monotonic() + 10
-    while processes(str(tmp_path)) and time.monotonic() < deadline_s:
-        time.sleep(0.1)
-    assert processes(str(tmp_path)) == []
+    eventually_sync(lambda: processes(str(tmp_path)), "the end of all processes", until=lambda left: left == [])
     assert left_in(tmp_path) == []
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import orjson
 import pytest
-import pytest_asyncio
 from aiokafka import TopicPartition
 
 from forebay.schemas import headers as names_of
@@ -22,71 +20,68 @@ from forebay.stream.dlq.read import LetterBox
 from forebay.stream.dlq.replay import Replayed, Replayer, make_plan
 from forebay.stream.records import Partition
 from tests.brokers.clients import create_topic, producer, send_batch
-from tests.brokers.resolve import Broker
-from tests.conftest import Names
 from tests.dlq.build import letter_record
 from tests.stream.build import FakeRecord, ManualClock
 from tests.worker.echo import POISON
-from tests.worker.harness import Stage, kinds, total
+from tests.worker.harness import WorkerGroup, kinds, total
 
 NOW_MS = SystemClock().wall_ms()
 EVERYTHING = Filter()
 
 
-@pytest_asyncio.fixture
-async def stage(broker: Broker, names: Names, tmp_path: Path) -> AsyncIterator[Stage]:
-    stage = Stage(broker.bootstrap, names.prefix, tmp_path, partitions=3)
-    try:
-        yield stage
-    finally:
-        stage.kill_all()
+def box_of(worker_group: WorkerGroup) -> LetterBox:
+    return LetterBox(
+        {"bootstrap_servers": worker_group.bootstrap}, worker_group.topic("dead-letters"), clock=SystemClock()
+    )
 
 
-def box_of(stage: Stage) -> LetterBox:
-    return LetterBox({"bootstrap_servers": stage.bootstrap}, stage.topic("dead-letters"), clock=SystemClock())
-
-
-async def plan_of(stage: Stage, chosen: Filter = EVERYTHING, *, max_replays: int = 3, limit: int | None = None) -> Plan:
-    kafka = KafkaSection(bootstrap_servers=stage.bootstrap)
-    async with box_of(stage) as box, asyncio.timeout(60):
+async def plan_of(
+    worker_group: WorkerGroup, chosen: Filter = EVERYTHING, *, max_replays: int = 3, limit: int | None = None
+) -> Plan:
+    kafka = KafkaSection(bootstrap_servers=worker_group.bootstrap)
+    async with box_of(worker_group) as box, asyncio.timeout(60):
         return await make_plan(
             box, kafka, chosen, max_replays=max_replays, limit=limit, progress=lambda done, total: None
         )
 
 
-async def replay(stage: Stage, plan: Plan) -> Replayed:
-    replayer = Replayer({"bootstrap_servers": stage.bootstrap}, clock=SystemClock())
-    async with box_of(stage) as box, asyncio.timeout(60):
+async def replay(worker_group: WorkerGroup, plan: Plan) -> Replayed:
+    replayer = Replayer({"bootstrap_servers": worker_group.bootstrap}, clock=SystemClock())
+    async with box_of(worker_group) as box, asyncio.timeout(60):
         await replayer.run(box, plan)
     return replayer.done
 
 
-async def write_letters(stage: Stage, letters: Sequence[FakeRecord], partition: int = 0) -> None:
-    async with producer(stage.bootstrap) as writer:
+async def write_letters(worker_group: WorkerGroup, letters: Sequence[FakeRecord], partition: int = 0) -> None:
+    async with producer(worker_group.bootstrap) as writer:
         for each in letters:  # one by one, since some have no value
             batch = writer.create_batch()
             batch.append(key=each.key, value=each.value, timestamp=each.timestamp, headers=list(each.headers))
-            await (await writer.send_batch(batch, stage.topic("dead-letters"), partition=partition))
+            await (await writer.send_batch(batch, worker_group.topic("dead-letters"), partition=partition))
 
 
-def letter_to(stage: Stage, offset: int, *, partition: int = 1, topic: str = "features", **rest: object) -> FakeRecord:
-    source = Partition(stage.topic(topic), partition)
+def letter_to(
+    worker_group: WorkerGroup, offset: int, *, partition: int = 1, topic: str = "features", **rest: object
+) -> FakeRecord:
+    source = Partition(worker_group.topic(topic), partition)
     return letter_record(0, source=source, source_offset=offset, timestamp=NOW_MS + offset, **rest)  # type: ignore[arg-type]
 
 
-async def test_what_came_in_is_published_again_as_it_came(stage: Stage) -> None:
-    await stage.create()
+async def test_what_came_in_is_published_again_as_it_came(worker_group: WorkerGroup) -> None:
+    await worker_group.create(partitions=3)
     letters = [
-        letter_to(stage, 1, key=b"a", value=b"\xff\x00", headers=[("tenant", b"x"), ("none", None)], model="late"),  # type: ignore[list-item]
-        letter_to(stage, 2, key=None, value=b""),
-        letter_to(stage, 3, key=b"b", value=None, partition=2),
+        letter_to(
+            worker_group, 1, key=b"a", value=b"\xff\x00", headers=[("tenant", b"x"), ("none", None)], model="late"
+        ),  # type: ignore[list-item]
+        letter_to(worker_group, 2, key=None, value=b""),
+        letter_to(worker_group, 3, key=b"b", value=None, partition=2),
     ]
-    await write_letters(stage, letters)
-    plan = await plan_of(stage)
-    assert plan.topics == {stage.topic("features"): 3} and not plan.skipped
-    done = await replay(stage, plan)
+    await write_letters(worker_group, letters)
+    plan = await plan_of(worker_group)
+    assert plan.topics == {worker_group.topic("features"): 3} and not plan.skipped
+    done = await replay(worker_group, plan)
     assert (done.sent, done.delivered, done.topics) == (3, 3, plan.topics)
-    found = await stage.outputs("features")
+    found = await worker_group.outputs("features")
     assert [(each.partition, each.key, each.value) for each in found] == [
         (1, b"a", b"\xff\x00"),
         (1, None, b""),
@@ -96,59 +91,65 @@ async def test_what_came_in_is_published_again_as_it_came(stage: Stage) -> None:
         ("tenant", b"x"),
         ("none", None),
         ("forebay.replay.count", b"1"),
-        ("forebay.replay.from", f"{stage.topic('dead-letters')}-0@0".encode()),
+        ("forebay.replay.from", f"{worker_group.topic('dead-letters')}-0@0".encode()),
     )
     assert all(each.timestamp >= NOW_MS for each in found)
 
 
-async def test_where_the_partition_is_gone_the_key_decides_and_where_the_topic_is_it_is_told(stage: Stage) -> None:
-    await stage.create()
-    await create_topic(stage.bootstrap, stage.topic("small"), configs={"max.message.bytes": "2000"})
+async def test_where_the_partition_is_gone_the_key_decides_and_where_the_topic_is_it_is_told(
+    worker_group: WorkerGroup,
+) -> None:
+    await worker_group.create(partitions=3)
+    await create_topic(worker_group.bootstrap, worker_group.topic("small"), configs={"max.message.bytes": "2000"})
     await write_letters(
-        stage,
+        worker_group,
         [
-            *[letter_to(stage, number, partition=9, key=b"same") for number in range(4)],
-            *[letter_to(stage, 10 + number, partition=9, key=None) for number in range(3)],
-            letter_to(stage, 20, topic="long-gone"),
-            letter_to(stage, 21, value=b"x" * 900, max_bytes=800),
-            letter_to(stage, 22, topic="small", value=b"x" * 5000),
-            letter_to(stage, 23, topic="small", headers=[("forebay.replay.count", b"3")]),
+            *[letter_to(worker_group, number, partition=9, key=b"same") for number in range(4)],
+            *[letter_to(worker_group, 10 + number, partition=9, key=None) for number in range(3)],
+            letter_to(worker_group, 20, topic="long-gone"),
+            letter_to(worker_group, 21, value=b"x" * 900, max_bytes=800),
+            letter_to(worker_group, 22, topic="small", value=b"x" * 5000),
+            letter_to(worker_group, 23, topic="small", headers=[("forebay.replay.count", b"3")]),
         ],
     )
-    plan = await plan_of(stage)
+    plan = await plan_of(worker_group)
     expected = {Skip.NO_TOPIC: 1, Skip.TRUNCATED: 1}
     # The embedded broker keeps no size limit of a topic.
     assert {skip: count for skip, count in plan.skipped.items() if skip is not Skip.TOO_LARGE} == expected
     assert plan.num_letters + plan.skipped[Skip.TOO_LARGE] == 9 and plan.replays.num_unproven == 1
-    only = await plan_of(stage, Filter(topics=frozenset({stage.topic("features")})))
-    await replay(stage, only)
-    found = await stage.outputs("features")
+    only = await plan_of(worker_group, Filter(topics=frozenset({worker_group.topic("features")})))
+    await replay(worker_group, only)
+    found = await worker_group.outputs("features")
     assert len({each.partition for each in found if each.key}) == 1 and len(found) == 7
     assert sorted(each.partition for each in found if not each.key) == [0, 1, 2]
 
 
-async def test_order_is_kept_and_a_limit_takes_the_oldest(stage: Stage) -> None:
-    await stage.create()
-    await write_letters(stage, [letter_to(stage, number, value=b"%04d" % number) for number in range(300)])
-    async with producer(stage.bootstrap) as writer:  # more letters than one chunk, in one go
-        many = [letter_to(stage, number, value=b"%04d" % number) for number in range(300, 3000)]
+async def test_order_is_kept_and_a_limit_takes_the_oldest(worker_group: WorkerGroup) -> None:
+    await worker_group.create(partitions=3)
+    await write_letters(
+        worker_group, [letter_to(worker_group, number, value=b"%04d" % number) for number in range(300)]
+    )
+    async with producer(worker_group.bootstrap) as writer:  # more letters than one chunk, in one go
+        many = [letter_to(worker_group, number, value=b"%04d" % number) for number in range(300, 3000)]
         await send_batch(
             writer,
-            TopicPartition(stage.topic("dead-letters"), 0),
+            TopicPartition(worker_group.topic("dead-letters"), 0),
             [each.value or b"" for each in many],
             headers=[each.headers for each in many],
             timestamps=[each.timestamp for each in many],
         )
-    plan = await plan_of(stage, limit=2500)
+    plan = await plan_of(worker_group, limit=2500)
     assert (plan.num_letters, plan.beyond_limit) == (2500, 500)
-    done = await replay(stage, plan)
+    done = await replay(worker_group, plan)
     assert done.delivered == 2500
-    assert [each.value for each in await stage.outputs("features")] == [b"%04d" % number for number in range(2500)]
+    assert [each.value for each in await worker_group.outputs("features")] == [
+        b"%04d" % number for number in range(2500)
+    ]
 
 
-async def test_earlier_letters_are_read_to_count_replays_however_short_the_time(stage: Stage) -> None:
-    await stage.create()
-    dead, source = stage.topic("dead-letters"), Partition(stage.topic("features"), 1)
+async def test_earlier_letters_are_read_to_count_replays_however_short_the_time(worker_group: WorkerGroup) -> None:
+    await worker_group.create(partitions=3)
+    dead, source = worker_group.topic("dead-letters"), Partition(worker_group.topic("features"), 1)
     rows: list[tuple[bytes, int, list[tuple[str, bytes]]]] = [
         (b"older", -180_000, []),
         (b"again", -120_000, []),
@@ -158,27 +159,27 @@ async def test_earlier_letters_are_read_to_count_replays_however_short_the_time(
         (b"forged", 9, [(names_of.REPLAY_FROM, f"{dead}-0@0".encode()), (names_of.REPLAY_COUNT, b"50")]),
     ]
     await write_letters(
-        stage,
+        worker_group,
         [
             letter_record(0, source=source, value=value, timestamp=NOW_MS + at_ms, headers=headers)
             for value, at_ms, headers in rows
         ],
     )
     recent = Filter(since_ms=NOW_MS)
-    plan = await plan_of(stage, recent, max_replays=3)
+    plan = await plan_of(worker_group, recent, max_replays=3)
     assert plan.num_letters == 1 and plan.skipped == {Skip.MAX_REPLAYS: 1} and plan.replays.num_unproven == 1
-    plan = await plan_of(stage, recent, max_replays=4)
-    await replay(stage, plan)
-    counts = {each.value: dict(each.headers)[names_of.REPLAY_COUNT] for each in await stage.outputs("features")}
+    plan = await plan_of(worker_group, recent, max_replays=4)
+    await replay(worker_group, plan)
+    counts = {each.value: dict(each.headers)[names_of.REPLAY_COUNT] for each in await worker_group.outputs("features")}
     assert counts == {b"again": b"4", b"forged": b"1"}
-    assert (await plan_of(stage, max_replays=4)).num_letters == 3, (
+    assert (await plan_of(worker_group, max_replays=4)).num_letters == 3, (
         "the older one, which the forged header names, is not hidden"
     )
 
 
-async def test_a_rate_is_kept(stage: Stage) -> None:
-    await stage.create()
-    await write_letters(stage, [letter_to(stage, number) for number in range(10)])
+async def test_a_rate_is_kept(worker_group: WorkerGroup) -> None:
+    await worker_group.create(partitions=3)
+    await write_letters(worker_group, [letter_to(worker_group, number) for number in range(10)])
     clock = ManualClock()
     slept: list[float] = []
 
@@ -186,43 +187,45 @@ async def test_a_rate_is_kept(stage: Stage) -> None:
         slept.append(seconds)
         clock.now_s += seconds
 
-    replayer = Replayer({"bootstrap_servers": stage.bootstrap}, clock=clock, rate=2.0, sleep=sleep)
+    replayer = Replayer({"bootstrap_servers": worker_group.bootstrap}, clock=clock, rate=2.0, sleep=sleep)
     sent: list[int] = []
-    async with box_of(stage) as box:
-        await replayer.run(box, await plan_of(stage), sent.append)
+    async with box_of(worker_group) as box:
+        await replayer.run(box, await plan_of(worker_group), sent.append)
     assert sum(slept) == pytest.approx(4.5) and sent == list(range(1, 11))
     assert replayer.done.seconds == pytest.approx(4.5)
 
 
-async def test_a_topic_that_goes_away_before_the_replay_is_told(stage: Stage) -> None:
-    await stage.create()
-    await write_letters(stage, [letter_to(stage, 1)])
-    plan = await plan_of(stage)
+async def test_a_topic_that_goes_away_before_the_replay_is_told(worker_group: WorkerGroup) -> None:
+    await worker_group.create(partitions=3)
+    await write_letters(worker_group, [letter_to(worker_group, 1)])
+    plan = await plan_of(worker_group)
     replayer = Replayer({"bootstrap_servers": "127.0.0.1:1"}, clock=SystemClock())
-    async with box_of(stage) as box:
+    async with box_of(worker_group) as box:
         with pytest.raises(BrokerError, match=r"cannot reach Kafka.*confirmed before: 0 of 1"):
             await replayer.run(box, plan)
     assert (replayer.done.sent, replayer.done.delivered) == (0, 0)
 
 
-async def test_a_real_workers_failures_are_replayed_till_they_succeed_or_enough_is_enough(stage: Stage) -> None:
-    await stage.create()
-    await stage.publish(30)
-    await stage.publish(6, first_feature=POISON)
-    await stage.send([[b"garbage"], [], []], [[b"key"], [], []])
-    worker = stage.start(mode="raise")
-    await stage.settled()
-    assert kinds(await stage.outputs("dead-letters")) == {"model_error": 6, "not_json": 1}
+async def test_a_real_workers_failures_are_replayed_till_they_succeed_or_enough_is_enough(
+    worker_group: WorkerGroup,
+) -> None:
+    await worker_group.create(partitions=3)
+    await worker_group.publish(30)
+    await worker_group.publish(6, first_feature=POISON)
+    await worker_group.send([[b"garbage"], [], []], [[b"key"], [], []])
+    worker = worker_group.start(mode="raise")
+    await worker_group.settled()
+    assert kinds(await worker_group.outputs("dead-letters")) == {"model_error": 6, "not_json": 1}
 
     # The model chokes again, each time; the garbage is not meant.
     failed = Filter(kinds=frozenset({FailureKind.MODEL_ERROR.value}))
     for run in range(2):
-        plan = await plan_of(stage, failed, max_replays=3)
+        plan = await plan_of(worker_group, failed, max_replays=3)
         assert plan.num_letters == 6 and plan.skipped == ({Skip.REPLAYED: 6 * run} if run else {})
-        assert (await replay(stage, plan)).delivered == 6
-        await stage.settled()
+        assert (await replay(worker_group, plan)).delivered == 6
+        await worker_group.settled()
     assert await worker.stop() == 0, worker.log
-    letters = await stage.outputs("dead-letters")
+    letters = await worker_group.outputs("dead-letters")
     assert kinds(letters) == {"model_error": 18, "not_json": 1}
     counts = [dict(each.headers).get(names_of.REPLAY_COUNT) for each in letters]
     assert sorted(count or b"" for count in counts) == [b""] * 7 + [b"1"] * 6 + [b"2"] * 6
@@ -230,20 +233,20 @@ async def test_a_real_workers_failures_are_replayed_till_they_succeed_or_enough_
         assert len({name for name, _ in each.headers}) == len(each.headers), "nothing is doubled"
 
     # The guard: twice is enough.
-    plan = await plan_of(stage, failed, max_replays=2)
+    plan = await plan_of(worker_group, failed, max_replays=2)
     assert plan.num_letters == 0 and plan.skipped == {Skip.REPLAYED: 12, Skip.MAX_REPLAYS: 6}
 
     # The model is mended.
-    plan = await plan_of(stage, failed)
-    await replay(stage, plan)
-    await stage.settled_by(stage.start(mode="echo"))
-    predictions = await stage.outputs("predictions")
+    plan = await plan_of(worker_group, failed)
+    await replay(worker_group, plan)
+    await worker_group.settled_by(worker_group.start(mode="echo"))
+    predictions = await worker_group.outputs("predictions")
     again = [each for each in predictions if names_of.REPLAY_COUNT in dict(each.headers)]
     assert len(predictions) == 36 and len(again) == 6
     assert {dict(each.headers)[names_of.REPLAY_COUNT] for each in again} == {b"3"}
-    poisoned = {event_id for part in stage.published for event_id, _, features in part if features[0] == POISON}
+    poisoned = {event_id for part in worker_group.published for event_id, _, features in part if features[0] == POISON}
     assert {orjson.loads(each.value)["id"] for each in again} == poisoned
     for each in again:
         assert each.partition == orjson.loads(each.value)["source"]["partition"]
-    deltas = await stage.outputs("outcome-deltas")
+    deltas = await worker_group.outputs("outcome-deltas")
     assert (total(deltas), total(deltas, outcome="failed")) == (30 + 6 + 1 + 18, 18)

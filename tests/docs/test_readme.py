@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import pytest
 from tests.brokers.ports import free_ports
 from tests.docs.blocks import Block, Command, blocks_of, commands_of, words_of
 from tests.docs.shell import Result, Shell
+from tests.eventually import eventually_sync
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
@@ -110,29 +110,36 @@ class Reader:
             self._expect(command._replace(text=text), status=FAILS.get(command.text, 0))
 
     def _expect(self, command: Command, *, status: int = 0) -> None:
-        deadline_s = time.monotonic() + OUTPUT_WITHIN_S
-        while True:
+        result = None
+
+        def difference() -> str:
+            nonlocal result
             result = self._shell.run(command.text, timeout_s=COMMAND_TIMEOUT_S)
             if result.status == status and as_shown(command, result):
-                return
+                return ""
+            shown = "\n".join(command.output)
+            found = (
+                f"README.md:{command.line}: {command.text}\nexit status {result.status}, not {status}, or other output\n"
+                f"--- shown\n{shown}\n--- written\n{result.text}"
+            )
             # Only what is not there yet is waited for. A command that failed is not repeated: it may have done half its work.
-            if result.status != status or time.monotonic() > deadline_s:
-                shown = "\n".join(command.output)
-                pytest.fail(
-                    f"README.md:{command.line}: {command.text}\nexit status {result.status}, not {status}, or other output\n"
-                    f"--- shown\n{shown}\n--- written\n{result.text}"
-                )
-            time.sleep(1.0)
+            assert result.status == status, found
+            return found
+
+        eventually_sync(
+            difference, "the README's output", until=lambda found: not found, timeout_s=OUTPUT_WITHIN_S, every_s=1.0
+        )
 
     def _start(self, text: str, line: int) -> None:
         (ready,) = (ready for program, ready in READY.items() if text.startswith(program))
         before = sum(ready in seen for seen in self._shell.seen)
         self._shell.run(text, timeout_s=COMMAND_TIMEOUT_S)
-        deadline_s = time.monotonic() + COMMAND_TIMEOUT_S
-        while sum(ready in seen for seen in list(self._shell.seen)) == before:
-            if time.monotonic() > deadline_s:
-                pytest.fail(f"README.md:{line}: {text}\nnever wrote {ready!r}:\n" + "\n".join(self._shell.seen[-40:]))
-            time.sleep(0.1)
+        eventually_sync(
+            lambda: sum(ready in seen for seen in list(self._shell.seen)) > before,
+            f"{ready!r} from README.md:{line}: {text}",
+            timeout_s=COMMAND_TIMEOUT_S,
+            context=lambda: "\n".join(self._shell.seen[-40:]),
+        )
 
 
 @pytest.mark.embedded

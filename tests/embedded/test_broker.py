@@ -16,7 +16,7 @@ from forebay.stream.embedded import broker as broker_module
 from forebay.stream.embedded.broker import EmbeddedBroker, broker_version, find_binary
 from forebay.stream.embedded.probe import answers_kafka
 from forebay.stream.embedded.process import tied_to_parent
-from tests.brokers.ready import wait_until
+from tests.eventually import eventually, eventually_sync
 
 
 def program(folder: Path, script: str) -> Path:
@@ -101,9 +101,8 @@ async def test_a_program_that_does_not_go_is_killed(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(broker_module, "find_binary", lambda: binary)
     broker = EmbeddedBroker(data_dir=tmp_path / "data", start_timeout_s=1.0, stop_timeout_s=0.2)
     starting = asyncio.create_task(broker.start())
-    async with asyncio.timeout(10):
-        while not (tmp_path / "data" / "broker.log").is_file() or b"trapped" not in broker.log_path.read_bytes():
-            await asyncio.sleep(0.01)
+    log = tmp_path / "data" / "broker.log"
+    await eventually(lambda: log.is_file() and b"trapped" in log.read_bytes(), "the program's trap", every_s=0.01)
     pid = broker.pid
     assert pid is not None
     with pytest.raises(BrokerError, match="did not answer"):
@@ -136,12 +135,11 @@ def test_a_child_dies_with_its_parent(tmp_path: Path) -> None:
     )
     process = subprocess.Popen([sys.executable, "-c", parent])
     try:
-        assert wait_until(lambda: pid_file.is_file() and pid_file.read_text() != "", timeout_s=10)
-        pid = int(pid_file.read_text())
+        pid = int(eventually_sync(lambda: pid_file.is_file() and pid_file.read_text(), "the child's process id"))
         command = Path(f"/proc/{pid}/cmdline")
         # Only once sleep runs has the wrapper asked for the signal.
-        assert wait_until(lambda: command.read_bytes().startswith(b"/bin/sleep"), timeout_s=10)
+        eventually_sync(command.read_bytes, "sleep as the child", until=lambda seen: seen.startswith(b"/bin/sleep"))
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
-    assert wait_until(lambda: not command.exists() or command.read_bytes() == b"", timeout_s=10)
+    eventually_sync(lambda: not command.exists() or command.read_bytes() == b"", "the end of the child")

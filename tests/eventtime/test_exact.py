@@ -6,20 +6,14 @@ import asyncio
 import random
 import time
 import zlib
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import orjson
 import pytest
-import pytest_asyncio
 
 from forebay.stream.eventtime.spec import WindowKind, WindowSpec
-from tests.brokers.clients import create_topic
-from tests.brokers.resolve import Broker
-from tests.conftest import Names
 from tests.eventtime.windowed import all_closed, check, make_events
 from tests.stream.build import JULY
-from tests.worker.harness import Stage, WorkerProcess
+from tests.worker.harness import WorkerGroup, WorkerProcess
 
 SPEC = WindowSpec(WindowKind.HOPPING, 2000, 1000, 0, 500, 250)
 WINDOW = {
@@ -33,20 +27,11 @@ WINDOW = {
 }
 
 
-@pytest_asyncio.fixture
-async def stage(kafka: Broker, names: Names, tmp_path: Path) -> AsyncIterator[Stage]:
-    stage = Stage(kafka.bootstrap, names.prefix, tmp_path)
-    await stage.create(**{"retention.ms": "-1"})
-    await create_topic(stage.bootstrap, stage.topic("late-events"), stage.partitions)
-    try:
-        yield stage
-    finally:
-        stage.kill_all()
-
-
-def start(stage: Stage, *, one: str = "one", window: dict[str, object] | None = None, **more: object) -> WorkerProcess:
+def start(
+    worker_group: WorkerGroup, *, one: str = "one", window: dict[str, object] | None = None, **more: object
+) -> WorkerProcess:
     """Of a static name, so that the next one does not wait until the group misses it."""
-    return stage.start(
+    return worker_group.start(
         mode="windows",
         kafka={"group_instance_id": one},
         delivery={"instance_id": one},
@@ -57,31 +42,33 @@ def start(stage: Stage, *, one: str = "one", window: dict[str, object] | None = 
 
 
 @pytest.mark.slow
-async def test_killed_in_the_middle_of_windows_at_every_step_of_the_commit(stage: Stage) -> None:
+async def test_killed_in_the_middle_of_windows_at_every_step_of_the_commit(worker_group: WorkerGroup) -> None:
+    await worker_group.create_for_windows()
     rng = random.Random(5)
     # All of it before the first worker: a partition that is idle gets no more events, so that what closes is known.
-    await stage.send(*make_events(rng, 20_000, partitions=stage.partitions, keys=60))
+    await worker_group.send(*make_events(rng, 20_000, partitions=worker_group.partitions, keys=60))
     for name, at in (("after_deliveries", 12), ("after_txn_offset_commit", 8), ("after_end_txn_sent", 14)):
-        worker = start(stage, failpoints={name: {"do": "kill", "at": at}})
+        worker = start(worker_group, failpoints={name: {"do": "kill", "at": at}})
         assert await worker.ended() == -9, worker.log
-    first = start(stage, failpoints={"after_txn_offset_commit": {"do": "kill", "at": 60}})
+    first = start(worker_group, failpoints={"after_txn_offset_commit": {"do": "kill", "at": 60}})
     await first.ready()
-    second = start(stage, one="two")  # a rebalance while windows are open
+    second = start(worker_group, one="two")  # a rebalance while windows are open
     assert await first.ended() == -9, first.log
-    third = start(stage)
+    third = start(worker_group)
     await third.ready()
-    await stage.settled()
-    await all_closed(stage, SPEC)
+    await worker_group.settled()
+    await all_closed(worker_group, SPEC)
     assert await third.stop() == 0 and await second.stop() == 0
-    assert (await stage.committed()) == (await stage.ends()), "the lag is honest"
-    logs = "".join(worker.log for worker in stage.workers)
+    assert (await worker_group.committed()) == (await worker_group.ends()), "the lag is honest"
+    logs = "".join(worker.log for worker in worker_group.workers)
     assert logs.count("making the open windows again") >= 4 and logs.count("open windows are there again") >= 4
-    seen = await check(stage, SPEC)
+    seen = await check(worker_group, SPEC)
     assert seen["late"] > 20 and seen["rejected"] > 20 and seen["windows"] > 500
 
 
 @pytest.mark.slow
-async def test_killed_between_slices_of_windows_that_close_together(stage: Stage) -> None:
+async def test_killed_between_slices_of_windows_that_close_together(worker_group: WorkerGroup) -> None:
+    await worker_group.create_for_windows()
     spec = WindowSpec(WindowKind.TUMBLING, 2000, 2000, 0, 500, 0)
     window = {"kind": "tumbling", "size_ms": 2000, "max_out_of_orderness_ms": 500, "idle_timeout_ms": 60_000}
     batch = {"max_batch_size": 16}
@@ -89,25 +76,25 @@ async def test_killed_between_slices_of_windows_that_close_together(stage: Stage
     def event(number: int, t: int) -> bytes:
         return orjson.dumps({"id": f"{number}", "timestamp": JULY + t, "features": [number, 1.0, 2.0, 3.0]})
 
-    others = [[event(number, 0)] for number in range(4001, 4000 + stage.partitions)]  # no partition is empty
-    await stage.send(
+    others = [[event(number, 0)] for number in range(4001, 4000 + worker_group.partitions)]  # no partition is empty
+    await worker_group.send(
         [[event(number, number // 4) for number in range(3000)], *others],
         [[b"%d" % number for number in range(3000)], *[[b"other-%d" % place] for place, _ in enumerate(others)]],
     )
-    opening = start(stage, window=window, batch=batch)
+    opening = start(worker_group, window=window, batch=batch)
     await opening.ready()
-    await stage.settled()
+    await worker_group.settled()
     opening.kill()
-    await stage.send([[event(3000, 3000)]], [[b"last"]])  # closes 3,000 windows
+    await worker_group.send([[event(3000, 3000)]], [[b"last"]])  # closes 3,000 windows
     for name, at in (("after_txn_offset_commit", 3), ("after_end_txn_sent", 4)):
-        worker = start(stage, window=window, batch=batch, failpoints={name: {"do": "kill", "at": at}})
+        worker = start(worker_group, window=window, batch=batch, failpoints={name: {"do": "kill", "at": at}})
         assert await worker.ended() == -9, worker.log
-    last = start(stage, window=window | {"idle_timeout_ms": 1000}, batch=batch)
-    await all_closed(stage, spec)
-    await stage.settled()
+    last = start(worker_group, window=window | {"idle_timeout_ms": 1000}, batch=batch)
+    await all_closed(worker_group, spec)
+    await worker_group.settled()
     assert await last.stop() == 0
-    assert all("closed windows are still to be given out" in worker.log for worker in stage.workers[2:])
-    assert (await check(stage, spec))["windows"] == 3000 + stage.partitions
+    assert all("closed windows are still to be given out" in worker.log for worker in worker_group.workers[2:])
+    assert (await check(worker_group, spec))["windows"] == 3000 + worker_group.partitions
 
 
 STORM = {
@@ -121,19 +108,20 @@ FAILPOINTS = ("before_begin", "after_deliveries", "after_txn_offset_commit", "af
 @pytest.mark.exactness
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("kind", STORM)
-async def test_a_storm_of_kills_while_events_come(stage: Stage, kind: str) -> None:
+async def test_a_storm_of_kills_while_events_come(worker_group: WorkerGroup, kind: str) -> None:
     """Three workers, one of which is always about to die: at random, or in the middle of a commit."""
+    await worker_group.create_for_windows()
     rng, spec = random.Random(zlib.crc32(kind.encode())), STORM[kind]
     section = WINDOW | {"kind": kind, "allowed_lateness_ms": spec.lateness_ms, "idle_timeout_ms": 15_000}
     del section["hop_ms"]
     if kind == "session":
         del section["size_ms"]
         section |= {"gap_ms": spec.gap_ms, "max_session_ms": spec.size_ms}
-    values, keys = make_events(rng, 60_000, partitions=stage.partitions, keys=120)
+    values, keys = make_events(rng, 60_000, partitions=worker_group.partitions, keys=120)
 
     def enlist(name: str) -> WorkerProcess:
         points = {rng.choice(FAILPOINTS): {"do": "kill", "at": rng.randint(2, 60)}} if rng.random() < 0.5 else {}
-        return start(stage, one=name, window=section, failpoints=points)
+        return start(worker_group, one=name, window=section, failpoints=points)
 
     crew = {name: enlist(name) for name in ("one", "two", "three")}
     deaths = 0
@@ -142,7 +130,7 @@ async def test_a_storm_of_kills_while_events_come(stage: Stage, kind: str) -> No
     sent = 0
     while (left_s := end_s - time.monotonic()) > 0:
         upto = round(len(values[0]) * (1 - left_s / STORM_S))
-        await stage.send([part[sent:upto] for part in values], [part[sent:upto] for part in keys])
+        await worker_group.send([part[sent:upto] for part in values], [part[sent:upto] for part in keys])
         sent = upto
         if time.monotonic() >= kill_at_s:
             crew[rng.choice(list(crew))].kill()
@@ -153,13 +141,13 @@ async def test_a_storm_of_kills_while_events_come(stage: Stage, kind: str) -> No
                 deaths += 1
                 crew[name] = enlist(name)
         await asyncio.sleep(0.1)
-    await stage.send([part[sent:] for part in values], [part[sent:] for part in keys])
+    await worker_group.send([part[sent:] for part in values], [part[sent:] for part in keys])
     for worker in crew.values():
         worker.kill()
-    last = start(stage, one="one", window=section)
-    await stage.settled(90)
-    await all_closed(stage, spec)
+    last = start(worker_group, one="one", window=section)
+    await worker_group.settled(90)
+    await all_closed(worker_group, spec)
     assert await last.stop() == 0, last.log
-    seen = await check(stage, spec)
+    seen = await check(worker_group, spec)
     assert deaths >= 5 and seen["windows"] > 1000
     print({"storm": kind, "deaths": deaths, **seen})

@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import orjson
-import pytest_asyncio
 from aiokafka import TopicPartition
 
 from forebay.stream.clock import SystemClock
-from tests.brokers.clients import create_topic, producer, send_batch
-from tests.brokers.resolve import Broker
-from tests.conftest import Names
+from tests.brokers.clients import producer, send_batch
 from tests.worker.echo import NUM_FEATURES
-from tests.worker.harness import Stage, total
+from tests.worker.harness import WorkerGroup, total
 
 SIZE_MS = 3000
 WINDOW = {"kind": "tumbling", "size_ms": SIZE_MS, "max_out_of_orderness_ms": 0, "idle_timeout_ms": 500}
 KEY = b"a"
-
-
-@pytest_asyncio.fixture
-async def stage(kafka: Broker, names: Names, tmp_path: Path) -> AsyncIterator[Stage]:
-    stage = Stage(kafka.bootstrap, names.prefix, tmp_path, partitions=1)
-    await stage.create(**{"retention.ms": "-1"})
-    await create_topic(stage.bootstrap, stage.topic("late-events"), stage.partitions)
-    try:
-        yield stage
-    finally:
-        stage.kill_all()
 
 
 def next_window_ms() -> int:
@@ -48,39 +32,41 @@ def events(first_ms: int, count: int) -> list[bytes]:
     ]
 
 
-async def test_events_behind_an_open_transaction_are_not_late_when_it_ends(stage: Stage) -> None:
-    where = TopicPartition(stage.topic("features"), 0)
-    worker = stage.start(mode="windows", window=WINDOW)
+async def test_events_behind_an_open_transaction_are_not_late_when_it_ends(worker_group: WorkerGroup) -> None:
+    await worker_group.create_for_windows(partitions=1)
+    where = TopicPartition(worker_group.topic("features"), 0)
+    worker = worker_group.start(mode="windows", window=WINDOW)
     await worker.ready()
-    async with producer(stage.bootstrap, transactional_id=stage.topic("hung")) as hung:
+    async with producer(worker_group.bootstrap, transactional_id=worker_group.topic("hung")) as hung:
         begin_ms = next_window_ms()
-        await stage.send([events(begin_ms, 10)], [[KEY] * 10])
+        await worker_group.send([events(begin_ms, 10)], [[KEY] * 10])
         await hung.begin_transaction()
         await send_batch(hung, where, events(begin_ms + 100, 1), keys=[KEY])
-        await stage.send([events(begin_ms + 110, 50)], [[KEY] * 50])
+        await worker_group.send([events(begin_ms + 110, 50)], [[KEY] * 50])
         # Until the window is over by the wall clock and the partition has been idle for long enough.
         await asyncio.sleep((begin_ms + SIZE_MS - SystemClock().wall_ms()) / 1000 + 2)
         assert "closed by the wall clock" not in worker.log, worker.log
         await hung.commit_transaction()
     await worker.says("closed by the wall clock")
-    await stage.settled()
+    await worker_group.settled()
     assert await worker.stop() == 0, worker.log
-    deltas = await stage.outputs("outcome-deltas")
+    deltas = await worker_group.outputs("outcome-deltas")
     assert (total(deltas, outcome="accepted"), total(deltas, outcome="late")) == (61, 0)
 
 
-async def test_a_partition_that_ends_in_an_aborted_transaction_is_read_to_its_end(stage: Stage) -> None:
+async def test_a_partition_that_ends_in_an_aborted_transaction_is_read_to_its_end(worker_group: WorkerGroup) -> None:
     """Neither the aborted records nor the marker behind them keep windows from being closed as idle."""
-    worker = stage.start(mode="windows", window=WINDOW)
+    await worker_group.create_for_windows(partitions=1)
+    worker = worker_group.start(mode="windows", window=WINDOW)
     await worker.ready()
     begin_ms = next_window_ms()
-    await stage.send([events(begin_ms, 10)], [[KEY] * 10])
-    async with producer(stage.bootstrap, transactional_id=stage.topic("aborting")) as aborting:
+    await worker_group.send([events(begin_ms, 10)], [[KEY] * 10])
+    async with producer(worker_group.bootstrap, transactional_id=worker_group.topic("aborting")) as aborting:
         await aborting.begin_transaction()
-        where = TopicPartition(stage.topic("features"), 0)
+        where = TopicPartition(worker_group.topic("features"), 0)
         await send_batch(aborting, where, events(begin_ms + 100, 3), keys=[KEY] * 3)
         await aborting.abort_transaction()
     await worker.says("closed by the wall clock")
-    await stage.settled()
+    await worker_group.settled()
     assert await worker.stop() == 0, worker.log
-    assert total(await stage.outputs("outcome-deltas"), outcome="accepted") == 10
+    assert total(await worker_group.outputs("outcome-deltas"), outcome="accepted") == 10

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
-import time
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
@@ -17,9 +15,10 @@ from forebay.stream.eventtime.spec import WindowSpec
 from tests.brokers.clients import read_committed
 from tests.eventtime import reference
 from tests.eventtime.reference import Event
+from tests.eventually import eventually
 from tests.stream.build import JULY
 from tests.worker.echo import NUM_FEATURES, STEPS, feature_hash
-from tests.worker.harness import Stage, total
+from tests.worker.harness import WorkerGroup, total
 
 MAX_ROWS: Final = 10_000
 GARBAGE: Final = b'{"id":'
@@ -72,34 +71,41 @@ def expected_of(
     return outcomes, found
 
 
-async def expected_of_all(stage: Stage, spec: WindowSpec) -> tuple[int, Counter[str], dict[str, tuple[int, float]]]:
+async def expected_of_all(
+    worker_group: WorkerGroup, spec: WindowSpec
+) -> tuple[int, Counter[str], dict[str, tuple[int, float]]]:
     """The input's number of records, its outcomes, and its windows by id."""
-    log = await read_committed(stage.bootstrap, stage.topic("features"), stage.partitions)
+    log = await read_committed(worker_group.bootstrap, worker_group.topic("features"), worker_group.partitions)
     outcomes: Counter[str] = Counter()
     expected: dict[str, tuple[int, float]] = {}
-    for place in range(stage.partitions):
+    for place in range(worker_group.partitions):
         some, found = expected_of(spec, [record for record in log if record.partition == place])
         outcomes += some
         expected |= found
     return len(log), outcomes, expected
 
 
-async def all_closed(stage: Stage, spec: WindowSpec, *, timeout_s: float = 60.0) -> None:
+async def all_closed(worker_group: WorkerGroup, spec: WindowSpec, *, timeout_s: float = 60.0) -> None:
     """Wait until each window of the input has a prediction, those that only the wall clock closes too."""
-    _, _, expected = await expected_of_all(stage, spec)
-    missing = list(expected)
-    deadline_s = time.monotonic() + timeout_s
-    while missing:
-        assert time.monotonic() < deadline_s, f"{len(missing)} windows have no prediction, for example {missing[:5]}"
-        await asyncio.sleep(0.5)
-        seen = {orjson.loads(record.value)["id"] for record in await stage.outputs("predictions")}
-        missing = sorted(expected.keys() - seen)
+    _, _, expected = await expected_of_all(worker_group, spec)
+
+    async def missing() -> list[str]:
+        seen = {orjson.loads(record.value)["id"] for record in await worker_group.outputs("predictions")}
+        return sorted(expected.keys() - seen)
+
+    await eventually(
+        missing,
+        f"no window of {len(expected)} without a prediction",
+        until=lambda ids: not ids,
+        timeout_s=timeout_s,
+        every_s=0.5,
+    )
 
 
-async def check(stage: Stage, spec: WindowSpec) -> dict[str, Any]:
+async def check(worker_group: WorkerGroup, spec: WindowSpec) -> dict[str, Any]:
     """Both ledgers, window by window and event by event, against the log. What was seen, for reports."""
-    num_records, outcomes, expected = await expected_of_all(stage, spec)
-    predictions = await stage.outputs("predictions")
+    num_records, outcomes, expected = await expected_of_all(worker_group, spec)
+    predictions = await worker_group.outputs("predictions")
     seen = Counter(orjson.loads(record.value)["id"] for record in predictions)
     assert [one for one, count in seen.items() if count > 1][:5] == [], "windows that were given out twice"
     assert sorted(expected.keys() - seen.keys())[:5] == [], "windows that are lost"
@@ -109,11 +115,11 @@ async def check(stage: Stage, spec: WindowSpec) -> dict[str, Any]:
         assert (said["window"]["events"], said["prediction"]) == (expected[said["id"]][0], [expected[said["id"]][1]]), (
             said
         )
-    deltas = await stage.outputs("outcome-deltas")
+    deltas = await worker_group.outputs("outcome-deltas")
     told = {outcome: total(deltas, outcome=outcome) for outcome in ("accepted", "late", "rejected", "failed")}
     assert told == {outcome: outcomes[outcome] for outcome in told}
     assert sum(told.values()) == num_records, "every event has one outcome"
     windows = {outcome: total(deltas, outcome=outcome) for outcome in ("window_predicted", "window_failed")}
     assert windows == {"window_predicted": len(expected), "window_failed": 0}
-    assert len(await stage.outputs("late-events")) == outcomes["late"]
+    assert len(await worker_group.outputs("late-events")) == outcomes["late"]
     return {"events": num_records, **told, "windows": len(expected)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,10 +13,11 @@ from aiokafka import ConsumerRecord, TopicPartition
 
 from forebay.schemas import headers as names
 from tests.brokers.clients import consumer
+from tests.eventually import eventually
 from tests.exactness.feed import ID_HEADER, KIND_HEADER, Feed
 from tests.exactness.log_scan import LogCounts, scan
 from tests.worker.echo import feature_hash
-from tests.worker.harness import OUTPUTS, Stage, kinds
+from tests.worker.harness import OUTPUTS, WorkerGroup, kinds
 
 STABLE_TIMEOUT_S = 60.0
 TOPICS = ("features", *OUTPUTS)
@@ -50,29 +50,42 @@ class Event(NamedTuple):
     record: ConsumerRecord
 
 
-async def until_stable(stage: Stage, *, timeout_s: float = STABLE_TIMEOUT_S) -> None:
-    """Until no transaction is open in any topic: it would hide what follows it from readers of committed records."""
-    places = [TopicPartition(stage.topic(name), number) for name in TOPICS for number in range(stage.partitions)]
+async def until_stable(worker_group: WorkerGroup, *, timeout_s: float = STABLE_TIMEOUT_S) -> None:
+    """Wait until no transaction is open in any topic: it would hide what follows it from readers of committed records."""
+    places = [
+        TopicPartition(worker_group.topic(name), number) for name in TOPICS for number in range(worker_group.partitions)
+    ]
     async with (
-        consumer(stage.bootstrap) as stable,
-        consumer(stage.bootstrap, isolation_level="read_uncommitted") as written,
-        asyncio.timeout(timeout_s),
+        consumer(worker_group.bootstrap) as stable,
+        consumer(worker_group.bootstrap, isolation_level="read_uncommitted") as written,
     ):
-        while await stable.end_offsets(places) != await written.end_offsets(places):
-            await asyncio.sleep(0.1)
+
+        async def held_back() -> dict[TopicPartition, tuple[int, int]]:
+            last_stable, ends = await stable.end_offsets(places), await written.end_offsets(places)
+            return {place: (last_stable[place], ends[place]) for place in places if last_stable[place] != ends[place]}
+
+        await eventually(
+            held_back,
+            "no open transaction (seen: last stable offset and end)",
+            until=lambda seen: not seen,
+            timeout_s=timeout_s,
+            every_s=0.1,
+        )
 
 
-async def check(stage: Stage, feed: Feed) -> Counts:
+async def check(worker_group: WorkerGroup, feed: Feed) -> Counts:
     """Wait until nothing is open, read everything and count. Raises AssertionError with the first few offenders."""
-    await until_stable(stage)
-    records = {name: await stage.outputs(name) for name in TOPICS}
-    logs = {name: await scan(stage.bootstrap, stage.topic(name), stage.partitions) for name in TOPICS}
+    await until_stable(worker_group)
+    records = {name: await worker_group.outputs(name) for name in TOPICS}
+    logs = {
+        name: await scan(worker_group.bootstrap, worker_group.topic(name), worker_group.partitions) for name in TOPICS
+    }
     for name in TOPICS:
         assert logs[name].open_records == 0
         assert logs[name].committed_records == len(records[name]), f"{name}: a reader saw other than what is committed"
     events = _events(records["features"])
     _check_input(events, feed)
-    _check_outcomes(events, stage, records["predictions"], records["dead-letters"])
+    _check_outcomes(events, worker_group, records["predictions"], records["dead-letters"])
     by_kind = kinds(records["dead-letters"])
     _check_deltas(records["outcome-deltas"], {"predicted": len(records["predictions"]), **by_kind})
     outputs: list[LogCounts] = [logs[name] for name in OUTPUTS]
@@ -107,11 +120,11 @@ def _check_input(events: Mapping[Place, Event], feed: Feed) -> None:
 
 def _check_outcomes(
     events: Mapping[Place, Event],
-    stage: Stage,
+    worker_group: WorkerGroup,
     predictions: Sequence[ConsumerRecord],
     dead_letters: Sequence[ConsumerRecord],
 ) -> None:
-    features = stage.topic("features")
+    features = worker_group.topic("features")
     outcomes: dict[Place, list[str]] = defaultdict(list)
     unknown: list[str] = []
     wrong: list[str] = []

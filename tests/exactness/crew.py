@@ -13,13 +13,13 @@ from typing import Any, Final
 
 import psutil
 
-from tests.worker.harness import Stage, WorkerProcess
+from tests.worker.harness import WorkerGroup, WorkerProcess
 
 SHORT_S: Final = (0.5, 4.0)
 LONG_S: Final = (8.0, 14.0)
 """How long a worker stands still: below and above the session time-out of 6 s, and above the transaction's of 10 s."""
 
-CALM_TIMEOUT_S: Final = 45.0
+CALM_TIMEOUT_S: Final = 90.0
 REUSED_INSTANCES: Final = 0.5
 """How often a worker is given the instance id of one that ended, and so ends what that left open."""
 
@@ -89,8 +89,8 @@ class Hand:
 class Crew:
     """`size` workers, kept up. tally: what was done; ended: how often a worker ended by itself, by its reason."""
 
-    def __init__(self, stage: Stage, rng: random.Random, *, size: int, failpoint_share: float) -> None:
-        self._stage = stage
+    def __init__(self, worker_group: WorkerGroup, rng: random.Random, *, size: int, failpoint_share: float) -> None:
+        self._group = worker_group
         self._random = rng
         self._size = size
         self._failpoint_share = failpoint_share
@@ -117,7 +117,7 @@ class Crew:
     def _doom(self) -> None:
         """One more worker, which is killed in one of its early transactions."""
         place = self._random.choice(("after_deliveries", "after_txn_offset_commit"))
-        self._start(f"w{len(self._stage.workers)}", {place: {"do": "kill", "at": self._random.randrange(10, 30)}}, {})
+        self._start(f"w{len(self._group.workers)}", {place: {"do": "kill", "at": self._random.randrange(10, 30)}}, {})
 
     def hire(self, *, failpoint: bool | None = None) -> None:
         """One more worker; with failpoints at which something bad happens, without, or as it is drawn."""
@@ -125,7 +125,7 @@ class Crew:
         if self._vacant and rng.random() < REUSED_INSTANCES:
             instance = self._vacant.pop(rng.randrange(len(self._vacant)))
         else:
-            instance = f"w{len(self._stage.workers)}"
+            instance = f"w{len(self._group.workers)}"
         failpoints: dict[str, dict[str, Any]] = {}
         delivery: dict[str, Any] = {}
         if rng.random() < self._failpoint_share if failpoint is None else failpoint:
@@ -138,7 +138,7 @@ class Crew:
         self._start(instance, failpoints, delivery)
 
     def _start(self, instance: str, failpoints: dict[str, dict[str, Any]], delivery: dict[str, Any]) -> None:
-        worker = self._stage.start(failpoints=failpoints, delivery=delivery | {"instance_id": instance})
+        worker = self._group.start(failpoints=failpoints, delivery=delivery | {"instance_id": instance})
         self._hands.append(Hand(worker, instance, bool(failpoints)))
         self.tally["started"] += 1
 
@@ -215,15 +215,15 @@ class Crew:
     @property
     def some_transactional_id(self) -> str:
         """Of one of the workers."""
-        return f"forebay-{self._stage.prefix}-{self._random.choice(self._hands).instance}"
+        return f"forebay-{self._group.prefix}-{self._random.choice(self._hands).instance}"
 
     def said(self, words: str) -> int:
         """How often all of them together said so."""
-        return sum(worker.log.count(words) for worker in self._stage.workers)
+        return sum(worker.log.count(words) for worker in self._group.workers)
 
     def check(self) -> None:
         """Nobody ended in a way that no operator could make sense of."""
-        for worker in self._stage.workers:
+        for worker in self._group.workers:
             if "Traceback" in worker.log:
                 self.faults.append(f"{worker.log_path.name} has a traceback")
         assert not self.faults, "; ".join(self.faults[:5])

@@ -16,7 +16,7 @@ from forebay.stream.core.outputs import Outgoing
 from forebay.stream.kafka.delivery import Delivery, Transactional
 from forebay.stream.records import Partition
 from tests.worker.echo import NUM_FEATURES
-from tests.worker.harness import Stage
+from tests.worker.harness import WorkerGroup
 
 KEYS: Final = 40
 TRANSACTION_S: Final = 0.1
@@ -44,8 +44,8 @@ class Feed:
     committed, aborted: the ids of what certainly is so. What has neither is unknown here: the log tells.
     """
 
-    def __init__(self, stage: Stage, rng: random.Random, *, rate: int, seconds: float) -> None:
-        self._stage = stage
+    def __init__(self, worker_group: WorkerGroup, rng: random.Random, *, rate: int, seconds: float) -> None:
+        self._group = worker_group
         self._random = rng
         self._numpy = np.random.default_rng(rng.randrange(1 << 32))
         self._size = round(rate * TRANSACTION_S)
@@ -56,10 +56,10 @@ class Feed:
         self.committed: set[str] = set()
         self.aborted: set[str] = set()
         self._delivery = Delivery(
-            {"bootstrap_servers": stage.bootstrap},
+            {"bootstrap_servers": worker_group.bootstrap},
             compression_type=None,
             max_batch_bytes=1 << 20,
-            transactional=Transactional(f"{stage.prefix}-feed", 10_000),
+            transactional=Transactional(f"{worker_group.prefix}-feed", 10_000),
         )
 
     async def run(self) -> None:
@@ -113,6 +113,6 @@ class Feed:
                 headers = [(ID_HEADER, event_id.encode()), (KIND_HEADER, kind.encode())]
             else:
                 value = orjson.dumps({"id": event_id, "timestamp": now_ms, "features": row})
-            place = Partition(self._stage.topic("features"), key % self._stage.partitions)
+            place = Partition(self._group.topic("features"), key % self._group.partitions)
             outgoing.setdefault(place, Outgoing()).append(b"key-%d" % key, value, headers)
         return outgoing, ids

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -15,8 +14,9 @@ from forebay.stream.kafka.positions import StartPolicy
 from forebay.stream.kafka.source import Source
 from forebay.stream.kafka.transaction import Transaction
 from forebay.stream.records import Epoch, Partition
+from tests.eventually import eventually
 
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 class Member:
@@ -59,12 +59,18 @@ class Member:
         return int(self.consumer._coordinator.generation)
 
     async def epoch(self, *, after: Epoch | None = None) -> Epoch:
-        """The one that is read under, once it is another than `after`."""
-        async with asyncio.timeout(WAIT_S):
-            while (epoch := self.source.epoch) is None or epoch == after:
-                await asyncio.sleep(0.02)
+        """Wait for an epoch other than `after`, and return it."""
+
+        async def current() -> Epoch | None:
+            if (epoch := self.source.epoch) is None or epoch == after:
                 # The client rejoins only while it is polled.
                 await self.source.poll(timeout_s=0, max_records=1)
+            return epoch
+
+        epoch = await eventually(
+            current, f"another epoch than {after}", until=lambda seen: seen not in (None, after), timeout_s=WAIT_S
+        )
+        assert epoch is not None
         return epoch
 
     async def send(self, to: Partition, value: bytes) -> None:

@@ -21,7 +21,7 @@ from tests.exactness.checker import TOPICS, check, until_stable
 from tests.exactness.crew import REWOUND, Crew
 from tests.exactness.feed import Feed
 from tests.exactness.watcher import watched_offsets
-from tests.worker.harness import Stage
+from tests.worker.harness import WorkerGroup
 
 PARTITIONS: Final = 8
 SETTLE_TIMEOUT_S: Final = 120.0
@@ -93,36 +93,38 @@ class Proof:
 
     def __init__(self, plan: Plan, bootstrap: str, prefix: str, folder: Path) -> None:
         self.plan = plan
-        self.stage = Stage(bootstrap, prefix, folder, partitions=PARTITIONS)
-        self.crew = Crew(self.stage, self._rng("crew"), size=plan.workers, failpoint_share=plan.failpoint_share)
+        self.group = WorkerGroup(bootstrap, prefix, folder, partitions=PARTITIONS)
+        self.crew = Crew(self.group, self._rng("crew"), size=plan.workers, failpoint_share=plan.failpoint_share)
 
     def _rng(self, what: str) -> random.Random:
         return random.Random(f"{self.plan.seed}/{what}")
 
     async def run(self, outages: Sequence[tuple[float, Outage]] = ()) -> Report:
         """outages: when, as a share of the duration, and what. Raises AssertionError, with seed and logs."""
-        print(f"{self.plan.name}: seed {self.plan.seed}, {self.plan.seconds:g} s, logs in {self.stage.folder}")
+        print(f"{self.plan.name}: seed {self.plan.seed}, {self.plan.seconds:g} s, logs in {self.group.folder}")
         try:
             return await self._run(outages)
         except BaseException as error:
-            error.add_note(f"{SEED_VARIABLE}={self.plan.seed}, worker logs in {self.stage.folder}")
+            error.add_note(f"{SEED_VARIABLE}={self.plan.seed}, worker logs in {self.group.folder}")
             raise
         finally:
-            self.stage.kill_all()
+            self.group.kill_all()
             for _, outage in outages:
                 outage.close()  # one that was not come to
             gc.collect()  # what the client leaves of connections to killed brokers would complain in another test
 
     async def _run(self, outages: Sequence[tuple[float, Outage]]) -> Report:
-        plan, stage, crew = self.plan, self.stage, self.crew
+        plan, worker_group, crew = self.plan, self.group, self.crew
         logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # brokers that are away fill pages
         for name in TOPICS:
-            await create_topic(stage.bootstrap, stage.topic(name), PARTITIONS, replication=plan.replication)
+            await create_topic(
+                worker_group.bootstrap, worker_group.topic(name), PARTITIONS, replication=plan.replication
+            )
         await crew.muster(doomed=plan.doomed)
-        feed = Feed(stage, self._rng("feed"), rate=plan.rate, seconds=plan.seconds)
+        feed = Feed(worker_group, self._rng("feed"), rate=plan.rate, seconds=plan.seconds)
         steps = draw(self._rng("steps"), count=round(plan.seconds), gap_s=plan.gap_s)
         times = [(share * plan.seconds, outage) for share, outage in outages]
-        async with watched_offsets(stage) as watcher:
+        async with watched_offsets(worker_group) as watcher:
             feeding = asyncio.create_task(feed.run())
             try:
                 await rage(crew, steps, times, flows=watcher.flows, feeding=feeding)
@@ -130,12 +132,12 @@ class Proof:
                 feeding.cancel()
             ended_s = time.monotonic()
             await crew.calm()
-            await until_stable(stage)
-            await stage.settled(SETTLE_TIMEOUT_S)
-            await until_stable(stage)
+            await until_stable(worker_group)
+            await worker_group.settled(SETTLE_TIMEOUT_S)
+            await until_stable(worker_group)
             settle_s = time.monotonic() - ended_s
         await crew.go_home()
-        counts = await check(stage, feed)
+        counts = await check(worker_group, feed)
         report = Report(
             name=plan.name,
             seed=plan.seed,

@@ -27,6 +27,7 @@ from forebay.stream.records import Committed, Epoch, Partition
 from tests.brokers.clients import consumer, create_topic, producer, send_batch
 from tests.brokers.resolve import Broker
 from tests.conftest import Names
+from tests.eventually import eventually
 from tests.exactness.member import WAIT_S, Member, member
 from tests.stream.build import ManualClock
 
@@ -85,13 +86,17 @@ class Scene:
             consumer(self.bootstrap) as stable,
             consumer(self.bootstrap, isolation_level="read_uncommitted") as written,
         ):
-            async with asyncio.timeout(WAIT_S):
-                while (end := await stable.end_offsets([place])) != await written.end_offsets([place]):
-                    await asyncio.sleep(0.05)
+
+            async def ends() -> tuple[int, int]:
+                return (await stable.end_offsets([place]))[place], (await written.end_offsets([place]))[place]
+
+            end, _ = await eventually(
+                ends, "no open transaction", until=lambda seen: seen[0] == seen[1], timeout_s=WAIT_S
+            )
             stable.assign([place])
             await stable.seek_to_beginning(place)
             values: list[bytes | None] = []
-            while await stable.position(place) < end[place]:
+            while await stable.position(place) < end:
                 found = await stable.getmany(timeout_ms=200, max_records=100)
                 values += [record.value for part in found.values() for record in part]
             return values
@@ -160,9 +165,13 @@ async def test_require_stable(scene: Scene) -> None:
             await offsets.fetch([scene.input])
         async with scene.member("successor") as successor:
             # One partition, two members: whoever is given it has to wait for the end of the transaction.
-            async with asyncio.timeout(WAIT_S):
-                while predecessor.generation == epoch.generation:
-                    await predecessor.source.poll(timeout_s=0.1, max_records=100)
+            async def generation() -> int:
+                await predecessor.source.poll(timeout_s=0.1, max_records=100)
+                return predecessor.generation
+
+            await eventually(
+                generation, "the next generation", until=lambda seen: seen != epoch.generation, timeout_s=WAIT_S
+            )
             await predecessor.transaction.commit()
             await predecessor.epoch(after=epoch)
             await successor.epoch()
@@ -197,9 +206,7 @@ async def test_gate(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(GroupOffsets, "fetch", late)
     async with scene.member("reader") as reader:
-        async with asyncio.timeout(WAIT_S):
-            while not reader.source.partitions:
-                await asyncio.sleep(0.02)
+        await eventually(lambda: reader.source.partitions, "partitions", timeout_s=WAIT_S)
         early = [await reader.source.poll(timeout_s=0.3, max_records=100) for _ in range(4)]
         assert not any(early)
         known.set()

@@ -9,8 +9,7 @@ import asyncio
 import random
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 
 import orjson
 import pytest
@@ -18,12 +17,12 @@ import pytest_asyncio
 from aiokafka import TopicPartition
 
 from tests.brokers.clients import consumer
-from tests.brokers.resolve import RealKafka
-from tests.conftest import Names
+from tests.brokers.resolve import Broker, RealKafka
+from tests.eventually import eventually
 from tests.exactness.checker import check
 from tests.exactness.feed import Feed
 from tests.exactness.proof import PARTITIONS, tell
-from tests.worker.harness import Stage, WorkerProcess
+from tests.worker.harness import WorkerGroup, WorkerProcess
 
 SCAN = "transaction.abort.timed.out.transaction.cleanup.interval.ms"
 SCAN_S = 10.0
@@ -36,30 +35,25 @@ KILLED_AT = 40
 
 
 @pytest_asyncio.fixture
-async def stage(
-    private_kafka: Callable[[Mapping[str, str]], RealKafka], names: Names, tmp_path: Path
-) -> AsyncIterator[Stage]:
+async def broker(private_kafka: Callable[[Mapping[str, str]], RealKafka]) -> Broker:
+    """A real Kafka that looks for transactions that timed out every SCAN_S."""
     server = await asyncio.to_thread(private_kafka, {SCAN: str(round(SCAN_S * 1000))})
-    stage = Stage(server.bootstrap, names.prefix, tmp_path, partitions=PARTITIONS)
-    try:
-        await stage.create()
-        yield stage
-    finally:
-        stage.kill_all()
+    return Broker("apache", server.bootstrap, "private")
 
 
 async def died(worker: WorkerProcess) -> float:
-    """When it did, in seconds since the Unix epoch."""
-    while worker.process.poll() is None:
-        await asyncio.sleep(0.01)
+    """Wait for its end, and return when that was, in seconds since the Unix epoch."""
+    await eventually(
+        worker.process.poll, "the worker's end", until=lambda status: status is not None, timeout_s=120, every_s=0.01
+    )
     return time.time()
 
 
-async def flow_again(stage: Stage, partitions: list[int], died_s: float) -> dict[int, float]:
+async def flow_again(worker_group: WorkerGroup, partitions: list[int], died_s: float) -> dict[int, float]:
     """By partition: seconds from the death to the first readable prediction for an event written after it."""
     after_s: dict[int, float] = {}
-    async with consumer(stage.bootstrap) as reader:
-        reader.assign([TopicPartition(stage.topic("predictions"), number) for number in partitions])
+    async with consumer(worker_group.bootstrap) as reader:
+        reader.assign([TopicPartition(worker_group.topic("predictions"), number) for number in partitions])
         async with asyncio.timeout(2 * BOUND_S):
             while len(after_s) < len(partitions):
                 for place, records in (await reader.getmany(timeout_ms=50, max_records=2000)).items():
@@ -71,24 +65,27 @@ async def flow_again(stage: Stage, partitions: list[int], died_s: float) -> dict
 @pytest.mark.exactness
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("where", ["before_begin", "after_deliveries", "after_txn_offset_commit"])
-async def test_after_a_kill_outcomes_flow_again_within_the_documented_time(stage: Stage, where: str) -> None:
-    victim = stage.start(failpoints={where: {"do": "kill", "at": KILLED_AT}})
+async def test_after_a_kill_outcomes_flow_again_within_the_documented_time(
+    worker_group: WorkerGroup, where: str
+) -> None:
+    await worker_group.create(partitions=PARTITIONS)
+    victim = worker_group.start(failpoints={where: {"do": "kill", "at": KILLED_AT}})
     await victim.ready()
-    survivor = stage.start()
+    survivor = worker_group.start()
     await survivor.ready()
     await victim.says("(generation 2)")
-    feed = Feed(stage, random.Random(7), rate=1000, seconds=4 * BOUND_S)
+    feed = Feed(worker_group, random.Random(7), rate=1000, seconds=4 * BOUND_S)
     feeding = asyncio.create_task(feed.run())
     died_s = await died(victim)
     assigned = [line for line in victim.log.splitlines() if "partitions assigned" in line][-1]
     partitions = [int(number) for number in re.findall(r"-features-(\d+)@", assigned)]
-    after_s = await flow_again(stage, partitions, died_s)
+    after_s = await flow_again(worker_group, partitions, died_s)
     feed.stop()
     await feeding
-    await stage.settled()
-    counts = await check(stage, feed)
+    await worker_group.settled()
+    counts = await check(worker_group, feed)
     assert await survivor.stop() == 0, survivor.log
     worst_s = max(after_s.values())
     tell({"name": f"killed {where}", "after_s": after_s, "bound_s": BOUND_S, "aborted_output": counts.aborted_output})
-    assert worst_s <= BOUND_S, f"{worst_s} s after the kill, by partition {after_s}; logs in {stage.folder}"
+    assert worst_s <= BOUND_S, f"{worst_s} s after the kill, by partition {after_s}; logs in {worker_group.folder}"
     assert counts.aborted_output == (0 if where == "before_begin" else 1)

@@ -14,7 +14,7 @@ from forebay.stream.kafka.group_offsets import UNSTABLE_OFFSET_COMMIT
 from forebay.stream.kafka.protocol import OffsetFetch
 from forebay.stream.records import Partition
 from tests.exactness.log_scan import raw_client
-from tests.worker.harness import Stage
+from tests.worker.harness import WorkerGroup
 
 EVERY_S = 0.2
 TIMEOUT_S = 3.0
@@ -25,9 +25,9 @@ class OffsetsWatcher:
     """samples: how many answers there were; falls: each offset that was below an earlier one; longest_still_s: for how long, at
     most, no offset rose."""
 
-    def __init__(self, stage: Stage) -> None:
-        self._group = stage.prefix
-        self._places = [Partition(stage.topic("features"), number) for number in range(stage.partitions)]
+    def __init__(self, worker_group: WorkerGroup) -> None:
+        self._group = worker_group.prefix
+        self._places = [Partition(worker_group.topic("features"), number) for number in range(worker_group.partitions)]
         self._highest: dict[int, int] = {}
         self._rose_s = 0.0
         self.samples = 0
@@ -76,10 +76,10 @@ class OffsetsWatcher:
 
 
 @asynccontextmanager
-async def watched_offsets(stage: Stage) -> AsyncIterator[OffsetsWatcher]:
+async def watched_offsets(worker_group: WorkerGroup) -> AsyncIterator[OffsetsWatcher]:
     """A watcher at work."""
-    watcher = OffsetsWatcher(stage)
-    async with raw_client(stage.bootstrap) as client:
+    watcher = OffsetsWatcher(worker_group)
+    async with raw_client(worker_group.bootstrap) as client:
         task = asyncio.create_task(watcher.watch(client))
         try:
             yield watcher

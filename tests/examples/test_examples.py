@@ -25,6 +25,7 @@ from forebay.stream.worker_process import WorkerProcess
 from tests.brokers.clients import read_committed
 from tests.brokers.resolve import Broker
 from tests.conftest import Names
+from tests.eventually import eventually
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -126,13 +127,17 @@ async def test_a_model_of_windows_serves_as_it_was_trained(
         await worker.wait_ready()
         done = await asyncio.to_thread(subprocess.run, published, capture_output=True, text=True, timeout=100)
         assert done.returncode == 0, done.stderr
-        found: dict[str, tuple[int, float]] = {}
-        async with asyncio.timeout(60):
-            while len(found) < len(expected):
-                records = await read_committed(embedded_broker.bootstrap, names("predictions"), 4)
-                said = [orjson.loads(record.value) for record in records]
-                found = {one["id"]: (one["window"]["events"], one["prediction"][0]) for one in said}
-                assert len(found) == len(records)
+
+        async def predicted() -> dict[str, tuple[int, float]]:
+            records = await read_committed(embedded_broker.bootstrap, names("predictions"), 4)
+            said = [orjson.loads(record.value) for record in records]
+            by_id = {one["id"]: (one["window"]["events"], one["prediction"][0]) for one in said}
+            assert len(by_id) == len(records)
+            return by_id
+
+        found = await eventually(
+            predicted, f"{len(expected)} windows", until=lambda seen: len(seen) >= len(expected), timeout_s=60
+        )
     finally:
         await worker.stop()
     assert found.keys() == expected.keys()

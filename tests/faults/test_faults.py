@@ -22,7 +22,7 @@ from tests.brokers.proxy import Proxy, proxied_listeners
 from tests.brokers.resolve import Broker, RealKafka
 from tests.conftest import Names
 from tests.faults.scene import FaultScene
-from tests.worker.harness import Stage
+from tests.worker.harness import WorkerGroup
 
 pytestmark = [
     pytest.mark.slow,
@@ -45,12 +45,12 @@ def cluster(kafka_cluster: Callable[[int, Mapping[str, str]], ApacheKafka]) -> I
 
 @pytest_asyncio.fixture
 async def three(cluster: ApacheKafka, names: Names, tmp_path: Path) -> FaultScene:
-    return FaultScene(Stage(cluster.bootstrap, names.prefix, tmp_path), replication=3)
+    return FaultScene(WorkerGroup(cluster.bootstrap, names.prefix, tmp_path), replication=3)
 
 
 @pytest.fixture
 def one(kafka: Broker, names: Names, tmp_path: Path) -> FaultScene:
-    return FaultScene(Stage(kafka.bootstrap, names.prefix, tmp_path))
+    return FaultScene(WorkerGroup(kafka.bootstrap, names.prefix, tmp_path))
 
 
 @pytest.mark.faults
@@ -119,9 +119,9 @@ async def test_a_rebalance_storm(one: FaultScene) -> None:
 
 
 async def test_the_time_of_day_steps(one: FaultScene, monkeypatch: pytest.MonkeyPatch) -> None:
-    start = one.stage.start
+    start = one.group.start
     monkeypatch.setattr(
-        one.stage, "start", lambda **more: start(**more, clock={"every_s": 2.0, "by_ms": HALF_AN_HOUR_MS})
+        one.group, "start", lambda **more: start(**more, clock={"every_s": 2.0, "by_ms": HALF_AN_HOUR_MS})
     )
     await one.survives("the workers' time of day steps by half an hour, and back", lambda: asyncio.sleep(8), size=1)
 
@@ -129,8 +129,8 @@ async def test_the_time_of_day_steps(one: FaultScene, monkeypatch: pytest.Monkey
 @pytest.mark.faults
 async def test_a_slow_reader_of_predictions(one: FaultScene) -> None:
     async def fault() -> None:
-        async with consumer(one.stage.bootstrap) as reader:
-            reader.assign([TopicPartition(one.stage.topic("predictions"), number) for number in range(4)])
+        async with consumer(one.group.bootstrap) as reader:
+            reader.assign([TopicPartition(one.group.topic("predictions"), number) for number in range(4)])
             for _ in range(60):
                 await reader.getmany(timeout_ms=100, max_records=5)
                 await asyncio.sleep(0.3)
@@ -144,7 +144,7 @@ async def test_the_network_is_cut(
 ) -> None:
     direct, proxied = free_ports(2)
     server = await asyncio.to_thread(private_kafka, proxied_listeners(direct, proxied))
-    scene = FaultScene(Stage(server.bootstrap, names.prefix, tmp_path))
+    scene = FaultScene(WorkerGroup(server.bootstrap, names.prefix, tmp_path))
     async with Proxy(proxied, direct).listening() as proxy:
         scene.settings["kafka"] = {"bootstrap_servers": proxy.bootstrap}
 

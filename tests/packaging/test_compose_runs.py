@@ -11,7 +11,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +23,7 @@ from tests.brokers.apache import ApacheKafka
 from tests.brokers.clients import consumer, read
 from tests.brokers.jars import cache_folder, fetch_jars, find_java
 from tests.brokers.ports import free_ports
+from tests.eventually import eventually_sync
 from tests.packaging.image import compose, environment_of, health_check
 
 # By its fixture a test tells what it needs; this one's own broker is made of the same jars.
@@ -93,10 +93,13 @@ class Stack:
         return subprocess.run(command, env=self.environment(name), capture_output=True, timeout=30).returncode == 0
 
     def until_healthy(self, name: str, process: subprocess.Popen[bytes]) -> None:
-        deadline_s = time.monotonic() + 90
-        while not self.healthy(name):
-            assert process.poll() is None and time.monotonic() < deadline_s, self.log(name).read_text()
-            time.sleep(0.2)
+        """Wait until the health check passes. Fails at once where the process has ended."""
+
+        def healthy() -> bool:
+            assert process.poll() is None, self.log(name).read_text()
+            return self.healthy(name)
+
+        eventually_sync(healthy, f"{name} healthy", timeout_s=90, every_s=0.2, context=self.log(name).read_text)
 
     def kill(self) -> None:
         for process in self._running:

@@ -16,6 +16,7 @@ from forebay.stream.kafka.cluster_watch import EVERY_S, ClusterWatch
 from forebay.stream.kafka.protocol import NO_TOPIC_ID
 from forebay.stream.kafka.topic_identity import recreated_error
 from forebay.stream.records import Partition
+from tests.eventually import eventually
 from tests.stream.build import ManualClock
 
 OLD, NEW = UUID(int=1), UUID(int=2)
@@ -139,9 +140,7 @@ async def test_an_answer_that_comes_late_is_looked_at_later(monkeypatch: pytest.
     client.topic_id, client.held = NEW, asyncio.get_running_loop().create_future()
     assert await watched.look() == frozenset()
     client.held.set_result(None)
-    while not (found := await watched.look()):
-        await asyncio.sleep(0)
-    assert found == {"features"}
+    assert await eventually(watched.look, "a topic that was created again", every_s=0) == {"features"}
     await watched.stop()
 
 

@@ -125,7 +125,7 @@ async def test_a_broker_that_is_silent_costs_no_more_than_the_timeout(call: Any)
         started_s = time.monotonic()
         with pytest.raises(BrokerError) as caught:
             await call(settings)
-    assert time.monotonic() - started_s < 3
+    assert time.monotonic() - started_s < 20  # kafka.request_timeout_ms is 30 s
     assert str(port) in caught.value.message and caught.value.remedy
 
 

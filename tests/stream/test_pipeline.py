@@ -28,6 +28,7 @@ from forebay.stream.pipeline import MAX_COMMIT_BATCHES, Pipeline
 from forebay.stream.records import Epoch, FloatMatrix, Partition, Record
 from forebay.stream.stages import Breakers, Stages, Timing
 from forebay.stream.window import MicroBatcher
+from tests.eventually import eventually
 from tests.stream.build import P0, P1, FakeRecord, ManualClock, event, signature
 from tests.stream.test_emit import emitter
 
@@ -234,11 +235,30 @@ class Rig:
             device.stop()
 
     async def until(self, condition: Callable[[], bool], *, step_s: float = 0.01) -> None:
-        """step_s: how far the clock goes at a time; small where something real has to happen before it is somewhere."""
-        async with asyncio.timeout(10):
-            while not condition():
-                self.clock.advance(step_s)
-                await asyncio.sleep(0)
+        """Advance the clock until `condition` is true.
+
+        step_s: of the clock; small where something must happen outside of it before it reaches a certain time.
+        """
+
+        def stepped() -> bool:
+            if done := condition():
+                return done
+            self.clock.advance(step_s)
+            return False
+
+        await eventually(stepped, "a state of the pipeline", every_s=0, context=self.state)
+
+    def state(self) -> dict[str, object]:
+        """What a failure shows."""
+        return {
+            "clock_s": self.clock.now_s,
+            "in_flight": self.pipeline.num_in_flight,
+            "committed": self.source.committed,
+            "polled": self.source.polled,
+            "paused": self.source.paused,
+            "told": self.told,
+            "deaths": self.deaths,
+        }
 
     def all_committed(self) -> bool:
         ends = {place: len(records) for place, records in self.log.items()}

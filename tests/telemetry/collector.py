@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -157,12 +156,3 @@ def total(metric: Any, **where: str) -> float:
         for labels, point in points(metric).items()
         if all(dict(labels)[name] == value for name, value in where.items())
     )
-
-
-def wait_for(condition: Callable[[], Any], what: Callable[[], object], timeout_s: float = 30.0) -> Any:
-    """Until `condition` gives something true, which is given back."""
-    deadline_s = time.monotonic() + timeout_s
-    while not (found := condition()):
-        assert time.monotonic() < deadline_s, what()
-        time.sleep(0.1)
-    return found

@@ -100,7 +100,7 @@ def main() -> int:
     arguments = json.loads(sys.argv[1])
     settings = Settings.model_validate_json(json.dumps(arguments["settings"]))
     flag = Path(arguments["flag"]) if "flag" in arguments else None
-    set_up_logging("info", "text")
+    set_up_logging("info", settings.log.format)
     clock = SteppingClock(**arguments["clock"]) if "clock" in arguments else None
     failpoints.install(arguments.get("failpoints", {}))
     try:

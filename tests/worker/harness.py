@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
-import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import numpy as np
 import orjson
 from aiokafka import ConsumerRecord, TopicPartition
@@ -21,9 +22,12 @@ from aiokafka import ConsumerRecord, TopicPartition
 from forebay.schemas import headers as names
 from forebay.stream.embedded.process import tied_to_parent
 from tests.brokers.clients import consumer, create_topic, producer, read_committed, send_batch
+from tests.eventually import eventually
 from tests.worker.echo import NUM_FEATURES, feature_hash
+from tests.worker.structured_log import LogLine, read_log
 
-READY_TIMEOUT_S = 40.0
+READY_TIMEOUT_S = 90.0
+"""Waits end as soon as they can; this bound is for machines that do much else."""
 OUTPUTS = ("predictions", "dead-letters", "outcome-deltas")
 
 
@@ -42,13 +46,10 @@ class WorkerProcess:
         return self.log_path.read_text()
 
     async def ready(self) -> None:
-        deadline = time.monotonic() + READY_TIMEOUT_S
-        while "worker ready" not in self.log:
-            assert self.process.poll() is None, f"the worker ended:\n{self.log}"
-            assert time.monotonic() < deadline, f"the worker is not ready:\n{self.log}"
-            await asyncio.sleep(0.05)
+        """Wait until it reports that it is ready. Fails at once where it has ended without."""
+        await self.says("worker ready")
 
-    async def ended(self, timeout_s: float = 30.0) -> int:
+    async def ended(self, timeout_s: float = 60.0) -> int:
         return await asyncio.to_thread(self.process.wait, timeout_s)
 
     async def stop(self) -> int:
@@ -56,11 +57,40 @@ class WorkerProcess:
         return await self.ended()
 
     async def says(self, words: str, timeout_s: float = READY_TIMEOUT_S) -> None:
-        """Until its log holds `words`."""
-        deadline = time.monotonic() + timeout_s
-        while words not in self.log:
-            assert time.monotonic() < deadline, f"the worker does not say {words!r}:\n{self.log}"
-            await asyncio.sleep(0.05)
+        """Wait until its log holds `words`. Fails at once where it has ended without."""
+
+        def logged() -> bool:
+            running = self.process.poll() is None  # before the log is read: its last lines count
+            found = words in self.log
+            assert found or running, f"the worker ended without {words!r}:\n{self.log}"
+            return found
+
+        await eventually(logged, f"{words!r} in the worker's log", timeout_s=timeout_s, context=lambda: self.log)
+
+    @property
+    def url(self) -> str:
+        """Where its admin HTTP listens. It must be ready."""
+        found = re.search(r"admin page at ([^\s\"]+)", self.log)
+        assert found is not None, self.log
+        return found[1]
+
+    async def status(self) -> Any:
+        """Return the status that its admin HTTP reports."""
+        async with aiohttp.ClientSession() as session, session.get(f"{self.url}/status?history=0") as response:
+            assert response.status == 200, await response.text()
+            return await response.json()
+
+    async def has_in_flight(self, count: int = 1) -> None:
+        """Wait until `count` events or more are read and not committed."""
+
+        async def in_flight() -> int:
+            return int((await self.status())["in_flight"]["events"])
+
+        await eventually(in_flight, f"{count} events in flight", until=lambda n: n >= count, context=lambda: self.log)
+
+    def log_lines(self) -> list[LogLine]:
+        """Return what it logged, of a worker that was started with `log={"format": "json"}`."""
+        return read_log(self.log)
 
     def resume(self) -> None:
         """SIGCONT, after a failpoint's stop."""
@@ -72,8 +102,11 @@ class WorkerProcess:
             self.process.wait(10)
 
 
-class Stage:
-    """Topics of a test's own, workers on them, and what came out."""
+class WorkerGroup:
+    """A consumer group of worker processes with topics of its own. As a context, it kills what still runs at its end.
+
+    published: the events written by `publish`, by partition: id, key and features.
+    """
 
     def __init__(self, bootstrap: str, prefix: str, folder: Path, *, partitions: int = 4) -> None:
         self.bootstrap = bootstrap
@@ -83,11 +116,29 @@ class Stage:
         self.workers: list[WorkerProcess] = []
         self.published: list[list[tuple[str, str, tuple[float, ...]]]] = [[] for _ in range(partitions)]
 
-    async def create(self, **features: str) -> None:
-        """The topics; `features` are settings of the input topic."""
-        await create_topic(self.bootstrap, self.topic("features"), self.partitions, configs=features or None)
+    def __enter__(self) -> WorkerGroup:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill_all()
+
+    async def create(self, features: Mapping[str, str] | None = None, *, partitions: int | None = None) -> None:
+        """Create the topics.
+
+        features: settings of the input topic.
+        partitions: of each topic, where it is not as many as were given to the group.
+        """
+        if partitions is not None:
+            self.partitions = partitions
+            self.published = [[] for _ in range(partitions)]
+        await create_topic(self.bootstrap, self.topic("features"), self.partitions, configs=features)
         for name in OUTPUTS:
             await create_topic(self.bootstrap, self.topic(name), self.partitions)
+
+    async def create_for_windows(self, *, partitions: int | None = None) -> None:
+        """Create the topics of workers whose model takes windows; events of any time are kept in the input."""
+        await self.create({"retention.ms": "-1"}, partitions=partitions)
+        await create_topic(self.bootstrap, self.topic("late-events"), self.partitions)
 
     def topic(self, name: str) -> str:
         return f"{self.prefix}-{name}"
@@ -112,6 +163,7 @@ class Stage:
             "topics": {"prefix": f"{self.prefix}-"},
             "batch": {"max_batch_size": 64},
             "admin": {"port": 0},
+            "log": {"format": "text"},
         }
         for section, values in sections.items():
             settings[section] = settings.get(section, {}) | values
@@ -172,13 +224,20 @@ class Stage:
         async with consumer(self.bootstrap) as client:
             return {place.partition: offset for place, offset in (await client.end_offsets(places)).items()}
 
-    async def settled(self, timeout_s: float = 60.0) -> None:
-        """Until the group has committed all of the input."""
-        deadline = time.monotonic() + timeout_s
-        while (committed := await self.committed()) != (ends := {p: e or None for p, e in (await self.ends()).items()}):
-            logs = "\n".join(worker.log[-3000:] for worker in self.workers)
-            assert time.monotonic() < deadline, f"committed {committed}, log ends {ends}\n{logs}"
-            await asyncio.sleep(0.3)
+    async def settled(self, timeout_s: float = 90.0) -> None:
+        """Wait until the group has committed all of the input."""
+
+        async def offsets() -> tuple[dict[int, int | None], dict[int, int | None]]:
+            return await self.committed(), {place: end or None for place, end in (await self.ends()).items()}
+
+        await eventually(
+            offsets,
+            "committed offsets that equal the ends of the input",
+            until=lambda seen: seen[0] == seen[1],
+            timeout_s=timeout_s,
+            every_s=0.3,
+            context=lambda: "\n".join(worker.log[-3000:] for worker in self.workers),
+        )
 
     async def settled_by(self, worker: WorkerProcess) -> None:
         """Until all is committed, then stop this worker."""

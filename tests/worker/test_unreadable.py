@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
-import pytest_asyncio
 from aiokafka import TopicPartition
 
 from forebay.schemas import headers as names
 from tests.brokers.clients import producer, send_raw
-from tests.brokers.resolve import Broker
-from tests.conftest import Names
 from tests.kafka.build import batch as batch_at
 from tests.kafka.build import record, with_lengths
 from tests.worker.echo import NUM_FEATURES
-from tests.worker.harness import Stage, kinds, total
+from tests.worker.harness import WorkerGroup, kinds, total
 
 GOOD = orjson.dumps({"id": "good", "timestamp": 1, "features": [1.0] * NUM_FEATURES})
 batch = partial(
@@ -28,22 +23,13 @@ batch = partial(
 )  # brokers remove what is older than their retention
 
 
-@pytest_asyncio.fixture
-async def stage(broker: Broker, names: Names, tmp_path: Path) -> AsyncIterator[Stage]:
-    stage = Stage(broker.bootstrap, names.prefix, tmp_path, partitions=1)
-    try:
-        yield stage
-    finally:
-        stage.kill_all()
-
-
 def headers_of(letter: Any) -> dict[str, str]:
     return {name: value.decode() for name, value in letter.headers}
 
 
-async def test_each_offset_of_what_cannot_be_read_has_one_outcome(stage: Stage) -> None:
-    await stage.create(**{"max.message.bytes": "2000000"})
-    where = TopicPartition(stage.topic("features"), 0)
+async def test_each_offset_of_what_cannot_be_read_has_one_outcome(worker_group: WorkerGroup) -> None:
+    await worker_group.create({"max.message.bytes": "2000000"}, partitions=1)
+    where = TopicPartition(worker_group.topic("features"), 0)
     not_utf8 = record(1, GOOD, headers=[(b"\xff\xfe", b"1")])
     batches = [
         batch(with_lengths([record(0, GOOD), not_utf8, record(2, GOOD)]), 3),
@@ -53,18 +39,18 @@ async def test_each_offset_of_what_cannot_be_read_has_one_outcome(stage: Stage) 
         # Kafka looks at the offsets in a batch only where it is compressed.
         batch(with_lengths([record(0, GOOD), record(50, GOOD), record(2, GOOD)]), 3),
     ]
-    async with producer(stage.bootstrap) as client:
+    async with producer(worker_group.bootstrap) as client:
         await client.client.force_metadata_update()
         await client.partitions_for(where.topic)
         for raw in batches:
             await send_raw(client, where, raw)
-    worker = stage.start(input={"max_unpacked_batch_bytes": 10_000_000})
-    await stage.settled_by(worker)
-    letters = await stage.outputs("dead-letters")
+    worker = worker_group.start(input={"max_unpacked_batch_bytes": 10_000_000})
+    await worker_group.settled_by(worker)
+    letters = await worker_group.outputs("dead-letters")
     assert kinds(letters) == {"unreadable_record": 2, "batch_too_large": 1, "too_many_headers": 1}
-    assert len(await stage.outputs("predictions")) == 2 + 1 + 20_000 + 2
-    assert total(await stage.outputs("outcome-deltas"), outcome="rejected") == 1 + 40 + 1 + 1
-    assert total(await stage.outputs("outcome-deltas")) == 3 + 40 + 2 + 20_000 + 3
+    assert len(await worker_group.outputs("predictions")) == 2 + 1 + 20_000 + 2
+    assert total(await worker_group.outputs("outcome-deltas"), outcome="rejected") == 1 + 40 + 1 + 1
+    assert total(await worker_group.outputs("outcome-deltas")) == 3 + 40 + 2 + 20_000 + 3
     bad, bomb, many, misplaced = letters
     assert bad.value == not_utf8 and bad.key == b"k" and headers_of(bad)[names.ERROR_OFFSET] == "1"
     assert len(bomb.value) == len(batches[1])
@@ -77,16 +63,16 @@ async def test_each_offset_of_what_cannot_be_read_has_one_outcome(stage: Stage) 
 
 @pytest.mark.embedded
 @pytest.mark.parametrize("broker", ["embedded_broker"], indirect=True)  # a real Kafka does not take such a batch
-async def test_a_batch_that_contradicts_itself_stops_the_worker_at_its_place(stage: Stage) -> None:
-    await stage.create()
-    where = TopicPartition(stage.topic("features"), 0)
+async def test_a_batch_that_contradicts_itself_stops_the_worker_at_its_place(worker_group: WorkerGroup) -> None:
+    await worker_group.create(partitions=1)
+    where = TopicPartition(worker_group.topic("features"), 0)
     broken = batch(with_lengths([record(0, GOOD)]), 5, last_delta=0)
-    async with producer(stage.bootstrap) as client:
+    async with producer(worker_group.bootstrap) as client:
         await client.partitions_for(where.topic)
         await send_raw(client, where, batch(with_lengths([record(0, GOOD), record(1, GOOD)]), 2))
         await send_raw(client, where, broken)
-    worker = stage.start()
+    worker = worker_group.start()
     assert await worker.ended() == 1
     assert f"stopped: corrupt_batch: {where.topic}-0@2: " in worker.log
-    assert len(await stage.outputs("predictions")) == 2
-    assert await stage.committed() == {0: 2}
+    assert len(await worker_group.outputs("predictions")) == 2
+    assert await worker_group.committed() == {0: 2}

@@ -6,51 +6,41 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator
+from itertools import pairwise
 from pathlib import Path
 
 import orjson
 import pytest
-import pytest_asyncio
 from aiokafka import TopicPartition
 
 from forebay.schemas import headers as names
+from forebay.stream.logs import CLIENT_LINES_EVERY_S
 from tests.brokers.clients import producer, send_batch
-from tests.brokers.resolve import Broker
-from tests.conftest import Names
 from tests.worker.echo import NUM_FEATURES, POISON
-from tests.worker.harness import Stage, kinds, total
+from tests.worker.harness import WorkerGroup, kinds, total
+from tests.worker.structured_log import check_client_lines, repetitions, starting
 
 GOOD = {"id": "good", "timestamp": 1, "features": [1.0] * NUM_FEATURES}
 
 
-@pytest_asyncio.fixture
-async def stage(broker: Broker, names: Names, tmp_path: Path) -> AsyncIterator[Stage]:
-    stage = Stage(broker.bootstrap, names.prefix, tmp_path)
-    try:
-        yield stage
-    finally:
-        stage.kill_all()
-
-
-async def test_every_event_is_predicted_once_and_the_worker_stops_clean(stage: Stage) -> None:
-    await stage.create()
-    await stage.publish(3000)
-    worker = stage.start()
-    await stage.settled()
-    await stage.publish(500)
-    await stage.settled()
+async def test_every_event_is_predicted_once_and_the_worker_stops_clean(worker_group: WorkerGroup) -> None:
+    await worker_group.create()
+    await worker_group.publish(3000)
+    worker = worker_group.start()
+    await worker_group.settled()
+    await worker_group.publish(500)
+    await worker_group.settled()
     assert await worker.stop() == 0, worker.log
-    stage.check_predictions(await stage.outputs("predictions"), exactly_once=True)
-    deltas = await stage.outputs("outcome-deltas")
+    worker_group.check_predictions(await worker_group.outputs("predictions"), exactly_once=True)
+    deltas = await worker_group.outputs("outcome-deltas")
     assert total(deltas) == total(deltas, outcome="predicted") == 3500
     assert "3,500 events committed = 3,500 predicted + 0 rejected + 0 failed" in worker.log
 
 
-async def test_poison_of_every_kind_costs_nobody_else(stage: Stage) -> None:
-    await stage.create(**{"max.message.bytes": "16000000"})
-    await stage.publish(100)
-    before = await stage.ends()
+async def test_poison_of_every_kind_costs_nobody_else(worker_group: WorkerGroup) -> None:
+    await worker_group.create({"max.message.bytes": "16000000"})
+    await worker_group.publish(100)
+    before = await worker_group.ends()
     poison = [
         b"",
         b"\x00\xff garbage",
@@ -66,12 +56,12 @@ async def test_poison_of_every_kind_costs_nobody_else(stage: Stage) -> None:
         orjson.dumps(GOOD | {"deadline_ms": 5}),
         b'{"id":"first","id":"last","timestamp":1,"features":[1,1,1,1]}',
     ]
-    await stage.send([poison, [], [], []])
-    await stage.publish(100)
-    worker = stage.start()
-    await stage.settled()
+    await worker_group.send([poison, [], [], []])
+    await worker_group.publish(100)
+    worker = worker_group.start()
+    await worker_group.settled()
     assert await worker.stop() == 0
-    letters = await stage.outputs("dead-letters")
+    letters = await worker_group.outputs("dead-letters")
     assert kinds(letters) == {
         "empty_value": 1,
         "not_json": 2,
@@ -87,202 +77,209 @@ async def test_poison_of_every_kind_costs_nobody_else(stage: Stage) -> None:
     truncated = next(record for record in letters if names.ERROR_TRUNCATED in dict(record.headers))
     assert dict(truncated.headers)[names.ERROR_KIND] == b"too_large" and len(truncated.value) < 1_048_576
     assert letters[1].value == poison[1], "the original bytes"
-    predictions = await stage.outputs("predictions")
+    predictions = await worker_group.outputs("predictions")
     assert [orjson.loads(r.value)["id"] for r in predictions if b'"last"' in r.value] == ["last"]
     assert len(predictions) == 201
-    deltas = await stage.outputs("outcome-deltas")
+    deltas = await worker_group.outputs("outcome-deltas")
     assert (total(deltas), total(deltas, outcome="rejected"), total(deltas, outcome="failed")) == (213, 11, 1)
 
 
-async def test_aborted_input_is_neither_predicted_nor_counted(stage: Stage) -> None:
-    await stage.create()
-    async with producer(stage.bootstrap, transactional_id=stage.topic("writer")) as writer:
+async def test_aborted_input_is_neither_predicted_nor_counted(worker_group: WorkerGroup) -> None:
+    await worker_group.create()
+    async with producer(worker_group.bootstrap, transactional_id=worker_group.topic("writer")) as writer:
         for number in range(12):
             await writer.begin_transaction()
-            for place in range(stage.partitions):
-                where = TopicPartition(stage.topic("features"), place)
+            for place in range(worker_group.partitions):
+                where = TopicPartition(worker_group.topic("features"), place)
                 ids = [f"{'ab'[number % 2]}/{place}/{number}/{row}" for row in range(5)]
                 await send_batch(writer, where, [orjson.dumps(GOOD | {"id": event_id}) for event_id in ids])
             await (writer.abort_transaction() if number % 2 else writer.commit_transaction())
-    await stage.publish(40)
-    worker = stage.start()
-    await stage.settled()
+    await worker_group.publish(40)
+    worker = worker_group.start()
+    await worker_group.settled()
     assert await worker.stop() == 0, worker.log
-    ids = [orjson.loads(record.value)["id"] for record in await stage.outputs("predictions")]
+    ids = [orjson.loads(record.value)["id"] for record in await worker_group.outputs("predictions")]
     committed = {f"a/{place}/{number}/{row}" for place in range(4) for number in range(0, 12, 2) for row in range(5)}
-    assert sorted(ids) == sorted({event_id for part in stage.published for event_id, _, _ in part} | committed)
-    assert total(await stage.outputs("outcome-deltas")) == len(ids) == 160
+    assert sorted(ids) == sorted({event_id for part in worker_group.published for event_id, _, _ in part} | committed)
+    assert total(await worker_group.outputs("outcome-deltas")) == len(ids) == 160
 
 
 @pytest.mark.parametrize(("mode", "kind"), [("raise", "model_error"), ("nan", "output_not_finite")])
-async def test_a_model_that_fails_on_some_rows(stage: Stage, mode: str, kind: str) -> None:
-    await stage.create()
-    await stage.publish(300)
-    good = [list(part) for part in stage.published]
-    await stage.publish(7, first_feature=POISON)
-    worker = stage.start(mode=mode)
-    await stage.settled()
+async def test_a_model_that_fails_on_some_rows(worker_group: WorkerGroup, mode: str, kind: str) -> None:
+    await worker_group.create()
+    await worker_group.publish(300)
+    good = [list(part) for part in worker_group.published]
+    await worker_group.publish(7, first_feature=POISON)
+    worker = worker_group.start(mode=mode)
+    await worker_group.settled()
     assert await worker.stop() == 0
-    stage.published = good
-    stage.check_predictions(await stage.outputs("predictions"), exactly_once=True)
-    letters = await stage.outputs("dead-letters")
+    worker_group.published = good
+    worker_group.check_predictions(await worker_group.outputs("predictions"), exactly_once=True)
+    letters = await worker_group.outputs("dead-letters")
     assert kinds(letters) == {kind: 7}
     assert dict(letters[0].headers)[names.ERROR_MODEL] == b"echo"
-    assert total(await stage.outputs("outcome-deltas"), kind=kind) == 7
+    assert total(await worker_group.outputs("outcome-deltas"), kind=kind) == 7
 
 
-async def test_a_model_that_hangs_ends_the_worker_with_the_reason_and_loses_nothing(stage: Stage) -> None:
-    await stage.create()
-    await stage.publish(20)
-    await stage.settled_by(stage.start(mode="hang"))
-    await stage.publish(5, first_feature=POISON)
-    worker = stage.start(mode="hang", model={"call_timeout_ms": 800}, breaker={"reset_timeout_ms": 1000})
+async def test_a_model_that_hangs_ends_the_worker_with_the_reason_and_loses_nothing(worker_group: WorkerGroup) -> None:
+    await worker_group.create()
+    await worker_group.publish(20)
+    await worker_group.settled_by(worker_group.start(mode="hang"))
+    await worker_group.publish(5, first_feature=POISON)
+    worker = worker_group.start(mode="hang", model={"call_timeout_ms": 800}, breaker={"reset_timeout_ms": 1000})
     assert await worker.ended() == 1
     assert "circuit breaker of the model: open: a call has not come back" in worker.log
     assert "stopped: call_timeout: a model call has not come back" in worker.log
-    await stage.settled_by(stage.start(mode="echo"))
-    stage.check_predictions(await stage.outputs("predictions"), exactly_once=True)
+    await worker_group.settled_by(worker_group.start(mode="echo"))
+    worker_group.check_predictions(await worker_group.outputs("predictions"), exactly_once=True)
 
 
-async def test_a_model_call_that_comes_back_late_costs_nothing(stage: Stage, tmp_path: Path) -> None:
+async def test_a_model_call_that_comes_back_late_costs_nothing(worker_group: WorkerGroup, tmp_path: Path) -> None:
     flag = tmp_path / "flag"
     flag.touch()
-    await stage.create()
-    worker = stage.start(mode="hang", flag=flag, model={"call_timeout_ms": 500})
+    await worker_group.create()
+    worker = worker_group.start(mode="hang", flag=flag, model={"call_timeout_ms": 500})
     await worker.ready()
-    await stage.publish(20, first_feature=POISON)
+    await worker_group.publish(20, first_feature=POISON)
     await worker.says("circuit breaker of the model: open: a call has not come back")
     flag.unlink()
-    await stage.publish(20)
-    await stage.settled_by(worker)
+    await worker_group.publish(20)
+    await worker_group.settled_by(worker)
     assert "circuit breaker of the model: closed" in worker.log
-    stage.check_predictions(await stage.outputs("predictions"), exactly_once=True)
+    worker_group.check_predictions(await worker_group.outputs("predictions"), exactly_once=True)
 
 
 @pytest.mark.slow
-async def test_a_model_that_is_broken_for_a_while_loses_nothing(stage: Stage, tmp_path: Path) -> None:
+async def test_a_model_that_is_broken_for_a_while_loses_nothing(worker_group: WorkerGroup, tmp_path: Path) -> None:
     """It fails on whatever it is given, so that is no fault of the data: no dead letters, the source waits."""
     flag = tmp_path / "flag"
-    await stage.create()
-    worker = stage.start(
+    await worker_group.create()
+    worker = worker_group.start(
         mode="broken",
         flag=flag,
         breaker={"failure_threshold": 3, "reset_timeout_ms": 1500},
         kafka={"max_poll_interval_ms": 3000},
+        log={"format": "json"},
     )
     await worker.ready()
-    await stage.publish(100)
-    await stage.settled()
+    await worker_group.publish(100)
+    await worker_group.settled()
     flag.touch()
-    await stage.publish(400)
+    await worker_group.publish(400)
     await worker.says(
         "circuit breaker of the model: open: 3 failures in a row, the last: RuntimeError: the device is gone"
     )
     await worker.says("circuit breaker of the model: half_open")
     await asyncio.sleep(4)
     flag.unlink()
-    await stage.settled_by(worker)
+    await worker_group.settled_by(worker)
     assert "circuit breaker of the model: closed" in worker.log
-    assert worker.log.count("partitions assigned") == 1, "it never left the group"
-    assert worker.log.count("\n") < 30, "and says so in a few lines"
-    stage.check_predictions(await stage.outputs("predictions"), exactly_once=True)
-    assert await stage.outputs("dead-letters") == []
+    lines = worker.log_lines()
+    assert len(starting(lines, "partitions assigned")) == 1, "it never left the group"
+    breaker = starting(lines, "circuit breaker of the model: half_open")
+    assert min(after.time_s - before.time_s for before, after in pairwise(breaker)) > 1.4, "a line for each try"
+    check_client_lines(lines, every_s=CLIENT_LINES_EVERY_S)
+    counts = repetitions(line for line in lines if not line.key.startswith("circuit breaker"))
+    assert max(counts.values()) <= 2, counts
+    worker_group.check_predictions(await worker_group.outputs("predictions"), exactly_once=True)
+    assert await worker_group.outputs("dead-letters") == []
 
 
-async def test_too_many_dead_letters_stop_the_worker_instead_of_draining_the_topic(stage: Stage) -> None:
-    await stage.create()
-    await stage.publish(100)
+async def test_too_many_dead_letters_stop_the_worker_instead_of_draining_the_topic(worker_group: WorkerGroup) -> None:
+    await worker_group.create()
+    await worker_group.publish(100)
     limits = {"max_dead_letter_ratio": 0.5, "dead_letter_window_events": 200, "max_in_flight_events": 256}
-    worker = stage.start(limits=limits)
-    await stage.settled()
-    await stage.send([[b"garbage"] * 500 for _ in range(stage.partitions)])
+    worker = worker_group.start(limits=limits)
+    await worker_group.settled()
+    await worker_group.send([[b"garbage"] * 500 for _ in range(worker_group.partitions)])
     assert await worker.ended() == 1
     assert "stopped: dead_letter_limit: " in worker.log and "Traceback" not in worker.log, worker.log
     assert "of the last" in worker.log and "the commonest kind just now: not_json" in worker.log
-    letters = len(await stage.outputs("dead-letters"))
+    letters = len(await worker_group.outputs("dead-letters"))
     assert letters < 600, "of 2,000: the rest is still in the input"
-    committed = sum(offset or 0 for offset in (await stage.committed()).values())
-    await stage.settled_by(stage.start(limits={"max_dead_letter_ratio": 1.0}))
+    committed = sum(offset or 0 for offset in (await worker_group.committed()).values())
+    await worker_group.settled_by(worker_group.start(limits={"max_dead_letter_ratio": 1.0}))
     assert letters <= committed
-    assert len(await stage.outputs("dead-letters")) == 2000
-    assert total(await stage.outputs("outcome-deltas")) == 2100
+    assert len(await worker_group.outputs("dead-letters")) == 2000
+    assert total(await worker_group.outputs("outcome-deltas")) == 2100
 
 
-async def test_a_topic_of_garbage_bytes(stage: Stage) -> None:
-    await stage.create()
-    garbage = [[os.urandom(20 + number % 50) for number in range(500)] for _ in range(stage.partitions)]
-    await stage.send(garbage)
-    worker = stage.start()
-    await stage.settled()
+async def test_a_topic_of_garbage_bytes(worker_group: WorkerGroup) -> None:
+    await worker_group.create()
+    garbage = [[os.urandom(20 + number % 50) for number in range(500)] for _ in range(worker_group.partitions)]
+    await worker_group.send(garbage)
+    worker = worker_group.start()
+    await worker_group.settled()
     assert await worker.stop() == 0
-    letters = await stage.outputs("dead-letters")
+    letters = await worker_group.outputs("dead-letters")
     assert [record.value for record in letters] == [value for part in garbage for value in part]
-    assert total(await stage.outputs("outcome-deltas"), outcome="rejected") == 2000
+    assert total(await worker_group.outputs("outcome-deltas"), outcome="rejected") == 2000
 
 
 @pytest.mark.slow
-async def test_a_slow_model_holds_the_source_and_the_membership(stage: Stage) -> None:
-    await stage.create()
-    await stage.publish(2000)
-    worker = stage.start(
+async def test_a_slow_model_holds_the_source_and_the_membership(worker_group: WorkerGroup) -> None:
+    await worker_group.create()
+    await worker_group.publish(2000)
+    worker = worker_group.start(
         mode="slow",
         batch={"max_batch_size": 16},
         limits={"max_in_flight_events": 64},
         kafka={"max_poll_interval_ms": 3000},
+        log={"format": "json"},
     )
-    await stage.settled()
+    await worker_group.settled()
     assert await worker.stop() == 0
-    assert worker.log.count("partitions assigned") == 1, "it never left the group"
-    stage.check_predictions(await stage.outputs("predictions"), exactly_once=True)
+    assert len(starting(worker.log_lines(), "partitions assigned")) == 1, "it never left the group"
+    worker_group.check_predictions(await worker_group.outputs("predictions"), exactly_once=True)
 
 
-async def test_a_second_signal_ends_it_at_once(stage: Stage) -> None:
-    await stage.create()
-    worker = stage.start(mode="hang", delivery={"drain_timeout_ms": 60_000}, model={"call_timeout_ms": 60_000})
+async def test_a_second_signal_ends_it_at_once(worker_group: WorkerGroup) -> None:
+    await worker_group.create()
+    worker = worker_group.start(mode="hang", delivery={"drain_timeout_ms": 60_000}, model={"call_timeout_ms": 60_000})
     await worker.ready()
-    await stage.publish(5, first_feature=POISON)
-    await asyncio.sleep(1)
+    await worker_group.publish(5, first_feature=POISON)
+    await worker.has_in_flight(5)
     worker.process.send_signal(signal.SIGTERM)
-    await asyncio.sleep(0.5)
+    await worker.says("stopping: draining 5 events")
     assert worker.process.poll() is None
     worker.process.send_signal(signal.SIGTERM)
-    assert await worker.ended(5) == 128 + signal.SIGTERM
+    assert await worker.ended(30) == 128 + signal.SIGTERM  # in less than the drain's time-out
 
 
-async def test_latest_is_the_end_at_the_first_start_whatever_comes_before_the_next(stage: Stage) -> None:
-    await stage.create()
-    await stage.publish(40)
+async def test_latest_is_the_end_at_the_first_start_whatever_comes_before_the_next(worker_group: WorkerGroup) -> None:
+    await worker_group.create()
+    await worker_group.publish(40)
     latest = {"auto_offset_reset": "latest"}
-    worker = stage.start(input=latest)
+    worker = worker_group.start(input=latest)
     await worker.ready()
     assert await worker.stop() == 0
-    await stage.publish(40)
-    await stage.settled_by(stage.start(input=latest))
-    predictions = await stage.outputs("predictions")
+    await worker_group.publish(40)
+    await worker_group.settled_by(worker_group.start(input=latest))
+    predictions = await worker_group.outputs("predictions")
     assert len(predictions) == 40
     assert {orjson.loads(record.value)["source"]["offset"] for record in predictions} == set(range(10, 20))
 
 
-async def test_a_timestamp_to_start_from(stage: Stage) -> None:
-    await stage.create()
-    await stage.publish(40)
+async def test_a_timestamp_to_start_from(worker_group: WorkerGroup) -> None:
+    await worker_group.create()
+    await worker_group.publish(40)
     await asyncio.sleep(0.05)
     middle = time.time_ns() // 1_000_000
     await asyncio.sleep(0.05)
-    await stage.publish(40)
-    await stage.settled_by(stage.start(input={"from_timestamp": middle}))
-    offsets = {orjson.loads(record.value)["source"]["offset"] for record in await stage.outputs("predictions")}
+    await worker_group.publish(40)
+    await worker_group.settled_by(worker_group.start(input={"from_timestamp": middle}))
+    offsets = {orjson.loads(record.value)["source"]["offset"] for record in await worker_group.outputs("predictions")}
     assert offsets == set(range(10, 20))
 
 
-async def test_none_refuses_to_guess_a_start(stage: Stage) -> None:
-    await stage.create()
-    worker = stage.start(input={"auto_offset_reset": "none"})
+async def test_none_refuses_to_guess_a_start(worker_group: WorkerGroup) -> None:
+    await worker_group.create()
+    worker = worker_group.start(input={"auto_offset_reset": "none"})
     assert await worker.ended() == 1
     assert "stopped: no_offset" in worker.log and "Traceback" not in worker.log
 
 
-async def test_missing_topics_are_told_before_joining(stage: Stage) -> None:
-    worker = stage.start(kafka={"request_timeout_ms": 3000})
+async def test_missing_topics_are_told_before_joining(worker_group: WorkerGroup) -> None:
+    worker = worker_group.start(kafka={"request_timeout_ms": 3000})
     assert await worker.ended() == 1
-    assert f"{stage.topic('features')}" in worker.log and "Traceback" not in worker.log
+    assert f"{worker_group.topic('features')}" in worker.log and "Traceback" not in worker.log

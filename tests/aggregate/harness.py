@@ -21,6 +21,7 @@ from aiokafka.partitioner import murmur2
 from forebay.schemas.failures import FAILURES, FailureKind, Outcome, Stage
 from forebay.stream.outcomes import DELTA_WINDOW_MS, Delta, DeltaKey, encode_delta
 from tests.brokers.clients import consumer, create_topic, read_committed
+from tests.eventually import eventually
 
 PARTITIONS: Final = 4
 READY_TIMEOUT_S: Final = 60.0
@@ -50,11 +51,15 @@ class AggregatorProcess:
         return self.log_path.read_text()
 
     async def says(self, words: str, timeout_s: float = READY_TIMEOUT_S) -> None:
-        deadline_s = time.monotonic() + timeout_s
-        while words not in self.log:
-            assert self.process.poll() is None, f"the aggregator ended:\n{self.log}"
-            assert time.monotonic() < deadline_s, f"the aggregator does not say {words!r}:\n{self.log}"
-            await asyncio.sleep(0.05)
+        """Wait until its log holds `words`. Fails at once where it has ended without."""
+
+        def logged() -> bool:
+            running = self.process.poll() is None  # before the log is read: its last lines count
+            found = words in self.log
+            assert found or running, f"the aggregator ended without {words!r}:\n{self.log}"
+            return found
+
+        await eventually(logged, f"{words!r} in the aggregator's log", timeout_s=timeout_s, context=lambda: self.log)
 
     async def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
@@ -69,8 +74,8 @@ class AggregatorProcess:
 class DeltaFeed:
     """A worker's deltas, in transactions; some of them are aborted. committed: what counts."""
 
-    def __init__(self, stage: AggregateStage, name: str, rng: random.Random) -> None:
-        self._stage = stage
+    def __init__(self, aggregator_group: AggregatorGroup, name: str, rng: random.Random) -> None:
+        self._group = aggregator_group
         self._name = name
         self._random = rng
         self.committed: Counter[Counted] = Counter()
@@ -79,7 +84,7 @@ class DeltaFeed:
     async def run(self, seconds: float, *, per_s: float = 20.0) -> None:
         """A transaction every so often; one in five is aborted."""
         producer = AIOKafkaProducer(
-            bootstrap_servers=self._stage.bootstrap, transactional_id=f"{self._stage.prefix}-{self._name}"
+            bootstrap_servers=self._group.bootstrap, transactional_id=f"{self._group.prefix}-{self._name}"
         )
         await producer.start()
         try:
@@ -108,7 +113,7 @@ class DeltaFeed:
                 record_key, value = encode_delta(key, delta, worker=self._name)
                 place = (murmur2(record_key) & 0x7FFFFFFF) % PARTITIONS
                 sent.append(
-                    await producer.send(self._stage.topic("outcome-deltas"), value, record_key, partition=place)
+                    await producer.send(self._group.topic("outcome-deltas"), value, record_key, partition=place)
                 )
                 counts[Counted(window, key.outcome.value, key.kind, model)] += delta.count
         await asyncio.gather(*sent)
@@ -121,14 +126,20 @@ class DeltaFeed:
             self.committed += counts
 
 
-class AggregateStage:
-    """Topics of a test's own, aggregators on them."""
+class AggregatorGroup:
+    """A group of aggregator processes with topics of its own. As a context, it kills what still runs at its end."""
 
     def __init__(self, bootstrap: str, prefix: str, folder: Path) -> None:
         self.bootstrap = bootstrap
         self.prefix = prefix
         self.folder = folder
         self.aggregators: list[AggregatorProcess] = []
+
+    def __enter__(self) -> AggregatorGroup:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill_all()
 
     def topic(self, name: str) -> str:
         return f"{self.prefix}-{name}"
@@ -195,7 +206,10 @@ class AggregateStage:
     async def until_totals_are(
         self, expected: Counter[Counted], timeout_s: float, *, only: Callable[[Counted], Counted] = lambda key: key
     ) -> Counter[Counted]:
-        """only: what of the keys is compared. Gives what was found, whole."""
+        """Wait until the totals are those of `expected`, and return them.
+
+        only: the part of a key that is compared.
+        """
 
         def chosen(counts: Counter[Counted]) -> Counter[Counted]:
             sums: Counter[Counted] = Counter()
@@ -203,11 +217,23 @@ class AggregateStage:
                 sums[only(key)] += count
             return sums
 
-        deadline_s, expected = time.monotonic() + timeout_s, chosen(expected)
-        while (found := chosen(whole := await self.totals())) != expected:
-            if time.monotonic() > deadline_s:
-                logs = "\n".join(f"--- {one.log_path.name}\n{one.log[-3000:]}" for one in self.aggregators[-4:])
-                wrong = {key: (found[key], expected[key]) for key in found | expected if found[key] != expected[key]}
-                raise AssertionError(f"(found, committed) of {len(wrong)}: {dict(list(wrong.items())[:5])}\n{logs}")
-            await asyncio.sleep(0.5)
+        whole: Counter[Counted] = Counter()
+
+        async def wrong() -> dict[Counted, tuple[int, int]]:
+            nonlocal whole
+            whole = await self.totals()
+            found, wanted = chosen(whole), chosen(expected)
+            return {key: (found[key], wanted[key]) for key in found | wanted if found[key] != wanted[key]}
+
+        def logs() -> str:
+            return "\n".join(f"--- {one.log_path.name}\n{one.log[-3000:]}" for one in self.aggregators[-4:])
+
+        await eventually(
+            wrong,
+            "no key whose total differs, as (found, committed)",
+            until=lambda differing: not differing,
+            timeout_s=timeout_s,
+            every_s=0.5,
+            context=logs,
+        )
         return whole

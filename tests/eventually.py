@@ -1,0 +1,65 @@
+"""Waiting until something is so, with a failure that says what was awaited and what was seen last."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+TIMEOUT_S = 30.0
+EVERY_S = 0.05
+
+
+async def eventually(
+    look: Callable[[], T | Awaitable[T]],
+    awaited: str,
+    *,
+    until: Callable[[T], object] = bool,
+    timeout_s: float = TIMEOUT_S,
+    every_s: float = EVERY_S,
+    context: Callable[[], object] | None = None,
+) -> T:
+    """Return what `look` returns, once `until` of it is true.
+
+    look: a function or a coroutine function; what it raises ends the wait, such as an assertion that cannot become true.
+    awaited: what the failure says was expected.
+    until: by default, that what was seen is true.
+    context: more for the failure, such as a log.
+    """
+    deadline_s = time.monotonic() + timeout_s
+    while True:
+        found = look()
+        seen: T = await found if inspect.isawaitable(found) else found
+        if until(seen):
+            return seen
+        if time.monotonic() >= deadline_s:
+            raise _failure(awaited, seen, timeout_s, context)
+        await asyncio.sleep(every_s)
+
+
+def eventually_sync(
+    look: Callable[[], T],
+    awaited: str,
+    *,
+    until: Callable[[T], object] = bool,
+    timeout_s: float = TIMEOUT_S,
+    every_s: float = EVERY_S,
+    context: Callable[[], object] | None = None,
+) -> T:
+    """As `eventually`, for code that is not asynchronous."""
+    deadline_s = time.monotonic() + timeout_s
+    while True:
+        if until(seen := look()):
+            return seen
+        if time.monotonic() >= deadline_s:
+            raise _failure(awaited, seen, timeout_s, context)
+        time.sleep(every_s)
+
+
+def _failure(awaited: str, seen: object, timeout_s: float, context: Callable[[], object] | None) -> AssertionError:
+    more = "" if context is None else f"\n{context()}"
+    return AssertionError(f"not within {timeout_s:g} s: {awaited}; last seen: {seen!r}{more}")

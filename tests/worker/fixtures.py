@@ -1,0 +1,28 @@
+"""The fixture of every test that runs worker processes; a plugin that `tests/conftest.py` names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.brokers.resolve import Broker
+from tests.conftest import Names
+
+if TYPE_CHECKING:
+    from tests.worker.harness import WorkerGroup
+
+
+@pytest.fixture
+def worker_group(broker: Broker, names: Names, tmp_path: Path) -> Iterator[WorkerGroup]:
+    """Workers and topics of this test's own, on `broker`; workers that still run at the end are killed.
+
+    `broker` is the embedded broker and a real Kafka in turn. A folder or a module whose tests need one particular broker
+    overrides the fixture `broker`.
+    """
+    from tests.worker.harness import WorkerGroup  # it imports the worker, which few test runs need
+
+    with WorkerGroup(broker.bootstrap, names.prefix, tmp_path) as group:
+        yield group

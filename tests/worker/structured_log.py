@@ -1,0 +1,71 @@
+"""What a worker logged as JSON, line by line, and what must not fill a log: by logger, key and time, never by lines in all."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Final, NamedTuple
+
+import orjson
+
+CLIENT: Final = "aiokafka"
+AWAY: Final = "no broker answers since"
+BACK: Final = ("the cluster answers again", "stopping: draining")
+"""At its stop a worker lets the client log again."""
+
+
+class LogLine(NamedTuple):
+    """key: what the message begins with, up to a colon; figures in it are replaced by #."""
+
+    time_s: float
+    logger: str
+    key: str
+    message: str
+
+
+def read_log(log: str) -> list[LogLine]:
+    """Return the JSON lines of `log`. Whatever else the process wrote is left out."""
+    lines = []
+    for text in log.splitlines():
+        if text.startswith("{"):
+            line = orjson.loads(text)
+            key = re.sub(r"\d+", "#", line["message"].partition(":")[0])
+            time_s = datetime.fromisoformat(line["time"]).timestamp()
+            lines.append(LogLine(time_s, line["logger"], key, line["message"]))
+    assert lines, f"no JSON lines: the worker must be started with log={{'format': 'json'}}\n{log}"
+    return lines
+
+
+def starting(lines: Sequence[LogLine], words: str) -> list[LogLine]:
+    """Return the lines whose message starts with `words`."""
+    return [line for line in lines if line.message.startswith(words)]
+
+
+def is_client(line: LogLine) -> bool:
+    """Whether the Kafka client logged it."""
+    return line.logger == CLIENT or line.logger.startswith(f"{CLIENT}.")
+
+
+def check_client_lines(lines: Sequence[LogLine], *, every_s: float) -> None:
+    """The client logs nothing while no broker answers, and else each of its loggers at most one line in `every_s`."""
+    last_s: dict[str, float] = defaultdict(lambda: float("-inf"))
+    away = False
+    for line in lines:
+        if line.message.startswith(AWAY):
+            away = True
+        elif line.message.startswith(BACK):
+            away = False
+        elif is_client(line):
+            assert not away, f"while no broker answers: {line}"
+            # Times are written in milliseconds.
+            assert line.time_s - last_s[line.logger] >= every_s - 0.002, (
+                f"less than {every_s:g} s after the last: {line}"
+            )
+            last_s[line.logger] = line.time_s
+
+
+def repetitions(lines: Iterable[LogLine]) -> Counter[tuple[str, str]]:
+    """Return how often each of the worker's own loggers logged each key."""
+    return Counter((line.logger, line.key) for line in lines if not is_client(line))
