@@ -63,3 +63,7 @@ class Breakers:
 
     model: CircuitBreaker
     cluster: CircuitBreaker
+
+    def by_name(self) -> Mapping[str, CircuitBreaker]:
+        """Return the breakers by the names that metrics and status have for them."""
+        return {"model": self.model, "cluster": self.cluster}

@@ -130,8 +130,7 @@ class WorkerAssembly:
         admin = WorkerAdmin(
             self._settings, parts, decoder, encoder, telemetry, worker=self._instance, clock=self._clock
         )
-        breakers = {"model": self._breakers.model, "cluster": self._breakers.cluster}
-        telemetry.watch(Watched(source, in_flight, breakers, pipeline.totals, is_ready=admin.is_ready))
+        telemetry.watch(Watched(source, in_flight, self._breakers.by_name(), pipeline.totals, is_ready=admin.is_ready))
         return Worker(
             WorkerParts(
                 model=self._model,

@@ -54,7 +54,7 @@ IMPORTED_ONLY_BY = {
     "numpy": ("models", "stream"),
     "opentelemetry": ("stream/telemetry",),
     "prometheus_client": ("stream/telemetry/page.py",),
-    "psutil": ("stream/telemetry/resources.py", "stream/bench"),
+    "psutil": ("stream/telemetry/process_usage.py",),
     "pynvml": ("stream/telemetry/resources.py",),
 }
 

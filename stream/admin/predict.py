@@ -9,8 +9,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, NamedTuple, TypeVar
 
-import orjson
-
 from forebay.schemas.failures import FailureKind
 from forebay.stream.admin.asked_window import answer_window, refuse_window, window_of
 from forebay.stream.admin.requests import (
@@ -23,6 +21,7 @@ from forebay.stream.admin.requests import (
     read_request,
     status_of,
 )
+from forebay.stream.admin.responses import encode_json
 from forebay.stream.admin.turns import Turns
 from forebay.stream.breaker import BreakerState, CircuitBreaker
 from forebay.stream.clock import Clock
@@ -153,4 +152,4 @@ class Predictor:
 
 
 def _response(status: int, document: Any) -> Response:
-    return status, orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
+    return status, encode_json(document)

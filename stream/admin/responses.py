@@ -32,6 +32,11 @@ def encode_json(document: Any) -> bytes:
     return orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
 
 
+def page_response(body: bytes, content_type: str) -> web.Response:
+    """Return a page of metrics as it was rendered."""
+    return web.Response(body=body, headers={"Content-Type": content_type})
+
+
 def refusal(status: int, kind: str, message: str, *, headers: dict[str, str] | None = None) -> web.Response:
     """Return an error of the same form as those of `/predict`. message: may quote the request, whatever bytes that holds."""
     return json_response({"error": {"kind": kind, "message": printable(message)}}, status=status, headers=headers)

@@ -15,7 +15,7 @@ from aiohttp import web
 from forebay.stream.admin.membership import Advertisement
 from forebay.stream.admin.predict import Limits, Predictor, Unfit
 from forebay.stream.admin.recent_answers import RecentAnswers
-from forebay.stream.admin.responses import encode_json, json_response, probe, refusal
+from forebay.stream.admin.responses import encode_json, json_response, page_response, probe, refusal
 from forebay.stream.admin.server import AdminServer, page_routes
 from forebay.stream.admin.view import Parts, WorkerView
 from forebay.stream.cancellation import cancel_until_done
@@ -152,8 +152,7 @@ class WorkerAdmin:
         ]
 
     async def _serve_metrics(self, request: web.Request) -> web.Response:
-        body, content_type = self._metrics.page(accept=request.headers.get("Accept", ""))
-        return web.Response(body=body, headers={"Content-Type": content_type})
+        return page_response(*self._metrics.page(accept=request.headers.get("Accept", "")))
 
     async def _status(self, request: web.Request) -> web.Response:
         """`?history=SECONDS` adds the samples after that second since 1970; 0: all that are kept."""

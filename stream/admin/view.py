@@ -103,7 +103,6 @@ class WorkerView:
 
     def facts(self) -> Facts:
         pipeline, source, lag = self._parts.pipeline, self._parts.source, self._parts.lag
-        breakers = self._parts.breakers
         gate_open = source.epoch is not None
         return Facts(
             now_s=self._clock.monotonic_s(),
@@ -121,7 +120,7 @@ class WorkerView:
             ),
             cluster_answered_s=lag.answered_s,
             commit_failed_s=self._parts.noted.commit_failed_s,
-            breakers={"model": breakers.model.state, "cluster": breakers.cluster.state},
+            breakers={name: breaker.state for name, breaker in self._parts.breakers.by_name().items()},
         )
 
     def liveness(self) -> Verdict:
@@ -178,10 +177,7 @@ class WorkerView:
             "lag": facts.known_lag,
             "in_flight": self._in_flight(),
             "window": self._window(),
-            "breakers": {
-                "model": self._breaker(self._parts.breakers.model),
-                "cluster": self._breaker(self._parts.breakers.cluster),
-            },
+            "breakers": {name: self._breaker(breaker) for name, breaker in self._parts.breakers.by_name().items()},
             "totals": self._totals(),
             "now": self._parts.noted.samples.summary(now_ms=now_ms),
             "errors": self._parts.noted.errors.to_list(),

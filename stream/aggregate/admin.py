@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from aiohttp import web
 
 from forebay.stream.admin.health import Verdict
-from forebay.stream.admin.responses import probe
+from forebay.stream.admin.responses import page_response, probe
 from forebay.stream.admin.server import AdminServer
 from forebay.stream.clock import Clock
 from forebay.stream.config.sections import Settings
 from forebay.stream.telemetry import catalogue as c
 from forebay.stream.telemetry.book import Book
 from forebay.stream.telemetry.page import render_page
+from forebay.stream.telemetry.resources import record_build
 
 STALLED_AFTER_S: Final = 60.0
 """A tick that the cluster does not confirm ends the aggregator sooner than this, with the default settings."""
@@ -47,7 +46,7 @@ class AggregatorAdmin:
         self._clock = clock
         self._stalled_after_s = STALLED_AFTER_S + settings.aggregate.confirm_timeout_ms / 1000
         self._book = Book()
-        self._book.set(c.BUILD_INFO, 1, (importlib.metadata.version("forebay"), platform.python_version()))
+        record_build(self._book)
         self.pulse = Pulse()
         self._server: AdminServer | None = None
         if settings.admin.enabled:
@@ -83,5 +82,4 @@ class AggregatorAdmin:
         self._book.set(c.READY, int(self.readiness().ok))
         self._book.reached(c.AGGREGATE_DELTAS, self._counting.counted)
         self._book.set(c.AGGREGATE_PARTITIONS, len(self._counting.partitions))
-        body, content_type = render_page(self._book.snapshot(), accept=request.headers.get("Accept", ""))
-        return web.Response(body=body, headers={"Content-Type": content_type})
+        return page_response(*render_page(self._book.snapshot(), accept=request.headers.get("Accept", "")))

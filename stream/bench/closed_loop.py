@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from forebay.schemas.errors import BrokerError
-from forebay.stream.bench.processes import ProcessMeter, Usage
 from forebay.stream.bench.reader import PredictionReader
+from forebay.stream.bench.stall import STALL_TIMEOUT_S, stalled_error
 from forebay.stream.clock import Clock
+from forebay.stream.telemetry.process_usage import ProcessMeter, Usage
 from forebay.stream.worker_process import READY_TIMEOUT_S, WorkerProcess
 
-STALL_TIMEOUT_S: Final = 60.0
 _POLL_S: Final = 0.02
 _POLL_RECORDS: Final = 10_000
 _CHECK_S: Final = 0.2
@@ -75,11 +75,7 @@ async def drain(
             worker.check()
         patience_s = STALL_TIMEOUT_S if total else READY_TIMEOUT_S
         if now_s - changed_s > patience_s:
-            raise BrokerError(
-                f"{total:,} of {events:,} predictions came, and then none for {patience_s:g} s; "
-                f"the worker's log ends:\n{worker.log_tail()}",
-                kind="bench_stalled",
-            )
+            raise stalled_error(worker, f"{total:,} of {events:,} predictions came, and then none for {patience_s:g} s")
 
 
 def _result(first: tuple[float, int, Usage], last: tuple[float, int, Usage]) -> ClosedLoop:

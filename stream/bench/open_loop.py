@@ -13,11 +13,12 @@ from aiokafka.errors import KafkaError
 from forebay.schemas.errors import BrokerError
 from forebay.stream.bench.events import EventMaker, number_of
 from forebay.stream.bench.latency_book import LatencyBook
-from forebay.stream.bench.processes import ProcessMeter
 from forebay.stream.bench.reader import PredictionReader
+from forebay.stream.bench.stall import stalled_error
 from forebay.stream.bench.stats import Latency, summarise
 from forebay.stream.clock import Clock
 from forebay.stream.publish.pacer import Pacer
+from forebay.stream.telemetry.process_usage import ProcessMeter
 from forebay.stream.worker_process import WorkerProcess
 
 LAST_TIMEOUT_S: Final = 30.0
@@ -162,8 +163,4 @@ async def _read(
         if sending.done():
             sending.result()
         if now_s - changed_s > LAST_TIMEOUT_S:
-            raise BrokerError(
-                f"{book.missing:,} events have no prediction after {LAST_TIMEOUT_S:g} s; "
-                f"the worker's log ends:\n{worker.log_tail()}",
-                kind="bench_stalled",
-            )
+            raise stalled_error(worker, f"{book.missing:,} events have no prediction after {LAST_TIMEOUT_S:g} s")

@@ -17,14 +17,14 @@ from aiokafka import AIOKafkaProducer
 from forebay.schemas.errors import BrokerError
 from forebay.stream.bench.events import EventMaker
 from forebay.stream.bench.fill import BATCH_BYTES, BATCH_EVENTS, build_batch
-from forebay.stream.bench.processes import ProcessMeter
 from forebay.stream.bench.reader import PredictionReader
+from forebay.stream.bench.stall import STALL_TIMEOUT_S, stalled_error
 from forebay.stream.bench.stats import growth_mib_per_million
 from forebay.stream.clock import Clock
+from forebay.stream.telemetry.process_usage import ProcessMeter
 from forebay.stream.worker_process import WorkerProcess
 
 BACKLOG_EVENTS: Final = 20_000
-STALL_TIMEOUT_S: Final = 60.0
 _POLL_S: Final = 0.01
 _POLL_RECORDS: Final = 10_000
 _SAMPLE_S: Final = 0.05
@@ -85,10 +85,8 @@ async def soak(
                 changed_s = now_s
                 progress(count)
             elif now_s - changed_s > STALL_TIMEOUT_S:
-                raise BrokerError(
-                    f"{done:,} of {events:,} predictions came, and then none for {STALL_TIMEOUT_S:g} s; "
-                    f"the worker's log ends:\n{worker.log_tail()}",
-                    kind="bench_stalled",
+                raise stalled_error(
+                    worker, f"{done:,} of {events:,} predictions came, and then none for {STALL_TIMEOUT_S:g} s"
                 )
             if now_s - sampled_s >= _SAMPLE_S:
                 sampled_s = now_s

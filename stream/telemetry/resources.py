@@ -1,33 +1,39 @@
-"""What the process takes of its machine, and how busy its GPUs are."""
+"""Gauges of what the process takes of its machine, and how busy its GPUs are; and of the release that runs."""
 
 from __future__ import annotations
 
+import importlib.metadata
 import logging
 import os
+import platform
 from types import ModuleType
 from typing import Any
 
-import psutil
-
 from forebay.stream.telemetry import catalogue as c
 from forebay.stream.telemetry.book import Book
+from forebay.stream.telemetry.process_usage import ProcessMeter
 
 log = logging.getLogger(__name__)
 
 
-class ProcessMeter:
+def record_build(book: Book) -> None:
+    """Record the release of Forebay and the version of Python."""
+    book.set(c.BUILD_INFO, 1, (importlib.metadata.version("forebay"), platform.python_version()))
+
+
+class ProcessGauges:
     """This process's processor time and memory."""
 
     def __init__(self, book: Book) -> None:
         self._book = book
-        self._process = psutil.Process()
-        book.set(c.PROCESS_START, self._process.create_time())
+        self._meter = ProcessMeter()
+        book.set(c.PROCESS_START, self._meter.started_at_s)
 
     def sample(self) -> None:
-        with self._process.oneshot():
-            times, memory = self._process.cpu_times(), self._process.memory_info()
-        self._book.reached(c.PROCESS_CPU, times.user + times.system)
-        self._book.set(c.PROCESS_MEMORY, memory.rss)
+        usage = self._meter.usage()
+        if usage is not None:
+            self._book.reached(c.PROCESS_CPU, usage.cpu_s)
+            self._book.set(c.PROCESS_MEMORY, usage.rss_bytes)
 
 
 class GpuMeter:

@@ -14,7 +14,7 @@ from forebay.stream.telemetry import catalogue as c
 from forebay.stream.telemetry.book import Book
 from forebay.stream.telemetry.lag import LagMeter
 from forebay.stream.telemetry.recording import Recorder
-from forebay.stream.telemetry.resources import GpuMeter, ProcessMeter
+from forebay.stream.telemetry.resources import GpuMeter, ProcessGauges
 
 _STATES = {BreakerState.CLOSED: 0, BreakerState.HALF_OPEN: 1, BreakerState.OPEN: 2}
 
@@ -55,7 +55,7 @@ class Sampler:
         self._recorder = recorder
         self._watched = watched
         self._clock = clock
-        self._process = ProcessMeter(book)
+        self._process = ProcessGauges(book)
         self._gpus = gpus
         self._lag = LagMeter()
         self.windows: Mapping[Partition, WindowStatus] = {}

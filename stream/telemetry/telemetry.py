@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import importlib.metadata
 import logging
-import platform
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from forebay.stream.telemetry.conversion import to_metrics_data
 from forebay.stream.telemetry.log_lines import OtlpHandler, TraceIds
 from forebay.stream.telemetry.page import render_page
 from forebay.stream.telemetry.recording import Recorder
-from forebay.stream.telemetry.resources import GpuMeter, visible_gpus
+from forebay.stream.telemetry.resources import GpuMeter, record_build, visible_gpus
 from forebay.stream.telemetry.sampling import Sampler, Watched
 from forebay.stream.telemetry.spans import BatchTraces
 from forebay.stream.telemetry.tracing import make_tracer_provider
@@ -100,7 +99,7 @@ class Telemetry:
         self._book.set(c.READY, 0)
         self._book.set(c.IN_FLIGHT_LIMIT, about.max_in_flight_events)
         self._book.set(c.MODEL_INFO, 1, (about.model, str(about.version), about.device))
-        self._book.set(c.BUILD_INFO, 1, (importlib.metadata.version("forebay"), platform.python_version()))
+        record_build(self._book)
 
     # ---- what the admin server and the worker's assembly call
 

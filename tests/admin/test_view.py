@@ -6,17 +6,17 @@ from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
-from forebay.stream.admin.membership import Member
 from forebay.stream.admin.noted import Noted
 from forebay.stream.admin.view import Parts, WorkerView
 from forebay.stream.backpressure import Bounds, InFlight
 from forebay.stream.breaker import CircuitBreaker
 from forebay.stream.config.sections import Settings, TelemetrySection
+from forebay.stream.core.group import Member
 from forebay.stream.kafka.consumer.lag_poller import LagPoller
+from forebay.stream.observer import Unobserved
 from forebay.stream.pipeline import Pipeline
 from forebay.stream.records import Epoch, Partition, Standing
 from forebay.stream.stages import Breakers, Timing
-from forebay.stream.telemetry.observer import Unobserved
 from forebay.stream.telemetry.sampling import Watched
 from forebay.stream.telemetry.telemetry import About, Telemetry
 from tests.stream.build import P0, P1, ManualClock
@@ -51,7 +51,8 @@ class Worker:
     """The parts of a worker that the status and the metrics are made of."""
 
     def __init__(self) -> None:
-        clock, self.source, in_flight = ManualClock(), Source(), InFlight(Bounds(100, 1000, 10))
+        clock = ManualClock()
+        self.clock, self.source, in_flight = clock, Source(), InFlight(Bounds(100, 1000, 10))
         breakers = Breakers(_breaker(), _breaker())
         timing = Timing(1.0, 2.0, 1.0)
         self.pipeline = Pipeline(in_flight, timing, breakers, Unobserved(), max_poll_records=10, clock=clock)
@@ -71,8 +72,15 @@ class Worker:
         )
         self.view = WorkerView(Settings(), parts, worker="me", clock=clock)
         self.view.seen.warm = True
+        self.breakers = breakers
         self.telemetry.watch(
-            Watched(self.source, in_flight, {}, self.pipeline.totals, is_ready=lambda: self.view.readiness().ok)
+            Watched(
+                self.source,
+                in_flight,
+                breakers.by_name(),
+                self.pipeline.totals,
+                is_ready=lambda: self.view.readiness().ok,
+            )
         )
 
     def metric(self, start: str) -> list[str]:
@@ -112,3 +120,14 @@ async def test_the_status_and_the_metrics_report_the_same_readiness() -> None:
     assert reported() == (True, ["forebay_ready 1.0"])
     worker.pipeline.stop()
     assert reported() == (False, ["forebay_ready 0.0"])
+
+
+async def test_the_status_and_the_metrics_name_the_same_breakers() -> None:
+    worker = Worker()
+    worker.breakers.model.trip(worker.clock.monotonic_s(), "for this test")
+    states = {name: breaker["state"] for name, breaker in worker.view.status(since=None)["breakers"].items()}
+    assert states == {"model": "open", "cluster": "closed"}
+    assert worker.metric("forebay_breaker_state{") == [
+        'forebay_breaker_state{breaker="model"} 2.0',
+        'forebay_breaker_state{breaker="cluster"} 0.0',
+    ]

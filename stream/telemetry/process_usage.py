@@ -1,0 +1,43 @@
+"""What a process costs: processor time and memory. The only module that asks psutil."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import psutil
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Use of a process at one moment.
+
+    cpu_s: CPU seconds since the process began, user and system, of all threads.
+    rss_bytes: resident memory.
+    own_bytes: the part of it that is not the pages of files, such as libraries, which the system lends and takes back as it
+        likes; all of it where the system does not distinguish.
+    """
+
+    cpu_s: float
+    rss_bytes: int
+    own_bytes: int
+
+
+class ProcessMeter:
+    """Measures one process. pid: None for this one."""
+
+    def __init__(self, pid: int | None = None) -> None:
+        self._process = psutil.Process(pid)
+
+    @property
+    def started_at_s(self) -> float:
+        """When the process began, in seconds since 1970."""
+        return float(self._process.create_time())
+
+    def usage(self) -> Usage | None:
+        """Return the use at this moment; None if the process is gone."""
+        try:
+            with self._process.oneshot():
+                times, memory = self._process.cpu_times(), self._process.memory_info()
+        except psutil.Error:
+            return None
+        return Usage(times.user + times.system, memory.rss, memory.rss - getattr(memory, "shared", 0))

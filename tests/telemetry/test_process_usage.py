@@ -1,0 +1,39 @@
+"""What is measured of a process, this one and another."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+from forebay.stream.telemetry import catalogue as c
+from forebay.stream.telemetry.book import Book
+from forebay.stream.telemetry.process_usage import ProcessMeter
+from forebay.stream.telemetry.resources import ProcessGauges
+
+
+def test_this_process_and_the_same_by_its_number() -> None:
+    before, after = ProcessMeter().usage(), ProcessMeter(os.getpid()).usage()
+    assert before is not None and after is not None
+    assert 0 < before.cpu_s <= after.cpu_s
+    assert 0 < before.own_bytes <= before.rss_bytes
+    assert 0 < ProcessMeter().started_at_s <= time.time() + 1
+
+
+def test_a_process_that_is_gone_has_no_usage() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        meter = ProcessMeter(process.pid)
+        assert meter.usage() is not None
+        process.kill()
+    assert meter.usage() is None
+
+
+def test_the_gauges_are_of_this_process() -> None:
+    book = Book()
+    before = ProcessMeter().usage()
+    ProcessGauges(book).sample()
+    snapshot = book.snapshot()
+    assert before is not None and snapshot.counters[c.PROCESS_CPU][()] >= before.cpu_s
+    assert snapshot.gauges[c.PROCESS_MEMORY][()] > 0
+    assert snapshot.gauges[c.PROCESS_START][()] == ProcessMeter().started_at_s
