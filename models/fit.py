@@ -12,8 +12,8 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
+from forebay.models.arrays import FloatArray
 from forebay.models.preprocess import Impute, OneHot, Preprocessing, Standardise, Step
-from forebay.models.protocol import FloatArray
 from forebay.models.signature import Signature
 from forebay.schemas.errors import ModelError, TensorError
 

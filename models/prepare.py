@@ -9,8 +9,8 @@ from math import prod
 
 import numpy as np
 
+from forebay.models.arrays import FloatArray
 from forebay.models.preprocess import Preprocessing
-from forebay.models.protocol import FloatArray
 from forebay.models.signature import Signature
 from forebay.schemas.errors import TensorError
 

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from forebay.models.arguments import numbers, several, shown, text, whole, wholes
+from forebay.models.arrays import FloatArray
 from forebay.models.document import Table
-from forebay.models.protocol import FloatArray
 from forebay.models.signature import MAX_CATEGORIES, MAX_FEATURES
 from forebay.schemas.errors import ModelError, TensorError
 

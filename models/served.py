@@ -13,10 +13,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from forebay.models.arrays import FloatArray
 from forebay.models.artefact import Artefact
 from forebay.models.prepare import prepare, prepared_shape, prepared_width
 from forebay.models.preprocess import Preprocessing
-from forebay.models.protocol import FloatArray, Scores
+from forebay.models.protocol import Scores
 from forebay.models.signature import Signature, Task
 from forebay.schemas.errors import ModelError, TensorError
 

@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from forebay.models import metrics
+from forebay.models.arrays import FloatArray
 from forebay.models.nets import Net, build_net
-from forebay.models.protocol import FloatArray
 from forebay.models.served import score
 from forebay.models.signature import TASKS, Task
 from forebay.schemas.errors import ModelError, TensorError

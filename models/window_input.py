@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from forebay.models.arguments import several, shown, whole
+from forebay.models.arrays import FloatArray
 from forebay.models.document import Table
 from forebay.schemas.errors import ModelError, TensorError
 
@@ -26,7 +27,6 @@ OF_ANY_TYPE: Final = frozenset({"count", "first", "last", "distinct"})
 MAX_STEPS: Final = 65_536
 MAX_AGGREGATES: Final = 65_536
 
-FloatArray = npt.NDArray[np.float32]
 _Floats = npt.NDArray[np.float64]
 _Ints = npt.NDArray[np.int64]
 

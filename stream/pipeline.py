@@ -72,7 +72,6 @@ class Pipeline:
         self._full_since_s: float | None = None
         self._idle_commit_at_s = 0.0
         self._committing: asyncio.Task[Ledger] | None = None
-        self._refusals = Refusals()
         self._purges = 0
         self.held_by_hand = False
         self.totals = Totals()
@@ -80,6 +79,7 @@ class Pipeline:
     def connect(self, stages: Stages) -> None:
         """Give it its stages, which call back into it."""
         self._stages = stages
+        self._refusals = Refusals(stages.producer.explain)
         self._feed = DeviceFeed(
             stages.batcher,
             stages.device,

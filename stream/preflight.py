@@ -15,6 +15,7 @@ from typing import Final
 
 from aiokafka.errors import KafkaError
 
+from forebay.models.signature import Signature
 from forebay.schemas.errors import BrokerError, ForebayError
 from forebay.schemas.topics import topic_name
 from forebay.stream.admin.exposure import EXPOSURE_REMEDY, describe_exposure, exposure_of
@@ -72,6 +73,7 @@ class Check:
 
 
 Tell = Callable[[Check], None]
+PlanWindows = Callable[[Settings, Signature], object]
 
 
 async def check_cluster(settings: Settings, *, timeout_s: float, tell: Tell) -> None:
@@ -113,20 +115,22 @@ def check_admin(settings: Settings) -> Check:
     return Check("admin", Status.OK, describe_exposure(settings.admin))
 
 
-def check_model(settings: Settings) -> Check:
-    """Load the model, see that it takes what is configured, and run it with one row and with a full batch."""
+def check_model(settings: Settings, plan_windows: PlanWindows) -> Check:
+    """Load the model, check that it fits the settings, and run it with one row and with a full batch.
+
+    plan_windows: as the worker's assembly does it; raises ForebayError if the windows do not fit the model.
+    """
     # Only now: torch, which these import, takes its time, and what was found before should be seen meanwhile.
     from forebay.models.artefact import load_artefact
     from forebay.models.device import limit_threads, resolve_device
     from forebay.models.served import ServedModel
-    from forebay.stream.eventtime.assemble import window_plan
 
     model, batch = settings.model, settings.batch
     started_s = time.monotonic()
     try:
         limit_threads(model.threads)
         artefact = load_artefact(model.repository, model.name, model.version)
-        window_plan(settings, artefact.manifest.signature)
+        plan_windows(settings, artefact.manifest.signature)
         served = ServedModel.from_artefact(artefact, resolve_device(model.device))
         served.warm_up([1, batch.max_batch_size])
     except ForebayError as error:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Callable
 
-from aiokafka.errors import InvalidTimestampError, KafkaError, ProducerFenced
+from aiokafka.errors import KafkaError, ProducerFenced
 
 from forebay.schemas.errors import BrokerError
 from forebay.stream.core.errors import OutputMissing
-from forebay.stream.kafka.denied import denied
 from forebay.stream.records import Finished
 
 log = logging.getLogger(__name__)
@@ -20,9 +20,13 @@ FENCINGS_S = 60.0
 
 
 class Refusals:
-    """Counts the refusals one after the other of the same outputs, and the fencings within a minute."""
+    """Counts consecutive refusals of the same outputs, and how often the producer was fenced within a minute.
 
-    def __init__(self) -> None:
+    explain: returns what the cluster refused and the remedy; None if the error does not say (see `RecordProducer`).
+    """
+
+    def __init__(self, explain: Callable[[BaseException], BrokerError | None]) -> None:
+        self._explain = explain
         self._in_a_row = 0
         self._fenced_at_s: deque[float] = deque(maxlen=MAX_FENCINGS)
 
@@ -39,7 +43,7 @@ class Refusals:
         lasting = isinstance(error, OutputMissing) or (isinstance(error, KafkaError) and not error.retriable)
         self._in_a_row = self._in_a_row + 1 if lasting else 0
         if self._in_a_row >= MAX_REFUSALS:
-            chunk, refusal = first.batch.chunks[0], denied(error, "WRITE") or _wrong_clock(error)
+            chunk, refusal = first.batch.chunks[0], self._explain(error)
             raise BrokerError(
                 f"the cluster refused the same outputs {MAX_REFUSALS} times "
                 f"(from {chunk.partition.topic}-{chunk.partition.partition} before offset {chunk.next_offset}): "
@@ -63,15 +67,3 @@ class Refusals:
                 remedy="give each worker a delivery.instance_id of its own; or, where commits take that long, raise "
                 "delivery.transaction_timeout_ms",
             )
-
-
-def _wrong_clock(error: BaseException) -> BrokerError | None:
-    """What to do where timestamps of outputs, which are the worker's clock, were refused."""
-    if not isinstance(error, InvalidTimestampError):
-        return None
-    return BrokerError(
-        str(error),
-        kind="wrong_clock",
-        remedy="set the clocks of this machine and of the brokers (NTP), or raise the topics' "
-        "message.timestamp.after.max.ms and message.timestamp.before.max.ms",
-    )

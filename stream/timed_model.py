@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from forebay.models.protocol import FloatArray, Model, Scores
+from forebay.models.arrays import FloatArray
+from forebay.models.protocol import Model, Scores
 from forebay.models.signature import Signature
 from forebay.stream.clock import Clock
 

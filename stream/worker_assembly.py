@@ -128,7 +128,14 @@ class WorkerAssembly:
             noted=noted,
         )
         admin = WorkerAdmin(
-            self._settings, parts, decoder, encoder, telemetry, worker=self._instance, clock=self._clock
+            self._settings,
+            parts,
+            decoder,
+            encoder,
+            telemetry,
+            windows=plan,
+            worker=self._instance,
+            clock=self._clock,
         )
         telemetry.watch(Watched(source, in_flight, self._breakers.by_name(), pipeline.totals, is_ready=admin.is_ready))
         return Worker(

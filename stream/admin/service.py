@@ -23,7 +23,7 @@ from forebay.stream.clock import Clock
 from forebay.stream.config.sections import Settings
 from forebay.stream.decode import Decoder
 from forebay.stream.encode import PredictionEncoder
-from forebay.stream.eventtime.assemble import window_plan
+from forebay.stream.eventtime.plan import WindowPlan
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +51,7 @@ class WorkerAdmin:
         encoder: PredictionEncoder,
         metrics: Metrics,
         *,
+        windows: WindowPlan | None,
         worker: str,
         clock: Clock,
     ) -> None:
@@ -66,7 +67,7 @@ class WorkerAdmin:
             encoder,
             parts.breakers.model,
             limits=Limits(settings.batch.max_batch_size, settings.admin.max_body_bytes),
-            windows=window_plan(settings, parts.model.signature),
+            windows=windows,
             clock=clock,
         )
         self._server: AdminServer | None = None

@@ -78,6 +78,7 @@ def command(source: ConfigSource, bootstrap_server: str | None, timeout_s: float
 
 def _check_all(source: ConfigSource, timeout_s: float, tell: Tell) -> None:
     from forebay.stream.config.load import DEFAULT
+    from forebay.stream.eventtime.assemble import window_plan
     from forebay.stream.preflight import AFTER_BROKER, Check, Status, check_admin, check_cluster, check_model
 
     try:
@@ -97,7 +98,7 @@ def _check_all(source: ConfigSource, timeout_s: float, tell: Tell) -> None:
     )
     tell(check_admin(loaded.settings))
     run_async(check_cluster(loaded.settings, timeout_s=timeout_s, tell=tell))
-    tell(check_model(loaded.settings))
+    tell(check_model(loaded.settings, window_plan))
 
 
 def _print(check: Check, console: Console) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Protocol
 
+from forebay.schemas.errors import BrokerError
 from forebay.stream.core.outputs import Outgoing
 from forebay.stream.records import Partition
 
@@ -20,3 +21,6 @@ class RecordProducer(Protocol):
 
     async def restart(self) -> None:
         """Replace the producer after a failure."""
+
+    def explain(self, error: BaseException) -> BrokerError | None:
+        """Return what the cluster refused and the remedy; None if the error does not say."""

@@ -26,6 +26,7 @@ from forebay.stream.cancellation import raise_if_cancelled, within
 from forebay.stream.clock import rfc3339
 from forebay.stream.core.outputs import Outgoing
 from forebay.stream.kafka.advertised import find_unreachable
+from forebay.stream.kafka.denied import denied
 from forebay.stream.records import Partition
 
 log = logging.getLogger(__name__)
@@ -160,6 +161,10 @@ class Delivery:
             return {partition.topic for partition in partitions} - set(cluster.topics())
         return set()
 
+    def explain(self, error: BaseException) -> BrokerError | None:
+        """Return what the cluster refused and the remedy; None if the error does not say."""
+        return explain_refusal(error)
+
     async def find_unreachable(self) -> BrokerError | None:
         """Return what is wrong with the connection to the cluster; None if all of its brokers answer."""
         return await find_unreachable(self._client)
@@ -226,6 +231,19 @@ async def connect(delivery: Delivery, bootstrap_servers: str, *, timeout_s: floa
             remedy="see that the broker runs and that kafka.bootstrap_servers and the security settings are right "
             "(`forebay check` reports more)",
         ) from error
+
+
+def explain_refusal(error: BaseException) -> BrokerError | None:
+    """Explain why the cluster refused records; None if the error does not say."""
+    if isinstance(error, InvalidTimestampError):
+        # The timestamps of outputs are read from this machine's clock.
+        return BrokerError(
+            str(error),
+            kind="wrong_clock",
+            remedy="set the clocks of this machine and of the brokers (NTP), or raise the topics' "
+            "message.timestamp.after.max.ms and message.timestamp.before.max.ms",
+        )
+    return denied(error, "WRITE")
 
 
 def _retrieve(future: asyncio.Future[object]) -> None:

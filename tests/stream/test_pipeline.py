@@ -23,6 +23,7 @@ from forebay.stream.core.outputs import Outgoing
 from forebay.stream.dead_letter_guard import DeadLetterGuard, DeadLetterLimits
 from forebay.stream.decode import Decoder
 from forebay.stream.device import DeviceThread
+from forebay.stream.kafka.delivery import explain_refusal
 from forebay.stream.observer import Unobserved
 from forebay.stream.pipeline import MAX_COMMIT_BATCHES, Pipeline
 from forebay.stream.records import Epoch, FloatMatrix, Partition, Record
@@ -153,6 +154,9 @@ class ScriptedDelivery:
 
     async def restart(self) -> None:
         self.restarts += 1
+
+    def explain(self, error: BaseException) -> BrokerError | None:
+        return explain_refusal(error)
 
     def predictions(self) -> int:
         return sum(place.topic == "predictions" for place, _ in self.sent)
