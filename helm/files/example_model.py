@@ -1,4 +1,4 @@
-"""Writes an example model into the folder that is named: a weighted sum of three numbers decides between "no" and "yes"."""
+"""Write an example model into the given directory. It classifies three numbers as "no" or "yes" by their weighted sum."""
 
 import sys
 from datetime import UTC, datetime
@@ -19,6 +19,6 @@ def write(repository: Path) -> None:
     print(save_artefact(repository, "example", net, signature=signature, created_at=datetime.now(UTC)))
 
 
-# A pod whose containers start anew has its volume still.
+# The volume outlives the container: after a restart, the model already exists.
 if not Path(sys.argv[1], "example").exists():
     write(Path(sys.argv[1]))

@@ -1,4 +1,4 @@
-{{/* A value as TOML writes it. Numbers from values.yaml are floats to Helm: toJson gives whole ones no point. */}}
+{{/* Renders a value as TOML. Helm reads numbers from values.yaml as floats; toJson writes integers without a decimal point. */}}
 {{- define "forebay.toml.value" -}}
 {{- if kindIs "map" . -}}
 {{- $pairs := list -}}
@@ -17,20 +17,20 @@
 {{- end -}}
 {{- end }}
 
-{{/* A setting of `config`, else Forebay's own default, where the chart has to know it. Takes a dict: root, section, key. */}}
+{{/* A setting of `config`, or Forebay's default for settings that the chart uses. Takes a dict: root, section, key. */}}
 {{- define "forebay.setting" -}}
 {{- $defaults := dict "topics.partitions" 4 "delivery.drain_timeout_ms" 20000 "input.topics" (list "features") -}}
 {{- $given := pick (get .root.Values.config .section | default dict) .key | values | first -}}
 {{- toJson (kindIs "invalid" $given | ternary (get $defaults (printf "%s.%s" .section .key)) $given) -}}
 {{- end }}
 
-{{/* Partitions of the input, of all topics together: more workers than that have nothing to do. */}}
+{{/* The number of input partitions of all topics. Workers in excess of it are idle. */}}
 {{- define "forebay.partitions" -}}
 {{- $topics := include "forebay.setting" (dict "root" . "section" "input" "key" "topics") | fromJsonArray -}}
 {{- mul (len $topics) (include "forebay.setting" (dict "root" . "section" "topics" "key" "partitions") | int) -}}
 {{- end }}
 
-{{/* "true" where whole windows of events are predicted. */}}
+{{/* "true" if the model predicts windows of events. */}}
 {{- define "forebay.windows" -}}
 {{- if ne (get (.Values.config.window | default dict) "kind" | default "none") "none" }}true{{ end -}}
 {{- end }}
@@ -40,7 +40,7 @@
 {{- div (add $ms 999) 1000 -}}
 {{- end }}
 
-{{/* Until a pod that drains is killed: preStop, the drain, then leaving the group and the last requests. */}}
+{{/* Seconds until a draining pod is killed: preStop, the drain, leaving the group, and the last requests. */}}
 {{- define "forebay.gracePeriod" -}}
 {{- .Values.terminationGracePeriodSeconds | default (add .Values.preStopSleepSeconds (include "forebay.drainSeconds" .) 15) | int -}}
 {{- end }}
@@ -54,13 +54,13 @@
 {{- ternary "SSL" "PLAINTEXT" .Values.kafka.tls.enabled -}}
 {{- end }}
 
-{{/* "true" where certificates are mounted. */}}
+{{/* "true" if certificates are mounted. */}}
 {{- define "forebay.hasCertificates" -}}
 {{- $tls := .Values.kafka.tls -}}
 {{- if and $tls.enabled (or $tls.existingSecret $tls.ca $tls.cert $tls.key) }}true{{ end -}}
 {{- end }}
 
-{{/* Where certificates are: the names of the mounted files, which are the Secret's keys, as {"ca", "cert", "key"}. */}}
+{{/* The file names of the mounted certificates, which are the Secret's keys, as {"ca", "cert", "key"}. */}}
 {{- define "forebay.certificates" -}}
 {{- $tls := .Values.kafka.tls -}}
 {{- $files := dict -}}
@@ -74,7 +74,7 @@
 {{- toJson $files -}}
 {{- end }}
 
-{{/* What the chart itself decides, over which `config` is laid. */}}
+{{/* The settings that the chart sets. `config` is merged over them. */}}
 {{- define "forebay.ownConfig" -}}
 {{- $kafka := dict "bootstrap_servers" .Values.kafka.bootstrapServers "group_id" (include "forebay.groupId" .) -}}
 {{- $_ := set $kafka "security_protocol" (include "forebay.securityProtocol" .) -}}
@@ -107,8 +107,8 @@
 {{- end }}
 
 {{/*
-The names of the release's own Services, and those that `config` adds, as a JSON list: under any other name the admin API answers
-nobody, since the page of another site may have pointed it here. Addresses, as probes and Prometheus use them, are always let in.
+The names of the release's Services and those in `config`, as a JSON list. The admin API refuses other host names, to prevent DNS
+rebinding. IP addresses, which probes and Prometheus use, are always accepted.
 */}}
 {{- define "forebay.allowedHosts" -}}
 {{- $name := include "forebay.fullname" . -}}

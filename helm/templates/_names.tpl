@@ -1,4 +1,4 @@
-{{/* The chart's name, and the release's in full: at most 50 characters, so that what is added fits into 63. */}}
+{{/* The chart's name and the release's full name: at most 50 characters, so that names with a suffix fit into 63. */}}
 {{- define "forebay.name" -}}
 {{- default .Chart.Name .Values.nameOverride | trunc 50 | trimSuffix "-" }}
 {{- end }}
@@ -13,7 +13,7 @@
 {{- end }}
 {{- end }}
 
-{{/* Takes a dict: root, component (may be missing). These never change in a release's life: selectors are made of them. */}}
+{{/* Takes a dict: root, component (optional). These labels never change during the life of a release: selectors use them. */}}
 {{- define "forebay.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "forebay.name" .root }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
@@ -32,7 +32,7 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- end }}
 {{- end }}
 
-{{/* The metadata of an object. Takes a dict: root, component, suffix, namespace, labels, annotations (all but root may miss). */}}
+{{/* The metadata of an object. Takes a dict: root, component, suffix, namespace, labels, annotations (all optional except root). */}}
 {{- define "forebay.metadata" -}}
 name: {{ include "forebay.fullname" .root }}{{ with .suffix }}-{{ . }}{{ end }}
 namespace: {{ .namespace | default .root.Release.Namespace }}
@@ -47,14 +47,14 @@ annotations:
 {{- end }}
 {{- end }}
 
-{{/* The clients that can reach the admin API, in words. */}}
+{{/* Describes the clients that can reach the admin API. */}}
 {{- define "forebay.adminClients" -}}
 {{- if not .Values.networkPolicy.enabled -}}
-anywhere in the cluster
+from the whole cluster
 {{- else if .Values.networkPolicy.ingressFrom -}}
-those of networkPolicy.ingressFrom
+from networkPolicy.ingressFrom
 {{- else -}}
-pods of namespace {{ .Release.Namespace }}
+from namespace {{ .Release.Namespace }}
 {{- end -}}
 {{- end }}
 
@@ -70,7 +70,7 @@ pods of namespace {{ .Release.Namespace }}
 {{- .Values.serviceAccount.name | default (ternary (include "forebay.fullname" .) "default" .Values.serviceAccount.create) }}
 {{- end }}
 
-{{/* "true" where pods are static members of the group. */}}
+{{/* "true" if pods are static members of the group. */}}
 {{- define "forebay.staticMembership" -}}
 {{- if kindIs "bool" .Values.staticMembership -}}
 {{- if .Values.staticMembership }}true{{ end }}

@@ -1,4 +1,4 @@
-{{/* The environment of every Forebay container: where its settings are, who it is, and secrets by reference. */}}
+{{/* The environment of every Forebay container: the configuration file, the pod's identity, and secrets by reference. */}}
 {{- define "forebay.env" -}}
 - name: FOREBAY_CONFIG
   value: /etc/forebay/forebay.toml
@@ -61,7 +61,7 @@
 {{- end }}
 {{- end }}
 
-{{/* A container of the image with everything in it, but for what it does. Takes a dict: root, name. */}}
+{{/* The fields that all containers of the image have in common. Takes a dict: root, name. */}}
 {{- define "forebay.container" -}}
 name: {{ .name }}
 image: {{ include "forebay.image" .root | quote }}
@@ -70,7 +70,7 @@ securityContext:
   {{- toYaml .root.Values.securityContext | nindent 2 }}
 {{- end }}
 
-{{/* The probes, over HTTPS where the admin API speaks it; one that is null is left out. */}}
+{{/* The probes, over HTTPS if the admin API uses it. A probe that is null is left out. */}}
 {{- define "forebay.probes" -}}
 {{- $probes := dict }}
 {{- range $name := list "startupProbe" "livenessProbe" "readinessProbe" }}
@@ -85,7 +85,7 @@ securityContext:
 {{- if $probes }}{{ toYaml $probes }}{{ end }}
 {{- end }}
 
-{{/* Metadata of a pod. Takes a dict: root, component, labels, annotations. */}}
+{{/* The metadata of a pod. Takes a dict: root, component, labels, annotations. */}}
 {{- define "forebay.podMetadata" -}}
 labels:
   {{- include "forebay.labels" . | nindent 2 }}
@@ -94,7 +94,7 @@ labels:
   {{- end }}
 annotations:
   kubectl.kubernetes.io/default-container: {{ .component }}
-  # Settings are read at the start: another configuration or Secret of the chart makes new pods.
+  # Settings are read at start. A change of the chart's ConfigMap or Secret replaces the pods.
   checksum/config: {{ include "forebay.toml" .root | sha256sum }}
   {{- with include "forebay.secretData" .root }}
   checksum/secret: {{ . | sha256sum }}
@@ -104,11 +104,11 @@ annotations:
   {{- end }}
 {{- end }}
 
-{{/* What worker and aggregator pods have in common. Takes a dict: root, pod (nodeSelector, tolerations, affinity, ...). */}}
+{{/* The fields that worker and aggregator pods have in common. Takes a dict: root, pod (nodeSelector, tolerations, affinity, ...). */}}
 {{- define "forebay.podCommon" -}}
 serviceAccountName: {{ include "forebay.serviceAccountName" .root }}
 automountServiceAccountToken: {{ .root.Values.serviceAccount.automount }}
-# Kubernetes would give every service of the namespace to the pod as FOREBAY_..., beside its settings.
+# Otherwise Kubernetes adds FOREBAY_... variables for the Services, which look like settings.
 enableServiceLinks: false
 terminationGracePeriodSeconds: {{ include "forebay.gracePeriod" .root }}
 securityContext:
@@ -134,7 +134,7 @@ affinity:
 {{- end }}
 {{- end }}
 
-{{/* Makes the topics that are missing; what is there stays as it is, so that each pod may do it. Takes a dict: root, resources. */}}
+{{/* Creates missing topics. Existing topics are not changed, so each pod can run it. Takes a dict: root, resources. */}}
 {{- define "forebay.topicsContainer" -}}
 - {{ include "forebay.container" (dict "root" .root "name" "topics") | indent 2 | trim }}
   args: [topics, create]

@@ -157,7 +157,7 @@ SECRETS = [
 
 @pytest.mark.parametrize("key", SECRETS)
 def test_no_secret_gets_into_the_config_map(key: str, helm: Helm) -> None:
-    with pytest.raises(Refused, match=rf"config\.{key} is the chart's to set; use "):
+    with pytest.raises(Refused, match=rf"config\.{key} is set by the chart; use "):
         helm.template("minimal", f"config.{key}=hidden")
 
 

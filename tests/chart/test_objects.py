@@ -252,23 +252,29 @@ GUARDED = ("admin.token.existingSecret=t", "admin.tls.existingSecret=s")
 @pytest.mark.parametrize(
     ("sets", "warning"),
     [
-        ((), "no token: every client that reaches port 8080 (pods of namespace streams) can pause the workers"),
-        (("networkPolicy.enabled=false",), "no token: every client that reaches port 8080 (anywhere in the cluster)"),
-        (("networkPolicy.ingressFrom[0].podSelector.matchLabels.a=b",), "8080 (those of networkPolicy.ingressFrom)"),
+        ((), "no token. Every client that can connect to port 8080 (from namespace streams) can pause the workers"),
+        (
+            ("networkPolicy.enabled=false",),
+            "no token. Every client that can connect to port 8080 (from the whole cluster)",
+        ),
+        (("networkPolicy.ingressFrom[0].podSelector.matchLabels.a=b",), "8080 (from networkPolicy.ingressFrom)"),
         (("admin.token.existingSecret=t",), "The admin API's token is sent unencrypted. Set admin.tls.existingSecret"),
-        (("networkPolicy.enabled=false", *GUARDED), "No NetworkPolicy restricts who reaches the pods"),
+        (("networkPolicy.enabled=false", *GUARDED), "No NetworkPolicy restricts connections to the pods"),
         (
             ("serviceMonitor.enabled=true", *GUARDED),
-            "Where Prometheus is in another one, set networkPolicy.ingressFrom",
+            "If Prometheus runs in another namespace, set networkPolicy.ingressFrom",
         ),
-        (("podMonitor.enabled=true", *GUARDED), "Where Prometheus is in another one, set networkPolicy.ingressFrom"),
+        (
+            ("podMonitor.enabled=true", *GUARDED),
+            "If Prometheus runs in another namespace, set networkPolicy.ingressFrom",
+        ),
         (
             ("service.type=LoadBalancer", *GUARDED),
-            "For clients of the LoadBalancer Service set networkPolicy.ingressFrom",
+            "For clients of the LoadBalancer Service, set networkPolicy.ingressFrom",
         ),
         (
             ("kafka.sasl.enabled=true", "kafka.sasl.existingSecret=k"),
-            "The login to Kafka, and all events, travel unencr",
+            "Kafka credentials and events are sent unencr",
         ),
     ],
 )
@@ -342,13 +348,13 @@ def test_notes_tell_how_to_publish_subscribe_and_look(helm: Helm) -> None:
         "helm test forebay -n streams",
     ):
         assert command in told
-    assert "! It serves an example model" in told and "have 1 replica." in told
+    assert "! The workers serve an example model" in told and "have 1 replica." in told
     quiet = notes("models.source=image", "config.topics.replication_factor=3", *GUARDED)
     assert "!" not in quiet
-    assert "8 workers, but the input has 4 partitions" in notes("replicaCount=8")
+    assert "8 workers, but only 4 input partitions" in notes("replicaCount=8")
     windows = notes("config.window.kind=tumbling", "config.window.size_ms=60000")
-    assert "becomes part of a window" in windows and "--wait" not in windows and "helm test" not in windows
-    assert "Secrets that are given as values" in notes("admin.token.value=t")
+    assert "is added to a window" in windows and "--wait" not in windows and "helm test" not in windows
+    assert "Secrets given as values" in notes("admin.token.value=t")
 
 
 def test_chart_and_project_have_one_version() -> None:
