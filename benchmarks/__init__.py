@@ -1,1 +1,1 @@
-"""Forebay beside what one would write instead, on one broker. See README.md."""
+"""Benchmarks of Forebay and of hand-written workers. See README.md."""

@@ -1,4 +1,4 @@
-"""Forebay and what one would write instead, side by side.
+"""Compare Forebay with hand-written workers.
 
 python -m benchmarks.compare --rounds 5 --events 400000
 python -m benchmarks.compare --broker apache
@@ -30,15 +30,15 @@ Runs = dict[str, list[Run]]
 
 
 def order_of(contestants: Sequence[Contestant], number: int) -> list[Contestant]:
-    """The order of round `number`: everyone comes first, second and so on in turn."""
+    """Return the order of round `number`: it rotates, so that each contestant runs first, second and so on."""
     shift = number % len(contestants)
     return [*contestants[shift:], *contestants[:shift]]
 
 
 def summarise(runs: Runs) -> dict[str, dict[str, object]]:
-    """Medians, ranges and, round by round, Forebay over each."""
+    """Return medians, ranges, and the ratios of Forebay to each contestant, round by round."""
     ours = runs.get(FOREBAY.name)
-    said: dict[str, dict[str, object]] = {}
+    summary: dict[str, dict[str, object]] = {}
     for name, rounds in runs.items():
         rates = [run.events_per_s for run in rounds]
         cpu_rates = [run.events_per_cpu_s for run in rounds]
@@ -59,8 +59,8 @@ def summarise(runs: Runs) -> dict[str, dict[str, object]]:
             ):
                 ratios = pairwise_ratios(our_rates, their_rates)
                 entry[key] = {"median": median(ratios), "min": min(ratios), "max": max(ratios), "rounds": ratios}
-        said[name] = entry
-    return said
+        summary[name] = entry
+    return summary
 
 
 def to_table(summary: Mapping[str, Mapping[str, object]], title: str) -> Table:
@@ -100,7 +100,7 @@ async def compete(
     bootstrap_server: str | None,
     begin: Callable[[str, int], Callable[[int], None]],
 ) -> tuple[str, Runs]:
-    """Every contestant once in each round, on one broker and one filled topic. The broker, and what they did."""
+    """Run every contestant once in each round, on one broker and one filled topic. Return the broker and the runs."""
     runs: Runs = {contestant.name: [] for contestant in contestants}
     async with prepared(
         broker=broker,
@@ -127,25 +127,27 @@ async def compete(
 @click.option(
     "--idempotent",
     is_flag=True,
-    help="Idempotent producers for all. [default: only Forebay, whose producer always is; the others are faster without]",
+    help="Make all producers idempotent. [default: only Forebay's; the others are faster without]",
 )
 @click.option(
     "--broker",
     type=click.Choice(["embedded", "apache"]),
     default="embedded",
     show_default=True,
-    help="apache: a real Kafka, from Maven or in a container.",
+    help="Broker to start. apache: Apache Kafka, from Maven or in a container.",
 )
-@click.option("--bootstrap-server", metavar="HOST:PORT", help="A Kafka that runs, instead of either.")
+@click.option("--bootstrap-server", metavar="HOST:PORT", help="Use this running Kafka instead.")
 @click.option(
     "--only",
     multiple=True,
     type=click.Choice([contestant.name for contestant in CONTESTANTS]),
-    help="Only this contestant; may be repeated.",
+    help="Run only this contestant. Can be repeated.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.json", help="Keep the JSON.")
-@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.png", help="Draw the figures.")
+@click.option(
+    "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.json", help="Save the JSON report."
+)
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.png", help="Save a plot.")
 def main(
     rounds: int,
     events: int,
@@ -158,7 +160,7 @@ def main(
     output: Path | None,
     plot: Path | None,
 ) -> None:
-    """JSON with 32 features → MLP 32-128-64-2 → JSON prediction, one process, one thread, a topic filled beforehand."""
+    """Compare workers that read JSON events, predict with an MLP 32-128-64-2, and write JSON predictions."""
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     contestants = [contestant for contestant in CONTESTANTS if not only or contestant.name in only]
     console = Console(stderr=True)
@@ -170,7 +172,7 @@ def main(
                 task = bar.add_task(name, total=total)
                 return lambda done: bar.advance(task, done)
 
-            where, runs = asyncio.run(
+            broker_name, runs = asyncio.run(
                 compete(
                     contestants,
                     rounds=rounds,
@@ -187,7 +189,7 @@ def main(
         sys.exit(1)
     summary = summarise(runs)
     report = {
-        "broker": where,
+        "broker": broker_name,
         "rounds": rounds,
         "events": events,
         "partitions": partitions,
@@ -199,7 +201,7 @@ def main(
         "machine": {**describe_machine(), "confluent-kafka": installed_version("confluent-kafka")},
     }
     document = json.dumps(report, ensure_ascii=False, indent=2)
-    title = f"{where} · {events:,} events · median of {rounds} · {partitions} partitions · at least once"
+    title = f"{broker_name} · {events:,} events · median of {rounds} · {partitions} partitions · at least once"
     if output is not None:
         output.write_text(document + "\n", encoding="utf-8")
     if plot is not None:

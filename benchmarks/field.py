@@ -1,4 +1,4 @@
-"""Broker, topics, model and filled topic for a comparison; one run of one contestant."""
+"""Prepare the broker, topics, events and model of a comparison, and run one contestant."""
 
 from __future__ import annotations
 
@@ -31,7 +31,13 @@ RUN_TIMEOUT_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """name: in tables; module: what is run; what: one line about it; processing_guarantee: what it keeps."""
+    """A worker in the comparison.
+
+    name: the name in tables.
+    module: the Python module to run.
+    what: a description in one line.
+    processing_guarantee: the guarantee that it provides.
+    """
 
     name: str
     module: str
@@ -40,33 +46,35 @@ class Contestant:
 
 
 FOREBAY = Contestant(
-    "forebay", "benchmarks.contestants.forebay_worker", "this project's worker, as the others at least once"
+    "forebay", "benchmarks.contestants.forebay_worker", "Forebay's worker, at least once like the others"
 )
 CONTESTANTS = (
     FOREBAY,
     Contestant(
         "forebay exactly once",
         "benchmarks.contestants.forebay_worker",
-        "the same with a transaction a commit, its default",
+        "the same with one transaction per commit, the default",
         "exactly_once",
     ),
     Contestant("aiokafka", "benchmarks.contestants.aiokafka_worker", "getmany(512), batch predict, send, commit"),
     Contestant(
         "aiokafka pipelined",
         "benchmarks.contestants.aiokafka_pipelined",
-        "the same, deliveries and commit every 100 ms",
+        "the same, awaiting deliveries and committing every 100 ms",
     ),
     Contestant("confluent", "benchmarks.contestants.confluent_worker", "consume(512), batch predict, produce, commit"),
     Contestant(
-        "confluent pipelined", "benchmarks.contestants.confluent_pipelined", "the same, flush and commit every 100 ms"
+        "confluent pipelined",
+        "benchmarks.contestants.confluent_pipelined",
+        "the same, flushing and committing every 100 ms",
     ),
-    Contestant("pass-through", "benchmarks.contestants.passthrough", "aiokafka send_batch, neither JSON nor model"),
+    Contestant("pass-through", "benchmarks.contestants.passthrough", "aiokafka send_batch, without JSON and model"),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What one contestant did in one round."""
+    """The measurements of one contestant in one round."""
 
     events: int
     seconds: float
@@ -83,12 +91,12 @@ class Run:
 
 
 class RunFailed(Exception):
-    """A contestant ended badly, or its outputs are not all there."""
+    """A contestant failed, or its outputs are incomplete."""
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """Where they compete: a broker with the topics and `events` events in them."""
+    """The common environment: a broker with the topics, and `events` events in the input topic."""
 
     settings: Settings
     folder: Path
@@ -97,7 +105,7 @@ class Field:
     idempotent: bool
 
     async def run(self, contestant: Contestant, number: int) -> Run:
-        """Let it drain the topic, from the beginning, in a group of its own. Raises RunFailed."""
+        """Let the contestant drain the topic from the beginning, in a new group. Raises RunFailed."""
         prefix = self.settings.topics.prefix
         job = Job(
             bootstrap_servers=self.settings.kafka.bootstrap_servers,
@@ -112,11 +120,11 @@ class Field:
             processing_guarantee=contestant.processing_guarantee,
         )
         before = await self._ends()
-        said = await asyncio.to_thread(self._run, contestant, job)
+        result = await asyncio.to_thread(self._run, contestant, job)
         written = await self._count_since(before)
         if written != self.events:
             raise RunFailed(f"{contestant.name} wrote {written:,} predictions for {self.events:,} events")
-        return said
+        return result
 
     def _run(self, contestant: Contestant, job: Job) -> Run:
         log_path = self.folder / f"{contestant.name}.log"
@@ -124,11 +132,11 @@ class Field:
             done = self._run_once(contestant, job, log_path)
         except subprocess.TimeoutExpired as error:
             tail = log_path.read_bytes()[-2000:].decode(errors="replace")
-            raise RunFailed(f"{contestant.name} was not done after {error.timeout:g} s:\n{tail}") from None
+            raise RunFailed(f"{contestant.name} did not finish within {error.timeout:g} s:\n{tail}") from None
         lines = done.stdout.splitlines()
         if done.returncode != 0 or not lines:
             tail = log_path.read_bytes()[-2000:].decode(errors="replace")
-            raise RunFailed(f"{contestant.name} ended with status {done.returncode}:\n{tail}")
+            raise RunFailed(f"{contestant.name} exited with status {done.returncode}:\n{tail}")
         return Run(**json.loads(lines[-1]))
 
     def _run_once(self, contestant: Contestant, job: Job, log_path: Path) -> subprocess.CompletedProcess[bytes]:
@@ -146,7 +154,7 @@ class Field:
 
     @contextlib.asynccontextmanager
     async def _predictions(self) -> AsyncIterator[tuple[AIOKafkaConsumer, list[TopicPartition]]]:
-        """A reader of the output topic, and its partitions."""
+        """Yield a consumer of the output topic, and its partitions."""
         topic = topic_name(self.settings.topics.prefix, PREDICTIONS.name)
         places = [TopicPartition(topic, number) for number in range(self.settings.topics.partitions)]
         consumer = AIOKafkaConsumer(
@@ -165,7 +173,7 @@ class Field:
             return ends
 
     async def _count_since(self, starts: dict[TopicPartition, int]) -> int:
-        """How many committed predictions there are beyond `starts`. Read, since offsets also count transaction markers."""
+        """Count the committed predictions after `starts` by reading them, because offsets also count transaction markers."""
         count = 0
         async with asyncio.timeout(RUN_TIMEOUT_S), self._predictions() as (consumer, places):
             for place, start in starts.items():
@@ -189,7 +197,7 @@ async def prepared(
     timestamp_ms: int,
     progress: Callable[[int], None],
 ) -> AsyncIterator[Field]:
-    """A field to compete on: `broker` is "embedded" or "apache", unless `bootstrap_server` names one that runs."""
+    """Prepare the environment on a new broker ("embedded" or "apache"), or on the running one at `bootstrap_server`."""
     with tempfile.TemporaryDirectory(prefix="forebay-compare-") as name:
         folder = Path(name)
         async with _broker(broker, bootstrap_server, folder) as (servers, description):
@@ -215,14 +223,14 @@ async def prepared(
 
 @contextlib.asynccontextmanager
 async def _broker(kind: str, bootstrap_server: str | None, folder: Path) -> AsyncIterator[tuple[str, str]]:
-    """The broker's address, and what it is."""
+    """Yield the broker's address and its description."""
     if bootstrap_server is not None:
         yield bootstrap_server, f"Kafka at {bootstrap_server}"
     elif kind == "embedded":
         async with EmbeddedBroker() as embedded:
             yield embedded.bootstrap_servers, f"embedded {broker_version()}"
     else:
-        # Only here: it belongs to the tests, and fetches Kafka the first time.
+        # Imported only here: it belongs to the tests, and downloads Kafka on first use.
         from tests.brokers.resolve import resolve_own
 
         source = await asyncio.to_thread(resolve_own, os.environ)

@@ -1,9 +1,9 @@
-"""What an idle worker's memory consists of, import by import, as a table in Markdown.
+"""Print what an idle worker's memory consists of, import by import, as a Markdown table.
 
     python -m benchmarks.idle_memory
 
-Own memory is what is private to the process whatever else runs (`Anonymous` in /proc/self/smaps_rollup); pages of libraries'
-files are shared between workers, and count in the resident size only. Needs Linux.
+Own memory is private to the process (`Anonymous` in /proc/self/smaps_rollup). Pages of library files are shared between workers
+and count only in the resident size. Requires Linux.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from typing import Final
 
 import click
 
-# In the order in which torch's CUDA build needs them; none of them is there in the CPU build.
+# In the order in which torch's CUDA build needs them. The CPU build has none of them.
 CUDA_LIBRARIES: Final = (
     "libnvrtc.so", "libnvJitLink.so", "libcublasLt.so", "libcublas.so", "libcudnn.so", "libcufft.so", "libcusparse.so",
     "libcusparseLt.so", "libcusolver.so", "libnccl.so", "libcupti.so", "libnvshmem_host.so",
 )  # fmt: skip
 STEPS: Final[tuple[tuple[str, Sequence[str]], ...]] = (
     ("Python, asyncio, numpy", ("asyncio", "numpy")),
-    ("libraries of CUDA, which `import torch` loads", ("cuda",)),
-    ("`libtorch_cpu`: mostly its table of operators", ("libtorch_cpu.so",)),
+    ("CUDA libraries, loaded by `import torch`", ("cuda",)),
+    ("`libtorch_cpu`: mostly the table of operators", ("libtorch_cpu.so",)),
     ("`libtorch_cuda`: the same for CUDA", ("libtorch_cuda.so",)),
     ("the rest of `import torch`: a thousand Python modules", ("torch",)),
     ("aiohttp", ("aiohttp.web",)),
@@ -55,12 +55,12 @@ IDLE_S: Final = 5.0
 
 
 def own_mib(pid: int | str = "self") -> float:
-    """Return the memory that only this process has."""
+    """Return the memory that is private to the process."""
     return _smaps(pid, "Anonymous")
 
 
 def resident_mib(pid: int | str = "self") -> float:
-    """Return what is resident, shared pages included."""
+    """Return the resident memory, including shared pages."""
     return _smaps(pid, "Rss")
 
 
@@ -68,19 +68,19 @@ def _smaps(pid: int | str, name: str) -> float:
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) / 1024
-    raise RuntimeError(f"no {name} for process {pid}")
+    raise RuntimeError(f"/proc/{pid}/smaps_rollup has no {name}")
 
 
-def load(what: str) -> None:
-    """Import a module, or load a library of torch or CUDA if it is there."""
-    if what == "cuda":
+def load(name: str) -> None:
+    """Import a module, or load a library of torch or CUDA if it exists."""
+    if name == "cuda":
         for library in _cuda_libraries():
             ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
-    elif ".so" in what:
-        for library in _torch_folder().glob(f"lib/{what}*"):
+    elif ".so" in name:
+        for library in _torch_folder().glob(f"lib/{name}*"):
             ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
     else:
-        importlib.import_module(what)
+        importlib.import_module(name)
 
 
 def _cuda_libraries() -> Iterator[Path]:
@@ -96,18 +96,18 @@ def _torch_folder() -> Path:
 
 
 def print_imports() -> None:
-    """Print a row for each step, in this process."""
+    """Import the steps in this process and print a row for each."""
     before = 0.0
-    for words, names in STEPS:
+    for description, names in STEPS:
         for name in names:
             load(name)
         after = own_mib()
-        print(f"| {words} | {after - before:.0f} | {after:.0f} |", flush=True)
+        print(f"| {description} | {after - before:.0f} | {after:.0f} |", flush=True)
         before = after
 
 
 async def worker_mib() -> tuple[float, float]:
-    """Return own and resident memory of a real worker with the bench's model, some seconds after it is ready."""
+    """Return own and resident memory of a worker with the benchmark's model, some seconds after it is ready."""
     from forebay.stream.bench.setup import save_bench_model
     from forebay.stream.clock import SystemClock
     from forebay.stream.config.load import load_settings
@@ -146,8 +146,10 @@ def main(imports_only: bool) -> None:
     print("| | own MiB | sum |\n|---|---|---|", flush=True)
     subprocess.run([sys.executable, "-m", "benchmarks.idle_memory", "--imports-only"], check=True)
     own, resident = asyncio.run(worker_mib())
-    print(f"| a worker with an MLP 32-128-64-2, warm and idle | | {own:.0f} |")
-    print(f"\nIts resident size is {resident:.0f} MiB, {resident - own:.0f} of it pages of files that workers share.")
+    print(f"| an idle worker with an MLP 32-128-64-2, after warm-up | | {own:.0f} |")
+    print(
+        f"\nResident memory: {resident:.0f} MiB, of which {resident - own:.0f} MiB are file pages shared between workers."
+    )
 
 
 if __name__ == "__main__":

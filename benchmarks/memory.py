@@ -1,4 +1,4 @@
-"""Peak memory of a process that has loaded a model and run it with a full batch, by model and batch size: for sizing.
+"""Measure the peak memory of a process that runs a model with a full batch, by model and batch size.
 
 python -m benchmarks.memory
 """
@@ -20,7 +20,7 @@ BATCH_SIZES = (64, 512, 4096)
 
 
 def peak_mib(name: str, batch_size: int) -> float:
-    """In this process. Without a model where `name` is empty."""
+    """Return the peak memory of this process with a model; without one if `name` is empty."""
     import torch
 
     import forebay.stream.worker_assembly  # noqa: F401  imported for its memory
@@ -40,14 +40,14 @@ def peak_mib(name: str, batch_size: int) -> float:
 
 
 def main() -> None:
-    print(f"{'peak MiB at a batch of':<24}" + "".join(f"{size:>8}" for size in BATCH_SIZES))
-    print(f"{'no model':<24}{_in_a_process('', 1):>8.0f}")
+    print(f"{'peak MiB by batch size':<24}" + "".join(f"{size:>8}" for size in BATCH_SIZES))
+    print(f"{'no model':<24}{_in_new_process('', 1):>8.0f}")
     for name in MODELS:
-        print(f"{name:<24}" + "".join(f"{_in_a_process(name, size):>8.0f}" for size in BATCH_SIZES), flush=True)
+        print(f"{name:<24}" + "".join(f"{_in_new_process(name, size):>8.0f}" for size in BATCH_SIZES), flush=True)
 
 
-def _in_a_process(name: str, batch_size: int) -> float:
-    """Each in one of its own: a peak does not go down again."""
+def _in_new_process(name: str, batch_size: int) -> float:
+    """Measure in a new process, because the peak of a process never decreases."""
     command = [sys.executable, "-m", "benchmarks.memory", json.dumps([name, batch_size])]
     return float(subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout)
 

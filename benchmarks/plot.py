@@ -1,4 +1,4 @@
-"""The comparison as a picture."""
+"""Plot the results of a comparison."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from forebay.stream.bench.plot import COLOURS, write
 
 
 def save_plot(summary: Mapping[str, Mapping[str, Any]], title: str, path: Path) -> None:
-    """Events a second and per CPU-second of each contestant: medians, with the range over the rounds."""
+    """Plot the events per second and per CPU second of each contestant: medians and the range over the rounds."""
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     for place, (key, heading) in enumerate((("events_per_s", "events/s"), ("events_per_cpu_s", "events/CPU-s"))):
         axes: Any = figure.add_subplot(1, 2, place + 1)

@@ -1,9 +1,9 @@
-"""What each stage of the worker costs a row, by itself: no broker, no threads, nothing to wait for.
+"""Measure the cost of each stage of the worker per row, without a broker, threads or waiting.
 
     python -m benchmarks.stages
     python -m benchmarks.stages --batch 64 --json
 
-The best and the median of many repetitions; a stage inside another one is indented and already counted in it.
+Prints the best and the median of many repetitions. An indented stage is part of the stage above it.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ NOWHERE = "http://127.0.0.1:9"
 
 
 class Timed(NamedTuple):
-    """Microseconds a row. inside: of another stage, in whose time it is."""
+    """The time of a stage in microseconds per row. inside: whether it is part of the stage above it."""
 
     stage: str
     inside: bool
@@ -60,7 +60,7 @@ class Timed(NamedTuple):
 
 
 def time_stage(work: Callable[[], object], rows: int) -> tuple[float, float]:
-    """The best and the median time of `work`, in µs a row, over at least a second after a warm-up."""
+    """Return the best and the median time of `work` in µs per row, over at least one second after a warm-up."""
     for _ in range(20):
         work()
     taken: list[float] = []
@@ -89,9 +89,9 @@ def make_telemetry(model: ServedModel, *, endpoint: str | None) -> Telemetry:
 
 
 def time_stages(rows: int, partitions: int, repository: Path) -> list[Timed]:
-    """Every stage on one poll of `rows` events from `partitions` partitions."""
+    """Measure every stage on one poll of `rows` events from `partitions` partitions."""
     torch.set_num_threads(1)
-    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # nobody takes the spans, which is as it should be
+    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # the spans have no receiver, on purpose
     save_bench_model(repository)
     model = ServedModel.from_artefact(load_artefact(repository, MODEL_NAME), torch.device("cpu"))
     poll = make_poll(EventMaker(model.signature), rows, partitions)
@@ -123,8 +123,8 @@ def time_stages(rows: int, partitions: int, repository: Path) -> list[Timed]:
     prepared = model.prepare(x_BF)
 
     def infer() -> Finished:
-        said = infer_batch(model, batch, wall_ms=TIMESTAMP_MS)
-        return Finished(batch, said.values_BO, said.classes_B, said.confidences_B, said.failures, 0.0)
+        result = infer_batch(model, batch, wall_ms=TIMESTAMP_MS)
+        return Finished(batch, result.values_BO, result.classes_B, result.confidences_B, result.failures, 0.0)
 
     finished = infer()
 
@@ -154,16 +154,16 @@ def time_stages(rows: int, partitions: int, repository: Path) -> list[Timed]:
 
     silent, tracing = make_telemetry(model, endpoint=None), make_telemetry(model, endpoint=NOWHERE)
 
-    def tell(telemetry: Telemetry) -> None:
-        """All that is told of one poll, its micro-batch and its commit."""
+    def observe(telemetry: Telemetry) -> None:
+        """Report one poll, its micro-batch and its commit to the telemetry."""
         now_s = time.monotonic()
-        one = replace(finished, batch=replace(batch, opened_s=now_s), started_s=now_s)
+        result = replace(finished, batch=replace(batch, opened_s=now_s), started_s=now_s)
         telemetry.polled(chunks, began_s=now_s, received_s=now_s)
-        telemetry.closed(one.batch)
-        telemetry.finished(one)
-        telemetry.committing([one])
-        telemetry.delta_headers([one])
-        telemetry.committed([one], ledger, CommitTimes(*[now_s] * 6))
+        telemetry.closed(result.batch)
+        telemetry.finished(result)
+        telemetry.committing([result])
+        telemetry.delta_headers([result])
+        telemetry.committed([result], ledger, CommitTimes(*[now_s] * 6))
 
     ledger = emitter.emit([finished]).ledger
     stages: list[tuple[str, bool, Callable[[], object]]] = [
@@ -178,24 +178,24 @@ def time_stages(rows: int, partitions: int, repository: Path) -> list[Timed]:
         ("emit", False, lambda: emitter.emit([finished])),
         ("encode", True, encode),
         ("record batches", False, build),
-        ("telemetry", False, lambda: tell(silent)),
-        ("telemetry with traces, 1 %", False, lambda: tell(tracing)),
+        ("telemetry", False, lambda: observe(silent)),
+        ("telemetry with traces, 1 %", False, lambda: observe(tracing)),
     ]
     return [Timed(name, inside, *time_stage(work, rows)) for name, inside, work in stages]
 
 
 @click.command()
-@click.option("--batch", type=click.IntRange(min=1), default=512, show_default=True, help="Rows of a micro-batch.")
+@click.option("--batch", type=click.IntRange(min=1), default=512, show_default=True, help="Rows in a micro-batch.")
 @click.option(
     "--partitions",
     type=click.IntRange(min=1, max=4),
     default=1,
     show_default=True,
-    help="They come from so many partitions; of a backlog the client gives one at a time.",
+    help="Partitions of the rows. For a backlog, the client returns one partition at a time.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def main(batch: int, partitions: int, as_json: bool) -> None:
-    """JSON with 32 features → MLP 32-128-64-2 → JSON prediction, stage by stage."""
+    """Measure each stage from JSON with 32 features through an MLP 32-128-64-2 to the JSON prediction."""
     with tempfile.TemporaryDirectory(prefix="forebay-stages-") as folder:
         timed = time_stages(batch, partitions, Path(folder))
     if as_json:
@@ -203,7 +203,7 @@ def main(batch: int, partitions: int, as_json: bool) -> None:
         document = {"rows": batch, "partitions": partitions, "stages": stages, "machine": describe_machine()}
         click.echo(json.dumps(document, ensure_ascii=False, indent=2))
         return
-    table = Table(title=f"µs a row · micro-batches of {batch} from {partitions} partition(s)", title_justify="left")
+    table = Table(title=f"µs per row · micro-batches of {batch} from {partitions} partition(s)", title_justify="left")
     table.add_column("stage")
     for heading in ("best", "median", "rows/s at best"):
         table.add_column(heading, justify="right")

@@ -1,11 +1,11 @@
-"""What windows over event time cost: events a second, memory for open keys, and the time of a replay. No broker.
+"""Measure event-time windows without a broker: events per second, memory of open keys, and the time of a replay.
 
     python -m benchmarks.windows
     python -m benchmarks.windows --keys 1000000 --features 8
 
-A replay is what a worker does after an assignment: it decodes the records from the oldest open window on once more, and puts
-their events into windows again. The fetching is left out here; `--bootstrap-server` adds a worker that is stopped in the
-middle of windows on that broker and started again.
+After an assignment, a worker replays the records since the oldest open window: it decodes them again and adds their events
+to windows. Fetching is not included. `--bootstrap-server` also measures a worker on that broker. The worker is stopped while
+windows are open, and restarted.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ MINUTE_MS = 60_000
 
 
 class BenchRecord:
-    """A record as the client gives it, as small as it can be."""
+    """A record with the fields that the client's records have, as small as possible."""
 
     __slots__ = ("headers", "key", "offset", "timestamp", "value")
 
@@ -57,7 +57,7 @@ class BenchRecord:
 
 
 def polls(count: int, *, keys: int, num_features: int, step_ms: float) -> Iterator[list[BenchRecord]]:
-    """Events of `keys` keys in turn, event time going on by step_ms each."""
+    """Yield polls of events that cycle through `keys` keys. Event time advances by step_ms per event."""
     features = np.random.default_rng(7).normal(size=num_features).astype(np.float32).tolist()
     tail = orjson.dumps(features)
     poll: list[BenchRecord] = []
@@ -74,8 +74,9 @@ def polls(count: int, *, keys: int, num_features: int, step_ms: float) -> Iterat
 
 def stage_of(spec: WindowSpec, num_features: int) -> WindowStage:
     window = WindowInput(aggregates=(Aggregate("count"), Aggregate("mean", 0)))
-    most = 1 << 40
-    limits = WindowLimits(most, most, most, most, 1 << 20, 3600.0, TimestampBounds(most, most))
+    unlimited = 1 << 40
+    bounds = TimestampBounds(unlimited, unlimited)
+    limits = WindowLimits(unlimited, unlimited, unlimited, unlimited, 1 << 20, 3600.0, bounds)
     return WindowStage(WindowPlan(spec, window, num_features, "01234567", limits), clock=SystemClock())
 
 
@@ -85,7 +86,7 @@ def decoder_of(num_features: int) -> Decoder:
 
 
 def throughput(spec: WindowSpec, count: int, num_features: int, keys: int) -> tuple[float, float]:
-    """Events a second of decoding and windows, and of windows alone. Windows of about a minute with some thousand events."""
+    """Return the events per second of decoding with windows, and of windows alone."""
     decoder, stage = decoder_of(num_features), stage_of(spec, num_features)
     stage.restore({P0: None})
     decode_s = window_s = 0.0
@@ -100,7 +101,7 @@ def throughput(spec: WindowSpec, count: int, num_features: int, keys: int) -> tu
 
 
 def memory(spec: WindowSpec, keys: int, num_features: int) -> tuple[float, float]:
-    """MiB that a million open keys with one event each take, and the seconds to open `keys` of them."""
+    """Return the MiB of a million open keys with one event each, and the seconds to open `keys` keys."""
     decoder, stage = decoder_of(num_features), stage_of(spec, num_features)
     stage.restore({P0: None})
     process = psutil.Process()
@@ -113,26 +114,26 @@ def memory(spec: WindowSpec, keys: int, num_features: int) -> tuple[float, float
     took_s = time.perf_counter() - began_s
     gc.collect()
     grown = process.memory_info().rss - before
-    assert stage.status()[P0].open_windows >= keys  # a key is in several hopping ones
+    assert stage.status()[P0].open_windows >= keys  # a key is in several hopping windows
     return grown / (1 << 20) * 1_000_000 / keys, took_s
 
 
 def replay(spec: WindowSpec, count: int, num_features: int, keys: int) -> float:
-    """Seconds for 100,000 records: decoded and put into windows again, silently."""
+    """Return the seconds to replay 100,000 records: to decode them and add them to windows without output."""
     log = list(polls(count, keys=keys, num_features=num_features, step_ms=0.01))
-    decoder, first, again = decoder_of(num_features), stage_of(spec, num_features), stage_of(spec, num_features)
+    decoder, first, second = decoder_of(num_features), stage_of(spec, num_features), stage_of(spec, num_features)
     first.restore({P0: None})
     for poll in log:
         (part,) = first.take(decoder.decode({P0: poll}, EPOCH)[0])
-    again.restore({P0: Committed(count, part.metadata)})
+    second.restore({P0: Committed(count, part.metadata)})
     began_s = time.perf_counter()
     for poll in log:
-        assert not again.take(decoder.decode({P0: poll}, EPOCH)[0])
+        assert not second.take(decoder.decode({P0: poll}, EPOCH)[0])
     return (time.perf_counter() - began_s) * 100_000 / count
 
 
 async def recover(bootstrap: str, count: int) -> float:
-    """Seconds for 100,000 records in a worker on a broker: from the assignment until its windows are there again."""
+    """Return the seconds to replay 100,000 records in a worker on a broker, until its windows are restored."""
     from tests.worker.harness import WorkerGroup
 
     with TemporaryDirectory() as folder:
@@ -143,8 +144,8 @@ async def recover(bootstrap: str, count: int) -> float:
         for poll in polls(count, keys=10_000, num_features=4, step_ms=0.01):
             values += [record.value for record in poll]
             keys += [record.key for record in poll]
-        for at in range(0, count, 5000):
-            await group.send([values[at : at + 5000]], [keys[at : at + 5000]])
+        for start in range(0, count, 5000):
+            await group.send([values[start : start + 5000]], [keys[start : start + 5000]])
         window = {"kind": "tumbling", "size_ms": 3_600_000, "max_replay_records": 10 * count}
         batch = {"max_batch_size": POLL}
         worker = group.start(mode="windows", window=window, batch=batch)
@@ -174,24 +175,24 @@ SPECS: Sequence[tuple[str, WindowSpec]] = (
 
 @click.command(help=__doc__)
 @click.option("--events", default=400_000, show_default=True)
-@click.option("--keys", default=1_000_000, show_default=True, help="Open keys whose memory is measured.")
+@click.option("--keys", default=1_000_000, show_default=True, help="Open keys for the memory measurement.")
 @click.option("--features", default=4, show_default=True)
-@click.option("--bootstrap-server", help="Measure the recovery of a worker on this broker too.")
+@click.option("--bootstrap-server", help="Also measure the recovery of a worker on this broker.")
 def main(events: int, keys: int, features: int, bootstrap_server: str | None) -> None:
     table = Table(
-        "", "decode + windows", "windows alone", "memory, 1 M open keys", "100,000 replayed", title_justify="left"
+        "", "decode + windows", "windows only", "memory of 1 M open keys", "replay of 100,000", title_justify="left"
     )
     machine = describe_machine()
     table.title = f"{events:,} events of {features} features, {machine['cores']} cores {machine['processor']}"
     for name, spec in SPECS:
         both, alone = throughput(spec, events, features, keys=1000)
         mib, _ = memory(spec, keys, features)
-        again_s = replay(spec, events, features, keys=10_000)
-        table.add_row(name, f"{both:,.0f}/s", f"{alone:,.0f}/s", f"{mib:,.0f} MiB", f"{again_s:.2f} s")
+        replay_s = replay(spec, events, features, keys=10_000)
+        table.add_row(name, f"{both:,.0f}/s", f"{alone:,.0f}/s", f"{mib:,.0f} MiB", f"{replay_s:.2f} s")
     Console(width=None if sys.stdout.isatty() else 120).print(table)
     if bootstrap_server is not None:
         took_s = asyncio.run(recover(bootstrap_server, events))
-        print(f"a worker on {bootstrap_server}: {took_s:.2f} s for 100,000 replayed records, fetching included")
+        print(f"a worker on {bootstrap_server}: {took_s:.2f} s per 100,000 replayed records, including fetching")
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""The contestants: each a process that drains the same topic and prints its own figures."""
+"""The contestants. Each is a process that drains the same topic and prints its measurements."""

@@ -1,4 +1,4 @@
-"""The hand-written worker on aiokafka that awaits deliveries and commits every 100 ms instead of after each batch."""
+"""Run the aiokafka worker with deliveries awaited and committed every 100 ms instead of after each batch."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The careful hand-written worker on aiokafka: getmany, batch predict, send, await the deliveries, commit.
+"""A carefully written worker with aiokafka: getmany, predict a batch, send, await the deliveries, commit.
 
-By default each batch is delivered and committed before the next is taken. With `PIPELINED_COMMIT_S` between commits, deliveries
-go on while the next batches go through the model (`aiokafka_pipelined`).
+By default, each batch is delivered and committed before the next one is read. With `PIPELINED_COMMIT_S` between commits,
+deliveries continue while the next batches are predicted (`aiokafka_pipelined`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from benchmarks.contestants.predict import Predictor
 
 
 async def work(job: Job, watch: Stopwatch, *, commit_interval_s: float) -> None:
-    """Work until the stopwatch has seen the last commit. commit_interval_s: 0 commits after each batch."""
+    """Process events until the stopwatch has seen the last commit. commit_interval_s: 0 commits after each batch."""
     predict = Predictor(job)
     producer = await start_producer(job)
     consumer = await start_consumer(job)
@@ -43,7 +43,7 @@ async def work(job: Job, watch: Stopwatch, *, commit_interval_s: float) -> None:
                     )
             ends.update({partition: part[-1].offset + 1 for partition, part in polled.items() if part})
             uncommitted += len(records)
-            await asyncio.sleep(0)  # neither a poll that finds records nor a send gives way to the sender by itself
+            await asyncio.sleep(0)  # a poll that finds records and a send do not yield to the sender task
         if uncommitted and time.monotonic() >= commit_at_s:
             await asyncio.gather(*deliveries)
             await consumer.commit(ends)
@@ -57,7 +57,7 @@ def main(*, commit_interval_s: float = 0.0) -> None:
     job = Job.from_command_line()
     watch = Stopwatch(job.events)
     asyncio.run(work(job, watch, commit_interval_s=commit_interval_s))
-    watch.tell()
+    watch.print_result()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""aiokafka's consumer and producer, set as Forebay sets them."""
+"""Start aiokafka's consumer and producer with Forebay's settings."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def start_consumer(job: Job) -> AIOKafkaConsumer:
         max_partition_fetch_bytes=MAX_PARTITION_FETCH_BYTES,
     )
     await consumer.start()
-    # The embedded broker has no long polls: without this, asking for partitions that are drained burns the core.
+    # The embedded broker has no long polls. Without pacing, polling drained partitions uses a whole core.
     pace_fetches(consumer)
     return consumer
 

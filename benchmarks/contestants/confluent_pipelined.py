@@ -1,4 +1,4 @@
-"""The hand-written worker on confluent-kafka with a flush and a commit every 100 ms instead of after each batch."""
+"""Run the confluent-kafka worker with a flush and a commit every 100 ms instead of after each batch."""
 
 from __future__ import annotations
 

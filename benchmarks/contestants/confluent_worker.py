@@ -1,8 +1,8 @@
-"""The careful hand-written worker on confluent-kafka: consume, batch predict, produce, flush, commit.
+"""A carefully written worker with confluent-kafka: consume, predict a batch, produce, flush, commit.
 
-Runs in two ways. By default each batch is flushed and committed before the next is consumed, as most examples do. With
-`PIPELINED_COMMIT_S` between commits, librdkafka sends one batch while the next goes through the model (`confluent_pipelined`).
-The only module here that imports confluent_kafka.
+By default, each batch is flushed and committed before the next one is consumed, as in most examples. With `PIPELINED_COMMIT_S`
+between commits, librdkafka sends one batch while the next one is predicted (`confluent_pipelined`). This is the only module
+that imports confluent_kafka.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from benchmarks.contestants.predict import Predictor
 
 
 class Worker:
-    """Consumes, predicts and produces; flushes and commits at most every `commit_interval_s` (0: after each batch)."""
+    """Consume, predict and produce. commit_interval_s: time between commits; 0 commits after each batch."""
 
     def __init__(self, job: Job, watch: Stopwatch, *, commit_interval_s: float) -> None:
         self._job = job
@@ -42,7 +42,7 @@ class Worker:
         self._uncommitted = 0
 
     def run(self) -> None:
-        """Work until the stopwatch has seen the last commit."""
+        """Process events until the stopwatch has seen the last commit."""
         self._consumer.subscribe([self._job.features])
         commit_at_s = 0.0
         while self._watch.running:
@@ -80,7 +80,7 @@ class Worker:
                     self._job.predictions, value, key=key, partition=partition, on_delivery=self._on_delivery
                 )
                 return
-            except BufferError:  # the queue of what is to be sent is full
+            except BufferError:  # the send queue is full
                 self._producer.poll(0.01)
 
     def _on_delivery(self, error: object, _message: object) -> None:
@@ -88,7 +88,7 @@ class Worker:
 
     def _commit(self) -> None:
         if self._producer.flush(60) or self._failed:
-            raise RuntimeError(f"not everything was delivered: {self._failed[:1]}")
+            raise RuntimeError(f"some predictions were not delivered: {self._failed[:1]}")
         self._consumer.commit(
             offsets=[TopicPartition(self._job.features, partition, end) for partition, end in self._ends.items()],
             asynchronous=False,
@@ -110,10 +110,10 @@ def _make_consumer(job: Job) -> Consumer:
             "fetch.min.bytes": FETCH_MIN_BYTES,
             "fetch.max.bytes": FETCH_MAX_BYTES,
             "max.partition.fetch.bytes": MAX_PARTITION_FETCH_BYTES,
-            # The embedded broker ignores the two limits above and may answer with a whole backlog at once.
+            # The embedded broker ignores the two limits above and may return a whole backlog in one response.
             "receive.message.max.bytes": 1 << 30,
-            # How long fetching rests once enough is queued. At the default of 1,000 ms the worker runs out of messages
-            # and waits for most of each second.
+            # The pause of fetching when enough messages are queued. With the default of 1,000 ms, the worker runs out of
+            # messages and waits for most of each second.
             "fetch.queue.backoff.ms": 10,
         }
     )
@@ -126,7 +126,7 @@ def _make_producer(job: Job) -> Producer:
             "acks": "all",
             "enable.idempotence": job.idempotent,
             "compression.type": "none",
-            # Its default. A flush does not wait for it; with 0 it would send many small batches, and be slower.
+            # The default. A flush does not wait for it. With 0 it would send many small batches and be slower.
             "linger.ms": 5,
             "batch.size": MAX_BATCH_BYTES,
             "message.max.bytes": MAX_BATCH_BYTES,
@@ -139,7 +139,7 @@ def main(*, commit_interval_s: float = 0.0) -> None:
     job = Job.from_command_line()
     watch = Stopwatch(job.events)
     Worker(job, watch, commit_interval_s=commit_interval_s).run()
-    watch.tell()
+    watch.print_result()
 
 
 if __name__ == "__main__":

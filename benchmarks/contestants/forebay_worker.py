@@ -1,4 +1,4 @@
-"""The Forebay worker, as `forebay run` runs it, with a stopwatch at both ends of the pipeline."""
+"""Run the Forebay worker as `forebay run` does, with a stopwatch at both ends of the pipeline."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from forebay.stream.totals import Totals
 
 
 def attach(watch: Stopwatch) -> None:
-    """Start the watch at the first records that the source gives, stop it (and the worker) at the last commit."""
+    """Start the watch at the first records from the source. Stop it and the worker at the last commit."""
     poll, add = Source.poll, Totals.add
 
     async def timed_poll(self: Source, **bounds: Any) -> Mapping[Partition, Sequence[Record]]:
@@ -39,10 +39,10 @@ def main() -> int:
     job = Job.from_command_line()
     watch = Stopwatch(job.events)
     attach(watch)
-    own = (f"kafka.group_id={job.group_id}", f"delivery.processing_guarantee={job.processing_guarantee}")
-    status = forebay(["run", "-c", job.config, *(part for one in own for part in ("--set", one))])
+    overrides = (f"kafka.group_id={job.group_id}", f"delivery.processing_guarantee={job.processing_guarantee}")
+    status = forebay(["run", "-c", job.config, *(part for setting in overrides for part in ("--set", setting))])
     if status == 0:
-        watch.tell()
+        watch.print_result()
     return status
 
 

@@ -1,4 +1,4 @@
-"""What every contestant is told, and how it says how long it took: the same for all."""
+"""The parameters of a run, and the stopwatch that measures it. They are the same for all contestants."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Self
 POLL_RECORDS = 512
 POLL_TIMEOUT_S = 0.5
 PIPELINED_COMMIT_S = 0.1
-"""How long the pipelined workers go on before they flush and commit."""
+"""The time between commits of the pipelined workers."""
 MAX_BATCH_BYTES = 1 << 20
 FETCH_MAX_WAIT_MS = 500
 FETCH_MIN_BYTES = 1
@@ -23,10 +23,12 @@ MAX_PARTITION_FETCH_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One run. config: of the Forebay worker; repository and model: of the artefact that all of them load.
+    """The parameters of one run.
 
-    idempotent: whether the hand-written workers' producers are; Forebay's always is. processing_guarantee: what Forebay
-    runs with; the hand-written workers are always at least once.
+    repository, model: the model artefact that all contestants load.
+    config: the configuration file of the Forebay worker.
+    idempotent: whether the producers of the hand-written workers are idempotent. Forebay's always is.
+    processing_guarantee: the guarantee of the Forebay worker. The hand-written workers are always at least once.
     """
 
     bootstrap_servers: str
@@ -49,9 +51,9 @@ class Job:
 
 
 class Stopwatch:
-    """Runs from the first record in hand until the last output is acknowledged and its position committed.
+    """Measure from the first record until the last output is acknowledged and its offset is committed.
 
-    Imports, the loading of the model and the joining of the group are left out, for all alike.
+    Imports, loading the model and joining the group are excluded for all contestants.
     """
 
     def __init__(self, events: int) -> None:
@@ -61,12 +63,12 @@ class Stopwatch:
         self._ended: tuple[float, float] | None = None
 
     def first(self) -> None:
-        """Records are in hand; only the first call counts."""
+        """Start the watch when records have been received. Later calls have no effect."""
         if self._began is None:
             self._began = (time.perf_counter(), time.process_time())
 
     def committed(self, count: int) -> bool:
-        """So many more are committed. Whether that was the last of them."""
+        """Record that `count` more events are committed. Return whether all events are committed."""
         self._done += count
         if self._done >= self._events and self._ended is None:
             self._ended = (time.perf_counter(), time.process_time())
@@ -76,8 +78,8 @@ class Stopwatch:
     def running(self) -> bool:
         return self._ended is None
 
-    def tell(self) -> None:
-        """One line of JSON on standard output."""
+    def print_result(self) -> None:
+        """Print the measurements as one line of JSON on standard output."""
         assert self._began is not None and self._ended is not None
         figures = {
             "events": self._done,
@@ -89,9 +91,9 @@ class Stopwatch:
 
 
 def peak_rss_mib() -> float:
-    """The most memory that this process has had, in MiB."""
+    """Return the peak resident memory of this process in MiB."""
     try:
-        # Not getrusage on Linux: its maximum is inherited from the process that started this one.
+        # On Linux, getrusage is not usable: the process inherits the maximum of its parent.
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,6 +1,6 @@
-"""aiokafka's floor: bytes in, the same bytes out in whole record batches, neither JSON nor model.
+"""Copy records with aiokafka in whole record batches, without JSON and model: the upper limit for the client.
 
-While one batch is delivered and committed the next is read, so that nothing but the client's own work is left.
+While one batch is delivered and committed, the next one is read, so that only the client's own work remains.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def main() -> None:
     job = Job.from_command_line()
     watch = Stopwatch(job.events)
     asyncio.run(work(job, watch))
-    watch.tell()
+    watch.print_result()
 
 
 if __name__ == "__main__":

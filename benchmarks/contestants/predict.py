@@ -1,6 +1,6 @@
-"""The middle part of the hand-written workers: a batch decoded, predicted and encoded, with care.
+"""Decode, predict and encode a batch, for the hand-written workers.
 
-The model is the artefact's own net, run eagerly on one thread, as in Forebay; orjson on both sides.
+The model is the artefact's net. It runs eagerly on one thread, as in Forebay. orjson parses and writes JSON.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Origin = tuple[str, int, int]
 
 
 class Predictor:
-    """values and where they came from -> a prediction each; None where the event is no event."""
+    """Turn record values and their origins into predictions; None for a value that is not a valid event."""
 
     def __init__(self, job: Job) -> None:
         torch.set_num_threads(1)
@@ -50,7 +50,7 @@ class Predictor:
         with torch.inference_mode():
             p_BO = torch.softmax(self._net(torch.from_numpy(np.array(rows, dtype=np.float32))), dim=1).numpy()
         classes = p_BO.argmax(axis=1).tolist()
-        # As many digits as float32 has: the documents are then as long as Forebay's.
+        # Rounded to the digits of float32, so that the documents are as long as Forebay's.
         scores = p_BO.astype(np.float64).round(8).tolist()
         encoded: list[bytes | None] = [None] * len(values)
         for place, event_id, timestamp, score, chosen in zip(places, ids, timestamps, scores, classes, strict=True):

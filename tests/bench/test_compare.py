@@ -49,7 +49,7 @@ def test_the_watch_stops_at_the_last_commit(capsys: pytest.CaptureFixture[str]) 
     assert watch.running
     assert watch.committed(1)
     assert not watch.running
-    watch.tell()
+    watch.print_result()
     assert '"events": 3' in capsys.readouterr().out
 
 
