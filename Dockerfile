@@ -1,14 +1,14 @@
-# The worker, the aggregator and every other `forebay` command, in one image.
+# One image for the worker, the aggregator and all other `forebay` commands.
 #
 #   docker build -t forebay .                                        # torch for CPUs
 #   docker build -t forebay:cuda --build-arg TORCH_BACKEND=cu130 .   # torch with CUDA
 #
-# TORCH_BACKEND is what uv calls so: cpu, cu126, cu128, cu130, ... from torch's own index. Empty: the torch of the package
-# registry, which on Linux is the CUDA build. PIP_INDEX_URL and UV_DEFAULT_INDEX name another registry.
+# TORCH_BACKEND has uv's values: cpu, cu126, cu128, cu130, ... from torch's package index. If it is empty, torch comes from the
+# package registry, which has the CUDA build for Linux. PIP_INDEX_URL and UV_DEFAULT_INDEX select another registry.
 
 ARG PYTHON_VERSION=3.11.14
 
-# ---- wheels: what is installed; may hold compilers and tools, none of which goes on
+# ---- build stage: its tools are not copied into the image
 
 FROM python:${PYTHON_VERSION}-slim-trixie AS build
 ARG TORCH_BACKEND=cpu
@@ -18,10 +18,10 @@ ARG UV_DEFAULT_INDEX
 ENV UV_LINK_MODE=copy UV_NO_PROGRESS=1 UV_NO_CACHE=1
 RUN pip install --no-cache-dir --disable-pip-version-check uv==0.13.9 && uv venv /opt/forebay
 WORKDIR /src
-# Of the project only what decides about dependencies: a change of code leaves this large layer as it is.
+# Only the files that determine the dependencies, so that a change of code does not rebuild this large layer.
 COPY pyproject.toml constraints.txt ./
-# The bytecode is made here, since the worker's file system is read-only; by content, since times change on the way.
-# What only compiles against torch is left out: there is no compiler in the image.
+# Bytecode is compiled here, because the worker's file system is read-only. It is not checked against file times, because
+# these change when files are copied. Files for compiling against torch are removed: the image has no compiler.
 RUN IFS=, ; for extra in $EXTRAS; do set -- "$@" --extra "$extra"; done \
     && VIRTUAL_ENV=/opt/forebay PYC_INVALIDATION_MODE=unchecked-hash uv pip install --compile-bytecode \
         ${TORCH_BACKEND:+--torch-backend="$TORCH_BACKEND"} --constraint constraints.txt \
@@ -45,8 +45,8 @@ LABEL org.opencontainers.image.title="forebay" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.base.name="python:${PYTHON_VERSION}-slim-trixie" \
       forebay.torch-backend="${TORCH_BACKEND}"
-# tini is process 1: it passes signals on even while Python starts (process 1 gets none that it has no handler for), and buries
-# orphans. /models is a folder of the user's, so that a new volume mounted there is too.
+# tini is process 1: it forwards signals while Python starts (process 1 receives only signals for which it has a handler) and
+# reaps orphaned processes. The user owns /models, so that it also owns a new volume mounted there.
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends tini=0.19.* \
     && rm -rf /var/lib/apt/lists/* \
@@ -54,7 +54,7 @@ RUN apt-get update \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin forebay \
     && install --directory --owner=10001 --group=10001 /models /etc/forebay
 COPY --from=build /opt/forebay /opt/forebay
-# The project by itself: of a new version of it this is all that is to be fetched.
+# The project is a separate layer: a new version downloads only this layer.
 RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
     pip --python /opt/forebay/bin/python install --no-cache-dir --no-deps --no-compile --no-index /wheels/*.whl \
     && /opt/forebay/bin/python -m compileall -q --invalidation-mode unchecked-hash \
@@ -69,7 +69,7 @@ ENV PATH=/opt/forebay/bin:$PATH \
     FOREBAY_ADMIN__PORT_RETRIES=0 \
     NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
-# ./forebay.toml is read where there is one: mount it there, or set everything by environment.
+# ./forebay.toml is read if it exists. Mount a file there, or use environment variables.
 WORKDIR /etc/forebay
 USER 10001:10001
 EXPOSE 8080

@@ -1,8 +1,8 @@
-# Needs make, Python 3.11 or later, and the package registry; everything goes into .venv.
-#   make demo ARGS="--events 1000"     passes arguments on
-#   make test JOBS=2 ARGS="tests/worker" 2 processes (most tests wait, so more than cores pay); a part of the suite
-#   make PYTHON=/path/to/python3.12 …  chooses the interpreter
-#   UV_TORCH_BACKEND=cpu make demo     takes the small torch, where torch's own index can be reached
+# Requires make, Python 3.11 or later, and access to a package registry. Everything is installed into .venv.
+#   make demo ARGS="--events 1000"        passes arguments to the command
+#   make test JOBS=2 ARGS="tests/worker"  runs a part of the suite in 2 processes; most tests wait, so use more processes than cores
+#   make PYTHON=/path/to/python3.12 …     selects the interpreter
+#   UV_TORCH_BACKEND=cpu make demo        installs the small CPU build of torch from torch's package index
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -18,52 +18,52 @@ PINS := pyproject.toml constraints.txt $(SETUP)
 
 .PHONY: help demo test test-exactness test-faults test-mutations check bench chart dist image clean constraints
 
-help: ## Show this list
+help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: .venv/.ready-demo ## A year of real flights through a real worker on an embedded broker
+demo: .venv/.ready-demo ## Run a worker on real flight data with an embedded broker
 	@$(BIN)/forebay demo $(ARGS)
 
-test: .venv/.ready-dev ## The whole suite; starts a real Apache Kafka where Java and Maven, or Docker, are
+test: .venv/.ready-dev ## Run the test suite; starts an Apache Kafka if Java and Maven, or Docker, are available
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
-test-exactness: .venv/.ready-dev ## The whole proof of exactly once on a real Apache Kafka, with a report; a quarter of an hour
+test-exactness: .venv/.ready-dev ## Verify exactly-once processing on an Apache Kafka and print a report; takes 15 minutes
 	@$(BIN)/python -m tests.exactness.report $(ARGS)
 
-test-faults: .venv/.ready-dev ## What can befall brokers, network, clocks and groups, one after the other, with a report; ten minutes
+test-faults: .venv/.ready-dev ## Test failures of brokers, network, clocks and groups and print a report; takes 10 minutes
 	@$(BIN)/python -m tests.faults.report $(ARGS)
 
-test-mutations: .venv/.ready-dev ## Take out each protection of exactly once alone: a named test must fail
+test-mutations: .venv/.ready-dev ## Remove each exactly-once protection in turn and verify that a test fails
 	@$(BIN)/python -m tests.exactness.mutations $(ARGS)
 
-check: .venv/.ready-dev ## Lint, types, import directions
+check: .venv/.ready-dev ## Run the linter, the type checker and the import rules
 	@$(BIN)/ruff check .
 	@$(BIN)/lint-imports & imports=$$!; $(BIN)/mypy && wait $$imports
 
-chart: .venv/.ready-dev ## Renew what of the Helm chart is generated: README, the schema of the settings, the tests' snapshots
+chart: .venv/.ready-dev ## Regenerate the chart's README, settings schema and test snapshots
 	@$(BIN)/python -m tests.chart.generate
 	@FOREBAY_UPDATE_SNAPSHOTS=1 $(BIN)/python -m pytest -q tests/chart/test_render.py -k snapshot
 
-bench: .venv/.ready-dev ## Forebay beside hand-written workers, on this machine
+bench: .venv/.ready-dev ## Compare Forebay with hand-written workers on this machine
 	@$(BIN)/python -m benchmarks.compare $(ARGS)
 
-dist: .venv/.ready-dev ## Wheel, source distribution and bill of materials (CycloneDX) into dist/
+dist: .venv/.ready-dev ## Build the wheel, source distribution and bill of materials (CycloneDX) in dist/
 	@rm -rf dist
 	@$(BIN)/python -m build --no-isolation --outdir dist .
 	@$(BIN)/python .ci/sbom dist/forebay-$(VERSION).cdx.json
 
-image: ## The container image, by Docker; IMAGE_ARGS='--build-arg TORCH_BACKEND=cu130' for CUDA
+image: ## Build the container image with Docker; for CUDA: IMAGE_ARGS='--build-arg TORCH_BACKEND=cu130'
 	@docker build --tag forebay:$(VERSION) --build-arg VERSION=$(VERSION) \
 	  --build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) $(IMAGE_ARGS) .
 
-constraints: .venv/.ready-dev ## Resolve every extra anew and write constraints.txt
+constraints: .venv/.ready-dev ## Resolve the dependencies of all extras and write constraints.txt
 	@command -v uv >/dev/null 2>&1 || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@export PATH="$$PATH:$$PWD/$(BIN)"; uv pip compile pyproject.toml --all-extras --python-version 3.11 --upgrade \
 	  --no-header --no-annotate --no-emit-package forebay --quiet --output-file .venv/constraints.txt >/dev/null
-	@{ echo '# The resolved environment of all extras, names and versions only. Renew with: make constraints'; \
+	@{ echo '# The resolved versions of all extras. Update with: make constraints'; \
 	  cat .venv/constraints.txt; } > constraints.txt
 
-clean: ## Remove .venv and what tools leave
+clean: ## Remove .venv, build results and caches
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

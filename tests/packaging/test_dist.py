@@ -94,7 +94,7 @@ def sbom() -> Any:
 
 def test_the_bill_of_materials_names_what_the_wheel_brings_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    names = sbom().brought(["aggregate", "embedded"])
+    names = sbom().required_names(["aggregate", "embedded"])
     assert {"torch", "numpy", "aiokafka", "cramjam", "faust-streaming", "aiohttp", "noida-db"} <= names
     assert names.isdisjoint({"forebay", "pytest", "ruff", "mypy", "hypothesis", "pyarrow", "scikit-learn", "build"})
 
