@@ -27,11 +27,10 @@ from forebay import (
     TrainOptions,
     WindowInput,
     fit_preprocessing,
-    prepare,
-    prepared_shape,
     save_artefact,
     train,
 )
+from forebay.models.prepare import prepare, prepared_shape
 from forebay.stream.demo.flights import Flight, FlightData
 
 HOUR_MS = 3_600_000
