@@ -11,7 +11,7 @@ import numpy as np
 from forebay.schemas.errors import ConfigError, StorageError
 from forebay.stream.bench.open_loop import OpenLoop
 from forebay.stream.bench.report import BenchReport
-from forebay.stream.bench.stats import percentile
+from forebay.stream.core.percentile import percentile
 from forebay.stream.extras import install_hint
 
 try:

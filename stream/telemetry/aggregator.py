@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -14,7 +13,7 @@ from forebay.stream.config.sections import TelemetrySection
 from forebay.stream.telemetry.closing import close_in_time
 from forebay.stream.telemetry.collector import Signal, describe_process, find_collector
 from forebay.stream.telemetry.sampled import sampled_events
-from forebay.stream.telemetry.tracing import MAX_LINKS, make_tracer_provider
+from forebay.stream.telemetry.tracing import MAX_LINKS, make_tracer_provider, tracer_of
 
 
 class _Delta(NamedTuple):
@@ -43,7 +42,7 @@ class DeltaTraces:
             resource = describe_process(section, instance=instance, environ=environ)
             # What no worker traces is nothing to trace here.
             self._provider = make_tracer_provider(collector.span_exporter(), resource, ratio=0)
-            self._tracer = self._provider.get_tracer("forebay", importlib.metadata.version("forebay"))
+            self._tracer = tracer_of(self._provider)
 
     def counted(self, topic: str, messages: Sequence[Any], began_s: float) -> None:
         """These messages of the Kafka client's were counted, since began_s (monotonic), and are in the changelog."""

@@ -6,8 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-import numpy as np
-
+from forebay.stream.core.percentile import percentile
 from forebay.stream.observer import CommitTimes, Unobserved
 from forebay.stream.outcomes import Ledger
 from forebay.stream.records import Finished
@@ -34,6 +33,8 @@ class CommitTimings(Unobserved):
         if not self._times:
             return {}
         durations_s = [times.durations_s() for times in self._times]
-        took_ms = np.array([[one[step] for step in STEPS] for one in durations_s]) * 1000
-        p50_ms, p99_ms = np.percentile(took_ms, [50, 99], axis=0, method="inverted_cdf").round(2).tolist()
-        return {step: {"p50_ms": p50_ms[index], "p99_ms": p99_ms[index]} for index, step in enumerate(STEPS)}
+        ordered_s = {step: sorted(durations[step] for durations in durations_s) for step in STEPS}
+        return {
+            step: {f"p{percent}_ms": round(percentile(of_step_s, percent) * 1000, 2) for percent in (50, 99)}
+            for step, of_step_s in ordered_s.items()
+        }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.metadata
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -30,7 +29,7 @@ from forebay.stream.telemetry.recording import Recorder
 from forebay.stream.telemetry.resources import GpuMeter, record_build, visible_gpus
 from forebay.stream.telemetry.sampling import Sampler, Watched
 from forebay.stream.telemetry.spans import BatchTraces
-from forebay.stream.telemetry.tracing import make_tracer_provider
+from forebay.stream.telemetry.tracing import make_tracer_provider, tracer_of
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +83,7 @@ class Telemetry:
             self._provider = make_tracer_provider(
                 traces_to.span_exporter(), self._resource, ratio=section.trace_sample_ratio
             )
-            tracer = self._provider.get_tracer("forebay", importlib.metadata.version("forebay"))
+            tracer = tracer_of(self._provider)
             for handler in logging.getLogger().handlers:
                 handler.addFilter(TraceIds())
             self._traces = BatchTraces(

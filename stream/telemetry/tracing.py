@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from collections.abc import Sequence
 from typing import Final
 
@@ -10,7 +11,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, Sampler, SamplingResult, TraceIdRatioBased
-from opentelemetry.trace import Link, SpanKind, TraceState
+from opentelemetry.trace import Link, SpanKind, Tracer, TraceState
 from opentelemetry.util.types import Attributes
 
 MAX_LINKS: Final = 128
@@ -53,3 +54,8 @@ def make_tracer_provider(exporter: SpanExporter, resource: Resource, *, ratio: f
     )
     provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=FLUSH_EVERY_MS))
     return provider
+
+
+def tracer_of(provider: TracerProvider) -> Tracer:
+    """Return Forebay's tracer, with the release that runs."""
+    return provider.get_tracer("forebay", importlib.metadata.version("forebay"))

@@ -1,43 +1,14 @@
-"""Percentiles, ratios, and the growth of memory."""
+"""Summaries, ratios, and the growth of memory."""
 
 from __future__ import annotations
 
 import random
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from forebay.stream.bench.stats import growth_mib_per_million, pairwise_ratios, percentile, summarise
+from forebay.stream.bench.stats import growth_mib_per_million, pairwise_ratios, summarise
 
 MIB = 1 << 20
-
-
-def test_percentiles_are_nearest_rank() -> None:
-    ordered = [float(value) for value in range(1, 101)]
-    assert [percentile(ordered, percent) for percent in (1, 50, 95, 99, 100)] == [1, 50, 95, 99, 100]
-    assert percentile(ordered, 99.5) == 100
-    assert percentile([7.0], 50) == percentile([7.0], 99) == 7
-
-
-def test_no_rank_is_one_too_high_for_binary_fractions() -> None:
-    ordered = [float(value) for value in range(1, 101)]
-    assert [percentile(ordered, percent) for percent in range(1, 101)] == ordered
-
-
-@given(st.lists(st.floats(allow_nan=False), min_size=1), st.floats(0.001, 100))
-def test_as_many_values_as_asked_for_do_not_exceed_a_percentile(values: list[float], percent: float) -> None:
-    ordered = sorted(values)
-    found = percentile(ordered, percent)
-    assert found in values
-    assert sum(value <= found for value in values) >= percent * len(values) / 100
-    assert sum(value < found for value in values) < percent * len(values) / 100
-
-
-@pytest.mark.parametrize(("values", "percent"), [([], 50), ([1.0], 0), ([1.0], 100.1), ([1.0], -1)])
-def test_what_no_percentile_is(values: list[float], percent: float) -> None:
-    with pytest.raises(ValueError):
-        percentile(values, percent)
 
 
 def test_a_summary_takes_latencies_in_any_order() -> None:
