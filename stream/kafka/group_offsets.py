@@ -15,18 +15,11 @@ from aiokafka import errors as kafka_errors
 from aiokafka.protocol.commit import OffsetCommitRequest
 
 from forebay.schemas.errors import BrokerError
-from forebay.stream.core.errors import CommitRefused
+from forebay.stream.kafka.membership import raise_if_refused, require_membership
 from forebay.stream.kafka.protocol import OffsetFetch
 from forebay.stream.records import Committed, Epoch, Partition
 
 UNSTABLE_OFFSET_COMMIT = 88
-FENCED_INSTANCE_ID = 82
-_MEMBERSHIP_ERRORS = {
-    kafka_errors.IllegalGenerationError.errno,
-    kafka_errors.UnknownMemberIdError.errno,
-    kafka_errors.RebalanceInProgressError.errno,
-    FENCED_INSTANCE_ID,
-}
 
 
 class OffsetsUnstable(kafka_errors.KafkaError):
@@ -99,21 +92,3 @@ class GroupOffsets:
         ):
             self._coordinator.coordinator_dead()
         raise error(self._group_id)
-
-
-def require_membership(epoch: Epoch) -> None:
-    """Raises CommitRefused for an epoch of no generation, which Kafka would let pass unfenced."""
-    if epoch.generation < 0 or not epoch.member_id:
-        raise CommitRefused("the records were read outside any generation of the group")
-
-
-def raise_if_refused(error_code: int) -> None:
-    """Raises CommitRefused where the group's answer is that the membership is over."""
-    if error_code in _MEMBERSHIP_ERRORS:
-        raise CommitRefused(f"the group refused the offsets: {_name(error_code)}")
-
-
-def _name(error_code: int) -> str:
-    if error_code == FENCED_INSTANCE_ID:
-        return "FencedInstanceId: another member has joined with the same kafka.group_instance_id"
-    return str(kafka_errors.for_code(error_code).__name__)

@@ -21,7 +21,7 @@ from forebay.stream.cancellation import raise_if_cancelled
 from forebay.stream.config.sections import Settings
 from forebay.stream.core.errors import CommitRefused
 from forebay.stream.kafka.delivery import Delivery
-from forebay.stream.kafka.group_offsets import raise_if_refused, require_membership
+from forebay.stream.kafka.membership import raise_if_refused, require_membership
 from forebay.stream.kafka.protocol import TxnOffsetCommit
 from forebay.stream.records import Epoch, Partition
 
