@@ -17,7 +17,7 @@ from forebay.stream.observer import CommitTimes, Observer
 from forebay.stream.outcomes import Ledger
 from forebay.stream.records import Epoch, Finished, Partition
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("forebay.commit")
 
 
 class ConservationError(ForebayError):

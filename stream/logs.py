@@ -15,7 +15,7 @@ from typing import Final, Literal, TextIO
 
 import orjson
 
-from forebay.stream.config.log_levels import ALL_MODULES, parse_levels
+from forebay.stream.config.log_levels import ALL_LOGGERS, parse_levels
 
 CLIENT_LINES_EVERY_S: Final = 10.0
 REPEATS_EVERY_S: Final = 10.0
@@ -114,15 +114,15 @@ def set_up_logging(levels: str, form: Literal["auto", "text", "json"], *, stream
     handler.setFormatter(
         TextFormatter(colour=terminal and not os.environ.get("NO_COLOR")) if as_text else JsonFormatter()
     )
-    logging.basicConfig(level=wanted[ALL_MODULES].upper(), handlers=[handler], force=True)
+    logging.basicConfig(level=wanted[ALL_LOGGERS].upper(), handlers=[handler], force=True)
     limits: list[logging.Filter] = []
     for name in _CHATTY:
-        if wanted.get(name, wanted[ALL_MODULES]) == "debug":
+        if wanted.get(name, wanted[ALL_LOGGERS]) == "debug":
             continue
         logging.getLogger(name).setLevel(logging.ERROR)
         limits.append(_OnlyOf(name, OneOfMany(CLIENT_LINES_EVERY_S)))
     for module, level in wanted.items():
-        if module != ALL_MODULES:
+        if module != ALL_LOGGERS:
             logging.getLogger(module).setLevel(level.upper())
     # Of all loggers: what a client of ours can make asyncio or aiohttp say must not fill the disk either.
     limits.append(OneOfMany(REPEATS_EVERY_S, burst=MAX_REPEATS, alike=_logger_and_first_line))

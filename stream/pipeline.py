@@ -28,7 +28,7 @@ from forebay.stream.stages import Breakers, Stages, Timing
 from forebay.stream.totals import Totals
 from forebay.stream.uncommitted import Uncommitted
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("forebay.pipeline")
 
 PAUSE_AFTER_S = 1.0
 IDLE_WAIT_S = 0.5

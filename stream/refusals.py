@@ -12,7 +12,7 @@ from forebay.schemas.errors import BrokerError
 from forebay.stream.core.errors import OutputMissing
 from forebay.stream.records import Finished
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("forebay.commit")
 
 MAX_REFUSALS = 3
 MAX_FENCINGS = 3

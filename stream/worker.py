@@ -26,7 +26,7 @@ from forebay.stream.telemetry.commit_timings import CommitTimings
 from forebay.stream.telemetry.telemetry import Telemetry
 from forebay.stream.worker_process import READY_LINE
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("forebay.worker")
 
 STOP_TIMEOUT_S = 5.0
 

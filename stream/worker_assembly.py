@@ -60,7 +60,7 @@ from forebay.stream.telemetry.timestamp_warning import TimestampWarning
 from forebay.stream.window import MicroBatcher
 from forebay.stream.worker import FailureSlot, Worker, WorkerParts
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("forebay.worker")
 
 SWITCH_INTERVAL_S = 0.0005
 """How long a thread may keep the interpreter from another one that waits. At Python's 5 ms the model, which takes the lock

@@ -21,7 +21,7 @@ from aiohttp import web
 from forebay.stream.admin.responses import HEADERS, refusal
 from forebay.stream.tail_format import printable, shortened
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("forebay.admin")
 
 ACCEPT_RETRY_S: Final = 0.2
 LINGER_S: Final = 2.0

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from forebay.stream.admin.membership import Advertisement, decode_advertisement
 from forebay.stream.tail_format import printable
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("forebay.admin")
 
 _MAX_NAMES = 5
 

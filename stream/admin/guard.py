@@ -13,7 +13,7 @@ from forebay.stream.admin.connections import Connection
 from forebay.stream.admin.hosts import AllowedHosts, host_of
 from forebay.stream.admin.responses import Handler, refusal
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("forebay.admin")
 
 PAGE_PREFIX: Final = "/page/"
 OPEN_PATHS: Final = frozenset(("/", "/healthz", "/readyz", "/startupz"))

@@ -23,7 +23,7 @@ from forebay.stream.admin.reached import reached_at
 from forebay.stream.admin.responses import HEADERS
 from forebay.stream.config.sections import AdminSection
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("forebay.admin")
 
 SHUTDOWN_S: Final = 1.0
 ASSETS: Final = {

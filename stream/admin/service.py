@@ -25,7 +25,7 @@ from forebay.stream.decode import Decoder
 from forebay.stream.encode import PredictionEncoder
 from forebay.stream.eventtime.plan import WindowPlan
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("forebay.admin")
 
 LOOK_S: Final = 1.0
 READY_LOOK_S: Final = 0.1

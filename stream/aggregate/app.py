@@ -20,7 +20,7 @@ from forebay.stream.aggregate.transport import PREVIOUS_HEADER, AggregatorApp, T
 from forebay.stream.clock import Clock
 from forebay.stream.telemetry.aggregator import DeltaTraces
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("forebay.aggregate")
 
 TABLE: Final = "windows"
 

@@ -14,7 +14,7 @@ from typing import Final
 
 from forebay.stream.embedded.process import tied_to_parent
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("forebay.aggregate")
 
 RESTART_AFTER_S: Final = 5.0
 STOP_TIMEOUT_S: Final = 30.0

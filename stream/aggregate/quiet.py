@@ -1,11 +1,11 @@
-"""Faust's own log lines: what matters of them is said by the aggregator."""
+"""Faust's own log lines, most of which repeat what the aggregator logs itself."""
 
 from __future__ import annotations
 
 import logging
 from typing import Final
 
-from forebay.stream.config.log_levels import ALL_MODULES, parse_levels
+from forebay.stream.config.log_levels import ALL_LOGGERS, parse_levels
 
 # mode logs this as an error when a process goes on after it was frozen (SIGSTOP, a suspended machine). Whether the aggregator
 # keeps up is judged by its health, by its own clock.
@@ -13,10 +13,10 @@ _HARMLESS: Final = ("Thread keepalive is not responding...",)
 
 
 def quieten(levels: str) -> None:
-    """Let through only errors that matter, unless everything is asked for. levels: see `parse_levels`."""
-    debugging = parse_levels(levels)[ALL_MODULES] == "debug"
-    # A service logs under the module of its class.
-    for name in ("faust", "mode", "forebay.stream.aggregate.transport", "forebay.stream.aggregate.table"):
+    """Let through only errors that matter, except from loggers set to debug. levels: see `parse_levels`."""
+    wanted = parse_levels(levels)
+    for name in ("faust", "mode", "forebay.aggregate.faust"):
+        debugging = wanted.get(name, wanted[ALL_LOGGERS]) == "debug"
         logger = logging.getLogger(name)
         logger.setLevel(logging.DEBUG if debugging else logging.ERROR)
         if not debugging:

@@ -30,7 +30,7 @@ from forebay.stream.kafka.permit import require
 from forebay.stream.stop_request import StopRequest
 from forebay.stream.telemetry.aggregator import DeltaTraces
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("forebay.aggregate")
 
 READY_LINE: Final = "aggregator ready"
 START_TIMEOUT_S: Final = 600.0

@@ -10,9 +10,9 @@ from faust import Table
 from faust.types import TP, EventT
 
 from forebay.stream.aggregate.state import restored
-from forebay.stream.aggregate.transport import partitions_of
+from forebay.stream.aggregate.transport import FAUST_LOG, partitions_of
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("forebay.aggregate")
 
 OnRestored = Callable[[int, dict[bytes, bytes]], None]
 
@@ -25,6 +25,7 @@ class StateTable(Table):  # type: ignore[type-arg]
     records of one key recovery takes the one that has counted further, not the later one.
     """
 
+    logger = FAUST_LOG
     on_restored: OnRestored
 
     def __init__(self, *args: Any, **options: Any) -> None:

@@ -12,6 +12,7 @@ Decision 14 names them and says why; tests/aggregate/test_private_parts.py fails
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, Protocol
 
@@ -22,6 +23,8 @@ from faust.types import TP
 
 from forebay.stream.kafka.patches.fetch_pacing import pace_fetches
 
+FAUST_LOG: Final = logging.getLogger("forebay.aggregate.faust")
+"""Of the classes derived from Faust's, which would log under the names of their modules."""
 PREVIOUS_HEADER: Final = "forebay-previous-position"
 
 
@@ -51,6 +54,7 @@ class AggregatorApp(App):
     """The Faust application, which knows whom it works for."""
 
     owner: Owner
+    logger = FAUST_LOG
 
     def _create_directories(self) -> None:
         """Create none. The state is in memory, and a killed process could not remove what it has left on disk."""
@@ -63,6 +67,8 @@ def _owner_of(app: object) -> Owner:
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
     """The thread that has the Kafka consumer."""
+
+    logger = FAUST_LOG
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -140,6 +146,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 class Consumer(driver.Consumer):
     """The consumer as Faust's services see it."""
 
+    logger = FAUST_LOG
+
     _thread: ConsumerThread
 
     def _new_consumer_thread(self) -> ConsumerThread:
@@ -180,6 +188,8 @@ class Consumer(driver.Consumer):
 
 class Producer(driver.Producer):
     """The producer, idempotent: what is retried stays in order and is there once."""
+
+    logger = FAUST_LOG
 
     def _new_producer(self, transactional_id: str | None = None) -> AIOKafkaProducer:
         return AIOKafkaProducer(**_owner_of(self.app).client_options(), enable_idempotence=True, linger_ms=0)

@@ -13,7 +13,7 @@ from forebay.stream.aggregate.follow import Follower
 from forebay.stream.aggregate.view import AggregateView
 from forebay.stream.clock import Clock
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("forebay.aggregate.alerts")
 
 ALERTS_BACK_MS: Final = 30 * 86_400_000
 

@@ -13,7 +13,7 @@ import aiohttp
 from forebay.stream.aggregate.alerts import Alert
 from forebay.stream.cancellation import cancel_until_done
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("forebay.aggregate.alerts")
 
 FIRST_WAIT_S: Final = 0.5
 MAX_WAIT_S: Final = 30.0

@@ -84,7 +84,7 @@ def _run_and_end(aggregator: Aggregator) -> NoReturn:
     except ForebayError as error:
         render_error(error)
     except BaseException:
-        logging.getLogger(__name__).exception("a bug of ours")
+        logging.getLogger("forebay.aggregate").exception("a bug of ours")
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

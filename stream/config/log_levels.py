@@ -1,55 +1,42 @@
-"""Which log lines are wanted, as a text: `info`, or `info,forebay.stream.commit=debug` with levels of their own for modules."""
+"""Parse log levels: `info`, or `info,forebay.commit=debug` with levels for single loggers."""
 
 from __future__ import annotations
 
 from difflib import get_close_matches
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Final
 
+from forebay.stream.config.loggers import LOGGERS, OWN_PACKAGES, ROOT, successor_of
+
 LEVELS: Final = ("debug", "info", "warning", "error")
-ALL_MODULES: Final = ""
-OWN_PACKAGE: Final = "forebay"
-_LOGS: Final = b"\nlog = logging.getLogger("
+ALL_LOGGERS: Final = ""
 
 
 def parse_levels(text: str) -> dict[str, str]:
-    """The level of each module that is named, and of all others under ALL_MODULES (info where it is not named).
+    """Return the level of each logger that is named, and that of all others under ALL_LOGGERS (info where it is not set).
 
-    Raises ValueError for what is neither a level nor module=level, and for modules that do not log.
+    Raises ValueError for anything that is neither a level nor logger=level, and for loggers that do not exist.
     """
-    levels = {ALL_MODULES: "info"}
+    levels = {ALL_LOGGERS: "info"}
     for part in text.split(","):
-        module, found, level = (word.strip() for word in part.rpartition("="))
-        if level not in LEVELS or (found and not module):
+        name, found, level = (word.strip() for word in part.rpartition("="))
+        if level not in LEVELS or (found and not name):
             raise ValueError(f"{part.strip()!r} is not")
-        if module:
-            _check_module(module)
-        levels[module] = level
+        if name:
+            _check_name(name)
+        levels[name] = level
     return levels
 
 
-def own_loggers() -> list[str]:
-    """Return the modules of Forebay that log, which are the names of its loggers."""
-    root = Path(__file__).resolve().parents[2]
-    files = (path for package in ("stream", "models", "schemas") for path in (root / package).rglob("*.py"))
-    modules = (path.relative_to(root).with_suffix("") for path in files if _LOGS in path.read_bytes())
-    return sorted(".".join((OWN_PACKAGE, *module.parts)) for module in modules)
-
-
-def _check_module(module: str) -> None:
+def _check_name(name: str) -> None:
     """Raise ValueError if nothing is ever logged under this name."""
-    package = module.partition(".")[0]
-    if package == OWN_PACKAGE:
-        loggers = own_loggers()
-        if not any(name == module or name.startswith(f"{module}.") for name in loggers):
-            near = get_close_matches(module, loggers, n=3) or [
-                "forebay.stream.worker",
-                "forebay.stream.commit",
-                "forebay.stream.kafka",
-            ]
-            raise ValueError(f"{module} logs nothing; what does is, for example, {', '.join(near)}")
-    elif not package.isidentifier() or find_spec(package) is None:
-        near = get_close_matches(f"forebay.stream.{module}", own_loggers(), n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise ValueError(f"there is no module {module}{hint}")
+    package = name.partition(".")[0]
+    if package == ROOT:
+        if not any(logger == name or logger.startswith(f"{name}.") for logger in LOGGERS):
+            near = get_close_matches(name, LOGGERS, n=3) or LOGGERS
+            raise ValueError(f"there is no logger {name}; there is {', '.join(near)}")
+    elif successor := successor_of(name):
+        raise ValueError(f"the logger {name} is now called {successor}")
+    elif package in OWN_PACKAGES or not package.isidentifier() or find_spec(package) is None:
+        near = get_close_matches(f"{ROOT}.{name.rpartition('.')[2]}", LOGGERS, n=1)
+        raise ValueError(f"there is no logger {name}" + (f"; did you mean {near[0]}?" if near else ""))

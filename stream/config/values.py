@@ -238,7 +238,7 @@ LogLevels = Annotated[
     str,
     AfterValidator(_check_levels),
     Allowed(
-        f'{", ".join(_QUOTED_LEVELS[:-1])} or {_QUOTED_LEVELS[-1]}, or several for modules: "info,forebay.stream.commit=debug"'
+        f'{", ".join(_QUOTED_LEVELS[:-1])} or {_QUOTED_LEVELS[-1]}, or several for loggers: "info,forebay.commit=debug"'
     ),
 ]
 Device = Annotated[str, _matching(_DEVICE), Allowed('"auto", "cpu", "cuda", "cuda:N" or "mps"')]

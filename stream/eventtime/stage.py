@@ -26,7 +26,7 @@ from forebay.stream.eventtime.rows import RowKeeper
 from forebay.stream.eventtime.timestamp_guard import MAX_KEPT, MAX_LISTED, Decided, TimestampGuard
 from forebay.stream.records import Chunk, Committed, Epoch, Partition, WindowStatus
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("forebay.windows")
 
 _KEY, _OFFSET, _TIMESTAMP = attrgetter("key"), attrgetter("offset"), attrgetter("timestamp")
 

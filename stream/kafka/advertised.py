@@ -18,7 +18,7 @@ from forebay.schemas.errors import BrokerError, ForebayError
 from forebay.stream.kafka.access import view
 from forebay.stream.kafka.reach import ADVERTISED_REMEDY, Broker, ClientOptions, connect_with, reach_with
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("forebay.kafka.cluster")
 
 TIMEOUT_S: Final = 10.0
 KIND: Final = "advertised"

@@ -27,7 +27,7 @@ from forebay.stream.kafka.protocol import NO_TOPIC_ID, TopicMetadata
 from forebay.stream.kafka.topic_identity import TopicIdentity, recreated_error
 from forebay.stream.records import Partition
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("forebay.kafka.cluster")
 
 EVERY_S: Final = 1.0
 SILENT_AFTER_S: Final = 5.0

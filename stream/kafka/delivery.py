@@ -29,7 +29,7 @@ from forebay.stream.kafka.advertised import find_unreachable
 from forebay.stream.kafka.denied import denied
 from forebay.stream.records import Partition
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("forebay.kafka.producer")
 
 MAX_CONNECT_S = 30.0
 METADATA_TIMEOUT_S = 1.0

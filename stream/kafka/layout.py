@@ -14,7 +14,7 @@ from forebay.stream.kafka.topic_plan import BROKER_MAX_MESSAGE_BYTES, MAX_MESSAG
 from forebay.stream.kafka.topic_timestamps import LOG_APPEND_TIME, TIMESTAMP_TYPE, timestamp_bounds
 from forebay.stream.kafka.topics import Checked, check_topics
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("forebay.kafka.topics")
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from forebay.schemas.errors import BrokerError
 from forebay.stream.clock import Clock, SystemClock
 from forebay.stream.config.redaction import without_arguments
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("forebay.kafka.oauth")
 
 UNKNOWN_LIFETIME_MS: Final = 60_000
 """How long a token is kept that does not say when it expires."""

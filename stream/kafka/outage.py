@@ -8,7 +8,7 @@ from typing import Final
 
 from forebay.stream.clock import Clock, rfc3339
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("forebay.kafka.cluster")
 
 REMIND_S: Final = 300.0
 FORGET_S: Final = 3_600.0

@@ -16,7 +16,7 @@ from forebay.stream.kafka.acls import Acl, Role, acls_of
 from forebay.stream.kafka.denied import KIND
 from forebay.stream.kafka.reach import connect, reach
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("forebay.kafka.permissions")
 
 TIMEOUT_S: Final = 15.0
 RETRY_S: Final = 0.5

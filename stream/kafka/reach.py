@@ -23,7 +23,7 @@ from forebay.stream.config.sections import KafkaSection
 from forebay.stream.kafka.client import client_options
 from forebay.stream.kafka.oauth import TokenError
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("forebay.kafka.cluster")
 
 DEFAULT_PORT: Final = 9092
 CLOSE_TIMEOUT_S: Final = 1.0

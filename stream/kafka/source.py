@@ -34,7 +34,7 @@ from forebay.stream.kafka.standing import read_standings
 from forebay.stream.kafka.topic_identity import recreated_error
 from forebay.stream.records import Epoch, Partition, Record, Standing
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("forebay.source")
 
 MAX_POLL_WAIT_S = 0.5
 IDLE_COMMIT_S = 5.0

@@ -13,7 +13,7 @@ from uuid import UUID
 from forebay.stream.core.errors import TopicRecreated
 from forebay.stream.records import Partition
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("forebay.kafka.topics")
 
 
 class TopicIdentity:

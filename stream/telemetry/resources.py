@@ -13,7 +13,7 @@ from forebay.stream.telemetry import catalogue as c
 from forebay.stream.telemetry.book import Book
 from forebay.stream.telemetry.process_usage import ProcessMeter
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("forebay.telemetry")
 
 
 def record_build(book: Book) -> None:

@@ -31,8 +31,6 @@ from forebay.stream.telemetry.sampling import Sampler, Watched
 from forebay.stream.telemetry.spans import BatchTraces
 from forebay.stream.telemetry.tracing import make_tracer_provider, tracer_of
 
-log = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True, slots=True)
 class About:

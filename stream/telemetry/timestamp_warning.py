@@ -9,7 +9,7 @@ from forebay.stream.decode.time_units import MILLISECONDS_FROM, guess_unit
 from forebay.stream.observer import Unobserved
 from forebay.stream.records import Chunk
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("forebay.decode")
 
 
 class TimestampWarning(Unobserved):

@@ -55,7 +55,7 @@ def test_what_came_out_well_is_no_error_in_windows_either() -> None:
 
 def test_the_last_warnings_are_kept_the_newest_first() -> None:
     kept = RecentWarnings()
-    logger = logging.Logger("stream.x")
+    logger = logging.Logger("forebay.x")
     logger.addHandler(kept)
     for number in range(40):
         logger.info("not this")

@@ -8,21 +8,20 @@ import pytest
 from mode import Service
 
 from forebay.stream.aggregate.quiet import quieten
-from forebay.stream.aggregate.transport import ConsumerThread
+from forebay.stream.aggregate.table import StateTable
+from forebay.stream.aggregate.transport import AggregatorApp, Consumer, ConsumerThread, Producer
 
 COMPLAINT = "Thread keepalive is not responding..."
+EVERYTHING = [COMPLAINT, "it broke", "by the way"]
 
 
 class LoggedAsTheThread(Service):
-    __module__ = ConsumerThread.__module__
+    logger = ConsumerThread.logger
 
 
 @pytest.fixture(autouse=True)
 def _as_before() -> object:
-    loggers = [
-        logging.getLogger(name)
-        for name in ("faust", "mode", "forebay.stream.aggregate.transport", "forebay.stream.aggregate.table")
-    ]
+    loggers = [logging.getLogger(name) for name in ("faust", "mode", "forebay.aggregate.faust")]
     before = [(logger, logger.level, list(logger.filters)) for logger in loggers]
     yield
     for logger, level, filters in before:
@@ -30,7 +29,10 @@ def _as_before() -> object:
         logger.filters[:] = filters
 
 
-@pytest.mark.parametrize(("levels", "seen"), [("info", ["it broke"]), ("debug", [COMPLAINT, "it broke", "by the way"])])
+@pytest.mark.parametrize(
+    ("levels", "seen"),
+    [("info", ["it broke"]), ("debug", EVERYTHING), ("info,forebay.aggregate.faust=debug", EVERYTHING)],
+)
 def test_a_process_that_was_frozen_does_not_complain(
     levels: str, seen: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -41,3 +43,8 @@ def test_a_process_that_was_frozen_does_not_complain(
     log.error("it broke")
     log.info("by the way")
     assert [record.getMessage().split("]: ")[1] for record in caplog.records] == seen
+
+
+def test_what_derives_from_faust_logs_under_one_name() -> None:
+    for service in (AggregatorApp, Consumer, ConsumerThread, Producer, StateTable):
+        assert service.logger.name == "forebay.aggregate.faust"

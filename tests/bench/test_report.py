@@ -74,7 +74,7 @@ def test_the_steps_come_out_of_the_workers_log(tmp_path: Path) -> None:
         "positions": {"p50_ms": 3.0, "p99_ms": 3.0},
         "end": {"p50_ms": 4.0, "p99_ms": 4.0},
     }
-    record = logging.LogRecord("forebay.stream.worker", logging.INFO, "", 0, "the last commits took …", (), None)
+    record = logging.LogRecord("forebay.worker", logging.INFO, "", 0, "the last commits took …", (), None)
     record.figures = figures
     log = tmp_path / "worker.log"
     log.write_text(f"somebody's words\n{JsonFormatter().format(record)}\n100 events committed = …\n[1]\n")

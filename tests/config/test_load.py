@@ -60,7 +60,7 @@ def test_every_mistake_is_told_at_once_with_value_and_what_is_allowed(tmp_path: 
         f'batch.max_queue_delay_ms = "5" ({path}:3): must be a whole number from 0 to 60000',
         'model.version = "new" (environment FOREBAY_MODEL__VERSION): must be a whole number from 1 to 999999999',
         f'log.level = "loud" ({path}:5): must be "debug", "info", "warning" or "error", '
-        "or several for modules: \"info,forebay.stream.commit=debug\" ('loud' is not)",
+        "or several for loggers: \"info,forebay.commit=debug\" ('loud' is not)",
         "kafka.heartbeat_interval_ms = 29000 (command line): must be less than half of kafka.session_timeout_ms "
         "(30000), better a tenth",
     ]

@@ -84,10 +84,10 @@ async def test_the_steps() -> None:
 async def test_each_commit_is_logged_for_those_who_ask(caplog: pytest.LogCaptureFixture) -> None:
     script = Script()
     commits = Committer(emitter(), script, script, guard(), Unobserved(), clock=ManualClock(), timeout_ms=10_000)
-    with caplog.at_level("INFO", "forebay.stream.commit"):
+    with caplog.at_level("INFO", "forebay.commit"):
         await commits.commit([BATCH])
     assert not caplog.messages
-    with caplog.at_level("DEBUG", "forebay.stream.commit"):
+    with caplog.at_level("DEBUG", "forebay.commit"):
         await commits.commit([BATCH])
     (line,) = caplog.messages
     assert line.startswith("committed 1 micro-batch up to features-") and line.endswith(" in 0.0 ms")

@@ -100,7 +100,7 @@ async def test_a_collector_that_does_not_answer_holds_nobody_up() -> None:
         endpoint = f"http://127.0.0.1:{deaf.getsockname()[1]}"
         made = telemetry({}, otlp_endpoint=endpoint, logs=True, export_timeout_ms=60_000)
         try:
-            logging.getLogger("stream.test").warning("a line")
+            logging.getLogger("forebay.test").warning("a line")
             await run_for(made, 0.1)
             async with asyncio.timeout(30):  # half of what the exporter would wait
                 await made.close()

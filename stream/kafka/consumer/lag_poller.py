@@ -10,7 +10,7 @@ from typing import Final, Protocol
 from forebay.stream.clock import Clock
 from forebay.stream.records import Partition, Standing
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("forebay.telemetry")
 
 POLL_S: Final = 2.0
 TIMEOUT_S: Final = 10.0

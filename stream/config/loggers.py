@@ -1,0 +1,87 @@
+"""The names of Forebay's loggers: stable, whatever modules the code consists of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+ROOT: Final = "forebay"
+
+LOGGERS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "forebay.worker": "start, drain and stop of a worker; circuit breakers; how long commits take",
+        "forebay.source": "assigned partitions, with the offsets at which reading starts; the group's offsets",
+        "forebay.decode": "event timestamps that are probably not in milliseconds",
+        "forebay.windows": "event-time windows: rebuilt, rejected events, closed by the wall clock or early",
+        "forebay.pipeline": "failed commits, after which events are read again; events that a rebalance left uncommitted",
+        "forebay.commit": "each commit with its offsets (debug); another worker with the same transactional id",
+        "forebay.kafka.cluster": "connecting; brokers and clusters that stop or resume answering",
+        "forebay.kafka.oauth": "renewal of OAuth tokens",
+        "forebay.kafka.permissions": "permissions that are missing or could not be checked",
+        "forebay.kafka.producer": "reconnecting the producer",
+        "forebay.kafka.topics": "topics that are missing or have unsuitable settings",
+        "forebay.telemetry": "measurements that fail",
+        "forebay.admin": "the admin API: its address, pause and resume, failed requests, warnings about the group",
+        "forebay.aggregate": "the aggregator: start and stop, restored partitions, records that cannot be counted",
+        "forebay.aggregate.alerts": "alerts that start and end; webhook requests that fail",
+        "forebay.aggregate.faust": "Faust within the aggregator; errors only, unless set to debug",
+    }
+)
+"""Each logger, with what it logs. A level for a name holds for all loggers below it, too."""
+
+OLD_PACKAGE: Final = "stream"
+"""Loggers were once named after modules of this package."""
+OWN_PACKAGES: Final = (OLD_PACKAGE, "models", "schemas")
+"""Packages of Forebay after which no logger is named."""
+
+RENAMED: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "": "forebay",
+        "admin": "forebay.admin",
+        "admin.connections": "forebay.admin",
+        "admin.group_warnings": "forebay.admin",
+        "admin.guard": "forebay.admin",
+        "admin.server": "forebay.admin",
+        "admin.service": "forebay.admin",
+        "aggregate": "forebay.aggregate",
+        "aggregate.app": "forebay.aggregate",
+        "aggregate.beside": "forebay.aggregate",
+        "aggregate.service": "forebay.aggregate",
+        "aggregate.table": "forebay.aggregate",
+        "aggregate.transport": "forebay.aggregate.faust",
+        "aggregate.watch": "forebay.aggregate.alerts",
+        "aggregate.webhook": "forebay.aggregate.alerts",
+        "cli": "forebay.aggregate",
+        "cli.aggregate": "forebay.aggregate",
+        "commit": "forebay.commit",
+        "eventtime": "forebay.windows",
+        "eventtime.stage": "forebay.windows",
+        "kafka": "forebay.kafka and forebay.source",
+        "kafka.advertised": "forebay.kafka.cluster",
+        "kafka.cluster_watch": "forebay.kafka.cluster",
+        "kafka.delivery": "forebay.kafka.producer",
+        "kafka.layout": "forebay.kafka.topics",
+        "kafka.oauth": "forebay.kafka.oauth",
+        "kafka.outage": "forebay.kafka.cluster",
+        "kafka.permit": "forebay.kafka.permissions",
+        "kafka.reach": "forebay.kafka.cluster",
+        "kafka.source": "forebay.source",
+        "kafka.topic_identity": "forebay.kafka.topics",
+        "pipeline": "forebay.pipeline",
+        "refusals": "forebay.commit",
+        "telemetry": "forebay.telemetry",
+        "telemetry.resources": "forebay.telemetry",
+        "telemetry.sampling": "forebay.telemetry",
+        "telemetry.telemetry": "forebay.telemetry",
+        "telemetry.timestamp_warning": "forebay.decode",
+        "worker": "forebay.worker",
+    }
+)
+"""Former names, within OLD_PACKAGE and without its name, and what took their place."""
+
+
+def successor_of(name: str) -> str | None:
+    """Return the logger that replaces a former name; None if `name` is not one."""
+    package, _, module = name.partition(".")
+    return RENAMED.get(module) if package == OLD_PACKAGE else None
