@@ -1,0 +1,201 @@
+"""Find phrases that plain English does without, in docstrings, messages, comments and documentation.
+
+python -m tests.language                       all hits, by file and line
+python -m tests.language forebay/stream/kafka  those of a folder or file
+python -m tests.language --summary             how many there are in each folder
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import sys
+import tokenize
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.source_files import ROOT, code_folders
+
+TEXT_SUFFIXES = {".gotmpl", ".html", ".js", ".md", ".toml", ".tpl", ".txt", ".yaml", ".yml"}
+TEXT_NAMES = {"Dockerfile", "Makefile"}
+NOT_PROSE = {"constraints.txt", "icon.svg"}
+
+
+@dataclass(frozen=True, slots=True)
+class Phrase:
+    """One phrase to avoid. A match whose group `fine` took part is accepted; example: a text that must be refused."""
+
+    pattern: str
+    instead: str
+    example: str
+
+
+PHRASES = (
+    Phrase(r"\b(is|are|was|were|be) none\b", "is not one; there is no X; has no X", "a record that is none"),
+    Phrase(
+        r"(?P<fine>\bthere (is|are) no)|\b(is|are) no (?!longer|more|less|fewer|different|such|one)(?!\w+er\b)\w+",
+        "is not a X",
+        "bytes that are no JSON",
+    ),
+    Phrase(r"\b(told|tells?|telling)\b", "reports, returns, logs, shows, says", "the worker is told"),
+    Phrase(r"\banew\b", "again", "join anew"),
+    Phrase(r"\b(whoever|nobody|somebody)\b", "name the user, client or component; nothing", "whoever asks"),
+    Phrase(r"\b(made|makes?|making) again\b", "rebuilt, created again", "windows are made again"),
+    Phrase(r"\b(stands?|stood|standing) still\b", "stalls, is stalled, stops", "reading stands still"),
+    Phrase(r"\b(put|puts|putting) out\b", "removed, evicted", "the member was put out"),
+    Phrase(r"\b(let|lets|letting) go\b", "released, abandoned, dropped", "connections are let go of"),
+    Phrase(r"\b(befall|befalls|befallen|befell)\b", "happen to", "what can befall a broker"),
+    Phrase(r"\b(mend|mends|mended|mending)\b", "fix, repair, recover", "until it mends"),
+    Phrase(r"\b(go|goes|going|went|gone) before\b", "overrides, takes precedence, precedes", "the later goes before"),
+    Phrase(r"\b(go|goes|going|went|gone) on\b(?! to\b)", "continues, resumes", "reading goes on"),
+    Phrase(r"\bso (many|much|few|often)\b", "at most N, that many, this often", "drain so many"),
+    Phrase(r"\bso long\b(?! as\b)", "for that long, at most N seconds", "wait so long"),
+    Phrase(r"\bof (which|whom)\b", "start a new sentence: its, their, whose", "topics of which one is gone"),
+    Phrase(r"\b(give|gives|given|giving|gave) out\b", "emit, publish, return", "what is given out"),
+    Phrase(r"\b(hand|hands|handed|handing) out\b", "return, yield", "records are handed out"),
+    Phrase(
+        r"\b(is|are|was|were) there(?! (a|an|any|no|another|more|something|enough)\b)\b",
+        "exists, is present, is available",
+        "once the topic is there",
+    ),
+    Phrase(r"\b(is|are|was|were|be|been|stays?|still) away\b", "unreachable, unavailable", "a cluster that is away"),
+    Phrase(
+        r"\b(is|are|was|were|be) (waited|looked|cared) (for|at|after)\b",
+        "wait for, check, handle (active)",
+        "is waited for",
+    ),
+    Phrase(r"\b(the one|the ones|those) of now\b", "the current one", "The one of now."),
+    Phrase(r"\bof (its|their) own accord\b|\blest\b|\bfurniture\b", "plain words", "lest it fails"),
+)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Hit:
+    """A phrase in a file. path: relative to the repository."""
+
+    path: str
+    line: int
+    found: str
+    instead: str
+
+
+_COMPILED = [
+    # Words may be separated by a line break. Cased words such as Python's None are not meant: only the first letter may vary.
+    (re.compile(phrase.pattern.replace(" ", r"\s+")), phrase)
+    for phrase in PHRASES
+]
+
+
+def find(text: str) -> Iterator[tuple[int, str, Phrase]]:
+    """Yield each phrase to avoid in a text: where it begins, the words, the phrase."""
+    lowered = _lower_initials(text)
+    for pattern, phrase in _COMPILED:
+        for match in pattern.finditer(lowered):
+            if match.groupdict().get("fine") is None:
+                yield match.start(), " ".join(text[match.start() : match.end()].split()), phrase
+
+
+def _lower_initials(text: str) -> str:
+    """Lower the first letter of each word but None, so that sentences may begin with a phrase."""
+    return re.sub(r"\b(?!None\b)[A-Z](?=[a-z])", lambda match: match[0].lower(), text)
+
+
+class _Strings(ast.NodeVisitor):
+    """Collects a module's string constants, and f-strings with `{}` in place of their values."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[ast.expr, str]] = []
+
+    def visit_Constant(self, node: ast.Constant) -> None:
+        if isinstance(node.value, str) and " " in node.value:
+            self.found.append((node, node.value))
+
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> None:
+        parts = [str(one.value) if isinstance(one, ast.Constant) else "{}" for one in node.values]
+        self.found.append((node, "".join(parts)))
+        for part in node.values:
+            if isinstance(part, ast.FormattedValue):
+                self.visit(part.value)
+
+
+def _hits_of_python(path: str, source: str) -> Iterator[Hit]:
+    lines = source.splitlines()
+    strings = _Strings()
+    strings.visit(ast.parse(source))
+    for node, text in strings.found:
+        for start, found, phrase in find(text):
+            end = node.end_lineno or node.lineno
+            # A string of several literals has no line breaks of its own: look for the words.
+            containing = [number for number in range(node.lineno, end + 1) if found in lines[number - 1]]
+            line = containing[0] if containing else min(node.lineno + text.count("\n", 0, start), end)
+            yield Hit(path, line, found, phrase.instead)
+    for first, comment in _comments(source):
+        for start, found, phrase in find(comment):
+            yield Hit(path, first + comment.count("\n", 0, start), found, phrase.instead)
+
+
+def _comments(source: str) -> Iterator[tuple[int, str]]:
+    """Yield the comments, those of successive lines as one, each with its first line."""
+    first, joined = 0, ""
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            text, line = token.string.lstrip("#"), token.start[0]
+            if joined and line == first + joined.count("\n") + 1:
+                joined += "\n" + text
+                continue
+            if joined:
+                yield first, joined
+            first, joined = line, text
+    if joined:
+        yield first, joined
+
+
+def hits_of(path: str, source: str) -> list[Hit]:
+    """Return the phrases to avoid in one file, in the order of its lines."""
+    if path.endswith(".py"):
+        return sorted(_hits_of_python(path, source))
+    return sorted(
+        Hit(path, source.count("\n", 0, start) + 1, found, phrase.instead) for start, found, phrase in find(source)
+    )
+
+
+def files() -> list[Path]:
+    """Return all files with text of ours, except the tests."""
+    candidates = [path for path in ROOT.iterdir() if path.is_file()]
+    candidates += [path for folder in code_folders() for path in folder.rglob("*") if path.is_file()]
+    return sorted(
+        path
+        for path in candidates
+        if (path.suffix in TEXT_SUFFIXES | {".py"} or path.name in TEXT_NAMES) and path.name not in NOT_PROSE
+    )
+
+
+def scan(places: Iterable[str] = ()) -> list[Hit]:
+    """Return all hits, or those in these files and folders (relative to the repository)."""
+    wanted = [ROOT / place for place in places]
+    chosen = [path for path in files() if not wanted or any(path == one or one in path.parents for one in wanted)]
+    return [hit for path in chosen for hit in hits_of(path.relative_to(ROOT).as_posix(), path.read_text("utf-8"))]
+
+
+def render(hits: Sequence[Hit], *, summary: bool) -> list[str]:
+    """Return a line for each hit, or how many there are in each folder."""
+    if not summary:
+        return [f"{hit.path}:{hit.line}: {hit.found!r}: {hit.instead}" for hit in hits]
+    folders = Counter(hit.path.rpartition("/")[0] or "." for hit in hits)
+    return [f"{count:5} {folder}" for folder, count in sorted(folders.items())]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the hits. The exit status is 1 if there are any."""
+    hits = scan(argument.rstrip("/") for argument in arguments if argument != "--summary")
+    for line in render(hits, summary="--summary" in arguments):
+        print(line)
+    print(f"{len(hits)} in {len({hit.path for hit in hits})} files", file=sys.stderr)
+    return 1 if hits else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
