@@ -127,7 +127,8 @@ def private_accesses(source: str) -> Iterator[str]:
         ):
             target, name = node.args[0], node.args[1].value
         elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "aiokafka":
-            yield from (f"{node.module}.{alias.name}" for alias in node.names if is_private(alias.name))
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from (name for name in names if any(map(is_private, name.split("."))))
             continue
         else:
             continue
@@ -136,21 +137,29 @@ def private_accesses(source: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def used() -> dict[str, str]:
-    """What the code uses -> one file that does."""
-    found = {}
+def used() -> dict[str, set[str]]:
+    """Return what the code uses, with the files that do."""
+    found: dict[str, set[str]] = {}
     for path in python_files():
-        found |= {access: str(path.relative_to(ROOT)) for access in private_accesses(path.read_text())}
+        for access in private_accesses(path.read_text()):
+            found.setdefault(access, set()).add(path.relative_to(ROOT).as_posix())
     return found
 
 
-def test_every_private_part_in_use_is_pinned(used: dict[str, str]) -> None:
-    missing = {access: file for access, file in used.items() if access not in PINNED.keys() | NOT_A_LIBRARY_S}
-    assert missing == {}, "pin these in PINNED, with what the code expects of them, and note them in decision 2"
+def test_every_private_part_in_use_is_pinned(used: dict[str, set[str]]) -> None:
+    missing = {access: files for access, files in used.items() if access not in PINNED.keys() | NOT_A_LIBRARY_S}
+    assert missing == {}, "pin these in PINNED, with what the code expects of them"
 
 
-def test_every_pinned_part_is_in_use(used: dict[str, str]) -> None:
+def test_every_pinned_part_is_in_use(used: dict[str, set[str]]) -> None:
     assert (PINNED.keys() | NOT_A_LIBRARY_S) - used.keys() == set()
+
+
+def test_the_decision_names_every_module_that_uses_them(used: dict[str, set[str]]) -> None:
+    (decision,) = (ROOT / "docs" / "decisions").glob("0002-*.md")
+    text = decision.read_text()
+    files = set().union(*(files for access, files in used.items() if access in PINNED))
+    assert {file for file in files if f"`{file}`" not in text} == set()
 
 
 @pytest.mark.parametrize(
@@ -163,6 +172,7 @@ def test_every_pinned_part_is_in_use(used: dict[str, str]) -> None:
         ("getattr(result, '_backoff', None)", ["result._backoff"]),
         ("setattr(self._result, '_backoff', 1)", ["result._backoff"]),
         ("from aiokafka.util import _closing", ["aiokafka.util._closing"]),
+        ("from aiokafka.record._crecords import Batch", ["aiokafka.record._crecords.Batch"]),
         ("with x._lock:\n    async def f(): await y[0]._wait()", ["x._lock", "y[0]._wait"]),
         ("self._own; cls._own; super()._own; getattr(self, '_own'); row._replace(a=1); a.__dict__; a.b", []),
     ],
