@@ -153,14 +153,13 @@ async def recover(bootstrap: str, count: int) -> float:
         assert await worker.stop() == 0, worker.log
         worker = group.start(mode="windows", window=window, batch=batch)
         began_s = None
-        while True:
-            if began_s is None and "making the open windows again" in worker.log:
-                began_s = time.perf_counter()
-            if "open windows are there again" in worker.log:
-                assert began_s is not None
-                took_s = time.perf_counter() - began_s
-                break
-            await asyncio.sleep(0.005)
+        async with asyncio.timeout(120):  # the texts below are the worker's log messages
+            while "open windows are there again" not in worker.log:
+                if began_s is None and "making the open windows again" in worker.log:
+                    began_s = time.perf_counter()
+                await asyncio.sleep(0.005)
+        assert began_s is not None
+        took_s = time.perf_counter() - began_s
         await worker.stop()
         (records,) = re.findall(r"reading up to (\d+) records", worker.log)
         return took_s * 100_000 / int(records)
