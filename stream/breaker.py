@@ -33,14 +33,20 @@ class CircuitBreaker:
         self.failures = 0
 
     def allows(self, now_s: float) -> bool:
-        """Whether something may be tried now. Where it is, and is begun, say so to `began`."""
+        """Return whether a call may begin now. It changes nothing: the caller reports the start to `begin`."""
+        if self.state is BreakerState.OPEN:
+            return now_s >= self._open_until_s
+        return self.state is BreakerState.CLOSED or not self._probing
+
+    def advance(self, now_s: float) -> None:
+        """Change from open to half open once the reset timeout has passed."""
         if self.state is BreakerState.OPEN and now_s >= self._open_until_s:
             self._probing = False
             self._change(BreakerState.HALF_OPEN, "one is let through to try")
-        return self.state is BreakerState.CLOSED or (self.state is BreakerState.HALF_OPEN and not self._probing)
 
-    def began(self) -> None:
-        """Something that was allowed has begun."""
+    def begin(self, now_s: float) -> None:
+        """Record that a call has begun that `allows` permits. Half open, it is the only one until its result is known."""
+        self.advance(now_s)
         self._probing = True
 
     def succeeded(self) -> None:

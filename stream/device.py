@@ -110,7 +110,7 @@ class DeviceThread:
     def submit(self, batch: MicroBatch) -> None:
         """Hand a micro-batch over. Only while there is `capacity`; call `collect` next, since a short call is over by then."""
         self._outstanding += 1
-        self._breaker.began()
+        self._breaker.begin(self._clock.monotonic_s())
         if self._usual_call_s >= SHORT_CALL_S:
             self._queue.put(batch)
             return

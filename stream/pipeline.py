@@ -109,6 +109,7 @@ class Pipeline:
     async def _poll_once(self) -> None:
         source, feed = self._stages.source, self._feed
         now_s = self._clock.monotonic_s()
+        self._breakers.advance(now_s)
         feed.poll(now_s)
         self._close_idle_windows(now_s)
         wait_s = min(IDLE_WAIT_S, max(0.0, feed.close_at_s() - now_s))
@@ -140,7 +141,7 @@ class Pipeline:
         A drain reads only what it has to commit, whether or not an operator has paused the worker.
         """
         paused = self.held_by_hand and not self._stopping
-        return not paused and self._breakers.model.allows(now_s) and self._breakers.cluster.allows(now_s)
+        return not paused and self._breakers.allow(now_s)
 
     async def _commit_what_was_read(self) -> None:
         """Reading cannot go on: what lies before that place is committed, so that a restart stops there at once."""
@@ -240,7 +241,7 @@ class Pipeline:
                 max_records=self._max_poll_records * self._commit_batches, max_bytes=MAX_COMMIT_BYTES
             ):
                 purges = self._purges
-                self._breakers.cluster.began()
+                self._breakers.cluster.begin(self._clock.monotonic_s())
                 self._observer.committing(batches)
                 self._committing = asyncio.create_task(self._stages.committer.commit(batches), name="commit")
                 try:

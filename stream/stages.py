@@ -67,3 +67,12 @@ class Breakers:
     def by_name(self) -> Mapping[str, CircuitBreaker]:
         """Return the breakers by the names that metrics and status have for them."""
         return {"model": self.model, "cluster": self.cluster}
+
+    def advance(self, now_s: float) -> None:
+        """Change each from open to half open once its reset timeout has passed."""
+        self.model.advance(now_s)
+        self.cluster.advance(now_s)
+
+    def allow(self, now_s: float) -> bool:
+        """Return whether both let a call begin now."""
+        return self.model.allows(now_s) and self.cluster.allows(now_s)

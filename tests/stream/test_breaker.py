@@ -19,12 +19,12 @@ class Rig:
 
     def fail(self, now_s: float) -> None:
         assert self.breaker.allows(now_s)
-        self.breaker.began()
+        self.breaker.begin(now_s)
         self.breaker.failed(now_s, "gone")
 
     def succeed(self, now_s: float) -> None:
         assert self.breaker.allows(now_s)
-        self.breaker.began()
+        self.breaker.begin(now_s)
         self.breaker.succeeded()
 
 
@@ -34,8 +34,9 @@ def test_it_opens_at_the_threshold_and_lets_one_through_after_its_time() -> None
         rig.fail(now_s)
     assert rig.told == [(BreakerState.OPEN, "3 failures in a row, the last: gone")]
     assert not rig.breaker.allows(32.9) and rig.breaker.wait_s(32.0) == 1.0
-    assert rig.breaker.allows(33.0) and rig.breaker.state is BreakerState.HALF_OPEN
-    rig.breaker.began()
+    assert rig.breaker.allows(33.0)
+    rig.breaker.begin(33.0)
+    assert rig.breaker.state is BreakerState.HALF_OPEN
     assert not rig.breaker.allows(33.1), "one, and no more"
     rig.breaker.succeeded()
     assert rig.breaker.state is BreakerState.CLOSED and rig.breaker.allows(33.2)
@@ -49,7 +50,27 @@ def test_the_one_that_fails_opens_it_again() -> None:
         rig.fail(now_s)
     rig.fail(40.0)
     assert not rig.breaker.allows(69.9) and rig.breaker.allows(70.0)
-    assert [state.value for state, _ in rig.told] == ["open", "half_open", "open", "half_open"]
+    assert [state.value for state, _ in rig.told] == ["open", "half_open", "open"]
+
+
+def test_asking_whether_a_call_may_begin_changes_nothing() -> None:
+    rig = Rig()
+    rig.breaker.trip(1.0, "hangs")
+    assert [rig.breaker.allows(now_s) for now_s in (30.9, 31.0, 31.0, 30.9)] == [False, True, True, False]
+    assert rig.breaker.state is BreakerState.OPEN and rig.told == [(BreakerState.OPEN, "hangs")]
+
+
+def test_it_is_half_open_after_its_time_although_no_call_begins() -> None:
+    rig = Rig()
+    rig.breaker.trip(1.0, "hangs")
+    rig.breaker.advance(30.9)
+    assert rig.breaker.state is BreakerState.OPEN
+    rig.breaker.advance(31.0)
+    assert rig.breaker.state is BreakerState.HALF_OPEN and rig.breaker.allows(31.0)
+    rig.breaker.begin(32.0)
+    rig.breaker.advance(70.0)
+    assert not rig.breaker.allows(70.0), "the one call has not come back"
+    assert [state.value for state, _ in rig.told] == ["open", "half_open"]
 
 
 def test_successes_between_keep_it_closed() -> None:
