@@ -128,9 +128,10 @@ class Pipeline:
         if records and source.epoch is not None:
             self._take(records, source.epoch, began_s=now_s)
         elif self._in_flight.is_empty:
-            self._uncommitted.keep_assigned(source.positions())
-            if now_s >= self._idle_commit_at_s:
-                await self._commit_idle()
+            positions = source.positions()
+            self._uncommitted.keep_assigned(positions)
+            if now_s >= self._idle_commit_at_s and positions is not None:
+                await self._commit_idle(positions)
                 self._idle_commit_at_s = now_s + IDLE_COMMIT_S
         # A poll that finds records does not give way by itself, and commits and heartbeats share this loop.
         await asyncio.sleep(0)
@@ -149,9 +150,18 @@ class Pipeline:
             async with asyncio.timeout(self._timing.revoke_timeout_s):
                 await self._commit_in_flight()
 
-    async def _commit_idle(self) -> None:
+    async def _commit_idle(self, positions: Mapping[Partition, int]) -> None:
+        """Commit the positions of a poll that found nothing, once everything before them is committed.
+
+        Partitions whose windows are being rebuilt are left out: their positions lie before what is committed.
+        """
+        source, windows = self._stages.source, self._stages.windows
+        metadata = dict.fromkeys(positions, "")
+        if windows is not None:
+            windows.advance(positions)
+            metadata = windows.metadata(positions)
         try:
-            await self._stages.source.commit_idle()
+            await source.commit_idle({partition: positions[partition] for partition in metadata}, metadata)
         except (KafkaError, TimeoutError) as error:
             log.debug("cannot commit the positions while idle: %s", error)
 

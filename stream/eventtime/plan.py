@@ -35,3 +35,7 @@ class WindowPlan:
     digest: str
     limits: WindowLimits
     flush: bool = False
+
+    def newest_at(self, watermark: int) -> int:
+        """Return the event time, in ms, that no event accepted before this watermark exceeds."""
+        return watermark + self.spec.out_of_orderness_ms

@@ -24,9 +24,6 @@ class WithoutWindows:
                 )
         return {partition: None if found is None else found.offset for partition, found in committed.items()}
 
-    def metadata(self, partition: Partition, position: int) -> str | None:
-        return ""
-
 
 def read_state(partition: Partition, found: Committed) -> State | None:
     """What was committed of windows. Raises BrokerError for a later version's; what other programs wrote is none."""

@@ -8,41 +8,25 @@ the same a second time (time that went by, too much state) closes all windows of
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from operator import attrgetter
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 from forebay.schemas.errors import BrokerError
-from forebay.schemas.failures import FailureKind
 from forebay.stream.clock import Clock
 from forebay.stream.eventtime.checkpoint import Pending, State, encode
-from forebay.stream.eventtime.chunk import Closing, EventOutcomes, Refused, WindowChunk
-from forebay.stream.eventtime.columns import NO_WATERMARK, Events, Verdict, Window
+from forebay.stream.eventtime.chunk import Closing, EventOutcomes, WindowChunk
+from forebay.stream.eventtime.columns import NO_WATERMARK, Window
+from forebay.stream.eventtime.intake import EventIntake
 from forebay.stream.eventtime.partition import Checkpoint, PartitionWindows
+from forebay.stream.eventtime.partition_state import PartitionState
 from forebay.stream.eventtime.plan import WindowPlan
 from forebay.stream.eventtime.restore import parted, partition_name, read_state, state_lost
 from forebay.stream.eventtime.rows import RowKeeper
-from forebay.stream.eventtime.timestamp_guard import MAX_KEPT, MAX_LISTED, Decided, TimestampGuard
+from forebay.stream.eventtime.timestamp_guard import MAX_KEPT, MAX_LISTED, TimestampGuard
 from forebay.stream.records import Chunk, Committed, Epoch, Partition, WindowStatus
 
 log = logging.getLogger("forebay.windows")
-
-_KEY, _OFFSET, _TIMESTAMP = attrgetter("key"), attrgetter("offset"), attrgetter("timestamp")
-
-
-@dataclass(slots=True)
-class _Partition:
-    """until: while windows are rebuilt, what was committed; owed: those that were closed and not all emitted; flush: all
-    are closed then. record_timestamp: the last one."""
-
-    windows: PartitionWindows
-    guard: TimestampGuard
-    seen_s: float
-    until: State | None = None
-    owed: list[Window] = field(default_factory=list)
-    flush: bool = False
-    record_timestamp: int = 0
 
 
 class _Records(NamedTuple):
@@ -65,8 +49,8 @@ class WindowStage:
             keep_last=plan.window_input.sequence_length,
             max_rows=plan.limits.max_rows_per_window,
         )
-        self._partitions: dict[Partition, _Partition] = {}
-        self._warned: set[FailureKind] = set()
+        self._intake = EventIntake(plan, clock=clock)
+        self._partitions: dict[Partition, PartitionState] = {}
 
     def status(self) -> dict[Partition, WindowStatus]:
         """For people and metrics."""
@@ -99,14 +83,14 @@ class WindowStage:
             )
         return {partition: position for partition, (_, position) in restored.items()}
 
-    def _restored(self, partition: Partition, found: Committed | None) -> tuple[_Partition, int | None]:
+    def _restored(self, partition: Partition, found: Committed | None) -> tuple[PartitionState, int | None]:
         now_s = self._clock.monotonic_s()
         guard = TimestampGuard(self._bounds)
         if found is None:
-            return _Partition(self._fresh(0, NO_WATERMARK), guard, now_s), None
+            return PartitionState(self._fresh(0, NO_WATERMARK), guard, now_s), None
         state = read_state(partition, found)
         if state is None:
-            return _Partition(self._fresh(found.offset, NO_WATERMARK), guard, now_s), found.offset
+            return PartitionState(self._fresh(found.offset, NO_WATERMARK), guard, now_s), found.offset
         at = state.checkpoint
         kept = self._partitions.get(partition)
         same = state.digest == self._plan.digest
@@ -114,7 +98,7 @@ class WindowStage:
         if same and not resumed and kept is not None and kept.until is None and kept.windows.checkpoint() == at:
             return kept, found.offset
         if at.replay_from == at.head:
-            return _Partition(self._fresh(at.head, at.watermark), guard, now_s), found.offset
+            return PartitionState(self._fresh(at.head, at.watermark), guard, now_s), found.offset
         if not same and not self._plan.flush:
             raise BrokerError(
                 f"{partition_name(partition)}: the group has windows open from offset {at.replay_from} to {at.head} of another "
@@ -124,31 +108,40 @@ class WindowStage:
                 "events since then make windows of the new configuration, closed at once), or use another group_id",
             )
         windows = self._fresh(at.replay_from, at.watermark_before)
-        return _Partition(windows, guard, now_s, until=state, flush=not same), at.replay_from
+        return PartitionState(windows, guard, now_s, until=state, flush=not same), at.replay_from
 
     def _fresh(self, head: int, watermark: int) -> PartitionWindows:
         return PartitionWindows(self._plan.spec, self._keeper, head=head, watermark=watermark)
 
-    def metadata(self, partition: Partition, position: int) -> str | None:
-        """What to commit with a position when all before it is committed; None while windows are made again."""
-        held = self._partitions.get(partition)
-        if held is None:
-            return None
-        if held.until is not None:
-            if position < held.until.checkpoint.head or held.flush or held.until.pending is not None:
-                return None
-            self._check_replay(partition, held, held.until)
-        # Marks of transactions and records of aborted ones hold no events.
-        held.windows.head = max(held.windows.head, position)
-        return self._encoded(held)
+    def advance(self, positions: Mapping[Partition, int]) -> None:
+        """Record that reading has reached these positions and that all before them is committed; end replays that are over.
 
-    def _encoded(self, held: _Partition) -> str:
+        Positions pass transaction markers and aborted records, which hold no events. Raises BrokerError if a replay did not
+        lead to what was committed.
+        """
+        for partition, position in positions.items():
+            held = self._partitions.get(partition)
+            if held is None:
+                continue
+            if held.until is not None:
+                if position < held.until.checkpoint.head or held.owes:
+                    continue
+                self._end_replay(partition, held, held.until)
+            held.windows.head = max(held.windows.head, position)
+
+    def metadata(self, positions: Mapping[Partition, int]) -> dict[Partition, str]:
+        """Return what to commit with positions that `advance` has recorded; nothing for partitions that are being replayed."""
+        return {
+            partition: self._encoded(held)
+            for partition in positions
+            if (held := self._partitions.get(partition)) is not None and held.until is None
+        }
+
+    def _encoded(self, held: PartitionState) -> str:
         at = held.windows.checkpoint()
-        return encode(State(self._plan.digest, at, held.guard.listed(at.replay_from, self._newest(at))))
-
-    def _newest(self, at: Checkpoint) -> int:
-        """No event accepted before the checkpoint is newer, by event time."""
-        return at.watermark + self._plan.spec.out_of_orderness_ms
+        return encode(
+            State(self._plan.digest, at, held.guard.listed(at.replay_from, self._plan.newest_at(at.watermark)))
+        )
 
     # ---- events
 
@@ -169,7 +162,7 @@ class WindowStage:
                 return parts
             chunk = rest
         since, before = held.windows.head, held.windows.checkpoint()
-        verdict, outcomes = self._add(held, chunk, chunk.next_offset)
+        verdict, outcomes = self._intake.add(held, chunk, chunk.next_offset)
         resume = self._resumable(held, before, since)
         escaped = self._escape(chunk.partition, held)
         if escaped and resume is not None:
@@ -178,22 +171,22 @@ class WindowStage:
         parts.append(self._chunk(chunk.partition, chunk.epoch, held, closing, _Records(outcomes, chunk)))
         return parts
 
-    def _replay(self, held: _Partition, state: State, chunk: Chunk) -> Chunk | None:
+    def _replay(self, held: PartitionState, state: State, chunk: Chunk) -> Chunk | None:
         """Make windows again from the records before the committed position; return the others, None where there are none."""
         again, rest = parted(chunk, state.checkpoint.head)
         if again is not None:
             known, owing = parted(again, again.next_offset if state.pending is None else state.pending.since)
             if known is not None:
-                self._add(held, known, known.next_offset)
+                self._intake.add(held, known, known.next_offset)
             if owing is not None:
-                held.owed += self._add(held, owing, owing.next_offset)[0].closed
+                held.owed += self._intake.add(held, owing, owing.next_offset)[0].closed
         return rest
 
-    def _resumable(self, held: _Partition, before: Checkpoint, since: int) -> State | None:
+    def _resumable(self, held: PartitionState, before: Checkpoint, since: int) -> State | None:
         """Return the state from which windows that close now can be emitted in slices; None if it is too large to commit."""
         windows = held.windows
         at = Checkpoint(windows.head, before.replay_from, before.watermark_before, windows.watermark)
-        by_clock = held.guard.listed(at.replay_from, self._newest(at))
+        by_clock = held.guard.listed(at.replay_from, self._plan.newest_at(at.watermark))
         if len(by_clock) > MAX_LISTED:
             return None
         return State(self._plan.digest, at, by_clock, Pending(since, 0, all=False))
@@ -202,7 +195,7 @@ class WindowStage:
         self,
         partition: Partition,
         epoch: Epoch,
-        held: _Partition,
+        held: PartitionState,
         closing: Closing,
         records: _Records | None = None,
     ) -> WindowChunk:
@@ -224,7 +217,7 @@ class WindowStage:
             record_bytes=record_bytes,
         )
 
-    def _made_again(self, partition: Partition, epoch: Epoch, held: _Partition) -> list[WindowChunk]:
+    def _made_again(self, partition: Partition, epoch: Epoch, held: PartitionState) -> list[WindowChunk]:
         """Return the windows that still have to be emitted, now that a replay has reached the committed position."""
         state, windows = held.until, held.windows
         assert state is not None
@@ -235,7 +228,7 @@ class WindowStage:
             windows.watermark = max(windows.watermark, state.checkpoint.watermark)
             log.warning("%s: %d windows closed, of another configuration", partition_name(partition), len(closed))
             return [self._chunk(partition, epoch, held, Closing(closed, None))] if closed else []
-        self._check_replay(partition, held, state)
+        self._end_replay(partition, held, state)
         owed, held.owed = held.owed, []
         if state.pending is None:
             return []
@@ -252,8 +245,8 @@ class WindowStage:
         )
         return [self._chunk(partition, epoch, held, Closing(owed[given:], state, given))]
 
-    def _check_replay(self, partition: Partition, held: _Partition, state: State) -> None:
-        """The replay has ended. Raises BrokerError where it has not come to what was committed."""
+    def _end_replay(self, partition: Partition, held: PartitionState, state: State) -> None:
+        """Record that the replay has ended. Raises BrokerError if it did not lead to what was committed."""
         held.until = None
         held.windows.head = state.checkpoint.head
         if held.windows.watermark != state.checkpoint.watermark:
@@ -261,81 +254,9 @@ class WindowStage:
             raise state_lost(partition, state, f"do not give the watermark that was committed {instead}")
         log.info("%s: %d open windows are there again", partition_name(partition), held.windows.num_windows)
 
-    def _add(self, held: _Partition, chunk: Chunk, head: int) -> tuple[Verdict, EventOutcomes]:
-        records, times = chunk.records, chunk.timestamps
-        keys: list[bytes | None] = list(map(_KEY, records))
-        for row, key in chunk.keys.items():
-            keys[row] = key
-        stamps: list[int] = list(map(_TIMESTAMP, records))
-        refused = [Refused(one.record, one.kind, one.message, count=one.count) for one in chunk.rejections]
-        rows: list[int] | None = None
-        x_NF = chunk.x_BF
-        offsets: list[int] = list(map(_OFFSET, records))
-        bad = self._bad(held, chunk, keys, stamps=stamps, offsets=offsets)
-        if bad:
-            refused += bad.values()
-            rows = [row for row in range(len(records)) if row not in bad]
-            offsets, keys = [offsets[row] for row in rows], [keys[row] for row in rows]
-            times, x_NF = [times[row] for row in rows], x_NF[rows]
-        verdict = held.windows.add(Events(offsets, keys, times, x_NF), head)  # type: ignore[arg-type]  # no key is None here
-        taken = stamps if rows is None else [stamps[row] for row in rows]
-        if verdict.late or verdict.full:
-            watermark, most = held.windows.watermark, self._plan.limits.max_rows_per_window
-            for places, kind in ((verdict.late, FailureKind.LATE), (verdict.full, FailureKind.WINDOW_FULL)):
-                for place in places:
-                    row = place if rows is None else rows[place]
-                    message = (
-                        f"{watermark - chunk.timestamps[row]} ms before the watermark"
-                        if kind is FailureKind.LATE
-                        else f"its window holds {most} events"
-                    )
-                    refused.append(Refused(records[row], kind, message, chunk.ids[row]))
-            gone = {*verdict.late, *verdict.full}
-            taken = [stamp for place, stamp in enumerate(taken) if place not in gone]
-        refused.sort(key=lambda one: one.record.offset)
-        last = max((one.record.timestamp for one in refused), default=0)
-        held.record_timestamp = max(stamps[-1] if stamps else 0, last) or held.record_timestamp
-        return verdict, EventOutcomes(taken, refused)
-
-    def _bad(
-        self,
-        held: _Partition,
-        chunk: Chunk,
-        keys: Sequence[bytes | None],
-        *,
-        stamps: Sequence[int],
-        offsets: Sequence[int],
-    ) -> dict[int, Refused]:
-        """Events without a key, or with a timestamp that cannot be right, by row."""
-        wall_ms, times = self._clock.wall_ms(), chunk.timestamps
-        decided = None
-        if held.until is not None:
-            decided = Decided(self._newest(held.until.checkpoint), frozenset(held.until.by_clock))
-        wrong = held.guard.wrong(times, stamps, offsets, wall_ms=wall_ms, replay=decided)
-        bad = {}
-        for row, bound in wrong.items():
-            kind = FailureKind.TIMESTAMP_BEHIND if bound == "behind" else FailureKind.TIMESTAMP_AHEAD
-            message = held.guard.explain(bound, times[row], stamps[row], wall_ms)
-            bad[row] = Refused(chunk.records[row], kind, message, chunk.ids[row])
-            if held.until is None and kind not in self._warned:
-                self._warned.add(kind)
-                log.warning(
-                    "%s: the event at offset %d is rejected (%s), and others after it will be without a line here: %s",
-                    partition_name(chunk.partition),
-                    offsets[row],
-                    kind.value,
-                    message,
-                )
-        if None in keys:
-            message = "neither the record nor the event has a key"
-            for row, key in enumerate(keys):
-                if key is None:
-                    bad[row] = Refused(chunk.records[row], FailureKind.MISSING_KEY, message, chunk.ids[row])
-        return bad
-
     # ---- what does not come out the same a second time
 
-    def _escape(self, partition: Partition, held: _Partition) -> list[Window]:
+    def _escape(self, partition: Partition, held: PartitionState) -> list[Window]:
         limits, windows = self._plan.limits, held.windows
         replay = windows.head - windows.checkpoint().replay_from
         for name, number, most in (
@@ -355,7 +276,8 @@ class WindowStage:
                 )
                 return windows.close_all()
         at = windows.checkpoint()
-        if len(held.guard.listed(at.replay_from, self._newest(at))) > MAX_LISTED or held.guard.num_kept > MAX_KEPT:
+        by_clock = held.guard.listed(at.replay_from, self._plan.newest_at(at.watermark))
+        if len(by_clock) > MAX_LISTED or held.guard.num_kept > MAX_KEPT:
             log.warning(
                 "%s: all %d open windows closed before their time: more events ahead of this worker's clock were rejected than "
                 "can be remembered",
@@ -374,8 +296,7 @@ class WindowStage:
         found = []
         for partition, held in self._partitions.items():
             idle = now_s - held.seen_s >= self._plan.limits.idle_timeout_s
-            owes = held.flush or (held.until is not None and held.until.pending is not None)
-            if not (idle or owes) or not is_at_end(partition):
+            if not (idle or held.owes) or not is_at_end(partition):
                 continue
             if held.until is not None:
                 # Nothing came after the committed position, so nothing else has noticed that they are there again.

@@ -26,9 +26,6 @@ class Resumes(Protocol):
     def restore(self, committed: Mapping[Partition, Committed | None]) -> dict[Partition, int | None]:
         """Where reading goes on, by what is committed. Raises BrokerError where it must not."""
 
-    def metadata(self, partition: Partition, position: int) -> str | None:
-        """What to commit with this position when all before it is committed; None where it must not be committed."""
-
 
 async def start_positions(
     consumer: AIOKafkaConsumer, committed: Mapping[Partition, int | None], policy: StartPolicy

@@ -82,7 +82,7 @@ class Source(ConsumerRebalanceListener):
         self._paused = False
         self._opened = asyncio.Event()
         self._watch: ClusterWatch | None = None
-        self._idle_at: dict[Partition, int] = {}
+        self._idle_at: Mapping[Partition, int] = {}
 
     async def start(self) -> None:
         """Join the group. Raises KafkaError."""
@@ -197,22 +197,15 @@ class Source(ConsumerRebalanceListener):
         """Whether records are still read under this epoch, or will be once the gate is open."""
         return epoch == self._epoch
 
-    async def commit_idle(self) -> None:
+    async def commit_idle(self, positions: Mapping[Partition, int], metadata: Mapping[Partition, str]) -> None:
         """Commit where reading stands, when everything that was read is committed. Raises KafkaError, TimeoutError.
 
         These positions pass transaction markers and aborted records at a partition's end, which no event's commit does:
         without this a lag would remain for outside observers. To be called where `poll` is, never beside it.
+        positions: taken from `positions` with no await in between.
         """
         epoch = self.epoch
-        if epoch is None:
-            return
-        positions, metadata = {}, {}
-        for one in self._consumer.assignment():
-            partition, position = Partition(*one), await self._consumer.position(one)
-            said = self._resumes.metadata(partition, position)
-            if said is not None:
-                positions[partition], metadata[partition] = position, said
-        if positions != self._idle_at:
+        if epoch is not None and positions != self._idle_at:
             with contextlib.suppress(CommitRefused):  # a rebalance is under way, and what it does goes before
                 async with asyncio.timeout(IDLE_COMMIT_S):
                     await self.commit(positions, metadata, epoch)

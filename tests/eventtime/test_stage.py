@@ -90,7 +90,7 @@ def test_another_worker_reads_again_from_the_oldest_open_window_and_gives_out_no
     committed = committed_after(before, (0, [(A, 1), (A, 12), None, (None, 13), (B, 14)]))
     after = stage()
     assert after.restore({P0: committed}) == {P0: 1}
-    assert after.status()[P0].replaying == 5 and after.metadata(P0, 3) is None
+    assert after.status()[P0].replaying == 5 and after.metadata({P0: 3}) == {}
     assert after.take(poll(1, [(A, 12), None])) == []
     chunk = take(after, 3, [(None, 13), (B, 14), (A, 15), (A, 20)])
     assert chunk.num_records == 2 and not chunk.events.refused and len(chunk.events.accepted) == 2
@@ -105,7 +105,10 @@ def test_fragments_of_windows_that_are_over_close_silently_again() -> None:
     state = stage()
     assert state.restore({P0: committed}) == {P0: 4}
     assert state.take(poll(4, [(A, 25), (A, 24)])) == []
-    assert state.metadata(P0, 6) == committed.metadata, "it is there again as soon as the position is reached"
+    assert state.metadata({P0: 6}) == {}, "asking for it does not end the replay"
+    state.advance({P0: 6})
+    assert state.metadata({P0: 6}) == {P0: committed.metadata}, "it is there again as soon as the position is reached"
+    assert state.status()[P0].replaying is None
 
 
 def test_a_worker_that_still_has_the_state_keeps_it() -> None:
@@ -137,8 +140,30 @@ def test_marks_of_transactions_at_the_end_do_not_keep_a_replay_open() -> None:
     windows = stage()
     assert windows.restore({P0: committed}) == {P0: 0}
     assert windows.take(poll(0, [(A, 1)])) == []
-    assert windows.metadata(P0, 6) is None
-    assert windows.metadata(P0, 8) == committed.metadata
+    windows.advance({P0: 6})
+    assert windows.metadata({P0: 6}) == {}
+    windows.advance({P0: 8, P1: 1})
+    assert windows.metadata({P0: 8, P1: 1}) == {P0: committed.metadata}, "P1 is not assigned"
+
+
+def test_positions_pass_records_without_events_and_never_go_back() -> None:
+    windows = stage()
+    windows.restore({P0: Committed(4, "")})
+    windows.advance({P0: 7})
+    assert windows.metadata({P0: 7}) == {P0: f"forebay1 {plan().digest} 7 - -"}
+    windows.advance({P0: 5})
+    assert windows.restore({P0: Committed(7, windows.metadata({P0: 7})[P0])}) == {P0: 7}
+    assert take(windows, 7, [(A, 1)]).next_offset == 8
+
+
+def test_a_replay_that_did_not_lead_to_what_was_committed_is_refused_where_no_event_follows() -> None:
+    committed = committed_after(started(), (0, [(A, 1), (A, 7)]))
+    windows = stage()
+    windows.restore({P0: committed})
+    assert windows.take(poll(0, [(A, 1)])) == []
+    with pytest.raises(BrokerError, match="from offset 0 to 2 do not give the watermark") as caught:
+        windows.advance({P0: 2})
+    assert caught.value.kind == "window_state_lost"
 
 
 def test_a_log_that_has_lost_events_is_refused() -> None:
@@ -172,7 +197,8 @@ def test_what_is_to_be_flushed_is_so_although_no_event_follows() -> None:
     windows = stage(replace(plan(replace(TUMBLING, size_ms=5, hop_ms=5)), flush=True))
     windows.restore({P0: committed})
     assert windows.take(poll(0, [(A, 1), (B, 2)])) == []
-    assert windows.metadata(P0, 2) is None, "not before the windows are out"
+    windows.advance({P0: 2})
+    assert windows.metadata({P0: 2}) == {}, "not before the windows are out"
     (chunk,) = windows.close_idle(EPOCH, lambda _partition: True)
     assert len(chunk.windows) == 2 and (chunk.num_records, chunk.next_offset) == (0, 2)
 
@@ -190,7 +216,6 @@ def test_a_worker_without_windows_refuses_open_ones_and_only_those() -> None:
         WithoutWindows().restore({P0: committed})
     closed = Committed(2, f"forebay1 {plan().digest} 2 5 5")
     assert WithoutWindows().restore({P0: closed, P1: None}) == {P0: 2, P1: None}
-    assert WithoutWindows().metadata(P0, 5) == ""
 
 
 # ---- what closes all windows

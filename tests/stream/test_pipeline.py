@@ -119,11 +119,10 @@ class ScriptedSource:
     def is_at_end(self, partition: Partition) -> bool:
         return self.current is not None and self.at[partition] == len(self.log[partition])
 
-    async def commit_idle(self) -> None:
-        if self.current is None:
-            return
-        assert self.at == self.committed, "all that was read is committed"
-        self.idle_commits.append(dict(self.at))
+    async def commit_idle(self, positions: Mapping[Partition, int], metadata: Mapping[Partition, str]) -> None:
+        assert self.current is not None and positions == self.at == self.committed, "all that was read is committed"
+        assert metadata == dict.fromkeys(positions, "")
+        self.idle_commits.append(dict(positions))
 
     async def commit(self, positions: Mapping[Partition, int], metadata: Mapping[Partition, str], epoch: Epoch) -> None:
         if epoch != self.current:
