@@ -179,6 +179,7 @@ class Pipeline:
         while self._uncommitted.is_behind(self._stages.source.positions()):
             await self._poll_once()
             await self._commit_in_flight()
+        self._uncommitted.all_read()
 
     async def _commit_in_flight(self) -> None:
         """Close the open micro-batch and return when nothing is in flight: committed, or dropped by a rewind."""

@@ -51,7 +51,8 @@ class Uncommitted:
         """
         if positions is None:
             return bool(self._ends)
-        behind = any(positions.get(partition, end) < end for partition, end in self._ends.items())
-        if not behind:
-            self._to_read_again = 0  # a commit whose outcome was unknown had succeeded, or others read them now
-        return behind
+        return any(positions.get(partition, end) < end for partition, end in self._ends.items())
+
+    def all_read(self) -> None:
+        """Record that nothing has to be read again: a commit of unknown outcome had succeeded, or others read it now."""
+        self._to_read_again = 0

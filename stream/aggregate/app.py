@@ -236,7 +236,7 @@ class Aggregation:
                 state.apply(message.offset, round(message.timestamp * 1000), delta)
                 counted.append(event)
             for partition, state in states.items():
-                await self.publish(self._topics.changelog, partition, state.changes())
+                await self.publish(self._topics.changelog, partition, state.take_changes())
             for event in counted:
                 await stream.ack(event)
             self.counted += len(counted)
@@ -262,7 +262,7 @@ class Aggregation:
                 if self._states.get(partition) is not state:
                     continue
                 at = partition % self._topics.num_aggregates
-                await self.publish(self._topics.aggregates, at, state.updates(progress_ms, self._timing))
+                await self.publish(self._topics.aggregates, at, state.take_updates(progress_ms, self._timing))
                 closing = state.close(progress_ms, self._timing)
                 if closing is not None:
                     await self.publish(self._topics.aggregates, at, closing.finals)

@@ -107,8 +107,8 @@ class PartitionState:
         if window.add(offset, cell, delta):
             self._unwritten.add(key)
 
-    def changes(self) -> Rows:
-        """What must be in the changelog before the records counted since the last call are acknowledged."""
+    def take_changes(self) -> Rows:
+        """Return what must be in the changelog before the records counted since the last call are acknowledged."""
         rows: Rows = [(self._key(key), encode_window(self.windows[key])) for key in self._unwritten]
         if self._moved:
             rows.append(self._position())
@@ -118,8 +118,8 @@ class PartitionState:
 
     # ---- giving out
 
-    def updates(self, progress_ms: int | None, timing: Timing) -> Rows:
-        """Records for error-aggregates: every window that is another than when it was last given out.
+    def take_updates(self, progress_ms: int | None, timing: Timing) -> Rows:
+        """Return records for error-aggregates: every window that has changed since it was last emitted.
 
         progress_ms: up to when everything that was written is counted, ms since the epoch; None where that is unknown.
         """

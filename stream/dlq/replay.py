@@ -160,7 +160,7 @@ class Replayer:
             # Where the number is still there, the event goes back among the events that it came with.
             number = letter.source.partition
             if number not in publisher.partitions:
-                number = publisher.partition_for(letter.key)
+                number = publisher.choose_partition(letter.key)
             batches.setdefault((letter.source.topic, number), []).append(letter)
         for (topic, number), batch in batches.items():
             records = [(each.key, each.value, plan.headers(each)) for each in batch]

@@ -80,7 +80,7 @@ class EventIntake:
         decided = None
         if held.until is not None:
             decided = Decided(self._plan.newest_at(held.until.checkpoint.watermark), frozenset(held.until.by_clock))
-        wrong = held.guard.wrong(times, stamps, offsets, wall_ms=wall_ms, replay=decided)
+        wrong = held.guard.reject(times, stamps, offsets, wall_ms=wall_ms, replay=decided)
         bad = {}
         for row, bound in wrong.items():
             kind = FailureKind.TIMESTAMP_BEHIND if bound == "behind" else FailureKind.TIMESTAMP_AHEAD

@@ -89,6 +89,9 @@ class Sessions:
             else:
                 heapq.heappush(self._by_end, (window.end, serial, window))
         self.next_close = self._by_end[0][0] + self._lateness if self._by_end else NEVER
+        # A session that another absorbs never leads `_begun`, since the one that began first absorbs the others.
+        while self._begun and not self._begun[0].is_open:
+            self._begun.popleft()
         return closed
 
     def _forget(self, window: Window) -> None:
@@ -103,9 +106,7 @@ class Sessions:
         window.is_open = False
 
     def oldest(self) -> Window | None:
-        """The open session that began at the least offset."""
-        while self._begun and not self._begun[0].is_open:
-            self._begun.popleft()
+        """Return the open session that began at the least offset; None if none is open."""
         return self._begun[0] if self._begun else None
 
     def greatest_end(self) -> int:

@@ -276,6 +276,7 @@ class WindowStage:
                 )
                 return windows.close_all()
         at = windows.checkpoint()
+        held.guard.forget_before(at.replay_from)
         by_clock = held.guard.listed(at.replay_from, self._plan.newest_at(at.watermark))
         if len(by_clock) > MAX_LISTED or held.guard.num_kept > MAX_KEPT:
             log.warning(

@@ -49,7 +49,7 @@ class TimestampGuard:
         self._bounds = bounds
         self._by_clock: list[tuple[int, int]] = []
 
-    def wrong(
+    def reject(
         self,
         times: Sequence[int],
         stamps: Sequence[int],
@@ -58,7 +58,9 @@ class TimestampGuard:
         wall_ms: int,
         replay: Decided | None,
     ) -> dict[int, str]:
-        """The rows whose timestamp cannot be right, each with the bound that it violates: `ahead`, `behind` or `clock`.
+        """Return the rows whose timestamp cannot be right, each with the bound that it violates: `ahead`, `behind` or `clock`.
+
+        Those that violate only `clock` are remembered for checkpoints.
 
         times: of the events; stamps: of their records; wall_ms: the worker's clock; replay: set while records are read again.
         """
@@ -83,13 +85,16 @@ class TimestampGuard:
         return rows
 
     def listed(self, replay_from: int, newest: int) -> tuple[int, ...]:
-        """Offsets for a checkpoint from which a replay begins at `replay_from`; forgets those before it.
+        """Return the offsets for a checkpoint from which a replay begins at `replay_from`.
 
         newest: the newest event time accepted so far.
         """
+        return tuple(offset for offset, t in self._by_clock if offset >= replay_from and t <= newest)
+
+    def forget_before(self, replay_from: int) -> None:
+        """Forget the events before `replay_from`, which no replay sees any more."""
         if self._by_clock and self._by_clock[0][0] < replay_from:
             self._by_clock = [(offset, t) for offset, t in self._by_clock if offset >= replay_from]
-        return tuple(offset for offset, t in self._by_clock if t <= newest)
 
     @property
     def num_kept(self) -> int:

@@ -160,11 +160,11 @@ class Publisher:
         """The places in `keys` by partition."""
         places: dict[int, list[int]] = {}
         for place, key in enumerate(keys):
-            places.setdefault(self.partition_for(key), []).append(place)
+            places.setdefault(self.choose_partition(key), []).append(place)
         return places
 
-    def partition_for(self, key: bytes | None) -> int:
-        """Where the next record with that key goes."""
+    def choose_partition(self, key: bytes | None) -> int:
+        """Choose the partition of the next record: by its key, or one after the other where it has none."""
         partitions, count = self._partitions, len(self._partitions)
         if key is not None:
             return partitions[(int(self._hash(key)) & 0x7FFFFFFF) % count]

@@ -50,7 +50,7 @@ class Feed:
             if count:
                 self._state.apply(self._offset, at(minute), delta(minute, cell, count, **changes))
                 self._offset += 1
-        for key, value in self._state.updates(None, TIMING):
+        for key, value in self._state.take_updates(None, TIMING):
             assert self.view.upsert(key, value)
         return self
 
@@ -253,9 +253,9 @@ def test_firing_and_resolved_take_turns_however_it_goes(
 def test_the_highest_revision_of_a_key_holds_and_old_windows_are_forgotten() -> None:
     state = PartitionState(0)
     state.apply(0, at(0), delta(count=1))
-    old = state.updates(None, TIMING)
+    old = state.take_updates(None, TIMING)
     state.apply(1, at(0), delta(count=1))
-    new = state.updates(None, TIMING)
+    new = state.take_updates(None, TIMING)
     view = AggregateView()
     for key, value in [*new, *old]:
         view.upsert(key, value)

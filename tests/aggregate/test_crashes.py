@@ -38,7 +38,7 @@ class Member:
         for offset in range(start, min(self.read + number, len(self.source))):
             self.state.apply(offset, *self.source[offset])
         self.read = self.state.next_offset or 0
-        return self.state.changes()
+        return self.state.take_changes()
 
 
 def last_revisions(output: Rows) -> dict[bytes, dict[str, Any]]:
@@ -115,7 +115,7 @@ def run(source: Source, steps: list[tuple[str, int, int, int]], *, zombies: bool
         if action == "count":
             alive = write(changelog, member.count(number, back), most)
         elif action == "emit":
-            alive = write(output, state.updates(now_of(state, number), TIMING), most)
+            alive = write(output, state.take_updates(now_of(state, number), TIMING), most)
         elif action == "close":
             closing = state.close(now_of(state, number), TIMING)
             if closing is not None:
@@ -138,7 +138,7 @@ def run(source: Source, steps: list[tuple[str, int, int, int]], *, zombies: bool
         changelog += [(key, value) for key, value in rows if value is not None and b"revision" not in value]
     member = Member(changelog, source)
     changelog += member.count(len(source), 0)
-    output += member.state.updates(None, TIMING)
+    output += member.state.take_updates(None, TIMING)
     closing = member.state.close(at(1_000_000), TIMING)
     if closing is not None:
         output += closing.finals

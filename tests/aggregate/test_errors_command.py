@@ -56,7 +56,7 @@ async def fill(broker: Broker, topic: str) -> None:
     rows = []
     for offset, one in enumerate(deltas):
         state.apply(offset, now_ms, one)
-        rows += state.updates(None, TIMING)
+        rows += state.take_updates(None, TIMING)
     await create_topic(broker.bootstrap, topic, 2)
     async with producer(broker.bootstrap) as client:
         values = [value or b"" for _, value in rows]

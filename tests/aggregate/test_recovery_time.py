@@ -37,7 +37,7 @@ async def test_a_long_changelog(aggregator_group: AggregatorGroup) -> None:
                 state.apply(offset, start, one)
                 offset += 1
             # Without the position: the deltas themselves are not there.
-            rows += state.changes()[:-1]
+            rows += state.take_changes()[:-1]
             if len(rows) >= 200 or offset >= RECORDS:
                 written += len(rows)
                 size += sum(len(value or b"") for _, value in rows)

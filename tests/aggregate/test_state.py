@@ -24,7 +24,7 @@ def counted(*deltas: object) -> PartitionState:
 def again(state: PartitionState) -> PartitionState:
     """As another process finds it."""
     rows: dict[bytes, bytes] = {}
-    restored(rows, state.changes())
+    restored(rows, state.take_changes())
     return PartitionState.restore(state.partition, rows)
 
 
@@ -34,7 +34,7 @@ def test_deltas_of_one_window_and_kind_add_up() -> None:
         delta(count=4, first_seen=2, last_seen=9, sample_ids=("b", "c")),
         delta(0, PREDICTED, 93),
     )
-    not_json, predicted = parsed(state.updates(None, TIMING))
+    not_json, predicted = parsed(state.take_updates(None, TIMING))
     assert (not_json["count"], not_json["first_seen"], not_json["last_seen"]) == (7, 2, 9)
     assert not_json["sample_ids"] == ["a", "b", "c"]
     assert (not_json["events"], not_json["rate"], predicted["rate"]) == (100, 0.07, 0.93)
@@ -46,7 +46,7 @@ def test_samples_are_bounded_and_the_exemplar_with_a_stack_holds() -> None:
     state = counted(*(delta(0, MODEL_ERROR, sample_ids=(f"{n}", f"{n}x"), exemplar=plain) for n in range(4)))
     state.apply(9, at(0.5), delta(0, MODEL_ERROR, exemplar=STACK))
     state.apply(10, at(0.5), delta(0, MODEL_ERROR, exemplar=Exemplar("later", "x", "another")))
-    (found,) = parsed(state.updates(None, TIMING))
+    (found,) = parsed(state.take_updates(None, TIMING))
     assert found["sample_ids"] == ["0", "0x", "1", "1x", "2"]
     assert found["exemplar"] == {"message": "index …", "stack_hash": "abc", "stack": "File m.py"}
 
@@ -54,37 +54,37 @@ def test_samples_are_bounded_and_the_exemplar_with_a_stack_holds() -> None:
 def test_what_comes_again_changes_nothing() -> None:
     state = counted(delta(count=5))
     state.apply(0, at(0.5), delta(count=5))
-    assert parsed(state.updates(None, TIMING))[0]["count"] == 5
+    assert parsed(state.take_updates(None, TIMING))[0]["count"] == 5
     # The window was written, the position was not: the process died in between.
-    (window, _position) = state.changes()
+    (window, _position) = state.take_changes()
     found = PartitionState.restore(2, {window[0]: window[1] or b""})
     assert found.next_offset is None
     found.apply(0, at(0.5), delta(count=5))
-    assert found.changes() != [] and parsed(found.updates(None, TIMING))[0]["count"] == 5
+    assert found.take_changes() != [] and parsed(found.take_updates(None, TIMING))[0]["count"] == 5
 
 
 def test_an_update_is_given_once_and_a_final_after_it() -> None:
     state = counted(delta())
-    assert len(state.updates(at(1), TIMING)) == 1
-    assert state.updates(at(1.9), TIMING) == []
-    (final,) = parsed(state.updates(at(2), TIMING))
+    assert len(state.take_updates(at(1), TIMING)) == 1
+    assert state.take_updates(at(1.9), TIMING) == []
+    (final,) = parsed(state.take_updates(at(2), TIMING))
     assert final["final"] and final["revision"] == 3
-    assert state.updates(at(3), TIMING) == []
+    assert state.take_updates(at(3), TIMING) == []
     state.apply(5, at(3), delta())
-    (more,) = parsed(state.updates(at(3), TIMING))
+    (more,) = parsed(state.take_updates(at(3), TIMING))
     assert (more["count"], more["revision"], more["final"]) == (2, 5, True)
 
 
 def test_after_a_restart_all_is_given_out_again_with_the_same_revisions() -> None:
     state = counted(delta(), delta(0, MODEL_ERROR, exemplar=STACK), delta(1, model="a|b"))
-    before = state.updates(at(2), TIMING)
-    assert sorted(again(state).updates(at(2), TIMING)) == sorted(before)
+    before = state.take_updates(at(2), TIMING)
+    assert sorted(again(state).take_updates(at(2), TIMING)) == sorted(before)
 
 
 def test_closing_writes_finals_then_the_mark_then_tombstones() -> None:
     state = counted(delta(), delta(3))
     assert state.close(at(10), TIMING) is None, "what is counted must be written first"
-    state.changes()
+    state.take_changes()
     assert state.close(at(5.99), TIMING) is None and state.close(None, TIMING) is None
     closing = state.close(at(6), TIMING)
     assert closing is not None
@@ -98,20 +98,20 @@ def test_closing_writes_finals_then_the_mark_then_tombstones() -> None:
 
 def test_a_final_that_was_given_out_is_not_given_again_when_closing() -> None:
     state = counted(delta())
-    state.changes()
-    state.updates(at(3), TIMING)
+    state.take_changes()
+    state.take_updates(at(3), TIMING)
     closing = state.close(at(7), TIMING)
     assert closing is not None and closing.finals == []
 
 
 def test_what_comes_after_its_window_closed_is_late_and_resurrects_nothing() -> None:
     state = counted(delta(count=7))
-    state.changes()
+    state.take_changes()
     state.close(at(6), TIMING)
     state.apply(1, at(6.5), delta(count=3))
     (key,) = state.windows
     assert key.window_start == at(6)
-    (late,) = parsed(state.updates(None, TIMING))
+    (late,) = parsed(state.take_updates(None, TIMING))
     assert (late["outcome"], late["kind"], late["count"]) == (LATE, "not_json", 3)
     assert (late["events"], late["rate"]) == (0, None)
 
@@ -124,11 +124,11 @@ def test_a_window_in_the_far_future_is_counted_where_it_arrived() -> None:
 
 def test_no_window_closes_while_one_is_ahead_of_the_position() -> None:
     state = counted(delta(count=7))
-    window, _ = state.changes()
+    window, _ = state.take_changes()
     found = PartitionState.restore(2, {window[0]: window[1] or b"", b"2|position": position(0)})
     assert found.close(at(100), TIMING) is None
     found.apply(0, at(0.5), delta(count=7))
-    found.changes()
+    found.take_changes()
     assert found.close(at(100), TIMING) is not None
 
 
@@ -138,9 +138,9 @@ def position(next_offset: int, closed_before: int = 0) -> bytes:
 
 def test_of_two_changelog_records_the_one_that_counted_further_holds() -> None:
     state = counted(delta())
-    (key, old), (at_key, _) = state.changes()
+    (key, old), (at_key, _) = state.take_changes()
     state.apply(1, at(0.5), delta())
-    (_, new), _ = state.changes()
+    (_, new), _ = state.take_changes()
     rows: dict[bytes, bytes] = {}
     restored(rows, [(key, new), (key, old), (at_key, position(2, at(3))), (at_key, position(5, at(1)))])
     assert rows == {key: new, at_key: position(5, at(3))}
@@ -153,7 +153,7 @@ def test_rows_of_other_partitions_are_left_out() -> None:
     for partition in (1, 11):
         state = PartitionState(partition)
         state.apply(7, at(0), delta(count=partition))
-        restored(rows, state.changes())
+        restored(rows, state.take_changes())
     found = PartitionState.restore(1, rows)
     assert [window.events for window in found.windows.values()] == [1]
     assert found.next_offset == 8
@@ -162,9 +162,9 @@ def test_rows_of_other_partitions_are_left_out() -> None:
 def test_all_that_is_written_meets_its_schema() -> None:
     state = counted(delta(0, PREDICTED, 4), delta(0, MODEL_ERROR, sample_ids=("a",), exemplar=STACK))
     schemas = definitions()
-    for value in parsed(state.changes()):
+    for value in parsed(state.take_changes()):
         assert list(Draft202012Validator(schemas["aggregator-changelog"]).iter_errors(value)) == []
-    for value in parsed(state.updates(at(9), TIMING)):
+    for value in parsed(state.take_updates(at(9), TIMING)):
         assert list(Draft202012Validator(schemas["error-aggregate"]).iter_errors(value)) == []
 
 
@@ -206,7 +206,7 @@ def test_a_record_that_is_no_delta_is_passed() -> None:
     state = PartitionState(0)
     state.apply(4, at(0), None)
     assert state.next_offset == 5 and state.windows == {}
-    assert [key for key, _ in state.changes()] == [b"0|position"]
+    assert [key for key, _ in state.take_changes()] == [b"0|position"]
 
 
 def test_keys_come_from_closed_lists() -> None:

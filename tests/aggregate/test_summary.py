@@ -17,7 +17,7 @@ def view_of(*deltas: object) -> AggregateView:
     view, state = AggregateView(), PartitionState(0)
     for offset, one in enumerate(deltas):
         state.apply(offset, at(3), one)  # type: ignore[arg-type]
-    for key, value in state.updates(None, TIMING):
+    for key, value in state.take_updates(None, TIMING):
         view.upsert(key, value)
     return view
 
@@ -68,7 +68,7 @@ def test_late_ones_are_counted_and_told() -> None:
     state.apply(0, at(12), delta(0, NOT_JSON, 4))
     state.apply(1, at(12), delta(0, PREDICTED, 6))
     view = AggregateView()
-    for key, value in state.updates(None, TIMING):
+    for key, value in state.take_updates(None, TIMING):
         view.upsert(key, value)
     summary = summarise(view, since_ms=0)
     ((_, row),) = summary.ranked()

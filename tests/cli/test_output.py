@@ -106,7 +106,7 @@ def place(embedded_broker: Broker, names: Names, tmp_path: Path, monkeypatch: py
                 headers=[letter.headers],
                 timestamps=[letter.timestamp],
             )
-            for key, value in state.updates(None, TIMING):
+            for key, value in state.take_updates(None, TIMING):
                 await send_batch(writer, TopicPartition(names("error-aggregates"), 0), [value or b""], keys=[key])
 
     asyncio.run(prepare())

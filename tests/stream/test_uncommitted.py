@@ -27,7 +27,9 @@ def test_a_commit_that_had_succeeded_after_all_leaves_nothing_to_read() -> None:
     uncommitted = Uncommitted()
     uncommitted.taken(chunk([0, 1, 2]))
     uncommitted.dropped(3)
-    assert not uncommitted.is_behind({P0: 3}) and uncommitted.num_to_read_again == 0
+    assert not uncommitted.is_behind({P0: 3}) and uncommitted.num_to_read_again == 3
+    uncommitted.all_read()
+    assert uncommitted.num_to_read_again == 0
 
 
 def test_what_another_member_owns_is_left_to_it() -> None:
