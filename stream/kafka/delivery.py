@@ -22,9 +22,10 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 
 from forebay.schemas.errors import BrokerError
 from forebay.stream.backoff import Backoff
-from forebay.stream.cancellation import raise_if_cancelled, within
+from forebay.stream.cancellation import within
 from forebay.stream.clock import rfc3339
 from forebay.stream.core.outputs import Outgoing
+from forebay.stream.core.retry import retry, warn_sparsely
 from forebay.stream.kafka.advertised import find_unreachable
 from forebay.stream.kafka.denied import denied
 from forebay.stream.records import Partition
@@ -105,20 +106,19 @@ class Delivery:
         return self._producer
 
     async def restart(self) -> None:
-        """A fresh producer instead of the one that failed. Waits for a cluster that is away."""
+        """Replace the producer that failed by a new one. Waits for a cluster that is away."""
         await self.abandon()
-        attempt = 0
-        while True:
-            raise_if_cancelled()
-            try:
-                async with asyncio.timeout(MAX_CONNECT_S):
-                    await self.start()
-                return
-            except (KafkaError, TimeoutError) as error:
-                attempt += 1
-                if attempt in (1, 10, 100):
-                    log.warning("cannot reach the cluster, trying again: %s", error or "timed out")
-                await asyncio.sleep(self._backoff.wait_s(attempt))
+
+        async def start() -> None:
+            async with asyncio.timeout(MAX_CONNECT_S):
+                await self.start()
+
+        await retry(
+            start,
+            should_retry=lambda error, _failures: isinstance(error, KafkaError | TimeoutError),
+            wait_s=self._backoff.wait_s,
+            on_retry=warn_sparsely(log, "cannot reach the cluster, trying again: %s"),
+        )
 
     async def send(self, outgoing: Mapping[Partition, Outgoing], *, timestamp_ms: int) -> None:
         """Send all of it and wait until the brokers have it. Raises KafkaError; what arrived is then unknown.

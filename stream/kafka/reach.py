@@ -17,9 +17,9 @@ from aiokafka.protocol.admin import ApiVersionRequest
 
 from forebay.schemas.errors import BrokerError
 from forebay.stream.backoff import Backoff
-from forebay.stream.cancellation import raise_if_cancelled
 from forebay.stream.clock import Clock
 from forebay.stream.config.sections import KafkaSection
+from forebay.stream.core.retry import Deadline, retry
 from forebay.stream.kafka.client import client_options
 from forebay.stream.kafka.oauth import TokenError
 
@@ -125,23 +125,29 @@ async def wait_for_cluster(kafka: KafkaSection, *, clock: Clock, backoff: Backof
 
     A cause that does not pass by itself, such as a refused login, is raised at once.
     """
-    began_s, attempt = clock.monotonic_s(), 0
     limit_s = kafka.connect_timeout_ms / 1000
-    while True:
-        raise_if_cancelled()
-        left_s = began_s + limit_s - clock.monotonic_s()
-        try:
-            async with reach(kafka, timeout_s=max(MIN_ATTEMPT_S, min(ATTEMPT_S, left_s))):
-                if attempt:
-                    log.info("the cluster answers after %.0f s", clock.monotonic_s() - began_s)
-                return
-        except BrokerError as error:
-            wait_s = backoff.wait_s(attempt := attempt + 1)
-            if error.kind != "unreachable" or clock.monotonic_s() - began_s + wait_s > limit_s:
-                raise
-            if attempt == 1:
-                log.warning("%s; trying again for %g s (kafka.connect_timeout_ms)", error.message, limit_s)
-        await asyncio.sleep(wait_s)
+    deadline = Deadline(clock, limit_s)
+    waited = False
+
+    async def ask() -> None:
+        async with reach(kafka, timeout_s=max(MIN_ATTEMPT_S, min(ATTEMPT_S, deadline.left_s()))):
+            pass
+
+    def warn(error: Exception, failures: int) -> None:
+        nonlocal waited
+        waited = True
+        if failures == 1:
+            log.warning("%s; trying again for %g s (kafka.connect_timeout_ms)", error, limit_s)
+
+    await retry(
+        ask,
+        should_retry=lambda error, _failures: isinstance(error, BrokerError) and error.kind == "unreachable",
+        wait_s=backoff.wait_s,
+        on_retry=warn,
+        deadline=deadline,
+    )
+    if waited:
+        log.info("the cluster answers after %.0f s", deadline.elapsed_s())
 
 
 async def connect(kafka: KafkaSection, host: str, port: int, *, timeout_s: float) -> Broker:

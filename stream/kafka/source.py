@@ -19,10 +19,11 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError, UnknownTopicOrPar
 
 from forebay.schemas.errors import BrokerError
 from forebay.stream.backoff import Backoff
-from forebay.stream.cancellation import cancel_until_done, raise_if_cancelled
+from forebay.stream.cancellation import cancel_until_done
 from forebay.stream.clock import Clock, SystemClock
 from forebay.stream.core.errors import CommitRefused
 from forebay.stream.core.group import Member
+from forebay.stream.core.retry import fixed, retry, warn_sparsely
 from forebay.stream.kafka.cluster_watch import ClusterWatch
 from forebay.stream.kafka.group_members import read_members
 from forebay.stream.kafka.group_offsets import GroupOffsets, OffsetsUnstable
@@ -39,6 +40,8 @@ log = logging.getLogger("forebay.source")
 MAX_POLL_WAIT_S = 0.5
 IDLE_COMMIT_S = 5.0
 UNSTABLE_RETRY_S = 0.05
+MAX_OPEN_FAILURES = 11
+"""Failures in a row to read the committed offsets after which an error that the client calls final ends the worker."""
 AT_END_WITHIN_MS = 3_000
 
 
@@ -180,18 +183,18 @@ class Source(ConsumerRebalanceListener):
 
         Raises CommitRefused when the epoch is over, KafkaError otherwise.
         """
-        while True:
-            raise_if_cancelled()
+
+        async def commit() -> None:
             if not self.is_current(epoch):
                 raise CommitRefused("the records' epoch is over")
-            try:
-                await self._offsets.commit(positions, metadata, epoch)
-                return
-            except KafkaError as error:
-                # An input topic that is gone may come back as another one, for which these positions mean nothing.
-                if not error.retriable or isinstance(error, UnknownTopicOrPartitionError):
-                    raise
-            await asyncio.sleep(self._backoff.wait_s(1))
+            await self._offsets.commit(positions, metadata, epoch)
+
+        def should_retry(error: Exception, _failures: int) -> bool:
+            # An input topic that is gone may come back as another one, for which these positions mean nothing.
+            gone = isinstance(error, UnknownTopicOrPartitionError)
+            return isinstance(error, KafkaError) and error.retriable and not gone
+
+        await retry(commit, should_retry=should_retry, wait_s=lambda _failures: self._backoff.wait_s(1))
 
     def is_current(self, epoch: Epoch) -> bool:
         """Whether records are still read under this epoch, or will be once the gate is open."""
@@ -309,33 +312,40 @@ class Source(ConsumerRebalanceListener):
 
     async def _open(self, epoch: Epoch) -> None:
         """Read the committed offsets, seek, open the gate. Waits for a broker that is away."""
-        attempt, unstable = 0, False
-        while True:
-            raise_if_cancelled()
-            try:
-                await self._seek(epoch)
-            except CommitRefused:
-                return  # the next assignment begins its own epoch
-            except OffsetsUnstable:
-                # A transaction that holds some of them is open: of this worker, or of one that is gone, which ends with its
-                # time-out. Only after its end is it known where to go on.
-                if not unstable:
-                    log.info("an open transaction holds the group's offsets: reading begins when it has ended")
-                unstable = True
-                await asyncio.sleep(UNSTABLE_RETRY_S)
-            except (KafkaError, TimeoutError) as error:
-                if isinstance(error, KafkaError) and not error.retriable and attempt > 10:
-                    self._on_fatal(error)
-                    return
-                attempt += 1
-                if attempt in (1, 10, 100):
-                    log.warning("cannot read the group's offsets, trying again: %s", error)
-                await asyncio.sleep(self._backoff.wait_s(attempt))
-            except Exception as error:
-                self._on_fatal(error)
-                return
-            else:
-                return
+
+        def should_retry(error: Exception, failures: int) -> bool:
+            if isinstance(error, KafkaError):
+                return error.retriable or failures <= MAX_OPEN_FAILURES
+            return isinstance(error, TimeoutError)
+
+        try:
+            await retry(
+                lambda: self._seek_when_stable(epoch),
+                should_retry=should_retry,
+                wait_s=self._backoff.wait_s,
+                on_retry=warn_sparsely(log, "cannot read the group's offsets, trying again: %s"),
+            )
+        except CommitRefused:
+            return  # the next assignment begins its own epoch
+        except Exception as error:
+            self._on_fatal(error)
+
+    async def _seek_when_stable(self, epoch: Epoch) -> None:
+        """Seek once no open transaction holds any of the offsets: only then is it known where to go on.
+
+        The transaction is this worker's, or that of a worker that is gone, which ends with its time-out.
+        """
+
+        def tell(_error: Exception, failures: int) -> None:
+            if failures == 1:
+                log.info("an open transaction holds the group's offsets: reading begins when it has ended")
+
+        await retry(
+            lambda: self._seek(epoch),
+            should_retry=lambda error, _failures: isinstance(error, OffsetsUnstable),
+            wait_s=fixed(UNSTABLE_RETRY_S),
+            on_retry=tell,
+        )
 
     async def _seek(self, epoch: Epoch) -> None:
         assigned = {Partition(*partition) for partition in self._consumer.assignment()}
