@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, NotCoordinatorForGroupError
 
 from forebay.models.signature import Signature
 from forebay.schemas.errors import BrokerError, ForebayError
@@ -21,20 +21,14 @@ from forebay.schemas.topics import topic_name
 from forebay.stream.admin.exposure import EXPOSURE_REMEDY, describe_exposure, exposure_of
 from forebay.stream.aggregate.topics import check_aggregator_topics
 from forebay.stream.config.sections import KafkaSection, Settings
-from forebay.stream.kafka.access import (
-    COORDINATOR_RETRY_S,
-    Access,
-    ClusterView,
-    Operation,
-    coordinator,
-    group_access,
-    view,
-)
+from forebay.stream.core.retry import fixed, retry
+from forebay.stream.kafka.access import COORDINATOR_RETRY_S, Access, ClusterView, Operation, view
 from forebay.stream.kafka.advertised import unreachable_brokers
 from forebay.stream.kafka.client import client_options
 from forebay.stream.kafka.delivery import Delivery, Transactional
 from forebay.stream.kafka.delivery import connect as connect_delivery
-from forebay.stream.kafka.reach import Broker, connect, reach
+from forebay.stream.kafka.permit import ask_coordinator
+from forebay.stream.kafka.reach import Broker, reach
 from forebay.stream.kafka.release import describe_release
 from forebay.stream.kafka.topic_plan import output_specs
 from forebay.stream.kafka.topic_timestamps import TIMESTAMPS
@@ -46,7 +40,6 @@ WRITE_OUTPUT: Final = (Operation.DESCRIBE, Operation.WRITE)
 JOIN_GROUP: Final = (Operation.READ,)
 
 _MISSING_TOPIC: Final = "UnknownTopicOrPartition"
-_NOT_COORDINATOR: Final = "NotCoordinatorForGroup"
 AFTER_BROKER: Final = ("topics", "aggregator", "input", "output", "group", "transactions")
 CHECK_INSTANCE: Final = "check"
 
@@ -231,17 +224,11 @@ def _problem(what: str, access: Access, wanted: Collection[Operation]) -> str | 
 
 
 async def _check_group(broker: Broker, kafka: KafkaSection, timeout_s: float) -> Check:
-    while True:
-        host, port = await coordinator(broker.connection, kafka.group_id)
-        home = await connect(kafka, host, port, timeout_s=timeout_s)
-        try:
-            access = await group_access(home.connection, kafka.group_id)
-        finally:
-            await home.close()
-        if access.error != _NOT_COORDINATOR:
-            break
-        # It has moved since, or the broker that is to be it does not know so yet.
-        await asyncio.sleep(COORDINATOR_RETRY_S)
+    access = await retry(
+        lambda: ask_coordinator(broker, kafka, kafka.group_id, timeout_s=timeout_s),
+        should_retry=lambda error, _failures: isinstance(error, NotCoordinatorForGroupError),
+        wait_s=fixed(COORDINATOR_RETRY_S),
+    )
     problem = _problem(kafka.group_id, access, JOIN_GROUP)
     if problem is not None:
         return Check("group", Status.FAILED, problem, "allow this client READ on the group, or set kafka.group_id")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import aiohttp
 
 from forebay.stream.aggregate.alerts import Alert
+from forebay.stream.backoff import Backoff
 from forebay.stream.cancellation import cancel_until_done
+from forebay.stream.core.retry import Sleep, retry
 
 log = logging.getLogger("forebay.aggregate.alerts")
 
@@ -23,10 +24,12 @@ Post = Callable[[dict[str, Any]], Awaitable[int]]
 """Sends one document and gives the HTTP status. Raises OSError, TimeoutError or aiohttp.ClientError where there is none."""
 
 
-def wait_s(attempt: int, draw: float) -> float:
-    """Before the attempt after this one (from 1): doubled each time, and between half of that and all (draw: 0 to 1)."""
-    longest = min(MAX_WAIT_S, FIRST_WAIT_S * 2.0 ** (attempt - 1))
-    return longest * (0.5 + draw / 2)
+class _Undelivered(Exception):
+    """Why an attempt failed. is_final: the receiver understood the alert and refused it, and would refuse it again."""
+
+    def __init__(self, problem: str, *, is_final: bool) -> None:
+        super().__init__(problem)
+        self.is_final = is_final
 
 
 class Webhook:
@@ -37,13 +40,13 @@ class Webhook:
         post: Post,
         *,
         attempts: int,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        rng: random.Random | None = None,
+        sleep: Sleep = asyncio.sleep,
+        backoff: Backoff = Backoff(FIRST_WAIT_S, MAX_WAIT_S),  # noqa: B008  # immutable
     ) -> None:
         self._post = post
         self._attempts = attempts
         self._sleep = sleep
-        self._random = rng or random.Random()
+        self._backoff = backoff
         self._waiting: asyncio.Queue[Alert] = asyncio.Queue(MAX_WAITING)
         self._task: asyncio.Task[None] | None = None
 
@@ -78,22 +81,31 @@ class Webhook:
 
     async def _deliver(self, alert: Alert) -> None:
         document = alert.to_dict()
-        for attempt in range(1, self._attempts + 1):
-            try:
-                status = await self._post(document)
-                if status < 300:
-                    return
-                problem = f"status {status}"
-                # It was understood and refused; the same again would be, too.
-                if 400 <= status < 500 and status not in (408, 425, 429):
-                    break
-            except (OSError, TimeoutError, aiohttp.ClientError) as error:
-                # These tell the URL, whose path is a password.
-                told = "" if isinstance(error, aiohttp.InvalidURL) else str(error)
-                problem = told or type(error).__name__
-            if attempt < self._attempts:
-                await self._sleep(wait_s(attempt, self._random.random()))
-        log.error("webhook: not delivered (%s): %s", problem, document["message"])
+
+        def should_retry(error: Exception, failures: int) -> bool:
+            return isinstance(error, _Undelivered) and not error.is_final and failures < self._attempts
+
+        try:
+            await retry(
+                lambda: self._attempt(document),
+                should_retry=should_retry,
+                wait_s=self._backoff.wait_s,
+                sleep=self._sleep,
+            )
+        except _Undelivered as error:
+            log.error("webhook: not delivered (%s): %s", error, document["message"])
+
+    async def _attempt(self, document: dict[str, Any]) -> None:
+        """Post once. Raises _Undelivered."""
+        try:
+            status = await self._post(document)
+        except (OSError, TimeoutError, aiohttp.ClientError) as error:
+            # The messages of these contain the URL, whose path is a password.
+            message = "" if isinstance(error, aiohttp.InvalidURL) else str(error)
+            raise _Undelivered(message or type(error).__name__, is_final=False) from error
+        if status >= 300:
+            final = 400 <= status < 500 and status not in (408, 425, 429)
+            raise _Undelivered(f"status {status}", is_final=final)
 
 
 def poster(session: aiohttp.ClientSession, url: str, *, timeout_s: float) -> Post:

@@ -6,11 +6,10 @@ structures here.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from aiokafka import errors as kafka_errors
 from aiokafka.conn import AIOKafkaConnection
@@ -21,6 +20,9 @@ from aiokafka.protocol.metadata import MetadataRequest_v5
 from aiokafka.protocol.types import Array, Boolean, Int16, Int32, Schema, String
 
 from forebay.schemas.errors import BrokerError
+from forebay.stream.core.retry import fixed, retry
+
+T = TypeVar("T")
 
 COORDINATOR_RETRY_S: Final = 0.1
 NOT_TOLD: Final = -(1 << 31)
@@ -146,27 +148,41 @@ async def view(connection: AIOKafkaConnection, topics: Sequence[str]) -> Cluster
 
 
 async def coordinator(connection: AIOKafkaConnection, group_id: str) -> tuple[str, int]:
-    """Host and port of the group's coordinator; waits for one without end. Raises BrokerError where it may not be asked."""
-    while True:
+    """Return host and port of the group's coordinator; waits for one without end. Raises BrokerError if denied."""
+
+    async def ask() -> tuple[str, int]:
         answer = await connection.send(FindCoordinatorRequest(group_id, 0))
         error = kafka_errors.for_code(answer.error_code)
         if error is kafka_errors.NoError:
             return answer.host, answer.port
-        if not error.retriable:
-            raise BrokerError(f"{group_id}: {_error_name(answer.error_code)}", kind="group")
-        # A new cluster makes the topic of offsets when it is first asked for a coordinator.
-        await asyncio.sleep(COORDINATOR_RETRY_S)
+        if error.retriable:
+            raise _NotYet  # a new cluster creates the topic of offsets when it is first asked for a coordinator
+        raise BrokerError(f"{group_id}: {_error_name(answer.error_code)}", kind="group")
+
+    return await _until_known(ask)
 
 
 async def group_access(connection: AIOKafkaConnection, group_id: str) -> Access:
-    """For the group, asked of its coordinator; waits without end for one that is loading. Raises KafkaError."""
-    while True:
+    """Return the access to the group, asked of its coordinator; waits while that is loading. Raises KafkaError."""
+
+    async def ask() -> Access:
         answer = await connection.send(_GroupsRequest(group_id))
         group = answer.to_object()["groups"][0]
-        if group["error_code"] not in _LOADING:
-            break
-        await asyncio.sleep(COORDINATOR_RETRY_S)
-    return Access(_error_name(group["error_code"]), _allowed(group["authorized_operations"]))
+        if group["error_code"] in _LOADING:
+            raise _NotYet
+        return Access(_error_name(group["error_code"]), _allowed(group["authorized_operations"]))
+
+    return await _until_known(ask)
+
+
+class _NotYet(Exception):
+    """The broker has answered that it does not know yet."""
+
+
+async def _until_known(ask: Callable[[], Awaitable[T]]) -> T:
+    return await retry(
+        ask, should_retry=lambda error, _failures: isinstance(error, _NotYet), wait_s=fixed(COORDINATOR_RETRY_S)
+    )
 
 
 _LOADING = {

@@ -9,12 +9,12 @@ from typing import Final
 from aiokafka.errors import KafkaError, NotCoordinatorForGroupError
 
 from forebay.schemas.errors import BrokerError
-from forebay.stream.cancellation import raise_if_cancelled
-from forebay.stream.config.sections import Settings
+from forebay.stream.config.sections import KafkaSection, Settings
+from forebay.stream.core.retry import fixed, retry
 from forebay.stream.kafka.access import Access, Operation, coordinator, group_access, view
 from forebay.stream.kafka.acls import Acl, Role, acls_of
 from forebay.stream.kafka.denied import KIND
-from forebay.stream.kafka.reach import connect, reach
+from forebay.stream.kafka.reach import Broker, connect, reach
 
 log = logging.getLogger("forebay.kafka.permissions")
 
@@ -73,15 +73,19 @@ async def _of_group(name: str, settings: Settings) -> Access | None:
     The coordinator may be a broker that has just gone away: another one takes over within seconds.
     """
     failure: Exception | None = None
+
+    def remember(error: Exception, _failures: int) -> None:
+        nonlocal failure
+        failure = error
+
     try:
         async with asyncio.timeout(TIMEOUT_S):
-            while True:
-                raise_if_cancelled()
-                try:
-                    return await _ask_coordinator(name, settings)
-                except (BrokerError, KafkaError, OSError) as error:
-                    failure = error
-                await asyncio.sleep(RETRY_S)
+            return await retry(
+                lambda: _ask_a_broker(name, settings),
+                should_retry=lambda error, _failures: isinstance(error, BrokerError | KafkaError | OSError),
+                wait_s=fixed(RETRY_S),
+                on_retry=remember,
+            )
     except TimeoutError:
         log.warning(
             "whether the group %s may be joined was not checked, since its coordinator does not answer within %g s: %s",
@@ -92,20 +96,29 @@ async def _of_group(name: str, settings: Settings) -> Access | None:
         return None
 
 
-async def _ask_coordinator(name: str, settings: Settings) -> Access:
+async def _ask_a_broker(name: str, settings: Settings) -> Access:
     """Raises BrokerError, KafkaError or OSError."""
     async with reach(settings.kafka, timeout_s=TIMEOUT_S) as broker:
         try:
-            host, port = await coordinator(broker.connection, name)
+            return await ask_coordinator(broker, settings.kafka, name, timeout_s=TIMEOUT_S)
         except BrokerError as error:
             if error.kind != "group":
                 raise
             return Access(error.message, None)  # it may not even be asked for
-    home = await connect(settings.kafka, host, port, timeout_s=TIMEOUT_S)
+
+
+async def ask_coordinator(broker: Broker, kafka: KafkaSection, group_id: str, *, timeout_s: float) -> Access:
+    """Return the access to a group, asked of the coordinator that `broker` names.
+
+    Raises NotCoordinatorForGroupError if it has moved since or does not know its role yet; BrokerError, KafkaError or OSError
+    where it cannot be asked.
+    """
+    host, port = await coordinator(broker.connection, group_id)
+    home = await connect(kafka, host, port, timeout_s=timeout_s)
     try:
-        access = await group_access(home.connection, name)
+        access = await group_access(home.connection, group_id)
     finally:
         await home.close()
     if access.error == NOT_COORDINATOR:
-        raise NotCoordinatorForGroupError(name)
+        raise NotCoordinatorForGroupError(group_id)
     return access

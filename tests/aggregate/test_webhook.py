@@ -14,7 +14,8 @@ from aiohttp import web
 from forebay.schemas.aggregates import AlertStatus
 from forebay.stream.aggregate.alerts import Alert
 from forebay.stream.aggregate.view import Measured
-from forebay.stream.aggregate.webhook import MAX_WAIT_S, Webhook, poster, wait_s
+from forebay.stream.aggregate.webhook import FIRST_WAIT_S, MAX_WAIT_S, Webhook, poster
+from forebay.stream.backoff import Backoff
 from tests.aggregate.build import at
 from tests.aggregate.test_alerts import COUNT
 
@@ -42,7 +43,8 @@ class Receiver:
         self.waits.append(seconds)
 
     async def send(self, *ids: str, attempts: int = 5) -> None:
-        webhook = Webhook(self.post, attempts=attempts, sleep=self.sleep, rng=random.Random(1))
+        backoff = Backoff(FIRST_WAIT_S, MAX_WAIT_S, random.Random(1).random)
+        webhook = Webhook(self.post, attempts=attempts, sleep=self.sleep, backoff=backoff)
         webhook.start()
         for one in ids:
             webhook.notify(alert(one))
@@ -87,9 +89,12 @@ async def test_at_the_end_it_waits_only_for_so_long(caplog: pytest.LogCaptureFix
     assert "1 alerts were not sent" in caplog.text
 
 
-def test_waits_grow_and_are_bounded_and_spread() -> None:
-    assert [wait_s(attempt, 1.0) for attempt in (1, 2, 3)] == [0.5, 1.0, 2.0]
-    assert wait_s(1, 0.0) == 0.25 and wait_s(50, 1.0) == MAX_WAIT_S
+async def test_waits_grow_and_are_bounded_and_spread() -> None:
+    receiver = Receiver(503)
+    await receiver.send("a", attempts=12)
+    longest = [min(MAX_WAIT_S, FIRST_WAIT_S * 2**failures) for failures in range(11)]
+    assert longest[-1] == MAX_WAIT_S
+    assert all(most / 2 <= wait <= most for wait, most in zip(receiver.waits, longest, strict=True)), receiver.waits
 
 
 async def test_it_is_posted_as_json(unused_tcp_port_factory: Callable[[], int]) -> None:
