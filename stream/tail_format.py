@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -13,6 +12,7 @@ import orjson
 
 from forebay.schemas import headers as names
 from forebay.schemas.topics import TopicKey
+from forebay.stream.core.time_format import local_time, utc_minute
 from forebay.stream.records import Partition, Record, Unreadable
 
 _SHOWN_CHARS: Final = 120
@@ -26,12 +26,12 @@ def as_line(kind: TopicKey, partition: Partition, record: Record) -> str:
     headers = {name.lower(): value or b"" for name, value in record.headers}
     if isinstance(record, Unreadable):
         rest = f"(cannot be read) {record.description}  {_bytes(record.value)}"
-        return printable(f"{_time(record.timestamp)}  {partition.partition}@{record.first_offset}  {rest}")
+        return printable(f"{local_time(record.timestamp)}  {partition.partition}@{record.first_offset}  {rest}")
     try:
         rest = _LINES[kind](record, headers)
     except _NOT_EXPECTED:
         rest = f"(not what is expected here) key {_bytes(record.key)}  {_bytes(record.value)}"
-    return printable(f"{_time(record.timestamp)}  {partition.partition}@{record.offset}  {rest}")
+    return printable(f"{local_time(record.timestamp)}  {partition.partition}@{record.offset}  {rest}")
 
 
 def as_json(partition: Partition, record: Record) -> bytes:
@@ -116,7 +116,7 @@ def _aggregate(record: Record, headers: Mapping[str, bytes]) -> str:
 
 
 def _counted(value: Mapping[str, Any]) -> str:
-    minute = datetime.fromtimestamp(value["window_start"] / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+    minute = utc_minute(value["window_start"])
     why = "" if value["outcome"] == value["kind"] else f"  {value['stage']}/{value['kind']}"
     return f"minute {minute}  {value['count']:>7,} {value['outcome']}{why}  {value['model']} v{value['version']}"
 
@@ -167,16 +167,6 @@ def _object(value: bytes | None) -> dict[str, Any]:
 def _numbers(values: Sequence[float]) -> str:
     shown = ", ".join(f"{float(value):.4g}" for value in values[:_SHOWN_VALUES])
     return f"[{shown}{f', … {len(values)} in all' if len(values) > _SHOWN_VALUES else ''}]"
-
-
-def _time(timestamp_ms: int) -> str:
-    if timestamp_ms < 0:
-        return "(no time)"
-    try:
-        moment = datetime.fromtimestamp(timestamp_ms / 1000, UTC).astimezone()
-    except (ValueError, OverflowError, OSError):
-        return "(no time)"
-    return moment.strftime("%H:%M:%S.%f")[:-3]
 
 
 def _bytes(value: bytes | None) -> str:

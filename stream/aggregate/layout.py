@@ -19,6 +19,7 @@ from forebay.schemas.topics import (
     topic_name,
 )
 from forebay.stream.config.sections import Settings
+from forebay.stream.core.time_format import duration
 from forebay.stream.kafka.topic_plan import (
     CLEANUP_POLICY,
     COMPACTION_LAG_MS,
@@ -28,7 +29,6 @@ from forebay.stream.kafka.topic_plan import (
     TopicState,
     WantedTopic,
     alter_config,
-    duration,
     gravest_first,
 )
 

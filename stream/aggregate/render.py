@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Final
 
 from rich.console import Group, RenderableType
@@ -10,6 +9,7 @@ from rich.text import Text
 
 from forebay.stream.aggregate.summary import Summary
 from forebay.stream.console import DIM, GREEN, YELLOW, plain_table
+from forebay.stream.core.time_format import local_day_time
 from forebay.stream.quantities import quantity
 from forebay.stream.tail_format import printable, shortened
 
@@ -29,8 +29,8 @@ def summary_text(summary: Summary, *, stacks: bool) -> RenderableType:
             printable(f"{key.model} v{key.version}"),
             f"{row.count:,}{' windows' if row.of_window else ''}{late}",
             f"{summary.rate(key):.2%}",
-            _moment(row.first_seen),
-            _moment(row.last_seen),
+            local_day_time(row.first_seen),
+            local_day_time(row.last_seen),
             Text(message),
         )
     parts: list[RenderableType] = [table, Text(_totals(summary), DIM)]
@@ -46,7 +46,7 @@ def summary_text(summary: Summary, *, stacks: bool) -> RenderableType:
 
 def nothing_text(summary: Summary) -> Text:
     """What to print where nothing failed, or nothing is known."""
-    since = _moment(summary.since)
+    since = local_day_time(summary.since)
     if not (summary.num_events or summary.num_windows):
         return Text(f"no events since {since}: is `forebay aggregate` running?", YELLOW)
     windows = f" and {quantity(summary.num_windows, 'window')}" if summary.num_windows else ""
@@ -56,7 +56,7 @@ def nothing_text(summary: Summary) -> Text:
 def _totals(summary: Summary) -> str:
     """Events and windows are two ledgers: a share is of one of them."""
     failed, total = summary.num_failures, summary.num_events
-    totals = f"{failed:,} of {total:,} events since {_moment(summary.since)}{_share(failed, total)}"
+    totals = f"{failed:,} of {total:,} events since {local_day_time(summary.since)}{_share(failed, total)}"
     if summary.num_windows:
         failed, total = summary.num_failed_windows, summary.num_windows
         totals += f"; {failed:,} of {total:,} windows{_share(failed, total)}"
@@ -69,10 +69,3 @@ def _share(failed: int, total: int) -> str:
 
 def _lines(stack: str) -> str:
     return "\n".join("  " + printable(line) for line in stack.split("\n"))
-
-
-def _moment(timestamp_ms: int) -> str:
-    try:
-        return datetime.fromtimestamp(timestamp_ms / 1000, UTC).astimezone().strftime("%m-%d %H:%M:%S")
-    except (ValueError, OverflowError, OSError):
-        return "(no time)"

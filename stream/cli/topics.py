@@ -207,7 +207,8 @@ def _checked_table(checked: Checked) -> Table:
 
 
 def _kept(configs: Mapping[str, str] | None) -> str:
-    from forebay.stream.kafka.topic_plan import CLEANUP_POLICY, RETENTION_MS, duration
+    from forebay.stream.core.time_format import duration
+    from forebay.stream.kafka.topic_plan import CLEANUP_POLICY, RETENTION_MS
 
     try:
         policy, retention_ms = (configs or {})[CLEANUP_POLICY], int((configs or {})[RETENTION_MS])

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from forebay.schemas.failures import Outcome
 from forebay.stream.console import DIM, GREEN, RED, YELLOW
+from forebay.stream.core import time_format
 from forebay.stream.demo.ledger import CODES, Ledger
 from forebay.stream.demo.report import Report, latency
 
@@ -53,8 +54,8 @@ def live_table(seen: Glance, total: int) -> RenderableType:
         *(f"{count:,}" for count in seen.outcomes.values()),
         f"{in_flight:,}",
         f"{seen.rate:,.0f}",
-        _ms(seen.p50_ms),
-        _ms(seen.p99_ms),
+        time_format.latency(seen.p50_ms),
+        time_format.latency(seen.p99_ms),
     )
     width = 40
     filled = width * min(seen.sent, total) // max(total, 1)
@@ -81,9 +82,10 @@ def report_text(report: Report) -> RenderableType:
     table.add_row("Throughput", f"{report.throughput:,.0f} events/s, over {report.seconds:.1f} s")
     if report.latency_ms is not None:
         waited = report.latency_ms
+        p50, p95, p99 = map(time_format.latency, (waited.p50, waited.p95, waited.p99))
         table.add_row(
             "Latency",
-            f"publish → readable: p50 {_ms(waited.p50)}, p95 {_ms(waited.p95)}, p99 {_ms(waited.p99)}",
+            f"publish → readable: p50 {p50}, p95 {p95}, p99 {p99}",
         )
     if report.quality is not None:
         table.add_row("Predictions", _quality_table(report))
@@ -118,9 +120,3 @@ def _errors_table(report: Report) -> RenderableType:
     for error in report.errors:
         table.add_row(f"{error.count:,}", error.kind, Text(error.example))
     return table
-
-
-def _ms(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value:,.0f} ms" if value >= 10 else f"{value:.1f} ms"

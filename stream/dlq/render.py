@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Final
 
 import orjson
@@ -14,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from forebay.stream.console import DIM, GREEN, YELLOW, plain_table
+from forebay.stream.core.time_format import local_date_time, local_day_time
 from forebay.stream.dlq.letter import Letter
 from forebay.stream.dlq.plan import SKIP_WORDS, Plan, Skip
 from forebay.stream.dlq.replay import Replayed
@@ -32,17 +32,8 @@ _MOST_MESSAGE: Final = 120
 _BAR_CHARS: Final = 20
 _EIGHTHS: Final = " ▏▎▍▌▋▊▉"
 _HEX_ROW: Final = 16
-_SHORT_TIME: Final = "%m-%d %H:%M:%S"
 # One blank beside the table's own.
 _NARROW: Final = (0, 1, 0, 0)
-
-
-def moment(timestamp_ms: int | None, form: str = "%Y-%m-%d %H:%M:%S") -> str:
-    """A record's time where the reader is."""
-    try:
-        return datetime.fromtimestamp((timestamp_ms or 0) / 1000, UTC).astimezone().strftime(form)
-    except (ValueError, OverflowError, OSError):
-        return "(no time)"
 
 
 def list_table(letters: Sequence[Letter], width: int | None) -> Table:
@@ -52,7 +43,7 @@ def list_table(letters: Sequence[Letter], width: int | None) -> Table:
     """
     columns: dict[str, list[str]] = {
         "letter": [f"{letter.position.partition}:{letter.position.offset}" for letter in letters],
-        "time": [moment(letter.timestamp, _SHORT_TIME) for letter in letters],
+        "time": [local_day_time(letter.timestamp) for letter in letters],
         "kind": [shortened(printable(letter.kind), _SOURCE_CHARS) for letter in letters],
         "stage": [shortened(printable(letter.stage), _KEY_CHARS) for letter in letters],
         "from": [_middle_cut(printable(str(letter.source)), _SOURCE_CHARS) for letter in letters],
@@ -92,7 +83,7 @@ def letter_text(letter: Letter, *, max_bytes: int) -> RenderableType:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    table.add_row("letter", f"{letter.position}, written {moment(letter.timestamp)}")
+    table.add_row("letter", f"{letter.position}, written {local_date_time(letter.timestamp)}")
     outcome = "" if letter.spec is None else f", {letter.spec.outcome.value}"
     table.add_row("why", Text.assemble((printable(letter.kind), YELLOW), printable(f" at {letter.stage}{outcome}")))
     table.add_row("", Text(printable(letter.message)))
@@ -103,7 +94,7 @@ def letter_text(letter: Letter, *, max_bytes: int) -> RenderableType:
         table.add_row("remedy", Text(letter.spec.remedy, GREEN))
     if letter.model is not None:
         table.add_row("model", Text(printable(f"{letter.model} v{letter.version}")))
-    published = "" if letter.source_timestamp is None else f", of {moment(letter.source_timestamp)}"
+    published = "" if letter.source_timestamp is None else f", of {local_date_time(letter.source_timestamp)}"
     table.add_row("from", Text(printable(f"{letter.source}{published}")))
     if letter.last_offset is not None:
         table.add_row("stands for", Text(f"{letter.count:,} records, to offset {letter.last_offset}", YELLOW))
@@ -198,8 +189,8 @@ def _tally_row(name: Text, tally: Tally, total: int) -> tuple[RenderableType, ..
         f"{tally.count:,}",
         f"{share:.1%}",
         Text(_bar(share), YELLOW),
-        moment(tally.first_seen, _SHORT_TIME),
-        moment(tally.last_seen, _SHORT_TIME),
+        local_day_time(tally.first_seen),
+        local_day_time(tally.last_seen),
     )
 
 
@@ -209,7 +200,7 @@ def _bar(share: float) -> str:
 
 
 def _span(total: Tally) -> str:
-    first, last = moment(total.first_seen), moment(total.last_seen)
+    first, last = local_date_time(total.first_seen), local_date_time(total.last_seen)
     return f"of {first}" if first == last else f"from {first} to {last}"
 
 

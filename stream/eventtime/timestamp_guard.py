@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from forebay.stream.clock import rfc3339
+from forebay.stream.core.time_format import rfc3339
 from forebay.stream.decode.time_units import guess_unit
 
 MAX_LISTED: Final = 200

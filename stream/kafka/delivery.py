@@ -23,9 +23,9 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from forebay.schemas.errors import BrokerError
 from forebay.stream.backoff import Backoff
 from forebay.stream.cancellation import within
-from forebay.stream.clock import rfc3339
 from forebay.stream.core.outputs import Outgoing
 from forebay.stream.core.retry import retry, warn_sparsely
+from forebay.stream.core.time_format import rfc3339
 from forebay.stream.kafka.advertised import find_unreachable
 from forebay.stream.kafka.denied import denied
 from forebay.stream.records import Partition

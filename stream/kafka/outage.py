@@ -6,7 +6,8 @@ import logging
 from collections.abc import Mapping
 from typing import Final
 
-from forebay.stream.clock import Clock, rfc3339
+from forebay.stream.clock import Clock
+from forebay.stream.core.time_format import rfc3339
 
 log = logging.getLogger("forebay.kafka.cluster")
 

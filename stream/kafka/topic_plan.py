@@ -18,11 +18,11 @@ from forebay.schemas.topics import (
     topic_name,
 )
 from forebay.stream.config.sections import Settings
+from forebay.stream.core.time_format import duration
 from forebay.stream.kafka.topic_state import Finding as Finding
 from forebay.stream.kafka.topic_state import Severity
 from forebay.stream.kafka.topic_state import TopicState as TopicState
 from forebay.stream.kafka.topic_state import alter_config as alter_config
-from forebay.stream.kafka.topic_state import duration as duration
 from forebay.stream.kafka.topic_timestamps import (
     TIMESTAMP_AFTER_MS,
     TIMESTAMP_BEFORE_MS,

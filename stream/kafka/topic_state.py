@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Literal
 
 Severity = Literal["error", "warning", "note"]
-
-UNBOUNDED_MS: Final = 1 << 60
-"""Kafka's largest number of milliseconds, 2^63 - 1, stands for no bound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +44,3 @@ class Finding:
 
 def alter_config(topic: str, config: str, value: str) -> str:
     return f"kafka-configs --alter --topic {topic} --add-config {config}={value}"
-
-
-def duration(milliseconds: int) -> str:
-    """Milliseconds in the largest unit that they are a whole number of; negative, or beyond all time, is forever."""
-    if milliseconds < 0 or milliseconds >= UNBOUNDED_MS:
-        return "forever"
-    for unit, size in (("day", 86_400_000), ("hour", 3_600_000), ("minute", 60_000), ("second", 1000)):
-        if milliseconds % size == 0 and milliseconds >= size:
-            return f"{milliseconds // size} {unit}{'' if milliseconds == size else 's'}"
-    return f"{milliseconds} ms"

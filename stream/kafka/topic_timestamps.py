@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from forebay.stream.config.sections import WindowSection
-from forebay.stream.kafka.topic_state import UNBOUNDED_MS, Finding, TopicState, alter_config, duration
+from forebay.stream.core.time_format import UNBOUNDED_MS, duration
+from forebay.stream.kafka.topic_state import Finding, TopicState, alter_config
 
 TIMESTAMP_TYPE: Final = "message.timestamp.type"
 TIMESTAMP_AFTER_MS: Final = "message.timestamp.after.max.ms"

@@ -18,7 +18,6 @@ from forebay.stream.kafka.topic_plan import (
     TopicState,
     WantedTopic,
     differences,
-    duration,
     find_problems,
     plan_topics,
 )
@@ -207,22 +206,6 @@ def test_the_gravest_comes_first() -> None:
     states |= {"dead-letters": changed("dead-letters", {RETENTION_MS: "5"})["dead-letters"]}
     severities = [severity for severity, _, _ in told(states)]
     assert severities == ["error", "warning", "note", "note"]
-
-
-@pytest.mark.parametrize(
-    ("milliseconds", "text"),
-    [
-        (-1, "forever"),
-        (0, "0 ms"),
-        (1, "1 ms"),
-        (1000, "1 second"),
-        (90_000, "90 seconds"),
-        (3_600_000, "1 hour"),
-        (604_800_000, "7 days"),
-    ],
-)
-def test_durations_in_words(milliseconds: int, text: str) -> None:
-    assert duration(milliseconds) == text
 
 
 WINDOWED = Settings(

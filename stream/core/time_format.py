@@ -1,0 +1,68 @@
+"""Times and durations as text, for people, messages and records."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Final
+
+NO_TIME: Final = "(no time)"
+UNBOUNDED_MS: Final = 1 << 60
+"""Kafka's largest number of milliseconds, 2^63 - 1, stands for no bound."""
+
+
+def rfc3339(ms: int) -> str:
+    """Return milliseconds since the Unix epoch, between 1970 and 9999, as `2026-07-30T12:00:00.000Z`."""
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def utc_minute(ms: int) -> str:
+    """Return the minute of a time in UTC, as `2026-07-30 12:00`. Raises ValueError, OverflowError or OSError."""
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def local_date_time(ms: int | None) -> str:
+    """Return a time in the reader's time zone, as `2026-07-30 12:00:00`; `(no time)` where there is none."""
+    moment = _local(ms)
+    return NO_TIME if moment is None else moment.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def local_day_time(ms: int | None) -> str:
+    """Return the same without the year, as `07-30 12:00:00`."""
+    moment = _local(ms)
+    return NO_TIME if moment is None else moment.strftime("%m-%d %H:%M:%S")
+
+
+def local_time(ms: int | None) -> str:
+    """Return the time of day in the reader's time zone to the millisecond, as `12:00:00.000`."""
+    moment = _local(ms)
+    return NO_TIME if moment is None else moment.strftime("%H:%M:%S.%f")[:-3]
+
+
+def duration(ms: int) -> str:
+    """Return a duration in the largest unit that it is a whole number of: `7 days`, `90 seconds`, `1 ms`.
+
+    A negative one, or one without a bound, is `forever`.
+    """
+    if ms < 0 or ms >= UNBOUNDED_MS:
+        return "forever"
+    for unit, size in (("day", 86_400_000), ("hour", 3_600_000), ("minute", 60_000), ("second", 1000)):
+        if ms % size == 0 and ms >= size:
+            return f"{ms // size} {unit}{'' if ms == size else 's'}"
+    return f"{ms} ms"
+
+
+def latency(ms: float | None) -> str:
+    """Return a measured time in two digits or more: `1.2 ms`, `1,234 ms`; a dash where nothing was measured."""
+    if ms is None:
+        return "–"
+    return f"{ms:,.0f} ms" if ms >= 10 else f"{ms:.1f} ms"
+
+
+def _local(ms: int | None) -> datetime | None:
+    """Return the time; None where there is none, which Kafka writes as -1, or where no calendar has it."""
+    if ms is None or ms < 0:
+        return None
+    try:
+        return datetime.fromtimestamp(ms / 1000, UTC).astimezone()
+    except (ValueError, OverflowError, OSError):
+        return None
