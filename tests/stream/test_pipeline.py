@@ -23,6 +23,7 @@ from forebay.stream.core.outputs import Outgoing
 from forebay.stream.dead_letter_guard import DeadLetterGuard, DeadLetterLimits
 from forebay.stream.decode import Decoder
 from forebay.stream.device import DeviceThread
+from forebay.stream.eventtime.stage import WindowStage
 from forebay.stream.kafka.delivery import explain_refusal
 from forebay.stream.observer import Unobserved
 from forebay.stream.pipeline import MAX_COMMIT_BATCHES, Pipeline
@@ -74,6 +75,7 @@ class ScriptedSource:
         self.rewinds = 0
         self.rejoins = 0
         self.idle_commits: list[dict[Partition, int]] = []
+        self.idle_metadata: list[dict[Partition, str]] = []
         self.polled = 0
 
     @property
@@ -120,9 +122,11 @@ class ScriptedSource:
         return self.current is not None and self.at[partition] == len(self.log[partition])
 
     async def commit_idle(self, positions: Mapping[Partition, int], metadata: Mapping[Partition, str]) -> None:
-        assert self.current is not None and positions == self.at == self.committed, "all that was read is committed"
-        assert metadata == dict.fromkeys(positions, "")
+        assert self.current is not None and positions.keys() == metadata.keys()
+        for partition, position in positions.items():
+            assert position == self.at[partition] == self.committed[partition], "all that was read is committed"
         self.idle_commits.append(dict(positions))
+        self.idle_metadata.append(dict(metadata))
 
     async def commit(self, positions: Mapping[Partition, int], metadata: Mapping[Partition, str], epoch: Epoch) -> None:
         if epoch != self.current:
@@ -190,6 +194,7 @@ class Rig:
             clock=self.clock,
         )
         self.max_batch_size = max_batch_size
+        self.windows: WindowStage | None = None
         self.deaths: list[BaseException] = []
 
     def breaker(self, name: str) -> CircuitBreaker:
@@ -222,6 +227,7 @@ class Rig:
                 device,
                 committer,
                 self.delivery,  # type: ignore[arg-type]
+                self.windows,
             )
         )
         committing = asyncio.create_task(self.pipeline.commit_forever())
