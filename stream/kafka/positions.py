@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -61,6 +61,17 @@ async def start_positions(
     if unset:
         positions.update(await _unset_positions(consumer, unset, policy, first, end))
     return positions
+
+
+def refuse_new_partitions(assigned: Collection[Partition], topics: Mapping[str, int]) -> None:
+    """Raise BrokerError if a topic has more partitions than `topics` says: where outputs go was decided by that number."""
+    for topic, number in sorted(assigned):
+        if number >= topics[topic]:
+            raise BrokerError(
+                f"{topic} had {topics[topic]} partitions when the worker started, and now there is a number {number}",
+                kind="partitions_added",
+                remedy="start the worker again; for the order per key, give predictions and dead-letters as many",
+            )
 
 
 def out_of_range_error(positions: Mapping[TopicPartition, int]) -> BrokerError:

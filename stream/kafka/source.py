@@ -17,7 +17,6 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError, UnknownTopicOrPartitionError
 
-from forebay.schemas.errors import BrokerError
 from forebay.stream.backoff import Backoff
 from forebay.stream.cancellation import cancel_until_done
 from forebay.stream.clock import Clock, SystemClock
@@ -30,7 +29,13 @@ from forebay.stream.kafka.group_offsets import GroupOffsets, OffsetsUnstable
 from forebay.stream.kafka.large_answers import read_large_answers_in_parts
 from forebay.stream.kafka.light_records import ReadLimits, hand_out_light_records
 from forebay.stream.kafka.patches.fetch_pacing import pace_fetches
-from forebay.stream.kafka.positions import Resumes, StartPolicy, out_of_range_error, start_positions
+from forebay.stream.kafka.positions import (
+    Resumes,
+    StartPolicy,
+    out_of_range_error,
+    refuse_new_partitions,
+    start_positions,
+)
 from forebay.stream.kafka.standing import read_standings
 from forebay.stream.kafka.topic_identity import recreated_error
 from forebay.stream.records import Epoch, Partition, Record, Standing
@@ -357,7 +362,7 @@ class Source(ConsumerRebalanceListener):
         if self._watch is not None:
             await self._watch.refuse_recreated(known, known)
             self._watch.hold(assigned)
-        self._refuse_new_partitions(assigned)
+        refuse_new_partitions(assigned, self._topics)
         positions = await start_positions(self._consumer, self._resumes.restore(committed), self._policy)
         if self._watch is not None:
             await self._watch.refuse_recreated(positions)
@@ -378,16 +383,6 @@ class Source(ConsumerRebalanceListener):
             ", ".join(f"{p.topic}-{p.partition}@{offset}" for p, offset in sorted(positions.items())) or "none",
             epoch.generation,
         )
-
-    def _refuse_new_partitions(self, assigned: Collection[Partition]) -> None:
-        """Raises BrokerError where a topic has grown: where outputs go was decided by the old number."""
-        for topic, number in sorted(assigned):
-            if number >= self._topics[topic]:
-                raise BrokerError(
-                    f"{topic} had {self._topics[topic]} partitions when the worker started, and now there is a number {number}",
-                    kind="partitions_added",
-                    remedy="start the worker again; for the order per key, give predictions and dead-letters as many",
-                )
 
     async def _close_gate(self) -> None:
         self._gate_open = False
