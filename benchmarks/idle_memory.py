@@ -148,7 +148,7 @@ def main(imports_only: bool) -> None:
     own, resident = asyncio.run(worker_mib())
     print(f"| an idle worker with an MLP 32-128-64-2, after warm-up | | {own:.0f} |")
     print(
-        f"\nResident memory: {resident:.0f} MiB, of which {resident - own:.0f} MiB are file pages shared between workers."
+        f"\nResident memory: {resident:.0f} MiB, including {resident - own:.0f} MiB of file pages shared between workers."
     )
 
 

@@ -153,7 +153,7 @@ async def recover(bootstrap: str, count: int) -> float:
         assert await worker.stop() == 0, worker.log
         worker = group.start(mode="windows", window=window, batch=batch)
         began_s = None
-        async with asyncio.timeout(120):  # the texts below are the worker's log messages
+        async with asyncio.timeout(120):  # the texts are log messages of the worker
             while "open windows are there again" not in worker.log:
                 if began_s is None and "making the open windows again" in worker.log:
                     began_s = time.perf_counter()

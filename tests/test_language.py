@@ -12,8 +12,12 @@ from tests.source_files import ROOT
 # When all of the code is clean, replace the list by [""].
 CLEAN_PATHS: list[str] = [
     "CHANGELOG.md",
+    "Dockerfile",
+    "Makefile",
     "README.md",
+    "docker-compose.yml",
     "docs/admin.md",
+    "docs/decisions",
     "docs/glossary.md",
     "docs/observability.md",
     "docs/operations.md",
@@ -22,6 +26,8 @@ CLEAN_PATHS: list[str] = [
     "docs/windows.md",
     "examples",
     "forebay/__init__.py",
+    "helm",
+    "pyproject.toml",
     "stream/core",
 ]
 # ---------------------------------------------------------------------------------------------------------------------
