@@ -69,7 +69,7 @@ async def retry(
     """
     failures = 0
     while True:
-        # The Kafka client can swallow a cancellation (see `stream.cancellation`): no loop may go on then.
+        # The Kafka client can swallow a cancellation (see `stream.cancellation`): a loop must not continue then.
         raise_if_cancelled()
         try:
             return await call()

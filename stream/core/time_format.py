@@ -21,7 +21,7 @@ def utc_minute(ms: int) -> str:
 
 
 def local_date_time(ms: int | None) -> str:
-    """Return a time in the reader's time zone, as `2026-07-30 12:00:00`; `(no time)` where there is none."""
+    """Return a time in the reader's time zone, as `2026-07-30 12:00:00`; `(no time)` if there is no time."""
     moment = _local(ms)
     return NO_TIME if moment is None else moment.strftime("%Y-%m-%d %H:%M:%S")
 
@@ -59,7 +59,7 @@ def latency(ms: float | None) -> str:
 
 
 def _local(ms: int | None) -> datetime | None:
-    """Return the time; None where there is none, which Kafka writes as -1, or where no calendar has it."""
+    """Return the time; None for no time (in Kafka: -1) and for a time that the calendar cannot represent."""
     if ms is None or ms < 0:
         return None
     try:
