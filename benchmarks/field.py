@@ -218,7 +218,7 @@ async def prepared(
                 timestamp_ms=timestamp_ms,
                 progress=progress,
             )
-            yield Field(settings, folder, events, description, idempotent)
+            yield Field(settings=settings, folder=folder, events=events, broker=description, idempotent=idempotent)
 
 
 @contextlib.asynccontextmanager

@@ -84,7 +84,15 @@ def make_poll(maker: EventMaker, rows: int, partitions: int) -> dict[Partition, 
 
 
 def make_telemetry(model: ServedModel, *, endpoint: str | None) -> Telemetry:
-    about = About(model.name, model.version, "cpu", "bench", "bench", transactional=True, max_in_flight_events=1)
+    about = About(
+        model=model.name,
+        version=model.version,
+        device="cpu",
+        instance="bench",
+        group_id="bench",
+        transactional=True,
+        max_in_flight_events=1,
+    )
     return Telemetry(TelemetrySection(metrics=False, otlp_endpoint=endpoint), about, clock=SystemClock(), environ={})
 
 
@@ -124,7 +132,14 @@ def time_stages(rows: int, partitions: int, repository: Path) -> list[Timed]:
 
     def infer() -> Finished:
         result = infer_batch(model, batch, wall_ms=TIMESTAMP_MS)
-        return Finished(batch, result.values_BO, result.classes_B, result.confidences_B, result.failures, 0.0)
+        return Finished(
+            batch,
+            values_BO=result.values_BO,
+            classes_B=result.classes_B,
+            confidences_B=result.confidences_B,
+            failures=result.failures,
+            model_s=0.0,
+        )
 
     finished = infer()
 

@@ -76,8 +76,19 @@ def stage_of(spec: WindowSpec, num_features: int) -> WindowStage:
     window = WindowInput(aggregates=(Aggregate("count"), Aggregate("mean", 0)))
     unlimited = 1 << 40
     bounds = TimestampBounds(unlimited, unlimited)
-    limits = WindowLimits(unlimited, unlimited, unlimited, unlimited, 1 << 20, 3600.0, bounds)
-    return WindowStage(WindowPlan(spec, window, num_features, "01234567", limits), clock=SystemClock())
+    limits = WindowLimits(
+        max_open_windows=unlimited,
+        max_buffered_rows=unlimited,
+        max_buffered_bytes=unlimited,
+        max_replay_records=unlimited,
+        max_rows_per_window=1 << 20,
+        idle_timeout_s=3600.0,
+        timestamps=bounds,
+    )
+    return WindowStage(
+        WindowPlan(spec=spec, window_input=window, num_features=num_features, digest="01234567", limits=limits),
+        clock=SystemClock(),
+    )
 
 
 def decoder_of(num_features: int) -> Decoder:
@@ -166,9 +177,24 @@ async def recover(bootstrap: str, count: int) -> float:
 
 
 SPECS: Sequence[tuple[str, WindowSpec]] = (
-    ("tumbling, 1 minute", WindowSpec(WindowKind.TUMBLING, MINUTE_MS, MINUTE_MS, 0, 1000, 0)),
-    ("hopping, 1 minute every 10 s", WindowSpec(WindowKind.HOPPING, MINUTE_MS, 10_000, 0, 1000, 0)),
-    ("session, gap 10 s", WindowSpec(WindowKind.SESSION, 10 * MINUTE_MS, 0, 10_000, 1000, 0)),
+    (
+        "tumbling, 1 minute",
+        WindowSpec(
+            WindowKind.TUMBLING, size_ms=MINUTE_MS, hop_ms=MINUTE_MS, gap_ms=0, out_of_orderness_ms=1000, lateness_ms=0
+        ),
+    ),
+    (
+        "hopping, 1 minute every 10 s",
+        WindowSpec(
+            WindowKind.HOPPING, size_ms=MINUTE_MS, hop_ms=10_000, gap_ms=0, out_of_orderness_ms=1000, lateness_ms=0
+        ),
+    ),
+    (
+        "session, gap 10 s",
+        WindowSpec(
+            WindowKind.SESSION, size_ms=10 * MINUTE_MS, hop_ms=0, gap_ms=10_000, out_of_orderness_ms=1000, lateness_ms=0
+        ),
+    ),
 )
 
 

@@ -49,8 +49,8 @@ def main(repository: Path, rows: int = 20_000) -> Path:
         "mlp",
         {"input_dim": preprocessing.output_width(signature.num_features), "hidden_dims": [16], "output_dim": 1},
         "binary",
-        preprocessing.apply(x_NF),
-        damp_N.astype(np.float32),
+        x_NG=preprocessing.apply(x_NF),
+        y_N=damp_N.astype(np.float32),
         options=TrainOptions(epochs=10, batch_size=512, learning_rate=5e-3, seed=7),
     )
 

@@ -91,8 +91,8 @@ def main(repository: Path, events: Path, epochs: int = 8) -> Path:
         "gru",
         {"input_dim": width - 1, "sequence_length": steps, "hidden_dim": 16, "output_dim": 1},
         "binary",
-        prepare(SIGNATURE, preprocessing, x_BD),
-        congested_B,
+        x_NG=prepare(SIGNATURE, preprocessing, x_BD),
+        y_N=congested_B,
         options=TrainOptions(epochs=epochs, batch_size=256, learning_rate=5e-3, seed=7),
     )
     folder = save_artefact(

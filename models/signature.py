@@ -188,7 +188,7 @@ class Signature:
         labels = table.texts("labels")
         window = WindowInput.read(table.table("window")) if table.has("window") else None
         try:
-            return cls(features, shape, task, output_dim, labels, window)
+            return cls(features=features, shape=shape, task=task, output_dim=output_dim, labels=labels, window=window)
         except ModelError as error:
             raise table.error(error.message) from None
 

@@ -101,7 +101,7 @@ def train(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
         net = build_net(architecture, params)
-        x, y = _tensors(net, task, x_NG, y_N, "training")
+        x, y = _tensors(net, task, x_NG=x_NG, y_N=y_N, what="training")
         if validation is None:
             if len(x) < 2:
                 raise TensorError("training needs at least two rows, one of them to validate with")
@@ -111,7 +111,7 @@ def train(
             x, y = x[order[kept_out:]], y[order[kept_out:]]
         else:
             x_valid, y_valid = _tensors(net, task, *validation, "validation")
-        return _train(net, task, (x, y), (x_valid, y_valid), options, progress)
+        return _train(net, task, training=(x, y), validation=(x_valid, y_valid), options=options, progress=progress)
 
 
 def _train(

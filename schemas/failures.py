@@ -121,15 +121,27 @@ class FailureSpec:
 
 
 def _rejected(description: str, remedy: str, stage: Stage = Stage.DECODE) -> FailureSpec:
-    return FailureSpec(Outcome.REJECTED, stage, Scope.ROW, False, description, remedy)
+    return FailureSpec(
+        outcome=Outcome.REJECTED, stage=stage, scope=Scope.ROW, retryable=False, description=description, remedy=remedy
+    )
 
 
 def _unreadable(description: str, remedy: str) -> FailureSpec:
-    return FailureSpec(Outcome.REJECTED, Stage.DECODE, Scope.ROW, False, description, remedy, is_raw=True)
+    return FailureSpec(
+        outcome=Outcome.REJECTED,
+        stage=Stage.DECODE,
+        scope=Scope.ROW,
+        retryable=False,
+        description=description,
+        remedy=remedy,
+        is_raw=True,
+    )
 
 
 def _failed(stage: Stage, scope: Scope, description: str, remedy: str, retryable: bool = False) -> FailureSpec:
-    return FailureSpec(Outcome.FAILED, stage, scope, retryable, description, remedy)
+    return FailureSpec(
+        outcome=Outcome.FAILED, stage=stage, scope=scope, retryable=retryable, description=description, remedy=remedy
+    )
 
 
 FAILURES: Final[Mapping[FailureKind, FailureSpec]] = MappingProxyType(
@@ -220,12 +232,12 @@ FAILURES: Final[Mapping[FailureKind, FailureSpec]] = MappingProxyType(
             Stage.WINDOW,
         ),
         FailureKind.LATE: FailureSpec(
-            Outcome.LATE,
-            Stage.WINDOW,
-            Scope.ROW,
-            False,
-            "every window that the event belongs to is over",
-            "raise window.allowed_lateness_ms or window.max_out_of_orderness_ms",
+            outcome=Outcome.LATE,
+            stage=Stage.WINDOW,
+            scope=Scope.ROW,
+            retryable=False,
+            description="every window that the event belongs to is over",
+            remedy="raise window.allowed_lateness_ms or window.max_out_of_orderness_ms",
         ),
         FailureKind.WINDOW_FULL: _failed(
             Stage.WINDOW,

@@ -200,13 +200,13 @@ class DeviceThread:
             return Deferred(batch, str(fault))
         return Finished(
             batch,
-            inference.values_BO,
-            inference.classes_B,
-            inference.confidences_B,
-            inference.failures,
-            self._clock.monotonic_s() - started_s,
-            started_s,
-            self._model.take_prepare_s(),
+            values_BO=inference.values_BO,
+            classes_B=inference.classes_B,
+            confidences_B=inference.confidences_B,
+            failures=inference.failures,
+            model_s=self._clock.monotonic_s() - started_s,
+            started_s=started_s,
+            prepare_s=self._model.take_prepare_s(),
         )
 
     def _post(self, function: Callable[..., None], *arguments: object) -> None:

@@ -172,7 +172,9 @@ class Emitter(ModelEmitter):
         rows = [row for row in range(count) if row not in failures] if failures else None
         values = yield from self._encode(finished, chunk, first_row, rows)
         with_headers = any(map(_HEADERS, chunk.records))
-        self._emit_predictions(chunk, rows, values, with_headers, failures, emission)
+        self._emit_predictions(
+            chunk, rows=rows, values=values, with_headers=with_headers, failures=failures, emission=emission
+        )
         ledger = emission.ledger
         records = chunk.records
         kept = [record for row, record in enumerate(records) if row not in failures] if failures else records

@@ -122,7 +122,15 @@ class Ledger:
         self.decided[partition] += count
         self.num_without_letter += count - 1
         self._failed_at.append(record_timestamp)
-        self._failed(FAILURES[kind].outcome, kind, record_timestamp, event_id, message, stack, count)
+        self._failed(
+            FAILURES[kind].outcome,
+            kind=kind,
+            record_timestamp=record_timestamp,
+            sample_id=event_id,
+            message=message,
+            stack=stack,
+            count=count,
+        )
 
     def window_failed(
         self,
@@ -136,7 +144,14 @@ class Ledger:
     ) -> None:
         """This window has no prediction."""
         self.closed_decided[partition] += 1
-        self._failed(Outcome.WINDOW_FAILED, kind, record_timestamp, window_id, message, stack)
+        self._failed(
+            Outcome.WINDOW_FAILED,
+            kind=kind,
+            record_timestamp=record_timestamp,
+            sample_id=window_id,
+            message=message,
+            stack=stack,
+        )
 
     def _failed(
         self,

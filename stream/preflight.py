@@ -89,8 +89,8 @@ async def check_cluster(settings: Settings, *, timeout_s: float, tell: Tell) -> 
             if check.status is Status.OK:
                 tell(await _attempt("topics", _check_topics(settings, timeout_s), timeout_s))
                 tell(await _attempt("aggregator", _check_aggregator(settings, timeout_s), timeout_s))
-                tell(_judge("input", inputs, seen, READ_INPUT, "read"))
-                tell(_judge("output", outputs, seen, WRITE_OUTPUT, "written to"))
+                tell(_judge("input", topics=inputs, seen=seen, wanted=READ_INPUT, done="read"))
+                tell(_judge("output", topics=outputs, seen=seen, wanted=WRITE_OUTPUT, done="written to"))
                 tell(await _attempt("group", _check_group(broker, kafka, timeout_s), timeout_s))
                 tell(await _attempt("transactions", _check_transactions(settings, timeout_s), timeout_s))
                 return
@@ -150,9 +150,9 @@ async def _check_brokers(broker: Broker, seen: ClusterView, kafka: KafkaSection,
         return Check(
             "broker",
             Status.FAILED,
-            f"{broker.address} answers, but the cluster names brokers that do not",
-            problems[0].remedy,
-            tuple(problem.message for problem in problems),
+            detail=f"{broker.address} answers, but the cluster names brokers that do not",
+            remedy=problems[0].remedy,
+            problems=tuple(problem.message for problem in problems),
         )
     count = f"{len(seen.brokers)} broker{'' if len(seen.brokers) == 1 else 's'}"
     async with asyncio.timeout(timeout_s):
@@ -189,9 +189,9 @@ def _told(name: str, checked: Checked) -> Check:
     return Check(
         name,
         Status.FAILED if checked.errors else Status.WARNING,
-        f"{wrong} of {len(checked.wanted)} topics are not as they should be",
-        shared,
-        (*problems, *notes),
+        detail=f"{wrong} of {len(checked.wanted)} topics are not as they should be",
+        remedy=shared,
+        problems=(*problems, *notes),
     )
 
 
@@ -204,9 +204,9 @@ def _judge(name: str, topics: Sequence[str], seen: ClusterView, wanted: Collecti
         return Check(
             name,
             Status.FAILED,
-            f"{len(problems)} of {len(topics)} topics cannot be {done}",
-            f"allow this client {' and '.join(operation.name for operation in wanted)} on them",
-            tuple(problems),
+            detail=f"{len(problems)} of {len(topics)} topics cannot be {done}",
+            remedy=f"allow this client {' and '.join(operation.name for operation in wanted)} on them",
+            problems=tuple(problems),
         )
     if len(there) < len(topics):
         return Check(name, Status.SKIPPED, f"{', '.join(topic for topic in topics if topic not in there)}: not there")

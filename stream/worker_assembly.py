@@ -116,7 +116,17 @@ class WorkerAssembly:
         source = self._source(pipeline, layout, windows, user_data=lambda: admin.user_data())
         decoder, encoder = self._decoder(), self._encoder()
         committer = self._committer(self._emitter(layout, encoder), delivery, source, observer)
-        pipeline.connect(Stages(source, decoder, self._batcher(), device, committer, delivery, windows))
+        pipeline.connect(
+            Stages(
+                source=source,
+                decoder=decoder,
+                batcher=self._batcher(),
+                device=device,
+                committer=committer,
+                producer=delivery,
+                windows=windows,
+            )
+        )
         lag = LagPoller(source, telemetry.record_lag, clock=self._clock)
         parts = Parts(
             model=self._model,
@@ -130,9 +140,9 @@ class WorkerAssembly:
         admin = WorkerAdmin(
             self._settings,
             parts,
-            decoder,
-            encoder,
-            telemetry,
+            decoder=decoder,
+            encoder=encoder,
+            metrics=telemetry,
             windows=plan,
             worker=self._instance,
             clock=self._clock,
@@ -189,9 +199,9 @@ class WorkerAssembly:
         return Committer(
             emitter,
             delivery,
-            self._transaction(delivery, source),
-            self._guard(),
-            observer,
+            transaction=self._transaction(delivery, source),
+            guard=self._guard(),
+            observer=observer,
             clock=self._clock,
             timeout_ms=self._settings.delivery.commit_timeout_ms,
         )

@@ -30,12 +30,12 @@ def window_of(chunk: Chunk, plan: WindowPlan) -> WindowChunk:
     return WindowChunk(
         chunk.partition,
         chunk.epoch,
-        [window],
-        plan.window_input,
-        plan.num_features,
-        chunk.next_offset,
-        "",
-        times[-1],
+        windows=[window],
+        window_input=plan.window_input,
+        num_features=plan.num_features,
+        next_offset=chunk.next_offset,
+        metadata="",
+        record_timestamp=times[-1],
     )
 
 
@@ -50,7 +50,9 @@ def answer_window(part: WindowChunk, finished: Finished, encoder: PredictionEnco
     """HTTP status and document: one prediction, or why the model has none."""
     for failure in finished.failures.values():
         return status_of(failure.kind), error_document(failure.kind, failure.message)
-    (document,) = encoder.encode_windows(finished, part.partition, 0, [label(part.windows[0])], None)
+    (document,) = encoder.encode_windows(
+        finished, partition=part.partition, first_row=0, windows=[label(part.windows[0])], rows=None
+    )
     prediction = orjson.loads(document)
     del prediction["source"], prediction["id"], prediction["window"]["key"]
     return 200, prediction

@@ -114,11 +114,11 @@ def put_together(look: GroupLook, answers: Mapping[str, Answer]) -> GroupStatus:
     rows = sorted((_row(look, member, answers) for member in look.members), key=lambda row: row.name)
     owned = {place for member in look.members for place in member.partitions}
     return GroupStatus(
-        look,
-        tuple(rows),
-        lag_of(look, look.ends) if look.ends else None,
-        tuple(sorted(place for place in look.ends if place not in owned)),
-        group_warnings([row.told for row in rows if row.told is not None]),
+        look=look,
+        workers=tuple(rows),
+        lag=lag_of(look, look.ends) if look.ends else None,
+        without_owner=tuple(sorted(place for place in look.ends if place not in owned)),
+        warnings=group_warnings([row.told for row in rows if row.told is not None]),
     )
 
 
@@ -138,7 +138,9 @@ def _row(look: GroupLook, member: Member, answers: Mapping[str, Answer]) -> Work
         health, reason = ("unreachable", answer.reason) if answer.status is None else _health(answer.status.health)
     # What others answer has no bound of its own below that of a whole answer.
     reason = None if reason is None else shortened(reason, MAX_REASON_CHARS)
-    return WorkerRow(member, told, answer, health, reason, lag_of(look, member.partitions))
+    return WorkerRow(
+        member=member, told=told, answer=answer, health=health, reason=reason, lag=lag_of(look, member.partitions)
+    )
 
 
 def _health(health: Health) -> tuple[str, str | None]:

@@ -46,7 +46,9 @@ def decode_advertisement(user_data: bytes | None) -> Advertisement | None:
         return None
     if type(version) is not int or not 0 <= version <= MAX_VERSION:
         return None
-    return Advertisement(worker[:MAX_TEXT], url, model[:MAX_TEXT], version, release[:MAX_TEXT])
+    return Advertisement(
+        worker=worker[:MAX_TEXT], url=url, model=model[:MAX_TEXT], version=version, release=release[:MAX_TEXT]
+    )
 
 
 def _is_web_url(url: str) -> bool:

@@ -103,7 +103,7 @@ def read_request(body: bytes, headers: Mapping[str, str], turns: Turns, *, now_m
     # The bytes as they came, which need not be UTF-8.
     carried = [(name, headers[name].encode("utf-8", "surrogateescape")) for name in _CARRIED if name in headers]
     carried.append((names.CONTENT_TYPE, content_type.encode("utf-8", "surrogateescape")))
-    return Asked((AskedRecord(0, now_ms, b"0", body, carried),), False)
+    return Asked((AskedRecord(offset=0, timestamp=now_ms, key=b"0", value=body, headers=carried),), False)
 
 
 def _json_request(body: bytes, turns: Turns, *, now_ms: int, max_events: int) -> Asked:

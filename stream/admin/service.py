@@ -107,7 +107,9 @@ class WorkerAdmin:
     def user_data(self) -> bytes:
         """What the group is told of this worker."""
         model = self._parts.model
-        return Advertisement(self._worker, self._view.url, model.name, model.version, version("forebay")).encode()
+        return Advertisement(
+            worker=self._worker, url=self._view.url, model=model.name, version=model.version, release=version("forebay")
+        ).encode()
 
     async def watch(self) -> None:
         """Look at the worker once a second, and at the members of its group, until cancelled."""

@@ -142,7 +142,15 @@ def step(rule: Rule, state: RuleState, view: AggregateView, now_ms: int) -> tupl
         if any(_value(rule, at, view)[1] > rule.resolve_below for at in steps):
             return state, None
         measured, value = _value(rule, steps[1], view)
-        alert = Alert(state.alert_id, AlertStatus.RESOLVED, rule, measured, value, state.since, now_ms)
+        alert = Alert(
+            alert_id=state.alert_id,
+            status=AlertStatus.RESOLVED,
+            rule=rule,
+            measured=measured,
+            value=value,
+            since=state.since,
+            at=now_ms,
+        )
         return RuleState(resolved_at=now_ms), alert
     breached = [at for at in steps if _breached(rule, at, view)]
     if not breached:
@@ -153,7 +161,15 @@ def step(rule: Rule, state: RuleState, view: AggregateView, now_ms: int) -> tupl
     if now_ms - since < rule.for_ms:
         return state, None
     measured, value = _value(rule, breached[0], view)
-    alert = Alert(alert_id(rule, since), AlertStatus.FIRING, rule, measured, value, since, now_ms)
+    alert = Alert(
+        alert_id=alert_id(rule, since),
+        status=AlertStatus.FIRING,
+        rule=rule,
+        measured=measured,
+        value=value,
+        since=since,
+        at=now_ms,
+    )
     return RuleState(alert.alert_id, since), alert
 
 

@@ -59,9 +59,9 @@ def plan_aggregator_topics(settings: Settings, *, num_deltas: int | None = None)
         WantedTopic(
             topic_name(section.prefix, spec.name),
             spec,
-            count(spec),
-            section.replication_factor,
-            {
+            num_partitions=count(spec),
+            replication_factor=section.replication_factor,
+            configs={
                 CLEANUP_POLICY: spec.cleanup_policy,
                 RETENTION_MS: str(spec.retention_ms),
                 MIN_INSYNC_REPLICAS: "2" if section.replication_factor >= 3 else "1",
@@ -89,10 +89,20 @@ def find_problems(
         state = states[topic.name]
         if state.status == "missing":
             message = "there is no such topic; workers do without it, `forebay aggregate` does not"
-            findings.append(Finding("warning", topic.name, "missing", message, _MADE_BY))
+            findings.append(
+                Finding(severity="warning", topic=topic.name, kind="missing", message=message, remedy=_MADE_BY)
+            )
         elif state.status == "forbidden":
             remedy = "let the aggregator's user describe, read and write it"
-            findings.append(Finding("warning", topic.name, "forbidden", "this user may not see the topic", remedy))
+            findings.append(
+                Finding(
+                    severity="warning",
+                    topic=topic.name,
+                    kind="forbidden",
+                    message="this user may not see the topic",
+                    remedy=remedy,
+                )
+            )
         elif topic.spec is AGGREGATOR_CHANGELOG:
             findings += _judge_changelog(topic, state, deltas)
         else:
@@ -104,31 +114,31 @@ def _judge_changelog(wanted: WantedTopic, state: TopicState, deltas: TopicState)
     name = wanted.name
     if deltas.status == "present" and deltas.num_partitions != state.num_partitions:
         yield Finding(
-            "error",
-            name,
-            "partition_counts",
-            f"has {state.num_partitions} partitions and {deltas.name} has {deltas.num_partitions}; both must have the same "
-            "number",
-            f"delete {name}: `forebay aggregate` makes it anew, and counts the deltas again that are still there",
+            severity="error",
+            topic=name,
+            kind="partition_counts",
+            message=f"has {state.num_partitions} partitions and {deltas.name} has {deltas.num_partitions}; "
+            "both must have the same number",
+            remedy=f"delete {name}: `forebay aggregate` makes it anew, and counts the deltas again that are still there",
         )
     policy = (state.configs or {}).get(CLEANUP_POLICY)
     if policy is not None and policy != "compact":
         yield Finding(
-            "error",
-            name,
-            "not_compacted",
-            f"{CLEANUP_POLICY} is {policy}: what was counted would be lost after a time",
-            alter_config(name, CLEANUP_POLICY, "compact"),
+            severity="error",
+            topic=name,
+            kind="not_compacted",
+            message=f"{CLEANUP_POLICY} is {policy}: what was counted would be lost after a time",
+            remedy=alter_config(name, CLEANUP_POLICY, "compact"),
         )
     lag_ms, least = state.number(COMPACTION_LAG_MS), wanted.configs[COMPACTION_LAG_MS]
     if policy == "compact" and lag_ms is not None and lag_ms < int(least):
         yield Finding(
-            "warning",
-            name,
-            "compaction_lag",
-            f"records are compacted after {duration(lag_ms)}, windows are open for longer: what a member writes that was "
-            "thought dead could replace what is newer",
-            alter_config(name, COMPACTION_LAG_MS, least),
+            severity="warning",
+            topic=name,
+            kind="compaction_lag",
+            message=f"records are compacted after {duration(lag_ms)}, windows are open for longer: "
+            "what a member writes that was thought dead could replace what is newer",
+            remedy=alter_config(name, COMPACTION_LAG_MS, least),
         )
 
 
@@ -141,7 +151,9 @@ def _judge_kept(wanted: WantedTopic, state: TopicState) -> Iterator[Finding]:
     else:
         harm = "of an alert only the last record would be kept, firing or resolved"
     remedy = alter_config(name, CLEANUP_POLICY, wanted.spec.cleanup_policy)
-    yield Finding("warning", name, "compacted", f"{CLEANUP_POLICY} is {policy}: {harm}", remedy)
+    yield Finding(
+        severity="warning", topic=name, kind="compacted", message=f"{CLEANUP_POLICY} is {policy}: {harm}", remedy=remedy
+    )
 
 
 def require_countable(deltas: TopicState, findings: Sequence[Finding]) -> None:

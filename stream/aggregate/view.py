@@ -54,18 +54,18 @@ def read_aggregate(value: bytes | None) -> Aggregate | None:
         if said["format"] != AGGREGATE_FORMAT:
             return None
         return Aggregate(
-            said["window_start"],
-            said["window_end"],
-            CellKey(said["outcome"], said["stage"], said["kind"]),
-            said["model"],
-            said["version"],
-            said["count"],
-            said["first_seen"],
-            said["last_seen"],
-            tuple(said["sample_ids"]),
-            said["exemplar"],
-            said["revision"],
-            said["final"],
+            window_start=said["window_start"],
+            window_end=said["window_end"],
+            cell=CellKey(said["outcome"], said["stage"], said["kind"]),
+            model=said["model"],
+            version=said["version"],
+            count=said["count"],
+            first_seen=said["first_seen"],
+            last_seen=said["last_seen"],
+            sample_ids=tuple(said["sample_ids"]),
+            exemplar=said["exemplar"],
+            revision=said["revision"],
+            final=said["final"],
         )
     except (LookupError, TypeError, ValueError):
         return None

@@ -64,7 +64,13 @@ class Window:
         cell = self.cells.get(cell_key)
         if cell is None:
             samples = list(dict.fromkeys(delta.sample_ids))
-            self.cells[cell_key] = Cell(delta.count, delta.first_seen, delta.last_seen, samples, delta.exemplar)
+            self.cells[cell_key] = Cell(
+                count=delta.count,
+                first_seen=delta.first_seen,
+                last_seen=delta.last_seen,
+                sample_ids=samples,
+                exemplar=delta.exemplar,
+            )
         else:
             cell.add(delta)
         return True
@@ -153,9 +159,9 @@ def _cell(key: CellKey, cell: Cell) -> dict[str, Any]:
 def _decoded_cell(one: dict[str, Any]) -> Cell:
     exemplar = one["exemplar"]
     return Cell(
-        one["count"],
-        one["first_seen"],
-        one["last_seen"],
-        list(one["sample_ids"]),
-        None if exemplar is None else Exemplar(exemplar["message"], exemplar["stack_hash"], exemplar["stack"]),
+        count=one["count"],
+        first_seen=one["first_seen"],
+        last_seen=one["last_seen"],
+        sample_ids=list(one["sample_ids"]),
+        exemplar=None if exemplar is None else Exemplar(exemplar["message"], exemplar["stack_hash"], exemplar["stack"]),
     )

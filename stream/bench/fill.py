@@ -37,7 +37,9 @@ async def fill(
         number = turn = 0
         while number < events or under_way:
             if number < events:
-                batch, count = build_batch(producer, maker, number, min(BATCH_EVENTS, events - number), timestamp_ms)
+                batch, count = build_batch(
+                    producer, maker, first=number, count=min(BATCH_EVENTS, events - number), timestamp_ms=timestamp_ms
+                )
                 delivery = await producer.send_batch(batch, topic, partition=turn % num_partitions)
                 under_way.append((delivery, count))
                 number += count

@@ -92,7 +92,7 @@ async def measure(plan: Plan, *, clock: Clock, progress: Progress) -> BenchRepor
             if not plan.embedded:  # an embedded broker's topics go with it
                 names = [topic_name(settings.topics.prefix, spec.name) for spec in CATALOGUE]
                 stack.push_async_callback(delete_topics, settings.kafka, names)
-            return await _measure_on(plan, settings, config, clock, progress)
+            return await _measure_on(plan, settings, config=config, clock=clock, progress=progress)
     except KafkaError as error:
         raise BrokerError(
             f"Kafka at {plan.settings.kafka.bootstrap_servers}: {error}",
@@ -167,7 +167,16 @@ async def _measure_on(plan: Plan, settings: Settings, config: Path, clock: Clock
     broker = f"embedded {broker_version()}" if plan.embedded else f"Kafka at {settings.kafka.bootstrap_servers}"
     model = MODEL_DESCRIPTION if plan.own_model else f"model {settings.model.name}"
     steps = commit_steps(config.with_name(LOG_FILE))
-    return BenchReport(broker, model, closed, memory, opened, told(settings), describe_machine(), steps)
+    return BenchReport(
+        broker=broker,
+        model=model,
+        closed_loop=closed,
+        memory=memory,
+        open_loop=opened,
+        configuration=told(settings),
+        machine=describe_machine(),
+        commit_steps=steps,
+    )
 
 
 async def measure_variants(

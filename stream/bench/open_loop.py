@@ -75,10 +75,28 @@ async def publish_and_time(
         meter = ProcessMeter(worker.pid)
         before = meter.usage()
         sending = asyncio.create_task(
-            _publish(producer, topic, num_partitions, maker, pacer, events, first_number, clock), name="open-loop"
+            _publish(
+                producer=producer,
+                topic=topic,
+                num_partitions=num_partitions,
+                maker=maker,
+                pacer=pacer,
+                events=events,
+                first_number=first_number,
+                clock=clock,
+            ),
+            name="open-loop",
         )
         try:
-            await _read(worker, reader, book, sending, first_number, clock, progress)
+            await _read(
+                worker=worker,
+                reader=reader,
+                book=book,
+                sending=sending,
+                first_number=first_number,
+                clock=clock,
+                progress=progress,
+            )
             late_send_ms = await sending
         finally:
             sending.cancel()
@@ -90,14 +108,14 @@ async def publish_and_time(
     latencies_ms = book.latencies_ms()
     cpu_s = after.cpu_s - before.cpu_s if before is not None and after is not None else 0.0
     return OpenLoop(
-        rate,
-        events,
-        book.duplicates,
-        summarise(latencies_ms),
-        summarise(book.commits_ms()),
-        late_send_ms,
-        cpu_s / seconds,
-        tuple(latencies_ms),
+        rate=rate,
+        events=events,
+        duplicates=book.duplicates,
+        latency=summarise(latencies_ms),
+        commit=summarise(book.commits_ms()),
+        late_send_ms=late_send_ms,
+        cpu_share=cpu_s / seconds,
+        latencies_ms=tuple(latencies_ms),
     )
 
 

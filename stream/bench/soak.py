@@ -72,7 +72,9 @@ async def soak(
         while done < events:
             while sent < events and sent - done < BACKLOG_EVENTS:
                 count = min(BATCH_EVENTS, events - sent)
-                batch, count = build_batch(producer, maker, first_number + sent, count, clock.wall_ms())
+                batch, count = build_batch(
+                    producer, maker, first=first_number + sent, count=count, timestamp_ms=clock.wall_ms()
+                )
                 under_way.append(await producer.send_batch(batch, topic, partition=turn % num_partitions))
                 sent += count
                 turn += 1

@@ -30,7 +30,7 @@ def summarise(latencies_ms: Sequence[float]) -> Latency:
     """Raises ValueError without values."""
     ordered = sorted(latencies_ms)
     p50_ms, p95_ms, p99_ms = (percentile(ordered, percent) for percent in (50, 95, 99))
-    return Latency(len(ordered), p50_ms, p95_ms, p99_ms, ordered[-1])
+    return Latency(count=len(ordered), p50_ms=p50_ms, p95_ms=p95_ms, p99_ms=p99_ms, max_ms=ordered[-1])
 
 
 def pairwise_ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:

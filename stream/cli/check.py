@@ -84,7 +84,7 @@ def _check_all(source: ConfigSource, timeout_s: float, tell: Tell) -> None:
     try:
         loaded = source.load()
     except ConfigError as error:
-        tell(Check("configuration", Status.FAILED, error.message, error.remedy, error.problems))
+        tell(Check("configuration", Status.FAILED, detail=error.message, remedy=error.remedy, problems=error.problems))
         for name in ("admin", "broker", *AFTER_BROKER, "model"):
             tell(Check(name, Status.SKIPPED, "the configuration must be right first"))
         return

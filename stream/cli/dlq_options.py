@@ -105,7 +105,14 @@ def filter_options(function: Callable[Concatenate[Place, Filter, P], R]) -> Call
         # Letters name topics in full; people mean theirs without the prefix too.
         prefix = place.settings.topics.prefix
         named = frozenset(topics) | {prefix + topic for topic in topics}
-        chosen = Filter(check_kinds(kinds), frozenset(stages), frozenset(models), named, since_ms, until_ms)
+        chosen = Filter(
+            kinds=check_kinds(kinds),
+            stages=frozenset(stages),
+            models=frozenset(models),
+            topics=named,
+            since_ms=since_ms,
+            until_ms=until_ms,
+        )
         return function(place, chosen, *args, **kwargs)
 
     return cast(Callable[P, R], command)

@@ -74,15 +74,15 @@ def command(
         run_async(require(Role.REPLAY, place.settings))
     plan = run_async(_plan(place, chosen, max_replays, limit, quiet=as_json))
     if dry_run or not plan.num_letters:
-        _print_replay(place, plan, None, dry_run, as_json)
+        _print_replay(place, plan, done=None, dry_run=dry_run, as_json=as_json)
         return 0
     if not yes:
         if not as_json:
-            _print_replay(place, plan, None, dry_run, as_json)
+            _print_replay(place, plan, done=None, dry_run=dry_run, as_json=as_json)
         if not click.confirm(f"Publish {plan.num_letters:,} event{'s'[: plan.num_letters != 1]} again?", err=True):
             echo("nothing was published", err=True)
             return 1
-    _print_replay(place, plan, _replay(place, plan, rate or None, quiet=as_json), dry_run, as_json)
+    _print_replay(place, plan, done=_replay(place, plan, rate or None, quiet=as_json), dry_run=dry_run, as_json=as_json)
     return 0
 
 

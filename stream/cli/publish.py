@@ -209,7 +209,7 @@ def command(
         )
     prefix = settings.topics.prefix
     outputs = (topic_name(prefix, PREDICTIONS.name), topic_name(prefix, DEAD_LETTERS.name))
-    return run_async(_publish_and_wait(job, one, outputs, wait_s, as_json))
+    return run_async(_publish_and_wait(job, one, outputs=outputs, wait_s=wait_s, as_json=as_json))
 
 
 def _check_use(

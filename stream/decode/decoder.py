@@ -103,16 +103,16 @@ class Decoder:
         chunk = Chunk(
             partition,
             epoch,
-            columns.good(),
-            columns.ids,
-            columns.timestamps,
-            x_BF,
-            columns.rejections,
-            len(records),
-            num_bytes,
-            records[-1].offset + 1,
-            columns.keys,
-            columns.deadlines,
+            records=columns.good(),
+            ids=columns.ids,
+            timestamps=columns.timestamps,
+            x_BF=x_BF,
+            rejections=columns.rejections,
+            num_records=len(records),
+            num_bytes=num_bytes,
+            next_offset=records[-1].offset + 1,
+            keys=columns.keys,
+            deadlines=columns.deadlines,
         )
         return chunk, suspect
 
@@ -183,7 +183,7 @@ class _Columns:
             event = judge.judge(record)
         except EventFault as fault:
             count = record.count if isinstance(record, Unreadable) else 1
-            self.rejections.append(Rejection(index, record, fault.kind, fault.message, count))
+            self.rejections.append(Rejection(index, record, kind=fault.kind, message=fault.message, count=count))
             return
         if event.key is not None and record.key is None:
             self.keys[row] = event.key

@@ -103,7 +103,7 @@ def signature_of(flights: Collection[Flight]) -> Signature:
         for name in CATEGORIES
     ]
     features += [Feature(name, nullable=name in NULLABLE) for name in NUMBERS]
-    return Signature(tuple(features), (len(features),), "binary", 1, LABELS)
+    return Signature(features=tuple(features), shape=(len(features),), task="binary", output_dim=1, labels=LABELS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,11 +35,11 @@ def glance(ledger: Ledger, now_s: float) -> Glance:
     recent_N = ledger.readable_s_N > now_s - _WINDOW_S  # NaN compares as false
     waited = latency(ledger.due_s_N[recent_N], ledger.readable_s_N[recent_N])
     return Glance(
-        ledger.num_sent,
-        {outcome: ledger.num(outcome) for outcome in CODES},
-        float(np.count_nonzero(recent_N)) / _WINDOW_S,
-        None if waited is None else waited.p50,
-        None if waited is None else waited.p99,
+        sent=ledger.num_sent,
+        outcomes={outcome: ledger.num(outcome) for outcome in CODES},
+        rate=float(np.count_nonzero(recent_N)) / _WINDOW_S,
+        p50_ms=None if waited is None else waited.p50,
+        p99_ms=None if waited is None else waited.p99,
     )
 
 

@@ -121,11 +121,27 @@ async def run_demo(
         replay = await asyncio.to_thread(load_replay, data, options.events)
         await worker.wait_ready()
         say(f"worker ready, process {worker.pid}; live page {worker.page}")
-        place = Place(folder, config, settings, broker_pid, worker.pid, worker.page)
+        place = Place(
+            folder=folder,
+            config=config,
+            settings=settings,
+            broker_pid=broker_pid,
+            worker_pid=worker.pid,
+            page=worker.page,
+        )
         pace = "as fast as possible" if options.rate is None else f"at {options.rate:,.0f} a second"
         say(f"replaying {len(replay):,} flights from July on, {pace}")
         ledger = Ledger(replay.ids)
-        totals = await _replay(options, replay, ledger, place, worker, clock, show, count=has_aggregator)
+        totals = await _replay(
+            options=options,
+            replay=replay,
+            ledger=ledger,
+            place=place,
+            worker=worker,
+            clock=clock,
+            show=show,
+            count=has_aggregator,
+        )
         if options.keep:
             worker.check()
             stack.pop_all()
@@ -197,14 +213,22 @@ async def _replay(
     """
     totals: Totals | None = None
     client = client_options(place.settings.kafka)
-    observer = Observer(client, place.topic("predictions"), place.topic("dead-letters"), ledger, clock)
+    observer = Observer(
+        options=client,
+        predictions=place.topic("predictions"),
+        dead_letters=place.topic("dead-letters"),
+        ledger=ledger,
+        clock=clock,
+    )
     publisher = Publisher(client, place.topic("features"))
     enough = asyncio.Event()
     async with _started(observer), _started(publisher):
         watching = asyncio.create_task(observer.watch(enough))
-        publishing = asyncio.create_task(_publish(options.rate, replay, ledger, publisher, clock))
+        publishing = asyncio.create_task(
+            _publish(rate=options.rate, replay=replay, ledger=ledger, publisher=publisher, clock=clock)
+        )
         try:
-            await _until_accounted(ledger, publishing, watching, worker, clock, show)
+            await _until_accounted(ledger, publishing, watching=watching, worker=worker, clock=clock, show=show)
             if count and ledger.complete:
                 # Deltas are committed with the outcomes that they count: they are all there by now.
                 totals = await until_equal(place.settings, ledger, clock=clock, check=worker.check)

@@ -103,8 +103,8 @@ def train_model(data: FlightData, repository: Path, *, created_at: datetime, pro
         "mlp",
         params,
         "binary",
-        preprocessing.apply(x_NF),
-        y_N,
+        x_NG=preprocessing.apply(x_NF),
+        y_N=y_N,
         options=TrainOptions(epochs=EPOCHS, batch_size=BATCH_SIZE, learning_rate=LEARNING_RATE, seed=SEED),
         progress=lambda epoch, fraction, loss: progress(f"training, epoch {epoch}", 0.3 + 0.7 * fraction),
     )

@@ -184,4 +184,6 @@ class Planner:
         for _, partition, offset, topic in chosen:
             planned.setdefault(partition, array("q")).append(offset)
             counts[topic_names[topic]] += 1
-        return Plan(planned, counts, skipped, num_able - counts.total(), replays)
+        return Plan(
+            offsets=planned, topics=counts, skipped=skipped, beyond_limit=num_able - counts.total(), replays=replays
+        )

@@ -33,10 +33,10 @@ def window_plan(settings: Settings, signature: Signature) -> WindowPlan | None:
     spec = window_spec(section)
     rows = section.max_rows_per_window
     return WindowPlan(
-        spec,
-        signature.window,
-        signature.num_features,
-        digest(
+        spec=spec,
+        window_input=signature.window,
+        num_features=signature.num_features,
+        digest=digest(
             spec,
             signature.window,
             signature.num_features,
@@ -44,7 +44,7 @@ def window_plan(settings: Settings, signature: Signature) -> WindowPlan | None:
             ahead_ms=section.max_timestamp_ahead_ms,
             behind_ms=section.max_timestamp_behind_ms,
         ),
-        WindowLimits(
+        limits=WindowLimits(
             max_open_windows=section.max_open_windows,
             max_buffered_rows=section.max_buffered_rows,
             max_buffered_bytes=section.max_buffered_bytes,
@@ -63,9 +63,9 @@ def window_spec(section: WindowSection) -> WindowSpec:
     size_ms = section.max_session_ms if kind is WindowKind.SESSION else section.size_ms or 0
     return WindowSpec(
         kind,
-        size_ms,
-        section.hop_ms or size_ms,
-        section.gap_ms or 0,
-        section.max_out_of_orderness_ms,
-        section.allowed_lateness_ms,
+        size_ms=size_ms,
+        hop_ms=section.hop_ms or size_ms,
+        gap_ms=section.gap_ms or 0,
+        out_of_orderness_ms=section.max_out_of_orderness_ms,
+        lateness_ms=section.allowed_lateness_ms,
     )

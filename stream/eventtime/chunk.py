@@ -60,7 +60,15 @@ def label(window: Window) -> Label:
     """Its names."""
     key = window.key.decode("utf-8", "backslashreplace")
     start, end = window.start, window.end
-    return Label(f"{key}|{start}|{end}", key, start, end, window.first_offset, window.num_events, window.dropped)
+    return Label(
+        id=f"{key}|{start}|{end}",
+        key=key,
+        start=start,
+        end=end,
+        first_offset=window.first_offset,
+        num_events=window.num_events,
+        dropped=window.dropped,
+    )
 
 
 class Closing(NamedTuple):

@@ -66,7 +66,11 @@ class WindowEmitter(ModelEmitter):
         values: list[bytes] = []
         for part in slices_of(rows, finished.values_BO.shape[1]):
             values += self._encoder.encode_windows(
-                finished, chunk.partition, first_row, labels, None if len(part) == len(windows) else part
+                finished,
+                partition=chunk.partition,
+                first_row=first_row,
+                windows=labels,
+                rows=None if len(part) == len(windows) else part,
             )
             yield
         topic = self._topics.predictions
@@ -78,22 +82,22 @@ class WindowEmitter(ModelEmitter):
                 message = f"the prediction would take {size} bytes; {topic.name} takes {topic.max_bytes}"
                 failures[row] = RowFailure(FailureKind.PREDICTION_TOO_LARGE, message)
                 continue
-            self._append(topic, chunk.partition, key, value, NO_HEADERS, emission)
+            self._append(topic, source=chunk.partition, key=key, value=value, headers=NO_HEADERS, emission=emission)
             count += 1
         ledger.windows_predicted(chunk.partition, count, chunk.record_timestamp)
         ledger.closed[chunk.partition] += len(windows)
         for row, failure in sorted(failures.items()):
-            self._emit_failed(chunk, windows[row], labels[row], failure, emission)
+            self._emit_failed(chunk, window=windows[row], named=labels[row], failure=failure, emission=emission)
 
     def _emit_failed(
         self, chunk: WindowChunk, window: Window, named: Label, failure: RowFailure, emission: Emission
     ) -> None:
         letter = _Letter(
-            window.first_offset,
-            window.start,
-            window.key,
-            _as_json(window, named, chunk.num_features),
-            [(names.CONTENT_TYPE, names.JSON_CONTENT_TYPE.encode())],
+            offset=window.first_offset,
+            timestamp=window.start,
+            key=window.key,
+            value=_as_json(window, named, chunk.num_features),
+            headers=[(names.CONTENT_TYPE, names.JSON_CONTENT_TYPE.encode())],
         )
         topic = self._topics.dead_letters
         key, value, headers = dead_letter(
@@ -106,7 +110,7 @@ class WindowEmitter(ModelEmitter):
             version=self._version,
             window=f"{window.start}-{window.end}",
         )
-        self._append(topic, chunk.partition, key, value, headers, emission)
+        self._append(topic, source=chunk.partition, key=key, value=value, headers=headers, emission=emission)
         emission.ledger.window_failed(
             chunk.partition,
             failure.kind,
@@ -138,7 +142,7 @@ class WindowEmitter(ModelEmitter):
     def _emit_refused(self, topic: OutputTopic, partition: Partition, refused: Refused, emission: Emission) -> None:
         record = refused.record
         key, value, headers = dead_letter(record, partition, refused.kind, refused.message, max_bytes=topic.max_bytes)
-        self._append(topic, partition, key, value, headers, emission)
+        self._append(topic, source=partition, key=key, value=value, headers=headers, emission=emission)
 
     def _append(
         self,

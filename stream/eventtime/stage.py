@@ -168,7 +168,9 @@ class WindowStage:
         if escaped and resume is not None:
             resume = resume._replace(pending=Pending(since, 0, all=True))
         closing = Closing(verdict.closed + escaped, resume)
-        parts.append(self._chunk(chunk.partition, chunk.epoch, held, closing, _Records(outcomes, chunk)))
+        parts.append(
+            self._chunk(chunk.partition, chunk.epoch, held=held, closing=closing, records=_Records(outcomes, chunk))
+        )
         return parts
 
     def _replay(self, held: PartitionState, state: State, chunk: Chunk) -> Chunk | None:
@@ -203,15 +205,15 @@ class WindowStage:
         return WindowChunk(
             partition,
             epoch,
-            closing.windows,
-            self._plan.window_input,
-            self._plan.num_features,
-            held.windows.head,
-            self._encoded(held),
-            held.record_timestamp,
-            EventOutcomes() if records is None else records.outcomes,
-            0 if records is None else records.chunk.num_records,
-            record_bytes + sum(window.num_bytes for window in closing.windows),
+            windows=closing.windows,
+            window_input=self._plan.window_input,
+            num_features=self._plan.num_features,
+            next_offset=held.windows.head,
+            metadata=self._encoded(held),
+            record_timestamp=held.record_timestamp,
+            events=EventOutcomes() if records is None else records.outcomes,
+            num_records=0 if records is None else records.chunk.num_records,
+            num_bytes=record_bytes + sum(window.num_bytes for window in closing.windows),
             resume=closing.resume,
             given=closing.given,
             record_bytes=record_bytes,

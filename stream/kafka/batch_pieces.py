@@ -184,7 +184,17 @@ def _old_format(batch: Any, raw: memoryview, max_unpacked_bytes: int) -> Iterato
         return
     # Where a set begins is not said: it is all between the position and its last offset.
     first = 0 if codec else last
-    letter = Unreadable(last, -1, None, bytes(raw), BATCH_HEADERS, first, last - first + 1, kind, why)
+    letter = Unreadable(
+        offset=last,
+        timestamp=-1,
+        key=None,
+        value=bytes(raw),
+        headers=BATCH_HEADERS,
+        first_offset=first,
+        count=last - first + 1,
+        kind=kind,
+        message=why,
+    )
     yield Piece(last, [letter], max_unpacked_bytes if codec else len(raw))
 
 

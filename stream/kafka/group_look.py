@@ -79,14 +79,14 @@ class GroupLooker:
         ends = await self._consumer.end_offsets(partitions) if partitions else {}
         committed = {Partition(*place): found.offset for place, found in offsets.items()}
         return GroupLook(
-            self._group_id,
-            state,
-            tuple(decode_member(*member[:5]) for member in members),
-            {
+            group_id=self._group_id,
+            state=state,
+            members=tuple(decode_member(*member[:5]) for member in members),
+            committed={
                 place: offset if (offset := committed.get(place, -1)) >= 0 else None
                 for place in (Partition(*one) for one in partitions)
             },
-            {Partition(*place): end for place, end in ends.items()},
+            ends={Partition(*place): end for place, end in ends.items()},
         )
 
     async def _partitions(self) -> list[TopicPartition]:
@@ -130,4 +130,4 @@ def decode_member(member_id: str, client_id: str, host: str, metadata: Any, assi
     with contextlib.suppress(*_MALFORMED):
         places = ConsumerProtocolMemberAssignment.decode(assignment).partitions() if assignment else []
         owned = sorted(Partition(*place) for place in places if place.topic is not None)
-    return Member(member_id, client_id, host, told or b"", tuple(owned))
+    return Member(member_id=member_id, client_id=client_id, host=host, user_data=told or b"", partitions=tuple(owned))

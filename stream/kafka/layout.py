@@ -65,10 +65,10 @@ def layout_of(settings: Settings, checked: Checked) -> Layout:
     )
     inputs = tuple(topic_name(prefix, name) for name in settings.input.topics)
     return Layout(
-        inputs,
-        {name: checked.states[name].num_partitions for name in inputs},
-        outputs,
-        min(most, *(topic.max_bytes for topic in outputs.all())),
-        all((checked.states[name].configs or {}).get(TIMESTAMP_TYPE) == LOG_APPEND_TIME for name in inputs),
-        {topic.name: timestamp_bounds(checked.states[topic.name]) for topic in outputs.all()},
+        inputs=inputs,
+        input_partitions={name: checked.states[name].num_partitions for name in inputs},
+        outputs=outputs,
+        max_batch_bytes=min(most, *(topic.max_bytes for topic in outputs.all())),
+        broker_time=all((checked.states[name].configs or {}).get(TIMESTAMP_TYPE) == LOG_APPEND_TIME for name in inputs),
+        timestamp_bounds={topic.name: timestamp_bounds(checked.states[topic.name]) for topic in outputs.all()},
     )

@@ -59,7 +59,7 @@ async def start_positions(
             )
         positions[partition] = offset
     if unset:
-        positions.update(await _unset_positions(consumer, unset, policy, first, end))
+        positions.update(await _unset_positions(consumer, unset, policy=policy, first=first, end=end))
     return positions
 
 

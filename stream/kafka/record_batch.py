@@ -53,13 +53,13 @@ class BatchHeader(NamedTuple):
         """Read the header of the batch that begins there."""
         first, _, _, _, _, attributes, delta, oldest, newest, *_, count = _HEADER.unpack_from(log, begin)
         return cls(
-            first,
-            first + delta,
-            count,
-            attributes & _CODEC_MASK,
-            oldest,
-            newest,
-            bool(attributes & _LOG_APPEND_TIME),
+            first=first,
+            last=first + delta,
+            num_records=count,
+            codec=attributes & _CODEC_MASK,
+            first_timestamp=oldest,
+            max_timestamp=newest,
+            is_log_append_time=bool(attributes & _LOG_APPEND_TIME),
         )
 
     @property
@@ -244,7 +244,17 @@ def _read_record(header: BatchHeader, data: bytes | memoryview, expected: range)
         if at != end:
             raise _Malformed(f"{end - at} bytes are left after it")
     except _Malformed as error:
-        return Unreadable(offset, timestamp, key, raw, RECORD_HEADERS, offset, 1, kind, str(error))
+        return Unreadable(
+            offset=offset,
+            timestamp=timestamp,
+            key=key,
+            value=raw,
+            headers=RECORD_HEADERS,
+            first_offset=offset,
+            count=1,
+            kind=kind,
+            message=str(error),
+        )
     return PlainRecord(offset, timestamp, key, value, headers)  # type: ignore[return-value]  # a header may be null
 
 

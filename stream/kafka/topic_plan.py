@@ -92,9 +92,9 @@ def plan_topics(settings: Settings) -> tuple[WantedTopic, ...]:
         WantedTopic(
             name,
             spec,
-            partitions_of(spec, section.partitions),
-            section.replication_factor,
-            _configs(spec, settings),
+            num_partitions=partitions_of(spec, section.partitions),
+            replication_factor=section.replication_factor,
+            configs=_configs(spec, settings),
         )
         for name, spec in specs
     )
@@ -155,25 +155,29 @@ def _judge(wanted: WantedTopic, state: TopicState, settings: Settings) -> Iterat
     name = wanted.name
     if state.status == "missing":
         yield Finding(
-            "error", name, "missing", "there is no such topic", "`forebay topics create` creates what is missing"
+            severity="error",
+            topic=name,
+            kind="missing",
+            message="there is no such topic",
+            remedy="`forebay topics create` creates what is missing",
         )
         return
     if state.status == "forbidden":
         yield Finding(
-            "error",
-            name,
-            "forbidden",
-            "this user may not see the topic",
-            f"let the user describe it, and {'read' if wanted.spec is FEATURES else 'write to'} it",
+            severity="error",
+            topic=name,
+            kind="forbidden",
+            message="this user may not see the topic",
+            remedy=f"let the user describe it, and {'read' if wanted.spec is FEATURES else 'write to'} it",
         )
         return
     if state.configs is None:
         yield Finding(
-            "note",
-            name,
-            "configs_unknown",
-            "the cluster does not tell the topic's settings, so retention, cleanup and sizes were not checked",
-            "let the user describe the topic's configs",
+            severity="note",
+            topic=name,
+            kind="configs_unknown",
+            message="the cluster does not tell the topic's settings, so retention, cleanup and sizes were not checked",
+            remedy="let the user describe the topic's configs",
         )
         return
     yield from _judge_cleanup(wanted, state)
@@ -197,11 +201,11 @@ def _judge_cleanup(wanted: WantedTopic, state: TopicState) -> Iterator[Finding]:
         OUTCOME_DELTAS.name: "counts would be removed that were not added up yet",
     }[wanted.spec.name]
     yield Finding(
-        "error",
-        wanted.name,
-        "compacted",
-        f"{CLEANUP_POLICY} is {policy}: {harm}",
-        alter_config(wanted.name, CLEANUP_POLICY, wanted.spec.cleanup_policy),
+        severity="error",
+        topic=wanted.name,
+        kind="compacted",
+        message=f"{CLEANUP_POLICY} is {policy}: {harm}",
+        remedy=alter_config(wanted.name, CLEANUP_POLICY, wanted.spec.cleanup_policy),
     )
 
 
@@ -210,12 +214,12 @@ def _judge_retention(wanted: WantedTopic, state: TopicState) -> Iterator[Finding
     if actual is not None and actual != wanted.spec.retention_ms:
         shorter = 0 <= actual < wanted.spec.retention_ms
         yield Finding(
-            "warning" if shorter else "note",
-            name,
-            "retention",
-            f"records are kept {duration(actual)}; the catalogue has {duration(wanted.spec.retention_ms)}"
+            severity="warning" if shorter else "note",
+            topic=name,
+            kind="retention",
+            message=f"records are kept {duration(actual)}; the catalogue has {duration(wanted.spec.retention_ms)}"
             + (": what is not read by then is lost" if shorter else ""),
-            alter_config(name, RETENTION_MS, wanted.configs[RETENTION_MS]) if shorter else None,
+            remedy=alter_config(name, RETENTION_MS, wanted.configs[RETENTION_MS]) if shorter else None,
         )
     limit = state.number(RETENTION_BYTES)
     if limit is not None and limit >= 0:
@@ -234,12 +238,12 @@ def _judge_replay(state: TopicState, settings: Settings) -> Iterator[Finding]:
     needed = window.longest_ms + window.outage_ms if window.kind != "none" else 0
     if actual is not None and 0 <= actual < needed:
         yield Finding(
-            "error",
-            state.name,
-            "retention",
-            f"records are kept {duration(actual)}; with these windows and window.outage_ms it takes {duration(needed)}, "
-            "or windows that are open could not be made again",
-            alter_config(state.name, RETENTION_MS, str(needed)),
+            severity="error",
+            topic=state.name,
+            kind="retention",
+            message=f"records are kept {duration(actual)}; with these windows and window.outage_ms it takes "
+            f"{duration(needed)}, or windows that are open could not be made again",
+            remedy=alter_config(state.name, RETENTION_MS, str(needed)),
         )
 
 
@@ -249,20 +253,20 @@ def _judge_replicas(wanted: WantedTopic, state: TopicState) -> Iterator[Finding]
         return
     if least > replicas and wanted.spec is not FEATURES:
         yield Finding(
-            "error",
-            wanted.name,
-            "min_insync_replicas",
-            f"{MIN_INSYNC_REPLICAS} is {least}, but the topic has {replicas} replicas: every write would be refused",
-            alter_config(wanted.name, MIN_INSYNC_REPLICAS, wanted.configs[MIN_INSYNC_REPLICAS]),
+            severity="error",
+            topic=wanted.name,
+            kind="min_insync_replicas",
+            message=f"{MIN_INSYNC_REPLICAS} is {least}, but the topic has {replicas} replicas: every write would be refused",
+            remedy=alter_config(wanted.name, MIN_INSYNC_REPLICAS, wanted.configs[MIN_INSYNC_REPLICAS]),
         )
     elif least == 1 and replicas > 2:
         yield Finding(
-            "warning",
-            wanted.name,
-            "min_insync_replicas",
-            f"{MIN_INSYNC_REPLICAS} is 1: an acknowledged record can be lost with one broker, {replicas} "
+            severity="warning",
+            topic=wanted.name,
+            kind="min_insync_replicas",
+            message=f"{MIN_INSYNC_REPLICAS} is 1: an acknowledged record can be lost with one broker, {replicas} "
             f"replicas or not",
-            alter_config(wanted.name, MIN_INSYNC_REPLICAS, "2"),
+            remedy=alter_config(wanted.name, MIN_INSYNC_REPLICAS, "2"),
         )
 
 
@@ -284,7 +288,13 @@ def _judge_sizes(wanted: WantedTopic, state: TopicState, settings: Settings) -> 
             "allows more, which will not be used"
         )
     severity: Severity = "warning" if wanted.spec is DEAD_LETTERS else "note"
-    yield Finding(severity, name, MAX_MESSAGE_BYTES, message, alter_config(name, MAX_MESSAGE_BYTES, str(wished)))
+    yield Finding(
+        severity=severity,
+        topic=name,
+        kind=MAX_MESSAGE_BYTES,
+        message=message,
+        remedy=alter_config(name, MAX_MESSAGE_BYTES, str(wished)),
+    )
 
 
 def _judge_counts(wanted: tuple[WantedTopic, ...], states: Mapping[str, TopicState]) -> Iterator[Finding]:
@@ -311,11 +321,11 @@ def _judge_pair(features: TopicState, predictions: TopicState) -> Iterator[Findi
         return
     fewer, more = sorted((features, predictions), key=lambda state: state.num_partitions)
     yield Finding(
-        "warning",
-        predictions.name,
-        "partition_counts",
-        f"has {predictions.num_partitions} partitions, {features.name} has {features.num_partitions}: "
+        severity="warning",
+        topic=predictions.name,
+        kind="partition_counts",
+        message=f"has {predictions.num_partitions} partitions, {features.name} has {features.num_partitions}: "
         "predictions are placed by key instead of beside their event, so order is kept for each key only",
-        f"give both the same number: kafka-topics --alter --topic {fewer.name} --partitions "
+        remedy=f"give both the same number: kafka-topics --alter --topic {fewer.name} --partitions "
         f"{more.num_partitions} (which moves keys to other partitions)",
     )

@@ -29,20 +29,21 @@ def judge_timestamps(state: TopicState, window: WindowSection, *, is_input: bool
         if window.kind != "none":
             limit = "" if after_ms is None or after_ms >= UNBOUNDED_MS else f", up to {duration(after_ms)} ahead"
             yield Finding(
-                "note",
-                state.name,
-                TIMESTAMPS,
-                f"{TIMESTAMP_TYPE} is {CREATE_TIME}, so records have their producers' time{limit}: events more than "
+                severity="note",
+                topic=state.name,
+                kind=TIMESTAMPS,
+                message=f"{TIMESTAMP_TYPE} is {CREATE_TIME}, so records have their producers' time{limit}: events more than "
                 f"{duration(ahead_ms)} (window.max_timestamp_ahead_ms) ahead of the worker's clock are rejected",
-                alter_config(state.name, TIMESTAMP_TYPE, LOG_APPEND_TIME),
+                remedy=alter_config(state.name, TIMESTAMP_TYPE, LOG_APPEND_TIME),
             )
     elif after_ms is not None and after_ms < MIN_CLOCK_SKEW_MS:
         yield Finding(
-            "warning",
-            state.name,
-            TIMESTAMPS,
-            f"{TIMESTAMP_AFTER_MS} is {duration(after_ms)}: all writes of a worker whose clock is further ahead are refused",
-            alter_config(state.name, TIMESTAMP_AFTER_MS, "3600000"),
+            severity="warning",
+            topic=state.name,
+            kind=TIMESTAMPS,
+            message=f"{TIMESTAMP_AFTER_MS} is {duration(after_ms)}: "
+            "all writes of a worker whose clock is further ahead are refused",
+            remedy=alter_config(state.name, TIMESTAMP_AFTER_MS, "3600000"),
         )
 
 

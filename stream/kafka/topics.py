@@ -200,7 +200,9 @@ async def _describe(broker: Broker, names: Sequence[str]) -> tuple[dict[str, Top
         if name in present:
             partitions = found[name]["partitions"]
             replicas = min((len(partition["replicas"]) for partition in partitions), default=0)
-            states[name] = TopicState(name, "present", len(partitions), replicas, configs.get(name))
+            states[name] = TopicState(
+                name, "present", num_partitions=len(partitions), replication_factor=replicas, configs=configs.get(name)
+            )
         else:
             code = found[name]["error_code"] if name in found else 0
             forbidden = code == kafka_errors.TopicAuthorizationFailedError.errno

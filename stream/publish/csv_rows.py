@@ -98,7 +98,13 @@ def _rows(text: io.TextIOWrapper, name: str, options: CsvOptions, check_columns:
             yield BadRow(place, "the line is not UTF-8", "convert the file, for example with iconv -t UTF-8")
         else:
             values = {column: read(value) for column, value, read in zip(header, record, readers, strict=True)}
-            yield Row(number, values, None, dict(zip(header, record, strict=True)), last_line)
+            yield Row(
+                number=number,
+                values=values,
+                line=None,
+                written=dict(zip(header, record, strict=True)),
+                line_number=last_line,
+            )
 
 
 def _records(reader: Iterator[list[str]]) -> Iterator[list[str] | csv.Error]:

@@ -78,7 +78,7 @@ def open_source(
             lines = follow_lines(sys.stdin.fileno())
             rows = raw_rows(lines, "stdin") if options.raw else json_rows(lines, "stdin")
         else:
-            rows = _csv(sys.stdin.buffer, "stdin", form, options, check_columns)
+            rows = _csv(sys.stdin.buffer, "stdin", form=form, options=options, check_columns=check_columns)
         with contextlib.closing(_guarded(rows, "standard input")) as guarded:
             yield Source("stdin", guarded, lambda: 0, None)
         return
@@ -95,7 +95,7 @@ def open_source(
                 rows = _parquet_rows(raw, file.name, check_columns)
             else:
                 stream = cast("BinaryIO", gzip.GzipFile(fileobj=raw)) if compressed else raw
-                rows = _text_rows(stream, file.name, form, options, check_columns)
+                rows = _text_rows(stream, file.name, form=form, options=options, check_columns=check_columns)
             # Closed before the file is: the readers let go of it.
             with contextlib.closing(_guarded(rows, path)) as guarded:
                 yield Source(file.name, guarded, raw.tell, size)
@@ -116,7 +116,7 @@ def _text_rows(stream: BinaryIO, name: str, form: Format, options: ReadOptions, 
         return raw_rows(read_lines(stream), name)
     if form == "jsonl":
         return json_rows(read_lines(stream), name)
-    return _csv(stream, name, form, options, check_columns)
+    return _csv(stream, name, form=form, options=options, check_columns=check_columns)
 
 
 def _csv(stream: BinaryIO, name: str, form: Format, options: ReadOptions, check_columns: CheckColumns) -> Rows:

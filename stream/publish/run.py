@@ -88,13 +88,20 @@ async def publish_rows(
     num_skipped = 0
     ending: DataError | None = None
     outbox = _Outbox(
-        sink, Pacer(rate, started_s), clock, headers, lambda sent, now_s: progress(sent, num_skipped), sleep
+        sink,
+        pacer=Pacer(rate, started_s),
+        clock=clock,
+        headers=headers,
+        on_sent=lambda sent, now_s: progress(sent, num_skipped),
+        sleep=sleep,
     )
     make = _MessageMaker(builder, source, headers, inspection)
 
     try:
         if inspection is not None:
-            rows = await _inspected(rows, make, inspection, SAMPLE_ROWS if limit is None else limit, sleep)
+            rows = await _inspected(
+                rows, make, inspection=inspection, most=SAMPLE_ROWS if limit is None else limit, sleep=sleep
+            )
         for item in rows:
             if limit is not None and outbox.num_taken >= limit:
                 break
@@ -120,7 +127,13 @@ async def publish_rows(
         raise _told(ending, sink.num_delivered)
     progress(outbox.num_sent, num_skipped)
     seconds = clock.monotonic_s() - started_s
-    return Published(outbox.num_sent, num_skipped, outbox.total_bytes, seconds, tuple(skipped))
+    return Published(
+        events=outbox.num_sent,
+        skipped=num_skipped,
+        num_bytes=outbox.total_bytes,
+        seconds=seconds,
+        first_bad=tuple(skipped),
+    )
 
 
 async def _inspected(rows: Rows, make: _MessageMaker, inspection: Inspection, most: int, sleep: Sleep) -> Rows:

@@ -44,7 +44,9 @@ class Spread:
         return int(self.counts.sum())
 
     def copy(self) -> Spread:
-        return Spread(self.counts.copy(), self.sum, self.min, self.max, dict(self.exemplars))
+        return Spread(
+            counts=self.counts.copy(), sum=self.sum, min=self.min, max=self.max, exemplars=dict(self.exemplars)
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,11 +92,11 @@ ERRORS: Final = Counter(
 RECEIVED_EVENTS: Final = Counter("forebay.received.events", "{event}", "Records read from an input topic", ("topic",))
 RECEIVED_BYTES: Final = Counter("forebay.received", "By", "Bytes of their values", ("topic",))
 EVENT_LATENCY: Final = Histogram(
-    "forebay.event.latency",
-    "s",
-    "From an event's record timestamp until its outcome is committed; every event counts",
-    _MODEL,
-    LATENCY_S,
+    name="forebay.event.latency",
+    unit="s",
+    description="From an event's record timestamp until its outcome is committed; every event counts",
+    labels=_MODEL,
+    bounds=LATENCY_S,
 )
 
 # ---- windows over event time, where the model takes them
@@ -111,7 +111,9 @@ WATERMARK_DELAY: Final = Gauge("forebay.watermark.delay", "s", "The time of day 
 # ---- micro-batches
 
 BATCHES: Final = Counter("forebay.batches", "{batch}", "Micro-batches, by why they were closed", ("reason", *_MODEL))
-BATCH_SIZE: Final = Histogram("forebay.batch.size", "{event}", "Events in a micro-batch", _MODEL, SIZES)
+BATCH_SIZE: Final = Histogram(
+    name="forebay.batch.size", unit="{event}", description="Events in a micro-batch", labels=_MODEL, bounds=SIZES
+)
 DECODE_DURATION: Final = Histogram("forebay.decode.duration", "s", "Decoding one poll", _MODEL)
 QUEUE_DURATION: Final = Histogram(
     "forebay.queue.duration",

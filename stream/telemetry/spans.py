@@ -78,7 +78,7 @@ class BatchTraces:
         if span.is_recording():
             count = sum(chunk.num_records for chunk in chunks)
             partition = _one(chunk.partition.partition for chunk in chunks)
-            span.set_attributes(self._messaging("poll", "receive", topic, partition, count))
+            span.set_attributes(self._messaging("poll", kind="receive", topic=topic, partition=partition, count=count))
             span.end(self._ns(received_s))
 
     def closed(self, batch: MicroBatch) -> None:
@@ -91,7 +91,9 @@ class BatchTraces:
         if not span.is_recording():
             return
         partition = _one(chunk.partition.partition for chunk in batch.chunks)
-        span.set_attributes(self._messaging("process", "process", topic, partition, batch.num_records))
+        span.set_attributes(
+            self._messaging("process", kind="process", topic=topic, partition=partition, count=batch.num_records)
+        )
         span.set_attributes(self._model)
         span.set_attribute("forebay.batch.reason", batch.reason)
         self._open[batch.seq] = _Open(span, events, tuple(self._decodings))
@@ -146,11 +148,17 @@ class BatchTraces:
         model_s = finished.started_s + finished.prepare_s
         if traced.decodings:
             self._child("decode", parent, traced.decodings[0].began_s, traced.decodings[-1].ended_s)
-        self._child("prepare", parent, finished.started_s, model_s, self._model)
-        self._child("model", parent, model_s, finished.started_s + finished.model_s, self._model)
+        self._child("prepare", parent=parent, began_s=finished.started_s, ended_s=model_s, attributes=self._model)
+        self._child(
+            "model",
+            parent=parent,
+            began_s=model_s,
+            ended_s=finished.started_s + finished.model_s,
+            attributes=self._model,
+        )
         together: Mapping[str, AttributeValue] = {"forebay.commit.batches": num_batches}
-        self._child("emit", parent, times.began, times.emit, together)
-        self._child("commit", parent, times.emit, times.end, together)
+        self._child("emit", parent=parent, began_s=times.began, ended_s=times.emit, attributes=together)
+        self._child("commit", parent=parent, began_s=times.emit, ended_s=times.end, attributes=together)
         batch = finished.batch
         num_rejected = sum(chunk.num_rejected for chunk in batch.chunks)
         traced.span.set_attributes(

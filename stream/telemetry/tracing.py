@@ -38,7 +38,15 @@ class LinkedOrRatio(Sampler):
         trace_state: TraceState | None = None,
     ) -> SamplingResult:
         sampler = ALWAYS_ON if links else self._rest
-        return sampler.should_sample(parent_context, trace_id, name, kind, attributes, links, trace_state)
+        return sampler.should_sample(
+            parent_context,
+            trace_id=trace_id,
+            name=name,
+            kind=kind,
+            attributes=attributes,
+            links=links,
+            trace_state=trace_state,
+        )
 
     def get_description(self) -> str:
         return f"LinkedOrRatio{{{self._rest.get_description()}}}"

@@ -19,7 +19,7 @@ from forebay.stream.kafka.assignor import AdvertisingAssignor
 from forebay.stream.kafka.group_look import decode_member
 from forebay.stream.records import Partition
 
-TOLD = Advertisement("pod-1", "http://10.0.0.1:8080", "late", 3, "0.1.0")
+TOLD = Advertisement(worker="pod-1", url="http://10.0.0.1:8080", model="late", version=3, release="0.1.0")
 P = [Partition("features", number) for number in range(5)]
 
 
@@ -78,12 +78,24 @@ def test_half_of_an_advertisement_is_none(told: bytes) -> None:
 
 
 def member(number: int, places: list[Partition], told: Advertisement | None = TOLD) -> Member:
-    return Member(f"m{number}", "forebay", "/10.0.0.9", b"" if told is None else told.encode(), tuple(places))
+    return Member(
+        member_id=f"m{number}",
+        client_id="forebay",
+        host="/10.0.0.9",
+        user_data=b"" if told is None else told.encode(),
+        partitions=tuple(places),
+    )
 
 
 def look(*members: Member) -> GroupLook:
     ends = dict.fromkeys(P, 100)
-    return GroupLook("g", "Stable", members, {place: 90 for place in P[:4]} | {P[4]: None}, ends)
+    return GroupLook(
+        group_id="g",
+        state="Stable",
+        members=members,
+        committed={place: 90 for place in P[:4]} | {P[4]: None},
+        ends=ends,
+    )
 
 
 def answer(worker: str, **health: object) -> Answer:
@@ -100,8 +112,8 @@ def answer(worker: str, **health: object) -> Answer:
 
 
 def test_what_the_group_tells_and_what_workers_answer_are_put_together() -> None:
-    other = Advertisement("pod-2", "http://10.0.0.2:8080", "late", 4, "0.1.0")
-    off = Advertisement("pod-3", None, "late", 4, "0.1.0")
+    other = Advertisement(worker="pod-2", url="http://10.0.0.2:8080", model="late", version=4, release="0.1.0")
+    off = Advertisement(worker="pod-3", url=None, model="late", version=4, release="0.1.0")
     seen = look(member(1, P[:2]), member(2, P[2:3], other), member(3, P[3:4], off), member(4, [], None))
     assert urls_of(seen) == {"m1": "http://10.0.0.1:8080", "m2": "http://10.0.0.2:8080"}
     status = put_together(seen, {"m1": answer("pod-1"), "m2": Answer(None, "no answer within 2 s")})
@@ -169,7 +181,7 @@ def test_partitions_are_named_in_short() -> None:
 def test_bytes_that_are_not_of_the_clients_protocol_leave_a_member_without_particulars(
     metadata: bytes, assignment: bytes
 ) -> None:
-    found = decode_member("m1", "forebay", "/10.0.0.9", metadata, assignment)
+    found = decode_member("m1", client_id="forebay", host="/10.0.0.9", metadata=metadata, assignment=assignment)
     assert all(isinstance(place.topic, str) for place in found.partitions)
 
 

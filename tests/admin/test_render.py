@@ -28,14 +28,14 @@ HOSTILE = (
 def shown(name: str) -> str:
     """The table of a group in which every text is `name`."""
     place = Partition(name, 0)
-    told = Advertisement(name, None, name, 1, name)
-    asked = Advertisement(name, "http://10.0.0.1:8080", name, 1, name)
+    told = Advertisement(worker=name, url=None, model=name, version=1, release=name)
+    asked = Advertisement(worker=name, url="http://10.0.0.1:8080", model=name, version=1, release=name)
     members = (
-        Member("m1", name, name, b"", (place,)),
-        Member("m2", name, name, told.encode(), ()),
-        Member("m3", name, name, asked.encode(), ()),
+        Member(member_id="m1", client_id=name, host=name, user_data=b"", partitions=(place,)),
+        Member(member_id="m2", client_id=name, host=name, user_data=told.encode(), partitions=()),
+        Member(member_id="m3", client_id=name, host=name, user_data=asked.encode(), partitions=()),
     )
-    look = GroupLook(name, name, members, {}, {place: 5, Partition(name, 1): 5})
+    look = GroupLook(group_id=name, state=name, members=members, committed={}, ends={place: 5, Partition(name, 1): 5})
     health = {"live": False, "ready": False, "reasons": [name], "breakers": {name: "open"}, "cluster": name}
     answer = Answer(decode_status(orjson.dumps({"worker": name, "health": health})))
     out = io.StringIO()

@@ -21,7 +21,9 @@ from forebay.stream.telemetry.sampling import Watched
 from forebay.stream.telemetry.telemetry import About, Telemetry
 from tests.stream.build import P0, P1, ManualClock
 
-ABOUT = About("m", 7, "cpu", "me", "g", transactional=True, max_in_flight_events=100)
+ABOUT = About(
+    model="m", version=7, device="cpu", instance="me", group_id="g", transactional=True, max_in_flight_events=100
+)
 
 
 class Source:

@@ -39,8 +39,15 @@ def test_the_changelog_stays_uncompacted_for_longer_than_windows_are_open() -> N
 
 SETTINGS = Settings()
 PLAN = plan_aggregator_topics(SETTINGS)
-DELTAS = TopicState("outcome-deltas", "present", 4, 1, {"cleanup.policy": "delete"})
-GOOD = {topic.name: TopicState(topic.name, "present", topic.num_partitions, 1, topic.configs) for topic in PLAN}
+DELTAS = TopicState(
+    "outcome-deltas", "present", num_partitions=4, replication_factor=1, configs={"cleanup.policy": "delete"}
+)
+GOOD = {
+    topic.name: TopicState(
+        topic.name, "present", num_partitions=topic.num_partitions, replication_factor=1, configs=topic.configs
+    )
+    for topic in PLAN
+}
 
 
 def changed(name: str, deltas: TopicState = DELTAS, **changes: Any) -> tuple[Finding, ...]:

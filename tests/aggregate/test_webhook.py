@@ -21,7 +21,15 @@ from tests.aggregate.test_alerts import COUNT
 
 
 def alert(alert_id: str) -> Alert:
-    return Alert(alert_id, AlertStatus.FIRING, COUNT, Measured(20, 100), 20, at(0), at(1))
+    return Alert(
+        alert_id=alert_id,
+        status=AlertStatus.FIRING,
+        rule=COUNT,
+        measured=Measured(20, 100),
+        value=20,
+        since=at(0),
+        at=at(1),
+    )
 
 
 class Receiver:

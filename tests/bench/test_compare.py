@@ -54,7 +54,18 @@ def test_the_watch_stops_at_the_last_commit(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_a_job_survives_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    job = Job("host:1", "features", "predictions", "g", 5, "/tmp/r", "m", "/tmp/c.toml", True, "exactly_once")
+    job = Job(
+        bootstrap_servers="host:1",
+        features="features",
+        predictions="predictions",
+        group_id="g",
+        events=5,
+        repository="/tmp/r",
+        model="m",
+        config="/tmp/c.toml",
+        idempotent=True,
+        processing_guarantee="exactly_once",
+    )
     monkeypatch.setattr("sys.argv", ["contestant", job.to_argument()])
     assert Job.from_command_line() == job
 

@@ -22,9 +22,28 @@ COMMIT_STEPS = {name: {"p50_ms": 1.5, "p99_ms": 9.0} for name in ("begin", "deli
 
 
 def report(variant: str, events_per_s: float, *, p50_ms: float = 20, steps: bool = True) -> BenchReport:
-    opened = OpenLoop(1000, 5, 0, Latency(5, p50_ms, 40, 50, 60), Latency(5, 7, 8, 9, 9), 1.0, 0.25, (10.0, 20.0, 60.0))
+    opened = OpenLoop(
+        rate=1000,
+        events=5,
+        duplicates=0,
+        latency=Latency(count=5, p50_ms=p50_ms, p95_ms=40, p99_ms=50, max_ms=60),
+        commit=Latency(count=5, p50_ms=7, p95_ms=8, p99_ms=9, max_ms=9),
+        late_send_ms=1.0,
+        cpu_share=0.25,
+        latencies_ms=(10.0, 20.0, 60.0),
+    )
     closed = ClosedLoop(1000, 1000 / events_per_s, 0.5)
-    return BenchReport("broker", "model", closed, None, opened, {}, {}, COMMIT_STEPS if steps else None, variant)
+    return BenchReport(
+        broker="broker",
+        model="model",
+        closed_loop=closed,
+        memory=None,
+        open_loop=opened,
+        configuration={},
+        machine={},
+        commit_steps=COMMIT_STEPS if steps else None,
+        variant=variant,
+    )
 
 
 def printed(*reports: BenchReport) -> str:

@@ -82,7 +82,12 @@ def test_with_windows_the_topics_timestamp_settings_are_part_of_the_list() -> No
     settings = Settings(window=WindowSection(kind="tumbling", size_ms=1000))
     wanted = plan_topics(settings)
     configs = {"message.timestamp.type": "CreateTime", "message.timestamp.after.max.ms": "3600000"}
-    states = {one.name: TopicState(one.name, "present", 4, 1, {**one.configs, **configs}) for one in wanted}
+    states = {
+        one.name: TopicState(
+            one.name, "present", num_partitions=4, replication_factor=1, configs={**one.configs, **configs}
+        )
+        for one in wanted
+    }
     checked = Checked(wanted, states, find_problems(settings, wanted, states))
     found = _told("topics", checked)
     assert found.status is Status.OK and len(found.problems) == 1

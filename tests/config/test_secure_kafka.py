@@ -171,7 +171,13 @@ async def test_what_is_not_allowed_is_told(secure: SecureKafka) -> None:
     allow(secure, ResourceType.TOPIC, "bob.dead-letters", AclOperation.WRITE)
     allow(secure, ResourceType.TOPIC, "bob.outcome-deltas", AclOperation.WRITE)
     allow(secure, ResourceType.GROUP, "bobs", AclOperation.READ)
-    allow(secure, ResourceType.TRANSACTIONAL_ID, "forebay-bobs-", AclOperation.WRITE, ResourcePatternType.PREFIXED)
+    allow(
+        secure,
+        ResourceType.TRANSACTIONAL_ID,
+        name="forebay-bobs-",
+        operation=AclOperation.WRITE,
+        pattern=ResourcePatternType.PREFIXED,
+    )
     checks = await checks_of(settings)
     assert {checks[name].status for name in ("input", "output", "group", "transactions")} == {Status.OK}
     assert checks["transactions"].detail == "forebay-bobs-*: may be used as transactional ids"

@@ -18,7 +18,20 @@ MISSING = CellKey("rejected", "decode", "missing_value")
 
 
 def aggregate(cell: CellKey, count: int) -> Aggregate:
-    return Aggregate(0, 60_000, cell, "m", 1, count, 0, 1, (), None, 1, False)
+    return Aggregate(
+        window_start=0,
+        window_end=60_000,
+        cell=cell,
+        model="m",
+        version=1,
+        count=count,
+        first_seen=0,
+        last_seen=1,
+        sample_ids=(),
+        exemplar=None,
+        revision=1,
+        final=False,
+    )
 
 
 def ledger() -> Ledger:

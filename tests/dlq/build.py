@@ -30,10 +30,10 @@ def letter_record(
     model: str | None = None,
     max_bytes: int = 100_000,
 ) -> FakeRecord:
-    event = FakeRecord(source_offset, value, source_timestamp, key, headers)
+    event = FakeRecord(source_offset, value, timestamp=source_timestamp, key=key, headers=headers)
     written = dead_letter(event, source, kind, message, max_bytes=max_bytes, model=model, version=model and 2)  # type: ignore[arg-type]
     key, value, carried = written
-    return FakeRecord(offset, value, timestamp, key, carried)
+    return FakeRecord(offset, value, timestamp=timestamp, key=key, headers=carried)
 
 
 def letter(

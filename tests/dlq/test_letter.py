@@ -46,13 +46,13 @@ def test_a_cut_value_is_told() -> None:
 def test_without_what_it_must_have_it_is_no_letter(missing: str) -> None:
     record = letter_record(1)
     headers = [(name, value) for name, value in record.headers if name != f"forebay.error.{missing}"]
-    assert read_letter(DEAD_0, FakeRecord(1, b"{}", JULY, None, headers)) is None
+    assert read_letter(DEAD_0, FakeRecord(1, b"{}", timestamp=JULY, key=None, headers=headers)) is None
 
 
 def test_names_are_read_in_any_case_and_the_last_of_two_counts() -> None:
     record = letter_record(1)
     doubled = [*record.headers, ("Forebay.Error.Kind", b"later_kind"), ("forebay.replay.count", b"many")]
-    found = read_letter(DEAD_0, FakeRecord(1, b"{}", JULY, None, doubled))
+    found = read_letter(DEAD_0, FakeRecord(1, b"{}", timestamp=JULY, key=None, headers=doubled))
     assert found is not None and found.kind == "later_kind" and found.spec is None and found.replay_count == 0
 
 
@@ -115,7 +115,7 @@ def test_any_bytes_are_a_letter_or_none_and_can_be_shown(
 ) -> None:
     whole = [*letter_record(1).headers, *headers]
     for given_headers in (headers, whole):
-        found = read_letter(DEAD_0, FakeRecord(1, value, timestamp, key, given_headers))
+        found = read_letter(DEAD_0, FakeRecord(1, value, timestamp=timestamp, key=key, headers=given_headers))
         if found is not None:
             assert json.loads(found.to_json())["offset"] == 1
             letter_text(found, max_bytes=10)
@@ -124,7 +124,7 @@ def test_any_bytes_are_a_letter_or_none_and_can_be_shown(
 
 def test_a_window_that_failed_is_told_from_an_event() -> None:
     (example,) = (one for one in good_examples() if one.name == "dead-letter-window")
-    record = FakeRecord(3, example.value, JULY, example.key, example.headers)
+    record = FakeRecord(3, example.value, timestamp=JULY, key=example.key, headers=example.headers)
     found = read_letter(DEAD_0, record)
     assert found is not None and found.window == "1372665600000-1372669200000"
     assert (
@@ -136,7 +136,7 @@ def test_a_window_that_failed_is_told_from_an_event() -> None:
 def unreadable_letter() -> Letter:
     record = unreadable(10, 19, 5)
     key, value, carried = dead_letter(record, FEATURES_1, record.kind, record.description, max_bytes=10_000)
-    found = read_letter(DEAD_0, FakeRecord(7, value, JULY, key, carried))
+    found = read_letter(DEAD_0, FakeRecord(7, value, timestamp=JULY, key=key, headers=carried))
     assert found is not None
     return found
 

@@ -17,7 +17,7 @@ from forebay.stream.eventtime.timestamp_guard import TimestampBounds
 from forebay.stream.records import Chunk, Epoch, Partition, Rejection
 from tests.stream.build import EPOCH, JULY, P0, FakeRecord, ManualClock
 
-TUMBLING = WindowSpec(WindowKind.TUMBLING, 10, 10, 0, 0, 0)
+TUMBLING = WindowSpec(WindowKind.TUMBLING, size_ms=10, hop_ms=10, gap_ms=0, out_of_orderness_ms=0, lateness_ms=0)
 COUNTS = WindowInput(aggregates=(Aggregate("count"), Aggregate("sum", 0)))
 
 
@@ -41,7 +41,7 @@ def plan(spec: WindowSpec = TUMBLING, window: WindowInput = COUNTS, **limits: An
         ahead_ms=times.ahead_ms,
         behind_ms=times.behind_ms,
     )
-    return WindowPlan(spec, window, 1, told, bounds)
+    return WindowPlan(spec=spec, window_input=window, num_features=1, digest=told, limits=bounds)
 
 
 def stage(of: WindowPlan | None = None, clock: ManualClock | None = None) -> WindowStage:
@@ -69,14 +69,14 @@ def poll(
     return Chunk(
         partition,
         epoch,
-        good,
-        [f"e{offset}" for offset in offsets],
-        times,
-        np.array([[offset] for offset in offsets], dtype=np.float32).reshape(len(offsets), 1),
-        rejections,
-        len(events),
-        10 * len(events),
-        first_offset + len(events) if next_offset is None else next_offset,
+        records=good,
+        ids=[f"e{offset}" for offset in offsets],
+        timestamps=times,
+        x_BF=np.array([[offset] for offset in offsets], dtype=np.float32).reshape(len(offsets), 1),
+        rejections=rejections,
+        num_records=len(events),
+        num_bytes=10 * len(events),
+        next_offset=first_offset + len(events) if next_offset is None else next_offset,
     )
 
 

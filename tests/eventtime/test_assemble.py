@@ -12,7 +12,7 @@ from forebay.stream.eventtime.assemble import window_plan
 from forebay.stream.eventtime.spec import WindowKind, WindowSpec
 
 EVENTS = Signature((), (3,), "regression", 1)
-WINDOWS = Signature((), (3,), "regression", 1, (), WindowInput(5))
+WINDOWS = Signature(features=(), shape=(3,), task="regression", output_dim=1, labels=(), window=WindowInput(5))
 
 
 def settings(**window: object) -> Settings:
@@ -33,7 +33,9 @@ def test_one_without_the_other_is_told_with_the_remedy() -> None:
 def test_the_plan_has_what_the_settings_say() -> None:
     found = window_plan(settings(kind="tumbling", size_ms=10, allowed_lateness_ms=3, on_changed="flush"), WINDOWS)
     assert found is not None and found.flush and found.num_features == 3
-    assert found.spec == WindowSpec(WindowKind.TUMBLING, 10, 10, 0, 1000, 3)
+    assert found.spec == WindowSpec(
+        WindowKind.TUMBLING, size_ms=10, hop_ms=10, gap_ms=0, out_of_orderness_ms=1000, lateness_ms=3
+    )
     session = window_plan(settings(kind="session", gap_ms=7, max_session_ms=50), WINDOWS)
     assert session is not None and (session.spec.size_ms, session.spec.gap_ms) == (50, 7)
     assert session.digest != found.digest

@@ -43,7 +43,14 @@ def emitter(*, max_bytes: int = 10_000, late: bool = True, partitions: int = 2) 
 
 def finish(batch: MicroBatch, failures: dict[int, RowFailure] | None = None) -> Finished:
     """As though the model gave the number of events."""
-    return Finished(batch, batch.features()[:, :1], None, None, failures or {}, 0.001)
+    return Finished(
+        batch,
+        values_BO=batch.features()[:, :1],
+        classes_B=None,
+        confidences_B=None,
+        failures=failures or {},
+        model_s=0.001,
+    )
 
 
 def batch(*parts: BatchPart, seq: int = 0) -> MicroBatch:
@@ -221,7 +228,9 @@ def test_records_that_cannot_be_read_have_an_outcome_each() -> None:
     windows = stage(plan())
     windows.restore({P0: None, P1: None})
     chunk = poll(40, EVENTS, partition=P1)
-    rejection = Rejection(chunk.num_records, unreadable(50, 59, 5), FailureKind.BATCH_TOO_LARGE, "no", 5)
+    rejection = Rejection(
+        chunk.num_records, unreadable(50, 59, 5), kind=FailureKind.BATCH_TOO_LARGE, message="no", count=5
+    )
     rejections = [*chunk.rejections, rejection]
     (found,) = windows.take(replace(chunk, rejections=rejections, num_records=chunk.num_records + 1, next_offset=60))
     emission = emitter().emit([finish(batch(found))])

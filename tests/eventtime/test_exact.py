@@ -15,7 +15,7 @@ from tests.eventtime.windowed import all_closed, check, make_events
 from tests.stream.build import JULY
 from tests.worker.harness import WorkerGroup, WorkerProcess
 
-SPEC = WindowSpec(WindowKind.HOPPING, 2000, 1000, 0, 500, 250)
+SPEC = WindowSpec(WindowKind.HOPPING, size_ms=2000, hop_ms=1000, gap_ms=0, out_of_orderness_ms=500, lateness_ms=250)
 WINDOW = {
     "kind": "hopping",
     "size_ms": 2000,
@@ -69,7 +69,7 @@ async def test_killed_in_the_middle_of_windows_at_every_step_of_the_commit(worke
 @pytest.mark.slow
 async def test_killed_between_slices_of_windows_that_close_together(worker_group: WorkerGroup) -> None:
     await worker_group.create_for_windows()
-    spec = WindowSpec(WindowKind.TUMBLING, 2000, 2000, 0, 500, 0)
+    spec = WindowSpec(WindowKind.TUMBLING, size_ms=2000, hop_ms=2000, gap_ms=0, out_of_orderness_ms=500, lateness_ms=0)
     window = {"kind": "tumbling", "size_ms": 2000, "max_out_of_orderness_ms": 500, "idle_timeout_ms": 60_000}
     batch = {"max_batch_size": 16}
 
@@ -98,8 +98,12 @@ async def test_killed_between_slices_of_windows_that_close_together(worker_group
 
 
 STORM = {
-    "tumbling": WindowSpec(WindowKind.TUMBLING, 2000, 2000, 0, 500, 0),
-    "session": WindowSpec(WindowKind.SESSION, 60_000, 0, 800, 500, 200),
+    "tumbling": WindowSpec(
+        WindowKind.TUMBLING, size_ms=2000, hop_ms=2000, gap_ms=0, out_of_orderness_ms=500, lateness_ms=0
+    ),
+    "session": WindowSpec(
+        WindowKind.SESSION, size_ms=60_000, hop_ms=0, gap_ms=800, out_of_orderness_ms=500, lateness_ms=200
+    ),
 }
 STORM_S = 45.0
 FAILPOINTS = ("before_begin", "after_deliveries", "after_txn_offset_commit", "after_end_txn_sent", "before_seek")

@@ -21,15 +21,36 @@ MAX_ROWS = 6
 
 
 def tumbling(size: int = 10, *, out_of_orderness: int = 0, lateness: int = 0) -> WindowSpec:
-    return WindowSpec(WindowKind.TUMBLING, size, size, 0, out_of_orderness, lateness)
+    return WindowSpec(
+        WindowKind.TUMBLING,
+        size_ms=size,
+        hop_ms=size,
+        gap_ms=0,
+        out_of_orderness_ms=out_of_orderness,
+        lateness_ms=lateness,
+    )
 
 
 def hopping(size: int = 10, hop: int = 5, *, out_of_orderness: int = 0, lateness: int = 0) -> WindowSpec:
-    return WindowSpec(WindowKind.HOPPING, size, hop, 0, out_of_orderness, lateness)
+    return WindowSpec(
+        WindowKind.HOPPING,
+        size_ms=size,
+        hop_ms=hop,
+        gap_ms=0,
+        out_of_orderness_ms=out_of_orderness,
+        lateness_ms=lateness,
+    )
 
 
 def session(gap: int = 5, longest: int = 100, *, out_of_orderness: int = 0, lateness: int = 0) -> WindowSpec:
-    return WindowSpec(WindowKind.SESSION, longest, 0, gap, out_of_orderness, lateness)
+    return WindowSpec(
+        WindowKind.SESSION,
+        size_ms=longest,
+        hop_ms=0,
+        gap_ms=gap,
+        out_of_orderness_ms=out_of_orderness,
+        lateness_ms=lateness,
+    )
 
 
 @st.composite
@@ -258,7 +279,11 @@ def test_metadata_of_others_is_not_taken_for_ours(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "spec", [WindowSpec(WindowKind.HOPPING, 1000, 1, 0, 0, 0), WindowSpec(WindowKind.SESSION, 10**6, 0, 5, 2000, 0)]
+    "spec",
+    [
+        WindowSpec(WindowKind.HOPPING, size_ms=1000, hop_ms=1, gap_ms=0, out_of_orderness_ms=0, lateness_ms=0),
+        WindowSpec(WindowKind.SESSION, size_ms=10**6, hop_ms=0, gap_ms=5, out_of_orderness_ms=2000, lateness_ms=0),
+    ],
 )
 def test_windows_of_one_key_hold_its_bytes_once(spec: WindowSpec) -> None:
     windows = machine(spec)

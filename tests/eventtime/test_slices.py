@@ -99,14 +99,14 @@ def test_a_worker_that_takes_over_between_two_slices_goes_on_with_the_next(
     clock = ManualClock()
     windows = stage(of, clock)
     windows.restore({P0: None})
-    expected = list(committed(windows, clock, log, 0, 0, cut))
+    expected = list(committed(windows, clock, log=log, at=0, head=0, cut=cut))
 
     windows, clock, at, done = stage(of, clock := ManualClock()), clock, 0, list[Commit]()
     windows.restore({P0: None})
     for death in deaths:
         # No further than that: a worker that goes on still has the windows as they were then.
         head = done[-1].state.offset if done else 0
-        run = list(islice(committed(windows, clock, log, at, head, cut), death + 1))
+        run = list(islice(committed(windows, clock, log=log, at=at, head=head, cut=cut), death + 1))
         if not run:
             break
         done += run
@@ -115,7 +115,7 @@ def test_a_worker_that_takes_over_between_two_slices_goes_on_with_the_next(
         start = windows.restore({P0: done[-1].state})[P0]
         assert start is not None
         at = start
-    done += committed(windows, clock, log, at, done[-1].state.offset, cut)
+    done += committed(windows, clock, log=log, at=at, head=done[-1].state.offset, cut=cut)
     assert [one for commit in done for one in commit.windows] == [one for commit in expected for one in commit.windows]
     assert sum(commit.num_events for commit in done) == len(log)
     assert done[-1].state == expected[-1].state

@@ -21,7 +21,9 @@ from tests.stream.build import EPOCH, JULY, P0, FakeRecord, ManualClock
 
 A = b"a"
 HOUR = 3_600_000
-SPEC = WindowSpec(WindowKind.TUMBLING, 2 * HOUR, 2 * HOUR, 0, 0, 0)
+SPEC = WindowSpec(
+    WindowKind.TUMBLING, size_ms=2 * HOUR, hop_ms=2 * HOUR, gap_ms=0, out_of_orderness_ms=0, lateness_ms=0
+)
 BOUNDS = TimestampBounds(ahead_ms=60_000, behind_ms=40 * 365 * 24 * HOUR)
 
 
@@ -31,7 +33,18 @@ def poll(first_offset: int, times: list[int], stamps: list[int] | None = None) -
     records = [FakeRecord(o, b"x", stamp, A) for o, stamp in zip(offsets, stamps or times, strict=True)]
     x_NF = np.array([[offset] for offset in offsets], dtype=np.float32).reshape(len(offsets), 1)
     end = first_offset + len(times)
-    return Chunk(P0, EPOCH, records, [f"e{o}" for o in offsets], times, x_NF, [], len(times), 10, end)
+    return Chunk(
+        P0,
+        EPOCH,
+        records=records,
+        ids=[f"e{o}" for o in offsets],
+        timestamps=times,
+        x_BF=x_NF,
+        rejections=[],
+        num_records=len(times),
+        num_bytes=10,
+        next_offset=end,
+    )
 
 
 def of(spec: WindowSpec = SPEC) -> WindowPlan:
@@ -140,7 +153,9 @@ def test_more_than_a_checkpoint_can_list_closes_all_windows() -> None:
 def test_a_replay_goes_on_as_though_the_clock_had_not_moved(
     steps: list[tuple[int, int, bool]], crash: int, away_ms: int, out_of_orderness: int
 ) -> None:
-    spec = WindowSpec(WindowKind.TUMBLING, 4000, 4000, 0, out_of_orderness, 0)
+    spec = WindowSpec(
+        WindowKind.TUMBLING, size_ms=4000, hop_ms=4000, gap_ms=0, out_of_orderness_ms=out_of_orderness, lateness_ms=0
+    )
     wanted = replace(of(spec), limits=replace(of(spec).limits, timestamps=TimestampBounds(1000, 1 << 40)))
     clock = ManualClock()
     whole = WindowStage(wanted, clock=clock)

@@ -72,7 +72,13 @@ class Scene:
         emitter: Any = SimpleNamespace(build=build)
         guard = DeadLetterGuard(DeadLetterLimits(1.0, 100, None))
         return Committer(
-            emitter, one.delivery, one.transaction, guard, Unobserved(), clock=ManualClock(), timeout_ms=10_000
+            emitter,
+            one.delivery,
+            transaction=one.transaction,
+            guard=guard,
+            observer=Unobserved(),
+            clock=ManualClock(),
+            timeout_ms=10_000,
         )
 
     async def committed(self) -> int | None:

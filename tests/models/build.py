@@ -22,7 +22,7 @@ def make_signature(
     num_features: int = 3, task: Task = "multiclass", output_dim: int = 2, labels: tuple[str, ...] = ()
 ) -> Signature:
     features = tuple(Feature(f"f{at}", nullable=at == 0) for at in range(num_features))
-    return Signature(features, (num_features,), task, output_dim, labels)
+    return Signature(features=features, shape=(num_features,), task=task, output_dim=output_dim, labels=labels)
 
 
 def make_net(input_dim: int = 3, output_dim: int = 2, seed: int = 0, hidden_dims: tuple[int, ...] = (4,)) -> Net:

@@ -111,7 +111,7 @@ def test_a_net_that_cannot_be_stored(tmp_path: Path, net: Any, says: str) -> Non
         (lambda: Signature((), (2,) * 9, "binary", 1), "from 1 to 8 sizes"),
         (lambda: Signature((), (2,), ["binary"], 1), "task is ['binary'] (list)"),  # type: ignore[arg-type]
         (lambda: Signature((), (2,), "regression", 1.5), "output_dim is 1.5 (float)"),  # type: ignore[arg-type]
-        (lambda: Signature((), (2,), "binary", 1, (), 60), "window is 60 (int)"),  # type: ignore[arg-type]
+        (lambda: Signature(features=(), shape=(2,), task="binary", output_dim=1, labels=(), window=60), "window is 60 (int)"),  # type: ignore[arg-type]
         (lambda: WindowInput(0, ("count",)), "aggregates[0] is 'count' (str)"),  # type: ignore[arg-type]
         (lambda: WindowInput("5"), "sequence_length is '5' (str)"),  # type: ignore[arg-type]
         (lambda: Aggregate("sum", "f"), "an aggregate's column is 'f' (str)"),  # type: ignore[arg-type]
@@ -169,8 +169,16 @@ def test_tied_weights_are_stored_for_each_name(tmp_path: Path) -> None:
 
 
 def test_lists_and_numbers_of_numpy_are_taken_as_tuples_and_numbers(tmp_path: Path) -> None:
-    signature = Signature([Feature(np.str_("a"))], np.array([1]), "binary", np.int64(1), ["no", "yes"])  # type: ignore[arg-type]
-    assert signature == Signature((Feature("a"),), (1,), "binary", 1, ("no", "yes"))
+    signature = Signature(
+        features=[Feature(np.str_("a"))],
+        shape=np.array([1]),
+        task="binary",
+        output_dim=np.int64(1),
+        labels=["no", "yes"],
+    )  # type: ignore[arg-type]
+    assert signature == Signature(
+        features=(Feature("a"),), shape=(1,), task="binary", output_dim=1, labels=("no", "yes")
+    )
     step = Standardise(np.int64(1), np.array([0]), np.array([1.5]), [np.float32(2)])  # type: ignore[arg-type]
     assert step == Standardise(1, (0,), (1.5,), (2.0,))
     metrics = {"loss": np.float32(0.5)}
@@ -227,11 +235,11 @@ def test_what_is_saved_is_loaded_and_predicts_the_same(data: st.DataObject) -> N
             kind = "category" if categories else "float32"
             feature = Feature(draw(mostly("f")), draw(mostly(kind)), categories, draw(mostly(True)))
             signature = Signature(
-                draw(st.one_of(st.just(()), st.just([feature, Feature("g")]), listed(feature, 2))),
-                draw(st.one_of(st.just((2,)), st.just([2]), listed(2, 1))),
-                draw(mostly("binary" if getattr(net, "output_dim", 0) == 1 else "multiclass")),
-                draw(mostly(getattr(net, "output_dim", 2))),
-                draw(st.one_of(st.just(()), st.just(["no", "yes"]), listed("yes", 2))),
+                features=draw(st.one_of(st.just(()), st.just([feature, Feature("g")]), listed(feature, 2))),
+                shape=draw(st.one_of(st.just((2,)), st.just([2]), listed(2, 1))),
+                task=draw(mostly("binary" if getattr(net, "output_dim", 0) == 1 else "multiclass")),
+                output_dim=draw(mostly(getattr(net, "output_dim", 2))),
+                labels=draw(st.one_of(st.just(()), st.just(["no", "yes"]), listed("yes", 2))),
             )
             steps = draw(
                 st.one_of(st.just(()), st.just([Impute(2, draw(listed(0, 1)), draw(listed(0.5, 1)))]), ANYTHING)

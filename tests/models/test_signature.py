@@ -28,7 +28,13 @@ def signatures(draw: st.DrawFn) -> Signature:
     output_dim = {"regression": draw(st.integers(1, 4)), "binary": 1, "multiclass": draw(st.integers(2, 4))}[task]
     classes = {"regression": 0, "binary": 2, "multiclass": output_dim}[task]
     labels = draw(st.lists(NAMES, unique=True, min_size=classes, max_size=classes))
-    return Signature(columns, (len(columns),), task, output_dim, tuple(labels) if draw(st.booleans()) else ())
+    return Signature(
+        features=columns,
+        shape=(len(columns),),
+        task=task,
+        output_dim=output_dim,
+        labels=tuple(labels) if draw(st.booleans()) else (),
+    )
 
 
 @given(signatures())
@@ -69,9 +75,18 @@ def test_the_number_of_classes(task: Any, output_dim: int, num_classes: int) -> 
         (lambda: Signature((), (2,), "binary", 2), "output_dim is 2; allowed for binary is 1"),
         (lambda: Signature((), (2,), "multiclass", 1), "output_dim is 1; allowed for multiclass is from 2"),
         (lambda: Signature((), (2,), "regression", 0), "output_dim is 0"),
-        (lambda: Signature((), (2,), "regression", 1, ("a",)), "1 labels for 0 classes"),
-        (lambda: Signature((), (2,), "binary", 1, ("a",)), "1 labels for 2 classes"),
-        (lambda: Signature((), (2,), "binary", 1, ("a", "a")), "label 'a' is there twice"),
+        (
+            lambda: Signature(features=(), shape=(2,), task="regression", output_dim=1, labels=("a",)),
+            "1 labels for 0 classes",
+        ),
+        (
+            lambda: Signature(features=(), shape=(2,), task="binary", output_dim=1, labels=("a",)),
+            "1 labels for 2 classes",
+        ),
+        (
+            lambda: Signature(features=(), shape=(2,), task="binary", output_dim=1, labels=("a", "a")),
+            "label 'a' is there twice",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(make: Any, says: str) -> None:

@@ -21,7 +21,7 @@ def ring(rows: int, seed: int = 0) -> tuple[Any, Any]:
 
 def test_two_classes_that_no_line_parts_are_learnt() -> None:
     x, y = ring(2000)
-    trained = train("mlp", SMALL, "binary", x, y, options=QUICK)
+    trained = train("mlp", SMALL, "binary", x_NG=x, y_N=y, options=QUICK)
     assert trained.metrics["accuracy"] > 0.95
     assert trained.metrics["roc_auc"] > 0.98
     assert trained.metrics["log_loss"] == pytest.approx(trained.metrics["loss"], rel=1e-4)
@@ -37,7 +37,9 @@ def test_several_classes_are_learnt() -> None:
     rng = np.random.default_rng(0)
     y = rng.integers(0, 3, 1500)
     x = (np.array([[0, 4], [4, 0], [-4, -4]])[y] + rng.normal(size=(1500, 2))).astype(np.float32)
-    trained = train("logistic_regression", {"input_dim": 2, "output_dim": 3}, "multiclass", x, y, options=QUICK)
+    trained = train(
+        "logistic_regression", {"input_dim": 2, "output_dim": 3}, "multiclass", x_NG=x, y_N=y, options=QUICK
+    )
     assert trained.metrics["accuracy"] > 0.97
     assert trained.metrics["log_loss"] == pytest.approx(trained.metrics["loss"], rel=1e-4)
     assert "roc_auc" not in trained.metrics
@@ -47,7 +49,7 @@ def test_values_are_learnt() -> None:
     x = np.random.default_rng(0).normal(size=(2000, 2)).astype(np.float32)
     y = (3 * x[:, 0] - 2 * x[:, 1] + 1).astype(np.float64)
     options = TrainOptions(epochs=60, batch_size=64, learning_rate=0.02, patience=60)
-    trained = train("linear_regression", {"input_dim": 2}, "regression", x, y, options=options)
+    trained = train("linear_regression", {"input_dim": 2}, "regression", x_NG=x, y_N=y, options=options)
     weights = trained.net.state_dict()
     np.testing.assert_allclose(weights["linear.weight"].numpy(), [[3, -2]], atol=0.02)
     np.testing.assert_allclose(weights["linear.bias"].numpy(), [1], atol=0.02)
@@ -60,7 +62,7 @@ def test_images_are_given_their_shape() -> None:
     y = rng.integers(0, 2, 200)
     x = (rng.normal(size=(200, 16)) + 3 * y[:, None]).astype(np.float32)
     params = {"in_channels": 1, "image_size": 4, "num_classes": 2}
-    trained = train("cnn", params, "multiclass", x, y, options=TrainOptions(epochs=3, batch_size=32))
+    trained = train("cnn", params, "multiclass", x_NG=x, y_N=y, options=TrainOptions(epochs=3, batch_size=32))
     assert trained.metrics["accuracy"] > 0.9
 
 
@@ -69,11 +71,11 @@ def test_the_same_seed_gives_the_same_net_and_torch_s_own_state_is_left() -> Non
     params = SMALL | {"dropout_rate": 0.2}
     options = TrainOptions(epochs=3, batch_size=64, seed=7)
     before = torch.get_rng_state()
-    first = train("mlp", params, "binary", x, y, options=options)
+    first = train("mlp", params, "binary", x_NG=x, y_N=y, options=options)
     assert torch.equal(torch.get_rng_state(), before)
     torch.rand(3)
-    second = train("mlp", params, "binary", x, y, options=options)
-    other = train("mlp", params, "binary", x, y, options=TrainOptions(epochs=3, batch_size=64, seed=8))
+    second = train("mlp", params, "binary", x_NG=x, y_N=y, options=options)
+    other = train("mlp", params, "binary", x_NG=x, y_N=y, options=TrainOptions(epochs=3, batch_size=64, seed=8))
     state = first.net.state_dict()
     assert all(torch.equal(state[key], value) for key, value in second.net.state_dict().items())
     assert not torch.equal(state["head.weight"], other.net.state_dict()["head.weight"])
@@ -86,7 +88,7 @@ def test_it_stops_early_and_keeps_the_best_epoch() -> None:
     validation = (rng.normal(size=(80, 20)).astype(np.float32), rng.integers(0, 2, 80))
     params = {"input_dim": 20, "hidden_dims": [64], "output_dim": 1}
     options = TrainOptions(epochs=200, batch_size=16, learning_rate=0.01, patience=2)
-    trained = train("mlp", params, "binary", x, y, options=options, validation=validation)
+    trained = train("mlp", params, "binary", x_NG=x, y_N=y, options=options, validation=validation)
     assert trained.epochs == trained.best_epoch + 2 < 200
     with torch.no_grad():
         logits = trained.net(torch.from_numpy(validation[0]))[:, 0]
@@ -99,7 +101,7 @@ def test_progress_rises_from_0_to_1() -> None:
     x, y = ring(1000)
     calls: list[tuple[int, float, float]] = []
     options = TrainOptions(epochs=3, batch_size=10)
-    trained = train("mlp", SMALL, "binary", x, y, options=options, progress=lambda *call: calls.append(call))
+    trained = train("mlp", SMALL, "binary", x_NG=x, y_N=y, options=options, progress=lambda *call: calls.append(call))
     fractions = [fraction for _, fraction, _ in calls]
     assert fractions == sorted(fractions)
     assert (fractions[0], fractions[-1]) == (0.0, 1.0)
@@ -112,13 +114,13 @@ def test_neither_rows_nor_targets_are_modified() -> None:
     x, y = ring(100)
     x.flags.writeable = y.flags.writeable = False
     before = x.tobytes(), y.tobytes()
-    train("mlp", SMALL, "binary", x, y, options=TrainOptions(epochs=1))
+    train("mlp", SMALL, "binary", x_NG=x, y_N=y, options=TrainOptions(epochs=1))
     assert (x.tobytes(), y.tobytes()) == before
 
 
 def test_one_class_alone_has_no_roc_auc() -> None:
     x, _ = ring(50)
-    trained = train("mlp", SMALL, "binary", x, np.zeros(50), options=TrainOptions(epochs=1))
+    trained = train("mlp", SMALL, "binary", x_NG=x, y_N=np.zeros(50), options=TrainOptions(epochs=1))
     assert "roc_auc" not in trained.metrics
 
 
@@ -126,7 +128,7 @@ def test_a_training_that_diverges_says_so() -> None:
     x, _ = ring(100)
     options = TrainOptions(epochs=5, batch_size=10, learning_rate=1e30)
     with pytest.raises(ModelError, match="diverged") as caught:
-        train("linear_regression", {"input_dim": 2}, "regression", x, x[:, 0], options=options)
+        train("linear_regression", {"input_dim": 2}, "regression", x_NG=x, y_N=x[:, 0], options=options)
     assert caught.value.kind == "diverged"
 
 
@@ -148,7 +150,7 @@ def test_a_training_that_diverges_says_so() -> None:
 )
 def test_what_does_not_fit_is_a_tensor_error(x: Any, y: Any, task: Any, says: str) -> None:
     with pytest.raises(TensorError, match=says):
-        train("mlp", SMALL, task, x, y)
+        train("mlp", SMALL, task, x_NG=x, y_N=y)
 
 
 def test_wrong_options_are_all_named() -> None:
@@ -158,4 +160,4 @@ def test_wrong_options_are_all_named() -> None:
         assert f"{name} is " in caught.value.message
     x, y = ring(10)
     with pytest.raises(ModelError, match="task is 'ranking'"):
-        train("mlp", SMALL, "ranking", x, y)  # type: ignore[arg-type]
+        train("mlp", SMALL, "ranking", x_NG=x, y_N=y)  # type: ignore[arg-type]

@@ -116,7 +116,12 @@ def test_what_does_not_fit_together_is_refused() -> None:
         (lambda: Aggregate("rate", 0), "takes no column"),
         (lambda: signature(WindowInput(aggregates=(Aggregate("mean", 2),))), "column 2; events have 2"),
         (lambda: signature(WindowInput(aggregates=(Aggregate("mean", 1),)), category=True), "mean of 'b', a category"),
-        (lambda: Signature((), (1, 2, 2), "regression", 1, (), WindowInput(2)), "events of a window are vectors"),
+        (
+            lambda: Signature(
+                features=(), shape=(1, 2, 2), task="regression", output_dim=1, labels=(), window=WindowInput(2)
+            ),
+            "events of a window are vectors",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_told(make: Any, message: str) -> None:
@@ -127,7 +132,14 @@ def test_what_makes_no_sense_is_told(make: Any, message: str) -> None:
 
 def signature(window: WindowInput, *, category: bool = False) -> Signature:
     second = Feature("b", "category", ("x", "y")) if category else Feature("b")
-    return Signature((Feature("a", nullable=True), second), (2,), "regression", 1, (), window)
+    return Signature(
+        features=(Feature("a", nullable=True), second),
+        shape=(2,),
+        task="regression",
+        output_dim=1,
+        labels=(),
+        window=window,
+    )
 
 
 def test_a_signature_keeps_it_through_json() -> None:

@@ -32,7 +32,7 @@ def decode(example: Example) -> Chunk:
     decoder = Decoder(
         Signature.from_dict(signature()), model_name=MODEL, max_event_bytes=MAX_EVENT_BYTES, max_key_bytes=MAX_KEY_BYTES
     )
-    record = FakeRecord(7, example.value, example.timestamp, example.key, example.headers)
+    record = FakeRecord(7, example.value, timestamp=example.timestamp, key=example.key, headers=example.headers)
     (decoded,) = decoder.decode({P0: [record]}, EPOCH)
     return decoded
 

@@ -79,7 +79,7 @@ def chunk(
     good: list[Record] = []
     rejections = []
     for index, offset in enumerate(offsets):
-        record = FakeRecord(offset, b"x" * size, JULY + offset, b"key-%d" % (offset % 3), headers)
+        record = FakeRecord(offset, b"x" * size, timestamp=JULY + offset, key=b"key-%d" % (offset % 3), headers=headers)
         if offset in rejected:
             rejections.append(Rejection(index, record, FailureKind.NOT_JSON, "unexpected character: line 1 column 1"))
         else:
@@ -89,16 +89,16 @@ def chunk(
     return Chunk(
         partition,
         epoch,
-        good,
-        ids,
-        [JULY + record.offset for record in good],
-        x_BF,
-        rejections,
-        len(offsets),
-        size * len(offsets),
-        offsets[-1] + 1,
-        {},
-        deadlines or {},
+        records=good,
+        ids=ids,
+        timestamps=[JULY + record.offset for record in good],
+        x_BF=x_BF,
+        rejections=rejections,
+        num_records=len(offsets),
+        num_bytes=size * len(offsets),
+        next_offset=offsets[-1] + 1,
+        keys={},
+        deadlines=deadlines or {},
     )
 
 
@@ -106,7 +106,14 @@ def finish(batch: MicroBatch, failures: dict[int, RowFailure] | None = None) -> 
     """As though the model had given [1 - x, x] with x in 0 … 1, from the feature."""
     x_B = batch.features()[:, 0] % 2 / 4 + 0.5
     values_BO = np.stack([1 - x_B, x_B], axis=1).astype(np.float32)
-    return Finished(batch, values_BO, values_BO.argmax(axis=1), values_BO.max(axis=1), failures or {}, 0.001)
+    return Finished(
+        batch,
+        values_BO=values_BO,
+        classes_B=values_BO.argmax(axis=1),
+        confidences_B=values_BO.max(axis=1),
+        failures=failures or {},
+        model_s=0.001,
+    )
 
 
 def unreadable(
@@ -118,4 +125,14 @@ def unreadable(
     value: bytes = b"raw",
 ) -> Unreadable:
     headers = (("content-type", b"application/x-forebay-kafka-batch"),)
-    return Unreadable(last, JULY, None, value, headers, first, count, kind, "too large")
+    return Unreadable(
+        offset=last,
+        timestamp=JULY,
+        key=None,
+        value=value,
+        headers=headers,
+        first_offset=first,
+        count=count,
+        kind=kind,
+        message="too large",
+    )

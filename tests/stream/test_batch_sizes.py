@@ -26,6 +26,26 @@ def test_a_batch_has_no_more_rows_than_its_predictions_may_take(most: int, outpu
 def test_a_poll_puts_its_events_into_no_more_windows_than_the_loop_can_spare(
     size_ms: int, hop_ms: int, expected: int
 ) -> None:
-    assert poll_size(4096, plan(WindowSpec(WindowKind.HOPPING, size_ms, hop_ms, 0, 0, 0))) == expected
-    assert poll_size(4096, plan(WindowSpec(WindowKind.SESSION, size_ms, 0, 5, 0, 0))) == 4096
+    assert (
+        poll_size(
+            4096,
+            plan(
+                WindowSpec(
+                    WindowKind.HOPPING, size_ms=size_ms, hop_ms=hop_ms, gap_ms=0, out_of_orderness_ms=0, lateness_ms=0
+                )
+            ),
+        )
+        == expected
+    )
+    assert (
+        poll_size(
+            4096,
+            plan(
+                WindowSpec(
+                    WindowKind.SESSION, size_ms=size_ms, hop_ms=0, gap_ms=5, out_of_orderness_ms=0, lateness_ms=0
+                )
+            ),
+        )
+        == 4096
+    )
     assert poll_size(4096, None) == 4096

@@ -71,7 +71,9 @@ def guard(*, max_in_a_row: int | None = None) -> DeadLetterGuard:
 
 
 def committer(script: Script) -> Committer:
-    return Committer(emitter(), script, script, guard(), Unobserved(), clock=ManualClock(), timeout_ms=20)
+    return Committer(
+        emitter(), script, transaction=script, guard=guard(), observer=Unobserved(), clock=ManualClock(), timeout_ms=20
+    )
 
 
 async def test_the_steps() -> None:
@@ -83,7 +85,15 @@ async def test_the_steps() -> None:
 
 async def test_each_commit_is_logged_for_those_who_ask(caplog: pytest.LogCaptureFixture) -> None:
     script = Script()
-    commits = Committer(emitter(), script, script, guard(), Unobserved(), clock=ManualClock(), timeout_ms=10_000)
+    commits = Committer(
+        emitter(),
+        script,
+        transaction=script,
+        guard=guard(),
+        observer=Unobserved(),
+        clock=ManualClock(),
+        timeout_ms=10_000,
+    )
     with caplog.at_level("INFO", "forebay.commit"):
         await commits.commit([BATCH])
     assert not caplog.messages
@@ -146,7 +156,9 @@ async def test_the_observer_receives_how_long_the_steps_took() -> None:
         clock.advance(seconds[name])
 
     script._step = slow  # type: ignore[method-assign]
-    commits = Committer(emitter(), script, script, guard(), observer, clock=clock, timeout_ms=1000)
+    commits = Committer(
+        emitter(), script, transaction=script, guard=guard(), observer=observer, clock=clock, timeout_ms=1000
+    )
     await commits.commit([BATCH])
     (times,) = observer.times
     assert times.durations_s() == {"emit": 0.0, "begin": 0.25, "deliveries": 1.0, "positions": 0.5, "end": 2.0}
@@ -160,7 +172,13 @@ async def test_what_passes_a_limit_on_dead_letters_is_not_sent() -> None:
     script = Script()
     bad = finish(MicroBatch(0, (chunk(range(40, 43), rejected=[40, 41, 42]),), "size", 0.0))
     commits = Committer(
-        emitter(), script, script, guard(max_in_a_row=5), Unobserved(), clock=ManualClock(), timeout_ms=1000
+        emitter(),
+        script,
+        transaction=script,
+        guard=guard(max_in_a_row=5),
+        observer=Unobserved(),
+        clock=ManualClock(),
+        timeout_ms=1000,
     )
     await commits.commit([bad])
     done = list(script.steps)
@@ -174,7 +192,13 @@ async def test_a_long_encoding_leaves_the_event_loop_to_others() -> None:
     script = Script()
     guard = DeadLetterGuard(DeadLetterLimits(1.0, 100, None))
     committer = Committer(
-        emitter(max_bytes=10**6), script, script, guard, Unobserved(), clock=ManualClock(), timeout_ms=60_000
+        emitter(max_bytes=10**6),
+        script,
+        transaction=script,
+        guard=guard,
+        observer=Unobserved(),
+        clock=ManualClock(),
+        timeout_ms=60_000,
     )
     turns = 0
 

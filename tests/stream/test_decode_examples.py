@@ -28,7 +28,7 @@ BAD = [example for example in bad_examples() if example.schema in ("event", "eve
 def decode(example: Example) -> Chunk:
     signature = Signature.from_dict(json.loads(SIGNATURE_FILE.read_text()))
     decoder = Decoder(signature, model_name=MODEL, max_event_bytes=MAX_EVENT_BYTES, max_key_bytes=MAX_KEY_BYTES)
-    record = FakeRecord(3, example.value, example.timestamp, example.key, example.headers)
+    record = FakeRecord(3, example.value, timestamp=example.timestamp, key=example.key, headers=example.headers)
     (chunk,) = decoder.decode({P0: [record]}, EPOCH)
     return chunk
 

@@ -69,7 +69,9 @@ def test_a_prediction_says_all() -> None:
 
 def test_regression_has_no_class() -> None:
     one = batch(chunk([0]))
-    finished = Finished(one, np.array([[1.5]], dtype=np.float32), None, None, {}, 0.0)
+    finished = Finished(
+        one, values_BO=np.array([[1.5]], dtype=np.float32), classes_B=None, confidences_B=None, failures={}, model_s=0.0
+    )
     ((_, value, _),) = sent(emitter().emit([finished]), "predictions")[0]
     said = orjson.loads(value or b"")
     assert said["prediction"] == [1.5] and said["confidence"] is said["class"] is said["label"] is None
@@ -117,18 +119,30 @@ def test_partitions_follow_the_event_where_counts_agree_and_the_key_where_not() 
 
 def test_an_events_own_key_serves_where_the_record_has_none() -> None:
     record = FakeRecord(0, b"{}", JULY)
-    one = Chunk(P0, EPOCH, [record], ["a"], [JULY], np.zeros((1, 1), np.float32), [], 1, 2, 1, {0: b"own"})
+    one = Chunk(
+        P0,
+        EPOCH,
+        records=[record],
+        ids=["a"],
+        timestamps=[JULY],
+        x_BF=np.zeros((1, 1), np.float32),
+        rejections=[],
+        num_records=1,
+        num_bytes=2,
+        next_offset=1,
+        keys={0: b"own"},
+    )
     ((key, _, _),) = sent(emitter().emit([finish(batch(one))]), "predictions")[0]
     assert key == b"own"
 
 
 def test_dead_letters_are_cut_to_what_the_topic_takes() -> None:
-    record = FakeRecord(1, b"v" * 5000, JULY, b"key", (("h", b"x" * 100),))
+    record = FakeRecord(1, b"v" * 5000, timestamp=JULY, key=b"key", headers=(("h", b"x" * 100),))
     key, value, headers = dead_letter(record, P0, FailureKind.NOT_JSON, "bad", max_bytes=1000)
     assert key == b"key" and value is not None and 0 < len(value) < 1000
     assert record_size(key, value, headers) <= 1000 and ("h", b"x" * 100) in headers
     assert dict(headers)[names.ERROR_TRUNCATED].startswith(b"5000 sha256:")
-    huge = FakeRecord(1, b"v", JULY, b"k" * 2000, (("h", b"x" * 2000),))
+    huge = FakeRecord(1, b"v", timestamp=JULY, key=b"k" * 2000, headers=(("h", b"x" * 2000),))
     key, value, headers = dead_letter(huge, P0, FailureKind.NOT_JSON, "bad", max_bytes=1000)
     assert record_size(key, value, headers) <= 1000
 
@@ -137,7 +151,7 @@ def test_the_why_of_an_earlier_letter_is_replaced_and_never_doubled() -> None:
     came_with: list[tuple[str, bytes]] = []
     for kind, kept in ((FailureKind.NOT_JSON, b"1"), (FailureKind.MODEL_ERROR, b"2")):
         headers = (*came_with, ("tenant", b"x"), ("forebay.replay.count", kept), ("forebay.replay.from", b"dead-0@7"))
-        record = FakeRecord(1, b"v", JULY, b"key", headers)
+        record = FakeRecord(1, b"v", timestamp=JULY, key=b"key", headers=headers)
         _, _, letter = dead_letter(record, P0, kind, kind.value, max_bytes=1000, model="m", version=1)
         assert len({name.lower() for name, _ in letter}) == len(letter)
         assert dict(letter)[names.ERROR_KIND] == kind.value.encode()
@@ -223,8 +237,8 @@ def test_deltas_name_the_features_of_the_model() -> None:
 
 def test_records_that_cannot_be_read_are_one_letter_and_have_an_outcome_each() -> None:
     good = chunk([9])
-    whole = Rejection(1, unreadable(10, 19, 5), FailureKind.BATCH_TOO_LARGE, "no", 5)
-    one = Rejection(2, unreadable(20, 20, 1), FailureKind.UNREADABLE_RECORD, "no", 1)
+    whole = Rejection(1, unreadable(10, 19, 5), kind=FailureKind.BATCH_TOO_LARGE, message="no", count=5)
+    one = Rejection(2, unreadable(20, 20, 1), kind=FailureKind.UNREADABLE_RECORD, message="no", count=1)
     emission = emitter().emit([finish(batch(replace(good, rejections=[whole, one], num_records=3, next_offset=21)))])
     first, second = sent(emission, "dead-letters")[0]
     told = dict(first[2])
@@ -249,7 +263,14 @@ def test_records_that_cannot_be_read_are_one_letter_and_have_an_outcome_each() -
 def wide(rows: int, outputs: int, failures: dict[int, RowFailure] | None = None) -> Finished:
     values_BO = np.random.default_rng(1).random((rows, outputs), dtype=np.float32)
     one = batch(chunk(range(rows)))
-    return Finished(one, values_BO, values_BO.argmax(1) % 2, values_BO.max(1), failures or {}, 0.001)
+    return Finished(
+        one,
+        values_BO=values_BO,
+        classes_B=values_BO.argmax(1) % 2,
+        confidences_B=values_BO.max(1),
+        failures=failures or {},
+        model_s=0.001,
+    )
 
 
 def test_very_wide_outputs_are_encoded_in_slices_with_the_same_result() -> None:

@@ -217,17 +217,23 @@ class Rig:
         await device.start([1])
         guard = DeadLetterGuard(DeadLetterLimits(1.0, 100, None))
         committer = Committer(
-            emitter(), self.delivery, AtLeastOnce(self.source), guard, Unobserved(), clock=self.clock, timeout_ms=60_000
+            emitter(),
+            self.delivery,
+            transaction=AtLeastOnce(self.source),
+            guard=guard,
+            observer=Unobserved(),
+            clock=self.clock,
+            timeout_ms=60_000,
         )
         self.pipeline.connect(
             Stages(
-                self.source,
-                Decoder(self.model.signature, model_name="m", max_event_bytes=1000),
-                MicroBatcher(max_batch_size=self.max_batch_size, max_batch_bytes=10**6, max_queue_delay_ms=5),
-                device,
-                committer,
-                self.delivery,  # type: ignore[arg-type]
-                self.windows,
+                source=self.source,
+                decoder=Decoder(self.model.signature, model_name="m", max_event_bytes=1000),
+                batcher=MicroBatcher(max_batch_size=self.max_batch_size, max_batch_bytes=10**6, max_queue_delay_ms=5),
+                device=device,
+                committer=committer,
+                producer=self.delivery,  # type: ignore[arg-type]
+                windows=self.windows,
             )
         )
         committing = asyncio.create_task(self.pipeline.commit_forever())

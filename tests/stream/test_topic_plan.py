@@ -36,7 +36,11 @@ def as_wanted(settings: Settings = SETTINGS) -> dict[str, TopicState]:
     defaults = {MAX_MESSAGE_BYTES: "1048588", RETENTION_BYTES: "-1"}
     return {
         topic.name: TopicState(
-            topic.name, "present", topic.num_partitions, topic.replication_factor, {**defaults, **topic.configs}
+            topic.name,
+            "present",
+            num_partitions=topic.num_partitions,
+            replication_factor=topic.replication_factor,
+            configs={**defaults, **topic.configs},
         )
         for topic in plan_topics(settings)
     }
@@ -53,7 +57,9 @@ def changed(
     states = as_wanted(settings)
     old = states[name].configs
     assert old is not None
-    states[name] = TopicState(name, "present", partitions, replicas, {**old, **(configs or {})})
+    states[name] = TopicState(
+        name, "present", num_partitions=partitions, replication_factor=replicas, configs={**old, **(configs or {})}
+    )
     return states
 
 
@@ -162,7 +168,9 @@ def test_different_counts_of_features_and_predictions_are_a_warning_that_says_wh
 
 def test_counts_that_differ_from_the_configuration_alone_are_a_note() -> None:
     states = {
-        name: TopicState(name, "present", 8, state.replication_factor, state.configs)
+        name: TopicState(
+            name, "present", num_partitions=8, replication_factor=state.replication_factor, configs=state.configs
+        )
         for name, state in as_wanted().items()
     }
     findings = find_problems(SETTINGS, plan_topics(SETTINGS), states)
@@ -195,7 +203,7 @@ def test_too_small_a_limit_is_told(name: str, severity: str) -> None:
 
 def test_settings_that_are_not_told_are_a_note() -> None:
     states = as_wanted()
-    states["features"] = TopicState("features", "present", 4, 1, None)
+    states["features"] = TopicState("features", "present", num_partitions=4, replication_factor=1, configs=None)
     assert told(states) == [("note", "features", "configs_unknown")]
     assert differences(wanted("features"), states["features"]) == ()
 

@@ -41,7 +41,7 @@ def line(
     headers: Sequence[tuple[str, bytes]] = (),
     timestamp: int = 1_700_000_000_000,
 ) -> str:
-    return as_line(kind, P3, FakeRecord(7, value, timestamp, key, headers))
+    return as_line(kind, P3, FakeRecord(7, value, timestamp=timestamp, key=key, headers=headers))
 
 
 def test_a_prediction_says_what_was_answered_how_sure_by_whom_and_of_what() -> None:
@@ -109,15 +109,15 @@ def test_any_bytes_give_one_line_and_one_document(
 ) -> None:
     told = line(kind, value, key=key, headers=headers, timestamp=timestamp)
     assert told.isprintable() and "3@7" in told
-    document = json.loads(as_json(P3, FakeRecord(7, value, timestamp, key, headers)))
+    document = json.loads(as_json(P3, FakeRecord(7, value, timestamp=timestamp, key=key, headers=headers)))
     assert (document["topic"], document["partition"], document["offset"]) == ("topic", 3, 7)
 
 
 def test_as_json_the_value_is_parsed_or_in_base64() -> None:
-    good = json.loads(as_json(P3, FakeRecord(7, b'{"a":1}', 5, b"k", [("h", b"v")])))
+    good = json.loads(as_json(P3, FakeRecord(7, b'{"a":1}', timestamp=5, key=b"k", headers=[("h", b"v")])))
     assert good["value"] == {"a": 1} and good["key"] == "k" and good["headers"] == {"h": "v"} and good["timestamp"] == 5
     assert "value_base64" not in good
-    odd = json.loads(as_json(P3, FakeRecord(7, b"\xff{", 5, b"\xff", [])))
+    odd = json.loads(as_json(P3, FakeRecord(7, b"\xff{", timestamp=5, key=b"\xff", headers=[])))
     assert odd["value"] is None and odd["value_base64"] == "/3s=" and odd["key"] == "\\xff"
     assert json.loads(as_json(P3, FakeRecord(7, None)))["value"] is None
 
@@ -142,7 +142,9 @@ def test_records_that_cannot_be_read_have_a_line_and_an_object_too() -> None:
 
 
 def test_a_header_that_is_there_twice_has_both_values() -> None:
-    record = FakeRecord(7, b"1", 0, None, [("a", b"1"), ("b", b"x"), ("a", b"2"), ("A", b"3"), ("a", None)])  # type: ignore[list-item]
+    record = FakeRecord(
+        7, b"1", timestamp=0, key=None, headers=[("a", b"1"), ("b", b"x"), ("a", b"2"), ("A", b"3"), ("a", None)]
+    )  # type: ignore[list-item]
     assert json.loads(as_json(P3, record))["headers"] == {"a": ["1", "2", None], "b": "x", "A": "3"}
 
 

@@ -79,7 +79,12 @@ def test_a_batch_on_its_way() -> None:
     ledger.predicted(P0, np.array([JULY - 2000, JULY - 60_000]))
     ledger.predicted(P1, np.array([JULY + 5000]))
     ledger.failed(P0, FailureKind.NOT_JSON, JULY - 500, event_id=None, message="bad")
-    told.committed([finish(batch)], ledger, CommitTimes(1.0, 1.5, 1.75, 2.0, 2.5, 3.0), ())
+    told.committed(
+        [finish(batch)],
+        ledger,
+        CommitTimes(began=1.0, emit=1.5, begin=1.75, deliveries=2.0, positions=2.5, end=3.0),
+        (),
+    )
     said = book.snapshot()
     assert said.counters[c.RECEIVED_EVENTS] == {("features",): 4}
     assert said.counters[c.RECEIVED_BYTES] == {("features",): 34}

@@ -22,7 +22,7 @@ from forebay.stream.telemetry.spans import MAX_EXEMPLARS, BatchTraces
 from forebay.stream.telemetry.tracing import MAX_LINKS, LinkedOrRatio, make_tracer_provider
 from tests.stream.build import JULY, P0, P1, FakeRecord, ManualClock, chunk, finish
 
-TIMES = CommitTimes(101.0, 101.1, 101.2, 101.3, 101.4, 101.5)
+TIMES = CommitTimes(began=101.0, emit=101.1, begin=101.2, deliveries=101.3, positions=101.4, end=101.5)
 
 
 def traceparent(number: int, flags: str = "01") -> tuple[str, bytes]:

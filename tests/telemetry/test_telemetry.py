@@ -22,7 +22,9 @@ from forebay.stream.telemetry.sampling import Watched
 from forebay.stream.telemetry.telemetry import About, Telemetry
 from tests.telemetry.collector import collector, total
 
-ABOUT = About("m", 7, "cpu", "me", "g", transactional=True, max_in_flight_events=100)
+ABOUT = About(
+    model="m", version=7, device="cpu", instance="me", group_id="g", transactional=True, max_in_flight_events=100
+)
 
 
 class Source:

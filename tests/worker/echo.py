@@ -82,7 +82,9 @@ class HashModel:
 class WindowHashModel(HashModel):
     """mode windows: the same of windows, of the last STEPS events of each."""
 
-    signature = Signature((), (NUM_FEATURES,), "regression", 1, (), WindowInput(STEPS))
+    signature = Signature(
+        features=(), shape=(NUM_FEATURES,), task="regression", output_dim=1, labels=(), window=WindowInput(STEPS)
+    )
 
 
 class SteppingClock(SystemClock):
