@@ -34,7 +34,11 @@ class Phrase:
 
 
 PHRASES = (
-    Phrase(r"\b(is|are|was|were|be) none\b", "is not one; there is no X; has no X", "a record that is none"),
+    Phrase(
+        r"(?P<fine>\bthere (is|are|was|were) none)|\b(is|are|was|were|be) none\b",
+        "is not one; has no X",
+        "a record that is none",
+    ),
     Phrase(
         r"(?P<fine>\bthere (is|are) no)|\b(is|are) no (?!longer|more|less|fewer|different|such|one)(?!\w+er\b)\w+",
         "is not a X",

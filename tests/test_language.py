@@ -48,7 +48,7 @@ def test_each_phrase_is_found(phrase: Phrase) -> None:
     "text",
     [
         "Return None if it is None; all of it is None.",
-        "there is no topic of this name",
+        "there is no topic of this name, or there are none at all",
         "It is no longer read, is no larger than that, and there are no records.",
         "so that at most 4 are sent, as long as they are small",
         "Is there a broker? There is one.",
