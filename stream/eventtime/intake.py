@@ -40,7 +40,7 @@ class EventIntake:
         rows: list[int] | None = None
         x_NF = chunk.x_BF
         offsets: list[int] = list(map(_OFFSET, records))
-        bad = self._bad(held, chunk, keys, stamps=stamps, offsets=offsets)
+        bad = self._reject(held, chunk, keys, stamps=stamps, offsets=offsets)
         if bad:
             refused += bad.values()
             rows = [row for row in range(len(records)) if row not in bad]
@@ -66,7 +66,7 @@ class EventIntake:
         held.record_timestamp = max(stamps[-1] if stamps else 0, last) or held.record_timestamp
         return verdict, EventOutcomes(taken, refused)
 
-    def _bad(
+    def _reject(
         self,
         held: PartitionState,
         chunk: Chunk,
@@ -75,7 +75,7 @@ class EventIntake:
         stamps: Sequence[int],
         offsets: Sequence[int],
     ) -> dict[int, Refused]:
-        """Return the events without a key or with a timestamp that cannot be right, by row."""
+        """Reject events without a key or with a timestamp that cannot be right; return them by row."""
         wall_ms, times = self._clock.wall_ms(), chunk.timestamps
         decided = None
         if held.until is not None:
