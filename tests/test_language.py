@@ -19,6 +19,7 @@ CLEAN_PATHS: list[str] = [
     "docs/admin.md",
     "docs/decisions",
     "docs/glossary.md",
+    "docs/guarantees.md",
     "docs/observability.md",
     "docs/operations.md",
     "docs/publishing.md",
