@@ -23,7 +23,7 @@ from rich.table import Table
 
 from benchmarks.field import CONTESTANTS, FOREBAY, Contestant, Run, RunFailed, prepared
 from forebay.schemas.errors import ForebayError
-from forebay.stream.bench.machine import describe_machine, installed_version
+from forebay.stream.bench.host_info import describe_machine, installed_version
 from forebay.stream.bench.stats import pairwise_ratios
 
 Runs = dict[str, list[Run]]

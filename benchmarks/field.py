@@ -18,12 +18,12 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from benchmarks.contestants.job import Job
 from forebay.schemas.topics import FEATURES, PREDICTIONS, topic_name
 from forebay.stream.bench.events import EventMaker
-from forebay.stream.bench.fill import fill
+from forebay.stream.bench.preload import fill
 from forebay.stream.bench.setup import MODEL_NAME, as_toml, bench_settings, save_bench_model, signature_of
 from forebay.stream.config.sections import KafkaSection, Settings
 from forebay.stream.embedded.broker import EmbeddedBroker, broker_version
 from forebay.stream.kafka.client import client_options
-from forebay.stream.kafka.topics import create_topics
+from forebay.stream.kafka.cluster.topics import create_topics
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN_TIMEOUT_S = 120.0

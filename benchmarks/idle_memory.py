@@ -45,9 +45,9 @@ STEPS: Final[tuple[tuple[str, Sequence[str]], ...]] = (
         "Forebay",
         (
             "forebay.stream.cli.run",
-            "forebay.stream.worker_assembly",
-            "forebay.models.artefact",
-            "forebay.models.served",
+            "forebay.stream.worker.assembly",
+            "forebay.models.artefacts.artefact",
+            "forebay.models.serving.served_model",
         ),
     ),
 )
@@ -109,11 +109,11 @@ def print_imports() -> None:
 async def worker_mib() -> tuple[float, float]:
     """Return own and resident memory of a worker with the benchmark's model, some seconds after it is ready."""
     from forebay.stream.bench.setup import save_bench_model
-    from forebay.stream.clock import SystemClock
     from forebay.stream.config.load import load_settings
+    from forebay.stream.core.clock import SystemClock
     from forebay.stream.embedded import EmbeddedBroker
-    from forebay.stream.kafka.topics import create_topics
-    from forebay.stream.worker_process import WorkerProcess, without_settings
+    from forebay.stream.embedded.worker_process import WorkerProcess, without_settings
+    from forebay.stream.kafka.cluster.topics import create_topics
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -23,10 +23,10 @@ def peak_mib(name: str, batch_size: int) -> float:
     """Return the peak memory of this process with a model; without one if `name` is empty."""
     import torch
 
-    import forebay.stream.worker_assembly  # noqa: F401  imported for its memory
-    from forebay.models.device import limit_threads
-    from forebay.models.nets import build_net
-    from forebay.stream.memory import keep_freed_memory
+    import forebay.stream.worker.assembly  # noqa: F401  imported for its memory
+    from forebay.models.artefacts.architectures import build_net
+    from forebay.models.backends.torch_device import limit_threads
+    from forebay.stream.worker.process_tuning import keep_freed_memory
 
     keep_freed_memory()
     limit_threads(1)

@@ -25,23 +25,23 @@ from aiokafka.structs import ConsumerRecord
 from rich.console import Console
 from rich.table import Table
 
-from forebay.models.artefact import load_artefact
-from forebay.models.served import ServedModel
+from forebay.models.artefacts.artefact import load_artefact
+from forebay.models.serving.served_model import ServedModel
 from forebay.stream.bench.events import EventMaker
-from forebay.stream.bench.machine import describe_machine
+from forebay.stream.bench.host_info import describe_machine
 from forebay.stream.bench.setup import MODEL_NAME, save_bench_model
-from forebay.stream.clock import SystemClock
 from forebay.stream.config.sections import TelemetrySection
+from forebay.stream.core.clock import SystemClock
 from forebay.stream.core.outputs import OutputTopic, OutputTopics
+from forebay.stream.core.records import BatchResult, Chunk, Epoch, MicroBatch, TopicPartition
 from forebay.stream.decode import Decoder
-from forebay.stream.emit import Emitter, Placer
-from forebay.stream.encode import PredictionEncoder
-from forebay.stream.infer import infer_batch
-from forebay.stream.kafka.delivery import _fill
-from forebay.stream.observer import CommitTimes
-from forebay.stream.records import Chunk, Epoch, Finished, MicroBatch, Partition
-from forebay.stream.telemetry.telemetry import About, Telemetry
-from forebay.stream.window import MicroBatcher
+from forebay.stream.inference.bisect import infer_batch
+from forebay.stream.kafka.producer.producer import _fill
+from forebay.stream.output.emitter import Emitter, Placer
+from forebay.stream.output.encoder import PredictionEncoder
+from forebay.stream.pipeline.micro_batcher import MicroBatcher
+from forebay.stream.pipeline.observer import CommitTimes
+from forebay.stream.telemetry.telemetry import Telemetry, WorkerIdentity
 
 EPOCH = Epoch(1, "member", None, 1)
 TIMESTAMP_MS = 1_790_000_000_000
@@ -71,20 +71,20 @@ def time_stage(work: Callable[[], object], rows: int) -> tuple[float, float]:
     return min(taken) / rows * 1e6, median(taken) / rows * 1e6
 
 
-def make_poll(maker: EventMaker, rows: int, partitions: int) -> dict[Partition, list[ConsumerRecord]]:
-    poll: dict[Partition, list[ConsumerRecord]] = {}
+def make_poll(maker: EventMaker, rows: int, partitions: int) -> dict[TopicPartition, list[ConsumerRecord]]:
+    poll: dict[TopicPartition, list[ConsumerRecord]] = {}
     for number in range(rows):
         value, key = maker.value(number, TIMESTAMP_MS), maker.key(number)
         partition = number * partitions // rows
         record = ConsumerRecord(
             "features", partition, number, TIMESTAMP_MS, 0, key, value, None, len(key), len(value), ()
         )
-        poll.setdefault(Partition("features", partition), []).append(record)
+        poll.setdefault(TopicPartition("features", partition), []).append(record)
     return poll
 
 
 def make_telemetry(model: ServedModel, *, endpoint: str | None) -> Telemetry:
-    about = About(
+    about = WorkerIdentity(
         model=model.name,
         version=model.version,
         device="cpu",
@@ -130,9 +130,9 @@ def time_stages(rows: int, partitions: int, repository: Path) -> list[Timed]:
     x_BF = batch.features()
     prepared = model.prepare(x_BF)
 
-    def infer() -> Finished:
+    def infer() -> BatchResult:
         result = infer_batch(model, batch, wall_ms=TIMESTAMP_MS)
-        return Finished(
+        return BatchResult(
             batch,
             values_BO=result.values_BO,
             classes_B=result.classes_B,

@@ -28,18 +28,18 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from forebay.models.signature import Signature
-from forebay.models.window_input import Aggregate, WindowInput
-from forebay.stream.bench.machine import describe_machine
-from forebay.stream.clock import SystemClock
+from forebay.models.artefacts.signature import Signature
+from forebay.models.artefacts.window_input import Aggregate, WindowInput
+from forebay.stream.bench.host_info import describe_machine
+from forebay.stream.core.clock import SystemClock
+from forebay.stream.core.records import Committed, Epoch, TopicPartition
 from forebay.stream.decode import Decoder
 from forebay.stream.eventtime.plan import WindowLimits, WindowPlan
 from forebay.stream.eventtime.spec import WindowKind, WindowSpec
 from forebay.stream.eventtime.stage import WindowStage
 from forebay.stream.eventtime.timestamp_guard import TimestampBounds
-from forebay.stream.records import Committed, Epoch, Partition
 
-P0 = Partition("features", 0)
+P0 = TopicPartition("features", 0)
 EPOCH = Epoch(1, "member", None, 1)
 START_MS = 1_790_000_000_000
 POLL = 4096

@@ -30,7 +30,7 @@ from forebay import (
     save_artefact,
     train,
 )
-from forebay.models.prepare import prepare, prepared_shape
+from forebay.models.artefacts.preparation import prepare, prepared_shape
 from forebay.stream.demo.flights import Flight, FlightData
 
 HOUR_MS = 3_600_000

@@ -14,13 +14,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from forebay.models.artefact import save_artefact
-    from forebay.models.fit import fit_preprocessing
-    from forebay.models.nets import build_net
-    from forebay.models.preprocess import Impute, OneHot, Preprocessing, Standardise
-    from forebay.models.signature import Feature, Signature
-    from forebay.models.train import TrainOptions, train
-    from forebay.models.window_input import Aggregate, WindowInput
+    from forebay.models.artefacts.architectures import build_net
+    from forebay.models.artefacts.artefact import save_artefact
+    from forebay.models.artefacts.preprocessing import Impute, OneHot, Preprocessing, Standardise
+    from forebay.models.artefacts.signature import Feature, Signature
+    from forebay.models.artefacts.window_input import Aggregate, WindowInput
+    from forebay.models.training.fit import fit_preprocessing
+    from forebay.models.training.train import TrainOptions, train
 
 __all__ = [
     "Aggregate",
@@ -39,19 +39,19 @@ __all__ = [
 ]
 
 _MODULES = {
-    "Aggregate": "forebay.models.window_input",
-    "Feature": "forebay.models.signature",
-    "Impute": "forebay.models.preprocess",
-    "OneHot": "forebay.models.preprocess",
-    "Preprocessing": "forebay.models.preprocess",
-    "Signature": "forebay.models.signature",
-    "Standardise": "forebay.models.preprocess",
-    "TrainOptions": "forebay.models.train",
-    "WindowInput": "forebay.models.window_input",
-    "build_net": "forebay.models.nets",
-    "fit_preprocessing": "forebay.models.fit",
-    "save_artefact": "forebay.models.artefact",
-    "train": "forebay.models.train",
+    "Aggregate": "forebay.models.artefacts.window_input",
+    "Feature": "forebay.models.artefacts.signature",
+    "Impute": "forebay.models.artefacts.preprocessing",
+    "OneHot": "forebay.models.artefacts.preprocessing",
+    "Preprocessing": "forebay.models.artefacts.preprocessing",
+    "Signature": "forebay.models.artefacts.signature",
+    "Standardise": "forebay.models.artefacts.preprocessing",
+    "TrainOptions": "forebay.models.training.train",
+    "WindowInput": "forebay.models.artefacts.window_input",
+    "build_net": "forebay.models.artefacts.architectures",
+    "fit_preprocessing": "forebay.models.training.fit",
+    "save_artefact": "forebay.models.artefacts.artefact",
+    "train": "forebay.models.training.train",
 }
 
 

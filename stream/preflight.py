@@ -15,25 +15,31 @@ from typing import Final
 
 from aiokafka.errors import KafkaError, NotCoordinatorForGroupError
 
-from forebay.models.signature import Signature
+from forebay.models.artefacts.signature import Signature
 from forebay.schemas.errors import BrokerError, ForebayError
 from forebay.schemas.topics import topic_name
 from forebay.stream.admin.exposure import EXPOSURE_REMEDY, describe_exposure, exposure_of
 from forebay.stream.aggregate.topics import check_aggregator_topics
 from forebay.stream.config.sections import KafkaSection, Settings
 from forebay.stream.core.retry import fixed, retry
-from forebay.stream.kafka.access import COORDINATOR_RETRY_S, Access, ClusterView, Operation, view
-from forebay.stream.kafka.advertised import unreachable_brokers
 from forebay.stream.kafka.client import client_options
-from forebay.stream.kafka.delivery import Delivery, Transactional
-from forebay.stream.kafka.delivery import connect as connect_delivery
-from forebay.stream.kafka.permit import ask_coordinator
-from forebay.stream.kafka.reach import Broker, reach
-from forebay.stream.kafka.release import describe_release
-from forebay.stream.kafka.topic_plan import output_specs
-from forebay.stream.kafka.topic_timestamps import TIMESTAMPS
-from forebay.stream.kafka.topics import Checked, check_topics
-from forebay.stream.kafka.transaction import transactional_id
+from forebay.stream.kafka.cluster.acl_check import ask_coordinator
+from forebay.stream.kafka.cluster.advertised_listeners import unreachable_brokers
+from forebay.stream.kafka.cluster.bootstrap import Broker, reach
+from forebay.stream.kafka.cluster.topic_plan import output_specs
+from forebay.stream.kafka.cluster.topic_timestamps import TIMESTAMPS
+from forebay.stream.kafka.cluster.topics import Checked, check_topics
+from forebay.stream.kafka.producer.producer import Delivery, Transactional
+from forebay.stream.kafka.producer.producer import connect as connect_delivery
+from forebay.stream.kafka.producer.transaction import transactional_id
+from forebay.stream.kafka.protocol.authorized_operations import (
+    COORDINATOR_RETRY_S,
+    Access,
+    ClusterView,
+    Operation,
+    view,
+)
+from forebay.stream.kafka.protocol.broker_release import describe_release
 
 READ_INPUT: Final = (Operation.DESCRIBE, Operation.READ)
 WRITE_OUTPUT: Final = (Operation.DESCRIBE, Operation.WRITE)
@@ -114,9 +120,9 @@ def check_model(settings: Settings, plan_windows: PlanWindows) -> Check:
     plan_windows: as the worker's assembly does it; raises ForebayError if the windows do not fit the model.
     """
     # Only now: torch, which these import, takes its time, and what was found before should be seen meanwhile.
-    from forebay.models.artefact import load_artefact
-    from forebay.models.device import limit_threads, resolve_device
-    from forebay.models.served import ServedModel
+    from forebay.models.artefacts.artefact import load_artefact
+    from forebay.models.backends.torch_device import limit_threads, resolve_device
+    from forebay.models.serving.served_model import ServedModel
 
     model, batch = settings.model, settings.batch
     started_s = time.monotonic()

@@ -6,12 +6,36 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TypeVar, overload
 
 T = TypeVar("T")
 
 TIMEOUT_S = 30.0
 EVERY_S = 0.05
+
+
+@overload
+async def eventually(  # type: ignore[overload-overlap]  # an awaitable is awaited
+    look: Callable[[], Awaitable[T]],
+    awaited: str,
+    *,
+    until: Callable[[T], object] = bool,
+    timeout_s: float = TIMEOUT_S,
+    every_s: float = EVERY_S,
+    context: Callable[[], object] | None = None,
+) -> T: ...
+
+
+@overload
+async def eventually(
+    look: Callable[[], T],
+    awaited: str,
+    *,
+    until: Callable[[T], object] = bool,
+    timeout_s: float = TIMEOUT_S,
+    every_s: float = EVERY_S,
+    context: Callable[[], object] | None = None,
+) -> T: ...
 
 
 async def eventually(

@@ -10,17 +10,17 @@ from typing import Any
 
 from benchmarks.contestants.job import Job, Stopwatch
 from forebay.stream.cli import main as forebay
-from forebay.stream.kafka.source import Source
-from forebay.stream.outcomes import Ledger
-from forebay.stream.records import Partition, Record
-from forebay.stream.totals import Totals
+from forebay.stream.core.records import Record, TopicPartition
+from forebay.stream.kafka.consumer.source import Source
+from forebay.stream.output.ledger import Ledger
+from forebay.stream.pipeline.totals import Totals
 
 
 def attach(watch: Stopwatch) -> None:
     """Start the watch at the first records from the source. Stop it and the worker at the last commit."""
     poll, add = Source.poll, Totals.add
 
-    async def timed_poll(self: Source, **bounds: Any) -> Mapping[Partition, Sequence[Record]]:
+    async def timed_poll(self: Source, **bounds: Any) -> Mapping[TopicPartition, Sequence[Record]]:
         records = await poll(self, **bounds)
         if records:
             watch.first()

@@ -12,7 +12,7 @@ import orjson
 import torch
 
 from benchmarks.contestants.job import Job
-from forebay.models.artefact import load_artefact
+from forebay.models.artefacts.artefact import load_artefact
 
 NUM_FEATURES = 32
 

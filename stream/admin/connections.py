@@ -19,7 +19,7 @@ from typing import Any, Final, Protocol
 from aiohttp import web
 
 from forebay.stream.admin.responses import HEADERS, refusal
-from forebay.stream.tail_format import printable, shortened
+from forebay.stream.terminal.record_format import printable, shortened
 
 log = logging.getLogger("forebay.admin")
 

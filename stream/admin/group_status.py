@@ -8,11 +8,11 @@ from itertools import groupby
 from typing import Any, Final, NamedTuple
 
 from forebay.stream.admin.group_warnings import group_warnings
-from forebay.stream.admin.membership import Advertisement, decode_advertisement
+from forebay.stream.admin.member_metadata import WorkerMetadata, decode_advertisement
 from forebay.stream.admin.worker_status import Health, Now, WorkerStatus
 from forebay.stream.core.group import GroupLook, Member
-from forebay.stream.records import Partition
-from forebay.stream.tail_format import shortened
+from forebay.stream.core.records import TopicPartition
+from forebay.stream.terminal.record_format import shortened
 
 READY: Final = "ready"
 MAX_REASON_CHARS: Final = 1000
@@ -30,7 +30,7 @@ class WorkerRow:
     """One member of the group. health: `ready`, or what is the matter; reason: more of it. lag: of what it owns."""
 
     member: Member
-    told: Advertisement | None
+    told: WorkerMetadata | None
     answer: Answer
     health: str
     reason: str | None
@@ -72,7 +72,7 @@ class GroupStatus:
     look: GroupLook
     workers: tuple[WorkerRow, ...]
     lag: int | None
-    without_owner: tuple[Partition, ...]
+    without_owner: tuple[TopicPartition, ...]
     warnings: tuple[str, ...] = ()
 
     @property
@@ -159,7 +159,7 @@ def _health(health: Health) -> tuple[str, str | None]:
     return READY, None
 
 
-def lag_of(look: GroupLook, places: Iterable[Partition]) -> int | None:
+def lag_of(look: GroupLook, places: Iterable[TopicPartition]) -> int | None:
     """Committed records that the group has not committed beyond; None where an offset is not known."""
     total = 0
     for place in places:
@@ -170,7 +170,7 @@ def lag_of(look: GroupLook, places: Iterable[Partition]) -> int | None:
     return total
 
 
-def name_partitions(places: Sequence[Partition]) -> str:
+def name_partitions(places: Sequence[TopicPartition]) -> str:
     """`features 0-3,7`: short enough for a table."""
     parts = []
     for topic, group in groupby(sorted(places), key=lambda place: place.topic):

@@ -6,15 +6,15 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from forebay.stream.admin.membership import Advertisement, decode_advertisement
-from forebay.stream.tail_format import printable
+from forebay.stream.admin.member_metadata import WorkerMetadata, decode_advertisement
+from forebay.stream.terminal.record_format import printable
 
 log = logging.getLogger("forebay.admin")
 
 _MAX_NAMES = 5
 
 
-def group_warnings(workers: Sequence[Advertisement]) -> tuple[str, ...]:
+def group_warnings(workers: Sequence[WorkerMetadata]) -> tuple[str, ...]:
     """Return a sentence for each thing that should be alike and is not, or should differ and does not. Pure.
 
     workers: one for each member of the group that announces itself.
@@ -52,7 +52,7 @@ class GroupWarnings:
         self._logged = warnings
 
 
-def _by(workers: Sequence[Advertisement], what: Callable[[Advertisement], str]) -> Mapping[str, list[str]]:
+def _by(workers: Sequence[WorkerMetadata], what: Callable[[WorkerMetadata], str]) -> Mapping[str, list[str]]:
     found: dict[str, list[str]] = defaultdict(list)
     for one in workers:
         found[what(one)].append(one.worker)

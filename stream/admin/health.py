@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from forebay.stream.breaker import BreakerState
+from forebay.stream.core.circuit_breaker import BreakerState
 
 CLUSTER_ANSWER_S: Final = 15.0
 """So long a last answer of the cluster counts; less than any time after which work counts as stuck."""

@@ -9,8 +9,8 @@ from rich.text import Text
 
 from forebay.stream.admin.group_status import GroupStatus, WorkerRow, name_partitions
 from forebay.stream.admin.worker_status import Now
-from forebay.stream.console import DIM, GREEN, RED, YELLOW, plain_table
-from forebay.stream.tail_format import printable, shortened
+from forebay.stream.terminal.console import DIM, GREEN, RED, YELLOW, plain_table
+from forebay.stream.terminal.record_format import printable, shortened
 
 _STYLES: Final = {"ready": GREEN, "paused": YELLOW, "degraded": YELLOW, "not ready": YELLOW, "unknown": DIM}
 _NUMBERS: Final = ("lag", "events/s", "p50 ms", "p99 ms")

@@ -9,7 +9,7 @@ import orjson
 from aiohttp import web
 
 from forebay.stream.admin.health import Verdict
-from forebay.stream.tail_format import printable
+from forebay.stream.terminal.record_format import printable
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

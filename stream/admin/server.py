@@ -15,11 +15,11 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from forebay.schemas.errors import ConfigError
+from forebay.stream.admin.advertised_url import reached_at
 from forebay.stream.admin.connections import Connection, ConnectionTable, Listener
 from forebay.stream.admin.exposure import EXPOSURE_REMEDY, exposure_of
-from forebay.stream.admin.guard import PAGE_PREFIX, guard
 from forebay.stream.admin.hosts import AllowedHosts
-from forebay.stream.admin.reached import reached_at
+from forebay.stream.admin.middleware import PAGE_PREFIX, guard
 from forebay.stream.admin.responses import HEADERS
 from forebay.stream.config.sections import AdminSection
 

@@ -12,18 +12,18 @@ from typing import Final, Protocol
 
 from aiohttp import web
 
-from forebay.stream.admin.membership import Advertisement
-from forebay.stream.admin.predict import Limits, Predictor, Unfit
-from forebay.stream.admin.recent_answers import RecentAnswers
+from forebay.stream.admin.member_metadata import WorkerMetadata
+from forebay.stream.admin.predictor import Limits, NotReady, Predictor
+from forebay.stream.admin.response_cache import ResponseCache
 from forebay.stream.admin.responses import encode_json, json_response, page_response, probe, refusal
 from forebay.stream.admin.server import AdminServer, page_routes
 from forebay.stream.admin.view import Parts, WorkerView
-from forebay.stream.cancellation import cancel_until_done
-from forebay.stream.clock import Clock
 from forebay.stream.config.sections import Settings
+from forebay.stream.core.cancellation import cancel_until_done
+from forebay.stream.core.clock import Clock
 from forebay.stream.decode import Decoder
-from forebay.stream.encode import PredictionEncoder
 from forebay.stream.eventtime.plan import WindowPlan
+from forebay.stream.output.encoder import PredictionEncoder
 
 log = logging.getLogger("forebay.admin")
 
@@ -60,7 +60,7 @@ class WorkerAdmin:
         self._worker = worker
         self._metrics = metrics
         self._view = WorkerView(settings, parts, worker=worker, clock=clock)
-        self._answers = RecentAnswers(clock)
+        self._answers = ResponseCache(clock)
         self._predictor = Predictor(
             decoder,
             parts.device,
@@ -107,7 +107,7 @@ class WorkerAdmin:
     def user_data(self) -> bytes:
         """What the group is told of this worker."""
         model = self._parts.model
-        return Advertisement(
+        return WorkerMetadata(
             worker=self._worker, url=self._view.url, model=model.name, version=model.version, release=version("forebay")
         ).encode()
 
@@ -174,7 +174,7 @@ class WorkerAdmin:
             return refusal(503, "not_ready", "; ".join(startup.reasons), headers={"Retry-After": "1"})
         try:
             status, body = await self._predictor.predict(request.read, request.headers)
-        except Unfit as error:
+        except NotReady as error:
             return refusal(503, error.kind, error.message, headers={"Retry-After": "1"})
         return web.Response(body=body, status=status, content_type="application/json")
 

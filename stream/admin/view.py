@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any, Final, Protocol
 
-from forebay.models.protocol import Model
+from forebay.models.backends.protocol import Model
 from forebay.schemas.topics import topic_name
 from forebay.stream.admin.health import (
     Facts,
@@ -23,23 +23,23 @@ from forebay.stream.admin.health import (
     readiness,
     startup,
 )
-from forebay.stream.admin.membership import decode_advertisement
-from forebay.stream.admin.noted import Noted
-from forebay.stream.breaker import CircuitBreaker
-from forebay.stream.clock import Clock
+from forebay.stream.admin.member_metadata import decode_advertisement
+from forebay.stream.admin.status_observer import StatusObserver
 from forebay.stream.config.sections import Settings
+from forebay.stream.core.circuit_breaker import CircuitBreaker
+from forebay.stream.core.clock import Clock
 from forebay.stream.core.group import Member
-from forebay.stream.device import DeviceThread
+from forebay.stream.core.records import Epoch, WindowStatus
+from forebay.stream.inference.device_thread import DeviceThread
 from forebay.stream.kafka.consumer.lag_poller import LagPoller
-from forebay.stream.pipeline import Pipeline
-from forebay.stream.records import Epoch, WindowStatus
-from forebay.stream.stages import Breakers
+from forebay.stream.pipeline.pipeline import Pipeline
+from forebay.stream.pipeline.stages import Breakers
 
 STATUS_FORMAT: Final = 1
 
 
 class ReadSource(Protocol):
-    """What is looked at of the source (see `stream.kafka.source`)."""
+    """What is looked at of the source (see `stream.kafka.consumer.source`)."""
 
     @property
     def epoch(self) -> Epoch | None: ...
@@ -60,7 +60,7 @@ class Parts:
     device: DeviceThread
     source: ReadSource
     lag: LagPoller
-    noted: Noted
+    noted: StatusObserver
 
 
 @dataclass(slots=True)

@@ -10,11 +10,11 @@ from aiohttp import web
 from forebay.stream.admin.health import Verdict
 from forebay.stream.admin.responses import page_response, probe
 from forebay.stream.admin.server import AdminServer
-from forebay.stream.clock import Clock
 from forebay.stream.config.sections import Settings
+from forebay.stream.core.clock import Clock
 from forebay.stream.telemetry import catalogue as c
-from forebay.stream.telemetry.book import Book
-from forebay.stream.telemetry.page import render_page
+from forebay.stream.telemetry.metric_store import MetricStore
+from forebay.stream.telemetry.prometheus import render_page
 from forebay.stream.telemetry.resources import record_build
 
 STALLED_AFTER_S: Final = 60.0
@@ -45,7 +45,7 @@ class AggregatorAdmin:
         self._counting = counting
         self._clock = clock
         self._stalled_after_s = STALLED_AFTER_S + settings.aggregate.confirm_timeout_ms / 1000
-        self._book = Book()
+        self._book = MetricStore()
         record_build(self._book)
         self.pulse = Pulse()
         self._server: AdminServer | None = None

@@ -18,7 +18,7 @@ import orjson
 
 from forebay.schemas.aggregates import ALERT_FORMAT, CATEGORY_KINDS, AlertStatus, Category, Severity
 from forebay.schemas.failures import FailureKind
-from forebay.stream.aggregate.view import AggregateView, Measured
+from forebay.stream.aggregate.aggregate_reader import AggregateView, Measured
 
 STEP_MS: Final = 60_000
 

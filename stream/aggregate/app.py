@@ -17,8 +17,8 @@ from forebay.stream.aggregate.delta import read_delta
 from forebay.stream.aggregate.state import PartitionState, Rows, Timing
 from forebay.stream.aggregate.table import StateTable
 from forebay.stream.aggregate.transport import PREVIOUS_HEADER, AggregatorApp, Transport
-from forebay.stream.clock import Clock
-from forebay.stream.telemetry.aggregator import DeltaTraces
+from forebay.stream.core.clock import Clock
+from forebay.stream.telemetry.aggregator_traces import DeltaTraces
 
 log = logging.getLogger("forebay.aggregate")
 

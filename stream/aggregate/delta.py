@@ -10,7 +10,7 @@ import orjson
 from forebay.schemas.aggregates import LATE, MAX_SAMPLES
 from forebay.schemas.definitions import DELTA_FORMAT
 from forebay.schemas.failures import GOOD_KINDS, FailureKind, Outcome, Stage
-from forebay.stream.redaction import redact_again, redact_stack_again
+from forebay.stream.core.redaction import redact_again, redact_stack_again
 
 MAX_SAMPLE_CHARS: Final = 200
 MAX_MODEL_CHARS: Final = 128

@@ -8,10 +8,10 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from forebay.stream.aggregate.summary import Summary
-from forebay.stream.console import DIM, GREEN, YELLOW, plain_table
+from forebay.stream.core.quantities import quantity
 from forebay.stream.core.time_format import local_day_time
-from forebay.stream.quantities import quantity
-from forebay.stream.tail_format import printable, shortened
+from forebay.stream.terminal.console import DIM, GREEN, YELLOW, plain_table
+from forebay.stream.terminal.record_format import printable, shortened
 
 _MESSAGE_CHARS: Final = 60
 _RIGHT: Final = ("count", "rate")

@@ -14,21 +14,21 @@ import aiohttp
 
 from forebay.schemas.errors import BrokerError
 from forebay.stream.aggregate.admin import AggregatorAdmin, Pulse
+from forebay.stream.aggregate.alert_evaluator import AlertWatch
 from forebay.stream.aggregate.app import Aggregation, Pace, Topics
-from forebay.stream.aggregate.layout import Layout
 from forebay.stream.aggregate.rules import rules_from
 from forebay.stream.aggregate.state import Timing
+from forebay.stream.aggregate.topic_layout import Layout
 from forebay.stream.aggregate.topics import prepare_topics
-from forebay.stream.aggregate.watch import AlertWatch
 from forebay.stream.aggregate.webhook import Webhook, poster
-from forebay.stream.clock import Clock
 from forebay.stream.config.sections import Settings
-from forebay.stream.kafka.acls import Role
-from forebay.stream.kafka.advertised import require_reachable
+from forebay.stream.core.clock import Clock
+from forebay.stream.core.stop_request import StopRequest
 from forebay.stream.kafka.client import client_options
-from forebay.stream.kafka.permit import require
-from forebay.stream.stop_request import StopRequest
-from forebay.stream.telemetry.aggregator import DeltaTraces
+from forebay.stream.kafka.cluster.acl_check import require
+from forebay.stream.kafka.cluster.acls import Role
+from forebay.stream.kafka.cluster.advertised_listeners import require_reachable
+from forebay.stream.telemetry.aggregator_traces import DeltaTraces
 
 log = logging.getLogger("forebay.aggregate")
 

@@ -20,9 +20,9 @@ from typing import Final
 import orjson
 
 from forebay.schemas.aggregates import CHANGELOG_FORMAT, LATE
+from forebay.stream.aggregate.bucket import Window, WindowKey, aggregates, decode_window, encode_window
 from forebay.stream.aggregate.delta import CellKey, Delta
-from forebay.stream.aggregate.window import Window, WindowKey, aggregates, decode_window, encode_window
-from forebay.stream.outcomes import DELTA_WINDOW_MS
+from forebay.stream.output.ledger import DELTA_WINDOW_MS
 
 Rows = list[tuple[bytes, bytes | None]]
 """Key and value of each record; a value of None is a tombstone."""

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from forebay.schemas.aggregates import LATE, MAX_SAMPLES
 from forebay.schemas.failures import FAILURES, FailureKind
-from forebay.stream.aggregate.view import Aggregate
+from forebay.stream.aggregate.aggregate_reader import Aggregate
 
 _FAILURES: Final[frozenset[str]] = frozenset(FailureKind)
 

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from forebay.schemas.errors import BrokerError
 from forebay.schemas.topics import OUTCOME_DELTAS, topic_name
-from forebay.stream.aggregate.layout import Layout, find_problems, layout_of, plan_aggregator_topics, require_countable
+from forebay.stream.aggregate.topic_layout import (
+    Layout,
+    find_problems,
+    layout_of,
+    plan_aggregator_topics,
+    require_countable,
+)
 from forebay.stream.config.sections import Settings
-from forebay.stream.kafka.topic_plan import TopicState
-from forebay.stream.kafka.topics import DEFAULT_TIMEOUT_S, Checked, Created, create_topics, describe_topics
+from forebay.stream.kafka.cluster.topic_plan import TopicState
+from forebay.stream.kafka.cluster.topics import DEFAULT_TIMEOUT_S, Checked, Created, create_topics, describe_topics
 
 
 async def prepare_topics(settings: Settings) -> tuple[Layout, tuple[str, ...]]:

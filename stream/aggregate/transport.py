@@ -1,6 +1,6 @@
 """Faust's Kafka transport, as the aggregator needs it. The private parts of Faust that are used are all here.
 
-Decision 14 names them and says why; tests/aggregate/test_private_parts.py fails when one of them moves.
+Decision 14 names them and says why; tests/aggregate/test_faust_internals.py fails when one of them moves.
 
 - The clients are built from the configuration as all others are, and read committed only (Faust reads uncommitted).
 - Reading goes on where the table says, not where the group has committed: Faust's bookkeeping of acknowledgements can commit

@@ -10,8 +10,8 @@ from typing import Any, Final
 import aiohttp
 
 from forebay.stream.aggregate.alerts import Alert
-from forebay.stream.backoff import Backoff
-from forebay.stream.cancellation import cancel_until_done
+from forebay.stream.core.backoff import Backoff
+from forebay.stream.core.cancellation import cancel_until_done
 from forebay.stream.core.retry import Sleep, retry
 
 log = logging.getLogger("forebay.aggregate.alerts")

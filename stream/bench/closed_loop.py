@@ -9,9 +9,9 @@ from typing import Final
 from forebay.schemas.errors import BrokerError
 from forebay.stream.bench.reader import PredictionReader
 from forebay.stream.bench.stall import STALL_TIMEOUT_S, stalled_error
-from forebay.stream.clock import Clock
+from forebay.stream.core.clock import Clock
+from forebay.stream.embedded.worker_process import READY_TIMEOUT_S, WorkerProcess
 from forebay.stream.telemetry.process_usage import ProcessMeter, Usage
-from forebay.stream.worker_process import READY_TIMEOUT_S, WorkerProcess
 
 _POLL_S: Final = 0.02
 _POLL_RECORDS: Final = 10_000

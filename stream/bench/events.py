@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 import orjson
 
-from forebay.models.signature import Signature
+from forebay.models.artefacts.signature import Signature
 
 DISTINCT_ROWS: Final = 1_000
 NUM_KEYS: Final = 1_000

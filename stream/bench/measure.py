@@ -16,10 +16,11 @@ from aiokafka.errors import KafkaError
 from forebay.schemas.errors import BrokerError
 from forebay.schemas.topics import CATALOGUE, FEATURES, PREDICTIONS, topic_name
 from forebay.stream.bench.closed_loop import ClosedLoop, drain
+from forebay.stream.bench.commit_timings import commit_steps
 from forebay.stream.bench.events import EventMaker
-from forebay.stream.bench.fill import fill
-from forebay.stream.bench.machine import describe_machine
+from forebay.stream.bench.host_info import describe_machine
 from forebay.stream.bench.open_loop import OpenLoop, publish_and_time
+from forebay.stream.bench.preload import fill
 from forebay.stream.bench.reader import PredictionReader
 from forebay.stream.bench.report import BenchReport
 from forebay.stream.bench.setup import (
@@ -32,15 +33,14 @@ from forebay.stream.bench.setup import (
     told,
 )
 from forebay.stream.bench.soak import Memory, soak
-from forebay.stream.bench.steps import commit_steps
-from forebay.stream.clock import Clock, SystemClock
 from forebay.stream.config.sections import Settings
+from forebay.stream.core.clock import Clock, SystemClock
 from forebay.stream.embedded.broker import EmbeddedBroker, broker_version
-from forebay.stream.kafka.advertised import require_reachable
-from forebay.stream.kafka.cleanup import delete_topics
+from forebay.stream.embedded.worker_process import WorkerProcess
 from forebay.stream.kafka.client import client_options
-from forebay.stream.kafka.topics import create_topics
-from forebay.stream.worker_process import WorkerProcess
+from forebay.stream.kafka.cluster.advertised_listeners import require_reachable
+from forebay.stream.kafka.cluster.delete_topics import delete_topics
+from forebay.stream.kafka.cluster.topics import create_topics
 
 CONFIG_FILE = "forebay.toml"
 LOG_FILE = "worker.log"

@@ -12,14 +12,14 @@ from aiokafka.errors import KafkaError
 
 from forebay.schemas.errors import BrokerError
 from forebay.stream.bench.events import EventMaker, number_of
-from forebay.stream.bench.latency_book import LatencyBook
+from forebay.stream.bench.latency_recorder import LatencyRecorder
 from forebay.stream.bench.reader import PredictionReader
 from forebay.stream.bench.stall import stalled_error
 from forebay.stream.bench.stats import Latency, summarise
-from forebay.stream.clock import Clock
+from forebay.stream.core.clock import Clock
+from forebay.stream.embedded.worker_process import WorkerProcess
 from forebay.stream.publish.pacer import Pacer
 from forebay.stream.telemetry.process_usage import ProcessMeter
-from forebay.stream.worker_process import WorkerProcess
 
 LAST_TIMEOUT_S: Final = 30.0
 WARM_UP_S: Final = 2.0
@@ -71,7 +71,7 @@ async def publish_and_time(
     await producer.start()
     try:
         pacer = Pacer(rate, clock.monotonic_s() + _LEAD_S)
-        book = LatencyBook(pacer, events, warm_up_s=warm_up_s)
+        book = LatencyRecorder(pacer, events, warm_up_s=warm_up_s)
         meter = ProcessMeter(worker.pid)
         before = meter.usage()
         sending = asyncio.create_task(
@@ -156,7 +156,7 @@ async def _publish(
 async def _read(
     worker: WorkerProcess,
     reader: PredictionReader,
-    book: LatencyBook,
+    book: LatencyRecorder,
     sending: asyncio.Task[float],
     first_number: int,
     clock: Clock,

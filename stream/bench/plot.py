@@ -11,8 +11,8 @@ import numpy as np
 from forebay.schemas.errors import ConfigError, StorageError
 from forebay.stream.bench.open_loop import OpenLoop
 from forebay.stream.bench.report import BenchReport
+from forebay.stream.core.extras import install_hint
 from forebay.stream.core.percentile import percentile
-from forebay.stream.extras import install_hint
 
 try:
     from matplotlib.figure import Figure

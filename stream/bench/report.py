@@ -19,7 +19,7 @@ from forebay.stream.bench.stats import pairwise_ratios
 class BenchReport:
     """The measurements of one worker with one configuration; each may have been left out.
 
-    variant: which of those that are compared it is (see `stream.bench.variants`).
+    variant: which of those that are compared it is (see `stream.bench.comparisons`).
     commit_steps: median and p99 of each step of its last commits, in ms; None where it told none.
     """
 

@@ -10,9 +10,9 @@ from typing import Final
 import torch
 from pydantic import SecretStr
 
-from forebay.models.artefact import load_artefact, save_artefact
-from forebay.models.nets import build_net
-from forebay.models.signature import Feature, Signature
+from forebay.models.artefacts.architectures import build_net
+from forebay.models.artefacts.artefact import load_artefact, save_artefact
+from forebay.models.artefacts.signature import Feature, Signature
 from forebay.stream.config.names import environment_name
 from forebay.stream.config.render import toml_value
 from forebay.stream.config.sections import KafkaSection, ModelSection, Settings, WindowSection, section_types

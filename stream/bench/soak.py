@@ -16,13 +16,13 @@ from aiokafka import AIOKafkaProducer
 
 from forebay.schemas.errors import BrokerError
 from forebay.stream.bench.events import EventMaker
-from forebay.stream.bench.fill import BATCH_BYTES, BATCH_EVENTS, build_batch
+from forebay.stream.bench.preload import BATCH_BYTES, BATCH_EVENTS, build_batch
 from forebay.stream.bench.reader import PredictionReader
 from forebay.stream.bench.stall import STALL_TIMEOUT_S, stalled_error
 from forebay.stream.bench.stats import growth_mib_per_million
-from forebay.stream.clock import Clock
+from forebay.stream.core.clock import Clock
+from forebay.stream.embedded.worker_process import WorkerProcess
 from forebay.stream.telemetry.process_usage import ProcessMeter
-from forebay.stream.worker_process import WorkerProcess
 
 BACKLOG_EVENTS: Final = 20_000
 _POLL_S: Final = 0.01

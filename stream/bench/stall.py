@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from forebay.schemas.errors import BrokerError
-from forebay.stream.worker_process import WorkerProcess
+from forebay.stream.embedded.worker_process import WorkerProcess
 
 STALL_TIMEOUT_S: Final = 60.0
 

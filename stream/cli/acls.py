@@ -13,7 +13,7 @@ from forebay.stream.cli.options import ConfigSource, config_options, json_option
 from forebay.stream.cli.output import echo, echo_json
 
 if TYPE_CHECKING:
-    from forebay.stream.kafka.acls import Acl
+    from forebay.stream.kafka.cluster.acls import Acl
 
 # As `Role` has them; --help should not wait for it.
 ROLES: Final = ("worker", "aggregator", "dlq-replay")
@@ -44,7 +44,7 @@ def command(source: ConfigSource, role: str, principal: str, commands: bool, as_
 
     READ and WRITE imply DESCRIBE. An administrator creates the topics (`forebay topics create`).
     """
-    from forebay.stream.kafka.acls import Role, acls_of
+    from forebay.stream.kafka.cluster.acls import Role, acls_of
 
     settings = source.load().settings
     acls = acls_of(Role(role), settings)
@@ -65,7 +65,7 @@ def _kafka_command(acl: Acl, principal: str, servers: str) -> str:
 
 
 def _print_table(acls: tuple[Acl, ...], principal: str) -> None:
-    from forebay.stream.console import plain_table, print_whole
+    from forebay.stream.terminal.console import plain_table, print_whole
 
     table = plain_table("principal", "operation", "resource", "name")
     for acl in acls:

@@ -10,7 +10,7 @@ from forebay.schemas.errors import ConfigError, ForebayError
 from forebay.stream.cli.examples import examples
 from forebay.stream.cli.options import ConfigSource, bootstrap_option, config_options
 from forebay.stream.cli.output import echo
-from forebay.stream.quantities import quantity
+from forebay.stream.core.quantities import quantity
 
 if TYPE_CHECKING:
     from forebay.stream.aggregate.service import Aggregator
@@ -39,9 +39,9 @@ def command(source: ConfigSource, bootstrap_server: str | None) -> None:
 
     from importlib.util import find_spec
 
-    from forebay.stream.clock import SystemClock
-    from forebay.stream.extras import install_hint
-    from forebay.stream.logs import set_up_logging
+    from forebay.stream.core.clock import SystemClock
+    from forebay.stream.core.extras import install_hint
+    from forebay.stream.telemetry.log_setup import set_up_logging
 
     if find_spec("faust") is None:
         raise ConfigError(
@@ -49,7 +49,7 @@ def command(source: ConfigSource, bootstrap_server: str | None) -> None:
             kind="missing_package",
             remedy=install_hint("aggregate"),
         )
-    from forebay.stream.aggregate.quiet import quieten
+    from forebay.stream.aggregate.faust_logging import quieten
     from forebay.stream.aggregate.service import Aggregator
 
     set_up_logging(settings.log.level, settings.log.format)
@@ -69,8 +69,8 @@ def _run_and_end(aggregator: Aggregator) -> NoReturn:
     import signal
     import sys
 
-    from forebay.stream.console import render_error
-    from forebay.stream.stop_request import StoppedEarly
+    from forebay.stream.core.stop_request import StoppedEarly
+    from forebay.stream.terminal.console import render_error
 
     loop, status = asyncio.new_event_loop(), EXIT_FAILED
     asyncio.set_event_loop(loop)

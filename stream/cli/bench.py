@@ -16,7 +16,7 @@ from forebay.stream.cli.options import ConfigSource, config_options, json_option
 from forebay.stream.cli.output import echo, echo_json
 
 if TYPE_CHECKING:
-    from forebay.stream.bench.variants import Comparison
+    from forebay.stream.bench.comparisons import Comparison
 
 COMPARISONS = ("guarantees", "tracing", "nothing")
 MIN_EVENTS = 100_000
@@ -135,11 +135,11 @@ def command(
 
     import uuid
 
+    from forebay.stream.bench.comparisons import variants_of
     from forebay.stream.bench.measure import Plan, measure_variants
     from forebay.stream.bench.report import to_dict, to_table
-    from forebay.stream.bench.variants import variants_of
-    from forebay.stream.clock import SystemClock
-    from forebay.stream.console import stdout_console
+    from forebay.stream.core.clock import SystemClock
+    from forebay.stream.terminal.console import stdout_console
 
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what matters of it comes as an error
     plan = Plan(
@@ -189,7 +189,7 @@ def _progress(as_json: bool) -> Iterator[Callable[[str, int], Callable[[int], No
     """Progress bars on a terminal; nothing where nobody looks."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from forebay.stream.console import stderr_console
+    from forebay.stream.terminal.console import stderr_console
 
     console = stderr_console()
     if as_json or not console.is_terminal:

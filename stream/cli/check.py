@@ -49,8 +49,8 @@ def command(source: ConfigSource, bootstrap_server: str | None, timeout_s: float
 
     Consumes, produces and creates nothing. Exit status 1 if something is wrong.
     """
-    from forebay.stream.console import GREEN, RED, YELLOW, stdout_console
     from forebay.stream.preflight import Status
+    from forebay.stream.terminal.console import GREEN, RED, YELLOW, stdout_console
 
     # What the client logs while it cannot connect is told in the list, in words.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
@@ -78,8 +78,8 @@ def command(source: ConfigSource, bootstrap_server: str | None, timeout_s: float
 
 def _check_all(source: ConfigSource, timeout_s: float, tell: Tell) -> None:
     from forebay.stream.config.load import DEFAULT
-    from forebay.stream.eventtime.assemble import window_plan
     from forebay.stream.preflight import AFTER_BROKER, Check, Status, check_admin, check_cluster, check_model
+    from forebay.stream.worker.window_plan import window_plan
 
     try:
         loaded = source.load()
@@ -104,7 +104,7 @@ def _check_all(source: ConfigSource, timeout_s: float, tell: Tell) -> None:
 def _print(check: Check, console: Console) -> None:
     from rich.text import Text
 
-    from forebay.stream.console import YELLOW, visible
+    from forebay.stream.terminal.console import YELLOW, visible
 
     mark, style = MARKS[check.status]
     text = Text.assemble((f"{mark} ", style), f"{check.name:<{NAME_WIDTH}} {visible(check.detail)}")

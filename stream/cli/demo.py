@@ -100,11 +100,11 @@ def command(
         return 0
     # The client's own log repeats what the errors here say.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    from forebay.stream.console import stderr_console
     from forebay.stream.demo.cache import cache_folder
     from forebay.stream.demo.flights import FlightData
     from forebay.stream.demo.run import DemoOptions
-    from forebay.stream.kafka.advertised import require_reachable
+    from forebay.stream.kafka.cluster.advertised_listeners import require_reachable
+    from forebay.stream.terminal.console import stderr_console
 
     console = stderr_console()
     console.quiet = as_json
@@ -134,7 +134,7 @@ def _model(data: FlightData, folder: Path, retrain: bool, console: Console) -> D
 
 
 async def _run(options: DemoOptions, data: FlightData, model: DemoModel, console: Console) -> Done:
-    from forebay.stream.clock import SystemClock
+    from forebay.stream.core.clock import SystemClock
     from forebay.stream.demo.run import run_demo
 
     with _live(options.events, console) as show:
@@ -154,7 +154,7 @@ def _live(total: int, console: Console) -> Iterator[Callable[[Ledger], None]]:
     """The live table on a terminal; nothing elsewhere."""
     from rich.live import Live
 
-    from forebay.stream.clock import SystemClock
+    from forebay.stream.core.clock import SystemClock
     from forebay.stream.demo.render import glance, live_table
 
     if not console.is_terminal or console.quiet:
@@ -184,9 +184,9 @@ def _as_json(done: Done, model: DemoModel, keep: bool) -> dict[str, object]:
 
 
 def _print_report(done: Done, keep: bool) -> None:
-    from forebay.stream.console import stdout_console
     from forebay.stream.demo.next_steps import next_steps, next_steps_of_another, path_hint
     from forebay.stream.demo.render import report_text
+    from forebay.stream.terminal.console import stdout_console
 
     console = stdout_console()
     console.print()

@@ -14,7 +14,7 @@ from forebay.stream.cli.examples import examples
 from forebay.stream.cli.interrupts import run_async, unwind_on_signal
 from forebay.stream.cli.options import ConfigSource, bootstrap_option, config_options
 from forebay.stream.cli.output import echo
-from forebay.stream.quantities import quantity
+from forebay.stream.core.quantities import quantity
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -61,8 +61,8 @@ def demo_model(data: FlightData, repository: Path, retrain: bool, console: Conso
 @click.option("--retrain", is_flag=True, help="Train again, into a new version.")
 def model_command(repository: Path, retrain: bool) -> None:
     """Train the demo's model, flights-late, into a model repository, unless it is there already."""
-    from forebay.stream.console import stderr_console
     from forebay.stream.demo.flights import FlightData
+    from forebay.stream.terminal.console import stderr_console
 
     demo_model(FlightData.find(), repository, retrain, stderr_console())
 
@@ -103,10 +103,10 @@ def flights_command(
     data = FlightData.find()
 
     async def run() -> int:
-        from forebay.stream.clock import SystemClock
+        from forebay.stream.core.clock import SystemClock
         from forebay.stream.demo.feed import feed
         from forebay.stream.kafka.client import client_options
-        from forebay.stream.publish.send import Publisher
+        from forebay.stream.publish.publisher import Publisher
 
         publisher = Publisher(client_options(settings.kafka), topic)
         await publisher.start()

@@ -16,8 +16,8 @@ from forebay.stream.cli.options import json_option
 from forebay.stream.cli.output import echo, echo_json
 
 if TYPE_CHECKING:
-    from forebay.stream.dlq.choose import Filter
-    from forebay.stream.dlq.letter import Letter
+    from forebay.stream.dlq.dead_letter import Letter
+    from forebay.stream.dlq.filter import Filter
 
 LISTED: Final = 20
 SHOWN_BYTES: Final = 4096
@@ -59,7 +59,7 @@ def listletters_of(place: Place, chosen: Filter, limit: int | None, as_json: boo
 
 
 async def _list(place: Place, chosen: Filter, limit: int | None, as_json: bool) -> None:
-    from forebay.stream.dlq.choose import Newest
+    from forebay.stream.dlq.filter import Newest
 
     newest = Newest(limit or LISTED)
     async with letters_of(place, chosen, quiet=as_json) as (box, letters):
@@ -76,8 +76,8 @@ async def _list(place: Place, chosen: Filter, limit: int | None, as_json: bool) 
     if not found:
         say_none(box)
         return
-    from forebay.stream.console import print_whole, stdout_console
     from forebay.stream.dlq.render import list_table
+    from forebay.stream.terminal.console import print_whole, stdout_console
 
     console = stdout_console()
     print_whole(list_table(found, console.width if console.is_terminal else None))
@@ -128,8 +128,8 @@ def show(
     elif as_json:
         echo(letter.to_json())
     else:
-        from forebay.stream.console import print_whole, stdout_console
         from forebay.stream.dlq.render import letter_text
+        from forebay.stream.terminal.console import print_whole, stdout_console
 
         console, shown = stdout_console(), letter_text(letter, max_bytes=max_bytes)
         if console.is_terminal:
@@ -139,7 +139,7 @@ def show(
 
 
 async def _find(place: Place, where: str | None, source: str | None, event_id: str | None) -> Letter:
-    from forebay.stream.dlq.choose import Filter, Newest, read_place, read_position
+    from forebay.stream.dlq.filter import Filter, Newest, read_place, read_position
 
     if where is not None:
         partition, offset = read_place(where)
@@ -179,7 +179,7 @@ def stats(place: Place, chosen: Filter, limit: int | None, as_json: bool) -> Non
 
 
 async def _stats(place: Place, chosen: Filter, limit: int | None, as_json: bool) -> None:
-    from forebay.stream.dlq.choose import Newest
+    from forebay.stream.dlq.filter import Newest
     from forebay.stream.dlq.stats import Stats
 
     counted = Stats()
@@ -194,8 +194,8 @@ async def _stats(place: Place, chosen: Filter, limit: int | None, as_json: bool)
     elif counted.total is None:
         say_none(box)
     else:
-        from forebay.stream.console import print_whole
         from forebay.stream.dlq.render import stats_text
+        from forebay.stream.terminal.console import print_whole
 
         print_whole(stats_text(counted, place.topic))
 

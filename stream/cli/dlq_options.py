@@ -15,8 +15,8 @@ from forebay.stream.cli.options import ConfigSource, bootstrap_option, config_op
 
 if TYPE_CHECKING:
     from forebay.stream.config.sections import Settings
-    from forebay.stream.dlq.choose import Filter
-    from forebay.stream.dlq.read import LetterBox
+    from forebay.stream.dlq.filter import Filter
+    from forebay.stream.dlq.reader import DeadLetterReader
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -31,12 +31,12 @@ class Place:
     settings: Settings
     topic: str
 
-    def box(self) -> LetterBox:
-        from forebay.stream.clock import SystemClock
-        from forebay.stream.dlq.read import LetterBox
+    def box(self) -> DeadLetterReader:
+        from forebay.stream.core.clock import SystemClock
+        from forebay.stream.dlq.reader import DeadLetterReader
         from forebay.stream.kafka.client import client_options
 
-        return LetterBox(client_options(self.settings.kafka), self.topic, clock=SystemClock())
+        return DeadLetterReader(client_options(self.settings.kafka), self.topic, clock=SystemClock())
 
 
 def limit_option(help: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -98,8 +98,8 @@ def filter_options(function: Callable[Concatenate[Place, Filter, P], R]) -> Call
         until: str | None,
         **kwargs: Any,
     ) -> R:
-        from forebay.stream.clock import SystemClock
-        from forebay.stream.dlq.choose import Filter, check_kinds, read_span
+        from forebay.stream.core.clock import SystemClock
+        from forebay.stream.dlq.filter import Filter, check_kinds, read_span
 
         since_ms, until_ms = read_span(since, until, now_ms=SystemClock().wall_ms())
         # Letters name topics in full; people mean theirs without the prefix too.

@@ -11,9 +11,9 @@ from forebay.stream.cli.dlq_options import Place
 from forebay.stream.cli.output import echo
 
 if TYPE_CHECKING:
-    from forebay.stream.dlq.choose import Filter
-    from forebay.stream.dlq.letter import Letter
-    from forebay.stream.dlq.read import LetterBox, Progress
+    from forebay.stream.dlq.dead_letter import Letter
+    from forebay.stream.dlq.filter import Filter
+    from forebay.stream.dlq.reader import DeadLetterReader, Progress
 
 # Shorter reads show no bar: it would only flicker.
 _BAR_AFTER_S: Final = 0.5
@@ -22,7 +22,7 @@ _BAR_AFTER_S: Final = 0.5
 @contextlib.asynccontextmanager
 async def letters_of(
     place: Place, chosen: Filter, *, quiet: bool
-) -> AsyncIterator[tuple[LetterBox, AsyncIterator[Letter]]]:
+) -> AsyncIterator[tuple[DeadLetterReader, AsyncIterator[Letter]]]:
     """The letters that are meant, with a bar on a terminal where it takes long."""
     async with place.box() as box:
         with bar(place.topic, quiet=quiet) as progress:
@@ -36,7 +36,7 @@ def bar(what: str, *, quiet: bool) -> Iterator[Progress]:
     """A progress bar on a terminal, once it has taken a while; nothing where nobody looks."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from forebay.stream.console import stderr_console
+    from forebay.stream.terminal.console import stderr_console
 
     console = stderr_console()
     if quiet or not console.is_terminal:
@@ -58,7 +58,7 @@ def bar(what: str, *, quiet: bool) -> Iterator[Progress]:
         shown.stop()
 
 
-def say_none(box: LetterBox) -> None:
+def say_none(box: DeadLetterReader) -> None:
     letters, strangers = box.seen.letters, box.seen.strangers
     read = f"{letters:,} letter{'s'[: letters != 1]} read"
     if strangers:

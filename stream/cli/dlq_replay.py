@@ -16,9 +16,9 @@ from forebay.stream.cli.options import json_option
 from forebay.stream.cli.output import echo, echo_json
 
 if TYPE_CHECKING:
-    from forebay.stream.dlq.choose import Filter
-    from forebay.stream.dlq.plan import Plan
+    from forebay.stream.dlq.filter import Filter
     from forebay.stream.dlq.replay import Replayed
+    from forebay.stream.dlq.replay_plan import Plan
 
 MAX_REPLAYS: Final = 3
 
@@ -68,8 +68,8 @@ def command(
             remedy="--yes publishes without asking, --dry-run only says what would be done",
         )
     if not dry_run:
-        from forebay.stream.kafka.acls import Role
-        from forebay.stream.kafka.permit import require
+        from forebay.stream.kafka.cluster.acl_check import require
+        from forebay.stream.kafka.cluster.acls import Role
 
         run_async(require(Role.REPLAY, place.settings))
     plan = run_async(_plan(place, chosen, max_replays, limit, quiet=as_json))
@@ -87,8 +87,8 @@ def command(
 
 
 async def _plan(place: Place, chosen: Filter, max_replays: int, limit: int | None, *, quiet: bool) -> Plan:
-    from forebay.stream.dlq.plan import output_topics
     from forebay.stream.dlq.replay import make_plan
+    from forebay.stream.dlq.replay_plan import output_topics
 
     settings = place.settings
     async with place.box() as box:
@@ -105,7 +105,7 @@ async def _plan(place: Place, chosen: Filter, max_replays: int, limit: int | Non
 
 
 def _replay(place: Place, plan: Plan, rate: float | None, *, quiet: bool) -> Replayed:
-    from forebay.stream.clock import SystemClock
+    from forebay.stream.core.clock import SystemClock
     from forebay.stream.dlq.replay import Replayer
     from forebay.stream.kafka.client import client_options
 
@@ -125,8 +125,8 @@ def _replay(place: Place, plan: Plan, rate: float | None, *, quiet: bool) -> Rep
 
 
 def _print_replay(place: Place, plan: Plan, done: Replayed | None, dry_run: bool, as_json: bool) -> None:
-    from forebay.stream.console import print_whole
     from forebay.stream.dlq.render import replay_table, skipped
+    from forebay.stream.terminal.console import print_whole
 
     if as_json:
         document = {

@@ -94,12 +94,12 @@ async def _errors(
     as_json: bool,
 ) -> None:
     from forebay.schemas.topics import ERROR_AGGREGATES, topic_name
-    from forebay.stream.aggregate.follow import Follower
+    from forebay.stream.aggregate.aggregate_reader import AggregateView
     from forebay.stream.aggregate.summary import summarise
-    from forebay.stream.aggregate.view import AggregateView
-    from forebay.stream.cancellation import raise_if_cancelled
-    from forebay.stream.clock import SystemClock
-    from forebay.stream.dlq.choose import check_kinds, read_span
+    from forebay.stream.aggregate.topic_follower import Follower
+    from forebay.stream.core.cancellation import raise_if_cancelled
+    from forebay.stream.core.clock import SystemClock
+    from forebay.stream.dlq.filter import check_kinds, read_span
     from forebay.stream.kafka.client import client_options
 
     clock, chosen = SystemClock(), check_kinds(kinds)
@@ -134,7 +134,7 @@ def _show(summary: Summary, *, stacks: bool, as_json: bool, again: bool) -> None
         echo_json(summary.to_dict(), indent=None if again else 2)
         return
     from forebay.stream.aggregate.render import nothing_text, summary_text
-    from forebay.stream.console import print_whole, stdout_console
+    from forebay.stream.terminal.console import print_whole, stdout_console
 
     console = stdout_console()
     if again and console.is_terminal:

@@ -125,7 +125,7 @@ def run_command(args: Sequence[str] | None) -> int:
         return status if isinstance(status, int) else 0
     except ForebayError as error:
         # Only now: it imports rich.
-        from forebay.stream.console import render_error
+        from forebay.stream.terminal.console import render_error
 
         render_error(error)
         return EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED

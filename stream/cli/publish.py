@@ -16,12 +16,12 @@ from forebay.stream.cli.interrupts import run_async
 from forebay.stream.cli.options import ConfigSource, bootstrap_option, config_options, json_option
 from forebay.stream.cli.output import echo, echo_json
 from forebay.stream.cli.publish_check import find_signature, warn
-from forebay.stream.quantities import quantity
+from forebay.stream.core.quantities import quantity
 
 if TYPE_CHECKING:
+    from forebay.stream.publish.event_times import TimeUnit
     from forebay.stream.publish.files import Format, ReadOptions, Source
-    from forebay.stream.publish.job import Job, OneEvent, Sent
-    from forebay.stream.publish.times import TimeUnit
+    from forebay.stream.publish.publish_job import Job, OneEvent, Sent
 
 
 @click.command(
@@ -155,15 +155,15 @@ def command(
     # The client's own log repeats what the errors here say.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     from forebay.schemas.topics import DEAD_LETTERS, PREDICTIONS, topic_name
-    from forebay.stream.clock import SystemClock
+    from forebay.stream.core.clock import SystemClock
     from forebay.stream.kafka.client import client_options
     from forebay.stream.publish.csv_rows import CsvOptions
-    from forebay.stream.publish.event import Columns
+    from forebay.stream.publish.event_builder import Columns
+    from forebay.stream.publish.event_times import TimeRule, parse_zone
     from forebay.stream.publish.features import parse_features
     from forebay.stream.publish.files import ReadOptions
     from forebay.stream.publish.inspection import EventCheck, Inspection
-    from forebay.stream.publish.job import Job
-    from forebay.stream.publish.times import TimeRule, parse_zone
+    from forebay.stream.publish.publish_job import Job
 
     loaded = source.load({"kafka.bootstrap_servers": bootstrap_server})
     settings = loaded.settings
@@ -248,10 +248,10 @@ def _tell_sent(job: Job, sent: Sent, as_json: bool) -> None:
 
 async def _publish_and_wait(job: Job, one: OneEvent, outputs: tuple[str, str], wait_s: float, as_json: bool) -> int:
     """The event, then its answer in the manner of `forebay tail`. 0 for a prediction, 1 for a dead letter."""
-    from forebay.stream.publish.answer import Answers
-    from forebay.stream.tail import TopicReader
-    from forebay.stream.tail_format import as_json as to_json
-    from forebay.stream.tail_format import as_line
+    from forebay.stream.kafka.consumer.topic_reader import TopicReader
+    from forebay.stream.publish.event_outcome import Answers
+    from forebay.stream.terminal.record_format import as_json as to_json
+    from forebay.stream.terminal.record_format import as_line
 
     async with TopicReader(job.options, outputs, from_beginning=False, clock=job.clock) as reader:
         answers = Answers(reader, predictions=outputs[0], clock=job.clock)
@@ -287,7 +287,7 @@ def _publish_file(job: Job, file: str, options: ReadOptions, as_json: bool) -> N
     events = quantity(result.events, "event")
     echo(f"published {events} to {job.topic} in {result.seconds:.1f} s ({result.rate:,.0f}/s)")
     if result.skipped:
-        from forebay.stream.console import visible
+        from forebay.stream.terminal.console import visible
 
         echo(f"skipped {result.skipped:,} bad line{'s'[: result.skipped != 1]}, the first of them:", err=True)
         for bad in result.first_bad:
@@ -299,7 +299,7 @@ def _progress(source: Source, job: Job, as_json: bool) -> Iterator[Callable[[int
     """A progress bar on a terminal; nothing where nobody looks."""
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    from forebay.stream.console import stderr_console
+    from forebay.stream.terminal.console import stderr_console
 
     console = stderr_console()
     if as_json or not console.is_terminal:

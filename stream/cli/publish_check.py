@@ -17,7 +17,7 @@ _MODEL_SETTINGS = ("model.repository", "model.name", "model.version")
 
 def warn(message: str) -> None:
     """Print a warning where it does not mix with results."""
-    from forebay.stream.console import visible
+    from forebay.stream.terminal.console import visible
 
     echo(f"warning: {visible(message)}", err=True)
 
@@ -31,9 +31,9 @@ def find_signature(
     configured worker does not read. wanted: True for a check that must be possible (raises ModelError where it is not), None
     for one where it is possible, False for none.
     """
-    from forebay.models.repository import read_signature
+    from forebay.models.artefacts.repository import read_signature
     from forebay.stream.config.load import DEFAULT
-    from forebay.stream.decode.event import EventLimits
+    from forebay.stream.decode.validator import EventLimits
     from forebay.stream.publish.inspection import ServedSignature
 
     if wanted is False or (other_topic and not wanted):

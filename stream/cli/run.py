@@ -42,13 +42,13 @@ def command(
     import signal
     from contextlib import nullcontext
 
-    from forebay.models.artefact import load_artefact
-    from forebay.models.device import limit_threads, resolve_device
-    from forebay.models.served import ServedModel
-    from forebay.stream.aggregate.beside import aggregator_beside
-    from forebay.stream.logs import set_up_logging
-    from forebay.stream.stop_request import StoppedEarly
-    from forebay.stream.worker_assembly import run_worker
+    from forebay.models.artefacts.artefact import load_artefact
+    from forebay.models.backends.torch_device import limit_threads, resolve_device
+    from forebay.models.serving.served_model import ServedModel
+    from forebay.stream.aggregate.sidecar_process import aggregator_beside
+    from forebay.stream.core.stop_request import StoppedEarly
+    from forebay.stream.telemetry.log_setup import set_up_logging
+    from forebay.stream.worker.assembly import run_worker
 
     set_up_logging(settings.log.level, settings.log.format)
     limit_threads(settings.model.threads)

@@ -64,7 +64,7 @@ def _list() -> None:
 
     from forebay.schemas.definitions import definitions
     from forebay.schemas.topics import ALL_TOPICS
-    from forebay.stream.console import stdout_console
+    from forebay.stream.terminal.console import stdout_console
 
     topics = {spec.schema: spec.name for spec in ALL_TOPICS} | {"event-f32": "features"}
     width = max(map(len, _NAMES))

@@ -88,11 +88,11 @@ async def _status(
     settings: Settings, *, interval_s: float | None, token_over_http: bool, timeout_s: float, as_json: bool
 ) -> bool:
     from forebay.schemas.topics import topic_name
-    from forebay.stream.admin.ask import ask_workers
     from forebay.stream.admin.group_status import put_together, urls_of
-    from forebay.stream.cancellation import raise_if_cancelled
+    from forebay.stream.admin.status_client import ask_workers
+    from forebay.stream.core.cancellation import raise_if_cancelled
     from forebay.stream.kafka.client import client_options
-    from forebay.stream.kafka.group_look import GroupLooker
+    from forebay.stream.kafka.cluster.group_inspector import GroupLooker
 
     topics = [topic_name(settings.topics.prefix, name) for name in settings.input.topics]
     options = client_options(settings.kafka)
@@ -115,7 +115,7 @@ def _show(status: GroupStatus, *, as_json: bool, again: bool) -> None:
         echo(json.dumps(status.to_dict(), indent=None if again else 2))
         return
     from forebay.stream.admin.render import status_text
-    from forebay.stream.console import print_whole, stdout_console
+    from forebay.stream.terminal.console import print_whole, stdout_console
 
     console = stdout_console()
     if again and console.is_terminal:

@@ -63,8 +63,8 @@ def command(
         raise click.UsageError("give either --from-beginning or --since")
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     from forebay.schemas.topics import topic_name
-    from forebay.stream.clock import SystemClock
-    from forebay.stream.dlq.choose import read_span
+    from forebay.stream.core.clock import SystemClock
+    from forebay.stream.dlq.filter import read_span
     from forebay.stream.kafka.client import client_options
 
     settings = source.load({"kafka.bootstrap_servers": bootstrap_server}).settings
@@ -98,10 +98,10 @@ async def _tail(
     timeout_s: float | None,
     as_json: bool,
 ) -> None:
-    from forebay.stream.clock import SystemClock
-    from forebay.stream.tail import TopicReader
-    from forebay.stream.tail_format import as_json as to_json
-    from forebay.stream.tail_format import as_line
+    from forebay.stream.core.clock import SystemClock
+    from forebay.stream.kafka.consumer.topic_reader import TopicReader
+    from forebay.stream.terminal.record_format import as_json as to_json
+    from forebay.stream.terminal.record_format import as_line
 
     shown = 0
     reader = TopicReader(options, [topic], from_beginning=from_beginning, since_ms=since_ms, clock=SystemClock())

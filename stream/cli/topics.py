@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from forebay.stream.kafka.topics import Checked, Created
+    from forebay.stream.kafka.cluster.topics import Checked, Created
 
 _STATUS_STYLES = {"created": "green", "would create": "cyan", "differs": "yellow", "refused": "bold red"}
 _SEVERITY_STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
@@ -65,7 +65,7 @@ def create(source: ConfigSource, bootstrap_server: str | None, timeout_s: float,
     settings = source.load({"kafka.bootstrap_servers": bootstrap_server}).settings
     # Only now: they import the Kafka client.
     from forebay.stream.aggregate.topics import create_aggregator_topics
-    from forebay.stream.kafka.topics import create_topics
+    from forebay.stream.kafka.cluster.topics import create_topics
 
     async def create_all() -> tuple[Created, ...]:
         done = await create_topics(settings, dry_run=dry_run, timeout_s=timeout_s)
@@ -99,7 +99,7 @@ def check(source: ConfigSource, bootstrap_server: str | None, timeout_s: float, 
     settings = source.load({"kafka.bootstrap_servers": bootstrap_server}).settings
     # Only now: they import the Kafka client.
     from forebay.stream.aggregate.topics import check_aggregator_topics
-    from forebay.stream.kafka.topics import check_topics
+    from forebay.stream.kafka.cluster.topics import check_topics
 
     async def check_all() -> Checked:
         checked = await check_topics(settings, timeout_s=timeout_s)
@@ -109,7 +109,7 @@ def check(source: ConfigSource, bootstrap_server: str | None, timeout_s: float, 
     if as_json:
         _print_json(_checked_json(checked))
     else:
-        from forebay.stream.console import print_whole
+        from forebay.stream.terminal.console import print_whole
 
         print_whole(_checked_table(checked))
         _print_findings(checked)
@@ -135,7 +135,7 @@ def _created_json(one: Created) -> dict[str, Any]:
 def _print_created(done: tuple[Created, ...]) -> None:
     from rich.text import Text
 
-    from forebay.stream.console import plain_table, print_whole, stdout_console
+    from forebay.stream.terminal.console import plain_table, print_whole, stdout_console
 
     table = plain_table("topic", "status", "partitions", "replicas", "kept", right=_NUMBERS)
     for one in done:
@@ -184,8 +184,8 @@ def _checked_json(checked: Checked) -> dict[str, Any]:
 def _checked_table(checked: Checked) -> Table:
     from rich.text import Text
 
-    from forebay.stream.console import plain_table
-    from forebay.stream.kafka.topic_plan import MAX_MESSAGE_BYTES
+    from forebay.stream.kafka.cluster.topic_plan import MAX_MESSAGE_BYTES
+    from forebay.stream.terminal.console import plain_table
 
     table = plain_table("topic", "status", "partitions", "replicas", "kept", "largest message", right=_NUMBERS)
     for topic in checked.wanted:
@@ -208,7 +208,7 @@ def _checked_table(checked: Checked) -> Table:
 
 def _kept(configs: Mapping[str, str] | None) -> str:
     from forebay.stream.core.time_format import duration
-    from forebay.stream.kafka.topic_plan import CLEANUP_POLICY, RETENTION_MS
+    from forebay.stream.kafka.cluster.topic_plan import CLEANUP_POLICY, RETENTION_MS
 
     try:
         policy, retention_ms = (configs or {})[CLEANUP_POLICY], int((configs or {})[RETENTION_MS])
@@ -223,7 +223,7 @@ def _print_findings(checked: Checked) -> None:
 
     from rich.text import Text
 
-    from forebay.stream.console import stdout_console
+    from forebay.stream.terminal.console import stdout_console
 
     console = stdout_console()
     # What has one remedy is told together.

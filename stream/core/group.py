@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from forebay.stream.records import Partition
+from forebay.stream.core.records import TopicPartition
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class Member:
     client_id: str
     host: str
     user_data: bytes
-    partitions: tuple[Partition, ...]
+    partitions: tuple[TopicPartition, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,5 +26,5 @@ class GroupLook:
     group_id: str
     state: str
     members: tuple[Member, ...]
-    committed: Mapping[Partition, int | None]
-    ends: Mapping[Partition, int]
+    committed: Mapping[TopicPartition, int | None]
+    ends: Mapping[TopicPartition, int]

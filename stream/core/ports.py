@@ -7,16 +7,16 @@ from typing import Protocol
 
 from forebay.schemas.errors import BrokerError
 from forebay.stream.core.outputs import Outgoing
-from forebay.stream.records import Partition
+from forebay.stream.core.records import TopicPartition
 
 
 class RecordProducer(Protocol):
-    """Sends output records and awaits every delivery (see `stream.kafka.delivery.Delivery`)."""
+    """Sends output records and awaits every delivery (see `stream.kafka.producer.producer.Delivery`)."""
 
-    async def send(self, outgoing: dict[Partition, Outgoing], *, timestamp_ms: int) -> None:
+    async def send(self, outgoing: dict[TopicPartition, Outgoing], *, timestamp_ms: int) -> None:
         """Send the records and return once all are acknowledged."""
 
-    async def missing_topics(self, partitions: Collection[Partition]) -> set[str]:
+    async def missing_topics(self, partitions: Collection[TopicPartition]) -> set[str]:
         """Return which of the partitions' topics do not exist."""
 
     async def restart(self) -> None:

@@ -1,6 +1,6 @@
 """The retry loop: call, and where the call fails with an error that may pass by itself, wait and call again.
 
-Which errors those are and how long to wait is the caller's: `stream.backoff` grows the waits, `fixed` keeps them the same.
+Which errors those are and how long to wait is the caller's: `core.backoff` grows the waits, `fixed` keeps them the same.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from forebay.stream.cancellation import raise_if_cancelled
-from forebay.stream.clock import Clock
+from forebay.stream.core.cancellation import raise_if_cancelled
+from forebay.stream.core.clock import Clock
 
 T = TypeVar("T")
 
@@ -69,7 +69,7 @@ async def retry(
     """
     failures = 0
     while True:
-        # The Kafka client can swallow a cancellation (see `stream.cancellation`): a loop must not continue then.
+        # The Kafka client can swallow a cancellation (see `stream.core.cancellation`): a loop must not continue then.
         raise_if_cancelled()
         try:
             return await call()

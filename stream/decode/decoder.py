@@ -14,10 +14,22 @@ from typing import Annotated, Any, Final
 import msgspec
 import numpy as np
 
-from forebay.models.signature import Signature
+from forebay.models.artefacts.signature import Signature
 from forebay.schemas import headers as names
 from forebay.schemas.definitions import MAX_TIMESTAMP_MS
-from forebay.stream.decode.event import (
+from forebay.stream.core.records import (
+    Chunk,
+    Epoch,
+    FloatMatrix,
+    Record,
+    Rejection,
+    TopicPartition,
+    Unreadable,
+    headers_size,
+)
+from forebay.stream.decode.features import FeaturePacker
+from forebay.stream.decode.nested import nested_type, parser_of_either
+from forebay.stream.decode.validator import (
     JSON_CONTENT_TYPES,
     RAW_F32,
     EventFault,
@@ -25,9 +37,6 @@ from forebay.stream.decode.event import (
     EventLimits,
     content_type,
 )
-from forebay.stream.decode.features import FeaturePacker
-from forebay.stream.decode.nested import nested_type, parser_of_either
-from forebay.stream.records import Chunk, Epoch, FloatMatrix, Partition, Record, Rejection, Unreadable, headers_size
 
 DEFAULT_MAX_KEY_BYTES: Final = 32_768
 
@@ -59,21 +68,21 @@ class Decoder:
             [not self._packer.nullable(index) for index in range(self._packer.num_features)], dtype=bool
         )
 
-    def decode(self, poll: Mapping[Partition, Sequence[Record]], epoch: Epoch) -> list[Chunk]:
+    def decode(self, poll: Mapping[TopicPartition, Sequence[Record]], epoch: Epoch) -> list[Chunk]:
         """One chunk for each partition that has records, rows in offset order."""
         chunks = []
         for partition, records in poll.items():
             if not records:
                 continue
-            chunk, suspect = self._decode(Partition(*partition), records, epoch, self._parse)
+            chunk, suspect = self._decode(TopicPartition(*partition), records, epoch, self._parse)
             if suspect:
-                chunk, _ = self._decode(Partition(*partition), records, epoch, _refuse)
+                chunk, _ = self._decode(TopicPartition(*partition), records, epoch, _refuse)
             chunks.append(chunk)
         return chunks
 
     def _decode(
         self,
-        partition: Partition,
+        partition: TopicPartition,
         records: Sequence[Record],
         epoch: Epoch,
         parse: Callable[[bytes], Any],

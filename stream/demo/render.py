@@ -10,10 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from forebay.schemas.failures import Outcome
-from forebay.stream.console import DIM, GREEN, RED, YELLOW
 from forebay.stream.core import time_format
 from forebay.stream.demo.ledger import CODES, Ledger
 from forebay.stream.demo.report import Report, latency
+from forebay.stream.terminal.console import DIM, GREEN, RED, YELLOW
 
 # What the live latency is taken over, in seconds.
 _WINDOW_S = 1.0

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from forebay.models.metrics import accuracy, log_loss, roc_auc
+from forebay.models.training.metrics import accuracy, log_loss, roc_auc
 from forebay.stream.demo.ledger import CODES, Ledger
 from forebay.stream.demo.totals import Totals
 

@@ -18,26 +18,26 @@ from typing import Final
 from forebay.schemas.errors import BrokerError
 from forebay.schemas.topics import ALL_TOPICS, topic_name
 from forebay.stream.aggregate.topics import create_aggregator_topics
-from forebay.stream.cancellation import cancel_until_done, raise_if_cancelled
-from forebay.stream.clock import Clock
 from forebay.stream.config.load import load_settings
 from forebay.stream.config.sections import Settings
+from forebay.stream.core.cancellation import cancel_until_done, raise_if_cancelled
+from forebay.stream.core.clock import Clock
 from forebay.stream.demo.flights import FlightData
 from forebay.stream.demo.ledger import Ledger
-from forebay.stream.demo.observe import Observer
 from forebay.stream.demo.replay import Replay, load_replay
 from forebay.stream.demo.report import Report, make_report
+from forebay.stream.demo.subscriber import Observer
 from forebay.stream.demo.totals import Totals, until_equal
 from forebay.stream.demo.train import MODEL_NAME, DemoModel
 from forebay.stream.embedded.broker import EmbeddedBroker, broker_version
-from forebay.stream.kafka.advertised import require_reachable
-from forebay.stream.kafka.cleanup import delete_topics
+from forebay.stream.embedded.worker_process import WorkerProcess, without_settings
 from forebay.stream.kafka.client import client_options
-from forebay.stream.kafka.topics import create_topics
+from forebay.stream.kafka.cluster.advertised_listeners import require_reachable
+from forebay.stream.kafka.cluster.delete_topics import delete_topics
+from forebay.stream.kafka.cluster.topics import create_topics
 from forebay.stream.publish.pacer import Pacer
-from forebay.stream.publish.run import send_paced
-from forebay.stream.publish.send import Publisher
-from forebay.stream.worker_process import WorkerProcess, without_settings
+from forebay.stream.publish.publisher import Publisher
+from forebay.stream.publish.rate_limited_publish import send_paced
 
 STALL_TIMEOUT_S: Final = 30.0
 WATCH_S: Final = 0.25

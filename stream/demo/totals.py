@@ -10,11 +10,11 @@ from typing import Final
 
 from forebay.schemas.failures import Outcome
 from forebay.schemas.topics import ERROR_AGGREGATES, topic_name
-from forebay.stream.aggregate.follow import Follower
-from forebay.stream.aggregate.view import Aggregate, AggregateView
-from forebay.stream.cancellation import raise_if_cancelled
-from forebay.stream.clock import Clock
+from forebay.stream.aggregate.aggregate_reader import Aggregate, AggregateView
+from forebay.stream.aggregate.topic_follower import Follower
 from forebay.stream.config.sections import Settings
+from forebay.stream.core.cancellation import raise_if_cancelled
+from forebay.stream.core.clock import Clock
 from forebay.stream.demo.ledger import Ledger
 from forebay.stream.kafka.client import client_options
 

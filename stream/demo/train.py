@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from forebay.models.signature import Signature
+from forebay.models.artefacts.signature import Signature
 from forebay.schemas.errors import StorageError
 from forebay.stream.decode.features import FeaturePacker
 from forebay.stream.demo.flights import (
@@ -83,10 +83,10 @@ def train_model(data: FlightData, repository: Path, *, created_at: datetime, pro
     ]
     progress("reading flights", 0.2)
     # torch takes seconds to import, and a cached model does without it.
-    from forebay.models.artefact import save_artefact
-    from forebay.models.device import limit_threads
-    from forebay.models.fit import fit_preprocessing
-    from forebay.models.train import TrainOptions, train
+    from forebay.models.artefacts.artefact import save_artefact
+    from forebay.models.backends.torch_device import limit_threads
+    from forebay.models.training.fit import fit_preprocessing
+    from forebay.models.training.train import TrainOptions, train
 
     # So small a net only waits for a second thread.
     limit_threads(1)

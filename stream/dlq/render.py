@@ -12,13 +12,13 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from forebay.stream.console import DIM, GREEN, YELLOW, plain_table
 from forebay.stream.core.time_format import local_date_time, local_day_time
-from forebay.stream.dlq.letter import Letter
-from forebay.stream.dlq.plan import SKIP_WORDS, Plan, Skip
+from forebay.stream.dlq.dead_letter import Letter
 from forebay.stream.dlq.replay import Replayed
+from forebay.stream.dlq.replay_plan import SKIP_WORDS, Plan, Skip
 from forebay.stream.dlq.stats import Stats, Tally
-from forebay.stream.tail_format import bytes_as_text, printable, shortened
+from forebay.stream.terminal.console import DIM, GREEN, YELLOW, plain_table
+from forebay.stream.terminal.record_format import bytes_as_text, printable, shortened
 
 UNPROVEN_WORDS: Final = (
     "state a replay that no earlier letter of the same event confirms (forged, or removed since): "

@@ -9,18 +9,18 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from forebay.schemas.errors import BrokerError
-from forebay.stream.clock import Clock
 from forebay.stream.config.sections import KafkaSection
-from forebay.stream.dlq.choose import Filter
-from forebay.stream.dlq.letter import Letter
-from forebay.stream.dlq.plan import Plan, Planner, Target, reason_to_skip
-from forebay.stream.dlq.read import LetterBox, Progress
+from forebay.stream.core.clock import Clock
+from forebay.stream.dlq.dead_letter import Letter
+from forebay.stream.dlq.filter import Filter
+from forebay.stream.dlq.reader import DeadLetterReader, Progress
 from forebay.stream.dlq.replay_history import ReplayHistory
-from forebay.stream.kafka.topics import topic_limits
+from forebay.stream.dlq.replay_plan import Plan, Planner, Target, reason_to_skip
+from forebay.stream.kafka.cluster.topics import topic_limits
+from forebay.stream.kafka.consumer.topic_reader import Extent
 from forebay.stream.publish.pacer import Pacer
-from forebay.stream.publish.run import TICK_S
-from forebay.stream.publish.send import Publisher
-from forebay.stream.tail import Extent
+from forebay.stream.publish.publisher import Publisher
+from forebay.stream.publish.rate_limited_publish import TICK_S
 
 CHUNK_LETTERS: Final = 1000
 CHUNK_BYTES: Final = 1_048_576
@@ -29,7 +29,7 @@ Sleep = Callable[[float], Awaitable[None]]
 
 
 async def make_plan(
-    box: LetterBox,
+    box: DeadLetterReader,
     kafka: KafkaSection,
     chosen: Filter,
     *,
@@ -56,7 +56,9 @@ async def make_plan(
     return planner.finish(limit, max_replays=max_replays)
 
 
-async def _read_earlier_letters(box: LetterBox, history: ReplayHistory, extent: Extent, progress: Progress) -> None:
+async def _read_earlier_letters(
+    box: DeadLetterReader, history: ReplayHistory, extent: Extent, progress: Progress
+) -> None:
     """Read the letters before `extent` that later ones name: without them no chain of replays can be counted."""
     read_from = {partition: offsets.start for partition, offsets in extent.items()}
     while unread := history.unread(read_from):
@@ -73,7 +75,7 @@ async def _read_earlier_letters(box: LetterBox, history: ReplayHistory, extent: 
             history.see(letter)
 
 
-async def _look_up(box: LetterBox, kafka: KafkaSection, topic: str) -> Target | None:
+async def _look_up(box: DeadLetterReader, kafka: KafkaSection, topic: str) -> Target | None:
     count = await box.num_partitions(topic)
     return None if count is None else Target(count, (await topic_limits(kafka, [topic]))[topic])
 
@@ -106,7 +108,7 @@ class Replayer:
         self._publishers: dict[str, Publisher] = {}
         self.done = Replayed()
 
-    async def run(self, box: LetterBox, plan: Plan, progress: Callable[[int], None] = lambda sent: None) -> None:
+    async def run(self, box: DeadLetterReader, plan: Plan, progress: Callable[[int], None] = lambda sent: None) -> None:
         """All of it. Raises BrokerError, after which some more than `done` says may have been delivered."""
         started_s = self._clock.monotonic_s()
         pacer = Pacer(self._rate, started_s)

@@ -18,8 +18,8 @@ from typing import Final
 
 from forebay.schemas import headers as names
 from forebay.schemas.definitions import MAX_TIMESTAMP_MS
-from forebay.stream.dlq.letter import Headers, Letter, Position
-from forebay.stream.records import Partition
+from forebay.stream.core.records import TopicPartition
+from forebay.stream.dlq.dead_letter import Headers, Letter, Position
 
 _REPLAY_HEADERS: Final = (names.REPLAY_COUNT, names.REPLAY_FROM)
 _TRUNCATED: Final = re.compile(r"\d+ sha256:(?P<digest>[0-9a-f]{64})", re.ASCII)
@@ -68,7 +68,7 @@ class ReplayHistory:
     """Collects letters, each partition's in order. Keeps 24 bytes of each, and the positions that its headers name."""
 
     def __init__(self) -> None:
-        self._segments: dict[Partition, list[tuple[array[int], bytearray]]] = {}
+        self._segments: dict[TopicPartition, list[tuple[array[int], bytearray]]] = {}
         self._claims: dict[Position, Position] = {}
         self._unusable: set[Position] = set()
         self._num_malformed = 0
@@ -76,7 +76,7 @@ class ReplayHistory:
     def see(self, letter: Letter) -> None:
         """Add a letter."""
         topic, partition, offset = letter.position
-        segments = self._segments.setdefault(Partition(topic, partition), [])
+        segments = self._segments.setdefault(TopicPartition(topic, partition), [])
         if not segments or segments[-1][0][-1] >= offset:
             segments.append((array("q"), bytearray()))
         offsets, digests = segments[-1]
@@ -92,14 +92,14 @@ class ReplayHistory:
         if letter.truncated is not None or letter.window is not None:
             self._unusable.add(letter.position)
 
-    def unread(self, read_from: Mapping[Partition, int]) -> dict[Partition, int]:
+    def unread(self, read_from: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         """Return where reading must begin to have all letters that are named, by partition that is not read far enough.
 
         read_from: the first offset that was read of each partition.
         """
-        lowest: dict[Partition, int] = {}
+        lowest: dict[TopicPartition, int] = {}
         for claimed in self._claims.values():
-            partition = Partition(claimed.topic, claimed.partition)
+            partition = TopicPartition(claimed.topic, claimed.partition)
             if claimed.offset < min(read_from.get(partition, 0), lowest.get(partition, claimed.offset + 1)):
                 lowest[partition] = claimed.offset
         return lowest
@@ -126,7 +126,7 @@ class ReplayHistory:
         )
 
     def _fingerprint(self, position: Position) -> bytes | None:
-        for offsets, digests in self._segments.get(Partition(position.topic, position.partition), ()):
+        for offsets, digests in self._segments.get(TopicPartition(position.topic, position.partition), ()):
             index = bisect_left(offsets, position.offset)
             if index < len(offsets) and offsets[index] == position.offset:
                 return bytes(digests[index * _DIGEST_BYTES : (index + 1) * _DIGEST_BYTES])

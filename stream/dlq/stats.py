@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from forebay.stream.dlq.letter import Letter
+from forebay.stream.dlq.dead_letter import Letter
 
 NO_MODEL: Final = "(before a model)"
 

@@ -16,9 +16,9 @@ from types import TracebackType
 from typing import Self
 
 from forebay.schemas.errors import BrokerError, ConfigError, StorageError
+from forebay.stream.core.extras import install_hint
 from forebay.stream.embedded.probe import answers_kafka
 from forebay.stream.embedded.process import tied_to_parent
-from forebay.stream.extras import install_hint
 
 _LISTENS = re.compile(rb"^\s*kafka\s+(\S+):(\d+)\s*$", re.MULTILINE)
 _POLL_S = 0.02

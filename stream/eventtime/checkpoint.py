@@ -14,8 +14,8 @@ from __future__ import annotations
 from itertools import accumulate, pairwise
 from typing import Final, NamedTuple
 
-from forebay.stream.eventtime.columns import NO_WATERMARK
-from forebay.stream.eventtime.partition import Checkpoint
+from forebay.stream.eventtime.partition_windows import Checkpoint
+from forebay.stream.eventtime.types import NO_WATERMARK
 
 FORMAT: Final = "forebay1"
 PENDING_FORMAT: Final = "forebay2"

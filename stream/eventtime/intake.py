@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from operator import attrgetter
 
 from forebay.schemas.failures import FailureKind
-from forebay.stream.clock import Clock
-from forebay.stream.eventtime.chunk import EventOutcomes, Refused
-from forebay.stream.eventtime.columns import Events, Verdict
+from forebay.stream.core.clock import Clock
+from forebay.stream.core.records import Chunk
 from forebay.stream.eventtime.partition_state import PartitionState
 from forebay.stream.eventtime.plan import WindowPlan
 from forebay.stream.eventtime.restore import partition_name
 from forebay.stream.eventtime.timestamp_guard import Decided
-from forebay.stream.records import Chunk
+from forebay.stream.eventtime.types import Events, Verdict
+from forebay.stream.eventtime.window_chunk import EventOutcomes, Refused
 
 log = logging.getLogger("forebay.windows")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from forebay.stream.eventtime.checkpoint import State
-from forebay.stream.eventtime.columns import Window
-from forebay.stream.eventtime.partition import PartitionWindows
+from forebay.stream.eventtime.partition_windows import PartitionWindows
 from forebay.stream.eventtime.timestamp_guard import TimestampGuard
+from forebay.stream.eventtime.types import Window
 
 
 @dataclass(slots=True)

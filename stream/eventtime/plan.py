@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from forebay.models.window_input import WindowInput
+from forebay.models.artefacts.window_input import WindowInput
 from forebay.stream.eventtime.spec import WindowSpec
 from forebay.stream.eventtime.timestamp_guard import TimestampBounds
 

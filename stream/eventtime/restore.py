@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from forebay.schemas.errors import BrokerError
+from forebay.stream.core.records import Chunk, Committed, TopicPartition
 from forebay.stream.eventtime.checkpoint import FORMAT, NotUnderstood, State, decode
-from forebay.stream.records import Chunk, Committed, Partition
 
 
 class WithoutWindows:
     """Goes on from the committed positions themselves, where each event is predicted by itself."""
 
-    def restore(self, committed: Mapping[Partition, Committed | None]) -> dict[Partition, int | None]:
+    def restore(self, committed: Mapping[TopicPartition, Committed | None]) -> dict[TopicPartition, int | None]:
         """The committed positions. Raises BrokerError where windows are open."""
         for partition, found in committed.items():
             state = None if found is None else read_state(partition, found)
@@ -25,7 +25,7 @@ class WithoutWindows:
         return {partition: None if found is None else found.offset for partition, found in committed.items()}
 
 
-def read_state(partition: Partition, found: Committed) -> State | None:
+def read_state(partition: TopicPartition, found: Committed) -> State | None:
     """What was committed of windows. Raises BrokerError for a later version's; what other programs wrote is none."""
     try:
         return decode(found.offset, found.metadata)
@@ -39,7 +39,7 @@ def read_state(partition: Partition, found: Committed) -> State | None:
         return None
 
 
-def partition_name(partition: Partition) -> str:
+def partition_name(partition: TopicPartition) -> str:
     """`topic-number`."""
     return f"{partition.topic}-{partition.partition}"
 
@@ -52,7 +52,7 @@ def parted(chunk: Chunk, offset: int) -> tuple[Chunk | None, Chunk | None]:
     return chunk.split(before) if before else (None, chunk)
 
 
-def state_lost(partition: Partition, state: State, instead: str) -> BrokerError:
+def state_lost(partition: TopicPartition, state: State, instead: str) -> BrokerError:
     at = state.checkpoint
     return BrokerError(
         f"{partition_name(partition)}: the events from offset {at.replay_from} to {at.head} {instead}: "

@@ -10,10 +10,10 @@ from __future__ import annotations
 import heapq
 from collections import deque
 
-from forebay.stream.eventtime.columns import Window
-from forebay.stream.eventtime.panes import ACCEPTED, FULL, LATE, NEVER
-from forebay.stream.eventtime.rows import RowKeeper
+from forebay.stream.eventtime.row_buffer import RowKeeper
 from forebay.stream.eventtime.spec import WindowSpec
+from forebay.stream.eventtime.tumbling import ACCEPTED, FULL, LATE, NEVER
+from forebay.stream.eventtime.types import Window
 
 
 class Sessions:

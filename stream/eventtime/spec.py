@@ -8,7 +8,7 @@ from enum import StrEnum
 
 import orjson
 
-from forebay.models.window_input import WindowInput
+from forebay.models.artefacts.window_input import WindowInput
 
 
 class WindowKind(StrEnum):

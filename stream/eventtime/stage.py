@@ -13,18 +13,18 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from forebay.schemas.errors import BrokerError
-from forebay.stream.clock import Clock
+from forebay.stream.core.clock import Clock
+from forebay.stream.core.records import Chunk, Committed, Epoch, TopicPartition, WindowStatus
 from forebay.stream.eventtime.checkpoint import Pending, State, encode
-from forebay.stream.eventtime.chunk import Closing, EventOutcomes, WindowChunk
-from forebay.stream.eventtime.columns import NO_WATERMARK, Window
 from forebay.stream.eventtime.intake import EventIntake
-from forebay.stream.eventtime.partition import Checkpoint, PartitionWindows
 from forebay.stream.eventtime.partition_state import PartitionState
+from forebay.stream.eventtime.partition_windows import Checkpoint, PartitionWindows
 from forebay.stream.eventtime.plan import WindowPlan
 from forebay.stream.eventtime.restore import parted, partition_name, read_state, state_lost
-from forebay.stream.eventtime.rows import RowKeeper
+from forebay.stream.eventtime.row_buffer import RowKeeper
 from forebay.stream.eventtime.timestamp_guard import MAX_KEPT, MAX_LISTED, TimestampGuard
-from forebay.stream.records import Chunk, Committed, Epoch, Partition, WindowStatus
+from forebay.stream.eventtime.types import NO_WATERMARK, Window
+from forebay.stream.eventtime.window_chunk import Closing, EventOutcomes, WindowChunk
 
 log = logging.getLogger("forebay.windows")
 
@@ -50,9 +50,9 @@ class WindowStage:
             max_rows=plan.limits.max_rows_per_window,
         )
         self._intake = EventIntake(plan, clock=clock)
-        self._partitions: dict[Partition, PartitionState] = {}
+        self._partitions: dict[TopicPartition, PartitionState] = {}
 
-    def status(self) -> dict[Partition, WindowStatus]:
+    def status(self) -> dict[TopicPartition, WindowStatus]:
         """For people and metrics."""
         return {
             partition: WindowStatus(
@@ -66,7 +66,7 @@ class WindowStage:
 
     # ---- going on from what is committed
 
-    def restore(self, committed: Mapping[Partition, Committed | None]) -> dict[Partition, int | None]:
+    def restore(self, committed: Mapping[TopicPartition, Committed | None]) -> dict[TopicPartition, int | None]:
         """Where reading goes on, None where the start policy says. Raises BrokerError for state that is not to be continued."""
         restored = {partition: self._restored(partition, found) for partition, found in committed.items()}
         self._partitions = {partition: held for partition, (held, _) in restored.items()}
@@ -83,7 +83,7 @@ class WindowStage:
             )
         return {partition: position for partition, (_, position) in restored.items()}
 
-    def _restored(self, partition: Partition, found: Committed | None) -> tuple[PartitionState, int | None]:
+    def _restored(self, partition: TopicPartition, found: Committed | None) -> tuple[PartitionState, int | None]:
         now_s = self._clock.monotonic_s()
         guard = TimestampGuard(self._bounds)
         if found is None:
@@ -113,7 +113,7 @@ class WindowStage:
     def _fresh(self, head: int, watermark: int) -> PartitionWindows:
         return PartitionWindows(self._plan.spec, self._keeper, head=head, watermark=watermark)
 
-    def advance(self, positions: Mapping[Partition, int]) -> None:
+    def advance(self, positions: Mapping[TopicPartition, int]) -> None:
         """Record that reading has reached these positions and that all before them is committed; end replays that are over.
 
         Positions pass transaction markers and aborted records, which hold no events. Raises BrokerError if a replay did not
@@ -129,7 +129,7 @@ class WindowStage:
                 self._end_replay(partition, held, held.until)
             held.windows.head = max(held.windows.head, position)
 
-    def metadata(self, positions: Mapping[Partition, int]) -> dict[Partition, str]:
+    def metadata(self, positions: Mapping[TopicPartition, int]) -> dict[TopicPartition, str]:
         """Return what to commit with positions that `advance` has recorded; nothing for partitions that are being replayed."""
         return {
             partition: self._encoded(held)
@@ -195,7 +195,7 @@ class WindowStage:
 
     def _chunk(
         self,
-        partition: Partition,
+        partition: TopicPartition,
         epoch: Epoch,
         held: PartitionState,
         closing: Closing,
@@ -219,7 +219,7 @@ class WindowStage:
             record_bytes=record_bytes,
         )
 
-    def _made_again(self, partition: Partition, epoch: Epoch, held: PartitionState) -> list[WindowChunk]:
+    def _made_again(self, partition: TopicPartition, epoch: Epoch, held: PartitionState) -> list[WindowChunk]:
         """Return the windows that still have to be emitted, now that a replay has reached the committed position."""
         state, windows = held.until, held.windows
         assert state is not None
@@ -247,7 +247,7 @@ class WindowStage:
         )
         return [self._chunk(partition, epoch, held, Closing(owed[given:], state, given))]
 
-    def _end_replay(self, partition: Partition, held: PartitionState, state: State) -> None:
+    def _end_replay(self, partition: TopicPartition, held: PartitionState, state: State) -> None:
         """Record that the replay has ended. Raises BrokerError if it did not lead to what was committed."""
         held.until = None
         held.windows.head = state.checkpoint.head
@@ -258,7 +258,7 @@ class WindowStage:
 
     # ---- what does not come out the same a second time
 
-    def _escape(self, partition: Partition, held: PartitionState) -> list[Window]:
+    def _escape(self, partition: TopicPartition, held: PartitionState) -> list[Window]:
         limits, windows = self._plan.limits, held.windows
         replay = windows.head - windows.checkpoint().replay_from
         for name, number, most in (
@@ -290,7 +290,7 @@ class WindowStage:
             return windows.close_all()
         return []
 
-    def close_idle(self, epoch: Epoch, is_at_end: Callable[[Partition], bool]) -> list[WindowChunk]:
+    def close_idle(self, epoch: Epoch, is_at_end: Callable[[TopicPartition], bool]) -> list[WindowChunk]:
         """Partitions without events for `idle_timeout_s` whose windows are over by the wall clock: these are closed.
 
         is_at_end: whether all that a partition's log holds was read.

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from forebay.stream.core.time_format import rfc3339
-from forebay.stream.decode.time_units import guess_unit
+from forebay.stream.core.time_units import guess_unit
 
 MAX_LISTED: Final = 200
 """Offsets that a checkpoint may list: at most 2,600 of its 4,096 bytes."""

@@ -17,8 +17,8 @@ from aiokafka.abc import AbstractTokenProvider
 from aiokafka.errors import KafkaConnectionError
 
 from forebay.schemas.errors import BrokerError
-from forebay.stream.clock import Clock, SystemClock
 from forebay.stream.config.redaction import without_arguments
+from forebay.stream.core.clock import Clock, SystemClock
 
 log = logging.getLogger("forebay.kafka.oauth")
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, Final
 
 from forebay.schemas.errors import DataError
+from forebay.stream.core.quantities import quantity
 from forebay.stream.publish.encoding import check_encoding
-from forebay.stream.publish.row import BadRow, Row, Rows
-from forebay.stream.quantities import quantity
+from forebay.stream.publish.input_row import BadRow, Row, Rows
 
 NULLS: Final = ("", "NA", "NaN", "nan", "null")
 DELIMITERS: Final = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import BinaryIO, Final, Literal, cast
 
 from forebay.schemas.errors import ConfigError, DataError
-from forebay.stream.extras import install_hint
+from forebay.stream.core.extras import install_hint
 from forebay.stream.publish.csv_rows import CheckColumns, CsvOptions, csv_rows
-from forebay.stream.publish.row import BadRow, Row, Rows
-from forebay.stream.publish.text import follow_lines, json_rows, raw_rows, read_lines
+from forebay.stream.publish.input_row import BadRow, Row, Rows
+from forebay.stream.publish.line_readers import follow_lines, json_rows, raw_rows, read_lines
 
 Format = Literal["jsonl", "csv", "tsv", "parquet"]
 FORMATS: Final[tuple[Format, ...]] = ("jsonl", "csv", "tsv", "parquet")
@@ -126,7 +126,7 @@ def _csv(stream: BinaryIO, name: str, form: Format, options: ReadOptions, check_
 
 def _parquet_rows(raw: BinaryIO, name: str, check_columns: CheckColumns) -> Rows:
     try:
-        from forebay.stream.publish.parquet import parquet_rows
+        from forebay.stream.publish.parquet_rows import parquet_rows
     except ImportError:
         raise ConfigError(
             "reading Parquet needs pyarrow, which is not installed",

@@ -14,14 +14,14 @@ from typing import Final, NamedTuple
 
 import orjson
 
-from forebay.models.signature import Signature
+from forebay.models.artefacts.signature import Signature
 from forebay.schemas.errors import DataError
-from forebay.stream.decode.event import EventFault, EventJudge, EventLimits
 from forebay.stream.decode.features import FeaturePacker
+from forebay.stream.decode.validator import EventFault, EventJudge, EventLimits
 from forebay.stream.publish.csv_rows import read_value
-from forebay.stream.publish.event import Message
-from forebay.stream.publish.row import BadRow
-from forebay.stream.publish.times import SECONDS_RANGE
+from forebay.stream.publish.event_builder import Message
+from forebay.stream.publish.event_times import SECONDS_RANGE
+from forebay.stream.publish.input_row import BadRow
 
 SAMPLE_ROWS: Final = 100
 

@@ -9,8 +9,8 @@ from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
-from forebay.stream.publish.row import RowFault
-from forebay.stream.publish.times import Instant, LocalTime, TimeRule
+from forebay.stream.publish.event_times import Instant, LocalTime, TimeRule
+from forebay.stream.publish.input_row import RowFault
 
 _PLAIN: Final = frozenset({type(None), bool, int, str})
 _NUMBERS: Final = frozenset({bool, int, float})

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from typing import Final
 
 from forebay.stream.core.percentile import percentile
-from forebay.stream.observer import CommitTimes, Unobserved
-from forebay.stream.outcomes import Ledger
-from forebay.stream.records import Finished
+from forebay.stream.core.records import BatchResult
+from forebay.stream.output.ledger import Ledger
+from forebay.stream.pipeline.observer import CommitTimes, NullObserver
 
 MAX_COMMITS: Final = 1024
 STEPS: Final = CommitTimes._fields[2:]
 """The steps of the summary: all but `emit`, which does not wait for the cluster."""
 
 
-class CommitTimings(Unobserved):
+class CommitTimings(NullObserver):
     """An `Observer` that keeps the times of the last commits that succeeded, at most `MAX_COMMITS`."""
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class CommitTimings(Unobserved):
     def __len__(self) -> int:
         return len(self._times)
 
-    def committed(self, batches: Sequence[Finished], ledger: Ledger, times: CommitTimes) -> None:
+    def committed(self, batches: Sequence[BatchResult], ledger: Ledger, times: CommitTimes) -> None:
         self._times.append(times)
 
     def summary(self) -> dict[str, dict[str, float]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from forebay.stream.records import Partition, Standing
+from forebay.stream.core.records import Standing, TopicPartition
 
 
 class Lag(NamedTuple):
@@ -24,15 +24,15 @@ class LagMeter:
     """
 
     def __init__(self) -> None:
-        self._since_ms: dict[Partition, int] = {}
+        self._since_ms: dict[TopicPartition, int] = {}
 
     def measure(
         self,
-        standings: Mapping[Partition, Standing],
-        last_read_ms: Mapping[Partition, int],
+        standings: Mapping[TopicPartition, Standing],
+        last_read_ms: Mapping[TopicPartition, int],
         *,
         now_ms: int,
-    ) -> dict[Partition, Lag]:
+    ) -> dict[TopicPartition, Lag]:
         """Return the lag of each partition in `standings`; other partitions are forgotten.
 
         last_read_ms: timestamps of the last records read.

@@ -10,13 +10,13 @@ from types import ModuleType
 from typing import Any
 
 from forebay.stream.telemetry import catalogue as c
-from forebay.stream.telemetry.book import Book
+from forebay.stream.telemetry.metric_store import MetricStore
 from forebay.stream.telemetry.process_usage import ProcessMeter
 
 log = logging.getLogger("forebay.telemetry")
 
 
-def record_build(book: Book) -> None:
+def record_build(book: MetricStore) -> None:
     """Record the release of Forebay and the version of Python."""
     book.set(c.BUILD_INFO, 1, (importlib.metadata.version("forebay"), platform.python_version()))
 
@@ -24,7 +24,7 @@ def record_build(book: Book) -> None:
 class ProcessGauges:
     """This process's processor time and memory."""
 
-    def __init__(self, book: Book) -> None:
+    def __init__(self, book: MetricStore) -> None:
         self._book = book
         self._meter = ProcessMeter()
         book.set(c.PROCESS_START, self._meter.started_at_s)
@@ -39,7 +39,7 @@ class ProcessGauges:
 class GpuMeter:
     """The GPUs that this process may use, by their numbers in the driver. Without driver or `nvidia-ml-py` it does nothing."""
 
-    def __init__(self, book: Book, *, visible: str | None) -> None:
+    def __init__(self, book: MetricStore, *, visible: str | None) -> None:
         """visible: what CUDA_VISIBLE_DEVICES says, numbers or UUIDs; None where it is not set."""
         self._book = book
         self._nvml = _load()

@@ -17,11 +17,11 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, Tracer, set_span_in_context
 from opentelemetry.util.types import AttributeValue
 
-from forebay.stream.clock import Clock
-from forebay.stream.observer import CommitTimes
-from forebay.stream.records import Chunk, Finished, MicroBatch, Partition
-from forebay.stream.telemetry.book import Exemplar
-from forebay.stream.telemetry.sampled import SampledEvent, sampled_events, to_traceparent
+from forebay.stream.core.clock import Clock
+from forebay.stream.core.records import BatchResult, Chunk, MicroBatch, TopicPartition
+from forebay.stream.pipeline.observer import CommitTimes
+from forebay.stream.telemetry.metric_store import Exemplar
+from forebay.stream.telemetry.trace_context import SampledEvent, sampled_events, to_traceparent
 from forebay.stream.telemetry.tracing import MAX_LINKS
 
 _T = TypeVar("_T")
@@ -58,7 +58,7 @@ class BatchTraces:
         self._model: dict[str, AttributeValue] = {"forebay.model.name": model, "forebay.model.version": version}
         self._clock = clock
         self._offset_ns = self._measure_offset_ns()
-        self._waiting: dict[Partition, deque[SampledEvent]] = {}
+        self._waiting: dict[TopicPartition, deque[SampledEvent]] = {}
         self._decodings: deque[_Decoding] = deque(maxlen=_MAX_WAITING)
         self._open: dict[int, _Open] = {}
 
@@ -98,17 +98,17 @@ class BatchTraces:
         span.set_attribute("forebay.batch.reason", batch.reason)
         self._open[batch.seq] = _Open(span, events, tuple(self._decodings))
 
-    def committing(self, batches: Sequence[Finished]) -> None:
+    def committing(self, batches: Sequence[BatchResult]) -> None:
         """What is logged in the running task from now on, and in the tasks that it starts, belongs to this commit."""
         traced = self._first_open(batches)
         otel_context.attach(Context() if traced is None else set_span_in_context(traced.span))
 
-    def traceparent(self, batches: Sequence[Finished]) -> bytes | None:
+    def traceparent(self, batches: Sequence[BatchResult]) -> bytes | None:
         """The context that goes on with what sums these batches up; None where none of them is traced."""
         traced = self._first_open(batches)
         return None if traced is None else to_traceparent(traced.span.get_span_context())
 
-    def committed(self, batches: Sequence[Finished], times: CommitTimes) -> list[tuple[int, Exemplar]]:
+    def committed(self, batches: Sequence[BatchResult], times: CommitTimes) -> list[tuple[int, Exemplar]]:
         """Ends the batches' spans. Returns exemplars of sampled events with their record timestamps."""
         exemplars: list[tuple[int, Exemplar]] = []
         at_s = self._clock.wall_ms() / 1000
@@ -123,7 +123,7 @@ class BatchTraces:
                 exemplars.append((event.timestamp, Exemplar(0.0, context.trace_id, context.span_id, at_s)))
         return exemplars
 
-    def commit_failed(self, batches: Sequence[Finished], error: BaseException) -> None:
+    def commit_failed(self, batches: Sequence[BatchResult], error: BaseException) -> None:
         for finished in batches:
             self._give_up(finished.batch.seq, f"{type(error).__name__}: its events will be read again")
 
@@ -143,7 +143,7 @@ class BatchTraces:
 
     # ---- spans
 
-    def _add_children(self, traced: _Open, finished: Finished, times: CommitTimes, num_batches: int) -> None:
+    def _add_children(self, traced: _Open, finished: BatchResult, times: CommitTimes, num_batches: int) -> None:
         parent = set_span_in_context(traced.span)
         model_s = finished.started_s + finished.prepare_s
         if traced.decodings:
@@ -189,7 +189,7 @@ class BatchTraces:
             traced.span.set_status(Status(StatusCode.ERROR, reason))
             traced.span.end(self._ns(self._clock.monotonic_s()))
 
-    def _first_open(self, batches: Sequence[Finished]) -> _Open | None:
+    def _first_open(self, batches: Sequence[BatchResult]) -> _Open | None:
         return next((traced for one in batches if (traced := self._open.get(one.batch.seq)) is not None), None)
 
     def _messaging(

@@ -12,28 +12,28 @@ from opentelemetry.sdk.metrics.export import MetricExporter
 from opentelemetry.sdk.trace import TracerProvider
 
 from forebay.schemas.headers import TRACEPARENT
-from forebay.stream.clock import Clock
 from forebay.stream.config.sections import TelemetrySection
-from forebay.stream.logs import share_limits
-from forebay.stream.observer import CommitTimes
-from forebay.stream.outcomes import Ledger
-from forebay.stream.records import Chunk, Finished, MicroBatch, Partition, Standing, WindowStatus
+from forebay.stream.core.clock import Clock
+from forebay.stream.core.records import BatchResult, Chunk, MicroBatch, Standing, TopicPartition, WindowStatus
+from forebay.stream.output.ledger import Ledger
+from forebay.stream.pipeline.observer import CommitTimes
 from forebay.stream.telemetry import catalogue as c
-from forebay.stream.telemetry.book import Book, Exemplar
-from forebay.stream.telemetry.closing import close_in_time
 from forebay.stream.telemetry.collector import Signal, describe_process, find_collector
-from forebay.stream.telemetry.conversion import to_metrics_data
-from forebay.stream.telemetry.log_lines import OtlpHandler, TraceIds
-from forebay.stream.telemetry.page import render_page
-from forebay.stream.telemetry.recording import Recorder
+from forebay.stream.telemetry.log_setup import share_limits
+from forebay.stream.telemetry.metric_store import Exemplar, MetricStore
+from forebay.stream.telemetry.metrics_observer import Recorder
+from forebay.stream.telemetry.otlp_logs import OtlpHandler, TraceIds
+from forebay.stream.telemetry.otlp_metrics import to_metrics_data
+from forebay.stream.telemetry.polled_gauges import GaugePoller, Watched
+from forebay.stream.telemetry.prometheus import render_page
 from forebay.stream.telemetry.resources import GpuMeter, record_build, visible_gpus
-from forebay.stream.telemetry.sampling import Sampler, Watched
+from forebay.stream.telemetry.shutdown import close_in_time
 from forebay.stream.telemetry.spans import BatchTraces
 from forebay.stream.telemetry.tracing import make_tracer_provider, tracer_of
 
 
 @dataclass(frozen=True, slots=True)
-class About:
+class WorkerIdentity:
     """Whom it is about. model, version, device: what serves; instance: this worker's own name, group_id: its group's;
     transactional: whether commits are transactions."""
 
@@ -55,14 +55,14 @@ class Telemetry:
     def __init__(
         self,
         section: TelemetrySection,
-        about: About,
+        about: WorkerIdentity,
         *,
         clock: Clock,
         environ: Mapping[str, str],
     ) -> None:
         self._section = section
         self._clock = clock
-        self._book = Book()
+        self._book = MetricStore()
         self._recorder = Recorder(
             self._book,
             model=about.model,
@@ -87,7 +87,7 @@ class Telemetry:
             self._traces = BatchTraces(
                 tracer, group_id=about.group_id, model=about.model, version=about.version, clock=clock
             )
-        self._sampler: Sampler | None = None
+        self._sampler: GaugePoller | None = None
         self._log_handler: OtlpHandler | None = None
         if (logs_to := find_collector(section, Signal.LOGS, environ)) is not None:
             self._log_handler = OtlpHandler(logs_to.log_exporter(), self._resource)
@@ -102,11 +102,11 @@ class Telemetry:
 
     def watch(self, watched: Watched) -> None:
         """Look at these parts from now on."""
-        self._sampler = Sampler(
+        self._sampler = GaugePoller(
             self._book, self._recorder, watched, clock=self._clock, gpus=GpuMeter(self._book, visible=visible_gpus())
         )
 
-    def record_lag(self, standings: Mapping[Partition, Standing]) -> None:
+    def record_lag(self, standings: Mapping[TopicPartition, Standing]) -> None:
         """Record the lag of the assigned partitions. After `watch`."""
         assert self._sampler is not None
         self._sampler.record_lag(standings)
@@ -148,22 +148,22 @@ class Telemetry:
         if self._traces is not None:
             self._traces.closed(batch)
 
-    def finished(self, finished: Finished) -> None:
+    def finished(self, finished: BatchResult) -> None:
         self._recorder.finished(finished)
 
-    def committing(self, batches: Sequence[Finished]) -> None:
+    def committing(self, batches: Sequence[BatchResult]) -> None:
         if self._traces is not None:
             self._traces.committing(batches)
 
-    def delta_headers(self, batches: Sequence[Finished]) -> list[tuple[str, bytes]]:
+    def delta_headers(self, batches: Sequence[BatchResult]) -> list[tuple[str, bytes]]:
         traceparent = None if self._traces is None else self._traces.traceparent(batches)
         return [] if traceparent is None else [(TRACEPARENT, traceparent)]
 
-    def committed(self, batches: Sequence[Finished], ledger: Ledger, times: CommitTimes) -> None:
+    def committed(self, batches: Sequence[BatchResult], ledger: Ledger, times: CommitTimes) -> None:
         exemplars = [] if self._traces is None else self._traces.committed(batches, times)
         self._recorder.committed(batches, ledger, times, exemplars)
 
-    def commit_failed(self, batches: Sequence[Finished], error: BaseException) -> None:
+    def commit_failed(self, batches: Sequence[BatchResult], error: BaseException) -> None:
         self._recorder.commit_failed(error)
         if self._traces is not None:
             self._traces.commit_failed(batches, error)
@@ -172,7 +172,7 @@ class Telemetry:
         if self._traces is not None:
             self._traces.purged()
 
-    def windows(self, statuses: Mapping[Partition, WindowStatus]) -> None:
+    def windows(self, statuses: Mapping[TopicPartition, WindowStatus]) -> None:
         if self._sampler is not None:
             self._sampler.windows = statuses
 

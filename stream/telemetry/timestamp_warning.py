@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from forebay.stream.decode.time_units import MILLISECONDS_FROM, guess_unit
-from forebay.stream.observer import Unobserved
-from forebay.stream.records import Chunk
+from forebay.stream.core.records import Chunk
+from forebay.stream.core.time_units import MILLISECONDS_FROM, guess_unit
+from forebay.stream.pipeline.observer import NullObserver
 
 log = logging.getLogger("forebay.decode")
 
 
-class TimestampWarning(Unobserved):
-    """An `Observer` that logs one line. With windows such events are rejected instead (`stream.eventtime.timestamp_guard`)."""
+class TimestampWarning(NullObserver):
+    """An `Observer` that logs one line. With windows such events are rejected instead (`eventtime.timestamp_guard`)."""
 
     def __init__(self) -> None:
         self._warned = False

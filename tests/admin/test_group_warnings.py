@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from forebay.stream.admin.group_warnings import GroupWarnings, group_warnings
-from forebay.stream.admin.membership import Advertisement
+from forebay.stream.admin.member_metadata import WorkerMetadata
 
-ONE = Advertisement(worker="pod-1", url=None, model="late", version=3, release="0.1.0")
+ONE = WorkerMetadata(worker="pod-1", url=None, model="late", version=3, release="0.1.0")
 TWO = replace(ONE, worker="pod-2")
 
 

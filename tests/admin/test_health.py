@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from forebay.stream.admin.health import Facts, Limits, Standstill, StandstillWatch, liveness, readiness, startup
-from forebay.stream.breaker import BreakerState
+from forebay.stream.core.circuit_breaker import BreakerState
 
 CLOSED = {"model": BreakerState.CLOSED, "cluster": BreakerState.CLOSED}
 LIMITS = Limits(stuck_s=120, closed_s=190)

@@ -19,7 +19,7 @@ from forebay.stream.admin.responses import json_response
 from forebay.stream.admin.server import AdminServer, page_routes
 from forebay.stream.config.sections import AdminSection
 from tests.admin.test_page import ARTEFACTS, browser, opened
-from tests.stream.build import JULY
+from tests.core.build import JULY
 
 __all__ = ["browser"]  # a fixture
 

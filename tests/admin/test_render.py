@@ -9,11 +9,11 @@ import pytest
 from rich.console import Console
 
 from forebay.stream.admin.group_status import Answer, put_together
-from forebay.stream.admin.membership import Advertisement
+from forebay.stream.admin.member_metadata import WorkerMetadata
 from forebay.stream.admin.render import status_text
 from forebay.stream.admin.worker_status import decode_status
 from forebay.stream.core.group import GroupLook, Member
-from forebay.stream.records import Partition
+from forebay.stream.core.records import TopicPartition
 
 HOSTILE = (
     "\x1b]0;title\x07\x1b[2J",
@@ -27,15 +27,17 @@ HOSTILE = (
 
 def shown(name: str) -> str:
     """The table of a group in which every text is `name`."""
-    place = Partition(name, 0)
-    told = Advertisement(worker=name, url=None, model=name, version=1, release=name)
-    asked = Advertisement(worker=name, url="http://10.0.0.1:8080", model=name, version=1, release=name)
+    place = TopicPartition(name, 0)
+    told = WorkerMetadata(worker=name, url=None, model=name, version=1, release=name)
+    asked = WorkerMetadata(worker=name, url="http://10.0.0.1:8080", model=name, version=1, release=name)
     members = (
         Member(member_id="m1", client_id=name, host=name, user_data=b"", partitions=(place,)),
         Member(member_id="m2", client_id=name, host=name, user_data=told.encode(), partitions=()),
         Member(member_id="m3", client_id=name, host=name, user_data=asked.encode(), partitions=()),
     )
-    look = GroupLook(group_id=name, state=name, members=members, committed={}, ends={place: 5, Partition(name, 1): 5})
+    look = GroupLook(
+        group_id=name, state=name, members=members, committed={}, ends={place: 5, TopicPartition(name, 1): 5}
+    )
     health = {"live": False, "ready": False, "reasons": [name], "breakers": {name: "open"}, "cluster": name}
     answer = Answer(decode_status(orjson.dumps({"worker": name, "health": health})))
     out = io.StringIO()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.admin.test_worker import TOKEN, group_status
+from tests.admin.test_two_workers import TOKEN, group_status
 from tests.worker.harness import WorkerGroup
 
 

@@ -18,10 +18,10 @@ import pytest
 from aiohttp import web
 
 from forebay.schemas.errors import ConfigError
-from forebay.stream.admin.ask import ask_workers
-from forebay.stream.admin.reached import reached_at
+from forebay.stream.admin.advertised_url import reached_at
 from forebay.stream.admin.responses import json_response
 from forebay.stream.admin.server import ASSETS, AdminServer, page_routes
+from forebay.stream.admin.status_client import ask_workers
 from forebay.stream.config.sections import AdminSection
 from tests.eventually import eventually
 

@@ -6,22 +6,22 @@ from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
-from forebay.stream.admin.noted import Noted
+from forebay.stream.admin.status_observer import StatusObserver
 from forebay.stream.admin.view import Parts, WorkerView
-from forebay.stream.backpressure import Bounds, InFlight
-from forebay.stream.breaker import CircuitBreaker
 from forebay.stream.config.sections import Settings, TelemetrySection
+from forebay.stream.core.circuit_breaker import CircuitBreaker
 from forebay.stream.core.group import Member
+from forebay.stream.core.records import Epoch, Standing, TopicPartition
 from forebay.stream.kafka.consumer.lag_poller import LagPoller
-from forebay.stream.observer import Unobserved
-from forebay.stream.pipeline import Pipeline
-from forebay.stream.records import Epoch, Partition, Standing
-from forebay.stream.stages import Breakers, Timing
-from forebay.stream.telemetry.sampling import Watched
-from forebay.stream.telemetry.telemetry import About, Telemetry
-from tests.stream.build import P0, P1, ManualClock
+from forebay.stream.pipeline.in_flight import Bounds, InFlight
+from forebay.stream.pipeline.observer import NullObserver
+from forebay.stream.pipeline.pipeline import Pipeline
+from forebay.stream.pipeline.stages import Breakers, Timing
+from forebay.stream.telemetry.polled_gauges import Watched
+from forebay.stream.telemetry.telemetry import Telemetry, WorkerIdentity
+from tests.core.build import P0, P1, ManualClock
 
-ABOUT = About(
+ABOUT = WorkerIdentity(
     model="m", version=7, device="cpu", instance="me", group_id="g", transactional=True, max_in_flight_events=100
 )
 
@@ -35,10 +35,10 @@ class Source:
     def __init__(self) -> None:
         self.epoch: Epoch | None = Epoch(1, "member", None, 1)
         self.joined = True
-        self.found: dict[Partition, Standing] = {}
+        self.found: dict[TopicPartition, Standing] = {}
         self.polls = 0
 
-    async def standings(self) -> Mapping[Partition, Standing]:
+    async def standings(self) -> Mapping[TopicPartition, Standing]:
         self.polls += 1
         return dict(self.found)
 
@@ -57,12 +57,12 @@ class Worker:
         self.clock, self.source, in_flight = clock, Source(), InFlight(Bounds(100, 1000, 10))
         breakers = Breakers(_breaker(), _breaker())
         timing = Timing(1.0, 2.0, 1.0)
-        self.pipeline = Pipeline(in_flight, timing, breakers, Unobserved(), max_poll_records=10, clock=clock)
+        self.pipeline = Pipeline(in_flight, timing, breakers, NullObserver(), max_poll_records=10, clock=clock)
         self.telemetry = Telemetry(TelemetrySection(), ABOUT, clock=clock, environ={})
         self.lag = LagPoller(self.source, self.telemetry.record_lag, clock=clock)
         model = SimpleNamespace(name="m", version=7, signature=SimpleNamespace(window=None))
         device = SimpleNamespace(running_for_s=lambda: 0.0)
-        noted = Noted(clock=clock)
+        noted = StatusObserver(clock=clock)
         parts = Parts(
             model=cast(Any, model),
             pipeline=self.pipeline,

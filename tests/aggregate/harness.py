@@ -19,7 +19,7 @@ from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.partitioner import murmur2
 
 from forebay.schemas.failures import FAILURES, FailureKind, Outcome, Stage
-from forebay.stream.outcomes import DELTA_WINDOW_MS, Delta, DeltaKey, encode_delta
+from forebay.stream.output.ledger import DELTA_WINDOW_MS, Delta, DeltaKey, encode_delta
 from tests.brokers.clients import consumer, create_topic, read_committed
 from tests.eventually import eventually
 

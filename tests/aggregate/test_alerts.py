@@ -14,10 +14,10 @@ from jsonschema import Draft202012Validator
 from forebay.schemas.aggregates import AlertStatus, Category, Severity
 from forebay.schemas.definitions import definitions
 from forebay.schemas.failures import FailureKind
+from forebay.stream.aggregate.aggregate_reader import AggregateView
 from forebay.stream.aggregate.alerts import Alert, Rule, RuleKey, RuleState, rules_of_models, states_from, step
 from forebay.stream.aggregate.delta import CellKey
 from forebay.stream.aggregate.state import PartitionState
-from forebay.stream.aggregate.view import AggregateView
 from tests.aggregate.build import MINUTE, MODEL_ERROR, NOT_JSON, PREDICTED, TIMING, at, delta
 
 COUNT = Rule(

@@ -19,9 +19,9 @@ from forebay.schemas.examples import good_examples
 from forebay.stream.aggregate.app import Aggregation, Pace, Topics
 from forebay.stream.aggregate.state import Rows
 from forebay.stream.aggregate.transport import PREVIOUS_HEADER
-from forebay.stream.clock import SystemClock
 from forebay.stream.config.sections import TelemetrySection
-from forebay.stream.telemetry.aggregator import DeltaTraces
+from forebay.stream.core.clock import SystemClock
+from forebay.stream.telemetry.aggregator_traces import DeltaTraces
 from tests.aggregate.build import TIMING
 from tests.eventually import eventually
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 
+from forebay.stream.aggregate.aggregate_reader import AggregateView
 from forebay.stream.aggregate.delta import CellKey, Exemplar
 from forebay.stream.aggregate.render import nothing_text, summary_text
 from forebay.stream.aggregate.state import PartitionState
 from forebay.stream.aggregate.summary import summarise
-from forebay.stream.aggregate.view import AggregateView
-from forebay.stream.console import stdout_console
+from forebay.stream.terminal.console import stdout_console
 from tests.aggregate.build import MODEL_ERROR, NOT_JSON, PREDICTED, TIMING, at, delta
 
 

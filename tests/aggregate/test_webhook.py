@@ -12,10 +12,10 @@ import pytest
 from aiohttp import web
 
 from forebay.schemas.aggregates import AlertStatus
+from forebay.stream.aggregate.aggregate_reader import Measured
 from forebay.stream.aggregate.alerts import Alert
-from forebay.stream.aggregate.view import Measured
 from forebay.stream.aggregate.webhook import FIRST_WAIT_S, MAX_WAIT_S, Webhook, poster
-from forebay.stream.backoff import Backoff
+from forebay.stream.core.backoff import Backoff
 from tests.aggregate.build import at
 from tests.aggregate.test_alerts import COUNT
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from forebay.models.signature import Feature, Signature
+from forebay.models.artefacts.signature import Feature, Signature
 from forebay.stream.bench.events import EventMaker, number_of
 
 SIGNATURE = Signature((Feature("delay"), Feature("carrier", "category", ("UA", "AA", 'é"\\'))), (2,), "multiclass", 2)

@@ -9,14 +9,14 @@ from pathlib import Path
 from rich.console import Console
 
 from forebay.stream.bench.closed_loop import ClosedLoop
+from forebay.stream.bench.commit_timings import commit_steps
 from forebay.stream.bench.open_loop import OpenLoop
 from forebay.stream.bench.report import BenchReport, to_dict, to_table
 from forebay.stream.bench.stats import Latency
-from forebay.stream.bench.steps import commit_steps
-from forebay.stream.logs import JsonFormatter
-from forebay.stream.observer import CommitTimes
-from forebay.stream.outcomes import Ledger
+from forebay.stream.output.ledger import Ledger
+from forebay.stream.pipeline.observer import CommitTimes
 from forebay.stream.telemetry.commit_timings import CommitTimings
+from forebay.stream.telemetry.log_setup import JsonFormatter
 
 COMMIT_STEPS = {name: {"p50_ms": 1.5, "p99_ms": 9.0} for name in ("begin", "deliveries", "positions", "end")}
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from forebay.stream.bench.stall import stalled_error
-from forebay.stream.clock import SystemClock
-from forebay.stream.worker_process import WorkerProcess
+from forebay.stream.core.clock import SystemClock
+from forebay.stream.embedded.worker_process import WorkerProcess
 
 
 def test_the_error_holds_the_end_of_the_workers_log(tmp_path: Path) -> None:

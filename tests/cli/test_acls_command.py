@@ -12,8 +12,8 @@ from aiokafka import errors as kafka_errors
 from forebay.stream.cli import main
 from forebay.stream.cli.acls import ROLES
 from forebay.stream.config.sections import DeliverySection, KafkaSection, Settings, TopicsSection
-from forebay.stream.kafka.acls import Acl, Role, acls_of
-from forebay.stream.kafka.denied import denied
+from forebay.stream.kafka.cluster.acls import Acl, Role, acls_of
+from forebay.stream.kafka.cluster.authorization_errors import denied
 
 
 @pytest.fixture(autouse=True)

@@ -15,9 +15,9 @@ import pytest
 from forebay.stream.aggregate.topics import create_aggregator_topics
 from forebay.stream.cli import main
 from forebay.stream.config.sections import KafkaSection, Settings, TopicsSection, WindowSection
-from forebay.stream.kafka.access import ClusterView
-from forebay.stream.kafka.topic_plan import TopicState, find_problems, plan_topics
-from forebay.stream.kafka.topics import Checked, create_topics
+from forebay.stream.kafka.cluster.topic_plan import TopicState, find_problems, plan_topics
+from forebay.stream.kafka.cluster.topics import Checked, create_topics
+from forebay.stream.kafka.protocol.authorized_operations import ClusterView
 from forebay.stream.preflight import Status, _told
 from tests.brokers.resolve import Broker
 from tests.conftest import Names
@@ -143,7 +143,7 @@ def test_a_model_that_raises_is_told_as_that(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("in the net")
 
-    monkeypatch.setattr("forebay.models.served.ServedModel.warm_up", broken)
+    monkeypatch.setattr("forebay.models.serving.served_model.ServedModel.warm_up", broken)
     _, checks = check(capsys, f"kafka.bootstrap_servers=127.0.0.1:{closed_port}", "model.name=delays")
     assert checks["model"]["detail"] == "delays: the warm-up raised ZeroDivisionError: in the net"
 
@@ -211,7 +211,7 @@ def test_for_people_each_line_has_its_mark_and_its_hint(closed_port: int, capsys
 def test_a_broker_that_is_too_old_is_told(
     embedded_broker: Broker, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("forebay.stream.kafka.reach._NEEDED", {9: 99})
+    monkeypatch.setattr("forebay.stream.kafka.cluster.bootstrap._NEEDED", {9: 99})
     _, checks = check(capsys, f"kafka.bootstrap_servers={embedded_broker.bootstrap}", "model.name=delays")
     assert checks["broker"]["detail"] == f"{embedded_broker.bootstrap} is older than Kafka 2.5"
     assert {checks[name]["status"] for name in CLUSTER[1:]} == {"skipped"}

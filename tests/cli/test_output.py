@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from aiokafka import TopicPartition
+from aiokafka import TopicPartition as ClientTopicPartition
 
 from forebay.schemas.failures import FailureKind
 from forebay.stream.aggregate.delta import Exemplar
@@ -23,9 +23,9 @@ from forebay.stream.cli import main
 from forebay.stream.cli.group import COMMANDS
 from forebay.stream.cli.output import echo, echo_json, prepare_streams
 from forebay.stream.config.sections import KafkaSection, Settings, TopicsSection
-from forebay.stream.console import print_whole, stdout_console
-from forebay.stream.kafka.topics import create_topics
-from forebay.stream.records import Partition
+from forebay.stream.core.records import TopicPartition
+from forebay.stream.kafka.cluster.topics import create_topics
+from forebay.stream.terminal.console import print_whole, stdout_console
 from tests.aggregate.build import MODEL_ERROR, TIMING, delta
 from tests.brokers.clients import producer, send_batch
 from tests.brokers.resolve import Broker
@@ -83,7 +83,7 @@ def place(embedded_broker: Broker, names: Names, tmp_path: Path, monkeypatch: py
     state.apply(0, now_ms, delta(0, MODEL_ERROR, 2, exemplar=Exemplar(text, "1", "File m.py"), **at))
     letter = letter_record(
         0,
-        source=Partition(names("features"), 0),
+        source=TopicPartition(names("features"), 0),
         source_offset=1,
         timestamp=now_ms,
         kind=FailureKind.MODEL_ERROR,
@@ -97,17 +97,17 @@ def place(embedded_broker: Broker, names: Names, tmp_path: Path, monkeypatch: py
         await create_aggregator_topics(settings, dry_run=False)
         async with producer(kafka.bootstrap_servers) as writer:
             event = json.dumps({"id": text, "timestamp": 1, "features": [1, 2, 3]}, ensure_ascii=False).encode()
-            await send_batch(writer, TopicPartition(names("features"), 0), [event])
+            await send_batch(writer, ClientTopicPartition(names("features"), 0), [event])
             await send_batch(
                 writer,
-                TopicPartition(names("dead-letters"), 0),
+                ClientTopicPartition(names("dead-letters"), 0),
                 [letter.value or b""],
                 keys=[letter.key],
                 headers=[letter.headers],
                 timestamps=[letter.timestamp],
             )
             for key, value in state.take_updates(None, TIMING):
-                await send_batch(writer, TopicPartition(names("error-aggregates"), 0), [value or b""], keys=[key])
+                await send_batch(writer, ClientTopicPartition(names("error-aggregates"), 0), [value or b""], keys=[key])
 
     asyncio.run(prepare())
     return [

@@ -9,7 +9,7 @@ import pytest
 
 from forebay.stream.aggregate.topics import create_aggregator_topics
 from forebay.stream.config.sections import Settings, TopicsSection
-from forebay.stream.kafka.topics import create_topics
+from forebay.stream.kafka.cluster.topics import create_topics
 from tests.brokers.secure import SCRAM, SecureKafka
 
 

@@ -19,9 +19,9 @@ from forebay.schemas.errors import BrokerError
 from forebay.stream.aggregate.topics import create_aggregator_topics
 from forebay.stream.config.load import load_settings
 from forebay.stream.config.sections import Settings
-from forebay.stream.kafka.acls import Acl, Role, acls_of
-from forebay.stream.kafka.permit import require
-from forebay.stream.kafka.topics import create_topics
+from forebay.stream.kafka.cluster.acl_check import require
+from forebay.stream.kafka.cluster.acls import Acl, Role, acls_of
+from forebay.stream.kafka.cluster.topics import create_topics
 from tests.brokers.clients import consumer, producer, read, send_batch
 from tests.brokers.secure import PASSWORD, SecureKafka
 from tests.worker.harness import WorkerProcess

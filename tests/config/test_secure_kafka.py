@@ -20,7 +20,7 @@ from confluent_kafka.admin import (
 from forebay.schemas.errors import BrokerError
 from forebay.stream.config.sections import DeliverySection, Settings, TopicsSection
 from forebay.stream.kafka.client import client_options
-from forebay.stream.kafka.reach import reach
+from forebay.stream.kafka.cluster.bootstrap import reach
 from forebay.stream.preflight import Check, Status, check_cluster
 from tests.brokers.secure import CERTIFICATES, PASSWORD, SCRAM, SecureKafka, login
 

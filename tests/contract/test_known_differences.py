@@ -15,9 +15,9 @@ from aiokafka.client import ConnectionGroup, CoordinationType
 from aiokafka.errors import KafkaError
 from aiokafka.protocol.transaction import EndTxnRequest
 
+from forebay.stream.core.records import Epoch, TopicPartition
 from forebay.stream.embedded import EmbeddedBroker
-from forebay.stream.kafka.protocol import TxnOffsetCommit
-from forebay.stream.records import Epoch, Partition
+from forebay.stream.kafka.protocol.offset_requests import TxnOffsetCommit
 from tests.brokers.clients import consumer, create_topic, producer, read, send_batch
 from tests.brokers.resolve import Broker
 from tests.conftest import Names
@@ -69,7 +69,7 @@ async def refuses_an_older_generation(broker: Broker, names: Names) -> bool:
                 producer=(transaction.producer_id, transaction.producer_epoch),
                 group_id=names("group"),
                 epoch=Epoch(generation, coordinator.member_id, None, 1),
-                positions={Partition(*partition): 2},
+                positions={TopicPartition(*partition): 2},
                 metadata={},
             )
             response = await sender.client.send(coordinator.coordinator_id, request)

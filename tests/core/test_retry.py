@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 
-from forebay.stream.backoff import Backoff
+from forebay.stream.core.backoff import Backoff
 from forebay.stream.core.retry import Deadline, fixed, retry, warn_sparsely
-from tests.stream.build import ManualClock
+from tests.core.build import ManualClock
 
 
 class Caller:

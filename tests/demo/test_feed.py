@@ -19,7 +19,7 @@ from forebay.stream.demo.train import MODEL_NAME
 from tests.brokers.clients import read_committed
 from tests.brokers.resolve import Broker
 from tests.conftest import Names
-from tests.stream.build import ManualClock
+from tests.core.build import ManualClock
 
 
 class TwoAMonth(FlightData):

@@ -28,9 +28,9 @@ from forebay.stream.demo.next_steps import EXAMPLE
 from forebay.stream.demo.replay import load_replay, make_replay
 from forebay.stream.demo.run import configuration
 from forebay.stream.demo.train import DemoModel, cached_model, matrix, recipe_digest, train_model
+from forebay.stream.embedded.worker_process import without_settings
 from forebay.stream.publish.features import parse_features
-from forebay.stream.worker_process import without_settings
-from tests.stream.build import EPOCH, JULY, P0, FakeRecord
+from tests.core.build import EPOCH, JULY, P0, FakeRecord
 
 HEADER = (
     "year,month,day,dep_time,sched_dep_time,dep_delay,arr_time,sched_arr_time,arr_delay,carrier,flight,tailnum,origin,dest,"

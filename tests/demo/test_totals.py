@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from forebay.stream.aggregate.aggregate_reader import Aggregate
 from forebay.stream.aggregate.delta import CellKey
-from forebay.stream.aggregate.view import Aggregate
 from forebay.stream.demo.ledger import Ledger
 from forebay.stream.demo.render import report_text
 from forebay.stream.demo.report import make_report

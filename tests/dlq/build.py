@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from forebay.schemas.failures import FailureKind
-from forebay.stream.dlq.letter import Letter, read_letter
-from forebay.stream.encode import dead_letter
-from forebay.stream.records import Partition
-from tests.stream.build import JULY, FakeRecord
+from forebay.stream.core.records import TopicPartition
+from forebay.stream.dlq.dead_letter import Letter, read_letter
+from forebay.stream.output.encoder import dead_letter
+from tests.core.build import JULY, FakeRecord
 
-DEAD_0, DEAD_1 = Partition("dead-letters", 0), Partition("dead-letters", 1)
-FEATURES_1 = Partition("features", 1)
+DEAD_0, DEAD_1 = TopicPartition("dead-letters", 0), TopicPartition("dead-letters", 1)
+FEATURES_1 = TopicPartition("features", 1)
 EVENT = b'{"id":"e1","timestamp":1,"features":[1,2]}'
 
 
@@ -20,7 +20,7 @@ def letter_record(
     *,
     kind: FailureKind = FailureKind.NOT_JSON,
     message: str = "no JSON",
-    source: Partition = FEATURES_1,
+    source: TopicPartition = FEATURES_1,
     source_offset: int = 42,
     source_timestamp: int = JULY - 1000,
     timestamp: int = JULY,
@@ -39,10 +39,10 @@ def letter_record(
 def letter(
     offset: int = 7,
     *,
-    at: Partition = DEAD_0,
+    at: TopicPartition = DEAD_0,
     kind: FailureKind = FailureKind.NOT_JSON,
     message: str = "no JSON",
-    source: Partition = FEATURES_1,
+    source: TopicPartition = FEATURES_1,
     source_timestamp: int = JULY - 1000,
     timestamp: int = JULY,
     key: bytes | None = b"k",

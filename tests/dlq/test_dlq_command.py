@@ -10,14 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from aiokafka import TopicPartition
+from aiokafka import TopicPartition as ClientTopicPartition
 
 from forebay.schemas.failures import FailureKind
 from forebay.stream.cli import main
-from forebay.stream.clock import SystemClock
 from forebay.stream.config.sections import KafkaSection, Settings, TopicsSection
-from forebay.stream.kafka.topics import create_topics
-from forebay.stream.records import Partition
+from forebay.stream.core.clock import SystemClock
+from forebay.stream.core.records import TopicPartition
+from forebay.stream.kafka.cluster.topics import create_topics
 from tests.brokers.clients import producer, send_batch
 from tests.brokers.resolve import Broker
 from tests.conftest import Names
@@ -32,7 +32,7 @@ Forebay = Callable[..., tuple[int, str, str]]
 
 def letters_of(topic: str) -> list[list[object]]:
     """(value, key, headers, timestamp) of six letters: four of decode, one of a model, one of those cut."""
-    at = Partition(topic, 1)
+    at = TopicPartition(topic, 1)
     made = [
         letter_record(0, source=at, source_offset=1, timestamp=NOW_MS - 50 * HOUR_MS, value=b'{"id":'),
         letter_record(0, source=at, source_offset=2, timestamp=NOW_MS - 40 * HOUR_MS, value=b"\xff\x00"),
@@ -78,9 +78,9 @@ def place(broker: Broker, names: Names, tmp_path: Path, monkeypatch: pytest.Monk
         await create_topics(settings)
         values, keys, headers, timestamps = zip(*letters_of(names("features")), strict=True)
         async with producer(broker.bootstrap) as writer:
-            where = TopicPartition(names("dead-letters"), 1)
+            where = ClientTopicPartition(names("dead-letters"), 1)
             await send_batch(writer, where, values, keys=keys, headers=headers, timestamps=timestamps)  # type: ignore[arg-type]
-            await send_batch(writer, TopicPartition(names("dead-letters"), 2), [b"somebody else's"])
+            await send_batch(writer, ClientTopicPartition(names("dead-letters"), 2), [b"somebody else's"])
 
     asyncio.run(prepare())
     return ["--bootstrap-server", broker.bootstrap, "--set", f"topics.prefix={names('')}"]

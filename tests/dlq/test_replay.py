@@ -7,21 +7,21 @@ from collections.abc import Sequence
 
 import orjson
 import pytest
-from aiokafka import TopicPartition
+from aiokafka import TopicPartition as ClientTopicPartition
 
 from forebay.schemas import headers as names_of
 from forebay.schemas.errors import BrokerError
 from forebay.schemas.failures import FailureKind
-from forebay.stream.clock import SystemClock
 from forebay.stream.config.sections import KafkaSection
-from forebay.stream.dlq.choose import Filter
-from forebay.stream.dlq.plan import Plan, Skip
-from forebay.stream.dlq.read import LetterBox
+from forebay.stream.core.clock import SystemClock
+from forebay.stream.core.records import TopicPartition
+from forebay.stream.dlq.filter import Filter
+from forebay.stream.dlq.reader import DeadLetterReader
 from forebay.stream.dlq.replay import Replayed, Replayer, make_plan
-from forebay.stream.records import Partition
+from forebay.stream.dlq.replay_plan import Plan, Skip
 from tests.brokers.clients import create_topic, producer, send_batch
+from tests.core.build import FakeRecord, ManualClock
 from tests.dlq.build import letter_record
-from tests.stream.build import FakeRecord, ManualClock
 from tests.worker.echo import POISON
 from tests.worker.harness import WorkerGroup, kinds, total
 
@@ -29,8 +29,8 @@ NOW_MS = SystemClock().wall_ms()
 EVERYTHING = Filter()
 
 
-def box_of(worker_group: WorkerGroup) -> LetterBox:
-    return LetterBox(
+def box_of(worker_group: WorkerGroup) -> DeadLetterReader:
+    return DeadLetterReader(
         {"bootstrap_servers": worker_group.bootstrap}, worker_group.topic("dead-letters"), clock=SystemClock()
     )
 
@@ -63,7 +63,7 @@ async def write_letters(worker_group: WorkerGroup, letters: Sequence[FakeRecord]
 def letter_to(
     worker_group: WorkerGroup, offset: int, *, partition: int = 1, topic: str = "features", **rest: object
 ) -> FakeRecord:
-    source = Partition(worker_group.topic(topic), partition)
+    source = TopicPartition(worker_group.topic(topic), partition)
     return letter_record(0, source=source, source_offset=offset, timestamp=NOW_MS + offset, **rest)  # type: ignore[arg-type]
 
 
@@ -133,7 +133,7 @@ async def test_order_is_kept_and_a_limit_takes_the_oldest(worker_group: WorkerGr
         many = [letter_to(worker_group, number, value=b"%04d" % number) for number in range(300, 3000)]
         await send_batch(
             writer,
-            TopicPartition(worker_group.topic("dead-letters"), 0),
+            ClientTopicPartition(worker_group.topic("dead-letters"), 0),
             [each.value or b"" for each in many],
             headers=[each.headers for each in many],
             timestamps=[each.timestamp for each in many],
@@ -149,7 +149,7 @@ async def test_order_is_kept_and_a_limit_takes_the_oldest(worker_group: WorkerGr
 
 async def test_earlier_letters_are_read_to_count_replays_however_short_the_time(worker_group: WorkerGroup) -> None:
     await worker_group.create(partitions=3)
-    dead, source = worker_group.topic("dead-letters"), Partition(worker_group.topic("features"), 1)
+    dead, source = worker_group.topic("dead-letters"), TopicPartition(worker_group.topic("features"), 1)
     rows: list[tuple[bytes, int, list[tuple[str, bytes]]]] = [
         (b"older", -180_000, []),
         (b"again", -120_000, []),

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.stream.dlq.letter import Letter, Position
+from forebay.stream.core.records import TopicPartition
+from forebay.stream.dlq.dead_letter import Letter, Position
 from forebay.stream.dlq.replay_history import ReplayHistory, Replays, event_headers, fingerprint
-from forebay.stream.records import Partition
 from tests.dlq.build import DEAD_0, DEAD_1, letter
 
 EVENT = b'{"id":"e1","timestamp":1,"features":[1,2]}'
@@ -47,7 +47,7 @@ def test_a_letter_of_the_same_event_stands_for_the_one_that_it_names() -> None:
         letter(4, value=None, headers=stated("dead-letters-0@1")),
         letter(4, key=b"another key", headers=stated("dead-letters-0@1")),
         letter(4, key=None, headers=stated("dead-letters-0@1")),
-        letter(4, source=Partition("other", 1), headers=stated("dead-letters-0@1")),
+        letter(4, source=TopicPartition("other", 1), headers=stated("dead-letters-0@1")),
         letter(4, headers=[("tenant", b"y"), *stated("dead-letters-0@1")]),
         letter(4, headers=stated("dead-letters-0@99")),
         letter(4, headers=stated("other-letters-0@1")),
@@ -112,7 +112,7 @@ def test_what_was_not_read_and_has_to_be_is_named() -> None:
     )
 )
 def test_no_event_vanishes_whatever_headers_state(
-    rows: list[tuple[Partition, bytes, tuple[int, int, int] | None]],
+    rows: list[tuple[TopicPartition, bytes, tuple[int, int, int] | None]],
 ) -> None:
     letters = [
         letter(

@@ -8,14 +8,14 @@ import pytest
 from rich.console import Console, RenderableType
 
 from forebay.schemas.failures import FailureKind
-from forebay.stream.console import plain_table
-from forebay.stream.dlq.plan import Plan, Planner, Skip
+from forebay.stream.core.records import TopicPartition
 from forebay.stream.dlq.render import letter_text, list_table, replay_table, stats_text
 from forebay.stream.dlq.replay import Replayed
+from forebay.stream.dlq.replay_plan import Plan, Planner, Skip
 from forebay.stream.dlq.stats import Stats
-from forebay.stream.records import Partition
+from forebay.stream.terminal.console import plain_table
+from tests.core.build import JULY
 from tests.dlq.build import letter
-from tests.stream.build import JULY
 
 F32 = ("content-type", b"application/x-forebay-f32")
 
@@ -34,7 +34,7 @@ def counted() -> Stats:
     for number in range(3):
         stats.add(letter(number, timestamp=JULY + 1000 * number))
     stats.add(letter(kind=FailureKind.MODEL_ERROR, model="late", headers=[("forebay.replay.count", b"1")]))
-    stats.add(letter(kind=FailureKind.TOO_LARGE, value=b"x" * 5000, max_bytes=1000, source=Partition("other", 0)))
+    stats.add(letter(kind=FailureKind.TOO_LARGE, value=b"x" * 5000, max_bytes=1000, source=TopicPartition("other", 0)))
     return stats
 
 
@@ -60,7 +60,9 @@ def test_the_counts_of_people() -> None:
 
 
 def test_a_line_for_each_within_the_width() -> None:
-    long = letter(3, key=b"\x1b[2J" + b"k" * 100, message="m" * 500, source=Partition("a-rather-long-name" * 4, 12))
+    long = letter(
+        3, key=b"\x1b[2J" + b"k" * 100, message="m" * 500, source=TopicPartition("a-rather-long-name" * 4, 12)
+    )
     for width in (70, 80, 100, 160):
         lines = shown(list_table([letter(), long], width), width).splitlines()
         assert len(lines) == 4 and "\x1b" not in "".join(lines)

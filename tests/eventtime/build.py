@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from forebay.models.window_input import Aggregate, WindowInput
+from forebay.models.artefacts.window_input import Aggregate, WindowInput
 from forebay.schemas.failures import FailureKind
+from forebay.stream.core.records import Chunk, Epoch, Rejection, TopicPartition
 from forebay.stream.eventtime.plan import WindowLimits, WindowPlan
 from forebay.stream.eventtime.spec import WindowKind, WindowSpec, digest
 from forebay.stream.eventtime.stage import WindowStage
 from forebay.stream.eventtime.timestamp_guard import TimestampBounds
-from forebay.stream.records import Chunk, Epoch, Partition, Rejection
-from tests.stream.build import EPOCH, JULY, P0, FakeRecord, ManualClock
+from tests.core.build import EPOCH, JULY, P0, FakeRecord, ManualClock
 
 TUMBLING = WindowSpec(WindowKind.TUMBLING, size_ms=10, hop_ms=10, gap_ms=0, out_of_orderness_ms=0, lateness_ms=0)
 COUNTS = WindowInput(aggregates=(Aggregate("count"), Aggregate("sum", 0)))
@@ -52,7 +52,7 @@ def poll(
     first_offset: int,
     events: Sequence[tuple[bytes | None, int] | None],
     *,
-    partition: Partition = P0,
+    partition: TopicPartition = P0,
     epoch: Epoch = EPOCH,
     next_offset: int | None = None,
 ) -> Chunk:

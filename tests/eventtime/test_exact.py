@@ -11,8 +11,8 @@ import orjson
 import pytest
 
 from forebay.stream.eventtime.spec import WindowKind, WindowSpec
+from tests.core.build import JULY
 from tests.eventtime.windowed import all_closed, check, make_events
-from tests.stream.build import JULY
 from tests.worker.harness import WorkerGroup, WorkerProcess
 
 SPEC = WindowSpec(WindowKind.HOPPING, size_ms=2000, hop_ms=1000, gap_ms=0, out_of_orderness_ms=500, lateness_ms=250)

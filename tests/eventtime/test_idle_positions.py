@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from forebay.stream.core.records import Committed
 from forebay.stream.eventtime.stage import WindowStage
-from forebay.stream.records import Committed
+from tests.core.build import P0, P1, FakeRecord, event
 from tests.eventtime.build import plan, poll, stage
-from tests.stream.build import P0, P1, FakeRecord, event
-from tests.stream.test_pipeline import Rig
+from tests.pipeline.test_pipeline import Rig
 
 KEY = b"a"
 PLAN = replace(plan(), num_features=3)

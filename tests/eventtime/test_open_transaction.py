@@ -7,7 +7,7 @@ import asyncio
 import orjson
 from aiokafka import TopicPartition
 
-from forebay.stream.clock import SystemClock
+from forebay.stream.core.clock import SystemClock
 from tests.brokers.clients import producer, send_batch
 from tests.worker.echo import NUM_FEATURES
 from tests.worker.harness import WorkerGroup, total

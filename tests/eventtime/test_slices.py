@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forebay.schemas.errors import BrokerError
-from forebay.stream.eventtime.chunk import WindowChunk
+from forebay.stream.core.records import Committed
 from forebay.stream.eventtime.spec import WindowSpec
 from forebay.stream.eventtime.stage import WindowStage
-from forebay.stream.records import Committed
+from forebay.stream.eventtime.window_chunk import WindowChunk
+from tests.core.build import EPOCH, P0, ManualClock
 from tests.eventtime.build import TUMBLING, plan, poll, stage
-from tests.eventtime.test_partition import described, specs
-from tests.stream.build import EPOCH, P0, ManualClock
+from tests.eventtime.test_partition_windows import described, specs
 
 Log = list[tuple[bytes | None, int]]
 

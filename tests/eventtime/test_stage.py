@@ -7,17 +7,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from forebay.models.window_input import WindowInput
+from forebay.models.artefacts.window_input import WindowInput
 from forebay.schemas.errors import BrokerError
 from forebay.schemas.failures import FailureKind
-from forebay.stream.eventtime.chunk import WindowChunk
+from forebay.stream.core.records import Committed
 from forebay.stream.eventtime.plan import WindowPlan
 from forebay.stream.eventtime.restore import WithoutWindows
 from forebay.stream.eventtime.stage import WindowStage
 from forebay.stream.eventtime.timestamp_guard import TimestampBounds
-from forebay.stream.records import Committed
+from forebay.stream.eventtime.window_chunk import WindowChunk
+from tests.core.build import EPOCH, JULY, P0, P1, ManualClock
 from tests.eventtime.build import COUNTS, TUMBLING, plan, poll, spans, stage
-from tests.stream.build import EPOCH, JULY, P0, P1, ManualClock
 
 A, B = b"a", b"b"
 

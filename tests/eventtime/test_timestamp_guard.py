@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forebay.schemas.failures import FailureKind
-from forebay.stream.eventtime.chunk import WindowChunk
+from forebay.stream.core.records import Chunk, Committed
 from forebay.stream.eventtime.plan import WindowPlan
 from forebay.stream.eventtime.spec import WindowKind, WindowSpec
 from forebay.stream.eventtime.stage import WindowStage
 from forebay.stream.eventtime.timestamp_guard import MAX_LISTED, TimestampBounds
-from forebay.stream.records import Chunk, Committed
+from forebay.stream.eventtime.window_chunk import WindowChunk
+from tests.core.build import EPOCH, JULY, P0, FakeRecord, ManualClock
 from tests.eventtime.build import plan, spans
-from tests.stream.build import EPOCH, JULY, P0, FakeRecord, ManualClock
 
 A = b"a"
 HOUR = 3_600_000

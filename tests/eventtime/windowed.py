@@ -13,10 +13,10 @@ from aiokafka import ConsumerRecord
 
 from forebay.stream.eventtime.spec import WindowSpec
 from tests.brokers.clients import read_committed
+from tests.core.build import JULY
 from tests.eventtime import reference
 from tests.eventtime.reference import Event
 from tests.eventually import eventually
-from tests.stream.build import JULY
 from tests.worker.echo import NUM_FEATURES, STEPS, feature_hash
 from tests.worker.harness import WorkerGroup, total
 

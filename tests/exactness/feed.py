@@ -13,8 +13,8 @@ import orjson
 from aiokafka.errors import KafkaError
 
 from forebay.stream.core.outputs import Outgoing
-from forebay.stream.kafka.delivery import Delivery, Transactional
-from forebay.stream.records import Partition
+from forebay.stream.core.records import TopicPartition
+from forebay.stream.kafka.producer.producer import Delivery, Transactional
 from tests.worker.echo import NUM_FEATURES
 from tests.worker.harness import WorkerGroup
 
@@ -96,8 +96,8 @@ class Feed:
             if not abort:
                 self.committed |= ids
 
-    def _transaction(self, now_ms: int) -> tuple[dict[Partition, Outgoing], set[str]]:
-        outgoing: dict[Partition, Outgoing] = {}
+    def _transaction(self, now_ms: int) -> tuple[dict[TopicPartition, Outgoing], set[str]]:
+        outgoing: dict[TopicPartition, Outgoing] = {}
         ids: set[str] = set()
         features = self._numpy.normal(size=(self._size, NUM_FEATURES)).astype(np.float32).tolist()
         for row in features:
@@ -113,6 +113,6 @@ class Feed:
                 headers = [(ID_HEADER, event_id.encode()), (KIND_HEADER, kind.encode())]
             else:
                 value = orjson.dumps({"id": event_id, "timestamp": now_ms, "features": row})
-            place = Partition(self._group.topic("features"), key % self._group.partitions)
+            place = TopicPartition(self._group.topic("features"), key % self._group.partitions)
             outgoing.setdefault(place, Outgoing()).append(b"key-%d" % key, value, headers)
         return outgoing, ids

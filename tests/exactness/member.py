@@ -8,12 +8,12 @@ from contextlib import asynccontextmanager
 from aiokafka import AIOKafkaConsumer
 
 from forebay.stream.core.outputs import Outgoing
+from forebay.stream.core.records import Epoch, TopicPartition
 from forebay.stream.eventtime.restore import WithoutWindows
-from forebay.stream.kafka.delivery import Delivery, Transactional
-from forebay.stream.kafka.positions import StartPolicy
-from forebay.stream.kafka.source import Source
-from forebay.stream.kafka.transaction import Transaction
-from forebay.stream.records import Epoch, Partition
+from forebay.stream.kafka.consumer.source import Source
+from forebay.stream.kafka.consumer.start_offsets import StartPolicy
+from forebay.stream.kafka.producer.producer import Delivery, Transactional
+from forebay.stream.kafka.producer.transaction import Transaction
 from tests.eventually import eventually
 
 WAIT_S = 60.0
@@ -73,7 +73,7 @@ class Member:
         assert epoch is not None
         return epoch
 
-    async def send(self, to: Partition, value: bytes) -> None:
+    async def send(self, to: TopicPartition, value: bytes) -> None:
         """Begin a transaction of the group, and deliver one record in it."""
         await self.transaction.begin([to])
         await self.transaction.add_group()

@@ -20,10 +20,11 @@ from aiokafka.errors import KafkaError
 from rich.console import Console
 from rich.table import Table
 
-from forebay.stream.kafka import protocol, transaction
-from forebay.stream.kafka.source import Source
-from forebay.stream.kafka.transaction import Transaction
-from forebay.stream.records import Epoch
+from forebay.stream.core.records import Epoch
+from forebay.stream.kafka.consumer.source import Source
+from forebay.stream.kafka.producer import transaction
+from forebay.stream.kafka.producer.transaction import Transaction
+from forebay.stream.kafka.protocol import offset_requests
 from tests.brokers.resolve import resolve_own
 
 VARIABLE = "FOREBAY_TEST_MUTATION"
@@ -32,12 +33,12 @@ TESTS = "tests/exactness/test_protections.py"
 
 def without_generation() -> None:
     """As the client's own commit of positions does it: no generation, no member."""
-    original = protocol.TxnOffsetCommit.__init__
+    original = offset_requests.TxnOffsetCommit.__init__
 
     def init(self: Any, *, epoch: Epoch, **fields: Any) -> None:
         original(self, epoch=Epoch(-1, "", None, epoch.counter), **fields)
 
-    protocol.TxnOffsetCommit.__init__ = init  # type: ignore[method-assign]
+    offset_requests.TxnOffsetCommit.__init__ = init  # type: ignore[method-assign]
 
 
 def without_capture() -> None:
@@ -63,12 +64,12 @@ def without_minus_one_guard() -> None:
 
 
 def without_require_stable() -> None:
-    original = protocol.OffsetFetch.__init__
+    original = offset_requests.OffsetFetch.__init__
 
     def init(self: Any, group_id: str, partitions: Any, *, require_stable: bool) -> None:
         original(self, group_id, partitions, require_stable=False)
 
-    protocol.OffsetFetch.__init__ = init  # type: ignore[method-assign]
+    offset_requests.OffsetFetch.__init__ = init  # type: ignore[method-assign]
 
 
 def without_end_txn() -> None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 import pytest_asyncio
 
-from forebay.stream.logs import CLIENT_LINES_EVERY_S
+from forebay.stream.telemetry.log_setup import CLIENT_LINES_EVERY_S
 from tests.brokers.ports import free_ports
 from tests.brokers.proxy import ApiKey, Proxy, proxied_listeners
 from tests.brokers.resolve import RealKafka

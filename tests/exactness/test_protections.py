@@ -13,23 +13,23 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from aiokafka import TopicPartition
+from aiokafka import TopicPartition as ClientTopicPartition
 
-from forebay.stream.commit import Committer
 from forebay.stream.core.errors import CommitRefused
 from forebay.stream.core.outputs import Outgoing
-from forebay.stream.dead_letter_guard import DeadLetterGuard, DeadLetterLimits
-from forebay.stream.emit import Emission
-from forebay.stream.kafka.group_offsets import GroupOffsets, OffsetsUnstable
-from forebay.stream.observer import Unobserved
-from forebay.stream.outcomes import Ledger
-from forebay.stream.records import Committed, Epoch, Partition
+from forebay.stream.core.records import Committed, Epoch, TopicPartition
+from forebay.stream.kafka.consumer.group_offsets import GroupOffsets, OffsetsUnstable
+from forebay.stream.output.emitter import Emission
+from forebay.stream.output.ledger import Ledger
+from forebay.stream.pipeline.committer import Committer
+from forebay.stream.pipeline.dead_letter_limit import DeadLetterLimit, DeadLetterLimits
+from forebay.stream.pipeline.observer import NullObserver
 from tests.brokers.clients import consumer, create_topic, producer, send_batch
 from tests.brokers.resolve import Broker
 from tests.conftest import Names
+from tests.core.build import ManualClock
 from tests.eventually import eventually
 from tests.exactness.member import WAIT_S, Member, member
-from tests.stream.build import ManualClock
 
 EVENTS = 10
 COMMITTED = 5
@@ -41,18 +41,18 @@ class Scene:
     def __init__(self, bootstrap: str, names: Names) -> None:
         self.bootstrap = bootstrap
         self.names = names
-        self.input = Partition(names("features"), 0)
-        self.output = Partition(names("predictions"), 0)
+        self.input = TopicPartition(names("features"), 0)
+        self.output = TopicPartition(names("predictions"), 0)
 
     async def create(self) -> None:
         for place in (self.input, self.output):
             # The manual clock's records are old, and deleted records would not hold back readers of committed ones.
             await create_topic(self.bootstrap, place.topic, configs={"retention.ms": "-1"})
         async with producer(self.bootstrap) as client:
-            await send_batch(client, TopicPartition(*self.input), [b"%d" % number for number in range(EVENTS)])
+            await send_batch(client, ClientTopicPartition(*self.input), [b"%d" % number for number in range(EVENTS)])
         async with consumer(self.bootstrap, group_id=self.names("group")) as client:
-            client.assign([TopicPartition(*self.input)])
-            await client.commit({TopicPartition(*self.input): COMMITTED})
+            client.assign([ClientTopicPartition(*self.input)])
+            await client.commit({ClientTopicPartition(*self.input): COMMITTED})
 
     def member(self, name: str) -> AbstractAsyncContextManager[Member]:
         return member(
@@ -70,24 +70,24 @@ class Scene:
             return emission
 
         emitter: Any = SimpleNamespace(build=build)
-        guard = DeadLetterGuard(DeadLetterLimits(1.0, 100, None))
+        guard = DeadLetterLimit(DeadLetterLimits(1.0, 100, None))
         return Committer(
             emitter,
             one.delivery,
             transaction=one.transaction,
             guard=guard,
-            observer=Unobserved(),
+            observer=NullObserver(),
             clock=ManualClock(),
             timeout_ms=10_000,
         )
 
     async def committed(self) -> int | None:
         async with consumer(self.bootstrap, group_id=self.names("group")) as client:
-            return await client.committed(TopicPartition(*self.input))
+            return await client.committed(ClientTopicPartition(*self.input))
 
     async def visible(self) -> list[bytes | None]:
         """What a reader of committed records sees of the output, once no transaction is open there."""
-        place = TopicPartition(*self.output)
+        place = ClientTopicPartition(*self.output)
         async with (
             consumer(self.bootstrap) as stable,
             consumer(self.bootstrap, isolation_level="read_uncommitted") as written,

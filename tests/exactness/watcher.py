@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager, suppress
 from aiokafka.client import AIOKafkaClient, CoordinationType
 from aiokafka.errors import KafkaError, for_code
 
-from forebay.stream.kafka.group_offsets import UNSTABLE_OFFSET_COMMIT
-from forebay.stream.kafka.protocol import OffsetFetch
-from forebay.stream.records import Partition
+from forebay.stream.core.records import TopicPartition
+from forebay.stream.kafka.consumer.group_offsets import UNSTABLE_OFFSET_COMMIT
+from forebay.stream.kafka.protocol.offset_requests import OffsetFetch
 from tests.exactness.log_scan import raw_client
 from tests.worker.harness import WorkerGroup
 
@@ -27,7 +27,9 @@ class OffsetsWatcher:
 
     def __init__(self, worker_group: WorkerGroup) -> None:
         self._group = worker_group.prefix
-        self._places = [Partition(worker_group.topic("features"), number) for number in range(worker_group.partitions)]
+        self._places = [
+            TopicPartition(worker_group.topic("features"), number) for number in range(worker_group.partitions)
+        ]
         self._highest: dict[int, int] = {}
         self._rose_s = 0.0
         self.samples = 0

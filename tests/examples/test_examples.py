@@ -16,12 +16,12 @@ import orjson
 import pytest
 import torch
 
-from forebay.models.artefact import load_artefact
-from forebay.models.served import ServedModel
-from forebay.stream.clock import SystemClock
+from forebay.models.artefacts.artefact import load_artefact
+from forebay.models.serving.served_model import ServedModel
 from forebay.stream.config.sections import KafkaSection, Settings, TopicsSection
-from forebay.stream.kafka.topics import create_topics
-from forebay.stream.worker_process import WorkerProcess
+from forebay.stream.core.clock import SystemClock
+from forebay.stream.embedded.worker_process import WorkerProcess
+from forebay.stream.kafka.cluster.topics import create_topics
 from tests.brokers.clients import read_committed
 from tests.brokers.resolve import Broker
 from tests.conftest import Names

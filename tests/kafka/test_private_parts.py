@@ -1,6 +1,6 @@
 """Decision 2: every private part of aiokafka that the code uses. A test fails when one moves, and when one is not listed here.
 
-What is used of Faust is pinned by tests/aggregate/test_private_parts.py.
+What is used of Faust is pinned by tests/aggregate/test_faust_internals.py.
 """
 
 from __future__ import annotations

@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from forebay.models.artefact import save_artefact
-from forebay.models.nets import Net, build_net
-from forebay.models.preprocess import Preprocessing, Standardise
-from forebay.models.served import ServedModel
-from forebay.models.signature import Feature, Signature, Task
+from forebay.models.artefacts.architectures import Net, build_net
+from forebay.models.artefacts.artefact import save_artefact
+from forebay.models.artefacts.preprocessing import Preprocessing, Standardise
+from forebay.models.artefacts.signature import Feature, Signature, Task
+from forebay.models.serving.served_model import ServedModel
 
 CREATED_AT = datetime(2026, 11, 2, 9, 30, tzinfo=UTC)
 CPU = torch.device("cpu")

@@ -30,7 +30,7 @@ EXTRA_OF = {
     "forebay/stream/bench/": "bench",
     "forebay/stream/demo/": "demo",
     "forebay/stream/publish/files.py": "files",
-    "forebay/stream/publish/parquet.py": "files",
+    "forebay/stream/publish/parquet_rows.py": "files",
     "forebay/stream/telemetry/resources.py": "gpu",
 }
 
@@ -161,7 +161,7 @@ def test_without_extras_every_module_of_the_base_can_be_imported(base: Environme
     # The aggregator's and the demo's own commands import what needs an extra only when they run.
     assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
     assert (
-        "forebay.stream.worker_assembly" in modules
+        "forebay.stream.worker.assembly" in modules
         and "forebay.stream.admin.server" in modules
         and "forebay.stream.telemetry.telemetry" in modules
     )
@@ -181,8 +181,9 @@ def test_without_extras_every_command_has_its_help(base: Environment) -> None:
 
 def test_without_extras_a_worker_runs_up_to_the_broker(base: Environment, tmp_path: Path) -> None:
     save = (
-        "import sys, datetime; from forebay.models.artefact import save_artefact\n"
-        "from forebay.models.nets import LinearRegression\nfrom forebay.models.signature import Signature\n"
+        "import sys, datetime; from forebay.models.artefacts.artefact import save_artefact\n"
+        "from forebay.models.artefacts.architectures import LinearRegression\n"
+        "from forebay.models.artefacts.signature import Signature\n"
         "save_artefact(sys.argv[1], 'm', LinearRegression(2), signature=Signature((), (2,), 'regression', 1),"
         " created_at=datetime.datetime.now(datetime.UTC))"
     )

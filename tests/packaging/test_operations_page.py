@@ -10,7 +10,7 @@ import yaml
 
 from forebay.stream.cli.group import COMMANDS
 from forebay.stream.config.sections import Settings, section_types
-from forebay.stream.kafka.acls import Role, acls_of
+from forebay.stream.kafka.cluster.acls import Role, acls_of
 from tests.packaging.image import ROOT
 
 PAGE = (ROOT / "docs" / "operations.md").read_text()

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from forebay.schemas.errors import DataError
 from forebay.stream.publish.csv_rows import CsvOptions, csv_rows, read_value
-from forebay.stream.publish.event import EventBuilder
-from forebay.stream.publish.row import BadRow, Row
+from forebay.stream.publish.event_builder import EventBuilder
+from forebay.stream.publish.input_row import BadRow, Row
 
 
 def csv_of(data: bytes, **options: object) -> list[Row | BadRow | None]:

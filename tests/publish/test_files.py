@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from forebay.schemas.errors import ConfigError, DataError
-from forebay.stream.publish.event import Columns, EventBuilder
+from forebay.stream.publish.event_builder import Columns, EventBuilder
 from forebay.stream.publish.files import Format, ReadOptions, open_source
-from forebay.stream.publish.row import BadRow, Row
+from forebay.stream.publish.input_row import BadRow, Row
 
 
 def rows_of(path: Path, options: ReadOptions | None = None) -> list[Row | BadRow | None]:
@@ -121,7 +121,7 @@ def test_parquet_that_is_none_and_parquet_without_pyarrow(tmp_path: Path, monkey
     path.write_bytes(b"no parquet at all")
     with pytest.raises(DataError, match=r"a\.parquet: this cannot be read as Parquet"):
         rows_of(path)
-    monkeypatch.delitem(sys.modules, "forebay.stream.publish.parquet")
+    monkeypatch.delitem(sys.modules, "forebay.stream.publish.parquet_rows")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ConfigError) as caught:
         rows_of(path)

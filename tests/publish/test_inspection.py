@@ -10,17 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.models.signature import Feature, Signature
+from forebay.models.artefacts.signature import Feature, Signature
 from forebay.schemas.errors import DataError
-from forebay.stream.decode.event import EventLimits
+from forebay.stream.decode.validator import EventLimits
 from forebay.stream.publish.csv_rows import CsvOptions, csv_rows
-from forebay.stream.publish.event import EventBuilder, Message
+from forebay.stream.publish.event_builder import EventBuilder, Message
+from forebay.stream.publish.input_row import BadRow, Row, Rows
 from forebay.stream.publish.inspection import SAMPLE_ROWS, EventCheck, Inspection, ServedSignature
-from forebay.stream.publish.row import BadRow, Row, Rows
-from forebay.stream.publish.run import Published, publish_rows
-from tests.publish.test_run import Notes
-from tests.stream.build import JULY, ManualClock, signature
-from tests.stream.test_decode import decode_one
+from forebay.stream.publish.rate_limited_publish import Published, publish_rows
+from tests.core.build import JULY, ManualClock, signature
+from tests.decode.test_decoder import decode_one
+from tests.publish.test_rate_limited_publish import Notes
 
 ROOM = Signature(
     (Feature("sensor", "category", ("01", "NA")), Feature("temperature"), Feature("humidity", nullable=True)),

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from forebay.models.signature import Feature, Signature
+from forebay.models.artefacts.signature import Feature, Signature
 from forebay.stream.cli import main
 from forebay.stream.config.sections import KafkaSection, Settings, TopicsSection
-from forebay.stream.kafka.topics import create_topics
+from forebay.stream.kafka.cluster.topics import create_topics
 from tests.brokers.resolve import Broker
 from tests.conftest import Names
 from tests.models.build import make_net

@@ -8,7 +8,7 @@ import orjson
 import pytest
 from jsonschema import Draft202012Validator
 
-from forebay.models.signature import Signature
+from forebay.models.artefacts.signature import Signature
 from forebay.schemas.definitions import definitions
 from forebay.schemas.examples import (
     MAX_EVENT_BYTES,
@@ -21,11 +21,11 @@ from forebay.schemas.examples import (
 )
 from forebay.schemas.failures import FAILURES, FailureKind
 from forebay.stream.core.outputs import OutputTopic, OutputTopics
+from forebay.stream.core.records import Chunk, MicroBatch, RowFailure
 from forebay.stream.decode import Decoder
-from forebay.stream.emit import Emitter, Placer
-from forebay.stream.encode import PredictionEncoder
-from forebay.stream.records import Chunk, MicroBatch, RowFailure
-from tests.stream.build import EPOCH, P0, FakeRecord, chunk, finish
+from forebay.stream.output.emitter import Emitter, Placer
+from forebay.stream.output.encoder import PredictionEncoder
+from tests.core.build import EPOCH, P0, FakeRecord, chunk, finish
 
 
 def decode(example: Example) -> Chunk:

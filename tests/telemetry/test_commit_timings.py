@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from forebay.stream.observer import CommitTimes
-from forebay.stream.outcomes import Ledger
+from forebay.stream.output.ledger import Ledger
+from forebay.stream.pipeline.observer import CommitTimes
 from forebay.stream.telemetry.commit_timings import MAX_COMMITS, CommitTimings
 
 LEDGER = Ledger(model="m", version=1)

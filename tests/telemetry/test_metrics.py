@@ -15,16 +15,16 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from forebay.schemas.failures import FailureKind
 from forebay.stream.core.errors import CommitRefused, CommitTimeout
-from forebay.stream.observer import CommitTimes
-from forebay.stream.outcomes import Ledger
-from forebay.stream.records import MicroBatch, Standing
+from forebay.stream.core.records import MicroBatch, Standing
+from forebay.stream.output.ledger import Ledger
+from forebay.stream.pipeline.observer import CommitTimes
 from forebay.stream.telemetry import catalogue as c
-from forebay.stream.telemetry.book import Book, Exemplar, Snapshot
-from forebay.stream.telemetry.document import render_metrics
 from forebay.stream.telemetry.lag import LagMeter
-from forebay.stream.telemetry.page import render_page
-from forebay.stream.telemetry.recording import Recorder
-from tests.stream.build import JULY, P0, P1, FakeRecord, ManualClock, chunk, finish
+from forebay.stream.telemetry.metric_store import Exemplar, MetricStore, Snapshot
+from forebay.stream.telemetry.metrics_doc import render_metrics
+from forebay.stream.telemetry.metrics_observer import Recorder
+from forebay.stream.telemetry.prometheus import render_page
+from tests.core.build import JULY, P0, P1, FakeRecord, ManualClock, chunk, finish
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 M1 = ("m", "1")
@@ -32,7 +32,7 @@ M1 = ("m", "1")
 
 @given(st.lists(st.floats(0, 1e5), min_size=1, max_size=200))
 def test_many_values_at_once_are_one_after_the_other(values: list[float]) -> None:
-    at_once, one_by_one = Book(), Book()
+    at_once, one_by_one = MetricStore(), MetricStore()
     at_once.observe_many(c.EVENT_LATENCY, np.array(values), M1)
     for value in values:
         one_by_one.observe(c.EVENT_LATENCY, value, M1)
@@ -46,7 +46,7 @@ def test_many_values_at_once_are_one_after_the_other(values: list[float]) -> Non
 
 
 def test_labels_are_as_many_as_the_metric_has() -> None:
-    book = Book()
+    book = MetricStore()
     with pytest.raises(ValueError, match="labels"):
         book.add(c.EVENTS, 1, ("predicted",))
     with pytest.raises(ValueError, match="labels"):
@@ -54,7 +54,7 @@ def test_labels_are_as_many_as_the_metric_has() -> None:
 
 
 def test_a_gauge_that_is_replaced_forgets_what_is_gone() -> None:
-    book = Book()
+    book = MetricStore()
     book.replace(c.CONSUMER_LAG_RECORDS, {("t", "0"): 5, ("t", "1"): 6})
     book.replace(c.CONSUMER_LAG_RECORDS, {("t", "1"): 7})
     assert book.snapshot().gauges[c.CONSUMER_LAG_RECORDS] == {("t", "1"): 7}
@@ -63,12 +63,12 @@ def test_a_gauge_that_is_replaced_forgets_what_is_gone() -> None:
 # ---- the recorder
 
 
-def recorder(book: Book, clock: ManualClock) -> Recorder:
+def recorder(book: MetricStore, clock: ManualClock) -> Recorder:
     return Recorder(book, model="m", version=1, transactional=True, clock=clock, exemplar_of=lambda batch, value: None)
 
 
 def test_a_batch_on_its_way() -> None:
-    book, clock = Book(), ManualClock()
+    book, clock = MetricStore(), ManualClock()
     told = recorder(book, clock)
     chunks = [chunk([5, 6, 7], rejected=[7], size=10), chunk([1], partition=P1, size=4)]
     told.polled(chunks, received_s=100.0, decoded_s=100.5)
@@ -105,7 +105,7 @@ def test_a_batch_on_its_way() -> None:
 
 
 def test_records_without_a_timestamp_have_no_latency_and_no_lag() -> None:
-    book = Book()
+    book = MetricStore()
     told = recorder(book, ManualClock())
     polled = replace(chunk([5]), records=[FakeRecord(5, b"x", -1)])
     told.polled([polled], received_s=1.0, decoded_s=1.5)
@@ -119,7 +119,7 @@ def test_records_without_a_timestamp_have_no_latency_and_no_lag() -> None:
 
 
 def test_windows_are_counted_apart_from_events() -> None:
-    book = Book()
+    book = MetricStore()
     told = recorder(book, ManualClock())
     ledger = Ledger(model="m", version=1)
     ledger.accepted(P0, np.array([JULY, JULY + 1]))
@@ -149,7 +149,7 @@ def test_windows_are_counted_apart_from_events() -> None:
     ],
 )
 def test_commits_that_fail_are_told_apart(error: BaseException, result: str) -> None:
-    book = Book()
+    book = MetricStore()
     recorder(book, ManualClock()).commit_failed(error)
     said = book.snapshot().counters
     assert {labels: count for labels, count in said[c.COMMITS].items() if count} == {(result,): 1}
@@ -186,9 +186,9 @@ def test_lag_is_never_negative_and_forgets_what_is_gone() -> None:
 # ---- the page
 
 
-def full_book() -> Book:
+def full_book() -> MetricStore:
     """A book with a value for every metric, with as many labels as it has."""
-    book = Book()
+    book = MetricStore()
     for metric in c.METRICS:
         labels = tuple(f'{label} "x"\n' for label in metric.labels)
         if isinstance(metric, c.Counter):
@@ -260,7 +260,7 @@ def test_names_are_prometheus_own_way_of_writing_opentelemetry_names() -> None:
 
 def test_docs_metrics_md_is_what_the_catalogue_says() -> None:
     path = Path(__file__).parents[2] / "docs/metrics.md"
-    assert path.read_text() == render_metrics(), "python -m forebay.stream.telemetry.document > docs/metrics.md"
+    assert path.read_text() == render_metrics(), "python -m forebay.stream.telemetry.metrics_doc > docs/metrics.md"
 
 
 def test_latency_throughput_and_errors_carry_model_and_version() -> None:

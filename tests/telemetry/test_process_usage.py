@@ -8,7 +8,7 @@ import sys
 import time
 
 from forebay.stream.telemetry import catalogue as c
-from forebay.stream.telemetry.book import Book
+from forebay.stream.telemetry.metric_store import MetricStore
 from forebay.stream.telemetry.process_usage import ProcessMeter
 from forebay.stream.telemetry.resources import ProcessGauges
 
@@ -30,7 +30,7 @@ def test_a_process_that_is_gone_has_no_usage() -> None:
 
 
 def test_the_gauges_are_of_this_process() -> None:
-    book = Book()
+    book = MetricStore()
     before = ProcessMeter().usage()
     ProcessGauges(book).sample()
     snapshot = book.snapshot()

@@ -15,12 +15,12 @@ from opentelemetry.sdk.trace.sampling import ParentBased
 from opentelemetry.trace import SpanKind, StatusCode, get_current_span
 
 from forebay.stream.core.errors import CommitTimeout
-from forebay.stream.observer import CommitTimes
-from forebay.stream.records import Chunk, Finished, MicroBatch
-from forebay.stream.telemetry.sampled import sampled_events
+from forebay.stream.core.records import BatchResult, Chunk, MicroBatch
+from forebay.stream.pipeline.observer import CommitTimes
 from forebay.stream.telemetry.spans import MAX_EXEMPLARS, BatchTraces
+from forebay.stream.telemetry.trace_context import sampled_events
 from forebay.stream.telemetry.tracing import MAX_LINKS, LinkedOrRatio, make_tracer_provider
-from tests.stream.build import JULY, P0, P1, FakeRecord, ManualClock, chunk, finish
+from tests.core.build import JULY, P0, P1, FakeRecord, ManualClock, chunk, finish
 
 TIMES = CommitTimes(began=101.0, emit=101.1, begin=101.2, deliveries=101.3, positions=101.4, end=101.5)
 
@@ -53,7 +53,7 @@ class Scene:
     def poll(self, *chunks: Chunk) -> None:
         self.traces.polled(chunks, began_s=99.5, received_s=100.0, decoded_s=100.25)
 
-    def close(self, *chunks: Chunk) -> Finished:
+    def close(self, *chunks: Chunk) -> BatchResult:
         batch = MicroBatch(self.seq, chunks, "delay", opened_s=100.0)
         self.seq += 1
         self.traces.closed(batch)
@@ -159,7 +159,7 @@ async def test_a_commit_and_what_it_starts_log_within_its_trace() -> None:
     async def current() -> int:
         return get_current_span().get_span_context().span_id
 
-    async def commit(batches: list[Finished]) -> int:
+    async def commit(batches: list[BatchResult]) -> int:
         scene.traces.committing(batches)
         return await asyncio.create_task(current())
 

@@ -12,17 +12,17 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from forebay.stream.backpressure import Bounds, InFlight
-from forebay.stream.breaker import CircuitBreaker
-from forebay.stream.clock import SystemClock
 from forebay.stream.config.sections import TelemetrySection
-from forebay.stream.records import Partition, Standing
+from forebay.stream.core.circuit_breaker import CircuitBreaker
+from forebay.stream.core.clock import SystemClock
+from forebay.stream.core.records import Standing, TopicPartition
+from forebay.stream.pipeline.in_flight import Bounds, InFlight
 from forebay.stream.telemetry.collector import Signal, describe_process, find_collector, parse_headers
-from forebay.stream.telemetry.sampling import Watched
-from forebay.stream.telemetry.telemetry import About, Telemetry
+from forebay.stream.telemetry.polled_gauges import Watched
+from forebay.stream.telemetry.telemetry import Telemetry, WorkerIdentity
 from tests.telemetry.collector import collector, total
 
-ABOUT = About(
+ABOUT = WorkerIdentity(
     model="m", version=7, device="cpu", instance="me", group_id="g", transactional=True, max_in_flight_events=100
 )
 
@@ -55,7 +55,7 @@ async def run_for(made: Telemetry, seconds: float) -> None:
 
 async def test_the_page_tells_what_is_so_now() -> None:
     made = telemetry({}, is_ready=lambda: True)
-    made.record_lag({Partition("features", 0): Standing(3, 10)})
+    made.record_lag({TopicPartition("features", 0): Standing(3, 10)})
     page, content_type = made.page(accept="application/openmetrics-text")
     lines = page.decode().splitlines()
     assert content_type.startswith("application/openmetrics-text")

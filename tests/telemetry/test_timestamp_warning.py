@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from forebay.stream.telemetry.timestamp_warning import TimestampWarning
-from tests.stream.build import JULY, chunk
+from tests.core.build import JULY, chunk
 
 
 def test_the_first_event_in_seconds_is_logged_with_its_unit_and_only_that(caplog: pytest.LogCaptureFixture) -> None:

@@ -17,16 +17,16 @@ from pathlib import Path
 
 import numpy as np
 
-from forebay.models.protocol import Scores
-from forebay.models.signature import Signature
-from forebay.models.window_input import WindowInput
+from forebay.models.artefacts.signature import Signature
+from forebay.models.artefacts.window_input import WindowInput
+from forebay.models.backends.protocol import Scores
 from forebay.schemas.errors import ForebayError
-from forebay.stream.clock import SystemClock
 from forebay.stream.config.sections import Settings
-from forebay.stream.logs import set_up_logging
-from forebay.stream.records import FloatMatrix
-from forebay.stream.stop_request import StoppedEarly
-from forebay.stream.worker_assembly import run_worker
+from forebay.stream.core.clock import SystemClock
+from forebay.stream.core.records import FloatMatrix
+from forebay.stream.core.stop_request import StoppedEarly
+from forebay.stream.telemetry.log_setup import set_up_logging
+from forebay.stream.worker.assembly import run_worker
 from tests.worker import failpoints
 
 NUM_FEATURES = 4

@@ -19,10 +19,10 @@ from typing import Any
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
 from aiokafka.protocol.transaction import EndTxnRequest
 
-from forebay.stream.kafka import source as source_module
-from forebay.stream.kafka.delivery import Delivery
-from forebay.stream.kafka.source import Source
-from forebay.stream.kafka.transaction import Transaction
+from forebay.stream.kafka.consumer import source as source_module
+from forebay.stream.kafka.consumer.source import Source
+from forebay.stream.kafka.producer.producer import Delivery
+from forebay.stream.kafka.producer.transaction import Transaction
 
 NAMES = (
     "before_begin",

@@ -7,11 +7,11 @@ import asyncio
 import pytest
 
 from forebay.schemas.errors import ConfigError
-from forebay.stream.clock import SystemClock
 from forebay.stream.config.sections import Settings
-from forebay.stream.stop_request import StoppedEarly, StopRequest
-from forebay.stream.worker import FailureSlot, warm_up_sizes
-from forebay.stream.worker_assembly import WorkerAssembly
+from forebay.stream.core.clock import SystemClock
+from forebay.stream.core.stop_request import StoppedEarly, StopRequest
+from forebay.stream.worker.assembly import WorkerAssembly
+from forebay.stream.worker.worker import FailureSlot, warm_up_sizes
 from tests.worker.echo import HashModel, WindowHashModel
 
 

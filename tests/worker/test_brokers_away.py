@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from forebay.stream.config.sections import KafkaSection
-from forebay.stream.kafka.access import coordinator
-from forebay.stream.kafka.reach import reach
-from forebay.stream.logs import CLIENT_LINES_EVERY_S
+from forebay.stream.kafka.cluster.bootstrap import reach
+from forebay.stream.kafka.protocol.authorized_operations import coordinator
+from forebay.stream.telemetry.log_setup import CLIENT_LINES_EVERY_S
 from tests.brokers.apache import ApacheKafka
 from tests.brokers.clients import create_topic
 from tests.conftest import Names

@@ -8,7 +8,7 @@ import orjson
 import pytest
 from aiokafka import TopicPartition
 
-from forebay.stream.clock import SystemClock
+from forebay.stream.core.clock import SystemClock
 from tests.brokers.clients import producer, send_batch
 from tests.brokers.resolve import Broker
 from tests.worker.echo import NUM_FEATURES

@@ -13,7 +13,7 @@ import pytest_asyncio
 from aiokafka import TopicPartition
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
-from forebay.stream.logs import CLIENT_LINES_EVERY_S
+from forebay.stream.telemetry.log_setup import CLIENT_LINES_EVERY_S
 from tests.brokers.clients import admin
 from tests.brokers.resolve import Broker, RealKafka
 from tests.worker.harness import WorkerGroup, total

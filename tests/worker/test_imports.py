@@ -25,7 +25,8 @@ import json, sys
 from benchmarks.idle_memory import own_mib
 import torch
 before = own_mib()
-import forebay.stream.cli.run, forebay.stream.worker_assembly, forebay.models.artefact, forebay.models.served
+import forebay.stream.cli.run, forebay.stream.worker.assembly
+import forebay.models.artefacts.artefact, forebay.models.serving.served_model
 print(json.dumps({"modules": sorted(sys.modules), "own_mib": own_mib() - before}))
 """
 

@@ -12,8 +12,8 @@ from aiokafka import TopicPartition
 
 from forebay.schemas import headers as names
 from tests.brokers.clients import producer, send_raw
-from tests.kafka.build import batch as batch_at
-from tests.kafka.build import record, with_lengths
+from tests.kafka.protocol.build import batch as batch_at
+from tests.kafka.protocol.build import record, with_lengths
 from tests.worker.echo import NUM_FEATURES
 from tests.worker.harness import WorkerGroup, kinds, total
 

@@ -14,7 +14,7 @@ import pytest
 from aiokafka import TopicPartition
 
 from forebay.schemas import headers as names
-from forebay.stream.logs import CLIENT_LINES_EVERY_S
+from forebay.stream.telemetry.log_setup import CLIENT_LINES_EVERY_S
 from tests.brokers.clients import producer, send_batch
 from tests.worker.echo import NUM_FEATURES, POISON
 from tests.worker.harness import WorkerGroup, kinds, total

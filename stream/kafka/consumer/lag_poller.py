@@ -7,8 +7,8 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
-from forebay.stream.clock import Clock
-from forebay.stream.records import Partition, Standing
+from forebay.stream.core.clock import Clock
+from forebay.stream.core.records import Standing, TopicPartition
 
 log = logging.getLogger("forebay.telemetry")
 
@@ -17,9 +17,9 @@ TIMEOUT_S: Final = 10.0
 
 
 class PolledSource(Protocol):
-    """What is asked of the source (see `stream.kafka.source`)."""
+    """What is asked of the source (see `stream.kafka.consumer.source`)."""
 
-    async def standings(self) -> Mapping[Partition, Standing]: ...
+    async def standings(self) -> Mapping[TopicPartition, Standing]: ...
     async def ask_cluster(self) -> None: ...
 
 
@@ -34,14 +34,14 @@ class LagPoller:
     def __init__(
         self,
         source: PolledSource,
-        on_standings: Callable[[Mapping[Partition, Standing]], None],
+        on_standings: Callable[[Mapping[TopicPartition, Standing]], None],
         *,
         clock: Clock,
     ) -> None:
         self._source = source
         self._on_standings = on_standings
         self._clock = clock
-        self.standings: Mapping[Partition, Standing] = {}
+        self.standings: Mapping[TopicPartition, Standing] = {}
         self.answered_s: float | None = None
 
     async def run(self) -> None:

@@ -7,20 +7,20 @@ from collections.abc import Mapping
 import pytest
 from aiokafka.errors import KafkaConnectionError
 
+from forebay.stream.core.records import Standing, TopicPartition
 from forebay.stream.kafka.consumer.lag_poller import LagPoller
-from forebay.stream.records import Partition, Standing
-from tests.stream.build import P0, P1, ManualClock
+from tests.core.build import P0, P1, ManualClock
 
 
 class Source:
     """A source with a script. is_away: the cluster does not answer."""
 
     def __init__(self) -> None:
-        self.found: dict[Partition, Standing] = {}
+        self.found: dict[TopicPartition, Standing] = {}
         self.is_away = False
         self.asked: list[str] = []
 
-    async def standings(self) -> Mapping[Partition, Standing]:
+    async def standings(self) -> Mapping[TopicPartition, Standing]:
         if self.found:
             self._ask("standings")
         return dict(self.found)
@@ -35,7 +35,7 @@ class Source:
 
 
 async def test_each_answer_is_handed_on_and_kept_with_its_time() -> None:
-    source, clock, received = Source(), ManualClock(), list[Mapping[Partition, Standing]]()
+    source, clock, received = Source(), ManualClock(), list[Mapping[TopicPartition, Standing]]()
     poller = LagPoller(source, received.append, clock=clock)
     assert (poller.standings, poller.answered_s) == ({}, None)
     source.found = {P0: Standing(3, 10), P1: Standing(4, 4)}
@@ -47,7 +47,7 @@ async def test_each_answer_is_handed_on_and_kept_with_its_time() -> None:
 
 
 async def test_without_partitions_the_cluster_is_asked_for_something_else() -> None:
-    source, clock, received = Source(), ManualClock(), list[Mapping[Partition, Standing]]()
+    source, clock, received = Source(), ManualClock(), list[Mapping[TopicPartition, Standing]]()
     poller = LagPoller(source, received.append, clock=clock)
     await poller.poll()
     assert (source.asked, received, poller.answered_s) == (["cluster"], [{}], clock.now_s)
@@ -55,7 +55,7 @@ async def test_without_partitions_the_cluster_is_asked_for_something_else() -> N
 
 @pytest.mark.parametrize("assigned", [True, False])
 async def test_no_answer_leaves_the_last_one(assigned: bool) -> None:
-    source, clock, received = Source(), ManualClock(), list[Mapping[Partition, Standing]]()
+    source, clock, received = Source(), ManualClock(), list[Mapping[TopicPartition, Standing]]()
     poller = LagPoller(source, received.append, clock=clock)
     source.found = {P0: Standing(3, 10)}
     await poller.poll()

@@ -1,0 +1,52 @@
+"""From the rows that a signature states to those that a net takes: of events, of sequences, of aggregates.
+
+Shapes: B rows, F features of an event, G columns after preprocessing, T steps of a sequence.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from forebay.models.artefacts.arrays import FloatArray
+from forebay.models.artefacts.preprocessing import Preprocessing
+from forebay.models.artefacts.signature import Signature
+from forebay.schemas.errors import TensorError
+
+
+def prepared_shape(signature: Signature, preprocessing: Preprocessing) -> tuple[int, ...]:
+    """The shape of a row as the net takes it. Raises ModelError where the preprocessing takes other rows.
+
+    An image keeps its shape, since its preprocessing keeps the width; a sequence is (T, G + 1), aggregates are (G,).
+    """
+    window = signature.window
+    if window is None:
+        width = preprocessing.output_width(signature.num_features)
+        return signature.shape if len(signature.shape) > 1 else (width,)
+    if window.sequence_length:
+        return (window.sequence_length, preprocessing.output_width(signature.num_features) + 1)
+    return (preprocessing.output_width(signature.row_width),)
+
+
+def prepared_width(signature: Signature, preprocessing: Preprocessing) -> int:
+    """How many values such a row has."""
+    if len(signature.shape) > 1:
+        return preprocessing.output_width(signature.num_features)
+    return prod(prepared_shape(signature, preprocessing))
+
+
+def prepare(signature: Signature, preprocessing: Preprocessing, x_BF: FloatArray) -> FloatArray:
+    """[B, row_width] -> [B, prepared_width], float32, in fresh memory. Raises TensorError for another type."""
+    window = signature.window
+    if window is None or not window.sequence_length:
+        return preprocessing.apply(x_BF)
+    if x_BF.dtype != np.float32:
+        raise TensorError(f"the preprocessing takes float32; this is {x_BF.dtype}")
+    x_BTW = x_BF.reshape(len(x_BF), *window.row_shape(signature.num_features))
+    there_BT = x_BTW[:, :, -1] > 0
+    x_BTG = np.zeros((len(x_BF), *prepared_shape(signature, preprocessing)), dtype=np.float32)
+    # Only what is an event: padding is zeros after the preprocessing too, whatever it would make of them.
+    x_BTG[there_BT, :-1] = preprocessing.apply(np.ascontiguousarray(x_BTW[there_BT][:, :-1]))
+    x_BTG[there_BT, -1] = 1.0
+    return x_BTG.reshape(len(x_BF), -1)

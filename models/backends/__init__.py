@@ -1,0 +1,1 @@
+"""What runs a model: the protocol that the worker needs, and torch's device."""

@@ -1,0 +1,1 @@
+"""A model that answers: rows to scores, warmed up and checked."""

@@ -1,0 +1,1 @@
+"""Fitting preprocessing and nets, and measuring them."""

@@ -1,0 +1,219 @@
+"""Training in one process: seeded mini-batches, Adam, early stopping on the validation loss.
+
+Shapes: N rows, G columns after preprocessing, O outputs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from forebay.models.artefacts.architectures import Net, build_net
+from forebay.models.artefacts.arrays import FloatArray
+from forebay.models.artefacts.signature import TASKS, Task
+from forebay.models.serving.served_model import score
+from forebay.models.training import metrics
+from forebay.schemas.errors import ModelError, TensorError
+
+Targets = npt.NDArray[np.generic]
+# Called with the epoch (from 1), the fraction of all epochs that is done (0 to 1), and the latest training
+# loss.
+Progress = Callable[[int, float, float], None]
+
+_REPORTS_PER_EPOCH: Final = 20
+_SCORING_ROWS: Final = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOptions:
+    """How to train. It stops after `patience` epochs without a better validation loss."""
+
+    epochs: int = 20
+    batch_size: int = 2048
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    patience: int = 3
+    validation_fraction: float = 0.1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        problems = [
+            f"{name} is {getattr(self, name)!r}; allowed is {allowed}"
+            for name, allowed, is_allowed in (
+                ("epochs", "from 1", self.epochs >= 1),
+                ("batch_size", "from 1", self.batch_size >= 1),
+                ("learning_rate", "above 0", 0 < self.learning_rate < math.inf),
+                ("weight_decay", "from 0", 0 <= self.weight_decay < math.inf),
+                ("patience", "from 1", self.patience >= 1),
+                ("validation_fraction", "above 0 and below 1", 0 < self.validation_fraction < 1),
+                ("seed", "from 0", self.seed >= 0),
+            )
+            if not is_allowed
+        ]
+        if problems:
+            raise ModelError("training options: " + "; ".join(problems), kind="params", remedy="mend these options")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trained:
+    """The net of the best epoch, in evaluation mode, and its validation metrics.
+
+    Metrics: "loss", "rows", and for classifiers "accuracy", "log_loss" and (binary, where both classes are
+    there) "roc_auc"; for regression "mean_absolute_error" and "root_mean_squared_error".
+    """
+
+    net: Net
+    metrics: Mapping[str, float]
+    epochs: int
+    best_epoch: int
+
+
+def train(
+    architecture: str,
+    params: Mapping[str, object],
+    task: Task,
+    x_NG: FloatArray,
+    y_N: Targets,
+    *,
+    options: TrainOptions | None = None,
+    validation: tuple[FloatArray, Targets] | None = None,
+    progress: Progress | None = None,
+) -> Trained:
+    """Train a net on rows that are already preprocessed. The same seed, data and threads give the same net.
+
+    `y_N` holds 0 and 1 (binary), classes from 0 (multiclass), or values, [N] or [N, O] (regression).
+    `validation` is (x, y); where it is None, a random `validation_fraction` of the rows is kept out for it.
+    torch's own random state is left as it was. Raises TensorError for rows or targets that do not fit,
+    ModelError(kind="diverged") where the loss is not finite.
+    """
+    options = options or TrainOptions()
+    if task not in TASKS:
+        raise ModelError(f"task is {task!r}", kind="params", remedy=f"choose {', '.join(TASKS)}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(options.seed)
+        net = build_net(architecture, params)
+        x, y = _tensors(net, task, x_NG=x_NG, y_N=y_N, what="training")
+        if validation is None:
+            if len(x) < 2:
+                raise TensorError("training needs at least two rows, one of them to validate with")
+            kept_out = min(max(1, round(len(x) * options.validation_fraction)), len(x) - 1)
+            order = torch.randperm(len(x))
+            x_valid, y_valid = x[order[:kept_out]], y[order[:kept_out]]
+            x, y = x[order[kept_out:]], y[order[kept_out:]]
+        else:
+            x_valid, y_valid = _tensors(net, task, *validation, "validation")
+        return _train(net, task, training=(x, y), validation=(x_valid, y_valid), options=options, progress=progress)
+
+
+def _train(
+    net: Net,
+    task: Task,
+    training: tuple[Tensor, Tensor],
+    validation: tuple[Tensor, Tensor],
+    options: TrainOptions,
+    progress: Progress | None,
+) -> Trained:
+    x, y = training
+    optimizer = torch.optim.Adam(net.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
+    starts = range(0, len(x), options.batch_size)
+    report_every = max(1, len(starts) // _REPORTS_PER_EPOCH)
+    best_loss, best_epoch, best_state = math.inf, 0, deepcopy(net.state_dict())
+    epoch, value = 0, math.nan
+    while epoch < options.epochs and epoch - best_epoch < options.patience:
+        epoch += 1
+        net.train()
+        order = torch.randperm(len(x))
+        for at, start in enumerate(starts):
+            rows = order[start : start + options.batch_size]
+            optimizer.zero_grad(set_to_none=True)
+            loss = _loss(net(x[rows]), y[rows], task)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            if progress is not None and at % report_every == 0:
+                value = float(loss.detach())
+                progress(epoch, (epoch - 1 + at / len(starts)) / options.epochs, value)
+        validation_loss = float(_loss(_outputs(net, validation[0]), validation[1], task))
+        if not math.isfinite(validation_loss):
+            raise ModelError(
+                f"the training diverged: in epoch {epoch} the validation loss is {validation_loss}",
+                kind="diverged",
+                remedy="lower the learning rate, or scale the features",
+            )
+        if validation_loss < best_loss:
+            best_loss, best_epoch, best_state = validation_loss, epoch, deepcopy(net.state_dict())
+    if progress is not None:
+        progress(epoch, 1.0, value)
+    net.load_state_dict(best_state)
+    out_NO = _outputs(net, validation[0])
+    return Trained(net, _evaluate(out_NO.numpy(), validation[1].numpy(), task, best_loss), epoch, best_epoch)
+
+
+def _outputs(net: Net, x: Tensor) -> Tensor:
+    """The net's outputs for all rows, in parts to bound the memory; leaves the net in evaluation mode."""
+    net.eval()
+    with torch.no_grad():
+        return torch.cat([net(x[at : at + _SCORING_ROWS]) for at in range(0, len(x), _SCORING_ROWS)])
+
+
+def _loss(out_NO: Tensor, y: Tensor, task: Task) -> Tensor:
+    match task:
+        case "binary":
+            return F.binary_cross_entropy_with_logits(out_NO[:, 0], y)
+        case "multiclass":
+            return F.cross_entropy(out_NO, y)
+        case "regression":
+            return F.mse_loss(out_NO, y)
+
+
+def _evaluate(out_NO: FloatArray, y: Targets, task: Task, loss: float) -> dict[str, float]:
+    results = {"loss": loss, "rows": float(len(y))}
+    if task == "regression":
+        results["mean_absolute_error"] = metrics.mean_absolute_error(y, out_NO)
+        results["root_mean_squared_error"] = metrics.root_mean_squared_error(y, out_NO)
+        return results
+    scores = score(out_NO, task)
+    assert scores.classes_B is not None
+    results["accuracy"] = metrics.accuracy(y, scores.classes_B)
+    results["log_loss"] = metrics.log_loss(y, scores.values_BO)
+    area = metrics.roc_auc(y, scores.values_BO[:, 0]) if task == "binary" else None
+    if area is not None:
+        results["roc_auc"] = area
+    return results
+
+
+def _tensors(net: Net, task: Task, x_NG: FloatArray, y_N: Targets, what: str) -> tuple[Tensor, Tensor]:
+    if x_NG.dtype != np.float32 or x_NG.ndim != 2 or x_NG.shape[1] != net.input_dim or len(x_NG) == 0:
+        raise TensorError(
+            f"{what}: {net.architecture} takes float32 [N, {net.input_dim}] with at least one row; "
+            f"this is {x_NG.dtype} {list(x_NG.shape)}",
+            remedy="apply the preprocessing first, and build the net for its width",
+        )
+    if not np.isfinite(x_NG).all():
+        column = int(np.argmax(~np.isfinite(x_NG).all(axis=0)))
+        raise TensorError(
+            f"{what}: column {column} has values that are missing or infinite",
+            remedy="impute the column, or leave its rows out",
+        )
+    outputs = net.output_dim
+    if task != "regression" and (outputs == 1) != (task == "binary"):
+        raise TensorError(f"{what}: a {task} net has {'1 output' if task == 'binary' else 'more than 1 output'}")
+    y = np.asarray(y_N)
+    if task == "regression" and y.ndim == 1:
+        y = y[:, None]
+    wanted = (len(x_NG), outputs) if task == "regression" else (len(x_NG),)
+    if y.shape != wanted or not np.isfinite(y.astype(np.float64)).all():
+        raise TensorError(f"{what}: the targets must be finite numbers {list(wanted)}; these are {list(y.shape)}")
+    classes = {"binary": 2, "multiclass": outputs, "regression": 0}[task]
+    if classes and not np.isin(y, np.arange(classes)).all():
+        raise TensorError(f"{what}: the targets of this {task} net must be whole numbers from 0 to {classes - 1}")
+    x = torch.from_numpy(np.array(x_NG, order="C")).view(-1, *net.input_shape)
+    return x, torch.from_numpy(y.astype(np.int64 if task == "multiclass" else np.float32))

@@ -1,0 +1,111 @@
+"""What went wrong lately: dead letters by kind with samples, and what the worker has warned of."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from forebay.schemas.failures import FAILURES, FailureKind
+from forebay.stream.core.records import BatchResult, Chunk
+from forebay.stream.eventtime.window_chunk import WindowChunk
+from forebay.stream.output.ledger import Ledger
+
+KEPT_SAMPLES: Final = 5
+KEPT_WARNINGS: Final = 20
+MAX_MESSAGE: Final = 500
+
+
+@dataclass(slots=True)
+class KindErrors:
+    """Of one kind since the start. message: a template without values, as in the outcome deltas; samples: where some of the
+    last ones were read, as `topic-partition@offset`."""
+
+    count: int = 0
+    last_seen_ms: int = 0
+    message: str | None = None
+    samples: deque[str] = field(default_factory=lambda: deque(maxlen=KEPT_SAMPLES))
+
+
+class ErrorBook:
+    """Dead letters by kind, of which there is a closed list."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[FailureKind, KindErrors] = {}
+
+    def committed(self, batches: Sequence[BatchResult], ledger: Ledger, *, wall_ms: int) -> None:
+        """The outcomes of one commit."""
+        if not ledger.kinds:
+            return
+        for key, delta in ledger.deltas.items():
+            if key.outcome.is_good:
+                continue
+            errors = self._kinds.setdefault(FailureKind(key.kind), KindErrors())
+            errors.count += delta.count
+            errors.last_seen_ms = wall_ms
+            if delta.exemplar is not None:
+                errors.message = delta.exemplar["message"]
+        for finished in batches:
+            for kind, place in _samples(finished):
+                self._kinds.setdefault(kind, KindErrors()).samples.append(place)
+
+    def to_list(self) -> list[dict[str, object]]:
+        """The commonest first."""
+        return [
+            {
+                "kind": kind.value,
+                "outcome": FAILURES[kind].outcome.value,
+                "stage": FAILURES[kind].stage.value,
+                "count": errors.count,
+                "last_seen": errors.last_seen_ms,
+                "message": errors.message,
+                "samples": list(errors.samples),
+                "description": FAILURES[kind].description,
+                "remedy": FAILURES[kind].remedy,
+            }
+            for kind, errors in sorted(self._kinds.items(), key=lambda item: -item[1].count)
+        ]
+
+
+def _samples(finished: BatchResult) -> Iterator[tuple[FailureKind, str]]:
+    """The last few of each chunk: where many are bad, few are looked at."""
+    first_row = 0
+    for chunk in finished.batch.chunks:
+        name = f"{chunk.partition.topic}-{chunk.partition.partition}"
+        if isinstance(chunk, WindowChunk):
+            for refused in chunk.events.refused[-KEPT_SAMPLES:]:
+                yield refused.kind, f"{name}@{refused.record.offset}"
+            offsets: Sequence[int] = [window.first_offset for window in chunk.windows] if finished.failures else ()
+        else:
+            assert isinstance(chunk, Chunk)
+            for rejection in chunk.rejections[-KEPT_SAMPLES:]:
+                yield rejection.kind, f"{name}@{rejection.record.offset}"
+            offsets = [record.offset for record in chunk.records] if finished.failures else ()
+        rows = range(first_row, first_row + chunk.num_rows)
+        for row in [row for row in finished.failures if row in rows][-KEPT_SAMPLES:]:
+            yield finished.failures[row].kind, f"{name}@{offsets[row - first_row]}"
+        first_row += chunk.num_rows
+
+
+class RecentWarnings(logging.Handler):
+    """The last warnings and errors that were logged."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._kept: deque[dict[str, object]] = deque(maxlen=KEPT_WARNINGS)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._kept.append(
+            {
+                "at": int(record.created * 1000),
+                "level": record.levelname.lower(),
+                "logger": record.name,
+                "message": record.getMessage()[:MAX_MESSAGE],
+            }
+        )
+
+    def to_list(self) -> list[dict[str, object]]:
+        """The newest first."""
+        return list(reversed(self._kept))

@@ -1,0 +1,57 @@
+"""What the stages tell, kept for the live page and the probes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from forebay.stream.admin.recent_errors import ErrorBook, RecentWarnings
+from forebay.stream.admin.samples import Samples
+from forebay.stream.core.clock import Clock
+from forebay.stream.core.records import BatchResult, MicroBatch, TopicPartition, WindowStatus
+from forebay.stream.eventtime.window_chunk import WindowChunk
+from forebay.stream.output.ledger import Ledger
+from forebay.stream.pipeline.observer import CommitTimes, NullObserver
+
+
+class StatusObserver(NullObserver):
+    """An `Observer`. commit_failed_s: when a commit last failed, monotonic, None since one succeeded."""
+
+    def __init__(self, *, clock: Clock) -> None:
+        self._clock = clock
+        self.batches_finished = 0
+        self.commit_failed_s: float | None = None
+        self.window_statuses: Mapping[TopicPartition, WindowStatus] = {}
+        self.samples = Samples()
+        self.errors = ErrorBook()
+        self.warnings = RecentWarnings()
+
+    def finished(self, finished: BatchResult) -> None:
+        self.batches_finished += 1
+
+    def committed(self, batches: Sequence[BatchResult], ledger: Ledger, times: CommitTimes) -> None:
+        wall_ms = self._clock.wall_ms()
+        # Micro-batches that only complete the outcomes of events, and close no window, are not given to the model.
+        modelled = [(size, finished.model_s) for finished in batches if (size := _size(finished.batch))]
+        self.commit_failed_s = None
+        self.samples.committed(
+            wall_ms=wall_ms,
+            outcomes=ledger.outcomes,
+            batch_sizes=[size for size, _ in modelled],
+            model_ms=np.array([model_s for _, model_s in modelled], dtype=np.float64) * 1000,
+            latencies_ms=ledger.latencies_ms(wall_ms=wall_ms),
+        )
+        self.errors.committed(batches, ledger, wall_ms=wall_ms)
+
+    def commit_failed(self, batches: Sequence[BatchResult], error: BaseException) -> None:
+        self.commit_failed_s = self._clock.monotonic_s()
+
+    def windows(self, statuses: Mapping[TopicPartition, WindowStatus]) -> None:
+        self.window_statuses = statuses
+
+
+def _size(batch: MicroBatch) -> int:
+    """What `batch.max_batch_size` limits: records, or windows where the model takes windows."""
+    windowed = any(isinstance(chunk, WindowChunk) for chunk in batch.chunks)
+    return batch.num_rows if windowed else batch.num_records

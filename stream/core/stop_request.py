@@ -1,0 +1,60 @@
+"""A request to stop, by signal, for processes that run until they get one: worker and aggregator."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from forebay.stream.core.cancellation import cancel_until_done
+
+T = TypeVar("T")
+
+
+class StoppedEarly(Exception):
+    """The process was asked to stop before it had started; nothing had been read. number: the signal."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name} before the start was over")
+        self.number = number
+
+
+class StopRequest:
+    """The first SIGTERM or SIGINT, as an event; the second one ends the process at once."""
+
+    def __init__(self) -> None:
+        self._requested = asyncio.Event()
+        self._number: int = signal.SIGTERM
+
+    def listen(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Handle the signals from now on."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.request, number)
+
+    def request(self, number: int) -> None:
+        """Ask to stop."""
+        if self._requested.is_set():
+            os._exit(128 + number)  # what is not committed will be read again
+        self._number = number
+        self._requested.set()
+
+    async def wait(self) -> None:
+        """Wait until a stop is requested."""
+        await self._requested.wait()
+
+    async def unless_requested(self, step: Coroutine[Any, Any, T]) -> T:
+        """Await one step of the start, but not beyond a request to stop: raises StoppedEarly then."""
+        if self._requested.is_set():
+            step.close()
+            raise StoppedEarly(self._number)
+        working = asyncio.ensure_future(step)
+        waiting = asyncio.ensure_future(self._requested.wait())
+        try:
+            await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
+            if self._requested.is_set():
+                raise StoppedEarly(self._number)
+            return working.result()
+        finally:
+            await cancel_until_done(working, waiting)

@@ -1,0 +1,131 @@
+"""Which letters are meant: kinds, stages, models, topics, and a span of time. Pure."""
+
+from __future__ import annotations
+
+import heapq
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Final
+
+from pydantic import TypeAdapter, ValidationError
+
+from forebay.schemas.errors import ConfigError
+from forebay.schemas.failures import FailureKind
+from forebay.stream.config.values import Moment
+from forebay.stream.dlq.dead_letter import Letter, Position
+
+_AGO: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h|d)", re.ASCII)
+_PLACE: Final = re.compile(r"(\d{1,9})[:@](\d{1,18})", re.ASCII)
+_UNIT_MS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_MOMENT: Final = TypeAdapter(Moment)
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """An empty set lets all through; times are of the letters' own records, ms since the Unix epoch, `until_ms` not in it."""
+
+    kinds: frozenset[str] = frozenset()
+    stages: frozenset[str] = frozenset()
+    models: frozenset[str] = frozenset()
+    topics: frozenset[str] = frozenset()
+    since_ms: int | None = None
+    until_ms: int | None = None
+
+    def takes(self, letter: Letter) -> bool:
+        """Whether the letter is meant."""
+        return (
+            (not self.kinds or letter.kind in self.kinds)
+            and (not self.stages or letter.stage in self.stages)
+            and (not self.models or letter.model in self.models)
+            and (not self.topics or letter.source.topic in self.topics)
+            and (self.since_ms is None or letter.timestamp >= self.since_ms)
+            and (self.until_ms is None or letter.timestamp < self.until_ms)
+        )
+
+
+def check_kinds(kinds: Sequence[str]) -> frozenset[str]:
+    """Those kinds. Raises ConfigError for one that the table of failures does not have."""
+    for kind in kinds:
+        if kind not in list(FailureKind):
+            near = get_close_matches(kind.lower().replace("-", "_"), list(FailureKind), n=1, cutoff=0.5)
+            raise ConfigError(
+                f"there is no kind {kind!r} of failure",
+                kind="unknown_kind",
+                remedy=(f"did you mean {str(near[0])!r}? " if near else "") + f"the kinds are {', '.join(FailureKind)}",
+            )
+    return frozenset(kinds)
+
+
+def read_moment(option: str, text: str, *, now_ms: int) -> int:
+    """Milliseconds since the Unix epoch, from RFC 3339, milliseconds, or how long ago (15m, 2h). Raises ConfigError."""
+    if ago := _AGO.fullmatch(text.strip()):
+        return max(0, now_ms - round(float(ago[1]) * _UNIT_MS[ago[2]]))
+    try:
+        return _MOMENT.validate_python(int(text) if text.strip().isdecimal() else text.strip())
+    except (ValidationError, ValueError):
+        raise ConfigError(
+            f"{option} {text!r} is not a time",
+            kind="moment",
+            remedy="give how long ago (90s, 15m, 2h, 3d), a date and time with its offset "
+            "(2026-01-31T12:00:00Z), or milliseconds since 1970",
+        ) from None
+
+
+def read_span(since: str | None, until: str | None, *, now_ms: int) -> tuple[int | None, int | None]:
+    """Both ends. Raises ConfigError, also where there is nothing between them."""
+    since_ms = None if since is None else read_moment("--since", since, now_ms=now_ms)
+    until_ms = None if until is None else read_moment("--until", until, now_ms=now_ms)
+    if since_ms is not None and until_ms is not None and since_ms >= until_ms:
+        raise ConfigError(
+            f"nothing is between --since {since} and --until {until}",
+            kind="moment",
+            remedy="--since must be before --until",
+        )
+    return since_ms, until_ms
+
+
+def read_place(text: str) -> tuple[int, int]:
+    """Partition and offset of a letter, from `3:1041` or `3@1041`. Raises ConfigError."""
+    match = _PLACE.fullmatch(text.strip())
+    if match is None:
+        raise ConfigError(
+            f"{text!r} is no PARTITION:OFFSET",
+            kind="position",
+            remedy="write it as the first column of `forebay dlq list` has it, like 3:1041",
+        )
+    return int(match[1]), int(match[2])
+
+
+def read_position(text: str) -> Position:
+    """An event's place. Raises ConfigError."""
+    position = Position.parse(text.strip())
+    if position is None:
+        raise ConfigError(
+            f"{text!r} is no TOPIC-PARTITION@OFFSET",
+            kind="position",
+            remedy="write it as the column `from` of `forebay dlq list` has it, like features-3@88210",
+        )
+    return position
+
+
+class Newest:
+    """Of all letters that are added, the newest so many; all where `limit` is None."""
+
+    def __init__(self, limit: int | None) -> None:
+        self._limit = limit
+        self._heap: list[tuple[int, Position, Letter]] = []
+        self.num_added = 0
+
+    def add(self, letter: Letter) -> None:
+        self.num_added += 1
+        entry = (letter.timestamp, letter.position, letter)
+        if self._limit is None or len(self._heap) < self._limit:
+            heapq.heappush(self._heap, entry)
+        else:
+            heapq.heappushpop(self._heap, entry)
+
+    def letters(self) -> list[Letter]:
+        """The oldest of them first."""
+        return [letter for _, _, letter in sorted(self._heap, key=lambda entry: entry[:2])]

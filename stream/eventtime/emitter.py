@@ -1,0 +1,174 @@
+"""Finished windows and the outcomes of their events into what a commit sends."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import orjson
+
+from forebay.schemas import headers as names
+from forebay.schemas.failures import FailureKind
+from forebay.stream.core.outputs import Headers, Outgoing, OutputTopic
+from forebay.stream.core.records import BatchResult, RowFailure, TopicPartition
+from forebay.stream.eventtime.types import Window, columns_of
+from forebay.stream.eventtime.window_chunk import Label, Refused, WindowChunk, label
+from forebay.stream.output.emitter import NO_HEADERS, Building, Emission, ModelEmitter, slices_of
+from forebay.stream.output.encoder import dead_letter, record_size
+
+
+@dataclass(frozen=True, slots=True)
+class _Letter:
+    """A window that failed, as though it were a record: what `dead_letter` needs."""
+
+    offset: int
+    timestamp: int
+    key: bytes
+    value: bytes
+    headers: Headers
+
+
+class WindowEmitter(ModelEmitter):
+    """Builds emissions of which each row is a window."""
+
+    def build(self, batches: Sequence[BatchResult], *, delta_headers: Headers = NO_HEADERS) -> Building:
+        """Build what to send for these micro-batches, which are in commit order. Never raises for data."""
+        emission = self._begin()
+        for finished in batches:
+            first_row = 0
+            for chunk in finished.batch.chunks:
+                assert isinstance(chunk, WindowChunk)
+                yield from self._emit_windows(finished, chunk, first_row, emission)
+                self._emit_events(chunk, emission)
+                first_row += chunk.num_rows
+                if chunk.completes:
+                    emission.positions[chunk.partition] = chunk.next_offset
+                    emission.metadata[chunk.partition] = chunk.metadata
+            yield
+        return self._end(emission, delta_headers)
+
+    # ---- windows
+
+    def _emit_windows(
+        self, finished: BatchResult, chunk: WindowChunk, first_row: int, emission: Emission
+    ) -> Generator[None, None, None]:
+        windows, ledger = chunk.windows, emission.ledger
+        if not windows:
+            return
+        failures = {
+            row: finished.failures[first_row + row]
+            for row in range(len(windows))
+            if finished.failures and first_row + row in finished.failures
+        }
+        labels = [label(window) for window in windows]
+        rows = [row for row in range(len(windows)) if row not in failures] if failures else list(range(len(windows)))
+        values: list[bytes] = []
+        for part in slices_of(rows, finished.values_BO.shape[1]):
+            values += self._encoder.encode_windows(
+                finished,
+                partition=chunk.partition,
+                first_row=first_row,
+                windows=labels,
+                rows=None if len(part) == len(windows) else part,
+            )
+            yield
+        topic = self._topics.predictions
+        count = 0
+        for row, value in zip(rows, values, strict=True):
+            key = windows[row].key
+            size = record_size(key, value, NO_HEADERS)
+            if size > topic.max_bytes:
+                message = f"the prediction would take {size} bytes; {topic.name} takes {topic.max_bytes}"
+                failures[row] = RowFailure(FailureKind.PREDICTION_TOO_LARGE, message)
+                continue
+            self._append(topic, source=chunk.partition, key=key, value=value, headers=NO_HEADERS, emission=emission)
+            count += 1
+        ledger.windows_predicted(chunk.partition, count, chunk.record_timestamp)
+        ledger.closed[chunk.partition] += len(windows)
+        for row, failure in sorted(failures.items()):
+            self._emit_failed(chunk, window=windows[row], named=labels[row], failure=failure, emission=emission)
+
+    def _emit_failed(
+        self, chunk: WindowChunk, window: Window, named: Label, failure: RowFailure, emission: Emission
+    ) -> None:
+        letter = _Letter(
+            offset=window.first_offset,
+            timestamp=window.start,
+            key=window.key,
+            value=_as_json(window, named, chunk.num_features),
+            headers=[(names.CONTENT_TYPE, names.JSON_CONTENT_TYPE.encode())],
+        )
+        topic = self._topics.dead_letters
+        key, value, headers = dead_letter(
+            letter,
+            chunk.partition,
+            failure.kind,
+            failure.message,
+            max_bytes=topic.max_bytes,
+            model=self._model,
+            version=self._version,
+            window=f"{window.start}-{window.end}",
+        )
+        self._append(topic, source=chunk.partition, key=key, value=value, headers=headers, emission=emission)
+        emission.ledger.window_failed(
+            chunk.partition,
+            failure.kind,
+            chunk.record_timestamp,
+            window_id=named.id,
+            message=failure.message,
+            stack=failure.stack,
+        )
+
+    # ---- events
+
+    def _emit_events(self, chunk: WindowChunk, emission: Emission) -> None:
+        ledger = emission.ledger
+        ledger.accepted(chunk.partition, np.array(chunk.events.accepted, dtype=np.int64))
+        for refused in chunk.events.refused:
+            topic = self._topics.late_events if refused.kind is FailureKind.LATE else self._topics.dead_letters
+            if topic is not None:
+                self._emit_refused(topic, chunk.partition, refused, emission)
+            ledger.failed(
+                chunk.partition,
+                refused.kind,
+                refused.record.timestamp,
+                event_id=refused.id,
+                message=refused.message,
+                count=refused.count,
+            )
+        ledger.passed[chunk.partition] += chunk.num_passed
+
+    def _emit_refused(
+        self, topic: OutputTopic, partition: TopicPartition, refused: Refused, emission: Emission
+    ) -> None:
+        record = refused.record
+        key, value, headers = dead_letter(record, partition, refused.kind, refused.message, max_bytes=topic.max_bytes)
+        self._append(topic, source=partition, key=key, value=value, headers=headers, emission=emission)
+
+    def _append(
+        self,
+        topic: OutputTopic,
+        source: TopicPartition,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers,
+        emission: Emission,
+    ) -> None:
+        at = self._placer.place(topic, source, key)
+        emission.outgoing.setdefault(at, Outgoing()).append(key, value, headers)
+
+
+def _as_json(window: Window, named: Label, num_features: int) -> bytes:
+    """A window that failed, for people: what it was, and its events as the model was given them."""
+    x_NF, t_N = columns_of([window], num_features)
+    said = {
+        "id": named.id,
+        "key": named.key,
+        "start": named.start,
+        "end": named.end,
+        "num_events": named.num_events,
+        "dropped": named.dropped,
+        "events": [{"timestamp": t, "features": x} for t, x in zip(t_N.tolist(), x_NF.tolist(), strict=True)],
+    }
+    return orjson.dumps(said)

@@ -1,0 +1,1 @@
+"""Models on their device: one thread that owns it, and what happens to a batch that fails."""

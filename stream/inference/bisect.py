@@ -1,0 +1,203 @@
+"""One micro-batch through the model, with every row's outcome decided.
+
+A model that raises on a batch is bisected to the failing rows: the halves are tried again, down to single rows, so
+that k bad rows of B cost about k·log2(B) further calls and the other rows are predicted. A device that runs out of
+memory is given halves in the same way. Before a row is said to fail, the model is asked for the row that it was warmed up
+with, and for the failing ones again: a device that is away, or was for a moment, fails on any. Runs on the device's
+thread; knows nothing of Kafka.
+"""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from forebay.models.backends.protocol import Model, Scores
+from forebay.schemas.aggregates import MAX_STACK_CHARS
+from forebay.schemas.errors import ModelError
+from forebay.schemas.failures import FAILURES, FailureKind, Scope
+from forebay.stream.core.records import FloatMatrix, MicroBatch, RowFailure
+from forebay.stream.core.redaction import Redactor
+
+
+@dataclass(frozen=True, slots=True)
+class Inference:
+    """What the model said of B rows. Rows in `failures` have no prediction; their entries in the arrays mean nothing.
+
+    values_BO: float32 [B, O]; classes_B: int64 [B] or None; confidences_B: float32 [B] or None.
+    """
+
+    values_BO: FloatMatrix
+    classes_B: npt.NDArray[np.int64] | None
+    confidences_B: npt.NDArray[np.float32] | None
+    failures: dict[int, RowFailure]
+
+
+class ModelFault(Exception):
+    """The model fails whatever it is given: what was to be predicted is kept and tried again."""
+
+
+def infer_batch(model: Model, batch: MicroBatch, *, wall_ms: int) -> Inference:
+    """A micro-batch's rows through the model, but for those whose deadline is past: they fail unpredicted.
+
+    Raises ModelFault where the model is not fit to run.
+    """
+    x_BF = batch.features()
+    expired = _expired(batch, wall_ms)
+    if not expired:
+        return _judge(model, x_BF, infer(model, x_BF))
+    kept = [row for row in range(len(x_BF)) if row not in expired]
+    some = _judge(model, x_BF[kept], infer(model, x_BF[kept]))
+    values_BO = np.zeros((len(x_BF), model.signature.output_dim), dtype=np.float32)
+    values_BO[kept] = some.values_BO
+    classes_B = confidences_B = None
+    if some.classes_B is not None and some.confidences_B is not None:
+        classes_B = np.zeros(len(x_BF), dtype=np.int64)
+        confidences_B = np.zeros(len(x_BF), dtype=np.float32)
+        classes_B[kept] = some.classes_B
+        confidences_B[kept] = some.confidences_B
+    return Inference(
+        values_BO, classes_B, confidences_B, expired | {kept[row]: failure for row, failure in some.failures.items()}
+    )
+
+
+def _expired(batch: MicroBatch, wall_ms: int) -> dict[int, RowFailure]:
+    expired: dict[int, RowFailure] = {}
+    first_row = 0
+    for chunk in batch.chunks:
+        for row, deadline_ms in chunk.deadlines.items():
+            if deadline_ms < wall_ms:
+                message = f"the deadline was {wall_ms - deadline_ms} ms ago"
+                expired[first_row + row] = RowFailure(FailureKind.DEADLINE_EXCEEDED, message)
+        first_row += chunk.num_rows
+    return expired
+
+
+def _judge(model: Model, x_BF: FloatMatrix, first: Inference) -> Inference:
+    """What stands of the failures of rows on which the model raised. Raises ModelFault where it was the model."""
+    raised = [row for row, failure in first.failures.items() if FAILURES[failure.kind].scope is not Scope.ROW]
+    if not raised:
+        return first
+    try:
+        model.warm_up([1])
+    except Exception as error:
+        # The message is logged, and a model may quote what it was given.
+        raise ModelFault(Redactor().message(_message(error))) from error
+    second = infer(model, x_BF[raised])
+    kept = {row: failure for row, failure in first.failures.items() if row not in set(raised)}
+    kept |= {raised[row]: failure for row, failure in second.failures.items()}
+    if len(second.failures) == len(raised):
+        return replace(first, failures=kept)
+    return _merged(first, raised, second, kept)
+
+
+def _merged(first: Inference, rows: list[int], second: Inference, failures: dict[int, RowFailure]) -> Inference:
+    """`first`, with `rows` as `second` has them."""
+    values_BO = first.values_BO.copy()
+    values_BO[rows] = second.values_BO
+    if second.classes_B is None or second.confidences_B is None:
+        return Inference(values_BO, None, None, failures)
+    classes_B, confidences_B = np.zeros(len(values_BO), dtype=np.int64), np.zeros(len(values_BO), dtype=np.float32)
+    if first.classes_B is not None and first.confidences_B is not None:
+        classes_B[:], confidences_B[:] = first.classes_B, first.confidences_B
+    classes_B[rows], confidences_B[rows] = second.classes_B, second.confidences_B
+    return Inference(values_BO, classes_B, confidences_B, failures)
+
+
+def infer(model: Model, x_BF: FloatMatrix) -> Inference:
+    """Prepare and predict B rows, float32 [B, F]. Raises nothing that an `Exception` could be."""
+    failures: dict[int, RowFailure] = {}
+    pieces: list[tuple[int, Scores]] = []
+    stack = [(0, len(x_BF))]
+    while stack:
+        start, stop = stack.pop()
+        if start == stop:
+            continue
+        try:
+            scores = _call(model, x_BF[start:stop])
+        except Exception as error:
+            if stop - start == 1:
+                failures[start] = _failure(error)
+            else:
+                middle = (start + stop) // 2
+                stack.append((middle, stop))
+                stack.append((start, middle))
+        else:
+            pieces.append((start, scores))
+    inference = _assemble(pieces, len(x_BF), model.signature.output_dim, failures)
+    _find_not_finite(inference)
+    return inference
+
+
+class _PrepareFault(Exception):
+    """Preprocessing raised; the cause is the chained exception."""
+
+
+def _call(model: Model, x_BF: FloatMatrix) -> Scores:
+    try:
+        prepared = model.prepare(x_BF)
+    except Exception as error:
+        raise _PrepareFault from error
+    scores = model.forward(prepared)
+    expected = (len(x_BF), model.signature.output_dim)
+    if scores.values_BO.shape != expected:
+        raise ModelError(
+            f"the output has shape {scores.values_BO.shape}, the signature says {expected}", kind="output_shape"
+        )
+    return scores
+
+
+def _failure(error: Exception) -> RowFailure:
+    if isinstance(error, _PrepareFault):
+        cause = error.__cause__ or error
+        return RowFailure(FailureKind.PREPARE_ERROR, _message(cause), _stack(cause))
+    if isinstance(error, ModelError):
+        if error.kind == "out_of_memory":
+            return RowFailure(FailureKind.OUT_OF_MEMORY, error.message)
+        if error.kind == "output_shape":
+            return RowFailure(FailureKind.OUTPUT_SHAPE, error.message)
+    return RowFailure(FailureKind.MODEL_ERROR, _message(error), _stack(error))
+
+
+def _message(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"[:500]
+
+
+def _stack(error: BaseException) -> str:
+    """The trace without the message, which may hold feature values."""
+    return "".join(traceback.format_tb(error.__traceback__))[-MAX_STACK_CHARS:]
+
+
+def _assemble(
+    pieces: list[tuple[int, Scores]], num_rows: int, output_dim: int, failures: dict[int, RowFailure]
+) -> Inference:
+    if len(pieces) == 1 and not failures:
+        scores = pieces[0][1]
+        return Inference(scores.values_BO, scores.classes_B, scores.confidences_B, failures)
+    values_BO = np.zeros((num_rows, output_dim), dtype=np.float32)
+    classified = any(scores.classes_B is not None for _, scores in pieces)
+    classes_B = np.zeros(num_rows, dtype=np.int64) if classified else None
+    confidences_B = np.zeros(num_rows, dtype=np.float32) if classified else None
+    for start, scores in pieces:
+        rows = slice(start, start + len(scores.values_BO))
+        values_BO[rows] = scores.values_BO
+        if classes_B is not None and scores.classes_B is not None:
+            classes_B[rows] = scores.classes_B
+        if confidences_B is not None and scores.confidences_B is not None:
+            confidences_B[rows] = scores.confidences_B
+    return Inference(values_BO, classes_B, confidences_B, failures)
+
+
+def _find_not_finite(inference: Inference) -> None:
+    finite = np.isfinite(inference.values_BO)
+    if finite.all():
+        return
+    for row in np.flatnonzero(~finite.all(axis=1)).tolist():
+        if row not in inference.failures:
+            outputs = np.flatnonzero(~finite[row]).tolist()
+            inference.failures[row] = RowFailure(
+                FailureKind.OUTPUT_NOT_FINITE, f"output {', '.join(map(str, outputs[:5]))} is NaN or infinite"
+            )

@@ -1,0 +1,49 @@
+"""A model whose preprocessing is timed apart from the rest of its calls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from forebay.models.artefacts.arrays import FloatArray
+from forebay.models.artefacts.signature import Signature
+from forebay.models.backends.protocol import Model, Scores
+from forebay.stream.core.clock import Clock
+
+
+class TimedModel:
+    """`model` itself, with a stopwatch around `prepare`. For one thread."""
+
+    def __init__(self, model: Model, clock: Clock) -> None:
+        self._model = model
+        self._clock = clock
+        self._prepare_s = 0.0
+
+    @property
+    def name(self) -> str:
+        return self._model.name
+
+    @property
+    def version(self) -> int:
+        return self._model.version
+
+    @property
+    def signature(self) -> Signature:
+        return self._model.signature
+
+    def warm_up(self, batch_sizes: Sequence[int]) -> None:
+        self._model.warm_up(batch_sizes)
+
+    def prepare(self, x_BF: FloatArray) -> FloatArray:
+        started_s = self._clock.monotonic_s()
+        try:
+            return self._model.prepare(x_BF)
+        finally:
+            self._prepare_s += self._clock.monotonic_s() - started_s
+
+    def forward(self, x_BG: FloatArray) -> Scores:
+        return self._model.forward(x_BG)
+
+    def take_prepare_s(self) -> float:
+        """How long the calls of `prepare` took since this was last asked, in seconds."""
+        taken_s, self._prepare_s = self._prepare_s, 0.0
+        return taken_s

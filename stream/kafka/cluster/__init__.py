@@ -1,0 +1,1 @@
+"""The cluster: topics, access control lists, groups, and diagnosing connections."""

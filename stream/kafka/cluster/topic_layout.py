@@ -1,0 +1,74 @@
+"""The topics as the worker finds them at its start: how many partitions, how large a record each takes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from forebay.schemas.errors import BrokerError
+from forebay.schemas.topics import DEAD_LETTERS, LATE_EVENTS, OUTCOME_DELTAS, PREDICTIONS, topic_name
+from forebay.stream.config.sections import Settings
+from forebay.stream.core.outputs import OutputTopic, OutputTopics
+from forebay.stream.kafka.cluster.topic_plan import BROKER_MAX_MESSAGE_BYTES, MAX_MESSAGE_BYTES
+from forebay.stream.kafka.cluster.topic_timestamps import LOG_APPEND_TIME, TIMESTAMP_TYPE, timestamp_bounds
+from forebay.stream.kafka.cluster.topics import Checked, check_topics
+
+log = logging.getLogger("forebay.kafka.topics")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """input_partitions: by topic, with the prefix; max_batch_bytes: the largest record batch that all outputs take.
+
+    broker_time: the brokers set the timestamps of input records; timestamp_bounds: of each output topic, in words.
+    """
+
+    inputs: tuple[str, ...]
+    input_partitions: Mapping[str, int]
+    outputs: OutputTopics
+    max_batch_bytes: int
+    broker_time: bool = False
+    timestamp_bounds: Mapping[str, str] = field(default_factory=dict)
+
+
+async def find_layout(settings: Settings) -> Layout:
+    """Look at the topics. Raises BrokerError where one is missing or unfit, or the cluster cannot be reached."""
+    checked = await check_topics(settings)
+    for finding in checked.findings:
+        if finding.severity == "warning":
+            log.warning("topic %s: %s", finding.topic, finding.message)
+    if checked.errors:
+        raise BrokerError(
+            "; ".join(f"topic {finding.topic}: {finding.message}" for finding in checked.errors),
+            kind=checked.errors[0].kind,
+            remedy=checked.errors[0].remedy,
+        )
+    return layout_of(settings, checked)
+
+
+def layout_of(settings: Settings, checked: Checked) -> Layout:
+    """The layout from topics that are fit for use. Pure."""
+    prefix, most = settings.topics.prefix, settings.output.max_request_size
+
+    def output(name: str, *, bounded: bool) -> OutputTopic:
+        state = checked.states[topic_name(prefix, name)]
+        limit = state.number(MAX_MESSAGE_BYTES) or BROKER_MAX_MESSAGE_BYTES
+        return OutputTopic(state.name, state.num_partitions, min(limit, most) if bounded else limit)
+
+    # A dead letter is larger than its event, whatever predictions are bounded to; only its topic bounds it.
+    outputs = OutputTopics(
+        output(PREDICTIONS.name, bounded=True),
+        output(DEAD_LETTERS.name, bounded=False),
+        output(OUTCOME_DELTAS.name, bounded=True),
+        output(LATE_EVENTS.name, bounded=False) if settings.window.late_events_topic else None,
+    )
+    inputs = tuple(topic_name(prefix, name) for name in settings.input.topics)
+    return Layout(
+        inputs=inputs,
+        input_partitions={name: checked.states[name].num_partitions for name in inputs},
+        outputs=outputs,
+        max_batch_bytes=min(most, *(topic.max_bytes for topic in outputs.all())),
+        broker_time=all((checked.states[name].configs or {}).get(TIMESTAMP_TYPE) == LOG_APPEND_TIME for name in inputs),
+        timestamp_bounds={topic.name: timestamp_bounds(checked.states[topic.name]) for topic in outputs.all()},
+    )

@@ -1,0 +1,331 @@
+"""Topics as they are meant to be, compared with topics as they are. Pure: asks no cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from forebay.schemas.topics import (
+    CATALOGUE,
+    DEAD_LETTERS,
+    FEATURES,
+    LATE_EVENTS,
+    OUTCOME_DELTAS,
+    PREDICTIONS,
+    TopicSpec,
+    partitions_of,
+    topic_name,
+)
+from forebay.stream.config.sections import Settings
+from forebay.stream.core.time_format import duration
+from forebay.stream.kafka.cluster.topic_state import Finding as Finding
+from forebay.stream.kafka.cluster.topic_state import Severity
+from forebay.stream.kafka.cluster.topic_state import TopicState as TopicState
+from forebay.stream.kafka.cluster.topic_state import alter_config as alter_config
+from forebay.stream.kafka.cluster.topic_timestamps import (
+    TIMESTAMP_AFTER_MS,
+    TIMESTAMP_BEFORE_MS,
+    TIMESTAMP_TYPE,
+    judge_timestamps,
+)
+
+CLEANUP_POLICY: Final = "cleanup.policy"
+MAX_MESSAGE_BYTES: Final = "max.message.bytes"
+MIN_INSYNC_REPLICAS: Final = "min.insync.replicas"
+RETENTION_BYTES: Final = "retention.bytes"
+RETENTION_MS: Final = "retention.ms"
+COMPACTION_LAG_MS: Final = "min.compaction.lag.ms"
+CONFIGS: Final = (
+    CLEANUP_POLICY,
+    COMPACTION_LAG_MS,
+    MAX_MESSAGE_BYTES,
+    TIMESTAMP_AFTER_MS,
+    TIMESTAMP_BEFORE_MS,
+    TIMESTAMP_TYPE,
+    MIN_INSYNC_REPLICAS,
+    RETENTION_BYTES,
+    RETENTION_MS,
+)
+
+BROKER_MAX_MESSAGE_BYTES: Final = 1_048_588
+"""What a topic takes where nobody has set it: Kafka's own default."""
+DEAD_LETTER_ROOM_BYTES: Final = 65_536
+"""How much larger than its event a dead letter may be: the headers that tell why."""
+
+
+@dataclass(frozen=True, slots=True)
+class WantedTopic:
+    """A topic as it is meant to be. name: with the prefix; configs: topic settings by their Kafka names."""
+
+    name: str
+    spec: TopicSpec
+    num_partitions: int
+    replication_factor: int
+    configs: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One thing that is not as it is meant to be."""
+
+    setting: str
+    wanted: str
+    actual: str
+
+    def __str__(self) -> str:
+        return f"{self.setting} is {self.actual}, not {self.wanted}"
+
+
+def output_specs(settings: Settings) -> tuple[TopicSpec, ...]:
+    """What a worker of this configuration writes to."""
+    late = (LATE_EVENTS,) if settings.window.late_events_topic else ()
+    return (*(spec for spec in CATALOGUE if spec is not FEATURES), *late)
+
+
+def plan_topics(settings: Settings) -> tuple[WantedTopic, ...]:
+    """Every topic of this configuration, inputs first. Raises ConfigError for a name that Kafka does not allow."""
+    prefix, section = settings.topics.prefix, settings.topics
+    specs = [(topic_name(prefix, name), FEATURES) for name in settings.input.topics]
+    specs += [(topic_name(prefix, spec.name), spec) for spec in output_specs(settings)]
+    return tuple(
+        WantedTopic(
+            name,
+            spec,
+            num_partitions=partitions_of(spec, section.partitions),
+            replication_factor=section.replication_factor,
+            configs=_configs(spec, settings),
+        )
+        for name, spec in specs
+    )
+
+
+def _configs(spec: TopicSpec, settings: Settings) -> dict[str, str]:
+    configs = {
+        CLEANUP_POLICY: spec.cleanup_policy,
+        RETENTION_MS: str(spec.retention_ms),
+        # With three replicas an acknowledged record survives the loss of any one broker; with fewer, asking for
+        # two would stop all writes with the first broker that is away.
+        MIN_INSYNC_REPLICAS: "2" if settings.topics.replication_factor >= 3 else "1",
+    }
+    wanted = _max_message_bytes(spec, settings)
+    if wanted > BROKER_MAX_MESSAGE_BYTES:
+        configs[MAX_MESSAGE_BYTES] = str(wanted)
+    return configs
+
+
+def _max_message_bytes(spec: TopicSpec, settings: Settings) -> int:
+    if spec in (FEATURES, DEAD_LETTERS, LATE_EVENTS):
+        return settings.input.max_event_bytes + DEAD_LETTER_ROOM_BYTES
+    return settings.output.max_request_size
+
+
+def differences(wanted: WantedTopic, state: TopicState) -> tuple[Difference, ...]:
+    """Where a topic that is there is not as it is meant to be. A topic may take larger messages than is asked for."""
+    found = []
+    if state.num_partitions != wanted.num_partitions:
+        found.append(Difference("partitions", str(wanted.num_partitions), str(state.num_partitions)))
+    if state.replication_factor != wanted.replication_factor:
+        found.append(Difference("replication factor", str(wanted.replication_factor), str(state.replication_factor)))
+    for config, value in wanted.configs.items():
+        actual = (state.configs or {}).get(config)
+        if actual is None or actual == value:
+            continue
+        if config == MAX_MESSAGE_BYTES and (state.number(config) or 0) >= int(value):
+            continue
+        found.append(Difference(config, value, actual))
+    return tuple(found)
+
+
+def find_problems(
+    settings: Settings, wanted: tuple[WantedTopic, ...], states: Mapping[str, TopicState]
+) -> tuple[Finding, ...]:
+    """All that is to be said about topics that are not as they should be, the gravest first."""
+    findings = [finding for topic in wanted for finding in _judge(topic, states[topic.name], settings)]
+    findings += _judge_counts(wanted, states)
+    return gravest_first(findings)
+
+
+def gravest_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    order = {"error": 0, "warning": 1, "note": 2}
+    return tuple(sorted(findings, key=lambda finding: order[finding.severity]))
+
+
+def _judge(wanted: WantedTopic, state: TopicState, settings: Settings) -> Iterator[Finding]:
+    name = wanted.name
+    if state.status == "missing":
+        yield Finding(
+            severity="error",
+            topic=name,
+            kind="missing",
+            message="there is no such topic",
+            remedy="`forebay topics create` creates what is missing",
+        )
+        return
+    if state.status == "forbidden":
+        yield Finding(
+            severity="error",
+            topic=name,
+            kind="forbidden",
+            message="this user may not see the topic",
+            remedy=f"let the user describe it, and {'read' if wanted.spec is FEATURES else 'write to'} it",
+        )
+        return
+    if state.configs is None:
+        yield Finding(
+            severity="note",
+            topic=name,
+            kind="configs_unknown",
+            message="the cluster does not tell the topic's settings, so retention, cleanup and sizes were not checked",
+            remedy="let the user describe the topic's configs",
+        )
+        return
+    yield from _judge_cleanup(wanted, state)
+    yield from _judge_retention(wanted, state)
+    if wanted.spec is FEATURES:
+        yield from _judge_replay(state, settings)
+    yield from judge_timestamps(state, settings.window, is_input=wanted.spec is FEATURES)
+    yield from _judge_replicas(wanted, state)
+    yield from _judge_sizes(wanted, state, settings)
+
+
+def _judge_cleanup(wanted: WantedTopic, state: TopicState) -> Iterator[Finding]:
+    policy = (state.configs or {}).get(CLEANUP_POLICY, "")
+    if "compact" not in policy:
+        return
+    harm = {
+        FEATURES.name: "events would be removed before they are read, and tombstones are no events",
+        PREDICTIONS.name: "older predictions of a key would be removed, and those without a key are refused",
+        DEAD_LETTERS.name: "older letters of a key would be removed, and those without a key are refused",
+        LATE_EVENTS.name: "older events of a key would be removed, and those without a key are refused",
+        OUTCOME_DELTAS.name: "counts would be removed that were not added up yet",
+    }[wanted.spec.name]
+    yield Finding(
+        severity="error",
+        topic=wanted.name,
+        kind="compacted",
+        message=f"{CLEANUP_POLICY} is {policy}: {harm}",
+        remedy=alter_config(wanted.name, CLEANUP_POLICY, wanted.spec.cleanup_policy),
+    )
+
+
+def _judge_retention(wanted: WantedTopic, state: TopicState) -> Iterator[Finding]:
+    actual, name = state.number(RETENTION_MS), wanted.name
+    if actual is not None and actual != wanted.spec.retention_ms:
+        shorter = 0 <= actual < wanted.spec.retention_ms
+        yield Finding(
+            severity="warning" if shorter else "note",
+            topic=name,
+            kind="retention",
+            message=f"records are kept {duration(actual)}; the catalogue has {duration(wanted.spec.retention_ms)}"
+            + (": what is not read by then is lost" if shorter else ""),
+            remedy=alter_config(name, RETENTION_MS, wanted.configs[RETENTION_MS]) if shorter else None,
+        )
+    limit = state.number(RETENTION_BYTES)
+    if limit is not None and limit >= 0:
+        yield Finding(
+            "note",
+            name,
+            "retention",
+            f"{RETENTION_BYTES} is {limit}: a partition that grows beyond it loses its oldest records "
+            "before their time",
+        )
+
+
+def _judge_replay(state: TopicState, settings: Settings) -> Iterator[Finding]:
+    """Windows are made again from their events: these must still be there when a worker comes back."""
+    actual, window = state.number(RETENTION_MS), settings.window
+    needed = window.longest_ms + window.outage_ms if window.kind != "none" else 0
+    if actual is not None and 0 <= actual < needed:
+        yield Finding(
+            severity="error",
+            topic=state.name,
+            kind="retention",
+            message=f"records are kept {duration(actual)}; with these windows and window.outage_ms it takes "
+            f"{duration(needed)}, or windows that are open could not be made again",
+            remedy=alter_config(state.name, RETENTION_MS, str(needed)),
+        )
+
+
+def _judge_replicas(wanted: WantedTopic, state: TopicState) -> Iterator[Finding]:
+    least, replicas = state.number(MIN_INSYNC_REPLICAS), state.replication_factor
+    if least is None:
+        return
+    if least > replicas and wanted.spec is not FEATURES:
+        yield Finding(
+            severity="error",
+            topic=wanted.name,
+            kind="min_insync_replicas",
+            message=f"{MIN_INSYNC_REPLICAS} is {least}, but the topic has {replicas} replicas: every write would be refused",
+            remedy=alter_config(wanted.name, MIN_INSYNC_REPLICAS, wanted.configs[MIN_INSYNC_REPLICAS]),
+        )
+    elif least == 1 and replicas > 2:
+        yield Finding(
+            severity="warning",
+            topic=wanted.name,
+            kind="min_insync_replicas",
+            message=f"{MIN_INSYNC_REPLICAS} is 1: an acknowledged record can be lost with one broker, {replicas} "
+            f"replicas or not",
+            remedy=alter_config(wanted.name, MIN_INSYNC_REPLICAS, "2"),
+        )
+
+
+def _judge_sizes(wanted: WantedTopic, state: TopicState, settings: Settings) -> Iterator[Finding]:
+    limit, name = state.number(MAX_MESSAGE_BYTES), wanted.name
+    if limit is None or wanted.spec is FEATURES:
+        return
+    wished = _max_message_bytes(wanted.spec, settings)
+    if limit >= wished:
+        return
+    if wanted.spec is DEAD_LETTERS:
+        message = (
+            f"takes {limit} bytes a record: a letter of an event near input.max_event_bytes "
+            f"({settings.input.max_event_bytes}) does not fit, and its value will be cut"
+        )
+    else:
+        message = (
+            f"takes {limit} bytes a record; output.max_request_size ({settings.output.max_request_size}) "
+            "allows more, which will not be used"
+        )
+    severity: Severity = "warning" if wanted.spec is DEAD_LETTERS else "note"
+    yield Finding(
+        severity=severity,
+        topic=name,
+        kind=MAX_MESSAGE_BYTES,
+        message=message,
+        remedy=alter_config(name, MAX_MESSAGE_BYTES, str(wished)),
+    )
+
+
+def _judge_counts(wanted: tuple[WantedTopic, ...], states: Mapping[str, TopicState]) -> Iterator[Finding]:
+    present = [topic for topic in wanted if states[topic.name].status == "present"]
+    predictions = next((topic.name for topic in present if topic.spec is PREDICTIONS), None)
+    for topic in present:
+        state = states[topic.name]
+        if topic.spec is FEATURES and predictions is not None:
+            yield from _judge_pair(state, states[predictions])
+        if state.num_partitions != topic.num_partitions:
+            source = "topics.partitions" if topic.spec.partitions is None else "the catalogue"
+            message = f"has {state.num_partitions} partitions; {source} has {topic.num_partitions}"
+            yield Finding("note", topic.name, "partitions", message)
+        if state.replication_factor != topic.replication_factor:
+            fewer = state.replication_factor < topic.replication_factor
+            message = (
+                f"has {state.replication_factor} replicas; topics.replication_factor is {topic.replication_factor}"
+            )
+            yield Finding("warning" if fewer else "note", topic.name, "replication_factor", message)
+
+
+def _judge_pair(features: TopicState, predictions: TopicState) -> Iterator[Finding]:
+    if features.num_partitions == predictions.num_partitions:
+        return
+    fewer, more = sorted((features, predictions), key=lambda state: state.num_partitions)
+    yield Finding(
+        severity="warning",
+        topic=predictions.name,
+        kind="partition_counts",
+        message=f"has {predictions.num_partitions} partitions, {features.name} has {features.num_partitions}: "
+        "predictions are placed by key instead of beside their event, so order is kept for each key only",
+        remedy=f"give both the same number: kafka-topics --alter --topic {fewer.name} --partitions "
+        f"{more.num_partitions} (which moves keys to other partitions)",
+    )

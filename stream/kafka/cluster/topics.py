@@ -1,0 +1,265 @@
+"""Topics on the cluster: looked at, made, and compared with what they are meant to be.
+
+Requests go over connections of our own: the client's calls would have brokers that make topics on demand make the
+missing ones, with settings of theirs; and its admin client retries and logs where one clear error is wanted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from aiokafka import errors as kafka_errors
+from aiokafka.admin.config_resource import ConfigResourceType
+from aiokafka.protocol.admin import CreateTopicsRequest, DescribeConfigsRequest
+from aiokafka.protocol.metadata import MetadataRequest
+
+from forebay.schemas.errors import BrokerError
+from forebay.stream.config.sections import KafkaSection, Settings
+from forebay.stream.kafka.cluster.bootstrap import Broker, connect, reach
+from forebay.stream.kafka.cluster.topic_plan import (
+    CONFIGS,
+    MAX_MESSAGE_BYTES,
+    Difference,
+    Finding,
+    TopicState,
+    WantedTopic,
+    differences,
+    find_problems,
+    gravest_first,
+    plan_topics,
+)
+
+DEFAULT_TIMEOUT_S: Final = 15.0
+_LOOK_AGAIN_S: Final = 0.05
+
+_THERE: Final = ("created", "exists")
+
+CreateStatus = Literal["created", "would create", "exists", "differs", "refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """What became of one topic. state: as it was found, where it was there; reason: why the cluster refused it."""
+
+    topic: WantedTopic
+    status: CreateStatus
+    state: TopicState | None = None
+    differences: tuple[Difference, ...] = ()
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """Every topic as meant and as found, by name, and what is to be said about it, the gravest first."""
+
+    wanted: tuple[WantedTopic, ...]
+    states: Mapping[str, TopicState]
+    findings: tuple[Finding, ...]
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        """The findings with which the worker cannot do its work."""
+        return tuple(finding for finding in self.findings if finding.severity == "error")
+
+    def with_those_of(self, other: Checked) -> Checked:
+        """Both together."""
+        findings = gravest_first((*self.findings, *other.findings))
+        return Checked((*self.wanted, *other.wanted), {**self.states, **other.states}, findings)
+
+
+async def check_topics(settings: Settings, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Checked:
+    """Compare the cluster's topics with the catalogue; changes nothing.
+
+    Raises BrokerError when the cluster does not answer within `timeout_s`, ConfigError for an impossible name.
+    """
+    wanted = plan_topics(settings)
+    async with reach(settings.kafka, timeout_s=timeout_s) as broker, _bounded(settings.kafka, timeout_s):
+        states, _ = await _describe(broker, [topic.name for topic in wanted])
+    return Checked(wanted, states, find_problems(settings, wanted, states))
+
+
+async def describe_topics(
+    kafka: KafkaSection, names: Sequence[str], *, timeout_s: float = DEFAULT_TIMEOUT_S
+) -> dict[str, TopicState]:
+    """Each of these topics as the cluster has it. Raises BrokerError when the cluster does not answer within `timeout_s`."""
+    async with reach(kafka, timeout_s=timeout_s) as broker, _bounded(kafka, timeout_s):
+        return (await _describe(broker, names))[0]
+
+
+async def create_topics(
+    settings: Settings,
+    wanted: Sequence[WantedTopic] | None = None,
+    *,
+    dry_run: bool = False,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+) -> tuple[Created, ...]:
+    """Make the topics that are missing; those that are there stay as they are. What was made can be used at once.
+
+    wanted: without it, those that a worker needs. With `dry_run` the cluster only says whether it would. Raises BrokerError
+    when the cluster does not answer within `timeout_s`, ConfigError for an impossible name.
+    """
+    wanted = plan_topics(settings) if wanted is None else wanted
+    names = [topic.name for topic in wanted]
+    async with reach(settings.kafka, timeout_s=timeout_s) as broker, _bounded(settings.kafka, timeout_s):
+        states, controller = await _describe(broker, names)
+        absent = [topic for topic in wanted if states[topic.name].status != "present"]
+        answers: dict[str, tuple[int, str | None]] = {}
+        if absent:
+            if controller is None:
+                raise BrokerError(
+                    "the cluster has no controller now, and without one no topic can be made",
+                    kind="no_controller",
+                    remedy="try again when the cluster is well",
+                )
+            home = await connect(settings.kafka, *controller, timeout_s=timeout_s)
+            try:
+                answers = await _create(home, absent, dry_run=dry_run, timeout_s=timeout_s)
+            finally:
+                home.connection.close()
+        done = {name: _created(topic, answers[name], dry_run) for topic in absent if (name := topic.name) in answers}
+        # Not for those that this user will never see.
+        await _wait_until_led(
+            broker,
+            [name for name, one in done.items() if one.status in _THERE and states[name].status == "missing"],
+        )
+        # What someone else made meanwhile may be other than it is meant to be.
+        raced = [name for name, one in done.items() if one.status == "exists"]
+        if raced:
+            states |= (await _describe(broker, raced))[0]
+    return tuple(
+        done[topic.name]
+        if topic.name in done and states[topic.name].status != "present"
+        else _existing(topic, states[topic.name])
+        for topic in wanted
+    )
+
+
+async def topic_limits(
+    kafka: KafkaSection, names: Sequence[str], *, timeout_s: float = DEFAULT_TIMEOUT_S
+) -> dict[str, int | None]:
+    """`max.message.bytes` of each topic: the largest record batch, compressed, that it takes, in bytes.
+
+    None where the topic is missing or the cluster does not tell. Raises BrokerError when the cluster does not answer
+    within `timeout_s`.
+    """
+    async with reach(kafka, timeout_s=timeout_s) as broker, _bounded(kafka, timeout_s):
+        configs = await _describe_configs(broker, names)
+    return {name: TopicState(name, "present", configs=configs.get(name)).number(MAX_MESSAGE_BYTES) for name in names}
+
+
+def _existing(topic: WantedTopic, state: TopicState) -> Created:
+    found = differences(topic, state)
+    return Created(topic, "differs" if found else "exists", state, found)
+
+
+def _created(topic: WantedTopic, answer: tuple[int, str | None], dry_run: bool) -> Created:
+    error_code, message = answer
+    error = kafka_errors.for_code(error_code)
+    if error is kafka_errors.NoError:
+        return Created(topic, "would create" if dry_run else "created")
+    if error is kafka_errors.TopicAlreadyExistsError:
+        # Someone was faster, or this user may not see it: either way it is there.
+        return Created(topic, "exists")
+    reasons: dict[object, str] = {
+        kafka_errors.TopicAuthorizationFailedError: "this user may not create it",
+        kafka_errors.ClusterAuthorizationFailedError: "this user may not create topics",
+    }
+    return Created(topic, "refused", reason=reasons.get(error) or message or error.__name__)
+
+
+async def _create(
+    broker: Broker, topics: Sequence[WantedTopic], *, dry_run: bool, timeout_s: float
+) -> dict[str, tuple[int, str | None]]:
+    """Error code and message by topic. The broker is the controller, or one that passes on to it."""
+    request = CreateTopicsRequest(
+        create_topic_requests=[
+            (topic.name, topic.num_partitions, topic.replication_factor, [], list(topic.configs.items()))
+            for topic in topics
+        ],
+        timeout=round(timeout_s * 1000),
+        validate_only=dry_run,
+    )
+    answer = await broker.connection.send(request)
+    # The first version of the answer has no messages.
+    return {name: (code, message[0] if message else None) for name, code, *message in answer.topic_errors}
+
+
+async def _describe(broker: Broker, names: Sequence[str]) -> tuple[dict[str, TopicState], tuple[str, int] | None]:
+    """The state of every name, and host and port of the controller, if the cluster has one now."""
+    metadata = await broker.connection.send(MetadataRequest(list(names), allow_auto_topic_creation=False))
+    answer = metadata.to_object()
+    found: dict[str, Any] = {topic["topic"]: topic for topic in answer["topics"]}
+    present = [name for name in names if name in found and _is_present(found[name])]
+    configs = await _describe_configs(broker, present) if present else {}
+    states = {}
+    for name in names:
+        if name in present:
+            partitions = found[name]["partitions"]
+            replicas = min((len(partition["replicas"]) for partition in partitions), default=0)
+            states[name] = TopicState(
+                name, "present", num_partitions=len(partitions), replication_factor=replicas, configs=configs.get(name)
+            )
+        else:
+            code = found[name]["error_code"] if name in found else 0
+            forbidden = code == kafka_errors.TopicAuthorizationFailedError.errno
+            states[name] = TopicState(name, "forbidden" if forbidden else "missing")
+    addresses = {node["node_id"]: (node["host"], node["port"]) for node in answer["brokers"]}
+    return states, addresses.get(answer["controller_id"])
+
+
+def _is_present(topic: Mapping[str, Any]) -> bool:
+    # While leaders are elected a topic is there, with an error.
+    return bool(topic["partitions"]) or topic["error_code"] == kafka_errors.LeaderNotAvailableError.errno
+
+
+async def _wait_until_led(broker: Broker, names: Sequence[str]) -> None:
+    """The controller says that a topic is made before the brokers know of it; wait until every partition has a leader."""
+    request = MetadataRequest(list(names), allow_auto_topic_creation=False)
+    while names:
+        topics = (await broker.connection.send(request)).to_object()["topics"]
+        if all(not topic["error_code"] and not any(p["error_code"] for p in topic["partitions"]) for topic in topics):
+            return
+        await asyncio.sleep(_LOOK_AGAIN_S)
+
+
+async def _describe_configs(broker: Broker, names: Sequence[str]) -> dict[str, Mapping[str, str]]:
+    """The settings of those topics whose settings the cluster tells."""
+    request = DescribeConfigsRequest([(ConfigResourceType.TOPIC, name, list(CONFIGS)) for name in names], False)
+    try:
+        answer = (await broker.connection.send(request)).to_object()
+    except (kafka_errors.IncompatibleBrokerVersion, NotImplementedError):  # the broker does not know this request
+        return {}
+    return {
+        resource["resource_name"]: {
+            entry["config_names"]: entry["config_value"]
+            for entry in resource["config_entries"]
+            if entry["config_value"] is not None
+        }
+        for resource in answer["resources"]
+        if resource["error_code"] == 0
+    }
+
+
+@asynccontextmanager
+async def _bounded(kafka: KafkaSection, timeout_s: float) -> AsyncIterator[None]:
+    """One deadline for all that is inside, and the client's errors as BrokerError."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            yield
+    except TimeoutError:
+        raise BrokerError(
+            f"Kafka at {kafka.bootstrap_servers} did not answer about its topics within {timeout_s:g} s",
+            kind="timeout",
+            remedy="see that the cluster is well, and that the addresses that its brokers advertise can be reached",
+        ) from None
+    except (kafka_errors.KafkaError, OSError) as error:
+        told = str(error) or type(error).__name__
+        raise BrokerError(
+            f"Kafka at {kafka.bootstrap_servers} did not answer about its topics: {told}",
+            kind="topics",
+            remedy="`forebay check` reports more",
+        ) from error

@@ -1,0 +1,23 @@
+"""Where reading stands in each partition, against what may be read of it."""
+
+from __future__ import annotations
+
+from aiokafka import AIOKafkaConsumer
+
+from forebay.stream.core.records import Standing, TopicPartition
+
+
+async def read_standings(consumer: AIOKafkaConsumer) -> dict[TopicPartition, Standing]:
+    """Of all assigned partitions, whose positions must be known. Raises KafkaError, TimeoutError.
+
+    The ends are asked for, not taken from what was last fetched: a paused partition fetches nothing. For a consumer of
+    committed records the brokers answer with the last stable offset, and for others with the high watermark.
+    """
+    assigned = consumer.assignment()
+    if not assigned:
+        return {}
+    ends = await consumer.end_offsets(list(assigned))
+    still = consumer.assignment()
+    return {
+        TopicPartition(*one): Standing(await consumer.position(one), end) for one, end in ends.items() if one in still
+    }

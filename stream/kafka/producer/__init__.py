@@ -1,0 +1,1 @@
+"""Writing: record batches, and the transaction that commits them with the offsets."""

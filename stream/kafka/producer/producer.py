@@ -1,0 +1,269 @@
+"""Whole record batches to the cluster: every delivery awaited, nothing left behind unknown."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import (
+    InvalidTimestampError,
+    InvalidTransactionTimeout,
+    KafkaError,
+    ProducerClosed,
+    TransactionalIdAuthorizationFailed,
+)
+from aiokafka.partitioner import murmur2
+from aiokafka.producer.message_accumulator import BatchBuilder
+
+from forebay.schemas.errors import BrokerError
+from forebay.stream.core.backoff import Backoff
+from forebay.stream.core.cancellation import within
+from forebay.stream.core.outputs import Outgoing
+from forebay.stream.core.records import TopicPartition
+from forebay.stream.core.retry import retry, warn_sparsely
+from forebay.stream.core.time_format import rfc3339
+from forebay.stream.kafka.cluster.advertised_listeners import find_unreachable
+from forebay.stream.kafka.cluster.authorization_errors import denied
+
+log = logging.getLogger("forebay.kafka.producer")
+
+MAX_CONNECT_S = 30.0
+METADATA_TIMEOUT_S = 1.0
+
+
+def hash_key(key: bytes) -> int:
+    """The Kafka default partitioner's hash: murmur2, made positive."""
+    return int(murmur2(key)) & 0x7FFFFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class Transactional:
+    """What makes a producer transactional. timeout_ms: the coordinator aborts a transaction that is open for longer."""
+
+    id: str
+    timeout_ms: int
+
+
+class Delivery:
+    """One idempotent producer, replaced as a whole after any failure.
+
+    options: for the client; max_batch_bytes: the size of the record batches, uncompressed; timestamp_bounds: of topics, in
+    words, for the message that a timestamp was refused. With `transactional` each replacement has the same transactional id, so
+    that its start ends what its predecessor left open.
+    """
+
+    def __init__(
+        self,
+        options: Mapping[str, object],
+        *,
+        compression_type: str | None,
+        max_batch_bytes: int,
+        transactional: Transactional | None = None,
+        backoff: Backoff | None = None,
+        timestamp_bounds: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        self._timestamp_bounds = timestamp_bounds
+        self._backoff = backoff or Backoff()
+        self._client = dict(options)
+        self._options = dict(options)
+        self.transactional_id = None if transactional is None else transactional.id
+        if transactional is not None:
+            self._options |= {
+                "transactional_id": transactional.id,
+                "transaction_timeout_ms": transactional.timeout_ms,
+            }
+        self._compression_type = compression_type
+        self._max_batch_bytes = max_batch_bytes
+        self._producer: AIOKafkaProducer | None = None
+
+    async def start(self) -> None:
+        """Connect. Raises KafkaError."""
+        producer = AIOKafkaProducer(
+            **self._options,
+            acks="all",
+            enable_idempotence=True,
+            compression_type=self._compression_type,
+            max_batch_size=self._max_batch_bytes,
+            max_request_size=self._max_batch_bytes,
+        )
+        self._producer = producer
+        try:
+            await producer.start()
+        except BaseException:
+            await self.abandon()
+            raise
+
+    @property
+    def producer(self) -> AIOKafkaProducer:
+        """The one of now. Raises KafkaError while there is none."""
+        if self._producer is None:
+            raise ProducerClosed("the producer was given up and its successor is not there yet")
+        return self._producer
+
+    async def restart(self) -> None:
+        """Replace the producer that failed by a new one. Waits for a cluster that is away."""
+        await self.abandon()
+
+        async def start() -> None:
+            async with asyncio.timeout(MAX_CONNECT_S):
+                await self.start()
+
+        await retry(
+            start,
+            should_retry=lambda error, _failures: isinstance(error, KafkaError | TimeoutError),
+            wait_s=self._backoff.wait_s,
+            on_retry=warn_sparsely(log, "cannot reach the cluster, trying again: %s"),
+        )
+
+    async def send(self, outgoing: Mapping[TopicPartition, Outgoing], *, timestamp_ms: int) -> None:
+        """Send all of it and wait until the brokers have it. Raises KafkaError; what arrived is then unknown.
+
+        timestamp_ms: the records' time, in ms since the Unix epoch.
+        """
+        try:
+            async with asyncio.TaskGroup() as group:
+                for partition, records in outgoing.items():
+                    group.create_task(self._send_partition(partition, records, timestamp_ms))
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+
+    async def _send_partition(self, partition: TopicPartition, records: Outgoing, timestamp_ms: int) -> None:
+        producer = self.producer
+        deliveries = []
+        start = 0
+        while start < len(records.values):
+            builder = producer.create_batch()
+            start = _fill(builder, records, start, timestamp_ms)
+            delivery = await producer.send_batch(builder, partition.topic, partition=partition.partition)
+            delivery.add_done_callback(_retrieve)  # where another fails first, nobody waits for this one
+            deliveries.append(delivery)
+            await asyncio.sleep(0)  # a batch is compressed in one go, and others want the event loop between two
+        for delivery in deliveries:
+            try:
+                await delivery
+            except InvalidTimestampError as error:
+                bounds = self._timestamp_bounds.get(partition.topic, "the topic has its own bounds")
+                raise InvalidTimestampError(
+                    f"{partition.topic} refused the timestamp {rfc3339(timestamp_ms)}, which is this worker's clock: it is too "
+                    f"far from the broker's ({bounds})"
+                ) from error
+
+    async def missing_topics(self, partitions: Collection[TopicPartition]) -> set[str]:
+        """Those topics of which the cluster says that it does not have them; none where it says nothing."""
+        with contextlib.suppress(KafkaError, TimeoutError):
+            async with asyncio.timeout(METADATA_TIMEOUT_S):
+                cluster = await self.producer.client.fetch_all_metadata()
+            return {partition.topic for partition in partitions} - set(cluster.topics())
+        return set()
+
+    def explain(self, error: BaseException) -> BrokerError | None:
+        """Return what the cluster refused and the remedy; None if the error does not say."""
+        return explain_refusal(error)
+
+    async def find_unreachable(self) -> BrokerError | None:
+        """Return what is wrong with the connection to the cluster; None if all of its brokers answer."""
+        return await find_unreachable(self._client)
+
+    async def stop(self, *, timeout_s: float) -> None:
+        """Close the producer, which has nothing left to send; abandon it when that takes longer than `timeout_s`."""
+        if self._producer is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    await self._producer.stop()
+            await self.abandon()
+
+    async def abandon(self) -> None:
+        """Give the producer up without waiting for anything that the cluster owes it."""
+        producer, self._producer = self._producer, None
+        if producer is None:
+            return
+        # Before the first await, where this may be cancelled: its finalizer would report a producer that nobody closed.
+        producer._closed = True
+        sender, transactions = producer._sender, producer._txn_manager
+        if transactions is not None and transactions._transaction_waiter is not None:
+            transactions._transaction_waiter.add_done_callback(_retrieve)
+        task = None if sender is None else sender.sender_task
+        if task is not None:
+            task.add_done_callback(_retrieve)
+        try:
+            if task is not None and not task.done():
+                task.cancel()
+                await asyncio.wait([task], timeout=1.0)
+        finally:
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(1.0):
+                    await producer.client.close()
+
+
+async def connect(delivery: Delivery, bootstrap_servers: str, *, timeout_s: float) -> None:
+    """Start it. Raises BrokerError with what to do about it."""
+    try:
+        await within(timeout_s, delivery.start())
+    except InvalidTransactionTimeout as error:
+        raise BrokerError(
+            "the cluster allows no transactions that long",
+            kind="transaction_timeout",
+            remedy="lower delivery.transaction_timeout_ms to the brokers' transaction.max.timeout.ms",
+        ) from error
+    except TransactionalIdAuthorizationFailed as error:
+        raise BrokerError(
+            f"not allowed: WRITE on the transactional-id {delivery.transactional_id}",
+            kind="authorization",
+            remedy="allow this client WRITE on the transactional ids that begin with delivery.transactional_id_prefix and "
+            "the group (`forebay acls worker` prints all that is needed), or set delivery.processing_guarantee to "
+            "at_least_once",
+        ) from error
+    except TimeoutError as error:
+        raise await delivery.find_unreachable() or BrokerError(
+            f"Kafka at {bootstrap_servers} gave no producer id within {timeout_s:g} s",
+            kind="unreachable",
+            remedy="see that as many brokers run as transaction.state.log.replication.factor asks for",
+        ) from error
+    except KafkaError as error:
+        raise BrokerError(
+            f"cannot reach Kafka at {bootstrap_servers}: {error}",
+            kind="unreachable",
+            remedy="see that the broker runs and that kafka.bootstrap_servers and the security settings are right "
+            "(`forebay check` reports more)",
+        ) from error
+
+
+def explain_refusal(error: BaseException) -> BrokerError | None:
+    """Explain why the cluster refused records; None if the error does not say."""
+    if isinstance(error, InvalidTimestampError):
+        # The timestamps of outputs are read from this machine's clock.
+        return BrokerError(
+            str(error),
+            kind="wrong_clock",
+            remedy="set the clocks of this machine and of the brokers (NTP), or raise the topics' "
+            "message.timestamp.after.max.ms and message.timestamp.before.max.ms",
+        )
+    return denied(error, "WRITE")
+
+
+def _retrieve(future: asyncio.Future[object]) -> None:
+    """Look at what it came to, so that asyncio does not complain that nobody has."""
+    if not future.cancelled():
+        future.exception()
+
+
+def _fill(builder: BatchBuilder, records: Outgoing, start: int, timestamp_ms: int) -> int:
+    """Put records into a batch from `start` on, as many as fit; returns where the next batch begins.
+
+    Straight into the compiled builder: the wrapper's serializers cost as much a record as the encoding itself.
+    """
+    append = builder._builder.append
+    count = 0
+    columns = (records.keys, records.values, records.headers)
+    parts = columns if start == 0 else tuple(column[start:] for column in columns)
+    for key, value, headers in zip(*parts, strict=True):
+        if append(count, timestamp_ms, key, value, headers) is None:
+            break
+        count += 1
+    builder._relative_offset = count
+    return start + count

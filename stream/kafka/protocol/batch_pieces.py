@@ -1,0 +1,214 @@
+"""The records of one fetched batch, in pieces: what is handed out at once is bounded, whatever the batch unpacks to.
+
+The client's compiled parser does the work. A batch is unpacked here, within a bound, and what the parser raises on is read by
+`record_batch`. Checksums are verified elsewhere (`light_records`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice, pairwise
+from operator import attrgetter
+from typing import Any, Final, NamedTuple
+
+from aiokafka.record.default_records import DefaultRecordBatch
+
+from forebay.schemas.failures import FailureKind
+from forebay.stream.core.records import HEADER_OBJECT_BYTES, Unreadable
+from forebay.stream.kafka.protocol.decompression import CODEC_NAMES, NotUnpackable, UnpackedTooLarge, unpack
+from forebay.stream.kafka.protocol.record_batch import (
+    BATCH_HEADERS,
+    HEADER_BYTES,
+    BatchHeader,
+    PlainRecord,
+    begin_of_record,
+    may_hold_too_many_headers,
+    read_records,
+    unpacked_batch,
+    unreadable_batch,
+)
+
+MAX_RECORDS: Final = 4096
+MAX_BYTES: Final = 1 << 20
+MANY_HEADERS_FROM: Final = 256
+"""Bytes of a record, on average, below which a piece cannot hold so many headers that they have to be counted."""
+
+_FORMAT_AT, _OLD_ATTRIBUTES_AT = 16, 17
+_OFFSET, _HEADERS = attrgetter("offset"), attrgetter("headers")
+
+
+class ImplausibleBatch(Exception):
+    """The header of a batch contradicts itself, so the offsets of its records are unknown."""
+
+
+class Piece(NamedTuple):
+    """Some records of a batch, to the client one record with the offset of the last.
+
+    num_bytes: the work that they were; more than they hold where a batch was unpacked in vain.
+    """
+
+    offset: int
+    records: Sequence[Any]
+    num_bytes: int
+
+    def from_offset(self, position: int) -> Piece:
+        """The records that lie at `position` or after it."""
+        first = self.records[0]
+        if getattr(first, "first_offset", first.offset) >= position:
+            return self
+        records = [
+            record.from_offset(position) if isinstance(record, Unreadable) else record
+            for record in self.records
+            if record.offset >= position
+        ]
+        return self._replace(records=records)
+
+
+def pieces(batch: Any, raw: memoryview, max_unpacked_bytes: int, *, position: int = 0) -> Iterator[Piece]:
+    """Hand out the records of a batch, each exactly once, as itself or as part of an `Unreadable`.
+
+    batch: the client's parser for it; raw: its bytes; position: records before this offset may be left out. Raises
+    ImplausibleBatch.
+    """
+    if raw[_FORMAT_AT] < 2:
+        yield from _old_format(batch, raw, max_unpacked_bytes)
+        return
+    header = BatchHeader.read(raw)
+    if not header.is_plausible:
+        raise ImplausibleBatch(
+            f"its header states {header.num_records} records from offset {header.first} to {header.last}"
+        )
+    if not header.num_records:
+        return
+    data: bytes | memoryview = raw[HEADER_BYTES:]
+    if header.codec:
+        try:
+            data = unpack(header.codec, data, max_unpacked_bytes)
+        except UnpackedTooLarge:
+            letter = unreadable_batch(header, raw, FailureKind.BATCH_TOO_LARGE, _too_large(raw, max_unpacked_bytes))
+            yield Piece(letter.offset, [letter], max_unpacked_bytes)
+            return
+        except NotUnpackable as error:
+            letter = unreadable_batch(header, raw, FailureKind.UNREADABLE_BATCH, _not_unpackable(header.codec, error))
+            yield Piece(letter.offset, [letter], max_unpacked_bytes)
+            return
+        batch = DefaultRecordBatch(unpacked_batch(raw, data))
+    average = len(data) // header.num_records + 1
+    step = max(1, min(MAX_RECORDS, MAX_BYTES // average))
+    done = 0
+    if header.is_dense and position > header.first:
+        before = min(position - header.first, header.num_records)
+        begin = begin_of_record(data, before)
+        if begin is not None:
+            done = before
+            batch = DefaultRecordBatch(unpacked_batch(raw, data[begin:], count=header.num_records - done))
+    if not may_hold_too_many_headers(data, header.num_records):
+        for records in _parsed(batch, header, step, done):
+            done += len(records)
+            yield Piece(records[-1].offset, records, _size(records, average))
+    if done < header.num_records:
+        slowly = read_records(header, raw, data, skip=done)
+        while records := list(islice(slowly, step)):
+            yield Piece(records[-1].offset, records, _size(records, average))
+
+
+def _parsed(batch: Any, header: BatchHeader, step: int, done: int) -> Iterator[list[Any]]:
+    """Up to `step` records at a time, as far as the compiled parser reads them and they lie where they must.
+
+    done: how many of the records that the header states come before those in `batch`.
+    """
+    # An iterator of our own: `islice` calls `iter` each time, and the client's parser can do that only before its first record.
+    parser = iter(iter(batch).__next__, None)
+    previous, is_good = header.first - 1, True
+    while is_good and done < header.num_records:
+        records: list[Any] = []
+        try:
+            # What was read before the parser raises stays in the list.
+            records.extend(islice(parser, min(step, header.num_records - done)))
+        except Exception:
+            is_good = False
+        if not records:
+            return
+        offsets = list(map(_OFFSET, records))
+        left_after = header.num_records - done - len(records)
+        if header.is_dense:
+            begin = header.first + done
+            if offsets != list(range(begin, begin + len(offsets))):
+                return
+        elif not (
+            offsets[0] > previous
+            and offsets[-1] <= header.last - left_after
+            and all(one < next_one for one, next_one in pairwise(offsets))
+        ):
+            return
+        done, previous = done + len(records), offsets[-1]
+        yield records
+
+
+def _size(records: Sequence[Any], average: int) -> int:
+    """About what the records take in memory. average: what one of the batch takes unpacked."""
+    size = average * len(records)
+    if average > MANY_HEADERS_FROM:
+        size += HEADER_OBJECT_BYTES * sum(map(len, map(_HEADERS, records)))
+    return size
+
+
+def _too_large(raw: memoryview, max_unpacked_bytes: int) -> str:
+    return f"the batch, {len(raw):,} bytes compressed, unpacks to more than {max_unpacked_bytes:,} bytes"
+
+
+def _not_unpackable(codec: int, error: Exception) -> str:
+    name = CODEC_NAMES[codec] if codec < len(CODEC_NAMES) else f"codec {codec}"
+    return f"the batch cannot be unpacked ({name}): {error}"
+
+
+def _old_format(batch: Any, raw: memoryview, max_unpacked_bytes: int) -> Iterator[Piece]:
+    """A message of format 0 or 1: one record, or where it is compressed, a set of them of which it has the last offset."""
+    last, codec = int.from_bytes(raw[:8], "big", signed=True), raw[_OLD_ATTRIBUTES_AT] & 7
+    kind = FailureKind.UNREADABLE_BATCH if codec else FailureKind.UNREADABLE_RECORD
+    try:
+        if codec:
+            unpack(codec, _old_value(raw), max_unpacked_bytes)  # the parser does it again, and has no bound
+        records = [_with_time(record) for record in batch]
+        if records and records[-1].offset > last:
+            raise ValueError(f"it states offset {records[-1].offset}")
+    except UnpackedTooLarge:
+        kind, why = FailureKind.BATCH_TOO_LARGE, _too_large(raw, max_unpacked_bytes)
+    except NotUnpackable as error:
+        why = _not_unpackable(codec, error)
+    except Exception as error:
+        why = str(error) or type(error).__name__
+    else:
+        if records:
+            yield Piece(records[-1].offset, records, len(raw))
+        return
+    # Where a set begins is not said: it is all between the position and its last offset.
+    first = 0 if codec else last
+    letter = Unreadable(
+        offset=last,
+        timestamp=-1,
+        key=None,
+        value=bytes(raw),
+        headers=BATCH_HEADERS,
+        first_offset=first,
+        count=last - first + 1,
+        kind=kind,
+        message=why,
+    )
+    yield Piece(last, [letter], max_unpacked_bytes if codec else len(raw))
+
+
+def _old_value(raw: memoryview) -> memoryview:
+    """The value of a message of format 0 or 1, which is a set of messages."""
+    at = 18 if raw[_FORMAT_AT] == 0 else 26
+    size = int.from_bytes(raw[at : at + 4], "big", signed=True)
+    at += 4 + max(0, size)
+    size = int.from_bytes(raw[at : at + 4], "big", signed=True)
+    return raw[at + 4 : at + 4 + max(0, size)]
+
+
+def _with_time(record: Any) -> Any:
+    """Format 0 has no timestamps."""
+    if record.timestamp is not None:
+        return record
+    return PlainRecord(record.offset, -1, record.key, record.value, [])

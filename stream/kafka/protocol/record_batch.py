@@ -1,0 +1,288 @@
+"""Reading the records of one record batch of Kafka's format 2, whatever its bytes are. Pure.
+
+The client's compiled parser reads what is well-formed. What it raises on is read here, record by record: each good record is
+handed out as usual, and one that cannot be read as an `Unreadable` that keeps its bytes.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Final, NamedTuple, Self
+
+import numpy as np
+
+from forebay.schemas import headers as names
+from forebay.schemas.failures import FailureKind
+from forebay.stream.core.records import Record, Unreadable
+
+MAX_HEADERS: Final = 8192
+"""A record with more is rejected unread: reading them takes longer than everything else that is done with a record."""
+
+HEADER_BYTES: Final = 61
+_HEADER: Final = struct.Struct(">qiibIhiqqqhii")
+_LOG_APPEND_TIME, _CODEC_MASK = 0x08, 0x07
+_LENGTH, _CODEC, _COUNT = slice(8, 12), slice(21, 23), slice(57, 61)
+_AFTER_LENGTH: Final = 12
+_LARGE_RECORD: Final = 2 * MAX_HEADERS
+_SMALLEST_RECORD: Final = 7
+_MAX_VARINT_BYTES: Final = 10
+_INT64: Final = range(-(2**63), 2**63)
+
+RECORD_HEADERS: Final = ((names.CONTENT_TYPE, names.KAFKA_RECORD_CONTENT_TYPE.encode()),)
+BATCH_HEADERS: Final = ((names.CONTENT_TYPE, names.KAFKA_BATCH_CONTENT_TYPE.encode()),)
+
+
+class _Malformed(Exception):
+    """The bytes of a record are not what the format says."""
+
+
+class BatchHeader(NamedTuple):
+    """What stands before the records. first, last: offsets; timestamps in ms since the Unix epoch, -1 for none."""
+
+    first: int
+    last: int
+    num_records: int
+    codec: int
+    first_timestamp: int
+    max_timestamp: int
+    is_log_append_time: bool
+
+    @classmethod
+    def read(cls, log: bytes | memoryview, begin: int = 0) -> Self:
+        """Read the header of the batch that begins there."""
+        first, _, _, _, _, attributes, delta, oldest, newest, *_, count = _HEADER.unpack_from(log, begin)
+        return cls(
+            first=first,
+            last=first + delta,
+            num_records=count,
+            codec=attributes & _CODEC_MASK,
+            first_timestamp=oldest,
+            max_timestamp=newest,
+            is_log_append_time=bool(attributes & _LOG_APPEND_TIME),
+        )
+
+    @property
+    def is_plausible(self) -> bool:
+        """Whether the records can lie at the offsets that the header names. Nothing can be said of them otherwise."""
+        return self.last >= self.first and 0 <= self.num_records <= self.last - self.first + 1
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether every offset has a record: none was removed by compaction."""
+        return self.num_records == self.last - self.first + 1
+
+
+class PlainRecord(NamedTuple):
+    """A record as the pipeline needs it, where the client's parser does not make it."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes | None]]
+
+
+def unpacked_batch(batch: bytes | memoryview, records: bytes | memoryview, *, count: int | None = None) -> bytes:
+    """The same batch with its records not compressed. The checksum is that of the old bytes.
+
+    count: the number of `records`, where they are only the last ones of the batch.
+    """
+    header = bytearray(batch[:HEADER_BYTES])
+    if count is not None:
+        header[_COUNT] = count.to_bytes(4, "big")
+    header[_LENGTH] = (HEADER_BYTES - _AFTER_LENGTH + len(records)).to_bytes(4, "big")
+    attributes = int.from_bytes(header[_CODEC], "big") & ~_CODEC_MASK
+    header[_CODEC] = attributes.to_bytes(2, "big")
+    return b"".join((header, records))
+
+
+def unreadable_batch(
+    header: BatchHeader,
+    batch: bytes | memoryview,
+    kind: FailureKind,
+    why: str,
+    *,
+    first: int | None = None,
+    count: int = 0,
+) -> Unreadable:
+    """All records of a batch as one that cannot be read; or those from the offset `first` on, `count` of them."""
+    first, count = (header.first, header.num_records) if first is None else (first, count)
+    return Unreadable(
+        offset=header.last,
+        timestamp=header.max_timestamp,
+        key=None,
+        value=bytes(batch),
+        headers=BATCH_HEADERS,
+        first_offset=first,
+        count=count or header.last - first + 1,
+        kind=kind,
+        message=why,
+    )
+
+
+def begin_of_record(data: bytes | memoryview, index: int) -> int | None:
+    """Return where in the unpacked records the one at `index` begins, None where lengths do not lead there."""
+    at, end = 0, len(data)
+    try:
+        for _ in range(index):
+            length, begin = _varint(data, at, end)
+            if not 0 <= length <= end - begin:
+                return None
+            at = begin + length
+    except _Malformed:
+        return None
+    return at
+
+
+def may_hold_too_many_headers(data: bytes | memoryview, num_records: int) -> bool:
+    """Whether one of the unpacked records may have more than `MAX_HEADERS`; looks at large records only."""
+    if len(data) - (num_records - 1) * _SMALLEST_RECORD < _LARGE_RECORD:
+        return False
+    # The length of a large record takes three bytes or more, of which all but the last have the high bit: in JSON there are
+    # hardly ever two such bytes in a row.
+    bytes_N = np.frombuffer(data, dtype=np.uint8)
+    if (bytes_N[:-1] & bytes_N[1:]).max() < 0x80:
+        return False
+    at, end = 0, len(data)
+    last_begin = end - _LARGE_RECORD
+    try:
+        while at < last_begin:
+            # Most lengths take one or two bytes, and then the record is not large.
+            low = data[at]
+            if low < 0x80:
+                at += (low >> 1) + 1
+                continue
+            high = data[at + 1]
+            if high < 0x80:
+                at += (high << 6 | (low & 0x7F) >> 1) + 2
+                continue
+            length, begin = _varint(data, at, end)
+            if length < 0 or _has_too_many_headers(data, begin, min(begin + length, end)):
+                return True
+            at = begin + length
+    except (_Malformed, IndexError):
+        return True
+    return False
+
+
+def _has_too_many_headers(data: bytes | memoryview, at: int, end: int) -> bool:
+    _, at = _varint(data, at, end)  # attributes
+    for _ in range(2):  # timestamp, offset
+        _, at = _varint(data, at, end)
+    for _ in range(2):  # key, value
+        size, at = _varint(data, at, end)
+        at += max(0, size)
+    count, _ = _varint(data, at, end)
+    return not 0 <= count <= MAX_HEADERS
+
+
+def read_records(
+    header: BatchHeader, batch: bytes | memoryview, data: bytes | memoryview, *, skip: int = 0
+) -> Iterator[Record]:
+    """Read every record of a batch, good or not. Never raises.
+
+    batch: the bytes of the whole, as they came; data: its records, unpacked; skip: leave out the first `skip` records, which
+    are not parsed where the batch has no gaps.
+    """
+    at, end, previous = 0, len(data), header.first - 1
+    for index in range(header.num_records):
+        left_after = header.num_records - index - 1
+        try:
+            length, begin = _varint(data, at, end)
+            if not 0 <= length <= end - begin:
+                raise _Malformed(f"a record of {length} bytes where {end - begin} are left")
+        except _Malformed as error:
+            why = f"record {index + 1} of {header.num_records} cannot be told from those after it: {error}"
+            yield unreadable_batch(
+                header, batch, FailureKind.UNREADABLE_BATCH, why, first=previous + 1, count=left_after + 1
+            )
+            return
+        at = begin + length
+        if index < skip and header.is_dense:
+            previous = header.first + index
+            continue
+        expected = range(header.first + index, header.first + index + 1)
+        if not header.is_dense:
+            expected = range(previous + 1, header.last - left_after + 1)
+        record = _read_record(header, data[begin:at], expected)
+        previous = record.offset
+        if index >= skip:
+            yield record
+
+
+def _read_record(header: BatchHeader, data: bytes | memoryview, expected: range) -> Record:
+    """Read one record. expected: offsets that it can have; the first is taken where it states another."""
+    raw = bytes(data)
+    end = len(raw)
+    offset, timestamp, key = expected[0], header.max_timestamp, None
+    kind = FailureKind.UNREADABLE_RECORD
+    try:
+        _, at = _varint(raw, 0, end)
+        delta, at = _varint(raw, at, end)
+        if not header.is_log_append_time:
+            timestamp = header.first_timestamp + delta
+            if timestamp not in _INT64:
+                timestamp = -1
+        delta, at = _varint(raw, at, end)
+        if header.first + delta not in expected:
+            raise _Malformed(f"it states offset {header.first + delta}")
+        offset = header.first + delta
+        key, at = _nullable(raw, at, end, "key")
+        value, at = _nullable(raw, at, end, "value")
+        count, at = _varint(raw, at, end)
+        if count > MAX_HEADERS:
+            kind = FailureKind.TOO_MANY_HEADERS
+            raise _Malformed(f"{count} headers; at most {MAX_HEADERS} are read")
+        if count < 0:
+            raise _Malformed(f"{count} headers")
+        headers: list[tuple[str, bytes | None]] = []
+        for _ in range(count):
+            name, at = _nullable(raw, at, end, "name of a header")
+            content, at = _nullable(raw, at, end, "header")
+            headers.append((_header_name(name), content))
+        if at != end:
+            raise _Malformed(f"{end - at} bytes are left after it")
+    except _Malformed as error:
+        return Unreadable(
+            offset=offset,
+            timestamp=timestamp,
+            key=key,
+            value=raw,
+            headers=RECORD_HEADERS,
+            first_offset=offset,
+            count=1,
+            kind=kind,
+            message=str(error),
+        )
+    return PlainRecord(offset, timestamp, key, value, headers)  # type: ignore[return-value]  # a header may be null
+
+
+def _header_name(name: bytes | None) -> str:
+    if name is None:
+        raise _Malformed("a header has no name")
+    try:
+        return name.decode()
+    except UnicodeDecodeError:
+        raise _Malformed(f"the header name {name[:40]!r} is not UTF-8") from None
+
+
+def _nullable(data: bytes, at: int, end: int, what: str) -> tuple[bytes | None, int]:
+    size, at = _varint(data, at, end)
+    if size < 0:
+        return None, at
+    if size > end - at:
+        raise _Malformed(f"a {what} of {size} bytes where {end - at} are left")
+    return data[at : at + size], at + size
+
+
+def _varint(data: bytes | memoryview, at: int, end: int) -> tuple[int, int]:
+    """A zigzag number, and where it ends."""
+    value = shift = 0
+    for place in range(at, min(at + _MAX_VARINT_BYTES, end)):
+        byte = data[place]
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value >> 1 ^ -(value & 1), place + 1
+        shift += 7
+    raise _Malformed("a number does not end")

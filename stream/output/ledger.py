@@ -1,0 +1,232 @@
+"""The ledger: one outcome for every record, summed into deltas that any number of workers' can be added up from.
+
+A delta counts the events of one (window, outcome, stage, kind, model, version). Windows are of the *record's* timestamp, since
+a record that is no event has no time of its own. Deltas are summable: counts add, first and last seen are a minimum and a
+maximum, samples and exemplars are bounded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from forebay.schemas.failures import FAILURES, FailureKind, Outcome, Stage
+from forebay.stream.core.records import TopicPartition
+from forebay.stream.core.redaction import Redactor
+
+DELTA_WINDOW_MS = 60_000
+MAX_SAMPLES = 5
+
+
+class DeltaKey(NamedTuple):
+    """What a delta is the count of. `window_start` in ms since the Unix epoch."""
+
+    window_start: int
+    outcome: Outcome
+    stage: Stage
+    kind: str
+    model: str
+    version: int
+
+
+@dataclass(slots=True)
+class Delta:
+    """Times in ms since the Unix epoch, of the records' timestamps."""
+
+    count: int = 0
+    first_seen: int = 2**63 - 1
+    last_seen: int = 0
+    sample_ids: list[str] = field(default_factory=list)
+    exemplar: dict[str, str | None] | None = None
+
+    def add(self, count: int, first_ms: int, last_ms: int) -> None:
+        self.count += count
+        self.first_seen = min(self.first_seen, first_ms)
+        self.last_seen = max(self.last_seen, last_ms)
+
+
+class Ledger:
+    """Outcomes of one commit. `passed` and `decided` count records and outcomes by input partition: they must agree.
+
+    So must `closed` and `closed_decided`, of windows. redactor: takes the values of events out of messages. num_without_letter:
+    records beyond the first of each letter that stands for several.
+    now_ms: where records count that have no timestamp (a negative one), since the Unix epoch.
+    """
+
+    def __init__(self, *, model: str, version: int, redactor: Redactor | None = None, now_ms: int = 0) -> None:
+        self._now_ms = now_ms
+        self._model = model
+        self._version = version
+        self._redactor = redactor or Redactor()
+        self.deltas: dict[DeltaKey, Delta] = {}
+        self.passed: Counter[TopicPartition] = Counter()
+        self.decided: Counter[TopicPartition] = Counter()
+        self.closed: Counter[TopicPartition] = Counter()
+        self.closed_decided: Counter[TopicPartition] = Counter()
+        self.outcomes: Counter[Outcome] = Counter()
+        self.kinds: Counter[str] = Counter()
+        self.num_without_letter = 0
+        self._good_at: list[npt.NDArray[np.int64]] = []
+        self._failed_at: list[int] = []
+
+    def predicted(self, partition: TopicPartition, record_timestamps: npt.NDArray[np.int64]) -> None:
+        """These rows were predicted; of each its record's timestamp, ms, int64 [rows]."""
+        self._good(Outcome.PREDICTED, Stage.EMIT, record_timestamps)
+        self.decided[partition] += len(record_timestamps)
+        self._good_at.append(record_timestamps)
+
+    def accepted(self, partition: TopicPartition, record_timestamps: npt.NDArray[np.int64]) -> None:
+        """These events are in windows now; of each its record's timestamp."""
+        self._good(Outcome.ACCEPTED, Stage.WINDOW, record_timestamps)
+        self.decided[partition] += len(record_timestamps)
+        self._good_at.append(record_timestamps)
+
+    def windows_predicted(self, partition: TopicPartition, count: int, record_timestamp: int) -> None:
+        """So many windows were predicted. record_timestamp: of the record that closed them, or the last one before."""
+        self._good(Outcome.WINDOW_PREDICTED, Stage.EMIT, np.full(count, record_timestamp, dtype=np.int64))
+        self.closed_decided[partition] += count
+
+    def _good(self, outcome: Outcome, stage: Stage, record_timestamps: npt.NDArray[np.int64]) -> None:
+        count = len(record_timestamps)
+        if not count:
+            return
+        self.outcomes[outcome] += count
+        first_ms, last_ms = int(record_timestamps.min()), int(record_timestamps.max())
+        if first_ms < 0:
+            record_timestamps = np.where(record_timestamps < 0, self._now_ms, record_timestamps)
+            first_ms, last_ms = int(record_timestamps.min()), int(record_timestamps.max())
+        if first_ms // DELTA_WINDOW_MS == last_ms // DELTA_WINDOW_MS:
+            self._good_delta(outcome, stage, first_ms).add(count, first_ms, last_ms)
+        else:
+            for timestamp in record_timestamps.tolist():
+                self._good_delta(outcome, stage, timestamp).add(1, timestamp, timestamp)
+
+    def failed(
+        self,
+        partition: TopicPartition,
+        kind: FailureKind,
+        record_timestamp: int,
+        *,
+        event_id: str | None,
+        message: str,
+        stack: str | None = None,
+        count: int = 1,
+    ) -> None:
+        """Count a record that was rejected or late, or whose row failed; or `count` of them that one letter stands for."""
+        self.decided[partition] += count
+        self.num_without_letter += count - 1
+        self._failed_at.append(record_timestamp)
+        self._failed(
+            FAILURES[kind].outcome,
+            kind=kind,
+            record_timestamp=record_timestamp,
+            sample_id=event_id,
+            message=message,
+            stack=stack,
+            count=count,
+        )
+
+    def window_failed(
+        self,
+        partition: TopicPartition,
+        kind: FailureKind,
+        record_timestamp: int,
+        *,
+        window_id: str,
+        message: str,
+        stack: str | None = None,
+    ) -> None:
+        """This window has no prediction."""
+        self.closed_decided[partition] += 1
+        self._failed(
+            Outcome.WINDOW_FAILED,
+            kind=kind,
+            record_timestamp=record_timestamp,
+            sample_id=window_id,
+            message=message,
+            stack=stack,
+        )
+
+    def _failed(
+        self,
+        outcome: Outcome,
+        kind: FailureKind,
+        record_timestamp: int,
+        sample_id: str | None,
+        message: str,
+        stack: str | None,
+        count: int = 1,
+    ) -> None:
+        self.outcomes[outcome] += count
+        self.kinds[kind.value] += count
+        if record_timestamp < 0:
+            record_timestamp = self._now_ms
+        window_start = record_timestamp // DELTA_WINDOW_MS * DELTA_WINDOW_MS
+        stage = FAILURES[kind].stage
+        delta = self._delta(DeltaKey(window_start, outcome, stage, kind.value, self._model, self._version))
+        delta.add(count, record_timestamp, record_timestamp)
+        if sample_id is not None and len(delta.sample_ids) < MAX_SAMPLES:
+            delta.sample_ids.append(sample_id[:200])
+        if delta.exemplar is None:
+            delta.exemplar = {
+                "message": self._redactor.message(message),
+                "stack_hash": None if stack is None else hashlib.sha256(stack.encode()).hexdigest()[:16],
+                "stack": None if stack is None else self._redactor.stack(stack),
+            }
+
+    def latencies_ms(self, *, wall_ms: int) -> npt.NDArray[np.float64]:
+        """Return the age at `wall_ms` of every record that has a timestamp, float64 [records], in no order."""
+        timestamps = np.concatenate([*self._good_at, np.array(self._failed_at, dtype=np.int64)])
+        # Clocks differ between machines: an event from the future has waited for nothing.
+        ages_ms: npt.NDArray[np.int64] = np.maximum(wall_ms - timestamps[timestamps >= 0], 0)
+        return ages_ms.astype(np.float64)
+
+    def unbalanced(self) -> dict[TopicPartition, tuple[int, int]]:
+        """Partitions in which what was passed and what was decided differ: (passed, decided), of records, else of windows.
+
+        Empty unless there is a bug.
+        """
+        return {
+            partition: (passed[partition], decided[partition])
+            for passed, decided in ((self.closed, self.closed_decided), (self.passed, self.decided))
+            for partition in passed.keys() | decided.keys()
+            if passed[partition] != decided[partition]
+        }
+
+    def _good_delta(self, outcome: Outcome, stage: Stage, timestamp: int) -> Delta:
+        start = timestamp // DELTA_WINDOW_MS * DELTA_WINDOW_MS
+        return self._delta(DeltaKey(start, outcome, stage, outcome.value, self._model, self._version))
+
+    def _delta(self, key: DeltaKey) -> Delta:
+        delta = self.deltas.get(key)
+        if delta is None:
+            delta = self.deltas[key] = Delta()
+        return delta
+
+
+def encode_delta(key: DeltaKey, delta: Delta, *, worker: str) -> tuple[bytes, bytes]:
+    """Record key and JSON value of one delta."""
+    value = {
+        "format": 1,
+        "window_start": key.window_start,
+        "window_end": key.window_start + DELTA_WINDOW_MS,
+        "outcome": key.outcome.value,
+        "stage": key.stage.value,
+        "kind": key.kind,
+        "model": key.model,
+        "version": key.version,
+        "count": delta.count,
+        "first_seen": delta.first_seen,
+        "last_seen": delta.last_seen,
+        "sample_ids": delta.sample_ids,
+        "exemplar": delta.exemplar,
+        "worker": worker,
+    }
+    # Without outcome and kind: what a rate is made of lies in one partition.
+    return f"{key.window_start}|{key.model}|{key.version}".encode(), orjson.dumps(value)

@@ -1,0 +1,1 @@
+"""The order of the stages from poll to commit: micro-batches, reordering, commits and their failures."""

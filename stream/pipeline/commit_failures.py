@@ -1,0 +1,69 @@
+"""When to give up on commits that fail: where going on would only fail again in the same place."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+
+from aiokafka.errors import KafkaError, ProducerFenced
+
+from forebay.schemas.errors import BrokerError
+from forebay.stream.core.errors import OutputMissing
+from forebay.stream.core.records import BatchResult
+
+log = logging.getLogger("forebay.commit")
+
+MAX_REFUSALS = 3
+MAX_FENCINGS = 3
+FENCINGS_S = 60.0
+
+
+class Refusals:
+    """Counts consecutive refusals of the same outputs, and how often the producer was fenced within a minute.
+
+    explain: returns what the cluster refused and the remedy; None if the error does not say (see `RecordProducer`).
+    """
+
+    def __init__(self, explain: Callable[[BaseException], BrokerError | None]) -> None:
+        self._explain = explain
+        self._in_a_row = 0
+        self._fenced_at_s: deque[float] = deque(maxlen=MAX_FENCINGS)
+
+    def succeeded(self) -> None:
+        """A commit went through."""
+        self._in_a_row = 0
+
+    def failed(self, error: BaseException, first: BatchResult, *, now_s: float) -> None:
+        """A commit failed, whose first micro-batch is `first`. Raises BrokerError where that was once too often."""
+        if isinstance(error, ProducerFenced):
+            self._fenced(now_s)
+            return
+        # What passes by itself may fail for as long as it takes.
+        lasting = isinstance(error, OutputMissing) or (isinstance(error, KafkaError) and not error.retriable)
+        self._in_a_row = self._in_a_row + 1 if lasting else 0
+        if self._in_a_row >= MAX_REFUSALS:
+            chunk, refusal = first.batch.chunks[0], self._explain(error)
+            raise BrokerError(
+                f"the cluster refused the same outputs {MAX_REFUSALS} times "
+                f"(from {chunk.partition.topic}-{chunk.partition.partition} before offset {chunk.next_offset}): "
+                f"{refusal.message if refusal else error}",
+                kind=refusal.kind if refusal else None,
+                remedy=refusal.remedy
+                if refusal
+                else "see the error's name in Kafka's documentation; `forebay check` looks at topics and permissions",
+            ) from error
+
+    def _fenced(self, now_s: float) -> None:
+        log.warning(
+            "another producer has taken over this worker's transactional id: a second worker has the same "
+            "delivery.instance_id, or the commit took longer than delivery.transaction_timeout_ms"
+        )
+        self._fenced_at_s.append(now_s)
+        if len(self._fenced_at_s) == MAX_FENCINGS and now_s - self._fenced_at_s[0] <= FENCINGS_S:
+            raise BrokerError(
+                f"the transactional id was taken over {MAX_FENCINGS} times within {FENCINGS_S:g} s",
+                kind="transactional_id_in_use",
+                remedy="give each worker a delivery.instance_id of its own; or, where commits take that long, raise "
+                "delivery.transaction_timeout_ms",
+            )

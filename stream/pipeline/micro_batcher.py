@@ -1,0 +1,111 @@
+"""Micro-batches: when to close one. Pure: chunks and the time go in, closed micro-batches come out.
+
+A micro-batch closes at the first of these:
+- `size`: it holds `max_batch_size` records;
+- `bytes`: one more record would pass `max_batch_bytes`;
+- `delay`: `max_queue_delay_ms` have gone by since its *first* record came;
+- `deadline`: an event in it must be answered so soon that waiting would use up its time: the earliest deadline in
+  the batch less `max_queue_delay_ms`, so that the model is left as much time as the queue was allowed;
+- `epoch`: a record of another epoch comes; `flush`: the worker drains.
+"""
+
+from __future__ import annotations
+
+import math
+
+from forebay.stream.core.records import BatchPart, MicroBatch
+
+
+class MicroBatcher:
+    """Gathers chunks, in the order they come, into micro-batches of at most `max_batch_size` records.
+
+    Rejected records count like good ones, so that a topic of garbage also closes its batches. A record larger than
+    `max_batch_bytes` makes a batch of its own.
+    """
+
+    def __init__(self, *, max_batch_size: int, max_batch_bytes: int, max_queue_delay_ms: float) -> None:
+        self._max_batch_size = max_batch_size
+        self._max_batch_bytes = max_batch_bytes
+        self._max_queue_delay_s = max_queue_delay_ms / 1000
+        self._chunks: list[BatchPart] = []
+        self._size = 0
+        self._num_bytes = 0
+        self._opened_s = 0.0
+        self._close_at_s = math.inf
+        self._reason = "delay"
+        self._seq = 0
+
+    @property
+    def max_batch_size(self) -> int:
+        """The most that one micro-batch holds."""
+        return self._max_batch_size
+
+    @property
+    def size(self) -> int:
+        """How much waits in the open micro-batch, of at most `max_batch_size`."""
+        return self._size
+
+    def close_at_s(self) -> float:
+        """Monotonic time at which the open micro-batch closes by itself; infinity when there is none."""
+        return self._close_at_s
+
+    def add(self, chunk: BatchPart, *, now_s: float, wall_ms: int) -> list[MicroBatch]:
+        """Take a chunk in; returns the micro-batches that it filled, oldest first."""
+        closed: list[MicroBatch] = []
+        if self._chunks and self._chunks[0].epoch != chunk.epoch:
+            closed.extend(self.flush(reason="epoch"))
+        rest: BatchPart | None = chunk
+        while rest is not None:
+            room = self._max_batch_size - self._size
+            head, tail = (rest, None) if rest.size <= room else rest.split(room)
+            if self._num_bytes + head.num_bytes > self._max_batch_bytes:
+                fit = head.size_within(self._max_batch_bytes - self._num_bytes)
+                if fit == 0 and self._chunks:
+                    closed.extend(self.flush(reason="bytes"))
+                    continue
+                fit = max(fit, 1)
+                if fit < rest.size:
+                    head, tail = rest.split(fit)
+                self._append(head, now_s, wall_ms)
+                closed.extend(self.flush(reason="bytes"))
+            else:
+                self._append(head, now_s, wall_ms)
+                if self._size >= self._max_batch_size:
+                    closed.extend(self.flush(reason="size"))
+            rest = tail
+        return closed
+
+    def poll(self, *, now_s: float) -> list[MicroBatch]:
+        """The open micro-batch, if its time has come."""
+        return self.flush(reason=self._reason) if self._chunks and now_s >= self._close_at_s else []
+
+    def flush(self, *, reason: str = "flush") -> list[MicroBatch]:
+        """Close the open micro-batch now, if there is one."""
+        if not self._chunks:
+            return []
+        batch = MicroBatch(self._seq, tuple(self._chunks), reason, self._opened_s)
+        self._seq += 1
+        self.purge()
+        return [batch]
+
+    def purge(self) -> None:
+        """Forget what is waiting; its records will be read again."""
+        self._chunks = []
+        self._size = 0
+        self._num_bytes = 0
+        self._close_at_s = math.inf
+        self._reason = "delay"
+
+    def _append(self, chunk: BatchPart, now_s: float, wall_ms: int) -> None:
+        if not self._chunks:
+            self._opened_s = now_s
+            self._close_at_s = now_s + self._max_queue_delay_s
+        self._chunks.append(chunk)
+        self._size += chunk.size
+        self._num_bytes += chunk.num_bytes
+        if chunk.deadlines:
+            remaining_s = (min(chunk.deadlines.values()) - wall_ms) / 1000
+            close_at_s = now_s + remaining_s - self._max_queue_delay_s
+            if close_at_s < self._close_at_s:
+                self._close_at_s = close_at_s
+                self._reason = "deadline"

@@ -1,0 +1,369 @@
+"""The journey on the event loop: poll, decode, window, device, reorder, commit. Only this module knows the order.
+
+While one micro-batch is in the model, the next is decoded and the one before commits; what completes while a
+commit is in flight goes into the next one (group commit). Everything here runs on the event loop's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Mapping, Sequence
+
+from aiokafka.errors import KafkaError
+
+from forebay.schemas.errors import BrokerError, ModelError
+from forebay.stream.core.cancellation import raise_if_cancelled
+from forebay.stream.core.clock import Clock
+from forebay.stream.core.errors import CommitRefused, CommitTimeout, TopicRecreated
+from forebay.stream.core.records import BatchPart, BatchResult, Epoch, Record, TopicPartition
+from forebay.stream.output.ledger import Ledger
+from forebay.stream.pipeline.commit_failures import Refusals
+from forebay.stream.pipeline.device_feed import DeviceFeed
+from forebay.stream.pipeline.in_flight import InFlight
+from forebay.stream.pipeline.observer import Observer
+from forebay.stream.pipeline.reorder_buffer import ReorderBuffer
+from forebay.stream.pipeline.stages import Breakers, Stages, Timing
+from forebay.stream.pipeline.totals import Totals
+from forebay.stream.pipeline.uncommitted import Uncommitted
+
+log = logging.getLogger("forebay.pipeline")
+
+PAUSE_AFTER_S = 1.0
+IDLE_WAIT_S = 0.5
+IDLE_COMMIT_S = 2.0
+BREAKER_LOOK_S = 0.2
+WINDOWS_LOOK_S = 0.5
+MAX_COMMIT_BATCHES = 16
+"""How many full micro-batches one commit holds at most; fewer after one that was not over in time."""
+MAX_COMMIT_BYTES = 64 << 20
+"""The outputs of one commit, about. They may go to a broker in one request, of which it takes 100 MiB by default."""
+
+
+class Pipeline:
+    """Runs the stages. max_poll_records bounds one poll; while held_by_hand nothing new is read."""
+
+    def __init__(
+        self,
+        in_flight: InFlight,
+        timing: Timing,
+        breakers: Breakers,
+        observer: Observer,
+        *,
+        max_poll_records: int,
+        clock: Clock,
+    ) -> None:
+        self._in_flight = in_flight
+        self._timing = timing
+        self._breakers = breakers
+        self._observer = observer
+        self._max_poll_records = max_poll_records
+        self._commit_batches = MAX_COMMIT_BATCHES
+        self._clock = clock
+        self._reorder = ReorderBuffer()
+        self._uncommitted = Uncommitted()
+        self._work = asyncio.Event()
+        self._room = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._stopping = False
+        self._windows_look_s = 0.0
+        self._full_since_s: float | None = None
+        self._idle_commit_at_s = 0.0
+        self._committing: asyncio.Task[Ledger] | None = None
+        self._purges = 0
+        self.held_by_hand = False
+        self.totals = Totals()
+
+    def connect(self, stages: Stages) -> None:
+        """Give it its stages, which call back into it."""
+        self._stages = stages
+        self._refusals = Refusals(stages.producer.explain)
+        self._feed = DeviceFeed(
+            stages.batcher,
+            stages.device,
+            self._reorder,
+            in_flight=self._in_flight,
+            observer=self._observer,
+            finished=self._work,
+        )
+
+    # ---- the poll
+
+    async def run(self) -> None:
+        """Poll until `stop`; then everything polled is on its way. Raises what ends the worker."""
+        while not self._stopping:
+            try:
+                await self._poll_once()
+            except TopicRecreated:
+                raise
+            except BrokerError:
+                await self._commit_what_was_read()
+                raise
+
+    async def feed_device(self) -> None:
+        """Keep the device busy. Raises what ends the worker."""
+        await self._feed.run()
+
+    async def _poll_once(self) -> None:
+        source, feed = self._stages.source, self._feed
+        now_s = self._clock.monotonic_s()
+        self._breakers.advance(now_s)
+        feed.poll(now_s)
+        self._close_idle_windows(now_s)
+        wait_s = min(IDLE_WAIT_S, max(0.0, feed.close_at_s() - now_s))
+        room = self._in_flight.room() if self._works(now_s) and not feed.is_backed_up else 0
+        if room == 0 or (source.paused and not self._in_flight.is_low()):
+            self._full_since_s = now_s if self._full_since_s is None else self._full_since_s
+            if now_s - self._full_since_s >= PAUSE_AFTER_S:
+                # Paused but still polled: the group removes a member that does not poll.
+                source.pause()
+                await source.poll(timeout_s=0, max_records=1)
+            await self._wait_for_room(wait_s)
+            return
+        self._full_since_s = None
+        source.resume()
+        records = await source.poll(timeout_s=wait_s, max_records=min(room, self._max_poll_records))
+        if records and source.epoch is not None:
+            self._take(records, source.epoch, began_s=now_s)
+        elif self._in_flight.is_empty:
+            positions = source.positions()
+            self._uncommitted.keep_assigned(positions)
+            if now_s >= self._idle_commit_at_s and positions is not None:
+                await self._commit_idle(positions)
+                self._idle_commit_at_s = now_s + IDLE_COMMIT_S
+        # A poll that finds records does not give way by itself, and commits and heartbeats share this loop.
+        await asyncio.sleep(0)
+
+    def _works(self, now_s: float) -> bool:
+        """Return whether events read now can be processed: not paused by an operator, and no breaker open.
+
+        A drain reads only what it has to commit, whether or not an operator has paused the worker.
+        """
+        paused = self.held_by_hand and not self._stopping
+        return not paused and self._breakers.allow(now_s)
+
+    async def _commit_what_was_read(self) -> None:
+        """Reading cannot go on: what lies before that place is committed, so that a restart stops there at once."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._timing.revoke_timeout_s):
+                await self._commit_in_flight()
+
+    async def _commit_idle(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Commit the positions of a poll that found nothing, once everything before them is committed.
+
+        Partitions whose windows are being rebuilt are left out: their positions lie before what is committed.
+        """
+        source, windows = self._stages.source, self._stages.windows
+        metadata = dict.fromkeys(positions, "")
+        if windows is not None:
+            windows.advance(positions)
+            metadata = windows.metadata(positions)
+        try:
+            await source.commit_idle({partition: positions[partition] for partition in metadata}, metadata)
+        except (KafkaError, TimeoutError) as error:
+            log.debug("cannot commit the positions while idle: %s", error)
+
+    def stop(self) -> None:
+        """Poll no more."""
+        self._stopping = True
+        self._room.set()
+
+    async def drain(self) -> None:
+        """Commit everything that was polled, after `stop`. The caller sets the deadline.
+
+        What a failed commit drops is read again and committed, as long as its partitions belong to this worker.
+        """
+        await self._commit_in_flight()
+        while self._uncommitted.is_behind(self._stages.source.positions()):
+            await self._poll_once()
+            await self._commit_in_flight()
+        self._uncommitted.all_read()
+
+    async def _commit_in_flight(self) -> None:
+        """Close the open micro-batch and return when nothing is in flight: committed, or dropped by a rewind."""
+        self._feed.flush()
+        await self._idle.wait()
+
+    @property
+    def stopping(self) -> bool:
+        return self._stopping
+
+    @property
+    def in_flight(self) -> InFlight:
+        """Counts of what is polled and not yet committed."""
+        return self._in_flight
+
+    @property
+    def num_in_flight(self) -> int:
+        """Events polled and not yet committed."""
+        return self._in_flight.events
+
+    @property
+    def num_uncommitted(self) -> int:
+        """Events polled and not yet committed, with those that a rewind has dropped and that are to be read again."""
+        return self._in_flight.events + self._uncommitted.num_to_read_again
+
+    def _take(self, records: Mapping[TopicPartition, Sequence[Record]], epoch: Epoch, *, began_s: float) -> None:
+        now_s, wall_ms = self._clock.monotonic_s(), self._clock.wall_ms()
+        windows = self._stages.windows
+        chunks = self._stages.decoder.decode(records, epoch)
+        self._observer.polled(chunks, began_s=began_s, received_s=now_s)
+        for chunk in chunks:
+            # A poll that only replays known events, to make windows again, comes to nothing.
+            for part in (chunk,) if windows is None else windows.take(chunk):
+                self._add(part, now_s=now_s, wall_ms=wall_ms)
+
+    def _add(self, part: BatchPart, *, now_s: float, wall_ms: int) -> None:
+        self._idle.clear()
+        self._uncommitted.taken(part)
+        self._in_flight.polled(events=part.num_records, num_bytes=part.num_bytes)
+        self._feed.add(part, now_s=now_s, wall_ms=wall_ms)
+
+    def _close_idle_windows(self, now_s: float) -> None:
+        source, windows = self._stages.source, self._stages.windows
+        if windows is None or source.epoch is None or now_s < self._windows_look_s:
+            return
+        self._windows_look_s = now_s + WINDOWS_LOOK_S
+        self._observer.windows(windows.status())
+        for part in windows.close_idle(source.epoch, source.is_at_end):
+            self._add(part, now_s=now_s, wall_ms=self._clock.wall_ms())
+            # Closed at once: a part without an event does not show as in flight before it is a batch.
+            self._feed.flush(reason="idle")
+
+    async def _wait_for_room(self, timeout_s: float) -> None:
+        self._room.clear()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._room.wait()
+        except TimeoutError:
+            pass
+
+    # ---- the commit
+
+    async def commit_forever(self) -> None:
+        """Commit what is finished, as it finishes. Raises what ends the worker."""
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            await self._until_allowed()
+            while batches := self._reorder.take(
+                max_records=self._max_poll_records * self._commit_batches, max_bytes=MAX_COMMIT_BYTES
+            ):
+                purges = self._purges
+                self._breakers.cluster.begin(self._clock.monotonic_s())
+                self._observer.committing(batches)
+                self._committing = asyncio.create_task(self._stages.committer.commit(batches), name="commit")
+                try:
+                    ledger = await self._committing
+                except (KafkaError, BrokerError, CommitTimeout, asyncio.CancelledError) as error:
+                    raise_if_cancelled()  # where it was this task, not the commit alone
+                    await self._failed_commit(error, batches)
+                    break
+                finally:
+                    self._committing = None
+                self._refusals.succeeded()
+                self._commit_batches = min(MAX_COMMIT_BATCHES, 2 * self._commit_batches)
+                self._breakers.cluster.succeeded()
+                self.totals.add(ledger, len(batches))
+                self._uncommitted.committed(batches)
+                if purges == self._purges:
+                    self._release(batches)
+
+    async def _until_allowed(self) -> None:
+        breaker = self._breakers.cluster
+        while True:
+            now_s = self._clock.monotonic_s()
+            if breaker.allows(now_s):
+                return
+            await asyncio.sleep(min(BREAKER_LOOK_S, breaker.wait_s(now_s)))
+
+    def _release(self, batches: Sequence[BatchResult]) -> None:
+        for finished in batches:
+            self._in_flight.committed(events=finished.batch.num_records, num_bytes=finished.batch.num_bytes)
+        self._room.set()
+        if self._in_flight.is_empty:
+            self._idle.set()
+
+    async def _failed_commit(self, error: BaseException, batches: Sequence[BatchResult]) -> None:
+        """Rewind, or give up where going on would only fail again in the same place."""
+        self._observer.commit_failed(batches, error)
+        if isinstance(error, asyncio.CancelledError):
+            # Given up by `revoked`, which has purged. Whether it happened is unknown, and others wait for the answer.
+            self._breakers.cluster.failed(self._clock.monotonic_s(), "a commit was given up at a rebalance")
+            await self._stages.producer.restart()
+            return
+        now_s, reason = self._clock.monotonic_s(), str(error) or type(error).__name__
+        if isinstance(error, CommitRefused):
+            self._breakers.cluster.succeeded()  # it has answered
+        else:
+            self._breakers.cluster.failed(now_s, reason)
+        if isinstance(error, CommitTimeout):
+            # To a cluster that is slow as much again would be too much again.
+            self._commit_batches = max(1, self._commit_batches // 2)
+        self._refusals.failed(error, batches[0], now_s=now_s)
+        log.warning("commit failed, reading again from the committed offsets: %s", reason)
+        await self.rewind(batches[0].batch.epoch, rejoin=isinstance(error, CommitRefused))
+
+    async def rewind(self, epoch: Epoch, *, rejoin: bool = False) -> None:
+        """The one way back: purge, a fresh producer, and reading again from the committed offsets in a new epoch.
+
+        rejoin: the group has put this member out, so that there is nothing to read before it has joined anew.
+        """
+        self.totals.rewinds += 1
+        source = self._stages.source
+        if source.epoch == epoch:
+            # The gate first: nothing beyond the failed records may be taken in before the purge.
+            await (source.rejoin() if rejoin else source.rewind())
+            self._purge()
+        await self._stages.producer.restart()
+
+    async def revoked(self) -> None:
+        """Partitions are about to be given up: commit what is in flight, or drop it at the deadline."""
+        try:
+            async with asyncio.timeout(self._timing.revoke_timeout_s):
+                await self._commit_in_flight()
+        except TimeoutError:
+            log.warning(
+                "%d events were not committed before the rebalance; they will be read again", self.num_in_flight
+            )
+            committing = self._committing
+            await self._stages.source.give_up()  # before the purge, as in `rewind`
+            self._purge()
+            if committing is not None:
+                committing.cancel()
+                await asyncio.wait([committing], timeout=1.0)
+        self._purge()
+
+    def _purge(self) -> None:
+        self._purges += 1
+        self._uncommitted.dropped(self._in_flight.events)
+        self._feed.purge()
+        self._reorder.purge()
+        self._in_flight.purge()
+        self._observer.purged()
+        self._room.set()
+        self._idle.set()
+
+    # ---- the watch
+
+    async def watch(self) -> None:
+        """Open the model's breaker when a call takes too long.
+
+        Raises ModelError for one that hangs: a thread cannot be stopped, so the process has to be.
+        """
+        timing = self._timing
+        while True:
+            await asyncio.sleep(min(1.0, timing.call_timeout_s / 4))
+            running_s = self._stages.device.running_for_s()
+            if running_s > timing.hang_timeout_s:
+                raise ModelError(
+                    f"a model call has not come back after {running_s:.1f} s",
+                    kind="call_timeout",
+                    remedy="raise model.call_timeout_ms if the model is that slow; its events were not committed and "
+                    "will be read again",
+                )
+            if running_s > timing.call_timeout_s:
+                reason = f"a call has not come back after {running_s:.1f} s"
+                self._breakers.model.trip(self._clock.monotonic_s(), reason)

@@ -1,0 +1,40 @@
+"""What a worker has committed since it started."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from forebay.schemas.failures import Outcome
+from forebay.stream.core.quantities import quantity
+from forebay.stream.output.ledger import Ledger
+
+
+@dataclass(slots=True)
+class Totals:
+    """Sums over all commits."""
+
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)
+    batches: int = 0
+    commits: int = 0
+    rewinds: int = 0
+
+    def add(self, ledger: Ledger, batches: int) -> None:
+        self.outcomes.update(ledger.outcomes)
+        self.kinds.update(ledger.kinds)
+        self.batches += batches
+        self.commits += 1
+
+    def __str__(self) -> str:
+        """One line: what came in and what became of it."""
+        events = {outcome: count for outcome, count in self.outcomes.items() if not outcome.of_window}
+        windowed = not events.keys().isdisjoint((Outcome.ACCEPTED, Outcome.LATE))
+        usual = (Outcome.ACCEPTED if windowed else Outcome.PREDICTED, Outcome.REJECTED, Outcome.FAILED)
+        shown = [outcome for outcome in Outcome if outcome in usual or events.get(outcome)]
+        parts = [f"{events.get(outcome, 0):,} {outcome.value}" for outcome in shown]
+        said = f"{quantity(sum(events.values()), 'event')} committed = {' + '.join(parts)}"
+        if not windowed:
+            return said
+        predicted, failed = self.outcomes[Outcome.WINDOW_PREDICTED], self.outcomes[Outcome.WINDOW_FAILED]
+        return f"{said}; {quantity(predicted + failed, 'window')} = {predicted:,} predicted + {failed:,} failed"

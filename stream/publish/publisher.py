@@ -1,0 +1,248 @@
+"""Messages into a topic as whole record batches, every delivery awaited, a bounded number of them under way."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from functools import lru_cache
+from typing import Any, Final
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, KafkaTimeoutError
+from aiokafka.partitioner import murmur2
+
+from forebay.schemas.errors import BrokerError
+from forebay.stream.core.cancellation import within
+from forebay.stream.core.quantities import quantity
+from forebay.stream.kafka.cluster.advertised_listeners import find_unreachable, require_reachable
+from forebay.stream.kafka.cluster.authorization_errors import denied
+from forebay.stream.output.encoder import record_size
+
+MAX_REQUEST_BYTES: Final = 1_048_576
+MAX_BATCHES_IN_FLIGHT: Final = 32
+DELIVERY_TIMEOUT_S: Final = 60.0
+START_TIMEOUT_S: Final = 30.0
+STOP_TIMEOUT_S: Final = 5.0
+_REMEMBERED_KEYS: Final = 65_536
+
+Headers = Sequence[tuple[str, bytes]]
+AnyRecord = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes | None]]]
+"""Key, value and headers."""
+
+
+class Publisher:
+    """One idempotent producer for one topic.
+
+    options: for the client (see `stream.kafka.client`). A record with a key goes to the partition that Kafka's own default
+    partitioner picks, so that other producers and this one agree; records without go round. Order per partition is the
+    order of `send`. Not for several tasks at once.
+    """
+
+    def __init__(
+        self,
+        options: Mapping[str, object],
+        topic: str,
+        *,
+        compression_type: str | None = None,
+        delivery_timeout_s: float = DELIVERY_TIMEOUT_S,
+    ) -> None:
+        self._options = dict(options)
+        self._topic = topic
+        self._compression_type = compression_type
+        self._delivery_timeout_s = delivery_timeout_s
+        self._producer: Any = None
+        self._partitions: list[int] = []
+        self._next = 0
+        self._under_way: deque[tuple[asyncio.Future[Any], int]] = deque()
+        self._hash = lru_cache(_REMEMBERED_KEYS)(murmur2)
+        self.num_delivered = 0
+        """Records that the brokers have confirmed."""
+        self.last_delivery: tuple[int, int] | None = None
+        """Partition and first offset of the latest confirmed batch."""
+
+    @property
+    def partitions(self) -> Sequence[int]:
+        """The numbers of the topic's partitions, ascending; none before the start."""
+        return self._partitions
+
+    async def start(self) -> None:
+        """Connect and look the topic up. Raises BrokerError."""
+        await require_reachable(self._options)
+        self._producer = AIOKafkaProducer(
+            **self._options,
+            acks="all",
+            enable_idempotence=True,
+            compression_type=self._compression_type,
+            max_batch_size=MAX_REQUEST_BYTES,
+            max_request_size=MAX_REQUEST_BYTES,
+        )
+        try:
+            await within(START_TIMEOUT_S, self._begin())
+        except KafkaError as error:
+            await self.stop()
+            raise denied(error, "WRITE", self._topic) or BrokerError(
+                f"cannot reach Kafka at {self._options.get('bootstrap_servers')}: {error}",
+                kind="unreachable",
+                remedy="see that the broker runs there (`forebay check` reports more), or name another with --bootstrap-server",
+            ) from error
+        except TimeoutError:
+            await self.stop()
+            raise await find_unreachable(self._options) or BrokerError(
+                f"Kafka at {self._options.get('bootstrap_servers')} did not answer within {START_TIMEOUT_S:g} s",
+                kind="unreachable",
+                remedy="`forebay check` reports more",
+            ) from None
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _begin(self) -> None:
+        await self._producer.start()
+        await self._look_up()
+
+    async def _look_up(self) -> None:
+        # Asking for the topic by name would create it on clusters that create topics by themselves.
+        cluster = await self._producer.client.fetch_all_metadata()
+        partitions = cluster.partitions_for_topic(self._topic)
+        if not partitions:
+            near = get_close_matches(self._topic, cluster.topics(), n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise BrokerError(
+                f"there is no topic {self._topic!r}",
+                kind="unknown_topic",
+                remedy=hint + "`forebay topics create` creates all that are needed; a topic that this user may not "
+                "WRITE looks the same (`forebay acls`)",
+            )
+        self._partitions = sorted(partitions)
+
+    async def send(
+        self, keys: Sequence[bytes | None], values: Sequence[bytes], *, timestamp_ms: int, headers: Headers = ()
+    ) -> None:
+        """Hand records over, in order; waits while too much is under way.
+
+        `timestamp_ms` (since the Unix epoch) and `headers` are those of all of them. Each must fit (see `too_large`).
+        Raises BrokerError when a delivery fails or takes too long; what of it arrived is then unknown.
+        """
+        try:
+            async with asyncio.timeout(self._delivery_timeout_s):
+                carried = list(headers)
+                for partition, places in self._place(keys).items():
+                    records = ((keys[place], values[place], carried) for place in places)
+                    await self._send_partition(partition, records, timestamp_ms)
+                await self._confirm_some()
+        except (KafkaError, TimeoutError) as error:
+            raise await self._failed(error) from error
+
+    async def send_to(self, partition: int, records: Iterable[AnyRecord], *, timestamp_ms: int) -> None:
+        """The same for records that are all for one partition, whatever their keys; they may have no value."""
+        try:
+            async with asyncio.timeout(self._delivery_timeout_s):
+                # The client's builder takes headers as a list only.
+                listed = ((key, value, list(headers)) for key, value, headers in records)
+                await self._send_partition(partition, listed, timestamp_ms)
+                await self._confirm_some()
+        except (KafkaError, TimeoutError) as error:
+            raise await self._failed(error) from error
+
+    async def flush(self) -> None:
+        """Wait until the brokers have all that was sent. Raises BrokerError as `send` does."""
+        try:
+            async with asyncio.timeout(self._delivery_timeout_s):
+                while self._under_way:
+                    await self._confirm_oldest()
+        except (KafkaError, TimeoutError) as error:
+            raise await self._failed(error) from error
+
+    def _place(self, keys: Sequence[bytes | None]) -> dict[int, list[int]]:
+        """The places in `keys` by partition."""
+        places: dict[int, list[int]] = {}
+        for place, key in enumerate(keys):
+            places.setdefault(self.choose_partition(key), []).append(place)
+        return places
+
+    def choose_partition(self, key: bytes | None) -> int:
+        """Choose the partition of the next record: by its key, or one after the other where it has none."""
+        partitions, count = self._partitions, len(self._partitions)
+        if key is not None:
+            return partitions[(int(self._hash(key)) & 0x7FFFFFFF) % count]
+        self._next += 1
+        return partitions[(self._next - 1) % count]
+
+    async def _send_partition(self, partition: int, records: Iterable[AnyRecord], timestamp_ms: int) -> None:
+        producer = self._producer
+        builder = producer.create_batch()
+        for key, value, headers in records:
+            record = {"timestamp": timestamp_ms, "key": key, "value": value, "headers": headers}
+            if builder.append(**record) is None:
+                await self._submit(builder, partition)
+                builder = producer.create_batch()
+                builder.append(**record)
+        await self._submit(builder, partition)
+
+    async def _submit(self, builder: Any, partition: int) -> None:
+        count = builder.record_count()
+        delivery = await self._producer.send_batch(builder, self._topic, partition=partition)
+        self._under_way.append((delivery, count))
+
+    async def _confirm_some(self) -> None:
+        while len(self._under_way) > MAX_BATCHES_IN_FLIGHT:
+            await self._confirm_oldest()
+        while self._under_way and self._under_way[0][0].done():
+            await self._confirm_oldest()
+
+    async def _confirm_oldest(self) -> None:
+        delivery, count = self._under_way[0]
+        metadata = await delivery
+        self._under_way.popleft()
+        self.num_delivered += count
+        self.last_delivery = (metadata.partition, metadata.offset)
+
+    async def _failed(self, error: BaseException) -> BrokerError:
+        if (refusal := denied(error, "WRITE", self._topic)) is not None:
+            return refusal
+        what, remedy = str(error) or f"no answer within {self._delivery_timeout_s:g} s", "see the broker's log"
+        if isinstance(error, TimeoutError | KafkaTimeoutError):
+            cause = await find_unreachable(self._options)
+            what, remedy = (what, remedy) if cause is None else (f"{what}: {cause.message}", cause.remedy or remedy)
+        unknown = sum(count for _, count in self._under_way)
+        return BrokerError(
+            f"publishing to {self._topic} failed: {what}; {quantity(self.num_delivered, 'event')} delivered before, "
+            f"of {unknown} more it is not known",
+            kind="delivery",
+            remedy=f"{remedy}; when publishing again, an id that was delivered already is a duplicate",
+        )
+
+    async def stop(self) -> None:
+        """Close. What is still under way is let go, without waiting for a cluster that is away."""
+        producer, self._producer = self._producer, None
+        if producer is None:
+            return
+        for delivery, _ in self._under_way:
+            delivery.add_done_callback(_look_away)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_TIMEOUT_S):
+                await producer.stop()
+                return
+        # An idempotent producer tries for ever: its task must go before its connections can.
+        task = producer._sender.sender_task
+        if task is not None and not task.done():
+            task.cancel()
+            await asyncio.wait([task], timeout=1.0)
+        with contextlib.suppress(TimeoutError, KafkaError, OSError):
+            async with asyncio.timeout(1.0):
+                await producer.client.close()
+
+
+def _look_away(delivery: asyncio.Future[Any]) -> None:
+    """Nobody waits for this one any more; its exception must not be reported as forgotten."""
+    if not delivery.cancelled():
+        delivery.exception()
+
+
+def too_large(key: bytes | None, value: bytes, headers: Headers) -> int | None:
+    """The size in bytes of a record that would not fit into a request, else None."""
+    size = record_size(key, value, headers)
+    return size if size > MAX_REQUEST_BYTES else None

@@ -1,0 +1,290 @@
+"""From rows to the topic: build, gather, pace, send, count."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol, cast
+
+from forebay.schemas.errors import DataError
+from forebay.stream.core.clock import Clock
+from forebay.stream.core.quantities import quantity
+from forebay.stream.publish.event_builder import EventBuilder, Message
+from forebay.stream.publish.input_row import BadRow, Row, RowFault, Rows
+from forebay.stream.publish.inspection import SAMPLE_ROWS, Candidate, Inspection
+from forebay.stream.publish.pacer import Pacer
+from forebay.stream.publish.publisher import Headers, too_large
+
+CHUNK_EVENTS: Final = 1000
+CHUNK_BYTES: Final = 1_048_576
+# Sending each event the moment it is due would cost a request each; this much later is early enough.
+TICK_S: Final = 0.005
+# Between two looks at a pipe that has nothing at the moment.
+IDLE_S: Final = 0.02
+_MOST_SHOWN: Final = 5
+_END: Final = object()
+
+
+Sleep = Callable[[float], Awaitable[None]]
+
+
+class Sink(Protocol):
+    """What `publish_rows` needs of a publisher."""
+
+    @property
+    def num_delivered(self) -> int: ...
+
+    async def send(
+        self, keys: Sequence[bytes | None], values: Sequence[bytes], *, timestamp_ms: int, headers: Headers
+    ) -> None: ...
+
+    async def flush(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What became of the rows. `first_bad` are the first few of the `skipped`; `num_bytes` is of values; times in seconds."""
+
+    events: int
+    skipped: int
+    num_bytes: int
+    seconds: float
+    first_bad: tuple[BadRow, ...]
+
+    @property
+    def rate(self) -> float:
+        """Events a second."""
+        return self.events / self.seconds if self.seconds > 0 else 0.0
+
+
+async def publish_rows(
+    rows: Rows,
+    builder: EventBuilder,
+    sink: Sink,
+    *,
+    source: str,
+    clock: Clock,
+    rate: float | None = None,
+    limit: int | None = None,
+    skip_bad: bool = False,
+    headers: Headers = (),
+    progress: Callable[[int, int], None] = lambda events, skipped: None,
+    sleep: Sleep = asyncio.sleep,
+    inspection: Inspection | None = None,
+) -> Published:
+    """Publish rows in order, at most `limit`, at `rate` events a second (None: as fast as possible).
+
+    A row that cannot be published is counted where `skip_bad`, else it ends the run after those before it were delivered.
+    `progress` gets the numbers of events sent and rows skipped so far. `inspection` looks at the first rows before any is sent,
+    and may refuse them. Raises DataError for that and for a file that breaks off, with what was published; BrokerError when a
+    delivery fails.
+    """
+    started_s = clock.monotonic_s()
+    # A chunk that is paced must not hold much more than falls due while the next is read.
+    most = CHUNK_EVENTS if rate is None else max(1, min(CHUNK_EVENTS, int(rate * 0.1)))
+    skipped: list[BadRow] = []
+    num_skipped = 0
+    ending: DataError | None = None
+    outbox = _Outbox(
+        sink,
+        pacer=Pacer(rate, started_s),
+        clock=clock,
+        headers=headers,
+        on_sent=lambda sent, now_s: progress(sent, num_skipped),
+        sleep=sleep,
+    )
+    make = _MessageMaker(builder, source, headers, inspection)
+
+    try:
+        if inspection is not None:
+            rows = await _inspected(
+                rows, make, inspection=inspection, most=SAMPLE_ROWS if limit is None else limit, sleep=sleep
+            )
+        for item in rows:
+            if limit is not None and outbox.num_taken >= limit:
+                break
+            if item is None:
+                await (outbox.send() if outbox.keys else sleep(IDLE_S))
+                continue
+            message = make.checked(item)
+            if isinstance(message, BadRow):
+                if not skip_bad:
+                    ending = DataError(f"{message.place}: {message.reason}", kind="bad_row", remedy=message.remedy)
+                    break
+                num_skipped += 1
+                skipped += [message] if len(skipped) < _MOST_SHOWN else []
+                continue
+            outbox.append(message)
+            if len(outbox.keys) >= most or outbox.num_bytes >= CHUNK_BYTES:
+                await outbox.send()
+    except DataError as error:  # the file broke off, or was refused
+        ending = error
+    await outbox.send()
+    await sink.flush()
+    if ending is not None:
+        raise _told(ending, sink.num_delivered)
+    progress(outbox.num_sent, num_skipped)
+    seconds = clock.monotonic_s() - started_s
+    return Published(
+        events=outbox.num_sent,
+        skipped=num_skipped,
+        num_bytes=outbox.total_bytes,
+        seconds=seconds,
+        first_bad=tuple(skipped),
+    )
+
+
+async def _inspected(rows: Rows, make: _MessageMaker, inspection: Inspection, most: int, sleep: Sleep) -> Rows:
+    """The same rows, once the first of them were looked at. Raises DataError where the inspection refuses them."""
+    taken: list[Row | BadRow] = []
+    rest = rows
+    try:
+        while len(taken) < min(most, SAMPLE_ROWS) and (item := next(rows, _END)) is not _END:
+            if item is not None:
+                taken.append(cast("Row | BadRow", item))
+            elif taken:
+                break  # a pipe has nothing more at the moment
+            else:
+                await sleep(IDLE_S)
+    except DataError as error:
+        rest = _raising(error)
+    if not taken and rest is rows and most:
+        inspection.warn("there are no events in it")
+    candidates = []
+    for item in taken:
+        message = make(item)
+        if isinstance(item, Row) and isinstance(message, Message):
+            candidates.append(Candidate(make.place(item), message, item.written is not None))
+    inspection.inspect(candidates)
+    return itertools.chain(taken, rest)
+
+
+def _raising(error: DataError) -> Rows:
+    yield from ()
+    raise error
+
+
+def _told(error: DataError, delivered: int) -> DataError:
+    """The same error, with what was published before it."""
+    before = f"{quantity(delivered, 'event')} before it {'was' if delivered == 1 else 'were'} published"
+    published = before if delivered else "nothing was published"
+    return DataError(f"{error.message} ({published})", kind=error.kind, remedy=error.remedy)
+
+
+class _Outbox:
+    """Messages gathered to be sent together, as columns, and what was sent."""
+
+    def __init__(
+        self,
+        sink: Sink,
+        pacer: Pacer,
+        clock: Clock,
+        headers: Headers,
+        on_sent: Callable[[int, float], None],
+        sleep: Sleep,
+    ) -> None:
+        self._sink = sink
+        self._pacer = pacer
+        self._clock = clock
+        self._headers = headers
+        self._on_sent = on_sent
+        self._sleep = sleep
+        self.keys: list[bytes | None] = []
+        self._values: list[bytes] = []
+        self.num_bytes = 0
+        self.num_sent = 0
+        self.total_bytes = 0
+
+    @property
+    def num_taken(self) -> int:
+        """How many messages were sent or wait to be."""
+        return self.num_sent + len(self.keys)
+
+    def append(self, message: Message) -> None:
+        self.keys.append(message.key)
+        self._values.append(message.value)
+        self.num_bytes += len(message.value)
+
+    async def send(self) -> None:
+        keys, values, self.keys, self._values = self.keys, self._values, [], []
+        await send_paced(
+            keys,
+            values,
+            self._sink,
+            self._pacer,
+            sent=self.num_sent,
+            clock=self._clock,
+            headers=self._headers,
+            on_sent=self._on_sent,
+            sleep=self._sleep,
+        )
+        self.num_sent += len(keys)
+        self.total_bytes += self.num_bytes
+        self.num_bytes = 0
+
+
+class _MessageMaker:
+    """Rows into messages, or into the reason why a row cannot be published."""
+
+    def __init__(
+        self, builder: EventBuilder, source: str, headers: Headers, inspection: Inspection | None = None
+    ) -> None:
+        self._builder = builder
+        self._source = source
+        self._headers = headers
+        self._check = inspection.check if inspection is not None and inspection.every else None
+
+    def place(self, row: Row) -> str:
+        if row.line_number is not None:
+            return f"{self._source}, line {row.line_number}"
+        return f"{self._source}, {'line' if row.line is not None else 'row'} {row.number}"
+
+    def __call__(self, item: Row | BadRow) -> Message | BadRow:
+        if isinstance(item, BadRow):
+            return item
+        try:
+            message = self._builder.build(item)
+        except RowFault as fault:
+            return BadRow(self.place(item), fault.reason, fault.remedy)
+        if (size := too_large(message.key, message.value, self._headers)) is not None:
+            reason = f"the record would take {size:,} bytes, more than a request holds"
+            return BadRow(self.place(item), reason, "send smaller events")
+        return message
+
+    def checked(self, item: Row | BadRow) -> Message | BadRow:
+        """The same, judged by the model's signature too where every event is to be."""
+        message = self(item)
+        if self._check is None or not isinstance(message, Message) or not isinstance(item, Row):
+            return message
+        return self._check.bad_row(self.place(item), message) or message
+
+
+async def send_paced(
+    keys: Sequence[bytes | None],
+    values: Sequence[bytes],
+    sink: Sink,
+    pacer: Pacer,
+    *,
+    sent: int,
+    clock: Clock,
+    headers: Headers = (),
+    on_sent: Callable[[int, float], None] = lambda sent, now_s: None,
+    sleep: Sleep = asyncio.sleep,
+) -> None:
+    """Send messages as they fall due, after `sent` others were.
+
+    `on_sent` gets the number of all that were sent, and the time at which the last of them were handed over.
+    """
+    done = 0
+    while done < len(keys):
+        now_s = clock.monotonic_s()
+        due = pacer.num_due(now_s, sent + done, min(CHUNK_EVENTS, len(keys) - done))
+        if due == 0:
+            await sleep(max(TICK_S, pacer.wait_s(now_s, sent + done)))
+            continue
+        until = done + due
+        await sink.send(keys[done:until], values[done:until], timestamp_ms=clock.wall_ms(), headers=headers)
+        done = until
+        on_sent(sent + done, now_s)

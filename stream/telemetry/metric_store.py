@@ -1,0 +1,154 @@
+"""The values of all metrics: what is added per batch and read by exporters. Pure, and safe between threads.
+
+Our own aggregation in the place of the OpenTelemetry SDK's: that takes one value at a time, for some microseconds each, where a
+commit brings thousands of latencies (decision 17). What comes out is OpenTelemetry's data model.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from forebay.stream.telemetry.catalogue import Counter, Gauge, Histogram
+
+Labels = tuple[str, ...]
+
+
+class Exemplar(NamedTuple):
+    """One value of a histogram, and the sampled span that it belongs to. Times in seconds since 1970."""
+
+    value: float
+    trace_id: int
+    span_id: int
+    at_s: float
+
+
+@dataclass(slots=True)
+class HistogramState:
+    """A histogram's values under one set of labels. counts: by bucket, one more than there are bounds."""
+
+    counts: npt.NDArray[np.int64]
+    sum: float = 0.0
+    min: float = float("inf")
+    max: float = float("-inf")
+    exemplars: dict[int, Exemplar] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        return int(self.counts.sum())
+
+    def copy(self) -> HistogramState:
+        return HistogramState(
+            counts=self.counts.copy(), sum=self.sum, min=self.min, max=self.max, exemplars=dict(self.exemplars)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All values at one moment. Metrics that have none are not in it."""
+
+    counters: Mapping[Counter, Mapping[Labels, float]]
+    gauges: Mapping[Gauge, Mapping[Labels, float]]
+    histograms: Mapping[Histogram, Mapping[Labels, HistogramState]]
+
+
+class MetricStore:
+    """Values by metric and labels. The labels of a call are the values for the metric's own labels, in their order."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counters: dict[Counter, dict[Labels, float]] = {}
+        self._gauges: dict[Gauge, dict[Labels, float]] = {}
+        self._histograms: dict[Histogram, dict[Labels, HistogramState]] = {}
+        self._bounds: dict[Histogram, npt.NDArray[np.float64]] = {}
+
+    def add(self, metric: Counter, amount: float, labels: Labels = ()) -> None:
+        with self._lock:
+            values = self._counters.setdefault(metric, {})
+            values[_checked(metric, labels)] = values.get(labels, 0) + amount
+
+    def reached(self, metric: Counter, total: float, labels: Labels = ()) -> None:
+        """A counter that somebody else keeps stands at `total`."""
+        with self._lock:
+            self._counters.setdefault(metric, {})[_checked(metric, labels)] = total
+
+    def set(self, metric: Gauge, value: float, labels: Labels = ()) -> None:
+        with self._lock:
+            self._gauges.setdefault(metric, {})[_checked(metric, labels)] = value
+
+    def replace(self, metric: Gauge, values: Mapping[Labels, float]) -> None:
+        """These values, and none under other labels any more."""
+        with self._lock:
+            self._gauges[metric] = {_checked(metric, labels): value for labels, value in values.items()}
+
+    def observe(
+        self, metric: Histogram, value: float, labels: Labels = (), *, exemplar: Exemplar | None = None
+    ) -> None:
+        """One value: without numpy, whose calls cost more than all else here."""
+        # Prometheus' buckets hold what is at most their bound.
+        place = bisect_left(metric.bounds, value)
+        with self._lock:
+            spread = self._spread(metric, labels)
+            spread.counts[place] += 1
+            spread.sum += value
+            spread.min = min(spread.min, value)
+            spread.max = max(spread.max, value)
+            if exemplar is not None:
+                spread.exemplars[place] = exemplar
+
+    def observe_many(
+        self,
+        metric: Histogram,
+        values: npt.NDArray[np.float64],
+        labels: Labels = (),
+        *,
+        exemplars: tuple[Exemplar, ...] = (),
+    ) -> None:
+        """All of these values, float64 [N], at once; of each bucket the last exemplar is kept."""
+        if not len(values):
+            return
+        bounds = self._bounds.get(metric)
+        if bounds is None:
+            bounds = self._bounds[metric] = np.array(metric.bounds)
+        places = np.searchsorted(bounds, values, side="left")
+        counts = np.bincount(places, minlength=len(bounds) + 1)
+        total, low, high = float(values.sum()), float(values.min()), float(values.max())
+        with self._lock:
+            spread = self._spread(metric, labels)
+            spread.counts += counts
+            spread.sum += total
+            spread.min = min(spread.min, low)
+            spread.max = max(spread.max, high)
+            for exemplar in exemplars:
+                spread.exemplars[bisect_left(metric.bounds, exemplar.value)] = exemplar
+
+    def _spread(self, metric: Histogram, labels: Labels) -> HistogramState:
+        spreads = self._histograms.setdefault(metric, {})
+        spread = spreads.get(labels)
+        if spread is None:
+            counts = np.zeros(len(metric.bounds) + 1, dtype=np.int64)
+            spread = spreads[_checked(metric, labels)] = HistogramState(counts)
+        return spread
+
+    def snapshot(self) -> Snapshot:
+        with self._lock:
+            return Snapshot(
+                {metric: dict(values) for metric, values in self._counters.items()},
+                {metric: dict(values) for metric, values in self._gauges.items() if values},
+                {
+                    metric: {labels: spread.copy() for labels, spread in spreads.items()}
+                    for metric, spreads in self._histograms.items()
+                },
+            )
+
+
+def _checked(metric: Counter | Gauge | Histogram, labels: Labels) -> Labels:
+    if len(labels) != len(metric.labels):
+        raise ValueError(f"{metric.name} has the labels {metric.labels}, not {labels}")
+    return labels

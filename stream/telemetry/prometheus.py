@@ -1,0 +1,80 @@
+"""The Prometheus page: a snapshot in the text format that the scraper asks for.
+
+OpenMetrics, which Prometheus asks for, carries exemplars; the older text format has no place for them. OpenTelemetry's own
+Prometheus exporter leaves them out in both.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from prometheus_client import Metric as Family
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar as PrometheusExemplar
+from prometheus_client.utils import floatToGoString
+
+from forebay.stream.telemetry import catalogue as c
+from forebay.stream.telemetry.metric_store import Exemplar, HistogramState, Labels, Snapshot
+
+_VERSION_PARAMETER: Final = re.compile(r"version=([^;,]*)")
+_VERSION: Final = re.compile(r"\d{1,9}(\.\d{1,9}){0,3}", re.ASCII)
+
+
+def render_page(snapshot: Snapshot, *, accept: str) -> tuple[bytes, str]:
+    """Return the page and its content type. accept: the request's header of that name, whatever it holds."""
+    encode, content_type = choose_encoder(accept if _has_valid_versions(accept) else "")
+    return encode(_Collected(snapshot)), content_type
+
+
+def _has_valid_versions(accept: str) -> bool:
+    """Return whether all versions are numbers: the client library compares others and fails, and repeats them in its answer."""
+    return all(_VERSION.fullmatch(version.strip()) for version in _VERSION_PARAMETER.findall(accept))
+
+
+class _Collected(Collector):
+    """The families of a snapshot, in the catalogue's order."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+
+    def collect(self) -> Iterator[Family]:
+        for metric in c.METRICS:
+            family = Family(metric.family, metric.description, metric.type, metric.prometheus_unit)
+            if isinstance(metric, c.Histogram):
+                for labels, spread in self._snapshot.histograms.get(metric, {}).items():
+                    _add_spread(family, metric, labels, spread)
+            else:
+                values = (
+                    self._snapshot.counters.get(metric, {})
+                    if isinstance(metric, c.Counter)
+                    else self._snapshot.gauges.get(metric, {})
+                )
+                for labels, value in values.items():
+                    family.add_sample(metric.prometheus_name, dict(zip(metric.labels, labels, strict=True)), value)
+            if family.samples:
+                yield family
+
+
+def _add_spread(family: Family, metric: c.Histogram, labels: Labels, spread: HistogramState) -> None:
+    named = dict(zip(metric.labels, labels, strict=True))
+    below = 0
+    for place, (bound, count) in enumerate(zip([*metric.bounds, float("inf")], spread.counts.tolist(), strict=True)):
+        below += count
+        family.add_sample(
+            f"{metric.family}_bucket",
+            {**named, "le": floatToGoString(bound)},
+            below,
+            exemplar=_exemplar(spread.exemplars.get(place)),
+        )
+    family.add_sample(f"{metric.family}_count", named, below)
+    family.add_sample(f"{metric.family}_sum", named, spread.sum)
+
+
+def _exemplar(exemplar: Exemplar | None) -> PrometheusExemplar | None:
+    if exemplar is None:
+        return None
+    ids = {"trace_id": f"{exemplar.trace_id:032x}", "span_id": f"{exemplar.span_id:016x}"}
+    return PrometheusExemplar(ids, exemplar.value, exemplar.at_s)

@@ -1,0 +1,1 @@
+"""Output for people: the console, and Kafka records as lines."""

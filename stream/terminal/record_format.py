@@ -1,0 +1,191 @@
+"""Records of Forebay's topics for people and for scripts. Total: any bytes at all give a line."""
+
+from __future__ import annotations
+
+import base64
+import struct
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final
+
+import orjson
+
+from forebay.schemas import headers as names
+from forebay.schemas.topics import TopicKey
+from forebay.stream.core.records import Record, TopicPartition, Unreadable
+from forebay.stream.core.time_format import local_time, utc_minute
+
+_SHOWN_CHARS: Final = 120
+_SHOWN_VALUES: Final = 6
+# What the formatters raise for values that are not what their topic should hold.
+_NOT_EXPECTED: Final = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, OSError, struct.error)
+
+
+def as_line(kind: TopicKey, partition: TopicPartition, record: Record) -> str:
+    """One line of text without control characters, whatever the record holds."""
+    headers = {name.lower(): value or b"" for name, value in record.headers}
+    if isinstance(record, Unreadable):
+        rest = f"(cannot be read) {record.description}  {_bytes(record.value)}"
+        return printable(f"{local_time(record.timestamp)}  {partition.partition}@{record.first_offset}  {rest}")
+    try:
+        rest = _LINES[kind](record, headers)
+    except _NOT_EXPECTED:
+        rest = f"(not what is expected here) key {_bytes(record.key)}  {_bytes(record.value)}"
+    return printable(f"{local_time(record.timestamp)}  {partition.partition}@{record.offset}  {rest}")
+
+
+def as_json(partition: TopicPartition, record: Record) -> bytes:
+    """One JSON object: the record's place, key, headers, and its value (base64 where it is not JSON).
+
+    Where records cannot be read it also has `unreadable`: why, the last offset, and how many they are.
+    """
+    document: dict[str, object] = {
+        "topic": partition.topic,
+        "partition": partition.partition,
+        "offset": record.offset,
+        "timestamp": record.timestamp,
+        "key": None if record.key is None else bytes_as_text(record.key),
+        "headers": headers_as_json(record.headers),
+    }
+    if isinstance(record, Unreadable):
+        document |= {
+            "offset": record.first_offset,
+            "unreadable": {
+                "kind": record.kind.value,
+                "message": record.message,
+                "last_offset": record.offset,
+                "count": record.count,
+            },
+        }
+    return with_value(document, record.value)
+
+
+def headers_as_json(headers: Iterable[tuple[str, bytes | None]]) -> dict[str, str | list[str | None] | None]:
+    """Values by name; a name that is there more than once has a list of all its values, in their order."""
+    values: dict[str, list[str | None]] = {}
+    for name, value in headers:
+        values.setdefault(name, []).append(None if value is None else bytes_as_text(value))
+    return {name: found[0] if len(found) == 1 else found for name, found in values.items()}
+
+
+def with_value(document: Mapping[str, object], value: bytes | None) -> bytes:
+    """Return `document` as JSON, with the value parsed where it is JSON that can be written again, else in base64."""
+    try:
+        return orjson.dumps({**document, "value": None if value is None else orjson.loads(value)})
+    except (ValueError, TypeError):  # TypeError: nested deeper than orjson writes, though not than it reads
+        encoded = base64.b64encode(value or b"").decode()
+        return orjson.dumps({**document, "value": None, "value_base64": encoded})
+
+
+def _prediction(record: Record, headers: Mapping[str, bytes]) -> str:
+    value = _object(record.value)
+    answer = value.get("label")
+    if answer is None and value.get("class") is not None:
+        answer = f"class {value['class']}"
+    confidence = value.get("confidence")
+    sure = "" if confidence is None else f" ({float(confidence):.1%})"
+    scores = _numbers(value["prediction"])
+    told = f"{answer}{sure}  {scores}" if answer is not None else scores
+    source = value["source"]
+    place = f"{source['topic']} {source['partition']}@{source['offset']}"
+    if "window" in value:
+        place = f"{value['window']['events']} events of {place}"
+    return f"{value['id']}  →  {told}  {value['model']} v{value['version']}  from {place}"
+
+
+def _dead_letter(record: Record, headers: Mapping[str, bytes]) -> str:
+    def header(name: str) -> str:
+        return headers[name].decode("utf-8", "replace")
+
+    place = f"{header(names.ERROR_TOPIC)} {header(names.ERROR_PARTITION)}@{header(names.ERROR_OFFSET)}"
+    model = f"  {header(names.ERROR_MODEL)} v{header(names.ERROR_VERSION)}" if names.ERROR_MODEL in headers else ""
+    why = f"{header(names.ERROR_STAGE)}/{header(names.ERROR_KIND)}: {header(names.ERROR_MESSAGE)}"
+    return f"{why}{model}  from {place}  {_bytes(record.value)}"
+
+
+def _delta(record: Record, headers: Mapping[str, bytes]) -> str:
+    value = _object(record.value)
+    return f"{_counted(value)}{_ids(value)}"
+
+
+def _aggregate(record: Record, headers: Mapping[str, bytes]) -> str:
+    value = _object(record.value)
+    rate = "" if value["rate"] is None else f"  {value['rate']:.2%} of {value['events']:,}"
+    state = f"  revision {value['revision']}{', final' if value['final'] else ''}"
+    return f"{_counted(value)}{rate}{state}{_ids(value)}"
+
+
+def _counted(value: Mapping[str, Any]) -> str:
+    minute = utc_minute(value["window_start"])
+    why = "" if value["outcome"] == value["kind"] else f"  {value['stage']}/{value['kind']}"
+    return f"minute {minute}  {value['count']:>7,} {value['outcome']}{why}  {value['model']} v{value['version']}"
+
+
+def _ids(value: Mapping[str, Any]) -> str:
+    return f"  ids {', '.join(map(str, value['sample_ids']))}" if value["sample_ids"] else ""
+
+
+def _alert(record: Record, headers: Mapping[str, bytes]) -> str:
+    value = _object(record.value)
+    return f"{value['status']}  {value['severity']}  {value['message']}"
+
+
+def _event(record: Record, headers: Mapping[str, bytes]) -> str:
+    key = "" if record.key is None else f"key {_bytes(record.key)}  "
+    data = record.value
+    if data is None:
+        return f"{key}(tombstone)"
+    if headers.get(names.CONTENT_TYPE, b"").split(b";")[0].strip().lower() == names.F32_CONTENT_TYPE.encode():
+        values = struct.unpack(f"<{len(data) // 4}f", data)
+        event_id = headers.get(names.ID, record.key or b"").decode("utf-8", "replace")
+        return f"{key}id {event_id}  float32 {_numbers(values)}"
+    value = _object(data)
+    features = value["features"] if "features" in value else value["input"]
+    return f"{key}id {value['id']}  {shortened(orjson.dumps(features).decode())}"
+
+
+_LINES: Final[Mapping[TopicKey, Callable[[Record, Mapping[str, bytes]], str]]] = MappingProxyType(
+    {
+        "predictions": _prediction,
+        "dead-letters": _dead_letter,
+        "late-events": _dead_letter,
+        "outcome-deltas": _delta,
+        "features": _event,
+        "error-aggregates": _aggregate,
+        "alerts": _alert,
+    }
+)
+
+
+def _object(value: bytes | None) -> dict[str, Any]:
+    found = orjson.loads(value or b"")
+    if not isinstance(found, dict):
+        raise ValueError("not an object")
+    return found
+
+
+def _numbers(values: Sequence[float]) -> str:
+    shown = ", ".join(f"{float(value):.4g}" for value in values[:_SHOWN_VALUES])
+    return f"[{shown}{f', … {len(values)} in all' if len(values) > _SHOWN_VALUES else ''}]"
+
+
+def _bytes(value: bytes | None) -> str:
+    if value is None:
+        return "(none)"
+    text = value[: 4 * _SHOWN_CHARS].decode("utf-8", "backslashreplace")
+    return shortened(text) + (f" ({len(value):,} bytes)" if len(value) > 4 * _SHOWN_CHARS else "")
+
+
+def bytes_as_text(value: bytes) -> str:
+    """UTF-8, and what is none escaped."""
+    return value.decode("utf-8", "backslashreplace")
+
+
+def shortened(text: str, most: int = _SHOWN_CHARS) -> str:
+    """At most so many characters, the last an ellipsis where some are left out."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def printable(text: str) -> str:
+    """Other people's bytes must not steer the terminal."""
+    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)

@@ -1,0 +1,1 @@
+"""The worker: its parts are built from settings, then started, run and drained."""

@@ -1,0 +1,354 @@
+"""The assembly of a worker: builds its parts from the settings and the model, and waits for what they need of the cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import sys
+import uuid
+from collections.abc import Callable
+
+from aiokafka import AIOKafkaConsumer
+
+from forebay.models.backends.protocol import Model
+from forebay.stream.admin.group_warnings import GroupWarnings
+from forebay.stream.admin.service import WorkerAdmin
+from forebay.stream.admin.status_observer import StatusObserver
+from forebay.stream.admin.view import Parts
+from forebay.stream.config.sections import Settings
+from forebay.stream.core.backoff import Backoff
+from forebay.stream.core.circuit_breaker import BreakerState, CircuitBreaker
+from forebay.stream.core.clock import Clock, SystemClock
+from forebay.stream.core.stop_request import StopRequest
+from forebay.stream.decode import Decoder
+from forebay.stream.eventtime.emitter import WindowEmitter
+from forebay.stream.eventtime.plan import WindowPlan
+from forebay.stream.eventtime.restore import WithoutWindows
+from forebay.stream.eventtime.stage import WindowStage
+from forebay.stream.inference.device_thread import DeviceThread
+from forebay.stream.kafka.client import client_options
+from forebay.stream.kafka.cluster.acl_check import require
+from forebay.stream.kafka.cluster.acls import Role
+from forebay.stream.kafka.cluster.advertised_listeners import require_reachable
+from forebay.stream.kafka.cluster.bootstrap import wait_for_cluster
+from forebay.stream.kafka.cluster.topic_layout import Layout, find_layout
+from forebay.stream.kafka.consumer.assignor import AdvertisingAssignor
+from forebay.stream.kafka.consumer.lag_poller import LagPoller
+from forebay.stream.kafka.consumer.source import Source
+from forebay.stream.kafka.consumer.start_offsets import StartPolicy
+from forebay.stream.kafka.patches.raw_records import ReadLimits
+from forebay.stream.kafka.producer.producer import Delivery, Transactional, hash_key
+from forebay.stream.kafka.producer.transaction import Transaction, transactional_id
+from forebay.stream.output.emitter import EmissionBuilder, Emitter, Placer
+from forebay.stream.output.encoder import PredictionEncoder
+from forebay.stream.pipeline.committer import AtLeastOnce, Committer, OffsetTransaction
+from forebay.stream.pipeline.composite_observer import CompositeObserver
+from forebay.stream.pipeline.dead_letter_limit import DeadLetterLimit, DeadLetterLimits
+from forebay.stream.pipeline.in_flight import Bounds, InFlight
+from forebay.stream.pipeline.micro_batcher import MicroBatcher
+from forebay.stream.pipeline.observer import Observer
+from forebay.stream.pipeline.pipeline import Pipeline
+from forebay.stream.pipeline.stages import Breakers, Stages, Timing
+from forebay.stream.telemetry.commit_timings import CommitTimings
+from forebay.stream.telemetry.polled_gauges import Watched
+from forebay.stream.telemetry.telemetry import Telemetry, WorkerIdentity
+from forebay.stream.telemetry.timestamp_warning import TimestampWarning
+from forebay.stream.worker.batch_sizes import batch_size, poll_size
+from forebay.stream.worker.process_tuning import keep_freed_memory
+from forebay.stream.worker.window_plan import window_plan
+from forebay.stream.worker.worker import FailureSlot, Worker, WorkerParts
+
+log = logging.getLogger("forebay.worker")
+
+SWITCH_INTERVAL_S = 0.0005
+"""How long a thread may keep the interpreter from another one that waits. At Python's 5 ms the model, which takes the lock
+back after each operator, would wait 5 ms each while the event loop decodes."""
+
+
+async def run_worker(settings: Settings, model: Model, *, clock: Clock | None = None) -> Pipeline:
+    """Run a worker until SIGTERM or SIGINT, drain, leave the group. Returns the pipeline, with its totals.
+
+    Raises StoppedEarly if the signal comes before the start is over, and what ended the worker otherwise.
+    """
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    keep_freed_memory()
+    stop = StopRequest()
+    stop.listen(asyncio.get_running_loop())
+    worker = await WorkerAssembly(settings, model, clock=clock or SystemClock()).assemble(stop)
+    return await worker.run()
+
+
+class WorkerAssembly:
+    """Knows what each part takes of the settings. Use it once, within the event loop that the worker runs on."""
+
+    def __init__(self, settings: Settings, model: Model, *, clock: Clock) -> None:
+        self._settings = settings
+        self._model = model
+        self._clock = clock
+        self._max_batch_size = batch_size(settings.batch.max_batch_size, model.signature.output_dim)
+        self._instance = settings.delivery.instance_id or f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._failure = FailureSlot(asyncio.get_running_loop())
+        self._breakers = Breakers(self._breaker("model"), self._breaker("cluster"))
+
+    async def assemble(self, stop: StopRequest) -> Worker:
+        """Build the parts, once the cluster is there and permits what a worker does. They are not started.
+
+        Raises StoppedEarly if `stop` is requested meanwhile, and ForebayError if the worker cannot run.
+        """
+        if self._max_batch_size < self._settings.batch.max_batch_size:
+            log.info(
+                "micro-batches of at most %d events instead of %d: the model has %d outputs",
+                self._max_batch_size,
+                self._settings.batch.max_batch_size,
+                self._model.signature.output_dim,
+            )
+        telemetry, noted, timings = self._telemetry(), StatusObserver(clock=self._clock), CommitTimings()
+        observer = CompositeObserver(
+            telemetry, noted, timings, *([] if self._model.signature.window else [TimestampWarning()])
+        )
+        plan = window_plan(self._settings, self._model.signature)
+        in_flight = self._in_flight()
+        pipeline = self._pipeline(in_flight, observer, plan)
+        layout = await self._find_layout(stop)
+        device, delivery = self._device(), self._delivery(layout)
+        windows = None if plan is None else WindowStage(plan, clock=self._clock, broker_time=layout.broker_time)
+        # The group learns the address when the worker joins it, long after.
+        source = self._source(pipeline, layout, windows, user_data=lambda: admin.user_data())
+        decoder, encoder = self._decoder(), self._encoder()
+        committer = self._committer(self._emitter(layout, encoder), delivery, source, observer)
+        pipeline.connect(
+            Stages(
+                source=source,
+                decoder=decoder,
+                batcher=self._batcher(),
+                device=device,
+                committer=committer,
+                producer=delivery,
+                windows=windows,
+            )
+        )
+        lag = LagPoller(source, telemetry.record_lag, clock=self._clock)
+        parts = Parts(
+            model=self._model,
+            pipeline=pipeline,
+            breakers=self._breakers,
+            device=device,
+            source=source,
+            lag=lag,
+            noted=noted,
+        )
+        admin = WorkerAdmin(
+            self._settings,
+            parts,
+            decoder=decoder,
+            encoder=encoder,
+            metrics=telemetry,
+            windows=plan,
+            worker=self._instance,
+            clock=self._clock,
+        )
+        telemetry.watch(Watched(source, in_flight, self._breakers.by_name(), pipeline.totals, is_ready=admin.is_ready))
+        return Worker(
+            WorkerParts(
+                model=self._model,
+                pipeline=pipeline,
+                device=device,
+                delivery=delivery,
+                source=source,
+                lag=lag,
+                commit_timings=timings,
+                admin=admin,
+                telemetry=telemetry,
+            ),
+            stop=stop,
+            failure=self._failure,
+            bootstrap_servers=self._settings.kafka.bootstrap_servers,
+            max_batch_size=self._max_batch_size,
+            drain_timeout_s=self._settings.delivery.drain_timeout_ms / 1000,
+        )
+
+    async def _find_layout(self, stop: StopRequest) -> Layout:
+        """Wait for the cluster, check that it can be used, and find the topics."""
+        settings = self._settings
+        await stop.unless_requested(wait_for_cluster(settings.kafka, clock=self._clock, backoff=self._backoff()))
+        await stop.unless_requested(require_reachable(client_options(settings.kafka)))
+        await stop.unless_requested(require(Role.WORKER, settings))
+        return await stop.unless_requested(find_layout(settings))
+
+    def _pipeline(self, in_flight: InFlight, observer: Observer, plan: WindowPlan | None) -> Pipeline:
+        return Pipeline(
+            in_flight,
+            self._timing(),
+            self._breakers,
+            observer,
+            max_poll_records=poll_size(self._max_batch_size, plan),
+            clock=self._clock,
+        )
+
+    def _device(self) -> DeviceThread:
+        return DeviceThread(
+            self._model,
+            clock=self._clock,
+            loop=asyncio.get_running_loop(),
+            breaker=self._breakers.model,
+            backoff=self._backoff(),
+            on_fatal=self._failure.report,
+        )
+
+    def _committer(self, emitter: EmissionBuilder, delivery: Delivery, source: Source, observer: Observer) -> Committer:
+        return Committer(
+            emitter,
+            delivery,
+            transaction=self._transaction(delivery, source),
+            guard=self._guard(),
+            observer=observer,
+            clock=self._clock,
+            timeout_ms=self._settings.delivery.commit_timeout_ms,
+        )
+
+    def _in_flight(self) -> InFlight:
+        limits = self._settings.limits
+        return InFlight(Bounds(limits.max_in_flight_events, limits.max_in_flight_bytes, limits.max_in_flight_batches))
+
+    def _telemetry(self) -> Telemetry:
+        settings, model = self._settings, self._model
+        return Telemetry(
+            settings.telemetry,
+            WorkerIdentity(
+                model=model.name,
+                version=model.version,
+                device=settings.model.device,
+                instance=self._instance,
+                group_id=settings.kafka.group_id,
+                transactional=settings.delivery.processing_guarantee == "exactly_once",
+                max_in_flight_events=settings.limits.max_in_flight_events,
+            ),
+            clock=self._clock,
+            environ=os.environ,
+        )
+
+    def _timing(self) -> Timing:
+        call_s = self._settings.model.call_timeout_ms / 1000
+        hang_s = call_s + self._settings.breaker.reset_timeout_ms / 1000
+        return Timing(call_s, hang_s, self._settings.delivery.revoke_timeout_ms / 1000)
+
+    def _breaker(self, name: str) -> CircuitBreaker:
+        def tell(state: BreakerState, reason: str) -> None:
+            log.warning("circuit breaker of the %s: %s: %s", name, state.value, reason)
+
+        settings = self._settings.breaker
+        return CircuitBreaker(
+            failure_threshold=settings.failure_threshold,
+            reset_timeout_s=settings.reset_timeout_ms / 1000,
+            on_change=tell,
+        )
+
+    def _backoff(self) -> Backoff:
+        delivery = self._settings.delivery
+        return Backoff(delivery.retry_backoff_ms / 1000, delivery.retry_backoff_max_ms / 1000)
+
+    def _guard(self) -> DeadLetterLimit:
+        limits = self._settings.limits
+        return DeadLetterLimit(
+            DeadLetterLimits(
+                limits.max_dead_letter_ratio, limits.dead_letter_window_events, limits.max_dead_letters_in_a_row
+            )
+        )
+
+    def _delivery(self, layout: Layout) -> Delivery:
+        settings = self._settings
+        compression = settings.output.compression_type
+        return Delivery(
+            client_options(settings.kafka),
+            compression_type=None if compression == "none" else compression,
+            max_batch_bytes=layout.max_batch_bytes,
+            transactional=Transactional(
+                transactional_id(settings, self._instance), settings.delivery.transaction_timeout_ms
+            )
+            if settings.delivery.processing_guarantee == "exactly_once"
+            else None,
+            backoff=self._backoff(),
+            timestamp_bounds=layout.timestamp_bounds,
+        )
+
+    def _transaction(self, delivery: Delivery, source: Source) -> OffsetTransaction:
+        if self._settings.delivery.processing_guarantee == "at_least_once":
+            return AtLeastOnce(source)
+        return Transaction(delivery, group_id=self._settings.kafka.group_id, is_current=source.is_current)
+
+    def _source(
+        self, pipeline: Pipeline, layout: Layout, windows: WindowStage | None, *, user_data: Callable[[], bytes]
+    ) -> Source:
+        kafka, entry = self._settings.kafka, self._settings.input
+        consumer = AIOKafkaConsumer(
+            **client_options(kafka),
+            group_id=kafka.group_id,
+            group_instance_id=kafka.group_instance_id,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            isolation_level=entry.isolation_level,
+            partition_assignment_strategy=(AdvertisingAssignor(user_data, GroupWarnings().look),),
+            session_timeout_ms=kafka.session_timeout_ms,
+            heartbeat_interval_ms=kafka.heartbeat_interval_ms,
+            rebalance_timeout_ms=kafka.rebalance_timeout_ms,
+            max_poll_interval_ms=kafka.max_poll_interval_ms,
+            metadata_max_age_ms=kafka.metadata_max_age_ms,
+            fetch_min_bytes=entry.fetch_min_bytes,
+            fetch_max_wait_ms=entry.fetch_max_wait_ms,
+            max_partition_fetch_bytes=entry.max_partition_fetch_bytes,
+        )
+        return Source(
+            consumer,
+            topics=layout.input_partitions,
+            group_id=kafka.group_id,
+            policy=StartPolicy(entry.auto_offset_reset, entry.from_timestamp),
+            resumes=windows or WithoutWindows(),
+            on_revoked=pipeline.revoked,
+            on_fatal=self._failure.report,
+            backoff=self._backoff(),
+            clock=self._clock,
+            read_limits=self._read_limits(),
+        )
+
+    def _read_limits(self) -> ReadLimits:
+        in_flight_bytes = self._settings.limits.max_in_flight_bytes
+        return ReadLimits(
+            max_unpacked_bytes=self._settings.input.max_unpacked_batch_bytes or in_flight_bytes,
+            max_poll_bytes=max(self._settings.batch.max_batch_bytes, in_flight_bytes // 4),
+        )
+
+    def _decoder(self) -> Decoder:
+        return Decoder(
+            self._model.signature,
+            model_name=self._model.name,
+            max_event_bytes=self._settings.input.max_event_bytes,
+            max_key_bytes=self._settings.input.max_key_bytes,
+        )
+
+    def _batcher(self) -> MicroBatcher:
+        batch = self._settings.batch
+        return MicroBatcher(
+            max_batch_size=self._max_batch_size,
+            max_batch_bytes=batch.max_batch_bytes,
+            max_queue_delay_ms=batch.max_queue_delay_ms,
+        )
+
+    def _encoder(self) -> PredictionEncoder:
+        model, signature = self._model, self._model.signature
+        return PredictionEncoder(
+            model=model.name, version=model.version, labels=signature.labels, num_classes=signature.num_classes
+        )
+
+    def _emitter(self, layout: Layout, encoder: PredictionEncoder) -> EmissionBuilder:
+        return (Emitter if self._model.signature.window is None else WindowEmitter)(
+            encoder,
+            model=self._model.name,
+            version=self._model.version,
+            topics=layout.outputs,
+            placer=Placer(layout.input_partitions, hash_key),
+            worker=self._instance,
+            feature_names=[feature.name for feature in self._model.signature.features],
+            clock=self._clock,
+        )

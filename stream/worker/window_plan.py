@@ -1,0 +1,71 @@
+"""From the settings and a model's signature to the plan of windows, or the refusal of what does not go together."""
+
+from __future__ import annotations
+
+from forebay.models.artefacts.signature import Signature
+from forebay.schemas.errors import ConfigError
+from forebay.stream.config.sections import Settings, WindowSection
+from forebay.stream.eventtime.plan import WindowLimits, WindowPlan
+from forebay.stream.eventtime.spec import WindowKind, WindowSpec, digest
+from forebay.stream.eventtime.timestamp_guard import TimestampBounds
+
+
+def window_plan(settings: Settings, signature: Signature) -> WindowPlan | None:
+    """The windows that the settings ask for, None for none.
+
+    Raises ConfigError where the model takes windows and the settings have none, or the other way round.
+    """
+    section = settings.window
+    if section.kind == "none":
+        if signature.window is not None:
+            raise ConfigError(
+                f"window.kind is none, but the model {settings.model.name} takes windows of events",
+                kind="window_kind",
+                remedy="set window.kind to tumbling, hopping or session, as the model was trained, or serve another model",
+            )
+        return None
+    if signature.window is None:
+        raise ConfigError(
+            f"window.kind is {section.kind}, but the model {settings.model.name} takes single events",
+            kind="window_kind",
+            remedy="leave window.kind at none, or serve a model whose signature says how it takes windows",
+        )
+    spec = window_spec(section)
+    rows = section.max_rows_per_window
+    return WindowPlan(
+        spec=spec,
+        window_input=signature.window,
+        num_features=signature.num_features,
+        digest=digest(
+            spec,
+            signature.window,
+            signature.num_features,
+            max_rows_per_window=rows,
+            ahead_ms=section.max_timestamp_ahead_ms,
+            behind_ms=section.max_timestamp_behind_ms,
+        ),
+        limits=WindowLimits(
+            max_open_windows=section.max_open_windows,
+            max_buffered_rows=section.max_buffered_rows,
+            max_buffered_bytes=section.max_buffered_bytes,
+            max_replay_records=section.max_replay_records,
+            max_rows_per_window=rows,
+            idle_timeout_s=section.idle_timeout_ms / 1000,
+            timestamps=TimestampBounds(section.max_timestamp_ahead_ms, section.max_timestamp_behind_ms),
+        ),
+        flush=section.on_changed == "flush",
+    )
+
+
+def window_spec(section: WindowSection) -> WindowSpec:
+    """The windows of a section that has some; the settings have been checked."""
+    kind = WindowKind(section.kind)
+    size_ms = section.max_session_ms if kind is WindowKind.SESSION else section.size_ms or 0
+    return WindowSpec(
+        kind,
+        size_ms=size_ms,
+        hop_ms=section.hop_ms or size_ms,
+        gap_ms=section.gap_ms or 0,
+        out_of_orderness_ms=section.max_out_of_orderness_ms,
+        lateness_ms=section.allowed_lateness_ms,
+    )

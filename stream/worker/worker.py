@@ -1,0 +1,206 @@
+"""A worker process: the order of starting its parts, draining, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka.errors import KafkaError
+
+from forebay.models.backends.protocol import Model
+from forebay.schemas.errors import BrokerError
+from forebay.stream.admin.service import WorkerAdmin
+from forebay.stream.core.cancellation import cancel_until_done
+from forebay.stream.core.stop_request import StopRequest
+from forebay.stream.embedded.worker_process import READY_LINE
+from forebay.stream.inference.device_thread import DeviceThread
+from forebay.stream.kafka.cluster.authorization_errors import denied
+from forebay.stream.kafka.consumer.lag_poller import LagPoller
+from forebay.stream.kafka.consumer.source import Source
+from forebay.stream.kafka.producer.producer import MAX_CONNECT_S, Delivery, connect
+from forebay.stream.pipeline.pipeline import Pipeline
+from forebay.stream.telemetry.commit_timings import CommitTimings
+from forebay.stream.telemetry.telemetry import Telemetry
+from forebay.stream.worker.process_tuning import freeze_what_is_loaded
+
+log = logging.getLogger("forebay.worker")
+
+STOP_TIMEOUT_S = 5.0
+
+
+class FailureSlot:
+    """Holds the first failure of a part that runs in the background: it ends the worker, and is what the worker reports."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._failure: asyncio.Future[None] = loop.create_future()
+
+    def report(self, error: BaseException) -> None:
+        """Record a failure. Later ones are ignored."""
+        if not self._failure.done():
+            self._failure.set_exception(error)
+
+    @property
+    def is_filled(self) -> bool:
+        """Return whether a failure has been reported."""
+        return self._failure.done()
+
+    def raise_if_filled(self) -> None:
+        """Raise the failure that has been reported, if there is one."""
+        if self._failure.done():
+            self._failure.result()
+
+    async def wait_with(self, task: asyncio.Task[Any], *, timeout_s: float | None = None) -> None:
+        """Wait until the task is done, a failure is reported, or the time is over."""
+        await asyncio.wait({task, self._failure}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerParts:
+    """What a worker starts and stops. The pipeline is connected to its stages."""
+
+    model: Model
+    pipeline: Pipeline
+    device: DeviceThread
+    delivery: Delivery
+    source: Source
+    lag: LagPoller
+    commit_timings: CommitTimings
+    admin: WorkerAdmin
+    telemetry: Telemetry
+
+
+class Worker:
+    """One worker process: one model, one device, one member of the group. `run` it once."""
+
+    def __init__(
+        self,
+        parts: WorkerParts,
+        *,
+        stop: StopRequest,
+        failure: FailureSlot,
+        bootstrap_servers: str,
+        max_batch_size: int,
+        drain_timeout_s: float,
+    ) -> None:
+        self._parts = parts
+        self._stop = stop
+        self._failure = failure
+        self._bootstrap_servers = bootstrap_servers
+        self._max_batch_size = max_batch_size
+        self._drain_timeout_s = drain_timeout_s
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def run(self) -> Pipeline:
+        """Start the parts, work until a stop is requested, drain, leave the group. Returns the pipeline, with its totals.
+
+        Raises StoppedEarly if the request comes before the start is over, and what ended the worker otherwise: every
+        background failure arrives here.
+        """
+        try:
+            await self._start()
+            await self._work()
+            return self._parts.pipeline
+        except KafkaError as error:
+            raise denied(error, "READ") or BrokerError(
+                f"the cluster refused to go on: {error}",
+                kind="kafka_error",
+                remedy="`forebay check` looks at topics, permissions and security settings",
+            ) from error
+        finally:
+            await self._stop_parts()
+
+    async def _start(self) -> None:
+        """Start the parts, each before those that use it. The group is joined last."""
+        parts, stop = self._parts, self._stop
+        await parts.admin.start()
+        await stop.unless_requested(parts.device.start(warm_up_sizes(self._max_batch_size)))
+        parts.admin.warm()
+        log.info("model %s version %d is warm", parts.model.name, parts.model.version)
+        freeze_what_is_loaded()
+        await stop.unless_requested(connect(parts.delivery, self._bootstrap_servers, timeout_s=MAX_CONNECT_S))
+        await stop.unless_requested(parts.source.start())
+
+    async def _work(self) -> None:
+        """Run the background tasks until a stop is requested, then drain. Raises the first failure of any of them."""
+        pipeline = self._parts.pipeline
+        self._run_task(pipeline.commit_forever(), "commit")
+        self._run_task(pipeline.feed_device(), "device")
+        self._run_task(pipeline.watch(), "watch")
+        self._run_task(self._parts.lag.run(), "lag")
+        self._run_task(self._parts.admin.watch(), "admin")
+        polling = self._run_task(pipeline.run(), "poll")
+        self._run_task(_announce(self._parts.source, self._parts.admin), "announce")
+        self._run_task(self._parts.telemetry.run(), "telemetry")
+        await self._failure.wait_with(self._run_task(self._stop.wait(), "signals"))
+        if not self._failure.is_filled:
+            await self._drain(polling)
+        self._failure.raise_if_filled()
+        _log_commit_timings(self._parts.commit_timings)
+
+    async def _drain(self, polling: asyncio.Task[None]) -> None:
+        pipeline = self._parts.pipeline
+        log.info("stopping: draining %d events", pipeline.num_in_flight)
+        pipeline.stop()
+        drained = asyncio.create_task(_finish(polling, pipeline))
+        await self._failure.wait_with(drained, timeout_s=self._drain_timeout_s)
+        if drained.done():
+            drained.result()
+            return
+        await cancel_until_done(drained)
+        if not self._failure.is_filled:
+            raise BrokerError(
+                f"{pipeline.num_uncommitted} events were not committed within {self._drain_timeout_s:g} s; "
+                "they will be read again",
+                kind="drain_timeout",
+                remedy="raise delivery.drain_timeout_ms, or see why the cluster or the model is slow",
+            )
+
+    async def _stop_parts(self) -> None:
+        # A poll is never cancelled while the client is in it (it would leak), but here the process ends anyway.
+        await cancel_until_done(*self._tasks)
+        parts = self._parts
+        parts.device.stop()
+        await parts.source.stop(timeout_s=STOP_TIMEOUT_S)
+        await parts.delivery.stop(timeout_s=STOP_TIMEOUT_S)
+        await parts.admin.stop()
+        await parts.telemetry.close()
+
+    def _run_task(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Start a background task whose failure ends the worker."""
+        task = asyncio.create_task(coroutine, name=name)
+        task.add_done_callback(self._report)
+        self._tasks.append(task)
+        return task
+
+    def _report(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._failure.report(error)
+
+
+def warm_up_sizes(max_batch_size: int) -> list[int]:
+    """Return the batch sizes that the model is warmed up with: powers of four, and the largest."""
+    sizes = [1]
+    while sizes[-1] * 4 < max_batch_size:
+        sizes.append(sizes[-1] * 4)
+    return [*sizes, max_batch_size] if max_batch_size > 1 else sizes
+
+
+def _log_commit_timings(timings: CommitTimings) -> None:
+    steps = timings.summary()
+    if steps:
+        text = ", ".join(f"{name} {step['p50_ms']:g} ({step['p99_ms']:g})" for name, step in steps.items())
+        log.info("the last %d commits took, in ms, median (p99): %s", len(timings), text, extra={"figures": steps})
+
+
+async def _finish(polling: asyncio.Task[None], pipeline: Pipeline) -> None:
+    await asyncio.wait([polling])
+    await pipeline.drain()
+
+
+async def _announce(source: Source, admin: WorkerAdmin) -> None:
+    await source.wait_until_open()
+    await admin.wait_until_ready()
+    log.info(READY_LINE)

@@ -1,0 +1,213 @@
+"""What a worker tells the group, through the client's own protocol and back."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import orjson
+import pytest
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forebay.stream.admin.group_status import MAX_REASON_CHARS, Answer, lag_of, name_partitions, put_together, urls_of
+from forebay.stream.admin.member_metadata import WorkerMetadata, decode_advertisement
+from forebay.stream.admin.worker_status import decode_status
+from forebay.stream.core.group import GroupLook, Member
+from forebay.stream.core.records import TopicPartition
+from forebay.stream.kafka.cluster.group_inspector import decode_member
+from forebay.stream.kafka.consumer.assignor import AdvertisingAssignor
+
+TOLD = WorkerMetadata(worker="pod-1", url="http://10.0.0.1:8080", model="late", version=3, release="0.1.0")
+P = [TopicPartition("features", number) for number in range(5)]
+
+
+def test_it_goes_with_the_join_under_the_plain_assignors_name() -> None:
+    seen: list[bytes] = []
+    assignor = AdvertisingAssignor(TOLD.encode, seen.extend)
+    metadata = ConsumerProtocolMemberMetadata.decode(assignor.metadata({"features"}).encode())
+    assert metadata.subscription == ["features"]
+    assert decode_advertisement(metadata.user_data) == TOLD
+    # A worker of an older release can be a member of the same group, and its leader.
+    assert assignor.name == RoundRobinPartitionAssignor.name
+    cluster = SimpleNamespace(partitions_for_topic=lambda _topic: {0, 1, 2})
+    members = {"m1": metadata, "m2": ConsumerProtocolMemberMetadata(0, ["features"], b"")}
+    plain = RoundRobinPartitionAssignor.assign(cluster, members)  # type: ignore[arg-type]
+    assert [one.encode() for one in assignor.assign(cluster, members).values()] == [
+        one.encode() for one in plain.values()
+    ]
+    assert seen == [TOLD.encode(), b""], "what each member announces, for the one that leads"
+
+
+@given(st.binary() | st.recursive(st.none() | st.text() | st.integers(), st.lists).map(lambda x: repr(x).encode()))
+def test_whatever_another_member_tells_is_taken_for_nothing(user_data: bytes) -> None:
+    assert decode_advertisement(user_data) is None
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        b'{"forebay":2,"worker":"w","url":null,"model":"m","version":1,"release":"1"}',
+        b'{"forebay":1,"worker":"w","url":"file:///etc/passwd","model":"m","version":1,"release":"1"}',
+        b'{"forebay":1,"worker":"w","url":null,"model":"m","version":"1","release":"1"}',
+        b'{"forebay":1,"worker":5,"url":null,"model":"m","version":1,"release":"1"}',
+        b'{"forebay":1,"worker":"w","url":null,"model":"m","version":true,"release":"1"}',
+        b'{"forebay":1,"worker":"w","url":null,"model":"m","version":-1,"release":"1"}',
+        b'{"forebay":1,"worker":"w","url":null,"model":"m","version":1e999,"release":"1"}',
+        *(
+            b'{"forebay":1,"worker":"w","url":%s,"model":"m","version":1,"release":"1"}' % orjson.dumps(url)
+            for url in (
+                "http://",
+                "http://[",
+                "http://worker:port",
+                "http://worker:0",
+                "http://10.0.0.1\r\nX: y",
+                "http://\x1b[2Jworker",
+                "http://127.0.0.1@evil.example",
+                "http://evil.example\\@127.0.0.1",
+                "http://10.0.0.1:8080/pause?x=",
+                "http://10.0.0.1:8080/#",
+                "http://" + "a" * 400,
+            )
+        ),
+    ],
+)
+def test_half_of_an_advertisement_is_none(told: bytes) -> None:
+    assert decode_advertisement(told) is None
+
+
+def member(number: int, places: list[TopicPartition], told: WorkerMetadata | None = TOLD) -> Member:
+    return Member(
+        member_id=f"m{number}",
+        client_id="forebay",
+        host="/10.0.0.9",
+        user_data=b"" if told is None else told.encode(),
+        partitions=tuple(places),
+    )
+
+
+def look(*members: Member) -> GroupLook:
+    ends = dict.fromkeys(P, 100)
+    return GroupLook(
+        group_id="g",
+        state="Stable",
+        members=members,
+        committed={place: 90 for place in P[:4]} | {P[4]: None},
+        ends=ends,
+    )
+
+
+def answer(worker: str, **health: object) -> Answer:
+    well = {
+        "live": True,
+        "ready": True,
+        "reasons": [],
+        "breakers": {"model": "closed"},
+        "cluster": "ok",
+        "paused": False,
+    }
+    document = {"worker": worker, "health": well | health, "now": {"events_per_s": 5.0}}
+    return Answer(decode_status(orjson.dumps(document)))
+
+
+def test_what_the_group_tells_and_what_workers_answer_are_put_together() -> None:
+    other = WorkerMetadata(worker="pod-2", url="http://10.0.0.2:8080", model="late", version=4, release="0.1.0")
+    off = WorkerMetadata(worker="pod-3", url=None, model="late", version=4, release="0.1.0")
+    seen = look(member(1, P[:2]), member(2, P[2:3], other), member(3, P[3:4], off), member(4, [], None))
+    assert urls_of(seen) == {"m1": "http://10.0.0.1:8080", "m2": "http://10.0.0.2:8080"}
+    status = put_together(seen, {"m1": answer("pod-1"), "m2": Answer(None, "no answer within 2 s")})
+    assert [(row.name, row.health, row.lag) for row in status.workers] == [
+        ("forebay", "unknown", 0),
+        ("pod-1", "ready", 20),
+        ("pod-2", "unreachable", 10),
+        ("pod-3", "unknown", 10),
+    ]
+    assert status.healthy
+    assert status.without_owner == (P[4],)
+    assert status.lag is None  # nobody knows where the group is in the last one
+    document = status.to_dict()
+    assert document["partitions"][0] == {
+        "topic": "features",
+        "partition": 0,
+        "committed": 90,
+        "end": 100,
+        "lag": 10,
+        "worker": "pod-1",
+    }
+    assert document["partitions"][4]["worker"] is None
+
+
+def test_an_answer_of_another_worker_is_no_answer() -> None:
+    """As of two machines on each of which a worker listens on the loopback."""
+    (row,) = put_together(look(member(1, P)), {"m1": answer("somebody-else")}).workers
+    assert row.health == "unreachable" and "another worker" in str(row.reason)
+
+
+@pytest.mark.parametrize(
+    ("health", "is_called", "healthy"),
+    [
+        ({}, "ready", True),
+        ({"paused": True}, "paused", True),
+        ({"live": False}, "stuck", False),
+        ({"ready": False, "reasons": ["draining"]}, "not ready", False),
+        ({"breakers": {"model": "open", "cluster": "closed"}}, "degraded", False),
+        ({"cluster": "failing"}, "degraded", False),
+    ],
+)
+def test_health_in_a_word(health: dict[str, object], is_called: str, healthy: bool) -> None:
+    status = put_together(look(member(1, P)), {"m1": answer("pod-1", **health)})
+    assert status.workers[0].health == is_called
+    assert status.healthy is healthy
+
+
+def test_the_reasons_of_a_worker_are_bounded() -> None:
+    reasons = ["x" * 1000] * 1000
+    (row,) = put_together(look(member(1, P)), {"m1": answer("pod-1", ready=False, reasons=reasons)}).workers
+    assert len(row.reason or "") == MAX_REASON_CHARS and (row.reason or "").endswith("…")
+
+
+def test_nobody_is_not_well() -> None:
+    assert not put_together(look(), {}).healthy
+
+
+def test_partitions_are_named_in_short() -> None:
+    assert name_partitions([P[0], P[1], P[2], P[4], TopicPartition("more", 7)]) == "features 0-2,4 more 7"
+    assert name_partitions([]) == ""
+    assert lag_of(look(), P[:2]) == 20
+
+
+@given(st.binary(), st.binary() | st.just(b"\0\0\0\0\0\1\xff\xff\0\0\0\1\0\0\0\0\0\0\0\0"))
+def test_bytes_that_are_not_of_the_clients_protocol_leave_a_member_without_particulars(
+    metadata: bytes, assignment: bytes
+) -> None:
+    found = decode_member("m1", client_id="forebay", host="/10.0.0.9", metadata=metadata, assignment=assignment)
+    assert all(isinstance(place.topic, str) for place in found.partitions)
+
+
+WELL = b'{"worker":"w","health":{"live":true,"ready":true}}'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b'{"worker":"w"}',
+        WELL.replace(b'"w"', b"5"),
+        WELL.replace(b"true", b'"yes"'),
+        WELL.replace(b"{", b'{"now":5,', 1),
+        WELL.replace(b"{", b'{"now":{"events_per_s":"many"},', 1),
+        WELL.replace(b"{", b'{"now":{"events_per_s":1e999},', 1),
+        WELL.replace(b"{", b'{"now":{"events_per_s":1' + b"0" * 400 + b"},", 1),
+        WELL.replace(b"{", b'{"uptime_s":[],', 1),
+        WELL.replace(b"{", b'{"history":' + b"[" * 100_000, 1),
+        WELL.replace(b'"live"', b'"reasons":[1],"live"'),
+        WELL.replace(b'"live"', b'"reasons":"no","live"'),
+        WELL.replace(b'"live"', b'"breakers":[["model","open"]],"live"'),
+        WELL.replace(b'"live"', b'"breakers":{"model":{}},"live"'),
+    ],
+)
+def test_a_status_with_other_types_is_none(body: bytes) -> None:
+    assert decode_status(WELL) is not None
+    assert decode_status(body) is None

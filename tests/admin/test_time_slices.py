@@ -1,0 +1,41 @@
+"""Long work on a helper thread leaves half of the time to the others."""
+
+from __future__ import annotations
+
+import pytest
+
+from forebay.stream.admin.time_slices import MAX_REST_S, SLICE, Abandoned, TimeSlices
+from tests.core.build import ManualClock
+
+
+def test_a_rest_is_as_long_as_the_work_before_it() -> None:
+    clock, rests = ManualClock(), list[float]()
+
+    def sleep(seconds: float) -> None:
+        rests.append(seconds)
+        clock.advance(seconds)
+
+    turns = TimeSlices(clock, sleep)
+    for work_s in (0.0, 0.002, 0.004, 100.0):
+        clock.advance(work_s)
+        turns.rest()
+    assert rests == pytest.approx([0.0, 0.002, 0.004, MAX_REST_S])
+
+
+def test_items_come_in_slices_with_a_rest_before_each() -> None:
+    rests = list[float]()
+    turns = TimeSlices(ManualClock(), rests.append)
+    items = list(range(2 * SLICE + 1))
+    assert [len(part) for part in turns.slices(items)] == [SLICE, SLICE, 1]
+    assert list(turns.each(items)) == items
+    assert len(rests) == 6
+    assert list(turns.slices([])) == []
+
+
+def test_work_that_nobody_waits_for_ends_at_its_next_rest() -> None:
+    turns = TimeSlices(ManualClock(), lambda _seconds: None)
+    parts = turns.slices(range(3 * SLICE))
+    next(parts)
+    turns.abandon()
+    with pytest.raises(Abandoned):
+        next(parts)

@@ -1,0 +1,163 @@
+"""The aggregator's topics: as they are meant to be, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from forebay.schemas.errors import BrokerError
+from forebay.schemas.topics import AGGREGATOR_TOPICS
+from forebay.stream.aggregate.service import group_of
+from forebay.stream.aggregate.topic_layout import find_problems, plan_aggregator_topics, require_countable
+from forebay.stream.aggregate.topics import check_aggregator_topics, prepare_topics
+from forebay.stream.config.sections import AggregateSection, KafkaSection, Settings, TopicsSection
+from forebay.stream.kafka.cluster.topic_plan import Finding, TopicState
+from tests.brokers.clients import create_topic
+from tests.brokers.resolve import Broker
+from tests.conftest import Names
+
+
+def test_the_plan_is_the_catalogue_with_the_deltas_number_of_partitions() -> None:
+    settings = Settings(topics=TopicsSection(prefix="a.", replication_factor=3))
+    plan = plan_aggregator_topics(settings, num_deltas=7)
+    assert [topic.name for topic in plan] == ["a.error-aggregates", "a.alerts", "a.aggregator-changelog"]
+    assert [topic.spec for topic in plan] == list(AGGREGATOR_TOPICS)
+    assert [topic.num_partitions for topic in plan] == [4, 1, 7]
+    assert {topic.configs["min.insync.replicas"] for topic in plan} == {"2"}
+
+
+def test_the_changelog_stays_uncompacted_for_longer_than_windows_are_open() -> None:
+    def lag_ms(closed_after_ms: int) -> int:
+        settings = Settings(aggregate=AggregateSection(closed_after_ms=closed_after_ms))
+        return int(plan_aggregator_topics(settings)[2].configs["min.compaction.lag.ms"])
+
+    assert lag_ms(60_000) == lag_ms(3_600_000) == 7_200_000
+    assert lag_ms(86_400_000) == 90_000_000
+
+
+SETTINGS = Settings()
+PLAN = plan_aggregator_topics(SETTINGS)
+DELTAS = TopicState(
+    "outcome-deltas", "present", num_partitions=4, replication_factor=1, configs={"cleanup.policy": "delete"}
+)
+GOOD = {
+    topic.name: TopicState(
+        topic.name, "present", num_partitions=topic.num_partitions, replication_factor=1, configs=topic.configs
+    )
+    for topic in PLAN
+}
+
+
+def changed(name: str, deltas: TopicState = DELTAS, **changes: Any) -> tuple[Finding, ...]:
+    """What is said where one topic is different. configs go over those that are right."""
+    if configs := changes.pop("configs", None):
+        changes["configs"] = {**(GOOD[name].configs or {}), **configs}
+    return find_problems(deltas, PLAN, GOOD | {name: replace(GOOD[name], **changes)})
+
+
+def test_what_is_right_is_taken_also_where_the_cluster_does_not_tell() -> None:
+    assert find_problems(DELTAS, PLAN, GOOD) == ()
+    silent = {name: replace(state, configs=None) for name, state in GOOD.items()}
+    assert find_problems(replace(DELTAS, configs=None), PLAN, silent) == ()
+    require_countable(DELTAS, ())
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "severity", "kind", "remedy"),
+    [
+        ("aggregator-changelog", {"num_partitions": 3}, "error", "partition_counts", "delete aggregator-changelog"),
+        (
+            "aggregator-changelog",
+            {"configs": {"cleanup.policy": "delete"}},
+            "error",
+            "not_compacted",
+            "kafka-configs --alter --topic aggregator-changelog --add-config cleanup.policy=compact",
+        ),
+        (
+            "aggregator-changelog",
+            {"configs": {"cleanup.policy": "compact,delete"}},
+            "error",
+            "not_compacted",
+            "=compact",
+        ),
+        (
+            "aggregator-changelog",
+            {"configs": {"min.compaction.lag.ms": "0"}},
+            "warning",
+            "compaction_lag",
+            "min.compaction.lag.ms=7200000",
+        ),
+        (
+            "aggregator-changelog",
+            {"status": "missing"},
+            "warning",
+            "missing",
+            "`forebay topics create` creates what is missing",
+        ),
+        (
+            "error-aggregates",
+            {"status": "missing"},
+            "warning",
+            "missing",
+            "`forebay topics create` creates what is missing",
+        ),
+        ("alerts", {"status": "forbidden"}, "warning", "forbidden", "let the aggregator's user"),
+        ("error-aggregates", {"configs": {"cleanup.policy": "compact"}}, "warning", "compacted", "policy=delete"),
+        ("alerts", {"configs": {"cleanup.policy": "compact,delete"}}, "warning", "compacted", "policy=delete"),
+    ],
+)
+def test_what_is_wrong_is_found_with_its_remedy(
+    name: str, changes: dict[str, Any], severity: str, kind: str, remedy: str
+) -> None:
+    (finding,) = changed(name, **changes)
+    assert (finding.severity, finding.topic, finding.kind) == (severity, name, kind)
+    assert remedy in (finding.remedy or "")
+    if severity != "error":
+        require_countable(DELTAS, (finding,))
+        return
+    with pytest.raises(BrokerError) as caught:
+        require_countable(DELTAS, (finding,))
+    assert caught.value.kind == kind and caught.value.remedy == finding.remedy
+
+
+def test_without_deltas_nothing_is_said_of_their_number() -> None:
+    missing = TopicState("outcome-deltas", "missing")
+    assert changed("aggregator-changelog", missing, num_partitions=3) == ()
+
+
+def test_compacted_deltas_are_not_counted() -> None:
+    with pytest.raises(BrokerError, match="counts would be removed") as caught:
+        require_countable(replace(DELTAS, configs={"cleanup.policy": "compact"}), ())
+    assert caught.value.kind == "compacted" and "outcome-deltas" in (caught.value.remedy or "")
+
+
+async def test_what_is_missing_is_made_once(broker: Broker, names: Names) -> None:
+    settings = Settings(kafka=KafkaSection(bootstrap_servers=broker.bootstrap), topics=TopicsSection(prefix=names("")))
+    with pytest.raises(BrokerError, match="outcome-deltas: there is no such topic"):
+        await prepare_topics(settings)
+    await create_topic(broker.bootstrap, names("outcome-deltas"), 3)
+    layout, made = await prepare_topics(settings)
+    assert len(made) == 3 and layout.num_aggregates == 4
+    assert await prepare_topics(settings) == (layout, ())
+    assert (await check_aggregator_topics(settings)).findings == ()
+
+
+async def test_a_changelog_that_would_count_wrong_is_told_and_refused(broker: Broker, names: Names) -> None:
+    settings = Settings(kafka=KafkaSection(bootstrap_servers=broker.bootstrap), topics=TopicsSection(prefix=names("")))
+    await create_topic(broker.bootstrap, names("outcome-deltas"), 3)
+    await create_topic(broker.bootstrap, names("aggregator-changelog"), 2, configs={"cleanup.policy": "compact"})
+    checked = await check_aggregator_topics(settings)
+    assert {(each.topic.removeprefix(names("")), each.severity, each.kind) for each in checked.findings} >= {
+        ("aggregator-changelog", "error", "partition_counts"),
+        ("error-aggregates", "warning", "missing"),
+        ("alerts", "warning", "missing"),
+    }
+    with pytest.raises(BrokerError, match="both must have the same number"):
+        await prepare_topics(settings)
+
+
+def test_the_group_is_not_that_of_the_workers() -> None:
+    assert group_of(Settings(kafka=KafkaSection(group_id="g"))) == "g-aggregate"
+    assert group_of(Settings(aggregate=AggregateSection(group_id="own"))) == "own"

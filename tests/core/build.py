@@ -1,0 +1,138 @@
+"""Small builders for the values that the stream's stages pass on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import orjson
+
+from forebay.models.artefacts.signature import Feature, Signature
+from forebay.schemas.failures import FailureKind
+from forebay.stream.core.records import (
+    BatchResult,
+    Chunk,
+    Epoch,
+    MicroBatch,
+    Record,
+    Rejection,
+    RowFailure,
+    TopicPartition,
+    Unreadable,
+)
+
+EPOCH = Epoch(generation=1, member_id="member", instance_id=None, counter=1)
+P0, P1 = TopicPartition("features", 0), TopicPartition("features", 1)
+JULY = 1_372_636_800_000  # 2013-07-01T00:00:00Z
+
+
+@dataclass(frozen=True)
+class FakeRecord:
+    offset: int
+    value: bytes | None
+    timestamp: int = JULY
+    key: bytes | None = None
+    headers: Sequence[tuple[str, bytes]] = field(default=())
+
+
+class ManualClock:
+    """A clock that goes when it is told to."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+        self.now_ms = JULY
+
+    def monotonic_s(self) -> float:
+        return self.now_s
+
+    def wall_ms(self) -> int:
+        return self.now_ms
+
+    def advance(self, seconds: float) -> None:
+        self.now_s += seconds
+        self.now_ms += round(seconds * 1000)
+
+
+def signature(
+    num_features: int = 3, *, names: bool = False, task: str = "multiclass", output_dim: int = 2
+) -> Signature:
+    features = tuple(Feature(f"f{index}") for index in range(num_features)) if names else ()
+    return Signature(features, (num_features,), task, output_dim)  # type: ignore[arg-type]
+
+
+def event(event_id: object = "a", features: object = (1.0, 2.0, 3.0), **more: object) -> bytes:
+    return orjson.dumps({"id": event_id, "timestamp": JULY, "features": features, **more})
+
+
+def chunk(
+    offsets: Sequence[int],
+    *,
+    partition: TopicPartition = P0,
+    epoch: Epoch = EPOCH,
+    rejected: Sequence[int] = (),
+    deadlines: dict[int, int] | None = None,
+    size: int = 10,
+    headers: Sequence[tuple[str, bytes]] = (),
+) -> Chunk:
+    """Records at these offsets, the value `size` bytes long; `rejected` are offsets. Features are the offset."""
+    good: list[Record] = []
+    rejections = []
+    for index, offset in enumerate(offsets):
+        record = FakeRecord(offset, b"x" * size, timestamp=JULY + offset, key=b"key-%d" % (offset % 3), headers=headers)
+        if offset in rejected:
+            rejections.append(Rejection(index, record, FailureKind.NOT_JSON, "unexpected character: line 1 column 1"))
+        else:
+            good.append(record)
+    ids = [f"{partition.partition}-{record.offset}" for record in good]
+    x_BF = np.array([[record.offset] for record in good], dtype=np.float32).reshape(len(good), 1)
+    return Chunk(
+        partition,
+        epoch,
+        records=good,
+        ids=ids,
+        timestamps=[JULY + record.offset for record in good],
+        x_BF=x_BF,
+        rejections=rejections,
+        num_records=len(offsets),
+        num_bytes=size * len(offsets),
+        next_offset=offsets[-1] + 1,
+        keys={},
+        deadlines=deadlines or {},
+    )
+
+
+def finish(batch: MicroBatch, failures: dict[int, RowFailure] | None = None) -> BatchResult:
+    """As though the model had given [1 - x, x] with x in 0 … 1, from the feature."""
+    x_B = batch.features()[:, 0] % 2 / 4 + 0.5
+    values_BO = np.stack([1 - x_B, x_B], axis=1).astype(np.float32)
+    return BatchResult(
+        batch,
+        values_BO=values_BO,
+        classes_B=values_BO.argmax(axis=1),
+        confidences_B=values_BO.max(axis=1),
+        failures=failures or {},
+        model_s=0.001,
+    )
+
+
+def unreadable(
+    first: int = 10,
+    last: int = 19,
+    count: int = 5,
+    *,
+    kind: FailureKind = FailureKind.BATCH_TOO_LARGE,
+    value: bytes = b"raw",
+) -> Unreadable:
+    headers = (("content-type", b"application/x-forebay-kafka-batch"),)
+    return Unreadable(
+        offset=last,
+        timestamp=JULY,
+        key=None,
+        value=value,
+        headers=headers,
+        first_offset=first,
+        count=count,
+        kind=kind,
+        message="too large",
+    )

@@ -1,0 +1,100 @@
+"""The breaker's states by a manual clock, and the waits between tries."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forebay.stream.core.backoff import Backoff
+from forebay.stream.core.circuit_breaker import BreakerState, CircuitBreaker
+
+
+class Rig:
+    def __init__(self) -> None:
+        self.told: list[tuple[BreakerState, str]] = []
+        self.breaker = CircuitBreaker(
+            failure_threshold=3, reset_timeout_s=30, on_change=lambda state, why: self.told.append((state, why))
+        )
+
+    def fail(self, now_s: float) -> None:
+        assert self.breaker.allows(now_s)
+        self.breaker.begin(now_s)
+        self.breaker.failed(now_s, "gone")
+
+    def succeed(self, now_s: float) -> None:
+        assert self.breaker.allows(now_s)
+        self.breaker.begin(now_s)
+        self.breaker.succeeded()
+
+
+def test_it_opens_at_the_threshold_and_lets_one_through_after_its_time() -> None:
+    rig = Rig()
+    for now_s in (1.0, 2.0, 3.0):
+        rig.fail(now_s)
+    assert rig.told == [(BreakerState.OPEN, "3 failures in a row, the last: gone")]
+    assert not rig.breaker.allows(32.9) and rig.breaker.wait_s(32.0) == 1.0
+    assert rig.breaker.allows(33.0)
+    rig.breaker.begin(33.0)
+    assert rig.breaker.state is BreakerState.HALF_OPEN
+    assert not rig.breaker.allows(33.1), "one, and no more"
+    rig.breaker.succeeded()
+    assert rig.breaker.state is BreakerState.CLOSED and rig.breaker.allows(33.2)
+    rig.fail(34.0)
+    assert rig.breaker.state is BreakerState.CLOSED, "the count begins anew"
+
+
+def test_the_one_that_fails_opens_it_again() -> None:
+    rig = Rig()
+    for now_s in (1.0, 2.0, 3.0):
+        rig.fail(now_s)
+    rig.fail(40.0)
+    assert not rig.breaker.allows(69.9) and rig.breaker.allows(70.0)
+    assert [state.value for state, _ in rig.told] == ["open", "half_open", "open"]
+
+
+def test_asking_whether_a_call_may_begin_changes_nothing() -> None:
+    rig = Rig()
+    rig.breaker.trip(1.0, "hangs")
+    assert [rig.breaker.allows(now_s) for now_s in (30.9, 31.0, 31.0, 30.9)] == [False, True, True, False]
+    assert rig.breaker.state is BreakerState.OPEN and rig.told == [(BreakerState.OPEN, "hangs")]
+
+
+def test_it_is_half_open_after_its_time_although_no_call_begins() -> None:
+    rig = Rig()
+    rig.breaker.trip(1.0, "hangs")
+    rig.breaker.advance(30.9)
+    assert rig.breaker.state is BreakerState.OPEN
+    rig.breaker.advance(31.0)
+    assert rig.breaker.state is BreakerState.HALF_OPEN and rig.breaker.allows(31.0)
+    rig.breaker.begin(32.0)
+    rig.breaker.advance(70.0)
+    assert not rig.breaker.allows(70.0), "the one call has not come back"
+    assert [state.value for state, _ in rig.told] == ["open", "half_open"]
+
+
+def test_successes_between_keep_it_closed() -> None:
+    rig = Rig()
+    for now_s in range(100):
+        (rig.fail if now_s % 3 else rig.succeed)(float(now_s))
+    assert rig.told == []
+
+
+def test_tripped_it_is_open_at_once_and_tells_so_once() -> None:
+    rig = Rig()
+    rig.breaker.trip(1.0, "hangs")
+    rig.breaker.trip(5.0, "hangs")
+    assert rig.told == [(BreakerState.OPEN, "hangs")] and not rig.breaker.allows(34.9)
+    rig.breaker.succeeded()
+    assert rig.breaker.state is BreakerState.CLOSED
+
+
+@pytest.mark.parametrize(("jitter", "expected"), [(0.0, [0.05, 0.1, 0.2, 0.4]), (1.0, [0.1, 0.2, 0.4, 0.8])])
+def test_the_waits_double(jitter: float, expected: list[float]) -> None:
+    backoff = Backoff(0.1, 5.0, lambda: jitter)
+    assert [backoff.wait_s(failures) for failures in (1, 2, 3, 4)] == pytest.approx(expected)
+
+
+@given(failures=st.integers(1, 10**9), jitter=st.floats(0, 1, exclude_max=True))
+def test_no_wait_is_longer_than_the_longest(failures: int, jitter: float) -> None:
+    assert 0 < Backoff(0.1, 5.0, lambda: jitter).wait_s(failures) <= 5.0

@@ -1,0 +1,383 @@
+"""Decode is total, agrees with json.loads, and its fast path never differs from the judge."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forebay.models.artefacts.signature import Feature, Signature
+from forebay.schemas.failures import FAILURES, FailureKind, Outcome
+from forebay.stream.core.records import HEADER_OBJECT_BYTES, Chunk, record_bytes
+from forebay.stream.decode import Decoder
+from forebay.stream.decode.decoder import _refuse
+from forebay.stream.decode.features import MAX_FLOAT32
+from tests.core.build import EPOCH, JULY, P0, P1, FakeRecord, event, signature, unreadable
+
+F32 = (("content-type", b"application/x-forebay-f32"),)
+MIXED = Signature(
+    (
+        Feature("carrier", "category", ("AA", "UA")),
+        Feature("delay"),
+        Feature("wind", nullable=True),
+        Feature("gate", "category", ("A", "B"), nullable=True),
+    ),
+    (4,),
+    "binary",
+    1,
+)
+
+
+def decoder(of: Signature | None = None) -> Decoder:
+    return Decoder(of or signature(), model_name="m", max_event_bytes=10_000)
+
+
+def decode_one(value: bytes | None, *, of: Signature | None = None, **record: object) -> Chunk:
+    (chunk,) = decoder(of).decode({P0: [FakeRecord(7, value, **record)]}, EPOCH)  # type: ignore[arg-type]
+    assert chunk.num_records == len(chunk.records) + len(chunk.rejections) == 1
+    assert chunk.next_offset == 8
+    return chunk
+
+
+def kind_of(value: bytes | None, **more: object) -> FailureKind:
+    (rejection,) = decode_one(value, **more).rejections  # type: ignore[arg-type]
+    return rejection.kind
+
+
+def test_a_poll_becomes_a_matrix_for_each_partition() -> None:
+    poll = {
+        P0: [FakeRecord(0, event("a", [1, 2, 3])), FakeRecord(1, b"garbage"), FakeRecord(4, event("b", [4, 5, 6]))],
+        P1: [FakeRecord(9, event("c", [7, 8, 9]))],
+    }
+    first, second = decoder().decode(poll, EPOCH)
+    assert first.ids == ["a", "b"] and second.ids == ["c"]
+    assert first.x_BF.tolist() == [[1, 2, 3], [4, 5, 6]] and second.x_BF.tolist() == [[7, 8, 9]]
+    assert [(r.index, r.kind) for r in first.rejections] == [(1, FailureKind.NOT_JSON)]
+    assert (first.next_offset, second.next_offset) == (5, 10)
+    assert first.x_BF.flags.writeable, "torch warns of arrays that it could not write to"
+
+
+@pytest.mark.parametrize("headers", [(), F32, (("trace", b"1"),)])
+@pytest.mark.parametrize(("length", "rejected"), [(32_768, False), (32_769, True)])
+def test_a_key_is_bounded(length: int, rejected: bool, headers: tuple[tuple[str, bytes], ...]) -> None:
+    value = struct.pack("<3f", 1, 2, 3) if headers == F32 else event()
+    chunk = decode_one(value, key=b"k" * length, headers=headers)
+    assert [one.kind for one in chunk.rejections] == [FailureKind.KEY_TOO_LARGE] * rejected
+
+
+def test_a_key_in_the_event_is_bounded_too() -> None:
+    assert not decode_one(event(key="k" * 9000)).rejections
+    (chunk,) = Decoder(signature(), model_name="m", max_event_bytes=10_000, max_key_bytes=10).decode(
+        {P0: [FakeRecord(0, event(key="€€€")), FakeRecord(1, event(key="€€€€"))]}, EPOCH
+    )
+    assert [(one.index, one.kind) for one in chunk.rejections] == [(1, FailureKind.KEY_TOO_LARGE)]
+
+
+def test_keys_and_headers_count_as_bytes() -> None:
+    records = [
+        FakeRecord(0, b"garbage", key=b"k" * 100),
+        FakeRecord(1, event("a"), key=b"k" * 50, headers=(("h", b"v" * 30), ("n", None))),  # type: ignore[arg-type]
+        FakeRecord(2, event("b")),
+        FakeRecord(3, None, key=b"key"),
+    ]
+    (chunk,) = decoder().decode({P0: records}, EPOCH)
+    size = len(event("a"))
+    second = size + 50 + 32 + 2 * HEADER_OBJECT_BYTES
+    assert chunk.num_bytes == 107 + second + size + 3
+    head, tail = chunk.split(2)
+    assert (head.num_bytes, tail.num_bytes) == (107 + second, size + 3)
+    assert [chunk.size_within(limit) for limit in (106, 107, 106 + second, 107 + second, 10_000)] == [
+        0,
+        1,
+        1,
+        2,
+        4,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (None, FailureKind.EMPTY_VALUE),
+        (b"", FailureKind.EMPTY_VALUE),
+        (b"x" * 10_001, FailureKind.TOO_LARGE),
+        (b"{", FailureKind.NOT_JSON),
+        (b"\xff\xfe", FailureKind.NOT_JSON),
+        (b'{"id":"a","timestamp":1,"features":[NaN,1,2]}', FailureKind.NOT_JSON),
+        (b"[" * 5000, FailureKind.NOT_JSON),
+        (b"[1,2,3]", FailureKind.NOT_AN_OBJECT),
+        (b"null", FailureKind.NOT_AN_OBJECT),
+        (b'{"timestamp":1,"features":[1,2,3]}', FailureKind.MISSING_FIELD),
+        (b'{"id":"a","features":[1,2,3]}', FailureKind.MISSING_FIELD),
+        (b'{"id":"a","timestamp":1}', FailureKind.MISSING_FIELD),
+        (event(True), FailureKind.WRONG_TYPE),
+        (event(""), FailureKind.WRONG_TYPE),
+        (event(1.5), FailureKind.WRONG_TYPE),
+        (event(features="123"), FailureKind.WRONG_TYPE),
+        (event(features=["1", 2, 3]), FailureKind.WRONG_TYPE),
+        (event(features=[[1], 2, 3]), FailureKind.WRONG_TYPE),
+        (event(features={"f0": 1}), FailureKind.WRONG_TYPE),
+        (event(features=[1, 2]), FailureKind.WRONG_LENGTH),
+        (event(features=[1, 2, 3, 4]), FailureKind.WRONG_LENGTH),
+        (event(features=[1, None, 3]), FailureKind.MISSING_VALUE),
+        (b'{"id":"a","timestamp":1,"features":[1e400,1,2]}', FailureKind.OUT_OF_RANGE),
+        (event(features=[1, 3.5e38, 3]), FailureKind.OUT_OF_RANGE),
+        (event(features=[1, 2**63, 2**64 - 1]), None),
+        (b'{"id":"a","timestamp":-1,"features":[1,2,3]}', FailureKind.OUT_OF_RANGE),
+        (b'{"id":"a","timestamp":99999999999999999,"features":[1,2,3]}', FailureKind.OUT_OF_RANGE),
+        (b'{"id":"a","timestamp":1.5,"features":[1,2,3]}', FailureKind.WRONG_TYPE),
+        (b'{"id":"a","timestamp":"yesterday","features":[1,2,3]}', FailureKind.WRONG_TYPE),
+        (b'{"id":"a","timestamp":"2013-02-30T00:00:00Z","features":[1,2,3]}', FailureKind.OUT_OF_RANGE),
+        (event(key=1), FailureKind.WRONG_TYPE),
+        (event(model="other"), FailureKind.UNKNOWN_MODEL),
+        (event(deadline_ms="soon"), FailureKind.WRONG_TYPE),
+    ],
+)
+def test_each_fault_has_its_kind(value: bytes | None, kind: FailureKind | None) -> None:
+    if kind is None:
+        assert not decode_one(value).rejections
+    else:
+        assert kind_of(value) is kind
+        assert FAILURES[kind].outcome is Outcome.REJECTED
+
+
+def test_every_form_of_a_good_event() -> None:
+    assert decode_one(event(12)).ids == ["12"]
+    assert decode_one(b'{"id":"a","timestamp":1,"input":[1,2,3]}').x_BF.tolist() == [[1, 2, 3]]
+    assert decode_one(event(features=[True, False, 3])).x_BF.tolist() == [[1, 0, 3]]
+    at = decode_one(b'{"id":"a","timestamp":"2013-07-01T00:00:00.250+00:00","features":[1,2,3]}')
+    assert at.timestamps == [JULY + 250]
+    assert decode_one(event(model="m", extra={"deep": [1]}), headers=(("traceparent", b"00"),)).ids == ["a"]
+    assert decode_one(event(key="k")).keys == {0: b"k"}
+    assert decode_one(event(key="k"), key=b"mine").keys == {}
+    assert decode_one(event(deadline_ms=JULY + 5)).deadlines == {0: JULY + 5}
+    assert decode_one(b'{"id":"a","id":"b","timestamp":1,"features":[1,2,3]}').ids == ["b"]  # as json.loads: the last
+
+
+def test_named_features_categories_and_missing_values() -> None:
+    named = {"gate": "B", "carrier": "UA", "delay": 5, "wind": None, "ignored": 1}
+    assert decode_one(event(features=named), of=MIXED).x_BF[0, [0, 1, 3]].tolist() == [1, 5, 1]
+    row = decode_one(event(features={"carrier": "AA", "delay": 5, "gate": "Z"}), of=MIXED).x_BF[0]
+    assert row[0] == 0 and row[1] == 5 and math.isnan(row[2]) and math.isnan(row[3])
+    assert decode_one(event(features=["AA", 5, 1.5, "A"]), of=MIXED).x_BF.tolist() == [[0, 5, 1.5, 0]]
+    assert kind_of(event(features={"carrier": "AA", "wind": 1}), of=MIXED) is FailureKind.MISSING_FIELD
+    assert kind_of(event(features={"carrier": "AA", "delay": None}), of=MIXED) is FailureKind.MISSING_VALUE
+    assert kind_of(event(features={"carrier": "ZZ", "delay": 5}), of=MIXED) is FailureKind.UNKNOWN_CATEGORY
+    assert kind_of(event(features={"carrier": 1, "delay": 5}), of=MIXED) is FailureKind.WRONG_TYPE
+    assert kind_of(event(features={"carrier": "AA", "delay": "5"}), of=MIXED) is FailureKind.WRONG_TYPE
+
+
+GRID = Signature((), (2, 2), "binary", 1)
+IMAGE = Signature((), (2, 2, 3), "multiclass", 2)
+
+
+def test_an_image_comes_flat_or_in_the_shape_of_the_signature() -> None:
+    nested = [[[0, 1, 2], [3, 4, 5]], [[6, 7, 8], [9, 10, True]]]
+    for features in ([*range(11), 1], nested):
+        chunk = decode_one(event(features=features), of=IMAGE)
+        assert chunk.x_BF.tolist() == [[*range(11), 1]]
+    mixed = Signature(tuple(Feature(f"f{i}", "category", ("a", "b")) for i in range(4)), (2, 2), "binary", 1)
+    assert decode_one(event(features=[["a", "b"], ["b", "a"]]), of=mixed).x_BF.tolist() == [[0, 1, 1, 0]]
+
+
+@pytest.mark.parametrize(
+    ("features", "kind", "message"),
+    [
+        (
+            [[[0] * 3] * 2] * 3,
+            FailureKind.WRONG_LENGTH,
+            "has 3 instead of 2 at depth 1; the model takes nested arrays of 2×2×3",
+        ),
+        ([[[0] * 2] * 2] * 2, FailureKind.WRONG_LENGTH, "has 2 instead of 3 at depth 3"),
+        ([[[0] * 3, [0] * 2]] * 2, FailureKind.WRONG_LENGTH, "arrays of different lengths"),
+        ([[0] * 3] * 2, FailureKind.WRONG_LENGTH, "has 3 instead of 2 at depth 2"),
+        ([[0] * 2] * 2, FailureKind.WRONG_TYPE, "has values where arrays are expected, at depth 2"),
+        ([[[0] * 3] * 2, 0], FailureKind.WRONG_TYPE, "has values where arrays are expected, at depth 1"),
+        ([[[0, 0, None], [0] * 3]] * 2, FailureKind.MISSING_VALUE, "features[2] is null"),
+        ([[[0, 0, [0]], [0] * 3]] * 2, FailureKind.WRONG_TYPE, "features[2] is an array"),
+        ([[[0, 0, 4e38], [0] * 3]] * 2, FailureKind.OUT_OF_RANGE, "features[2] is beyond float32"),
+        ([0] * 11, FailureKind.WRONG_LENGTH, "11 features; the model takes 12"),
+        ([], FailureKind.WRONG_LENGTH, "0 features; the model takes 12"),
+    ],
+)
+def test_nested_features_of_another_shape_are_rejected(features: object, kind: FailureKind, message: str) -> None:
+    (rejection,) = decode_one(event(features=features), of=IMAGE).rejections
+    assert rejection.kind is kind and message in rejection.message.replace("`", "")
+
+
+def test_large_images_may_be_nested_too() -> None:
+    of = Signature((), (3, 50, 40), "multiclass", 2)
+    image = np.arange(6000, dtype=np.float32).reshape(3, 50, 40)
+    value = event(features=image.tolist())
+    (chunk,) = Decoder(of, model_name="m", max_event_bytes=100_000).decode({P0: [FakeRecord(0, value)]}, EPOCH)
+    assert chunk.x_BF[0].tolist() == image.ravel().tolist()
+
+
+def test_messages_name_the_place() -> None:
+    (rejection,) = decode_one(event(features={"carrier": "AA", "delay": None}), of=MIXED).rejections
+    assert "'delay'" in rejection.message
+    (rejection,) = decode_one(event(features=[1, "x", 3])).rejections
+    assert "features[1]" in rejection.message
+
+
+def test_raw_float32() -> None:
+    value = struct.pack("<3f", 1, 2, 3)
+    plain = decode_one(value, headers=F32, key=b"k1")
+    assert plain.ids == ["k1"] and plain.timestamps == [JULY] and plain.x_BF.tolist() == [[1, 2, 3]]
+    full = decode_one(
+        value,
+        headers=(*F32, ("forebay-id", b"i"), ("forebay-timestamp", b"5"), ("forebay-deadline-ms", b"9")),
+        key=b"k1",
+    )
+    assert full.ids == ["i"] and full.timestamps == [5] and full.deadlines == {0: 9}
+    assert kind_of(value, headers=F32) is FailureKind.MISSING_FIELD
+    assert kind_of(value + b"\0", headers=F32, key=b"k") is FailureKind.WRONG_LENGTH
+    assert kind_of(value, headers=F32, key=b"\xff") is FailureKind.WRONG_TYPE
+    assert kind_of(value, headers=(*F32, ("forebay-model", b"x")), key=b"k") is FailureKind.UNKNOWN_MODEL
+    assert kind_of(value, headers=(*F32, ("forebay-timestamp", b"-1")), key=b"k") is FailureKind.WRONG_TYPE
+    assert kind_of(struct.pack("<3f", 1, math.nan, 3), headers=F32, key=b"k") is FailureKind.NOT_FINITE
+    assert kind_of(struct.pack("<3f", 1, math.inf, 3), headers=F32, key=b"k") is FailureKind.NOT_FINITE
+    assert kind_of(value, headers=(("Content-Type", b"text/plain"),)) is FailureKind.UNSUPPORTED_CONTENT_TYPE
+    assert not decode_one(event(), headers=(("content-type", b"application/json; charset=utf-8"),)).rejections
+
+
+def test_raw_codes_must_be_categories() -> None:
+    def raw(*values: float) -> bytes:
+        return struct.pack("<4f", *values)
+
+    good = decode_one(raw(1, 5, math.nan, math.nan), of=MIXED, headers=F32, key=b"k")
+    assert good.x_BF[0, :2].tolist() == [1, 5] and np.isnan(good.x_BF[0, 2:]).all()
+    for code in (2, -1, 0.5):
+        assert kind_of(raw(code, 5, 1, 0), of=MIXED, headers=F32, key=b"k") is FailureKind.UNKNOWN_CATEGORY
+
+
+def test_one_raw_row_that_is_not_finite_costs_no_other() -> None:
+    records = [
+        FakeRecord(i, struct.pack("<3f", i, math.nan if i == 2 else 0, 1), key=b"%d" % i, headers=F32) for i in range(5)
+    ]
+    (chunk,) = decoder().decode({P0: records}, EPOCH)
+    assert chunk.ids == ["0", "1", "3", "4"] and [r.index for r in chunk.rejections] == [2]
+    assert chunk.x_BF[:, 0].tolist() == [0, 1, 3, 4]
+
+
+numbers = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**70), 2**70) | st.booleans()
+scalars = numbers | st.none() | st.text(max_size=3) | st.sampled_from(["AA", "UA", "A"])
+values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=4), max_leaves=6)
+grids = st.lists(st.lists(numbers | scalars, min_size=1, max_size=2), min_size=1, max_size=2)
+names = st.sampled_from(["carrier", "delay", "wind", "gate", "f0", "f1", "f2", "other"])
+objects = st.fixed_dictionaries(
+    {},
+    optional={
+        "id": st.text(max_size=3) | values,
+        "timestamp": st.integers(-5, 2**62) | values,
+        "features": st.lists(scalars, min_size=2, max_size=5) | st.dictionaries(names, scalars) | grids | values,
+        "input": st.lists(numbers, min_size=3, max_size=3),
+        "key": values,
+        "model": st.sampled_from(["m", "n"]) | values,
+        "deadline_ms": values,
+        "extra": values,
+    },
+)
+documents = objects.map(lambda value: json.dumps(value).encode()) | values.map(lambda value: json.dumps(value).encode())
+payloads = (
+    documents
+    | st.binary(max_size=40)
+    | documents.flatmap(lambda value: st.integers(0, len(value)).map(lambda cut: value[:cut]))
+)
+
+
+@given(st.lists(payloads, min_size=1, max_size=8), st.sampled_from([signature(), signature(names=True), MIXED, GRID]))
+def test_decode_is_total_and_its_fast_path_agrees_with_the_judge(poll: list[bytes], of: Signature) -> None:
+    records = [FakeRecord(offset, value) for offset, value in enumerate(poll)]
+    (fast,) = decoder(of).decode({P0: records}, EPOCH)
+    slow_decoder = decoder(of)
+    slow_decoder._parse = _refuse
+    (slow,) = slow_decoder.decode({P0: records}, EPOCH)
+    assert fast.num_records == len(fast.records) + len(fast.rejections) == len(poll)
+    assert fast.ids == slow.ids and fast.timestamps == slow.timestamps
+    assert fast.keys == slow.keys and fast.deadlines == slow.deadlines
+    assert fast.rejections == slow.rejections
+    assert fast.x_BF.tobytes() == slow.x_BF.tobytes()
+    assert not np.isinf(fast.x_BF).any()
+
+
+@given(st.lists(payloads, min_size=1, max_size=6), st.integers(0, 5), payloads)
+def test_an_event_is_judged_the_same_whatever_its_neighbours(poll: list[bytes], place: int, value: bytes) -> None:
+    alone = decode_one(value)
+    place = min(place, len(poll))
+    together = [*poll[:place], value, *poll[place:]]
+    (chunk,) = decoder().decode({P0: [FakeRecord(i, v) for i, v in enumerate(together)]}, EPOCH)
+    rejected = {r.index: r for r in chunk.rejections}
+    if alone.rejections:
+        assert rejected[place].kind is alone.rejections[0].kind
+    else:
+        row = [record.offset for record in chunk.records].index(place)
+        assert chunk.ids[row] == alone.ids[0]
+        assert chunk.x_BF[row].tobytes() == alone.x_BF[0].tobytes()
+
+
+@given(st.lists(numbers, min_size=3, max_size=3), st.text(min_size=1, max_size=5))
+def test_features_are_what_json_says_rounded_to_float32(features: list[float], event_id: str) -> None:
+    value = json.dumps({"id": event_id, "timestamp": 0, "features": features})
+    said = [float(number) for number in json.loads(value)["features"]]
+    chunk = decode_one(value.encode())
+    if any(abs(number) >= MAX_FLOAT32 for number in said):
+        assert [r.kind for r in chunk.rejections] == [FailureKind.OUT_OF_RANGE]
+    else:
+        assert chunk.x_BF.tobytes() == np.array([said]).astype(np.float32).tobytes()
+
+
+@given(st.binary(max_size=20))
+def test_any_bytes_as_float32_have_one_outcome(value: bytes) -> None:
+    chunk = decode_one(value, headers=F32, key=b"k")
+    finite = len(value) == 12 and bool(np.isfinite(np.frombuffer(value, "<f4")).all())
+    assert len(chunk.records) == finite
+    if finite:
+        assert chunk.x_BF.tobytes() == value
+
+
+@given(st.datetimes(datetime(1970, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC)))
+def test_rfc_3339_times(moment: datetime) -> None:
+    value = json.dumps({"id": "a", "timestamp": moment.isoformat(), "features": [1, 2, 3]}).encode()
+    assert abs(decode_one(value).timestamps[0] - moment.timestamp() * 1000) <= 1
+
+
+@pytest.mark.parametrize(("factor", "unit"), [(1000, "microseconds"), (1_000_000, "nanoseconds")])
+def test_a_timestamp_in_another_unit_is_rejected_with_the_unit_named(factor: int, unit: str) -> None:
+    (rejection,) = decode_one(event(timestamp=JULY * factor)).rejections
+    assert rejection.kind is FailureKind.OUT_OF_RANGE
+    assert rejection.message.endswith(f"in milliseconds: it looks like {unit} (2013-07-01)")
+
+
+def test_what_cannot_be_read_is_rejected_for_as_many_records_as_it_stands_for() -> None:
+    records = [FakeRecord(9, event()), unreadable(10, 19, 5), FakeRecord(20, event())]
+    (chunk,) = decoder().decode({P0: records}, EPOCH)
+    assert [record.offset for record in chunk.records] == [9, 20]
+    (rejection,) = chunk.rejections
+    assert (rejection.index, rejection.count, rejection.kind) == (1, 5, FailureKind.BATCH_TOO_LARGE)
+    assert rejection.message == "offsets 10 to 19 (5 records): too large"
+    assert (chunk.num_records, chunk.num_passed, chunk.next_offset) == (3, 7, 21)
+    head, tail = chunk.split(2)
+    assert (head.num_passed, head.next_offset) == (6, 20) and (tail.num_passed, tail.next_offset) == (1, 21)
+    assert decoder().decode({P0: records[:2]}, EPOCH)[0].next_offset == 20
+
+
+@pytest.mark.parametrize(("timestamp", "kind"), [(-1, FailureKind.MISSING_FIELD), (10**18, FailureKind.OUT_OF_RANGE)])
+def test_a_raw_event_in_a_record_without_a_time_needs_its_own(timestamp: int, kind: FailureKind) -> None:
+    value = struct.pack("<3f", 1, 2, 3)
+    assert kind_of(value, headers=F32, key=b"k", timestamp=timestamp) is kind
+    own = (*F32, ("forebay-timestamp", b"5"))
+    assert decode_one(value, headers=own, key=b"k", timestamp=timestamp).timestamps == [5]
+
+
+def test_headers_count_as_what_they_take_in_memory_and_not_as_their_letters() -> None:
+    record = FakeRecord(0, event("a", [1, 2, 3]), headers=[("", b"")] * 8000)
+    (chunk,) = decoder().decode({P0: [record]}, EPOCH)
+    assert chunk.num_bytes > 8000 * 100
+    assert chunk.num_bytes == record_bytes(record)

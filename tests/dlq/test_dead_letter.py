@@ -1,0 +1,163 @@
+"""What the worker writes is read back whole, and no bytes make the reader stumble."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from forebay.schemas import headers as names
+from forebay.schemas.examples import good_examples
+from forebay.schemas.failures import FAILURES, FailureKind
+from forebay.stream.dlq.dead_letter import Letter, Position, read_letter
+from forebay.stream.dlq.render import letter_text, list_table
+from forebay.stream.dlq.replay_plan import Skip, Target, reason_to_skip
+from forebay.stream.dlq.stats import Stats
+from forebay.stream.output.encoder import dead_letter
+from tests.core.build import JULY, FakeRecord, unreadable
+from tests.dlq.build import DEAD_0, EVENT, FEATURES_1, letter, letter_record
+
+ERROR_NAMES = [name for key, name in vars(names).items() if key.startswith("ERROR_") and key != "ERROR_PREFIX"]
+REPLAY_NAMES = [names.REPLAY_COUNT, names.REPLAY_FROM]
+
+
+def test_a_letter_is_read_back() -> None:
+    headers = [("tenant", b"x"), ("forebay.replay.count", b"2"), ("forebay.replay.from", b"dead-letters-0@3")]
+    found = letter(kind=FailureKind.MODEL_ERROR, message="it chokes", headers=headers, model="late")
+    assert found.position == Position("dead-letters", 0, 7) and found.timestamp == JULY
+    assert (found.stage, found.kind, found.message) == ("model", "model_error", "it chokes")
+    assert found.source == Position("features", 1, 42) and found.source_timestamp == JULY - 1000
+    assert (found.model, found.version, found.truncated) == ("late", 2, None)
+    assert (found.replay_count, found.replay_from) == (2, "dead-letters-0@3")
+    assert (found.key, found.value, found.headers) == (b"k", EVENT, tuple(headers))
+    assert found.spec is FAILURES[FailureKind.MODEL_ERROR] and found.event_id == "e1"
+
+
+def test_a_cut_value_is_told() -> None:
+    assert str(letter(value=b"x" * 5000, max_bytes=1000).truncated).startswith("5000 sha256:")
+
+
+@pytest.mark.parametrize("missing", ["stage", "kind", "topic", "partition", "offset"])
+def test_without_what_it_must_have_it_is_no_letter(missing: str) -> None:
+    record = letter_record(1)
+    headers = [(name, value) for name, value in record.headers if name != f"forebay.error.{missing}"]
+    assert read_letter(DEAD_0, FakeRecord(1, b"{}", timestamp=JULY, key=None, headers=headers)) is None
+
+
+def test_names_are_read_in_any_case_and_the_last_of_two_counts() -> None:
+    record = letter_record(1)
+    doubled = [*record.headers, ("Forebay.Error.Kind", b"later_kind"), ("forebay.replay.count", b"many")]
+    found = read_letter(DEAD_0, FakeRecord(1, b"{}", timestamp=JULY, key=None, headers=doubled))
+    assert found is not None and found.kind == "later_kind" and found.spec is None and found.replay_count == 0
+
+
+@pytest.mark.parametrize(
+    ("value", "key", "headers", "expected"),
+    [
+        (b'{"id":5}', None, [], "5"),
+        (b'{"id":true}', None, [], None),
+        (b'[{"id":5}]', None, [], None),
+        (b"\xff", b"k", [], None),
+        (None, b"k", [], None),
+        (b"\0\0\0\0", b"k", [("Content-Type", b"application/x-forebay-f32; v=1")], "k"),
+        (b"\0\0\0\0", b"k", [("content-type", b"application/x-forebay-f32"), ("forebay-id", b"f")], "f"),
+    ],
+)
+def test_the_id_of_the_event(
+    value: bytes | None, key: bytes | None, headers: list[tuple[str, bytes]], expected: str | None
+) -> None:
+    assert letter(value=value, key=key, headers=headers).event_id == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("features-3@42", Position("features", 3, 42)),
+        ("features:3:42", Position("features", 3, 42)),
+        ("team-a.features-0-3@0", Position("team-a.features-0", 3, 0)),
+        ("features@42", None),
+        ("3:42", None),
+        ("features-3@-1", None),
+        ("", None),
+    ],
+)
+def test_positions_as_people_write_them(text: str, expected: Position | None) -> None:
+    assert Position.parse(text) == expected
+    assert expected is None or Position.parse(str(expected)) == expected
+
+
+def test_as_json_it_is_whole() -> None:
+    document = json.loads(letter(headers=[("a", b"\xff")]).to_json())
+    assert document["source"] == {"topic": "features", "partition": 1, "offset": 42, "timestamp": JULY - 1000}
+    assert document["value"]["id"] == document["id"] == "e1" and document["headers"] == {"a": "\\xff"}
+    assert json.loads(letter(value=b"\xff").to_json())["value_base64"] == "/w=="
+
+
+@given(
+    key=st.none() | st.binary(),
+    value=st.none() | st.binary() | st.sampled_from([EVENT, b"[" * 5000, b'{"id":1e999}']),
+    timestamp=st.integers(-(2**63), 2**63 - 1),
+    headers=st.lists(
+        st.tuples(
+            st.sampled_from([*ERROR_NAMES, *REPLAY_NAMES, "content-type", "x"]),
+            st.none() | st.binary() | st.sampled_from([b"1", b"-1", b"9" * 40, names.F32_CONTENT_TYPE.encode()]),
+        ),
+        max_size=12,
+    ),
+)
+def test_any_bytes_are_a_letter_or_none_and_can_be_shown(
+    key: bytes | None, value: bytes | None, timestamp: int, headers: list[tuple[str, bytes]]
+) -> None:
+    whole = [*letter_record(1).headers, *headers]
+    for given_headers in (headers, whole):
+        found = read_letter(DEAD_0, FakeRecord(1, value, timestamp=timestamp, key=key, headers=given_headers))
+        if found is not None:
+            assert json.loads(found.to_json())["offset"] == 1
+            letter_text(found, max_bytes=10)
+            list_table([found], 100)
+
+
+def test_a_window_that_failed_is_told_from_an_event() -> None:
+    (example,) = (one for one in good_examples() if one.name == "dead-letter-window")
+    record = FakeRecord(3, example.value, timestamp=JULY, key=example.key, headers=example.headers)
+    found = read_letter(DEAD_0, record)
+    assert found is not None and found.window == "1372665600000-1372669200000"
+    assert (
+        orjson.loads(found.to_json())["window"] == found.window and found.event_id == "JFK|1372665600000|1372669200000"
+    )
+    assert letter().window is None
+
+
+def unreadable_letter() -> Letter:
+    record = unreadable(10, 19, 5)
+    key, value, carried = dead_letter(record, FEATURES_1, record.kind, record.description, max_bytes=10_000)
+    found = read_letter(DEAD_0, FakeRecord(7, value, timestamp=JULY, key=key, headers=carried))
+    assert found is not None
+    return found
+
+
+def test_a_letter_of_records_that_cannot_be_read_says_which_and_how_many() -> None:
+    found = unreadable_letter()
+    assert found.is_raw and found.source.offset == 10 and (found.last_offset, found.count) == (19, 5)
+    document = json.loads(found.to_json())
+    assert (document["last_offset"], document["count"]) == (19, 5)
+    shown = io.StringIO()
+    console = Console(file=shown, width=200)
+    console.print(letter_text(found, max_bytes=100))
+    console.print(list_table([found], 200))
+    assert "5 records, to offset 19" in shown.getvalue()
+    assert "features-1@10" in shown.getvalue() and "offsets 10 to 19 (5 records): too large" in shown.getvalue()
+    assert reason_to_skip(found, Target(1, None)) is Skip.UNREADABLE
+    stats = Stats()
+    stats.add(found)
+    assert (stats.count, stats.unreadable, stats.to_dict()["records"]) == (1, 1, 5)
+
+
+def test_a_record_without_a_timestamp_has_none() -> None:
+    found = letter(source_timestamp=-1)
+    assert found.source_timestamp is None and json.loads(found.to_json())["source"]["timestamp"] is None

@@ -1,0 +1,209 @@
+"""Bisecting: a bad row costs itself and nobody else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forebay.models.artefacts.signature import Signature
+from forebay.models.backends.protocol import Scores
+from forebay.schemas.errors import ModelError
+from forebay.schemas.failures import FailureKind
+from forebay.stream.core.records import FloatMatrix, MicroBatch
+from forebay.stream.inference.bisect import ModelFault, infer, infer_batch
+from forebay.stream.pipeline.micro_batcher import MicroBatcher
+from tests.core.build import JULY, chunk, signature
+
+
+class EchoModel:
+    """Gives back the feature. Raises for rows in `poison`, NaN for `nan`, out of memory above `memory` rows."""
+
+    name = "echo"
+    version = 1
+
+    def __init__(self, poison: Sequence[float] = (), nan: Sequence[float] = (), memory: int = 10**9) -> None:
+        self.poison, self.nan, self.memory = set(poison), set(nan), memory
+        self.calls = 0
+
+    @property
+    def signature(self) -> Signature:
+        return signature(1, task="regression", output_dim=1)
+
+    def warm_up(self, batch_sizes: Sequence[int]) -> None:
+        pass
+
+    def prepare(self, x_BF: FloatMatrix) -> FloatMatrix:
+        return x_BF
+
+    def forward(self, x_BG: FloatMatrix) -> Scores:
+        self.calls += 1
+        if len(x_BG) > self.memory:
+            raise ModelError("out of memory", kind="out_of_memory")
+        if self.poison & set(x_BG[:, 0].tolist()):
+            raise ValueError("I choke on 42.5")
+        values_BO = x_BG.copy()
+        values_BO[np.isin(x_BG[:, 0], list(self.nan))] = np.nan
+        return Scores(values_BO)
+
+
+def rows(count: int) -> FloatMatrix:
+    return np.arange(count, dtype=np.float32).reshape(count, 1)
+
+
+def test_a_good_batch_is_one_call() -> None:
+    model = EchoModel()
+    inference = infer(model, rows(8))
+    assert inference.values_BO.tolist() == rows(8).tolist() and not inference.failures
+    assert model.calls == 1
+
+
+@given(st.integers(0, 64), st.sets(st.integers(0, 63)), st.sets(st.integers(0, 63)), st.integers(1, 64))
+def test_exactly_the_bad_rows_fail(count: int, poison: set[int], nan: set[int], memory: int) -> None:
+    inference = infer(EchoModel(sorted(poison), sorted(nan), memory), rows(count))
+    for row in range(count):
+        if row in poison:
+            assert inference.failures[row].kind is FailureKind.MODEL_ERROR
+        elif row in nan:
+            assert inference.failures[row].kind is FailureKind.OUTPUT_NOT_FINITE
+        else:
+            assert row not in inference.failures
+            assert inference.values_BO[row, 0] == row
+    assert len(inference.values_BO) == count
+
+
+def test_bisecting_is_cheap() -> None:
+    model = EchoModel(poison=[300])
+    assert list(infer(model, rows(512)).failures) == [300]
+    assert model.calls <= 2 * 9 + 1
+
+
+def test_out_of_memory_halves_and_only_a_single_row_fails_of_it() -> None:
+    model = EchoModel(memory=16)
+    assert not infer(model, rows(64)).failures
+    assert model.calls == 4 + 2 + 1
+    assert infer(EchoModel(memory=0), rows(2)).failures[1].kind is FailureKind.OUT_OF_MEMORY
+
+
+def test_the_stack_is_kept_without_the_message() -> None:
+    failure = infer(EchoModel(poison=[0]), rows(1)).failures[0]
+    assert failure.message == "ValueError: I choke on 42.5"
+    assert failure.stack is not None and "forward" in failure.stack and "I choke on 42.5\n" not in failure.stack[-40:]
+
+
+def test_preprocessing_that_raises_is_told_apart() -> None:
+    class BadPrepare(EchoModel):
+        def prepare(self, x_BF: FloatMatrix) -> FloatMatrix:
+            if 3 in x_BF:
+                raise ZeroDivisionError("scale")
+            return x_BF
+
+    inference = infer(BadPrepare(), rows(5))
+    assert {row: failure.kind for row, failure in inference.failures.items()} == {3: FailureKind.PREPARE_ERROR}
+
+
+def test_a_wrong_shape_is_a_failure_of_its_own_kind() -> None:
+    class Wide(EchoModel):
+        def forward(self, x_BG: FloatMatrix) -> Scores:
+            return Scores(np.zeros((len(x_BG), 2), dtype=np.float32))
+
+    assert infer(Wide(), rows(1)).failures[0].kind is FailureKind.OUTPUT_SHAPE
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_what_is_no_fault_of_the_data_goes_through(error: type[BaseException]) -> None:
+    class Dying(EchoModel):
+        def forward(self, x_BG: FloatMatrix) -> Scores:
+            raise error
+
+    with pytest.raises(error):
+        infer(Dying(), rows(4))
+
+
+def test_rows_past_their_deadline_are_not_predicted() -> None:
+    window = MicroBatcher(max_batch_size=10, max_batch_bytes=1000, max_queue_delay_ms=5)
+    window.add(chunk([0, 1, 2]), now_s=0, wall_ms=JULY)
+    window.add(chunk([3, 4], deadlines={0: JULY - 1, 1: JULY}), now_s=0, wall_ms=JULY)
+    (batch,) = window.flush()
+    model = EchoModel(poison=[2])
+    inference = infer_batch(model, batch, wall_ms=JULY)
+    assert {row: failure.kind for row, failure in inference.failures.items()} == {
+        2: FailureKind.MODEL_ERROR,
+        3: FailureKind.DEADLINE_EXCEEDED,
+    }
+    assert inference.values_BO[[0, 1, 4], 0].tolist() == [0, 1, 4]
+
+
+class Flickering(EchoModel):
+    """Raises in the calls whose numbers are in `away`, whatever it is given. Warming up is such a call too."""
+
+    def __init__(self, away: range, poison: Sequence[float] = ()) -> None:
+        super().__init__(poison)
+        self.away = away
+
+    @property
+    def signature(self) -> Signature:
+        return signature(1, task="binary", output_dim=1)
+
+    def warm_up(self, batch_sizes: Sequence[int]) -> None:
+        self.forward(np.full((1, 1), -1.0, dtype=np.float32))
+
+    def forward(self, x_BG: FloatMatrix) -> Scores:
+        scores = super().forward(x_BG)
+        if self.calls - 1 in self.away:
+            raise RuntimeError("the device is gone")
+        return Scores(scores.values_BO, x_BG[:, 0].astype(np.int64), x_BG[:, 0])
+
+
+def batch_of(count: int) -> MicroBatch:
+    window = MicroBatcher(max_batch_size=100, max_batch_bytes=10_000, max_queue_delay_ms=5)
+    window.add(chunk([float(row) for row in range(count)]), now_s=0, wall_ms=JULY)
+    (batch,) = window.flush()
+    return batch
+
+
+@given(st.integers(0, 40), st.sets(st.integers(0, 15)))
+def test_a_device_that_comes_back_in_the_middle_of_a_batch_costs_no_row(until: int, poison: set[int]) -> None:
+    model = Flickering(range(until), sorted(poison))
+    try:
+        inference = infer_batch(model, batch_of(16), wall_ms=JULY)
+    except ModelFault:
+        assert model.calls <= until  # it never came back
+        return
+    assert inference.failures.keys() == poison
+    if len(poison) == 16:
+        return
+    assert inference.classes_B is not None and inference.confidences_B is not None
+    good = [row for row in range(16) if row not in poison]
+    for said in (inference.values_BO[:, 0], inference.classes_B, inference.confidences_B):
+        assert said[good].tolist() == good
+
+
+@given(st.data(), st.sets(st.integers(0, 15), min_size=1))
+def test_a_device_that_goes_away_in_the_middle_of_a_batch_costs_no_row(data: st.DataObject, poison: set[int]) -> None:
+    """That some rows came through before says nothing of the others."""
+    model = EchoModel(poison=sorted(poison))
+    infer(model, rows(16))
+    since = data.draw(st.integers(0, model.calls))  # at the latest when it is asked whether it is there
+    with pytest.raises(ModelFault):
+        infer_batch(Flickering(range(since, 1000), sorted(poison)), batch_of(16), wall_ms=JULY)
+
+
+def test_what_a_model_says_that_is_not_fit_is_told_without_values() -> None:
+    class Quoting(EchoModel):
+        def warm_up(self, batch_sizes: Sequence[int]) -> None:
+            raise ValueError("cannot take row [8.25, 'Anna'] at 0x7f12ab34cd56")
+
+        def forward(self, x_BG: FloatMatrix) -> Scores:
+            raise RuntimeError
+
+    window = MicroBatcher(max_batch_size=10, max_batch_bytes=1000, max_queue_delay_ms=5)
+    window.add(chunk([0, 1]), now_s=0, wall_ms=JULY)
+    (batch,) = window.flush()
+    with pytest.raises(ModelFault) as told:
+        infer_batch(Quoting(), batch, wall_ms=JULY)
+    assert "ValueError: cannot take row" in str(told.value)
+    assert "8.25" not in str(told.value) and "Anna" not in str(told.value)

@@ -1,0 +1,39 @@
+"""A producer that is given up is closed, whatever interrupts that."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+
+from forebay.stream.kafka.producer.producer import Delivery
+
+
+async def test_an_interrupted_abandon_leaves_no_producer_unclosed() -> None:
+    loop, complaints = asyncio.get_running_loop(), []
+    loop.set_exception_handler(lambda _loop, context: complaints.append(context["message"]))
+    delivery = Delivery({}, compression_type=None, max_batch_bytes=1 << 20)
+    producer: Any = AIOKafkaProducer()
+    released = asyncio.Event()
+
+    async def stubborn() -> None:
+        while not released.is_set():
+            try:
+                await released.wait()
+            except asyncio.CancelledError:
+                continue
+
+    producer._sender._sender_task = sending = asyncio.create_task(stubborn())
+    delivery._producer = producer
+    abandoning = asyncio.create_task(delivery.abandon())
+    await asyncio.sleep(0.01)
+    abandoning.cancel()
+    await asyncio.gather(abandoning, return_exceptions=True)
+    assert abandoning.cancelled()
+    released.set()
+    await sending
+    del producer, sending, abandoning
+    gc.collect()
+    assert complaints == []

@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from forebay.models.artefacts.architectures import (
+    CNN,
+    MLP,
+    LinearRegression,
+    LogisticRegression,
+    build_net,
+    check_params,
+)
+from forebay.schemas.errors import ModelError, TensorError
+
+ACTIVATIONS: dict[str, Any] = {
+    "relu": lambda x: np.maximum(x, 0),
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "tanh": np.tanh,
+}
+
+
+def weights(net: torch.nn.Module) -> dict[str, Any]:
+    return {key: value.detach().numpy().astype(np.float64) for key, value in net.state_dict().items()}
+
+
+def run(net: torch.nn.Module, x: Any) -> Any:
+    with torch.inference_mode():
+        return net.eval()(torch.from_numpy(x)).numpy()
+
+
+@pytest.mark.parametrize("architecture", ["linear_regression", "logistic_regression"])
+def test_linear_nets_agree_with_float64(architecture: str) -> None:
+    torch.manual_seed(1)
+    net = build_net(architecture, {"input_dim": 5, "output_dim": 3})
+    x = np.random.default_rng(0).normal(size=(7, 5)).astype(np.float32)
+    w = weights(net)
+    np.testing.assert_allclose(run(net, x), x @ w["linear.weight"].T + w["linear.bias"], rtol=1e-5, atol=1e-6)
+
+
+@settings(max_examples=25)
+@given(
+    st.lists(st.integers(1, 9), min_size=1, max_size=3),
+    st.sampled_from(sorted(ACTIVATIONS)),
+    st.sampled_from([0, 0.5]),
+    st.integers(0, 1000),
+)
+def test_an_mlp_agrees_with_float64(hidden: list[int], activation: str, rate: float, seed: int) -> None:
+    torch.manual_seed(seed)
+    params = {
+        "input_dim": 4,
+        "hidden_dims": hidden,
+        "output_dim": 2,
+        "dropout_rate": rate,
+        "activation": activation,
+    }
+    net = build_net("mlp", params)
+    x = np.random.default_rng(seed).normal(size=(6, 4)).astype(np.float32)
+    w, expected = weights(net), x.astype(np.float64)
+    for at in range(len(hidden)):
+        expected = ACTIVATIONS[activation](expected @ w[f"hidden.{at}.weight"].T + w[f"hidden.{at}.bias"])
+    expected = expected @ w["head.weight"].T + w["head.bias"]
+    np.testing.assert_allclose(run(net, x), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_dropout_acts_in_training_on_hidden_layers_only() -> None:
+    torch.manual_seed(0)
+    net: Any = MLP(8, [64], 3, dropout_rate=0.5)
+    with torch.no_grad():
+        net.hidden[0].weight.zero_()
+        net.hidden[0].bias.fill_(1.0)
+        net.head.weight.fill_(1.0)
+        net.head.bias.zero_()
+    x = torch.zeros(200, 8)
+    out = net.train()(x).detach()
+    # Kept ones count double; were the last layer dropped out too, its outputs would differ or be 0.
+    assert (out[:, 0] == out[:, 1]).all()
+    assert (out % 2 == 0).all()
+    assert out.std() > 0
+    assert 60 < out.mean() < 68
+    assert (net.eval()(x) == 64).all()
+
+
+def convolve(x: Any, w: Any, b: Any) -> Any:
+    """A 3x3 convolution with padding 1, by its definition."""
+    padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    height, width = x.shape[2:]
+    out = np.zeros((len(x), len(w), height, width))
+    for dy in range(3):
+        for dx in range(3):
+            out += np.einsum("bchw,oc->bohw", padded[:, :, dy : dy + height, dx : dx + width], w[:, :, dy, dx])
+    return out + b[:, None, None]
+
+
+def pool(x: Any) -> Any:
+    height, width = x.shape[2] // 2 * 2, x.shape[3] // 2 * 2
+    return x[:, :, :height, :width].reshape(*x.shape[:2], height // 2, 2, width // 2, 2).max(axis=(3, 5))
+
+
+@pytest.mark.parametrize("size", [4, 7, 12])
+def test_a_cnn_agrees_with_float64(size: int) -> None:
+    torch.manual_seed(2)
+    net = build_net("cnn", {"in_channels": 3, "image_size": size, "num_classes": 5})
+    x = np.random.default_rng(0).normal(size=(2, 3, size, size)).astype(np.float32)
+    w = weights(net)
+    assert w["conv1.weight"].shape == (32, 3, 3, 3)
+    assert w["conv2.weight"].shape == (64, 32, 3, 3)
+    assert w["dense.weight"].shape == (128, 64 * (size // 4) ** 2)
+    hidden = pool(np.maximum(convolve(x.astype(np.float64), w["conv1.weight"], w["conv1.bias"]), 0))
+    hidden = pool(np.maximum(convolve(hidden, w["conv2.weight"], w["conv2.bias"]), 0)).reshape(2, -1)
+    hidden = np.maximum(hidden @ w["dense.weight"].T + w["dense.bias"], 0)
+    np.testing.assert_allclose(run(net, x), hidden @ w["head.weight"].T + w["head.bias"], rtol=1e-4, atol=1e-6)
+
+
+def test_a_net_can_be_built_again_from_what_it_says_of_itself() -> None:
+    for net in (
+        LinearRegression(3),
+        LogisticRegression(3, 2),
+        MLP(3, (4, 5), 2, activation="tanh"),
+        CNN(1, 8, 10),
+    ):
+        again = build_net(net.architecture, net.params)
+        assert type(again) is type(net)
+        assert again.params == net.params
+        assert (again.input_shape, again.output_dim) == (net.input_shape, net.output_dim)
+        assert {k: v.shape for k, v in again.state_dict().items()} == {k: v.shape for k, v in net.state_dict().items()}
+
+
+def test_defaults_are_filled_in() -> None:
+    assert check_params("mlp", {"input_dim": 2, "hidden_dims": (3,), "output_dim": 1}) == {
+        "input_dim": 2,
+        "hidden_dims": [3],
+        "output_dim": 1,
+        "dropout_rate": 0.0,
+        "activation": "relu",
+    }
+    assert check_params("linear_regression", {"input_dim": 2}) == {"input_dim": 2, "output_dim": 1}
+
+
+def test_every_problem_of_the_parameters_is_named_with_what_is_allowed() -> None:
+    bad = {"input_dim": 0, "hidden_dims": [], "dropout_rate": 1, "activation": "gelu", "hiden_dims": [3]}
+    with pytest.raises(ModelError) as caught:
+        build_net("mlp", bad)
+    message = caught.value.message
+    assert "hiden_dims is not a parameter (did you mean hidden_dims?)" in message
+    assert "input_dim is 0; allowed is a whole number from 1 to 1000000" in message
+    assert "hidden_dims is []; allowed is a list of 1 to 64 whole numbers" in message
+    assert "output_dim is missing; allowed is a whole number" in message
+    assert "dropout_rate is 1; allowed is a number from 0 to below 1" in message
+    assert "activation is 'gelu'; allowed is relu or sigmoid or tanh" in message
+    assert caught.value.kind == "params"
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize("value", [0, -1, True, 1.0, "3", None, 10**9, [3]])
+def test_a_dimension_is_a_positive_whole_number(value: Any) -> None:
+    with pytest.raises(ModelError, match="input_dim is"):
+        build_net("linear_regression", {"input_dim": value})
+    with pytest.raises(ModelError, match="hidden_dims is"):
+        MLP(3, [4, value], 2)
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.0, float("nan"), True, "0.1", None])
+def test_a_dropout_rate_is_from_0_to_below_1(value: Any) -> None:
+    with pytest.raises(ModelError, match="dropout_rate is"):
+        MLP(3, [4], 2, dropout_rate=value)
+
+
+@pytest.mark.parametrize("value", [3, 5000, 28.0])
+def test_an_image_has_room_for_two_poolings(value: Any) -> None:
+    with pytest.raises(ModelError, match=r"image_size is .*allowed is a whole number from 4 to 4096"):
+        CNN(1, value, 10)
+
+
+def test_an_unknown_architecture_gets_the_nearest_name() -> None:
+    with pytest.raises(ModelError, match="no architecture 'mpl'; did you mean mlp") as caught:
+        build_net("mpl", {})
+    assert caught.value.kind == "architecture"
+    assert "linear_regression, logistic_regression, mlp, cnn" in str(caught.value.remedy)
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 4), (2, 3, 1)])
+def test_an_input_of_another_shape_is_a_tensor_error(shape: tuple[int, ...]) -> None:
+    for net in (LinearRegression(3), LogisticRegression(3), MLP(3, [2], 1)):
+        with pytest.raises(TensorError, match=r"takes a tensor \[B, 3\]"):
+            net(torch.zeros(shape))
+    with pytest.raises(TensorError, match=r"takes a tensor \[B, 1, 8, 8\]"):
+        CNN(1, 8, 2)(torch.zeros(shape))

@@ -1,0 +1,94 @@
+"""A manifest from anywhere costs time by its size, and is refused with a short message."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from forebay.models.artefacts.manifest import Manifest, outline
+from forebay.schemas.errors import ModelError
+from tests.models.build import publish
+
+HUGE = int("9" * 4000)
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> str:
+    version = publish(tmp_path_factory.mktemp("repository"))
+    return (version / "manifest.json").read_text()
+
+
+def read(data: str) -> Exception | None:
+    """Read a manifest as `load_artefact` does, without the weights."""
+    try:
+        manifest = Manifest.from_json(data.encode(), "manifest.json")
+        outline(manifest.architecture, manifest.params)
+    except ModelError as error:
+        return error
+    return None
+
+
+def changed(good: str, change: Callable[[Any], object]) -> str:
+    document = json.loads(good)
+    change(document)
+    return json.dumps(document)
+
+
+def doubled_keys(good: str, n: int) -> str:
+    keys = ",".join(f'"k{at}":0' for at in range(n))
+    return f'{{{keys},"k{n - 1}":1}}'
+
+
+HOSTILE: dict[str, Callable[[str, int], str]] = {
+    "keys, the last of them twice": doubled_keys,
+    "unknown keys": lambda good, n: changed(good, lambda d: d.update({f"k{at}": 0 for at in range(n)})),
+    "unknown parameters": lambda good, n: changed(good, lambda d: d["params"].update({f"k{at}": 0 for at in range(n)})),
+    "a long parameter name": lambda good, n: changed(good, lambda d: d["params"].update({"hidden" * n: 0})),
+    "a long unknown key": lambda good, n: changed(good, lambda d: d.update({"metrics" * n: 0})),
+    "a long architecture": lambda good, n: changed(good, lambda d: d.update(architecture="mlp" * n)),
+    "huge sizes": lambda good, n: changed(good, lambda d: d["signature"].update(shape=[HUGE] * (n // 50))),
+    "many sizes": lambda good, n: changed(good, lambda d: d["signature"].update(shape=[2] * n)),
+    "huge columns": lambda good, n: changed(
+        good, lambda d: d["preprocessing"]["steps"][0].update(columns=[HUGE] * (n // 50))
+    ),
+    "huge layers": lambda good, n: changed(good, lambda d: d["params"].update(hidden_dims=[HUGE] * (n // 50))),
+    "huge metrics": lambda good, n: changed(
+        good, lambda d: d["metrics"].update({f"m{at}": HUGE for at in range(n // 50)})
+    ),
+    "many features": lambda good, n: changed(
+        good, lambda d: d["signature"].update(features=[d["signature"]["features"][0]] * n)
+    ),
+    "many labels": lambda good, n: changed(good, lambda d: d["signature"].update(labels=[str(at) for at in range(n)])),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_hostile_manifest_is_refused_with_a_short_message(good: str, kind: str) -> None:
+    error = read(HOSTILE[kind](good, 20_000))
+    assert isinstance(error, ModelError) and error.remedy
+    assert len(error.message) < 2000, error.message[:3000]
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_twice_the_size_takes_about_twice_the_time(good: str, kind: str) -> None:
+    # By processor time, the least of a few, and of sizes at which squares would take seconds: not of this machine's load.
+    def cost_s(n: int) -> float:
+        data = HOSTILE[kind](good, n)
+        costs_s = []
+        for _ in range(3):
+            begun_s = time.process_time()
+            read(data)
+            costs_s.append(time.process_time() - begun_s)
+        return min(costs_s)
+
+    small_s, large_s = cost_s(10_000), cost_s(40_000)
+    # A square makes 16 of 4; what is fast anyway may be noise.
+    assert large_s < max(8 * small_s, 0.2)
+
+
+def test_the_manifest_that_all_of_these_are_made_of_is_a_good_one(good: str) -> None:
+    assert read(good) is None

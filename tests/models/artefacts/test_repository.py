@@ -1,0 +1,43 @@
+"""Reading a model repository without loading models."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from forebay.models.artefacts.artefact import load_artefact
+from forebay.models.artefacts.repository import read_signature
+from forebay.schemas.errors import ModelError
+from tests.models.build import make_net, make_signature, publish
+
+
+def test_the_signature_is_that_of_the_version(tmp_path: Path) -> None:
+    publish(tmp_path)
+    publish(tmp_path, net=make_net(5, 1), signature=make_signature(5, "binary", 1), preprocessing=None)
+    for version in (None, 1, 2):
+        assert (
+            read_signature(tmp_path, "delays", version) == load_artefact(tmp_path, "delays", version).manifest.signature
+        )
+
+
+def test_what_cannot_be_read_is_reported_as_when_it_is_loaded(tmp_path: Path) -> None:
+    directory = publish(tmp_path)
+    for name, version, kind in (("delay", None, "model_not_found"), ("delays", 2, "version_not_found")):
+        with pytest.raises(ModelError) as caught:
+            read_signature(tmp_path, name, version)
+        assert caught.value.kind == kind
+    (directory / "manifest.json").write_text('{"signature": {}, "signature": {}}')
+    with pytest.raises(ModelError, match="is there twice"):
+        read_signature(tmp_path, "delays")
+
+
+def test_it_needs_no_torch() -> None:
+    script = (
+        "import sys, forebay.models.artefacts.repository, forebay.stream.publish.inspection\n"
+        "print(*{'torch', 'aiokafka'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"

@@ -1,0 +1,79 @@
+"""When dead letters are too many."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forebay.schemas.errors import DataError
+from forebay.schemas.failures import FailureKind
+from forebay.stream.output.ledger import Ledger
+from forebay.stream.pipeline.dead_letter_limit import DeadLetterLimit, DeadLetterLimits
+from tests.core.build import JULY, P0
+
+
+def ledger(predicted: int, letters: int) -> Ledger:
+    found = Ledger(model="m", version=1)
+    found.predicted(P0, np.array([JULY] * predicted))
+    for _ in range(letters):
+        found.failed(P0, FailureKind.NOT_JSON, JULY, event_id=None, message="no")
+    return found
+
+
+def commit(guard: DeadLetterLimit, predicted: int, letters: int) -> None:
+    guard.check(ledger(predicted, letters))
+    guard.committed(ledger(predicted, letters))
+
+
+def test_a_row_of_them() -> None:
+    guard = DeadLetterLimit(DeadLetterLimits(1.0, 10, 20))
+    for _ in range(10):
+        commit(guard, 0, 10)
+        commit(guard, 0, 10)
+        commit(guard, 1, 5)
+    commit(guard, 0, 20)
+    with pytest.raises(DataError, match=r"21 dead letters in a row.*commonest kind just now: not_json \(1\)") as raised:
+        commit(guard, 0, 1)
+    assert raised.value.kind == "dead_letter_limit" and "forebay dlq" in str(raised.value.remedy)
+
+
+def test_a_share_of_the_last_events() -> None:
+    guard = DeadLetterLimit(DeadLetterLimits(0.5, 100, None))
+    commit(guard, 0, 40)  # too few to say
+    commit(guard, 60, 0)
+    for _ in range(5):
+        commit(guard, 50, 50)
+    with pytest.raises(DataError, match=r"60\.0% of the last 200 events are dead letters"):
+        commit(guard, 30, 70)
+
+
+def test_what_was_not_committed_does_not_count() -> None:
+    guard = DeadLetterLimit(DeadLetterLimits(1.0, 10, 20))
+    for _ in range(100):
+        guard.check(ledger(0, 20))  # tried again and again
+
+
+@given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), max_size=60), st.integers(1, 200))
+def test_the_window_holds_the_last_events_and_little_more(commits: list[tuple[int, int]], window: int) -> None:
+    guard = DeadLetterLimit(DeadLetterLimits(1.0, window, None))
+    sizes: list[int] = []
+    for predicted, letters in commits:
+        commit(guard, predicted, letters)
+        sizes.append(predicted + letters)
+        kept = guard._num_events
+        assert kept == sum(size for size, _ in guard._last)
+        assert kept >= min(window, sum(sizes)) or kept == sum(sizes)
+        assert kept - guard._last[0][0] < window
+
+
+def test_a_batch_that_nobody_can_read_is_one_letter_however_many_records_it_states() -> None:
+    guard = DeadLetterLimit(DeadLetterLimits(0.5, 10, 3))
+    found = ledger(0, 0)
+    found.failed(P0, FailureKind.BATCH_TOO_LARGE, JULY, event_id=None, message="no", count=1_000_000)
+    for _ in range(3):
+        guard.check(found)
+        guard.committed(found)
+    with pytest.raises(DataError, match="4 dead letters in a row"):
+        guard.check(found)

@@ -1,0 +1,127 @@
+"""Micro-batches: when they close, and that nothing is lost or turned around on the way."""
+
+from __future__ import annotations
+
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forebay.stream.core.records import Chunk, Epoch, MicroBatch
+from forebay.stream.pipeline.micro_batcher import MicroBatcher
+from tests.core.build import EPOCH, JULY, P0, P1, chunk
+
+
+def batcher(size: int = 4, num_bytes: int = 1000, delay_ms: float = 5) -> MicroBatcher:
+    return MicroBatcher(max_batch_size=size, max_batch_bytes=num_bytes, max_queue_delay_ms=delay_ms)
+
+
+def add(window: MicroBatcher, one: Chunk, now_s: float = 0.0) -> list[MicroBatch]:
+    return window.add(one, now_s=now_s, wall_ms=JULY)
+
+
+def test_closes_on_size_and_keeps_the_rest() -> None:
+    window = batcher()
+    closed = add(window, chunk(range(10)))
+    assert [(b.num_records, b.reason) for b in closed] == [(4, "size"), (4, "size")]
+    assert window.size == 2
+    assert [b.seq for b in [*closed, *window.flush()]] == [0, 1, 2]
+
+
+def test_the_timer_starts_with_the_first_event_not_with_the_last_flush() -> None:
+    window = batcher()
+    assert window.close_at_s() == math.inf
+    assert window.poll(now_s=1000) == []
+    add(window, chunk([0]), now_s=1000)
+    add(window, chunk([1]), now_s=1000.004)
+    assert window.close_at_s() == 1000.005
+    assert window.poll(now_s=1000.0049) == []
+    (batch,) = window.poll(now_s=1000.005)
+    assert (batch.num_records, batch.reason, batch.opened_s) == (2, "delay", 1000)
+
+
+def test_closes_before_the_bytes_are_passed() -> None:
+    window = batcher(size=100, num_bytes=100)
+    assert add(window, chunk(range(3), size=30)) == []
+    (first,) = add(window, chunk(range(3, 6), size=30))
+    assert (first.num_records, first.num_bytes, first.reason) == (3, 90, "bytes")
+    assert window.size == 3
+
+
+def test_a_record_larger_than_a_batch_is_a_batch_of_its_own() -> None:
+    window = batcher(size=100, num_bytes=100)
+    add(window, chunk([0], size=10))
+    closed = add(window, chunk([1, 2], size=500))
+    assert [b.num_records for b in closed] == [1, 1, 1]
+
+
+def test_a_deadline_closes_early_enough_to_leave_the_model_time() -> None:
+    window = batcher(delay_ms=20)
+    add(window, chunk([0], deadlines={0: JULY + 1000}), now_s=50)
+    assert window.close_at_s() == 50.02
+    add(window, chunk([1], deadlines={0: JULY + 30}), now_s=50)
+    assert abs(window.close_at_s() - 50.01) < 1e-9
+    (batch,) = window.poll(now_s=50.0101)
+    assert batch.reason == "deadline"
+
+
+def test_records_of_two_epochs_never_share_a_batch() -> None:
+    window = batcher()
+    add(window, chunk([0]))
+    later = Epoch(2, "member", None, 2)
+    (batch,) = add(window, chunk([1], epoch=later))
+    assert batch.epoch == EPOCH and batch.reason == "epoch"
+    assert window.flush()[0].epoch == later
+
+
+def test_purge_forgets_but_never_uses_a_number_twice() -> None:
+    window = batcher()
+    add(window, chunk(range(4)))
+    add(window, chunk([4]))
+    window.purge()
+    assert window.flush() == [] and window.close_at_s() == math.inf
+    add(window, chunk([4]))
+    assert window.flush()[0].seq == 1
+
+
+def test_garbage_alone_closes_batches_too() -> None:
+    window = batcher()
+    (batch,) = add(window, chunk(range(4), rejected=range(4)))
+    assert batch.num_rows == 0 and batch.num_records == 4
+    assert batch.features().shape == (0, 1)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 9), st.sampled_from([P0, P1]), st.sets(st.integers(0, 8)), st.integers(0, 40)),
+        max_size=12,
+    ),
+    st.integers(1, 6),
+    st.integers(20, 200),
+)
+def test_windows_conserve(polls: list[tuple[int, object, set[int], int]], size: int, num_bytes: int) -> None:
+    window = batcher(size=size, num_bytes=num_bytes)
+    at = {P0: 0, P1: 0}
+    came: dict[object, list[int]] = {P0: [], P1: []}
+    batches: list[MicroBatch] = []
+    for count, partition, rejected, length in polls:
+        start = at[partition]  # type: ignore[index]
+        offsets = range(start, start + count)
+        at[partition] += count  # type: ignore[index]
+        came[partition].extend(offsets)
+        bad = [start + index for index in rejected if index < count]
+        batches += add(window, chunk(offsets, partition=partition, rejected=bad, size=length))  # type: ignore[arg-type]
+    batches += window.flush()
+    went: dict[object, list[int]] = {P0: [], P1: []}
+    for batch in batches:
+        assert 0 < batch.num_records <= size
+        assert batch.num_bytes <= num_bytes or batch.num_records == 1
+        for one in batch.chunks:
+            records = [(r.index, r.record.offset) for r in one.rejections]
+            places = iter(sorted(set(range(one.num_records)) - {index for index, _ in records}))
+            records += [(next(places), record.offset) for record in one.records]
+            offsets = [offset for _, offset in sorted(records)]
+            assert one.next_offset == offsets[-1] + 1
+            assert one.x_BF[:, 0].tolist() == [record.offset for record in one.records]
+            went[one.partition].extend(offsets)
+    assert went == came

@@ -1,0 +1,577 @@
+"""The pipeline over a scripted source and delivery: conservation, rewind, revocation, backpressure, a hanging model."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+import numpy as np
+import pytest
+from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError
+
+from forebay.models.backends.protocol import Scores
+from forebay.schemas.errors import BrokerError, ModelError
+from forebay.schemas.failures import Outcome
+from forebay.stream.core.backoff import Backoff
+from forebay.stream.core.circuit_breaker import CircuitBreaker
+from forebay.stream.core.errors import CommitRefused, CommitTimeout, TopicRecreated
+from forebay.stream.core.outputs import Outgoing
+from forebay.stream.core.records import Epoch, FloatMatrix, Record, TopicPartition
+from forebay.stream.decode import Decoder
+from forebay.stream.eventtime.stage import WindowStage
+from forebay.stream.inference.device_thread import DeviceThread
+from forebay.stream.kafka.producer.producer import explain_refusal
+from forebay.stream.pipeline.committer import AtLeastOnce, Committer
+from forebay.stream.pipeline.dead_letter_limit import DeadLetterLimit, DeadLetterLimits
+from forebay.stream.pipeline.in_flight import Bounds, InFlight
+from forebay.stream.pipeline.micro_batcher import MicroBatcher
+from forebay.stream.pipeline.observer import NullObserver
+from forebay.stream.pipeline.pipeline import MAX_COMMIT_BATCHES, Pipeline
+from forebay.stream.pipeline.stages import Breakers, Stages, Timing
+from tests.core.build import P0, P1, FakeRecord, ManualClock, event, signature
+from tests.eventually import eventually
+from tests.output.test_emitter import emitter
+
+
+class ModelOnLeash:
+    """Echoes; waits in `forward` while `gate` is not set, and raises, whatever it is given, while `broken`."""
+
+    name = "m"
+    version = 3
+
+    def __init__(self) -> None:
+        self.signature = signature(3)
+        self.gate = threading.Event()
+        self.gate.set()
+        self.broken = False
+
+    def warm_up(self, batch_sizes: Sequence[int]) -> None:
+        if self.broken:
+            raise RuntimeError("the device is gone")
+
+    def prepare(self, x_BF: FloatMatrix) -> FloatMatrix:
+        return x_BF
+
+    def forward(self, x_BG: FloatMatrix) -> Scores:
+        assert self.gate.wait(10)
+        if self.broken:
+            raise RuntimeError("the device is gone")
+        values_BO = np.stack([x_BG[:, 0], -x_BG[:, 0]], axis=1)
+        return Scores(values_BO, np.zeros(len(x_BG), np.int64), np.ones(len(x_BG), np.float32))
+
+
+class ScriptedSource:
+    """A log in memory with committed offsets; `rewind` goes back to them in a new epoch, as the real one does."""
+
+    def __init__(self, log: Mapping[TopicPartition, Sequence[Record]]) -> None:
+        self.log = log
+        self.committed = dict.fromkeys(log, 0)
+        self.at = dict.fromkeys(log, 0)
+        self.current: Epoch | None = Epoch(1, "member", None, 1)
+        self.paused = False
+        self.pauses = 0
+        self.rewinds = 0
+        self.rejoins = 0
+        self.idle_commits: list[dict[TopicPartition, int]] = []
+        self.idle_metadata: list[dict[TopicPartition, str]] = []
+        self.polled = 0
+
+    @property
+    def epoch(self) -> Epoch | None:
+        return self.current
+
+    async def poll(self, *, timeout_s: float, max_records: int) -> Mapping[TopicPartition, Sequence[Record]]:
+        await asyncio.sleep(0)
+        self.polled += 1
+        found: dict[TopicPartition, Sequence[Record]] = {}
+        if self.current is None or self.paused:
+            return found
+        for place, records in self.log.items():
+            part = records[self.at[place] : self.at[place] + max_records]
+            self.at[place] += len(part)
+            max_records -= len(part)
+            if part:
+                found[place] = part
+        return found
+
+    def pause(self) -> None:
+        self.pauses += not self.paused
+        self.paused = True
+
+    def resume(self) -> None:
+        self.paused = False
+
+    async def rewind(self) -> None:
+        self.rewinds += 1
+        self.at = dict(self.committed)
+        self.current = Epoch(1, "member", None, self.rewinds + 1)
+
+    async def give_up(self) -> None:
+        self.current = None
+
+    async def rejoin(self) -> None:
+        self.rejoins += 1
+        await self.rewind()
+
+    def positions(self) -> Mapping[TopicPartition, int] | None:
+        return None if self.current is None else self.at
+
+    def is_at_end(self, partition: TopicPartition) -> bool:
+        return self.current is not None and self.at[partition] == len(self.log[partition])
+
+    async def commit_idle(
+        self, positions: Mapping[TopicPartition, int], metadata: Mapping[TopicPartition, str]
+    ) -> None:
+        assert self.current is not None and positions.keys() == metadata.keys()
+        for partition, position in positions.items():
+            assert position == self.at[partition] == self.committed[partition], "all that was read is committed"
+        self.idle_commits.append(dict(positions))
+        self.idle_metadata.append(dict(metadata))
+
+    async def commit(
+        self, positions: Mapping[TopicPartition, int], metadata: Mapping[TopicPartition, str], epoch: Epoch
+    ) -> None:
+        if epoch != self.current:
+            raise CommitRefused("the records' epoch is over")
+        for place, offset in positions.items():
+            assert offset > self.committed[place], "committed offsets never fall"
+            self.committed[place] = offset
+
+
+class ScriptedDelivery:
+    """Keeps what was sent; `fail` may raise before anything is kept."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[TopicPartition, bytes | None]] = []
+        self.fail: Callable[[], None] = lambda: None
+        self.hold = asyncio.Event()
+        self.hold.set()
+        self.restarts = 0
+
+    async def missing_topics(self, partitions: object) -> set[str]:
+        return set()
+
+    async def send(self, outgoing: Mapping[TopicPartition, Outgoing], *, timestamp_ms: int) -> None:
+        await self.hold.wait()
+        self.fail()
+        for place, records in outgoing.items():
+            self.sent.extend((place, value) for value in records.values)
+
+    async def restart(self) -> None:
+        self.restarts += 1
+
+    def explain(self, error: BaseException) -> BrokerError | None:
+        return explain_refusal(error)
+
+    def predictions(self) -> int:
+        return sum(place.topic == "predictions" for place, _ in self.sent)
+
+
+class Rig:
+    def __init__(
+        self,
+        counts: Sequence[int],
+        *,
+        max_events: int = 64,
+        max_poll: int = 7,
+        max_batch_size: int = 5,
+        call_timeout_s: float = 60,
+        hang_timeout_s: float = 60,
+    ) -> None:
+        self.clock = ManualClock()
+        self.log = {
+            place: [FakeRecord(i, event(f"{place.partition}-{i}", [i, 2, 3])) for i in range(count)]
+            for place, count in zip((P0, P1), counts, strict=True)
+        }
+        self.source = ScriptedSource(self.log)
+        self.delivery = ScriptedDelivery()
+        self.model = ModelOnLeash()
+        self.told: list[tuple[str, str]] = []
+        self.pipeline = Pipeline(
+            InFlight(Bounds(max_events, 10**6, 100)),
+            Timing(call_timeout_s=call_timeout_s, hang_timeout_s=hang_timeout_s, revoke_timeout_s=0.05),
+            Breakers(self.breaker("model"), self.breaker("cluster")),
+            NullObserver(),
+            max_poll_records=max_poll,
+            clock=self.clock,
+        )
+        self.max_batch_size = max_batch_size
+        self.windows: WindowStage | None = None
+        self.deaths: list[BaseException] = []
+
+    def breaker(self, name: str) -> CircuitBreaker:
+        return CircuitBreaker(
+            failure_threshold=3,
+            reset_timeout_s=30,
+            on_change=lambda state, _reason: self.told.append((name, state.value)),
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[asyncio.Task[None]]:
+        device = DeviceThread(
+            self.model,
+            clock=self.clock,
+            loop=asyncio.get_running_loop(),
+            breaker=self.pipeline._breakers.model,
+            backoff=Backoff(jitter=lambda: 0.0),
+            on_fatal=self.deaths.append,
+        )
+        await device.start([1])
+        guard = DeadLetterLimit(DeadLetterLimits(1.0, 100, None))
+        committer = Committer(
+            emitter(),
+            self.delivery,
+            transaction=AtLeastOnce(self.source),
+            guard=guard,
+            observer=NullObserver(),
+            clock=self.clock,
+            timeout_ms=60_000,
+        )
+        self.pipeline.connect(
+            Stages(
+                source=self.source,
+                decoder=Decoder(self.model.signature, model_name="m", max_event_bytes=1000),
+                batcher=MicroBatcher(max_batch_size=self.max_batch_size, max_batch_bytes=10**6, max_queue_delay_ms=5),
+                device=device,
+                committer=committer,
+                producer=self.delivery,  # type: ignore[arg-type]
+                windows=self.windows,
+            )
+        )
+        committing = asyncio.create_task(self.pipeline.commit_forever())
+        self.polling = polling = asyncio.create_task(self.pipeline.run())
+        feeding = asyncio.create_task(self.pipeline.feed_device())
+        try:
+            yield committing
+        finally:
+            self.pipeline.stop()
+            self.model.gate.set()
+            committing.cancel()
+            feeding.cancel()
+            await asyncio.gather(polling, feeding, committing, return_exceptions=True)
+            device.stop()
+
+    async def until(self, condition: Callable[[], bool], *, step_s: float = 0.01) -> None:
+        """Advance the clock until `condition` is true.
+
+        step_s: of the clock; small where something must happen outside of it before it reaches a certain time.
+        """
+
+        def stepped() -> bool:
+            if done := condition():
+                return done
+            self.clock.advance(step_s)
+            return False
+
+        await eventually(stepped, "a state of the pipeline", every_s=0, context=self.state)
+
+    def state(self) -> dict[str, object]:
+        """What a failure shows."""
+        return {
+            "clock_s": self.clock.now_s,
+            "in_flight": self.pipeline.num_in_flight,
+            "committed": self.source.committed,
+            "polled": self.source.polled,
+            "paused": self.source.paused,
+            "told": self.told,
+            "deaths": self.deaths,
+        }
+
+    def all_committed(self) -> bool:
+        ends = {place: len(records) for place, records in self.log.items()}
+        return self.source.committed == ends and self.pipeline.num_in_flight == 0
+
+
+async def test_everything_comes_out_once() -> None:
+    rig = Rig([23, 40])
+    async with rig.running():
+        await rig.until(rig.all_committed)
+    assert rig.pipeline.totals.outcomes == {Outcome.PREDICTED: 63}
+    assert rig.delivery.predictions() == 63 and rig.pipeline.num_in_flight == 0
+    assert rig.pipeline.totals.rewinds == 0
+
+
+async def test_a_failed_commit_rewinds_and_loses_nothing() -> None:
+    rig = Rig([50, 50])
+    failures = iter([False, True, False, True, True])
+
+    def fail() -> None:
+        if next(failures, False):
+            raise KafkaConnectionError("gone")
+
+    rig.delivery.fail = fail
+    async with rig.running():
+        await rig.until(rig.all_committed)
+    assert rig.source.rewinds == rig.delivery.restarts == rig.pipeline.totals.rewinds == 3
+    assert rig.pipeline.totals.outcomes == {Outcome.PREDICTED: 100}, "outcomes count only after a known success"
+    assert rig.pipeline.num_in_flight == 0
+
+
+async def test_a_refusal_that_does_not_pass_ends_the_worker() -> None:
+    rig = Rig([10, 0])
+
+    def fail() -> None:
+        raise MessageSizeTooLargeError("too large")
+
+    rig.delivery.fail = fail
+    async with rig.running() as committing:
+        await rig.until(committing.done)
+        with pytest.raises(BrokerError, match=r"refused the same outputs 3 times \(from features-0 before offset"):
+            committing.result()
+
+
+async def test_what_the_model_says_of_a_purged_epoch_is_dropped() -> None:
+    rig = Rig([20, 0])
+    async with rig.running():
+        rig.model.gate.clear()
+        await rig.until(lambda: rig.pipeline.num_in_flight == 20)
+        await rig.pipeline.rewind(Epoch(1, "member", None, 1))
+        assert rig.pipeline.num_in_flight == 0
+        rig.model.gate.set()
+        await rig.until(rig.all_committed)
+    assert rig.delivery.predictions() == 20
+
+
+async def test_revocation_commits_what_is_in_flight() -> None:
+    rig = Rig([12, 12])
+    async with rig.running():
+        await rig.until(lambda: rig.source.at == {P0: 12, P1: 12})
+        await rig.pipeline.revoked()
+        assert rig.all_committed()
+
+
+async def test_revocation_gives_up_at_its_deadline() -> None:
+    rig = Rig([12, 0])
+    async with rig.running() as committing:
+        rig.delivery.hold.clear()
+        await rig.until(lambda: rig.source.at == {P0: 12, P1: 0})
+        await rig.pipeline.revoked()
+        assert rig.pipeline.num_in_flight == 0 and rig.source.committed[P0] == 0
+        await rig.until(lambda: rig.delivery.restarts == 1)
+        assert not committing.done()
+        rig.delivery.hold.set()
+        await rig.source.rewind()
+        await rig.until(rig.all_committed)
+        assert rig.pipeline.num_in_flight == 0
+
+
+async def test_a_slow_model_pauses_the_source_and_polling_goes_on() -> None:
+    rig = Rig([200, 0], max_events=20)
+    async with rig.running():
+        rig.model.gate.clear()
+        await rig.until(lambda: rig.source.paused)
+        assert rig.pipeline.num_in_flight == 20
+        polled = rig.source.polled
+        await rig.until(lambda: rig.source.polled > polled)
+        assert rig.pipeline.num_in_flight == 20 and rig.source.pauses == 1
+        rig.model.gate.set()
+        await rig.until(rig.all_committed)
+    assert not rig.source.paused
+
+
+async def test_a_model_call_that_hangs_ends_the_worker() -> None:
+    rig = Rig([5, 0], call_timeout_s=0.01, hang_timeout_s=0.02)
+    async with rig.running():
+        rig.model.gate.clear()
+        watching = asyncio.create_task(rig.pipeline.watch())
+        await rig.until(watching.done)
+        with pytest.raises(ModelError, match="has not come back"):
+            watching.result()
+        assert rig.source.committed[P0] == 0
+
+
+async def test_a_thread_that_dies_tells_so() -> None:
+    rig = Rig([5, 0])
+
+    def die(x_BG: FloatMatrix) -> Scores:
+        raise SystemExit
+
+    rig.model.forward = die  # type: ignore[method-assign]
+    async with rig.running():
+        await rig.until(lambda: bool(rig.deaths))
+    assert isinstance(rig.deaths[0], SystemExit)
+
+
+async def test_what_a_broken_model_cannot_take_is_kept_till_it_works_again() -> None:
+    rig = Rig([40, 40])
+    async with rig.running():
+        rig.model.broken = True
+        await rig.until(lambda: ("model", "open") in rig.told)
+        await rig.until(lambda: rig.source.paused, step_s=0.0001)
+        opened_s, polled = rig.clock.now_s, rig.source.polled
+        assert rig.delivery.sent == [], "it is no fault of the data: no dead letters"
+        await rig.until(lambda: rig.source.polled > polled)  # the membership is kept
+        await rig.until(lambda: rig.told[-1] == ("model", "open") and len(rig.told) >= 3)  # a try that failed
+        assert rig.clock.now_s >= opened_s + 30
+        rig.model.broken = False
+        await rig.until(rig.all_committed)
+    assert [state for _, state in rig.told] == ["open", "half_open", "open", "half_open", "closed"]
+    assert rig.pipeline.totals.outcomes == {Outcome.PREDICTED: 80} and rig.delivery.predictions() == 80
+    assert not rig.source.paused
+
+
+async def test_a_cluster_that_takes_no_outputs_is_left_alone_for_a_while() -> None:
+    rig = Rig([40, 40])
+    tries = 0
+
+    def fail() -> None:
+        nonlocal tries
+        tries += 1
+        raise KafkaConnectionError("gone")
+
+    rig.delivery.fail = fail
+    async with rig.running():
+        await rig.until(lambda: rig.told == [("cluster", "open")])
+        opened_s = rig.clock.now_s
+        await rig.until(lambda: rig.source.paused, step_s=0.0001)
+        await rig.until(lambda: rig.clock.now_s > opened_s + 20)
+        assert tries == 3
+        rig.delivery.fail = lambda: None
+        await rig.until(rig.all_committed)
+        assert rig.clock.now_s >= opened_s + 30
+    assert [state for _, state in rig.told] == ["open", "half_open", "closed"]
+    assert rig.pipeline.totals.outcomes == {Outcome.PREDICTED: 80}
+
+
+async def test_commits_that_are_not_over_in_time_become_smaller_and_larger_again() -> None:
+    rig = Rig([200, 200], max_events=800)
+    most, sizes = MAX_COMMIT_BATCHES * 7, []
+    send = rig.delivery.send
+
+    async def slow(outgoing: Mapping[TopicPartition, Outgoing], *, timestamp_ms: int) -> None:
+        nonlocal most
+        size = sum(len(out.values) for place, out in outgoing.items() if place.topic == "predictions")
+        assert size <= most
+        sizes.append(size)
+        if size > 30 and len(sizes) < 20:
+            most //= 2
+            raise CommitTimeout("the cluster takes no more than 30 at once")
+        await send(outgoing, timestamp_ms=timestamp_ms)
+        most = min(MAX_COMMIT_BATCHES * 7, 2 * most)
+
+    rig.delivery.send = slow  # type: ignore[method-assign]
+    rig.delivery.hold.clear()
+    async with rig.running():
+        await rig.until(lambda: rig.pipeline.num_in_flight > 200)
+        rig.delivery.hold.set()  # what came meanwhile is more than the cluster takes
+        await rig.until(rig.all_committed)
+    assert max(sizes) > 30
+    assert rig.pipeline.totals.outcomes == {Outcome.PREDICTED: 400}
+
+
+async def test_a_call_that_takes_long_opens_the_breaker_and_closes_it_when_it_comes_back() -> None:
+    rig = Rig([40, 0], call_timeout_s=0.02, hang_timeout_s=10_000)
+    async with rig.running():
+        rig.model.gate.clear()
+        watching = asyncio.create_task(rig.pipeline.watch())
+        await rig.until(lambda: rig.told == [("model", "open")])
+        rig.model.gate.set()
+        await rig.until(rig.all_committed)
+        watching.cancel()
+    assert rig.told[-1] == ("model", "closed")
+    assert rig.delivery.predictions() == 40
+
+
+async def test_a_drain_commits_what_a_failed_commit_has_dropped() -> None:
+    rig = Rig([50, 50], max_events=800)
+    rig.delivery.hold.clear()
+    failures = iter([True, True])
+
+    def fail() -> None:
+        if next(failures, False):
+            raise KafkaConnectionError("gone")
+
+    rig.delivery.fail = fail
+    async with rig.running():
+        await rig.until(lambda: rig.pipeline.num_in_flight == 100)
+        rig.pipeline.stop()
+        draining = asyncio.create_task(rig.pipeline.drain())
+        rig.delivery.hold.set()
+        await rig.until(lambda: rig.source.rewinds == 1)
+        assert not draining.done() and rig.pipeline.num_uncommitted == 100, "they are to be read again"
+        await rig.until(draining.done)
+        await draining
+        assert rig.all_committed() and rig.pipeline.num_uncommitted == 0
+    assert rig.source.rewinds == 2 and rig.pipeline.totals.outcomes == {Outcome.PREDICTED: 100}
+
+
+async def test_a_drain_leaves_what_belongs_to_others_now() -> None:
+    rig = Rig([20, 20])
+    rig.delivery.hold.clear()
+    async with rig.running():
+        await rig.until(lambda: rig.pipeline.num_in_flight == 40)
+        rig.pipeline.stop()
+        draining = asyncio.create_task(rig.pipeline.drain())
+        await rig.pipeline.revoked()
+        rig.delivery.hold.set()
+        await rig.until(lambda: rig.delivery.restarts == 1)
+        assert not draining.done(), "it is not known yet who reads them"
+        del rig.source.at[P0]
+        rig.source.committed[P1] = rig.source.at[P1] = 20
+        rig.source.current = Epoch(2, "member", None, 2)
+        await rig.until(draining.done)
+        await draining
+    assert rig.delivery.predictions() == 0
+
+
+async def test_a_drain_waits_for_a_model_that_fails_for_a_moment() -> None:
+    rig = Rig([20, 0])
+    async with rig.running():
+        rig.model.gate.clear()
+        rig.model.broken = True
+        await rig.until(lambda: rig.pipeline.num_in_flight == 20)
+        rig.pipeline.stop()
+        draining = asyncio.create_task(rig.pipeline.drain())
+        rig.model.gate.set()
+        await rig.until(lambda: rig.pipeline._breakers.model.failures > 0)
+        rig.model.broken = False
+        await rig.until(draining.done)
+        assert rig.all_committed()
+
+
+async def test_what_waits_for_the_device_is_bounded() -> None:
+    rig = Rig([2000, 0], max_events=4000, max_poll=2000, max_batch_size=1)
+    rig.pipeline._in_flight = InFlight(Bounds(4000, 10**6, 8))
+    async with rig.running():
+        rig.model.gate.clear()
+        await rig.until(lambda: rig.pipeline.num_in_flight == 2000)
+        assert rig.pipeline._feed.num_waiting <= 8
+        polled = rig.source.polled
+        await rig.until(lambda: rig.source.polled > polled)  # the membership is kept
+        assert rig.pipeline._feed.num_waiting <= 8
+        rig.model.gate.set()
+        await rig.until(rig.all_committed)
+    assert rig.delivery.predictions() == 2000
+
+
+async def test_a_thousand_micro_batches_of_one_poll_pass_the_device() -> None:
+    rig = Rig([2000, 0], max_events=4000, max_poll=2000, max_batch_size=1)
+    async with rig.running():
+        await rig.until(rig.all_committed)
+    assert rig.pipeline.totals.outcomes == {Outcome.PREDICTED: 2000}
+    assert rig.delivery.predictions() == 2000
+
+
+@pytest.mark.parametrize(("error", "is_committed"), [(BrokerError("corrupt"), True), (TopicRecreated("new"), False)])
+async def test_what_was_read_is_committed_where_reading_ends_but_never_for_another_topic(
+    error: BrokerError, is_committed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig([7, 0])
+    poll = rig.source.poll
+
+    async def poll_once(*, timeout_s: float, max_records: int) -> Mapping[TopicPartition, Sequence[Record]]:
+        if rig.source.polled:
+            raise error
+        return await poll(timeout_s=timeout_s, max_records=max_records)
+
+    monkeypatch.setattr(rig.source, "poll", poll_once)
+    rig.model.gate.clear()
+    async with rig.running():
+        await rig.until(lambda: rig.source.polled == 1)
+        await asyncio.sleep(0)
+        rig.model.gate.set()
+        with pytest.raises(type(error)):
+            await rig.polling
+    assert (rig.source.committed[P0] == 7) is is_committed

@@ -1,0 +1,117 @@
+"""Lines of text into rows: what is read, what is refused, and that it is lazy."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable
+
+import pytest
+
+from forebay.schemas.errors import DataError
+from forebay.stream.publish import line_readers
+from forebay.stream.publish.input_row import BadRow, Row
+from forebay.stream.publish.line_readers import follow_lines, json_rows, raw_rows, read_lines
+
+
+def json_of(data: bytes) -> list[Row | BadRow | None]:
+    return list(json_rows(read_lines(io.BytesIO(data)), "file"))
+
+
+def bad(rows: list[Row | BadRow | None]) -> list[BadRow]:
+    return [row for row in rows if isinstance(row, BadRow)]
+
+
+def good(rows: list[Row | BadRow | None]) -> list[Row]:
+    return [row for row in rows if isinstance(row, Row)]
+
+
+def test_json_lines_are_numbered_as_an_editor_does_and_blank_ones_passed_over() -> None:
+    assert json_of(b'{"a":1}\n\n  \r\n{"b":2}\r\n{"c":3}') == [
+        Row(1, {"a": 1}, b'{"a":1}'),
+        Row(4, {"b": 2}, b'{"b":2}'),
+        Row(5, {"c": 3}, b'{"c":3}'),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b"{", "not JSON"),
+        (b'{"a": NaN}', "not JSON"),
+        (b"\xff\xfe", "not JSON"),
+        (b"[1, 2]", "an array"),
+        (b"3", "no object"),
+    ],
+)
+def test_a_bad_json_line_is_told_and_costs_no_other(line: bytes, reason: str) -> None:
+    rows = json_of(b'{"a":1}\n' + line + b'\n{"b":2}\n')
+    assert [row.number for row in good(rows)] == [1, 3]
+    (told,) = bad(rows)
+    assert told.place == "file, line 2" and reason in told.reason and told.remedy
+
+
+def test_raw_lines_stand_as_they_are() -> None:
+    rows = list(raw_rows(read_lines(io.BytesIO(b"{bad\n\n\xff\r\n")), "file"))
+    assert rows == [Row(1, None, b"{bad"), Row(2, None, b""), Row(3, None, b"\xff")]
+
+
+def pieces(data: bytes) -> list[tuple[int, bytes | None] | None]:
+    read_end, write_end = os.pipe()
+    os.write(write_end, data)
+    os.close(write_end)
+    try:
+        return list(follow_lines(read_end))
+    finally:
+        os.close(read_end)
+
+
+@pytest.mark.parametrize("lines_of", [lambda data: list(read_lines(io.BytesIO(data))), pieces], ids=["file", "pipe"])
+def test_a_line_that_is_too_long_is_dropped_whole(
+    lines_of: Callable[[bytes], list[object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(line_readers, "MAX_LINE_BYTES", 10)
+    data = b"a" * 10 + b"\n" + b"b" * 11 + b"\n" + b"c" * 95 + b"\nd\n" + b"e" * 50
+    assert lines_of(data) == [(1, b"a" * 10), (2, None), (3, None), (4, b"d"), (5, None)]
+
+
+def test_a_pipe_that_is_open_gives_what_is_there_and_does_not_wait_for_more() -> None:
+    read_end, write_end = os.pipe()
+    lines = follow_lines(read_end)
+    try:
+        assert next(lines) is None
+        os.write(write_end, b"one\ntw")
+        assert next(lines) == (1, b"one")
+        assert next(lines) is None
+        os.write(write_end, b"o\r\nthree")
+        assert next(lines) == (2, b"two")
+        os.close(write_end)
+        assert list(lines) == [(3, b"three")]
+    finally:
+        os.close(read_end)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_line() -> None:
+    assert json_of(b'\xef\xbb\xbf{"a":1}\n{"b":2}') == [Row(1, {"a": 1}, b'{"a":1}'), Row(2, {"b": 2}, b'{"b":2}')]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_another_encoding_is_reported_once(encoding: str) -> None:
+    with pytest.raises(DataError, match=r"the file is UTF-(16|32)") as caught:
+        json_of('{"a":1}\n{"a":2}\n'.encode(encoding))
+    assert "iconv" in str(caught.value.remedy)
+
+
+def test_a_file_is_read_as_it_is_asked_for() -> None:
+    stream = io.BufferedReader(io.BytesIO(b'{"a":1}\n' * 100_000), 1024)  # type: ignore[arg-type]
+    rows = json_rows(read_lines(stream), "file")
+    assert isinstance(next(rows), Row)
+    assert stream.tell() < 10_000
+
+
+def test_a_parser_error_names_the_line_once_and_the_column() -> None:
+    (row,) = bad(json_of(b'{"a":1}\n{"a":NaN}\n'))
+    assert (row.place, row.reason) == (
+        "file, line 2",
+        "not JSON: unexpected character, expected a JSON value, column 6",
+    )
