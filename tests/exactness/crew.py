@@ -71,7 +71,12 @@ REWOUND: Final = "commit failed, reading again"
 
 @dataclass(slots=True)
 class Hand:
-    """One worker of the crew. dismissed: SIGTERM was sent; resume_at_s: when one that stands still goes on."""
+    """One worker of the crew.
+
+    resume_at_s: when one that stands still goes on.
+    dismissed: SIGTERM was sent.
+    doomed: it kills itself within a transaction, and nothing else is done to it before.
+    """
 
     worker: WorkerProcess
     instance: str
@@ -79,11 +84,12 @@ class Hand:
     resume_at_s: float | None = None
     dismissed: bool = False
     killed: bool = False
+    doomed: bool = False
 
     @property
     def free(self) -> bool:
         """Whether nothing is being done to it."""
-        return self.resume_at_s is None and not self.dismissed and not self.killed
+        return self.resume_at_s is None and not self.dismissed and not self.killed and not self.doomed
 
 
 class Crew:
@@ -97,6 +103,7 @@ class Crew:
         self._hands: list[Hand] = []
         self._vacant: list[str] = []
         self._hire_at_s = 0.0
+        self._num_doomed = 0
         self.tally: Counter[str] = Counter()
         self.ended: Counter[str] = Counter()
         self.faults: list[str] = []
@@ -104,20 +111,32 @@ class Crew:
     # ---- what is done to them
 
     async def muster(self, *, doomed: int = 0) -> None:
-        """The first ones; the first of them does not end before it is ready. doomed: so many of the others are killed within
-        a transaction, whatever else happens."""
+        """The first ones; the first of them does not end before it is ready. doomed: how many of the others are killed within
+        a transaction; one that ends otherwise, as where it finds no broker, is replaced by another that will be."""
         self.hire(failpoint=False)
         await self._hands[0].worker.ready()
-        for number in range(self._size - 1):
-            if number < doomed:
-                self._doom()
-            else:
-                self.hire()
+        self._num_doomed = doomed
+        for _ in range(self._size - 1):
+            self._replace()
+
+    @property
+    def has_its_dead(self) -> bool:
+        """Whether as many as were doomed have been killed within a transaction."""
+        return self._num_doomed == 0
+
+    def _replace(self) -> None:
+        """Start one more worker: a doomed one while some are due that do not run, else as `hire` has it."""
+        if sum(hand.doomed for hand in self._hands) < self._num_doomed:
+            self._doom()
+        else:
+            self.hire()
 
     def _doom(self) -> None:
-        """One more worker, which is killed in one of its early transactions."""
+        """Start one more worker, which is killed in one of its early transactions."""
         place = self._random.choice(("after_deliveries", "after_txn_offset_commit"))
-        self._start(f"w{len(self._group.workers)}", {place: {"do": "kill", "at": self._random.randrange(10, 30)}}, {})
+        failpoints = {place: {"do": "kill", "at": self._random.randrange(10, 30)}}
+        self._start(f"w{len(self._group.workers)}", failpoints, {})
+        self._hands[-1].doomed = True
 
     def hire(self, *, failpoint: bool | None = None) -> None:
         """One more worker; with failpoints at which something bad happens, without, or as it is drawn."""
@@ -177,11 +196,12 @@ class Crew:
                 hand.worker.resume()
         if now_s >= self._hire_at_s:
             for _ in range(-self.over_size):
-                self.hire()
+                self._replace()
 
     async def calm(self) -> None:
         """The end of the chaos: only workers without failpoints are left, at least `size` of them, and all run."""
         self._failpoint_share = 0.0
+        self._num_doomed = 0
         deadline_s = time.monotonic() + CALM_TIMEOUT_S
         while self.over_size < 0 or any(
             hand.has_failpoint or hand.dismissed or hand.resume_at_s is not None for hand in self._hands
@@ -234,6 +254,8 @@ class Crew:
         code, name = hand.worker.process.returncode, hand.worker.log_path.name
         if code == -signal.SIGKILL:
             self.tally["kills"] += 1
+            if hand.doomed:
+                self._num_doomed = max(0, self._num_doomed - 1)
         elif code == 0 or (code == -signal.SIGTERM and hand.dismissed and "is warm" not in hand.worker.log):
             self.tally["clean_ends"] += 1
             if not hand.dismissed:

@@ -6,6 +6,7 @@ import asyncio
 import random
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -37,19 +38,32 @@ GARBAGE: Final = {
     "empty_value": b"",
 }
 
+MAX_EXTRA_S: Final = 90.0
+"""How much longer it writes where the workers have not come to what is to be proved, as on a machine that does much else."""
+
 
 class Feed:
     """Writes `rate` events a second for `seconds`. A key always goes to one partition; an event is written once.
 
+    enough: whether it may end then; else it goes on for at most MAX_EXTRA_S.
     committed, aborted: the ids of what certainly is so. What has neither is unknown here: the log tells.
     """
 
-    def __init__(self, worker_group: WorkerGroup, rng: random.Random, *, rate: int, seconds: float) -> None:
+    def __init__(
+        self,
+        worker_group: WorkerGroup,
+        rng: random.Random,
+        *,
+        rate: int,
+        seconds: float,
+        enough: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._group = worker_group
         self._random = rng
         self._numpy = np.random.default_rng(rng.randrange(1 << 32))
         self._size = round(rate * TRANSACTION_S)
         self._seconds = seconds
+        self._enough = enough
         self._serials: Counter[int] = Counter()
         self._num_events = 0
         self._stopping = False
@@ -67,8 +81,9 @@ class Feed:
         await self._delivery.start()
         try:
             start_s = time.monotonic()
-            for number in range(round(self._seconds / TRANSACTION_S)):
-                if self._stopping:
+            for number in range(round((self._seconds + MAX_EXTRA_S) / TRANSACTION_S)):
+                over = number >= round(self._seconds / TRANSACTION_S)
+                if self._stopping or (over and self._enough()):
                     break
                 await asyncio.sleep(max(0.0, start_s + number * TRANSACTION_S - time.monotonic()))
                 await self._write(abort=number % ABORT_EVERY == ABORT_EVERY - 1)

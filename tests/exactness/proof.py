@@ -121,7 +121,13 @@ class Proof:
                 worker_group.bootstrap, worker_group.topic(name), PARTITIONS, replication=plan.replication
             )
         await crew.muster(doomed=plan.doomed)
-        feed = Feed(worker_group, self._rng("feed"), rate=plan.rate, seconds=plan.seconds)
+        feed = Feed(
+            worker_group,
+            self._rng("feed"),
+            rate=plan.rate,
+            seconds=plan.seconds,
+            enough=lambda: crew.has_its_dead,
+        )
         steps = draw(self._rng("steps"), count=round(plan.seconds), gap_s=plan.gap_s)
         times = [(share * plan.seconds, outage) for share, outage in outages]
         async with watched_offsets(worker_group) as watcher:

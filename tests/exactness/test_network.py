@@ -22,7 +22,7 @@ from tests.worker.structured_log import check_client_lines, repetitions
 
 PATIENCE_S = 90.0
 MINUTE_S = 60.0
-MOST_OF_A_KIND = 12
+MOST_OF_A_KIND = 8
 """How many lines of one kind a worker may log in that minute."""
 
 QUICK: dict[str, dict[str, Any]] = {

@@ -30,7 +30,7 @@ MIN_ABORTED = 5
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(480)
 async def test_a_moderate_storm(
     private_kafka: Callable[[Mapping[str, str]], RealKafka], names: Names, tmp_path: Path
 ) -> None:
