@@ -26,3 +26,10 @@ def test_record_has_title_status_and_sections(record: Path) -> None:
 
 def test_numbers_are_consecutive() -> None:
     assert [int(record.name[:4]) for record in RECORDS] == list(range(1, len(RECORDS) + 1))
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=[record.stem for record in RECORDS])
+def test_named_files_exist(record: Path) -> None:
+    text = record.read_text(encoding="utf-8")
+    for path in re.findall(r"`((?:stream|models|schemas|tests|benchmarks)/[\w/]+\.py)`", text):
+        assert (ROOT / path).is_file(), path
