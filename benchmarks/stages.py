@@ -12,7 +12,7 @@ import json
 import logging
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -96,107 +96,116 @@ def make_telemetry(model: ServedModel, *, endpoint: str | None) -> Telemetry:
     return Telemetry(TelemetrySection(metrics=False, otlp_endpoint=endpoint), about, clock=SystemClock(), environ={})
 
 
-def time_stages(rows: int, partitions: int, repository: Path) -> list[Timed]:
-    """Measure every stage on one poll of `rows` events from `partitions` partitions."""
-    torch.set_num_threads(1)
-    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # the spans have no receiver, on purpose
-    save_bench_model(repository)
-    model = ServedModel.from_artefact(load_artefact(repository, MODEL_NAME), torch.device("cpu"))
-    poll = make_poll(EventMaker(model.signature), rows, partitions)
-    records = [record for part in poll.values() for record in part]
-    decoder = Decoder(model.signature, model_name=model.name, max_event_bytes=1 << 20)
-    batcher = MicroBatcher(max_batch_size=rows, max_batch_bytes=1 << 30, max_queue_delay_ms=5)
-    encoder = PredictionEncoder(
-        model=model.name, version=model.version, labels=model.signature.labels, num_classes=model.signature.num_classes
-    )
-    topics = OutputTopics(*(OutputTopic(name, 4, MAX_BATCH_BYTES) for name in ("predictions", "letters", "deltas")))
-    emitter = Emitter(
-        encoder,
-        model=model.name,
-        version=model.version,
-        topics=topics,
-        placer=Placer({"features": 4}, len),
-        worker="bench",
-    )
-    chunks = decoder.decode(poll, EPOCH)
+class Bench:
+    """The parts of a worker around one poll of `rows` events from `partitions` partitions, each stage ready to be repeated."""
 
-    def close_window() -> MicroBatch:
+    def __init__(self, rows: int, partitions: int, repository: Path) -> None:
+        save_bench_model(repository)
+        model = ServedModel.from_artefact(load_artefact(repository, MODEL_NAME), torch.device("cpu"))
+        signature = model.signature
+        self.model = model
+        self.poll = make_poll(EventMaker(signature), rows, partitions)
+        self.decoder = Decoder(signature, model_name=model.name, max_event_bytes=1 << 20)
+        self.batcher = MicroBatcher(max_batch_size=rows, max_batch_bytes=1 << 30, max_queue_delay_ms=5)
+        self.encoder = PredictionEncoder(
+            model=model.name, version=model.version, labels=signature.labels, num_classes=signature.num_classes
+        )
+        topics = OutputTopics(*(OutputTopic(name, 4, MAX_BATCH_BYTES) for name in ("predictions", "letters", "deltas")))
+        self.emitter = Emitter(
+            self.encoder,
+            model=model.name,
+            version=model.version,
+            topics=topics,
+            placer=Placer({"features": 4}, len),
+            worker="bench",
+        )
+        self.chunks = self.decoder.decode(self.poll, EPOCH)
+        self.batch = self.close_window()
+        self.x_BF = self.batch.features()
+        self.x_BG = model.prepare(self.x_BF)
+        self.finished = self.infer()
+        emission = self.emitter.emit([self.finished])
+        self.outgoing, self.ledger = emission.outgoing, emission.ledger
+        self.silent = make_telemetry(model, endpoint=None)
+        self.tracing = make_telemetry(model, endpoint=NOWHERE)
+
+    def stages(self) -> Sequence[tuple[str, bool, Callable[[], object]]]:
+        """Return each stage's name, whether it is inside the one before it, and its work."""
+        return (
+            ("decode", False, lambda: self.decoder.decode(self.poll, EPOCH)),
+            ("parse", True, self.parse),
+            ("window", False, self.close_window),
+            ("split of a chunk", False, self.split),
+            ("infer", False, self.infer),
+            ("features", True, self.batch.features),
+            ("prepare", True, lambda: self.model.prepare(self.x_BF)),
+            ("forward", True, lambda: self.model.forward(self.x_BG)),
+            ("emit", False, lambda: self.emitter.emit([self.finished])),
+            ("encode", True, self.encode),
+            ("record batches", False, self.build_batches),
+            ("telemetry", False, lambda: self.observe(self.silent)),
+            ("telemetry with traces, 1 %", False, lambda: self.observe(self.tracing)),
+        )
+
+    def parse(self) -> None:
+        for part in self.poll.values():
+            for record in part:
+                self.decoder._parse(record.value)
+
+    def close_window(self) -> MicroBatch:
         closed: list[MicroBatch] = []
-        for chunk in chunks:
-            closed += batcher.add(chunk, now_s=0.0, wall_ms=TIMESTAMP_MS)
+        for chunk in self.chunks:
+            closed += self.batcher.add(chunk, now_s=0.0, wall_ms=TIMESTAMP_MS)
         return closed[0]
 
-    batch = close_window()
-    x_BF = batch.features()
-    prepared = model.prepare(x_BF)
+    def split(self) -> tuple[Chunk, Chunk] | None:
+        chunk = self.chunks[0]
+        return chunk.split(chunk.num_records // 2) if chunk.num_records > 1 else None
 
-    def infer() -> BatchResult:
-        result = infer_batch(model, batch, wall_ms=TIMESTAMP_MS)
+    def infer(self) -> BatchResult:
+        inference = infer_batch(self.model, self.batch, wall_ms=TIMESTAMP_MS)
         return BatchResult(
-            batch,
-            values_BO=result.values_BO,
-            classes_B=result.classes_B,
-            confidences_B=result.confidences_B,
-            failures=result.failures,
+            self.batch,
+            values_BO=inference.values_BO,
+            classes_B=inference.classes_B,
+            confidences_B=inference.confidences_B,
+            failures=inference.failures,
             model_s=0.0,
         )
 
-    finished = infer()
-
-    def encode() -> None:
+    def encode(self) -> None:
         first_row = 0
-        for chunk in batch.chunks:
+        for chunk in self.batch.chunks:
             assert isinstance(chunk, Chunk)
-            encoder.encode(finished, chunk, first_row, None)
+            self.encoder.encode(self.finished, chunk, first_row, None)
             first_row += len(chunk.records)
 
-    outgoing = emitter.emit([finished]).outgoing
-
-    def build() -> None:
-        for out in outgoing.values():
+    def build_batches(self) -> None:
+        for out in self.outgoing.values():
             start = 0
             while start < len(out.values):
                 builder = BatchBuilder(MAX_BATCH_BYTES, 0)
                 start = _fill(builder, out, start, TIMESTAMP_MS)
                 builder._build()
 
-    def parse() -> None:
-        for record in records:
-            decoder._parse(record.value)
-
-    def split() -> tuple[Chunk, Chunk] | None:
-        return chunks[0].split(chunks[0].num_records // 2) if chunks[0].num_records > 1 else None
-
-    silent, tracing = make_telemetry(model, endpoint=None), make_telemetry(model, endpoint=NOWHERE)
-
-    def observe(telemetry: Telemetry) -> None:
+    def observe(self, telemetry: Telemetry) -> None:
         """Report one poll, its micro-batch and its commit to the telemetry."""
         now_s = time.monotonic()
-        result = replace(finished, batch=replace(batch, opened_s=now_s), started_s=now_s)
-        telemetry.polled(chunks, began_s=now_s, received_s=now_s)
-        telemetry.closed(result.batch)
-        telemetry.finished(result)
-        telemetry.committing([result])
-        telemetry.delta_headers([result])
-        telemetry.committed([result], ledger, CommitTimes(*[now_s] * 6))
+        one = replace(self.finished, batch=replace(self.batch, opened_s=now_s), started_s=now_s)
+        telemetry.polled(self.chunks, began_s=now_s, received_s=now_s)
+        telemetry.closed(one.batch)
+        telemetry.finished(one)
+        telemetry.committing([one])
+        telemetry.delta_headers([one])
+        telemetry.committed([one], self.ledger, CommitTimes(*[now_s] * 6))
 
-    ledger = emitter.emit([finished]).ledger
-    stages: list[tuple[str, bool, Callable[[], object]]] = [
-        ("decode", False, lambda: decoder.decode(poll, EPOCH)),
-        ("parse", True, parse),
-        ("window", False, close_window),
-        ("split of a chunk", False, split),
-        ("infer", False, infer),
-        ("features", True, batch.features),
-        ("prepare", True, lambda: model.prepare(x_BF)),
-        ("forward", True, lambda: model.forward(prepared)),
-        ("emit", False, lambda: emitter.emit([finished])),
-        ("encode", True, encode),
-        ("record batches", False, build),
-        ("telemetry", False, lambda: observe(silent)),
-        ("telemetry with traces, 1 %", False, lambda: observe(tracing)),
-    ]
-    return [Timed(name, inside, *time_stage(work, rows)) for name, inside, work in stages]
+
+def time_stages(rows: int, partitions: int, repository: Path) -> list[Timed]:
+    """Time every stage on one poll of `rows` events from `partitions` partitions."""
+    torch.set_num_threads(1)
+    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # no collector takes the spans, as intended
+    bench = Bench(rows, partitions, repository)
+    return [Timed(name, inside, *time_stage(work, rows)) for name, inside, work in bench.stages()]
 
 
 @click.command()

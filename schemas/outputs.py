@@ -187,16 +187,30 @@ def _kinds() -> str:
 
 
 def outcome_delta() -> Schema:
-    """The value of an outcome delta."""
-    exemplar: Schema = {
-        "type": ["object", "null"],
-        "description": "One failure as an example of these; null for predictions.",
-        "required": ["message", "stack_hash", "stack"],
-        "properties": {
-            "message": text("The message, its numbers and quoted text replaced by an ellipsis."),
-            "stack_hash": or_null(text("A digest of the stack trace, where the model raised.")),
-            "stack": or_null(text("The stack trace, where the model raised.")),
+    """Return the schema of an outcome delta's value. All of its properties are required."""
+    properties: dict[str, Schema] = {
+        "format": {"const": DELTA_FORMAT, "description": "The version of this format."},
+        "window_start": {"type": "integer", "description": "Start of the window, ms since the Unix epoch."},
+        "window_end": {"type": "integer", "description": "Its end, not in it, ms since the Unix epoch."},
+        "outcome": {"enum": [outcome.value for outcome in Outcome], "description": "What became of them."},
+        "stage": {"enum": [stage.value for stage in Stage], "description": "Where that was decided."},
+        "kind": {
+            "enum": [*GOOD_KINDS, *(kind.value for kind in FailureKind)],
+            "description": "Why; the outcome itself where nothing went wrong.",
         },
+        "model": text("The model that the worker serves."),
+        "version": count("Its version.", 1),
+        "count": count("How many events, or windows.", 1),
+        "first_seen": {"type": "integer", "description": "The least record timestamp, ms since the Unix epoch."},
+        "last_seen": {"type": "integer", "description": "The greatest one, ms since the Unix epoch."},
+        "sample_ids": {
+            "type": "array",
+            "items": {"type": "string"},
+            "maxItems": MAX_SAMPLE_IDS,
+            "description": "Ids of some of the events that had one.",
+        },
+        "exemplar": _exemplar(),
+        "worker": text("The worker process that counted."),
     }
     return schema(
         "outcome-delta",
@@ -206,59 +220,18 @@ def outcome_delta() -> Schema:
         "outcome, stage, kind, model and version add up: counts are summed, "
         "first_seen is the minimum, last_seen the maximum. Times are those of the input records' "
         "timestamps.",
-        {
-            "type": "object",
-            "required": [
-                "format",
-                "window_start",
-                "window_end",
-                "outcome",
-                "stage",
-                "kind",
-                "model",
-                "version",
-                "count",
-                "first_seen",
-                "last_seen",
-                "sample_ids",
-                "exemplar",
-                "worker",
-            ],
-            "properties": {
-                "format": {"const": DELTA_FORMAT, "description": "The version of this format."},
-                "window_start": {
-                    "type": "integer",
-                    "description": "Start of the window, ms since the Unix epoch.",
-                },
-                "window_end": {
-                    "type": "integer",
-                    "description": "Its end, not in it, ms since the Unix epoch.",
-                },
-                "outcome": {
-                    "enum": [outcome.value for outcome in Outcome],
-                    "description": "What became of them.",
-                },
-                "stage": {"enum": [stage.value for stage in Stage], "description": "Where that was decided."},
-                "kind": {
-                    "enum": [*GOOD_KINDS, *(kind.value for kind in FailureKind)],
-                    "description": "Why; the outcome itself where nothing went wrong.",
-                },
-                "model": text("The model that the worker serves."),
-                "version": count("Its version.", 1),
-                "count": count("How many events, or windows.", 1),
-                "first_seen": {
-                    "type": "integer",
-                    "description": "The least record timestamp, ms since the Unix epoch.",
-                },
-                "last_seen": {"type": "integer", "description": "The greatest one, ms since the Unix epoch."},
-                "sample_ids": {
-                    "type": "array",
-                    "items": {"type": "string"},
-                    "maxItems": MAX_SAMPLE_IDS,
-                    "description": "Ids of some of the events that had one.",
-                },
-                "exemplar": exemplar,
-                "worker": text("The worker process that counted."),
-            },
-        },
+        {"type": "object", "required": list(properties), "properties": properties},
     )
+
+
+def _exemplar() -> Schema:
+    return {
+        "type": ["object", "null"],
+        "description": "One failure as an example of these; null for predictions.",
+        "required": ["message", "stack_hash", "stack"],
+        "properties": {
+            "message": text("The message, its numbers and quoted text replaced by an ellipsis."),
+            "stack_hash": or_null(text("A digest of the stack trace, where the model raised.")),
+            "stack": or_null(text("The stack trace, where the model raised.")),
+        },
+    }

@@ -15,11 +15,11 @@ from aiokafka.errors import KafkaError
 
 from forebay.schemas.errors import BrokerError
 from forebay.schemas.topics import CATALOGUE, FEATURES, PREDICTIONS, topic_name
-from forebay.stream.bench.closed_loop import ClosedLoop, drain
+from forebay.stream.bench.closed_loop import drain
 from forebay.stream.bench.commit_timings import commit_steps
 from forebay.stream.bench.events import EventMaker
 from forebay.stream.bench.host_info import describe_machine
-from forebay.stream.bench.open_loop import OpenLoop, publish_and_time
+from forebay.stream.bench.open_loop import publish_and_time
 from forebay.stream.bench.preload import fill
 from forebay.stream.bench.reader import PredictionReader
 from forebay.stream.bench.report import BenchReport
@@ -32,7 +32,7 @@ from forebay.stream.bench.setup import (
     signature_of,
     told,
 )
-from forebay.stream.bench.soak import Memory, soak
+from forebay.stream.bench.soak import soak
 from forebay.stream.config.sections import Settings
 from forebay.stream.core.clock import Clock, SystemClock
 from forebay.stream.embedded.broker import EmbeddedBroker, broker_version
@@ -105,9 +105,7 @@ async def _measure_on(plan: Plan, settings: Settings, config: Path, clock: Clock
     options = client_options(settings.kafka)
     prefix, num_partitions = settings.topics.prefix, settings.topics.partitions
     features = topic_name(prefix, FEATURES.name)
-    refused = [made for made in await create_topics(settings) if made.status == "refused"]
-    if refused:
-        raise BrokerError(f"{refused[0].topic.name} cannot be created: {refused[0].reason}", kind="topics")
+    await _create_topics(settings)
     maker = EventMaker(signature_of(settings.model))
     if plan.events:
         await fill(
@@ -119,9 +117,7 @@ async def _measure_on(plan: Plan, settings: Settings, config: Path, clock: Clock
             timestamp_ms=clock.wall_ms(),
             progress=progress("filling the topic", plan.events),
         )
-    closed: ClosedLoop | None = None
-    memory: Memory | None = None
-    opened: OpenLoop | None = None
+    closed, memory, opened = None, None, None
     async with _reading(settings, options) as reader, _working(settings, config) as worker:
         # What lives now lives on: looking through it again and again would show as latency.
         gc.collect()
@@ -164,19 +160,22 @@ async def _measure_on(plan: Plan, settings: Settings, config: Path, clock: Clock
                 progress=progress(f"open loop: {plan.rate:,.0f} events/s", events),
             )
         await worker.stop()
-    broker = f"embedded {broker_version()}" if plan.embedded else f"Kafka at {settings.kafka.bootstrap_servers}"
-    model = MODEL_DESCRIPTION if plan.own_model else f"model {settings.model.name}"
-    steps = commit_steps(config.with_name(LOG_FILE))
     return BenchReport(
-        broker=broker,
-        model=model,
+        broker=f"embedded {broker_version()}" if plan.embedded else f"Kafka at {settings.kafka.bootstrap_servers}",
+        model=MODEL_DESCRIPTION if plan.own_model else f"model {settings.model.name}",
         closed_loop=closed,
         memory=memory,
         open_loop=opened,
         configuration=told(settings),
         machine=describe_machine(),
-        commit_steps=steps,
+        commit_steps=commit_steps(config.with_name(LOG_FILE)),
     )
+
+
+async def _create_topics(settings: Settings) -> None:
+    refused = [made for made in await create_topics(settings) if made.status == "refused"]
+    if refused:
+        raise BrokerError(f"{refused[0].topic.name} cannot be created: {refused[0].reason}", kind="topics")
 
 
 async def measure_variants(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, cast
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import TYPE_CHECKING, TypedDict, Unpack, cast
 
 import click
 
@@ -19,9 +19,39 @@ from forebay.stream.cli.publish_check import find_signature, warn
 from forebay.stream.core.quantities import quantity
 
 if TYPE_CHECKING:
+    from forebay.stream.config.load import LoadedSettings
+    from forebay.stream.config.sections import Settings
     from forebay.stream.publish.event_times import TimeUnit
     from forebay.stream.publish.files import Format, ReadOptions, Source
+    from forebay.stream.publish.inspection import ServedSignature
     from forebay.stream.publish.publish_job import Job, OneEvent, Sent
+
+
+class PublishOptions(TypedDict):
+    """The options of the command, by the names of its parameters."""
+
+    file: str | None
+    topic: str | None
+    features: str | None
+    event_id: str | None
+    key: str | None
+    model: str | None
+    deadline_ms: int | None
+    wait_s: float | None
+    headers: tuple[str, ...]
+    form: str | None
+    raw: bool
+    id_column: str | None
+    timestamp_column: str | None
+    key_column: str | None
+    text_columns: tuple[str, ...]
+    delimiter: str | None
+    timezone: str | None
+    timestamp_unit: TimeUnit | None
+    rate: float
+    limit: int | None
+    skip_bad_lines: bool
+    check: bool | None
 
 
 @click.command(
@@ -101,106 +131,130 @@ if TYPE_CHECKING:
 )
 @json_option
 def command(
-    source: ConfigSource,
-    file: str | None,
-    bootstrap_server: str | None,
-    topic: str | None,
-    features: str | None,
-    event_id: str | None,
-    key: str | None,
-    model: str | None,
-    deadline_ms: int | None,
-    wait_s: float | None,
-    headers: tuple[str, ...],
-    form: str | None,
-    raw: bool,
-    id_column: str | None,
-    timestamp_column: str | None,
-    key_column: str | None,
-    text_columns: tuple[str, ...],
-    delimiter: str | None,
-    timezone: str | None,
-    timestamp_unit: TimeUnit | None,
-    rate: float,
-    limit: int | None,
-    skip_bad_lines: bool,
-    check: bool | None,
-    as_json: bool,
+    source: ConfigSource, bootstrap_server: str | None, as_json: bool, **options: Unpack[PublishOptions]
 ) -> int:
     """Publish one event (--features), or the events of a file: JSON lines, CSV, TSV or Parquet, also compressed (.gz).
 
     A line of JSON that has `features` is sent as an event; of any other row the columns are the features. The file is read
     as it is sent, so it may be of any size. `-` is standard input.
     """
-    _check_use(
-        file,
-        features,
-        {"--id": event_id, "--key": key, "--wait": wait_s},
-        {
-            "--format": form,
-            "--raw": raw or None,
-            "--id-column": id_column,
-            "--timestamp-column": timestamp_column,
-            "--key-column": key_column,
-            "--text-column": text_columns or None,
-            "--delimiter": delimiter,
-            "--timezone": timezone,
-            "--timestamp-unit": timestamp_unit,
-            "--limit": limit,
-            "--skip-bad-lines": skip_bad_lines or None,
-        },
-    )
-    if raw and check:
-        raise click.UsageError("--check cannot go with --raw, which sends lines as they stand")
+    _check_use(options)
     # The client's own log repeats what the errors here say.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    from forebay.schemas.topics import DEAD_LETTERS, PREDICTIONS, topic_name
+    from forebay.stream.publish.features import parse_features
+
+    loaded = source.load({"kafka.bootstrap_servers": bootstrap_server})
+    headers = tuple(_header(text) for text in options["headers"])
+    signature = _find_signature(loaded, options)
+    job = _make_job(loaded.settings, options, headers, signature)
+    categories = {} if signature is None else signature.categories()
+    if options["features"] is None:
+        assert options["file"] is not None
+        _publish_file(job, options["file"], _read_options(options, categories), as_json)
+        return 0
+    event = (parse_features(options["features"], categories), options["event_id"], options["key"])
+    if options["wait_s"] is None:
+        _tell_sent(job, run_async(job.publish_one(*event)), as_json)
+        return 0
+    outputs = _answer_topics(loaded.settings)
+    return run_async(_publish_and_wait(job, event, outputs=outputs, wait_s=options["wait_s"], as_json=as_json))
+
+
+def _check_use(options: PublishOptions) -> None:
+    file, features = options["file"], options["features"]
+    if (file is None) == (features is None):
+        raise click.UsageError("give either a FILE (- for standard input) or --features")
+    wrong = _file_options(options) if file is None else _event_options(options)
+    given = [option for option, value in wrong.items() if value is not None]
+    if given:
+        raise click.UsageError(f"{given[0]} goes with {'a FILE' if file is None else '--features'} only")
+    if options["raw"] and options["check"]:
+        raise click.UsageError("--check cannot go with --raw, which sends lines as they stand")
+
+
+def _event_options(options: PublishOptions) -> dict[str, object]:
+    """Return the options that are for one event only, None where not given."""
+    return {"--id": options["event_id"], "--key": options["key"], "--wait": options["wait_s"]}
+
+
+def _file_options(options: PublishOptions) -> dict[str, object]:
+    """Return the options that are for files only, None where not given."""
+    return {
+        "--format": options["form"],
+        "--raw": options["raw"] or None,
+        "--id-column": options["id_column"],
+        "--timestamp-column": options["timestamp_column"],
+        "--key-column": options["key_column"],
+        "--text-column": options["text_columns"] or None,
+        "--delimiter": options["delimiter"],
+        "--timezone": options["timezone"],
+        "--timestamp-unit": options["timestamp_unit"],
+        "--limit": options["limit"],
+        "--skip-bad-lines": options["skip_bad_lines"] or None,
+    }
+
+
+def _input_topics(settings: Settings) -> list[str]:
+    from forebay.schemas.topics import topic_name
+
+    return [topic_name(settings.topics.prefix, name) for name in settings.input.topics]
+
+
+def _find_signature(loaded: LoadedSettings, options: PublishOptions) -> ServedSignature | None:
+    """Find the signature that the events are checked against, None if they are not checked."""
+    topic = options["topic"]
+    return find_signature(
+        loaded,
+        model=options["model"],
+        other_topic=topic is not None and topic not in _input_topics(loaded.settings),
+        wanted=False if options["raw"] else options["check"],
+        warn=warn,
+    )
+
+
+def _make_job(
+    settings: Settings,
+    options: PublishOptions,
+    headers: tuple[tuple[str, bytes], ...],
+    signature: ServedSignature | None,
+) -> Job:
     from forebay.stream.core.clock import SystemClock
     from forebay.stream.kafka.client import client_options
-    from forebay.stream.publish.csv_rows import CsvOptions
     from forebay.stream.publish.event_builder import Columns
     from forebay.stream.publish.event_times import TimeRule, parse_zone
-    from forebay.stream.publish.features import parse_features
-    from forebay.stream.publish.files import ReadOptions
     from forebay.stream.publish.inspection import EventCheck, Inspection
     from forebay.stream.publish.publish_job import Job
 
-    loaded = source.load({"kafka.bootstrap_servers": bootstrap_server})
-    settings = loaded.settings
-    topics = [topic_name(settings.topics.prefix, name) for name in settings.input.topics]
-    pairs = tuple(_header(text) for text in headers)
-    served = find_signature(
-        loaded,
-        model=model,
-        other_topic=topic is not None and topic not in topics,
-        wanted=False if raw else check,
-        warn=warn,
-    )
-    inspection = Inspection(None if served is None else EventCheck(served, pairs), check is True, warn)
-    job = Job(
+    event_check = None if signature is None else EventCheck(signature, headers)
+    timezone = options["timezone"]
+    return Job(
         options=client_options(settings.kafka),
-        topic=topic or topics[0],
-        headers=pairs,
-        columns=Columns(id_column, timestamp_column, key_column),
-        times=TimeRule(None if timezone is None else parse_zone(timezone), timestamp_unit or "ms"),
-        model=model,
-        deadline_after_ms=deadline_ms,
-        rate=rate or None,
-        limit=limit,
-        skip_bad=skip_bad_lines,
+        topic=options["topic"] or _input_topics(settings)[0],
+        headers=headers,
+        columns=Columns(options["id_column"], options["timestamp_column"], options["key_column"]),
+        times=TimeRule(None if timezone is None else parse_zone(timezone), options["timestamp_unit"] or "ms"),
+        model=options["model"],
+        deadline_after_ms=options["deadline_ms"],
+        rate=options["rate"] or None,
+        limit=options["limit"],
+        skip_bad=options["skip_bad_lines"],
         clock=SystemClock(),
-        inspection=None if raw else inspection,
+        inspection=None if options["raw"] else Inspection(event_check, options["check"] is True, warn),
     )
-    categories = {} if served is None else served.categories()
-    if features is None:
-        assert file is not None
-        csv = CsvOptions(_delimiter(delimiter), text_columns=text_columns, categories=categories)
-        _publish_file(job, file, ReadOptions(cast("Format | None", form), raw, csv), as_json)
-        return 0
-    one = (parse_features(features, categories), event_id, key)
-    if wait_s is None:
-        _tell_sent(job, run_async(job.publish_one(*one)), as_json)
-        return 0
+
+
+def _read_options(options: PublishOptions, categories: Mapping[str, Collection[str]]) -> ReadOptions:
+    from forebay.stream.publish.csv_rows import CsvOptions
+    from forebay.stream.publish.files import ReadOptions
+
+    csv = CsvOptions(_delimiter(options["delimiter"]), text_columns=options["text_columns"], categories=categories)
+    return ReadOptions(cast("Format | None", options["form"]), options["raw"], csv)
+
+
+def _answer_topics(settings: Settings) -> tuple[str, str]:
+    """Return the topics of predictions and dead letters. Raises ConfigError where events have no answer of their own."""
+    from forebay.schemas.topics import DEAD_LETTERS, PREDICTIONS, topic_name
+
     if settings.window.kind != "none":
         raise ConfigError(
             "--wait is for models of single events; here whole windows are predicted, when they close",
@@ -208,19 +262,7 @@ def command(
             remedy="`forebay tail predictions` shows them",
         )
     prefix = settings.topics.prefix
-    outputs = (topic_name(prefix, PREDICTIONS.name), topic_name(prefix, DEAD_LETTERS.name))
-    return run_async(_publish_and_wait(job, one, outputs=outputs, wait_s=wait_s, as_json=as_json))
-
-
-def _check_use(
-    file: str | None, features: str | None, for_one: dict[str, object], for_files: dict[str, object]
-) -> None:
-    if (file is None) == (features is None):
-        raise click.UsageError("give either a FILE (- for standard input) or --features")
-    wrong = for_files if file is None else for_one
-    given = [option for option, value in wrong.items() if value is not None]
-    if given:
-        raise click.UsageError(f"{given[0]} goes with {'a FILE' if file is None else '--features'} only")
+    return topic_name(prefix, PREDICTIONS.name), topic_name(prefix, DEAD_LETTERS.name)
 
 
 def _header(text: str) -> tuple[str, bytes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol, cast
 
 from forebay.schemas.errors import DataError
@@ -59,6 +59,24 @@ class Published:
         return self.events / self.seconds if self.seconds > 0 else 0.0
 
 
+@dataclass(slots=True)
+class _Skipped:
+    """The rows that were left out: how many, and the first of them."""
+
+    count: int = 0
+    first: list[BadRow] = field(default_factory=list)
+
+    def add(self, row: BadRow) -> None:
+        self.count += 1
+        if len(self.first) < _MOST_SHOWN:
+            self.first.append(row)
+
+
+def _chunk_events(rate: float | None) -> int:
+    """Return how many events are sent at a time. At a rate, not much more than falls due while the next ones are read."""
+    return CHUNK_EVENTS if rate is None else max(1, min(CHUNK_EVENTS, int(rate * 0.1)))
+
+
 async def publish_rows(
     rows: Rows,
     builder: EventBuilder,
@@ -82,21 +100,18 @@ async def publish_rows(
     delivery fails.
     """
     started_s = clock.monotonic_s()
-    # A chunk that is paced must not hold much more than falls due while the next is read.
-    most = CHUNK_EVENTS if rate is None else max(1, min(CHUNK_EVENTS, int(rate * 0.1)))
-    skipped: list[BadRow] = []
-    num_skipped = 0
+    chunk_events = _chunk_events(rate)
+    skipped = _Skipped()
     ending: DataError | None = None
     outbox = _Outbox(
         sink,
         pacer=Pacer(rate, started_s),
         clock=clock,
         headers=headers,
-        on_sent=lambda sent, now_s: progress(sent, num_skipped),
+        on_sent=lambda sent, now_s: progress(sent, skipped.count),
         sleep=sleep,
     )
     make = _MessageMaker(builder, source, headers, inspection)
-
     try:
         if inspection is not None:
             rows = await _inspected(
@@ -113,11 +128,10 @@ async def publish_rows(
                 if not skip_bad:
                     ending = DataError(f"{message.place}: {message.reason}", kind="bad_row", remedy=message.remedy)
                     break
-                num_skipped += 1
-                skipped += [message] if len(skipped) < _MOST_SHOWN else []
+                skipped.add(message)
                 continue
             outbox.append(message)
-            if len(outbox.keys) >= most or outbox.num_bytes >= CHUNK_BYTES:
+            if len(outbox.keys) >= chunk_events or outbox.num_bytes >= CHUNK_BYTES:
                 await outbox.send()
     except DataError as error:  # the file broke off, or was refused
         ending = error
@@ -125,14 +139,13 @@ async def publish_rows(
     await sink.flush()
     if ending is not None:
         raise _told(ending, sink.num_delivered)
-    progress(outbox.num_sent, num_skipped)
-    seconds = clock.monotonic_s() - started_s
+    progress(outbox.num_sent, skipped.count)
     return Published(
         events=outbox.num_sent,
-        skipped=num_skipped,
+        skipped=skipped.count,
         num_bytes=outbox.total_bytes,
-        seconds=seconds,
-        first_bad=tuple(skipped),
+        seconds=clock.monotonic_s() - started_s,
+        first_bad=tuple(skipped.first),
     )
 
 

@@ -97,13 +97,7 @@ class WorkerAssembly:
 
         Raises StoppedEarly if `stop` is requested meanwhile, and ForebayError if the worker cannot run.
         """
-        if self._max_batch_size < self._settings.batch.max_batch_size:
-            log.info(
-                "micro-batches of at most %d events instead of %d: the model has %d outputs",
-                self._max_batch_size,
-                self._settings.batch.max_batch_size,
-                self._model.signature.output_dim,
-            )
+        self._log_smaller_batches()
         telemetry, noted, timings = self._telemetry(), StatusObserver(clock=self._clock), CommitTimings()
         observer = CompositeObserver(
             telemetry, noted, timings, *([] if self._model.signature.window else [TimestampWarning()])
@@ -168,6 +162,16 @@ class WorkerAssembly:
             max_batch_size=self._max_batch_size,
             drain_timeout_s=self._settings.delivery.drain_timeout_ms / 1000,
         )
+
+    def _log_smaller_batches(self) -> None:
+        configured = self._settings.batch.max_batch_size
+        if self._max_batch_size < configured:
+            log.info(
+                "micro-batches of at most %d events instead of %d: the model has %d outputs",
+                self._max_batch_size,
+                configured,
+                self._model.signature.output_dim,
+            )
 
     async def _find_layout(self, stop: StopRequest) -> Layout:
         """Wait for the cluster, check that it can be used, and find the topics."""

@@ -92,70 +92,70 @@ async def status_is(http: Http, field: Callable[[Any], object], wanted: object) 
     await eventually(found, f"{wanted!r} in the status of {http.url}", until=lambda seen: seen == wanted)
 
 
-async def test_a_group_of_two_is_seen_paused_asked_and_missed(worker_group: WorkerGroup) -> None:
-    await worker_group.create()
-    # A session that outlasts the time in which they are frozen below.
-    settings = {"admin": {"port": 0, "token": TOKEN}, "kafka": {"session_timeout_ms": 45_000}}
-    first, second = worker_group.start(**settings), worker_group.start(**settings)
-    await asyncio.gather(first.ready(), second.ready())
-    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {TOKEN}"}) as session:
-        https = [Http(first, session), Http(second, session)]
-        one = https[0]
+async def check_that_both_are_well(worker_group: WorkerGroup, https: list[Http]) -> None:
+    one = https[0]
+    status, group = await eventually(
+        lambda: group_status(worker_group),
+        "two workers with two partitions each",
+        until=lambda seen: [len(worker["partitions"]) for worker in seen[1]["workers"]] == [2, 2],
+    )
+    assert status == 0
+    assert (group["state"], group["healthy"]) == ("Stable", True)
+    assert {worker["health"] for worker in group["workers"]} == {"ready"}, group
+    assert {worker["url"] for worker in group["workers"]} == {http.url for http in https}
+    assert len(group["partitions"]) == 4 and all(partition["worker"] for partition in group["partitions"])
+    for path in ("/healthz", "/readyz", "/startupz"):
+        assert (await one.get(path))[0] == 200
+    assert "forebay_events_total" in (await one.get("/metrics"))[1]
+    (served,) = (await one.get("/models"))[1]["models"]
+    assert (served["name"], served["version"]) == ("echo", 1)
 
-        # The group is settled, and both are well.
-        status, group = await eventually(
-            lambda: group_status(worker_group),
-            "two workers with two partitions each",
-            until=lambda seen: [len(worker["partitions"]) for worker in seen[1]["workers"]] == [2, 2],
-        )
-        assert status == 0
-        assert (group["state"], group["healthy"]) == ("Stable", True)
-        assert {worker["health"] for worker in group["workers"]} == {"ready"}, group
-        assert {worker["url"] for worker in group["workers"]} == {http.url for http in https}
-        assert len(group["partitions"]) == 4 and all(partition["worker"] for partition in group["partitions"])
-        for path in ("/healthz", "/readyz", "/startupz"):
-            assert (await one.get(path))[0] == 200
-        assert "forebay_events_total" in (await one.get("/metrics"))[1]
-        (served,) = (await one.get("/models"))[1]["models"]
-        assert (served["name"], served["version"]) == ("echo", 1)
 
-        # Events flow; a prediction on request is the same, and none of them.
-        await worker_group.publish(2000)
-        await worker_group.send([[b"no event"]])
-        worker_group.published[0].append(("", "", ()))  # its place
-        await worker_group.settled()
-        features = worker_group.published[1][0][2]
-        asked = await one.post("/predict", {"features": list(features)})
-        assert asked[0] == 200 and asked[1]["prediction"] == [feature_hash(np.array(features, dtype=np.float32))]
-        assert (await one.post("/predict", {"features": [1.0]}))[1]["error"]["kind"] == "wrong_length"
-        for headers, body in MALFORMED:
-            answer = await raw_post(one.url, headers, body)
-            assert answer.split()[1].startswith(b"4") and b"Content-Security-Policy" in answer, (headers, answer)
-        assert "Traceback" not in first.log
-        known = [await http.status() for http in https]
-        assert sum(one["totals"]["outcomes"].get("predicted", 0) for one in known) == 2000
-        assert sum(one["totals"]["outcomes"].get("rejected", 0) for one in known) == 1
-        assert sum(sum(one["history"]["predicted"]) for one in known) <= 2000  # the running second is left out
-        (error,) = [error for one in known for error in one["errors"]]
-        assert (error["kind"], error["count"]) == ("not_json", 1)
-        assert error["samples"] == [f"{worker_group.topic('features')}-0@500"]
+async def check_events_and_predictions_on_request(worker_group: WorkerGroup, https: list[Http]) -> None:
+    """Events are predicted; a prediction on request is the same, and is not counted as one of the stream's."""
+    one = https[0]
+    await worker_group.publish(2000)
+    await worker_group.send([[b"no event"]])
+    worker_group.published[0].append(("", "", ()))  # its place
+    await worker_group.settled()
+    features = worker_group.published[1][0][2]
+    asked = await one.post("/predict", {"features": list(features)})
+    assert asked[0] == 200 and asked[1]["prediction"] == [feature_hash(np.array(features, dtype=np.float32))]
+    assert (await one.post("/predict", {"features": [1.0]}))[1]["error"]["kind"] == "wrong_length"
+    for headers, body in MALFORMED:
+        answer = await raw_post(one.url, headers, body)
+        assert answer.split()[1].startswith(b"4") and b"Content-Security-Policy" in answer, (headers, answer)
+    known = [await http.status() for http in https]
+    assert sum(one["totals"]["outcomes"].get("predicted", 0) for one in known) == 2000
+    assert sum(one["totals"]["outcomes"].get("rejected", 0) for one in known) == 1
+    assert sum(sum(one["history"]["predicted"]) for one in known) <= 2000  # the running second is left out
+    (error,) = [error for one in known for error in one["errors"]]
+    assert (error["kind"], error["count"]) == ("not_json", 1)
+    assert error["samples"] == [f"{worker_group.topic('features')}-0@500"]
 
-        # Paused by hand: the partitions are kept, nothing is read.
-        for http in https:
-            assert await http.post("/pause") == (200, {"paused": True, "worker": (await http.status())["worker"]})
-            assert (await http.get("/readyz"))[1]["conditions"]["paused"] is True
-        for http in https:
-            await status_is(http, lambda status: status["in_flight"]["reading"], "paused")
-        await worker_group.publish(80)
-        for http in https:
-            await status_is(http, lambda status: status["lag"], 40)
-        status, group = await group_status(worker_group)
-        assert (status, group["lag"], {worker["health"] for worker in group["workers"]}) == (0, 80, {"paused"})
-        for http in https:
-            assert (await http.post("/resume"))[0] == 200
-        await worker_group.settled()
 
-    # One that hangs is missed, with what it owns; none that answers is exit status 1.
+async def check_that_a_paused_group_keeps_its_partitions_and_reads_nothing(
+    worker_group: WorkerGroup, https: list[Http]
+) -> None:
+    for http in https:
+        assert await http.post("/pause") == (200, {"paused": True, "worker": (await http.status())["worker"]})
+        assert (await http.get("/readyz"))[1]["conditions"]["paused"] is True
+    for http in https:
+        await status_is(http, lambda status: status["in_flight"]["reading"], "paused")
+    await worker_group.publish(80)
+    for http in https:
+        await status_is(http, lambda status: status["lag"], 40)
+    status, group = await group_status(worker_group)
+    assert (status, group["lag"], {worker["health"] for worker in group["workers"]}) == (0, 80, {"paused"})
+    for http in https:
+        assert (await http.post("/resume"))[0] == 200
+    await worker_group.settled()
+
+
+async def check_that_workers_that_hang_are_missed(
+    worker_group: WorkerGroup, first: WorkerProcess, second: WorkerProcess
+) -> None:
+    """A worker that hangs is unreachable, with what it owns; if none answers, the exit status is 1."""
     second.process.send_signal(signal.SIGSTOP)
     status, group = await group_status(worker_group)
     assert status == 0
@@ -165,6 +165,21 @@ async def test_a_group_of_two_is_seen_paused_asked_and_missed(worker_group: Work
     assert (status, group["healthy"], len(group["workers"])) == (1, False, 2)
     for worker in (first, second):
         worker.resume()
+
+
+async def test_a_group_of_two_is_seen_paused_asked_and_missed(worker_group: WorkerGroup) -> None:
+    await worker_group.create()
+    # A session that outlasts the time in which they are frozen below.
+    settings = {"admin": {"port": 0, "token": TOKEN}, "kafka": {"session_timeout_ms": 45_000}}
+    first, second = worker_group.start(**settings), worker_group.start(**settings)
+    await asyncio.gather(first.ready(), second.ready())
+    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {TOKEN}"}) as session:
+        https = [Http(first, session), Http(second, session)]
+        await check_that_both_are_well(worker_group, https)
+        await check_events_and_predictions_on_request(worker_group, https)
+        assert "Traceback" not in first.log
+        await check_that_a_paused_group_keeps_its_partitions_and_reads_nothing(worker_group, https)
+    await check_that_workers_that_hang_are_missed(worker_group, first, second)
     for worker in (first, second):
         assert await worker.stop() == 0, worker.log
     assert (await group_status(worker_group))[1]["workers"] == []

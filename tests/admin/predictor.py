@@ -1,0 +1,100 @@
+"""A predictor around a model for tests, on a device thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import numpy as np
+import orjson
+
+from forebay.models.backends.protocol import Scores
+from forebay.stream.admin.predictor import Limits, Predictor
+from forebay.stream.admin.time_slices import TimeSlices
+from forebay.stream.core.backoff import Backoff
+from forebay.stream.core.circuit_breaker import CircuitBreaker
+from forebay.stream.core.records import FloatMatrix
+from forebay.stream.decode import Decoder
+from forebay.stream.eventtime.plan import WindowPlan
+from forebay.stream.inference.device_thread import DeviceThread
+from forebay.stream.output.encoder import PredictionEncoder
+from tests.core.build import ManualClock, signature
+
+LIMITS = Limits(max_events=4, max_bytes=3000)
+
+
+class Model:
+    """Doubles its first feature; raises on 13; waits while `gate` is not set; `calls` are the rows of each call."""
+
+    name, version = "m", 3
+
+    def __init__(self) -> None:
+        self.signature = signature(3)
+        self.gate = threading.Event()
+        self.gate.set()
+        self.calls: list[int] = []
+        self.broken = False
+
+    def warm_up(self, batch_sizes: Sequence[int]) -> None:
+        if self.broken:
+            raise RuntimeError("gone")
+
+    def prepare(self, x_BF: FloatMatrix) -> FloatMatrix:
+        return x_BF * 2
+
+    def forward(self, x_BG: FloatMatrix) -> Scores:
+        assert self.gate.wait(10)
+        if self.broken or (x_BG[:, 0] == 26).any():
+            raise RuntimeError("no such row")
+        self.calls.append(len(x_BG))
+        return Scores(x_BG[:, :2].copy(), np.ones(len(x_BG), np.int64), np.full(len(x_BG), 0.5, np.float32))
+
+
+@asynccontextmanager
+async def running(
+    model: Model, windows: WindowPlan | None = None, limits: Limits = LIMITS
+) -> AsyncIterator[tuple[Predictor, DeviceThread, CircuitBreaker]]:
+    clock = ManualClock()
+    breaker = CircuitBreaker(failure_threshold=3, reset_timeout_s=30, on_change=lambda state, reason: None)
+
+    def fatal(error: BaseException) -> None:
+        raise error
+
+    device = DeviceThread(
+        model,
+        clock=clock,
+        loop=asyncio.get_running_loop(),
+        breaker=breaker,
+        backoff=Backoff(),
+        on_fatal=fatal,
+    )
+    await device.start([1])
+    decoder = Decoder(model.signature, model_name="m", max_event_bytes=1000)
+    encoder = PredictionEncoder(model="m", version=3, labels=("no", "yes"), num_classes=2)
+    predictor = Predictor(decoder, device, encoder, breaker, limits=limits, windows=windows, clock=clock)
+    try:
+        yield predictor, device, breaker
+    finally:
+        model.gate.set()
+        predictor.close()
+        device.stop()
+
+
+async def ask(predictor: Predictor, body: bytes, headers: dict[str, str] | None = None) -> tuple[int, Any]:
+    async def read() -> bytes:
+        return body
+
+    status, document = await predictor.predict(read, headers or {})
+    return status, orjson.loads(document)
+
+
+def turns() -> TimeSlices:
+    return TimeSlices(ManualClock(), lambda _seconds: None)
+
+
+async def predicted(body: bytes, headers: dict[str, str] | None = None) -> tuple[int, Any]:
+    async with running(Model()) as (predictor, *_):
+        return await ask(predictor, body, headers)

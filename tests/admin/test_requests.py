@@ -1,0 +1,164 @@
+"""Requests of `/predict`: any bytes and headers are events or a fault that has words and a status."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+
+import numpy as np
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forebay.schemas.failures import FailureKind
+from forebay.stream.admin.predict_requests import (
+    ASKED,
+    RequestFault,
+    decode_request,
+    decompress,
+    error_document,
+    read_request,
+    status_of,
+)
+from forebay.stream.admin.predictor import Limits
+from forebay.stream.admin.time_slices import SLICE
+from forebay.stream.decode import Decoder
+from tests.admin.predictor import LIMITS, Model, ask, predicted, running, turns
+from tests.core.build import JULY, event, signature
+
+
+@given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
+def test_reading_a_request_is_total(body: bytes) -> None:
+    decoder = Decoder(signature(3), model_name="m", max_event_bytes=1000)
+    try:
+        asked = read_request(body, {}, turns(), now_ms=JULY, max_events=4)
+    except RequestFault as fault:
+        assert 400 <= status_of(fault.kind) < 500
+        return
+    chunk = decode_request(asked, decoder, turns())
+    assert chunk.num_records == len(asked.records) == len(chunk.records) + len(chunk.rejections)
+
+
+@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=3, max_size=3))
+def test_what_has_an_id_and_a_time_reaches_the_decoder_as_it_came(features: list[float]) -> None:
+    value = event("a", features)
+    asked = read_request(b"[" + value + b" , " + value + b"]", {}, turns(), now_ms=1, max_events=4)
+    assert [record.value for record in asked.records] == [value, value]
+
+
+def long_list(count: int) -> bytes:
+    """Good events and bad ones, in no regular order, some with deadlines."""
+    kinds = (event("a"), b'{"features": [1]}', b'{"features": [1, 2, 3], "deadline_ms": 5}', event("d", [3, 2, 1]))
+    return b"[" + b",".join(kinds[number * number % 7 % 4] for number in range(count)) + b"]"
+
+
+@pytest.mark.parametrize("count", [1, SLICE - 1, SLICE, SLICE + 1, 3 * SLICE + 5])
+def test_a_request_decoded_in_slices_is_as_one_decoded_whole(count: int) -> None:
+    decoder = Decoder(signature(3), model_name="m", max_event_bytes=1000)
+    asked = read_request(long_list(count), {}, turns(), now_ms=JULY, max_events=count)
+    sliced = decode_request(asked, decoder, turns())
+    (whole,) = decoder.decode({ASKED: asked.records}, sliced.epoch)
+    assert np.array_equal(sliced.x_BF, whole.x_BF)
+    for name in ("records", "ids", "timestamps", "rejections", "deadlines", "num_records", "num_bytes", "next_offset"):
+        found, expected = getattr(sliced, name), getattr(whole, name)
+        assert found == expected, name
+
+
+GZIPPED = gzip.compress(event("z"), mtime=0)
+
+
+async def test_compressed_bodies() -> None:
+    for body, encoding in ((GZIPPED, "gzip"), (zlib.compress(event("z")), "Deflate"), (event("z"), "identity")):
+        status, document = await predicted(body, {"Content-Encoding": encoding})
+        assert (status, document.get("id")) == (200, "z"), encoding
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding", "kind"),
+    [
+        (b"nothing of the kind", "gzip", "not_json"),
+        (GZIPPED[:-4], "gzip", "not_json"),
+        (GZIPPED + b"more", "gzip", "not_json"),
+        (b"", "gzip", "not_json"),
+        (gzip.compress(b" " * 1_000_000, mtime=0), "gzip", "too_large"),
+        (gzip.compress(b" " * (LIMITS.max_bytes + 1), mtime=0), "gzip", "too_large"),
+        (event(), "br", "unsupported_content_type"),
+        (event(), "gzip, gzip", "unsupported_content_type"),
+        (event(), "\udcff", "unsupported_content_type"),
+    ],
+)
+async def test_bodies_that_cannot_be_decompressed(body: bytes, encoding: str, kind: str) -> None:
+    status, document = await predicted(body, {"Content-Encoding": encoding})
+    assert 400 <= status < 500 and document["error"]["kind"] == kind
+
+
+@pytest.mark.parametrize("depth", [100, 1100, 3000, 100_000])
+async def test_brackets_without_end_are_no_json(depth: int) -> None:
+    for body in (b"[" * depth, b'{"features":' + b"[" * depth, b"[" * depth + b"]" * depth, b'{"a":' * depth):
+        async with running(Model(), limits=Limits(4, 1_000_000)) as (predictor, *_):
+            status, document = await ask(predictor, body)
+        assert 400 <= status < 500, document
+
+
+@pytest.mark.parametrize("depth", [253, 254, 300, 450])
+async def test_deep_json_gets_the_answer_of_an_event_that_is_not_as_deep(depth: int) -> None:
+    deep = b"[" * depth + b"]" * depth
+    for body, expected in (
+        (b'{"features": %s}' % deep, 400),
+        (b' {"features": [1, 2, 3], "other": %s}' % deep, 200),
+        (b'[{"features": [1, 2, 3], "other": %s}]' % deep, 200),
+    ):
+        async with running(Model(), limits=Limits(4, 1_000_000)) as (predictor, *_):
+            assert (await ask(predictor, body))[0] == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "completed"),
+    [
+        (b"{}", b'{"id":"0","timestamp":7}'),
+        (b' \n{ "a" : 1e2}', b'{"id":"0","timestamp":7, "a" : 1e2}'),
+        (b'{"id":"x"} ', b'{"timestamp":7,"id":"x"} '),
+        (b'{"timestamp":null,"a":{}}', b'{"id":"0","timestamp":null,"a":{}}'),
+    ],
+)
+def test_what_is_missing_is_added_and_the_rest_stays_as_written(value: bytes, completed: bytes) -> None:
+    asked = read_request(value, {}, turns(), now_ms=7, max_events=4)
+    assert [record.value for record in asked.records] == [completed]
+
+
+# As they come from the HTTP parser: bytes that are not UTF-8 are lone surrogates.
+HEADER_TEXT = st.binary(max_size=20).map(lambda raw: raw.decode("utf-8", "surrogateescape"))
+
+
+@given(
+    st.binary(max_size=20) | st.just(event()) | st.just(b"[" + event() + b"]"),
+    st.dictionaries(
+        st.sampled_from(
+            [
+                "Content-Type",
+                "Content-Encoding",
+                "forebay-id",
+                "forebay-timestamp",
+                "forebay-deadline-ms",
+                "forebay-model",
+            ]
+        ),
+        HEADER_TEXT | st.sampled_from(["application/x-forebay-f32", "application/json", "gzip", "5", "m"]),
+    ),
+)
+def test_any_headers_and_body_are_a_request_or_a_fault_that_json_can_tell(body: bytes, headers: dict[str, str]) -> None:
+    decoder = Decoder(signature(3), model_name="m", max_event_bytes=1000)
+    try:
+        plain = decompress(body, headers, max_bytes=1000)
+        asked = read_request(plain, headers, turns(), now_ms=JULY, max_events=4)
+    except RequestFault as fault:
+        assert orjson.dumps(error_document(fault.kind, fault.message))
+        return
+    for rejection in decode_request(asked, decoder, turns()).rejections:
+        assert orjson.dumps(error_document(rejection.kind, rejection.message))
+
+
+def test_every_kind_has_a_status_of_an_error() -> None:
+    assert all(status_of(kind) >= 400 for kind in FailureKind)
+    assert orjson.dumps({kind.value: status_of(kind) for kind in FailureKind})

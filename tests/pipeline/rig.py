@@ -1,0 +1,281 @@
+"""The pipeline with a scripted source and a scripted delivery, for tests."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+import numpy as np
+
+from forebay.models.backends.protocol import Scores
+from forebay.schemas.errors import BrokerError
+from forebay.stream.core.backoff import Backoff
+from forebay.stream.core.circuit_breaker import CircuitBreaker
+from forebay.stream.core.errors import CommitRefused
+from forebay.stream.core.outputs import Outgoing
+from forebay.stream.core.records import Epoch, FloatMatrix, Record, TopicPartition
+from forebay.stream.decode import Decoder
+from forebay.stream.eventtime.stage import WindowStage
+from forebay.stream.inference.device_thread import DeviceThread
+from forebay.stream.kafka.producer.producer import explain_refusal
+from forebay.stream.pipeline.committer import AtLeastOnce, Committer
+from forebay.stream.pipeline.dead_letter_limit import DeadLetterLimit, DeadLetterLimits
+from forebay.stream.pipeline.in_flight import Bounds, InFlight
+from forebay.stream.pipeline.micro_batcher import MicroBatcher
+from forebay.stream.pipeline.observer import NullObserver
+from forebay.stream.pipeline.pipeline import Pipeline
+from forebay.stream.pipeline.stages import Breakers, Stages, Timing
+from tests.core.build import P0, P1, FakeRecord, ManualClock, event, signature
+from tests.eventually import eventually
+from tests.output.test_emitter import emitter
+
+
+class ModelOnLeash:
+    """Echoes; waits in `forward` while `gate` is not set, and raises, whatever it is given, while `broken`."""
+
+    name = "m"
+    version = 3
+
+    def __init__(self) -> None:
+        self.signature = signature(3)
+        self.gate = threading.Event()
+        self.gate.set()
+        self.broken = False
+
+    def warm_up(self, batch_sizes: Sequence[int]) -> None:
+        if self.broken:
+            raise RuntimeError("the device is gone")
+
+    def prepare(self, x_BF: FloatMatrix) -> FloatMatrix:
+        return x_BF
+
+    def forward(self, x_BG: FloatMatrix) -> Scores:
+        assert self.gate.wait(10)
+        if self.broken:
+            raise RuntimeError("the device is gone")
+        values_BO = np.stack([x_BG[:, 0], -x_BG[:, 0]], axis=1)
+        return Scores(values_BO, np.zeros(len(x_BG), np.int64), np.ones(len(x_BG), np.float32))
+
+
+class ScriptedSource:
+    """A log in memory with committed offsets; `rewind` goes back to them in a new epoch, as the real one does."""
+
+    def __init__(self, log: Mapping[TopicPartition, Sequence[Record]]) -> None:
+        self.log = log
+        self.committed = dict.fromkeys(log, 0)
+        self.at = dict.fromkeys(log, 0)
+        self.current: Epoch | None = Epoch(1, "member", None, 1)
+        self.paused = False
+        self.pauses = 0
+        self.rewinds = 0
+        self.rejoins = 0
+        self.idle_commits: list[dict[TopicPartition, int]] = []
+        self.idle_metadata: list[dict[TopicPartition, str]] = []
+        self.polled = 0
+
+    @property
+    def epoch(self) -> Epoch | None:
+        return self.current
+
+    async def poll(self, *, timeout_s: float, max_records: int) -> Mapping[TopicPartition, Sequence[Record]]:
+        await asyncio.sleep(0)
+        self.polled += 1
+        found: dict[TopicPartition, Sequence[Record]] = {}
+        if self.current is None or self.paused:
+            return found
+        for place, records in self.log.items():
+            part = records[self.at[place] : self.at[place] + max_records]
+            self.at[place] += len(part)
+            max_records -= len(part)
+            if part:
+                found[place] = part
+        return found
+
+    def pause(self) -> None:
+        self.pauses += not self.paused
+        self.paused = True
+
+    def resume(self) -> None:
+        self.paused = False
+
+    async def rewind(self) -> None:
+        self.rewinds += 1
+        self.at = dict(self.committed)
+        self.current = Epoch(1, "member", None, self.rewinds + 1)
+
+    async def give_up(self) -> None:
+        self.current = None
+
+    async def rejoin(self) -> None:
+        self.rejoins += 1
+        await self.rewind()
+
+    def positions(self) -> Mapping[TopicPartition, int] | None:
+        return None if self.current is None else self.at
+
+    def is_at_end(self, partition: TopicPartition) -> bool:
+        return self.current is not None and self.at[partition] == len(self.log[partition])
+
+    async def commit_idle(
+        self, positions: Mapping[TopicPartition, int], metadata: Mapping[TopicPartition, str]
+    ) -> None:
+        assert self.current is not None and positions.keys() == metadata.keys()
+        for partition, position in positions.items():
+            assert position == self.at[partition] == self.committed[partition], "all that was read is committed"
+        self.idle_commits.append(dict(positions))
+        self.idle_metadata.append(dict(metadata))
+
+    async def commit(
+        self, positions: Mapping[TopicPartition, int], metadata: Mapping[TopicPartition, str], epoch: Epoch
+    ) -> None:
+        if epoch != self.current:
+            raise CommitRefused("the records' epoch is over")
+        for place, offset in positions.items():
+            assert offset > self.committed[place], "committed offsets never fall"
+            self.committed[place] = offset
+
+
+class ScriptedDelivery:
+    """Keeps what was sent; `fail` may raise before anything is kept."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[TopicPartition, bytes | None]] = []
+        self.fail: Callable[[], None] = lambda: None
+        self.hold = asyncio.Event()
+        self.hold.set()
+        self.restarts = 0
+
+    async def missing_topics(self, partitions: object) -> set[str]:
+        return set()
+
+    async def send(self, outgoing: Mapping[TopicPartition, Outgoing], *, timestamp_ms: int) -> None:
+        await self.hold.wait()
+        self.fail()
+        for place, records in outgoing.items():
+            self.sent.extend((place, value) for value in records.values)
+
+    async def restart(self) -> None:
+        self.restarts += 1
+
+    def explain(self, error: BaseException) -> BrokerError | None:
+        return explain_refusal(error)
+
+    def predictions(self) -> int:
+        return sum(place.topic == "predictions" for place, _ in self.sent)
+
+
+class Rig:
+    def __init__(
+        self,
+        counts: Sequence[int],
+        *,
+        max_events: int = 64,
+        max_poll: int = 7,
+        max_batch_size: int = 5,
+        call_timeout_s: float = 60,
+        hang_timeout_s: float = 60,
+    ) -> None:
+        self.clock = ManualClock()
+        self.log = {
+            place: [FakeRecord(i, event(f"{place.partition}-{i}", [i, 2, 3])) for i in range(count)]
+            for place, count in zip((P0, P1), counts, strict=True)
+        }
+        self.source = ScriptedSource(self.log)
+        self.delivery = ScriptedDelivery()
+        self.model = ModelOnLeash()
+        self.told: list[tuple[str, str]] = []
+        self.pipeline = Pipeline(
+            InFlight(Bounds(max_events, 10**6, 100)),
+            Timing(call_timeout_s=call_timeout_s, hang_timeout_s=hang_timeout_s, revoke_timeout_s=0.05),
+            Breakers(self.breaker("model"), self.breaker("cluster")),
+            NullObserver(),
+            max_poll_records=max_poll,
+            clock=self.clock,
+        )
+        self.max_batch_size = max_batch_size
+        self.windows: WindowStage | None = None
+        self.deaths: list[BaseException] = []
+
+    def breaker(self, name: str) -> CircuitBreaker:
+        return CircuitBreaker(
+            failure_threshold=3,
+            reset_timeout_s=30,
+            on_change=lambda state, _reason: self.told.append((name, state.value)),
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[asyncio.Task[None]]:
+        device = DeviceThread(
+            self.model,
+            clock=self.clock,
+            loop=asyncio.get_running_loop(),
+            breaker=self.pipeline._breakers.model,
+            backoff=Backoff(jitter=lambda: 0.0),
+            on_fatal=self.deaths.append,
+        )
+        await device.start([1])
+        guard = DeadLetterLimit(DeadLetterLimits(1.0, 100, None))
+        committer = Committer(
+            emitter(),
+            self.delivery,
+            transaction=AtLeastOnce(self.source),
+            guard=guard,
+            observer=NullObserver(),
+            clock=self.clock,
+            timeout_ms=60_000,
+        )
+        self.pipeline.connect(
+            Stages(
+                source=self.source,
+                decoder=Decoder(self.model.signature, model_name="m", max_event_bytes=1000),
+                batcher=MicroBatcher(max_batch_size=self.max_batch_size, max_batch_bytes=10**6, max_queue_delay_ms=5),
+                device=device,
+                committer=committer,
+                producer=self.delivery,  # type: ignore[arg-type]
+                windows=self.windows,
+            )
+        )
+        committing = asyncio.create_task(self.pipeline.commit_forever())
+        self.polling = polling = asyncio.create_task(self.pipeline.run())
+        feeding = asyncio.create_task(self.pipeline.feed_device())
+        try:
+            yield committing
+        finally:
+            self.pipeline.stop()
+            self.model.gate.set()
+            committing.cancel()
+            feeding.cancel()
+            await asyncio.gather(polling, feeding, committing, return_exceptions=True)
+            device.stop()
+
+    async def until(self, condition: Callable[[], bool], *, step_s: float = 0.01) -> None:
+        """Advance the clock until `condition` is true.
+
+        step_s: of the clock; small where something must happen outside of it before it reaches a certain time.
+        """
+
+        def stepped() -> bool:
+            if done := condition():
+                return done
+            self.clock.advance(step_s)
+            return False
+
+        await eventually(stepped, "a state of the pipeline", every_s=0, context=self.state)
+
+    def state(self) -> dict[str, object]:
+        """What a failure shows."""
+        return {
+            "clock_s": self.clock.now_s,
+            "in_flight": self.pipeline.num_in_flight,
+            "committed": self.source.committed,
+            "polled": self.source.polled,
+            "paused": self.source.paused,
+            "told": self.told,
+            "deaths": self.deaths,
+        }
+
+    def all_committed(self) -> bool:
+        ends = {place: len(records) for place, records in self.log.items()}
+        return self.source.committed == ends and self.pipeline.num_in_flight == 0
