@@ -28,8 +28,8 @@ from forebay.stream.kafka.cluster.advertised_listeners import unreachable_broker
 from forebay.stream.kafka.cluster.bootstrap import Broker, reach
 from forebay.stream.kafka.cluster.topic_plan import output_specs
 from forebay.stream.kafka.cluster.topic_timestamps import TIMESTAMPS
-from forebay.stream.kafka.cluster.topics import Checked, check_topics
-from forebay.stream.kafka.producer.producer import Delivery, Transactional
+from forebay.stream.kafka.cluster.topics import TopicCheck, check_topics
+from forebay.stream.kafka.producer.producer import Delivery, TransactionSettings
 from forebay.stream.kafka.producer.producer import connect as connect_delivery
 from forebay.stream.kafka.producer.transaction import transactional_id
 from forebay.stream.kafka.protocol.authorized_operations import (
@@ -175,7 +175,7 @@ async def _check_aggregator(settings: Settings, timeout_s: float) -> Check:
     return _told("aggregator", await check_aggregator_topics(settings, timeout_s=timeout_s))
 
 
-def _told(name: str, checked: Checked) -> Check:
+def _told(name: str, checked: TopicCheck) -> Check:
     findings = [finding for finding in checked.findings if finding.severity != "note"]
     # Of the notes only what the worker's behaviour rests on; `forebay topics check` prints all of them.
     notes = [
@@ -251,7 +251,7 @@ async def _check_transactions(settings: Settings, timeout_s: float) -> Check:
         client_options(settings.kafka),
         compression_type=None,
         max_batch_bytes=settings.output.max_request_size,
-        transactional=Transactional(own, settings.delivery.transaction_timeout_ms),
+        transactional=TransactionSettings(own, settings.delivery.transaction_timeout_ms),
     )
     try:
         await connect_delivery(delivery, settings.kafka.bootstrap_servers, timeout_s=timeout_s)

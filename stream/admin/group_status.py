@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from forebay.stream.admin.group_warnings import group_warnings
 from forebay.stream.admin.member_metadata import WorkerMetadata, decode_advertisement
 from forebay.stream.admin.worker_status import Health, Now, WorkerStatus
-from forebay.stream.core.group import GroupLook, Member
+from forebay.stream.core.group import GroupSnapshot, Member
 from forebay.stream.core.records import TopicPartition
 from forebay.stream.terminal.record_format import shortened
 
@@ -69,7 +69,7 @@ class WorkerRow:
 class GroupStatus:
     """The group as a whole. without_owner: partitions that nobody reads; warnings: what does not go together among workers."""
 
-    look: GroupLook
+    look: GroupSnapshot
     workers: tuple[WorkerRow, ...]
     lag: int | None
     without_owner: tuple[TopicPartition, ...]
@@ -103,13 +103,13 @@ class GroupStatus:
         }
 
 
-def urls_of(look: GroupLook) -> dict[str, str]:
+def urls_of(look: GroupSnapshot) -> dict[str, str]:
     """Where the members are to be asked, by member id."""
     told = {member.member_id: decode_advertisement(member.user_data) for member in look.members}
     return {member_id: told.url for member_id, told in told.items() if told is not None and told.url is not None}
 
 
-def put_together(look: GroupLook, answers: Mapping[str, Answer]) -> GroupStatus:
+def put_together(look: GroupSnapshot, answers: Mapping[str, Answer]) -> GroupStatus:
     """answers: by member id, of those that were asked."""
     rows = sorted((_row(look, member, answers) for member in look.members), key=lambda row: row.name)
     owned = {place for member in look.members for place in member.partitions}
@@ -122,7 +122,7 @@ def put_together(look: GroupLook, answers: Mapping[str, Answer]) -> GroupStatus:
     )
 
 
-def _row(look: GroupLook, member: Member, answers: Mapping[str, Answer]) -> WorkerRow:
+def _row(look: GroupSnapshot, member: Member, answers: Mapping[str, Answer]) -> WorkerRow:
     told = decode_advertisement(member.user_data)
     reason: str | None
     if told is None:
@@ -159,7 +159,7 @@ def _health(health: Health) -> tuple[str, str | None]:
     return READY, None
 
 
-def lag_of(look: GroupLook, places: Iterable[TopicPartition]) -> int | None:
+def lag_of(look: GroupSnapshot, places: Iterable[TopicPartition]) -> int | None:
     """Committed records that the group has not committed beyond; None where an offset is not known."""
     total = 0
     for place in places:

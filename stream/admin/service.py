@@ -181,9 +181,9 @@ class WorkerAdmin:
     def _hold(self, wanted: bool) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def handler(_request: web.Request) -> web.Response:
             pipeline = self._parts.pipeline
-            if pipeline.held_by_hand != wanted:
+            if pipeline.paused_by_operator != wanted:
                 log.warning("reading is %s by hand", "paused" if wanted else "resumed")
-            pipeline.held_by_hand = wanted
+            pipeline.paused_by_operator = wanted
             self._answers.clear()
             return json_response({"paused": wanted, "worker": self._worker})
 

@@ -110,13 +110,13 @@ class WorkerView:
             joined=source.joined,
             gate_open=gate_open,
             draining=pipeline.stopping,
-            paused=pipeline.held_by_hand,
+            paused=pipeline.paused_by_operator,
             in_flight=pipeline.in_flight.events,
-            lag=sum(standing.lag for standing in lag.standings.values()) if gate_open else None,
+            lag=sum(partition_lag.lag for partition_lag in lag.partition_lags.values()) if gate_open else None,
             progress=(
                 self._parts.noted.batches_finished,
                 pipeline.totals.commits,
-                tuple(sorted((place, standing.position) for place, standing in lag.standings.items())),
+                tuple(sorted((place, partition_lag.position) for place, partition_lag in lag.partition_lags.items())),
             ),
             cluster_answered_s=lag.answered_s,
             commit_failed_s=self._parts.noted.commit_failed_s,
@@ -220,12 +220,12 @@ class WorkerView:
             {
                 "topic": place.topic,
                 "partition": place.partition,
-                "position": standing.position,
-                "end": standing.stable_offset,
-                "lag": standing.lag,
+                "position": partition_lag.position,
+                "end": partition_lag.stable_offset,
+                "lag": partition_lag.lag,
                 **(_windows_of(windows[place]) if place in windows else {}),
             }
-            for place, standing in sorted(self._parts.lag.standings.items())
+            for place, partition_lag in sorted(self._parts.lag.partition_lags.items())
         ]
 
     def _in_flight(self) -> dict[str, Any]:

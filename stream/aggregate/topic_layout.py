@@ -29,7 +29,7 @@ from forebay.stream.kafka.cluster.topic_plan import (
     TopicState,
     WantedTopic,
     alter_config,
-    gravest_first,
+    by_severity,
 )
 
 _MADE_BY: Final = "`forebay topics create` creates what is missing, and so does `forebay aggregate` if it is allowed to"
@@ -107,7 +107,7 @@ def find_problems(
             findings += _judge_changelog(topic, state, deltas)
         else:
             findings += _judge_kept(topic, state)
-    return gravest_first(findings)
+    return by_severity(findings)
 
 
 def _judge_changelog(wanted: WantedTopic, state: TopicState, deltas: TopicState) -> Iterator[Finding]:

@@ -13,7 +13,13 @@ from forebay.stream.aggregate.topic_layout import (
 )
 from forebay.stream.config.sections import Settings
 from forebay.stream.kafka.cluster.topic_plan import TopicState
-from forebay.stream.kafka.cluster.topics import DEFAULT_TIMEOUT_S, Checked, Created, create_topics, describe_topics
+from forebay.stream.kafka.cluster.topics import (
+    DEFAULT_TIMEOUT_S,
+    CreateResult,
+    TopicCheck,
+    create_topics,
+    describe_topics,
+)
 
 
 async def prepare_topics(settings: Settings) -> tuple[Layout, tuple[str, ...]]:
@@ -59,7 +65,7 @@ def _require_visible(state: TopicState) -> None:
 
 async def create_aggregator_topics(
     settings: Settings, *, dry_run: bool, timeout_s: float = DEFAULT_TIMEOUT_S
-) -> tuple[Created, ...]:
+) -> tuple[CreateResult, ...]:
     """Make those that are missing; with `dry_run` the cluster only says whether it would. Raises BrokerError."""
     deltas = topic_name(settings.topics.prefix, OUTCOME_DELTAS.name)
     found = (await describe_topics(settings.kafka, [deltas], timeout_s=timeout_s))[deltas]
@@ -67,11 +73,11 @@ async def create_aggregator_topics(
     return await create_topics(settings, wanted, dry_run=dry_run, timeout_s=timeout_s)
 
 
-async def check_aggregator_topics(settings: Settings, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Checked:
+async def check_aggregator_topics(settings: Settings, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> TopicCheck:
     """Compare the topics with what they must be; changes nothing. Raises BrokerError when the cluster does not answer."""
     deltas = topic_name(settings.topics.prefix, OUTCOME_DELTAS.name)
     names = [deltas, *(topic.name for topic in plan_aggregator_topics(settings))]
     states = await describe_topics(settings.kafka, names, timeout_s=timeout_s)
     wanted = plan_aggregator_topics(settings, num_deltas=states[deltas].num_partitions or None)
     findings = find_problems(states[deltas], wanted, states)
-    return Checked(wanted, {topic.name: states[topic.name] for topic in wanted}, findings)
+    return TopicCheck(wanted, {topic.name: states[topic.name] for topic in wanted}, findings)

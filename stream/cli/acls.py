@@ -44,10 +44,10 @@ def command(source: ConfigSource, role: str, principal: str, commands: bool, as_
 
     READ and WRITE imply DESCRIBE. An administrator creates the topics (`forebay topics create`).
     """
-    from forebay.stream.kafka.cluster.acls import Role, acls_of
+    from forebay.stream.kafka.cluster.acls import Role, required_acls
 
     settings = source.load().settings
-    acls = acls_of(Role(role), settings)
+    acls = required_acls(Role(role), settings)
     if as_json:
         echo_json([{"principal": principal, **asdict(acl)} for acl in acls])
     elif commands:

@@ -92,14 +92,14 @@ async def _status(
     from forebay.stream.admin.status_client import ask_workers
     from forebay.stream.core.cancellation import raise_if_cancelled
     from forebay.stream.kafka.client import client_options
-    from forebay.stream.kafka.cluster.group_inspector import GroupLooker
+    from forebay.stream.kafka.cluster.group_inspector import GroupInspector
 
     topics = [topic_name(settings.topics.prefix, name) for name in settings.input.topics]
     options = client_options(settings.kafka)
-    async with GroupLooker(options, settings.kafka.group_id, topics, timeout_s=timeout_s) as looker:
+    async with GroupInspector(options, settings.kafka.group_id, topics, timeout_s=timeout_s) as inspector:
         while True:
             raise_if_cancelled()  # an interrupt
-            look = await looker.look()
+            look = await inspector.look()
             urls = urls_of(look)
             answers = await ask_workers(settings.admin, list(urls.values()), token_over_http=token_over_http)
             status = put_together(look, dict(zip(urls, answers, strict=True)))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from forebay.stream.kafka.cluster.topics import Checked, Created
+    from forebay.stream.kafka.cluster.topics import CreateResult, TopicCheck
 
 _STATUS_STYLES = {"created": "green", "would create": "cyan", "differs": "yellow", "refused": "bold red"}
 _SEVERITY_STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
@@ -67,7 +67,7 @@ def create(source: ConfigSource, bootstrap_server: str | None, timeout_s: float,
     from forebay.stream.aggregate.topics import create_aggregator_topics
     from forebay.stream.kafka.cluster.topics import create_topics
 
-    async def create_all() -> tuple[Created, ...]:
+    async def create_all() -> tuple[CreateResult, ...]:
         done = await create_topics(settings, dry_run=dry_run, timeout_s=timeout_s)
         return (*done, *await create_aggregator_topics(settings, dry_run=dry_run, timeout_s=timeout_s))
 
@@ -101,9 +101,9 @@ def check(source: ConfigSource, bootstrap_server: str | None, timeout_s: float, 
     from forebay.stream.aggregate.topics import check_aggregator_topics
     from forebay.stream.kafka.cluster.topics import check_topics
 
-    async def check_all() -> Checked:
+    async def check_all() -> TopicCheck:
         checked = await check_topics(settings, timeout_s=timeout_s)
-        return checked.with_those_of(await check_aggregator_topics(settings, timeout_s=timeout_s))
+        return checked.merge(await check_aggregator_topics(settings, timeout_s=timeout_s))
 
     checked = run_async(check_all())
     if as_json:
@@ -116,7 +116,7 @@ def check(source: ConfigSource, bootstrap_server: str | None, timeout_s: float, 
     return 1 if checked.errors else 0
 
 
-def _created_json(one: Created) -> dict[str, Any]:
+def _created_json(one: CreateResult) -> dict[str, Any]:
     # What is there, else what is asked for.
     shown = one.state or one.topic
     return {
@@ -132,7 +132,7 @@ def _created_json(one: Created) -> dict[str, Any]:
     }
 
 
-def _print_created(done: tuple[Created, ...]) -> None:
+def _print_created(done: tuple[CreateResult, ...]) -> None:
     from rich.text import Text
 
     from forebay.stream.terminal.console import plain_table, print_whole, stdout_console
@@ -155,7 +155,7 @@ def _print_created(done: tuple[Created, ...]) -> None:
             console.print(Text.assemble((f"{one.status}: ", style), f"{one.topic.name}: {remark}"))
 
 
-def _checked_json(checked: Checked) -> dict[str, Any]:
+def _checked_json(checked: TopicCheck) -> dict[str, Any]:
     return {
         "ok": not checked.errors,
         "topics": [
@@ -181,7 +181,7 @@ def _checked_json(checked: Checked) -> dict[str, Any]:
     }
 
 
-def _checked_table(checked: Checked) -> Table:
+def _checked_table(checked: TopicCheck) -> Table:
     from rich.text import Text
 
     from forebay.stream.kafka.cluster.topic_plan import MAX_MESSAGE_BYTES
@@ -218,7 +218,7 @@ def _kept(configs: Mapping[str, str] | None) -> str:
     return ", ".join(kept + ["compacted"] * ("compact" in policy))
 
 
-def _print_findings(checked: Checked) -> None:
+def _print_findings(checked: TopicCheck) -> None:
     from itertools import groupby
 
     from rich.text import Text

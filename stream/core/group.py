@@ -20,7 +20,7 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
-class GroupLook:
+class GroupSnapshot:
     """state: the coordinator's name for it; committed: None where there is no offset; ends: where committed records end."""
 
     group_id: str

@@ -35,7 +35,7 @@ class Committed(NamedTuple):
     metadata: str
 
 
-class Standing(NamedTuple):
+class PartitionLag(NamedTuple):
     """Where reading stands in a partition.
 
     position: offset of the next record to read.

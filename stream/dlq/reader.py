@@ -9,7 +9,7 @@ from forebay.schemas.errors import DataError
 from forebay.stream.core.clock import Clock
 from forebay.stream.core.records import TopicPartition
 from forebay.stream.dlq.dead_letter import Letter, Position, read_letter
-from forebay.stream.kafka.consumer.topic_reader import Extent, TopicReader
+from forebay.stream.kafka.consumer.topic_reader import OffsetRanges, TopicReader
 
 Progress = Callable[[int, int], None]
 """Gets how many of how many offsets were passed."""
@@ -42,11 +42,13 @@ class DeadLetterReader:
     async def __aexit__(self, *_: object) -> None:
         await self._reader.stop()
 
-    async def extent(self, *, since_ms: int | None = None) -> Extent:
+    async def extent(self, *, since_ms: int | None = None) -> OffsetRanges:
         """All that is there by now, from a time on. Raises BrokerError."""
         return await self._reader.extent(since_ms=since_ms)
 
-    async def letters(self, extent: Extent, *, progress: Progress = lambda done, total: None) -> AsyncIterator[Letter]:
+    async def letters(
+        self, extent: OffsetRanges, *, progress: Progress = lambda done, total: None
+    ) -> AsyncIterator[Letter]:
         """Those of `extent`, each partition's in order. Raises BrokerError."""
         async for partition, records in self._reader.within(extent, on_progress=progress):
             for record in records:

@@ -17,7 +17,7 @@ from forebay.stream.dlq.reader import DeadLetterReader, Progress
 from forebay.stream.dlq.replay_history import ReplayHistory
 from forebay.stream.dlq.replay_plan import Plan, Planner, Target, reason_to_skip
 from forebay.stream.kafka.cluster.topics import topic_limits
-from forebay.stream.kafka.consumer.topic_reader import Extent
+from forebay.stream.kafka.consumer.topic_reader import OffsetRanges
 from forebay.stream.publish.pacer import Pacer
 from forebay.stream.publish.publisher import Publisher
 from forebay.stream.publish.rate_limited_publish import TICK_S
@@ -57,7 +57,7 @@ async def make_plan(
 
 
 async def _read_earlier_letters(
-    box: DeadLetterReader, history: ReplayHistory, extent: Extent, progress: Progress
+    box: DeadLetterReader, history: ReplayHistory, extent: OffsetRanges, progress: Progress
 ) -> None:
     """Read the letters before `extent` that later ones name: without them no chain of replays can be counted."""
     read_from = {partition: offsets.start for partition, offsets in extent.items()}

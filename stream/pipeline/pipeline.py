@@ -73,7 +73,7 @@ class Pipeline:
         self._idle_commit_at_s = 0.0
         self._committing: asyncio.Task[Ledger] | None = None
         self._purges = 0
-        self.held_by_hand = False
+        self.paused_by_operator = False
         self.totals = Totals()
 
     def connect(self, stages: Stages) -> None:
@@ -141,7 +141,7 @@ class Pipeline:
 
         A drain reads only what it has to commit, whether or not an operator has paused the worker.
         """
-        paused = self.held_by_hand and not self._stopping
+        paused = self.paused_by_operator and not self._stopping
         return not paused and self._breakers.allow(now_s)
 
     async def _commit_what_was_read(self) -> None:
@@ -329,7 +329,7 @@ class Pipeline:
                 "%d events were not committed before the rebalance; they will be read again", self.num_in_flight
             )
             committing = self._committing
-            await self._stages.source.give_up()  # before the purge, as in `rewind`
+            await self._stages.source.detach()  # before the purge, as in `rewind`
             self._purge()
             if committing is not None:
                 committing.cancel()

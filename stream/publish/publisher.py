@@ -18,7 +18,7 @@ from forebay.schemas.errors import BrokerError
 from forebay.stream.core.cancellation import within
 from forebay.stream.core.quantities import quantity
 from forebay.stream.kafka.cluster.advertised_listeners import find_unreachable, require_reachable
-from forebay.stream.kafka.cluster.authorization_errors import denied
+from forebay.stream.kafka.cluster.authorization_errors import explain_authorization_error
 from forebay.stream.output.encoder import record_size
 
 MAX_REQUEST_BYTES: Final = 1_048_576
@@ -83,7 +83,7 @@ class Publisher:
             await within(START_TIMEOUT_S, self._begin())
         except KafkaError as error:
             await self.stop()
-            raise denied(error, "WRITE", self._topic) or BrokerError(
+            raise explain_authorization_error(error, "WRITE", self._topic) or BrokerError(
                 f"cannot reach Kafka at {self._options.get('bootstrap_servers')}: {error}",
                 kind="unreachable",
                 remedy="see that the broker runs there (`forebay check` reports more), or name another with --bootstrap-server",
@@ -201,7 +201,7 @@ class Publisher:
         self.last_delivery = (metadata.partition, metadata.offset)
 
     async def _failed(self, error: BaseException) -> BrokerError:
-        if (refusal := denied(error, "WRITE", self._topic)) is not None:
+        if (refusal := explain_authorization_error(error, "WRITE", self._topic)) is not None:
             return refusal
         what, remedy = str(error) or f"no answer within {self._delivery_timeout_s:g} s", "see the broker's log"
         if isinstance(error, TimeoutError | KafkaTimeoutError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from forebay.stream.core.records import Standing, TopicPartition
+from forebay.stream.core.records import PartitionLag, TopicPartition
 
 
 class Lag(NamedTuple):
@@ -28,20 +28,20 @@ class LagMeter:
 
     def measure(
         self,
-        standings: Mapping[TopicPartition, Standing],
+        partition_lags: Mapping[TopicPartition, PartitionLag],
         last_read_ms: Mapping[TopicPartition, int],
         *,
         now_ms: int,
     ) -> dict[TopicPartition, Lag]:
-        """Return the lag of each partition in `standings`; other partitions are forgotten.
+        """Return the lag of each partition in `partition_lags`; other partitions are forgotten.
 
         last_read_ms: timestamps of the last records read.
         """
-        self._since_ms = {partition: self._since_ms.get(partition, now_ms) for partition in standings}
+        self._since_ms = {partition: self._since_ms.get(partition, now_ms) for partition in partition_lags}
         lags = {}
-        for partition, standing in standings.items():
-            if not standing.lag:
+        for partition, partition_lag in partition_lags.items():
+            if not partition_lag.lag:
                 self._since_ms[partition] = now_ms
             since_ms = max(self._since_ms[partition], last_read_ms.get(partition, 0))
-            lags[partition] = Lag(standing.lag, max(0, now_ms - since_ms) / 1000 if standing.lag else 0.0)
+            lags[partition] = Lag(partition_lag.lag, max(0, now_ms - since_ms) / 1000 if partition_lag.lag else 0.0)
         return lags

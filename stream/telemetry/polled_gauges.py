@@ -8,7 +8,7 @@ from typing import Protocol
 
 from forebay.stream.core.circuit_breaker import BreakerState, CircuitBreaker
 from forebay.stream.core.clock import Clock
-from forebay.stream.core.records import Standing, TopicPartition, WindowStatus
+from forebay.stream.core.records import PartitionLag, TopicPartition, WindowStatus
 from forebay.stream.pipeline.in_flight import InFlight
 from forebay.stream.telemetry import catalogue as c
 from forebay.stream.telemetry.lag import LagMeter
@@ -87,10 +87,10 @@ class GaugePoller:
         self._process.sample()
         self._gpus.sample()
 
-    def record_lag(self, standings: Mapping[TopicPartition, Standing]) -> None:
+    def record_lag(self, partition_lags: Mapping[TopicPartition, PartitionLag]) -> None:
         """Record the lag of the assigned partitions, when it has been polled."""
-        self._recorder.forget(standings)
-        lags = self._lag.measure(standings, self._recorder.last_read_ms, now_ms=self._clock.wall_ms())
+        self._recorder.forget(partition_lags)
+        lags = self._lag.measure(partition_lags, self._recorder.last_read_ms, now_ms=self._clock.wall_ms())
         self._book.set(c.ASSIGNED_PARTITIONS, len(lags))
         self._book.replace(c.CONSUMER_LAG_RECORDS, {_labels(at): lag.records for at, lag in lags.items()})
         self._book.replace(c.CONSUMER_LAG, {_labels(at): lag.seconds for at, lag in lags.items()})

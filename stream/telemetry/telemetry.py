@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from forebay.schemas.headers import TRACEPARENT
 from forebay.stream.config.sections import TelemetrySection
 from forebay.stream.core.clock import Clock
-from forebay.stream.core.records import BatchResult, Chunk, MicroBatch, Standing, TopicPartition, WindowStatus
+from forebay.stream.core.records import BatchResult, Chunk, MicroBatch, PartitionLag, TopicPartition, WindowStatus
 from forebay.stream.output.ledger import Ledger
 from forebay.stream.pipeline.observer import CommitTimes
 from forebay.stream.telemetry import catalogue as c
@@ -106,10 +106,10 @@ class Telemetry:
             self._book, self._recorder, watched, clock=self._clock, gpus=GpuMeter(self._book, visible=visible_gpus())
         )
 
-    def record_lag(self, standings: Mapping[TopicPartition, Standing]) -> None:
+    def record_lag(self, partition_lags: Mapping[TopicPartition, PartitionLag]) -> None:
         """Record the lag of the assigned partitions. After `watch`."""
         assert self._sampler is not None
-        self._sampler.record_lag(standings)
+        self._sampler.record_lag(partition_lags)
 
     def page(self, *, accept: str = "") -> tuple[bytes, str]:
         """The Prometheus page and its content type. accept: the request's header; OpenMetrics where it is asked for."""

@@ -39,7 +39,7 @@ from forebay.stream.kafka.consumer.lag_poller import LagPoller
 from forebay.stream.kafka.consumer.source import Source
 from forebay.stream.kafka.consumer.start_offsets import StartPolicy
 from forebay.stream.kafka.patches.raw_records import ReadLimits
-from forebay.stream.kafka.producer.producer import Delivery, Transactional, hash_key
+from forebay.stream.kafka.producer.producer import Delivery, TransactionSettings, hash_key
 from forebay.stream.kafka.producer.transaction import Transaction, transactional_id
 from forebay.stream.output.emitter import EmissionBuilder, Emitter, Placer
 from forebay.stream.output.encoder import PredictionEncoder
@@ -268,7 +268,7 @@ class WorkerAssembly:
             client_options(settings.kafka),
             compression_type=None if compression == "none" else compression,
             max_batch_bytes=layout.max_batch_bytes,
-            transactional=Transactional(
+            transactional=TransactionSettings(
                 transactional_id(settings, self._instance), settings.delivery.transaction_timeout_ms
             )
             if settings.delivery.processing_guarantee == "exactly_once"
@@ -308,7 +308,7 @@ class WorkerAssembly:
             topics=layout.input_partitions,
             group_id=kafka.group_id,
             policy=StartPolicy(entry.auto_offset_reset, entry.from_timestamp),
-            resumes=windows or WithoutWindows(),
+            restorer=windows or WithoutWindows(),
             on_revoked=pipeline.revoked,
             on_fatal=self._failure.report,
             backoff=self._backoff(),

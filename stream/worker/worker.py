@@ -17,7 +17,7 @@ from forebay.stream.core.cancellation import cancel_until_done
 from forebay.stream.core.stop_request import StopRequest
 from forebay.stream.embedded.worker_process import READY_LINE
 from forebay.stream.inference.device_thread import DeviceThread
-from forebay.stream.kafka.cluster.authorization_errors import denied
+from forebay.stream.kafka.cluster.authorization_errors import explain_authorization_error
 from forebay.stream.kafka.consumer.lag_poller import LagPoller
 from forebay.stream.kafka.consumer.source import Source
 from forebay.stream.kafka.producer.producer import MAX_CONNECT_S, Delivery, connect
@@ -104,7 +104,7 @@ class Worker:
             await self._work()
             return self._parts.pipeline
         except KafkaError as error:
-            raise denied(error, "READ") or BrokerError(
+            raise explain_authorization_error(error, "READ") or BrokerError(
                 f"the cluster refused to go on: {error}",
                 kind="kafka_error",
                 remedy="`forebay check` looks at topics, permissions and security settings",

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from forebay.stream.admin.group_status import MAX_REASON_CHARS, Answer, lag_of, name_partitions, put_together, urls_of
 from forebay.stream.admin.member_metadata import WorkerMetadata, decode_advertisement
 from forebay.stream.admin.worker_status import decode_status
-from forebay.stream.core.group import GroupLook, Member
+from forebay.stream.core.group import GroupSnapshot, Member
 from forebay.stream.core.records import TopicPartition
 from forebay.stream.kafka.cluster.group_inspector import decode_member
 from forebay.stream.kafka.consumer.assignor import AdvertisingAssignor
@@ -87,9 +87,9 @@ def member(number: int, places: list[TopicPartition], told: WorkerMetadata | Non
     )
 
 
-def look(*members: Member) -> GroupLook:
+def look(*members: Member) -> GroupSnapshot:
     ends = dict.fromkeys(P, 100)
-    return GroupLook(
+    return GroupSnapshot(
         group_id="g",
         state="Stable",
         members=members,

@@ -12,7 +12,7 @@ from forebay.stream.admin.group_status import Answer, put_together
 from forebay.stream.admin.member_metadata import WorkerMetadata
 from forebay.stream.admin.render import status_text
 from forebay.stream.admin.worker_status import decode_status
-from forebay.stream.core.group import GroupLook, Member
+from forebay.stream.core.group import GroupSnapshot, Member
 from forebay.stream.core.records import TopicPartition
 
 HOSTILE = (
@@ -35,7 +35,7 @@ def shown(name: str) -> str:
         Member(member_id="m2", client_id=name, host=name, user_data=told.encode(), partitions=()),
         Member(member_id="m3", client_id=name, host=name, user_data=asked.encode(), partitions=()),
     )
-    look = GroupLook(
+    look = GroupSnapshot(
         group_id=name, state=name, members=members, committed={}, ends={place: 5, TopicPartition(name, 1): 5}
     )
     health = {"live": False, "ready": False, "reasons": [name], "breakers": {name: "open"}, "cluster": name}

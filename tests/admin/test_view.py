@@ -11,7 +11,7 @@ from forebay.stream.admin.view import Parts, WorkerView
 from forebay.stream.config.sections import Settings, TelemetrySection
 from forebay.stream.core.circuit_breaker import CircuitBreaker
 from forebay.stream.core.group import Member
-from forebay.stream.core.records import Epoch, Standing, TopicPartition
+from forebay.stream.core.records import Epoch, PartitionLag, TopicPartition
 from forebay.stream.kafka.consumer.lag_poller import LagPoller
 from forebay.stream.pipeline.in_flight import Bounds, InFlight
 from forebay.stream.pipeline.observer import NullObserver
@@ -35,10 +35,10 @@ class Source:
     def __init__(self) -> None:
         self.epoch: Epoch | None = Epoch(1, "member", None, 1)
         self.joined = True
-        self.found: dict[TopicPartition, Standing] = {}
+        self.found: dict[TopicPartition, PartitionLag] = {}
         self.polls = 0
 
-    async def standings(self) -> Mapping[TopicPartition, Standing]:
+    async def partition_lags(self) -> Mapping[TopicPartition, PartitionLag]:
         self.polls += 1
         return dict(self.found)
 
@@ -96,9 +96,9 @@ def _breaker() -> CircuitBreaker:
 
 async def test_the_status_and_the_metrics_report_the_same_poll() -> None:
     worker = Worker()
-    worker.source.found = {P0: Standing(3, 10), P1: Standing(4, 4)}
+    worker.source.found = {P0: PartitionLag(3, 10), P1: PartitionLag(4, 4)}
     await worker.lag.poll()
-    worker.source.found = {P0: Standing(9, 99)}  # unknown to both before the next poll
+    worker.source.found = {P0: PartitionLag(9, 99)}  # unknown to both before the next poll
     status = worker.view.status(since=None)
     assert (status["lag"], status["health"]["cluster_answered_ago_s"]) == (7, 0)
     assert [(one["position"], one["end"], one["lag"]) for one in status["partitions"]] == [(3, 10, 7), (4, 4, 0)]

@@ -12,8 +12,8 @@ from aiokafka import errors as kafka_errors
 from forebay.stream.cli import main
 from forebay.stream.cli.acls import ROLES
 from forebay.stream.config.sections import DeliverySection, KafkaSection, Settings, TopicsSection
-from forebay.stream.kafka.cluster.acls import Acl, Role, acls_of
-from forebay.stream.kafka.cluster.authorization_errors import denied
+from forebay.stream.kafka.cluster.acls import Acl, Role, required_acls
+from forebay.stream.kafka.cluster.authorization_errors import explain_authorization_error
 
 
 @pytest.fixture(autouse=True)
@@ -57,13 +57,13 @@ def test_names_follow_the_configuration() -> None:
         topics=TopicsSection(prefix="p."),
         delivery=DeliverySection(processing_guarantee="at_least_once"),
     )
-    worker = acls_of(Role.WORKER, settings)
+    worker = required_acls(Role.WORKER, settings)
     late = Acl("topic", "p.late-events", "WRITE")
     assert late not in worker
     with_late = settings.model_copy(update={"window": settings.window.model_copy(update={"late_events_topic": True})})
-    assert late in acls_of(Role.WORKER, with_late)
+    assert late in required_acls(Role.WORKER, with_late)
     assert Acl("group", "g", "READ") in worker and not [acl for acl in worker if acl.resource == "transactional-id"]
-    aggregator = acls_of(Role.AGGREGATOR, settings)
+    aggregator = required_acls(Role.AGGREGATOR, settings)
     assert Acl("group", "g-aggregate", "READ") in aggregator
     # Without a rule there are no alerts to write.
     assert not [acl for acl in aggregator if acl.name == "p.alerts"]
@@ -80,9 +80,9 @@ def test_names_follow_the_configuration() -> None:
     ],
 )
 def test_refusals_name_what_is_missing(error: Exception, told: str) -> None:
-    found = denied(error, "WRITE", "mine")
+    found = explain_authorization_error(error, "WRITE", "mine")
     assert found is not None and found.message == f"not allowed: {told}"
 
 
 def test_other_errors_are_no_refusals() -> None:
-    assert denied(kafka_errors.NotLeaderForPartitionError(), "READ") is None
+    assert explain_authorization_error(kafka_errors.NotLeaderForPartitionError(), "READ") is None

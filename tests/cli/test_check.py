@@ -16,7 +16,7 @@ from forebay.stream.aggregate.topics import create_aggregator_topics
 from forebay.stream.cli import main
 from forebay.stream.config.sections import KafkaSection, Settings, TopicsSection, WindowSection
 from forebay.stream.kafka.cluster.topic_plan import TopicState, find_problems, plan_topics
-from forebay.stream.kafka.cluster.topics import Checked, create_topics
+from forebay.stream.kafka.cluster.topics import TopicCheck, create_topics
 from forebay.stream.kafka.protocol.authorized_operations import ClusterView
 from forebay.stream.preflight import Status, _told
 from tests.brokers.resolve import Broker
@@ -88,7 +88,7 @@ def test_with_windows_the_topics_timestamp_settings_are_part_of_the_list() -> No
         )
         for one in wanted
     }
-    checked = Checked(wanted, states, find_problems(settings, wanted, states))
+    checked = TopicCheck(wanted, states, find_problems(settings, wanted, states))
     found = _told("topics", checked)
     assert found.status is Status.OK and len(found.problems) == 1
     assert found.problems[0].startswith(

@@ -20,7 +20,7 @@ from forebay.stream.aggregate.topics import create_aggregator_topics
 from forebay.stream.config.load import load_settings
 from forebay.stream.config.sections import Settings
 from forebay.stream.kafka.cluster.acl_check import require
-from forebay.stream.kafka.cluster.acls import Acl, Role, acls_of
+from forebay.stream.kafka.cluster.acls import Acl, Role, required_acls
 from forebay.stream.kafka.cluster.topics import create_topics
 from tests.brokers.clients import consumer, producer, read, send_batch
 from tests.brokers.secure import PASSWORD, SecureKafka
@@ -104,7 +104,7 @@ async def test_each_role_with_its_own_and_no_more(secure: SecureKafka, tmp_path:
     await make_topics(secure, prefix)
     settings = settings_of(environment(secure, "nobody", prefix))
     for role in Role:
-        allow(secure, f"{role.value}-user", *acls_of(role, settings))
+        allow(secure, f"{role.value}-user", *required_acls(role, settings))
     values = [orjson.dumps({"id": str(n), "timestamp": 1_790_000_000_000, "features": [n, 1, 2, 3]}) for n in range(20)]
     async with producer(secure.bootstrap) as client:
         await send_batch(client, TopicPartition(f"{prefix}features", 0), [*values, b"garbage"])
@@ -137,7 +137,7 @@ async def test_each_role_with_its_own_and_no_more(secure: SecureKafka, tmp_path:
 ALL = [
     (role, acl)
     for role in Role
-    for acl in acls_of(role, Settings.model_validate_json(json.dumps({"aggregate": {"alerts": RULE}})))
+    for acl in required_acls(role, Settings.model_validate_json(json.dumps({"aggregate": {"alerts": RULE}})))
 ]
 
 
@@ -148,7 +148,7 @@ async def test_what_is_missing_is_named(
     await made_once(secure)
     user = f"without-{ALL.index((role, acl))}"
     settings = settings_of(environment(secure, user, ""))
-    wanted = acls_of(role, settings)
+    wanted = required_acls(role, settings)
     group = acl.name if acl.resource == "topic" else acl.name.replace("forebay", GROUP)
     lacking = [own for own in wanted if (own.operation, own.resource, own.name) != (acl.operation, acl.resource, group)]
     if acl.resource == "transactional-id":
@@ -185,7 +185,7 @@ async def test_nobody_begins_without(secure: SecureKafka, tmp_path: Path) -> Non
     ):
         user = f"refused-{number}"
         environ = environment(secure, user, "")
-        own = acls_of(role, settings_of(environ))
+        own = required_acls(role, settings_of(environ))
         lacking = [acl for acl in own if acl.operation != at[1] or at[0] not in (acl.resource, acl.name)]
         assert len(lacking) == len(own) - 1
         allow(secure, user, *lacking)

@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError
 
 from forebay.stream.core.outputs import Outgoing
 from forebay.stream.core.records import TopicPartition
-from forebay.stream.kafka.producer.producer import Delivery, Transactional
+from forebay.stream.kafka.producer.producer import Delivery, TransactionSettings
 from tests.worker.echo import NUM_FEATURES
 from tests.worker.harness import WorkerGroup
 
@@ -73,7 +73,7 @@ class Feed:
             {"bootstrap_servers": worker_group.bootstrap},
             compression_type=None,
             max_batch_bytes=1 << 20,
-            transactional=Transactional(f"{worker_group.prefix}-feed", 10_000),
+            transactional=TransactionSettings(f"{worker_group.prefix}-feed", 10_000),
         )
 
     async def run(self) -> None:

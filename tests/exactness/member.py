@@ -12,7 +12,7 @@ from forebay.stream.core.records import Epoch, TopicPartition
 from forebay.stream.eventtime.restore import WithoutWindows
 from forebay.stream.kafka.consumer.source import Source
 from forebay.stream.kafka.consumer.start_offsets import StartPolicy
-from forebay.stream.kafka.producer.producer import Delivery, Transactional
+from forebay.stream.kafka.producer.producer import Delivery, TransactionSettings
 from forebay.stream.kafka.producer.transaction import Transaction
 from tests.eventually import eventually
 
@@ -38,7 +38,7 @@ class Member:
             topics={topic: 1},
             group_id=group_id,
             policy=StartPolicy("earliest"),
-            resumes=WithoutWindows(),
+            restorer=WithoutWindows(),
             on_revoked=self._revoked,
             on_fatal=self.failures.append,
         )
@@ -46,7 +46,7 @@ class Member:
             {"bootstrap_servers": bootstrap},
             compression_type=None,
             max_batch_bytes=1 << 20,
-            transactional=Transactional(transactional_id, 60_000),
+            transactional=TransactionSettings(transactional_id, 60_000),
         )
         self.transaction = Transaction(self.delivery, group_id=group_id, is_current=lambda _epoch: True)
 

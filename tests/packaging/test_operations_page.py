@@ -10,7 +10,7 @@ import yaml
 
 from forebay.stream.cli.group import COMMANDS
 from forebay.stream.config.sections import Settings, section_types
-from forebay.stream.kafka.cluster.acls import Role, acls_of
+from forebay.stream.kafka.cluster.acls import Role, required_acls
 from tests.packaging.image import ROOT
 
 PAGE = (ROOT / "docs" / "operations.md").read_text()
@@ -50,7 +50,7 @@ def test_the_access_control_lists_are_those_of_the_code() -> None:
     assert told == {
         (role.value, acl.operation, acl.resource, acl.name + "*" * acl.prefixed)
         for role in Role
-        for acl in acls_of(role, settings)
+        for acl in required_acls(role, settings)
     }
 
 

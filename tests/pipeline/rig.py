@@ -105,7 +105,7 @@ class ScriptedSource:
         self.at = dict(self.committed)
         self.current = Epoch(1, "member", None, self.rewinds + 1)
 
-    async def give_up(self) -> None:
+    async def detach(self) -> None:
         self.current = None
 
     async def rejoin(self) -> None:

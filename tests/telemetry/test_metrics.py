@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from forebay.schemas.failures import FailureKind
 from forebay.stream.core.errors import CommitRefused, CommitTimeout
-from forebay.stream.core.records import MicroBatch, Standing
+from forebay.stream.core.records import MicroBatch, PartitionLag
 from forebay.stream.output.ledger import Ledger
 from forebay.stream.pipeline.observer import CommitTimes
 from forebay.stream.telemetry import catalogue as c
@@ -164,7 +164,7 @@ def test_lag_in_seconds_is_bounded_by_what_is_known() -> None:
 
     def seconds(position: int, end: int, now_s: int, last_read_s: int | None = None) -> float:
         read = {} if last_read_s is None else {P0: last_read_s * 1000}
-        lag = meter.measure({P0: Standing(position, end)}, read, now_ms=now_s * 1000)[P0]
+        lag = meter.measure({P0: PartitionLag(position, end)}, read, now_ms=now_s * 1000)[P0]
         assert lag.records == end - position
         return lag.seconds
 
@@ -178,9 +178,9 @@ def test_lag_in_seconds_is_bounded_by_what_is_known() -> None:
 
 def test_lag_is_never_negative_and_forgets_what_is_gone() -> None:
     meter = LagMeter()
-    assert meter.measure({P0: Standing(10, 8)}, {}, now_ms=1)[P0] == (0, 0.0)
-    assert meter.measure({P1: Standing(0, 5)}, {}, now_ms=1000)[P1] == (5, 0.0)
-    assert meter.measure({P0: Standing(0, 5)}, {}, now_ms=90_000) == {P0: (5, 0.0)}
+    assert meter.measure({P0: PartitionLag(10, 8)}, {}, now_ms=1)[P0] == (0, 0.0)
+    assert meter.measure({P1: PartitionLag(0, 5)}, {}, now_ms=1000)[P1] == (5, 0.0)
+    assert meter.measure({P0: PartitionLag(0, 5)}, {}, now_ms=90_000) == {P0: (5, 0.0)}
 
 
 # ---- the page

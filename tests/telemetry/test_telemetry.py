@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from forebay.stream.config.sections import TelemetrySection
 from forebay.stream.core.circuit_breaker import CircuitBreaker
 from forebay.stream.core.clock import SystemClock
-from forebay.stream.core.records import Standing, TopicPartition
+from forebay.stream.core.records import PartitionLag, TopicPartition
 from forebay.stream.pipeline.in_flight import Bounds, InFlight
 from forebay.stream.telemetry.collector import Signal, describe_process, find_collector, parse_headers
 from forebay.stream.telemetry.polled_gauges import Watched
@@ -55,7 +55,7 @@ async def run_for(made: Telemetry, seconds: float) -> None:
 
 async def test_the_page_tells_what_is_so_now() -> None:
     made = telemetry({}, is_ready=lambda: True)
-    made.record_lag({TopicPartition("features", 0): Standing(3, 10)})
+    made.record_lag({TopicPartition("features", 0): PartitionLag(3, 10)})
     page, content_type = made.page(accept="application/openmetrics-text")
     lines = page.decode().splitlines()
     assert content_type.startswith("application/openmetrics-text")

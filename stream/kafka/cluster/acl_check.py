@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError, NotCoordinatorForGroupError
 from forebay.schemas.errors import BrokerError
 from forebay.stream.config.sections import KafkaSection, Settings
 from forebay.stream.core.retry import fixed, retry
-from forebay.stream.kafka.cluster.acls import Acl, Role, acls_of
+from forebay.stream.kafka.cluster.acls import Acl, Role, required_acls
 from forebay.stream.kafka.cluster.authorization_errors import KIND
 from forebay.stream.kafka.cluster.bootstrap import Broker, connect, reach
 from forebay.stream.kafka.protocol.authorized_operations import Access, Operation, coordinator, group_access, view
@@ -29,7 +29,7 @@ async def require(role: Role, settings: Settings) -> None:
 
     What the cluster does not tell is taken for allowed; so are transactional ids, about which it cannot be asked.
     """
-    missing = await _missing(acls_of(role, settings), settings)
+    missing = await _missing(required_acls(role, settings), settings)
     for acl in missing:
         if acl.operation == "DESCRIBE_CONFIGS":
             log.warning("not allowed: %s; its retention, cleanup and sizes are not looked at", acl)

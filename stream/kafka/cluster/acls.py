@@ -55,7 +55,7 @@ class Acl:
         return f"{self.operation} on the {self.resource} {self.name}{'*' if self.prefixed else ''}"
 
 
-def acls_of(role: Role, settings: Settings) -> tuple[Acl, ...]:
+def required_acls(role: Role, settings: Settings) -> tuple[Acl, ...]:
     """All that `role` needs with these settings. Raises ConfigError for an impossible topic name."""
     find = {Role.WORKER: _worker, Role.AGGREGATOR: _aggregator, Role.REPLAY: _replay}[role]
     return tuple(find(settings))

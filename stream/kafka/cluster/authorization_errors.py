@@ -12,7 +12,9 @@ KIND: Final = "authorization"
 REMEDY: Final = "`forebay acls` prints all that is needed; `forebay check` tells what else is missing"
 
 
-def denied(error: BaseException, on_topics: Literal["READ", "WRITE"], topic: str = "") -> BrokerError | None:
+def explain_authorization_error(
+    error: BaseException, on_topics: Literal["READ", "WRITE"], topic: str = ""
+) -> BrokerError | None:
     """What to tell where `error` is a refusal, else None.
 
     on_topics: what was being done with topics; topic: to which, where the error does not say so.

@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError, for_code
 
 from forebay.schemas.errors import BrokerError
 from forebay.stream.core.cancellation import within
-from forebay.stream.core.group import GroupLook, Member
+from forebay.stream.core.group import GroupSnapshot, Member
 from forebay.stream.core.records import TopicPartition
 from forebay.stream.kafka.cluster.advertised_listeners import TIMEOUT_S, find_unreachable, require_reachable
 
@@ -26,8 +26,8 @@ _MALFORMED: Final = (ValueError, TypeError, AttributeError, LookupError, MemoryE
 STOP_TIMEOUT_S: Final = 5.0
 
 
-class GroupLooker:
-    """`async with GroupLooker(client_options, group_id, topics) as looker: await looker.look()`."""
+class GroupInspector:
+    """`async with GroupInspector(client_options, group_id, topics) as inspector: await inspector.look()`."""
 
     def __init__(
         self, options: Mapping[str, object], group_id: str, topics: Sequence[str], *, timeout_s: float
@@ -62,14 +62,14 @@ class GroupLooker:
     async def __aexit__(self, *_: object) -> None:
         await self._stop()
 
-    async def look(self) -> GroupLook:
+    async def look(self) -> GroupSnapshot:
         """As it is now. Raises BrokerError."""
         try:
             return await within(self._timeout_s, self._look())
         except (KafkaError, OSError) as error:
             raise await self._unreachable(error) from error
 
-    async def _look(self) -> GroupLook:
+    async def _look(self) -> GroupSnapshot:
         partitions = await self._partitions()
         coordinator = await self._admin.find_coordinator(self._group_id)
         (described,) = await self._admin.describe_consumer_groups([self._group_id], coordinator)
@@ -79,7 +79,7 @@ class GroupLooker:
         offsets = await self._admin.list_consumer_group_offsets(self._group_id, coordinator, partitions)
         ends = await self._consumer.end_offsets(partitions) if partitions else {}
         committed = {TopicPartition(*place): found.offset for place, found in offsets.items()}
-        return GroupLook(
+        return GroupSnapshot(
             group_id=self._group_id,
             state=state,
             members=tuple(decode_member(*member[:5]) for member in members),

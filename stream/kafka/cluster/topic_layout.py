@@ -12,7 +12,7 @@ from forebay.stream.config.sections import Settings
 from forebay.stream.core.outputs import OutputTopic, OutputTopics
 from forebay.stream.kafka.cluster.topic_plan import BROKER_MAX_MESSAGE_BYTES, MAX_MESSAGE_BYTES
 from forebay.stream.kafka.cluster.topic_timestamps import LOG_APPEND_TIME, TIMESTAMP_TYPE, timestamp_bounds
-from forebay.stream.kafka.cluster.topics import Checked, check_topics
+from forebay.stream.kafka.cluster.topics import TopicCheck, check_topics
 
 log = logging.getLogger("forebay.kafka.topics")
 
@@ -47,7 +47,7 @@ async def find_layout(settings: Settings) -> Layout:
     return layout_of(settings, checked)
 
 
-def layout_of(settings: Settings, checked: Checked) -> Layout:
+def layout_of(settings: Settings, checked: TopicCheck) -> Layout:
     """The layout from topics that are fit for use. Pure."""
     prefix, most = settings.topics.prefix, settings.output.max_request_size
 

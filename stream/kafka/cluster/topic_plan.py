@@ -27,7 +27,7 @@ from forebay.stream.kafka.cluster.topic_timestamps import (
     TIMESTAMP_AFTER_MS,
     TIMESTAMP_BEFORE_MS,
     TIMESTAMP_TYPE,
-    judge_timestamps,
+    check_timestamps,
 )
 
 CLEANUP_POLICY: Final = "cleanup.policy"
@@ -143,10 +143,10 @@ def find_problems(
     """All that is to be said about topics that are not as they should be, the gravest first."""
     findings = [finding for topic in wanted for finding in _judge(topic, states[topic.name], settings)]
     findings += _judge_counts(wanted, states)
-    return gravest_first(findings)
+    return by_severity(findings)
 
 
-def gravest_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+def by_severity(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     order = {"error": 0, "warning": 1, "note": 2}
     return tuple(sorted(findings, key=lambda finding: order[finding.severity]))
 
@@ -184,7 +184,7 @@ def _judge(wanted: WantedTopic, state: TopicState, settings: Settings) -> Iterat
     yield from _judge_retention(wanted, state)
     if wanted.spec is FEATURES:
         yield from _judge_replay(state, settings)
-    yield from judge_timestamps(state, settings.window, is_input=wanted.spec is FEATURES)
+    yield from check_timestamps(state, settings.window, is_input=wanted.spec is FEATURES)
     yield from _judge_replicas(wanted, state)
     yield from _judge_sizes(wanted, state, settings)
 

@@ -20,7 +20,7 @@ MIN_CLOCK_SKEW_MS: Final = 60_000
 """Clocks may differ by as much without a topic refusing a worker's records."""
 
 
-def judge_timestamps(state: TopicState, window: WindowSection, *, is_input: bool) -> Iterator[Finding]:
+def check_timestamps(state: TopicState, window: WindowSection, *, is_input: bool) -> Iterator[Finding]:
     """Whose clock the records' timestamps are, and whether the brokers would refuse those of a worker."""
     if (state.configs or {}).get(TIMESTAMP_TYPE) != CREATE_TIME:
         return

@@ -27,9 +27,9 @@ from forebay.stream.kafka.cluster.topic_plan import (
     Finding,
     TopicState,
     WantedTopic,
+    by_severity,
     differences,
     find_problems,
-    gravest_first,
     plan_topics,
 )
 
@@ -42,7 +42,7 @@ CreateStatus = Literal["created", "would create", "exists", "differs", "refused"
 
 
 @dataclass(frozen=True, slots=True)
-class Created:
+class CreateResult:
     """What became of one topic. state: as it was found, where it was there; reason: why the cluster refused it."""
 
     topic: WantedTopic
@@ -53,7 +53,7 @@ class Created:
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class TopicCheck:
     """Every topic as meant and as found, by name, and what is to be said about it, the gravest first."""
 
     wanted: tuple[WantedTopic, ...]
@@ -65,13 +65,13 @@ class Checked:
         """The findings with which the worker cannot do its work."""
         return tuple(finding for finding in self.findings if finding.severity == "error")
 
-    def with_those_of(self, other: Checked) -> Checked:
+    def merge(self, other: TopicCheck) -> TopicCheck:
         """Both together."""
-        findings = gravest_first((*self.findings, *other.findings))
-        return Checked((*self.wanted, *other.wanted), {**self.states, **other.states}, findings)
+        findings = by_severity((*self.findings, *other.findings))
+        return TopicCheck((*self.wanted, *other.wanted), {**self.states, **other.states}, findings)
 
 
-async def check_topics(settings: Settings, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Checked:
+async def check_topics(settings: Settings, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> TopicCheck:
     """Compare the cluster's topics with the catalogue; changes nothing.
 
     Raises BrokerError when the cluster does not answer within `timeout_s`, ConfigError for an impossible name.
@@ -79,7 +79,7 @@ async def check_topics(settings: Settings, *, timeout_s: float = DEFAULT_TIMEOUT
     wanted = plan_topics(settings)
     async with reach(settings.kafka, timeout_s=timeout_s) as broker, _bounded(settings.kafka, timeout_s):
         states, _ = await _describe(broker, [topic.name for topic in wanted])
-    return Checked(wanted, states, find_problems(settings, wanted, states))
+    return TopicCheck(wanted, states, find_problems(settings, wanted, states))
 
 
 async def describe_topics(
@@ -96,7 +96,7 @@ async def create_topics(
     *,
     dry_run: bool = False,
     timeout_s: float = DEFAULT_TIMEOUT_S,
-) -> tuple[Created, ...]:
+) -> tuple[CreateResult, ...]:
     """Make the topics that are missing; those that are there stay as they are. What was made can be used at once.
 
     wanted: without it, those that a worker needs. With `dry_run` the cluster only says whether it would. Raises BrokerError
@@ -151,24 +151,24 @@ async def topic_limits(
     return {name: TopicState(name, "present", configs=configs.get(name)).number(MAX_MESSAGE_BYTES) for name in names}
 
 
-def _existing(topic: WantedTopic, state: TopicState) -> Created:
+def _existing(topic: WantedTopic, state: TopicState) -> CreateResult:
     found = differences(topic, state)
-    return Created(topic, "differs" if found else "exists", state, found)
+    return CreateResult(topic, "differs" if found else "exists", state, found)
 
 
-def _created(topic: WantedTopic, answer: tuple[int, str | None], dry_run: bool) -> Created:
+def _created(topic: WantedTopic, answer: tuple[int, str | None], dry_run: bool) -> CreateResult:
     error_code, message = answer
     error = kafka_errors.for_code(error_code)
     if error is kafka_errors.NoError:
-        return Created(topic, "would create" if dry_run else "created")
+        return CreateResult(topic, "would create" if dry_run else "created")
     if error is kafka_errors.TopicAlreadyExistsError:
         # Someone was faster, or this user may not see it: either way it is there.
-        return Created(topic, "exists")
+        return CreateResult(topic, "exists")
     reasons: dict[object, str] = {
         kafka_errors.TopicAuthorizationFailedError: "this user may not create it",
         kafka_errors.ClusterAuthorizationFailedError: "this user may not create topics",
     }
-    return Created(topic, "refused", reason=reasons.get(error) or message or error.__name__)
+    return CreateResult(topic, "refused", reason=reasons.get(error) or message or error.__name__)
 
 
 async def _create(

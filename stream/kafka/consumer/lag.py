@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from aiokafka import AIOKafkaConsumer
 
-from forebay.stream.core.records import Standing, TopicPartition
+from forebay.stream.core.records import PartitionLag, TopicPartition
 
 
-async def read_standings(consumer: AIOKafkaConsumer) -> dict[TopicPartition, Standing]:
+async def read_partition_lags(consumer: AIOKafkaConsumer) -> dict[TopicPartition, PartitionLag]:
     """Of all assigned partitions, whose positions must be known. Raises KafkaError, TimeoutError.
 
     The ends are asked for, not taken from what was last fetched: a paused partition fetches nothing. For a consumer of
@@ -19,5 +19,7 @@ async def read_standings(consumer: AIOKafkaConsumer) -> dict[TopicPartition, Sta
     ends = await consumer.end_offsets(list(assigned))
     still = consumer.assignment()
     return {
-        TopicPartition(*one): Standing(await consumer.position(one), end) for one, end in ends.items() if one in still
+        TopicPartition(*one): PartitionLag(await consumer.position(one), end)
+        for one, end in ends.items()
+        if one in still
     }

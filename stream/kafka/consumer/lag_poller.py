@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 from forebay.stream.core.clock import Clock
-from forebay.stream.core.records import Standing, TopicPartition
+from forebay.stream.core.records import PartitionLag, TopicPartition
 
 log = logging.getLogger("forebay.telemetry")
 
@@ -19,7 +19,7 @@ TIMEOUT_S: Final = 10.0
 class PolledSource(Protocol):
     """What is asked of the source (see `stream.kafka.consumer.source`)."""
 
-    async def standings(self) -> Mapping[TopicPartition, Standing]: ...
+    async def partition_lags(self) -> Mapping[TopicPartition, PartitionLag]: ...
     async def ask_cluster(self) -> None: ...
 
 
@@ -34,14 +34,14 @@ class LagPoller:
     def __init__(
         self,
         source: PolledSource,
-        on_standings: Callable[[Mapping[TopicPartition, Standing]], None],
+        on_lags: Callable[[Mapping[TopicPartition, PartitionLag]], None],
         *,
         clock: Clock,
     ) -> None:
         self._source = source
-        self._on_standings = on_standings
+        self._on_lags = on_lags
         self._clock = clock
-        self.standings: Mapping[TopicPartition, Standing] = {}
+        self.partition_lags: Mapping[TopicPartition, PartitionLag] = {}
         self.answered_s: float | None = None
 
     async def run(self) -> None:
@@ -56,10 +56,10 @@ class LagPoller:
 
     async def poll(self) -> None:
         """Ask once. Raises what the client raises."""
-        standings = await self._source.standings()
-        self._on_standings(standings)
-        if not standings:
+        partition_lags = await self._source.partition_lags()
+        self._on_lags(partition_lags)
+        if not partition_lags:
             # Without a partition to ask for, this is how to see that the cluster answers.
             await self._source.ask_cluster()
-        self.standings = standings
+        self.partition_lags = partition_lags
         self.answered_s = self._clock.monotonic_s()

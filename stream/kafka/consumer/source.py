@@ -23,13 +23,13 @@ from forebay.stream.core.cancellation import cancel_until_done
 from forebay.stream.core.clock import Clock, SystemClock
 from forebay.stream.core.errors import CommitRefused
 from forebay.stream.core.group import Member
-from forebay.stream.core.records import Epoch, Record, Standing, TopicPartition
+from forebay.stream.core.records import Epoch, PartitionLag, Record, TopicPartition
 from forebay.stream.core.retry import fixed, retry, warn_sparsely
 from forebay.stream.kafka.cluster.topic_identity import recreated_error
 from forebay.stream.kafka.consumer.cluster_watch import ClusterWatch
 from forebay.stream.kafka.consumer.group_members import read_members
 from forebay.stream.kafka.consumer.group_offsets import GroupOffsets, OffsetsUnstable
-from forebay.stream.kafka.consumer.lag import read_standings
+from forebay.stream.kafka.consumer.lag import read_partition_lags
 from forebay.stream.kafka.consumer.start_offsets import (
     OffsetRestorer,
     StartPolicy,
@@ -37,9 +37,9 @@ from forebay.stream.kafka.consumer.start_offsets import (
     refuse_new_partitions,
     start_positions,
 )
-from forebay.stream.kafka.patches.chunked_reads import read_large_answers_in_parts
+from forebay.stream.kafka.patches.chunked_reads import use_chunked_reads
 from forebay.stream.kafka.patches.fetch_pacing import pace_fetches
-from forebay.stream.kafka.patches.raw_records import ReadLimits, hand_out_light_records
+from forebay.stream.kafka.patches.raw_records import ReadLimits, use_raw_records
 
 log = logging.getLogger("forebay.source")
 
@@ -65,7 +65,7 @@ class Source(ConsumerRebalanceListener):
         topics: Mapping[str, int],
         group_id: str,
         policy: StartPolicy,
-        resumes: OffsetRestorer,
+        restorer: OffsetRestorer,
         on_revoked: Callable[[], Awaitable[None]],
         on_fatal: Callable[[BaseException], None],
         backoff: Backoff | None = None,
@@ -77,7 +77,7 @@ class Source(ConsumerRebalanceListener):
         self._topics = dict(topics)
         self._group_id = group_id
         self._policy = policy
-        self._resumes = resumes
+        self._restorer = restorer
         self._on_revoked = on_revoked
         self._on_fatal = on_fatal
         self._backoff = backoff or Backoff()
@@ -95,8 +95,8 @@ class Source(ConsumerRebalanceListener):
     async def start(self) -> None:
         """Join the group. Raises KafkaError."""
         await self._consumer.start()
-        read_large_answers_in_parts(self._consumer)
-        self._light = hand_out_light_records(self._consumer, self._read_limits)
+        use_chunked_reads(self._consumer)
+        self._budget = use_raw_records(self._consumer, self._read_limits)
         pace_fetches(self._consumer)
         self._offsets = GroupOffsets(self._consumer, self._group_id)
         self._watch = ClusterWatch(self._consumer._client, self._topics, clock=self._clock)
@@ -150,7 +150,7 @@ class Source(ConsumerRebalanceListener):
         client cannot fix.
         """
         wait_ms = max(0.0, min(timeout_s, MAX_POLL_WAIT_S)) * 1000
-        self._light.begin_poll()
+        self._budget.begin_poll()
         try:
             records: dict[Any, list[Any]] = await self._consumer.getmany(timeout_ms=wait_ms, max_records=max_records)
         except OffsetOutOfRangeError as error:
@@ -257,9 +257,9 @@ class Source(ConsumerRebalanceListener):
             found[TopicPartition(*one)] = state.position
         return found
 
-    async def standings(self) -> dict[TopicPartition, Standing]:
+    async def partition_lags(self) -> dict[TopicPartition, PartitionLag]:
         """Where reading stands in each partition; nothing while the gate is closed. Raises KafkaError, TimeoutError."""
-        return await read_standings(self._consumer) if self._gate_open else {}
+        return await read_partition_lags(self._consumer) if self._gate_open else {}
 
     async def rewind(self) -> None:
         """Go back to the committed offsets: what was read and not committed will be read again, in a new epoch."""
@@ -270,7 +270,7 @@ class Source(ConsumerRebalanceListener):
         old = self._epoch
         self._begin(Epoch(old.generation, old.member_id, old.instance_id, self._counter))
 
-    async def give_up(self) -> None:
+    async def detach(self) -> None:
         """Read nothing more, and commit nothing, before the next assignment."""
         await self._close_gate()
         self._epoch = None
@@ -278,7 +278,7 @@ class Source(ConsumerRebalanceListener):
     async def rejoin(self) -> None:
         """The group has put this member out: give up what was assigned and join anew."""
         old = self._epoch
-        await self.give_up()
+        await self.detach()
         coordinator = self._consumer._coordinator
         if old is not None and (coordinator.generation, coordinator.member_id) == (old.generation, old.member_id):
             coordinator.reset_generation()
@@ -292,7 +292,7 @@ class Source(ConsumerRebalanceListener):
         except Exception as error:
             self._on_fatal(error)
         finally:
-            await self.give_up()
+            await self.detach()
 
     async def on_partitions_assigned(self, assigned: Collection[ClientTopicPartition]) -> None:
         # No heartbeat goes out while this runs, so it only stamps the epoch and leaves the reading of offsets to a task. The
@@ -367,7 +367,7 @@ class Source(ConsumerRebalanceListener):
             await self._watch.refuse_recreated(known, known)
             self._watch.hold(assigned)
         refuse_new_partitions(assigned, self._topics)
-        positions = await start_positions(self._consumer, self._resumes.restore(committed), self._policy)
+        positions = await start_positions(self._consumer, self._restorer.restore(committed), self._policy)
         if self._watch is not None:
             await self._watch.refuse_recreated(positions)
         # Committed before the first record is read, so that a restart starts in the same place whatever was decided here.

@@ -17,9 +17,9 @@ from forebay.stream.core.cancellation import raise_if_cancelled, within
 from forebay.stream.core.clock import Clock
 from forebay.stream.core.records import Record, TopicPartition
 from forebay.stream.kafka.cluster.advertised_listeners import find_unreachable, require_reachable
-from forebay.stream.kafka.cluster.authorization_errors import denied
+from forebay.stream.kafka.cluster.authorization_errors import explain_authorization_error
 from forebay.stream.kafka.patches.fetch_pacing import pace_fetches
-from forebay.stream.kafka.patches.raw_records import RawRecords, ReadLimits, hand_out_light_records
+from forebay.stream.kafka.patches.raw_records import PollBudget, ReadLimits, use_raw_records
 
 _POLL_MS: Final = 100
 _POLL_RECORDS: Final = 500
@@ -29,7 +29,7 @@ START_TIMEOUT_S: Final = 30.0
 _NOWHERE: Final = TopicPartition("", -1)
 
 
-Extent = Mapping[TopicPartition, range]
+OffsetRanges = Mapping[TopicPartition, range]
 """Of each partition the offsets from the first up to an end; not each of them need hold a record."""
 
 
@@ -64,7 +64,7 @@ class TopicReader:
         self._clock = clock
         self._bounded = bounded
         self._consumer: Any = None
-        self._light: RawRecords
+        self._budget: PollBudget
         self._poll: asyncio.Future[Any] | None = None
         self._partitions: list[ClientTopicPartition] = []
 
@@ -82,7 +82,7 @@ class TopicReader:
             await within(START_TIMEOUT_S, self._begin())
         except KafkaError as error:
             await self.stop()
-            raise denied(error, "READ") or BrokerError(
+            raise explain_authorization_error(error, "READ") or BrokerError(
                 f"cannot read from Kafka at {self._options.get('bootstrap_servers')}: {error}",
                 kind="unreachable",
                 remedy="see that the broker runs there (`forebay check` reports more), or name another with --bootstrap-server",
@@ -96,7 +96,7 @@ class TopicReader:
 
     async def _begin(self) -> None:
         await self._consumer.start()
-        self._light = hand_out_light_records(self._consumer, ReadLimits())
+        self._budget = use_raw_records(self._consumer, ReadLimits())
         pace_fetches(self._consumer)
         await self._assign()
 
@@ -154,7 +154,7 @@ class TopicReader:
                     return
 
     async def _next(self, max_records: int) -> Mapping[ClientTopicPartition, Sequence[Record]]:
-        self._light.begin_poll()
+        self._budget.begin_poll()
         # In a task of its own, which `stop` awaits: a poll that is cancelled leaks in the client.
         self._poll = asyncio.ensure_future(self._consumer.getmany(timeout_ms=_POLL_MS, max_records=max_records))
         try:
@@ -164,11 +164,11 @@ class TopicReader:
         return found
 
     def _lost(self, error: KafkaError) -> BrokerError:
-        return denied(error, "READ") or BrokerError(
+        return explain_authorization_error(error, "READ") or BrokerError(
             f"reading {', '.join(self._topics)} failed: {error}", kind="unreachable"
         )
 
-    async def extent(self, *, since_ms: int | None = None) -> Extent:
+    async def extent(self, *, since_ms: int | None = None) -> OffsetRanges:
         """What is committed by now: of each partition the offsets up to the last stable one.
 
         Without what lies before the first record of the time `since_ms` (since the Unix epoch). Raises BrokerError.
@@ -191,7 +191,7 @@ class TopicReader:
 
     async def within(
         self,
-        extent: Extent,
+        extent: OffsetRanges,
         *,
         on_progress: Callable[[int, int], None] = lambda done, total: None,
         stalled_after_s: float = STALLED_S,

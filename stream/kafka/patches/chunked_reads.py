@@ -16,11 +16,11 @@ from aiokafka import AIOKafkaConsumer
 LARGE_BYTES = 128 * 1024
 
 
-def read_large_answers_in_parts(consumer: AIOKafkaConsumer) -> None:
+def use_chunked_reads(consumer: AIOKafkaConsumer) -> None:
     """Has `consumer`, already started, read its fetch answers so. Patches its connections' readers, not their class."""
     fetcher: Any = consumer._fetcher
     if fetcher is None:
-        raise RuntimeError("read_large_answers_in_parts wants a consumer that has been started")
+        raise RuntimeError("use_chunked_reads needs a started consumer")
     proc_fetch_request, connections = fetcher._proc_fetch_request, fetcher._client._conns
 
     async def prepared(assignment: Any, node_id: int, request: Any) -> bool:

@@ -35,7 +35,7 @@ def pace_fetches(
     """
     fetcher: Any = consumer._fetcher
     if fetcher is None:
-        raise RuntimeError("pace_fetches wants a consumer that has been started")
+        raise RuntimeError("pace_fetches needs a started consumer")
     proc_fetch_request = fetcher._proc_fetch_request
     held_s = fetcher._fetch_max_wait_ms / 2000
     empty_in_a_row = 0

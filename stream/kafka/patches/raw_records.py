@@ -38,7 +38,7 @@ class ReadLimits:
     max_poll_bytes: int = 16 << 20
 
 
-class RawRecords:
+class PollBudget:
     """How many bytes a consumer may still hand out in this poll. Call `begin_poll` before each `getmany`."""
 
     def __init__(self, limits: ReadLimits) -> None:
@@ -50,19 +50,19 @@ class RawRecords:
         self.bytes_left = self.limits.max_poll_bytes
 
 
-def hand_out_light_records(consumer: AIOKafkaConsumer, limits: ReadLimits) -> RawRecords:
+def use_raw_records(consumer: AIOKafkaConsumer, limits: ReadLimits) -> PollBudget:
     """Have `consumer`, already started, hand out the parsed records themselves: offset, timestamp, key, value, headers.
 
     For `getmany` only. Patches this consumer's fetches alone, not the class. Apply it once per consumer.
     """
     fetcher: Any = consumer._fetcher
     if fetcher is None:
-        raise RuntimeError("hand_out_light_records wants a consumer that has been started")
+        raise RuntimeError("use_raw_records needs a started consumer")
     proc_fetch_request = fetcher._proc_fetch_request
     fetcher._client = client = _RememberingClient(fetcher._client)
-    handed_out = RawRecords(limits)
+    budget = PollBudget(limits)
 
-    async def light(assignment: Any, node_id: int, request: Any) -> bool:
+    async def fetch(assignment: Any, node_id: int, request: Any) -> bool:
         with client.remembering(request) as log_of:
             brought_data: bool = await proc_fetch_request(assignment, node_id, request)
         for partition, result in fetcher._records.items():
@@ -76,11 +76,11 @@ def hand_out_light_records(consumer: AIOKafkaConsumer, limits: ReadLimits) -> Ra
                 reader = weakref.proxy(partition_records)
                 partition_records._records = _WholeBatches(partition_records._records, log, limits, reader)
                 partition_records._consumer_record = partial(_unread, reader)
-                result.getall = _Taker(weakref.proxy(result), handed_out).take
+                result.getall = _Taker(weakref.proxy(result), budget).take
         return brought_data
 
-    fetcher._proc_fetch_request = light
-    return handed_out
+    fetcher._proc_fetch_request = fetch
+    return budget
 
 
 class _RememberingClient:
@@ -169,9 +169,9 @@ def _unread(partition_records: Any, _partition: Any, piece: Piece) -> Piece:
 class _Taker:
     """Hands out a fetched partition's records, in the place of the client's `FetchResult.getall`."""
 
-    def __init__(self, result: Any, handed_out: RawRecords) -> None:
+    def __init__(self, result: Any, budget: PollBudget) -> None:
         self._result = result
-        self._handed_out = handed_out
+        self._budget = budget
         self._waiting: Any = ()
         self._stopped_by: BrokerError | None = None
 
@@ -196,7 +196,7 @@ class _Taker:
         taken: list[Any] = []
         while len(taken) < max_records:
             if not self._waiting:
-                if self._handed_out.bytes_left <= 0:
+                if self._budget.bytes_left <= 0:
                     break
                 piece = self._next_piece(partition_records)
                 if piece is None:
@@ -206,7 +206,7 @@ class _Taker:
                     result._partition_records = None
                     return taken
                 self._waiting = piece.records
-                self._handed_out.bytes_left -= piece.num_bytes
+                self._budget.bytes_left -= piece.num_bytes
             room = max_records - len(taken)
             taken += self._waiting[:room]
             self._waiting = self._waiting[room:]

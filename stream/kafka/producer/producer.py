@@ -28,7 +28,7 @@ from forebay.stream.core.records import TopicPartition
 from forebay.stream.core.retry import retry, warn_sparsely
 from forebay.stream.core.time_format import rfc3339
 from forebay.stream.kafka.cluster.advertised_listeners import find_unreachable
-from forebay.stream.kafka.cluster.authorization_errors import denied
+from forebay.stream.kafka.cluster.authorization_errors import explain_authorization_error
 
 log = logging.getLogger("forebay.kafka.producer")
 
@@ -42,7 +42,7 @@ def hash_key(key: bytes) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Transactional:
+class TransactionSettings:
     """What makes a producer transactional. timeout_ms: the coordinator aborts a transaction that is open for longer."""
 
     id: str
@@ -63,7 +63,7 @@ class Delivery:
         *,
         compression_type: str | None,
         max_batch_bytes: int,
-        transactional: Transactional | None = None,
+        transactional: TransactionSettings | None = None,
         backoff: Backoff | None = None,
         timestamp_bounds: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
@@ -243,7 +243,7 @@ def explain_refusal(error: BaseException) -> BrokerError | None:
             remedy="set the clocks of this machine and of the brokers (NTP), or raise the topics' "
             "message.timestamp.after.max.ms and message.timestamp.before.max.ms",
         )
-    return denied(error, "WRITE")
+    return explain_authorization_error(error, "WRITE")
 
 
 def _retrieve(future: asyncio.Future[object]) -> None:

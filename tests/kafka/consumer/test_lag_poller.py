@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pytest
 from aiokafka.errors import KafkaConnectionError
 
-from forebay.stream.core.records import Standing, TopicPartition
+from forebay.stream.core.records import PartitionLag, TopicPartition
 from forebay.stream.kafka.consumer.lag_poller import LagPoller
 from tests.core.build import P0, P1, ManualClock
 
@@ -16,13 +16,13 @@ class Source:
     """A source with a script. is_away: the cluster does not answer."""
 
     def __init__(self) -> None:
-        self.found: dict[TopicPartition, Standing] = {}
+        self.found: dict[TopicPartition, PartitionLag] = {}
         self.is_away = False
         self.asked: list[str] = []
 
-    async def standings(self) -> Mapping[TopicPartition, Standing]:
+    async def partition_lags(self) -> Mapping[TopicPartition, PartitionLag]:
         if self.found:
-            self._ask("standings")
+            self._ask("partition_lags")
         return dict(self.found)
 
     async def ask_cluster(self) -> None:
@@ -35,19 +35,19 @@ class Source:
 
 
 async def test_each_answer_is_handed_on_and_kept_with_its_time() -> None:
-    source, clock, received = Source(), ManualClock(), list[Mapping[TopicPartition, Standing]]()
+    source, clock, received = Source(), ManualClock(), list[Mapping[TopicPartition, PartitionLag]]()
     poller = LagPoller(source, received.append, clock=clock)
-    assert (poller.standings, poller.answered_s) == ({}, None)
-    source.found = {P0: Standing(3, 10), P1: Standing(4, 4)}
+    assert (poller.partition_lags, poller.answered_s) == ({}, None)
+    source.found = {P0: PartitionLag(3, 10), P1: PartitionLag(4, 4)}
     await poller.poll()
-    assert received == [source.found] and poller.standings == source.found
+    assert received == [source.found] and poller.partition_lags == source.found
     assert poller.answered_s == clock.now_s
-    assert source.asked == ["standings"], "the cluster is asked once a poll"
-    assert [standing.lag for standing in poller.standings.values()] == [7, 0]
+    assert source.asked == ["partition_lags"], "the cluster is asked once a poll"
+    assert [partition_lag.lag for partition_lag in poller.partition_lags.values()] == [7, 0]
 
 
 async def test_without_partitions_the_cluster_is_asked_for_something_else() -> None:
-    source, clock, received = Source(), ManualClock(), list[Mapping[TopicPartition, Standing]]()
+    source, clock, received = Source(), ManualClock(), list[Mapping[TopicPartition, PartitionLag]]()
     poller = LagPoller(source, received.append, clock=clock)
     await poller.poll()
     assert (source.asked, received, poller.answered_s) == (["cluster"], [{}], clock.now_s)
@@ -55,19 +55,19 @@ async def test_without_partitions_the_cluster_is_asked_for_something_else() -> N
 
 @pytest.mark.parametrize("assigned", [True, False])
 async def test_no_answer_leaves_the_last_one(assigned: bool) -> None:
-    source, clock, received = Source(), ManualClock(), list[Mapping[TopicPartition, Standing]]()
+    source, clock, received = Source(), ManualClock(), list[Mapping[TopicPartition, PartitionLag]]()
     poller = LagPoller(source, received.append, clock=clock)
-    source.found = {P0: Standing(3, 10)}
+    source.found = {P0: PartitionLag(3, 10)}
     await poller.poll()
     answered_s = clock.now_s
     clock.advance(2)
     source.is_away = True
-    source.found = {P0: Standing(5, 10)} if assigned else {}
+    source.found = {P0: PartitionLag(5, 10)} if assigned else {}
     with pytest.raises(KafkaConnectionError):
         await poller.poll()
-    assert (poller.standings, poller.answered_s) == ({P0: Standing(3, 10)}, answered_s)
+    assert (poller.partition_lags, poller.answered_s) == ({P0: PartitionLag(3, 10)}, answered_s)
     assert received[1:] == ([] if assigned else [{}]), "that nothing is assigned is known without the cluster"
 
 
 def test_the_lag_is_never_negative() -> None:
-    assert Standing(10, 8).lag == 0
+    assert PartitionLag(10, 8).lag == 0

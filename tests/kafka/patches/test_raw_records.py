@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from forebay.schemas.errors import BrokerError
 from forebay.stream.kafka.patches.crc32c import crc32c
-from forebay.stream.kafka.patches.raw_records import RawRecords, ReadLimits, hand_out_light_records
+from forebay.stream.kafka.patches.raw_records import PollBudget, ReadLimits, use_raw_records
 
 TP = TopicPartition("features", 0)
 READ_COMMITTED = 1
@@ -62,7 +62,7 @@ def fetched(log: bytes, position: int, aborted: list[tuple[int, int]]) -> tuple[
     return FetchResult(TP, assignment=assignment, partition_records=records, backoff=0), state
 
 
-async def lighten(result: FetchResult, log: bytes, limits: ReadLimits = LIMITS) -> RawRecords:
+async def patch_fetch(result: FetchResult, log: bytes, limits: ReadLimits = LIMITS) -> PollBudget:
     """As though the result had come of a fetch, whose answer brings `log`."""
     results = [result]
 
@@ -77,11 +77,11 @@ async def lighten(result: FetchResult, log: bytes, limits: ReadLimits = LIMITS) 
         return True
 
     fetcher = SimpleNamespace(_records={}, _proc_fetch_request=proc_fetch_request, _client=Client())
-    handed_out = hand_out_light_records(SimpleNamespace(_fetcher=fetcher), limits)  # type: ignore[arg-type]
+    budget = use_raw_records(SimpleNamespace(_fetcher=fetcher), limits)  # type: ignore[arg-type]
     assert await fetcher._proc_fetch_request(None, 0, object())
     assert await fetcher._proc_fetch_request(None, 0, object())  # a second answer, for another partition
     fetcher._records.clear()
-    return handed_out
+    return budget
 
 
 def take_all(result: FetchResult, state: Position, max_records: int) -> list[tuple[list[tuple[object, ...]], int]]:
@@ -109,7 +109,7 @@ def test_the_same_records_and_positions_as_the_client_gives(
     aborted = data.draw(st.lists(st.tuples(st.sampled_from([7, 8]), st.integers(0, end)), max_size=2))
     max_records = data.draw(st.integers(1, 10))
     theirs, ours = fetched(log, position, list(aborted)), fetched(log, position, list(aborted))
-    asyncio.run(lighten(ours[0], log))
+    asyncio.run(patch_fetch(ours[0], log))
     assert take_all(*ours, max_records) == take_all(*theirs, max_records)
 
 
@@ -124,7 +124,7 @@ def test_a_changed_byte_is_found_where_the_client_finds_it(
     at = data.draw(st.sampled_from(places))
     log = log[:at] + bytes([log[at] ^ data.draw(st.integers(1, 255))]) + log[at + 1 :]
     theirs, ours = fetched(log, 0, []), fetched(log, 0, [])
-    asyncio.run(lighten(ours[0], log))
+    asyncio.run(patch_fetch(ours[0], log))
     good: list[list[int]] = []
     for result, _ in (theirs, ours):
         offsets: list[int] = []
@@ -141,7 +141,7 @@ def test_old_formats_are_checked_by_the_client() -> None:
     builder.append(0, timestamp=1000, key=b"k", value=b"v")
     log = bytes(builder.build())
     result, state = fetched(log, 0, [])
-    asyncio.run(lighten(result, log))
+    asyncio.run(patch_fetch(result, log))
     assert take_all(result, state, 5) == [([(0, 1000, b"k", b"v", [])], 1), ([], 1)]
 
 
@@ -149,7 +149,7 @@ async def test_a_moved_position_or_a_pause_drops_what_was_fetched() -> None:
     for disturb in (lambda state: setattr(state, "position", 3), lambda state: setattr(state, "paused", True)):
         log = log_of([(5, -1, False)])
         result, state = fetched(log, 0, [])
-        await lighten(result, log)
+        await patch_fetch(result, log)
         assert [record.offset for record in result.getall(2)] == [0, 1] and state.position == 2
         disturb(state)
         assert result.getall(2) == [] and not result.has_more()
@@ -162,7 +162,7 @@ async def test_what_was_handed_out_is_freed_without_the_collector() -> None:
     try:
         log = log_of([(5, -1, False), (5, -1, False)])
         result, state = fetched(log, 0, [])
-        await lighten(result, log)
+        await patch_fetch(result, log)
         left = [weakref.ref(result), weakref.ref(result._partition_records)]
         take_all(result, state, 4)
         del result
@@ -177,5 +177,5 @@ def test_the_checksum_is_the_clients(data: bytes) -> None:
 
 
 async def test_a_consumer_that_was_not_started_is_refused() -> None:
-    with pytest.raises(RuntimeError, match="has been started"):
-        hand_out_light_records(SimpleNamespace(_fetcher=None), LIMITS)  # type: ignore[arg-type]
+    with pytest.raises(RuntimeError, match="started consumer"):
+        use_raw_records(SimpleNamespace(_fetcher=None), LIMITS)  # type: ignore[arg-type]

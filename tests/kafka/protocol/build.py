@@ -76,12 +76,12 @@ def with_checksum(raw: bytes) -> bytes:
     return raw[:17] + crc32c(raw[21:]).to_bytes(4, "big") + raw[21:]
 
 
-def handed_out(raw: bytes, *, max_bytes: int = MAX_BYTES) -> list[Piece]:
+def budget(raw: bytes, *, max_bytes: int = MAX_BYTES) -> list[Piece]:
     return list(pieces(DefaultRecordBatch(raw), memoryview(raw), max_bytes))
 
 
 def records_of(raw: bytes, *, max_bytes: int = MAX_BYTES) -> list[Any]:
-    return [each for piece in handed_out(raw, max_bytes=max_bytes) for each in piece.records]
+    return [each for piece in budget(raw, max_bytes=max_bytes) for each in piece.records]
 
 
 def offsets_of(records: Sequence[Any]) -> list[int]:

@@ -24,7 +24,7 @@ from forebay.stream.kafka.protocol.record_batch import (
 from tests.kafka.protocol.build import (
     MAX_BYTES,
     batch,
-    handed_out,
+    budget,
     nullable,
     offsets_of,
     record,
@@ -100,7 +100,7 @@ def test_a_batch_that_cannot_be_unpacked_is_one_letter(raw: bytes) -> None:
 
 def test_a_batch_that_unpacks_to_too_much_is_one_letter_and_counts_as_the_work_that_it_was() -> None:
     raw = batch(b"", 1_000_000, codec=4, packed=zstd_of(50_000_000))
-    (piece,) = handed_out(raw, max_bytes=1_000_000)
+    (piece,) = budget(raw, max_bytes=1_000_000)
     (letter,) = piece.records
     assert letter.kind is FailureKind.BATCH_TOO_LARGE and letter.value == raw and len(raw) < 10_000
     assert (letter.first_offset, letter.offset, letter.count) == (100, 1_000_099, 1_000_000)
@@ -121,7 +121,7 @@ def test_a_record_with_too_many_headers_is_not_read() -> None:
 def test_many_records_come_in_pieces() -> None:
     count = 3 * MAX_RECORDS - 1
     raw = batch(with_lengths([record(number) for number in range(count)]), count, codec=4)
-    found = handed_out(raw)
+    found = budget(raw)
     assert [len(piece.records) for piece in found] == [MAX_RECORDS, MAX_RECORDS, MAX_RECORDS - 1]
     records = [each for piece in found for each in piece.records]
     assert offsets_of(records) == list(range(100, 100 + count))
@@ -155,14 +155,14 @@ def test_what_lies_before_the_position_is_not_parsed_again() -> None:
 
 def test_large_records_come_in_smaller_pieces() -> None:
     raw = batch(with_lengths([record(number, bytes(2 << 20)) for number in range(8)]), 8, codec=4)
-    assert [len(piece.records) for piece in handed_out(raw)] == [1] * 8
+    assert [len(piece.records) for piece in budget(raw)] == [1] * 8
 
 
 def test_headers_count_as_what_they_take_in_memory() -> None:
     """A header takes two bytes of a batch at least, which as many zeros compress to nothing."""
     headers = [(b"", b"")] * MAX_HEADERS
     raw = batch(with_lengths([record(number, headers=headers) for number in range(100)]), 100, codec=4)
-    for piece in handed_out(raw):
+    for piece in budget(raw):
         assert piece.num_bytes >= 100 * MAX_HEADERS * len(piece.records)
         assert len(piece.records) * MAX_HEADERS <= 600_000
 

@@ -14,7 +14,7 @@ from forebay.stream.decode import Decoder
 from forebay.stream.kafka.patches.raw_records import ReadLimits
 from forebay.stream.kafka.protocol.record_batch import BatchHeader
 from tests.core.build import EPOCH, P0, event, finish, signature
-from tests.kafka.patches.test_raw_records import TP, fetched, lighten
+from tests.kafka.patches.test_raw_records import TP, fetched, patch_fetch
 from tests.kafka.protocol.build import batch, record, with_checksum, with_lengths
 from tests.output.test_emitter import emitter
 
@@ -26,11 +26,11 @@ def polled(log: bytes, max_records: int) -> tuple[list[list[Any]], int, BrokerEr
     result, state = fetched(log, 0, [])
 
     async def go() -> tuple[list[list[Any]], BrokerError | None]:
-        handed_out = await lighten(result, log, LIMITS)
+        budget = await patch_fetch(result, log, LIMITS)
         polls = []
         try:
             while result.has_more():
-                handed_out.begin_poll()
+                budget.begin_poll()
                 polls.append(result.getall(max_records))
         except BrokerError as error:
             return polls, error
