@@ -10,7 +10,7 @@ from typing import Final
 _ANY_PORT: Final = 9
 
 
-def reached_at(host: str, port: int, *, tls: bool, bootstrap_servers: str) -> str:
+def build_advertised_url(host: str, port: int, *, tls: bool, bootstrap_servers: str) -> str:
     """The URL. Where all addresses are listened on, the one from which packets to the cluster go; sends none."""
     address = _towards(bootstrap_servers) if is_unspecified(host) else host
     named = f"[{address}]" if ":" in address else address

@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 
 from aiohttp import web
 
-from forebay.stream.admin.responses import HEADERS, refusal
+from forebay.stream.admin.responses import HEADERS, error_response
 from forebay.stream.terminal.record_format import printable, shortened
 
 log = logging.getLogger("forebay.admin")
@@ -158,11 +158,11 @@ class Connection(web.RequestHandler):
             raise ConnectionError("the response has begun already")
         if status >= 500:
             log.error("admin: a request could not be answered", exc_info=exc)
-            response = refusal(status, "internal", "a bug; the worker's log has more")
+            response = error_response(status, "internal", "a bug; the worker's log has more")
         else:
             text = shortened(printable(" ".join((message or "").split())), 200)
             log.info("admin: a malformed request was refused: %s", text)
-            response = refusal(status, "bad_request", text or "the request is malformed")
+            response = error_response(status, "bad_request", text or "the request is malformed")
         response.headers.update(HEADERS)
         response.force_close()
         return response

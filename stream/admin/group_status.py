@@ -8,8 +8,8 @@ from itertools import groupby
 from typing import Any, Final, NamedTuple
 
 from forebay.stream.admin.group_warnings import group_warnings
-from forebay.stream.admin.member_metadata import WorkerMetadata, decode_advertisement
-from forebay.stream.admin.worker_status import Health, Now, WorkerStatus
+from forebay.stream.admin.member_metadata import WorkerMetadata, decode_member_metadata
+from forebay.stream.admin.worker_status import CurrentRates, Health, WorkerStatus
 from forebay.stream.core.group import GroupSnapshot, Member
 from forebay.stream.core.records import TopicPartition
 from forebay.stream.terminal.record_format import shortened
@@ -18,7 +18,7 @@ READY: Final = "ready"
 MAX_REASON_CHARS: Final = 1000
 
 
-class Answer(NamedTuple):
+class StatusResponse(NamedTuple):
     """status: what `/status` said; None where there was no valid answer, and then `reason` says why."""
 
     status: WorkerStatus | None
@@ -30,8 +30,8 @@ class WorkerRow:
     """One member of the group. health: `ready`, or what is the matter; reason: more of it. lag: of what it owns."""
 
     member: Member
-    told: WorkerMetadata | None
-    answer: Answer
+    metadata: WorkerMetadata | None
+    answer: StatusResponse
     health: str
     reason: str | None
     lag: int | None
@@ -42,18 +42,18 @@ class WorkerRow:
 
     @property
     def name(self) -> str:
-        return self.told.worker if self.told else self.member.client_id
+        return self.metadata.worker if self.metadata else self.member.client_id
 
     def to_dict(self) -> dict[str, Any]:
         status = self.answer.status
-        now = Now() if status is None else status.now
+        now = CurrentRates() if status is None else status.now
         return {
             "worker": self.name,
             "member_id": self.member.member_id,
             "client_host": self.member.host,
-            "url": self.told.url if self.told else None,
-            "model": self.told and {"name": self.told.model, "version": self.told.version},
-            "release": self.told.release if self.told else None,
+            "url": self.metadata.url if self.metadata else None,
+            "model": self.metadata and {"name": self.metadata.model, "version": self.metadata.version},
+            "release": self.metadata.release if self.metadata else None,
             "partitions": [{"topic": place.topic, "partition": place.partition} for place in self.member.partitions],
             "lag": self.lag,
             "events_per_s": now.events_per_s,
@@ -103,13 +103,17 @@ class GroupStatus:
         }
 
 
-def urls_of(look: GroupSnapshot) -> dict[str, str]:
+def admin_urls(look: GroupSnapshot) -> dict[str, str]:
     """Where the members are to be asked, by member id."""
-    told = {member.member_id: decode_advertisement(member.user_data) for member in look.members}
-    return {member_id: told.url for member_id, told in told.items() if told is not None and told.url is not None}
+    metadata = {member.member_id: decode_member_metadata(member.user_data) for member in look.members}
+    return {
+        member_id: metadata.url
+        for member_id, metadata in metadata.items()
+        if metadata is not None and metadata.url is not None
+    }
 
 
-def put_together(look: GroupSnapshot, answers: Mapping[str, Answer]) -> GroupStatus:
+def build_group_status(look: GroupSnapshot, answers: Mapping[str, StatusResponse]) -> GroupStatus:
     """answers: by member id, of those that were asked."""
     rows = sorted((_row(look, member, answers) for member in look.members), key=lambda row: row.name)
     owned = {place for member in look.members for place in member.partitions}
@@ -118,28 +122,35 @@ def put_together(look: GroupSnapshot, answers: Mapping[str, Answer]) -> GroupSta
         workers=tuple(rows),
         lag=lag_of(look, look.ends) if look.ends else None,
         without_owner=tuple(sorted(place for place in look.ends if place not in owned)),
-        warnings=group_warnings([row.told for row in rows if row.told is not None]),
+        warnings=group_warnings([row.metadata for row in rows if row.metadata is not None]),
     )
 
 
-def _row(look: GroupSnapshot, member: Member, answers: Mapping[str, Answer]) -> WorkerRow:
-    told = decode_advertisement(member.user_data)
+def _row(look: GroupSnapshot, member: Member, answers: Mapping[str, StatusResponse]) -> WorkerRow:
+    metadata = decode_member_metadata(member.user_data)
     reason: str | None
-    if told is None:
+    if metadata is None:
         rebalancing = "the group is being rebalanced" if not member.user_data else "no worker of Forebay"
-        answer, health, reason = Answer(None), "unknown", rebalancing
-    elif told.url is None:
-        answer, health, reason = Answer(None), "unknown", "its admin HTTP is off"
+        answer, health, reason = StatusResponse(None), "unknown", rebalancing
+    elif metadata.url is None:
+        answer, health, reason = StatusResponse(None), "unknown", "its admin HTTP is off"
     else:
-        answer = answers.get(member.member_id, Answer(None, "it was not asked"))
-        if answer.status is not None and answer.status.worker != told.worker:
+        answer = answers.get(member.member_id, StatusResponse(None, "it was not asked"))
+        if answer.status is not None and answer.status.worker != metadata.worker:
             # Both on the loopback of their own machines, say.
-            answer = Answer(None, "another worker answers there: admin.host or admin.advertised_url is only local")
+            answer = StatusResponse(
+                None, "another worker answers there: admin.host or admin.advertised_url is only local"
+            )
         health, reason = ("unreachable", answer.reason) if answer.status is None else _health(answer.status.health)
     # What others answer has no bound of its own below that of a whole answer.
     reason = None if reason is None else shortened(reason, MAX_REASON_CHARS)
     return WorkerRow(
-        member=member, told=told, answer=answer, health=health, reason=reason, lag=lag_of(look, member.partitions)
+        member=member,
+        metadata=metadata,
+        answer=answer,
+        health=health,
+        reason=reason,
+        lag=lag_of(look, member.partitions),
     )
 
 
@@ -170,7 +181,7 @@ def lag_of(look: GroupSnapshot, places: Iterable[TopicPartition]) -> int | None:
     return total
 
 
-def name_partitions(places: Sequence[TopicPartition]) -> str:
+def format_partitions(places: Sequence[TopicPartition]) -> str:
     """`features 0-3,7`: short enough for a table."""
     parts = []
     for topic, group in groupby(sorted(places), key=lambda place: place.topic):

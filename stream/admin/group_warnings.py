@@ -6,7 +6,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from forebay.stream.admin.member_metadata import WorkerMetadata, decode_advertisement
+from forebay.stream.admin.member_metadata import WorkerMetadata, decode_member_metadata
 from forebay.stream.terminal.record_format import printable
 
 log = logging.getLogger("forebay.admin")
@@ -44,8 +44,8 @@ class GroupWarnings:
 
     def look(self, user_data: Iterable[bytes]) -> None:
         """user_data: what each member announces, as this worker leads the group. Never raises."""
-        told = [one for one in map(decode_advertisement, user_data) if one is not None]
-        warnings = group_warnings(told)
+        metadata = [one for one in map(decode_member_metadata, user_data) if one is not None]
+        warnings = group_warnings(metadata)
         for warning in warnings:
             if warning not in self._logged:
                 log.warning("in this group %s", printable(warning))

@@ -23,7 +23,7 @@ COMMIT_FAILURE_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class HealthSnapshot:
     """The worker at one moment; times in monotonic seconds.
 
     joined: the positions of a first assignment are known (it may be empty). gate_open: reading is allowed now; it is closed
@@ -78,14 +78,14 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Standstill:
+class StallDurations:
     """For how long work has stood still, and reading been closed, with nothing to excuse it; seconds."""
 
     work_s: float = 0.0
     gate_s: float = 0.0
 
 
-class StandstillWatch:
+class StallDetector:
     """Told the facts every second or so."""
 
     def __init__(self) -> None:
@@ -93,7 +93,7 @@ class StandstillWatch:
         self._working_since_s = -math.inf
         self._open_since_s = -math.inf
 
-    def look(self, facts: Facts) -> Standstill:
+    def look(self, facts: HealthSnapshot) -> StallDurations:
         """Times run only while nothing moves and nothing excuses it; whatever does sets them back."""
         well = facts.cluster_is_well and all(state is BreakerState.CLOSED for state in facts.breakers.values())
         excused = not well or facts.draining or not facts.warm
@@ -104,7 +104,7 @@ class StandstillWatch:
         if first or excused or facts.gate_open:
             self._open_since_s = facts.now_s
         self._progress = facts.progress
-        return Standstill(facts.now_s - self._working_since_s, facts.now_s - self._open_since_s)
+        return StallDurations(facts.now_s - self._working_since_s, facts.now_s - self._open_since_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ class Limits:
     closed_s: float
 
 
-def liveness(facts: Facts, still: Standstill, limits: Limits) -> Verdict:
+def liveness(facts: HealthSnapshot, still: StallDurations, limits: Limits) -> Verdict:
     """Fails where only a restart could help."""
     reasons = []
     if still.work_s > limits.stuck_s:
@@ -129,12 +129,12 @@ def liveness(facts: Facts, still: Standstill, limits: Limits) -> Verdict:
     return Verdict(not reasons, tuple(reasons), {"still_for_s": round(max(still.work_s, still.gate_s), 1)})
 
 
-def startup(facts: Facts) -> Verdict:
+def startup(facts: HealthSnapshot) -> Verdict:
     """Over when the model is warm. A cluster that is away does not hold it up: a restart would not bring it back."""
     return Verdict(facts.warm, () if facts.warm else ("the model is warming up",))
 
 
-def readiness(facts: Facts) -> Verdict:
+def readiness(facts: HealthSnapshot) -> Verdict:
     """Whether it takes part: the model warm, the group joined (with or without partitions), the gate open, not draining.
 
     Breakers, a cluster that is away and a pause by hand are told as conditions: they change nothing for whoever asks.
@@ -155,7 +155,7 @@ def readiness(facts: Facts) -> Verdict:
     return Verdict(not reasons, tuple(reasons), {"conditions": conditions(facts)})
 
 
-def conditions(facts: Facts) -> dict[str, object]:
+def conditions(facts: HealthSnapshot) -> dict[str, object]:
     """What an operator wants to know, whatever the verdicts."""
     return {
         "breakers": {name: state.value for name, state in facts.breakers.items()},

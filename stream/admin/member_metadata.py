@@ -31,7 +31,7 @@ class WorkerMetadata:
         return orjson.dumps({"forebay": FORMAT, **asdict(self)})
 
 
-def decode_advertisement(user_data: bytes | None) -> WorkerMetadata | None:
+def decode_member_metadata(user_data: bytes | None) -> WorkerMetadata | None:
     """Parse what a member announces; None if it is not a worker of Forebay, or if any field is invalid. Never raises."""
     try:
         told = orjson.loads(user_data or b"")

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from forebay.stream.admin.connections import Connection
 from forebay.stream.admin.hosts import AllowedHosts, host_of
-from forebay.stream.admin.responses import Handler, refusal
+from forebay.stream.admin.responses import Handler, error_response
 
 log = logging.getLogger("forebay.admin")
 
@@ -20,7 +20,7 @@ OPEN_PATHS: Final = frozenset(("/", "/healthz", "/readyz", "/startupz"))
 """Without a token: the probes, and the page (with the files under its prefix), which holds no data of its own."""
 
 
-def guard(*, token: str | None, hosts: AllowedHosts, timeout_s: float) -> Any:
+def admin_middleware(*, token: str | None, hosts: AllowedHosts, timeout_s: float) -> Any:
     """Return the middleware."""
 
     @web.middleware
@@ -38,17 +38,17 @@ def _refused(request: web.Request, token: str | None, hosts: AllowedHosts) -> we
     # has pointed at our address) nor do anything.
     host = host_of(request.host)
     if host is None:
-        return refusal(400, "bad_host", "the Host header is not a host name or an address with an optional port")
+        return error_response(400, "bad_host", "the Host header is not a host name or an address with an optional port")
     if host not in hosts:
-        return refusal(
+        return error_response(
             403, "forbidden_host", f"requests for {host} are not answered; admin.allowed_hosts would allow this name"
         )
     origin = request.headers.get("Origin")
     if origin is not None and request.method != "GET" and origin.lower() not in _origins(request.host):
-        return refusal(403, "forbidden_origin", f"requests of {origin[:200]} are not taken here")
+        return error_response(403, "forbidden_origin", f"requests of {origin[:200]} are not taken here")
     is_open = request.path in OPEN_PATHS or request.path.startswith(PAGE_PREFIX)
     if token is not None and not is_open and not has_token(request.headers, token):
-        return refusal(
+        return error_response(
             401, "unauthorized", "send Authorization: Bearer with admin.token", headers={"WWW-Authenticate": "Bearer"}
         )
     return None
@@ -64,24 +64,26 @@ async def _answer(request: web.Request, handler: Handler, timeout_s: float) -> w
         async with asyncio.timeout(timeout_s):
             return await handler(request)
     except TimeoutError:
-        return refusal(503, "timeout", f"not done within {timeout_s:g} s", headers={"Retry-After": "1"})
+        return error_response(503, "timeout", f"not done within {timeout_s:g} s", headers={"Retry-After": "1"})
     except web.HTTPRequestEntityTooLarge as error:
-        return refusal(413, "too_large", f"{error.text or 'the body is too large'} (admin.max_body_bytes)")
+        return error_response(413, "too_large", f"{error.text or 'the body is too large'} (admin.max_body_bytes)")
     except web.HTTPMethodNotAllowed as error:
         allowed = ", ".join(sorted(error.allowed_methods))
-        return refusal(405, "method_not_allowed", f"{request.path[:200]} takes {allowed}", headers={"Allow": allowed})
+        return error_response(
+            405, "method_not_allowed", f"{request.path[:200]} takes {allowed}", headers={"Allow": allowed}
+        )
     except web.HTTPNotFound:
-        return refusal(404, "not_found", f"there is no {request.path[:200]}")
+        return error_response(404, "not_found", f"there is no {request.path[:200]}")
     except web.HTTPException as error:
-        return refusal(error.status, "http", error.reason)
+        return error_response(error.status, "http", error.reason)
     except web.RequestPayloadError as error:
-        return refusal(400, "bad_request", f"the body is malformed: {str(error)[:200]}")
+        return error_response(400, "bad_request", f"the body is malformed: {str(error)[:200]}")
     except Exception as error:
         if isinstance(error, ConnectionError) and request.transport is None:
             # The client closed the connection, before the end of its body for example: it reads no answer.
-            return refusal(400, "bad_request", "the connection was closed before the end of the request")
+            return error_response(400, "bad_request", "the connection was closed before the end of the request")
         log.exception("admin: a request could not be answered")
-        return refusal(500, "internal", "a bug; the worker's log has more")
+        return error_response(500, "internal", "a bug; the worker's log has more")
 
 
 def has_token(headers: Any, token: str) -> bool:

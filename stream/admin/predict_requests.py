@@ -18,7 +18,7 @@ from forebay.stream.core.records import BatchResult, Chunk, Epoch, Record, Rejec
 from forebay.stream.decode import Decoder
 from forebay.stream.output.encoder import PredictionEncoder
 
-ASKED: Final = TopicPartition("predict", 0)
+REQUEST_PARTITION: Final = TopicPartition("predict", 0)
 """The place of records that are in no topic."""
 
 _NO_EPOCH: Final = Epoch(-1, "", None, 0)
@@ -39,7 +39,7 @@ _STATUS: Final = {
 """By kind; 400 for all others."""
 
 
-class RequestFault(Exception):
+class RequestError(Exception):
     """Why a request as a whole cannot be answered: a kind of dead letter."""
 
     def __init__(self, kind: FailureKind, message: str) -> None:
@@ -49,7 +49,7 @@ class RequestFault(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class AskedRecord:
+class RequestRecord:
     """One event of a request; see `stream.core.records.Record`."""
 
     offset: int
@@ -60,7 +60,7 @@ class AskedRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PredictRequest:
     """The events of a request, and whether it was a list of them."""
 
     records: tuple[Record, ...]
@@ -73,23 +73,25 @@ def decompress(body: bytes, headers: Mapping[str, str], *, max_bytes: int) -> by
     if encoding in ("", "identity"):
         return body
     if encoding not in _ENCODINGS:
-        raise RequestFault(
+        raise RequestError(
             FailureKind.UNSUPPORTED_CONTENT_TYPE, f"content-encoding {encoding[:80]!r}; gzip and deflate are taken"
         )
     decompressor = zlib.decompressobj(_ENCODINGS[encoding])
     try:
         plain = decompressor.decompress(body, max_bytes)
     except zlib.error as error:
-        raise RequestFault(FailureKind.NOT_JSON, f"the body is not {encoding}: {error}") from None
+        raise RequestError(FailureKind.NOT_JSON, f"the body is not {encoding}: {error}") from None
     if not decompressor.eof and len(plain) >= max_bytes:
-        raise RequestFault(FailureKind.TOO_LARGE, f"more than {max_bytes} bytes (admin.max_body_bytes)")
+        raise RequestError(FailureKind.TOO_LARGE, f"more than {max_bytes} bytes (admin.max_body_bytes)")
     if not decompressor.eof or decompressor.unused_data:
         where = "goes on after its end" if decompressor.eof else "ends too early"
-        raise RequestFault(FailureKind.NOT_JSON, f"the body is not {encoding}: it {where}")
+        raise RequestError(FailureKind.NOT_JSON, f"the body is not {encoding}: it {where}")
     return plain
 
 
-def read_request(body: bytes, headers: Mapping[str, str], turns: TimeSlices, *, now_ms: int, max_events: int) -> Asked:
+def read_request(
+    body: bytes, headers: Mapping[str, str], time_slices: TimeSlices, *, now_ms: int, max_events: int
+) -> PredictRequest:
     """Return the events of a request. headers: its HTTP headers, whose names are compared without case.
 
     JSON: an event, or a list of events; what lacks an id or a timestamp is given its number and the time. Raw float32, under
@@ -99,31 +101,31 @@ def read_request(body: bytes, headers: Mapping[str, str], turns: TimeSlices, *, 
     media_type = content_type.split(";")[0].strip().lower()
     if media_type in ("", names.JSON_CONTENT_TYPE, "text/json", "application/x-www-form-urlencoded"):
         # The last is what curl says of --data where it is told nothing else.
-        return _json_request(body, turns, now_ms=now_ms, max_events=max_events)
+        return _json_request(body, time_slices, now_ms=now_ms, max_events=max_events)
     # The bytes as they came, which need not be UTF-8.
     carried = [(name, headers[name].encode("utf-8", "surrogateescape")) for name in _CARRIED if name in headers]
     carried.append((names.CONTENT_TYPE, content_type.encode("utf-8", "surrogateescape")))
-    return Asked((AskedRecord(offset=0, timestamp=now_ms, key=b"0", value=body, headers=carried),), False)
+    return PredictRequest((RequestRecord(offset=0, timestamp=now_ms, key=b"0", value=body, headers=carried),), False)
 
 
-def _json_request(body: bytes, turns: TimeSlices, *, now_ms: int, max_events: int) -> Asked:
+def _json_request(body: bytes, time_slices: TimeSlices, *, now_ms: int, max_events: int) -> PredictRequest:
     if body.lstrip()[:1] != b"[":
-        return Asked((AskedRecord(0, now_ms, None, _completed(body, 0, now_ms)),), False)
+        return PredictRequest((RequestRecord(0, now_ms, None, _completed(body, 0, now_ms)),), False)
     try:
         raws = msgspec.json.decode(body, type=list[msgspec.Raw])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RequestFault(FailureKind.NOT_JSON, str(error)[:200]) from None
+        raise RequestError(FailureKind.NOT_JSON, str(error)[:200]) from None
     if not raws:
-        raise RequestFault(FailureKind.EMPTY_VALUE, "the list has no event")
+        raise RequestError(FailureKind.EMPTY_VALUE, "the list has no event")
     if len(raws) > max_events:
-        raise RequestFault(
+        raise RequestError(
             FailureKind.TOO_LARGE, f"{len(raws)} events; batch.max_batch_size lets through {max_events} at once"
         )
     records = [
-        AskedRecord(number, now_ms, None, _completed(bytes(raw), number, now_ms))
-        for number, raw in enumerate(turns.each(raws))
+        RequestRecord(number, now_ms, None, _completed(bytes(raw), number, now_ms))
+        for number, raw in enumerate(time_slices.each(raws))
     ]
-    return Asked(tuple(records), True)
+    return PredictRequest(tuple(records), True)
 
 
 def _completed(value: bytes, number: int, now_ms: int) -> bytes:
@@ -142,9 +144,13 @@ def _completed(value: bytes, number: int, now_ms: int) -> bytes:
     return orjson.dumps(added).removesuffix(b"}") + (b"," if event else b"") + fields
 
 
-def decode_request(asked: Asked, decoder: Decoder, turns: TimeSlices) -> Chunk:
+def decode_request(asked: PredictRequest, decoder: Decoder, time_slices: TimeSlices) -> Chunk:
     """Decode the events of a request as the stream decodes a poll, in slices."""
-    chunks = [chunk for part in turns.slices(asked.records) for chunk in decoder.decode({ASKED: part}, _NO_EPOCH)]
+    chunks = [
+        chunk
+        for part in time_slices.slices(asked.records)
+        for chunk in decoder.decode({REQUEST_PARTITION: part}, _NO_EPOCH)
+    ]
     return chunks[0] if len(chunks) == 1 else _joined(chunks)
 
 
@@ -159,7 +165,7 @@ def _joined(chunks: Sequence[Chunk]) -> Chunk:
         num_records += chunk.num_records
         num_rows += chunk.num_rows
     return Chunk(
-        partition=ASKED,
+        partition=REQUEST_PARTITION,
         epoch=_NO_EPOCH,
         records=[record for chunk in chunks for record in chunk.records],
         ids=[event_id for chunk in chunks for event_id in chunk.ids],
@@ -174,25 +180,30 @@ def _joined(chunks: Sequence[Chunk]) -> Chunk:
 
 
 def answer(
-    asked: Asked, chunk: Chunk, finished: BatchResult | None, encoder: PredictionEncoder, *, turns: TimeSlices
+    asked: PredictRequest,
+    chunk: Chunk,
+    finished: BatchResult | None,
+    encoder: PredictionEncoder,
+    *,
+    time_slices: TimeSlices,
 ) -> tuple[int, Any]:
     """Return HTTP status and document. chunk: the request's events, decoded; finished: None where none of them was an event.
 
     For a list there is an entry for each event, in order; its status is 200 where one was predicted, else the first one's.
     """
     entries: list[tuple[int, dict[str, Any]] | None] = [None] * len(asked.records)
-    for rejection in turns.each(chunk.rejections):
+    for rejection in time_slices.each(chunk.rejections):
         entries[rejection.index] = _error_entry(rejection.kind, rejection.message, None)
     failures = {} if finished is None else finished.failures
     good = [index for index, entry in enumerate(entries) if entry is None]
     predicted = [row for row in range(len(good)) if row not in failures]
     if finished is not None:
         documents = encoder.encode(finished, chunk, 0, predicted)
-        for row, document in turns.each(zip(predicted, documents, strict=True)):
+        for row, document in time_slices.each(zip(predicted, documents, strict=True)):
             prediction = orjson.loads(document)
             del prediction["source"]
             entries[good[row]] = (200, prediction)
-    for row, failure in turns.each(failures.items()):
+    for row, failure in time_slices.each(failures.items()):
         entries[good[row]] = _error_entry(failure.kind, failure.message, chunk.ids[row])
     whole = [entry for entry in entries if entry is not None]
     assert len(whole) == len(entries)

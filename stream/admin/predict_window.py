@@ -15,17 +15,17 @@ from forebay.stream.eventtime.types import Events, Window
 from forebay.stream.eventtime.window_chunk import WindowChunk, label
 from forebay.stream.output.encoder import PredictionEncoder
 
-ASKED_KEY: Final = b"request"
+REQUEST_KEY: Final = b"request"
 
 
-def window_of(chunk: Chunk, plan: WindowPlan) -> WindowChunk:
+def build_window(chunk: Chunk, plan: WindowPlan) -> WindowChunk:
     """All events of the chunk, whatever their keys and times: from the first on, as long as windows of the plan are."""
     times: Sequence[int] = chunk.timestamps
     spec = plan.spec
     start = min(times)
     end = max(times) + spec.gap_ms if spec.kind is WindowKind.SESSION else start + spec.size_ms
-    events = Events([record.offset for record in chunk.records], [ASKED_KEY] * len(times), times, chunk.x_BF)
-    window = Window(ASKED_KEY, start, end, 0, 0, events.packed())
+    events = Events([record.offset for record in chunk.records], [REQUEST_KEY] * len(times), times, chunk.x_BF)
+    window = Window(REQUEST_KEY, start, end, 0, 0, events.packed())
     window.num_events = len(times)
     return WindowChunk(
         chunk.partition,
@@ -39,14 +39,14 @@ def window_of(chunk: Chunk, plan: WindowPlan) -> WindowChunk:
     )
 
 
-def refuse_window(chunk: Chunk) -> tuple[int, Any]:
+def build_rejection_response(chunk: Chunk) -> tuple[int, Any]:
     """HTTP status and document where an event of it is none: of the first."""
     rejection = chunk.rejections[0]
     where = f"event {rejection.index} of the request: {rejection.message}"
     return status_of(rejection.kind), error_document(rejection.kind, where)
 
 
-def answer_window(part: WindowChunk, finished: BatchResult, encoder: PredictionEncoder) -> tuple[int, Any]:
+def build_window_response(part: WindowChunk, finished: BatchResult, encoder: PredictionEncoder) -> tuple[int, Any]:
     """HTTP status and document: one prediction, or why the model has none."""
     for failure in finished.failures.values():
         return status_of(failure.kind), error_document(failure.kind, failure.message)

@@ -11,8 +11,8 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from forebay.schemas.failures import FailureKind
 from forebay.stream.admin.predict_requests import (
-    Asked,
-    RequestFault,
+    PredictRequest,
+    RequestError,
     answer,
     decode_request,
     decompress,
@@ -20,7 +20,7 @@ from forebay.stream.admin.predict_requests import (
     read_request,
     status_of,
 )
-from forebay.stream.admin.predict_window import answer_window, refuse_window, window_of
+from forebay.stream.admin.predict_window import build_rejection_response, build_window, build_window_response
 from forebay.stream.admin.responses import encode_json
 from forebay.stream.admin.time_slices import TimeSlices
 from forebay.stream.core.circuit_breaker import BreakerState, CircuitBreaker
@@ -33,7 +33,7 @@ from forebay.stream.inference.bisect import ModelFault
 from forebay.stream.inference.device_thread import DeviceThread
 from forebay.stream.output.encoder import PredictionEncoder
 
-MAX_WAITING: Final = 8
+MAX_PENDING: Final = 8
 """Requests that may be in hand at once, from before their bodies are read; more are refused at once."""
 
 Result = TypeVar("Result")
@@ -60,7 +60,7 @@ class Limits(NamedTuple):
 class _Prepared(NamedTuple):
     """A request that is ready for the model. part: what the model is given; None where no event of it is one."""
 
-    asked: Asked
+    asked: PredictRequest
     chunk: Chunk
     part: BatchPart | None
 
@@ -103,19 +103,19 @@ class Predictor:
         """Answer a request. read_body: called only once there is a place for the request. Raises Unfit."""
         if self._breaker.state is BreakerState.OPEN:
             raise NotReady("breaker_open", "the model's circuit breaker is open")
-        if self._waiting >= MAX_WAITING:
-            raise NotReady("busy", f"{MAX_WAITING} requests wait for the model already")
+        if self._waiting >= MAX_PENDING:
+            raise NotReady("busy", f"{MAX_PENDING} requests wait for the model already")
         self._waiting += 1
-        turns = TimeSlices(self._clock, time.sleep)
+        time_slices = TimeSlices(self._clock, time.sleep)
         try:
             body = await read_body()
-            prepared = await self._aside(functools.partial(self._prepare, body, headers, turns))
+            prepared = await self._aside(functools.partial(self._prepare, body, headers, time_slices))
             if not isinstance(prepared, _Prepared):
                 return prepared
             finished = None if prepared.part is None else await self._run(prepared.part)
-            return await self._aside(functools.partial(self._answer, prepared, finished, turns))
+            return await self._aside(functools.partial(self._answer, prepared, finished, time_slices))
         finally:
-            turns.abandon()
+            time_slices.abandon()
             self._waiting -= 1
 
     async def _aside(self, work: Callable[[], Result]) -> Result:
@@ -129,26 +129,26 @@ class Predictor:
 
     # ---- on the thread
 
-    def _prepare(self, body: bytes, headers: Mapping[str, str], turns: TimeSlices) -> _Prepared | Response:
+    def _prepare(self, body: bytes, headers: Mapping[str, str], time_slices: TimeSlices) -> _Prepared | Response:
         max_events, max_bytes = self._limits
         try:
             plain = decompress(body, headers, max_bytes=max_bytes)
-            asked = read_request(plain, headers, turns, now_ms=self._clock.wall_ms(), max_events=max_events)
-        except RequestFault as fault:
+            asked = read_request(plain, headers, time_slices, now_ms=self._clock.wall_ms(), max_events=max_events)
+        except RequestError as fault:
             return _response(status_of(fault.kind), error_document(fault.kind, fault.message))
-        chunk = decode_request(asked, self._decoder, turns)
+        chunk = decode_request(asked, self._decoder, time_slices)
         if self._windows is None:
             return _Prepared(asked, chunk, chunk if len(chunk.records) else None)
         if chunk.rejections:
-            return _response(*refuse_window(chunk))
-        return _Prepared(asked, chunk, window_of(chunk, self._windows))
+            return _response(*build_rejection_response(chunk))
+        return _Prepared(asked, chunk, build_window(chunk, self._windows))
 
-    def _answer(self, prepared: _Prepared, finished: BatchResult | None, turns: TimeSlices) -> Response:
+    def _answer(self, prepared: _Prepared, finished: BatchResult | None, time_slices: TimeSlices) -> Response:
         asked, chunk, part = prepared
         if isinstance(part, WindowChunk):
             assert finished is not None
-            return _response(*answer_window(part, finished, self._encoder))
-        return _response(*answer(asked, chunk, finished, self._encoder, turns=turns))
+            return _response(*build_window_response(part, finished, self._encoder))
+        return _response(*answer(asked, chunk, finished, self._encoder, time_slices=time_slices))
 
 
 def _response(status: int, document: Any) -> Response:

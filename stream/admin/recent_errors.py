@@ -13,9 +13,9 @@ from forebay.stream.core.records import BatchResult, Chunk
 from forebay.stream.eventtime.window_chunk import WindowChunk
 from forebay.stream.output.ledger import Ledger
 
-KEPT_SAMPLES: Final = 5
-KEPT_WARNINGS: Final = 20
-MAX_MESSAGE: Final = 500
+MAX_SAMPLES: Final = 5
+MAX_WARNINGS: Final = 20
+MAX_MESSAGE_CHARS: Final = 500
 
 
 @dataclass(slots=True)
@@ -26,10 +26,10 @@ class KindErrors:
     count: int = 0
     last_seen_ms: int = 0
     message: str | None = None
-    samples: deque[str] = field(default_factory=lambda: deque(maxlen=KEPT_SAMPLES))
+    samples: deque[str] = field(default_factory=lambda: deque(maxlen=MAX_SAMPLES))
 
 
-class ErrorBook:
+class ErrorSummary:
     """Dead letters by kind, of which there is a closed list."""
 
     def __init__(self) -> None:
@@ -75,16 +75,16 @@ def _samples(finished: BatchResult) -> Iterator[tuple[FailureKind, str]]:
     for chunk in finished.batch.chunks:
         name = f"{chunk.partition.topic}-{chunk.partition.partition}"
         if isinstance(chunk, WindowChunk):
-            for refused in chunk.events.refused[-KEPT_SAMPLES:]:
+            for refused in chunk.events.refused[-MAX_SAMPLES:]:
                 yield refused.kind, f"{name}@{refused.record.offset}"
             offsets: Sequence[int] = [window.first_offset for window in chunk.windows] if finished.failures else ()
         else:
             assert isinstance(chunk, Chunk)
-            for rejection in chunk.rejections[-KEPT_SAMPLES:]:
+            for rejection in chunk.rejections[-MAX_SAMPLES:]:
                 yield rejection.kind, f"{name}@{rejection.record.offset}"
             offsets = [record.offset for record in chunk.records] if finished.failures else ()
         rows = range(first_row, first_row + chunk.num_rows)
-        for row in [row for row in finished.failures if row in rows][-KEPT_SAMPLES:]:
+        for row in [row for row in finished.failures if row in rows][-MAX_SAMPLES:]:
             yield finished.failures[row].kind, f"{name}@{offsets[row - first_row]}"
         first_row += chunk.num_rows
 
@@ -94,7 +94,7 @@ class RecentWarnings(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self._kept: deque[dict[str, object]] = deque(maxlen=KEPT_WARNINGS)
+        self._kept: deque[dict[str, object]] = deque(maxlen=MAX_WARNINGS)
 
     def emit(self, record: logging.LogRecord) -> None:
         self._kept.append(
@@ -102,7 +102,7 @@ class RecentWarnings(logging.Handler):
                 "at": int(record.created * 1000),
                 "level": record.levelname.lower(),
                 "logger": record.name,
-                "message": record.getMessage()[:MAX_MESSAGE],
+                "message": record.getMessage()[:MAX_MESSAGE_CHARS],
             }
         )
 

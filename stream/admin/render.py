@@ -7,8 +7,8 @@ from typing import Final
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from forebay.stream.admin.group_status import GroupStatus, WorkerRow, name_partitions
-from forebay.stream.admin.worker_status import Now
+from forebay.stream.admin.group_status import GroupStatus, WorkerRow, format_partitions
+from forebay.stream.admin.worker_status import CurrentRates
 from forebay.stream.terminal.console import DIM, GREEN, RED, YELLOW, plain_table
 from forebay.stream.terminal.record_format import printable, shortened
 
@@ -18,7 +18,7 @@ _MAX_NAME_CHARS: Final = 120
 _MAX_REMARK_CHARS: Final = 500
 
 
-def status_text(status: GroupStatus) -> RenderableType:
+def render_status(status: GroupStatus) -> RenderableType:
     """A line about the group, its workers as a table, and what is the matter."""
     look = status.look
     num_workers = len(status.workers)
@@ -42,7 +42,7 @@ def status_text(status: GroupStatus) -> RenderableType:
         if row.reason
     ]
     if status.without_owner:
-        remarks.append(f"nobody reads {printable(name_partitions(status.without_owner))}")
+        remarks.append(f"nobody reads {printable(format_partitions(status.without_owner))}")
     remarks += [shortened(printable(warning), _MAX_REMARK_CHARS) for warning in status.warnings]
     if not status.workers:
         remarks.append("no worker is a member of this group")
@@ -53,16 +53,16 @@ def status_text(status: GroupStatus) -> RenderableType:
 
 
 def _cells(row: WorkerRow) -> list[Text]:
-    now = Now() if row.answer.status is None else row.answer.status.now
+    now = CurrentRates() if row.answer.status is None else row.answer.status.now
     texts = [
         row.name,
-        f"{row.told.model} v{row.told.version}" if row.told else "",
-        name_partitions(row.member.partitions) or "nothing",
+        f"{row.metadata.model} v{row.metadata.version}" if row.metadata else "",
+        format_partitions(row.member.partitions) or "nothing",
         _number(row.lag),
         _number(now.events_per_s),
         _number(now.latency_p50_ms),
         _number(now.latency_p99_ms),
-        (row.told.url if row.told else None) or row.member.host.lstrip("/"),
+        (row.metadata.url if row.metadata else None) or row.member.host.lstrip("/"),
     ]
     return [
         # As Text, never as markup: a name may hold brackets.

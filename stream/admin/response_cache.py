@@ -8,11 +8,11 @@ from typing import Final
 from forebay.stream.core.clock import Clock
 
 MAX_AGE_S: Final = 0.2
-MAX_KEPT: Final = 16
+MAX_ENTRIES: Final = 16
 
 
 class ResponseCache:
-    """Keeps at most `MAX_KEPT` answers, each for `MAX_AGE_S`."""
+    """Keeps at most `MAX_ENTRIES` answers, each for `MAX_AGE_S`."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -27,7 +27,7 @@ class ResponseCache:
         answer = make()
         self._answers.pop(key, None)
         self._answers[key] = (now_s, answer)
-        if len(self._answers) > MAX_KEPT:
+        if len(self._answers) > MAX_ENTRIES:
             del self._answers[next(iter(self._answers))]
         return answer
 

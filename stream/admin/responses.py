@@ -37,7 +37,7 @@ def page_response(body: bytes, content_type: str) -> web.Response:
     return web.Response(body=body, headers={"Content-Type": content_type})
 
 
-def refusal(status: int, kind: str, message: str, *, headers: dict[str, str] | None = None) -> web.Response:
+def error_response(status: int, kind: str, message: str, *, headers: dict[str, str] | None = None) -> web.Response:
     """Return an error of the same form as those of `/predict`. message: may quote the request, whatever bytes that holds."""
     return json_response({"error": {"kind": kind, "message": printable(message)}}, status=status, headers=headers)
 

@@ -15,19 +15,19 @@ import numpy.typing as npt
 
 from forebay.schemas.failures import Outcome
 
-KEPT_S: Final = 300
+HISTORY_S: Final = 300
 SUMMARY_S: Final = 10
 """What is called a rate "now" is of the last so many whole seconds."""
 
 LOWEST_MS: Final = 0.05
-STEP: Final = 1.08
+BUCKET_RATIO: Final = 1.08
 NUM_BUCKETS: Final = 256
 """Up to 0.05 ms × 1.08^255, five hours; a percentile is told within 8%."""
 
-_BOUNDS_MS: Final = LOWEST_MS * STEP ** np.arange(NUM_BUCKETS - 1)
+_BOUNDS_MS: Final = LOWEST_MS * BUCKET_RATIO ** np.arange(NUM_BUCKETS - 1)
 
 
-class Times:
+class DurationHistogram:
     """A histogram of durations in milliseconds, its buckets a constant ratio apart."""
 
     __slots__ = ("counts",)
@@ -42,7 +42,7 @@ class Times:
         counts = np.bincount(np.searchsorted(_BOUNDS_MS, values_ms), minlength=NUM_BUCKETS)
         self.counts = counts if self.counts is None else self.counts + counts
 
-    def merge(self, other: Times) -> None:
+    def merge(self, other: DurationHistogram) -> None:
         if other.counts is not None:
             self.counts = other.counts.copy() if self.counts is None else self.counts + other.counts
 
@@ -55,12 +55,12 @@ class Times:
         found: list[float | None] = []
         for share in shares:
             bucket = int(np.searchsorted(ranks, max(1, np.ceil(share * total))))
-            found.append(round(LOWEST_MS * STEP ** (bucket - 0.5), 3))
+            found.append(round(LOWEST_MS * BUCKET_RATIO ** (bucket - 0.5), 3))
         return found
 
 
 @dataclass(slots=True)
-class Second:
+class SecondStats:
     """What happened in one second. at: that second, since 1970. events: the sum of the batches' sizes."""
 
     at: int
@@ -69,16 +69,16 @@ class Second:
     batches: int = 0
     events: int = 0
     largest: int = 0
-    latency: Times = field(default_factory=Times)
-    model: Times = field(default_factory=Times)
+    latency: DurationHistogram = field(default_factory=DurationHistogram)
+    model: DurationHistogram = field(default_factory=DurationHistogram)
     lag: int | None = None
 
 
-class Samples:
+class SampleHistory:
     """A ring of the last seconds."""
 
-    def __init__(self, *, kept_s: int = KEPT_S) -> None:
-        self._ring: deque[Second] = deque(maxlen=kept_s)
+    def __init__(self, *, kept_s: int = HISTORY_S) -> None:
+        self._ring: deque[SecondStats] = deque(maxlen=kept_s)
 
     def committed(
         self,
@@ -121,7 +121,7 @@ class Samples:
 
     def summary(self, *, now_ms: int) -> dict[str, float | int | None]:
         """The last `SUMMARY_S` whole seconds in one: rates a second, times in ms."""
-        latency, model = Times(), Times()
+        latency, model = DurationHistogram(), DurationHistogram()
         events = batches = largest = 0
         stop = now_ms // 1000
         decided = dict.fromkeys(Outcome, 0)
@@ -146,18 +146,18 @@ class Samples:
             "model_p99_ms": model_p99,
         }
 
-    def _between(self, start: int, stop: int) -> Iterable[Second]:
+    def _between(self, start: int, stop: int) -> Iterable[SecondStats]:
         return (second for second in self._ring if start <= second.at < stop)
 
-    def _second(self, wall_ms: int) -> Second:
+    def _second(self, wall_ms: int) -> SecondStats:
         at = wall_ms // 1000
         ring = self._ring
         if ring and at <= ring[-1].at:
             return ring[-1]  # also where the clock was set back: the ring stays in order
         if ring and at - ring[-1].at < (ring.maxlen or 0):
             for between in range(ring[-1].at + 1, at):
-                ring.append(Second(between, lag=ring[-1].lag))
-        ring.append(Second(at))
+                ring.append(SecondStats(between, lag=ring[-1].lag))
+        ring.append(SecondStats(at))
         return ring[-1]
 
 

@@ -15,11 +15,11 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from forebay.schemas.errors import ConfigError
-from forebay.stream.admin.advertised_url import reached_at
+from forebay.stream.admin.advertised_url import build_advertised_url
 from forebay.stream.admin.connections import Connection, ConnectionTable, Listener
 from forebay.stream.admin.exposure import EXPOSURE_REMEDY, exposure_of
 from forebay.stream.admin.hosts import AllowedHosts
-from forebay.stream.admin.middleware import PAGE_PREFIX, guard
+from forebay.stream.admin.middleware import PAGE_PREFIX, admin_middleware
 from forebay.stream.admin.responses import HEADERS
 from forebay.stream.config.sections import AdminSection
 
@@ -50,7 +50,7 @@ class AdminServer:
         application = web.Application(
             client_max_size=section.max_body_bytes,
             middlewares=[
-                guard(
+                admin_middleware(
                     token=section.token.get_secret_value() if section.token else None,
                     hosts=self._hosts,
                     timeout_s=section.request_timeout_ms / 1000,
@@ -74,7 +74,7 @@ class AdminServer:
         port = self.port = listening.getsockname()[1]
         if section.port and port != section.port:
             log.info("admin: port %d is taken, %d is used instead", section.port, port)
-        self.url = section.advertised_url or reached_at(
+        self.url = section.advertised_url or build_advertised_url(
             section.host, port, tls=context is not None, bootstrap_servers=self._bootstrap_servers
         )
         self._hosts.add(urlsplit(self.url).hostname or "")

@@ -15,9 +15,9 @@ from aiohttp import web
 from forebay.stream.admin.member_metadata import WorkerMetadata
 from forebay.stream.admin.predictor import Limits, NotReady, Predictor
 from forebay.stream.admin.response_cache import ResponseCache
-from forebay.stream.admin.responses import encode_json, json_response, page_response, probe, refusal
+from forebay.stream.admin.responses import encode_json, error_response, json_response, page_response, probe
 from forebay.stream.admin.server import AdminServer, page_routes
-from forebay.stream.admin.view import Parts, WorkerView
+from forebay.stream.admin.view import WorkerComponents, WorkerView
 from forebay.stream.config.sections import Settings
 from forebay.stream.core.cancellation import cancel_until_done
 from forebay.stream.core.clock import Clock
@@ -46,7 +46,7 @@ class WorkerAdmin:
     def __init__(
         self,
         settings: Settings,
-        parts: Parts,
+        parts: WorkerComponents,
         decoder: Decoder,
         encoder: PredictionEncoder,
         metrics: Metrics,
@@ -78,7 +78,7 @@ class WorkerAdmin:
 
     async def start(self) -> None:
         """Listen. Raises ConfigError where it cannot."""
-        logging.getLogger("forebay").addHandler(self._parts.noted.warnings)
+        logging.getLogger("forebay").addHandler(self._parts.status_observer.warnings)
         if self._server is not None:
             self._view.url = await self._server.start()
             log.info("admin page at %s", self._view.url)
@@ -87,10 +87,10 @@ class WorkerAdmin:
         if self._server is not None:
             await self._server.stop()
         self._predictor.close()
-        logging.getLogger("forebay").removeHandler(self._parts.noted.warnings)
+        logging.getLogger("forebay").removeHandler(self._parts.status_observer.warnings)
 
-    def warm(self) -> None:
-        """The model is."""
+    def mark_warm(self) -> None:
+        """Record that the model has been warmed up."""
         self._view.seen.warm = True
 
     def is_ready(self) -> bool:
@@ -161,7 +161,7 @@ class WorkerAdmin:
         """`?history=SECONDS` adds the samples after that second since 1970; 0: all that are kept."""
         asked = request.query.get("history")
         if asked is not None and not (asked.isascii() and asked.isdigit() and len(asked) < 16):
-            return refusal(400, "wrong_type", "history is a number of seconds since 1970")
+            return error_response(400, "wrong_type", "history is a number of seconds since 1970")
         since = None if asked is None else int(asked)
         body = self._answers.get(since, lambda: encode_json(self._view.status(since=since)))
         return web.Response(body=body, content_type="application/json")
@@ -171,11 +171,11 @@ class WorkerAdmin:
 
     async def _predict(self, request: web.Request) -> web.Response:
         if not (startup := self._view.startup()).ok:
-            return refusal(503, "not_ready", "; ".join(startup.reasons), headers={"Retry-After": "1"})
+            return error_response(503, "not_ready", "; ".join(startup.reasons), headers={"Retry-After": "1"})
         try:
             status, body = await self._predictor.predict(request.read, request.headers)
         except NotReady as error:
-            return refusal(503, error.kind, error.message, headers={"Retry-After": "1"})
+            return error_response(503, error.kind, error.message, headers={"Retry-After": "1"})
         return web.Response(body=body, status=status, content_type="application/json")
 
     def _hold(self, wanted: bool) -> Callable[[web.Request], Awaitable[web.Response]]:

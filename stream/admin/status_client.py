@@ -18,7 +18,7 @@ import aiohttp
 from yarl import URL
 
 from forebay.schemas.errors import ConfigError
-from forebay.stream.admin.group_status import Answer
+from forebay.stream.admin.group_status import StatusResponse
 from forebay.stream.admin.hosts import AllowedHosts, is_loopback, normal_host
 from forebay.stream.admin.worker_status import decode_status
 from forebay.stream.config.sections import AdminSection
@@ -47,26 +47,26 @@ class StatusClient:
         if section.advertised_url is not None:
             self._hosts.add(URL(section.advertised_url).host or "")
 
-    async def ask(self, url: str) -> Answer:
+    async def ask(self, url: str) -> StatusResponse:
         """Return the status, or why there is none. Never raises for what the other side does."""
         try:
             target = URL(url) / "status"
         except ValueError:
-            return Answer(None, "its address is not a URL")
+            return StatusResponse(None, "its address is not a URL")
         for trust in (self._own_trust, self._system_trust):
             if trust is None:
                 continue
             try:
                 return await self._get(target, trust)
             except TimeoutError:
-                return Answer(None, f"no answer within {TIMEOUT_S:g} s")
+                return StatusResponse(None, f"no answer within {TIMEOUT_S:g} s")
             except aiohttp.ClientConnectorCertificateError:
                 continue
             except aiohttp.ClientConnectorError as error:
-                return Answer(None, _reason_of(error.os_error))
+                return StatusResponse(None, _reason_of(error.os_error))
             except (aiohttp.ClientError, ValueError) as error:
-                return Answer(None, str(error)[:200] or type(error).__name__)
-        return Answer(None, "its certificate is not trusted (admin.tls_cert_file)")
+                return StatusResponse(None, str(error)[:200] or type(error).__name__)
+        return StatusResponse(None, "its certificate is not trusted (admin.tls_cert_file)")
 
     def _may_have_token(self, url: URL, trust: ssl.SSLContext) -> bool:
         host = normal_host(url.host or "")
@@ -77,21 +77,25 @@ class StatusClient:
         # An authority certifies any name for its owner, so that it is the right name has to be known from elsewhere.
         return trust is self._own_trust or self._hosts.names(host)
 
-    async def _get(self, url: URL, trust: ssl.SSLContext) -> Answer:
+    async def _get(self, url: URL, trust: ssl.SSLContext) -> StatusResponse:
         token = self._token if self._may_have_token(url, trust) else None
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         async with self._session.get(url, headers=headers, ssl=trust, allow_redirects=False) as response:
             if response.status == 401 and token is None and self._token is not None:
-                return Answer(None, _KEPT_BACK[url.scheme])
+                return StatusResponse(None, _KEPT_BACK[url.scheme])
             if response.status == 401:
-                return Answer(None, "it wants another admin.token")
+                return StatusResponse(None, "it wants another admin.token")
             status = decode_status(await _body(response)) if response.status == 200 else None
         return (
-            Answer(status) if status is not None else Answer(None, f"answers {response.status}, not as a worker does")
+            StatusResponse(status)
+            if status is not None
+            else StatusResponse(None, f"answers {response.status}, not as a worker does")
         )
 
 
-async def ask_workers(section: AdminSection, urls: Sequence[str], *, token_over_http: bool = False) -> list[Answer]:
+async def fetch_statuses(
+    section: AdminSection, urls: Sequence[str], *, token_over_http: bool = False
+) -> list[StatusResponse]:
     """Return the answer of each URL, in order."""
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
     # Nothing is decompressed: a few bytes must not become gigabytes.

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from forebay.stream.admin.recent_errors import ErrorBook, RecentWarnings
-from forebay.stream.admin.samples import Samples
+from forebay.stream.admin.recent_errors import ErrorSummary, RecentWarnings
+from forebay.stream.admin.samples import SampleHistory
 from forebay.stream.core.clock import Clock
 from forebay.stream.core.records import BatchResult, MicroBatch, TopicPartition, WindowStatus
 from forebay.stream.eventtime.window_chunk import WindowChunk
@@ -23,8 +23,8 @@ class StatusObserver(NullObserver):
         self.batches_finished = 0
         self.commit_failed_s: float | None = None
         self.window_statuses: Mapping[TopicPartition, WindowStatus] = {}
-        self.samples = Samples()
-        self.errors = ErrorBook()
+        self.samples = SampleHistory()
+        self.errors = ErrorSummary()
         self.warnings = RecentWarnings()
 
     def finished(self, finished: BatchResult) -> None:

@@ -13,17 +13,17 @@ from typing import Any, Final, Protocol
 from forebay.models.backends.protocol import Model
 from forebay.schemas.topics import topic_name
 from forebay.stream.admin.health import (
-    Facts,
+    HealthSnapshot,
     Limits,
-    Standstill,
-    StandstillWatch,
+    StallDetector,
+    StallDurations,
     Verdict,
     conditions,
     liveness,
     readiness,
     startup,
 )
-from forebay.stream.admin.member_metadata import decode_advertisement
+from forebay.stream.admin.member_metadata import decode_member_metadata
 from forebay.stream.admin.status_observer import StatusObserver
 from forebay.stream.config.sections import Settings
 from forebay.stream.core.circuit_breaker import CircuitBreaker
@@ -38,7 +38,7 @@ from forebay.stream.pipeline.stages import Breakers
 STATUS_FORMAT: Final = 1
 
 
-class ReadSource(Protocol):
+class StatusSource(Protocol):
     """What is looked at of the source (see `stream.kafka.consumer.source`)."""
 
     @property
@@ -51,32 +51,32 @@ class ReadSource(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class WorkerComponents:
     """What is looked at."""
 
     model: Model
     pipeline: Pipeline
     breakers: Breakers
     device: DeviceThread
-    source: ReadSource
+    source: StatusSource
     lag: LagPoller
-    noted: StatusObserver
+    status_observer: StatusObserver
 
 
 @dataclass(slots=True)
-class Seen:
+class PolledState:
     """What was found out by looking. members: of the group."""
 
     warm: bool = False
     members: Sequence[Member] = ()
-    still: Standstill = field(default_factory=Standstill)
+    still: StallDurations = field(default_factory=StallDurations)
     loop_delay_s: float = 0.0
 
 
 class WorkerView:
     """Reads the parts, changes nothing. worker: its instance."""
 
-    def __init__(self, settings: Settings, parts: Parts, *, worker: str, clock: Clock) -> None:
+    def __init__(self, settings: Settings, parts: WorkerComponents, *, worker: str, clock: Clock) -> None:
         self._settings = settings
         self._parts = parts
         self._worker = worker
@@ -91,20 +91,20 @@ class WorkerView:
             )
             / 1000,
         )
-        self._standstill = StandstillWatch()
+        self._standstill = StallDetector()
         self.url: str | None = None
-        self.seen = Seen()
+        self.seen = PolledState()
 
     def look(self) -> None:
         """Once a second: how long work has stood still, and what the lag is."""
         facts = self.facts()
         self.seen.still = self._standstill.look(facts)
-        self._parts.noted.samples.looked(wall_ms=self._clock.wall_ms(), lag=facts.known_lag)
+        self._parts.status_observer.samples.looked(wall_ms=self._clock.wall_ms(), lag=facts.known_lag)
 
-    def facts(self) -> Facts:
+    def facts(self) -> HealthSnapshot:
         pipeline, source, lag = self._parts.pipeline, self._parts.source, self._parts.lag
         gate_open = source.epoch is not None
-        return Facts(
+        return HealthSnapshot(
             now_s=self._clock.monotonic_s(),
             warm=self.seen.warm,
             joined=source.joined,
@@ -114,12 +114,12 @@ class WorkerView:
             in_flight=pipeline.in_flight.events,
             lag=sum(partition_lag.lag for partition_lag in lag.partition_lags.values()) if gate_open else None,
             progress=(
-                self._parts.noted.batches_finished,
+                self._parts.status_observer.batches_finished,
                 pipeline.totals.commits,
                 tuple(sorted((place, partition_lag.position) for place, partition_lag in lag.partition_lags.items())),
             ),
             cluster_answered_s=lag.answered_s,
-            commit_failed_s=self._parts.noted.commit_failed_s,
+            commit_failed_s=self._parts.status_observer.commit_failed_s,
             breakers={name: breaker.state for name, breaker in self._parts.breakers.by_name().items()},
         )
 
@@ -179,12 +179,12 @@ class WorkerView:
             "window": self._window(),
             "breakers": {name: self._breaker(breaker) for name, breaker in self._parts.breakers.by_name().items()},
             "totals": self._totals(),
-            "now": self._parts.noted.samples.summary(now_ms=now_ms),
-            "errors": self._parts.noted.errors.to_list(),
-            "last_warnings": self._parts.noted.warnings.to_list(),
+            "now": self._parts.status_observer.samples.summary(now_ms=now_ms),
+            "errors": self._parts.status_observer.errors.to_list(),
+            "last_warnings": self._parts.status_observer.warnings.to_list(),
         }
         if since is not None:
-            document["history"] = self._parts.noted.samples.columns(now_ms=now_ms, since=since)
+            document["history"] = self._parts.status_observer.samples.columns(now_ms=now_ms, since=since)
         return document
 
     def _group(self) -> dict[str, Any]:
@@ -201,7 +201,7 @@ class WorkerView:
 
     def _members(self) -> list[dict[str, Any]]:
         """The workers of the group, this one too. Any member can announce anything: treat it as untrusted."""
-        found = [(member, decode_advertisement(member.user_data)) for member in self.seen.members]
+        found = [(member, decode_member_metadata(member.user_data)) for member in self.seen.members]
         return [
             {
                 "worker": announced.worker,
@@ -215,7 +215,7 @@ class WorkerView:
         ]
 
     def _partitions(self) -> list[dict[str, Any]]:
-        windows = self._parts.noted.window_statuses
+        windows = self._parts.status_observer.window_statuses
         return [
             {
                 "topic": place.topic,
@@ -250,7 +250,7 @@ class WorkerView:
         }
         if self._parts.model.signature.window is None:
             return {"kind": "none", **batching}
-        windows = self._parts.noted.window_statuses.values()
+        windows = self._parts.status_observer.window_statuses.values()
         return {
             "kind": window.kind,
             **batching,

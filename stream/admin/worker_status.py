@@ -20,7 +20,7 @@ class Health(msgspec.Struct, frozen=True):
     paused: bool = False
 
 
-class Now(msgspec.Struct, frozen=True):
+class CurrentRates(msgspec.Struct, frozen=True):
     """Rates and latencies of the last seconds; None where nothing was measured."""
 
     events_per_s: _Measure | None = None
@@ -33,7 +33,7 @@ class WorkerStatus(msgspec.Struct, frozen=True):
 
     worker: str
     health: Health
-    now: Now = Now()
+    now: CurrentRates = CurrentRates()
     uptime_s: _Measure | None = None
 
 

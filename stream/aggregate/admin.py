@@ -80,6 +80,6 @@ class AggregatorAdmin:
 
     async def _metrics(self, request: web.Request) -> web.Response:
         self._book.set(c.READY, int(self.readiness().ok))
-        self._book.reached(c.AGGREGATE_DELTAS, self._counting.counted)
+        self._book.set_total(c.AGGREGATE_DELTAS, self._counting.counted)
         self._book.set(c.AGGREGATE_PARTITIONS, len(self._counting.partitions))
         return page_response(*render_page(self._book.snapshot(), accept=request.headers.get("Accept", "")))

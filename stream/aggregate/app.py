@@ -240,7 +240,7 @@ class Aggregation:
             for event in counted:
                 await stream.ack(event)
             self.counted += len(counted)
-        self._traces.counted(self.source_topic, [event.message for event in counted], began_s)
+        self._traces.record(self.source_topic, [event.message for event in counted], began_s)
         for tp, position in gaps.items():
             log.warning(
                 "partition %d: records were lost on their way here; reading again from %d", tp.partition, position

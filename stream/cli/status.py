@@ -88,8 +88,8 @@ async def _status(
     settings: Settings, *, interval_s: float | None, token_over_http: bool, timeout_s: float, as_json: bool
 ) -> bool:
     from forebay.schemas.topics import topic_name
-    from forebay.stream.admin.group_status import put_together, urls_of
-    from forebay.stream.admin.status_client import ask_workers
+    from forebay.stream.admin.group_status import admin_urls, build_group_status
+    from forebay.stream.admin.status_client import fetch_statuses
     from forebay.stream.core.cancellation import raise_if_cancelled
     from forebay.stream.kafka.client import client_options
     from forebay.stream.kafka.cluster.group_inspector import GroupInspector
@@ -100,9 +100,9 @@ async def _status(
         while True:
             raise_if_cancelled()  # an interrupt
             look = await inspector.look()
-            urls = urls_of(look)
-            answers = await ask_workers(settings.admin, list(urls.values()), token_over_http=token_over_http)
-            status = put_together(look, dict(zip(urls, answers, strict=True)))
+            urls = admin_urls(look)
+            answers = await fetch_statuses(settings.admin, list(urls.values()), token_over_http=token_over_http)
+            status = build_group_status(look, dict(zip(urls, answers, strict=True)))
             _show(status, as_json=as_json, again=interval_s is not None)
             if interval_s is None:
                 return status.healthy
@@ -114,10 +114,10 @@ def _show(status: GroupStatus, *, as_json: bool, again: bool) -> None:
         # As ASCII: names of members are any text, and JSON leaves the control characters beyond it as they are.
         echo(json.dumps(status.to_dict(), indent=None if again else 2))
         return
-    from forebay.stream.admin.render import status_text
+    from forebay.stream.admin.render import render_status
     from forebay.stream.terminal.console import print_whole, stdout_console
 
     console = stdout_console()
     if again and console.is_terminal:
         console.clear()
-    print_whole(status_text(status))
+    print_whole(render_status(status))

@@ -42,7 +42,7 @@ MAX_COMMIT_BYTES = 64 << 20
 
 
 class Pipeline:
-    """Runs the stages. max_poll_records bounds one poll; while held_by_hand nothing new is read."""
+    """Runs the stages. max_poll_records bounds one poll; while paused_by_operator nothing new is read."""
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ from opentelemetry.trace import Link, SpanKind
 from forebay.stream.config.sections import TelemetrySection
 from forebay.stream.core.clock import Clock
 from forebay.stream.telemetry.collector import Signal, describe_process, find_collector
-from forebay.stream.telemetry.shutdown import close_in_time
+from forebay.stream.telemetry.shutdown import close_with_timeout
 from forebay.stream.telemetry.trace_context import sampled_events
 from forebay.stream.telemetry.tracing import MAX_LINKS, make_tracer_provider, tracer_of
 
@@ -44,7 +44,7 @@ class DeltaTraces:
             self._provider = make_tracer_provider(collector.span_exporter(), resource, ratio=0)
             self._tracer = tracer_of(self._provider)
 
-    def counted(self, topic: str, messages: Sequence[Any], began_s: float) -> None:
+    def record(self, topic: str, messages: Sequence[Any], began_s: float) -> None:
         """These messages of the Kafka client's were counted, since began_s (monotonic), and are in the changelog."""
         if self._provider is None:
             return
@@ -73,7 +73,7 @@ class DeltaTraces:
     async def close(self) -> None:
         """Send what is left, for a few seconds at most."""
         if self._provider is not None:
-            await close_in_time(self._provider.shutdown)
+            await close_with_timeout(self._provider.shutdown)
 
 
 def _pairs(headers: Any) -> Sequence[tuple[str, bytes]]:

@@ -67,7 +67,7 @@ class TextFormatter(logging.Formatter):
         return f"{record.asctime} {level} {name}: {record.message}{trace}"
 
 
-class OneOfMany(logging.Filter):
+class RateLimitFilter(logging.Filter):
     """Lets `burst` alike records through in `every_s` seconds, and says with the next how many were kept back.
 
     alike: what records have in common that repeat each other; their logger where it is not said.
@@ -120,20 +120,20 @@ def set_up_logging(levels: str, form: Literal["auto", "text", "json"], *, stream
         if wanted.get(name, wanted[ALL_LOGGERS]) == "debug":
             continue
         logging.getLogger(name).setLevel(logging.ERROR)
-        limits.append(_OnlyOf(name, OneOfMany(CLIENT_LINES_EVERY_S)))
+        limits.append(_LoggerFilter(name, RateLimitFilter(CLIENT_LINES_EVERY_S)))
     for module, level in wanted.items():
         if module != ALL_LOGGERS:
             logging.getLogger(module).setLevel(level.upper())
     # Of all loggers: what a client of ours can make asyncio or aiohttp say must not fill the disk either.
-    limits.append(OneOfMany(REPEATS_EVERY_S, burst=MAX_REPEATS, alike=_logger_and_first_line))
-    handler.addFilter(_DecidedOnce(limits))
+    limits.append(RateLimitFilter(REPEATS_EVERY_S, burst=MAX_REPEATS, alike=_logger_and_first_line))
+    handler.addFilter(_DecideOnce(limits))
 
 
-def share_limits(handler: logging.Handler) -> None:
+def share_rate_limits(handler: logging.Handler) -> None:
     """Limit the lines of one more handler of the root logger as those that `set_up_logging` sends to the stream."""
     for other in logging.getLogger().handlers:
         for limit in other.filters:
-            if isinstance(limit, _DecidedOnce):
+            if isinstance(limit, _DecideOnce):
                 handler.addFilter(limit)
 
 
@@ -142,7 +142,7 @@ def _logger_and_first_line(record: logging.LogRecord) -> Hashable:
     return record.name, str(record.msg).partition("\n")[0]
 
 
-class _OnlyOf(logging.Filter):
+class _LoggerFilter(logging.Filter):
     """Puts a filter before the records of one logger and those below it."""
 
     def __init__(self, name: str, inner: logging.Filter) -> None:
@@ -153,7 +153,7 @@ class _OnlyOf(logging.Filter):
         return bool(not super().filter(record) or self._inner.filter(record))
 
 
-class _DecidedOnce(logging.Filter):
+class _DecideOnce(logging.Filter):
     """Passes records that all of `filters` pass; asks them once for each record, however many handlers it goes to."""
 
     def __init__(self, filters: list[logging.Filter]) -> None:

@@ -73,7 +73,7 @@ class MetricStore:
             values = self._counters.setdefault(metric, {})
             values[_checked(metric, labels)] = values.get(labels, 0) + amount
 
-    def reached(self, metric: Counter, total: float, labels: Labels = ()) -> None:
+    def set_total(self, metric: Counter, total: float, labels: Labels = ()) -> None:
         """A counter that somebody else keeps stands at `total`."""
         with self._lock:
             self._counters.setdefault(metric, {})[_checked(metric, labels)] = total
@@ -94,13 +94,13 @@ class MetricStore:
         # Prometheus' buckets hold what is at most their bound.
         place = bisect_left(metric.bounds, value)
         with self._lock:
-            spread = self._spread(metric, labels)
-            spread.counts[place] += 1
-            spread.sum += value
-            spread.min = min(spread.min, value)
-            spread.max = max(spread.max, value)
+            state = self._state(metric, labels)
+            state.counts[place] += 1
+            state.sum += value
+            state.min = min(state.min, value)
+            state.max = max(state.max, value)
             if exemplar is not None:
-                spread.exemplars[place] = exemplar
+                state.exemplars[place] = exemplar
 
     def observe_many(
         self,
@@ -120,21 +120,21 @@ class MetricStore:
         counts = np.bincount(places, minlength=len(bounds) + 1)
         total, low, high = float(values.sum()), float(values.min()), float(values.max())
         with self._lock:
-            spread = self._spread(metric, labels)
-            spread.counts += counts
-            spread.sum += total
-            spread.min = min(spread.min, low)
-            spread.max = max(spread.max, high)
+            state = self._state(metric, labels)
+            state.counts += counts
+            state.sum += total
+            state.min = min(state.min, low)
+            state.max = max(state.max, high)
             for exemplar in exemplars:
-                spread.exemplars[bisect_left(metric.bounds, exemplar.value)] = exemplar
+                state.exemplars[bisect_left(metric.bounds, exemplar.value)] = exemplar
 
-    def _spread(self, metric: Histogram, labels: Labels) -> HistogramState:
-        spreads = self._histograms.setdefault(metric, {})
-        spread = spreads.get(labels)
-        if spread is None:
+    def _state(self, metric: Histogram, labels: Labels) -> HistogramState:
+        states = self._histograms.setdefault(metric, {})
+        state = states.get(labels)
+        if state is None:
             counts = np.zeros(len(metric.bounds) + 1, dtype=np.int64)
-            spread = spreads[_checked(metric, labels)] = HistogramState(counts)
-        return spread
+            state = states[_checked(metric, labels)] = HistogramState(counts)
+        return state
 
     def snapshot(self) -> Snapshot:
         with self._lock:
@@ -142,8 +142,8 @@ class MetricStore:
                 {metric: dict(values) for metric, values in self._counters.items()},
                 {metric: dict(values) for metric, values in self._gauges.items() if values},
                 {
-                    metric: {labels: spread.copy() for labels, spread in spreads.items()}
-                    for metric, spreads in self._histograms.items()
+                    metric: {labels: state.copy() for labels, state in states.items()}
+                    for metric, states in self._histograms.items()
                 },
             )
 

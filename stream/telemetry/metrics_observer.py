@@ -18,37 +18,44 @@ ExemplarOf = Callable[[MicroBatch, float], Exemplar | None]
 """The exemplar that a value of a micro-batch makes, where the batch is being traced."""
 
 
-class Recorder:
+class MetricsRecorder:
     """Keeps the book for one model version. exemplar_of: see `ExemplarOf`."""
 
     def __init__(
-        self, book: MetricStore, *, model: str, version: int, transactional: bool, clock: Clock, exemplar_of: ExemplarOf
+        self,
+        store: MetricStore,
+        *,
+        model: str,
+        version: int,
+        transactional: bool,
+        clock: Clock,
+        exemplar_of: ExemplarOf,
     ) -> None:
-        self._book = book
+        self._store = store
         self._model: Labels = (model, str(version))
         self._transactional = transactional
         self._clock = clock
         self._exemplar_of = exemplar_of
         self.last_read_ms: dict[TopicPartition, int] = {}
         for outcome in Outcome:  # a rate wants a first value of 0
-            book.add(_counter_of(outcome), 0, (outcome.value, *self._model))
+            store.add(_counter_of(outcome), 0, (outcome.value, *self._model))
         for result in ("committed", "refused", "timeout", "failed", "given_up"):
-            book.add(c.COMMITS, 0, (result,))
+            store.add(c.COMMITS, 0, (result,))
             if transactional and result != "committed":
-                book.add(c.TRANSACTION_ABORTS, 0, (result,))
+                store.add(c.TRANSACTION_ABORTS, 0, (result,))
 
     def polled(self, chunks: Sequence[Chunk], *, received_s: float, decoded_s: float) -> None:
         for chunk in chunks:
             topic = (chunk.partition.topic,)
-            self._book.add(c.RECEIVED_EVENTS, chunk.num_passed, topic)
-            self._book.add(c.RECEIVED_BYTES, chunk.num_bytes, topic)
+            self._store.add(c.RECEIVED_EVENTS, chunk.num_passed, topic)
+            self._store.add(c.RECEIVED_BYTES, chunk.num_bytes, topic)
             if (last_ms := _last_timestamp(chunk)) >= 0:
                 self.last_read_ms[chunk.partition] = last_ms
-        self._book.observe(c.DECODE_DURATION, decoded_s - received_s, self._model)
+        self._store.observe(c.DECODE_DURATION, decoded_s - received_s, self._model)
 
     def closed(self, batch: MicroBatch) -> None:
-        self._book.add(c.BATCHES, 1, (batch.reason, *self._model))
-        self._book.observe(c.BATCH_SIZE, batch.num_records, self._model)
+        self._store.add(c.BATCHES, 1, (batch.reason, *self._model))
+        self._store.observe(c.BATCH_SIZE, batch.num_records, self._model)
 
     def finished(self, finished: BatchResult) -> None:
         batch = finished.batch
@@ -57,7 +64,7 @@ class Recorder:
             (c.PREPARE_DURATION, finished.prepare_s),
             (c.MODEL_DURATION, finished.model_s),
         ):
-            self._book.observe(metric, value, self._model, exemplar=self._exemplar_of(batch, value))
+            self._store.observe(metric, value, self._model, exemplar=self._exemplar_of(batch, value))
 
     def committed(
         self,
@@ -67,18 +74,18 @@ class Recorder:
         exemplars: Sequence[tuple[int, Exemplar]],
     ) -> None:
         """exemplars: of events that were sampled, with their record timestamps; their values are not known yet."""
-        book = self._book
-        book.add(c.COMMITS, 1, ("committed",))
+        store = self._store
+        store.add(c.COMMITS, 1, ("committed",))
         for outcome, count in ledger.outcomes.items():
-            book.add(_counter_of(outcome), count, (outcome.value, *self._model))
+            store.add(_counter_of(outcome), count, (outcome.value, *self._model))
         for kind, count in ledger.kinds.items():
-            book.add(c.ERRORS, count, (kind, FAILURES[FailureKind(kind)].stage.value, *self._model))
+            store.add(c.ERRORS, count, (kind, FAILURES[FailureKind(kind)].stage.value, *self._model))
         took_s = times.end - times.began
-        book.observe(c.COMMIT_DURATION, took_s, self._model, exemplar=self._exemplar_of(batches[0].batch, took_s))
+        store.observe(c.COMMIT_DURATION, took_s, self._model, exemplar=self._exemplar_of(batches[0].batch, took_s))
         for step, step_s in times.durations_s().items():
-            book.observe(c.COMMIT_STEP_DURATION, step_s, (step,))
+            store.observe(c.COMMIT_STEP_DURATION, step_s, (step,))
         now_ms = self._clock.wall_ms()
-        book.observe_many(
+        store.observe_many(
             c.EVENT_LATENCY,
             ledger.latencies_ms(wall_ms=now_ms) / 1000,
             self._model,
@@ -91,9 +98,9 @@ class Recorder:
 
     def commit_failed(self, error: BaseException) -> None:
         result = _result(error)
-        self._book.add(c.COMMITS, 1, (result,))
+        self._store.add(c.COMMITS, 1, (result,))
         if self._transactional:
-            self._book.add(c.TRANSACTION_ABORTS, 1, (result,))
+            self._store.add(c.TRANSACTION_ABORTS, 1, (result,))
 
     def forget(self, kept: Mapping[TopicPartition, object]) -> None:
         """Partitions that are no longer assigned."""

@@ -45,21 +45,21 @@ def _metrics(snapshot: Snapshot, start_ns: int, now_ns: int) -> Iterator[SdkMetr
         yield SdkMetric(counter.name, counter.description, counter.unit, total)
     for gauge, values in snapshot.gauges.items():
         yield SdkMetric(gauge.name, gauge.description, gauge.unit, SdkGauge(points(gauge, dict(values))))
-    for histogram, spreads in snapshot.histograms.items():
+    for histogram, states in snapshot.histograms.items():
         spread_points = [
             HistogramDataPoint(
                 dict(zip(histogram.labels, labels, strict=True)),
                 start_ns,
                 now_ns,
-                spread.count,
-                spread.sum,
-                spread.counts.tolist(),
+                state.count,
+                state.sum,
+                state.counts.tolist(),
                 histogram.bounds,
-                spread.min,
-                spread.max,
-                [_exemplar(exemplar) for exemplar in spread.exemplars.values()],
+                state.min,
+                state.max,
+                [_exemplar(exemplar) for exemplar in state.exemplars.values()],
             )
-            for labels, spread in spreads.items()
+            for labels, state in states.items()
         ]
         yield SdkMetric(histogram.name, histogram.description, histogram.unit, SdkHistogram(spread_points, _CUMULATIVE))
 

@@ -13,13 +13,13 @@ from forebay.stream.pipeline.in_flight import InFlight
 from forebay.stream.telemetry import catalogue as c
 from forebay.stream.telemetry.lag import LagMeter
 from forebay.stream.telemetry.metric_store import MetricStore
-from forebay.stream.telemetry.metrics_observer import Recorder
+from forebay.stream.telemetry.metrics_observer import MetricsRecorder
 from forebay.stream.telemetry.resources import GpuMeter, ProcessGauges
 
 _STATES = {BreakerState.CLOSED: 0, BreakerState.HALF_OPEN: 1, BreakerState.OPEN: 2}
 
 
-class WatchedSource(Protocol):
+class PolledSource(Protocol):
     """What is looked at of a source (see `stream.kafka.consumer.source`)."""
 
     assignments: int
@@ -28,22 +28,22 @@ class WatchedSource(Protocol):
     def paused(self) -> bool: ...
 
 
-class WatchedTotals(Protocol):
+class PolledTotals(Protocol):
     rewinds: int
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class PolledComponents:
     """Parts of the worker that are polled.
 
     breakers: by name.
     is_ready: returns the verdict of `/readyz`.
     """
 
-    source: WatchedSource
+    source: PolledSource
     in_flight: InFlight
     breakers: Mapping[str, CircuitBreaker]
-    totals: WatchedTotals
+    totals: PolledTotals
     is_ready: Callable[[], bool]
 
 
@@ -51,39 +51,39 @@ class GaugePoller:
     """Writes the present values of the polled gauges into the book."""
 
     def __init__(
-        self, book: MetricStore, recorder: Recorder, watched: Watched, *, clock: Clock, gpus: GpuMeter
+        self, store: MetricStore, recorder: MetricsRecorder, watched: PolledComponents, *, clock: Clock, gpus: GpuMeter
     ) -> None:
-        self._book = book
+        self._store = store
         self._recorder = recorder
         self._watched = watched
         self._clock = clock
-        self._process = ProcessGauges(book)
+        self._process = ProcessGauges(store)
         self._gpus = gpus
         self._lag = LagMeter()
         self.windows: Mapping[TopicPartition, WindowStatus] = {}
 
     def sample(self) -> None:
         """Record all but the lag; on the event loop's thread."""
-        book, watched = self._book, self._watched
-        book.set(c.READY, int(watched.is_ready()))
-        book.set(c.IN_FLIGHT_EVENTS, watched.in_flight.events)
-        book.set(c.IN_FLIGHT_BYTES, watched.in_flight.bytes)
-        book.set(c.IN_FLIGHT_BATCHES, watched.in_flight.batches)
-        book.set(c.PAUSED, int(watched.source.paused))
+        store, watched = self._store, self._watched
+        store.set(c.READY, int(watched.is_ready()))
+        store.set(c.IN_FLIGHT_EVENTS, watched.in_flight.events)
+        store.set(c.IN_FLIGHT_BYTES, watched.in_flight.bytes)
+        store.set(c.IN_FLIGHT_BATCHES, watched.in_flight.batches)
+        store.set(c.PAUSED, int(watched.source.paused))
         for name, breaker in watched.breakers.items():
-            book.set(c.BREAKER_STATE, _STATES[breaker.state], (name,))
-        book.reached(c.REBALANCES, watched.source.assignments)
-        book.reached(c.REWINDS, watched.totals.rewinds)
+            store.set(c.BREAKER_STATE, _STATES[breaker.state], (name,))
+        store.set_total(c.REBALANCES, watched.source.assignments)
+        store.set_total(c.REWINDS, watched.totals.rewinds)
         now_ms = self._clock.wall_ms()
         windows = {_labels(partition): status for partition, status in self.windows.items()}
-        book.replace(c.OPEN_WINDOWS, {at: status.open_windows for at, status in windows.items()})
-        book.replace(c.BUFFERED_ROWS, {at: status.buffered_rows for at, status in windows.items()})
+        store.replace(c.OPEN_WINDOWS, {at: status.open_windows for at, status in windows.items()})
+        store.replace(c.BUFFERED_ROWS, {at: status.buffered_rows for at, status in windows.items()})
         delays: dict[tuple[str, ...], float] = {
             at: max(0, now_ms - status.watermark_ms) / 1000
             for at, status in windows.items()
             if status.watermark_ms is not None
         }
-        book.replace(c.WATERMARK_DELAY, delays)
+        store.replace(c.WATERMARK_DELAY, delays)
         self._process.sample()
         self._gpus.sample()
 
@@ -91,9 +91,9 @@ class GaugePoller:
         """Record the lag of the assigned partitions, when it has been polled."""
         self._recorder.forget(partition_lags)
         lags = self._lag.measure(partition_lags, self._recorder.last_read_ms, now_ms=self._clock.wall_ms())
-        self._book.set(c.ASSIGNED_PARTITIONS, len(lags))
-        self._book.replace(c.CONSUMER_LAG_RECORDS, {_labels(at): lag.records for at, lag in lags.items()})
-        self._book.replace(c.CONSUMER_LAG, {_labels(at): lag.seconds for at, lag in lags.items()})
+        self._store.set(c.ASSIGNED_PARTITIONS, len(lags))
+        self._store.replace(c.CONSUMER_LAG_RECORDS, {_labels(at): lag.records for at, lag in lags.items()})
+        self._store.replace(c.CONSUMER_LAG, {_labels(at): lag.seconds for at, lag in lags.items()})
 
 
 def _labels(partition: TopicPartition) -> tuple[str, str]:

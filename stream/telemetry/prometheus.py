@@ -44,8 +44,8 @@ class _Collected(Collector):
         for metric in c.METRICS:
             family = Family(metric.family, metric.description, metric.type, metric.prometheus_unit)
             if isinstance(metric, c.Histogram):
-                for labels, spread in self._snapshot.histograms.get(metric, {}).items():
-                    _add_spread(family, metric, labels, spread)
+                for labels, state in self._snapshot.histograms.get(metric, {}).items():
+                    _add_histogram(family, metric, labels, state)
             else:
                 values = (
                     self._snapshot.counters.get(metric, {})
@@ -58,19 +58,19 @@ class _Collected(Collector):
                 yield family
 
 
-def _add_spread(family: Family, metric: c.Histogram, labels: Labels, spread: HistogramState) -> None:
+def _add_histogram(family: Family, metric: c.Histogram, labels: Labels, state: HistogramState) -> None:
     named = dict(zip(metric.labels, labels, strict=True))
     below = 0
-    for place, (bound, count) in enumerate(zip([*metric.bounds, float("inf")], spread.counts.tolist(), strict=True)):
+    for place, (bound, count) in enumerate(zip([*metric.bounds, float("inf")], state.counts.tolist(), strict=True)):
         below += count
         family.add_sample(
             f"{metric.family}_bucket",
             {**named, "le": floatToGoString(bound)},
             below,
-            exemplar=_exemplar(spread.exemplars.get(place)),
+            exemplar=_exemplar(state.exemplars.get(place)),
         )
     family.add_sample(f"{metric.family}_count", named, below)
-    family.add_sample(f"{metric.family}_sum", named, spread.sum)
+    family.add_sample(f"{metric.family}_sum", named, state.sum)
 
 
 def _exemplar(exemplar: Exemplar | None) -> PrometheusExemplar | None:

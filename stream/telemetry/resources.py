@@ -16,32 +16,32 @@ from forebay.stream.telemetry.process_usage import ProcessMeter
 log = logging.getLogger("forebay.telemetry")
 
 
-def record_build(book: MetricStore) -> None:
+def record_build(store: MetricStore) -> None:
     """Record the release of Forebay and the version of Python."""
-    book.set(c.BUILD_INFO, 1, (importlib.metadata.version("forebay"), platform.python_version()))
+    store.set(c.BUILD_INFO, 1, (importlib.metadata.version("forebay"), platform.python_version()))
 
 
 class ProcessGauges:
     """This process's processor time and memory."""
 
-    def __init__(self, book: MetricStore) -> None:
-        self._book = book
+    def __init__(self, store: MetricStore) -> None:
+        self._store = store
         self._meter = ProcessMeter()
-        book.set(c.PROCESS_START, self._meter.started_at_s)
+        store.set(c.PROCESS_START, self._meter.started_at_s)
 
     def sample(self) -> None:
         usage = self._meter.usage()
         if usage is not None:
-            self._book.reached(c.PROCESS_CPU, usage.cpu_s)
-            self._book.set(c.PROCESS_MEMORY, usage.rss_bytes)
+            self._store.set_total(c.PROCESS_CPU, usage.cpu_s)
+            self._store.set(c.PROCESS_MEMORY, usage.rss_bytes)
 
 
 class GpuMeter:
     """The GPUs that this process may use, by their numbers in the driver. Without driver or `nvidia-ml-py` it does nothing."""
 
-    def __init__(self, book: MetricStore, *, visible: str | None) -> None:
+    def __init__(self, store: MetricStore, *, visible: str | None) -> None:
         """visible: what CUDA_VISIBLE_DEVICES says, numbers or UUIDs; None where it is not set."""
-        self._book = book
+        self._store = store
         self._nvml = _load()
         self._gpus: dict[str, Any] = {} if self._nvml is None else _choose(self._nvml, visible)
 
@@ -56,9 +56,9 @@ class GpuMeter:
             except nvml.NVMLError as error:
                 log.debug("GPU %s: %s", number, error)
                 continue
-            self._book.set(c.GPU_MEMORY, memory.used, (number,))
-            self._book.set(c.GPU_MEMORY_LIMIT, memory.total, (number,))
-            self._book.set(c.GPU_UTILIZATION, busy / 100, (number,))
+            self._store.set(c.GPU_MEMORY, memory.used, (number,))
+            self._store.set(c.GPU_MEMORY_LIMIT, memory.total, (number,))
+            self._store.set(c.GPU_UTILIZATION, busy / 100, (number,))
 
 
 def _load() -> ModuleType | None:

@@ -10,7 +10,7 @@ from typing import Final
 CLOSE_TIMEOUT_S: Final = 3.0
 
 
-async def close_in_time(close: Callable[[], object]) -> None:
+async def close_with_timeout(close: Callable[[], object]) -> None:
     """Call `close` on a daemon thread, which keeps nobody from ending, and wait for a few seconds."""
     thread = threading.Thread(target=close, name="telemetry-close", daemon=True)
     thread.start()

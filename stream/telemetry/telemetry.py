@@ -19,15 +19,15 @@ from forebay.stream.output.ledger import Ledger
 from forebay.stream.pipeline.observer import CommitTimes
 from forebay.stream.telemetry import catalogue as c
 from forebay.stream.telemetry.collector import Signal, describe_process, find_collector
-from forebay.stream.telemetry.log_setup import share_limits
+from forebay.stream.telemetry.log_setup import share_rate_limits
 from forebay.stream.telemetry.metric_store import Exemplar, MetricStore
-from forebay.stream.telemetry.metrics_observer import Recorder
+from forebay.stream.telemetry.metrics_observer import MetricsRecorder
 from forebay.stream.telemetry.otlp_logs import OtlpHandler, TraceIds
 from forebay.stream.telemetry.otlp_metrics import to_metrics_data
-from forebay.stream.telemetry.polled_gauges import GaugePoller, Watched
+from forebay.stream.telemetry.polled_gauges import GaugePoller, PolledComponents
 from forebay.stream.telemetry.prometheus import render_page
 from forebay.stream.telemetry.resources import GpuMeter, record_build, visible_gpus
-from forebay.stream.telemetry.shutdown import close_in_time
+from forebay.stream.telemetry.shutdown import close_with_timeout
 from forebay.stream.telemetry.spans import BatchTraces
 from forebay.stream.telemetry.tracing import make_tracer_provider, tracer_of
 
@@ -62,9 +62,9 @@ class Telemetry:
     ) -> None:
         self._section = section
         self._clock = clock
-        self._book = MetricStore()
-        self._recorder = Recorder(
-            self._book,
+        self._store = MetricStore()
+        self._recorder = MetricsRecorder(
+            self._store,
             model=about.model,
             version=about.version,
             transactional=about.transactional,
@@ -91,19 +91,23 @@ class Telemetry:
         self._log_handler: OtlpHandler | None = None
         if (logs_to := find_collector(section, Signal.LOGS, environ)) is not None:
             self._log_handler = OtlpHandler(logs_to.log_exporter(), self._resource)
-            share_limits(self._log_handler)
+            share_rate_limits(self._log_handler)
             logging.getLogger().addHandler(self._log_handler)
-        self._book.set(c.READY, 0)
-        self._book.set(c.IN_FLIGHT_LIMIT, about.max_in_flight_events)
-        self._book.set(c.MODEL_INFO, 1, (about.model, str(about.version), about.device))
-        record_build(self._book)
+        self._store.set(c.READY, 0)
+        self._store.set(c.IN_FLIGHT_LIMIT, about.max_in_flight_events)
+        self._store.set(c.MODEL_INFO, 1, (about.model, str(about.version), about.device))
+        record_build(self._store)
 
     # ---- what the admin server and the worker's assembly call
 
-    def watch(self, watched: Watched) -> None:
-        """Look at these parts from now on."""
+    def attach(self, components: PolledComponents) -> None:
+        """Poll these components from now on."""
         self._sampler = GaugePoller(
-            self._book, self._recorder, watched, clock=self._clock, gpus=GpuMeter(self._book, visible=visible_gpus())
+            self._store,
+            self._recorder,
+            components,
+            clock=self._clock,
+            gpus=GpuMeter(self._store, visible=visible_gpus()),
         )
 
     def record_lag(self, partition_lags: Mapping[TopicPartition, PartitionLag]) -> None:
@@ -115,7 +119,7 @@ class Telemetry:
         """The Prometheus page and its content type. accept: the request's header; OpenMetrics where it is asked for."""
         if self._sampler is not None:
             self._sampler.sample()
-        return render_page(self._book.snapshot(), accept=accept)
+        return render_page(self._store.snapshot(), accept=accept)
 
     async def run(self) -> None:
         """Send metrics until cancelled, if they are to be sent. After `watch`. Never fails for a collector."""
@@ -133,7 +137,7 @@ class Telemetry:
             self._sampler.sample()
         if self._log_handler is not None:
             logging.getLogger().removeHandler(self._log_handler)
-        await close_in_time(self._close)
+        await close_with_timeout(self._close)
 
     # ---- the observer
 
@@ -181,7 +185,7 @@ class Telemetry:
     def _export(self, exporter: MetricExporter) -> None:
         """Raises nothing: the exporter logs what went wrong, and the next time all of it is sent anew."""
         now_ns = time.time_ns()
-        exporter.export(to_metrics_data(self._book.snapshot(), self._resource, start_ns=self._start_ns, now_ns=now_ns))
+        exporter.export(to_metrics_data(self._store.snapshot(), self._resource, start_ns=self._start_ns, now_ns=now_ns))
 
     def _exemplar_of(self, batch: MicroBatch, value: float) -> Exemplar | None:
         return None if self._traces is None else self._traces.exemplar_of(batch, value)

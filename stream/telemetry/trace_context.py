@@ -17,7 +17,7 @@ _ODD: Final = frozenset(b"13579bdf")
 _PROPAGATOR: Final = TraceContextTextMapPropagator()
 
 
-class WithHeaders(Protocol):
+class RecordWithHeaders(Protocol):
     """What is looked at of a record."""
 
     @property
@@ -36,7 +36,7 @@ class SampledEvent(NamedTuple):
     context: SpanContext
 
 
-def sampled_events(records: Iterable[WithHeaders], *, limit: int) -> list[SampledEvent]:
+def sampled_events(records: Iterable[RecordWithHeaders], *, limit: int) -> list[SampledEvent]:
     """The first `limit` of them. What is no valid context is passed over.
 
     Nearly all events are not sampled, so their last hexadecimal digit is looked at before anything is parsed.
@@ -59,7 +59,7 @@ def sampled_events(records: Iterable[WithHeaders], *, limit: int) -> list[Sample
     return found
 
 
-def _parse(record: WithHeaders) -> SpanContext:
+def _parse(record: RecordWithHeaders) -> SpanContext:
     carrier = {
         lower: value.decode("ascii", "replace")
         for name, value in record.headers

@@ -16,7 +16,7 @@ from forebay.models.backends.protocol import Model
 from forebay.stream.admin.group_warnings import GroupWarnings
 from forebay.stream.admin.service import WorkerAdmin
 from forebay.stream.admin.status_observer import StatusObserver
-from forebay.stream.admin.view import Parts
+from forebay.stream.admin.view import WorkerComponents
 from forebay.stream.config.sections import Settings
 from forebay.stream.core.backoff import Backoff
 from forebay.stream.core.circuit_breaker import BreakerState, CircuitBreaker
@@ -52,7 +52,7 @@ from forebay.stream.pipeline.observer import Observer
 from forebay.stream.pipeline.pipeline import Pipeline
 from forebay.stream.pipeline.stages import Breakers, Stages, Timing
 from forebay.stream.telemetry.commit_timings import CommitTimings
-from forebay.stream.telemetry.polled_gauges import Watched
+from forebay.stream.telemetry.polled_gauges import PolledComponents
 from forebay.stream.telemetry.telemetry import Telemetry, WorkerIdentity
 from forebay.stream.telemetry.timestamp_warning import TimestampWarning
 from forebay.stream.worker.batch_sizes import batch_size, poll_size
@@ -98,9 +98,9 @@ class WorkerAssembly:
         Raises StoppedEarly if `stop` is requested meanwhile, and ForebayError if the worker cannot run.
         """
         self._log_smaller_batches()
-        telemetry, noted, timings = self._telemetry(), StatusObserver(clock=self._clock), CommitTimings()
+        telemetry, status_observer, timings = self._telemetry(), StatusObserver(clock=self._clock), CommitTimings()
         observer = CompositeObserver(
-            telemetry, noted, timings, *([] if self._model.signature.window else [TimestampWarning()])
+            telemetry, status_observer, timings, *([] if self._model.signature.window else [TimestampWarning()])
         )
         plan = window_plan(self._settings, self._model.signature)
         in_flight = self._in_flight()
@@ -124,14 +124,14 @@ class WorkerAssembly:
             )
         )
         lag = LagPoller(source, telemetry.record_lag, clock=self._clock)
-        parts = Parts(
+        parts = WorkerComponents(
             model=self._model,
             pipeline=pipeline,
             breakers=self._breakers,
             device=device,
             source=source,
             lag=lag,
-            noted=noted,
+            status_observer=status_observer,
         )
         admin = WorkerAdmin(
             self._settings,
@@ -143,7 +143,9 @@ class WorkerAssembly:
             worker=self._instance,
             clock=self._clock,
         )
-        telemetry.watch(Watched(source, in_flight, self._breakers.by_name(), pipeline.totals, is_ready=admin.is_ready))
+        telemetry.attach(
+            PolledComponents(source, in_flight, self._breakers.by_name(), pipeline.totals, is_ready=admin.is_ready)
+        )
         return Worker(
             WorkerParts(
                 model=self._model,

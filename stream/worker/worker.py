@@ -117,7 +117,7 @@ class Worker:
         parts, stop = self._parts, self._stop
         await parts.admin.start()
         await stop.unless_requested(parts.device.start(warm_up_sizes(self._max_batch_size)))
-        parts.admin.warm()
+        parts.admin.mark_warm()
         log.info("model %s version %d is warm", parts.model.name, parts.model.version)
         freeze_what_is_loaded()
         await stop.unless_requested(connect(parts.delivery, self._bootstrap_servers, timeout_s=MAX_CONNECT_S))

@@ -91,7 +91,7 @@ async def ask(predictor: Predictor, body: bytes, headers: dict[str, str] | None 
     return status, orjson.loads(document)
 
 
-def turns() -> TimeSlices:
+def time_slices() -> TimeSlices:
     return TimeSlices(ManualClock(), lambda _seconds: None)
 
 

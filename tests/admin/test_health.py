@@ -7,12 +7,20 @@ from typing import Any
 
 import pytest
 
-from forebay.stream.admin.health import Facts, Limits, Standstill, StandstillWatch, liveness, readiness, startup
+from forebay.stream.admin.health import (
+    HealthSnapshot,
+    Limits,
+    StallDetector,
+    StallDurations,
+    liveness,
+    readiness,
+    startup,
+)
 from forebay.stream.core.circuit_breaker import BreakerState
 
 CLOSED = {"model": BreakerState.CLOSED, "cluster": BreakerState.CLOSED}
 LIMITS = Limits(stuck_s=120, closed_s=190)
-WELL = Facts(
+WELL = HealthSnapshot(
     now_s=0.0,
     warm=True,
     joined=True,
@@ -28,9 +36,11 @@ WELL = Facts(
 )
 
 
-def watched(seconds: int, *, answers: bool = True, moves: bool = False, **facts: Any) -> tuple[Facts, Standstill]:
+def watched(
+    seconds: int, *, answers: bool = True, moves: bool = False, **facts: Any
+) -> tuple[HealthSnapshot, StallDurations]:
     """The facts once a second for so long."""
-    watch, still, now = StandstillWatch(), Standstill(), WELL
+    watch, still, now = StallDetector(), StallDurations(), WELL
     for second in range(seconds + 1):
         now = replace(
             WELL,
@@ -43,7 +53,7 @@ def watched(seconds: int, *, answers: bool = True, moves: bool = False, **facts:
     return now, still
 
 
-def alive(facts: Facts, still: Standstill) -> bool:
+def alive(facts: HealthSnapshot, still: StallDurations) -> bool:
     return liveness(facts, still, LIMITS).ok
 
 

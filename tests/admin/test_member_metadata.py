@@ -11,8 +11,15 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.stream.admin.group_status import MAX_REASON_CHARS, Answer, lag_of, name_partitions, put_together, urls_of
-from forebay.stream.admin.member_metadata import WorkerMetadata, decode_advertisement
+from forebay.stream.admin.group_status import (
+    MAX_REASON_CHARS,
+    StatusResponse,
+    admin_urls,
+    build_group_status,
+    format_partitions,
+    lag_of,
+)
+from forebay.stream.admin.member_metadata import WorkerMetadata, decode_member_metadata
 from forebay.stream.admin.worker_status import decode_status
 from forebay.stream.core.group import GroupSnapshot, Member
 from forebay.stream.core.records import TopicPartition
@@ -28,7 +35,7 @@ def test_it_goes_with_the_join_under_the_plain_assignors_name() -> None:
     assignor = AdvertisingAssignor(TOLD.encode, seen.extend)
     metadata = ConsumerProtocolMemberMetadata.decode(assignor.metadata({"features"}).encode())
     assert metadata.subscription == ["features"]
-    assert decode_advertisement(metadata.user_data) == TOLD
+    assert decode_member_metadata(metadata.user_data) == TOLD
     # A worker of an older release can be a member of the same group, and its leader.
     assert assignor.name == RoundRobinPartitionAssignor.name
     cluster = SimpleNamespace(partitions_for_topic=lambda _topic: {0, 1, 2})
@@ -42,7 +49,7 @@ def test_it_goes_with_the_join_under_the_plain_assignors_name() -> None:
 
 @given(st.binary() | st.recursive(st.none() | st.text() | st.integers(), st.lists).map(lambda x: repr(x).encode()))
 def test_whatever_another_member_tells_is_taken_for_nothing(user_data: bytes) -> None:
-    assert decode_advertisement(user_data) is None
+    assert decode_member_metadata(user_data) is None
 
 
 @pytest.mark.parametrize(
@@ -74,7 +81,7 @@ def test_whatever_another_member_tells_is_taken_for_nothing(user_data: bytes) ->
     ],
 )
 def test_half_of_an_advertisement_is_none(told: bytes) -> None:
-    assert decode_advertisement(told) is None
+    assert decode_member_metadata(told) is None
 
 
 def member(number: int, places: list[TopicPartition], told: WorkerMetadata | None = TOLD) -> Member:
@@ -98,7 +105,7 @@ def look(*members: Member) -> GroupSnapshot:
     )
 
 
-def answer(worker: str, **health: object) -> Answer:
+def answer(worker: str, **health: object) -> StatusResponse:
     well = {
         "live": True,
         "ready": True,
@@ -108,15 +115,15 @@ def answer(worker: str, **health: object) -> Answer:
         "paused": False,
     }
     document = {"worker": worker, "health": well | health, "now": {"events_per_s": 5.0}}
-    return Answer(decode_status(orjson.dumps(document)))
+    return StatusResponse(decode_status(orjson.dumps(document)))
 
 
 def test_what_the_group_tells_and_what_workers_answer_are_put_together() -> None:
     other = WorkerMetadata(worker="pod-2", url="http://10.0.0.2:8080", model="late", version=4, release="0.1.0")
     off = WorkerMetadata(worker="pod-3", url=None, model="late", version=4, release="0.1.0")
     seen = look(member(1, P[:2]), member(2, P[2:3], other), member(3, P[3:4], off), member(4, [], None))
-    assert urls_of(seen) == {"m1": "http://10.0.0.1:8080", "m2": "http://10.0.0.2:8080"}
-    status = put_together(seen, {"m1": answer("pod-1"), "m2": Answer(None, "no answer within 2 s")})
+    assert admin_urls(seen) == {"m1": "http://10.0.0.1:8080", "m2": "http://10.0.0.2:8080"}
+    status = build_group_status(seen, {"m1": answer("pod-1"), "m2": StatusResponse(None, "no answer within 2 s")})
     assert [(row.name, row.health, row.lag) for row in status.workers] == [
         ("forebay", "unknown", 0),
         ("pod-1", "ready", 20),
@@ -140,7 +147,7 @@ def test_what_the_group_tells_and_what_workers_answer_are_put_together() -> None
 
 def test_an_answer_of_another_worker_is_no_answer() -> None:
     """As of two machines on each of which a worker listens on the loopback."""
-    (row,) = put_together(look(member(1, P)), {"m1": answer("somebody-else")}).workers
+    (row,) = build_group_status(look(member(1, P)), {"m1": answer("somebody-else")}).workers
     assert row.health == "unreachable" and "another worker" in str(row.reason)
 
 
@@ -156,24 +163,24 @@ def test_an_answer_of_another_worker_is_no_answer() -> None:
     ],
 )
 def test_health_in_a_word(health: dict[str, object], is_called: str, healthy: bool) -> None:
-    status = put_together(look(member(1, P)), {"m1": answer("pod-1", **health)})
+    status = build_group_status(look(member(1, P)), {"m1": answer("pod-1", **health)})
     assert status.workers[0].health == is_called
     assert status.healthy is healthy
 
 
 def test_the_reasons_of_a_worker_are_bounded() -> None:
     reasons = ["x" * 1000] * 1000
-    (row,) = put_together(look(member(1, P)), {"m1": answer("pod-1", ready=False, reasons=reasons)}).workers
+    (row,) = build_group_status(look(member(1, P)), {"m1": answer("pod-1", ready=False, reasons=reasons)}).workers
     assert len(row.reason or "") == MAX_REASON_CHARS and (row.reason or "").endswith("…")
 
 
 def test_nobody_is_not_well() -> None:
-    assert not put_together(look(), {}).healthy
+    assert not build_group_status(look(), {}).healthy
 
 
 def test_partitions_are_named_in_short() -> None:
-    assert name_partitions([P[0], P[1], P[2], P[4], TopicPartition("more", 7)]) == "features 0-2,4 more 7"
-    assert name_partitions([]) == ""
+    assert format_partitions([P[0], P[1], P[2], P[4], TopicPartition("more", 7)]) == "features 0-2,4 more 7"
+    assert format_partitions([]) == ""
     assert lag_of(look(), P[:2]) == 20
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from forebay.schemas.failures import FAILURES, FailureKind
 from forebay.stream.admin import predictor
-from forebay.stream.admin.predictor import MAX_WAITING, NotReady
+from forebay.stream.admin.predictor import MAX_PENDING, NotReady
 from forebay.stream.core.records import BatchResult, MicroBatch
 from forebay.stream.decode import Decoder
 from forebay.stream.inference.device_thread import Deferred
@@ -118,7 +118,7 @@ async def test_one_at_a_time_waits_for_the_device_and_few_behind_it() -> None:
     model = Model()
     async with running(model) as (predictor, *_):
         model.gate.clear()
-        asking = [asyncio.create_task(ask(predictor, event())) for _ in range(MAX_WAITING)]
+        asking = [asyncio.create_task(ask(predictor, event())) for _ in range(MAX_PENDING)]
         await asyncio.sleep(0)
         with pytest.raises(NotReady, match="wait for the model already") as error:
             await ask(predictor, event())
@@ -155,7 +155,7 @@ async def test_a_body_is_read_only_where_there_is_a_place_for_it() -> None:
         raise AssertionError("there is no place for it")
 
     async with running(model) as (predictor, *_):
-        asking = [asyncio.create_task(predictor.predict(slow, {})) for _ in range(MAX_WAITING)]
+        asking = [asyncio.create_task(predictor.predict(slow, {})) for _ in range(MAX_PENDING)]
         await asyncio.sleep(0)
         with pytest.raises(NotReady, match="wait for the model already"):
             await predictor.predict(unread, {})

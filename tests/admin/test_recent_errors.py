@@ -7,7 +7,7 @@ import logging
 import numpy as np
 
 from forebay.schemas.failures import FailureKind
-from forebay.stream.admin.recent_errors import KEPT_SAMPLES, ErrorBook, RecentWarnings
+from forebay.stream.admin.recent_errors import MAX_SAMPLES, ErrorSummary, RecentWarnings
 from forebay.stream.admin.status_observer import StatusObserver
 from forebay.stream.core.records import MicroBatch, RowFailure
 from forebay.stream.output.ledger import Ledger
@@ -30,7 +30,7 @@ def test_kinds_are_counted_with_places_to_look_at() -> None:
     for offset in range(5, 15):
         told.failed(P0, FailureKind.NOT_JSON, JULY, event_id=None, message=f"line {offset}")
     told.failed(P0, FailureKind.MODEL_ERROR, JULY, event_id="0-1", message="raised 5")
-    book = ErrorBook()
+    book = ErrorSummary()
     book.committed([finished], told, wall_ms=7)
     not_json, model_error = book.to_list()
     assert (not_json["kind"], not_json["count"], not_json["last_seen"]) == ("not_json", 10, 7)
@@ -39,18 +39,18 @@ def test_kinds_are_counted_with_places_to_look_at() -> None:
     assert model_error["samples"] == ["features-0@1"]
     for _ in range(10):
         book.committed([finished], told, wall_ms=8)
-    assert all(len(error["samples"]) == KEPT_SAMPLES for error in book.to_list())  # type: ignore[arg-type]
+    assert all(len(error["samples"]) == MAX_SAMPLES for error in book.to_list())  # type: ignore[arg-type]
 
 
 def test_what_came_out_well_is_no_error_in_windows_either() -> None:
-    noted, told = StatusObserver(clock=ManualClock()), ledger()
+    status_observer, told = StatusObserver(clock=ManualClock()), ledger()
     told.accepted(P0, np.array([JULY, JULY], dtype=np.int64))
     told.windows_predicted(P0, 3, JULY)
     told.failed(P0, FailureKind.NOT_JSON, JULY, event_id=None, message="x")
-    noted.committed([finish(MicroBatch(0, (chunk([1]),), "size", 0.0))], told, TIMES)
-    assert [(error["kind"], error["count"]) for error in noted.errors.to_list()] == [("not_json", 1)]
+    status_observer.committed([finish(MicroBatch(0, (chunk([1]),), "size", 0.0))], told, TIMES)
+    assert [(error["kind"], error["count"]) for error in status_observer.errors.to_list()] == [("not_json", 1)]
     # Three events: the windows are not counted a second time.
-    assert noted.samples.summary(now_ms=JULY + 1000)["events_per_s"] == 0.3
+    assert status_observer.samples.summary(now_ms=JULY + 1000)["events_per_s"] == 0.3
 
 
 def test_the_last_warnings_are_kept_the_newest_first() -> None:
@@ -65,7 +65,7 @@ def test_the_last_warnings_are_kept_the_newest_first() -> None:
 
 
 def test_micro_batches_of_windows_are_measured_in_windows() -> None:
-    noted, windows = StatusObserver(clock=ManualClock()), window_stage(plan())
+    status_observer, windows = StatusObserver(clock=ManualClock()), window_stage(plan())
     windows.restore({P0: None})
     # Two windows are closed by four events. The fifth closes none, and the model is not asked.
     for offset, events in ((0, [(b"a", 0), (b"b", 1), (b"a", 2), (b"a", 50)]), (4, [(b"a", 51)])):
@@ -73,6 +73,6 @@ def test_micro_batches_of_windows_are_measured_in_windows() -> None:
         finished = finish(MicroBatch(0, (part,), "size", 0.0))
         told = ledger()
         told.accepted(P0, np.full(len(events), JULY, dtype=np.int64))
-        noted.committed([finished], told, TIMES)
-    summary = noted.samples.summary(now_ms=JULY + 1000)
+        status_observer.committed([finished], told, TIMES)
+    summary = status_observer.samples.summary(now_ms=JULY + 1000)
     assert (summary["batch_mean"], summary["batch_max"], summary["events_per_s"]) == (2.0, 2, 0.5)

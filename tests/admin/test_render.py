@@ -8,9 +8,9 @@ import orjson
 import pytest
 from rich.console import Console
 
-from forebay.stream.admin.group_status import Answer, put_together
+from forebay.stream.admin.group_status import StatusResponse, build_group_status
 from forebay.stream.admin.member_metadata import WorkerMetadata
-from forebay.stream.admin.render import status_text
+from forebay.stream.admin.render import render_status
 from forebay.stream.admin.worker_status import decode_status
 from forebay.stream.core.group import GroupSnapshot, Member
 from forebay.stream.core.records import TopicPartition
@@ -39,10 +39,10 @@ def shown(name: str) -> str:
         group_id=name, state=name, members=members, committed={}, ends={place: 5, TopicPartition(name, 1): 5}
     )
     health = {"live": False, "ready": False, "reasons": [name], "breakers": {name: "open"}, "cluster": name}
-    answer = Answer(decode_status(orjson.dumps({"worker": name, "health": health})))
+    answer = StatusResponse(decode_status(orjson.dumps({"worker": name, "health": health})))
     out = io.StringIO()
     Console(file=out, force_terminal=True, no_color=True, width=1000).print(
-        status_text(put_together(look, {"m3": answer}))
+        render_status(build_group_status(look, {"m3": answer}))
     )
     return out.getvalue()
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from forebay.schemas.failures import FailureKind
 from forebay.stream.admin.predict_requests import (
-    ASKED,
-    RequestFault,
+    REQUEST_PARTITION,
+    RequestError,
     decode_request,
     decompress,
     error_document,
@@ -24,7 +24,7 @@ from forebay.stream.admin.predict_requests import (
 from forebay.stream.admin.predictor import Limits
 from forebay.stream.admin.time_slices import SLICE
 from forebay.stream.decode import Decoder
-from tests.admin.predictor import LIMITS, Model, ask, predicted, running, turns
+from tests.admin.predictor import LIMITS, Model, ask, predicted, running, time_slices
 from tests.core.build import JULY, event, signature
 
 
@@ -32,18 +32,18 @@ from tests.core.build import JULY, event, signature
 def test_reading_a_request_is_total(body: bytes) -> None:
     decoder = Decoder(signature(3), model_name="m", max_event_bytes=1000)
     try:
-        asked = read_request(body, {}, turns(), now_ms=JULY, max_events=4)
-    except RequestFault as fault:
+        asked = read_request(body, {}, time_slices(), now_ms=JULY, max_events=4)
+    except RequestError as fault:
         assert 400 <= status_of(fault.kind) < 500
         return
-    chunk = decode_request(asked, decoder, turns())
+    chunk = decode_request(asked, decoder, time_slices())
     assert chunk.num_records == len(asked.records) == len(chunk.records) + len(chunk.rejections)
 
 
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=3, max_size=3))
 def test_what_has_an_id_and_a_time_reaches_the_decoder_as_it_came(features: list[float]) -> None:
     value = event("a", features)
-    asked = read_request(b"[" + value + b" , " + value + b"]", {}, turns(), now_ms=1, max_events=4)
+    asked = read_request(b"[" + value + b" , " + value + b"]", {}, time_slices(), now_ms=1, max_events=4)
     assert [record.value for record in asked.records] == [value, value]
 
 
@@ -56,9 +56,9 @@ def long_list(count: int) -> bytes:
 @pytest.mark.parametrize("count", [1, SLICE - 1, SLICE, SLICE + 1, 3 * SLICE + 5])
 def test_a_request_decoded_in_slices_is_as_one_decoded_whole(count: int) -> None:
     decoder = Decoder(signature(3), model_name="m", max_event_bytes=1000)
-    asked = read_request(long_list(count), {}, turns(), now_ms=JULY, max_events=count)
-    sliced = decode_request(asked, decoder, turns())
-    (whole,) = decoder.decode({ASKED: asked.records}, sliced.epoch)
+    asked = read_request(long_list(count), {}, time_slices(), now_ms=JULY, max_events=count)
+    sliced = decode_request(asked, decoder, time_slices())
+    (whole,) = decoder.decode({REQUEST_PARTITION: asked.records}, sliced.epoch)
     assert np.array_equal(sliced.x_BF, whole.x_BF)
     for name in ("records", "ids", "timestamps", "rejections", "deadlines", "num_records", "num_bytes", "next_offset"):
         found, expected = getattr(sliced, name), getattr(whole, name)
@@ -123,7 +123,7 @@ async def test_deep_json_gets_the_answer_of_an_event_that_is_not_as_deep(depth: 
     ],
 )
 def test_what_is_missing_is_added_and_the_rest_stays_as_written(value: bytes, completed: bytes) -> None:
-    asked = read_request(value, {}, turns(), now_ms=7, max_events=4)
+    asked = read_request(value, {}, time_slices(), now_ms=7, max_events=4)
     assert [record.value for record in asked.records] == [completed]
 
 
@@ -151,11 +151,11 @@ def test_any_headers_and_body_are_a_request_or_a_fault_that_json_can_tell(body: 
     decoder = Decoder(signature(3), model_name="m", max_event_bytes=1000)
     try:
         plain = decompress(body, headers, max_bytes=1000)
-        asked = read_request(plain, headers, turns(), now_ms=JULY, max_events=4)
-    except RequestFault as fault:
+        asked = read_request(plain, headers, time_slices(), now_ms=JULY, max_events=4)
+    except RequestError as fault:
         assert orjson.dumps(error_document(fault.kind, fault.message))
         return
-    for rejection in decode_request(asked, decoder, turns()).rejections:
+    for rejection in decode_request(asked, decoder, time_slices()).rejections:
         assert orjson.dumps(error_document(rejection.kind, rejection.message))
 
 

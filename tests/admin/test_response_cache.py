@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from forebay.stream.admin.response_cache import MAX_AGE_S, MAX_KEPT, ResponseCache
+from forebay.stream.admin.response_cache import MAX_AGE_S, MAX_ENTRIES, ResponseCache
 from tests.core.build import ManualClock
 
 
@@ -37,6 +37,6 @@ def test_what_has_changed_is_answered_at_once() -> None:
 
 def test_few_answers_are_kept_whatever_is_asked() -> None:
     answers, (make, _) = ResponseCache(ManualClock()), counted()
-    for number in range(10 * MAX_KEPT):
+    for number in range(10 * MAX_ENTRIES):
         answers.get(number, make)
-    assert len(answers._answers) == MAX_KEPT
+    assert len(answers._answers) == MAX_ENTRIES

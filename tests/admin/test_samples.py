@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.schemas.failures import Outcome
-from forebay.stream.admin.samples import LOWEST_MS, STEP, Samples, Times
+from forebay.stream.admin.samples import BUCKET_RATIO, LOWEST_MS, DurationHistogram, SampleHistory
 
 DURATIONS = st.lists(st.floats(0.06, 1e6), min_size=1, max_size=200)
 
 
-def commit(samples: Samples, at_s: float, events: int, latency_ms: float = 5.0, rejected: int = 0) -> None:
+def commit(samples: SampleHistory, at_s: float, events: int, latency_ms: float = 5.0, rejected: int = 0) -> None:
     samples.committed(
         wall_ms=round(at_s * 1000),
         outcomes={Outcome.PREDICTED: events - rejected, Outcome.REJECTED: rejected},
@@ -26,27 +26,27 @@ def commit(samples: Samples, at_s: float, events: int, latency_ms: float = 5.0, 
 
 @given(DURATIONS, st.floats(0.01, 1.0))
 def test_a_percentile_is_within_its_bucket_of_the_exact_one(values: list[float], share: float) -> None:
-    times = Times()
+    times = DurationHistogram()
     times.add(np.array(values))
     (found,) = times.percentiles([share])
     exact = sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
     assert found is not None
-    assert exact / STEP - 0.01 <= found <= exact * STEP + 0.01
+    assert exact / BUCKET_RATIO - 0.01 <= found <= exact * BUCKET_RATIO + 0.01
 
 
 @given(st.lists(DURATIONS, min_size=1, max_size=5))
 def test_merged_histograms_are_that_of_all_values(parts: list[list[float]]) -> None:
-    whole, merged = Times(), Times()
+    whole, merged = DurationHistogram(), DurationHistogram()
     whole.add(np.array([value for part in parts for value in part]))
     for part in parts:
-        one = Times()
+        one = DurationHistogram()
         one.add(np.array(part))
         merged.merge(one)
     assert merged.percentiles([0.1, 0.5, 0.99, 1.0]) == whole.percentiles([0.1, 0.5, 0.99, 1.0])
 
 
 def test_nothing_has_no_percentile_and_everything_has_a_bucket() -> None:
-    times = Times()
+    times = DurationHistogram()
     assert times.percentiles([0.5]) == [None]
     times.add(np.array([]))
     assert times.percentiles([0.5]) == [None]
@@ -57,7 +57,7 @@ def test_nothing_has_no_percentile_and_everything_has_a_bucket() -> None:
 
 
 def test_columns_hold_whole_seconds_after_the_one_asked_for() -> None:
-    samples = Samples()
+    samples = SampleHistory()
     commit(samples, 100.2, 10, rejected=2)
     commit(samples, 100.9, 30, latency_ms=50.0)
     samples.looked(wall_ms=100_950, lag=7)
@@ -76,7 +76,7 @@ def test_columns_hold_whole_seconds_after_the_one_asked_for() -> None:
 
 
 def test_the_summary_is_of_the_last_seconds_only() -> None:
-    samples = Samples()
+    samples = SampleHistory()
     commit(samples, 50, 1_000_000)
     for second in range(90, 100):
         commit(samples, second, 100, rejected=10)
@@ -88,7 +88,7 @@ def test_the_summary_is_of_the_last_seconds_only() -> None:
 
 
 def test_the_ring_is_bounded_and_in_order_when_the_clock_is_set() -> None:
-    samples = Samples(kept_s=5)
+    samples = SampleHistory(kept_s=5)
     for at_s in (100, 101, 40, 102, 9000, 9001):
         commit(samples, at_s, 1)
     at = samples.columns(now_ms=10_000_000)["at"]

@@ -18,10 +18,10 @@ import pytest
 from aiohttp import web
 
 from forebay.schemas.errors import ConfigError
-from forebay.stream.admin.advertised_url import reached_at
+from forebay.stream.admin.advertised_url import build_advertised_url
 from forebay.stream.admin.responses import json_response
 from forebay.stream.admin.server import ASSETS, AdminServer, page_routes
-from forebay.stream.admin.status_client import ask_workers
+from forebay.stream.admin.status_client import fetch_statuses
 from forebay.stream.config.sections import AdminSection
 from tests.eventually import eventually
 
@@ -176,11 +176,11 @@ async def test_tls_and_a_worker_asked_over_it() -> None:
         assert (await asked(f"{url}/healthz", ssl=trust))[0] == 200
         with pytest.raises(aiohttp.ClientError):
             await asked(url.replace("https", "http") + "/healthz")
-        (known,) = await ask_workers(section(token=TOKEN, **TLS), [url])
+        (known,) = await fetch_statuses(section(token=TOKEN, **TLS), [url])
         assert known.status is not None and known.status.worker == "w"
-        (no_token,) = await ask_workers(section(**TLS), [url])
+        (no_token,) = await fetch_statuses(section(**TLS), [url])
         assert no_token.reason == "it wants another admin.token"
-        (no_trust,) = await ask_workers(section(token=TOKEN), [url])
+        (no_trust,) = await fetch_statuses(section(token=TOKEN), [url])
         assert "not trusted" in str(no_trust.reason)
 
 
@@ -193,7 +193,7 @@ async def test_a_key_that_does_not_fit_is_told() -> None:
 async def test_nobody_there_is_an_answer_too() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         urls = ["http://127.0.0.1:1", f"http://127.0.0.1:{silent.getsockname()[1]}"]
-        refused, quiet = await ask_workers(section(), urls)
+        refused, quiet = await fetch_statuses(section(), urls)
     assert refused.status is None and "refused" in str(refused.reason).lower()
     assert quiet.reason == "no answer within 2 s"
 
@@ -212,7 +212,9 @@ async def test_the_page_needs_nothing_from_outside() -> None:
 
 
 def test_the_address_that_is_told() -> None:
-    assert reached_at("10.1.2.3", 80, tls=False, bootstrap_servers="x:1") == "http://10.1.2.3:80"
-    assert reached_at("::1", 81, tls=True, bootstrap_servers="x:1") == "https://[::1]:81"
-    assert reached_at("0.0.0.0", 82, tls=False, bootstrap_servers="127.0.0.1:9092,b:1") == "http://127.0.0.1:82"
-    assert reached_at("0.0.0.0", 83, tls=False, bootstrap_servers="no-such-host.invalid:1").endswith(":83")
+    assert build_advertised_url("10.1.2.3", 80, tls=False, bootstrap_servers="x:1") == "http://10.1.2.3:80"
+    assert build_advertised_url("::1", 81, tls=True, bootstrap_servers="x:1") == "https://[::1]:81"
+    assert (
+        build_advertised_url("0.0.0.0", 82, tls=False, bootstrap_servers="127.0.0.1:9092,b:1") == "http://127.0.0.1:82"
+    )
+    assert build_advertised_url("0.0.0.0", 83, tls=False, bootstrap_servers="no-such-host.invalid:1").endswith(":83")

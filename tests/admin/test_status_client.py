@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from forebay.stream.admin.status_client import MAX_ANSWER_BYTES, ask_workers
+from forebay.stream.admin.status_client import MAX_ANSWER_BYTES, fetch_statuses
 from forebay.stream.config.sections import AdminSection
 
 HERE = Path(__file__).parent
@@ -59,19 +59,19 @@ async def test_the_token_is_not_sent_in_the_clear_to_another_machine() -> None:
     listener = Listener()
     async with listener.listening() as port:
         urls = [f"http://0.0.0.0:{port}", f"http://127.0.0.1:{port}", f"http://localhost:{port}/base/"]
-        answers = await ask_workers(section(token=TOKEN), urls)
+        answers = await fetch_statuses(section(token=TOKEN), urls)
         assert [answer.status is not None for answer in answers] == [True] * 3
         assert sorted(map(str, listener.authorizations)) == [f"Bearer {TOKEN}", f"Bearer {TOKEN}", "None"]
         assert sorted(listener.paths) == ["/base/status", "/status", "/status"]
         listener.authorizations.clear()
-        await ask_workers(section(token=TOKEN), urls[:1], token_over_http=True)
+        await fetch_statuses(section(token=TOKEN), urls[:1], token_over_http=True)
         assert listener.authorizations == [f"Bearer {TOKEN}"]
 
 
 async def test_what_to_do_where_the_token_was_kept_back() -> None:
     async with Listener(status=401).listening() as port:
-        (kept_back,) = await ask_workers(section(token=TOKEN), [f"http://0.0.0.0:{port}"])
-        (wrong,) = await ask_workers(section(token=TOKEN), [f"http://127.0.0.1:{port}"])
+        (kept_back,) = await fetch_statuses(section(token=TOKEN), [f"http://0.0.0.0:{port}"])
+        (wrong,) = await fetch_statuses(section(token=TOKEN), [f"http://127.0.0.1:{port}"])
     assert "--token-over-http" in str(kept_back.reason)
     assert wrong.reason == "it wants another admin.token"
 
@@ -81,7 +81,7 @@ async def test_the_token_follows_no_redirect() -> None:
     async with elsewhere.listening() as port:
         redirecting = Listener(status=307, headers={"Location": f"http://127.0.0.1:{port}/status"})
         async with redirecting.listening() as other:
-            (answer,) = await ask_workers(section(token=TOKEN), [f"http://127.0.0.1:{other}"])
+            (answer,) = await fetch_statuses(section(token=TOKEN), [f"http://127.0.0.1:{other}"])
     assert answer.status is None and elsewhere.authorizations == []
 
 
@@ -89,7 +89,7 @@ async def test_only_the_workers_own_certificate_is_trusted_without_its_name() ->
     own, foreign = Listener(), Listener()
     async with own.listening(TLS) as port, foreign.listening(OTHER_TLS) as other:
         urls = [f"https://127.0.0.1:{port}", f"https://127.0.0.1:{other}"]
-        known, unknown = await ask_workers(section(token=TOKEN, **TLS), urls)
+        known, unknown = await fetch_statuses(section(token=TOKEN, **TLS), urls)
     assert known.status is not None
     assert "not trusted" in str(unknown.reason)
     assert foreign.authorizations == []
@@ -103,12 +103,12 @@ async def test_a_certificate_of_any_authority_brings_the_token_only_to_known_nam
     listener = Listener(status=401)
     async with listener.listening(OTHER_TLS) as port:
         urls = [f"https://0.0.0.0:{port}"]
-        (kept_back,) = await ask_workers(section(token=TOKEN), urls, token_over_http=True)
-        (also_kept_back,) = await ask_workers(section(token=TOKEN, **TLS), urls)
+        (kept_back,) = await fetch_statuses(section(token=TOKEN), urls, token_over_http=True)
+        (also_kept_back,) = await fetch_statuses(section(token=TOKEN, **TLS), urls)
         assert listener.authorizations == [None, None]
         assert "admin.allowed_hosts" in str(kept_back.reason) and kept_back == also_kept_back
-        await ask_workers(section(token=TOKEN, allowed_hosts=("0.0.0.0",)), urls)
-        await ask_workers(section(token=TOKEN, advertised_url="https://0.0.0.0/"), urls)
+        await fetch_statuses(section(token=TOKEN, allowed_hosts=("0.0.0.0",)), urls)
+        await fetch_statuses(section(token=TOKEN, advertised_url="https://0.0.0.0/"), urls)
         assert listener.authorizations[2:] == [f"Bearer {TOKEN}"] * 2
 
 
@@ -124,22 +124,22 @@ async def test_a_certificate_of_any_authority_brings_the_token_only_to_known_nam
 )
 async def test_an_answer_that_is_not_a_workers_is_told_as_that(body: bytes, headers: dict[str, str] | None) -> None:
     async with Listener(body, headers=headers).listening() as port:
-        (answer,) = await ask_workers(section(), [f"http://127.0.0.1:{port}"])
+        (answer,) = await fetch_statuses(section(), [f"http://127.0.0.1:{port}"])
     assert answer.status is None and answer.reason
 
 
 async def test_a_long_answer_is_read_whole() -> None:
     long = WELL[:-1] + b',"history":"' + b"x" * 1_000_000 + b'"}'
     async with Listener(long).listening() as port:
-        (answer,) = await ask_workers(section(), [f"http://127.0.0.1:{port}"])
+        (answer,) = await fetch_statuses(section(), [f"http://127.0.0.1:{port}"])
     assert answer.status is not None and answer.status.worker == "w"
 
 
 async def test_an_address_that_is_none_is_told() -> None:
-    (answer,) = await ask_workers(section(), ["http://["])
+    (answer,) = await fetch_statuses(section(), ["http://["])
     assert answer.status is None and answer.reason
 
 
 async def test_a_host_name_that_does_not_exist_is_reported_as_that() -> None:
-    (answer,) = await ask_workers(section(), ["http://no-such-host.invalid:8080"])
+    (answer,) = await fetch_statuses(section(), ["http://no-such-host.invalid:8080"])
     assert str(answer.reason).startswith("its host name cannot be resolved: ")

@@ -15,27 +15,27 @@ def test_a_rest_is_as_long_as_the_work_before_it() -> None:
         rests.append(seconds)
         clock.advance(seconds)
 
-    turns = TimeSlices(clock, sleep)
+    time_slices = TimeSlices(clock, sleep)
     for work_s in (0.0, 0.002, 0.004, 100.0):
         clock.advance(work_s)
-        turns.rest()
+        time_slices.rest()
     assert rests == pytest.approx([0.0, 0.002, 0.004, MAX_REST_S])
 
 
 def test_items_come_in_slices_with_a_rest_before_each() -> None:
     rests = list[float]()
-    turns = TimeSlices(ManualClock(), rests.append)
+    time_slices = TimeSlices(ManualClock(), rests.append)
     items = list(range(2 * SLICE + 1))
-    assert [len(part) for part in turns.slices(items)] == [SLICE, SLICE, 1]
-    assert list(turns.each(items)) == items
+    assert [len(part) for part in time_slices.slices(items)] == [SLICE, SLICE, 1]
+    assert list(time_slices.each(items)) == items
     assert len(rests) == 6
-    assert list(turns.slices([])) == []
+    assert list(time_slices.slices([])) == []
 
 
 def test_work_that_nobody_waits_for_ends_at_its_next_rest() -> None:
-    turns = TimeSlices(ManualClock(), lambda _seconds: None)
-    parts = turns.slices(range(3 * SLICE))
+    time_slices = TimeSlices(ManualClock(), lambda _seconds: None)
+    parts = time_slices.slices(range(3 * SLICE))
     next(parts)
-    turns.abandon()
+    time_slices.abandon()
     with pytest.raises(Abandoned):
         next(parts)

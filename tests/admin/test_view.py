@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from forebay.stream.admin.status_observer import StatusObserver
-from forebay.stream.admin.view import Parts, WorkerView
+from forebay.stream.admin.view import WorkerComponents, WorkerView
 from forebay.stream.config.sections import Settings, TelemetrySection
 from forebay.stream.core.circuit_breaker import CircuitBreaker
 from forebay.stream.core.group import Member
@@ -17,7 +17,7 @@ from forebay.stream.pipeline.in_flight import Bounds, InFlight
 from forebay.stream.pipeline.observer import NullObserver
 from forebay.stream.pipeline.pipeline import Pipeline
 from forebay.stream.pipeline.stages import Breakers, Timing
-from forebay.stream.telemetry.polled_gauges import Watched
+from forebay.stream.telemetry.polled_gauges import PolledComponents
 from forebay.stream.telemetry.telemetry import Telemetry, WorkerIdentity
 from tests.core.build import P0, P1, ManualClock
 
@@ -62,21 +62,21 @@ class Worker:
         self.lag = LagPoller(self.source, self.telemetry.record_lag, clock=clock)
         model = SimpleNamespace(name="m", version=7, signature=SimpleNamespace(window=None))
         device = SimpleNamespace(running_for_s=lambda: 0.0)
-        noted = StatusObserver(clock=clock)
-        parts = Parts(
+        status_observer = StatusObserver(clock=clock)
+        parts = WorkerComponents(
             model=cast(Any, model),
             pipeline=self.pipeline,
             breakers=breakers,
             device=cast(Any, device),
             source=self.source,
             lag=self.lag,
-            noted=noted,
+            status_observer=status_observer,
         )
         self.view = WorkerView(Settings(), parts, worker="me", clock=clock)
         self.view.seen.warm = True
         self.breakers = breakers
-        self.telemetry.watch(
-            Watched(
+        self.telemetry.attach(
+            PolledComponents(
                 self.source,
                 in_flight,
                 breakers.by_name(),

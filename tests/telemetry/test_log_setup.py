@@ -15,7 +15,13 @@ from forebay.schemas.errors import ConfigError
 from forebay.stream.config.load import load_settings
 from forebay.stream.config.log_levels import parse_levels
 from forebay.stream.config.loggers import LOGGERS, OLD_PACKAGE, OWN_PACKAGES, RENAMED
-from forebay.stream.telemetry.log_setup import MAX_REPEATS, OneOfMany, TextFormatter, set_up_logging, share_limits
+from forebay.stream.telemetry.log_setup import (
+    MAX_REPEATS,
+    RateLimitFilter,
+    TextFormatter,
+    set_up_logging,
+    share_rate_limits,
+)
 from forebay.stream.telemetry.otlp_logs import TraceIds
 from tests.source_files import ROOT, python_files
 
@@ -62,7 +68,7 @@ def test_the_clients_repetitions_are_kept_back_and_ours_are_not() -> None:
 
 
 def test_what_was_kept_back_is_counted() -> None:
-    one = OneOfMany(10)
+    one = RateLimitFilter(10)
 
     def at(seconds: float, name: str = "a") -> logging.LogRecord:
         record = logging.LogRecord(name, logging.ERROR, "", 0, "away %d", (1,), None)
@@ -96,7 +102,7 @@ def test_a_further_handler_gets_the_same_lines() -> None:
     set_up_logging("info", "text", stream=stream)
     handler = logging.StreamHandler(further)
     handler.setFormatter(TextFormatter())
-    share_limits(handler)
+    share_rate_limits(handler)
     logging.getLogger().addHandler(handler)
     for _ in range(3 * MAX_REPEATS):
         logging.getLogger("asyncio").error("again")

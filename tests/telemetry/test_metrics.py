@@ -22,7 +22,7 @@ from forebay.stream.telemetry import catalogue as c
 from forebay.stream.telemetry.lag import LagMeter
 from forebay.stream.telemetry.metric_store import Exemplar, MetricStore, Snapshot
 from forebay.stream.telemetry.metrics_doc import render_metrics
-from forebay.stream.telemetry.metrics_observer import Recorder
+from forebay.stream.telemetry.metrics_observer import MetricsRecorder
 from forebay.stream.telemetry.prometheus import render_page
 from tests.core.build import JULY, P0, P1, FakeRecord, ManualClock, chunk, finish
 
@@ -36,40 +36,42 @@ def test_many_values_at_once_are_one_after_the_other(values: list[float]) -> Non
     at_once.observe_many(c.EVENT_LATENCY, np.array(values), M1)
     for value in values:
         one_by_one.observe(c.EVENT_LATENCY, value, M1)
-    spread, other = (book.snapshot().histograms[c.EVENT_LATENCY][M1] for book in (at_once, one_by_one))
-    assert spread.counts.tolist() == other.counts.tolist()
-    assert spread.count == len(values)
-    assert (spread.min, spread.max) == (min(values), max(values))
-    assert spread.sum == pytest.approx(sum(values))
-    for bound, below in zip(c.EVENT_LATENCY.bounds, np.cumsum(spread.counts).tolist(), strict=False):
+    state, other = (store.snapshot().histograms[c.EVENT_LATENCY][M1] for store in (at_once, one_by_one))
+    assert state.counts.tolist() == other.counts.tolist()
+    assert state.count == len(values)
+    assert (state.min, state.max) == (min(values), max(values))
+    assert state.sum == pytest.approx(sum(values))
+    for bound, below in zip(c.EVENT_LATENCY.bounds, np.cumsum(state.counts).tolist(), strict=False):
         assert below == sum(value <= bound for value in values)
 
 
 def test_labels_are_as_many_as_the_metric_has() -> None:
-    book = MetricStore()
+    store = MetricStore()
     with pytest.raises(ValueError, match="labels"):
-        book.add(c.EVENTS, 1, ("predicted",))
+        store.add(c.EVENTS, 1, ("predicted",))
     with pytest.raises(ValueError, match="labels"):
-        book.observe(c.BATCH_SIZE, 1.0)
+        store.observe(c.BATCH_SIZE, 1.0)
 
 
 def test_a_gauge_that_is_replaced_forgets_what_is_gone() -> None:
-    book = MetricStore()
-    book.replace(c.CONSUMER_LAG_RECORDS, {("t", "0"): 5, ("t", "1"): 6})
-    book.replace(c.CONSUMER_LAG_RECORDS, {("t", "1"): 7})
-    assert book.snapshot().gauges[c.CONSUMER_LAG_RECORDS] == {("t", "1"): 7}
+    store = MetricStore()
+    store.replace(c.CONSUMER_LAG_RECORDS, {("t", "0"): 5, ("t", "1"): 6})
+    store.replace(c.CONSUMER_LAG_RECORDS, {("t", "1"): 7})
+    assert store.snapshot().gauges[c.CONSUMER_LAG_RECORDS] == {("t", "1"): 7}
 
 
 # ---- the recorder
 
 
-def recorder(book: MetricStore, clock: ManualClock) -> Recorder:
-    return Recorder(book, model="m", version=1, transactional=True, clock=clock, exemplar_of=lambda batch, value: None)
+def recorder(store: MetricStore, clock: ManualClock) -> MetricsRecorder:
+    return MetricsRecorder(
+        store, model="m", version=1, transactional=True, clock=clock, exemplar_of=lambda batch, value: None
+    )
 
 
 def test_a_batch_on_its_way() -> None:
-    book, clock = MetricStore(), ManualClock()
-    told = recorder(book, clock)
+    store, clock = MetricStore(), ManualClock()
+    told = recorder(store, clock)
     chunks = [chunk([5, 6, 7], rejected=[7], size=10), chunk([1], partition=P1, size=4)]
     told.polled(chunks, received_s=100.0, decoded_s=100.5)
     batch = MicroBatch(0, tuple(chunks), "size", opened_s=100.0)
@@ -85,7 +87,7 @@ def test_a_batch_on_its_way() -> None:
         CommitTimes(began=1.0, emit=1.5, begin=1.75, deliveries=2.0, positions=2.5, end=3.0),
         (),
     )
-    said = book.snapshot()
+    said = store.snapshot()
     assert said.counters[c.RECEIVED_EVENTS] == {("features",): 4}
     assert said.counters[c.RECEIVED_BYTES] == {("features",): 34}
     outcomes = {labels[0]: count for labels, count in said.counters[c.EVENTS].items()}
@@ -98,36 +100,36 @@ def test_a_batch_on_its_way() -> None:
     latency = said.histograms[c.EVENT_LATENCY][M1]
     assert (latency.count, latency.min, latency.max) == (4, 0.0, 60.0)  # one from the future has waited for nothing
     assert latency.sum == pytest.approx(62.5)
-    steps = {step: spread.sum for (step,), spread in said.histograms[c.COMMIT_STEP_DURATION].items()}
+    steps = {step: state.sum for (step,), state in said.histograms[c.COMMIT_STEP_DURATION].items()}
     assert steps == {"emit": 0.5, "begin": 0.25, "deliveries": 0.25, "positions": 0.5, "end": 0.5}
     assert said.histograms[c.COMMIT_DURATION][M1].sum == 2.0
     assert told.last_read_ms == {P0: JULY + 7, P1: JULY + 1}
 
 
 def test_records_without_a_timestamp_have_no_latency_and_no_lag() -> None:
-    book = MetricStore()
-    told = recorder(book, ManualClock())
+    store = MetricStore()
+    told = recorder(store, ManualClock())
     polled = replace(chunk([5]), records=[FakeRecord(5, b"x", -1)])
     told.polled([polled], received_s=1.0, decoded_s=1.5)
     ledger = Ledger(model="m", version=1)
     ledger.predicted(P0, np.array([-1, JULY]))
     finished = finish(MicroBatch(0, (polled,), "size", 0.0))
     told.committed([finished], ledger, CommitTimes(*range(6)), [(-1, Exemplar(0.0, 1, 2, 0.0))])
-    latency = book.snapshot().histograms[c.EVENT_LATENCY][M1]
+    latency = store.snapshot().histograms[c.EVENT_LATENCY][M1]
     assert (latency.count, latency.max) == (1, 0.0) and not latency.exemplars
     assert told.last_read_ms == {}
 
 
 def test_windows_are_counted_apart_from_events() -> None:
-    book = MetricStore()
-    told = recorder(book, ManualClock())
+    store = MetricStore()
+    told = recorder(store, ManualClock())
     ledger = Ledger(model="m", version=1)
     ledger.accepted(P0, np.array([JULY, JULY + 1]))
     ledger.failed(P0, FailureKind.LATE, JULY, event_id=None, message="late")
     ledger.windows_predicted(P0, 5, JULY)
     ledger.window_failed(P0, FailureKind.MODEL_ERROR, JULY, window_id="w", message="bad")
     told.committed([finish(MicroBatch(0, (chunk([1]),), "size", 0.0))], ledger, CommitTimes(*range(6)), ())
-    said = book.snapshot()
+    said = store.snapshot()
     assert {labels[0]: count for labels, count in said.counters[c.EVENTS].items() if count} == {
         "accepted": 2,
         "late": 1,
@@ -149,9 +151,9 @@ def test_windows_are_counted_apart_from_events() -> None:
     ],
 )
 def test_commits_that_fail_are_told_apart(error: BaseException, result: str) -> None:
-    book = MetricStore()
-    recorder(book, ManualClock()).commit_failed(error)
-    said = book.snapshot().counters
+    store = MetricStore()
+    recorder(store, ManualClock()).commit_failed(error)
+    said = store.snapshot().counters
     assert {labels: count for labels, count in said[c.COMMITS].items() if count} == {(result,): 1}
     assert {labels: count for labels, count in said[c.TRANSACTION_ABORTS].items() if count} == {(result,): 1}
 
@@ -188,17 +190,17 @@ def test_lag_is_never_negative_and_forgets_what_is_gone() -> None:
 
 def full_book() -> MetricStore:
     """A book with a value for every metric, with as many labels as it has."""
-    book = MetricStore()
+    store = MetricStore()
     for metric in c.METRICS:
         labels = tuple(f'{label} "x"\n' for label in metric.labels)
         if isinstance(metric, c.Counter):
-            book.add(metric, 3, labels)
+            store.add(metric, 3, labels)
         elif isinstance(metric, c.Gauge):
-            book.set(metric, 2.5, labels)
+            store.set(metric, 2.5, labels)
         else:
-            book.observe(metric, 0.3, labels, exemplar=Exemplar(0.3, 0xAB, 0xCD, 1_700_000_000.5))
-            book.observe(metric, 1e9, labels)
-    return book
+            store.observe(metric, 0.3, labels, exemplar=Exemplar(0.3, 0xAB, 0xCD, 1_700_000_000.5))
+            store.observe(metric, 1e9, labels)
+    return store
 
 
 def test_the_page_is_what_both_parsers_of_prometheus_read() -> None:

@@ -30,10 +30,10 @@ def test_a_process_that_is_gone_has_no_usage() -> None:
 
 
 def test_the_gauges_are_of_this_process() -> None:
-    book = MetricStore()
+    store = MetricStore()
     before = ProcessMeter().usage()
-    ProcessGauges(book).sample()
-    snapshot = book.snapshot()
+    ProcessGauges(store).sample()
+    snapshot = store.snapshot()
     assert before is not None and snapshot.counters[c.PROCESS_CPU][()] >= before.cpu_s
     assert snapshot.gauges[c.PROCESS_MEMORY][()] > 0
     assert snapshot.gauges[c.PROCESS_START][()] == ProcessMeter().started_at_s

@@ -18,7 +18,7 @@ from forebay.stream.core.clock import SystemClock
 from forebay.stream.core.records import PartitionLag, TopicPartition
 from forebay.stream.pipeline.in_flight import Bounds, InFlight
 from forebay.stream.telemetry.collector import Signal, describe_process, find_collector, parse_headers
-from forebay.stream.telemetry.polled_gauges import Watched
+from forebay.stream.telemetry.polled_gauges import PolledComponents
 from forebay.stream.telemetry.telemetry import Telemetry, WorkerIdentity
 from tests.telemetry.collector import collector, total
 
@@ -44,7 +44,9 @@ def telemetry(environ: dict[str, str], *, is_ready: Callable[[], bool] = never, 
     breaker.trip(0, "for this test")
     in_flight = InFlight(Bounds(100, 1000, 10))
     in_flight.polled(events=5, num_bytes=50)
-    made.watch(Watched(Source(), in_flight, {"model": breaker}, SimpleNamespace(rewinds=1), is_ready=is_ready))
+    made.attach(
+        PolledComponents(Source(), in_flight, {"model": breaker}, SimpleNamespace(rewinds=1), is_ready=is_ready)
+    )
     return made
 
 
