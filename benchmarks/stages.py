@@ -191,13 +191,13 @@ class Bench:
     def observe(self, telemetry: Telemetry) -> None:
         """Report one poll, its micro-batch and its commit to the telemetry."""
         now_s = time.monotonic()
-        one = replace(self.finished, batch=replace(self.batch, opened_s=now_s), started_s=now_s)
-        telemetry.polled(self.chunks, began_s=now_s, received_s=now_s)
-        telemetry.closed(one.batch)
-        telemetry.finished(one)
-        telemetry.committing([one])
-        telemetry.delta_headers([one])
-        telemetry.committed([one], self.ledger, CommitTimes(*[now_s] * 6))
+        result = replace(self.finished, batch=replace(self.batch, opened_s=now_s), started_s=now_s)
+        telemetry.on_polled(self.chunks, began_s=now_s, received_s=now_s)
+        telemetry.on_batch_closed(result.batch)
+        telemetry.on_result(result)
+        telemetry.on_commit_started([result])
+        telemetry.delta_headers([result])
+        telemetry.on_committed([result], self.ledger, CommitTimes(*[now_s] * 6))
 
 
 def time_stages(rows: int, partitions: int, repository: Path) -> list[Timed]:

@@ -29,8 +29,8 @@ from forebay.stream.kafka.cluster.bootstrap import Broker, reach
 from forebay.stream.kafka.cluster.topic_plan import output_specs
 from forebay.stream.kafka.cluster.topic_timestamps import TIMESTAMPS
 from forebay.stream.kafka.cluster.topics import TopicCheck, check_topics
-from forebay.stream.kafka.producer.producer import Delivery, TransactionSettings
-from forebay.stream.kafka.producer.producer import connect as connect_delivery
+from forebay.stream.kafka.producer.producer import OutputProducer, TransactionSettings
+from forebay.stream.kafka.producer.producer import connect as connect_producer
 from forebay.stream.kafka.producer.transaction import transactional_id
 from forebay.stream.kafka.protocol.authorized_operations import (
     COORDINATOR_RETRY_S,
@@ -247,16 +247,16 @@ async def _check_transactions(settings: Settings, timeout_s: float) -> Check:
     if settings.delivery.processing_guarantee == "at_least_once":
         return Check("transactions", Status.SKIPPED, "none: delivery.processing_guarantee is at_least_once")
     own = transactional_id(settings, CHECK_INSTANCE)
-    delivery = Delivery(
+    producer = OutputProducer(
         client_options(settings.kafka),
         compression_type=None,
         max_batch_bytes=settings.output.max_request_size,
         transactional=TransactionSettings(own, settings.delivery.transaction_timeout_ms),
     )
     try:
-        await connect_delivery(delivery, settings.kafka.bootstrap_servers, timeout_s=timeout_s)
+        await connect_producer(producer, settings.kafka.bootstrap_servers, timeout_s=timeout_s)
     finally:
-        await delivery.stop(timeout_s=1.0)
+        await producer.stop(timeout_s=1.0)
     return Check("transactions", Status.OK, f"{own.removesuffix(CHECK_INSTANCE)}*: may be used as transactional ids")
 
 

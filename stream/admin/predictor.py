@@ -123,7 +123,7 @@ class Predictor:
 
     async def _run(self, part: BatchPart) -> BatchResult:
         try:
-            return await self._device.run_aside(MicroBatch(0, (part,), "request", self._clock.monotonic_s()))
+            return await self._device.submit_ad_hoc(MicroBatch(0, (part,), "request", self._clock.monotonic_s()))
         except ModelFault as fault:
             raise NotReady(FailureKind.MODEL_ERROR.value, f"the model fails whatever it is given: {fault}") from None
 

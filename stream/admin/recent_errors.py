@@ -35,7 +35,7 @@ class ErrorSummary:
     def __init__(self) -> None:
         self._kinds: dict[FailureKind, KindErrors] = {}
 
-    def committed(self, batches: Sequence[BatchResult], ledger: Ledger, *, wall_ms: int) -> None:
+    def on_committed(self, batches: Sequence[BatchResult], ledger: Ledger, *, wall_ms: int) -> None:
         """The outcomes of one commit."""
         if not ledger.kinds:
             return

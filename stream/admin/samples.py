@@ -80,7 +80,7 @@ class SampleHistory:
     def __init__(self, *, kept_s: int = HISTORY_S) -> None:
         self._ring: deque[SecondStats] = deque(maxlen=kept_s)
 
-    def committed(
+    def on_committed(
         self,
         *,
         wall_ms: int,

@@ -27,27 +27,27 @@ class StatusObserver(NullObserver):
         self.errors = ErrorSummary()
         self.warnings = RecentWarnings()
 
-    def finished(self, finished: BatchResult) -> None:
+    def on_result(self, result: BatchResult) -> None:
         self.batches_finished += 1
 
-    def committed(self, batches: Sequence[BatchResult], ledger: Ledger, times: CommitTimes) -> None:
+    def on_committed(self, batches: Sequence[BatchResult], ledger: Ledger, times: CommitTimes) -> None:
         wall_ms = self._clock.wall_ms()
         # Micro-batches that only complete the outcomes of events, and close no window, are not given to the model.
         modelled = [(size, finished.model_s) for finished in batches if (size := _size(finished.batch))]
         self.commit_failed_s = None
-        self.samples.committed(
+        self.samples.on_committed(
             wall_ms=wall_ms,
             outcomes=ledger.outcomes,
             batch_sizes=[size for size, _ in modelled],
             model_ms=np.array([model_s for _, model_s in modelled], dtype=np.float64) * 1000,
             latencies_ms=ledger.latencies_ms(wall_ms=wall_ms),
         )
-        self.errors.committed(batches, ledger, wall_ms=wall_ms)
+        self.errors.on_committed(batches, ledger, wall_ms=wall_ms)
 
-    def commit_failed(self, batches: Sequence[BatchResult], error: BaseException) -> None:
+    def on_commit_failed(self, batches: Sequence[BatchResult], error: BaseException) -> None:
         self.commit_failed_s = self._clock.monotonic_s()
 
-    def windows(self, statuses: Mapping[TopicPartition, WindowStatus]) -> None:
+    def on_window_status(self, statuses: Mapping[TopicPartition, WindowStatus]) -> None:
         self.window_statuses = statuses
 
 

@@ -16,10 +16,10 @@ class Backoff:
     """
 
     first_s: float = 0.1
-    most_s: float = 5.0
+    max_s: float = 5.0
     jitter: Callable[[], float] = random.random
 
     def wait_s(self, failures: int) -> float:
         """After so many failures in a row, 1 or more."""
         # The exponent is bounded, or a long outage would overflow.
-        return min(self.most_s, self.first_s * 2.0 ** min(failures - 1, 32)) * (0.5 + 0.5 * self.jitter())
+        return min(self.max_s, self.first_s * 2.0 ** min(failures - 1, 32)) * (0.5 + 0.5 * self.jitter())

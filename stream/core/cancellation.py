@@ -10,15 +10,15 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-AGAIN_AFTER_S = 1.0
+RETRY_AFTER_S = 1.0
 
 
-async def cancel_until_done(*tasks: asyncio.Task[Any], again_after_s: float = AGAIN_AFTER_S) -> None:
+async def cancel_until_done(*tasks: asyncio.Task[Any], retry_after_s: float = RETRY_AFTER_S) -> None:
     """Cancel tasks, again and again until they have ended. What they raise is dropped."""
     while pending := [task for task in tasks if not task.done()]:
         for task in pending:
             task.cancel()
-        await asyncio.wait(pending, timeout=again_after_s)
+        await asyncio.wait(pending, timeout=retry_after_s)
     await asyncio.gather(*tasks, return_exceptions=True)
 
 

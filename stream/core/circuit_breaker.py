@@ -44,19 +44,19 @@ class CircuitBreaker:
             self._probing = False
             self._change(BreakerState.HALF_OPEN, "one is let through to try")
 
-    def begin(self, now_s: float) -> None:
+    def record_start(self, now_s: float) -> None:
         """Record that a call has begun that `allows` permits. Half open, it is the only one until its result is known."""
         self.advance(now_s)
         self._probing = True
 
-    def succeeded(self) -> None:
+    def record_success(self) -> None:
         """What was begun came out well."""
         self.failures = 0
         self._probing = False
         if self.state is not BreakerState.CLOSED:
             self._change(BreakerState.CLOSED, "it works again")
 
-    def failed(self, now_s: float, reason: str) -> None:
+    def record_failure(self, now_s: float, reason: str) -> None:
         """What was begun failed."""
         self.failures += 1
         self._probing = False

@@ -138,11 +138,13 @@ class Epoch:
 
 
 class BatchPart(Protocol):
-    """What a micro-batch is made of: records of one partition, and the rows that the model is given for them.
+    """Records of one partition in a micro-batch, and the rows that the model is given for them.
 
-    A `Chunk` has one row for each good record; with windows over event time the rows are windows
-    (`eventtime.window_chunk`). size: what counts towards `max_batch_size`; completes: False where more of the same records'
-    rows follow in another part, which must be committed with this one; ends: False where more of them follow at all.
+    A `Chunk` has one row for each valid record; with windows over event time the rows are windows (`eventtime.window_chunk`).
+
+    size: what counts towards `max_batch_size`.
+    can_end_commit: False if a later part holds more rows of the same records and must be committed with this one.
+    is_last_part: False if a later part holds more rows of the same records.
     """
 
     @property
@@ -162,9 +164,9 @@ class BatchPart(Protocol):
     @property
     def size(self) -> int: ...
     @property
-    def completes(self) -> bool: ...
+    def can_end_commit(self) -> bool: ...
     @property
-    def ends(self) -> bool: ...
+    def is_last_part(self) -> bool: ...
     @property
     def x_BF(self) -> FloatMatrix: ...
     @property
@@ -230,11 +232,11 @@ class Chunk:
         return self.num_records
 
     @property
-    def completes(self) -> bool:
+    def can_end_commit(self) -> bool:
         return True
 
     @property
-    def ends(self) -> bool:
+    def is_last_part(self) -> bool:
         return True
 
     def size_within(self, num_bytes: int) -> int:

@@ -14,7 +14,7 @@ from forebay.stream.core.outputs import Headers, Outgoing, OutputTopic
 from forebay.stream.core.records import BatchResult, RowFailure, TopicPartition
 from forebay.stream.eventtime.types import Window, columns_of
 from forebay.stream.eventtime.window_chunk import Label, Refused, WindowChunk, label
-from forebay.stream.output.emitter import NO_HEADERS, Building, Emission, ModelEmitter, slices_of
+from forebay.stream.output.emitter import NO_HEADERS, Emission, EmissionSteps, ModelEmitter, slices_of
 from forebay.stream.output.encoder import dead_letter, record_size
 
 
@@ -32,17 +32,17 @@ class _Letter:
 class WindowEmitter(ModelEmitter):
     """Builds emissions of which each row is a window."""
 
-    def build(self, batches: Sequence[BatchResult], *, delta_headers: Headers = NO_HEADERS) -> Building:
+    def build(self, batches: Sequence[BatchResult], *, delta_headers: Headers = NO_HEADERS) -> EmissionSteps:
         """Build what to send for these micro-batches, which are in commit order. Never raises for data."""
         emission = self._begin()
-        for finished in batches:
+        for result in batches:
             first_row = 0
-            for chunk in finished.batch.chunks:
+            for chunk in result.batch.chunks:
                 assert isinstance(chunk, WindowChunk)
-                yield from self._emit_windows(finished, chunk, first_row, emission)
+                yield from self._emit_windows(result, chunk, first_row, emission)
                 self._emit_events(chunk, emission)
                 first_row += chunk.num_rows
-                if chunk.completes:
+                if chunk.can_end_commit:
                     emission.positions[chunk.partition] = chunk.next_offset
                     emission.metadata[chunk.partition] = chunk.metadata
             yield
@@ -51,22 +51,22 @@ class WindowEmitter(ModelEmitter):
     # ---- windows
 
     def _emit_windows(
-        self, finished: BatchResult, chunk: WindowChunk, first_row: int, emission: Emission
+        self, result: BatchResult, chunk: WindowChunk, first_row: int, emission: Emission
     ) -> Generator[None, None, None]:
         windows, ledger = chunk.windows, emission.ledger
         if not windows:
             return
         failures = {
-            row: finished.failures[first_row + row]
+            row: result.failures[first_row + row]
             for row in range(len(windows))
-            if finished.failures and first_row + row in finished.failures
+            if result.failures and first_row + row in result.failures
         }
         labels = [label(window) for window in windows]
         rows = [row for row in range(len(windows)) if row not in failures] if failures else list(range(len(windows)))
         values: list[bytes] = []
-        for part in slices_of(rows, finished.values_BO.shape[1]):
+        for part in slices_of(rows, result.values_BO.shape[1]):
             values += self._encoder.encode_windows(
-                finished,
+                result,
                 partition=chunk.partition,
                 first_row=first_row,
                 windows=labels,

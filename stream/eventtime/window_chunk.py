@@ -89,9 +89,10 @@ class WindowChunk:
     windows: they become rows of the model by `window_input`, from events of num_features each; metadata: what is committed with
     next_offset; record_timestamp: that of the last record, or of the last one before.
     num_bytes: of the records, and of the windows with their predictions.
-    ends: False where more windows of the same records follow in another part. resume: the state from which the windows can be
-    made again after a part of them is committed: each part is then committed by itself, the first with the records. Without it
-    all parts are committed together, the last with the records. given: how many windows came in the parts before;
+    is_last_part: False where more windows of the same records follow in another part.
+    resume: the state from which the windows can be rebuilt after a part of them is committed. Each part is then committed by
+    itself, the first with the records. Without it all parts are committed together, the last with the records.
+    given: how many windows came in the parts before.
     record_bytes: of num_bytes those of the records.
     """
 
@@ -106,15 +107,15 @@ class WindowChunk:
     events: EventOutcomes = field(default=EventOutcomes())
     num_records: int = 0
     num_bytes: int = 0
-    ends: bool = True
+    is_last_part: bool = True
     resume: State | None = None
     given: int = 0
     record_bytes: int = 0
 
     @property
-    def completes(self) -> bool:
+    def can_end_commit(self) -> bool:
         """Whether it may be committed by itself."""
-        return self.ends or self.resume is not None
+        return self.is_last_part or self.resume is not None
 
     @property
     def num_rows(self) -> int:
@@ -163,12 +164,12 @@ class WindowChunk:
         first_bytes = sum(window.num_bytes for window in first)
         if self.resume is None:
             head = replace(
-                self, windows=first, events=EventOutcomes(), num_records=0, num_bytes=first_bytes, ends=False
+                self, windows=first, events=EventOutcomes(), num_records=0, num_bytes=first_bytes, is_last_part=False
             )
             return head, replace(self, windows=rest, num_bytes=self.num_bytes - first_bytes)
         given, first_bytes = self.given + size, first_bytes + self.record_bytes
         pending = encode(self.resume.given(given))
-        head = replace(self, windows=first, num_bytes=first_bytes, metadata=pending, ends=False)
+        head = replace(self, windows=first, num_bytes=first_bytes, metadata=pending, is_last_part=False)
         tail = replace(
             self,
             windows=rest,

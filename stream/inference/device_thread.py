@@ -40,7 +40,7 @@ class Deferred(NamedTuple):
     reason: str
 
 
-class _Aside(NamedTuple):
+class _AdHocBatch(NamedTuple):
     """A batch that does not belong to the stream, and the future that waits for its result."""
 
     batch: MicroBatch
@@ -75,8 +75,8 @@ class DeviceThread:
         self._backoff = backoff
         self._not_before_s = -math.inf
         self._on_fatal = on_fatal
-        self._queue: queue.SimpleQueue[MicroBatch | _Aside | None] = queue.SimpleQueue()
-        self._one_aside = asyncio.Lock()
+        self._queue: queue.SimpleQueue[MicroBatch | _AdHocBatch | None] = queue.SimpleQueue()
+        self._ad_hoc_lock = asyncio.Lock()
         self._thread = threading.Thread(target=self._run, name="device", daemon=True)
         self._outstanding = 0
         self._call_started_s: float | None = None
@@ -110,7 +110,7 @@ class DeviceThread:
     def submit(self, batch: MicroBatch) -> None:
         """Hand a micro-batch over. Only while there is `capacity`; call `collect` next, since a short call is over by then."""
         self._outstanding += 1
-        self._breaker.begin(self._clock.monotonic_s())
+        self._breaker.record_start(self._clock.monotonic_s())
         if self._usual_call_s >= SHORT_CALL_S:
             self._queue.put(batch)
             return
@@ -129,10 +129,10 @@ class DeviceThread:
             self._outstanding -= 1
             if isinstance(result, Deferred):
                 now_s = self._clock.monotonic_s()
-                self._breaker.failed(now_s, result.reason)
+                self._breaker.record_failure(now_s, result.reason)
                 self._not_before_s = now_s + self._backoff.wait_s(self._breaker.failures)
             else:
-                self._breaker.succeeded()
+                self._breaker.record_success()
                 known = min(self._usual_call_s, 2 * SHORT_CALL_S)
                 self._usual_call_s = known + 0.2 * (result.model_s - known)
             collected.append(result)
@@ -150,15 +150,15 @@ class DeviceThread:
         """Make `wait` return."""
         self._ready.set()
 
-    async def run_aside(self, batch: MicroBatch) -> BatchResult:
+    async def submit_ad_hoc(self, batch: MicroBatch) -> BatchResult:
         """Run a batch that does not belong to the stream, behind those of the stream that are with the device already.
 
         One at a time, so that between two of them the stream has its turns. Neither breaker nor back-off learn of it. Raises
         ModelFault where the model is not fit to run.
         """
-        async with self._one_aside:
+        async with self._ad_hoc_lock:
             answer: asyncio.Future[BatchResult] = self._loop.create_future()
-            self._queue.put(_Aside(batch, answer))
+            self._queue.put(_AdHocBatch(batch, answer))
             return await answer
 
     def stop(self) -> None:
@@ -174,10 +174,10 @@ class DeviceThread:
             return
         self._post(_succeed, warm)
         while (item := self._queue.get()) is not None:
-            aside = item if isinstance(item, _Aside) else None
+            aside = item if isinstance(item, _AdHocBatch) else None
             if aside is not None and aside.answer.cancelled():
                 continue
-            batch = item.batch if isinstance(item, _Aside) else item
+            batch = item.batch if isinstance(item, _AdHocBatch) else item
             try:
                 started_s = self._call_started_s = self._clock.monotonic_s()
                 result = self._infer(batch, started_s)

@@ -57,7 +57,7 @@ class Placer:
         self._input_partitions = input_partitions
         self._hash_key = hash_key
 
-    def beside(self, topic: OutputTopic, source: TopicPartition) -> TopicPartition | None:
+    def co_partition(self, topic: OutputTopic, source: TopicPartition) -> TopicPartition | None:
         """The partition with the event's number, where the counts agree."""
         if self._input_partitions.get(source.topic) == topic.num_partitions:
             return TopicPartition(topic.name, source.partition)
@@ -65,9 +65,9 @@ class Placer:
 
     def place(self, topic: OutputTopic, source: TopicPartition, key: bytes | None) -> TopicPartition:
         """Beside the event, else by key, else by the event's partition number."""
-        beside = self.beside(topic, source)
-        if beside is not None:
-            return beside
+        partition = self.co_partition(topic, source)
+        if partition is not None:
+            return partition
         if key is None:
             return TopicPartition(topic.name, source.partition % topic.num_partitions)
         return self.by_key(topic, key)
@@ -77,7 +77,7 @@ class Placer:
         return TopicPartition(topic.name, self._hash_key(key) % topic.num_partitions)
 
 
-Building = Generator[None, None, Emission]
+EmissionSteps = Generator[None, None, Emission]
 """Builds an emission in slices: between two of them it yields, so that others may have the event loop."""
 MAX_SLICE_BYTES: Final = 4 << 20
 
@@ -85,7 +85,7 @@ MAX_SLICE_BYTES: Final = 4 << 20
 class EmissionBuilder(Protocol):
     """Finished micro-batches into an emission: of single events (`Emitter`) or of windows (`stream.eventtime.emitter`)."""
 
-    def build(self, batches: Sequence[BatchResult], *, delta_headers: Headers = NO_HEADERS) -> Building: ...
+    def build(self, batches: Sequence[BatchResult], *, delta_headers: Headers = NO_HEADERS) -> EmissionSteps: ...
 
 
 def slices_of(rows: Sequence[int], output_dim: int) -> list[Sequence[int]]:
@@ -132,7 +132,7 @@ class ModelEmitter(ABC):
                 return cast(Emission, done.value)
 
     @abstractmethod
-    def build(self, batches: Sequence[BatchResult], *, delta_headers: Headers = NO_HEADERS) -> Building:
+    def build(self, batches: Sequence[BatchResult], *, delta_headers: Headers = NO_HEADERS) -> EmissionSteps:
         """Build what to send for these micro-batches, which are in commit order. Never raises for data."""
 
     def _begin(self) -> Emission:
@@ -154,29 +154,29 @@ class ModelEmitter(ABC):
 class Emitter(ModelEmitter):
     """Builds emissions of which each row is an event."""
 
-    def build(self, batches: Sequence[BatchResult], *, delta_headers: Headers = NO_HEADERS) -> Building:
+    def build(self, batches: Sequence[BatchResult], *, delta_headers: Headers = NO_HEADERS) -> EmissionSteps:
         """Build what to send for these micro-batches, which are in commit order. Never raises for data."""
         emission = self._begin()
-        for finished in batches:
+        for result in batches:
             first_row = 0
-            for chunk in finished.batch.chunks:
+            for chunk in result.batch.chunks:
                 assert isinstance(chunk, Chunk)
-                yield from self._emit_chunk(finished, chunk, first_row, emission)
+                yield from self._emit_chunk(result, chunk, first_row, emission)
                 first_row += len(chunk.records)
             yield
         return self._end(emission, delta_headers)
 
     def _emit_chunk(
-        self, finished: BatchResult, chunk: Chunk, first_row: int, emission: Emission
+        self, result: BatchResult, chunk: Chunk, first_row: int, emission: Emission
     ) -> Generator[None, None, None]:
         count = len(chunk.records)
         failures = (
-            {row: finished.failures[first_row + row] for row in range(count) if first_row + row in finished.failures}
-            if finished.failures
+            {row: result.failures[first_row + row] for row in range(count) if first_row + row in result.failures}
+            if result.failures
             else {}
         )
         rows = [row for row in range(count) if row not in failures] if failures else None
-        values = yield from self._encode(finished, chunk, first_row, rows)
+        values = yield from self._encode(result, chunk, first_row, rows)
         with_headers = any(map(_HEADERS, chunk.records))
         self._emit_predictions(
             chunk, rows=rows, values=values, with_headers=with_headers, failures=failures, emission=emission
@@ -191,14 +191,14 @@ class Emitter(ModelEmitter):
         emission.positions[chunk.partition] = chunk.next_offset
 
     def _encode(
-        self, finished: BatchResult, chunk: Chunk, first_row: int, rows: Sequence[int] | None
+        self, result: BatchResult, chunk: Chunk, first_row: int, rows: Sequence[int] | None
     ) -> Generator[None, None, list[bytes]]:
-        slices = slices_of(range(len(chunk.records)) if rows is None else rows, finished.values_BO.shape[1])
+        slices = slices_of(range(len(chunk.records)) if rows is None else rows, result.values_BO.shape[1])
         if len(slices) <= 1:
-            return self._encoder.encode(finished, chunk, first_row, rows)
+            return self._encoder.encode(result, chunk, first_row, rows)
         values: list[bytes] = []
         for part in slices:
-            values += self._encoder.encode(finished, chunk, first_row, part)
+            values += self._encoder.encode(result, chunk, first_row, part)
             yield
         return values
 
@@ -234,7 +234,7 @@ class Emitter(ModelEmitter):
                     failures[row] = RowFailure(FailureKind.PREDICTION_TOO_LARGE, message)
             if len(kept) < len(values):
                 keys, values, headers = ([column[place] for place in kept] for column in (keys, values, headers))  # type: ignore[assignment]
-        at = self._placer.beside(topic, chunk.partition)
+        at = self._placer.co_partition(topic, chunk.partition)
         if at is not None:
             outgoing = emission.outgoing.setdefault(at, Outgoing())
             outgoing.keys.extend(keys)

@@ -28,9 +28,9 @@ def prediction_bytes(output_dim: int) -> int:
     return DOCUMENT_BYTES + NUMBER_BYTES * output_dim
 
 
-def output_bytes(finished: BatchResult) -> int:
+def output_bytes(result: BatchResult) -> int:
     """Estimate how many bytes the outputs of a micro-batch take: predictions, and dead letters, which carry their events."""
-    return finished.batch.num_bytes + finished.batch.num_rows * prediction_bytes(finished.values_BO.shape[1])
+    return result.batch.num_bytes + result.batch.num_rows * prediction_bytes(result.values_BO.shape[1])
 
 
 class WindowLabel(Protocol):
@@ -62,7 +62,7 @@ class PredictionEncoder:
             f',"class":{index},"label":{orjson.dumps(label).decode()},"source":' for index, label in enumerate(named)
         ]
 
-    def encode(self, finished: BatchResult, chunk: Chunk, first_row: int, rows: Sequence[int] | None) -> list[bytes]:
+    def encode(self, result: BatchResult, chunk: Chunk, first_row: int, rows: Sequence[int] | None) -> list[bytes]:
         """One JSON document each for a chunk's rows: those in `rows` (places in the chunk), or all where it is None.
 
         first_row: where the chunk's rows begin in the micro-batch.
@@ -72,7 +72,7 @@ class PredictionEncoder:
             ids, records, timestamps = ([column[row] for row in rows] for column in (ids, records, timestamps))  # type: ignore[assignment]
         if not len(ids):
             return []
-        scores, confidences, endings = self._columns(finished, first_row, len(chunk.records), rows)
+        scores, confidences, endings = self._columns(result, first_row, len(chunk.records), rows)
         model, source = self._model, _source(chunk.partition)
         return [
             f'{{"id":"{i}{model}{s}],"confidence":{c}{e}{source}{r.offset},"timestamp":{t}}}}}'.encode()
@@ -83,7 +83,7 @@ class PredictionEncoder:
 
     def encode_windows(
         self,
-        finished: BatchResult,
+        result: BatchResult,
         partition: TopicPartition,
         first_row: int,
         windows: Sequence[WindowLabel],
@@ -93,7 +93,7 @@ class PredictionEncoder:
         named = windows if rows is None else [windows[row] for row in rows]
         if not named:
             return []
-        scores, confidences, endings = self._columns(finished, first_row, len(windows), rows)
+        scores, confidences, endings = self._columns(result, first_row, len(windows), rows)
         model, source = self._model, _source(partition)
         return [
             f'{{"id":{_text(w.id)[:-1]}{model}{s}],"confidence":{c}{e}{source}{w.first_offset},"timestamp":{w.start}}}'
@@ -103,11 +103,11 @@ class PredictionEncoder:
         ]
 
     def _columns(
-        self, finished: BatchResult, first_row: int, count: int, rows: Sequence[int] | None
+        self, result: BatchResult, first_row: int, count: int, rows: Sequence[int] | None
     ) -> tuple[Sequence[str], Sequence[str], Sequence[str]]:
         """Scores, confidences and what follows them, as JSON, of those rows."""
         where = slice(first_row, first_row + count)
-        values_BO, classes_B, confidences_B = finished.values_BO[where], finished.classes_B, finished.confidences_B
+        values_BO, classes_B, confidences_B = result.values_BO[where], result.classes_B, result.confidences_B
         if rows is not None:
             values_BO = values_BO[rows]
         scores = orjson.dumps(_contiguous(values_BO), option=orjson.OPT_SERIALIZE_NUMPY).decode()[2:-2].split("],[")

@@ -14,12 +14,12 @@ from forebay.stream.core.records import BatchResult
 
 log = logging.getLogger("forebay.commit")
 
-MAX_REFUSALS = 3
+MAX_FAILURES = 3
 MAX_FENCINGS = 3
 FENCINGS_S = 60.0
 
 
-class Refusals:
+class CommitFailures:
     """Counts consecutive refusals of the same outputs, and how often the producer was fenced within a minute.
 
     explain: returns what the cluster refused and the remedy; None if the error does not say (see `RecordProducer`).
@@ -30,11 +30,11 @@ class Refusals:
         self._in_a_row = 0
         self._fenced_at_s: deque[float] = deque(maxlen=MAX_FENCINGS)
 
-    def succeeded(self) -> None:
+    def record_success(self) -> None:
         """A commit went through."""
         self._in_a_row = 0
 
-    def failed(self, error: BaseException, first: BatchResult, *, now_s: float) -> None:
+    def record_failure(self, error: BaseException, first: BatchResult, *, now_s: float) -> None:
         """A commit failed, whose first micro-batch is `first`. Raises BrokerError where that was once too often."""
         if isinstance(error, ProducerFenced):
             self._fenced(now_s)
@@ -42,10 +42,10 @@ class Refusals:
         # What passes by itself may fail for as long as it takes.
         lasting = isinstance(error, OutputMissing) or (isinstance(error, KafkaError) and not error.retriable)
         self._in_a_row = self._in_a_row + 1 if lasting else 0
-        if self._in_a_row >= MAX_REFUSALS:
+        if self._in_a_row >= MAX_FAILURES:
             chunk, refusal = first.batch.chunks[0], self._explain(error)
             raise BrokerError(
-                f"the cluster refused the same outputs {MAX_REFUSALS} times "
+                f"the cluster refused the same outputs {MAX_FAILURES} times "
                 f"(from {chunk.partition.topic}-{chunk.partition.partition} before offset {chunk.next_offset}): "
                 f"{refusal.message if refusal else error}",
                 kind=refusal.kind if refusal else None,

@@ -12,7 +12,7 @@ from forebay.stream.core.clock import Clock
 from forebay.stream.core.errors import CommitRefused, CommitTimeout, OutputMissing
 from forebay.stream.core.ports import RecordProducer
 from forebay.stream.core.records import BatchResult, Epoch, TopicPartition
-from forebay.stream.output.emitter import Building, Emission, EmissionBuilder
+from forebay.stream.output.emitter import Emission, EmissionBuilder, EmissionSteps
 from forebay.stream.output.ledger import Ledger
 from forebay.stream.pipeline.dead_letter_limit import DeadLetterLimit
 from forebay.stream.pipeline.observer import CommitTimes, Observer
@@ -38,7 +38,7 @@ class OffsetTransaction(Protocol):
     async def abort(self) -> None: ...
 
 
-class CommitsPositions(Protocol):
+class PositionCommitter(Protocol):
     """Where positions are committed by themselves (see `stream.kafka.source`)."""
 
     async def commit(
@@ -49,7 +49,7 @@ class CommitsPositions(Protocol):
 class AtLeastOnce:
     """The same path without the transaction: the positions follow the outputs, and a crash between the two repeats outputs."""
 
-    def __init__(self, source: CommitsPositions) -> None:
+    def __init__(self, source: PositionCommitter) -> None:
         self._source = source
 
     async def begin(self, partitions: Collection[TopicPartition]) -> None:
@@ -139,14 +139,14 @@ class Committer:
                 raise OutputMissing(f"the cluster has no topic {', '.join(sorted(missing))} any more") from None
             raise CommitTimeout(f"the commit was not over after {self._timeout_s:g} s") from None
         # 7. Only now do the outcomes count.
-        self._guard.committed(emission.ledger)
-        self._observer.committed(batches, emission.ledger, CommitTimes(began_s, *at_s))
+        self._guard.on_committed(emission.ledger)
+        self._observer.on_committed(batches, emission.ledger, CommitTimes(began_s, *at_s))
         if log.isEnabledFor(logging.DEBUG):
             log.debug("%s", _describe(emission.positions, len(batches), at_s[-1] - began_s))
         return emission.ledger
 
 
-async def _built(building: Building) -> Emission:
+async def _built(building: EmissionSteps) -> Emission:
     """Return what `building` builds; between its slices, heartbeats and decoding have the event loop."""
     while True:
         try:

@@ -15,37 +15,37 @@ class CompositeObserver:
     def __init__(self, *observers: Observer) -> None:
         self._observers = observers
 
-    def polled(self, chunks: Sequence[Chunk], *, began_s: float, received_s: float) -> None:
+    def on_polled(self, chunks: Sequence[Chunk], *, began_s: float, received_s: float) -> None:
         for each in self._observers:
-            each.polled(chunks, began_s=began_s, received_s=received_s)
+            each.on_polled(chunks, began_s=began_s, received_s=received_s)
 
-    def closed(self, batch: MicroBatch) -> None:
+    def on_batch_closed(self, batch: MicroBatch) -> None:
         for each in self._observers:
-            each.closed(batch)
+            each.on_batch_closed(batch)
 
-    def finished(self, finished: BatchResult) -> None:
+    def on_result(self, result: BatchResult) -> None:
         for each in self._observers:
-            each.finished(finished)
+            each.on_result(result)
 
-    def committing(self, batches: Sequence[BatchResult]) -> None:
+    def on_commit_started(self, batches: Sequence[BatchResult]) -> None:
         for each in self._observers:
-            each.committing(batches)
+            each.on_commit_started(batches)
 
     def delta_headers(self, batches: Sequence[BatchResult]) -> list[tuple[str, bytes]]:
         return [header for each in self._observers for header in each.delta_headers(batches)]
 
-    def committed(self, batches: Sequence[BatchResult], ledger: Ledger, times: CommitTimes) -> None:
+    def on_committed(self, batches: Sequence[BatchResult], ledger: Ledger, times: CommitTimes) -> None:
         for each in self._observers:
-            each.committed(batches, ledger, times)
+            each.on_committed(batches, ledger, times)
 
-    def commit_failed(self, batches: Sequence[BatchResult], error: BaseException) -> None:
+    def on_commit_failed(self, batches: Sequence[BatchResult], error: BaseException) -> None:
         for each in self._observers:
-            each.commit_failed(batches, error)
+            each.on_commit_failed(batches, error)
 
-    def purged(self) -> None:
+    def on_purged(self) -> None:
         for each in self._observers:
-            each.purged()
+            each.on_purged()
 
-    def windows(self, statuses: Mapping[TopicPartition, WindowStatus]) -> None:
+    def on_window_status(self, statuses: Mapping[TopicPartition, WindowStatus]) -> None:
         for each in self._observers:
-            each.windows(statuses)
+            each.on_window_status(statuses)

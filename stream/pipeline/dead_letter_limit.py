@@ -46,7 +46,7 @@ class DeadLetterLimit:
                 ledger,
             )
 
-    def committed(self, ledger: Ledger) -> None:
+    def on_committed(self, ledger: Ledger) -> None:
         """This commit went through."""
         self._in_a_row = self._row_with(ledger)
         events, letters = _events(ledger), _letters(ledger)

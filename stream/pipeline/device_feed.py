@@ -34,7 +34,7 @@ class _Part(NamedTuple):
 
 
 class DeviceFeed:
-    """Feeds one device. Results go to `reorder`, and `finished` is set for those who commit them."""
+    """Feeds one device. Results go to `reorder`, and `result_ready` is set for those who commit them."""
 
     def __init__(
         self,
@@ -44,14 +44,14 @@ class DeviceFeed:
         *,
         in_flight: InFlight,
         observer: Observer,
-        finished: asyncio.Event,
+        result_ready: asyncio.Event,
     ) -> None:
         self._batcher = batcher
         self._device = device
         self._reorder = reorder
         self._in_flight = in_flight
         self._observer = observer
-        self._finished = finished
+        self._result_ready = result_ready
         self._parts: deque[_Part] = deque()
         self._to_device: deque[MicroBatch] = deque()
         self._flush: str | None = None
@@ -126,19 +126,19 @@ class DeviceFeed:
 
     def _close(self, batches: Sequence[MicroBatch]) -> None:
         for batch in batches:
-            self._in_flight.closed()
-            self._observer.closed(batch)
-            self._reorder.opened(batch)
+            self._in_flight.on_batch_closed()
+            self._observer.on_batch_closed(batch)
+            self._reorder.add(batch)
             self._to_device.append(batch)
 
     def _collect(self) -> None:
         for result in self._device.collect():
-            if not self._reorder.expects(result.batch):
+            if not self._reorder.contains(result.batch):
                 continue  # of an epoch that is over: it will be read again
             if isinstance(result, Deferred):
                 # It comes first when there is capacity again.
                 self._to_device = deque(sorted([*self._to_device, result.batch], key=lambda waiting: waiting.seq))
                 continue
-            self._reorder.finished(result)
-            self._observer.finished(result)
-            self._finished.set()
+            self._reorder.on_result(result)
+            self._observer.on_result(result)
+            self._result_ready.set()

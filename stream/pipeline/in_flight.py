@@ -28,14 +28,14 @@ class InFlight:
         """How many micro-batches may be in flight."""
         return self._bounds.max_batches
 
-    def polled(self, *, events: int, num_bytes: int) -> None:
+    def on_polled(self, *, events: int, num_bytes: int) -> None:
         self.events += events
         self.bytes += num_bytes
 
-    def closed(self) -> None:
+    def on_batch_closed(self) -> None:
         self.batches += 1
 
-    def committed(self, *, events: int, num_bytes: int) -> None:
+    def on_committed(self, *, events: int, num_bytes: int) -> None:
         """One micro-batch is done."""
         self.events -= events
         self.bytes -= num_bytes

@@ -28,60 +28,60 @@ class CommitTimes(NamedTuple):
 class Observer(Protocol):
     """Called on the event loop. Times are monotonic seconds. No call may raise, and none may wait."""
 
-    def polled(self, chunks: Sequence[Chunk], *, began_s: float, received_s: float) -> None:
+    def on_polled(self, chunks: Sequence[Chunk], *, began_s: float, received_s: float) -> None:
         """A poll brought records: it began at began_s, returned at received_s, and now they are decoded."""
 
-    def closed(self, batch: MicroBatch) -> None:
+    def on_batch_closed(self, batch: MicroBatch) -> None:
         """The window has closed a micro-batch."""
 
-    def finished(self, finished: BatchResult) -> None:
+    def on_result(self, result: BatchResult) -> None:
         """The model has answered."""
 
-    def committing(self, batches: Sequence[BatchResult]) -> None:
+    def on_commit_started(self, batches: Sequence[BatchResult]) -> None:
         """A commit begins. What the running task, and those that it starts, log from now on belongs to it."""
 
     def delta_headers(self, batches: Sequence[BatchResult]) -> list[tuple[str, bytes]]:
         """What the deltas of these batches carry, for whoever goes on from them."""
 
-    def committed(self, batches: Sequence[BatchResult], ledger: Ledger, times: CommitTimes) -> None:
+    def on_committed(self, batches: Sequence[BatchResult], ledger: Ledger, times: CommitTimes) -> None:
         """A commit has succeeded: these outcomes count."""
 
-    def commit_failed(self, batches: Sequence[BatchResult], error: BaseException) -> None:
+    def on_commit_failed(self, batches: Sequence[BatchResult], error: BaseException) -> None:
         """A commit has not, and a rewind follows."""
 
-    def purged(self) -> None:
+    def on_purged(self) -> None:
         """What is in flight is forgotten; it will be read again."""
 
-    def windows(self, statuses: Mapping[TopicPartition, WindowStatus]) -> None:
+    def on_window_status(self, statuses: Mapping[TopicPartition, WindowStatus]) -> None:
         """How the windows over event time stand, of all partitions; twice a second."""
 
 
 class NullObserver:
     """An observer that looks away."""
 
-    def polled(self, chunks: Sequence[Chunk], *, began_s: float, received_s: float) -> None:
+    def on_polled(self, chunks: Sequence[Chunk], *, began_s: float, received_s: float) -> None:
         pass
 
-    def closed(self, batch: MicroBatch) -> None:
+    def on_batch_closed(self, batch: MicroBatch) -> None:
         pass
 
-    def finished(self, finished: BatchResult) -> None:
+    def on_result(self, result: BatchResult) -> None:
         pass
 
-    def committing(self, batches: Sequence[BatchResult]) -> None:
+    def on_commit_started(self, batches: Sequence[BatchResult]) -> None:
         pass
 
     def delta_headers(self, batches: Sequence[BatchResult]) -> list[tuple[str, bytes]]:
         return []
 
-    def committed(self, batches: Sequence[BatchResult], ledger: Ledger, times: CommitTimes) -> None:
+    def on_committed(self, batches: Sequence[BatchResult], ledger: Ledger, times: CommitTimes) -> None:
         pass
 
-    def commit_failed(self, batches: Sequence[BatchResult], error: BaseException) -> None:
+    def on_commit_failed(self, batches: Sequence[BatchResult], error: BaseException) -> None:
         pass
 
-    def purged(self) -> None:
+    def on_purged(self) -> None:
         pass
 
-    def windows(self, statuses: Mapping[TopicPartition, WindowStatus]) -> None:
+    def on_window_status(self, statuses: Mapping[TopicPartition, WindowStatus]) -> None:
         pass

@@ -19,7 +19,7 @@ from forebay.stream.core.clock import Clock
 from forebay.stream.core.errors import CommitRefused, CommitTimeout, TopicRecreated
 from forebay.stream.core.records import BatchPart, BatchResult, Epoch, Record, TopicPartition
 from forebay.stream.output.ledger import Ledger
-from forebay.stream.pipeline.commit_failures import Refusals
+from forebay.stream.pipeline.commit_failures import CommitFailures
 from forebay.stream.pipeline.device_feed import DeviceFeed
 from forebay.stream.pipeline.in_flight import InFlight
 from forebay.stream.pipeline.observer import Observer
@@ -63,7 +63,7 @@ class Pipeline:
         self._clock = clock
         self._reorder = ReorderBuffer()
         self._uncommitted = Uncommitted()
-        self._work = asyncio.Event()
+        self._results_ready = asyncio.Event()
         self._room = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -79,14 +79,14 @@ class Pipeline:
     def connect(self, stages: Stages) -> None:
         """Give it its stages, which call back into it."""
         self._stages = stages
-        self._refusals = Refusals(stages.producer.explain)
+        self._commit_failures = CommitFailures(stages.producer.explain)
         self._feed = DeviceFeed(
             stages.batcher,
             stages.device,
             self._reorder,
             in_flight=self._in_flight,
             observer=self._observer,
-            finished=self._work,
+            result_ready=self._results_ready,
         )
 
     # ---- the poll
@@ -179,7 +179,7 @@ class Pipeline:
         while self._uncommitted.is_behind(self._stages.source.positions()):
             await self._poll_once()
             await self._commit_in_flight()
-        self._uncommitted.all_read()
+        self._uncommitted.record_all_read()
 
     async def _commit_in_flight(self) -> None:
         """Close the open micro-batch and return when nothing is in flight: committed, or dropped by a rewind."""
@@ -209,7 +209,7 @@ class Pipeline:
         now_s, wall_ms = self._clock.monotonic_s(), self._clock.wall_ms()
         windows = self._stages.windows
         chunks = self._stages.decoder.decode(records, epoch)
-        self._observer.polled(chunks, began_s=began_s, received_s=now_s)
+        self._observer.on_polled(chunks, began_s=began_s, received_s=now_s)
         for chunk in chunks:
             # A poll that only replays known events, to make windows again, comes to nothing.
             for part in (chunk,) if windows is None else windows.take(chunk):
@@ -217,8 +217,8 @@ class Pipeline:
 
     def _add(self, part: BatchPart, *, now_s: float, wall_ms: int) -> None:
         self._idle.clear()
-        self._uncommitted.taken(part)
-        self._in_flight.polled(events=part.num_records, num_bytes=part.num_bytes)
+        self._uncommitted.record_taken(part)
+        self._in_flight.on_polled(events=part.num_records, num_bytes=part.num_bytes)
         self._feed.add(part, now_s=now_s, wall_ms=wall_ms)
 
     def _close_idle_windows(self, now_s: float) -> None:
@@ -226,7 +226,7 @@ class Pipeline:
         if windows is None or source.epoch is None or now_s < self._windows_look_s:
             return
         self._windows_look_s = now_s + WINDOWS_LOOK_S
-        self._observer.windows(windows.status())
+        self._observer.on_window_status(windows.status())
         for part in windows.close_idle(source.epoch, source.is_at_end):
             self._add(part, now_s=now_s, wall_ms=self._clock.wall_ms())
             # Closed at once: a part without an event does not show as in flight before it is a batch.
@@ -245,15 +245,15 @@ class Pipeline:
     async def commit_forever(self) -> None:
         """Commit what is finished, as it finishes. Raises what ends the worker."""
         while True:
-            await self._work.wait()
-            self._work.clear()
+            await self._results_ready.wait()
+            self._results_ready.clear()
             await self._until_allowed()
             while batches := self._reorder.take(
                 max_records=self._max_poll_records * self._commit_batches, max_bytes=MAX_COMMIT_BYTES
             ):
                 purges = self._purges
-                self._breakers.cluster.begin(self._clock.monotonic_s())
-                self._observer.committing(batches)
+                self._breakers.cluster.record_start(self._clock.monotonic_s())
+                self._observer.on_commit_started(batches)
                 self._committing = asyncio.create_task(self._stages.committer.commit(batches), name="commit")
                 try:
                     ledger = await self._committing
@@ -263,11 +263,11 @@ class Pipeline:
                     break
                 finally:
                     self._committing = None
-                self._refusals.succeeded()
+                self._commit_failures.record_success()
                 self._commit_batches = min(MAX_COMMIT_BATCHES, 2 * self._commit_batches)
-                self._breakers.cluster.succeeded()
+                self._breakers.cluster.record_success()
                 self.totals.add(ledger, len(batches))
-                self._uncommitted.committed(batches)
+                self._uncommitted.record_committed(batches)
                 if purges == self._purges:
                     self._release(batches)
 
@@ -280,29 +280,29 @@ class Pipeline:
             await asyncio.sleep(min(BREAKER_LOOK_S, breaker.wait_s(now_s)))
 
     def _release(self, batches: Sequence[BatchResult]) -> None:
-        for finished in batches:
-            self._in_flight.committed(events=finished.batch.num_records, num_bytes=finished.batch.num_bytes)
+        for result in batches:
+            self._in_flight.on_committed(events=result.batch.num_records, num_bytes=result.batch.num_bytes)
         self._room.set()
         if self._in_flight.is_empty:
             self._idle.set()
 
     async def _failed_commit(self, error: BaseException, batches: Sequence[BatchResult]) -> None:
         """Rewind, or give up where going on would only fail again in the same place."""
-        self._observer.commit_failed(batches, error)
+        self._observer.on_commit_failed(batches, error)
         if isinstance(error, asyncio.CancelledError):
-            # Given up by `revoked`, which has purged. Whether it happened is unknown, and others wait for the answer.
-            self._breakers.cluster.failed(self._clock.monotonic_s(), "a commit was given up at a rebalance")
+            # Given up by `on_revoked`, which has purged. Whether it happened is unknown, and others wait for the answer.
+            self._breakers.cluster.record_failure(self._clock.monotonic_s(), "a commit was given up at a rebalance")
             await self._stages.producer.restart()
             return
         now_s, reason = self._clock.monotonic_s(), str(error) or type(error).__name__
         if isinstance(error, CommitRefused):
-            self._breakers.cluster.succeeded()  # it has answered
+            self._breakers.cluster.record_success()  # it has answered
         else:
-            self._breakers.cluster.failed(now_s, reason)
+            self._breakers.cluster.record_failure(now_s, reason)
         if isinstance(error, CommitTimeout):
             # To a cluster that is slow as much again would be too much again.
             self._commit_batches = max(1, self._commit_batches // 2)
-        self._refusals.failed(error, batches[0], now_s=now_s)
+        self._commit_failures.record_failure(error, batches[0], now_s=now_s)
         log.warning("commit failed, reading again from the committed offsets: %s", reason)
         await self.rewind(batches[0].batch.epoch, rejoin=isinstance(error, CommitRefused))
 
@@ -319,7 +319,7 @@ class Pipeline:
             self._purge()
         await self._stages.producer.restart()
 
-    async def revoked(self) -> None:
+    async def on_revoked(self) -> None:
         """Partitions are about to be given up: commit what is in flight, or drop it at the deadline."""
         try:
             async with asyncio.timeout(self._timing.revoke_timeout_s):
@@ -338,11 +338,11 @@ class Pipeline:
 
     def _purge(self) -> None:
         self._purges += 1
-        self._uncommitted.dropped(self._in_flight.events)
+        self._uncommitted.record_dropped(self._in_flight.events)
         self._feed.purge()
         self._reorder.purge()
         self._in_flight.purge()
-        self._observer.purged()
+        self._observer.on_purged()
         self._room.set()
         self._idle.set()
 

@@ -18,20 +18,20 @@ class ReorderBuffer:
 
     def __init__(self) -> None:
         self._order: dict[TopicPartition, deque[int]] = {}
-        self._finished: dict[int, BatchResult] = {}
+        self._results: dict[int, BatchResult] = {}
 
-    def opened(self, batch: MicroBatch) -> None:
+    def add(self, batch: MicroBatch) -> None:
         """A micro-batch was closed and is on its way; call in the order of `batch.seq`."""
         for partition in {chunk.partition for chunk in batch.chunks}:
             self._order.setdefault(partition, deque()).append(batch.seq)
 
-    def expects(self, batch: MicroBatch) -> bool:
+    def contains(self, batch: MicroBatch) -> bool:
         """Whether this micro-batch is on its way, and was not purged meanwhile."""
         return batch.seq in self._order.get(batch.chunks[0].partition, ())
 
-    def finished(self, finished: BatchResult) -> None:
+    def on_result(self, result: BatchResult) -> None:
         """Its outcomes are decided."""
-        self._finished[finished.batch.seq] = finished
+        self._results[result.batch.seq] = result
 
     def take(self, *, max_records: int, max_bytes: int) -> list[BatchResult]:
         """Take what may be committed now, in order.
@@ -43,29 +43,29 @@ class ReorderBuffer:
         passed: Counter[TopicPartition] = Counter()
         unfinished: set[TopicPartition] = set()
         size = num_bytes = whole = 0
-        for seq in sorted(self._finished):
-            finished = self._finished[seq]
-            partitions = {chunk.partition for chunk in finished.batch.chunks}
+        for seq in sorted(self._results):
+            result = self._results[seq]
+            partitions = {chunk.partition for chunk in result.batch.chunks}
             if any(self._order[partition][passed[partition]] != seq for partition in partitions):
                 continue
-            size += max(finished.batch.num_records, finished.batch.num_rows)
-            num_bytes += output_bytes(finished)
+            size += max(result.batch.num_records, result.batch.num_rows)
+            num_bytes += output_bytes(result)
             if whole and (size > max_records or num_bytes > max_bytes):
                 break
-            taken.append(finished)
+            taken.append(result)
             passed.update(partitions)
-            for chunk in finished.batch.chunks:
-                (unfinished.discard if chunk.completes else unfinished.add)(chunk.partition)
+            for chunk in result.batch.chunks:
+                (unfinished.discard if chunk.can_end_commit else unfinished.add)(chunk.partition)
             if not unfinished:
                 whole = len(taken)
         del taken[whole:]
-        for finished in taken:
-            for partition in {chunk.partition for chunk in finished.batch.chunks}:
+        for result in taken:
+            for partition in {chunk.partition for chunk in result.batch.chunks}:
                 self._order[partition].popleft()
-            del self._finished[finished.batch.seq]
+            del self._results[result.batch.seq]
         return taken
 
     def purge(self) -> None:
         """Forget everything; the records will be read again."""
         self._order.clear()
-        self._finished.clear()
+        self._results.clear()

@@ -19,19 +19,19 @@ class Uncommitted:
         """Events that a rewind has dropped and that have not been read again since."""
         return self._to_read_again
 
-    def taken(self, part: BatchPart) -> None:
+    def record_taken(self, part: BatchPart) -> None:
         """Record that a part was taken in."""
         self._ends[part.partition] = max(part.next_offset, self._ends.get(part.partition, 0))
         self._to_read_again = max(0, self._to_read_again - part.num_records)
 
-    def committed(self, batches: Sequence[BatchResult]) -> None:
+    def record_committed(self, batches: Sequence[BatchResult]) -> None:
         """Record that these micro-batches are committed."""
-        for finished in batches:
-            for chunk in finished.batch.chunks:
-                if chunk.ends and self._ends.get(chunk.partition, -1) <= chunk.next_offset:
+        for result in batches:
+            for chunk in result.batch.chunks:
+                if chunk.is_last_part and self._ends.get(chunk.partition, -1) <= chunk.next_offset:
                     self._ends.pop(chunk.partition, None)
 
-    def dropped(self, num_events: int) -> None:
+    def record_dropped(self, num_events: int) -> None:
         """Record that `num_events` events were dropped and will be read again."""
         self._to_read_again += num_events
 
@@ -53,6 +53,6 @@ class Uncommitted:
             return bool(self._ends)
         return any(positions.get(partition, end) < end for partition, end in self._ends.items())
 
-    def all_read(self) -> None:
+    def record_all_read(self) -> None:
         """Record that nothing has to be read again: a commit of unknown outcome had succeeded, or others read it now."""
         self._to_read_again = 0

@@ -25,7 +25,7 @@ class CommitTimings(NullObserver):
     def __len__(self) -> int:
         return len(self._times)
 
-    def committed(self, batches: Sequence[BatchResult], ledger: Ledger, times: CommitTimes) -> None:
+    def on_committed(self, batches: Sequence[BatchResult], ledger: Ledger, times: CommitTimes) -> None:
         self._times.append(times)
 
     def summary(self) -> dict[str, dict[str, float]]:

@@ -44,7 +44,7 @@ class MetricsRecorder:
             if transactional and result != "committed":
                 store.add(c.TRANSACTION_ABORTS, 0, (result,))
 
-    def polled(self, chunks: Sequence[Chunk], *, received_s: float, decoded_s: float) -> None:
+    def on_polled(self, chunks: Sequence[Chunk], *, received_s: float, decoded_s: float) -> None:
         for chunk in chunks:
             topic = (chunk.partition.topic,)
             self._store.add(c.RECEIVED_EVENTS, chunk.num_passed, topic)
@@ -53,20 +53,20 @@ class MetricsRecorder:
                 self.last_read_ms[chunk.partition] = last_ms
         self._store.observe(c.DECODE_DURATION, decoded_s - received_s, self._model)
 
-    def closed(self, batch: MicroBatch) -> None:
+    def on_batch_closed(self, batch: MicroBatch) -> None:
         self._store.add(c.BATCHES, 1, (batch.reason, *self._model))
         self._store.observe(c.BATCH_SIZE, batch.num_records, self._model)
 
-    def finished(self, finished: BatchResult) -> None:
-        batch = finished.batch
+    def on_result(self, result: BatchResult) -> None:
+        batch = result.batch
         for metric, value in (
-            (c.QUEUE_DURATION, max(0.0, finished.started_s - batch.opened_s)),
-            (c.PREPARE_DURATION, finished.prepare_s),
-            (c.MODEL_DURATION, finished.model_s),
+            (c.QUEUE_DURATION, max(0.0, result.started_s - batch.opened_s)),
+            (c.PREPARE_DURATION, result.prepare_s),
+            (c.MODEL_DURATION, result.model_s),
         ):
             self._store.observe(metric, value, self._model, exemplar=self._exemplar_of(batch, value))
 
-    def committed(
+    def on_committed(
         self,
         batches: Sequence[BatchResult],
         ledger: Ledger,
@@ -96,7 +96,7 @@ class MetricsRecorder:
             ),
         )
 
-    def commit_failed(self, error: BaseException) -> None:
+    def on_commit_failed(self, error: BaseException) -> None:
         result = _result(error)
         self._store.add(c.COMMITS, 1, (result,))
         if self._transactional:

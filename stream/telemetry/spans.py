@@ -64,7 +64,7 @@ class BatchTraces:
 
     # ---- the stages
 
-    def polled(self, chunks: Sequence[Chunk], *, began_s: float, received_s: float, decoded_s: float) -> None:
+    def on_polled(self, chunks: Sequence[Chunk], *, began_s: float, received_s: float, decoded_s: float) -> None:
         self._follow_steps_of_the_clock()
         self._decodings.append(_Decoding(received_s, decoded_s))
         links: list[Link] = []
@@ -81,7 +81,7 @@ class BatchTraces:
             span.set_attributes(self._messaging("poll", kind="receive", topic=topic, partition=partition, count=count))
             span.end(self._ns(received_s))
 
-    def closed(self, batch: MicroBatch) -> None:
+    def on_batch_closed(self, batch: MicroBatch) -> None:
         while self._decodings and self._decodings[0].began_s < batch.opened_s:
             self._decodings.popleft()
         events = self._take_waiting(batch)
@@ -98,7 +98,7 @@ class BatchTraces:
         span.set_attribute("forebay.batch.reason", batch.reason)
         self._open[batch.seq] = _Open(span, events, tuple(self._decodings))
 
-    def committing(self, batches: Sequence[BatchResult]) -> None:
+    def on_commit_started(self, batches: Sequence[BatchResult]) -> None:
         """What is logged in the running task from now on, and in the tasks that it starts, belongs to this commit."""
         traced = self._first_open(batches)
         otel_context.attach(Context() if traced is None else set_span_in_context(traced.span))
@@ -108,26 +108,26 @@ class BatchTraces:
         traced = self._first_open(batches)
         return None if traced is None else to_traceparent(traced.span.get_span_context())
 
-    def committed(self, batches: Sequence[BatchResult], times: CommitTimes) -> list[tuple[int, Exemplar]]:
+    def on_committed(self, batches: Sequence[BatchResult], times: CommitTimes) -> list[tuple[int, Exemplar]]:
         """Ends the batches' spans. Returns exemplars of sampled events with their record timestamps."""
         exemplars: list[tuple[int, Exemplar]] = []
         at_s = self._clock.wall_ms() / 1000
-        for finished in batches:
-            traced = self._open.pop(finished.batch.seq, None)
+        for result in batches:
+            traced = self._open.pop(result.batch.seq, None)
             if traced is None:
                 continue
-            self._add_children(traced, finished, times, len(batches))
+            self._add_children(traced, result, times, len(batches))
             traced.span.end(self._ns(times.end))
             for event in traced.events[: MAX_EXEMPLARS - len(exemplars)]:
                 context = event.context
                 exemplars.append((event.timestamp, Exemplar(0.0, context.trace_id, context.span_id, at_s)))
         return exemplars
 
-    def commit_failed(self, batches: Sequence[BatchResult], error: BaseException) -> None:
-        for finished in batches:
-            self._give_up(finished.batch.seq, f"{type(error).__name__}: its events will be read again")
+    def on_commit_failed(self, batches: Sequence[BatchResult], error: BaseException) -> None:
+        for result in batches:
+            self._give_up(result.batch.seq, f"{type(error).__name__}: its events will be read again")
 
-    def purged(self) -> None:
+    def on_purged(self) -> None:
         for seq in list(self._open):
             self._give_up(seq, "given up at a rewind or a rebalance: its events will be read again")
         self._waiting.clear()
@@ -143,29 +143,29 @@ class BatchTraces:
 
     # ---- spans
 
-    def _add_children(self, traced: _Open, finished: BatchResult, times: CommitTimes, num_batches: int) -> None:
+    def _add_children(self, traced: _Open, result: BatchResult, times: CommitTimes, num_batches: int) -> None:
         parent = set_span_in_context(traced.span)
-        model_s = finished.started_s + finished.prepare_s
+        model_s = result.started_s + result.prepare_s
         if traced.decodings:
             self._child("decode", parent, traced.decodings[0].began_s, traced.decodings[-1].ended_s)
-        self._child("prepare", parent=parent, began_s=finished.started_s, ended_s=model_s, attributes=self._model)
+        self._child("prepare", parent=parent, began_s=result.started_s, ended_s=model_s, attributes=self._model)
         self._child(
             "model",
             parent=parent,
             began_s=model_s,
-            ended_s=finished.started_s + finished.model_s,
+            ended_s=result.started_s + result.model_s,
             attributes=self._model,
         )
         together: Mapping[str, AttributeValue] = {"forebay.commit.batches": num_batches}
         self._child("emit", parent=parent, began_s=times.began, ended_s=times.emit, attributes=together)
         self._child("commit", parent=parent, began_s=times.emit, ended_s=times.end, attributes=together)
-        batch = finished.batch
+        batch = result.batch
         num_rejected = sum(chunk.num_rejected for chunk in batch.chunks)
         traced.span.set_attributes(
             {
-                "forebay.batch.queue_time": max(0.0, finished.started_s - batch.opened_s),
+                "forebay.batch.queue_time": max(0.0, result.started_s - batch.opened_s),
                 "forebay.batch.rejected": num_rejected,
-                "forebay.batch.failed": len(finished.failures),
+                "forebay.batch.failed": len(result.failures),
             }
         )
 

@@ -141,42 +141,42 @@ class Telemetry:
 
     # ---- the observer
 
-    def polled(self, chunks: Sequence[Chunk], *, began_s: float, received_s: float) -> None:
+    def on_polled(self, chunks: Sequence[Chunk], *, began_s: float, received_s: float) -> None:
         decoded_s = self._clock.monotonic_s()
-        self._recorder.polled(chunks, received_s=received_s, decoded_s=decoded_s)
+        self._recorder.on_polled(chunks, received_s=received_s, decoded_s=decoded_s)
         if self._traces is not None:
-            self._traces.polled(chunks, began_s=began_s, received_s=received_s, decoded_s=decoded_s)
+            self._traces.on_polled(chunks, began_s=began_s, received_s=received_s, decoded_s=decoded_s)
 
-    def closed(self, batch: MicroBatch) -> None:
-        self._recorder.closed(batch)
+    def on_batch_closed(self, batch: MicroBatch) -> None:
+        self._recorder.on_batch_closed(batch)
         if self._traces is not None:
-            self._traces.closed(batch)
+            self._traces.on_batch_closed(batch)
 
-    def finished(self, finished: BatchResult) -> None:
-        self._recorder.finished(finished)
+    def on_result(self, result: BatchResult) -> None:
+        self._recorder.on_result(result)
 
-    def committing(self, batches: Sequence[BatchResult]) -> None:
+    def on_commit_started(self, batches: Sequence[BatchResult]) -> None:
         if self._traces is not None:
-            self._traces.committing(batches)
+            self._traces.on_commit_started(batches)
 
     def delta_headers(self, batches: Sequence[BatchResult]) -> list[tuple[str, bytes]]:
         traceparent = None if self._traces is None else self._traces.traceparent(batches)
         return [] if traceparent is None else [(TRACEPARENT, traceparent)]
 
-    def committed(self, batches: Sequence[BatchResult], ledger: Ledger, times: CommitTimes) -> None:
-        exemplars = [] if self._traces is None else self._traces.committed(batches, times)
-        self._recorder.committed(batches, ledger, times, exemplars)
+    def on_committed(self, batches: Sequence[BatchResult], ledger: Ledger, times: CommitTimes) -> None:
+        exemplars = [] if self._traces is None else self._traces.on_committed(batches, times)
+        self._recorder.on_committed(batches, ledger, times, exemplars)
 
-    def commit_failed(self, batches: Sequence[BatchResult], error: BaseException) -> None:
-        self._recorder.commit_failed(error)
+    def on_commit_failed(self, batches: Sequence[BatchResult], error: BaseException) -> None:
+        self._recorder.on_commit_failed(error)
         if self._traces is not None:
-            self._traces.commit_failed(batches, error)
+            self._traces.on_commit_failed(batches, error)
 
-    def purged(self) -> None:
+    def on_purged(self) -> None:
         if self._traces is not None:
-            self._traces.purged()
+            self._traces.on_purged()
 
-    def windows(self, statuses: Mapping[TopicPartition, WindowStatus]) -> None:
+    def on_window_status(self, statuses: Mapping[TopicPartition, WindowStatus]) -> None:
         if self._sampler is not None:
             self._sampler.windows = statuses
 

@@ -18,7 +18,7 @@ class TimestampWarning(NullObserver):
     def __init__(self) -> None:
         self._warned = False
 
-    def polled(self, chunks: Sequence[Chunk], *, began_s: float, received_s: float) -> None:
+    def on_polled(self, chunks: Sequence[Chunk], *, began_s: float, received_s: float) -> None:
         for chunk in chunks:
             if self._warned:
                 return

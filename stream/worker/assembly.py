@@ -39,7 +39,7 @@ from forebay.stream.kafka.consumer.lag_poller import LagPoller
 from forebay.stream.kafka.consumer.source import Source
 from forebay.stream.kafka.consumer.start_offsets import StartPolicy
 from forebay.stream.kafka.patches.raw_records import ReadLimits
-from forebay.stream.kafka.producer.producer import Delivery, TransactionSettings, hash_key
+from forebay.stream.kafka.producer.producer import OutputProducer, TransactionSettings, hash_key
 from forebay.stream.kafka.producer.transaction import Transaction, transactional_id
 from forebay.stream.output.emitter import EmissionBuilder, Emitter, Placer
 from forebay.stream.output.encoder import PredictionEncoder
@@ -106,12 +106,12 @@ class WorkerAssembly:
         in_flight = self._in_flight()
         pipeline = self._pipeline(in_flight, observer, plan)
         layout = await self._find_layout(stop)
-        device, delivery = self._device(), self._delivery(layout)
+        device, producer = self._device(), self._producer(layout)
         windows = None if plan is None else WindowStage(plan, clock=self._clock, broker_time=layout.broker_time)
         # The group learns the address when the worker joins it, long after.
         source = self._source(pipeline, layout, windows, user_data=lambda: admin.user_data())
         decoder, encoder = self._decoder(), self._encoder()
-        committer = self._committer(self._emitter(layout, encoder), delivery, source, observer)
+        committer = self._committer(self._emitter(layout, encoder), producer, source, observer)
         pipeline.connect(
             Stages(
                 source=source,
@@ -119,7 +119,7 @@ class WorkerAssembly:
                 batcher=self._batcher(),
                 device=device,
                 committer=committer,
-                producer=delivery,
+                producer=producer,
                 windows=windows,
             )
         )
@@ -151,7 +151,7 @@ class WorkerAssembly:
                 model=self._model,
                 pipeline=pipeline,
                 device=device,
-                delivery=delivery,
+                producer=producer,
                 source=source,
                 lag=lag,
                 commit_timings=timings,
@@ -203,11 +203,13 @@ class WorkerAssembly:
             on_fatal=self._failure.report,
         )
 
-    def _committer(self, emitter: EmissionBuilder, delivery: Delivery, source: Source, observer: Observer) -> Committer:
+    def _committer(
+        self, emitter: EmissionBuilder, producer: OutputProducer, source: Source, observer: Observer
+    ) -> Committer:
         return Committer(
             emitter,
-            delivery,
-            transaction=self._transaction(delivery, source),
+            producer,
+            transaction=self._transaction(producer, source),
             guard=self._guard(),
             observer=observer,
             clock=self._clock,
@@ -263,10 +265,10 @@ class WorkerAssembly:
             )
         )
 
-    def _delivery(self, layout: Layout) -> Delivery:
+    def _producer(self, layout: Layout) -> OutputProducer:
         settings = self._settings
         compression = settings.output.compression_type
-        return Delivery(
+        return OutputProducer(
             client_options(settings.kafka),
             compression_type=None if compression == "none" else compression,
             max_batch_bytes=layout.max_batch_bytes,
@@ -279,10 +281,10 @@ class WorkerAssembly:
             timestamp_bounds=layout.timestamp_bounds,
         )
 
-    def _transaction(self, delivery: Delivery, source: Source) -> OffsetTransaction:
+    def _transaction(self, producer: OutputProducer, source: Source) -> OffsetTransaction:
         if self._settings.delivery.processing_guarantee == "at_least_once":
             return AtLeastOnce(source)
-        return Transaction(delivery, group_id=self._settings.kafka.group_id, is_current=source.is_current)
+        return Transaction(producer, group_id=self._settings.kafka.group_id, is_current=source.is_current)
 
     def _source(
         self, pipeline: Pipeline, layout: Layout, windows: WindowStage | None, *, user_data: Callable[[], bytes]
@@ -311,7 +313,7 @@ class WorkerAssembly:
             group_id=kafka.group_id,
             policy=StartPolicy(entry.auto_offset_reset, entry.from_timestamp),
             restorer=windows or WithoutWindows(),
-            on_revoked=pipeline.revoked,
+            on_revoked=pipeline.on_revoked,
             on_fatal=self._failure.report,
             backoff=self._backoff(),
             clock=self._clock,

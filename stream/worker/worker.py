@@ -20,7 +20,7 @@ from forebay.stream.inference.device_thread import DeviceThread
 from forebay.stream.kafka.cluster.authorization_errors import explain_authorization_error
 from forebay.stream.kafka.consumer.lag_poller import LagPoller
 from forebay.stream.kafka.consumer.source import Source
-from forebay.stream.kafka.producer.producer import MAX_CONNECT_S, Delivery, connect
+from forebay.stream.kafka.producer.producer import MAX_CONNECT_S, OutputProducer, connect
 from forebay.stream.pipeline.pipeline import Pipeline
 from forebay.stream.telemetry.commit_timings import CommitTimings
 from forebay.stream.telemetry.telemetry import Telemetry
@@ -64,7 +64,7 @@ class WorkerParts:
     model: Model
     pipeline: Pipeline
     device: DeviceThread
-    delivery: Delivery
+    producer: OutputProducer
     source: Source
     lag: LagPoller
     commit_timings: CommitTimings
@@ -120,7 +120,7 @@ class Worker:
         parts.admin.mark_warm()
         log.info("model %s version %d is warm", parts.model.name, parts.model.version)
         freeze_what_is_loaded()
-        await stop.unless_requested(connect(parts.delivery, self._bootstrap_servers, timeout_s=MAX_CONNECT_S))
+        await stop.unless_requested(connect(parts.producer, self._bootstrap_servers, timeout_s=MAX_CONNECT_S))
         await stop.unless_requested(parts.source.start())
 
     async def _work(self) -> None:
@@ -164,7 +164,7 @@ class Worker:
         parts = self._parts
         parts.device.stop()
         await parts.source.stop(timeout_s=STOP_TIMEOUT_S)
-        await parts.delivery.stop(timeout_s=STOP_TIMEOUT_S)
+        await parts.producer.stop(timeout_s=STOP_TIMEOUT_S)
         await parts.admin.stop()
         await parts.telemetry.close()
 

@@ -31,14 +31,14 @@ def test_kinds_are_counted_with_places_to_look_at() -> None:
         told.failed(P0, FailureKind.NOT_JSON, JULY, event_id=None, message=f"line {offset}")
     told.failed(P0, FailureKind.MODEL_ERROR, JULY, event_id="0-1", message="raised 5")
     book = ErrorSummary()
-    book.committed([finished], told, wall_ms=7)
+    book.on_committed([finished], told, wall_ms=7)
     not_json, model_error = book.to_list()
     assert (not_json["kind"], not_json["count"], not_json["last_seen"]) == ("not_json", 10, 7)
     assert not_json["message"] == "line …"  # no values of events
     assert not_json["samples"] == [f"features-0@{offset}" for offset in range(10, 15)]
     assert model_error["samples"] == ["features-0@1"]
     for _ in range(10):
-        book.committed([finished], told, wall_ms=8)
+        book.on_committed([finished], told, wall_ms=8)
     assert all(len(error["samples"]) == MAX_SAMPLES for error in book.to_list())  # type: ignore[arg-type]
 
 
@@ -47,7 +47,7 @@ def test_what_came_out_well_is_no_error_in_windows_either() -> None:
     told.accepted(P0, np.array([JULY, JULY], dtype=np.int64))
     told.windows_predicted(P0, 3, JULY)
     told.failed(P0, FailureKind.NOT_JSON, JULY, event_id=None, message="x")
-    status_observer.committed([finish(MicroBatch(0, (chunk([1]),), "size", 0.0))], told, TIMES)
+    status_observer.on_committed([finish(MicroBatch(0, (chunk([1]),), "size", 0.0))], told, TIMES)
     assert [(error["kind"], error["count"]) for error in status_observer.errors.to_list()] == [("not_json", 1)]
     # Three events: the windows are not counted a second time.
     assert status_observer.samples.summary(now_ms=JULY + 1000)["events_per_s"] == 0.3
@@ -73,6 +73,6 @@ def test_micro_batches_of_windows_are_measured_in_windows() -> None:
         finished = finish(MicroBatch(0, (part,), "size", 0.0))
         told = ledger()
         told.accepted(P0, np.full(len(events), JULY, dtype=np.int64))
-        status_observer.committed([finished], told, TIMES)
+        status_observer.on_committed([finished], told, TIMES)
     summary = status_observer.samples.summary(now_ms=JULY + 1000)
     assert (summary["batch_mean"], summary["batch_max"], summary["events_per_s"]) == (2.0, 2, 0.5)

@@ -15,7 +15,7 @@ DURATIONS = st.lists(st.floats(0.06, 1e6), min_size=1, max_size=200)
 
 
 def commit(samples: SampleHistory, at_s: float, events: int, latency_ms: float = 5.0, rejected: int = 0) -> None:
-    samples.committed(
+    samples.on_committed(
         wall_ms=round(at_s * 1000),
         outcomes={Outcome.PREDICTED: events - rejected, Outcome.REJECTED: rejected},
         batch_sizes=[events],

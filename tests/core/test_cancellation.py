@@ -24,7 +24,7 @@ async def swallow_once() -> None:
 async def test_a_task_that_swallows_its_cancellation_ends_all_the_same() -> None:
     task = asyncio.create_task(swallow_once())
     await asyncio.sleep(0)
-    await cancel_until_done(task, again_after_s=0.001)
+    await cancel_until_done(task, retry_after_s=0.001)
     assert task.cancelled()
 
 

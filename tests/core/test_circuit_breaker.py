@@ -19,13 +19,13 @@ class Rig:
 
     def fail(self, now_s: float) -> None:
         assert self.breaker.allows(now_s)
-        self.breaker.begin(now_s)
-        self.breaker.failed(now_s, "gone")
+        self.breaker.record_start(now_s)
+        self.breaker.record_failure(now_s, "gone")
 
     def succeed(self, now_s: float) -> None:
         assert self.breaker.allows(now_s)
-        self.breaker.begin(now_s)
-        self.breaker.succeeded()
+        self.breaker.record_start(now_s)
+        self.breaker.record_success()
 
 
 def test_it_opens_at_the_threshold_and_lets_one_through_after_its_time() -> None:
@@ -35,10 +35,10 @@ def test_it_opens_at_the_threshold_and_lets_one_through_after_its_time() -> None
     assert rig.told == [(BreakerState.OPEN, "3 failures in a row, the last: gone")]
     assert not rig.breaker.allows(32.9) and rig.breaker.wait_s(32.0) == 1.0
     assert rig.breaker.allows(33.0)
-    rig.breaker.begin(33.0)
+    rig.breaker.record_start(33.0)
     assert rig.breaker.state is BreakerState.HALF_OPEN
     assert not rig.breaker.allows(33.1), "one, and no more"
-    rig.breaker.succeeded()
+    rig.breaker.record_success()
     assert rig.breaker.state is BreakerState.CLOSED and rig.breaker.allows(33.2)
     rig.fail(34.0)
     assert rig.breaker.state is BreakerState.CLOSED, "the count begins anew"
@@ -67,7 +67,7 @@ def test_it_is_half_open_after_its_time_although_no_call_begins() -> None:
     assert rig.breaker.state is BreakerState.OPEN
     rig.breaker.advance(31.0)
     assert rig.breaker.state is BreakerState.HALF_OPEN and rig.breaker.allows(31.0)
-    rig.breaker.begin(32.0)
+    rig.breaker.record_start(32.0)
     rig.breaker.advance(70.0)
     assert not rig.breaker.allows(70.0), "the one call has not come back"
     assert [state.value for state, _ in rig.told] == ["open", "half_open"]
@@ -85,7 +85,7 @@ def test_tripped_it_is_open_at_once_and_tells_so_once() -> None:
     rig.breaker.trip(1.0, "hangs")
     rig.breaker.trip(5.0, "hangs")
     assert rig.told == [(BreakerState.OPEN, "hangs")] and not rig.breaker.allows(34.9)
-    rig.breaker.succeeded()
+    rig.breaker.record_success()
     assert rig.breaker.state is BreakerState.CLOSED
 
 

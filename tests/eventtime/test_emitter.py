@@ -160,11 +160,11 @@ def test_windows_that_cannot_be_made_again_in_parts_are_committed_together_howev
     assert [one.num_records for one in batches] == [0] * 6 + [26]
     buffer = ReorderBuffer()
     for one in batches:
-        buffer.opened(one)
+        buffer.add(one)
     for one in batches[:-1]:
-        buffer.finished(finish(one))
+        buffer.on_result(finish(one))
         assert buffer.take(max_records=4, max_bytes=10**9) == []
-    buffer.finished(finish(batches[-1]))
+    buffer.on_result(finish(batches[-1]))
     taken = buffer.take(max_records=4, max_bytes=10**9)
     assert [one.batch.seq for one in taken] == list(range(7))
     emission = emitter().emit(taken)
@@ -184,9 +184,9 @@ def test_windows_that_close_together_are_committed_in_slices() -> None:
     assert sum(one.num_bytes for one in batches) == part.num_bytes
     buffer, said = ReorderBuffer(), []
     for one in batches:
-        buffer.opened(one)
+        buffer.add(one)
     for one in batches:
-        buffer.finished(finish(one))
+        buffer.on_result(finish(one))
         (taken,) = buffer.take(max_records=4, max_bytes=10**9)
         emission = emitter().emit([taken])
         assert emission.positions == {P0: 11} and not emission.ledger.unbalanced()
@@ -204,12 +204,12 @@ def test_a_batch_of_another_partition_does_not_wait_for_them() -> None:
     buffer = ReorderBuffer()
     first, second, third = batch(head, seq=0), batch(small, seq=1), batch(tail, seq=2)
     for one in (first, second, third):
-        buffer.opened(one)
-    buffer.finished(finish(second))
+        buffer.add(one)
+    buffer.on_result(finish(second))
     assert [one.batch.seq for one in buffer.take(max_records=100, max_bytes=10**9)] == [1]
-    buffer.finished(finish(first))
+    buffer.on_result(finish(first))
     assert buffer.take(max_records=100, max_bytes=10**9) == []
-    buffer.finished(finish(third))
+    buffer.on_result(finish(third))
     assert [one.batch.seq for one in buffer.take(max_records=100, max_bytes=10**9)] == [0, 2]
 
 

@@ -45,4 +45,4 @@ async def test_the_replay_ends_with_the_position_and_only_then_is_the_position_c
     assert windows.status()[P0].replaying is None and windows.status()[P0].open_windows == 1
     assert rig.source.idle_commits[-1] == {P0: 10, P1: 0}
     assert rig.source.idle_metadata[-1][P0] == committed.metadata
-    assert rig.delivery.sent == [] and rig.pipeline.num_in_flight == 0
+    assert rig.producer.sent == [] and rig.pipeline.num_in_flight == 0

@@ -77,7 +77,7 @@ def committed(windows: WindowStage, clock: ManualClock, log: Log, at: int, head:
 def commits(parts: list[WindowChunk], cut: Cut) -> Iterator[Commit]:
     for part in parts:
         for one in sliced(part, cut.slice):
-            assert one.completes
+            assert one.can_end_commit
             outcomes = len(one.events.accepted) + len(one.events.refused)
             assert outcomes == one.num_records
             yield Commit(Committed(one.next_offset, one.metadata), list(map(described, one.windows)), outcomes)

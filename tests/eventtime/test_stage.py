@@ -262,7 +262,7 @@ def test_an_idle_partition_closes_its_windows_when_they_are_over_by_the_clock() 
     read_all = True
     (chunk,) = looked(1)
     assert spans(chunk.windows) == [(A, 0, 60_000, 1), (B, 0, 60_000, 1)]
-    assert (chunk.num_records, chunk.next_offset, chunk.completes) == (0, 2, True)
+    assert (chunk.num_records, chunk.next_offset, chunk.can_end_commit) == (0, 2, True)
     assert chunk.metadata.split()[2:] == ["2", str(JULY + 63_000), str(JULY + 63_000)]
     assert looked(60) == []
 
@@ -277,15 +277,15 @@ def test_many_windows_are_parted_and_the_records_stand_with_the_first_part_or_wi
     assert chunk.size == 5 and chunk.num_bytes == 60 + 5 * size
     assert [chunk.size_within(limit) for limit in (size - 1, 2 * size, 5 * size)] == [0, 2, 5]
     head, tail = chunk.split(2)
-    assert (head.num_rows, head.num_records, head.num_bytes, head.completes) == (2, 6, 60 + 2 * size, True)
-    assert (tail.num_rows, tail.num_records, tail.num_bytes, tail.completes) == (3, 0, 3 * size, True)
-    assert (head.ends, tail.ends, head.next_offset, tail.next_offset) == (False, True, 6, 6)
+    assert (head.num_rows, head.num_records, head.num_bytes, head.can_end_commit) == (2, 6, 60 + 2 * size, True)
+    assert (tail.num_rows, tail.num_records, tail.num_bytes, tail.can_end_commit) == (3, 0, 3 * size, True)
+    assert (head.is_last_part, tail.is_last_part, head.next_offset, tail.next_offset) == (False, True, 6, 6)
     chunk = replace(chunk, resume=None)
     head, tail = chunk.split(2)
-    assert (head.num_rows, head.num_records, head.num_bytes, head.completes) == (2, 0, 2 * size, False)
+    assert (head.num_rows, head.num_records, head.num_bytes, head.can_end_commit) == (2, 0, 2 * size, False)
     assert tail.num_bytes == 60 + 3 * size
     assert not head.events.accepted
-    assert (tail.num_rows, tail.num_records, tail.completes, tail.next_offset) == (3, 6, True, 6)
+    assert (tail.num_rows, tail.num_records, tail.can_end_commit, tail.next_offset) == (3, 6, True, 6)
     np.testing.assert_array_equal(np.concatenate([head.x_BF, tail.x_BF]), chunk.x_BF)
     assert chunk.x_BF.shape == (5, 6)
 

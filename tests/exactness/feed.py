@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError
 
 from forebay.stream.core.outputs import Outgoing
 from forebay.stream.core.records import TopicPartition
-from forebay.stream.kafka.producer.producer import Delivery, TransactionSettings
+from forebay.stream.kafka.producer.producer import OutputProducer, TransactionSettings
 from tests.worker.echo import NUM_FEATURES
 from tests.worker.harness import WorkerGroup
 
@@ -69,7 +69,7 @@ class Feed:
         self._stopping = False
         self.committed: set[str] = set()
         self.aborted: set[str] = set()
-        self._delivery = Delivery(
+        self._output_producer = OutputProducer(
             {"bootstrap_servers": worker_group.bootstrap},
             compression_type=None,
             max_batch_bytes=1 << 20,
@@ -78,7 +78,7 @@ class Feed:
 
     async def run(self) -> None:
         """After an outage it makes up for what it is behind."""
-        await self._delivery.start()
+        await self._output_producer.start()
         try:
             start_s = time.monotonic()
             for number in range(round((self._seconds + MAX_EXTRA_S) / TRANSACTION_S)):
@@ -88,7 +88,7 @@ class Feed:
                 await asyncio.sleep(max(0.0, start_s + number * TRANSACTION_S - time.monotonic()))
                 await self._write(abort=number % ABORT_EVERY == ABORT_EVERY - 1)
         finally:
-            await self._delivery.stop(timeout_s=END_TIMEOUT_S)
+            await self._output_producer.stop(timeout_s=END_TIMEOUT_S)
 
     def stop(self) -> None:
         """Write no more, after the transaction that is being written."""
@@ -101,12 +101,12 @@ class Feed:
             self.aborted |= ids
         try:
             async with asyncio.timeout(END_TIMEOUT_S):
-                producer = self._delivery.producer
+                producer = self._output_producer.producer
                 await producer.begin_transaction()
-                await self._delivery.send(outgoing, timestamp_ms=now_ms)
+                await self._output_producer.send(outgoing, timestamp_ms=now_ms)
                 await (producer.abort_transaction() if abort else producer.commit_transaction())
         except (KafkaError, TimeoutError):
-            await self._delivery.restart()
+            await self._output_producer.restart()
         else:
             if not abort:
                 self.committed |= ids

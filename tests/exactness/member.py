@@ -12,7 +12,7 @@ from forebay.stream.core.records import Epoch, TopicPartition
 from forebay.stream.eventtime.restore import WithoutWindows
 from forebay.stream.kafka.consumer.source import Source
 from forebay.stream.kafka.consumer.start_offsets import StartPolicy
-from forebay.stream.kafka.producer.producer import Delivery, TransactionSettings
+from forebay.stream.kafka.producer.producer import OutputProducer, TransactionSettings
 from forebay.stream.kafka.producer.transaction import Transaction
 from tests.eventually import eventually
 
@@ -20,7 +20,7 @@ WAIT_S = 60.0
 
 
 class Member:
-    """`source`, `delivery` and `transaction` as the worker assembles them, but that no epoch is refused on this side."""
+    """`source`, `output_producer` and `transaction` as the worker assembles them, but that no epoch is refused on this side."""
 
     def __init__(self, bootstrap: str, group_id: str, topic: str, *, transactional_id: str) -> None:
         self.consumer = AIOKafkaConsumer(
@@ -42,13 +42,13 @@ class Member:
             on_revoked=self._revoked,
             on_fatal=self.failures.append,
         )
-        self.delivery = Delivery(
+        self.output_producer = OutputProducer(
             {"bootstrap_servers": bootstrap},
             compression_type=None,
             max_batch_bytes=1 << 20,
             transactional=TransactionSettings(transactional_id, 60_000),
         )
-        self.transaction = Transaction(self.delivery, group_id=group_id, is_current=lambda _epoch: True)
+        self.transaction = Transaction(self.output_producer, group_id=group_id, is_current=lambda _epoch: True)
 
     async def _revoked(self) -> None:
         """Nothing is in flight."""
@@ -77,7 +77,7 @@ class Member:
         """Begin a transaction of the group, and deliver one record in it."""
         await self.transaction.begin([to])
         await self.transaction.add_group()
-        await self.delivery.send({to: Outgoing([b"k"], [value], [[]])}, timestamp_ms=1_790_000_000_000)
+        await self.output_producer.send({to: Outgoing([b"k"], [value], [[]])}, timestamp_ms=1_790_000_000_000)
 
 
 @asynccontextmanager
@@ -85,10 +85,10 @@ async def member(bootstrap: str, group_id: str, topic: str, *, transactional_id:
     """A started one. Its first epoch may still be coming."""
     one = Member(bootstrap, group_id, topic, transactional_id=transactional_id)
     try:
-        await one.delivery.start()
+        await one.output_producer.start()
         await one.source.start()
         yield one
     finally:
         await one.source.stop(timeout_s=5)
-        await one.delivery.stop(timeout_s=5)
+        await one.output_producer.stop(timeout_s=5)
     assert not one.failures, one.failures

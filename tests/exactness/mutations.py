@@ -76,7 +76,7 @@ def without_end_txn() -> None:
     """The client's way with errors: its transaction forgets what was in it, so that the abort tells the coordinator nothing."""
 
     async def abort(self: Transaction) -> None:
-        producer = self._delivery.producer
+        producer = self._output_producer.producer
         producer._txn_manager.error_transaction(KafkaError("refused"))
         await producer.abort_transaction()
 

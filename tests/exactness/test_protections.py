@@ -73,7 +73,7 @@ class Scene:
         guard = DeadLetterLimit(DeadLetterLimits(1.0, 100, None))
         return Committer(
             emitter,
-            one.delivery,
+            one.output_producer,
             transaction=one.transaction,
             guard=guard,
             observer=NullObserver(),
@@ -192,12 +192,12 @@ async def test_end_txn_after_refusal(scene: Scene) -> None:
     async with scene.member("refused") as refused:
         epoch = await refused.epoch()
         stale = Epoch(epoch.generation - 1, epoch.member_id, None, epoch.counter)
-        producer_before = refused.delivery.producer
+        producer_before = refused.output_producer.producer
         with pytest.raises(CommitRefused):
             await scene.committer(refused, b"refused").commit(batches(stale))
         assert await scene.visible() == [], "and the transaction is over: readers do not wait behind it"
         await scene.committer(refused, b"accepted").commit(batches(epoch))
-        assert refused.delivery.producer is producer_before
+        assert refused.output_producer.producer is producer_before
     assert await scene.visible() == [b"accepted"] and await scene.committed() == COMMITTED + 1
 
 

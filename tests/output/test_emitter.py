@@ -76,10 +76,10 @@ def test_a_prediction_says_all() -> None:
 
 def test_regression_has_no_class() -> None:
     one = batch(chunk([0]))
-    finished = BatchResult(
+    result = BatchResult(
         one, values_BO=np.array([[1.5]], dtype=np.float32), classes_B=None, confidences_B=None, failures={}, model_s=0.0
     )
-    ((_, value, _),) = sent(emitter().emit([finished]), "predictions")[0]
+    ((_, value, _),) = sent(emitter().emit([result]), "predictions")[0]
     said = orjson.loads(value or b"")
     assert said["prediction"] == [1.5] and said["confidence"] is said["class"] is said["label"] is None
 
@@ -281,23 +281,23 @@ def wide(rows: int, outputs: int, failures: dict[int, RowFailure] | None = None)
 
 
 def test_very_wide_outputs_are_encoded_in_slices_with_the_same_result() -> None:
-    finished = wide(500, 2000, {3: RowFailure(FailureKind.MODEL_ERROR, "no")})
-    slices = sum(1 for _ in emitter(max_bytes=10**6).build([finished]))
+    result = wide(500, 2000, {3: RowFailure(FailureKind.MODEL_ERROR, "no")})
+    slices = sum(1 for _ in emitter(max_bytes=10**6).build([result]))
     assert slices > 500 * 2000 * NUMBER_BYTES // MAX_SLICE_BYTES
-    emission = emitter(max_bytes=10**6).emit([finished])
+    emission = emitter(max_bytes=10**6).emit([result])
     rows = [row for row in range(500) if row != 3]
-    encoded = emitter()._encoder.encode(finished, finished.batch.chunks[0], 0, rows)  # type: ignore[arg-type]
+    encoded = emitter()._encoder.encode(result, result.batch.chunks[0], 0, rows)  # type: ignore[arg-type]
     assert [value for _, value, _ in sent(emission, "predictions")[0]] == encoded
 
 
 def test_what_outputs_take_is_not_underestimated() -> None:
-    finished = wide(50, 300)
-    values_BO = finished.values_BO
+    result = wide(50, 300)
+    values_BO = result.values_BO
     values_BO[:] = -1.1754944e-38
     values_BO[0] = -123456.78
-    emission = emitter(max_bytes=10**6).emit([finished])
+    emission = emitter(max_bytes=10**6).emit([result])
     sizes = sum(len(value or b"") for _, value, _ in sent(emission, "predictions")[0])
-    assert 0.5 * output_bytes(finished) < sizes <= 1.1 * output_bytes(finished)
+    assert 0.5 * output_bytes(result) < sizes <= 1.1 * output_bytes(result)
 
 
 def test_records_without_a_timestamp_count_in_the_minute_of_their_commit_and_have_no_latency() -> None:

@@ -1,4 +1,4 @@
-"""The pipeline with a scripted source and a scripted delivery, for tests."""
+"""The pipeline with a scripted source and a scripted producer, for tests."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ class ScriptedSource:
             self.committed[place] = offset
 
 
-class ScriptedDelivery:
+class ScriptedProducer:
     """Keeps what was sent; `fail` may raise before anything is kept."""
 
     def __init__(self) -> None:
@@ -183,7 +183,7 @@ class Rig:
             for place, count in zip((P0, P1), counts, strict=True)
         }
         self.source = ScriptedSource(self.log)
-        self.delivery = ScriptedDelivery()
+        self.producer = ScriptedProducer()
         self.model = ModelOnLeash()
         self.told: list[tuple[str, str]] = []
         self.pipeline = Pipeline(
@@ -219,7 +219,7 @@ class Rig:
         guard = DeadLetterLimit(DeadLetterLimits(1.0, 100, None))
         committer = Committer(
             emitter(),
-            self.delivery,
+            self.producer,
             transaction=AtLeastOnce(self.source),
             guard=guard,
             observer=NullObserver(),
@@ -233,7 +233,7 @@ class Rig:
                 batcher=MicroBatcher(max_batch_size=self.max_batch_size, max_batch_bytes=10**6, max_queue_delay_ms=5),
                 device=device,
                 committer=committer,
-                producer=self.delivery,  # type: ignore[arg-type]
+                producer=self.producer,  # type: ignore[arg-type]
                 windows=self.windows,
             )
         )

@@ -15,7 +15,7 @@ from forebay.schemas.errors import BrokerError
 from forebay.stream.core.errors import CommitRefused, CommitTimeout, OutputMissing
 from forebay.stream.core.records import BatchResult, MicroBatch
 from forebay.stream.kafka.producer.producer import explain_refusal
-from forebay.stream.pipeline.commit_failures import MAX_FENCINGS, MAX_REFUSALS, Refusals
+from forebay.stream.pipeline.commit_failures import MAX_FAILURES, MAX_FENCINGS, CommitFailures
 from tests.core.build import chunk, finish
 
 FIRST: BatchResult = finish(MicroBatch(0, (chunk(range(40, 43)),), "size", 0.0))
@@ -24,19 +24,19 @@ LASTING = [MessageSizeTooLargeError("too large"), OutputMissing("the cluster has
 
 @pytest.mark.parametrize("error", LASTING, ids=lambda error: type(error).__name__)
 def test_the_same_outputs_are_refused_three_times_and_not_more(error: Exception) -> None:
-    refusals = Refusals(explain_refusal)
-    for _ in range(MAX_REFUSALS - 1):
-        refusals.failed(error, FIRST, now_s=0)
+    refusals = CommitFailures(explain_refusal)
+    for _ in range(MAX_FAILURES - 1):
+        refusals.record_failure(error, FIRST, now_s=0)
     with pytest.raises(BrokerError, match=r"the same outputs 3 times \(from features-0 before offset 43\)"):
-        refusals.failed(error, FIRST, now_s=0)
+        refusals.record_failure(error, FIRST, now_s=0)
 
 
 def test_a_commit_between_them_begins_the_count_anew() -> None:
-    refusals = Refusals(explain_refusal)
+    refusals = CommitFailures(explain_refusal)
     for _ in range(4):
-        for _ in range(MAX_REFUSALS - 1):
-            refusals.failed(LASTING[0], FIRST, now_s=0)
-        refusals.succeeded()
+        for _ in range(MAX_FAILURES - 1):
+            refusals.record_failure(LASTING[0], FIRST, now_s=0)
+        refusals.record_success()
 
 
 @pytest.mark.parametrize(
@@ -45,41 +45,41 @@ def test_a_commit_between_them_begins_the_count_anew() -> None:
     ids=lambda e: type(e).__name__,
 )
 def test_what_passes_by_itself_may_last(error: Exception) -> None:
-    refusals = Refusals(explain_refusal)
+    refusals = CommitFailures(explain_refusal)
     for now_s in range(100):
-        refusals.failed(error, FIRST, now_s=now_s)
+        refusals.record_failure(error, FIRST, now_s=now_s)
 
 
 def test_fencing_after_fencing_says_who_is_to_blame() -> None:
-    refusals = Refusals(explain_refusal)
+    refusals = CommitFailures(explain_refusal)
     for now_s in (0.0, 10.0):
-        refusals.failed(ProducerFenced(), FIRST, now_s=now_s)
-        refusals.succeeded()
+        refusals.record_failure(ProducerFenced(), FIRST, now_s=now_s)
+        refusals.record_success()
     with pytest.raises(BrokerError, match="taken over 3 times within 60 s") as raised:
-        refusals.failed(ProducerFenced(), FIRST, now_s=59.0)
+        refusals.record_failure(ProducerFenced(), FIRST, now_s=59.0)
     assert raised.value.kind == "transactional_id_in_use" and "delivery.instance_id" in str(raised.value.remedy)
 
 
 def test_a_fencing_now_and_then_is_no_reason() -> None:
-    refusals = Refusals(explain_refusal)
+    refusals = CommitFailures(explain_refusal)
     for number in range(5 * MAX_FENCINGS):
-        refusals.failed(ProducerFenced(), FIRST, now_s=31.0 * number)
+        refusals.record_failure(ProducerFenced(), FIRST, now_s=31.0 * number)
 
 
 def test_a_refused_timestamp_names_the_clock_as_the_cause() -> None:
-    refusals, error = Refusals(explain_refusal), InvalidTimestampError("predictions refused the timestamp")
-    for _ in range(MAX_REFUSALS - 1):
-        refusals.failed(error, FIRST, now_s=0)
+    refusals, error = CommitFailures(explain_refusal), InvalidTimestampError("predictions refused the timestamp")
+    for _ in range(MAX_FAILURES - 1):
+        refusals.record_failure(error, FIRST, now_s=0)
     with pytest.raises(BrokerError, match="predictions refused the timestamp") as caught:
-        refusals.failed(error, FIRST, now_s=0)
+        refusals.record_failure(error, FIRST, now_s=0)
     assert caught.value.kind == "wrong_clock"
     assert caught.value.remedy is not None and "clocks of this machine and of the brokers" in caught.value.remedy
 
 
 def test_a_denied_write_names_the_topic_and_the_command_that_lists_permissions() -> None:
-    refusals, error = Refusals(explain_refusal), TopicAuthorizationFailedError("predictions")
-    for _ in range(MAX_REFUSALS - 1):
-        refusals.failed(error, FIRST, now_s=0)
+    refusals, error = CommitFailures(explain_refusal), TopicAuthorizationFailedError("predictions")
+    for _ in range(MAX_FAILURES - 1):
+        refusals.record_failure(error, FIRST, now_s=0)
     with pytest.raises(BrokerError, match="not allowed: WRITE on the topic predictions") as caught:
-        refusals.failed(error, FIRST, now_s=0)
+        refusals.record_failure(error, FIRST, now_s=0)
     assert caught.value.kind == "authorization" and "forebay acls" in str(caught.value.remedy)

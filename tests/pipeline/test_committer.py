@@ -148,7 +148,7 @@ class TimesReceived(NullObserver):
     def __init__(self) -> None:
         self.times: list[CommitTimes] = []
 
-    def committed(self, batches: Sequence[BatchResult], ledger: Ledger, times: CommitTimes) -> None:
+    def on_committed(self, batches: Sequence[BatchResult], ledger: Ledger, times: CommitTimes) -> None:
         self.times.append(times)
 
 

@@ -24,7 +24,7 @@ def ledger(predicted: int, letters: int) -> Ledger:
 
 def commit(guard: DeadLetterLimit, predicted: int, letters: int) -> None:
     guard.check(ledger(predicted, letters))
-    guard.committed(ledger(predicted, letters))
+    guard.on_committed(ledger(predicted, letters))
 
 
 def test_a_row_of_them() -> None:
@@ -74,6 +74,6 @@ def test_a_batch_that_nobody_can_read_is_one_letter_however_many_records_it_stat
     found.failed(P0, FailureKind.BATCH_TOO_LARGE, JULY, event_id=None, message="no", count=1_000_000)
     for _ in range(3):
         guard.check(found)
-        guard.committed(found)
+        guard.on_committed(found)
     with pytest.raises(DataError, match="4 dead letters in a row"):
         guard.check(found)

@@ -1,4 +1,4 @@
-"""The pipeline over a scripted source and delivery: conservation, rewind, revocation, backpressure, a hanging model."""
+"""The pipeline over a scripted source and producer: conservation, rewind, revocation, backpressure, a hanging model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def test_everything_comes_out_once() -> None:
     async with rig.running():
         await rig.until(rig.all_committed)
     assert rig.pipeline.totals.outcomes == {Outcome.PREDICTED: 63}
-    assert rig.delivery.predictions() == 63 and rig.pipeline.num_in_flight == 0
+    assert rig.producer.predictions() == 63 and rig.pipeline.num_in_flight == 0
     assert rig.pipeline.totals.rewinds == 0
 
 
@@ -37,10 +37,10 @@ async def test_a_failed_commit_rewinds_and_loses_nothing() -> None:
         if next(failures, False):
             raise KafkaConnectionError("gone")
 
-    rig.delivery.fail = fail
+    rig.producer.fail = fail
     async with rig.running():
         await rig.until(rig.all_committed)
-    assert rig.source.rewinds == rig.delivery.restarts == rig.pipeline.totals.rewinds == 3
+    assert rig.source.rewinds == rig.producer.restarts == rig.pipeline.totals.rewinds == 3
     assert rig.pipeline.totals.outcomes == {Outcome.PREDICTED: 100}, "outcomes count only after a known success"
     assert rig.pipeline.num_in_flight == 0
 
@@ -51,7 +51,7 @@ async def test_a_refusal_that_does_not_pass_ends_the_worker() -> None:
     def fail() -> None:
         raise MessageSizeTooLargeError("too large")
 
-    rig.delivery.fail = fail
+    rig.producer.fail = fail
     async with rig.running() as committing:
         await rig.until(committing.done)
         with pytest.raises(BrokerError, match=r"refused the same outputs 3 times \(from features-0 before offset"):
@@ -67,27 +67,27 @@ async def test_what_the_model_says_of_a_purged_epoch_is_dropped() -> None:
         assert rig.pipeline.num_in_flight == 0
         rig.model.gate.set()
         await rig.until(rig.all_committed)
-    assert rig.delivery.predictions() == 20
+    assert rig.producer.predictions() == 20
 
 
 async def test_revocation_commits_what_is_in_flight() -> None:
     rig = Rig([12, 12])
     async with rig.running():
         await rig.until(lambda: rig.source.at == {P0: 12, P1: 12})
-        await rig.pipeline.revoked()
+        await rig.pipeline.on_revoked()
         assert rig.all_committed()
 
 
 async def test_revocation_gives_up_at_its_deadline() -> None:
     rig = Rig([12, 0])
     async with rig.running() as committing:
-        rig.delivery.hold.clear()
+        rig.producer.hold.clear()
         await rig.until(lambda: rig.source.at == {P0: 12, P1: 0})
-        await rig.pipeline.revoked()
+        await rig.pipeline.on_revoked()
         assert rig.pipeline.num_in_flight == 0 and rig.source.committed[P0] == 0
-        await rig.until(lambda: rig.delivery.restarts == 1)
+        await rig.until(lambda: rig.producer.restarts == 1)
         assert not committing.done()
-        rig.delivery.hold.set()
+        rig.producer.hold.set()
         await rig.source.rewind()
         await rig.until(rig.all_committed)
         assert rig.pipeline.num_in_flight == 0
@@ -137,14 +137,14 @@ async def test_what_a_broken_model_cannot_take_is_kept_till_it_works_again() -> 
         await rig.until(lambda: ("model", "open") in rig.told)
         await rig.until(lambda: rig.source.paused, step_s=0.0001)
         opened_s, polled = rig.clock.now_s, rig.source.polled
-        assert rig.delivery.sent == [], "it is no fault of the data: no dead letters"
+        assert rig.producer.sent == [], "it is no fault of the data: no dead letters"
         await rig.until(lambda: rig.source.polled > polled)  # the membership is kept
         await rig.until(lambda: rig.told[-1] == ("model", "open") and len(rig.told) >= 3)  # a try that failed
         assert rig.clock.now_s >= opened_s + 30
         rig.model.broken = False
         await rig.until(rig.all_committed)
     assert [state for _, state in rig.told] == ["open", "half_open", "open", "half_open", "closed"]
-    assert rig.pipeline.totals.outcomes == {Outcome.PREDICTED: 80} and rig.delivery.predictions() == 80
+    assert rig.pipeline.totals.outcomes == {Outcome.PREDICTED: 80} and rig.producer.predictions() == 80
     assert not rig.source.paused
 
 
@@ -157,14 +157,14 @@ async def test_a_cluster_that_takes_no_outputs_is_left_alone_for_a_while() -> No
         tries += 1
         raise KafkaConnectionError("gone")
 
-    rig.delivery.fail = fail
+    rig.producer.fail = fail
     async with rig.running():
         await rig.until(lambda: rig.told == [("cluster", "open")])
         opened_s = rig.clock.now_s
         await rig.until(lambda: rig.source.paused, step_s=0.0001)
         await rig.until(lambda: rig.clock.now_s > opened_s + 20)
         assert tries == 3
-        rig.delivery.fail = lambda: None
+        rig.producer.fail = lambda: None
         await rig.until(rig.all_committed)
         assert rig.clock.now_s >= opened_s + 30
     assert [state for _, state in rig.told] == ["open", "half_open", "closed"]
@@ -174,7 +174,7 @@ async def test_a_cluster_that_takes_no_outputs_is_left_alone_for_a_while() -> No
 async def test_commits_that_are_not_over_in_time_become_smaller_and_larger_again() -> None:
     rig = Rig([200, 200], max_events=800)
     most, sizes = MAX_COMMIT_BATCHES * 7, []
-    send = rig.delivery.send
+    send = rig.producer.send
 
     async def slow(outgoing: Mapping[TopicPartition, Outgoing], *, timestamp_ms: int) -> None:
         nonlocal most
@@ -187,11 +187,11 @@ async def test_commits_that_are_not_over_in_time_become_smaller_and_larger_again
         await send(outgoing, timestamp_ms=timestamp_ms)
         most = min(MAX_COMMIT_BATCHES * 7, 2 * most)
 
-    rig.delivery.send = slow  # type: ignore[method-assign]
-    rig.delivery.hold.clear()
+    rig.producer.send = slow  # type: ignore[method-assign]
+    rig.producer.hold.clear()
     async with rig.running():
         await rig.until(lambda: rig.pipeline.num_in_flight > 200)
-        rig.delivery.hold.set()  # what came meanwhile is more than the cluster takes
+        rig.producer.hold.set()  # what came meanwhile is more than the cluster takes
         await rig.until(rig.all_committed)
     assert max(sizes) > 30
     assert rig.pipeline.totals.outcomes == {Outcome.PREDICTED: 400}
@@ -207,24 +207,24 @@ async def test_a_call_that_takes_long_opens_the_breaker_and_closes_it_when_it_co
         await rig.until(rig.all_committed)
         watching.cancel()
     assert rig.told[-1] == ("model", "closed")
-    assert rig.delivery.predictions() == 40
+    assert rig.producer.predictions() == 40
 
 
 async def test_a_drain_commits_what_a_failed_commit_has_dropped() -> None:
     rig = Rig([50, 50], max_events=800)
-    rig.delivery.hold.clear()
+    rig.producer.hold.clear()
     failures = iter([True, True])
 
     def fail() -> None:
         if next(failures, False):
             raise KafkaConnectionError("gone")
 
-    rig.delivery.fail = fail
+    rig.producer.fail = fail
     async with rig.running():
         await rig.until(lambda: rig.pipeline.num_in_flight == 100)
         rig.pipeline.stop()
         draining = asyncio.create_task(rig.pipeline.drain())
-        rig.delivery.hold.set()
+        rig.producer.hold.set()
         await rig.until(lambda: rig.source.rewinds == 1)
         assert not draining.done() and rig.pipeline.num_uncommitted == 100, "they are to be read again"
         await rig.until(draining.done)
@@ -235,21 +235,21 @@ async def test_a_drain_commits_what_a_failed_commit_has_dropped() -> None:
 
 async def test_a_drain_leaves_what_belongs_to_others_now() -> None:
     rig = Rig([20, 20])
-    rig.delivery.hold.clear()
+    rig.producer.hold.clear()
     async with rig.running():
         await rig.until(lambda: rig.pipeline.num_in_flight == 40)
         rig.pipeline.stop()
         draining = asyncio.create_task(rig.pipeline.drain())
-        await rig.pipeline.revoked()
-        rig.delivery.hold.set()
-        await rig.until(lambda: rig.delivery.restarts == 1)
+        await rig.pipeline.on_revoked()
+        rig.producer.hold.set()
+        await rig.until(lambda: rig.producer.restarts == 1)
         assert not draining.done(), "it is not known yet who reads them"
         del rig.source.at[P0]
         rig.source.committed[P1] = rig.source.at[P1] = 20
         rig.source.current = Epoch(2, "member", None, 2)
         await rig.until(draining.done)
         await draining
-    assert rig.delivery.predictions() == 0
+    assert rig.producer.predictions() == 0
 
 
 async def test_a_drain_waits_for_a_model_that_fails_for_a_moment() -> None:
@@ -279,7 +279,7 @@ async def test_what_waits_for_the_device_is_bounded() -> None:
         assert rig.pipeline._feed.num_waiting <= 8
         rig.model.gate.set()
         await rig.until(rig.all_committed)
-    assert rig.delivery.predictions() == 2000
+    assert rig.producer.predictions() == 2000
 
 
 async def test_a_thousand_micro_batches_of_one_poll_pass_the_device() -> None:
@@ -287,7 +287,7 @@ async def test_a_thousand_micro_batches_of_one_poll_pass_the_device() -> None:
     async with rig.running():
         await rig.until(rig.all_committed)
     assert rig.pipeline.totals.outcomes == {Outcome.PREDICTED: 2000}
-    assert rig.delivery.predictions() == 2000
+    assert rig.producer.predictions() == 2000
 
 
 @pytest.mark.parametrize(("error", "is_committed"), [(BrokerError("corrupt"), True), (TopicRecreated("new"), False)])

@@ -19,20 +19,20 @@ def test_waits_for_what_came_before_in_the_same_partition() -> None:
     buffer = ReorderBuffer()
     first, second, other = batch(0, P0), batch(1, P0), batch(2, P1)
     for one in (first, second, other):
-        buffer.opened(one)
-    buffer.finished(finish(second))
-    buffer.finished(finish(other))
+        buffer.add(one)
+    buffer.on_result(finish(second))
+    buffer.on_result(finish(other))
     assert [f.batch.seq for f in buffer.take(max_records=100, max_bytes=10**9)] == [2]
-    buffer.finished(finish(first))
+    buffer.on_result(finish(first))
     assert [f.batch.seq for f in buffer.take(max_records=100, max_bytes=10**9)] == [0, 1]
 
 
 def test_is_bounded_but_always_gives_one() -> None:
     buffer = ReorderBuffer()
     for seq in range(3):
-        buffer.opened(batch(seq, P0, P1))
+        buffer.add(batch(seq, P0, P1))
     for seq in range(3):
-        buffer.finished(finish(batch(seq, P0, P1)))
+        buffer.on_result(finish(batch(seq, P0, P1)))
     assert [f.batch.seq for f in buffer.take(max_records=1, max_bytes=10**9)] == [0]
     assert [f.batch.seq for f in buffer.take(max_records=4, max_bytes=10**9)] == [1, 2]
 
@@ -40,12 +40,12 @@ def test_is_bounded_but_always_gives_one() -> None:
 def test_what_was_purged_is_not_expected_any_more() -> None:
     buffer = ReorderBuffer()
     one = batch(0, P0)
-    buffer.opened(one)
-    assert buffer.expects(one)
+    buffer.add(one)
+    assert buffer.contains(one)
     buffer.purge()
-    assert not buffer.expects(one)
-    buffer.opened(batch(1, P0))
-    assert not buffer.expects(one)
+    assert not buffer.contains(one)
+    buffer.add(batch(1, P0))
+    assert not buffer.contains(one)
 
 
 @given(st.data())
@@ -55,16 +55,16 @@ def test_order_in_each_partition_holds_for_any_order_of_finishing(data: st.DataO
     batches = [batch(seq, *sorted(partitions)) for seq, partitions in enumerate(held)]
     buffer = ReorderBuffer()
     for one in batches:
-        buffer.opened(one)
+        buffer.add(one)
     taken: list[MicroBatch] = []
     for one in data.draw(st.permutations(batches)):
-        buffer.finished(finish(one))
+        buffer.on_result(finish(one))
         most = data.draw(st.integers(1, 20))
-        got = [finished.batch for finished in buffer.take(max_records=most, max_bytes=10**9)]
+        got = [result.batch for result in buffer.take(max_records=most, max_bytes=10**9)]
         assert sum(one.num_records for one in got) <= most or len(got) == 1
         taken += got
     while got := buffer.take(max_records=100, max_bytes=10**9):
-        taken += [finished.batch for finished in got]
+        taken += [result.batch for result in got]
     assert sorted(one.seq for one in taken) == list(range(len(batches)))
     for place in places:
         seqs = [one.seq for one in taken if place in {c.partition for c in one.chunks}]
@@ -75,8 +75,8 @@ def test_is_bounded_by_the_bytes_of_its_outputs() -> None:
     buffer = ReorderBuffer()
     for seq in range(4):
         one = batch(seq, P0)
-        buffer.opened(one)
-        buffer.finished(finish(one))
+        buffer.add(one)
+        buffer.on_result(finish(one))
     size = output_bytes(finish(batch(0, P0)))
     assert [f.batch.seq for f in buffer.take(max_records=100, max_bytes=size - 1)] == [0], "at least one"
     assert [f.batch.seq for f in buffer.take(max_records=100, max_bytes=2 * size)] == [1, 2]

@@ -10,41 +10,41 @@ from tests.core.build import P0, P1, chunk, finish
 def test_what_was_taken_and_not_committed_has_to_be_read_again_after_a_rewind() -> None:
     uncommitted = Uncommitted()
     first, second = chunk([0, 1, 2]), chunk([3, 4])
-    uncommitted.taken(first)
-    uncommitted.taken(second)
+    uncommitted.record_taken(first)
+    uncommitted.record_taken(second)
     assert not uncommitted.is_behind({P0: 5})
-    uncommitted.committed([finish(MicroBatch(0, (first,), "size", 0.0))])
-    uncommitted.dropped(2)
+    uncommitted.record_committed([finish(MicroBatch(0, (first,), "size", 0.0))])
+    uncommitted.record_dropped(2)
     assert uncommitted.num_to_read_again == 2
     assert uncommitted.is_behind({P0: 3}) and uncommitted.is_behind(None)
-    uncommitted.taken(second)
+    uncommitted.record_taken(second)
     assert uncommitted.num_to_read_again == 0 and not uncommitted.is_behind({P0: 5})
-    uncommitted.committed([finish(MicroBatch(1, (second,), "size", 0.0))])
+    uncommitted.record_committed([finish(MicroBatch(1, (second,), "size", 0.0))])
     assert not uncommitted.is_behind(None)
 
 
 def test_a_commit_that_had_succeeded_after_all_leaves_nothing_to_read() -> None:
     uncommitted = Uncommitted()
-    uncommitted.taken(chunk([0, 1, 2]))
-    uncommitted.dropped(3)
+    uncommitted.record_taken(chunk([0, 1, 2]))
+    uncommitted.record_dropped(3)
     assert not uncommitted.is_behind({P0: 3}) and uncommitted.num_to_read_again == 3
-    uncommitted.all_read()
+    uncommitted.record_all_read()
     assert uncommitted.num_to_read_again == 0
 
 
 def test_what_another_member_owns_is_left_to_it() -> None:
     uncommitted = Uncommitted()
-    uncommitted.taken(chunk([0, 1, 2]))
-    uncommitted.taken(chunk([7], partition=P1))
-    uncommitted.dropped(4)
+    uncommitted.record_taken(chunk([0, 1, 2]))
+    uncommitted.record_taken(chunk([7], partition=P1))
+    uncommitted.record_dropped(4)
     assert uncommitted.is_behind({P0: 0})
     assert not uncommitted.is_behind({})
 
 
 def test_a_partition_that_was_taken_away_owes_nothing_when_it_comes_back() -> None:
     uncommitted = Uncommitted()
-    uncommitted.taken(chunk([0, 1, 2]))
-    uncommitted.dropped(3)
+    uncommitted.record_taken(chunk([0, 1, 2]))
+    uncommitted.record_dropped(3)
     uncommitted.keep_assigned(None)
     assert uncommitted.is_behind({P0: 0})
     uncommitted.keep_assigned({})

@@ -16,9 +16,11 @@ def test_no_commit_makes_no_summary() -> None:
 
 def test_only_the_last_commits_count() -> None:
     timings = CommitTimings()
-    timings.committed([], LEDGER, CommitTimes(began=0.0, emit=0.0, begin=9.0, deliveries=9.0, positions=9.0, end=9.0))
+    timings.on_committed(
+        [], LEDGER, CommitTimes(began=0.0, emit=0.0, begin=9.0, deliveries=9.0, positions=9.0, end=9.0)
+    )
     for _ in range(MAX_COMMITS):
-        timings.committed(
+        timings.on_committed(
             [], LEDGER, CommitTimes(began=0.0, emit=8.0, begin=8.25, deliveries=8.75, positions=9.75, end=11.75)
         )
     assert len(timings) == MAX_COMMITS

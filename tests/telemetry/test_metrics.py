@@ -73,15 +73,15 @@ def test_a_batch_on_its_way() -> None:
     store, clock = MetricStore(), ManualClock()
     told = recorder(store, clock)
     chunks = [chunk([5, 6, 7], rejected=[7], size=10), chunk([1], partition=P1, size=4)]
-    told.polled(chunks, received_s=100.0, decoded_s=100.5)
+    told.on_polled(chunks, received_s=100.0, decoded_s=100.5)
     batch = MicroBatch(0, tuple(chunks), "size", opened_s=100.0)
-    told.closed(batch)
-    told.finished(finish(batch))
+    told.on_batch_closed(batch)
+    told.on_result(finish(batch))
     ledger = Ledger(model="m", version=1)
     ledger.predicted(P0, np.array([JULY - 2000, JULY - 60_000]))
     ledger.predicted(P1, np.array([JULY + 5000]))
     ledger.failed(P0, FailureKind.NOT_JSON, JULY - 500, event_id=None, message="bad")
-    told.committed(
+    told.on_committed(
         [finish(batch)],
         ledger,
         CommitTimes(began=1.0, emit=1.5, begin=1.75, deliveries=2.0, positions=2.5, end=3.0),
@@ -110,11 +110,11 @@ def test_records_without_a_timestamp_have_no_latency_and_no_lag() -> None:
     store = MetricStore()
     told = recorder(store, ManualClock())
     polled = replace(chunk([5]), records=[FakeRecord(5, b"x", -1)])
-    told.polled([polled], received_s=1.0, decoded_s=1.5)
+    told.on_polled([polled], received_s=1.0, decoded_s=1.5)
     ledger = Ledger(model="m", version=1)
     ledger.predicted(P0, np.array([-1, JULY]))
     finished = finish(MicroBatch(0, (polled,), "size", 0.0))
-    told.committed([finished], ledger, CommitTimes(*range(6)), [(-1, Exemplar(0.0, 1, 2, 0.0))])
+    told.on_committed([finished], ledger, CommitTimes(*range(6)), [(-1, Exemplar(0.0, 1, 2, 0.0))])
     latency = store.snapshot().histograms[c.EVENT_LATENCY][M1]
     assert (latency.count, latency.max) == (1, 0.0) and not latency.exemplars
     assert told.last_read_ms == {}
@@ -128,7 +128,7 @@ def test_windows_are_counted_apart_from_events() -> None:
     ledger.failed(P0, FailureKind.LATE, JULY, event_id=None, message="late")
     ledger.windows_predicted(P0, 5, JULY)
     ledger.window_failed(P0, FailureKind.MODEL_ERROR, JULY, window_id="w", message="bad")
-    told.committed([finish(MicroBatch(0, (chunk([1]),), "size", 0.0))], ledger, CommitTimes(*range(6)), ())
+    told.on_committed([finish(MicroBatch(0, (chunk([1]),), "size", 0.0))], ledger, CommitTimes(*range(6)), ())
     said = store.snapshot()
     assert {labels[0]: count for labels, count in said.counters[c.EVENTS].items() if count} == {
         "accepted": 2,
@@ -152,7 +152,7 @@ def test_windows_are_counted_apart_from_events() -> None:
 )
 def test_commits_that_fail_are_told_apart(error: BaseException, result: str) -> None:
     store = MetricStore()
-    recorder(store, ManualClock()).commit_failed(error)
+    recorder(store, ManualClock()).on_commit_failed(error)
     said = store.snapshot().counters
     assert {labels: count for labels, count in said[c.COMMITS].items() if count} == {(result,): 1}
     assert {labels: count for labels, count in said[c.TRANSACTION_ABORTS].items() if count} == {(result,): 1}

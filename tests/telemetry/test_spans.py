@@ -51,12 +51,12 @@ class Scene:
         self.seq = 0
 
     def poll(self, *chunks: Chunk) -> None:
-        self.traces.polled(chunks, began_s=99.5, received_s=100.0, decoded_s=100.25)
+        self.traces.on_polled(chunks, began_s=99.5, received_s=100.0, decoded_s=100.25)
 
     def close(self, *chunks: Chunk) -> BatchResult:
         batch = MicroBatch(self.seq, chunks, "delay", opened_s=100.0)
         self.seq += 1
-        self.traces.closed(batch)
+        self.traces.on_batch_closed(batch)
         return dataclasses.replace(finish(batch), started_s=100.5, prepare_s=0.125, model_s=0.25)
 
     def spans(self, name: str) -> list[ReadableSpan]:
@@ -73,7 +73,7 @@ def test_a_batch_is_linked_to_its_own_sampled_events_and_to_no_others() -> None:
     scene.poll(whole, sampled_chunk([5], [5], partition=P1))
     head, tail = whole.split(5)
     first, second = scene.close(head), scene.close(tail, sampled_chunk([5], [5], partition=P1))
-    assert scene.traces.committed([first, second], TIMES)
+    assert scene.traces.on_committed([first, second], TIMES)
     (poll,) = scene.spans("poll features")
     assert poll.kind is SpanKind.CLIENT and sorted(linked(poll)) == [5, 11, 13, 17]
     one, other = scene.spans("process features")
@@ -90,7 +90,7 @@ def test_a_batch_is_linked_to_its_own_sampled_events_and_to_no_others() -> None:
 def test_a_batch_has_a_child_for_each_stage_in_its_own_time() -> None:
     scene = Scene(ratio=1.0)
     scene.poll(chunk([1]))
-    scene.traces.committed([scene.close(chunk([1]))], TIMES)
+    scene.traces.on_committed([scene.close(chunk([1]))], TIMES)
     (batch,) = scene.spans("process features")
 
     def times(span: ReadableSpan) -> tuple[float, float]:
@@ -118,7 +118,7 @@ def test_what_is_not_sampled_makes_no_spans() -> None:
     finished = scene.close(sampled_chunk([1, 2], []))
     assert scene.traces.traceparent([finished]) is None
     assert scene.traces.exemplar_of(finished.batch, 1.0) is None
-    assert scene.traces.committed([finished], TIMES) == []
+    assert scene.traces.on_committed([finished], TIMES) == []
     assert scene.exporter.get_finished_spans() == ()
 
 
@@ -126,7 +126,7 @@ def test_links_and_exemplars_are_bounded() -> None:
     scene = Scene()
     many = sampled_chunk(range(500), range(500))
     scene.poll(many)
-    exemplars = scene.traces.committed([scene.close(many)], TIMES)
+    exemplars = scene.traces.on_committed([scene.close(many)], TIMES)
     (batch,) = scene.spans("process features")
     assert linked(batch) == list(range(1, MAX_LINKS + 1))  # a trace id of 0 is none
     assert len(exemplars) == MAX_EXEMPLARS
@@ -137,15 +137,15 @@ def test_what_is_given_up_ends_as_an_error_and_nothing_of_it_is_left() -> None:
     scene = Scene()
     scene.poll(sampled_chunk([1, 2, 3], [1, 2, 3]))
     failed, purged = scene.close(sampled_chunk([1], [1])), scene.close(sampled_chunk([2], [2]))
-    scene.traces.commit_failed([failed], CommitTimeout("late"))
-    scene.traces.purged()
+    scene.traces.on_commit_failed([failed], CommitTimeout("late"))
+    scene.traces.on_purged()
     ended = scene.spans("process features")
     assert [span.status.status_code for span in ended] == [StatusCode.ERROR] * 2
     assert "CommitTimeout" in str(ended[0].status.description)
     assert scene.traces.traceparent([failed, purged]) is None
     # The events are read again, and belong to the batch that they are in then.
     scene.poll(sampled_chunk([1, 2, 3], [1, 2, 3]))
-    scene.traces.committed([scene.close(sampled_chunk([1, 2, 3], [1, 2, 3]))], TIMES)
+    scene.traces.on_committed([scene.close(sampled_chunk([1, 2, 3], [1, 2, 3]))], TIMES)
     assert linked(scene.spans("process features")[-1]) == [1, 2, 3]
 
 
@@ -160,7 +160,7 @@ async def test_a_commit_and_what_it_starts_log_within_its_trace() -> None:
         return get_current_span().get_span_context().span_id
 
     async def commit(batches: list[BatchResult]) -> int:
-        scene.traces.committing(batches)
+        scene.traces.on_commit_started(batches)
         return await asyncio.create_task(current())
 
     assert f"{await asyncio.create_task(commit([traced])):016x}" == header.decode().split("-")[2]

@@ -43,7 +43,7 @@ def telemetry(environ: dict[str, str], *, is_ready: Callable[[], bool] = never, 
     breaker = CircuitBreaker(failure_threshold=1, reset_timeout_s=60, on_change=lambda state, reason: None)
     breaker.trip(0, "for this test")
     in_flight = InFlight(Bounds(100, 1000, 10))
-    in_flight.polled(events=5, num_bytes=50)
+    in_flight.on_polled(events=5, num_bytes=50)
     made.attach(
         PolledComponents(Source(), in_flight, {"model": breaker}, SimpleNamespace(rewinds=1), is_ready=is_ready)
     )

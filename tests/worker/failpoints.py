@@ -21,7 +21,7 @@ from aiokafka.protocol.transaction import EndTxnRequest
 
 from forebay.stream.kafka.consumer import source as source_module
 from forebay.stream.kafka.consumer.source import Source
-from forebay.stream.kafka.producer.producer import Delivery
+from forebay.stream.kafka.producer.producer import OutputProducer
 from forebay.stream.kafka.producer.transaction import Transaction
 
 NAMES = (
@@ -64,7 +64,7 @@ def install(failpoints: Mapping[str, Mapping[str, Any]]) -> None:
     points = {name: Failpoint(name, options) for name, options in failpoints.items()}
     for name, owner, method, first in (
         ("before_begin", Transaction, "begin", True),
-        ("after_deliveries", Delivery, "send", False),
+        ("after_deliveries", OutputProducer, "send", False),
         ("after_txn_offset_commit", Transaction, "commit_positions", False),
         ("in_revoke", Source, "on_partitions_revoked", True),
         ("in_assign", Source, "on_partitions_assigned", False),

@@ -26,8 +26,8 @@ class PolledSource(Protocol):
 class LagPoller:
     """Asks the cluster for the ends of the assigned partitions, every `POLL_S` seconds.
 
-    on_standings: receives what was found, as soon as it is.
-    standings: what the cluster last answered; empty while the gate is closed.
+    on_lags: receives what was found, as soon as it is.
+    partition_lags: what the cluster last answered; empty while the gate is closed.
     answered_s: when it last answered, monotonic; None if it never has.
     """
 

@@ -49,7 +49,7 @@ class TransactionSettings:
     timeout_ms: int
 
 
-class Delivery:
+class OutputProducer:
     """One idempotent producer, replaced as a whole after any failure.
 
     options: for the client; max_batch_bytes: the size of the record batches, uncompressed; timestamp_bounds: of topics, in
@@ -200,10 +200,10 @@ class Delivery:
                     await producer.client.close()
 
 
-async def connect(delivery: Delivery, bootstrap_servers: str, *, timeout_s: float) -> None:
+async def connect(producer: OutputProducer, bootstrap_servers: str, *, timeout_s: float) -> None:
     """Start it. Raises BrokerError with what to do about it."""
     try:
-        await within(timeout_s, delivery.start())
+        await within(timeout_s, producer.start())
     except InvalidTransactionTimeout as error:
         raise BrokerError(
             "the cluster allows no transactions that long",
@@ -212,14 +212,14 @@ async def connect(delivery: Delivery, bootstrap_servers: str, *, timeout_s: floa
         ) from error
     except TransactionalIdAuthorizationFailed as error:
         raise BrokerError(
-            f"not allowed: WRITE on the transactional-id {delivery.transactional_id}",
+            f"not allowed: WRITE on the transactional-id {producer.transactional_id}",
             kind="authorization",
             remedy="allow this client WRITE on the transactional ids that begin with delivery.transactional_id_prefix and "
             "the group (`forebay acls worker` prints all that is needed), or set delivery.processing_guarantee to "
             "at_least_once",
         ) from error
     except TimeoutError as error:
-        raise await delivery.find_unreachable() or BrokerError(
+        raise await producer.find_unreachable() or BrokerError(
             f"Kafka at {bootstrap_servers} gave no producer id within {timeout_s:g} s",
             kind="unreachable",
             remedy="see that as many brokers run as transaction.state.log.replication.factor asks for",

@@ -21,7 +21,7 @@ from forebay.stream.config.sections import Settings
 from forebay.stream.core.cancellation import raise_if_cancelled
 from forebay.stream.core.errors import CommitRefused
 from forebay.stream.core.records import Epoch, TopicPartition
-from forebay.stream.kafka.producer.producer import Delivery
+from forebay.stream.kafka.producer.producer import OutputProducer
 from forebay.stream.kafka.protocol.membership import raise_if_refused, require_membership
 from forebay.stream.kafka.protocol.offset_requests import TxnOffsetCommit
 
@@ -48,14 +48,14 @@ def transactional_id(settings: Settings, instance: str) -> str:
 
 
 class Transaction:
-    """The transactions of the producer that `delivery` holds, for the positions of one group.
+    """The transactions of the producer that `output_producer` holds, for the positions of one group.
 
     is_current tells whether an epoch is the one that records are read under now. Every call may wait for a cluster that is
     away for as long as it takes: the caller sets the deadline, and past it the outcome is unknown.
     """
 
-    def __init__(self, delivery: Delivery, *, group_id: str, is_current: Callable[[Epoch], bool]) -> None:
-        self._delivery = delivery
+    def __init__(self, output_producer: OutputProducer, *, group_id: str, is_current: Callable[[Epoch], bool]) -> None:
+        self._output_producer = output_producer
         self._group_id = group_id
         self._is_current = is_current
 
@@ -65,7 +65,7 @@ class Transaction:
         The client's own way would wait 20 ms each time: the coordinator says CONCURRENT_TRANSACTIONS until the markers of the
         transaction before are written, which takes a millisecond or two.
         """
-        producer = self._delivery.producer
+        producer = self._output_producer.producer
         await producer.begin_transaction()
         by_topic: dict[str, list[int]] = defaultdict(list)
         for topic, number in partitions:
@@ -83,7 +83,7 @@ class Transaction:
 
     async def add_group(self) -> None:
         """Tell the coordinator that positions of the group will be part of it. Raises KafkaError."""
-        manager = self._delivery.producer._txn_manager
+        manager = self._output_producer.producer._txn_manager
         await self._until_accepted(
             CoordinationType.TRANSACTION,
             manager.transactional_id,
@@ -104,7 +104,7 @@ class Transaction:
         require_membership(epoch)
         if not self._is_current(epoch):
             raise CommitRefused("the records' epoch is over")
-        manager = self._delivery.producer._txn_manager
+        manager = self._output_producer.producer._txn_manager
         await self._until_accepted(
             CoordinationType.GROUP,
             self._group_id,
@@ -123,11 +123,11 @@ class Transaction:
 
     async def commit(self) -> None:
         """End it: outputs and positions become visible together. Raises KafkaError."""
-        await self._delivery.producer.commit_transaction()
+        await self._output_producer.producer.commit_transaction()
 
     async def abort(self) -> None:
         """End it so that nothing of it is ever visible to readers of what is committed. Raises KafkaError."""
-        await self._delivery.producer.abort_transaction()
+        await self._output_producer.producer.abort_transaction()
 
     async def _until_accepted(
         self,
@@ -142,7 +142,7 @@ class Transaction:
 
         `codes_of` gives from its answer error codes, each with what it is about; passing: codes to wait out.
         """
-        producer = self._delivery.producer
+        producer = self._output_producer.producer
         sender, client = producer._sender, producer.client
         wait_s = FIRST_RETRY_S
         while True:

@@ -8,13 +8,13 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
-from forebay.stream.kafka.producer.producer import Delivery
+from forebay.stream.kafka.producer.producer import OutputProducer
 
 
 async def test_an_interrupted_abandon_leaves_no_producer_unclosed() -> None:
     loop, complaints = asyncio.get_running_loop(), []
     loop.set_exception_handler(lambda _loop, context: complaints.append(context["message"]))
-    delivery = Delivery({}, compression_type=None, max_batch_bytes=1 << 20)
+    output_producer = OutputProducer({}, compression_type=None, max_batch_bytes=1 << 20)
     producer: Any = AIOKafkaProducer()
     released = asyncio.Event()
 
@@ -26,8 +26,8 @@ async def test_an_interrupted_abandon_leaves_no_producer_unclosed() -> None:
                 continue
 
     producer._sender._sender_task = sending = asyncio.create_task(stubborn())
-    delivery._producer = producer
-    abandoning = asyncio.create_task(delivery.abandon())
+    output_producer._producer = producer
+    abandoning = asyncio.create_task(output_producer.abandon())
     await asyncio.sleep(0.01)
     abandoning.cancel()
     await asyncio.gather(abandoning, return_exceptions=True)
