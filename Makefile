@@ -38,7 +38,7 @@ test-mutations: .venv/.ready-dev ## Remove each exactly-once protection in turn 
 
 check: .venv/.ready-dev ## Run the linter, the type checker and the import rules
 	@$(BIN)/ruff check .
-	@$(BIN)/lint-imports & imports=$$!; $(BIN)/mypy && wait $$imports
+	@$(BIN)/lint-imports & imports=$$!; $(BIN)/mypy && $(BIN)/mypy examples/*.py && wait $$imports
 
 chart: .venv/.ready-dev ## Regenerate the chart's README, settings schema and test snapshots
 	@$(BIN)/python -m tests.chart.generate

@@ -27,10 +27,11 @@ from forebay import (
     TrainOptions,
     WindowInput,
     fit_preprocessing,
+    prepare,
+    prepared_shape,
     save_artefact,
     train,
 )
-from forebay.models.artefacts.preparation import prepare, prepared_shape
 from forebay.stream.demo.flights import Flight, FlightData
 
 HOUR_MS = 3_600_000
@@ -68,7 +69,7 @@ def main(repository: Path, events: Path, epochs: int = 8) -> Path:
     for flight in data.read((1, 2, 3, 4, 5, 6)):
         by_window[flight.origin, flight.scheduled_ms // HOUR_MS].append(flight)
     delays = {
-        window: np.mean([flight.dep_delay for flight in flights if flight.dep_delay is not None] or [0.0])
+        window: np.mean([flight.dep_delay for flight in flights if flight.dep_delay is not None] or [0])
         for window, flights in by_window.items()
     }
     windows = [window for window in by_window if (window[0], window[1] + 1) in delays]

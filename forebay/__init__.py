@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from forebay.models.artefacts.architectures import build_net
     from forebay.models.artefacts.artefact import save_artefact
+    from forebay.models.artefacts.preparation import prepare, prepared_shape
     from forebay.models.artefacts.preprocessing import Impute, OneHot, Preprocessing, Standardise
     from forebay.models.artefacts.signature import Feature, Signature
     from forebay.models.artefacts.window_input import Aggregate, WindowInput
@@ -34,6 +35,8 @@ __all__ = [
     "WindowInput",
     "build_net",
     "fit_preprocessing",
+    "prepare",
+    "prepared_shape",
     "save_artefact",
     "train",
 ]
@@ -50,18 +53,22 @@ _MODULES = {
     "WindowInput": "forebay.models.artefacts.window_input",
     "build_net": "forebay.models.artefacts.architectures",
     "fit_preprocessing": "forebay.models.training.fit",
+    "prepare": "forebay.models.artefacts.preparation",
+    "prepared_shape": "forebay.models.artefacts.preparation",
     "save_artefact": "forebay.models.artefacts.artefact",
     "train": "forebay.models.training.train",
 }
 
 
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used."""
-    if name in _MODULES:
-        value = getattr(import_module(_MODULES[name]), name)
-        globals()[name] = value
-        return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:  # type checkers shall refuse a name that does not exist
+
+    def __getattr__(name: str) -> Any:
+        """Import a public name when it is first used."""
+        if name in _MODULES:
+            value = getattr(import_module(_MODULES[name]), name)
+            globals()[name] = value
+            return value
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

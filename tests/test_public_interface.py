@@ -36,7 +36,7 @@ def test_type_checkers_see_the_same_names_from_the_same_modules() -> None:
 
 def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'forebay' has no attribute 'nothing'"):
-        _ = forebay.nothing
+        _ = forebay.nothing  # type: ignore[attr-defined]
 
 
 def test_importing_forebay_loads_neither_torch_nor_numpy() -> None:
