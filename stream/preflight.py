@@ -71,11 +71,11 @@ class Check:
     problems: tuple[str, ...] = ()
 
 
-Tell = Callable[[Check], None]
+OnCheck = Callable[[Check], None]
 PlanWindows = Callable[[Settings, Signature], object]
 
 
-async def check_cluster(settings: Settings, *, timeout_s: float, tell: Tell) -> None:
+async def check_cluster(settings: Settings, *, timeout_s: float, on_check: OnCheck) -> None:
     """Broker, topics of workers and aggregator, permissions. Each check goes to `tell` as soon as it is done; nothing that is
     wrong is raised."""
     kafka, prefix = settings.kafka, settings.topics.prefix
@@ -91,19 +91,19 @@ async def check_cluster(settings: Settings, *, timeout_s: float, tell: Tell) -> 
             async with asyncio.timeout(timeout_s):
                 seen = await view(broker.connection, [*inputs, *outputs])
             check = await _check_brokers(broker, seen, kafka, timeout_s)
-            tell(check)
+            on_check(check)
             if check.status is Status.OK:
-                tell(await _attempt("topics", _check_topics(settings, timeout_s), timeout_s))
-                tell(await _attempt("aggregator", _check_aggregator(settings, timeout_s), timeout_s))
-                tell(_judge("input", topics=inputs, seen=seen, wanted=READ_INPUT, done="read"))
-                tell(_judge("output", topics=outputs, seen=seen, wanted=WRITE_OUTPUT, done="written to"))
-                tell(await _attempt("group", _check_group(broker, kafka, timeout_s), timeout_s))
-                tell(await _attempt("transactions", _check_transactions(settings, timeout_s), timeout_s))
+                on_check(await _attempt("topics", _check_topics(settings, timeout_s), timeout_s))
+                on_check(await _attempt("aggregator", _check_aggregator(settings, timeout_s), timeout_s))
+                on_check(_judge("input", topics=inputs, seen=seen, wanted=READ_INPUT, done="read"))
+                on_check(_judge("output", topics=outputs, seen=seen, wanted=WRITE_OUTPUT, done="written to"))
+                on_check(await _attempt("group", _check_group(broker, kafka, timeout_s), timeout_s))
+                on_check(await _attempt("transactions", _check_transactions(settings, timeout_s), timeout_s))
                 return
     except (ForebayError, KafkaError, OSError) as error:
-        tell(_failure("broker", error, timeout_s))
+        on_check(_failure("broker", error, timeout_s))
     for name in AFTER_BROKER:
-        tell(Check(name, Status.SKIPPED, "the broker must be reached first"))
+        on_check(Check(name, Status.SKIPPED, "the broker must be reached first"))
 
 
 def check_admin(settings: Settings) -> Check:

@@ -22,7 +22,7 @@ import orjson
 from forebay.schemas.aggregates import CHANGELOG_FORMAT, LATE
 from forebay.stream.aggregate.bucket import Window, WindowKey, aggregates, decode_window, encode_window
 from forebay.stream.aggregate.delta import CellKey, Delta
-from forebay.stream.output.ledger import DELTA_WINDOW_MS
+from forebay.stream.output.ledger import DELTA_BUCKET_MS
 
 Rows = list[tuple[bytes, bytes | None]]
 """Key and value of each record; a value of None is a tombstone."""
@@ -98,9 +98,9 @@ class PartitionState:
             there = self.windows.get(key)
             if there is not None and offset <= there.applied:
                 return
-            start = max(timestamp // DELTA_WINDOW_MS * DELTA_WINDOW_MS, self.closed_before)
+            start = max(timestamp // DELTA_BUCKET_MS * DELTA_BUCKET_MS, self.closed_before)
             key, cell = key._replace(window_start=start), CellKey(LATE, cell.stage, cell.kind)
-            window_end = start + DELTA_WINDOW_MS
+            window_end = start + DELTA_BUCKET_MS
         window = self.windows.get(key)
         if window is None:
             window = self.windows[key] = Window(window_end)
@@ -142,7 +142,7 @@ class PartitionState:
             return None
         if any(window.applied >= self.next_offset for window in self.windows.values()):
             return None  # not before those deltas came again
-        cutoff = (progress_ms - timing.closed_after_ms) // DELTA_WINDOW_MS * DELTA_WINDOW_MS
+        cutoff = (progress_ms - timing.closed_after_ms) // DELTA_BUCKET_MS * DELTA_BUCKET_MS
         before = max(cutoff, self.closed_before)
         over = [key for key, window in self.windows.items() if window.window_end <= before]
         if not over:

@@ -17,7 +17,7 @@ from forebay.stream.cli.output import echo_json
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from forebay.stream.preflight import Check, Tell
+    from forebay.stream.preflight import Check, OnCheck
 
 NAME_WIDTH: Final = 13
 INDENT: Final = " " * (NAME_WIDTH + 3)
@@ -57,12 +57,12 @@ def command(source: ConfigSource, bootstrap_server: str | None, timeout_s: float
     console = stdout_console()
     checks: list[Check] = []
 
-    def tell(check: Check) -> None:
+    def on_check(check: Check) -> None:
         checks.append(check)
         if not as_json:
             _print(check, console)
 
-    _check_all(source.on(bootstrap_server), timeout_s, tell)
+    _check_all(source.on(bootstrap_server), timeout_s, on_check)
     failed, warned = (sum(check.status is status for check in checks) for status in (Status.FAILED, Status.WARNING))
     if as_json:
         document = {"ok": not failed, "checks": [asdict(check) for check in checks]}
@@ -76,7 +76,7 @@ def command(source: ConfigSource, bootstrap_server: str | None, timeout_s: float
     return 1 if failed else 0
 
 
-def _check_all(source: ConfigSource, timeout_s: float, tell: Tell) -> None:
+def _check_all(source: ConfigSource, timeout_s: float, on_check: OnCheck) -> None:
     from forebay.stream.config.load import DEFAULT
     from forebay.stream.preflight import AFTER_BROKER, Check, Status, check_admin, check_cluster, check_model
     from forebay.stream.worker.window_plan import window_plan
@@ -84,21 +84,23 @@ def _check_all(source: ConfigSource, timeout_s: float, tell: Tell) -> None:
     try:
         loaded = source.load()
     except ConfigError as error:
-        tell(Check("configuration", Status.FAILED, detail=error.message, remedy=error.remedy, problems=error.problems))
+        on_check(
+            Check("configuration", Status.FAILED, detail=error.message, remedy=error.remedy, problems=error.problems)
+        )
         for name in ("admin", "broker", *AFTER_BROKER, "model"):
-            tell(Check(name, Status.SKIPPED, "the configuration must be right first"))
+            on_check(Check(name, Status.SKIPPED, "the configuration must be right first"))
         return
     given = sum(origin != DEFAULT for origin in loaded.origins.values())
-    tell(
+    on_check(
         Check(
             "configuration",
             Status.OK,
             f"{loaded.path or 'no file'}; {given} settings given, the others at their defaults",
         )
     )
-    tell(check_admin(loaded.settings))
-    run_async(check_cluster(loaded.settings, timeout_s=timeout_s, tell=tell))
-    tell(check_model(loaded.settings, window_plan))
+    on_check(check_admin(loaded.settings))
+    run_async(check_cluster(loaded.settings, timeout_s=timeout_s, on_check=on_check))
+    on_check(check_model(loaded.settings, window_plan))
 
 
 def _print(check: Check, console: Console) -> None:

@@ -1,7 +1,7 @@
 """A whole poll into columns. Total: it never raises for data.
 
 Events are parsed one by one (joined parsing lets one bad event corrupt its neighbours), but laid into one matrix a
-partition. The loop has a fast path for what is plainly right; everything else goes to `EventJudge`, which decides
+partition. The loop has a fast path for what is plainly right; everything else goes to `EventValidator`, which decides
 exactly. The fast path accepts only what the judge would accept with the same result.
 """
 
@@ -28,13 +28,13 @@ from forebay.stream.core.records import (
     headers_size,
 )
 from forebay.stream.decode.features import FeaturePacker
-from forebay.stream.decode.nested import nested_type, parser_of_either
+from forebay.stream.decode.nested import flat_or_nested_parser, nested_type
 from forebay.stream.decode.validator import (
     JSON_CONTENT_TYPES,
     RAW_F32,
-    EventFault,
-    EventJudge,
     EventLimits,
+    EventValidator,
+    InvalidEvent,
     content_type,
 )
 
@@ -57,13 +57,13 @@ class Decoder:
     ) -> None:
         self._packer = FeaturePacker(signature)
         limits = EventLimits(max_event_bytes, max_key_bytes)
-        self._judge = EventJudge(self._packer, model_name=model_name, limits=limits)
+        self._validator = EventValidator(self._packer, model_name=model_name, limits=limits)
         self._max_event_bytes = max_event_bytes
         self._max_key_bytes = max_key_bytes
         self._parse = _parser_of_plain_events(self._packer.parsed_type)
         if len(signature.shape) > 1 and not self._packer.has_categories:
             parse_nested = _parser_of_plain_events(nested_type(signature.shape))
-            self._parse = parser_of_either(self._parse, parse_nested, signature.shape)
+            self._parse = flat_or_nested_parser(self._parse, parse_nested, signature.shape)
         self._not_nullable = np.array(
             [not self._packer.nullable(index) for index in range(self._packer.num_features)], dtype=bool
         )
@@ -135,7 +135,7 @@ class Decoder:
                 features = event.features
                 row = pack(*(features if type(features) is tuple else arrange(features)))
             except Exception:  # whatever it was, the judge tells
-                columns.judge(index, self._judge)
+                columns.add_validated(index, self._validator)
                 continue
             rows.append(row)
             ids.append(event.id)
@@ -165,7 +165,7 @@ class Decoder:
                 else:
                     raise ValueError
             except Exception:  # whatever it was, the judge tells
-                columns.judge(index, self._judge)
+                columns.add_validated(index, self._validator)
                 continue
             columns.rows.append(row)
             columns.ids.append(event_id)
@@ -185,12 +185,12 @@ class _Columns:
         self.keys: dict[int, bytes] = {}
         self.deadlines: dict[int, int] = {}
 
-    def judge(self, index: int, judge: EventJudge) -> None:
+    def add_validated(self, index: int, validator: EventValidator) -> None:
         """Add the record at `index` as the judge decides."""
         record, row = self._records[index], len(self.rows)
         try:
-            event = judge.judge(record)
-        except EventFault as fault:
+            event = validator.validate(record)
+        except InvalidEvent as fault:
             count = record.count if isinstance(record, Unreadable) else 1
             self.rejections.append(Rejection(index, record, kind=fault.kind, message=fault.message, count=count))
             return

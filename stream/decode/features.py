@@ -14,7 +14,7 @@ from typing import Any
 
 from forebay.models.artefacts.signature import Signature
 from forebay.schemas.failures import FailureKind
-from forebay.stream.decode.nested import ShapeFault, flatten, is_nested
+from forebay.stream.decode.nested import InvalidShape, flatten, is_nested
 
 MAX_FLOAT32 = 3.4028235677973366e38
 """Numbers from here on round to infinity in float32 (the largest float32 and half a unit in its last place)."""
@@ -25,7 +25,7 @@ MAX_TUPLE = 4096
 """Up to so many features the parser is told their number, which also checks it."""
 
 
-class FeatureFault(Exception):
+class InvalidFeatures(Exception):
     """Why a row's features cannot be used."""
 
     def __init__(self, kind: FailureKind, message: str) -> None:
@@ -55,7 +55,7 @@ class FeaturePacker:
     The fast way: `pack` takes the values one by one, in the order of the signature and with categories as codes;
     `arrange` brings them there from what was parsed as `parsed_type`, but for a tuple, which is there. Both raise
     anything at all where the features are not plainly right. `exact` takes the features as parsed, decides every case,
-    and raises `FeatureFault` with the kind and the place. Whatever the fast way accepts, `exact` accepts with the same
+    and raises `InvalidFeatures` with the kind and the place. Whatever the fast way accepts, `exact` accepts with the same
     bytes; a property test holds them together.
     """
 
@@ -110,10 +110,10 @@ class FeaturePacker:
         """Judge a row that came as float32. Raises FeatureFault."""
         for index, number in enumerate(struct.unpack(f"<{self.num_features}f", value)):
             if math.isinf(number) or (math.isnan(number) and not self.nullable(index)):
-                raise FeatureFault(FailureKind.NOT_FINITE, f"{self.name(index)} is not finite")
+                raise InvalidFeatures(FailureKind.NOT_FINITE, f"{self.name(index)} is not finite")
             codes = self._code_of.get(index)
             if codes is not None and not math.isnan(number) and not (number.is_integer() and 0 <= number < len(codes)):
-                raise FeatureFault(
+                raise InvalidFeatures(
                     FailureKind.UNKNOWN_CATEGORY,
                     f"{self.name(index)} has a code that is none of its {len(codes)} categories",
                 )
@@ -135,24 +135,26 @@ class FeaturePacker:
             if is_nested(features, self.shape):
                 try:
                     return flatten(features, self.shape)
-                except ShapeFault as fault:
-                    raise FeatureFault(fault.kind, fault.message) from None
+                except InvalidShape as fault:
+                    raise InvalidFeatures(fault.kind, fault.message) from None
             if len(features) != self.num_features:
-                raise FeatureFault(
+                raise InvalidFeatures(
                     FailureKind.WRONG_LENGTH, f"{len(features)} features; the model takes {self.num_features}"
                 )
             return features
         if isinstance(features, dict):
             if not self._names:
-                raise FeatureFault(FailureKind.WRONG_TYPE, "features by name, but this model's features have no names")
+                raise InvalidFeatures(
+                    FailureKind.WRONG_TYPE, "features by name, but this model's features have no names"
+                )
             missing = [
                 name for index, name in enumerate(self._names) if name not in features and not self.nullable(index)
             ]
             if missing:
                 named = ", ".join(repr(name) for name in missing[:5]) + (" …" if len(missing) > 5 else "")
-                raise FeatureFault(FailureKind.MISSING_FIELD, f"no feature {named}")
+                raise InvalidFeatures(FailureKind.MISSING_FIELD, f"no feature {named}")
             return [features.get(name) for name in self._names]
-        raise FeatureFault(
+        raise InvalidFeatures(
             FailureKind.WRONG_TYPE, f"features is {describe(features)}; an array or an object is expected"
         )
 
@@ -160,23 +162,27 @@ class FeaturePacker:
         if value is None:
             if self.nullable(index):
                 return NAN
-            raise FeatureFault(FailureKind.MISSING_VALUE, f"{self.name(index)} is null and must have a value")
+            raise InvalidFeatures(FailureKind.MISSING_VALUE, f"{self.name(index)} is null and must have a value")
         if index in self._code_of:
             return self._code(index, value)
         if not isinstance(value, int | float):
-            raise FeatureFault(FailureKind.WRONG_TYPE, f"{self.name(index)} is {describe(value)}; a number is expected")
+            raise InvalidFeatures(
+                FailureKind.WRONG_TYPE, f"{self.name(index)} is {describe(value)}; a number is expected"
+            )
         if abs(value) >= MAX_FLOAT32:
-            raise FeatureFault(FailureKind.OUT_OF_RANGE, f"{self.name(index)} is beyond float32")
+            raise InvalidFeatures(FailureKind.OUT_OF_RANGE, f"{self.name(index)} is beyond float32")
         return float(value)
 
     def _code(self, index: int, value: object) -> float:
         if not isinstance(value, str):
-            raise FeatureFault(FailureKind.WRONG_TYPE, f"{self.name(index)} is {describe(value)}; a string is expected")
+            raise InvalidFeatures(
+                FailureKind.WRONG_TYPE, f"{self.name(index)} is {describe(value)}; a string is expected"
+            )
         code = self._code_of[index].get(value)
         if code is None:
             if self.nullable(index):
                 return NAN
-            raise FeatureFault(
+            raise InvalidFeatures(
                 FailureKind.UNKNOWN_CATEGORY, f"{self.name(index)} has a category that the model does not know"
             )
         return code

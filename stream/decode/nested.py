@@ -11,7 +11,7 @@ import msgspec
 from forebay.schemas.failures import FailureKind
 
 
-class ShapeFault(Exception):
+class InvalidShape(Exception):
     """Why nested features do not have the shape that the model takes."""
 
     def __init__(self, kind: FailureKind, message: str) -> None:
@@ -39,7 +39,7 @@ def flatten(features: Sequence[Any], shape: tuple[int, ...]) -> list[Any]:
     return level
 
 
-def parser_of_either(
+def flat_or_nested_parser(
     parse_flat: Callable[[bytes], Any], parse_nested: Callable[[bytes], Any], shape: tuple[int, ...]
 ) -> Callable[[bytes], Any]:
     """A parser of events whose features are flat or nested; it gives them flat, and raises for all else.
@@ -66,8 +66,8 @@ def nested_type(shape: tuple[int, ...]) -> Any:
     return kind
 
 
-def _fault(kind: FailureKind, problem: str, shape: tuple[int, ...]) -> ShapeFault:
+def _fault(kind: FailureKind, problem: str, shape: tuple[int, ...]) -> InvalidShape:
     wanted = "×".join(map(str, shape))
-    return ShapeFault(
+    return InvalidShape(
         kind, f"features {problem}; the model takes nested arrays of {wanted}, or all values in one array"
     )

@@ -84,7 +84,7 @@ class WindowEmitter(ModelEmitter):
                 continue
             self._append(topic, source=chunk.partition, key=key, value=value, headers=NO_HEADERS, emission=emission)
             count += 1
-        ledger.windows_predicted(chunk.partition, count, chunk.record_timestamp)
+        ledger.add_window_predictions(chunk.partition, count, chunk.record_timestamp)
         ledger.closed[chunk.partition] += len(windows)
         for row, failure in sorted(failures.items()):
             self._emit_failed(chunk, window=windows[row], named=labels[row], failure=failure, emission=emission)
@@ -111,7 +111,7 @@ class WindowEmitter(ModelEmitter):
             window=f"{window.start}-{window.end}",
         )
         self._append(topic, source=chunk.partition, key=key, value=value, headers=headers, emission=emission)
-        emission.ledger.window_failed(
+        emission.ledger.add_window_failure(
             chunk.partition,
             failure.kind,
             chunk.record_timestamp,
@@ -124,12 +124,12 @@ class WindowEmitter(ModelEmitter):
 
     def _emit_events(self, chunk: WindowChunk, emission: Emission) -> None:
         ledger = emission.ledger
-        ledger.accepted(chunk.partition, np.array(chunk.events.accepted, dtype=np.int64))
+        ledger.add_accepted(chunk.partition, np.array(chunk.events.accepted, dtype=np.int64))
         for refused in chunk.events.refused:
             topic = self._topics.late_events if refused.kind is FailureKind.LATE else self._topics.dead_letters
             if topic is not None:
                 self._emit_refused(topic, chunk.partition, refused, emission)
-            ledger.failed(
+            ledger.add_failure(
                 chunk.partition,
                 refused.kind,
                 refused.record.timestamp,

@@ -184,7 +184,7 @@ class Emitter(ModelEmitter):
         ledger = emission.ledger
         records = chunk.records
         kept = [record for row, record in enumerate(records) if row not in failures] if failures else records
-        ledger.predicted(chunk.partition, np.fromiter(map(_TIMESTAMP, kept), np.int64, len(kept)))
+        ledger.add_predictions(chunk.partition, np.fromiter(map(_TIMESTAMP, kept), np.int64, len(kept)))
         if failures or chunk.rejections:
             self._emit_dead_letters(chunk, failures, emission)
         ledger.passed[chunk.partition] += chunk.num_passed
@@ -266,6 +266,6 @@ class Emitter(ModelEmitter):
             )
             at = self._placer.place(topic, chunk.partition, record.key)
             emission.outgoing.setdefault(at, Outgoing()).append(key, value, headers)
-            ledger.failed(
+            ledger.add_failure(
                 chunk.partition, kind, record.timestamp, event_id=event_id, message=message, stack=stack, count=count
             )

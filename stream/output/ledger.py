@@ -20,7 +20,7 @@ from forebay.schemas.failures import FAILURES, FailureKind, Outcome, Stage
 from forebay.stream.core.records import TopicPartition
 from forebay.stream.core.redaction import Redactor
 
-DELTA_WINDOW_MS = 60_000
+DELTA_BUCKET_MS = 60_000
 MAX_SAMPLES = 5
 
 
@@ -72,27 +72,27 @@ class Ledger:
         self.outcomes: Counter[Outcome] = Counter()
         self.kinds: Counter[str] = Counter()
         self.num_without_letter = 0
-        self._good_at: list[npt.NDArray[np.int64]] = []
-        self._failed_at: list[int] = []
+        self._good_timestamps: list[npt.NDArray[np.int64]] = []
+        self._failed_timestamps: list[int] = []
 
-    def predicted(self, partition: TopicPartition, record_timestamps: npt.NDArray[np.int64]) -> None:
+    def add_predictions(self, partition: TopicPartition, record_timestamps: npt.NDArray[np.int64]) -> None:
         """These rows were predicted; of each its record's timestamp, ms, int64 [rows]."""
-        self._good(Outcome.PREDICTED, Stage.EMIT, record_timestamps)
+        self._add_good(Outcome.PREDICTED, Stage.EMIT, record_timestamps)
         self.decided[partition] += len(record_timestamps)
-        self._good_at.append(record_timestamps)
+        self._good_timestamps.append(record_timestamps)
 
-    def accepted(self, partition: TopicPartition, record_timestamps: npt.NDArray[np.int64]) -> None:
+    def add_accepted(self, partition: TopicPartition, record_timestamps: npt.NDArray[np.int64]) -> None:
         """These events are in windows now; of each its record's timestamp."""
-        self._good(Outcome.ACCEPTED, Stage.WINDOW, record_timestamps)
+        self._add_good(Outcome.ACCEPTED, Stage.WINDOW, record_timestamps)
         self.decided[partition] += len(record_timestamps)
-        self._good_at.append(record_timestamps)
+        self._good_timestamps.append(record_timestamps)
 
-    def windows_predicted(self, partition: TopicPartition, count: int, record_timestamp: int) -> None:
+    def add_window_predictions(self, partition: TopicPartition, count: int, record_timestamp: int) -> None:
         """So many windows were predicted. record_timestamp: of the record that closed them, or the last one before."""
-        self._good(Outcome.WINDOW_PREDICTED, Stage.EMIT, np.full(count, record_timestamp, dtype=np.int64))
+        self._add_good(Outcome.WINDOW_PREDICTED, Stage.EMIT, np.full(count, record_timestamp, dtype=np.int64))
         self.closed_decided[partition] += count
 
-    def _good(self, outcome: Outcome, stage: Stage, record_timestamps: npt.NDArray[np.int64]) -> None:
+    def _add_good(self, outcome: Outcome, stage: Stage, record_timestamps: npt.NDArray[np.int64]) -> None:
         count = len(record_timestamps)
         if not count:
             return
@@ -101,13 +101,13 @@ class Ledger:
         if first_ms < 0:
             record_timestamps = np.where(record_timestamps < 0, self._now_ms, record_timestamps)
             first_ms, last_ms = int(record_timestamps.min()), int(record_timestamps.max())
-        if first_ms // DELTA_WINDOW_MS == last_ms // DELTA_WINDOW_MS:
-            self._good_delta(outcome, stage, first_ms).add(count, first_ms, last_ms)
+        if first_ms // DELTA_BUCKET_MS == last_ms // DELTA_BUCKET_MS:
+            self._delta_of(outcome, stage, first_ms).add(count, first_ms, last_ms)
         else:
             for timestamp in record_timestamps.tolist():
-                self._good_delta(outcome, stage, timestamp).add(1, timestamp, timestamp)
+                self._delta_of(outcome, stage, timestamp).add(1, timestamp, timestamp)
 
-    def failed(
+    def add_failure(
         self,
         partition: TopicPartition,
         kind: FailureKind,
@@ -121,8 +121,8 @@ class Ledger:
         """Count a record that was rejected or late, or whose row failed; or `count` of them that one letter stands for."""
         self.decided[partition] += count
         self.num_without_letter += count - 1
-        self._failed_at.append(record_timestamp)
-        self._failed(
+        self._failed_timestamps.append(record_timestamp)
+        self._add_failed(
             FAILURES[kind].outcome,
             kind=kind,
             record_timestamp=record_timestamp,
@@ -132,7 +132,7 @@ class Ledger:
             count=count,
         )
 
-    def window_failed(
+    def add_window_failure(
         self,
         partition: TopicPartition,
         kind: FailureKind,
@@ -144,7 +144,7 @@ class Ledger:
     ) -> None:
         """This window has no prediction."""
         self.closed_decided[partition] += 1
-        self._failed(
+        self._add_failed(
             Outcome.WINDOW_FAILED,
             kind=kind,
             record_timestamp=record_timestamp,
@@ -153,7 +153,7 @@ class Ledger:
             stack=stack,
         )
 
-    def _failed(
+    def _add_failed(
         self,
         outcome: Outcome,
         kind: FailureKind,
@@ -167,7 +167,7 @@ class Ledger:
         self.kinds[kind.value] += count
         if record_timestamp < 0:
             record_timestamp = self._now_ms
-        window_start = record_timestamp // DELTA_WINDOW_MS * DELTA_WINDOW_MS
+        window_start = record_timestamp // DELTA_BUCKET_MS * DELTA_BUCKET_MS
         stage = FAILURES[kind].stage
         delta = self._delta(DeltaKey(window_start, outcome, stage, kind.value, self._model, self._version))
         delta.add(count, record_timestamp, record_timestamp)
@@ -182,7 +182,7 @@ class Ledger:
 
     def latencies_ms(self, *, wall_ms: int) -> npt.NDArray[np.float64]:
         """Return the age at `wall_ms` of every record that has a timestamp, float64 [records], in no order."""
-        timestamps = np.concatenate([*self._good_at, np.array(self._failed_at, dtype=np.int64)])
+        timestamps = np.concatenate([*self._good_timestamps, np.array(self._failed_timestamps, dtype=np.int64)])
         # Clocks differ between machines: an event from the future has waited for nothing.
         ages_ms: npt.NDArray[np.int64] = np.maximum(wall_ms - timestamps[timestamps >= 0], 0)
         return ages_ms.astype(np.float64)
@@ -199,8 +199,8 @@ class Ledger:
             if passed[partition] != decided[partition]
         }
 
-    def _good_delta(self, outcome: Outcome, stage: Stage, timestamp: int) -> Delta:
-        start = timestamp // DELTA_WINDOW_MS * DELTA_WINDOW_MS
+    def _delta_of(self, outcome: Outcome, stage: Stage, timestamp: int) -> Delta:
+        start = timestamp // DELTA_BUCKET_MS * DELTA_BUCKET_MS
         return self._delta(DeltaKey(start, outcome, stage, outcome.value, self._model, self._version))
 
     def _delta(self, key: DeltaKey) -> Delta:
@@ -215,7 +215,7 @@ def encode_delta(key: DeltaKey, delta: Delta, *, worker: str) -> tuple[bytes, by
     value = {
         "format": 1,
         "window_start": key.window_start,
-        "window_end": key.window_start + DELTA_WINDOW_MS,
+        "window_end": key.window_start + DELTA_BUCKET_MS,
         "outcome": key.outcome.value,
         "stage": key.stage.value,
         "kind": key.kind,

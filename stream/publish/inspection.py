@@ -17,7 +17,7 @@ import orjson
 from forebay.models.artefacts.signature import Signature
 from forebay.schemas.errors import DataError
 from forebay.stream.decode.features import FeaturePacker
-from forebay.stream.decode.validator import EventFault, EventJudge, EventLimits
+from forebay.stream.decode.validator import EventLimits, EventValidator, InvalidEvent
 from forebay.stream.publish.csv_rows import read_value
 from forebay.stream.publish.event_builder import Message
 from forebay.stream.publish.event_times import SECONDS_RANGE
@@ -70,13 +70,15 @@ class EventCheck:
         self.signature = served.signature
         self.model_name = served.model_name
         self._headers = headers
-        self._judge = EventJudge(FeaturePacker(served.signature), model_name=served.model_name, limits=served.limits)
+        self._validator = EventValidator(
+            FeaturePacker(served.signature), model_name=served.model_name, limits=served.limits
+        )
 
     def fault(self, message: Message) -> str | None:
         """Why the worker would reject a message; None where it takes it."""
         try:
-            self._judge.judge(PublishedRecord(message.value, message.key, self._headers))
-        except EventFault as fault:
+            self._validator.validate(PublishedRecord(message.value, message.key, self._headers))
+        except InvalidEvent as fault:
             return fault.message
         return None
 

@@ -28,8 +28,8 @@ def test_kinds_are_counted_with_places_to_look_at() -> None:
     finished = finish(batch, {1: RowFailure(FailureKind.MODEL_ERROR, "raised 5", "stack")})
     told = ledger()
     for offset in range(5, 15):
-        told.failed(P0, FailureKind.NOT_JSON, JULY, event_id=None, message=f"line {offset}")
-    told.failed(P0, FailureKind.MODEL_ERROR, JULY, event_id="0-1", message="raised 5")
+        told.add_failure(P0, FailureKind.NOT_JSON, JULY, event_id=None, message=f"line {offset}")
+    told.add_failure(P0, FailureKind.MODEL_ERROR, JULY, event_id="0-1", message="raised 5")
     book = ErrorSummary()
     book.on_committed([finished], told, wall_ms=7)
     not_json, model_error = book.to_list()
@@ -44,9 +44,9 @@ def test_kinds_are_counted_with_places_to_look_at() -> None:
 
 def test_what_came_out_well_is_no_error_in_windows_either() -> None:
     status_observer, told = StatusObserver(clock=ManualClock()), ledger()
-    told.accepted(P0, np.array([JULY, JULY], dtype=np.int64))
-    told.windows_predicted(P0, 3, JULY)
-    told.failed(P0, FailureKind.NOT_JSON, JULY, event_id=None, message="x")
+    told.add_accepted(P0, np.array([JULY, JULY], dtype=np.int64))
+    told.add_window_predictions(P0, 3, JULY)
+    told.add_failure(P0, FailureKind.NOT_JSON, JULY, event_id=None, message="x")
     status_observer.on_committed([finish(MicroBatch(0, (chunk([1]),), "size", 0.0))], told, TIMES)
     assert [(error["kind"], error["count"]) for error in status_observer.errors.to_list()] == [("not_json", 1)]
     # Three events: the windows are not counted a second time.
@@ -72,7 +72,7 @@ def test_micro_batches_of_windows_are_measured_in_windows() -> None:
         (part,) = windows.take(poll(offset, events))
         finished = finish(MicroBatch(0, (part,), "size", 0.0))
         told = ledger()
-        told.accepted(P0, np.full(len(events), JULY, dtype=np.int64))
+        told.add_accepted(P0, np.full(len(events), JULY, dtype=np.int64))
         status_observer.on_committed([finished], told, TIMES)
     summary = status_observer.samples.summary(now_ms=JULY + 1000)
     assert (summary["batch_mean"], summary["batch_max"], summary["events_per_s"]) == (2.0, 2, 0.5)

@@ -19,7 +19,7 @@ from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.partitioner import murmur2
 
 from forebay.schemas.failures import FAILURES, FailureKind, Outcome, Stage
-from forebay.stream.output.ledger import DELTA_WINDOW_MS, Delta, DeltaKey, encode_delta
+from forebay.stream.output.ledger import DELTA_BUCKET_MS, Delta, DeltaKey, encode_delta
 from tests.brokers.clients import consumer, create_topic, read_committed
 from tests.eventually import eventually
 
@@ -101,7 +101,7 @@ class DeltaFeed:
         sent = []
         for model in ("late", "price"):
             now_ms = time.time_ns() // 1_000_000
-            window = (now_ms - rng.choice((0, 0, 0, 60_000, 120_000))) // DELTA_WINDOW_MS * DELTA_WINDOW_MS
+            window = (now_ms - rng.choice((0, 0, 0, 60_000, 120_000))) // DELTA_BUCKET_MS * DELTA_BUCKET_MS
             for kind in (None, rng.choice(KINDS)):
                 key = (
                     DeltaKey(window, Outcome.PREDICTED, Stage.EMIT, "predicted", model, 1)

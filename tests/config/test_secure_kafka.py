@@ -206,7 +206,7 @@ async def test_the_check_creates_neither_topics_nor_group(secure: SecureKafka) -
 
 async def checks_of(settings: Settings) -> dict[str, Check]:
     checks: list[Check] = []
-    await check_cluster(settings, timeout_s=TIMEOUT_S, tell=checks.append)
+    await check_cluster(settings, timeout_s=TIMEOUT_S, on_check=checks.append)
     return {check.name: check for check in checks}
 
 

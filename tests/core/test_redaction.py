@@ -10,7 +10,7 @@ from forebay.models.artefacts.signature import Feature, Signature
 from forebay.schemas.failures import FailureKind
 from forebay.stream.aggregate.delta import read_exemplar
 from forebay.stream.core.redaction import MAX_MESSAGE_CHARS, Redactor, redact_again, redact_stack_again
-from forebay.stream.decode.features import FeatureFault, FeaturePacker
+from forebay.stream.decode.features import FeaturePacker, InvalidFeatures
 
 REDACTOR = Redactor(("age", "dep_delay", "it's", "served"))
 
@@ -76,6 +76,6 @@ def test_each_refusal_of_a_feature_names_it_in_its_template() -> None:
         ([1, 1, "ZZ"], FailureKind.UNKNOWN_CATEGORY, "feature `carrier` has a category that the model does not know"),
         ({"age": 1, "carrier": "UA"}, FailureKind.MISSING_FIELD, "no feature `dep_delay`"),
     ):
-        with pytest.raises(FeatureFault) as caught:
+        with pytest.raises(InvalidFeatures) as caught:
             packer.exact(features)
         assert (caught.value.kind, redactor.message(caught.value.message)) == (kind, expected)

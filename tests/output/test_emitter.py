@@ -224,11 +224,11 @@ def test_every_record_has_exactly_one_outcome(
 
 def test_deltas_are_windowed_by_the_records_time() -> None:
     ledger = Ledger(model="m", version=1)
-    ledger.predicted(P0, np.array([JULY, JULY + 59_999]))
-    ledger.predicted(P0, np.array([JULY + 59_999, JULY + 60_000]))
+    ledger.add_predictions(P0, np.array([JULY, JULY + 59_999]))
+    ledger.add_predictions(P0, np.array([JULY + 59_999, JULY + 60_000]))
     assert [(key.window_start - JULY, delta.count) for key, delta in ledger.deltas.items()] == [(0, 3), (60_000, 1)]
     for offset in range(9):
-        ledger.failed(P0, FailureKind.NOT_JSON, JULY + offset, event_id=f"{offset}", message=f"bad at {offset}")
+        ledger.add_failure(P0, FailureKind.NOT_JSON, JULY + offset, event_id=f"{offset}", message=f"bad at {offset}")
     delta = next(delta for key, delta in ledger.deltas.items() if key.kind == "not_json")
     assert (delta.count, delta.first_seen, delta.last_seen) == (9, JULY, JULY + 8)
     assert delta.sample_ids == list("01234")
@@ -237,7 +237,7 @@ def test_deltas_are_windowed_by_the_records_time() -> None:
 
 def test_deltas_name_the_features_of_the_model() -> None:
     ledger = emitter(feature_names=("age",)).emit([]).ledger
-    ledger.failed(P0, FailureKind.MISSING_VALUE, JULY, event_id="a", message="feature 'age' is null")
+    ledger.add_failure(P0, FailureKind.MISSING_VALUE, JULY, event_id="a", message="feature 'age' is null")
     (delta,) = ledger.deltas.values()
     assert delta.exemplar is not None and delta.exemplar["message"] == "feature `age` is null"
 
@@ -302,8 +302,8 @@ def test_what_outputs_take_is_not_underestimated() -> None:
 
 def test_records_without_a_timestamp_count_in_the_minute_of_their_commit_and_have_no_latency() -> None:
     ledger = Ledger(model="m", version=1, now_ms=JULY + 60_000)
-    ledger.predicted(P0, np.array([JULY, -1, -1]))
-    ledger.failed(P0, FailureKind.NOT_JSON, -1, event_id=None, message="no")
+    ledger.add_predictions(P0, np.array([JULY, -1, -1]))
+    ledger.add_failure(P0, FailureKind.NOT_JSON, -1, event_id=None, message="no")
     assert {(key.window_start, key.kind): delta.count for key, delta in ledger.deltas.items()} == {
         (JULY, "predicted"): 1,
         (JULY + 60_000, "predicted"): 2,

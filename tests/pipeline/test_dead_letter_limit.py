@@ -16,9 +16,9 @@ from tests.core.build import JULY, P0
 
 def ledger(predicted: int, letters: int) -> Ledger:
     found = Ledger(model="m", version=1)
-    found.predicted(P0, np.array([JULY] * predicted))
+    found.add_predictions(P0, np.array([JULY] * predicted))
     for _ in range(letters):
-        found.failed(P0, FailureKind.NOT_JSON, JULY, event_id=None, message="no")
+        found.add_failure(P0, FailureKind.NOT_JSON, JULY, event_id=None, message="no")
     return found
 
 
@@ -71,7 +71,7 @@ def test_the_window_holds_the_last_events_and_little_more(commits: list[tuple[in
 def test_a_batch_that_nobody_can_read_is_one_letter_however_many_records_it_states() -> None:
     guard = DeadLetterLimit(DeadLetterLimits(0.5, 10, 3))
     found = ledger(0, 0)
-    found.failed(P0, FailureKind.BATCH_TOO_LARGE, JULY, event_id=None, message="no", count=1_000_000)
+    found.add_failure(P0, FailureKind.BATCH_TOO_LARGE, JULY, event_id=None, message="no", count=1_000_000)
     for _ in range(3):
         guard.check(found)
         guard.on_committed(found)

@@ -78,9 +78,9 @@ def test_a_batch_on_its_way() -> None:
     told.on_batch_closed(batch)
     told.on_result(finish(batch))
     ledger = Ledger(model="m", version=1)
-    ledger.predicted(P0, np.array([JULY - 2000, JULY - 60_000]))
-    ledger.predicted(P1, np.array([JULY + 5000]))
-    ledger.failed(P0, FailureKind.NOT_JSON, JULY - 500, event_id=None, message="bad")
+    ledger.add_predictions(P0, np.array([JULY - 2000, JULY - 60_000]))
+    ledger.add_predictions(P1, np.array([JULY + 5000]))
+    ledger.add_failure(P0, FailureKind.NOT_JSON, JULY - 500, event_id=None, message="bad")
     told.on_committed(
         [finish(batch)],
         ledger,
@@ -112,7 +112,7 @@ def test_records_without_a_timestamp_have_no_latency_and_no_lag() -> None:
     polled = replace(chunk([5]), records=[FakeRecord(5, b"x", -1)])
     told.on_polled([polled], received_s=1.0, decoded_s=1.5)
     ledger = Ledger(model="m", version=1)
-    ledger.predicted(P0, np.array([-1, JULY]))
+    ledger.add_predictions(P0, np.array([-1, JULY]))
     finished = finish(MicroBatch(0, (polled,), "size", 0.0))
     told.on_committed([finished], ledger, CommitTimes(*range(6)), [(-1, Exemplar(0.0, 1, 2, 0.0))])
     latency = store.snapshot().histograms[c.EVENT_LATENCY][M1]
@@ -124,10 +124,10 @@ def test_windows_are_counted_apart_from_events() -> None:
     store = MetricStore()
     told = recorder(store, ManualClock())
     ledger = Ledger(model="m", version=1)
-    ledger.accepted(P0, np.array([JULY, JULY + 1]))
-    ledger.failed(P0, FailureKind.LATE, JULY, event_id=None, message="late")
-    ledger.windows_predicted(P0, 5, JULY)
-    ledger.window_failed(P0, FailureKind.MODEL_ERROR, JULY, window_id="w", message="bad")
+    ledger.add_accepted(P0, np.array([JULY, JULY + 1]))
+    ledger.add_failure(P0, FailureKind.LATE, JULY, event_id=None, message="late")
+    ledger.add_window_predictions(P0, 5, JULY)
+    ledger.add_window_failure(P0, FailureKind.MODEL_ERROR, JULY, window_id="w", message="bad")
     told.on_committed([finish(MicroBatch(0, (chunk([1]),), "size", 0.0))], ledger, CommitTimes(*range(6)), ())
     said = store.snapshot()
     assert {labels[0]: count for labels, count in said.counters[c.EVENTS].items() if count} == {
