@@ -1,8 +1,8 @@
-"""Whether the worker lives, is ready, has started: verdicts over plain facts. Pure.
+"""Liveness, readiness and startup of the worker, decided from a snapshot of its state. Pure.
 
-What a cluster's outage looks like is not the worker's fault, and a restart would not mend it: it fails no liveness probe. Work
-that stands still although cluster and model are well does. An event loop that is stalled gives no answer at all, and the
-probe's own time-out tells.
+An outage of the cluster is not the worker's fault, and a restart would not end it: it does not fail the liveness probe. Work
+that stalls although the cluster and the model are healthy does. A blocked event loop does not answer at all; the probe's own
+timeout detects that.
 """
 
 from __future__ import annotations
@@ -15,21 +15,23 @@ from typing import Final
 from forebay.stream.core.circuit_breaker import BreakerState
 
 CLUSTER_ANSWER_S: Final = 15.0
-"""So long a last answer of the cluster counts; less than any time after which work counts as stuck."""
+"""How long the cluster's last answer counts as recent; less than any time after which work counts as stuck."""
 LAG_VALID_S: Final = 6.0
-"""How long an answer of the cluster stands for the lag, which is asked for every two seconds."""
+"""How long a measured lag is valid; it is polled every two seconds."""
 COMMIT_FAILURE_S: Final = 30.0
-"""So long a commit that failed is an excuse."""
+"""How long a failed commit excuses a stall."""
 
 
 @dataclass(frozen=True, slots=True)
 class HealthSnapshot:
-    """The worker at one moment; times in monotonic seconds.
+    """The state of the worker at one moment. Times are monotonic seconds.
 
-    joined: the positions of a first assignment are known (it may be empty). gate_open: reading is allowed now; it is closed
-    while the group is rebalanced and after a rewind. lag: None where it is not known. progress: anything that changes when work
-    goes on. cluster_answered_s: when it last answered; commit_failed_s: when a commit last failed, with no success since;
-    None for never.
+    joined: whether the positions of a first assignment are known; the assignment may be empty.
+    gate_open: whether reading is allowed; it is not during a rebalance and after a rewind.
+    lag: None if unknown.
+    progress: a value that changes whenever work progresses.
+    cluster_answered_s: time of the cluster's last answer; None if there was none.
+    commit_failed_s: time of the last failed commit; None if a commit has succeeded since, or none has failed.
     """
 
     now_s: float
@@ -46,28 +48,32 @@ class HealthSnapshot:
     breakers: Mapping[str, BreakerState]
 
     @property
-    def cluster_is_well(self) -> bool:
-        """It answers, and has not refused a commit a moment ago."""
-        # A failure is an excuse for a while only: after a broker's restart a consumer may sit still for ever, and then no
-        # commit follows that could succeed.
+    def cluster_is_healthy(self) -> bool:
+        """Return whether the cluster has answered recently and has not just refused a commit."""
+        # A failed commit is an excuse for a limited time only: after a broker's restart a consumer may stop for ever, and
+        # then no commit follows that could succeed.
         answered_s, failed_s = self.cluster_answered_s, self.commit_failed_s
         answers = answered_s is not None and self.now_s - answered_s <= CLUSTER_ANSWER_S
         return answers and (failed_s is None or self.now_s - failed_s > COMMIT_FAILURE_S)
 
     @property
     def silence_s(self) -> float | None:
-        """For how long the cluster has not answered; None if it never has."""
+        """Return the seconds since the cluster's last answer; None if it has never answered."""
         return None if self.cluster_answered_s is None else round(self.now_s - self.cluster_answered_s, 1)
 
     @property
     def known_lag(self) -> int | None:
-        """The lag, None while the cluster is silent: its last answer would pass for the lag of now."""
+        """Return the lag; None while the cluster is silent, because the last value is out of date."""
         return None if self.silence_s is None or self.silence_s > LAG_VALID_S else self.lag
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """ok, why not, and what is worth knowing besides."""
+    """The result of a probe.
+
+    reasons: why it failed.
+    conditions: other facts to report.
+    """
 
     ok: bool
     reasons: tuple[str, ...] = ()
@@ -79,86 +85,88 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class StallDurations:
-    """For how long work has stood still, and reading been closed, with nothing to excuse it; seconds."""
+    """How many seconds work has stalled, and the gate has been closed, without an excuse."""
 
     work_s: float = 0.0
     gate_s: float = 0.0
 
 
 class StallDetector:
-    """Told the facts every second or so."""
+    """Measures for how long work has made no progress. Update it about once a second."""
 
     def __init__(self) -> None:
         self._progress: object = None
         self._working_since_s = -math.inf
         self._open_since_s = -math.inf
 
-    def look(self, facts: HealthSnapshot) -> StallDurations:
-        """Times run only while nothing moves and nothing excuses it; whatever does sets them back."""
-        well = facts.cluster_is_well and all(state is BreakerState.CLOSED for state in facts.breakers.values())
-        excused = not well or facts.draining or not facts.warm
-        has_work = facts.in_flight > 0 or (bool(facts.lag) and not facts.paused)
+    def update(self, snapshot: HealthSnapshot) -> StallDurations:
+        """Return the durations as of this snapshot. Any progress or excuse resets them."""
+        breakers_closed = all(state is BreakerState.CLOSED for state in snapshot.breakers.values())
+        excused = not snapshot.cluster_is_healthy or not breakers_closed or snapshot.draining or not snapshot.warm
+        has_work = snapshot.in_flight > 0 or (bool(snapshot.lag) and not snapshot.paused)
         first = self._working_since_s == -math.inf
-        if first or excused or not facts.gate_open or not has_work or facts.progress != self._progress:
-            self._working_since_s = facts.now_s
-        if first or excused or facts.gate_open:
-            self._open_since_s = facts.now_s
-        self._progress = facts.progress
-        return StallDurations(facts.now_s - self._working_since_s, facts.now_s - self._open_since_s)
+        if first or excused or not snapshot.gate_open or not has_work or snapshot.progress != self._progress:
+            self._working_since_s = snapshot.now_s
+        if first or excused or snapshot.gate_open:
+            self._open_since_s = snapshot.now_s
+        self._progress = snapshot.progress
+        return StallDurations(snapshot.now_s - self._working_since_s, snapshot.now_s - self._open_since_s)
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """stuck_s: work may stand still so long; closed_s: so long the group, or an open transaction, may keep reading closed."""
+class StallLimits:
+    """How many seconds work may stall, and a rebalance or an open transaction may keep the gate closed."""
 
-    stuck_s: float
-    closed_s: float
+    work_s: float
+    gate_s: float
 
 
-def liveness(facts: HealthSnapshot, still: StallDurations, limits: Limits) -> Verdict:
-    """Fails where only a restart could help."""
+def liveness(snapshot: HealthSnapshot, stall: StallDurations, limits: StallLimits) -> Verdict:
+    """Return whether the worker is alive; it is not only where a restart could help."""
     reasons = []
-    if still.work_s > limits.stuck_s:
-        lag = "unknown" if facts.lag is None else f"{facts.lag:,}"
+    if stall.work_s > limits.work_s:
+        lag = "unknown" if snapshot.lag is None else f"{snapshot.lag:,}"
         reasons.append(
-            f"work has stood still for {still.work_s:.0f} s although cluster and model are well: "
-            f"{facts.in_flight:,} events in flight, lag {lag}"
+            f"work has stalled for {stall.work_s:.0f} s although the cluster and the model are healthy: "
+            f"{snapshot.in_flight:,} events in flight, lag {lag}"
         )
-    if still.gate_s > limits.closed_s:
-        reasons.append(f"no partitions could be read for {still.gate_s:.0f} s although the cluster is well")
-    return Verdict(not reasons, tuple(reasons), {"still_for_s": round(max(still.work_s, still.gate_s), 1)})
+    if stall.gate_s > limits.gate_s:
+        reasons.append(f"no partitions could be read for {stall.gate_s:.0f} s although the cluster is healthy")
+    return Verdict(not reasons, tuple(reasons), {"still_for_s": round(max(stall.work_s, stall.gate_s), 1)})
 
 
-def startup(facts: HealthSnapshot) -> Verdict:
-    """Over when the model is warm. A cluster that is away does not hold it up: a restart would not bring it back."""
-    return Verdict(facts.warm, () if facts.warm else ("the model is warming up",))
+def startup(snapshot: HealthSnapshot) -> Verdict:
+    """Return whether the model is warm. An unreachable cluster does not matter here: a restart would not bring it back."""
+    return Verdict(snapshot.warm, () if snapshot.warm else ("the model is warming up",))
 
 
-def readiness(facts: HealthSnapshot) -> Verdict:
-    """Whether it takes part: the model warm, the group joined (with or without partitions), the gate open, not draining.
+def readiness(snapshot: HealthSnapshot) -> Verdict:
+    """Return whether the worker takes part: model warm, group joined (with or without partitions), gate open, not draining.
 
-    Breakers, a cluster that is away and a pause by hand are told as conditions: they change nothing for whoever asks.
+    Breakers, an unreachable cluster and a pause are reported as conditions only: they change nothing for clients of the
+    admin API.
     """
     reasons = []
-    if not facts.warm:
+    if not snapshot.warm:
         reasons.append("the model is warming up")
-    if not facts.joined:
+    if not snapshot.joined:
         reasons.append("the group has not been joined yet")
-    elif not facts.gate_open:
+    elif not snapshot.gate_open:
         reasons.append(
-            "the group is being rebalanced, or reading begins again at the committed offsets"
-            if facts.cluster_is_well
-            else "the cluster does not answer: reading begins again when it does"
+            "the group is being rebalanced, or reading restarts at the committed offsets"
+            if snapshot.cluster_is_healthy
+            else "the cluster does not answer: reading resumes when it does"
         )
-    if facts.draining:
+    if snapshot.draining:
         reasons.append("draining")
-    return Verdict(not reasons, tuple(reasons), {"conditions": conditions(facts)})
+    return Verdict(not reasons, tuple(reasons), {"conditions": conditions(snapshot)})
 
 
-def conditions(facts: HealthSnapshot) -> dict[str, object]:
-    """What an operator wants to know, whatever the verdicts."""
+def conditions(snapshot: HealthSnapshot) -> dict[str, object]:
+    """Return the state of breakers, cluster and pause, which is reported whatever the verdicts are."""
+    healthy, never_answered = snapshot.cluster_is_healthy, snapshot.cluster_answered_s is None
     return {
-        "breakers": {name: state.value for name, state in facts.breakers.items()},
-        "cluster": "ok" if facts.cluster_is_well else "failing" if facts.cluster_answered_s is not None else "unknown",
-        "paused": facts.paused,
+        "breakers": {name: state.value for name, state in snapshot.breakers.items()},
+        "cluster": "ok" if healthy else "unknown" if never_answered else "failing",
+        "paused": snapshot.paused,
     }

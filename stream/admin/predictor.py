@@ -50,7 +50,7 @@ class NotReady(Exception):
         self.message = message
 
 
-class Limits(NamedTuple):
+class RequestLimits(NamedTuple):
     """What a request may hold: events, and bytes after decompression."""
 
     max_events: int
@@ -81,7 +81,7 @@ class Predictor:
         encoder: PredictionEncoder,
         breaker: CircuitBreaker,
         *,
-        limits: Limits,
+        limits: RequestLimits,
         windows: WindowPlan | None = None,
         clock: Clock,
     ) -> None:

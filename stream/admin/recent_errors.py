@@ -1,4 +1,4 @@
-"""What went wrong lately: dead letters by kind with samples, and what the worker has warned of."""
+"""Recent errors of the worker: dead letters by kind with samples, and the last warnings that it logged."""
 
 from __future__ import annotations
 
@@ -20,8 +20,11 @@ MAX_MESSAGE_CHARS: Final = 500
 
 @dataclass(slots=True)
 class KindErrors:
-    """Of one kind since the start. message: a template without values, as in the outcome deltas; samples: where some of the
-    last ones were read, as `topic-partition@offset`."""
+    """Errors of one kind since the start.
+
+    message: a template without values, as in the outcome deltas.
+    samples: positions of some of the last errors, as `topic-partition@offset`.
+    """
 
     count: int = 0
     last_seen_ms: int = 0
@@ -30,13 +33,13 @@ class KindErrors:
 
 
 class ErrorSummary:
-    """Dead letters by kind, of which there is a closed list."""
+    """Dead letters by kind. The kinds are a closed list, so this does not grow."""
 
     def __init__(self) -> None:
         self._kinds: dict[FailureKind, KindErrors] = {}
 
-    def on_committed(self, batches: Sequence[BatchResult], ledger: Ledger, *, wall_ms: int) -> None:
-        """The outcomes of one commit."""
+    def record_commit(self, batches: Sequence[BatchResult], ledger: Ledger, *, wall_ms: int) -> None:
+        """Add the outcomes of one commit."""
         if not ledger.kinds:
             return
         for key, delta in ledger.deltas.items():
@@ -47,12 +50,12 @@ class ErrorSummary:
             errors.last_seen_ms = wall_ms
             if delta.exemplar is not None:
                 errors.message = delta.exemplar["message"]
-        for finished in batches:
-            for kind, place in _samples(finished):
-                self._kinds.setdefault(kind, KindErrors()).samples.append(place)
+        for result in batches:
+            for kind, position in _samples(result):
+                self._kinds.setdefault(kind, KindErrors()).samples.append(position)
 
     def to_list(self) -> list[dict[str, object]]:
-        """The commonest first."""
+        """Return the errors as JSON objects, the most frequent kind first."""
         return [
             {
                 "kind": kind.value,
@@ -69,35 +72,35 @@ class ErrorSummary:
         ]
 
 
-def _samples(finished: BatchResult) -> Iterator[tuple[FailureKind, str]]:
-    """The last few of each chunk: where many are bad, few are looked at."""
+def _samples(result: BatchResult) -> Iterator[tuple[FailureKind, str]]:
+    """Yield kind and position of the last few errors of each chunk; the cost does not grow with the number of errors."""
     first_row = 0
-    for chunk in finished.batch.chunks:
+    for chunk in result.batch.chunks:
         name = f"{chunk.partition.topic}-{chunk.partition.partition}"
         if isinstance(chunk, WindowChunk):
             for refused in chunk.events.refused[-MAX_SAMPLES:]:
                 yield refused.kind, f"{name}@{refused.record.offset}"
-            offsets: Sequence[int] = [window.first_offset for window in chunk.windows] if finished.failures else ()
+            offsets: Sequence[int] = [window.first_offset for window in chunk.windows] if result.failures else ()
         else:
             assert isinstance(chunk, Chunk)
             for rejection in chunk.rejections[-MAX_SAMPLES:]:
                 yield rejection.kind, f"{name}@{rejection.record.offset}"
-            offsets = [record.offset for record in chunk.records] if finished.failures else ()
+            offsets = [record.offset for record in chunk.records] if result.failures else ()
         rows = range(first_row, first_row + chunk.num_rows)
-        for row in [row for row in finished.failures if row in rows][-MAX_SAMPLES:]:
-            yield finished.failures[row].kind, f"{name}@{offsets[row - first_row]}"
+        for row in [row for row in result.failures if row in rows][-MAX_SAMPLES:]:
+            yield result.failures[row].kind, f"{name}@{offsets[row - first_row]}"
         first_row += chunk.num_rows
 
 
 class RecentWarnings(logging.Handler):
-    """The last warnings and errors that were logged."""
+    """A log handler that keeps the last warnings and errors."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self._kept: deque[dict[str, object]] = deque(maxlen=MAX_WARNINGS)
+        self._records: deque[dict[str, object]] = deque(maxlen=MAX_WARNINGS)
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._kept.append(
+        self._records.append(
             {
                 "at": int(record.created * 1000),
                 "level": record.levelname.lower(),
@@ -107,5 +110,5 @@ class RecentWarnings(logging.Handler):
         )
 
     def to_list(self) -> list[dict[str, object]]:
-        """The newest first."""
-        return list(reversed(self._kept))
+        """Return the log records as JSON objects, the newest first."""
+        return list(reversed(self._records))

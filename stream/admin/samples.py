@@ -1,6 +1,7 @@
-"""The last minutes, a sample a second: what the live page draws and `forebay status` sums up. Pure.
+"""Samples of the last minutes, one a second, for the live page and `forebay status`. Pure.
 
-Fed once a commit. A sample holds counts and histograms, so that any span of seconds adds up to true percentiles.
+Updated once per commit. A sample holds counts and histograms, so that percentiles over any span of seconds are exact to the
+width of a bucket.
 """
 
 from __future__ import annotations
@@ -17,18 +18,18 @@ from forebay.schemas.failures import Outcome
 
 HISTORY_S: Final = 300
 SUMMARY_S: Final = 10
-"""What is called a rate "now" is of the last so many whole seconds."""
+"""Number of whole seconds over which current rates are measured."""
 
 LOWEST_MS: Final = 0.05
 BUCKET_RATIO: Final = 1.08
 NUM_BUCKETS: Final = 256
-"""Up to 0.05 ms × 1.08^255, five hours; a percentile is told within 8%."""
+"""Durations up to 0.05 ms × 1.08^255, five hours; a percentile is accurate to 8%."""
 
 _BOUNDS_MS: Final = LOWEST_MS * BUCKET_RATIO ** np.arange(NUM_BUCKETS - 1)
 
 
 class DurationHistogram:
-    """A histogram of durations in milliseconds, its buckets a constant ratio apart."""
+    """A histogram of durations in milliseconds with buckets at a constant ratio."""
 
     __slots__ = ("counts",)
 
@@ -36,7 +37,7 @@ class DurationHistogram:
         self.counts: npt.NDArray[np.int64] | None = None
 
     def add(self, values_ms: npt.NDArray[np.float64]) -> None:
-        """Every value of float64 [N]."""
+        """Add values, float64 [N]."""
         if not len(values_ms):
             return
         counts = np.bincount(np.searchsorted(_BOUNDS_MS, values_ms), minlength=NUM_BUCKETS)
@@ -47,21 +48,29 @@ class DurationHistogram:
             self.counts = other.counts.copy() if self.counts is None else self.counts + other.counts
 
     def percentiles(self, shares: Sequence[float]) -> list[float | None]:
-        """By nearest rank, each the middle of its bucket in ms; None where there is no value."""
+        """Return percentiles in ms by nearest rank, each the middle of its bucket; None if the histogram is empty.
+
+        shares: percentiles as fractions, such as 0.99.
+        """
         if self.counts is None:
             return [None] * len(shares)
         ranks = np.cumsum(self.counts)
         total = int(ranks[-1])
-        found: list[float | None] = []
+        percentiles: list[float | None] = []
         for share in shares:
             bucket = int(np.searchsorted(ranks, max(1, np.ceil(share * total))))
-            found.append(round(LOWEST_MS * BUCKET_RATIO ** (bucket - 0.5), 3))
-        return found
+            percentiles.append(round(LOWEST_MS * BUCKET_RATIO ** (bucket - 0.5), 3))
+        return percentiles
 
 
 @dataclass(slots=True)
 class SecondStats:
-    """What happened in one second. at: that second, since 1970. events: the sum of the batches' sizes."""
+    """What was committed in one second.
+
+    at: the second, since 1970.
+    events: sum of the batches' sizes.
+    largest: size of the largest batch.
+    """
 
     at: int
     outcomes: dict[Outcome, int] = field(default_factory=dict)
@@ -75,12 +84,12 @@ class SecondStats:
 
 
 class SampleHistory:
-    """A ring of the last seconds."""
+    """A ring buffer with the samples of the last seconds."""
 
-    def __init__(self, *, kept_s: int = HISTORY_S) -> None:
-        self._ring: deque[SecondStats] = deque(maxlen=kept_s)
+    def __init__(self, *, history_s: int = HISTORY_S) -> None:
+        self._ring: deque[SecondStats] = deque(maxlen=history_s)
 
-    def on_committed(
+    def record_commit(
         self,
         *,
         wall_ms: int,
@@ -89,7 +98,11 @@ class SampleHistory:
         model_ms: npt.NDArray[np.float64],
         latencies_ms: npt.NDArray[np.float64],
     ) -> None:
-        """A commit. batch_sizes and model_ms: one for each of its micro-batches; latencies_ms: one for each of its events."""
+        """Add a commit to the sample of its second.
+
+        batch_sizes, model_ms: size and model time of each micro-batch of the commit.
+        latencies_ms: latency of each of its events.
+        """
         second = self._second(wall_ms)
         for outcome, count in outcomes.items():
             second.outcomes[outcome] = second.outcomes.get(outcome, 0) + count
@@ -100,12 +113,12 @@ class SampleHistory:
         second.model.add(model_ms)
         second.latency.add(latencies_ms)
 
-    def looked(self, *, wall_ms: int, lag: int | None) -> None:
-        """The lag as it is now; also makes the seconds in which nothing happened."""
+    def record_lag(self, lag: int | None, *, wall_ms: int) -> None:
+        """Record the current lag. This also adds samples for seconds without commits."""
         self._second(wall_ms).lag = lag
 
     def columns(self, *, now_ms: int, since: int = 0) -> dict[str, list[float | int | None]]:
-        """The whole seconds after `since` as columns of one length; the running second is left out."""
+        """Return the whole seconds after `since` as columns of equal length; the current second is left out."""
         names = ("at", *(outcome.value for outcome in Outcome), "commits", "batches", "batch_mean", "batch_max")
         names += ("latency_p50", "latency_p95", "latency_p99", "model_p50", "model_p99", "lag")
         columns: dict[str, list[float | int | None]] = {name: [] for name in names}
@@ -120,23 +133,25 @@ class SampleHistory:
         return columns
 
     def summary(self, *, now_ms: int) -> dict[str, float | int | None]:
-        """The last `SUMMARY_S` whole seconds in one: rates a second, times in ms."""
+        """Return rates per second and durations in ms over the last `SUMMARY_S` whole seconds."""
         latency, model = DurationHistogram(), DurationHistogram()
         events = batches = largest = 0
         stop = now_ms // 1000
-        decided = dict.fromkeys(Outcome, 0)
+        counts = dict.fromkeys(Outcome, 0)
         for second in self._between(stop - SUMMARY_S, stop):
             events, batches, largest = events + second.events, batches + second.batches, max(largest, second.largest)
             for outcome, count in second.outcomes.items():
-                decided[outcome] += count
+                counts[outcome] += count
             latency.merge(second.latency)
             model.merge(second.model)
         p50, p95, p99 = latency.percentiles((0.5, 0.95, 0.99))
         model_p50, model_p99 = model.percentiles((0.5, 0.99))
         return {
             "span_s": SUMMARY_S,
-            "events_per_s": round(sum(n for outcome, n in decided.items() if not outcome.of_window) / SUMMARY_S, 2),
-            **{f"{outcome.value}_per_s": round(count / SUMMARY_S, 2) for outcome, count in decided.items()},
+            "events_per_s": round(
+                sum(count for outcome, count in counts.items() if not outcome.of_window) / SUMMARY_S, 2
+            ),
+            **{f"{outcome.value}_per_s": round(count / SUMMARY_S, 2) for outcome, count in counts.items()},
             "batch_mean": _mean(events, batches),
             "batch_max": largest or None,
             "latency_p50_ms": p50,
@@ -153,10 +168,10 @@ class SampleHistory:
         at = wall_ms // 1000
         ring = self._ring
         if ring and at <= ring[-1].at:
-            return ring[-1]  # also where the clock was set back: the ring stays in order
+            return ring[-1]  # also if the clock was set back: the ring stays in order
         if ring and at - ring[-1].at < (ring.maxlen or 0):
-            for between in range(ring[-1].at + 1, at):
-                ring.append(SecondStats(between, lag=ring[-1].lag))
+            for idle in range(ring[-1].at + 1, at):
+                ring.append(SecondStats(idle, lag=ring[-1].lag))
         ring.append(SecondStats(at))
         return ring[-1]
 

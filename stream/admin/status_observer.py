@@ -1,4 +1,4 @@
-"""What the stages tell, kept for the live page and the probes."""
+"""Samples, errors and warnings of the worker, collected from the stages for `/status` and the probes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from forebay.stream.pipeline.observer import CommitTimes, NullObserver
 
 
 class StatusObserver(NullObserver):
-    """An `Observer`. commit_failed_s: when a commit last failed, monotonic, None since one succeeded."""
+    """An `Observer` that keeps what `/status` and the probes report.
+
+    commit_failed_s: monotonic time of the last failed commit; None if a commit has succeeded since.
+    """
 
     def __init__(self, *, clock: Clock) -> None:
         self._clock = clock
@@ -32,17 +35,17 @@ class StatusObserver(NullObserver):
 
     def on_committed(self, batches: Sequence[BatchResult], ledger: Ledger, times: CommitTimes) -> None:
         wall_ms = self._clock.wall_ms()
-        # Micro-batches that only complete the outcomes of events, and close no window, are not given to the model.
-        modelled = [(size, finished.model_s) for finished in batches if (size := _size(finished.batch))]
+        # A micro-batch that closes no window only completes the outcomes of events; the model does not see it.
+        modelled = [(size, result.model_s) for result in batches if (size := _size(result.batch))]
         self.commit_failed_s = None
-        self.samples.on_committed(
+        self.samples.record_commit(
             wall_ms=wall_ms,
             outcomes=ledger.outcomes,
             batch_sizes=[size for size, _ in modelled],
             model_ms=np.array([model_s for _, model_s in modelled], dtype=np.float64) * 1000,
             latencies_ms=ledger.latencies_ms(wall_ms=wall_ms),
         )
-        self.errors.on_committed(batches, ledger, wall_ms=wall_ms)
+        self.errors.record_commit(batches, ledger, wall_ms=wall_ms)
 
     def on_commit_failed(self, batches: Sequence[BatchResult], error: BaseException) -> None:
         self.commit_failed_s = self._clock.monotonic_s()
@@ -52,6 +55,6 @@ class StatusObserver(NullObserver):
 
 
 def _size(batch: MicroBatch) -> int:
-    """What `batch.max_batch_size` limits: records, or windows where the model takes windows."""
+    """Return the size that `batch.max_batch_size` limits: records, or windows if the model takes windows."""
     windowed = any(isinstance(chunk, WindowChunk) for chunk in batch.chunks)
     return batch.num_rows if windowed else batch.num_records

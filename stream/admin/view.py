@@ -1,4 +1,4 @@
-"""The worker as it is now: the facts that probes judge, and the status that people and scripts read."""
+"""The current state of the worker: the snapshot that probes decide on, and the `/status` document."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from forebay.models.backends.protocol import Model
 from forebay.schemas.topics import topic_name
 from forebay.stream.admin.health import (
     HealthSnapshot,
-    Limits,
     StallDetector,
     StallDurations,
+    StallLimits,
     Verdict,
     conditions,
     liveness,
@@ -39,7 +39,7 @@ STATUS_FORMAT: Final = 1
 
 
 class StatusSource(Protocol):
-    """What is looked at of the source (see `stream.kafka.consumer.source`)."""
+    """The part of the source that the status reads (see `stream.kafka.consumer.source`)."""
 
     @property
     def epoch(self) -> Epoch | None: ...
@@ -52,7 +52,7 @@ class StatusSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class WorkerComponents:
-    """What is looked at."""
+    """The components whose state is reported."""
 
     model: Model
     pipeline: Pipeline
@@ -65,24 +65,28 @@ class WorkerComponents:
 
 @dataclass(slots=True)
 class PolledState:
-    """What was found out by looking. members: of the group."""
+    """State that is polled rather than read on demand.
+
+    members: members of the consumer group.
+    loop_delay_s: how late the event loop's timers have been.
+    """
 
     warm: bool = False
     members: Sequence[Member] = ()
-    still: StallDurations = field(default_factory=StallDurations)
+    stall: StallDurations = field(default_factory=StallDurations)
     loop_delay_s: float = 0.0
 
 
 class WorkerView:
-    """Reads the parts, changes nothing. worker: its instance."""
+    """Reads the state of the components and changes nothing. worker: its instance id."""
 
-    def __init__(self, settings: Settings, parts: WorkerComponents, *, worker: str, clock: Clock) -> None:
+    def __init__(self, settings: Settings, components: WorkerComponents, *, worker: str, clock: Clock) -> None:
         self._settings = settings
-        self._parts = parts
+        self._components = components
         self._worker = worker
         self._clock = clock
         self._started_ms = clock.wall_ms()
-        self._limits = Limits(
+        self._limits = StallLimits(
             settings.admin.stuck_after_ms / 1000,
             (
                 settings.admin.stuck_after_ms
@@ -91,22 +95,23 @@ class WorkerView:
             )
             / 1000,
         )
-        self._standstill = StallDetector()
+        self._stall_detector = StallDetector()
         self.url: str | None = None
-        self.seen = PolledState()
+        self.polled = PolledState()
 
-    def look(self) -> None:
-        """Once a second: how long work has stood still, and what the lag is."""
-        facts = self.facts()
-        self.seen.still = self._standstill.look(facts)
-        self._parts.status_observer.samples.looked(wall_ms=self._clock.wall_ms(), lag=facts.known_lag)
+    def sample(self) -> None:
+        """Measure the stall and record the lag; called once a second."""
+        snapshot = self.snapshot()
+        self.polled.stall = self._stall_detector.update(snapshot)
+        self._components.status_observer.samples.record_lag(snapshot.known_lag, wall_ms=self._clock.wall_ms())
 
-    def facts(self) -> HealthSnapshot:
-        pipeline, source, lag = self._parts.pipeline, self._parts.source, self._parts.lag
+    def snapshot(self) -> HealthSnapshot:
+        """Return what the probes decide on."""
+        pipeline, source, lag = self._components.pipeline, self._components.source, self._components.lag
         gate_open = source.epoch is not None
         return HealthSnapshot(
             now_s=self._clock.monotonic_s(),
-            warm=self.seen.warm,
+            warm=self.polled.warm,
             joined=source.joined,
             gate_open=gate_open,
             draining=pipeline.stopping,
@@ -114,27 +119,31 @@ class WorkerView:
             in_flight=pipeline.in_flight.events,
             lag=sum(partition_lag.lag for partition_lag in lag.partition_lags.values()) if gate_open else None,
             progress=(
-                self._parts.status_observer.batches_finished,
+                self._components.status_observer.batches_finished,
                 pipeline.totals.commits,
-                tuple(sorted((place, partition_lag.position) for place, partition_lag in lag.partition_lags.items())),
+                tuple(
+                    sorted(
+                        (partition, partition_lag.position) for partition, partition_lag in lag.partition_lags.items()
+                    )
+                ),
             ),
             cluster_answered_s=lag.answered_s,
-            commit_failed_s=self._parts.status_observer.commit_failed_s,
-            breakers={name: breaker.state for name, breaker in self._parts.breakers.by_name().items()},
+            commit_failed_s=self._components.status_observer.commit_failed_s,
+            breakers={name: breaker.state for name, breaker in self._components.breakers.by_name().items()},
         )
 
     def liveness(self) -> Verdict:
-        return liveness(self.facts(), self.seen.still, self._limits)
+        return liveness(self.snapshot(), self.polled.stall, self._limits)
 
     def readiness(self) -> Verdict:
-        return readiness(self.facts())
+        return readiness(self.snapshot())
 
     def startup(self) -> Verdict:
-        return startup(self.facts())
+        return startup(self.snapshot())
 
     def models(self) -> list[dict[str, Any]]:
-        """The models that are served, with their signatures."""
-        model = self._parts.model
+        """Return the served models with their signatures."""
+        model = self._components.model
         return [
             {
                 "name": model.name,
@@ -146,8 +155,8 @@ class WorkerView:
         ]
 
     def status(self, *, since: int | None) -> dict[str, Any]:
-        """All there is to know; with the samples after the second `since` (seconds since 1970), where it is not None."""
-        now_ms, facts = self._clock.wall_ms(), self.facts()
+        """Return the `/status` document. since: add the samples after that second since 1970; None adds none."""
+        now_ms, snapshot = self._clock.wall_ms(), self.snapshot()
         live, ready = self.liveness(), self.readiness()
         document: dict[str, Any] = {
             "format": STATUS_FORMAT,
@@ -159,36 +168,36 @@ class WorkerView:
             "release": version("forebay"),
             "started": self._started_ms,
             "uptime_s": round((now_ms - self._started_ms) / 1000, 1),
-            "model": {"name": self._parts.model.name, "version": self._parts.model.version},
+            "model": {"name": self._components.model.name, "version": self._components.model.version},
             "processing_guarantee": self._settings.delivery.processing_guarantee,
             "health": {
                 "live": live.ok,
                 "ready": ready.ok,
                 "started": self.startup().ok,
                 "reasons": [*live.reasons, *ready.reasons],
-                **conditions(facts),
+                **conditions(snapshot),
                 "still_for_s": live.conditions["still_for_s"],
-                "cluster_answered_ago_s": facts.silence_s,
-                "loop_delay_ms": round(self.seen.loop_delay_s * 1000, 1),
+                "cluster_answered_ago_s": snapshot.silence_s,
+                "loop_delay_ms": round(self.polled.loop_delay_s * 1000, 1),
             },
             "group": self._group(),
             "input_topics": [topic_name(self._settings.topics.prefix, name) for name in self._settings.input.topics],
             "partitions": self._partitions(),
-            "lag": facts.known_lag,
+            "lag": snapshot.known_lag,
             "in_flight": self._in_flight(),
             "window": self._window(),
-            "breakers": {name: self._breaker(breaker) for name, breaker in self._parts.breakers.by_name().items()},
+            "breakers": {name: self._breaker(breaker) for name, breaker in self._components.breakers.by_name().items()},
             "totals": self._totals(),
-            "now": self._parts.status_observer.samples.summary(now_ms=now_ms),
-            "errors": self._parts.status_observer.errors.to_list(),
-            "last_warnings": self._parts.status_observer.warnings.to_list(),
+            "now": self._components.status_observer.samples.summary(now_ms=now_ms),
+            "errors": self._components.status_observer.errors.to_list(),
+            "last_warnings": self._components.status_observer.warnings.to_list(),
         }
         if since is not None:
-            document["history"] = self._parts.status_observer.samples.columns(now_ms=now_ms, since=since)
+            document["history"] = self._components.status_observer.samples.columns(now_ms=now_ms, since=since)
         return document
 
     def _group(self) -> dict[str, Any]:
-        source, epoch = self._parts.source, self._parts.source.epoch
+        source, epoch = self._components.source, self._components.source.epoch
         return {
             "id": self._settings.kafka.group_id,
             "joined": source.joined,
@@ -200,36 +209,36 @@ class WorkerView:
         }
 
     def _members(self) -> list[dict[str, Any]]:
-        """The workers of the group, this one too. Any member can announce anything: treat it as untrusted."""
-        found = [(member, decode_member_metadata(member.user_data)) for member in self.seen.members]
+        """Return the workers of the group, including this one. Any member can announce anything: treat it as untrusted."""
+        members = [(member, decode_member_metadata(member.user_data)) for member in self.polled.members]
         return [
             {
-                "worker": announced.worker,
-                "url": announced.url,
-                "model": {"name": announced.model, "version": announced.version},
-                "partitions": [{"topic": one.topic, "partition": one.partition} for one in member.partitions],
-                "self": announced.worker == self._worker,
+                "worker": metadata.worker,
+                "url": metadata.url,
+                "model": {"name": metadata.model, "version": metadata.version},
+                "partitions": [{"topic": topic, "partition": number} for topic, number in member.partitions],
+                "self": metadata.worker == self._worker,
             }
-            for member, announced in sorted(found, key=lambda one: one[1].worker if one[1] else "")
-            if announced is not None
+            for member, metadata in sorted(members, key=lambda pair: pair[1].worker if pair[1] else "")
+            if metadata is not None
         ]
 
     def _partitions(self) -> list[dict[str, Any]]:
-        windows = self._parts.status_observer.window_statuses
+        windows = self._components.status_observer.window_statuses
         return [
             {
-                "topic": place.topic,
-                "partition": place.partition,
+                "topic": partition.topic,
+                "partition": partition.partition,
                 "position": partition_lag.position,
                 "end": partition_lag.stable_offset,
                 "lag": partition_lag.lag,
-                **(_windows_of(windows[place]) if place in windows else {}),
+                **(_window_columns(windows[partition]) if partition in windows else {}),
             }
-            for place, partition_lag in sorted(self._parts.lag.partition_lags.items())
+            for partition, partition_lag in sorted(self._components.lag.partition_lags.items())
         ]
 
     def _in_flight(self) -> dict[str, Any]:
-        in_flight, limits, source = self._parts.pipeline.in_flight, self._settings.limits, self._parts.source
+        in_flight, limits, source = self._components.pipeline.in_flight, self._settings.limits, self._components.source
         return {
             "events": in_flight.events,
             "bytes": in_flight.bytes,
@@ -238,7 +247,7 @@ class WorkerView:
             "max_bytes": limits.max_in_flight_bytes,
             "max_batches": limits.max_in_flight_batches,
             "reading": "paused" if source.paused else "on",
-            "model_call_for_s": round(self._parts.device.running_for_s(), 3),
+            "model_call_for_s": round(self._components.device.running_for_s(), 3),
         }
 
     def _window(self) -> dict[str, Any]:
@@ -248,17 +257,17 @@ class WorkerView:
             "max_batch_bytes": batch.max_batch_bytes,
             "max_queue_delay_ms": batch.max_queue_delay_ms,
         }
-        if self._parts.model.signature.window is None:
+        if self._components.model.signature.window is None:
             return {"kind": "none", **batching}
-        windows = self._parts.status_observer.window_statuses.values()
+        windows = self._components.status_observer.window_statuses.values()
         return {
             "kind": window.kind,
             **batching,
             "size_ms": window.size_ms,
             "hop_ms": window.hop_ms,
             "gap_ms": window.gap_ms,
-            "open_windows": sum(one.open_windows for one in windows),
-            "buffered_rows": sum(one.buffered_rows for one in windows),
+            "open_windows": sum(status.open_windows for status in windows),
+            "buffered_rows": sum(status.buffered_rows for status in windows),
         }
 
     def _breaker(self, breaker: CircuitBreaker) -> dict[str, Any]:
@@ -270,7 +279,7 @@ class WorkerView:
         }
 
     def _totals(self) -> dict[str, Any]:
-        totals = self._parts.pipeline.totals
+        totals = self._components.pipeline.totals
         return {
             "outcomes": {outcome.value: count for outcome, count in totals.outcomes.items()},
             "kinds": dict(totals.kinds),
@@ -280,7 +289,7 @@ class WorkerView:
         }
 
 
-def _windows_of(status: WindowStatus) -> dict[str, Any]:
+def _window_columns(status: WindowStatus) -> dict[str, Any]:
     return {
         "open_windows": status.open_windows,
         "buffered_rows": status.buffered_rows,

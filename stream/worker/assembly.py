@@ -124,7 +124,7 @@ class WorkerAssembly:
             )
         )
         lag = LagPoller(source, telemetry.record_lag, clock=self._clock)
-        parts = WorkerComponents(
+        components = WorkerComponents(
             model=self._model,
             pipeline=pipeline,
             breakers=self._breakers,
@@ -135,7 +135,7 @@ class WorkerAssembly:
         )
         admin = WorkerAdmin(
             self._settings,
-            parts,
+            components,
             decoder=decoder,
             encoder=encoder,
             metrics=telemetry,

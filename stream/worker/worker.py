@@ -130,7 +130,7 @@ class Worker:
         self._run_task(pipeline.feed_device(), "device")
         self._run_task(pipeline.watch(), "watch")
         self._run_task(self._parts.lag.run(), "lag")
-        self._run_task(self._parts.admin.watch(), "admin")
+        self._run_task(self._parts.admin.run(), "admin")
         polling = self._run_task(pipeline.run(), "poll")
         self._run_task(_announce(self._parts.source, self._parts.admin), "announce")
         self._run_task(self._parts.telemetry.run(), "telemetry")

@@ -12,7 +12,7 @@ import numpy as np
 import orjson
 
 from forebay.models.backends.protocol import Scores
-from forebay.stream.admin.predictor import Limits, Predictor
+from forebay.stream.admin.predictor import Predictor, RequestLimits
 from forebay.stream.admin.time_slices import TimeSlices
 from forebay.stream.core.backoff import Backoff
 from forebay.stream.core.circuit_breaker import CircuitBreaker
@@ -23,7 +23,7 @@ from forebay.stream.inference.device_thread import DeviceThread
 from forebay.stream.output.encoder import PredictionEncoder
 from tests.core.build import ManualClock, signature
 
-LIMITS = Limits(max_events=4, max_bytes=3000)
+LIMITS = RequestLimits(max_events=4, max_bytes=3000)
 
 
 class Model:
@@ -55,7 +55,7 @@ class Model:
 
 @asynccontextmanager
 async def running(
-    model: Model, windows: WindowPlan | None = None, limits: Limits = LIMITS
+    model: Model, windows: WindowPlan | None = None, limits: RequestLimits = LIMITS
 ) -> AsyncIterator[tuple[Predictor, DeviceThread, CircuitBreaker]]:
     clock = ManualClock()
     breaker = CircuitBreaker(failure_threshold=3, reset_timeout_s=30, on_change=lambda state, reason: None)

@@ -21,7 +21,7 @@ from forebay.stream.admin.predict_requests import (
     read_request,
     status_of,
 )
-from forebay.stream.admin.predictor import Limits
+from forebay.stream.admin.predictor import RequestLimits
 from forebay.stream.admin.time_slices import SLICE
 from forebay.stream.decode import Decoder
 from tests.admin.predictor import LIMITS, Model, ask, predicted, running, time_slices
@@ -96,7 +96,7 @@ async def test_bodies_that_cannot_be_decompressed(body: bytes, encoding: str, ki
 @pytest.mark.parametrize("depth", [100, 1100, 3000, 100_000])
 async def test_brackets_without_end_are_no_json(depth: int) -> None:
     for body in (b"[" * depth, b'{"features":' + b"[" * depth, b"[" * depth + b"]" * depth, b'{"a":' * depth):
-        async with running(Model(), limits=Limits(4, 1_000_000)) as (predictor, *_):
+        async with running(Model(), limits=RequestLimits(4, 1_000_000)) as (predictor, *_):
             status, document = await ask(predictor, body)
         assert 400 <= status < 500, document
 
@@ -109,7 +109,7 @@ async def test_deep_json_gets_the_answer_of_an_event_that_is_not_as_deep(depth: 
         (b' {"features": [1, 2, 3], "other": %s}' % deep, 200),
         (b'[{"features": [1, 2, 3], "other": %s}]' % deep, 200),
     ):
-        async with running(Model(), limits=Limits(4, 1_000_000)) as (predictor, *_):
+        async with running(Model(), limits=RequestLimits(4, 1_000_000)) as (predictor, *_):
             assert (await ask(predictor, body))[0] == expected
 
 

@@ -21,7 +21,7 @@ from forebay.stream.telemetry.polled_gauges import PolledComponents
 from forebay.stream.telemetry.telemetry import Telemetry, WorkerIdentity
 from tests.core.build import P0, P1, ManualClock
 
-ABOUT = WorkerIdentity(
+IDENTITY = WorkerIdentity(
     model="m", version=7, device="cpu", instance="me", group_id="g", transactional=True, max_in_flight_events=100
 )
 
@@ -58,12 +58,12 @@ class Worker:
         breakers = Breakers(_breaker(), _breaker())
         timing = Timing(1.0, 2.0, 1.0)
         self.pipeline = Pipeline(in_flight, timing, breakers, NullObserver(), max_poll_records=10, clock=clock)
-        self.telemetry = Telemetry(TelemetrySection(), ABOUT, clock=clock, environ={})
+        self.telemetry = Telemetry(TelemetrySection(), IDENTITY, clock=clock, environ={})
         self.lag = LagPoller(self.source, self.telemetry.record_lag, clock=clock)
         model = SimpleNamespace(name="m", version=7, signature=SimpleNamespace(window=None))
         device = SimpleNamespace(running_for_s=lambda: 0.0)
         status_observer = StatusObserver(clock=clock)
-        parts = WorkerComponents(
+        components = WorkerComponents(
             model=cast(Any, model),
             pipeline=self.pipeline,
             breakers=breakers,
@@ -72,8 +72,8 @@ class Worker:
             lag=self.lag,
             status_observer=status_observer,
         )
-        self.view = WorkerView(Settings(), parts, worker="me", clock=clock)
-        self.view.seen.warm = True
+        self.view = WorkerView(Settings(), components, worker="me", clock=clock)
+        self.view.polled.warm = True
         self.breakers = breakers
         self.telemetry.attach(
             PolledComponents(
@@ -101,7 +101,7 @@ async def test_the_status_and_the_metrics_report_the_same_poll() -> None:
     worker.source.found = {P0: PartitionLag(9, 99)}  # unknown to both before the next poll
     status = worker.view.status(since=None)
     assert (status["lag"], status["health"]["cluster_answered_ago_s"]) == (7, 0)
-    assert [(one["position"], one["end"], one["lag"]) for one in status["partitions"]] == [(3, 10, 7), (4, 4, 0)]
+    assert [(row["position"], row["end"], row["lag"]) for row in status["partitions"]] == [(3, 10, 7), (4, 4, 0)]
     assert worker.metric("forebay_consumer_lag_records{") == [
         'forebay_consumer_lag_records{partition="0",topic="features"} 7.0',
         'forebay_consumer_lag_records{partition="1",topic="features"} 0.0',
