@@ -73,4 +73,4 @@ if not TYPE_CHECKING:  # type checkers shall refuse a name that does not exist
 
 def __dir__() -> list[str]:
     """Return the public names, whether or not they have been imported."""
-    return sorted(globals().keys() | set(__all__))
+    return sorted(__all__)
