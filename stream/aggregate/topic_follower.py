@@ -19,12 +19,12 @@ class Follower:
     async def start(self, *, since_ms: int | None = None) -> None:
         """Raises BrokerError."""
         await self._reader.start()
-        extent = await self._reader.extent(since_ms=since_ms)
+        extent = await self._reader.offset_ranges(since_ms=since_ms)
         self._read_to = {partition: offsets.start for partition, offsets in extent.items()}
 
     async def news(self) -> AsyncIterator[tuple[TopicPartition, Sequence[Record]]]:
         """All that is committed by now and was not read yet. Raises BrokerError."""
-        extent = await self._reader.extent()
+        extent = await self._reader.offset_ranges()
         rest = {
             partition: range(max(self._read_to.get(partition, offsets.start), offsets.start), offsets.stop)
             for partition, offsets in extent.items()

@@ -44,7 +44,7 @@ class DeadLetterReader:
 
     async def extent(self, *, since_ms: int | None = None) -> OffsetRanges:
         """All that is there by now, from a time on. Raises BrokerError."""
-        return await self._reader.extent(since_ms=since_ms)
+        return await self._reader.offset_ranges(since_ms=since_ms)
 
     async def letters(
         self, extent: OffsetRanges, *, progress: Progress = lambda done, total: None

@@ -19,7 +19,7 @@ from typing import Any
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
 from aiokafka.protocol.transaction import EndTxnRequest
 
-from forebay.stream.kafka.consumer import source as source_module
+from forebay.stream.kafka.consumer import restoration
 from forebay.stream.kafka.consumer.source import Source
 from forebay.stream.kafka.producer.producer import OutputProducer
 from forebay.stream.kafka.producer.transaction import Transaction
@@ -68,7 +68,7 @@ def install(failpoints: Mapping[str, Mapping[str, Any]]) -> None:
         ("after_txn_offset_commit", Transaction, "commit_positions", False),
         ("in_revoke", Source, "on_partitions_revoked", True),
         ("in_assign", Source, "on_partitions_assigned", False),
-        ("before_seek", source_module, "start_positions", False),
+        ("before_seek", restoration, "start_positions", False),
     ):
         if name in points:
             setattr(owner, method, _around(getattr(owner, method), points[name], first=first))

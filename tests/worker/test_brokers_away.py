@@ -46,7 +46,7 @@ async def test_brokers_away_at_the_start_and_later(
         assert "was not checked" not in two.log, two.log
         await worker_group.publish(100)
         await worker_group.settled()
-        await one.says(f"broker {gone + 1} (127.0.0.1:{port}) has left the cluster; 2 are there")
+        await one.says(f"broker {gone + 1} (127.0.0.1:{port}) has left the cluster; 2 remain")
         await asyncio.to_thread(cluster.restart, gone)
         await one.says(f"broker {gone + 1} (127.0.0.1:{port}) is back, after")
         await asyncio.to_thread(cluster.kill)

@@ -1,4 +1,4 @@
-"""One line when brokers go away, one when they are back, and the client's own lines kept back between them."""
+"""The log of outages: one line when brokers become unreachable and one when they return, without the client's own lines."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ log = logging.getLogger("forebay.kafka.cluster")
 
 REMIND_S: Final = 300.0
 FORGET_S: Final = 3_600.0
-"""A broker that is away for so long was removed."""
+"""A broker that is absent for this long is taken to have been removed."""
 
 
 class OutageLog:
-    """Logs changes in which brokers answer. client_log: the client's logger, which is raised to CRITICAL during an outage.
+    """Logs changes in which brokers answer.
 
-    It logs every attempt of every connection as an error, many a second on a large cluster. At the level DEBUG it is left
-    alone.
+    client_log: the client's logger. Its level is CRITICAL during an outage, because the client logs every connection attempt as
+    an error, many per second on a large cluster. At level DEBUG it stays as it is.
     """
 
     def __init__(self, *, clock: Clock, client_log: logging.Logger) -> None:
@@ -28,31 +28,31 @@ class OutageLog:
         self._client_log = client_log
         self._client_level: int | None = None
         self._known: dict[int, str] = {}
-        self._away: dict[int, tuple[float, str]] = {}
+        self._absent: dict[int, tuple[float, str]] = {}
         self._silent: tuple[float, str] | None = None
         self._reminded_s = 0.0
 
-    def answered(self, brokers: Mapping[int, str]) -> None:
-        """A broker has answered; brokers: id -> host:port of those in the cluster now."""
+    def on_answer(self, brokers: Mapping[int, str]) -> None:
+        """Record that a broker has answered. brokers: the address, host:port, of each broker in the cluster, by id."""
         now_s = self._clock.monotonic_s()
         if self._silent is not None:
             since_s, since = self._silent
             self._silent = None
             log.warning("the cluster answers again, after %.0f s (since %s)", now_s - since_s, since)
         for node, address in self._known.items():
-            if node not in brokers and node not in self._away:
-                self._away[node] = now_s, self._now()
-                log.warning("broker %d (%s) has left the cluster; %d are there", node, address, len(brokers))
-        for node in sorted(self._away.keys() & brokers.keys()):
-            since_s, since = self._away.pop(node)
+            if node not in brokers and node not in self._absent:
+                self._absent[node] = now_s, self._now()
+                log.warning("broker %d (%s) has left the cluster; %d remain", node, address, len(brokers))
+        for node in sorted(self._absent.keys() & brokers.keys()):
+            since_s, since = self._absent.pop(node)
             log.warning("broker %d (%s) is back, after %.0f s (since %s)", node, brokers[node], now_s - since_s, since)
-        for node in [node for node, (since_s, _) in self._away.items() if now_s - since_s >= FORGET_S]:
-            del self._away[node], self._known[node]
+        for node in [node for node, (since_s, _) in self._absent.items() if now_s - since_s >= FORGET_S]:
+            del self._absent[node], self._known[node]
         self._known.update(brokers)
-        self._quiet()
+        self._set_client_level()
 
-    def silent(self, reason: str) -> None:
-        """No broker answers."""
+    def on_silence(self, reason: str) -> None:
+        """Record that no broker answers."""
         now_s = self._clock.monotonic_s()
         if self._silent is None:
             self._silent, self._reminded_s = (now_s, self._now()), now_s
@@ -60,15 +60,15 @@ class OutageLog:
         elif now_s - self._reminded_s >= REMIND_S:
             self._reminded_s = now_s
             log.warning("no broker answers since %s, for %.0f s: %s", self._silent[1], now_s - self._silent[0], reason)
-        self._quiet()
+        self._set_client_level()
 
     def stop(self) -> None:
-        """Let the client log again."""
-        self._silent, self._away = None, {}
-        self._quiet()
+        """End the outage, if there is one, and restore the client's log level."""
+        self._silent, self._absent = None, {}
+        self._set_client_level()
 
-    def _quiet(self) -> None:
-        outage = self._silent is not None or bool(self._away)
+    def _set_client_level(self) -> None:
+        outage = self._silent is not None or bool(self._absent)
         if outage and self._client_level is None and self._client_log.getEffectiveLevel() > logging.DEBUG:
             self._client_level = self._client_log.level
             self._client_log.setLevel(logging.CRITICAL)

@@ -1,7 +1,7 @@
-"""Whether topics are still those whose positions are held: one that was deleted and created again has another id. Pure.
+"""Topic ids, by which a topic that was deleted and created again under the same name is recognised. Pure.
 
-A position is a number without a topic's id. In a new topic of the same name that holds enough records it points into the
-middle, and everything before it would be skipped without an error from the broker.
+A position does not contain a topic's id. In a new topic of the same name with enough records it points into the middle, and
+all records before it would be skipped without an error from the broker.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ log = logging.getLogger("forebay.kafka.topics")
 
 
 class TopicIdentity:
-    """The ids under which topics were first seen, or adopted since."""
+    """The expected id of each topic: the first one seen, or the one adopted since."""
 
     def __init__(self) -> None:
         self._ids: dict[str, UUID] = {}
@@ -25,24 +25,28 @@ class TopicIdentity:
         self._missing: set[str] = set()
 
     def compare(self, ids: Mapping[str, UUID], missing: Collection[str]) -> frozenset[str]:
-        """Return the topics that have another id than before; remember those seen for the first time.
+        """Return the topics whose id has changed; remember the ids of topics seen for the first time.
 
-        ids: of topics that exist and whose ids the cluster reports; missing: topics that do not exist now.
+        ids: the ids of existing topics, as far as the cluster reports them.
+        missing: topics that do not exist.
         """
         for topic in sorted(set(missing) - self._missing):
             log.warning("topic %s is not in the cluster", topic)
         self._missing = set(missing)
         self._newest.update(ids)
-        recreated = {topic for topic, found in ids.items() if self._ids.setdefault(topic, found) != found}
+        recreated = {topic for topic, topic_id in ids.items() if self._ids.setdefault(topic, topic_id) != topic_id}
         return frozenset(recreated)
 
     def adopt(self, topics: Collection[str]) -> None:
-        """Take the ids that were last seen of these topics for the right ones."""
+        """Expect the ids of these topics that were seen last."""
         self._ids.update({topic: self._newest[topic] for topic in topics if topic in self._newest})
 
 
 def recreated_error(topics: Collection[str], positions: Mapping[TopicPartition, int]) -> TopicRecreated:
-    """The error that names what would be skipped in these topics. positions: where reading was to go on."""
+    """Return the error that names the records that would be skipped in these topics.
+
+    positions: the next offset of each partition.
+    """
     skipped = [
         f"records before offset {position} of {partition.topic}-{partition.partition}"
         for partition, position in sorted(positions.items())
@@ -52,7 +56,7 @@ def recreated_error(topics: Collection[str], positions: Mapping[TopicPartition, 
     were = "were" if len(topics) > 1 else "was"
     return TopicRecreated(
         f"{names} {were} deleted and created again while this worker held positions in the old topic"
-        + (f"; going on would skip {', '.join(skipped)}" if skipped else ""),
+        + (f"; continuing would skip {', '.join(skipped)}" if skipped else ""),
         remedy="reset the group's offsets of the topic (kafka-consumer-groups --reset-offsets --to-earliest) or use another "
-        "group_id, then start the worker again",
+        "group_id, then restart the worker",
     )

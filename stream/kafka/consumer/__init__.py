@@ -1,1 +1,1 @@
-"""Reading the input: the group, its positions and the consumer lag."""
+"""The consumer side: the group's source of records, its offsets and lag, and readers of topics without a group."""

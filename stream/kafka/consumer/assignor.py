@@ -1,4 +1,4 @@
-"""The client's round robin, whose members say something of themselves when they join."""
+"""The client's round-robin assignor, with user data that each member sends when it joins."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
 
 
 class AdvertisingAssignor(RoundRobinPartitionAssignor):
-    """Under the plain assignor's name, so that both can be members of one group.
+    """A round-robin assignor with user data. It keeps the name of the client's own, so that both can be in one group.
 
-    user_data: asked for at each join; on_members: called with every member's, in the member that leads the group.
+    user_data: called at each join for this member's data.
+    on_members: called with the data of all members, in the member that leads the group.
     """
 
     def __init__(self, user_data: Callable[[], bytes], on_members: Callable[[Sequence[bytes]], None]) -> None:
@@ -20,10 +21,10 @@ class AdvertisingAssignor(RoundRobinPartitionAssignor):
         self._on_members = on_members
 
     def assign(self, cluster: Any, members: Mapping[str, Any]) -> Any:
-        """Assign as the plain assignor does. The client's own is a class method, as `metadata` is."""
+        """Assign as the client's round-robin assignor does."""
         self._on_members([member.user_data or b"" for member in members.values()])
         return super().assign(cluster, members)
 
     def metadata(self, topics: Iterable[str]) -> Any:
-        # The client's own is a class method; it calls it on whatever it was given, here an object.
+        # In the client, `assign` and `metadata` are class methods; it calls them on what it is configured with, an object here.
         return ConsumerProtocolMemberMetadata(self.version, list(topics), self._user_data())

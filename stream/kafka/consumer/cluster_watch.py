@@ -1,9 +1,9 @@
-"""Asks the cluster about its brokers and the input topics: at most once a second while records are read, and when required.
+"""The watch over the cluster: it detects input topics that were recreated, and logs which brokers answer.
 
-The client's own metadata requests know no topic ids, so that it goes on reading at the same offset in a topic that was deleted
-and created again (`topic_identity`). A fetch that is under way when a topic is deleted fails, whereupon the client refreshes
-its metadata: after a refresh, as after a pause, ids are compared before any record is used. Whether a broker answers, and which
-brokers it names, is logged as it changes (`outage`).
+The client's own metadata requests do not contain topic ids, so it continues to read at the same offset in a topic that was
+deleted and created again (`topic_identity`). While records are read, the watch compares the ids at most once a second. A fetch
+in progress when a topic is deleted fails, and the client then refreshes its metadata: after a refresh, as after a pause, ids
+are compared before any record is used. Changes in which brokers exist and answer are logged (`outage_log`).
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from forebay.stream.kafka.protocol.offset_requests import NO_TOPIC_ID, TopicMeta
 
 log = logging.getLogger("forebay.kafka.cluster")
 
-EVERY_S: Final = 1.0
+INTERVAL_S: Final = 1.0
 SILENT_AFTER_S: Final = 5.0
-"""How long a request may be under way before the log calls it unanswered."""
-PATIENCE_S: Final = 1.0
-"""How long a poll waits for an answer that is due; it goes on without one, and the answer is looked at when it comes."""
+"""A request in flight for longer is logged as unanswered."""
+WAIT_S: Final = 1.0
+"""How long a poll waits for a response that is due. Then it continues, and a later poll uses the response."""
 
 
 class ClusterWatch:
     """Compares topic ids over a started client's connections.
 
-    Only a topic in which the worker holds a position can be recreated under it. One that was taken from the worker, as a
-    deleted topic is at the next assignment, is a new topic when it comes back without committed positions.
+    Only topics in which the worker has a position are compared. A deleted topic leaves the assignment at the next rebalance;
+    if it is created again without committed offsets, it is a new topic.
     """
 
     def __init__(self, client: AIOKafkaClient, topics: Collection[str], *, clock: Clock) -> None:
@@ -49,100 +49,104 @@ class ClusterWatch:
         self._clock = clock
         self._identity = TopicIdentity()
         self._outage = OutageLog(clock=clock, client_log=logging.getLogger("aiokafka"))
-        self._held: frozenset[str] = frozenset()
-        self._asked_s = 0.0
+        self._tracked: frozenset[str] = frozenset()
+        self._sent_s = 0.0
         self._due_s = 0.0
-        self._asking: asyncio.Task[frozenset[str]] | None = None
+        self._request: asyncio.Task[frozenset[str]] | None = None
         self._has_ids = True
         self._refresh: asyncio.Future[Any] | None = None
         client.cluster.add_listener(lambda _cluster: self.expire())
 
     def expire(self) -> None:
-        """Make the next `look` wait for a new comparison."""
+        """Make the next `check` wait for a new comparison."""
         self._due_s = 0.0
 
-    async def look(self) -> frozenset[str]:
-        """Return the topics recreated while positions in them are held, asking again where the last answer is too old.
+    async def check(self) -> frozenset[str]:
+        """Return the tracked topics that were recreated. Sends a new request if the last response is too old.
 
-        An answer that does not come in time is looked at by a later call. Raises nothing.
+        A response that takes longer than `WAIT_S` is used by a later call. Raises nothing.
         """
         now_s = self._clock.monotonic_s()
         refresh = self._client._md_update_fut
         if refresh is not None and refresh is not self._refresh:
             self.expire()
         self._refresh = refresh
-        if self._asking is not None:
-            if recreated := self._answer():
+        if self._request is not None:
+            if recreated := self._take_result():
                 return recreated
-            if self._asking is not None and now_s - self._asked_s >= SILENT_AFTER_S:
-                self._outage.silent(f"no answer for {now_s - self._asked_s:.0f} s")
-        if self._asking is None and now_s >= self._due_s:
-            self._due_s, self._asked_s = now_s + EVERY_S, now_s
-            self._asking = asyncio.create_task(self._recreated(), name="compare-topic-ids")
-            await asyncio.wait({self._asking}, timeout=PATIENCE_S)
-            return self._answer()
+            if self._request is not None and now_s - self._sent_s >= SILENT_AFTER_S:
+                self._outage.on_silence(f"no answer for {now_s - self._sent_s:.0f} s")
+        if self._request is None and now_s >= self._due_s:
+            self._due_s, self._sent_s = now_s + INTERVAL_S, now_s
+            self._request = asyncio.create_task(self._recreated(), name="compare-topic-ids")
+            await asyncio.wait({self._request}, timeout=WAIT_S)
+            return self._take_result()
         return frozenset()
 
-    def _answer(self) -> frozenset[str]:
-        """What the request under way has found; nothing before it is done, or where no broker has answered it."""
-        asked = self._asking
-        if asked is None or not asked.done():
+    def _take_result(self) -> frozenset[str]:
+        """Return the result of the request; nothing while it is in flight, or if no broker answered."""
+        request = self._request
+        if request is None or not request.done():
             return frozenset()
-        self._asking = None
+        self._request = None
         try:
-            return asked.result() & self._held
+            return request.result() & self._tracked
         except (KafkaError, TimeoutError, asyncio.CancelledError):
             return frozenset()
 
     async def refuse_recreated(
         self, positions: Mapping[TopicPartition, int], committed: Collection[TopicPartition] = ()
     ) -> None:
-        """Ask now; raise TopicRecreated where `positions` are those of a topic that was deleted and created again.
+        """Raise TopicRecreated if `positions` belong to a topic that was deleted and created again. Sends a request.
 
-        committed: partitions in which the group has committed positions; in others only what is held already counts.
-        Raises KafkaError when no broker answers.
+        committed: partitions with committed offsets, which are checked in addition to the tracked ones.
+
+        Raises KafkaError if no broker answers.
         """
-        lost = await self._recreated() & {*self._held, *(partition.topic for partition in committed)}
-        if lost:
-            raise recreated_error(lost, positions)
+        recreated = await self._recreated() & {*self._tracked, *(partition.topic for partition in committed)}
+        if recreated:
+            raise recreated_error(recreated, positions)
 
-    def hold(self, partitions: Collection[TopicPartition]) -> None:
-        """Note that positions are held in these partitions and no others, of the topics as they were found last."""
-        self._held = frozenset(partition.topic for partition in partitions)
-        self._identity.adopt(self._held)
+    def track(self, partitions: Collection[TopicPartition]) -> None:
+        """Compare the topics of these partitions, and no others, with the ids in the last response."""
+        self._tracked = frozenset(partition.topic for partition in partitions)
+        self._identity.adopt(self._tracked)
 
     async def _recreated(self) -> frozenset[str]:
-        answer = await self._ask()
+        response = await self._fetch_metadata()
         ids, missing = {}, set()
-        for topic in answer["topics"]:
+        for topic in response["topics"]:
             if topic["error_code"] == UnknownTopicOrPartitionError.errno:
                 missing.add(topic["topic"])
             elif topic.get("topic_id", NO_TOPIC_ID) != NO_TOPIC_ID:
                 ids[topic["topic"]] = topic["topic_id"]
         if self._has_ids and not ids and len(missing) < len(self._topics):
             self._has_ids = False
-            log.info("the brokers report no topic ids: an input topic that is deleted and created again is not noticed")
+            log.info(
+                "the brokers report no topic ids: an input topic that is deleted and created again is not detected"
+            )
         return self._identity.compare(ids, missing)
 
     async def stop(self) -> None:
-        """Drop what is being asked."""
+        """Cancel the request in flight and stop logging outages."""
         self._outage.stop()
-        if self._asking is not None:
-            self._asking.cancel()
-            await asyncio.wait({self._asking})
+        if self._request is not None:
+            self._request.cancel()
+            await asyncio.wait({self._request})
 
-    async def _ask(self) -> dict[str, Any]:
+    async def _fetch_metadata(self) -> dict[str, Any]:
         error: KafkaError = KafkaConnectionError("no broker is known")
         for broker in self._client.cluster.brokers():
             try:
-                answer = await self._client.send(broker.nodeId, TopicMetadata(self._topics))
+                response = await self._client.send(broker.nodeId, TopicMetadata(self._topics))
             except IncompatibleBrokerVersion:
                 raise
             except KafkaError as failure:
                 error = failure
             else:
-                found: dict[str, Any] = answer.to_object()
-                self._outage.answered({one["node_id"]: f"{one['host']}:{one['port']}" for one in found["brokers"]})
-                return found
-        self._outage.silent(str(error) or type(error).__name__)
+                metadata: dict[str, Any] = response.to_object()
+                addresses = {node["node_id"]: f"{node['host']}:{node['port']}" for node in metadata["brokers"]}
+                self._outage.on_answer(addresses)
+                return metadata
+        self._outage.on_silence(str(error) or type(error).__name__)
         raise error

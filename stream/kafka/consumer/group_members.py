@@ -1,4 +1,4 @@
-"""The members of a consumer's own group, asked for over the consumer's connection."""
+"""The members of a consumer's own group, requested over the consumer's connections."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from forebay.stream.kafka.cluster.group_inspector import decode_member
 
 
 async def read_members(consumer: AIOKafkaConsumer, group_id: str) -> tuple[Member, ...]:
-    """Return the members as the group's coordinator describes them now.
+    """Return the members of the group as its coordinator describes them.
 
     Needs no permission beyond READ on the group, which implies DESCRIBE. Raises KafkaError.
     """
     node_id = consumer._coordinator.coordinator_id
     if node_id is None:
         raise GroupCoordinatorNotAvailableError()
-    # Not on the coordinator's own connection, on which a join is answered only when the whole group has joined.
+    # Not on the coordinator's own connection, where a JoinGroup request blocks other requests until the whole group has joined.
     response = await consumer._client.send(node_id, DescribeGroupsRequest([group_id]))
     error_code, _group, _state, _type, _protocol, members, *_ = response.groups[0]
     if error_code:

@@ -1,8 +1,8 @@
-"""The group's offsets, read and committed under the membership that the records were read with.
+"""The group's committed offsets, fetched and committed under the membership with which the records were read.
 
-The client's own calls send whatever generation it holds at that moment, and its fetch takes a group error for "no offset" and
-knows nothing of offsets that an open transaction is about to change. Both go over the client's connection here, a private
-part of it (decision 2).
+The client's own calls send the generation that it holds at that moment. Its fetch takes a group error for "no offset" and
+cannot ask for stable offsets. Both requests are therefore sent here, over the client's connections, which are a private part
+of it (decision 2).
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ UNSTABLE_OFFSET_COMMIT = 88
 
 
 class OffsetsUnstable(kafka_errors.KafkaError):
-    """An open transaction is about to change the offsets; its end is to be waited for."""
+    """An open transaction includes the offsets; fetch them again when it has ended."""
 
     retriable = True
 
 
 class GroupOffsets:
-    """Committed offsets of one consumer's group."""
+    """The committed offsets of a consumer's group."""
 
     def __init__(self, consumer: AIOKafkaConsumer, group_id: str) -> None:
         self._coordinator = consumer._coordinator
         self._group_id = group_id
 
     async def fetch(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, Committed | None]:
-        """What is committed for each partition, None where nothing is yet.
+        """Return the committed offset of each partition, None where there is none.
 
-        Raises OffsetsUnstable while a transaction that would change one is open, KafkaError otherwise; retriable ones say so.
+        Raises OffsetsUnstable while an open transaction includes one, KafkaError for other errors (see `retriable`).
         """
         if not partitions:
             return {}
@@ -58,9 +58,11 @@ class GroupOffsets:
     async def commit(
         self, offsets: Mapping[TopicPartition, int], metadata: Mapping[TopicPartition, str], epoch: Epoch
     ) -> None:
-        """Commit as the member that `epoch` captured. metadata: what is kept with an offset, where there is something.
+        """Commit offsets as the member that `epoch` describes.
 
-        Raises CommitRefused, or KafkaError (retriable ones say so).
+        metadata: stored with the offset, for partitions that have some.
+
+        Raises CommitRefused, or KafkaError (see `retriable`).
         """
         if not offsets:
             return
@@ -86,7 +88,7 @@ class GroupOffsets:
             return
         raise_if_refused(error_code)
         if error_code == UNSTABLE_OFFSET_COMMIT:
-            raise OffsetsUnstable("an open transaction is about to change the group's offsets")
+            raise OffsetsUnstable("an open transaction includes the group's offsets")
         error = kafka_errors.for_code(error_code)
         if error in (
             kafka_errors.NotCoordinatorForGroupError,

@@ -1,4 +1,4 @@
-"""Where reading stands in each partition, against what may be read of it."""
+"""The lag of each assigned partition, from the current end offsets."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from forebay.stream.core.records import PartitionLag, TopicPartition
 
 
 async def read_partition_lags(consumer: AIOKafkaConsumer) -> dict[TopicPartition, PartitionLag]:
-    """Of all assigned partitions, whose positions must be known. Raises KafkaError, TimeoutError.
+    """Return the lag of all assigned partitions, whose positions must be known. Raises KafkaError, TimeoutError.
 
-    The ends are asked for, not taken from what was last fetched: a paused partition fetches nothing. For a consumer of
-    committed records the brokers answer with the last stable offset, and for others with the high watermark.
+    The end offsets are requested rather than taken from the last fetch, since a paused partition fetches nothing. For
+    `read_committed` consumers they are the last stable offsets, for others the high watermarks.
     """
     assigned = consumer.assignment()
     if not assigned:
         return {}
     ends = await consumer.end_offsets(list(assigned))
-    still = consumer.assignment()
+    assigned = consumer.assignment()  # it may have changed meanwhile
     return {
-        TopicPartition(*one): PartitionLag(await consumer.position(one), end)
-        for one, end in ends.items()
-        if one in still
+        TopicPartition(*partition): PartitionLag(await consumer.position(partition), end)
+        for partition, end in ends.items()
+        if partition in assigned
     }

@@ -1,4 +1,4 @@
-"""The one poll of the consumer lag: telemetry and the admin side use the same answer of the cluster."""
+"""The only poll of the consumer lag; telemetry and the admin API share its results."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ TIMEOUT_S: Final = 10.0
 
 
 class PolledSource(Protocol):
-    """What is asked of the source (see `stream.kafka.consumer.source`)."""
+    """What the poller requests from the source (see `stream.kafka.consumer.source`)."""
 
     async def partition_lags(self) -> Mapping[TopicPartition, PartitionLag]: ...
     async def ask_cluster(self) -> None: ...
 
 
 class LagPoller:
-    """Asks the cluster for the ends of the assigned partitions, every `POLL_S` seconds.
+    """Requests the lag of the assigned partitions every `POLL_S` seconds.
 
-    on_lags: receives what was found, as soon as it is.
-    partition_lags: what the cluster last answered; empty while the gate is closed.
-    answered_s: when it last answered, monotonic; None if it never has.
+    on_lags: receives each result.
+    partition_lags: the last result; empty while the gate is closed.
+    answered_s: the monotonic time at which the cluster last answered; None if it never has.
     """
 
     def __init__(
@@ -45,21 +45,21 @@ class LagPoller:
         self.answered_s: float | None = None
 
     async def run(self) -> None:
-        """Poll until cancelled; a poll that fails changes nothing."""
+        """Poll until cancelled. A failed poll keeps the last result."""
         while True:
             try:
                 async with asyncio.timeout(TIMEOUT_S):
                     await self.poll()
-            except Exception as error:  # of many kinds, and each only means that there was no answer
+            except Exception as error:  # of many kinds; each only means that there was no response
                 log.debug("cannot measure the lag: %s", error)
             await asyncio.sleep(POLL_S)
 
     async def poll(self) -> None:
-        """Ask once. Raises what the client raises."""
+        """Poll once. Raises what the client raises."""
         partition_lags = await self._source.partition_lags()
         self._on_lags(partition_lags)
         if not partition_lags:
-            # Without a partition to ask for, this is how to see that the cluster answers.
+            # Without a partition to request, this shows that the cluster answers.
             await self._source.ask_cluster()
         self.partition_lags = partition_lags
         self.answered_s = self._clock.monotonic_s()

@@ -1,4 +1,4 @@
-"""Where reading starts, decided by us and not by the client's reset policy, which would hide lost ranges."""
+"""Start offsets of partitions, chosen here rather than by the client's reset policy, which would hide lost records."""
 
 from __future__ import annotations
 
@@ -15,23 +15,27 @@ from forebay.stream.core.records import Committed, TopicPartition
 
 @dataclass(frozen=True, slots=True)
 class StartPolicy:
-    """For partitions without a committed offset. reset: earliest | latest | none; from_timestamp_ms goes before it."""
+    """The start of partitions without a committed offset.
+
+    reset: earliest, latest or none.
+    from_timestamp_ms: overrides `reset` if it is set.
+    """
 
     reset: str
     from_timestamp_ms: int | None = None
 
 
 class OffsetRestorer(Protocol):
-    """What goes on from a committed position: windows over event time, or nothing (`stream.eventtime.stage`)."""
+    """Chooses where to read from, given committed offsets: for windows over event time an earlier offset than committed."""
 
     def restore(self, committed: Mapping[TopicPartition, Committed | None]) -> dict[TopicPartition, int | None]:
-        """Where reading goes on, by what is committed. Raises BrokerError where it must not."""
+        """Return the offset from which to read each partition. Raises BrokerError if reading must not continue."""
 
 
 async def start_positions(
     consumer: AIOKafkaConsumer, committed: Mapping[TopicPartition, int | None], policy: StartPolicy
 ) -> dict[TopicPartition, int]:
-    """The offset to read from, for each partition. Raises BrokerError where going on would skip records unseen."""
+    """Return the offset from which to read each partition. Raises BrokerError if records would be skipped."""
     if not committed:
         return {}
     partitions = [ClientTopicPartition(*partition) for partition in committed]
@@ -49,12 +53,12 @@ async def start_positions(
             raise BrokerError(
                 f"{name}: records {offset} to {start - 1} were deleted before they were read",
                 kind="offset_out_of_range",
-                remedy="raise the topic's retention; to go on without them, reset the group's offset "
+                remedy="raise the topic's retention; to continue without them, reset the group's offset "
                 f"(kafka-consumer-groups --reset-offsets --to-offset {start})",
             )
         if offset > stop:
             raise BrokerError(
-                f"{name}: the group is at offset {offset}, but the log ends at {stop}; was the topic created anew?",
+                f"{name}: the group is at offset {offset}, but the log ends at {stop}; was the topic created again?",
                 kind="offset_out_of_range",
                 remedy="use another group_id for the new topic, or reset the group's offset",
             )
@@ -65,23 +69,25 @@ async def start_positions(
 
 
 def refuse_new_partitions(assigned: Collection[TopicPartition], topics: Mapping[str, int]) -> None:
-    """Raise BrokerError if a topic has more partitions than `topics` says: where outputs go was decided by that number."""
+    """Raise BrokerError if a topic has more partitions than in `topics`: outputs were assigned to partitions by that number."""
     for topic, number in sorted(assigned):
         if number >= topics[topic]:
             raise BrokerError(
-                f"{topic} had {topics[topic]} partitions when the worker started, and now there is a number {number}",
+                f"{topic} had {topics[topic]} partitions when the worker started, and now has a partition {number}",
                 kind="partitions_added",
-                remedy="start the worker again; for the order per key, give predictions and dead-letters as many",
+                remedy="restart the worker; to keep the order per key, add as many partitions to predictions and dead-letters",
             )
 
 
 def out_of_range_error(positions: Mapping[ClientTopicPartition, int]) -> BrokerError:
-    """Return the error for positions that the log does not hold any more, found while reading."""
-    places = ", ".join(f"{place.topic}-{place.partition}@{offset}" for place, offset in sorted(positions.items()))
+    """Return the error for positions that a fetch found outside the log."""
+    places = ", ".join(
+        f"{partition.topic}-{partition.partition}@{offset}" for partition, offset in sorted(positions.items())
+    )
     return BrokerError(
         f"the position is outside the log: {places}",
         kind="offset_out_of_range",
-        remedy="records were deleted before they were read: raise the topic's retention; to go on without them, reset the "
+        remedy="records were deleted before they were read: raise the topic's retention; to continue without them, reset the "
         "group's offset (kafka-consumer-groups --reset-offsets --to-earliest)",
     )
 
@@ -94,20 +100,20 @@ async def _unset_positions(
     end: Mapping[ClientTopicPartition, int],
 ) -> dict[TopicPartition, int]:
     if policy.from_timestamp_ms is not None:
-        found = await consumer.offsets_for_times(
+        by_time = await consumer.offsets_for_times(
             {ClientTopicPartition(*partition): policy.from_timestamp_ms for partition in partitions}
         )
         positions = {}
         for partition in partitions:
-            at = found.get(ClientTopicPartition(*partition))
-            positions[partition] = end[ClientTopicPartition(*partition)] if at is None else at.offset
+            first_since = by_time.get(ClientTopicPartition(*partition))
+            positions[partition] = end[ClientTopicPartition(*partition)] if first_since is None else first_since.offset
         return positions
     if policy.reset == "none":
-        one = partitions[0]
+        partition = partitions[0]
         raise BrokerError(
-            f"{one.topic}-{one.partition}: the group has no committed offset and input.auto_offset_reset is 'none'",
+            f"{partition.topic}-{partition.partition}: the group has no committed offset and input.auto_offset_reset is 'none'",
             kind="no_offset",
             remedy="set input.auto_offset_reset to earliest or latest, or commit an offset for the group first",
         )
-    chosen = first if policy.reset == "earliest" else end
-    return {partition: chosen[ClientTopicPartition(*partition)] for partition in partitions}
+    offsets = first if policy.reset == "earliest" else end
+    return {partition: offsets[ClientTopicPartition(*partition)] for partition in partitions}

@@ -1,4 +1,4 @@
-"""Reading along a topic without being in a group: nothing is committed, and no worker is disturbed."""
+"""A reader of whole topics outside any consumer group: it commits nothing and disturbs no worker."""
 
 from __future__ import annotations
 
@@ -26,25 +26,27 @@ _POLL_RECORDS: Final = 500
 _SCAN_RECORDS: Final = 5000
 STALLED_S: Final = 30.0
 START_TIMEOUT_S: Final = 30.0
-_NOWHERE: Final = TopicPartition("", -1)
-
+_NO_PARTITION: Final = TopicPartition("", -1)
 
 OffsetRanges = Mapping[TopicPartition, range]
-"""Of each partition the offsets from the first up to an end; not each of them need hold a record."""
+"""The offsets of each partition from the first up to an end. Not every offset has a record."""
 
 
 class TopicReader:
-    """All partitions of some topics, from their beginning, from a time (`since_ms`, since the Unix epoch) or from what comes
-    next; committed records only.
+    """Reads the committed records of all partitions of some topics.
 
-    What cannot be read comes as an `Unreadable` in its place. Where the log itself is broken, reading ends with a BrokerError
-    that names the place.
+    Records that cannot be read are returned as an `Unreadable` in their place. If the log itself is corrupt, reading ends with
+    a BrokerError that names the place.
+
+    from_beginning: start at the first offset rather than at the end.
+    since_ms: start at the first record since this time (ms since the Unix epoch).
+    bounded: fetch nothing until `within` is called, which reads up to an end.
 
     async with TopicReader(options, ["predictions"], from_beginning=True) as reader:
         async for partition, records in reader.polls(idle_timeout_s=None): ...
 
-    With `bounded` only as far as they go, and nothing is fetched that was not asked for:
-    `async for partition, records in reader.within(await reader.extent()): ...`
+    async with TopicReader(options, ["predictions"], from_beginning=True, bounded=True) as reader:
+        async for partition, records in reader.within(await reader.offset_ranges()): ...
     """
 
     def __init__(
@@ -64,12 +66,12 @@ class TopicReader:
         self._clock = clock
         self._bounded = bounded
         self._consumer: Any = None
-        self._budget: PollBudget
+        self._poll_budget: PollBudget
         self._poll: asyncio.Future[Any] | None = None
         self._partitions: list[ClientTopicPartition] = []
 
     async def start(self) -> None:
-        """Connect and find the positions. Raises BrokerError."""
+        """Connect and seek. Raises BrokerError."""
         await require_reachable(self._options)
         self._consumer = AIOKafkaConsumer(
             **self._options,
@@ -85,7 +87,7 @@ class TopicReader:
             raise explain_authorization_error(error, "READ") or BrokerError(
                 f"cannot read from Kafka at {self._options.get('bootstrap_servers')}: {error}",
                 kind="unreachable",
-                remedy="see that the broker runs there (`forebay check` reports more), or name another with --bootstrap-server",
+                remedy="check that the broker runs there (`forebay check` reports more), or set --bootstrap-server",
             ) from error
         except TimeoutError:
             await self.stop()
@@ -96,23 +98,23 @@ class TopicReader:
 
     async def _begin(self) -> None:
         await self._consumer.start()
-        self._budget = use_raw_records(self._consumer, ReadLimits())
+        self._poll_budget = use_raw_records(self._consumer, ReadLimits())
         pace_fetches(self._consumer)
         await self._assign()
 
     async def _assign(self) -> None:
         consumer = self._consumer
-        # Asking for a topic by name would create it on clusters that create topics by themselves.
+        # All topics are requested: a request for one topic would create it on clusters that create topics on demand.
         known = await consumer.topics()
         for topic in self._topics:
             if topic not in known:
-                near = get_close_matches(topic, known, n=1)
-                hint = f"did you mean {near[0]!r}? " if near else ""
+                similar = get_close_matches(topic, known, n=1)
+                hint = f"did you mean {similar[0]!r}? " if similar else ""
                 raise BrokerError(
                     f"there is no topic {topic!r}",
                     kind="unknown_topic",
-                    remedy=hint + "`forebay topics create` creates all that are needed; a topic that this user may not "
-                    "READ looks the same (`forebay acls`)",
+                    remedy=hint + "`forebay topics create` creates all topics that are needed; a topic that this user "
+                    "may not READ looks the same (`forebay acls`)",
                 )
         cluster = await consumer._client.fetch_all_metadata()
         self._partitions = [
@@ -121,26 +123,27 @@ class TopicReader:
             for number in sorted(cluster.partitions_for_topic(topic) or ())
         ]
         if self._bounded:
-            return  # once they are assigned, the client fetches
+            return  # the client fetches as soon as partitions are assigned
         consumer.assign(self._partitions)
         if self._since_ms is not None:
-            for place, offsets in (await self.extent(since_ms=self._since_ms)).items():
-                consumer.seek(ClientTopicPartition(*place), offsets.start)
+            for topic_partition, offsets in (await self.offset_ranges(since_ms=self._since_ms)).items():
+                consumer.seek(ClientTopicPartition(*topic_partition), offsets.start)
         for partition in self._partitions:
-            # Until the client has found where to begin: what is published from now on is read.
+            # Wait until the client knows where to begin: everything that is published after that is read.
             await consumer.position(partition)
 
     async def polls(
         self, *, idle_timeout_s: float | None, poll_records: int = _POLL_RECORDS, ticks: bool = False
     ) -> AsyncIterator[tuple[TopicPartition, Sequence[Record]]]:
-        """Records as they come, partition by partition in order. Ends when nothing has come for `idle_timeout_s`.
+        """Yield records as they arrive, in order within each partition. Ends after `idle_timeout_s` without a record.
 
-        With `ticks`, a poll that brought nothing (one each tenth of a second) gives an empty sequence. Raises BrokerError when
-        the cluster is lost for good.
+        ticks: also yield an empty sequence for each empty poll, every tenth of a second.
+
+        Raises BrokerError if reading fails.
         """
         last_s = self._clock.monotonic_s()
         while True:
-            raise_if_cancelled()  # an interrupt
+            raise_if_cancelled()  # by an interrupt
             records = await self._next(poll_records)
             now_s = self._clock.monotonic_s()
             if records:
@@ -149,85 +152,89 @@ class TopicReader:
                 yield TopicPartition(*partition), batch
             if not records:
                 if ticks:
-                    yield _NOWHERE, ()
+                    yield _NO_PARTITION, ()
                 if idle_timeout_s is not None and now_s - last_s >= idle_timeout_s:
                     return
 
     async def _next(self, max_records: int) -> Mapping[ClientTopicPartition, Sequence[Record]]:
-        self._budget.begin_poll()
+        self._poll_budget.begin_poll()
         # In a task of its own, which `stop` awaits: a poll that is cancelled leaks in the client.
         self._poll = asyncio.ensure_future(self._consumer.getmany(timeout_ms=_POLL_MS, max_records=max_records))
         try:
-            found: Mapping[ClientTopicPartition, Sequence[Record]] = await asyncio.shield(self._poll)
+            records: Mapping[ClientTopicPartition, Sequence[Record]] = await asyncio.shield(self._poll)
         except KafkaError as error:
-            raise self._lost(error) from error
-        return found
+            raise self._read_error(error) from error
+        return records
 
-    def _lost(self, error: KafkaError) -> BrokerError:
+    def _read_error(self, error: KafkaError) -> BrokerError:
         return explain_authorization_error(error, "READ") or BrokerError(
             f"reading {', '.join(self._topics)} failed: {error}", kind="unreachable"
         )
 
-    async def extent(self, *, since_ms: int | None = None) -> OffsetRanges:
-        """What is committed by now: of each partition the offsets up to the last stable one.
+    async def offset_ranges(self, *, since_ms: int | None = None) -> OffsetRanges:
+        """Return the offsets of each partition up to the last stable offset. Raises BrokerError.
 
-        Without what lies before the first record of the time `since_ms` (since the Unix epoch). Raises BrokerError.
+        since_ms: leave out records before the first one since this time (ms since the Unix epoch).
         """
         consumer, partitions = self._consumer, self._partitions
         try:
             first = await consumer.beginning_offsets(partitions)
             ends = await consumer.end_offsets(partitions)
             if since_ms is not None:
-                found = await consumer.offsets_for_times({partition: since_ms for partition in partitions})
+                by_time = await consumer.offsets_for_times({partition: since_ms for partition in partitions})
                 first = {
                     partition: ends[partition]
-                    if (at := found.get(partition)) is None
-                    else max(at.offset, first[partition])
+                    if (first_since := by_time.get(partition)) is None
+                    else max(first_since.offset, first[partition])
                     for partition in partitions
                 }
         except KafkaError as error:
-            raise self._lost(error) from error
+            raise self._read_error(error) from error
         return {TopicPartition(*partition): range(first[partition], ends[partition]) for partition in partitions}
 
     async def within(
         self,
-        extent: OffsetRanges,
+        ranges: OffsetRanges,
         *,
         on_progress: Callable[[int, int], None] = lambda done, total: None,
         stalled_after_s: float = STALLED_S,
     ) -> AsyncIterator[tuple[TopicPartition, Sequence[Record]]]:
-        """The records of `extent`, partition by partition in order, and then it ends.
+        """Yield the records of `ranges`, in order within each partition, and end. `polls` yields nothing afterwards.
 
-        By positions, not by records: the last offsets may hold the marks of transactions, or what was aborted. `on_progress`
-        gets how many of how many offsets were passed. Raises BrokerError, also where nothing moves for `stalled_after_s`.
-        It takes the positions with it: `polls` has nothing more to give afterwards.
+        The end is found by positions rather than records: the last offsets may be transaction markers or aborted records.
+
+        on_progress: receives the number of offsets read and their total.
+
+        Raises BrokerError, also if no position advances for `stalled_after_s`.
         """
         consumer = self._consumer
-        left = {ClientTopicPartition(*partition): offsets for partition, offsets in extent.items() if offsets}
-        total = sum(map(len, left.values()))
-        passed = dict.fromkeys(left, 0)
-        if left:
-            consumer.assign(list(left))
-        for partition, offsets in left.items():
+        remaining = {ClientTopicPartition(*partition): offsets for partition, offsets in ranges.items() if offsets}
+        total = sum(map(len, remaining.values()))
+        passed = dict.fromkeys(remaining, 0)
+        if remaining:
+            consumer.assign(list(remaining))
+        for partition, offsets in remaining.items():
             consumer.seek(partition, offsets.start)
-        moved_s = self._clock.monotonic_s()
-        while left:
+        progress_s = self._clock.monotonic_s()
+        while remaining:
             for partition, records in (await self._next(_SCAN_RECORDS)).items():
-                if partition in left and (wanted := [each for each in records if each.offset < left[partition].stop]):
-                    yield TopicPartition(*partition), wanted
-            for partition, offsets in list(left.items()):
+                if partition not in remaining:
+                    continue
+                if in_range := [record for record in records if record.offset < remaining[partition].stop]:
+                    yield TopicPartition(*partition), in_range
+            for partition, offsets in list(remaining.items()):
                 position = await self._position(partition, stalled_after_s)
                 if (done := min(position, offsets.stop) - offsets.start) != passed[partition]:
-                    passed[partition], moved_s = done, self._clock.monotonic_s()
+                    passed[partition], progress_s = done, self._clock.monotonic_s()
                 if position >= offsets.stop:
                     consumer.pause(partition)
-                    del left[partition]
+                    del remaining[partition]
             on_progress(sum(passed.values()), total)
-            if self._clock.monotonic_s() - moved_s > stalled_after_s:
+            if self._clock.monotonic_s() - progress_s > stalled_after_s:
                 raise self._stalled(stalled_after_s)
 
     async def _position(self, partition: ClientTopicPartition, timeout_s: float) -> int:
-        # It is unknown while the client finds where a log begins whose oldest records were removed meanwhile.
+        # It is unknown while the client looks up the start of a log whose oldest records were removed meanwhile.
         try:
             async with asyncio.timeout(timeout_s):
                 return int(await self._consumer.position(partition))
@@ -236,21 +243,21 @@ class TopicReader:
 
     def _stalled(self, for_s: float) -> BrokerError:
         return BrokerError(
-            f"reading {', '.join(self._topics)} got no further for {for_s:g} s",
+            f"reading {', '.join(self._topics)} made no progress for {for_s:g} s",
             kind="unreachable",
-            remedy="see that the brokers which lead its partitions run (`forebay check` reports more)",
+            remedy="check that the leaders of its partitions run (`forebay check` reports more)",
         )
 
     async def num_partitions(self, topic: str) -> int | None:
-        """Of any topic of the cluster; None where it is not there. Raises BrokerError."""
+        """Return the number of partitions of any topic; None if it does not exist. Raises BrokerError."""
         try:
             cluster = await self._consumer._client.fetch_all_metadata()
         except KafkaError as error:
-            raise self._lost(error) from error
+            raise self._read_error(error) from error
         return len(cluster.partitions_for_topic(topic) or ()) or None
 
     async def at_end(self) -> bool:
-        """Whether all that is committed by now was read."""
+        """Return whether everything up to the last stable offsets has been read."""
         partitions = self._consumer.assignment()
         ends = await self._consumer.end_offsets(partitions)
         return all([await self._consumer.position(partition) >= end for partition, end in ends.items()])

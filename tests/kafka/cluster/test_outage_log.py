@@ -1,4 +1,4 @@
-"""What an outage leaves in the log: its beginning and its end, and none of the client's lines between."""
+"""The log lines of an outage: its beginning and its end, and none of the client's lines in between."""
 
 from __future__ import annotations
 
@@ -22,36 +22,36 @@ def client_log() -> Iterator[logging.Logger]:
 
 
 def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
-    found = [record.message for record in caplog.records]
+    lines = [record.message for record in caplog.records]
     caplog.clear()
-    return found
+    return lines
 
 
 def test_an_outage_of_all_brokers_is_two_lines(caplog: pytest.LogCaptureFixture, client_log: logging.Logger) -> None:
     clock = ManualClock()
     outage = OutageLog(clock=clock, client_log=client_log)
-    outage.answered(BROKERS)
+    outage.on_answer(BROKERS)
     assert messages(caplog) == []
     for _ in range(60):
-        outage.silent("connection refused")
+        outage.on_silence("connection refused")
         clock.advance(1)
     assert messages(caplog) == [
         "no broker answers since 2013-07-01T00:00:00.000Z, trying again until one does: connection refused"
     ]
     assert client_log.level == logging.CRITICAL
-    outage.answered(BROKERS)
-    outage.answered(BROKERS)
+    outage.on_answer(BROKERS)
+    outage.on_answer(BROKERS)
     assert messages(caplog) == ["the cluster answers again, after 60 s (since 2013-07-01T00:00:00.000Z)"]
     assert client_log.level == logging.ERROR
 
 
-def test_a_long_outage_is_mentioned_again_from_time_to_time(
+def test_a_long_outage_is_logged_again_at_intervals(
     caplog: pytest.LogCaptureFixture, client_log: logging.Logger
 ) -> None:
     clock = ManualClock()
     outage = OutageLog(clock=clock, client_log=client_log)
     for _ in range(2 * round(REMIND_S) + 1):
-        outage.silent("refused")
+        outage.on_silence("refused")
         clock.advance(1)
     assert messages(caplog)[1:] == [
         "no broker answers since 2013-07-01T00:00:00.000Z, for 300 s: refused",
@@ -59,43 +59,43 @@ def test_a_long_outage_is_mentioned_again_from_time_to_time(
     ]
 
 
-def test_one_broker_of_three_that_goes_away_and_comes_back(
+def test_a_broker_that_leaves_and_returns_is_logged(
     caplog: pytest.LogCaptureFixture, client_log: logging.Logger
 ) -> None:
     clock = ManualClock()
     outage = OutageLog(clock=clock, client_log=client_log)
-    outage.answered(BROKERS)
+    outage.on_answer(BROKERS)
     for _ in range(3):
-        outage.answered({1: "one:9092", 3: "three:9092"})
+        outage.on_answer({1: "one:9092", 3: "three:9092"})
         clock.advance(10)
-    assert messages(caplog) == ["broker 2 (two:9092) has left the cluster; 2 are there"]
+    assert messages(caplog) == ["broker 2 (two:9092) has left the cluster; 2 remain"]
     assert client_log.level == logging.CRITICAL
-    outage.answered(BROKERS)
+    outage.on_answer(BROKERS)
     assert messages(caplog) == ["broker 2 (two:9092) is back, after 30 s (since 2013-07-01T00:00:00.000Z)"]
     assert client_log.level == logging.ERROR
 
 
-def test_whoever_asks_for_the_clients_lines_gets_them(client_log: logging.Logger) -> None:
+def test_at_level_debug_the_clients_lines_are_logged(client_log: logging.Logger) -> None:
     client_log.setLevel(logging.DEBUG)
     outage = OutageLog(clock=ManualClock(), client_log=client_log)
-    outage.silent("refused")
+    outage.on_silence("refused")
     assert client_log.level == logging.DEBUG
 
 
-def test_at_the_end_the_client_may_log_again(client_log: logging.Logger) -> None:
+def test_stop_restores_the_clients_log_level(client_log: logging.Logger) -> None:
     outage = OutageLog(clock=ManualClock(), client_log=client_log)
-    outage.silent("refused")
+    outage.on_silence("refused")
     outage.stop()
     assert client_log.level == logging.ERROR
 
 
-def test_a_broker_that_was_removed_keeps_nothing_back_for_ever(
+def test_a_removed_broker_ends_the_outage_after_a_while(
     caplog: pytest.LogCaptureFixture, client_log: logging.Logger
 ) -> None:
     clock = ManualClock()
     outage = OutageLog(clock=clock, client_log=client_log)
-    outage.answered(BROKERS)
+    outage.on_answer(BROKERS)
     for _ in range(3):
-        outage.answered({1: "one:9092", 3: "three:9092"})
+        outage.on_answer({1: "one:9092", 3: "three:9092"})
         clock.advance(FORGET_S)
     assert len(messages(caplog)) == 1 and client_log.level == logging.ERROR

@@ -1,4 +1,4 @@
-"""What one poll of the lag yields, with and without partitions, and when the cluster does not answer."""
+"""Results of a poll of the lag, with and without partitions, and when the cluster does not answer."""
 
 from __future__ import annotations
 
@@ -13,40 +13,40 @@ from tests.core.build import P0, P1, ManualClock
 
 
 class Source:
-    """A source with a script. is_away: the cluster does not answer."""
+    """A scripted source. is_unreachable: the cluster does not answer."""
 
     def __init__(self) -> None:
-        self.found: dict[TopicPartition, PartitionLag] = {}
-        self.is_away = False
+        self.lags: dict[TopicPartition, PartitionLag] = {}
+        self.is_unreachable = False
         self.asked: list[str] = []
 
     async def partition_lags(self) -> Mapping[TopicPartition, PartitionLag]:
-        if self.found:
+        if self.lags:
             self._ask("partition_lags")
-        return dict(self.found)
+        return dict(self.lags)
 
     async def ask_cluster(self) -> None:
         self._ask("cluster")
 
     def _ask(self, what: str) -> None:
         self.asked.append(what)
-        if self.is_away:
-            raise KafkaConnectionError("away")
+        if self.is_unreachable:
+            raise KafkaConnectionError("unreachable")
 
 
-async def test_each_answer_is_handed_on_and_kept_with_its_time() -> None:
+async def test_each_result_is_passed_on_and_stored_with_its_time() -> None:
     source, clock, received = Source(), ManualClock(), list[Mapping[TopicPartition, PartitionLag]]()
     poller = LagPoller(source, received.append, clock=clock)
     assert (poller.partition_lags, poller.answered_s) == ({}, None)
-    source.found = {P0: PartitionLag(3, 10), P1: PartitionLag(4, 4)}
+    source.lags = {P0: PartitionLag(3, 10), P1: PartitionLag(4, 4)}
     await poller.poll()
-    assert received == [source.found] and poller.partition_lags == source.found
+    assert received == [source.lags] and poller.partition_lags == source.lags
     assert poller.answered_s == clock.now_s
     assert source.asked == ["partition_lags"], "the cluster is asked once a poll"
     assert [partition_lag.lag for partition_lag in poller.partition_lags.values()] == [7, 0]
 
 
-async def test_without_partitions_the_cluster_is_asked_for_something_else() -> None:
+async def test_without_partitions_another_request_shows_that_the_cluster_answers() -> None:
     source, clock, received = Source(), ManualClock(), list[Mapping[TopicPartition, PartitionLag]]()
     poller = LagPoller(source, received.append, clock=clock)
     await poller.poll()
@@ -54,15 +54,15 @@ async def test_without_partitions_the_cluster_is_asked_for_something_else() -> N
 
 
 @pytest.mark.parametrize("assigned", [True, False])
-async def test_no_answer_leaves_the_last_one(assigned: bool) -> None:
+async def test_a_failed_poll_keeps_the_last_result(assigned: bool) -> None:
     source, clock, received = Source(), ManualClock(), list[Mapping[TopicPartition, PartitionLag]]()
     poller = LagPoller(source, received.append, clock=clock)
-    source.found = {P0: PartitionLag(3, 10)}
+    source.lags = {P0: PartitionLag(3, 10)}
     await poller.poll()
     answered_s = clock.now_s
     clock.advance(2)
-    source.is_away = True
-    source.found = {P0: PartitionLag(5, 10)} if assigned else {}
+    source.is_unreachable = True
+    source.lags = {P0: PartitionLag(5, 10)} if assigned else {}
     with pytest.raises(KafkaConnectionError):
         await poller.poll()
     assert (poller.partition_lags, poller.answered_s) == ({P0: PartitionLag(3, 10)}, answered_s)

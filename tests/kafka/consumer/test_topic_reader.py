@@ -1,4 +1,4 @@
-"""Reading along topics, on both brokers, and `forebay tail` as it is called."""
+"""Topic readers on both brokers, and the command `forebay tail`."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def read(reader: TopicReader, count: int) -> list[bytes | None]:
     raise AssertionError("the reader ended by itself")
 
 
-def test_from_now_on_and_from_the_beginning(broker: Broker, topic: str) -> None:
+def test_a_reader_begins_at_the_end_or_at_the_beginning(broker: Broker, topic: str) -> None:
     async def go() -> None:
         await publish(broker, topic, b"1", b"2", b"3")
         late = TopicReader(options(broker), [topic], from_beginning=False, clock=SystemClock())
@@ -72,7 +72,7 @@ def test_from_now_on_and_from_the_beginning(broker: Broker, topic: str) -> None:
     asyncio.run(go())
 
 
-def test_it_ends_when_nothing_comes(broker: Broker, topic: str) -> None:
+def test_it_ends_after_the_idle_timeout(broker: Broker, topic: str) -> None:
     async def go() -> None:
         await publish(broker, topic, b"1")
         async with TopicReader(options(broker), [topic], from_beginning=True, clock=SystemClock()) as reader:
@@ -82,7 +82,7 @@ def test_it_ends_when_nothing_comes(broker: Broker, topic: str) -> None:
     asyncio.run(go())
 
 
-def test_being_cancelled_in_a_poll_leaves_a_client_that_can_be_closed(broker: Broker, topic: str) -> None:
+def test_a_client_can_be_closed_after_a_poll_was_cancelled(broker: Broker, topic: str) -> None:
     async def go() -> None:
         async with TopicReader(options(broker), [topic], from_beginning=True, clock=SystemClock()) as reader:
             waiting = asyncio.ensure_future(read(reader, 1))
@@ -94,7 +94,7 @@ def test_being_cancelled_in_a_poll_leaves_a_client_that_can_be_closed(broker: Br
     asyncio.run(go())
 
 
-def test_a_topic_that_is_not_there_is_told_and_not_made(broker: Broker, topic: str) -> None:
+def test_a_missing_topic_is_reported_and_not_created(broker: Broker, topic: str) -> None:
     async def go() -> None:
         for _ in range(2):
             reader = TopicReader(options(broker), [topic + "x"], from_beginning=True, clock=SystemClock())
@@ -105,13 +105,13 @@ def test_a_topic_that_is_not_there_is_told_and_not_made(broker: Broker, topic: s
     asyncio.run(go())
 
 
-def test_nobody_there() -> None:
+def test_a_cluster_that_is_unreachable_is_reported() -> None:
     reader = TopicReader({"bootstrap_servers": "127.0.0.1:1"}, ["t"], from_beginning=True, clock=SystemClock())
     with pytest.raises(BrokerError, match=r"cannot reach Kafka at 127\.0\.0\.1:1"):
         asyncio.run(reader.start())
 
 
-def test_the_command_prints_what_can_be_read_and_what_cannot(
+def test_tail_prints_documents_and_other_records(
     broker: Broker, topic: str, names: Names, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asyncio.run(publish(broker, topic, b'{"id":"e1"}', b"\xff\x00"))
@@ -128,7 +128,7 @@ def test_the_command_prints_what_can_be_read_and_what_cannot(
 
 
 @pytest.mark.parametrize("as_json", [True, False])
-def test_what_cannot_be_read_does_not_end_it(
+def test_tail_continues_after_an_unreadable_record(
     broker: Broker, topic: str, as_json: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bodies = [record(0, b"1"), record(1, b"2", headers=[(b"\xff", b"")]), record(2, b"3")]
@@ -150,7 +150,7 @@ def test_what_cannot_be_read_does_not_end_it(
         assert "0@1  (cannot be read) the header name b'\\xff' is not UTF-8" in lines[1] and "0@2" in lines[2]
 
 
-def test_since_a_time(broker: Broker, topic: str, names: Names, capsys: pytest.CaptureFixture[str]) -> None:
+def test_tail_reads_since_a_time(broker: Broker, topic: str, names: Names, capsys: pytest.CaptureFixture[str]) -> None:
     place = ["--bootstrap-server", broker.bootstrap, "--set", f"topics.prefix={names('')}", "--json"]
 
     async def write(timestamp_ms: int, value: bytes) -> None:
