@@ -165,8 +165,8 @@ async def recover(bootstrap: str, count: int) -> float:
         worker = group.start(mode="windows", window=window, batch=batch)
         began_s = None
         async with asyncio.timeout(120):  # the texts are log messages of the worker
-            while "open windows are there again" not in worker.log:
-                if began_s is None and "making the open windows again" in worker.log:
+            while "open windows are rebuilt" not in worker.log:
+                if began_s is None and "rebuilding the open windows" in worker.log:
                     began_s = time.perf_counter()
                 await asyncio.sleep(0.005)
         assert began_s is not None

@@ -12,7 +12,7 @@ from forebay.stream.core.records import BatchResult, Chunk
 from forebay.stream.eventtime.plan import WindowPlan
 from forebay.stream.eventtime.spec import WindowKind
 from forebay.stream.eventtime.types import Events, Window
-from forebay.stream.eventtime.window_chunk import WindowChunk, label
+from forebay.stream.eventtime.window_chunk import WindowChunk, window_label
 from forebay.stream.output.encoder import PredictionEncoder
 
 REQUEST_KEY: Final = b"request"
@@ -51,7 +51,7 @@ def build_window_response(part: WindowChunk, finished: BatchResult, encoder: Pre
     for failure in finished.failures.values():
         return status_of(failure.kind), error_document(failure.kind, failure.message)
     (document,) = encoder.encode_windows(
-        finished, partition=part.partition, first_row=0, windows=[label(part.windows[0])], rows=None
+        finished, partition=part.partition, first_row=0, windows=[window_label(part.windows[0])], rows=None
     )
     prediction = orjson.loads(document)
     del prediction["source"], prediction["id"], prediction["window"]["key"]

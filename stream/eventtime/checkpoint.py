@@ -1,11 +1,11 @@
-"""A checkpoint as the metadata of a committed offset, which Kafka keeps with it: 4096 bytes at most, here below 3000.
+"""Encode checkpoints as the metadata that Kafka stores with a committed offset: at most 4096 bytes, here below 3000.
 
     forebay1 <digest> <replay from> <watermark just before that> <watermark at the offset> [<rejected by the clock>]
     forebay2 … <watermark at the offset> <pending since> <emitted> <all> [<rejected by the clock>]
 
-The offset is the head: everything before it is decided. The second form is that of windows that were closed and are given
-out in slices, each with a commit of its own (see `Pending`). Watermarks are ms since the Unix epoch, `-` before the first
-event. The last field (see `timestamp_guard`) is left out where it is empty: offsets between `replay from` and the head,
+The offset is the head: everything before it is decided. The second form is for closed windows that are emitted in slices,
+each with a commit of its own (see `Pending`); `<all>` is 0 or 1. Watermarks are ms since the Unix epoch, `-` before the first
+event. The last field (see `timestamp_guard`) is omitted if it is empty: offsets between `replay from` and the head,
 separated by commas, each as its distance from the one before it.
 """
 
@@ -25,69 +25,80 @@ _NONE: Final = "-"
 class Pending(NamedTuple):
     """Windows that are closed at the head and not all emitted yet.
 
-    They are those that events from the offset `since` on have closed, in the order of closing, and with `all` then all others
-    that were open at the head. given: how many of them are out. Their checkpoint is of before they closed, so that a replay
-    makes them again.
+    Their checkpoint is from before they closed, so that a replay rebuilds them.
+
+    since: the offset of the first event that could close them; they are in the order of closing.
+    emitted: number of these windows that are committed.
+    all_open: whether the windows that were still open at the head follow them.
     """
 
     since: int
-    given: int
-    all: bool
+    emitted: int
+    all_open: bool
 
 
-class State(NamedTuple):
-    """What a committed offset says of windows. by_clock: offsets of events that the worker's clock rejected."""
+class CommittedState(NamedTuple):
+    """The state of a partition's windows at a committed offset.
+
+    digest: identifies the configuration of windows and the model.
+    clock_rejections: offsets of events that were rejected by the worker's clock.
+    pending: closed windows that are still to be emitted; None if there are none.
+    """
 
     digest: str
     checkpoint: Checkpoint
-    by_clock: tuple[int, ...] = ()
+    clock_rejections: tuple[int, ...] = ()
     pending: Pending | None = None
 
-    def given(self, number: int) -> State:
-        """Return the state after so many of the pending windows are out."""
+    def with_emitted(self, number: int) -> CommittedState:
+        """Return the state after this number of the pending windows is emitted."""
         assert self.pending is not None
-        return self._replace(pending=self.pending._replace(given=number))
+        return self._replace(pending=self.pending._replace(emitted=number))
 
 
-class NotUnderstood(ValueError):
-    """Metadata that some other program wrote, or another version."""
+class MetadataError(ValueError):
+    """The metadata was written by another program or another version."""
 
 
-def encode(state: State) -> str:
-    """As metadata."""
+def encode(state: CommittedState) -> str:
+    """Return the state as the metadata of its offset."""
     _head, replay_from, before, watermark = state.checkpoint
     name = FORMAT if state.pending is None else PENDING_FORMAT
-    said = f"{name} {state.digest} {replay_from} {_text(before)} {_text(watermark)}"
+    text = f"{name} {state.digest} {replay_from} {_text(before)} {_text(watermark)}"
     if state.pending is not None:
-        said += f" {state.pending.since} {state.pending.given} {state.pending.all:d}"
-    if not state.by_clock:
-        return said
-    return f"{said} {','.join(str(after - before) for before, after in pairwise((replay_from, *state.by_clock)))}"
+        text += f" {state.pending.since} {state.pending.emitted} {state.pending.all_open:d}"
+    if not state.clock_rejections:
+        return text
+    distances = [str(after - before) for before, after in pairwise((replay_from, *state.clock_rejections))]
+    return f"{text} {','.join(distances)}"
 
 
-def decode(head: int, metadata: str) -> State | None:
-    """What it says of windows, None where it is empty. Raises NotUnderstood."""
+def decode(head: int, metadata: str) -> CommittedState | None:
+    """Return the state that the metadata of an offset holds; None if it is empty. Raises MetadataError.
+
+    head: the committed offset.
+    """
     if not metadata:
         return None
     name, *parts = metadata.split(" ")
     fields = {FORMAT: 4, PENDING_FORMAT: 7}.get(name)
     if fields is None or len(parts) not in (fields, fields + 1):
-        raise NotUnderstood(metadata[:100])
+        raise MetadataError(metadata[:100])
     try:
         checkpoint = Checkpoint(head, int(parts[1]), _watermark(parts[2]), _watermark(parts[3]))
         pending = Pending(int(parts[4]), int(parts[5]), bool(int(parts[6]))) if name == PENDING_FORMAT else None
         distances = map(int, parts[fields].split(",")) if len(parts) > fields else ()
-        _, *by_clock = accumulate(distances, initial=checkpoint.replay_from)
+        _, *clock_rejections = accumulate(distances, initial=checkpoint.replay_from)
     except ValueError:
-        raise NotUnderstood(metadata[:100]) from None
+        raise MetadataError(metadata[:100]) from None
     replay_from = checkpoint.replay_from
     if not 0 <= replay_from <= head or checkpoint.watermark_before > checkpoint.watermark:
-        raise NotUnderstood(metadata[:100])
-    if not all(replay_from <= offset < head for offset in by_clock):
-        raise NotUnderstood(metadata[:100])
-    if pending is not None and not (replay_from <= pending.since <= head and pending.given > 0):
-        raise NotUnderstood(metadata[:100])
-    return State(parts[0], checkpoint, tuple(by_clock), pending)
+        raise MetadataError(metadata[:100])
+    if not all(replay_from <= offset < head for offset in clock_rejections):
+        raise MetadataError(metadata[:100])
+    if pending is not None and not (replay_from <= pending.since <= head and pending.emitted > 0):
+        raise MetadataError(metadata[:100])
+    return CommittedState(parts[0], checkpoint, tuple(clock_rejections), pending)
 
 
 def _text(watermark: int) -> str:

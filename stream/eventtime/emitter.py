@@ -1,4 +1,4 @@
-"""Finished windows and the outcomes of their events into what a commit sends."""
+"""Build what a commit sends from finished windows and the outcomes of their events."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from forebay.schemas.failures import FailureKind
 from forebay.stream.core.outputs import Headers, Outgoing, OutputTopic
 from forebay.stream.core.records import BatchResult, RowFailure, TopicPartition
 from forebay.stream.eventtime.types import Window, columns_of
-from forebay.stream.eventtime.window_chunk import Label, Refused, WindowChunk, label
+from forebay.stream.eventtime.window_chunk import RefusedEvent, WindowChunk, WindowLabel, window_label
 from forebay.stream.output.emitter import NO_HEADERS, Emission, EmissionSteps, ModelEmitter, slices_of
 from forebay.stream.output.encoder import dead_letter, record_size
 
 
 @dataclass(frozen=True, slots=True)
-class _Letter:
-    """A window that failed, as though it were a record: what `dead_letter` needs."""
+class _WindowRecord:
+    """A window that failed, in the form of the record that `dead_letter` takes."""
 
     offset: int
     timestamp: int
@@ -30,10 +30,10 @@ class _Letter:
 
 
 class WindowEmitter(ModelEmitter):
-    """Builds emissions of which each row is a window."""
+    """Builds emissions from rows that are windows."""
 
     def build(self, batches: Sequence[BatchResult], *, delta_headers: Headers = NO_HEADERS) -> EmissionSteps:
-        """Build what to send for these micro-batches, which are in commit order. Never raises for data."""
+        """Build what to send for these micro-batches, which are in commit order. No data makes it raise."""
         emission = self._begin()
         for result in batches:
             first_row = 0
@@ -61,7 +61,7 @@ class WindowEmitter(ModelEmitter):
             for row in range(len(windows))
             if result.failures and first_row + row in result.failures
         }
-        labels = [label(window) for window in windows]
+        labels = [window_label(window) for window in windows]
         rows = [row for row in range(len(windows)) if row not in failures] if failures else list(range(len(windows)))
         values: list[bytes] = []
         for part in slices_of(rows, result.values_BO.shape[1]):
@@ -87,21 +87,21 @@ class WindowEmitter(ModelEmitter):
         ledger.add_window_predictions(chunk.partition, count, chunk.record_timestamp)
         ledger.closed[chunk.partition] += len(windows)
         for row, failure in sorted(failures.items()):
-            self._emit_failed(chunk, window=windows[row], named=labels[row], failure=failure, emission=emission)
+            self._emit_failed(chunk, window=windows[row], label=labels[row], failure=failure, emission=emission)
 
     def _emit_failed(
-        self, chunk: WindowChunk, window: Window, named: Label, failure: RowFailure, emission: Emission
+        self, chunk: WindowChunk, window: Window, label: WindowLabel, failure: RowFailure, emission: Emission
     ) -> None:
-        letter = _Letter(
+        record = _WindowRecord(
             offset=window.first_offset,
             timestamp=window.start,
             key=window.key,
-            value=_as_json(window, named, chunk.num_features),
+            value=_window_json(window, label, chunk.num_features),
             headers=[(names.CONTENT_TYPE, names.JSON_CONTENT_TYPE.encode())],
         )
         topic = self._topics.dead_letters
         key, value, headers = dead_letter(
-            letter,
+            record,
             chunk.partition,
             failure.kind,
             failure.message,
@@ -115,7 +115,7 @@ class WindowEmitter(ModelEmitter):
             chunk.partition,
             failure.kind,
             chunk.record_timestamp,
-            window_id=named.id,
+            window_id=label.id,
             message=failure.message,
             stack=failure.stack,
         )
@@ -140,7 +140,7 @@ class WindowEmitter(ModelEmitter):
         ledger.passed[chunk.partition] += chunk.num_passed
 
     def _emit_refused(
-        self, topic: OutputTopic, partition: TopicPartition, refused: Refused, emission: Emission
+        self, topic: OutputTopic, partition: TopicPartition, refused: RefusedEvent, emission: Emission
     ) -> None:
         record = refused.record
         key, value, headers = dead_letter(record, partition, refused.kind, refused.message, max_bytes=topic.max_bytes)
@@ -155,20 +155,20 @@ class WindowEmitter(ModelEmitter):
         headers: Headers,
         emission: Emission,
     ) -> None:
-        at = self._placer.place(topic, source, key)
-        emission.outgoing.setdefault(at, Outgoing()).append(key, value, headers)
+        target = self._placer.place(topic, source, key)
+        emission.outgoing.setdefault(target, Outgoing()).append(key, value, headers)
 
 
-def _as_json(window: Window, named: Label, num_features: int) -> bytes:
-    """A window that failed, for people: what it was, and its events as the model was given them."""
+def _window_json(window: Window, label: WindowLabel, num_features: int) -> bytes:
+    """Return a failed window as JSON for people: its key and times, and its events as the model received them."""
     x_NF, t_N = columns_of([window], num_features)
-    said = {
-        "id": named.id,
-        "key": named.key,
-        "start": named.start,
-        "end": named.end,
-        "num_events": named.num_events,
-        "dropped": named.dropped,
+    value = {
+        "id": label.id,
+        "key": label.key,
+        "start": label.start,
+        "end": label.end,
+        "num_events": label.num_events,
+        "dropped": label.dropped,
         "events": [{"timestamp": t, "features": x} for t, x in zip(t_N.tolist(), x_NF.tolist(), strict=True)],
     }
-    return orjson.dumps(said)
+    return orjson.dumps(value)

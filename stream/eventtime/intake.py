@@ -12,9 +12,9 @@ from forebay.stream.core.records import Chunk
 from forebay.stream.eventtime.partition_state import PartitionState
 from forebay.stream.eventtime.plan import WindowPlan
 from forebay.stream.eventtime.restore import partition_name
-from forebay.stream.eventtime.timestamp_guard import Decided
-from forebay.stream.eventtime.types import Events, Verdict
-from forebay.stream.eventtime.window_chunk import EventOutcomes, Refused
+from forebay.stream.eventtime.timestamp_guard import ReplayDecisions
+from forebay.stream.eventtime.types import AddResult, Events
+from forebay.stream.eventtime.window_chunk import EventOutcomes, RefusedEvent
 
 log = logging.getLogger("forebay.windows")
 
@@ -29,67 +29,76 @@ class EventIntake:
         self._clock = clock
         self._warned: set[FailureKind] = set()
 
-    def add(self, held: PartitionState, chunk: Chunk, head: int) -> tuple[Verdict, EventOutcomes]:
-        """Add a chunk's events to the windows. `head`: the offset of the record after them."""
+    def add(self, state: PartitionState, chunk: Chunk, head: int) -> tuple[AddResult, EventOutcomes]:
+        """Add a chunk's events to the windows.
+
+        head: the offset of the record after them.
+        """
         records, times = chunk.records, chunk.timestamps
         keys: list[bytes | None] = list(map(_KEY, records))
         for row, key in chunk.keys.items():
             keys[row] = key
-        stamps: list[int] = list(map(_TIMESTAMP, records))
-        refused = [Refused(one.record, one.kind, one.message, count=one.count) for one in chunk.rejections]
+        record_times: list[int] = list(map(_TIMESTAMP, records))
+        refused = [
+            RefusedEvent(rejection.record, rejection.kind, rejection.message, count=rejection.count)
+            for rejection in chunk.rejections
+        ]
         rows: list[int] | None = None
         x_NF = chunk.x_BF
         offsets: list[int] = list(map(_OFFSET, records))
-        bad = self._reject(held, chunk, keys, stamps=stamps, offsets=offsets)
+        bad = self._reject(state, chunk, keys, record_times=record_times, offsets=offsets)
         if bad:
             refused += bad.values()
             rows = [row for row in range(len(records)) if row not in bad]
             offsets, keys = [offsets[row] for row in rows], [keys[row] for row in rows]
             times, x_NF = [times[row] for row in rows], x_NF[rows]
-        verdict = held.windows.add(Events(offsets, keys, times, x_NF), head)  # type: ignore[arg-type]  # no key is None here
-        taken = stamps if rows is None else [stamps[row] for row in rows]
-        if verdict.late or verdict.full:
-            watermark, most = held.windows.watermark, self._plan.limits.max_rows_per_window
-            for places, kind in ((verdict.late, FailureKind.LATE), (verdict.full, FailureKind.WINDOW_FULL)):
-                for place in places:
-                    row = place if rows is None else rows[place]
+        result = state.windows.add(Events(offsets, keys, times, x_NF), head)  # type: ignore[arg-type]  # no key is None here
+        accepted = record_times if rows is None else [record_times[row] for row in rows]
+        if result.late or result.full:
+            watermark, limit = state.windows.watermark, self._plan.limits.max_rows_per_window
+            for indices, kind in ((result.late, FailureKind.LATE), (result.full, FailureKind.WINDOW_FULL)):
+                for index in indices:
+                    row = index if rows is None else rows[index]
                     message = (
                         f"{watermark - chunk.timestamps[row]} ms before the watermark"
                         if kind is FailureKind.LATE
-                        else f"its window holds {most} events"
+                        else f"its window holds {limit} events"
                     )
-                    refused.append(Refused(records[row], kind, message, chunk.ids[row]))
-            gone = {*verdict.late, *verdict.full}
-            taken = [stamp for place, stamp in enumerate(taken) if place not in gone]
-        refused.sort(key=lambda one: one.record.offset)
-        last = max((one.record.timestamp for one in refused), default=0)
-        held.record_timestamp = max(stamps[-1] if stamps else 0, last) or held.record_timestamp
-        return verdict, EventOutcomes(taken, refused)
+                    refused.append(RefusedEvent(records[row], kind, message, chunk.ids[row]))
+            excluded = {*result.late, *result.full}
+            accepted = [time for index, time in enumerate(accepted) if index not in excluded]
+        refused.sort(key=lambda event: event.record.offset)
+        last = max((event.record.timestamp for event in refused), default=0)
+        state.record_timestamp = max(record_times[-1] if record_times else 0, last) or state.record_timestamp
+        return result, EventOutcomes(accepted, refused)
 
     def _reject(
         self,
-        held: PartitionState,
+        state: PartitionState,
         chunk: Chunk,
         keys: Sequence[bytes | None],
         *,
-        stamps: Sequence[int],
+        record_times: Sequence[int],
         offsets: Sequence[int],
-    ) -> dict[int, Refused]:
+    ) -> dict[int, RefusedEvent]:
         """Reject events without a key or with a timestamp that cannot be right; return them by row."""
         wall_ms, times = self._clock.wall_ms(), chunk.timestamps
         decided = None
-        if held.until is not None:
-            decided = Decided(self._plan.newest_at(held.until.checkpoint.watermark), frozenset(held.until.by_clock))
-        wrong = held.guard.reject(times, stamps, offsets, wall_ms=wall_ms, replay=decided)
+        if state.replay_target is not None:
+            decided = ReplayDecisions(
+                self._plan.newest_event_time(state.replay_target.checkpoint.watermark),
+                frozenset(state.replay_target.clock_rejections),
+            )
+        wrong = state.guard.reject(times, record_times, offsets, wall_ms=wall_ms, replay=decided)
         bad = {}
         for row, bound in wrong.items():
             kind = FailureKind.TIMESTAMP_BEHIND if bound == "behind" else FailureKind.TIMESTAMP_AHEAD
-            message = held.guard.explain(bound, times[row], stamps[row], wall_ms)
-            bad[row] = Refused(chunk.records[row], kind, message, chunk.ids[row])
-            if held.until is None and kind not in self._warned:
+            message = state.guard.explain(bound, times[row], record_times[row], wall_ms)
+            bad[row] = RefusedEvent(chunk.records[row], kind, message, chunk.ids[row])
+            if state.replay_target is None and kind not in self._warned:
                 self._warned.add(kind)
                 log.warning(
-                    "%s: the event at offset %d is rejected (%s), and others after it will be without a line here: %s",
+                    "%s: rejected the event at offset %d (%s); further events with this failure kind are not logged: %s",
                     partition_name(chunk.partition),
                     offsets[row],
                     kind.value,
@@ -99,5 +108,5 @@ class EventIntake:
             message = "neither the record nor the event has a key"
             for row, key in enumerate(keys):
                 if key is None:
-                    bad[row] = Refused(chunk.records[row], FailureKind.MISSING_KEY, message, chunk.ids[row])
+                    bad[row] = RefusedEvent(chunk.records[row], FailureKind.MISSING_KEY, message, chunk.ids[row])
         return bad

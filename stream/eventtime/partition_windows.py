@@ -1,6 +1,6 @@
-"""The windows of one partition, and its watermark. Pure: the same events in the same order give the same windows.
+"""The windows of one partition and its watermark. Pure: the same events in the same order give the same windows.
 
-What is in a window depends on the events alone and not on how the polls cut them, so that a replay gives it again.
+The content of a window depends only on the events, not on how they were split into polls, so that a replay reproduces it.
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ from forebay.stream.eventtime.row_buffer import RowKeeper
 from forebay.stream.eventtime.sessions import Sessions
 from forebay.stream.eventtime.spec import WindowKind, WindowSpec
 from forebay.stream.eventtime.tumbling import ACCEPTED, LATE, Panes
-from forebay.stream.eventtime.types import KEY_COPIES, NO_WATERMARK, WINDOW_BYTES, Events, Verdict, Window
+from forebay.stream.eventtime.types import KEY_COPIES, NO_WATERMARK, WINDOW_BYTES, AddResult, Events, Window
 
 
 class Checkpoint(NamedTuple):
-    """From where the open windows can be made again.
+    """The offsets and watermarks from which the open windows can be rebuilt.
 
-    head: all before it is decided; replay_from: the first event of the oldest open window, else the head; watermark_before: the
-    watermark just before that event; watermark: at the head.
+    head: the offset before which everything is decided.
+    replay_from: the offset of the first event of the oldest open window; the head if no window is open.
+    watermark_before: the watermark just before that event.
+    watermark: the watermark at the head.
     """
 
     head: int
@@ -28,12 +30,16 @@ class Checkpoint(NamedTuple):
 
 
 class PartitionWindows:
-    """The open windows of one partition. head: the offset of the next record; watermark: before it, in ms."""
+    """The open windows of one partition.
+
+    head: the offset of the next record.
+    watermark: the watermark before that record, in ms.
+    """
 
     def __init__(self, spec: WindowSpec, keeper: RowKeeper, *, head: int, watermark: int = NO_WATERMARK) -> None:
         self._out_of_orderness = spec.out_of_orderness_ms
         self._lateness = spec.lateness_ms
-        # How long after the newest event the last window can end.
+        # The longest time by which the end of a window can exceed the watermark.
         self._reach = spec.out_of_orderness_ms + (spec.gap_ms if spec.kind is WindowKind.SESSION else spec.size_ms)
         self._open: Panes | Sessions = (Sessions if spec.kind is WindowKind.SESSION else Panes)(spec, keeper)
         self._width = keeper.width
@@ -42,55 +48,58 @@ class PartitionWindows:
 
     @property
     def num_windows(self) -> int:
-        """Windows that are open."""
+        """The number of open windows."""
         return self._open.num_windows
 
     @property
     def num_rows(self) -> int:
-        """Events that they hold; one that is in several counts in each."""
+        """The number of events in open windows; an event in several windows counts in each."""
         return self._open.num_rows
 
     @property
     def num_bytes(self) -> int:
-        """About what they and their predictions take in memory: the sum of `Window.num_bytes`."""
+        """The approximate memory of the open windows and their predictions: the sum of `Window.num_bytes`."""
         opened = self._open
         return WINDOW_BYTES * opened.num_windows + self._width * opened.num_rows + KEY_COPIES * opened.key_bytes
 
-    def add(self, events: Events, head: int) -> Verdict:
-        """Take in the events up to `head`, the offset of the record after them."""
-        verdict = Verdict()
+    def add(self, events: Events, head: int) -> AddResult:
+        """Add events to their windows and advance the watermark.
+
+        head: the offset of the record after the events.
+        """
+        result = AddResult()
         opened, width, out_of_orderness = self._open, self._width, self._out_of_orderness
         place, watermark = opened.place, self.watermark
         packed = events.packed()
-        at = 0
+        start = 0
         for index, (offset, key, t) in enumerate(zip(events.offsets, events.keys, events.timestamps, strict=True)):
-            fate = place(key, t, offset, watermark, packed[at : at + width])
-            at += width
-            if fate != ACCEPTED:
-                (verdict.late if fate == LATE else verdict.full).append(index)
+            outcome = place(key, t, offset, watermark, packed[start : start + width])
+            start += width
+            if outcome != ACCEPTED:
+                (result.late if outcome == LATE else result.full).append(index)
             if t - out_of_orderness > watermark:
                 watermark = t - out_of_orderness
                 if watermark >= opened.next_close:
-                    verdict.closed.extend(opened.close_until(watermark))
+                    result.closed.extend(opened.close_until(watermark))
         self.watermark, self.head = watermark, head
-        return verdict
+        return result
 
     def close_all(self) -> list[Window]:
-        """Close what is open, and let the watermark pass it: events that would have gone there are late from now on."""
+        """Close all open windows and move the watermark past them: further events of these windows are late."""
         if not self._open.num_windows:
             return []
-        # So far that each of them is closed by the watermark too, whoever looks at it.
-        passed = self._open.greatest_end() + self._lateness
-        closed = self._open.close_until(passed)
-        self.watermark = max(self.watermark, passed)
+        # Far enough that the watermark alone shows each of them to be closed.
+        watermark = self._open.greatest_end() + self._lateness
+        closed = self._open.close_until(watermark)
+        self.watermark = max(self.watermark, watermark)
         return closed
 
-    def last_end_at_most(self) -> int:
-        """No open window ends later than that, in ms."""
+    def max_end_ms(self) -> int:
+        """Return a time, in ms, that the end of no open window exceeds."""
         return self.watermark + self._reach
 
     def checkpoint(self) -> Checkpoint:
-        """Where a replay would have to begin."""
+        """Return the checkpoint from which a replay would rebuild the open windows."""
         oldest = self._open.oldest()
         if oldest is None:
             return Checkpoint(self.head, self.head, self.watermark, self.watermark)

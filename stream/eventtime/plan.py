@@ -1,4 +1,4 @@
-"""What windows there are, how the model takes them, and their bounds."""
+"""The plan of event-time windows: which windows exist, how the model takes them, and their limits."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from forebay.stream.eventtime.timestamp_guard import TimestampBounds
 
 @dataclass(frozen=True, slots=True)
 class WindowLimits:
-    """Of one partition. What passes one closes all of its windows.
+    """The limits of one partition's windows. Exceeding one of the first four closes all windows of the partition.
 
-    idle_timeout_s: without events; timestamps: how far off those of events may be.
+    idle_timeout_s: time without events after which a partition is idle.
+    timestamps: how far an event's timestamp may be from its record's and the clock.
     """
 
     max_open_windows: int
@@ -27,7 +28,11 @@ class WindowLimits:
 
 @dataclass(frozen=True, slots=True)
 class WindowPlan:
-    """What windows there are and how the model takes them. digest: of all that; flush: what another digest left is closed."""
+    """Which windows exist and how the model takes them.
+
+    digest: identifies all that decides the content of windows (see `spec.digest`).
+    flush: whether to close windows that another digest left open, rather than refuse to start.
+    """
 
     spec: WindowSpec
     window_input: WindowInput
@@ -36,6 +41,6 @@ class WindowPlan:
     limits: WindowLimits
     flush: bool = False
 
-    def newest_at(self, watermark: int) -> int:
+    def newest_event_time(self, watermark: int) -> int:
         """Return the event time, in ms, that no event accepted before this watermark exceeds."""
         return watermark + self.spec.out_of_orderness_ms

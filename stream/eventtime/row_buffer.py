@@ -1,4 +1,4 @@
-"""How many events a window keeps: all up to a bound, or, for sequences, the last ones by event time."""
+"""Limit the events that a window keeps: all up to a limit, or, for sequences, the last ones by event time."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from forebay.stream.eventtime.types import Window, row_type
 
 
 class RowKeeper:
-    """Adds rows to windows. keep_last: of a sequence, how many of its last events are enough (0: keep all).
+    """Adds rows to windows and keeps them within their limit.
 
-    max_rows: a window that holds so many takes no more; a sequence never gets there.
+    keep_last: the number of last events that a sequence needs; 0 keeps all events.
+    max_rows: the number of events at which a window is full; sequences are trimmed before.
     """
 
     def __init__(self, num_features: int, *, keep_last: int, max_rows: int) -> None:
@@ -22,19 +23,22 @@ class RowKeeper:
 
     @property
     def width(self) -> int:
-        """Bytes of one row."""
+        """The size of one row in bytes."""
         return self._width
 
     def num_rows(self, window: Window) -> int:
-        """How many it holds."""
+        """Return the number of rows in a window."""
         return len(window.rows) // self._width
 
     def is_full(self, window: Window) -> bool:
-        """Whether it takes no more."""
+        """Return whether a window takes no more rows."""
         return not self._trim_at and len(window.rows) >= self._max_bytes
 
     def add(self, window: Window, row: bytes) -> int:
-        """Take a row into a window that is not full. By how many rows it has grown: below 0 where it was trimmed."""
+        """Add a row to a window that is not full; return by how many rows the window has grown.
+
+        The result is negative if the window was trimmed.
+        """
         window.rows += row
         window.num_events += 1
         if self._trim_at and len(window.rows) >= self._trim_at:
@@ -44,7 +48,7 @@ class RowKeeper:
         return 1
 
     def merge(self, into: Window, other: Window) -> int:
-        """The rows of `other`, too. By how many rows both together have become more: never above 0."""
+        """Add the rows of `other`; return the change of the number of rows in both together, which is never above 0."""
         before = len(into.rows) + len(other.rows)
         into.rows += other.rows
         into.num_events += other.num_events
@@ -54,7 +58,7 @@ class RowKeeper:
         return (len(into.rows) - before) // self._width
 
     def _trim(self, window: Window) -> None:
-        # What is cut off here could not come back: of the events that follow, each only pushes out older ones.
+        # The rows removed here could not be among the last again: each event that follows only displaces older ones.
         rows = np.frombuffer(bytes(window.rows), dtype=self._type)
         order = np.argsort(rows["t"], kind="stable")[-(self._keep_bytes // self._width) :]
         window.rows = bytearray(rows[np.sort(order)].tobytes())

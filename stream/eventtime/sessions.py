@@ -1,8 +1,7 @@
 """Session windows of one partition: events of a key that are less than the gap apart.
 
-A session never goes over a multiple of its greatest length since the epoch: it is cut there. That the places of the cuts do
-not depend on what came before is what makes the sessions after a replay those before it, although the replay does not see
-the beginnings of sessions that are over.
+A session never crosses a multiple of its maximum length since the epoch: it is cut there. These places do not depend on
+earlier events, so a replay yields the same sessions although it does not see the beginnings of sessions that are over.
 """
 
 from __future__ import annotations
@@ -17,13 +16,13 @@ from forebay.stream.eventtime.types import Window
 
 
 class Sessions:
-    """Open sessions by key. An event at t makes a session [t, t + gap); those of a key that overlap become one."""
+    """Open sessions by key. An event at t opens a session [t, t + gap); overlapping sessions of a key are merged."""
 
     def __init__(self, spec: WindowSpec, keeper: RowKeeper) -> None:
         self._gap, self._size, self._lateness = spec.gap_ms, spec.size_ms, spec.lateness_ms
         self._keeper = keeper
         self._by_key: dict[bytes, list[Window]] = {}
-        # One entry for each session, by an end that it had: it may end later by now, or be gone.
+        # One entry for each session, by an end that it had: by now it may end later, or be closed or merged.
         self._by_end: list[tuple[int, int, Window]] = []
         self._begun: deque[Window] = deque()
         self._serial = 0
@@ -33,24 +32,24 @@ class Sessions:
         self.key_bytes = 0
 
     def place(self, key: bytes, t: int, offset: int, watermark: int, row: bytes) -> int:
-        """Put an event into its session: ACCEPTED, LATE or FULL."""
+        """Put an event into its session; return ACCEPTED, LATE or FULL."""
         end = min(t + self._gap, (t // self._size + 1) * self._size)
         sessions = self._by_key.get(key)
-        met = [one for one in sessions if one.start < end and t < one.end] if sessions else ()
-        if not met:
+        overlapping = [window for window in sessions if window.start < end and t < window.end] if sessions else ()
+        if not overlapping:
             if end + self._lateness <= watermark:
                 return LATE
             own = sessions[0].key if sessions else key
             self._begin(Window(own, t, end, offset, watermark, row), sessions)
             return ACCEPTED
-        # The one that began first in the log stays, so that its place in `_begun` tells its first offset.
-        into = min(met, key=lambda one: one.first_offset)
+        # The session with the smallest first offset absorbs the others, so that `_begun` stays sorted by first offset.
+        into = min(overlapping, key=lambda window: window.first_offset)
         if self._keeper.is_full(into):
             into.dropped += 1
             return FULL
         self.num_rows += self._keeper.add(into, row)
         into.start, into.end = min(into.start, t), max(into.end, end)
-        for other in met:
+        for other in overlapping:
             if other is not into:
                 self._absorb(into, other)
         return ACCEPTED
@@ -77,7 +76,7 @@ class Sessions:
         other.is_open = False
 
     def close_until(self, watermark: int) -> list[Window]:
-        """Those whose end and lateness the watermark has reached: by their end, then in the order in which they began."""
+        """Close the sessions whose end and lateness the watermark has reached; return them by end, then by start order."""
         closed: list[Window] = []
         while self._by_end and self._by_end[0][0] + self._lateness <= watermark:
             end, serial, window = heapq.heappop(self._by_end)
@@ -89,7 +88,7 @@ class Sessions:
             else:
                 heapq.heappush(self._by_end, (window.end, serial, window))
         self.next_close = self._by_end[0][0] + self._lateness if self._by_end else NEVER
-        # A session that another absorbs never leads `_begun`, since the one that began first absorbs the others.
+        # An absorbed session is never the first in `_begun`, since the session that began first absorbs the others.
         while self._begun and not self._begun[0].is_open:
             self._begun.popleft()
         return closed
@@ -106,9 +105,9 @@ class Sessions:
         window.is_open = False
 
     def oldest(self) -> Window | None:
-        """Return the open session that began at the least offset; None if none is open."""
+        """Return the open session with the smallest first offset; None if no session is open."""
         return self._begun[0] if self._begun else None
 
     def greatest_end(self) -> int:
-        """The end of the last of them to end; there must be one."""
+        """Return the latest end of the open sessions, which must not be empty."""
         return max(window.end for sessions in self._by_key.values() for window in sessions)

@@ -1,4 +1,4 @@
-"""What windows there are: their kind and lengths, and the digest by which a worker knows whose state it finds."""
+"""The specification of windows: their kind and lengths, and the digest by which a worker recognises its own state."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from forebay.models.artefacts.window_input import WindowInput
 
 
 class WindowKind(StrEnum):
-    """tumbling: back to back. hopping: of one length, beginning every hop, so that they overlap. session: ends with a gap."""
+    """The kinds of windows.
+
+    Tumbling windows follow each other without gaps. Hopping windows have one length and begin every hop, so they overlap.
+    A session ends when no event comes for the length of a gap.
+    """
 
     TUMBLING = "tumbling"
     HOPPING = "hopping"
@@ -21,12 +25,14 @@ class WindowKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class WindowSpec:
-    """Windows of one key. All times in ms; all spans hold their beginning and not their end.
+    """The windows of one key. All times are in ms; all spans include their start and exclude their end.
 
-    size_ms: of tumbling and hopping windows, and the longest that a session may be; hop_ms: between the beginnings of two
-    windows (the size, for tumbling ones); gap_ms: a session ends so long after its last event.
-    out_of_orderness_ms: how much older than the newest an event may be and still be in order: the watermark is the newest event
-    time less this. lateness_ms: how long after the watermark has passed its end a window still takes events.
+    size_ms: length of tumbling and hopping windows, and the maximum length of a session.
+    hop_ms: time between the starts of two windows; for tumbling windows their size.
+    gap_ms: time after its last event at which a session ends.
+    out_of_orderness_ms: how much older than the newest event an event may be and still be in order: the watermark is the
+        newest event time minus this.
+    lateness_ms: how long a window still takes events after the watermark has passed its end.
     """
 
     kind: WindowKind
@@ -38,20 +44,23 @@ class WindowSpec:
 
     @property
     def windows_per_event(self) -> int:
-        """How many windows an event may be in."""
+        """The maximum number of windows that an event is in."""
         return 1 if self.kind is WindowKind.SESSION else -(-self.size_ms // self.hop_ms)
 
     @property
     def longest_ms(self) -> int:
-        """How long after its first event a window may still be open, by event time."""
+        """The longest time, in event time, that a window may stay open after its first event."""
         return self.size_ms + self.out_of_orderness_ms + self.lateness_ms
 
 
 def digest(
     spec: WindowSpec, window: WindowInput, num_features: int, *, max_rows_per_window: int, ahead_ms: int, behind_ms: int
 ) -> str:
-    """Eight hexadecimal digits of all that decides what is in a window: state of another digest is not to be continued."""
-    said = [
+    """Return eight hexadecimal digits over all that decides the content of a window.
+
+    A worker does not continue state of another digest.
+    """
+    decisive = [
         spec.kind.value,
         spec.size_ms,
         spec.hop_ms,
@@ -64,4 +73,4 @@ def digest(
         ahead_ms,
         behind_ms,
     ]
-    return hashlib.sha256(orjson.dumps(said)).hexdigest()[:8]
+    return hashlib.sha256(orjson.dumps(decisive)).hexdigest()[:8]

@@ -1,8 +1,9 @@
-"""The stage between decoding and micro-batches where events are gathered into windows: state, replay, and closing by the clock.
+"""The stage between decoding and micro-batches that gathers events into windows: state, replay, and closing by the clock.
 
-The worker keeps no store. What it commits with a position says from where the open windows can be made again (`checkpoint`);
-after an assignment the events from there to the position are read once more, with nothing emitted. What would not come out
-the same a second time (time that went by, too much state) closes all windows of the partition, so that no replay crosses it.
+The worker has no store. The metadata committed with an offset says where the open windows begin (`checkpoint`). After an
+assignment the worker reads the events from there to the committed offset again, without output, to rebuild the windows. What
+a replay would not reproduce (time that passed, too much state) closes all windows of the partition, so that no replay
+crosses it.
 """
 
 from __future__ import annotations
@@ -15,29 +16,29 @@ from typing import NamedTuple
 from forebay.schemas.errors import BrokerError
 from forebay.stream.core.clock import Clock
 from forebay.stream.core.records import Chunk, Committed, Epoch, TopicPartition, WindowStatus
-from forebay.stream.eventtime.checkpoint import Pending, State, encode
+from forebay.stream.eventtime.checkpoint import CommittedState, Pending, encode
 from forebay.stream.eventtime.intake import EventIntake
 from forebay.stream.eventtime.partition_state import PartitionState
 from forebay.stream.eventtime.partition_windows import Checkpoint, PartitionWindows
 from forebay.stream.eventtime.plan import WindowPlan
-from forebay.stream.eventtime.restore import parted, partition_name, read_state, state_lost
+from forebay.stream.eventtime.restore import partition_name, read_committed, split_at, state_lost_error
 from forebay.stream.eventtime.row_buffer import RowKeeper
-from forebay.stream.eventtime.timestamp_guard import MAX_KEPT, MAX_LISTED, TimestampGuard
+from forebay.stream.eventtime.timestamp_guard import MAX_LISTED, MAX_REMEMBERED, TimestampGuard
 from forebay.stream.eventtime.types import NO_WATERMARK, Window
-from forebay.stream.eventtime.window_chunk import Closing, EventOutcomes, WindowChunk
+from forebay.stream.eventtime.window_chunk import ClosedWindows, EventOutcomes, WindowChunk
 
 log = logging.getLogger("forebay.windows")
 
 
-class _Records(NamedTuple):
+class _ChunkOutcomes(NamedTuple):
     outcomes: EventOutcomes
     chunk: Chunk
 
 
 class WindowStage:
-    """Windows of all partitions that this worker has. All methods are for the event loop.
+    """The windows of all partitions that this worker has. All methods are for the event loop.
 
-    broker_time: the input's records have the broker's timestamps (`LogAppendTime`).
+    broker_time: whether the input's records have the broker's timestamps (`LogAppendTime`).
     """
 
     def __init__(self, plan: WindowPlan, *, clock: Clock, broker_time: bool = False) -> None:
@@ -53,64 +54,77 @@ class WindowStage:
         self._partitions: dict[TopicPartition, PartitionState] = {}
 
     def status(self) -> dict[TopicPartition, WindowStatus]:
-        """For people and metrics."""
+        """Return what the status API and the metrics show of each partition."""
         return {
             partition: WindowStatus(
-                held.windows.num_windows,
-                held.windows.num_rows,
-                None if held.windows.watermark == NO_WATERMARK else held.windows.watermark,
-                None if held.until is None else held.until.checkpoint.head,
+                state.windows.num_windows,
+                state.windows.num_rows,
+                None if state.windows.watermark == NO_WATERMARK else state.windows.watermark,
+                None if state.replay_target is None else state.replay_target.checkpoint.head,
             )
-            for partition, held in self._partitions.items()
+            for partition, state in self._partitions.items()
         }
 
-    # ---- going on from what is committed
+    # ---- continuing from what is committed
 
     def restore(self, committed: Mapping[TopicPartition, Committed | None]) -> dict[TopicPartition, int | None]:
-        """Where reading goes on, None where the start policy says. Raises BrokerError for state that is not to be continued."""
-        restored = {partition: self._restored(partition, found) for partition, found in committed.items()}
-        self._partitions = {partition: held for partition, (held, _) in restored.items()}
-        again = {
-            f"{p.topic}-{p.partition}": held.until.checkpoint.head - held.until.checkpoint.replay_from
-            for p, held in self._partitions.items()
-            if held.until is not None
+        """Return the offset from which to read each partition; None where the start policy decides.
+
+        Raises BrokerError for committed state that this worker cannot continue.
+        """
+        restored = {partition: self._restore_partition(partition, offset) for partition, offset in committed.items()}
+        self._partitions = {partition: state for partition, (state, _) in restored.items()}
+        replays = {
+            partition_name(partition): state.replay_target.checkpoint.head - state.replay_target.checkpoint.replay_from
+            for partition, state in self._partitions.items()
+            if state.replay_target is not None
         }
-        if again:
+        if replays:
             log.info(
-                "making the open windows again: reading up to %d records once more (%s)",
-                sum(again.values()),
-                ", ".join(f"{name}: {number}" for name, number in sorted(again.items())),
+                "rebuilding the open windows: reading up to %d records again (%s)",
+                sum(replays.values()),
+                ", ".join(f"{name}: {number}" for name, number in sorted(replays.items())),
             )
         return {partition: position for partition, (_, position) in restored.items()}
 
-    def _restored(self, partition: TopicPartition, found: Committed | None) -> tuple[PartitionState, int | None]:
+    def _restore_partition(
+        self, partition: TopicPartition, committed: Committed | None
+    ) -> tuple[PartitionState, int | None]:
         now_s = self._clock.monotonic_s()
         guard = TimestampGuard(self._bounds)
-        if found is None:
-            return PartitionState(self._fresh(0, NO_WATERMARK), guard, now_s), None
-        state = read_state(partition, found)
-        if state is None:
-            return PartitionState(self._fresh(found.offset, NO_WATERMARK), guard, now_s), found.offset
-        at = state.checkpoint
-        kept = self._partitions.get(partition)
-        same = state.digest == self._plan.digest
-        resumed = state.pending is not None  # what is kept has closed these windows already
-        if same and not resumed and kept is not None and kept.until is None and kept.windows.checkpoint() == at:
-            return kept, found.offset
-        if at.replay_from == at.head:
-            return PartitionState(self._fresh(at.head, at.watermark), guard, now_s), found.offset
-        if not same and not self._plan.flush:
+        if committed is None:
+            return PartitionState(self._new_windows(0, NO_WATERMARK), guard, now_s), None
+        target = read_committed(partition, committed)
+        if target is None:
+            return PartitionState(self._new_windows(committed.offset, NO_WATERMARK), guard, now_s), committed.offset
+        checkpoint = target.checkpoint
+        current = self._partitions.get(partition)
+        same_plan = target.digest == self._plan.digest
+        if (
+            same_plan
+            and target.pending is None  # otherwise the current windows have closed the pending ones already
+            and current is not None
+            and current.replay_target is None
+            and current.windows.checkpoint() == checkpoint
+        ):
+            return current, committed.offset
+        if checkpoint.replay_from == checkpoint.head:
+            windows = self._new_windows(checkpoint.head, checkpoint.watermark)
+            return PartitionState(windows, guard, now_s), committed.offset
+        if not same_plan and not self._plan.flush:
             raise BrokerError(
-                f"{partition_name(partition)}: the group has windows open from offset {at.replay_from} to {at.head} of another "
-                "configuration of windows or another model",
+                f"{partition_name(partition)}: the group has open windows of another configuration of windows or another "
+                f"model, from offset {checkpoint.replay_from} to {checkpoint.head}",
                 kind="window_config_changed",
                 remedy="start with the old configuration until its windows are closed, set window.on_changed to flush (the "
-                "events since then make windows of the new configuration, closed at once), or use another group_id",
+                "events from there on make windows of the new configuration, which are closed at once), or use another "
+                "group_id",
             )
-        windows = self._fresh(at.replay_from, at.watermark_before)
-        return PartitionState(windows, guard, now_s, until=state, flush=not same), at.replay_from
+        windows = self._new_windows(checkpoint.replay_from, checkpoint.watermark_before)
+        state = PartitionState(windows, guard, now_s, replay_target=target, flush=not same_plan)
+        return state, checkpoint.replay_from
 
-    def _fresh(self, head: int, watermark: int) -> PartitionWindows:
+    def _new_windows(self, head: int, watermark: int) -> PartitionWindows:
         return PartitionWindows(self._plan.spec, self._keeper, head=head, watermark=watermark)
 
     def advance(self, positions: Mapping[TopicPartition, int]) -> None:
@@ -120,170 +134,181 @@ class WindowStage:
         lead to what was committed.
         """
         for partition, position in positions.items():
-            held = self._partitions.get(partition)
-            if held is None:
+            state = self._partitions.get(partition)
+            if state is None:
                 continue
-            if held.until is not None:
-                if position < held.until.checkpoint.head or held.owes:
+            if state.replay_target is not None:
+                if position < state.replay_target.checkpoint.head or state.must_emit:
                     continue
-                self._end_replay(partition, held, held.until)
-            held.windows.head = max(held.windows.head, position)
+                self._end_replay(partition, state, state.replay_target)
+            state.windows.head = max(state.windows.head, position)
 
     def metadata(self, positions: Mapping[TopicPartition, int]) -> dict[TopicPartition, str]:
         """Return what to commit with positions that `advance` has recorded; nothing for partitions that are being replayed."""
         return {
-            partition: self._encoded(held)
+            partition: self._encoded(state)
             for partition in positions
-            if (held := self._partitions.get(partition)) is not None and held.until is None
+            if (state := self._partitions.get(partition)) is not None and state.replay_target is None
         }
 
-    def _encoded(self, held: PartitionState) -> str:
-        at = held.windows.checkpoint()
-        return encode(
-            State(self._plan.digest, at, held.guard.listed(at.replay_from, self._plan.newest_at(at.watermark)))
-        )
+    def _encoded(self, state: PartitionState) -> str:
+        checkpoint = state.windows.checkpoint()
+        return encode(CommittedState(self._plan.digest, checkpoint, self._clock_rejections(state, checkpoint)))
+
+    def _clock_rejections(self, state: PartitionState, checkpoint: Checkpoint) -> tuple[int, ...]:
+        return state.guard.listed(checkpoint.replay_from, self._plan.newest_event_time(checkpoint.watermark))
 
     # ---- events
 
     def take(self, chunk: Chunk) -> list[WindowChunk]:
-        """Return what a poll of a partition comes to; nothing where it was only read again.
+        """Return the windows and outcomes that this chunk produces; an empty list if it only replayed known events.
 
-        Raises BrokerError where the log has changed.
+        Raises BrokerError if the log no longer gives what was committed.
         """
-        held = self._partitions[chunk.partition]
-        held.seen_s = self._clock.monotonic_s()
+        state = self._partitions[chunk.partition]
+        state.last_event_s = self._clock.monotonic_s()
         parts: list[WindowChunk] = []
-        if held.until is not None:
-            rest = self._replay(held, held.until, chunk)
-            if rest is None and (held.until.pending is None or chunk.next_offset < held.until.checkpoint.head):
+        if state.replay_target is not None:
+            rest = self._replay(state, state.replay_target, chunk)
+            target = state.replay_target
+            if rest is None and (target.pending is None or chunk.next_offset < target.checkpoint.head):
                 return []
-            parts = self._made_again(chunk.partition, chunk.epoch, held)
+            parts = self._finish_replay(chunk.partition, chunk.epoch, state)
             if rest is None:
                 return parts
             chunk = rest
-        since, before = held.windows.head, held.windows.checkpoint()
-        verdict, outcomes = self._intake.add(held, chunk, chunk.next_offset)
-        resume = self._resumable(held, before, since)
-        escaped = self._escape(chunk.partition, held)
-        if escaped and resume is not None:
-            resume = resume._replace(pending=Pending(since, 0, all=True))
-        closing = Closing(verdict.closed + escaped, resume)
+        first_offset, before = state.windows.head, state.windows.checkpoint()
+        result, outcomes = self._intake.add(state, chunk, chunk.next_offset)
+        resume = self._resume_state(state, before, first_offset)
+        closed_early = self._enforce_limits(chunk.partition, state)
+        if closed_early and resume is not None:
+            resume = resume._replace(pending=Pending(first_offset, 0, all_open=True))
+        closed = ClosedWindows(result.closed + closed_early, resume)
         parts.append(
-            self._chunk(chunk.partition, chunk.epoch, held=held, closing=closing, records=_Records(outcomes, chunk))
+            self._chunk(chunk.partition, chunk.epoch, state, closed=closed, read=_ChunkOutcomes(outcomes, chunk))
         )
         return parts
 
-    def _replay(self, held: PartitionState, state: State, chunk: Chunk) -> Chunk | None:
-        """Make windows again from the records before the committed position; return the others, None where there are none."""
-        again, rest = parted(chunk, state.checkpoint.head)
-        if again is not None:
-            known, owing = parted(again, again.next_offset if state.pending is None else state.pending.since)
-            if known is not None:
-                self._intake.add(held, known, known.next_offset)
-            if owing is not None:
-                held.owed += self._intake.add(held, owing, owing.next_offset)[0].closed
+    def _replay(self, state: PartitionState, target: CommittedState, chunk: Chunk) -> Chunk | None:
+        """Rebuild windows from the records before the committed offset; return the others, or None if there are none."""
+        replayed, rest = split_at(chunk, target.checkpoint.head)
+        if replayed is not None:
+            since = replayed.next_offset if target.pending is None else target.pending.since
+            emitted, pending = split_at(replayed, since)
+            if emitted is not None:
+                self._intake.add(state, emitted, emitted.next_offset)
+            if pending is not None:
+                state.unemitted += self._intake.add(state, pending, pending.next_offset)[0].closed
         return rest
 
-    def _resumable(self, held: PartitionState, before: Checkpoint, since: int) -> State | None:
+    def _resume_state(self, state: PartitionState, before: Checkpoint, since: int) -> CommittedState | None:
         """Return the state from which windows that close now can be emitted in slices; None if it is too large to commit."""
-        windows = held.windows
-        at = Checkpoint(windows.head, before.replay_from, before.watermark_before, windows.watermark)
-        by_clock = held.guard.listed(at.replay_from, self._plan.newest_at(at.watermark))
-        if len(by_clock) > MAX_LISTED:
+        windows = state.windows
+        checkpoint = Checkpoint(windows.head, before.replay_from, before.watermark_before, windows.watermark)
+        clock_rejections = self._clock_rejections(state, checkpoint)
+        if len(clock_rejections) > MAX_LISTED:
             return None
-        return State(self._plan.digest, at, by_clock, Pending(since, 0, all=False))
+        return CommittedState(self._plan.digest, checkpoint, clock_rejections, Pending(since, 0, all_open=False))
 
     def _chunk(
         self,
         partition: TopicPartition,
         epoch: Epoch,
-        held: PartitionState,
-        closing: Closing,
-        records: _Records | None = None,
+        state: PartitionState,
+        *,
+        closed: ClosedWindows,
+        read: _ChunkOutcomes | None = None,
     ) -> WindowChunk:
-        record_bytes = 0 if records is None else records.chunk.num_bytes
+        record_bytes = 0 if read is None else read.chunk.num_bytes
         return WindowChunk(
             partition,
             epoch,
-            windows=closing.windows,
+            windows=closed.windows,
             window_input=self._plan.window_input,
             num_features=self._plan.num_features,
-            next_offset=held.windows.head,
-            metadata=self._encoded(held),
-            record_timestamp=held.record_timestamp,
-            events=EventOutcomes() if records is None else records.outcomes,
-            num_records=0 if records is None else records.chunk.num_records,
-            num_bytes=record_bytes + sum(window.num_bytes for window in closing.windows),
-            resume=closing.resume,
-            given=closing.given,
+            next_offset=state.windows.head,
+            metadata=self._encoded(state),
+            record_timestamp=state.record_timestamp,
+            events=EventOutcomes() if read is None else read.outcomes,
+            num_records=0 if read is None else read.chunk.num_records,
+            num_bytes=record_bytes + sum(window.num_bytes for window in closed.windows),
+            resume=closed.resume,
+            emitted=closed.emitted,
             record_bytes=record_bytes,
         )
 
-    def _made_again(self, partition: TopicPartition, epoch: Epoch, held: PartitionState) -> list[WindowChunk]:
-        """Return the windows that still have to be emitted, now that a replay has reached the committed position."""
-        state, windows = held.until, held.windows
-        assert state is not None
-        if held.flush:
-            held.until, held.owed, held.flush = None, [], False
-            windows.head = state.checkpoint.head
+    def _finish_replay(self, partition: TopicPartition, epoch: Epoch, state: PartitionState) -> list[WindowChunk]:
+        """End a replay that has reached the committed offset; return the closed windows that are still to be emitted."""
+        target, windows = state.replay_target, state.windows
+        assert target is not None
+        if state.flush:
+            state.replay_target, state.unemitted, state.flush = None, [], False
+            windows.head = target.checkpoint.head
             closed = windows.close_all()
-            windows.watermark = max(windows.watermark, state.checkpoint.watermark)
-            log.warning("%s: %d windows closed, of another configuration", partition_name(partition), len(closed))
-            return [self._chunk(partition, epoch, held, Closing(closed, None))] if closed else []
-        self._end_replay(partition, held, state)
-        owed, held.owed = held.owed, []
-        if state.pending is None:
+            windows.watermark = max(windows.watermark, target.checkpoint.watermark)
+            log.warning(
+                "%s: closed %d windows because the configuration of windows has changed",
+                partition_name(partition),
+                len(closed),
+            )
+            return [self._chunk(partition, epoch, state, closed=ClosedWindows(closed, None))] if closed else []
+        self._end_replay(partition, state, target)
+        unemitted, state.unemitted = state.unemitted, []
+        if target.pending is None:
             return []
-        if state.pending.all:
-            owed += windows.close_all()
-        given = state.pending.given
-        if len(owed) <= given:
-            raise state_lost(partition, state, f"close {len(owed)} windows, of which {given} are out already")
+        if target.pending.all_open:
+            unemitted += windows.close_all()
+        emitted = target.pending.emitted
+        if len(unemitted) <= emitted:
+            raise state_lost_error(
+                partition, target, f"close {len(unemitted)} windows, but {emitted} were emitted already"
+            )
         log.info(
-            "%s: %d of %d closed windows are still to be given out",
+            "%s: %d of %d closed windows are still to be emitted",
             partition_name(partition),
-            len(owed) - given,
-            len(owed),
+            len(unemitted) - emitted,
+            len(unemitted),
         )
-        return [self._chunk(partition, epoch, held, Closing(owed[given:], state, given))]
+        return [self._chunk(partition, epoch, state, closed=ClosedWindows(unemitted[emitted:], target, emitted))]
 
-    def _end_replay(self, partition: TopicPartition, held: PartitionState, state: State) -> None:
+    def _end_replay(self, partition: TopicPartition, state: PartitionState, target: CommittedState) -> None:
         """Record that the replay has ended. Raises BrokerError if it did not lead to what was committed."""
-        held.until = None
-        held.windows.head = state.checkpoint.head
-        if held.windows.watermark != state.checkpoint.watermark:
-            instead = f"({held.windows.watermark} instead of {state.checkpoint.watermark})"
-            raise state_lost(partition, state, f"do not give the watermark that was committed {instead}")
-        log.info("%s: %d open windows are there again", partition_name(partition), held.windows.num_windows)
+        state.replay_target = None
+        state.windows.head = target.checkpoint.head
+        if state.windows.watermark != target.checkpoint.watermark:
+            difference = f"({state.windows.watermark} instead of {target.checkpoint.watermark})"
+            raise state_lost_error(partition, target, f"do not lead to the committed watermark {difference}")
+        log.info("%s: %d open windows are rebuilt", partition_name(partition), state.windows.num_windows)
 
-    # ---- what does not come out the same a second time
+    # ---- what a replay would not reproduce
 
-    def _escape(self, partition: TopicPartition, held: PartitionState) -> list[Window]:
-        limits, windows = self._plan.limits, held.windows
-        replay = windows.head - windows.checkpoint().replay_from
-        for name, number, most in (
+    def _enforce_limits(self, partition: TopicPartition, state: PartitionState) -> list[Window]:
+        """Close all windows of a partition that exceeds a limit; return them."""
+        limits, windows = self._plan.limits, state.windows
+        replay_records = windows.head - windows.checkpoint().replay_from
+        for name, number, limit in (
             ("max_open_windows", windows.num_windows, limits.max_open_windows),
             ("max_buffered_rows", windows.num_rows, limits.max_buffered_rows),
             ("max_buffered_bytes", windows.num_bytes, limits.max_buffered_bytes),
-            ("max_replay_records", replay, limits.max_replay_records),
+            ("max_replay_records", replay_records, limits.max_replay_records),
         ):
-            if number > most:
+            if number > limit:
                 log.warning(
-                    "%s: all %d open windows closed before their time: window.%s is %d, and there are %d",
+                    "%s: closed all %d open windows early: the limit window.%s is %d, and the partition has %d",
                     partition_name(partition),
                     windows.num_windows,
                     name,
-                    most,
+                    limit,
                     number,
                 )
                 return windows.close_all()
-        at = windows.checkpoint()
-        held.guard.forget_before(at.replay_from)
-        by_clock = held.guard.listed(at.replay_from, self._plan.newest_at(at.watermark))
-        if len(by_clock) > MAX_LISTED or held.guard.num_kept > MAX_KEPT:
+        checkpoint = windows.checkpoint()
+        state.guard.forget_before(checkpoint.replay_from)
+        clock_rejections = self._clock_rejections(state, checkpoint)
+        if len(clock_rejections) > MAX_LISTED or state.guard.num_remembered > MAX_REMEMBERED:
             log.warning(
-                "%s: all %d open windows closed before their time: more events ahead of this worker's clock were rejected than "
-                "can be remembered",
+                "%s: closed all %d open windows early: more events were rejected as ahead of this worker's clock than a "
+                "checkpoint can list; check the clocks of the producers and of this worker",
                 partition_name(partition),
                 windows.num_windows,
             )
@@ -291,26 +316,29 @@ class WindowStage:
         return []
 
     def close_idle(self, epoch: Epoch, is_at_end: Callable[[TopicPartition], bool]) -> list[WindowChunk]:
-        """Partitions without events for `idle_timeout_s` whose windows are over by the wall clock: these are closed.
+        """Close the windows of idle partitions that are over by the wall clock; return them as chunks.
 
-        is_at_end: whether all that a partition's log holds was read.
+        A partition is idle if it had no events for `idle_timeout_s`.
+
+        is_at_end: whether everything in a partition's log was read.
         """
         spec, now_s, wall_ms = self._plan.spec, self._clock.monotonic_s(), self._clock.wall_ms()
-        found = []
-        for partition, held in self._partitions.items():
-            idle = now_s - held.seen_s >= self._plan.limits.idle_timeout_s
-            if not (idle or held.owes) or not is_at_end(partition):
+        chunks = []
+        for partition, state in self._partitions.items():
+            idle = now_s - state.last_event_s >= self._plan.limits.idle_timeout_s
+            if not (idle or state.must_emit) or not is_at_end(partition):
                 continue
-            if held.until is not None:
-                # Nothing came after the committed position, so nothing else has noticed that they are there again.
-                found += self._made_again(partition, epoch, held)
-            windows = held.windows
-            over_ms = windows.last_end_at_most() + spec.lateness_ms + spec.out_of_orderness_ms
+            if state.replay_target is not None:
+                # No record follows the committed offset, so no chunk has ended the replay.
+                chunks += self._finish_replay(partition, epoch, state)
+            windows = state.windows
+            over_ms = windows.max_end_ms() + spec.lateness_ms + spec.out_of_orderness_ms
             if idle and windows.num_windows and wall_ms >= over_ms:
                 name = partition_name(partition)
-                log.info("%s is idle: windows closed by the wall clock: %d", name, windows.num_windows)
-                resume = self._resumable(held, windows.checkpoint(), windows.head)
+                log.info("%s is idle: %d windows closed by the wall clock", name, windows.num_windows)
+                resume = self._resume_state(state, windows.checkpoint(), windows.head)
                 if resume is not None:
-                    resume = resume._replace(pending=Pending(windows.head, 0, all=True))
-                found.append(self._chunk(partition, epoch, held, Closing(windows.close_all(), resume)))
-        return found
+                    resume = resume._replace(pending=Pending(windows.head, 0, all_open=True))
+                closed = ClosedWindows(windows.close_all(), resume)
+                chunks.append(self._chunk(partition, epoch, state, closed=closed))
+        return chunks

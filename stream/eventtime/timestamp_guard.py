@@ -1,10 +1,10 @@
-"""Which events have a timestamp that cannot be right: one of them could close every window, or open one in 1970. Pure.
+"""Reject events whose timestamp cannot be right: a single one could close every window, or open one in 1970. Pure.
 
-Two bounds compare an event with its record, and come out the same whenever the record is read again. Where the record's
-timestamp is the producer's (`CreateTime`), a producer whose clock is wrong is ahead with both, so a third bound compares the
-event with the worker's clock. That decision would come out differently in a replay, when the clock has moved on. Therefore it
-is kept: a checkpoint lists the offsets that were rejected by the clock and lie in the replay, and a replay asks no clock. An
-event newer than all accepted ones need not be listed: the checkpoint's watermark shows that it was rejected.
+Two bounds compare an event with its record, so a replay decides the same. If the record's timestamp is the producer's
+(`CreateTime`), a producer with a wrong clock sets both timestamps ahead, so a third bound compares the event with the
+worker's clock. A replay would decide that differently, because the clock has advanced. Therefore the decision is recorded: a
+checkpoint lists the offsets in its replay range that were rejected by the clock, and a replay does not use the clock. An
+event newer than all accepted events need not be listed: the checkpoint's watermark shows that it was rejected.
 """
 
 from __future__ import annotations
@@ -17,16 +17,18 @@ from forebay.stream.core.time_format import rfc3339
 from forebay.stream.core.time_units import guess_unit
 
 MAX_LISTED: Final = 200
-"""Offsets that a checkpoint may list: at most 2,600 of its 4,096 bytes."""
-MAX_KEPT: Final = 10_000
-"""Events that are remembered in case they have to be listed."""
+"""The number of offsets that a checkpoint may list: at most 2,600 of its 4,096 bytes."""
+MAX_REMEMBERED: Final = 10_000
+"""The number of rejected events that are remembered in case a checkpoint has to list them."""
 
 
 @dataclass(frozen=True, slots=True)
 class TimestampBounds:
-    """In ms. ahead_ms, behind_ms: how far an event may be from its record, ahead also from the clock.
+    """The bounds of event timestamps, in ms.
 
-    broker_time: the records' timestamps are the broker's (`LogAppendTime`), so that no other clock is asked.
+    ahead_ms: how far an event may be ahead of its record and of the worker's clock.
+    behind_ms: how far an event may be behind its record.
+    broker_time: whether the records have the broker's timestamps (`LogAppendTime`), so that the worker's clock is not used.
     """
 
     ahead_ms: int
@@ -34,9 +36,12 @@ class TimestampBounds:
     broker_time: bool = False
 
 
-class Decided(NamedTuple):
-    """What a checkpoint says about a replay: newest: the newest event time accepted before its head; offsets: rejected by the
-    clock although not newer than that."""
+class ReplayDecisions(NamedTuple):
+    """The decisions by the clock that a replay repeats.
+
+    newest: the newest event time that was accepted before the checkpoint's head.
+    offsets: the events that were rejected by the clock although they are not newer than that.
+    """
 
     newest: int
     offsets: frozenset[int]
@@ -56,20 +61,23 @@ class TimestampGuard:
         offsets: Sequence[int],
         *,
         wall_ms: int,
-        replay: Decided | None,
+        replay: ReplayDecisions | None,
     ) -> dict[int, str]:
         """Return the rows whose timestamp cannot be right, each with the bound that it violates: `ahead`, `behind` or `clock`.
 
         Those that violate only `clock` are remembered for checkpoints.
 
-        times: of the events; stamps: of their records; wall_ms: the worker's clock; replay: set while records are read again.
+        times: the events' timestamps, in ms.
+        stamps: their records' timestamps, in ms; negative for a record without one.
+        wall_ms: the worker's clock.
+        replay: the decisions to repeat, while records are read again.
         """
         bounds = self._bounds
         ahead_ms, behind_ms = bounds.ahead_ms, bounds.behind_ms
         rows = {
             row: "ahead" if t > stamp else "behind"
             for row, (t, stamp) in enumerate(zip(times, stamps, strict=True))
-            if stamp >= 0 and not -behind_ms <= t - stamp <= ahead_ms  # negative: the record has none
+            if stamp >= 0 and not -behind_ms <= t - stamp <= ahead_ms
         }
         if replay is not None:
             newest, listed = replay
@@ -92,17 +100,17 @@ class TimestampGuard:
         return tuple(offset for offset, t in self._by_clock if offset >= replay_from and t <= newest)
 
     def forget_before(self, replay_from: int) -> None:
-        """Forget the events before `replay_from`, which no replay sees any more."""
+        """Forget the events before `replay_from`, which no replay will read again."""
         if self._by_clock and self._by_clock[0][0] < replay_from:
             self._by_clock = [(offset, t) for offset, t in self._by_clock if offset >= replay_from]
 
     @property
-    def num_kept(self) -> int:
-        """Events that were rejected by the clock and could still have to be listed."""
+    def num_remembered(self) -> int:
+        """The number of events that were rejected by the clock and may have to be listed."""
         return len(self._by_clock)
 
     def explain(self, bound: str, t: int, stamp: int, wall_ms: int) -> str:
-        """A message for a rejected event."""
+        """Return the message for an event that violates a bound."""
         ahead_ms, behind_ms = self._bounds.ahead_ms, self._bounds.behind_ms
         if bound == "behind":
             bound_ms = f"window.max_timestamp_behind_ms is {behind_ms}"

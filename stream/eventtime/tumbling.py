@@ -1,4 +1,4 @@
-"""Tumbling and hopping windows of one partition. All windows that begin together end together: they make a pane."""
+"""Tumbling and hopping windows of one partition. A pane holds the windows that have the same start, and so the same end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NEVER: Final = 2**63
 
 
 class Panes:
-    """Open windows, by their beginning and key. An event at t is in those that begin in (t - size, t]."""
+    """Open windows by start and key. An event at t belongs to the windows that start in (t - size, t]."""
 
     def __init__(self, spec: WindowSpec, keeper: RowKeeper) -> None:
         self._size, self._hop, self._lateness = spec.size_ms, spec.hop_ms, spec.lateness_ms
@@ -28,21 +28,21 @@ class Panes:
         self.key_bytes = 0
 
     def place(self, key: bytes, t: int, offset: int, watermark: int, row: bytes) -> int:
-        """Put an event into its windows: ACCEPTED where one of them took it, else LATE or FULL.
+        """Put an event into its windows; return ACCEPTED if at least one took it, else LATE or FULL.
 
-        Each decides for itself, so that a window is the same whatever became of others.
+        Each window decides alone, so that its content does not depend on other windows.
         """
-        fate = LATE
+        outcome = LATE
         start = t - t % self._hop
         while start > t - self._size:
             if start + self._size + self._lateness > watermark:
                 added = self._add(start, key, offset, watermark, row)
                 if added:
-                    fate = ACCEPTED
-                elif fate == LATE:
-                    fate = FULL
+                    outcome = ACCEPTED
+                elif outcome == LATE:
+                    outcome = FULL
             start -= self._hop
-        return fate
+        return outcome
 
     def _add(self, start: int, key: bytes, offset: int, watermark: int, row: bytes) -> bool:
         pane = self._panes.get(start)
@@ -65,15 +65,15 @@ class Panes:
         return True
 
     def _shared(self, key: bytes, start: int) -> bytes:
-        """Return the key's bytes as a window beside this one holds them: one event's may be in a thousand windows."""
-        for beside in (start - self._hop, start + self._hop):
-            window = self._panes.get(beside, {}).get(key)
+        """Return the key object of a neighbouring window, if there is one: one event may be in a thousand windows."""
+        for neighbour in (start - self._hop, start + self._hop):
+            window = self._panes.get(neighbour, {}).get(key)
             if window is not None:
                 return window.key
         return key
 
     def close_until(self, watermark: int) -> list[Window]:
-        """Those whose end and lateness the watermark has reached: by their end, then in the order in which they began."""
+        """Close the windows whose end and lateness the watermark has reached; return them by end, then by start order."""
         closed: list[Window] = []
         for start in sorted(self._panes):
             if start + self._size + self._lateness > watermark:
@@ -87,10 +87,10 @@ class Panes:
         return closed
 
     def oldest(self) -> Window | None:
-        """The open window that began at the least offset."""
+        """Return the open window with the smallest first offset; None if no window is open."""
         firsts = (next(iter(pane.values())) for pane in self._panes.values())
         return min(firsts, key=lambda window: window.first_offset, default=None)
 
     def greatest_end(self) -> int:
-        """The end of the last of them to end; there must be one."""
+        """Return the latest end of the open windows, which must not be empty."""
         return max(self._panes) + self._size

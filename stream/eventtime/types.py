@@ -1,4 +1,4 @@
-"""The values that go into the windows of one partition, and the windows that come out.
+"""The types of the windows of one partition: the events that go in, and the windows that come out.
 
 Shapes: N events, F features.
 """
@@ -15,17 +15,17 @@ import numpy.typing as npt
 from forebay.stream.core.records import FloatMatrix
 
 NO_WATERMARK: Final = -(2**63)
-"""Before the first event: nothing is late, nothing closes."""
+"""The watermark before the first event: nothing is late, nothing closes."""
 
 
 def row_type(num_features: int) -> np.dtype[np.void]:
-    """One event as windows keep it: `t`, its event time in ms, and `x`, its features."""
+    """Return the type of one event in a window: `t`, its event time in ms, and `x`, its features."""
     return np.dtype([("t", "<i8"), ("x", "<f4", (num_features,))])
 
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """Events of one partition, in offset order. timestamps: event times, ms; x_NF: float32."""
+    """Events of one partition, in offset order. timestamps: event times in ms; x_NF: float32 features."""
 
     offsets: Sequence[int]
     keys: Sequence[bytes]
@@ -33,7 +33,7 @@ class Events:
     x_NF: FloatMatrix
 
     def packed(self) -> bytes:
-        """The rows one after the other, each of `row_type(F).itemsize` bytes."""
+        """Return the rows as bytes, each of `row_type(F).itemsize` bytes."""
         rows_N = np.empty(len(self.timestamps), dtype=row_type(self.x_NF.shape[1]))
         rows_N["t"] = self.timestamps
         rows_N["x"] = self.x_NF
@@ -41,17 +41,19 @@ class Events:
 
 
 WINDOW_BYTES: Final = 350
-"""What an open window takes beside its rows and its key, measured."""
+"""The memory of an open window without its rows and key, measured."""
 KEY_COPIES: Final = 4
-"""How often a key is in memory while a window's prediction is made: in the window, as the record's key, twice in its value."""
+"""The copies of a key in memory when a window is predicted: in the window, as the record's key, twice in its value."""
 SHARED_KEY_BYTES: Final = 64
-"""Windows of one key share it where it is longer."""
+"""The length above which windows of one key share its bytes."""
 
 
 class Window:
-    """A window while it is open. rows: packed, in the order in which they came; for sequences only the last ones are kept.
+    """A window and its events.
 
-    first_offset: of its first event; watermark_before: the watermark just before that event.
+    rows: packed events in the order in which they came; for sequences only the last ones are kept.
+    first_offset: the offset of its first event.
+    watermark_before: the watermark just before that event.
     """
 
     __slots__ = ("dropped", "end", "first_offset", "is_open", "key", "num_events", "rows", "start", "watermark_before")
@@ -69,15 +71,17 @@ class Window:
 
     @property
     def num_bytes(self) -> int:
-        """About what the window and its prediction take in memory."""
+        """The approximate memory of the window and its prediction."""
         return WINDOW_BYTES + len(self.rows) + KEY_COPIES * len(self.key)
 
 
 @dataclass(slots=True)
-class Verdict:
-    """What became of events: by their places among those that were given. All others were accepted.
+class AddResult:
+    """The result of adding events to windows. Events that are neither late nor full were accepted.
 
-    closed: windows that are over, in the order in which they closed.
+    late: indices of the events all of whose windows are closed.
+    full: indices of the events all of whose open windows are full.
+    closed: windows that have closed, in the order of closing.
     """
 
     late: list[int] = field(default_factory=list)
@@ -86,6 +90,6 @@ class Verdict:
 
 
 def columns_of(windows: Sequence[Window], num_features: int) -> tuple[FloatMatrix, npt.NDArray[np.int64]]:
-    """The events of these windows, one window after the other: x_NF, and their event times."""
+    """Return the features x_NF and the event times t_N of these windows' events, one window after the other."""
     rows_N = np.frombuffer(b"".join(window.rows for window in windows), dtype=row_type(num_features))
     return np.ascontiguousarray(rows_N["x"]), rows_N["t"].astype(np.int64)

@@ -1,6 +1,6 @@
-"""What a poll of one partition comes to where events are gathered into windows: outcomes of events, and windows that closed.
+"""The result of a poll of one partition when events are gathered into windows: outcomes of events, and closed windows.
 
-It takes the place of a `Chunk` in the micro-batches: its rows are the windows.
+It replaces `Chunk` in micro-batches; its rows are the windows.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ import numpy as np
 from forebay.models.artefacts.window_input import WindowInput
 from forebay.schemas.failures import FailureKind
 from forebay.stream.core.records import Epoch, FloatMatrix, Record, TopicPartition
-from forebay.stream.eventtime.checkpoint import State, encode
+from forebay.stream.eventtime.checkpoint import CommittedState, encode
 from forebay.stream.eventtime.types import Window, columns_of
 
 _NO_DEADLINES: Mapping[int, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class RefusedEvent:
     """An event that is in no window, or a record that is not an event.
 
-    id: None where there is none; count: how many records of the log it stands for.
+    id: the event's id; None if it is unknown.
+    count: number of records in the log that it stands for.
     """
 
     record: Record
@@ -37,15 +38,15 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class EventOutcomes:
-    """What became of the records of a poll. accepted: the records' timestamps of those that are in windows now."""
+    """The outcomes of the records of a poll. accepted: the record timestamps of the events that were added to windows."""
 
     accepted: Sequence[int] = ()
-    refused: Sequence[Refused] = ()
+    refused: Sequence[RefusedEvent] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Label:
-    """A window as its prediction names it. Times in ms since the Unix epoch."""
+class WindowLabel:
+    """The description of a window in its prediction. Times are in ms since the Unix epoch."""
 
     id: str
     key: str
@@ -56,11 +57,11 @@ class Label:
     dropped: int
 
 
-def label(window: Window) -> Label:
-    """Its names."""
+def window_label(window: Window) -> WindowLabel:
+    """Return the description of a window."""
     key = window.key.decode("utf-8", "backslashreplace")
     start, end = window.start, window.end
-    return Label(
+    return WindowLabel(
         id=f"{key}|{start}|{end}",
         key=key,
         start=start,
@@ -71,29 +72,31 @@ def label(window: Window) -> Label:
     )
 
 
-class Closing(NamedTuple):
-    """Windows to emit. resume: the state from which they can be rebuilt, where they may be emitted in slices.
+class ClosedWindows(NamedTuple):
+    """Closed windows to emit.
 
-    given: how many of those that closed with them came before.
+    resume: the state from which they can be rebuilt if they may be emitted in slices; else None.
+    emitted: number of windows that closed with them and were emitted before.
     """
 
     windows: list[Window]
-    resume: State | None
-    given: int = 0
+    resume: CommittedState | None
+    emitted: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class WindowChunk:
-    """Records of one partition that were read, and the windows that are over with them.
+    """Records of one partition that were read, and the windows that they closed.
 
-    windows: they become rows of the model by `window_input`, from events of num_features each; metadata: what is committed with
-    next_offset; record_timestamp: that of the last record, or of the last one before.
-    num_bytes: of the records, and of the windows with their predictions.
-    is_last_part: False where more windows of the same records follow in another part.
-    resume: the state from which the windows can be rebuilt after a part of them is committed. Each part is then committed by
-    itself, the first with the records. Without it all parts are committed together, the last with the records.
-    given: how many windows came in the parts before.
-    record_bytes: of num_bytes those of the records.
+    windows: the model's rows, made by `window_input` from events with num_features features each.
+    metadata: the metadata to commit with next_offset.
+    record_timestamp: the timestamp of the last record, or of the last one before if there are no records.
+    num_bytes: size of the records, and of the windows with their predictions.
+    is_last_part: False if more windows of the same records follow in another part.
+    resume: the state from which the windows can be rebuilt after some of them are committed. With it each part is committed
+        by itself, the first with the records; without it all parts are committed together, the last with the records.
+    emitted: number of windows in the parts before.
+    record_bytes: the part of num_bytes that belongs to the records.
     """
 
     partition: TopicPartition
@@ -108,13 +111,13 @@ class WindowChunk:
     num_records: int = 0
     num_bytes: int = 0
     is_last_part: bool = True
-    resume: State | None = None
-    given: int = 0
+    resume: CommittedState | None = None
+    emitted: int = 0
     record_bytes: int = 0
 
     @property
     def can_end_commit(self) -> bool:
-        """Whether it may be committed by itself."""
+        """Whether the chunk may be committed by itself."""
         return self.is_last_part or self.resume is not None
 
     @property
@@ -123,27 +126,27 @@ class WindowChunk:
 
     @property
     def num_rejected(self) -> int:
-        """Records that are in no window."""
+        """The number of records that are in no window."""
         return len(self.events.refused)
 
     @property
     def num_passed(self) -> int:
-        """Records of the log that it leads past: more than it holds where one of those stands for several."""
+        """The number of records in the log that the chunk covers; more than it holds if one of them stands for several."""
         return self.num_records + sum(refused.count - 1 for refused in self.events.refused)
 
     @property
     def size(self) -> int:
-        """A poll counts as little as one window: it costs the model nothing."""
+        """The number of windows, at least 1: a poll without windows still counts, although it costs the model nothing."""
         return max(1, len(self.windows))
 
     @property
     def deadlines(self) -> Mapping[int, int]:
-        """None: a window is over when it is over."""
+        """An empty mapping: windows have no deadlines."""
         return _NO_DEADLINES
 
     @property
     def x_BF(self) -> FloatMatrix:
-        """The windows as rows, float32 [B, row_width]. Made when it is asked for: the queue holds no such memory."""
+        """The windows as rows, float32 [B, row_width]. Computed at each access, so that queued chunks need no memory for it."""
         x_NF, t_N = columns_of(self.windows, self.num_features)
         width = 8 + 4 * self.num_features
         lengths_B = np.array([len(window.rows) // width for window in self.windows], dtype=np.int64)
@@ -151,7 +154,7 @@ class WindowChunk:
         return self.window_input.rows(x_NF, t_N, lengths_B, spans_B)
 
     def size_within(self, num_bytes: int) -> int:
-        """How many of the windows fit in so many bytes; the records go with the last and cannot be parted."""
+        """Return how many of the windows fit in this number of bytes; the records belong to the last and are not divided."""
         for index, window in enumerate(self.windows):
             num_bytes -= window.num_bytes
             if num_bytes < 0:
@@ -159,7 +162,7 @@ class WindowChunk:
         return self.size
 
     def split(self, size: int) -> tuple[WindowChunk, WindowChunk]:
-        """The first `size` windows, and the rest. 0 < size < the number of windows."""
+        """Return the first `size` windows and the others; 0 < size < number of windows."""
         first, rest = self.windows[:size], self.windows[size:]
         first_bytes = sum(window.num_bytes for window in first)
         if self.resume is None:
@@ -167,8 +170,8 @@ class WindowChunk:
                 self, windows=first, events=EventOutcomes(), num_records=0, num_bytes=first_bytes, is_last_part=False
             )
             return head, replace(self, windows=rest, num_bytes=self.num_bytes - first_bytes)
-        given, first_bytes = self.given + size, first_bytes + self.record_bytes
-        pending = encode(self.resume.given(given))
+        emitted, first_bytes = self.emitted + size, first_bytes + self.record_bytes
+        pending = encode(self.resume.with_emitted(emitted))
         head = replace(self, windows=first, num_bytes=first_bytes, metadata=pending, is_last_part=False)
         tail = replace(
             self,
@@ -177,6 +180,6 @@ class WindowChunk:
             num_records=0,
             num_bytes=self.num_bytes - first_bytes,
             record_bytes=0,
-            given=given,
+            emitted=emitted,
         )
         return head, tail

@@ -61,7 +61,7 @@ async def test_killed_in_the_middle_of_windows_at_every_step_of_the_commit(worke
     assert await third.stop() == 0 and await second.stop() == 0
     assert (await worker_group.committed()) == (await worker_group.ends()), "the lag is honest"
     logs = "".join(worker.log for worker in worker_group.workers)
-    assert logs.count("making the open windows again") >= 4 and logs.count("open windows are there again") >= 4
+    assert logs.count("rebuilding the open windows") >= 4 and logs.count("open windows are rebuilt") >= 4
     seen = await check(worker_group, SPEC)
     assert seen["late"] > 20 and seen["rejected"] > 20 and seen["windows"] > 500
 
@@ -93,7 +93,7 @@ async def test_killed_between_slices_of_windows_that_close_together(worker_group
     await all_closed(worker_group, spec)
     await worker_group.settled()
     assert await last.stop() == 0
-    assert all("closed windows are still to be given out" in worker.log for worker in worker_group.workers[2:])
+    assert all("closed windows are still to be emitted" in worker.log for worker in worker_group.workers[2:])
     assert (await check(worker_group, spec))["windows"] == 3000 + worker_group.partitions
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forebay.stream.eventtime.checkpoint import NotUnderstood, State, decode, encode
+from forebay.stream.eventtime.checkpoint import CommittedState, MetadataError, decode, encode
 from forebay.stream.eventtime.partition_windows import Checkpoint, PartitionWindows
 from forebay.stream.eventtime.row_buffer import RowKeeper
 from forebay.stream.eventtime.spec import WindowKind, WindowSpec
@@ -142,7 +142,7 @@ def test_the_windows_are_those_of_the_reference_however_the_polls_cut(
     num_bytes = windows.num_bytes
     checkpoint = windows.checkpoint()
     assert checkpoint.replay_from == min((e.offset for one in still_open for e in one.events), default=windows.head)
-    assert all(one.end <= windows.last_end_at_most() for one in still_open)
+    assert all(one.end <= windows.max_end_ms() for one in still_open)
     closed = windows.close_all()
     assert sorted(map(described, closed)) == sorted(map(reference.described, still_open))
     assert num_bytes == sum(window.num_bytes for window in closed)
@@ -249,12 +249,12 @@ def test_a_full_window_takes_no_more_and_says_how_many_it_did_not_take() -> None
 
 @given(st.integers(0, 2**62), st.integers(0, 1000), st.integers(0, 2**50), st.integers(0, 2**50))
 def test_a_checkpoint_is_kept_whole_as_metadata(head: int, back: int, before: int, further: int) -> None:
-    state = State("01234567", Checkpoint(head, max(0, head - back), before, before + further))
+    state = CommittedState("01234567", Checkpoint(head, max(0, head - back), before, before + further))
     text = encode(state)
     assert decode(head, text) == state and len(text) < 120 and text.isascii()
-    listed = State("01234567", state.checkpoint, tuple(range(max(0, head - back), head, 7)))
+    listed = CommittedState("01234567", state.checkpoint, tuple(range(max(0, head - back), head, 7)))
     assert decode(head, encode(listed)) == listed
-    fresh = State("01234567", Checkpoint(head, head, NO_WATERMARK, NO_WATERMARK))
+    fresh = CommittedState("01234567", Checkpoint(head, head, NO_WATERMARK, NO_WATERMARK))
     assert decode(head, encode(fresh)) == fresh
 
 
@@ -273,7 +273,7 @@ def test_a_checkpoint_is_kept_whole_as_metadata(head: int, back: int, before: in
     ],
 )
 def test_metadata_of_others_is_not_taken_for_ours(text: str) -> None:
-    with pytest.raises(NotUnderstood):
+    with pytest.raises(MetadataError):
         decode(5, text)
     assert decode(5, "") is None
 

@@ -58,5 +58,5 @@ async def test_a_producer_whose_clock_is_ahead_makes_nobody_elses_events_late(wo
     assert "ahead of this worker's clock" in worker.log
     # The window is still open, and is rebuilt from the same events although the event was rejected by the clock.
     another = worker_group.start(mode="windows", window=window)
-    await another.says("1 open windows are there again")
+    await another.says("1 open windows are rebuilt")
     assert await another.stop() == 0, another.log
