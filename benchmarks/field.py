@@ -17,7 +17,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from benchmarks.contestants.job import Job
 from forebay.schemas.topics import FEATURES, PREDICTIONS, topic_name
-from forebay.stream.bench.events import EventMaker
+from forebay.stream.bench.events import EventGenerator
 from forebay.stream.bench.preload import fill
 from forebay.stream.bench.setup import MODEL_NAME, as_toml, bench_settings, save_bench_model, signature_of
 from forebay.stream.config.sections import KafkaSection, Settings
@@ -214,7 +214,7 @@ async def prepared(
                 topic_name(settings.topics.prefix, FEATURES.name),
                 num_partitions=partitions,
                 events=events,
-                maker=EventMaker(signature_of(settings.model)),
+                maker=EventGenerator(signature_of(settings.model)),
                 timestamp_ms=timestamp_ms,
                 progress=progress,
             )

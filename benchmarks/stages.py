@@ -27,7 +27,7 @@ from rich.table import Table
 
 from forebay.models.artefacts.artefact import load_artefact
 from forebay.models.serving.served_model import ServedModel
-from forebay.stream.bench.events import EventMaker
+from forebay.stream.bench.events import EventGenerator
 from forebay.stream.bench.host_info import describe_machine
 from forebay.stream.bench.setup import MODEL_NAME, save_bench_model
 from forebay.stream.config.sections import TelemetrySection
@@ -71,7 +71,7 @@ def time_stage(work: Callable[[], object], rows: int) -> tuple[float, float]:
     return min(taken) / rows * 1e6, median(taken) / rows * 1e6
 
 
-def make_poll(maker: EventMaker, rows: int, partitions: int) -> dict[TopicPartition, list[ConsumerRecord]]:
+def make_poll(maker: EventGenerator, rows: int, partitions: int) -> dict[TopicPartition, list[ConsumerRecord]]:
     poll: dict[TopicPartition, list[ConsumerRecord]] = {}
     for number in range(rows):
         value, key = maker.value(number, TIMESTAMP_MS), maker.key(number)
@@ -104,7 +104,7 @@ class Bench:
         model = ServedModel.from_artefact(load_artefact(repository, MODEL_NAME), torch.device("cpu"))
         signature = model.signature
         self.model = model
-        self.poll = make_poll(EventMaker(signature), rows, partitions)
+        self.poll = make_poll(EventGenerator(signature), rows, partitions)
         self.decoder = Decoder(signature, model_name=model.name, max_event_bytes=1 << 20)
         self.batcher = MicroBatcher(max_batch_size=rows, max_batch_bytes=1 << 30, max_queue_delay_ms=5)
         self.encoder = PredictionEncoder(

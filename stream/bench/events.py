@@ -14,7 +14,7 @@ NUM_KEYS: Final = 1_000
 _SEED: Final = 20_130_101
 
 
-class EventMaker:
+class EventGenerator:
     """Makes events for one signature, as fast as a load generator has to be: the features are written once."""
 
     def __init__(self, signature: Signature) -> None:

@@ -17,7 +17,7 @@ from forebay.schemas.errors import BrokerError
 from forebay.schemas.topics import CATALOGUE, FEATURES, PREDICTIONS, topic_name
 from forebay.stream.bench.closed_loop import drain
 from forebay.stream.bench.commit_timings import commit_steps
-from forebay.stream.bench.events import EventMaker
+from forebay.stream.bench.events import EventGenerator
 from forebay.stream.bench.host_info import describe_machine
 from forebay.stream.bench.open_loop import publish_and_time
 from forebay.stream.bench.preload import fill
@@ -106,7 +106,7 @@ async def _measure_on(plan: Plan, settings: Settings, config: Path, clock: Clock
     prefix, num_partitions = settings.topics.prefix, settings.topics.partitions
     features = topic_name(prefix, FEATURES.name)
     await _create_topics(settings)
-    maker = EventMaker(signature_of(settings.model))
+    maker = EventGenerator(signature_of(settings.model))
     if plan.events:
         await fill(
             options,

@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from forebay.schemas.errors import BrokerError
-from forebay.stream.bench.events import EventMaker, number_of
+from forebay.stream.bench.events import EventGenerator, number_of
 from forebay.stream.bench.latency_recorder import LatencyRecorder
 from forebay.stream.bench.reader import PredictionReader
 from forebay.stream.bench.stall import stalled_error
@@ -55,7 +55,7 @@ async def publish_and_time(
     topic: str,
     *,
     num_partitions: int,
-    maker: EventMaker,
+    maker: EventGenerator,
     rate: float,
     events: int,
     first_number: int,
@@ -123,7 +123,7 @@ async def _publish(
     producer: Any,
     topic: str,
     num_partitions: int,
-    maker: EventMaker,
+    maker: EventGenerator,
     pacer: Pacer,
     events: int,
     first_number: int,

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
 
-from forebay.stream.bench.events import EventMaker
+from forebay.stream.bench.events import EventGenerator
 
 BATCH_EVENTS: Final = 1_000
 BATCH_BYTES: Final = 900_000
@@ -22,7 +22,7 @@ async def fill(
     *,
     num_partitions: int,
     events: int,
-    maker: EventMaker,
+    maker: EventGenerator,
     timestamp_ms: int,
     progress: Callable[[int], None] = lambda events: None,
 ) -> None:
@@ -53,7 +53,7 @@ async def fill(
 
 
 def build_batch(
-    producer: AIOKafkaProducer, maker: EventMaker, first: int, count: int, timestamp_ms: int
+    producer: AIOKafkaProducer, maker: EventGenerator, first: int, count: int, timestamp_ms: int
 ) -> tuple[Any, int]:
     """A record batch of events `first` and following, at most `count`, and how many it took: wide events fill it sooner."""
     batch = producer.create_batch()

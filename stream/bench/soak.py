@@ -15,7 +15,7 @@ from typing import Any, Final
 from aiokafka import AIOKafkaProducer
 
 from forebay.schemas.errors import BrokerError
-from forebay.stream.bench.events import EventMaker
+from forebay.stream.bench.events import EventGenerator
 from forebay.stream.bench.preload import BATCH_BYTES, BATCH_EVENTS, build_batch
 from forebay.stream.bench.reader import PredictionReader
 from forebay.stream.bench.stall import STALL_TIMEOUT_S, stalled_error
@@ -51,7 +51,7 @@ async def soak(
     topic: str,
     *,
     num_partitions: int,
-    maker: EventMaker,
+    maker: EventGenerator,
     events: int,
     first_number: int,
     clock: Clock,

@@ -9,15 +9,15 @@ import click
 from forebay.schemas.errors import DataError
 from forebay.stream.cli import dlq_replay
 from forebay.stream.cli.dlq_options import Place, filter_options, limit_option, place_options
-from forebay.stream.cli.dlq_reading import letters_of, say_none
+from forebay.stream.cli.dlq_reading import open_dead_letters, report_no_match
 from forebay.stream.cli.examples import examples
 from forebay.stream.cli.interrupts import run_async
 from forebay.stream.cli.options import json_option
 from forebay.stream.cli.output import echo, echo_json
 
 if TYPE_CHECKING:
-    from forebay.stream.dlq.dead_letter import Letter
-    from forebay.stream.dlq.filter import Filter
+    from forebay.stream.dlq.dead_letter import DeadLetter
+    from forebay.stream.dlq.filter import DeadLetterFilter
 
 LISTED: Final = 20
 SHOWN_BYTES: Final = 4096
@@ -50,31 +50,31 @@ def command() -> None:
 @filter_options
 @limit_option(f"Show only the newest N. [default: {LISTED}; all with --json]")
 @json_option
-def listletters_of(place: Place, chosen: Filter, limit: int | None, as_json: bool) -> None:
+def list_dead_letters(place: Place, selection: DeadLetterFilter, limit: int | None, as_json: bool) -> None:
     """List the letters, one a line, the oldest first. The first column is what `forebay dlq show` takes.
 
     With --json one object a line, in full; without --limit in the order of the topic's partitions.
     """
-    run_async(_list(place, chosen, limit, as_json))
+    run_async(_list(place, selection, limit, as_json))
 
 
-async def _list(place: Place, chosen: Filter, limit: int | None, as_json: bool) -> None:
-    from forebay.stream.dlq.filter import Newest
+async def _list(place: Place, selection: DeadLetterFilter, limit: int | None, as_json: bool) -> None:
+    from forebay.stream.dlq.filter import NewestDeadLetters
 
-    newest = Newest(limit or LISTED)
-    async with letters_of(place, chosen, quiet=as_json) as (box, letters):
-        async for letter in letters:
+    newest = NewestDeadLetters(limit or LISTED)
+    async with open_dead_letters(place, selection, quiet=as_json) as (reader, dead_letters):
+        async for dead_letter in dead_letters:
             if as_json and limit is None:
-                echo(letter.to_json())
+                echo(dead_letter.to_json())
             else:
-                newest.add(letter)
-    found = newest.letters()
+                newest.add(dead_letter)
+    found = newest.dead_letters()
     if as_json:
-        for letter in found:
-            echo(letter.to_json())
+        for dead_letter in found:
+            echo(dead_letter.to_json())
         return
     if not found:
-        say_none(box)
+        report_no_match(reader)
         return
     from forebay.stream.dlq.render import list_table
     from forebay.stream.terminal.console import print_whole, stdout_console
@@ -122,42 +122,42 @@ def show(
     """
     if sum(given is not None for given in (where, source, event_id)) != 1:
         raise click.UsageError("give one of PARTITION:OFFSET, --source and --id")
-    letter = run_async(_find(place, where, source, event_id))
+    dead_letter = run_async(_find(place, where, source, event_id))
     if value:
-        echo(letter.value or b"", nl=False)
+        echo(dead_letter.value or b"", nl=False)
     elif as_json:
-        echo(letter.to_json())
+        echo(dead_letter.to_json())
     else:
-        from forebay.stream.dlq.render import letter_text
+        from forebay.stream.dlq.render import dead_letter_text
         from forebay.stream.terminal.console import print_whole, stdout_console
 
-        console, shown = stdout_console(), letter_text(letter, max_bytes=max_bytes)
+        console, shown = stdout_console(), dead_letter_text(dead_letter, max_bytes=max_bytes)
         if console.is_terminal:
             console.print(shown)
         else:
             print_whole(shown)
 
 
-async def _find(place: Place, where: str | None, source: str | None, event_id: str | None) -> Letter:
-    from forebay.stream.dlq.filter import Filter, Newest, read_place, read_position
+async def _find(place: Place, where: str | None, source: str | None, event_id: str | None) -> DeadLetter:
+    from forebay.stream.dlq.filter import DeadLetterFilter, NewestDeadLetters, parse_position, parse_record_place
 
     if where is not None:
-        partition, offset = read_place(where)
-        async with place.box() as box:
-            return await box.letter_at(partition, offset)
-    position = None if source is None else read_position(source)
-    newest = Newest(1)
-    async with letters_of(place, Filter(), quiet=False) as (box, letters):
-        async for letter in letters:
-            if letter.source == position if position is not None else letter.event_id == event_id:
-                newest.add(letter)
-    for letter in newest.letters():
+        partition, offset = parse_record_place(where)
+        async with place.reader() as reader:
+            return await reader.dead_letter_at(partition, offset)
+    position = None if source is None else parse_position(source)
+    newest = NewestDeadLetters(1)
+    async with open_dead_letters(place, DeadLetterFilter(), quiet=False) as (reader, dead_letters):
+        async for dead_letter in dead_letters:
+            if dead_letter.source == position if position is not None else dead_letter.event_id == event_id:
+                newest.add(dead_letter)
+    for dead_letter in newest.dead_letters():
         if newest.num_added > 1:
             echo(f"the newest of {newest.num_added} letters", err=True)
-        return letter
+        return dead_letter
     what = f"the event at {position}" if position is not None else f"an event with the id {event_id!r}"
     raise DataError(
-        f"none of the {box.seen.letters:,} letters in {place.topic} is of {what}",
+        f"none of the {reader.stats.num_dead_letters:,} letters in {place.topic} is of {what}",
         kind="no_such_letter",
         remedy="`forebay dlq list` shows the letters",
     )
@@ -173,26 +173,26 @@ async def _find(place: Place, where: str | None, source: str | None, event_id: s
 @filter_options
 @limit_option("Count only the newest N.")
 @json_option
-def stats(place: Place, chosen: Filter, limit: int | None, as_json: bool) -> None:
+def stats(place: Place, selection: DeadLetterFilter, limit: int | None, as_json: bool) -> None:
     """Count the letters by kind, stage, model and original topic; their share; when the first and the last were written."""
-    run_async(_stats(place, chosen, limit, as_json))
+    run_async(_stats(place, selection, limit, as_json))
 
 
-async def _stats(place: Place, chosen: Filter, limit: int | None, as_json: bool) -> None:
-    from forebay.stream.dlq.filter import Newest
+async def _stats(place: Place, selection: DeadLetterFilter, limit: int | None, as_json: bool) -> None:
+    from forebay.stream.dlq.filter import NewestDeadLetters
     from forebay.stream.dlq.stats import Stats
 
     counted = Stats()
-    newest = None if limit is None else Newest(limit)
-    async with letters_of(place, chosen, quiet=as_json) as (box, letters):
-        async for letter in letters:
-            (counted if newest is None else newest).add(letter)
-    for letter in newest.letters() if newest is not None else ():
-        counted.add(letter)
+    newest = None if limit is None else NewestDeadLetters(limit)
+    async with open_dead_letters(place, selection, quiet=as_json) as (reader, dead_letters):
+        async for dead_letter in dead_letters:
+            (counted if newest is None else newest).add(dead_letter)
+    for dead_letter in newest.dead_letters() if newest is not None else ():
+        counted.add(dead_letter)
     if as_json:
         echo_json({"topic": place.topic, **counted.to_dict()})
     elif counted.total is None:
-        say_none(box)
+        report_no_match(reader)
     else:
         from forebay.stream.dlq.render import stats_text
         from forebay.stream.terminal.console import print_whole

@@ -15,7 +15,7 @@ from forebay.stream.cli.options import ConfigSource, bootstrap_option, config_op
 
 if TYPE_CHECKING:
     from forebay.stream.config.sections import Settings
-    from forebay.stream.dlq.filter import Filter
+    from forebay.stream.dlq.filter import DeadLetterFilter
     from forebay.stream.dlq.reader import DeadLetterReader
 
 P = ParamSpec("P")
@@ -31,7 +31,7 @@ class Place:
     settings: Settings
     topic: str
 
-    def box(self) -> DeadLetterReader:
+    def reader(self) -> DeadLetterReader:
         from forebay.stream.core.clock import SystemClock
         from forebay.stream.dlq.reader import DeadLetterReader
         from forebay.stream.kafka.client import client_options
@@ -67,7 +67,7 @@ def place_options(function: Callable[Concatenate[Place, P], R]) -> Callable[P, R
     return cast(Callable[P, R], command)
 
 
-def filter_options(function: Callable[Concatenate[Place, Filter, P], R]) -> Callable[P, R]:
+def filter_options(function: Callable[Concatenate[Place, DeadLetterFilter, P], R]) -> Callable[P, R]:
     """Adds the options that choose among letters; the command gets a Place and a Filter as its first arguments."""
 
     @place_options
@@ -99,13 +99,13 @@ def filter_options(function: Callable[Concatenate[Place, Filter, P], R]) -> Call
         **kwargs: Any,
     ) -> R:
         from forebay.stream.core.clock import SystemClock
-        from forebay.stream.dlq.filter import Filter, check_kinds, read_span
+        from forebay.stream.dlq.filter import DeadLetterFilter, check_kinds, parse_time_range
 
-        since_ms, until_ms = read_span(since, until, now_ms=SystemClock().wall_ms())
+        since_ms, until_ms = parse_time_range(since, until, now_ms=SystemClock().wall_ms())
         # Letters name topics in full; people mean theirs without the prefix too.
         prefix = place.settings.topics.prefix
         named = frozenset(topics) | {prefix + topic for topic in topics}
-        chosen = Filter(
+        selection = DeadLetterFilter(
             kinds=check_kinds(kinds),
             stages=frozenset(stages),
             models=frozenset(models),
@@ -113,6 +113,6 @@ def filter_options(function: Callable[Concatenate[Place, Filter, P], R]) -> Call
             since_ms=since_ms,
             until_ms=until_ms,
         )
-        return function(place, chosen, *args, **kwargs)
+        return function(place, selection, *args, **kwargs)
 
     return cast(Callable[P, R], command)

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Final
 
 from forebay.stream.cli.dlq_options import Place
 from forebay.stream.cli.output import echo
+from forebay.stream.core.quantities import quantity
 
 if TYPE_CHECKING:
-    from forebay.stream.dlq.dead_letter import Letter
-    from forebay.stream.dlq.filter import Filter
+    from forebay.stream.dlq.dead_letter import DeadLetter
+    from forebay.stream.dlq.filter import DeadLetterFilter
     from forebay.stream.dlq.reader import DeadLetterReader, Progress
 
 # Shorter reads show no bar: it would only flicker.
@@ -20,15 +21,15 @@ _BAR_AFTER_S: Final = 0.5
 
 
 @contextlib.asynccontextmanager
-async def letters_of(
-    place: Place, chosen: Filter, *, quiet: bool
-) -> AsyncIterator[tuple[DeadLetterReader, AsyncIterator[Letter]]]:
+async def open_dead_letters(
+    place: Place, selection: DeadLetterFilter, *, quiet: bool
+) -> AsyncIterator[tuple[DeadLetterReader, AsyncIterator[DeadLetter]]]:
     """The letters that are meant, with a bar on a terminal where it takes long."""
-    async with place.box() as box:
+    async with place.reader() as reader:
         with bar(place.topic, quiet=quiet) as progress:
-            extent = await box.extent(since_ms=chosen.since_ms)
-            found = box.letters(extent, progress=progress)
-            yield box, (letter async for letter in found if chosen.takes(letter))
+            extent = await reader.extent(since_ms=selection.since_ms)
+            found = reader.dead_letters(extent, progress=progress)
+            yield reader, (dead_letter async for dead_letter in found if selection.matches(dead_letter))
 
 
 @contextlib.contextmanager
@@ -58,9 +59,10 @@ def bar(what: str, *, quiet: bool) -> Iterator[Progress]:
         shown.stop()
 
 
-def say_none(box: DeadLetterReader) -> None:
-    letters, strangers = box.seen.letters, box.seen.strangers
-    read = f"{letters:,} letter{'s'[: letters != 1]} read"
-    if strangers:
-        read += f", {strangers:,} record{'s' if strangers != 1 else ''} that {'are' if strangers != 1 else 'is'} none"
-    echo(f"no letter in {box.topic} matches ({read})")
+def report_no_match(reader: DeadLetterReader) -> None:
+    """Print that no dead letter matched, and how many were read."""
+    num_dead_letters, num_other = reader.stats.num_dead_letters, reader.stats.num_other_records
+    read = f"{quantity(num_dead_letters, 'dead letter')} read"
+    if num_other:
+        read += f", and {quantity(num_other, 'other record')}"
+    echo(f"no dead letter in {reader.topic} matches ({read})")

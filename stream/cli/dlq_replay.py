@@ -16,9 +16,9 @@ from forebay.stream.cli.options import json_option
 from forebay.stream.cli.output import echo, echo_json
 
 if TYPE_CHECKING:
-    from forebay.stream.dlq.filter import Filter
-    from forebay.stream.dlq.replay import Replayed
-    from forebay.stream.dlq.replay_plan import Plan
+    from forebay.stream.dlq.filter import DeadLetterFilter
+    from forebay.stream.dlq.replay import ReplayProgress
+    from forebay.stream.dlq.replay_plan import ReplayPlan
 
 MAX_REPLAYS: Final = 3
 
@@ -47,7 +47,7 @@ MAX_REPLAYS: Final = 3
 @json_option
 def command(
     place: Place,
-    chosen: Filter,
+    selection: DeadLetterFilter,
     limit: int | None,
     max_replays: int,
     rate: float,
@@ -72,31 +72,35 @@ def command(
         from forebay.stream.kafka.cluster.acls import Role
 
         run_async(require(Role.REPLAY, place.settings))
-    plan = run_async(_plan(place, chosen, max_replays, limit, quiet=as_json))
-    if dry_run or not plan.num_letters:
+    plan = run_async(_plan(place, selection, max_replays, limit, quiet=as_json))
+    if dry_run or not plan.num_dead_letters:
         _print_replay(place, plan, done=None, dry_run=dry_run, as_json=as_json)
         return 0
     if not yes:
         if not as_json:
             _print_replay(place, plan, done=None, dry_run=dry_run, as_json=as_json)
-        if not click.confirm(f"Publish {plan.num_letters:,} event{'s'[: plan.num_letters != 1]} again?", err=True):
+        if not click.confirm(
+            f"Publish {plan.num_dead_letters:,} event{'s'[: plan.num_dead_letters != 1]} again?", err=True
+        ):
             echo("nothing was published", err=True)
             return 1
     _print_replay(place, plan, done=_replay(place, plan, rate or None, quiet=as_json), dry_run=dry_run, as_json=as_json)
     return 0
 
 
-async def _plan(place: Place, chosen: Filter, max_replays: int, limit: int | None, *, quiet: bool) -> Plan:
-    from forebay.stream.dlq.replay import make_plan
+async def _plan(
+    place: Place, selection: DeadLetterFilter, max_replays: int, limit: int | None, *, quiet: bool
+) -> ReplayPlan:
+    from forebay.stream.dlq.replay import plan_replay
     from forebay.stream.dlq.replay_plan import output_topics
 
     settings = place.settings
-    async with place.box() as box:
+    async with place.reader() as reader:
         with bar(place.topic, quiet=quiet) as progress:
-            return await make_plan(
-                box,
+            return await plan_replay(
+                reader,
                 settings.kafka,
-                chosen,
+                selection,
                 max_replays=max_replays,
                 limit=limit,
                 progress=progress,
@@ -104,7 +108,7 @@ async def _plan(place: Place, chosen: Filter, max_replays: int, limit: int | Non
             )
 
 
-def _replay(place: Place, plan: Plan, rate: float | None, *, quiet: bool) -> Replayed:
+def _replay(place: Place, plan: ReplayPlan, rate: float | None, *, quiet: bool) -> ReplayProgress:
     from forebay.stream.core.clock import SystemClock
     from forebay.stream.dlq.replay import Replayer
     from forebay.stream.kafka.client import client_options
@@ -112,19 +116,19 @@ def _replay(place: Place, plan: Plan, rate: float | None, *, quiet: bool) -> Rep
     replayer = Replayer(client_options(place.settings.kafka), clock=SystemClock(), rate=rate)
 
     async def run() -> None:
-        async with place.box() as box:
+        async with place.reader() as reader:
             with bar("replaying", quiet=quiet) as progress:
-                await replayer.run(box, plan, lambda sent: progress(sent, plan.num_letters))
+                await replayer.run(reader, plan, lambda sent: progress(sent, plan.num_dead_letters))
 
     try:
         run_async(run())
     except KeyboardInterrupt:
-        echo(f"interrupted: {replayer.done.delivered:,} of {plan.num_letters:,} were published", err=True)
+        echo(f"interrupted: {replayer.done.delivered:,} of {plan.num_dead_letters:,} were published", err=True)
         raise
     return replayer.done
 
 
-def _print_replay(place: Place, plan: Plan, done: Replayed | None, dry_run: bool, as_json: bool) -> None:
+def _print_replay(place: Place, plan: ReplayPlan, done: ReplayProgress | None, dry_run: bool, as_json: bool) -> None:
     from forebay.stream.dlq.render import replay_table, skipped
     from forebay.stream.terminal.console import print_whole
 
@@ -132,7 +136,7 @@ def _print_replay(place: Place, plan: Plan, done: Replayed | None, dry_run: bool
         document = {
             "topic": place.topic,
             "dry_run": dry_run,
-            "planned": plan.num_letters,
+            "planned": plan.num_dead_letters,
             "replayed": 0 if done is None else done.delivered,
             "topics": dict(plan.topics if done is None else done.topics),
             "skipped": {skip.value: count for skip, count in skipped(plan, done).items()},
@@ -142,7 +146,7 @@ def _print_replay(place: Place, plan: Plan, done: Replayed | None, dry_run: bool
         }
         echo_json(document)
         return
-    if not plan.num_letters and not plan.skipped:
+    if not plan.num_dead_letters and not plan.skipped:
         echo("no letter matches: nothing to replay")
         return
     print_whole(replay_table(plan, done))

@@ -99,14 +99,14 @@ async def _errors(
     from forebay.stream.aggregate.topic_follower import Follower
     from forebay.stream.core.cancellation import raise_if_cancelled
     from forebay.stream.core.clock import SystemClock
-    from forebay.stream.dlq.filter import check_kinds, read_span
+    from forebay.stream.dlq.filter import check_kinds, parse_time_range
     from forebay.stream.kafka.client import client_options
 
     clock, chosen = SystemClock(), check_kinds(kinds)
 
     def since_ms() -> int:
         # Of a duration, anew at each look.
-        found, _ = read_span(since, None, now_ms=clock.wall_ms())
+        found, _ = parse_time_range(since, None, now_ms=clock.wall_ms())
         return found or 0
 
     topic = topic_name(settings.topics.prefix, ERROR_AGGREGATES.name)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from forebay.stream.publish.event_times import TimeUnit
     from forebay.stream.publish.files import Format, ReadOptions, Source
     from forebay.stream.publish.inspection import ServedSignature
-    from forebay.stream.publish.publish_job import Job, OneEvent, Sent
+    from forebay.stream.publish.publish_job import EventFields, PublishedEvent, PublishJob
 
 
 class PublishOptions(TypedDict):
@@ -217,17 +217,17 @@ def _make_job(
     options: PublishOptions,
     headers: tuple[tuple[str, bytes], ...],
     signature: ServedSignature | None,
-) -> Job:
+) -> PublishJob:
     from forebay.stream.core.clock import SystemClock
     from forebay.stream.kafka.client import client_options
     from forebay.stream.publish.event_builder import Columns
     from forebay.stream.publish.event_times import TimeRule, parse_zone
     from forebay.stream.publish.inspection import EventCheck, Inspection
-    from forebay.stream.publish.publish_job import Job
+    from forebay.stream.publish.publish_job import PublishJob
 
     event_check = None if signature is None else EventCheck(signature, headers)
     timezone = options["timezone"]
-    return Job(
+    return PublishJob(
         options=client_options(settings.kafka),
         topic=options["topic"] or _input_topics(settings)[0],
         headers=headers,
@@ -237,7 +237,7 @@ def _make_job(
         deadline_after_ms=options["deadline_ms"],
         rate=options["rate"] or None,
         limit=options["limit"],
-        skip_bad=options["skip_bad_lines"],
+        skip_invalid=options["skip_bad_lines"],
         clock=SystemClock(),
         inspection=None if options["raw"] else Inspection(event_check, options["check"] is True, warn),
     )
@@ -281,26 +281,28 @@ def _delimiter(text: str | None) -> str | None:
     return character
 
 
-def _tell_sent(job: Job, sent: Sent, as_json: bool) -> None:
+def _tell_sent(job: PublishJob, sent: PublishedEvent, as_json: bool) -> None:
     if as_json:
         echo_json({"id": sent.id, "topic": job.topic, "partition": sent.partition, "offset": sent.offset}, indent=None)
     else:
         echo(f"published {sent.id} to {job.topic}, partition {sent.partition}, offset {sent.offset}")
 
 
-async def _publish_and_wait(job: Job, one: OneEvent, outputs: tuple[str, str], wait_s: float, as_json: bool) -> int:
+async def _publish_and_wait(
+    job: PublishJob, one: EventFields, outputs: tuple[str, str], wait_s: float, as_json: bool
+) -> int:
     """The event, then its answer in the manner of `forebay tail`. 0 for a prediction, 1 for a dead letter."""
     from forebay.stream.kafka.consumer.topic_reader import TopicReader
-    from forebay.stream.publish.event_outcome import Answers
+    from forebay.stream.publish.event_outcome import OutcomeReader
     from forebay.stream.terminal.record_format import as_json as to_json
     from forebay.stream.terminal.record_format import as_line
 
     async with TopicReader(job.options, outputs, from_beginning=False, clock=job.clock) as reader:
-        answers = Answers(reader, predictions=outputs[0], clock=job.clock)
+        answered_event = OutcomeReader(reader, predictions=outputs[0], clock=job.clock)
         sent = await job.publish_one(*one)
         if not as_json:
             _tell_sent(job, sent, as_json=False)
-        answer = await answers.to(job.topic, sent, wait_s)
+        answer = await answered_event.to(job.topic, sent, wait_s)
     if as_json:
         echo(to_json(answer.partition, answer.record))
     else:
@@ -308,7 +310,7 @@ async def _publish_and_wait(job: Job, one: OneEvent, outputs: tuple[str, str], w
     return 0 if answer.predicted else 1
 
 
-def _publish_file(job: Job, file: str, options: ReadOptions, as_json: bool) -> None:
+def _publish_file(job: PublishJob, file: str, options: ReadOptions, as_json: bool) -> None:
     from forebay.stream.publish.files import open_source
 
     with open_source(file, options, job.columns.check) as source, _progress(source, job, as_json) as progress:
@@ -321,7 +323,9 @@ def _publish_file(job: Job, file: str, options: ReadOptions, as_json: bool) -> N
                 "bytes": result.num_bytes,
                 "seconds": round(result.seconds, 3),
                 "topic": job.topic,
-                "bad_lines": [{"place": bad.place, "reason": bad.reason} for bad in result.first_bad],
+                "bad_lines": [
+                    {"place": invalid_row.place, "reason": invalid_row.reason} for invalid_row in result.first_invalid
+                ],
             },
             indent=None,
         )
@@ -332,12 +336,12 @@ def _publish_file(job: Job, file: str, options: ReadOptions, as_json: bool) -> N
         from forebay.stream.terminal.console import visible
 
         echo(f"skipped {result.skipped:,} bad line{'s'[: result.skipped != 1]}, the first of them:", err=True)
-        for bad in result.first_bad:
-            echo(visible(f"  {bad.place}: {bad.reason}"), err=True)
+        for invalid_row in result.first_invalid:
+            echo(visible(f"  {invalid_row.place}: {invalid_row.reason}"), err=True)
 
 
 @contextlib.contextmanager
-def _progress(source: Source, job: Job, as_json: bool) -> Iterator[Callable[[int, int], None]]:
+def _progress(source: Source, job: PublishJob, as_json: bool) -> Iterator[Callable[[int, int], None]]:
     """A progress bar on a terminal; nothing where nobody looks."""
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 

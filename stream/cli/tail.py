@@ -64,7 +64,7 @@ def command(
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     from forebay.schemas.topics import topic_name
     from forebay.stream.core.clock import SystemClock
-    from forebay.stream.dlq.filter import read_span
+    from forebay.stream.dlq.filter import parse_time_range
     from forebay.stream.kafka.client import client_options
 
     settings = source.load({"kafka.bootstrap_servers": bootstrap_server}).settings
@@ -79,7 +79,7 @@ def command(
             cast("TopicKey", kind),
             name,
             from_beginning=from_beginning,
-            since_ms=read_span(since, None, now_ms=SystemClock().wall_ms())[0],
+            since_ms=parse_time_range(since, None, now_ms=SystemClock().wall_ms())[0],
             limit=limit,
             timeout_s=timeout_s,
             as_json=as_json,

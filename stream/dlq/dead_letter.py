@@ -38,7 +38,7 @@ class Position(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class DeadLetter:
     """One dead letter.
 
     position, timestamp: of the letter's own record; source, source_timestamp: of the event's record (times in ms since the
@@ -127,7 +127,7 @@ class Letter:
         return with_value(document, self.value)
 
 
-def read_letter(partition: TopicPartition, record: Record) -> Letter | None:
+def parse_dead_letter(partition: TopicPartition, record: Record) -> DeadLetter | None:
     """The letter that a record is; None for a record that is none. Total: no bytes at all make it raise."""
     original: list[tuple[str, bytes | None]] = []
     why: dict[str, str] = {}
@@ -141,7 +141,7 @@ def read_letter(partition: TopicPartition, record: Record) -> Letter | None:
     place, offset = _integer(why.get(names.ERROR_PARTITION)), _integer(why.get(names.ERROR_OFFSET))
     if not topic or not kind or stage is None or place is None or offset is None or place < 0 or offset < 0:
         return None
-    return Letter(
+    return DeadLetter(
         position=Position(partition.topic, partition.partition, record.offset),
         timestamp=record.timestamp,
         key=record.key,

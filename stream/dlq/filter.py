@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from forebay.schemas.errors import ConfigError
 from forebay.schemas.failures import FailureKind
 from forebay.stream.config.values import Moment
-from forebay.stream.dlq.dead_letter import Letter, Position
+from forebay.stream.dlq.dead_letter import DeadLetter, Position
 
 _AGO: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h|d)", re.ASCII)
 _PLACE: Final = re.compile(r"(\d{1,9})[:@](\d{1,18})", re.ASCII)
@@ -23,7 +23,7 @@ _MOMENT: Final = TypeAdapter(Moment)
 
 
 @dataclass(frozen=True, slots=True)
-class Filter:
+class DeadLetterFilter:
     """An empty set lets all through; times are of the letters' own records, ms since the Unix epoch, `until_ms` not in it."""
 
     kinds: frozenset[str] = frozenset()
@@ -33,15 +33,15 @@ class Filter:
     since_ms: int | None = None
     until_ms: int | None = None
 
-    def takes(self, letter: Letter) -> bool:
+    def matches(self, dead_letter: DeadLetter) -> bool:
         """Whether the letter is meant."""
         return (
-            (not self.kinds or letter.kind in self.kinds)
-            and (not self.stages or letter.stage in self.stages)
-            and (not self.models or letter.model in self.models)
-            and (not self.topics or letter.source.topic in self.topics)
-            and (self.since_ms is None or letter.timestamp >= self.since_ms)
-            and (self.until_ms is None or letter.timestamp < self.until_ms)
+            (not self.kinds or dead_letter.kind in self.kinds)
+            and (not self.stages or dead_letter.stage in self.stages)
+            and (not self.models or dead_letter.model in self.models)
+            and (not self.topics or dead_letter.source.topic in self.topics)
+            and (self.since_ms is None or dead_letter.timestamp >= self.since_ms)
+            and (self.until_ms is None or dead_letter.timestamp < self.until_ms)
         )
 
 
@@ -58,7 +58,7 @@ def check_kinds(kinds: Sequence[str]) -> frozenset[str]:
     return frozenset(kinds)
 
 
-def read_moment(option: str, text: str, *, now_ms: int) -> int:
+def parse_moment(option: str, text: str, *, now_ms: int) -> int:
     """Milliseconds since the Unix epoch, from RFC 3339, milliseconds, or how long ago (15m, 2h). Raises ConfigError."""
     if ago := _AGO.fullmatch(text.strip()):
         return max(0, now_ms - round(float(ago[1]) * _UNIT_MS[ago[2]]))
@@ -73,10 +73,10 @@ def read_moment(option: str, text: str, *, now_ms: int) -> int:
         ) from None
 
 
-def read_span(since: str | None, until: str | None, *, now_ms: int) -> tuple[int | None, int | None]:
+def parse_time_range(since: str | None, until: str | None, *, now_ms: int) -> tuple[int | None, int | None]:
     """Both ends. Raises ConfigError, also where there is nothing between them."""
-    since_ms = None if since is None else read_moment("--since", since, now_ms=now_ms)
-    until_ms = None if until is None else read_moment("--until", until, now_ms=now_ms)
+    since_ms = None if since is None else parse_moment("--since", since, now_ms=now_ms)
+    until_ms = None if until is None else parse_moment("--until", until, now_ms=now_ms)
     if since_ms is not None and until_ms is not None and since_ms >= until_ms:
         raise ConfigError(
             f"nothing is between --since {since} and --until {until}",
@@ -86,7 +86,7 @@ def read_span(since: str | None, until: str | None, *, now_ms: int) -> tuple[int
     return since_ms, until_ms
 
 
-def read_place(text: str) -> tuple[int, int]:
+def parse_record_place(text: str) -> tuple[int, int]:
     """Partition and offset of a letter, from `3:1041` or `3@1041`. Raises ConfigError."""
     match = _PLACE.fullmatch(text.strip())
     if match is None:
@@ -98,7 +98,7 @@ def read_place(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def read_position(text: str) -> Position:
+def parse_position(text: str) -> Position:
     """An event's place. Raises ConfigError."""
     position = Position.parse(text.strip())
     if position is None:
@@ -110,22 +110,22 @@ def read_position(text: str) -> Position:
     return position
 
 
-class Newest:
+class NewestDeadLetters:
     """Of all letters that are added, the newest so many; all where `limit` is None."""
 
     def __init__(self, limit: int | None) -> None:
         self._limit = limit
-        self._heap: list[tuple[int, Position, Letter]] = []
+        self._heap: list[tuple[int, Position, DeadLetter]] = []
         self.num_added = 0
 
-    def add(self, letter: Letter) -> None:
+    def add(self, dead_letter: DeadLetter) -> None:
         self.num_added += 1
-        entry = (letter.timestamp, letter.position, letter)
+        entry = (dead_letter.timestamp, dead_letter.position, dead_letter)
         if self._limit is None or len(self._heap) < self._limit:
             heapq.heappush(self._heap, entry)
         else:
             heapq.heappushpop(self._heap, entry)
 
-    def letters(self) -> list[Letter]:
+    def dead_letters(self) -> list[DeadLetter]:
         """The oldest of them first."""
-        return [letter for _, _, letter in sorted(self._heap, key=lambda entry: entry[:2])]
+        return [dead_letter for _, _, dead_letter in sorted(self._heap, key=lambda entry: entry[:2])]

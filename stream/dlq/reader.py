@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from forebay.schemas.errors import DataError
 from forebay.stream.core.clock import Clock
 from forebay.stream.core.records import TopicPartition
-from forebay.stream.dlq.dead_letter import Letter, Position, read_letter
+from forebay.stream.dlq.dead_letter import DeadLetter, Position, parse_dead_letter
 from forebay.stream.kafka.consumer.topic_reader import OffsetRanges, TopicReader
 
 Progress = Callable[[int, int], None]
@@ -16,11 +16,11 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(slots=True)
-class Seen:
+class ReadStats:
     """What a read came across. strangers: records that are no dead letters."""
 
-    letters: int = 0
-    strangers: int = 0
+    num_dead_letters: int = 0
+    num_other_records: int = 0
 
 
 class DeadLetterReader:
@@ -32,7 +32,7 @@ class DeadLetterReader:
 
     def __init__(self, options: Mapping[str, object], topic: str, *, clock: Clock) -> None:
         self.topic = topic
-        self.seen = Seen()
+        self.stats = ReadStats()
         self._reader = TopicReader(options, [topic], from_beginning=True, clock=clock, bounded=True)
 
     async def __aenter__(self) -> DeadLetterReader:
@@ -46,20 +46,20 @@ class DeadLetterReader:
         """All that is there by now, from a time on. Raises BrokerError."""
         return await self._reader.offset_ranges(since_ms=since_ms)
 
-    async def letters(
+    async def dead_letters(
         self, extent: OffsetRanges, *, progress: Progress = lambda done, total: None
-    ) -> AsyncIterator[Letter]:
+    ) -> AsyncIterator[DeadLetter]:
         """Those of `extent`, each partition's in order. Raises BrokerError."""
         async for partition, records in self._reader.within(extent, on_progress=progress):
             for record in records:
-                letter = read_letter(partition, record)
-                if letter is None:
-                    self.seen.strangers += 1
+                dead_letter = parse_dead_letter(partition, record)
+                if dead_letter is None:
+                    self.stats.num_other_records += 1
                 else:
-                    self.seen.letters += 1
-                    yield letter
+                    self.stats.num_dead_letters += 1
+                    yield dead_letter
 
-    async def letter_at(self, partition: int, offset: int) -> Letter:
+    async def dead_letter_at(self, partition: int, offset: int) -> DeadLetter:
         """That one. Raises DataError where there is none, BrokerError."""
         at, position = TopicPartition(self.topic, partition), Position(self.topic, partition, offset)
         extent = await self.extent()
@@ -77,11 +77,11 @@ class DeadLetterReader:
                 kind="no_such_letter",
                 remedy="letters are removed when the topic's retention is over; `forebay dlq list` shows those that are there",
             )
-        async for letter in self.letters({at: range(offset, offset + 1)}):
-            return letter
+        async for dead_letter in self.dead_letters({at: range(offset, offset + 1)}):
+            return dead_letter
         what = (
             "the record is no dead letter"
-            if self.seen.strangers
+            if self.stats.num_other_records
             else "a transaction's mark is there, or what was never committed"
         )
         raise DataError(

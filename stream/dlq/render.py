@@ -13,14 +13,14 @@ from rich.table import Table
 from rich.text import Text
 
 from forebay.stream.core.time_format import local_date_time, local_day_time
-from forebay.stream.dlq.dead_letter import Letter
-from forebay.stream.dlq.replay import Replayed
-from forebay.stream.dlq.replay_plan import SKIP_WORDS, Plan, Skip
+from forebay.stream.dlq.dead_letter import DeadLetter
+from forebay.stream.dlq.replay import ReplayProgress
+from forebay.stream.dlq.replay_plan import SKIP_DESCRIPTIONS, ReplayPlan, SkipReason
 from forebay.stream.dlq.stats import Stats, Tally
 from forebay.stream.terminal.console import DIM, GREEN, YELLOW, plain_table
 from forebay.stream.terminal.record_format import bytes_as_text, printable, shortened
 
-UNPROVEN_WORDS: Final = (
+UNPROVEN_NOTE: Final = (
     "state a replay that no earlier letter of the same event confirms (forged, or removed since): "
     "taken as never replayed"
 )
@@ -36,25 +36,27 @@ _HEX_ROW: Final = 16
 _NARROW: Final = (0, 1, 0, 0)
 
 
-def list_table(letters: Sequence[Letter], width: int | None) -> Table:
+def list_table(dead_letters: Sequence[DeadLetter], width: int | None) -> Table:
     """A line for each, the message cut to what `width` leaves of it; None: there is no end to a line.
 
     Where little is left, the columns go that can best be done without.
     """
     columns: dict[str, list[str]] = {
-        "letter": [f"{letter.position.partition}:{letter.position.offset}" for letter in letters],
-        "time": [local_day_time(letter.timestamp) for letter in letters],
-        "kind": [shortened(printable(letter.kind), _SOURCE_CHARS) for letter in letters],
-        "stage": [shortened(printable(letter.stage), _KEY_CHARS) for letter in letters],
-        "from": [_middle_cut(printable(str(letter.source)), _SOURCE_CHARS) for letter in letters],
-        "key": [_key(letter.key, _KEY_CHARS) for letter in letters],
+        "letter": [f"{dead_letter.position.partition}:{dead_letter.position.offset}" for dead_letter in dead_letters],
+        "time": [local_day_time(dead_letter.timestamp) for dead_letter in dead_letters],
+        "kind": [shortened(printable(dead_letter.kind), _SOURCE_CHARS) for dead_letter in dead_letters],
+        "stage": [shortened(printable(dead_letter.stage), _KEY_CHARS) for dead_letter in dead_letters],
+        "from": [_middle_cut(printable(str(dead_letter.source)), _SOURCE_CHARS) for dead_letter in dead_letters],
+        "key": [_key(dead_letter.key, _KEY_CHARS) for dead_letter in dead_letters],
     }
     left = _room(columns, width)
     for name in ("key", "stage", "time"):
         if left < _LEAST_MESSAGE:
             del columns[name]
             left = _room(columns, width)
-    columns["message"] = [shortened(printable(letter.message), max(_LEAST_MESSAGE, left)) for letter in letters]
+    columns["message"] = [
+        shortened(printable(dead_letter.message), max(_LEAST_MESSAGE, left)) for dead_letter in dead_letters
+    ]
     table = plain_table(*columns)
     table.padding = _NARROW
     for row in zip(*columns.values(), strict=True):
@@ -78,55 +80,63 @@ def _middle_cut(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most // 3] + "…" + text[-(most - most // 3 - 1) :]
 
 
-def letter_text(letter: Letter, *, max_bytes: int) -> RenderableType:
+def dead_letter_text(dead_letter: DeadLetter, *, max_bytes: int) -> RenderableType:
     """Everything of one letter; at most so many bytes of its value."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    table.add_row("letter", f"{letter.position}, written {local_date_time(letter.timestamp)}")
-    outcome = "" if letter.spec is None else f", {letter.spec.outcome.value}"
-    table.add_row("why", Text.assemble((printable(letter.kind), YELLOW), printable(f" at {letter.stage}{outcome}")))
-    table.add_row("", Text(printable(letter.message)))
-    if letter.spec is None:
+    table.add_row("letter", f"{dead_letter.position}, written {local_date_time(dead_letter.timestamp)}")
+    outcome = "" if dead_letter.spec is None else f", {dead_letter.spec.outcome.value}"
+    table.add_row(
+        "why", Text.assemble((printable(dead_letter.kind), YELLOW), printable(f" at {dead_letter.stage}{outcome}"))
+    )
+    table.add_row("", Text(printable(dead_letter.message)))
+    if dead_letter.spec is None:
         table.add_row("meaning", "this version does not know that kind; a later one wrote it")
     else:
-        table.add_row("meaning", letter.spec.description)
-        table.add_row("remedy", Text(letter.spec.remedy, GREEN))
-    if letter.model is not None:
-        table.add_row("model", Text(printable(f"{letter.model} v{letter.version}")))
-    published = "" if letter.source_timestamp is None else f", of {local_date_time(letter.source_timestamp)}"
-    table.add_row("from", Text(printable(f"{letter.source}{published}")))
-    if letter.last_offset is not None:
-        table.add_row("stands for", Text(f"{letter.count:,} records, to offset {letter.last_offset}", YELLOW))
-    if letter.replay_count:
-        times = "once" if letter.replay_count == 1 else f"{letter.replay_count} times"
-        last = letter.replay_from or "an unknown letter"
+        table.add_row("meaning", dead_letter.spec.description)
+        table.add_row("remedy", Text(dead_letter.spec.remedy, GREEN))
+    if dead_letter.model is not None:
+        table.add_row("model", Text(printable(f"{dead_letter.model} v{dead_letter.version}")))
+    published = "" if dead_letter.source_timestamp is None else f", of {local_date_time(dead_letter.source_timestamp)}"
+    table.add_row("from", Text(printable(f"{dead_letter.source}{published}")))
+    if dead_letter.last_offset is not None:
+        table.add_row("stands for", Text(f"{dead_letter.count:,} records, to offset {dead_letter.last_offset}", YELLOW))
+    if dead_letter.replay_count:
+        times = "once" if dead_letter.replay_count == 1 else f"{dead_letter.replay_count} times"
+        last = dead_letter.replay_from or "an unknown letter"
         table.add_row("replayed", Text(printable(f"{times}, last from {last}, by its headers")))
-    if letter.truncated is not None:
-        table.add_row("truncated", Text(printable(f"the whole value was {letter.truncated}"), YELLOW))
-    if letter.event_id is not None:
-        table.add_row("id", Text(shortened(printable(letter.event_id))))
-    table.add_row("key", Text("(none)", DIM) if letter.key is None else Text(printable(bytes_as_text(letter.key))))
-    for number, (name, value) in enumerate(letter.headers):
+    if dead_letter.truncated is not None:
+        table.add_row("truncated", Text(printable(f"the whole value was {dead_letter.truncated}"), YELLOW))
+    if dead_letter.event_id is not None:
+        table.add_row("id", Text(shortened(printable(dead_letter.event_id))))
+    table.add_row(
+        "key", Text("(none)", DIM) if dead_letter.key is None else Text(printable(bytes_as_text(dead_letter.key)))
+    )
+    for number, (name, value) in enumerate(dead_letter.headers):
         said = "(none)" if value is None else bytes_as_text(value)
         table.add_row("" if number else "headers", Text(printable(f"{name} = {said}")))
-    size = "(none)" if letter.value is None else f"{len(letter.value):,} byte{'s'[: len(letter.value) != 1]}"
-    lines, what, cut = _value_lines(letter, max_bytes)
+    size = (
+        "(none)"
+        if dead_letter.value is None
+        else f"{len(dead_letter.value):,} byte{'s'[: len(dead_letter.value) != 1]}"
+    )
+    lines, what, cut = _value_lines(dead_letter, max_bytes)
     more = f", the first {max_bytes:,} shown; --max-bytes shows more, --value all" if cut else ""
     table.add_row("value", Text(f"{size}{what}{more}"))
     return Group(table, *[Text(line) for line in lines])
 
 
-def _value_lines(letter: Letter, max_bytes: int) -> tuple[list[str], str, bool]:
+def _value_lines(dead_letter: DeadLetter, max_bytes: int) -> tuple[list[str], str, bool]:
     """The value as lines, what it is, and whether some is left out."""
-    value = letter.value
+    value = dead_letter.value
     if not value:
         return [], "", False
     try:
         document = orjson.dumps(orjson.loads(value), option=orjson.OPT_INDENT_2)
     except (ValueError, TypeError):  # TypeError: nested deeper than orjson writes, though not than it reads
         document = None
-    if document is not None and not letter.is_f32:
+    if document is not None and not dead_letter.is_f32:
         shown = document[:max_bytes].decode("utf-8", "ignore")
         return [printable(line) for line in shown.splitlines()], ", JSON", len(document) > max_bytes
     head, cut = value[:max_bytes], len(value) > max_bytes
@@ -134,8 +144,8 @@ def _value_lines(letter: Letter, max_bytes: int) -> tuple[list[str], str, bool]:
         text = head.decode("utf-8", "strict") if not cut else _whole_characters(head)
     except UnicodeDecodeError:
         text = None
-    if letter.is_f32 or text is None or "\x00" in text:
-        return list(_hex_lines(head)), ", float32" if letter.is_f32 else ", not UTF-8", cut
+    if dead_letter.is_f32 or text is None or "\x00" in text:
+        return list(_hex_lines(head)), ", float32" if dead_letter.is_f32 else ", not UTF-8", cut
     return [printable(line) for line in text.splitlines()], ", text", cut
 
 
@@ -153,8 +163,8 @@ def _whole_characters(head: bytes) -> str:
 def _hex_lines(value: bytes) -> Iterator[str]:
     for at in range(0, len(value), _HEX_ROW):
         row = value[at : at + _HEX_ROW]
-        letters = "".join(chr(byte) if 32 <= byte < 127 else "·" for byte in row)
-        yield f"{at:08x}  {row.hex(' '):<{_HEX_ROW * 3}} {letters}"
+        characters = "".join(chr(byte) if 32 <= byte < 127 else "·" for byte in row)
+        yield f"{at:08x}  {row.hex(' '):<{_HEX_ROW * 3}} {characters}"
 
 
 def stats_text(stats: Stats, topic: str) -> RenderableType:
@@ -204,7 +214,7 @@ def _span(total: Tally) -> str:
     return f"of {first}" if first == last else f"from {first} to {last}"
 
 
-def replay_table(plan: Plan, done: Replayed | None) -> Table:
+def replay_table(plan: ReplayPlan, done: ReplayProgress | None) -> Table:
     """What a replay would do, or where it was `done`, what it did."""
     table = plain_table("", "letters", "", right=("letters",))
     table.padding = _NARROW
@@ -212,15 +222,15 @@ def replay_table(plan: Plan, done: Replayed | None) -> Table:
     for topic, count in topics.most_common():
         table.add_row(Text(verb, GREEN), f"{count:,}", Text(f"to {topic}"))
     for skip, count in skipped(plan, done).most_common():
-        table.add_row(Text("skipped", YELLOW), f"{count:,}", f"{skip.value}: {SKIP_WORDS[skip]}")
+        table.add_row(Text("skipped", YELLOW), f"{count:,}", f"{skip.value}: {SKIP_DESCRIPTIONS[skip]}")
     if plan.beyond_limit:
         table.add_row(Text("left", DIM), f"{plan.beyond_limit:,}", "beyond --limit")
     if unproven := plan.replays.num_unproven:
-        table.add_row(Text("note", YELLOW), f"{unproven:,}", UNPROVEN_WORDS)
+        table.add_row(Text("note", YELLOW), f"{unproven:,}", UNPROVEN_NOTE)
     return table
 
 
-def skipped(plan: Plan, done: Replayed | None) -> Counter[Skip]:
+def skipped(plan: ReplayPlan, done: ReplayProgress | None) -> Counter[SkipReason]:
     """Letters that are left out, by why."""
-    gone = 0 if done is None else plan.num_letters - done.sent
-    return plan.skipped + Counter({Skip.GONE: gone})
+    gone = 0 if done is None else plan.num_dead_letters - done.sent
+    return plan.skipped + Counter({SkipReason.GONE: gone})

@@ -11,58 +11,58 @@ from typing import Final
 from forebay.schemas.errors import BrokerError
 from forebay.stream.config.sections import KafkaSection
 from forebay.stream.core.clock import Clock
-from forebay.stream.dlq.dead_letter import Letter
-from forebay.stream.dlq.filter import Filter
+from forebay.stream.dlq.dead_letter import DeadLetter
+from forebay.stream.dlq.filter import DeadLetterFilter
 from forebay.stream.dlq.reader import DeadLetterReader, Progress
 from forebay.stream.dlq.replay_history import ReplayHistory
-from forebay.stream.dlq.replay_plan import Plan, Planner, Target, reason_to_skip
+from forebay.stream.dlq.replay_plan import ReplayPlan, ReplayPlanner, ReplayTarget, reason_to_skip
 from forebay.stream.kafka.cluster.topics import topic_limits
 from forebay.stream.kafka.consumer.topic_reader import OffsetRanges
 from forebay.stream.publish.pacer import Pacer
 from forebay.stream.publish.publisher import Publisher
 from forebay.stream.publish.rate_limited_publish import TICK_S
 
-CHUNK_LETTERS: Final = 1000
+CHUNK_RECORDS: Final = 1000
 CHUNK_BYTES: Final = 1_048_576
 
 Sleep = Callable[[float], Awaitable[None]]
 
 
-async def make_plan(
-    box: DeadLetterReader,
+async def plan_replay(
+    reader: DeadLetterReader,
     kafka: KafkaSection,
-    chosen: Filter,
+    selection: DeadLetterFilter,
     *,
     max_replays: int,
     limit: int | None,
     progress: Progress,
     outputs: Collection[str] = (),
-) -> Plan:
+) -> ReplayPlan:
     """Read the letters up to the current end and return what a replay would do. Raises BrokerError.
 
     outputs: topics that nothing is replayed to.
     """
-    planner = Planner()
-    targets: dict[str, Target | None] = {}
-    extent = await box.extent(since_ms=chosen.since_ms)
-    async for letter in box.letters(extent, progress=progress):
-        planner.see(letter)
-        if chosen.takes(letter):
-            topic = letter.source.topic
+    planner = ReplayPlanner()
+    targets: dict[str, ReplayTarget | None] = {}
+    extent = await reader.extent(since_ms=selection.since_ms)
+    async for dead_letter in reader.dead_letters(extent, progress=progress):
+        planner.see(dead_letter)
+        if selection.matches(dead_letter):
+            topic = dead_letter.source.topic
             if topic not in targets:
-                targets[topic] = await _look_up(box, kafka, topic)
-            planner.add(letter, reason_to_skip(letter, targets[topic], outputs))
-    await _read_earlier_letters(box, planner.history, extent, progress)
+                targets[topic] = await _look_up(reader, kafka, topic)
+            planner.add(dead_letter, reason_to_skip(dead_letter, targets[topic], outputs))
+    await _read_earlier_letters(reader, planner.history, extent, progress)
     return planner.finish(limit, max_replays=max_replays)
 
 
 async def _read_earlier_letters(
-    box: DeadLetterReader, history: ReplayHistory, extent: OffsetRanges, progress: Progress
+    reader: DeadLetterReader, history: ReplayHistory, extent: OffsetRanges, progress: Progress
 ) -> None:
     """Read the letters before `extent` that later ones name: without them no chain of replays can be counted."""
     read_from = {partition: offsets.start for partition, offsets in extent.items()}
     while unread := history.unread(read_from):
-        whole = await box.extent()
+        whole = await reader.extent()
         earlier = {
             partition: range(max(offset, whole[partition].start), read_from[partition])
             for partition, offset in unread.items()
@@ -71,17 +71,17 @@ async def _read_earlier_letters(
         if not earlier:
             return  # removed by the topic's retention
         read_from |= {partition: offsets.start for partition, offsets in earlier.items()}
-        async for letter in box.letters(earlier, progress=progress):
-            history.see(letter)
+        async for dead_letter in reader.dead_letters(earlier, progress=progress):
+            history.see(dead_letter)
 
 
-async def _look_up(box: DeadLetterReader, kafka: KafkaSection, topic: str) -> Target | None:
-    count = await box.num_partitions(topic)
-    return None if count is None else Target(count, (await topic_limits(kafka, [topic]))[topic])
+async def _look_up(reader: DeadLetterReader, kafka: KafkaSection, topic: str) -> ReplayTarget | None:
+    count = await reader.num_partitions(topic)
+    return None if count is None else ReplayTarget(count, (await topic_limits(kafka, [topic]))[topic])
 
 
 @dataclass(slots=True)
-class Replayed:
+class ReplayProgress:
     """What was published so far; the cluster has confirmed `delivered` of the `sent`. seconds: how long it took."""
 
     sent: int = 0
@@ -106,21 +106,23 @@ class Replayer:
         self._rate = rate
         self._sleep = sleep
         self._publishers: dict[str, Publisher] = {}
-        self.done = Replayed()
+        self.done = ReplayProgress()
 
-    async def run(self, box: DeadLetterReader, plan: Plan, progress: Callable[[int], None] = lambda sent: None) -> None:
+    async def run(
+        self, reader: DeadLetterReader, plan: ReplayPlan, progress: Callable[[int], None] = lambda sent: None
+    ) -> None:
         """All of it. Raises BrokerError, after which some more than `done` says may have been delivered."""
         started_s = self._clock.monotonic_s()
         pacer = Pacer(self._rate, started_s)
-        waiting: list[Letter] = []
+        waiting: list[DeadLetter] = []
         num_bytes = 0
         try:
-            async for letter in box.letters(plan.extent):
-                if not plan.holds(letter):
+            async for dead_letter in reader.dead_letters(plan.extent):
+                if not plan.holds(dead_letter):
                     continue
-                waiting.append(letter)
-                num_bytes += len(letter.value or b"")
-                if len(waiting) >= CHUNK_LETTERS or num_bytes >= CHUNK_BYTES:
+                waiting.append(dead_letter)
+                num_bytes += len(dead_letter.value or b"")
+                if len(waiting) >= CHUNK_RECORDS or num_bytes >= CHUNK_BYTES:
                     await self._send(plan, waiting, pacer, progress)
                     waiting, num_bytes = [], 0
             await self._send(plan, waiting, pacer, progress)
@@ -128,7 +130,7 @@ class Replayer:
                 await publisher.flush()
         except BrokerError as error:
             raise BrokerError(
-                f"{error.message} (replayed and confirmed before: {self._num_delivered():,} of {plan.num_letters:,})",
+                f"{error.message} (replayed and confirmed before: {self._num_delivered():,} of {plan.num_dead_letters:,})",
                 kind=error.kind,
                 remedy=error.remedy,
             ) from error
@@ -141,29 +143,31 @@ class Replayer:
     def _num_delivered(self) -> int:
         return sum(publisher.num_delivered for publisher in self._publishers.values())
 
-    async def _send(self, plan: Plan, letters: list[Letter], pacer: Pacer, progress: Callable[[int], None]) -> None:
+    async def _send(
+        self, plan: ReplayPlan, dead_letters: list[DeadLetter], pacer: Pacer, progress: Callable[[int], None]
+    ) -> None:
         """Send those letters as they fall due, after all that were sent."""
         start = 0
-        while start < len(letters):
+        while start < len(dead_letters):
             now_s = self._clock.monotonic_s()
-            due = pacer.num_due(now_s, self.done.sent, len(letters) - start)
+            due = pacer.num_due(now_s, self.done.sent, len(dead_letters) - start)
             if due == 0:
                 await self._sleep(max(TICK_S, pacer.wait_s(now_s, self.done.sent)))
                 continue
-            await self._send_now(plan, letters[start : start + due])
+            await self._send_now(plan, dead_letters[start : start + due])
             start += due
             self.done.sent += due
             progress(self.done.sent)
 
-    async def _send_now(self, plan: Plan, letters: list[Letter]) -> None:
-        batches: dict[tuple[str, int], list[Letter]] = {}
-        for letter in letters:
-            publisher = await self._publisher(letter.source.topic)
+    async def _send_now(self, plan: ReplayPlan, dead_letters: list[DeadLetter]) -> None:
+        batches: dict[tuple[str, int], list[DeadLetter]] = {}
+        for dead_letter in dead_letters:
+            publisher = await self._publisher(dead_letter.source.topic)
             # Where the number is still there, the event goes back among the events that it came with.
-            number = letter.source.partition
+            number = dead_letter.source.partition
             if number not in publisher.partitions:
-                number = publisher.choose_partition(letter.key)
-            batches.setdefault((letter.source.topic, number), []).append(letter)
+                number = publisher.choose_partition(dead_letter.key)
+            batches.setdefault((dead_letter.source.topic, number), []).append(dead_letter)
         for (topic, number), batch in batches.items():
             records = [(each.key, each.value, plan.headers(each)) for each in batch]
             await self._publishers[topic].send_to(number, records, timestamp_ms=self._clock.wall_ms())

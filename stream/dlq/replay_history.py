@@ -19,36 +19,38 @@ from typing import Final
 from forebay.schemas import headers as names
 from forebay.schemas.definitions import MAX_TIMESTAMP_MS
 from forebay.stream.core.records import TopicPartition
-from forebay.stream.dlq.dead_letter import Headers, Letter, Position
+from forebay.stream.dlq.dead_letter import DeadLetter, Headers, Position
 
 _REPLAY_HEADERS: Final = (names.REPLAY_COUNT, names.REPLAY_FROM)
 _TRUNCATED: Final = re.compile(r"\d+ sha256:(?P<digest>[0-9a-f]{64})", re.ASCII)
 _DIGEST_BYTES: Final = 16
 
 
-def event_headers(letter: Letter) -> Headers:
+def event_headers(dead_letter: DeadLetter) -> Headers:
     """Return the headers of the event as a replay publishes them, without those that count replays."""
-    kept = [(name, value) for name, value in letter.headers if name.lower() not in _REPLAY_HEADERS]
+    kept = [(name, value) for name, value in dead_letter.headers if name.lower() not in _REPLAY_HEADERS]
     if (
-        letter.is_f32
-        and letter.header(names.TIMESTAMP) is None
-        and 0 <= (letter.source_timestamp or -1) <= MAX_TIMESTAMP_MS
+        dead_letter.is_f32
+        and dead_letter.header(names.TIMESTAMP) is None
+        and 0 <= (dead_letter.source_timestamp or -1) <= MAX_TIMESTAMP_MS
     ):
         # Such an event's time is its record's, which is a new one after a replay.
-        kept.append((names.TIMESTAMP, b"%d" % (letter.source_timestamp or 0)))
+        kept.append((names.TIMESTAMP, b"%d" % (dead_letter.source_timestamp or 0)))
     return tuple(kept)
 
 
-def fingerprint(letter: Letter) -> bytes:
+def fingerprint(dead_letter: DeadLetter) -> bytes:
     """Return a digest of the event in a letter, the same for each of its letters."""
-    cut = _TRUNCATED.fullmatch(letter.truncated or "")
-    value = cut["digest"] if cut else None if letter.value is None else hashlib.sha256(letter.value).hexdigest()
-    event = (letter.source.topic, letter.key, value, event_headers(letter))
+    cut = _TRUNCATED.fullmatch(dead_letter.truncated or "")
+    value = (
+        cut["digest"] if cut else None if dead_letter.value is None else hashlib.sha256(dead_letter.value).hexdigest()
+    )
+    event = (dead_letter.source.topic, dead_letter.key, value, event_headers(dead_letter))
     return hashlib.blake2b(repr(event).encode("utf-8", "backslashreplace"), digest_size=_DIGEST_BYTES).digest()
 
 
 @dataclass(frozen=True, slots=True)
-class Replays:
+class PriorReplays:
     """What was replayed before.
 
     superseded: letters for which a later one stands. counts: how many times a letter's event was replayed so far, where
@@ -73,24 +75,24 @@ class ReplayHistory:
         self._unusable: set[Position] = set()
         self._num_malformed = 0
 
-    def see(self, letter: Letter) -> None:
+    def see(self, dead_letter: DeadLetter) -> None:
         """Add a letter."""
-        topic, partition, offset = letter.position
+        topic, partition, offset = dead_letter.position
         segments = self._segments.setdefault(TopicPartition(topic, partition), [])
         if not segments or segments[-1][0][-1] >= offset:
             segments.append((array("q"), bytearray()))
         offsets, digests = segments[-1]
         offsets.append(offset)
-        digests += fingerprint(letter)
-        if letter.replay_from is None and not letter.replay_count:
+        digests += fingerprint(dead_letter)
+        if dead_letter.replay_from is None and not dead_letter.replay_count:
             return
-        claimed = Position.parse(letter.replay_from or "")
+        claimed = Position.parse(dead_letter.replay_from or "")
         if claimed is None:
             self._num_malformed += 1
             return
-        self._claims[letter.position] = claimed
-        if letter.truncated is not None or letter.window is not None:
-            self._unusable.add(letter.position)
+        self._claims[dead_letter.position] = claimed
+        if dead_letter.truncated is not None or dead_letter.window is not None:
+            self._unusable.add(dead_letter.position)
 
     def unread(self, read_from: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         """Return where reading must begin to have all letters that are named, by partition that is not read far enough.
@@ -104,24 +106,27 @@ class ReplayHistory:
                 lowest[partition] = claimed.offset
         return lowest
 
-    def resolve(self) -> Replays:
+    def resolve(self) -> PriorReplays:
         """Return what the letters seen so far prove."""
         proven = {
-            letter: claimed
-            for letter, claimed in self._claims.items()
-            if (found := self._fingerprint(claimed)) is not None and found == self._fingerprint(letter)
+            dead_letter: claimed
+            for dead_letter, claimed in self._claims.items()
+            if (found := self._fingerprint(claimed)) is not None and found == self._fingerprint(dead_letter)
         }
         circular = _circular(proven)
-        for letter in circular:
-            del proven[letter]
+        for dead_letter in circular:
+            del proven[dead_letter]
         counts = _depths(proven)
         # What cannot be published does not stand for anything: the earlier letter goes on counting.
-        unusable = [letter for letter in proven if letter in self._unusable]
-        superseded = frozenset(claimed for letter, claimed in proven.items() if letter not in self._unusable)
-        further = Counter(proven[letter] for letter in unusable)
-        return Replays(
+        unusable = [dead_letter for dead_letter in proven if dead_letter in self._unusable]
+        superseded = frozenset(claimed for dead_letter, claimed in proven.items() if dead_letter not in self._unusable)
+        further = Counter(proven[dead_letter] for dead_letter in unusable)
+        return PriorReplays(
             superseded=superseded,
-            counts={letter: counts.get(letter, 0) + further[letter] for letter in counts.keys() | further.keys()},
+            counts={
+                dead_letter: counts.get(dead_letter, 0) + further[dead_letter]
+                for dead_letter in counts.keys() | further.keys()
+            },
             num_unproven=self._num_malformed + len(self._claims) - len(proven),
         )
 
@@ -160,7 +165,7 @@ def _depths(parents: Mapping[Position, Position]) -> dict[Position, int]:
             path.append(node)
             node = parents[node]
         depth = depths.get(node, 0)
-        for letter in reversed(path):
+        for dead_letter in reversed(path):
             depth += 1
-            depths[letter] = depth
+            depths[dead_letter] = depth
     return depths

@@ -22,14 +22,14 @@ from forebay.schemas import headers as names
 from forebay.schemas.topics import ALL_TOPICS, FEATURES, LATE_EVENTS, topic_name
 from forebay.stream.config.sections import InputSection, TopicsSection
 from forebay.stream.core.records import TopicPartition
-from forebay.stream.dlq.dead_letter import Headers, Letter, Position
-from forebay.stream.dlq.replay_history import ReplayHistory, Replays, event_headers
+from forebay.stream.dlq.dead_letter import DeadLetter, Headers, Position
+from forebay.stream.dlq.replay_history import PriorReplays, ReplayHistory, event_headers
 from forebay.stream.output.encoder import record_size
 
 _LARGEST_COUNT: Final = 2**31 - 1
 
 
-class Skip(StrEnum):
+class SkipReason(StrEnum):
     """Why a letter is not replayed."""
 
     REPLAYED = "replayed"
@@ -43,23 +43,23 @@ class Skip(StrEnum):
     GONE = "gone"
 
 
-SKIP_WORDS: Final[Mapping[Skip, str]] = MappingProxyType(
+SKIP_DESCRIPTIONS: Final[Mapping[SkipReason, str]] = MappingProxyType(
     {
-        Skip.REPLAYED: "replayed already and failed again: the later letter stands for it",
-        Skip.MAX_REPLAYS: "replayed as many times as --max-replays allows",
-        Skip.WINDOW: "a window of events, not one event: its events were accepted",
-        Skip.UNREADABLE: "what Kafka's log held and nobody could read: its producer has to send it again",
-        Skip.TRUNCATED: "the value was cut when the letter was written: the whole of it is lost",
-        Skip.OUTPUT_TOPIC: "names a topic that Forebay itself writes, which no event comes from: forged",
-        Skip.NO_TOPIC: "the topic that it came from is no longer there, or this user may not WRITE to it",
-        Skip.TOO_LARGE: "larger than the topic that it came from takes now",
-        Skip.GONE: "removed from the dead letters since the plan was made",
+        SkipReason.REPLAYED: "replayed already and failed again: the later letter stands for it",
+        SkipReason.MAX_REPLAYS: "replayed as many times as --max-replays allows",
+        SkipReason.WINDOW: "a window of events, not one event: its events were accepted",
+        SkipReason.UNREADABLE: "what Kafka's log held and nobody could read: its producer has to send it again",
+        SkipReason.TRUNCATED: "the value was cut when the letter was written: the whole of it is lost",
+        SkipReason.OUTPUT_TOPIC: "names a topic that Forebay itself writes, which no event comes from: forged",
+        SkipReason.NO_TOPIC: "the topic that it came from is no longer there, or this user may not WRITE to it",
+        SkipReason.TOO_LARGE: "larger than the topic that it came from takes now",
+        SkipReason.GONE: "removed from the dead letters since the plan was made",
     }
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class ReplayTarget:
     """A topic to replay to, as the cluster has it. max_bytes: its largest record batch, None where that is not told."""
 
     num_partitions: int
@@ -72,34 +72,36 @@ def output_topics(topics: TopicsSection, inputs: InputSection) -> frozenset[str]
     return frozenset(written - {topic_name(topics.prefix, name) for name in inputs.topics})
 
 
-def replay_headers(letter: Letter, count: int) -> Headers:
+def replay_headers(dead_letter: DeadLetter, count: int) -> Headers:
     """Return the event's own headers, how often it is replayed with this time, and from which letter."""
     return (
-        *event_headers(letter),
+        *event_headers(dead_letter),
         (names.REPLAY_COUNT, b"%d" % count),
-        (names.REPLAY_FROM, str(letter.position).encode()),
+        (names.REPLAY_FROM, str(dead_letter.position).encode()),
     )
 
 
-def reason_to_skip(letter: Letter, target: Target | None, outputs: Collection[str] = ()) -> Skip | None:
+def reason_to_skip(
+    dead_letter: DeadLetter, target: ReplayTarget | None, outputs: Collection[str] = ()
+) -> SkipReason | None:
     """Return why this letter cannot be replayed to its topic, by itself; None if it can. outputs: see `output_topics`."""
-    if letter.source.topic in outputs:
-        return Skip.OUTPUT_TOPIC
-    if letter.window is not None:
-        return Skip.WINDOW
-    if letter.is_raw:
-        return Skip.UNREADABLE
-    if letter.truncated is not None:
-        return Skip.TRUNCATED
+    if dead_letter.source.topic in outputs:
+        return SkipReason.OUTPUT_TOPIC
+    if dead_letter.window is not None:
+        return SkipReason.WINDOW
+    if dead_letter.is_raw:
+        return SkipReason.UNREADABLE
+    if dead_letter.truncated is not None:
+        return SkipReason.TRUNCATED
     if target is None:
-        return Skip.NO_TOPIC
-    headers = [(name, value or b"") for name, value in replay_headers(letter, _LARGEST_COUNT)]
-    size = record_size(letter.key, letter.value, headers)
-    return Skip.TOO_LARGE if target.max_bytes is not None and size > target.max_bytes else None
+        return SkipReason.NO_TOPIC
+    headers = [(name, value or b"") for name, value in replay_headers(dead_letter, _LARGEST_COUNT)]
+    size = record_size(dead_letter.key, dead_letter.value, headers)
+    return SkipReason.TOO_LARGE if target.max_bytes is not None and size > target.max_bytes else None
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ReplayPlan:
     """What to publish.
 
     offsets: of the letters to publish, ascending, by partition of the dead letters. topics: how many go to which.
@@ -108,12 +110,12 @@ class Plan:
 
     offsets: Mapping[TopicPartition, array[int]]
     topics: Counter[str]
-    skipped: Counter[Skip]
+    skipped: Counter[SkipReason]
     beyond_limit: int
-    replays: Replays
+    replays: PriorReplays
 
     @property
-    def num_letters(self) -> int:
+    def num_dead_letters(self) -> int:
         """How many are to be published."""
         return sum(map(len, self.offsets.values()))
 
@@ -122,43 +124,43 @@ class Plan:
         """Where they are."""
         return {partition: range(found[0], found[-1] + 1) for partition, found in self.offsets.items() if found}
 
-    def holds(self, letter: Letter) -> bool:
+    def holds(self, dead_letter: DeadLetter) -> bool:
         """Return whether the letter is to be published."""
-        topic, partition, offset = letter.position
+        topic, partition, offset = dead_letter.position
         found = self.offsets.get(TopicPartition(topic, partition), ())
         at = bisect_left(found, offset)
         return at < len(found) and found[at] == offset
 
-    def headers(self, letter: Letter) -> Headers:
+    def headers(self, dead_letter: DeadLetter) -> Headers:
         """Return the headers with which the letter is to be published."""
-        return replay_headers(letter, self.replays.count(letter.position) + 1)
+        return replay_headers(dead_letter, self.replays.count(dead_letter.position) + 1)
 
 
-class Planner:
+class ReplayPlanner:
     """Gathers the plan while letters are read, each partition's in order. Keeps a few bytes of each, and no values."""
 
     def __init__(self) -> None:
         self._columns: dict[TopicPartition, tuple[array[int], array[int], array[int]]] = {}
         self._topics: dict[str, int] = {}
-        self._skipped: Counter[Skip] = Counter()
+        self._skipped: Counter[SkipReason] = Counter()
         self.history = ReplayHistory()
 
-    def see(self, letter: Letter) -> None:
+    def see(self, dead_letter: DeadLetter) -> None:
         """Note a letter that is read, also one that the filter leaves out: it may stand for an earlier one."""
-        self.history.see(letter)
+        self.history.see(dead_letter)
 
-    def add(self, letter: Letter, skip: Skip | None) -> None:
+    def add(self, dead_letter: DeadLetter, skip: SkipReason | None) -> None:
         """Add one that the filter takes, and why it cannot be replayed, if so."""
         if skip is not None:
             self._skipped[skip] += 1
             return
-        partition = TopicPartition(letter.position.topic, letter.position.partition)
+        partition = TopicPartition(dead_letter.position.topic, dead_letter.position.partition)
         offsets, times, topics = self._columns.setdefault(partition, (array("q"), array("q"), array("q")))
-        offsets.append(letter.position.offset)
-        times.append(letter.timestamp)
-        topics.append(self._topics.setdefault(letter.source.topic, len(self._topics)))
+        offsets.append(dead_letter.position.offset)
+        times.append(dead_letter.timestamp)
+        topics.append(self._topics.setdefault(dead_letter.source.topic, len(self._topics)))
 
-    def finish(self, limit: int | None, *, max_replays: int) -> Plan:
+    def finish(self, limit: int | None, *, max_replays: int) -> ReplayPlan:
         """Return the plan for the oldest `limit` letters that can be replayed, or for all."""
         skipped = Counter(self._skipped)
         replays = self.history.resolve()
@@ -170,9 +172,9 @@ class Planner:
                 for offset, time, topic in zip(offsets, times, topics, strict=True):
                     position = Position(*partition, offset)
                     if position in replays.superseded:
-                        skipped[Skip.REPLAYED] += 1
+                        skipped[SkipReason.REPLAYED] += 1
                     elif replays.count(position) >= max_replays:
-                        skipped[Skip.MAX_REPLAYS] += 1
+                        skipped[SkipReason.MAX_REPLAYS] += 1
                     else:
                         num_able += 1
                         yield time, partition, offset, topic
@@ -184,6 +186,6 @@ class Planner:
         for _, partition, offset, topic in chosen:
             planned.setdefault(partition, array("q")).append(offset)
             counts[topic_names[topic]] += 1
-        return Plan(
+        return ReplayPlan(
             offsets=planned, topics=counts, skipped=skipped, beyond_limit=num_able - counts.total(), replays=replays
         )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from forebay.stream.dlq.dead_letter import Letter
+from forebay.stream.dlq.dead_letter import DeadLetter
 
 NO_MODEL: Final = "(before a model)"
 
@@ -44,27 +44,27 @@ class Stats:
     def count(self) -> int:
         return 0 if self.total is None else self.total.count
 
-    def add(self, letter: Letter) -> None:
+    def add(self, dead_letter: DeadLetter) -> None:
         """Count one."""
         if self.total is None:
-            self.total = Tally(1, letter.timestamp, letter.timestamp)
+            self.total = Tally(1, dead_letter.timestamp, dead_letter.timestamp)
         else:
-            self.total.add(letter.timestamp)
-        self.truncated += letter.truncated is not None
-        self.replayed += letter.replay_count > 0
-        self.unreadable += letter.is_raw
-        self.beyond += letter.count - 1
-        model = NO_MODEL if letter.model is None else f"{letter.model} v{letter.version}"
+            self.total.add(dead_letter.timestamp)
+        self.truncated += dead_letter.truncated is not None
+        self.replayed += dead_letter.replay_count > 0
+        self.unreadable += dead_letter.is_raw
+        self.beyond += dead_letter.count - 1
+        model = NO_MODEL if dead_letter.model is None else f"{dead_letter.model} v{dead_letter.version}"
         for group, name in (
-            (self.kinds, letter.kind),
-            (self.stages, letter.stage),
+            (self.kinds, dead_letter.kind),
+            (self.stages, dead_letter.stage),
             (self.models, model),
-            (self.topics, letter.source.topic),
+            (self.topics, dead_letter.source.topic),
         ):
             if (tally := group.get(name)) is None:
-                group[name] = Tally(1, letter.timestamp, letter.timestamp)
+                group[name] = Tally(1, dead_letter.timestamp, dead_letter.timestamp)
             else:
-                tally.add(letter.timestamp)
+                tally.add(dead_letter.timestamp)
 
     def groups(self) -> dict[str, list[tuple[str, Tally]]]:
         """By what is counted, the most frequent first."""

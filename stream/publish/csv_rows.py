@@ -15,7 +15,7 @@ from typing import BinaryIO, Final
 from forebay.schemas.errors import DataError
 from forebay.stream.core.quantities import quantity
 from forebay.stream.publish.encoding import check_encoding
-from forebay.stream.publish.input_row import BadRow, Row, Rows
+from forebay.stream.publish.input_row import InputRow, InputRows, InvalidRow
 
 NULLS: Final = ("", "NA", "NaN", "nan", "null")
 DELIMITERS: Final = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
@@ -52,7 +52,7 @@ class CsvOptions:
 
 def csv_rows(
     stream: BinaryIO, name: str, options: CsvOptions | None = None, check_columns: CheckColumns = lambda columns: None
-) -> Rows:
+) -> InputRows:
     """One row for each record below the header line, its values by column, and each as written.
 
     `check_columns` gets the header's names and may raise. Raises DataError for a header that cannot be used.
@@ -65,7 +65,7 @@ def csv_rows(
         text.detach()  # or it would close the stream, which is the caller's
 
 
-def _rows(text: io.TextIOWrapper, name: str, options: CsvOptions, check_columns: CheckColumns) -> Rows:
+def _rows(text: io.TextIOWrapper, name: str, options: CsvOptions, check_columns: CheckColumns) -> InputRows:
     first = text.readline()
     if not first:
         return
@@ -90,15 +90,15 @@ def _rows(text: io.TextIOWrapper, name: str, options: CsvOptions, check_columns:
         # A quote without an end takes many lines into one record: all of them are what would be left out.
         place = f"{name}, line {last_line}" if first_line == last_line else f"{name}, lines {first_line} to {last_line}"
         if isinstance(record, csv.Error):
-            yield BadRow(place, f"not CSV: {record}", _BAD_LINE_REMEDY)
+            yield InvalidRow(place, f"not CSV: {record}", _BAD_LINE_REMEDY)
         elif len(record) != len(header):
             reason = f"{quantity(len(record), 'value')}, but the header has {quantity(len(header), 'column')}"
-            yield BadRow(place, reason, _BAD_LINE_REMEDY)
+            yield InvalidRow(place, reason, _BAD_LINE_REMEDY)
         elif not _is_utf8(record):
-            yield BadRow(place, "the line is not UTF-8", "convert the file, for example with iconv -t UTF-8")
+            yield InvalidRow(place, "the line is not UTF-8", "convert the file, for example with iconv -t UTF-8")
         else:
             values = {column: read(value) for column, value, read in zip(header, record, readers, strict=True)}
-            yield Row(
+            yield InputRow(
                 number=number,
                 values=values,
                 line=None,

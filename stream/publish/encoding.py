@@ -15,13 +15,13 @@ _MARKS: Final = (
     (codecs.BOM_UTF16_LE, "UTF-16"),
     (codecs.BOM_UTF16_BE, "UTF-16"),
 )
-_LOOKED_AT_BYTES: Final = 4096
+_PROBE_BYTES: Final = 4096
 
 
 def check_encoding(start: bytes, name: str) -> None:
     """Raise DataError where a file that starts like this is in an encoding that is not read."""
     found = next((encoding for mark, encoding in _MARKS if start.startswith(mark)), None)
-    if found is None and b"\0" in start[:_LOOKED_AT_BYTES]:
+    if found is None and b"\0" in start[:_PROBE_BYTES]:
         # Without a mark: every second byte of ASCII text is zero.
         found = "UTF-16" if b"\0" in start[:2] and start[:2] != b"\0\0" else None
         if found is None:

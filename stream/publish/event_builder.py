@@ -12,7 +12,7 @@ import orjson
 
 from forebay.schemas.errors import ConfigError
 from forebay.stream.publish.event_times import TimeRule
-from forebay.stream.publish.input_row import Row, RowFault
+from forebay.stream.publish.input_row import InputRow, RowFault
 from forebay.stream.publish.values import identifier, json_value, scalar_value
 
 _FEATURE_FIELDS: Final = ("features", "input")
@@ -79,7 +79,7 @@ class EventBuilder:
         self._model = model
         self._deadline_after_ms = deadline_after_ms
 
-    def build(self, row: Row) -> Message:
+    def build(self, row: InputRow) -> Message:
         """The message for a row. Raises RowFault."""
         values = row.values
         if values is None:
@@ -89,7 +89,7 @@ class EventBuilder:
             return self._complete(row, values, features)
         return self._from_columns(row, values)
 
-    def _complete(self, row: Row, values: Mapping[str, object], features_field: str) -> Message:
+    def _complete(self, row: InputRow, values: Mapping[str, object], features_field: str) -> Message:
         features = values[features_field]
         if row.written is not None and isinstance(features, str):
             features = _parsed(features)
@@ -113,7 +113,7 @@ class EventBuilder:
         }
         return Message(key, self._encode(row, values, event))
 
-    def _is_whole(self, row: Row, values: Mapping[str, object]) -> bool:
+    def _is_whole(self, row: InputRow, values: Mapping[str, object]) -> bool:
         """Whether a line can be sent as it stands. Raises RowFault for an id or a time that is none."""
         usual = self._id == "id" and self._timestamp == "timestamp"
         if not usual or self._model is not None or self._deadline_after_ms is not None:
@@ -124,7 +124,7 @@ class EventBuilder:
         time = values["timestamp"]
         return isinstance(event_id, str) and type(time) in (int, str) and self._event_time(row, values) == time
 
-    def _from_columns(self, row: Row, values: Mapping[str, object]) -> Message:
+    def _from_columns(self, row: InputRow, values: Mapping[str, object]) -> Message:
         times = self._times
         if row.written is not None and values.get(self._key) in _INFINITE:
             values = {**values, self._key: row.written[self._key]}  # a name such as INF
@@ -137,7 +137,7 @@ class EventBuilder:
             raise RowFault("the row has no features", _EVENT_REMEDY)
         return Message(self._record_key(row, values), self._encode(row, values, {"features": features}))
 
-    def _encode(self, row: Row, values: Mapping[str, object], rest: Mapping[str, object]) -> bytes:
+    def _encode(self, row: InputRow, values: Mapping[str, object], rest: Mapping[str, object]) -> bytes:
         event: dict[str, object] = {
             "id": self._event_id(row, values),
             "timestamp": self._event_time(row, values),
@@ -156,7 +156,7 @@ class EventBuilder:
         """Whether a field can be the record's key but nothing in JSON."""
         return isinstance(value, bytes) and name == self._key
 
-    def _event_id(self, row: Row, values: Mapping[str, object]) -> str:
+    def _event_id(self, row: InputRow, values: Mapping[str, object]) -> str:
         if isinstance(values.get(self._id), bool) and row.written is None:
             raise RowFault(
                 f"{self._id} is {values[self._id]}; a text or a whole number is expected", "fix it, or leave it out"
@@ -173,13 +173,13 @@ class EventBuilder:
             raise RowFault(f"{self._id} is an empty text", "fill it in, or leave the column out for ids by row number")
         return value
 
-    def _event_time(self, row: Row, values: Mapping[str, object]) -> int | str:
+    def _event_time(self, row: InputRow, values: Mapping[str, object]) -> int | str:
         value = values.get(self._timestamp)
         if value is None:
             return self._now_ms()
         return self._times.event_time(self._timestamp, value if row.written is None else row.written[self._timestamp])
 
-    def _record_key(self, row: Row, values: Mapping[str, object]) -> bytes | None:
+    def _record_key(self, row: InputRow, values: Mapping[str, object]) -> bytes | None:
         try:
             value = _identity(self._key, row, values)
         except RowFault:
@@ -189,7 +189,7 @@ class EventBuilder:
         return value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
 
 
-def _identity(name: str, row: Row, values: Mapping[str, object]) -> str | bytes | None:
+def _identity(name: str, row: InputRow, values: Mapping[str, object]) -> str | bytes | None:
     """What the field `name` holds as exact text; None for an empty field of CSV."""
     if row.written is not None:
         return row.written.get(name) or None

@@ -12,11 +12,11 @@ from forebay.schemas.errors import BrokerError
 from forebay.stream.core.clock import Clock
 from forebay.stream.core.records import Record, TopicPartition
 from forebay.stream.kafka.consumer.topic_reader import TopicReader
-from forebay.stream.publish.publish_job import Sent
+from forebay.stream.publish.publish_job import PublishedEvent
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class EventOutcome:
     """The record that answers an event, and where it is."""
 
     predicted: bool
@@ -24,7 +24,7 @@ class Answer:
     record: Record
 
 
-class Answers:
+class OutcomeReader:
     """Reads predictions and dead letters from now on: start it before the event is published."""
 
     def __init__(self, reader: TopicReader, *, predictions: str, clock: Clock) -> None:
@@ -32,14 +32,14 @@ class Answers:
         self._clock: Final = clock
         self._polls: Final = reader.polls(idle_timeout_s=None, ticks=True)
 
-    async def to(self, topic: str, sent: Sent, timeout_s: float) -> Answer:
+    async def to(self, topic: str, sent: PublishedEvent, timeout_s: float) -> EventOutcome:
         """Raises BrokerError (kind "no_answer") when there is none in time."""
         deadline_s = self._clock.monotonic_s() + timeout_s
         async for partition, records in self._polls:
             predicted = partition.topic == self._predictions
             for record in records:
-                if answers(record, predicted=predicted) == (topic, sent.partition, sent.offset):
-                    return Answer(predicted, partition, record)
+                if answered_event(record, predicted=predicted) == (topic, sent.partition, sent.offset):
+                    return EventOutcome(predicted, partition, record)
             if self._clock.monotonic_s() >= deadline_s:
                 break
         raise BrokerError(
@@ -49,7 +49,7 @@ class Answers:
         )
 
 
-def answers(record: Record, *, predicted: bool) -> tuple[str, int, int] | None:
+def answered_event(record: Record, *, predicted: bool) -> tuple[str, int, int] | None:
     """Topic, partition and offset of the event that a record answers; None where it does not say."""
     try:
         if predicted:

@@ -14,7 +14,7 @@ from typing import BinaryIO, Final, Literal, cast
 from forebay.schemas.errors import ConfigError, DataError
 from forebay.stream.core.extras import install_hint
 from forebay.stream.publish.csv_rows import CheckColumns, CsvOptions, csv_rows
-from forebay.stream.publish.input_row import BadRow, Row, Rows
+from forebay.stream.publish.input_row import InputRow, InputRows, InvalidRow
 from forebay.stream.publish.line_readers import follow_lines, json_rows, raw_rows, read_lines
 
 Format = Literal["jsonl", "csv", "tsv", "parquet"]
@@ -45,7 +45,7 @@ class ReadOptions:
 class Source:
     """An open source of rows."""
 
-    def __init__(self, name: str, rows: Rows, position: Callable[[], int], total_bytes: int | None) -> None:
+    def __init__(self, name: str, rows: InputRows, position: Callable[[], int], total_bytes: int | None) -> None:
         self.name = name
         self.rows = rows
         self.total_bytes = total_bytes
@@ -79,7 +79,7 @@ def open_source(
             rows = raw_rows(lines, "stdin") if options.raw else json_rows(lines, "stdin")
         else:
             rows = _csv(sys.stdin.buffer, "stdin", form=form, options=options, check_columns=check_columns)
-        with contextlib.closing(_guarded(rows, "standard input")) as guarded:
+        with contextlib.closing(_with_read_errors(rows, "standard input")) as guarded:
             yield Source("stdin", guarded, lambda: 0, None)
         return
     file = Path(path)
@@ -97,7 +97,7 @@ def open_source(
                 stream = cast("BinaryIO", gzip.GzipFile(fileobj=raw)) if compressed else raw
                 rows = _text_rows(stream, file.name, form=form, options=options, check_columns=check_columns)
             # Closed before the file is: the readers let go of it.
-            with contextlib.closing(_guarded(rows, path)) as guarded:
+            with contextlib.closing(_with_read_errors(rows, path)) as guarded:
                 yield Source(file.name, guarded, raw.tell, size)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}", kind="unreadable") from error
@@ -111,7 +111,9 @@ def _check_is_file(file: Path) -> None:
         raise DataError(f"{file}: there is no such file", kind="unreadable", remedy="check the path")
 
 
-def _text_rows(stream: BinaryIO, name: str, form: Format, options: ReadOptions, check_columns: CheckColumns) -> Rows:
+def _text_rows(
+    stream: BinaryIO, name: str, form: Format, options: ReadOptions, check_columns: CheckColumns
+) -> InputRows:
     if options.raw:
         return raw_rows(read_lines(stream), name)
     if form == "jsonl":
@@ -119,12 +121,12 @@ def _text_rows(stream: BinaryIO, name: str, form: Format, options: ReadOptions, 
     return _csv(stream, name, form=form, options=options, check_columns=check_columns)
 
 
-def _csv(stream: BinaryIO, name: str, form: Format, options: ReadOptions, check_columns: CheckColumns) -> Rows:
+def _csv(stream: BinaryIO, name: str, form: Format, options: ReadOptions, check_columns: CheckColumns) -> InputRows:
     usual = "\t" if form == "tsv" else ","
     return csv_rows(stream, name, replace(options.csv, usual_delimiter=usual), check_columns)
 
 
-def _parquet_rows(raw: BinaryIO, name: str, check_columns: CheckColumns) -> Rows:
+def _parquet_rows(raw: BinaryIO, name: str, check_columns: CheckColumns) -> InputRows:
     try:
         from forebay.stream.publish.parquet_rows import parquet_rows
     except ImportError:
@@ -136,7 +138,7 @@ def _parquet_rows(raw: BinaryIO, name: str, check_columns: CheckColumns) -> Rows
     return parquet_rows(raw, name, check_columns)
 
 
-def _guarded(rows: Rows, path: str) -> Generator[Row | BadRow | None, None, None]:
+def _with_read_errors(rows: InputRows, path: str) -> Generator[InputRow | InvalidRow | None, None, None]:
     """The rows, with what the file system and the decompressor raise turned into errors for people."""
     try:
         yield from rows

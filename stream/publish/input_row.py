@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 
-class Row(NamedTuple):
+class InputRow(NamedTuple):
     """One row of a source.
 
     number: counts from 1: lines of text, data rows of CSV and Parquet.
@@ -25,7 +25,7 @@ class Row(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class BadRow:
+class InvalidRow:
     """A row that cannot be published. `place` is what people look for: the file and the line."""
 
     place: str
@@ -42,5 +42,5 @@ class RowFault(Exception):
         self.remedy = remedy
 
 
-Rows = Iterator[Row | BadRow | None]
+InputRows = Iterator[InputRow | InvalidRow | None]
 """None: nothing more is there at the moment (of a pipe that is still open)."""

@@ -21,11 +21,11 @@ from forebay.stream.decode.validator import EventLimits, EventValidator, Invalid
 from forebay.stream.publish.csv_rows import read_value
 from forebay.stream.publish.event_builder import Message
 from forebay.stream.publish.event_times import SECONDS_RANGE
-from forebay.stream.publish.input_row import BadRow
+from forebay.stream.publish.input_row import InvalidRow
 
 SAMPLE_ROWS: Final = 100
 
-_MOST_NAMED: Final = 5
+_MAX_NAMES: Final = 5
 _COMMA_NUMBER: Final = re.compile(r"[+-]?\d+,\d+")
 _REMEDY: Final = "--no-check publishes them all the same"
 
@@ -82,12 +82,12 @@ class EventCheck:
             return fault.message
         return None
 
-    def bad_row(self, place: str, message: Message) -> BadRow | None:
+    def invalid_row(self, place: str, message: Message) -> InvalidRow | None:
         """The row of a message that the worker would reject."""
         reason = self.fault(message)
         if reason is None:
             return None
-        return BadRow(
+        return InvalidRow(
             place, f"model {self.model_name!r} does not take it: {reason}", "fix the row; --no-check sends it"
         )
 
@@ -125,7 +125,7 @@ class Inspection:
         known = {feature.name for feature in check.signature.features}
         if known and names and known.isdisjoint(names):
             raise DataError(
-                f"none of {', '.join(map(repr, names[:_MOST_NAMED]))} is a feature of model {check.model_name!r}",
+                f"none of {', '.join(map(repr, names[:_MAX_NAMES]))} is a feature of model {check.model_name!r}",
                 kind="rejected",
                 remedy="; ".join([*hints, _REMEDY]),
             )
@@ -177,14 +177,14 @@ def _unknown_names(names: Collection[str], signature: Signature | None) -> list[
     others = [name for name in names if name not in known]
     by_case = {other.casefold().strip(): other for other in others}
     shown, named = [], set()
-    for name in missing[:_MOST_NAMED]:
+    for name in missing[:_MAX_NAMES]:
         near = by_case.get(name.casefold()) or _nearest(name, others)
         named.add(near)
         shown.append(f"{name!r} (is it {near!r} here?)" if near else repr(name))
-    more = f" and {len(missing) - _MOST_NAMED} more" if len(missing) > _MOST_NAMED else ""
+    more = f" and {len(missing) - _MAX_NAMES} more" if len(missing) > _MAX_NAMES else ""
     which = f"features {', '.join(shown)}{more} are" if len(missing) > 1 else f"feature {shown[0]} is"
     unknown = [repr(name) for name in others if name not in named]
-    rest = f"; it does not know {', '.join(unknown[:_MOST_NAMED])}" if unknown else ""
+    rest = f"; it does not know {', '.join(unknown[:_MAX_NAMES])}" if unknown else ""
     return [f"the model's {which} missing{rest}"]
 
 

@@ -10,7 +10,7 @@ from typing import BinaryIO, Final
 import orjson
 
 from forebay.stream.publish.encoding import BOM, check_encoding
-from forebay.stream.publish.input_row import BadRow, Row, Rows
+from forebay.stream.publish.input_row import InputRow, InputRows, InvalidRow
 
 MAX_LINE_BYTES: Final = 64 * 1024 * 1024
 _READ_BYTES: Final = 1 << 16
@@ -26,7 +26,7 @@ None in place of a line: nothing more is there at the moment.
 """
 
 
-def json_rows(lines: Lines, name: str) -> Rows:
+def json_rows(lines: Lines, name: str) -> InputRows:
     """One row for each line that holds a JSON object; blank lines are passed over. Raises DataError for UTF-16."""
     for found in lines:
         if found is None:
@@ -45,14 +45,14 @@ def json_rows(lines: Lines, name: str) -> Rows:
         try:
             values = orjson.loads(line)
         except ValueError as error:
-            yield BadRow(place, f"not JSON: {_within_line(error)}", _JSON_REMEDY)
+            yield InvalidRow(place, f"not JSON: {_within_line(error)}", _JSON_REMEDY)
             continue
         if isinstance(values, dict):
-            yield Row(number, values, line)
+            yield InputRow(number, values, line)
         else:
             kind = "an array" if isinstance(values, list) else "no object"
             hint = "; one large array becomes lines with: jq -c '.[]'" if isinstance(values, list) else ""
-            yield BadRow(place, f"the line is {kind}, and an event is an object", _JSON_REMEDY + hint)
+            yield InvalidRow(place, f"the line is {kind}, and an event is an object", _JSON_REMEDY + hint)
 
 
 def _within_line(error: ValueError) -> str:
@@ -62,14 +62,14 @@ def _within_line(error: ValueError) -> str:
     return str(error)
 
 
-def raw_rows(lines: Lines, name: str) -> Rows:
+def raw_rows(lines: Lines, name: str) -> InputRows:
     """Each line as it stands; even empty ones."""
     for found in lines:
         if found is None:
             yield None
         else:
             number, line = found
-            yield _too_long(f"{name}, line {number}") if line is None else Row(number, None, line)
+            yield _too_long(f"{name}, line {number}") if line is None else InputRow(number, None, line)
 
 
 def read_lines(stream: BinaryIO) -> Lines:
@@ -110,5 +110,5 @@ def _without_end(line: bytes) -> bytes:
     return line.removesuffix(b"\n").removesuffix(b"\r")
 
 
-def _too_long(place: str) -> BadRow:
-    return BadRow(place, f"the line is longer than {MAX_LINE_BYTES} bytes", "write one event a line")
+def _too_long(place: str) -> InvalidRow:
+    return InvalidRow(place, f"the line is longer than {MAX_LINE_BYTES} bytes", "write one event a line")

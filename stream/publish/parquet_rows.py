@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from forebay.schemas.errors import DataError
 from forebay.stream.publish.event_times import Instant, LocalTime
-from forebay.stream.publish.input_row import Row, Rows
+from forebay.stream.publish.input_row import InputRow, InputRows
 from forebay.stream.publish.values import Unreadable
 
 _BATCH_ROWS: Final = 1024
@@ -34,7 +34,7 @@ _READ_ERRORS: Final = (
 )
 
 
-def parquet_rows(stream: BinaryIO, name: str, check_columns: Callable[[Collection[str]], None]) -> Rows:
+def parquet_rows(stream: BinaryIO, name: str, check_columns: Callable[[Collection[str]], None]) -> InputRows:
     """The rows of a file. `check_columns` gets the columns' names and may raise. Raises DataError."""
     try:
         file = pq.ParquetFile(stream)
@@ -48,13 +48,13 @@ def parquet_rows(stream: BinaryIO, name: str, check_columns: Callable[[Collectio
     yield from _rows(file, name, schema.names)
 
 
-def _rows(file: pq.ParquetFile, name: str, columns: list[str]) -> Rows:
+def _rows(file: pq.ParquetFile, name: str, columns: list[str]) -> InputRows:
     number = 0
     try:
         for batch in file.iter_batches(batch_size=_BATCH_ROWS):
             for row in zip(*map(python_values, batch.columns), strict=True):
                 number += 1
-                yield Row(number, dict(zip(columns, row, strict=True)), None)
+                yield InputRow(number, dict(zip(columns, row, strict=True)), None)
     except _READ_ERRORS as error:
         raise DataError(
             f"{name}, after row {number}: this cannot be read as Parquet: {error}",

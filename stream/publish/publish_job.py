@@ -10,18 +10,18 @@ from forebay.schemas.errors import DataError
 from forebay.stream.core.clock import Clock
 from forebay.stream.publish.event_builder import Columns, EventBuilder, Message
 from forebay.stream.publish.event_times import TimeRule
-from forebay.stream.publish.input_row import Row, RowFault, Rows
+from forebay.stream.publish.input_row import InputRow, InputRows, RowFault
 from forebay.stream.publish.inspection import Candidate, Inspection
-from forebay.stream.publish.publisher import Headers, Publisher, too_large
-from forebay.stream.publish.rate_limited_publish import Published, publish_rows
+from forebay.stream.publish.publisher import Headers, Publisher, oversize
+from forebay.stream.publish.rate_limited_publish import PublishResult, publish_rows
 
 Features = list[object] | dict[str, object]
-OneEvent = tuple[Features, str | None, str | None]
+EventFields = tuple[Features, str | None, str | None]
 """Features, id and record key."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class PublishedEvent:
     """Where a single event went."""
 
     id: str
@@ -30,7 +30,7 @@ class Sent:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class PublishJob:
     """What to publish with.
 
     options: for the Kafka client; rate: events a second, None for as fast as possible; inspection: see `publish_rows`.
@@ -45,21 +45,23 @@ class Job:
     deadline_after_ms: int | None
     rate: float | None
     limit: int | None
-    skip_bad: bool
+    skip_invalid: bool
     clock: Clock
     inspection: Inspection | None = None
 
-    async def publish_one(self, features: Features, event_id: str | None = None, key: str | None = None) -> Sent:
+    async def publish_one(
+        self, features: Features, event_id: str | None = None, key: str | None = None
+    ) -> PublishedEvent:
         """One event; a random id where none is given. Raises BrokerError, DataError."""
         name = event_id or uuid.uuid4().hex
         try:
-            message = self._builder("").build(Row(1, {"id": name, "features": features}, None))
+            message = self._builder("").build(InputRow(1, {"id": name, "features": features}, None))
         except RowFault as fault:
             raise DataError(fault.reason, kind="event", remedy=fault.remedy) from None
         record_key = None if key is None else key.encode()
         if self.inspection is not None:
             self.inspection.inspect([Candidate("--features", Message(record_key, message.value), False)])
-        if (size := too_large(record_key, message.value, self.headers)) is not None:
+        if (size := oversize(record_key, message.value, self.headers)) is not None:
             raise DataError(f"the event would take {size:,} bytes, more than a request holds", kind="too_large")
         publisher = Publisher(self.options, self.topic)
         await publisher.start()
@@ -67,11 +69,11 @@ class Job:
             await publisher.send([record_key], [message.value], timestamp_ms=self.clock.wall_ms(), headers=self.headers)
             await publisher.flush()
             assert publisher.last_delivery is not None
-            return Sent(name, *publisher.last_delivery)
+            return PublishedEvent(name, *publisher.last_delivery)
         finally:
             await publisher.stop()
 
-    async def publish_rows(self, rows: Rows, source: str, progress: Callable[[int, int], None]) -> Published:
+    async def publish_rows(self, rows: InputRows, source: str, progress: Callable[[int, int], None]) -> PublishResult:
         """All rows, or as many as the limit says. Raises BrokerError, DataError."""
         publisher = Publisher(self.options, self.topic)
         await publisher.start()
@@ -84,7 +86,7 @@ class Job:
                 clock=self.clock,
                 rate=self.rate,
                 limit=self.limit,
-                skip_bad=self.skip_bad,
+                skip_invalid=self.skip_invalid,
                 headers=self.headers,
                 progress=progress,
                 inspection=self.inspection,

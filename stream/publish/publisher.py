@@ -56,7 +56,7 @@ class Publisher:
         self._producer: Any = None
         self._partitions: list[int] = []
         self._next = 0
-        self._under_way: deque[tuple[asyncio.Future[Any], int]] = deque()
+        self._in_flight: deque[tuple[asyncio.Future[Any], int]] = deque()
         self._hash = lru_cache(_REMEMBERED_KEYS)(murmur2)
         self.num_delivered = 0
         """Records that the brokers have confirmed."""
@@ -123,7 +123,7 @@ class Publisher:
     ) -> None:
         """Hand records over, in order; waits while too much is under way.
 
-        `timestamp_ms` (since the Unix epoch) and `headers` are those of all of them. Each must fit (see `too_large`).
+        `timestamp_ms` (since the Unix epoch) and `headers` are those of all of them. Each must fit (see `oversize`).
         Raises BrokerError when a delivery fails or takes too long; what of it arrived is then unknown.
         """
         try:
@@ -134,7 +134,7 @@ class Publisher:
                     await self._send_partition(partition, records, timestamp_ms)
                 await self._confirm_some()
         except (KafkaError, TimeoutError) as error:
-            raise await self._failed(error) from error
+            raise await self._delivery_error(error) from error
 
     async def send_to(self, partition: int, records: Iterable[AnyRecord], *, timestamp_ms: int) -> None:
         """The same for records that are all for one partition, whatever their keys; they may have no value."""
@@ -145,16 +145,16 @@ class Publisher:
                 await self._send_partition(partition, listed, timestamp_ms)
                 await self._confirm_some()
         except (KafkaError, TimeoutError) as error:
-            raise await self._failed(error) from error
+            raise await self._delivery_error(error) from error
 
     async def flush(self) -> None:
         """Wait until the brokers have all that was sent. Raises BrokerError as `send` does."""
         try:
             async with asyncio.timeout(self._delivery_timeout_s):
-                while self._under_way:
+                while self._in_flight:
                     await self._confirm_oldest()
         except (KafkaError, TimeoutError) as error:
-            raise await self._failed(error) from error
+            raise await self._delivery_error(error) from error
 
     def _place(self, keys: Sequence[bytes | None]) -> dict[int, list[int]]:
         """The places in `keys` by partition."""
@@ -185,29 +185,29 @@ class Publisher:
     async def _submit(self, builder: Any, partition: int) -> None:
         count = builder.record_count()
         delivery = await self._producer.send_batch(builder, self._topic, partition=partition)
-        self._under_way.append((delivery, count))
+        self._in_flight.append((delivery, count))
 
     async def _confirm_some(self) -> None:
-        while len(self._under_way) > MAX_BATCHES_IN_FLIGHT:
+        while len(self._in_flight) > MAX_BATCHES_IN_FLIGHT:
             await self._confirm_oldest()
-        while self._under_way and self._under_way[0][0].done():
+        while self._in_flight and self._in_flight[0][0].done():
             await self._confirm_oldest()
 
     async def _confirm_oldest(self) -> None:
-        delivery, count = self._under_way[0]
+        delivery, count = self._in_flight[0]
         metadata = await delivery
-        self._under_way.popleft()
+        self._in_flight.popleft()
         self.num_delivered += count
         self.last_delivery = (metadata.partition, metadata.offset)
 
-    async def _failed(self, error: BaseException) -> BrokerError:
+    async def _delivery_error(self, error: BaseException) -> BrokerError:
         if (refusal := explain_authorization_error(error, "WRITE", self._topic)) is not None:
             return refusal
         what, remedy = str(error) or f"no answer within {self._delivery_timeout_s:g} s", "see the broker's log"
         if isinstance(error, TimeoutError | KafkaTimeoutError):
             cause = await find_unreachable(self._options)
             what, remedy = (what, remedy) if cause is None else (f"{what}: {cause.message}", cause.remedy or remedy)
-        unknown = sum(count for _, count in self._under_way)
+        unknown = sum(count for _, count in self._in_flight)
         return BrokerError(
             f"publishing to {self._topic} failed: {what}; {quantity(self.num_delivered, 'event')} delivered before, "
             f"of {unknown} more it is not known",
@@ -220,8 +220,8 @@ class Publisher:
         producer, self._producer = self._producer, None
         if producer is None:
             return
-        for delivery, _ in self._under_way:
-            delivery.add_done_callback(_look_away)
+        for delivery, _ in self._in_flight:
+            delivery.add_done_callback(_ignore_exception)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_TIMEOUT_S):
                 await producer.stop()
@@ -236,13 +236,13 @@ class Publisher:
                 await producer.client.close()
 
 
-def _look_away(delivery: asyncio.Future[Any]) -> None:
+def _ignore_exception(delivery: asyncio.Future[Any]) -> None:
     """Nobody waits for this one any more; its exception must not be reported as forgotten."""
     if not delivery.cancelled():
         delivery.exception()
 
 
-def too_large(key: bytes | None, value: bytes, headers: Headers) -> int | None:
+def oversize(key: bytes | None, value: bytes, headers: Headers) -> int | None:
     """The size in bytes of a record that would not fit into a request, else None."""
     size = record_size(key, value, headers)
     return size if size > MAX_REQUEST_BYTES else None

@@ -12,10 +12,10 @@ from forebay.schemas.errors import DataError
 from forebay.stream.core.clock import Clock
 from forebay.stream.core.quantities import quantity
 from forebay.stream.publish.event_builder import EventBuilder, Message
-from forebay.stream.publish.input_row import BadRow, Row, RowFault, Rows
+from forebay.stream.publish.input_row import InputRow, InputRows, InvalidRow, RowFault
 from forebay.stream.publish.inspection import SAMPLE_ROWS, Candidate, Inspection
 from forebay.stream.publish.pacer import Pacer
-from forebay.stream.publish.publisher import Headers, too_large
+from forebay.stream.publish.publisher import Headers, oversize
 
 CHUNK_EVENTS: Final = 1000
 CHUNK_BYTES: Final = 1_048_576
@@ -23,7 +23,7 @@ CHUNK_BYTES: Final = 1_048_576
 TICK_S: Final = 0.005
 # Between two looks at a pipe that has nothing at the moment.
 IDLE_S: Final = 0.02
-_MOST_SHOWN: Final = 5
+_MAX_SHOWN: Final = 5
 _END: Final = object()
 
 
@@ -44,14 +44,18 @@ class Sink(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
-    """What became of the rows. `first_bad` are the first few of the `skipped`; `num_bytes` is of values; times in seconds."""
+class PublishResult:
+    """The result of publishing rows.
+
+    skipped: number of rows that could not be published. num_bytes: size of the published values. first_invalid: the first few
+    of the skipped rows.
+    """
 
     events: int
     skipped: int
     num_bytes: int
     seconds: float
-    first_bad: tuple[BadRow, ...]
+    first_invalid: tuple[InvalidRow, ...]
 
     @property
     def rate(self) -> float:
@@ -64,11 +68,11 @@ class _Skipped:
     """The rows that were left out: how many, and the first of them."""
 
     count: int = 0
-    first: list[BadRow] = field(default_factory=list)
+    first: list[InvalidRow] = field(default_factory=list)
 
-    def add(self, row: BadRow) -> None:
+    def add(self, row: InvalidRow) -> None:
         self.count += 1
-        if len(self.first) < _MOST_SHOWN:
+        if len(self.first) < _MAX_SHOWN:
             self.first.append(row)
 
 
@@ -78,7 +82,7 @@ def _chunk_events(rate: float | None) -> int:
 
 
 async def publish_rows(
-    rows: Rows,
+    rows: InputRows,
     builder: EventBuilder,
     sink: Sink,
     *,
@@ -86,15 +90,15 @@ async def publish_rows(
     clock: Clock,
     rate: float | None = None,
     limit: int | None = None,
-    skip_bad: bool = False,
+    skip_invalid: bool = False,
     headers: Headers = (),
     progress: Callable[[int, int], None] = lambda events, skipped: None,
     sleep: Sleep = asyncio.sleep,
     inspection: Inspection | None = None,
-) -> Published:
+) -> PublishResult:
     """Publish rows in order, at most `limit`, at `rate` events a second (None: as fast as possible).
 
-    A row that cannot be published is counted where `skip_bad`, else it ends the run after those before it were delivered.
+    A row that cannot be published is counted where `skip_invalid`, else it ends the run after those before it were delivered.
     `progress` gets the numbers of events sent and rows skipped so far. `inspection` looks at the first rows before any is sent,
     and may refuse them. Raises DataError for that and for a file that breaks off, with what was published; BrokerError when a
     delivery fails.
@@ -111,7 +115,7 @@ async def publish_rows(
         on_sent=lambda sent, now_s: progress(sent, skipped.count),
         sleep=sleep,
     )
-    make = _MessageMaker(builder, source, headers, inspection)
+    make = _MessageBuilder(builder, source, headers, inspection)
     try:
         if inspection is not None:
             rows = await _inspected(
@@ -124,8 +128,8 @@ async def publish_rows(
                 await (outbox.send() if outbox.keys else sleep(IDLE_S))
                 continue
             message = make.checked(item)
-            if isinstance(message, BadRow):
-                if not skip_bad:
+            if isinstance(message, InvalidRow):
+                if not skip_invalid:
                     ending = DataError(f"{message.place}: {message.reason}", kind="bad_row", remedy=message.remedy)
                     break
                 skipped.add(message)
@@ -138,25 +142,27 @@ async def publish_rows(
     await outbox.send()
     await sink.flush()
     if ending is not None:
-        raise _told(ending, sink.num_delivered)
+        raise _with_published_count(ending, sink.num_delivered)
     progress(outbox.num_sent, skipped.count)
-    return Published(
+    return PublishResult(
         events=outbox.num_sent,
         skipped=skipped.count,
         num_bytes=outbox.total_bytes,
         seconds=clock.monotonic_s() - started_s,
-        first_bad=tuple(skipped.first),
+        first_invalid=tuple(skipped.first),
     )
 
 
-async def _inspected(rows: Rows, make: _MessageMaker, inspection: Inspection, most: int, sleep: Sleep) -> Rows:
+async def _inspected(
+    rows: InputRows, make: _MessageBuilder, inspection: Inspection, most: int, sleep: Sleep
+) -> InputRows:
     """The same rows, once the first of them were looked at. Raises DataError where the inspection refuses them."""
-    taken: list[Row | BadRow] = []
+    taken: list[InputRow | InvalidRow] = []
     rest = rows
     try:
         while len(taken) < min(most, SAMPLE_ROWS) and (item := next(rows, _END)) is not _END:
             if item is not None:
-                taken.append(cast("Row | BadRow", item))
+                taken.append(cast("InputRow | InvalidRow", item))
             elif taken:
                 break  # a pipe has nothing more at the moment
             else:
@@ -168,18 +174,18 @@ async def _inspected(rows: Rows, make: _MessageMaker, inspection: Inspection, mo
     candidates = []
     for item in taken:
         message = make(item)
-        if isinstance(item, Row) and isinstance(message, Message):
+        if isinstance(item, InputRow) and isinstance(message, Message):
             candidates.append(Candidate(make.place(item), message, item.written is not None))
     inspection.inspect(candidates)
     return itertools.chain(taken, rest)
 
 
-def _raising(error: DataError) -> Rows:
+def _raising(error: DataError) -> InputRows:
     yield from ()
     raise error
 
 
-def _told(error: DataError, delivered: int) -> DataError:
+def _with_published_count(error: DataError, delivered: int) -> DataError:
     """The same error, with what was published before it."""
     before = f"{quantity(delivered, 'event')} before it {'was' if delivered == 1 else 'were'} published"
     published = before if delivered else "nothing was published"
@@ -238,7 +244,7 @@ class _Outbox:
         self.num_bytes = 0
 
 
-class _MessageMaker:
+class _MessageBuilder:
     """Rows into messages, or into the reason why a row cannot be published."""
 
     def __init__(
@@ -249,29 +255,29 @@ class _MessageMaker:
         self._headers = headers
         self._check = inspection.check if inspection is not None and inspection.every else None
 
-    def place(self, row: Row) -> str:
+    def place(self, row: InputRow) -> str:
         if row.line_number is not None:
             return f"{self._source}, line {row.line_number}"
         return f"{self._source}, {'line' if row.line is not None else 'row'} {row.number}"
 
-    def __call__(self, item: Row | BadRow) -> Message | BadRow:
-        if isinstance(item, BadRow):
+    def __call__(self, item: InputRow | InvalidRow) -> Message | InvalidRow:
+        if isinstance(item, InvalidRow):
             return item
         try:
             message = self._builder.build(item)
         except RowFault as fault:
-            return BadRow(self.place(item), fault.reason, fault.remedy)
-        if (size := too_large(message.key, message.value, self._headers)) is not None:
+            return InvalidRow(self.place(item), fault.reason, fault.remedy)
+        if (size := oversize(message.key, message.value, self._headers)) is not None:
             reason = f"the record would take {size:,} bytes, more than a request holds"
-            return BadRow(self.place(item), reason, "send smaller events")
+            return InvalidRow(self.place(item), reason, "send smaller events")
         return message
 
-    def checked(self, item: Row | BadRow) -> Message | BadRow:
+    def checked(self, item: InputRow | InvalidRow) -> Message | InvalidRow:
         """The same, judged by the model's signature too where every event is to be."""
         message = self(item)
-        if self._check is None or not isinstance(message, Message) or not isinstance(item, Row):
+        if self._check is None or not isinstance(message, Message) or not isinstance(item, InputRow):
             return message
-        return self._check.bad_row(self.place(item), message) or message
+        return self._check.invalid_row(self.place(item), message) or message
 
 
 async def send_paced(

@@ -6,13 +6,13 @@ import orjson
 import pytest
 
 from forebay.models.artefacts.signature import Feature, Signature
-from forebay.stream.bench.events import EventMaker, number_of
+from forebay.stream.bench.events import EventGenerator, number_of
 
 SIGNATURE = Signature((Feature("delay"), Feature("carrier", "category", ("UA", "AA", 'é"\\'))), (2,), "multiclass", 2)
 
 
 def test_events_fit_the_signature() -> None:
-    maker = EventMaker(SIGNATURE)
+    maker = EventGenerator(SIGNATURE)
     carriers = set()
     for number in range(2_000):
         event = orjson.loads(maker.value(number, 1_790_000_000_000))
@@ -25,18 +25,18 @@ def test_events_fit_the_signature() -> None:
 
 
 def test_an_image_without_named_features() -> None:
-    event = orjson.loads(EventMaker(Signature((), (1, 4, 4), "multiclass", 3)).value(0, 0))
+    event = orjson.loads(EventGenerator(Signature((), (1, 4, 4), "multiclass", 3)).value(0, 0))
     assert len(event["features"]) == 16
 
 
 def test_the_same_in_every_run() -> None:
-    first, second = EventMaker(SIGNATURE), EventMaker(SIGNATURE)
+    first, second = EventGenerator(SIGNATURE), EventGenerator(SIGNATURE)
     assert [first.value(number, 0) for number in range(50)] == [second.value(number, 0) for number in range(50)]
     assert first.key(7) == second.key(7) == first.key(1_007)
 
 
 def test_a_prediction_tells_its_events_number() -> None:
-    event = orjson.loads(EventMaker(SIGNATURE).value(12_345, 0))
+    event = orjson.loads(EventGenerator(SIGNATURE).value(12_345, 0))
     assert number_of(orjson.dumps({"id": event["id"], "prediction": [0.5, 0.5]})) == 12_345
     with pytest.raises(ValueError):
         number_of(b'{"id":"another"}')

@@ -30,7 +30,7 @@ from tests.aggregate.build import MODEL_ERROR, TIMING, delta
 from tests.brokers.clients import producer, send_batch
 from tests.brokers.resolve import Broker
 from tests.conftest import Names
-from tests.dlq.build import letter_record
+from tests.dlq.build import dead_letter_record
 from tests.models.build import publish
 
 ENCODINGS = ("ascii", "latin-1", "cp1252", "utf-8")
@@ -81,7 +81,7 @@ def place(embedded_broker: Broker, names: Names, tmp_path: Path, monkeypatch: py
     at = {"window_start": start, "window_end": start + 60_000, "first_seen": now_ms, "last_seen": now_ms}
     state = PartitionState(1)
     state.apply(0, now_ms, delta(0, MODEL_ERROR, 2, exemplar=Exemplar(text, "1", "File m.py"), **at))
-    letter = letter_record(
+    letter = dead_letter_record(
         0,
         source=TopicPartition(names("features"), 0),
         source_offset=1,

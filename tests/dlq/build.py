@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from forebay.schemas.failures import FailureKind
 from forebay.stream.core.records import TopicPartition
-from forebay.stream.dlq.dead_letter import Letter, read_letter
+from forebay.stream.dlq.dead_letter import DeadLetter, parse_dead_letter
 from forebay.stream.output.encoder import dead_letter
 from tests.core.build import JULY, FakeRecord
 
@@ -15,7 +15,7 @@ FEATURES_1 = TopicPartition("features", 1)
 EVENT = b'{"id":"e1","timestamp":1,"features":[1,2]}'
 
 
-def letter_record(
+def dead_letter_record(
     offset: int,
     *,
     kind: FailureKind = FailureKind.NOT_JSON,
@@ -36,7 +36,7 @@ def letter_record(
     return FakeRecord(offset, value, timestamp=timestamp, key=key, headers=carried)
 
 
-def letter(
+def make_dead_letter(
     offset: int = 7,
     *,
     at: TopicPartition = DEAD_0,
@@ -50,8 +50,8 @@ def letter(
     headers: Sequence[tuple[str, bytes]] = (),
     model: str | None = None,
     max_bytes: int = 100_000,
-) -> Letter:
-    record = letter_record(
+) -> DeadLetter:
+    record = dead_letter_record(
         offset,
         kind=kind,
         message=message,
@@ -64,6 +64,6 @@ def letter(
         model=model,
         max_bytes=max_bytes,
     )
-    found = read_letter(at, record)
+    found = parse_dead_letter(at, record)
     assert found is not None
     return found

@@ -14,13 +14,13 @@ from rich.console import Console
 from forebay.schemas import headers as names
 from forebay.schemas.examples import good_examples
 from forebay.schemas.failures import FAILURES, FailureKind
-from forebay.stream.dlq.dead_letter import Letter, Position, read_letter
-from forebay.stream.dlq.render import letter_text, list_table
-from forebay.stream.dlq.replay_plan import Skip, Target, reason_to_skip
+from forebay.stream.dlq.dead_letter import DeadLetter, Position, parse_dead_letter
+from forebay.stream.dlq.render import dead_letter_text, list_table
+from forebay.stream.dlq.replay_plan import ReplayTarget, SkipReason, reason_to_skip
 from forebay.stream.dlq.stats import Stats
 from forebay.stream.output.encoder import dead_letter
 from tests.core.build import JULY, FakeRecord, unreadable
-from tests.dlq.build import DEAD_0, EVENT, FEATURES_1, letter, letter_record
+from tests.dlq.build import DEAD_0, EVENT, FEATURES_1, dead_letter_record, make_dead_letter
 
 ERROR_NAMES = [name for key, name in vars(names).items() if key.startswith("ERROR_") and key != "ERROR_PREFIX"]
 REPLAY_NAMES = [names.REPLAY_COUNT, names.REPLAY_FROM]
@@ -28,7 +28,7 @@ REPLAY_NAMES = [names.REPLAY_COUNT, names.REPLAY_FROM]
 
 def test_a_letter_is_read_back() -> None:
     headers = [("tenant", b"x"), ("forebay.replay.count", b"2"), ("forebay.replay.from", b"dead-letters-0@3")]
-    found = letter(kind=FailureKind.MODEL_ERROR, message="it chokes", headers=headers, model="late")
+    found = make_dead_letter(kind=FailureKind.MODEL_ERROR, message="it chokes", headers=headers, model="late")
     assert found.position == Position("dead-letters", 0, 7) and found.timestamp == JULY
     assert (found.stage, found.kind, found.message) == ("model", "model_error", "it chokes")
     assert found.source == Position("features", 1, 42) and found.source_timestamp == JULY - 1000
@@ -39,20 +39,20 @@ def test_a_letter_is_read_back() -> None:
 
 
 def test_a_cut_value_is_told() -> None:
-    assert str(letter(value=b"x" * 5000, max_bytes=1000).truncated).startswith("5000 sha256:")
+    assert str(make_dead_letter(value=b"x" * 5000, max_bytes=1000).truncated).startswith("5000 sha256:")
 
 
 @pytest.mark.parametrize("missing", ["stage", "kind", "topic", "partition", "offset"])
 def test_without_what_it_must_have_it_is_no_letter(missing: str) -> None:
-    record = letter_record(1)
+    record = dead_letter_record(1)
     headers = [(name, value) for name, value in record.headers if name != f"forebay.error.{missing}"]
-    assert read_letter(DEAD_0, FakeRecord(1, b"{}", timestamp=JULY, key=None, headers=headers)) is None
+    assert parse_dead_letter(DEAD_0, FakeRecord(1, b"{}", timestamp=JULY, key=None, headers=headers)) is None
 
 
 def test_names_are_read_in_any_case_and_the_last_of_two_counts() -> None:
-    record = letter_record(1)
+    record = dead_letter_record(1)
     doubled = [*record.headers, ("Forebay.Error.Kind", b"later_kind"), ("forebay.replay.count", b"many")]
-    found = read_letter(DEAD_0, FakeRecord(1, b"{}", timestamp=JULY, key=None, headers=doubled))
+    found = parse_dead_letter(DEAD_0, FakeRecord(1, b"{}", timestamp=JULY, key=None, headers=doubled))
     assert found is not None and found.kind == "later_kind" and found.spec is None and found.replay_count == 0
 
 
@@ -71,7 +71,7 @@ def test_names_are_read_in_any_case_and_the_last_of_two_counts() -> None:
 def test_the_id_of_the_event(
     value: bytes | None, key: bytes | None, headers: list[tuple[str, bytes]], expected: str | None
 ) -> None:
-    assert letter(value=value, key=key, headers=headers).event_id == expected
+    assert make_dead_letter(value=value, key=key, headers=headers).event_id == expected
 
 
 @pytest.mark.parametrize(
@@ -92,10 +92,10 @@ def test_positions_as_people_write_them(text: str, expected: Position | None) ->
 
 
 def test_as_json_it_is_whole() -> None:
-    document = json.loads(letter(headers=[("a", b"\xff")]).to_json())
+    document = json.loads(make_dead_letter(headers=[("a", b"\xff")]).to_json())
     assert document["source"] == {"topic": "features", "partition": 1, "offset": 42, "timestamp": JULY - 1000}
     assert document["value"]["id"] == document["id"] == "e1" and document["headers"] == {"a": "\\xff"}
-    assert json.loads(letter(value=b"\xff").to_json())["value_base64"] == "/w=="
+    assert json.loads(make_dead_letter(value=b"\xff").to_json())["value_base64"] == "/w=="
 
 
 @given(
@@ -113,30 +113,30 @@ def test_as_json_it_is_whole() -> None:
 def test_any_bytes_are_a_letter_or_none_and_can_be_shown(
     key: bytes | None, value: bytes | None, timestamp: int, headers: list[tuple[str, bytes]]
 ) -> None:
-    whole = [*letter_record(1).headers, *headers]
+    whole = [*dead_letter_record(1).headers, *headers]
     for given_headers in (headers, whole):
-        found = read_letter(DEAD_0, FakeRecord(1, value, timestamp=timestamp, key=key, headers=given_headers))
+        found = parse_dead_letter(DEAD_0, FakeRecord(1, value, timestamp=timestamp, key=key, headers=given_headers))
         if found is not None:
             assert json.loads(found.to_json())["offset"] == 1
-            letter_text(found, max_bytes=10)
+            dead_letter_text(found, max_bytes=10)
             list_table([found], 100)
 
 
 def test_a_window_that_failed_is_told_from_an_event() -> None:
     (example,) = (one for one in good_examples() if one.name == "dead-letter-window")
     record = FakeRecord(3, example.value, timestamp=JULY, key=example.key, headers=example.headers)
-    found = read_letter(DEAD_0, record)
+    found = parse_dead_letter(DEAD_0, record)
     assert found is not None and found.window == "1372665600000-1372669200000"
     assert (
         orjson.loads(found.to_json())["window"] == found.window and found.event_id == "JFK|1372665600000|1372669200000"
     )
-    assert letter().window is None
+    assert make_dead_letter().window is None
 
 
-def unreadable_letter() -> Letter:
+def unreadable_letter() -> DeadLetter:
     record = unreadable(10, 19, 5)
     key, value, carried = dead_letter(record, FEATURES_1, record.kind, record.description, max_bytes=10_000)
-    found = read_letter(DEAD_0, FakeRecord(7, value, timestamp=JULY, key=key, headers=carried))
+    found = parse_dead_letter(DEAD_0, FakeRecord(7, value, timestamp=JULY, key=key, headers=carried))
     assert found is not None
     return found
 
@@ -148,16 +148,16 @@ def test_a_letter_of_records_that_cannot_be_read_says_which_and_how_many() -> No
     assert (document["last_offset"], document["count"]) == (19, 5)
     shown = io.StringIO()
     console = Console(file=shown, width=200)
-    console.print(letter_text(found, max_bytes=100))
+    console.print(dead_letter_text(found, max_bytes=100))
     console.print(list_table([found], 200))
     assert "5 records, to offset 19" in shown.getvalue()
     assert "features-1@10" in shown.getvalue() and "offsets 10 to 19 (5 records): too large" in shown.getvalue()
-    assert reason_to_skip(found, Target(1, None)) is Skip.UNREADABLE
+    assert reason_to_skip(found, ReplayTarget(1, None)) is SkipReason.UNREADABLE
     stats = Stats()
     stats.add(found)
     assert (stats.count, stats.unreadable, stats.to_dict()["records"]) == (1, 1, 5)
 
 
 def test_a_record_without_a_timestamp_has_none() -> None:
-    found = letter(source_timestamp=-1)
+    found = make_dead_letter(source_timestamp=-1)
     assert found.source_timestamp is None and json.loads(found.to_json())["source"]["timestamp"] is None

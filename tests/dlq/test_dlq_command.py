@@ -21,7 +21,7 @@ from forebay.stream.kafka.cluster.topics import create_topics
 from tests.brokers.clients import producer, send_batch
 from tests.brokers.resolve import Broker
 from tests.conftest import Names
-from tests.dlq.build import EVENT, letter_record
+from tests.dlq.build import EVENT, dead_letter_record
 
 NOW_MS = SystemClock().wall_ms()
 HOUR_MS = 3_600_000
@@ -30,13 +30,13 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 Forebay = Callable[..., tuple[int, str, str]]
 
 
-def letters_of(topic: str) -> list[list[object]]:
+def open_dead_letters(topic: str) -> list[list[object]]:
     """(value, key, headers, timestamp) of six letters: four of decode, one of a model, one of those cut."""
     at = TopicPartition(topic, 1)
     made = [
-        letter_record(0, source=at, source_offset=1, timestamp=NOW_MS - 50 * HOUR_MS, value=b'{"id":'),
-        letter_record(0, source=at, source_offset=2, timestamp=NOW_MS - 40 * HOUR_MS, value=b"\xff\x00"),
-        letter_record(
+        dead_letter_record(0, source=at, source_offset=1, timestamp=NOW_MS - 50 * HOUR_MS, value=b'{"id":'),
+        dead_letter_record(0, source=at, source_offset=2, timestamp=NOW_MS - 40 * HOUR_MS, value=b"\xff\x00"),
+        dead_letter_record(
             0,
             source=at,
             source_offset=3,
@@ -46,8 +46,10 @@ def letters_of(topic: str) -> list[list[object]]:
             model="late",
             headers=[("tenant", b"x")],
         ),
-        letter_record(0, source=at, source_offset=4, timestamp=NOW_MS - 20 * HOUR_MS, kind=FailureKind.UNKNOWN_MODEL),
-        letter_record(
+        dead_letter_record(
+            0, source=at, source_offset=4, timestamp=NOW_MS - 20 * HOUR_MS, kind=FailureKind.UNKNOWN_MODEL
+        ),
+        dead_letter_record(
             0,
             source=at,
             source_offset=5,
@@ -56,7 +58,7 @@ def letters_of(topic: str) -> list[list[object]]:
             value=b"x" * 5000,
             max_bytes=2000,
         ),
-        letter_record(
+        dead_letter_record(
             0,
             source=at,
             source_offset=6,
@@ -76,7 +78,7 @@ def place(broker: Broker, names: Names, tmp_path: Path, monkeypatch: pytest.Monk
 
     async def prepare() -> None:
         await create_topics(settings)
-        values, keys, headers, timestamps = zip(*letters_of(names("features")), strict=True)
+        values, keys, headers, timestamps = zip(*open_dead_letters(names("features")), strict=True)
         async with producer(broker.bootstrap) as writer:
             where = ClientTopicPartition(names("dead-letters"), 1)
             await send_batch(writer, where, values, keys=keys, headers=headers, timestamps=timestamps)  # type: ignore[arg-type]
@@ -118,7 +120,7 @@ def test_list_for_people(forebay: Forebay, names: Names) -> None:
     assert [line.split()[0] for line in out.splitlines()[2:]] == ["1:4", "1:5"]
     assert "the newest 2 of 6" in err
     assert forebay("list", "--model", "nobody")[1] == (
-        f"no letter in {names('dead-letters')} matches (6 letters read, 1 record that is none)\n"
+        f"no dead letter in {names('dead-letters')} matches (6 dead letters read, and 1 other record)\n"
     )
 
 
@@ -139,7 +141,13 @@ def test_filters(forebay: Forebay, names: Names) -> None:
 def test_show(forebay: Forebay, names: Names) -> None:
     status, out, _ = forebay("show", "1:2")
     assert status == 0
-    for words in (f"{names('dead-letters')}-1@2", "model_error at model, failed", "it chokes", "tenant = x", "late v2"):
+    for words in (
+        f"{names('dead-letters')}-1@2",
+        "model_error at model, failed",
+        "it chokes",
+        "tenant = x",
+        "late v2",
+    ):
         assert words in out
     assert "mend the model and publish a new version" in out and '  "id": "e1",' in out
     assert forebay("show", "--source", f"{names('features')}-1@3") == (0, out, "")
@@ -194,7 +202,7 @@ def test_stats(forebay: Forebay, names: Names) -> None:
     assert json.loads(forebay("stats", "--json", "--kind", "not_finite")[1])["kinds"] == []
     status, out, _ = forebay("stats")
     assert out.startswith(f"6 letters in {names('dead-letters')}, from ") and "█" in out
-    assert "no letter in" in forebay("stats", "--kind", "not_finite")[1]
+    assert "no dead letter in" in forebay("stats", "--kind", "not_finite")[1]
 
 
 def test_replay(forebay: Forebay, names: Names) -> None:

@@ -15,18 +15,18 @@ from forebay.schemas.failures import FailureKind
 from forebay.stream.config.sections import KafkaSection
 from forebay.stream.core.clock import SystemClock
 from forebay.stream.core.records import TopicPartition
-from forebay.stream.dlq.filter import Filter
+from forebay.stream.dlq.filter import DeadLetterFilter
 from forebay.stream.dlq.reader import DeadLetterReader
-from forebay.stream.dlq.replay import Replayed, Replayer, make_plan
-from forebay.stream.dlq.replay_plan import Plan, Skip
+from forebay.stream.dlq.replay import Replayer, ReplayProgress, plan_replay
+from forebay.stream.dlq.replay_plan import ReplayPlan, SkipReason
 from tests.brokers.clients import create_topic, producer, send_batch
 from tests.core.build import FakeRecord, ManualClock
-from tests.dlq.build import letter_record
+from tests.dlq.build import dead_letter_record
 from tests.worker.echo import POISON
 from tests.worker.harness import WorkerGroup, kinds, total
 
 NOW_MS = SystemClock().wall_ms()
-EVERYTHING = Filter()
+EVERYTHING = DeadLetterFilter()
 
 
 def box_of(worker_group: WorkerGroup) -> DeadLetterReader:
@@ -36,25 +36,25 @@ def box_of(worker_group: WorkerGroup) -> DeadLetterReader:
 
 
 async def plan_of(
-    worker_group: WorkerGroup, chosen: Filter = EVERYTHING, *, max_replays: int = 3, limit: int | None = None
-) -> Plan:
+    worker_group: WorkerGroup, chosen: DeadLetterFilter = EVERYTHING, *, max_replays: int = 3, limit: int | None = None
+) -> ReplayPlan:
     kafka = KafkaSection(bootstrap_servers=worker_group.bootstrap)
-    async with box_of(worker_group) as box, asyncio.timeout(60):
-        return await make_plan(
-            box, kafka, chosen, max_replays=max_replays, limit=limit, progress=lambda done, total: None
+    async with box_of(worker_group) as reader, asyncio.timeout(60):
+        return await plan_replay(
+            reader, kafka, chosen, max_replays=max_replays, limit=limit, progress=lambda done, total: None
         )
 
 
-async def replay(worker_group: WorkerGroup, plan: Plan) -> Replayed:
+async def replay(worker_group: WorkerGroup, plan: ReplayPlan) -> ReplayProgress:
     replayer = Replayer({"bootstrap_servers": worker_group.bootstrap}, clock=SystemClock())
-    async with box_of(worker_group) as box, asyncio.timeout(60):
-        await replayer.run(box, plan)
+    async with box_of(worker_group) as reader, asyncio.timeout(60):
+        await replayer.run(reader, plan)
     return replayer.done
 
 
-async def write_letters(worker_group: WorkerGroup, letters: Sequence[FakeRecord], partition: int = 0) -> None:
+async def write_letters(worker_group: WorkerGroup, dead_letters: Sequence[FakeRecord], partition: int = 0) -> None:
     async with producer(worker_group.bootstrap) as writer:
-        for each in letters:  # one by one, since some have no value
+        for each in dead_letters:  # one by one, since some have no value
             batch = writer.create_batch()
             batch.append(key=each.key, value=each.value, timestamp=each.timestamp, headers=list(each.headers))
             await (await writer.send_batch(batch, worker_group.topic("dead-letters"), partition=partition))
@@ -64,19 +64,19 @@ def letter_to(
     worker_group: WorkerGroup, offset: int, *, partition: int = 1, topic: str = "features", **rest: object
 ) -> FakeRecord:
     source = TopicPartition(worker_group.topic(topic), partition)
-    return letter_record(0, source=source, source_offset=offset, timestamp=NOW_MS + offset, **rest)  # type: ignore[arg-type]
+    return dead_letter_record(0, source=source, source_offset=offset, timestamp=NOW_MS + offset, **rest)  # type: ignore[arg-type]
 
 
 async def test_what_came_in_is_published_again_as_it_came(worker_group: WorkerGroup) -> None:
     await worker_group.create(partitions=3)
-    letters = [
+    dead_letters = [
         letter_to(
             worker_group, 1, key=b"a", value=b"\xff\x00", headers=[("tenant", b"x"), ("none", None)], model="late"
         ),  # type: ignore[list-item]
         letter_to(worker_group, 2, key=None, value=b""),
         letter_to(worker_group, 3, key=b"b", value=None, partition=2),
     ]
-    await write_letters(worker_group, letters)
+    await write_letters(worker_group, dead_letters)
     plan = await plan_of(worker_group)
     assert plan.topics == {worker_group.topic("features"): 3} and not plan.skipped
     done = await replay(worker_group, plan)
@@ -113,11 +113,11 @@ async def test_where_the_partition_is_gone_the_key_decides_and_where_the_topic_i
         ],
     )
     plan = await plan_of(worker_group)
-    expected = {Skip.NO_TOPIC: 1, Skip.TRUNCATED: 1}
+    expected = {SkipReason.NO_TOPIC: 1, SkipReason.TRUNCATED: 1}
     # The embedded broker keeps no size limit of a topic.
-    assert {skip: count for skip, count in plan.skipped.items() if skip is not Skip.TOO_LARGE} == expected
-    assert plan.num_letters + plan.skipped[Skip.TOO_LARGE] == 9 and plan.replays.num_unproven == 1
-    only = await plan_of(worker_group, Filter(topics=frozenset({worker_group.topic("features")})))
+    assert {skip: count for skip, count in plan.skipped.items() if skip is not SkipReason.TOO_LARGE} == expected
+    assert plan.num_dead_letters + plan.skipped[SkipReason.TOO_LARGE] == 9 and plan.replays.num_unproven == 1
+    only = await plan_of(worker_group, DeadLetterFilter(topics=frozenset({worker_group.topic("features")})))
     await replay(worker_group, only)
     found = await worker_group.outputs("features")
     assert len({each.partition for each in found if each.key}) == 1 and len(found) == 7
@@ -139,7 +139,7 @@ async def test_order_is_kept_and_a_limit_takes_the_oldest(worker_group: WorkerGr
             timestamps=[each.timestamp for each in many],
         )
     plan = await plan_of(worker_group, limit=2500)
-    assert (plan.num_letters, plan.beyond_limit) == (2500, 500)
+    assert (plan.num_dead_letters, plan.beyond_limit) == (2500, 500)
     done = await replay(worker_group, plan)
     assert done.delivered == 2500
     assert [each.value for each in await worker_group.outputs("features")] == [
@@ -161,18 +161,18 @@ async def test_earlier_letters_are_read_to_count_replays_however_short_the_time(
     await write_letters(
         worker_group,
         [
-            letter_record(0, source=source, value=value, timestamp=NOW_MS + at_ms, headers=headers)
+            dead_letter_record(0, source=source, value=value, timestamp=NOW_MS + at_ms, headers=headers)
             for value, at_ms, headers in rows
         ],
     )
-    recent = Filter(since_ms=NOW_MS)
+    recent = DeadLetterFilter(since_ms=NOW_MS)
     plan = await plan_of(worker_group, recent, max_replays=3)
-    assert plan.num_letters == 1 and plan.skipped == {Skip.MAX_REPLAYS: 1} and plan.replays.num_unproven == 1
+    assert plan.num_dead_letters == 1 and plan.skipped == {SkipReason.MAX_REPLAYS: 1} and plan.replays.num_unproven == 1
     plan = await plan_of(worker_group, recent, max_replays=4)
     await replay(worker_group, plan)
     counts = {each.value: dict(each.headers)[names_of.REPLAY_COUNT] for each in await worker_group.outputs("features")}
     assert counts == {b"again": b"4", b"forged": b"1"}
-    assert (await plan_of(worker_group, max_replays=4)).num_letters == 3, (
+    assert (await plan_of(worker_group, max_replays=4)).num_dead_letters == 3, (
         "the older one, which the forged header names, is not hidden"
     )
 
@@ -189,8 +189,8 @@ async def test_a_rate_is_kept(worker_group: WorkerGroup) -> None:
 
     replayer = Replayer({"bootstrap_servers": worker_group.bootstrap}, clock=clock, rate=2.0, sleep=sleep)
     sent: list[int] = []
-    async with box_of(worker_group) as box:
-        await replayer.run(box, await plan_of(worker_group), sent.append)
+    async with box_of(worker_group) as reader:
+        await replayer.run(reader, await plan_of(worker_group), sent.append)
     assert sum(slept) == pytest.approx(4.5) and sent == list(range(1, 11))
     assert replayer.done.seconds == pytest.approx(4.5)
 
@@ -200,9 +200,9 @@ async def test_a_topic_that_goes_away_before_the_replay_is_told(worker_group: Wo
     await write_letters(worker_group, [letter_to(worker_group, 1)])
     plan = await plan_of(worker_group)
     replayer = Replayer({"bootstrap_servers": "127.0.0.1:1"}, clock=SystemClock())
-    async with box_of(worker_group) as box:
+    async with box_of(worker_group) as reader:
         with pytest.raises(BrokerError, match=r"cannot reach Kafka.*confirmed before: 0 of 1"):
-            await replayer.run(box, plan)
+            await replayer.run(reader, plan)
     assert (replayer.done.sent, replayer.done.delivered) == (0, 0)
 
 
@@ -218,23 +218,23 @@ async def test_a_real_workers_failures_are_replayed_till_they_succeed_or_enough_
     assert kinds(await worker_group.outputs("dead-letters")) == {"model_error": 6, "not_json": 1}
 
     # The model chokes again, each time; the garbage is not meant.
-    failed = Filter(kinds=frozenset({FailureKind.MODEL_ERROR.value}))
+    failed = DeadLetterFilter(kinds=frozenset({FailureKind.MODEL_ERROR.value}))
     for run in range(2):
         plan = await plan_of(worker_group, failed, max_replays=3)
-        assert plan.num_letters == 6 and plan.skipped == ({Skip.REPLAYED: 6 * run} if run else {})
+        assert plan.num_dead_letters == 6 and plan.skipped == ({SkipReason.REPLAYED: 6 * run} if run else {})
         assert (await replay(worker_group, plan)).delivered == 6
         await worker_group.settled()
     assert await worker.stop() == 0, worker.log
-    letters = await worker_group.outputs("dead-letters")
-    assert kinds(letters) == {"model_error": 18, "not_json": 1}
-    counts = [dict(each.headers).get(names_of.REPLAY_COUNT) for each in letters]
+    dead_letters = await worker_group.outputs("dead-letters")
+    assert kinds(dead_letters) == {"model_error": 18, "not_json": 1}
+    counts = [dict(each.headers).get(names_of.REPLAY_COUNT) for each in dead_letters]
     assert sorted(count or b"" for count in counts) == [b""] * 7 + [b"1"] * 6 + [b"2"] * 6
-    for each in letters:
+    for each in dead_letters:
         assert len({name for name, _ in each.headers}) == len(each.headers), "nothing is doubled"
 
     # The guard: twice is enough.
     plan = await plan_of(worker_group, failed, max_replays=2)
-    assert plan.num_letters == 0 and plan.skipped == {Skip.REPLAYED: 12, Skip.MAX_REPLAYS: 6}
+    assert plan.num_dead_letters == 0 and plan.skipped == {SkipReason.REPLAYED: 12, SkipReason.MAX_REPLAYS: 6}
 
     # The model is mended.
     plan = await plan_of(worker_group, failed)

@@ -10,28 +10,36 @@ from forebay.schemas import headers as names
 from forebay.schemas.failures import FailureKind
 from forebay.stream.config.sections import InputSection, TopicsSection
 from forebay.stream.core.records import TopicPartition
-from forebay.stream.dlq.dead_letter import Letter
-from forebay.stream.dlq.replay_plan import Plan, Planner, Skip, Target, output_topics, reason_to_skip, replay_headers
+from forebay.stream.dlq.dead_letter import DeadLetter
+from forebay.stream.dlq.replay_plan import (
+    ReplayPlan,
+    ReplayPlanner,
+    ReplayTarget,
+    SkipReason,
+    output_topics,
+    reason_to_skip,
+    replay_headers,
+)
 from tests.core.build import JULY
-from tests.dlq.build import DEAD_0, DEAD_1, letter
+from tests.dlq.build import DEAD_0, DEAD_1, make_dead_letter
 
-TARGET = Target(num_partitions=4, max_bytes=None)
+TARGET = ReplayTarget(num_partitions=4, max_bytes=None)
 
 
 def replayed_from(position: str, count: int = 1) -> list[tuple[str, bytes]]:
     return [("forebay.replay.count", b"%d" % count), ("forebay.replay.from", position.encode())]
 
 
-def plan(letters: list[Letter], *, limit: int | None = None, max_replays: int = 3) -> Plan:
-    planner = Planner()
-    for each in letters:
+def plan(dead_letters: list[DeadLetter], *, limit: int | None = None, max_replays: int = 3) -> ReplayPlan:
+    planner = ReplayPlanner()
+    for each in dead_letters:
         planner.see(each)
         planner.add(each, reason_to_skip(each, TARGET))
     return planner.finish(limit, max_replays=max_replays)
 
 
 def test_the_events_own_headers_are_sent_and_where_it_comes_from() -> None:
-    found = letter(headers=[("tenant", b"x"), ("content-type", b"application/json")], model="late")
+    found = make_dead_letter(headers=[("tenant", b"x"), ("content-type", b"application/json")], model="late")
     assert replay_headers(found, 1) == (
         ("tenant", b"x"),
         ("content-type", b"application/json"),
@@ -42,7 +50,7 @@ def test_the_events_own_headers_are_sent_and_where_it_comes_from() -> None:
 
 def test_headers_of_an_earlier_replay_are_replaced() -> None:
     headers = [("Forebay.Replay.Count", b"1"), ("tenant", b"x"), ("forebay.replay.from", b"dead-letters-0@3")]
-    assert replay_headers(letter(headers=headers), 2) == (
+    assert replay_headers(make_dead_letter(headers=headers), 2) == (
         ("tenant", b"x"),
         ("forebay.replay.count", b"2"),
         ("forebay.replay.from", b"dead-letters-0@7"),
@@ -51,27 +59,27 @@ def test_headers_of_an_earlier_replay_are_replaced() -> None:
 
 def test_a_raw_event_without_a_time_of_its_own_keeps_that_of_its_record() -> None:
     raw = [("content-type", b"application/x-forebay-f32")]
-    assert dict(replay_headers(letter(headers=raw), 1))[names.TIMESTAMP] == b"%d" % (JULY - 1000)
+    assert dict(replay_headers(make_dead_letter(headers=raw), 1))[names.TIMESTAMP] == b"%d" % (JULY - 1000)
     timed = [*raw, ("forebay-timestamp", b"5")]
-    assert dict(replay_headers(letter(headers=timed), 1))[names.TIMESTAMP] == b"5"
-    assert names.TIMESTAMP not in dict(replay_headers(letter(headers=raw, source_timestamp=-1), 1))
-    assert names.TIMESTAMP not in dict(replay_headers(letter(), 1))
+    assert dict(replay_headers(make_dead_letter(headers=timed), 1))[names.TIMESTAMP] == b"5"
+    assert names.TIMESTAMP not in dict(replay_headers(make_dead_letter(headers=raw, source_timestamp=-1), 1))
+    assert names.TIMESTAMP not in dict(replay_headers(make_dead_letter(), 1))
 
 
 @pytest.mark.parametrize(
     ("found", "target", "expected"),
     [
-        (letter(), TARGET, None),
-        (replace(letter(), window="0-10"), TARGET, Skip.WINDOW),
-        (letter(value=None), TARGET, None),
-        (letter(value=b"x" * 5000, max_bytes=1000), TARGET, Skip.TRUNCATED),
-        (letter(headers=replayed_from("d-0@1", 99)), TARGET, None),
-        (letter(), None, Skip.NO_TOPIC),
-        (letter(value=b"x" * 2000), Target(4, 1000), Skip.TOO_LARGE),
-        (letter(value=b"x" * 500), Target(4, 1000), None),
+        (make_dead_letter(), TARGET, None),
+        (replace(make_dead_letter(), window="0-10"), TARGET, SkipReason.WINDOW),
+        (make_dead_letter(value=None), TARGET, None),
+        (make_dead_letter(value=b"x" * 5000, max_bytes=1000), TARGET, SkipReason.TRUNCATED),
+        (make_dead_letter(headers=replayed_from("d-0@1", 99)), TARGET, None),
+        (make_dead_letter(), None, SkipReason.NO_TOPIC),
+        (make_dead_letter(value=b"x" * 2000), ReplayTarget(4, 1000), SkipReason.TOO_LARGE),
+        (make_dead_letter(value=b"x" * 500), ReplayTarget(4, 1000), None),
     ],
 )
-def test_why_a_letter_is_left_out(found: Letter, target: Target | None, expected: Skip | None) -> None:
+def test_why_a_letter_is_left_out(found: DeadLetter, target: ReplayTarget | None, expected: SkipReason | None) -> None:
     assert reason_to_skip(found, target) is expected
 
 
@@ -79,34 +87,38 @@ def test_nothing_is_replayed_to_a_topic_that_forebay_writes() -> None:
     topics = TopicsSection(prefix="p-")
     outputs = output_topics(topics, InputSection())
     for topic in ("p-predictions", "p-dead-letters", "p-outcome-deltas", "p-error-aggregates", "p-alerts"):
-        forged = letter(source=TopicPartition(topic, 0))
-        assert reason_to_skip(forged, TARGET, outputs) is Skip.OUTPUT_TOPIC
+        forged = make_dead_letter(source=TopicPartition(topic, 0))
+        assert reason_to_skip(forged, TARGET, outputs) is SkipReason.OUTPUT_TOPIC
     for topic in ("p-features", "p-late-events", "predictions", "other"):
-        assert reason_to_skip(letter(source=TopicPartition(topic, 0)), TARGET, outputs) is None
+        assert reason_to_skip(make_dead_letter(source=TopicPartition(topic, 0)), TARGET, outputs) is None
 
 
 def test_of_a_chain_of_failures_only_the_last_is_replayed() -> None:
     # Otherwise each run would publish the first again, with a count that never goes up.
-    first, other = letter(1), letter(2, at=DEAD_1, value=b"another event")
-    second = letter(4, at=DEAD_1, headers=replayed_from("dead-letters-0@1"))
-    third = letter(5, headers=replayed_from("dead-letters-1@4", 2))
+    first, other = make_dead_letter(1), make_dead_letter(2, at=DEAD_1, value=b"another event")
+    second = make_dead_letter(4, at=DEAD_1, headers=replayed_from("dead-letters-0@1"))
+    third = make_dead_letter(5, headers=replayed_from("dead-letters-1@4", 2))
     # In whatever order the partitions are read.
-    for letters in ([first, third, other, second], [other, second, first, third]):
-        made = plan(letters)
-        assert [each for each in letters if made.holds(each)] == [each for each in letters if each in (other, third)]
-        assert made.skipped == {Skip.REPLAYED: 2} and made.topics == {"features": 2}
+    for dead_letters in ([first, third, other, second], [other, second, first, third]):
+        made = plan(dead_letters)
+        assert [each for each in dead_letters if made.holds(each)] == [
+            each for each in dead_letters if each in (other, third)
+        ]
+        assert made.skipped == {SkipReason.REPLAYED: 2} and made.topics == {"features": 2}
 
 
 def test_an_event_that_failed_after_each_of_its_replays_is_left_alone() -> None:
-    chain = [letter(1)] + [letter(n, headers=replayed_from(f"dead-letters-0@{n - 1}", n - 1)) for n in (2, 3, 4)]
-    assert plan(chain, max_replays=3).skipped == {Skip.REPLAYED: 3, Skip.MAX_REPLAYS: 1}
+    chain = [make_dead_letter(1)] + [
+        make_dead_letter(n, headers=replayed_from(f"dead-letters-0@{n - 1}", n - 1)) for n in (2, 3, 4)
+    ]
+    assert plan(chain, max_replays=3).skipped == {SkipReason.REPLAYED: 3, SkipReason.MAX_REPLAYS: 1}
     made = plan(chain, max_replays=4)
-    assert made.num_letters == 1 and made.holds(chain[-1])
+    assert made.num_dead_letters == 1 and made.holds(chain[-1])
     assert dict(made.headers(chain[-1]))[names.REPLAY_COUNT] == b"4"
 
 
 def test_forged_replay_headers_hide_no_letter_and_raise_no_count() -> None:
-    victim, forged = letter(1), letter(2, value=b"x", headers=replayed_from("dead-letters-0@1", 99))
+    victim, forged = make_dead_letter(1), make_dead_letter(2, value=b"x", headers=replayed_from("dead-letters-0@1", 99))
     made = plan([victim, forged])
     assert made.holds(victim) and made.holds(forged) and not made.skipped
     assert made.replays.num_unproven == 1
@@ -114,27 +126,27 @@ def test_forged_replay_headers_hide_no_letter_and_raise_no_count() -> None:
 
 
 def test_a_letter_that_is_not_meant_still_stands_for_an_earlier_one() -> None:
-    planner = Planner()
-    first = letter(1, kind=FailureKind.NOT_JSON)
-    second = letter(2, kind=FailureKind.MODEL_ERROR, headers=replayed_from("dead-letters-0@1"))
+    planner = ReplayPlanner()
+    first = make_dead_letter(1, kind=FailureKind.NOT_JSON)
+    second = make_dead_letter(2, kind=FailureKind.MODEL_ERROR, headers=replayed_from("dead-letters-0@1"))
     planner.see(first)
     planner.add(first, None)
     planner.see(second)
     made = planner.finish(None, max_replays=3)
-    assert made.num_letters == 0 and made.skipped == {Skip.REPLAYED: 1} and made.extent == {}
+    assert made.num_dead_letters == 0 and made.skipped == {SkipReason.REPLAYED: 1} and made.extent == {}
 
 
 def test_a_limit_takes_the_oldest_in_the_order_of_their_partitions() -> None:
-    letters = [letter(offset, at=at, timestamp=JULY + time) for offset, at, time in
+    dead_letters = [make_dead_letter(offset, at=at, timestamp=JULY + time) for offset, at, time in
                [(1, DEAD_0, 3), (2, DEAD_0, 1), (9, DEAD_0, 9), (1, DEAD_1, 2), (5, DEAD_1, 8)]]  # fmt: skip
-    made = plan(letters, limit=3)
+    made = plan(dead_letters, limit=3)
     assert {place: list(offsets) for place, offsets in made.offsets.items()} == {DEAD_0: [1, 2], DEAD_1: [1]}
     assert made.extent == {DEAD_0: range(1, 3), DEAD_1: range(1, 2)}
-    assert (made.num_letters, made.beyond_limit, made.topics["features"]) == (3, 2, 3)
-    assert plan(letters, limit=9).beyond_limit == 0
-    assert plan(letters).num_letters == 5
+    assert (made.num_dead_letters, made.beyond_limit, made.topics["features"]) == (3, 2, 3)
+    assert plan(dead_letters, limit=9).beyond_limit == 0
+    assert plan(dead_letters).num_dead_letters == 5
 
 
 def test_nothing_is_a_plan_too() -> None:
     made = plan([])
-    assert (made.num_letters, made.extent, made.skipped) == (0, {}, {}) and not made.holds(letter())
+    assert (made.num_dead_letters, made.extent, made.skipped) == (0, {}, {}) and not made.holds(make_dead_letter())

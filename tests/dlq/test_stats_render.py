@@ -9,13 +9,13 @@ from rich.console import Console, RenderableType
 
 from forebay.schemas.failures import FailureKind
 from forebay.stream.core.records import TopicPartition
-from forebay.stream.dlq.render import letter_text, list_table, replay_table, stats_text
-from forebay.stream.dlq.replay import Replayed
-from forebay.stream.dlq.replay_plan import Plan, Planner, Skip
+from forebay.stream.dlq.render import dead_letter_text, list_table, replay_table, stats_text
+from forebay.stream.dlq.replay import ReplayProgress
+from forebay.stream.dlq.replay_plan import ReplayPlan, ReplayPlanner, SkipReason
 from forebay.stream.dlq.stats import Stats
 from forebay.stream.terminal.console import plain_table
 from tests.core.build import JULY
-from tests.dlq.build import letter
+from tests.dlq.build import make_dead_letter
 
 F32 = ("content-type", b"application/x-forebay-f32")
 
@@ -32,9 +32,13 @@ def shown(what: RenderableType, width: int = 100) -> str:
 def counted() -> Stats:
     stats = Stats()
     for number in range(3):
-        stats.add(letter(number, timestamp=JULY + 1000 * number))
-    stats.add(letter(kind=FailureKind.MODEL_ERROR, model="late", headers=[("forebay.replay.count", b"1")]))
-    stats.add(letter(kind=FailureKind.TOO_LARGE, value=b"x" * 5000, max_bytes=1000, source=TopicPartition("other", 0)))
+        stats.add(make_dead_letter(number, timestamp=JULY + 1000 * number))
+    stats.add(make_dead_letter(kind=FailureKind.MODEL_ERROR, model="late", headers=[("forebay.replay.count", b"1")]))
+    stats.add(
+        make_dead_letter(
+            kind=FailureKind.TOO_LARGE, value=b"x" * 5000, max_bytes=1000, source=TopicPartition("other", 0)
+        )
+    )
     return stats
 
 
@@ -60,11 +64,11 @@ def test_the_counts_of_people() -> None:
 
 
 def test_a_line_for_each_within_the_width() -> None:
-    long = letter(
+    long = make_dead_letter(
         3, key=b"\x1b[2J" + b"k" * 100, message="m" * 500, source=TopicPartition("a-rather-long-name" * 4, 12)
     )
     for width in (70, 80, 100, 160):
-        lines = shown(list_table([letter(), long], width), width).splitlines()
+        lines = shown(list_table([make_dead_letter(), long], width), width).splitlines()
         assert len(lines) == 4 and "\x1b" not in "".join(lines)
         assert "-12@42" in lines[3] and "…" in lines[3]
         assert all(len(line.rstrip()) <= max(width, 75) for line in lines)
@@ -73,7 +77,7 @@ def test_a_line_for_each_within_the_width() -> None:
 
 def test_all_of_a_letter() -> None:
     headers = [("tenant", b"x"), ("forebay.replay.count", b"2"), ("forebay.replay.from", b"dead-letters-0@3")]
-    told = shown(letter_text(letter(headers=headers, model="late"), max_bytes=4096))
+    told = shown(dead_letter_text(make_dead_letter(headers=headers, model="late"), max_bytes=4096))
     for words in (
         "dead-letters-0@7, written 2013-",
         "not_json at decode, rejected",
@@ -92,7 +96,7 @@ def test_all_of_a_letter() -> None:
 
 def test_values_that_are_no_json() -> None:
     def told(value: bytes | None, *headers: tuple[str, bytes], most: int = 4096) -> str:
-        return shown(letter_text(letter(value=value, headers=headers), max_bytes=most))
+        return shown(dead_letter_text(make_dead_letter(value=value, headers=headers), max_bytes=most))
 
     assert "value    (none)" in told(None) and "0 bytes" in told(b"")
     assert "1 byte, text" in told(b"x")
@@ -107,26 +111,26 @@ def test_values_that_are_no_json() -> None:
 @pytest.mark.parametrize("depth", [255, 300, 1000])
 def test_deep_json_is_shown_as_text(depth: int) -> None:
     value = b"[" * depth + b"]" * depth
-    assert f"{2 * depth:,} bytes, text" in shown(letter_text(letter(value=value), max_bytes=4096))
+    assert f"{2 * depth:,} bytes, text" in shown(dead_letter_text(make_dead_letter(value=value), max_bytes=4096))
 
 
 def test_a_kind_of_a_later_version() -> None:
     from dataclasses import replace
 
-    assert "a later one wrote it" in shown(letter_text(replace(letter(), kind="haunted"), max_bytes=10))
+    assert "a later one wrote it" in shown(dead_letter_text(replace(make_dead_letter(), kind="haunted"), max_bytes=10))
 
 
 def test_what_a_replay_would_do_and_did() -> None:
-    planner = Planner()
+    planner = ReplayPlanner()
     for number in range(3):
-        planner.add(letter(number), None)
-    planner.add(letter(9), Skip.TRUNCATED)
-    planner.see(letter(1, headers=[("forebay.replay.from", b"dead-letters-0@0")]))
-    plan: Plan = planner.finish(2, max_replays=3)
+        planner.add(make_dead_letter(number), None)
+    planner.add(make_dead_letter(9), SkipReason.TRUNCATED)
+    planner.see(make_dead_letter(1, headers=[("forebay.replay.from", b"dead-letters-0@0")]))
+    plan: ReplayPlan = planner.finish(2, max_replays=3)
     before = shown(replay_table(plan, None))
     assert "note 1 state a replay that no earlier letter of the same event confirms" in " ".join(before.split())
     assert "would replay" in before and "beyond --limit" in before and "truncated: the value was cut" in before
-    done = Replayed(sent=1, delivered=1)
+    done = ReplayProgress(sent=1, delivered=1)
     done.topics["features"] = 1
     after = shown(replay_table(plan, done))
     assert "replayed 1 to features" in " ".join(after.split()) and "gone: removed from the dead letters" in after

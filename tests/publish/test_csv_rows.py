@@ -13,19 +13,19 @@ from hypothesis import strategies as st
 from forebay.schemas.errors import DataError
 from forebay.stream.publish.csv_rows import CsvOptions, csv_rows, read_value
 from forebay.stream.publish.event_builder import EventBuilder
-from forebay.stream.publish.input_row import BadRow, Row
+from forebay.stream.publish.input_row import InputRow, InvalidRow
 
 
-def csv_of(data: bytes, **options: object) -> list[Row | BadRow | None]:
+def csv_of(data: bytes, **options: object) -> list[InputRow | InvalidRow | None]:
     return list(csv_rows(io.BytesIO(data), "file", CsvOptions(**options)))  # type: ignore[arg-type]
 
 
-def bad(rows: list[Row | BadRow | None]) -> list[BadRow]:
-    return [row for row in rows if isinstance(row, BadRow)]
+def invalid_rows(rows: list[InputRow | InvalidRow | None]) -> list[InvalidRow]:
+    return [row for row in rows if isinstance(row, InvalidRow)]
 
 
-def good(rows: list[Row | BadRow | None]) -> list[Row]:
-    return [row for row in rows if isinstance(row, Row)]
+def good(rows: list[InputRow | InvalidRow | None]) -> list[InputRow]:
+    return [row for row in rows if isinstance(row, InputRow)]
 
 
 def test_csv_values_are_numbers_booleans_texts_or_nothing() -> None:
@@ -86,7 +86,7 @@ def test_bad_csv_rows_are_told_by_their_line_and_cost_no_other() -> None:
     rows = csv_of(b'a,b\n1,2\n3\n"x"y,4\n\xff,5\n"two\nlines",6\n7,8\n')
     assert [row.values for row in good(rows)] == [{"a": 1, "b": 2}, {"a": "two\nlines", "b": 6}, {"a": 7, "b": 8}]
     assert [row.number for row in good(rows)] == [1, 5, 6]
-    assert [(row.place, row.reason.split(":")[0]) for row in bad(rows)] == [
+    assert [(row.place, row.reason.split(":")[0]) for row in invalid_rows(rows)] == [
         ("file, line 3", "1 value, but the header has 2 columns"),
         ("file, line 4", "not CSV"),
         ("file, line 5", "the line is not UTF-8"),
@@ -94,9 +94,9 @@ def test_bad_csv_rows_are_told_by_their_line_and_cost_no_other() -> None:
 
 
 def test_a_quote_without_an_end_is_reported_with_all_lines_that_it_takes() -> None:
-    (row,) = bad(csv_of(b'a,b\n1,2\n\n3,"4\n5,6\n7,8\n'))
+    (row,) = invalid_rows(csv_of(b'a,b\n1,2\n\n3,"4\n5,6\n7,8\n'))
     assert (row.place, row.reason) == ("file, lines 4 to 6", "not CSV: unexpected end of data")
-    (row,) = bad(csv_of(b'a,b\n1,"2\n3"\n4,"5\n6",7\n8,9\n'))
+    (row,) = invalid_rows(csv_of(b'a,b\n1,"2\n3"\n4,"5\n6",7\n8,9\n'))
     assert (row.place, row.reason) == ("file, lines 4 to 5", "3 values, but the header has 2 columns")
 
 

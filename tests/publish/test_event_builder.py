@@ -15,14 +15,14 @@ from forebay.schemas.errors import ConfigError
 from forebay.stream.publish.event_builder import Columns, EventBuilder, Message
 from forebay.stream.publish.event_times import Instant, LocalTime, TimeRule, parse_zone
 from forebay.stream.publish.features import parse_features
-from forebay.stream.publish.input_row import Row, RowFault
+from forebay.stream.publish.input_row import InputRow, RowFault
 from forebay.stream.publish.values import Unreadable
 
 NOW = 1_700_000_000_000
 
 
 def build(values: Mapping[str, object], *, line: bytes | None = None, **options: object) -> Message:
-    return EventBuilder("file.csv", now_ms=lambda: NOW, **options).build(Row(3, values, line))  # type: ignore[arg-type]
+    return EventBuilder("file.csv", now_ms=lambda: NOW, **options).build(InputRow(3, values, line))  # type: ignore[arg-type]
 
 
 def event(values: Mapping[str, object], **options: object) -> Any:
@@ -148,19 +148,19 @@ def test_a_key_or_id_that_would_not_be_exact_is_refused(value: object) -> None:
 def test_what_identifies_in_csv_is_what_was_written() -> None:
     written = {"id": "1E5", "key": "00123", "timestamp": "1700000000000.0", "n": "00123"}
     values = {"id": 1e5, "key": 123, "timestamp": 1.7e12, "n": 123}
-    message = EventBuilder("f", now_ms=lambda: NOW).build(Row(1, values, None, written))
+    message = EventBuilder("f", now_ms=lambda: NOW).build(InputRow(1, values, None, written))
     assert message.key == b"00123"
     assert orjson.loads(message.value) == {"id": "1E5", "timestamp": NOW, "features": {"key": 123, "n": 123}}
-    infinite = Row(1, {"key": float("inf"), "n": 1}, None, {"key": "INF", "n": "1"})
+    infinite = InputRow(1, {"key": float("inf"), "n": 1}, None, {"key": "INF", "n": "1"})
     assert orjson.loads(EventBuilder("f", now_ms=lambda: NOW).build(infinite).value)["features"]["key"] == "INF"
     empty = EventBuilder("f", now_ms=lambda: NOW).build(
-        Row(1, {"id": None, "key": None, "n": 1}, None, {"id": "", "key": "", "n": "1"})
+        InputRow(1, {"id": None, "key": None, "n": 1}, None, {"id": "", "key": "", "n": "1"})
     )
     assert empty.key is None and orjson.loads(empty.value)["id"] == "f:1"
 
 
 def test_features_in_csv_may_be_json() -> None:
-    row = Row(1, {"features": "[1, 2.5]"}, None, {"features": "[1, 2.5]"})
+    row = InputRow(1, {"features": "[1, 2.5]"}, None, {"features": "[1, 2.5]"})
     assert orjson.loads(EventBuilder("f", now_ms=lambda: NOW).build(row).value)["features"] == [1, 2.5]
 
 
@@ -198,7 +198,7 @@ def test_the_key_of_an_event_in_json_is_text() -> None:
 
 
 def test_a_raw_row_passes_untouched() -> None:
-    assert EventBuilder("f", now_ms=lambda: NOW).build(Row(1, None, b"{x")) == Message(None, b"{x")
+    assert EventBuilder("f", now_ms=lambda: NOW).build(InputRow(1, None, b"{x")) == Message(None, b"{x")
 
 
 def test_a_column_that_is_not_there_is_told_with_the_nearest() -> None:

@@ -14,11 +14,11 @@ from forebay.schemas.errors import BrokerError
 from forebay.stream.cli import main
 from forebay.stream.core.records import Record, TopicPartition
 from forebay.stream.kafka.consumer.topic_reader import TopicReader
-from forebay.stream.publish.event_outcome import Answer, Answers
-from forebay.stream.publish.publish_job import Sent
+from forebay.stream.publish.event_outcome import EventOutcome, OutcomeReader
+from forebay.stream.publish.publish_job import PublishedEvent
 from tests.core.build import ManualClock
 
-SENT = Sent("e1", 1, 7)
+SENT = PublishedEvent("e1", 1, 7)
 
 
 class Given(NamedTuple):
@@ -54,11 +54,11 @@ def letter(partition: int, offset: int, topic: str = "features") -> Given:
     return Given(b"{", tuple((name.upper(), str(value).encode()) for name, value in place.items()))
 
 
-def answer(*polls: tuple[str, list[Given]], timeout_s: float = 10) -> Answer:
+def answer(*polls: tuple[str, list[Given]], timeout_s: float = 10) -> EventOutcome:
     clock = ManualClock()
     reader: Any = Reader(clock, *polls)
-    answers = Answers(cast(TopicReader, reader), predictions="predictions", clock=clock)
-    return asyncio.run(answers.to("features", SENT, timeout_s))
+    answered_event = OutcomeReader(cast(TopicReader, reader), predictions="predictions", clock=clock)
+    return asyncio.run(answered_event.to("features", SENT, timeout_s))
 
 
 def test_the_prediction_of_its_own_position() -> None:
@@ -73,7 +73,7 @@ def test_the_prediction_of_its_own_position() -> None:
     found = answer(
         ("dead-letters", [letter(1, 6), Given(b"")]), ("predictions", others), ("predictions", [prediction(1, 7)])
     )
-    assert found == Answer(True, TopicPartition("predictions", 0), prediction(1, 7))
+    assert found == EventOutcome(True, TopicPartition("predictions", 0), prediction(1, 7))
 
 
 def test_the_dead_letter_of_its_own_position() -> None:

@@ -12,18 +12,18 @@ import pytest
 from forebay.schemas.errors import ConfigError, DataError
 from forebay.stream.publish.event_builder import Columns, EventBuilder
 from forebay.stream.publish.files import Format, ReadOptions, open_source
-from forebay.stream.publish.input_row import BadRow, Row
+from forebay.stream.publish.input_row import InputRow, InvalidRow
 
 
-def rows_of(path: Path, options: ReadOptions | None = None) -> list[Row | BadRow | None]:
+def rows_of(path: Path, options: ReadOptions | None = None) -> list[InputRow | InvalidRow | None]:
     with open_source(str(path), options or ReadOptions()) as source:
         return list(source.rows)
 
 
 def values_of(path: Path, options: ReadOptions | None = None) -> list[object]:
     rows = rows_of(path, options)
-    assert all(isinstance(row, Row) for row in rows), rows
-    return [row.values for row in rows if isinstance(row, Row)]
+    assert all(isinstance(row, InputRow) for row in rows), rows
+    return [row.values for row in rows if isinstance(row, InputRow)]
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_a_name_that_tells_nothing_needs_the_option(tmp_path: Path) -> None:
 def test_raw_lines_of_any_text_file(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(b"{broken\n")
-    assert rows_of(path, ReadOptions(raw=True)) == [Row(1, None, b"{broken")]
+    assert rows_of(path, ReadOptions(raw=True)) == [InputRow(1, None, b"{broken")]
 
 
 def test_how_far_it_was_read(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_parquet_with_every_type_that_becomes_an_event(tmp_path: Path) -> None:
     builder = EventBuilder("a.parquet", now_ms=lambda: 0)
     rows = rows_of(path)
     ms = int(moment.timestamp() * 1000)
-    assert [builder.build(row).value for row in rows if isinstance(row, Row)] == [
+    assert [builder.build(row).value for row in rows if isinstance(row, InputRow)] == [
         b'{"id":"a","timestamp":%d,"features":{"delay":1.5,"carrier":"UA"}}' % ms,
         b'{"id":"a.parquet:2","timestamp":%d,"features":{"delay":null,"carrier":null}}' % ms,
     ]
@@ -111,7 +111,7 @@ def test_parquet_with_the_features_in_one_column(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"id": [7], "timestamp": [5], "features": [[1.0, 2.0]]}), path)
     (row,) = rows_of(path)
-    assert isinstance(row, Row)
+    assert isinstance(row, InputRow)
     assert EventBuilder("a", now_ms=lambda: 0).build(row).value == b'{"id":"7","timestamp":5,"features":[1.0,2.0]}'
 
 

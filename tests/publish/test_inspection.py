@@ -15,9 +15,9 @@ from forebay.schemas.errors import DataError
 from forebay.stream.decode.validator import EventLimits
 from forebay.stream.publish.csv_rows import CsvOptions, csv_rows
 from forebay.stream.publish.event_builder import EventBuilder, Message
-from forebay.stream.publish.input_row import BadRow, Row, Rows
+from forebay.stream.publish.input_row import InputRow, InputRows, InvalidRow
 from forebay.stream.publish.inspection import SAMPLE_ROWS, EventCheck, Inspection, ServedSignature
-from forebay.stream.publish.rate_limited_publish import Published, publish_rows
+from forebay.stream.publish.rate_limited_publish import PublishResult, publish_rows
 from tests.core.build import JULY, ManualClock, signature
 from tests.decode.test_decoder import decode_one
 from tests.publish.test_rate_limited_publish import Notes
@@ -45,13 +45,13 @@ class Publishing:
         check = None if self.served is None else EventCheck(self.served)
         self.inspection = Inspection(check, every, self.warnings.append)
 
-    async def csv(self, text: str, **options: object) -> Published:
+    async def csv(self, text: str, **options: object) -> PublishResult:
         categories = {} if self.served is None else self.served.categories()
         return await self.rows(
             csv_rows(io.BytesIO(text.encode()), "file", CsvOptions(categories=categories)), **options
         )
 
-    async def rows(self, rows: Rows, **options: object) -> Published:
+    async def rows(self, rows: InputRows, **options: object) -> PublishResult:
         async def sleep(seconds: float) -> None:
             self.clock.advance(seconds)
 
@@ -97,7 +97,7 @@ async def test_good_events_are_sent_without_a_word_and_categories_are_text() -> 
 async def test_what_will_all_be_rejected_is_not_sent(text: str, message: str, remedy: str) -> None:
     publishing = Publishing()
     with pytest.raises(DataError) as caught:
-        await publishing.csv(text, skip_bad=True)
+        await publishing.csv(text, skip_invalid=True)
     assert message in caught.value.message and "nothing was published" in caught.value.message
     assert remedy in str(caught.value.remedy)
     assert publishing.sink.values == []
@@ -123,9 +123,9 @@ async def test_images_are_nested_or_flat_in_csv_and_json() -> None:
 async def test_every_event_is_checked_where_that_is_asked_for() -> None:
     rows = "".join(f"01,{number}\n" for number in range(SAMPLE_ROWS + 50)) + "02,1\n01,1\n"
     publishing = Publishing(every=True)
-    result = await publishing.csv("sensor,temperature\n" + rows, skip_bad=True)
+    result = await publishing.csv("sensor,temperature\n" + rows, skip_invalid=True)
     assert (result.events, result.skipped) == (SAMPLE_ROWS + 51, 1)
-    assert result.first_bad[0].place == f"file, line {SAMPLE_ROWS + 52}"
+    assert result.first_invalid[0].place == f"file, line {SAMPLE_ROWS + 52}"
     stopping = Publishing(every=True)
     with pytest.raises(
         DataError, match=r"line 152: model 'm' does not take it.*\(150 events before it were published\)"
@@ -149,15 +149,15 @@ async def test_columns_that_are_numbered_are_columns(header: str) -> None:
 
 
 async def test_what_is_looked_at_is_sent_once_and_in_order_whatever_ends_the_file() -> None:
-    def rows() -> Iterator[Row | BadRow | None]:
+    def rows() -> Iterator[InputRow | InvalidRow | None]:
         yield None
-        yield from (Row(number, {"features": [1, 2, 3]}, None) for number in range(1, 4))
-        yield BadRow("file, line 4", "bad", "fix it")
+        yield from (InputRow(number, {"features": [1, 2, 3]}, None) for number in range(1, 4))
+        yield InvalidRow("file, line 4", "bad", "fix it")
         raise DataError("file: cut off")
 
     publishing = Publishing(signature())
     with pytest.raises(DataError, match=r"cut off \(3 events before it were published\)"):
-        await publishing.rows(rows(), skip_bad=True)
+        await publishing.rows(rows(), skip_invalid=True)
     assert [orjson.loads(value)["id"] for value in publishing.sink.values] == ["file:1", "file:2", "file:3"]
 
 
@@ -165,13 +165,13 @@ async def test_a_pipe_is_not_waited_for_beyond_its_first_lines() -> None:
     publishing = Publishing(signature())
     seen: list[int] = []
 
-    def rows() -> Rows:
+    def rows() -> InputRows:
         yield None
-        yield Row(1, {"features": [1, 2, 3]}, None)
+        yield InputRow(1, {"features": [1, 2, 3]}, None)
         yield None
         yield None
         seen.append(len(publishing.sink.values))
-        yield Row(2, {"features": [1, 2, 3]}, None)
+        yield InputRow(2, {"features": [1, 2, 3]}, None)
 
     assert (await publishing.rows(rows())).events == 2
     assert seen == [1]
@@ -185,7 +185,7 @@ async def test_a_file_without_rows_is_warned_of() -> None:
 
 
 async def test_no_more_is_looked_at_than_the_limit_needs() -> None:
-    rows = (Row(number, {"features": [1, 2, 3]}, None) for number in range(1, 10**9))
+    rows = (InputRow(number, {"features": [1, 2, 3]}, None) for number in range(1, 10**9))
     assert (await Publishing(signature()).rows(rows, limit=7)).events == 7
     assert next(rows).number == 9
 

@@ -10,27 +10,27 @@ import pytest
 
 from forebay.schemas.errors import DataError
 from forebay.stream.publish import line_readers
-from forebay.stream.publish.input_row import BadRow, Row
+from forebay.stream.publish.input_row import InputRow, InvalidRow
 from forebay.stream.publish.line_readers import follow_lines, json_rows, raw_rows, read_lines
 
 
-def json_of(data: bytes) -> list[Row | BadRow | None]:
+def json_of(data: bytes) -> list[InputRow | InvalidRow | None]:
     return list(json_rows(read_lines(io.BytesIO(data)), "file"))
 
 
-def bad(rows: list[Row | BadRow | None]) -> list[BadRow]:
-    return [row for row in rows if isinstance(row, BadRow)]
+def invalid_rows(rows: list[InputRow | InvalidRow | None]) -> list[InvalidRow]:
+    return [row for row in rows if isinstance(row, InvalidRow)]
 
 
-def good(rows: list[Row | BadRow | None]) -> list[Row]:
-    return [row for row in rows if isinstance(row, Row)]
+def good(rows: list[InputRow | InvalidRow | None]) -> list[InputRow]:
+    return [row for row in rows if isinstance(row, InputRow)]
 
 
 def test_json_lines_are_numbered_as_an_editor_does_and_blank_ones_passed_over() -> None:
     assert json_of(b'{"a":1}\n\n  \r\n{"b":2}\r\n{"c":3}') == [
-        Row(1, {"a": 1}, b'{"a":1}'),
-        Row(4, {"b": 2}, b'{"b":2}'),
-        Row(5, {"c": 3}, b'{"c":3}'),
+        InputRow(1, {"a": 1}, b'{"a":1}'),
+        InputRow(4, {"b": 2}, b'{"b":2}'),
+        InputRow(5, {"c": 3}, b'{"c":3}'),
     ]
 
 
@@ -47,13 +47,13 @@ def test_json_lines_are_numbered_as_an_editor_does_and_blank_ones_passed_over() 
 def test_a_bad_json_line_is_told_and_costs_no_other(line: bytes, reason: str) -> None:
     rows = json_of(b'{"a":1}\n' + line + b'\n{"b":2}\n')
     assert [row.number for row in good(rows)] == [1, 3]
-    (told,) = bad(rows)
+    (told,) = invalid_rows(rows)
     assert told.place == "file, line 2" and reason in told.reason and told.remedy
 
 
 def test_raw_lines_stand_as_they_are() -> None:
     rows = list(raw_rows(read_lines(io.BytesIO(b"{bad\n\n\xff\r\n")), "file"))
-    assert rows == [Row(1, None, b"{bad"), Row(2, None, b""), Row(3, None, b"\xff")]
+    assert rows == [InputRow(1, None, b"{bad"), InputRow(2, None, b""), InputRow(3, None, b"\xff")]
 
 
 def pieces(data: bytes) -> list[tuple[int, bytes | None] | None]:
@@ -92,7 +92,10 @@ def test_a_pipe_that_is_open_gives_what_is_there_and_does_not_wait_for_more() ->
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_line() -> None:
-    assert json_of(b'\xef\xbb\xbf{"a":1}\n{"b":2}') == [Row(1, {"a": 1}, b'{"a":1}'), Row(2, {"b": 2}, b'{"b":2}')]
+    assert json_of(b'\xef\xbb\xbf{"a":1}\n{"b":2}') == [
+        InputRow(1, {"a": 1}, b'{"a":1}'),
+        InputRow(2, {"b": 2}, b'{"b":2}'),
+    ]
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
@@ -105,12 +108,12 @@ def test_another_encoding_is_reported_once(encoding: str) -> None:
 def test_a_file_is_read_as_it_is_asked_for() -> None:
     stream = io.BufferedReader(io.BytesIO(b'{"a":1}\n' * 100_000), 1024)  # type: ignore[arg-type]
     rows = json_rows(read_lines(stream), "file")
-    assert isinstance(next(rows), Row)
+    assert isinstance(next(rows), InputRow)
     assert stream.tell() < 10_000
 
 
 def test_a_parser_error_names_the_line_once_and_the_column() -> None:
-    (row,) = bad(json_of(b'{"a":1}\n{"a":NaN}\n'))
+    (row,) = invalid_rows(json_of(b'{"a":1}\n{"a":NaN}\n'))
     assert (row.place, row.reason) == (
         "file, line 2",
         "not JSON: unexpected character, expected a JSON value, column 6",

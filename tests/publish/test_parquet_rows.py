@@ -23,7 +23,7 @@ from forebay.schemas.failures import FailureKind
 from forebay.stream.decode import Decoder
 from forebay.stream.publish.event_builder import Columns, EventBuilder, Message
 from forebay.stream.publish.event_times import Instant, LocalTime, TimeRule, parse_zone
-from forebay.stream.publish.input_row import Row, RowFault
+from forebay.stream.publish.input_row import InputRow, RowFault
 from forebay.stream.publish.parquet_rows import parquet_rows, python_values
 from forebay.stream.publish.values import Unreadable
 from tests.core.build import EPOCH, P0, FakeRecord
@@ -39,9 +39,9 @@ def parquet_of(**columns: pa.Array) -> io.BytesIO:
     return file
 
 
-def rows_of(file: io.BytesIO) -> list[Row]:
+def rows_of(file: io.BytesIO) -> list[InputRow]:
     rows = list(parquet_rows(file, "file", lambda columns: None))
-    assert all(isinstance(row, Row) for row in rows)
+    assert all(isinstance(row, InputRow) for row in rows)
     return rows  # type: ignore[return-value]
 
 

@@ -12,7 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from forebay.schemas.errors import BrokerError
 from forebay.stream.core.clock import SystemClock
 from forebay.stream.kafka.patches.fetch_pacing import pace_fetches
-from forebay.stream.publish.publisher import Publisher, too_large
+from forebay.stream.publish.publisher import Publisher, oversize
 from tests.brokers.resolve import Broker
 from tests.conftest import Names
 
@@ -111,6 +111,6 @@ async def test_nobody_there() -> None:
 
 
 def test_what_a_request_does_not_hold() -> None:
-    assert too_large(b"k", b"x" * 1000, []) is None
-    assert too_large(b"k", b"x" * 1_048_576, []) is not None
-    assert too_large(None, b"", [("h", b"x" * 1_048_576)]) is not None
+    assert oversize(b"k", b"x" * 1000, []) is None
+    assert oversize(b"k", b"x" * 1_048_576, []) is not None
+    assert oversize(None, b"", [("h", b"x" * 1_048_576)]) is not None

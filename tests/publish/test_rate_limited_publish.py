@@ -9,12 +9,12 @@ import pytest
 from forebay.schemas.errors import DataError
 from forebay.stream.publish import rate_limited_publish
 from forebay.stream.publish.event_builder import EventBuilder
-from forebay.stream.publish.input_row import BadRow, Row, Rows
+from forebay.stream.publish.input_row import InputRow, InputRows, InvalidRow
 from forebay.stream.publish.publisher import Headers
-from forebay.stream.publish.rate_limited_publish import Published, publish_rows
+from forebay.stream.publish.rate_limited_publish import PublishResult, publish_rows
 from tests.core.build import ManualClock
 
-BAD = BadRow("file, line 9", "it is bad", "mend it")
+BAD = InvalidRow("file, line 9", "it is bad", "mend it")
 
 
 class Notes:
@@ -44,11 +44,11 @@ class Notes:
         self.num_delivered = len(self.values)
 
 
-def raw(count: int) -> Iterator[Row]:
-    return (Row(number, None, b"%d" % number) for number in range(1, count + 1))
+def raw(count: int) -> Iterator[InputRow]:
+    return (InputRow(number, None, b"%d" % number) for number in range(1, count + 1))
 
 
-async def publish(rows: Rows, clock: ManualClock, sink: Notes, **options: object) -> Published:
+async def publish(rows: InputRows, clock: ManualClock, sink: Notes, **options: object) -> PublishResult:
     async def sleep(seconds: float) -> None:
         clock.advance(seconds)
 
@@ -76,7 +76,7 @@ async def test_everything_is_sent_in_order_in_chunks_and_flushed(clock: ManualCl
 
 async def test_memory_is_bounded_by_bytes_too(clock: ManualClock, sink: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rate_limited_publish, "CHUNK_BYTES", 100)
-    await publish((Row(number, None, b"x" * 60) for number in range(5)), clock, sink)
+    await publish((InputRow(number, None, b"x" * 60) for number in range(5)), clock, sink)
     assert [len(values) for _, values in sink.calls] == [2, 2, 1]
 
 
@@ -84,7 +84,7 @@ async def test_no_more_is_read_than_the_limit_needs(clock: ManualClock, sink: No
     rows = raw(10**9)
     published = await publish(rows, clock, sink, limit=7)
     assert published.events == 7
-    assert next(rows) == Row(9, None, b"9")
+    assert next(rows) == InputRow(9, None, b"9")
     assert (await publish(raw(3), clock, Notes(clock), limit=0)).events == 0
 
 
@@ -101,13 +101,13 @@ async def test_the_rate_is_kept_by_the_plan(clock: ManualClock, sink: Notes) -> 
 
 
 async def test_one_event_before_a_bad_row_is_reported_in_the_singular(clock: ManualClock, sink: Notes) -> None:
-    rows: list[Row | BadRow] = [*raw(1), BAD]
+    rows: list[InputRow | InvalidRow] = [*raw(1), BAD]
     with pytest.raises(DataError, match=r"it is bad \(1 event before it was published\)"):
         await publish(iter(rows), clock, sink)
 
 
 async def test_a_bad_row_stops_it_after_what_was_before_it(clock: ManualClock, sink: Notes) -> None:
-    rows: list[Row | BadRow] = [*raw(3), BAD, *raw(1)]
+    rows: list[InputRow | InvalidRow] = [*raw(3), BAD, *raw(1)]
     with pytest.raises(DataError) as caught:
         await publish(iter(rows), clock, sink)
     assert str(caught.value) == "file, line 9: it is bad (3 events before it were published)"
@@ -121,22 +121,22 @@ async def test_a_bad_row_at_the_beginning_says_that_nothing_went_out(clock: Manu
 
 
 async def test_bad_rows_are_counted_where_they_are_to_be_skipped(clock: ManualClock, sink: Notes) -> None:
-    rows: list[Row | BadRow] = [*raw(3), *[BAD] * 8, Row(4, {"id": True, "a": 1}, None), *raw(1)]
-    published = await publish(iter(rows), clock, sink, skip_bad=True)
+    rows: list[InputRow | InvalidRow] = [*raw(3), *[BAD] * 8, InputRow(4, {"id": True, "a": 1}, None), *raw(1)]
+    published = await publish(iter(rows), clock, sink, skip_invalid=True)
     assert (published.events, published.skipped) == (4, 9)
-    assert published.first_bad == (BAD,) * 5
+    assert published.first_invalid == (BAD,) * 5
 
 
 async def test_a_row_that_is_no_event_and_one_that_is_too_large_are_bad_rows(clock: ManualClock, sink: Notes) -> None:
-    rows = [Row(4, {"id": True, "a": 1}, None), Row(5, None, b"x" * 1_100_000)]
-    published = await publish(iter(rows), clock, sink, skip_bad=True)
-    assert [bad.place for bad in published.first_bad] == ["file, row 4", "file, line 5"]
-    assert "1,100," in published.first_bad[1].reason
+    rows = [InputRow(4, {"id": True, "a": 1}, None), InputRow(5, None, b"x" * 1_100_000)]
+    published = await publish(iter(rows), clock, sink, skip_invalid=True)
+    assert [row.place for row in published.first_invalid] == ["file, row 4", "file, line 5"]
+    assert "1,100," in published.first_invalid[1].reason
     assert sink.values == []
 
 
 async def test_a_file_that_breaks_off_says_what_was_published(clock: ManualClock, sink: Notes) -> None:
-    def rows() -> Iterator[Row]:
+    def rows() -> Iterator[InputRow]:
         yield from raw(2)
         raise DataError("file: cut off", remedy="fetch it again")
 
@@ -149,12 +149,12 @@ async def test_a_file_that_breaks_off_says_what_was_published(clock: ManualClock
 async def test_what_a_pipe_has_brought_goes_out_while_more_is_awaited(clock: ManualClock, sink: Notes) -> None:
     seen: list[int] = []
 
-    def rows() -> Rows:
-        yield Row(1, None, b"1")
+    def rows() -> InputRows:
+        yield InputRow(1, None, b"1")
         yield None
         seen.append(len(sink.values))
         yield None
-        yield Row(2, None, b"2")
+        yield InputRow(2, None, b"2")
 
     published = await publish(rows(), clock, sink)
     assert seen == [1]
@@ -163,6 +163,6 @@ async def test_what_a_pipe_has_brought_goes_out_while_more_is_awaited(clock: Man
 
 async def test_progress_tells_events_and_skipped(clock: ManualClock, sink: Notes) -> None:
     told: list[tuple[int, int]] = []
-    rows: list[Row | BadRow] = [BAD, *raw(1500)]
-    await publish(iter(rows), clock, sink, skip_bad=True, progress=lambda *numbers: told.append(numbers))
+    rows: list[InputRow | InvalidRow] = [BAD, *raw(1500)]
+    await publish(iter(rows), clock, sink, skip_invalid=True, progress=lambda *numbers: told.append(numbers))
     assert told == [(1000, 1), (1500, 1), (1500, 1)]
