@@ -1,4 +1,4 @@
-"""When to give up on commits that fail: where going on would only fail again in the same place."""
+"""Limits on failed commits: stop the worker when the next try would fail in the same way."""
 
 from __future__ import annotations
 
@@ -20,29 +20,32 @@ FENCINGS_S = 60.0
 
 
 class CommitFailures:
-    """Counts consecutive refusals of the same outputs, and how often the producer was fenced within a minute.
+    """Counts permanent failures in a row, and how often the producer was fenced within a minute.
 
     explain: returns what the cluster refused and the remedy; None if the error does not say (see `RecordProducer`).
     """
 
     def __init__(self, explain: Callable[[BaseException], BrokerError | None]) -> None:
         self._explain = explain
-        self._in_a_row = 0
+        self._failures_in_a_row = 0
         self._fenced_at_s: deque[float] = deque(maxlen=MAX_FENCINGS)
 
     def record_success(self) -> None:
-        """A commit went through."""
-        self._in_a_row = 0
+        """Record that a commit succeeded."""
+        self._failures_in_a_row = 0
 
     def record_failure(self, error: BaseException, first: BatchResult, *, now_s: float) -> None:
-        """A commit failed, whose first micro-batch is `first`. Raises BrokerError where that was once too often."""
+        """Record a failed commit. Raises BrokerError if a limit is reached.
+
+        first: the first micro-batch of the commit.
+        """
         if isinstance(error, ProducerFenced):
-            self._fenced(now_s)
+            self._record_fencing(now_s)
             return
-        # What passes by itself may fail for as long as it takes.
-        lasting = isinstance(error, OutputMissing) or (isinstance(error, KafkaError) and not error.retriable)
-        self._in_a_row = self._in_a_row + 1 if lasting else 0
-        if self._in_a_row >= MAX_FAILURES:
+        # Temporary errors may repeat without limit.
+        is_permanent = isinstance(error, OutputMissing) or (isinstance(error, KafkaError) and not error.retriable)
+        self._failures_in_a_row = self._failures_in_a_row + 1 if is_permanent else 0
+        if self._failures_in_a_row >= MAX_FAILURES:
             chunk, refusal = first.batch.chunks[0], self._explain(error)
             raise BrokerError(
                 f"the cluster refused the same outputs {MAX_FAILURES} times "
@@ -51,12 +54,12 @@ class CommitFailures:
                 kind=refusal.kind if refusal else None,
                 remedy=refusal.remedy
                 if refusal
-                else "see the error's name in Kafka's documentation; `forebay check` looks at topics and permissions",
+                else "look up the error in Kafka's documentation; `forebay check` checks topics and permissions",
             ) from error
 
-    def _fenced(self, now_s: float) -> None:
+    def _record_fencing(self, now_s: float) -> None:
         log.warning(
-            "another producer has taken over this worker's transactional id: a second worker has the same "
+            "another producer has taken over this worker's transactional id: a second worker uses the same "
             "delivery.instance_id, or the commit took longer than delivery.transaction_timeout_ms"
         )
         self._fenced_at_s.append(now_s)
@@ -64,6 +67,6 @@ class CommitFailures:
             raise BrokerError(
                 f"the transactional id was taken over {MAX_FENCINGS} times within {FENCINGS_S:g} s",
                 kind="transactional_id_in_use",
-                remedy="give each worker a delivery.instance_id of its own; or, where commits take that long, raise "
+                remedy="give each worker its own delivery.instance_id; if commits take too long, raise "
                 "delivery.transaction_timeout_ms",
             )

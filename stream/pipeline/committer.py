@@ -1,4 +1,4 @@
-"""The commit: one numbered function under one deadline. It raises, or its micro-batches' outcomes are known."""
+"""The commit of finished micro-batches: one numbered function under one deadline."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ log = logging.getLogger("forebay.commit")
 
 
 class ConservationError(ForebayError):
-    """Records passed and outcomes decided differ: a bug. Nothing of that commit was sent."""
+    """The numbers of records and outcomes differ, which is a bug. Nothing of that commit was sent."""
 
     default_kind = "conservation"
 
 
 class OffsetTransaction(Protocol):
-    """What holds outputs and positions together: a transaction (`stream.kafka.transaction`), or nothing (`AtLeastOnce`)."""
+    """Commits outputs and positions together (`kafka.producer.transaction`), or positions alone (`AtLeastOnce`)."""
 
     async def begin(self, partitions: Collection[TopicPartition]) -> None: ...
     async def add_group(self) -> None: ...
@@ -39,7 +39,7 @@ class OffsetTransaction(Protocol):
 
 
 class PositionCommitter(Protocol):
-    """Where positions are committed by themselves (see `stream.kafka.source`)."""
+    """Commits positions without a transaction (see `kafka.consumer.source`)."""
 
     async def commit(
         self, positions: Mapping[TopicPartition, int], metadata: Mapping[TopicPartition, str], epoch: Epoch
@@ -47,7 +47,7 @@ class PositionCommitter(Protocol):
 
 
 class AtLeastOnce:
-    """The same path without the transaction: the positions follow the outputs, and a crash between the two repeats outputs."""
+    """Commits positions after the outputs, without a transaction. A crash between the two repeats outputs."""
 
     def __init__(self, source: PositionCommitter) -> None:
         self._source = source
@@ -71,9 +71,10 @@ class AtLeastOnce:
 
 
 class Committer:
-    """Commits finished micro-batches: their outputs, and the positions that these cover.
+    """Sends the outputs of finished micro-batches and commits the positions after their records.
 
-    observer: receives the times of each commit that succeeded.
+    dead_letter_limit: checked before anything is sent.
+    observer: receives the times of each successful commit.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class Committer:
         emitter: EmissionBuilder,
         producer: RecordProducer,
         transaction: OffsetTransaction,
-        guard: DeadLetterLimit,
+        dead_letter_limit: DeadLetterLimit,
         observer: Observer,
         *,
         clock: Clock,
@@ -90,43 +91,43 @@ class Committer:
         self._emitter = emitter
         self._producer = producer
         self._transaction = transaction
-        self._guard = guard
+        self._dead_letter_limit = dead_letter_limit
         self._observer = observer
         self._clock = clock
         self._timeout_s = timeout_ms / 1000
 
     async def commit(self, batches: Sequence[BatchResult]) -> Ledger:
-        """Commit micro-batches of one epoch, in order. Returns what they came to.
+        """Commit micro-batches of one epoch, in order, and return their outcomes.
 
-        Raises CommitTimeout, CommitRefused, OutputMissing or KafkaError: the caller rewinds; DataError where it would pass a
-        limit on dead letters; ConservationError: a bug.
+        Raises CommitTimeout, CommitRefused, OutputMissing or KafkaError, after which the caller rewinds; DataError if the
+        commit would exceed a limit on dead letters; ConservationError, which is a bug.
         """
         epoch = batches[0].batch.epoch
         now_s = self._clock.monotonic_s
         began_s = now_s()
         # 1. Build everything before anything is sent.
-        emission = await _built(self._emitter.build(batches, delta_headers=self._observer.delta_headers(batches)))
-        # 2. Every record that the positions pass has one outcome.
+        emission = await _build(self._emitter.build(batches, delta_headers=self._observer.delta_headers(batches)))
+        # 2. Check that every record before the positions has exactly one outcome.
         _check_conservation(emission)
-        self._guard.check(emission.ledger)
+        self._dead_letter_limit.check(emission.ledger)
         try:
             async with asyncio.timeout(self._timeout_s):
                 at_s = [now_s()]
-                # 3. Begin, and not before: while a transaction is open, readers wait behind it.
+                # 3. Begin as late as possible: readers wait behind an open transaction.
                 await self._transaction.begin(emission.outgoing)
                 at_s.append(now_s())
-                # 4. Send, and await every delivery: predictions, dead letters, deltas. A transaction would commit without
-                #    a batch that failed. Meanwhile the coordinator learns that positions will come.
-                await _both(
+                # 4. Send predictions, dead letters and deltas, and await every delivery: a transaction would commit without
+                #    a batch that failed. At the same time, announce to the coordinator that positions will follow.
+                await _run_both(
                     self._producer.send(emission.outgoing, timestamp_ms=self._clock.wall_ms()),
                     self._transaction.add_group(),
                 )
                 at_s.append(now_s())
                 try:
-                    # 5. The positions, under the epoch that the records were read in.
+                    # 5. Add the positions, under the epoch in which the records were read.
                     await self._transaction.commit_positions(emission.positions, emission.metadata, epoch)
                 except CommitRefused:
-                    # Somebody else has these records now: what was sent for them must never be seen.
+                    # Another member owns these records now: the outputs sent for them must never become visible.
                     await self._transaction.abort()
                     raise
                 at_s.append(now_s())
@@ -134,40 +135,40 @@ class Committer:
                 await self._transaction.commit()
                 at_s.append(now_s())
         except TimeoutError:
-            # The client asks for a topic that was deleted again and again, as though the cluster were away.
+            # For a deleted topic the client retries as if the cluster were unreachable.
             if missing := await self._producer.missing_topics(emission.outgoing):
                 raise OutputMissing(f"the cluster has no topic {', '.join(sorted(missing))} any more") from None
-            raise CommitTimeout(f"the commit was not over after {self._timeout_s:g} s") from None
-        # 7. Only now do the outcomes count.
-        self._guard.on_committed(emission.ledger)
+            raise CommitTimeout(f"the commit did not finish within {self._timeout_s:g} s") from None
+        # 7. Count the outcomes, only after the commit.
+        self._dead_letter_limit.on_committed(emission.ledger)
         self._observer.on_committed(batches, emission.ledger, CommitTimes(began_s, *at_s))
         if log.isEnabledFor(logging.DEBUG):
             log.debug("%s", _describe(emission.positions, len(batches), at_s[-1] - began_s))
         return emission.ledger
 
 
-async def _built(building: EmissionSteps) -> Emission:
-    """Return what `building` builds; between its slices, heartbeats and decoding have the event loop."""
+async def _build(steps: EmissionSteps) -> Emission:
+    """Return the emission that `steps` builds. Between its slices, heartbeats and decoding use the event loop."""
     while True:
         try:
-            next(building)
+            next(steps)
         except StopIteration as done:
             return cast(Emission, done.value)
         await asyncio.sleep(0)
 
 
 def _describe(positions: Mapping[TopicPartition, int], num_batches: int, took_s: float) -> str:
-    places = ", ".join(f"{place.topic}-{place.partition}@{offset}" for place, offset in sorted(positions.items()))
+    places = ", ".join(f"{topic}-{partition}@{offset}" for (topic, partition), offset in sorted(positions.items()))
     batches = "micro-batch" if num_batches == 1 else "micro-batches"
     return f"committed {num_batches} {batches} up to {places} in {took_s * 1000:.1f} ms"
 
 
-async def _both(one: Coroutine[Any, Any, None], other: Coroutine[Any, Any, None]) -> None:
-    """Until both are done. Raises what the first that failed did, when the other is over too."""
+async def _run_both(first: Coroutine[Any, Any, None], second: Coroutine[Any, Any, None]) -> None:
+    """Run two coroutines until both have ended. Raises the first error."""
     try:
         async with asyncio.TaskGroup() as group:
-            group.create_task(one)
-            group.create_task(other)
+            group.create_task(first)
+            group.create_task(second)
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from None
 

@@ -1,4 +1,4 @@
-"""Several observers in the place of one."""
+"""An observer that forwards to several observers."""
 
 from __future__ import annotations
 
@@ -10,42 +10,42 @@ from forebay.stream.pipeline.observer import CommitTimes, Observer
 
 
 class CompositeObserver:
-    """An `Observer` that tells each of them, in their order."""
+    """Forwards each call to several observers, in their order."""
 
     def __init__(self, *observers: Observer) -> None:
         self._observers = observers
 
     def on_polled(self, chunks: Sequence[Chunk], *, began_s: float, received_s: float) -> None:
-        for each in self._observers:
-            each.on_polled(chunks, began_s=began_s, received_s=received_s)
+        for observer in self._observers:
+            observer.on_polled(chunks, began_s=began_s, received_s=received_s)
 
     def on_batch_closed(self, batch: MicroBatch) -> None:
-        for each in self._observers:
-            each.on_batch_closed(batch)
+        for observer in self._observers:
+            observer.on_batch_closed(batch)
 
     def on_result(self, result: BatchResult) -> None:
-        for each in self._observers:
-            each.on_result(result)
+        for observer in self._observers:
+            observer.on_result(result)
 
     def on_commit_started(self, batches: Sequence[BatchResult]) -> None:
-        for each in self._observers:
-            each.on_commit_started(batches)
+        for observer in self._observers:
+            observer.on_commit_started(batches)
 
     def delta_headers(self, batches: Sequence[BatchResult]) -> list[tuple[str, bytes]]:
-        return [header for each in self._observers for header in each.delta_headers(batches)]
+        return [header for observer in self._observers for header in observer.delta_headers(batches)]
 
     def on_committed(self, batches: Sequence[BatchResult], ledger: Ledger, times: CommitTimes) -> None:
-        for each in self._observers:
-            each.on_committed(batches, ledger, times)
+        for observer in self._observers:
+            observer.on_committed(batches, ledger, times)
 
     def on_commit_failed(self, batches: Sequence[BatchResult], error: BaseException) -> None:
-        for each in self._observers:
-            each.on_commit_failed(batches, error)
+        for observer in self._observers:
+            observer.on_commit_failed(batches, error)
 
     def on_purged(self) -> None:
-        for each in self._observers:
-            each.on_purged()
+        for observer in self._observers:
+            observer.on_purged()
 
     def on_window_status(self, statuses: Mapping[TopicPartition, WindowStatus]) -> None:
-        for each in self._observers:
-            each.on_window_status(statuses)
+        for observer in self._observers:
+            observer.on_window_status(statuses)

@@ -1,4 +1,6 @@
-"""Stops a worker that would only drain its input into the dead letters: a wrong topic or model, a broken producer. Pure."""
+"""The limit on dead letters. It stops a worker that would turn its whole input into dead letters, for example because of a
+wrong topic or model or a broken producer. Pure.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,11 @@ from forebay.stream.output.ledger import Ledger
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterLimits:
-    """max_ratio: of the dead letters among the last `window_events` outcomes, 1 for any; max_in_a_row: without a prediction in
-    between, None for any number."""
+    """Limits on dead letters.
+
+    max_ratio: largest share of dead letters among the last `window_events` outcomes; 1 for no limit.
+    max_in_a_row: largest number of dead letters without a prediction in between; None for no limit.
+    """
 
     max_ratio: float
     window_events: int
@@ -21,7 +26,7 @@ class DeadLetterLimits:
 
 
 class DeadLetterLimit:
-    """Looks at each commit before anything is sent: what passes a limit is not committed, and will be read again."""
+    """Checks each commit before anything is sent. A commit that exceeds a limit is not made; its events will be read again."""
 
     def __init__(self, limits: DeadLetterLimits) -> None:
         self._limits = limits
@@ -29,26 +34,26 @@ class DeadLetterLimit:
         self._num_events = self._num_letters = self._in_a_row = 0
 
     def check(self, ledger: Ledger) -> None:
-        """Raises DataError, with the commonest kind, where this commit would pass a limit."""
+        """Raise DataError, with the most common kind of failure, if this commit would exceed a limit."""
         limits = self._limits
-        in_a_row = self._row_with(ledger)
+        in_a_row = self._in_a_row_after(ledger)
         if limits.max_in_a_row is not None and in_a_row > limits.max_in_a_row:
-            raise self._limit(
+            raise self._error(
                 f"{in_a_row:,} dead letters in a row (limits.max_dead_letters_in_a_row is {limits.max_in_a_row:,})",
                 ledger,
             )
         events = self._num_events + _events(ledger)
         letters = self._num_letters + _letters(ledger)
         if events >= limits.window_events and letters > limits.max_ratio * events:
-            raise self._limit(
+            raise self._error(
                 f"{letters / events:.1%} of the last {events:,} events are dead letters "
                 f"(limits.max_dead_letter_ratio is {limits.max_ratio:g})",
                 ledger,
             )
 
     def on_committed(self, ledger: Ledger) -> None:
-        """This commit went through."""
-        self._in_a_row = self._row_with(ledger)
+        """Record a successful commit."""
+        self._in_a_row = self._in_a_row_after(ledger)
         events, letters = _events(ledger), _letters(ledger)
         self._last.append((events, letters))
         self._num_events += events
@@ -58,18 +63,18 @@ class DeadLetterLimit:
             self._num_events -= old_events
             self._num_letters -= old_letters
 
-    def _row_with(self, ledger: Ledger) -> int:
-        # Within a commit the order is lost: one prediction anywhere in it counts as the end of the row.
-        good = any(ledger.outcomes[outcome] for outcome in Outcome if outcome.is_good)
-        return 0 if good else self._in_a_row + _letters(ledger)
+    def _in_a_row_after(self, ledger: Ledger) -> int:
+        # The order within a commit is unknown: any prediction in it restarts the count.
+        has_good = any(ledger.outcomes[outcome] for outcome in Outcome if outcome.is_good)
+        return 0 if has_good else self._in_a_row + _letters(ledger)
 
-    def _limit(self, what: str, ledger: Ledger) -> DataError:
+    def _error(self, problem: str, ledger: Ledger) -> DataError:
         ((kind, count),) = ledger.kinds.most_common(1)
         return DataError(
-            f"{what}; the commonest kind just now: {kind} ({count:,})",
+            f"{problem}; most common in this commit: {kind} ({count:,})",
             kind="dead_letter_limit",
-            remedy="`forebay dlq stats` and `forebay dlq list` show them; mend the producer, the topic or the model, or raise "
-            "the limit. What this worker has not committed will be read again",
+            remedy="see `forebay dlq stats` and `forebay dlq list`; fix the producer, the topic or the model, or raise "
+            "the limit. Uncommitted events will be read again",
         )
 
 
@@ -78,5 +83,5 @@ def _events(ledger: Ledger) -> int:
 
 
 def _letters(ledger: Ledger) -> int:
-    # A batch that cannot be read is one letter, however many records it states: one batch must not stop a worker.
+    # An unreadable batch is one letter, whatever number of records it states: one batch must not stop a worker.
     return sum(count for outcome, count in ledger.outcomes.items() if outcome.is_letter) - ledger.num_without_letter

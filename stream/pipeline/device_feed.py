@@ -1,8 +1,8 @@
-"""From the parts that were polled to the device and back: cut into micro-batches, submitted, their results collected.
+"""The feed of the device: cuts polled parts into micro-batches, submits them and collects their results.
 
-One flat loop drives the device (`advance`). It never recurses, gives way to the event loop after a few micro-batches, and cuts
-no more of them than `limits.max_in_flight_batches` before the device has taken the earlier ones: what one poll or many windows
-that close together come to waits uncut.
+One flat loop drives the device (`advance`). It never recurses, yields to the event loop after a few micro-batches, and cuts at
+most `limits.max_in_flight_batches` micro-batches ahead of the device. The rest of a poll, or of many windows that close
+together, waits uncut.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from forebay.stream.pipeline.micro_batcher import MicroBatcher
 from forebay.stream.pipeline.observer import Observer
 from forebay.stream.pipeline.reorder_buffer import ReorderBuffer
 
-MAX_IN_A_ROW: Final = 16
-"""How many micro-batches are submitted before heartbeats and commits have their turn: each may take a millisecond."""
+MAX_SUBMITS_PER_TURN: Final = 16
+"""Number of micro-batches submitted before the event loop runs heartbeats and commits. Each may take a millisecond."""
 RETRY_CAPACITY_S: Final = 0.2
-"""How often the device is asked for capacity while batches wait: after a failure it returns by time alone."""
+"""How often to check for capacity while micro-batches wait: after a failure it returns after a time, without a signal."""
 
 
 class _Part(NamedTuple):
-    """A part that is not yet cut, with the times at which it came."""
+    """A part that is not yet cut, with its time of arrival."""
 
     part: BatchPart
     now_s: float
@@ -34,7 +34,11 @@ class _Part(NamedTuple):
 
 
 class DeviceFeed:
-    """Feeds one device. Results go to `reorder`, and `result_ready` is set for those who commit them."""
+    """Feeds one device.
+
+    reorder: receives the results.
+    result_ready: set after each result, for the committing task.
+    """
 
     def __init__(
         self,
@@ -63,15 +67,15 @@ class DeviceFeed:
 
     @property
     def num_waiting(self) -> int:
-        """How many micro-batches wait for the device."""
+        """The number of micro-batches that wait for the device."""
         return len(self._to_device)
 
     def close_at_s(self) -> float:
-        """Return the monotonic time at which the open micro-batch closes by itself; infinity where there is none."""
+        """Return the monotonic time at which the open micro-batch closes by itself; infinity without an open one."""
         return self._batcher.close_at_s()
 
     def add(self, part: BatchPart, *, now_s: float, wall_ms: int) -> None:
-        """Take a part in, and send on what it completes."""
+        """Add a part and submit the micro-batches that it completes."""
         self._parts.append(_Part(part, now_s, wall_ms))
         self.advance()
 
@@ -82,28 +86,28 @@ class DeviceFeed:
         self.advance()
 
     def flush(self, reason: str = "flush") -> None:
-        """Close the open micro-batch as soon as everything that waits is cut."""
+        """Close the open micro-batch once all waiting parts are cut."""
         self._flush = reason
         self.advance()
 
     def purge(self) -> None:
-        """Drop everything that the device does not have yet; its records will be read again."""
+        """Drop everything that was not submitted. Its records will be read again."""
         self._parts.clear()
         self._to_device.clear()
         self._batcher.purge()
         self._flush = None
 
     async def run(self) -> None:
-        """Keep the device busy, for ever."""
+        """Keep the device busy. Never returns."""
         while True:
             await self._device.wait(RETRY_CAPACITY_S if self._to_device or self._parts else None)
             self.advance()
             await asyncio.sleep(0)
 
     def advance(self) -> None:
-        """Submit what waits and collect what is finished, until there is no capacity, no batch, or others need the loop."""
+        """Submit micro-batches and collect results until there is no capacity or no micro-batch, or the turn is over."""
         device = self._device
-        for _ in range(MAX_IN_A_ROW):
+        for _ in range(MAX_SUBMITS_PER_TURN):
             self._collect()
             self._cut()
             if not self._to_device or not device.capacity():
@@ -134,9 +138,9 @@ class DeviceFeed:
     def _collect(self) -> None:
         for result in self._device.collect():
             if not self._reorder.contains(result.batch):
-                continue  # of an epoch that is over: it will be read again
+                continue  # from an earlier epoch; its records will be read again
             if isinstance(result, Deferred):
-                # It comes first when there is capacity again.
+                # Put it first in the queue, by its sequence number.
                 self._to_device = deque(sorted([*self._to_device, result.batch], key=lambda waiting: waiting.seq))
                 continue
             self._reorder.on_result(result)

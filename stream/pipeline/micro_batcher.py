@@ -1,12 +1,13 @@
-"""Micro-batches: when to close one. Pure: chunks and the time go in, closed micro-batches come out.
+"""The micro-batcher decides when to close a micro-batch. Pure: parts and the time go in, closed micro-batches come out.
 
-A micro-batch closes at the first of these:
+A micro-batch closes for the first of these reasons:
 - `size`: it holds `max_batch_size` records;
-- `bytes`: one more record would pass `max_batch_bytes`;
-- `delay`: `max_queue_delay_ms` have gone by since its *first* record came;
-- `deadline`: an event in it must be answered so soon that waiting would use up its time: the earliest deadline in
-  the batch less `max_queue_delay_ms`, so that the model is left as much time as the queue was allowed;
-- `epoch`: a record of another epoch comes; `flush`: the worker drains.
+- `bytes`: one more record would exceed `max_batch_bytes`;
+- `delay`: `max_queue_delay_ms` have passed since its *first* record arrived;
+- `deadline`: `max_queue_delay_ms` remain until the earliest deadline of its events, so that the model has as much time as the
+  queue was allowed;
+- `epoch`: a record of another epoch arrives;
+- `flush`: the worker drains.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from forebay.stream.core.records import BatchPart, MicroBatch
 
 
 class MicroBatcher:
-    """Gathers chunks, in the order they come, into micro-batches of at most `max_batch_size` records.
+    """Collects parts in order of arrival into micro-batches of at most `max_batch_size` records.
 
-    Rejected records count like good ones, so that a topic of garbage also closes its batches. A record larger than
-    `max_batch_bytes` makes a batch of its own.
+    Rejected records count as well, so that micro-batches close even if no record of a topic is valid. A record larger than
+    `max_batch_bytes` forms its own micro-batch.
     """
 
     def __init__(self, *, max_batch_size: int, max_batch_bytes: int, max_queue_delay_ms: float) -> None:
@@ -37,20 +38,20 @@ class MicroBatcher:
 
     @property
     def max_batch_size(self) -> int:
-        """The most that one micro-batch holds."""
+        """The largest size of a micro-batch, in records or rows."""
         return self._max_batch_size
 
     @property
     def size(self) -> int:
-        """How much waits in the open micro-batch, of at most `max_batch_size`."""
+        """The size of the open micro-batch, at most `max_batch_size`."""
         return self._size
 
     def close_at_s(self) -> float:
-        """Monotonic time at which the open micro-batch closes by itself; infinity when there is none."""
+        """Return the monotonic time at which the open micro-batch closes by itself; infinity without an open one."""
         return self._close_at_s
 
     def add(self, chunk: BatchPart, *, now_s: float, wall_ms: int) -> list[MicroBatch]:
-        """Take a chunk in; returns the micro-batches that it filled, oldest first."""
+        """Add a part and return the micro-batches that it closed, oldest first."""
         closed: list[MicroBatch] = []
         if self._chunks and self._chunks[0].epoch != chunk.epoch:
             closed.extend(self.flush(reason="epoch"))
@@ -76,11 +77,11 @@ class MicroBatcher:
         return closed
 
     def poll(self, *, now_s: float) -> list[MicroBatch]:
-        """The open micro-batch, if its time has come."""
+        """Close and return the open micro-batch if its time has come."""
         return self.flush(reason=self._reason) if self._chunks and now_s >= self._close_at_s else []
 
     def flush(self, *, reason: str = "flush") -> list[MicroBatch]:
-        """Close the open micro-batch now, if there is one."""
+        """Close and return the open micro-batch, if there is one."""
         if not self._chunks:
             return []
         batch = MicroBatch(self._seq, tuple(self._chunks), reason, self._opened_s)
@@ -89,7 +90,7 @@ class MicroBatcher:
         return [batch]
 
     def purge(self) -> None:
-        """Forget what is waiting; its records will be read again."""
+        """Drop the open micro-batch. Its records will be read again."""
         self._chunks = []
         self._size = 0
         self._num_bytes = 0

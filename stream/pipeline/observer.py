@@ -1,4 +1,4 @@
-"""What the stages tell about their work, once a poll, a batch or a commit: plain calls, whoever listens."""
+"""The observer protocol: calls that the stages make about their work, once per poll, micro-batch or commit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from forebay.stream.output.ledger import Ledger
 
 
 class CommitTimes(NamedTuple):
-    """When the steps of one commit were over, in monotonic seconds; `began`: before its records were built."""
+    """End times of the steps of one commit, in monotonic seconds. began: start time, before its records were built."""
 
     began: float
     emit: float
@@ -26,38 +26,38 @@ class CommitTimes(NamedTuple):
 
 
 class Observer(Protocol):
-    """Called on the event loop. Times are monotonic seconds. No call may raise, and none may wait."""
+    """Receives calls on the event loop. Times are monotonic seconds. Calls must not raise or block."""
 
     def on_polled(self, chunks: Sequence[Chunk], *, began_s: float, received_s: float) -> None:
-        """A poll brought records: it began at began_s, returned at received_s, and now they are decoded."""
+        """Observe the records of a poll, now decoded. The poll began at `began_s` and returned at `received_s`."""
 
     def on_batch_closed(self, batch: MicroBatch) -> None:
-        """The window has closed a micro-batch."""
+        """Observe that a micro-batch was closed."""
 
     def on_result(self, result: BatchResult) -> None:
-        """The model has answered."""
+        """Observe the model's result for a micro-batch."""
 
     def on_commit_started(self, batches: Sequence[BatchResult]) -> None:
-        """A commit begins. What the running task, and those that it starts, log from now on belongs to it."""
+        """Observe that a commit begins. Later log lines of the current task and its child tasks belong to it."""
 
     def delta_headers(self, batches: Sequence[BatchResult]) -> list[tuple[str, bytes]]:
-        """What the deltas of these batches carry, for whoever goes on from them."""
+        """Return the headers that the outcome deltas of these micro-batches carry, such as a trace context."""
 
     def on_committed(self, batches: Sequence[BatchResult], ledger: Ledger, times: CommitTimes) -> None:
-        """A commit has succeeded: these outcomes count."""
+        """Observe a successful commit. Its outcomes count from now on."""
 
     def on_commit_failed(self, batches: Sequence[BatchResult], error: BaseException) -> None:
-        """A commit has not, and a rewind follows."""
+        """Observe a failed commit. A rewind follows."""
 
     def on_purged(self) -> None:
-        """What is in flight is forgotten; it will be read again."""
+        """Observe that everything in flight was dropped. It will be read again."""
 
     def on_window_status(self, statuses: Mapping[TopicPartition, WindowStatus]) -> None:
-        """How the windows over event time stand, of all partitions; twice a second."""
+        """Observe the status of the event-time windows of all partitions, twice per second."""
 
 
 class NullObserver:
-    """An observer that looks away."""
+    """An observer that ignores all calls."""
 
     def on_polled(self, chunks: Sequence[Chunk], *, began_s: float, received_s: float) -> None:
         pass

@@ -1,7 +1,7 @@
-"""The journey on the event loop: poll, decode, window, device, reorder, commit. Only this module knows the order.
+"""The pipeline: poll, decode, batch, run the model, reorder, commit. Only this module knows the order of the stages.
 
-While one micro-batch is in the model, the next is decoded and the one before commits; what completes while a
-commit is in flight goes into the next one (group commit). Everything here runs on the event loop's thread.
+While one micro-batch is in the model, the next is decoded and the previous one is committed. Results that arrive during a
+commit go into the next one (group commit). Everything here runs on the event loop's thread.
 """
 
 from __future__ import annotations
@@ -33,16 +33,20 @@ log = logging.getLogger("forebay.pipeline")
 PAUSE_AFTER_S = 1.0
 IDLE_WAIT_S = 0.5
 IDLE_COMMIT_S = 2.0
-BREAKER_LOOK_S = 0.2
-WINDOWS_LOOK_S = 0.5
+BREAKER_POLL_S = 0.2
+WINDOWS_POLL_S = 0.5
 MAX_COMMIT_BATCHES = 16
-"""How many full micro-batches one commit holds at most; fewer after one that was not over in time."""
+"""The largest number of full micro-batches in one commit. Halved after a commit timeout, doubled after a success."""
 MAX_COMMIT_BYTES = 64 << 20
-"""The outputs of one commit, about. They may go to a broker in one request, of which it takes 100 MiB by default."""
+"""Approximate limit of the outputs of one commit. A broker may get all of them in one request; its default limit is 100 MiB."""
 
 
 class Pipeline:
-    """Runs the stages. max_poll_records bounds one poll; while paused_by_operator nothing new is read."""
+    """Runs the stages from the poll to the commit.
+
+    max_poll_records: limit of one poll.
+    paused_by_operator: while it is set, nothing new is read.
+    """
 
     def __init__(
         self,
@@ -68,7 +72,7 @@ class Pipeline:
         self._idle = asyncio.Event()
         self._idle.set()
         self._stopping = False
-        self._windows_look_s = 0.0
+        self._check_windows_at_s = 0.0
         self._full_since_s: float | None = None
         self._idle_commit_at_s = 0.0
         self._committing: asyncio.Task[Ledger] | None = None
@@ -77,7 +81,7 @@ class Pipeline:
         self.totals = Totals()
 
     def connect(self, stages: Stages) -> None:
-        """Give it its stages, which call back into it."""
+        """Set the stages. They are built after the pipeline because they call back into it."""
         self._stages = stages
         self._commit_failures = CommitFailures(stages.producer.explain)
         self._feed = DeviceFeed(
@@ -92,18 +96,18 @@ class Pipeline:
     # ---- the poll
 
     async def run(self) -> None:
-        """Poll until `stop`; then everything polled is on its way. Raises what ends the worker."""
+        """Poll until `stop` is called. Raises the error that ends the worker."""
         while not self._stopping:
             try:
                 await self._poll_once()
             except TopicRecreated:
                 raise
             except BrokerError:
-                await self._commit_what_was_read()
+                await self._commit_before_failure()
                 raise
 
     async def feed_device(self) -> None:
-        """Keep the device busy. Raises what ends the worker."""
+        """Keep the device busy. Raises the error that ends the worker."""
         await self._feed.run()
 
     async def _poll_once(self) -> None:
@@ -113,7 +117,7 @@ class Pipeline:
         feed.poll(now_s)
         self._close_idle_windows(now_s)
         wait_s = min(IDLE_WAIT_S, max(0.0, feed.close_at_s() - now_s))
-        room = self._in_flight.room() if self._works(now_s) and not feed.is_backed_up else 0
+        room = self._in_flight.room() if self._may_read(now_s) and not feed.is_backed_up else 0
         if room == 0 or (source.paused and not self._in_flight.is_low()):
             self._full_since_s = now_s if self._full_since_s is None else self._full_since_s
             if now_s - self._full_since_s >= PAUSE_AFTER_S:
@@ -126,17 +130,17 @@ class Pipeline:
         source.resume()
         records = await source.poll(timeout_s=wait_s, max_records=min(room, self._max_poll_records))
         if records and source.epoch is not None:
-            self._take(records, source.epoch, began_s=now_s)
+            self._process(records, source.epoch, began_s=now_s)
         elif self._in_flight.is_empty:
             positions = source.positions()
             self._uncommitted.keep_assigned(positions)
             if now_s >= self._idle_commit_at_s and positions is not None:
                 await self._commit_idle(positions)
                 self._idle_commit_at_s = now_s + IDLE_COMMIT_S
-        # A poll that finds records does not give way by itself, and commits and heartbeats share this loop.
+        # A poll that finds records does not yield to the event loop, which commits and heartbeats share.
         await asyncio.sleep(0)
 
-    def _works(self, now_s: float) -> bool:
+    def _may_read(self, now_s: float) -> bool:
         """Return whether events read now can be processed: not paused by an operator, and no breaker open.
 
         A drain reads only what it has to commit, whether or not an operator has paused the worker.
@@ -144,8 +148,8 @@ class Pipeline:
         paused = self.paused_by_operator and not self._stopping
         return not paused and self._breakers.allow(now_s)
 
-    async def _commit_what_was_read(self) -> None:
-        """Reading cannot go on: what lies before that place is committed, so that a restart stops there at once."""
+    async def _commit_before_failure(self) -> None:
+        """Commit the records before a position that cannot be read, so that a restarted worker fails there at once."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._timing.revoke_timeout_s):
                 await self._commit_in_flight()
@@ -166,14 +170,14 @@ class Pipeline:
             log.debug("cannot commit the positions while idle: %s", error)
 
     def stop(self) -> None:
-        """Poll no more."""
+        """Stop polling."""
         self._stopping = True
         self._room.set()
 
     async def drain(self) -> None:
         """Commit everything that was polled, after `stop`. The caller sets the deadline.
 
-        What a failed commit drops is read again and committed, as long as its partitions belong to this worker.
+        Events that a failed commit drops are read again and committed, as long as this worker owns their partitions.
         """
         await self._commit_in_flight()
         while self._uncommitted.is_behind(self._stages.source.positions()):
@@ -182,36 +186,37 @@ class Pipeline:
         self._uncommitted.record_all_read()
 
     async def _commit_in_flight(self) -> None:
-        """Close the open micro-batch and return when nothing is in flight: committed, or dropped by a rewind."""
+        """Close the open micro-batch and wait until nothing is in flight: all is committed or dropped by a rewind."""
         self._feed.flush()
         await self._idle.wait()
 
     @property
     def stopping(self) -> bool:
+        """Whether `stop` was called."""
         return self._stopping
 
     @property
     def in_flight(self) -> InFlight:
-        """Counts of what is polled and not yet committed."""
+        """Counts of events, bytes and micro-batches that were polled and are not yet committed."""
         return self._in_flight
 
     @property
     def num_in_flight(self) -> int:
-        """Events polled and not yet committed."""
+        """Number of events that were polled and are not yet committed."""
         return self._in_flight.events
 
     @property
     def num_uncommitted(self) -> int:
-        """Events polled and not yet committed, with those that a rewind has dropped and that are to be read again."""
+        """Number of uncommitted events, including those that a rewind dropped and that will be read again."""
         return self._in_flight.events + self._uncommitted.num_to_read_again
 
-    def _take(self, records: Mapping[TopicPartition, Sequence[Record]], epoch: Epoch, *, began_s: float) -> None:
+    def _process(self, records: Mapping[TopicPartition, Sequence[Record]], epoch: Epoch, *, began_s: float) -> None:
         now_s, wall_ms = self._clock.monotonic_s(), self._clock.wall_ms()
         windows = self._stages.windows
         chunks = self._stages.decoder.decode(records, epoch)
         self._observer.on_polled(chunks, began_s=began_s, received_s=now_s)
         for chunk in chunks:
-            # A poll that only replays known events, to make windows again, comes to nothing.
+            # A poll that only replays known events to rebuild windows has no parts.
             for part in (chunk,) if windows is None else windows.take(chunk):
                 self._add(part, now_s=now_s, wall_ms=wall_ms)
 
@@ -223,13 +228,13 @@ class Pipeline:
 
     def _close_idle_windows(self, now_s: float) -> None:
         source, windows = self._stages.source, self._stages.windows
-        if windows is None or source.epoch is None or now_s < self._windows_look_s:
+        if windows is None or source.epoch is None or now_s < self._check_windows_at_s:
             return
-        self._windows_look_s = now_s + WINDOWS_LOOK_S
+        self._check_windows_at_s = now_s + WINDOWS_POLL_S
         self._observer.on_window_status(windows.status())
         for part in windows.close_idle(source.epoch, source.is_at_end):
             self._add(part, now_s=now_s, wall_ms=self._clock.wall_ms())
-            # Closed at once: a part without an event does not show as in flight before it is a batch.
+            # Close at once: a part without events counts as in flight only once it is in a micro-batch.
             self._feed.flush(reason="idle")
 
     async def _wait_for_room(self, timeout_s: float) -> None:
@@ -243,11 +248,11 @@ class Pipeline:
     # ---- the commit
 
     async def commit_forever(self) -> None:
-        """Commit what is finished, as it finishes. Raises what ends the worker."""
+        """Commit results as they arrive. Raises the error that ends the worker."""
         while True:
             await self._results_ready.wait()
             self._results_ready.clear()
-            await self._until_allowed()
+            await self._wait_for_breaker()
             while batches := self._reorder.take(
                 max_records=self._max_poll_records * self._commit_batches, max_bytes=MAX_COMMIT_BYTES
             ):
@@ -258,8 +263,8 @@ class Pipeline:
                 try:
                     ledger = await self._committing
                 except (KafkaError, BrokerError, CommitTimeout, asyncio.CancelledError) as error:
-                    raise_if_cancelled()  # where it was this task, not the commit alone
-                    await self._failed_commit(error, batches)
+                    raise_if_cancelled()  # this task was cancelled, not only the commit
+                    await self._handle_failure(error, batches)
                     break
                 finally:
                     self._committing = None
@@ -271,13 +276,13 @@ class Pipeline:
                 if purges == self._purges:
                     self._release(batches)
 
-    async def _until_allowed(self) -> None:
+    async def _wait_for_breaker(self) -> None:
         breaker = self._breakers.cluster
         while True:
             now_s = self._clock.monotonic_s()
             if breaker.allows(now_s):
                 return
-            await asyncio.sleep(min(BREAKER_LOOK_S, breaker.wait_s(now_s)))
+            await asyncio.sleep(min(BREAKER_POLL_S, breaker.wait_s(now_s)))
 
     def _release(self, batches: Sequence[BatchResult]) -> None:
         for result in batches:
@@ -286,41 +291,41 @@ class Pipeline:
         if self._in_flight.is_empty:
             self._idle.set()
 
-    async def _failed_commit(self, error: BaseException, batches: Sequence[BatchResult]) -> None:
-        """Rewind, or give up where going on would only fail again in the same place."""
+    async def _handle_failure(self, error: BaseException, batches: Sequence[BatchResult]) -> None:
+        """Rewind after a failed commit. Raises BrokerError if the next try would fail in the same way."""
         self._observer.on_commit_failed(batches, error)
         if isinstance(error, asyncio.CancelledError):
-            # Given up by `on_revoked`, which has purged. Whether it happened is unknown, and others wait for the answer.
-            self._breakers.cluster.record_failure(self._clock.monotonic_s(), "a commit was given up at a rebalance")
+            # Cancelled by `on_revoked`, which has purged. Whether the commit succeeded is unknown until offsets are read again.
+            self._breakers.cluster.record_failure(self._clock.monotonic_s(), "a commit was cancelled at a rebalance")
             await self._stages.producer.restart()
             return
         now_s, reason = self._clock.monotonic_s(), str(error) or type(error).__name__
         if isinstance(error, CommitRefused):
-            self._breakers.cluster.record_success()  # it has answered
+            self._breakers.cluster.record_success()  # the cluster answered
         else:
             self._breakers.cluster.record_failure(now_s, reason)
         if isinstance(error, CommitTimeout):
-            # To a cluster that is slow as much again would be too much again.
+            # The same amount would time out again on a slow cluster.
             self._commit_batches = max(1, self._commit_batches // 2)
         self._commit_failures.record_failure(error, batches[0], now_s=now_s)
         log.warning("commit failed, reading again from the committed offsets: %s", reason)
         await self.rewind(batches[0].batch.epoch, rejoin=isinstance(error, CommitRefused))
 
     async def rewind(self, epoch: Epoch, *, rejoin: bool = False) -> None:
-        """The one way back: purge, a fresh producer, and reading again from the committed offsets in a new epoch.
+        """Drop everything in flight, restart the producer, and read again from the committed offsets in a new epoch.
 
-        rejoin: the group has put this member out, so that there is nothing to read before it has joined anew.
+        rejoin: the group has removed this member, which must join again before it can read.
         """
         self.totals.rewinds += 1
         source = self._stages.source
         if source.epoch == epoch:
-            # The gate first: nothing beyond the failed records may be taken in before the purge.
+            # Close the gate first: records after the failed ones must not be processed before the purge.
             await (source.rejoin() if rejoin else source.rewind())
             self._purge()
         await self._stages.producer.restart()
 
     async def on_revoked(self) -> None:
-        """Partitions are about to be given up: commit what is in flight, or drop it at the deadline."""
+        """Commit everything in flight before partitions are revoked, or drop it at the deadline."""
         try:
             async with asyncio.timeout(self._timing.revoke_timeout_s):
                 await self._commit_in_flight()
@@ -349,9 +354,9 @@ class Pipeline:
     # ---- the watch
 
     async def watch(self) -> None:
-        """Open the model's breaker when a call takes too long.
+        """Open the model's circuit breaker when a call takes too long.
 
-        Raises ModelError for one that hangs: a thread cannot be stopped, so the process has to be.
+        Raises ModelError if a call hangs: a thread cannot be stopped, so the process has to stop.
         """
         timing = self._timing
         while True:
@@ -359,11 +364,11 @@ class Pipeline:
             running_s = self._stages.device.running_for_s()
             if running_s > timing.hang_timeout_s:
                 raise ModelError(
-                    f"a model call has not come back after {running_s:.1f} s",
+                    f"a model call has not returned after {running_s:.1f} s",
                     kind="call_timeout",
                     remedy="raise model.call_timeout_ms if the model is that slow; its events were not committed and "
                     "will be read again",
                 )
             if running_s > timing.call_timeout_s:
-                reason = f"a call has not come back after {running_s:.1f} s"
+                reason = f"a call has not returned after {running_s:.1f} s"
                 self._breakers.model.trip(self._clock.monotonic_s(), reason)

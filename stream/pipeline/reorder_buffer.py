@@ -1,8 +1,8 @@
-"""The reorder buffer: micro-batches may finish out of order; positions may only pass what is finished.
+"""The reorder buffer puts results back into offset order: micro-batches may finish out of order, but positions may not.
 
-A micro-batch may be taken when, in every partition that it holds records of, all earlier micro-batches were taken
-before or are taken with it. So what is emitted of a partition is always the contiguous finished prefix, in offset
-order, while partitions that do not meet in a batch do not wait for each other.
+A micro-batch can be taken once, in each of its partitions, all earlier micro-batches were taken before or are taken with it.
+So the outputs of a partition are always a contiguous finished prefix in offset order, and partitions that share no micro-batch
+do not wait for each other.
 """
 
 from __future__ import annotations
@@ -14,30 +14,32 @@ from forebay.stream.output.encoder import output_bytes
 
 
 class ReorderBuffer:
-    """Holds micro-batches from closing until their results are taken for a commit."""
+    """Holds micro-batches from their closing until their results are taken for a commit."""
 
     def __init__(self) -> None:
         self._order: dict[TopicPartition, deque[int]] = {}
         self._results: dict[int, BatchResult] = {}
 
     def add(self, batch: MicroBatch) -> None:
-        """A micro-batch was closed and is on its way; call in the order of `batch.seq`."""
+        """Add a closed micro-batch. Call in the order of `batch.seq`."""
         for partition in {chunk.partition for chunk in batch.chunks}:
             self._order.setdefault(partition, deque()).append(batch.seq)
 
     def contains(self, batch: MicroBatch) -> bool:
-        """Whether this micro-batch is on its way, and was not purged meanwhile."""
+        """Return whether this micro-batch was added and neither taken nor purged since."""
         return batch.seq in self._order.get(batch.chunks[0].partition, ())
 
     def on_result(self, result: BatchResult) -> None:
-        """Its outcomes are decided."""
+        """Record the result of a micro-batch."""
         self._results[result.batch.seq] = result
 
     def take(self, *, max_records: int, max_bytes: int) -> list[BatchResult]:
-        """Take what may be committed now, in order.
+        """Remove and return the results that can be committed now, in order.
 
-        It stops before more than `max_records` records or rows, and before outputs of more than about `max_bytes`; but it takes
-        at least one batch, and never ends between parts that must be committed together.
+        max_records: limit of records or rows.
+        max_bytes: approximate limit of the outputs.
+
+        At least one micro-batch is taken, and parts that must be committed together are taken together.
         """
         taken: list[BatchResult] = []
         passed: Counter[TopicPartition] = Counter()
@@ -66,6 +68,6 @@ class ReorderBuffer:
         return taken
 
     def purge(self) -> None:
-        """Forget everything; the records will be read again."""
+        """Drop everything. The records will be read again."""
         self._order.clear()
         self._results.clear()

@@ -1,4 +1,4 @@
-"""What the pipeline is made of: its stages, its deadlines, its breakers."""
+"""The parts of the pipeline: its stages, deadlines and circuit breakers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from forebay.stream.pipeline.micro_batcher import MicroBatcher
 
 
 class PolledSource(Protocol):
-    """What the pipeline needs of a source (see `stream.kafka.consumer.source`)."""
+    """A source of records as the pipeline uses it (see `kafka.consumer.source`)."""
 
     @property
     def epoch(self) -> Epoch | None: ...
@@ -38,7 +38,7 @@ class PolledSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """The parts, assembled by the worker. windows: None where each event is a row by itself."""
+    """The stages, assembled by the worker. windows: None if each event is one row."""
 
     source: PolledSource
     decoder: Decoder
@@ -51,8 +51,12 @@ class Stages:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Deadlines, in seconds. call: one model call; hang: one that is not back by then ends the worker; revoke: finishing before
-    partitions are given up."""
+    """Deadlines, in seconds.
+
+    call_timeout_s: a longer model call opens the circuit breaker.
+    hang_timeout_s: a longer model call ends the worker.
+    revoke_timeout_s: limit for committing before partitions are revoked.
+    """
 
     call_timeout_s: float
     hang_timeout_s: float
@@ -61,13 +65,13 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Breakers:
-    """model: around the calls of the device's model; cluster: around the commits. While one is open nothing is read."""
+    """The circuit breakers around model calls (`model`) and commits (`cluster`). While one is open, nothing is read."""
 
     model: CircuitBreaker
     cluster: CircuitBreaker
 
     def by_name(self) -> Mapping[str, CircuitBreaker]:
-        """Return the breakers by the names that metrics and status have for them."""
+        """Return the breakers by their names in metrics and status."""
         return {"model": self.model, "cluster": self.cluster}
 
     def advance(self, now_s: float) -> None:
@@ -76,5 +80,5 @@ class Breakers:
         self.cluster.advance(now_s)
 
     def allow(self, now_s: float) -> bool:
-        """Return whether both let a call begin now."""
+        """Return whether both breakers permit a call now."""
         return self.model.allows(now_s) and self.cluster.allows(now_s)

@@ -1,4 +1,4 @@
-"""What a worker has committed since it started."""
+"""Totals of what a worker has committed since its start."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from forebay.stream.output.ledger import Ledger
 
 @dataclass(slots=True)
 class Totals:
-    """Sums over all commits."""
+    """Sums over all commits of a worker."""
 
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
@@ -21,20 +21,21 @@ class Totals:
     rewinds: int = 0
 
     def add(self, ledger: Ledger, batches: int) -> None:
+        """Add one commit of `batches` micro-batches."""
         self.outcomes.update(ledger.outcomes)
         self.kinds.update(ledger.kinds)
         self.batches += batches
         self.commits += 1
 
     def __str__(self) -> str:
-        """One line: what came in and what became of it."""
+        """Return one line: the number of events and their outcomes."""
         events = {outcome: count for outcome, count in self.outcomes.items() if not outcome.of_window}
         windowed = not events.keys().isdisjoint((Outcome.ACCEPTED, Outcome.LATE))
         usual = (Outcome.ACCEPTED if windowed else Outcome.PREDICTED, Outcome.REJECTED, Outcome.FAILED)
         shown = [outcome for outcome in Outcome if outcome in usual or events.get(outcome)]
         parts = [f"{events.get(outcome, 0):,} {outcome.value}" for outcome in shown]
-        said = f"{quantity(sum(events.values()), 'event')} committed = {' + '.join(parts)}"
+        summary = f"{quantity(sum(events.values()), 'event')} committed = {' + '.join(parts)}"
         if not windowed:
-            return said
+            return summary
         predicted, failed = self.outcomes[Outcome.WINDOW_PREDICTED], self.outcomes[Outcome.WINDOW_FAILED]
-        return f"{said}; {quantity(predicted + failed, 'window')} = {predicted:,} predicted + {failed:,} failed"
+        return f"{summary}; {quantity(predicted + failed, 'window')} = {predicted:,} predicted + {failed:,} failed"

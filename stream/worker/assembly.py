@@ -210,7 +210,7 @@ class WorkerAssembly:
             emitter,
             producer,
             transaction=self._transaction(producer, source),
-            guard=self._guard(),
+            dead_letter_limit=self._dead_letter_limit(),
             observer=observer,
             clock=self._clock,
             timeout_ms=self._settings.delivery.commit_timeout_ms,
@@ -257,7 +257,7 @@ class WorkerAssembly:
         delivery = self._settings.delivery
         return Backoff(delivery.retry_backoff_ms / 1000, delivery.retry_backoff_max_ms / 1000)
 
-    def _guard(self) -> DeadLetterLimit:
+    def _dead_letter_limit(self) -> DeadLetterLimit:
         limits = self._settings.limits
         return DeadLetterLimit(
             DeadLetterLimits(

@@ -69,7 +69,7 @@ def test_it_is_half_open_after_its_time_although_no_call_begins() -> None:
     assert rig.breaker.state is BreakerState.HALF_OPEN and rig.breaker.allows(31.0)
     rig.breaker.record_start(32.0)
     rig.breaker.advance(70.0)
-    assert not rig.breaker.allows(70.0), "the one call has not come back"
+    assert not rig.breaker.allows(70.0), "the one call has not returned"
     assert [state.value for state, _ in rig.told] == ["open", "half_open"]
 
 

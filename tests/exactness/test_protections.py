@@ -75,7 +75,7 @@ class Scene:
             emitter,
             one.output_producer,
             transaction=one.transaction,
-            guard=guard,
+            dead_letter_limit=guard,
             observer=NullObserver(),
             clock=ManualClock(),
             timeout_ms=10_000,

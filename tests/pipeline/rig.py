@@ -221,7 +221,7 @@ class Rig:
             emitter(),
             self.producer,
             transaction=AtLeastOnce(self.source),
-            guard=guard,
+            dead_letter_limit=guard,
             observer=NullObserver(),
             clock=self.clock,
             timeout_ms=60_000,

@@ -75,7 +75,7 @@ def committer(script: Script) -> Committer:
         emitter(),
         script,
         transaction=script,
-        guard=guard(),
+        dead_letter_limit=guard(),
         observer=NullObserver(),
         clock=ManualClock(),
         timeout_ms=20,
@@ -95,7 +95,7 @@ async def test_each_commit_is_logged_for_those_who_ask(caplog: pytest.LogCapture
         emitter(),
         script,
         transaction=script,
-        guard=guard(),
+        dead_letter_limit=guard(),
         observer=NullObserver(),
         clock=ManualClock(),
         timeout_ms=10_000,
@@ -131,7 +131,7 @@ async def test_a_failed_delivery_commits_nothing() -> None:
 async def test_one_deadline_over_all_the_steps(step: str) -> None:
     script = Script()
     script.hangs = step
-    with pytest.raises(CommitTimeout, match=r"not over after 0\.02 s"):
+    with pytest.raises(CommitTimeout, match=r"did not finish within 0\.02 s"):
         await committer(script).commit([BATCH])
     assert step in script.steps and ("commit" not in script.steps or step == "commit")
 
@@ -163,7 +163,13 @@ async def test_the_observer_receives_how_long_the_steps_took() -> None:
 
     script._step = slow  # type: ignore[method-assign]
     commits = Committer(
-        emitter(), script, transaction=script, guard=guard(), observer=observer, clock=clock, timeout_ms=1000
+        emitter(),
+        script,
+        transaction=script,
+        dead_letter_limit=guard(),
+        observer=observer,
+        clock=clock,
+        timeout_ms=1000,
     )
     await commits.commit([BATCH])
     (times,) = observer.times
@@ -181,7 +187,7 @@ async def test_what_passes_a_limit_on_dead_letters_is_not_sent() -> None:
         emitter(),
         script,
         transaction=script,
-        guard=guard(max_in_a_row=5),
+        dead_letter_limit=guard(max_in_a_row=5),
         observer=NullObserver(),
         clock=ManualClock(),
         timeout_ms=1000,
@@ -201,7 +207,7 @@ async def test_a_long_encoding_leaves_the_event_loop_to_others() -> None:
         emitter(max_bytes=10**6),
         script,
         transaction=script,
-        guard=guard,
+        dead_letter_limit=guard,
         observer=NullObserver(),
         clock=ManualClock(),
         timeout_ms=60_000,

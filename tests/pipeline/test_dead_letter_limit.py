@@ -34,7 +34,9 @@ def test_a_row_of_them() -> None:
         commit(guard, 0, 10)
         commit(guard, 1, 5)
     commit(guard, 0, 20)
-    with pytest.raises(DataError, match=r"21 dead letters in a row.*commonest kind just now: not_json \(1\)") as raised:
+    with pytest.raises(
+        DataError, match=r"21 dead letters in a row.*most common in this commit: not_json \(1\)"
+    ) as raised:
         commit(guard, 0, 1)
     assert raised.value.kind == "dead_letter_limit" and "forebay dlq" in str(raised.value.remedy)
 

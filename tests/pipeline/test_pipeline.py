@@ -113,7 +113,7 @@ async def test_a_model_call_that_hangs_ends_the_worker() -> None:
         rig.model.gate.clear()
         watching = asyncio.create_task(rig.pipeline.watch())
         await rig.until(watching.done)
-        with pytest.raises(ModelError, match="has not come back"):
+        with pytest.raises(ModelError, match="has not returned"):
             watching.result()
         assert rig.source.committed[P0] == 0
 

@@ -128,8 +128,8 @@ async def test_a_model_that_hangs_ends_the_worker_with_the_reason_and_loses_noth
     await worker_group.publish(5, first_feature=POISON)
     worker = worker_group.start(mode="hang", model={"call_timeout_ms": 800}, breaker={"reset_timeout_ms": 1000})
     assert await worker.ended() == 1
-    assert "circuit breaker of the model: open: a call has not come back" in worker.log
-    assert "stopped: call_timeout: a model call has not come back" in worker.log
+    assert "circuit breaker of the model: open: a call has not returned" in worker.log
+    assert "stopped: call_timeout: a model call has not returned" in worker.log
     await worker_group.settled_by(worker_group.start(mode="echo"))
     worker_group.check_predictions(await worker_group.outputs("predictions"), exactly_once=True)
 
@@ -141,7 +141,7 @@ async def test_a_model_call_that_comes_back_late_costs_nothing(worker_group: Wor
     worker = worker_group.start(mode="hang", flag=flag, model={"call_timeout_ms": 500})
     await worker.ready()
     await worker_group.publish(20, first_feature=POISON)
-    await worker.says("circuit breaker of the model: open: a call has not come back")
+    await worker.says("circuit breaker of the model: open: a call has not returned")
     flag.unlink()
     await worker_group.publish(20)
     await worker_group.settled_by(worker)
@@ -195,7 +195,7 @@ async def test_too_many_dead_letters_stop_the_worker_instead_of_draining_the_top
     await worker_group.send([[b"garbage"] * 500 for _ in range(worker_group.partitions)])
     assert await worker.ended() == 1
     assert "stopped: dead_letter_limit: " in worker.log and "Traceback" not in worker.log, worker.log
-    assert "of the last" in worker.log and "the commonest kind just now: not_json" in worker.log
+    assert "of the last" in worker.log and "most common in this commit: not_json" in worker.log
     letters = len(await worker_group.outputs("dead-letters"))
     assert letters < 600, "of 2,000: the rest is still in the input"
     committed = sum(offset or 0 for offset in (await worker_group.committed()).values())
