@@ -1,4 +1,4 @@
-"""What the group tells and what its workers answer, put together. Pure."""
+"""The status of a consumer group: its members as the coordinator lists them, joined with their own `/status`. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ MAX_REASON_CHARS: Final = 1000
 
 
 class StatusResponse(NamedTuple):
-    """status: what `/status` said; None where there was no valid answer, and then `reason` says why."""
+    """The answer of a worker to `/status`.
+
+    status: None if there was no valid answer; `reason` then says why.
+    """
 
     status: WorkerStatus | None
     reason: str | None = None
@@ -27,11 +30,17 @@ class StatusResponse(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class WorkerRow:
-    """One member of the group. health: `ready`, or what is the matter; reason: more of it. lag: of what it owns."""
+    """One member of the group.
+
+    metadata: what it announces; None if it is not a worker of Forebay, or during a rebalance.
+    health: `ready`, or the problem in a word or two.
+    reason: details of the problem.
+    lag: lag of its partitions.
+    """
 
     member: Member
     metadata: WorkerMetadata | None
-    answer: StatusResponse
+    response: StatusResponse
     health: str
     reason: str | None
     lag: int | None
@@ -45,7 +54,7 @@ class WorkerRow:
         return self.metadata.worker if self.metadata else self.member.client_id
 
     def to_dict(self) -> dict[str, Any]:
-        status = self.answer.status
+        status = self.response.status
         now = CurrentRates() if status is None else status.now
         return {
             "worker": self.name,
@@ -54,7 +63,7 @@ class WorkerRow:
             "url": self.metadata.url if self.metadata else None,
             "model": self.metadata and {"name": self.metadata.model, "version": self.metadata.version},
             "release": self.metadata.release if self.metadata else None,
-            "partitions": [{"topic": place.topic, "partition": place.partition} for place in self.member.partitions],
+            "partitions": [{"topic": topic, "partition": number} for topic, number in self.member.partitions],
             "lag": self.lag,
             "events_per_s": now.events_per_s,
             "latency_p50_ms": now.latency_p50_ms,
@@ -67,9 +76,13 @@ class WorkerRow:
 
 @dataclass(frozen=True, slots=True)
 class GroupStatus:
-    """The group as a whole. without_owner: partitions that nobody reads; warnings: what does not go together among workers."""
+    """The group as a whole.
 
-    look: GroupSnapshot
+    without_owner: partitions that no worker reads.
+    warnings: inconsistencies among the workers.
+    """
+
+    group: GroupSnapshot
     workers: tuple[WorkerRow, ...]
     lag: int | None
     without_owner: tuple[TopicPartition, ...]
@@ -77,80 +90,83 @@ class GroupStatus:
 
     @property
     def healthy(self) -> bool:
-        """Whether one worker at least is well."""
+        """Return whether at least one worker is healthy."""
         return any(worker.healthy for worker in self.workers)
 
     def to_dict(self) -> dict[str, Any]:
-        owners = {place: row.name for row in self.workers for place in row.member.partitions}
+        owners = {partition: row.name for row in self.workers for partition in row.member.partitions}
         return {
-            "group": self.look.group_id,
-            "state": self.look.state,
+            "group": self.group.group_id,
+            "state": self.group.state,
             "healthy": self.healthy,
             "lag": self.lag,
             "warnings": list(self.warnings),
             "workers": [row.to_dict() for row in self.workers],
             "partitions": [
                 {
-                    "topic": place.topic,
-                    "partition": place.partition,
-                    "committed": self.look.committed.get(place),
+                    "topic": partition.topic,
+                    "partition": partition.partition,
+                    "committed": self.group.committed.get(partition),
                     "end": end,
-                    "lag": lag_of(self.look, [place]),
-                    "worker": owners.get(place),
+                    "lag": lag_of(self.group, [partition]),
+                    "worker": owners.get(partition),
                 }
-                for place, end in sorted(self.look.ends.items())
+                for partition, end in sorted(self.group.ends.items())
             ],
         }
 
 
-def admin_urls(look: GroupSnapshot) -> dict[str, str]:
-    """Where the members are to be asked, by member id."""
-    metadata = {member.member_id: decode_member_metadata(member.user_data) for member in look.members}
-    return {
-        member_id: metadata.url
-        for member_id, metadata in metadata.items()
-        if metadata is not None and metadata.url is not None
-    }
+def admin_urls(group: GroupSnapshot) -> dict[str, str]:
+    """Return the admin URL of each member that announces one, by member id."""
+    urls = {}
+    for member in group.members:
+        metadata = decode_member_metadata(member.user_data)
+        if metadata is not None and metadata.url is not None:
+            urls[member.member_id] = metadata.url
+    return urls
 
 
-def build_group_status(look: GroupSnapshot, answers: Mapping[str, StatusResponse]) -> GroupStatus:
-    """answers: by member id, of those that were asked."""
-    rows = sorted((_row(look, member, answers) for member in look.members), key=lambda row: row.name)
-    owned = {place for member in look.members for place in member.partitions}
+def build_group_status(group: GroupSnapshot, responses: Mapping[str, StatusResponse]) -> GroupStatus:
+    """Return the status of the group. responses: by member id, of those members that were queried."""
+    rows = sorted((_build_row(group, member, responses) for member in group.members), key=lambda row: row.name)
+    owned = {partition for member in group.members for partition in member.partitions}
     return GroupStatus(
-        look=look,
+        group=group,
         workers=tuple(rows),
-        lag=lag_of(look, look.ends) if look.ends else None,
-        without_owner=tuple(sorted(place for place in look.ends if place not in owned)),
+        lag=lag_of(group, group.ends) if group.ends else None,
+        without_owner=tuple(sorted(partition for partition in group.ends if partition not in owned)),
         warnings=group_warnings([row.metadata for row in rows if row.metadata is not None]),
     )
 
 
-def _row(look: GroupSnapshot, member: Member, answers: Mapping[str, StatusResponse]) -> WorkerRow:
+def _build_row(group: GroupSnapshot, member: Member, responses: Mapping[str, StatusResponse]) -> WorkerRow:
     metadata = decode_member_metadata(member.user_data)
     reason: str | None
     if metadata is None:
-        rebalancing = "the group is being rebalanced" if not member.user_data else "no worker of Forebay"
-        answer, health, reason = StatusResponse(None), "unknown", rebalancing
+        reason = "the group is being rebalanced" if not member.user_data else "it is not a worker of Forebay"
+        response, health = StatusResponse(None), "unknown"
     elif metadata.url is None:
-        answer, health, reason = StatusResponse(None), "unknown", "its admin HTTP is off"
+        response, health, reason = StatusResponse(None), "unknown", "its admin API is off"
     else:
-        answer = answers.get(member.member_id, StatusResponse(None, "it was not asked"))
-        if answer.status is not None and answer.status.worker != metadata.worker:
-            # Both on the loopback of their own machines, say.
-            answer = StatusResponse(
-                None, "another worker answers there: admin.host or admin.advertised_url is only local"
+        response = responses.get(member.member_id, StatusResponse(None, "it was not queried"))
+        if response.status is not None and response.status.worker != metadata.worker:
+            # For example, both listen on the loopback of their own machines.
+            response = StatusResponse(
+                None,
+                "another worker answers at its address: admin.host or admin.advertised_url is valid on its own machine only",
             )
-        health, reason = ("unreachable", answer.reason) if answer.status is None else _health(answer.status.health)
-    # What others answer has no bound of its own below that of a whole answer.
+        health, reason = (
+            ("unreachable", response.reason) if response.status is None else _health(response.status.health)
+        )
+    # The reasons in a response are limited only by the size of the response as a whole.
     reason = None if reason is None else shortened(reason, MAX_REASON_CHARS)
     return WorkerRow(
         member=member,
         metadata=metadata,
-        answer=answer,
+        response=response,
         health=health,
         reason=reason,
-        lag=lag_of(look, member.partitions),
+        lag=lag_of(group, member.partitions),
     )
 
 
@@ -164,27 +180,27 @@ def _health(health: Health) -> tuple[str, str | None]:
     if open_breakers:
         return "degraded", f"circuit breaker of the {' and the '.join(open_breakers)} is not closed"
     if health.cluster == "failing":
-        return "degraded", "the cluster does not answer it, or refuses its commits"
+        return "degraded", "the cluster does not answer the worker, or refuses its commits"
     if health.paused:
-        return "paused", "reading is paused by hand"
+        return "paused", "reading is paused by an operator"
     return READY, None
 
 
-def lag_of(look: GroupSnapshot, places: Iterable[TopicPartition]) -> int | None:
-    """Committed records that the group has not committed beyond; None where an offset is not known."""
+def lag_of(group: GroupSnapshot, partitions: Iterable[TopicPartition]) -> int | None:
+    """Return the number of records between committed offset and last stable offset; None if an offset is not known."""
     total = 0
-    for place in places:
-        committed, end = look.committed.get(place), look.ends.get(place)
+    for partition in partitions:
+        committed, end = group.committed.get(partition), group.ends.get(partition)
         if committed is None or end is None:
             return None
         total += max(0, end - committed)
     return total
 
 
-def format_partitions(places: Sequence[TopicPartition]) -> str:
-    """`features 0-3,7`: short enough for a table."""
+def format_partitions(partitions: Sequence[TopicPartition]) -> str:
+    """Return partitions in a form that is short enough for a table, such as `features 0-3,7`."""
     parts = []
-    for topic, group in groupby(sorted(places), key=lambda place: place.topic):
+    for topic, group in groupby(sorted(partitions), key=lambda partition: partition.topic):
         runs: list[list[int]] = []
         for _, number in group:
             if runs and number == runs[-1][-1] + 1:

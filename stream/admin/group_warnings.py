@@ -1,4 +1,4 @@
-"""What does not go together among the workers of one group: instance ids, models, releases."""
+"""Warnings about inconsistent workers of one group: equal instance ids, different models or releases."""
 
 from __future__ import annotations
 
@@ -15,54 +15,54 @@ _MAX_NAMES = 5
 
 
 def group_warnings(workers: Sequence[WorkerMetadata]) -> tuple[str, ...]:
-    """Return a sentence for each thing that should be alike and is not, or should differ and does not. Pure.
+    """Return a sentence for each inconsistency. Pure.
 
-    workers: one for each member of the group that announces itself.
+    workers: metadata of each member of the group that is a worker.
     """
     warnings = []
     counts: dict[str, int] = defaultdict(int)
-    for one in workers:
-        counts[one.worker] += 1
+    for metadata in workers:
+        counts[metadata.worker] += 1
     for worker, count in sorted(counts.items()):
         if count > 1:
             warnings.append(
                 f"{count} members have the instance id {worker!r}: they fence each other; give each worker a "
                 "delivery.instance_id of its own"
             )
-    if len(models := _by(workers, lambda one: f"{one.model} version {one.version}")) > 1:
-        warnings.append(f"the workers serve different models: {_listed(models)}")
-    if len(releases := _by(workers, lambda one: f"Forebay {one.release}")) > 1:
-        warnings.append(f"the workers are of different releases: {_listed(releases)}")
+    if len(models := _names_by(workers, lambda metadata: f"{metadata.model} version {metadata.version}")) > 1:
+        warnings.append(f"the workers serve different models: {_enumerate(models)}")
+    if len(releases := _names_by(workers, lambda metadata: f"Forebay {metadata.release}")) > 1:
+        warnings.append(f"the workers run different releases: {_enumerate(releases)}")
     return tuple(warnings)
 
 
 class GroupWarnings:
-    """Logs the warnings about a group once, when they come up."""
+    """Logs each warning about a group once, when it first applies."""
 
     def __init__(self) -> None:
         self._logged: tuple[str, ...] = ()
 
-    def look(self, user_data: Iterable[bytes]) -> None:
-        """user_data: what each member announces, as this worker leads the group. Never raises."""
-        metadata = [one for one in map(decode_member_metadata, user_data) if one is not None]
-        warnings = group_warnings(metadata)
+    def check(self, user_data: Iterable[bytes]) -> None:
+        """Check the members of a group that this worker leads. user_data: of each member. Never raises."""
+        workers = [metadata for data in user_data if (metadata := decode_member_metadata(data)) is not None]
+        warnings = group_warnings(workers)
         for warning in warnings:
             if warning not in self._logged:
                 log.warning("in this group %s", printable(warning))
         self._logged = warnings
 
 
-def _by(workers: Sequence[WorkerMetadata], what: Callable[[WorkerMetadata], str]) -> Mapping[str, list[str]]:
-    found: dict[str, list[str]] = defaultdict(list)
-    for one in workers:
-        found[what(one)].append(one.worker)
-    return found
+def _names_by(workers: Sequence[WorkerMetadata], key: Callable[[WorkerMetadata], str]) -> Mapping[str, list[str]]:
+    names: dict[str, list[str]] = defaultdict(list)
+    for metadata in workers:
+        names[key(metadata)].append(metadata.worker)
+    return names
 
 
-def _listed(groups: Mapping[str, list[str]]) -> str:
+def _enumerate(names_by_key: Mapping[str, list[str]]) -> str:
     parts = []
-    for what, names in sorted(groups.items()):
+    for key, names in sorted(names_by_key.items()):
         shown = ", ".join(sorted(names)[:_MAX_NAMES])
         more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
-        parts.append(f"{what} ({shown}{more})")
+        parts.append(f"{key} ({shown}{more})")
     return "; ".join(parts)

@@ -1,7 +1,7 @@
-"""What a worker tells of itself in the group: the members of the consumer group are the register of services. Pure.
+"""Metadata that a worker announces to its group: the consumer group is the service registry. Pure.
 
-It travels as the user data of the member's subscription, which the group's coordinator keeps and anybody who may describe the
-group can read. It is part of a join, so it holds only what does not change while the worker lives.
+It is the user data of the member's subscription: the group coordinator stores it, and any client that may describe the group
+can read it. It is part of a join request, so it holds only what does not change during the worker's life.
 """
 
 from __future__ import annotations
@@ -19,7 +19,12 @@ MAX_VERSION: Final = 999_999_999
 
 @dataclass(frozen=True, slots=True)
 class WorkerMetadata:
-    """worker: its instance; url: of its admin HTTP, None where that is off; release: the version of Forebay."""
+    """What a worker announces.
+
+    worker: its instance id.
+    url: address of its admin API; None if that is off.
+    release: its version of Forebay.
+    """
 
     worker: str
     url: str | None
@@ -32,14 +37,14 @@ class WorkerMetadata:
 
 
 def decode_member_metadata(user_data: bytes | None) -> WorkerMetadata | None:
-    """Parse what a member announces; None if it is not a worker of Forebay, or if any field is invalid. Never raises."""
+    """Parse a member's user data; None if it is not a worker of Forebay, or if any field is invalid. Never raises."""
     try:
-        told = orjson.loads(user_data or b"")
+        fields = orjson.loads(user_data or b"")
     except ValueError:
         return None
-    if not isinstance(told, dict) or told.get("forebay") != FORMAT:
+    if not isinstance(fields, dict) or fields.get("forebay") != FORMAT:
         return None
-    worker, url, model, version, release = (told.get(n) for n in ("worker", "url", "model", "version", "release"))
+    worker, url, model, version, release = map(fields.get, ("worker", "url", "model", "version", "release"))
     if not (isinstance(worker, str) and isinstance(model, str) and isinstance(release, str)):
         return None
     if not (url is None or (isinstance(url, str) and _is_web_url(url))):
@@ -52,7 +57,7 @@ def decode_member_metadata(user_data: bytes | None) -> WorkerMetadata | None:
 
 
 def _is_web_url(url: str) -> bool:
-    """Return whether it names a host to ask over HTTP, and nothing else: no user, no query, no control characters."""
+    """Return whether this is an HTTP URL without user, query and control characters."""
     if len(url) > MAX_TEXT or not url.isprintable() or any(char in url for char in " \\?#@"):
         return False
     try:

@@ -1,4 +1,4 @@
-"""Requests to `/predict` as records that the stream's decoder takes, and the answers to them. Pure but for rests."""
+"""Requests to `/predict` as records for the stream's decoder, and the responses to them. Pure except for rests."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from forebay.stream.decode import Decoder
 from forebay.stream.output.encoder import PredictionEncoder
 
 REQUEST_PARTITION: Final = TopicPartition("predict", 0)
-"""The place of records that are in no topic."""
+"""The partition of records that are in no topic."""
 
 _NO_EPOCH: Final = Epoch(-1, "", None, 0)
 _ENCODINGS: Final = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 """Content encodings, with zlib's number for each."""
-_CARRIED: Final = (names.ID, names.TIMESTAMP, names.DEADLINE_MS, names.MODEL)
+_RECORD_HEADERS: Final = (names.ID, names.TIMESTAMP, names.DEADLINE_MS, names.MODEL)
 _STATUS: Final = {
     FailureKind.TOO_LARGE: 413,
     FailureKind.UNSUPPORTED_CONTENT_TYPE: 415,
@@ -36,11 +36,11 @@ _STATUS: Final = {
     FailureKind.OUTPUT_SHAPE: 500,
     FailureKind.OUT_OF_MEMORY: 503,
 }
-"""By kind; 400 for all others."""
+"""HTTP status by failure kind; 400 for all others."""
 
 
 class RequestError(Exception):
-    """Why a request as a whole cannot be answered: a kind of dead letter."""
+    """A request cannot be answered as a whole. kind: the failure kind of the dead letter that it corresponds to."""
 
     def __init__(self, kind: FailureKind, message: str) -> None:
         super().__init__(message)
@@ -50,7 +50,7 @@ class RequestError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class RequestRecord:
-    """One event of a request; see `stream.core.records.Record`."""
+    """One event of a request; implements `stream.core.records.Record`."""
 
     offset: int
     timestamp: int
@@ -61,20 +61,21 @@ class RequestRecord:
 
 @dataclass(frozen=True, slots=True)
 class PredictRequest:
-    """The events of a request, and whether it was a list of them."""
+    """The events of a request. is_list: whether the body was a list."""
 
     records: tuple[Record, ...]
     is_list: bool
 
 
 def decompress(body: bytes, headers: Mapping[str, str], *, max_bytes: int) -> bytes:
-    """Return the body without its content encoding. Raises RequestFault."""
+    """Return the body without its content encoding. Raise RequestError if that fails."""
     encoding = headers.get("Content-Encoding", "identity").strip().lower()
     if encoding in ("", "identity"):
         return body
     if encoding not in _ENCODINGS:
         raise RequestError(
-            FailureKind.UNSUPPORTED_CONTENT_TYPE, f"content-encoding {encoding[:80]!r}; gzip and deflate are taken"
+            FailureKind.UNSUPPORTED_CONTENT_TYPE,
+            f"content-encoding {encoding[:80]!r}; only gzip and deflate are accepted",
         )
     decompressor = zlib.decompressobj(_ENCODINGS[encoding])
     try:
@@ -84,33 +85,39 @@ def decompress(body: bytes, headers: Mapping[str, str], *, max_bytes: int) -> by
     if not decompressor.eof and len(plain) >= max_bytes:
         raise RequestError(FailureKind.TOO_LARGE, f"more than {max_bytes} bytes (admin.max_body_bytes)")
     if not decompressor.eof or decompressor.unused_data:
-        where = "goes on after its end" if decompressor.eof else "ends too early"
-        raise RequestError(FailureKind.NOT_JSON, f"the body is not {encoding}: it {where}")
+        problem = "has data after its end" if decompressor.eof else "ends too early"
+        raise RequestError(FailureKind.NOT_JSON, f"the body is not {encoding}: it {problem}")
     return plain
 
 
 def read_request(
     body: bytes, headers: Mapping[str, str], time_slices: TimeSlices, *, now_ms: int, max_events: int
 ) -> PredictRequest:
-    """Return the events of a request. headers: its HTTP headers, whose names are compared without case.
+    """Return the events of a request. Raise RequestError if there are none or too many, or the list is not JSON.
 
-    JSON: an event, or a list of events; what lacks an id or a timestamp is given its number and the time. Raw float32, under
-    its content type: one row, its id in the header that it has on a topic too. Raises RequestFault.
+    A JSON body is an event or a list of events; an event without id or timestamp gets its index and the current time. A body
+    with the content type of raw float32 is one row, with its id in the same header as on a topic.
+
+    headers: the HTTP headers, with case-insensitive names.
     """
     content_type = headers.get("Content-Type", names.JSON_CONTENT_TYPE)
     media_type = content_type.split(";")[0].strip().lower()
     if media_type in ("", names.JSON_CONTENT_TYPE, "text/json", "application/x-www-form-urlencoded"):
-        # The last is what curl says of --data where it is told nothing else.
+        # The last one is what curl sends with --data by default.
         return _json_request(body, time_slices, now_ms=now_ms, max_events=max_events)
-    # The bytes as they came, which need not be UTF-8.
-    carried = [(name, headers[name].encode("utf-8", "surrogateescape")) for name in _CARRIED if name in headers]
-    carried.append((names.CONTENT_TYPE, content_type.encode("utf-8", "surrogateescape")))
-    return PredictRequest((RequestRecord(offset=0, timestamp=now_ms, key=b"0", value=body, headers=carried),), False)
+    # The original bytes, which need not be UTF-8.
+    record_headers = [
+        (name, headers[name].encode("utf-8", "surrogateescape")) for name in _RECORD_HEADERS if name in headers
+    ]
+    record_headers.append((names.CONTENT_TYPE, content_type.encode("utf-8", "surrogateescape")))
+    return PredictRequest(
+        (RequestRecord(offset=0, timestamp=now_ms, key=b"0", value=body, headers=record_headers),), False
+    )
 
 
 def _json_request(body: bytes, time_slices: TimeSlices, *, now_ms: int, max_events: int) -> PredictRequest:
     if body.lstrip()[:1] != b"[":
-        return PredictRequest((RequestRecord(0, now_ms, None, _completed(body, 0, now_ms)),), False)
+        return PredictRequest((RequestRecord(0, now_ms, None, _with_defaults(body, index=0, now_ms=now_ms)),), False)
     try:
         raws = msgspec.json.decode(body, type=list[msgspec.Raw])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -119,48 +126,49 @@ def _json_request(body: bytes, time_slices: TimeSlices, *, now_ms: int, max_even
         raise RequestError(FailureKind.EMPTY_VALUE, "the list has no event")
     if len(raws) > max_events:
         raise RequestError(
-            FailureKind.TOO_LARGE, f"{len(raws)} events; batch.max_batch_size lets through {max_events} at once"
+            FailureKind.TOO_LARGE, f"{len(raws)} events; batch.max_batch_size allows {max_events} in one request"
         )
     records = [
-        RequestRecord(number, now_ms, None, _completed(bytes(raw), number, now_ms))
-        for number, raw in enumerate(time_slices.each(raws))
+        RequestRecord(index, now_ms, None, _with_defaults(bytes(raw), index=index, now_ms=now_ms))
+        for index, raw in enumerate(time_slices.items(raws))
     ]
     return PredictRequest(tuple(records), True)
 
 
-def _completed(value: bytes, number: int, now_ms: int) -> bytes:
-    """Add id and timestamp where they are missing; what has both, or is not an event, goes to the decoder as it came."""
+def _with_defaults(value: bytes, *, index: int, now_ms: int) -> bytes:
+    """Return the event with id and timestamp added if they are missing; other values unchanged, for the decoder."""
     try:
         event = orjson.loads(value)
     except ValueError:
         return value
     if not isinstance(event, dict):
         return value
-    added = {name: usual for name, usual in (("id", str(number)), ("timestamp", now_ms)) if name not in event}
+    added = {name: default for name, default in (("id", str(index)), ("timestamp", now_ms)) if name not in event}
     if not added:
         return value
-    # The event's own bytes stay as they are: orjson reads deeper nesting than it writes.
+    # Keep the event's own bytes: orjson reads deeper nesting than it writes.
     fields = value.lstrip(b" \t\r\n").removeprefix(b"{")
     return orjson.dumps(added).removesuffix(b"}") + (b"," if event else b"") + fields
 
 
-def decode_request(asked: PredictRequest, decoder: Decoder, time_slices: TimeSlices) -> Chunk:
+def decode_request(request: PredictRequest, decoder: Decoder, time_slices: TimeSlices) -> Chunk:
     """Decode the events of a request as the stream decodes a poll, in slices."""
     chunks = [
         chunk
-        for part in time_slices.slices(asked.records)
+        for part in time_slices.slices(request.records)
         for chunk in decoder.decode({REQUEST_PARTITION: part}, _NO_EPOCH)
     ]
-    return chunks[0] if len(chunks) == 1 else _joined(chunks)
+    return chunks[0] if len(chunks) == 1 else _join(chunks)
 
 
-def _joined(chunks: Sequence[Chunk]) -> Chunk:
+def _join(chunks: Sequence[Chunk]) -> Chunk:
     rejections: list[Rejection] = []
     deadlines: dict[int, int] = {}
     num_records = num_rows = 0
     for chunk in chunks:
-        for one in chunk.rejections:
-            rejections.append(Rejection(num_records + one.index, one.record, one.kind, one.message))
+        for rejection in chunk.rejections:
+            index = num_records + rejection.index
+            rejections.append(Rejection(index, rejection.record, rejection.kind, rejection.message))
         deadlines.update((num_rows + row, deadline_ms) for row, deadline_ms in chunk.deadlines.items())
         num_records += chunk.num_records
         num_rows += chunk.num_rows
@@ -179,51 +187,55 @@ def _joined(chunks: Sequence[Chunk]) -> Chunk:
     )
 
 
-def answer(
-    asked: PredictRequest,
+def build_response(
+    request: PredictRequest,
     chunk: Chunk,
-    finished: BatchResult | None,
+    result: BatchResult | None,
     encoder: PredictionEncoder,
     *,
     time_slices: TimeSlices,
 ) -> tuple[int, Any]:
-    """Return HTTP status and document. chunk: the request's events, decoded; finished: None where none of them was an event.
+    """Return the HTTP status and the document.
 
-    For a list there is an entry for each event, in order; its status is 200 where one was predicted, else the first one's.
+    For a list the document has an entry for each event, in order; the status is 200 if any event was predicted, else that of
+    the first.
+
+    chunk: the decoded events of the request.
+    result: None if none of them was valid.
     """
-    entries: list[tuple[int, dict[str, Any]] | None] = [None] * len(asked.records)
-    for rejection in time_slices.each(chunk.rejections):
+    entries: list[tuple[int, dict[str, Any]] | None] = [None] * len(request.records)
+    for rejection in time_slices.items(chunk.rejections):
         entries[rejection.index] = _error_entry(rejection.kind, rejection.message, None)
-    failures = {} if finished is None else finished.failures
+    failures = {} if result is None else result.failures
     good = [index for index, entry in enumerate(entries) if entry is None]
     predicted = [row for row in range(len(good)) if row not in failures]
-    if finished is not None:
-        documents = encoder.encode(finished, chunk, 0, predicted)
-        for row, document in time_slices.each(zip(predicted, documents, strict=True)):
+    if result is not None:
+        documents = encoder.encode(result, chunk, 0, predicted)
+        for row, document in time_slices.items(zip(predicted, documents, strict=True)):
             prediction = orjson.loads(document)
             del prediction["source"]
             entries[good[row]] = (200, prediction)
-    for row, failure in time_slices.each(failures.items()):
+    for row, failure in time_slices.items(failures.items()):
         entries[good[row]] = _error_entry(failure.kind, failure.message, chunk.ids[row])
-    whole = [entry for entry in entries if entry is not None]
-    assert len(whole) == len(entries)
-    if not asked.is_list:
-        return whole[0]
-    statuses = [status for status, _ in whole]
-    return (200 if 200 in statuses else statuses[0]), [document for _, document in whole]
+    complete = [entry for entry in entries if entry is not None]
+    assert len(complete) == len(entries)
+    if not request.is_list:
+        return complete[0]
+    statuses = [status for status, _ in complete]
+    return (200 if 200 in statuses else statuses[0]), [document for _, document in complete]
 
 
 def status_of(kind: FailureKind) -> int:
-    """The HTTP status of a request that failed for this."""
+    """Return the HTTP status for a failure kind."""
     return _STATUS.get(kind, 400)
 
 
 def error_document(kind: FailureKind, message: str) -> dict[str, Any]:
-    """As a dead letter's headers tell it, with the remedy."""
+    """Return the error as JSON: the fields of a dead letter's headers, and the remedy."""
     spec = FAILURES[kind]
     return {"error": {"kind": kind.value, "stage": spec.stage.value, "message": message, "remedy": spec.remedy}}
 
 
 def _error_entry(kind: FailureKind, message: str, event_id: str | None) -> tuple[int, dict[str, Any]]:
-    named = {} if event_id is None else {"id": event_id}
-    return status_of(kind), {**named, **error_document(kind, message)}
+    identity = {} if event_id is None else {"id": event_id}
+    return status_of(kind), {**identity, **error_document(kind, message)}

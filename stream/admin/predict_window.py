@@ -1,4 +1,4 @@
-"""The events of a request as one window, for models that take windows. Pure."""
+"""Requests to `/predict` for models that take windows: the events of a request are one window. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ REQUEST_KEY: Final = b"request"
 
 
 def build_window(chunk: Chunk, plan: WindowPlan) -> WindowChunk:
-    """All events of the chunk, whatever their keys and times: from the first on, as long as windows of the plan are."""
+    """Return a window of all events of the chunk, whatever their keys and times. It has the size of the plan's windows."""
     times: Sequence[int] = chunk.timestamps
     spec = plan.spec
     start = min(times)
@@ -40,18 +40,18 @@ def build_window(chunk: Chunk, plan: WindowPlan) -> WindowChunk:
 
 
 def build_rejection_response(chunk: Chunk) -> tuple[int, Any]:
-    """HTTP status and document where an event of it is none: of the first."""
+    """Return the HTTP status and the document for the first rejected event of the chunk."""
     rejection = chunk.rejections[0]
-    where = f"event {rejection.index} of the request: {rejection.message}"
-    return status_of(rejection.kind), error_document(rejection.kind, where)
+    message = f"event {rejection.index} of the request: {rejection.message}"
+    return status_of(rejection.kind), error_document(rejection.kind, message)
 
 
-def build_window_response(part: WindowChunk, finished: BatchResult, encoder: PredictionEncoder) -> tuple[int, Any]:
-    """HTTP status and document: one prediction, or why the model has none."""
-    for failure in finished.failures.values():
+def build_window_response(part: WindowChunk, result: BatchResult, encoder: PredictionEncoder) -> tuple[int, Any]:
+    """Return the HTTP status and the document: one prediction, or the failure."""
+    for failure in result.failures.values():
         return status_of(failure.kind), error_document(failure.kind, failure.message)
     (document,) = encoder.encode_windows(
-        finished, partition=part.partition, first_row=0, windows=[window_label(part.windows[0])], rows=None
+        result, partition=part.partition, first_row=0, windows=[window_label(part.windows[0])], rows=None
     )
     prediction = orjson.loads(document)
     del prediction["source"], prediction["id"], prediction["window"]["key"]

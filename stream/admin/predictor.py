@@ -1,4 +1,4 @@
-"""Predictions on request: the stream's own decoder, preparation and model, on the device's thread."""
+"""Predictions on request, with the stream's own decoder, preprocessing and model, on the device thread."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from forebay.schemas.failures import FailureKind
 from forebay.stream.admin.predict_requests import (
     PredictRequest,
     RequestError,
-    answer,
+    build_response,
     decode_request,
     decompress,
     error_document,
@@ -34,15 +34,15 @@ from forebay.stream.inference.device_thread import DeviceThread
 from forebay.stream.output.encoder import PredictionEncoder
 
 MAX_PENDING: Final = 8
-"""Requests that may be in hand at once, from before their bodies are read; more are refused at once."""
+"""Number of concurrent requests, counted from before their bodies are read; more are refused immediately."""
 
 Result = TypeVar("Result")
 Response = tuple[int, bytes]
-"""HTTP status, and the JSON document."""
+"""HTTP status and JSON document."""
 
 
 class NotReady(Exception):
-    """The worker cannot predict at the moment; it may later."""
+    """The worker cannot predict now; it may later."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
@@ -51,27 +51,27 @@ class NotReady(Exception):
 
 
 class RequestLimits(NamedTuple):
-    """What a request may hold: events, and bytes after decompression."""
+    """The limits of a request: events, and bytes after decompression."""
 
     max_events: int
     max_bytes: int
 
 
 class _Prepared(NamedTuple):
-    """A request that is ready for the model. part: what the model is given; None where no event of it is one."""
+    """A request that is ready for the model. part: input of the model; None if no event of the request is valid."""
 
-    asked: PredictRequest
+    request: PredictRequest
     chunk: Chunk
     part: BatchPart | None
 
 
 class Predictor:
-    """What it predicts is no event of the stream: no topic, no position, no outcome, no count.
+    """Answers requests to `/predict`. Their events are not events of the stream: they have no position and no outcome.
 
-    windows: where the model takes windows; the events of a request are then one.
+    Slow work is done outside the event loop, for one request at a time: parsing, decoding and encoding on a thread of its
+    own, in time slices (see `TimeSlices`), and the model call on the device thread, queued behind the stream's micro-batches.
 
-    All that takes long is done away from the event loop, for one request at a time: parsing, decoding and encoding on a
-    thread of its own, in turns with the stream's (see `TimeSlices`), and the model's call behind the stream's micro-batches.
+    windows: how to build windows if the model takes them; the events of a request are then one window.
     """
 
     def __init__(
@@ -93,39 +93,42 @@ class Predictor:
         self._windows = windows
         self._clock = clock
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="predict")
-        self._waiting = 0
+        self._num_pending = 0
 
     def close(self) -> None:
-        """End the thread; a request that is in hand is not finished."""
+        """End the thread. A request in progress is not finished."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def predict(self, read_body: Callable[[], Awaitable[bytes]], headers: Mapping[str, str]) -> Response:
-        """Answer a request. read_body: called only once there is a place for the request. Raises Unfit."""
+        """Answer a request. Raise NotReady if the worker cannot predict now.
+
+        read_body: is called only if the request is admitted.
+        """
         if self._breaker.state is BreakerState.OPEN:
             raise NotReady("breaker_open", "the model's circuit breaker is open")
-        if self._waiting >= MAX_PENDING:
-            raise NotReady("busy", f"{MAX_PENDING} requests wait for the model already")
-        self._waiting += 1
+        if self._num_pending >= MAX_PENDING:
+            raise NotReady("busy", f"{MAX_PENDING} requests are already waiting for the model")
+        self._num_pending += 1
         time_slices = TimeSlices(self._clock, time.sleep)
         try:
             body = await read_body()
-            prepared = await self._aside(functools.partial(self._prepare, body, headers, time_slices))
+            prepared = await self._run_on_thread(functools.partial(self._prepare, body, headers, time_slices))
             if not isinstance(prepared, _Prepared):
                 return prepared
-            finished = None if prepared.part is None else await self._run(prepared.part)
-            return await self._aside(functools.partial(self._answer, prepared, finished, time_slices))
+            result = None if prepared.part is None else await self._infer(prepared.part)
+            return await self._run_on_thread(functools.partial(self._respond, prepared, result, time_slices))
         finally:
             time_slices.abandon()
-            self._waiting -= 1
+            self._num_pending -= 1
 
-    async def _aside(self, work: Callable[[], Result]) -> Result:
+    async def _run_on_thread(self, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
-    async def _run(self, part: BatchPart) -> BatchResult:
+    async def _infer(self, part: BatchPart) -> BatchResult:
         try:
             return await self._device.submit_ad_hoc(MicroBatch(0, (part,), "request", self._clock.monotonic_s()))
         except ModelFault as fault:
-            raise NotReady(FailureKind.MODEL_ERROR.value, f"the model fails whatever it is given: {fault}") from None
+            raise NotReady(FailureKind.MODEL_ERROR.value, f"the model fails on any input: {fault}") from None
 
     # ---- on the thread
 
@@ -133,22 +136,22 @@ class Predictor:
         max_events, max_bytes = self._limits
         try:
             plain = decompress(body, headers, max_bytes=max_bytes)
-            asked = read_request(plain, headers, time_slices, now_ms=self._clock.wall_ms(), max_events=max_events)
-        except RequestError as fault:
-            return _response(status_of(fault.kind), error_document(fault.kind, fault.message))
-        chunk = decode_request(asked, self._decoder, time_slices)
+            request = read_request(plain, headers, time_slices, now_ms=self._clock.wall_ms(), max_events=max_events)
+        except RequestError as error:
+            return _response(status_of(error.kind), error_document(error.kind, error.message))
+        chunk = decode_request(request, self._decoder, time_slices)
         if self._windows is None:
-            return _Prepared(asked, chunk, chunk if len(chunk.records) else None)
+            return _Prepared(request, chunk, chunk if len(chunk.records) else None)
         if chunk.rejections:
             return _response(*build_rejection_response(chunk))
-        return _Prepared(asked, chunk, build_window(chunk, self._windows))
+        return _Prepared(request, chunk, build_window(chunk, self._windows))
 
-    def _answer(self, prepared: _Prepared, finished: BatchResult | None, time_slices: TimeSlices) -> Response:
-        asked, chunk, part = prepared
+    def _respond(self, prepared: _Prepared, result: BatchResult | None, time_slices: TimeSlices) -> Response:
+        request, chunk, part = prepared
         if isinstance(part, WindowChunk):
-            assert finished is not None
-            return _response(*build_window_response(part, finished, self._encoder))
-        return _response(*answer(asked, chunk, finished, self._encoder, time_slices=time_slices))
+            assert result is not None
+            return _response(*build_window_response(part, result, self._encoder))
+        return _response(*build_response(request, chunk, result, self._encoder, time_slices=time_slices))
 
 
 def _response(status: int, document: Any) -> Response:

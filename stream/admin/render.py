@@ -1,4 +1,4 @@
-"""The group's status as people see it in a terminal. All names come from the group's members, so none is trusted."""
+"""The status of a group as text for a terminal. All names come from the members of the group and are not trusted."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _MAX_REMARK_CHARS: Final = 500
 
 
 def render_status(status: GroupStatus) -> RenderableType:
-    """A line about the group, its workers as a table, and what is the matter."""
-    look = status.look
+    """Return a line about the group, a table of its workers, and remarks about problems."""
+    group = status.group
     num_workers = len(status.workers)
     head = Text.assemble(
         ("group ", DIM),
-        printable(look.group_id),
+        printable(group.group_id),
         "  ",
-        (printable(look.state.lower()) or "unknown", GREEN if look.state == "Stable" else YELLOW),
+        (printable(group.state.lower()) or "unknown", GREEN if group.state == "Stable" else YELLOW),
         f"  {num_workers} worker{'' if num_workers == 1 else 's'}",
         f"  lag {_number(status.lag)}",
     )
@@ -42,30 +42,30 @@ def render_status(status: GroupStatus) -> RenderableType:
         if row.reason
     ]
     if status.without_owner:
-        remarks.append(f"nobody reads {printable(format_partitions(status.without_owner))}")
+        remarks.append(f"no worker reads {printable(format_partitions(status.without_owner))}")
     remarks += [shortened(printable(warning), _MAX_REMARK_CHARS) for warning in status.warnings]
     if not status.workers:
         remarks.append("no worker is a member of this group")
     elif not status.healthy:
-        remarks.append("no worker is well")
+        remarks.append("no worker is healthy")
     parts += [Text(remark, style=YELLOW if status.healthy else RED) for remark in remarks]
     return Group(*parts)
 
 
 def _cells(row: WorkerRow) -> list[Text]:
-    now = CurrentRates() if row.answer.status is None else row.answer.status.now
+    rates = CurrentRates() if row.response.status is None else row.response.status.now
     texts = [
         row.name,
         f"{row.metadata.model} v{row.metadata.version}" if row.metadata else "",
         format_partitions(row.member.partitions) or "nothing",
         _number(row.lag),
-        _number(now.events_per_s),
-        _number(now.latency_p50_ms),
-        _number(now.latency_p99_ms),
+        _number(rates.events_per_s),
+        _number(rates.latency_p50_ms),
+        _number(rates.latency_p99_ms),
         (row.metadata.url if row.metadata else None) or row.member.host.lstrip("/"),
     ]
     return [
-        # As Text, never as markup: a name may hold brackets.
+        # As Text, never as markup: a name may contain brackets.
         *(Text(shortened(printable(text), _MAX_NAME_CHARS)) for text in texts),
         Text(row.health, style=_STYLES.get(row.health, RED)),
     ]

@@ -1,8 +1,8 @@
-"""Ask workers for their status, all at once, each with a short time-out.
+"""A client that fetches the status of several workers concurrently, each with a short timeout.
 
-Any member of the group may announce any address. So the token goes only where it can neither be read on the way nor collected:
-to the workers' own certificate, to a name of `admin.allowed_hosts` that a trusted authority certifies, or to this machine's own
-loopback; elsewhere only if the user asks for it.
+Any member of the group may announce any address. So the token is sent only where it can be neither intercepted nor harvested:
+to a server with the workers' own certificate, to a name in `admin.allowed_hosts` that a trusted authority certifies, or to
+this machine's loopback. It is sent elsewhere only if the user asks for it.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from forebay.stream.config.sections import AdminSection
 TIMEOUT_S: Final = 2.0
 MAX_ANSWER_BYTES: Final = 4_000_000
 
-_KEPT_BACK: Final = {
+_TOKEN_WITHHELD: Final = {
     "http": "admin.token is not sent over http:// to another machine: use TLS, or --token-over-http",
-    "https": "admin.token is not sent to a name that is not in admin.allowed_hosts; or give admin.tls_cert_file, to know it by",
+    "https": "admin.token is not sent to a host that is not in admin.allowed_hosts: add it there, or set admin.tls_cert_file",
 }
 
 
 class StatusClient:
-    """Asks each URL for `/status` with the section's token and trust.
+    """Fetches `/status` with the token and the certificates of the section.
 
-    token_over_http: send the token over plain http:// to other machines, too.
+    token_over_http: also send the token to other machines over plain http://.
     """
 
     def __init__(self, section: AdminSection, session: aiohttp.ClientSession, *, token_over_http: bool) -> None:
@@ -47,12 +47,12 @@ class StatusClient:
         if section.advertised_url is not None:
             self._hosts.add(URL(section.advertised_url).host or "")
 
-    async def ask(self, url: str) -> StatusResponse:
-        """Return the status, or why there is none. Never raises for what the other side does."""
+    async def fetch(self, url: str) -> StatusResponse:
+        """Return the status, or the reason why there is none. Never raises because of the server's behaviour."""
         try:
             target = URL(url) / "status"
         except ValueError:
-            return StatusResponse(None, "its address is not a URL")
+            return StatusResponse(None, "its address is not a valid URL")
         for trust in (self._own_trust, self._system_trust):
             if trust is None:
                 continue
@@ -74,7 +74,7 @@ class StatusClient:
             return True
         if url.scheme == "http":
             return self._token_over_http
-        # An authority certifies any name for its owner, so that it is the right name has to be known from elsewhere.
+        # An authority certifies any name for its owner, so the configuration has to say which names are right.
         return trust is self._own_trust or self._hosts.names(host)
 
     async def _get(self, url: URL, trust: ssl.SSLContext) -> StatusResponse:
@@ -82,36 +82,36 @@ class StatusClient:
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         async with self._session.get(url, headers=headers, ssl=trust, allow_redirects=False) as response:
             if response.status == 401 and token is None and self._token is not None:
-                return StatusResponse(None, _KEPT_BACK[url.scheme])
+                return StatusResponse(None, _TOKEN_WITHHELD[url.scheme])
             if response.status == 401:
-                return StatusResponse(None, "it wants another admin.token")
+                return StatusResponse(None, "the worker does not accept this admin.token")
             status = decode_status(await _body(response)) if response.status == 200 else None
         return (
             StatusResponse(status)
             if status is not None
-            else StatusResponse(None, f"answers {response.status}, not as a worker does")
+            else StatusResponse(None, f"the answer (HTTP status {response.status}) is not that of a worker")
         )
 
 
 async def fetch_statuses(
     section: AdminSection, urls: Sequence[str], *, token_over_http: bool = False
 ) -> list[StatusResponse]:
-    """Return the answer of each URL, in order."""
+    """Return the response of each URL, in order."""
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
-    # Nothing is decompressed: a few bytes must not become gigabytes.
+    # No decompression: a few bytes must not become gigabytes.
     async with aiohttp.ClientSession(timeout=timeout, auto_decompress=False) as session:
         client = StatusClient(section, session, token_over_http=token_over_http)
-        return await asyncio.gather(*(client.ask(url) for url in urls))
+        return await asyncio.gather(*(client.fetch(url) for url in urls))
 
 
 def _reason_of(error: OSError) -> str:
-    if isinstance(error, socket.gaierror):  # its numbers are not those of other system errors
+    if isinstance(error, socket.gaierror):  # its error numbers are not errno values
         return f"its host name cannot be resolved: {(error.strerror or 'unknown error').lower()}"
     return os.strerror(error.errno).lower() if error.errno else "cannot be reached"
 
 
 async def _body(response: aiohttp.ClientResponse) -> bytes:
-    """Read the body, of which more than `MAX_ANSWER_BYTES` is no answer of a worker's."""
+    """Read the body; empty if it is longer than `MAX_ANSWER_BYTES`, because a worker's is not."""
     parts: list[bytes] = []
     size = 0
     async for part in response.content.iter_any():
@@ -123,7 +123,7 @@ async def _body(response: aiohttp.ClientResponse) -> bytes:
 
 
 def _own_trust(section: AdminSection) -> ssl.SSLContext | None:
-    """Trust exactly the workers' own certificate, where it is at hand, whatever name they are reached by."""
+    """Return a context that trusts exactly the workers' own certificate, under any host name; None if it is not configured."""
     if section.tls_cert_file is None:
         return None
     try:
@@ -131,5 +131,5 @@ def _own_trust(section: AdminSection) -> ssl.SSLContext | None:
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(f"admin.tls_cert_file {section.tls_cert_file} cannot be used: {error}") from None
     own.check_hostname = False
-    own.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # the file need not go on to the root
+    own.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # the file need not contain the root
     return own

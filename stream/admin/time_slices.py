@@ -1,8 +1,8 @@
-"""Long work on a helper thread, in turns with the threads that the stream needs.
+"""Time slices for long work on a helper thread, so that it does not slow down the threads of the stream.
 
-A thread that runs Python code gives the interpreter lock back only every 5 ms, and the stream's threads take it hundreds of
-times for each micro-batch: beside such a thread a model call of 1 ms takes 50. So the work is done in slices, with a rest as
-long as the slice after each: others then get the lock at once, and half of the time at least.
+A thread that runs Python code releases the interpreter lock only every 5 ms, and the stream's threads acquire it hundreds of
+times for each micro-batch: next to such a thread a model call of 1 ms takes 50. So the work is done in slices, each followed
+by a rest of equal length: other threads then get the lock at once, and at least half of the time.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from typing import Final, TypeVar
 from forebay.stream.core.clock import Clock
 
 SLICE: Final = 32
-"""Events between two rests: less than a millisecond of work."""
+"""Number of events between two rests: less than a millisecond of work."""
 MAX_REST_S: Final = 0.02
 
 Item = TypeVar("Item")
 
 
 class Abandoned(Exception):
-    """Nobody waits for the result any more."""
+    """The client has gone, so the result is not needed any more."""
 
 
 class TimeSlices:
-    """One piece of work. `abandon` may be called on any thread."""
+    """Slices one piece of work. `abandon` may be called on any thread."""
 
     def __init__(self, clock: Clock, sleep: Callable[[float], None]) -> None:
         self._clock = clock
         self._sleep = sleep
-        self._since_s: float | None = None
+        self._slice_began_s: float | None = None
         self._abandoned = False
 
     def abandon(self) -> None:
@@ -38,22 +38,22 @@ class TimeSlices:
         self._abandoned = True
 
     def rest(self) -> None:
-        """Give the others their turn. Raises Abandoned."""
+        """Sleep for as long as the last slice took. Raise Abandoned if the work was abandoned."""
         if self._abandoned:
             raise Abandoned
         now_s = self._clock.monotonic_s()
-        worked_s = 0.0 if self._since_s is None else now_s - self._since_s
+        worked_s = 0.0 if self._slice_began_s is None else now_s - self._slice_began_s
         self._sleep(min(worked_s, MAX_REST_S))
-        self._since_s = self._clock.monotonic_s()
+        self._slice_began_s = self._clock.monotonic_s()
 
     def slices(self, items: Iterable[Item]) -> Iterator[tuple[Item, ...]]:
         """Yield the items in slices, with a rest before each."""
         iterator = iter(items)
-        while part := tuple(itertools.islice(iterator, SLICE)):
+        while items_of_slice := tuple(itertools.islice(iterator, SLICE)):
             self.rest()
-            yield part
+            yield items_of_slice
 
-    def each(self, items: Iterable[Item]) -> Iterator[Item]:
-        """Yield the items one by one, with rests between."""
-        for part in self.slices(items):
-            yield from part
+    def items(self, items: Iterable[Item]) -> Iterator[Item]:
+        """Yield the items one by one, with a rest before each slice."""
+        for items_of_slice in self.slices(items):
+            yield from items_of_slice

@@ -1,4 +1,4 @@
-"""The part of a worker's `/status` that `forebay status` uses. Validated: any process may answer there. Pure."""
+"""The part of a worker's `/status` that `forebay status` uses, validated because any process may answer. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _Measure = Annotated[float, msgspec.Meta(ge=0, le=1e15)]
 
 
 class Health(msgspec.Struct, frozen=True):
-    """The worker's own verdicts, and what explains them."""
+    """The verdicts of the worker's probes, with the reasons."""
 
     live: bool
     ready: bool
@@ -21,7 +21,7 @@ class Health(msgspec.Struct, frozen=True):
 
 
 class CurrentRates(msgspec.Struct, frozen=True):
-    """Rates and latencies of the last seconds; None where nothing was measured."""
+    """Rates and latencies over the last seconds; None if there was nothing to measure."""
 
     events_per_s: _Measure | None = None
     latency_p50_ms: _Measure | None = None
@@ -29,7 +29,10 @@ class CurrentRates(msgspec.Struct, frozen=True):
 
 
 class WorkerStatus(msgspec.Struct, frozen=True):
-    """worker: the instance that answers, which need not be the one that was announced."""
+    """The status that a worker reports.
+
+    worker: instance id of the worker that answers, which may differ from the announced one.
+    """
 
     worker: str
     health: Health
@@ -41,7 +44,7 @@ _DECODER = msgspec.json.Decoder(WorkerStatus)
 
 
 def decode_status(body: bytes) -> WorkerStatus | None:
-    """Parse the body of `/status`; None if it is not one. Never raises."""
+    """Parse the body of `/status`; None if it is invalid. Never raises."""
     try:
         return _DECODER.decode(body)
     except (ValueError, RecursionError):

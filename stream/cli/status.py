@@ -28,7 +28,7 @@ EXIT_UNHEALTHY: Final = 1
         ("forebay status", "who is alive, what each owns, lag, versions, health"),
         ("forebay status --watch", "as it changes, until Ctrl-C"),
         ("forebay status --json | jq .lag", "for scripts"),
-        ("forebay status || echo down", "exit status 1: no worker is well"),
+        ("forebay status || echo down", "exit status 1: no worker is healthy"),
     ),
 )
 @config_options

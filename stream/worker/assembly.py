@@ -297,7 +297,7 @@ class WorkerAssembly:
             enable_auto_commit=False,
             auto_offset_reset="none",
             isolation_level=entry.isolation_level,
-            partition_assignment_strategy=(AdvertisingAssignor(user_data, GroupWarnings().look),),
+            partition_assignment_strategy=(AdvertisingAssignor(user_data, GroupWarnings().check),),
             session_timeout_ms=kafka.session_timeout_ms,
             heartbeat_interval_ms=kafka.heartbeat_interval_ms,
             rebalance_timeout_ms=kafka.rebalance_timeout_ms,

@@ -1,4 +1,4 @@
-"""What does not go together among the workers of a group."""
+"""Warnings about inconsistent workers of a group."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ ONE = WorkerMetadata(worker="pod-1", url=None, model="late", version=3, release=
 TWO = replace(ONE, worker="pod-2")
 
 
-def test_workers_that_are_alike_need_no_word() -> None:
+def test_consistent_workers_cause_no_warning() -> None:
     assert group_warnings([]) == group_warnings([ONE]) == group_warnings([ONE, TWO]) == ()
 
 
-def test_one_instance_id_twice() -> None:
+def test_an_instance_id_that_is_used_twice() -> None:
     assert group_warnings([ONE, TWO, ONE]) == (
         "2 members have the instance id 'pod-1': they fence each other; give each worker a delivery.instance_id of its own",
     )
@@ -26,26 +26,26 @@ def test_one_instance_id_twice() -> None:
 def test_other_models_and_releases_are_listed_with_their_workers() -> None:
     assert group_warnings([ONE, replace(TWO, version=4), replace(TWO, worker="pod-3", release="0.2.0")]) == (
         "the workers serve different models: late version 3 (pod-1, pod-3); late version 4 (pod-2)",
-        "the workers are of different releases: Forebay 0.1.0 (pod-1, pod-2); Forebay 0.2.0 (pod-3)",
+        "the workers run different releases: Forebay 0.1.0 (pod-1, pod-2); Forebay 0.2.0 (pod-3)",
     )
 
 
-def test_of_a_large_group_some_names_are_enough() -> None:
+def test_a_warning_lists_a_few_names_of_a_large_group() -> None:
     many = [replace(ONE, worker=f"pod-{number}") for number in range(20)]
     (warning,) = group_warnings([*many, replace(ONE, worker="new", version=4)])
     assert "late version 3 (pod-0, pod-1, pod-10, pod-11, pod-12 and 15 more); late version 4 (new)" in warning
 
 
-def test_each_is_logged_when_it_comes_up_and_not_at_every_rebalance(caplog: pytest.LogCaptureFixture) -> None:
-    look = GroupWarnings().look
+def test_a_warning_is_logged_when_it_first_applies_and_not_at_every_rebalance(caplog: pytest.LogCaptureFixture) -> None:
+    check = GroupWarnings().check
     new = replace(TWO, version=4).encode()
     for members in ([ONE], [ONE, new], [ONE, new], [ONE, TWO], [ONE, new]):
-        look([one if isinstance(one, bytes) else one.encode() for one in members] + [b"", b"garbage"])
+        check([member if isinstance(member, bytes) else member.encode() for member in members] + [b"", b"garbage"])
     assert [record.message for record in caplog.records] == [
         "in this group the workers serve different models: late version 3 (pod-1); late version 4 (pod-2)"
     ] * 2
 
 
 def test_a_name_cannot_add_a_line_to_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    GroupWarnings().look([ONE.encode(), replace(TWO, model="x\n12:00:00 INFO all is well").encode()])
+    GroupWarnings().check([ONE.encode(), replace(TWO, model="x\n12:00:00 INFO all is well").encode()])
     assert "\n" not in caplog.records[0].message and "x\\x0a12" in caplog.records[0].message

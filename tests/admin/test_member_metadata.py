@@ -1,4 +1,4 @@
-"""What a worker tells the group, through the client's own protocol and back."""
+"""Metadata that a worker announces, through the client's own protocol and back, and the status of a group from it."""
 
 from __future__ import annotations
 
@@ -26,34 +26,34 @@ from forebay.stream.core.records import TopicPartition
 from forebay.stream.kafka.cluster.group_inspector import decode_member
 from forebay.stream.kafka.consumer.assignor import AdvertisingAssignor
 
-TOLD = WorkerMetadata(worker="pod-1", url="http://10.0.0.1:8080", model="late", version=3, release="0.1.0")
+METADATA = WorkerMetadata(worker="pod-1", url="http://10.0.0.1:8080", model="late", version=3, release="0.1.0")
 P = [TopicPartition("features", number) for number in range(5)]
 
 
-def test_it_goes_with_the_join_under_the_plain_assignors_name() -> None:
+def test_metadata_is_part_of_the_join_under_the_name_of_the_plain_assignor() -> None:
     seen: list[bytes] = []
-    assignor = AdvertisingAssignor(TOLD.encode, seen.extend)
+    assignor = AdvertisingAssignor(METADATA.encode, seen.extend)
     metadata = ConsumerProtocolMemberMetadata.decode(assignor.metadata({"features"}).encode())
     assert metadata.subscription == ["features"]
-    assert decode_member_metadata(metadata.user_data) == TOLD
+    assert decode_member_metadata(metadata.user_data) == METADATA
     # A worker of an older release can be a member of the same group, and its leader.
     assert assignor.name == RoundRobinPartitionAssignor.name
     cluster = SimpleNamespace(partitions_for_topic=lambda _topic: {0, 1, 2})
     members = {"m1": metadata, "m2": ConsumerProtocolMemberMetadata(0, ["features"], b"")}
     plain = RoundRobinPartitionAssignor.assign(cluster, members)  # type: ignore[arg-type]
-    assert [one.encode() for one in assignor.assign(cluster, members).values()] == [
-        one.encode() for one in plain.values()
+    assert [assigned.encode() for assigned in assignor.assign(cluster, members).values()] == [
+        assigned.encode() for assigned in plain.values()
     ]
-    assert seen == [TOLD.encode(), b""], "what each member announces, for the one that leads"
+    assert seen == [METADATA.encode(), b""], "what each member announces, for the one that leads"
 
 
 @given(st.binary() | st.recursive(st.none() | st.text() | st.integers(), st.lists).map(lambda x: repr(x).encode()))
-def test_whatever_another_member_tells_is_taken_for_nothing(user_data: bytes) -> None:
+def test_other_user_data_is_not_metadata(user_data: bytes) -> None:
     assert decode_member_metadata(user_data) is None
 
 
 @pytest.mark.parametrize(
-    "told",
+    "user_data",
     [
         b'{"forebay":2,"worker":"w","url":null,"model":"m","version":1,"release":"1"}',
         b'{"forebay":1,"worker":"w","url":"file:///etc/passwd","model":"m","version":1,"release":"1"}',
@@ -80,33 +80,33 @@ def test_whatever_another_member_tells_is_taken_for_nothing(user_data: bytes) ->
         ),
     ],
 )
-def test_half_of_an_advertisement_is_none(told: bytes) -> None:
-    assert decode_member_metadata(told) is None
+def test_metadata_with_an_invalid_field_is_not_accepted(user_data: bytes) -> None:
+    assert decode_member_metadata(user_data) is None
 
 
-def member(number: int, places: list[TopicPartition], told: WorkerMetadata | None = TOLD) -> Member:
+def member(number: int, partitions: list[TopicPartition], metadata: WorkerMetadata | None = METADATA) -> Member:
     return Member(
         member_id=f"m{number}",
         client_id="forebay",
         host="/10.0.0.9",
-        user_data=b"" if told is None else told.encode(),
-        partitions=tuple(places),
+        user_data=b"" if metadata is None else metadata.encode(),
+        partitions=tuple(partitions),
     )
 
 
-def look(*members: Member) -> GroupSnapshot:
+def group(*members: Member) -> GroupSnapshot:
     ends = dict.fromkeys(P, 100)
     return GroupSnapshot(
         group_id="g",
         state="Stable",
         members=members,
-        committed={place: 90 for place in P[:4]} | {P[4]: None},
+        committed={partition: 90 for partition in P[:4]} | {P[4]: None},
         ends=ends,
     )
 
 
-def answer(worker: str, **health: object) -> StatusResponse:
-    well = {
+def response(worker: str, **health: object) -> StatusResponse:
+    healthy = {
         "live": True,
         "ready": True,
         "reasons": [],
@@ -114,16 +114,16 @@ def answer(worker: str, **health: object) -> StatusResponse:
         "cluster": "ok",
         "paused": False,
     }
-    document = {"worker": worker, "health": well | health, "now": {"events_per_s": 5.0}}
+    document = {"worker": worker, "health": healthy | health, "now": {"events_per_s": 5.0}}
     return StatusResponse(decode_status(orjson.dumps(document)))
 
 
-def test_what_the_group_tells_and_what_workers_answer_are_put_together() -> None:
+def test_members_and_their_responses_are_joined() -> None:
     other = WorkerMetadata(worker="pod-2", url="http://10.0.0.2:8080", model="late", version=4, release="0.1.0")
     off = WorkerMetadata(worker="pod-3", url=None, model="late", version=4, release="0.1.0")
-    seen = look(member(1, P[:2]), member(2, P[2:3], other), member(3, P[3:4], off), member(4, [], None))
-    assert admin_urls(seen) == {"m1": "http://10.0.0.1:8080", "m2": "http://10.0.0.2:8080"}
-    status = build_group_status(seen, {"m1": answer("pod-1"), "m2": StatusResponse(None, "no answer within 2 s")})
+    snapshot = group(member(1, P[:2]), member(2, P[2:3], other), member(3, P[3:4], off), member(4, [], None))
+    assert admin_urls(snapshot) == {"m1": "http://10.0.0.1:8080", "m2": "http://10.0.0.2:8080"}
+    status = build_group_status(snapshot, {"m1": response("pod-1"), "m2": StatusResponse(None, "no answer within 2 s")})
     assert [(row.name, row.health, row.lag) for row in status.workers] == [
         ("forebay", "unknown", 0),
         ("pod-1", "ready", 20),
@@ -132,7 +132,7 @@ def test_what_the_group_tells_and_what_workers_answer_are_put_together() -> None
     ]
     assert status.healthy
     assert status.without_owner == (P[4],)
-    assert status.lag is None  # nobody knows where the group is in the last one
+    assert status.lag is None  # the group has no offset in the last one
     document = status.to_dict()
     assert document["partitions"][0] == {
         "topic": "features",
@@ -145,14 +145,14 @@ def test_what_the_group_tells_and_what_workers_answer_are_put_together() -> None
     assert document["partitions"][4]["worker"] is None
 
 
-def test_an_answer_of_another_worker_is_no_answer() -> None:
-    """As of two machines on each of which a worker listens on the loopback."""
-    (row,) = build_group_status(look(member(1, P)), {"m1": answer("somebody-else")}).workers
+def test_a_response_of_another_worker_is_not_accepted() -> None:
+    """For example, on each of two machines a worker listens on the loopback."""
+    (row,) = build_group_status(group(member(1, P)), {"m1": response("another-worker")}).workers
     assert row.health == "unreachable" and "another worker" in str(row.reason)
 
 
 @pytest.mark.parametrize(
-    ("health", "is_called", "healthy"),
+    ("health", "word", "healthy"),
     [
         ({}, "ready", True),
         ({"paused": True}, "paused", True),
@@ -162,37 +162,35 @@ def test_an_answer_of_another_worker_is_no_answer() -> None:
         ({"cluster": "failing"}, "degraded", False),
     ],
 )
-def test_health_in_a_word(health: dict[str, object], is_called: str, healthy: bool) -> None:
-    status = build_group_status(look(member(1, P)), {"m1": answer("pod-1", **health)})
-    assert status.workers[0].health == is_called
+def test_health_in_a_word(health: dict[str, object], word: str, healthy: bool) -> None:
+    status = build_group_status(group(member(1, P)), {"m1": response("pod-1", **health)})
+    assert status.workers[0].health == word
     assert status.healthy is healthy
 
 
 def test_the_reasons_of_a_worker_are_bounded() -> None:
     reasons = ["x" * 1000] * 1000
-    (row,) = build_group_status(look(member(1, P)), {"m1": answer("pod-1", ready=False, reasons=reasons)}).workers
+    (row,) = build_group_status(group(member(1, P)), {"m1": response("pod-1", ready=False, reasons=reasons)}).workers
     assert len(row.reason or "") == MAX_REASON_CHARS and (row.reason or "").endswith("…")
 
 
-def test_nobody_is_not_well() -> None:
-    assert not build_group_status(look(), {}).healthy
+def test_a_group_without_workers_is_not_healthy() -> None:
+    assert not build_group_status(group(), {}).healthy
 
 
-def test_partitions_are_named_in_short() -> None:
+def test_partitions_are_formatted_as_ranges() -> None:
     assert format_partitions([P[0], P[1], P[2], P[4], TopicPartition("more", 7)]) == "features 0-2,4 more 7"
     assert format_partitions([]) == ""
-    assert lag_of(look(), P[:2]) == 20
+    assert lag_of(group(), P[:2]) == 20
 
 
 @given(st.binary(), st.binary() | st.just(b"\0\0\0\0\0\1\xff\xff\0\0\0\1\0\0\0\0\0\0\0\0"))
-def test_bytes_that_are_not_of_the_clients_protocol_leave_a_member_without_particulars(
-    metadata: bytes, assignment: bytes
-) -> None:
-    found = decode_member("m1", client_id="forebay", host="/10.0.0.9", metadata=metadata, assignment=assignment)
-    assert all(isinstance(place.topic, str) for place in found.partitions)
+def test_a_member_with_invalid_bytes_has_no_user_data_and_partitions(metadata: bytes, assignment: bytes) -> None:
+    member = decode_member("m1", client_id="forebay", host="/10.0.0.9", metadata=metadata, assignment=assignment)
+    assert all(isinstance(partition.topic, str) for partition in member.partitions)
 
 
-WELL = b'{"worker":"w","health":{"live":true,"ready":true}}'
+HEALTHY = b'{"worker":"w","health":{"live":true,"ready":true}}'
 
 
 @pytest.mark.parametrize(
@@ -201,20 +199,20 @@ WELL = b'{"worker":"w","health":{"live":true,"ready":true}}'
         b"",
         b"[]",
         b'{"worker":"w"}',
-        WELL.replace(b'"w"', b"5"),
-        WELL.replace(b"true", b'"yes"'),
-        WELL.replace(b"{", b'{"now":5,', 1),
-        WELL.replace(b"{", b'{"now":{"events_per_s":"many"},', 1),
-        WELL.replace(b"{", b'{"now":{"events_per_s":1e999},', 1),
-        WELL.replace(b"{", b'{"now":{"events_per_s":1' + b"0" * 400 + b"},", 1),
-        WELL.replace(b"{", b'{"uptime_s":[],', 1),
-        WELL.replace(b"{", b'{"history":' + b"[" * 100_000, 1),
-        WELL.replace(b'"live"', b'"reasons":[1],"live"'),
-        WELL.replace(b'"live"', b'"reasons":"no","live"'),
-        WELL.replace(b'"live"', b'"breakers":[["model","open"]],"live"'),
-        WELL.replace(b'"live"', b'"breakers":{"model":{}},"live"'),
+        HEALTHY.replace(b'"w"', b"5"),
+        HEALTHY.replace(b"true", b'"yes"'),
+        HEALTHY.replace(b"{", b'{"now":5,', 1),
+        HEALTHY.replace(b"{", b'{"now":{"events_per_s":"many"},', 1),
+        HEALTHY.replace(b"{", b'{"now":{"events_per_s":1e999},', 1),
+        HEALTHY.replace(b"{", b'{"now":{"events_per_s":1' + b"0" * 400 + b"},", 1),
+        HEALTHY.replace(b"{", b'{"uptime_s":[],', 1),
+        HEALTHY.replace(b"{", b'{"history":' + b"[" * 100_000, 1),
+        HEALTHY.replace(b'"live"', b'"reasons":[1],"live"'),
+        HEALTHY.replace(b'"live"', b'"reasons":"no","live"'),
+        HEALTHY.replace(b'"live"', b'"breakers":[["model","open"]],"live"'),
+        HEALTHY.replace(b'"live"', b'"breakers":{"model":{}},"live"'),
     ],
 )
-def test_a_status_with_other_types_is_none(body: bytes) -> None:
-    assert decode_status(WELL) is not None
+def test_a_status_with_other_types_is_not_accepted(body: bytes) -> None:
+    assert decode_status(HEALTHY) is not None
     assert decode_status(body) is None

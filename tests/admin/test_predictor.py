@@ -1,4 +1,4 @@
-"""`/predict`: what the stream would say of the same event, in the same words; what is wrong; what it must not disturb."""
+"""`/predict`: it predicts and rejects as the stream does, and does not disturb the stream."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def test_the_specifications_shape() -> None:
     assert document["confidence"] == 0.5
 
 
-async def test_a_list_has_an_entry_for_each_in_order() -> None:
+async def test_a_list_has_an_entry_for_each_event_in_order() -> None:
     good, bad, poison = event("a", [1, 2, 3]), b'{"features": [1]}', event("p", [13, 0, 0])
     status, documents = await predicted(b"[" + b",".join([bad, good, poison]) + b"]")
     assert status == 200
@@ -91,8 +91,8 @@ async def test_a_raw_row() -> None:
     assert (await predicted(row[:8], headers))[1]["error"]["kind"] == "wrong_length"
 
 
-async def test_what_is_asked_is_no_event_of_the_stream() -> None:
-    """The device's answers to the stream are those to its own batches, in order, whatever is asked between."""
+async def test_events_of_requests_are_not_events_of_the_stream() -> None:
+    """The device returns the results of the stream's own batches in order, whatever requests come between."""
     async with running(Model()) as (predictor, device, breaker):
         collected: list[BatchResult | Deferred] = []
         decoder = Decoder(signature(3), model_name="m", max_event_bytes=1000)
@@ -110,33 +110,33 @@ async def test_what_is_asked_is_no_event_of_the_stream() -> None:
             await asyncio.sleep(0)
         assert {(await task)[0] for task in asking} == {422}
         await eventually(collect, "six finished batches", until=lambda found: len(found) >= 6, every_s=0)
-        assert [one.batch.seq for one in collected] == list(range(6))
+        assert [result.batch.seq for result in collected] == list(range(6))
         assert breaker.failures == 0
 
 
-async def test_one_at_a_time_waits_for_the_device_and_few_behind_it() -> None:
+async def test_only_a_few_requests_may_wait_for_the_device() -> None:
     model = Model()
     async with running(model) as (predictor, *_):
         model.gate.clear()
         asking = [asyncio.create_task(ask(predictor, event())) for _ in range(MAX_PENDING)]
         await asyncio.sleep(0)
-        with pytest.raises(NotReady, match="wait for the model already") as error:
+        with pytest.raises(NotReady, match="already waiting for the model") as error:
             await ask(predictor, event())
         assert error.value.kind == "busy"
         for task in asking[1:]:
-            task.cancel()  # whoever asked has gone
+            task.cancel()  # the client has gone
         await asyncio.wait(asking[1:])
         model.gate.set()
         assert (await asking[0])[0] == 200
         assert (await ask(predictor, event()))[0] == 200
-        assert len(model.calls) == 2  # for those who have gone the model was not called
+        assert len(model.calls) == 2  # the model was not called for clients that have gone
 
 
-async def test_a_model_that_is_not_fit_is_told_and_no_row_is_blamed() -> None:
+async def test_a_broken_model_is_reported_and_no_row_is_blamed() -> None:
     model = Model()
     async with running(model) as (predictor, _device, breaker):
         model.broken = True
-        with pytest.raises(NotReady, match="whatever it is given"):
+        with pytest.raises(NotReady, match="on any input"):
             await ask(predictor, event())
         assert breaker.failures == 0  # the stream's own calls decide about that
         breaker.trip(0.0, "test")
@@ -144,7 +144,7 @@ async def test_a_model_that_is_not_fit_is_told_and_no_row_is_blamed() -> None:
             await ask(predictor, event())
 
 
-async def test_a_body_is_read_only_where_there_is_a_place_for_it() -> None:
+async def test_a_body_is_read_only_if_the_request_is_admitted() -> None:
     model, bodies = Model(), asyncio.Event()
 
     async def slow() -> bytes:
@@ -152,12 +152,12 @@ async def test_a_body_is_read_only_where_there_is_a_place_for_it() -> None:
         return event()
 
     async def unread() -> bytes:
-        raise AssertionError("there is no place for it")
+        raise AssertionError("the request is not admitted")
 
     async with running(model) as (predictor, *_):
         asking = [asyncio.create_task(predictor.predict(slow, {})) for _ in range(MAX_PENDING)]
         await asyncio.sleep(0)
-        with pytest.raises(NotReady, match="wait for the model already"):
+        with pytest.raises(NotReady, match="already waiting for the model"):
             await predictor.predict(unread, {})
         bodies.set()
         assert {(await task)[0] for task in asking} == {200}
@@ -173,7 +173,7 @@ async def test_the_event_loop_neither_parses_nor_encodes(monkeypatch: pytest.Mon
 
         return wrapper
 
-    for name in ("read_request", "decompress", "decode_request", "answer", "_response"):
+    for name in ("read_request", "decompress", "decode_request", "build_response", "_response"):
         monkeypatch.setattr(predictor, name, recorded(getattr(predictor, name)))
     status, _document = await predicted(event())
     assert status == 200

@@ -1,4 +1,4 @@
-"""What a terminal is shown of names that any member of the group may choose."""
+"""The status as text: names that any member of the group may choose cannot harm the terminal."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ HOSTILE = (
 )
 
 
-def shown(name: str) -> str:
-    """The table of a group in which every text is `name`."""
-    place = TopicPartition(name, 0)
-    told = WorkerMetadata(worker=name, url=None, model=name, version=1, release=name)
-    asked = WorkerMetadata(worker=name, url="http://10.0.0.1:8080", model=name, version=1, release=name)
+def rendered(name: str) -> str:
+    """Return the status of a group in which every text is `name`."""
+    partition = TopicPartition(name, 0)
+    without_url = WorkerMetadata(worker=name, url=None, model=name, version=1, release=name)
+    with_url = WorkerMetadata(worker=name, url="http://10.0.0.1:8080", model=name, version=1, release=name)
     members = (
-        Member(member_id="m1", client_id=name, host=name, user_data=b"", partitions=(place,)),
-        Member(member_id="m2", client_id=name, host=name, user_data=told.encode(), partitions=()),
-        Member(member_id="m3", client_id=name, host=name, user_data=asked.encode(), partitions=()),
+        Member(member_id="m1", client_id=name, host=name, user_data=b"", partitions=(partition,)),
+        Member(member_id="m2", client_id=name, host=name, user_data=without_url.encode(), partitions=()),
+        Member(member_id="m3", client_id=name, host=name, user_data=with_url.encode(), partitions=()),
     )
-    look = GroupSnapshot(
-        group_id=name, state=name, members=members, committed={}, ends={place: 5, TopicPartition(name, 1): 5}
+    group = GroupSnapshot(
+        group_id=name, state=name, members=members, committed={}, ends={partition: 5, TopicPartition(name, 1): 5}
     )
     health = {"live": False, "ready": False, "reasons": [name], "breakers": {name: "open"}, "cluster": name}
-    answer = StatusResponse(decode_status(orjson.dumps({"worker": name, "health": health})))
+    response = StatusResponse(decode_status(orjson.dumps({"worker": name, "health": health})))
     out = io.StringIO()
     Console(file=out, force_terminal=True, no_color=True, width=1000).print(
-        render_status(build_group_status(look, {"m3": answer}))
+        render_status(build_group_status(group, {"m3": response}))
     )
     return out.getvalue()
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_names_steer_neither_the_terminal_nor_the_table(name: str) -> None:
-    text = shown(name)
+def test_names_control_neither_the_terminal_nor_the_table(name: str) -> None:
+    text = rendered(name)
     styles = ("\x1b[1m", "\x1b[2m", "\x1b[0m", "\x1b[1;", "\x1b[3")
     for style in styles:
         text = text.replace(style, "")
@@ -58,5 +58,5 @@ def test_names_steer_neither_the_terminal_nor_the_table(name: str) -> None:
         assert name in text
 
 
-def test_a_long_name_does_not_push_the_others_off_the_screen() -> None:
-    assert max(map(len, shown("x" * 299).splitlines())) < 1000
+def test_a_long_name_is_shortened() -> None:
+    assert max(map(len, rendered("x" * 299).splitlines())) < 1000

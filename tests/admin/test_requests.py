@@ -1,4 +1,4 @@
-"""Requests of `/predict`: any bytes and headers are events or a fault that has words and a status."""
+"""Requests to `/predict`: any bytes and headers are events or an error with a message and a status."""
 
 from __future__ import annotations
 
@@ -29,36 +29,36 @@ from tests.core.build import JULY, event, signature
 
 
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
-def test_reading_a_request_is_total(body: bytes) -> None:
+def test_reading_a_request_never_raises_another_error(body: bytes) -> None:
     decoder = Decoder(signature(3), model_name="m", max_event_bytes=1000)
     try:
-        asked = read_request(body, {}, time_slices(), now_ms=JULY, max_events=4)
+        request = read_request(body, {}, time_slices(), now_ms=JULY, max_events=4)
     except RequestError as fault:
         assert 400 <= status_of(fault.kind) < 500
         return
-    chunk = decode_request(asked, decoder, time_slices())
-    assert chunk.num_records == len(asked.records) == len(chunk.records) + len(chunk.rejections)
+    chunk = decode_request(request, decoder, time_slices())
+    assert chunk.num_records == len(request.records) == len(chunk.records) + len(chunk.rejections)
 
 
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=3, max_size=3))
-def test_what_has_an_id_and_a_time_reaches_the_decoder_as_it_came(features: list[float]) -> None:
+def test_an_event_with_an_id_and_a_timestamp_reaches_the_decoder_unchanged(features: list[float]) -> None:
     value = event("a", features)
-    asked = read_request(b"[" + value + b" , " + value + b"]", {}, time_slices(), now_ms=1, max_events=4)
-    assert [record.value for record in asked.records] == [value, value]
+    request = read_request(b"[" + value + b" , " + value + b"]", {}, time_slices(), now_ms=1, max_events=4)
+    assert [record.value for record in request.records] == [value, value]
 
 
 def long_list(count: int) -> bytes:
-    """Good events and bad ones, in no regular order, some with deadlines."""
+    """Return good and bad events in an irregular order, some with deadlines."""
     kinds = (event("a"), b'{"features": [1]}', b'{"features": [1, 2, 3], "deadline_ms": 5}', event("d", [3, 2, 1]))
     return b"[" + b",".join(kinds[number * number % 7 % 4] for number in range(count)) + b"]"
 
 
 @pytest.mark.parametrize("count", [1, SLICE - 1, SLICE, SLICE + 1, 3 * SLICE + 5])
-def test_a_request_decoded_in_slices_is_as_one_decoded_whole(count: int) -> None:
+def test_a_request_decoded_in_slices_equals_one_decoded_as_a_whole(count: int) -> None:
     decoder = Decoder(signature(3), model_name="m", max_event_bytes=1000)
-    asked = read_request(long_list(count), {}, time_slices(), now_ms=JULY, max_events=count)
-    sliced = decode_request(asked, decoder, time_slices())
-    (whole,) = decoder.decode({REQUEST_PARTITION: asked.records}, sliced.epoch)
+    request = read_request(long_list(count), {}, time_slices(), now_ms=JULY, max_events=count)
+    sliced = decode_request(request, decoder, time_slices())
+    (whole,) = decoder.decode({REQUEST_PARTITION: request.records}, sliced.epoch)
     assert np.array_equal(sliced.x_BF, whole.x_BF)
     for name in ("records", "ids", "timestamps", "rejections", "deadlines", "num_records", "num_bytes", "next_offset"):
         found, expected = getattr(sliced, name), getattr(whole, name)
@@ -94,7 +94,7 @@ async def test_bodies_that_cannot_be_decompressed(body: bytes, encoding: str, ki
 
 
 @pytest.mark.parametrize("depth", [100, 1100, 3000, 100_000])
-async def test_brackets_without_end_are_no_json(depth: int) -> None:
+async def test_endless_brackets_are_not_json(depth: int) -> None:
     for body in (b"[" * depth, b'{"features":' + b"[" * depth, b"[" * depth + b"]" * depth, b'{"a":' * depth):
         async with running(Model(), limits=RequestLimits(4, 1_000_000)) as (predictor, *_):
             status, document = await ask(predictor, body)
@@ -102,7 +102,7 @@ async def test_brackets_without_end_are_no_json(depth: int) -> None:
 
 
 @pytest.mark.parametrize("depth", [253, 254, 300, 450])
-async def test_deep_json_gets_the_answer_of_an_event_that_is_not_as_deep(depth: int) -> None:
+async def test_deep_json_gets_the_same_answer_as_flat_json(depth: int) -> None:
     deep = b"[" * depth + b"]" * depth
     for body, expected in (
         (b'{"features": %s}' % deep, 400),
@@ -122,9 +122,9 @@ async def test_deep_json_gets_the_answer_of_an_event_that_is_not_as_deep(depth: 
         (b'{"timestamp":null,"a":{}}', b'{"id":"0","timestamp":null,"a":{}}'),
     ],
 )
-def test_what_is_missing_is_added_and_the_rest_stays_as_written(value: bytes, completed: bytes) -> None:
-    asked = read_request(value, {}, time_slices(), now_ms=7, max_events=4)
-    assert [record.value for record in asked.records] == [completed]
+def test_missing_fields_are_added_and_the_rest_is_unchanged(value: bytes, completed: bytes) -> None:
+    request = read_request(value, {}, time_slices(), now_ms=7, max_events=4)
+    assert [record.value for record in request.records] == [completed]
 
 
 # As they come from the HTTP parser: bytes that are not UTF-8 are lone surrogates.
@@ -147,18 +147,18 @@ HEADER_TEXT = st.binary(max_size=20).map(lambda raw: raw.decode("utf-8", "surrog
         HEADER_TEXT | st.sampled_from(["application/x-forebay-f32", "application/json", "gzip", "5", "m"]),
     ),
 )
-def test_any_headers_and_body_are_a_request_or_a_fault_that_json_can_tell(body: bytes, headers: dict[str, str]) -> None:
+def test_any_headers_and_body_are_a_request_or_an_error_in_json(body: bytes, headers: dict[str, str]) -> None:
     decoder = Decoder(signature(3), model_name="m", max_event_bytes=1000)
     try:
         plain = decompress(body, headers, max_bytes=1000)
-        asked = read_request(plain, headers, time_slices(), now_ms=JULY, max_events=4)
+        request = read_request(plain, headers, time_slices(), now_ms=JULY, max_events=4)
     except RequestError as fault:
         assert orjson.dumps(error_document(fault.kind, fault.message))
         return
-    for rejection in decode_request(asked, decoder, time_slices()).rejections:
+    for rejection in decode_request(request, decoder, time_slices()).rejections:
         assert orjson.dumps(error_document(rejection.kind, rejection.message))
 
 
-def test_every_kind_has_a_status_of_an_error() -> None:
+def test_every_failure_kind_has_an_error_status() -> None:
     assert all(status_of(kind) >= 400 for kind in FailureKind)
     assert orjson.dumps({kind.value: status_of(kind) for kind in FailureKind})

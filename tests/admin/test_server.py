@@ -179,7 +179,7 @@ async def test_tls_and_a_worker_asked_over_it() -> None:
         (known,) = await fetch_statuses(section(token=TOKEN, **TLS), [url])
         assert known.status is not None and known.status.worker == "w"
         (no_token,) = await fetch_statuses(section(**TLS), [url])
-        assert no_token.reason == "it wants another admin.token"
+        assert no_token.reason == "the worker does not accept this admin.token"
         (no_trust,) = await fetch_statuses(section(token=TOKEN), [url])
         assert "not trusted" in str(no_trust.reason)
 

@@ -1,4 +1,4 @@
-"""Workers asked for their status: what they may answer, and who is sent the token. Real servers, which may be anybody's."""
+"""The status client: what servers may answer, and which of them are sent the token. With real servers."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def section(**settings: object) -> AdminSection:
 
 
 async def test_the_token_is_not_sent_in_the_clear_to_another_machine() -> None:
-    """0.0.0.0 leads here, and is no address of the loopback."""
+    """0.0.0.0 leads to this machine, and is not an address of the loopback."""
     listener = Listener()
     async with listener.listening() as port:
         urls = [f"http://0.0.0.0:{port}", f"http://127.0.0.1:{port}", f"http://localhost:{port}/base/"]
@@ -68,15 +68,15 @@ async def test_the_token_is_not_sent_in_the_clear_to_another_machine() -> None:
         assert listener.authorizations == [f"Bearer {TOKEN}"]
 
 
-async def test_what_to_do_where_the_token_was_kept_back() -> None:
+async def test_the_reason_names_the_remedy_if_the_token_was_withheld() -> None:
     async with Listener(status=401).listening() as port:
-        (kept_back,) = await fetch_statuses(section(token=TOKEN), [f"http://0.0.0.0:{port}"])
+        (withheld,) = await fetch_statuses(section(token=TOKEN), [f"http://0.0.0.0:{port}"])
         (wrong,) = await fetch_statuses(section(token=TOKEN), [f"http://127.0.0.1:{port}"])
-    assert "--token-over-http" in str(kept_back.reason)
-    assert wrong.reason == "it wants another admin.token"
+    assert "--token-over-http" in str(withheld.reason)
+    assert wrong.reason == "the worker does not accept this admin.token"
 
 
-async def test_the_token_follows_no_redirect() -> None:
+async def test_the_token_does_not_follow_a_redirect() -> None:
     elsewhere = Listener()
     async with elsewhere.listening() as port:
         redirecting = Listener(status=307, headers={"Location": f"http://127.0.0.1:{port}/status"})
@@ -95,7 +95,7 @@ async def test_only_the_workers_own_certificate_is_trusted_without_its_name() ->
     assert foreign.authorizations == []
 
 
-async def test_a_certificate_of_any_authority_brings_the_token_only_to_known_names(
+async def test_with_a_certificate_of_any_authority_the_token_goes_only_to_known_names(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Any member of the group can own a name, have it certified, and announce it."""
@@ -103,10 +103,10 @@ async def test_a_certificate_of_any_authority_brings_the_token_only_to_known_nam
     listener = Listener(status=401)
     async with listener.listening(OTHER_TLS) as port:
         urls = [f"https://0.0.0.0:{port}"]
-        (kept_back,) = await fetch_statuses(section(token=TOKEN), urls, token_over_http=True)
-        (also_kept_back,) = await fetch_statuses(section(token=TOKEN, **TLS), urls)
+        (withheld,) = await fetch_statuses(section(token=TOKEN), urls, token_over_http=True)
+        (also_withheld,) = await fetch_statuses(section(token=TOKEN, **TLS), urls)
         assert listener.authorizations == [None, None]
-        assert "admin.allowed_hosts" in str(kept_back.reason) and kept_back == also_kept_back
+        assert "admin.allowed_hosts" in str(withheld.reason) and withheld == also_withheld
         await fetch_statuses(section(token=TOKEN, allowed_hosts=("0.0.0.0",)), urls)
         await fetch_statuses(section(token=TOKEN, advertised_url="https://0.0.0.0/"), urls)
         assert listener.authorizations[2:] == [f"Bearer {TOKEN}"] * 2
@@ -122,7 +122,7 @@ async def test_a_certificate_of_any_authority_brings_the_token_only_to_known_nam
         (b"x", {"Content-Length": "100"}),
     ],
 )
-async def test_an_answer_that_is_not_a_workers_is_told_as_that(body: bytes, headers: dict[str, str] | None) -> None:
+async def test_an_answer_that_is_not_a_workers_is_reported(body: bytes, headers: dict[str, str] | None) -> None:
     async with Listener(body, headers=headers).listening() as port:
         (answer,) = await fetch_statuses(section(), [f"http://127.0.0.1:{port}"])
     assert answer.status is None and answer.reason
@@ -135,11 +135,11 @@ async def test_a_long_answer_is_read_whole() -> None:
     assert answer.status is not None and answer.status.worker == "w"
 
 
-async def test_an_address_that_is_none_is_told() -> None:
+async def test_an_invalid_address_is_reported() -> None:
     (answer,) = await fetch_statuses(section(), ["http://["])
     assert answer.status is None and answer.reason
 
 
-async def test_a_host_name_that_does_not_exist_is_reported_as_that() -> None:
+async def test_a_host_name_that_does_not_exist_is_reported() -> None:
     (answer,) = await fetch_statuses(section(), ["http://no-such-host.invalid:8080"])
     assert str(answer.reason).startswith("its host name cannot be resolved: ")

@@ -1,4 +1,4 @@
-"""Long work on a helper thread leaves half of the time to the others."""
+"""Long work on a helper thread leaves half of the time to other threads."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ def test_items_come_in_slices_with_a_rest_before_each() -> None:
     time_slices = TimeSlices(ManualClock(), rests.append)
     items = list(range(2 * SLICE + 1))
     assert [len(part) for part in time_slices.slices(items)] == [SLICE, SLICE, 1]
-    assert list(time_slices.each(items)) == items
+    assert list(time_slices.items(items)) == items
     assert len(rests) == 6
     assert list(time_slices.slices([])) == []
 
 
-def test_work_that_nobody_waits_for_ends_at_its_next_rest() -> None:
+def test_abandoned_work_ends_at_its_next_rest() -> None:
     time_slices = TimeSlices(ManualClock(), lambda _seconds: None)
-    parts = time_slices.slices(range(3 * SLICE))
-    next(parts)
+    slices = time_slices.slices(range(3 * SLICE))
+    next(slices)
     time_slices.abandon()
     with pytest.raises(Abandoned):
-        next(parts)
+        next(slices)
