@@ -99,7 +99,7 @@ async def _status(
     async with GroupInspector(options, settings.kafka.group_id, topics, timeout_s=timeout_s) as inspector:
         while True:
             raise_if_cancelled()  # an interrupt
-            look = await inspector.look()
+            look = await inspector.inspect()
             urls = admin_urls(look)
             answers = await fetch_statuses(settings.admin, list(urls.values()), token_over_http=token_over_http)
             status = build_group_status(look, dict(zip(urls, answers, strict=True)))

@@ -203,7 +203,7 @@ def test_for_people_each_line_has_its_mark_and_its_hint(closed_port: int, capsys
     assert lines[0] == "✓ configuration no file; 1 settings given, the others at their defaults"
     assert lines[1] == "✓ admin         127.0.0.1:8080, this machine only, without a token, plain HTTP"
     assert lines[2].startswith("✗ broker        cannot reach Kafka at")
-    assert lines[3].strip().startswith("hint: see that the broker runs")
+    assert lines[3].strip().startswith("hint: check that the broker runs")
     assert lines[4].startswith("- topics ")
     assert lines[-1] == "2 of 10 checks failed"
 
@@ -211,7 +211,7 @@ def test_for_people_each_line_has_its_mark_and_its_hint(closed_port: int, capsys
 def test_a_broker_that_is_too_old_is_told(
     embedded_broker: Broker, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("forebay.stream.kafka.cluster.bootstrap._NEEDED", {9: 99})
+    monkeypatch.setattr("forebay.stream.kafka.cluster.bootstrap._REQUIRED_VERSIONS", {9: 99})
     _, checks = check(capsys, f"kafka.bootstrap_servers={embedded_broker.bootstrap}", "model.name=delays")
     assert checks["broker"]["detail"] == f"{embedded_broker.bootstrap} is older than Kafka 2.5"
     assert {checks[name]["status"] for name in CLUSTER[1:]} == {"skipped"}

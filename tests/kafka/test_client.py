@@ -20,7 +20,7 @@ from tests.brokers.secure import CERTIFICATES
 CA, CERT, KEY = (str(CERTIFICATES / name) for name in ("ca.pem", "client.pem", "client-key.pem"))
 
 
-def test_plaintext_has_nothing_of_the_rest() -> None:
+def test_plaintext_has_neither_tls_nor_sasl_options() -> None:
     assert client_options(KafkaSection(bootstrap_servers="a:1,b:2", client_id="me", request_timeout_ms=1234)) == {
         "bootstrap_servers": "a:1,b:2",
         "client_id": "me",
@@ -30,7 +30,7 @@ def test_plaintext_has_nothing_of_the_rest() -> None:
 
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"])
-def test_passwords_are_handed_over_in_plain(mechanism: str) -> None:
+def test_the_client_gets_passwords_in_plain_text(mechanism: str) -> None:
     section = KafkaSection.model_validate(
         {
             "security_protocol": "SASL_PLAINTEXT",
@@ -47,7 +47,7 @@ def test_passwords_are_handed_over_in_plain(mechanism: str) -> None:
     assert "hunter2" not in repr(section)
 
 
-async def test_every_option_is_one_of_each_client() -> None:
+async def test_every_client_accepts_every_option() -> None:
     sections = [
         KafkaSection(security_protocol="SSL"),
         KafkaSection(security_protocol="SASL_SSL", sasl_mechanism="PLAIN", sasl_username="me"),
@@ -68,13 +68,13 @@ def test_the_token_command_becomes_a_provider() -> None:
     assert isinstance(client_options(section)["sasl_oauth_token_provider"], CommandTokenProvider)
 
 
-def test_kerberos_without_its_library_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kerberos_without_its_library_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("forebay.stream.kafka.client.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match="gssapi"):
         client_options(KafkaSection(security_protocol="SASL_SSL", sasl_mechanism="GSSAPI"))
 
 
-def test_kerberos_with_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kerberos_with_its_library_has_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("forebay.stream.kafka.client.find_spec", lambda name: object())
     section = KafkaSection(security_protocol="SASL_SSL", sasl_mechanism="GSSAPI", sasl_kerberos_domain_name="example")
     options = client_options(section)
@@ -88,14 +88,14 @@ def tls_context(section: KafkaSection) -> ssl.SSLContext:
     return context
 
 
-def test_tls_checks_certificate_and_host_by_default() -> None:
+def test_tls_verifies_certificate_and_host_by_default() -> None:
     context = tls_context(KafkaSection(security_protocol="SSL", ssl_cafile=CA))
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname
     assert len(context.get_ca_certs()) == 1
 
 
-def test_the_host_check_can_be_turned_off_but_not_the_certificate() -> None:
+def test_only_the_host_check_can_be_turned_off() -> None:
     context = tls_context(KafkaSection(security_protocol="SSL", ssl_cafile=CA, ssl_check_hostname=False))
     assert not context.check_hostname
     assert context.verify_mode is ssl.CERT_REQUIRED
@@ -111,19 +111,19 @@ def mutual(password: str | None, cert: str = CERT, key: str | None = KEY) -> Kaf
     )
 
 
-def test_mutual_tls_opens_the_key_with_its_password() -> None:
+def test_mutual_tls_decrypts_the_key_with_its_password() -> None:
     assert isinstance(tls_context(mutual("hunter2")), ssl.SSLContext)
 
 
 @pytest.mark.parametrize("password", [None, "wrong"])
-def test_a_wrong_password_is_told_and_none_is_asked_for(password: str | None) -> None:
+def test_a_wrong_password_is_an_error_without_a_prompt(password: str | None) -> None:
     # Without a password OpenSSL would ask at the terminal, and wait.
     with pytest.raises(ConfigError, match=r"kafka\.ssl_keyfile: .*client-key\.pem cannot be used") as caught:
         client_options(mutual(password))
     assert "wrong" not in caught.value.message
 
 
-def test_files_that_hold_something_else_are_named(tmp_path: Path) -> None:
+def test_files_with_other_content_are_named_in_the_error(tmp_path: Path) -> None:
     junk = tmp_path / "junk.pem"
     junk.write_text("junk")
     with pytest.raises(ConfigError, match=r"kafka\.ssl_cafile: .*junk\.pem cannot be used"):

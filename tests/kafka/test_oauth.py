@@ -85,7 +85,7 @@ def jwt(claims: object) -> str:
         ('{"token": "abc", "expires_at": 1800000100.5, "more": 1}\n', "abc"),
     ],
 )
-async def test_the_token_alone_or_in_json(command: Command, said: str, token: str) -> None:
+async def test_the_command_prints_a_token_or_json(command: Command, said: str, token: str) -> None:
     command.says(said)
     assert await provider(command).token() == token
 
@@ -101,7 +101,7 @@ async def test_the_token_alone_or_in_json(command: Command, said: str, token: st
         ("a.b.c", UNKNOWN_LIFETIME_MS * 4 // 5),
     ],
 )
-async def test_a_token_is_kept_until_shortly_before_it_expires(command: Command, said: str, life_ms: int) -> None:
+async def test_a_token_is_cached_until_shortly_before_it_expires(command: Command, said: str, life_ms: int) -> None:
     clock = HandClock()
     tokens = provider(command, clock)
     command.says(said)
@@ -114,14 +114,14 @@ async def test_a_token_is_kept_until_shortly_before_it_expires(command: Command,
     assert command.runs == 2
 
 
-async def test_connections_that_ask_at_once_share_one_run(command: Command) -> None:
+async def test_concurrent_connections_share_one_run(command: Command) -> None:
     command.says("abc")
     tokens = provider(command)
     assert await asyncio.gather(*(tokens.token() for _ in range(5))) == ["abc"] * 5
     assert command.runs == 1
 
 
-async def test_while_the_old_token_holds_a_failed_renewal_is_no_failure(command: Command) -> None:
+async def test_a_failed_renewal_is_ignored_while_the_old_token_is_valid(command: Command) -> None:
     clock = HandClock()
     tokens = provider(command, clock)
     command.says('{"token": "old", "expires_at": 1800001000}')
@@ -136,7 +136,7 @@ async def test_while_the_old_token_holds_a_failed_renewal_is_no_failure(command:
     assert await tokens.token() == "new"
 
 
-async def test_a_failure_carries_what_the_command_said(command: Command) -> None:
+async def test_a_failure_carries_the_commands_error_output(command: Command) -> None:
     with pytest.raises(TokenError, match="ended with status 1: the door is shut") as caught:
         await provider(command).token()
     # To the client it must be an error of its own: of any other its background tasks would die.
@@ -160,20 +160,20 @@ async def test_a_failure_carries_what_the_command_said(command: Command) -> None
         ('{"token": "secret", "expires_at": 1800000000}', "has expired"),
     ],
 )
-async def test_what_is_no_token_is_told_but_not_shown(command: Command, said: str, told: str) -> None:
+async def test_invalid_output_is_reported_but_not_shown(command: Command, said: str, told: str) -> None:
     command.says(said)
     with pytest.raises(TokenError, match=told) as caught:
         await provider(command).token()
     assert "secret" not in caught.value.message
 
 
-async def test_a_command_that_is_not_there() -> None:
+async def test_a_missing_command_is_reported() -> None:
     with pytest.raises(TokenError, match=r"\(/none/get-token \.\.\.\) cannot be run") as caught:
         await provider("/none/get-token --client-secret hunter2").token()
     assert "hunter2" not in caught.value.message
 
 
-async def test_a_slow_command_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
+async def test_a_slow_command_is_killed_with_its_child_processes(tmp_path: Path) -> None:
     child = tmp_path / "child"
     # The shell waits for its child, and both hold the pipe open.
     script = f"sleep 600 & echo $! > {shlex.quote(str(child))}; wait"

@@ -131,7 +131,7 @@ class ScriptedSource:
         self, positions: Mapping[TopicPartition, int], metadata: Mapping[TopicPartition, str], epoch: Epoch
     ) -> None:
         if epoch != self.current:
-            raise CommitRefused("the records' epoch is over")
+            raise CommitRefused("the epoch of the records has ended")
         for place, offset in positions.items():
             assert offset > self.committed[place], "committed offsets never fall"
             self.committed[place] = offset

@@ -31,7 +31,7 @@ async def test_a_worker_whose_clock_is_ahead_names_it_and_the_brokers_bound(work
     assert await worker.ended() == 1, worker.log
     assert "stopped: wrong_clock: the cluster refused the same outputs 3 times" in worker.log
     assert (
-        "which is this worker's clock: it is too far from the broker's (message.timestamp.after.max.ms is 1 hour"
+        "from this worker's clock: it is too far from the broker's time (message.timestamp.after.max.ms is 1 hour"
         in worker.log
     )
     assert await worker_group.committed() == {0: 0}

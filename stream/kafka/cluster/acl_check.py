@@ -1,4 +1,4 @@
-"""Whether this user may do what its role needs, asked before anything is begun: a refusal later names less."""
+"""The check of permissions at the start: an authorization error later names less of what is missing."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _DENIED: Final = "AuthorizationFailed"
 
 
 async def require(role: Role, settings: Settings) -> None:
-    """Raises BrokerError that names every access control list that is missing.
+    """Raise BrokerError with every missing access control list of a role.
 
-    What the cluster does not tell is taken for allowed; so are transactional ids, about which it cannot be asked.
+    What the cluster does not report is taken to be allowed, as are transactional ids, which no request can check.
     """
     missing = await _missing(required_acls(role, settings), settings)
     for acl in missing:
         if acl.operation == "DESCRIBE_CONFIGS":
-            log.warning("not allowed: %s; its retention, cleanup and sizes are not looked at", acl)
+            log.warning("not allowed: %s; its retention, cleanup policy and sizes were not checked", acl)
     if needed := [str(acl) for acl in missing if acl.operation != "DESCRIBE_CONFIGS"]:
         raise BrokerError(
             f"not allowed: {'; '.join(needed)}",
@@ -46,31 +46,33 @@ async def _missing(acls: tuple[Acl, ...], settings: Settings) -> list[Acl]:
     groups = sorted({acl.name for acl in acls if acl.resource == "group"})
     try:
         async with reach(settings.kafka, timeout_s=TIMEOUT_S) as broker, asyncio.timeout(TIMEOUT_S):
-            seen = dict((await view(broker.connection, topics)).topics)
-        of_groups = {name: access for name in groups if (access := await _of_group(name, settings)) is not None}
+            topic_access = dict((await view(broker.connection, topics)).topics)
+        access_of_groups = {
+            name: access for name in groups if (access := await _group_access(name, settings)) is not None
+        }
     except (BrokerError, KafkaError, OSError, TimeoutError) as error:
         # If the cluster is unreachable, later steps retry and report it; do not fail here.
-        log.info("what this user may do was not checked: %s", str(error) or type(error).__name__)
+        log.info("the permissions of this user were not checked: %s", str(error) or type(error).__name__)
         return []
-    found = {"topic": seen, "group": of_groups}
+    access_of = {"topic": topic_access, "group": access_of_groups}
     return [
         acl
         for acl in acls
-        if (access := found.get(acl.resource, {}).get(acl.name)) is not None and not _allows(access, acl)
+        if (access := access_of.get(acl.resource, {}).get(acl.name)) is not None and not _allows(access, acl)
     ]
 
 
 def _allows(access: Access, acl: Acl) -> bool:
     if access.error is not None:
-        # What is not there is for others to tell.
+        # Missing topics and groups are reported elsewhere.
         return _DENIED not in access.error
     return not access.missing([Operation[acl.operation]])
 
 
-async def _of_group(name: str, settings: Settings) -> Access | None:
-    """What is allowed on a group, asked of its coordinator; None where none answers in time.
+async def _group_access(name: str, settings: Settings) -> Access | None:
+    """Return the access to a group from its coordinator; None if no coordinator answers in time.
 
-    The coordinator may be a broker that has just gone away: another one takes over within seconds.
+    The coordinator may be a broker that has just stopped: another one takes over within seconds.
     """
     failure: Exception | None = None
 
@@ -88,7 +90,7 @@ async def _of_group(name: str, settings: Settings) -> Access | None:
             )
     except TimeoutError:
         log.warning(
-            "whether the group %s may be joined was not checked, since its coordinator does not answer within %g s: %s",
+            "the permission to join the group %s was not checked: its coordinator did not answer within %g s: %s",
             name,
             TIMEOUT_S,
             failure or "no answer",
@@ -104,14 +106,14 @@ async def _ask_a_broker(name: str, settings: Settings) -> Access:
         except BrokerError as error:
             if error.kind != "group":
                 raise
-            return Access(error.message, None)  # it may not even be asked for
+            return Access(error.message, None)  # this user may not even find the coordinator
 
 
 async def ask_coordinator(broker: Broker, kafka: KafkaSection, group_id: str, *, timeout_s: float) -> Access:
-    """Return the access to a group, asked of the coordinator that `broker` names.
+    """Return the access to a group from the coordinator that `broker` names.
 
-    Raises NotCoordinatorForGroupError if it has moved since or does not know its role yet; BrokerError, KafkaError or OSError
-    where it cannot be asked.
+    Raises NotCoordinatorForGroupError if the coordinator has moved since or does not know its role yet; BrokerError, KafkaError
+    or OSError if it cannot be reached.
     """
     host, port = await coordinator(broker.connection, group_id)
     home = await connect(kafka, host, port, timeout_s=timeout_s)

@@ -1,6 +1,6 @@
-"""What each role needs to be allowed on the cluster, and no more. Pure.
+"""The access control lists that each role needs on the cluster, and no more. Pure.
 
-READ and WRITE imply DESCRIBE, as Kafka has it.
+In Kafka, READ and WRITE imply DESCRIBE.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Operation = Literal["READ", "WRITE", "DESCRIBE_CONFIGS"]
 
 
 class Role(StrEnum):
-    """Who needs to be allowed something: each can have a user of its own."""
+    """A role with permissions of its own; each can have its own user."""
 
     WORKER = "worker"
     AGGREGATOR = "aggregator"
@@ -39,12 +39,12 @@ ROLES: Final[dict[Role, str]] = {
     Role.AGGREGATOR: "forebay aggregate",
     Role.REPLAY: "forebay dlq replay",
 }
-"""The command of each."""
+"""The command of each role."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Acl:
-    """One thing to allow. prefixed: on all names that begin with `name`."""
+    """An operation to allow on a resource. prefixed: on all names that begin with `name`."""
 
     resource: Resource
     name: str
@@ -56,9 +56,9 @@ class Acl:
 
 
 def required_acls(role: Role, settings: Settings) -> tuple[Acl, ...]:
-    """All that `role` needs with these settings. Raises ConfigError for an impossible topic name."""
-    find = {Role.WORKER: _worker, Role.AGGREGATOR: _aggregator, Role.REPLAY: _replay}[role]
-    return tuple(find(settings))
+    """Return all access control lists of a role with these settings. Raises ConfigError for an invalid topic name."""
+    acls = {Role.WORKER: _worker, Role.AGGREGATOR: _aggregator, Role.REPLAY: _replay}[role]
+    return tuple(acls(settings))
 
 
 def _worker(settings: Settings) -> Iterator[Acl]:
@@ -83,7 +83,7 @@ def _aggregator(settings: Settings) -> Iterator[Acl]:
     if settings.aggregate.alerts:
         (alerts,) = _names(settings, ALERTS.name)
         own.append(alerts)
-        # Alert rules read what was counted, and after a restart what was told.
+        # Alert rules read the aggregates, and after a restart the alerts that were sent.
         yield from (Acl("topic", name, "READ") for name in (aggregates, alerts))
     yield from (Acl("topic", name, "WRITE") for name in own)
     yield from (Acl("topic", name, "DESCRIBE_CONFIGS") for name in (deltas, *own))

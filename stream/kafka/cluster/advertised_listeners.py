@@ -1,8 +1,7 @@
-"""Whether the brokers of the cluster can be reached at the addresses that they advertise.
+"""The check that the brokers can be reached at their advertised addresses.
 
-A client connects to a bootstrap server first, and then only to the addresses that the cluster itself names. Where those are
-wrong for this machine the first connection works and nothing else does, and the client retries without end and without a
-word.
+A client connects to a bootstrap server first, and then only to the addresses that the cluster advertises. If those are wrong
+for this machine, the first connection works and no other does, and the client retries forever without logging it.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ Address = tuple[str, int]
 async def unreachable_brokers(
     broker: Broker, addresses: Sequence[Address], client: ClientOptions, *, timeout_s: float
 ) -> list[ForebayError]:
-    """Return an error for each of the addresses that does not answer; `broker` answers already."""
+    """Return an error for each address that does not answer, other than that of `broker`, which is connected."""
     answers = await asyncio.gather(
         *(
             connect_with(client, host, port, timeout_s=timeout_s)
@@ -50,10 +49,11 @@ async def unreachable_brokers(
 
 
 async def require_reachable(client: ClientOptions, *, timeout_s: float = TIMEOUT_S) -> None:
-    """Raise BrokerError if no bootstrap server answers, or none of the brokers at its advertised address.
+    """Raise BrokerError if no bootstrap server answers, or no broker does at its advertised address.
 
-    client: as `client_options` returns it. Where only some of the brokers answer a warning is logged: the cluster may be in
-    the middle of a restart, and may do without them.
+    If only some brokers answer, log a warning: the cluster may be restarting and work without them.
+
+    client: from `client_options`.
     """
     if (failure := await find_unreachable(client, timeout_s=timeout_s)) is None:
         return
@@ -64,9 +64,9 @@ async def require_reachable(client: ClientOptions, *, timeout_s: float = TIMEOUT
 
 
 async def find_unreachable(client: ClientOptions, *, timeout_s: float = TIMEOUT_S) -> BrokerError | None:
-    """Return what is wrong with the connection to the cluster; None if all of its brokers answer.
+    """Return the problem with the connection to the cluster; None if all brokers answer.
 
-    The error's kind is `advertised` if none of the brokers answers at its advertised address, `some_brokers` if not all do.
+    The kind of the error is `advertised` if no broker answers at its advertised address, `some_brokers` if only some do.
     """
     try:
         async with reach_with(client, timeout_s=timeout_s) as broker:

@@ -1,4 +1,4 @@
-"""Whether a broker answers, and if not why: the client itself says only that it could not connect."""
+"""Connections to brokers, with errors that name the cause: the client itself reports only that it could not connect."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ log = logging.getLogger("forebay.kafka.cluster")
 
 DEFAULT_PORT: Final = 9092
 CLOSE_TIMEOUT_S: Final = 1.0
-ADVERTISED_REMEDY: Final = "see advertised.listeners of the brokers: they must name addresses that this machine reaches"
+ADVERTISED_REMEDY: Final = "check advertised.listeners of the brokers: this machine must reach the addresses"
 OFFSET_FETCH: Final = 9
 TXN_OFFSET_COMMIT: Final = 28
 _CONNECTION_ERRORS: Final = (
@@ -37,21 +37,21 @@ _CONNECTION_ERRORS: Final = (
     asyncio.IncompleteReadError,
     ValueError,
 )
-"""What the client raises for a server that cannot be reached, or is none."""
+"""Exceptions of the client for a server that cannot be reached or does not speak Kafka's protocol."""
 
 ClientOptions = Mapping[str, object]
-"""What `client_options` returns."""
+"""The result of `client_options`."""
 
 ATTEMPT_S: Final = 15.0
 MIN_ATTEMPT_S: Final = 5.0
-"""How long one attempt to reach the cluster takes at least, however little is left of the whole."""
-_NEEDED: Final = {OFFSET_FETCH: 7, TXN_OFFSET_COMMIT: 3}
-"""Requests by which Kafka 2.5 is told from what was before it, and the version that it brought."""
+"""The shortest timeout of one attempt to reach the cluster, even if less time is left in total."""
+_REQUIRED_VERSIONS: Final = {OFFSET_FETCH: 7, TXN_OFFSET_COMMIT: 3}
+"""Requests by which Kafka 2.5 is recognised, with the versions that it introduced."""
 
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """A broker that answered. apis: request key -> the lowest and the highest version that it takes."""
+    """A broker that answered. apis: the lowest and highest supported version of each request, by API key."""
 
     host: str
     port: int
@@ -60,24 +60,25 @@ class Broker:
 
     @property
     def address(self) -> str:
-        """host:port."""
+        """The address, host:port."""
         return f"{self.host}:{self.port}"
 
     async def close(self) -> None:
-        """Close the connection, and wait a moment until it is."""
+        """Close the connection and wait briefly until it is closed."""
         await _close(self.connection)
 
     @property
     def recent_enough(self) -> bool:
-        """Whether it is Kafka 2.5 or later, by what it can do."""
-        return all(self.apis.get(key, (0, -1))[1] >= version for key, version in _NEEDED.items())
+        """Whether the broker is Kafka 2.5 or later, by the requests that it supports."""
+        return all(self.apis.get(key, (0, -1))[1] >= version for key, version in _REQUIRED_VERSIONS.items())
 
 
 @asynccontextmanager
 async def reach(kafka: KafkaSection, *, timeout_s: float) -> AsyncIterator[Broker]:
-    """A connection, logged in, to the first of the bootstrap servers that answers within `timeout_s`, all of them together.
+    """Yield an authenticated connection to the first bootstrap server that answers; all are tried at once.
 
-    Raises BrokerError that says of each server why it did not, and ConfigError as `client_options` does.
+    Raises BrokerError with the cause for each server if none answers within `timeout_s`, and ConfigError as `client_options`
+    does.
     """
     async with reach_with(client_options(kafka), timeout_s=timeout_s) as broker:
         yield broker
@@ -85,17 +86,17 @@ async def reach(kafka: KafkaSection, *, timeout_s: float) -> AsyncIterator[Broke
 
 @asynccontextmanager
 async def reach_with(client: ClientOptions, *, timeout_s: float) -> AsyncIterator[Broker]:
-    """The same with options that `client_options` has made, and so with their token."""
+    """Do as `reach` does with the result of `client_options`, and so with its cached token."""
     options = _connection_options(client)
     servers = _addresses(str(client["bootstrap_servers"]))
     connections = [asyncio.create_task(_connect(host, port, options, timeout_s)) for host, port in servers]
     try:
-        reached = await _first(connections)
-        if reached is None:
+        broker = await _first(connections)
+        if broker is None:
             errors = [task.exception() or OSError("no answer") for task in connections]
             addresses = [f"{host}:{port}" for host, port in servers]
             raise _unreachable(list(zip(addresses, errors, strict=True)), client, timeout_s)
-        yield reached
+        yield broker
     finally:
         for task in connections:
             task.cancel()
@@ -105,7 +106,7 @@ async def reach_with(client: ClientOptions, *, timeout_s: float) -> AsyncIterato
 
 
 async def _first(connections: Sequence[asyncio.Task[Broker]]) -> Broker | None:
-    """The first in order among the first that answered; None where none does. Raises what no broker can cause."""
+    """Return the first broker that answers, None if none does. Raises errors that are not about the connection."""
     pending: set[asyncio.Task[Broker]] = set(connections)
     while pending:
         await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
@@ -121,15 +122,15 @@ async def _first(connections: Sequence[asyncio.Task[Broker]]) -> Broker | None:
 
 
 async def wait_for_cluster(kafka: KafkaSection, *, clock: Clock, backoff: Backoff) -> None:
-    """Return when a broker answers, trying again for `kafka.connect_timeout_ms`. Raises BrokerError after that.
+    """Wait until a broker answers, for up to `kafka.connect_timeout_ms`. Raises BrokerError after that.
 
-    A cause that does not pass by itself, such as a refused login, is raised at once.
+    Permanent causes, such as a rejected login, are raised at once.
     """
     limit_s = kafka.connect_timeout_ms / 1000
     deadline = Deadline(clock, limit_s)
     waited = False
 
-    async def ask() -> None:
+    async def attempt() -> None:
         async with reach(kafka, timeout_s=max(MIN_ATTEMPT_S, min(ATTEMPT_S, deadline.left_s()))):
             pass
 
@@ -140,7 +141,7 @@ async def wait_for_cluster(kafka: KafkaSection, *, clock: Clock, backoff: Backof
             log.warning("%s; trying again for %g s (kafka.connect_timeout_ms)", error, limit_s)
 
     await retry(
-        ask,
+        attempt,
         should_retry=lambda error, _failures: isinstance(error, BrokerError) and error.kind == "unreachable",
         wait_s=backoff.wait_s,
         on_retry=warn,
@@ -151,21 +152,21 @@ async def wait_for_cluster(kafka: KafkaSection, *, clock: Clock, backoff: Backof
 
 
 async def connect(kafka: KafkaSection, host: str, port: int, *, timeout_s: float) -> Broker:
-    """Another broker of the cluster, by the address that it advertises. The caller closes it.
+    """Return a connection to a broker at its advertised address. The caller closes it.
 
-    Raises BrokerError where it does not answer.
+    Raises BrokerError if the broker does not answer.
     """
     return await connect_with(client_options(kafka), host, port, timeout_s=timeout_s)
 
 
 async def connect_with(client: ClientOptions, host: str, port: int, *, timeout_s: float) -> Broker:
-    """The same with options that `client_options` has made, and so with their token."""
+    """Do as `connect` does with the result of `client_options`, and so with its cached token."""
     try:
         return await _connect(host, port, _connection_options(client), timeout_s)
     except _CONNECTION_ERRORS as error:
         failure = _unreachable([(f"{host}:{port}", error)], client, timeout_s)
         if failure.kind == "unreachable":
-            # The bootstrap servers answered: what cannot be reached is what they said.
+            # The bootstrap servers answered: the address that they advertise cannot be reached.
             failure.remedy = ADVERTISED_REMEDY
         raise failure from error
 
@@ -184,7 +185,7 @@ async def _connect(host: str, port: int, options: dict[str, Any], timeout_s: flo
 async def _close(connection: AIOKafkaConnection) -> None:
     closed = connection.close()
     if closed is not None:
-        # A broker that does not answer does not end TLS in order either.
+        # A broker that does not answer does not close TLS cleanly either.
         await asyncio.wait([closed], timeout=CLOSE_TIMEOUT_S)
 
 
@@ -196,7 +197,7 @@ def _addresses(servers: str) -> list[tuple[str, int]]:
     addresses = []
     for server in servers.split(","):
         host, colon, port = server.rpartition(":")
-        # Without brackets an IPv6 address cannot be told from a port, so the settings take none.
+        # Without brackets an IPv6 address is ambiguous, so the settings reject it.
         if colon and "]" not in port:
             addresses.append((host.strip("[]"), int(port)))
         else:
@@ -205,17 +206,17 @@ def _addresses(servers: str) -> list[tuple[str, int]]:
 
 
 def _unreachable(failures: list[tuple[str, BaseException]], client: ClientOptions, timeout_s: float) -> BrokerError:
-    told = [_explain(error, str(client.get("security_protocol", "PLAINTEXT")), timeout_s) for _, error in failures]
-    message = "; ".join(f"{address}: {what}" for (address, _), (_, what, _) in zip(failures, told, strict=True))
-    # What names a cause is told before what is only silent.
-    kind, _, remedy = min(told, key=lambda each: each[0] == "unreachable")
+    causes = [_explain(error, str(client.get("security_protocol", "PLAINTEXT")), timeout_s) for _, error in failures]
+    message = "; ".join(f"{address}: {what}" for (address, _), (_, what, _) in zip(failures, causes, strict=True))
+    # A specific cause takes precedence over an address that is only unreachable.
+    kind, _, remedy = min(causes, key=lambda cause: cause[0] == "unreachable")
     return BrokerError(f"cannot reach Kafka at {message}", kind=kind, remedy=remedy)
 
 
 def _explain(error: BaseException, protocol: str, timeout_s: float) -> tuple[str, str, str]:
-    """(kind, what happened, remedy)."""
+    """Return the kind, the cause and the remedy of a connection error."""
     if isinstance(error, kafka_errors.KafkaConnectionError) and isinstance(error.__cause__, ssl.SSLError):
-        # In TLS 1.3 a client hears only after the handshake that its certificate was not good enough.
+        # In TLS 1.3 a client learns only after the handshake that its certificate was rejected.
         error = error.__cause__
     if isinstance(error, TokenError):
         return error.kind, error.message, error.remedy or ""
@@ -223,34 +224,32 @@ def _explain(error: BaseException, protocol: str, timeout_s: float) -> tuple[str
         return (
             "tls",
             f"its certificate is not trusted: {error.verify_message}",
-            ("give the authority that signed it as kafka.ssl_cafile; the certificate must name the host"),
+            "set kafka.ssl_cafile to the authority that signed it; the certificate must name the host",
         )
     if isinstance(error, ssl.SSLError):
         return (
             "tls",
             f"TLS failed: {error.reason or error}",
-            ("see that this port speaks TLS, and which client certificate it wants (kafka.ssl_certfile)"),
+            "check that this port speaks TLS, and which client certificate it requires (kafka.ssl_certfile)",
         )
     if isinstance(error, socket.gaierror):
-        return "unreachable", "there is no such host name", "see kafka.bootstrap_servers and the name service"
+        return "unreachable", "there is no such host name", "check kafka.bootstrap_servers and the name service"
     if isinstance(error, ConnectionRefusedError):
-        return "unreachable", "nothing listens there", "see that the broker runs, and kafka.bootstrap_servers"
+        return "unreachable", "nothing listens there", "check that the broker runs, and kafka.bootstrap_servers"
     if isinstance(error, TimeoutError):
         return (
             "unreachable",
             f"no answer within {timeout_s:g} s",
-            (
-                "see that the network lets this host through, and that kafka.security_protocol "
-                f"({protocol}) is what the port speaks"
-            ),
+            "check that the network lets this host through, and that the port speaks kafka.security_protocol "
+            f"({protocol})",
         )
     if isinstance(error, kafka_errors.UnsupportedSaslMechanismError | kafka_errors.IllegalSaslStateError):
-        return "authentication", str(error), "see kafka.sasl_mechanism and kafka.security_protocol"
+        return "authentication", str(error), "check kafka.sasl_mechanism and kafka.security_protocol"
     if isinstance(error, kafka_errors.SaslAuthenticationFailed | kafka_errors.AuthenticationFailedError):
-        return "authentication", "the login was refused", "see kafka.sasl_username, sasl_password and sasl_mechanism"
+        return "authentication", "the login was refused", "check kafka.sasl_username, sasl_password and sasl_mechanism"
     closed = isinstance(error, kafka_errors.KafkaConnectionError | ConnectionError)
     return (
         "unreachable",
         "it closed the connection without an answer" if closed else f"{type(error).__name__}: {error}",
-        f"see that kafka.security_protocol ({protocol}) is what the port speaks",
+        f"check that the port speaks kafka.security_protocol ({protocol})",
     )

@@ -1,4 +1,4 @@
-"""Removing topics that were made for a moment only."""
+"""Deletion of temporary topics."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TIMEOUT_S: Final = 10.0
 
 
 async def delete_topics(kafka: KafkaSection, names: Sequence[str]) -> None:
-    """Delete topics as far as the cluster lets us; whoever is cleaning up has nothing left to do about a refusal."""
+    """Delete topics if the cluster allows it. Errors are ignored: a cleanup has no way to handle them."""
     admin = AIOKafkaAdminClient(**client_options(kafka))
     with contextlib.suppress(KafkaError, TimeoutError, OSError):
         async with asyncio.timeout(TIMEOUT_S):

@@ -1,4 +1,4 @@
-"""A consumer group from outside: its members, what each owns, how far it has come. Joins nothing, commits nothing."""
+"""An inspector of a consumer group: its members, their partitions and the committed offsets. It does not join the group."""
 
 from __future__ import annotations
 
@@ -20,14 +20,17 @@ from forebay.stream.core.records import TopicPartition
 from forebay.stream.kafka.cluster.advertised_listeners import TIMEOUT_S, find_unreachable, require_reachable
 
 _MALFORMED: Final = (ValueError, TypeError, AttributeError, LookupError, MemoryError, struct.error)
-"""What the client raises for bytes that are not of its protocol."""
-
+"""Exceptions of the client for bytes that do not follow its protocol."""
 
 STOP_TIMEOUT_S: Final = 5.0
 
 
 class GroupInspector:
-    """`async with GroupInspector(client_options, group_id, topics) as inspector: await inspector.look()`."""
+    """Describes a group and its offsets in some topics.
+
+    async with GroupInspector(client_options, group_id, topics, timeout_s=10) as inspector:
+        snapshot = await inspector.inspect()
+    """
 
     def __init__(
         self, options: Mapping[str, object], group_id: str, topics: Sequence[str], *, timeout_s: float
@@ -62,14 +65,14 @@ class GroupInspector:
     async def __aexit__(self, *_: object) -> None:
         await self._stop()
 
-    async def look(self) -> GroupSnapshot:
-        """As it is now. Raises BrokerError."""
+    async def inspect(self) -> GroupSnapshot:
+        """Return the current state of the group. Raises BrokerError."""
         try:
-            return await within(self._timeout_s, self._look())
+            return await within(self._timeout_s, self._inspect())
         except (KafkaError, OSError) as error:
             raise await self._unreachable(error) from error
 
-    async def _look(self) -> GroupSnapshot:
+    async def _inspect(self) -> GroupSnapshot:
         partitions = await self._partitions()
         coordinator = await self._admin.find_coordinator(self._group_id)
         (described,) = await self._admin.describe_consumer_groups([self._group_id], coordinator)
@@ -78,20 +81,20 @@ class GroupInspector:
             raise for_code(error_code)(self._group_id)
         offsets = await self._admin.list_consumer_group_offsets(self._group_id, coordinator, partitions)
         ends = await self._consumer.end_offsets(partitions) if partitions else {}
-        committed = {TopicPartition(*place): found.offset for place, found in offsets.items()}
+        committed = {TopicPartition(*partition): position.offset for partition, position in offsets.items()}
         return GroupSnapshot(
             group_id=self._group_id,
             state=state,
             members=tuple(decode_member(*member[:5]) for member in members),
             committed={
-                place: offset if (offset := committed.get(place, -1)) >= 0 else None
-                for place in (TopicPartition(*one) for one in partitions)
+                partition: offset if (offset := committed.get(partition, -1)) >= 0 else None
+                for partition in (TopicPartition(*client_partition) for client_partition in partitions)
             },
-            ends={TopicPartition(*place): end for place, end in ends.items()},
+            ends={TopicPartition(*partition): end for partition, end in ends.items()},
         )
 
     async def _partitions(self) -> list[ClientTopicPartition]:
-        # All topics are asked for: to ask for one that is not there may make it.
+        # All topics are requested: a request for one that does not exist may create it.
         described = await self._admin.describe_topics()
         return [
             ClientTopicPartition(topic["topic"], partition["partition"])
@@ -101,7 +104,7 @@ class GroupInspector:
         ]
 
     async def _stop(self) -> None:
-        with contextlib.suppress(KafkaError, OSError):  # there is nothing left to do about it
+        with contextlib.suppress(KafkaError, OSError):  # the connections are given up in any case
             await within(STOP_TIMEOUT_S, self._close())
 
     async def _close(self) -> None:
@@ -111,24 +114,30 @@ class GroupInspector:
     async def _unreachable(self, error: BaseException) -> BrokerError:
         if (cause := await find_unreachable(self._options)) is not None:
             return cause
-        said = str(error) or type(error).__name__
+        reason = str(error) or type(error).__name__
         if isinstance(error, TimeoutError):
-            said = f"no answer within {self._timeout_s:g} s"
+            reason = f"no answer within {self._timeout_s:g} s"
         return BrokerError(
-            f"cannot look at the group {self._group_id!r} on {self._options['bootstrap_servers']}: {said}",
+            f"cannot describe the group {self._group_id!r} on {self._options['bootstrap_servers']}: {reason}",
             kind="unreachable",
-            remedy="`forebay check` tells whether the cluster is there and what the user may do",
+            remedy="`forebay check` reports whether the cluster is reachable and what this user may do",
         )
 
 
 def decode_member(member_id: str, client_id: str, host: str, metadata: Any, assignment: Any) -> Member:
-    """A member as the coordinator's answer describes it."""
-    told: bytes | None = None
-    owned: list[TopicPartition] = []
-    # Any member chooses the bytes of the first, and the group's leader those of the second.
+    """Return a member as the coordinator's response describes it."""
+    user_data: bytes | None = None
+    partitions: list[TopicPartition] = []
+    # A member can send any bytes as metadata, and the group's leader as assignment.
     with contextlib.suppress(*_MALFORMED):
-        told = ConsumerProtocolMemberMetadata.decode(metadata).user_data if metadata else None
+        user_data = ConsumerProtocolMemberMetadata.decode(metadata).user_data if metadata else None
     with contextlib.suppress(*_MALFORMED):
-        places = ConsumerProtocolMemberAssignment.decode(assignment).partitions() if assignment else []
-        owned = sorted(TopicPartition(*place) for place in places if place.topic is not None)
-    return Member(member_id=member_id, client_id=client_id, host=host, user_data=told or b"", partitions=tuple(owned))
+        assigned = ConsumerProtocolMemberAssignment.decode(assignment).partitions() if assignment else []
+        partitions = sorted(TopicPartition(*partition) for partition in assigned if partition.topic is not None)
+    return Member(
+        member_id=member_id,
+        client_id=client_id,
+        host=host,
+        user_data=user_data or b"",
+        partitions=tuple(partitions),
+    )

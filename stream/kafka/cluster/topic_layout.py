@@ -1,4 +1,4 @@
-"""The topics as the worker finds them at its start: how many partitions, how large a record each takes."""
+"""The layout of the topics at the start of the worker: their numbers of partitions and size limits."""
 
 from __future__ import annotations
 
@@ -19,9 +19,12 @@ log = logging.getLogger("forebay.kafka.topics")
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """input_partitions: by topic, with the prefix; max_batch_bytes: the largest record batch that all outputs take.
+    """The input and output topics of a worker.
 
-    broker_time: the brokers set the timestamps of input records; timestamp_bounds: of each output topic, in words.
+    input_partitions: the number of partitions by topic name, with the prefix.
+    max_batch_bytes: the size limit of a record batch for all output topics.
+    broker_time: whether the brokers set the timestamps of input records.
+    timestamp_bounds: a description of the bounds on record timestamps, by output topic.
     """
 
     inputs: tuple[str, ...]
@@ -33,7 +36,7 @@ class Layout:
 
 
 async def find_layout(settings: Settings) -> Layout:
-    """Look at the topics. Raises BrokerError where one is missing or unfit, or the cluster cannot be reached."""
+    """Return the layout. Raises BrokerError if a topic is missing or unusable, or the cluster cannot be reached."""
     checked = await check_topics(settings)
     for finding in checked.findings:
         if finding.severity == "warning":
@@ -48,15 +51,15 @@ async def find_layout(settings: Settings) -> Layout:
 
 
 def layout_of(settings: Settings, checked: TopicCheck) -> Layout:
-    """The layout from topics that are fit for use. Pure."""
-    prefix, most = settings.topics.prefix, settings.output.max_request_size
+    """Return the layout from topics that were checked. Pure."""
+    prefix, limit = settings.topics.prefix, settings.output.max_request_size
 
     def output(name: str, *, bounded: bool) -> OutputTopic:
         state = checked.states[topic_name(prefix, name)]
-        limit = state.number(MAX_MESSAGE_BYTES) or BROKER_MAX_MESSAGE_BYTES
-        return OutputTopic(state.name, state.num_partitions, min(limit, most) if bounded else limit)
+        topic_limit = state.number(MAX_MESSAGE_BYTES) or BROKER_MAX_MESSAGE_BYTES
+        return OutputTopic(state.name, state.num_partitions, min(topic_limit, limit) if bounded else topic_limit)
 
-    # A dead letter is larger than its event, whatever predictions are bounded to; only its topic bounds it.
+    # A dead letter is larger than its event and not subject to output.max_request_size; only its topic limits it.
     outputs = OutputTopics(
         output(PREDICTIONS.name, bounded=True),
         output(DEAD_LETTERS.name, bounded=False),
@@ -68,7 +71,7 @@ def layout_of(settings: Settings, checked: TopicCheck) -> Layout:
         inputs=inputs,
         input_partitions={name: checked.states[name].num_partitions for name in inputs},
         outputs=outputs,
-        max_batch_bytes=min(most, *(topic.max_bytes for topic in outputs.all())),
+        max_batch_bytes=min(limit, *(topic.max_bytes for topic in outputs.all())),
         broker_time=all((checked.states[name].configs or {}).get(TIMESTAMP_TYPE) == LOG_APPEND_TIME for name in inputs),
         timestamp_bounds={topic.name: timestamp_bounds(checked.states[topic.name]) for topic in outputs.all()},
     )

@@ -1,4 +1,4 @@
-"""Topics as they are meant to be, compared with topics as they are. Pure: asks no cluster."""
+"""The wanted topics, and how the actual topics differ from them. Pure: sends no request."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ CONFIGS: Final = (
 )
 
 BROKER_MAX_MESSAGE_BYTES: Final = 1_048_588
-"""What a topic takes where nobody has set it: Kafka's own default."""
+"""Kafka's default of max.message.bytes."""
 DEAD_LETTER_ROOM_BYTES: Final = 65_536
-"""How much larger than its event a dead letter may be: the headers that tell why."""
+"""How much larger than its event a dead letter may be, because of the headers with the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class WantedTopic:
-    """A topic as it is meant to be. name: with the prefix; configs: topic settings by their Kafka names."""
+    """A topic as configured. name: with the prefix; configs: topic settings by their Kafka names."""
 
     name: str
     spec: TopicSpec
@@ -67,7 +67,7 @@ class WantedTopic:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing that is not as it is meant to be."""
+    """A setting whose actual value is not the wanted one."""
 
     setting: str
     wanted: str
@@ -78,13 +78,13 @@ class Difference:
 
 
 def output_specs(settings: Settings) -> tuple[TopicSpec, ...]:
-    """What a worker of this configuration writes to."""
+    """Return the topics to which a worker of this configuration writes."""
     late = (LATE_EVENTS,) if settings.window.late_events_topic else ()
     return (*(spec for spec in CATALOGUE if spec is not FEATURES), *late)
 
 
 def plan_topics(settings: Settings) -> tuple[WantedTopic, ...]:
-    """Every topic of this configuration, inputs first. Raises ConfigError for a name that Kafka does not allow."""
+    """Return all topics of this configuration, inputs first. Raises ConfigError for a name that Kafka does not allow."""
     prefix, section = settings.topics.prefix, settings.topics
     specs = [(topic_name(prefix, name), FEATURES) for name in settings.input.topics]
     specs += [(topic_name(prefix, spec.name), spec) for spec in output_specs(settings)]
@@ -104,8 +104,8 @@ def _configs(spec: TopicSpec, settings: Settings) -> dict[str, str]:
     configs = {
         CLEANUP_POLICY: spec.cleanup_policy,
         RETENTION_MS: str(spec.retention_ms),
-        # With three replicas an acknowledged record survives the loss of any one broker; with fewer, asking for
-        # two would stop all writes with the first broker that is away.
+        # With three replicas an acknowledged record survives the loss of any broker. With fewer, requiring two would stop all
+        # writes when the first broker is unreachable.
         MIN_INSYNC_REPLICAS: "2" if settings.topics.replication_factor >= 3 else "1",
     }
     wanted = _max_message_bytes(spec, settings)
@@ -121,37 +121,40 @@ def _max_message_bytes(spec: TopicSpec, settings: Settings) -> int:
 
 
 def differences(wanted: WantedTopic, state: TopicState) -> tuple[Difference, ...]:
-    """Where a topic that is there is not as it is meant to be. A topic may take larger messages than is asked for."""
-    found = []
+    """Return the differences of an existing topic. A topic may accept larger messages than wanted."""
+    different = []
     if state.num_partitions != wanted.num_partitions:
-        found.append(Difference("partitions", str(wanted.num_partitions), str(state.num_partitions)))
+        different.append(Difference("partitions", str(wanted.num_partitions), str(state.num_partitions)))
     if state.replication_factor != wanted.replication_factor:
-        found.append(Difference("replication factor", str(wanted.replication_factor), str(state.replication_factor)))
+        different.append(
+            Difference("replication factor", str(wanted.replication_factor), str(state.replication_factor))
+        )
     for config, value in wanted.configs.items():
         actual = (state.configs or {}).get(config)
         if actual is None or actual == value:
             continue
         if config == MAX_MESSAGE_BYTES and (state.number(config) or 0) >= int(value):
             continue
-        found.append(Difference(config, value, actual))
-    return tuple(found)
+        different.append(Difference(config, value, actual))
+    return tuple(different)
 
 
 def find_problems(
     settings: Settings, wanted: tuple[WantedTopic, ...], states: Mapping[str, TopicState]
 ) -> tuple[Finding, ...]:
-    """All that is to be said about topics that are not as they should be, the gravest first."""
-    findings = [finding for topic in wanted for finding in _judge(topic, states[topic.name], settings)]
-    findings += _judge_counts(wanted, states)
+    """Return all findings about the topics, the most severe first."""
+    findings = [finding for topic in wanted for finding in _check_topic(topic, states[topic.name], settings)]
+    findings += _check_counts(wanted, states)
     return by_severity(findings)
 
 
 def by_severity(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Return the findings, the most severe first."""
     order = {"error": 0, "warning": 1, "note": 2}
     return tuple(sorted(findings, key=lambda finding: order[finding.severity]))
 
 
-def _judge(wanted: WantedTopic, state: TopicState, settings: Settings) -> Iterator[Finding]:
+def _check_topic(wanted: WantedTopic, state: TopicState, settings: Settings) -> Iterator[Finding]:
     name = wanted.name
     if state.status == "missing":
         yield Finding(
@@ -167,8 +170,8 @@ def _judge(wanted: WantedTopic, state: TopicState, settings: Settings) -> Iterat
             severity="error",
             topic=name,
             kind="forbidden",
-            message="this user may not see the topic",
-            remedy=f"let the user describe it, and {'read' if wanted.spec is FEATURES else 'write to'} it",
+            message="this user may not describe the topic",
+            remedy=f"allow the user to describe it, and to {'read' if wanted.spec is FEATURES else 'write to'} it",
         )
         return
     if state.configs is None:
@@ -176,29 +179,29 @@ def _judge(wanted: WantedTopic, state: TopicState, settings: Settings) -> Iterat
             severity="note",
             topic=name,
             kind="configs_unknown",
-            message="the cluster does not tell the topic's settings, so retention, cleanup and sizes were not checked",
-            remedy="let the user describe the topic's configs",
+            message="the cluster does not return the topic's settings, so retention, cleanup and sizes were not checked",
+            remedy="allow the user to describe the topic's configs",
         )
         return
-    yield from _judge_cleanup(wanted, state)
-    yield from _judge_retention(wanted, state)
+    yield from _check_cleanup(wanted, state)
+    yield from _check_retention(wanted, state)
     if wanted.spec is FEATURES:
-        yield from _judge_replay(state, settings)
+        yield from _check_replay(state, settings)
     yield from check_timestamps(state, settings.window, is_input=wanted.spec is FEATURES)
-    yield from _judge_replicas(wanted, state)
-    yield from _judge_sizes(wanted, state, settings)
+    yield from _check_replicas(wanted, state)
+    yield from _check_sizes(wanted, state, settings)
 
 
-def _judge_cleanup(wanted: WantedTopic, state: TopicState) -> Iterator[Finding]:
+def _check_cleanup(wanted: WantedTopic, state: TopicState) -> Iterator[Finding]:
     policy = (state.configs or {}).get(CLEANUP_POLICY, "")
     if "compact" not in policy:
         return
     harm = {
-        FEATURES.name: "events would be removed before they are read, and tombstones are no events",
+        FEATURES.name: "events would be removed before they are read, and tombstones are not events",
         PREDICTIONS.name: "older predictions of a key would be removed, and those without a key are refused",
-        DEAD_LETTERS.name: "older letters of a key would be removed, and those without a key are refused",
+        DEAD_LETTERS.name: "older dead letters of a key would be removed, and those without a key are refused",
         LATE_EVENTS.name: "older events of a key would be removed, and those without a key are refused",
-        OUTCOME_DELTAS.name: "counts would be removed that were not added up yet",
+        OUTCOME_DELTAS.name: "outcome deltas would be removed before they are aggregated",
     }[wanted.spec.name]
     yield Finding(
         severity="error",
@@ -209,7 +212,7 @@ def _judge_cleanup(wanted: WantedTopic, state: TopicState) -> Iterator[Finding]:
     )
 
 
-def _judge_retention(wanted: WantedTopic, state: TopicState) -> Iterator[Finding]:
+def _check_retention(wanted: WantedTopic, state: TopicState) -> Iterator[Finding]:
     actual, name = state.number(RETENTION_MS), wanted.name
     if actual is not None and actual != wanted.spec.retention_ms:
         shorter = 0 <= actual < wanted.spec.retention_ms
@@ -218,7 +221,7 @@ def _judge_retention(wanted: WantedTopic, state: TopicState) -> Iterator[Finding
             topic=name,
             kind="retention",
             message=f"records are kept {duration(actual)}; the catalogue has {duration(wanted.spec.retention_ms)}"
-            + (": what is not read by then is lost" if shorter else ""),
+            + (": records that are not read by then are lost" if shorter else ""),
             remedy=alter_config(name, RETENTION_MS, wanted.configs[RETENTION_MS]) if shorter else None,
         )
     limit = state.number(RETENTION_BYTES)
@@ -228,12 +231,12 @@ def _judge_retention(wanted: WantedTopic, state: TopicState) -> Iterator[Finding
             name,
             "retention",
             f"{RETENTION_BYTES} is {limit}: a partition that grows beyond it loses its oldest records "
-            "before their time",
+            "before retention.ms",
         )
 
 
-def _judge_replay(state: TopicState, settings: Settings) -> Iterator[Finding]:
-    """Windows are made again from their events: these must still be there when a worker comes back."""
+def _check_replay(state: TopicState, settings: Settings) -> Iterator[Finding]:
+    """Windows are rebuilt from their events, which must still exist when a worker returns."""
     actual, window = state.number(RETENTION_MS), settings.window
     needed = window.longest_ms + window.outage_ms if window.kind != "none" else 0
     if actual is not None and 0 <= actual < needed:
@@ -241,13 +244,13 @@ def _judge_replay(state: TopicState, settings: Settings) -> Iterator[Finding]:
             severity="error",
             topic=state.name,
             kind="retention",
-            message=f"records are kept {duration(actual)}; with these windows and window.outage_ms it takes "
-            f"{duration(needed)}, or windows that are open could not be made again",
+            message=f"records are kept {duration(actual)}; these windows and window.outage_ms need "
+            f"{duration(needed)}, or open windows could not be rebuilt",
             remedy=alter_config(state.name, RETENTION_MS, str(needed)),
         )
 
 
-def _judge_replicas(wanted: WantedTopic, state: TopicState) -> Iterator[Finding]:
+def _check_replicas(wanted: WantedTopic, state: TopicState) -> Iterator[Finding]:
     least, replicas = state.number(MIN_INSYNC_REPLICAS), state.replication_factor
     if least is None:
         return
@@ -264,28 +267,28 @@ def _judge_replicas(wanted: WantedTopic, state: TopicState) -> Iterator[Finding]
             severity="warning",
             topic=wanted.name,
             kind="min_insync_replicas",
-            message=f"{MIN_INSYNC_REPLICAS} is 1: an acknowledged record can be lost with one broker, {replicas} "
-            f"replicas or not",
+            message=f"{MIN_INSYNC_REPLICAS} is 1: an acknowledged record can be lost with one broker, despite "
+            f"{replicas} replicas",
             remedy=alter_config(wanted.name, MIN_INSYNC_REPLICAS, "2"),
         )
 
 
-def _judge_sizes(wanted: WantedTopic, state: TopicState, settings: Settings) -> Iterator[Finding]:
+def _check_sizes(wanted: WantedTopic, state: TopicState, settings: Settings) -> Iterator[Finding]:
     limit, name = state.number(MAX_MESSAGE_BYTES), wanted.name
     if limit is None or wanted.spec is FEATURES:
         return
-    wished = _max_message_bytes(wanted.spec, settings)
-    if limit >= wished:
+    needed = _max_message_bytes(wanted.spec, settings)
+    if limit >= needed:
         return
     if wanted.spec is DEAD_LETTERS:
         message = (
-            f"takes {limit} bytes a record: a letter of an event near input.max_event_bytes "
-            f"({settings.input.max_event_bytes}) does not fit, and its value will be cut"
+            f"accepts {limit} bytes per record: the dead letter of an event near input.max_event_bytes "
+            f"({settings.input.max_event_bytes}) does not fit, and its value will be truncated"
         )
     else:
         message = (
-            f"takes {limit} bytes a record; output.max_request_size ({settings.output.max_request_size}) "
-            "allows more, which will not be used"
+            f"accepts {limit} bytes per record; output.max_request_size ({settings.output.max_request_size}) "
+            "is larger and will not be used in full"
         )
     severity: Severity = "warning" if wanted.spec is DEAD_LETTERS else "note"
     yield Finding(
@@ -293,17 +296,17 @@ def _judge_sizes(wanted: WantedTopic, state: TopicState, settings: Settings) -> 
         topic=name,
         kind=MAX_MESSAGE_BYTES,
         message=message,
-        remedy=alter_config(name, MAX_MESSAGE_BYTES, str(wished)),
+        remedy=alter_config(name, MAX_MESSAGE_BYTES, str(needed)),
     )
 
 
-def _judge_counts(wanted: tuple[WantedTopic, ...], states: Mapping[str, TopicState]) -> Iterator[Finding]:
+def _check_counts(wanted: tuple[WantedTopic, ...], states: Mapping[str, TopicState]) -> Iterator[Finding]:
     present = [topic for topic in wanted if states[topic.name].status == "present"]
     predictions = next((topic.name for topic in present if topic.spec is PREDICTIONS), None)
     for topic in present:
         state = states[topic.name]
         if topic.spec is FEATURES and predictions is not None:
-            yield from _judge_pair(state, states[predictions])
+            yield from _check_pair(state, states[predictions])
         if state.num_partitions != topic.num_partitions:
             source = "topics.partitions" if topic.spec.partitions is None else "the catalogue"
             message = f"has {state.num_partitions} partitions; {source} has {topic.num_partitions}"
@@ -316,7 +319,7 @@ def _judge_counts(wanted: tuple[WantedTopic, ...], states: Mapping[str, TopicSta
             yield Finding("warning" if fewer else "note", topic.name, "replication_factor", message)
 
 
-def _judge_pair(features: TopicState, predictions: TopicState) -> Iterator[Finding]:
+def _check_pair(features: TopicState, predictions: TopicState) -> Iterator[Finding]:
     if features.num_partitions == predictions.num_partitions:
         return
     fewer, more = sorted((features, predictions), key=lambda state: state.num_partitions)
@@ -325,7 +328,7 @@ def _judge_pair(features: TopicState, predictions: TopicState) -> Iterator[Findi
         topic=predictions.name,
         kind="partition_counts",
         message=f"has {predictions.num_partitions} partitions, {features.name} has {features.num_partitions}: "
-        "predictions are placed by key instead of beside their event, so order is kept for each key only",
+        "predictions are partitioned by key instead of following their event, so only the order per key is kept",
         remedy=f"give both the same number: kafka-topics --alter --topic {fewer.name} --partitions "
         f"{more.num_partitions} (which moves keys to other partitions)",
     )

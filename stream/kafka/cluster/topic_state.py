@@ -1,4 +1,4 @@
-"""A topic as the cluster has it, and what there is to say about it. Pure."""
+"""The state of a topic on the cluster, and findings about it. Pure."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ Severity = Literal["error", "warning", "note"]
 
 @dataclass(frozen=True, slots=True)
 class TopicState:
-    """A topic as the cluster has it.
+    """The state of a topic on the cluster.
 
-    status: "forbidden" where this user may not see it; configs: None where the cluster does not tell them.
+    status: "forbidden" if this user may not describe the topic.
+    configs: topic settings by their Kafka names; None if the cluster does not return them.
     """
 
     name: str
@@ -23,7 +24,7 @@ class TopicState:
     configs: Mapping[str, str] | None = None
 
     def number(self, config: str) -> int | None:
-        """A setting that is a number; None where it is not told."""
+        """Return a setting that is a number; None if it is unknown."""
         value = (self.configs or {}).get(config, "")
         try:
             return int(value)
@@ -33,7 +34,7 @@ class TopicState:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something about a topic to know. An error keeps the worker from doing its work; a note harms nothing."""
+    """A finding about a topic. With an error the worker cannot run; a note is harmless."""
 
     severity: Severity
     topic: str
@@ -43,4 +44,5 @@ class Finding:
 
 
 def alter_config(topic: str, config: str, value: str) -> str:
+    """Return the command that changes a setting of a topic."""
     return f"kafka-configs --alter --topic {topic} --add-config {config}={value}"

@@ -1,4 +1,4 @@
-"""Whose clock the timestamps of a topic's records are, and which of them its brokers refuse. Pure."""
+"""Record timestamps of a topic: whose clock sets them, and which ones the brokers refuse. Pure."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ TIMESTAMP_TYPE: Final = "message.timestamp.type"
 TIMESTAMP_AFTER_MS: Final = "message.timestamp.after.max.ms"
 TIMESTAMP_BEFORE_MS: Final = "message.timestamp.before.max.ms"
 TIMESTAMPS: Final = "timestamps"
-"""The kind of findings about whose clock records are stamped with."""
+"""The kind of findings about record timestamps."""
 CREATE_TIME: Final = "CreateTime"
 LOG_APPEND_TIME: Final = "LogAppendTime"
 MIN_CLOCK_SKEW_MS: Final = 60_000
-"""Clocks may differ by as much without a topic refusing a worker's records."""
+"""A topic should accept the records of a worker whose clock differs by this much."""
 
 
 def check_timestamps(state: TopicState, window: WindowSection, *, is_input: bool) -> Iterator[Finding]:
-    """Whose clock the records' timestamps are, and whether the brokers would refuse those of a worker."""
+    """Yield findings about whose clock sets the timestamps, and whether the brokers would refuse a worker's."""
     if (state.configs or {}).get(TIMESTAMP_TYPE) != CREATE_TIME:
         return
     after_ms, ahead_ms = state.number(TIMESTAMP_AFTER_MS), window.max_timestamp_ahead_ms
@@ -42,13 +42,13 @@ def check_timestamps(state: TopicState, window: WindowSection, *, is_input: bool
             topic=state.name,
             kind=TIMESTAMPS,
             message=f"{TIMESTAMP_AFTER_MS} is {duration(after_ms)}: "
-            "all writes of a worker whose clock is further ahead are refused",
+            "the brokers refuse all writes of a worker whose clock is further ahead",
             remedy=alter_config(state.name, TIMESTAMP_AFTER_MS, "3600000"),
         )
 
 
 def timestamp_bounds(state: TopicState) -> str:
-    """The topic's bounds on record timestamps in words, for the message that one was refused."""
+    """Return a description of the topic's bounds on record timestamps, for the message that one was refused."""
     names = (TIMESTAMP_AFTER_MS, TIMESTAMP_BEFORE_MS)
-    found = [f"{name} is {duration(ms)}" for name in names if (ms := state.number(name)) is not None]
-    return " and ".join(found) or f"the cluster does not report {TIMESTAMP_AFTER_MS} and {TIMESTAMP_BEFORE_MS}"
+    bounds = [f"{name} is {duration(ms)}" for name in names if (ms := state.number(name)) is not None]
+    return " and ".join(bounds) or f"the cluster does not report {TIMESTAMP_AFTER_MS} and {TIMESTAMP_BEFORE_MS}"

@@ -1,7 +1,7 @@
-"""Topics on the cluster: looked at, made, and compared with what they are meant to be.
+"""Topics on the cluster: describe and create them, and compare them with the catalogue.
 
-Requests go over connections of our own: the client's calls would have brokers that make topics on demand make the
-missing ones, with settings of theirs; and its admin client retries and logs where one clear error is wanted.
+Requests use connections of their own. With the client's own calls, brokers that create topics on demand would create missing
+topics with default settings, and its admin client retries and logs where one clear error is wanted.
 """
 
 from __future__ import annotations
@@ -34,16 +34,20 @@ from forebay.stream.kafka.cluster.topic_plan import (
 )
 
 DEFAULT_TIMEOUT_S: Final = 15.0
-_LOOK_AGAIN_S: Final = 0.05
+_LEADER_POLL_S: Final = 0.05
 
-_THERE: Final = ("created", "exists")
+_USABLE: Final = ("created", "exists")
 
 CreateStatus = Literal["created", "would create", "exists", "differs", "refused"]
 
 
 @dataclass(frozen=True, slots=True)
 class CreateResult:
-    """What became of one topic. state: as it was found, where it was there; reason: why the cluster refused it."""
+    """The result of creating a topic.
+
+    state: its state, if it existed before.
+    reason: why the cluster refused to create it.
+    """
 
     topic: WantedTopic
     status: CreateStatus
@@ -54,7 +58,7 @@ class CreateResult:
 
 @dataclass(frozen=True, slots=True)
 class TopicCheck:
-    """Every topic as meant and as found, by name, and what is to be said about it, the gravest first."""
+    """The wanted topics, their states by name, and findings about them by severity."""
 
     wanted: tuple[WantedTopic, ...]
     states: Mapping[str, TopicState]
@@ -62,19 +66,19 @@ class TopicCheck:
 
     @property
     def errors(self) -> tuple[Finding, ...]:
-        """The findings with which the worker cannot do its work."""
+        """The findings with which the worker cannot run."""
         return tuple(finding for finding in self.findings if finding.severity == "error")
 
     def merge(self, other: TopicCheck) -> TopicCheck:
-        """Both together."""
+        """Return the topics and findings of both checks."""
         findings = by_severity((*self.findings, *other.findings))
         return TopicCheck((*self.wanted, *other.wanted), {**self.states, **other.states}, findings)
 
 
 async def check_topics(settings: Settings, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> TopicCheck:
-    """Compare the cluster's topics with the catalogue; changes nothing.
+    """Compare the cluster's topics with the catalogue, without changing them.
 
-    Raises BrokerError when the cluster does not answer within `timeout_s`, ConfigError for an impossible name.
+    Raises BrokerError if the cluster does not answer within `timeout_s`, ConfigError for an invalid name.
     """
     wanted = plan_topics(settings)
     async with reach(settings.kafka, timeout_s=timeout_s) as broker, _bounded(settings.kafka, timeout_s):
@@ -85,7 +89,7 @@ async def check_topics(settings: Settings, *, timeout_s: float = DEFAULT_TIMEOUT
 async def describe_topics(
     kafka: KafkaSection, names: Sequence[str], *, timeout_s: float = DEFAULT_TIMEOUT_S
 ) -> dict[str, TopicState]:
-    """Each of these topics as the cluster has it. Raises BrokerError when the cluster does not answer within `timeout_s`."""
+    """Return the state of each topic. Raises BrokerError if the cluster does not answer within `timeout_s`."""
     async with reach(kafka, timeout_s=timeout_s) as broker, _bounded(kafka, timeout_s):
         return (await _describe(broker, names))[0]
 
@@ -97,10 +101,12 @@ async def create_topics(
     dry_run: bool = False,
     timeout_s: float = DEFAULT_TIMEOUT_S,
 ) -> tuple[CreateResult, ...]:
-    """Make the topics that are missing; those that are there stay as they are. What was made can be used at once.
+    """Create missing topics and wait until they can be used. Existing topics are not changed.
 
-    wanted: without it, those that a worker needs. With `dry_run` the cluster only says whether it would. Raises BrokerError
-    when the cluster does not answer within `timeout_s`, ConfigError for an impossible name.
+    wanted: the topics; by default those that a worker needs.
+    dry_run: only ask the cluster whether it would create them.
+
+    Raises BrokerError if the cluster does not answer within `timeout_s`, ConfigError for an invalid name.
     """
     wanted = plan_topics(settings) if wanted is None else wanted
     names = [topic.name for topic in wanted]
@@ -111,28 +117,28 @@ async def create_topics(
         if absent:
             if controller is None:
                 raise BrokerError(
-                    "the cluster has no controller now, and without one no topic can be made",
+                    "the cluster has no controller now, and without one it cannot create topics",
                     kind="no_controller",
-                    remedy="try again when the cluster is well",
+                    remedy="try again when the cluster is healthy",
                 )
-            home = await connect(settings.kafka, *controller, timeout_s=timeout_s)
+            controller_broker = await connect(settings.kafka, *controller, timeout_s=timeout_s)
             try:
-                answers = await _create(home, absent, dry_run=dry_run, timeout_s=timeout_s)
+                answers = await _create(controller_broker, absent, dry_run=dry_run, timeout_s=timeout_s)
             finally:
-                home.connection.close()
-        done = {name: _created(topic, answers[name], dry_run) for topic in absent if (name := topic.name) in answers}
-        # Not for those that this user will never see.
+                controller_broker.connection.close()
+        results = {name: _created(topic, answers[name], dry_run) for topic in absent if (name := topic.name) in answers}
+        # Not for topics that this user may not describe.
         await _wait_until_led(
             broker,
-            [name for name, one in done.items() if one.status in _THERE and states[name].status == "missing"],
+            [name for name, result in results.items() if result.status in _USABLE and states[name].status == "missing"],
         )
-        # What someone else made meanwhile may be other than it is meant to be.
-        raced = [name for name, one in done.items() if one.status == "exists"]
+        # A topic that another client created meanwhile may differ from the catalogue.
+        raced = [name for name, result in results.items() if result.status == "exists"]
         if raced:
             states |= (await _describe(broker, raced))[0]
     return tuple(
-        done[topic.name]
-        if topic.name in done and states[topic.name].status != "present"
+        results[topic.name]
+        if topic.name in results and states[topic.name].status != "present"
         else _existing(topic, states[topic.name])
         for topic in wanted
     )
@@ -141,9 +147,9 @@ async def create_topics(
 async def topic_limits(
     kafka: KafkaSection, names: Sequence[str], *, timeout_s: float = DEFAULT_TIMEOUT_S
 ) -> dict[str, int | None]:
-    """`max.message.bytes` of each topic: the largest record batch, compressed, that it takes, in bytes.
+    """Return `max.message.bytes` of each topic: the size limit of a compressed record batch, in bytes.
 
-    None where the topic is missing or the cluster does not tell. Raises BrokerError when the cluster does not answer
+    None if the topic is missing or the cluster does not return its settings. Raises BrokerError if the cluster does not answer
     within `timeout_s`.
     """
     async with reach(kafka, timeout_s=timeout_s) as broker, _bounded(kafka, timeout_s):
@@ -152,8 +158,8 @@ async def topic_limits(
 
 
 def _existing(topic: WantedTopic, state: TopicState) -> CreateResult:
-    found = differences(topic, state)
-    return CreateResult(topic, "differs" if found else "exists", state, found)
+    different = differences(topic, state)
+    return CreateResult(topic, "differs" if different else "exists", state, different)
 
 
 def _created(topic: WantedTopic, answer: tuple[int, str | None], dry_run: bool) -> CreateResult:
@@ -162,7 +168,7 @@ def _created(topic: WantedTopic, answer: tuple[int, str | None], dry_run: bool) 
     if error is kafka_errors.NoError:
         return CreateResult(topic, "would create" if dry_run else "created")
     if error is kafka_errors.TopicAlreadyExistsError:
-        # Someone was faster, or this user may not see it: either way it is there.
+        # Another client was faster, or this user may not describe it: either way it exists.
         return CreateResult(topic, "exists")
     reasons: dict[object, str] = {
         kafka_errors.TopicAuthorizationFailedError: "this user may not create it",
@@ -174,7 +180,7 @@ def _created(topic: WantedTopic, answer: tuple[int, str | None], dry_run: bool) 
 async def _create(
     broker: Broker, topics: Sequence[WantedTopic], *, dry_run: bool, timeout_s: float
 ) -> dict[str, tuple[int, str | None]]:
-    """Error code and message by topic. The broker is the controller, or one that passes on to it."""
+    """Return error code and message by topic. broker: the controller, or one that forwards to it."""
     request = CreateTopicsRequest(
         create_topic_requests=[
             (topic.name, topic.num_partitions, topic.replication_factor, [], list(topic.configs.items()))
@@ -184,27 +190,27 @@ async def _create(
         validate_only=dry_run,
     )
     answer = await broker.connection.send(request)
-    # The first version of the answer has no messages.
+    # The first version of the response has no messages.
     return {name: (code, message[0] if message else None) for name, code, *message in answer.topic_errors}
 
 
 async def _describe(broker: Broker, names: Sequence[str]) -> tuple[dict[str, TopicState], tuple[str, int] | None]:
-    """The state of every name, and host and port of the controller, if the cluster has one now."""
+    """Return the state of each topic, and host and port of the controller if the cluster has one."""
     metadata = await broker.connection.send(MetadataRequest(list(names), allow_auto_topic_creation=False))
     answer = metadata.to_object()
-    found: dict[str, Any] = {topic["topic"]: topic for topic in answer["topics"]}
-    present = [name for name in names if name in found and _is_present(found[name])]
+    described: dict[str, Any] = {topic["topic"]: topic for topic in answer["topics"]}
+    present = [name for name in names if name in described and _is_present(described[name])]
     configs = await _describe_configs(broker, present) if present else {}
     states = {}
     for name in names:
         if name in present:
-            partitions = found[name]["partitions"]
+            partitions = described[name]["partitions"]
             replicas = min((len(partition["replicas"]) for partition in partitions), default=0)
             states[name] = TopicState(
                 name, "present", num_partitions=len(partitions), replication_factor=replicas, configs=configs.get(name)
             )
         else:
-            code = found[name]["error_code"] if name in found else 0
+            code = described[name]["error_code"] if name in described else 0
             forbidden = code == kafka_errors.TopicAuthorizationFailedError.errno
             states[name] = TopicState(name, "forbidden" if forbidden else "missing")
     addresses = {node["node_id"]: (node["host"], node["port"]) for node in answer["brokers"]}
@@ -212,22 +218,22 @@ async def _describe(broker: Broker, names: Sequence[str]) -> tuple[dict[str, Top
 
 
 def _is_present(topic: Mapping[str, Any]) -> bool:
-    # While leaders are elected a topic is there, with an error.
+    # While leaders are elected, an existing topic is reported with an error.
     return bool(topic["partitions"]) or topic["error_code"] == kafka_errors.LeaderNotAvailableError.errno
 
 
 async def _wait_until_led(broker: Broker, names: Sequence[str]) -> None:
-    """The controller says that a topic is made before the brokers know of it; wait until every partition has a leader."""
+    """Wait until every partition has a leader: brokers learn of a topic only after the controller has created it."""
     request = MetadataRequest(list(names), allow_auto_topic_creation=False)
     while names:
         topics = (await broker.connection.send(request)).to_object()["topics"]
         if all(not topic["error_code"] and not any(p["error_code"] for p in topic["partitions"]) for topic in topics):
             return
-        await asyncio.sleep(_LOOK_AGAIN_S)
+        await asyncio.sleep(_LEADER_POLL_S)
 
 
 async def _describe_configs(broker: Broker, names: Sequence[str]) -> dict[str, Mapping[str, str]]:
-    """The settings of those topics whose settings the cluster tells."""
+    """Return the settings of the topics for which the cluster returns them."""
     request = DescribeConfigsRequest([(ConfigResourceType.TOPIC, name, list(CONFIGS)) for name in names], False)
     try:
         answer = (await broker.connection.send(request)).to_object()
@@ -246,7 +252,7 @@ async def _describe_configs(broker: Broker, names: Sequence[str]) -> dict[str, M
 
 @asynccontextmanager
 async def _bounded(kafka: KafkaSection, timeout_s: float) -> AsyncIterator[None]:
-    """One deadline for all that is inside, and the client's errors as BrokerError."""
+    """Set one deadline for the block, and raise errors of the client as BrokerError."""
     try:
         async with asyncio.timeout(timeout_s):
             yield
@@ -254,12 +260,12 @@ async def _bounded(kafka: KafkaSection, timeout_s: float) -> AsyncIterator[None]
         raise BrokerError(
             f"Kafka at {kafka.bootstrap_servers} did not answer about its topics within {timeout_s:g} s",
             kind="timeout",
-            remedy="see that the cluster is well, and that the addresses that its brokers advertise can be reached",
+            remedy="check that the cluster is healthy, and that the addresses that its brokers advertise can be reached",
         ) from None
     except (kafka_errors.KafkaError, OSError) as error:
-        told = str(error) or type(error).__name__
+        reason = str(error) or type(error).__name__
         raise BrokerError(
-            f"Kafka at {kafka.bootstrap_servers} did not answer about its topics: {told}",
+            f"Kafka at {kafka.bootstrap_servers} did not answer about its topics: {reason}",
             kind="topics",
             remedy="`forebay check` reports more",
         ) from error

@@ -1,1 +1,1 @@
-"""Writing: record batches, and the transaction that commits them with the offsets."""
+"""The producer side: record batches, and the transactions that commit them together with offsets."""

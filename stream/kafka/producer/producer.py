@@ -1,4 +1,4 @@
-"""Whole record batches to the cluster: every delivery awaited, nothing left behind unknown."""
+"""The producer of outputs: it sends whole record batches and awaits every delivery."""
 
 from __future__ import annotations
 
@@ -37,24 +37,26 @@ METADATA_TIMEOUT_S = 1.0
 
 
 def hash_key(key: bytes) -> int:
-    """The Kafka default partitioner's hash: murmur2, made positive."""
+    """Return the hash of Kafka's default partitioner: murmur2, with the sign bit cleared."""
     return int(murmur2(key)) & 0x7FFFFFFF
 
 
 @dataclass(frozen=True, slots=True)
 class TransactionSettings:
-    """What makes a producer transactional. timeout_ms: the coordinator aborts a transaction that is open for longer."""
+    """The transactional id of a producer. timeout_ms: the coordinator aborts a transaction that is open for longer."""
 
     id: str
     timeout_ms: int
 
 
 class OutputProducer:
-    """One idempotent producer, replaced as a whole after any failure.
+    """An idempotent producer, which is replaced as a whole after any failure.
 
-    options: for the client; max_batch_bytes: the size of the record batches, uncompressed; timestamp_bounds: of topics, in
-    words, for the message that a timestamp was refused. With `transactional` each replacement has the same transactional id, so
-    that its start ends what its predecessor left open.
+    options: from `client_options`.
+    max_batch_bytes: the size limit of a record batch before compression.
+    transactional: for transactions. Each replacement has the same transactional id, so that its start ends a transaction that
+    its predecessor left open.
+    timestamp_bounds: a description of each topic's bounds, for the message that a timestamp was refused.
     """
 
     def __init__(
@@ -100,13 +102,13 @@ class OutputProducer:
 
     @property
     def producer(self) -> AIOKafkaProducer:
-        """The one of now. Raises KafkaError while there is none."""
+        """The current producer. Raises KafkaError while it is being replaced."""
         if self._producer is None:
-            raise ProducerClosed("the producer was given up and its successor is not there yet")
+            raise ProducerClosed("the producer was abandoned and its successor has not started yet")
         return self._producer
 
     async def restart(self) -> None:
-        """Replace the producer that failed by a new one. Waits for a cluster that is away."""
+        """Replace the failed producer by a new one. Retries while the cluster is unreachable."""
         await self.abandon()
 
         async def start() -> None:
@@ -121,9 +123,9 @@ class OutputProducer:
         )
 
     async def send(self, outgoing: Mapping[TopicPartition, Outgoing], *, timestamp_ms: int) -> None:
-        """Send all of it and wait until the brokers have it. Raises KafkaError; what arrived is then unknown.
+        """Send all records and wait until the brokers have them. Raises KafkaError; it is then unknown which arrived.
 
-        timestamp_ms: the records' time, in ms since the Unix epoch.
+        timestamp_ms: the timestamp of the records, in ms since the Unix epoch.
         """
         try:
             async with asyncio.TaskGroup() as group:
@@ -140,21 +142,21 @@ class OutputProducer:
             builder = producer.create_batch()
             start = _fill(builder, records, start, timestamp_ms)
             delivery = await producer.send_batch(builder, partition.topic, partition=partition.partition)
-            delivery.add_done_callback(_retrieve)  # where another fails first, nobody waits for this one
+            delivery.add_done_callback(_retrieve)  # if another fails first, this one is never awaited
             deliveries.append(delivery)
-            await asyncio.sleep(0)  # a batch is compressed in one go, and others want the event loop between two
+            await asyncio.sleep(0)  # each batch is compressed in one step: let other tasks run in between
         for delivery in deliveries:
             try:
                 await delivery
             except InvalidTimestampError as error:
                 bounds = self._timestamp_bounds.get(partition.topic, "the topic has its own bounds")
                 raise InvalidTimestampError(
-                    f"{partition.topic} refused the timestamp {rfc3339(timestamp_ms)}, which is this worker's clock: it is too "
-                    f"far from the broker's ({bounds})"
+                    f"{partition.topic} refused the timestamp {rfc3339(timestamp_ms)} from this worker's clock: it is too "
+                    f"far from the broker's time ({bounds})"
                 ) from error
 
     async def missing_topics(self, partitions: Collection[TopicPartition]) -> set[str]:
-        """Those topics of which the cluster says that it does not have them; none where it says nothing."""
+        """Return the topics that the cluster reports as missing; nothing if it does not answer."""
         with contextlib.suppress(KafkaError, TimeoutError):
             async with asyncio.timeout(METADATA_TIMEOUT_S):
                 cluster = await self.producer.client.fetch_all_metadata()
@@ -162,15 +164,15 @@ class OutputProducer:
         return set()
 
     def explain(self, error: BaseException) -> BrokerError | None:
-        """Return what the cluster refused and the remedy; None if the error does not say."""
+        """Return an error that names what the cluster refused and the remedy; None if `error` does not say."""
         return explain_refusal(error)
 
     async def find_unreachable(self) -> BrokerError | None:
-        """Return what is wrong with the connection to the cluster; None if all of its brokers answer."""
+        """Return the problem with the connection to the cluster; None if all brokers answer."""
         return await find_unreachable(self._client)
 
     async def stop(self, *, timeout_s: float) -> None:
-        """Close the producer, which has nothing left to send; abandon it when that takes longer than `timeout_s`."""
+        """Close the producer, which has nothing left to send; abandon it if that takes longer than `timeout_s`."""
         if self._producer is not None:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(timeout_s):
@@ -178,11 +180,11 @@ class OutputProducer:
             await self.abandon()
 
     async def abandon(self) -> None:
-        """Give the producer up without waiting for anything that the cluster owes it."""
+        """Drop the producer without waiting for pending responses."""
         producer, self._producer = self._producer, None
         if producer is None:
             return
-        # Before the first await, where this may be cancelled: its finalizer would report a producer that nobody closed.
+        # Before the first await, where this may be cancelled: the finalizer would report a producer that was never closed.
         producer._closed = True
         sender, transactions = producer._sender, producer._txn_manager
         if transactions is not None and transactions._transaction_waiter is not None:
@@ -201,12 +203,12 @@ class OutputProducer:
 
 
 async def connect(producer: OutputProducer, bootstrap_servers: str, *, timeout_s: float) -> None:
-    """Start it. Raises BrokerError with what to do about it."""
+    """Start the producer. Raises BrokerError with the cause and its remedy."""
     try:
         await within(timeout_s, producer.start())
     except InvalidTransactionTimeout as error:
         raise BrokerError(
-            "the cluster allows no transactions that long",
+            "the cluster does not allow transactions that long",
             kind="transaction_timeout",
             remedy="lower delivery.transaction_timeout_ms to the brokers' transaction.max.timeout.ms",
         ) from error
@@ -214,7 +216,7 @@ async def connect(producer: OutputProducer, bootstrap_servers: str, *, timeout_s
         raise BrokerError(
             f"not allowed: WRITE on the transactional-id {producer.transactional_id}",
             kind="authorization",
-            remedy="allow this client WRITE on the transactional ids that begin with delivery.transactional_id_prefix and "
+            remedy="allow this user WRITE on the transactional ids that begin with delivery.transactional_id_prefix and "
             "the group (`forebay acls worker` prints all that is needed), or set delivery.processing_guarantee to "
             "at_least_once",
         ) from error
@@ -222,21 +224,21 @@ async def connect(producer: OutputProducer, bootstrap_servers: str, *, timeout_s
         raise await producer.find_unreachable() or BrokerError(
             f"Kafka at {bootstrap_servers} gave no producer id within {timeout_s:g} s",
             kind="unreachable",
-            remedy="see that as many brokers run as transaction.state.log.replication.factor asks for",
+            remedy="check that at least transaction.state.log.replication.factor brokers run",
         ) from error
     except KafkaError as error:
         raise BrokerError(
             f"cannot reach Kafka at {bootstrap_servers}: {error}",
             kind="unreachable",
-            remedy="see that the broker runs and that kafka.bootstrap_servers and the security settings are right "
+            remedy="check that the broker runs and that kafka.bootstrap_servers and the security settings are right "
             "(`forebay check` reports more)",
         ) from error
 
 
 def explain_refusal(error: BaseException) -> BrokerError | None:
-    """Explain why the cluster refused records; None if the error does not say."""
+    """Return an error that names why the cluster refused records; None if `error` does not say."""
     if isinstance(error, InvalidTimestampError):
-        # The timestamps of outputs are read from this machine's clock.
+        # The timestamps of outputs come from this machine's clock.
         return BrokerError(
             str(error),
             kind="wrong_clock",
@@ -247,15 +249,15 @@ def explain_refusal(error: BaseException) -> BrokerError | None:
 
 
 def _retrieve(future: asyncio.Future[object]) -> None:
-    """Look at what it came to, so that asyncio does not complain that nobody has."""
+    """Retrieve the exception of a future, so that asyncio does not log it as never retrieved."""
     if not future.cancelled():
         future.exception()
 
 
 def _fill(builder: BatchBuilder, records: Outgoing, start: int, timestamp_ms: int) -> int:
-    """Put records into a batch from `start` on, as many as fit; returns where the next batch begins.
+    """Fill a batch with records from index `start`; return the index at which the next batch begins.
 
-    Straight into the compiled builder: the wrapper's serializers cost as much a record as the encoding itself.
+    Uses the compiled builder directly: the serializers of the wrapper cost as much per record as the encoding.
     """
     append = builder._builder.append
     count = 0

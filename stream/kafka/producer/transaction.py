@@ -1,7 +1,7 @@
-"""One Kafka transaction after the other, each with outputs and the positions that they cover (KIP-447).
+"""Kafka transactions that contain outputs and the positions after the events that they are for (KIP-447).
 
-The producer's own `send_offsets_to_transaction` sends neither generation nor member, so that the broker could not refuse a
-member that was put out of the group; its requests go over the producer's connections here instead (decision 2).
+The producer's own `send_offsets_to_transaction` sends neither generation nor member id, so the broker could not fence a member
+that the group has removed. The requests are therefore sent here, over the producer's connections (decision 2).
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ FIRST_RETRY_S: Final = 0.001
 MAX_RETRY_S: Final = 0.02
 PRODUCER_FENCED: Final = 90
 _FENCED: Final = {PRODUCER_FENCED, kafka_errors.InvalidProducerEpoch.errno}
-_LOST_COORDINATOR: Final = {
+_COORDINATOR_MOVED: Final = {
     kafka_errors.CoordinatorNotAvailableError.errno,
     kafka_errors.NotCoordinatorError.errno,
     kafka_errors.RequestTimedOutError.errno,
 }
-_PASSING: Final = {
+_TRANSIENT: Final = {
     kafka_errors.OperationNotAttempted.errno,
     kafka_errors.CoordinatorLoadInProgressError.errno,
     kafka_errors.ConcurrentTransactions.errno,
@@ -43,15 +43,17 @@ _PASSING: Final = {
 
 
 def transactional_id(settings: Settings, instance: str) -> str:
-    """The id of the worker `instance`: the same for each of its producers, and no other worker's."""
+    """Return the transactional id of the worker `instance`: the same for all of its producers, and unique to it."""
     return f"{settings.delivery.transactional_id_prefix}-{settings.kafka.group_id}-{instance}"
 
 
 class Transaction:
-    """The transactions of the producer that `output_producer` holds, for the positions of one group.
+    """Transactions of a producer, with positions of one group.
 
-    is_current tells whether an epoch is the one that records are read under now. Every call may wait for a cluster that is
-    away for as long as it takes: the caller sets the deadline, and past it the outcome is unknown.
+    output_producer: holds the current producer of the client.
+    is_current: returns whether an epoch is the one in which records are read now.
+
+    Calls retry for as long as the cluster is unreachable. The caller sets the deadline, after which the outcome is unknown.
     """
 
     def __init__(self, output_producer: OutputProducer, *, group_id: str, is_current: Callable[[Epoch], bool]) -> None:
@@ -60,10 +62,10 @@ class Transaction:
         self._is_current = is_current
 
     async def begin(self, partitions: Collection[TopicPartition]) -> None:
-        """Begin, with all the output partitions at once: one request for them and not one each. Raises KafkaError.
+        """Begin a transaction and add all output partitions in one request. Raises KafkaError.
 
-        The client's own way would wait 20 ms each time: the coordinator says CONCURRENT_TRANSACTIONS until the markers of the
-        transaction before are written, which takes a millisecond or two.
+        The client itself would wait 20 ms each time: the coordinator answers CONCURRENT_TRANSACTIONS until the markers of the
+        previous transaction are written, which takes a millisecond or two.
         """
         producer = self._output_producer.producer
         await producer.begin_transaction()
@@ -82,7 +84,7 @@ class Transaction:
         manager.txn_partitions.update(ClientTopicPartition(*partition) for partition in partitions)
 
     async def add_group(self) -> None:
-        """Tell the coordinator that positions of the group will be part of it. Raises KafkaError."""
+        """Add the group, whose positions will be committed in the transaction. Raises KafkaError."""
         manager = self._output_producer.producer._txn_manager
         await self._until_accepted(
             CoordinationType.TRANSACTION,
@@ -97,13 +99,13 @@ class Transaction:
     async def commit_positions(
         self, positions: Mapping[TopicPartition, int], metadata: Mapping[TopicPartition, str], epoch: Epoch
     ) -> None:
-        """Add the positions, as the member that `epoch` captured, after `add_group`.
+        """Add positions as the member that `epoch` describes. Call `add_group` first.
 
-        Raises CommitRefused when that membership is over, or KafkaError.
+        Raises CommitRefused if that membership has ended, or KafkaError.
         """
         require_membership(epoch)
         if not self._is_current(epoch):
-            raise CommitRefused("the records' epoch is over")
+            raise CommitRefused("the epoch of the records has ended")
         manager = self._output_producer.producer._txn_manager
         await self._until_accepted(
             CoordinationType.GROUP,
@@ -117,16 +119,16 @@ class Transaction:
                 metadata=metadata,
             ),
             lambda response: [(topic, code) for topic, answers, _ in response.topics for _, code, _ in answers],
-            # Where an input topic was deleted, waiting would commit the old positions for a new topic of the same name.
-            passing=_PASSING - {kafka_errors.UnknownTopicOrPartitionError.errno},
+            # If an input topic was deleted, waiting could commit its positions for a new topic of the same name.
+            transient=_TRANSIENT - {kafka_errors.UnknownTopicOrPartitionError.errno},
         )
 
     async def commit(self) -> None:
-        """End it: outputs and positions become visible together. Raises KafkaError."""
+        """Commit the transaction: outputs and positions become visible together. Raises KafkaError."""
         await self._output_producer.producer.commit_transaction()
 
     async def abort(self) -> None:
-        """End it so that nothing of it is ever visible to readers of what is committed. Raises KafkaError."""
+        """Abort the transaction: readers of committed records never see any of it. Raises KafkaError."""
         await self._output_producer.producer.abort_transaction()
 
     async def _until_accepted(
@@ -136,11 +138,12 @@ class Transaction:
         request: Request[Any],
         codes_of: Callable[[Any], list[tuple[str, int]]],
         *,
-        passing: Set[int] = _PASSING,
+        transient: Set[int] = _TRANSIENT,
     ) -> None:
-        """Send to the coordinator until it says yes, or what does not pass by itself.
+        """Send a request to the coordinator until it is accepted or fails with an error that is not transient.
 
-        `codes_of` gives from its answer error codes, each with what it is about; passing: codes to wait out.
+        codes_of: returns the error codes of a response, each with the name of its topic or group.
+        transient: error codes after which the request is sent again.
         """
         producer = self._output_producer.producer
         sender, client = producer._sender, producer.client
@@ -163,10 +166,10 @@ class Transaction:
                 raise_if_refused(code)
             if codes & _FENCED:
                 raise kafka_errors.ProducerFenced
-            if codes & _LOST_COORDINATOR:
+            if codes & _COORDINATOR_MOVED:
                 sender._coordinator_dead(kind)
-            elif lasting := codes - passing:
-                first = min(lasting)
+            elif permanent := codes - transient:
+                first = min(permanent)
                 raise kafka_errors.for_code(first)(", ".join(sorted({name for name, code in answers if code == first})))
             await asyncio.sleep(wait_s)
             wait_s = min(MAX_RETRY_S, 2 * wait_s)

@@ -71,7 +71,7 @@ def wanted(name: str, settings: Settings = SETTINGS) -> WantedTopic:
     return next(topic for topic in plan_topics(settings) if topic.name == name)
 
 
-def test_the_plan_is_the_catalogue_with_the_configured_counts() -> None:
+def test_planned_topics_follow_the_catalogue_with_configured_partitions() -> None:
     plan = plan_topics(Settings(topics=TopicsSection(partitions=12, replication_factor=3)))
     assert [topic.spec for topic in plan] == list(CATALOGUE)
     assert [topic.num_partitions for topic in plan] == [12, 12, 12, 4]
@@ -81,38 +81,38 @@ def test_the_plan_is_the_catalogue_with_the_configured_counts() -> None:
         assert topic.configs[CLEANUP_POLICY] == "delete"
 
 
-def test_every_input_topic_is_made_like_features_and_all_have_the_prefix() -> None:
+def test_every_input_topic_is_planned_like_features_and_all_have_the_prefix() -> None:
     settings = Settings(input=InputSection(topics=("flights", "delays")), topics=TopicsSection(prefix="a."))
     names = [topic.name for topic in plan_topics(settings)]
     assert names == ["a.flights", "a.delays", "a.predictions", "a.dead-letters", "a.outcome-deltas"]
     assert wanted("a.delays", settings).spec.name == "features"
 
 
-def test_a_name_that_becomes_too_long_is_told() -> None:
+def test_a_name_that_is_too_long_with_the_prefix_is_an_error() -> None:
     settings = Settings(input=InputSection(topics=("x" * 200,)), topics=TopicsSection(prefix="y" * 100))
     with pytest.raises(ConfigError, match="is no topic name"):
         plan_topics(settings)
 
 
 @pytest.mark.parametrize(("replication_factor", "least"), [(1, "1"), (2, "1"), (3, "2"), (5, "2")])
-def test_an_acknowledged_record_survives_one_broker_where_there_are_three(replication_factor: int, least: str) -> None:
+def test_three_replicas_require_two_in_sync(replication_factor: int, least: str) -> None:
     plan = plan_topics(Settings(topics=TopicsSection(replication_factor=replication_factor)))
     assert {topic.configs[MIN_INSYNC_REPLICAS] for topic in plan} == {least}
 
 
-def test_dead_letters_have_room_for_the_largest_event_and_its_headers() -> None:
+def test_dead_letters_accept_the_largest_event_and_its_headers() -> None:
     settings = Settings(input=InputSection(max_event_bytes=3_000_000), output=OutputSection(max_request_size=2_000_000))
     limits = {topic.name: topic.configs.get(MAX_MESSAGE_BYTES) for topic in plan_topics(settings)}
     assert limits["features"] == limits["dead-letters"] == str(3_000_000 + 65_536)
     assert limits["predictions"] == limits["outcome-deltas"] == "2000000"
 
 
-def test_small_messages_leave_the_brokers_own_limit() -> None:
+def test_small_messages_keep_the_brokers_default_limit() -> None:
     settings = Settings(input=InputSection(max_event_bytes=1000))
     assert all(MAX_MESSAGE_BYTES not in topic.configs for topic in plan_topics(settings))
 
 
-def test_what_is_as_wanted_gives_no_finding_and_no_difference() -> None:
+def test_topics_as_wanted_have_no_findings_or_differences() -> None:
     states = as_wanted()
     assert told(states) == []
     assert all(differences(topic, states[topic.name]) == () for topic in plan_topics(SETTINGS))
@@ -127,7 +127,7 @@ def test_differences_name_setting_wanted_and_actual() -> None:
     ]
 
 
-def test_larger_messages_than_wanted_are_no_difference() -> None:
+def test_a_larger_message_limit_is_not_a_difference() -> None:
     larger = changed("dead-letters", {MAX_MESSAGE_BYTES: "9000000"})["dead-letters"]
     smaller = changed("dead-letters", {MAX_MESSAGE_BYTES: "1048588"})["dead-letters"]
     assert differences(wanted("dead-letters"), larger) == ()
@@ -154,19 +154,19 @@ def test_shorter_retention_is_a_warning_and_longer_only_a_note(retention_ms: str
     assert told(changed("features", {RETENTION_MS: retention_ms})) == [(severity, "features", "retention")]
 
 
-def test_a_bound_on_bytes_is_told_since_it_shortens_retention() -> None:
+def test_a_limit_on_bytes_is_reported_because_it_shortens_retention() -> None:
     assert told(changed("features", {RETENTION_BYTES: "1000000"})) == [("note", "features", "retention")]
 
 
-def test_different_counts_of_features_and_predictions_are_a_warning_that_says_what_rests_on_it() -> None:
+def test_different_partition_counts_of_features_and_predictions_are_a_warning_about_order() -> None:
     states = changed("predictions", partitions=6)
     assert ("warning", "predictions", "partition_counts") in told(states)
     finding = find_problems(SETTINGS, plan_topics(SETTINGS), states)[0]
-    assert "each key" in finding.message
+    assert "per key" in finding.message
     assert finding.remedy and "--topic features --partitions 6" in finding.remedy
 
 
-def test_counts_that_differ_from_the_configuration_alone_are_a_note() -> None:
+def test_partition_counts_that_differ_only_from_the_configuration_are_a_note() -> None:
     states = {
         name: TopicState(
             name, "present", num_partitions=8, replication_factor=state.replication_factor, configs=state.configs
@@ -184,7 +184,7 @@ def test_fewer_replicas_than_configured_are_a_warning() -> None:
     assert told(states, settings) == [("warning", "predictions", "replication_factor")]
 
 
-def test_more_in_sync_replicas_than_there_are_would_stop_every_write() -> None:
+def test_more_in_sync_replicas_than_replicas_are_an_error() -> None:
     assert told(changed("predictions", {MIN_INSYNC_REPLICAS: "2"})) == [("error", "predictions", "min_insync_replicas")]
     # Forebay does not write to its input.
     assert told(changed("features", {MIN_INSYNC_REPLICAS: "2"})) == []
@@ -197,7 +197,7 @@ def test_one_in_sync_replica_of_three_is_a_warning() -> None:
 
 
 @pytest.mark.parametrize(("name", "severity"), [("dead-letters", "warning"), ("predictions", "note")])
-def test_too_small_a_limit_is_told(name: str, severity: str) -> None:
+def test_a_limit_that_is_too_small_is_reported(name: str, severity: str) -> None:
     assert told(changed(name, {MAX_MESSAGE_BYTES: "50000"})) == [(severity, name, MAX_MESSAGE_BYTES)]
 
 

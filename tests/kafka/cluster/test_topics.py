@@ -39,7 +39,7 @@ async def make(broker: Broker, *topics: NewTopic) -> None:
     assert [code for _, code, *_ in answer.topic_errors] == [0] * len(topics)
 
 
-async def test_topics_are_made_once_and_are_then_as_they_should_be(broker: Broker, names: Names) -> None:
+async def test_created_topics_are_as_wanted_and_are_not_created_twice(broker: Broker, names: Names) -> None:
     settings = settings_for(broker, names)
     assert [one.status for one in await create_topics(settings)] == ["created"] * 4
     assert [one.status for one in await create_topics(settings)] == ["exists"] * 4
@@ -50,7 +50,7 @@ async def test_topics_are_made_once_and_are_then_as_they_should_be(broker: Broke
     assert state.configs is not None and state.configs[RETENTION_MS] == str(30 * 86_400_000)
 
 
-async def test_a_dry_run_makes_nothing_and_checking_does_not_either(broker: Broker, names: Names) -> None:
+async def test_neither_a_dry_run_nor_a_check_creates_topics(broker: Broker, names: Names) -> None:
     settings = settings_for(broker, names)
     assert [one.status for one in await create_topics(settings, dry_run=True)] == ["would create"] * 4
     for _ in range(2):
@@ -60,7 +60,7 @@ async def test_a_dry_run_makes_nothing_and_checking_does_not_either(broker: Brok
         assert [finding.kind for finding in checked.errors] == ["missing"] * 4
 
 
-async def test_what_is_there_is_left_as_it_is_and_told(broker: Broker, names: Names) -> None:
+async def test_existing_topics_are_unchanged_and_reported(broker: Broker, names: Names) -> None:
     await make(broker, NewTopic(names("features"), 2, 1, topic_configs={RETENTION_MS: "3600000"}))
     settings = settings_for(broker, names)
     features, *others = await create_topics(settings)
@@ -85,20 +85,20 @@ async def test_a_compacted_input_is_an_error(broker: Broker, names: Names) -> No
     assert [(f.topic, f.kind) for f in (await check_topics(settings)).errors] == [(names("features"), "compacted")]
 
 
-async def test_what_the_cluster_refuses_is_told_in_its_words(broker: Broker, names: Names) -> None:
+async def test_a_refusal_carries_the_clusters_message(broker: Broker, names: Names) -> None:
     done = await create_topics(settings_for(broker, names, replication_factor=7))
     assert {one.status for one in done} == {"refused"}
     assert all("replication factor" in (one.reason or "") for one in done)
 
 
-async def test_limits_are_read_for_those_that_are_there(broker: Broker, names: Names) -> None:
+async def test_limits_are_returned_for_existing_topics(broker: Broker, names: Names) -> None:
     settings = settings_for(broker, names).model_copy(update={"output": OutputSection(max_request_size=2_000_000)})
     await create_topics(settings)
     limits = await topic_limits(settings.kafka, [names("predictions"), names("dead-letters"), names("nowhere")])
     assert limits == {names("predictions"): 2_000_000, names("dead-letters"): 1_114_112, names("nowhere"): None}
 
 
-async def test_two_that_create_at_once_both_succeed(broker: Broker, names: Names) -> None:
+async def test_two_clients_that_create_topics_at_once_both_succeed(broker: Broker, names: Names) -> None:
     settings = settings_for(broker, names)
     both = await asyncio.gather(create_topics(settings), create_topics(settings))
     assert {one.status for done in both for one in done} <= {"created", "exists"}
@@ -113,7 +113,7 @@ CALLS = {
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-async def test_a_broker_that_is_silent_costs_no_more_than_the_timeout(call: Any) -> None:
+async def test_a_silent_broker_fails_after_the_timeout(call: Any) -> None:
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()
@@ -136,7 +136,7 @@ async def test_a_port_where_nothing_listens_is_a_broker_error(call: Any, unused_
         await call(settings)
 
 
-async def test_what_was_made_can_be_used_at_once(broker: Broker, names: Names) -> None:
+async def test_created_topics_can_be_used_at_once(broker: Broker, names: Names) -> None:
     for attempt in range(5):
         settings = settings_for(broker, names)
         settings = settings.model_copy(update={"topics": TopicsSection(prefix=names(f"{attempt}-"))})
@@ -169,7 +169,7 @@ def reached(connection: Answering) -> Reached:
     return Reached("b", 9092, connection, {})  # type: ignore[arg-type]
 
 
-async def test_missing_forbidden_and_electing_topics_are_told_apart() -> None:
+async def test_missing_forbidden_and_electing_topics_are_distinguished() -> None:
     answers = {"a": (29, 0), "b": (3, 0), "t": (5, 0), "c": (0, 3)}
     states, controller = await _describe(reached(Answering(answers)), ["a", "b", "t", "c", "d"])
     assert {name: state.status for name, state in states.items()} == {
@@ -182,13 +182,13 @@ async def test_missing_forbidden_and_electing_topics_are_told_apart() -> None:
     assert controller == ("b", 9092)
 
 
-async def test_a_cluster_without_a_controller_is_noticed() -> None:
+async def test_a_cluster_without_a_controller_is_an_error() -> None:
     _, controller = await _describe(reached(Answering({"t": (0, 1)}, controller=-1)), ["t"])
     assert controller is None
 
 
 @pytest.mark.parametrize("configs", [29, 31, kafka_errors.IncompatibleBrokerVersion("no"), NotImplementedError()])
-async def test_settings_that_the_cluster_does_not_tell_are_unknown(configs: int | Exception) -> None:
+async def test_settings_that_the_cluster_does_not_return_are_unknown(configs: int | Exception) -> None:
     states, _ = await _describe(reached(Answering({"t": (0, 1)}, configs=configs)), ["t"])
     assert states["t"].status == "present" and states["t"].configs is None
 
@@ -208,6 +208,6 @@ async def test_settings_without_a_value_are_left_out() -> None:
         (44, "refused", "said by the cluster"),
     ],
 )
-def test_what_the_cluster_answers_becomes_a_status(code: int, status: str, reason: str | None) -> None:
+def test_an_error_code_becomes_a_status(code: int, status: str, reason: str | None) -> None:
     done = _created(plan_topics(Settings())[0], (code, "said by the cluster"), dry_run=False)
     assert (done.status, done.reason) == (status, reason)

@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaProducer
 from forebay.stream.kafka.producer.producer import OutputProducer
 
 
-async def test_an_interrupted_abandon_leaves_no_producer_unclosed() -> None:
+async def test_a_producer_is_closed_even_if_abandon_is_interrupted() -> None:
     loop, complaints = asyncio.get_running_loop(), []
     loop.set_exception_handler(lambda _loop, context: complaints.append(context["message"]))
     output_producer = OutputProducer({}, compression_type=None, max_batch_bytes=1 << 20)
