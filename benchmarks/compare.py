@@ -23,7 +23,7 @@ from rich.table import Table
 
 from benchmarks.field import CONTESTANTS, FOREBAY, Contestant, Run, RunFailed, prepared
 from forebay.schemas.errors import ForebayError
-from forebay.stream.bench.host_info import describe_machine, installed_version
+from forebay.stream.bench.host_info import describe_host, installed_version
 from forebay.stream.bench.stats import pairwise_ratios
 
 Runs = dict[str, list[Run]]
@@ -198,7 +198,7 @@ def main(
             c.name: {"what": c.what, "processing_guarantee": c.processing_guarantee, **summary[c.name]}
             for c in contestants
         },
-        "machine": {**describe_machine(), "confluent-kafka": installed_version("confluent-kafka")},
+        "machine": {**describe_host(), "confluent-kafka": installed_version("confluent-kafka")},
     }
     document = json.dumps(report, ensure_ascii=False, indent=2)
     title = f"{broker_name} · {events:,} events · median of {rounds} · {partitions} partitions · at least once"

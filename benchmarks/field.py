@@ -18,7 +18,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from benchmarks.contestants.job import Job
 from forebay.schemas.topics import FEATURES, PREDICTIONS, topic_name
 from forebay.stream.bench.events import EventGenerator
-from forebay.stream.bench.preload import fill
+from forebay.stream.bench.preload import preload_topic
 from forebay.stream.bench.setup import MODEL_NAME, as_toml, bench_settings, save_bench_model, signature_of
 from forebay.stream.config.sections import KafkaSection, Settings
 from forebay.stream.embedded.broker import EmbeddedBroker, broker_version
@@ -209,12 +209,12 @@ async def prepared(
             )
             (folder / "forebay.toml").write_text(as_toml(settings), encoding="utf-8")
             await create_topics(settings)
-            await fill(
+            await preload_topic(
                 client_options(settings.kafka),
                 topic_name(settings.topics.prefix, FEATURES.name),
                 num_partitions=partitions,
                 events=events,
-                maker=EventGenerator(signature_of(settings.model)),
+                generator=EventGenerator(signature_of(settings.model)),
                 timestamp_ms=timestamp_ms,
                 progress=progress,
             )

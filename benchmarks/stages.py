@@ -28,7 +28,7 @@ from rich.table import Table
 from forebay.models.artefacts.artefact import load_artefact
 from forebay.models.serving.served_model import ServedModel
 from forebay.stream.bench.events import EventGenerator
-from forebay.stream.bench.host_info import describe_machine
+from forebay.stream.bench.host_info import describe_host
 from forebay.stream.bench.setup import MODEL_NAME, save_bench_model
 from forebay.stream.config.sections import TelemetrySection
 from forebay.stream.core.clock import SystemClock
@@ -71,10 +71,10 @@ def time_stage(work: Callable[[], object], rows: int) -> tuple[float, float]:
     return min(taken) / rows * 1e6, median(taken) / rows * 1e6
 
 
-def make_poll(maker: EventGenerator, rows: int, partitions: int) -> dict[TopicPartition, list[ConsumerRecord]]:
+def make_poll(generator: EventGenerator, rows: int, partitions: int) -> dict[TopicPartition, list[ConsumerRecord]]:
     poll: dict[TopicPartition, list[ConsumerRecord]] = {}
     for number in range(rows):
-        value, key = maker.value(number, TIMESTAMP_MS), maker.key(number)
+        value, key = generator.value(number, TIMESTAMP_MS), generator.key(number)
         partition = number * partitions // rows
         record = ConsumerRecord(
             "features", partition, number, TIMESTAMP_MS, 0, key, value, None, len(key), len(value), ()
@@ -224,7 +224,7 @@ def main(batch: int, partitions: int, as_json: bool) -> None:
         timed = time_stages(batch, partitions, Path(folder))
     if as_json:
         stages = {stage.stage: {"best_us": stage.best_us, "median_us": stage.median_us} for stage in timed}
-        document = {"rows": batch, "partitions": partitions, "stages": stages, "machine": describe_machine()}
+        document = {"rows": batch, "partitions": partitions, "stages": stages, "machine": describe_host()}
         click.echo(json.dumps(document, ensure_ascii=False, indent=2))
         return
     table = Table(title=f"µs per row · micro-batches of {batch} from {partitions} partition(s)", title_justify="left")

@@ -30,7 +30,7 @@ from rich.table import Table
 
 from forebay.models.artefacts.signature import Signature
 from forebay.models.artefacts.window_input import Aggregate, WindowInput
-from forebay.stream.bench.host_info import describe_machine
+from forebay.stream.bench.host_info import describe_host
 from forebay.stream.core.clock import SystemClock
 from forebay.stream.core.records import Committed, Epoch, TopicPartition
 from forebay.stream.decode import Decoder
@@ -207,7 +207,7 @@ def main(events: int, keys: int, features: int, bootstrap_server: str | None) ->
     table = Table(
         "", "decode + windows", "windows only", "memory of 1 M open keys", "replay of 100,000", title_justify="left"
     )
-    machine = describe_machine()
+    machine = describe_host()
     table.title = f"{events:,} events of {features} features, {machine['cores']} cores {machine['processor']}"
     for name, spec in SPECS:
         both, alone = throughput(spec, events, features, keys=1000)

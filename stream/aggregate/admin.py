@@ -21,7 +21,7 @@ STALLED_AFTER_S: Final = 60.0
 """A tick that the cluster does not confirm ends the aggregator sooner than this, with the default settings."""
 
 
-class Counting(Protocol):
+class AggregationStats(Protocol):
     """What is looked at (see `stream.aggregate.app`)."""
 
     counted: int
@@ -31,23 +31,23 @@ class Counting(Protocol):
 
 
 @dataclass(slots=True)
-class Pulse:
+class Heartbeat:
     """started: the group is joined and the state read; ticked_s: the last look at the clock, monotonic."""
 
     started: bool = False
-    ticked_s: float | None = None
+    last_tick_s: float | None = None
 
 
 class AggregatorAdmin:
-    """Tell `pulse` what happens."""
+    """Tell `heartbeat` what happens."""
 
-    def __init__(self, settings: Settings, counting: Counting, *, clock: Clock) -> None:
+    def __init__(self, settings: Settings, counting: AggregationStats, *, clock: Clock) -> None:
         self._counting = counting
         self._clock = clock
         self._stalled_after_s = STALLED_AFTER_S + settings.aggregate.confirm_timeout_ms / 1000
-        self._book = MetricStore()
-        record_build(self._book)
-        self.pulse = Pulse()
+        self._store = MetricStore()
+        record_build(self._store)
+        self.heartbeat = Heartbeat()
         self._server: AdminServer | None = None
         if settings.admin.enabled:
             routes = [
@@ -68,18 +68,18 @@ class AggregatorAdmin:
 
     def liveness(self) -> Verdict:
         """Fails where the timer stands still: a cluster that is away ends the process by itself."""
-        ticked_s = self.pulse.ticked_s
-        for_s = 0.0 if ticked_s is None else self._clock.monotonic_s() - ticked_s
+        last_tick_s = self.heartbeat.last_tick_s
+        for_s = 0.0 if last_tick_s is None else self._clock.monotonic_s() - last_tick_s
         stalled = for_s > self._stalled_after_s
         return Verdict(not stalled, (f"nothing has been published for {for_s:.0f} s",) if stalled else ())
 
     def readiness(self) -> Verdict:
-        if self.pulse.started:
+        if self.heartbeat.started:
             return Verdict(True, (), {"partitions": self._counting.partitions})
         return Verdict(False, ("the group is being joined, and what was counted read",))
 
     async def _metrics(self, request: web.Request) -> web.Response:
-        self._book.set(c.READY, int(self.readiness().ok))
-        self._book.set_total(c.AGGREGATE_DELTAS, self._counting.counted)
-        self._book.set(c.AGGREGATE_PARTITIONS, len(self._counting.partitions))
-        return page_response(*render_page(self._book.snapshot(), accept=request.headers.get("Accept", "")))
+        self._store.set(c.READY, int(self.readiness().ok))
+        self._store.set_total(c.AGGREGATE_DELTAS, self._counting.counted)
+        self._store.set(c.AGGREGATE_PARTITIONS, len(self._counting.partitions))
+        return page_response(*render_page(self._store.snapshot(), accept=request.headers.get("Accept", "")))

@@ -31,7 +31,7 @@ class Aggregate:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class Measurement:
     """Failures of some span of time, and all that they are among: events, or (of_window) windows over event time."""
 
     count: int
@@ -47,7 +47,7 @@ class Measured:
         return "windows" if self.of_window else "events"
 
 
-def read_aggregate(value: bytes | None) -> Aggregate | None:
+def parse_aggregate(value: bytes | None) -> Aggregate | None:
     """None where it is no aggregate of the format that is understood."""
     try:
         said = orjson.loads(value or b"")
@@ -79,7 +79,7 @@ class AggregateView:
 
     def upsert(self, key: bytes | None, value: bytes | None) -> bool:
         """Take one record. Whether it is an aggregate."""
-        found = read_aggregate(value)
+        found = parse_aggregate(value)
         if found is None or key is None:
             return False
         window = self._held.setdefault(found.window_start, {})
@@ -106,7 +106,9 @@ class AggregateView:
         """The models of which there is something."""
         return {found.model for window in self._held.values() for found in window.values()}
 
-    def measure(self, from_ms: int, to_ms: int, kinds: Collection[str], model: str | None) -> tuple[Measured, Measured]:
+    def measure(
+        self, from_ms: int, to_ms: int, kinds: Collection[str], model: str | None
+    ) -> tuple[Measurement, Measurement]:
         """Measure events, and windows over event time: two ledgers, never summed.
 
         Counts what begins from `from_ms` to before `to_ms`, without late deltas, which are of another time.
@@ -119,4 +121,4 @@ class AggregateView:
                 totals[found.cell.of_window] += found.count
                 if found.cell.failed and found.cell.kind in kinds:
                     counts[found.cell.of_window] += found.count
-        return Measured(counts[0], totals[0]), Measured(counts[1], totals[1], of_window=True)
+        return Measurement(counts[0], totals[0]), Measurement(counts[1], totals[1], of_window=True)

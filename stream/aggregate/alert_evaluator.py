@@ -9,8 +9,8 @@ from typing import Final
 
 from forebay.schemas.aggregates import AlertStatus
 from forebay.stream.aggregate.aggregate_reader import AggregateView
-from forebay.stream.aggregate.alerts import STEP_MS, Alert, Rule, RuleKey, RuleState, rules_of_models, states_from, step
-from forebay.stream.aggregate.topic_follower import Follower
+from forebay.stream.aggregate.alerts import STEP_MS, Alert, Rule, RuleKey, RuleState, expand_rules, restore_states, step
+from forebay.stream.aggregate.topic_follower import TopicFollower
 from forebay.stream.core.clock import Clock
 
 log = logging.getLogger("forebay.aggregate.alerts")
@@ -21,7 +21,7 @@ Publish = Callable[[bytes, bytes], Awaitable[None]]
 Notify = Callable[[Alert], None]
 
 
-class AlertWatch:
+class AlertEvaluator:
     """The rules, as long as this process is the one that looks at them. notify: is told besides the topic."""
 
     def __init__(
@@ -42,7 +42,7 @@ class AlertWatch:
         self._publish = publish
         self._notify = notify
         self._clock = clock
-        self._follower: Follower | None = None
+        self._follower: TopicFollower | None = None
         self._view = AggregateView()
         self._states: dict[RuleKey, RuleState] = {}
         self._horizon_ms = max((rule.horizon_ms for rule in self._rules), default=STEP_MS)
@@ -55,12 +55,12 @@ class AlertWatch:
         if self._follower is None:
             await self._begin()
         assert self._follower is not None
-        async for _partition, records in self._follower.news():
+        async for _partition, records in self._follower.read_new():
             for record in records:
                 self._view.upsert(record.key, record.value)
         now_ms = self._clock.wall_ms()
         self._view.forget(now_ms - self._horizon_ms)
-        for key, rule in list(rules_of_models(self._rules, self._states, self._view)):
+        for key, rule in list(expand_rules(self._rules, self._states, self._view)):
             state, alert = step(rule, self._states.get(key, RuleState()), self._view, now_ms)
             if alert is not None:
                 await self._publish(*alert.to_record())
@@ -73,15 +73,15 @@ class AlertWatch:
     async def _begin(self) -> None:
         now_ms = self._clock.wall_ms()
         told: list[bytes | None] = []
-        earlier = Follower(self._options, [self._alerts], clock=self._clock)
+        earlier = TopicFollower(self._options, [self._alerts], clock=self._clock)
         try:
             await earlier.start(since_ms=now_ms - ALERTS_BACK_MS)
-            async for _partition, records in earlier.news():
+            async for _partition, records in earlier.read_new():
                 told += [record.value for record in records]
         finally:
             await earlier.stop()
-        self._states, self._view = states_from(told), AggregateView()
-        self._follower = Follower(self._options, [self._aggregates], clock=self._clock)
+        self._states, self._view = restore_states(told), AggregateView()
+        self._follower = TopicFollower(self._options, [self._aggregates], clock=self._clock)
         await self._follower.start(since_ms=now_ms - self._horizon_ms)
 
     async def stop(self) -> None:

@@ -18,7 +18,7 @@ import orjson
 
 from forebay.schemas.aggregates import ALERT_FORMAT, CATEGORY_KINDS, AlertStatus, Category, Severity
 from forebay.schemas.failures import FailureKind
-from forebay.stream.aggregate.aggregate_reader import AggregateView, Measured
+from forebay.stream.aggregate.aggregate_reader import AggregateView, Measurement
 
 STEP_MS: Final = 60_000
 
@@ -26,7 +26,7 @@ STEP_MS: Final = 60_000
 @dataclass(frozen=True, slots=True)
 class Rule:
     """Times in ms. threshold, resolve_below: a count or, with by_rate, a share. kind: None for all of the category; model: None
-    for each one by itself (see `rules_of_models`)."""
+    for each one by itself (see `expand_rules`)."""
 
     name: str
     category: Category
@@ -75,7 +75,7 @@ class Alert:
     alert_id: str
     status: AlertStatus
     rule: Rule
-    measured: Measured
+    measured: Measurement
     value: float
     since: int
     at: int
@@ -119,7 +119,7 @@ class Alert:
         )
 
 
-def rules_of_models(
+def expand_rules(
     rules: Iterable[Rule], states: Mapping[RuleKey, RuleState], view: AggregateView
 ) -> Iterator[tuple[RuleKey, Rule]]:
     """Each rule, and where it names no model, one for each that has events to be seen, or an alert that is not over yet."""
@@ -179,7 +179,7 @@ def alert_id(rule: Rule, since: int) -> str:
     return hashlib.sha256(about.encode()).hexdigest()[:16]
 
 
-def states_from(alerts: Iterable[bytes | None]) -> dict[RuleKey, RuleState]:
+def restore_states(alerts: Iterable[bytes | None]) -> dict[RuleKey, RuleState]:
     """From the values of the topic alerts in their order."""
     states: dict[RuleKey, RuleState] = {}
     for value in alerts:
@@ -197,10 +197,10 @@ def states_from(alerts: Iterable[bytes | None]) -> dict[RuleKey, RuleState]:
     return states
 
 
-def _value(rule: Rule, at: int, view: AggregateView) -> tuple[Measured, float]:
+def _value(rule: Rule, at: int, view: AggregateView) -> tuple[Measurement, float]:
     """The worse of the two ledgers, and its value: by rate for a rule of a rate, by count for a rule of a count."""
 
-    def value(measured: Measured) -> float:
+    def value(measured: Measurement) -> float:
         return measured.rate if rule.by_rate else float(measured.count)
 
     ledgers = view.measure(at + STEP_MS - rule.window_ms, at + STEP_MS, rule.kinds, rule.model)

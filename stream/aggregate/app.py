@@ -13,7 +13,7 @@ from faust.types import TP, EventT
 from yarl import URL
 
 from forebay.schemas.errors import BrokerError, ForebayError
-from forebay.stream.aggregate.delta import read_delta
+from forebay.stream.aggregate.delta import parse_delta
 from forebay.stream.aggregate.state import PartitionState, Rows, Timing
 from forebay.stream.aggregate.table import StateTable
 from forebay.stream.aggregate.transport import PREVIOUS_HEADER, AggregatorApp, Transport
@@ -36,7 +36,7 @@ class Topics:
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class WriteLimits:
     """max_batch, linger_s: so many deltas, or what came in that time, are written together.
 
     confirm_timeout_s: for each write.
@@ -61,7 +61,7 @@ class Aggregation:
         consumer_options: Mapping[str, Any],
         topics: Topics,
         timing: Timing,
-        pace: Pace,
+        pace: WriteLimits,
         clock: Clock,
         traces: DeltaTraces,
         on_fatal: Any,
@@ -200,7 +200,7 @@ class Aggregation:
         log.info(
             "partition %d: %d windows restored, counted up to %s",
             partition,
-            len(state.windows),
+            len(state.buckets),
             "its beginning" if state.next_offset is None else state.next_offset,
         )
 
@@ -230,7 +230,7 @@ class Aggregation:
                 if _previous(message.headers) > state.next_offset:
                     gaps[message.tp] = state.next_offset
                     continue
-                delta = read_delta(message.value)
+                delta = parse_delta(message.value)
                 if delta is None:
                     self._tell_unreadable(message)
                 state.apply(message.offset, round(message.timestamp * 1000), delta)

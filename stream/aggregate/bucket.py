@@ -12,7 +12,7 @@ from forebay.schemas.aggregates import AGGREGATE_FORMAT, CHANGELOG_FORMAT, LATE,
 from forebay.stream.aggregate.delta import CellKey, Delta, Exemplar
 
 
-class WindowKey(NamedTuple):
+class BucketKey(NamedTuple):
     """window_start: ms since the Unix epoch."""
 
     window_start: int
@@ -45,7 +45,7 @@ class Cell:
 
 
 @dataclass(slots=True)
-class Window:
+class Bucket:
     """applied: the offset of the last delta in it; merged: how many are.
 
     All of it follows from the deltas up to `applied`, in their order: whoever counts to the same offset has the same.
@@ -90,34 +90,34 @@ class Window:
         return 2 * self.merged + final
 
 
-def encode_window(window: Window) -> bytes:
+def encode_bucket(bucket: Bucket) -> bytes:
     """As a changelog value."""
-    cells = [_cell(key, cell) for key, cell in window.cells.items()]
+    cells = [_cell(key, cell) for key, cell in bucket.cells.items()]
     return orjson.dumps(
         {
             "format": CHANGELOG_FORMAT,
-            "window_end": window.window_end,
-            "applied": window.applied,
-            "merged": window.merged,
+            "window_end": bucket.window_end,
+            "applied": bucket.applied,
+            "merged": bucket.merged,
             "cells": cells,
         }
     )
 
 
-def decode_window(value: bytes) -> Window:
+def decode_bucket(value: bytes) -> Bucket:
     """Raises ValueError, LookupError or TypeError where it is none."""
     said = orjson.loads(value)
     if said["format"] != CHANGELOG_FORMAT:
         raise ValueError(f"changelog format {said['format']}")
     cells = {CellKey(one["outcome"], one["stage"], one["kind"]): _decoded_cell(one) for one in said["cells"]}
-    return Window(said["window_end"], said["applied"], said["merged"], cells)
+    return Bucket(said["window_end"], said["applied"], said["merged"], cells)
 
 
-def aggregates(partition: int, key: WindowKey, window: Window, *, final: bool) -> Iterator[tuple[bytes, bytes]]:
+def aggregates(partition: int, key: BucketKey, bucket: Bucket, *, final: bool) -> Iterator[tuple[bytes, bytes]]:
     """The window as records for error-aggregates: key and value of each."""
-    revision = window.revision(final=final)
-    for cell_key, cell in window.cells.items():
-        events = window.event_windows if cell_key.of_window else window.events
+    revision = bucket.revision(final=final)
+    for cell_key, cell in bucket.cells.items():
+        events = bucket.event_windows if cell_key.of_window else bucket.events
         record_key = "|".join(
             map(
                 str,
@@ -128,7 +128,7 @@ def aggregates(partition: int, key: WindowKey, window: Window, *, final: bool) -
             "format": AGGREGATE_FORMAT,
             "partition": partition,
             "window_start": key.window_start,
-            "window_end": window.window_end,
+            "window_end": bucket.window_end,
             "model": key.model,
             "version": key.version,
             **_cell(cell_key, cell),

@@ -66,7 +66,7 @@ class Delta:
     exemplar: Exemplar | None = None
 
 
-def read_delta(value: bytes | None) -> Delta | None:
+def parse_delta(value: bytes | None) -> Delta | None:
     """None where it is no delta of the format that is understood."""
     try:
         said = orjson.loads(value or b"")
@@ -99,11 +99,11 @@ def _delta(said: dict[str, Any]) -> Delta | None:
         first_seen=said["first_seen"],
         last_seen=said["last_seen"],
         sample_ids=tuple(str(one)[:MAX_SAMPLE_CHARS] for one in said["sample_ids"][:MAX_SAMPLES]),
-        exemplar=read_exemplar(said["exemplar"]),
+        exemplar=parse_exemplar(said["exemplar"]),
     )
 
 
-def read_exemplar(said: dict[str, Any] | None) -> Exemplar | None:
+def parse_exemplar(said: dict[str, Any] | None) -> Exemplar | None:
     """Redacted once more: a worker of an older version may not have done it."""
     if said is None:
         return None

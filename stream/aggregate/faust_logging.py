@@ -12,7 +12,7 @@ from forebay.stream.config.log_levels import ALL_LOGGERS, parse_levels
 _HARMLESS: Final = ("Thread keepalive is not responding...",)
 
 
-def quieten(levels: str) -> None:
+def quiet_faust(levels: str) -> None:
     """Let through only errors that matter, except from loggers set to debug. levels: see `parse_levels`."""
     wanted = parse_levels(levels)
     for name in ("faust", "mode", "forebay.aggregate.faust"):
@@ -20,9 +20,9 @@ def quieten(levels: str) -> None:
         logger = logging.getLogger(name)
         logger.setLevel(logging.DEBUG if debugging else logging.ERROR)
         if not debugging:
-            logger.addFilter(_matters)
+            logger.addFilter(_is_relevant)
 
 
-def _matters(record: logging.LogRecord) -> bool:
+def _is_relevant(record: logging.LogRecord) -> bool:
     # The message has the name of the service before it.
     return not str(record.msg).endswith(_HARMLESS)

@@ -44,7 +44,7 @@ def summary_text(summary: Summary, *, stacks: bool) -> RenderableType:
     return Group(*parts)
 
 
-def nothing_text(summary: Summary) -> Text:
+def no_errors_text(summary: Summary) -> Text:
     """What to print where nothing failed, or nothing is known."""
     since = local_day_time(summary.since)
     if not (summary.num_events or summary.num_windows):

@@ -8,7 +8,7 @@ from forebay.stream.aggregate.alerts import Rule
 from forebay.stream.config.alert_rule import AlertRule
 
 
-def rules_from(configured: Iterable[AlertRule]) -> tuple[Rule, ...]:
+def build_rules(configured: Iterable[AlertRule]) -> tuple[Rule, ...]:
     return tuple(
         Rule(
             name=one.name,

@@ -13,14 +13,14 @@ from typing import Any, Final
 import aiohttp
 
 from forebay.schemas.errors import BrokerError
-from forebay.stream.aggregate.admin import AggregatorAdmin, Pulse
-from forebay.stream.aggregate.alert_evaluator import AlertWatch
-from forebay.stream.aggregate.app import Aggregation, Pace, Topics
-from forebay.stream.aggregate.rules import rules_from
+from forebay.stream.aggregate.admin import AggregatorAdmin, Heartbeat
+from forebay.stream.aggregate.alert_evaluator import AlertEvaluator
+from forebay.stream.aggregate.app import Aggregation, Topics, WriteLimits
+from forebay.stream.aggregate.rules import build_rules
 from forebay.stream.aggregate.state import Timing
 from forebay.stream.aggregate.topic_layout import Layout
 from forebay.stream.aggregate.topics import prepare_topics
-from forebay.stream.aggregate.webhook import Webhook, poster
+from forebay.stream.aggregate.webhook import Webhook, webhook_post
 from forebay.stream.config.sections import Settings
 from forebay.stream.core.clock import Clock
 from forebay.stream.core.stop_request import StopRequest
@@ -78,8 +78,8 @@ class Aggregator:
                         await self._until(started, signalled)
                     if started.done():
                         log.info(READY_LINE)
-                        admin.pulse.started = True
-                    ticking = asyncio.create_task(self._tick(aggregation, watch, admin.pulse))
+                        admin.heartbeat.started = True
+                    ticking = asyncio.create_task(self._tick(aggregation, watch, admin.heartbeat))
                     await self._until(signalled, ticking)
                     ticking.cancel()
                     await asyncio.wait([ticking])
@@ -111,10 +111,10 @@ class Aggregator:
             if task.done():
                 task.result()
 
-    async def _tick(self, aggregation: Aggregation, watch: AlertWatch, pulse: Pulse) -> None:
+    async def _tick(self, aggregation: Aggregation, watch: AlertEvaluator, heartbeat: Heartbeat) -> None:
         interval_s = self._settings.aggregate.emit_interval_ms / 1000
         while True:
-            pulse.ticked_s = self._clock.monotonic_s()
+            heartbeat.last_tick_s = self._clock.monotonic_s()
             await asyncio.sleep(interval_s)
             if (reason := aggregation.crashed) is not None:
                 raise BrokerError(
@@ -143,7 +143,7 @@ class Aggregator:
         return DeltaTraces(
             self._settings.telemetry,
             instance=f"{socket.gethostname()}-{os.getpid()}-aggregator",
-            group_id=group_of(self._settings),
+            group_id=aggregator_group(self._settings),
             clock=self._clock,
             environ=os.environ,
         )
@@ -151,10 +151,10 @@ class Aggregator:
     def _aggregation(self, layout: Layout, traces: DeltaTraces) -> Aggregation:
         kafka, section = self._settings.kafka, self._settings.aggregate
         return Aggregation(
-            group_id=group_of(self._settings),
+            group_id=aggregator_group(self._settings),
             client_options=lambda: client_options(kafka),
             consumer_options={
-                "group_id": group_of(self._settings),
+                "group_id": aggregator_group(self._settings),
                 "session_timeout_ms": kafka.session_timeout_ms,
                 "heartbeat_interval_ms": kafka.heartbeat_interval_ms,
                 "rebalance_timeout_ms": kafka.rebalance_timeout_ms,
@@ -165,18 +165,20 @@ class Aggregator:
             topics=Topics(layout.deltas, layout.changelog, layout.aggregates, layout.num_aggregates),
             timing=Timing(section.final_after_ms, section.closed_after_ms),
             # More often than updates are given out nobody sees; and a start has to read all that was written.
-            pace=Pace(section.max_batch_size, section.emit_interval_ms / 1000, section.confirm_timeout_ms / 1000),
+            pace=WriteLimits(
+                section.max_batch_size, section.emit_interval_ms / 1000, section.confirm_timeout_ms / 1000
+            ),
             clock=self._clock,
             traces=traces,
             on_fatal=self._end,
         )
 
-    def _watch(self, layout: Layout, aggregation: Aggregation, webhook: Webhook | None) -> AlertWatch:
+    def _watch(self, layout: Layout, aggregation: Aggregation, webhook: Webhook | None) -> AlertEvaluator:
         async def publish(key: bytes, value: bytes) -> None:
             await aggregation.publish(layout.alerts, 0, [(key, value)])
 
-        return AlertWatch(
-            rules_from(self._settings.aggregate.alerts),
+        return AlertEvaluator(
+            build_rules(self._settings.aggregate.alerts),
             client_options(self._settings.kafka),
             aggregates=layout.aggregates,
             alerts=layout.alerts,
@@ -192,7 +194,7 @@ class Aggregator:
             yield None
             return
         async with aiohttp.ClientSession() as session:
-            post = poster(session, section.webhook_url, timeout_s=section.webhook_timeout_ms / 1000)
+            post = webhook_post(session, section.webhook_url, timeout_s=section.webhook_timeout_ms / 1000)
             webhook = Webhook(post, attempts=section.webhook_attempts)
             webhook.start()
             try:
@@ -206,6 +208,6 @@ class Aggregator:
             self._fatal.set_exception(error)
 
 
-def group_of(settings: Settings) -> str:
+def aggregator_group(settings: Settings) -> str:
     """The aggregators' group."""
     return settings.aggregate.group_id or f"{settings.kafka.group_id}-aggregate"

@@ -21,12 +21,12 @@ STOP_TIMEOUT_S: Final = 30.0
 
 
 @contextmanager
-def aggregator_beside(arguments: Sequence[str], environ: Mapping[str, str]) -> Iterator[None]:
+def sidecar_aggregator(arguments: Sequence[str], environ: Mapping[str, str]) -> Iterator[None]:
     """`forebay aggregate` with these arguments, as long as the block lasts; started again where it ends by itself.
 
     The worker goes on without it: its counts are in outcome-deltas, and are merged when it is back.
     """
-    beside = _Beside(arguments, environ)
+    beside = _Sidecar(arguments, environ)
     beside.start()
     try:
         yield
@@ -34,7 +34,7 @@ def aggregator_beside(arguments: Sequence[str], environ: Mapping[str, str]) -> I
         beside.stop()
 
 
-class _Beside:
+class _Sidecar:
     def __init__(self, arguments: Sequence[str], environ: Mapping[str, str]) -> None:
         # -P: the folder in which somebody calls this may have a `models` or a `stream` of its own.
         # A port of its own: the configured one is the worker's.

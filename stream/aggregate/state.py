@@ -20,7 +20,7 @@ from typing import Final
 import orjson
 
 from forebay.schemas.aggregates import CHANGELOG_FORMAT, LATE
-from forebay.stream.aggregate.bucket import Window, WindowKey, aggregates, decode_window, encode_window
+from forebay.stream.aggregate.bucket import Bucket, BucketKey, aggregates, decode_bucket, encode_bucket
 from forebay.stream.aggregate.delta import CellKey, Delta
 from forebay.stream.output.ledger import DELTA_BUCKET_MS
 
@@ -42,7 +42,7 @@ class Timing:
 
 
 @dataclass(frozen=True, slots=True)
-class Closing:
+class ClosedBuckets:
     """What is written when windows close, one after the other: finals, then the position, then the tombstones."""
 
     finals: Rows
@@ -57,10 +57,10 @@ class PartitionState:
         self.partition = partition
         self.next_offset: int | None = None
         self.closed_before = 0
-        self.windows: dict[WindowKey, Window] = {}
+        self.buckets: dict[BucketKey, Bucket] = {}
         self.last_timestamp: int | None = None
-        self._unwritten: set[WindowKey] = set()
-        self._emitted: dict[WindowKey, int] = {}
+        self._unwritten: set[BucketKey] = set()
+        self._emitted: dict[BucketKey, int] = {}
         self._moved = False
 
     @classmethod
@@ -76,7 +76,7 @@ class PartitionState:
                 state.next_offset, state.closed_before = said["next_offset"], said["closed_before"]
             else:
                 start, version, model = rest.split("|", 2)
-                state.windows[WindowKey(int(start), int(version), model)] = decode_window(value)
+                state.buckets[BucketKey(int(start), int(version), model)] = decode_bucket(value)
         return state
 
     # ---- counting
@@ -92,24 +92,24 @@ class PartitionState:
         self.last_timestamp = max(timestamp, self.last_timestamp or 0)
         if delta is None:
             return
-        key, cell = WindowKey(delta.window_start, delta.version, delta.model), delta.cell
+        key, cell = BucketKey(delta.window_start, delta.version, delta.model), delta.cell
         window_end = delta.window_end
         if window_end <= self.closed_before or delta.window_start > timestamp + MAX_AHEAD_MS:
-            there = self.windows.get(key)
+            there = self.buckets.get(key)
             if there is not None and offset <= there.applied:
                 return
             start = max(timestamp // DELTA_BUCKET_MS * DELTA_BUCKET_MS, self.closed_before)
             key, cell = key._replace(window_start=start), CellKey(LATE, cell.stage, cell.kind)
             window_end = start + DELTA_BUCKET_MS
-        window = self.windows.get(key)
-        if window is None:
-            window = self.windows[key] = Window(window_end)
-        if window.add(offset, cell, delta):
+        bucket = self.buckets.get(key)
+        if bucket is None:
+            bucket = self.buckets[key] = Bucket(window_end)
+        if bucket.add(offset, cell, delta):
             self._unwritten.add(key)
 
     def take_changes(self) -> Rows:
         """Return what must be in the changelog before the records counted since the last call are acknowledged."""
-        rows: Rows = [(self._key(key), encode_window(self.windows[key])) for key in self._unwritten]
+        rows: Rows = [(self._key(key), encode_bucket(self.buckets[key])) for key in self._unwritten]
         if self._moved:
             rows.append(self._position())
         self._unwritten.clear()
@@ -124,15 +124,15 @@ class PartitionState:
         progress_ms: up to when everything that was written is counted, ms since the epoch; None where that is unknown.
         """
         rows: Rows = []
-        for key, window in self.windows.items():
-            final = progress_ms is not None and window.window_end + timing.final_after_ms <= progress_ms
-            revision = window.revision(final=final)
+        for key, bucket in self.buckets.items():
+            final = progress_ms is not None and bucket.window_end + timing.final_after_ms <= progress_ms
+            revision = bucket.revision(final=final)
             if revision > self._emitted.get(key, 0):
-                rows += aggregates(self.partition, key, window, final=final)
+                rows += aggregates(self.partition, key, bucket, final=final)
                 self._emitted[key] = revision
         return rows
 
-    def close(self, progress_ms: int | None, timing: Timing) -> Closing | None:
+    def close(self, progress_ms: int | None, timing: Timing) -> ClosedBuckets | None:
         """Remove the windows whose time is over. None where there is nothing to do.
 
         All of what was counted has to be in the changelog. The caller writes the parts of the answer in their order, each
@@ -140,25 +140,25 @@ class PartitionState:
         """
         if progress_ms is None or self.next_offset is None or self._unwritten:
             return None
-        if any(window.applied >= self.next_offset for window in self.windows.values()):
+        if any(bucket.applied >= self.next_offset for bucket in self.buckets.values()):
             return None  # not before those deltas came again
         cutoff = (progress_ms - timing.closed_after_ms) // DELTA_BUCKET_MS * DELTA_BUCKET_MS
         before = max(cutoff, self.closed_before)
-        over = [key for key, window in self.windows.items() if window.window_end <= before]
+        over = [key for key, bucket in self.buckets.items() if bucket.window_end <= before]
         if not over:
             return None  # the mark alone needs no writing: it keeps deltas from windows that were there
         finals: Rows = []
         for key in over:
-            window = self.windows[key]
-            if window.revision(final=True) > self._emitted.get(key, 0):
-                finals += aggregates(self.partition, key, window, final=True)
+            bucket = self.buckets[key]
+            if bucket.revision(final=True) > self._emitted.get(key, 0):
+                finals += aggregates(self.partition, key, bucket, final=True)
         self.closed_before = before
         for key in over:
-            del self.windows[key]
+            del self.buckets[key]
             self._emitted.pop(key, None)
-        return Closing(finals, [self._position()], [(self._key(key), None) for key in over])
+        return ClosedBuckets(finals, [self._position()], [(self._key(key), None) for key in over])
 
-    def _key(self, key: WindowKey) -> bytes:
+    def _key(self, key: BucketKey) -> bytes:
         return f"{self.partition}|{key.window_start}|{key.version}|{key.model}".encode()
 
     def _position(self) -> tuple[bytes, bytes]:
@@ -166,7 +166,7 @@ class PartitionState:
         return f"{self.partition}|{_POSITION}".encode(), orjson.dumps(value)
 
 
-def restored(rows: dict[bytes, bytes], changes: Iterable[tuple[bytes, bytes | None]]) -> None:
+def merge_changelog(rows: dict[bytes, bytes], changes: Iterable[tuple[bytes, bytes | None]]) -> None:
     """Bring changelog records, in their order, into `rows`.
 
     Not simply the newest: a member that was thought dead may have written after its successor. What it wrote is the same
@@ -178,10 +178,10 @@ def restored(rows: dict[bytes, bytes], changes: Iterable[tuple[bytes, bytes | No
         elif (there := rows.get(key)) is None:
             rows[key] = value
         else:
-            rows[key] = _further(there, value)
+            rows[key] = _merge_values(there, value)
 
 
-def _further(one: bytes, other: bytes) -> bytes:
+def _merge_values(one: bytes, other: bytes) -> bytes:
     a, b = orjson.loads(one), orjson.loads(other)
     if "applied" in a:
         return other if b["applied"] >= a["applied"] else one

@@ -9,7 +9,7 @@ from typing import Any
 from faust import Table
 from faust.types import TP, EventT
 
-from forebay.stream.aggregate.state import restored
+from forebay.stream.aggregate.state import merge_changelog
 from forebay.stream.aggregate.transport import FAUST_LOG, partitions_of
 
 log = logging.getLogger("forebay.aggregate")
@@ -46,7 +46,7 @@ class StateTable(Table):  # type: ignore[type-arg]
             if message.key is None:
                 continue
             try:
-                restored(self._rows.setdefault(message.partition, {}), [(message.key, message.value)])
+                merge_changelog(self._rows.setdefault(message.partition, {}), [(message.key, message.value)])
             except (LookupError, TypeError, ValueError):
                 # Recovery would only log what is raised here, and apply the rest twice.
                 log.error("the changelog has a record that is none: %s@%d", message.tp, message.offset)

@@ -9,7 +9,7 @@ from forebay.stream.core.records import Record, TopicPartition
 from forebay.stream.kafka.consumer.topic_reader import TopicReader
 
 
-class Follower:
+class TopicFollower:
     """Bounded reads of one or more topics, one after the other; in no group."""
 
     def __init__(self, options: Mapping[str, object], topics: Sequence[str], *, clock: Clock) -> None:
@@ -22,7 +22,7 @@ class Follower:
         extent = await self._reader.offset_ranges(since_ms=since_ms)
         self._read_to = {partition: offsets.start for partition, offsets in extent.items()}
 
-    async def news(self) -> AsyncIterator[tuple[TopicPartition, Sequence[Record]]]:
+    async def read_new(self) -> AsyncIterator[tuple[TopicPartition, Sequence[Record]]]:
         """All that is committed by now and was not read yet. Raises BrokerError."""
         extent = await self._reader.offset_ranges()
         rest = {

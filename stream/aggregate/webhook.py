@@ -108,7 +108,7 @@ class Webhook:
             raise _Undelivered(f"status {status}", is_final=final)
 
 
-def poster(session: aiohttp.ClientSession, url: str, *, timeout_s: float) -> Post:
+def webhook_post(session: aiohttp.ClientSession, url: str, *, timeout_s: float) -> Post:
     """Posts to `url`."""
     timeout = aiohttp.ClientTimeout(total=timeout_s)
 

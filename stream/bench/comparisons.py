@@ -15,7 +15,7 @@ TRACED_RATIO: Final = 0.01
 
 
 @contextlib.contextmanager
-def variants_of(settings: Settings, comparison: Comparison) -> Iterator[Mapping[str, Settings]]:
+def comparison_variants(settings: Settings, comparison: Comparison) -> Iterator[Mapping[str, Settings]]:
     """Settings by the name of their column, the first to be told over the second.
 
     For tracing a collector is there that takes everything and keeps nothing, unless one is configured.
@@ -45,7 +45,7 @@ def _collector(endpoint: str | None) -> Iterator[str]:
     if endpoint is not None:
         yield endpoint
         return
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _TakesAll)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _DiscardingCollector)
     thread = threading.Thread(target=server.serve_forever, name="collector", daemon=True)
     thread.start()
     try:
@@ -56,7 +56,7 @@ def _collector(endpoint: str | None) -> Iterator[str]:
         thread.join()
 
 
-class _TakesAll(BaseHTTPRequestHandler):
+class _DiscardingCollector(BaseHTTPRequestHandler):
     """Answers every POST as a collector does that has taken all."""
 
     protocol_version = "HTTP/1.1"

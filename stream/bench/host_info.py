@@ -11,7 +11,7 @@ from typing import Final
 _PACKAGES: Final = ("forebay", "aiokafka", "torch", "orjson", "numpy")
 
 
-def describe_machine() -> dict[str, object]:
+def describe_host() -> dict[str, object]:
     """Processor, cores that this process may use, system, Python, and the versions of what matters."""
     return {
         "processor": _processor(),

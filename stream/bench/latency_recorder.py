@@ -22,7 +22,7 @@ class LatencyRecorder:
         self.duplicates = 0
         """Predictions of events that had been answered; of those the first counts."""
 
-    def readable(self, number: int, now_s: float, sent_s: float) -> None:
+    def record(self, number: int, now_s: float, sent_s: float) -> None:
         """The prediction of event `number` was read at `now_s`, and the worker had sent it at `sent_s`, monotonic seconds.
 
         Raises ValueError for no such event.

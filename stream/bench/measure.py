@@ -18,19 +18,19 @@ from forebay.schemas.topics import CATALOGUE, FEATURES, PREDICTIONS, topic_name
 from forebay.stream.bench.closed_loop import drain
 from forebay.stream.bench.commit_timings import commit_steps
 from forebay.stream.bench.events import EventGenerator
-from forebay.stream.bench.host_info import describe_machine
+from forebay.stream.bench.host_info import describe_host
 from forebay.stream.bench.open_loop import publish_and_time
-from forebay.stream.bench.preload import fill
+from forebay.stream.bench.preload import preload_topic
 from forebay.stream.bench.reader import PredictionReader
 from forebay.stream.bench.report import BenchReport
 from forebay.stream.bench.setup import (
     MODEL_DESCRIPTION,
     as_toml,
     bench_settings,
+    reported_settings,
     save_bench_model,
     secrets_environment,
     signature_of,
-    told,
 )
 from forebay.stream.bench.soak import soak
 from forebay.stream.config.sections import Settings
@@ -106,14 +106,14 @@ async def _measure_on(plan: Plan, settings: Settings, config: Path, clock: Clock
     prefix, num_partitions = settings.topics.prefix, settings.topics.partitions
     features = topic_name(prefix, FEATURES.name)
     await _create_topics(settings)
-    maker = EventGenerator(signature_of(settings.model))
+    generator = EventGenerator(signature_of(settings.model))
     if plan.events:
-        await fill(
+        await preload_topic(
             options,
             features,
             num_partitions=num_partitions,
             events=plan.events,
-            maker=maker,
+            generator=generator,
             timestamp_ms=clock.wall_ms(),
             progress=progress("filling the topic", plan.events),
         )
@@ -138,7 +138,7 @@ async def _measure_on(plan: Plan, settings: Settings, config: Path, clock: Clock
                 options,
                 features,
                 num_partitions=num_partitions,
-                maker=maker,
+                generator=generator,
                 events=plan.memory_events,
                 first_number=plan.events,
                 clock=clock,
@@ -152,7 +152,7 @@ async def _measure_on(plan: Plan, settings: Settings, config: Path, clock: Clock
                 options,
                 features,
                 num_partitions=num_partitions,
-                maker=maker,
+                generator=generator,
                 rate=plan.rate,
                 events=events,
                 first_number=plan.events + plan.memory_events,
@@ -166,8 +166,8 @@ async def _measure_on(plan: Plan, settings: Settings, config: Path, clock: Clock
         closed_loop=closed,
         memory=memory,
         open_loop=opened,
-        configuration=told(settings),
-        machine=describe_machine(),
+        configuration=reported_settings(settings),
+        machine=describe_host(),
         commit_steps=commit_steps(config.with_name(LOG_FILE)),
     )
 

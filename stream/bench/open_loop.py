@@ -55,7 +55,7 @@ async def publish_and_time(
     topic: str,
     *,
     num_partitions: int,
-    maker: EventGenerator,
+    generator: EventGenerator,
     rate: float,
     events: int,
     first_number: int,
@@ -71,7 +71,7 @@ async def publish_and_time(
     await producer.start()
     try:
         pacer = Pacer(rate, clock.monotonic_s() + _LEAD_S)
-        book = LatencyRecorder(pacer, events, warm_up_s=warm_up_s)
+        recorder = LatencyRecorder(pacer, events, warm_up_s=warm_up_s)
         meter = ProcessMeter(worker.pid)
         before = meter.usage()
         sending = asyncio.create_task(
@@ -79,7 +79,7 @@ async def publish_and_time(
                 producer=producer,
                 topic=topic,
                 num_partitions=num_partitions,
-                maker=maker,
+                generator=generator,
                 pacer=pacer,
                 events=events,
                 first_number=first_number,
@@ -91,7 +91,7 @@ async def publish_and_time(
             await _read(
                 worker=worker,
                 reader=reader,
-                book=book,
+                recorder=recorder,
                 sending=sending,
                 first_number=first_number,
                 clock=clock,
@@ -105,14 +105,14 @@ async def publish_and_time(
         raise BrokerError(f"publishing failed: {error}", kind="unreachable") from error
     finally:
         await producer.stop()
-    latencies_ms = book.latencies_ms()
+    latencies_ms = recorder.latencies_ms()
     cpu_s = after.cpu_s - before.cpu_s if before is not None and after is not None else 0.0
     return OpenLoop(
         rate=rate,
         events=events,
-        duplicates=book.duplicates,
+        duplicates=recorder.duplicates,
         latency=summarise(latencies_ms),
-        commit=summarise(book.commits_ms()),
+        commit=summarise(recorder.commits_ms()),
         late_send_ms=late_send_ms,
         cpu_share=cpu_s / seconds,
         latencies_ms=tuple(latencies_ms),
@@ -123,7 +123,7 @@ async def _publish(
     producer: Any,
     topic: str,
     num_partitions: int,
-    maker: EventGenerator,
+    generator: EventGenerator,
     pacer: Pacer,
     events: int,
     first_number: int,
@@ -144,7 +144,7 @@ async def _publish(
             number = first_number + index
             partition = number % num_partitions
             last[partition] = await producer.send(
-                topic, maker.value(number, clock.wall_ms()), maker.key(number), partition=partition
+                topic, generator.value(number, clock.wall_ms()), generator.key(number), partition=partition
             )
         sent += due
         await asyncio.sleep(0)  # sending does not give way by itself while there is room
@@ -156,7 +156,7 @@ async def _publish(
 async def _read(
     worker: WorkerProcess,
     reader: PredictionReader,
-    book: LatencyRecorder,
+    recorder: LatencyRecorder,
     sending: asyncio.Task[float],
     first_number: int,
     clock: Clock,
@@ -165,14 +165,14 @@ async def _read(
     """Until every event has its prediction."""
     changed_s = clock.monotonic_s()
     epoch_s = clock.wall_ms() / 1000 - changed_s  # of the monotonic clock, by the wall's
-    while book.missing:
+    while recorder.missing:
         polled = await reader.poll(timeout_s=_POLL_S, max_records=_POLL_RECORDS)
         now_s = clock.monotonic_s()
         for records in polled:
             for record in records:
                 # A worker that starts again after a failure may answer events of the closed loop a second time.
                 if (number := number_of(record.value) - first_number) >= 0:
-                    book.readable(number, now_s, record.timestamp / 1000 - epoch_s)
+                    recorder.record(number, now_s, record.timestamp / 1000 - epoch_s)
         if polled:
             changed_s = now_s
             progress(sum(map(len, polled)))
@@ -181,4 +181,4 @@ async def _read(
         if sending.done():
             sending.result()
         if now_s - changed_s > LAST_TIMEOUT_S:
-            raise stalled_error(worker, f"{book.missing:,} events have no prediction after {LAST_TIMEOUT_S:g} s")
+            raise stalled_error(worker, f"{recorder.missing:,} events have no prediction after {LAST_TIMEOUT_S:g} s")

@@ -16,13 +16,13 @@ BATCH_BYTES: Final = 900_000
 _UNDER_WAY: Final = 16
 
 
-async def fill(
+async def preload_topic(
     options: Mapping[str, object],
     topic: str,
     *,
     num_partitions: int,
     events: int,
-    maker: EventGenerator,
+    generator: EventGenerator,
     timestamp_ms: int,
     progress: Callable[[int], None] = lambda events: None,
 ) -> None:
@@ -38,7 +38,11 @@ async def fill(
         while number < events or under_way:
             if number < events:
                 batch, count = build_batch(
-                    producer, maker, first=number, count=min(BATCH_EVENTS, events - number), timestamp_ms=timestamp_ms
+                    producer,
+                    generator,
+                    first=number,
+                    count=min(BATCH_EVENTS, events - number),
+                    timestamp_ms=timestamp_ms,
                 )
                 delivery = await producer.send_batch(batch, topic, partition=turn % num_partitions)
                 under_way.append((delivery, count))
@@ -53,13 +57,13 @@ async def fill(
 
 
 def build_batch(
-    producer: AIOKafkaProducer, maker: EventGenerator, first: int, count: int, timestamp_ms: int
+    producer: AIOKafkaProducer, generator: EventGenerator, first: int, count: int, timestamp_ms: int
 ) -> tuple[Any, int]:
     """A record batch of events `first` and following, at most `count`, and how many it took: wide events fill it sooner."""
     batch = producer.create_batch()
     number = first
     while number < first + count and batch.append(
-        timestamp=timestamp_ms, key=maker.key(number), value=maker.value(number, timestamp_ms)
+        timestamp=timestamp_ms, key=generator.key(number), value=generator.value(number, timestamp_ms)
     ):
         number += 1
     return batch, number - first

@@ -98,7 +98,7 @@ def secrets_environment(settings: Settings) -> dict[str, str]:
     }
 
 
-def told(settings: Settings) -> dict[str, object]:
+def reported_settings(settings: Settings) -> dict[str, object]:
     """The settings that bear on the figures, for the report."""
     return {
         "batch": settings.batch.model_dump(),

@@ -51,7 +51,7 @@ async def soak(
     topic: str,
     *,
     num_partitions: int,
-    maker: EventGenerator,
+    generator: EventGenerator,
     events: int,
     first_number: int,
     clock: Clock,
@@ -73,7 +73,7 @@ async def soak(
             while sent < events and sent - done < BACKLOG_EVENTS:
                 count = min(BATCH_EVENTS, events - sent)
                 batch, count = build_batch(
-                    producer, maker, first=first_number + sent, count=count, timestamp_ms=clock.wall_ms()
+                    producer, generator, first=first_number + sent, count=count, timestamp_ms=clock.wall_ms()
                 )
                 under_way.append(await producer.send_batch(batch, topic, partition=turn % num_partitions))
                 sent += count

@@ -49,11 +49,11 @@ def command(source: ConfigSource, bootstrap_server: str | None) -> None:
             kind="missing_package",
             remedy=install_hint("aggregate"),
         )
-    from forebay.stream.aggregate.faust_logging import quieten
+    from forebay.stream.aggregate.faust_logging import quiet_faust
     from forebay.stream.aggregate.service import Aggregator
 
     set_up_logging(settings.log.level, settings.log.format)
-    quieten(settings.log.level)
+    quiet_faust(settings.log.level)
     _run_and_end(Aggregator(settings, clock=SystemClock()))
 
 

@@ -135,7 +135,7 @@ def command(
 
     import uuid
 
-    from forebay.stream.bench.comparisons import variants_of
+    from forebay.stream.bench.comparisons import comparison_variants
     from forebay.stream.bench.measure import Plan, measure_variants
     from forebay.stream.bench.report import to_dict, to_table
     from forebay.stream.core.clock import SystemClock
@@ -153,7 +153,7 @@ def command(
         run_id=uuid.uuid4().hex[:8],
         folder=keep,
     )
-    with _progress(as_json) as progress, variants_of(settings, comparison) as variants:
+    with _progress(as_json) as progress, comparison_variants(settings, comparison) as variants:
         measuring = measure_variants(plan, variants, rounds=rounds, clock=SystemClock(), progress=progress)
         reports = run_async(measuring, unwind_s=UNWIND_S)
     if plot is not None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from forebay.stream.demo.flights import FlightData
     from forebay.stream.demo.ledger import Ledger
-    from forebay.stream.demo.run import DemoOptions, Done
+    from forebay.stream.demo.run import DemoOptions, DemoResult
     from forebay.stream.demo.train import DemoModel
 
 DEFAULT_EVENTS: Final = 50_000
@@ -120,7 +120,7 @@ def command(
         echo_json(_as_json(done, model, keep))
     else:
         _print_report(done, keep)
-    return 0 if done.report.right else 1
+    return 0 if done.report.passed else 1
 
 
 command.add_command(model_command)
@@ -133,7 +133,7 @@ def _model(data: FlightData, folder: Path, retrain: bool, console: Console) -> D
     return demo_model(data, folder / recipe_digest(data.size_bytes), retrain, console)
 
 
-async def _run(options: DemoOptions, data: FlightData, model: DemoModel, console: Console) -> Done:
+async def _run(options: DemoOptions, data: FlightData, model: DemoModel, console: Console) -> DemoResult:
     from forebay.stream.core.clock import SystemClock
     from forebay.stream.demo.run import run_demo
 
@@ -155,26 +155,26 @@ def _live(total: int, console: Console) -> Iterator[Callable[[Ledger], None]]:
     from rich.live import Live
 
     from forebay.stream.core.clock import SystemClock
-    from forebay.stream.demo.render import glance, live_table
+    from forebay.stream.demo.render import live_stats, live_table
 
     if not console.is_terminal or console.quiet:
         yield lambda ledger: None
         return
     clock = SystemClock()
     with Live(console=console, auto_refresh=False, transient=True) as live:
-        yield lambda ledger: live.update(live_table(glance(ledger, clock.monotonic_s()), total), refresh=True)
+        yield lambda ledger: live.update(live_table(live_stats(ledger, clock.monotonic_s()), total), refresh=True)
 
 
-def _as_json(done: Done, model: DemoModel, keep: bool) -> dict[str, object]:
-    place = done.place
+def _as_json(done: DemoResult, model: DemoModel, keep: bool) -> dict[str, object]:
+    deployment = done.deployment
     running: dict[str, object] | None = None
     if keep:
         running = {
-            "config": str(place.config),
-            "bootstrap_servers": place.settings.kafka.bootstrap_servers,
-            "worker_pid": place.worker_pid,
-            "broker_pid": place.broker_pid,
-            "page": place.page,
+            "config": str(deployment.config),
+            "bootstrap_servers": deployment.settings.kafka.bootstrap_servers,
+            "worker_pid": deployment.worker_pid,
+            "broker_pid": deployment.broker_pid,
+            "page": deployment.page,
         }
     return {
         **done.report.to_dict(),
@@ -183,8 +183,8 @@ def _as_json(done: Done, model: DemoModel, keep: bool) -> dict[str, object]:
     }
 
 
-def _print_report(done: Done, keep: bool) -> None:
-    from forebay.stream.demo.next_steps import next_steps, next_steps_of_another, path_hint
+def _print_report(done: DemoResult, keep: bool) -> None:
+    from forebay.stream.demo.next_steps import next_steps, next_steps_after_stop, path_hint
     from forebay.stream.demo.render import report_text
     from forebay.stream.terminal.console import stdout_console
 
@@ -192,6 +192,6 @@ def _print_report(done: Done, keep: bool) -> None:
     console.print()
     console.print(report_text(done.report))
     console.print()
-    lines = next_steps(done.place) if keep else next_steps_of_another()
+    lines = next_steps(done.deployment) if keep else next_steps_after_stop()
     for line in lines + path_hint(Path(sys.executable), os.environ.get("PATH", "")):
         console.print(line, markup=False)

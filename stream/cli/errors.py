@@ -96,7 +96,7 @@ async def _errors(
     from forebay.schemas.topics import ERROR_AGGREGATES, topic_name
     from forebay.stream.aggregate.aggregate_reader import AggregateView
     from forebay.stream.aggregate.summary import summarise
-    from forebay.stream.aggregate.topic_follower import Follower
+    from forebay.stream.aggregate.topic_follower import TopicFollower
     from forebay.stream.core.cancellation import raise_if_cancelled
     from forebay.stream.core.clock import SystemClock
     from forebay.stream.dlq.filter import check_kinds, parse_time_range
@@ -110,12 +110,12 @@ async def _errors(
         return found or 0
 
     topic = topic_name(settings.topics.prefix, ERROR_AGGREGATES.name)
-    view, follower = AggregateView(), Follower(client_options(settings.kafka), [topic], clock=clock)
+    view, follower = AggregateView(), TopicFollower(client_options(settings.kafka), [topic], clock=clock)
     try:
         await follower.start(since_ms=since_ms())
         while True:
             raise_if_cancelled()  # an interrupt
-            async for _partition, records in follower.news():
+            async for _partition, records in follower.read_new():
                 for record in records:
                     view.upsert(record.key, record.value)
             start = since_ms()
@@ -133,10 +133,10 @@ def _show(summary: Summary, *, stacks: bool, as_json: bool, again: bool) -> None
     if as_json:
         echo_json(summary.to_dict(), indent=None if again else 2)
         return
-    from forebay.stream.aggregate.render import nothing_text, summary_text
+    from forebay.stream.aggregate.render import no_errors_text, summary_text
     from forebay.stream.terminal.console import print_whole, stdout_console
 
     console = stdout_console()
     if again and console.is_terminal:
         console.clear()
-    print_whole(summary_text(summary, stacks=stacks) if summary.rows else nothing_text(summary))
+    print_whole(summary_text(summary, stacks=stacks) if summary.rows else no_errors_text(summary))

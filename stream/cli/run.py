@@ -45,7 +45,7 @@ def command(
     from forebay.models.artefacts.artefact import load_artefact
     from forebay.models.backends.torch_device import limit_threads, resolve_device
     from forebay.models.serving.served_model import ServedModel
-    from forebay.stream.aggregate.sidecar_process import aggregator_beside
+    from forebay.stream.aggregate.sidecar_process import sidecar_aggregator
     from forebay.stream.core.stop_request import StoppedEarly
     from forebay.stream.telemetry.log_setup import set_up_logging
     from forebay.stream.worker.assembly import run_worker
@@ -54,7 +54,7 @@ def command(
     limit_threads(settings.model.threads)
     artefact = load_artefact(settings.model.repository, settings.model.name, settings.model.version)
     model = ServedModel.from_artefact(artefact, resolve_device(settings.model.device))
-    with aggregator_beside(source.arguments(), source.environ) if with_aggregator else nullcontext():
+    with sidecar_aggregator(source.arguments(), source.environ) if with_aggregator else nullcontext():
         try:
             pipeline = asyncio.run(run_worker(settings, model))
         except StoppedEarly as error:

@@ -65,7 +65,7 @@ class Ledger:
             self.kinds[kind] += 1
             self.examples.setdefault(kind, message)
 
-    def stranger(self, what: str) -> None:
+    def record_unexpected(self, what: str) -> None:
         """A record was read that belongs to no published event."""
         self.num_unexpected += 1
         if len(self.unexpected) < _MOST_SHOWN:
@@ -75,7 +75,7 @@ class Ledger:
         """The event's place where this is its first outcome."""
         place = self._place.get(event_id)
         if place is None:
-            self.stranger(event_id)
+            self.record_unexpected(event_id)
             return None
         self.num_outcomes_N[place] += 1
         if self.num_outcomes_N[place] > 1:

@@ -7,7 +7,7 @@ from pathlib import Path
 from shutil import which
 from typing import Final
 
-from forebay.stream.demo.run import Place
+from forebay.stream.demo.run import Deployment
 
 EXAMPLE: Final = (
     "carrier=UA origin=EWR dest=SFO day_of_week=Fri hour=17 minute=30 "
@@ -16,18 +16,18 @@ EXAMPLE: Final = (
 """The features of an event to publish by hand: a flight that leaves three quarters of an hour late."""
 
 
-def next_steps(place: Place) -> list[str]:
+def next_steps(deployment: Deployment) -> list[str]:
     """Lines for people: commands of Forebay, the same with kcat, and how to stop."""
-    config = shlex.quote(str(place.config))
-    servers = place.settings.kafka.bootstrap_servers
-    features, predictions = place.topic("features"), place.topic("predictions")
+    config = shlex.quote(str(deployment.config))
+    servers = deployment.settings.kafka.bootstrap_servers
+    features, predictions = deployment.topic("features"), deployment.topic("predictions")
     json_event = (
         '{"id":"by-hand","timestamp":"2013-07-05T17:30:00-04:00","features":{"carrier":"UA","origin":"EWR","dest":"SFO",'
         '"day_of_week":"Fri","hour":17,"minute":30,"season":-1,"distance":2565,"dep_delay":48,"plane_year":null}}'
     )
     lines = [
         "Broker, worker and aggregator go on running. Try next:",
-        *([f"  {place.page}  in a browser: the worker, live"] if place.page else []),
+        *([f"  {deployment.page}  in a browser: the worker, live"] if deployment.page else []),
         *_commands(config),
         "",
         "With any other Kafka client, such as kcat:",
@@ -37,16 +37,16 @@ def next_steps(place: Place) -> list[str]:
         "To stop, and to remove what was written:",
     ]
     # The worker drains when it is told to stop, for which it needs the broker.
-    then_broker = "" if place.broker_pid is None else f"; sleep 5; kill {place.broker_pid}"
-    lines.append(f"  kill {place.worker_pid}{then_broker}; rm -r {shlex.quote(str(place.folder))}")
-    if place.broker_pid is None:
+    then_broker = "" if deployment.broker_pid is None else f"; sleep 5; kill {deployment.broker_pid}"
+    lines.append(f"  kill {deployment.worker_pid}{then_broker}; rm -r {shlex.quote(str(deployment.folder))}")
+    if deployment.broker_pid is None:
         lines.append(
-            f"  (the topics that begin with {place.settings.topics.prefix} stay on {servers}; delete them there)"
+            f"  (the topics that begin with {deployment.settings.topics.prefix} stay on {servers}; delete them there)"
         )
     return lines
 
 
-def next_steps_of_another() -> list[str]:
+def next_steps_after_stop() -> list[str]:
     """The same after a demo that has stopped all it started: what there is to do in one that stays."""
     return [
         "Try next: `forebay demo --keep` leaves broker, worker and aggregator running and prints its configuration FILE; then",

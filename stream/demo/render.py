@@ -20,7 +20,7 @@ _WINDOW_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Glance:
+class LiveStats:
     """The state at one moment, as the live table shows it. rate: outcomes a second over the latest second."""
 
     sent: int
@@ -30,11 +30,11 @@ class Glance:
     p99_ms: float | None
 
 
-def glance(ledger: Ledger, now_s: float) -> Glance:
+def live_stats(ledger: Ledger, now_s: float) -> LiveStats:
     """Look at the ledger; costs the worker little, a few times a second."""
     recent_N = ledger.readable_s_N > now_s - _WINDOW_S  # NaN compares as false
     waited = latency(ledger.due_s_N[recent_N], ledger.readable_s_N[recent_N])
-    return Glance(
+    return LiveStats(
         sent=ledger.num_sent,
         outcomes={outcome: ledger.num(outcome) for outcome in CODES},
         rate=float(np.count_nonzero(recent_N)) / _WINDOW_S,
@@ -43,7 +43,7 @@ def glance(ledger: Ledger, now_s: float) -> Glance:
     )
 
 
-def live_table(seen: Glance, total: int) -> RenderableType:
+def live_table(seen: LiveStats, total: int) -> RenderableType:
     """What is going on now."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style=DIM)
     for name in ("published", *(outcome.value for outcome in CODES), "in flight", "events/s", "p50", "p99"):

@@ -45,10 +45,10 @@ def load_replay(data: FlightData, num_events: int) -> Replay:
             kind="too_many_events",
             remedy=f"ask for at most {len(flights)}",
         )
-    return make_replay(flights[:num_events])
+    return build_replay(flights[:num_events])
 
 
-def make_replay(flights: Sequence[Flight]) -> Replay:
+def build_replay(flights: Sequence[Flight]) -> Replay:
     """One event for each flight. The key is the flight's number: order is kept for each of them."""
     return Replay(
         [flight.id for flight in flights],

@@ -84,7 +84,7 @@ class Report:
         return self.missing == self.duplicated == self.unexpected == 0 and sum(self.outcomes.values()) == self.events
 
     @property
-    def right(self) -> bool:
+    def passed(self) -> bool:
         """Whether it is exact, and the aggregator, where one ran, has counted the same."""
         return self.exact and (self.aggregator is None or self.aggregator.equal)
 
@@ -98,7 +98,7 @@ class Report:
         return {"exact": self.exact, **asdict(self)}
 
 
-def make_report(ledger: Ledger, labels_N: npt.NDArray[np.int8], aggregator: Totals | None = None) -> Report:
+def build_report(ledger: Ledger, labels_N: npt.NDArray[np.int8], aggregator: Totals | None = None) -> Report:
     """The report on the events that were sent. `labels_N`: 1, 0, or negative where the truth is not known."""
     sent = slice(0, ledger.num_sent)
     counts_N = ledger.num_outcomes_N[sent]

@@ -25,9 +25,9 @@ from forebay.stream.core.clock import Clock
 from forebay.stream.demo.flights import FlightData
 from forebay.stream.demo.ledger import Ledger
 from forebay.stream.demo.replay import Replay, load_replay
-from forebay.stream.demo.report import Report, make_report
-from forebay.stream.demo.subscriber import Observer
-from forebay.stream.demo.totals import Totals, until_equal
+from forebay.stream.demo.report import Report, build_report
+from forebay.stream.demo.subscriber import Subscriber
+from forebay.stream.demo.totals import Totals, wait_until_equal
 from forebay.stream.demo.train import MODEL_NAME, DemoModel
 from forebay.stream.embedded.broker import EmbeddedBroker, broker_version
 from forebay.stream.embedded.worker_process import WorkerProcess, without_settings
@@ -57,7 +57,7 @@ class DemoOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Deployment:
     """Where the demo runs: its folder and configuration, the cluster, and what runs of it. pids and page are None where there
     is nothing."""
 
@@ -74,11 +74,11 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class DemoResult:
     """The report, and the place where broker and worker still run with `keep`."""
 
     report: Report
-    place: Place
+    deployment: Deployment
 
 
 async def run_demo(
@@ -90,7 +90,7 @@ async def run_demo(
     clock: Clock,
     say: Say,
     show: Show,
-) -> Done:
+) -> DemoResult:
     """Run it. `say` gets a line at each step, `show` the ledger a few times a second while events are replayed.
 
     Whatever happens, all that was started is stopped and removed, except with `keep` after all went well. Raises ForebayError.
@@ -121,7 +121,7 @@ async def run_demo(
         replay = await asyncio.to_thread(load_replay, data, options.events)
         await worker.wait_ready()
         say(f"worker ready, process {worker.pid}; live page {worker.page}")
-        place = Place(
+        deployment = Deployment(
             folder=folder,
             config=config,
             settings=settings,
@@ -136,7 +136,7 @@ async def run_demo(
             options=options,
             replay=replay,
             ledger=ledger,
-            place=place,
+            deployment=deployment,
             worker=worker,
             clock=clock,
             show=show,
@@ -145,8 +145,8 @@ async def run_demo(
         if options.keep:
             worker.check()
             stack.pop_all()
-        report = make_report(ledger, replay.labels_N, totals)
-    return Done(report, place)
+        report = build_report(ledger, replay.labels_N, totals)
+    return DemoResult(report, deployment)
 
 
 async def _cluster(options: DemoOptions, folder: Path, stack: AsyncExitStack, say: Say) -> tuple[str, str, int | None]:
@@ -200,7 +200,7 @@ async def _replay(
     options: DemoOptions,
     replay: Replay,
     ledger: Ledger,
-    place: Place,
+    deployment: Deployment,
     worker: WorkerProcess,
     clock: Clock,
     show: Show,
@@ -212,18 +212,18 @@ async def _replay(
     Then, with `count`, let the aggregator come to its totals; and unless it is kept, stop the worker, and read what is left.
     """
     totals: Totals | None = None
-    client = client_options(place.settings.kafka)
-    observer = Observer(
+    client = client_options(deployment.settings.kafka)
+    observer = Subscriber(
         options=client,
-        predictions=place.topic("predictions"),
-        dead_letters=place.topic("dead-letters"),
+        predictions=deployment.topic("predictions"),
+        dead_letters=deployment.topic("dead-letters"),
         ledger=ledger,
         clock=clock,
     )
-    publisher = Publisher(client, place.topic("features"))
+    publisher = Publisher(client, deployment.topic("features"))
     enough = asyncio.Event()
     async with _started(observer), _started(publisher):
-        watching = asyncio.create_task(observer.watch(enough))
+        watching = asyncio.create_task(observer.read_until(enough))
         publishing = asyncio.create_task(
             _publish(rate=options.rate, replay=replay, ledger=ledger, publisher=publisher, clock=clock)
         )
@@ -231,7 +231,7 @@ async def _replay(
             await _until_accounted(ledger, publishing, watching=watching, worker=worker, clock=clock, show=show)
             if count and ledger.complete:
                 # Deltas are committed with the outcomes that they count: they are all there by now.
-                totals = await until_equal(place.settings, ledger, clock=clock, check=worker.check)
+                totals = await wait_until_equal(deployment.settings, ledger, clock=clock, check=worker.check)
             if not options.keep:
                 # What it still held comes out now: a duplicate would show.
                 await worker.stop()
@@ -247,7 +247,9 @@ async def _publish(rate: float | None, replay: Replay, ledger: Ledger, publisher
 
     def on_sent(sent: int, now_s: float) -> None:
         first = ledger.num_sent
-        ledger.sent(first, sent, now_s if rate is None else [pacer.due_s(place) for place in range(first, sent)])
+        ledger.sent(
+            first, sent, now_s if rate is None else [pacer.due_s(deployment) for deployment in range(first, sent)]
+        )
 
     await send_paced(replay.keys, replay.values, publisher, pacer, sent=0, clock=clock, on_sent=on_sent)
     await publisher.flush()
@@ -283,7 +285,7 @@ async def _until_accounted(
 
 
 @asynccontextmanager
-async def _started(client: Observer | Publisher) -> AsyncIterator[None]:
+async def _started(client: Subscriber | Publisher) -> AsyncIterator[None]:
     await client.start()
     try:
         yield

@@ -17,7 +17,7 @@ from forebay.stream.kafka.consumer.topic_reader import TopicReader
 _POLL_RECORDS: Final = 2000
 
 
-class Observer:
+class Subscriber:
     """Reads both topics from their beginning until it is stopped."""
 
     def __init__(
@@ -35,7 +35,7 @@ class Observer:
     async def stop(self) -> None:
         await self._reader.stop()
 
-    async def watch(self, stop: asyncio.Event) -> None:
+    async def read_until(self, stop: asyncio.Event) -> None:
         """Read until `stop` is set and everything that is there then was read. Raises BrokerError."""
         async for partition, records in self._reader.polls(idle_timeout_s=None, poll_records=_POLL_RECORDS, ticks=True):
             now_s = self._clock.monotonic_s()
@@ -50,7 +50,7 @@ class Observer:
             value = orjson.loads(record.value or b"")
             event_id, probability = value["id"], float(value["prediction"][0])
         except (ValueError, KeyError, TypeError, IndexError):
-            self._ledger.stranger(f"unreadable prediction at offset {record.offset}")
+            self._ledger.record_unexpected(f"unreadable prediction at offset {record.offset}")
             return
         self._ledger.predicted(event_id, probability, now_s)
 
@@ -59,7 +59,7 @@ class Observer:
         try:
             event_id = orjson.loads(record.value or b"")["id"]
         except (ValueError, KeyError, TypeError):
-            self._ledger.stranger(f"unreadable dead letter at offset {record.offset}")
+            self._ledger.record_unexpected(f"unreadable dead letter at offset {record.offset}")
             return
         self._ledger.dead_letter(
             event_id, headers.get(names.ERROR_KIND, "(none)"), headers.get(names.ERROR_MESSAGE, ""), now_s

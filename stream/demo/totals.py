@@ -11,7 +11,7 @@ from typing import Final
 from forebay.schemas.failures import Outcome
 from forebay.schemas.topics import ERROR_AGGREGATES, topic_name
 from forebay.stream.aggregate.aggregate_reader import Aggregate, AggregateView
-from forebay.stream.aggregate.topic_follower import Follower
+from forebay.stream.aggregate.topic_follower import TopicFollower
 from forebay.stream.config.sections import Settings
 from forebay.stream.core.cancellation import raise_if_cancelled
 from forebay.stream.core.clock import Clock
@@ -47,19 +47,19 @@ def compare(aggregates: Iterable[Aggregate], ledger: Ledger) -> Totals:
     return Totals(predicted, dict(sums.most_common()), equal)
 
 
-async def until_equal(settings: Settings, ledger: Ledger, *, clock: Clock, check: Callable[[], None]) -> Totals:
+async def wait_until_equal(settings: Settings, ledger: Ledger, *, clock: Clock, check: Callable[[], None]) -> Totals:
     """Read what the aggregator writes until it has counted what the ledger has; after TIMEOUT_S, whatever it has by then.
 
     `check` raises where it is in vain to wait. Raises BrokerError.
     """
     topic = topic_name(settings.topics.prefix, ERROR_AGGREGATES.name)
-    view, follower = AggregateView(), Follower(client_options(settings.kafka), [topic], clock=clock)
+    view, follower = AggregateView(), TopicFollower(client_options(settings.kafka), [topic], clock=clock)
     deadline_s = clock.monotonic_s() + TIMEOUT_S
     try:
         await follower.start()
         while True:
             raise_if_cancelled()  # an interrupt
-            async for _partition, records in follower.news():
+            async for _partition, records in follower.read_new():
                 for record in records:
                     view.upsert(record.key, record.value)
             totals = compare(view, ledger)

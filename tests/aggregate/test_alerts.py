@@ -15,7 +15,7 @@ from forebay.schemas.aggregates import AlertStatus, Category, Severity
 from forebay.schemas.definitions import definitions
 from forebay.schemas.failures import FailureKind
 from forebay.stream.aggregate.aggregate_reader import AggregateView
-from forebay.stream.aggregate.alerts import Alert, Rule, RuleKey, RuleState, rules_of_models, states_from, step
+from forebay.stream.aggregate.alerts import Alert, Rule, RuleKey, RuleState, expand_rules, restore_states, step
 from forebay.stream.aggregate.delta import CellKey
 from forebay.stream.aggregate.state import PartitionState
 from tests.aggregate.build import MINUTE, MODEL_ERROR, NOT_JSON, PREDICTED, TIMING, at, delta
@@ -147,11 +147,11 @@ def test_a_successor_reads_from_the_topic_what_was_told() -> None:
     feed = Feed().add(0, 20)
     (fired,) = look(COUNT, feed, [0.5])
     values = [fired.to_record()[1], b"{", None, b'{"format":9}']
-    states = states_from(values)
+    states = restore_states(values)
     assert look(COUNT, feed, [0.7], states[RuleKey("many", None)]) == []
     (resolved,) = look(COUNT, feed, [5], states[RuleKey("many", None)])
     assert resolved.alert_id == fired.alert_id
-    after = states_from([*values, resolved.to_record()[1]])
+    after = restore_states([*values, resolved.to_record()[1]])
     assert after == {RuleKey("many", None): RuleState(resolved_at=at(5))}
 
 
@@ -168,7 +168,7 @@ def look_at_models(
     """As the watch does it."""
     states, told = {} if states is None else states, []
     for minute in minutes:
-        for key, rule in list(rules_of_models(rules, states, feed.view)):
+        for key, rule in list(expand_rules(rules, states, feed.view)):
             states[key], alert = step(rule, states.get(key, RuleState()), feed.view, at(minute))
             if alert is not None:
                 told.append(alert)
@@ -193,7 +193,7 @@ def test_without_a_model_a_rule_is_one_for_each() -> None:
 def test_a_successor_knows_each_models_alert_and_ends_that_of_a_model_that_is_gone() -> None:
     feed = Feed().add(0, 20, model="a").add(0, 20, model="b")
     fired = look_at_models([COUNT], feed, [0.5])
-    states = states_from([alert.to_record()[1] for alert in fired])
+    states = restore_states([alert.to_record()[1] for alert in fired])
     assert look_at_models([COUNT], feed, [0.7], states) == []
     feed.view.forget(at(1))
     resolved = look_at_models([COUNT], feed, [50], states)
@@ -208,7 +208,7 @@ def test_an_alert_about_all_models_is_ended_and_not_raised_again() -> None:
     feed = Feed().add(0, 20, model="a")
     (old,) = look(COUNT, feed, [0.5])
     assert old.rule.model is None
-    states = states_from([old.to_record()[1]])
+    states = restore_states([old.to_record()[1]])
     told = look_at_models([COUNT], feed, [0.7, 5, 6], states)
     assert [(alert.rule.model, alert.status.value) for alert in told] == [
         ("a", "firing"),

@@ -16,7 +16,7 @@ from faust.types import TP
 
 from forebay.schemas.errors import BrokerError
 from forebay.schemas.examples import good_examples
-from forebay.stream.aggregate.app import Aggregation, Pace, Topics
+from forebay.stream.aggregate.app import Aggregation, Topics, WriteLimits
 from forebay.stream.aggregate.state import Rows
 from forebay.stream.aggregate.transport import PREVIOUS_HEADER
 from forebay.stream.config.sections import TelemetrySection
@@ -41,7 +41,7 @@ class Scene:
             consumer_options={},
             topics=Topics("deltas", "changelog", "aggregates", 4),
             timing=TIMING,
-            pace=Pace(10, 0.1, 5.0),
+            pace=WriteLimits(10, 0.1, 5.0),
             clock=SystemClock(),
             traces=DeltaTraces(TelemetrySection(), instance="i", group_id="g", clock=SystemClock(), environ={}),
             on_fatal=self.fatal.append,

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from forebay.schemas.aggregates import LATE
 from forebay.stream.aggregate.delta import CellKey, Delta
-from forebay.stream.aggregate.state import PartitionState, Rows, restored
+from forebay.stream.aggregate.state import PartitionState, Rows, merge_changelog
 from tests.aggregate.build import MODEL_ERROR, NOT_JSON, PREDICTED, TIMING, at, delta
 
 Source = list[tuple[int, Delta | None]]
@@ -27,7 +27,7 @@ class Member:
 
     def __init__(self, changelog: Rows, source: Source) -> None:
         rows: dict[bytes, bytes] = {}
-        restored(rows, changelog)
+        merge_changelog(rows, changelog)
         self.state = PartitionState.restore(0, rows)
         self.source = source
         self.read = self.state.next_offset or 0
@@ -143,7 +143,7 @@ def run(source: Source, steps: list[tuple[str, int, int, int]], *, zombies: bool
     if closing is not None:
         output += closing.finals
         changelog += closing.position + closing.tombstones
-    assert Member(changelog, source).state.windows == {}
+    assert Member(changelog, source).state.buckets == {}
     return output, closed
 
 

@@ -7,7 +7,7 @@ import logging
 import pytest
 from mode import Service
 
-from forebay.stream.aggregate.faust_logging import quieten
+from forebay.stream.aggregate.faust_logging import quiet_faust
 from forebay.stream.aggregate.table import StateTable
 from forebay.stream.aggregate.transport import AggregatorApp, Consumer, ConsumerThread, Producer
 
@@ -36,7 +36,7 @@ def _as_before() -> object:
 def test_a_process_that_was_frozen_does_not_complain(
     levels: str, seen: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    quieten(levels)
+    quiet_faust(levels)
     # As a service logs: with its own name before the message.
     log = LoggedAsTheThread().log
     log.error(COMPLAINT)

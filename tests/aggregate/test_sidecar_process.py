@@ -44,7 +44,7 @@ def lines(told: Path, count: int) -> list[str]:
 
 
 def test_it_lives_as_long_as_the_block(started: Path) -> None:
-    with sidecar_process.aggregator_beside(["-c", "x.toml"], os.environ):
+    with sidecar_process.sidecar_aggregator(["-c", "x.toml"], os.environ):
         (line,) = lines(started, 1)
         pid = int(line.split()[0])
         assert "['-c', 'x.toml', '--set', 'admin.port=0']" in line
@@ -54,7 +54,7 @@ def test_it_lives_as_long_as_the_block(started: Path) -> None:
 
 
 def test_it_is_started_again_where_it_ends(started: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with sidecar_process.aggregator_beside(["dies"], os.environ):
+    with sidecar_process.sidecar_aggregator(["dies"], os.environ):
         first, second = lines(started, 2)
         assert first != second
     assert "the aggregator ended with status 3" in caplog.text
@@ -67,5 +67,5 @@ def test_its_settings_are_those_of_the_worker() -> None:
 
 
 def test_the_whole_command_line_is_tied_to_this_process() -> None:
-    command = sidecar_process._Beside(["-c", "x"], {})._command
+    command = sidecar_process._Sidecar(["-c", "x"], {})._command
     assert command[-8:] == ["-P", "-m", "forebay", "aggregate", "-c", "x", "--set", "admin.port=0"]

@@ -9,8 +9,8 @@ from jsonschema import Draft202012Validator
 from forebay.schemas.aggregates import LATE
 from forebay.schemas.definitions import definitions
 from forebay.schemas.examples import good_examples
-from forebay.stream.aggregate.delta import CellKey, Exemplar, read_delta
-from forebay.stream.aggregate.state import MAX_AHEAD_MS, PartitionState, restored
+from forebay.stream.aggregate.delta import CellKey, Exemplar, parse_delta
+from forebay.stream.aggregate.state import MAX_AHEAD_MS, PartitionState, merge_changelog
 from tests.aggregate.build import MINUTE, MODEL_ERROR, NOT_JSON, PREDICTED, STACK, START, TIMING, at, delta, parsed
 
 
@@ -24,7 +24,7 @@ def counted(*deltas: object) -> PartitionState:
 def again(state: PartitionState) -> PartitionState:
     """As another process finds it."""
     rows: dict[bytes, bytes] = {}
-    restored(rows, state.take_changes())
+    merge_changelog(rows, state.take_changes())
     return PartitionState.restore(state.partition, rows)
 
 
@@ -92,7 +92,7 @@ def test_closing_writes_finals_then_the_mark_then_tombstones() -> None:
     assert final["window_start"] == START and final["final"]
     assert parsed(closing.position) == [{"format": 1, "next_offset": 2, "closed_before": at(1)}]
     assert closing.tombstones == [(f"2|{START}|1|m".encode(), None)]
-    assert [key.window_start for key in state.windows] == [at(3)]
+    assert [key.window_start for key in state.buckets] == [at(3)]
     assert state.close(at(6), TIMING) is None
 
 
@@ -109,7 +109,7 @@ def test_what_comes_after_its_window_closed_is_late_and_resurrects_nothing() -> 
     state.take_changes()
     state.close(at(6), TIMING)
     state.apply(1, at(6.5), delta(count=3))
-    (key,) = state.windows
+    (key,) = state.buckets
     assert key.window_start == at(6)
     (late,) = parsed(state.take_updates(None, TIMING))
     assert (late["outcome"], late["kind"], late["count"]) == (LATE, "not_json", 3)
@@ -119,7 +119,7 @@ def test_what_comes_after_its_window_closed_is_late_and_resurrects_nothing() -> 
 def test_a_window_in_the_far_future_is_counted_where_it_arrived() -> None:
     ahead = MAX_AHEAD_MS // MINUTE
     state = counted(delta(ahead), delta(ahead + 2))
-    assert sorted(key.window_start for key in state.windows) == [START, at(ahead)]
+    assert sorted(key.window_start for key in state.buckets) == [START, at(ahead)]
 
 
 def test_no_window_closes_while_one_is_ahead_of_the_position() -> None:
@@ -142,9 +142,9 @@ def test_of_two_changelog_records_the_one_that_counted_further_holds() -> None:
     state.apply(1, at(0.5), delta())
     (_, new), _ = state.take_changes()
     rows: dict[bytes, bytes] = {}
-    restored(rows, [(key, new), (key, old), (at_key, position(2, at(3))), (at_key, position(5, at(1)))])
+    merge_changelog(rows, [(key, new), (key, old), (at_key, position(2, at(3))), (at_key, position(5, at(1)))])
     assert rows == {key: new, at_key: position(5, at(3))}
-    restored(rows, [(key, None)])
+    merge_changelog(rows, [(key, None)])
     assert rows == {at_key: position(5, at(3))}
 
 
@@ -153,9 +153,9 @@ def test_rows_of_other_partitions_are_left_out() -> None:
     for partition in (1, 11):
         state = PartitionState(partition)
         state.apply(7, at(0), delta(count=partition))
-        restored(rows, state.take_changes())
+        merge_changelog(rows, state.take_changes())
     found = PartitionState.restore(1, rows)
-    assert [window.events for window in found.windows.values()] == [1]
+    assert [bucket.events for bucket in found.buckets.values()] == [1]
     assert found.next_offset == 8
 
 
@@ -170,7 +170,7 @@ def test_all_that_is_written_meets_its_schema() -> None:
 
 @pytest.mark.parametrize("example", [e for e in good_examples() if e.schema == "outcome-delta"], ids=str)
 def test_example_deltas_are_read(example: object) -> None:
-    found = read_delta(example.value)  # type: ignore[attr-defined]
+    found = parse_delta(example.value)  # type: ignore[attr-defined]
     assert found is not None and found.model == "flight-delay" and found.count in (2, 480)
 
 
@@ -194,18 +194,18 @@ def test_example_deltas_are_read(example: object) -> None:
 )
 def test_what_is_no_delta_is_none(change: dict[str, object]) -> None:
     good = next(example for example in good_examples() if example.schema == "outcome-delta")
-    assert read_delta(orjson.dumps(orjson.loads(good.value or b"") | change)) is None
+    assert parse_delta(orjson.dumps(orjson.loads(good.value or b"") | change)) is None
 
 
 @pytest.mark.parametrize("value", [None, b"", b"{", b"[]", b"7", b'"x"', b"\xff"])
 def test_any_bytes_are_read(value: bytes | None) -> None:
-    assert read_delta(value) is None
+    assert parse_delta(value) is None
 
 
 def test_a_record_that_is_no_delta_is_passed() -> None:
     state = PartitionState(0)
     state.apply(4, at(0), None)
-    assert state.next_offset == 5 and state.windows == {}
+    assert state.next_offset == 5 and state.buckets == {}
     assert [key for key, _ in state.take_changes()] == [b"0|position"]
 
 

@@ -6,7 +6,7 @@ import json
 
 from forebay.stream.aggregate.aggregate_reader import AggregateView
 from forebay.stream.aggregate.delta import CellKey, Exemplar
-from forebay.stream.aggregate.render import nothing_text, summary_text
+from forebay.stream.aggregate.render import no_errors_text, summary_text
 from forebay.stream.aggregate.state import PartitionState
 from forebay.stream.aggregate.summary import summarise
 from forebay.stream.terminal.console import stdout_console
@@ -106,9 +106,9 @@ def test_events_and_windows_are_two_ledgers() -> None:
     assert (document["failures"], document["failed_windows"], document["windows"]) == (10, 2, 8)
     assert [error["of"] for error in document["errors"]] == ["events", "windows"]
     only_windows = summarise(view_of(delta(0, predicted, 6)), since_ms=0)
-    assert "no errors among 0 events and 6 windows" in nothing_text(only_windows).plain
+    assert "no errors among 0 events and 6 windows" in no_errors_text(only_windows).plain
 
 
 def test_nothing_is_told_as_that() -> None:
-    assert "no errors among 50 events" in nothing_text(summarise(VIEW, since_ms=0, model="other")).plain
-    assert "is `forebay aggregate` running?" in nothing_text(summarise(AggregateView(), since_ms=0)).plain
+    assert "no errors among 50 events" in no_errors_text(summarise(VIEW, since_ms=0, model="other")).plain
+    assert "is `forebay aggregate` running?" in no_errors_text(summarise(AggregateView(), since_ms=0)).plain

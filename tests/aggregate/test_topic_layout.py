@@ -9,7 +9,7 @@ import pytest
 
 from forebay.schemas.errors import BrokerError
 from forebay.schemas.topics import AGGREGATOR_TOPICS
-from forebay.stream.aggregate.service import group_of
+from forebay.stream.aggregate.service import aggregator_group
 from forebay.stream.aggregate.topic_layout import find_problems, plan_aggregator_topics, require_countable
 from forebay.stream.aggregate.topics import check_aggregator_topics, prepare_topics
 from forebay.stream.config.sections import AggregateSection, KafkaSection, Settings, TopicsSection
@@ -159,5 +159,5 @@ async def test_a_changelog_that_would_count_wrong_is_told_and_refused(broker: Br
 
 
 def test_the_group_is_not_that_of_the_workers() -> None:
-    assert group_of(Settings(kafka=KafkaSection(group_id="g"))) == "g-aggregate"
-    assert group_of(Settings(aggregate=AggregateSection(group_id="own"))) == "own"
+    assert aggregator_group(Settings(kafka=KafkaSection(group_id="g"))) == "g-aggregate"
+    assert aggregator_group(Settings(aggregate=AggregateSection(group_id="own"))) == "own"

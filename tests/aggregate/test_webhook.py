@@ -12,9 +12,9 @@ import pytest
 from aiohttp import web
 
 from forebay.schemas.aggregates import AlertStatus
-from forebay.stream.aggregate.aggregate_reader import Measured
+from forebay.stream.aggregate.aggregate_reader import Measurement
 from forebay.stream.aggregate.alerts import Alert
-from forebay.stream.aggregate.webhook import FIRST_WAIT_S, MAX_WAIT_S, Webhook, poster
+from forebay.stream.aggregate.webhook import FIRST_WAIT_S, MAX_WAIT_S, Webhook, webhook_post
 from forebay.stream.core.backoff import Backoff
 from tests.aggregate.build import at
 from tests.aggregate.test_alerts import COUNT
@@ -25,7 +25,7 @@ def alert(alert_id: str) -> Alert:
         alert_id=alert_id,
         status=AlertStatus.FIRING,
         rule=COUNT,
-        measured=Measured(20, 100),
+        measured=Measurement(20, 100),
         value=20,
         since=at(0),
         at=at(1),
@@ -120,7 +120,7 @@ async def test_it_is_posted_as_json(unused_tcp_port_factory: Callable[[], int]) 
     await web.TCPSite(runner, "127.0.0.1", port).start()
     try:
         async with aiohttp.ClientSession() as session:
-            post = poster(session, f"http://127.0.0.1:{port}/alerts", timeout_s=5)
+            post = webhook_post(session, f"http://127.0.0.1:{port}/alerts", timeout_s=5)
             assert await post(alert("a").to_dict()) == 202
     finally:
         await runner.cleanup()

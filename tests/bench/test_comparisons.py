@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import urllib.request
 
-from forebay.stream.bench.comparisons import variants_of
+from forebay.stream.bench.comparisons import comparison_variants
 from forebay.stream.config.sections import Settings, TelemetrySection
 
 SETTINGS = Settings(telemetry=TelemetrySection(otlp_endpoint="http://collector:4318", logs=True))
 
 
 def test_both_guarantees() -> None:
-    with variants_of(SETTINGS, "guarantees") as variants:
+    with comparison_variants(SETTINGS, "guarantees") as variants:
         assert {name: one.delivery.processing_guarantee for name, one in variants.items()} == {
             "exactly once": "exactly_once",
             "at least once": "at_least_once",
@@ -20,12 +20,12 @@ def test_both_guarantees() -> None:
 
 
 def test_nothing_is_the_configuration_alone() -> None:
-    with variants_of(SETTINGS, "nothing") as variants:
+    with comparison_variants(SETTINGS, "nothing") as variants:
         assert variants == {"exactly once": SETTINGS}
 
 
 def test_traces_beside_none_on_a_collector_that_takes_everything() -> None:
-    with variants_of(Settings(), "tracing") as variants:
+    with comparison_variants(Settings(), "tracing") as variants:
         (on_name, on), (_, off) = variants.items()
         assert on_name == "traces at 1%" and on.telemetry.traces and on.telemetry.trace_sample_ratio == 0.01
         assert not off.telemetry.traces and off.telemetry.otlp_endpoint is None
@@ -38,6 +38,6 @@ def test_traces_beside_none_on_a_collector_that_takes_everything() -> None:
 
 
 def test_a_configured_collector_is_the_one() -> None:
-    with variants_of(SETTINGS, "tracing") as variants:
+    with comparison_variants(SETTINGS, "tracing") as variants:
         assert variants["traces at 1%"].telemetry.otlp_endpoint == "http://collector:4318"
         assert not variants["traces at 1%"].telemetry.logs

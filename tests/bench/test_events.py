@@ -12,10 +12,10 @@ SIGNATURE = Signature((Feature("delay"), Feature("carrier", "category", ("UA", "
 
 
 def test_events_fit_the_signature() -> None:
-    maker = EventGenerator(SIGNATURE)
+    generator = EventGenerator(SIGNATURE)
     carriers = set()
     for number in range(2_000):
-        event = orjson.loads(maker.value(number, 1_790_000_000_000))
+        event = orjson.loads(generator.value(number, 1_790_000_000_000))
         assert set(event) == {"id", "timestamp", "features"}
         assert event["timestamp"] == 1_790_000_000_000
         delay, carrier = event["features"]

@@ -14,30 +14,30 @@ def make_book(events: int = 10, *, rate: float = 100, start_s: float = 50, warm_
 
 def test_latency_counts_from_the_intended_time() -> None:
     book = make_book()
-    book.readable(0, 50.004, 50.004)
-    book.readable(3, 50.032, 50.032)  # due at 50.03
+    book.record(0, 50.004, 50.004)
+    book.record(3, 50.032, 50.032)  # due at 50.03
     assert book.latencies_ms() == pytest.approx([4, 2])
 
 
 def test_a_stall_counts_for_every_event_that_it_held_up() -> None:
     book = make_book()
     for number in range(10):  # all come out of a stall together, a second after the first was due
-        book.readable(number, 51.0, 51.0)
+        book.record(number, 51.0, 51.0)
     assert book.latencies_ms() == pytest.approx([1000 - 10 * number for number in range(10)])
 
 
 def test_the_warm_up_is_expected_but_not_counted() -> None:
     book = make_book(warm_up_s=0.05)
     for number in range(9):
-        book.readable(number, 52.0, 52.0)
+        book.record(number, 52.0, 52.0)
     assert len(book.latencies_ms()) == 4  # 5, 6, 7, 8: due at 50.05 and later
     assert book.missing == 1
 
 
 def test_of_duplicates_the_first_counts() -> None:
     book = make_book()
-    book.readable(1, 50.011, 50.011)
-    book.readable(1, 58.0, 58.0)
+    book.record(1, 50.011, 50.011)
+    book.record(1, 58.0, 58.0)
     assert book.latencies_ms() == pytest.approx([1])
     assert (book.duplicates, book.missing) == (1, 9)
 
@@ -45,18 +45,18 @@ def test_of_duplicates_the_first_counts() -> None:
 @pytest.mark.parametrize("number", [-1, 10])
 def test_an_event_that_was_never_published(number: int) -> None:
     with pytest.raises(ValueError, match="none of the 10"):
-        make_book().readable(number, 51.0, 51.0)
+        make_book().record(number, 51.0, 51.0)
 
 
 def test_latencies_come_in_the_order_of_publishing() -> None:
     book = make_book(3)
     for number, now_s in ((2, 50.1), (0, 50.2), (1, 50.3)):
-        book.readable(number, now_s, now_s)
+        book.record(number, now_s, now_s)
     assert book.latencies_ms() == pytest.approx([200, 290, 80])
 
 
 def test_the_part_from_the_sending_of_the_prediction_on() -> None:
     book = make_book(warm_up_s=0.01)
     for number in range(3):
-        book.readable(number, 50.1, 50.09 + number / 1000)
+        book.record(number, 50.1, 50.09 + number / 1000)
     assert book.commits_ms() == pytest.approx([9, 8])

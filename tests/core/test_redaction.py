@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from forebay.models.artefacts.signature import Feature, Signature
 from forebay.schemas.failures import FailureKind
-from forebay.stream.aggregate.delta import read_exemplar
+from forebay.stream.aggregate.delta import parse_exemplar
 from forebay.stream.core.redaction import MAX_MESSAGE_CHARS, Redactor, redact_again, redact_stack_again
 from forebay.stream.decode.features import FeaturePacker, InvalidFeatures
 
@@ -47,7 +47,7 @@ def test_messages_keep_our_names_and_no_values(message: str, expected: str) -> N
 
 def test_a_reader_redacts_what_an_older_worker_did_not() -> None:
     assert redact_again("feature 'Ada' is 7 at features[3]") == "feature … is … at …"
-    exemplar = read_exemplar({"message": "`age` is 7", "stack_hash": None, "stack": "ValueError: `age` is 7"})
+    exemplar = parse_exemplar({"message": "`age` is 7", "stack_hash": None, "stack": "ValueError: `age` is 7"})
     assert exemplar is not None and (exemplar.message, exemplar.stack) == ("`age` is …", "ValueError: `age` is …")
     assert redact_stack_again(REDACTOR.stack("  code(7)\nE: 'age' is 7")) == "  code(7)\nE: `age` is …"
 

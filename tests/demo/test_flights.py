@@ -25,7 +25,7 @@ from forebay.stream.demo.flights import (
     signature_of,
 )
 from forebay.stream.demo.next_steps import EXAMPLE
-from forebay.stream.demo.replay import load_replay, make_replay
+from forebay.stream.demo.replay import build_replay, load_replay
 from forebay.stream.demo.run import configuration
 from forebay.stream.demo.train import DemoModel, cached_model, matrix, recipe_digest, train_model
 from forebay.stream.embedded.worker_process import without_settings
@@ -106,7 +106,7 @@ def test_events_are_in_the_order_of_the_schedule(data: FlightData) -> None:
 def test_the_worker_decodes_events_to_what_the_model_was_trained_on_and_rejects_the_rest(data: FlightData) -> None:
     signature = signature_of(list(data.read(TRAINING_MONTHS)))
     flights = list(data.read(REPLAY_MONTHS))
-    records = [FakeRecord(place, value) for place, value in enumerate(make_replay(flights).values)]
+    records = [FakeRecord(place, value) for place, value in enumerate(build_replay(flights).values)]
     (chunk,) = Decoder(signature, model_name="m", max_event_bytes=10_000).decode({P0: records}, EPOCH)
     assert chunk.ids == [flights[0].id, flights[1].id]
     np.testing.assert_array_equal(chunk.x_BF, matrix(signature, flights[:2]))

@@ -14,8 +14,8 @@ from rich.console import Console
 
 from forebay.schemas.failures import FAILURES, FailureKind, Outcome
 from forebay.stream.demo.ledger import Ledger
-from forebay.stream.demo.render import glance, live_table, report_text
-from forebay.stream.demo.report import latency, make_report, quality
+from forebay.stream.demo.render import live_stats, live_table, report_text
+from forebay.stream.demo.report import build_report, latency, quality
 
 UNKNOWN = -1
 
@@ -38,7 +38,7 @@ def test_every_event_once_is_exact_and_the_line_adds_up() -> None:
     assert not book.complete
     book.dead_letter("e3", "model_error", "it raised", 13.040)
     assert book.complete
-    report = make_report(book, labels(1, 0, 0, UNKNOWN))
+    report = build_report(book, labels(1, 0, 0, UNKNOWN))
     assert report.exact
     assert report.outcomes == {"predicted": 2, "rejected": 1, "failed": 1}
     assert report.conservation() == "4 events in = 2 predicted + 1 rejected + 1 failed"
@@ -56,9 +56,9 @@ def test_missing_doubled_and_strange_ones_are_counted_and_named() -> None:
     book.predicted("e0", 0.1, 11.0)
     book.dead_letter("e0", "not_json", "x", 11.5)
     book.predicted("e99", 0.5, 12.0)
-    book.stranger("unreadable prediction at offset 7")
+    book.record_unexpected("unreadable prediction at offset 7")
     book.dead_letter("e1", "brand_new_kind", "?", 12.0)
-    report = make_report(book, np.full(15, UNKNOWN, dtype=np.int8))
+    report = build_report(book, np.full(15, UNKNOWN, dtype=np.int8))
     assert not report.exact
     assert (report.missing, report.duplicated, report.unexpected) == (13, 1, 2)
     assert report.missing_ids == tuple(f"e{place}" for place in range(2, 12))
@@ -82,19 +82,19 @@ def test_each_of_them_alone_is_not_exact(what: str) -> None:
         book.predicted("e1", 0.9, 11.5)
     if what == "unexpected":
         book.predicted("e2", 0.9, 11.5)
-    assert not make_report(book, labels(0, 1)).exact
+    assert not build_report(book, labels(0, 1)).exact
 
 
 def test_only_what_was_sent_is_reported() -> None:
     book = ledger(10, sent=2)
     book.predicted("e0", 0.9, 10.5)
     book.predicted("e1", 0.9, 11.5)
-    report = make_report(book, np.zeros(10, dtype=np.int8))
+    report = build_report(book, np.zeros(10, dtype=np.int8))
     assert (report.events, report.missing, report.exact) == (2, 0, True)
 
 
 def test_nothing_sent_at_all_is_no_division_by_zero() -> None:
-    report = make_report(Ledger(["a"]), labels(0))
+    report = build_report(Ledger(["a"]), labels(0))
     assert (report.events, report.seconds, report.throughput) == (0, 0.0, 0.0)
     assert report.latency_ms is None and report.quality is None
 
@@ -150,7 +150,7 @@ def test_whatever_comes_the_counts_add_up(arrivals: list[tuple[int, str]]) -> No
             book.predicted(f"e{place}", 0.5, 100.0)
         else:
             book.dead_letter(f"e{place}", "not_json" if what == "r" else "model_error", "why", 100.0)
-    report = make_report(book, np.zeros(10, dtype=np.int8))
+    report = build_report(book, np.zeros(10, dtype=np.int8))
     assert sum(report.outcomes.values()) + report.missing == report.events == 10
     assert report.unexpected == sum(place >= 10 for place, _ in arrivals)
     inside = [place for place, _ in arrivals if place < 10]
@@ -174,7 +174,7 @@ def test_the_report_for_people_says_it_all_and_fits_a_terminal() -> None:
             f"e{place}", "missing_value", "feature 'dep_delay' is null and must have a value", 20.0 + place
         )
     truth = np.array([place % 3 == 0 for place in range(50_000)], dtype=np.int8)
-    text = shown(report_text(make_report(book, truth)))
+    text = shown(report_text(build_report(book, truth)))
     for part in (
         "50,000 events in = 48,000 predicted + 2,000 rejected + 0 failed",
         "✓ every event has exactly one outcome",
@@ -186,7 +186,7 @@ def test_the_report_for_people_says_it_all_and_fits_a_terminal() -> None:
         assert part in text
     assert all(len(line) <= 80 for line in text.splitlines())
     book.predicted("e5", 0.1, 99_999.0)
-    text = shown(report_text(make_report(book, truth)))
+    text = shown(report_text(build_report(book, truth)))
     assert "✗ not every event has exactly one outcome" in text and "1 with more than one outcome: e5" in text
 
 
@@ -194,14 +194,14 @@ def test_the_live_table_fits_a_terminal_and_counts_the_latest_second() -> None:
     book = ledger(200_000)
     for place in range(100):
         book.predicted(f"e{place}", 0.5, 10.0 + place + 0.025)
-    seen = glance(book, now_s=109.5)
+    seen = live_stats(book, now_s=109.5)
     assert seen.rate == 1.0 and seen.p50_ms == pytest.approx(25.0)
     lines = shown(live_table(seen, 200_000)).splitlines()
     assert all(len(line.rstrip()) <= 80 for line in lines)
     assert "199,900" in lines[-1]
-    assert glance(book, now_s=500.0).p50_ms is None
+    assert live_stats(book, now_s=500.0).p50_ms is None
 
 
 def test_the_bar_grows_with_what_was_sent() -> None:
-    bars = [shown(live_table(glance(ledger(100, sent), 0.0), 100)).splitlines()[0] for sent in (0, 50, 100)]
+    bars = [shown(live_table(live_stats(ledger(100, sent), 0.0), 100)).splitlines()[0] for sent in (0, 50, 100)]
     assert all(before != after for before, after in pairwise(bars)) and bars[1].strip().endswith("50%")

@@ -10,7 +10,7 @@ from forebay.stream.aggregate.aggregate_reader import Aggregate
 from forebay.stream.aggregate.delta import CellKey
 from forebay.stream.demo.ledger import Ledger
 from forebay.stream.demo.render import report_text
-from forebay.stream.demo.report import make_report
+from forebay.stream.demo.report import build_report
 from forebay.stream.demo.totals import Totals, compare
 
 PREDICTED = CellKey("predicted", "emit", "predicted")
@@ -63,17 +63,17 @@ def test_the_sums_of_all_windows_are_compared_kind_by_kind(aggregates: list[tupl
 
 
 @pytest.mark.parametrize(
-    ("totals", "right", "told"),
+    ("totals", "passed", "line"),
     [
         (Totals(3, {"missing_value": 1}, True), True, "✓ counts the same: 3 predicted + 1 missing_value"),
         (Totals(2, {}, False), False, "✗ counts otherwise: 2 predicted"),
         (None, True, ""),
     ],
 )
-def test_the_report_says_whether_they_agree(totals: Totals | None, right: bool, told: str) -> None:
-    report = make_report(ledger(), np.array([1, 0, 1, -1], dtype=np.int8), totals)
-    assert report.exact and report.right is right
+def test_the_report_says_whether_they_agree(totals: Totals | None, passed: bool, line: str) -> None:
+    report = build_report(ledger(), np.array([1, 0, 1, -1], dtype=np.int8), totals)
+    assert report.exact and report.passed is passed
     console = Console(width=120)
     with console.capture() as capture:
         console.print(report_text(report))
-    assert told in capture.get() and ("Aggregator" in capture.get()) is (totals is not None)
+    assert line in capture.get() and ("Aggregator" in capture.get()) is (totals is not None)
