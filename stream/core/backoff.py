@@ -1,4 +1,4 @@
-"""How long to wait before the next try: exponential, with jitter. Pure: randomness is passed in."""
+"""Exponential backoff with jitter. Pure: randomness is passed in."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Times in seconds. jitter: gives numbers in [0, 1).
+    """Exponential backoff with equal jitter (Brooker, Exponential Backoff and Jitter, 2015).
 
-    The half that is jitter keeps workers that failed together from trying again together ("equal jitter", Brooker, Exponential
-    Backoff and Jitter, 2015).
+    Half of each wait is jitter, so that workers that failed together do not retry together.
+
+    first_s: wait after the first failure, before jitter.
+    max_s: longest wait.
+    jitter: returns numbers in [0, 1).
     """
 
     first_s: float = 0.1
@@ -20,6 +23,6 @@ class Backoff:
     jitter: Callable[[], float] = random.random
 
     def wait_s(self, failures: int) -> float:
-        """After so many failures in a row, 1 or more."""
-        # The exponent is bounded, or a long outage would overflow.
+        """Return the seconds to wait after this number of failures in a row, from 1."""
+        # The exponent is bounded because a long outage would overflow the float.
         return min(self.max_s, self.first_s * 2.0 ** min(failures - 1, 32)) * (0.5 + 0.5 * self.jitter())

@@ -1,4 +1,4 @@
-"""Time, passed in: nothing in the core reads the clock by itself, so that tests turn it by hand."""
+"""The clock, which is passed in everywhere, so that tests can set the time."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Two clocks in one: durations come from `monotonic_s`, what people and records see from `wall_ms`."""
+    """A monotonic clock for durations (`monotonic_s`) and a wall clock for records and users (`wall_ms`)."""
 
     def monotonic_s(self) -> float:
-        """Seconds since some fixed moment; never goes back."""
+        """Return the seconds since a fixed moment. Never decreases."""
         ...
 
     def wall_ms(self) -> int:
-        """Milliseconds since the Unix epoch; may step."""
+        """Return the milliseconds since the Unix epoch. May jump."""
         ...
 
 
 class SystemClock:
-    """The machine's own clock."""
+    """The clock of the operating system."""
 
     def monotonic_s(self) -> float:
         return time.monotonic()

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 
 def install_hint(extra: str) -> str:
-    """Return what to do where the packages of an extra are missing."""
-    # No package index has Forebay: it is installed from a checkout or from a wheel.
+    """Return how to install the missing packages of an extra."""
+    # Forebay is not on a package index: it is installed from a checkout or a wheel.
     return f"install Forebay's extra {extra}: pip install '.[{extra}]' in a checkout, or 'PATH-OF-THE-WHEEL[{extra}]'"

@@ -10,7 +10,7 @@ from forebay.stream.core.records import TopicPartition
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """user_data: the metadata of the member's subscription; empty while the group is being rebalanced."""
+    """A member of a consumer group. user_data: metadata of its subscription; empty during a rebalance."""
 
     member_id: str
     client_id: str
@@ -21,7 +21,12 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class GroupSnapshot:
-    """state: the coordinator's name for it; committed: None where there is no offset; ends: where committed records end."""
+    """The state of a consumer group at one moment.
+
+    state: the coordinator's name of the state.
+    committed: committed offset by partition; None without one.
+    ends: last stable offset by partition.
+    """
 
     group_id: str
     state: str

@@ -1,4 +1,4 @@
-"""Records on their way to output topics, and the topics as the cluster has them."""
+"""Output records, and the output topics as they exist in the cluster."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Headers = list[tuple[str, bytes]]
 
 @dataclass(slots=True)
 class Outgoing:
-    """Records for one output partition, in order: keys, values and headers side by side."""
+    """Output records of one partition, in order, as columns: keys, values and headers."""
 
     keys: list[bytes | None] = field(default_factory=list)
     values: list[bytes | None] = field(default_factory=list)
@@ -23,7 +23,7 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class OutputTopic:
-    """An output topic as the cluster has it. max_bytes: the largest record that is sent to it."""
+    """An output topic as it exists in the cluster. max_bytes: size of the largest record that may be sent."""
 
     name: str
     num_partitions: int
@@ -40,6 +40,6 @@ class OutputTopics:
     late_events: OutputTopic | None = None
 
     def all(self) -> list[OutputTopic]:
-        """Return the topics that are written to."""
+        """Return the topics that are in use."""
         topics = (self.predictions, self.dead_letters, self.outcome_deltas, self.late_events)
         return [topic for topic in topics if topic is not None]

@@ -1,4 +1,4 @@
-"""What the pipeline needs of the adapters around it, as protocols, so that it imports none of them."""
+"""Protocols of the adapters that the pipeline uses, so that it does not import them."""
 
 from __future__ import annotations
 
@@ -23,4 +23,4 @@ class RecordProducer(Protocol):
         """Replace the producer after a failure."""
 
     def explain(self, error: BaseException) -> BrokerError | None:
-        """Return what the cluster refused and the remedy; None if the error does not say."""
+        """Return what the cluster refused and the remedy; None for an error without this information."""

@@ -1,8 +1,8 @@
-"""Numbers of things in messages."""
+"""Quantities in messages."""
 
 from __future__ import annotations
 
 
 def quantity(number: int, noun: str) -> str:
-    """Return the number and the noun, in the singular or the regular plural: `1 event`, `2,000 events`."""
+    """Return a number with its noun in the singular or the regular plural: `1 event`, `2,000 events`."""
     return f"{number:,} {noun if number == 1 else f'{noun}s'}"

@@ -2,9 +2,9 @@
 
 Shapes: B = rows of a micro-batch, F = features of a row as decoded, O = outputs of the model.
 
-A `Chunk` is a run of records of one partition, in offset order, decoded to columns. A `MicroBatch` is a list of
-parts, mostly chunks, whose rows go through the model together. Positions travel with the data that they belong to: whoever
-holds a chunk knows which partition it came from, how many records it passed, and where reading would resume.
+A `Chunk` is a run of records of one partition, in offset order, decoded to columns. A `MicroBatch` is a list of parts, usually
+chunks, whose rows go through the model together. Positions travel with their data: a chunk contains its partition, its number
+of records and the offset at which reading resumes after it.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ FloatMatrix = npt.NDArray[np.float32]
 
 
 class TopicPartition(NamedTuple):
-    """A topic's partition. Equal to the Kafka client's own tuple of the same two fields."""
+    """A partition of a topic. Equal to the Kafka client's tuple with the same two fields."""
 
     topic: str
     partition: int
 
 
 class Committed(NamedTuple):
-    """A position that the group has committed, and what was committed with it ("" for nothing)."""
+    """A committed offset of the group, and the metadata that was committed with it ("" for none)."""
 
     offset: int
     metadata: str
 
 
 class PartitionLag(NamedTuple):
-    """Where reading stands in a partition.
+    """How far a partition is read.
 
     position: offset of the next record to read.
-    stable_offset: end of what may be read.
+    stable_offset: last stable offset, up to which records may be read.
     """
 
     position: int
@@ -47,13 +47,17 @@ class PartitionLag(NamedTuple):
 
     @property
     def lag(self) -> int:
-        """Number of records that may be read and have not been."""
+        """Number of records that can be read and were not."""
         return max(0, self.stable_offset - self.position)
 
 
 class WindowStatus(NamedTuple):
-    """Windows over event time of a partition as people look at them. buffered_rows: events that the open ones hold;
-    watermark_ms: None before the first event; replaying: up to which offset they are being made again, or None."""
+    """The status of a partition's event-time windows, for display.
+
+    buffered_rows: events in open windows.
+    watermark_ms: None before the first event.
+    replaying: offset up to which windows are being rebuilt, or None.
+    """
 
     open_windows: int
     buffered_rows: int
@@ -62,7 +66,7 @@ class WindowStatus(NamedTuple):
 
 
 class Record(Protocol):
-    """What the pipeline needs of a polled record; the Kafka client's parsed records have it."""
+    """A polled record as the pipeline uses it, such as one parsed by the Kafka client."""
 
     @property
     def offset(self) -> int: ...
@@ -77,26 +81,28 @@ class Record(Protocol):
 
 
 HEADER_OBJECT_BYTES: Final = 150
-"""What a header takes in memory beside its name and value. In the log it may take two bytes, of which few unpack to many."""
+"""Memory of a header in addition to its name and value. In the log it may take two bytes, or fewer compressed."""
 
 
 def headers_size(headers: Sequence[tuple[str, bytes | None]]) -> int:
-    """Return about how many bytes a record's headers take in memory."""
+    """Return approximately how many bytes a record's headers take in memory."""
     return sum(HEADER_OBJECT_BYTES + len(name) + len(value or b"") for name, value in headers)
 
 
 def record_bytes(record: Record) -> int:
-    """Return what a record counts towards limits of bytes: its key, value and headers."""
+    """Return the size of a record for limits in bytes: its key, value and headers."""
     size = len(record.value or b"") + len(record.key or b"")
     return size + headers_size(record.headers) if record.headers else size
 
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """One or more records that cannot be read, in their place among the others, as though they were one record.
+    """One or more unreadable records, represented as one record among the readable ones.
 
-    offset: of the last one; first_offset, count: where they begin, and how many they are (compaction leaves gaps); value: their
-    bytes as the log holds them, and headers the content type that says so; timestamp: -1 where there is none.
+    offset, first_offset: offsets of the last and first record.
+    count: number of records; compaction leaves gaps between offsets.
+    value: their bytes as in the log. The headers contain the content type for this.
+    timestamp: -1 if unknown.
     """
 
     offset: int
@@ -111,13 +117,13 @@ class Unreadable:
 
     @property
     def description(self) -> str:
-        """Which records they are, where there are several, and why they cannot be read."""
+        """Why the records cannot be read, with their offsets if there are several."""
         if self.offset == self.first_offset:
             return self.message
         return f"offsets {self.first_offset} to {self.offset} ({self.count:,} records): {self.message}"
 
     def from_offset(self, position: int) -> Unreadable:
-        """The part of it that lies at `position` or after it."""
+        """Return the records from `position` on."""
         if position <= self.first_offset:
             return self
         return replace(self, first_offset=position, count=min(self.count, self.offset - position + 1))
@@ -125,10 +131,10 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """Under which membership of the group records were read.
+    """The group membership under which records were read.
 
-    `counter` is local: it goes up at every assignment and every rewind, so that what was read before one
-    is told from what was read after it. The other three are the group's, captured once at the assignment.
+    counter: local number that increases with each assignment and rewind, to distinguish records read before and after it.
+    The other fields belong to the group and are captured once, at the assignment.
     """
 
     generation: int
@@ -177,9 +183,10 @@ class BatchPart(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A record that is not an event.
+    """A record that is not a valid event.
 
-    index: its place among the chunk's records; count: how many records of the log it stands for (see `Unreadable`).
+    index: its index among the chunk's records.
+    count: number of records in the log that it represents (see `Unreadable`).
     """
 
     index: int
@@ -191,11 +198,14 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Records of one partition, decoded. `records`, `ids`, `timestamps` and `x_BF` hold the good rows only.
+    """Decoded records of one partition. `records`, `ids`, `timestamps` and `x_BF` contain only the valid rows.
 
-    ids: the events' ids; timestamps: event times, ms; x_BF: float32 [rows, F], NaN where a value is missing.
-    keys: the keys that events without a record key carry in themselves, by row; deadlines: ms since the Unix epoch, by row.
-    num_records counts every record, rejected ones too; num_bytes is the size of their keys, values and headers.
+    timestamps: event times, ms since the Unix epoch.
+    x_BF: float32 [rows, F], NaN for missing values.
+    num_records: number of all records, including rejected ones.
+    num_bytes: size of their keys, values and headers.
+    keys: by row, the key field of events without a record key.
+    deadlines: by row, ms since the Unix epoch.
     """
 
     partition: TopicPartition
@@ -213,22 +223,22 @@ class Chunk:
 
     @property
     def num_rows(self) -> int:
-        """Records that are rows."""
+        """Number of valid rows."""
         return len(self.records)
 
     @property
     def num_rejected(self) -> int:
-        """Records that are not."""
+        """Number of rejected records."""
         return len(self.rejections)
 
     @property
     def num_passed(self) -> int:
-        """Records of the log that it leads past: more than it holds where one of those stands for several."""
+        """Number of records in the log before the next position: more than `num_records` if one represents several."""
         return self.num_records + sum(rejection.count - 1 for rejection in self.rejections)
 
     @property
     def size(self) -> int:
-        """What counts towards a micro-batch's size: every record, so that a topic of garbage also closes its batches."""
+        """Size for the limit of a micro-batch: all records, so that micro-batches close even if no record is valid."""
         return self.num_records
 
     @property
@@ -240,18 +250,18 @@ class Chunk:
         return True
 
     def size_within(self, num_bytes: int) -> int:
-        """How many of the records fit in so many bytes."""
+        """Return how many of the records, from the first, fit into `num_bytes`."""
         rejected = {rejection.index: rejection.record for rejection in self.rejections}
-        good = iter(self.records)
+        valid = iter(self.records)
         for index in range(self.num_records):
-            record = rejected[index] if index in rejected else next(good)
+            record = rejected[index] if index in rejected else next(valid)
             num_bytes -= record_bytes(record)
             if num_bytes < 0:
                 return index
         return self.num_records
 
     def split(self, count: int) -> tuple[Chunk, Chunk]:
-        """The first `count` records, and the rest. 0 < count < num_records."""
+        """Split into the first `count` records and the rest. 0 < count < num_records."""
         head_rejections = [r for r in self.rejections if r.index < count]
         rows = count - len(head_rejections)
         tail_rejections = [replace(r, index=r.index - count) for r in self.rejections if r.index >= count]
@@ -294,10 +304,11 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class MicroBatch:
-    """Chunks whose rows go through the model together, all of one epoch.
+    """Parts of one epoch whose rows go through the model together.
 
-    seq: the order in which micro-batches were closed; reason: why this one was; opened_s: monotonic time of its
-    first record.
+    seq: sequence number in the order of closing.
+    reason: why it was closed (see `pipeline.micro_batcher`).
+    opened_s: monotonic time of arrival of its first record.
     """
 
     seq: int
@@ -322,7 +333,7 @@ class MicroBatch:
         return sum(chunk.num_bytes for chunk in self.chunks)
 
     def features(self) -> FloatMatrix:
-        """x_BF of all rows, float32 [B, F]. No copy where they are of one chunk."""
+        """Return x_BF of all rows, float32 [B, F]; no copy if they are in one part."""
         parts = [chunk.x_BF for chunk in self.chunks if chunk.num_rows]
         if len(parts) == 1:
             return parts[0]
@@ -333,7 +344,7 @@ class MicroBatch:
 
 @dataclass(frozen=True, slots=True)
 class RowFailure:
-    """Why one row of a micro-batch has no prediction. `stack` is the stack trace, where the model raised."""
+    """Why one row of a micro-batch has no prediction. stack: the stack trace if the model raised."""
 
     kind: FailureKind
     message: str
@@ -342,11 +353,13 @@ class RowFailure:
 
 @dataclass(frozen=True, slots=True)
 class BatchResult:
-    """A micro-batch with every row's outcome decided: `failures` by row, the others predicted.
+    """A micro-batch with the outcome of every row: rows in `failures` failed, the others are predicted.
 
-    values_BO: float32 [B, O]; classes_B: int64 [B] or None; confidences_B: float32 [B] or None. The entries of failed rows
-    mean nothing. started_s: monotonic time at which the device took it; model_s, and of it prepare_s for the preprocessing: how
-    long it took.
+    values_BO: float32 [B, O].
+    classes_B: int64 [B] or None.
+    confidences_B: float32 [B] or None. In all three arrays the entries of failed rows are undefined.
+    model_s: duration on the device, including prepare_s for the preprocessing.
+    started_s: monotonic time at which the device began.
     """
 
     batch: MicroBatch

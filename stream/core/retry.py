@@ -1,6 +1,6 @@
-"""The retry loop: call, and where the call fails with an error that may pass by itself, wait and call again.
+"""The retry loop: call again after errors that are temporary.
 
-Which errors those are and how long to wait is the caller's: `core.backoff` grows the waits, `fixed` keeps them the same.
+The caller decides which errors are temporary and how long to wait: `core.backoff` has growing waits, `fixed` equal ones.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ OnRetry = Callable[[Exception, int], None]
 
 
 class Deadline:
-    """A moment after which no retry begins: `timeout_s` seconds after the deadline was made."""
+    """A moment after which no retry begins: `timeout_s` seconds after the creation of this object."""
 
     def __init__(self, clock: Clock, timeout_s: float) -> None:
         self._clock = clock
@@ -28,16 +28,19 @@ class Deadline:
         self._timeout_s = timeout_s
 
     def elapsed_s(self) -> float:
-        """Return the seconds since it was made."""
+        """Return the seconds since its creation."""
         return self._clock.monotonic_s() - self._began_s
 
     def left_s(self) -> float:
-        """Return the seconds that are left; negative once it has passed."""
+        """Return the remaining seconds; negative after the deadline."""
         return self._timeout_s - self.elapsed_s()
 
 
 def warn_sparsely(log: logging.Logger, message: str) -> OnRetry:
-    """Return an `on_retry` that logs the first, tenth and hundredth failure. message: with a %s for the error."""
+    """Return an `on_retry` callback that logs the first, tenth and hundredth failure.
+
+    message: log message with a %s for the error.
+    """
 
     def warn(error: Exception, failures: int) -> None:
         if failures in (1, 10, 100):
@@ -47,7 +50,7 @@ def warn_sparsely(log: logging.Logger, message: str) -> OnRetry:
 
 
 def fixed(wait_s: float) -> Callable[[int], float]:
-    """Return waits that are all the same."""
+    """Return a function for `wait_s` that always waits `wait_s` seconds."""
     return lambda _failures: wait_s
 
 
@@ -60,12 +63,12 @@ async def retry(
     deadline: Deadline | None = None,
     sleep: Sleep = asyncio.sleep,
 ) -> T:
-    """Return what `call` returns once it succeeds. Raises its error where that is not to be retried.
+    """Return the result of `call` once it succeeds. Raises its error if that should not be retried.
 
-    should_retry: whether to call again after this error, which is the n-th failure in a row (from 1).
+    should_retry: whether to call again after this error and this number of failures in a row.
     wait_s: seconds to wait after this number of failures.
-    on_retry: gets each error that is retried and the number of failures so far, before the wait.
-    deadline: an error is raised instead of waiting beyond it; it does not interrupt a call.
+    on_retry: called before each wait with the error and the number of failures.
+    deadline: an error is raised instead of waiting beyond it. It does not interrupt a call.
     """
     failures = 0
     while True:

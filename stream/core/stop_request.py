@@ -1,4 +1,4 @@
-"""A request to stop, by signal, for processes that run until they get one: worker and aggregator."""
+"""Stop requests by signal, for the worker and the aggregator."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ T = TypeVar("T")
 
 
 class StoppedEarly(Exception):
-    """The process was asked to stop before it had started; nothing had been read. number: the signal."""
+    """The process was stopped before its start was complete. It had read nothing. number: the signal."""
 
     def __init__(self, number: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(number).name} before the start was over")
+        super().__init__(f"stopped by {signal.Signals(number).name} before the start was complete")
         self.number = number
 
 
 class StopRequest:
-    """The first SIGTERM or SIGINT, as an event; the second one ends the process at once."""
+    """Waits for SIGTERM or SIGINT. A second signal ends the process at once."""
 
     def __init__(self) -> None:
         self._requested = asyncio.Event()
         self._number: int = signal.SIGTERM
 
     def listen(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Handle the signals from now on."""
+        """Install the signal handlers."""
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.request, number)
 
     def request(self, number: int) -> None:
-        """Ask to stop."""
+        """Request a stop. A second request ends the process."""
         if self._requested.is_set():
-            os._exit(128 + number)  # what is not committed will be read again
+            os._exit(128 + number)  # uncommitted events will be read again
         self._number = number
         self._requested.set()
 
@@ -45,7 +45,7 @@ class StopRequest:
         await self._requested.wait()
 
     async def unless_requested(self, step: Coroutine[Any, Any, T]) -> T:
-        """Await one step of the start, but not beyond a request to stop: raises StoppedEarly then."""
+        """Await one step of the start. Raises StoppedEarly if a stop is requested before it ends."""
         if self._requested.is_set():
             step.close()
             raise StoppedEarly(self._number)

@@ -1,4 +1,4 @@
-"""Times and durations as text, for people, messages and records."""
+"""Times and durations as text, for messages, tables and records."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 
 NO_TIME: Final = "(no time)"
 UNBOUNDED_MS: Final = 1 << 60
-"""Kafka's largest number of milliseconds, 2^63 - 1, stands for no bound."""
+"""Durations from here on have no limit: Kafka uses 2^63 - 1 ms for that."""
 
 
 def rfc3339(ms: int) -> str:
@@ -27,7 +27,7 @@ def local_date_time(ms: int | None) -> str:
 
 
 def local_day_time(ms: int | None) -> str:
-    """Return the same without the year, as `07-30 12:00:00`."""
+    """Return a time in the reader's time zone without the year, as `07-30 12:00:00`."""
     moment = _local(ms)
     return NO_TIME if moment is None else moment.strftime("%m-%d %H:%M:%S")
 
@@ -39,9 +39,9 @@ def local_time(ms: int | None) -> str:
 
 
 def duration(ms: int) -> str:
-    """Return a duration in the largest unit that it is a whole number of: `7 days`, `90 seconds`, `1 ms`.
+    """Return a duration in the largest unit that divides it: `7 days`, `90 seconds`, `1 ms`.
 
-    A negative one, or one without a bound, is `forever`.
+    Negative and unlimited durations are `forever`.
     """
     if ms < 0 or ms >= UNBOUNDED_MS:
         return "forever"
@@ -52,14 +52,14 @@ def duration(ms: int) -> str:
 
 
 def latency(ms: float | None) -> str:
-    """Return a measured time in two digits or more: `1.2 ms`, `1,234 ms`; a dash where nothing was measured."""
+    """Return a latency with at least two digits: `1.2 ms`, `1,234 ms`; a dash for None."""
     if ms is None:
         return "–"
     return f"{ms:,.0f} ms" if ms >= 10 else f"{ms:.1f} ms"
 
 
 def _local(ms: int | None) -> datetime | None:
-    """Return the time; None for no time (in Kafka: -1) and for a time that the calendar cannot represent."""
+    """Return a time in the reader's time zone; None for no time (-1 in Kafka) or one outside the calendar."""
     if ms is None or ms < 0:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Which unit a number was probably meant in, where milliseconds since the Unix epoch are expected. Pure."""
+"""Guesses the unit of a timestamp where milliseconds since the Unix epoch are expected. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 
 SECONDS_FROM: Final = 100_000_000
 MILLISECONDS_FROM: Final = 100_000_000_000
-"""Below are dates before March 1973; a time of today in seconds is far below."""
+"""Smaller numbers are dates before March 1973; current times in seconds are far below."""
 _UNITS: Final = (
     ("seconds", SECONDS_FROM, 1.0),
     ("milliseconds", MILLISECONDS_FROM, 1e-3),
@@ -18,9 +18,9 @@ _END: Final = 10**20
 
 
 def guess_unit(value: int) -> str:
-    """`: it looks like seconds (2026-01-31)`, by magnitude; "" for milliseconds, or where nothing fits.
+    """Return a hint such as `: it looks like seconds (2026-01-31)`; "" for milliseconds or if no unit fits.
 
-    Each unit is recognised for dates between 1973 and 5138.
+    The guess is made by magnitude. Each unit is recognised for dates between 1973 and 5138.
     """
     for name, start, seconds in reversed(_UNITS):
         if start <= value < _END:

@@ -1,10 +1,9 @@
-"""One micro-batch through the model, with every row's outcome decided.
+"""Inference of one micro-batch, with an outcome for every row.
 
-A model that raises on a batch is bisected to the failing rows: the halves are tried again, down to single rows, so
-that k bad rows of B cost about k·log2(B) further calls and the other rows are predicted. A device that runs out of
-memory is given halves in the same way. Before a row is said to fail, the model is asked for the row that it was warmed up
-with, and for the failing ones again: a device that is away, or was for a moment, fails on any. Runs on the device's
-thread; knows nothing of Kafka.
+If the model raises on a batch, bisection finds the failing rows: the halves are tried again, down to single rows, so that k bad
+rows of B cost about k·log2(B) further calls and the other rows are predicted. The same happens if the device runs out of
+memory. Before rows count as failed, the warm-up row and then the failing rows are run again, because a device that is
+unavailable, or was for a moment, fails on every row. Runs on the device thread and is independent of Kafka.
 """
 
 from __future__ import annotations
@@ -25,9 +24,11 @@ from forebay.stream.core.redaction import Redactor
 
 @dataclass(frozen=True, slots=True)
 class Inference:
-    """What the model said of B rows. Rows in `failures` have no prediction; their entries in the arrays mean nothing.
+    """The model's result for B rows. Rows in `failures` have no prediction; their entries in the arrays are undefined.
 
-    values_BO: float32 [B, O]; classes_B: int64 [B] or None; confidences_B: float32 [B] or None.
+    values_BO: float32 [B, O].
+    classes_B: int64 [B] or None.
+    confidences_B: float32 [B] or None.
     """
 
     values_BO: FloatMatrix
@@ -37,31 +38,30 @@ class Inference:
 
 
 class ModelFault(Exception):
-    """The model fails whatever it is given: what was to be predicted is kept and tried again."""
+    """The model fails for every input. The rows are kept and tried again."""
 
 
 def infer_batch(model: Model, batch: MicroBatch, *, wall_ms: int) -> Inference:
-    """A micro-batch's rows through the model, but for those whose deadline is past: they fail unpredicted.
+    """Run the rows of a micro-batch whose deadline has not passed; the others fail.
 
-    Raises ModelFault where the model is not fit to run.
+    Raises ModelFault if the model cannot run.
     """
     x_BF = batch.features()
     expired = _expired(batch, wall_ms)
     if not expired:
-        return _judge(model, x_BF, infer(model, x_BF))
-    kept = [row for row in range(len(x_BF)) if row not in expired]
-    some = _judge(model, x_BF[kept], infer(model, x_BF[kept]))
+        return _confirm_failures(model, x_BF, infer(model, x_BF))
+    rows = [row for row in range(len(x_BF)) if row not in expired]
+    inference = _confirm_failures(model, x_BF[rows], infer(model, x_BF[rows]))
     values_BO = np.zeros((len(x_BF), model.signature.output_dim), dtype=np.float32)
-    values_BO[kept] = some.values_BO
+    values_BO[rows] = inference.values_BO
     classes_B = confidences_B = None
-    if some.classes_B is not None and some.confidences_B is not None:
+    if inference.classes_B is not None and inference.confidences_B is not None:
         classes_B = np.zeros(len(x_BF), dtype=np.int64)
         confidences_B = np.zeros(len(x_BF), dtype=np.float32)
-        classes_B[kept] = some.classes_B
-        confidences_B[kept] = some.confidences_B
-    return Inference(
-        values_BO, classes_B, confidences_B, expired | {kept[row]: failure for row, failure in some.failures.items()}
-    )
+        classes_B[rows] = inference.classes_B
+        confidences_B[rows] = inference.confidences_B
+    failures = expired | {rows[row]: failure for row, failure in inference.failures.items()}
+    return Inference(values_BO, classes_B, confidences_B, failures)
 
 
 def _expired(batch: MicroBatch, wall_ms: int) -> dict[int, RowFailure]:
@@ -76,26 +76,29 @@ def _expired(batch: MicroBatch, wall_ms: int) -> dict[int, RowFailure]:
     return expired
 
 
-def _judge(model: Model, x_BF: FloatMatrix, first: Inference) -> Inference:
-    """What stands of the failures of rows on which the model raised. Raises ModelFault where it was the model."""
+def _confirm_failures(model: Model, x_BF: FloatMatrix, first: Inference) -> Inference:
+    """Run the rows again on which the model raised, and keep the failures that repeat.
+
+    Raises ModelFault if the model fails on the warm-up row as well.
+    """
     raised = [row for row, failure in first.failures.items() if FAILURES[failure.kind].scope is not Scope.ROW]
     if not raised:
         return first
     try:
         model.warm_up([1])
     except Exception as error:
-        # The message is logged, and a model may quote what it was given.
+        # The message is logged, and a model may quote its input.
         raise ModelFault(Redactor().message(_message(error))) from error
     second = infer(model, x_BF[raised])
-    kept = {row: failure for row, failure in first.failures.items() if row not in set(raised)}
-    kept |= {raised[row]: failure for row, failure in second.failures.items()}
+    failures = {row: failure for row, failure in first.failures.items() if row not in set(raised)}
+    failures |= {raised[row]: failure for row, failure in second.failures.items()}
     if len(second.failures) == len(raised):
-        return replace(first, failures=kept)
-    return _merged(first, raised, second, kept)
+        return replace(first, failures=failures)
+    return _merge(first, raised, second, failures)
 
 
-def _merged(first: Inference, rows: list[int], second: Inference, failures: dict[int, RowFailure]) -> Inference:
-    """`first`, with `rows` as `second` has them."""
+def _merge(first: Inference, rows: list[int], second: Inference, failures: dict[int, RowFailure]) -> Inference:
+    """Return `first` with `rows` replaced by the results of `second`."""
     values_BO = first.values_BO.copy()
     values_BO[rows] = second.values_BO
     if second.classes_B is None or second.confidences_B is None:
@@ -108,7 +111,7 @@ def _merged(first: Inference, rows: list[int], second: Inference, failures: dict
 
 
 def infer(model: Model, x_BF: FloatMatrix) -> Inference:
-    """Prepare and predict B rows, float32 [B, F]. Raises nothing that an `Exception` could be."""
+    """Prepare and predict B rows, float32 [B, F]. Raises no `Exception`."""
     failures: dict[int, RowFailure] = {}
     pieces: list[tuple[int, Scores]] = []
     stack = [(0, len(x_BF))]
@@ -133,7 +136,7 @@ def infer(model: Model, x_BF: FloatMatrix) -> Inference:
 
 
 class _PrepareFault(Exception):
-    """Preprocessing raised; the cause is the chained exception."""
+    """Preprocessing raised. The cause is the chained exception."""
 
 
 def _call(model: Model, x_BF: FloatMatrix) -> Scores:
@@ -145,7 +148,7 @@ def _call(model: Model, x_BF: FloatMatrix) -> Scores:
     expected = (len(x_BF), model.signature.output_dim)
     if scores.values_BO.shape != expected:
         raise ModelError(
-            f"the output has shape {scores.values_BO.shape}, the signature says {expected}", kind="output_shape"
+            f"the output has shape {scores.values_BO.shape}; the signature requires {expected}", kind="output_shape"
         )
     return scores
 
@@ -167,7 +170,7 @@ def _message(error: BaseException) -> str:
 
 
 def _stack(error: BaseException) -> str:
-    """The trace without the message, which may hold feature values."""
+    """Return the stack trace without the message, which may contain feature values."""
     return "".join(traceback.format_tb(error.__traceback__))[-MAX_STACK_CHARS:]
 
 

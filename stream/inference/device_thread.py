@@ -1,11 +1,10 @@
 """The thread that owns the device: it takes micro-batches from a queue of one and returns the model's results.
 
-At most two micro-batches are with the thread: one in the model, one waiting, so that the device never waits for
-the event loop. Torch releases the interpreter lock inside its operators, so heartbeats and decoding go on meanwhile.
+The thread has at most two micro-batches: one in the model and one waiting, so that the device does not wait for the event loop.
+Torch releases the interpreter lock inside its operators, so heartbeats and decoding continue meanwhile.
 
-Where calls are short, `submit` waits for the result, a millisecond at most: a small model's operators take the lock
-back a dozen times a batch, and each time they would have to wrest it from the loop that decodes, which costs both more
-than the call itself.
+If calls are short, `submit` waits up to one millisecond for the result. The operators of a small model take the interpreter
+lock back a dozen times per batch, and competing for it with the decoding event loop would cost both more than the call itself.
 """
 
 from __future__ import annotations
@@ -34,28 +33,27 @@ OnFatal = Callable[[BaseException], None]
 
 
 class Deferred(NamedTuple):
-    """A batch that the model could not be run on for no fault of the data. It has to be submitted again."""
+    """A micro-batch that the model could not run on, for reasons other than its data. It must be submitted again."""
 
     batch: MicroBatch
     reason: str
 
 
 class _AdHocBatch(NamedTuple):
-    """A batch that does not belong to the stream, and the future that waits for its result."""
+    """A micro-batch outside the stream, and the future of its result."""
 
     batch: MicroBatch
-    answer: asyncio.Future[BatchResult]
+    result: asyncio.Future[BatchResult]
 
 
 class DeviceThread:
     """Runs one model on one thread. All methods are for the event loop's thread.
 
-    `submit` takes micro-batches while there is `capacity`, `collect` returns their results in the same order, and `wait`
-    returns when there may be something to collect. Nothing calls back: the caller drains the results in a loop of its own.
+    `submit` accepts micro-batches while there is `capacity`, `collect` returns their results in the same order, and `wait`
+    returns when there may be results. Results are never delivered by callback: the caller collects them in its own loop.
 
-    A batch comes back as `Deferred` where the model was not fit to run. After that there is no capacity for the time of
-    `backoff` and, when `breaker` opens, until it lets a batch through. on_fatal is called when the thread died of something
-    that is not the fault of the data.
+    A micro-batch is returned as `Deferred` if the model could not run. Then there is no capacity for the time of `backoff` and,
+    if `breaker` opens, until it permits a call. on_fatal is called if the thread dies of an error not caused by the data.
     """
 
     def __init__(
@@ -87,14 +85,14 @@ class DeviceThread:
         self._loop_waits = False
 
     async def start(self, warm_up_sizes: Sequence[int]) -> None:
-        """Start the thread and warm the model up on it. Raises what the model raised."""
+        """Start the thread and warm up the model on it. Raises the error of the model."""
         warm: asyncio.Future[None] = self._loop.create_future()
         self._warm_up = (tuple(warm_up_sizes), warm)
         self._thread.start()
         await warm
 
     def capacity(self) -> int:
-        """How many micro-batches `submit` takes now."""
+        """Return how many micro-batches `submit` accepts now."""
         if self._outstanding >= MAX_WITH_DEVICE:
             return 0
         now_s = self._clock.monotonic_s()
@@ -103,12 +101,12 @@ class DeviceThread:
         return MAX_WITH_DEVICE - self._outstanding
 
     def running_for_s(self) -> float:
-        """How long the call that runs now has been running; 0 when the device is idle."""
+        """Return how many seconds the current model call has been running; 0 if the device is idle."""
         started_s = self._call_started_s
         return 0.0 if started_s is None else self._clock.monotonic_s() - started_s
 
     def submit(self, batch: MicroBatch) -> None:
-        """Hand a micro-batch over. Only while there is `capacity`; call `collect` next, since a short call is over by then."""
+        """Submit a micro-batch. Requires `capacity`. Call `collect` next: a short call is already done by then."""
         self._outstanding += 1
         self._breaker.record_start(self._clock.monotonic_s())
         if self._usual_call_s >= SHORT_CALL_S:
@@ -118,11 +116,11 @@ class DeviceThread:
         self._loop_waits = True
         self._queue.put(batch)
         self._answered.wait(SHORT_CALL_S)
-        # A result that comes before this line is found by the caller's `collect`; the thread announces a later one.
+        # The caller's `collect` finds a result that arrived before this line; the thread signals a later one.
         self._loop_waits = False
 
     def collect(self) -> list[BatchResult | Deferred]:
-        """Take what has come back, in the order of `submit`."""
+        """Return the results that have arrived, in the order of `submit`."""
         collected: list[BatchResult | Deferred] = []
         while self._results:
             result = self._results.popleft()
@@ -139,7 +137,7 @@ class DeviceThread:
         return collected
 
     async def wait(self, timeout_s: float | None = None) -> None:
-        """Return when there may be something to collect, after `wake`, or when the time is over."""
+        """Wait until there may be results, `wake` is called, or the timeout is over."""
         if not self._results:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(timeout_s):
@@ -151,18 +149,18 @@ class DeviceThread:
         self._ready.set()
 
     async def submit_ad_hoc(self, batch: MicroBatch) -> BatchResult:
-        """Run a batch that does not belong to the stream, behind those of the stream that are with the device already.
+        """Run a micro-batch outside the stream, after those of the stream that were already submitted.
 
-        One at a time, so that between two of them the stream has its turns. Neither breaker nor back-off learn of it. Raises
-        ModelFault where the model is not fit to run.
+        Only one runs at a time, so that the stream has its turns in between. Breaker and backoff ignore it.
+        Raises ModelFault if the model cannot run.
         """
         async with self._ad_hoc_lock:
-            answer: asyncio.Future[BatchResult] = self._loop.create_future()
-            self._queue.put(_AdHocBatch(batch, answer))
-            return await answer
+            result: asyncio.Future[BatchResult] = self._loop.create_future()
+            self._queue.put(_AdHocBatch(batch, result))
+            return await result
 
     def stop(self) -> None:
-        """Let the thread end after what it has. It is a daemon: a call that hangs does not keep the process."""
+        """End the thread after its current work. It is a daemon thread, so a hanging call does not keep the process alive."""
         self._queue.put(None)
 
     def _run(self) -> None:
@@ -174,8 +172,8 @@ class DeviceThread:
             return
         self._post(_succeed, warm)
         while (item := self._queue.get()) is not None:
-            aside = item if isinstance(item, _AdHocBatch) else None
-            if aside is not None and aside.answer.cancelled():
+            ad_hoc = item if isinstance(item, _AdHocBatch) else None
+            if ad_hoc is not None and ad_hoc.result.cancelled():
                 continue
             batch = item.batch if isinstance(item, _AdHocBatch) else item
             try:
@@ -185,8 +183,8 @@ class DeviceThread:
             except BaseException as error:
                 self._post(self._on_fatal, error)
                 return
-            if aside is not None:
-                self._post(_answer, aside.answer, result)
+            if ad_hoc is not None:
+                self._post(_resolve, ad_hoc.result, result)
                 continue
             self._results.append(result)
             self._answered.set()
@@ -213,11 +211,11 @@ class DeviceThread:
         try:
             self._loop.call_soon_threadsafe(function, *arguments)
         except RuntimeError:
-            # The loop is closed: the worker is gone, nobody waits for this any more.
+            # The event loop is closed: the worker has ended, and nothing waits for this result.
             self._queue.put(None)
 
 
-def _answer(future: asyncio.Future[BatchResult], result: BatchResult | Deferred) -> None:
+def _resolve(future: asyncio.Future[BatchResult], result: BatchResult | Deferred) -> None:
     if future.done():
         return
     if isinstance(result, Deferred):

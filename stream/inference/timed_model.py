@@ -1,4 +1,4 @@
-"""A model whose preprocessing is timed apart from the rest of its calls."""
+"""A model that measures the time of its preprocessing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from forebay.stream.core.clock import Clock
 
 
 class TimedModel:
-    """`model` itself, with a stopwatch around `prepare`. For one thread."""
+    """Wraps a model and measures the time in `prepare`. For use by one thread."""
 
     def __init__(self, model: Model, clock: Clock) -> None:
         self._model = model
@@ -44,6 +44,6 @@ class TimedModel:
         return self._model.forward(x_BG)
 
     def take_prepare_s(self) -> float:
-        """How long the calls of `prepare` took since this was last asked, in seconds."""
+        """Return the seconds spent in `prepare` since the previous call of this method."""
         taken_s, self._prepare_s = self._prepare_s, 0.0
         return taken_s

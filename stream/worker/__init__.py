@@ -1,1 +1,1 @@
-"""The worker: its parts are built from settings, then started, run and drained."""
+"""The worker: its parts are built from the settings, started, run and drained."""

@@ -1,4 +1,4 @@
-"""The assembly of a worker: builds its parts from the settings and the model, and waits for what they need of the cluster."""
+"""The assembly of a worker: waits until the cluster is usable and builds the parts from the settings and the model."""
 
 from __future__ import annotations
 
@@ -63,14 +63,14 @@ from forebay.stream.worker.worker import FailureSlot, Worker, WorkerParts
 log = logging.getLogger("forebay.worker")
 
 SWITCH_INTERVAL_S = 0.0005
-"""How long a thread may keep the interpreter from another one that waits. At Python's 5 ms the model, which takes the lock
-back after each operator, would wait 5 ms each while the event loop decodes."""
+"""How long a thread may hold the interpreter lock while another waits. With Python's default of 5 ms, the model would wait 5 ms
+after each operator, when it takes the lock back, while the event loop decodes."""
 
 
 async def run_worker(settings: Settings, model: Model, *, clock: Clock | None = None) -> Pipeline:
-    """Run a worker until SIGTERM or SIGINT, drain, leave the group. Returns the pipeline, with its totals.
+    """Run a worker until SIGTERM or SIGINT, drain, leave the group, and return the pipeline with its totals.
 
-    Raises StoppedEarly if the signal comes before the start is over, and what ended the worker otherwise.
+    Raises StoppedEarly if the signal arrives before the start is complete, or the error that ended the worker.
     """
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     keep_freed_memory()
@@ -81,7 +81,7 @@ async def run_worker(settings: Settings, model: Model, *, clock: Clock | None = 
 
 
 class WorkerAssembly:
-    """Knows what each part takes of the settings. Use it once, within the event loop that the worker runs on."""
+    """Builds the parts of a worker from its settings. Use it once, in the event loop of the worker."""
 
     def __init__(self, settings: Settings, model: Model, *, clock: Clock) -> None:
         self._settings = settings
@@ -93,9 +93,9 @@ class WorkerAssembly:
         self._breakers = Breakers(self._breaker("model"), self._breaker("cluster"))
 
     async def assemble(self, stop: StopRequest) -> Worker:
-        """Build the parts, once the cluster is there and permits what a worker does. They are not started.
+        """Build the parts, without starting them, once the cluster is reachable and grants what a worker needs.
 
-        Raises StoppedEarly if `stop` is requested meanwhile, and ForebayError if the worker cannot run.
+        Raises StoppedEarly if a stop is requested meanwhile, and ForebayError if the worker cannot run.
         """
         self._log_smaller_batches()
         telemetry, status_observer, timings = self._telemetry(), StatusObserver(clock=self._clock), CommitTimings()
@@ -108,7 +108,7 @@ class WorkerAssembly:
         layout = await self._find_layout(stop)
         device, producer = self._device(), self._producer(layout)
         windows = None if plan is None else WindowStage(plan, clock=self._clock, broker_time=layout.broker_time)
-        # The group learns the address when the worker joins it, long after.
+        # `admin` is built below; the address is used only when the worker joins the group.
         source = self._source(pipeline, layout, windows, user_data=lambda: admin.user_data())
         decoder, encoder = self._decoder(), self._encoder()
         committer = self._committer(self._emitter(layout, encoder), producer, source, observer)
@@ -169,14 +169,14 @@ class WorkerAssembly:
         configured = self._settings.batch.max_batch_size
         if self._max_batch_size < configured:
             log.info(
-                "micro-batches of at most %d events instead of %d: the model has %d outputs",
+                "micro-batches hold at most %d events instead of %d because the model has %d outputs",
                 self._max_batch_size,
                 configured,
                 self._model.signature.output_dim,
             )
 
     async def _find_layout(self, stop: StopRequest) -> Layout:
-        """Wait for the cluster, check that it can be used, and find the topics."""
+        """Wait for the cluster, check listeners and permissions, and find the topics."""
         settings = self._settings
         await stop.unless_requested(wait_for_cluster(settings.kafka, clock=self._clock, backoff=self._backoff()))
         await stop.unless_requested(require_reachable(client_options(settings.kafka)))
@@ -243,14 +243,14 @@ class WorkerAssembly:
         return Timing(call_s, hang_s, self._settings.delivery.revoke_timeout_ms / 1000)
 
     def _breaker(self, name: str) -> CircuitBreaker:
-        def tell(state: BreakerState, reason: str) -> None:
+        def log_change(state: BreakerState, reason: str) -> None:
             log.warning("circuit breaker of the %s: %s: %s", name, state.value, reason)
 
         settings = self._settings.breaker
         return CircuitBreaker(
             failure_threshold=settings.failure_threshold,
             reset_timeout_s=settings.reset_timeout_ms / 1000,
-            on_change=tell,
+            on_change=log_change,
         )
 
     def _backoff(self) -> Backoff:

@@ -1,4 +1,4 @@
-"""How many rows a micro-batch may hold and how many events a poll may bring, where one makes very much of them. Pure."""
+"""Sizes of micro-batches and polls for models with very many outputs or windows. Pure."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from forebay.stream.eventtime.plan import WindowPlan
 from forebay.stream.output.encoder import prediction_bytes
 
 MAX_BATCH_OUTPUT_BYTES: Final = 32 << 20
-"""The predictions of one micro-batch, about. It makes smaller micro-batches for models of very many outputs."""
+"""Approximate limit of the predictions of one micro-batch. Models with very many outputs get smaller micro-batches."""
 
 MAX_WINDOWS_PER_POLL: Final = 32_768
-"""Into how many windows the events of one poll may be put, each in as many as it is in: about 50 ms of the event loop."""
+"""Limit of windows times events in one poll: about 50 ms of the event loop."""
 
 
-def batch_size(most: int, output_dim: int) -> int:
-    """Return how many rows a micro-batch may hold: `most`, or as many as have about `MAX_BATCH_OUTPUT_BYTES` of predictions."""
-    return max(1, min(most, MAX_BATCH_OUTPUT_BYTES // prediction_bytes(output_dim)))
+def batch_size(configured: int, output_dim: int) -> int:
+    """Return the largest number of rows in a micro-batch: `configured`, or fewer to limit the size of the predictions."""
+    return max(1, min(configured, MAX_BATCH_OUTPUT_BYTES // prediction_bytes(output_dim)))
 
 
-def poll_size(most: int, plan: WindowPlan | None) -> int:
-    """Return how many events one poll may bring: fewer where each is put into very many windows.
+def poll_size(configured: int, plan: WindowPlan | None) -> int:
+    """Return the largest number of events in one poll: `configured`, or fewer if each is in very many windows.
 
-    Bounds of windows are checked, and the event loop given to others, between two polls.
+    Limits of windows are checked, and other tasks run on the event loop, between two polls.
     """
-    return most if plan is None else max(1, min(most, MAX_WINDOWS_PER_POLL // plan.spec.windows_per_event))
+    return configured if plan is None else max(1, min(configured, MAX_WINDOWS_PER_POLL // plan.spec.windows_per_event))

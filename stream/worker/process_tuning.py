@@ -1,4 +1,4 @@
-"""The C library's allocator and Python's collector, told what kind of process this is."""
+"""Tuning of the C library's memory allocator and Python's garbage collector for the worker."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 _MIB = 1 << 20
 
 GC_THRESHOLDS = (100_000, 50, 100)
-"""At Python's 700 the collector scans the records in flight, which hold no cycles, hundreds of times a second: measured, a
-fifth of the worker's processor time."""
+"""With Python's default of 700, the collector scans the records in flight, which contain no cycles, hundreds of times per
+second. Measured: a fifth of the worker's CPU time."""
 
 
 def keep_freed_memory() -> None:
-    """Have glibc keep what is freed, for the next poll: by default it gives fetched megabytes back to the system and takes
-    them again, page fault by page fault, at every fetch. Nothing on other C libraries."""
+    """Make glibc keep freed memory for the next poll. Does nothing with other C libraries.
+
+    By default glibc returns fetched megabytes to the system and gets them back, page fault by page fault, at every fetch.
+    """
     if platform.libc_ver()[0] != "glibc":
         return
     mallopt = ctypes.CDLL(None).mallopt
@@ -25,8 +27,8 @@ def keep_freed_memory() -> None:
     mallopt(_M_TOP_PAD, 64 * _MIB)
 
 
-def freeze_what_is_loaded() -> None:
-    """Take all that was loaded out of the collector's sight, and have it look less often."""
+def freeze_loaded_objects() -> None:
+    """Exclude all loaded objects from garbage collection, and collect less often."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)

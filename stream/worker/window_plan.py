@@ -1,4 +1,4 @@
-"""From the settings and a model's signature to the plan of windows, or the refusal of what does not go together."""
+"""The window plan, from the settings and the signature of a model."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from forebay.stream.eventtime.timestamp_guard import TimestampBounds
 
 
 def window_plan(settings: Settings, signature: Signature) -> WindowPlan | None:
-    """The windows that the settings ask for, None for none.
+    """Return the plan for the configured windows; None without windows.
 
-    Raises ConfigError where the model takes windows and the settings have none, or the other way round.
+    Raises ConfigError if the model takes windows and none are configured, or the other way round.
     """
     section = settings.window
     if section.kind == "none":
         if signature.window is not None:
             raise ConfigError(
-                f"window.kind is none, but the model {settings.model.name} takes windows of events",
+                f"no windows are configured (window.kind = none), but the model {settings.model.name} takes windows of events",
                 kind="window_kind",
                 remedy="set window.kind to tumbling, hopping or session, as the model was trained, or serve another model",
             )
@@ -28,7 +28,7 @@ def window_plan(settings: Settings, signature: Signature) -> WindowPlan | None:
         raise ConfigError(
             f"window.kind is {section.kind}, but the model {settings.model.name} takes single events",
             kind="window_kind",
-            remedy="leave window.kind at none, or serve a model whose signature says how it takes windows",
+            remedy="set window.kind to none, or serve a model whose signature has windows",
         )
     spec = window_spec(section)
     rows = section.max_rows_per_window
@@ -58,7 +58,7 @@ def window_plan(settings: Settings, signature: Signature) -> WindowPlan | None:
 
 
 def window_spec(section: WindowSection) -> WindowSpec:
-    """The windows of a section that has some; the settings have been checked."""
+    """Return the window specification of a validated section whose kind is not `none`."""
     kind = WindowKind(section.kind)
     size_ms = section.max_session_ms if kind is WindowKind.SESSION else section.size_ms or 0
     return WindowSpec(

@@ -1,4 +1,4 @@
-"""A worker process: the order of starting its parts, draining, and how it ends."""
+"""The worker process: the order in which its parts start, how it drains, and how it ends."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from forebay.stream.kafka.producer.producer import MAX_CONNECT_S, OutputProducer
 from forebay.stream.pipeline.pipeline import Pipeline
 from forebay.stream.telemetry.commit_timings import CommitTimings
 from forebay.stream.telemetry.telemetry import Telemetry
-from forebay.stream.worker.process_tuning import freeze_what_is_loaded
+from forebay.stream.worker.process_tuning import freeze_loaded_objects
 
 log = logging.getLogger("forebay.worker")
 
@@ -32,7 +32,7 @@ STOP_TIMEOUT_S = 5.0
 
 
 class FailureSlot:
-    """Holds the first failure of a part that runs in the background: it ends the worker, and is what the worker reports."""
+    """Holds the first failure of a background task, which ends the worker and is what the worker reports."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._failure: asyncio.Future[None] = loop.create_future()
@@ -44,7 +44,7 @@ class FailureSlot:
 
     @property
     def is_filled(self) -> bool:
-        """Return whether a failure has been reported."""
+        """Whether a failure has been reported."""
         return self._failure.done()
 
     def raise_if_filled(self) -> None:
@@ -53,13 +53,13 @@ class FailureSlot:
             self._failure.result()
 
     async def wait_with(self, task: asyncio.Task[Any], *, timeout_s: float | None = None) -> None:
-        """Wait until the task is done, a failure is reported, or the time is over."""
+        """Wait until the task is done, a failure is reported, or the timeout is over."""
         await asyncio.wait({task, self._failure}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerParts:
-    """What a worker starts and stops. The pipeline is connected to its stages."""
+    """The parts that a worker starts and stops. The pipeline is connected to its stages."""
 
     model: Model
     pipeline: Pipeline
@@ -73,7 +73,7 @@ class WorkerParts:
 
 
 class Worker:
-    """One worker process: one model, one device, one member of the group. `run` it once."""
+    """One worker: one model, one device, one member of the group. Call `run` once."""
 
     def __init__(
         self,
@@ -94,10 +94,10 @@ class Worker:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def run(self) -> Pipeline:
-        """Start the parts, work until a stop is requested, drain, leave the group. Returns the pipeline, with its totals.
+        """Start the parts, run until a stop is requested, drain, leave the group, and return the pipeline with its totals.
 
-        Raises StoppedEarly if the request comes before the start is over, and what ended the worker otherwise: every
-        background failure arrives here.
+        Raises StoppedEarly if the request arrives before the start is complete, or the error that ended the worker, including
+        any background failure.
         """
         try:
             await self._start()
@@ -105,9 +105,9 @@ class Worker:
             return self._parts.pipeline
         except KafkaError as error:
             raise explain_authorization_error(error, "READ") or BrokerError(
-                f"the cluster refused to go on: {error}",
+                f"the cluster refused a request: {error}",
                 kind="kafka_error",
-                remedy="`forebay check` looks at topics, permissions and security settings",
+                remedy="run `forebay check`, which checks topics, permissions and security settings",
             ) from error
         finally:
             await self._stop_parts()
@@ -119,7 +119,7 @@ class Worker:
         await stop.unless_requested(parts.device.start(warm_up_sizes(self._max_batch_size)))
         parts.admin.mark_warm()
         log.info("model %s version %d is warm", parts.model.name, parts.model.version)
-        freeze_what_is_loaded()
+        freeze_loaded_objects()
         await stop.unless_requested(connect(parts.producer, self._bootstrap_servers, timeout_s=MAX_CONNECT_S))
         await stop.unless_requested(parts.source.start())
 
@@ -155,11 +155,11 @@ class Worker:
                 f"{pipeline.num_uncommitted} events were not committed within {self._drain_timeout_s:g} s; "
                 "they will be read again",
                 kind="drain_timeout",
-                remedy="raise delivery.drain_timeout_ms, or see why the cluster or the model is slow",
+                remedy="raise delivery.drain_timeout_ms, or find out why the cluster or the model is slow",
             )
 
     async def _stop_parts(self) -> None:
-        # A poll is never cancelled while the client is in it (it would leak), but here the process ends anyway.
+        # Otherwise a poll inside the client is never cancelled, because the client would leak; here the process ends anyway.
         await cancel_until_done(*self._tasks)
         parts = self._parts
         parts.device.stop()
@@ -181,7 +181,7 @@ class Worker:
 
 
 def warm_up_sizes(max_batch_size: int) -> list[int]:
-    """Return the batch sizes that the model is warmed up with: powers of four, and the largest."""
+    """Return the batch sizes for the warm-up: powers of four, and the largest size."""
     sizes = [1]
     while sizes[-1] * 4 < max_batch_size:
         sizes.append(sizes[-1] * 4)
@@ -192,7 +192,9 @@ def _log_commit_timings(timings: CommitTimings) -> None:
     steps = timings.summary()
     if steps:
         text = ", ".join(f"{name} {step['p50_ms']:g} ({step['p99_ms']:g})" for name, step in steps.items())
-        log.info("the last %d commits took, in ms, median (p99): %s", len(timings), text, extra={"figures": steps})
+        log.info(
+            "duration of the last %d commits in ms, median (p99): %s", len(timings), text, extra={"figures": steps}
+        )
 
 
 async def _finish(polling: asyncio.Task[None], pipeline: Pipeline) -> None:

@@ -239,4 +239,4 @@ def test_windows_and_a_model_that_takes_none_do_not_go_together(
     windows = ("window.kind=session", "window.gap_ms=5000", f"kafka.bootstrap_servers=127.0.0.1:{closed_port}")
     status, checks = check(capsys, "model.name=delays", *windows)
     assert status == 1 and "the model delays takes single events" in checks["model"]["detail"]
-    assert "leave window.kind at none" in checks["model"]["remedy"]
+    assert "set window.kind to none" in checks["model"]["remedy"]

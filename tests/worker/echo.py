@@ -109,7 +109,7 @@ def main() -> int:
         model = (WindowHashModel if arguments["mode"] == "windows" else HashModel)(arguments["mode"], flag)
         pipeline = asyncio.run(run_worker(settings, model, clock=clock))
     except StoppedEarly:
-        return 0  # before the start was over: nothing was read, as in `forebay run`
+        return 0  # nothing was read yet, as in `forebay run`
     except ForebayError as error:
         print(f"stopped: {error.kind}: {error.message}", file=sys.stderr, flush=True)
         return 1

@@ -30,7 +30,7 @@ async def test_a_stop_before_the_cluster_answers_ends_the_assembly() -> None:
 
 async def test_a_model_of_windows_without_windows_in_the_settings_is_refused_before_the_cluster_is_asked() -> None:
     assembly = WorkerAssembly(settings(), WindowHashModel("windows"), clock=SystemClock())
-    with pytest.raises(ConfigError, match=r"window\.kind is none"):
+    with pytest.raises(ConfigError, match=r"window\.kind = none"):
         await assembly.assemble(StopRequest())
 
 

@@ -24,7 +24,7 @@ def test_neither_has_windows() -> None:
 
 
 def test_one_without_the_other_is_told_with_the_remedy() -> None:
-    with pytest.raises(ConfigError, match=r"window.kind is none, but the model default takes windows"):
+    with pytest.raises(ConfigError, match=r"\(window.kind = none\), but the model default takes windows"):
         window_plan(settings(), WINDOWS)
     with pytest.raises(ConfigError, match=r"window.kind is tumbling, but the model default takes single events"):
         window_plan(settings(kind="tumbling", size_ms=10), EVENTS)
