@@ -1,4 +1,4 @@
-"""By which address others reach what listens here."""
+"""The URL at which other machines reach the admin API."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ _ANY_PORT: Final = 9
 
 
 def build_advertised_url(host: str, port: int, *, tls: bool, bootstrap_servers: str) -> str:
-    """The URL. Where all addresses are listened on, the one from which packets to the cluster go; sends none."""
-    address = _towards(bootstrap_servers) if is_unspecified(host) else host
-    named = f"[{address}]" if ":" in address else address
-    return f"{'https' if tls else 'http'}://{named}:{port}"
+    """Return the URL. If the host stands for all addresses, use the source address of packets to the cluster; sends none."""
+    address = _source_address(bootstrap_servers) if is_unspecified(host) else host
+    url_host = f"[{address}]" if ":" in address else address
+    return f"{'https' if tls else 'http'}://{url_host}:{port}"
 
 
 def is_unspecified(host: str) -> bool:
-    """Whether a host stands for all addresses."""
+    """Return whether a host stands for all addresses."""
     try:
         return ipaddress.ip_address(host).is_unspecified
     except ValueError:
         return False
 
 
-def _towards(bootstrap_servers: str) -> str:
+def _source_address(bootstrap_servers: str) -> str:
     cluster = bootstrap_servers.split(",")[0].strip()
     name = cluster.rpartition(":")[0] if not cluster.endswith("]") else cluster
     with contextlib.suppress(OSError):

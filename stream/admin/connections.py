@@ -1,8 +1,8 @@
-"""The connections of the admin HTTP: how many there may be, and which of them makes room for the next.
+"""The connections of the admin API: a limit of their number, and the choice of the one to close for a new one.
 
-asyncio's own server accepts without a limit, so that a thousand clients that never send a request take all the process's
-descriptors: probes go unanswered, and so do the brokers. Here a new connection is always accepted, and when there are too many
-the one that has been idle the longest is closed: a client that sends a request, such as a probe, is answered.
+asyncio's own server accepts without a limit, so that a thousand clients that never send a request use up all descriptors of
+the process: neither probes nor connections to brokers work then. Here a new connection is always accepted, and if there are
+too many, the one that has been idle the longest is closed. So a client that sends a request, such as a probe, is answered.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ log = logging.getLogger("forebay.admin")
 
 ACCEPT_RETRY_S: Final = 0.2
 LINGER_S: Final = 2.0
-"""How long the rest of a request that is already answered is read, so that the client gets to read the answer."""
+"""How long the rest of an already answered request is read, so that the client can read the response."""
 
 _OUT_OF_RESOURCES: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
 
 class Closable(Protocol):
-    """What the table holds."""
+    """A connection as the table needs it."""
 
     def abort(self) -> None: ...
 
 
 class ConnectionTable:
-    """At most `max_connections`, in the order in which they became idle. Pure."""
+    """Holds at most `max_connections` connections, in the order in which they became idle. Pure."""
 
     def __init__(self, max_connections: int) -> None:
         self._max_connections = max_connections
@@ -50,28 +50,28 @@ class ConnectionTable:
 
     @property
     def num_busy(self) -> int:
-        """Number of connections with a request in hand."""
+        """Return the number of connections with a request in progress."""
         return len(self._busy)
 
     def add(self, connection: Closable) -> None:
-        """Admit one, idle until its first request is complete; closes others where there are too many."""
+        """Add a connection, idle until its first request is complete. Close others if there are too many."""
         while len(self) >= self._max_connections:
             self.evict()
         self._idle[connection] = None
 
     def discard(self, connection: Closable) -> None:
-        """Forget one that is closed."""
+        """Remove a closed connection."""
         self._idle.pop(connection, None)
         self._busy.pop(connection, None)
 
     def close_all(self) -> None:
-        """Close every one at once."""
+        """Close all connections immediately."""
         for connection in [*self._idle, *self._busy]:
             self.discard(connection)
             connection.abort()
 
     def evict(self) -> bool:
-        """Close the one that has been idle the longest, else the one that has been busy the longest; False if there is none."""
+        """Close the longest idle connection, else the longest busy one; False if there is none."""
         connection = next(iter(self._idle), None) or next(iter(self._busy), None)
         if connection is None:
             return False
@@ -82,7 +82,7 @@ class ConnectionTable:
 
     @contextlib.contextmanager
     def busy(self, connection: Closable) -> Iterator[None]:
-        """For the time of a request: it is not idle."""
+        """Count the connection as busy in the context, which is the time of a request."""
         if connection in self._idle:
             self._busy[connection] = self._idle.pop(connection)
         try:
@@ -93,9 +93,9 @@ class ConnectionTable:
 
 
 class Connection(web.RequestHandler):
-    """One connection from its acceptance to its end, the TLS handshake included.
+    """One connection from its acceptance to its end, including the TLS handshake.
 
-    idle_timeout_s: from its acceptance, or the last response, to the end of the next request's headers.
+    idle_timeout_s: limit of the time from acceptance, or the last response, to the end of the next request's headers.
     """
 
     def __init__(self, server: web.Server, table: ConnectionTable, *, idle_timeout_s: float) -> None:
@@ -112,7 +112,7 @@ class Connection(web.RequestHandler):
         self._handshake: asyncio.Task[None] | None = None
 
     def accept(self, accepted: socket.socket, context: ssl.SSLContext | None, *, timeout_s: float) -> None:
-        """Take over an accepted socket."""
+        """Take ownership of an accepted socket."""
 
         def attached(_task: asyncio.Task[None]) -> None:
             self._handshake = None
@@ -125,7 +125,7 @@ class Connection(web.RequestHandler):
         self._handshake.add_done_callback(attached)
 
     async def _attach(self, accepted: socket.socket, context: ssl.SSLContext | None, timeout_s: float) -> None:
-        # A client that is gone, or speaks no TLS, is not worth a line.
+        # A client that has gone, or does not speak TLS, is not worth a log line.
         with contextlib.suppress(OSError):
             await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: self, accepted, ssl=context, ssl_handshake_timeout=timeout_s if context else None
@@ -140,28 +140,28 @@ class Connection(web.RequestHandler):
         super().connection_lost(exc)
 
     def abort(self) -> None:
-        """Close it at once, whatever is still to be written."""
+        """Close the connection immediately, even with unsent data."""
         if isinstance(self._peer, asyncio.Transport):
             self._peer.abort()
         elif self._handshake is not None:
             self._handshake.cancel()
 
     def busy(self) -> contextlib.AbstractContextManager[None]:
-        """For the time of a request."""
+        """Return a context in which this connection counts as busy."""
         return self._table.busy(self)
 
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
-        """Answer what is not HTTP, as everything else is answered, and without a traceback: it is the client's mistake."""
+        """Answer malformed HTTP in the same form as other errors, without a traceback: it is the client's mistake."""
         if request.writer.output_size > 0:
             raise ConnectionError("the response has begun already")
         if status >= 500:
-            log.error("admin: a request could not be answered", exc_info=exc)
-            response = error_response(status, "internal", "a bug; the worker's log has more")
+            log.error("admin: an unexpected error in a request", exc_info=exc)
+            response = error_response(status, "internal", "this is a bug; see the worker's log")
         else:
             text = shortened(printable(" ".join((message or "").split())), 200)
-            log.info("admin: a malformed request was refused: %s", text)
+            log.info("admin: refused a malformed request: %s", text)
             response = error_response(status, "bad_request", text or "the request is malformed")
         response.headers.update(HEADERS)
         response.force_close()
@@ -169,7 +169,7 @@ class Connection(web.RequestHandler):
 
 
 class Listener:
-    """Accepts at a listening socket, one connection for each turn of the event loop, and hands each to a new `Connection`."""
+    """Accepts at a listening socket, one connection per iteration of the event loop, and passes each to a new `Connection`."""
 
     def __init__(
         self,
@@ -189,11 +189,11 @@ class Listener:
         self._task: asyncio.Task[Any] | None = None
 
     def start(self) -> None:
-        """Begin to accept."""
+        """Start accepting connections."""
         self._task = asyncio.create_task(self._accept_forever(), name="admin-accept")
 
     async def stop(self) -> None:
-        """Accept no more; the connections go on."""
+        """Stop accepting connections. Those that exist stay open."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -205,12 +205,12 @@ class Listener:
             try:
                 accepted, _address = await loop.sock_accept(self._listening)
             except OSError as error:
-                # Else the client has gone already.
+                # Otherwise the client has already gone.
                 if error.errno in _OUT_OF_RESOURCES:
                     log.warning("admin: a connection cannot be accepted: %s", error.strerror)
                     self._table.evict()
                 await asyncio.sleep(ACCEPT_RETRY_S)
             else:
                 self._make_connection().accept(accepted, self._tls, timeout_s=self._handshake_timeout_s)
-            # A socket with many waiting never blocks, so nothing else would run.
+            # With many clients waiting, the call above never blocks, and nothing else would run.
             await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""Who may reach the admin HTTP, and what stands in their way. Pure."""
+"""Exposure of the admin API: which machines can reach it, and how it is protected. Pure."""
 
 from __future__ import annotations
 
@@ -7,20 +7,18 @@ from typing import Final
 from forebay.stream.admin.hosts import is_loopback
 from forebay.stream.config.sections import AdminSection
 
-EXPOSURE_REMEDY: Final = "set FOREBAY_ADMIN__TOKEN, or listen at 127.0.0.1 (admin.host)"
+EXPOSURE_REMEDY: Final = "set FOREBAY_ADMIN__TOKEN, or set admin.host to 127.0.0.1"
 
 
 def exposure_of(section: AdminSection) -> str | None:
-    """Return what is dangerous about where it listens; None if nothing is."""
+    """Return why the configured address is dangerous; None if it is not."""
     if not section.enabled or is_loopback(section.host) or section.token is not None:
         return None
-    return (
-        f"{section.host} is reached from other machines and there is no token: every client there can pause the worker"
-    )
+    return f"other machines can reach {section.host} and no token is set: every client there can pause the worker"
 
 
 def describe_exposure(section: AdminSection) -> str:
-    """Return where it listens and what protects it, for a list."""
+    """Return a summary of the address and its protection."""
     if not section.enabled:
         return "off (admin.enabled)"
     reach = "this machine only" if is_loopback(section.host) else "other machines, too"

@@ -153,7 +153,7 @@ def _build_row(group: GroupSnapshot, member: Member, responses: Mapping[str, Sta
             # For example, both listen on the loopback of their own machines.
             response = StatusResponse(
                 None,
-                "another worker answers at its address: admin.host or admin.advertised_url is valid on its own machine only",
+                "another worker answers at its address: admin.host or admin.advertised_url is local to its machine",
             )
         health, reason = (
             ("unreachable", response.reason) if response.status is None else _health(response.status.health)

@@ -1,4 +1,4 @@
-"""The middleware before every handler: which hosts and sites are answered, the token, the time, and what goes wrong."""
+"""The middleware of the admin API: it checks host, origin and token, limits the time, and turns errors into responses."""
 
 from __future__ import annotations
 
@@ -17,11 +17,15 @@ log = logging.getLogger("forebay.admin")
 
 PAGE_PREFIX: Final = "/page/"
 OPEN_PATHS: Final = frozenset(("/", "/healthz", "/readyz", "/startupz"))
-"""Without a token: the probes, and the page (with the files under its prefix), which holds no data of its own."""
+"""Paths that need no token: the probes, and the page (with the files under its prefix), which contains no data itself."""
 
 
 def admin_middleware(*, token: str | None, hosts: AllowedHosts, timeout_s: float) -> Any:
-    """Return the middleware."""
+    """Return the middleware.
+
+    token: None if none is required.
+    timeout_s: limit of the time that a handler takes.
+    """
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -34,18 +38,16 @@ def admin_middleware(*, token: str | None, hosts: AllowedHosts, timeout_s: float
 
 
 def _refused(request: web.Request, token: str | None, hosts: AllowedHosts) -> web.Response | None:
-    # A page of some other site, in the browser of somebody who may reach this port, must neither read (by a name that it
-    # has pointed at our address) nor do anything.
+    # A page of another site, in the browser of a user who can reach this port, must neither read data (by a host name that
+    # its owner points at our address) nor change anything.
     host = host_of(request.host)
     if host is None:
         return error_response(400, "bad_host", "the Host header is not a host name or an address with an optional port")
     if host not in hosts:
-        return error_response(
-            403, "forbidden_host", f"requests for {host} are not answered; admin.allowed_hosts would allow this name"
-        )
+        return error_response(403, "forbidden_host", f"the host {host} is not allowed; add it to admin.allowed_hosts")
     origin = request.headers.get("Origin")
     if origin is not None and request.method != "GET" and origin.lower() not in _origins(request.host):
-        return error_response(403, "forbidden_origin", f"requests of {origin[:200]} are not taken here")
+        return error_response(403, "forbidden_origin", f"requests from pages of {origin[:200]} are not allowed")
     is_open = request.path in OPEN_PATHS or request.path.startswith(PAGE_PREFIX)
     if token is not None and not is_open and not has_token(request.headers, token):
         return error_response(
@@ -55,7 +57,7 @@ def _refused(request: web.Request, token: str | None, hosts: AllowedHosts) -> we
 
 
 def _origins(host: str) -> tuple[str, str]:
-    """Return the origins of pages of this host; which of the two is ours a proxy that ends TLS does not say."""
+    """Return both possible origins of our pages: behind a proxy that terminates TLS we do not know which one is right."""
     return f"http://{host.lower()}", f"https://{host.lower()}"
 
 
@@ -64,29 +66,32 @@ async def _answer(request: web.Request, handler: Handler, timeout_s: float) -> w
         async with asyncio.timeout(timeout_s):
             return await handler(request)
     except TimeoutError:
-        return error_response(503, "timeout", f"not done within {timeout_s:g} s", headers={"Retry-After": "1"})
+        return error_response(503, "timeout", f"not finished within {timeout_s:g} s", headers={"Retry-After": "1"})
     except web.HTTPRequestEntityTooLarge as error:
         return error_response(413, "too_large", f"{error.text or 'the body is too large'} (admin.max_body_bytes)")
     except web.HTTPMethodNotAllowed as error:
         allowed = ", ".join(sorted(error.allowed_methods))
         return error_response(
-            405, "method_not_allowed", f"{request.path[:200]} takes {allowed}", headers={"Allow": allowed}
+            405, "method_not_allowed", f"{request.path[:200]} allows {allowed} only", headers={"Allow": allowed}
         )
     except web.HTTPNotFound:
-        return error_response(404, "not_found", f"there is no {request.path[:200]}")
+        return error_response(404, "not_found", f"{request.path[:200]} does not exist")
     except web.HTTPException as error:
         return error_response(error.status, "http", error.reason)
     except web.RequestPayloadError as error:
         return error_response(400, "bad_request", f"the body is malformed: {str(error)[:200]}")
     except Exception as error:
         if isinstance(error, ConnectionError) and request.transport is None:
-            # The client closed the connection, before the end of its body for example: it reads no answer.
+            # The client closed the connection, for example before the end of its body: it does not read the response.
             return error_response(400, "bad_request", "the connection was closed before the end of the request")
-        log.exception("admin: a request could not be answered")
-        return error_response(500, "internal", "a bug; the worker's log has more")
+        log.exception("admin: an unexpected error in a request")
+        return error_response(500, "internal", "this is a bug; see the worker's log")
 
 
 def has_token(headers: Any, token: str) -> bool:
-    """Return whether the Authorization header holds it; in constant time, so that tokens cannot be guessed bit by bit."""
-    scheme, _, given = headers.get("Authorization", "").partition(" ")
-    return hmac.compare_digest(given.strip().encode("utf-8", "replace"), token.encode()) and scheme.lower() == "bearer"
+    """Return whether the Authorization header has the token. Takes constant time, so that it cannot be guessed bit by bit."""
+    scheme, _, credentials = headers.get("Authorization", "").partition(" ")
+    return (
+        hmac.compare_digest(credentials.strip().encode("utf-8", "replace"), token.encode())
+        and scheme.lower() == "bearer"
+    )

@@ -1,4 +1,4 @@
-"""Encoded answers that are kept for a moment, so that many requests cost the event loop one encoding. Pure."""
+"""A short-lived cache of encoded responses, so that many requests cost the event loop one encoding. Pure."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ MAX_ENTRIES: Final = 16
 
 
 class ResponseCache:
-    """Keeps at most `MAX_ENTRIES` answers, each for `MAX_AGE_S`."""
+    """Caches at most `MAX_ENTRIES` responses, each for `MAX_AGE_S`."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._answers: dict[object, tuple[float, bytes]] = {}
+        self._entries: dict[object, tuple[float, bytes]] = {}
 
     def get(self, key: object, make: Callable[[], bytes]) -> bytes:
-        """Return the answer for `key`, and make a new one where the last is too old."""
+        """Return the cached response for `key`; call `make` if there is none or it is too old."""
         now_s = self._clock.monotonic_s()
-        made_s, answer = self._answers.get(key, (float("-inf"), b""))
+        made_s, response = self._entries.get(key, (float("-inf"), b""))
         if now_s - made_s < MAX_AGE_S:
-            return answer
-        answer = make()
-        self._answers.pop(key, None)
-        self._answers[key] = (now_s, answer)
-        if len(self._answers) > MAX_ENTRIES:
-            del self._answers[next(iter(self._answers))]
-        return answer
+            return response
+        response = make()
+        self._entries.pop(key, None)
+        self._entries[key] = (now_s, response)
+        if len(self._entries) > MAX_ENTRIES:
+            del self._entries[next(iter(self._entries))]
+        return response
 
     def clear(self) -> None:
-        """Forget all answers, since what they say has changed."""
-        self._answers.clear()
+        """Remove all responses, because the state that they show has changed."""
+        self._entries.clear()

@@ -1,4 +1,4 @@
-"""Responses of the admin HTTP: JSON documents, errors, the verdicts of probes."""
+"""Responses of the admin API: JSON documents, errors, and verdicts of probes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HEADERS: Final = {
 
 
 def json_response(document: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
-    """A JSON document, with a line end for terminals."""
+    """Return a response with a JSON document, with a line end for terminals."""
     return web.Response(body=encode_json(document), status=status, content_type="application/json", headers=headers)
 
 
@@ -33,20 +33,20 @@ def encode_json(document: Any) -> bytes:
 
 
 def page_response(body: bytes, content_type: str) -> web.Response:
-    """Return a page of metrics as it was rendered."""
+    """Return a response with a rendered page of metrics."""
     return web.Response(body=body, headers={"Content-Type": content_type})
 
 
 def error_response(status: int, kind: str, message: str, *, headers: dict[str, str] | None = None) -> web.Response:
-    """Return an error of the same form as those of `/predict`. message: may quote the request, whatever bytes that holds."""
+    """Return an error in the same form as those of `/predict`. message: may quote any bytes of the request."""
     return json_response({"error": {"kind": kind, "message": printable(message)}}, status=status, headers=headers)
 
 
-def probe(judge: Callable[[], Verdict]) -> Handler:
-    """A handler that answers with a verdict: 200, or 503 with the reasons."""
+def probe(check: Callable[[], Verdict]) -> Handler:
+    """Return a handler that answers with a verdict: status 200, or 503 with the reasons."""
 
     async def handler(_request: web.Request) -> web.StreamResponse:
-        verdict = judge()
+        verdict = check()
         return json_response(verdict.to_dict(), status=200 if verdict.ok else 503)
 
     return handler

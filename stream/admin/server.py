@@ -1,4 +1,4 @@
-"""The HTTP server: where it listens, what protects it, and the routes that it is given."""
+"""The HTTP server of the admin API: its address, its protection and its routes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,10 @@ ASSETS: Final = {
 
 
 class AdminServer:
-    """Serves `routes` as the section says. bootstrap_servers: to find the address by which others see this machine."""
+    """Serves the routes as the section configures it.
+
+    bootstrap_servers: used to find the address at which other machines reach this one.
+    """
 
     def __init__(self, section: AdminSection, routes: Iterable[web.RouteDef], *, bootstrap_servers: str) -> None:
         self._section = section
@@ -62,18 +65,18 @@ class AdminServer:
         self._runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN_S)
         self._listener: Listener | None = None
         self.url: str | None = None
-        """Where others reach it; None before `start`."""
+        """Advertised URL; None before `start`."""
         self.port: int | None = None
-        """Where it listens; None before `start`."""
+        """Port at which it listens; None before `start`."""
 
     async def start(self) -> str:
-        """Listen. Returns `url`. Raises ConfigError where it cannot."""
+        """Start to listen and return `url`. Raise ConfigError if that is impossible."""
         section = self._section
         context = _tls(section)
         listening = await asyncio.to_thread(_listen, section)
         port = self.port = listening.getsockname()[1]
         if section.port and port != section.port:
-            log.info("admin: port %d is taken, %d is used instead", section.port, port)
+            log.info("admin: port %d is in use, listening at port %d instead", section.port, port)
         self.url = section.advertised_url or build_advertised_url(
             section.host, port, tls=context is not None, bootstrap_servers=self._bootstrap_servers
         )
@@ -89,11 +92,11 @@ class AdminServer:
         return self.url
 
     async def stop(self) -> None:
-        """Answer no more."""
+        """Stop the server."""
         if self._listener is not None:
             await self._listener.stop()
         await self._runner.cleanup()
-        # What the runner does not know: handshakes that have not ended, and answers that nobody reads.
+        # The runner does not know handshakes that have not ended, and responses that clients do not read.
         self.connections.close_all()
 
     def _connection(self) -> Connection:
@@ -107,7 +110,7 @@ async def _add_headers(_request: web.Request, response: web.StreamResponse) -> N
 
 
 def page_routes() -> list[web.RouteDef]:
-    """The live page's files, which are part of the package."""
+    """Return the routes of the live page, whose files are part of the package."""
     folder = files("forebay.stream.admin") / "page"
 
     def route(name: str, content_type: str) -> web.RouteDef:
@@ -134,13 +137,13 @@ def _listen(section: AdminSection) -> socket.socket:
             raise ConfigError(
                 f"cannot listen at {section.host}:{port}: {error.strerror or error}",
                 kind="admin_address",
-                remedy="admin.host and admin.port say where; admin.enabled = false does without",
+                remedy="set admin.host and admin.port to an address of this machine, or admin.enabled = false",
             ) from None
-    ports = f"port {section.port} is" if last == section.port else f"ports {section.port} to {last} are all"
+    ports = f"port {section.port} is" if last == section.port else f"all ports from {section.port} to {last} are"
     raise ConfigError(
-        f"cannot listen at {section.host}: {ports} taken",
+        f"cannot listen at {section.host}: {ports} in use",
         kind="admin_port_taken",
-        remedy="choose another admin.port, allow more admin.port_retries, or admin.port = 0 for any",
+        remedy="choose another admin.port, allow more admin.port_retries, or set admin.port = 0 for any free port",
     )
 
 
@@ -153,6 +156,6 @@ def _tls(section: AdminSection) -> ssl.SSLContext | None:
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"admin.tls_cert_file and admin.tls_key_file cannot be used: {getattr(error, 'reason', None) or error}",
-            remedy="they must hold a certificate and its key, in PEM, the key without a password",
+            remedy="they must be a certificate and its key in PEM format, the key without a password",
         ) from None
     return context

@@ -1,1 +1,1 @@
-"""What the worker tells the outside about itself: metrics, traces, and where its log lines go."""
+"""Metrics, traces and logs of the worker and the aggregator."""

@@ -1,4 +1,4 @@
-"""Where commits spend their time: the summary that a worker logs when it ends, and that the bench reports."""
+"""Durations of the steps of commits, which a worker logs as a summary when it ends, and the bench reports."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STEPS: Final = CommitTimes._fields[2:]
 
 
 class CommitTimings(NullObserver):
-    """An `Observer` that keeps the times of the last commits that succeeded, at most `MAX_COMMITS`."""
+    """An `Observer` that keeps the times of the last `MAX_COMMITS` successful commits."""
 
     def __init__(self) -> None:
         self._times: deque[CommitTimes] = deque(maxlen=MAX_COMMITS)

@@ -9,18 +9,18 @@ from forebay.stream.core.records import PartitionLag, TopicPartition
 
 
 class Lag(NamedTuple):
-    """How far reading is behind."""
+    """The lag of one partition."""
 
     records: int
     seconds: float
 
 
 class LagMeter:
-    """Turns positions into lag.
+    """Computes lag in seconds.
 
-    The timestamp of a record that was not read yet is unknown, so its age is bounded from above: it was written after the last
-    record that was read, and after the last moment at which nothing was left to read. The later of the two counts. Before
-    either is known, it is the time since the partition was first seen.
+    The timestamp of an unread record is unknown, so its age is bounded from above: it was written after the last record that
+    was read, and after the last moment at which nothing was left to read. The later of the two counts. Before either is
+    known, the time since the partition was first seen is used.
     """
 
     def __init__(self) -> None:

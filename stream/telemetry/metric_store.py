@@ -1,7 +1,7 @@
-"""The values of all metrics: what is added per batch and read by exporters. Pure, and safe between threads.
+"""The values of all metrics, updated per batch and read by exporters. Pure and thread-safe.
 
-Our own aggregation in the place of the OpenTelemetry SDK's: that takes one value at a time, for some microseconds each, where a
-commit brings thousands of latencies (decision 17). What comes out is OpenTelemetry's data model.
+It replaces the aggregation of the OpenTelemetry SDK, which takes values one at a time, for some microseconds each, while a
+commit has thousands of latencies (decision 17). The result follows OpenTelemetry's data model.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Labels = tuple[str, ...]
 
 
 class Exemplar(NamedTuple):
-    """One value of a histogram, and the sampled span that it belongs to. Times in seconds since 1970."""
+    """One value of a histogram, with the sampled span to which it belongs. at_s: seconds since 1970."""
 
     value: float
     trace_id: int
@@ -31,7 +31,11 @@ class Exemplar(NamedTuple):
 
 @dataclass(slots=True)
 class HistogramState:
-    """A histogram's values under one set of labels. counts: by bucket, one more than there are bounds."""
+    """The values of a histogram with one set of labels.
+
+    counts: number of values per bucket; one more bucket than bounds.
+    exemplars: the last one by bucket.
+    """
 
     counts: npt.NDArray[np.int64]
     sum: float = 0.0
@@ -51,7 +55,7 @@ class HistogramState:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All values at one moment. Metrics that have none are not in it."""
+    """All values at one moment. Metrics without values are left out."""
 
     counters: Mapping[Counter, Mapping[Labels, float]]
     gauges: Mapping[Gauge, Mapping[Labels, float]]
@@ -59,7 +63,7 @@ class Snapshot:
 
 
 class MetricStore:
-    """Values by metric and labels. The labels of a call are the values for the metric's own labels, in their order."""
+    """Holds values by metric and label values, which are in the order of the metric's labels."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -71,36 +75,36 @@ class MetricStore:
     def add(self, metric: Counter, amount: float, labels: Labels = ()) -> None:
         with self._lock:
             values = self._counters.setdefault(metric, {})
-            values[_checked(metric, labels)] = values.get(labels, 0) + amount
+            values[_check_labels(metric, labels)] = values.get(labels, 0) + amount
 
     def set_total(self, metric: Counter, total: float, labels: Labels = ()) -> None:
-        """A counter that somebody else keeps stands at `total`."""
+        """Set a counter whose total is kept elsewhere."""
         with self._lock:
-            self._counters.setdefault(metric, {})[_checked(metric, labels)] = total
+            self._counters.setdefault(metric, {})[_check_labels(metric, labels)] = total
 
     def set(self, metric: Gauge, value: float, labels: Labels = ()) -> None:
         with self._lock:
-            self._gauges.setdefault(metric, {})[_checked(metric, labels)] = value
+            self._gauges.setdefault(metric, {})[_check_labels(metric, labels)] = value
 
     def replace(self, metric: Gauge, values: Mapping[Labels, float]) -> None:
-        """These values, and none under other labels any more."""
+        """Set these values, and remove those of other label values."""
         with self._lock:
-            self._gauges[metric] = {_checked(metric, labels): value for labels, value in values.items()}
+            self._gauges[metric] = {_check_labels(metric, labels): value for labels, value in values.items()}
 
     def observe(
         self, metric: Histogram, value: float, labels: Labels = (), *, exemplar: Exemplar | None = None
     ) -> None:
-        """One value: without numpy, whose calls cost more than all else here."""
-        # Prometheus' buckets hold what is at most their bound.
-        place = bisect_left(metric.bounds, value)
+        """Add one value; without numpy, whose calls would cost more than everything else here."""
+        # In Prometheus a bucket contains the values up to and including its bound.
+        bucket = bisect_left(metric.bounds, value)
         with self._lock:
             state = self._state(metric, labels)
-            state.counts[place] += 1
+            state.counts[bucket] += 1
             state.sum += value
             state.min = min(state.min, value)
             state.max = max(state.max, value)
             if exemplar is not None:
-                state.exemplars[place] = exemplar
+                state.exemplars[bucket] = exemplar
 
     def observe_many(
         self,
@@ -110,14 +114,14 @@ class MetricStore:
         *,
         exemplars: tuple[Exemplar, ...] = (),
     ) -> None:
-        """All of these values, float64 [N], at once; of each bucket the last exemplar is kept."""
+        """Add values, float64 [N]. The last exemplar of each bucket is kept."""
         if not len(values):
             return
         bounds = self._bounds.get(metric)
         if bounds is None:
             bounds = self._bounds[metric] = np.array(metric.bounds)
-        places = np.searchsorted(bounds, values, side="left")
-        counts = np.bincount(places, minlength=len(bounds) + 1)
+        buckets = np.searchsorted(bounds, values, side="left")
+        counts = np.bincount(buckets, minlength=len(bounds) + 1)
         total, low, high = float(values.sum()), float(values.min()), float(values.max())
         with self._lock:
             state = self._state(metric, labels)
@@ -133,7 +137,7 @@ class MetricStore:
         state = states.get(labels)
         if state is None:
             counts = np.zeros(len(metric.bounds) + 1, dtype=np.int64)
-            state = states[_checked(metric, labels)] = HistogramState(counts)
+            state = states[_check_labels(metric, labels)] = HistogramState(counts)
         return state
 
     def snapshot(self) -> Snapshot:
@@ -148,7 +152,7 @@ class MetricStore:
             )
 
 
-def _checked(metric: Counter | Gauge | Histogram, labels: Labels) -> Labels:
+def _check_labels(metric: Counter | Gauge | Histogram, labels: Labels) -> Labels:
     if len(labels) != len(metric.labels):
-        raise ValueError(f"{metric.name} has the labels {metric.labels}, not {labels}")
+        raise ValueError(f"{metric.name} has the labels {metric.labels}; got the values {labels}")
     return labels

@@ -1,4 +1,4 @@
-"""The stages' calls as metrics: a handful of additions per poll, batch and commit."""
+"""Metrics from the stages' observer calls: a few additions per poll, micro-batch and commit."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from forebay.stream.telemetry import catalogue as c
 from forebay.stream.telemetry.metric_store import Exemplar, Labels, MetricStore
 
 ExemplarOf = Callable[[MicroBatch, float], Exemplar | None]
-"""The exemplar that a value of a micro-batch makes, where the batch is being traced."""
+"""Returns an exemplar for a value of a micro-batch; None if the batch is not traced."""
 
 
 class MetricsRecorder:
-    """Keeps the book for one model version. exemplar_of: see `ExemplarOf`."""
+    """Records the metrics of one model version."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class MetricsRecorder:
         self._clock = clock
         self._exemplar_of = exemplar_of
         self.last_read_ms: dict[TopicPartition, int] = {}
-        for outcome in Outcome:  # a rate wants a first value of 0
+        for outcome in Outcome:  # a rate needs a first value of 0
             store.add(_counter_of(outcome), 0, (outcome.value, *self._model))
         for result in ("committed", "refused", "timeout", "failed", "given_up"):
             store.add(c.COMMITS, 0, (result,))
@@ -73,15 +73,17 @@ class MetricsRecorder:
         times: CommitTimes,
         exemplars: Sequence[tuple[int, Exemplar]],
     ) -> None:
-        """exemplars: of events that were sampled, with their record timestamps; their values are not known yet."""
+        """Record a commit. exemplars: of sampled events, with their record timestamps; their values are set here."""
         store = self._store
         store.add(c.COMMITS, 1, ("committed",))
         for outcome, count in ledger.outcomes.items():
             store.add(_counter_of(outcome), count, (outcome.value, *self._model))
         for kind, count in ledger.kinds.items():
             store.add(c.ERRORS, count, (kind, FAILURES[FailureKind(kind)].stage.value, *self._model))
-        took_s = times.end - times.began
-        store.observe(c.COMMIT_DURATION, took_s, self._model, exemplar=self._exemplar_of(batches[0].batch, took_s))
+        duration_s = times.end - times.began
+        store.observe(
+            c.COMMIT_DURATION, duration_s, self._model, exemplar=self._exemplar_of(batches[0].batch, duration_s)
+        )
         for step, step_s in times.durations_s().items():
             store.observe(c.COMMIT_STEP_DURATION, step_s, (step,))
         now_ms = self._clock.wall_ms()
@@ -103,8 +105,10 @@ class MetricsRecorder:
             self._store.add(c.TRANSACTION_ABORTS, 1, (result,))
 
     def forget(self, kept: Mapping[TopicPartition, object]) -> None:
-        """Partitions that are no longer assigned."""
-        self.last_read_ms = {partition: at for partition, at in self.last_read_ms.items() if partition in kept}
+        """Forget partitions that are not in `kept`, because they are no longer assigned."""
+        self.last_read_ms = {
+            partition: last_ms for partition, last_ms in self.last_read_ms.items() if partition in kept
+        }
 
 
 def _counter_of(outcome: Outcome) -> c.Counter:
@@ -120,7 +124,7 @@ def _result(error: BaseException) -> str:
 
 
 def _last_timestamp(chunk: Chunk) -> int:
-    """Of the last record, good or not."""
+    """Return the timestamp of the last record of a chunk, valid or not."""
     last_good = chunk.records[-1] if chunk.records else None
     last_bad = chunk.rejections[-1].record if chunk.rejections else None
     if last_good is None or (last_bad is not None and last_bad.offset > last_good.offset):

@@ -1,4 +1,4 @@
-"""Log lines and traces: the ids of the trace that a line belongs to, and lines sent by OTLP."""
+"""Logs with trace ids, and the export of logs by OTLP."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SENDERS: Final = ("opentelemetry", "urllib3", "requests")
 
 
 class TraceIds(logging.Filter):
-    """Notes in each record which span is the current one, where there is one."""
+    """Adds the ids of the current span to each log record, if there is a span."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         context = get_current_span().get_span_context()
@@ -29,7 +29,7 @@ class TraceIds(logging.Filter):
 
 
 class OtlpHandler(logging.Handler):
-    """Sends log lines to a collector, from a thread of its own. What the sending itself says goes to the terminal only."""
+    """Sends log records to a collector, on a thread of its own. Records of the exporter itself are not sent."""
 
     def __init__(self, exporter: LogRecordExporter, resource: Resource) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class OtlpHandler(logging.Handler):
         )
 
     def shutdown(self) -> None:
-        """Send what is left."""
+        """Send the remaining records."""
         self._provider.shutdown()
 
 

@@ -1,4 +1,4 @@
-"""A snapshot in OpenTelemetry's data model, for its exporters."""
+"""Conversion of a snapshot to OpenTelemetry's data model, for its exporters."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _CUMULATIVE = AggregationTemporality.CUMULATIVE
 
 
 def to_metrics_data(snapshot: Snapshot, resource: Resource, *, start_ns: int, now_ns: int) -> MetricsData:
-    """Times in nanoseconds since 1970; start: since when counters count."""
+    """Return the snapshot for an exporter. start_ns: when counting began. Times are nanoseconds since 1970."""
     scope = InstrumentationScope("forebay", resource.attributes.get("service.version"))  # type: ignore[arg-type]
     metrics = list(_metrics(snapshot, start_ns, now_ns))
     return MetricsData([ResourceMetrics(resource, [ScopeMetrics(scope, metrics, "")], "")])

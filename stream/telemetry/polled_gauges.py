@@ -1,4 +1,4 @@
-"""Gauges that are polled rather than pushed by a stage: readiness, what is in flight, breakers, the process."""
+"""Gauges that are polled rather than pushed by a stage: readiness, events in flight, breakers, the process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _STATES = {BreakerState.CLOSED: 0, BreakerState.HALF_OPEN: 1, BreakerState.OPEN:
 
 
 class PolledSource(Protocol):
-    """What is looked at of a source (see `stream.kafka.consumer.source`)."""
+    """The part of a source that is polled (see `stream.kafka.consumer.source`)."""
 
     assignments: int
 
@@ -34,7 +34,7 @@ class PolledTotals(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PolledComponents:
-    """Parts of the worker that are polled.
+    """Components of the worker that are polled.
 
     breakers: by name.
     is_ready: returns the verdict of `/readyz`.
@@ -48,14 +48,20 @@ class PolledComponents:
 
 
 class GaugePoller:
-    """Writes the present values of the polled gauges into the book."""
+    """Writes the current values of the polled gauges into the metric store."""
 
     def __init__(
-        self, store: MetricStore, recorder: MetricsRecorder, watched: PolledComponents, *, clock: Clock, gpus: GpuMeter
+        self,
+        store: MetricStore,
+        recorder: MetricsRecorder,
+        components: PolledComponents,
+        *,
+        clock: Clock,
+        gpus: GpuMeter,
     ) -> None:
         self._store = store
         self._recorder = recorder
-        self._watched = watched
+        self._components = components
         self._clock = clock
         self._process = ProcessGauges(store)
         self._gpus = gpus
@@ -63,17 +69,17 @@ class GaugePoller:
         self.windows: Mapping[TopicPartition, WindowStatus] = {}
 
     def sample(self) -> None:
-        """Record all but the lag; on the event loop's thread."""
-        store, watched = self._store, self._watched
-        store.set(c.READY, int(watched.is_ready()))
-        store.set(c.IN_FLIGHT_EVENTS, watched.in_flight.events)
-        store.set(c.IN_FLIGHT_BYTES, watched.in_flight.bytes)
-        store.set(c.IN_FLIGHT_BATCHES, watched.in_flight.batches)
-        store.set(c.PAUSED, int(watched.source.paused))
-        for name, breaker in watched.breakers.items():
+        """Record all gauges but the lag. Call it on the event loop's thread."""
+        store, components = self._store, self._components
+        store.set(c.READY, int(components.is_ready()))
+        store.set(c.IN_FLIGHT_EVENTS, components.in_flight.events)
+        store.set(c.IN_FLIGHT_BYTES, components.in_flight.bytes)
+        store.set(c.IN_FLIGHT_BATCHES, components.in_flight.batches)
+        store.set(c.PAUSED, int(components.source.paused))
+        for name, breaker in components.breakers.items():
             store.set(c.BREAKER_STATE, _STATES[breaker.state], (name,))
-        store.set_total(c.REBALANCES, watched.source.assignments)
-        store.set_total(c.REWINDS, watched.totals.rewinds)
+        store.set_total(c.REBALANCES, components.source.assignments)
+        store.set_total(c.REWINDS, components.totals.rewinds)
         now_ms = self._clock.wall_ms()
         windows = {_labels(partition): status for partition, status in self.windows.items()}
         store.replace(c.OPEN_WINDOWS, {at: status.open_windows for at, status in windows.items()})

@@ -1,4 +1,4 @@
-"""What a process costs: processor time and memory. The only module that asks psutil."""
+"""CPU time and memory of a process. The only module that uses psutil."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import psutil
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Use of a process at one moment.
+    """Resource usage of a process at one moment.
 
     cpu_s: CPU seconds since the process began, user and system, of all threads.
     rss_bytes: resident memory.
-    own_bytes: the part of it that is not the pages of files, such as libraries, which the system lends and takes back as it
-        likes; all of it where the system does not distinguish.
+    own_bytes: the part of it that is not pages of files, such as libraries, which the system can reclaim at any time; all of
+        it if the system does not distinguish.
     """
 
     cpu_s: float
@@ -30,11 +30,11 @@ class ProcessMeter:
 
     @property
     def started_at_s(self) -> float:
-        """When the process began, in seconds since 1970."""
+        """Return when the process began, in seconds since 1970."""
         return float(self._process.create_time())
 
     def usage(self) -> Usage | None:
-        """Return the use at this moment; None if the process is gone."""
+        """Return the current usage; None if the process has ended."""
         try:
             with self._process.oneshot():
                 times, memory = self._process.cpu_times(), self._process.memory_info()

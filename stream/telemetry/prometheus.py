@@ -1,7 +1,7 @@
-"""The Prometheus page: a snapshot in the text format that the scraper asks for.
+"""The Prometheus page: a snapshot in the text format that the scraper requests.
 
-OpenMetrics, which Prometheus asks for, carries exemplars; the older text format has no place for them. OpenTelemetry's own
-Prometheus exporter leaves them out in both.
+OpenMetrics, which Prometheus requests, has exemplars; the older text format does not. OpenTelemetry's own Prometheus exporter
+leaves them out of both.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ _VERSION: Final = re.compile(r"\d{1,9}(\.\d{1,9}){0,3}", re.ASCII)
 
 
 def render_page(snapshot: Snapshot, *, accept: str) -> tuple[bytes, str]:
-    """Return the page and its content type. accept: the request's header of that name, whatever it holds."""
+    """Return the page and its content type. accept: the request's Accept header, which may be anything."""
     encode, content_type = choose_encoder(accept if _has_valid_versions(accept) else "")
-    return encode(_Collected(snapshot)), content_type
+    return encode(_SnapshotCollector(snapshot)), content_type
 
 
 def _has_valid_versions(accept: str) -> bool:
-    """Return whether all versions are numbers: the client library compares others and fails, and repeats them in its answer."""
+    """Return whether all versions are numbers. The client library fails on others, and repeats them in its response."""
     return all(_VERSION.fullmatch(version.strip()) for version in _VERSION_PARAMETER.findall(accept))
 
 
-class _Collected(Collector):
+class _SnapshotCollector(Collector):
     """The families of a snapshot, in the catalogue's order."""
 
     def __init__(self, snapshot: Snapshot) -> None:
@@ -59,18 +59,18 @@ class _Collected(Collector):
 
 
 def _add_histogram(family: Family, metric: c.Histogram, labels: Labels, state: HistogramState) -> None:
-    named = dict(zip(metric.labels, labels, strict=True))
-    below = 0
-    for place, (bound, count) in enumerate(zip([*metric.bounds, float("inf")], state.counts.tolist(), strict=True)):
-        below += count
+    label_values = dict(zip(metric.labels, labels, strict=True))
+    cumulative = 0
+    for bucket, (bound, count) in enumerate(zip([*metric.bounds, float("inf")], state.counts.tolist(), strict=True)):
+        cumulative += count
         family.add_sample(
             f"{metric.family}_bucket",
-            {**named, "le": floatToGoString(bound)},
-            below,
-            exemplar=_exemplar(state.exemplars.get(place)),
+            {**label_values, "le": floatToGoString(bound)},
+            cumulative,
+            exemplar=_exemplar(state.exemplars.get(bucket)),
         )
-    family.add_sample(f"{metric.family}_count", named, below)
-    family.add_sample(f"{metric.family}_sum", named, state.sum)
+    family.add_sample(f"{metric.family}_count", label_values, cumulative)
+    family.add_sample(f"{metric.family}_sum", label_values, state.sum)
 
 
 def _exemplar(exemplar: Exemplar | None) -> PrometheusExemplar | None:

@@ -1,4 +1,4 @@
-"""Gauges of what the process takes of its machine, and how busy its GPUs are; and of the release that runs."""
+"""Gauges of the process's CPU and memory, of its GPUs, and of the release."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def record_build(store: MetricStore) -> None:
 
 
 class ProcessGauges:
-    """This process's processor time and memory."""
+    """Gauges of the CPU time and memory of this process."""
 
     def __init__(self, store: MetricStore) -> None:
         self._store = store
@@ -37,10 +37,10 @@ class ProcessGauges:
 
 
 class GpuMeter:
-    """The GPUs that this process may use, by their numbers in the driver. Without driver or `nvidia-ml-py` it does nothing."""
+    """Gauges of the GPUs that this process may use, by index. Does nothing without a driver or `nvidia-ml-py`."""
 
     def __init__(self, store: MetricStore, *, visible: str | None) -> None:
-        """visible: what CUDA_VISIBLE_DEVICES says, numbers or UUIDs; None where it is not set."""
+        """visible: value of CUDA_VISIBLE_DEVICES, indexes or UUIDs; None if it is not set."""
         self._store = store
         self._nvml = _load()
         self._gpus: dict[str, Any] = {} if self._nvml is None else _choose(self._nvml, visible)
@@ -49,16 +49,16 @@ class GpuMeter:
         nvml = self._nvml
         if nvml is None:
             return
-        for number, handle in self._gpus.items():
+        for index, handle in self._gpus.items():
             try:
                 memory = nvml.nvmlDeviceGetMemoryInfo(handle)
                 busy = nvml.nvmlDeviceGetUtilizationRates(handle).gpu
             except nvml.NVMLError as error:
-                log.debug("GPU %s: %s", number, error)
+                log.debug("GPU %s: %s", index, error)
                 continue
-            self._store.set(c.GPU_MEMORY, memory.used, (number,))
-            self._store.set(c.GPU_MEMORY_LIMIT, memory.total, (number,))
-            self._store.set(c.GPU_UTILIZATION, busy / 100, (number,))
+            self._store.set(c.GPU_MEMORY, memory.used, (index,))
+            self._store.set(c.GPU_MEMORY_LIMIT, memory.total, (index,))
+            self._store.set(c.GPU_UTILIZATION, busy / 100, (index,))
 
 
 def _load() -> ModuleType | None:
@@ -76,13 +76,13 @@ def _load() -> ModuleType | None:
 def _choose(nvml: Any, visible: str | None) -> dict[str, Any]:
     wanted = None if visible is None else {part.strip() for part in visible.split(",")}
     chosen = {}
-    for number in range(nvml.nvmlDeviceGetCount()):
-        handle = nvml.nvmlDeviceGetHandleByIndex(number)
-        if wanted is None or str(number) in wanted or nvml.nvmlDeviceGetUUID(handle) in wanted:
-            chosen[str(number)] = handle
+    for index in range(nvml.nvmlDeviceGetCount()):
+        handle = nvml.nvmlDeviceGetHandleByIndex(index)
+        if wanted is None or str(index) in wanted or nvml.nvmlDeviceGetUUID(handle) in wanted:
+            chosen[str(index)] = handle
     return chosen
 
 
 def visible_gpus() -> str | None:
-    """What the environment says of them."""
+    """Return the value of CUDA_VISIBLE_DEVICES; None if it is not set."""
     return os.environ.get("CUDA_VISIBLE_DEVICES")

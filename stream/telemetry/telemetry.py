@@ -1,4 +1,4 @@
-"""The worker's telemetry as one object: the stages' observer, the Prometheus page, and what is sent to a collector."""
+"""The telemetry of a worker: an observer of the stages, the Prometheus page, and the export to a collector."""
 
 from __future__ import annotations
 
@@ -34,8 +34,12 @@ from forebay.stream.telemetry.tracing import make_tracer_provider, tracer_of
 
 @dataclass(frozen=True, slots=True)
 class WorkerIdentity:
-    """Whom it is about. model, version, device: what serves; instance: this worker's own name, group_id: its group's;
-    transactional: whether commits are transactions."""
+    """The worker and the model that telemetry is identity.
+
+    device: where the model runs.
+    instance: instance id of the worker.
+    transactional: whether commits are transactions.
+    """
 
     model: str
     version: int
@@ -47,15 +51,15 @@ class WorkerIdentity:
 
 
 class Telemetry:
-    """An `Observer` for one worker.
+    """An `Observer` that records metrics and traces of one worker.
 
-    `run` and `page` look at the parts that `watch` was given, and are for the event loop's thread.
+    Call `run`, `page` and `attach` on the event loop's thread.
     """
 
     def __init__(
         self,
         section: TelemetrySection,
-        about: WorkerIdentity,
+        identity: WorkerIdentity,
         *,
         clock: Clock,
         environ: Mapping[str, str],
@@ -65,44 +69,44 @@ class Telemetry:
         self._store = MetricStore()
         self._recorder = MetricsRecorder(
             self._store,
-            model=about.model,
-            version=about.version,
-            transactional=about.transactional,
+            model=identity.model,
+            version=identity.version,
+            transactional=identity.transactional,
             clock=clock,
             exemplar_of=self._exemplar_of,
         )
-        self._resource = describe_process(section, instance=about.instance, environ=environ)
-        metrics_to = find_collector(section, Signal.METRICS, environ)
-        self._exporter = None if metrics_to is None else metrics_to.metric_exporter()
+        self._resource = describe_process(section, instance=identity.instance, environ=environ)
+        collector = find_collector(section, Signal.METRICS, environ)
+        self._exporter = None if collector is None else collector.metric_exporter()
         self._start_ns = time.time_ns()
         self._provider: TracerProvider | None = None
         self._traces: BatchTraces | None = None
-        if (traces_to := find_collector(section, Signal.TRACES, environ)) is not None:
+        if (collector := find_collector(section, Signal.TRACES, environ)) is not None:
             self._provider = make_tracer_provider(
-                traces_to.span_exporter(), self._resource, ratio=section.trace_sample_ratio
+                collector.span_exporter(), self._resource, ratio=section.trace_sample_ratio
             )
             tracer = tracer_of(self._provider)
             for handler in logging.getLogger().handlers:
                 handler.addFilter(TraceIds())
             self._traces = BatchTraces(
-                tracer, group_id=about.group_id, model=about.model, version=about.version, clock=clock
+                tracer, group_id=identity.group_id, model=identity.model, version=identity.version, clock=clock
             )
-        self._sampler: GaugePoller | None = None
+        self._gauge_poller: GaugePoller | None = None
         self._log_handler: OtlpHandler | None = None
-        if (logs_to := find_collector(section, Signal.LOGS, environ)) is not None:
-            self._log_handler = OtlpHandler(logs_to.log_exporter(), self._resource)
+        if (collector := find_collector(section, Signal.LOGS, environ)) is not None:
+            self._log_handler = OtlpHandler(collector.log_exporter(), self._resource)
             share_rate_limits(self._log_handler)
             logging.getLogger().addHandler(self._log_handler)
         self._store.set(c.READY, 0)
-        self._store.set(c.IN_FLIGHT_LIMIT, about.max_in_flight_events)
-        self._store.set(c.MODEL_INFO, 1, (about.model, str(about.version), about.device))
+        self._store.set(c.IN_FLIGHT_LIMIT, identity.max_in_flight_events)
+        self._store.set(c.MODEL_INFO, 1, (identity.model, str(identity.version), identity.device))
         record_build(self._store)
 
-    # ---- what the admin server and the worker's assembly call
+    # ---- for the admin server and the worker's assembly
 
     def attach(self, components: PolledComponents) -> None:
         """Poll these components from now on."""
-        self._sampler = GaugePoller(
+        self._gauge_poller = GaugePoller(
             self._store,
             self._recorder,
             components,
@@ -111,30 +115,30 @@ class Telemetry:
         )
 
     def record_lag(self, partition_lags: Mapping[TopicPartition, PartitionLag]) -> None:
-        """Record the lag of the assigned partitions. After `watch`."""
-        assert self._sampler is not None
-        self._sampler.record_lag(partition_lags)
+        """Record the lag of the assigned partitions. Call `attach` before."""
+        assert self._gauge_poller is not None
+        self._gauge_poller.record_lag(partition_lags)
 
     def page(self, *, accept: str = "") -> tuple[bytes, str]:
-        """The Prometheus page and its content type. accept: the request's header; OpenMetrics where it is asked for."""
-        if self._sampler is not None:
-            self._sampler.sample()
+        """Return the Prometheus page and its content type. accept: header of the request, which may ask for OpenMetrics."""
+        if self._gauge_poller is not None:
+            self._gauge_poller.sample()
         return render_page(self._store.snapshot(), accept=accept)
 
     async def run(self) -> None:
-        """Send metrics until cancelled, if they are to be sent. After `watch`. Never fails for a collector."""
+        """Export metrics until cancelled, if there is a collector. Call `attach` before. A failing collector is ignored."""
         if self._exporter is None:
             return
-        assert self._sampler is not None
+        assert self._gauge_poller is not None
         while True:
             await asyncio.sleep(self._section.metrics_interval_ms / 1000)
-            self._sampler.sample()
+            self._gauge_poller.sample()
             await asyncio.to_thread(self._export, self._exporter)
 
     async def close(self) -> None:
-        """Send what is left, for a few seconds at most."""
-        if self._sampler is not None:
-            self._sampler.sample()
+        """Send what has not been sent, for at most a few seconds."""
+        if self._gauge_poller is not None:
+            self._gauge_poller.sample()
         if self._log_handler is not None:
             logging.getLogger().removeHandler(self._log_handler)
         await close_with_timeout(self._close)
@@ -177,13 +181,13 @@ class Telemetry:
             self._traces.on_purged()
 
     def on_window_status(self, statuses: Mapping[TopicPartition, WindowStatus]) -> None:
-        if self._sampler is not None:
-            self._sampler.windows = statuses
+        if self._gauge_poller is not None:
+            self._gauge_poller.windows = statuses
 
-    # ---- what runs beside
+    # ---- on other threads
 
     def _export(self, exporter: MetricExporter) -> None:
-        """Raises nothing: the exporter logs what went wrong, and the next time all of it is sent anew."""
+        """Export all metrics. Never raises: the exporter logs its errors, and the next export has all values again."""
         now_ns = time.time_ns()
         exporter.export(to_metrics_data(self._store.snapshot(), self._resource, start_ns=self._start_ns, now_ns=now_ns))
 
@@ -193,7 +197,7 @@ class Telemetry:
     def _close(self) -> None:
         if self._provider is not None:
             self._provider.shutdown()
-        if self._exporter is not None and self._sampler is not None:
+        if self._exporter is not None and self._gauge_poller is not None:
             self._export(self._exporter)
             self._exporter.shutdown()
         if self._log_handler is not None:

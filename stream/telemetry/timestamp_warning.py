@@ -1,4 +1,4 @@
-"""A warning about the first event whose timestamp is not in milliseconds, where no window depends on it."""
+"""A warning about the first event whose timestamp is not in milliseconds, for models without windows."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class TimestampWarning(NullObserver):
                 self._warned = True
                 log.warning(
                     "%s-%d: the event at offset %d has the timestamp %d, in milliseconds a time before 1974%s; it is "
-                    "predicted, and so are others like it",
+                    "predicted, as are all such events",
                     *chunk.partition,
                     record.offset,
                     t,

@@ -1,4 +1,4 @@
-"""Clients that are slow, many, or speak no HTTP, over real sockets: none keeps the others from being answered."""
+"""Clients that are slow, many, or do not speak HTTP, over real sockets: others are still answered."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Slot:
         self.aborted = True
 
 
-def test_the_one_that_is_idle_the_longest_makes_room() -> None:
+def test_the_longest_idle_connection_is_evicted() -> None:
     table, slots = ConnectionTable(3), [Slot() for _ in range(5)]
     for slot in slots[:3]:
         table.add(slot)
@@ -43,7 +43,7 @@ def test_the_one_that_is_idle_the_longest_makes_room() -> None:
     assert (len(table), table.evicted) == (3, 2)
 
 
-def test_where_all_are_busy_the_oldest_makes_room() -> None:
+def test_the_oldest_connection_is_evicted_if_all_are_busy() -> None:
     table, slots = ConnectionTable(2), [Slot() for _ in range(3)]
     with ExitStack() as stack:
         for slot in slots:
@@ -53,7 +53,7 @@ def test_where_all_are_busy_the_oldest_makes_room() -> None:
     assert len(table) == 2  # the evicted one does not come back at its end
 
 
-def test_an_empty_table_has_nothing_to_give() -> None:
+def test_an_empty_table_evicts_nothing() -> None:
     table, slot = ConnectionTable(1), Slot()
     assert not table.evict()
     table.add(slot)
@@ -64,7 +64,7 @@ def test_an_empty_table_has_nothing_to_give() -> None:
 
 @contextmanager
 def connected(url: str, count: int, sent: bytes) -> Iterator[list[socket.socket]]:
-    """So many connections that have sent this and nothing more."""
+    """Open `count` connections that have sent these bytes and nothing more."""
     host, port = url.rpartition("/")[2].split(":")
     with ExitStack() as stack:
         clients = []
@@ -77,7 +77,7 @@ def connected(url: str, count: int, sent: bytes) -> Iterator[list[socket.socket]
 
 
 async def ended(client: socket.socket) -> bytes:
-    """What comes until the server closes the connection; it is the pytest time-out that says never."""
+    """Return the bytes until the server closes the connection; if it never does, the pytest timeout fails the test."""
     received = b""
     loop = asyncio.get_running_loop()
     try:
@@ -89,7 +89,7 @@ async def ended(client: socket.socket) -> bytes:
 
 
 @pytest.mark.parametrize("sent", [b"", HALF])
-async def test_connections_without_a_request_keep_nobody_out(sent: bytes) -> None:
+async def test_connections_without_a_request_do_not_block_others(sent: bytes) -> None:
     async with serving_server(max_connections=16, idle_timeout_ms=600_000) as (server, url):
         with connected(url, 100, sent) as clients:
             for client in clients[:84]:
@@ -98,7 +98,7 @@ async def test_connections_without_a_request_keep_nobody_out(sent: bytes) -> Non
             assert len(server.connections) <= 16
 
 
-async def test_handshakes_that_never_end_keep_nobody_out() -> None:
+async def test_handshakes_that_never_end_do_not_block_others() -> None:
     trust = ssl.create_default_context(cafile=TLS["tls_cert_file"])
     async with serving_server(max_connections=16, idle_timeout_ms=600_000, **TLS) as (server, url):
         with connected(url, 60, b"\x16\x03\x01") as clients:
@@ -117,13 +117,13 @@ async def test_a_connection_without_a_request_is_closed_in_time(tls: dict[str, s
         assert server.connections.evicted == 0
 
 
-async def test_a_connection_that_is_done_is_closed_in_time() -> None:
+async def test_an_idle_connection_is_closed_in_time() -> None:
     async with serving(idle_timeout_ms=50) as url:
         with connected(url, 1, b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n") as (client,):
             assert (await ended(client)).startswith(b"HTTP/1.1 200")
 
 
-async def test_a_header_that_comes_byte_by_byte_gains_no_time() -> None:
+async def test_a_header_sent_byte_by_byte_does_not_extend_the_time_limit() -> None:
     async with serving(idle_timeout_ms=200) as url:
         with connected(url, 1, HALF) as (client,):
             closing = asyncio.create_task(ended(client))
@@ -137,8 +137,8 @@ async def test_a_header_that_comes_byte_by_byte_gains_no_time() -> None:
             assert await closing == b""
 
 
-async def test_those_who_do_not_read_their_answers_make_room() -> None:
-    """Many requests in one go; their answers are far more than the socket takes."""
+async def test_clients_that_do_not_read_their_responses_are_evicted() -> None:
+    """They send many requests at once, with many more bytes of responses than the socket can buffer."""
     requests = b"GET /page/page.js HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 2000
     async with serving_server(max_connections=8, request_timeout_ms=600_000) as (server, url):
         host, port = url.rpartition("/")[2].split(":")
@@ -156,7 +156,7 @@ async def test_those_who_do_not_read_their_answers_make_room() -> None:
             client.close()
 
 
-async def test_a_process_without_descriptors_says_so_and_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_process_without_descriptors_logs_it_and_continues(caplog: pytest.LogCaptureFixture) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     async with serving_server() as (_server, url):
         host, port = url.rpartition("/")[2].split(":")
@@ -214,7 +214,7 @@ MALFORMED = [
 
 
 @pytest.mark.parametrize("sent", MALFORMED, ids=range(len(MALFORMED)))
-async def test_what_is_not_http_is_the_clients_mistake(sent: bytes, caplog: pytest.LogCaptureFixture) -> None:
+async def test_malformed_http_is_the_clients_mistake(sent: bytes, caplog: pytest.LogCaptureFixture) -> None:
     async with serving(idle_timeout_ms=200) as url:
         with connected(url, 1, sent) as (client,):
             answer = await ended(client)
@@ -225,7 +225,7 @@ async def test_what_is_not_http_is_the_clients_mistake(sent: bytes, caplog: pyte
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1"])
-async def test_a_name_that_is_not_ours_is_refused_wherever_the_server_listens(host: str) -> None:
+async def test_an_unknown_host_name_is_refused_at_any_address(host: str) -> None:
     """A page of another site whose name its owner points at our address (DNS rebinding)."""
     settings = {
         "host": host,

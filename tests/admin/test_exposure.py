@@ -1,4 +1,4 @@
-"""Where the admin HTTP listens without protection, and that it is said."""
+"""An unprotected address of the admin API is reported."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ from tests.admin.test_server import serving
         ({"host": "0.0.0.0", "enabled": False}, False),
     ],
 )
-def test_what_other_machines_reach_without_a_token_is_a_warning(settings: dict[str, object], exposed: bool) -> None:
+def test_an_address_that_other_machines_reach_without_a_token_is_a_warning(
+    settings: dict[str, object], exposed: bool
+) -> None:
     section = AdminSection.model_validate(settings)
     assert (exposure_of(section) is not None) is exposed
     check = check_admin(Settings(admin=section))
@@ -35,9 +37,9 @@ def test_what_other_machines_reach_without_a_token_is_a_warning(settings: dict[s
     assert "token" in describe_exposure(section) or not section.enabled
 
 
-async def test_a_server_that_is_exposed_says_so_at_its_start(caplog: pytest.LogCaptureFixture) -> None:
-    for settings, said in (({"host": "0.0.0.0"}, True), ({"host": "0.0.0.0", "token": "t"}, False), ({}, False)):
+async def test_an_exposed_server_logs_a_warning_at_its_start(caplog: pytest.LogCaptureFixture) -> None:
+    for settings, warned in (({"host": "0.0.0.0"}, True), ({"host": "0.0.0.0", "token": "t"}, False), ({}, False)):
         caplog.clear()
         async with serving(**settings):
             lines = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-        assert any("FOREBAY_ADMIN__TOKEN" in line for line in lines) is said, lines
+        assert any("FOREBAY_ADMIN__TOKEN" in line for line in lines) is warned, lines

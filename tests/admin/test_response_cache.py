@@ -1,4 +1,4 @@
-"""Answers are made once for many requests, and are never old."""
+"""Responses are encoded once for many requests, and are never old."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from forebay.stream.admin.response_cache import MAX_AGE_S, MAX_ENTRIES, Response
 from tests.core.build import ManualClock
 
 
-def counted() -> tuple[Callable[[], bytes], list[bytes]]:
+def counting_encoder() -> tuple[Callable[[], bytes], list[bytes]]:
     made: list[bytes] = []
 
     def make() -> bytes:
@@ -18,25 +18,25 @@ def counted() -> tuple[Callable[[], bytes], list[bytes]]:
     return make, made
 
 
-def test_many_requests_within_a_moment_cost_one_answer() -> None:
+def test_many_requests_in_a_short_time_cost_one_encoding() -> None:
     clock = ManualClock()
-    answers, (make, made) = ResponseCache(clock), counted()
-    assert [answers.get("status", make) for _ in range(1000)] == [b"0"] * 1000
-    assert answers.get("history", make) == b"1"
+    cache, (make, made) = ResponseCache(clock), counting_encoder()
+    assert [cache.get("status", make) for _ in range(1000)] == [b"0"] * 1000
+    assert cache.get("history", make) == b"1"
     clock.advance(MAX_AGE_S)
-    assert answers.get("status", make) == b"2"
+    assert cache.get("status", make) == b"2"
     assert len(made) == 3
 
 
-def test_what_has_changed_is_answered_at_once() -> None:
-    answers, (make, _) = ResponseCache(ManualClock()), counted()
-    answers.get("status", make)
-    answers.clear()
-    assert answers.get("status", make) == b"1"
+def test_a_cleared_cache_encodes_again() -> None:
+    cache, (make, _) = ResponseCache(ManualClock()), counting_encoder()
+    cache.get("status", make)
+    cache.clear()
+    assert cache.get("status", make) == b"1"
 
 
-def test_few_answers_are_kept_whatever_is_asked() -> None:
-    answers, (make, _) = ResponseCache(ManualClock()), counted()
+def test_the_number_of_cached_responses_is_limited() -> None:
+    cache, (make, _) = ResponseCache(ManualClock()), counting_encoder()
     for number in range(10 * MAX_ENTRIES):
-        answers.get(number, make)
-    assert len(answers._answers) == MAX_ENTRIES
+        cache.get(number, make)
+    assert len(cache._entries) == MAX_ENTRIES

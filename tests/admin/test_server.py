@@ -1,4 +1,4 @@
-"""The server over real sockets: who is let in, what is too much, where it listens."""
+"""The server over real sockets: access, limits and address."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from forebay.stream.config.sections import AdminSection
 from tests.eventually import eventually
 
 HERE = Path(__file__).parent
-# Signed by itself and of no worth: openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 36500
+# Self-signed and without value: openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 36500
 TLS = {"tls_cert_file": str(HERE / "admin.pem"), "tls_key_file": str(HERE / "admin-key.pem")}
 TOKEN = "s3cret-token"
 
@@ -44,7 +44,7 @@ async def slow(_request: web.Request) -> web.Response:
 
 
 async def broken(_request: web.Request) -> web.Response:
-    raise RuntimeError("the secret of the house")
+    raise RuntimeError("a secret")
 
 
 def section(**settings: object) -> AdminSection:
@@ -75,32 +75,40 @@ async def serving_server(**settings: object) -> AsyncIterator[tuple[AdminServer,
 
 
 async def asked(url: str, method: str = "GET", **options: Any) -> tuple[int, Any, Any]:
-    """Status, document (or text) and headers."""
+    """Return status, document (or text) and headers of the response."""
     async with aiohttp.ClientSession() as session, session.request(method, url, **options) as response:
         is_json = response.content_type == "application/json"
         return response.status, await response.json() if is_json else await response.text(), response.headers
 
 
-async def test_a_token_is_asked_for_but_not_by_probes_and_the_page() -> None:
+async def test_a_token_is_required_except_for_probes_and_the_page() -> None:
     async with serving(token=TOKEN) as url:
         for path in ("/", "/page/page.js", "/page/page.css", "/page/charts.js", "/page/icon.svg", "/healthz"):
             assert (await asked(url + path))[0] == 200, path
-        for given in (None, "", "Bearer", f"Basic {TOKEN}", f"Bearer {TOKEN}x", f"Bearer {TOKEN[:-1]}", "Bearer \xff"):
-            headers = {} if given is None else {"Authorization": given}
+        for authorization in (
+            None,
+            "",
+            "Bearer",
+            f"Basic {TOKEN}",
+            f"Bearer {TOKEN}x",
+            f"Bearer {TOKEN[:-1]}",
+            "Bearer \xff",
+        ):
+            headers = {} if authorization is None else {"Authorization": authorization}
             status, document, answered = await asked(f"{url}/status", headers=headers)
-            assert (status, document["error"]["kind"]) == (401, "unauthorized"), given
+            assert (status, document["error"]["kind"]) == (401, "unauthorized"), authorization
             assert answered["WWW-Authenticate"] == "Bearer"
         assert (await asked(f"{url}/predict", "POST"))[0] == 401
         assert (await asked(f"{url}/nothing"))[0] == 401
         assert (await asked(f"{url}/status", headers={"Authorization": f"bearer {TOKEN}"}))[0] == 200
 
 
-async def test_without_a_token_all_is_open() -> None:
+async def test_without_a_token_everything_is_open() -> None:
     async with serving() as url:
         assert (await asked(f"{url}/status"))[0] == 200
 
 
-async def test_what_is_too_large_or_too_slow_or_not_there() -> None:
+async def test_requests_that_are_too_large_too_slow_or_unknown_are_refused() -> None:
     async with serving() as url:
         assert (await asked(f"{url}/predict", "POST", data=b"x" * 2048))[1]["size"] == 2048
         for path, method, options, status, kind in (
@@ -116,7 +124,7 @@ async def test_what_is_too_large_or_too_slow_or_not_there() -> None:
             assert headers["Cache-Control"] == "no-store"
 
 
-async def test_a_body_that_never_comes_is_not_waited_for() -> None:
+async def test_a_body_that_never_arrives_times_out() -> None:
     async with serving() as url:
         host, port = url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
@@ -139,7 +147,7 @@ async def test_a_client_that_leaves_before_the_end_of_its_body_is_not_an_error(
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-async def test_pages_of_other_sites_are_kept_out() -> None:
+async def test_pages_of_other_sites_are_refused() -> None:
     async with serving() as url:
         host = url.removeprefix("http://")
         for headers, status in (
@@ -152,24 +160,24 @@ async def test_pages_of_other_sites_are_kept_out() -> None:
             assert (await asked(f"{url}/predict", "POST", headers=headers))[0] == status, headers
 
 
-async def test_a_port_that_is_taken_is_followed_by_the_next() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+async def test_a_port_in_use_is_followed_by_the_next() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
         async with serving(port=port) as url:
             assert port < int(url.rpartition(":")[2]) <= port + 20
-        with pytest.raises(ConfigError, match=f"port {port} is taken") as error:
+        with pytest.raises(ConfigError, match=f"port {port} is in use") as error:
             async with serving(port=port, port_retries=0):
                 pass
         assert "admin.port" in str(error.value.remedy)
 
 
-async def test_an_address_that_is_not_ours_is_told() -> None:
+async def test_an_address_of_another_machine_is_reported() -> None:
     with pytest.raises(ConfigError, match=r"cannot listen at 203\.0\.113\.9"):
         async with serving(host="203.0.113.9"):
             pass
 
 
-async def test_tls_and_a_worker_asked_over_it() -> None:
+async def test_the_status_is_fetched_over_tls() -> None:
     async with serving(token=TOKEN, **TLS) as url:
         assert url.startswith("https://")
         trust = ssl.create_default_context(cafile=TLS["tls_cert_file"])
@@ -184,13 +192,13 @@ async def test_tls_and_a_worker_asked_over_it() -> None:
         assert "not trusted" in str(no_trust.reason)
 
 
-async def test_a_key_that_does_not_fit_is_told() -> None:
+async def test_a_key_that_does_not_match_is_reported() -> None:
     with pytest.raises(ConfigError, match=r"admin\.tls_cert_file"):
         async with serving(**(TLS | {"tls_key_file": TLS["tls_cert_file"]})):
             pass
 
 
-async def test_nobody_there_is_an_answer_too() -> None:
+async def test_a_worker_that_does_not_answer_is_reported() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         urls = ["http://127.0.0.1:1", f"http://127.0.0.1:{silent.getsockname()[1]}"]
         refused, quiet = await fetch_statuses(section(), urls)
@@ -206,12 +214,12 @@ async def test_the_page_needs_nothing_from_outside() -> None:
     folder = files("forebay.stream.admin") / "page"
     for name in ASSETS:
         outside = set(re.findall(r"(?:https?:)?//[a-z0-9.-]+\.[a-z]+", (folder / name).read_text()))
-        assert outside <= {"http://www.w3.org"}, name  # the name of SVG, which nobody fetches
+        assert outside <= {"http://www.w3.org"}, name  # the name of SVG, which no browser fetches
         assert "style=" not in (folder / name).read_text() and "onclick=" not in (folder / name).read_text()
     assert {entry.name for entry in folder.iterdir()} == set(ASSETS)
 
 
-def test_the_address_that_is_told() -> None:
+def test_the_advertised_url() -> None:
     assert build_advertised_url("10.1.2.3", 80, tls=False, bootstrap_servers="x:1") == "http://10.1.2.3:80"
     assert build_advertised_url("::1", 81, tls=True, bootstrap_servers="x:1") == "https://[::1]:81"
     assert (

@@ -10,18 +10,18 @@ from forebay.stream.telemetry.timestamp_warning import TimestampWarning
 from tests.core.build import JULY, chunk
 
 
-def test_the_first_event_in_seconds_is_logged_with_its_unit_and_only_that(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_first_event_in_seconds_is_logged_with_its_unit_once(caplog: pytest.LogCaptureFixture) -> None:
     watch, good = TimestampWarning(), chunk(range(3))
     bad = replace(chunk(range(3, 6)), timestamps=[JULY, JULY // 1000, 5])
     for _ in range(2):
         watch.on_polled([good, bad, bad], began_s=0, received_s=0)
     assert [record.message for record in caplog.records] == [
         "features-0: the event at offset 4 has the timestamp 1372636800, in milliseconds a time before 1974: it looks like "
-        "seconds (2013-07-01); it is predicted, and so are others like it"
+        "seconds (2013-07-01); it is predicted, as are all such events"
     ]
 
 
-def test_events_without_a_unit_are_logged_too_and_no_events_are_none(caplog: pytest.LogCaptureFixture) -> None:
+def test_events_without_a_unit_are_logged_too_and_an_empty_chunk_is_not(caplog: pytest.LogCaptureFixture) -> None:
     watch = TimestampWarning()
     garbage = chunk([0], rejected=[0])
     watch.on_polled([garbage, replace(chunk([1]), timestamps=[1])], began_s=0, received_s=0)
