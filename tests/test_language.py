@@ -29,6 +29,7 @@ CLEAN_PATHS: list[str] = [
     "forebay/__init__.py",
     "helm",
     "pyproject.toml",
+    "stream/dlq",
     "stream/eventtime",
 ]
 # ---------------------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""`forebay dlq`: dead letters: list them, look at one, count them, publish them again."""
+"""`forebay dlq`: list, show, count and replay dead letters."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from forebay.stream.cli.examples import examples
 from forebay.stream.cli.interrupts import run_async
 from forebay.stream.cli.options import json_option
 from forebay.stream.cli.output import echo, echo_json
+from forebay.stream.core.quantities import quantity
 
 if TYPE_CHECKING:
     from forebay.stream.dlq.dead_letter import DeadLetter
@@ -26,16 +27,17 @@ SHOWN_BYTES: Final = 4096
 @click.group(
     name="dlq",
     epilog=examples(
-        ("forebay dlq stats", "how many of which kind, and since when"),
-        ("forebay dlq list --kind not_json --since 2h", "the newest ones, a line each"),
-        ("forebay dlq show 3:1041", "all of one, and what to do about it"),
+        ("forebay dlq stats", "counts by kind, and since when"),
+        ("forebay dlq list --kind not_json --since 2h", "the newest, one per line"),
+        ("forebay dlq show 3:1041", "one in full, with the remedy"),
         ("forebay dlq replay --kind model_error --dry-run", "what would be published again"),
     ),
 )
 def command() -> None:
-    """List, explain and replay dead letters: events that were rejected or failed, with their original bytes and the reason.
+    """List, show, count and replay dead letters: events that were rejected or failed, with their original bytes and the reason.
 
-    Reads what is committed up to now and ends; joins no group and commits nothing.
+    Each command reads the dead letters that are committed when it starts, and then ends. It joins no consumer group and
+    commits no offsets.
     """
 
 
@@ -43,17 +45,17 @@ def command() -> None:
     name="list",
     epilog=examples(
         ("forebay dlq list", f"the newest {LISTED}"),
-        ("forebay dlq list --stage model --since 1d --limit 500", "what a model failed on since yesterday"),
-        ("forebay dlq list --kind wrong_type --json | jq -r .message", "all of a kind, for scripts"),
+        ("forebay dlq list --stage model --since 1d --limit 500", "events that a model failed on in the last day"),
+        ("forebay dlq list --kind wrong_type --json | jq -r .message", "all of one kind, for scripts"),
     ),
 )
 @filter_options
 @limit_option(f"Show only the newest N. [default: {LISTED}; all with --json]")
 @json_option
 def list_dead_letters(place: Place, selection: DeadLetterFilter, limit: int | None, as_json: bool) -> None:
-    """List the letters, one a line, the oldest first. The first column is what `forebay dlq show` takes.
+    """List dead letters, one per line, the oldest first. `forebay dlq show` takes the value of the first column.
 
-    With --json one object a line, in full; without --limit in the order of the topic's partitions.
+    With --json, each line is a JSON object with all fields; without --limit, the order is that of the topic's partitions.
     """
     run_async(_list(place, selection, limit, as_json))
 
@@ -68,43 +70,43 @@ async def _list(place: Place, selection: DeadLetterFilter, limit: int | None, as
                 echo(dead_letter.to_json())
             else:
                 newest.add(dead_letter)
-    found = newest.dead_letters()
+    listed = newest.dead_letters()
     if as_json:
-        for dead_letter in found:
+        for dead_letter in listed:
             echo(dead_letter.to_json())
         return
-    if not found:
+    if not listed:
         report_no_match(reader)
         return
     from forebay.stream.dlq.render import list_table
     from forebay.stream.terminal.console import print_whole, stdout_console
 
     console = stdout_console()
-    print_whole(list_table(found, console.width if console.is_terminal else None))
-    if newest.num_added > len(found):
-        echo(f"the newest {len(found):,} of {newest.num_added:,}; --limit shows more", err=True)
+    print_whole(list_table(listed, console.width if console.is_terminal else None))
+    if newest.num_added > len(listed):
+        echo(f"showing the newest {len(listed):,} of {newest.num_added:,}; --limit N shows more", err=True)
 
 
 @command.command(
     epilog=examples(
-        ("forebay dlq show 3:1041", "by its place among the dead letters"),
-        ("forebay dlq show --source features-3@88210", "by its event's place"),
-        ("forebay dlq show --id UA-1545", "by its event's id"),
+        ("forebay dlq show 3:1041", "by partition and offset of the dead letter"),
+        ("forebay dlq show --source features-3@88210", "by topic, partition and offset of the event"),
+        ("forebay dlq show --id UA-1545", "by the event's id"),
         ("forebay dlq show 3:1041 --value > event.json", "the original bytes"),
     )
 )
 @click.argument("where", required=False, metavar="[PARTITION:OFFSET]")
 @place_options
-@click.option("--source", metavar="POSITION", help="The letter of the event at TOPIC-PARTITION@OFFSET.")
-@click.option("--id", "event_id", metavar="TEXT", help="The newest letter of the event with this id.")
-@click.option("--value", is_flag=True, help="Write the original bytes, and nothing else.")
+@click.option("--source", metavar="POSITION", help="Show the dead letter of the event at TOPIC-PARTITION@OFFSET.")
+@click.option("--id", "event_id", metavar="TEXT", help="Show the newest dead letter of the event with this id.")
+@click.option("--value", is_flag=True, help="Write the original bytes and nothing else.")
 @click.option(
     "--max-bytes",
     type=click.IntRange(min=1),
     default=SHOWN_BYTES,
     show_default=True,
     metavar="N",
-    help="Show at most this much of the value.",
+    help="Show at most N bytes of the value.",
 )
 @json_option
 def show(
@@ -116,12 +118,12 @@ def show(
     max_bytes: int,
     as_json: bool,
 ) -> None:
-    """Show one letter in full: its reason and remedy, where it came from, headers and original bytes.
+    """Show one dead letter in full: its reason and remedy, the original event's position, headers and bytes.
 
-    An event that failed again after a replay has several letters; the newest is shown.
+    An event that failed again after a replay has several dead letters; the newest is shown.
     """
-    if sum(given is not None for given in (where, source, event_id)) != 1:
-        raise click.UsageError("give one of PARTITION:OFFSET, --source and --id")
+    if sum(option is not None for option in (where, source, event_id)) != 1:
+        raise click.UsageError("give exactly one of PARTITION:OFFSET, --source and --id")
     dead_letter = run_async(_find(place, where, source, event_id))
     if value:
         echo(dead_letter.value or b"", nl=False)
@@ -153,20 +155,20 @@ async def _find(place: Place, where: str | None, source: str | None, event_id: s
                 newest.add(dead_letter)
     for dead_letter in newest.dead_letters():
         if newest.num_added > 1:
-            echo(f"the newest of {newest.num_added} letters", err=True)
+            echo(f"showing the newest of {newest.num_added} dead letters of this event", err=True)
         return dead_letter
-    what = f"the event at {position}" if position is not None else f"an event with the id {event_id!r}"
+    event = f"the event at {position}" if position is not None else f"an event with the id {event_id!r}"
     raise DataError(
-        f"none of the {reader.stats.num_dead_letters:,} letters in {place.topic} is of {what}",
+        f"none of the {quantity(reader.stats.num_dead_letters, 'dead letter')} in {place.topic} is of {event}",
         kind="no_such_letter",
-        remedy="`forebay dlq list` shows the letters",
+        remedy="`forebay dlq list` shows the dead letters",
     )
 
 
 @command.command(
     epilog=examples(
-        ("forebay dlq stats", "all that are kept"),
-        ("forebay dlq stats --since 15m", "is it still going on?"),
+        ("forebay dlq stats", "all dead letters that the topic holds"),
+        ("forebay dlq stats --since 15m", "do events still fail?"),
         ("forebay dlq stats --json | jq .kinds", "for scripts"),
     )
 )
@@ -174,7 +176,7 @@ async def _find(place: Place, where: str | None, source: str | None, event_id: s
 @limit_option("Count only the newest N.")
 @json_option
 def stats(place: Place, selection: DeadLetterFilter, limit: int | None, as_json: bool) -> None:
-    """Count the letters by kind, stage, model and original topic; their share; when the first and the last were written."""
+    """Count dead letters by kind, stage, model and original topic, with shares and the times of the first and the last."""
     run_async(_stats(place, selection, limit, as_json))
 
 

@@ -1,4 +1,4 @@
-"""Options of the commands about dead letters: where they are, and which of them are meant."""
+"""Options of the commands `forebay dlq`: the cluster and topic, and the conditions that select dead letters."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _DEFAULT_TOPIC: Final = "[default: topics.prefix + dead-letters]"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the dead letters are: the settings, and the topic's full name."""
+    """The cluster and topic of the dead letters. topic: the full name."""
 
     settings: Settings
     topic: str
@@ -40,23 +40,21 @@ class Place:
 
 
 def limit_option(help: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Adds --limit."""
+    """Return the decorator that adds --limit."""
     return click.option("--limit", type=click.IntRange(min=1), metavar="N", help=help)
 
 
 def place_options(function: Callable[Concatenate[Place, P], R]) -> Callable[P, R]:
-    """Adds the options that say which cluster and which topic; the command gets a Place as its first argument."""
+    """Add the options for the cluster and topic; the command receives a Place as its first argument."""
 
     @config_options
     @bootstrap_option
-    @click.option(
-        "--dead-letter-topic", metavar="NAME", help=f"The dead letters' topic, its full name. {_DEFAULT_TOPIC}"
-    )
+    @click.option("--dead-letter-topic", metavar="NAME", help=f"Full name of the dead-letter topic. {_DEFAULT_TOPIC}")
     @functools.wraps(function)
     def command(
         source: ConfigSource, /, *args: Any, bootstrap_server: str | None, dead_letter_topic: str | None, **kwargs: Any
     ) -> R:
-        # The client's own log repeats what the errors here say.
+        # The client logs the same errors that are reported here.
         logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
         from forebay.schemas.topics import DEAD_LETTERS, topic_name
 
@@ -68,23 +66,25 @@ def place_options(function: Callable[Concatenate[Place, P], R]) -> Callable[P, R
 
 
 def filter_options(function: Callable[Concatenate[Place, DeadLetterFilter, P], R]) -> Callable[P, R]:
-    """Adds the options that choose among letters; the command gets a Place and a Filter as its first arguments."""
+    """Add the options that select dead letters; the command receives a Place and a DeadLetterFilter as its first arguments."""
 
     @place_options
-    @click.option("--kind", "kinds", multiple=True, metavar="KIND", help="Only of this kind; may be repeated.")
+    @click.option("--kind", "kinds", multiple=True, metavar="KIND", help="Only this failure kind; may be repeated.")
     @click.option(
         "--stage",
         "stages",
         multiple=True,
         type=click.Choice([stage.value for stage in Stage]),
-        help="Only where this stage decided; may be repeated.",
+        help="Only failures of this stage; may be repeated.",
     )
-    @click.option("--model", "models", multiple=True, metavar="NAME", help="Only of this model; may be repeated.")
     @click.option(
-        "--topic", "topics", multiple=True, metavar="NAME", help="Only of events of this topic; may be repeated."
+        "--model", "models", multiple=True, metavar="NAME", help="Only failures of this model; may be repeated."
     )
-    @click.option("--since", metavar="TIME", help="Only written since: 15m or 2h ago, RFC 3339, or ms since the epoch.")
-    @click.option("--until", metavar="TIME", help="Only written before then.")
+    @click.option(
+        "--topic", "topics", multiple=True, metavar="NAME", help="Only events of this input topic; may be repeated."
+    )
+    @click.option("--since", metavar="TIME", help="Only written since TIME: 15m or 2h ago, RFC 3339, or ms since 1970.")
+    @click.option("--until", metavar="TIME", help="Only written before TIME, in the same formats.")
     @functools.wraps(function)
     def command(
         place: Place,
@@ -102,14 +102,14 @@ def filter_options(function: Callable[Concatenate[Place, DeadLetterFilter, P], R
         from forebay.stream.dlq.filter import DeadLetterFilter, check_kinds, parse_time_range
 
         since_ms, until_ms = parse_time_range(since, until, now_ms=SystemClock().wall_ms())
-        # Letters name topics in full; people mean theirs without the prefix too.
+        # Dead letters hold full topic names; users may leave out the prefix.
         prefix = place.settings.topics.prefix
-        named = frozenset(topics) | {prefix + topic for topic in topics}
+        full_topics = frozenset(topics) | {prefix + topic for topic in topics}
         selection = DeadLetterFilter(
             kinds=check_kinds(kinds),
             stages=frozenset(stages),
             models=frozenset(models),
-            topics=named,
+            topics=full_topics,
             since_ms=since_ms,
             until_ms=until_ms,
         )

@@ -1,4 +1,4 @@
-"""How the commands about dead letters read them: those that are meant, with a progress bar where it takes long."""
+"""Reading of dead letters for the commands `forebay dlq`, with a progress bar if it takes long."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from forebay.stream.dlq.filter import DeadLetterFilter
     from forebay.stream.dlq.reader import DeadLetterReader, Progress
 
-# Shorter reads show no bar: it would only flicker.
+# In a shorter read, a bar would only flicker.
 _BAR_AFTER_S: Final = 0.5
 
 
@@ -24,17 +24,17 @@ _BAR_AFTER_S: Final = 0.5
 async def open_dead_letters(
     place: Place, selection: DeadLetterFilter, *, quiet: bool
 ) -> AsyncIterator[tuple[DeadLetterReader, AsyncIterator[DeadLetter]]]:
-    """The letters that are meant, with a bar on a terminal where it takes long."""
+    """Connect to the topic; yield its reader and the dead letters that match. On a terminal, a long read shows a bar."""
     async with place.reader() as reader:
         with bar(place.topic, quiet=quiet) as progress:
             extent = await reader.extent(since_ms=selection.since_ms)
-            found = reader.dead_letters(extent, progress=progress)
-            yield reader, (dead_letter async for dead_letter in found if selection.matches(dead_letter))
+            dead_letters = reader.dead_letters(extent, progress=progress)
+            yield reader, (dead_letter async for dead_letter in dead_letters if selection.matches(dead_letter))
 
 
 @contextlib.contextmanager
 def bar(what: str, *, quiet: bool) -> Iterator[Progress]:
-    """A progress bar on a terminal, once it has taken a while; nothing where nobody looks."""
+    """Show a progress bar if the standard error is a terminal and the work takes a while."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from forebay.stream.terminal.console import stderr_console

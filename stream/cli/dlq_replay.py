@@ -1,4 +1,4 @@
-"""`forebay dlq replay`: publish events of dead letters again."""
+"""`forebay dlq replay`: publish the events of dead letters again."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from forebay.stream.cli.examples import examples
 from forebay.stream.cli.interrupts import run_async
 from forebay.stream.cli.options import json_option
 from forebay.stream.cli.output import echo, echo_json
+from forebay.stream.core.quantities import quantity
 
 if TYPE_CHECKING:
     from forebay.stream.dlq.filter import DeadLetterFilter
@@ -27,8 +28,11 @@ MAX_REPLAYS: Final = 3
     name="replay",
     epilog=examples(
         ("forebay dlq replay --kind unknown_model --dry-run", "what would be published"),
-        ("forebay dlq replay --kind unknown_model --since 2h", "asks first"),
-        ("forebay dlq replay --model late --rate 200 --yes --json", "without asking, at a limited rate, for scripts"),
+        ("forebay dlq replay --kind unknown_model --since 2h", "publish, after a confirmation"),
+        (
+            "forebay dlq replay --model late --rate 200 --yes --json",
+            "without a question, at a limited rate, for scripts",
+        ),
     ),
 )
 @filter_options
@@ -39,11 +43,11 @@ MAX_REPLAYS: Final = 3
     default=MAX_REPLAYS,
     show_default=True,
     metavar="N",
-    help="Leave out events that were replayed N times and failed each time.",
+    help="Skip events that were replayed N times and failed each time.",
 )
-@click.option("--rate", type=click.FloatRange(min=0), default=0, metavar="N", help="Letters a second; 0: no limit.")
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and publish nothing.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--rate", type=click.FloatRange(min=0), default=0, metavar="N", help="Events a second; 0: no limit.")
+@click.option("--dry-run", is_flag=True, help="Show what would be published, and publish nothing.")
+@click.option("--yes", is_flag=True, help="Publish without asking.")
 @json_option
 def command(
     place: Place,
@@ -55,17 +59,18 @@ def command(
     yes: bool,
     as_json: bool,
 ) -> int:
-    """Publish events again as they came: value, key and headers, to the topic that they came from, in order per partition.
+    """Publish the events of dead letters again, with their original value, key and headers, to their original topic.
 
-    The letters stay where they are. What fails again becomes a new letter, and only that one is replayed next time. A success
-    leaves no trace, so a second run publishes it again: narrow it with --since and --kind. Letters whose value was cut are
-    left out. Replays are counted by the letters themselves; headers that state more are reported and ignored.
+    The order per partition is kept. The dead letters stay in their topic. An event that fails again gets a new dead letter, and
+    the next replay takes only that one. A success is not recorded, so a second run publishes the event again: narrow the
+    selection with --since and --kind. Dead letters whose value was cut are skipped. Replays are counted by the dead letters
+    that exist; headers that state more replays are reported and ignored.
     """
     if not (yes or dry_run or sys.stdin.isatty()):
         raise ConfigError(
             "standard input is not a terminal, so the replay cannot be confirmed",
             kind="confirmation",
-            remedy="--yes publishes without asking, --dry-run only says what would be done",
+            remedy="add --yes to publish without asking, or --dry-run to see what would be published",
         )
     if not dry_run:
         from forebay.stream.kafka.cluster.acl_check import require
@@ -74,17 +79,17 @@ def command(
         run_async(require(Role.REPLAY, place.settings))
     plan = run_async(_plan(place, selection, max_replays, limit, quiet=as_json))
     if dry_run or not plan.num_dead_letters:
-        _print_replay(place, plan, done=None, dry_run=dry_run, as_json=as_json)
+        _print_replay(place, plan, progress=None, dry_run=dry_run, as_json=as_json)
         return 0
     if not yes:
         if not as_json:
-            _print_replay(place, plan, done=None, dry_run=dry_run, as_json=as_json)
-        if not click.confirm(
-            f"Publish {plan.num_dead_letters:,} event{'s'[: plan.num_dead_letters != 1]} again?", err=True
-        ):
+            _print_replay(place, plan, progress=None, dry_run=dry_run, as_json=as_json)
+        if not click.confirm(f"Publish {quantity(plan.num_dead_letters, 'event')} again?", err=True):
             echo("nothing was published", err=True)
             return 1
-    _print_replay(place, plan, done=_replay(place, plan, rate or None, quiet=as_json), dry_run=dry_run, as_json=as_json)
+    _print_replay(
+        place, plan, progress=_replay(place, plan, rate or None, quiet=as_json), dry_run=dry_run, as_json=as_json
+    )
     return 0
 
 
@@ -123,12 +128,15 @@ def _replay(place: Place, plan: ReplayPlan, rate: float | None, *, quiet: bool) 
     try:
         run_async(run())
     except KeyboardInterrupt:
-        echo(f"interrupted: {replayer.done.delivered:,} of {plan.num_dead_letters:,} were published", err=True)
+        published = f"{replayer.progress.delivered:,} of {quantity(plan.num_dead_letters, 'event')}"
+        echo(f"interrupted: {published} published", err=True)
         raise
-    return replayer.done
+    return replayer.progress
 
 
-def _print_replay(place: Place, plan: ReplayPlan, done: ReplayProgress | None, dry_run: bool, as_json: bool) -> None:
+def _print_replay(
+    place: Place, plan: ReplayPlan, progress: ReplayProgress | None, dry_run: bool, as_json: bool
+) -> None:
     from forebay.stream.dlq.render import replay_table, skipped
     from forebay.stream.terminal.console import print_whole
 
@@ -137,18 +145,19 @@ def _print_replay(place: Place, plan: ReplayPlan, done: ReplayProgress | None, d
             "topic": place.topic,
             "dry_run": dry_run,
             "planned": plan.num_dead_letters,
-            "replayed": 0 if done is None else done.delivered,
-            "topics": dict(plan.topics if done is None else done.topics),
-            "skipped": {skip.value: count for skip, count in skipped(plan, done).items()},
+            "replayed": 0 if progress is None else progress.delivered,
+            "topics": dict(plan.topics if progress is None else progress.topics),
+            "skipped": {skip.value: count for skip, count in skipped(plan, progress).items()},
             "beyond_limit": plan.beyond_limit,
             "unproven_replays": plan.replays.num_unproven,
-            "seconds": 0.0 if done is None else round(done.seconds, 3),
+            "seconds": 0.0 if progress is None else round(progress.seconds, 3),
         }
         echo_json(document)
         return
     if not plan.num_dead_letters and not plan.skipped:
-        echo("no letter matches: nothing to replay")
+        echo("no dead letter matches: nothing to replay")
         return
-    print_whole(replay_table(plan, done))
-    if done is not None:
-        echo(f"{done.delivered:,} published again in {done.seconds:.1f} s; the letters stay in {place.topic}")
+    print_whole(replay_table(plan, progress))
+    if progress is not None:
+        events = quantity(progress.delivered, "event")
+        echo(f"published {events} again in {progress.seconds:.1f} s; the dead letters stay in {place.topic}")

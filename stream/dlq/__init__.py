@@ -1,1 +1,1 @@
-"""Dead letters for people: reading them, choosing among them, counting them, publishing them again."""
+"""Dead letters: read, filter, count, show and replay them."""

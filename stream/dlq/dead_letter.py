@@ -1,4 +1,4 @@
-"""A record of the dead-letter topic as what it is: an event's own record, and why it has no prediction. Pure."""
+"""A dead letter: a record of the dead-letter topic, parsed into the original event and the reason for its failure. Pure."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from forebay.stream.terminal.record_format import bytes_as_text, headers_as_json
 Headers = tuple[tuple[str, bytes | None], ...]
 
 _POSITION: Final = re.compile(r"(?P<topic>.+)[-:](?P<partition>\d{1,10})[@:](?P<offset>\d{1,19})", re.ASCII)
-_MOST_DIGITS: Final = 19
-_OURS: Final = (names.ERROR_PREFIX, names.REPLAY_COUNT, names.REPLAY_FROM)
+_MAX_DIGITS: Final = 19
+_PARSED_HEADERS: Final = (names.ERROR_PREFIX, names.REPLAY_COUNT, names.REPLAY_FROM)
 
 
 class Position(NamedTuple):
-    """One record's place."""
+    """The topic, partition and offset of a record."""
 
     topic: str
     partition: int
@@ -32,20 +32,23 @@ class Position(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
-        """From `topic-partition@offset` or `topic:partition:offset`; None where it is neither."""
+        """Parse `topic-partition@offset` or `topic:partition:offset`; return None for any other text."""
         match = _POSITION.fullmatch(text)
         return None if match is None else cls(match["topic"], int(match["partition"]), int(match["offset"]))
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """One dead letter.
+    """An event without a prediction, and the reason.
 
-    position, timestamp: of the letter's own record; source, source_timestamp: of the event's record (times in ms since the
-    Unix epoch). headers: the event's, without those that say why. truncated: the header of that name, where the value is not
-    whole; window: its start and end, where a window of events failed and not one event. replay_count: how many times the event
-    was replayed before this letter, the last time from `replay_from`. count: how many records it stands for, where they could
-    not be read; they lie from the source's offset to `last_offset`.
+    position, timestamp: of the dead letter's own record. Timestamps are in ms since the Unix epoch.
+    source, source_timestamp: of the event's record.
+    headers: the event's headers, without `forebay.error.*`.
+    truncated: the header of this name; set if the value was cut.
+    window: start and end; set if a window of events failed, not one event.
+    replay_count: number of replays of the event before this dead letter, as its header states.
+    replay_from: the dead letter that the last of these replays published.
+    count: number of unreadable records that it represents, from the source's offset to `last_offset`.
     """
 
     position: Position
@@ -69,12 +72,12 @@ class DeadLetter:
 
     @property
     def is_raw(self) -> bool:
-        """Whether the value is what Kafka's log held, a record or a whole batch, and not an event's value."""
+        """Whether the value is a raw record or record batch of Kafka's log, not an event's value."""
         return self.spec is not None and self.spec.is_raw
 
     @property
     def spec(self) -> FailureSpec | None:
-        """What the table of failures says of it; None for a kind that only a later version knows."""
+        """The entry for the kind in the table of failures; None for a kind of a later version."""
         try:
             return FAILURES[FailureKind(self.kind)]
         except ValueError:
@@ -83,26 +86,27 @@ class DeadLetter:
     @property
     def is_f32(self) -> bool:
         """Whether the value is raw float32."""
-        given = self.header(names.CONTENT_TYPE) or ""
-        return given.split(";")[0].strip().lower() == names.F32_CONTENT_TYPE
+        content_type = self.header(names.CONTENT_TYPE) or ""
+        return content_type.split(";")[0].strip().lower() == names.F32_CONTENT_TYPE
 
     @property
     def event_id(self) -> str | None:
-        """The event's id, where it can be told."""
+        """The event's id; None if the event has none or cannot be decoded."""
         if self.is_f32:
             return self.header(names.ID) or (None if self.key is None else bytes_as_text(self.key))
         try:
-            found = orjson.loads(self.value or b"")["id"]
+            event_id = orjson.loads(self.value or b"")["id"]
         except (ValueError, LookupError, TypeError):
             return None
-        return str(found) if isinstance(found, str | int) and not isinstance(found, bool) else None
+        return str(event_id) if isinstance(event_id, str | int) and not isinstance(event_id, bool) else None
 
     def header(self, name: str) -> str | None:
-        """One of the event's headers; the last, where it is there twice."""
-        return next((_text(value) for each, value in reversed(self.headers) if each.lower() == name), None)
+        """Return the value of an event's header, the last if there are several; None if it is missing."""
+        values = (value for other, value in reversed(self.headers) if other.lower() == name)
+        return next((_text(value) for value in values), None)
 
     def to_json(self) -> bytes:
-        """One JSON object."""
+        """Return the dead letter as a JSON object."""
         document = {
             "topic": self.position.topic,
             "partition": self.position.partition,
@@ -128,38 +132,38 @@ class DeadLetter:
 
 
 def parse_dead_letter(partition: TopicPartition, record: Record) -> DeadLetter | None:
-    """The letter that a record is; None for a record that is none. Total: no bytes at all make it raise."""
-    original: list[tuple[str, bytes | None]] = []
-    why: dict[str, str] = {}
+    """Parse a record as a dead letter; return None if it is not one. Never raises."""
+    event_headers: list[tuple[str, bytes | None]] = []
+    reason: dict[str, str] = {}
     for name, value in record.headers:
         lower = name.lower()
-        if lower.startswith(_OURS):
-            why[lower] = value.decode("utf-8", "backslashreplace") if value else ""
+        if lower.startswith(_PARSED_HEADERS):
+            reason[lower] = value.decode("utf-8", "backslashreplace") if value else ""
         if not lower.startswith(names.ERROR_PREFIX):
-            original.append((name, value))
-    topic, kind, stage = why.get(names.ERROR_TOPIC), why.get(names.ERROR_KIND), why.get(names.ERROR_STAGE)
-    place, offset = _integer(why.get(names.ERROR_PARTITION)), _integer(why.get(names.ERROR_OFFSET))
-    if not topic or not kind or stage is None or place is None or offset is None or place < 0 or offset < 0:
+            event_headers.append((name, value))
+    topic, kind, stage = reason.get(names.ERROR_TOPIC), reason.get(names.ERROR_KIND), reason.get(names.ERROR_STAGE)
+    number, offset = _integer(reason.get(names.ERROR_PARTITION)), _integer(reason.get(names.ERROR_OFFSET))
+    if not topic or not kind or stage is None or number is None or offset is None or number < 0 or offset < 0:
         return None
     return DeadLetter(
         position=Position(partition.topic, partition.partition, record.offset),
         timestamp=record.timestamp,
         key=record.key,
         value=record.value,
-        headers=tuple(original),
+        headers=tuple(event_headers),
         stage=stage,
         kind=kind,
-        message=why.get(names.ERROR_MESSAGE, ""),
-        source=Position(topic, place, offset),
-        source_timestamp=_timestamp(why.get(names.ERROR_TIMESTAMP)),
-        model=why.get(names.ERROR_MODEL),
-        version=_integer(why.get(names.ERROR_VERSION)),
-        truncated=why.get(names.ERROR_TRUNCATED),
-        replay_count=max(0, _integer(why.get(names.REPLAY_COUNT)) or 0),
-        replay_from=why.get(names.REPLAY_FROM),
-        window=why.get(names.ERROR_WINDOW),
-        last_offset=_integer(why.get(names.ERROR_LAST_OFFSET)),
-        count=max(1, _integer(why.get(names.ERROR_COUNT)) or 1),
+        message=reason.get(names.ERROR_MESSAGE, ""),
+        source=Position(topic, number, offset),
+        source_timestamp=_timestamp(reason.get(names.ERROR_TIMESTAMP)),
+        model=reason.get(names.ERROR_MODEL),
+        version=_integer(reason.get(names.ERROR_VERSION)),
+        truncated=reason.get(names.ERROR_TRUNCATED),
+        replay_count=max(0, _integer(reason.get(names.REPLAY_COUNT)) or 0),
+        replay_from=reason.get(names.REPLAY_FROM),
+        window=reason.get(names.ERROR_WINDOW),
+        last_offset=_integer(reason.get(names.ERROR_LAST_OFFSET)),
+        count=max(1, _integer(reason.get(names.ERROR_COUNT)) or 1),
     )
 
 
@@ -168,11 +172,11 @@ def _text(value: bytes | None) -> str:
 
 
 def _timestamp(text: str | None) -> int | None:
-    found = _integer(text)
-    return None if found is None or found < 0 else found  # Kafka's -1 is no time
+    timestamp = _integer(text)
+    return None if timestamp is None or timestamp < 0 else timestamp  # Kafka writes -1 for a missing timestamp
 
 
 def _integer(text: str | None) -> int | None:
-    if text is None or len(text) > _MOST_DIGITS or not text.isascii():
+    if text is None or len(text) > _MAX_DIGITS or not text.isascii():
         return None
     return int(text) if text.removeprefix("-").isdigit() else None

@@ -1,4 +1,4 @@
-"""Which letters are meant: kinds, stages, models, topics, and a span of time. Pure."""
+"""Selection of dead letters by kind, stage, model, topic and time. Pure."""
 
 from __future__ import annotations
 
@@ -17,14 +17,17 @@ from forebay.stream.config.values import Moment
 from forebay.stream.dlq.dead_letter import DeadLetter, Position
 
 _AGO: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h|d)", re.ASCII)
-_PLACE: Final = re.compile(r"(\d{1,9})[:@](\d{1,18})", re.ASCII)
+_RECORD_PLACE: Final = re.compile(r"(\d{1,9})[:@](\d{1,18})", re.ASCII)
 _UNIT_MS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _MOMENT: Final = TypeAdapter(Moment)
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterFilter:
-    """An empty set lets all through; times are of the letters' own records, ms since the Unix epoch, `until_ms` not in it."""
+    """The conditions that a dead letter must meet; an empty set or None accepts all.
+
+    since_ms, until_ms: range of the timestamp of the dead letter's own record, in ms since the Unix epoch; excludes `until_ms`.
+    """
 
     kinds: frozenset[str] = frozenset()
     stages: frozenset[str] = frozenset()
@@ -34,7 +37,7 @@ class DeadLetterFilter:
     until_ms: int | None = None
 
     def matches(self, dead_letter: DeadLetter) -> bool:
-        """Whether the letter is meant."""
+        """Return whether a dead letter meets all conditions."""
         return (
             (not self.kinds or dead_letter.kind in self.kinds)
             and (not self.stages or dead_letter.stage in self.stages)
@@ -46,12 +49,12 @@ class DeadLetterFilter:
 
 
 def check_kinds(kinds: Sequence[str]) -> frozenset[str]:
-    """Those kinds. Raises ConfigError for one that the table of failures does not have."""
+    """Return the kinds as a set. Raises ConfigError for a kind that is not in the table of failures."""
     for kind in kinds:
         if kind not in list(FailureKind):
             near = get_close_matches(kind.lower().replace("-", "_"), list(FailureKind), n=1, cutoff=0.5)
             raise ConfigError(
-                f"there is no kind {kind!r} of failure",
+                f"there is no failure kind {kind!r}",
                 kind="unknown_kind",
                 remedy=(f"did you mean {str(near[0])!r}? " if near else "") + f"the kinds are {', '.join(FailureKind)}",
             )
@@ -59,7 +62,10 @@ def check_kinds(kinds: Sequence[str]) -> frozenset[str]:
 
 
 def parse_moment(option: str, text: str, *, now_ms: int) -> int:
-    """Milliseconds since the Unix epoch, from RFC 3339, milliseconds, or how long ago (15m, 2h). Raises ConfigError."""
+    """Parse a time: RFC 3339, milliseconds since 1970, or a duration before now (15m, 2h). Raises ConfigError.
+
+    Returns milliseconds since the Unix epoch.
+    """
     if ago := _AGO.fullmatch(text.strip()):
         return max(0, now_ms - round(float(ago[1]) * _UNIT_MS[ago[2]]))
     try:
@@ -68,50 +74,50 @@ def parse_moment(option: str, text: str, *, now_ms: int) -> int:
         raise ConfigError(
             f"{option} {text!r} is not a time",
             kind="moment",
-            remedy="give how long ago (90s, 15m, 2h, 3d), a date and time with its offset "
+            remedy="write a duration before now (90s, 15m, 2h, 3d), a date and time with its offset "
             "(2026-01-31T12:00:00Z), or milliseconds since 1970",
         ) from None
 
 
 def parse_time_range(since: str | None, until: str | None, *, now_ms: int) -> tuple[int | None, int | None]:
-    """Both ends. Raises ConfigError, also where there is nothing between them."""
+    """Parse both ends of a time range. Raises ConfigError, also if the range is empty."""
     since_ms = None if since is None else parse_moment("--since", since, now_ms=now_ms)
     until_ms = None if until is None else parse_moment("--until", until, now_ms=now_ms)
     if since_ms is not None and until_ms is not None and since_ms >= until_ms:
         raise ConfigError(
-            f"nothing is between --since {since} and --until {until}",
+            f"the time range from --since {since} to --until {until} is empty",
             kind="moment",
-            remedy="--since must be before --until",
+            remedy="give --since an earlier time than --until",
         )
     return since_ms, until_ms
 
 
 def parse_record_place(text: str) -> tuple[int, int]:
-    """Partition and offset of a letter, from `3:1041` or `3@1041`. Raises ConfigError."""
-    match = _PLACE.fullmatch(text.strip())
+    """Parse the partition and offset of a dead letter, written as `3:1041` or `3@1041`. Raises ConfigError."""
+    match = _RECORD_PLACE.fullmatch(text.strip())
     if match is None:
         raise ConfigError(
-            f"{text!r} is no PARTITION:OFFSET",
+            f"{text!r} is not PARTITION:OFFSET",
             kind="position",
-            remedy="write it as the first column of `forebay dlq list` has it, like 3:1041",
+            remedy="write it as in the first column of `forebay dlq list`, for example 3:1041",
         )
     return int(match[1]), int(match[2])
 
 
 def parse_position(text: str) -> Position:
-    """An event's place. Raises ConfigError."""
+    """Parse the topic, partition and offset of an event. Raises ConfigError."""
     position = Position.parse(text.strip())
     if position is None:
         raise ConfigError(
-            f"{text!r} is no TOPIC-PARTITION@OFFSET",
+            f"{text!r} is not TOPIC-PARTITION@OFFSET",
             kind="position",
-            remedy="write it as the column `from` of `forebay dlq list` has it, like features-3@88210",
+            remedy="write it as in the column `from` of `forebay dlq list`, for example features-3@88210",
         )
     return position
 
 
 class NewestDeadLetters:
-    """Of all letters that are added, the newest so many; all where `limit` is None."""
+    """Keeps the newest `limit` of the dead letters that are added; all of them if `limit` is None."""
 
     def __init__(self, limit: int | None) -> None:
         self._limit = limit
@@ -127,5 +133,5 @@ class NewestDeadLetters:
             heapq.heappushpop(self._heap, entry)
 
     def dead_letters(self) -> list[DeadLetter]:
-        """The oldest of them first."""
+        """Return the dead letters, the oldest first."""
         return [dead_letter for _, _, dead_letter in sorted(self._heap, key=lambda entry: entry[:2])]

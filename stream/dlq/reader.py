@@ -1,4 +1,4 @@
-"""Letters from the cluster: a bounded read, in no group, of what is committed."""
+"""A bounded read of the committed dead letters, without a consumer group."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from forebay.stream.dlq.dead_letter import DeadLetter, Position, parse_dead_lett
 from forebay.stream.kafka.consumer.topic_reader import OffsetRanges, TopicReader
 
 Progress = Callable[[int, int], None]
-"""Gets how many of how many offsets were passed."""
+"""Receives the number of offsets that were read, and the total."""
 
 
 @dataclass(slots=True)
 class ReadStats:
-    """What a read came across. strangers: records that are no dead letters."""
+    """Counts of the records that were read. num_other_records: records that are not dead letters."""
 
     num_dead_letters: int = 0
     num_other_records: int = 0
 
 
 class DeadLetterReader:
-    """The dead-letter topic `topic`. options: for the Kafka client.
+    """Reads the dead letters of the topic `topic`. options: for the Kafka client.
 
-    async with LetterBox(options, "dead-letters", clock=clock) as box:
-        async for letter in box.letters(await box.extent()): ...
+    async with DeadLetterReader(options, "dead-letters", clock=clock) as reader:
+        async for dead_letter in reader.dead_letters(await reader.extent()): ...
     """
 
     def __init__(self, options: Mapping[str, object], topic: str, *, clock: Clock) -> None:
@@ -43,13 +43,13 @@ class DeadLetterReader:
         await self._reader.stop()
 
     async def extent(self, *, since_ms: int | None = None) -> OffsetRanges:
-        """All that is there by now, from a time on. Raises BrokerError."""
+        """Return the offsets that exist now, by partition; with `since_ms` from that time on. Raises BrokerError."""
         return await self._reader.offset_ranges(since_ms=since_ms)
 
     async def dead_letters(
         self, extent: OffsetRanges, *, progress: Progress = lambda done, total: None
     ) -> AsyncIterator[DeadLetter]:
-        """Those of `extent`, each partition's in order. Raises BrokerError."""
+        """Yield the dead letters in `extent`, in order per partition. Raises BrokerError."""
         async for partition, records in self._reader.within(extent, on_progress=progress):
             for record in records:
                 dead_letter = parse_dead_letter(partition, record)
@@ -60,36 +60,36 @@ class DeadLetterReader:
                     yield dead_letter
 
     async def dead_letter_at(self, partition: int, offset: int) -> DeadLetter:
-        """That one. Raises DataError where there is none, BrokerError."""
-        at, position = TopicPartition(self.topic, partition), Position(self.topic, partition, offset)
+        """Return the dead letter at an offset. Raises DataError if there is none, and BrokerError."""
+        topic_partition, position = TopicPartition(self.topic, partition), Position(self.topic, partition, offset)
         extent = await self.extent()
-        if at not in extent:
+        if topic_partition not in extent:
             raise DataError(
                 f"{self.topic} has no partition {partition}",
                 kind="no_such_letter",
-                remedy=f"it has {len(extent)}, from 0 to {len(extent) - 1}; `forebay dlq list` shows the letters",
+                remedy=f"it has the partitions 0 to {len(extent) - 1}; `forebay dlq list` shows the dead letters",
             )
-        there = extent[at]
-        if offset not in there:
-            holds = f"holds offsets {there.start} to {there.stop - 1}" if there else "is empty"
+        offsets = extent[topic_partition]
+        if offset not in offsets:
+            content = f"holds offsets {offsets.start} to {offsets.stop - 1}" if offsets else "is empty"
             raise DataError(
-                f"there is no letter {position}: partition {partition} {holds}",
+                f"there is no dead letter {position}: partition {partition} {content}",
                 kind="no_such_letter",
-                remedy="letters are removed when the topic's retention is over; `forebay dlq list` shows those that are there",
+                remedy="the topic's retention may have removed it; `forebay dlq list` shows the dead letters that exist",
             )
-        async for dead_letter in self.dead_letters({at: range(offset, offset + 1)}):
+        async for dead_letter in self.dead_letters({topic_partition: range(offset, offset + 1)}):
             return dead_letter
-        what = (
-            "the record is no dead letter"
+        reason = (
+            "the record is not a dead letter"
             if self.stats.num_other_records
-            else "a transaction's mark is there, or what was never committed"
+            else "the offset holds a transaction marker or a record that was never committed"
         )
         raise DataError(
-            f"there is no letter {position}: {what}",
+            f"there is no dead letter {position}: {reason}",
             kind="no_such_letter",
-            remedy="`forebay dlq list` shows the letters",
+            remedy="`forebay dlq list` shows the dead letters",
         )
 
     async def num_partitions(self, topic: str) -> int | None:
-        """Of any topic of the cluster; None where it is not there. Raises BrokerError."""
+        """Return the number of partitions of any topic of the cluster; None if the topic does not exist. Raises BrokerError."""
         return await self._reader.num_partitions(topic)

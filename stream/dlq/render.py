@@ -1,4 +1,4 @@
-"""Dead letters for people: the list, one letter whole, the counts, and what a replay does."""
+"""Terminal output of `forebay dlq`: the list, one dead letter in full, the counts, and a replay's result."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from forebay.stream.core.quantities import quantity
 from forebay.stream.core.time_format import local_date_time, local_day_time
 from forebay.stream.dlq.dead_letter import DeadLetter
 from forebay.stream.dlq.replay import ReplayProgress
@@ -21,41 +22,41 @@ from forebay.stream.terminal.console import DIM, GREEN, YELLOW, plain_table
 from forebay.stream.terminal.record_format import bytes_as_text, printable, shortened
 
 UNPROVEN_NOTE: Final = (
-    "state a replay that no earlier letter of the same event confirms (forged, or removed since): "
-    "taken as never replayed"
+    "the headers state a replay, but no earlier dead letter of the same event exists (forged headers, or it was removed): "
+    "counted as never replayed"
 )
 
 _KEY_CHARS: Final = 16
 _SOURCE_CHARS: Final = 32
-_LEAST_MESSAGE: Final = 20
-_MOST_MESSAGE: Final = 120
+_MIN_MESSAGE_CHARS: Final = 20
+_MAX_MESSAGE_CHARS: Final = 120
 _BAR_CHARS: Final = 20
 _EIGHTHS: Final = " ▏▎▍▌▋▊▉"
 _HEX_ROW: Final = 16
-# One blank beside the table's own.
+# One blank in addition to the table's own.
 _NARROW: Final = (0, 1, 0, 0)
 
 
 def list_table(dead_letters: Sequence[DeadLetter], width: int | None) -> Table:
-    """A line for each, the message cut to what `width` leaves of it; None: there is no end to a line.
+    """Return a table with one line per dead letter, the message cut to the rest of the line.
 
-    Where little is left, the columns go that can best be done without.
+    width: characters per line, None for no limit. On a narrow terminal, the columns key, stage and time are left out in turn.
     """
     columns: dict[str, list[str]] = {
-        "letter": [f"{dead_letter.position.partition}:{dead_letter.position.offset}" for dead_letter in dead_letters],
+        "record": [f"{dead_letter.position.partition}:{dead_letter.position.offset}" for dead_letter in dead_letters],
         "time": [local_day_time(dead_letter.timestamp) for dead_letter in dead_letters],
         "kind": [shortened(printable(dead_letter.kind), _SOURCE_CHARS) for dead_letter in dead_letters],
         "stage": [shortened(printable(dead_letter.stage), _KEY_CHARS) for dead_letter in dead_letters],
         "from": [_middle_cut(printable(str(dead_letter.source)), _SOURCE_CHARS) for dead_letter in dead_letters],
         "key": [_key(dead_letter.key, _KEY_CHARS) for dead_letter in dead_letters],
     }
-    left = _room(columns, width)
+    remaining = _remaining_width(columns, width)
     for name in ("key", "stage", "time"):
-        if left < _LEAST_MESSAGE:
+        if remaining < _MIN_MESSAGE_CHARS:
             del columns[name]
-            left = _room(columns, width)
+            remaining = _remaining_width(columns, width)
     columns["message"] = [
-        shortened(printable(dead_letter.message), max(_LEAST_MESSAGE, left)) for dead_letter in dead_letters
+        shortened(printable(dead_letter.message), max(_MIN_MESSAGE_CHARS, remaining)) for dead_letter in dead_letters
     ]
     table = plain_table(*columns)
     table.padding = _NARROW
@@ -64,35 +65,37 @@ def list_table(dead_letters: Sequence[DeadLetter], width: int | None) -> Table:
     return table
 
 
-def _room(columns: Mapping[str, Sequence[str]], width: int | None) -> int:
-    """What is left of a line for one more column."""
+def _remaining_width(columns: Mapping[str, Sequence[str]], width: int | None) -> int:
+    """Return the characters that a line has left for one more column."""
     if width is None:
-        return _MOST_MESSAGE
+        return _MAX_MESSAGE_CHARS
     return width - sum(max(map(cell_len, (name, *cells))) + 2 for name, cells in columns.items())
 
 
-def _key(key: bytes | None, most: int) -> str:
-    return "" if key is None else shortened(printable(bytes_as_text(key)), most)
+def _key(key: bytes | None, max_chars: int) -> str:
+    return "" if key is None else shortened(printable(bytes_as_text(key)), max_chars)
 
 
-def _middle_cut(text: str, most: int) -> str:
-    """The end of a position is what tells it from others."""
-    return text if len(text) <= most else text[: most // 3] + "…" + text[-(most - most // 3 - 1) :]
+def _middle_cut(text: str, max_chars: int) -> str:
+    """Cut a position in its middle: its end, the partition and offset, distinguishes it from others."""
+    if len(text) <= max_chars:
+        return text
+    return text[: max_chars // 3] + "…" + text[-(max_chars - max_chars // 3 - 1) :]
 
 
 def dead_letter_text(dead_letter: DeadLetter, *, max_bytes: int) -> RenderableType:
-    """Everything of one letter; at most so many bytes of its value."""
+    """Return everything about one dead letter, with at most `max_bytes` bytes of its value."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    table.add_row("letter", f"{dead_letter.position}, written {local_date_time(dead_letter.timestamp)}")
+    table.add_row("record", f"{dead_letter.position}, written {local_date_time(dead_letter.timestamp)}")
     outcome = "" if dead_letter.spec is None else f", {dead_letter.spec.outcome.value}"
     table.add_row(
         "why", Text.assemble((printable(dead_letter.kind), YELLOW), printable(f" at {dead_letter.stage}{outcome}"))
     )
     table.add_row("", Text(printable(dead_letter.message)))
     if dead_letter.spec is None:
-        table.add_row("meaning", "this version does not know that kind; a later one wrote it")
+        table.add_row("meaning", "unknown kind, written by a later version of Forebay")
     else:
         table.add_row("meaning", dead_letter.spec.description)
         table.add_row("remedy", Text(dead_letter.spec.remedy, GREEN))
@@ -101,11 +104,11 @@ def dead_letter_text(dead_letter: DeadLetter, *, max_bytes: int) -> RenderableTy
     published = "" if dead_letter.source_timestamp is None else f", of {local_date_time(dead_letter.source_timestamp)}"
     table.add_row("from", Text(printable(f"{dead_letter.source}{published}")))
     if dead_letter.last_offset is not None:
-        table.add_row("stands for", Text(f"{dead_letter.count:,} records, to offset {dead_letter.last_offset}", YELLOW))
+        table.add_row("records", Text(f"{dead_letter.count:,}, up to offset {dead_letter.last_offset}", YELLOW))
     if dead_letter.replay_count:
         times = "once" if dead_letter.replay_count == 1 else f"{dead_letter.replay_count} times"
-        last = dead_letter.replay_from or "an unknown letter"
-        table.add_row("replayed", Text(printable(f"{times}, last from {last}, by its headers")))
+        last = dead_letter.replay_from or "an unknown dead letter"
+        table.add_row("replayed", Text(printable(f"{times}, last from {last}, according to its headers")))
     if dead_letter.truncated is not None:
         table.add_row("truncated", Text(printable(f"the whole value was {dead_letter.truncated}"), YELLOW))
     if dead_letter.event_id is not None:
@@ -114,8 +117,8 @@ def dead_letter_text(dead_letter: DeadLetter, *, max_bytes: int) -> RenderableTy
         "key", Text("(none)", DIM) if dead_letter.key is None else Text(printable(bytes_as_text(dead_letter.key)))
     )
     for number, (name, value) in enumerate(dead_letter.headers):
-        said = "(none)" if value is None else bytes_as_text(value)
-        table.add_row("" if number else "headers", Text(printable(f"{name} = {said}")))
+        text = "(none)" if value is None else bytes_as_text(value)
+        table.add_row("" if number else "headers", Text(printable(f"{name} = {text}")))
     size = (
         "(none)"
         if dead_letter.value is None
@@ -128,13 +131,13 @@ def dead_letter_text(dead_letter: DeadLetter, *, max_bytes: int) -> RenderableTy
 
 
 def _value_lines(dead_letter: DeadLetter, max_bytes: int) -> tuple[list[str], str, bool]:
-    """The value as lines, what it is, and whether some is left out."""
+    """Return the value as lines, the name of its format, and whether it was cut."""
     value = dead_letter.value
     if not value:
         return [], "", False
     try:
         document = orjson.dumps(orjson.loads(value), option=orjson.OPT_INDENT_2)
-    except (ValueError, TypeError):  # TypeError: nested deeper than orjson writes, though not than it reads
+    except (ValueError, TypeError):  # TypeError: nested too deeply for orjson to write, but not to read
         document = None
     if document is not None and not dead_letter.is_f32:
         shown = document[:max_bytes].decode("utf-8", "ignore")
@@ -150,7 +153,7 @@ def _value_lines(dead_letter: DeadLetter, max_bytes: int) -> tuple[list[str], st
 
 
 def _whole_characters(head: bytes) -> str:
-    """Text of which the last character may be cut. Raises UnicodeDecodeError where it is none."""
+    """Decode UTF-8 whose last character may be cut. Raises UnicodeDecodeError if it is not UTF-8."""
     for missing in range(4):
         try:
             return head[: len(head) - missing].decode()
@@ -161,31 +164,31 @@ def _whole_characters(head: bytes) -> str:
 
 
 def _hex_lines(value: bytes) -> Iterator[str]:
-    for at in range(0, len(value), _HEX_ROW):
-        row = value[at : at + _HEX_ROW]
+    for start in range(0, len(value), _HEX_ROW):
+        row = value[start : start + _HEX_ROW]
         characters = "".join(chr(byte) if 32 <= byte < 127 else "·" for byte in row)
-        yield f"{at:08x}  {row.hex(' '):<{_HEX_ROW * 3}} {characters}"
+        yield f"{start:08x}  {row.hex(' '):<{_HEX_ROW * 3}} {characters}"
 
 
 def stats_text(stats: Stats, topic: str) -> RenderableType:
-    """The counts, the most frequent first."""
+    """Return the counts by kind, stage, model and topic, the most frequent first."""
     assert stats.total is not None
-    table = plain_table("", "letters", "share", "", "first seen", "last seen", right=("letters", "share"))
+    table = plain_table("", "count", "share", "", "first seen", "last seen", right=("count", "share"))
     table.padding = _NARROW
-    for what, group in stats.groups().items():
+    for prop, group in stats.groups().items():
         table.add_section()
-        table.add_row(Text({"topic": "original topic"}.get(what, what), DIM))
+        table.add_row(Text({"topic": "original topic"}.get(prop, prop), DIM))
         for name, tally in group:
-            table.add_row(*_tally_row(Text(printable(name), YELLOW if what == "kind" else ""), tally, stats.count))
+            table.add_row(*_tally_row(Text(printable(name), YELLOW if prop == "kind" else ""), tally, stats.count))
     total = stats.total
-    head = f"{total.count:,} letter{'s'[: total.count != 1]} in {topic}, {_span(total)}"
+    head = f"{quantity(total.count, 'dead letter')} in {topic}, {_span(total)}"
     notes = [
         f"{count:,} {words}"
         for count, words in (
             (stats.replayed, "failed again after a replay"),
-            (stats.truncated, "cut, which cannot be replayed"),
-            (stats.unreadable, "of records that cannot be read or replayed"),
-            (stats.beyond, "records more that some of these stand for"),
+            (stats.truncated, "with a cut value, which cannot be replayed"),
+            (stats.unreadable, "for records that cannot be read or replayed"),
+            (stats.beyond, "further records represented by these"),
         )
         if count
     ]
@@ -211,26 +214,26 @@ def _bar(share: float) -> str:
 
 def _span(total: Tally) -> str:
     first, last = local_date_time(total.first_seen), local_date_time(total.last_seen)
-    return f"of {first}" if first == last else f"from {first} to {last}"
+    return f"written {first}" if first == last else f"from {first} to {last}"
 
 
-def replay_table(plan: ReplayPlan, done: ReplayProgress | None) -> Table:
-    """What a replay would do, or where it was `done`, what it did."""
-    table = plain_table("", "letters", "", right=("letters",))
+def replay_table(plan: ReplayPlan, progress: ReplayProgress | None) -> Table:
+    """Return what a replay did; what it would do if `progress` is None."""
+    table = plain_table("", "count", "", right=("count",))
     table.padding = _NARROW
-    verb, topics = ("would replay", plan.topics) if done is None else ("replayed", done.topics)
+    verb, topics = ("would replay", plan.topics) if progress is None else ("replayed", progress.topics)
     for topic, count in topics.most_common():
         table.add_row(Text(verb, GREEN), f"{count:,}", Text(f"to {topic}"))
-    for skip, count in skipped(plan, done).most_common():
+    for skip, count in skipped(plan, progress).most_common():
         table.add_row(Text("skipped", YELLOW), f"{count:,}", f"{skip.value}: {SKIP_DESCRIPTIONS[skip]}")
     if plan.beyond_limit:
-        table.add_row(Text("left", DIM), f"{plan.beyond_limit:,}", "beyond --limit")
+        table.add_row(Text("remaining", DIM), f"{plan.beyond_limit:,}", "beyond --limit")
     if unproven := plan.replays.num_unproven:
         table.add_row(Text("note", YELLOW), f"{unproven:,}", UNPROVEN_NOTE)
     return table
 
 
-def skipped(plan: ReplayPlan, done: ReplayProgress | None) -> Counter[SkipReason]:
-    """Letters that are left out, by why."""
-    gone = 0 if done is None else plan.num_dead_letters - done.sent
+def skipped(plan: ReplayPlan, progress: ReplayProgress | None) -> Counter[SkipReason]:
+    """Return the number of skipped dead letters by reason."""
+    gone = 0 if progress is None else plan.num_dead_letters - progress.sent
     return plan.skipped + Counter({SkipReason.GONE: gone})

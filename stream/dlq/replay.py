@@ -1,4 +1,4 @@
-"""Planning a replay on the cluster, and carrying it out: every delivery awaited, in order per partition."""
+"""Plan a replay from the cluster's dead letters, and publish it in order per partition, with every delivery confirmed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Final
 from forebay.schemas.errors import BrokerError
 from forebay.stream.config.sections import KafkaSection
 from forebay.stream.core.clock import Clock
+from forebay.stream.core.quantities import quantity
 from forebay.stream.dlq.dead_letter import DeadLetter
 from forebay.stream.dlq.filter import DeadLetterFilter
 from forebay.stream.dlq.reader import DeadLetterReader, Progress
@@ -38,28 +39,28 @@ async def plan_replay(
     progress: Progress,
     outputs: Collection[str] = (),
 ) -> ReplayPlan:
-    """Read the letters up to the current end and return what a replay would do. Raises BrokerError.
+    """Read the dead letters up to the current end and plan their replay. Raises BrokerError.
 
-    outputs: topics that nothing is replayed to.
+    outputs: topics to which nothing is replayed.
     """
     planner = ReplayPlanner()
     targets: dict[str, ReplayTarget | None] = {}
     extent = await reader.extent(since_ms=selection.since_ms)
     async for dead_letter in reader.dead_letters(extent, progress=progress):
-        planner.see(dead_letter)
+        planner.add_to_history(dead_letter)
         if selection.matches(dead_letter):
             topic = dead_letter.source.topic
             if topic not in targets:
                 targets[topic] = await _look_up(reader, kafka, topic)
             planner.add(dead_letter, reason_to_skip(dead_letter, targets[topic], outputs))
-    await _read_earlier_letters(reader, planner.history, extent, progress)
+    await _read_earlier_dead_letters(reader, planner.history, extent, progress)
     return planner.finish(limit, max_replays=max_replays)
 
 
-async def _read_earlier_letters(
+async def _read_earlier_dead_letters(
     reader: DeadLetterReader, history: ReplayHistory, extent: OffsetRanges, progress: Progress
 ) -> None:
-    """Read the letters before `extent` that later ones name: without them no chain of replays can be counted."""
+    """Read the dead letters before `extent` that later ones name: replays cannot be counted without them."""
     read_from = {partition: offsets.start for partition, offsets in extent.items()}
     while unread := history.unread(read_from):
         whole = await reader.extent()
@@ -72,7 +73,7 @@ async def _read_earlier_letters(
             return  # removed by the topic's retention
         read_from |= {partition: offsets.start for partition, offsets in earlier.items()}
         async for dead_letter in reader.dead_letters(earlier, progress=progress):
-            history.see(dead_letter)
+            history.add(dead_letter)
 
 
 async def _look_up(reader: DeadLetterReader, kafka: KafkaSection, topic: str) -> ReplayTarget | None:
@@ -82,7 +83,7 @@ async def _look_up(reader: DeadLetterReader, kafka: KafkaSection, topic: str) ->
 
 @dataclass(slots=True)
 class ReplayProgress:
-    """What was published so far; the cluster has confirmed `delivered` of the `sent`. seconds: how long it took."""
+    """The events published so far. delivered: number of the `sent` events that the cluster has confirmed."""
 
     sent: int = 0
     delivered: int = 0
@@ -91,7 +92,10 @@ class ReplayProgress:
 
 
 class Replayer:
-    """Publishes the letters of a plan, at `rate` a second (None: as fast as possible). `done` is true at any moment."""
+    """Publishes the events of a plan, at `rate` events a second (None: as fast as possible).
+
+    `progress` is always up to date, also after an error.
+    """
 
     def __init__(
         self,
@@ -106,37 +110,38 @@ class Replayer:
         self._rate = rate
         self._sleep = sleep
         self._publishers: dict[str, Publisher] = {}
-        self.done = ReplayProgress()
+        self.progress = ReplayProgress()
 
     async def run(
-        self, reader: DeadLetterReader, plan: ReplayPlan, progress: Callable[[int], None] = lambda sent: None
+        self, reader: DeadLetterReader, plan: ReplayPlan, on_progress: Callable[[int], None] = lambda sent: None
     ) -> None:
-        """All of it. Raises BrokerError, after which some more than `done` says may have been delivered."""
+        """Publish the whole plan. Raises BrokerError; more events than `progress` counts may then have been delivered."""
         started_s = self._clock.monotonic_s()
         pacer = Pacer(self._rate, started_s)
-        waiting: list[DeadLetter] = []
+        pending: list[DeadLetter] = []
         num_bytes = 0
         try:
             async for dead_letter in reader.dead_letters(plan.extent):
-                if not plan.holds(dead_letter):
+                if not plan.contains(dead_letter):
                     continue
-                waiting.append(dead_letter)
+                pending.append(dead_letter)
                 num_bytes += len(dead_letter.value or b"")
-                if len(waiting) >= CHUNK_RECORDS or num_bytes >= CHUNK_BYTES:
-                    await self._send(plan, waiting, pacer, progress)
-                    waiting, num_bytes = [], 0
-            await self._send(plan, waiting, pacer, progress)
+                if len(pending) >= CHUNK_RECORDS or num_bytes >= CHUNK_BYTES:
+                    await self._send(plan, pending, pacer, on_progress)
+                    pending, num_bytes = [], 0
+            await self._send(plan, pending, pacer, on_progress)
             for publisher in self._publishers.values():
                 await publisher.flush()
         except BrokerError as error:
+            confirmed = f"{self._num_delivered():,} of {quantity(plan.num_dead_letters, 'event')}"
             raise BrokerError(
-                f"{error.message} (replayed and confirmed before: {self._num_delivered():,} of {plan.num_dead_letters:,})",
+                f"{error.message} (replayed and confirmed before the failure: {confirmed})",
                 kind=error.kind,
                 remedy=error.remedy,
             ) from error
         finally:
-            self.done.delivered = self._num_delivered()
-            self.done.seconds = self._clock.monotonic_s() - started_s
+            self.progress.delivered = self._num_delivered()
+            self.progress.seconds = self._clock.monotonic_s() - started_s
             for publisher in self._publishers.values():
                 await publisher.stop()
 
@@ -144,34 +149,34 @@ class Replayer:
         return sum(publisher.num_delivered for publisher in self._publishers.values())
 
     async def _send(
-        self, plan: ReplayPlan, dead_letters: list[DeadLetter], pacer: Pacer, progress: Callable[[int], None]
+        self, plan: ReplayPlan, dead_letters: list[DeadLetter], pacer: Pacer, on_progress: Callable[[int], None]
     ) -> None:
-        """Send those letters as they fall due, after all that were sent."""
+        """Send dead letters when they are due, after all that were sent before."""
         start = 0
         while start < len(dead_letters):
             now_s = self._clock.monotonic_s()
-            due = pacer.num_due(now_s, self.done.sent, len(dead_letters) - start)
+            due = pacer.num_due(now_s, self.progress.sent, len(dead_letters) - start)
             if due == 0:
-                await self._sleep(max(TICK_S, pacer.wait_s(now_s, self.done.sent)))
+                await self._sleep(max(TICK_S, pacer.wait_s(now_s, self.progress.sent)))
                 continue
             await self._send_now(plan, dead_letters[start : start + due])
             start += due
-            self.done.sent += due
-            progress(self.done.sent)
+            self.progress.sent += due
+            on_progress(self.progress.sent)
 
     async def _send_now(self, plan: ReplayPlan, dead_letters: list[DeadLetter]) -> None:
         batches: dict[tuple[str, int], list[DeadLetter]] = {}
         for dead_letter in dead_letters:
             publisher = await self._publisher(dead_letter.source.topic)
-            # Where the number is still there, the event goes back among the events that it came with.
+            # The event returns to its original partition, if the topic still has it.
             number = dead_letter.source.partition
             if number not in publisher.partitions:
                 number = publisher.choose_partition(dead_letter.key)
             batches.setdefault((dead_letter.source.topic, number), []).append(dead_letter)
         for (topic, number), batch in batches.items():
-            records = [(each.key, each.value, plan.headers(each)) for each in batch]
+            records = [(dead_letter.key, dead_letter.value, plan.headers(dead_letter)) for dead_letter in batch]
             await self._publishers[topic].send_to(number, records, timestamp_ms=self._clock.wall_ms())
-            self.done.topics[topic] += len(batch)
+            self.progress.topics[topic] += len(batch)
 
     async def _publisher(self, topic: str) -> Publisher:
         if topic not in self._publishers:

@@ -1,8 +1,8 @@
-"""Which dead letters are of the same event, replayed and failed again. Pure.
+"""The history of replays: which dead letters hold the same event, which was replayed and failed again. Pure.
 
 The headers `forebay.replay.*` come with the event, and every producer can write them. They are therefore only a hint where
-to look: a letter was replayed from an earlier one if both hold the same event (source topic, key, value and headers). Counts
-are those of letters found this way, whatever a header states.
+to look: a dead letter was replayed from an earlier one if both hold the same event (source topic, key, value and headers).
+Replays are counted by the dead letters that are found this way, whatever a header states.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ _DIGEST_BYTES: Final = 16
 
 def event_headers(dead_letter: DeadLetter) -> Headers:
     """Return the headers of the event as a replay publishes them, without those that count replays."""
-    kept = [(name, value) for name, value in dead_letter.headers if name.lower() not in _REPLAY_HEADERS]
+    headers = [(name, value) for name, value in dead_letter.headers if name.lower() not in _REPLAY_HEADERS]
     if (
         dead_letter.is_f32
         and dead_letter.header(names.TIMESTAMP) is None
         and 0 <= (dead_letter.source_timestamp or -1) <= MAX_TIMESTAMP_MS
     ):
-        # Such an event's time is its record's, which is a new one after a replay.
-        kept.append((names.TIMESTAMP, b"%d" % (dead_letter.source_timestamp or 0)))
-    return tuple(kept)
+        # The time of a float32 event is its record's timestamp, which changes with a replay.
+        headers.append((names.TIMESTAMP, b"%d" % (dead_letter.source_timestamp or 0)))
+    return tuple(headers)
 
 
 def fingerprint(dead_letter: DeadLetter) -> bytes:
-    """Return a digest of the event in a letter, the same for each of its letters."""
+    """Return a digest of the event in a dead letter, which is the same in all dead letters of the event."""
     cut = _TRUNCATED.fullmatch(dead_letter.truncated or "")
     value = (
         cut["digest"] if cut else None if dead_letter.value is None else hashlib.sha256(dead_letter.value).hexdigest()
@@ -51,10 +51,11 @@ def fingerprint(dead_letter: DeadLetter) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class PriorReplays:
-    """What was replayed before.
+    """The proven replays of earlier runs.
 
-    superseded: letters for which a later one stands. counts: how many times a letter's event was replayed so far, where
-    that is not 0. num_unproven: letters whose headers state a replay that no letter of the same event confirms.
+    superseded: dead letters whose event has a later dead letter.
+    counts: number of earlier replays of a dead letter's event, where it is not 0.
+    num_unproven: number of dead letters whose headers state a replay that no dead letter of the same event confirms.
     """
 
     superseded: frozenset[Position]
@@ -62,12 +63,12 @@ class PriorReplays:
     num_unproven: int
 
     def count(self, position: Position) -> int:
-        """Return how many times the event of that letter was replayed before it."""
+        """Return how many times the event of a dead letter was replayed before."""
         return self.counts.get(position, 0)
 
 
 class ReplayHistory:
-    """Collects letters, each partition's in order. Keeps 24 bytes of each, and the positions that its headers name."""
+    """Collects dead letters, in order per partition. Keeps 24 bytes of each, and the positions that its headers name."""
 
     def __init__(self) -> None:
         self._segments: dict[TopicPartition, list[tuple[array[int], bytearray]]] = {}
@@ -75,8 +76,8 @@ class ReplayHistory:
         self._unusable: set[Position] = set()
         self._num_malformed = 0
 
-    def see(self, dead_letter: DeadLetter) -> None:
-        """Add a letter."""
+    def add(self, dead_letter: DeadLetter) -> None:
+        """Add a dead letter."""
         topic, partition, offset = dead_letter.position
         segments = self._segments.setdefault(TopicPartition(topic, partition), [])
         if not segments or segments[-1][0][-1] >= offset:
@@ -95,9 +96,9 @@ class ReplayHistory:
             self._unusable.add(dead_letter.position)
 
     def unread(self, read_from: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
-        """Return where reading must begin to have all letters that are named, by partition that is not read far enough.
+        """Return the offsets from which to read, so that all dead letters that headers name are known.
 
-        read_from: the first offset that was read of each partition.
+        read_from: the first offset that was read, by partition. The result has only partitions that need earlier offsets.
         """
         lowest: dict[TopicPartition, int] = {}
         for claimed in self._claims.values():
@@ -107,25 +108,24 @@ class ReplayHistory:
         return lowest
 
     def resolve(self) -> PriorReplays:
-        """Return what the letters seen so far prove."""
+        """Return the replays that the dead letters added so far prove."""
         proven = {
-            dead_letter: claimed
-            for dead_letter, claimed in self._claims.items()
-            if (found := self._fingerprint(claimed)) is not None and found == self._fingerprint(dead_letter)
+            position: earlier
+            for position, earlier in self._claims.items()
+            if (digest := self._fingerprint(earlier)) is not None and digest == self._fingerprint(position)
         }
         circular = _circular(proven)
-        for dead_letter in circular:
-            del proven[dead_letter]
+        for position in circular:
+            del proven[position]
         counts = _depths(proven)
-        # What cannot be published does not stand for anything: the earlier letter goes on counting.
-        unusable = [dead_letter for dead_letter in proven if dead_letter in self._unusable]
-        superseded = frozenset(claimed for dead_letter, claimed in proven.items() if dead_letter not in self._unusable)
-        further = Counter(proven[dead_letter] for dead_letter in unusable)
+        # A dead letter that cannot be published supersedes nothing: the earlier one remains the one to replay.
+        unusable = [position for position in proven if position in self._unusable]
+        superseded = frozenset(earlier for position, earlier in proven.items() if position not in self._unusable)
+        further = Counter(proven[position] for position in unusable)
         return PriorReplays(
             superseded=superseded,
             counts={
-                dead_letter: counts.get(dead_letter, 0) + further[dead_letter]
-                for dead_letter in counts.keys() | further.keys()
+                position: counts.get(position, 0) + further[position] for position in counts.keys() | further.keys()
             },
             num_unproven=self._num_malformed + len(self._claims) - len(proven),
         )
@@ -139,7 +139,7 @@ class ReplayHistory:
 
 
 def _circular(parents: Mapping[Position, Position]) -> set[Position]:
-    """Return the letters that are, by what they name, later than themselves."""
+    """Return the dead letters whose chain of earlier ones leads back to themselves."""
     done: set[Position] = set()
     circular: set[Position] = set()
     for start in parents:
@@ -156,7 +156,7 @@ def _circular(parents: Mapping[Position, Position]) -> set[Position]:
 
 
 def _depths(parents: Mapping[Position, Position]) -> dict[Position, int]:
-    """Return how many letters each one comes after, where there are no circles."""
+    """Return the length of the chain of earlier dead letters of each one. parents: has no cycles."""
     depths: dict[Position, int] = {}
     for start in parents:
         path = []

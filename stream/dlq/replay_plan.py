@@ -1,8 +1,8 @@
-"""What a replay would publish, and what it leaves out and why. Pure.
+"""The plan of a replay: what to publish, what to skip, and why. Pure.
 
-Each letter stays in its topic after its replay. If it fails again there is a second letter of the same event, which names the
-first; only the last of such a chain is ever replayed, or each run would publish the event once for each of its failures. What a
-letter's headers state of that is believed only as far as the letters themselves prove it: see `replay_history`.
+A dead letter stays in its topic after its replay. If the event fails again, it has a second dead letter, which names the first.
+Only the last of such a chain is replayed; otherwise each run would publish the event once per failure. The headers count only
+as far as the dead letters prove them: see `replay_history`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _LARGEST_COUNT: Final = 2**31 - 1
 
 
 class SkipReason(StrEnum):
-    """Why a letter is not replayed."""
+    """The reason why a dead letter is not replayed."""
 
     REPLAYED = "replayed"
     MAX_REPLAYS = "max_replays"
@@ -45,35 +45,38 @@ class SkipReason(StrEnum):
 
 SKIP_DESCRIPTIONS: Final[Mapping[SkipReason, str]] = MappingProxyType(
     {
-        SkipReason.REPLAYED: "replayed already and failed again: the later letter stands for it",
-        SkipReason.MAX_REPLAYS: "replayed as many times as --max-replays allows",
-        SkipReason.WINDOW: "a window of events, not one event: its events were accepted",
-        SkipReason.UNREADABLE: "what Kafka's log held and nobody could read: its producer has to send it again",
-        SkipReason.TRUNCATED: "the value was cut when the letter was written: the whole of it is lost",
-        SkipReason.OUTPUT_TOPIC: "names a topic that Forebay itself writes, which no event comes from: forged",
-        SkipReason.NO_TOPIC: "the topic that it came from is no longer there, or this user may not WRITE to it",
-        SkipReason.TOO_LARGE: "larger than the topic that it came from takes now",
-        SkipReason.GONE: "removed from the dead letters since the plan was made",
+        SkipReason.REPLAYED: "the event was replayed and failed again: its later dead letter is replayed instead",
+        SkipReason.MAX_REPLAYS: "the event was replayed as many times as --max-replays allows",
+        SkipReason.WINDOW: "a window of events failed, not one event: its events were accepted",
+        SkipReason.UNREADABLE: "the record in Kafka's log cannot be read: its producer must send it again",
+        SkipReason.TRUNCATED: "the value was cut when the dead letter was written: the rest is lost",
+        SkipReason.OUTPUT_TOPIC: "the headers name a topic that Forebay writes and does not read: they are forged",
+        SkipReason.NO_TOPIC: "the original topic no longer exists, or this user may not WRITE to it",
+        SkipReason.TOO_LARGE: "the event is larger than its original topic accepts now",
+        SkipReason.GONE: "the dead letter was removed after the plan was made",
     }
 )
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayTarget:
-    """A topic to replay to, as the cluster has it. max_bytes: its largest record batch, None where that is not told."""
+    """A topic to replay to. max_bytes: size of its largest record batch, None if the cluster does not report it."""
 
     num_partitions: int
     max_bytes: int | None
 
 
 def output_topics(topics: TopicsSection, inputs: InputSection) -> frozenset[str]:
-    """Return the topics that Forebay writes and does not read events from. Whoever writes a letter chooses its topic."""
+    """Return the topics that Forebay writes and does not read events from.
+
+    Any producer of the dead-letter topic can name them in the headers as an event's original topic.
+    """
     written = {topic_name(topics.prefix, spec.name) for spec in ALL_TOPICS if spec not in (FEATURES, LATE_EVENTS)}
     return frozenset(written - {topic_name(topics.prefix, name) for name in inputs.topics})
 
 
 def replay_headers(dead_letter: DeadLetter, count: int) -> Headers:
-    """Return the event's own headers, how often it is replayed with this time, and from which letter."""
+    """Return the headers of a replayed event: its own, the number of replays with this one, and the dead letter."""
     return (
         *event_headers(dead_letter),
         (names.REPLAY_COUNT, b"%d" % count),
@@ -84,7 +87,10 @@ def replay_headers(dead_letter: DeadLetter, count: int) -> Headers:
 def reason_to_skip(
     dead_letter: DeadLetter, target: ReplayTarget | None, outputs: Collection[str] = ()
 ) -> SkipReason | None:
-    """Return why this letter cannot be replayed to its topic, by itself; None if it can. outputs: see `output_topics`."""
+    """Return why a dead letter, regarded alone, cannot be replayed to its topic; None if it can.
+
+    target: the original topic, None if it does not exist. outputs: see `output_topics`.
+    """
     if dead_letter.source.topic in outputs:
         return SkipReason.OUTPUT_TOPIC
     if dead_letter.window is not None:
@@ -102,10 +108,13 @@ def reason_to_skip(
 
 @dataclass(frozen=True, slots=True)
 class ReplayPlan:
-    """What to publish.
+    """The dead letters to publish.
 
-    offsets: of the letters to publish, ascending, by partition of the dead letters. topics: how many go to which.
-    beyond_limit: how many more could be published. replays: what was replayed before.
+    offsets: offsets of the dead letters to publish, ascending, by partition of the dead-letter topic.
+    topics: number of events by original topic.
+    skipped: number of skipped dead letters by reason.
+    beyond_limit: number of further dead letters that could be published.
+    replays: the proven replays of earlier runs.
     """
 
     offsets: Mapping[TopicPartition, array[int]]
@@ -116,28 +125,28 @@ class ReplayPlan:
 
     @property
     def num_dead_letters(self) -> int:
-        """How many are to be published."""
+        """The number of dead letters to publish."""
         return sum(map(len, self.offsets.values()))
 
     @property
     def extent(self) -> dict[TopicPartition, range]:
-        """Where they are."""
-        return {partition: range(found[0], found[-1] + 1) for partition, found in self.offsets.items() if found}
+        """The offsets to read, from the first to the last dead letter of each partition."""
+        return {partition: range(offsets[0], offsets[-1] + 1) for partition, offsets in self.offsets.items() if offsets}
 
-    def holds(self, dead_letter: DeadLetter) -> bool:
-        """Return whether the letter is to be published."""
+    def contains(self, dead_letter: DeadLetter) -> bool:
+        """Return whether a dead letter is to be published."""
         topic, partition, offset = dead_letter.position
-        found = self.offsets.get(TopicPartition(topic, partition), ())
-        at = bisect_left(found, offset)
-        return at < len(found) and found[at] == offset
+        offsets = self.offsets.get(TopicPartition(topic, partition), ())
+        index = bisect_left(offsets, offset)
+        return index < len(offsets) and offsets[index] == offset
 
     def headers(self, dead_letter: DeadLetter) -> Headers:
-        """Return the headers with which the letter is to be published."""
+        """Return the headers with which to publish the event of a dead letter."""
         return replay_headers(dead_letter, self.replays.count(dead_letter.position) + 1)
 
 
 class ReplayPlanner:
-    """Gathers the plan while letters are read, each partition's in order. Keeps a few bytes of each, and no values."""
+    """Builds the plan while dead letters are read, in order per partition. Keeps a few bytes of each, and no values."""
 
     def __init__(self) -> None:
         self._columns: dict[TopicPartition, tuple[array[int], array[int], array[int]]] = {}
@@ -145,12 +154,12 @@ class ReplayPlanner:
         self._skipped: Counter[SkipReason] = Counter()
         self.history = ReplayHistory()
 
-    def see(self, dead_letter: DeadLetter) -> None:
-        """Note a letter that is read, also one that the filter leaves out: it may stand for an earlier one."""
-        self.history.see(dead_letter)
+    def add_to_history(self, dead_letter: DeadLetter) -> None:
+        """Add a dead letter that was read to the history, even if no filter matches it: it may supersede an earlier one."""
+        self.history.add(dead_letter)
 
     def add(self, dead_letter: DeadLetter, skip: SkipReason | None) -> None:
-        """Add one that the filter takes, and why it cannot be replayed, if so."""
+        """Add a dead letter that matches the filter. skip: the reason why it cannot be replayed, if there is one."""
         if skip is not None:
             self._skipped[skip] += 1
             return
@@ -161,13 +170,13 @@ class ReplayPlanner:
         topics.append(self._topics.setdefault(dead_letter.source.topic, len(self._topics)))
 
     def finish(self, limit: int | None, *, max_replays: int) -> ReplayPlan:
-        """Return the plan for the oldest `limit` letters that can be replayed, or for all."""
+        """Return the plan for the oldest `limit` dead letters that can be replayed; for all if `limit` is None."""
         skipped = Counter(self._skipped)
         replays = self.history.resolve()
-        num_able = 0
+        num_replayable = 0
 
-        def able() -> Iterator[tuple[int, TopicPartition, int, int]]:
-            nonlocal num_able
+        def replayable() -> Iterator[tuple[int, TopicPartition, int, int]]:
+            nonlocal num_replayable
             for partition, (offsets, times, topics) in self._columns.items():
                 for offset, time, topic in zip(offsets, times, topics, strict=True):
                     position = Position(*partition, offset)
@@ -176,16 +185,20 @@ class ReplayPlanner:
                     elif replays.count(position) >= max_replays:
                         skipped[SkipReason.MAX_REPLAYS] += 1
                     else:
-                        num_able += 1
+                        num_replayable += 1
                         yield time, partition, offset, topic
 
         topic_names = list(self._topics)
         planned: dict[TopicPartition, array[int]] = {}
         counts: Counter[str] = Counter()
-        chosen = able() if limit is None else sorted(nsmallest(limit, able()), key=itemgetter(1, 2))
-        for _, partition, offset, topic in chosen:
+        entries = replayable() if limit is None else sorted(nsmallest(limit, replayable()), key=itemgetter(1, 2))
+        for _, partition, offset, topic in entries:
             planned.setdefault(partition, array("q")).append(offset)
             counts[topic_names[topic]] += 1
         return ReplayPlan(
-            offsets=planned, topics=counts, skipped=skipped, beyond_limit=num_able - counts.total(), replays=replays
+            offsets=planned,
+            topics=counts,
+            skipped=skipped,
+            beyond_limit=num_replayable - counts.total(),
+            replays=replays,
         )

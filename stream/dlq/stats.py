@@ -1,4 +1,4 @@
-"""How many letters of which kind, stage, model and topic, and when. Pure."""
+"""Counts of dead letters by kind, stage, model and topic, with their times. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NO_MODEL: Final = "(before a model)"
 
 @dataclass(slots=True)
 class Tally:
-    """A count, and the least and greatest record timestamp, ms since the Unix epoch."""
+    """A count, and the smallest and largest record timestamp, in ms since the Unix epoch."""
 
     count: int
     first_seen: int
@@ -27,8 +27,13 @@ class Tally:
 
 @dataclass(slots=True)
 class Stats:
-    """truncated: letters whose value is not whole; replayed: those that failed again after a replay; unreadable: those of
-    records that cannot be read; beyond: how many records more than one these stand for."""
+    """Counts of the dead letters that were added.
+
+    truncated: dead letters whose value was cut.
+    replayed: dead letters of events that failed again after a replay.
+    unreadable: dead letters of records that cannot be read.
+    beyond: number of records that dead letters represent, beyond one each.
+    """
 
     total: Tally | None = None
     truncated: int = 0
@@ -45,7 +50,7 @@ class Stats:
         return 0 if self.total is None else self.total.count
 
     def add(self, dead_letter: DeadLetter) -> None:
-        """Count one."""
+        """Count a dead letter."""
         if self.total is None:
             self.total = Tally(1, dead_letter.timestamp, dead_letter.timestamp)
         else:
@@ -67,12 +72,12 @@ class Stats:
                 tally.add(dead_letter.timestamp)
 
     def groups(self) -> dict[str, list[tuple[str, Tally]]]:
-        """By what is counted, the most frequent first."""
-        found = {"kind": self.kinds, "stage": self.stages, "model": self.models, "topic": self.topics}
-        return {what: _ranked(group) for what, group in found.items()}
+        """Return the counts by property (kind, stage, model, topic), the most frequent first."""
+        groups = {"kind": self.kinds, "stage": self.stages, "model": self.models, "topic": self.topics}
+        return {name: _ranked(group) for name, group in groups.items()}
 
     def to_dict(self) -> dict[str, object]:
-        """As JSON values."""
+        """Return the counts as JSON values."""
         return {
             "letters": self.count,
             "first_seen": None if self.total is None else self.total.first_seen,
@@ -82,14 +87,14 @@ class Stats:
             "unreadable": self.unreadable,
             "records": self.count + self.beyond,
             **{
-                f"{what}s": [self._entry(what, name, tally) for name, tally in group]
-                for what, group in self.groups().items()
+                f"{prop}s": [self._entry(prop, name, tally) for name, tally in group]
+                for prop, group in self.groups().items()
             },
         }
 
-    def _entry(self, what: str, name: str, tally: Tally) -> dict[str, object]:
+    def _entry(self, prop: str, name: str, tally: Tally) -> dict[str, object]:
         return {
-            what: None if name == NO_MODEL else name,
+            prop: None if name == NO_MODEL else name,
             "count": tally.count,
             "share": round(tally.count / self.count, 6),
             "first_seen": tally.first_seen,

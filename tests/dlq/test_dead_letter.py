@@ -150,7 +150,7 @@ def test_a_letter_of_records_that_cannot_be_read_says_which_and_how_many() -> No
     console = Console(file=shown, width=200)
     console.print(dead_letter_text(found, max_bytes=100))
     console.print(list_table([found], 200))
-    assert "5 records, to offset 19" in shown.getvalue()
+    assert "records  5, up to offset 19" in shown.getvalue()
     assert "features-1@10" in shown.getvalue() and "offsets 10 to 19 (5 records): too large" in shown.getvalue()
     assert reason_to_skip(found, ReplayTarget(1, None)) is SkipReason.UNREADABLE
     stats = Stats()

@@ -113,7 +113,7 @@ def test_list_for_people(forebay: Forebay, names: Names) -> None:
     status, out, err = forebay("list")
     lines = out.splitlines()
     assert status == 0 and err == ""
-    assert lines[0].split() == ["letter", "time", "kind", "stage", "from", "key", "message"]
+    assert lines[0].split() == ["record", "time", "kind", "stage", "from", "key", "message"]
     assert [line.split()[0] for line in lines[2:]] == [f"1:{offset}" for offset in range(6)]
     assert f"{names('features')}-1@3" in lines[4] and "model_error" in lines[4] and "it chokes" in lines[4]
     status, out, err = forebay("list", "--limit", "2")
@@ -152,7 +152,11 @@ def test_show(forebay: Forebay, names: Names) -> None:
     assert "mend the model and publish a new version" in out and '  "id": "e1",' in out
     assert forebay("show", "--source", f"{names('features')}-1@3") == (0, out, "")
     status, out, err = forebay("show", "--id", "e1", "--json")
-    assert (status, json.loads(out)["source"]["offset"], err) == (0, 6, "the newest of 3 letters\n")
+    assert (status, json.loads(out)["source"]["offset"], err) == (
+        0,
+        6,
+        "showing the newest of 3 dead letters of this event\n",
+    )
     assert "\\xff" not in forebay("show", "1:1")[1] and "00000000  ff 00" in forebay("show", "1:1")[1]
     assert "replayed" in forebay("show", "1:5")[1] and "truncated" in forebay("show", "1:4")[1]
 
@@ -167,18 +171,18 @@ def test_the_original_bytes_and_nothing_else(place: list[str], where: str, value
 @pytest.mark.parametrize(
     ("arguments", "status", "told"),
     [
-        (["show"], 2, "give one of PARTITION:OFFSET, --source and --id"),
-        (["show", "1:2", "--id", "e1"], 2, "give one of"),
-        (["show", "12"], 2, "'12' is no PARTITION:OFFSET"),
-        (["show", "--source", "features"], 2, "no TOPIC-PARTITION@OFFSET"),
+        (["show"], 2, "give exactly one of PARTITION:OFFSET, --source and --id"),
+        (["show", "1:2", "--id", "e1"], 2, "give exactly one of"),
+        (["show", "12"], 2, "'12' is not PARTITION:OFFSET"),
+        (["show", "--source", "features"], 2, "'features' is not TOPIC-PARTITION@OFFSET"),
         (["show", "1:99"], 1, "partition 1 holds offsets 0 to 5"),
         (["show", "99:0"], 1, "has no partition 99"),
-        (["show", "2:0"], 1, "the record is no dead letter"),
-        (["show", "--id", "nobody"], 1, "none of the 6 letters"),
+        (["show", "2:0"], 1, "the record is not a dead letter"),
+        (["show", "--id", "nobody"], 1, "none of the 6 dead letters"),
         (["list", "--kind", "not_jsn"], 2, "did you mean 'not_json'?"),
         (["list", "--stage", "lunch"], 2, "lunch"),
         (["list", "--since", "yesterday"], 2, "--since 'yesterday' is not a time"),
-        (["list", "--since", "1h", "--until", "2h"], 2, "nothing is between"),
+        (["list", "--since", "1h", "--until", "2h"], 2, "from --since 1h to --until 2h is empty"),
         (["list", "--limit", "0"], 2, "--limit"),
         (["stats", "--dead-letter-topic", "nowhere"], 1, "there is no topic 'nowhere'"),
         (["replay"], 2, "standard input is not a terminal"),
@@ -201,7 +205,7 @@ def test_stats(forebay: Forebay, names: Names) -> None:
     assert json.loads(forebay("stats", "--json", "--limit", "2")[1])["letters"] == 2
     assert json.loads(forebay("stats", "--json", "--kind", "not_finite")[1])["kinds"] == []
     status, out, _ = forebay("stats")
-    assert out.startswith(f"6 letters in {names('dead-letters')}, from ") and "█" in out
+    assert out.startswith(f"6 dead letters in {names('dead-letters')}, from ") and "█" in out
     assert "no dead letter in" in forebay("stats", "--kind", "not_finite")[1]
 
 
@@ -221,15 +225,15 @@ def test_replay(forebay: Forebay, names: Names) -> None:
     lines = [" ".join(line.split()) for line in forebay("replay", "--dry-run")[1].splitlines()]
     assert f"would replay 5 to {names('features')}" in lines
     status, out, _ = forebay("replay", "--yes", "--kind", "unknown_model")
-    assert status == 0 and "2 published again in" in out and "the letters stay in" in out
+    assert status == 0 and "published 2 events again in" in out and "the dead letters stay in" in out
     told = json.loads(forebay("replay", "--yes", "--json", "--limit", "1")[1])
     assert (told["replayed"], told["beyond_limit"], told["dry_run"]) == (1, 4, False)
     status, out, _ = forebay("replay", "--yes", "--kind", "too_large")
-    assert status == 0 and "skipped" in out and "published again" not in out
-    assert forebay("replay", "--yes", "--kind", "not_finite")[1] == "no letter matches: nothing to replay\n"
+    assert status == 0 and "skipped" in out and "published" not in out
+    assert forebay("replay", "--yes", "--kind", "not_finite")[1] == "no dead letter matches: nothing to replay\n"
 
 
-@pytest.mark.parametrize(("answer", "status", "said"), [("y", 0, "5 published again"), ("n", 1, "nothing was")])
+@pytest.mark.parametrize(("answer", "status", "said"), [("y", 0, "published 5 events again"), ("n", 1, "nothing was")])
 def test_replay_asks_on_a_terminal(
     forebay: Forebay, answer: str, status: int, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -122,7 +122,7 @@ async def test_one_letter_by_its_place(broker: Broker, names: Names) -> None:
             (7, 0, "has no partition 7"),
             (first.partition, 99, "partition 0 holds offsets 0 to 5"),
             (second.partition, 0, "partition 1 is empty"),
-            (first.partition, 5, "the record is no dead letter"),
+            (first.partition, 5, "the record is not a dead letter"),
         ):
             with pytest.raises(DataError, match=words):
                 await reader.dead_letter_at(partition, offset)

@@ -49,7 +49,7 @@ async def replay(worker_group: WorkerGroup, plan: ReplayPlan) -> ReplayProgress:
     replayer = Replayer({"bootstrap_servers": worker_group.bootstrap}, clock=SystemClock())
     async with box_of(worker_group) as reader, asyncio.timeout(60):
         await replayer.run(reader, plan)
-    return replayer.done
+    return replayer.progress
 
 
 async def write_letters(worker_group: WorkerGroup, dead_letters: Sequence[FakeRecord], partition: int = 0) -> None:
@@ -192,7 +192,7 @@ async def test_a_rate_is_kept(worker_group: WorkerGroup) -> None:
     async with box_of(worker_group) as reader:
         await replayer.run(reader, await plan_of(worker_group), sent.append)
     assert sum(slept) == pytest.approx(4.5) and sent == list(range(1, 11))
-    assert replayer.done.seconds == pytest.approx(4.5)
+    assert replayer.progress.seconds == pytest.approx(4.5)
 
 
 async def test_a_topic_that_goes_away_before_the_replay_is_told(worker_group: WorkerGroup) -> None:
@@ -201,9 +201,9 @@ async def test_a_topic_that_goes_away_before_the_replay_is_told(worker_group: Wo
     plan = await plan_of(worker_group)
     replayer = Replayer({"bootstrap_servers": "127.0.0.1:1"}, clock=SystemClock())
     async with box_of(worker_group) as reader:
-        with pytest.raises(BrokerError, match=r"cannot reach Kafka.*confirmed before: 0 of 1"):
+        with pytest.raises(BrokerError, match=r"cannot reach Kafka.*confirmed before the failure: 0 of 1 event"):
             await replayer.run(reader, plan)
-    assert (replayer.done.sent, replayer.done.delivered) == (0, 0)
+    assert (replayer.progress.sent, replayer.done.delivered) == (0, 0)
 
 
 async def test_a_real_workers_failures_are_replayed_till_they_succeed_or_enough_is_enough(

@@ -24,7 +24,7 @@ def stated(position: str, count: int = 1) -> list[tuple[str, bytes]]:
 def history(dead_letters: Sequence[DeadLetter]) -> ReplayHistory:
     made = ReplayHistory()
     for each in dead_letters:
-        made.see(each)
+        made.add(each)
     return made
 
 
@@ -109,7 +109,7 @@ def test_what_was_not_read_and_has_to_be_is_named() -> None:
     assert made.unread({DEAD_0: 50}) == {DEAD_0: 30}
     assert made.unread({DEAD_0: 30}) == {} and made.unread({DEAD_1: 50}) == {}
     for offset in (30, 40):  # a second reading, further back
-        made.see(make_dead_letter(offset))
+        made.add(make_dead_letter(offset))
     assert made.resolve().superseded == {Position("dead-letters", 0, 30), Position("dead-letters", 0, 40)}
 
 

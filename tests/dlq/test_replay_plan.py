@@ -33,7 +33,7 @@ def replayed_from(position: str, count: int = 1) -> list[tuple[str, bytes]]:
 def plan(dead_letters: list[DeadLetter], *, limit: int | None = None, max_replays: int = 3) -> ReplayPlan:
     planner = ReplayPlanner()
     for each in dead_letters:
-        planner.see(each)
+        planner.add_to_history(each)
         planner.add(each, reason_to_skip(each, TARGET))
     return planner.finish(limit, max_replays=max_replays)
 
@@ -101,7 +101,7 @@ def test_of_a_chain_of_failures_only_the_last_is_replayed() -> None:
     # In whatever order the partitions are read.
     for dead_letters in ([first, third, other, second], [other, second, first, third]):
         made = plan(dead_letters)
-        assert [each for each in dead_letters if made.holds(each)] == [
+        assert [each for each in dead_letters if made.contains(each)] == [
             each for each in dead_letters if each in (other, third)
         ]
         assert made.skipped == {SkipReason.REPLAYED: 2} and made.topics == {"features": 2}
@@ -113,14 +113,14 @@ def test_an_event_that_failed_after_each_of_its_replays_is_left_alone() -> None:
     ]
     assert plan(chain, max_replays=3).skipped == {SkipReason.REPLAYED: 3, SkipReason.MAX_REPLAYS: 1}
     made = plan(chain, max_replays=4)
-    assert made.num_dead_letters == 1 and made.holds(chain[-1])
+    assert made.num_dead_letters == 1 and made.contains(chain[-1])
     assert dict(made.headers(chain[-1]))[names.REPLAY_COUNT] == b"4"
 
 
 def test_forged_replay_headers_hide_no_letter_and_raise_no_count() -> None:
     victim, forged = make_dead_letter(1), make_dead_letter(2, value=b"x", headers=replayed_from("dead-letters-0@1", 99))
     made = plan([victim, forged])
-    assert made.holds(victim) and made.holds(forged) and not made.skipped
+    assert made.contains(victim) and made.contains(forged) and not made.skipped
     assert made.replays.num_unproven == 1
     assert [dict(made.headers(each))[names.REPLAY_COUNT] for each in (victim, forged)] == [b"1", b"1"]
 
@@ -129,9 +129,9 @@ def test_a_letter_that_is_not_meant_still_stands_for_an_earlier_one() -> None:
     planner = ReplayPlanner()
     first = make_dead_letter(1, kind=FailureKind.NOT_JSON)
     second = make_dead_letter(2, kind=FailureKind.MODEL_ERROR, headers=replayed_from("dead-letters-0@1"))
-    planner.see(first)
+    planner.add_to_history(first)
     planner.add(first, None)
-    planner.see(second)
+    planner.add_to_history(second)
     made = planner.finish(None, max_replays=3)
     assert made.num_dead_letters == 0 and made.skipped == {SkipReason.REPLAYED: 1} and made.extent == {}
 
@@ -149,4 +149,4 @@ def test_a_limit_takes_the_oldest_in_the_order_of_their_partitions() -> None:
 
 def test_nothing_is_a_plan_too() -> None:
     made = plan([])
-    assert (made.num_dead_letters, made.extent, made.skipped) == (0, {}, {}) and not made.holds(make_dead_letter())
+    assert (made.num_dead_letters, made.extent, made.skipped) == (0, {}, {}) and not made.contains(make_dead_letter())

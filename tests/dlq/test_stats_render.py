@@ -57,9 +57,9 @@ def test_counts_by_kind_stage_model_and_topic() -> None:
 
 def test_the_counts_of_people() -> None:
     told = shown(stats_text(counted(), "dead-letters"))
-    assert told.startswith("5 letters in dead-letters, from 2013-")
-    assert "not_json                3  60.0%  ████████████" in told
-    assert "1 failed again after a replay; 1 cut, which cannot be replayed" in told
+    assert told.startswith("5 dead letters in dead-letters, from 2013-")
+    assert "not_json              3  60.0%  ████████████" in told
+    assert "1 failed again after a replay; 1 with a cut value, which cannot be replayed" in told
     assert max(map(len, told.splitlines())) <= 100
 
 
@@ -117,7 +117,9 @@ def test_deep_json_is_shown_as_text(depth: int) -> None:
 def test_a_kind_of_a_later_version() -> None:
     from dataclasses import replace
 
-    assert "a later one wrote it" in shown(dead_letter_text(replace(make_dead_letter(), kind="haunted"), max_bytes=10))
+    assert "unknown kind, written by a later version" in shown(
+        dead_letter_text(replace(make_dead_letter(), kind="haunted"), max_bytes=10)
+    )
 
 
 def test_what_a_replay_would_do_and_did() -> None:
@@ -125,15 +127,17 @@ def test_what_a_replay_would_do_and_did() -> None:
     for number in range(3):
         planner.add(make_dead_letter(number), None)
     planner.add(make_dead_letter(9), SkipReason.TRUNCATED)
-    planner.see(make_dead_letter(1, headers=[("forebay.replay.from", b"dead-letters-0@0")]))
+    planner.add_to_history(make_dead_letter(1, headers=[("forebay.replay.from", b"dead-letters-0@0")]))
     plan: ReplayPlan = planner.finish(2, max_replays=3)
     before = shown(replay_table(plan, None))
-    assert "note 1 state a replay that no earlier letter of the same event confirms" in " ".join(before.split())
+    assert "note 1 the headers state a replay, but no earlier dead letter of the same event exists" in " ".join(
+        before.split()
+    )
     assert "would replay" in before and "beyond --limit" in before and "truncated: the value was cut" in before
     done = ReplayProgress(sent=1, delivered=1)
     done.topics["features"] = 1
     after = shown(replay_table(plan, done))
-    assert "replayed 1 to features" in " ".join(after.split()) and "gone: removed from the dead letters" in after
+    assert "replayed 1 to features" in " ".join(after.split()) and "gone: the dead letter was removed" in after
 
 
 def test_numbers_stand_to_the_right() -> None:
