@@ -134,6 +134,6 @@ async def test_a_log_that_does_not_move_is_an_error_and_no_hang(broker: Broker, 
     (where,) = await create_topic(broker.bootstrap, names("dead"))
     options = {"bootstrap_servers": broker.bootstrap}
     async with TopicReader(options, [names("dead")], from_beginning=True, clock=SystemClock()) as reader:
-        with pytest.raises(BrokerError, match=r"got no further for 0\.3 s"):
+        with pytest.raises(BrokerError, match=r"made no progress for 0\.3 s"):
             async for _ in reader.within({TopicPartition(*where): range(0, 10)}, stalled_after_s=0.3):
                 pass

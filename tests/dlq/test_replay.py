@@ -203,7 +203,7 @@ async def test_a_topic_that_goes_away_before_the_replay_is_told(worker_group: Wo
     async with box_of(worker_group) as reader:
         with pytest.raises(BrokerError, match=r"cannot reach Kafka.*confirmed before the failure: 0 of 1 event"):
             await replayer.run(reader, plan)
-    assert (replayer.progress.sent, replayer.done.delivered) == (0, 0)
+    assert (replayer.progress.sent, replayer.progress.delivered) == (0, 0)
 
 
 async def test_a_real_workers_failures_are_replayed_till_they_succeed_or_enough_is_enough(
