@@ -1,4 +1,4 @@
-"""One rule of [[aggregate.alerts]], and what tells people what is wrong with it."""
+"""Alert rules ([[aggregate.alerts]]), and an error message for each invalid key of each rule."""
 
 from __future__ import annotations
 
@@ -18,30 +18,53 @@ _DAY_S: Final = 86_400
 
 
 class AlertRule(BaseModel):
-    """When to raise an alert, and when it is over."""
+    """The conditions under which an alert fires and resolves."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
-    name: str = Field(min_length=1, max_length=_MAX_NAME, description="what the alert is called")
+    name: str = Field(min_length=1, max_length=_MAX_NAME, description="Name of the alert.")
     category: Annotated[Category, Field(strict=False)] = Field(
-        default=Category.ERROR, description="the kinds of failure that count, where kind does not name one"
+        default=Category.ERROR, description="Category of failures to count, if kind is not set."
     )
-    kind: Annotated[FailureKind, Field(strict=False)] | None = Field(default=None, description="one kind of failure")
-    model: str | None = Field(default=None, min_length=1, description="one model; without it each one by itself")
-    count: int | None = Field(default=None, ge=0, description="more failures than this in the window")
-    rate: float | None = Field(default=None, ge=0, lt=1, description="a larger share of the events than this")
-    min_events: int = Field(default=1, ge=1, description="rate: not with fewer events in the window")
+    kind: Annotated[FailureKind, Field(strict=False)] | None = Field(
+        default=None, description="Count only failures of this kind."
+    )
+    model: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Count only failures of this model. Default: evaluate the rule for each model separately.",
+    )
+    count: int | None = Field(
+        default=None, ge=0, description="Fire if there are more failures than this within window_s."
+    )
+    rate: float | None = Field(
+        default=None, ge=0, lt=1, description="Fire if more than this share of the events fail within window_s."
+    )
+    min_events: int = Field(
+        default=1, ge=1, description="For rate: do not fire if there are fewer events than this within window_s."
+    )
     window_s: int = Field(
-        default=300, ge=_MINUTE_S, le=_DAY_S, multiple_of=_MINUTE_S, description="over how long it is measured"
+        default=300,
+        ge=_MINUTE_S,
+        le=_DAY_S,
+        multiple_of=_MINUTE_S,
+        description="The time span over which failures are counted.",
     )
-    for_s: int = Field(default=0, ge=0, le=_DAY_S, description="how long it must hold before the alert fires")
+    for_s: int = Field(
+        default=0, ge=0, le=_DAY_S, description="The condition must hold for this long before the alert fires."
+    )
     resolve_below: float | None = Field(
-        default=None, ge=0, description="hysteresis: over when it is at most this; without it the threshold"
+        default=None,
+        ge=0,
+        description="Hysteresis: resolve the alert once the value is at most this. Default: the threshold, count or "
+        "rate.",
     )
     cool_down_s: int = Field(
-        default=300, ge=0, le=_DAY_S, description="it does not fire again for this long after it was resolved"
+        default=300, ge=0, le=_DAY_S, description="After the alert is resolved, it does not fire again for this long."
     )
-    severity: Annotated[Severity, Field(strict=False)] = Field(default=Severity.WARNING, description="how bad it is")
+    severity: Annotated[Severity, Field(strict=False)] = Field(
+        default=Severity.WARNING, description="Severity of the alert."
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -55,25 +78,25 @@ class AlertRule(BaseModel):
 
     @property
     def threshold(self) -> float:
-        """The count or rate above which it fires."""
+        """Return the count or rate above which the alert fires."""
         return float(self.count if self.count is not None else self.rate or 0.0)
 
 
 _WORDS: Final = {
-    "name": f"a text of 1 to {_MAX_NAME} characters",
-    "category": ", ".join(f'"{one.value}"' for one in Category),
-    "kind": "a kind of failure, as `forebay dlq stats` names them",
-    "severity": ", ".join(f'"{one.value}"' for one in Severity),
-    "count": "a whole number from 0",
-    "rate": "a number from 0 to below 1",
-    "resolve_below": "a number from 0",
+    "name": f"a string of 1 to {_MAX_NAME} characters",
+    "category": ", ".join(f'"{category.value}"' for category in Category),
+    "kind": "a kind of failure, as `forebay dlq stats` shows them",
+    "severity": ", ".join(f'"{severity.value}"' for severity in Severity),
+    "count": "a whole number of at least 0",
+    "rate": "a number of at least 0 and below 1",
+    "resolve_below": "a number of at least 0",
     "window_s": f"a multiple of {_MINUTE_S} from {_MINUTE_S} to {_DAY_S}",
     "model": "the name of a model",
 }
 
 
 def _from_json(value: object) -> object:
-    """In the environment and on the command line the rules are a JSON list."""
+    """Parse rules from the environment or the command line, where they are a JSON list."""
     if isinstance(value, str):
         try:
             return json.loads(value)
@@ -88,20 +111,20 @@ def _read_rules(value: object) -> tuple[AlertRule, ...]:
     mistakes: list[Mistake] = []
     rules: list[AlertRule] = []
     names: set[object] = set()
-    for index, one in enumerate(value):
-        if isinstance(one, AlertRule):
-            rules.append(one)
-        elif isinstance(one, dict):
-            called = _called(index, one)
-            if isinstance(name := one.get("name"), str) and name in names:
-                mistakes.append(Mistake(f"[{index}].name", called, "the name is there twice"))
+    for index, table in enumerate(value):
+        if isinstance(table, AlertRule):
+            rules.append(table)
+        elif isinstance(table, dict):
+            subject = _subject(index, table)
+            if isinstance(name := table.get("name"), str) and name in names:
+                mistakes.append(Mistake(f"[{index}].name", subject, "another rule has the same name"))
             names.add(name)
             try:
-                rules.append(AlertRule(**one))
+                rules.append(AlertRule(**table))
             except ValidationError as error:
-                mistakes += [_mistake(index, called, each, one) for each in error.errors(include_url=False)]
+                mistakes += [_mistake(index, subject, detail, table) for detail in error.errors(include_url=False)]
             except TypeError:
-                mistakes.append(Mistake(f"[{index}]", called, "its keys must be texts"))
+                mistakes.append(Mistake(f"[{index}]", subject, "its keys must be strings"))
         else:
             mistakes.append(Mistake(f"[{index}]", f"rule {index + 1}", "must be a table"))
     if mistakes:
@@ -109,29 +132,29 @@ def _read_rules(value: object) -> tuple[AlertRule, ...]:
     return tuple(rules)
 
 
-def _called(index: int, given: dict[str, Any]) -> str:
-    name = given.get("name")
+def _subject(index: int, table: dict[str, Any]) -> str:
+    name = table.get("name")
     return f'rule "{name[:_MAX_NAME]}"' if isinstance(name, str) and name else f"rule {index + 1}"
 
 
-def _mistake(index: int, called: str, error: Any, given: dict[str, Any]) -> Mistake:
+def _mistake(index: int, subject: str, error: Any, table: dict[str, Any]) -> Mistake:
     if not error["loc"]:
-        return Mistake(f"[{index}]", called, str(error["ctx"]["error"]))
+        return Mistake(f"[{index}]", subject, str(error["ctx"]["error"]))
     key = str(error["loc"][0])
     place = f"[{index}].{key}"
     if error["type"] == "extra_forbidden":
         near = get_close_matches(key, AlertRule.model_fields, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(AlertRule.model_fields)}"
-        return Mistake(place, f"{called}, {key}", f"there is no such key; {hint}")
+        hint = f"did you mean {near[0]}?" if near else f"the keys are {', '.join(AlertRule.model_fields)}"
+        return Mistake(place, f"{subject}, {key}", f"unknown key; {hint}")
     words = _WORDS.get(key) or allowed(AlertRule.model_fields[key])
     if error["type"] == "missing":
-        return Mistake(place, f"{called}, {key}", f"is missing; it must be {words}")
+        return Mistake(place, f"{subject}, {key}", f"is missing; it must be {words}")
     near = []
-    if key == "kind" and isinstance(given.get(key), str):
-        near = get_close_matches(given[key], [kind.value for kind in FailureKind], n=1)
-    shown = json.dumps(given.get(key), ensure_ascii=False, default=str)[:80]
+    if key == "kind" and isinstance(table.get(key), str):
+        near = get_close_matches(table[key], [kind.value for kind in FailureKind], n=1)
+    shown = json.dumps(table.get(key), ensure_ascii=False, default=str)[:80]
     verdict = f"must be {words}" + (f"; did you mean {near[0]}?" if near else "")
-    return Mistake(place, f"{called}, {key} = {shown}", verdict)
+    return Mistake(place, f"{subject}, {key} = {shown}", verdict)
 
 
 AlertRules = Annotated[

@@ -1,4 +1,4 @@
-"""What settings must hold between each other, beyond the range of each one."""
+"""Rules between settings, beyond the range of each one."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _OUTPUTS = frozenset(spec.name for spec in ALL_TOPICS) - {FEATURES.name}
 
 
 class Conflict(NamedTuple):
-    """Settings that do not go together: the first is the one to name, `keys` are all that the rule reads."""
+    """Settings that contradict each other. keys: all settings that the rule reads; errors name the first."""
 
     keys: tuple[str, ...]
     rule: str
 
 
 def conflicts(settings: Settings) -> Iterator[Conflict]:
-    """Every rule that is broken. Looks at the disk only for the files that TLS needs."""
+    """Yield every broken rule. Reads the disk only to check the files for TLS."""
     yield from _times(settings)
     yield from _sizes(settings)
     yield from _windows(settings)
@@ -38,18 +38,18 @@ def _times(settings: Settings) -> Iterator[Conflict]:
     if kafka.heartbeat_interval_ms * 2 >= kafka.session_timeout_ms:
         yield Conflict(
             ("kafka.heartbeat_interval_ms", "kafka.session_timeout_ms"),
-            f"must be less than half of kafka.session_timeout_ms ({kafka.session_timeout_ms}), better a tenth",
+            f"must be less than half of kafka.session_timeout_ms ({kafka.session_timeout_ms}); a tenth is recommended",
         )
     if delivery.revoke_timeout_ms >= kafka.rebalance_timeout_ms:
         yield Conflict(
             ("delivery.revoke_timeout_ms", "kafka.rebalance_timeout_ms"),
             f"must be less than kafka.rebalance_timeout_ms ({kafka.rebalance_timeout_ms}), "
-            "or the group goes on without this worker",
+            "or the group continues without this worker",
         )
     if delivery.commit_timeout_ms > delivery.drain_timeout_ms:
         yield Conflict(
             ("delivery.commit_timeout_ms", "delivery.drain_timeout_ms"),
-            f"must be at most delivery.drain_timeout_ms ({delivery.drain_timeout_ms}), which holds the last commit",
+            f"must be at most delivery.drain_timeout_ms ({delivery.drain_timeout_ms}), which includes the last commit",
         )
     if delivery.retry_backoff_ms > delivery.retry_backoff_max_ms:
         yield Conflict(
@@ -61,7 +61,7 @@ def _times(settings: Settings) -> Iterator[Conflict]:
             yield Conflict(
                 ("delivery.commit_timeout_ms", "delivery.transaction_timeout_ms"),
                 f"must be at most delivery.transaction_timeout_ms ({delivery.transaction_timeout_ms}) with "
-                "delivery.processing_guarantee exactly_once: the cluster aborts what takes longer",
+                "delivery.processing_guarantee exactly_once: the cluster aborts longer transactions",
             )
         if settings.input.isolation_level != "read_committed":
             yield Conflict(
@@ -76,7 +76,7 @@ def _times(settings: Settings) -> Iterator[Conflict]:
 
 
 def _sizes(settings: Settings) -> Iterator[Conflict]:
-    entry, batch, limits = settings.input, settings.batch, settings.limits
+    source, batch, limits = settings.input, settings.batch, settings.limits
     ordered: tuple[tuple[str, int, str, int], ...] = (
         (
             "limits.max_in_flight_events",
@@ -90,17 +90,17 @@ def _sizes(settings: Settings) -> Iterator[Conflict]:
             "batch.max_batch_bytes",
             batch.max_batch_bytes,
         ),
-        ("batch.max_batch_bytes", batch.max_batch_bytes, "input.max_event_bytes", entry.max_event_bytes),
+        ("batch.max_batch_bytes", batch.max_batch_bytes, "input.max_event_bytes", source.max_event_bytes),
         (
             "input.max_partition_fetch_bytes",
-            entry.max_partition_fetch_bytes,
+            source.max_partition_fetch_bytes,
             "input.max_event_bytes",
-            entry.max_event_bytes,
+            source.max_event_bytes,
         ),
     )
-    if entry.max_unpacked_batch_bytes is not None:
-        unpacked = ("input.max_unpacked_batch_bytes", entry.max_unpacked_batch_bytes)
-        ordered = (*ordered, (*unpacked, "input.max_event_bytes", entry.max_event_bytes))
+    if source.max_unpacked_batch_bytes is not None:
+        unpacked = ("input.max_unpacked_batch_bytes", source.max_unpacked_batch_bytes)
+        ordered = (*ordered, (*unpacked, "input.max_event_bytes", source.max_event_bytes))
     for larger, large, smaller, small in ordered:
         if large < small:
             yield Conflict((larger, smaller), f"must be at least {smaller} ({small})")
@@ -115,20 +115,20 @@ def _windows(settings: Settings) -> Iterator[Conflict]:
             yield Conflict((f"window.{key}", "window.kind"), f"must be set with window.kind {window.kind}")
         elif value is not None and key not in needed:
             kinds = {"size_ms": "tumbling or hopping", "hop_ms": "hopping", "gap_ms": "session"}[key]
-            yield Conflict((f"window.{key}", "window.kind"), f"is only of use with window.kind {kinds}")
+            yield Conflict((f"window.{key}", "window.kind"), f"requires window.kind {kinds}")
     if window.kind == "none":
         return
     if window.kind == "hopping" and window.size_ms is not None and window.hop_ms is not None:
         if window.hop_ms > window.size_ms:
             yield Conflict(
                 ("window.hop_ms", "window.size_ms"),
-                f"must be at most window.size_ms ({window.size_ms}), or events would fall between two windows",
+                f"must be at most window.size_ms ({window.size_ms}), or some events would be in no window",
             )
         elif window.size_ms > MAX_WINDOWS_PER_EVENT * window.hop_ms:
             yield Conflict(
                 ("window.hop_ms", "window.size_ms"),
-                f"must be at least a {MAX_WINDOWS_PER_EVENT}th of window.size_ms ({window.size_ms}): each event is kept "
-                "in all windows that it belongs to",
+                f"must be at least one {MAX_WINDOWS_PER_EVENT}th of window.size_ms ({window.size_ms}): each event is kept "
+                "in every window that contains it",
             )
     if window.kind == "session" and window.gap_ms is not None and window.gap_ms > window.max_session_ms:
         yield Conflict(
@@ -138,7 +138,7 @@ def _windows(settings: Settings) -> Iterator[Conflict]:
     if len(settings.input.topics) > 1:
         yield Conflict(
             ("input.topics", "window.kind"),
-            f"must be one topic with window.kind {window.kind}: the events of a key must come in one order",
+            f"must be a single topic with window.kind {window.kind}: only one topic keeps the order of a key's events",
         )
 
 
@@ -151,18 +151,18 @@ def _aggregate(settings: Settings) -> Iterator[Conflict]:
         )
     if aggregate.group_id == settings.kafka.group_id:
         yield Conflict(
-            ("aggregate.group_id", "kafka.group_id"), "must not be kafka.group_id, which is that of the workers"
+            ("aggregate.group_id", "kafka.group_id"), "must differ from kafka.group_id, the group of the workers"
         )
 
 
 def _topics(settings: Settings) -> Iterator[Conflict]:
     for topic in settings.input.topics:
         if topic in _OUTPUTS:
-            yield Conflict(("input.topics",), f"must not hold {topic!r}, which Forebay itself writes to")
+            yield Conflict(("input.topics",), f"must not contain {topic!r}: Forebay writes to this topic")
         if len(settings.topics.prefix) + len(topic) > MAX_NAME_LENGTH:
             yield Conflict(
                 ("input.topics", "topics.prefix"),
-                f"must be at most {MAX_NAME_LENGTH} characters each with topics.prefix before them",
+                f"must be at most {MAX_NAME_LENGTH} characters each, including topics.prefix",
             )
 
 
@@ -192,9 +192,7 @@ def _login(kafka: KafkaSection) -> Iterator[Conflict]:
             )
         elif value and not needed:
             usable = "OAUTHBEARER" if key == "sasl_oauth_token_command" else "PLAIN or SCRAM-SHA-..."
-            yield Conflict(
-                (f"kafka.{key}", "kafka.sasl_mechanism"), f"is only of use with kafka.sasl_mechanism {usable}"
-            )
+            yield Conflict((f"kafka.{key}", "kafka.sasl_mechanism"), f"requires kafka.sasl_mechanism {usable}")
 
 
 def _tls(kafka: KafkaSection) -> Iterator[Conflict]:
@@ -209,7 +207,7 @@ def _tls(kafka: KafkaSection) -> Iterator[Conflict]:
         if not encrypted:
             yield Conflict(
                 (key, "kafka.security_protocol"),
-                "is only of use with kafka.security_protocol SSL or SASL_SSL",
+                "requires kafka.security_protocol SSL or SASL_SSL",
             )
         yield from _readable(key, path)
     if kafka.ssl_keyfile and not kafka.ssl_certfile:
@@ -219,20 +217,20 @@ def _tls(kafka: KafkaSection) -> Iterator[Conflict]:
     if not kafka.ssl_check_hostname and not encrypted:
         yield Conflict(
             ("kafka.ssl_check_hostname", "kafka.security_protocol"),
-            "is only of use with kafka.security_protocol SSL or SASL_SSL",
+            "requires kafka.security_protocol SSL or SASL_SSL",
         )
 
 
 def _readable(key: str, path: str) -> Iterator[Conflict]:
     if not os.path.isfile(path):
-        yield Conflict((key,), "must be a file that exists (relative to where the command runs)")
+        yield Conflict((key,), "must be an existing file (relative paths start at the working directory)")
     elif not os.access(path, os.R_OK):
-        yield Conflict((key,), "must be a file that may be read")
+        yield Conflict((key,), "must be readable by the user who runs forebay")
 
 
 def _admin(settings: Settings) -> Iterator[Conflict]:
     admin, delivery = settings.admin, settings.delivery
-    # What may rightly take so long: a commit, and a model call until the worker is ended for it.
+    # The longest healthy waits: a commit, and a model call until it stops the worker.
     longest_ms = max(delivery.commit_timeout_ms, settings.model.call_timeout_ms + settings.breaker.reset_timeout_ms)
     if admin.stuck_after_ms <= longest_ms:
         yield Conflict(
@@ -242,12 +240,12 @@ def _admin(settings: Settings) -> Iterator[Conflict]:
                 "model.call_timeout_ms",
                 "breaker.reset_timeout_ms",
             ),
-            f"must be more than delivery.commit_timeout_ms ({delivery.commit_timeout_ms}) and than model.call_timeout_ms "
-            f"({settings.model.call_timeout_ms}) with breaker.reset_timeout_ms ({settings.breaker.reset_timeout_ms})",
+            f"must be more than delivery.commit_timeout_ms ({delivery.commit_timeout_ms}), and more than model.call_timeout_ms "
+            f"({settings.model.call_timeout_ms}) plus breaker.reset_timeout_ms ({settings.breaker.reset_timeout_ms})",
         )
     token = admin.token.get_secret_value() if admin.token else None
     if token is not None and not all("!" <= char <= "~" for char in token):
-        yield Conflict(("admin.token",), "must be printable ASCII without spaces, to go into a header")
+        yield Conflict(("admin.token",), "must be printable ASCII without spaces: it is sent in an HTTP header")
     yield from _admin_tls(admin)
 
 

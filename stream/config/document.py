@@ -1,4 +1,4 @@
-"""A TOML file, and the line on which each of its keys stands (which the standard library's parser does not tell)."""
+"""A TOML file with the line of each key, which the standard library's parser does not report."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ _POSITION: Final = re.compile(r" \(at (?:line (\d+), column (\d+)|end of documen
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What a file says; `lines` holds the line of each section and of each "section.key" that was found by eye.
+    """The content of a TOML file.
 
-    The tables of a list [[section.key]] are "section.key[0]" and so on, their keys "section.key[0].name".
+    lines: line of each section and of each "section.key" that a scan of the text found. The tables of a list
+    [[section.key]] are "section.key[0]" and so on, and their keys "section.key[0].name".
     """
 
     path: Path
@@ -33,7 +34,7 @@ class Document:
     lines: Mapping[str, int]
 
     def place(self, key: str) -> str:
-        """FILE:LINE of "section.key" or of a section; the line of what it is in, or none, where it is not known."""
+        """Return FILE:LINE of a section or "section.key"; if its line is unknown, that of its parent, or only FILE."""
         while key not in self.lines and (end := max(key.rfind("."), key.rfind("["))) > 0:
             key = key[:end]
         line = self.lines.get(key)
@@ -41,23 +42,27 @@ class Document:
 
 
 def read_document(path: Path) -> Document:
-    """Raises ConfigError where the file cannot be read or is no TOML (with line and column)."""
+    """Read a file. Raises ConfigError if it cannot be read, or (with line and column) if it is not TOML."""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError:
         raise ConfigError(
-            f"{path}: there is no such file", kind="config_not_found", remedy="`forebay init` writes one"
+            f"{path}: the file does not exist", kind="config_not_found", remedy="`forebay init` writes one"
         ) from None
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}", kind="config_unreadable") from None
+        raise ConfigError(
+            f"{path}: the file cannot be read: {error.strerror or error}", kind="config_unreadable"
+        ) from None
     if len(data) > MAX_FILE_BYTES:
-        raise ConfigError(f"{path}: the file has more than {MAX_FILE_BYTES} bytes", kind="config_unreadable")
+        raise ConfigError(f"{path}: the file is larger than {MAX_FILE_BYTES} bytes", kind="config_unreadable")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise ConfigError(f"{path}:{line}: not UTF-8 text", kind="config_syntax") from None
+        raise ConfigError(
+            f"{path}:{line}: not UTF-8 text", kind="config_syntax", remedy="save the file as UTF-8"
+        ) from None
     try:
         tables = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
@@ -76,17 +81,17 @@ def _syntax_error(path: Path, text: str, message: str) -> ConfigError:
     return ConfigError(
         f"{place}: not TOML: {what}",
         kind="config_syntax",
-        remedy='write key = value below a [section]; text goes in "quotes"',
+        remedy='write key = value below a [section], with strings in "quotes"',
     )
 
 
 def _lines(text: str) -> dict[str, int]:
-    """Where sections and keys stand, by the look of each line; a text over several lines is skipped."""
+    """Find the lines of sections and keys by their form. The content of multi-line strings is skipped."""
     lines: dict[str, int] = {}
     tables: Counter[str] = Counter()
     section: str | None = None
     quote: str | None = None
-    for number, line in enumerate(text.split("\n"), start=1):  # TOML knows no other ends of lines
+    for number, line in enumerate(text.split("\n"), start=1):  # the only line end in TOML
         if quote is None:
             if header := _HEADER.match(line):
                 section = _plain(header[2])

@@ -1,4 +1,4 @@
-"""Settings from a TOML file, the environment and the command line, checked as a whole.
+"""Load settings from a TOML file, the environment and the command line, and check them together.
 
 Later sources override earlier ones: defaults, file, environment, command line. All errors are collected and reported together.
 """
@@ -27,6 +27,7 @@ from forebay.stream.config.names import (
 )
 from forebay.stream.config.sections import Section, Settings, section_types
 from forebay.stream.config.values import Mistakes, allowed, from_text, is_secret, may_hold_secret, redacted
+from forebay.stream.core.quantities import quantity
 
 DEFAULT = "default"
 COMMAND_LINE = "command line"
@@ -35,9 +36,10 @@ MAX_SHOWN_CHARS = 80
 
 @dataclass(frozen=True, slots=True)
 class LoadedSettings:
-    """Settings and, for each "section.key", where its value comes from.
+    """Settings, with the origin of each value by "section.key".
 
-    An origin is "default", "FILE:LINE", "environment NAME" or "command line". `path` is the file, if one was read.
+    origins: "default", "FILE:LINE", "environment NAME" or "command line".
+    path: the file that was read, if any.
     """
 
     settings: Settings
@@ -46,8 +48,11 @@ class LoadedSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class _Given:
-    """One value as it was given. place: of a part of it, by how it follows the key; the origin where that is all there is."""
+class _RawValue:
+    """A value before validation.
+
+    place: returns the place of a part of the value, by its path below the key; None if only the origin is known.
+    """
 
     value: object
     origin: str
@@ -60,116 +65,117 @@ class _Given:
 def load_settings(
     path: Path | None, environ: Mapping[str, str], overrides: Mapping[str, object] = MappingProxyType({})
 ) -> LoadedSettings:
-    """Read, merge and check the settings. `overrides` maps "section.key" to a value, or to text that stands for one.
+    """Read, merge and check the settings.
 
-    Raises ConfigError with every mistake that there is, secrets left out; where the file is no TOML, with that alone.
+    overrides: values by "section.key"; text is converted to the setting's type.
+    Raises ConfigError with all errors and without secrets; if the file is not TOML, with that error only.
     """
     problems: list[str] = []
-    given: dict[str, _Given] = {}
+    raw: dict[str, _RawValue] = {}
     if path is not None:
-        given.update(_from_file(path, problems))
-    given.update(_from_environment(environ, problems))
-    given.update(_from_command_line(overrides, problems))
-    sections, wrong = _build(given, problems)
+        raw.update(_from_file(path, problems))
+    raw.update(_from_environment(environ, problems))
+    raw.update(_from_command_line(overrides, problems))
+    sections, wrong = _build(raw, problems)
     settings = Settings.model_validate(sections)
     for conflict in conflicts(settings):
-        # A rule over a value that is wrong already would only repeat it, or speak of a default.
+        # A rule about an invalid value would repeat its error, or report a default in its place.
         if wrong.isdisjoint(conflict.keys):
             key = conflict.keys[0]
-            problems.append(f"{_told(key, _value(settings, key), given.get(key))} {conflict.rule}")
+            problems.append(f"{_subject(key, _value(settings, key), raw.get(key))} {conflict.rule}")
     if problems:
-        count = "one mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
         raise ConfigError(
-            f"the configuration has {count}",
+            f"the configuration has {quantity(len(problems), 'error')}",
             problems=problems,
-            remedy="`forebay init` writes a file with the usual settings, to compare with",
+            remedy="`forebay init -o -` prints a valid file with the common settings, for comparison",
         )
     origins = {
-        f"{name}.{key}": given[f"{name}.{key}"].origin if f"{name}.{key}" in given else DEFAULT
+        f"{name}.{key}": raw[f"{name}.{key}"].origin if f"{name}.{key}" in raw else DEFAULT
         for name, section in section_types().items()
         for key in section.model_fields
     }
     return LoadedSettings(settings, MappingProxyType(origins), path)
 
 
-def _from_file(path: Path, problems: list[str]) -> dict[str, _Given]:
+def _from_file(path: Path, problems: list[str]) -> dict[str, _RawValue]:
     document = read_document(path)
-    sections, given = section_types(), {}
+    sections, raw = section_types(), {}
     for name, section in document.tables.items():
         place = document.place(name)
         if name not in sections:
             kind = "section" if isinstance(section, dict) else "key"
-            problems.append(f"{name} ({place}): there is no such {kind}{hint_for_key(name)}")
+            problems.append(f"{name} ({place}): unknown {kind}{hint_for_key(name)}")
         elif not isinstance(section, dict):
-            problems.append(f"{name} ({place}): must be a section, [{name}], with its keys below")
+            problems.append(f"{name} ({place}): must be a section: write [{name}], with its keys below")
         else:
             for key, value in section.items():
                 place = document.place(f"{name}.{key}")
                 if key in sections[name].model_fields:
                     place_of = partial(_place_of, document, f"{name}.{key}")
-                    given[f"{name}.{key}"] = _Given(value, place, place_of)
+                    raw[f"{name}.{key}"] = _RawValue(value, place, place_of)
                 else:
-                    # The value is not told: it may be a secret whose name is misspelt.
-                    problems.append(f"{name}.{key} ({place}): there is no such key{hint_for_key(f'{name}.{key}')}")
-    return given
+                    # The value is not shown: it may be a secret under a misspelt name.
+                    problems.append(f"{name}.{key} ({place}): unknown key{hint_for_key(f'{name}.{key}')}")
+    return raw
 
 
 def _place_of(document: Document, key: str, part: str) -> str:
     return document.place(key + part)
 
 
-def _from_environment(environ: Mapping[str, str], problems: list[str]) -> dict[str, _Given]:
+def _from_environment(environ: Mapping[str, str], problems: list[str]) -> dict[str, _RawValue]:
     known = {LOG_VARIABLE: "log.level"} | {environment_name(key): key for key in _keys()}
-    given = {}
-    # In this order FOREBAY_LOG__LEVEL comes after FOREBAY_LOG and goes before it.
+    raw = {}
+    # Sorted, so that FOREBAY_LOG__LEVEL follows FOREBAY_LOG and overrides it.
     for name in sorted(name for name in environ if name.startswith(ENVIRONMENT_PREFIX)):
         if name in known:
             field = _field(known[name])
-            given[known[name]] = _Given(from_text(field, environ[name]), f"environment {name}")
+            raw[known[name]] = _RawValue(from_text(field, environ[name]), f"environment {name}")
         elif is_ours(name):
-            problems.append(f"{name}: there is no such setting{hint_for_environment(name)}")
-    return given
+            problems.append(f"{name} (environment): unknown setting{hint_for_environment(name)}")
+    return raw
 
 
-def _from_command_line(overrides: Mapping[str, object], problems: list[str]) -> dict[str, _Given]:
-    known, given = set(_keys()), {}
+def _from_command_line(overrides: Mapping[str, object], problems: list[str]) -> dict[str, _RawValue]:
+    known, raw = set(_keys()), {}
     for key, value in overrides.items():
         if key not in known:
-            problems.append(f"{key} ({COMMAND_LINE}): there is no such setting{hint_for_key(key)}")
+            problems.append(f"{key} ({COMMAND_LINE}): unknown setting{hint_for_key(key)}")
             continue
-        given[key] = _Given(from_text(_field(key), value) if isinstance(value, str) else value, COMMAND_LINE)
-    return given
+        raw[key] = _RawValue(from_text(_field(key), value) if isinstance(value, str) else value, COMMAND_LINE)
+    return raw
 
 
-def _build(given: Mapping[str, _Given], problems: list[str]) -> tuple[dict[str, Section], set[str]]:
-    """The sections, with defaults in place of what is wrong, and the keys that are."""
+def _build(raw: Mapping[str, _RawValue], problems: list[str]) -> tuple[dict[str, Section], set[str]]:
+    """Return the sections, with defaults in place of invalid values, and the keys of those values."""
     sections, wrong = {}, set()
     for name, section in section_types().items():
-        values = {key: given[f"{name}.{key}"].value for key in section.model_fields if f"{name}.{key}" in given}
+        values = {key: raw[f"{name}.{key}"].value for key in section.model_fields if f"{name}.{key}" in raw}
         try:
             sections[name] = section(**values)
             continue
         except ValidationError as error:
-            reasons = {str(each["loc"][0]): each for each in error.errors(include_url=False, include_input=False)}
+            details = error.errors(include_url=False, include_input=False)
+            reasons = {str(detail["loc"][0]): detail for detail in details}
         for key, reason in reasons.items():
             full, field = f"{name}.{key}", section.model_fields[key]
-            # Only our own checks say more than what is allowed does.
+            # Only the messages of Forebay's own checks add something to the allowed values.
             why = reason.get("ctx", {}).get("error") if reason["type"] == "value_error" else None
             wrong.add(full)
             if isinstance(why, Mistakes):
-                for each in why.mistakes:
-                    problems.append(f"{full}, {each.subject} ({given[full].origin_of(each.part)}): {each.verdict}")
+                for mistake in why.mistakes:
+                    origin = raw[full].origin_of(mistake.part)
+                    problems.append(f"{full}, {mistake.subject} ({origin}): {mistake.verdict}")
                 continue
-            told = _told(full, given[full].value, given[full])
-            problems.append(
-                f"{told} must be {allowed(field)}" + (f" ({why})" if why and not may_hold_secret(field) else "")
-            )
+            problem = f"{_subject(full, raw[full].value, raw[full])} must be {allowed(field)}"
+            problems.append(f"{problem} ({why})" if why and not may_hold_secret(field) else problem)
         sections[name] = section(**{key: value for key, value in values.items() if key not in reasons})
     return sections, wrong
 
 
-def _told(key: str, value: object, given: _Given | None) -> str:
-    origin = given.origin if given else DEFAULT
+def _subject(key: str, value: object, raw: _RawValue | None) -> str:
+    """Return the beginning of an error: the setting, its value (secrets hidden) and its origin."""
+    origin = raw.origin if raw else DEFAULT
     return f"{key} = {_shown(_field(key), value)} ({origin}):"
 
 

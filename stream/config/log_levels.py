@@ -1,4 +1,4 @@
-"""Parse log levels: `info`, or `info,forebay.commit=debug` with levels for single loggers."""
+"""Parse log levels: `info`, or `info,forebay.commit=debug` with levels for certain loggers."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ ALL_LOGGERS: Final = ""
 
 
 def parse_levels(text: str) -> dict[str, str]:
-    """Return the level of each logger that is named, and that of all others under ALL_LOGGERS (info where it is not set).
+    """Return the level of each named logger, and under ALL_LOGGERS that of all others (default: info).
 
-    Raises ValueError for anything that is neither a level nor logger=level, and for loggers that do not exist.
+    Raises ValueError for text that is neither a level nor logger=level, and for loggers that do not exist.
     """
     levels = {ALL_LOGGERS: "info"}
     for part in text.split(","):
-        name, found, level = (word.strip() for word in part.rpartition("="))
-        if level not in LEVELS or (found and not name):
-            raise ValueError(f"{part.strip()!r} is not")
+        name, equals, level = (word.strip() for word in part.rpartition("="))
+        if level not in LEVELS or (equals and not name):
+            raise ValueError(f"{part.strip()!r} is not allowed")
         if name:
             _check_name(name)
         levels[name] = level
@@ -29,12 +29,12 @@ def parse_levels(text: str) -> dict[str, str]:
 
 
 def _check_name(name: str) -> None:
-    """Raise ValueError if nothing is ever logged under this name."""
+    """Raise ValueError if no logger has this name."""
     package = name.partition(".")[0]
     if package == ROOT:
         if not any(logger == name or logger.startswith(f"{name}.") for logger in LOGGERS):
             near = get_close_matches(name, LOGGERS, n=3) or LOGGERS
-            raise ValueError(f"there is no logger {name}; there is {', '.join(near)}")
+            raise ValueError(f"there is no logger {name}; did you mean {' or '.join(near)}?")
     elif successor := successor_of(name):
         raise ValueError(f"the logger {name} is now called {successor}")
     elif package in OWN_PACKAGES or not package.isidentifier() or find_spec(package) is None:

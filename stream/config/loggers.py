@@ -1,4 +1,4 @@
-"""The names of Forebay's loggers: stable, whatever modules the code consists of."""
+"""The names of Forebay's loggers. They do not depend on the module layout."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ LOGGERS: Final[Mapping[str, str]] = MappingProxyType(
         "forebay.aggregate.faust": "Faust within the aggregator; errors only, unless set to debug",
     }
 )
-"""Each logger, with what it logs. A level for a name holds for all loggers below it, too."""
+"""Loggers, with what they log. A level for a name applies to all loggers below it too."""
 
 OLD_PACKAGE: Final = "stream"
-"""Loggers were once named after modules of this package."""
+"""The package after whose modules loggers were named in the past."""
 OWN_PACKAGES: Final = (OLD_PACKAGE, "models", "schemas")
-"""Packages of Forebay after which no logger is named."""
+"""Packages of Forebay; no logger has their name."""
 
 RENAMED: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -78,7 +78,7 @@ RENAMED: Final[Mapping[str, str]] = MappingProxyType(
         "worker": "forebay.worker",
     }
 )
-"""Former names, within OLD_PACKAGE and without its name, and what took their place."""
+"""Former logger names, without the prefix OLD_PACKAGE, and the loggers that replaced them."""
 
 
 def successor_of(name: str) -> str | None:

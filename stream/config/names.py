@@ -1,4 +1,4 @@
-"""The names of settings, in the file and in the environment, and the nearest one to a name that is none."""
+"""Names of settings in the file and the environment, and hints for unknown names."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from forebay.stream.config.sections import section_types
 
 ENVIRONMENT_PREFIX: Final = "FOREBAY_"
 LOG_VARIABLE: Final = "FOREBAY_LOG"
-"""Another name of log.level, in the manner of other programs (RUST_LOG, VECTOR_LOG)."""
+"""A second variable for log.level, similar to RUST_LOG and VECTOR_LOG."""
 _NOT_SETTINGS: Final = frozenset({"FOREBAY_CONFIG"})
 _NEAR: Final = 0.6
 _VERY_NEAR: Final = 0.85
 
 
 def environment_name(key: str) -> str:
-    """The variable that sets "section.key"."""
+    """Return the variable that sets "section.key"."""
     return ENVIRONMENT_PREFIX + key.replace(".", "__").upper()
 
 
 def is_ours(name: str) -> bool:
-    """Whether a variable is meant as a setting.
+    """Return whether a variable is meant as a setting.
 
-    Kubernetes gives every pod beside a service called forebay, or forebay-model, such variables as FOREBAY_PORT,
-    FOREBAY_MODEL_SERVICE_HOST: without the double underscore a name counts only if it is nearly one of ours.
+    In a namespace with a service called forebay or forebay-model, Kubernetes gives every pod variables such as FOREBAY_PORT
+    and FOREBAY_MODEL_SERVICE_HOST. Without a double underscore, a name counts only if it is close to a setting's name.
     """
     if name in _NOT_SETTINGS:
         return False
@@ -33,7 +33,7 @@ def is_ours(name: str) -> bool:
 
 
 def hint_for_environment(name: str) -> str:
-    """The end of a sentence about the unknown variable `name`; empty where no name is near."""
+    """Return a hint to append to the error about an unknown variable; empty if no name is similar."""
     nearest = _single_underscored(name)
     if nearest is None:
         key = name.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", ".", 1)
@@ -42,7 +42,7 @@ def hint_for_environment(name: str) -> str:
 
 
 def hint_for_key(name: str) -> str:
-    """The end of a sentence about the unknown section, key or "section.key"; empty where none is near."""
+    """Return a hint to append to the error about an unknown section, key or "section.key"; empty if none is similar."""
     types = section_types()
     section, _, key = name.rpartition(".")
     if section in types:
@@ -70,12 +70,12 @@ def _nearest_key(name: str) -> str | None:
     if near:
         return near[0]
     bare = {key.partition(".")[2]: key for key in keys}
-    found = get_close_matches(name.rpartition(".")[2], bare, n=1, cutoff=_NEAR)
-    return bare[found[0]] if found else None
+    near = get_close_matches(name.rpartition(".")[2], bare, n=1, cutoff=_NEAR)
+    return bare[near[0]] if near else None
 
 
 def _single_underscored(name: str) -> str | None:
-    """The key that is meant by a name with one underscore after the section."""
+    """Return the key for a variable with one underscore after the section instead of two; None if none is similar."""
     rest = name.removeprefix(ENVIRONMENT_PREFIX)
     match = re.fullmatch(rf"({'|'.join(section_types())})_(?!_)(.+)", rest, re.IGNORECASE)
     if match is None:

@@ -1,4 +1,4 @@
-"""What may be shown of settings that can hold a secret in a part of their value. Total: any text can be shown."""
+"""Hide secrets within values such as URLs and commands. Accepts any text and never raises."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _URL: Final = re.compile(r"(https?://)([^/?#\s]*)(/[^?#\s]*)?([?#]\S*)?")
 
 
 def without_login(url: str) -> str:
-    """Hide what may be a login in a URL: user, password, query and fragment."""
+    """Hide possible credentials in a URL: user, password, query and fragment."""
     if (parts := _split(url)) is None:
         return HIDDEN
     origin, path, rest = parts
@@ -34,7 +34,7 @@ def _split(url: str) -> tuple[str, str, str] | None:
         return None
     scheme, authority, path, rest = (part or "" for part in match.groups())
     login, at, host = authority.rpartition("@")
-    # A sign @ further on may be the end of a password that holds a slash.
+    # An @ after the host may end a password that contains a slash.
     if not host or "@" in path + rest:
         return None
     return f"{scheme}{HIDDEN if login else ''}{at}{host}", path, rest
@@ -50,8 +50,8 @@ def only_program(command: str) -> str:
 
 
 def without_arguments(text: str, command: list[str]) -> str:
-    """Hide the arguments of a command in what it wrote."""
-    # Short ones are options and numbers; hiding them would leave nothing to read.
+    """Hide the arguments of a command in its output."""
+    # Short arguments are options and numbers; hiding them would make the text unreadable.
     for argument in sorted(command[1:], key=len, reverse=True):
         if len(argument) >= 4:
             text = text.replace(argument, HIDDEN)

@@ -1,4 +1,4 @@
-"""Effective settings for people (in the manner of TOML, with origins) and for scripts. Secrets are never in it."""
+"""Print the settings in force as TOML with origins, or as JSON. Secrets are hidden."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_ALIGNED_CHARS: Final = 60
 
 
 def render_toml(loaded: LoadedSettings, *, only_changed: bool = False) -> str:
-    """One line a setting; what is not set is a comment. Read as TOML it gives the same settings, but for secrets."""
+    """Return one line per setting; unset ones are comments. Read as TOML, the text yields the same settings except secrets."""
     blocks: list[str] = []
     for name, keys in _shown(loaded, only_changed).items():
         assignments = {key: _assignment(loaded, name, key) for key in keys}
@@ -27,7 +27,7 @@ def render_toml(loaded: LoadedSettings, *, only_changed: bool = False) -> str:
 
 
 def render_json(loaded: LoadedSettings, *, only_changed: bool = False) -> dict[str, object]:
-    """{"file", "settings": {section: {key: {"value", "origin", "allowed", "description"}}}}; secrets are HIDDEN."""
+    """Return {"file", "settings": {section: {key: {"value", "origin", "allowed", "description"}}}}, secrets HIDDEN."""
     types = section_types()
     return {
         "file": str(loaded.path) if loaded.path else None,
@@ -47,17 +47,17 @@ def render_json(loaded: LoadedSettings, *, only_changed: bool = False) -> dict[s
 
 
 def toml_value(value: object) -> str:
-    """A text, number, boolean, or a list or table of them, as TOML writes it."""
+    """Return a string, number, boolean, or a list or table of them, in TOML."""
     if isinstance(value, list):
         return f"[{', '.join(map(toml_value, value))}]"
     if isinstance(value, dict):
-        return f"{{{', '.join(f'{key} = {toml_value(one)}' for key, one in value.items())}}}"
-    # What JSON escapes TOML's basic strings escape alike, but for DEL, which no TOML text may hold as it is.
+        return f"{{{', '.join(f'{key} = {toml_value(item)}' for key, item in value.items())}}}"
+    # TOML's basic strings have the same escapes as JSON, but TOML also requires that DEL is escaped.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _shown(loaded: LoadedSettings, only_changed: bool) -> dict[str, list[str]]:
-    """The keys to show, by section; no section is empty."""
+    """Return the keys to show, by section, without empty sections."""
     shown = {
         name: [key for key in section.model_fields if not only_changed or loaded.origins[f"{name}.{key}"] != DEFAULT]
         for name, section in section_types().items()
@@ -74,5 +74,7 @@ def _value(loaded: LoadedSettings, section: str, key: str) -> object:
     value = getattr(getattr(loaded.settings, section), key)
     value = redacted(section_types()[section].model_fields[key], value)
     if isinstance(value, tuple):
-        return [one.model_dump(mode="json", exclude_none=True) if isinstance(one, BaseModel) else one for one in value]
+        return [
+            item.model_dump(mode="json", exclude_none=True) if isinstance(item, BaseModel) else item for item in value
+        ]
     return value

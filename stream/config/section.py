@@ -1,4 +1,4 @@
-"""What all sections of the configuration have in common."""
+"""Base class of the configuration's sections."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ DAY_MS: Final = 86_400_000
 
 
 class Section(BaseModel):
-    """What all sections have in common: they never change, take no unknown keys and guess no types."""
+    """Base class of all sections: immutable, without unknown keys, and without conversion of types."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)

@@ -1,6 +1,6 @@
-"""Every setting: its name, type, range, default and what it is for. Units are in the names.
+"""All settings with their types, ranges, defaults and descriptions. Units are in the names.
 
-One frozen model a section; a component takes its own section and nothing else.
+Each section is a frozen model. A component takes its own section and no other.
 """
 
 from __future__ import annotations
@@ -34,142 +34,196 @@ _GIB = 1 << 30
 
 
 class KafkaSection(Section):
-    """The cluster, how to reach it, and this worker's place in its group."""
+    """Connection to the Kafka cluster, and membership in the consumer group."""
 
-    bootstrap_servers: Servers = Field(default="localhost:9092", description="brokers to connect to first")
-    client_id: Text = Field(default="forebay", description="the name under which the brokers see the worker")
-    group_id: Text = Field(default="forebay", description="workers with the same group share the input's partitions")
+    bootstrap_servers: Servers = Field(default="localhost:9092", description="Brokers to connect to first.")
+    client_id: Text = Field(
+        default="forebay", description="The client name that brokers show in their logs and metrics."
+    )
+    group_id: Text = Field(
+        default="forebay",
+        description="The consumer group. Workers with the same group share the partitions of the input topics.",
+    )
     group_instance_id: Name | None = Field(
-        default=None, description="static membership: a unique name for each worker, as in a StatefulSet"
+        default=None,
+        description="Static membership: a unique, stable name for each worker, such as the pod name in a StatefulSet."
+        " A short restart then causes no rebalance.",
     )
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        default="PLAINTEXT", description="SSL encrypts (TLS), SASL_ adds a login"
+        default="PLAINTEXT",
+        description="SSL: encrypt with TLS. SASL_: authenticate.",
     )
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "GSSAPI"] | None = Field(
-        default=None, description="how to log in, with security_protocol SASL_..."
+        default=None, description="How to authenticate. Required if security_protocol begins with SASL_."
     )
-    sasl_username: Text | None = Field(default=None, description="for PLAIN and SCRAM")
+    sasl_username: Text | None = Field(default=None, description="User name for PLAIN and SCRAM.")
     sasl_password: SecretStr | None = Field(
-        default=None, description="for PLAIN and SCRAM; better set as FOREBAY_KAFKA__SASL_PASSWORD than in a file"
+        default=None,
+        description="Password for PLAIN and SCRAM. Prefer the environment variable FOREBAY_KAFKA__SASL_PASSWORD to a "
+        "file.",
     )
     sasl_oauth_token_command: Command | None = Field(
         default=None,
         repr=False,
-        description="for OAUTHBEARER: a command (run without a shell) that prints the token, "
-        'or {"token": "...", "expires_at": seconds since 1970}',
+        description='OAUTHBEARER: a command that prints the token, or {"token": "...", "expires_at": seconds since '
+        "1970}. It is run without a shell.",
     )
     sasl_oauth_token_timeout_ms: int = Field(
-        default=10_000, ge=100, le=300_000, description="how long the token command may take"
+        default=10_000, ge=100, le=300_000, description="OAUTHBEARER: time limit for the token command."
     )
-    sasl_kerberos_service_name: Text = Field(default="kafka", description="for GSSAPI: the brokers' service")
-    sasl_kerberos_domain_name: Text | None = Field(default=None, description="for GSSAPI: instead of the broker's host")
+    sasl_kerberos_service_name: Text = Field(
+        default="kafka", description="GSSAPI: the service name in the brokers' Kerberos principal."
+    )
+    sasl_kerberos_domain_name: Text | None = Field(
+        default=None,
+        description="GSSAPI: the host name in the brokers' Kerberos principal. Default: the broker's host name.",
+    )
     ssl_cafile: Path | None = Field(
-        default=None, description="CA certificates (PEM) for the brokers; default: those of the system"
+        default=None,
+        description="File with the CA certificates (PEM) that verify the brokers. Default: the system's certificates.",
     )
-    ssl_certfile: Path | None = Field(default=None, description="mutual TLS: the client's certificate (PEM)")
-    ssl_keyfile: Path | None = Field(default=None, description="mutual TLS: its key, if it is not in ssl_certfile")
-    ssl_password: SecretStr | None = Field(default=None, description="mutual TLS: the key's password")
-    ssl_check_hostname: bool = Field(default=True, description="whether the broker's certificate must name its host")
+    ssl_certfile: Path | None = Field(default=None, description="Mutual TLS: file with the client certificate (PEM).")
+    ssl_keyfile: Path | None = Field(
+        default=None, description="Mutual TLS: file with the private key (PEM), if ssl_certfile does not contain it."
+    )
+    ssl_password: SecretStr | None = Field(default=None, description="Mutual TLS: the password of the private key.")
+    ssl_check_hostname: bool = Field(
+        default=True, description="Require that the broker's certificate names the host that the worker connects to."
+    )
     session_timeout_ms: int = Field(
-        default=30_000, ge=1_000, le=1_800_000, description="a worker that is silent this long loses its partitions"
+        default=30_000,
+        ge=1_000,
+        le=1_800_000,
+        description="A worker that sends no heartbeat for this long loses its partitions.",
     )
-    heartbeat_interval_ms: int = Field(default=3_000, ge=100, le=600_000, description="time between two heartbeats")
+    heartbeat_interval_ms: int = Field(default=3_000, ge=100, le=600_000, description="Time between two heartbeats.")
     rebalance_timeout_ms: int = Field(
-        default=60_000, ge=1_000, le=DAY_MS, description="how long the group waits for all to rejoin"
+        default=60_000,
+        ge=1_000,
+        le=DAY_MS,
+        description="How long a rebalance waits for all workers to rejoin the group.",
     )
     max_poll_interval_ms: int = Field(
-        default=300_000, ge=1_000, le=DAY_MS, description="a worker that does not poll for this long leaves the group"
+        default=300_000, ge=1_000, le=DAY_MS, description="A worker that does not poll for this long leaves the group."
     )
     request_timeout_ms: int = Field(
-        default=30_000, ge=1_000, le=3_600_000, description="limit for one request to a broker"
+        default=30_000, ge=1_000, le=3_600_000, description="Time limit for one request to a broker."
     )
     connect_timeout_ms: int = Field(
         default=0,
         ge=0,
         le=DAY_MS,
-        description="how long a worker that starts waits for a cluster that does not answer; 0: it stops with the reason",
+        description="How long a starting worker retries while the cluster does not answer. 0: it stops with an error.",
     )
     metadata_max_age_ms: int = Field(
         default=300_000,
         ge=100,
         le=DAY_MS,
-        description="topics that are created, deleted or grown are noticed after this long",
+        description="How often to refresh the cluster's metadata. Topics that are created, deleted or extended are "
+        "noticed after at most this long.",
     )
 
 
 class InputSection(Section):
-    """What is read."""
+    """The input topics, and how they are read."""
 
     topics: Topics = Field(
-        default=("features",), description="topics of feature events (topics.prefix is put in front of each)"
+        default=("features",), description="Topics to read events from. topics.prefix is prepended to each."
     )
     auto_offset_reset: Literal["earliest", "latest", "none"] = Field(
         default="earliest",
-        description="where to start in a partition without a committed offset of the group; none: refuse to start",
+        description="Where to start in a partition without a committed offset. none: refuse to start.",
     )
     from_timestamp: Moment | None = Field(
-        default=None, description="start at this time instead, in partitions without a committed offset of the group"
+        default=None,
+        description="Start at this time instead, in partitions for which the group has no committed offset.",
     )
-    max_event_bytes: int = Field(default=1_048_576, ge=1, le=_GIB, description="larger events are rejected")
-    max_key_bytes: int = Field(default=32_768, ge=1, le=_GIB, description="events with longer keys are rejected")
+    max_event_bytes: int = Field(default=1_048_576, ge=1, le=_GIB, description="Larger events are rejected.")
+    max_key_bytes: int = Field(
+        default=32_768, ge=1, le=_GIB, description="Events with a longer record key are rejected."
+    )
     max_unpacked_batch_bytes: int | None = Field(
         default=None,
         ge=1,
         le=_GIB,
-        description="a compressed record batch that unpacks to more is rejected as a whole; default: "
-        "limits.max_in_flight_bytes",
+        description="A compressed record batch that is larger than this after decompression is rejected as a whole. "
+        "Default: limits.max_in_flight_bytes.",
     )
     isolation_level: Literal["read_committed", "read_uncommitted"] = Field(
-        default="read_committed", description="whether to read only what transactions have committed"
+        default="read_committed",
+        description="read_committed: read only records of committed transactions. read_uncommitted: read all records.",
     )
-    fetch_min_bytes: int = Field(default=1, ge=1, le=_GIB, description="the broker waits for this much...")
-    fetch_max_wait_ms: int = Field(default=500, ge=0, le=60_000, description="...or this long")
+    fetch_min_bytes: int = Field(
+        default=1,
+        ge=1,
+        le=_GIB,
+        description="The broker answers a fetch request once it has this many bytes, or after fetch_max_wait_ms.",
+    )
+    fetch_max_wait_ms: int = Field(
+        default=500, ge=0, le=60_000, description="The longest time that the broker waits for fetch_min_bytes."
+    )
     max_partition_fetch_bytes: int = Field(
-        default=1_048_576, ge=1_024, le=_GIB, description="maximum bytes that one request returns of one partition"
+        default=1_048_576,
+        ge=1_024,
+        le=_GIB,
+        description="Maximum bytes that one fetch request returns from one partition.",
     )
 
 
 class BatchSection(Section):
-    """Micro-batches: one is closed at whichever bound is met first."""
+    """Limits of a micro-batch. It closes at the first limit that it reaches."""
 
-    max_batch_size: int = Field(default=4096, ge=1, le=65_536, description="maximum number of events in one model call")
+    max_batch_size: int = Field(
+        default=4096, ge=1, le=65_536, description="Maximum number of events in one model call."
+    )
     max_batch_bytes: int = Field(
-        default=4_194_304, ge=1, le=_GIB, description="maximum bytes of events in one model call"
+        default=4_194_304, ge=1, le=_GIB, description="Maximum bytes of events in one model call."
     )
     max_queue_delay_ms: int = Field(
-        default=2, ge=0, le=60_000, description="how long the first event of a batch may wait for more"
+        default=2, ge=0, le=60_000, description="How long the first event of a micro-batch may wait for further events."
     )
 
 
 class ModelSection(Section):
-    """The model that serves."""
+    """The model that a worker serves, and the device that runs it."""
 
-    repository: Path = Field(default="models", description="directory that holds name/version/manifest.json")
-    name: ModelName = Field(default="default", description="the model's name there")
-    version: int | None = Field(default=None, ge=1, le=999_999_999, description="its version; default: the highest")
-    device: Device = Field(default="auto", description="where it runs; auto uses a GPU if there is one")
+    repository: Path = Field(
+        default="models", description="The model repository: the folder that holds <name>/<version>/manifest.json."
+    )
+    name: ModelName = Field(
+        default="default",
+        description='Name of the model in the repository. Replace "default" with the name of your model.',
+    )
+    version: int | None = Field(
+        default=None, ge=1, le=999_999_999, description="Version of the model. Default: the highest in the repository."
+    )
+    device: Device = Field(default="auto", description="Device for the model. auto: a GPU if available, else the CPU.")
     threads: int = Field(
-        default=1, ge=1, le=1_024, description="CPU threads of one model call; for more throughput run more workers"
+        default=1,
+        ge=1,
+        le=1_024,
+        description="CPU threads for one model call. For more throughput, run more workers instead.",
     )
     call_timeout_ms: int = Field(
         default=5_000,
         ge=1,
         le=DAY_MS,
-        description="a call that takes longer opens the breaker; breaker.reset_timeout_ms later it stops the worker",
+        description="A model call that takes longer opens the circuit breaker. If it has not returned "
+        "breaker.reset_timeout_ms later, the worker stops.",
     )
 
 
 class OutputSection(Section):
-    """What is written."""
+    """How predictions, dead letters and outcome deltas are written."""
 
     compression_type: Literal["none", "gzip", "snappy", "lz4", "zstd"] = Field(
-        default="none", description="compression of predictions, dead letters and deltas"
+        default="none", description="Compression of predictions, dead letters and outcome deltas."
     )
     max_request_size: int = Field(
         default=1_048_576,
         ge=16_384,
         le=_GIB,
-        description="maximum bytes of one record; an event with a larger prediction fails",
+        description="Maximum bytes of one output record. An event whose prediction is larger fails.",
     )
 
 
@@ -178,165 +232,202 @@ class DeliverySection(Section):
 
     processing_guarantee: Literal["exactly_once", "at_least_once"] = Field(
         default="exactly_once",
-        description="exactly_once: outputs and positions in one transaction; at_least_once: a crash may publish again",
+        description="exactly_once: outputs and offsets are committed in one transaction. at_least_once: a crash may "
+        "repeat outputs.",
     )
     transactional_id_prefix: Name = Field(
-        default="forebay", description="a worker's transactional id is prefix-group_id-instance_id"
+        default="forebay", description="The worker's transactional id is <prefix>-<group_id>-<instance_id>."
     )
     instance_id: Name | None = Field(
         default=None,
-        description="a stable name of this worker, such as its pod's: a restart then ends what it left open; default: random",
+        description="A stable name for this worker, such as the pod name. After a restart it ends the transaction "
+        "that the worker left open. Default: random.",
     )
     transaction_timeout_ms: int = Field(
         default=10_000,
         ge=1_000,
         le=900_000,
-        description="the cluster aborts the open transaction of a killed worker after this long; readers wait until then",
+        description="The cluster aborts the open transaction of a killed worker after this long. Until then, "
+        "read_committed consumers of the outputs wait.",
     )
     commit_timeout_ms: int = Field(
-        default=10_000, ge=100, le=DAY_MS, description="limit for one commit, all its steps together"
+        default=10_000, ge=100, le=DAY_MS, description="Time limit for one commit with all its steps."
     )
     drain_timeout_ms: int = Field(
-        default=20_000, ge=100, le=DAY_MS, description="limit for finishing what is in flight after SIGTERM"
+        default=20_000, ge=100, le=DAY_MS, description="Time limit for finishing the events in flight after SIGTERM."
     )
     revoke_timeout_ms: int = Field(
-        default=10_000, ge=0, le=DAY_MS, description="limit for finishing what is in flight when partitions are revoked"
+        default=10_000,
+        ge=0,
+        le=DAY_MS,
+        description="Time limit for finishing the events in flight when partitions are revoked.",
     )
     retry_backoff_ms: int = Field(
-        default=100, ge=1, le=DAY_MS, description="wait before the first retry; doubled for each further one"
+        default=100, ge=1, le=DAY_MS, description="Wait before the first retry. It doubles with each further retry."
     )
-    retry_backoff_max_ms: int = Field(default=5_000, ge=1, le=DAY_MS, description="longest wait between two retries")
+    retry_backoff_max_ms: int = Field(default=5_000, ge=1, le=DAY_MS, description="Longest wait between two retries.")
 
 
 class BreakerSection(Section):
-    """When to stop calling a model or cluster that fails, and for how long; reading pauses meanwhile, nothing is lost."""
+    """Circuit breakers for the model and the cluster. Reading pauses while one is open; nothing is lost."""
 
     failure_threshold: int = Field(
-        default=5, ge=1, le=1_000_000, description="consecutive failures after which the breaker opens"
+        default=5, ge=1, le=1_000_000, description="Number of consecutive failures that opens the circuit breaker."
     )
     reset_timeout_ms: int = Field(
-        default=30_000, ge=1, le=DAY_MS, description="an open breaker lets one attempt through after this long"
+        default=30_000, ge=1, le=DAY_MS, description="An open circuit breaker allows one attempt after this long."
     )
 
 
 class LimitsSection(Section):
-    """Limits on what is in flight, at which reading pauses, and on dead letters, at which the worker stops."""
+    """Limits on events in flight, at which reading pauses, and on dead letters, at which the worker stops."""
 
     max_in_flight_events: int = Field(
-        default=32_768, ge=1, le=16_777_216, description="events that were read and are not yet committed"
+        default=32_768, ge=1, le=16_777_216, description="Maximum number of events that are read and not yet committed."
     )
-    max_in_flight_bytes: int = Field(default=67_108_864, ge=1, le=64 * _GIB, description="bytes of these events")
-    max_in_flight_batches: int = Field(default=32, ge=2, le=65_536, description="micro-batches in flight")
+    max_in_flight_bytes: int = Field(
+        default=67_108_864,
+        ge=1,
+        le=64 * _GIB,
+        description="Maximum bytes of events that are read and not yet committed.",
+    )
+    max_in_flight_batches: int = Field(
+        default=32, ge=2, le=65_536, description="Maximum number of micro-batches that are not yet committed."
+    )
     max_dead_letter_ratio: float = Field(
         default=0.9,
         gt=0,
         le=1,
-        description="a larger share of dead letters among the last events stops the worker; 1: never",
+        description="If more than this share of the last dead_letter_window_events events are dead letters, the "
+        "worker stops. 1: never.",
     )
     dead_letter_window_events: int = Field(
-        default=10_000, ge=1, le=1_000_000_000, description="number of last events over which that share is taken"
+        default=10_000,
+        ge=1,
+        le=1_000_000_000,
+        description="Number of events over which max_dead_letter_ratio is measured.",
     )
     max_dead_letters_in_a_row: int | None = Field(
-        default=None, ge=1, le=1_000_000_000, description="more consecutive dead letters stop the worker"
+        default=None,
+        ge=1,
+        le=1_000_000_000,
+        description="More consecutive dead letters than this stop the worker. Default: no limit.",
     )
 
 
 class AggregateSection(Section):
-    """The aggregator (`forebay aggregate`): windows of outcomes over all workers, and alerts."""
+    """The aggregator (`forebay aggregate`): outcome counts of all workers in buckets of a minute, and alerts."""
 
     group_id: Name | None = Field(
-        default=None, description="aggregators with the same group share the deltas; default: kafka.group_id-aggregate"
+        default=None,
+        description="The aggregators' consumer group. Aggregators with the same group share the outcome deltas. "
+        "Default: <kafka.group_id>-aggregate.",
     )
     emit_interval_ms: int = Field(
         default=1_000,
         ge=100,
         le=60_000,
-        description="time between two updates, and between two evaluations of the alert rules",
+        description="Time between two updates of the aggregates, and between two evaluations of the alert rules.",
     )
     final_after_ms: int = Field(
-        default=60_000, ge=0, le=DAY_MS, description="a window is marked final this long after its end"
+        default=60_000,
+        ge=0,
+        le=DAY_MS,
+        description="A one-minute bucket of counts is marked final this long after its end.",
     )
     closed_after_ms: int = Field(
         default=3_600_000,
         ge=60_000,
         le=7 * DAY_MS,
-        description="a window is removed this long after its end; what arrives later is counted as late",
+        description="A one-minute bucket is removed this long after its end. Deltas that arrive later are counted as "
+        "late.",
     )
-    max_batch_size: int = Field(default=500, ge=1, le=10_000, description="maximum number of deltas written together")
+    max_batch_size: int = Field(
+        default=500, ge=1, le=10_000, description="Maximum number of deltas that are written together."
+    )
     confirm_timeout_ms: int = Field(
-        default=30_000, ge=1_000, le=600_000, description="a write that takes longer stops the aggregator"
+        default=30_000, ge=1_000, le=600_000, description="A write that takes longer than this stops the aggregator."
     )
     webhook_url: WebhookUrl | None = Field(
         default=None,
         repr=False,
-        description="alerts are also sent there, as JSON by POST; better set as FOREBAY_AGGREGATE__WEBHOOK_URL than in a file",
+        description="URL that receives alerts as JSON (POST). Prefer the environment variable "
+        "FOREBAY_AGGREGATE__WEBHOOK_URL to a file.",
     )
-    webhook_timeout_ms: int = Field(default=5_000, ge=100, le=60_000, description="limit for one attempt")
-    webhook_attempts: int = Field(default=5, ge=1, le=100, description="attempts per alert, with increasing waits")
-    alerts: AlertRules = Field(default=(), description="when to raise an alert")
+    webhook_timeout_ms: int = Field(
+        default=5_000, ge=100, le=60_000, description="Time limit for one request to the webhook."
+    )
+    webhook_attempts: int = Field(
+        default=5, ge=1, le=100, description="Number of attempts per alert, with increasing waits between them."
+    )
+    alerts: AlertRules = Field(default=(), description="Rules that raise alerts.")
 
 
 class TopicsSection(Section):
-    """How `forebay topics create` makes the topics."""
+    """How `forebay topics create` names and creates the topics."""
 
-    prefix: Prefix = Field(default="", description="put in front of the name of each topic")
+    prefix: Prefix = Field(default="", description="Prepended to the name of each topic.")
     partitions: int = Field(
-        default=4, ge=1, le=100_000, description="partitions of each topic for which the catalogue fixes no number"
+        default=4,
+        ge=1,
+        le=100_000,
+        description="Number of partitions of each topic for which the catalogue does not fix one.",
     )
     replication_factor: int = Field(
-        default=1, ge=1, le=32, description="replicas of each partition; 3 on a production cluster"
+        default=1, ge=1, le=32, description="Number of replicas of each partition. Use 3 on a production cluster."
     )
 
 
 class LogSection(Section):
-    """What is logged to standard error."""
+    """The log on standard error."""
 
     level: LogLevels = Field(
-        default="info", description="lowest severity that is logged; the environment variable FOREBAY_LOG sets it too"
+        default="info", description="Lowest severity that is logged. The environment variable FOREBAY_LOG sets it too."
     )
     format: Literal["auto", "text", "json"] = Field(
-        default="auto", description="auto: text on a terminal, JSON lines elsewhere"
+        default="auto", description="auto: text on a terminal, JSON lines elsewhere."
     )
 
 
 class TelemetrySection(Section):
-    """Where traces, metrics and log lines go by OTLP. The Prometheus page of the admin server is independent of it."""
+    """Export of traces, metrics and log lines by OTLP. The Prometheus metrics of the admin API do not depend on it."""
 
     service_name: Text | None = Field(
         default=None,
-        description="the name under which a collector sees the worker; default: OTEL_SERVICE_NAME, or forebay",
+        description="The service name that the collector shows. Default: OTEL_SERVICE_NAME, or forebay.",
     )
     otlp_endpoint: WebUrl | None = Field(
         default=None,
         repr=False,
-        description="collector to send to (OTLP over HTTP), such as http://localhost:4318; default: "
-        "OTEL_EXPORTER_OTLP_ENDPOINT; without either nothing is sent",
+        description="URL of the collector (OTLP over HTTP), such as http://localhost:4318. Default: "
+        "OTEL_EXPORTER_OTLP_ENDPOINT. If neither is set, nothing is sent.",
     )
     otlp_headers: SecretStr | None = Field(
-        default=None, description="headers for the collector, such as a login: name=value, separated by commas"
+        default=None, description="HTTP headers for the collector, such as a login: name=value, separated by commas."
     )
-    traces: bool = Field(default=True, description="whether traces are sent, if there is a collector")
+    traces: bool = Field(default=True, description="Send traces, if there is a collector.")
     trace_sample_ratio: float = Field(
         default=0.01,
         ge=0,
         le=1,
-        description="share of the micro-batches without a sampled event that are traced; the others always are",
+        description="Share of the micro-batches without a sampled event that are traced. Those with a sampled event "
+        "always are.",
     )
-    metrics: bool = Field(default=True, description="whether metrics are sent, if there is a collector")
+    metrics: bool = Field(default=True, description="Send metrics, if there is a collector.")
     metrics_interval_ms: int = Field(
-        default=15_000, ge=1_000, le=3_600_000, description="time between two exports of metrics"
+        default=15_000, ge=1_000, le=3_600_000, description="Time between two exports of metrics."
     )
-    logs: bool = Field(default=False, description="whether log lines are sent, if there is a collector")
+    logs: bool = Field(default=False, description="Send log lines, if there is a collector.")
     export_timeout_ms: int = Field(
         default=10_000,
         ge=100,
         le=600_000,
-        description="limit for one export; what the collector does not take is dropped",
+        description="Time limit for one export. Data that the collector does not accept in time is dropped.",
     )
 
 
 class Settings(Section):
-    """All settings. `load_settings` also checks the sections against each other."""
+    """All settings, by section. `load_settings` also checks the sections against each other."""
 
     kafka: KafkaSection = KafkaSection()
     input: InputSection = InputSection()
@@ -355,7 +446,7 @@ class Settings(Section):
 
 
 def section_types() -> dict[str, type[Section]]:
-    """The sections by name, in the order in which they are shown."""
+    """Return the section types by name, in display order."""
     types: dict[str, type[Section]] = {}
     for name, field in Settings.model_fields.items():
         assert isinstance(field.annotation, type) and issubclass(field.annotation, Section)

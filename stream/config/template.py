@@ -1,4 +1,4 @@
-"""The small file that `forebay init` writes: what most people set, with what it is for. It equals the defaults."""
+"""The file that `forebay init` writes: common settings with their descriptions and default values."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ COMMON_KEYS: Final = {
     "admin": ("host", "port", "token"),
     "log": ("level", "format"),
 }
-WIDTH: Final = 100
+WIDTH: Final = 118
 HEAD: Final = f"""\
-# Settings of a Forebay worker. These are the common ones; `forebay config` prints all of them, with their defaults.
+# Common settings of Forebay, with their defaults. `forebay config` prints all settings.
 # The environment overrides this file: {environment_name("kafka.bootstrap_servers")}=...
-# `forebay check` verifies them, and that cluster, topics and model are there.
+# `forebay check` verifies the settings, the cluster, the topics and the model.
 """
 
 RULE: Final = """\
-# Alerts: any number of rules, each with a name, and a count or a rate. Optional: category, kind, model, min_events,
+# Alert rules: any number, each with a name and a count or rate. Optional keys: category, kind, model, min_events,
 # window_s, for_s, resolve_below, cool_down_s, severity.
 # [[aggregate.alerts]]
 # name = "too many bad events"
@@ -48,7 +48,7 @@ RULE: Final = """\
 
 
 def template() -> str:
-    """The file as text. What has no default is in it as a comment."""
+    """Return the file as text. Settings without a default are comments."""
     defaults, types = Settings(), section_types()
     lines = [HEAD]
     for name, keys in COMMON_KEYS.items():
@@ -57,9 +57,9 @@ def template() -> str:
             field = types[name].model_fields[key]
             value = getattr(getattr(defaults, name), key)
             choice = allowed(field)
-            # Where there is a choice of words the line says which; ranges would only make it longer.
-            words = f"{field.description} ({choice})" if choice.startswith('"') else str(field.description)
-            lines += [f"# {line}" for line in textwrap.wrap(words, WIDTH - 2)]
+            # Choices of words are listed; ranges of numbers would only make the line longer.
+            words = f"{field.description} Allowed: {choice}." if choice.startswith('"') else str(field.description)
+            lines += [f"# {line}" for line in textwrap.wrap(words, WIDTH - 2, break_on_hyphens=False)]
             if value is None:
                 lines.append(f"# {key} = {'1' if 'whole number' in allowed(field) else toml_value('...')}")
             else:

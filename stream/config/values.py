@@ -1,4 +1,4 @@
-"""The kinds of value that settings have: what is taken, and the words that tell people what is allowed."""
+"""Types of setting values: their validation, and the description of allowed values for error messages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from forebay.stream.config.log_levels import LEVELS, parse_levels
 from forebay.stream.config.redaction import HIDDEN, only_host, only_program, without_login
 
 MAX_NAME_LENGTH: Final = 249
-"""What Kafka allows for the names of topics, and we for those of groups and clients."""
+"""Kafka's limit for topic names; Forebay applies it to group and client names too."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]*")
 _HOST: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>[0-9]{1,5}))?")
@@ -32,28 +32,30 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """Metadata of a field: what is allowed, to follow the words "must be"."""
+    """Metadata of a field: the allowed values, as words that follow "must be"."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class NeverEmpty:
-    """Metadata of a field: empty text is a mistake and does not unset it."""
+    """Metadata of a field: empty text is an error and does not unset it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Redacted:
-    """Metadata of a field: how to show a value of which a part may be a secret."""
+    """Metadata of a field: how to show a value that may contain a secret."""
 
     show: Callable[[str], str]
 
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """What is wrong in one part of a value.
+    """An error in one part of a value.
 
-    part: where, as it follows the setting's key ("[1].rate"); subject: what people call the place; verdict: what it must be.
+    part: path below the setting's key, such as "[1].rate".
+    subject: the part in words, such as 'rule "errors", rate = 2'.
+    verdict: what the part must be.
     """
 
     part: str
@@ -62,23 +64,23 @@ class Mistake:
 
 
 class Mistakes(ValueError):
-    """A value made of parts, of which some are wrong; each is told by itself."""
+    """Errors in several parts of one value; each is reported separately."""
 
     def __init__(self, mistakes: Sequence[Mistake]) -> None:
-        super().__init__("; ".join(f"{each.subject} {each.verdict}" for each in mistakes))
+        super().__init__("; ".join(f"{mistake.subject} {mistake.verdict}" for mistake in mistakes))
         self.mistakes = tuple(mistakes)
 
 
 def _check_name(name: str) -> str:
     if not 0 < len(name) <= MAX_NAME_LENGTH or not _NAME.fullmatch(name) or name in (".", ".."):
-        raise ValueError("not a name that Kafka takes")
+        raise ValueError("not a valid Kafka name")
     return name
 
 
 def _check_prefix(prefix: str) -> str:
-    # Room for the catalogue's longest name after it.
+    # Leaves enough characters for the catalogue's longest name.
     if len(prefix) > 200 or not _NAME.fullmatch(prefix):
-        raise ValueError("not the beginning of a name that Kafka takes")
+        raise ValueError("not a valid beginning of a Kafka name")
     return prefix
 
 
@@ -108,14 +110,14 @@ def _check_topics(topics: tuple[str, ...]) -> tuple[str, ...]:
         except ValueError as error:
             raise ValueError(f"{topic!r} is {error}") from None
         if topics.count(topic) > 1:
-            raise ValueError(f"{topic!r} is in it twice")
+            raise ValueError(f"{topic!r} is listed twice")
     if not topics:
-        raise ValueError("none is named")
+        raise ValueError("the list is empty")
     return topics
 
 
 def _check_web_url(url: str) -> str:
-    parts = urlsplit(url)  # says what is wrong, such as a bracket that is not closed
+    parts = urlsplit(url)  # raises ValueError with the reason, such as an unclosed bracket
     if not parts.hostname or parts.port == 0:
         raise ValueError("not a host with an optional port")
     return url
@@ -129,7 +131,7 @@ def _check_hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _milliseconds(value: object) -> object:
-    """A moment as milliseconds since the epoch, from RFC 3339 text or TOML's own date-time; anything else as it is."""
+    """Convert RFC 3339 text or a TOML date-time to milliseconds since the epoch; return other values unchanged."""
     if isinstance(value, str):
         try:
             value = datetime.fromisoformat(value)
@@ -137,7 +139,7 @@ def _milliseconds(value: object) -> object:
             return value
     if isinstance(value, datetime):
         if value.tzinfo is None:
-            raise ValueError("the offset from UTC is missing: add Z or +01:00")
+            raise ValueError("it has no offset from UTC: append Z or, for example, +01:00")
         return (value - _EPOCH) // timedelta(milliseconds=1)
     return value
 
@@ -145,7 +147,7 @@ def _milliseconds(value: object) -> object:
 def _matching(pattern: re.Pattern[str]) -> AfterValidator:
     def check(text: str) -> str:
         if not pattern.fullmatch(text):
-            raise ValueError("not of that form")
+            raise ValueError("invalid format")
         return text
 
     return AfterValidator(check)
@@ -164,7 +166,7 @@ def _check_secret(secret: SecretStr) -> SecretStr:
 
 
 def _check_command(command: str) -> str:
-    # shlex says what is wrong, such as a quotation that is not closed.
+    # shlex raises ValueError with the reason, such as an unclosed quotation.
     if not shlex.split(command):
         raise ValueError("it is empty")
     return command
@@ -178,7 +180,7 @@ def _check_levels(text: str) -> str:
 _QUOTED_LEVELS: Final = [f'"{level}"' for level in LEVELS]
 _NAME_WORDS: Final = f"1 to {MAX_NAME_LENGTH} letters, digits, '.', '_' or '-'"
 
-Text = Annotated[str, AfterValidator(_check_not_empty), Allowed("a text that is not empty")]
+Text = Annotated[str, AfterValidator(_check_not_empty), Allowed("a non-empty string")]
 Path = Annotated[str, AfterValidator(_check_not_empty), Allowed("a path")]
 Command = Annotated[
     str,
@@ -194,31 +196,31 @@ Servers = Annotated[
     str,
     BeforeValidator(_join),
     AfterValidator(_check_servers),
-    Allowed("host:port, or several with commas between"),
+    Allowed("host:port, or several separated by commas"),
 ]
 Topics = Annotated[
     tuple[str, ...],
     BeforeValidator(_split),
     AfterValidator(_check_topics),
-    Allowed(f"a list of different topics (commas between them in the environment), each {_NAME_WORDS}"),
+    Allowed(f"a list of different topic names (separated by commas in the environment), each {_NAME_WORDS}"),
 ]
 Moment = Annotated[
     int,
     BeforeValidator(_milliseconds),
     annotated_types.Ge(0),
-    Allowed("milliseconds since 1970, or a date and time with its offset, such as 2026-01-31T12:00:00Z"),
+    Allowed("milliseconds since 1970, or a date and time with an offset from UTC, such as 2026-01-31T12:00:00Z"),
 ]
 ModelName = Annotated[
     str,
     _matching(_MODEL_NAME),
-    Allowed("1 to 128 letters, digits, '.', '_' or '-', and not a dot first"),
+    Allowed("1 to 128 letters, digits, '.', '_' or '-', not beginning with a dot"),
 ]
 Host = Annotated[str, _matching(_ADDRESS), Allowed("a host name or an IP address, without a port")]
 Hosts = Annotated[
     tuple[str, ...],
     BeforeValidator(_split),
     AfterValidator(_check_hosts),
-    Allowed("a list of host names without ports (commas between them in the environment); .example.com: all below it"),
+    Allowed("a list of host names without ports (separated by commas in the environment), such as .example.com"),
 ]
 _CHECKED_URL: Final = (
     _matching(_WEB_URL),
@@ -230,32 +232,33 @@ WebhookUrl = Annotated[str, *_CHECKED_URL, Redacted(only_host)]
 Token = Annotated[
     SecretStr,
     AfterValidator(_check_secret),
-    # A variable that was meant to be filled in must not turn protection off without a word.
+    # A variable that was left empty by mistake must not silently turn protection off.
     NeverEmpty(),
-    Allowed("a token that is not empty; leave the setting out for none"),
+    Allowed("a non-empty token; to use no token, leave the setting out"),
 ]
 LogLevels = Annotated[
     str,
     AfterValidator(_check_levels),
     Allowed(
-        f'{", ".join(_QUOTED_LEVELS[:-1])} or {_QUOTED_LEVELS[-1]}, or several for loggers: "info,forebay.commit=debug"'
+        f"{', '.join(_QUOTED_LEVELS[:-1])} or {_QUOTED_LEVELS[-1]}, or a list with levels for loggers, such as "
+        '"info,forebay.commit=debug"'
     ),
 ]
 Device = Annotated[str, _matching(_DEVICE), Allowed('"auto", "cpu", "cuda", "cuda:N" or "mps"')]
 
 
 def is_secret(field: FieldInfo) -> bool:
-    """Whether the field's value must never be shown."""
+    """Return whether the field's value must never be shown."""
     return SecretStr in set(_types(field.annotation))
 
 
 def may_hold_secret(field: FieldInfo) -> bool:
-    """Whether the field's value is a secret, or a part of it may be one."""
+    """Return whether the field's value is a secret or may contain one."""
     return is_secret(field) or _redaction(field) is not None
 
 
 def redacted(field: FieldInfo, value: object) -> object:
-    """Return the field's value as it may be shown; the value itself need not be right."""
+    """Return the field's value as it may be shown. The value need not be valid."""
     if value is None:
         return None
     redaction = _redaction(field)
@@ -266,20 +269,20 @@ def redacted(field: FieldInfo, value: object) -> object:
 
 def _redaction(field: FieldInfo) -> Redacted | None:
     metadata = [*field.metadata, *_metadata(field.annotation)]
-    return next((each for each in metadata if isinstance(each, Redacted)), None)
+    return next((item for item in metadata if isinstance(item, Redacted)), None)
 
 
 def is_optional(field: FieldInfo) -> bool:
-    """Whether the field may be unset (None)."""
+    """Return whether the field may be unset (None)."""
     return NoneType in set(_types(field.annotation))
 
 
 def allowed(field: FieldInfo) -> str:
-    """What the field takes, to follow the words "must be"."""
+    """Return the allowed values in words that follow "must be"."""
     metadata = [*field.metadata, *_metadata(field.annotation)]
-    for each in metadata:
-        if isinstance(each, Allowed):
-            return each.text
+    for item in metadata:
+        if isinstance(item, Allowed):
+            return item.text
     literals = [get_args(t) for t in _types(field.annotation) if get_origin(t) is Literal]
     if literals:
         quoted = [f'"{value}"' for value in literals[0]]
@@ -295,33 +298,33 @@ def allowed(field: FieldInfo) -> str:
         )
     if float in types:
         above = next((m.gt for m in metadata if isinstance(m, annotated_types.Gt)), None)
-        least = next((m.ge for m in metadata if isinstance(m, annotated_types.Ge)), None)
-        most = next((m.le for m in metadata if isinstance(m, annotated_types.Le)), None)
-        bounds = [f"above {above}"] * (above is not None) + [f"at least {least}"] * (least is not None)
-        bounds += [f"at most {most}"] * (most is not None)
+        lower = next((m.ge for m in metadata if isinstance(m, annotated_types.Ge)), None)
+        upper = next((m.le for m in metadata if isinstance(m, annotated_types.Le)), None)
+        bounds = [f"above {above}"] * (above is not None) + [f"at least {lower}"] * (lower is not None)
+        bounds += [f"at most {upper}"] * (upper is not None)
         return " ".join(["a number", " and ".join(bounds)]).strip()
-    return "a text"
+    return "a string"
 
 
 def from_text(field: FieldInfo, text: str) -> object:
-    """The value that a text from the environment or the command line stands for; the text itself where it is none.
+    """Convert text from the environment or the command line to the field's type; return it unchanged if that fails.
 
-    Empty text unsets what may be unset, but for what is `NeverEmpty`.
+    Empty text unsets an optional field, unless it is `NeverEmpty`.
     """
-    never_empty = any(isinstance(each, NeverEmpty) for each in [*field.metadata, *_metadata(field.annotation)])
+    never_empty = any(isinstance(item, NeverEmpty) for item in [*field.metadata, *_metadata(field.annotation)])
     if not text and is_optional(field) and not never_empty:
         return None
-    for each in _types(field.annotation):
-        if each in (int, float, bool):
+    for plain_type in _types(field.annotation):
+        if plain_type in (int, float, bool):
             try:
-                return TypeAdapter(each).validate_strings(text)
+                return TypeAdapter(plain_type).validate_strings(text)
             except ValidationError:
                 continue
     return text
 
 
 def _types(annotation: Any) -> Iterator[Any]:
-    """The plain types of a union, without what is annotated to them."""
+    """Yield the types of a union, without annotations."""
     origin = get_origin(annotation)
     if origin is Annotated:
         yield from _types(get_args(annotation)[0])

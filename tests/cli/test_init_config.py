@@ -106,7 +106,7 @@ def test_the_file_can_be_named_by_the_environment(folder: Path) -> None:
 
 def test_a_file_that_was_named_must_be_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config", "-c", "none.toml"]) == 2
-    assert "none.toml: there is no such file" in capsys.readouterr().err
+    assert "none.toml: the file does not exist" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("assignment", ["hunter2", "kafka.sasl_password hunter2", "password=hunter2"])
@@ -121,5 +121,5 @@ def test_every_mistake_is_printed(folder: Path, capsys: pytest.CaptureFixture[st
     (folder / "forebay.toml").write_text("[batch]\nmax_batch_size = 0\n[modle]\n")
     assert main(["config", "--set", "log.level=loud"]) == 2
     err = capsys.readouterr().err
-    assert "error: the configuration has 3 mistakes\n" in err
+    assert "error: the configuration has 3 errors\n" in err
     assert err.count("\n  - ") == 3

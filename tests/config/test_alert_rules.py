@@ -72,12 +72,12 @@ def test_in_the_environment_they_are_json() -> None:
 @pytest.mark.parametrize(
     ("rule", "line", "told"),
     [
-        ("count = 1", 3, "rule 1, name ({}): is missing; it must be a text of 1 to 100 characters"),
+        ("count = 1", 3, "rule 1, name ({}): is missing; it must be a string of 1 to 100 characters"),
         ('name = "a"', 3, 'rule "a" ({}): must have either count or rate'),
         ('name = "a"\ncount = 1\nrate = 0.1', 3, 'rule "a" ({}): must have either count or rate'),
-        ('name = "a"\nrate = 1.5', 5, 'rule "a", rate = 1.5 ({}): must be a number from 0 to below 1'),
-        ('name = "a"\ncount = 1.5', 5, 'rule "a", count = 1.5 ({}): must be a whole number from 0'),
-        ("name = 5\ncount = 1", 4, "rule 1, name = 5 ({}): must be a text of 1 to 100 characters"),
+        ('name = "a"\nrate = 1.5', 5, 'rule "a", rate = 1.5 ({}): must be a number of at least 0 and below 1'),
+        ('name = "a"\ncount = 1.5', 5, 'rule "a", count = 1.5 ({}): must be a whole number of at least 0'),
+        ("name = 5\ncount = 1", 4, "rule 1, name = 5 ({}): must be a string of 1 to 100 characters"),
         (
             'name = "a"\ncount = 1\n\nwindow_s = 90 # seconds',
             7,
@@ -91,13 +91,13 @@ def test_in_the_environment_they_are_json() -> None:
         (
             'name = "a"\nkind = "not_jsn"\ncount = 1',
             5,
-            'rule "a", kind = "not_jsn" ({}): must be a kind of failure, as `forebay dlq stats` names them; did you mean '
+            'rule "a", kind = "not_jsn" ({}): must be a kind of failure, as `forebay dlq stats` shows them; did you mean '
             "not_json?",
         ),
         (
             'name = "a"\ncount = 1\nsevrity = "info"',
             6,
-            'rule "a", sevrity ({}): there is no such key; did you mean severity?',
+            'rule "a", sevrity ({}): unknown key; did you mean severity?',
         ),
         (
             'name = "a"\ncount = 1\nresolve_below = 2',
@@ -107,7 +107,7 @@ def test_in_the_environment_they_are_json() -> None:
         (
             'name = "a"\ncount = 1\n[[aggregate.alerts]]\nname = "a"\ncount = 2',
             7,
-            'rule "a" ({}): the name is there twice',
+            'rule "a" ({}): another rule has the same name',
         ),
     ],
 )
@@ -128,7 +128,7 @@ def test_each_mistake_is_told_by_itself_and_other_rules_are_not_repeated(tmp_pat
         'aggregate.alerts, rule "c", colour',
     ]
     assert f"{path}:18" in caught.value.problems[0] and f"{path}:17" in caught.value.problems[1]
-    assert "there are name, category, kind, model" in caught.value.problems[1]
+    assert "the keys are name, category, kind, model" in caught.value.problems[1]
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_each_mistake_is_told_by_itself_and_other_rules_are_not_repeated(tmp_pat
     [
         (
             '[aggregate]\nalerts = [{name = "a", count = 1, for_s = -1}]',
-            "forebay.toml:2): must be a whole number from 0",
+            "forebay.toml:2): must be a whole number from 0 to 86400",
         ),
         ("[aggregate]\nalerts = [5]", "rule 1 ("),
     ],
@@ -149,7 +149,7 @@ def test_a_wrong_rule_of_the_environment_names_it() -> None:
     with pytest.raises(ConfigError) as caught:
         load_settings(None, {"FOREBAY_AGGREGATE__ALERTS": '[{"name": "a", "count": -5}]'})
     assert caught.value.problems == (
-        'aggregate.alerts, rule "a", count = -5 (environment FOREBAY_AGGREGATE__ALERTS): must be a whole number from 0',
+        'aggregate.alerts, rule "a", count = -5 (environment FOREBAY_AGGREGATE__ALERTS): must be a whole number of at least 0',
     )
 
 
@@ -161,7 +161,7 @@ def test_a_wrong_rule_of_the_environment_names_it() -> None:
         ("[aggregate]\nalerts = [5]", "must be a table"),
         ('[aggregate]\nwebhook_url = "pager"', 'webhook_url = "********"'),
         ("[aggregate]\nfinal_after_ms = 7200000", "must be at most aggregate.closed_after_ms (3600000)"),
-        ('[aggregate]\ngroup_id = "forebay"', "must not be kafka.group_id"),
+        ('[aggregate]\ngroup_id = "forebay"', "must differ from kafka.group_id"),
     ],
 )
 def test_other_mistakes(tmp_path: Path, text: str, told: str) -> None:

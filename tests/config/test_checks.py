@@ -143,7 +143,7 @@ def test_tls_files_must_be_there_and_of_use(tmp_path: Path) -> None:
         "kafka.ssl_certfile"
     }
     assert told({"kafka.ssl_certfile": str(key)}) == [
-        ("kafka.ssl_certfile", "is only of use with kafka.security_protocol SSL or SASL_SSL")
+        ("kafka.ssl_certfile", "requires kafka.security_protocol SSL or SASL_SSL")
     ]
     assert told({"kafka.security_protocol": "SSL", "kafka.ssl_certfile": str(key), "kafka.ssl_keyfile": str(key)}) == []
 
@@ -156,16 +156,16 @@ HOPS = {"window.kind": "hopping", "window.size_ms": 60_000, "window.hop_ms": 10_
     [
         ({"window.kind": "tumbling"}, "window.size_ms", "must be set with window.kind tumbling"),
         ({"window.kind": "session"}, "window.gap_ms", "must be set with window.kind session"),
-        ({"window.size_ms": 5}, "window.size_ms", "is only of use with window.kind tumbling or hopping"),
-        (HOPS | {"window.gap_ms": 5}, "window.gap_ms", "is only of use with window.kind session"),
+        ({"window.size_ms": 5}, "window.size_ms", "requires window.kind tumbling or hopping"),
+        (HOPS | {"window.gap_ms": 5}, "window.gap_ms", "requires window.kind session"),
         (HOPS | {"window.hop_ms": 60_001}, "window.hop_ms", "must be at most window.size_ms (60000)"),
-        (HOPS | {"window.hop_ms": 59}, "window.hop_ms", "must be at least a 1000th of window.size_ms (60000)"),
+        (HOPS | {"window.hop_ms": 59}, "window.hop_ms", "must be at least one 1000th of window.size_ms (60000)"),
         (
             {"window.kind": "session", "window.gap_ms": 10, "window.max_session_ms": 9},
             "window.gap_ms",
             "must be at most window.max_session_ms (9)",
         ),
-        (HOPS | {"input.topics": "a,b"}, "input.topics", "must be one topic with window.kind hopping"),
+        (HOPS | {"input.topics": "a,b"}, "input.topics", "must be a single topic with window.kind hopping"),
     ],
 )
 def test_windows(overrides: dict[str, object], key: str, rule: str) -> None:

@@ -55,26 +55,26 @@ def test_every_mistake_is_told_at_once_with_value_and_what_is_allowed(tmp_path: 
     told = problems(path, {"FOREBAY_MODEL__VERSION": "new"}, {"kafka.heartbeat_interval_ms": 29_000})
     # batch.max_batch_size is wrong already: that max_in_flight_events is below its default is not told as well.
     assert told == [
-        f"modle ({path}:6): there is no such section; did you mean [model]?",
+        f"modle ({path}:6): unknown section; did you mean [model]?",
         f"batch.max_batch_size = 0 ({path}:2): must be a whole number from 1 to 65536",
         f'batch.max_queue_delay_ms = "5" ({path}:3): must be a whole number from 0 to 60000',
         'model.version = "new" (environment FOREBAY_MODEL__VERSION): must be a whole number from 1 to 999999999',
         f'log.level = "loud" ({path}:5): must be "debug", "info", "warning" or "error", '
-        "or several for loggers: \"info,forebay.commit=debug\" ('loud' is not)",
+        "or a list with levels for loggers, such as \"info,forebay.commit=debug\" ('loud' is not allowed)",
         "kafka.heartbeat_interval_ms = 29000 (command line): must be less than half of kafka.session_timeout_ms "
-        "(30000), better a tenth",
+        "(30000); a tenth is recommended",
     ]
 
 
 @pytest.mark.parametrize(
     ("text", "hint"),
     [
-        ("[kafka]\ngroup = 'x'", "kafka.group ({}:2): there is no such key; did you mean group_id?"),
-        ("[batch]\ntopics = []", "batch.topics ({}:2): there is no such key; topics belongs to [input]"),
-        ("group_id = 'x'", "group_id ({}:1): there is no such key; group_id belongs to [kafka]"),
-        ("[zzz]\nqqq = 1", "zzz ({}:1): there is no such section"),
-        ("kafka = 1", "kafka ({}:1): must be a section, [kafka], with its keys below"),
-        ("[[kafka]]\ngroup_id = 'x'", "kafka ({}:1): must be a section, [kafka], with its keys below"),
+        ("[kafka]\ngroup = 'x'", "kafka.group ({}:2): unknown key; did you mean group_id?"),
+        ("[batch]\ntopics = []", "batch.topics ({}:2): unknown key; topics belongs to [input]"),
+        ("group_id = 'x'", "group_id ({}:1): unknown key; group_id belongs to [kafka]"),
+        ("[zzz]\nqqq = 1", "zzz ({}:1): unknown section"),
+        ("kafka = 1", "kafka ({}:1): must be a section: write [kafka], with its keys below"),
+        ("[[kafka]]\ngroup_id = 'x'", "kafka ({}:1): must be a section: write [kafka], with its keys below"),
     ],
 )  # fmt: skip
 def test_an_unknown_name_gets_the_nearest(tmp_path: Path, text: str, hint: str) -> None:
@@ -93,7 +93,7 @@ def test_an_unknown_name_gets_the_nearest(tmp_path: Path, text: str, hint: str) 
     ],
 )
 def test_an_unknown_variable_gets_the_nearest(name: str, hint: str) -> None:
-    assert problems(environ={name: "hunter2"}) == [f"{name}: there is no such setting{hint}"]
+    assert problems(environ={name: "hunter2"}) == [f"{name} (environment): unknown setting{hint}"]
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_other_variables_are_left_alone(name: str) -> None:
 
 def test_the_command_line_names_unknown_settings() -> None:
     assert problems(overrides={"model.devise": "cpu"}) == [
-        "model.devise (command line): there is no such setting; did you mean device?"
+        "model.devise (command line): unknown setting; did you mean device?"
     ]
 
 
@@ -144,7 +144,7 @@ def test_topics_from_the_file_are_a_list(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("given", ["", "a,a", "a,,b", "a b", "ü", "..", "x" * 250])
 def test_topics_that_are_none(given: str) -> None:
-    assert "must be a list of different topics" in problems(environ={"FOREBAY_INPUT__TOPICS": given})[0]
+    assert "must be a list of different topic names" in problems(environ={"FOREBAY_INPUT__TOPICS": given})[0]
 
 
 def test_empty_text_unsets_what_may_be_unset(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_an_empty_token_is_a_mistake_wherever_it_stands_and_not_no_token(tmp_pat
     ):
         (problem,) = told
         assert problem.startswith("admin.token")
-        assert problem.endswith("must be a token that is not empty; leave the setting out for none")
+        assert problem.endswith("must be a non-empty token; to use no token, leave the setting out")
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_a_moment_from_the_environment(text: str) -> None:
 
 def test_a_moment_without_its_offset_is_refused() -> None:
     (problem,) = problems(environ={"FOREBAY_INPUT__FROM_TIMESTAMP": "2026-01-31T12:00:00"})
-    assert "the offset from UTC is missing" in problem
+    assert "it has no offset from UTC" in problem
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def test_malformed_toml_is_placed_by_line_and_column(tmp_path: Path, text: str, 
 
 
 def test_a_file_that_is_not_there_or_no_text(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="there is no such file") as caught:
+    with pytest.raises(ConfigError, match="the file does not exist") as caught:
         load_settings(tmp_path / "none.toml", {})
     assert caught.value.remedy is not None and "forebay init" in caught.value.remedy
     with pytest.raises(ConfigError, match="cannot be read"):
@@ -244,7 +244,7 @@ def test_a_file_that_is_not_there_or_no_text(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"binary\.toml:2: not UTF-8"):
         load_settings(binary, {})
     binary.write_bytes(b"#" * 1_048_577)
-    with pytest.raises(ConfigError, match="more than 1048576 bytes"):
+    with pytest.raises(ConfigError, match="larger than 1048576 bytes"):
         load_settings(binary, {})
 
 
@@ -271,7 +271,7 @@ def test_a_byte_order_mark_is_no_harm(tmp_path: Path) -> None:
 def test_lines_of_keys(tmp_path: Path, text: str, line: int | None) -> None:
     path = write(tmp_path, text)
     if line is None:
-        assert problems(path) == [f"x ({path}:1): there is no such key"]
+        assert problems(path) == [f"x ({path}:1): unknown key"]
     else:
         assert load_settings(path, {}).origins["batch.max_batch_size"] == f"{path}:{line}"
 

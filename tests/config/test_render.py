@@ -85,7 +85,7 @@ def test_only_what_was_changed() -> None:
                 "value": 7,
                 "origin": "command line",
                 "allowed": "a whole number from 1 to 65536",
-                "description": "maximum number of events in one model call",
+                "description": "Maximum number of events in one model call.",
             }
         }
     }
