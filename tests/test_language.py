@@ -31,6 +31,8 @@ CLEAN_PATHS: list[str] = [
     "pyproject.toml",
     "stream/dlq",
     "stream/eventtime",
+    "stream/config",
+    "stream/terminal",
 ]
 # ---------------------------------------------------------------------------------------------------------------------
 

@@ -33,8 +33,9 @@ def _check_name(name: str) -> None:
     package = name.partition(".")[0]
     if package == ROOT:
         if not any(logger == name or logger.startswith(f"{name}.") for logger in LOGGERS):
-            near = get_close_matches(name, LOGGERS, n=3) or LOGGERS
-            raise ValueError(f"there is no logger {name}; did you mean {' or '.join(near)}?")
+            near = get_close_matches(name, LOGGERS, n=3)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"the loggers are {', '.join(LOGGERS)}"
+            raise ValueError(f"there is no logger {name}; {hint}")
     elif successor := successor_of(name):
         raise ValueError(f"the logger {name} is now called {successor}")
     elif package in OWN_PACKAGES or not package.isidentifier() or find_spec(package) is None:

@@ -1,1 +1,1 @@
-"""Output for people: the console, and Kafka records as lines."""
+"""Output on a terminal: consoles, tables, errors, and Kafka records as lines."""

@@ -1,4 +1,4 @@
-"""What people see on a terminal: the two consoles, and how a table and an error look."""
+"""Consoles for standard output and standard error, and the format of tables and errors."""
 
 from __future__ import annotations
 
@@ -20,39 +20,39 @@ DIM: Final = "dim"
 
 
 def stdout_console() -> Console:
-    """For results. Colours only on a terminal and without NO_COLOR; nothing is wrapped, so that it can be piped."""
+    """Return a console for results. Colours only on a terminal and without NO_COLOR; no wrapping, so output can be piped."""
     return Console(file=sys.stdout, highlight=False, soft_wrap=True)
 
 
 def stderr_console() -> Console:
-    """For errors, progress and remarks."""
+    """Return a console for errors, progress and notes."""
     return Console(file=sys.stderr, highlight=False, soft_wrap=True)
 
 
 def plain_table(*columns: str, right: Collection[str] = ()) -> Table:
-    """A table with a line under its head; the columns of `right` hold numbers."""
+    """Return an empty table with a line under its header. right: columns with numbers."""
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left", no_wrap=True)
     return table
 
 
-def print_whole(what: RenderableType) -> None:
-    """To standard output, as wide as it is, also through a pipe: names must not be cut."""
+def print_whole(output: RenderableType) -> None:
+    """Print to standard output at full width, also into a pipe, so that names are not cut."""
     console = stdout_console()
-    needed = console.measure(what, options=console.options.update(max_width=10_000)).maximum
+    needed = console.measure(output, options=console.options.update(max_width=10_000)).maximum
     console.width = max(console.width, needed)
-    console.print(what)
+    console.print(output)
 
 
 def visible(text: str) -> str:
-    """Escape what steers a terminal, but for line ends: messages quote files, models and brokers that are others'."""
+    """Escape control characters except line ends: messages quote untrusted files, models and brokers."""
     return "".join(char if char.isprintable() or char == "\n" else f"\\x{ord(char):02x}" for char in text)
 
 
 def error_text(error: ForebayError) -> Text:
-    """The message, every problem on a line of its own, and the remedy."""
-    # As Text, never as markup: messages hold brackets, such as [kafka].
+    """Format an error: its message, one line for each problem, and the remedy."""
+    # Text, not markup: messages contain brackets, such as [kafka].
     text = Text.assemble(("error: ", RED), visible(error.message))
     if isinstance(error, ConfigError):
         for problem in error.problems:
@@ -65,5 +65,5 @@ def error_text(error: ForebayError) -> Text:
 
 
 def render_error(error: ForebayError, console: Console | None = None) -> None:
-    """Print it, to standard error where no console is given."""
+    """Print an error, by default to standard error."""
     (console or stderr_console()).print(error_text(error))

@@ -1,4 +1,4 @@
-"""Records of Forebay's topics for people and for scripts. Total: any bytes at all give a line."""
+"""Format records of Forebay's topics as text or JSON. Accepts any bytes and never raises."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from forebay.stream.core.time_format import local_time, utc_minute
 
 _SHOWN_CHARS: Final = 120
 _SHOWN_VALUES: Final = 6
-# What the formatters raise for values that are not what their topic should hold.
+# Errors that the formatters raise for values of an unexpected form.
 _NOT_EXPECTED: Final = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, OSError, struct.error)
 
 
 def as_line(kind: TopicKey, partition: TopicPartition, record: Record) -> str:
-    """One line of text without control characters, whatever the record holds."""
+    """Return one line of text without control characters, whatever the record contains."""
     headers = {name.lower(): value or b"" for name, value in record.headers}
     if isinstance(record, Unreadable):
         rest = f"(cannot be read) {record.description}  {_bytes(record.value)}"
@@ -30,14 +30,14 @@ def as_line(kind: TopicKey, partition: TopicPartition, record: Record) -> str:
     try:
         rest = _LINES[kind](record, headers)
     except _NOT_EXPECTED:
-        rest = f"(not what is expected here) key {_bytes(record.key)}  {_bytes(record.value)}"
+        rest = f"(unexpected content) key {_bytes(record.key)}  {_bytes(record.value)}"
     return printable(f"{local_time(record.timestamp)}  {partition.partition}@{record.offset}  {rest}")
 
 
 def as_json(partition: TopicPartition, record: Record) -> bytes:
-    """One JSON object: the record's place, key, headers, and its value (base64 where it is not JSON).
+    """Return a JSON object with the record's position, key, headers and value (in base64 if it is not JSON).
 
-    Where records cannot be read it also has `unreadable`: why, the last offset, and how many they are.
+    For records that cannot be read, `unreadable` holds the reason, the last offset and the number of records.
     """
     document: dict[str, object] = {
         "topic": partition.topic,
@@ -61,18 +61,18 @@ def as_json(partition: TopicPartition, record: Record) -> bytes:
 
 
 def headers_as_json(headers: Iterable[tuple[str, bytes | None]]) -> dict[str, str | list[str | None] | None]:
-    """Values by name; a name that is there more than once has a list of all its values, in their order."""
+    """Return header values by name; a repeated name has a list of its values, in order."""
     values: dict[str, list[str | None]] = {}
     for name, value in headers:
         values.setdefault(name, []).append(None if value is None else bytes_as_text(value))
-    return {name: found[0] if len(found) == 1 else found for name, found in values.items()}
+    return {name: texts[0] if len(texts) == 1 else texts for name, texts in values.items()}
 
 
 def with_value(document: Mapping[str, object], value: bytes | None) -> bytes:
-    """Return `document` as JSON, with the value parsed where it is JSON that can be written again, else in base64."""
+    """Return `document` as JSON with the value: parsed if it is JSON that can be serialised again, else in base64."""
     try:
         return orjson.dumps({**document, "value": None if value is None else orjson.loads(value)})
-    except (ValueError, TypeError):  # TypeError: nested deeper than orjson writes, though not than it reads
+    except (ValueError, TypeError):  # TypeError: nested deeper than orjson can write, although it can read it
         encoded = base64.b64encode(value or b"").decode()
         return orjson.dumps({**document, "value": None, "value_base64": encoded})
 
@@ -83,14 +83,14 @@ def _prediction(record: Record, headers: Mapping[str, bytes]) -> str:
     if answer is None and value.get("class") is not None:
         answer = f"class {value['class']}"
     confidence = value.get("confidence")
-    sure = "" if confidence is None else f" ({float(confidence):.1%})"
+    percentage = "" if confidence is None else f" ({float(confidence):.1%})"
     scores = _numbers(value["prediction"])
-    told = f"{answer}{sure}  {scores}" if answer is not None else scores
+    output = f"{answer}{percentage}  {scores}" if answer is not None else scores
     source = value["source"]
     place = f"{source['topic']} {source['partition']}@{source['offset']}"
     if "window" in value:
         place = f"{value['window']['events']} events of {place}"
-    return f"{value['id']}  →  {told}  {value['model']} v{value['version']}  from {place}"
+    return f"{value['id']}  →  {output}  {value['model']} v{value['version']}  from {place}"
 
 
 def _dead_letter(record: Record, headers: Mapping[str, bytes]) -> str:
@@ -158,15 +158,15 @@ _LINES: Final[Mapping[TopicKey, Callable[[Record, Mapping[str, bytes]], str]]] =
 
 
 def _object(value: bytes | None) -> dict[str, Any]:
-    found = orjson.loads(value or b"")
-    if not isinstance(found, dict):
+    document = orjson.loads(value or b"")
+    if not isinstance(document, dict):
         raise ValueError("not an object")
-    return found
+    return document
 
 
 def _numbers(values: Sequence[float]) -> str:
     shown = ", ".join(f"{float(value):.4g}" for value in values[:_SHOWN_VALUES])
-    return f"[{shown}{f', … {len(values)} in all' if len(values) > _SHOWN_VALUES else ''}]"
+    return f"[{shown}{f', … {len(values)} in total' if len(values) > _SHOWN_VALUES else ''}]"
 
 
 def _bytes(value: bytes | None) -> str:
@@ -177,15 +177,15 @@ def _bytes(value: bytes | None) -> str:
 
 
 def bytes_as_text(value: bytes) -> str:
-    """UTF-8, and what is none escaped."""
+    """Decode UTF-8, with invalid bytes as escapes."""
     return value.decode("utf-8", "backslashreplace")
 
 
-def shortened(text: str, most: int = _SHOWN_CHARS) -> str:
-    """At most so many characters, the last an ellipsis where some are left out."""
-    return text if len(text) <= most else text[: most - 1] + "…"
+def shortened(text: str, max_chars: int = _SHOWN_CHARS) -> str:
+    """Cut text to `max_chars` characters; an ellipsis replaces the rest."""
+    return text if len(text) <= max_chars else text[: max_chars - 1] + "…"
 
 
 def printable(text: str) -> str:
-    """Other people's bytes must not steer the terminal."""
+    """Escape control characters: untrusted bytes must not control the terminal."""
     return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)

@@ -36,7 +36,7 @@ def test_a_file_that_others_may_have_written_is_not_used(
     told = capsys.readouterr()
     text = told.out + told.err
     assert "forebay.toml was found in the current folder and is not used: it can be written by every user" in text
-    assert "`-c forebay.toml` uses it all the same" in text
+    assert "if you trust it, use it with `-c forebay.toml`" in text
     assert not ran.exists()
 
 

@@ -1,4 +1,4 @@
-"""Records as lines and as JSON: readable where they are what is expected, and a line whatever they are."""
+"""Records as lines and as JSON, also with unexpected content."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ def line(
     return as_line(kind, P3, FakeRecord(7, value, timestamp=timestamp, key=key, headers=headers))
 
 
-def test_a_prediction_says_what_was_answered_how_sure_by_whom_and_of_what() -> None:
-    told = line("predictions", PREDICTION)
-    assert "  3@7  e1  →  on time (75.0%)  [0.25]  late v2  from features 1@42" in told
+def test_a_prediction_shows_label_confidence_model_and_source() -> None:
+    text = line("predictions", PREDICTION)
+    assert "  3@7  e1  →  on time (75.0%)  [0.25]  late v2  from features 1@42" in text
     assert "e1  →  [1.5, -2]  price v1  from features 1@42" in line("predictions", REGRESSION)
     unnamed = PREDICTION.replace(b'"on time"', b"null")
     assert "class 0 (75.0%)" in line("predictions", unnamed)
 
 
-def test_a_dead_letter_says_why_and_where_it_came_from() -> None:
+def test_a_dead_letter_shows_its_reason_and_source() -> None:
     headers = [
         ("forebay.error.stage", b"decode"),
         ("forebay.error.kind", b"not_json"),
@@ -64,10 +64,10 @@ def test_a_dead_letter_says_why_and_where_it_came_from() -> None:
     assert "decode/not_json: unexpected end  from features 1@42  {oh" in line("dead-letters", b"{oh", headers=headers)
     model = [("forebay.error.model", b"late"), ("forebay.error.version", b"2")]
     assert "  late v2  from" in line("dead-letters", None, headers=headers + model)
-    assert "not what is expected" in line("dead-letters", b"{oh")
+    assert "unexpected content" in line("dead-letters", b"{oh")
 
 
-def test_a_delta_says_how_many_of_what_in_which_minute() -> None:
+def test_a_delta_shows_its_count_outcome_and_minute() -> None:
     assert "minute 2023-11-14 22:14    1,234 rejected  decode/not_json  late v2  ids a" in line("outcome-deltas", DELTA)
 
 
@@ -85,16 +85,16 @@ def test_an_event_as_json_and_as_raw_floats() -> None:
     assert "key k  id 5  [1,2]" in line("features", b'{"id":5,"timestamp":1,"features":[1,2]}', key=b"k")
     values = struct.pack("<8f", *range(8))
     raw = line("features", values, key=b"e1", headers=[("Content-Type", b"application/x-forebay-f32")])
-    assert "id e1  float32 [0, 1, 2, 3, 4, 5, … 8 in all]" in raw
+    assert "id e1  float32 [0, 1, 2, 3, 4, 5, … 8 in total]" in raw
     assert "tombstone" in line("features", None, key=b"k")
     cut = line("features", values[:-1], headers=[("content-type", b"application/x-forebay-f32")])
-    assert "not what is expected" in cut
+    assert "unexpected content" in cut
 
 
-def test_long_values_are_cut_and_steering_characters_shown() -> None:
-    told = line("features", b"\x1b[2Jx" + b"y" * 10_000 + "\u202e".encode())
-    assert "\x1b" not in told and "\\x1b[2Jx" in told
-    assert len(told) < 300 and "…" in told and "10," in told
+def test_long_values_are_cut_and_control_characters_escaped() -> None:
+    text = line("features", b"\x1b[2Jx" + b"y" * 10_000 + "\u202e".encode())
+    assert "\x1b" not in text and "\\x1b[2Jx" in text
+    assert len(text) < 300 and "…" in text and "10," in text
 
 
 @pytest.mark.parametrize("kind", [spec.name for spec in ALL_TOPICS])
@@ -107,13 +107,13 @@ def test_long_values_are_cut_and_steering_characters_shown() -> None:
 def test_any_bytes_give_one_line_and_one_document(
     kind: TopicKey, value: bytes | None, key: bytes | None, headers: list[tuple[str, bytes]], timestamp: int
 ) -> None:
-    told = line(kind, value, key=key, headers=headers, timestamp=timestamp)
-    assert told.isprintable() and "3@7" in told
+    text = line(kind, value, key=key, headers=headers, timestamp=timestamp)
+    assert text.isprintable() and "3@7" in text
     document = json.loads(as_json(P3, FakeRecord(7, value, timestamp=timestamp, key=key, headers=headers)))
     assert (document["topic"], document["partition"], document["offset"]) == ("topic", 3, 7)
 
 
-def test_as_json_the_value_is_parsed_or_in_base64() -> None:
+def test_a_json_document_has_the_value_parsed_or_in_base64() -> None:
     good = json.loads(as_json(P3, FakeRecord(7, b'{"a":1}', timestamp=5, key=b"k", headers=[("h", b"v")])))
     assert good["value"] == {"a": 1} and good["key"] == "k" and good["headers"] == {"h": "v"} and good["timestamp"] == 5
     assert "value_base64" not in good
@@ -124,7 +124,7 @@ def test_as_json_the_value_is_parsed_or_in_base64() -> None:
 
 @pytest.mark.parametrize("kind", [spec.name for spec in ALL_TOPICS])
 @pytest.mark.parametrize("depth", [250, 254, 300, 1000, 5000])
-def test_deep_json_is_a_line_and_a_document_too(kind: TopicKey, depth: int) -> None:
+def test_deeply_nested_json_gives_a_line_and_a_document(kind: TopicKey, depth: int) -> None:
     value = b'{"id":"x","timestamp":1,"features":' + b"[" * depth + b"]" * depth + b"}"
     assert "3@7" in line(kind, value)
     document = json.loads(as_json(P3, FakeRecord(7, value)))
@@ -133,7 +133,7 @@ def test_deep_json_is_a_line_and_a_document_too(kind: TopicKey, depth: int) -> N
     )
 
 
-def test_records_that_cannot_be_read_have_a_line_and_an_object_too() -> None:
+def test_unreadable_records_have_a_line_and_an_object() -> None:
     found = unreadable(10, 19, 5)
     assert "  3@10  (cannot be read) offsets 10 to 19 (5 records): too large  raw" in as_line("features", P3, found)
     document = json.loads(as_json(P3, found))
@@ -141,12 +141,12 @@ def test_records_that_cannot_be_read_have_a_line_and_an_object_too() -> None:
     assert document["unreadable"] == {"kind": "batch_too_large", "message": "too large", "last_offset": 19, "count": 5}
 
 
-def test_a_header_that_is_there_twice_has_both_values() -> None:
+def test_a_repeated_header_has_all_its_values() -> None:
     record = FakeRecord(
         7, b"1", timestamp=0, key=None, headers=[("a", b"1"), ("b", b"x"), ("a", b"2"), ("A", b"3"), ("a", None)]
     )  # type: ignore[list-item]
     assert json.loads(as_json(P3, record))["headers"] == {"a": ["1", "2", None], "b": "x", "A": "3"}
 
 
-def test_no_timestamp_is_no_time() -> None:
+def test_a_missing_timestamp_is_shown_as_such() -> None:
     assert line("features", b"{}", timestamp=-1).startswith("(no time)  3@7")

@@ -118,7 +118,7 @@ def test_tail_prints_documents_and_other_records(
     arguments = ["--bootstrap-server", broker.bootstrap, "--set", f"topics.prefix={names('')}", "--from-beginning"]
     assert main(["tail", "predictions", "--limit", "2", "--timeout", "20", *arguments]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 2 and all("not what is expected here" in line for line in lines)
+    assert len(lines) == 2 and all("unexpected content" in line for line in lines)
     assert main(["tail", "predictions", "--json", "--timeout", "0.5", *arguments]) == 0
     documents = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert {document["topic"] for document in documents} == {topic}
