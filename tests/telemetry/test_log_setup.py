@@ -173,7 +173,7 @@ def test_a_line_within_a_trace_tells_its_ids() -> None:
     ("text", "reason"),
     [
         ("info,forebay.comit=debug", "there is no logger forebay.comit; did you mean forebay.commit"),
-        ("forebay.nothing.like.it=debug", "there is no logger forebay.nothing.like.it; the loggers are forebay."),
+        ("forebay.nothing.like.it=debug", "there is no logger forebay.nothing.like.it; did you mean forebay."),
         ("commit=debug", "there is no logger commit; did you mean forebay.commit?"),
         (f"{OLD_PACKAGE}.comit=debug", "comit; did you mean forebay.commit?"),
         ("models.nets=debug", "there is no logger models.nets"),
