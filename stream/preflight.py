@@ -37,7 +37,7 @@ from forebay.stream.kafka.protocol.authorized_operations import (
     Access,
     ClusterView,
     Operation,
-    view,
+    describe_cluster,
 )
 from forebay.stream.kafka.protocol.broker_release import describe_release
 
@@ -89,7 +89,7 @@ async def check_cluster(settings: Settings, *, timeout_s: float, on_check: OnChe
                     f"{broker.address} is older than Kafka 2.5", remedy="upgrade it to Kafka 2.5 or later"
                 )
             async with asyncio.timeout(timeout_s):
-                seen = await view(broker.connection, [*inputs, *outputs])
+                seen = await describe_cluster(broker.connection, [*inputs, *outputs])
             check = await _check_brokers(broker, seen, kafka, timeout_s)
             on_check(check)
             if check.status is Status.OK:

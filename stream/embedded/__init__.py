@@ -1,4 +1,4 @@
-"""A Kafka broker for trying out, started and stopped with the program that needs it. Not for production."""
+"""An embedded Kafka broker for evaluation and tests, which runs as long as the program that starts it. Not for production."""
 
 from forebay.stream.embedded.broker import EmbeddedBroker
 

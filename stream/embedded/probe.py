@@ -1,4 +1,4 @@
-"""Asks whether a Kafka broker answers on a port, by Kafka's own first question."""
+"""A probe for a Kafka broker on a port, which sends the first request of a Kafka client."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _MAX_ANSWER_BYTES = 1 << 20
 
 
 async def answers_kafka(host: str, port: int, *, timeout_s: float) -> bool:
-    """Whether an ApiVersions request on a new connection is answered without error in `timeout_s` seconds.
+    """Return whether an ApiVersions request on a new connection succeeds within `timeout_s` seconds.
 
-    A socket that merely accepts, or that speaks something else, does not count. Never raises for the network.
+    A server that only accepts the connection or speaks another protocol does not count. Never raises network errors.
     """
     try:
         async with asyncio.timeout(timeout_s):

@@ -1,4 +1,4 @@
-"""A real worker, `forebay run`, in a process of its own, for the demo and the bench."""
+"""A worker, `forebay run`, in a process of its own, for the demo and the bench."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from forebay.stream.core.clock import Clock
 from forebay.stream.embedded.process import tied_to_parent
 
 READY_LINE: Final = "worker ready"
-"""What a worker logs when it is ready, and its parent process waits for."""
+"""The log line of a worker that is ready, for which its parent process waits."""
 _PAGE: Final = re.compile(rb"admin page at (https?://[^\s\"]+)")
 READY_TIMEOUT_S: Final = 90.0
 STOP_TIMEOUT_S: Final = 30.0
@@ -27,10 +27,13 @@ _LOG_TAIL_BYTES: Final = 3000
 
 
 class WorkerProcess:
-    """Starts the worker of a configuration file; its log goes into `log`.
+    """A worker process with a configuration file.
 
-    environ: its environment, whole. with_aggregator: it starts an aggregator beside itself. With `die_with_parent`, on Linux,
-    it is killed when this program dies. remedy: what to advise when it fails.
+    log: the file for its log.
+    environ: its complete environment.
+    die_with_parent: on Linux, kill the worker when this program ends.
+    with_aggregator: whether the worker starts an aggregator.
+    remedy: advice for the error if the worker fails.
     """
 
     def __init__(
@@ -55,24 +58,24 @@ class WorkerProcess:
 
     @property
     def pid(self) -> int:
-        """Its process id; only between `start` and `stop`."""
+        """The process id. Valid between `start` and `stop`."""
         assert self._process is not None
         return self._process.pid
 
     def start(self) -> None:
-        """Start the process; does not wait until it is ready."""
-        # -P: the folder in which somebody calls this may have a `models` or a `stream` of its own.
+        """Start the process without waiting until it is ready."""
+        # -P: the current folder may contain another `forebay`.
         command = [sys.executable, "-P", "-m", "forebay", "run", "-c", str(self._config), *self._options]
         if self._die_with_parent:
             command = tied_to_parent(command, os.getpid())
         with self._log.open("wb") as log:
-            # A session of its own: Ctrl-C is for the caller, which then lets the worker drain.
+            # A session of its own: Ctrl-C goes to the caller, which then lets the worker drain.
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environ, start_new_session=True
             )
 
     async def wait_ready(self, timeout_s: float = READY_TIMEOUT_S) -> None:
-        """Until it has joined its group and reads. Raises BrokerError with the end of its log otherwise."""
+        """Wait until the worker has joined its group and reads. Raises BrokerError with the end of its log if it fails."""
         deadline_s = self._clock.monotonic_s() + timeout_s
         while READY_LINE.encode() not in self._log.read_bytes():
             self.check()
@@ -82,19 +85,19 @@ class WorkerProcess:
 
     @property
     def page(self) -> str | None:
-        """Where its live page is, as its log says; None before it is ready, and without one."""
+        """The URL of its live page, from its log; None before it is ready, or if it has none."""
         found = _PAGE.search(self._log.read_bytes())
         return found[1].decode() if found else None
 
     def check(self) -> None:
-        """Raise BrokerError with the end of its log when it has ended."""
+        """Raise BrokerError with the end of its log if the worker has ended."""
         assert self._process is not None
         status = self._process.poll()
         if status is not None:
             raise self._error(f"ended by itself with status {status}")
 
     async def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
-        """SIGTERM, and wait until it has drained. Raises BrokerError when it does not end in time, or not with 0."""
+        """Send SIGTERM and wait until the worker has drained. Raises BrokerError if it does not end in time, or not with 0."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -110,7 +113,7 @@ class WorkerProcess:
         if ended is None:
             raise self._error(f"did not drain within {timeout_s:g} s and was killed")
         if ended != 0:
-            raise self._error(f"ended with status {ended} when it was to drain")
+            raise self._error(f"ended with status {ended} instead of draining")
 
     def log_tail(self) -> str:
         """The end of the worker's log."""
@@ -123,5 +126,5 @@ class WorkerProcess:
 
 
 def without_settings(environ: Mapping[str, str]) -> dict[str, str]:
-    """An environment without Forebay's own settings, for a worker that is to run by its file alone."""
+    """Return an environment without Forebay's settings, for a worker that uses only its configuration file."""
     return {name: value for name, value in environ.items() if not name.upper().startswith("FOREBAY_")}

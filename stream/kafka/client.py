@@ -1,4 +1,4 @@
-"""What every client of the cluster is built with: where it is, and how to be let in."""
+"""Options of all Kafka clients: bootstrap servers and authentication."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from forebay.stream.config.sections import KafkaSection
 
 
 def client_options(kafka: KafkaSection) -> dict[str, object]:
-    """The keyword arguments that aiokafka's consumer, producer and admin client have in common.
+    """Return the keyword arguments that aiokafka's consumer, producer and admin client have in common.
 
-    Reads the TLS files; a client of each call has its own token and its own TLS context. Raises ConfigError where a
-    file is not what it should be, or a library for the mechanism is missing.
+    Reads the TLS files. The result of each call has its own token and TLS context. Raises ConfigError if a file is invalid or a
+    library for the SASL mechanism is missing.
     """
     options: dict[str, object] = {
         "bootstrap_servers": kafka.bootstrap_servers,
@@ -33,7 +33,7 @@ def client_options(kafka: KafkaSection) -> dict[str, object]:
 def _sasl_options(kafka: KafkaSection) -> dict[str, object]:
     options: dict[str, object] = {"sasl_mechanism": kafka.sasl_mechanism}
     if kafka.sasl_mechanism == "OAUTHBEARER":
-        # Only here: it imports aiokafka.
+        # Imported only here, because it imports aiokafka.
         from forebay.stream.kafka.oauth import CommandTokenProvider
 
         if kafka.sasl_oauth_token_command is None:
@@ -62,7 +62,7 @@ def _ssl_context(kafka: KafkaSection) -> ssl.SSLContext:
         raise _unusable("ssl_cafile", kafka.ssl_cafile, error, "certificates in PEM") from None
     context.check_hostname = kafka.ssl_check_hostname
     if kafka.ssl_certfile is not None:
-        # As a function, since with None OpenSSL would ask for the password at the terminal.
+        # A function, because with None OpenSSL would prompt for the password on the terminal.
         password = _plain(kafka.ssl_password) or ""
         try:
             context.load_cert_chain(kafka.ssl_certfile, kafka.ssl_keyfile, password=lambda: password)

@@ -1,4 +1,4 @@
-"""OAUTHBEARER tokens from a command: run when a token is needed, kept until shortly before it expires."""
+"""OAUTHBEARER tokens from a command, which runs when a token is needed. A token is cached until shortly before it expires."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from forebay.stream.core.clock import Clock, SystemClock
 log = logging.getLogger("forebay.kafka.oauth")
 
 UNKNOWN_LIFETIME_MS: Final = 60_000
-"""How long a token is kept that does not say when it expires."""
+"""How long a token without an expiry time is cached."""
 MARGIN_MS: Final = 30_000
-"""A token is renewed this long before it expires, or after four fifths of its life where that is sooner."""
+"""A token is renewed this long before it expires, or after four fifths of its lifetime if that is sooner."""
 MAX_STDERR_CHARS: Final = 500
 LATEST_EXPIRY_S: Final = 100_000_000_000
-"""In the year 5138: a larger number is no count of seconds, but one of milliseconds."""
+"""In the year 5138: a larger number is in milliseconds rather than seconds."""
 
 
 class TokenError(BrokerError, KafkaConnectionError):
-    """No token was to be had.
+    """The token command returned no valid token.
 
-    To the client it is a connection that failed, to be tried again: of any other error its background tasks would die unseen.
+    It is also a connection error, which the client retries: any other error would end its background tasks silently.
     """
 
     default_kind = "token"
@@ -44,10 +44,10 @@ class TokenError(BrokerError, KafkaConnectionError):
 
 
 class CommandTokenProvider(AbstractTokenProvider):
-    """Runs `command` (split as a shell would, but with no shell) and takes the token from what it prints.
+    """Provides the token that a command prints.
 
-    That is the token alone, or JSON {"token": "...", "expires_at": seconds since 1970}. Without expires_at the claim
-    `exp` counts, if the token is a JWT.
+    command: split as a shell would, but run without a shell. It prints the token alone, or JSON {"token": "...", "expires_at":
+    seconds since 1970}. Without expires_at, the claim `exp` applies if the token is a JWT.
     """
 
     def __init__(self, command: str, *, timeout_ms: int, clock: Clock | None = None) -> None:
@@ -60,8 +60,8 @@ class CommandTokenProvider(AbstractTokenProvider):
         self._running = asyncio.Lock()
 
     async def token(self) -> str:
-        """A token that is valid now. Raises TokenError, with what the command wrote to standard error."""
-        # Several connections may ask at once: one of them runs the command.
+        """Return a valid token. Raises TokenError with what the command wrote to standard error."""
+        # Several connections may request a token at once: one of them runs the command.
         async with self._running:
             if self._clock.wall_ms() >= self._renew_at_ms:
                 await self._renew()
@@ -72,20 +72,20 @@ class CommandTokenProvider(AbstractTokenProvider):
             token, expires_at_ms = self._parse(await self._run())
         except TokenError as error:
             if self._clock.wall_ms() < self._expires_at_ms:
-                log.warning("the token could not be renewed, the old one still holds: %s", error)
+                log.warning("the token could not be renewed; the old one is still valid: %s", error)
                 return
             raise
         now_ms = self._clock.wall_ms()
         if expires_at_ms is None:
             expires_at_ms = now_ms + UNKNOWN_LIFETIME_MS
         elif expires_at_ms <= now_ms:
-            raise self._error("the token that it gave has expired", "see its clock and the token's lifetime")
+            raise self._error("returned a token that has expired", "check its clock and the token's lifetime")
         self._token, self._expires_at_ms = token, expires_at_ms
         self._renew_at_ms = expires_at_ms - min(MARGIN_MS, (expires_at_ms - now_ms) // 5)
 
     async def _run(self) -> bytes:
         try:
-            # A session of its own, so that what it starts in turn can be ended with it.
+            # A session of its own, so that its child processes can be killed with it.
             process = await asyncio.create_subprocess_exec(
                 *self._command,
                 stdin=asyncio.subprocess.DEVNULL,
@@ -95,14 +95,14 @@ class CommandTokenProvider(AbstractTokenProvider):
             )
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
-            raise self._error(f"cannot be run: {reason}", "see that it is installed and on PATH") from None
+            raise self._error(f"cannot be run: {reason}", "check that it is installed and on PATH") from None
         try:
             async with asyncio.timeout(self._timeout_s):
                 stdout, stderr = await process.communicate()
         except TimeoutError:
             raise self._error(
-                f"gave no token within {self._timeout_s:g} s",
-                "see why it is slow, or raise kafka.sasl_oauth_token_timeout_ms",
+                f"returned no token within {self._timeout_s:g} s",
+                "find out why it is slow, or raise kafka.sasl_oauth_token_timeout_ms",
             ) from None
         finally:
             if process.returncode is None:
@@ -110,12 +110,12 @@ class CommandTokenProvider(AbstractTokenProvider):
                     os.killpg(process.pid, signal.SIGKILL)
                 await process.wait()
         if process.returncode != 0:
-            said = without_arguments(stderr.decode(errors="replace"), self._command).strip()[-MAX_STDERR_CHARS:]
-            raise self._error(f"ended with status {process.returncode}: {said or '(it wrote nothing to stderr)'}")
+            output = without_arguments(stderr.decode(errors="replace"), self._command).strip()[-MAX_STDERR_CHARS:]
+            raise self._error(f"ended with status {process.returncode}: {output or '(it wrote nothing to stderr)'}")
         return stdout
 
     def _parse(self, output: bytes) -> tuple[str, int | None]:
-        # What it printed is never told: it may be a token.
+        # Its output is never part of a message: it may be a token.
         try:
             text = output.decode("utf-8").strip()
         except UnicodeDecodeError:
@@ -139,12 +139,12 @@ class CommandTokenProvider(AbstractTokenProvider):
         return text, int(expires_at_s * 1000) if isinstance(expires_at_s, int | float) else None
 
     def _error(self, what: str, remedy: str = "run it by hand") -> TokenError:
-        # Only its name is told: arguments may hold a secret.
+        # The message has only the name of the command: its arguments may contain a secret.
         return TokenError(f"the token command ({self._command[0]} ...) {what}", remedy=remedy)
 
 
 def _jwt_expiry_s(token: str) -> int | float | None:
-    """The claim `exp` of a JWT, seconds since 1970; None where the token is none or does not say."""
+    """Return the claim `exp` of a JWT, seconds since 1970; None if the token is not a JWT or has no such claim."""
     parts = token.split(".")
     if len(parts) != 3:
         return None

@@ -178,7 +178,7 @@ async def test_a_slow_command_is_killed_with_its_child_processes(tmp_path: Path)
     # The shell waits for its child, and both hold the pipe open.
     script = f"sleep 600 & echo $! > {shlex.quote(str(child))}; wait"
     started_s = time.monotonic()
-    with pytest.raises(TokenError, match="gave no token within 1 s"):
+    with pytest.raises(TokenError, match="returned no token within 1 s"):
         await provider(shlex.join(["sh", "-c", script]), timeout_ms=1000).token()
     assert time.monotonic() - started_s < 60  # the command takes 600 s
     # Whoever adopts the child may take a moment to bury it.

@@ -10,7 +10,7 @@ import pytest
 
 from forebay.stream.config.sections import KafkaSection
 from forebay.stream.kafka.cluster.bootstrap import reach
-from forebay.stream.kafka.protocol.authorized_operations import coordinator
+from forebay.stream.kafka.protocol.authorized_operations import find_coordinator
 from forebay.stream.telemetry.log_setup import CLIENT_LINES_EVERY_S
 from tests.brokers.apache import ApacheKafka
 from tests.brokers.clients import create_topic
@@ -38,7 +38,7 @@ async def test_brokers_away_at_the_start_and_later(
         await worker_group.settled()
 
         async with reach(KafkaSection(bootstrap_servers=cluster.bootstrap), timeout_s=60) as broker:
-            _host, port = await coordinator(broker.connection, worker_group.prefix)
+            _host, port = await find_coordinator(broker.connection, worker_group.prefix)
         gone = [address.rpartition(":")[2] for address in cluster.bootstrap.split(",")].index(str(port))
         await asyncio.to_thread(cluster.kill, gone)
         two = worker_group.start(log={"format": "json"})

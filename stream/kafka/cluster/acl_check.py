@@ -14,7 +14,13 @@ from forebay.stream.core.retry import fixed, retry
 from forebay.stream.kafka.cluster.acls import Acl, Role, required_acls
 from forebay.stream.kafka.cluster.authorization_errors import KIND
 from forebay.stream.kafka.cluster.bootstrap import Broker, connect, reach
-from forebay.stream.kafka.protocol.authorized_operations import Access, Operation, coordinator, group_access, view
+from forebay.stream.kafka.protocol.authorized_operations import (
+    Access,
+    Operation,
+    describe_cluster,
+    find_coordinator,
+    group_access,
+)
 
 log = logging.getLogger("forebay.kafka.permissions")
 
@@ -46,7 +52,7 @@ async def _missing(acls: tuple[Acl, ...], settings: Settings) -> list[Acl]:
     groups = sorted({acl.name for acl in acls if acl.resource == "group"})
     try:
         async with reach(settings.kafka, timeout_s=TIMEOUT_S) as broker, asyncio.timeout(TIMEOUT_S):
-            topic_access = dict((await view(broker.connection, topics)).topics)
+            topic_access = dict((await describe_cluster(broker.connection, topics)).topics)
         access_of_groups = {
             name: access for name in groups if (access := await _group_access(name, settings)) is not None
         }
@@ -115,7 +121,7 @@ async def ask_coordinator(broker: Broker, kafka: KafkaSection, group_id: str, *,
     Raises NotCoordinatorForGroupError if the coordinator has moved since or does not know its role yet; BrokerError, KafkaError
     or OSError if it cannot be reached.
     """
-    host, port = await coordinator(broker.connection, group_id)
+    host, port = await find_coordinator(broker.connection, group_id)
     home = await connect(kafka, host, port, timeout_s=timeout_s)
     try:
         access = await group_access(home.connection, group_id)

@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError
 
 from forebay.schemas.errors import BrokerError, ForebayError
 from forebay.stream.kafka.cluster.bootstrap import ADVERTISED_REMEDY, Broker, ClientOptions, connect_with, reach_with
-from forebay.stream.kafka.protocol.authorized_operations import view
+from forebay.stream.kafka.protocol.authorized_operations import describe_cluster
 
 log = logging.getLogger("forebay.kafka.cluster")
 
@@ -71,7 +71,7 @@ async def find_unreachable(client: ClientOptions, *, timeout_s: float = TIMEOUT_
     try:
         async with reach_with(client, timeout_s=timeout_s) as broker:
             async with asyncio.timeout(timeout_s):
-                addresses = (await view(broker.connection, [])).brokers
+                addresses = (await describe_cluster(broker.connection, [])).brokers
             problems = await unreachable_brokers(broker, addresses, client, timeout_s=timeout_s)
     except BrokerError as error:
         return error

@@ -1,1 +1,1 @@
-"""Changes to the behaviour of single Kafka clients, where the client itself has no option for it."""
+"""Patches of single Kafka client instances, for behaviour that the client has no option for."""

@@ -1,8 +1,8 @@
-"""Large fetch answers, put together from the parts that the socket gives.
+"""Chunked reads of large fetch responses.
 
-The client waits for an answer's last byte while asyncio's reader grows one buffer to hold it all, and then copies that: for
-megabytes, page faults and copies are a tenth of the worker's processor time. Read part by part, the reader's buffer stays
-small and warm, and the whole is copied once.
+The client waits for the last byte of a response, while asyncio's reader grows one buffer to hold all of it and then copies the
+buffer. For responses of megabytes, page faults and copies take a tenth of the worker's CPU time. With chunked reads the
+reader's buffer stays small and in the CPU cache, and the response is copied once.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ LARGE_BYTES = 128 * 1024
 
 
 def use_chunked_reads(consumer: AIOKafkaConsumer) -> None:
-    """Has `consumer`, already started, read its fetch answers so. Patches its connections' readers, not their class."""
+    """Make a started consumer read large fetch responses in chunks. Patches the readers of its connections, not their class."""
     fetcher: Any = consumer._fetcher
     if fetcher is None:
         raise RuntimeError("use_chunked_reads needs a started consumer")
     proc_fetch_request, connections = fetcher._proc_fetch_request, fetcher._client._conns
 
-    async def prepared(assignment: Any, node_id: int, request: Any) -> bool:
+    async def fetch(assignment: Any, node_id: int, request: Any) -> bool:
         for connection in connections.values():
             reader = connection._reader
             if reader is not None and "readexactly" not in vars(reader):
@@ -31,19 +31,19 @@ def use_chunked_reads(consumer: AIOKafkaConsumer) -> None:
         brought_data: bool = await proc_fetch_request(assignment, node_id, request)
         return brought_data
 
-    fetcher._proc_fetch_request = prepared
+    fetcher._proc_fetch_request = fetch
 
 
 async def read_exactly(reader: asyncio.StreamReader, num_bytes: int) -> bytes:
-    """What `StreamReader.readexactly` returns and raises."""
+    """Do what `StreamReader.readexactly` does, in chunks if `num_bytes` is large."""
     if num_bytes < LARGE_BYTES:
         return await asyncio.StreamReader.readexactly(reader, num_bytes)
-    parts: list[bytes] = []
-    missing = num_bytes
-    while missing:
-        part = await reader.read(missing)
-        if not part:
-            raise asyncio.IncompleteReadError(b"".join(parts), num_bytes)
-        parts.append(part)
-        missing -= len(part)
-    return b"".join(parts)
+    chunks: list[bytes] = []
+    remaining = num_bytes
+    while remaining:
+        chunk = await reader.read(remaining)
+        if not chunk:
+            raise asyncio.IncompleteReadError(b"".join(chunks), num_bytes)
+        chunks.append(chunk)
+        remaining -= len(chunk)
+    return b"".join(chunks)

@@ -1,12 +1,13 @@
-"""Records as the client's compiled parser gives them, some thousands at a time, without the client's object around each.
+"""Raw records: records as the client's compiled parser returns them, thousands at a time, without a `ConsumerRecord` each.
 
-That object repeats topic and partition, counts key and value and copies the headers, and a generator hands it over one by
-one: together an eighth of the worker's processor time, for nothing that the pipeline reads. Which batches count (aborted
-transactions, control batches) and the positions are the client's business as before: its reader of batches is kept, and
-takes each piece of a batch for one record. It asks each batch whether its checksum is right, and here the answer is computed by
-the processor's instruction (see `checksum.py`), over the bytes of the fetch answer.
+A `ConsumerRecord` repeats topic and partition, measures key and value and copies the headers, and a generator yields them one
+by one. Together this takes an eighth of the worker's CPU time, for nothing that the pipeline reads. The client still decides
+which batches to return (aborted transactions, control batches) and keeps the positions: its reader of batches remains, and each
+piece of a batch looks like one record to it. It also asks each batch whether its checksum is valid. Here the checksum is
+computed by the CPU's instruction (see `crc32c.py`) over the bytes of the fetch response.
 
-What the parser raises on is handed out too (see `batch_pieces.py`). Where that cannot be, reading stops with the place.
+Records on which the parser fails are returned too (see `batch_pieces.py`). If that is not possible, reading stops with an error
+that names the place.
 """
 
 from __future__ import annotations
@@ -31,48 +32,51 @@ _FORMAT = 2
 
 @dataclass(frozen=True, slots=True)
 class ReadLimits:
-    """max_unpacked_bytes: of one compressed batch, a larger one is rejected unread; max_poll_bytes: about how much one poll
-    hands out."""
+    """Limits of what is read.
+
+    max_unpacked_bytes: the unpacked size of a compressed batch; a larger one is rejected unread.
+    max_poll_bytes: the approximate size of the records of one poll.
+    """
 
     max_unpacked_bytes: int = 64 << 20
     max_poll_bytes: int = 16 << 20
 
 
 class PollBudget:
-    """How many bytes a consumer may still hand out in this poll. Call `begin_poll` before each `getmany`."""
+    """The number of bytes that a consumer may still return in this poll. Call `begin_poll` before each `getmany`."""
 
     def __init__(self, limits: ReadLimits) -> None:
         self.limits = limits
         self.bytes_left = limits.max_poll_bytes
 
     def begin_poll(self) -> None:
-        """Allow the next poll its bytes."""
+        """Reset the budget for the next poll."""
         self.bytes_left = self.limits.max_poll_bytes
 
 
 def use_raw_records(consumer: AIOKafkaConsumer, limits: ReadLimits) -> PollBudget:
-    """Have `consumer`, already started, hand out the parsed records themselves: offset, timestamp, key, value, headers.
+    """Make a started consumer return the parsed records themselves: offset, timestamp, key, value, headers.
 
-    For `getmany` only. Patches this consumer's fetches alone, not the class. Apply it once per consumer.
+    For `getmany` only. Patches the fetcher of this consumer, not the class. Apply it once per consumer.
     """
     fetcher: Any = consumer._fetcher
     if fetcher is None:
         raise RuntimeError("use_raw_records needs a started consumer")
     proc_fetch_request = fetcher._proc_fetch_request
-    fetcher._client = client = _RememberingClient(fetcher._client)
+    fetcher._client = client = _RecordingClient(fetcher._client)
     budget = PollBudget(limits)
 
     async def fetch(assignment: Any, node_id: int, request: Any) -> bool:
-        with client.remembering(request) as log_of:
+        with client.recording(request) as logs:
             brought_data: bool = await proc_fetch_request(assignment, node_id, request)
         for partition, result in fetcher._records.items():
-            partition_records = getattr(result, "_partition_records", None)  # an error has none
+            partition_records = getattr(result, "_partition_records", None)  # a fetch error does not have it
             if partition_records is None or isinstance(partition_records._records, _WholeBatches):
                 continue
-            log = log_of.get(tuple(partition))
+            log = logs.get(tuple(partition))
             if log is not None:
-                # Nothing of it was read yet: the generator that reads it begins with the first record asked for.
-                # Weak: a cycle would keep fetched megabytes until the collector looks, which is seldom.
+                # Nothing has been read from it yet: the generator that reads it starts with the first record requested.
+                # Weak references: a cycle would keep fetched megabytes until a garbage collection, which is rare.
                 reader = weakref.proxy(partition_records)
                 partition_records._records = _WholeBatches(partition_records._records, log, limits, reader)
                 partition_records._consumer_record = partial(_unread, reader)
@@ -83,8 +87,8 @@ def use_raw_records(consumer: AIOKafkaConsumer, limits: ReadLimits) -> PollBudge
     return budget
 
 
-class _RememberingClient:
-    """The fetcher's client, which also tells the bytes that a fetch answer brought."""
+class _RecordingClient:
+    """The fetcher's client, which also records the bytes of fetch responses."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
@@ -94,8 +98,8 @@ class _RememberingClient:
         return getattr(self._client, name)
 
     @contextlib.contextmanager
-    def remembering(self, request: Any) -> Iterator[dict[tuple[str, int], bytes]]:
-        """Gives what the answer to this request brings of each partition, once it is there."""
+    def recording(self, request: Any) -> Iterator[dict[tuple[str, int], bytes]]:
+        """Yield a dict that will hold the bytes of each partition from the response to this request."""
         logs: dict[tuple[str, int], bytes] = {}
         self._logs[id(request)] = logs
         try:
@@ -114,9 +118,10 @@ class _RememberingClient:
 
 
 class _WholeBatches:
-    """A partition's batches, each of which iterates as `Piece`s.
+    """The batches of a partition, which iterate as `Piece`s.
 
-    log: the bytes in which they lie one after the other; reader: the client's, which knows the offset to read from.
+    log: the bytes of the batches, one after another.
+    reader: the client's, which knows the offset to read from.
     """
 
     def __init__(self, batches: Any, log: bytes, limits: ReadLimits, reader: Any) -> None:
@@ -141,6 +146,8 @@ class _WholeBatches:
 
 
 class _WholeBatch:
+    """A batch that iterates as `Piece`s and verifies its checksum by the CPU's instruction."""
+
     def __init__(self, batch: Any, raw: memoryview, max_unpacked_bytes: int, position: int) -> None:
         self._batch = batch
         self._raw = raw
@@ -162,32 +169,32 @@ class _WholeBatch:
 
 
 def _unread(partition_records: Any, _partition: Any, piece: Piece) -> Piece:
-    """The piece's records from the position on, which may lie within it."""
+    """Return the records of a piece from the position, which may be within it."""
     return piece.from_offset(partition_records.next_fetch_offset)
 
 
 class _Taker:
-    """Hands out a fetched partition's records, in the place of the client's `FetchResult.getall`."""
+    """Returns the records of a fetched partition, in place of the client's `FetchResult.getall`."""
 
     def __init__(self, result: Any, budget: PollBudget) -> None:
         self._result = result
         self._budget = budget
-        self._waiting: Any = ()
-        self._stopped_by: BrokerError | None = None
+        self._pending: Any = ()
+        self._error: BrokerError | None = None
 
     def take(self, max_records: int) -> list[Any]:
-        """At most `max_records` of the next records; none when the position was moved meanwhile, or the partition paused.
+        """Return at most `max_records` next records; none if the position has changed meanwhile or the partition is paused.
 
-        Raises BrokerError where reading cannot go on, after all that lies before that place was handed out.
+        Raises BrokerError where reading cannot continue, after all records before that place were returned.
         """
         result = self._result
         if not result.check_assignment(result._topic_partition) or not result.has_more():
             return []
-        if self._stopped_by is not None:
-            raise self._stopped_by
+        if self._error is not None:
+            raise self._error
         taken = self._take(max_records)
-        if not taken and self._stopped_by is not None:
-            raise self._stopped_by
+        if not taken and self._error is not None:
+            raise self._error
         return taken
 
     def _take(self, max_records: int) -> list[Any]:
@@ -195,21 +202,21 @@ class _Taker:
         partition_records = result._partition_records
         taken: list[Any] = []
         while len(taken) < max_records:
-            if not self._waiting:
+            if not self._pending:
                 if self._budget.bytes_left <= 0:
                     break
                 piece = self._next_piece(partition_records)
                 if piece is None:
-                    if self._stopped_by is not None:
+                    if self._error is not None:
                         break
-                    result._update_position()  # beyond what was skipped at the end
+                    result._update_position()  # past what was skipped at the end
                     result._partition_records = None
                     return taken
-                self._waiting = piece.records
+                self._pending = piece.records
                 self._budget.bytes_left -= piece.num_bytes
-            room = max_records - len(taken)
-            taken += self._waiting[:room]
-            self._waiting = self._waiting[room:]
+            count = max_records - len(taken)
+            taken += self._pending[:count]
+            self._pending = self._pending[count:]
         if taken:
             partition_records.next_fetch_offset = taken[-1].offset + 1
             result._update_position()
@@ -219,13 +226,13 @@ class _Taker:
         try:
             piece: Piece | None = next(partition_records, None)
         except Exception as error:
-            self._stopped_by = _broken_log(self._result._topic_partition, partition_records.next_fetch_offset, error)
-            self._stopped_by.__cause__ = error
+            self._error = _corrupt_log(self._result._topic_partition, partition_records.next_fetch_offset, error)
+            self._error.__cause__ = error
             return None
         return piece
 
 
-def _broken_log(partition: Any, offset: int, error: Exception) -> BrokerError:
+def _corrupt_log(partition: Any, offset: int, error: Exception) -> BrokerError:
     place = f"{partition.topic}-{partition.partition}@{offset}"
     if isinstance(error, CorruptRecordException):
         what = "the record batch does not match its checksum"
@@ -236,7 +243,7 @@ def _broken_log(partition: Any, offset: int, error: Exception) -> BrokerError:
     return BrokerError(
         f"{place}: {what}",
         kind="corrupt_batch",
-        remedy="start again: bytes may have changed on the way. If it stops at the same place, look at that partition's "
-        "replicas on the brokers' disks (kafka-dump-log); to go on without these records, stop the group and set its offset "
-        "beyond them (kafka-consumer-groups --reset-offsets --to-offset)",
+        remedy="restart: bytes may have changed in transit. If it stops at the same place, check that partition's replicas on "
+        "the brokers' disks (kafka-dump-log); to continue without these records, stop the group and set its offset past "
+        "them (kafka-consumer-groups --reset-offsets --to-offset)",
     )

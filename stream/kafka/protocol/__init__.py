@@ -1,1 +1,1 @@
-"""Kafka's binary protocol where the client has none of it: requests and record batches."""
+"""Parts of Kafka's binary protocol that the client lacks: requests and record batches."""

@@ -1,7 +1,6 @@
-"""What this principal may do with topics and with its group, as the cluster says itself: nothing is read or written.
+"""The operations that the cluster allows this user on topics and on its group. Reads and writes no records.
 
-aiokafka's own requests neither ask for it nor keep from creating the topics that they ask about, hence the two
-structures here.
+aiokafka's own requests do not ask for them, and may create the topics that they name. Hence the two structures here.
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ from forebay.stream.core.retry import fixed, retry
 T = TypeVar("T")
 
 COORDINATOR_RETRY_S: Final = 0.1
-NOT_TOLD: Final = -(1 << 31)
-"""What a broker answers that keeps no such list."""
+UNKNOWN: Final = -(1 << 31)
+"""The response of a broker that does not report authorized operations."""
 
 
 class Operation(IntEnum):
-    """What can be allowed, by the numbers of Kafka's protocol."""
+    """Operations, by their numbers in Kafka's protocol."""
 
     READ = 3
     WRITE = 4
@@ -40,19 +39,23 @@ class Operation(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """error: None, or the name that Kafka gives it. allowed: None where the broker does not tell."""
+    """The access to a topic or group.
+
+    error: the name of Kafka's error, or None.
+    allowed: the allowed operations; None if the broker does not report them.
+    """
 
     error: str | None
     allowed: frozenset[Operation] | None
 
     def missing(self, wanted: Collection[Operation]) -> list[Operation]:
-        """Those of `wanted` that are known not to be allowed."""
+        """Return the wanted operations that are known not to be allowed."""
         return [] if self.allowed is None else [operation for operation in wanted if operation not in self.allowed]
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterView:
-    """brokers: host and port of each, as the cluster advertises them. topics: by name."""
+    """The cluster's metadata. brokers: the advertised host and port of each broker; topics: the access by topic name."""
 
     brokers: tuple[tuple[str, int], ...]
     topics: Mapping[str, Access]
@@ -119,7 +122,7 @@ class _TopicsRequest(Request[MetadataRequest_v5 | _TopicsStruct]):
 
 
 class _GroupsStruct(DescribeGroupsRequest_v3):
-    # aiokafka's own reads the answer as version 2, without the operations.
+    # aiokafka's own class reads the response as version 2, without the operations.
     RESPONSE_TYPE = DescribeGroupsResponse_v3
 
 
@@ -133,22 +136,22 @@ class _GroupsRequest(Request[_GroupsStruct]):
         return request_struct_class([self._group_id], True)
 
 
-async def view(connection: AIOKafkaConnection, topics: Sequence[str]) -> ClusterView:
-    """What the cluster says of itself and of these topics; creates none. Raises KafkaError."""
+async def describe_cluster(connection: AIOKafkaConnection, topics: Sequence[str]) -> ClusterView:
+    """Return the brokers of the cluster and the access to these topics; create no topic. Raises KafkaError."""
     answer = (await connection.send(_TopicsRequest(topics))).to_object()
     return ClusterView(
         tuple((broker["host"], broker["port"]) for broker in answer["brokers"]),
         {
             topic["topic"]: Access(
-                _error_name(topic["error_code"]), _allowed(topic.get("authorized_operations", NOT_TOLD))
+                _error_name(topic["error_code"]), _allowed(topic.get("authorized_operations", UNKNOWN))
             )
             for topic in answer["topics"]
         },
     )
 
 
-async def coordinator(connection: AIOKafkaConnection, group_id: str) -> tuple[str, int]:
-    """Return host and port of the group's coordinator; waits for one without end. Raises BrokerError if denied."""
+async def find_coordinator(connection: AIOKafkaConnection, group_id: str) -> tuple[str, int]:
+    """Return host and port of the group's coordinator. Retries without end. Raises BrokerError if access is denied."""
 
     async def ask() -> tuple[str, int]:
         answer = await connection.send(FindCoordinatorRequest(group_id, 0))
@@ -156,14 +159,14 @@ async def coordinator(connection: AIOKafkaConnection, group_id: str) -> tuple[st
         if error is kafka_errors.NoError:
             return answer.host, answer.port
         if error.retriable:
-            raise _NotYet  # a new cluster creates the topic of offsets when it is first asked for a coordinator
+            raise _NotYet  # a new cluster creates the offsets topic at the first request for a coordinator
         raise BrokerError(f"{group_id}: {_error_name(answer.error_code)}", kind="group")
 
-    return await _until_known(ask)
+    return await _retry_until_known(ask)
 
 
 async def group_access(connection: AIOKafkaConnection, group_id: str) -> Access:
-    """Return the access to the group, asked of its coordinator; waits while that is loading. Raises KafkaError."""
+    """Return the access to the group from its coordinator. Retries while it is loading. Raises KafkaError."""
 
     async def ask() -> Access:
         answer = await connection.send(_GroupsRequest(group_id))
@@ -172,14 +175,14 @@ async def group_access(connection: AIOKafkaConnection, group_id: str) -> Access:
             raise _NotYet
         return Access(_error_name(group["error_code"]), _allowed(group["authorized_operations"]))
 
-    return await _until_known(ask)
+    return await _retry_until_known(ask)
 
 
 class _NotYet(Exception):
-    """The broker has answered that it does not know yet."""
+    """The broker cannot answer yet."""
 
 
-async def _until_known(ask: Callable[[], Awaitable[T]]) -> T:
+async def _retry_until_known(ask: Callable[[], Awaitable[T]]) -> T:
     return await retry(
         ask, should_retry=lambda error, _failures: isinstance(error, _NotYet), wait_s=fixed(COORDINATOR_RETRY_S)
     )
@@ -192,11 +195,11 @@ _LOADING = {
 
 
 def _allowed(bits: int) -> frozenset[Operation] | None:
-    return None if bits == NOT_TOLD else frozenset(operation for operation in Operation if bits & (1 << operation))
+    return None if bits == UNKNOWN else frozenset(operation for operation in Operation if bits & (1 << operation))
 
 
 def _error_name(code: int) -> str | None:
-    # GroupIdNotFound (69) is what newer brokers answer for a group that nobody has joined yet.
+    # GroupIdNotFound (69) is the response of newer brokers for a group without any member so far.
     if code in (0, 69):
         return None
     return str(kafka_errors.for_code(code).__name__).removesuffix("Error")

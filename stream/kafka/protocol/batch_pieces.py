@@ -1,7 +1,7 @@
-"""The records of one fetched batch, in pieces: what is handed out at once is bounded, whatever the batch unpacks to.
+"""Record batches in pieces of bounded size, however large the unpacked batch is.
 
-The client's compiled parser does the work. A batch is unpacked here, within a bound, and what the parser raises on is read by
-`record_batch`. Checksums are verified elsewhere (`light_records`).
+The client's compiled parser does the work. Batches are unpacked here, within a limit, and records on which the parser fails are
+read by `record_batch`. Checksums are verified elsewhere (`raw_records`).
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ from forebay.stream.kafka.protocol.record_batch import (
 MAX_RECORDS: Final = 4096
 MAX_BYTES: Final = 1 << 20
 MANY_HEADERS_FROM: Final = 256
-"""Bytes of a record, on average, below which a piece cannot hold so many headers that they have to be counted."""
+"""If records are smaller on average, in bytes, a piece cannot hold enough headers for them to be counted."""
 
 _FORMAT_AT, _OLD_ATTRIBUTES_AT = 16, 17
 _OFFSET, _HEADERS = attrgetter("offset"), attrgetter("headers")
 
 
 class ImplausibleBatch(Exception):
-    """The header of a batch contradicts itself, so the offsets of its records are unknown."""
+    """The header of a batch is inconsistent, so the offsets of its records are unknown."""
 
 
 class Piece(NamedTuple):
-    """Some records of a batch, to the client one record with the offset of the last.
+    """Some records of a batch, which look to the client like one record with the offset of the last.
 
-    num_bytes: the work that they were; more than they hold where a batch was unpacked in vain.
+    num_bytes: the memory that they took; more than their size if a batch was unpacked in vain.
     """
 
     offset: int
@@ -52,7 +52,7 @@ class Piece(NamedTuple):
     num_bytes: int
 
     def from_offset(self, position: int) -> Piece:
-        """The records that lie at `position` or after it."""
+        """Return the records at `position` or after it."""
         first = self.records[0]
         if getattr(first, "first_offset", first.offset) >= position:
             return self
@@ -65,10 +65,13 @@ class Piece(NamedTuple):
 
 
 def pieces(batch: Any, raw: memoryview, max_unpacked_bytes: int, *, position: int = 0) -> Iterator[Piece]:
-    """Hand out the records of a batch, each exactly once, as itself or as part of an `Unreadable`.
+    """Yield the records of a batch, each exactly once, as itself or as part of an `Unreadable`.
 
-    batch: the client's parser for it; raw: its bytes; position: records before this offset may be left out. Raises
-    ImplausibleBatch.
+    batch: the client's parser for the batch.
+    raw: its bytes.
+    position: records before this offset may be left out.
+
+    Raises ImplausibleBatch.
     """
     if raw[_FORMAT_AT] < 2:
         yield from _old_format(batch, raw, max_unpacked_bytes)
@@ -85,12 +88,14 @@ def pieces(batch: Any, raw: memoryview, max_unpacked_bytes: int, *, position: in
         try:
             data = unpack(header.codec, data, max_unpacked_bytes)
         except UnpackedTooLarge:
-            letter = unreadable_batch(header, raw, FailureKind.BATCH_TOO_LARGE, _too_large(raw, max_unpacked_bytes))
-            yield Piece(letter.offset, [letter], max_unpacked_bytes)
+            unreadable = unreadable_batch(header, raw, FailureKind.BATCH_TOO_LARGE, _too_large(raw, max_unpacked_bytes))
+            yield Piece(unreadable.offset, [unreadable], max_unpacked_bytes)
             return
         except NotUnpackable as error:
-            letter = unreadable_batch(header, raw, FailureKind.UNREADABLE_BATCH, _not_unpackable(header.codec, error))
-            yield Piece(letter.offset, [letter], max_unpacked_bytes)
+            unreadable = unreadable_batch(
+                header, raw, FailureKind.UNREADABLE_BATCH, _not_unpackable(header.codec, error)
+            )
+            yield Piece(unreadable.offset, [unreadable], max_unpacked_bytes)
             return
         batch = DefaultRecordBatch(unpacked_batch(raw, data))
     average = len(data) // header.num_records + 1
@@ -113,17 +118,17 @@ def pieces(batch: Any, raw: memoryview, max_unpacked_bytes: int, *, position: in
 
 
 def _parsed(batch: Any, header: BatchHeader, step: int, done: int) -> Iterator[list[Any]]:
-    """Up to `step` records at a time, as far as the compiled parser reads them and they lie where they must.
+    """Yield up to `step` records at a time, while the compiled parser reads them and their offsets are as expected.
 
-    done: how many of the records that the header states come before those in `batch`.
+    done: the number of records in the header that precede those in `batch`.
     """
-    # An iterator of our own: `islice` calls `iter` each time, and the client's parser can do that only before its first record.
+    # A separate iterator: `islice` calls `iter` each time, which the client's parser allows only before its first record.
     parser = iter(iter(batch).__next__, None)
     previous, is_good = header.first - 1, True
     while is_good and done < header.num_records:
         records: list[Any] = []
         try:
-            # What was read before the parser raises stays in the list.
+            # Records read before the parser raises stay in the list.
             records.extend(islice(parser, min(step, header.num_records - done)))
         except Exception:
             is_good = False
@@ -138,7 +143,7 @@ def _parsed(batch: Any, header: BatchHeader, step: int, done: int) -> Iterator[l
         elif not (
             offsets[0] > previous
             and offsets[-1] <= header.last - left_after
-            and all(one < next_one for one, next_one in pairwise(offsets))
+            and all(offset < next_offset for offset, next_offset in pairwise(offsets))
         ):
             return
         done, previous = done + len(records), offsets[-1]
@@ -146,7 +151,7 @@ def _parsed(batch: Any, header: BatchHeader, step: int, done: int) -> Iterator[l
 
 
 def _size(records: Sequence[Any], average: int) -> int:
-    """About what the records take in memory. average: what one of the batch takes unpacked."""
+    """Return the approximate size of the records in memory. average: the unpacked size of a record of the batch."""
     size = average * len(records)
     if average > MANY_HEADERS_FROM:
         size += HEADER_OBJECT_BYTES * sum(map(len, map(_HEADERS, records)))
@@ -163,12 +168,12 @@ def _not_unpackable(codec: int, error: Exception) -> str:
 
 
 def _old_format(batch: Any, raw: memoryview, max_unpacked_bytes: int) -> Iterator[Piece]:
-    """A message of format 0 or 1: one record, or where it is compressed, a set of them of which it has the last offset."""
+    """Yield a message of format 0 or 1: one record, or if it is compressed, a set of records. Its offset is their last."""
     last, codec = int.from_bytes(raw[:8], "big", signed=True), raw[_OLD_ATTRIBUTES_AT] & 7
     kind = FailureKind.UNREADABLE_BATCH if codec else FailureKind.UNREADABLE_RECORD
     try:
         if codec:
-            unpack(codec, _old_value(raw), max_unpacked_bytes)  # the parser does it again, and has no bound
+            unpack(codec, _old_value(raw), max_unpacked_bytes)  # the parser does it again, without a limit
         records = [_with_time(record) for record in batch]
         if records and records[-1].offset > last:
             raise ValueError(f"it states offset {records[-1].offset}")
@@ -182,9 +187,9 @@ def _old_format(batch: Any, raw: memoryview, max_unpacked_bytes: int) -> Iterato
         if records:
             yield Piece(records[-1].offset, records, len(raw))
         return
-    # Where a set begins is not said: it is all between the position and its last offset.
+    # The first offset of a set is not stated: it includes everything between the position and its last offset.
     first = 0 if codec else last
-    letter = Unreadable(
+    unreadable = Unreadable(
         offset=last,
         timestamp=-1,
         key=None,
@@ -195,11 +200,11 @@ def _old_format(batch: Any, raw: memoryview, max_unpacked_bytes: int) -> Iterato
         kind=kind,
         message=why,
     )
-    yield Piece(last, [letter], max_unpacked_bytes if codec else len(raw))
+    yield Piece(last, [unreadable], max_unpacked_bytes if codec else len(raw))
 
 
 def _old_value(raw: memoryview) -> memoryview:
-    """The value of a message of format 0 or 1, which is a set of messages."""
+    """Return the value of a message of format 0 or 1, which is a set of messages."""
     at = 18 if raw[_FORMAT_AT] == 0 else 26
     size = int.from_bytes(raw[at : at + 4], "big", signed=True)
     at += 4 + max(0, size)
@@ -208,7 +213,7 @@ def _old_value(raw: memoryview) -> memoryview:
 
 
 def _with_time(record: Any) -> Any:
-    """Format 0 has no timestamps."""
+    """Return a record with a timestamp: records of format 0 have none."""
     if record.timestamp is not None:
         return record
     return PlainRecord(record.offset, -1, record.key, record.value, [])

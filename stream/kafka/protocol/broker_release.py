@@ -1,7 +1,7 @@
-"""Which Kafka a broker is, as far as it says: the highest feature level that its software supports.
+"""The Kafka release of a broker, from the highest feature level that it supports.
 
-No request returns a version. Since KRaft each release supports a higher level of the feature `metadata.version`, which the
-answer to ApiVersions v3 carries in a tagged field (KIP-584).
+No request returns a version. Since KRaft, each release supports a higher level of the feature `metadata.version`, which the
+response to ApiVersions v3 carries in a tagged field (KIP-584).
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class _ApiVersionsStruct(RequestStruct):
     )
 
     def parse_response_header(self, read_buffer: BytesIO | bytes) -> ResponseHeader_v0:
-        # The one flexible answer with the old header: the client may not know yet what the broker speaks.
+        # The only flexible response with the old header: the client may not know yet which versions the broker supports.
         return ResponseHeader_v0.decode(read_buffer)
 
 
@@ -74,7 +74,7 @@ class _ApiVersionsRequest(Request[_ApiVersionsStruct]):
 
 
 async def describe_release(connection: AIOKafkaConnection) -> str:
-    """`Kafka 4.1`, or what is known of a broker that reports no feature level. Raises KafkaError."""
+    """Return the release, such as `Kafka 4.1`, or a lower bound if the broker reports no feature level. Raises KafkaError."""
     try:
         answer = await connection.send(_ApiVersionsRequest())
     except (kafka_errors.IncompatibleBrokerVersion, NotImplementedError):
@@ -83,7 +83,7 @@ async def describe_release(connection: AIOKafkaConnection) -> str:
 
 
 def supported_level(features: bytes) -> int | None:
-    """The highest supported `metadata.version` in the tagged field of supported features; None where it is not there."""
+    """Return the highest supported `metadata.version` in the tagged field of supported features; None if it is missing."""
     data = BytesIO(features)
     if not features:
         return None
@@ -97,7 +97,7 @@ def supported_level(features: bytes) -> int | None:
 
 
 def release_of(level: int | None) -> str:
-    """The release by its highest feature level."""
+    """Return the release with this highest feature level."""
     if level is None:
         return "Kafka 2.5 or later (it reports no feature level)"
     if level > _LAST_KNOWN:

@@ -1,7 +1,7 @@
-"""Unpacking the records of a compressed batch, within a bound. Pure.
+"""Decompression of record batches within a size limit. Pure.
 
-A few kilobytes can unpack to gigabytes. What a batch unpacks to is therefore bounded before any memory is taken: by the sizes
-that its frames state, where they state them, else by an output of a fixed size.
+A few kilobytes can unpack to gigabytes. The unpacked size is therefore limited before memory is allocated: by the sizes stated
+in the frames if there are any, else by an output buffer of a fixed size.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ _LZ4_STORED: Final = 1 << 31
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 _ZSTD_BLOCK_BYTES: Final = 1 << 17
 _ZSTD_RAW, _ZSTD_RLE, _ZSTD_COMPRESSED = range(3)
-_NO_ROOM: Final = "failed to write whole buffer"
+_BUFFER_FULL: Final = "failed to write whole buffer"
 
 
 class UnpackedTooLarge(Exception):
-    """The data unpacks to more than the bound."""
+    """The data unpacks to more than the limit."""
 
 
 class NotUnpackable(Exception):
-    """The data is not what its codec makes, or the codec is not known."""
+    """The data is invalid for its codec, or the codec is unknown."""
 
 
 def unpack(codec: int, data: bytes | memoryview, max_bytes: int) -> bytes | memoryview:
-    """Unpack the records of a batch. codec: as in the batch's attributes.
+    """Return the unpacked records of a batch. codec: from the attributes of the batch.
 
-    Raises UnpackedTooLarge beyond `max_bytes`, NotUnpackable for everything else that is wrong with the data.
+    Raises UnpackedTooLarge if they exceed `max_bytes`, NotUnpackable for all other errors in the data.
     """
     if codec == NONE:
         return data
@@ -53,19 +53,19 @@ def unpack(codec: int, data: bytes | memoryview, max_bytes: int) -> bytes | memo
 
 
 def _gunzip(data: bytes | memoryview, max_bytes: int) -> bytes:
-    """Unpack one gzip member after the other, as Kafka's clients do."""
+    """Unpack one gzip member after another, as Kafka's clients do."""
     rest = memoryview(data)
     parts: list[bytes] = []
     left = max_bytes
     try:
         while len(rest):
             member = zlib.decompressobj(_GZIP_WINDOW_BITS)
-            # zlib copies what follows a member, of which there may be one in every 20 bytes: so it never gets much of that.
+            # zlib copies what follows a member, and there may be a member every 20 bytes: pass it little data at first.
             size = _GZIP_FIRST_BYTES
             while not member.eof:
                 if not len(rest):
-                    raise NotUnpackable("the gzip data ends before its end")
-                part = member.decompress(rest[:size], left + 1)  # 0 would mean no bound
+                    raise NotUnpackable("the gzip data is truncated")
+                part = member.decompress(rest[:size], left + 1)  # 0 would mean no limit
                 left -= len(part)
                 if left < 0:
                     raise UnpackedTooLarge
@@ -98,7 +98,7 @@ def _unpack_snappy(data: bytes, max_bytes: int) -> bytes:
 
 def _unpack_snappy_block(block: bytes, max_bytes: int) -> bytes:
     try:
-        # The size stands before the block, and the decoder refuses a block that does not have it.
+        # The size precedes the block, and the decoder rejects a block of another size.
         if cramjam.snappy.decompress_raw_len(block) > max_bytes:
             raise UnpackedTooLarge
         return bytes(cramjam.snappy.decompress_raw(block))
@@ -107,7 +107,7 @@ def _unpack_snappy_block(block: bytes, max_bytes: int) -> bytes:
 
 
 def _unpack_frames(decoder: Any, data: bytes, largest: int | None, max_bytes: int) -> bytes | memoryview:
-    """Unpack lz4 or zstd frames. largest: what they unpack to at most, None where that cannot be said."""
+    """Unpack lz4 or zstd frames. largest: the upper bound of their unpacked size, None if it is unknown."""
     try:
         if largest is not None and largest <= max_bytes:
             return memoryview(decoder.decompress(data))
@@ -115,13 +115,13 @@ def _unpack_frames(decoder: Any, data: bytes, largest: int | None, max_bytes: in
         size = decoder.decompress_into(data, output)
         return memoryview(output)[:size]
     except cramjam.DecompressionError as error:
-        if _NO_ROOM in str(error):
+        if _BUFFER_FULL in str(error):
             raise UnpackedTooLarge from None
         raise NotUnpackable(str(error)) from None
 
 
 def _largest_lz4(data: bytes | memoryview) -> int | None:
-    """What an lz4 frame unpacks to at most: so many blocks of at most the size that the frame states."""
+    """Return an upper bound of the unpacked size of an lz4 frame: its number of blocks times their maximum size."""
     if bytes(data[:4]) != _LZ4_MAGIC or len(data) < 7:
         return None
     flags = data[4]
@@ -142,7 +142,7 @@ def _largest_lz4(data: bytes | memoryview) -> int | None:
 
 
 def _largest_zstd(data: bytes | memoryview) -> int | None:
-    """What a zstd frame unpacks to at most, by the headers of its blocks (RFC 8878)."""
+    """Return an upper bound of the unpacked size of a zstd frame, from the headers of its blocks (RFC 8878)."""
     if bytes(data[:4]) != _ZSTD_MAGIC or len(data) < 6:
         return None
     descriptor = data[4]

@@ -1,9 +1,9 @@
-"""Requests of Kafka's protocol that aiokafka does not speak: TxnOffsetCommit v3, OffsetFetch v7 and Metadata v10.
+"""Requests of Kafka's protocol that aiokafka does not support: TxnOffsetCommit v3, OffsetFetch v7 and Metadata v10.
 
-The first two came with KIP-447 (Kafka 2.5). TxnOffsetCommit v3 carries the group's generation and member, so that the commit
-of a member that was put out of the group is refused; OffsetFetch v7 can ask for stable offsets only, those that no open
-transaction is about to change. Metadata v10 came with KIP-516 (Kafka 2.8) and reports each topic's id. Fields as in Kafka's
-message definitions; arrays end in the tagged fields of flexible versions.
+The first two came with KIP-447 (Kafka 2.5). TxnOffsetCommit v3 carries the group's generation and member id, so that the commit
+of a member that the group has removed is fenced. OffsetFetch v7 can request stable offsets only, which no open transaction
+includes. Metadata v10 came with KIP-516 (Kafka 2.8) and returns each topic's id. The fields follow Kafka's message definitions;
+arrays end in the tagged fields of flexible versions.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class TxnOffsetCommitRequest_v3(RequestStruct):
 
 
 class TxnOffsetCommit(Request[TxnOffsetCommitRequest_v3]):
-    """Positions in a transaction, as the member of a generation. producer: its id and epoch; metadata: kept with a position."""
+    """A commit of positions in a transaction, as a member. producer: its id and epoch; metadata: stored with a position."""
 
     API_KEY = 28
 
@@ -152,7 +152,7 @@ class OffsetFetchRequest_v7(RequestStruct):
 
 
 class OffsetFetch(Request[OffsetFetchRequest_v7]):
-    """The group's offsets of these partitions. require_stable: an error where an open transaction is about to change one."""
+    """A request for committed offsets. require_stable: return an error if an open transaction includes one of them."""
 
     API_KEY = 9
 
@@ -245,7 +245,7 @@ class MetadataRequest_v10(RequestStruct):
 
 
 class TopicMetadata(Request[MetadataRequest_v5 | MetadataRequest_v10]):
-    """Brokers, and these topics with their ids; an older broker answers in version 5, without ids. Creates no topic."""
+    """A request for brokers and topic ids. Older brokers answer in version 5, without ids. Creates no topic."""
 
     API_KEY = 3
 

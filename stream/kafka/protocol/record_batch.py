@@ -1,7 +1,7 @@
-"""Reading the records of one record batch of Kafka's format 2, whatever its bytes are. Pure.
+"""A parser for record batches of Kafka's format 2 that accepts any bytes. Pure.
 
-The client's compiled parser reads what is well-formed. What it raises on is read here, record by record: each good record is
-handed out as usual, and one that cannot be read as an `Unreadable` that keeps its bytes.
+The client's compiled parser reads well-formed batches. Batches on which it fails are read here, record by record: valid records
+are returned as usual, and a record that cannot be read as an `Unreadable` with its bytes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from forebay.schemas.failures import FailureKind
 from forebay.stream.core.records import Record, Unreadable
 
 MAX_HEADERS: Final = 8192
-"""A record with more is rejected unread: reading them takes longer than everything else that is done with a record."""
+"""A record with more headers is rejected unread: reading them takes longer than all other work on a record."""
 
 HEADER_BYTES: Final = 61
 _HEADER: Final = struct.Struct(">qiibIhiqqqhii")
@@ -34,11 +34,11 @@ BATCH_HEADERS: Final = ((names.CONTENT_TYPE, names.KAFKA_BATCH_CONTENT_TYPE.enco
 
 
 class _Malformed(Exception):
-    """The bytes of a record are not what the format says."""
+    """The bytes of a record do not follow the format."""
 
 
 class BatchHeader(NamedTuple):
-    """What stands before the records. first, last: offsets; timestamps in ms since the Unix epoch, -1 for none."""
+    """The header of a batch. first, last: offsets; timestamps: ms since the Unix epoch, -1 for none."""
 
     first: int
     last: int
@@ -50,7 +50,7 @@ class BatchHeader(NamedTuple):
 
     @classmethod
     def read(cls, log: bytes | memoryview, begin: int = 0) -> Self:
-        """Read the header of the batch that begins there."""
+        """Read the header of the batch that begins at index `begin`."""
         first, _, _, _, _, attributes, delta, oldest, newest, *_, count = _HEADER.unpack_from(log, begin)
         return cls(
             first=first,
@@ -64,17 +64,17 @@ class BatchHeader(NamedTuple):
 
     @property
     def is_plausible(self) -> bool:
-        """Whether the records can lie at the offsets that the header names. Nothing can be said of them otherwise."""
+        """Whether the records can have the offsets in the header. Otherwise nothing is known of them."""
         return self.last >= self.first and 0 <= self.num_records <= self.last - self.first + 1
 
     @property
     def is_dense(self) -> bool:
-        """Whether every offset has a record: none was removed by compaction."""
+        """Whether every offset has a record, because compaction removed none."""
         return self.num_records == self.last - self.first + 1
 
 
 class PlainRecord(NamedTuple):
-    """A record as the pipeline needs it, where the client's parser does not make it."""
+    """A record as the pipeline needs it, if the client's parser does not produce it."""
 
     offset: int
     timestamp: int
@@ -84,9 +84,9 @@ class PlainRecord(NamedTuple):
 
 
 def unpacked_batch(batch: bytes | memoryview, records: bytes | memoryview, *, count: int | None = None) -> bytes:
-    """The same batch with its records not compressed. The checksum is that of the old bytes.
+    """Return the batch with its records uncompressed. The checksum remains that of the compressed bytes.
 
-    count: the number of `records`, where they are only the last ones of the batch.
+    count: the number of `records`, if they are only the last ones of the batch.
     """
     header = bytearray(batch[:HEADER_BYTES])
     if count is not None:
@@ -106,7 +106,7 @@ def unreadable_batch(
     first: int | None = None,
     count: int = 0,
 ) -> Unreadable:
-    """All records of a batch as one that cannot be read; or those from the offset `first` on, `count` of them."""
+    """Return all records of a batch as one `Unreadable`; or `count` records from the offset `first`."""
     first, count = (header.first, header.num_records) if first is None else (first, count)
     return Unreadable(
         offset=header.last,
@@ -122,7 +122,7 @@ def unreadable_batch(
 
 
 def begin_of_record(data: bytes | memoryview, index: int) -> int | None:
-    """Return where in the unpacked records the one at `index` begins, None where lengths do not lead there."""
+    """Return the position of the record at `index` in the unpacked records; None if the lengths before it are invalid."""
     at, end = 0, len(data)
     try:
         for _ in range(index):
@@ -136,11 +136,11 @@ def begin_of_record(data: bytes | memoryview, index: int) -> int | None:
 
 
 def may_hold_too_many_headers(data: bytes | memoryview, num_records: int) -> bool:
-    """Whether one of the unpacked records may have more than `MAX_HEADERS`; looks at large records only."""
+    """Return whether one of the unpacked records may have more than `MAX_HEADERS`. Inspects large records only."""
     if len(data) - (num_records - 1) * _SMALLEST_RECORD < _LARGE_RECORD:
         return False
-    # The length of a large record takes three bytes or more, of which all but the last have the high bit: in JSON there are
-    # hardly ever two such bytes in a row.
+    # The length of a large record takes three bytes or more, and all but the last have the high bit. In JSON, two such bytes in
+    # a row are rare.
     bytes_N = np.frombuffer(data, dtype=np.uint8)
     if (bytes_N[:-1] & bytes_N[1:]).max() < 0x80:
         return False
@@ -148,7 +148,7 @@ def may_hold_too_many_headers(data: bytes | memoryview, num_records: int) -> boo
     last_begin = end - _LARGE_RECORD
     try:
         while at < last_begin:
-            # Most lengths take one or two bytes, and then the record is not large.
+            # Most lengths take one or two bytes; then the record is not large.
             low = data[at]
             if low < 0x80:
                 at += (low >> 1) + 1
@@ -180,10 +180,11 @@ def _has_too_many_headers(data: bytes | memoryview, at: int, end: int) -> bool:
 def read_records(
     header: BatchHeader, batch: bytes | memoryview, data: bytes | memoryview, *, skip: int = 0
 ) -> Iterator[Record]:
-    """Read every record of a batch, good or not. Never raises.
+    """Yield every record of a batch, valid or not. Never raises.
 
-    batch: the bytes of the whole, as they came; data: its records, unpacked; skip: leave out the first `skip` records, which
-    are not parsed where the batch has no gaps.
+    batch: the bytes of the batch as received.
+    data: its records, unpacked.
+    skip: the number of records to leave out at the beginning; they are not parsed if the batch has no gaps.
     """
     at, end, previous = 0, len(data), header.first - 1
     for index in range(header.num_records):
@@ -193,7 +194,7 @@ def read_records(
             if not 0 <= length <= end - begin:
                 raise _Malformed(f"a record of {length} bytes where {end - begin} are left")
         except _Malformed as error:
-            why = f"record {index + 1} of {header.num_records} cannot be told from those after it: {error}"
+            why = f"record {index + 1} of {header.num_records} cannot be separated from those after it: {error}"
             yield unreadable_batch(
                 header, batch, FailureKind.UNREADABLE_BATCH, why, first=previous + 1, count=left_after + 1
             )
@@ -212,7 +213,7 @@ def read_records(
 
 
 def _read_record(header: BatchHeader, data: bytes | memoryview, expected: range) -> Record:
-    """Read one record. expected: offsets that it can have; the first is taken where it states another."""
+    """Read one record. expected: the offsets that it can have; the first is used if it states another."""
     raw = bytes(data)
     end = len(raw)
     offset, timestamp, key = expected[0], header.max_timestamp, None
@@ -277,7 +278,7 @@ def _nullable(data: bytes, at: int, end: int, what: str) -> tuple[bytes | None, 
 
 
 def _varint(data: bytes | memoryview, at: int, end: int) -> tuple[int, int]:
-    """A zigzag number, and where it ends."""
+    """Return a zigzag-encoded number and the index after it."""
     value = shift = 0
     for place in range(at, min(at + _MAX_VARINT_BYTES, end)):
         byte = data[place]
