@@ -29,9 +29,11 @@ CLEAN_PATHS: list[str] = [
     "forebay/__init__.py",
     "helm",
     "pyproject.toml",
-    "stream/dlq",
-    "stream/eventtime",
     "stream/config",
+    "stream/dlq",
+    "stream/embedded",
+    "stream/eventtime",
+    "stream/kafka",
     "stream/terminal",
 ]
 # ---------------------------------------------------------------------------------------------------------------------
