@@ -29,11 +29,13 @@ CLEAN_PATHS: list[str] = [
     "forebay/__init__.py",
     "helm",
     "pyproject.toml",
+    "stream/admin",
     "stream/config",
     "stream/dlq",
     "stream/embedded",
     "stream/eventtime",
     "stream/kafka",
+    "stream/telemetry",
     "stream/terminal",
 ]
 # ---------------------------------------------------------------------------------------------------------------------

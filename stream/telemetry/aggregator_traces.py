@@ -1,4 +1,4 @@
-"""The aggregator's traces: one span for each lot of deltas that it counts, linked to the workers' micro-batches."""
+"""Traces of the aggregator: one span per batch of deltas that it counts, linked to the workers' micro-batches."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class _Delta(NamedTuple):
 
 
 class DeltaTraces:
-    """Does nothing where no collector is named. group_id: the aggregators' group."""
+    """Makes the spans of one aggregator. Does nothing if no collector is configured. group_id: the aggregators' group."""
 
     def __init__(
         self,
@@ -40,12 +40,16 @@ class DeltaTraces:
         self._provider = None
         if collector is not None:
             resource = describe_process(section, instance=instance, environ=environ)
-            # What no worker traces is nothing to trace here.
+            # Deltas that no worker traced are not traced here either.
             self._provider = make_tracer_provider(collector.span_exporter(), resource, ratio=0)
             self._tracer = tracer_of(self._provider)
 
     def record(self, topic: str, messages: Sequence[Any], began_s: float) -> None:
-        """These messages of the Kafka client's were counted, since began_s (monotonic), and are in the changelog."""
+        """Record a span for messages that were counted and are in the changelog.
+
+        messages: as the Kafka client returns them.
+        began_s: monotonic time at which counting began.
+        """
         if self._provider is None:
             return
         deltas = (_Delta(message.offset, 0, _pairs(message.headers)) for message in messages)
@@ -71,7 +75,7 @@ class DeltaTraces:
         span.end(now_ns)
 
     async def close(self) -> None:
-        """Send what is left, for a few seconds at most."""
+        """Send what has not been sent, for at most a few seconds."""
         if self._provider is not None:
             await close_with_timeout(self._provider.shutdown)
 

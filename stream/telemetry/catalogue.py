@@ -1,7 +1,7 @@
-"""Every metric: name, unit, labels and meaning. The only place; docs/metrics.md is generated from it.
+"""The catalogue of all metrics: name, unit, labels and meaning. docs/metrics.md is generated from it.
 
-Names are OpenTelemetry's, with dots; `prometheus_name` is what Prometheus sees (dots to underscores, the unit and, for
-counters, `_total` behind). Label values come from closed lists (outcomes, stages, kinds), from the configuration (models,
+Names are in OpenTelemetry's form, with dots; `prometheus_name` is the form of Prometheus: underscores for dots, then the unit
+and, for counters, `_total`. Label values come from closed lists (outcomes, stages, kinds), from the configuration (models,
 topics) or from the assignment (partitions): no event can add one.
 """
 
@@ -13,18 +13,18 @@ from typing import ClassVar, Final
 _UNIT_SUFFIXES: Final = {"s": "seconds", "By": "bytes", "1": "ratio"}
 
 FAST_S: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-"""Bounds for what takes well under a second."""
+"""Bounds for durations well below a second."""
 LATENCY_S: Final = (
     *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
     *(60.0, 300.0, 1800.0, 3600.0),
 )
-"""Bounds for an event's whole way: a backlog may be an hour old."""
+"""Bounds for the latency of events: a backlog may be an hour old."""
 SIZES: Final = tuple(float(1 << power) for power in range(0, 17))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Metric:
-    """unit: as OpenTelemetry writes it (UCUM; `{event}` names what is counted)."""
+    """One metric. unit: in OpenTelemetry's form (UCUM; `{event}` names what is counted)."""
 
     name: str
     unit: str
@@ -34,12 +34,12 @@ class _Metric:
 
     @property
     def prometheus_unit(self) -> str:
-        """The unit's word in Prometheus' names; empty for counts."""
+        """Return the unit as Prometheus names it; empty for counts."""
         return _UNIT_SUFFIXES.get(self.unit, "")
 
     @property
     def family(self) -> str:
-        """The name in Prometheus without a counter's `_total`."""
+        """Return the name in Prometheus without the `_total` of counters."""
         name = self.name.replace(".", "_")
         unit = self.prometheus_unit
         return name if not unit or name.endswith(f"_{unit}") else f"{name}_{unit}"
@@ -51,7 +51,7 @@ class _Metric:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Counter(_Metric):
-    """Only ever grows."""
+    """A value that only increases."""
 
     type: ClassVar[str] = "counter"
 
@@ -62,14 +62,14 @@ class Counter(_Metric):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Gauge(_Metric):
-    """Goes up and down."""
+    """A value that goes up and down."""
 
     type: ClassVar[str] = "gauge"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Histogram(_Metric):
-    """How values are spread. bounds: the buckets' upper bounds, ascending; one more bucket holds what is above."""
+    """A distribution of values. bounds: ascending upper bounds of the buckets; one more bucket holds larger values."""
 
     bounds: tuple[float, ...] = FAST_S
     type: ClassVar[str] = "histogram"
@@ -82,7 +82,7 @@ _PARTITION: Final = ("topic", "partition")
 
 # ---- events
 
-EVENTS: Final = Counter("forebay.events", "{event}", "Events committed, by what became of them", ("outcome", *_MODEL))
+EVENTS: Final = Counter("forebay.events", "{event}", "Events committed, by outcome", ("outcome", *_MODEL))
 ERRORS: Final = Counter(
     "forebay.errors",
     "{event}",
@@ -90,42 +90,47 @@ ERRORS: Final = Counter(
     ("kind", "stage", *_MODEL),
 )
 RECEIVED_EVENTS: Final = Counter("forebay.received.events", "{event}", "Records read from an input topic", ("topic",))
-RECEIVED_BYTES: Final = Counter("forebay.received", "By", "Bytes of their values", ("topic",))
+RECEIVED_BYTES: Final = Counter("forebay.received", "By", "Bytes of the values of these records", ("topic",))
 EVENT_LATENCY: Final = Histogram(
     name="forebay.event.latency",
     unit="s",
-    description="From an event's record timestamp until its outcome is committed; every event counts",
+    description="Time from an event's record timestamp to the commit of its outcome, for every event",
     labels=_MODEL,
     bounds=LATENCY_S,
 )
 
-# ---- windows over event time, where the model takes them
+# ---- windows over event time, for models that take windows
 
 WINDOWS: Final = Counter(
     "forebay.windows", "{window}", "Windows committed: window_predicted or window_failed", ("outcome", *_MODEL)
 )
-OPEN_WINDOWS: Final = Gauge("forebay.windows.open", "{window}", "Windows that are open", _PARTITION)
-BUFFERED_ROWS: Final = Gauge("forebay.windows.buffered_rows", "{row}", "Events that they hold", _PARTITION)
-WATERMARK_DELAY: Final = Gauge("forebay.watermark.delay", "s", "The time of day less the watermark", _PARTITION)
+OPEN_WINDOWS: Final = Gauge("forebay.windows.open", "{window}", "Open windows", _PARTITION)
+BUFFERED_ROWS: Final = Gauge("forebay.windows.buffered_rows", "{row}", "Events in open windows", _PARTITION)
+WATERMARK_DELAY: Final = Gauge("forebay.watermark.delay", "s", "The current time minus the watermark", _PARTITION)
 
 # ---- micro-batches
 
-BATCHES: Final = Counter("forebay.batches", "{batch}", "Micro-batches, by why they were closed", ("reason", *_MODEL))
+BATCHES: Final = Counter(
+    "forebay.batches", "{batch}", "Micro-batches, by the reason for closing them", ("reason", *_MODEL)
+)
 BATCH_SIZE: Final = Histogram(
     name="forebay.batch.size", unit="{event}", description="Events in a micro-batch", labels=_MODEL, bounds=SIZES
 )
-DECODE_DURATION: Final = Histogram("forebay.decode.duration", "s", "Decoding one poll", _MODEL)
+DECODE_DURATION: Final = Histogram("forebay.decode.duration", "s", "Duration of decoding one poll", _MODEL)
 QUEUE_DURATION: Final = Histogram(
     "forebay.queue.duration",
     "s",
-    "From when a micro-batch's first event was read until the model took the batch",
+    "Time from reading a micro-batch's first event to the start of its model call",
     _MODEL,
 )
 PREPARE_DURATION: Final = Histogram(
-    "forebay.prepare.duration", "s", "Preprocessing one micro-batch; part of the model's duration", _MODEL
+    "forebay.prepare.duration", "s", "Duration of preprocessing one micro-batch; part of the model's duration", _MODEL
 )
 MODEL_DURATION: Final = Histogram(
-    "forebay.model.duration", "s", "One micro-batch on the device, with preprocessing and bisecting", _MODEL
+    "forebay.model.duration",
+    "s",
+    "Duration of one micro-batch on the device, including preprocessing and bisecting",
+    _MODEL,
 )
 
 # ---- commits
@@ -133,56 +138,57 @@ MODEL_DURATION: Final = Histogram(
 COMMITS: Final = Counter(
     "forebay.commits",
     "{commit}",
-    "Commits by their end: committed, refused, timeout, failed, or given_up at a rebalance",
+    "Commits by result: committed, refused, timeout, failed, or given_up at a rebalance",
     ("result",),
 )
 TRANSACTION_ABORTS: Final = Counter(
     "forebay.transaction.aborts",
     "{transaction}",
-    "Transactions that did not commit, by the commit's end (for timeout it is unknown; the offsets tell)",
+    "Transactions that did not commit, by the result of the commit. For timeout it is unknown whether the transaction "
+    "committed; the worker then reads the committed offsets",
     ("result",),
 )
 COMMIT_DURATION: Final = Histogram(
-    "forebay.commit.duration", "s", "One commit that succeeded, from building its records to its end", _MODEL
+    "forebay.commit.duration", "s", "Duration of one successful commit, from building its records to its end", _MODEL
 )
 COMMIT_STEP_DURATION: Final = Histogram(
     "forebay.commit.step.duration",
     "s",
-    "Its steps: emit, begin, deliveries, positions, end",
+    "Duration of each step of a commit: emit, begin, deliveries, positions, end",
     ("step",),
 )
-REWINDS: Final = Counter("forebay.rewinds", "{rewind}", "Returns to the committed offsets after a commit that failed")
+REWINDS: Final = Counter("forebay.rewinds", "{rewind}", "Returns to the committed offsets after a failed commit")
 
 # ---- the group
 
 REBALANCES: Final = Counter("forebay.rebalances", "{rebalance}", "Assignments of partitions to this worker")
 ASSIGNED_PARTITIONS: Final = Gauge(
-    "forebay.assigned.partitions", "{partition}", "Input partitions that this worker has now"
+    "forebay.assigned.partitions", "{partition}", "Input partitions that are assigned to this worker"
 )
 CONSUMER_LAG_RECORDS: Final = Gauge(
     "forebay.consumer.lag.records",
     "{record}",
-    "Last stable offset less the position: what may be read and is not. Aborted records and the marks of transactions at "
-    "a partition's end do not count",
+    "Last stable offset minus position: records that can be read and have not been. Aborted records and transaction "
+    "markers at the end of a partition do not count",
     _PARTITION,
 )
 CONSUMER_LAG: Final = Gauge(
     "forebay.consumer.lag",
     "s",
-    "How long the oldest unread record may have waited: since the last record read, or since nothing was left to read, "
-    "whichever is later; 0 where there is no lag",
+    "How long the oldest unread record may have waited: since the last record that was read, or since nothing was left "
+    "to read, whichever is later; 0 if there is no lag",
     _PARTITION,
 )
 
 # ---- the worker
 
-READY: Final = Gauge("forebay.ready", "{worker}", "1 where the worker is ready, else 0")
+READY: Final = Gauge("forebay.ready", "{worker}", "1 if the worker is ready, else 0")
 PAUSED: Final = Gauge(
-    "forebay.paused", "{worker}", "1 where reading is paused (backpressure, breaker, by hand), else 0"
+    "forebay.paused", "{worker}", "1 if reading is paused (backpressure, circuit breaker, operator), else 0"
 )
 IN_FLIGHT_EVENTS: Final = Gauge("forebay.in_flight.events", "{event}", "Events read and not yet committed")
-IN_FLIGHT_BYTES: Final = Gauge("forebay.in_flight", "By", "Their bytes")
-IN_FLIGHT_BATCHES: Final = Gauge("forebay.in_flight.batches", "{batch}", "Micro-batches that they make")
+IN_FLIGHT_BYTES: Final = Gauge("forebay.in_flight", "By", "Bytes of the events in flight")
+IN_FLIGHT_BATCHES: Final = Gauge("forebay.in_flight.batches", "{batch}", "Micro-batches in flight")
 IN_FLIGHT_LIMIT: Final = Gauge(
     "forebay.in_flight.limit", "{event}", "limits.max_in_flight_events, at which reading pauses"
 )
@@ -192,17 +198,21 @@ BREAKER_STATE: Final = Gauge(
     "Circuit breaker of the model or the cluster: 0 closed, 1 half open, 2 open",
     ("breaker",),
 )
-MODEL_INFO: Final = Gauge("forebay.model.info", "{model}", "1 for the model version in force", (*_MODEL, "device"))
-BUILD_INFO: Final = Gauge("forebay.build.info", "{build}", "1 for what runs", ("release", "python"))
+MODEL_INFO: Final = Gauge("forebay.model.info", "{model}", "1 for the served model version", (*_MODEL, "device"))
+BUILD_INFO: Final = Gauge(
+    "forebay.build.info", "{build}", "1 for the running release and Python", ("release", "python")
+)
 
 # ---- the process and its GPU
 
-PROCESS_CPU: Final = Counter("forebay.process.cpu", "s", "Processor time, user and system")
+PROCESS_CPU: Final = Counter("forebay.process.cpu", "s", "CPU time, user and system")
 PROCESS_MEMORY: Final = Gauge("forebay.process.memory", "By", "Resident memory")
 PROCESS_START: Final = Gauge("forebay.process.start_time", "s", "When the process started, seconds since 1970")
-GPU_UTILIZATION: Final = Gauge("forebay.gpu.utilization", "1", "How busy the GPU is, 0 to 1, by anybody", ("gpu",))
-GPU_MEMORY: Final = Gauge("forebay.gpu.memory", "By", "GPU memory in use, by anybody", ("gpu",))
-GPU_MEMORY_LIMIT: Final = Gauge("forebay.gpu.memory.limit", "By", "The GPU's memory", ("gpu",))
+GPU_UTILIZATION: Final = Gauge(
+    "forebay.gpu.utilization", "1", "Utilization of the GPU, 0 to 1, by all processes", ("gpu",)
+)
+GPU_MEMORY: Final = Gauge("forebay.gpu.memory", "By", "GPU memory in use, by all processes", ("gpu",))
+GPU_MEMORY_LIMIT: Final = Gauge("forebay.gpu.memory.limit", "By", "Total GPU memory", ("gpu",))
 
 # ---- the aggregator
 
@@ -210,7 +220,7 @@ AGGREGATE_DELTAS: Final = Counter(
     "forebay.aggregate.deltas", "{delta}", "Outcome deltas that the aggregator has counted"
 )
 AGGREGATE_PARTITIONS: Final = Gauge(
-    "forebay.aggregate.partitions", "{partition}", "Partitions of outcome-deltas that this aggregator has"
+    "forebay.aggregate.partitions", "{partition}", "Partitions of outcome-deltas that are assigned to this aggregator"
 )
 
 

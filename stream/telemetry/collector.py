@@ -1,4 +1,4 @@
-"""The collector that everything is sent to by OTLP over HTTP: its address, and who we are to it."""
+"""The collector to which telemetry is sent by OTLP over HTTP, and the resource that identifies the process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ENDPOINT: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 
 class Signal(StrEnum):
-    """What is sent; the value is the path at the collector."""
+    """A kind of telemetry; the value is the path at the collector."""
 
     TRACES = "traces"
     METRICS = "metrics"
@@ -29,7 +29,7 @@ class Signal(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Collector:
-    """Where to send. endpoint: None leaves it to the SDK, which reads OTEL_EXPORTER_OTLP_*."""
+    """A collector and how to connect to it. endpoint: None leaves it to the SDK, which reads OTEL_EXPORTER_OTLP_*."""
 
     endpoint: str | None
     headers: Mapping[str, str]
@@ -49,11 +49,11 @@ class Collector:
 
 
 def find_collector(section: TelemetrySection, signal: Signal, environ: Mapping[str, str]) -> Collector | None:
-    """Where `signal` is sent; None where it is switched off, or nobody has named a collector."""
+    """Return the collector for a signal; None if the signal is off or no collector is configured."""
     if not getattr(section, signal.value) or environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return None
-    named = environ.get(_ENDPOINT) or environ.get(f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT")
-    if section.otlp_endpoint is None and not named:
+    endpoint = environ.get(_ENDPOINT) or environ.get(f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT")
+    if section.otlp_endpoint is None and not endpoint:
         return None
     secret = section.otlp_headers
     headers = parse_headers(secret.get_secret_value()) if secret is not None else {}
@@ -61,13 +61,13 @@ def find_collector(section: TelemetrySection, signal: Signal, environ: Mapping[s
 
 
 def parse_headers(text: str) -> dict[str, str]:
-    """`name=value` with commas between, as in OTEL_EXPORTER_OTLP_HEADERS; values may be percent-encoded."""
+    """Parse comma-separated `name=value`, as in OTEL_EXPORTER_OTLP_HEADERS; values may be percent-encoded."""
     pairs = (part.partition("=") for part in text.split(",") if part.strip())
     return {name.strip(): unquote(value.strip()) for name, _, value in pairs}
 
 
 def describe_process(section: TelemetrySection, *, instance: str, environ: Mapping[str, str]) -> Resource:
-    """Who sends, in OpenTelemetry's attributes; those of OTEL_RESOURCE_ATTRIBUTES are added."""
+    """Return the resource that identifies this process, with the attributes of OTEL_RESOURCE_ATTRIBUTES."""
     name = section.service_name or environ.get("OTEL_SERVICE_NAME") or "forebay"
     return Resource.create(
         {

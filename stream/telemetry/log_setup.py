@@ -1,6 +1,7 @@
-"""Log lines: readable in a terminal, JSON for machines. One line for each thing that an operator should know.
+"""Set-up of logging: readable text in a terminal, JSON for machines. One line for each thing that an operator should know.
 
-A line may be repeated as long as what it tells of lasts; after a few times it is told less often, with how many were kept back.
+A line may repeat for as long as its cause lasts. After a few repetitions it is logged less often, with the number of lines
+that were suppressed.
 """
 
 from __future__ import annotations
@@ -22,17 +23,17 @@ REPEATS_EVERY_S: Final = 10.0
 MAX_REPEATS: Final = 10
 _MAX_REMEMBERED: Final = 1000
 
-_CHATTY: Final = ("aiokafka", "opentelemetry", "urllib3")
-"""They narrate every lost connection; what matters of it is said by the worker."""
+_NOISY_LOGGERS: Final = ("aiokafka", "opentelemetry", "urllib3")
+"""Loggers that report every lost connection; the worker itself logs what matters."""
 
 _COLOURS: Final = {"DEBUG": "2", "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITICAL": "1;31"}
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time (RFC 3339), level, logger, message, and the exception where there is one.
+    """Formats a record as a JSON object in one line: time (RFC 3339), level, logger, message, and the exception if any.
 
-    What a line says in figures stands beside it: `log.info(..., extra={"figures": {...}})`. So do `trace_id` and `span_id`
-    where the line belongs to a trace.
+    Figures in the message are also a field of their own: `log.info(..., extra={"figures": {...}})`. So are `trace_id` and
+    `span_id` if the record belongs to a trace.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -51,7 +52,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """Time, level, logger, message, and the trace that the line belongs to; in colour where that is wanted."""
+    """Formats a record as text: time, level, logger, message, and its trace if any. colour: use colours of the terminal."""
 
     def __init__(self, *, colour: bool = False) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s", datefmt="%H:%M:%S")
@@ -68,9 +69,9 @@ class TextFormatter(logging.Formatter):
 
 
 class RateLimitFilter(logging.Filter):
-    """Lets `burst` alike records through in `every_s` seconds, and says with the next how many were kept back.
+    """Passes `burst` similar records per `every_s` seconds, and adds the number of suppressed ones to the next.
 
-    alike: what records have in common that repeat each other; their logger where it is not said.
+    key: returns a key that is equal for similar records; the default is the logger.
     """
 
     def __init__(
@@ -78,59 +79,63 @@ class RateLimitFilter(logging.Filter):
         every_s: float,
         *,
         burst: int = 1,
-        alike: Callable[[logging.LogRecord], Hashable] = lambda record: record.name,
+        key: Callable[[logging.LogRecord], Hashable] = lambda record: record.name,
     ) -> None:
         super().__init__()
         self._every_s = every_s
         self._burst = burst
-        self._alike = alike
+        self._key = key
         self._began: dict[Hashable, float] = {}
         self._passed: Counter[Hashable] = Counter()
-        self._kept_back: Counter[Hashable] = Counter()
+        self._suppressed: Counter[Hashable] = Counter()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        key = self._alike(record)
+        key = self._key(record)
         if record.created - self._began.get(key, -self._every_s) >= self._every_s:
             if len(self._began) >= _MAX_REMEMBERED:
-                for remembered in (self._began, self._passed, self._kept_back):
-                    remembered.clear()
+                for counts in (self._began, self._passed, self._suppressed):
+                    counts.clear()
             self._began[key] = record.created
             self._passed[key] = 0
         if self._passed[key] >= self._burst:
-            self._kept_back[key] += 1
+            self._suppressed[key] += 1
             return False
         self._passed[key] += 1
-        if kept_back := self._kept_back.pop(key, 0):
-            record.msg, record.args = f"{record.getMessage()} (and {kept_back} lines more before)", ()
+        if suppressed := self._suppressed.pop(key, 0):
+            record.msg, record.args = f"{record.getMessage()} (and {suppressed} more lines before)", ()
         return True
 
 
 def set_up_logging(levels: str, form: Literal["auto", "text", "json"], *, stream: TextIO = sys.stderr) -> None:
-    """Send all log lines of the process to `stream`; `auto` is text for a terminal, else JSON. levels: see `parse_levels`."""
-    wanted = parse_levels(levels)
+    """Send all log records of the process to `stream`.
+
+    levels: see `parse_levels`.
+    form: `auto` is text for a terminal, else JSON.
+    """
+    level_of = parse_levels(levels)
     terminal = stream.isatty()
     handler = logging.StreamHandler(stream)
     as_text = form == "text" or (form == "auto" and terminal)
     handler.setFormatter(
         TextFormatter(colour=terminal and not os.environ.get("NO_COLOR")) if as_text else JsonFormatter()
     )
-    logging.basicConfig(level=wanted[ALL_LOGGERS].upper(), handlers=[handler], force=True)
+    logging.basicConfig(level=level_of[ALL_LOGGERS].upper(), handlers=[handler], force=True)
     limits: list[logging.Filter] = []
-    for name in _CHATTY:
-        if wanted.get(name, wanted[ALL_LOGGERS]) == "debug":
+    for name in _NOISY_LOGGERS:
+        if level_of.get(name, level_of[ALL_LOGGERS]) == "debug":
             continue
         logging.getLogger(name).setLevel(logging.ERROR)
         limits.append(_LoggerFilter(name, RateLimitFilter(CLIENT_LINES_EVERY_S)))
-    for module, level in wanted.items():
-        if module != ALL_LOGGERS:
-            logging.getLogger(module).setLevel(level.upper())
-    # Of all loggers: what a client of ours can make asyncio or aiohttp say must not fill the disk either.
-    limits.append(RateLimitFilter(REPEATS_EVERY_S, burst=MAX_REPEATS, alike=_logger_and_first_line))
+    for name, level in level_of.items():
+        if name != ALL_LOGGERS:
+            logging.getLogger(name).setLevel(level.upper())
+    # For all loggers: lines of asyncio or aiohttp that a client can cause must not fill the disk either.
+    limits.append(RateLimitFilter(REPEATS_EVERY_S, burst=MAX_REPEATS, key=_logger_and_first_line))
     handler.addFilter(_DecideOnce(limits))
 
 
 def share_rate_limits(handler: logging.Handler) -> None:
-    """Limit the lines of one more handler of the root logger as those that `set_up_logging` sends to the stream."""
+    """Apply the rate limits of `set_up_logging` to one more handler of the root logger."""
     for other in logging.getLogger().handlers:
         for limit in other.filters:
             if isinstance(limit, _DecideOnce):
@@ -138,12 +143,12 @@ def share_rate_limits(handler: logging.Handler) -> None:
 
 
 def _logger_and_first_line(record: logging.LogRecord) -> Hashable:
-    """What lines have in common that repeat each other; asyncio puts what differs, such as addresses, on further lines."""
+    """Return a key for repeated lines. asyncio puts details that vary, such as addresses, on further lines."""
     return record.name, str(record.msg).partition("\n")[0]
 
 
 class _LoggerFilter(logging.Filter):
-    """Puts a filter before the records of one logger and those below it."""
+    """Applies a filter to the records of one logger and its children only."""
 
     def __init__(self, name: str, inner: logging.Filter) -> None:
         super().__init__(name)
@@ -154,7 +159,7 @@ class _LoggerFilter(logging.Filter):
 
 
 class _DecideOnce(logging.Filter):
-    """Passes records that all of `filters` pass; asks them once for each record, however many handlers it goes to."""
+    """Passes records that all of `filters` pass. Calls them once per record, even if it goes to several handlers."""
 
     def __init__(self, filters: list[logging.Filter]) -> None:
         super().__init__()
@@ -163,5 +168,5 @@ class _DecideOnce(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         passed: bool | None = getattr(record, "within_limits", None)
         if passed is None:
-            passed = record.within_limits = all(one.filter(record) for one in self._filters)
+            passed = record.within_limits = all(log_filter.filter(record) for log_filter in self._filters)
         return passed

@@ -1,7 +1,8 @@
-"""The stages' calls as spans: one `poll` for each poll, one `process` for each micro-batch, with a child for each stage.
+"""Spans from the stages' observer calls: one `poll` per poll, one `process` per micro-batch, with a child for each stage.
 
-A micro-batch's span begins when its first event was read and ends with its commit. It has no parent, since its events come from
-many traces; it is linked to those of them that are sampled. The children are made at the end, when all times are known.
+The span of a micro-batch begins when its first event was read and ends with its commit. It has no parent, because its events
+come from many traces; it is linked to those events that are sampled. The children are made at the end, when all times are
+known.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _T = TypeVar("_T")
 
 MAX_EXEMPLARS: Final = 8
 _MAX_WAITING: Final = 1024
-"""Of a partition: where windows are made again, much is read that comes into no micro-batch."""
+"""Limit per partition: during a window replay many events are read that are not part of a micro-batch."""
 _MAX_DRIFT_NS: Final = 50_000_000
 
 
@@ -38,8 +39,8 @@ class _Decoding(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Open:
-    """A micro-batch that is being traced."""
+class _TracedBatch:
+    """The open span of a micro-batch, with its sampled events and its decodings."""
 
     span: Span
     events: Sequence[SampledEvent]
@@ -47,7 +48,7 @@ class _Open:
 
 
 class BatchTraces:
-    """Makes the spans of one worker. For the event loop's thread."""
+    """Makes the spans of one worker. Use it on the event loop's thread."""
 
     def __init__(self, tracer: Tracer, *, group_id: str, model: str, version: int, clock: Clock) -> None:
         self._tracer = tracer
@@ -60,12 +61,12 @@ class BatchTraces:
         self._offset_ns = self._measure_offset_ns()
         self._waiting: dict[TopicPartition, deque[SampledEvent]] = {}
         self._decodings: deque[_Decoding] = deque(maxlen=_MAX_WAITING)
-        self._open: dict[int, _Open] = {}
+        self._traced: dict[int, _TracedBatch] = {}
 
     # ---- the stages
 
     def on_polled(self, chunks: Sequence[Chunk], *, began_s: float, received_s: float, decoded_s: float) -> None:
-        self._follow_steps_of_the_clock()
+        self._adjust_to_clock()
         self._decodings.append(_Decoding(received_s, decoded_s))
         links: list[Link] = []
         for chunk in chunks:
@@ -73,11 +74,11 @@ class BatchTraces:
             if events:
                 self._waiting.setdefault(chunk.partition, deque(maxlen=_MAX_WAITING)).extend(events)
                 links.extend(Link(event.context) for event in events[: MAX_LINKS - len(links)])
-        topic = _one(chunk.partition.topic for chunk in chunks)
-        span = self._start(_named("poll", topic), began_s, SpanKind.CLIENT, links)
+        topic = _common_value(chunk.partition.topic for chunk in chunks)
+        span = self._start(_span_name("poll", topic), began_s, SpanKind.CLIENT, links)
         if span.is_recording():
             count = sum(chunk.num_records for chunk in chunks)
-            partition = _one(chunk.partition.partition for chunk in chunks)
+            partition = _common_value(chunk.partition.partition for chunk in chunks)
             span.set_attributes(self._messaging("poll", kind="receive", topic=topic, partition=partition, count=count))
             span.end(self._ns(received_s))
 
@@ -85,35 +86,35 @@ class BatchTraces:
         while self._decodings and self._decodings[0].began_s < batch.opened_s:
             self._decodings.popleft()
         events = self._take_waiting(batch)
-        topic = _one(chunk.partition.topic for chunk in batch.chunks)
+        topic = _common_value(chunk.partition.topic for chunk in batch.chunks)
         links = [Link(event.context) for event in events]
-        span = self._start(_named("process", topic), batch.opened_s, SpanKind.CONSUMER, links)
+        span = self._start(_span_name("process", topic), batch.opened_s, SpanKind.CONSUMER, links)
         if not span.is_recording():
             return
-        partition = _one(chunk.partition.partition for chunk in batch.chunks)
+        partition = _common_value(chunk.partition.partition for chunk in batch.chunks)
         span.set_attributes(
             self._messaging("process", kind="process", topic=topic, partition=partition, count=batch.num_records)
         )
         span.set_attributes(self._model)
         span.set_attribute("forebay.batch.reason", batch.reason)
-        self._open[batch.seq] = _Open(span, events, tuple(self._decodings))
+        self._traced[batch.seq] = _TracedBatch(span, events, tuple(self._decodings))
 
     def on_commit_started(self, batches: Sequence[BatchResult]) -> None:
-        """What is logged in the running task from now on, and in the tasks that it starts, belongs to this commit."""
-        traced = self._first_open(batches)
+        """Make this commit's trace current in the running task: its log records, and those of its subtasks, get the ids."""
+        traced = self._first_traced(batches)
         otel_context.attach(Context() if traced is None else set_span_in_context(traced.span))
 
     def traceparent(self, batches: Sequence[BatchResult]) -> bytes | None:
-        """The context that goes on with what sums these batches up; None where none of them is traced."""
-        traced = self._first_open(batches)
+        """Return the trace context for records that summarize these batches; None if none of them is traced."""
+        traced = self._first_traced(batches)
         return None if traced is None else to_traceparent(traced.span.get_span_context())
 
     def on_committed(self, batches: Sequence[BatchResult], times: CommitTimes) -> list[tuple[int, Exemplar]]:
-        """Ends the batches' spans. Returns exemplars of sampled events with their record timestamps."""
+        """End the spans of the batches. Return exemplars of sampled events with their record timestamps."""
         exemplars: list[tuple[int, Exemplar]] = []
         at_s = self._clock.wall_ms() / 1000
         for result in batches:
-            traced = self._open.pop(result.batch.seq, None)
+            traced = self._traced.pop(result.batch.seq, None)
             if traced is None:
                 continue
             self._add_children(traced, result, times, len(batches))
@@ -125,17 +126,17 @@ class BatchTraces:
 
     def on_commit_failed(self, batches: Sequence[BatchResult], error: BaseException) -> None:
         for result in batches:
-            self._give_up(result.batch.seq, f"{type(error).__name__}: its events will be read again")
+            self._abandon(result.batch.seq, f"{type(error).__name__}: its events will be read again")
 
     def on_purged(self) -> None:
-        for seq in list(self._open):
-            self._give_up(seq, "given up at a rewind or a rebalance: its events will be read again")
+        for seq in list(self._traced):
+            self._abandon(seq, "abandoned at a rewind or a rebalance: its events will be read again")
         self._waiting.clear()
         self._decodings.clear()
 
     def exemplar_of(self, batch: MicroBatch, value: float) -> Exemplar | None:
-        """`value`, of a batch that is being traced."""
-        traced = self._open.get(batch.seq)
+        """Return an exemplar for a value of this batch; None if it is not traced."""
+        traced = self._traced.get(batch.seq)
         if traced is None:
             return None
         context = traced.span.get_span_context()
@@ -143,7 +144,7 @@ class BatchTraces:
 
     # ---- spans
 
-    def _add_children(self, traced: _Open, result: BatchResult, times: CommitTimes, num_batches: int) -> None:
+    def _add_children(self, traced: _TracedBatch, result: BatchResult, times: CommitTimes, num_batches: int) -> None:
         parent = set_span_in_context(traced.span)
         model_s = result.started_s + result.prepare_s
         if traced.decodings:
@@ -156,9 +157,9 @@ class BatchTraces:
             ended_s=result.started_s + result.model_s,
             attributes=self._model,
         )
-        together: Mapping[str, AttributeValue] = {"forebay.commit.batches": num_batches}
-        self._child("emit", parent=parent, began_s=times.began, ended_s=times.emit, attributes=together)
-        self._child("commit", parent=parent, began_s=times.emit, ended_s=times.end, attributes=together)
+        commit_attributes: Mapping[str, AttributeValue] = {"forebay.commit.batches": num_batches}
+        self._child("emit", parent=parent, began_s=times.began, ended_s=times.emit, attributes=commit_attributes)
+        self._child("commit", parent=parent, began_s=times.emit, ended_s=times.end, attributes=commit_attributes)
         batch = result.batch
         num_rejected = sum(chunk.num_rejected for chunk in batch.chunks)
         traced.span.set_attributes(
@@ -183,14 +184,15 @@ class BatchTraces:
     def _start(self, name: str, began_s: float, kind: SpanKind, links: Sequence[Link]) -> Span:
         return self._tracer.start_span(name, Context(), kind=kind, links=links, start_time=self._ns(began_s))
 
-    def _give_up(self, seq: int, reason: str) -> None:
-        traced = self._open.pop(seq, None)
+    def _abandon(self, seq: int, reason: str) -> None:
+        traced = self._traced.pop(seq, None)
         if traced is not None:
             traced.span.set_status(Status(StatusCode.ERROR, reason))
             traced.span.end(self._ns(self._clock.monotonic_s()))
 
-    def _first_open(self, batches: Sequence[BatchResult]) -> _Open | None:
-        return next((traced for one in batches if (traced := self._open.get(one.batch.seq)) is not None), None)
+    def _first_traced(self, batches: Sequence[BatchResult]) -> _TracedBatch | None:
+        traced_batches = (self._traced.get(result.batch.seq) for result in batches)
+        return next((traced for traced in traced_batches if traced is not None), None)
 
     def _messaging(
         self, name: str, kind: str, topic: str | None, partition: int | None, count: int
@@ -217,14 +219,14 @@ class BatchTraces:
     # ---- times
 
     def _ns(self, monotonic_s: float) -> int:
-        """Nanoseconds since 1970 of a monotonic time."""
+        """Return a monotonic time in nanoseconds since 1970."""
         return int(monotonic_s * 1e9) + self._offset_ns
 
     def _measure_offset_ns(self) -> int:
         return self._clock.wall_ms() * 1_000_000 - int(self._clock.monotonic_s() * 1e9)
 
-    def _follow_steps_of_the_clock(self) -> None:
-        # One offset for as long as the clock runs evenly: children must not begin before their parents.
+    def _adjust_to_clock(self) -> None:
+        # Keep the offset as long as the clock runs evenly: children must not begin before their parents.
         offset_ns = self._measure_offset_ns()
         if abs(offset_ns - self._offset_ns) > _MAX_DRIFT_NS:
             self._offset_ns = offset_ns
@@ -242,11 +244,11 @@ def _has_headers(record: object) -> object:
     return record.headers  # type: ignore[attr-defined]
 
 
-def _one(values: Iterable[_T]) -> _T | None:
-    """The value that all have in common; None where they differ."""
-    different = set(values)
-    return different.pop() if len(different) == 1 else None
+def _common_value(values: Iterable[_T]) -> _T | None:
+    """Return the value that all have in common; None if they differ."""
+    distinct = set(values)
+    return distinct.pop() if len(distinct) == 1 else None
 
 
-def _named(operation: str, topic: str | None) -> str:
+def _span_name(operation: str, topic: str | None) -> str:
     return operation if topic is None else f"{operation} {topic}"

@@ -34,7 +34,7 @@ from forebay.stream.telemetry.tracing import make_tracer_provider, tracer_of
 
 @dataclass(frozen=True, slots=True)
 class WorkerIdentity:
-    """The worker and the model that telemetry is identity.
+    """The worker and the model that telemetry is about.
 
     device: where the model runs.
     instance: instance id of the worker.

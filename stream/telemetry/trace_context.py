@@ -1,4 +1,4 @@
-"""Which events are being traced: those whose `traceparent` has the sampled flag."""
+"""Trace contexts in record headers. An event is traced if its `traceparent` has the sampled flag."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from forebay.schemas.headers import TRACEPARENT
 
 TRACESTATE: Final = "tracestate"
 _LENGTH: Final = len(TRACEPARENT)
-_FLAGS_AT: Final = 54
+_FLAGS_INDEX: Final = 54
 _ODD: Final = frozenset(b"13579bdf")
 _PROPAGATOR: Final = TraceContextTextMapPropagator()
 
 
 class RecordWithHeaders(Protocol):
-    """What is looked at of a record."""
+    """The part of a record that is needed here."""
 
     @property
     def offset(self) -> int: ...
@@ -29,7 +29,7 @@ class RecordWithHeaders(Protocol):
 
 
 class SampledEvent(NamedTuple):
-    """Where it lies in its partition, its record's timestamp (ms), and the span that it came from."""
+    """A traced event: its offset, its record timestamp in ms, and the span that published it."""
 
     offset: int
     timestamp: int
@@ -37,26 +37,26 @@ class SampledEvent(NamedTuple):
 
 
 def sampled_events(records: Iterable[RecordWithHeaders], *, limit: int) -> list[SampledEvent]:
-    """The first `limit` of them. What is no valid context is passed over.
+    """Return the first `limit` sampled events. Invalid contexts are skipped.
 
-    Nearly all events are not sampled, so their last hexadecimal digit is looked at before anything is parsed.
+    Nearly all events are not sampled, so the last hexadecimal digit is checked before anything is parsed.
     """
-    found: list[SampledEvent] = []
+    events: list[SampledEvent] = []
     for record in records:
         for name, value in record.headers:
             if (
                 len(name) == _LENGTH
                 and name.lower() == TRACEPARENT
-                and len(value or b"") > _FLAGS_AT
-                and value[_FLAGS_AT] in _ODD
+                and len(value or b"") > _FLAGS_INDEX
+                and value[_FLAGS_INDEX] in _ODD
             ):
                 context = _parse(record)
                 if context.is_valid and context.trace_flags.sampled:
-                    found.append(SampledEvent(record.offset, record.timestamp, context))
-                    if len(found) == limit:
-                        return found
+                    events.append(SampledEvent(record.offset, record.timestamp, context))
+                    if len(events) == limit:
+                        return events
                 break
-    return found
+    return events
 
 
 def _parse(record: RecordWithHeaders) -> SpanContext:
@@ -69,5 +69,5 @@ def _parse(record: RecordWithHeaders) -> SpanContext:
 
 
 def to_traceparent(context: SpanContext) -> bytes:
-    """The header by which others go on from this span."""
+    """Return the header with which other processes continue this trace."""
     return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}".encode()

@@ -1,4 +1,4 @@
-"""Where spans go, and which are made: those that are linked to sampled events, and a share of the others."""
+"""The tracer provider and its sampling: spans that are linked to sampled events, and a share of the others."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ FLUSH_EVERY_MS: Final = 2000
 
 
 class LinkedOrRatio(Sampler):
-    """Samples what is linked to anything, for only sampled events are linked to; of the rest the share `ratio`.
+    """Samples spans with links, because only sampled events are linked, and the share `ratio` of the others.
 
-    A batch has many events and so no parent: its links are what stands for one.
+    A batch has many events and so no parent: its links take the place of one.
     """
 
     def __init__(self, ratio: float) -> None:
-        self._rest = TraceIdRatioBased(ratio)
+        self._unlinked = TraceIdRatioBased(ratio)
 
     def should_sample(
         self,
@@ -37,7 +37,7 @@ class LinkedOrRatio(Sampler):
         links: Sequence[Link] | None = None,
         trace_state: TraceState | None = None,
     ) -> SamplingResult:
-        sampler = ALWAYS_ON if links else self._rest
+        sampler = ALWAYS_ON if links else self._unlinked
         return sampler.should_sample(
             parent_context,
             trace_id=trace_id,
@@ -49,11 +49,11 @@ class LinkedOrRatio(Sampler):
         )
 
     def get_description(self) -> str:
-        return f"LinkedOrRatio{{{self._rest.get_description()}}}"
+        return f"LinkedOrRatio{{{self._unlinked.get_description()}}}"
 
 
 def make_tracer_provider(exporter: SpanExporter, resource: Resource, *, ratio: float) -> TracerProvider:
-    """Spans are sent by a thread of their own, a few seconds late; when it falls behind they are dropped."""
+    """Return a provider that sends spans on a thread of its own, a few seconds late; it drops them if it falls behind."""
     provider = TracerProvider(
         sampler=ParentBased(LinkedOrRatio(ratio)),
         resource=resource,
@@ -65,5 +65,5 @@ def make_tracer_provider(exporter: SpanExporter, resource: Resource, *, ratio: f
 
 
 def tracer_of(provider: TracerProvider) -> Tracer:
-    """Return Forebay's tracer, with the release that runs."""
+    """Return Forebay's tracer, with the running release as its version."""
     return provider.get_tracer("forebay", importlib.metadata.version("forebay"))

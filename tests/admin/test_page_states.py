@@ -229,7 +229,7 @@ IDLE: list[tuple[Document, str]] = [
     ({"health__paused": True}, "reading is paused"),
     ({"health__ready": False}, "not ready"),
     ({"partitions": []}, "no partitions assigned"),
-    ({"lag": 9}, "no event is finished"),
+    ({"lag": 9}, "no events finished"),
     ({"health__cluster_answered_ago_s": None, "health__cluster": "unknown"}, "the cluster has not answered yet"),
     ({"health__cluster": "failing"}, "the cluster refuses commits"),
 ]
@@ -317,6 +317,6 @@ async def test_the_group_leads_to_its_other_workers(serve: Serve) -> None:
         assert [row.split("\t") for row in rows] == [
             ["worker-0 this page", "late v3", "prod.features 0,2"],
             ["worker-1", "late v3", "prod.features 0,2"],
-            ["worker-2 no admin HTTP", "late v3", "none"],
+            ["worker-2 no admin API", "late v3", "none"],
             ["<b>evil</b>", "late v3", "prod.features 0,2"],
         ]

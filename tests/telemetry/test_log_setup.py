@@ -1,4 +1,4 @@
-"""Log lines: JSON for machines, and no flood of repetitions."""
+"""Log lines: JSON for machines, and a limit of repetitions."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ from tests.source_files import ROOT, python_files
 
 
 @pytest.fixture(autouse=True)
-def as_before() -> Iterator[None]:
+def restored_logging() -> Iterator[None]:
     root = logging.getLogger()
-    named = [
+    loggers = [
         logging.getLogger(name)
         for name in ("", "aiokafka", "opentelemetry", "urllib3", "forebay.commit", "forebay.kafka")
     ]
-    handlers, levels = root.handlers[:], [one.level for one in named]
+    handlers, levels = root.handlers[:], [logger.level for logger in loggers]
     yield
     root.handlers[:] = handlers
-    for one, level in zip(named, levels, strict=True):
-        one.setLevel(level)
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
 
 
-def test_json_lines_say_when_who_what_and_why() -> None:
+def test_json_lines_have_time_logger_message_and_exception() -> None:
     stream = io.StringIO()
     set_up_logging("info", "auto", stream=stream)
     try:
@@ -49,12 +49,12 @@ def test_json_lines_say_when_who_what_and_why() -> None:
         logging.getLogger("forebay.x").exception("it %s", "failed")
     logging.getLogger("forebay.x").debug("not this")
     (line,) = stream.getvalue().splitlines()
-    said = orjson.loads(line)
-    assert (said["level"], said["logger"], said["message"]) == ("error", "forebay.x", "it failed")
-    assert said["time"].endswith("+00:00") and "ValueError: bad" in said["exception"]
+    record = orjson.loads(line)
+    assert (record["level"], record["logger"], record["message"]) == ("error", "forebay.x", "it failed")
+    assert record["time"].endswith("+00:00") and "ValueError: bad" in record["exception"]
 
 
-def test_the_clients_repetitions_are_kept_back_and_ours_are_not() -> None:
+def test_repeated_lines_of_the_client_are_suppressed_and_ours_are_not() -> None:
     stream = io.StringIO()
     set_up_logging("info", "text", stream=stream)
     for _ in range(5):
@@ -67,22 +67,22 @@ def test_the_clients_repetitions_are_kept_back_and_ours_are_not() -> None:
     assert not any("chatter" in line for line in lines)
 
 
-def test_what_was_kept_back_is_counted() -> None:
-    one = RateLimitFilter(10)
+def test_suppressed_lines_are_counted() -> None:
+    limit = RateLimitFilter(10)
 
     def at(seconds: float, name: str = "a") -> logging.LogRecord:
         record = logging.LogRecord(name, logging.ERROR, "", 0, "away %d", (1,), None)
         record.created = seconds
         return record
 
-    assert one.filter(at(0)) and not one.filter(at(1)) and not one.filter(at(9)) and one.filter(at(2, "b"))
+    assert limit.filter(at(0)) and not limit.filter(at(1)) and not limit.filter(at(9)) and limit.filter(at(2, "b"))
     later = at(10)
-    assert one.filter(later) and later.getMessage() == "away 1 (and 2 lines more before)"
+    assert limit.filter(later) and later.getMessage() == "away 1 (and 2 more lines before)"
     last = at(20)
-    assert one.filter(last) and last.getMessage() == "away 1"
+    assert limit.filter(last) and last.getMessage() == "away 1"
 
 
-def test_lines_that_repeat_each_other_are_limited_whatever_their_logger() -> None:
+def test_repeated_lines_are_limited_for_every_logger() -> None:
     stream = io.StringIO()
     set_up_logging("info", "text", stream=stream)
     for number in range(MAX_REPEATS + 5):
@@ -118,8 +118,8 @@ def test_loggers_have_levels_of_their_own() -> None:
     for name in ("forebay.kafka.topics", "forebay.commit", "forebay.other"):
         for level in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR):
             logging.getLogger(name).log(level, "%s %s", name, logging.getLevelName(level))
-    said = [line.split(": ")[1] for line in stream.getvalue().splitlines()]
-    assert said == [
+    logged = [line.split(": ")[1] for line in stream.getvalue().splitlines()]
+    assert logged == [
         *(f"forebay.kafka.topics {level}" for level in ("DEBUG", "INFO", "WARNING", "ERROR")),
         "forebay.commit ERROR",
         "forebay.other WARNING",
@@ -128,7 +128,7 @@ def test_loggers_have_levels_of_their_own() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "loud", "info,", "=debug", "forebay.commit", "forebay.commit=", "info;debug"])
-def test_what_is_no_level_is_refused(text: str) -> None:
+def test_an_invalid_level_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         parse_levels(text)
 
@@ -144,7 +144,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_terminal_gets_text_in_colour_unless_it_wants_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_gets_coloured_text_unless_no_color_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
     coloured, plain = Terminal(), Terminal()
     set_up_logging("info", "auto", stream=coloured)
@@ -156,7 +156,7 @@ def test_a_terminal_gets_text_in_colour_unless_it_wants_none(monkeypatch: pytest
     assert plain.getvalue()[8:] == " ERROR   forebay.x: bad\n"
 
 
-def test_a_line_within_a_trace_tells_its_ids() -> None:
+def test_a_line_within_a_trace_has_its_ids() -> None:
     stream = io.StringIO()
     set_up_logging("info", "json", stream=stream)
     logging.getLogger().handlers[0].addFilter(TraceIds())
@@ -180,7 +180,7 @@ def test_a_line_within_a_trace_tells_its_ids() -> None:
         ("no such=debug", "there is no logger no such"),
     ],
 )
-def test_a_level_of_what_does_not_log_is_a_mistake(text: str, reason: str) -> None:
+def test_a_level_of_an_unknown_logger_is_refused(text: str, reason: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load_settings(None, {"FOREBAY_LOG": text})
     assert reason in caught.value.problems[0]
@@ -189,7 +189,7 @@ def test_a_level_of_what_does_not_log_is_a_mistake(text: str, reason: str) -> No
 @pytest.mark.parametrize(
     "module", ["forebay", "forebay.kafka", "forebay.commit", "aiokafka", "aiokafka.conn", "asyncio"]
 )
-def test_a_level_of_what_logs_is_taken(module: str) -> None:
+def test_a_level_of_a_known_logger_is_accepted(module: str) -> None:
     assert parse_levels(f"info,{module}=debug")[module] == "debug"
 
 
@@ -200,8 +200,8 @@ def test_a_former_name_is_refused_with_its_successor(former: str) -> None:
         load_settings(None, {"FOREBAY_LOG": f"info,{name}=debug"})
     successor = RENAMED[former]
     assert f"the logger {name} is now called {successor}" in caught.value.problems[0]
-    for one in successor.split(" and "):
-        assert parse_levels(f"{one}=debug")[one] == "debug"
+    for name in successor.split(" and "):
+        assert parse_levels(f"{name}=debug")[name] == "debug"
 
 
 def test_the_former_names_are_those_of_modules_in_one_package() -> None:
@@ -210,15 +210,18 @@ def test_the_former_names_are_those_of_modules_in_one_package() -> None:
     assert all(part.isidentifier() for name in RENAMED if name for part in name.split("."))
 
 
-def names_given(source: str) -> list[str]:
-    """What is passed to `getLogger`: names of loggers, other expressions as they are written."""
+def logger_names(source: str) -> list[str]:
+    """Return the arguments of `getLogger` calls: names of loggers, or the source of other expressions."""
     calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call) and node.args]
     arguments = [call.args[0] for call in calls if ast.unparse(call.func).split(".")[-1] == "getLogger"]
-    return [str(one.value) if isinstance(one, ast.Constant) else f"<{ast.unparse(one)}>" for one in arguments]
+    return [
+        str(argument.value) if isinstance(argument, ast.Constant) else f"<{ast.unparse(argument)}>"
+        for argument in arguments
+    ]
 
 
 def test_the_table_lists_exactly_the_loggers_of_the_code() -> None:
-    given = {name for path in python_files() for name in names_given(path.read_text())}
+    given = {name for path in python_files() for name in logger_names(path.read_text())}
     assert {name for name in given if name.partition(".")[0] == "forebay"} - {"forebay"} == set(LOGGERS)
     assert given.isdisjoint({"<__name__>", "<__package__>", "<__file__>"})
     assert not {name for name in given if name.partition(".")[0] in OWN_PACKAGES}
@@ -226,7 +229,7 @@ def test_the_table_lists_exactly_the_loggers_of_the_code() -> None:
 
 def test_the_scan_for_loggers_finds_them() -> None:
     source = "a = logging.getLogger('forebay.x')\nclass B:\n    log = getLogger(__name__)\nlogging.getLogger()"
-    assert names_given(source) == ["forebay.x", "<__name__>"]
+    assert logger_names(source) == ["forebay.x", "<__name__>"]
 
 
 def test_the_documentation_lists_the_loggers() -> None:

@@ -1,4 +1,4 @@
-"""The book, what the stages' calls make of it, lag, and the page that Prometheus reads."""
+"""The metric store, what observer calls record in it, the lag, and the Prometheus page."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ M1 = ("m", "1")
 
 
 @given(st.lists(st.floats(0, 1e5), min_size=1, max_size=200))
-def test_many_values_at_once_are_one_after_the_other(values: list[float]) -> None:
+def test_many_values_at_once_equal_single_values(values: list[float]) -> None:
     at_once, one_by_one = MetricStore(), MetricStore()
     at_once.observe_many(c.EVENT_LATENCY, np.array(values), M1)
     for value in values:
@@ -45,7 +45,7 @@ def test_many_values_at_once_are_one_after_the_other(values: list[float]) -> Non
         assert below == sum(value <= bound for value in values)
 
 
-def test_labels_are_as_many_as_the_metric_has() -> None:
+def test_the_number_of_labels_must_match_the_metric() -> None:
     store = MetricStore()
     with pytest.raises(ValueError, match="labels"):
         store.add(c.EVENTS, 1, ("predicted",))
@@ -53,7 +53,7 @@ def test_labels_are_as_many_as_the_metric_has() -> None:
         store.observe(c.BATCH_SIZE, 1.0)
 
 
-def test_a_gauge_that_is_replaced_forgets_what_is_gone() -> None:
+def test_replacing_a_gauge_removes_other_labels() -> None:
     store = MetricStore()
     store.replace(c.CONSUMER_LAG_RECORDS, {("t", "0"): 5, ("t", "1"): 6})
     store.replace(c.CONSUMER_LAG_RECORDS, {("t", "1"): 7})
@@ -69,76 +69,76 @@ def recorder(store: MetricStore, clock: ManualClock) -> MetricsRecorder:
     )
 
 
-def test_a_batch_on_its_way() -> None:
+def test_the_metrics_of_one_batch() -> None:
     store, clock = MetricStore(), ManualClock()
-    told = recorder(store, clock)
+    metrics = recorder(store, clock)
     chunks = [chunk([5, 6, 7], rejected=[7], size=10), chunk([1], partition=P1, size=4)]
-    told.on_polled(chunks, received_s=100.0, decoded_s=100.5)
+    metrics.on_polled(chunks, received_s=100.0, decoded_s=100.5)
     batch = MicroBatch(0, tuple(chunks), "size", opened_s=100.0)
-    told.on_batch_closed(batch)
-    told.on_result(finish(batch))
+    metrics.on_batch_closed(batch)
+    metrics.on_result(finish(batch))
     ledger = Ledger(model="m", version=1)
     ledger.add_predictions(P0, np.array([JULY - 2000, JULY - 60_000]))
     ledger.add_predictions(P1, np.array([JULY + 5000]))
     ledger.add_failure(P0, FailureKind.NOT_JSON, JULY - 500, event_id=None, message="bad")
-    told.on_committed(
+    metrics.on_committed(
         [finish(batch)],
         ledger,
         CommitTimes(began=1.0, emit=1.5, begin=1.75, deliveries=2.0, positions=2.5, end=3.0),
         (),
     )
-    said = store.snapshot()
-    assert said.counters[c.RECEIVED_EVENTS] == {("features",): 4}
-    assert said.counters[c.RECEIVED_BYTES] == {("features",): 34}
-    outcomes = {labels[0]: count for labels, count in said.counters[c.EVENTS].items()}
+    snapshot = store.snapshot()
+    assert snapshot.counters[c.RECEIVED_EVENTS] == {("features",): 4}
+    assert snapshot.counters[c.RECEIVED_BYTES] == {("features",): 34}
+    outcomes = {labels[0]: count for labels, count in snapshot.counters[c.EVENTS].items()}
     assert outcomes == {"predicted": 3, "rejected": 1, "failed": 0, "accepted": 0, "late": 0}
-    assert set(said.counters[c.WINDOWS].values()) == {0}
-    assert said.counters[c.ERRORS] == {("not_json", "decode", *M1): 1}
-    assert said.counters[c.BATCHES] == {("size", *M1): 1}
-    assert said.histograms[c.BATCH_SIZE][M1].sum == 4
-    assert said.histograms[c.DECODE_DURATION][M1].sum == 0.5
-    latency = said.histograms[c.EVENT_LATENCY][M1]
-    assert (latency.count, latency.min, latency.max) == (4, 0.0, 60.0)  # one from the future has waited for nothing
+    assert set(snapshot.counters[c.WINDOWS].values()) == {0}
+    assert snapshot.counters[c.ERRORS] == {("not_json", "decode", *M1): 1}
+    assert snapshot.counters[c.BATCHES] == {("size", *M1): 1}
+    assert snapshot.histograms[c.BATCH_SIZE][M1].sum == 4
+    assert snapshot.histograms[c.DECODE_DURATION][M1].sum == 0.5
+    latency = snapshot.histograms[c.EVENT_LATENCY][M1]
+    assert (latency.count, latency.min, latency.max) == (4, 0.0, 60.0)  # the latency of a timestamp in the future is 0
     assert latency.sum == pytest.approx(62.5)
-    steps = {step: state.sum for (step,), state in said.histograms[c.COMMIT_STEP_DURATION].items()}
+    steps = {step: state.sum for (step,), state in snapshot.histograms[c.COMMIT_STEP_DURATION].items()}
     assert steps == {"emit": 0.5, "begin": 0.25, "deliveries": 0.25, "positions": 0.5, "end": 0.5}
-    assert said.histograms[c.COMMIT_DURATION][M1].sum == 2.0
-    assert told.last_read_ms == {P0: JULY + 7, P1: JULY + 1}
+    assert snapshot.histograms[c.COMMIT_DURATION][M1].sum == 2.0
+    assert metrics.last_read_ms == {P0: JULY + 7, P1: JULY + 1}
 
 
 def test_records_without_a_timestamp_have_no_latency_and_no_lag() -> None:
     store = MetricStore()
-    told = recorder(store, ManualClock())
+    metrics = recorder(store, ManualClock())
     polled = replace(chunk([5]), records=[FakeRecord(5, b"x", -1)])
-    told.on_polled([polled], received_s=1.0, decoded_s=1.5)
+    metrics.on_polled([polled], received_s=1.0, decoded_s=1.5)
     ledger = Ledger(model="m", version=1)
     ledger.add_predictions(P0, np.array([-1, JULY]))
-    finished = finish(MicroBatch(0, (polled,), "size", 0.0))
-    told.on_committed([finished], ledger, CommitTimes(*range(6)), [(-1, Exemplar(0.0, 1, 2, 0.0))])
+    result = finish(MicroBatch(0, (polled,), "size", 0.0))
+    metrics.on_committed([result], ledger, CommitTimes(*range(6)), [(-1, Exemplar(0.0, 1, 2, 0.0))])
     latency = store.snapshot().histograms[c.EVENT_LATENCY][M1]
     assert (latency.count, latency.max) == (1, 0.0) and not latency.exemplars
-    assert told.last_read_ms == {}
+    assert metrics.last_read_ms == {}
 
 
-def test_windows_are_counted_apart_from_events() -> None:
+def test_windows_and_events_are_counted_separately() -> None:
     store = MetricStore()
-    told = recorder(store, ManualClock())
+    metrics = recorder(store, ManualClock())
     ledger = Ledger(model="m", version=1)
     ledger.add_accepted(P0, np.array([JULY, JULY + 1]))
     ledger.add_failure(P0, FailureKind.LATE, JULY, event_id=None, message="late")
     ledger.add_window_predictions(P0, 5, JULY)
     ledger.add_window_failure(P0, FailureKind.MODEL_ERROR, JULY, window_id="w", message="bad")
-    told.on_committed([finish(MicroBatch(0, (chunk([1]),), "size", 0.0))], ledger, CommitTimes(*range(6)), ())
-    said = store.snapshot()
-    assert {labels[0]: count for labels, count in said.counters[c.EVENTS].items() if count} == {
+    metrics.on_committed([finish(MicroBatch(0, (chunk([1]),), "size", 0.0))], ledger, CommitTimes(*range(6)), ())
+    snapshot = store.snapshot()
+    assert {labels[0]: count for labels, count in snapshot.counters[c.EVENTS].items() if count} == {
         "accepted": 2,
         "late": 1,
     }
-    assert {labels[0]: count for labels, count in said.counters[c.WINDOWS].items()} == {
+    assert {labels[0]: count for labels, count in snapshot.counters[c.WINDOWS].items()} == {
         "window_predicted": 5,
         "window_failed": 1,
     }
-    assert said.histograms[c.EVENT_LATENCY][M1].count == 3
+    assert snapshot.histograms[c.EVENT_LATENCY][M1].count == 3
 
 
 @pytest.mark.parametrize(
@@ -150,18 +150,18 @@ def test_windows_are_counted_apart_from_events() -> None:
         (RuntimeError("else"), "failed"),
     ],
 )
-def test_commits_that_fail_are_told_apart(error: BaseException, result: str) -> None:
+def test_failed_commits_are_counted_by_result(error: BaseException, result: str) -> None:
     store = MetricStore()
     recorder(store, ManualClock()).on_commit_failed(error)
-    said = store.snapshot().counters
-    assert {labels: count for labels, count in said[c.COMMITS].items() if count} == {(result,): 1}
-    assert {labels: count for labels, count in said[c.TRANSACTION_ABORTS].items() if count} == {(result,): 1}
+    counters = store.snapshot().counters
+    assert {labels: count for labels, count in counters[c.COMMITS].items() if count} == {(result,): 1}
+    assert {labels: count for labels, count in counters[c.TRANSACTION_ABORTS].items() if count} == {(result,): 1}
 
 
 # ---- lag
 
 
-def test_lag_in_seconds_is_bounded_by_what_is_known() -> None:
+def test_lag_in_seconds_is_bounded_by_known_times() -> None:
     meter = LagMeter()
 
     def seconds(position: int, end: int, now_s: int, last_read_s: int | None = None) -> float:
@@ -170,7 +170,7 @@ def test_lag_in_seconds_is_bounded_by_what_is_known() -> None:
         assert lag.records == end - position
         return lag.seconds
 
-    assert seconds(5, 9, now_s=1000) == 0  # nothing is known but that it was not seen before
+    assert seconds(5, 9, now_s=1000) == 0  # nothing is known except that the partition was not seen before
     assert seconds(5, 9, now_s=1010) == 10
     assert seconds(7, 9, now_s=1020, last_read_s=1005) == 15  # after the last one that was read
     assert seconds(9, 9, now_s=5000, last_read_s=1015) == 0
@@ -178,7 +178,7 @@ def test_lag_in_seconds_is_bounded_by_what_is_known() -> None:
     assert seconds(10, 12, now_s=5003, last_read_s=5001) == 2
 
 
-def test_lag_is_never_negative_and_forgets_what_is_gone() -> None:
+def test_lag_is_never_negative_and_forgets_revoked_partitions() -> None:
     meter = LagMeter()
     assert meter.measure({P0: PartitionLag(10, 8)}, {}, now_ms=1)[P0] == (0, 0.0)
     assert meter.measure({P1: PartitionLag(0, 5)}, {}, now_ms=1000)[P1] == (5, 0.0)
@@ -188,8 +188,8 @@ def test_lag_is_never_negative_and_forgets_what_is_gone() -> None:
 # ---- the page
 
 
-def full_book() -> MetricStore:
-    """A book with a value for every metric, with as many labels as it has."""
+def full_store() -> MetricStore:
+    """Return a store with a value for every metric."""
     store = MetricStore()
     for metric in c.METRICS:
         labels = tuple(f'{label} "x"\n' for label in metric.labels)
@@ -203,8 +203,8 @@ def full_book() -> MetricStore:
     return store
 
 
-def test_the_page_is_what_both_parsers_of_prometheus_read() -> None:
-    snapshot = full_book().snapshot()
+def test_both_parsers_of_prometheus_read_the_page() -> None:
+    snapshot = full_store().snapshot()
     for accept, parse, kind in (
         (OPENMETRICS, parse_openmetrics, "application/openmetrics-text; version=1.0.0"),
         ("text/plain;version=0.0.4", parse_text, "text/plain; version=0.0.4"),
@@ -224,9 +224,11 @@ def test_the_page_is_what_both_parsers_of_prometheus_read() -> None:
             assert samples[name].labels == {label: f'{label} "x"\n' for label in metric.labels}
 
 
-def test_openmetrics_carries_exemplars() -> None:
-    page, _ = render_page(full_book().snapshot(), accept=OPENMETRICS)
-    (family,) = [one for one in parse_openmetrics(page.decode()) if one.name == "forebay_event_latency_seconds"]
+def test_openmetrics_has_exemplars() -> None:
+    page, _ = render_page(full_store().snapshot(), accept=OPENMETRICS)
+    (family,) = [
+        family for family in parse_openmetrics(page.decode()) if family.name == "forebay_event_latency_seconds"
+    ]
     exemplars = {sample.labels["le"]: sample.exemplar for sample in family.samples if sample.exemplar}
     assert list(exemplars) == ["0.5"]
     assert exemplars["0.5"].labels == {"trace_id": f"{0xAB:032x}", "span_id": f"{0xCD:016x}"}
@@ -236,12 +238,12 @@ def test_openmetrics_carries_exemplars() -> None:
 @pytest.mark.parametrize("version", ["x", "1.x", "2.0.x", "1..0", "", "\udcff", "1.0.0\udcff", "9" * 5000, "1.0.0-rc1"])
 @pytest.mark.parametrize("kind", ["application/openmetrics-text", "text/plain"])
 def test_a_version_that_is_not_a_number_gets_the_older_text_format(kind: str, version: str) -> None:
-    page, content_type = render_page(full_book().snapshot(), accept=f"{kind}; version={version}, */*;q=0.1")
+    page, content_type = render_page(full_store().snapshot(), accept=f"{kind}; version={version}, */*;q=0.1")
     assert content_type.startswith("text/plain; version=0.0.4") and content_type.isascii()
     assert list(parse_text(page.decode()))
 
 
-def test_an_empty_book_is_an_empty_page() -> None:
+def test_an_empty_store_is_an_empty_page() -> None:
     page, _ = render_page(Snapshot({}, {}, {}), accept=OPENMETRICS)
     assert page == b"# EOF\n"
 
@@ -249,7 +251,7 @@ def test_an_empty_book_is_an_empty_page() -> None:
 # ---- the catalogue
 
 
-def test_names_are_prometheus_own_way_of_writing_opentelemetry_names() -> None:
+def test_prometheus_names_follow_its_mapping_of_opentelemetry_names() -> None:
     names = [metric.prometheus_name for metric in c.METRICS]
     assert len(set(names)) == len(names) == len({metric.name for metric in c.METRICS})
     assert c.CONSUMER_LAG.prometheus_name == "forebay_consumer_lag_seconds"
@@ -260,7 +262,7 @@ def test_names_are_prometheus_own_way_of_writing_opentelemetry_names() -> None:
     assert all(list(m.bounds) == sorted(m.bounds) for m in c.METRICS if isinstance(m, c.Histogram))
 
 
-def test_docs_metrics_md_is_what_the_catalogue_says() -> None:
+def test_docs_metrics_md_is_generated_from_the_catalogue() -> None:
     path = Path(__file__).parents[2] / "docs/metrics.md"
     assert path.read_text() == render_metrics(), "python -m forebay.stream.telemetry.metrics_doc > docs/metrics.md"
 

@@ -22,7 +22,7 @@ from forebay.stream.telemetry.polled_gauges import PolledComponents
 from forebay.stream.telemetry.telemetry import Telemetry, WorkerIdentity
 from tests.telemetry.collector import collector, total
 
-ABOUT = WorkerIdentity(
+IDENTITY = WorkerIdentity(
     model="m", version=7, device="cpu", instance="me", group_id="g", transactional=True, max_in_flight_events=100
 )
 
@@ -39,7 +39,7 @@ def never() -> bool:
 
 
 def telemetry(environ: dict[str, str], *, is_ready: Callable[[], bool] = never, **section: Any) -> Telemetry:
-    made = Telemetry(TelemetrySection(**section), ABOUT, clock=SystemClock(), environ=environ)
+    made = Telemetry(TelemetrySection(**section), IDENTITY, clock=SystemClock(), environ=environ)
     breaker = CircuitBreaker(failure_threshold=1, reset_timeout_s=60, on_change=lambda state, reason: None)
     breaker.trip(0, "for this test")
     in_flight = InFlight(Bounds(100, 1000, 10))
@@ -55,7 +55,7 @@ async def run_for(made: Telemetry, seconds: float) -> None:
         await asyncio.wait_for(made.run(), seconds)
 
 
-async def test_the_page_tells_what_is_so_now() -> None:
+async def test_the_page_has_the_current_values() -> None:
     made = telemetry({}, is_ready=lambda: True)
     made.record_lag({TopicPartition("features", 0): PartitionLag(3, 10)})
     page, content_type = made.page(accept="application/openmetrics-text")
@@ -79,7 +79,7 @@ async def test_the_page_tells_what_is_so_now() -> None:
     await made.close()
 
 
-async def test_readiness_is_asked_whenever_it_is_reported() -> None:
+async def test_readiness_is_evaluated_whenever_it_is_reported() -> None:
     verdicts = [True, False]
     with collector() as fake:
         made = telemetry({}, is_ready=lambda: verdicts.pop(0), otlp_endpoint=fake.endpoint, traces=False)
@@ -89,7 +89,7 @@ async def test_readiness_is_asked_whenever_it_is_reported() -> None:
         assert total(metrics["forebay.ready"]) == 0
 
 
-async def test_what_is_left_is_sent_at_the_end() -> None:
+async def test_remaining_metrics_are_sent_at_the_end() -> None:
     with collector() as fake:
         made = telemetry({}, otlp_endpoint=fake.endpoint, traces=False)
         await made.close()
@@ -97,7 +97,7 @@ async def test_what_is_left_is_sent_at_the_end() -> None:
         assert total(metrics["forebay.in_flight.limit"]) == 100
 
 
-async def test_a_collector_that_does_not_answer_holds_nobody_up() -> None:
+async def test_a_collector_that_does_not_answer_does_not_delay_the_worker() -> None:
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))
         deaf.listen()
@@ -123,18 +123,22 @@ async def test_a_collector_that_does_not_answer_holds_nobody_up() -> None:
         ({}, {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://c:4318/v1/traces"}, {"traces"}),
     ],
 )
-def test_what_is_sent_is_what_was_asked_for(section: dict[str, Any], environ: dict[str, str], sent: set[str]) -> None:
-    found = {one.value for one in Signal if find_collector(TelemetrySection(**section), one, environ) is not None}
+def test_the_configuration_selects_the_signals(
+    section: dict[str, Any], environ: dict[str, str], sent: set[str]
+) -> None:
+    found = {
+        signal.value for signal in Signal if find_collector(TelemetrySection(**section), signal, environ) is not None
+    }
     assert found == sent
 
 
-def test_headers_are_as_opentelemetry_writes_them_and_hidden() -> None:
+def test_headers_have_opentelemetrys_form_and_are_hidden() -> None:
     assert parse_headers("authorization=Bearer%20a=b, x-scope = 1,") == {"authorization": "Bearer a=b", "x-scope": "1"}
     section = TelemetrySection(otlp_endpoint="http://c:4318", otlp_headers=SecretStr("a=geheim"))
     assert "geheim" not in repr(section)
 
 
-def test_who_sends_is_named_by_the_configuration_else_by_the_environment() -> None:
+def test_the_service_name_is_that_of_the_configuration_or_else_of_the_environment() -> None:
     def name(section: TelemetrySection, **environ: str) -> object:
         return describe_process(section, instance="i", environ=environ).attributes["service.name"]
 

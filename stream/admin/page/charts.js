@@ -1,4 +1,4 @@
-// A chart over time as SVG: stacked areas or lines, the newest at the right, with a pointer that reads values.
+// A chart over time as SVG: stacked areas or lines, with the newest values at the right and a tooltip at the pointer.
 
 import { axisTop, runs, short } from "./scale.js";
 
@@ -13,14 +13,14 @@ function make(name, attributes = {}, text = null) {
 }
 
 export class Chart {
-  // series: [{name, label, look}], look: a class that gives the colour. stacked: areas on top of each other, else lines.
-  // least: the axis reaches at least this value. empty: what to write where there is nothing to draw.
+  // series: [{name, label, look}]; look: CSS class that sets the colour. stacked: stacked areas instead of lines.
+  // soft: fill the area below a line. least: the axis reaches at least this value. empty: text if there is nothing to draw.
   constructor(figure, series, { stacked = false, soft = false, least = 1, empty = "Nothing in this span." } = {}) {
     Object.assign(this, { stacked, soft, least, empty, times: [], columns: {}, span: 120 });
     this.legend = document.createElement("ul");
     this.legend.className = "legend";
     figure.querySelector("figcaption").append(this.legend);
-    this.draws(series);
+    this.setSeries(series);
     this.plot = document.createElement("div");
     this.plot.className = "plot";
     this.svg = make("svg", { role: "img", "aria-label": figure.querySelector("figcaption").firstChild.textContent.trim() });
@@ -34,8 +34,7 @@ export class Chart {
     this.plot.addEventListener("pointerleave", () => { this.pointer = null; this.point(); });
   }
 
-  // Draw these series from now on.
-  draws(series) {
+  setSeries(series) {
     this.series = series;
     this.legend.replaceChildren(...(series.length > 1 ? series : []).map(({ label, look }) => {
       const item = document.createElement("li");
@@ -45,7 +44,7 @@ export class Chart {
     }));
   }
 
-  // times: whole seconds; columns: values by the series' names, null where there is none.
+  // times: whole seconds; columns: values by name of the series, null for no value.
   show(times, columns, span, now) {
     Object.assign(this, { times, columns, span, now });
     this.draw();
@@ -61,7 +60,7 @@ export class Chart {
     const first = this.times.findIndex((time) => time >= this.now - this.span - 1);
     this.from = first < 0 ? this.times.length : first;
     const layers = this.layers();
-    // Of stacked areas the uppermost layer holds the sums.
+    // The top layer of stacked areas has the sums.
     const drawn = this.stacked ? layers.slice(-1) : layers;
     const { step, top } = axisTop(drawn.flatMap(({ tops }) => tops.filter((value) => value !== null)), this.least);
     this.top = top;
@@ -115,10 +114,10 @@ export class Chart {
     if (bottoms) {
       const under = (index) => `${at(index)},${this.y(bottoms[index]).toFixed(1)}`;
       for (let [first, last] of runs(tops.length, (index) => tops[index] > bottoms[index])) {
-        // From the sample before to the one after, between which the values rise and fall.
+        // Include the sample before and the one after, between which the area rises and falls.
         [first, last] = [Math.max(0, first - 1), Math.min(tops.length - 1, last + 1)];
         const indexes = Array.from({ length: last - first + 1 }, (_, place) => first + place);
-        // One sample alone has no width: it is drawn as a bar of its second.
+        // A single sample has no width, so draw it as a bar of one second.
         const bar = first === last ? `h${((this.width - LEFT) / this.span).toFixed(1)}V${this.y(bottoms[first]).toFixed(1)}` : "";
         const outline = `M${indexes.map(over).join("L")}${bar}L${indexes.map(under).reverse().join("L")}Z`;
         group.append(make("path", { class: `area ${look}`, d: outline }));
@@ -140,7 +139,7 @@ export class Chart {
     }
   }
 
-  // What is cut off at the top gets a mark with its value, the highest of neighbours.
+  // Mark values that are cut off at the top; of neighbours only the highest.
   markSpikes(group, layers) {
     const highest = this.times.slice(this.from).map((_, index) => Math.max(...layers.map(({ tops }) => tops[index] ?? 0)));
     let lastX = -Infinity;

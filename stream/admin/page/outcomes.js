@@ -1,14 +1,14 @@
-// Events and windows over event time are two ledgers: each has outcomes, colours, a sum and a chart of its own.
+// The ledgers of events and of windows over event time: each has its own outcomes, colours, total and chart.
 
 const EVENTS = ["predicted", "accepted", "late", "rejected", "failed"];
 const WINDOWS = ["window_predicted", "window_failed"];
 
-// How outcomes are called on the page; each name is also the class that gives its colour.
+// Labels of outcomes on the page. The name of an outcome is also the CSS class that sets its colour.
 const LABELS = { window_predicted: "predicted", window_failed: "failed" };
 
 export const label = (outcome) => LABELS[outcome] || outcome;
 
-// The outcomes to show: those that this kind of worker has, and any other that was counted.
+// The outcomes to show: those usual for this kind of worker, and all others that were counted.
 function shown(ledger, isWindowed, counts) {
   const usual = isWindowed ? ["accepted", "rejected", ...WINDOWS] : ["predicted", "rejected"];
   return ledger.filter((outcome) => usual.includes(outcome) || counts[outcome]);
@@ -20,10 +20,10 @@ export const windowOutcomes = (isWindowed, counts) => (isWindowed ? shown(WINDOW
 export const sum = (outcomes, counts) => outcomes.reduce((total, outcome) => total + (counts[outcome] || 0), 0);
 export const numEvents = (counts) => sum(EVENTS, counts);
 
-// Series of a chart.
+// The series of a chart.
 export const series = (outcomes) => outcomes.map((name) => ({ name, label: label(name), look: name }));
 
-// Fills a card: its total, a bar of shares and a legend with counts. unit: of the total, such as "events".
+// Fills a card with the total, a bar of shares and a legend with counts. unit: unit of the total, such as "events".
 export function showLedger(card, outcomes, counts, unit) {
   const all = outcomes.map((name) => [name, counts[name] || 0]), total = sum(outcomes, counts);
   card.querySelector(".total").textContent = `${total.toLocaleString("en")} ${unit}`;

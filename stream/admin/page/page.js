@@ -1,11 +1,11 @@
-// The live page: asks /status every second, keeps five minutes of samples, draws them.
+// The live page: fetches /status every second, keeps the samples of five minutes and draws them.
 
 import { Chart } from "./charts.js";
 import { eventOutcomes, numEvents, series, showLedger, windowOutcomes } from "./outcomes.js";
 import { showErrors, showFacts, showMembers, showPartitions, showWarnings } from "./sections.js";
 import { showBanner, showHealth, showPill, showTiles } from "./summary.js";
 
-const EVERY_MS = 1000, KEPT = 300, PATIENCE_MS = 4000;
+const INTERVAL_MS = 1000, HISTORY_S = 300, TIMEOUT_MS = 4000;
 const $ = (id) => document.getElementById(id);
 const text = (id, value) => { $(id).textContent = value; };
 
@@ -27,31 +27,31 @@ const charts = {
 let history = { at: [] }, worker = null, span = 120, lastAnswer = null, token = sessionStorage.getItem("token");
 
 function remember(columns) {
-  for (const [name, values] of Object.entries(columns)) history[name] = [...(history[name] || []), ...values].slice(-KEPT);
+  for (const [name, values] of Object.entries(columns)) history[name] = [...(history[name] || []), ...values].slice(-HISTORY_S);
 }
 
-async function ask(path, options = {}) {
+async function request(path, options = {}) {
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
-  const stop = AbortSignal.timeout(PATIENCE_MS);
+  const stop = AbortSignal.timeout(TIMEOUT_MS);
   return fetch(path, { ...options, headers, signal: stop, cache: "no-store" });
 }
 
-async function look() {
+async function refresh() {
   const since = history.at.length ? history.at[history.at.length - 1] : 0;
   let answer;
   try {
-    answer = await ask(`status?history=${since}`);
+    answer = await request(`status?history=${since}`);
   } catch {
-    return lost("no answer");
+    return showOutage("no answer");
   }
   if (answer.status === 401) return askToken();
-  if (!answer.ok) return lost(`status ${answer.status}`);
+  if (!answer.ok) return showOutage(`status ${answer.status}`);
   const status = await answer.json();
-  if (worker !== status.worker) { // another worker listens here now: its samples do not continue those of the last one
+  if (worker !== status.worker) { // another worker listens here now: its samples do not continue the old ones
     const stale = worker !== null;
     worker = status.worker;
     history = { at: [] };
-    if (stale) return look();
+    if (stale) return refresh();
   }
   remember(status.history);
   $("ask-token").hidden = true;
@@ -61,11 +61,11 @@ async function look() {
   show(status);
 }
 
-function lost(why) {
+function showOutage(reason) {
   document.body.classList.add("stale");
   showPill("bad", "no answer");
   const since = lastAnswer ? ` since ${new Date(lastAnswer).toLocaleTimeString("en-GB")}` : "";
-  showBanner(`The worker does not answer${since} (${why}). This page shows its last answer.`, true);
+  showBanner(`The worker does not answer${since} (${reason}). This page shows its last answer.`, true);
 }
 
 function askToken() {
@@ -108,7 +108,7 @@ function showLedgers({ totals, window: { kind }, input_topics: topics = [] }) {
   text("batch-unit", isWindowed ? "windows per batch" : "events per batch");
   if (isWindowed) showLedger($("windows"), windows, counts, "windows");
   for (const [chart, outcomes] of [[charts.rate, events], [charts.windows, windows]]) {
-    if (outcomes.length && outcomes.join() !== chart.series.map(({ name }) => name).join()) chart.draws(series(outcomes));
+    if (outcomes.length && outcomes.join() !== chart.series.map(({ name }) => name).join()) chart.setSeries(series(outcomes));
   }
 }
 
@@ -119,18 +119,18 @@ function drawCharts(now) {
 
 $("hold").addEventListener("click", async () => {
   const to = $("hold").dataset.to;
-  if (to === "pause" && !confirm("Stop reading until you resume it? The worker keeps its partitions.")) return;
+  if (to === "pause" && !confirm("Pause reading until you resume it? The worker keeps its partitions.")) return;
   try {
-    await ask(to, { method: "POST" });
-  } catch { /* the next look shows whether it did */ }
-  await look();
+    await request(to, { method: "POST" });
+  } catch { /* the next refresh shows the result */ }
+  await refresh();
 });
 
 $("ask-token").addEventListener("submit", async (event) => {
   event.preventDefault();
   token = $("token").value.trim();
   sessionStorage.setItem("token", token);
-  await look();
+  await refresh();
 });
 
 $("theme").addEventListener("click", () => {
@@ -150,10 +150,10 @@ for (const button of document.querySelectorAll("[data-span]")) {
   });
 }
 
-async function forever() {
+async function poll() {
   for (;;) {
-    await look();
-    await new Promise((resolve) => setTimeout(resolve, EVERY_MS));
+    await refresh();
+    await new Promise((resolve) => setTimeout(resolve, INTERVAL_MS));
   }
 }
-forever();
+poll();

@@ -1,12 +1,12 @@
-// Pure functions of a chart's vertical axis.
+// Pure functions for the vertical axis of a chart.
 
-// The smallest of 1, 2, 5 × 10^n of which at most four reach `max`.
+// The smallest step of the form 1, 2 or 5 × 10^n such that at most four steps reach `max`.
 export function niceStep(max) {
   const raw = max / 4, power = 10 ** Math.floor(Math.log10(raw));
   return [1, 2, 5, 10].map((factor) => factor * power).find((step) => step >= raw - 1e-12);
 }
 
-// The value at the top of the axis. A few values far above all others do not flatten the rest: they are cut off, and the
+// Step and top value of the axis. A few values far above all others do not flatten the rest: they are cut off, and the
 // chart marks them. values: without nulls.
 export function axisTop(values, least) {
   const sorted = values.filter((value) => value > 0).sort((one, other) => other - one);
@@ -17,16 +17,16 @@ export function axisTop(values, least) {
   return { step, top: Math.ceil(max / step - 1e-9) * step };
 }
 
-// [first, last] of each run of indexes for which `is` holds.
-export function runs(count, is) {
-  const found = [];
+// [first, last] of each run of consecutive indexes for which `matches` is true.
+export function runs(count, matches) {
+  const ranges = [];
   for (let index = 0; index < count; index += 1) {
-    if (!is(index)) continue;
-    const last = found[found.length - 1];
+    if (!matches(index)) continue;
+    const last = ranges[ranges.length - 1];
     if (last && last[1] === index - 1) last[1] = index;
-    else found.push([index, index]);
+    else ranges.push([index, index]);
   }
-  return found;
+  return ranges;
 }
 
 export function short(value) {

@@ -1,4 +1,4 @@
-// The tables and lists of the page.
+// Tables and lists of the page.
 
 import { clusterProblem } from "./summary.js";
 import { short } from "./scale.js";
@@ -27,7 +27,7 @@ function fill(id, list, build) {
   }));
 }
 
-// A table, or where it has no rows, the paragraph `empty`.
+// Shows a table, or the paragraph `empty` if there are no rows.
 function rows(id, empty, list, build) {
   $(id).hidden = list.length === 0;
   $(empty).hidden = list.length > 0;
@@ -41,9 +41,9 @@ export function showErrors(errors) {
     const message = cell(error.message || error.description, "says");
     message.append(span(error.remedy, "remedy"));
     const examples = cell("", "ids mono");
-    // Each as a whole: a position that is broken over two lines cannot be read.
+    // Each in an element of its own, because a position that is broken over two lines is hard to read.
     error.samples.slice(-3).forEach((sample, at) => examples.append(at ? " " : "", span(sample)));
-    // Events and windows are counted apart.
+    // Events and windows are counted separately.
     const unit = error.outcome.startsWith("window_") ? "window" : "event";
     const count = `${error.count.toLocaleString("en")} ${unit}${error.count === 1 ? "" : "s"}`;
     return [cell(span(error.kind, "strong")), cell(error.stage), cell(count, "number"), cell(time(error.last_seen), "number"), message, examples];
@@ -52,11 +52,11 @@ export function showErrors(errors) {
 
 export function showPartitions(status) {
   const { partitions, group } = status;
-  const most = Math.max(1, ...partitions.map(({ lag }) => lag)), isKnown = status.lag !== null;
+  const maxLag = Math.max(1, ...partitions.map(({ lag }) => lag)), isKnown = status.lag !== null;
   rows("partitions", "no-partitions", partitions, ({ topic, partition, position, end, lag }) => {
     const meter = document.createElement("div"), bar = document.createElement("span");
     meter.className = "meter";
-    bar.style.width = isKnown ? `${(100 * lag) / most}%` : "0";
+    bar.style.width = isKnown ? `${(100 * lag) / maxLag}%` : "0";
     meter.append(bar);
     const numbers = [partition, position, isKnown ? end : null, isKnown ? lag : null];
     return [cell(topic), ...numbers.map((number) => cell(number === null ? "–" : number.toLocaleString("en"), "number")), cell(meter)];
@@ -65,7 +65,7 @@ export function showPartitions(status) {
   $("no-partitions").textContent = problem ? `Not known: ${problem}.`
     : !group.joined ? "None assigned yet: the worker is joining its group."
       : group.gate !== "open" ? "None assigned now: the group is being rebalanced."
-        : "None assigned: other workers of the group have all of them. This one stands by; for more workers the input needs more partitions.";
+        : "None assigned: other workers of the group have all of them. This one is idle; for more workers the input needs more partitions.";
 }
 
 function duration(seconds) {
@@ -99,7 +99,7 @@ export function showFacts(status) {
   }));
 }
 
-// Links to the other workers' pages. Any member of the group chooses its address, so only plain web addresses become links.
+// Links to the pages of other workers. Members of the group choose their addresses, so only HTTP URLs become links.
 export function showMembers(members) {
   $("group").hidden = members.length === 0;
   $("group").querySelector(".total").textContent = `${members.length}`;
@@ -111,7 +111,7 @@ export function showMembers(members) {
     }
     const who = cell(name, "name");
     if (self) who.append(span(" this page", "dim"));
-    else if (!url) who.append(span(" no admin HTTP", "dim"));
+    else if (!url) who.append(span(" no admin API", "dim"));
     const byTopic = {};
     for (const { topic, partition } of partitions) (byTopic[topic] = byTopic[topic] || []).push(partition);
     const owned = Object.entries(byTopic).map(([topic, numbers]) => `${topic} ${numbers.join(",")}`).join(" · ");

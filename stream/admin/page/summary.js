@@ -1,8 +1,8 @@
-// The head of the page: health, banner, and the tiles that say how the worker is now.
+// The top of the page: health, banner, and tiles with the current values.
 
 import { short } from "./scale.js";
 
-const SILENCE_S = 6; // as in stream/admin/view.py: after that the last answer says nothing about now
+const SILENCE_S = 6; // LAG_VALID_S in stream/admin/health.py: after that the last answer is out of date
 const $ = (id) => document.getElementById(id);
 const text = (id, value) => { $(id).textContent = value; };
 
@@ -17,7 +17,7 @@ export function showBanner(words, bad = false) {
   text("banner", words || "");
 }
 
-// What the cluster is doing to the worker: null while it answers.
+// The problem of the cluster as seen by the worker; null if there is none.
 export function clusterProblem({ health }) {
   const silence = health.cluster_answered_ago_s;
   if (silence === null || silence === undefined) return health.cluster === "unknown" ? "the cluster has not answered yet" : null;
@@ -31,8 +31,8 @@ export function showHealth(status) {
   const { health, breakers } = status;
   const open = openBreakers(breakers).map(([name]) => name), problem = clusterProblem(status);
   const remarks = [...health.reasons];
-  if (open.length) remarks.push(`the circuit breaker of the ${open.join(" and the ")} is open: reading waits, nothing is lost`);
-  if (problem) remarks.push(`${problem}: nothing is lost, and work continues when it does`);
+  if (open.length) remarks.push(`the circuit breaker of the ${open.join(" and the ")} is open: reading is paused, nothing is lost`);
+  if (problem) remarks.push(`${problem}: nothing is lost, and work continues when the cluster recovers`);
   if (health.paused) remarks.push("reading is paused by an operator");
   if (!health.live) showPill("bad", "stuck");
   else if (!health.started) showPill("warn", "warming up");
@@ -43,7 +43,7 @@ export function showHealth(status) {
   showBanner(remarks.join(" · "), !health.live);
 }
 
-// Why no event is finished now.
+// The reason why no events are being finished.
 function idleReason(status) {
   const { health, breakers, partitions, lag, in_flight: flight } = status;
   const problem = clusterProblem(status);
@@ -52,7 +52,7 @@ function idleReason(status) {
   if (health.paused) return "reading is paused";
   if (openBreakers(breakers).length) return "a circuit breaker is open";
   if (!partitions.length) return "no partitions assigned";
-  return lag || flight.events ? "no event is finished" : "no events arrive";
+  return lag || flight.events ? "no events finished" : "no events arrive";
 }
 
 function value(id, number, unit = "") {
@@ -68,7 +68,7 @@ function value(id, number, unit = "") {
 
 function note(id, words) {
   text(id, words);
-  $(id).title = words; // where the tile is too narrow for it
+  $(id).title = words; // in case the tile is too narrow
 }
 
 export function showTiles(status) {
