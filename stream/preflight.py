@@ -1,7 +1,7 @@
-"""What `forebay check` looks at, one thing after the other: cluster, topics, permissions, model.
+"""The checks of `forebay check`: cluster, topics, permissions, admin API and model.
 
-Nothing is consumed or produced and no topic or group created, and no step on the network takes longer than its timeout. That
-transactions are allowed only a producer can tell: one is started, and sends nothing, under an id of the check's own.
+The checks consume and produce nothing, create no topics or groups, and limit each step on the network by a timeout. Only a
+producer can find out whether transactions are permitted, so one is started with an id for checks; it sends nothing.
 """
 
 from __future__ import annotations
@@ -51,7 +51,12 @@ CHECK_INSTANCE: Final = "check"
 
 
 class Status(StrEnum):
-    """How a check ended. WARNING: a worker would run. UNKNOWN: the cluster does not tell. SKIPPED: what it needs failed."""
+    """The result of a check.
+
+    WARNING: a worker would run.
+    UNKNOWN: the cluster does not report it.
+    SKIPPED: an earlier check that it depends on failed.
+    """
 
     OK = "ok"
     WARNING = "warning"
@@ -62,7 +67,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One line of the list. problems: further lines, where one does not do."""
+    """The result of one check, shown as one line. problems: further lines."""
 
     name: str
     status: Status
@@ -76,14 +81,16 @@ PlanWindows = Callable[[Settings, Signature], object]
 
 
 async def check_cluster(settings: Settings, *, timeout_s: float, on_check: OnCheck) -> None:
-    """Broker, topics of workers and aggregator, permissions. Each check goes to `tell` as soon as it is done; nothing that is
-    wrong is raised."""
+    """Check the brokers, the topics of workers and aggregator, and the permissions. Never raises for what it finds.
+
+    on_check: called with each result as soon as it is known.
+    """
     kafka, prefix = settings.kafka, settings.topics.prefix
     inputs = [topic_name(prefix, topic) for topic in settings.input.topics]
     outputs = [topic_name(prefix, spec.name) for spec in output_specs(settings)]
     try:
         async with reach(kafka, timeout_s=timeout_s) as broker:
-            # First of all: an older one does not know the requests that follow.
+            # Check this first: older brokers do not support the requests that follow.
             if not broker.recent_enough:
                 raise BrokerError(
                     f"{broker.address} is older than Kafka 2.5", remedy="upgrade it to Kafka 2.5 or later"
@@ -95,8 +102,8 @@ async def check_cluster(settings: Settings, *, timeout_s: float, on_check: OnChe
             if check.status is Status.OK:
                 on_check(await _attempt("topics", _check_topics(settings, timeout_s), timeout_s))
                 on_check(await _attempt("aggregator", _check_aggregator(settings, timeout_s), timeout_s))
-                on_check(_judge("input", topics=inputs, seen=seen, wanted=READ_INPUT, done="read"))
-                on_check(_judge("output", topics=outputs, seen=seen, wanted=WRITE_OUTPUT, done="written to"))
+                on_check(_check_access("input", topics=inputs, seen=seen, wanted=READ_INPUT, done="read"))
+                on_check(_check_access("output", topics=outputs, seen=seen, wanted=WRITE_OUTPUT, done="written to"))
                 on_check(await _attempt("group", _check_group(broker, kafka, timeout_s), timeout_s))
                 on_check(await _attempt("transactions", _check_transactions(settings, timeout_s), timeout_s))
                 return
@@ -107,7 +114,7 @@ async def check_cluster(settings: Settings, *, timeout_s: float, on_check: OnChe
 
 
 def check_admin(settings: Settings) -> Check:
-    """Judge who may use the admin HTTP."""
+    """Check who can use the admin API."""
     exposure = exposure_of(settings.admin)
     if exposure is not None:
         return Check("admin", Status.WARNING, exposure, EXPOSURE_REMEDY)
@@ -115,11 +122,11 @@ def check_admin(settings: Settings) -> Check:
 
 
 def check_model(settings: Settings, plan_windows: PlanWindows) -> Check:
-    """Load the model, check that it fits the settings, and run it with one row and with a full batch.
+    """Load the model, check that it fits the settings, and run it with one row and with a full micro-batch.
 
-    plan_windows: as the worker's assembly does it; raises ForebayError if the windows do not fit the model.
+    plan_windows: as in the worker's assembly; raises ForebayError if the windows do not fit the model.
     """
-    # Only now: torch, which these import, takes its time, and what was found before should be seen meanwhile.
+    # Imported here because torch takes seconds to import; the earlier results are shown meanwhile.
     from forebay.models.artefacts.artefact import load_artefact
     from forebay.models.backends.torch_device import limit_threads, resolve_device
     from forebay.models.serving.served_model import ServedModel
@@ -134,7 +141,7 @@ def check_model(settings: Settings, plan_windows: PlanWindows) -> Check:
         served.warm_up([1, batch.max_batch_size])
     except ForebayError as error:
         return Check("model", Status.FAILED, error.message, error.remedy)
-    except Exception as error:  # whatever a model raises is the model's fault, and is told as that
+    except Exception as error:  # every error that a model raises is reported as the model's
         return Check(
             "model",
             Status.FAILED,
@@ -156,7 +163,7 @@ async def _check_brokers(broker: Broker, seen: ClusterView, kafka: KafkaSection,
         return Check(
             "broker",
             Status.FAILED,
-            detail=f"{broker.address} answers, but the cluster names brokers that do not",
+            detail=f"{broker.address} answers, but the cluster lists brokers that do not",
             remedy=problems[0].remedy,
             problems=tuple(problem.message for problem in problems),
         )
@@ -168,27 +175,29 @@ async def _check_brokers(broker: Broker, seen: ClusterView, kafka: KafkaSection,
 
 
 async def _check_topics(settings: Settings, timeout_s: float) -> Check:
-    return _told("topics", await check_topics(settings, timeout_s=timeout_s))
+    return _summarise("topics", await check_topics(settings, timeout_s=timeout_s))
 
 
 async def _check_aggregator(settings: Settings, timeout_s: float) -> Check:
-    return _told("aggregator", await check_aggregator_topics(settings, timeout_s=timeout_s))
+    return _summarise("aggregator", await check_aggregator_topics(settings, timeout_s=timeout_s))
 
 
-def _told(name: str, checked: TopicCheck) -> Check:
+def _summarise(name: str, checked: TopicCheck) -> Check:
     findings = [finding for finding in checked.findings if finding.severity != "note"]
-    # Of the notes only what the worker's behaviour rests on; `forebay topics check` prints all of them.
+    # Only the notes that affect the worker's behaviour; `forebay topics check` prints all of them.
     notes = [
-        f"{one.topic}: {one.message}" for one in checked.findings if (one.severity, one.kind) == ("note", TIMESTAMPS)
+        f"{finding.topic}: {finding.message}"
+        for finding in checked.findings
+        if (finding.severity, finding.kind) == ("note", TIMESTAMPS)
     ]
     if not findings:
-        good = f"{', '.join(topic.name for topic in checked.wanted)}: as they should be"
-        return Check(name, Status.OK, good, problems=tuple(notes))
+        detail = f"{', '.join(topic.name for topic in checked.wanted)}: as they should be"
+        return Check(name, Status.OK, detail, problems=tuple(notes))
     remedies = {finding.remedy for finding in findings}
-    shared = remedies.pop() if len(remedies) == 1 else None
+    common_remedy = remedies.pop() if len(remedies) == 1 else None
     problems = (
         f"{finding.topic}: {finding.message}"
-        + (f" ({finding.remedy})" if finding.remedy and finding.remedy != shared else "")
+        + (f" ({finding.remedy})" if finding.remedy and finding.remedy != common_remedy else "")
         for finding in findings
     )
     wrong = len({finding.topic for finding in findings})
@@ -196,16 +205,21 @@ def _told(name: str, checked: TopicCheck) -> Check:
         name,
         Status.FAILED if checked.errors else Status.WARNING,
         detail=f"{wrong} of {len(checked.wanted)} topics are not as they should be",
-        remedy=shared,
+        remedy=common_remedy,
         problems=(*problems, *notes),
     )
 
 
-def _judge(name: str, topics: Sequence[str], seen: ClusterView, wanted: Collection[Operation], done: str) -> Check:
-    """Whether those of these topics that are there may be used; that one is missing is another check's to tell."""
+def _check_access(
+    name: str, topics: Sequence[str], seen: ClusterView, wanted: Collection[Operation], done: str
+) -> Check:
+    """Check the permissions for existing topics. Missing topics are the subject of another check.
+
+    done: participle for messages, such as `read`.
+    """
     accesses = {topic: seen.topics.get(topic, Access(_MISSING_TOPIC, None)) for topic in topics}
-    there = {topic: access for topic, access in accesses.items() if access.error != _MISSING_TOPIC}
-    problems = [problem for topic, access in there.items() if (problem := _problem(topic, access, wanted))]
+    existing = {topic: access for topic, access in accesses.items() if access.error != _MISSING_TOPIC}
+    problems = [problem for topic, access in existing.items() if (problem := _problem(topic, access, wanted))]
     if problems:
         return Check(
             name,
@@ -214,19 +228,20 @@ def _judge(name: str, topics: Sequence[str], seen: ClusterView, wanted: Collecti
             remedy=f"allow this client {' and '.join(operation.name for operation in wanted)} on them",
             problems=tuple(problems),
         )
-    if len(there) < len(topics):
-        return Check(name, Status.SKIPPED, f"{', '.join(topic for topic in topics if topic not in there)}: not there")
-    told = ", ".join(topics)
-    if any(access.allowed is None for access in there.values()):
-        return Check(name, Status.UNKNOWN, f"{told}: the broker does not report whether they may be {done}")
-    return Check(name, Status.OK, f"{told}: may be {done}")
+    if len(existing) < len(topics):
+        missing = ", ".join(topic for topic in topics if topic not in existing)
+        return Check(name, Status.SKIPPED, f"{missing}: missing")
+    topic_names = ", ".join(topics)
+    if any(access.allowed is None for access in existing.values()):
+        return Check(name, Status.UNKNOWN, f"{topic_names}: the broker does not report whether they may be {done}")
+    return Check(name, Status.OK, f"{topic_names}: may be {done}")
 
 
-def _problem(what: str, access: Access, wanted: Collection[Operation]) -> str | None:
+def _problem(resource: str, access: Access, wanted: Collection[Operation]) -> str | None:
     if access.error is not None:
-        return f"{what}: {access.error}"
+        return f"{resource}: {access.error}"
     missing = access.missing(wanted)
-    return f"{what}: not allowed: {', '.join(operation.name for operation in missing)}" if missing else None
+    return f"{resource}: not allowed: {', '.join(operation.name for operation in missing)}" if missing else None
 
 
 async def _check_group(broker: Broker, kafka: KafkaSection, timeout_s: float) -> Check:
@@ -272,5 +287,5 @@ def _failure(name: str, error: Exception, timeout_s: float) -> Check:
     if isinstance(error, ForebayError):
         return Check(name, Status.FAILED, error.message, error.remedy)
     if isinstance(error, TimeoutError):
-        return Check(name, Status.FAILED, f"no answer within {timeout_s:g} s", "see that the cluster is healthy")
+        return Check(name, Status.FAILED, f"no answer within {timeout_s:g} s", "check the health of the cluster")
     return Check(name, Status.FAILED, str(error) or type(error).__name__, "see the broker's log")

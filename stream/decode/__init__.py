@@ -1,4 +1,4 @@
-"""Kafka records in, columns out: a whole poll at once, and one malformed event never costs the others."""
+"""Decoding of Kafka records into columns, one poll at a time. A malformed event does not affect others."""
 
 from forebay.stream.decode.decoder import Decoder
 

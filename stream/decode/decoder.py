@@ -1,8 +1,8 @@
-"""A whole poll into columns. Total: it never raises for data.
+"""Decodes a poll into columns. Never raises for data.
 
-Events are parsed one by one (joined parsing lets one bad event corrupt its neighbours), but laid into one matrix a
-partition. The loop has a fast path for what is plainly right; everything else goes to `EventValidator`, which decides
-exactly. The fast path accepts only what the judge would accept with the same result.
+Events are parsed one by one, because joint parsing lets a malformed event corrupt its neighbours, but are stored in one matrix
+per partition. A fast path accepts plainly valid events; all others go to `EventValidator`, which decides exactly. The fast path
+accepts only events that the validator would accept with the same result.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _KEY, _VALUE, _HEADERS = attrgetter("key"), attrgetter("value"), attrgetter("hea
 
 
 class Decoder:
-    """Decodes polls for one model. A chunk's x_BF is a fresh matrix, never written again."""
+    """Decodes polls for one model. The x_BF of a chunk is a new matrix that is not changed later."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Decoder:
         )
 
     def decode(self, poll: Mapping[TopicPartition, Sequence[Record]], epoch: Epoch) -> list[Chunk]:
-        """One chunk for each partition that has records, rows in offset order."""
+        """Return one chunk per partition with records, its rows in offset order."""
         chunks = []
         for partition, records in poll.items():
             if not records:
@@ -87,7 +87,7 @@ class Decoder:
         epoch: Epoch,
         parse: Callable[[bytes], Any],
     ) -> tuple[Chunk, bool]:
-        """One partition's records, and whether a row of the fast path holds what only the judge may decide about."""
+        """Return the chunk of one partition, and whether rows from the fast path need the validator after all."""
         values = list(map(_VALUE, records))
         value_lengths = list(map(len, filter(None, values)))
         key_lengths = list(map(len, filter(None, map(_KEY, records))))
@@ -107,12 +107,12 @@ class Decoder:
             self._decode_plain(values, parse, columns)
         num_features = self._packer.num_features
         x_BF: FloatMatrix = np.frombuffer(bytearray().join(columns.rows), dtype="<f4").reshape(-1, num_features)
-        # JSON has neither NaN nor infinity; raw rows may hold them, which is rare, so they are looked for all at once.
+        # Raw rows, unlike JSON, may contain NaN or infinity. This is rare, so one check covers all rows.
         suspect = any_raw and bool(np.isinf(x_BF).any() or np.isnan(x_BF[:, self._not_nullable]).any())
         chunk = Chunk(
             partition,
             epoch,
-            records=columns.good(),
+            records=columns.valid_records(),
             ids=columns.ids,
             timestamps=columns.timestamps,
             x_BF=x_BF,
@@ -126,15 +126,15 @@ class Decoder:
         return chunk, suspect
 
     def _decode_plain(self, values: Sequence[bytes | None], parse: Callable[[bytes], Any], columns: _Columns) -> None:
-        """Values of records without headers, nothing too large: all that most polls hold, so no step more than it takes."""
+        """Decode values of records without headers and within the limits. Most polls contain only these, so this is minimal."""
         pack, arrange = self._packer.pack, self._packer.arrange
         rows, ids, timestamps = columns.rows, columns.ids, columns.timestamps
         for index, value in enumerate(values):
             try:
-                event = parse(value)  # type: ignore[arg-type]  # raises for a tombstone as for all else
+                event = parse(value)  # type: ignore[arg-type]  # a tombstone raises like all others
                 features = event.features
                 row = pack(*(features if type(features) is tuple else arrange(features)))
-            except Exception:  # whatever it was, the judge tells
+            except Exception:  # the validator finds the reason
                 columns.add_validated(index, self._validator)
                 continue
             rows.append(row)
@@ -142,7 +142,7 @@ class Decoder:
             timestamps.append(event.timestamp)
 
     def _decode_mixed(self, records: Sequence[Record], parse: Callable[[bytes], Any], columns: _Columns) -> bool:
-        """Records of any kind. Whether one was raw float32."""
+        """Decode records of any kind. Return whether one was raw float32."""
         pack, arrange = self._packer.pack, self._packer.arrange
         row_bytes, max_bytes, max_key_bytes = self._packer.row_bytes, self._max_event_bytes, self._max_key_bytes
         raw_only = None if parse is _refuse or self._packer.has_categories else _RAW_ONLY
@@ -164,7 +164,7 @@ class Decoder:
                     row = value
                 else:
                     raise ValueError
-            except Exception:  # whatever it was, the judge tells
+            except Exception:  # the validator finds the reason
                 columns.add_validated(index, self._validator)
                 continue
             columns.rows.append(row)
@@ -174,7 +174,7 @@ class Decoder:
 
 
 class _Columns:
-    """What becomes of a partition's records, filled in their order."""
+    """The columns of one partition, filled in the order of its records."""
 
     def __init__(self, records: Sequence[Record]) -> None:
         self._records = records
@@ -186,7 +186,7 @@ class _Columns:
         self.deadlines: dict[int, int] = {}
 
     def add_validated(self, index: int, validator: EventValidator) -> None:
-        """Add the record at `index` as the judge decides."""
+        """Add the record at `index` as a row or as a rejection, as the validator decides."""
         record, row = self._records[index], len(self.rows)
         try:
             event = validator.validate(record)
@@ -202,8 +202,8 @@ class _Columns:
         self.ids.append(event.id)
         self.timestamps.append(event.timestamp)
 
-    def good(self) -> Sequence[Record]:
-        """The records that are rows."""
+    def valid_records(self) -> Sequence[Record]:
+        """Return the records that are rows."""
         if not self.rejections:
             return self._records
         rejected = {rejection.index for rejection in self.rejections}
@@ -211,7 +211,7 @@ class _Columns:
 
 
 def _parser_of_plain_events(features_type: Any) -> Callable[[bytes], Any]:
-    """JSON to an object with the three fields that most events have, and only those; raises for all else."""
+    """Return a parser of events that have exactly the three usual fields. It raises for all others."""
     event_type = msgspec.defstruct(
         "PlainEvent",
         [
@@ -226,5 +226,5 @@ def _parser_of_plain_events(features_type: Any) -> Callable[[bytes], Any]:
 
 
 def _refuse(_value: bytes) -> Any:
-    """A fast path that accepts nothing, so that the judge decides about every row."""
+    """Refuse every value, so that the validator decides about every row."""
     raise ValueError

@@ -1,7 +1,7 @@
-"""Feature values into float32: one row's bytes, of which a poll's matrices are joined.
+"""Packs feature values into float32: the bytes of one row, which the decoder joins into matrices.
 
-`struct.pack` is both the conversion and the validation: it raises on a wrong length, on what is no number, and
-on numbers beyond float32. Of all ways measured it is the fastest that judges each row by itself.
+`struct.pack` both converts and validates: it raises for a wrong length, for values that are not numbers, and for numbers beyond
+float32. Of all measured ways to check each row separately, it is the fastest.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from forebay.schemas.failures import FailureKind
 from forebay.stream.decode.nested import InvalidShape, flatten, is_nested
 
 MAX_FLOAT32 = 3.4028235677973366e38
-"""Numbers from here on round to infinity in float32 (the largest float32 and half a unit in its last place)."""
+"""Numbers from here on round to infinity in float32: the largest float32 plus half a unit in its last place."""
 
 NAN = math.nan
 
 MAX_TUPLE = 4096
-"""Up to so many features the parser is told their number, which also checks it."""
+"""Up to this number of features, the type for the parser is a tuple, with which the parser checks the number."""
 
 
 class InvalidFeatures(Exception):
-    """Why a row's features cannot be used."""
+    """The features of an event cannot be used. kind and message say why."""
 
     def __init__(self, kind: FailureKind, message: str) -> None:
         super().__init__(message)
@@ -35,7 +35,7 @@ class InvalidFeatures(Exception):
 
 
 def describe(value: object) -> str:
-    """A JSON value's type in JSON's own words."""
+    """Return the type of a JSON value in the terms of JSON."""
     if value is None:
         return "null"
     for kinds, name in (
@@ -50,13 +50,14 @@ def describe(value: object) -> str:
 
 
 class FeaturePacker:
-    """Makes rows of one signature: little-endian float32.
+    """Packs rows of one signature as little-endian float32.
 
-    The fast way: `pack` takes the values one by one, in the order of the signature and with categories as codes;
-    `arrange` brings them there from what was parsed as `parsed_type`, but for a tuple, which is there. Both raise
-    anything at all where the features are not plainly right. `exact` takes the features as parsed, decides every case,
-    and raises `InvalidFeatures` with the kind and the place. Whatever the fast way accepts, `exact` accepts with the same
-    bytes; a property test holds them together.
+    Fast path: `arrange` brings features that were parsed as `parsed_type` into the order of the signature, with categories as
+    codes (tuples are already in order), and `pack` takes these values as arguments. Both raise any exception if the features
+    are not plainly valid.
+
+    Exact path: `exact` takes the features as parsed, decides every case, and raises `InvalidFeatures` with the kind and the
+    place. It accepts whatever the fast path accepts, with the same bytes, as a property test checks.
     """
 
     def __init__(self, signature: Signature) -> None:
@@ -102,12 +103,12 @@ class FeaturePacker:
         return lambda features: features if type(features) is list else get(features)
 
     def exact(self, features: object) -> bytes:
-        """Judge every value. Raises FeatureFault."""
+        """Validate every value and return the row. Raises InvalidFeatures."""
         values = self._in_order(features)
         return self.pack(*[self._number(index, value) for index, value in enumerate(values)])
 
     def check_raw(self, value: bytes) -> None:
-        """Judge a row that came as float32. Raises FeatureFault."""
+        """Validate a row that arrived as float32. Raises InvalidFeatures."""
         for index, number in enumerate(struct.unpack(f"<{self.num_features}f", value)):
             if math.isinf(number) or (math.isnan(number) and not self.nullable(index)):
                 raise InvalidFeatures(FailureKind.NOT_FINITE, f"{self.name(index)} is not finite")
@@ -115,19 +116,20 @@ class FeaturePacker:
             if codes is not None and not math.isnan(number) and not (number.is_integer() and 0 <= number < len(codes)):
                 raise InvalidFeatures(
                     FailureKind.UNKNOWN_CATEGORY,
-                    f"{self.name(index)} has a code that is none of its {len(codes)} categories",
+                    f"{self.name(index)} has a code that does not belong to its {len(codes)} categories",
                 )
 
     @property
     def has_categories(self) -> bool:
-        """Whether a raw row must be judged value by value."""
+        """Whether the signature has categories, so that raw rows must be validated value by value."""
         return bool(self._codes)
 
     def name(self, index: int) -> str:
-        """How a feature is called in messages: its name, or its place."""
+        """Return the name of a feature for messages, or its index."""
         return f"feature {self._names[index]!r}" if self._names else f"features[{index}]"
 
     def nullable(self, index: int) -> bool:
+        """Return whether a feature may be null."""
         return bool(self._features) and self._features[index].nullable
 
     def _in_order(self, features: object) -> Sequence[object]:

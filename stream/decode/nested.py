@@ -1,4 +1,4 @@
-"""Features as nested arrays, such as the rows and pixels of an image: taken where they have the shape of the signature."""
+"""Features as nested arrays, such as the rows and pixels of an image, which must have the shape of the signature."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from forebay.schemas.failures import FailureKind
 
 
 class InvalidShape(Exception):
-    """Why nested features do not have the shape that the model takes."""
+    """Nested features do not have the shape that the model takes. kind and message say why."""
 
     def __init__(self, kind: FailureKind, message: str) -> None:
         super().__init__(message)
@@ -21,12 +21,12 @@ class InvalidShape(Exception):
 
 
 def is_nested(features: Sequence[object], shape: tuple[int, ...]) -> bool:
-    """Whether features are to be read as nested arrays."""
+    """Return whether features are nested arrays."""
     return len(shape) > 1 and bool(features) and isinstance(features[0], list)
 
 
 def flatten(features: Sequence[Any], shape: tuple[int, ...]) -> list[Any]:
-    """The values of nested arrays in the order of rows. Raises ShapeFault where they have another shape."""
+    """Return the values of nested arrays in row-major order. Raises InvalidShape if they have another shape."""
     level: list[Any] = [features]
     for depth, size in enumerate(shape):
         if not all(type(part) is list for part in level):
@@ -42,9 +42,9 @@ def flatten(features: Sequence[Any], shape: tuple[int, ...]) -> list[Any]:
 def flat_or_nested_parser(
     parse_flat: Callable[[bytes], Any], parse_nested: Callable[[bytes], Any], shape: tuple[int, ...]
 ) -> Callable[[bytes], Any]:
-    """A parser of events whose features are flat or nested; it gives them flat, and raises for all else.
+    """Return a parser of events with flat or nested features. It returns flat features and raises for all others.
 
-    A flat event costs no more than with `parse_flat` alone, which fails on a nested one at its first bracket.
+    A flat event costs no more than with `parse_flat` alone, which fails on a nested event at the first inner bracket.
     """
 
     def parse(value: bytes) -> Any:
@@ -59,7 +59,7 @@ def flat_or_nested_parser(
 
 
 def nested_type(shape: tuple[int, ...]) -> Any:
-    """The type of nested arrays of numbers, as deep as the shape."""
+    """Return the type of nested arrays of numbers with the depth of the shape."""
     kind: Any = float
     for _ in shape:
         kind = list[kind]

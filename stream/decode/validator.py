@@ -1,4 +1,4 @@
-"""One event, judged exactly: the slow path that decides every case the fast one does not plainly accept."""
+"""The exact validation of single events: the slow path for events that the fast path does not accept."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class InvalidEvent(Exception):
-    """Why a record is no event."""
+    """A record is not a valid event. kind and message say why."""
 
     def __init__(self, kind: FailureKind, message: str) -> None:
         super().__init__(message)
@@ -33,7 +33,7 @@ class InvalidEvent(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An accepted event. row: its features, F little-endian float32; times in ms since the Unix epoch."""
+    """A valid event. row: its features, F little-endian float32. Times are ms since the Unix epoch."""
 
     id: str
     timestamp: int
@@ -44,14 +44,14 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class EventLimits:
-    """The largest value and the longest key of an event, in bytes."""
+    """Limits of the value and the key of an event, in bytes."""
 
     max_event_bytes: int
     max_key_bytes: int
 
 
 def content_type(record: Record) -> bytes | None:
-    """The media type that the record's `content-type` header names, in lower case without parameters."""
+    """Return the media type of the record's `content-type` header, in lower case and without parameters."""
     for name, value in record.headers:
         if name.lower() == names.CONTENT_TYPE:
             return (value or b"").split(b";")[0].strip().lower()
@@ -59,7 +59,7 @@ def content_type(record: Record) -> bytes | None:
 
 
 class EventValidator:
-    """Decides about single records for one model: returns the event, or raises `InvalidEvent`."""
+    """Validates single records for one model."""
 
     def __init__(self, packer: FeaturePacker, *, model_name: str, limits: EventLimits) -> None:
         self._packer = packer
@@ -68,7 +68,7 @@ class EventValidator:
         self._max_key_bytes = limits.max_key_bytes
 
     def validate(self, record: Record) -> Event:
-        """Decode one record."""
+        """Decode a record. Raises InvalidEvent."""
         if isinstance(record, Unreadable):
             raise InvalidEvent(record.kind, record.description)
         value = record.value
@@ -98,7 +98,7 @@ class EventValidator:
             event = orjson.loads(value)
         except ValueError as error:
             message = str(error)[:200]
-            # The parser refuses 1e400 as it does bad syntax; whoever sent it wrote JSON.
+            # The parser refuses 1e400 like invalid syntax, although it is valid JSON.
             kind = FailureKind.OUT_OF_RANGE if message.startswith("number is infinity") else FailureKind.NOT_JSON
             raise InvalidEvent(kind, message) from None
         if not isinstance(event, dict):
@@ -183,13 +183,14 @@ def _timestamp(value: object) -> int:
     if isinstance(value, str):
         if not _RFC3339.fullmatch(value):
             raise InvalidEvent(
-                FailureKind.WRONG_TYPE, f"timestamp {value[:40]!r} is no RFC 3339 time with an offset, nor milliseconds"
+                FailureKind.WRONG_TYPE,
+                f"timestamp {value[:40]!r} is neither an RFC 3339 time with an offset nor milliseconds",
             )
         try:
             moment = datetime.fromisoformat(value.upper())
             milliseconds = (moment - _EPOCH).total_seconds() * 1000
         except (ValueError, OverflowError):
-            raise InvalidEvent(FailureKind.OUT_OF_RANGE, f"timestamp {value[:40]!r} is no date") from None
+            raise InvalidEvent(FailureKind.OUT_OF_RANGE, f"timestamp {value[:40]!r} is not a date") from None
         return _milliseconds(round(milliseconds), "timestamp")
     return _milliseconds(value, "timestamp")
 

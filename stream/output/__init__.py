@@ -1,1 +1,1 @@
-"""Results as Kafka records: predictions, dead letters, outcome deltas, and the ledger that balances them."""
+"""Output records: predictions, dead letters and outcome deltas, and the ledger that balances them."""

@@ -1,6 +1,6 @@
-"""Finished micro-batches into what a commit sends: predictions, dead letters, deltas, by output partition.
+"""Turns finished micro-batches into the records of a commit: predictions, dead letters and deltas, by output partition.
 
-Sizes are judged here, before anything is sent: a prediction that its topic would not take is that row's failure.
+Sizes are checked here, before anything is sent. A row fails if its prediction is too large for the topic.
 """
 
 from __future__ import annotations
@@ -34,9 +34,10 @@ _KEY, _TIMESTAMP, _HEADERS = attrgetter("key"), attrgetter("timestamp"), attrget
 
 @dataclass(frozen=True, slots=True)
 class Emission:
-    """All that one commit sends, and the positions it commits (the offset of the next record to read).
+    """The records that one commit sends and the positions that it commits.
 
-    metadata: what is committed with a position, where there is something.
+    positions: offset of the next record to read, by input partition.
+    metadata: metadata committed with a position, by input partition, if any.
     """
 
     outgoing: dict[TopicPartition, Outgoing]
@@ -46,11 +47,13 @@ class Emission:
 
 
 class Placer:
-    """Where an event's outputs go.
+    """Chooses the output partition of an event's outputs.
 
-    input_partitions: how many partitions each input topic has. Where the output topic has as many, they go to the partition
-    with the event's number, which keeps the order per key; otherwise `hash_key` (the hash of Kafka's default partitioner)
-    places them by key.
+    If the output topic has as many partitions as the input topic, outputs go to the partition with the event's number, which
+    keeps the order per key. Otherwise they are placed by key.
+
+    input_partitions: number of partitions by input topic.
+    hash_key: the hash function of Kafka's default partitioner.
     """
 
     def __init__(self, input_partitions: Mapping[str, int], hash_key: Callable[[bytes], int]) -> None:
@@ -58,13 +61,13 @@ class Placer:
         self._hash_key = hash_key
 
     def co_partition(self, topic: OutputTopic, source: TopicPartition) -> TopicPartition | None:
-        """The partition with the event's number, where the counts agree."""
+        """Return the output partition with the event's partition number; None if the numbers of partitions differ."""
         if self._input_partitions.get(source.topic) == topic.num_partitions:
             return TopicPartition(topic.name, source.partition)
         return None
 
     def place(self, topic: OutputTopic, source: TopicPartition, key: bytes | None) -> TopicPartition:
-        """Beside the event, else by key, else by the event's partition number."""
+        """Return the co-partition if there is one, else the partition by key, else by the event's partition number."""
         partition = self.co_partition(topic, source)
         if partition is not None:
             return partition
@@ -73,32 +76,32 @@ class Placer:
         return self.by_key(topic, key)
 
     def by_key(self, topic: OutputTopic, key: bytes) -> TopicPartition:
-        """Where Kafka's default partitioner would put it."""
+        """Return the partition that Kafka's default partitioner would choose."""
         return TopicPartition(topic.name, self._hash_key(key) % topic.num_partitions)
 
 
 EmissionSteps = Generator[None, None, Emission]
-"""Builds an emission in slices: between two of them it yields, so that others may have the event loop."""
+"""Builds an emission in slices and yields after each, so that other tasks can use the event loop."""
 MAX_SLICE_BYTES: Final = 4 << 20
 
 
 class EmissionBuilder(Protocol):
-    """Finished micro-batches into an emission: of single events (`Emitter`) or of windows (`stream.eventtime.emitter`)."""
+    """Builds an emission from finished micro-batches, of events (`Emitter`) or windows (`eventtime.emitter`)."""
 
     def build(self, batches: Sequence[BatchResult], *, delta_headers: Headers = NO_HEADERS) -> EmissionSteps: ...
 
 
 def slices_of(rows: Sequence[int], output_dim: int) -> list[Sequence[int]]:
-    """Cut rows into slices whose predictions take at most about `MAX_SLICE_BYTES`."""
+    """Cut rows into slices whose predictions take approximately `MAX_SLICE_BYTES` at most."""
     size = max(1, MAX_SLICE_BYTES // prediction_bytes(output_dim))
     return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
 class ModelEmitter(ABC):
-    """What all emitters of one model version have in common: how it is encoded, and where its outputs go.
+    """Base class of the emitters of one model version: encoding and placement of its outputs.
 
-    feature_names: kept in the messages of outcome deltas, which are otherwise without the values of events. clock: for
-    the outcomes of records without a timestamp.
+    feature_names: names that stay in the messages of outcome deltas, which contain no values of events.
+    clock: supplies the time for outcomes of records without a timestamp.
     """
 
     def __init__(
@@ -123,7 +126,7 @@ class ModelEmitter(ABC):
         self._worker = worker
 
     def emit(self, batches: Sequence[BatchResult], *, delta_headers: Headers = NO_HEADERS) -> Emission:
-        """Build an emission at once."""
+        """Build and return an emission without yielding."""
         building = self.build(batches, delta_headers=delta_headers)
         while True:
             try:
@@ -142,17 +145,17 @@ class ModelEmitter(ABC):
         )
 
     def _end(self, emission: Emission, delta_headers: Headers) -> Emission:
-        """With the ledger's deltas, by their key: all outcomes of a minute lie in one partition."""
+        """Add the ledger's deltas, placed by key so that all outcomes of a minute are in one partition."""
         topic = self._topics.outcome_deltas
         for key, delta in emission.ledger.deltas.items():
             record_key, value = encode_delta(key, delta, worker=self._worker)
-            at = self._placer.by_key(topic, record_key)
-            emission.outgoing.setdefault(at, Outgoing()).append(record_key, value, delta_headers)
+            partition = self._placer.by_key(topic, record_key)
+            emission.outgoing.setdefault(partition, Outgoing()).append(record_key, value, delta_headers)
         return emission
 
 
 class Emitter(ModelEmitter):
-    """Builds emissions of which each row is an event."""
+    """Builds emissions whose rows are events."""
 
     def build(self, batches: Sequence[BatchResult], *, delta_headers: Headers = NO_HEADERS) -> EmissionSteps:
         """Build what to send for these micro-batches, which are in commit order. Never raises for data."""
@@ -183,8 +186,8 @@ class Emitter(ModelEmitter):
         )
         ledger = emission.ledger
         records = chunk.records
-        kept = [record for row, record in enumerate(records) if row not in failures] if failures else records
-        ledger.add_predictions(chunk.partition, np.fromiter(map(_TIMESTAMP, kept), np.int64, len(kept)))
+        predicted = [record for row, record in enumerate(records) if row not in failures] if failures else records
+        ledger.add_predictions(chunk.partition, np.fromiter(map(_TIMESTAMP, predicted), np.int64, len(predicted)))
         if failures or chunk.rejections:
             self._emit_dead_letters(chunk, failures, emission)
         ledger.passed[chunk.partition] += chunk.num_passed
@@ -211,61 +214,61 @@ class Emitter(ModelEmitter):
         failures: dict[int, RowFailure],
         emission: Emission,
     ) -> None:
-        """Adds to `failures` the rows whose prediction is too large."""
+        """Add the predictions, and add rows whose prediction is too large to `failures`."""
         if not values:
             return
         topic = self._topics.predictions
         records = chunk.records if rows is None else [chunk.records[row] for row in rows]
         keys = list(map(_KEY, records))
         if chunk.keys:
-            places = range(len(records)) if rows is None else rows
-            keys = [chunk.keys.get(row, key) for row, key in zip(places, keys, strict=True)]
+            chunk_rows = range(len(records)) if rows is None else rows
+            keys = [chunk.keys.get(row, key) for row, key in zip(chunk_rows, keys, strict=True)]
         headers = [prediction_headers(record) for record in records] if with_headers else [NO_HEADERS] * len(records)
         longest_key = max(map(len, filter(None, keys)), default=0)
         if with_headers or max(map(len, values)) + longest_key + 128 > topic.max_bytes:
-            kept = []
-            for place, (key, value, carried) in enumerate(zip(keys, values, headers, strict=True)):
-                size = record_size(key, value, carried)
+            sendable = []
+            for index, (key, value, own_headers) in enumerate(zip(keys, values, headers, strict=True)):
+                size = record_size(key, value, own_headers)
                 if size <= topic.max_bytes:
-                    kept.append(place)
+                    sendable.append(index)
                 else:
-                    row = place if rows is None else rows[place]
-                    message = f"the prediction would take {size} bytes; {topic.name} takes {topic.max_bytes}"
+                    row = index if rows is None else rows[index]
+                    message = f"the prediction would take {size} bytes; the limit of {topic.name} is {topic.max_bytes}"
                     failures[row] = RowFailure(FailureKind.PREDICTION_TOO_LARGE, message)
-            if len(kept) < len(values):
-                keys, values, headers = ([column[place] for place in kept] for column in (keys, values, headers))  # type: ignore[assignment]
-        at = self._placer.co_partition(topic, chunk.partition)
-        if at is not None:
-            outgoing = emission.outgoing.setdefault(at, Outgoing())
+            if len(sendable) < len(values):
+                keys, values, headers = ([column[index] for index in sendable] for column in (keys, values, headers))  # type: ignore[assignment]
+        partition = self._placer.co_partition(topic, chunk.partition)
+        if partition is not None:
+            outgoing = emission.outgoing.setdefault(partition, Outgoing())
             outgoing.keys.extend(keys)
             outgoing.values.extend(values)
             outgoing.headers.extend(headers)
             return
-        for key, value, carried in zip(keys, values, headers, strict=True):
-            at = self._placer.place(topic, chunk.partition, key)
-            emission.outgoing.setdefault(at, Outgoing()).append(key, value, carried)
+        for key, value, own_headers in zip(keys, values, headers, strict=True):
+            partition = self._placer.place(topic, chunk.partition, key)
+            emission.outgoing.setdefault(partition, Outgoing()).append(key, value, own_headers)
 
     def _emit_dead_letters(self, chunk: Chunk, failures: dict[int, RowFailure], emission: Emission) -> None:
         topic, ledger = self._topics.dead_letters, emission.ledger
-        # Rejected records and failed rows, brought into offset order.
+        # Rejected records and failed rows, sorted by offset below.
         letters = [(r.record, r.kind, r.message, None, None, False, r.count) for r in chunk.rejections]
         letters += [
             (chunk.records[row], failure.kind, failure.message, failure.stack, chunk.ids[row], True, 1)  # type: ignore[misc]
             for row, failure in failures.items()
         ]
         letters.sort(key=lambda letter: letter[0].offset)
-        for record, kind, message, stack, event_id, involved, count in letters:
+        for record, kind, message, stack, event_id, reached_model, count in letters:
             key, value, headers = dead_letter(
                 record,
                 chunk.partition,
                 kind,
                 message,
                 max_bytes=topic.max_bytes,
-                model=self._model if involved else None,
-                version=self._version if involved else None,
+                model=self._model if reached_model else None,
+                version=self._version if reached_model else None,
             )
-            at = self._placer.place(topic, chunk.partition, record.key)
-            emission.outgoing.setdefault(at, Outgoing()).append(key, value, headers)
+            partition = self._placer.place(topic, chunk.partition, record.key)
+            emission.outgoing.setdefault(partition, Outgoing()).append(key, value, headers)
             ledger.add_failure(
                 chunk.partition, kind, record.timestamp, event_id=event_id, message=message, stack=stack, count=count
             )

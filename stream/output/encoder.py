@@ -1,7 +1,7 @@
-"""Predictions and dead letters as record values and headers: whole micro-batches at once.
+"""Encodes predictions and dead letters as record values and headers.
 
-Predictions are one template filled by columns: the score matrix is written as JSON once and split at the rows. That is
-several times faster than a document each, and gives the same bytes.
+Predictions are encoded by columns, with one template: the score matrix is written as JSON once and split into rows. This is
+several times faster than one JSON document per row, and gives the same bytes.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from forebay.stream.core.outputs import Headers
 from forebay.stream.core.records import BatchResult, Chunk, Record, TopicPartition, Unreadable
 
 NUMBER_BYTES: Final = 14
-"""What a float32 takes in JSON, with its comma, at most but for rare ones."""
+"""Size of a float32 in JSON, with its comma; few are longer."""
 DOCUMENT_BYTES: Final = 300
-"""What a prediction takes beside its outputs, where its id is of a usual length."""
+"""Size of a prediction without its outputs, for an id of usual length."""
 
 
 def prediction_bytes(output_dim: int) -> int:
-    """Estimate how many bytes one prediction of `output_dim` outputs takes, without the id and key of its event."""
+    """Estimate the size of one prediction with `output_dim` outputs, in bytes, without the id and key of its event."""
     return DOCUMENT_BYTES + NUMBER_BYTES * output_dim
 
 
 def output_bytes(result: BatchResult) -> int:
-    """Estimate how many bytes the outputs of a micro-batch take: predictions, and dead letters, which carry their events."""
+    """Estimate the size of the outputs of a micro-batch in bytes: predictions, and dead letters with their events."""
     return result.batch.num_bytes + result.batch.num_rows * prediction_bytes(result.values_BO.shape[1])
 
 
 class WindowLabel(Protocol):
-    """What a prediction says of its window (see `stream.eventtime.window_chunk`). Times in ms since the Unix epoch."""
+    """The fields of a window in its prediction (see `eventtime.window_chunk`). Times are ms since the Unix epoch."""
 
     @property
     def id(self) -> str: ...
@@ -53,7 +53,10 @@ class WindowLabel(Protocol):
 
 
 class PredictionEncoder:
-    """Encodes the predictions of one model version; labels and num_classes (0 for regression) as in its signature."""
+    """Encodes the predictions of one model version.
+
+    labels, num_classes: as in its signature; num_classes is 0 for regression.
+    """
 
     def __init__(self, *, model: str, version: int, labels: Sequence[str], num_classes: int) -> None:
         self._model = f'","model":{orjson.dumps(model).decode()},"version":{version},"prediction":['
@@ -63,9 +66,10 @@ class PredictionEncoder:
         ]
 
     def encode(self, result: BatchResult, chunk: Chunk, first_row: int, rows: Sequence[int] | None) -> list[bytes]:
-        """One JSON document each for a chunk's rows: those in `rows` (places in the chunk), or all where it is None.
+        """Return one JSON document per row of a chunk.
 
-        first_row: where the chunk's rows begin in the micro-batch.
+        first_row: index of the chunk's first row in the micro-batch.
+        rows: indices of the rows in the chunk; None for all.
         """
         ids, records, timestamps = chunk.ids, chunk.records, chunk.timestamps
         if rows is not None:
@@ -89,7 +93,11 @@ class PredictionEncoder:
         windows: Sequence[WindowLabel],
         rows: Sequence[int] | None,
     ) -> list[bytes]:
-        """The same for windows, whose rows begin at `first_row`; `rows` are places among them."""
+        """Return one JSON document per window.
+
+        first_row: index of the first window's row in the micro-batch.
+        rows: indices in `windows`; None for all.
+        """
         named = windows if rows is None else [windows[row] for row in rows]
         if not named:
             return []
@@ -105,7 +113,7 @@ class PredictionEncoder:
     def _columns(
         self, result: BatchResult, first_row: int, count: int, rows: Sequence[int] | None
     ) -> tuple[Sequence[str], Sequence[str], Sequence[str]]:
-        """Scores, confidences and what follows them, as JSON, of those rows."""
+        """Return the scores, the confidences and the JSON that follows them, by row."""
         where = slice(first_row, first_row + count)
         values_BO, classes_B, confidences_B = result.values_BO[where], result.classes_B, result.confidences_B
         if rows is not None:
@@ -132,14 +140,14 @@ def _text(text: str) -> str:
 
 
 def _json_strings(ids: Sequence[str]) -> Sequence[str]:
-    """Each id as the inside of a JSON string: almost always itself."""
+    """Return each id as the content of a JSON string, which is almost always the id itself."""
     if b"\\" in orjson.dumps(ids):
-        return [orjson.dumps(one).decode()[1:-1] for one in ids]
+        return [orjson.dumps(event_id).decode()[1:-1] for event_id in ids]
     return ids
 
 
 def prediction_headers(record: Record) -> Headers:
-    """The input's headers, carried on: all but those that describe the input's own format."""
+    """Return the headers of an event that its prediction carries: all but those that describe the format of the event."""
     return [
         (name, value)
         for name, value in record.headers
@@ -158,10 +166,11 @@ def dead_letter(
     version: int | None = None,
     window: str | None = None,
 ) -> tuple[bytes | None, bytes | None, Headers]:
-    """Key, value and headers of a dead letter: the original ones, and why. window: its start and end, where one failed.
+    """Return key, value and headers of a dead letter: those of the record, and headers with the reason.
 
-    What would be larger than `max_bytes` is cut: the value first, and where the headers alone are too large those that
-    came with the event; `forebay.error.truncated` then tells the value's size and digest.
+    max_bytes: limit of the record's size. First the value is cut; if the headers alone are too large, those of the event are
+    dropped, then the key. `forebay.error.truncated` then contains the size and digest of the value.
+    window: start and end of the failed window, if it is one.
     """
     added: Headers = [
         (names.ERROR_STAGE, FAILURES[kind].stage.value.encode()),
@@ -181,7 +190,7 @@ def dead_letter(
     if window is not None:
         added.append((names.ERROR_WINDOW, window.encode()))
     key, value = record.key, record.value
-    # A letter that was published again comes with the why of its earlier failure, which is not this one's.
+    # A replayed dead letter has the headers of its earlier failure, which do not belong to this one.
     original = [(name, value) for name, value in record.headers if not name.lower().startswith(names.ERROR_PREFIX)]
     if record_size(key, value, original + added) <= max_bytes:
         return key, value, original + added
@@ -196,6 +205,6 @@ def dead_letter(
 
 
 def record_size(key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]]) -> int:
-    """An upper bound of what a record takes in a batch of its own, in bytes (batch header and varints included)."""
+    """Return an upper bound of the size of a record in its own batch, in bytes, with batch header and varints."""
     size = 61 + 36 + len(key or b"") + len(value or b"")
     return size + sum(len(name.encode()) + len(value or b"") + 10 for name, value in headers)

@@ -1,8 +1,8 @@
-"""The ledger: one outcome for every record, summed into deltas that any number of workers' can be added up from.
+"""The ledger of one commit: one outcome for every record, summed into deltas that can be added over any number of workers.
 
-A delta counts the events of one (window, outcome, stage, kind, model, version). Windows are of the *record's* timestamp, since
-a record that is no event has no time of its own. Deltas are summable: counts add, first and last seen are a minimum and a
-maximum, samples and exemplars are bounded.
+A delta counts the outcomes of one (bucket, outcome, stage, kind, model, version). Buckets are minutes of *record* timestamps,
+because a record that is not an event has no event time. Deltas can be summed: counts add up, first and last seen are a minimum
+and a maximum, samples and exemplars are limited.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MAX_SAMPLES = 5
 
 
 class DeltaKey(NamedTuple):
-    """What a delta is the count of. `window_start` in ms since the Unix epoch."""
+    """The key of a delta. window_start: start of the bucket, ms since the Unix epoch."""
 
     window_start: int
     outcome: Outcome
@@ -37,7 +37,7 @@ class DeltaKey(NamedTuple):
 
 @dataclass(slots=True)
 class Delta:
-    """Times in ms since the Unix epoch, of the records' timestamps."""
+    """The count of one delta key. Times are record timestamps, ms since the Unix epoch."""
 
     count: int = 0
     first_seen: int = 2**63 - 1
@@ -46,17 +46,20 @@ class Delta:
     exemplar: dict[str, str | None] | None = None
 
     def add(self, count: int, first_ms: int, last_ms: int) -> None:
+        """Add outcomes whose record timestamps lie between `first_ms` and `last_ms`."""
         self.count += count
         self.first_seen = min(self.first_seen, first_ms)
         self.last_seen = max(self.last_seen, last_ms)
 
 
 class Ledger:
-    """Outcomes of one commit. `passed` and `decided` count records and outcomes by input partition: they must agree.
+    """The outcomes of one commit.
 
-    So must `closed` and `closed_decided`, of windows. redactor: takes the values of events out of messages. num_without_letter:
-    records beyond the first of each letter that stands for several.
-    now_ms: where records count that have no timestamp (a negative one), since the Unix epoch.
+    redactor: removes values of events from messages.
+    now_ms: timestamp for records without one (negative), ms since the Unix epoch.
+    passed, decided: numbers of records and of their outcomes, by input partition; they must be equal.
+    closed, closed_decided: the same for windows.
+    num_without_letter: for dead letters that represent several records, the number of records after the first.
     """
 
     def __init__(self, *, model: str, version: int, redactor: Redactor | None = None, now_ms: int = 0) -> None:
@@ -76,19 +79,19 @@ class Ledger:
         self._failed_timestamps: list[int] = []
 
     def add_predictions(self, partition: TopicPartition, record_timestamps: npt.NDArray[np.int64]) -> None:
-        """These rows were predicted; of each its record's timestamp, ms, int64 [rows]."""
+        """Add predicted rows. record_timestamps: ms, int64 [rows]."""
         self._add_good(Outcome.PREDICTED, Stage.EMIT, record_timestamps)
         self.decided[partition] += len(record_timestamps)
         self._good_timestamps.append(record_timestamps)
 
     def add_accepted(self, partition: TopicPartition, record_timestamps: npt.NDArray[np.int64]) -> None:
-        """These events are in windows now; of each its record's timestamp."""
+        """Add events that were accepted into windows. record_timestamps: ms, int64 [events]."""
         self._add_good(Outcome.ACCEPTED, Stage.WINDOW, record_timestamps)
         self.decided[partition] += len(record_timestamps)
         self._good_timestamps.append(record_timestamps)
 
     def add_window_predictions(self, partition: TopicPartition, count: int, record_timestamp: int) -> None:
-        """So many windows were predicted. record_timestamp: of the record that closed them, or the last one before."""
+        """Add predicted windows. record_timestamp: of the record that closed them, or the last one before."""
         self._add_good(Outcome.WINDOW_PREDICTED, Stage.EMIT, np.full(count, record_timestamp, dtype=np.int64))
         self.closed_decided[partition] += count
 
@@ -118,7 +121,7 @@ class Ledger:
         stack: str | None = None,
         count: int = 1,
     ) -> None:
-        """Count a record that was rejected or late, or whose row failed; or `count` of them that one letter stands for."""
+        """Add a record that was rejected or late or whose row failed; or `count` records that one dead letter represents."""
         self.decided[partition] += count
         self.num_without_letter += count - 1
         self._failed_timestamps.append(record_timestamp)
@@ -142,7 +145,7 @@ class Ledger:
         message: str,
         stack: str | None = None,
     ) -> None:
-        """This window has no prediction."""
+        """Add a window without a prediction."""
         self.closed_decided[partition] += 1
         self._add_failed(
             Outcome.WINDOW_FAILED,
@@ -167,9 +170,9 @@ class Ledger:
         self.kinds[kind.value] += count
         if record_timestamp < 0:
             record_timestamp = self._now_ms
-        window_start = record_timestamp // DELTA_BUCKET_MS * DELTA_BUCKET_MS
+        bucket_start = record_timestamp // DELTA_BUCKET_MS * DELTA_BUCKET_MS
         stage = FAILURES[kind].stage
-        delta = self._delta(DeltaKey(window_start, outcome, stage, kind.value, self._model, self._version))
+        delta = self._delta(DeltaKey(bucket_start, outcome, stage, kind.value, self._model, self._version))
         delta.add(count, record_timestamp, record_timestamp)
         if sample_id is not None and len(delta.sample_ids) < MAX_SAMPLES:
             delta.sample_ids.append(sample_id[:200])
@@ -181,16 +184,16 @@ class Ledger:
             }
 
     def latencies_ms(self, *, wall_ms: int) -> npt.NDArray[np.float64]:
-        """Return the age at `wall_ms` of every record that has a timestamp, float64 [records], in no order."""
+        """Return the age at `wall_ms` of every record with a timestamp, float64 [records], in arbitrary order."""
         timestamps = np.concatenate([*self._good_timestamps, np.array(self._failed_timestamps, dtype=np.int64)])
-        # Clocks differ between machines: an event from the future has waited for nothing.
+        # Clocks differ between machines: an event from the future has age 0.
         ages_ms: npt.NDArray[np.int64] = np.maximum(wall_ms - timestamps[timestamps >= 0], 0)
         return ages_ms.astype(np.float64)
 
     def unbalanced(self) -> dict[TopicPartition, tuple[int, int]]:
-        """Partitions in which what was passed and what was decided differ: (passed, decided), of records, else of windows.
+        """Return (passed, decided) of the partitions in which they differ, for records, else for windows.
 
-        Empty unless there is a bug.
+        Not empty only if there is a bug.
         """
         return {
             partition: (passed[partition], decided[partition])
@@ -211,7 +214,7 @@ class Ledger:
 
 
 def encode_delta(key: DeltaKey, delta: Delta, *, worker: str) -> tuple[bytes, bytes]:
-    """Record key and JSON value of one delta."""
+    """Return the record key and JSON value of a delta."""
     value = {
         "format": 1,
         "window_start": key.window_start,
@@ -228,5 +231,5 @@ def encode_delta(key: DeltaKey, delta: Delta, *, worker: str) -> tuple[bytes, by
         "exemplar": delta.exemplar,
         "worker": worker,
     }
-    # Without outcome and kind: what a rate is made of lies in one partition.
+    # Outcome and kind are not in the key, so that all counts of a rate are in one partition.
     return f"{key.window_start}|{key.model}|{key.version}".encode(), orjson.dumps(value)

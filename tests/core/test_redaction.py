@@ -29,7 +29,7 @@ REDACTOR = Redactor(("age", "dep_delay", "it's", "served"))
         ),
         ("model 'other' is not served here; 'served' is", "model … is not served here; `served` is"),
         ("feature 'age' is beyond float32", "feature `age` is beyond float32"),
-        ("timestamp '12' is no RFC 3339 time", "timestamp … is no RFC 3339 time"),
+        ("timestamp '12' is neither an RFC 3339 time", "timestamp … is neither an RFC 3339 time"),
         # What is not ours goes, whatever it is written in.
         ("feature 'name' is -3.5e+2", "feature … is …"),
         ('say "hi" 12', "say … …"),
