@@ -31,12 +31,19 @@ CLEAN_PATHS: list[str] = [
     "pyproject.toml",
     "stream/admin",
     "stream/config",
+    "stream/core",
+    "stream/decode",
     "stream/dlq",
     "stream/embedded",
     "stream/eventtime",
+    "stream/inference",
     "stream/kafka",
+    "stream/output",
+    "stream/pipeline",
+    "stream/preflight.py",
     "stream/telemetry",
     "stream/terminal",
+    "stream/worker",
 ]
 # ---------------------------------------------------------------------------------------------------------------------
 

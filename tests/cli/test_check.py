@@ -18,7 +18,7 @@ from forebay.stream.config.sections import KafkaSection, Settings, TopicsSection
 from forebay.stream.kafka.cluster.topic_plan import TopicState, find_problems, plan_topics
 from forebay.stream.kafka.cluster.topics import TopicCheck, create_topics
 from forebay.stream.kafka.protocol.authorized_operations import ClusterView
-from forebay.stream.preflight import Status, _told
+from forebay.stream.preflight import Status, _summarise
 from tests.brokers.resolve import Broker
 from tests.conftest import Names
 from tests.models.build import publish
@@ -89,7 +89,7 @@ def test_with_windows_the_topics_timestamp_settings_are_part_of_the_list() -> No
         for one in wanted
     }
     checked = TopicCheck(wanted, states, find_problems(settings, wanted, states))
-    found = _told("topics", checked)
+    found = _summarise("topics", checked)
     assert found.status is Status.OK and len(found.problems) == 1
     assert found.problems[0].startswith(
         "features: message.timestamp.type is CreateTime, so records have their producers'"
@@ -192,9 +192,7 @@ def test_all_is_right(broker: Broker, names: Names, capsys: pytest.CaptureFixtur
         assert main(["check", *given]) == 0
         out = capsys.readouterr().out
         assert verdict in out.splitlines()[-1]
-        assert ("without a token" in out, "there is no token" in out) == ((True, False), (False, True))[
-            host == "0.0.0.0"
-        ]
+        assert ("without a token" in out, "no token is set" in out) == ((True, False), (False, True))[host == "0.0.0.0"]
 
 
 def test_for_people_each_line_has_its_mark_and_its_hint(closed_port: int, capsys: pytest.CaptureFixture[str]) -> None:
