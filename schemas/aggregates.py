@@ -1,4 +1,4 @@
-"""What the aggregator writes: error aggregates, alerts, and the changelog of its own state."""
+"""JSON Schemas of the aggregator's outputs: error aggregates, alerts, and the changelog of its own state."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ CHANGELOG_FORMAT: Final = 1
 ALERT_FORMAT: Final = 1
 
 LATE: Final = "late_delta"
-"""The outcome under which deltas are counted that came after their window was closed."""
+"""The outcome that counts deltas that came after their minute was closed."""
 
 MAX_STACK_CHARS: Final = 4000
 MAX_SAMPLES: Final = 5
 
 
 class Category(StrEnum):
-    """What an alert rule is about. Each stands for the kinds of failure in CATEGORY_KINDS."""
+    """The categories of alert rules. Each stands for the failure kinds in CATEGORY_KINDS."""
 
     PERFORMANCE = "performance"
     QUALITY = "quality"
@@ -73,133 +73,142 @@ def _outcomes() -> list[str]:
     return [*(outcome.value for outcome in Outcome), LATE]
 
 
-def _counted() -> Schema:
-    """What is known of the events of one outcome, stage and kind in a window."""
+def _count_properties() -> Schema:
+    """Return the properties that count the events of one outcome, stage and kind in a minute."""
     exemplar: Schema = {
         "type": ["object", "null"],
-        "description": "One failure as an example; null for predictions. It holds no values of an event.",
+        "description": "One failure as an example; null for outcomes that are not failures. It holds no values of an event.",
         "required": ["message", "stack_hash", "stack"],
         "properties": {
             "message": text(
-                "The message, its numbers, ids and quoted text replaced by an ellipsis; names of features and of the "
-                "event format's fields are kept, between backticks."
+                "The message; numbers, ids and quoted text are replaced by an ellipsis, except the names of features and "
+                "of the event format's fields, which are between backticks."
             ),
-            "stack_hash": or_null(text("A digest of the whole stack trace, where the model raised.")),
+            "stack_hash": or_null(
+                text("A digest of the whole stack trace, if the model raised an exception; else null.")
+            ),
             "stack": {
                 "type": ["string", "null"],
                 "maxLength": MAX_STACK_CHARS,
-                "description": "The end of the stack trace, where the model raised; messages in it are redacted.",
+                "description": "The end of the stack trace, if the model raised an exception; messages in it are "
+                "redacted.",
             },
         },
     }
     return {
         "outcome": {
             "enum": _outcomes(),
-            "description": "What became of the events, or windows; late_delta: counted here since "
-            "their own window was closed, or lies "
-            "in the far future.",
+            "description": "What became of the events, or windows over event time; late_delta: the outcome was counted in "
+            "this minute because its own minute was closed or is in the far future.",
         },
-        "stage": {"enum": [stage.value for stage in Stage], "description": "Where that was decided."},
+        "stage": {
+            "enum": [stage.value for stage in Stage],
+            "description": "The stage at which the outcome was decided.",
+        },
         "kind": {
             "enum": [*GOOD_KINDS, *(kind.value for kind in FailureKind)],
-            "description": "Why; the outcome itself where nothing went wrong.",
+            "description": "The failure kind; the outcome itself if it is not a failure.",
         },
-        "count": count("How many events.", 1),
-        "first_seen": {"type": "integer", "description": "The least record timestamp, ms since the Unix epoch."},
-        "last_seen": {"type": "integer", "description": "The greatest one, ms since the Unix epoch."},
+        "count": count("The number of events, or windows over event time.", 1),
+        "first_seen": {"type": "integer", "description": "The smallest record timestamp, ms since the Unix epoch."},
+        "last_seen": {"type": "integer", "description": "The largest record timestamp, ms since the Unix epoch."},
         "sample_ids": {
             "type": "array",
             "items": {"type": "string"},
             "maxItems": MAX_SAMPLES,
-            "description": "Ids of some of the events that had one.",
+            "description": "Ids of some of the events that have an id.",
         },
         "exemplar": exemplar,
     }
 
 
 def error_aggregate() -> Schema:
-    """The value of an error aggregate."""
+    """Return the schema of the value of an error aggregate."""
     properties: Schema = {
         "format": {"const": AGGREGATE_FORMAT, "description": "The version of this format."},
         "partition": count("The partition of outcome-deltas that was counted."),
-        "window_start": {"type": "integer", "description": "Start of the window, ms since the Unix epoch."},
-        "window_end": {"type": "integer", "description": "Its end, not in it, ms since the Unix epoch."},
+        "window_start": {"type": "integer", "description": "The start of the minute, ms since the Unix epoch."},
+        "window_end": {"type": "integer", "description": "The end of the minute, exclusive, ms since the Unix epoch."},
         "model": text("The model."),
-        "version": count("Its version.", 1),
-        **_counted(),
+        "version": count("The version of the model.", 1),
+        **_count_properties(),
         "events": count(
-            "All events of this window, model and version, good ones too, late_delta ones not; for the outcomes "
-            "window_predicted and window_failed all windows over event time instead."
+            "All events of this minute, model and version, including those that did not fail and excluding late_delta; "
+            "for the outcomes window_predicted and window_failed all windows over event time instead."
         ),
         "rate": {
             "type": ["number", "null"],
             "minimum": 0,
-            "description": "count / events; null where no event is known, as where only late ones came.",
+            "description": "count / events; null if events is 0, for example because only late_delta was counted.",
         },
-        "revision": count("Of two records with one key the one with the higher revision holds.", 1),
+        "revision": count("Of two records with one key, the record with the higher revision is valid.", 1),
         "final": {
             "type": "boolean",
-            "description": "Whether no more is expected. A higher revision may still follow, when more comes.",
+            "description": "Whether the aggregator expects no further counts. A higher revision may still follow if more "
+            "arrive.",
         },
     }
     return schema(
         "error-aggregate",
         "Error aggregate",
-        "The events of one window, outcome, stage, kind, model and version, counted over all workers. An upsert: "
+        "The events of one minute, outcome, stage, kind, model and version, counted over all workers. An upsert: "
         "the record key is partition|window_start|outcome|stage|kind|model|version, and the highest revision of a "
-        "key holds. Records whose keys differ only in the partition add up. Predictions have one too, so that rates "
-        "can be made over any span. Times are those of the input records' timestamps.",
+        "key is valid. Records whose keys differ only in the partition add up. Predictions are counted too, so that rates "
+        "can be computed over any period. All times are timestamps of the input records.",
         {"type": "object", "required": list(properties), "properties": properties},
     )
 
 
 def alert() -> Schema:
-    """The value of an alert."""
+    """Return the schema of the value of an alert."""
     properties: Schema = {
         "format": {"const": ALERT_FORMAT, "description": "The version of this format."},
-        "alert_id": text("Names this alert from firing to resolved; the same however often it is told."),
-        "status": {"enum": [status.value for status in AlertStatus], "description": "Whether it still holds."},
+        "alert_id": text("Identifies this alert from firing to resolved, in all records about it."),
+        "status": {
+            "enum": [status.value for status in AlertStatus],
+            "description": "firing while the threshold is exceeded, resolved afterwards.",
+        },
         "rule": text("The name of the rule in the configuration."),
-        "severity": {"enum": [severity.value for severity in Severity], "description": "As the rule has it."},
-        "category": {"enum": [category.value for category in Category], "description": "As the rule has it."},
-        "kind": or_null(text("The kind of failure that the rule is about; null for all of its category.")),
+        "severity": {"enum": [severity.value for severity in Severity], "description": "The severity of the rule."},
+        "category": {"enum": [category.value for category in Category], "description": "The category of the rule."},
+        "kind": or_null(text("The failure kind that the rule is about; null for all kinds of its category.")),
         "model": or_null(
             text(
-                "The model that the alert is about, also where its rule names none; null in those of earlier versions."
+                "The model that the alert is about, even if its rule names no model; null in alerts of earlier versions."
             )
         ),
-        "measure": {"enum": ["count", "rate"], "description": "What was compared with the threshold."},
-        "value": {"type": "number", "minimum": 0, "description": "What was measured over the rule's window."},
-        "threshold": {"type": "number", "minimum": 0, "description": "What it was compared with."},
+        "measure": {"enum": ["count", "rate"], "description": "The measure that was compared with the threshold."},
+        "value": {"type": "number", "minimum": 0, "description": "The measured value over the rule's time span."},
+        "threshold": {"type": "number", "minimum": 0, "description": "The threshold of the rule."},
         "of": {
             "enum": ["events", "windows"],
             "description": "What is counted: events, or windows over event time.",
         },
-        "count": count("Failures in the rule's window."),
-        "events": count("All events (or windows, see `of`) in the rule's window."),
-        "window_ms": count("The length of the rule's window, in milliseconds.", 1),
-        "since": milliseconds("From when on the threshold was passed"),
-        "at": milliseconds("When this was found"),
-        "message": text("The whole of it in one line."),
+        "count": count("The number of failures in the rule's time span."),
+        "events": count("The number of all events (or windows, see `of`) in the rule's time span."),
+        "window_ms": count("The length of the rule's time span, in milliseconds.", 1),
+        "since": milliseconds("The time at which the threshold was first exceeded"),
+        "at": milliseconds("The time at which the aggregator evaluated the rule"),
+        "message": text("A summary of the alert in one line."),
     }
     return schema(
         "alert",
         "Alert",
-        "A rule's threshold is passed for a model, or no more. The record key is the alert's id; for one id and status "
-        "the same may come twice.",
+        "A rule's threshold was exceeded for a model (firing), or no longer is (resolved). The record key is the alert's "
+        "id; the record of one id and status may be repeated.",
         {"type": "object", "required": list(properties), "properties": properties},
     )
 
 
 def aggregator_changelog() -> Schema:
-    """The value of a record of the aggregator's changelog."""
-    cell = _counted()
+    """Return the schema of the value of a record in the aggregator's changelog."""
+    cell = _count_properties()
     return schema(
         "aggregator-changelog",
         "Aggregator changelog",
         "Internal: the state of the aggregator, by key. partition|position: how far a partition of outcome-deltas is "
-        "counted. partition|window_start|version|model: what was counted of a window; without a value, the window "
-        "is closed.",
+        "counted. partition|window_start|version|model: the counts of a minute; a record without a value means that the "
+        "minute is closed.",
         {
             "type": "object",
             "required": ["format"],
@@ -209,20 +218,21 @@ def aggregator_changelog() -> Schema:
             ],
             "properties": {
                 "format": {"const": CHANGELOG_FORMAT, "description": "The version of this format."},
-                "next_offset": count("Position: the offset from which reading goes on."),
+                "next_offset": count("Position: the offset from which reading continues."),
                 "closed_before": {
                     "type": "integer",
-                    "description": "Position: windows that end by then take no more, in milliseconds since the Unix epoch.",
+                    "description": "Position: minutes that end at or before this time are closed, in milliseconds since the "
+                    "Unix epoch.",
                 },
                 "window_end": {
                     "type": "integer",
-                    "description": "Window: its end, not in it, in milliseconds since the Unix epoch.",
+                    "description": "Minute: its end, exclusive, in milliseconds since the Unix epoch.",
                 },
-                "applied": count("Window: the offset of the last delta that was counted in it."),
-                "merged": count("Window: how many deltas were counted in it.", 1),
+                "applied": count("Minute: the offset of the last delta that was counted in it."),
+                "merged": count("Minute: the number of deltas that were counted in it.", 1),
                 "cells": {
                     "type": "array",
-                    "description": "Window: one for each outcome, stage and kind.",
+                    "description": "Minute: one item for each outcome, stage and kind.",
                     "items": {"type": "object", "required": list(cell), "properties": cell},
                 },
             },

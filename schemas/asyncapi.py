@@ -1,7 +1,7 @@
-"""What Forebay reads and writes, as an AsyncAPI 3.0 document: from the catalogue, the definitions and the examples.
+"""Describe what Forebay reads and writes as an AsyncAPI 3.0 document, built from the catalogue, definitions and examples.
 
-The document describes the worker and the aggregator: they receive events and send the rest. Whoever publishes or
-subscribes does the opposite of what it says.
+The document takes the view of the worker and the aggregator: they receive events and send the rest. Clients that publish
+events or subscribe to outputs do the opposite.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from forebay.schemas.topics import ALL_TOPICS, FEATURES, TopicSpec, partitions_o
 ASYNCAPI_VERSION: Final = "3.0.0"
 BINDING_VERSION: Final = "0.5.0"
 
-# Where a mechanism is not here, AsyncAPI has no word for it that says more than the protocol does.
+# For other mechanisms AsyncAPI has no security type that says more than the protocol does.
 _SECURITY: Final[Mapping[str, str]] = MappingProxyType(
     {"PLAIN": "plain", "SCRAM-SHA-256": "scramSha256", "SCRAM-SHA-512": "scramSha512", "GSSAPI": "gssapi"}
 )
@@ -29,9 +29,10 @@ _SECURITY: Final[Mapping[str, str]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """The parts of the document that depend on where Forebay runs; the defaults are those of its configuration.
+    """The parts of the document that depend on the deployment; the defaults are those of the configuration.
 
-    bootstrap_servers: "host:port", separated by commas; input_topics: without the prefix.
+    bootstrap_servers: "host:port", separated by commas.
+    input_topics: names without the prefix.
     """
 
     bootstrap_servers: str = "localhost:9092"
@@ -45,9 +46,12 @@ class Deployment:
 
 
 def asyncapi_document(version: str, deployment: Deployment | None = None) -> Schema:
-    """The document as JSON values. version: Forebay's own. Raises ConfigError for an impossible topic name."""
-    at = deployment or Deployment()
-    topics = {name: FEATURES for name in at.input_topics}
+    """Return the document as JSON values. Raises ConfigError for a topic name that Kafka does not allow.
+
+    version: the version of Forebay.
+    """
+    deployment = deployment or Deployment()
+    topics = {name: FEATURES for name in deployment.input_topics}
     topics.update({spec.name: spec for spec in ALL_TOPICS if spec is not FEATURES})
     return {
         "asyncapi": ASYNCAPI_VERSION,
@@ -58,19 +62,19 @@ def asyncapi_document(version: str, deployment: Deployment | None = None) -> Sch
             "license": {"name": "Apache-2.0"},
         },
         "defaultContentType": headers.JSON_CONTENT_TYPE,
-        "servers": _servers(at),
-        "channels": {name: _channel(name, spec, at) for name, spec in topics.items()},
-        "operations": dict(_operation(name, spec, at) for name, spec in topics.items()),
+        "servers": _servers(deployment),
+        "channels": {name: _channel(name, spec, deployment) for name, spec in topics.items()},
+        "operations": dict(_operation(name, spec, deployment) for name, spec in topics.items()),
         "components": {"messages": _messages()},
     }
 
 
-def _servers(at: Deployment) -> Schema:
-    secure = at.security_protocol.endswith("SSL")
+def _servers(deployment: Deployment) -> Schema:
+    secure = deployment.security_protocol.endswith("SSL")
     server: Schema = {"protocol": "kafka-secure" if secure else "kafka"}
-    if at.security_protocol.startswith("SASL") and (kind := _SECURITY.get(at.sasl_mechanism or "")):
+    if deployment.security_protocol.startswith("SASL") and (kind := _SECURITY.get(deployment.sasl_mechanism or "")):
         server["security"] = [{"type": kind}]
-    hosts = [host.strip() for host in at.bootstrap_servers.split(",")]
+    hosts = [host.strip() for host in deployment.bootstrap_servers.split(",")]
     return {f"broker-{number}": {"host": host, **server} for number, host in enumerate(hosts, 1)}
 
 
@@ -78,16 +82,16 @@ def _message_names(spec: TopicSpec) -> tuple[str, ...]:
     return ("event", "event-f32") if spec is FEATURES else (spec.schema,)
 
 
-def _channel(name: str, spec: TopicSpec, at: Deployment) -> Schema:
+def _channel(name: str, spec: TopicSpec, deployment: Deployment) -> Schema:
     return {
-        "address": topic_name(at.prefix, name),
+        "address": topic_name(deployment.prefix, name),
         "description": f"{spec.description} Written by {spec.owner}.",
         "messages": {message: _ref("components", "messages", message) for message in _message_names(spec)},
         "bindings": {
             "kafka": {
-                "topic": topic_name(at.prefix, name),
-                "partitions": partitions_of(spec, at.partitions),
-                "replicas": at.replication_factor,
+                "topic": topic_name(deployment.prefix, name),
+                "partitions": partitions_of(spec, deployment.partitions),
+                "replicas": deployment.replication_factor,
                 "topicConfiguration": {
                     "cleanup.policy": [spec.cleanup_policy],
                     "retention.ms": spec.retention_ms,
@@ -98,7 +102,7 @@ def _channel(name: str, spec: TopicSpec, at: Deployment) -> Schema:
     }
 
 
-def _operation(name: str, spec: TopicSpec, at: Deployment) -> tuple[str, Schema]:
+def _operation(name: str, spec: TopicSpec, deployment: Deployment) -> tuple[str, Schema]:
     received = spec is FEATURES
     operation: Schema = {
         "action": "receive" if received else "send",
@@ -107,7 +111,7 @@ def _operation(name: str, spec: TopicSpec, at: Deployment) -> tuple[str, Schema]
         "messages": [_ref("channels", name, "messages", message) for message in _message_names(spec)],
     }
     if received:
-        group = {"type": "string", "enum": [at.group_id]}
+        group = {"type": "string", "enum": [deployment.group_id]}
         operation["bindings"] = {"kafka": {"groupId": group, "bindingVersion": BINDING_VERSION}}
     return f"{operation['action']}-{name}", operation
 
@@ -115,19 +119,19 @@ def _operation(name: str, spec: TopicSpec, at: Deployment) -> tuple[str, Schema]
 def _messages() -> Schema:
     schemas = {name: _embedded(schema) for name, schema in definitions().items()}
     topics = {spec.schema: spec for spec in ALL_TOPICS}
-    trace: Schema = {"type": "string", "description": "W3C trace context, carried on."}
-    carried: Schema = {"type": "object", "properties": {headers.TRACEPARENT: trace, **replay_headers()}}
-    original: Schema = {"description": "The original value, whatever it is."}
+    trace: Schema = {"type": "string", "description": "W3C trace context, copied unchanged to the outputs."}
+    copied: Schema = {"type": "object", "properties": {headers.TRACEPARENT: trace, **replay_headers()}}
+    original: Schema = {"description": "The value of the original record, in any format."}
     raw: Schema = {
         "type": "string",
         "format": "binary",
         "description": "One little-endian float32 (4 bytes) for each feature.",
     }
-    # payload, headers, content type
+    # Payload, headers and content type of each message.
     parts: dict[str, tuple[Schema, Schema, str]] = {
-        "event": (schemas["event"], carried, headers.JSON_CONTENT_TYPE),
+        "event": (schemas["event"], copied, headers.JSON_CONTENT_TYPE),
         "event-f32": (raw, schemas["event-f32"], headers.F32_CONTENT_TYPE),
-        "prediction": (schemas["prediction"], carried, headers.JSON_CONTENT_TYPE),
+        "prediction": (schemas["prediction"], copied, headers.JSON_CONTENT_TYPE),
         "dead-letter": (original, schemas["dead-letter"], "application/octet-stream"),
         "late-event": (original, schemas["late-event"], "application/octet-stream"),
         **{
@@ -156,7 +160,7 @@ def _messages() -> Schema:
 
 
 def _embedded(schema: Schema) -> Schema:
-    # AsyncAPI gives schemas its own dialect; these keep to what both have.
+    # AsyncAPI has a dialect of its own for schemas; ours use only what both dialects have.
     return {key: value for key, value in schema.items() if key not in ("$schema", "$id")}
 
 

@@ -1,8 +1,7 @@
-"""JSON Schema (2020-12) of what is on the topics; `schemas.generate` writes it into schemas/json.
+"""JSON Schemas (2020-12) of the records on the topics; `schemas.generate` writes them to schemas/json.
 
-The schemas say what a record may be whatever the model; names, number and categories of features are the
-model's to say. They keep to the keywords that draft 7 has as well, and refer to nothing, so that they can
-stand inside an AsyncAPI document.
+The schemas describe records for any model; the names, number and categories of features depend on the model. They use only
+keywords that draft 7 has as well, and no references, so that they can be embedded in an AsyncAPI document.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from forebay.schemas.shapes import schema as _schema
 from forebay.schemas.shapes import text as _text
 
 FLOAT32_BOUND: Final = 3.4028235677973366e38
-"""Numbers from here on round to infinity in float32."""
+"""The smallest number that rounds to infinity in float32."""
 
 _RFC3339: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})$"
 
@@ -35,8 +34,8 @@ def _feature_value() -> Schema:
         "exclusiveMinimum": -FLOAT32_BOUND,
         "exclusiveMaximum": FLOAT32_BOUND,
         "description": (
-            "A number within float32, or true (1) or false (0); for a category feature its category, a "
-            "string; null for a missing value where the model's signature has the feature nullable. "
+            "A number in the range of float32, or true (1) or false (0); for a category feature the category, a "
+            "string; null for a missing value if the feature is nullable in the model's signature. "
             "Units are those that the model was trained with."
         ),
     }
@@ -48,36 +47,35 @@ def _features() -> Schema:
         "anyOf": [{"items": _feature_value()}, {"items": {"type": "array"}, "minItems": 1}],
         "additionalProperties": _feature_value(),
         "description": (
-            "The features: an array in the order of the model's signature, or an object by name, where names that "
-            "the model does not know are ignored and nullable features may be left out. Images are nested arrays of "
-            "the signature's shape, or one flat array, row by row."
+            "The features: an array in the order of the model's signature, or an object by name. In an object, names "
+            "that the model does not know are ignored and nullable features may be omitted. Images are nested arrays "
+            "of the signature's shape, or one flat array, row by row."
         ),
     }
 
 
 def event() -> Schema:
-    """The value of an event in JSON."""
+    """Return the schema of the value of a JSON event."""
     identifier: Schema = {
         "type": ["string", "integer"],
         "minLength": 1,
         "minimum": -(2**63),
         "maximum": 2**64 - 1,
-        "description": "Tells this event from others; an integer is taken as its decimal text. Given "
-        "back in the prediction.",
+        "description": "Identifies this event; an integer is read as its decimal text. The prediction repeats it.",
     }
     timestamp: Schema = {
         "type": ["integer", "string"],
         "minimum": 0,
         "maximum": MAX_TIMESTAMP_MS,
         "pattern": _RFC3339,
-        "description": "When it happened: milliseconds since the Unix epoch (UTC), or RFC 3339 text with "
+        "description": "When the event happened: milliseconds since the Unix epoch (UTC), or RFC 3339 text with "
         "an offset, such as 2013-07-01T08:30:00.250Z.",
     }
     return _schema(
         "event",
         "Event",
-        "One event to predict. Fields not named here are ignored. Where a field comes twice, the last "
-        "one counts. Where both features and input are there, features counts.",
+        "One event to predict. Fields not named here are ignored. If a field occurs twice, the last one is "
+        "used. If both features and input are present, features is used.",
         {
             "type": "object",
             "required": ["id", "timestamp"],
@@ -87,10 +85,12 @@ def event() -> Schema:
                 "timestamp": timestamp,
                 "features": _features(),
                 "input": {**_features(), "description": "Another name for features."},
-                "key": _or_null(_text("The key of the prediction, where the event's record has none.")),
-                "model": _or_null(_text("The name of the model that this event is for; another one rejects it.")),
+                "key": _or_null(_text("The key of the prediction if the event's record has no key.")),
+                "model": _or_null(
+                    _text("The name of the model that this event is for; a worker with another model rejects it.")
+                ),
                 "deadline_ms": _or_null(
-                    _milliseconds("From when on nobody wants the prediction: the event then fails instead")
+                    _milliseconds("The time after which the prediction is useless and the event fails instead")
                 ),
             },
         },
@@ -98,36 +98,36 @@ def event() -> Schema:
 
 
 def event_f32() -> Schema:
-    """The headers of an event whose value is raw float32."""
+    """Return the schema of the headers of an event whose value is raw float32."""
     milliseconds = {"type": "string", "pattern": "^[0-9]{1,15}$"}
     return _schema(
         "event-f32",
         "Headers of a raw float32 event",
         "The record value is one little-endian float32 (4 bytes) for each feature, in the order of the "
-        "model's signature; NaN stands for a missing value where the feature is nullable, and a category "
+        "model's signature; NaN is a missing value of a nullable feature, and a category "
         "is its index among the signature's categories. Header values are UTF-8 text. Without forebay-id "
-        "the record key is the id, and one of them must be there.",
+        "the record key is the id; one of them is required.",
         {
             "type": "object",
             "required": [headers.CONTENT_TYPE],
             "properties": {
                 headers.CONTENT_TYPE: {
                     "const": headers.F32_CONTENT_TYPE,
-                    "description": "Says that the value is raw.",
+                    "description": "Marks the value as raw float32.",
                 },
                 headers.ID: {"type": "string", "minLength": 1, "description": "The event's id."},
                 headers.TIMESTAMP: {
                     **milliseconds,
-                    "description": "When it happened, decimal milliseconds since the Unix epoch (UTC); "
-                    "else the record's timestamp is taken.",
+                    "description": "When the event happened, decimal milliseconds since the Unix epoch (UTC); "
+                    "without it the record's timestamp is used.",
                 },
                 headers.MODEL: _text("The name of the model that this event is for."),
                 headers.DEADLINE_MS: {
                     **milliseconds,
-                    "description": "From when on nobody wants the prediction, decimal milliseconds since "
-                    "the Unix epoch (UTC).",
+                    "description": "The time after which the prediction is useless and the event fails instead, "
+                    "decimal milliseconds since the Unix epoch (UTC).",
                 },
-                headers.TRACEPARENT: _text("W3C trace context, carried on to the prediction."),
+                headers.TRACEPARENT: _text("W3C trace context, copied to the prediction."),
                 **replay_headers(),
             },
             "additionalProperties": {"type": "string"},
@@ -136,7 +136,7 @@ def event_f32() -> Schema:
 
 
 def definitions() -> Mapping[str, Schema]:
-    """Every schema by name. A new value at each call, to do with as the caller likes."""
+    """Return every schema by name. Each call returns new objects, which the caller may change."""
     return MappingProxyType(
         {
             "event": event(),

@@ -2,13 +2,13 @@
 
     ForebayError
      ├─ ConfigError    the configuration or the command line is wrong
-     ├─ DataError      an event or a file cannot be read as what it should be
+     ├─ DataError      an event or a file does not have the expected format
      ├─ ModelError     a model cannot be found, loaded or run
-     │   └─ TensorError    shapes or types do not meet
-     ├─ BrokerError    the Kafka cluster refused, or could not be reached
-     └─ StorageError   the local disk refused
+     │   └─ TensorError    the shape or type of an array is wrong
+     ├─ BrokerError    the Kafka cluster refused a request or cannot be reached
+     └─ StorageError   the local disk cannot be read or written
 
-Each carries a `kind` (a stable word for scripts), and a `remedy` for people: what to do about it.
+Each has a `kind`, a stable word for scripts, and usually a `remedy`, which says what to do about it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 
 class ForebayError(Exception):
-    """Base of all. `message` says what and where; `remedy`, when there is one, says what to do."""
+    """The base of all errors. `message` says what is wrong and where; `remedy`, if set, says what to do."""
 
     default_kind = "error"
 
@@ -29,7 +29,7 @@ class ForebayError(Exception):
 
 
 class ConfigError(ForebayError):
-    """The configuration is wrong. `problems` holds every mistake, one line each: key, value, what is allowed."""
+    """The configuration or the command line is wrong. `problems`: one line for each mistake: key, value, what is allowed."""
 
     default_kind = "config"
 
@@ -41,7 +41,7 @@ class ConfigError(ForebayError):
 
 
 class DataError(ForebayError):
-    """An event or a file cannot be read as what it should be."""
+    """An event or a file does not have the expected format."""
 
     default_kind = "data"
 
@@ -53,18 +53,18 @@ class ModelError(ForebayError):
 
 
 class TensorError(ModelError):
-    """Shapes or types do not meet."""
+    """The shape or type of an array is wrong."""
 
     default_kind = "tensor"
 
 
 class BrokerError(ForebayError):
-    """The Kafka cluster refused, or could not be reached."""
+    """The Kafka cluster refused a request or cannot be reached."""
 
     default_kind = "broker"
 
 
 class StorageError(ForebayError):
-    """The local disk refused."""
+    """The local disk cannot be read or written."""
 
     default_kind = "storage"

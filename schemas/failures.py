@@ -1,8 +1,7 @@
-"""The one table of what can go wrong with an event: its outcome, stage, scope, and what to do about it.
+"""The table of everything that can go wrong with an event: outcome, stage, scope and remedy of each failure kind.
 
-Every event that comes in has exactly one `Outcome`. Where that is neither `PREDICTED` nor `ACCEPTED`, its `FailureKind`
-names the cause; `FAILURES` holds everything else that is known about the kind. Where events are gathered into windows, each
-window has an outcome of its own.
+Every event has exactly one `Outcome`. If it is neither `PREDICTED` nor `ACCEPTED`, a `FailureKind` names the cause, and
+`FAILURES` describes the kind. When events are gathered into windows, each window has an outcome of its own.
 """
 
 from __future__ import annotations
@@ -15,9 +14,9 @@ from typing import Final
 
 
 class Outcome(StrEnum):
-    """What became of one event, or of one window. Exactly one for each.
+    """What became of one event or one window. Each has exactly one outcome.
 
-    An event is predicted by itself, or accepted into windows; late, where all its windows are over.
+    An event is predicted by itself or accepted into windows. It is late if all its windows are closed.
     """
 
     PREDICTED = "predicted"
@@ -30,26 +29,26 @@ class Outcome(StrEnum):
 
     @property
     def of_window(self) -> bool:
-        """Whether it is a window's and not an event's."""
+        """Whether it is the outcome of a window, not of an event."""
         return self in (Outcome.WINDOW_PREDICTED, Outcome.WINDOW_FAILED)
 
     @property
     def is_good(self) -> bool:
-        """Whether it needs no cause."""
+        """Whether it is not a failure and so has no failure kind."""
         return self in (Outcome.PREDICTED, Outcome.ACCEPTED, Outcome.WINDOW_PREDICTED)
 
     @property
     def is_letter(self) -> bool:
-        """Whether it makes a dead letter."""
+        """Whether it produces a dead letter."""
         return self in (Outcome.REJECTED, Outcome.FAILED, Outcome.WINDOW_FAILED)
 
 
 GOOD_KINDS: Final = tuple(outcome.value for outcome in Outcome if outcome.is_good)
-"""What stands in the place of a failure's kind where there was none."""
+"""The kinds of outcomes that are not failures: the names of the outcomes."""
 
 
 class Stage(StrEnum):
-    """The stage of the journey at which an event's outcome was decided."""
+    """The stage of processing at which the outcome of an event was decided."""
 
     DECODE = "decode"
     WINDOW = "window"
@@ -59,9 +58,10 @@ class Stage(StrEnum):
 
 
 class Scope(StrEnum):
-    """How far a failure reaches, which decides what is done about it.
+    """What a failure affects, which decides how it is handled.
 
-    A row becomes a dead letter; a batch is bisected to its rows; a device is given smaller batches.
+    A failed row becomes a dead letter. A failed batch is bisected to find the rows. A device out of memory gets smaller
+    batches.
     """
 
     ROW = "row"
@@ -70,7 +70,7 @@ class Scope(StrEnum):
 
 
 class FailureKind(StrEnum):
-    """Why an event was rejected or failed. The value is what dead letters and deltas carry."""
+    """Why an event was rejected, late or failed. Dead letters and outcome deltas carry the value."""
 
     UNREADABLE_RECORD = "unreadable_record"
     UNREADABLE_BATCH = "unreadable_batch"
@@ -106,9 +106,12 @@ class FailureKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FailureSpec:
-    """What is known about a kind of failure before any event has had it.
+    """The description of a failure kind.
 
-    is_raw: the dead letter's value is what Kafka's log holds, a record or a whole batch, and not an event's value.
+    retryable: whether the same event can succeed later without a change to the event or the model.
+    description: what happened, for people.
+    remedy: what to do about it.
+    is_raw: whether the dead letter's value is a record or a whole batch as Kafka's log holds it, not an event's value.
     """
 
     outcome: Outcome
@@ -148,24 +151,24 @@ FAILURES: Final[Mapping[FailureKind, FailureSpec]] = MappingProxyType(
     {
         FailureKind.UNREADABLE_RECORD: _unreadable(
             "the record is not in Kafka's format, or a header's name is not UTF-8",
-            "fix the producer or its client library; the dead letter's value is the record as the log holds it",
+            "fix the producer or its client library; the dead letter's value is the record as stored in the log",
         ),
         FailureKind.UNREADABLE_BATCH: _unreadable(
-            "a record batch cannot be unpacked, or its records cannot be separated; one dead letter stands for all of them",
-            "fix the producer or its compression codec; the dead letter's value is the batch as the log holds it",
+            "a record batch cannot be decompressed or split into records; one dead letter stands for all its records",
+            "fix the producer or its compression codec; the dead letter's value is the batch as stored in the log",
         ),
         FailureKind.BATCH_TOO_LARGE: _unreadable(
-            "a compressed record batch unpacks to more than input.max_unpacked_batch_bytes; one dead letter stands for all "
-            "of its records",
-            "send smaller batches (the producer's batch.size), or raise input.max_unpacked_batch_bytes; the dead letter's "
-            "value is the batch as the log holds it",
+            "a record batch is larger than input.max_unpacked_batch_bytes when decompressed; one dead letter stands for all "
+            "its records",
+            "lower the producer's batch.size, or raise input.max_unpacked_batch_bytes; the dead letter's value is the batch "
+            "as stored in the log",
         ),
         FailureKind.TOO_MANY_HEADERS: _unreadable(
             "the record has more than 8192 headers",
-            "send fewer headers; the dead letter's value is the record as the log holds it",
+            "send fewer headers; the dead letter's value is the record as stored in the log",
         ),
         FailureKind.EMPTY_VALUE: _rejected(
-            "the record has no value (a tombstone) or one of zero bytes",
+            "the record has no value (a tombstone) or a value of zero bytes",
             "publish an event as the value; the input topic must not be compacted",
         ),
         FailureKind.TOO_LARGE: _rejected(
@@ -173,29 +176,31 @@ FAILURES: Final[Mapping[FailureKind, FailureSpec]] = MappingProxyType(
             "send smaller events or raise input.max_event_bytes",
         ),
         FailureKind.KEY_TOO_LARGE: _rejected(
-            "the key, of the record or in the event, is longer than input.max_key_bytes",
+            "the key of the record, or the field key of the event, is longer than input.max_key_bytes",
             "send shorter keys or raise input.max_key_bytes",
         ),
         FailureKind.UNSUPPORTED_CONTENT_TYPE: _rejected(
-            "the content-type header names a format that is not understood",
-            "send application/json (or no header) or application/x-forebay-f32",
+            "the content-type header names a format that Forebay does not read",
+            "send application/json (or no content-type header) or application/x-forebay-f32",
         ),
         FailureKind.NOT_JSON: _rejected(
             "the value is not a JSON document in UTF-8",
-            "check the producer's serializer; `forebay schemas event` prints what is expected",
+            "check the producer's serializer; `forebay schemas event` prints the expected format",
         ),
         FailureKind.NOT_AN_OBJECT: _rejected(
-            "the value is JSON but not an object", "wrap the event in an object with id, timestamp and features"
+            "the value is JSON but not an object", "send an object with the fields id, timestamp and features"
         ),
         FailureKind.MISSING_FIELD: _rejected(
-            "a required field is missing", "send id, timestamp and features (or input), and every named feature"
+            "a required field is missing",
+            "send id, timestamp and features (or input), and, if features are named, each that is not nullable",
         ),
         FailureKind.WRONG_TYPE: _rejected(
-            "a field has a type that is not allowed there", "`forebay schemas event` prints the types"
+            "a field has a type that is not allowed there",
+            "correct the field that the message names; `forebay schemas event` prints the types",
         ),
         FailureKind.WRONG_LENGTH: _rejected(
             "the number of features differs from the model's signature",
-            "send as many features as the model's manifest names, in its order",
+            "send the features of the signature in the model's manifest, in its order",
         ),
         FailureKind.MISSING_VALUE: _rejected(
             "a feature that must have a value is null",
@@ -205,29 +210,31 @@ FAILURES: Final[Mapping[FailureKind, FailureSpec]] = MappingProxyType(
             "a category is not among those that the model was trained with",
             "send a known category, or train the model with this feature nullable",
         ),
-        FailureKind.NOT_FINITE: _rejected("a feature is NaN or infinite", "send finite numbers, or null where allowed"),
+        FailureKind.NOT_FINITE: _rejected(
+            "a feature is NaN or infinite", "send finite numbers, or null if the feature is nullable"
+        ),
         FailureKind.OUT_OF_RANGE: _rejected(
-            "a number is beyond what can be held (float32 for features, 64-bit milliseconds for times)",
-            "scale the feature, or send the time in milliseconds since the epoch",
+            "a number is out of range (float32 for features, 64-bit milliseconds for times)",
+            "scale the feature, or send the time in milliseconds since the Unix epoch",
         ),
         FailureKind.UNKNOWN_MODEL: _rejected(
             "the event asks for a model that this worker does not serve",
-            "send it to a topic whose worker serves that model, or leave the field out",
+            "send it to a topic whose worker serves that model, or omit the field model",
         ),
         FailureKind.MISSING_KEY: _rejected(
-            "events are gathered into windows by their key, and this one has none",
-            "give the record a key, or the event a field key",
+            "the event has no key, but events are gathered into windows by key",
+            "set the key of the record or the field key of the event",
             Stage.WINDOW,
         ),
         FailureKind.TIMESTAMP_AHEAD: _rejected(
-            "the event's timestamp is further ahead of its record's, or of the worker's clock, than "
-            "window.max_timestamp_ahead_ms: it would close every window",
-            "correct the producer's clock or its unit of time, or the worker's clock where the message names it, or raise "
+            "the event's timestamp is more than window.max_timestamp_ahead_ms ahead of its record's timestamp or of the "
+            "worker's clock: it would close every window",
+            "correct the producer's clock or unit of time, or the worker's clock if the message names it, or raise "
             "window.max_timestamp_ahead_ms",
             Stage.WINDOW,
         ),
         FailureKind.TIMESTAMP_BEHIND: _rejected(
-            "the event's timestamp is further behind its record's than window.max_timestamp_behind_ms",
+            "the event's timestamp is more than window.max_timestamp_behind_ms behind its record's timestamp",
             "send milliseconds since the Unix epoch, not seconds; for older events raise window.max_timestamp_behind_ms",
             Stage.WINDOW,
         ),
@@ -236,37 +243,37 @@ FAILURES: Final[Mapping[FailureKind, FailureSpec]] = MappingProxyType(
             stage=Stage.WINDOW,
             scope=Scope.ROW,
             retryable=False,
-            description="every window that the event belongs to is over",
+            description="every window that the event belongs to is closed",
             remedy="raise window.allowed_lateness_ms or window.max_out_of_orderness_ms",
         ),
         FailureKind.WINDOW_FULL: _failed(
             Stage.WINDOW,
             Scope.ROW,
             "every window that the event belongs to holds window.max_rows_per_window events",
-            "raise window.max_rows_per_window, or take shorter windows",
+            "raise window.max_rows_per_window, or configure shorter windows",
         ),
         FailureKind.DEADLINE_EXCEEDED: _failed(
             Stage.WINDOW,
             Scope.ROW,
-            "the event's deadline had passed before it could be given to the model",
-            "allow more time, add workers, or lower batch.max_queue_delay_ms",
+            "the event's deadline passed before the model could process it",
+            "send later deadlines, add workers, or lower batch.max_queue_delay_ms",
         ),
         FailureKind.PREPARE_ERROR: _failed(
             Stage.PREPARE,
             Scope.BATCH,
-            "the model's preprocessing raised on this row",
-            "look at the dead letter's message; the artefact's preprocessing does not cover this value",
+            "the model's preprocessing raised an exception for this row",
+            "see the dead letter's message; publish a new version whose preprocessing covers this value",
         ),
         FailureKind.MODEL_ERROR: _failed(
             Stage.MODEL,
             Scope.BATCH,
-            "the model raised on this row alone",
-            "reproduce with the dead letter's value; mend the model and publish a new version",
+            "the model raised an exception for this row, even when it ran alone",
+            "reproduce it with the dead letter's value; fix the model and publish a new version",
         ),
         FailureKind.OUT_OF_MEMORY: _failed(
             Stage.MODEL,
             Scope.DEVICE,
-            "the device ran out of memory even for this row alone",
+            "the device ran out of memory for this row, even when it ran alone",
             "use a device with more memory or a smaller model",
             retryable=True,
         ),
@@ -274,18 +281,18 @@ FAILURES: Final[Mapping[FailureKind, FailureSpec]] = MappingProxyType(
             Stage.MODEL,
             Scope.ROW,
             "the model's output for this row is NaN or infinite",
-            "look for extreme inputs; train with scaled features",
+            "check the event for extreme values; train the model with scaled features",
         ),
         FailureKind.OUTPUT_SHAPE: _failed(
             Stage.MODEL,
             Scope.BATCH,
-            "the model's output has not the shape that its signature states",
-            "mend the model's signature and publish a new version",
+            "the shape of the model's output differs from its signature",
+            "correct the model or its signature and publish a new version",
         ),
         FailureKind.PREDICTION_TOO_LARGE: _failed(
             Stage.EMIT,
             Scope.ROW,
-            "the prediction record would be larger than the topic takes",
+            "the prediction record would be larger than the topic or the producer allows",
             "raise max.message.bytes of the predictions topic and output.max_request_size",
         ),
     }

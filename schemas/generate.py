@@ -1,4 +1,4 @@
-"""The files of schemas/json. `python -m forebay.schemas.generate` says which are out of date, `--write` writes them."""
+"""Generate the files of schemas/json. `python -m forebay.schemas.generate` lists those out of date; `--write` writes them."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ FOLDER: Final = Path(__file__).parent / "json"
 
 
 def to_text(document: object) -> str:
-    """As JSON for people and for version control."""
+    """Return the document as JSON for people and version control."""
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
 def generated_files() -> dict[str, str]:
-    """Name and text of every file."""
+    """Return the text of every generated file by name."""
     return {f"{name}.schema.json": to_text(schema) for name, schema in definitions().items()}
 
 
 def out_of_date(folder: Path) -> list[str]:
-    """Names of files in `folder` that are missing, differ, or do not belong there."""
-    there = {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*") if path.is_file()}
-    wanted = generated_files()
-    return sorted(name for name in there.keys() | wanted.keys() if there.get(name) != wanted.get(name))
+    """Return the names of files in `folder` that are missing, differ, or do not belong there."""
+    present = {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*") if path.is_file()}
+    generated = generated_files()
+    return sorted(name for name in present.keys() | generated.keys() if present.get(name) != generated.get(name))
 
 
 def write(folder: Path) -> None:
-    """Make `folder` hold exactly the generated files."""
+    """Write the generated files to `folder` and delete all others there."""
     folder.mkdir(parents=True, exist_ok=True)
-    wanted = generated_files()
+    generated = generated_files()
     for name in out_of_date(folder):
-        if name in wanted:
-            (folder / name).write_text(wanted[name], encoding="utf-8")
+        if name in generated:
+            (folder / name).write_text(generated[name], encoding="utf-8")
         else:
             (folder / name).unlink()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status 1 when files are out of date and --write is not given."""
+    """Run the command. The exit status is 1 if files are out of date and --write is not given."""
     parser = argparse.ArgumentParser(prog="python -m forebay.schemas.generate", description=__doc__)
     parser.add_argument("--write", action="store_true", help="write the files")
     changed = out_of_date(FOLDER)

@@ -1,4 +1,4 @@
-"""JSON Schema of what the worker writes: predictions, dead letters, late events, outcome deltas. See `schemas.definitions`."""
+"""JSON Schemas of the worker's outputs: predictions, dead letters, late events, outcome deltas. See `schemas.definitions`."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ _DIGITS: Final = "^[0-9]+$"
 
 
 def prediction() -> Schema:
-    """The value of a prediction."""
+    """Return the schema of the value of a prediction."""
     source: Schema = {
         "type": "object",
-        "description": "The event's record; of a window, the record of its first event.",
+        "description": "The event's record; for a window, the record of its first event.",
         "required": ["topic", "partition", "offset", "timestamp"],
         "properties": {
             "topic": text("The input topic, prefix included."),
-            "partition": count("The partition in it."),
+            "partition": count("The partition of the input topic."),
             "offset": count("The offset in the partition."),
-            "timestamp": _window_time("The event's own timestamp; of a window, its start"),
+            "timestamp": _window_time("The event's own timestamp; for a window, its start"),
         },
     }
     window: Schema = {
         "type": "object",
-        "description": "Only where a window of events was predicted and not one event. The id is then "
+        "description": "Only if a window of events was predicted, not one event. The id is then "
         "key|start|end, source is the record of the window's first event, and source.timestamp is the window's start.",
         "required": ["key", "start", "end", "events", "dropped"],
         "properties": {
-            "key": text("The key whose events these are; what is no UTF-8 stands as \\xNN."),
-            "start": _window_time("Where it begins"),
-            "end": _window_time("Its end, not in it"),
-            "events": count("How many events are in it.", 1),
-            "dropped": count("How many more it would have had, were it not full."),
+            "key": text("The key of the window's events; bytes that are not UTF-8 are written as \\xNN."),
+            "start": _window_time("The start of the window"),
+            "end": _window_time("The end of the window, exclusive"),
+            "events": count("The number of events in the window.", 1),
+            "dropped": count("The number of further events that were dropped because the window was full."),
         },
     }
     return schema(
         "prediction",
         "Prediction",
-        "The model's answer to one event. The record's timestamp is when it was sent; its headers are "
-        "the event's, without content-type and forebay-*. Fields may be added in later versions: ignore "
-        "those that you do not know.",
+        "The model's output for one event or window. The record's timestamp is the time at which it was sent; its "
+        "headers are those of the event, without content-type and forebay-*. Later versions may add fields: ignore "
+        "fields that you do not know.",
         {
             "type": "object",
             "required": ["id", "model", "version", "prediction", "confidence", "class", "label", "source"],
@@ -56,18 +56,18 @@ def prediction() -> Schema:
                     "type": "array",
                     "items": {"type": "number"},
                     "minItems": 1,
-                    "description": "Regression: the values that the model gives, in the target's units. "
+                    "description": "Regression: the values that the model returns, in the target's units. "
                     "Binary: one number, the probability (0 to 1) of class 1. Several classes: the "
-                    "probability of each, in order.",
+                    "probability of each class, in order.",
                 },
                 "confidence": {
                     "type": ["number", "null"],
                     "minimum": 0,
                     "maximum": 1,
-                    "description": "The probability of the class that is given; null for regression.",
+                    "description": "The probability of the class in `class`; null for regression.",
                 },
                 "class": or_null(count("The index of the most probable class; null for regression.")),
-                "label": or_null(text("The name of that class, where the model names its classes; else null.")),
+                "label": or_null(text("The name of that class; null if the model does not name its classes.")),
                 "source": source,
                 "window": window,
             },
@@ -81,24 +81,26 @@ def _window_time(what: str) -> Schema:
 
 
 def replay_headers() -> Schema:
-    """The headers of an event that was replayed from a dead letter, by name."""
+    """Return the schemas of the headers of an event that was replayed from a dead letter, by name."""
     return {
         headers.REPLAY_COUNT: {
             "type": "string",
             "pattern": "^[1-9][0-9]*$",
-            "description": "Only where the event was replayed with `forebay dlq replay`: how many times.",
+            "description": "Only if the event was replayed with `forebay dlq replay`: how many times.",
         },
-        headers.REPLAY_FROM: text("The dead letter that it was last replayed from: <topic>-<partition>@<offset>."),
+        headers.REPLAY_FROM: text(
+            "The dead letter that the event was last replayed from: <topic>-<partition>@<offset>."
+        ),
     }
 
 
 def dead_letter() -> Schema:
-    """The headers of a dead letter; its key and value are the original ones."""
+    """Return the schema of the headers of a dead letter; its key and value are those of the original record."""
     return schema(
         "dead-letter",
         "Headers of a dead letter",
-        "Key, value and headers are the original record's; these headers are added, in the place of any "
-        "forebay.error.* that the record came with (a dead letter that was published again and failed "
+        "Key, value and headers are those of the original record. These headers are added and replace any "
+        "forebay.error.* headers of the record (a dead letter that was published again and failed "
         "again). Header values are UTF-8 text.",
         {
             "type": "object",
@@ -119,36 +121,40 @@ def dead_letter() -> Schema:
                     "description": "The stage at which the event's outcome was decided.",
                 },
                 headers.ERROR_KIND: {"enum": [kind.value for kind in FailureKind], "description": _kinds()},
-                headers.ERROR_MESSAGE: text("What was wrong with this event, and where in it."),
+                headers.ERROR_MESSAGE: text("What was wrong with this event, and where."),
                 headers.ERROR_TOPIC: text("The topic that the record was read from, prefix included."),
                 headers.ERROR_PARTITION: {
                     "type": "string",
                     "pattern": _DIGITS,
-                    "description": "Its partition.",
+                    "description": "The partition that the record was read from.",
                 },
-                headers.ERROR_OFFSET: {"type": "string", "pattern": _DIGITS, "description": "Its offset."},
+                headers.ERROR_OFFSET: {
+                    "type": "string",
+                    "pattern": _DIGITS,
+                    "description": "The offset of the record.",
+                },
                 headers.ERROR_TIMESTAMP: {
                     "type": "string",
                     "pattern": "^-?[0-9]+$",
                     "description": "The record's timestamp, decimal milliseconds since the Unix epoch "
-                    "(UTC); -1 where it has none.",
+                    "(UTC); -1 if it has none.",
                 },
-                headers.ERROR_MODEL: text("The model that the event was given to, where it came so far."),
+                headers.ERROR_MODEL: text("The model that processed the event; only if the event came that far."),
                 headers.ERROR_VERSION: {
                     "type": "string",
                     "pattern": _DIGITS,
-                    "description": "That model's version.",
+                    "description": "The version of that model.",
                 },
                 headers.ERROR_TRUNCATED: {
                     "type": "string",
                     "pattern": "^[0-9]+ sha256:[0-9a-f]{64}$",
-                    "description": "Only where the value was cut to what the topic takes: the size of "
+                    "description": "Only if the value was truncated to what the topic allows: the size of "
                     "the original value in bytes, and its SHA-256.",
                 },
                 headers.ERROR_WINDOW: {
                     "type": "string",
                     "pattern": "^-?[0-9]+-[0-9]+$",
-                    "description": "Only where a window failed and not an event: its start and end, ms since the "
+                    "description": "Only if a window failed, not an event: its start and end, ms since the "
                     "Unix epoch. The value is then the window as JSON: key, start, end and events.",
                 },
                 **replay_headers(),
@@ -159,67 +165,77 @@ def dead_letter() -> Schema:
 
 
 def late_event() -> Schema:
-    """The headers of a late event; its key and value are the original ones."""
-    said = dead_letter()
-    found = said["properties"]
-    assert isinstance(found, dict)
-    properties: Schema = {**found}
+    """Return the schema of the headers of a late event; its key and value are those of the original record."""
+    base = dead_letter()
+    base_properties = base["properties"]
+    assert isinstance(base_properties, dict)
+    properties: Schema = {**base_properties}
     del properties[headers.ERROR_WINDOW]
-    properties[headers.ERROR_KIND] = {"const": FailureKind.LATE.value, "description": "What it is."}
+    properties[headers.ERROR_KIND] = {
+        "const": FailureKind.LATE.value,
+        "description": "The failure kind of late events.",
+    }
     properties[headers.ERROR_STAGE] = {
         "const": FAILURES[FailureKind.LATE].stage.value,
-        "description": "Where it was seen.",
+        "description": "The stage at which the event's outcome was decided.",
     }
     return {
-        **said,
+        **base,
         **schema(
             "late-event",
             "Headers of a late event",
-            "An event that came when every window over event time that it belongs to was over. Key, value and headers are "
-            "the original record's; these headers are added. Header values are UTF-8 text.",
+            "An event that came after every window over event time that it belongs to was closed. Key, value and headers "
+            "are those of the original record; these headers are added. Header values are UTF-8 text.",
             {"properties": properties},
         ),
     }
 
 
 def _kinds() -> str:
-    return "Why. " + "; ".join(f"{kind.value}: {spec.description}" for kind, spec in FAILURES.items()) + "."
+    return (
+        "The failure kind. " + "; ".join(f"{kind.value}: {spec.description}" for kind, spec in FAILURES.items()) + "."
+    )
 
 
 def outcome_delta() -> Schema:
-    """Return the schema of an outcome delta's value. All of its properties are required."""
+    """Return the schema of the value of an outcome delta. All its properties are required."""
     properties: dict[str, Schema] = {
         "format": {"const": DELTA_FORMAT, "description": "The version of this format."},
-        "window_start": {"type": "integer", "description": "Start of the window, ms since the Unix epoch."},
-        "window_end": {"type": "integer", "description": "Its end, not in it, ms since the Unix epoch."},
-        "outcome": {"enum": [outcome.value for outcome in Outcome], "description": "What became of them."},
-        "stage": {"enum": [stage.value for stage in Stage], "description": "Where that was decided."},
+        "window_start": {"type": "integer", "description": "The start of the minute, ms since the Unix epoch."},
+        "window_end": {"type": "integer", "description": "The end of the minute, exclusive, ms since the Unix epoch."},
+        "outcome": {
+            "enum": [outcome.value for outcome in Outcome],
+            "description": "What became of the events, or windows over event time.",
+        },
+        "stage": {
+            "enum": [stage.value for stage in Stage],
+            "description": "The stage at which the outcome was decided.",
+        },
         "kind": {
             "enum": [*GOOD_KINDS, *(kind.value for kind in FailureKind)],
-            "description": "Why; the outcome itself where nothing went wrong.",
+            "description": "The failure kind; the outcome itself if it is not a failure.",
         },
         "model": text("The model that the worker serves."),
-        "version": count("Its version.", 1),
-        "count": count("How many events, or windows.", 1),
-        "first_seen": {"type": "integer", "description": "The least record timestamp, ms since the Unix epoch."},
-        "last_seen": {"type": "integer", "description": "The greatest one, ms since the Unix epoch."},
+        "version": count("The version of the model.", 1),
+        "count": count("The number of events, or windows over event time.", 1),
+        "first_seen": {"type": "integer", "description": "The smallest record timestamp, ms since the Unix epoch."},
+        "last_seen": {"type": "integer", "description": "The largest record timestamp, ms since the Unix epoch."},
         "sample_ids": {
             "type": "array",
             "items": {"type": "string"},
             "maxItems": MAX_SAMPLE_IDS,
-            "description": "Ids of some of the events that had one.",
+            "description": "Ids of some of the events that have an id.",
         },
         "exemplar": _exemplar(),
-        "worker": text("The worker process that counted."),
+        "worker": text("The worker process that counted them."),
     }
     return schema(
         "outcome-delta",
         "Outcome delta",
-        "How many more events have had this outcome. The record key is "
-        "window_start|model|version, so that all outcomes of a window lie in one partition; records of one window, "
+        "The number of further events with this outcome. The record key is "
+        "window_start|model|version, so that all outcomes of a minute are in one partition. Records of one minute, "
         "outcome, stage, kind, model and version add up: counts are summed, "
-        "first_seen is the minimum, last_seen the maximum. Times are those of the input records' "
-        "timestamps.",
+        "first_seen is the minimum, last_seen the maximum. All times are timestamps of the input records.",
         {"type": "object", "required": list(properties), "properties": properties},
     )
 
@@ -227,11 +243,11 @@ def outcome_delta() -> Schema:
 def _exemplar() -> Schema:
     return {
         "type": ["object", "null"],
-        "description": "One failure as an example of these; null for predictions.",
+        "description": "One of the failures as an example; null for outcomes that are not failures.",
         "required": ["message", "stack_hash", "stack"],
         "properties": {
-            "message": text("The message, its numbers and quoted text replaced by an ellipsis."),
-            "stack_hash": or_null(text("A digest of the stack trace, where the model raised.")),
-            "stack": or_null(text("The stack trace, where the model raised.")),
+            "message": text("The message; numbers and quoted text are replaced by an ellipsis."),
+            "stack_hash": or_null(text("A digest of the stack trace, if the model raised an exception; else null.")),
+            "stack": or_null(text("The stack trace, if the model raised an exception; else null.")),
         },
     }

@@ -1,4 +1,4 @@
-"""The parts that the JSON Schemas are made of."""
+"""Functions that build the common parts of the JSON Schemas."""
 
 from __future__ import annotations
 

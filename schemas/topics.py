@@ -1,4 +1,4 @@
-"""The catalogue of topics: what is on each, under which key, how long it is kept and why, who writes it."""
+"""The catalogue of topics: the content, key, retention and owner of each, with the reasons."""
 
 from __future__ import annotations
 
@@ -31,11 +31,14 @@ _LEGAL_NAME: Final = re.compile(r"[a-zA-Z0-9._-]+")
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
-    """One topic as it is meant to be.
+    """The specification of one topic.
 
-    name: without the configured prefix; schema: the definition of its values (for dead letters, of their
-    headers); key: what the record key is; partitions: None for as many as `topics.partitions` says;
-    retention_ms: milliseconds, counted by the cluster from the record's timestamp; owner: who writes it;
+    name: the name without the configured prefix.
+    key: description of the record key.
+    schema: name of the definition of its values (for dead letters and late events, of their headers).
+    partitions: number of partitions; None for the number in `topics.partitions`.
+    retention_ms: milliseconds, counted by the cluster from the record's timestamp; -1 for no limit.
+    owner: the component that writes it.
     configs: further topic settings, by their Kafka names.
     """
 
@@ -53,11 +56,11 @@ class TopicSpec:
 FEATURES: Final = TopicSpec(
     name="features",
     description=(
-        "Events to predict. Kept for 7 days, so that a worker may be down over a long weekend and still "
-        "lose nothing, and events can be read again with a new model. Never compacted: compaction "
-        "removes events that were not read yet, and leaves tombstones, which are no events."
+        "Events to predict. Kept for 7 days, so that a worker may be down over a long weekend without "
+        "losing events, and events can be read again with a new model. Never compacted: compaction "
+        "removes events that were not read yet and leaves tombstones, which are not events."
     ),
-    key="Chosen by the producer; order is kept per key.",
+    key="Chosen by the producer; events of one key stay in order.",
     schema="event",
     partitions=None,
     retention_ms=7 * DAY_MS,
@@ -69,11 +72,11 @@ PREDICTIONS: Final = TopicSpec(
     name="predictions",
     description=(
         "One prediction for each event that was predicted. Kept for 7 days, as long as the events: a "
-        "subscriber may be away as long as the worker may. Not compacted: each is an answer to an event, "
-        "not the newest state of a key. With as many partitions as features, a prediction lies in the "
-        "partition with its event's number."
+        "subscriber may be down for as long as a worker. Not compacted: each prediction answers one event "
+        "and is not the latest state of a key. If the topic has as many partitions as features, a prediction "
+        "is in the partition with the number of its event's partition."
     ),
-    key="The event's record key; without one, the event's field key.",
+    key="The event's record key; if it has none, the event's field key.",
     schema="prediction",
     partitions=None,
     retention_ms=7 * DAY_MS,
@@ -84,9 +87,9 @@ PREDICTIONS: Final = TopicSpec(
 DEAD_LETTERS: Final = TopicSpec(
     name="dead-letters",
     description=(
-        "Events that were rejected or failed: the original key, value and headers, and why, in headers. "
-        "Kept for 30 days, longer than the events, since people look at them, mend the cause, and "
-        "publish them again. Not compacted: two failures of one key are two letters."
+        "Events that were rejected or failed: the original key, value and headers, with the reason in headers. "
+        "Kept for 30 days, longer than the events, so that people have time to inspect them, fix the cause and "
+        "publish them again. Not compacted: two failures of one key are two dead letters."
     ),
     key="The event's record key.",
     schema="dead-letter",
@@ -99,9 +102,9 @@ DEAD_LETTERS: Final = TopicSpec(
 LATE_EVENTS: Final = TopicSpec(
     name="late-events",
     description=(
-        "Events that came when all their windows over event time were over: the original key, value and headers, and "
-        "how late they were, in headers. Only written where window.late_events_topic is set; late events are counted "
-        "anyway. Kept for 7 days, as long as the events. Not compacted: two late events of one key are two."
+        "Events that came after all their windows over event time were closed: the original key, value and headers, with "
+        "how late they were in headers. Only written if window.late_events_topic is set; late events are counted "
+        "in any case. Kept for 7 days, as long as the events. Not compacted: two late events of one key are two records."
     ),
     key="The event's record key.",
     schema="late-event",
@@ -114,12 +117,12 @@ LATE_EVENTS: Final = TopicSpec(
 OUTCOME_DELTAS: Final = TopicSpec(
     name="outcome-deltas",
     description=(
-        "Internal. How many events of each minute had which outcome, as summable records, a few for each "
+        "Internal. Counts of the outcomes of each minute's events, as records that add up, a few for each "
         "commit. Kept for 7 days, as long as the events whose outcomes they count. Not compacted: "
-        "records of one key add up, the newest does not replace the others. The number of partitions is "
-        "fixed, since a key must stay in one partition while its counts are merged."
+        "records of one key add up; the newest does not replace the others. The number of partitions is "
+        "fixed, because a key must stay in one partition while its counts are merged."
     ),
-    key="window_start|model|version, which keeps all outcomes of a window together",
+    key="window_start|model|version, which keeps all outcomes of a minute in one partition",
     schema="outcome-delta",
     partitions=4,
     retention_ms=7 * DAY_MS,
@@ -130,8 +133,8 @@ OUTCOME_DELTAS: Final = TopicSpec(
 ERROR_AGGREGATES: Final = TopicSpec(
     name="error-aggregates",
     description=(
-        "Outcomes of all workers, counted in windows of a minute, as upserts with a revision. Kept for 30 days, "
-        "as long as the dead letters that they count. Not compacted: the highest revision of a key holds, and "
+        "Outcomes of all workers, counted by the minute, as upserts with a revision. Kept for 30 days, "
+        "as long as the dead letters that they count. Not compacted: the highest revision of a key is valid, but "
         "compaction would keep the last one written."
     ),
     key="partition|window_start|outcome|stage|kind|model|version",
@@ -145,8 +148,8 @@ ERROR_AGGREGATES: Final = TopicSpec(
 ALERTS: Final = TopicSpec(
     name="alerts",
     description=(
-        "A rule's threshold is passed, or no more. Kept for 30 days. Not compacted: firing and resolved of one id "
-        "are two records. One partition, so that all who read it see one order; alerts are few."
+        "Alerts: a rule's threshold was exceeded (firing), or no longer is (resolved). Kept for 30 days. Not compacted: "
+        "firing and resolved of one id are two records. One partition, so that all readers see one order; alerts are few."
     ),
     key="The alert's id.",
     schema="alert",
@@ -159,11 +162,11 @@ ALERTS: Final = TopicSpec(
 AGGREGATOR_CHANGELOG: Final = TopicSpec(
     name="aggregator-changelog",
     description=(
-        "Internal. The aggregator's state, from which a start or another member goes on. Compacted: the newest "
-        "record of a key is the state, and a tombstone is a closed window. Records stay uncompacted for two hours, "
-        "longer than a window is open: a member that was thought dead may still write what is older, and readers "
-        "choose by content. Small segments, since the last one is never compacted and a start reads all of it. As "
-        "many partitions as outcome-deltas."
+        "Internal. The aggregator's state, from which a restarted or another member continues. Compacted: the newest "
+        "record of a key is the state, and a tombstone marks a closed minute. Records stay uncompacted for two hours, "
+        "longer than a minute is open: a member that was believed dead may still write older state, and readers "
+        "choose by content. Small segments, because the last one is never compacted and a start reads all of it. It has "
+        "as many partitions as outcome-deltas."
     ),
     key="partition|position, or partition|window_start|version|model",
     schema="aggregator-changelog",
@@ -182,30 +185,30 @@ AGGREGATOR_CHANGELOG: Final = TopicSpec(
 )
 
 CATALOGUE: Final[tuple[TopicSpec, ...]] = (FEATURES, PREDICTIONS, DEAD_LETTERS, OUTCOME_DELTAS)
-"""What a worker needs."""
+"""The topics that a worker needs."""
 
 AGGREGATOR_TOPICS: Final[tuple[TopicSpec, ...]] = (ERROR_AGGREGATES, ALERTS, AGGREGATOR_CHANGELOG)
-"""What the aggregator writes, beside the deltas that it reads. A worker runs without them."""
+"""The topics that the aggregator writes. A worker runs without them."""
 
 ALL_TOPICS: Final[tuple[TopicSpec, ...]] = (*CATALOGUE, LATE_EVENTS, *AGGREGATOR_TOPICS)
 
 
 def topic_name(prefix: str, name: str) -> str:
-    """A topic's name on the cluster: `prefix` and `name`, nothing in between.
+    """Return a topic's name on the cluster: `prefix` followed directly by `name`.
 
-    Raises ConfigError when Kafka does not allow that name.
+    Raises ConfigError if Kafka does not allow that name.
     """
     full = prefix + name
     if len(full) > MAX_TOPIC_NAME or not _LEGAL_NAME.fullmatch(full) or full in (".", ".."):
         raise ConfigError(
-            f"{full!r} is no topic name",
+            f"{full!r} is not a valid topic name",
             kind="topic_name",
-            remedy=f"allowed are 1 to {MAX_TOPIC_NAME} letters, digits, dots, underscores and hyphens; "
-            "see topics.prefix and input.topics",
+            remedy=f"set topics.prefix and input.topics so that it has 1 to {MAX_TOPIC_NAME} letters, digits, dots, "
+            "underscores and hyphens",
         )
     return full
 
 
 def partitions_of(spec: TopicSpec, configured: int) -> int:
-    """How many partitions the topic is created with, where `configured` is `topics.partitions`."""
+    """Return the number of partitions with which to create the topic. configured: `topics.partitions`."""
     return configured if spec.partitions is None else spec.partitions

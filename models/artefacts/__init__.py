@@ -1,1 +1,1 @@
-"""A model at rest: signature, preprocessing, architecture, manifest and weights, in a repository."""
+"""Models on disk: signature, preprocessing, architecture, manifest and weights, in a repository."""

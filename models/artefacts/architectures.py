@@ -1,4 +1,4 @@
-"""The torch architectures. Every net gives raw outputs, logits for classifiers.
+"""The torch architectures. Every net returns raw outputs, which are logits for classifiers.
 
 Shapes: B rows, D inputs, O outputs, C channels, S image size.
 """
@@ -21,25 +21,25 @@ from forebay.schemas.errors import ModelError, TensorError
 
 MAX_DIM: Final = 1_000_000
 MAX_HIDDEN_LAYERS: Final = 64
-MIN_IMAGE_SIZE: Final = 4  # two poolings of 2 must leave a pixel
+MIN_IMAGE_SIZE: Final = 4  # at least one pixel must remain after two poolings by 2
 MAX_IMAGE_SIZE: Final = 4_096
-_MOST_PROBLEMS: Final = 10
-_LONGEST_SHOWN: Final = 80
+_MAX_PROBLEMS: Final = 10
+_MAX_SHOWN_CHARS: Final = 80
 _CONV1_CHANNELS: Final = 32
 _CONV2_CHANNELS: Final = 64
 _DENSE_DIM: Final = 128
 
-# In place, of what a layer has just made: a second large tensor is memory that the system must find, which at thousands of
-# rows costs more than the layer.
+# In place on the output of the layer before: allocating a second large tensor costs more than the layer at thousands of rows.
 ACTIVATIONS: Final[Mapping[str, Callable[[Tensor], Tensor]]] = MappingProxyType(
     {"relu": torch.relu_, "sigmoid": torch.sigmoid_, "tanh": torch.tanh_}
 )
 
 
 class Net(nn.Module):
-    """A net that knows what it is made from: `build_net(net.architecture, net.params)` makes its like.
+    """A net with its architecture and parameters: `build_net(net.architecture, net.params)` builds an equal one.
 
-    `input_shape` is the shape of a row, `output_dim` the number of values that it gives a row.
+    input_shape: shape of a row.
+    output_dim: number of values that the net returns for a row.
     """
 
     architecture: str
@@ -60,9 +60,9 @@ class Net(nn.Module):
     def check_input(self, x: Tensor) -> None:
         """Raise TensorError unless `x` is [B, *input_shape]."""
         if x.dim() == 0 or x.shape[1:] != self.input_shape:
-            wanted = ", ".join(["B", *map(str, self.input_shape)])
+            expected = ", ".join(["B", *map(str, self.input_shape)])
             raise TensorError(
-                f"{self.architecture} takes a tensor [{wanted}]; this one is {list(x.shape)}",
+                f"{self.architecture} takes a tensor [{expected}]; this one is {list(x.shape)}",
                 remedy="give rows of the shape that the net was built for",
             )
 
@@ -82,7 +82,7 @@ class LinearRegression(Net):
 
 
 class LogisticRegression(Net):
-    """One linear layer that gives logits: [B, input_dim] -> [B, output_dim]; output_dim 1 is two classes."""
+    """One linear layer that returns logits: [B, input_dim] -> [B, output_dim]; output_dim 1 means two classes."""
 
     def __init__(self, input_dim: int, output_dim: int = 1) -> None:
         super().__init__("logistic_regression", {"input_dim": input_dim, "output_dim": output_dim})
@@ -120,14 +120,14 @@ class MLP(Net):
         self.dropout_rate = float(dropout_rate)
         self.activation = ACTIVATIONS[activation]
         dims = [input_dim, *hidden_dims]
-        self.hidden = nn.ModuleList(nn.Linear(dims[at], dims[at + 1]) for at in range(len(dims) - 1))
+        self.hidden = nn.ModuleList(nn.Linear(dims[index], dims[index + 1]) for index in range(len(dims) - 1))
         self.head = nn.Linear(dims[-1], output_dim)
 
     def forward(self, x_BD: Tensor) -> Tensor:
         self.check_input(x_BD)
         for linear in self.hidden:
             x_BD = self.activation(linear(x_BD))
-            # Skipped rather than called as a no-op: at small batches each call is a share of the whole.
+            # Skipped rather than called as a no-op: with small batches each call is a noticeable part of the time.
             if self.training and self.dropout_rate:
                 x_BD = F.dropout(x_BD, self.dropout_rate)
         out_BO: Tensor = self.head(x_BD)
@@ -162,10 +162,10 @@ class CNN(Net):
 
 
 class GRU(Net):
-    """A gated recurrent unit over a sequence, then a linear layer of its state after the last event.
+    """A gated recurrent unit over a sequence, then a linear layer on its state after the last event.
 
-    [B, sequence_length, input_dim + 1] -> [B, output_dim]. The last value of each step is 1 for an event and 0 for padding,
-    which stands after the events, so that it cannot touch the state that counts. Cho et al., 2014.
+    [B, sequence_length, input_dim + 1] -> [B, output_dim]. The last value of each step is 1 for an event and 0 for padding.
+    The padding follows the events, so it does not affect the state that is used. Cho et al., 2014.
     """
 
     def __init__(
@@ -206,7 +206,7 @@ ARCHITECTURES: Final[Mapping[str, Callable[..., Net]]] = MappingProxyType(
 
 
 def build_net(architecture: str, params: Mapping[str, object]) -> Net:
-    """A new net with random weights, in training mode.
+    """Return a new net with random weights, in training mode.
 
     Raises ModelError: kind "architecture" for an unknown name, kind "params" with every problem of the
     parameters.
@@ -215,15 +215,15 @@ def build_net(architecture: str, params: Mapping[str, object]) -> Net:
 
 
 def check_params(architecture: str, params: Mapping[str, object]) -> dict[str, object]:
-    """The parameters, complete with defaults and as JSON values. Raises as `build_net` does."""
+    """Return the parameters as JSON values, completed with the defaults. Raises like `build_net`."""
     _class_of(architecture)
     rules, defaults = _RULES[architecture], _DEFAULTS.get(architecture, {})
     problems = []
-    # At most a few, shortened: a hostile manifest may hold any number of any length.
-    for name in islice((name for name in params if name not in rules), _MOST_PROBLEMS):
-        near = get_close_matches(str(name)[:_LONGEST_SHOWN], rules, n=1)
+    # A few at most, and shortened: a hostile manifest may hold any number of names of any length.
+    for name in islice((name for name in params if name not in rules), _MAX_PROBLEMS):
+        near = get_close_matches(str(name)[:_MAX_SHOWN_CHARS], rules, n=1)
         problems.append(
-            f"{str(name)[:_LONGEST_SHOWN]} is not a parameter" + (f" (did you mean {near[0]}?)" if near else "")
+            f"{str(name)[:_MAX_SHOWN_CHARS]} is not a parameter" + (f" (did you mean {near[0]}?)" if near else "")
         )
     complete: dict[str, object] = {}
     for name, (allowed, is_allowed) in rules.items():
@@ -232,7 +232,7 @@ def check_params(architecture: str, params: Mapping[str, object]) -> dict[str, o
             continue
         value = params[name] if name in params else defaults[name]
         if not is_allowed(value):
-            problems.append(f"{name} is {repr(value)[:_LONGEST_SHOWN]}; allowed is {allowed}")
+            problems.append(f"{name} is {repr(value)[:_MAX_SHOWN_CHARS]}; allowed is {allowed}")
         complete[name] = list(value) if isinstance(value, list | tuple) else value
     if problems:
         raise ModelError(
@@ -245,18 +245,18 @@ def check_params(architecture: str, params: Mapping[str, object]) -> dict[str, o
 
 def _class_of(architecture: str) -> Callable[..., Net]:
     if architecture not in ARCHITECTURES:
-        near = get_close_matches(str(architecture)[:_LONGEST_SHOWN], ARCHITECTURES, n=1)
+        near = get_close_matches(str(architecture)[:_MAX_SHOWN_CHARS], ARCHITECTURES, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ModelError(
-            f"there is no architecture {architecture[:_LONGEST_SHOWN]!r}{hint}",
+            f"there is no architecture {architecture[:_MAX_SHOWN_CHARS]!r}{hint}",
             kind="architecture",
             remedy=f"choose one of {', '.join(ARCHITECTURES)}",
         )
     return ARCHITECTURES[architecture]
 
 
-def _is_whole(value: object, least: int, most: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+def _is_whole(value: object, minimum: int, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and minimum <= value <= most
 
 
 def _is_dim(value: object) -> bool:

@@ -1,4 +1,4 @@
-"""Types of arrays that models and their preprocessing share."""
+"""Array types shared by models and their preprocessing."""
 
 from __future__ import annotations
 

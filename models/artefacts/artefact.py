@@ -1,6 +1,6 @@
 """Models on disk: `<repository>/<name>/<version>/` with manifest.json and weights.safetensors.
 
-Versions are whole numbers from 1 and never change. A version appears whole or not at all. Loading runs no
+Versions are whole numbers from 1 and never change. A version appears completely or not at all. Loading runs no
 code from the files.
 """
 
@@ -21,7 +21,7 @@ from forebay.models.artefacts.architectures import Net
 from forebay.models.artefacts.manifest import Manifest, check_fit, outline
 from forebay.models.artefacts.preprocessing import Preprocessing
 from forebay.models.artefacts.repository import (
-    DAMAGED,
+    COPY_AGAIN,
     MANIFEST_FILE,
     MAX_MANIFEST_BYTES,
     VERSION_NAME,
@@ -40,7 +40,7 @@ MAX_WEIGHTS_BYTES: Final = 4 * 1024 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Artefact:
-    """A model as loaded: its manifest, its net (in evaluation mode, on the CPU), and where it lay."""
+    """A loaded model: its manifest, its net (in evaluation mode, on the CPU), and its directory."""
 
     manifest: Manifest
     net: Net
@@ -58,13 +58,17 @@ def save_artefact(
     created_at: datetime,
     note: str = "",
 ) -> Path:
-    """Publish `net` as the next version of `name`; return the version's directory. No `preprocessing` is identity.
+    """Publish `net` as the next version of `name`; return the version's directory.
 
-    net: made by `build_net`. What is published can be loaded and gives the same predictions: it is read back before it
-    appears. It is written aside, synced and renamed into place, so readers see all of it or nothing, and of
-    several that publish at once each gets a version of its own. The repository is created if it is missing. Raises ModelError
-    if an argument cannot be stored, the parts do not fit together or the weights are not finite float32; StorageError if the
-    disk refuses.
+    A published version can be loaded and gives the same predictions: it is read back before it appears. It is written to a
+    temporary directory, synced and renamed into place, so that readers see all of it or nothing, and processes that publish
+    at the same time each get a version of their own. The repository is created if it is missing.
+
+    net: a net made by `build_net`.
+    preprocessing: None for the identity.
+
+    Raises ModelError if an argument cannot be stored, the parts do not fit together or the weights are not finite float32;
+    StorageError if the files cannot be written.
     """
     preprocessing = Preprocessing.identity() if preprocessing is None else preprocessing
     check_name(name)
@@ -89,7 +93,7 @@ def save_artefact(
     try:
         model_directory = repository / name
         model_directory.mkdir(parents=True, exist_ok=True)
-        # On the repository's own disk, because only there is a rename atomic; hidden, so that it is no
+        # On the repository's own disk, because a rename is atomic only there; hidden, so that it is not a
         # model's name.
         with tempfile.TemporaryDirectory(prefix=".publish-", dir=repository) as scratch:
             staged = Path(scratch, "version")
@@ -98,7 +102,7 @@ def save_artefact(
             return _publish(staged, model_directory, manifest)
     except OSError as error:
         raise StorageError(
-            f"{error.filename or repository}: the model cannot be written: {error.strerror or error}",
+            f"{error.filename or repository}: cannot write the model: {error.strerror or error}",
             remedy="check the repository's path, its permissions and the free space",
         ) from error
 
@@ -110,9 +114,9 @@ def load_artefact(
     *,
     max_weights_bytes: int = MAX_WEIGHTS_BYTES,
 ) -> Artefact:
-    """Load a version of a model, or its highest where `version` is None.
+    """Return a version of a model, loaded. version: None for the highest.
 
-    Raises ModelError, which names the file, what is wrong with it and the remedy, for every fault.
+    Raises ModelError for every fault; it names the file, what is wrong with it and the remedy.
     """
     repository = Path(repository)
     version, directory = find_version(repository, name, version)
@@ -129,7 +133,7 @@ def load_artefact(
 
 def _publish(staged: Path, model_directory: Path, manifest: Manifest) -> Path:
     while True:
-        # Whatever has a number's name counts as taken, a stray file too.
+        # Any entry whose name is a number counts as taken, even a stray file.
         taken = [int(entry) for entry in os.listdir(model_directory) if VERSION_NAME.fullmatch(entry)]
         version = max(taken, default=0) + 1
         _write_synced(staged / MANIFEST_FILE, replace(manifest, version=version).to_json())
@@ -138,7 +142,7 @@ def _publish(staged: Path, model_directory: Path, manifest: Manifest) -> Path:
         try:
             os.rename(staged, target)
         except OSError as error:
-            # Somebody else took the number after it was read: look again.
+            # Another process has taken the number meanwhile: list the versions again.
             if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
                 continue
             raise
@@ -154,7 +158,7 @@ def _load_net(repository: Path, directory: Path, manifest: Manifest, max_weights
     except ModelError as error:
         raise ModelError(f"{place}: {error.message}", kind=error.kind, remedy=error.remedy) from None
     check_fit(net, manifest.signature, manifest.preprocessing, place)
-    # Read once: the bytes that were digested are those that are used, whatever happens to the file meanwhile.
+    # Read only once: the bytes whose digest is checked are the bytes that are loaded, even if the file changes meanwhile.
     data = read_bounded(repository, file, max_weights_bytes)
     digest = hashlib.sha256(data).hexdigest()
     if digest != manifest.weights_sha256 or len(data) != manifest.weights_bytes:
@@ -162,7 +166,7 @@ def _load_net(repository: Path, directory: Path, manifest: Manifest, max_weights
             f"{file}: the file has sha256 {digest} and {len(data)} bytes, "
             f"but {MANIFEST_FILE} states {manifest.weights_sha256} and {manifest.weights_bytes}",
             kind="digest",
-            remedy=DAMAGED,
+            remedy=COPY_AGAIN,
         )
     return load_weights(net, data, str(file))
 

@@ -1,4 +1,4 @@
-"""The manifest of an artefact: all about a model but its weights, and whether its parts fit together."""
+"""The manifest of an artefact: everything about a model except its weights, and whether its parts fit together."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Final
 import torch
 
 from forebay.models.artefacts.architectures import Net, build_net
-from forebay.models.artefacts.document import Table, decode_json
+from forebay.models.artefacts.json_object import JsonObject, decode_json
 from forebay.models.artefacts.preparation import prepared_shape, prepared_width
 from forebay.models.artefacts.preprocessing import Preprocessing
 from forebay.models.artefacts.signature import Signature
@@ -37,10 +37,12 @@ _KEYS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What manifest.json holds.
+    """The content of manifest.json.
 
-    `weights_sha256` (hex) and `weights_bytes` are of the weights file; `created_at` carries its time zone;
-    `metrics` are those of training, and `note` says for people how the model came about.
+    weights_sha256, weights_bytes: SHA-256 in hex and size of the weights file.
+    created_at: a time with a time zone.
+    metrics: metrics of the training.
+    note: a note for people about how the model was made.
     """
 
     name: str
@@ -56,7 +58,7 @@ class Manifest:
     note: str = ""
 
     def to_json(self) -> bytes:
-        """The file's bytes. Raises ModelError(kind="manifest") for what JSON cannot hold, such as NaN."""
+        """Return the bytes of the file. Raises ModelError(kind="manifest") for what JSON cannot hold, such as NaN."""
         document = {
             "format": FORMAT,
             "name": self.name,
@@ -81,40 +83,40 @@ class Manifest:
 
     @classmethod
     def from_json(cls, data: bytes, file: str) -> Manifest:
-        """The reverse of `to_json`. Raises ModelError naming `file`, the key and what is allowed."""
-        table = Table(decode_json(data, file), file)
-        number = table.integer("format", least=1)
+        """Return the manifest in the bytes of a file. Raises ModelError that names `file`, the key and what is allowed."""
+        fields = JsonObject(decode_json(data, file), file)
+        number = fields.integer("format", minimum=1)
         if number != FORMAT:
             raise ModelError(
                 f"{file}: the format is {number}; this version of Forebay reads format {FORMAT}",
                 kind="format",
                 remedy="upgrade Forebay here, or publish the model again with this version",
             )
-        table.only(_KEYS)
-        weights = table.table("weights")
-        weights.only({"sha256", "bytes"})
-        created_at = table.text("created_at")
+        fields.reject_unknown_keys(_KEYS)
+        weights = fields.child("weights")
+        weights.reject_unknown_keys({"sha256", "bytes"})
+        created_at = fields.text("created_at")
         try:
             moment = datetime.fromisoformat(created_at)
         except ValueError:
-            table.fail("created_at", created_at, "a time such as 2026-11-02T09:30:00+00:00")
+            fields.fail("created_at", created_at, "a time such as 2026-11-02T09:30:00+00:00")
         return cls(
-            name=table.text("name"),
-            version=table.integer("version", least=1),
-            architecture=table.text("architecture"),
-            params=table.mapping("params"),
-            signature=Signature.read(table.table("signature")),
-            preprocessing=Preprocessing.read(table.table("preprocessing")),
+            name=fields.text("name"),
+            version=fields.integer("version", minimum=1),
+            architecture=fields.text("architecture"),
+            params=fields.mapping("params"),
+            signature=Signature.read(fields.child("signature")),
+            preprocessing=Preprocessing.read(fields.child("preprocessing")),
             weights_sha256=weights.text("sha256"),
             weights_bytes=weights.integer("bytes"),
-            metrics=table.number_mapping("metrics"),
+            metrics=fields.number_mapping("metrics"),
             created_at=moment,
-            note=table.text("note"),
+            note=fields.text("note"),
         )
 
 
 def outline(architecture: str, params: Mapping[str, object]) -> Net:
-    """The net without memory for weights, so that absurd parameters cost nothing. Raises like `build_net`."""
+    """Return the net without memory for weights, so that absurd parameters cost nothing. Raises like `build_net`."""
     with torch.device("meta"):
         return build_net(architecture, params)
 
@@ -122,29 +124,29 @@ def outline(architecture: str, params: Mapping[str, object]) -> Net:
 def check_fit(net: Net, signature: Signature, preprocessing: Preprocessing, place: str) -> None:
     """Raise ModelError(kind="signature") unless signature, preprocessing and net fit together.
 
-    `place` is what the message begins with: the manifest's path, or the model's name while it has none.
+    place: the start of the message: the manifest's path, or the model's name if it has no path yet.
     """
     try:
         width, shape = prepared_width(signature, preprocessing), prepared_shape(signature, preprocessing)
     except ModelError as error:
-        raise _unfit(place, error.message) from None
+        raise _error(place, error.message) from None
     if width != net.input_dim:
-        raise _unfit(place, f"the preprocessing gives {width} columns, but {net.architecture} takes {net.input_dim}")
+        raise _error(place, f"the preprocessing gives {width} columns, but {net.architecture} takes {net.input_dim}")
     if max(len(shape), len(net.input_shape)) > 1 and shape != net.input_shape:
-        raise _unfit(
+        raise _error(
             place,
-            f"rows are {list(shape)} in the signature, {list(net.input_shape)} in {net.architecture}",
+            f"rows have the shape {list(shape)} in the signature, but {net.architecture} takes {list(net.input_shape)}",
         )
     if signature.output_dim != net.output_dim:
-        raise _unfit(
+        raise _error(
             place,
             f"the signature states {signature.output_dim} outputs; {net.architecture} gives {net.output_dim}",
         )
 
 
-def _unfit(place: str, problem: str) -> ModelError:
+def _error(place: str, problem: str) -> ModelError:
     return ModelError(
         f"{place}: {problem}",
         kind="signature",
-        remedy="make signature, preprocessing and parameters fit together, and publish the model again",
+        remedy="correct the signature, the preprocessing or the parameters, and publish the model again",
     )

@@ -1,4 +1,4 @@
-"""From the rows that a signature states to those that a net takes: of events, of sequences, of aggregates.
+"""Prepare the rows that a signature describes for the net: rows of events, of sequences and of aggregates.
 
 Shapes: B rows, F features of an event, G columns after preprocessing, T steps of a sequence.
 """
@@ -16,7 +16,7 @@ from forebay.schemas.errors import TensorError
 
 
 def prepared_shape(signature: Signature, preprocessing: Preprocessing) -> tuple[int, ...]:
-    """The shape of a row as the net takes it. Raises ModelError where the preprocessing takes other rows.
+    """Return the shape of a row as the net takes it. Raises ModelError if the preprocessing takes other rows.
 
     An image keeps its shape, since its preprocessing keeps the width; a sequence is (T, G + 1), aggregates are (G,).
     """
@@ -30,23 +30,26 @@ def prepared_shape(signature: Signature, preprocessing: Preprocessing) -> tuple[
 
 
 def prepared_width(signature: Signature, preprocessing: Preprocessing) -> int:
-    """How many values such a row has."""
+    """Return the number of values in a row as the net takes it."""
     if len(signature.shape) > 1:
         return preprocessing.output_width(signature.num_features)
     return prod(prepared_shape(signature, preprocessing))
 
 
 def prepare(signature: Signature, preprocessing: Preprocessing, x_BF: FloatArray) -> FloatArray:
-    """[B, row_width] -> [B, prepared_width], float32, in fresh memory. Raises TensorError for another type."""
+    """Return the rows [B, row_width] as the net takes them: [B, prepared_width], float32, in new memory.
+
+    Raises TensorError for another type.
+    """
     window = signature.window
     if window is None or not window.sequence_length:
         return preprocessing.apply(x_BF)
     if x_BF.dtype != np.float32:
         raise TensorError(f"the preprocessing takes float32; this is {x_BF.dtype}")
     x_BTW = x_BF.reshape(len(x_BF), *window.row_shape(signature.num_features))
-    there_BT = x_BTW[:, :, -1] > 0
+    is_event_BT = x_BTW[:, :, -1] > 0
     x_BTG = np.zeros((len(x_BF), *prepared_shape(signature, preprocessing)), dtype=np.float32)
-    # Only what is an event: padding is zeros after the preprocessing too, whatever it would make of them.
-    x_BTG[there_BT, :-1] = preprocessing.apply(np.ascontiguousarray(x_BTW[there_BT][:, :-1]))
-    x_BTG[there_BT, -1] = 1.0
+    # Only events are preprocessed: padding stays zero, although the preprocessing may map zeros to other values.
+    x_BTG[is_event_BT, :-1] = preprocessing.apply(np.ascontiguousarray(x_BTW[is_event_BT][:, :-1]))
+    x_BTG[is_event_BT, -1] = 1.0
     return x_BTG.reshape(len(x_BF), -1)

@@ -1,4 +1,4 @@
-"""A model repository on disk: which models and versions it holds, and the files of a version. Loads no net."""
+"""A model repository on disk: its models, versions and files. Loads no net."""
 
 from __future__ import annotations
 
@@ -9,39 +9,42 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
 
-from forebay.models.artefacts.document import Table, decode_json
+from forebay.models.artefacts.json_object import JsonObject, decode_json
 from forebay.models.artefacts.signature import Signature
 from forebay.schemas.errors import ModelError
 
 MANIFEST_FILE: Final = "manifest.json"
 MAX_MANIFEST_BYTES: Final = 16 * 1024 * 1024
-DAMAGED: Final = "copy the version again from where it was published, or publish the model again"
+COPY_AGAIN: Final = "copy the version again from where it was published, or publish the model again"
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 VERSION_NAME: Final = re.compile(r"[1-9][0-9]{0,8}")
-_MOST_LISTED: Final = 10
+_MAX_LISTED: Final = 10
 
 
 def read_signature(repository: Path | str, name: str, version: int | None = None) -> Signature:
-    """What a version of a model takes and gives, or its highest where `version` is None, without loading the model.
+    """Return the signature of a version of a model, without loading the model. version: None for the highest.
 
-    Raises ModelError, which names the file, what is wrong with it and the remedy.
+    Raises ModelError that names the file, what is wrong with it and the remedy.
     """
     repository = Path(repository)
     _, directory = find_version(repository, name, version)
     file = directory / MANIFEST_FILE
-    table = Table(decode_json(read_bounded(repository, file, MAX_MANIFEST_BYTES), str(file)), str(file))
-    return Signature.read(table.table("signature"))
+    fields = JsonObject(decode_json(read_bounded(repository, file, MAX_MANIFEST_BYTES), str(file)), str(file))
+    return Signature.read(fields.child("signature"))
 
 
 def find_version(repository: Path, name: str, version: int | None) -> tuple[int, Path]:
-    """The number and the directory of a version, or of the highest where `version` is None. Raises ModelError."""
+    """Return the number and the directory of a version. Raises ModelError if it does not exist.
+
+    version: None for the highest.
+    """
     versions = list_versions(repository, name)
     if not versions:
         raise ModelError(
             f"{repository / name}: the model has no version yet",
             kind="version_not_found",
-            remedy="publish one, and look that the repository was copied whole",
+            remedy="publish a version, or check that the repository was copied completely",
         )
     if version is None:
         version = versions[-1]
@@ -49,7 +52,7 @@ def find_version(repository: Path, name: str, version: int | None) -> tuple[int,
         raise ModelError(
             f"{repository / name}: there is no version {version}",
             kind="version_not_found",
-            remedy=f"choose {_listed([str(each) for each in reversed(versions)])}, or none for the highest",
+            remedy=f"choose {_listed([str(number) for number in reversed(versions)])}, or none for the highest",
         )
     directory = repository / name / str(version)
     check_contained(repository, directory)
@@ -57,19 +60,19 @@ def find_version(repository: Path, name: str, version: int | None) -> tuple[int,
 
 
 def list_models(repository: Path | str) -> list[str]:
-    """The names of the models there, sorted. Raises ModelError where there is no such repository."""
+    """Return the names of the models in a repository, sorted. Raises ModelError if the repository does not exist."""
     repository = Path(repository)
     if not repository.is_dir():
         raise ModelError(
             f"{repository}: there is no such model repository",
             kind="repository_not_found",
-            remedy="check the repository's path (a relative one starts at the directory of the command)",
+            remedy="check the repository's path (a relative path starts at the working directory)",
         )
     return sorted(entry for entry in _entries(repository) if _NAME.fullmatch(entry) and (repository / entry).is_dir())
 
 
 def list_versions(repository: Path | str, name: str) -> list[int]:
-    """The versions of a model, lowest first. Raises ModelError where there is no such repository or model."""
+    """Return the versions of a model, lowest first. Raises ModelError if the repository or the model does not exist."""
     repository = Path(repository)
     check_name(name)
     models = list_models(repository)
@@ -86,6 +89,7 @@ def list_versions(repository: Path | str, name: str) -> list[int]:
 
 
 def check_name(name: str) -> None:
+    """Raise ModelError unless this is a valid model name."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ModelError(
             f"the model's name is {name!r}",
@@ -106,34 +110,38 @@ def _entries(directory: Path) -> list[str]:
 
 
 def check_contained(repository: Path, path: Path) -> None:
-    # Links may lead about within the repository (mounted volumes are made of them) but not out of it.
+    """Raise ModelError if a path leads out of the repository.
+
+    Links within the repository are allowed: mounted volumes consist of them.
+    """
     try:
         target = path.resolve()
     except (RuntimeError, OSError):  # before Python 3.13 a RuntimeError
-        raise ModelError(f"{path}: this is a symbolic link that leads to itself", kind="path", remedy=DAMAGED) from None
+        raise ModelError(f"{path}: this symbolic link leads to itself", kind="path", remedy=COPY_AGAIN) from None
     if not target.is_relative_to(repository.resolve()):
         raise ModelError(
-            f"{path}: this leads out of the repository, to {target}",
+            f"{path}: this path leads out of the repository, to {target}",
             kind="path",
             remedy="copy the version into the repository instead of linking to it",
         )
 
 
-def read_bounded(repository: Path, file: Path, most_bytes: int) -> bytes:
+def read_bounded(repository: Path, file: Path, max_bytes: int) -> bytes:
+    """Return the bytes of a regular file in the repository. Raises ModelError if it is larger or cannot be read."""
     check_contained(repository, file)
     try:
-        # A named pipe in the file's place would otherwise be waited for without end.
+        # Non-blocking, because opening a named pipe in place of the file could wait forever.
         with open(os.open(file, os.O_RDONLY | os.O_NONBLOCK), "rb") as stream:
             status = os.fstat(stream.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise ModelError(f"{file}: this is not a regular file", kind="unreadable", remedy=DAMAGED)
-            # One more than allowed, in case the file grows after it was measured.
-            data = b"" if status.st_size > most_bytes else stream.read(most_bytes + 1)
+                raise ModelError(f"{file}: this is not a regular file", kind="unreadable", remedy=COPY_AGAIN)
+            # Read one byte more than allowed, in case the file has grown since its size was read.
+            data = b"" if status.st_size > max_bytes else stream.read(max_bytes + 1)
     except OSError as error:
         raise unreadable(file, error) from error
-    if max(status.st_size, len(data)) > most_bytes:
+    if max(status.st_size, len(data)) > max_bytes:
         raise ModelError(
-            f"{file}: the file has {max(status.st_size, len(data))} bytes; allowed are at most {most_bytes}",
+            f"{file}: the file has {max(status.st_size, len(data))} bytes; allowed are at most {max_bytes}",
             kind="too_large",
             remedy="publish a smaller model",
         )
@@ -141,7 +149,8 @@ def read_bounded(repository: Path, file: Path, most_bytes: int) -> bytes:
 
 
 def unreadable(path: Path, error: OSError) -> ModelError:
-    remedy = DAMAGED if isinstance(error, FileNotFoundError) else "check the permissions of the repository"
+    """Return the error for a path that cannot be read."""
+    remedy = COPY_AGAIN if isinstance(error, FileNotFoundError) else "check the permissions of the repository"
     return ModelError(f"{path}: cannot be read: {error.strerror or error}", kind="unreadable", remedy=remedy)
 
 
@@ -150,5 +159,5 @@ def _one_of(names: list[str]) -> str:
 
 
 def _listed(names: list[str]) -> str:
-    shown = ", ".join(names[:_MOST_LISTED])
-    return shown + (f" (and {len(names) - _MOST_LISTED} more)" if len(names) > _MOST_LISTED else "")
+    shown = ", ".join(names[:_MAX_LISTED])
+    return shown + (f" (and {len(names) - _MAX_LISTED} more)" if len(names) > _MAX_LISTED else "")

@@ -1,4 +1,4 @@
-"""Whether a model can be saved: every argument of a type that is stored, and all of it read back as it was."""
+"""Check that a model can be saved: every argument has a type that is stored, and everything reads back unchanged."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import torch
 from torch import nn
 
 from forebay.models.artefacts.architectures import ARCHITECTURES, Net
-from forebay.models.artefacts.arguments import number, shown, text
+from forebay.models.artefacts.argument_checks import describe, number, text
 from forebay.models.artefacts.manifest import Manifest, outline
 from forebay.models.artefacts.preprocessing import Impute, OneHot, Preprocessing, Standardise
 from forebay.models.artefacts.signature import Signature
 from forebay.models.artefacts.weights import load_weights
 from forebay.schemas.errors import ModelError
 
-# Between outputs on the CPU and on another device, which calculates in another order, or with fewer bits.
+# Tolerances between outputs on the CPU and on another device, which computes in another order or with fewer bits.
 _RELATIVE, _ABSOLUTE = 1e-2, 1e-4
 _NO_CODE: Final = "make the net with forebay.build_net and leave its code as it is: an artefact holds no code"
 
@@ -26,68 +26,70 @@ _NO_CODE: Final = "make the net with forebay.build_net and leave its code as it 
 def check_arguments(
     name: str, net: object, *, signature: object, preprocessing: object, metrics: object, created_at: object
 ) -> None:
-    """Raise ModelError for the first argument that is not what an artefact is made of."""
+    """Raise ModelError for the first argument that an artefact cannot hold."""
     _check_net(name, net)
     if not isinstance(signature, Signature):
-        raise _unfit(
-            f"model {name!r}: signature is {shown(signature)}",
+        raise _error(
+            f"model {name!r}: signature is {describe(signature)}",
             "signature",
             "give a forebay.Signature, which names the features one by one",
         )
     _check_preprocessing(name, preprocessing)
     if not isinstance(metrics, Mapping):
-        raise _wrong_metric(f"model {name!r}: metrics is {shown(metrics)}")
+        raise _wrong_metric(f"model {name!r}: metrics is {describe(metrics)}")
     for key, value in metrics.items():
         text(key, f"model {name!r}: a metric's name", _wrong_metric)
         if not math.isfinite(number(value, f"model {name!r}: metric {key}", _wrong_metric)):
             raise _wrong_metric(f"model {name!r}: metric {key} is {value}")
     if not isinstance(created_at, datetime) or created_at.utcoffset() is None:
-        what = "has no time zone" if isinstance(created_at, datetime) else f"is {shown(created_at)}"
-        raise _unfit(f"model {name!r}: created_at {what}", "manifest", "give a time such as datetime.now(UTC)")
+        what = "has no time zone" if isinstance(created_at, datetime) else f"is {describe(created_at)}"
+        raise _error(f"model {name!r}: created_at {what}", "manifest", "give a time such as datetime.now(UTC)")
 
 
 def check_read_back(manifest: Manifest, weights: bytes, net: Net, *, max_manifest_bytes: int) -> None:
-    """Raise ModelError unless what would be stored reads back as the same model, with the same outputs."""
+    """Raise ModelError unless the files would read back as the same model, with the same outputs."""
     place = f"model {manifest.name!r}"
     stored = manifest.to_json()
-    if len(stored) > max_manifest_bytes - 16:  # the version that it gets may have more digits
-        raise _unfit(
+    if len(stored) > max_manifest_bytes - 16:  # the final version number may have more digits
+        raise _error(
             f"{place}: the manifest has {len(stored)} bytes; allowed are at most {max_manifest_bytes}",
             "too_large",
             "shorten the note, or the names of features and categories",
         )
     try:
         read = Manifest.from_json(stored, place)
-        again = load_weights(outline(read.architecture, read.params), weights, place)
+        loaded = load_weights(outline(read.architecture, read.params), weights, place)
     except ModelError as error:
         remedy = "give what the message allows: an artefact holds nothing else"
         raise ModelError(error.message, kind=error.kind, remedy=remedy) from None
     if (read.signature, read.preprocessing) != (manifest.signature, manifest.preprocessing):
-        raise _unfit(f"{place}: signature or preprocessing do not read back as they were", "manifest", _NO_CODE)
-    x = torch.linspace(-1, 1, again.input_dim).view(1, *again.input_shape)
-    outputs, outputs_again = _outputs(place, net, x), _outputs(place, again, x)
-    if outputs.shape != outputs_again.shape or not torch.allclose(
-        outputs, outputs_again, rtol=_RELATIVE, atol=_ABSOLUTE, equal_nan=True
+        raise _error(f"{place}: the signature or the preprocessing does not read back unchanged", "manifest", _NO_CODE)
+    x = torch.linspace(-1, 1, loaded.input_dim).view(1, *loaded.input_shape)
+    outputs, loaded_outputs = _outputs(place, net, x), _outputs(place, loaded, x)
+    if outputs.shape != loaded_outputs.shape or not torch.allclose(
+        outputs, loaded_outputs, rtol=_RELATIVE, atol=_ABSOLUTE, equal_nan=True
     ):
-        raise _unfit(
-            f"{place}: the net gives other outputs than a new {net.architecture} with its weights", "weights", _NO_CODE
+        raise _error(
+            f"{place}: the net's outputs differ from those of a new {net.architecture} with its weights",
+            "weights",
+            _NO_CODE,
         )
 
 
 def _check_net(name: str, net: object) -> None:
-    taken = f"save_artefact takes a net made by forebay.build_net: {', '.join(ARCHITECTURES)}"
+    allowed = f"save_artefact takes a net made by forebay.build_net: {', '.join(ARCHITECTURES)}"
     if isinstance(net, Net):
-        made_by: object = ARCHITECTURES.get(net.architecture)
-        if type(net) is not made_by:
-            raise _unfit(
-                f"model {name!r}: the net is a {_type_name(type(net))}, a class of its own; {taken}",
+        built_class: object = ARCHITECTURES.get(net.architecture)
+        if type(net) is not built_class:
+            raise _error(
+                f"model {name!r}: the net is a {_type_name(type(net))}, a class of its own; {allowed}",
                 "architecture",
                 _NO_CODE,
             )
         return
     if isinstance(net, type):
-        raise _unfit(
-            f"model {name!r}: the net is the class {_type_name(net)} itself; {taken}",
+        raise _error(
+            f"model {name!r}: the net is the class {_type_name(net)} itself; {allowed}",
             "architecture",
             "give the trained net: an instance of the class",
         )
@@ -96,17 +98,17 @@ def _check_net(name: str, net: object) -> None:
         if isinstance(net, nn.Module)
         else "train one of these architectures on the same data: forebay.train does it in a few lines"
     )
-    raise _unfit(f"model {name!r}: the net is a {_type_name(type(net))}; {taken}", "architecture", remedy)
+    raise _error(f"model {name!r}: the net is a {_type_name(type(net))}; {allowed}", "architecture", remedy)
 
 
 def _check_preprocessing(name: str, preprocessing: object) -> None:
     remedy = "fit it with forebay.fit_preprocessing, or leave it out"
     if not isinstance(preprocessing, Preprocessing):
-        raise _unfit(f"model {name!r}: preprocessing is {shown(preprocessing)}", "preprocessing", remedy)
-    for at, step in enumerate(preprocessing.steps):
+        raise _error(f"model {name!r}: preprocessing is {describe(preprocessing)}", "preprocessing", remedy)
+    for index, step in enumerate(preprocessing.steps):
         if type(step) not in (Impute, Standardise, OneHot):
-            raise _unfit(
-                f"model {name!r}: preprocessing.steps[{at}] is a {_type_name(type(step))}; "
+            raise _error(
+                f"model {name!r}: preprocessing.steps[{index}] is a {_type_name(type(step))}; "
                 "an artefact holds Impute, Standardise and OneHot of forebay",
                 "preprocessing",
                 remedy,
@@ -114,29 +116,29 @@ def _check_preprocessing(name: str, preprocessing: object) -> None:
 
 
 def _outputs(place: str, net: Net, x: torch.Tensor) -> torch.Tensor:
-    """Return what the net gives for a row in evaluation mode; its mode stays as it is."""
+    """Return the net's outputs for one row in evaluation mode; restore its mode afterwards."""
     modes = {module: module.training for module in net.modules()}
     device = next((weight.device for weight in net.parameters()), torch.device("cpu"))
     try:
         with torch.inference_mode():
             outputs: object = net.eval()(x.to(device))
     except Exception as error:
-        raise _unfit(f"{place}: the net cannot run on one row: {error}", "weights", _NO_CODE) from error
+        raise _error(f"{place}: the net cannot run on one row: {error}", "weights", _NO_CODE) from error
     finally:
         for module, training in modes.items():
             module.training = training
     if not isinstance(outputs, torch.Tensor):
-        raise _unfit(f"{place}: the net gives {type(outputs).__name__} instead of a tensor", "weights", _NO_CODE)
+        raise _error(f"{place}: the net returns {type(outputs).__name__} instead of a tensor", "weights", _NO_CODE)
     return outputs.to("cpu", torch.float32)
 
 
-def _type_name(given: type) -> str:
-    return f"{given.__module__}.{given.__qualname__}".removeprefix("builtins.")
+def _type_name(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}".removeprefix("builtins.")
 
 
 def _wrong_metric(message: str) -> ModelError:
-    return _unfit(message, "manifest", "give metrics as finite numbers by name")
+    return _error(message, "manifest", "give metrics as finite numbers by name")
 
 
-def _unfit(message: str, kind: str, remedy: str) -> ModelError:
+def _error(message: str, kind: str, remedy: str) -> ModelError:
     return ModelError(message, kind=kind, remedy=remedy)

@@ -1,4 +1,4 @@
-"""A net's weights as safetensors: written and read, each with its own checks."""
+"""Write and read a net's weights as safetensors, with checks on both sides."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import safetensors.torch
 import torch
 
 from forebay.models.artefacts.architectures import Net
-from forebay.models.artefacts.repository import DAMAGED
+from forebay.models.artefacts.repository import COPY_AGAIN
 from forebay.schemas.errors import ModelError
 
-_MOST_LISTED: Final = 10
+_MAX_LISTED: Final = 10
 
 
 def dump_weights(name: str, net: Net, max_bytes: int) -> bytes:
-    """Return the weights of `net` as a file's bytes. Raises ModelError for what cannot be stored or loaded.
+    """Return the weights of `net` as the bytes of a file. Raises ModelError for weights that cannot be stored.
 
-    Weights that share memory are stored once for each name, and are separate in the net that is loaded.
+    Weights that share memory are stored once for each name and are separate in the loaded net.
     """
     tensors: dict[str, torch.Tensor] = {}
     storages: set[int] = set()
@@ -46,11 +46,13 @@ def dump_weights(name: str, net: Net, max_bytes: int) -> bytes:
 
 
 def load_weights(net: Net, data: bytes, file: str) -> Net:
-    """Give the outline `net` the weights in `data`; return it in evaluation mode. Raises ModelError naming `file`."""
+    """Load the weights in `data` into the outline `net`; return it in evaluation mode. Raises ModelError that names `file`."""
     try:
         tensors = safetensors.torch.load(data)
     except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{file}: this is not a safetensors file: {error}", kind="weights", remedy=DAMAGED) from None
+        raise ModelError(
+            f"{file}: this is not a safetensors file: {error}", kind="weights", remedy=COPY_AGAIN
+        ) from None
     wanted = net.state_dict()
     problems = [f"{key} is missing" for key in wanted if key not in tensors]
     problems += [f"{key} is not expected" for key in tensors if key not in wanted]
@@ -62,14 +64,14 @@ def load_weights(net: Net, data: bytes, file: str) -> Net:
     if problems:
         raise ModelError(
             f"{file}: the weights are not those of the {net.architecture} in manifest.json: "
-            + "; ".join(problems[:_MOST_LISTED])
-            + (f"; and {len(problems) - _MOST_LISTED} more" if len(problems) > _MOST_LISTED else ""),
+            + "; ".join(problems[:_MAX_LISTED])
+            + (f"; and {len(problems) - _MAX_LISTED} more" if len(problems) > _MAX_LISTED else ""),
             kind="weights",
             remedy="publish the model again, with the parameters that it was trained with",
         )
     if not_finite := [key for key, value in tensors.items() if not bool(torch.isfinite(value).all())]:
         raise ModelError(
-            f"{file}: the weights {not_finite[0]} are not all finite, so that no prediction would be",
+            f"{file}: the weights {not_finite[0]} are not all finite, so no prediction would be finite",
             kind="weights",
             remedy="train again with a lower learning rate, and publish the model again",
         )

@@ -1,1 +1,1 @@
-"""What runs a model: the protocol that the worker needs, and torch's device."""
+"""Model backends: the protocol that the worker requires of a model, and the choice of torch's device."""

@@ -1,6 +1,6 @@
-"""What the stream side needs of a model: five members. Tests and other backends bring their own.
+"""The protocol that the worker requires of a model: six members. Tests and other backends implement it too.
 
-Shapes: B rows in a batch, F features a row, G values a row after preprocessing, O outputs a row.
+Shapes: B rows in a batch, F features in a row, G values in a row after preprocessing, O outputs for a row.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from forebay.models.artefacts.signature import Signature
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scores:
-    """What a model says of a batch, in memory that nothing else refers to.
+    """The outputs of a model for a batch, in memory that nothing else refers to.
 
-    `values_BO`: regression values, class probabilities (multiclass), or the probability of class 1 (binary, O
-    = 1). `classes_B` and `confidences_B` (the probability of that class) are None for regression. A row may
-    hold NaN or infinity; whoever publishes looks for them.
+    values_BO: regression values, class probabilities (multiclass), or the probability of class 1 (binary, O = 1). A row may
+        hold NaN or infinity; the caller checks for them before it publishes.
+    classes_B: the most probable class; None for regression.
+    confidences_B: the probability of that class; None for regression.
     """
 
     values_BO: FloatArray
@@ -31,7 +32,7 @@ class Scores:
 
 
 class Model(Protocol):
-    """A model that serves. `prepare` may run on any thread, the rest on the one that owns the device."""
+    """A model that is served. `prepare` may run on any thread, all else runs on the thread that owns the device."""
 
     @property
     def name(self) -> str: ...
@@ -43,14 +44,14 @@ class Model(Protocol):
     def signature(self) -> Signature: ...
 
     def warm_up(self, batch_sizes: Sequence[int]) -> None:
-        """Run once with each batch size, so that the first real batch pays for nothing."""
+        """Run once with each batch size, so that the first real batch has no start-up cost."""
 
     def prepare(self, x_BF: FloatArray) -> FloatArray:
-        """The frozen preprocessing. Never modifies `x_BF`; gives fresh memory."""
+        """Return the rows after the frozen preprocessing, in new memory. Never modifies `x_BF`."""
 
     def forward(self, x_BG: FloatArray) -> Scores:
-        """Run the model.
+        """Run the model and return its scores.
 
-        Raises ModelError with kind "out_of_memory" or "output_shape"; whatever else it raises is the model's
-        own.
+        Raises ModelError with kind "out_of_memory" or "output_shape"; any other exception comes from the model
+        itself.
         """

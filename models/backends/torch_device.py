@@ -1,4 +1,4 @@
-"""Choosing the device that a model runs on."""
+"""Choose the device that a model runs on."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _ALLOWED = "auto, cpu, cuda, cuda:N or mps"
 
 
 def resolve_device(text: str) -> torch.device:
-    """The device that `text` means: "auto", "cpu", "cuda", "cuda:N" or "mps".
+    """Return the device that a setting names: "auto", "cpu", "cuda", "cuda:N" or "mps".
 
-    "auto" is the first CUDA device, else Apple's, else the CPU.
-    Raises ModelError(kind="device") where the device is not known or not there.
+    "auto" is the first CUDA device, else Apple's, else the CPU. Raises ModelError(kind="device") if the name is unknown or
+    the device is not available.
     """
     if text == "auto":
         return torch.device(_best())
@@ -23,7 +23,7 @@ def resolve_device(text: str) -> torch.device:
         return torch.device("cpu")
     if text == "mps":
         if not torch.backends.mps.is_available():
-            raise _absent(text, "this torch sees no Apple GPU")
+            raise _unavailable(text, "torch finds no Apple GPU")
         return torch.device("mps")
     match = re.fullmatch(r"cuda(?::([0-9]{1,3}))?", text)
     if match is None:
@@ -31,16 +31,16 @@ def resolve_device(text: str) -> torch.device:
             f"device is {text!r}; allowed is {_ALLOWED}", kind="device", remedy=f"set device to {_ALLOWED}"
         )
     if not torch.cuda.is_available():
-        why = "this torch was built without CUDA" if torch.version.cuda is None else "this torch sees no CUDA device"
-        raise _absent(text, why)
+        reason = "torch was built without CUDA" if torch.version.cuda is None else "torch finds no CUDA device"
+        raise _unavailable(text, reason)
     index, count = int(match[1] or 0), torch.cuda.device_count()
     if index >= count:
-        raise _absent(text, f"there are {count} CUDA devices, numbered from 0")
+        raise _unavailable(text, f"there are {count} CUDA devices, numbered from 0")
     return torch.device("cuda", index)
 
 
 def limit_threads(threads: int) -> None:
-    """How many CPU threads one call of a model may use in this process."""
+    """Set the number of CPU threads that one call of a model may use in this process."""
     torch.set_num_threads(threads)
 
 
@@ -50,9 +50,9 @@ def _best() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def _absent(text: str, why: str) -> ModelError:
+def _unavailable(text: str, reason: str) -> ModelError:
     return ModelError(
-        f"device {text!r} is not there: {why}",
+        f"device {text!r} is not available: {reason}",
         kind="device",
-        remedy='set device to "cpu", or to "auto" for what there is',
+        remedy='set device to "cpu", or to "auto" for the best available device',
     )

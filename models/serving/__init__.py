@@ -1,1 +1,1 @@
-"""A model that answers: rows to scores, warmed up and checked."""
+"""Serving: run a model on rows and return checked scores."""

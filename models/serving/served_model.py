@@ -1,4 +1,4 @@
-"""A torch model as it serves: preprocessing, the net on its device, and the scores that its outputs mean.
+"""A torch model in service: its preprocessing, the net on its device, and the conversion of outputs to scores.
 
 Shapes: B rows, F features, G columns after preprocessing, O outputs.
 """
@@ -23,7 +23,7 @@ from forebay.schemas.errors import ModelError, TensorError
 
 __all__ = ["Scores", "ServedModel", "score"]
 
-# What torch says when memory runs out, apart from OutOfMemoryError: its CPU allocator, Apple's, cuBLAS and
+# Parts of torch's messages when memory runs out without OutOfMemoryError: from its CPU allocator, Apple's, cuBLAS and
 # cuDNN.
 _OUT_OF_MEMORY: Final = (
     "not enough memory",
@@ -32,13 +32,13 @@ _OUT_OF_MEMORY: Final = (
     "out of memory",
     "ALLOC_FAILED",
 )
-# Up to here numpy reduces over classes faster with one contiguous row a class: 15 µs rather than 45 for [512,
-# 2].
+# Up to this number numpy reduces over classes faster with one contiguous row for each class: 15 µs instead of 45 for
+# [512, 2].
 _MAX_TRANSPOSED_CLASSES: Final = 16
 
 
 class ServedModel:
-    """A model on its device. `prepare` may run on any thread, the rest on the one that owns the device."""
+    """A model on its device. `prepare` may run on any thread, all else runs on the thread that owns the device."""
 
     def __init__(
         self,
@@ -50,10 +50,10 @@ class ServedModel:
         module: nn.Module,
         device: torch.device,
     ) -> None:
-        """Move `module` to `device`, in evaluation mode; nobody else may use it from then on.
+        """Move `module` to `device`, in evaluation mode; no other component may use it afterwards.
 
-        Raises ModelError where the preprocessing does not take the signature's features, or the device has no
-        room.
+        Raises ModelError if the preprocessing does not take the signature's features or the device has not enough
+        memory.
         """
         self.name = name
         self.version = version
@@ -74,7 +74,7 @@ class ServedModel:
 
     @classmethod
     def from_artefact(cls, artefact: Artefact, device: torch.device) -> ServedModel:
-        """The model of a loaded artefact, whose net moves to `device`."""
+        """Return the model of a loaded artefact; its net moves to `device`."""
         manifest = artefact.manifest
         return cls(
             name=manifest.name,
@@ -86,27 +86,27 @@ class ServedModel:
         )
 
     def warm_up(self, batch_sizes: Sequence[int]) -> None:
-        """Prepare and run a batch of zeros of each size. Raises as `forward` does."""
+        """Prepare and run a batch of zeros of each size. Raises like `forward`."""
         for batch_size in batch_sizes:
             x_BF = np.zeros((batch_size, self.signature.row_width), dtype=np.float32)
             self.forward(self.prepare(x_BF))
 
     def prepare(self, x_BF: FloatArray) -> FloatArray:
-        """[B, F] -> [B, G] by the frozen preprocessing, in fresh memory.
+        """Return the rows [B, F] after the frozen preprocessing, [B, G], in new memory.
 
-        Where the model takes windows as sequences, each event of them is treated by itself. Raises TensorError for another
-        type or shape.
+        If the model takes windows as sequences, each of their events is preprocessed by itself. Raises TensorError for
+        another type or shape.
         """
         if x_BF.ndim != 2 or x_BF.shape[1] != self.signature.row_width:
             raise self._wrong_shape(x_BF, self.signature.row_width)
         return prepare(self.signature, self._preprocessing, x_BF)
 
     def forward(self, x_BG: FloatArray) -> Scores:
-        """Run the net on [B, G] and score what it gives.
+        """Run the net on rows [B, G] and return the scores.
 
-        Raises ModelError with kind "out_of_memory" where the device has no room for this many rows, and
-        "output_shape" where the net does not give [B, output_dim]; TensorError for an input of another type
-        or shape. Whatever else the module raises passes through.
+        Raises ModelError with kind "out_of_memory" if the device has not enough memory for this many rows, and
+        "output_shape" if the net does not return [B, output_dim]; TensorError for an input of another type
+        or shape. Any other exception of the module passes through.
         """
         if x_BG.dtype != np.float32 or x_BG.ndim != 2 or x_BG.shape[1] != self._width:
             raise self._wrong_shape(x_BG, self._width)
@@ -116,25 +116,25 @@ class ServedModel:
             if not _is_out_of_memory(error):
                 raise
             reason = _first_line(error)
-        # Raised out here, not above: as its context the torch error would keep the frames, and so the
+        # Raised here and not above: there the torch error would become its context and keep alive the frames, and so the
         # tensors, that filled the memory, while a smaller batch is tried.
-        raise self._out_of_memory(f"there is no room for {len(x_BG)} rows on {self.device}", reason)
+        raise self._out_of_memory(f"not enough memory for {len(x_BG)} rows on {self.device}", reason)
 
     def _run(self, x_BG: FloatArray) -> FloatArray:
         if not (x_BG.flags.c_contiguous and x_BG.flags.writeable):
-            x_BG = np.array(x_BG, order="C")  # torch takes no negative strides, and warns of read-only memory
+            x_BG = np.array(x_BG, order="C")  # torch does not take negative strides, and warns about read-only memory
         with torch.inference_mode():
             x = torch.from_numpy(x_BG)
             if len(self._row_shape) > 1:
                 x = x.view(-1, *self._row_shape)
             out = self._module(x.to(self.device))
             if not isinstance(out, Tensor) or out.shape != (len(x_BG), self.signature.output_dim):
-                found = list(out.shape) if isinstance(out, Tensor) else type(out).__name__
+                actual = list(out.shape) if isinstance(out, Tensor) else type(out).__name__
                 raise ModelError(
-                    f"model {self.name} version {self.version} gave {found} instead of "
+                    f"model {self.name} version {self.version} returned {actual} instead of "
                     f"[{len(x_BG)}, {self.signature.output_dim}]",
                     kind="output_shape",
-                    remedy="mend the model or its signature and publish a new version",
+                    remedy="correct the model or its signature and publish a new version",
                 )
             out_BO: FloatArray = out.to("cpu", torch.float32).numpy()
             return out_BO
@@ -146,18 +146,18 @@ class ServedModel:
             remedy="give rows with the columns of the model's signature",
         )
 
-    def _out_of_memory(self, what: str, reason: str) -> ModelError:
+    def _out_of_memory(self, problem: str, reason: str) -> ModelError:
         return ModelError(
-            f"model {self.name} version {self.version}: {what}: {reason}",
+            f"model {self.name} version {self.version}: {problem}: {reason}",
             kind="out_of_memory",
             remedy="use smaller batches, a smaller model, or a device with more memory",
         )
 
 
 def score(out_BO: FloatArray, task: Task) -> Scores:
-    """What raw outputs mean, in fresh memory: themselves, a sigmoid (binary), a softmax (multiclass).
+    """Return the scores for raw outputs, in new memory: unchanged (regression), sigmoid (binary), softmax (multiclass).
 
-    A row with NaN keeps it; a class with the logit +infinity gives NaN.
+    NaN in a row stays NaN; a class with the logit +infinity gives NaN.
     """
     if task == "regression":
         return Scores(out_BO.copy())
@@ -166,7 +166,7 @@ def score(out_BO: FloatArray, task: Task) -> Scores:
 
 
 def _score_binary(logit_B1: FloatArray) -> Scores:
-    # exp only ever of what is not positive: it cannot overflow.
+    # exp is only applied to values that are not positive, so it cannot overflow.
     small_B1 = np.exp(-np.abs(logit_B1))
     p_B1 = np.where(logit_B1 >= 0, 1 / (1 + small_B1), small_B1 / (1 + small_B1))
     p_B = p_B1[:, 0]
@@ -184,7 +184,7 @@ def _score_multiclass(logit_BO: FloatArray) -> Scores:
 
 
 def _softmax(logits: FloatArray, axis: int) -> tuple[npt.NDArray[np.int64], FloatArray]:
-    """Turn logits into probabilities, in place; gives each row's class and its probability."""
+    """Convert logits to probabilities in place; return each row's class and its probability."""
     classes_B = logits.argmax(axis)
     logits -= np.maximum.reduce(logits, axis=axis, keepdims=True)
     np.exp(logits, out=logits)

@@ -1,1 +1,1 @@
-"""Fitting preprocessing and nets, and measuring them."""
+"""Training: fit preprocessing and nets, and compute their metrics."""

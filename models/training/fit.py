@@ -1,7 +1,7 @@
-"""Fitting the frozen preprocessing on training data, off line.
+"""Fit the frozen preprocessing on training data, offline.
 
 Shapes: N training rows, F columns. NaN means missing. Everything is computed in float64, one column at a
-time, so that a large training set is not copied whole.
+time, so that a large training set is never copied as a whole.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ STRATEGIES: Final = ("mean", "median", "mode")
 
 
 def fit_impute(x_NF: FloatArray, columns: Sequence[int], strategy: Strategy) -> Impute:
-    """The value to put where a column is missing: its mean, median, or (smallest) most frequent value.
+    """Return the step that replaces missing values by a column's mean, median, or (smallest) most frequent value.
 
     Raises ModelError(kind="fit") for a column that has no value or an infinite one, TensorError for a
     wrong shape.
     """
     if strategy not in STRATEGIES:
-        raise _unfit(f"the strategy is {strategy!r}", f"choose {', '.join(STRATEGIES)}")
+        raise _error(f"the strategy is {strategy!r}", f"choose {', '.join(STRATEGIES)}")
     _check_rows(x_NF)
     values = tuple(_summary(_present(x_NF, column), strategy) for column in columns)
     return Impute(x_NF.shape[1], tuple(columns), values, strategy)
 
 
 def fit_standardise(x_NF: FloatArray, columns: Sequence[int]) -> Standardise:
-    """Each column's mean and standard deviation (of the population), missing values left out.
+    """Return the step that standardises columns by their mean and population standard deviation, without missing values.
 
-    A column that never varies gets the scale 1. Raises ModelError(kind="fit") for a column that has no
+    A column with a single value gets the scale 1. Raises ModelError(kind="fit") for a column that has no
     value or an infinite one, TensorError for a wrong shape.
     """
     _check_rows(x_NF)
@@ -53,12 +53,13 @@ def fit_standardise(x_NF: FloatArray, columns: Sequence[int]) -> Standardise:
 def fit_preprocessing(
     signature: Signature, x_NF: FloatArray, *, impute: Strategy | None = "mean", standardise: bool = True
 ) -> Preprocessing:
-    """The usual three steps for a signature: impute, standardise, one-hot.
+    """Return the usual three steps for a signature: impute, standardise, one-hot.
 
     Nullable float32 features are imputed (unless `impute` is None) and all float32 features are standardised
-    (where `standardise`); category features are spread, a missing one to all zeros. The order that comes out
-    is `OneHot`'s. Raises ModelError(kind="fit") for a missing value where the signature allows none,
-    TensorError for a wrong shape.
+    (if `standardise`). Category features are one-hot encoded; a missing category becomes all zeros. The order of the output
+    columns is that of `OneHot`.
+
+    Raises ModelError(kind="fit") for a missing value of a feature that is not nullable, TensorError for a wrong shape.
     """
     _check_rows(x_NF)
     if x_NF.shape[1] != signature.num_features:
@@ -67,13 +68,13 @@ def fit_preprocessing(
             remedy="give one column for each feature, in the signature's order",
         )
     features = signature.features
-    categories = [at for at, feature in enumerate(features) if feature.dtype == "category"]
+    categories = [column for column, feature in enumerate(features) if feature.dtype == "category"]
     numbers = sorted(set(range(signature.num_features)) - set(categories))
-    nullable = {at for at, feature in enumerate(features) if feature.nullable}
+    nullable = {column for column, feature in enumerate(features) if feature.nullable}
     for column in range(signature.num_features):
         if column not in nullable and np.isnan(x_NF[:, column]).any():
             name = features[column].name if features else f"number {column}"
-            raise _unfit(f"feature {name} has missing values and is not nullable", "make it nullable in the signature")
+            raise _error(f"feature {name} has missing values and is not nullable", "make it nullable in the signature")
     steps: list[Step] = []
     imputed = [column for column in numbers if column in nullable]
     if imputed and impute is not None:
@@ -98,13 +99,13 @@ def _check_rows(x_NF: FloatArray) -> None:
 
 def _present(x_NF: FloatArray, column: int) -> npt.NDArray[np.float64]:
     if not 0 <= column < x_NF.shape[1]:
-        raise _unfit(f"there is no column {column}", f"choose from 0 to {x_NF.shape[1] - 1}")
+        raise _error(f"there is no column {column}", f"choose from 0 to {x_NF.shape[1] - 1}")
     values_N = x_NF[:, column]
     present_N = values_N[~np.isnan(values_N)].astype(np.float64)
     if len(present_N) == 0:
-        raise _unfit(f"column {column} has no value in any training row", "leave the feature out of the model")
+        raise _error(f"column {column} has no value in any training row", "leave the feature out of the model")
     if not np.isfinite(present_N).all():
-        raise _unfit(f"column {column} has infinite values", "clean the training rows")
+        raise _error(f"column {column} has infinite values", "clean the training rows")
     return present_N
 
 
@@ -119,5 +120,5 @@ def _summary(present_N: npt.NDArray[np.float64], strategy: Strategy) -> float:
             return float(values[counts.argmax()])
 
 
-def _unfit(problem: str, remedy: str) -> ModelError:
+def _error(problem: str, remedy: str) -> ModelError:
     return ModelError(f"the preprocessing cannot be fitted: {problem}", kind="fit", remedy=remedy)

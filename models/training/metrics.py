@@ -1,4 +1,4 @@
-"""How good predictions are, in float64. N rows, K classes."""
+"""Metrics of predictions, computed in float64. Shapes: N rows, K classes."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _EPSILON: Final = float(np.finfo(np.float64).eps)
 
 
 def accuracy(true_N: Array, predicted_N: Array) -> float:
-    """The share of rows whose class was predicted."""
+    """Return the fraction of rows whose class was predicted correctly."""
     _check(true_N, predicted_N)
     return float(np.mean(true_N == predicted_N))
 
 
 def roc_auc(true_N: Array, score_N: Array) -> float | None:
-    """The chance that a row of class 1 scores above a row of class 0, ties counting half.
+    """Return the probability that a row of class 1 scores above a row of class 0; ties count half.
 
-    None where only one class is there: then it is not defined.
+    Returns None if the rows have only one class, for which it is not defined.
     """
     _check(true_N, score_N)
     is_positive_N = true_N.astype(np.float64) > 0.5
@@ -31,18 +31,19 @@ def roc_auc(true_N: Array, score_N: Array) -> float | None:
     negatives = len(true_N) - positives
     if positives == 0 or negatives == 0:
         return None
-    _, which_N, counts = np.unique(score_N.astype(np.float64), return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    mean_rank_N = (last - (counts - 1) / 2.0)[which_N]
+    _, group_N, counts = np.unique(score_N.astype(np.float64), return_inverse=True, return_counts=True)
+    last_rank = np.cumsum(counts)
+    mean_rank_N = (last_rank - (counts - 1) / 2.0)[group_N]
     rank_sum = float(mean_rank_N[is_positive_N].sum())
     return (rank_sum - positives * (positives + 1) / 2) / (positives * negatives)
 
 
 def log_loss(true_N: Array, probability: Array) -> float:
-    """The mean of -log(probability of the true class), in nats.
+    """Return the mean of -log(probability of the true class), in nats.
 
-    `probability` is [N] or [N, 1], of class 1; or [N, K], one for each class. Probabilities of 0 and 1 are
-    moved in by float64's epsilon; rows of K are scaled to a sum of 1.
+    Probabilities of 0 and 1 are clipped by float64's epsilon; rows of K probabilities are scaled to a sum of 1.
+
+    probability: [N] or [N, 1] for class 1, or [N, K] with one for each class.
     """
     p = probability.astype(np.float64)
     if p.ndim == 2 and p.shape[1] == 1:
@@ -59,13 +60,13 @@ def log_loss(true_N: Array, probability: Array) -> float:
 
 
 def mean_absolute_error(true: Array, predicted: Array) -> float:
-    """The mean of |true - predicted|, over all values."""
+    """Return the mean of |true - predicted| over all values."""
     _check(true, predicted)
     return float(np.mean(np.abs(true.astype(np.float64) - predicted.astype(np.float64))))
 
 
 def root_mean_squared_error(true: Array, predicted: Array) -> float:
-    """The root of the mean of (true - predicted)², over all values."""
+    """Return the square root of the mean of (true - predicted)² over all values."""
     _check(true, predicted)
     return float(np.sqrt(np.mean((true.astype(np.float64) - predicted.astype(np.float64)) ** 2)))
 

@@ -1,4 +1,4 @@
-"""Training in one process: seeded mini-batches, Adam, early stopping on the validation loss.
+"""Train nets in one process: seeded mini-batches, Adam, early stopping on the validation loss.
 
 Shapes: N rows, G columns after preprocessing, O outputs.
 """
@@ -25,8 +25,7 @@ from forebay.models.training import metrics
 from forebay.schemas.errors import ModelError, TensorError
 
 Targets = npt.NDArray[np.generic]
-# Called with the epoch (from 1), the fraction of all epochs that is done (0 to 1), and the latest training
-# loss.
+# Called with the epoch (from 1), the completed fraction of all epochs (0 to 1), and the latest training loss.
 Progress = Callable[[int, float, float], None]
 
 _REPORTS_PER_EPOCH: Final = 20
@@ -35,7 +34,7 @@ _SCORING_ROWS: Final = 65_536
 
 @dataclass(frozen=True, slots=True)
 class TrainOptions:
-    """How to train. It stops after `patience` epochs without a better validation loss."""
+    """Options of the training, which stops after `patience` epochs without a better validation loss."""
 
     epochs: int = 20
     batch_size: int = 2048
@@ -60,15 +59,15 @@ class TrainOptions:
             if not is_allowed
         ]
         if problems:
-            raise ModelError("training options: " + "; ".join(problems), kind="params", remedy="mend these options")
+            raise ModelError("training options: " + "; ".join(problems), kind="params", remedy="correct these options")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Trained:
+class TrainingResult:
     """The net of the best epoch, in evaluation mode, and its validation metrics.
 
-    Metrics: "loss", "rows", and for classifiers "accuracy", "log_loss" and (binary, where both classes are
-    there) "roc_auc"; for regression "mean_absolute_error" and "root_mean_squared_error".
+    metrics: "loss", "rows", and for classifiers "accuracy", "log_loss" and (binary, if both classes occur)
+        "roc_auc"; for regression "mean_absolute_error" and "root_mean_squared_error".
     """
 
     net: Net
@@ -87,13 +86,15 @@ def train(
     options: TrainOptions | None = None,
     validation: tuple[FloatArray, Targets] | None = None,
     progress: Progress | None = None,
-) -> Trained:
-    """Train a net on rows that are already preprocessed. The same seed, data and threads give the same net.
+) -> TrainingResult:
+    """Train a net on rows that are already preprocessed. The same seed, data and number of threads give the same net.
 
-    `y_N` holds 0 and 1 (binary), classes from 0 (multiclass), or values, [N] or [N, O] (regression).
-    `validation` is (x, y); where it is None, a random `validation_fraction` of the rows is kept out for it.
-    torch's own random state is left as it was. Raises TensorError for rows or targets that do not fit,
-    ModelError(kind="diverged") where the loss is not finite.
+    torch's own random state is not changed.
+
+    y_N: 0 and 1 (binary), classes from 0 (multiclass), or values, [N] or [N, O] (regression).
+    validation: (x, y); None to hold out a random `validation_fraction` of the rows.
+
+    Raises TensorError for rows or targets that do not fit, ModelError(kind="diverged") if the loss is not finite.
     """
     options = options or TrainOptions()
     if task not in TASKS:
@@ -104,11 +105,11 @@ def train(
         x, y = _tensors(net, task, x_NG=x_NG, y_N=y_N, what="training")
         if validation is None:
             if len(x) < 2:
-                raise TensorError("training needs at least two rows, one of them to validate with")
-            kept_out = min(max(1, round(len(x) * options.validation_fraction)), len(x) - 1)
+                raise TensorError("training needs at least two rows, one of them for validation")
+            num_valid = min(max(1, round(len(x) * options.validation_fraction)), len(x) - 1)
             order = torch.randperm(len(x))
-            x_valid, y_valid = x[order[:kept_out]], y[order[:kept_out]]
-            x, y = x[order[kept_out:]], y[order[kept_out:]]
+            x_valid, y_valid = x[order[:num_valid]], y[order[:num_valid]]
+            x, y = x[order[num_valid:]], y[order[num_valid:]]
         else:
             x_valid, y_valid = _tensors(net, task, *validation, "validation")
         return _train(net, task, training=(x, y), validation=(x_valid, y_valid), options=options, progress=progress)
@@ -121,7 +122,7 @@ def _train(
     validation: tuple[Tensor, Tensor],
     options: TrainOptions,
     progress: Progress | None,
-) -> Trained:
+) -> TrainingResult:
     x, y = training
     optimizer = torch.optim.Adam(net.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
     starts = range(0, len(x), options.batch_size)
@@ -132,15 +133,15 @@ def _train(
         epoch += 1
         net.train()
         order = torch.randperm(len(x))
-        for at, start in enumerate(starts):
+        for step, start in enumerate(starts):
             rows = order[start : start + options.batch_size]
             optimizer.zero_grad(set_to_none=True)
             loss = _loss(net(x[rows]), y[rows], task)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-            if progress is not None and at % report_every == 0:
+            if progress is not None and step % report_every == 0:
                 value = float(loss.detach())
-                progress(epoch, (epoch - 1 + at / len(starts)) / options.epochs, value)
+                progress(epoch, (epoch - 1 + step / len(starts)) / options.epochs, value)
         validation_loss = float(_loss(_outputs(net, validation[0]), validation[1], task))
         if not math.isfinite(validation_loss):
             raise ModelError(
@@ -154,14 +155,14 @@ def _train(
         progress(epoch, 1.0, value)
     net.load_state_dict(best_state)
     out_NO = _outputs(net, validation[0])
-    return Trained(net, _evaluate(out_NO.numpy(), validation[1].numpy(), task, best_loss), epoch, best_epoch)
+    return TrainingResult(net, _evaluate(out_NO.numpy(), validation[1].numpy(), task, best_loss), epoch, best_epoch)
 
 
 def _outputs(net: Net, x: Tensor) -> Tensor:
-    """The net's outputs for all rows, in parts to bound the memory; leaves the net in evaluation mode."""
+    """Return the net's outputs for all rows, computed in parts to limit memory; leaves the net in evaluation mode."""
     net.eval()
     with torch.no_grad():
-        return torch.cat([net(x[at : at + _SCORING_ROWS]) for at in range(0, len(x), _SCORING_ROWS)])
+        return torch.cat([net(x[start : start + _SCORING_ROWS]) for start in range(0, len(x), _SCORING_ROWS)])
 
 
 def _loss(out_NO: Tensor, y: Tensor, task: Task) -> Tensor:
@@ -200,8 +201,8 @@ def _tensors(net: Net, task: Task, x_NG: FloatArray, y_N: Targets, what: str) ->
     if not np.isfinite(x_NG).all():
         column = int(np.argmax(~np.isfinite(x_NG).all(axis=0)))
         raise TensorError(
-            f"{what}: column {column} has values that are missing or infinite",
-            remedy="impute the column, or leave its rows out",
+            f"{what}: column {column} has missing or infinite values",
+            remedy="impute the column, or omit these rows",
         )
     outputs = net.output_dim
     if task != "regression" and (outputs == 1) != (task == "binary"):
@@ -209,9 +210,9 @@ def _tensors(net: Net, task: Task, x_NG: FloatArray, y_N: Targets, what: str) ->
     y = np.asarray(y_N)
     if task == "regression" and y.ndim == 1:
         y = y[:, None]
-    wanted = (len(x_NG), outputs) if task == "regression" else (len(x_NG),)
-    if y.shape != wanted or not np.isfinite(y.astype(np.float64)).all():
-        raise TensorError(f"{what}: the targets must be finite numbers {list(wanted)}; these are {list(y.shape)}")
+    expected = (len(x_NG), outputs) if task == "regression" else (len(x_NG),)
+    if y.shape != expected or not np.isfinite(y.astype(np.float64)).all():
+        raise TensorError(f"{what}: the targets must be finite numbers {list(expected)}; these are {list(y.shape)}")
     classes = {"binary": 2, "multiclass": outputs, "regression": 0}[task]
     if classes and not np.isin(y, np.arange(classes)).all():
         raise TensorError(f"{what}: the targets of this {task} net must be whole numbers from 0 to {classes - 1}")

@@ -1,10 +1,10 @@
-"""Good and bad records of every kind, one a file: for people to copy, and for tests of every stage that reads them.
+"""Good and bad example records of every kind, one in each file: for people to copy, and for the tests of every reader.
 
-A file of good/ holds `what` (a sentence), `schema` (the definition that it meets), and the record; events also hold
-`decoded`, what they mean. A file of bad/ holds `why`, the `kind` of failure that it gives, `found_by_schema`
+A file in good/ has `what` (a sentence), `schema` (the definition that it satisfies), and the record; events also have
+`decoded`, the decoded event. A file in bad/ has `why`, the failure `kind` that it causes, `found_by_schema`
 (whether the JSON Schema alone rejects it), and the record. A record is:
 
-- `value` (any JSON value, sent as JSON), or `value_text` (text, sent as it is), or `value_base64` (bytes; null for
+- `value` (any JSON value, sent as JSON), or `value_text` (text, sent unchanged), or `value_base64` (bytes; null for
   a record without a value);
 - optionally `key` or `key_base64`, `headers` (an object of text), `timestamp` (the record's, ms since the Unix epoch).
 
@@ -27,14 +27,18 @@ MODEL: Final = "flight-delay"
 MAX_EVENT_BYTES: Final = 1024
 MAX_KEY_BYTES: Final = 256
 RECORD_TIMESTAMP_MS: Final = 1_372_636_800_000
-"""The timestamp of records that name none: 2013-07-01T00:00:00Z."""
+"""The timestamp of records whose file has none: 2013-07-01T00:00:00Z."""
 
 SIGNATURE_FILE: Final = Path(__file__).parent / "signature.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What an event means. timestamp, deadline_ms: ms since the Unix epoch; features: F values, None where missing."""
+    """The decoded form of an event.
+
+    timestamp, deadline_ms: ms since the Unix epoch.
+    features: F values; None for a missing value.
+    """
 
     id: str
     timestamp: int
@@ -45,9 +49,13 @@ class Decoded:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One record. text: what it shows; kind: None where it is good; timestamp: the record's, ms since the Unix epoch.
+    """One example record.
 
-    found_by_schema: whether the JSON Schema alone tells that it is bad; decoded: for good events only.
+    text: what it shows.
+    timestamp: the record's timestamp, ms since the Unix epoch.
+    kind: the failure kind; None for a good record.
+    found_by_schema: whether the JSON Schema alone rejects it.
+    decoded: the decoded event; None unless the record is a good event.
     """
 
     name: str
@@ -65,9 +73,9 @@ class Example:
         return self.name
 
     def instance(self) -> object:
-        """What the schema is about: the value parsed as JSON, or, of raw events and dead letters, the headers.
+        """Return what the schema describes: the value parsed as JSON; for raw events, dead letters and late events the headers.
 
-        Raises ValueError where the value is no JSON.
+        Raises ValueError if the value is not JSON.
         """
         if self.schema in ("event-f32", "dead-letter", "late-event"):
             return {name: value.decode() for name, value in self.headers}
@@ -75,17 +83,17 @@ class Example:
 
 
 def good_examples() -> tuple[Example, ...]:
-    """All of good/, by name."""
+    """Return the examples in good/, sorted by name."""
     return tuple(_read(path) for path in sorted(SIGNATURE_FILE.parent.joinpath("good").glob("*.json")))
 
 
 def bad_examples() -> tuple[Example, ...]:
-    """All of bad/, by name."""
+    """Return the examples in bad/, sorted by name."""
     return tuple(_read(path) for path in sorted(SIGNATURE_FILE.parent.joinpath("bad").glob("*.json")))
 
 
 def signature() -> dict[str, Any]:
-    """The signature that the events are for, as JSON values."""
+    """Return the signature of the model that the events are for, as JSON values."""
     value: dict[str, Any] = json.loads(SIGNATURE_FILE.read_text(encoding="utf-8"))
     return value
 
@@ -122,4 +130,4 @@ def _bytes(file: Mapping[str, Any], name: str) -> bytes | None:
 
 
 def _refuse_constant(name: str) -> object:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")

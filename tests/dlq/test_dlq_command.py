@@ -149,7 +149,7 @@ def test_show(forebay: Forebay, names: Names) -> None:
         "late v2",
     ):
         assert words in out
-    assert "mend the model and publish a new version" in out and '  "id": "e1",' in out
+    assert "fix the model and publish a new version" in out and '  "id": "e1",' in out
     assert forebay("show", "--source", f"{names('features')}-1@3") == (0, out, "")
     status, out, err = forebay("show", "--id", "e1", "--json")
     assert (status, json.loads(out)["source"]["offset"], err) == (

@@ -63,7 +63,7 @@ def test_a_prefix_goes_before_the_name_as_it_is() -> None:
 
 @pytest.mark.parametrize("prefix", ["a b", "ä", "team/", "x" * 250])
 def test_a_name_that_kafka_refuses_is_refused_here(prefix: str) -> None:
-    with pytest.raises(ConfigError, match="is no topic name") as caught:
+    with pytest.raises(ConfigError, match="is not a valid topic name") as caught:
         topic_name(prefix, "features")
     assert caught.value.remedy and "topics.prefix" in caught.value.remedy
 

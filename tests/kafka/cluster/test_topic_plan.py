@@ -90,7 +90,7 @@ def test_every_input_topic_is_planned_like_features_and_all_have_the_prefix() ->
 
 def test_a_name_that_is_too_long_with_the_prefix_is_an_error() -> None:
     settings = Settings(input=InputSection(topics=("x" * 200,)), topics=TopicsSection(prefix="y" * 100))
-    with pytest.raises(ConfigError, match="is no topic name"):
+    with pytest.raises(ConfigError, match="is not a valid topic name"):
         plan_topics(settings)
 
 

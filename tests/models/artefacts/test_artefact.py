@@ -74,7 +74,7 @@ def test_an_image_model_without_preprocessing(tmp_path: Path) -> None:
 
 def test_a_repository_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match="cannot be written"):
+    with pytest.raises(StorageError, match="cannot write the model"):
         publish(tmp_path / "file")
     assert fault(tmp_path / "file").kind == "repository_not_found"
 

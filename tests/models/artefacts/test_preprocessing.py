@@ -55,9 +55,9 @@ def cases(draw: st.DrawFn) -> tuple[Preprocessing, Any]:
 @given(cases())
 def test_each_row_is_treated_by_itself(case: tuple[Preprocessing, Any]) -> None:
     preprocessing, x_BF = case
-    whole = preprocessing.apply(x_BF)
+    full_BG = preprocessing.apply(x_BF)
     for at in range(len(x_BF)):
-        np.testing.assert_array_equal(whole[at : at + 1], preprocessing.apply(x_BF[at : at + 1]))
+        np.testing.assert_array_equal(full_BG[at : at + 1], preprocessing.apply(x_BF[at : at + 1]))
 
 
 @given(cases())
@@ -181,8 +181,8 @@ def test_another_shape_or_type_is_a_tensor_error(x: Any) -> None:
         (lambda: Standardise(1, (0,), (0.0,), (0.0,)), "every scale must be positive"),
         (lambda: Standardise(1, (0,), (0.0,), (-1.0,)), "every scale must be positive"),
         (lambda: Standardise(1, (0,), (0.0,), (5e-324,)), "1 / scale is infinite"),
-        (lambda: OneHot(1, (0,), (0,)), "sizes are from 1"),
-        (lambda: OneHot(2, (0, 1), (4_000_000, 4_000_000)), "columns come out"),
+        (lambda: OneHot(1, (0,), (0,)), "sizes must be from 1"),
+        (lambda: OneHot(2, (0, 1), (4_000_000, 4_000_000)), "the output must have at most"),
         (
             lambda: Preprocessing((OneHot(1, (0,), (3,)), Impute(1, (), ()))),
             "one_hot gives 3 columns, but impute",

@@ -117,7 +117,7 @@ def test_a_disk_that_refuses_leaves_nothing_behind(tmp_path: Path, monkeypatch: 
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(StorageError, match="cannot be written: No space left on device") as caught:
+    with pytest.raises(StorageError, match="cannot write the model: No space left on device") as caught:
         publish(tmp_path)
     assert caught.value.remedy
     assert list_versions(tmp_path, "delays") == [1]
@@ -152,7 +152,7 @@ def test_names_that_could_lead_elsewhere_are_refused(tmp_path: Path, name: str) 
         ({"signature": make_signature(4)}, "signature", "model 'delays': the preprocessing takes 3 columns, not 4"),
         ({"signature": make_signature(4), "preprocessing": None}, "signature", "gives 4 columns, but mlp takes 3"),
         ({"net": make_net(3, 5)}, "signature", "the signature states 2 outputs; mlp gives 5"),
-        ({"signature": Signature((), (1, 1, 3), "multiclass", 2)}, "signature", "rows are [1, 1, 3]"),
+        ({"signature": Signature((), (1, 1, 3), "multiclass", 2)}, "signature", "rows have the shape [1, 1, 3]"),
         ({"metrics": {"loss": float("nan")}}, "manifest", "metric loss is nan"),
         ({"note": "\ud800"}, "manifest", "cannot be written as JSON"),
         ({"created_at": datetime(2026, 1, 1)}, "manifest", "no time zone"),

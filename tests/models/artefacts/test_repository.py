@@ -30,7 +30,7 @@ def test_what_cannot_be_read_is_reported_as_when_it_is_loaded(tmp_path: Path) ->
             read_signature(tmp_path, name, version)
         assert caught.value.kind == kind
     (directory / "manifest.json").write_text('{"signature": {}, "signature": {}}')
-    with pytest.raises(ModelError, match="is there twice"):
+    with pytest.raises(ModelError, match="occurs twice"):
         read_signature(tmp_path, "delays")
 
 

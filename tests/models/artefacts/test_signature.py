@@ -66,10 +66,10 @@ def test_the_number_of_classes(task: Any, output_dim: int, num_classes: int) -> 
         (lambda: Signature((), (), "binary", 1), "shape is"),
         (lambda: Signature((), (0,), "binary", 1), "shape is"),
         (lambda: Signature((), (10**9,), "binary", 1), "shape is"),
-        (lambda: Signature((Feature("a"),), (2,), "binary", 1), "1 features are named; shape [2] has 2"),
+        (lambda: Signature((Feature("a"),), (2,), "binary", 1), "there are 1 features; the shape [2] has 2"),
         (
             lambda: Signature((Feature("a"), Feature("a")), (2,), "binary", 1),
-            "feature name 'a' is there twice",
+            "feature name 'a' occurs twice",
         ),
         (lambda: Signature((), (2,), cast(Any, "ranking"), 1), "task is 'ranking'"),
         (lambda: Signature((), (2,), "binary", 2), "output_dim is 2; allowed for binary is 1"),
@@ -85,7 +85,7 @@ def test_the_number_of_classes(task: Any, output_dim: int, num_classes: int) -> 
         ),
         (
             lambda: Signature(features=(), shape=(2,), task="binary", output_dim=1, labels=("a", "a")),
-            "label 'a' is there twice",
+            "label 'a' occurs twice",
         ),
     ],
 )

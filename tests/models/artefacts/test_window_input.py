@@ -108,19 +108,22 @@ def test_what_does_not_fit_together_is_refused() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: WindowInput(), "either as a sequence or as aggregates"),
-        (lambda: WindowInput(2, (Aggregate("count"),)), "either as a sequence or as aggregates"),
+        (lambda: WindowInput(), "either a sequence or aggregates"),
+        (lambda: WindowInput(2, (Aggregate("count"),)), "either a sequence or aggregates"),
         (lambda: WindowInput(65_537), "allowed is from 1 to 65536"),
         (lambda: Aggregate("median", 0), "no aggregate 'median'; allowed is count, sum"),  # type: ignore[arg-type]
         (lambda: Aggregate("mean"), "mean needs a column"),
         (lambda: Aggregate("rate", 0), "takes no column"),
         (lambda: signature(WindowInput(aggregates=(Aggregate("mean", 2),))), "column 2; events have 2"),
-        (lambda: signature(WindowInput(aggregates=(Aggregate("mean", 1),)), category=True), "mean of 'b', a category"),
+        (
+            lambda: signature(WindowInput(aggregates=(Aggregate("mean", 1),)), category=True),
+            "mean does not take 'b', a category",
+        ),
         (
             lambda: Signature(
                 features=(), shape=(1, 2, 2), task="regression", output_dim=1, labels=(), window=WindowInput(2)
             ),
-            "events of a window are vectors",
+            "events of a window must be vectors",
         ),
     ],
 )
@@ -240,5 +243,5 @@ def test_a_model_of_aggregates_prepares_its_rows(tmp_path: Path) -> None:
 
 def test_a_net_that_takes_no_sequence_does_not_fit(tmp_path: Path) -> None:
     flat = build_net("mlp", {"input_dim": 15, "hidden_dims": [2], "output_dim": 1})
-    with pytest.raises(ModelError, match=r"rows are \[5, 3\] in the signature, \[15\] in mlp"):
+    with pytest.raises(ModelError, match=r"have the shape \[5, 3\] in the signature, but mlp takes \[15\]"):
         save_artefact(tmp_path, "m", flat, signature=signature(WindowInput(5)), created_at=CREATED_AT)

@@ -233,7 +233,7 @@ def test_warming_up_runs_every_size_once() -> None:
 def test_an_output_of_another_shape(function: Any, found: str) -> None:
     with pytest.raises(ModelError) as caught:
         serve(Call(function), make_signature()).forward(np.zeros((4, 3), dtype=np.float32))
-    assert caught.value.message == f"model m version 3 gave {found} instead of [4, 2]"
+    assert caught.value.message == f"model m version 3 returned {found} instead of [4, 2]"
     assert caught.value.kind == "output_shape"
 
 
@@ -259,7 +259,7 @@ def test_out_of_memory_is_told_apart(error: Exception) -> None:
     with pytest.raises(ModelError) as caught:
         serve(Call(raising(error)), make_signature()).forward(np.zeros((4, 3), dtype=np.float32))
     assert caught.value.kind == "out_of_memory"
-    assert caught.value.message.startswith("model m version 3: there is no room for 4 rows on cpu: ")
+    assert caught.value.message.startswith("model m version 3: not enough memory for 4 rows on cpu: ")
     assert "\n" not in caught.value.message
     assert caught.value.remedy
 

@@ -139,7 +139,7 @@ def test_a_training_that_diverges_says_so() -> None:
         (np.zeros((4, 2)), np.zeros(4), "binary", "this is float64"),
         (np.zeros((0, 2), np.float32), np.zeros(0), "binary", "at least one row"),
         (np.zeros((1, 2), np.float32), np.zeros(1), "binary", "at least two rows"),
-        (np.array([[0, 1], [0, np.nan]], np.float32), np.zeros(2), "binary", "column 1 has values that are missing"),
+        (np.array([[0, 1], [0, np.nan]], np.float32), np.zeros(2), "binary", "column 1 has missing or infinite values"),
         (np.zeros((4, 2), np.float32), np.zeros(3), "binary", r"finite numbers \[4\]; these are \[3\]"),
         (np.zeros((4, 2), np.float32), np.full(4, 2), "binary", "whole numbers from 0 to 1"),
         (np.zeros((4, 2), np.float32), np.full(4, 0.5), "binary", "whole numbers from 0 to 1"),
