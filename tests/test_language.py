@@ -43,6 +43,7 @@ CLEAN_PATHS: list[str] = [
     "stream/output",
     "stream/pipeline",
     "stream/preflight.py",
+    "stream/publish",
     "stream/telemetry",
     "stream/terminal",
     "stream/worker",

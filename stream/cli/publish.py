@@ -1,4 +1,4 @@
-"""`forebay publish`: events into a topic, from the command line or a file."""
+"""`forebay publish`: publish one event from the command line, or the events of a file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class PublishOptions(TypedDict):
-    """The options of the command, by the names of its parameters."""
+    """The options of the command, by parameter name."""
 
     file: str | None
     topic: str | None
@@ -58,47 +58,55 @@ class PublishOptions(TypedDict):
     name="publish",
     epilog=examples(
         ("forebay publish --features '[0.5, 3, 7]'", "one event"),
-        ("forebay publish --features 'carrier=UA dep_delay=42' --key UA1545", "its features by name"),
+        ("forebay publish --features 'carrier=UA dep_delay=42' --key UA1545", "one event, with features by name"),
         ("forebay publish --features '[0.5, 3, 7]' --wait 30", "one event, and its prediction"),
         ("forebay publish events.jsonl --rate 1000", "a file, at 1,000 events a second"),
-        ("forebay publish flights.csv.gz --key-column tailnum", "columns become features"),
-        ("tail -f events.jsonl | forebay publish -", "as they come"),
-        ("forebay publish broken.jsonl --raw", "lines as they stand, to see what becomes of bad ones"),
+        ("forebay publish flights.csv.gz --key-column tailnum", "a file whose columns become features"),
+        ("tail -f events.jsonl | forebay publish -", "events as they arrive"),
+        ("forebay publish broken.jsonl --raw", "unchanged lines, to see how invalid ones are handled"),
     ),
 )
 @click.argument("file", required=False, metavar="[FILE]")
 @config_options
 @bootstrap_option
-@click.option("--topic", metavar="NAME", help="The topic's full name. [default: the first of input.topics]")
+@click.option("--topic", metavar="NAME", help="Full name of the topic. [default: the first of input.topics]")
 @click.option("--features", metavar="VALUES", help="One event: a JSON array or object, or name=value pairs.")
-@click.option("--id", "event_id", metavar="TEXT", help="One event: its id. [default: a random one]")
+@click.option("--id", "event_id", metavar="TEXT", help="One event: its id. [default: a random id]")
 @click.option("--key", metavar="TEXT", help="One event: its record key. Order is kept per key.")
-@click.option("--model", metavar="NAME", help="The model that the events are for.")
+@click.option("--model", metavar="NAME", help="The model that is to predict the events.")
 @click.option(
     "--deadline-ms",
     type=click.IntRange(min=0),
     metavar="MS",
-    help="The prediction is useless this long after publishing: later, the event is a dead letter.",
+    help="Deadline of the prediction, MS after publishing; an event that misses it becomes a dead letter.",
 )
 @click.option(
     "--wait",
     "wait_s",
     type=click.FloatRange(min=0, min_open=True),
     metavar="SECONDS",
-    help="One event: wait this long for its prediction and print it; exit status 1 if there is none.",
+    help="One event: wait at most SECONDS for its prediction and print it; exit status 1 if there is none.",
 )
 @click.option("--header", "headers", multiple=True, metavar="NAME=VALUE", help="A record header; may be repeated.")
 @click.option(
     "--format",
     "form",
     type=click.Choice(["jsonl", "csv", "tsv", "parquet"]),
-    help="The file's format. [default: by its name; jsonl for -]",
+    help="The file's format. [default: inferred from its name; jsonl for -]",
 )
-@click.option("--raw", is_flag=True, help="Send each line as it stands, unchecked.")
-@click.option("--id-column", metavar="NAME", help="[default: id; without it, <file>:<row number>]")
-@click.option("--timestamp-column", metavar="NAME", help="[default: timestamp; without it, the time of publishing]")
+@click.option("--raw", is_flag=True, help="Send each line unchanged and unchecked.")
 @click.option(
-    "--key-column", metavar="NAME", help="The record key; it stays among the features. [default: key, if there is one]"
+    "--id-column", metavar="NAME", help="Column of the event ids. [default: id; without it, <file>:<row number>]"
+)
+@click.option(
+    "--timestamp-column",
+    metavar="NAME",
+    help="Column of the event times. [default: timestamp; without it, the time of publishing]",
+)
+@click.option(
+    "--key-column",
+    metavar="NAME",
+    help="Column of the record keys; it also stays a feature. [default: key, if there is one]",
 )
 @click.option(
     "--text-column",
@@ -107,27 +115,27 @@ class PublishOptions(TypedDict):
     metavar="NAME",
     help="CSV: keep this column as text; may be repeated.",
 )
-@click.option("--delimiter", metavar="CHARACTER", help="CSV: what separates values; `tab` for a tab. [default: ,]")
+@click.option("--delimiter", metavar="CHARACTER", help="CSV: the separator of values; `tab` for a tab. [default: ,]")
 @click.option(
     "--timezone",
     metavar="ZONE",
-    help="Where times without an offset are from, such as UTC; without it they are refused.",
+    help="Time zone of times without an offset, such as UTC; without this option they are refused.",
 )
 @click.option(
     "--timestamp-unit",
     type=click.Choice(["s", "ms", "us", "ns"]),
-    help="The unit of timestamps that are numbers. [default: ms]",
+    help="Unit of timestamps that are numbers. [default: ms]",
 )
 @click.option(
     "--rate", type=click.FloatRange(min=0), default=0, metavar="N", help="Events a second; 0: as fast as possible."
 )
 @click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Stop after this many events.")
-@click.option("--skip-bad-lines", is_flag=True, help="Leave out lines that are no events, and count them.")
+@click.option("--skip-bad-lines", is_flag=True, help="Skip and count lines that cannot be published.")
 @click.option(
     "--check/--no-check",
     "check",
     default=None,
-    help="Check every event against the model's signature, or none. [default: the first 100, where the model is found]",
+    help="Check every event against the model's signature, or none. [default: the first 100, if the model is found]",
 )
 @json_option
 def command(
@@ -135,11 +143,11 @@ def command(
 ) -> int:
     """Publish one event (--features), or the events of a file: JSON lines, CSV, TSV or Parquet, also compressed (.gz).
 
-    A line of JSON that has `features` is sent as an event; of any other row the columns are the features. The file is read
-    as it is sent, so it may be of any size. `-` is standard input.
+    A JSON line with the field `features` is sent as an event; the columns of any other row become features. The file can be
+    of any size: it is read while it is sent. `-` is standard input.
     """
     _check_use(options)
-    # The client's own log repeats what the errors here say.
+    # The client logs the same errors that are reported here.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     from forebay.stream.publish.features import parse_features
 
@@ -154,9 +162,9 @@ def command(
         return 0
     event = (parse_features(options["features"], categories), options["event_id"], options["key"])
     if options["wait_s"] is None:
-        _tell_sent(job, run_async(job.publish_one(*event)), as_json)
+        _print_published(job, run_async(job.publish_one(*event)), as_json)
         return 0
-    outputs = _answer_topics(loaded.settings)
+    outputs = _outcome_topics(loaded.settings)
     return run_async(_publish_and_wait(job, event, outputs=outputs, wait_s=options["wait_s"], as_json=as_json))
 
 
@@ -164,21 +172,21 @@ def _check_use(options: PublishOptions) -> None:
     file, features = options["file"], options["features"]
     if (file is None) == (features is None):
         raise click.UsageError("give either a FILE (- for standard input) or --features")
-    wrong = _file_options(options) if file is None else _event_options(options)
-    given = [option for option, value in wrong.items() if value is not None]
-    if given:
-        raise click.UsageError(f"{given[0]} goes with {'a FILE' if file is None else '--features'} only")
+    unsuitable = _file_options(options) if file is None else _event_options(options)
+    for option, value in unsuitable.items():
+        if value is not None:
+            raise click.UsageError(f"{option} can only be used with {'a FILE' if file is None else '--features'}")
     if options["raw"] and options["check"]:
-        raise click.UsageError("--check cannot go with --raw, which sends lines as they stand")
+        raise click.UsageError("--check cannot be used with --raw, which sends lines unchanged")
 
 
 def _event_options(options: PublishOptions) -> dict[str, object]:
-    """Return the options that are for one event only, None where not given."""
+    """Return the options for a single event, with their values; None if not set."""
     return {"--id": options["event_id"], "--key": options["key"], "--wait": options["wait_s"]}
 
 
 def _file_options(options: PublishOptions) -> dict[str, object]:
-    """Return the options that are for files only, None where not given."""
+    """Return the options for files, with their values; None if not set."""
     return {
         "--format": options["form"],
         "--raw": options["raw"] or None,
@@ -201,7 +209,7 @@ def _input_topics(settings: Settings) -> list[str]:
 
 
 def _find_signature(loaded: LoadedSettings, options: PublishOptions) -> ServedSignature | None:
-    """Find the signature that the events are checked against, None if they are not checked."""
+    """Return the signature against which the events are checked; None if they are not checked."""
     topic = options["topic"]
     return find_signature(
         loaded,
@@ -251,15 +259,15 @@ def _read_options(options: PublishOptions, categories: Mapping[str, Collection[s
     return ReadOptions(cast("Format | None", options["form"]), options["raw"], csv)
 
 
-def _answer_topics(settings: Settings) -> tuple[str, str]:
-    """Return the topics of predictions and dead letters. Raises ConfigError where events have no answer of their own."""
+def _outcome_topics(settings: Settings) -> tuple[str, str]:
+    """Return the topics of predictions and dead letters. Raises ConfigError if single events have no predictions."""
     from forebay.schemas.topics import DEAD_LETTERS, PREDICTIONS, topic_name
 
     if settings.window.kind != "none":
         raise ConfigError(
-            "--wait is for models of single events; here whole windows are predicted, when they close",
+            "--wait works only if single events are predicted; with window.kind set, windows are predicted when they close",
             kind="wait",
-            remedy="`forebay tail predictions` shows them",
+            remedy="remove --wait; `forebay tail predictions` shows the predictions",
         )
     prefix = settings.topics.prefix
     return topic_name(prefix, PREDICTIONS.name), topic_name(prefix, DEAD_LETTERS.name)
@@ -268,7 +276,9 @@ def _answer_topics(settings: Settings) -> tuple[str, str]:
 def _header(text: str) -> tuple[str, bytes]:
     name, equals, value = text.partition("=")
     if not equals or not name:
-        raise ConfigError(f"--header {text!r} is no NAME=VALUE", kind="header", remedy="write it like source=test")
+        raise ConfigError(
+            f"--header {text!r} is not NAME=VALUE", kind="header", remedy="write it like --header source=test"
+        )
     return name, value.encode()
 
 
@@ -281,33 +291,34 @@ def _delimiter(text: str | None) -> str | None:
     return character
 
 
-def _tell_sent(job: PublishJob, sent: PublishedEvent, as_json: bool) -> None:
+def _print_published(job: PublishJob, event: PublishedEvent, as_json: bool) -> None:
     if as_json:
-        echo_json({"id": sent.id, "topic": job.topic, "partition": sent.partition, "offset": sent.offset}, indent=None)
+        document = {"id": event.id, "topic": job.topic, "partition": event.partition, "offset": event.offset}
+        echo_json(document, indent=None)
     else:
-        echo(f"published {sent.id} to {job.topic}, partition {sent.partition}, offset {sent.offset}")
+        echo(f"published {event.id} to {job.topic}, partition {event.partition}, offset {event.offset}")
 
 
 async def _publish_and_wait(
-    job: PublishJob, one: EventFields, outputs: tuple[str, str], wait_s: float, as_json: bool
+    job: PublishJob, event: EventFields, outputs: tuple[str, str], wait_s: float, as_json: bool
 ) -> int:
-    """The event, then its answer in the manner of `forebay tail`. 0 for a prediction, 1 for a dead letter."""
+    """Publish an event, and print its outcome as `forebay tail` does. Return 0 for a prediction, 1 for a dead letter."""
     from forebay.stream.kafka.consumer.topic_reader import TopicReader
     from forebay.stream.publish.event_outcome import OutcomeReader
     from forebay.stream.terminal.record_format import as_json as to_json
     from forebay.stream.terminal.record_format import as_line
 
     async with TopicReader(job.options, outputs, from_beginning=False, clock=job.clock) as reader:
-        answered_event = OutcomeReader(reader, predictions=outputs[0], clock=job.clock)
-        sent = await job.publish_one(*one)
+        outcomes = OutcomeReader(reader, predictions=outputs[0], clock=job.clock)
+        published = await job.publish_one(*event)
         if not as_json:
-            _tell_sent(job, sent, as_json=False)
-        answer = await answered_event.to(job.topic, sent, wait_s)
+            _print_published(job, published, as_json=False)
+        outcome = await outcomes.wait_for(job.topic, published, wait_s)
     if as_json:
-        echo(to_json(answer.partition, answer.record))
+        echo(to_json(outcome.partition, outcome.record))
     else:
-        echo(as_line("predictions" if answer.predicted else "dead-letters", answer.partition, answer.record))
-    return 0 if answer.predicted else 1
+        echo(as_line("predictions" if outcome.predicted else "dead-letters", outcome.partition, outcome.record))
+    return 0 if outcome.predicted else 1
 
 
 def _publish_file(job: PublishJob, file: str, options: ReadOptions, as_json: bool) -> None:
@@ -335,14 +346,15 @@ def _publish_file(job: PublishJob, file: str, options: ReadOptions, as_json: boo
     if result.skipped:
         from forebay.stream.terminal.console import visible
 
-        echo(f"skipped {result.skipped:,} bad line{'s'[: result.skipped != 1]}, the first of them:", err=True)
+        first = ", the first:" if result.skipped > len(result.first_invalid) else ":"
+        echo(f"skipped {quantity(result.skipped, 'bad line')}{first}", err=True)
         for invalid_row in result.first_invalid:
             echo(visible(f"  {invalid_row.place}: {invalid_row.reason}"), err=True)
 
 
 @contextlib.contextmanager
 def _progress(source: Source, job: PublishJob, as_json: bool) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on a terminal; nothing where nobody looks."""
+    """Show a progress bar if the standard error is a terminal."""
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     from forebay.stream.terminal.console import stderr_console

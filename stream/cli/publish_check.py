@@ -1,4 +1,4 @@
-"""What `forebay publish` checks events against: the signature of the model that the configuration names."""
+"""The signature against which `forebay publish` checks events: that of the model that the configuration names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MODEL_SETTINGS = ("model.repository", "model.name", "model.version")
 
 
 def warn(message: str) -> None:
-    """Print a warning where it does not mix with results."""
+    """Print a warning to the standard error."""
     from forebay.stream.terminal.console import visible
 
     echo(f"warning: {visible(message)}", err=True)
@@ -25,11 +25,11 @@ def warn(message: str) -> None:
 def find_signature(
     loaded: LoadedSettings, *, model: str | None, other_topic: bool, wanted: bool | None, warn: Callable[[str], None]
 ) -> ServedSignature | None:
-    """The signature that events are checked against; None where there is none to be had.
+    """Return the signature against which events are checked; None if they are not checked.
 
-    model: the model that the events name, None for the configured one; other_topic: whether they go to a topic that the
-    configured worker does not read. wanted: True for a check that must be possible (raises ModelError where it is not), None
-    for one where it is possible, False for none.
+    model: the model that the events name, None for the configured one.
+    other_topic: whether the events go to a topic that the configured worker does not read.
+    wanted: True to require the check (raises ModelError if the model is not found), None to check if possible, False for none.
     """
     from forebay.models.artefacts.repository import read_signature
     from forebay.stream.config.load import DEFAULT
@@ -47,7 +47,7 @@ def find_signature(
         if wanted:
             raise
         if any(loaded.origins[key] != DEFAULT for key in _MODEL_SETTINGS):
-            warn(f"events are not checked before they are sent: {error.message}")
+            warn(f"the events are not checked before they are sent: {error.message}")
         return None
     limits = EventLimits(settings.input.max_event_bytes, settings.input.max_key_bytes)
     return ServedSignature(name, signature, limits)

@@ -1,4 +1,4 @@
-"""CSV into rows: numbers where they are features, and the text as written of everything that identifies."""
+"""A reader of CSV and TSV: features become numbers, and ids and keys keep the text as written."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from forebay.stream.publish.input_row import InputRow, InputRows, InvalidRow
 NULLS: Final = ("", "NA", "NaN", "nan", "null")
 DELIMITERS: Final = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
-_BAD_LINE_REMEDY: Final = "fix the line; --skip-bad-lines leaves such lines out"
+_BAD_LINE_REMEDY: Final = "fix the line; --skip-bad-lines skips such lines"
 _NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _INTEGER: Final = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 _WORDS: Final[dict[str, object]] = {
@@ -37,10 +37,10 @@ CheckColumns = Callable[[Collection[str]], None]
 class CsvOptions:
     """How to read CSV.
 
-    delimiter: one character; None for `usual_delimiter`, where a header that looks like another one is refused.
-    nulls: what stands for a missing value; in a text column only what is empty does.
+    delimiter: one character; None for `usual_delimiter`, and a header that seems to use another one is then refused.
+    nulls: texts that mean a missing value; in a text column, only an empty field does.
     text_columns: columns that stay text as written.
-    categories: the categories that the model knows, by column; such a column is text, and none of its categories is null.
+    categories: the categories that the model knows, by column; these columns are text, and a category is never null.
     """
 
     delimiter: str | None = None
@@ -53,16 +53,16 @@ class CsvOptions:
 def csv_rows(
     stream: BinaryIO, name: str, options: CsvOptions | None = None, check_columns: CheckColumns = lambda columns: None
 ) -> InputRows:
-    """One row for each record below the header line, its values by column, and each as written.
+    """Yield one row per record below the header line, with its values by column, parsed and as written.
 
-    `check_columns` gets the header's names and may raise. Raises DataError for a header that cannot be used.
+    check_columns: receives the header's names and can raise. Raises DataError for a header that cannot be used.
     """
-    # Bytes that are not UTF-8 must cost their own row, not the reader: they come through as surrogates.
+    # Bytes that are not UTF-8 must invalidate only their own row: they are decoded to surrogates.
     text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
     try:
         yield from _rows(text, name, options or CsvOptions(), check_columns)
     finally:
-        text.detach()  # or it would close the stream, which is the caller's
+        text.detach()  # otherwise it would close the caller's stream
 
 
 def _rows(text: io.TextIOWrapper, name: str, options: CsvOptions, check_columns: CheckColumns) -> InputRows:
@@ -75,7 +75,7 @@ def _rows(text: io.TextIOWrapper, name: str, options: CsvOptions, check_columns:
     records = _records(reader)
     header = next(records, [])
     if isinstance(header, csv.Error):
-        raise _bad_header(name, f"the header is not CSV: {header}", "write the names of the columns there")
+        raise _bad_header(name, f"the header is not CSV: {header}", "write the column names in the first line")
     if options.delimiter is None:
         _check_delimiter(name, header, delimiter)
     _check_names(name, header)
@@ -87,12 +87,12 @@ def _rows(text: io.TextIOWrapper, name: str, options: CsvOptions, check_columns:
         if not record:
             continue
         number += 1
-        # A quote without an end takes many lines into one record: all of them are what would be left out.
+        # An unclosed quote joins many lines into one record: report all the lines that would be skipped.
         place = f"{name}, line {last_line}" if first_line == last_line else f"{name}, lines {first_line} to {last_line}"
         if isinstance(record, csv.Error):
             yield InvalidRow(place, f"not CSV: {record}", _BAD_LINE_REMEDY)
         elif len(record) != len(header):
-            reason = f"{quantity(len(record), 'value')}, but the header has {quantity(len(header), 'column')}"
+            reason = f"the line has {quantity(len(record), 'value')}, the header {quantity(len(header), 'column')}"
             yield InvalidRow(place, reason, _BAD_LINE_REMEDY)
         elif not _is_utf8(record):
             yield InvalidRow(place, "the line is not UTF-8", "convert the file, for example with iconv -t UTF-8")
@@ -118,26 +118,29 @@ def _records(reader: Iterator[list[str]]) -> Iterator[list[str] | csv.Error]:
 
 
 def _check_delimiter(name: str, header: Sequence[str], delimiter: str) -> None:
-    """Refuse a header that is one column only because another character separates it."""
+    """Raise DataError for a header with one column that another delimiter would split."""
     if len(header) != 1:
         return
     other = next((other for other in DELIMITERS if other != delimiter and other in header[0]), None)
     if other is not None:
         raise _bad_header(
             name,
-            f"one column, {header[0][:60]!r}; the file looks separated by {DELIMITERS[other]}, not {DELIMITERS[delimiter]}",
-            f"name the delimiter: --delimiter {'tab' if other == chr(9) else repr(other)}",
+            f"the header has one column, {header[0][:60]!r}; the file seems to be separated by {DELIMITERS[other]}, "
+            f"not by {DELIMITERS[delimiter]}",
+            f"set the delimiter: --delimiter {'tab' if other == chr(9) else repr(other)}",
         )
 
 
 def _check_names(name: str, header: Sequence[str]) -> None:
-    twice = [column for column, count in Counter(header).items() if count > 1]
-    if twice or any(not column for column in header):
-        wrong = f"the column {min(twice)!r} is there twice" if twice else "a column has no name"
-        remedy = "give each column a name of its own"
-        if not twice and not header[0]:
-            remedy += "; a nameless first column is usually the index of pandas: write with to_csv(..., index=False)"
-        raise _bad_header(name, f"the header cannot be used: {wrong}", remedy)
+    repeated = [column for column, count in Counter(header).items() if count > 1]
+    if repeated or any(not column for column in header):
+        problem = f"several columns have the name {min(repeated)!r}" if repeated else "a column has no name"
+        remedy = "give each column a different name" if repeated else "give each column a name"
+        if not repeated and not header[0]:
+            remedy += (
+                "; a first column without a name is usually the index of pandas: write with to_csv(..., index=False)"
+            )
+        raise _bad_header(name, f"the header cannot be used: {problem}", remedy)
     if not _is_utf8(header):
         raise _bad_header(name, "the header is not UTF-8", "convert the file, for example with iconv -t UTF-8")
 
@@ -147,13 +150,13 @@ def _bad_header(name: str, problem: str, remedy: str) -> DataError:
 
 
 def value_reader(column: str, options: CsvOptions) -> Callable[[str], object]:
-    """What makes a column's values of their text."""
+    """Return the function that converts the text of a column to values."""
     if column in options.text_columns:
         return _text_reader(frozenset(("",)))
     nulls = frozenset(options.nulls)
-    known = options.categories.get(column)
-    if known is not None:
-        return _text_reader(nulls - set(known))
+    categories = options.categories.get(column)
+    if categories is not None:
+        return _text_reader(nulls - set(categories))
     return lambda value: None if value in nulls else read_value(value)
 
 
@@ -170,7 +173,7 @@ def _is_utf8(record: Sequence[str]) -> bool:
 
 
 def read_value(value: str) -> object:
-    """A number or a boolean where the text reads as one, else the text. Numbers beyond float64 are infinite."""
+    """Return a number or boolean if the text reads as one, otherwise the text. Numbers beyond float64 become infinite."""
     stripped = value.strip()
     if _INTEGER.fullmatch(stripped):
         return int(stripped)

@@ -1,4 +1,4 @@
-"""Whether the beginning of a file is UTF-8, which is all that is read."""
+"""Detection of files that are not UTF-8, by their first bytes."""
 
 from __future__ import annotations
 
@@ -19,18 +19,20 @@ _PROBE_BYTES: Final = 4096
 
 
 def check_encoding(start: bytes, name: str) -> None:
-    """Raise DataError where a file that starts like this is in an encoding that is not read."""
-    found = next((encoding for mark, encoding in _MARKS if start.startswith(mark)), None)
-    if found is None and b"\0" in start[:_PROBE_BYTES]:
-        # Without a mark: every second byte of ASCII text is zero.
-        found = "UTF-16" if b"\0" in start[:2] and start[:2] != b"\0\0" else None
-        if found is None:
+    """Raise DataError if the first bytes of a file are not UTF-8 text."""
+    encoding = next((encoding for mark, encoding in _MARKS if start.startswith(mark)), None)
+    if encoding is None and b"\0" in start[:_PROBE_BYTES]:
+        # In UTF-16 without a byte order mark, every second byte of ASCII text is zero.
+        encoding = "UTF-16" if b"\0" in start[:2] and start[:2] != b"\0\0" else None
+        if encoding is None:
             raise DataError(
-                f"{name}: this is not text: it holds zero bytes", kind="encoding", remedy="check the file, or --format"
+                f"{name}: the file is not text: it contains zero bytes",
+                kind="encoding",
+                remedy="check the file, or set its format with --format",
             )
-    if found is not None:
+    if encoding is not None:
         raise DataError(
-            f"{name}: the file is {found}, and UTF-8 is expected",
+            f"{name}: the encoding of the file is {encoding}, not UTF-8",
             kind="encoding",
-            remedy=f"convert it: iconv -f {found} -t UTF-8 {name} > utf8-{name}",
+            remedy=f"convert it: iconv -f {encoding} -t UTF-8 {name} > utf8-{name}",
         )

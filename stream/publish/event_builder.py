@@ -1,4 +1,4 @@
-"""Rows into events: which field is the id, the time, the key, and what is left are the features."""
+"""Conversion of rows to events: fields of a row become the id, the event time and the key; the others become features."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from forebay.stream.publish.values import identifier, json_value, scalar_value
 
 _FEATURE_FIELDS: Final = ("features", "input")
 _INFINITE: Final = (math.inf, -math.inf)
-_EVENT_REMEDY: Final = "`forebay schemas event` prints what an event is; --raw sends lines as they are"
+_EVENT_REMEDY: Final = "`forebay schemas event` prints the schema of an event; --raw sends lines unchanged"
 
 
 class Message(NamedTuple):
-    """What is sent: the record's key and value."""
+    """The key and value of a record to send."""
 
     key: bytes | None
     value: bytes
@@ -29,14 +29,14 @@ class Message(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Which fields of a row have a meaning of their own. None: the usual name, where it is there."""
+    """The columns of the id, the event time and the key. None: the default name, if there is such a column."""
 
     id: str | None = None
     timestamp: str | None = None
     key: str | None = None
 
     def check(self, columns: Collection[str]) -> None:
-        """Raise ConfigError where a column was asked for by name that is not there."""
+        """Raise ConfigError if an option names a column that does not exist."""
         for option, name in (
             ("--id-column", self.id),
             ("--timestamp-column", self.timestamp),
@@ -52,11 +52,13 @@ class Columns:
 
 
 class EventBuilder:
-    """Makes one event of one row.
+    """Builds one event from each row.
 
-    A row with a field `features` (or `input`) is an event already and only gets what it lacks; of any other row the columns
-    are the features. An id that is missing becomes `<source>:<row number>`, the same each time; a missing time is
-    `now_ms()`. `model` is written into every event; so is `deadline_after_ms`, counted from `now_ms()`.
+    A row with a field `features` (or `input`) is already an event, and only missing fields are added. The columns of any other
+    row become features. A missing id becomes `<source>:<row number>`, which is the same in each run. A missing time becomes
+    `now_ms()`.
+
+    model: written into every event. deadline_after_ms: sets the deadline of every event, relative to `now_ms()`.
     """
 
     def __init__(
@@ -80,43 +82,43 @@ class EventBuilder:
         self._deadline_after_ms = deadline_after_ms
 
     def build(self, row: InputRow) -> Message:
-        """The message for a row. Raises RowFault."""
+        """Return the message for a row. Raises RowFault."""
         values = row.values
         if values is None:
             return Message(None, row.line or b"")
         features = next((name for name in _FEATURE_FIELDS if name in values), None)
         if features is not None:
-            return self._complete(row, values, features)
+            return self._from_event(row, values, features)
         return self._from_columns(row, values)
 
-    def _complete(self, row: InputRow, values: Mapping[str, object], features_field: str) -> Message:
+    def _from_event(self, row: InputRow, values: Mapping[str, object], features_field: str) -> Message:
         features = values[features_field]
         if row.written is not None and isinstance(features, str):
-            features = _parsed(features)
+            features = _parse_features(features)
         if not isinstance(features, list | dict):
             raise RowFault(f"{features_field} is neither an array nor an object", _EVENT_REMEDY)
         key = self._record_key(row, values)
         if row.line is not None:
-            own = values.get("key")
-            if own is not None and not isinstance(own, str):
-                raise RowFault(f"key is {own!r}; in an event it is a text", "put it in quotes")
-            if self._is_whole(row, values):
+            event_key = values.get("key")
+            if event_key is not None and not isinstance(event_key, str):
+                raise RowFault(f"key is {event_key!r}; the key of an event must be text", "write it in quotes")
+            if self._is_complete(row, values):
                 return Message(key, row.line)
             event = {name: value for name, value in values.items() if name not in (self._id, self._timestamp)}
             return Message(key, self._encode(row, values, event))
-        # The record has the key already. A column that is no field of an event must not cost the row.
-        left_out = (self._id, self._timestamp, "key")
+        # The record already has the key. An invalid key column must not invalidate the row.
+        excluded = (self._id, self._timestamp, "key")
         event = {
             name: json_value(name, features if name == features_field else value, self._times)
             for name, value in values.items()
-            if name not in left_out and not self._is_bytes_key(name, value)
+            if name not in excluded and not self._is_bytes_key(name, value)
         }
         return Message(key, self._encode(row, values, event))
 
-    def _is_whole(self, row: InputRow, values: Mapping[str, object]) -> bool:
-        """Whether a line can be sent as it stands. Raises RowFault for an id or a time that is none."""
-        usual = self._id == "id" and self._timestamp == "timestamp"
-        if not usual or self._model is not None or self._deadline_after_ms is not None:
+    def _is_complete(self, row: InputRow, values: Mapping[str, object]) -> bool:
+        """Return whether a line can be sent unchanged. Raises RowFault for an invalid id or time."""
+        default_names = self._id == "id" and self._timestamp == "timestamp"
+        if not default_names or self._model is not None or self._deadline_after_ms is not None:
             return False
         if values.get("id") is None or values.get("timestamp") is None:
             return False
@@ -150,16 +152,16 @@ class EventBuilder:
         try:
             return orjson.dumps(event)
         except (TypeError, ValueError) as error:
-            raise RowFault(f"the row cannot be written as JSON: {error}", "leave such columns out") from None
+            raise RowFault(f"the row cannot be written as JSON: {error}", "remove such columns from the file") from None
 
     def _is_bytes_key(self, name: str, value: object) -> bool:
-        """Whether a field can be the record's key but nothing in JSON."""
+        """Return whether a field holds the record's key as bytes, which JSON cannot express."""
         return isinstance(value, bytes) and name == self._key
 
     def _event_id(self, row: InputRow, values: Mapping[str, object]) -> str:
         if isinstance(values.get(self._id), bool) and row.written is None:
             raise RowFault(
-                f"{self._id} is {values[self._id]}; a text or a whole number is expected", "fix it, or leave it out"
+                f"{self._id} is {values[self._id]}; it must be text or a whole number", "fix it, or remove it"
             )
         value = _identity(self._id, row, values)
         if value is None:
@@ -170,7 +172,7 @@ class EventBuilder:
             except UnicodeDecodeError:
                 raise RowFault(f"{self._id} holds bytes that are not UTF-8", "store the ids as text") from None
         if not value:
-            raise RowFault(f"{self._id} is an empty text", "fill it in, or leave the column out for ids by row number")
+            raise RowFault(f"{self._id} is empty text", "fill it in, or remove the column to get ids by row number")
         return value
 
     def _event_time(self, row: InputRow, values: Mapping[str, object]) -> int | str:
@@ -185,19 +187,19 @@ class EventBuilder:
         except RowFault:
             if self._columns.key is not None:
                 raise
-            return None  # a feature that happens to be called key
+            return None  # a feature whose name is "key" by chance
         return value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
 
 
 def _identity(name: str, row: InputRow, values: Mapping[str, object]) -> str | bytes | None:
-    """What the field `name` holds as exact text; None for an empty field of CSV."""
+    """Return the exact text or bytes of the field `name`; None if it is missing, or empty in CSV."""
     if row.written is not None:
         return row.written.get(name) or None
     return identifier(name, values.get(name))
 
 
-def _parsed(text: str) -> object:
-    """Features that a CSV file holds as JSON text; the text itself where it is not JSON."""
+def _parse_features(text: str) -> object:
+    """Parse features that a CSV file holds as JSON text; return the text itself if it is not JSON."""
     try:
         return orjson.loads(text)
     except ValueError:

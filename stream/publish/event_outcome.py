@@ -1,4 +1,4 @@
-"""What became of one event: its prediction or its dead letter, found by the event's position."""
+"""The outcome of one event: its prediction or dead letter, found by the event's topic, partition and offset."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from forebay.stream.publish.publish_job import PublishedEvent
 
 @dataclass(frozen=True, slots=True)
 class EventOutcome:
-    """The record that answers an event, and where it is."""
+    """The record of a prediction or dead letter, and its partition."""
 
     predicted: bool
     partition: TopicPartition
@@ -25,37 +25,41 @@ class EventOutcome:
 
 
 class OutcomeReader:
-    """Reads predictions and dead letters from now on: start it before the event is published."""
+    """Reads new predictions and dead letters. Create it before the event is published."""
 
     def __init__(self, reader: TopicReader, *, predictions: str, clock: Clock) -> None:
         self._predictions: Final = predictions
         self._clock: Final = clock
         self._polls: Final = reader.polls(idle_timeout_s=None, ticks=True)
 
-    async def to(self, topic: str, sent: PublishedEvent, timeout_s: float) -> EventOutcome:
-        """Raises BrokerError (kind "no_answer") when there is none in time."""
+    async def wait_for(self, topic: str, event: PublishedEvent, timeout_s: float) -> EventOutcome:
+        """Wait for the outcome of an event. Raises BrokerError (kind "no_answer") if there is none in time."""
         deadline_s = self._clock.monotonic_s() + timeout_s
         async for partition, records in self._polls:
             predicted = partition.topic == self._predictions
             for record in records:
-                if answered_event(record, predicted=predicted) == (topic, sent.partition, sent.offset):
+                if answered_event(record, predicted=predicted) == (topic, event.partition, event.offset):
                     return EventOutcome(predicted, partition, record)
             if self._clock.monotonic_s() >= deadline_s:
                 break
         raise BrokerError(
-            f"neither a prediction nor a dead letter came for {sent.id} within {timeout_s:g} s",
+            f"there was neither a prediction nor a dead letter for {event.id} within {timeout_s:g} s",
             kind="no_answer",
-            remedy="see that a worker runs and reads this topic; `forebay check` tells about the rest",
+            remedy="check that a worker runs and reads this topic; `forebay check` checks the rest",
         )
 
 
 def answered_event(record: Record, *, predicted: bool) -> tuple[str, int, int] | None:
-    """Topic, partition and offset of the event that a record answers; None where it does not say."""
+    """Return the topic, partition and offset of a record's event; None if the record does not have them."""
     try:
         if predicted:
             source = orjson.loads(record.value or b"")["source"]
             return str(source["topic"]), int(source["partition"]), int(source["offset"])
-        said = {name.lower(): value for name, value in record.headers}
-        return said[names.ERROR_TOPIC].decode(), int(said[names.ERROR_PARTITION]), int(said[names.ERROR_OFFSET])
+        headers = {name.lower(): value for name, value in record.headers}
+        return (
+            headers[names.ERROR_TOPIC].decode(),
+            int(headers[names.ERROR_PARTITION]),
+            int(headers[names.ERROR_OFFSET]),
+        )
     except (LookupError, TypeError, ValueError, AttributeError):
         return None

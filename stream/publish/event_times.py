@@ -1,4 +1,4 @@
-"""When an event happened: numbers in a unit, RFC 3339 text, and times without an offset, which need a time zone."""
+"""Parsing of event times: numbers in a unit, RFC 3339 text, and times without an offset, which need a time zone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from forebay.stream.publish.input_row import RowFault
 TimeUnit = Literal["s", "ms", "us", "ns"]
 UNITS: Final[dict[TimeUnit, str]] = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 SECONDS_RANGE: Final = range(100_000_000, 10_000_000_000)
-"""As seconds 1973 to 2286, as milliseconds the first months of 1970."""
+"""Numbers that are 1973 to 2286 in seconds, but the first months of 1970 in milliseconds."""
 
 _PER_MS: Final[dict[TimeUnit, int]] = {"ms": 1, "us": 1_000, "ns": 1_000_000}
 _EPOCH: Final = datetime(1970, 1, 1)
@@ -26,8 +26,8 @@ _TIME: Final = re.compile(
 )
 _RFC3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _OFFSET: Final = re.compile(r"([+-])(\d\d):?(\d\d)", re.ASCII)
-_ZONE_REMEDY: Final = "say which time zone it is in, for example --timezone UTC or --timezone Europe/Berlin"
-_TIME_REMEDY: Final = "fix it, or leave it out for the time of publishing; --timestamp-column names another column"
+_ZONE_REMEDY: Final = "set its time zone, for example --timezone UTC or --timezone Europe/Berlin"
+_TIME_REMEDY: Final = "fix it, or remove it to use the time of publishing; --timestamp-column names another column"
 
 
 class Instant(NamedTuple):
@@ -43,7 +43,7 @@ class LocalTime(NamedTuple):
 
 
 def parse_zone(name: str) -> tzinfo:
-    """The time zone of a name such as Europe/Berlin, or of an offset such as +02:00. Raises ConfigError."""
+    """Return the time zone for a name such as Europe/Berlin or an offset such as +02:00. Raises ConfigError."""
     if name.upper() in ("UTC", "Z"):
         return UTC
     if (offset := _OFFSET.fullmatch(name)) is not None and int(offset[2]) < 24 and int(offset[3]) < 60:
@@ -53,21 +53,24 @@ def parse_zone(name: str) -> tzinfo:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise ConfigError(
-            f"--timezone {name!r}: there is no such time zone here",
+            f"--timezone {name!r}: this machine knows no such time zone",
             kind="timezone",
-            remedy="write UTC, an offset such as +02:00, or a name such as Europe/Berlin (with the system's zone data)",
+            remedy="write UTC, an offset such as +02:00, or a name such as Europe/Berlin (needs the system's time zone data)",
         ) from None
 
 
 @dataclass(frozen=True, slots=True)
 class TimeRule:
-    """How times are read. zone: that of times without an offset, which are refused without it; unit: that of numbers."""
+    """How times are parsed.
+
+    zone: time zone of times without an offset; None to refuse them. unit: unit of numbers.
+    """
 
     zone: tzinfo | None = None
     unit: TimeUnit = "ms"
 
     def event_time(self, name: str, value: object) -> int | str:
-        """What goes into the event: milliseconds, or the text itself where it is RFC 3339 already. Raises RowFault."""
+        """Return the time for an event: milliseconds, or the text itself if it is RFC 3339. Raises RowFault."""
         if isinstance(value, str):
             text = value.strip()
             if _WHOLE.fullmatch(text):
@@ -84,12 +87,12 @@ class TimeRule:
         elif isinstance(value, float | Decimal) and -1e25 < value < 1e25 and value == int(value):
             return self._in_range(name, int(value), self.unit)
         raise RowFault(
-            f"{name} is {_shown(value)}; whole {UNITS[self.unit]} since 1970 or an RFC 3339 time is expected",
+            f"{name} is {_shown(value)}; it must be whole {UNITS[self.unit]} since 1970 or an RFC 3339 time",
             _TIME_REMEDY,
         )
 
     def localise(self, name: str, value: LocalTime) -> int:
-        """Milliseconds since the epoch of a time without an offset. Raises RowFault where its zone is not known."""
+        """Convert a time without an offset to milliseconds since the epoch. Raises RowFault if its zone is not known."""
         if self.zone is UTC:
             return value.ms
         try:
@@ -101,22 +104,22 @@ class TimeRule:
         offset = moment.replace(tzinfo=self.zone).utcoffset()
         if offset is None or offset != moment.replace(tzinfo=self.zone, fold=1).utcoffset():
             raise RowFault(
-                f"{name} is {moment}, when the clocks change in {self.zone}: there is no such time, or there are two",
+                f"{name} is {moment}, when the clocks change in {self.zone}: this time does not exist, or exists twice",
                 "write times with their offset, or in UTC",
             )
         return value.ms - offset // timedelta(milliseconds=1)
 
     def _parse(self, name: str, text: str) -> int | None:
-        """Milliseconds of a date, or of a time with or without an offset; None for other text."""
-        found = _TIME.fullmatch(text)
-        if found is None:
+        """Return the milliseconds of a date, or of a time with or without an offset; None for other text."""
+        match = _TIME.fullmatch(text)
+        if match is None:
             return None
-        day, time, offset = found.groups()
+        day, time, offset = match.groups()
         offset = "+00:00" if offset and offset[0] not in "+-" else offset or ""
         try:
             moment = datetime.fromisoformat(f"{day}T{time or '00:00'}{offset}")
         except ValueError:
-            raise RowFault(f"{name} is {_shown(text)}, which is not a date", _TIME_REMEDY) from None
+            raise RowFault(f"{name} is {_shown(text)}, which is not a valid date and time", _TIME_REMEDY) from None
         if moment.tzinfo is not None:
             return round((moment - _EPOCH.replace(tzinfo=UTC)).total_seconds() * 1000)
         return self.localise(name, LocalTime(round((moment - _EPOCH).total_seconds() * 1000)))
@@ -128,8 +131,8 @@ class TimeRule:
         finer: TimeUnit = "us" if value < MAX_TIMESTAMP_MS * 1000 else "ns"
         if unit == "ms" and value > 0:
             raise RowFault(
-                f"{name} {value} is beyond the year 9999 in milliseconds; it looks like {UNITS[finer]}",
-                f"--timestamp-unit {finer} takes it as {UNITS[finer]}",
+                f"{name} {value} is after the year 9999 if it is in milliseconds; it seems to be in {UNITS[finer]}",
+                f"--timestamp-unit {finer} reads it as {UNITS[finer]}",
             )
         raise RowFault(f"{name} {value} is not between 1970 and 9999 in {UNITS[unit]}", _TIME_REMEDY)
 

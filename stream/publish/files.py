@@ -1,4 +1,4 @@
-"""Files and standard input as rows: which format, whether compressed, how far read."""
+"""Files and standard input as sources of rows, with their format, compression and reading progress."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _SUFFIXES: Final[dict[str, Format]] = {
 class ReadOptions:
     """How to read a source.
 
-    format: None for the one that the file's name says; raw: every line as it stands; csv: how to read CSV and TSV.
+    format: None to infer it from the file name. raw: whether to send every line unchanged. csv: how to read CSV and TSV.
     """
 
     format: Format | None = None
@@ -43,7 +43,7 @@ class ReadOptions:
 
 
 class Source:
-    """An open source of rows."""
+    """An open file or standard input, with its rows. total_bytes: the size of the file, None if unknown."""
 
     def __init__(self, name: str, rows: InputRows, position: Callable[[], int], total_bytes: int | None) -> None:
         self.name = name
@@ -52,7 +52,7 @@ class Source:
         self._position = position
 
     def fraction(self) -> float | None:
-        """How much of it was read, 0 to 1; None where its size is not known."""
+        """Return the part that was read, from 0 to 1; None if the size is not known."""
         if not self.total_bytes:
             return None
         return min(1.0, self._position() / self.total_bytes)
@@ -62,10 +62,11 @@ class Source:
 def open_source(
     path: str, options: ReadOptions, check_columns: CheckColumns = lambda columns: None
 ) -> Iterator[Source]:
-    """Open a file, or standard input for `-`, as rows.
+    """Open a file as rows, or standard input if the path is `-`.
 
-    `check_columns` gets the names of the columns of CSV and Parquet, and may raise. Raises DataError for a file that cannot
-    be read (also later, from the rows), ConfigError for a format that cannot be told or needs what is not installed.
+    check_columns: receives the column names of CSV and Parquet, and can raise.
+    Raises DataError for a file that cannot be read (also later, from the rows); ConfigError for a format that cannot be
+    inferred or needs a package that is not installed.
     """
     if path == "-":
         form = options.format or "jsonl"
@@ -73,7 +74,7 @@ def open_source(
             raise ConfigError(
                 "Parquet cannot be read from standard input", kind="format", remedy="write it to a file first"
             )
-        # A pipe may stay open for long: what has come is published while more is waited for.
+        # A pipe can stay open for a long time: publish the events that have arrived while waiting for more.
         if options.raw or form == "jsonl":
             lines = follow_lines(sys.stdin.fileno())
             rows = raw_rows(lines, "stdin") if options.raw else json_rows(lines, "stdin")
@@ -87,7 +88,7 @@ def open_source(
     compressed = file.suffix.lower() == ".gz"
     form = options.format or _format_of(file.with_suffix("") if compressed else file)
     if form == "parquet" and options.raw:
-        raise ConfigError("--raw takes lines of text, not Parquet", kind="format", remedy="leave --raw out")
+        raise ConfigError("--raw reads lines of text, not Parquet", kind="format", remedy="remove --raw")
     try:
         with file.open("rb") as raw:
             size = file.stat().st_size
@@ -96,7 +97,7 @@ def open_source(
             else:
                 stream = cast("BinaryIO", gzip.GzipFile(fileobj=raw)) if compressed else raw
                 rows = _text_rows(stream, file.name, form=form, options=options, check_columns=check_columns)
-            # Closed before the file is: the readers let go of it.
+            # The readers must be closed before the file: they use it.
             with contextlib.closing(_with_read_errors(rows, path)) as guarded:
                 yield Source(file.name, guarded, raw.tell, size)
     except OSError as error:
@@ -104,7 +105,7 @@ def open_source(
 
 
 def _check_is_file(file: Path) -> None:
-    """Raise DataError for a folder or a missing file, before its name is asked for a format."""
+    """Raise DataError for a folder or a missing file. Call it before the format is inferred from the name."""
     if file.is_dir():
         raise DataError(f"{file}: this is a folder", kind="unreadable", remedy="publish its files one by one")
     if not file.exists():
@@ -139,12 +140,12 @@ def _parquet_rows(raw: BinaryIO, name: str, check_columns: CheckColumns) -> Inpu
 
 
 def _with_read_errors(rows: InputRows, path: str) -> Generator[InputRow | InvalidRow | None, None, None]:
-    """The rows, with what the file system and the decompressor raise turned into errors for people."""
+    """Yield the rows, and convert errors of the file system and the decompressor to DataError."""
     try:
         yield from rows
     except (EOFError, zlib.error, OSError) as error:
         raise DataError(
-            f"{path}: cannot be read further: {error}", kind="unreadable", remedy="the file looks damaged or cut off"
+            f"{path}: reading failed: {error}", kind="unreadable", remedy="the file seems to be damaged or cut off"
         ) from error
 
 
@@ -154,6 +155,6 @@ def _format_of(file: Path) -> Format:
         raise ConfigError(
             f"{file.name}: the format cannot be inferred from the file name",
             kind="format",
-            remedy=f"name it with --format {'|'.join(FORMATS)}",
+            remedy=f"set it with --format {'|'.join(FORMATS)}",
         )
     return form

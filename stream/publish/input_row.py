@@ -1,4 +1,4 @@
-"""What the readers give: rows, and rows that cannot be read."""
+"""The rows that the file readers yield, valid and invalid."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import NamedTuple
 class InputRow(NamedTuple):
     """One row of a source.
 
-    number: counts from 1: lines of text, data rows of CSV and Parquet.
-    values: the parsed fields; None for a source that is sent as it stands, whose `line` is sent.
-    line: the line that the values were parsed from; None for a source that does not have one event a line.
-    written: for CSV the text of each field; what identifies is taken from here, for it must not go through numbers.
-    line_number: for CSV the line of the file that the row ends in.
+    number: counted from 1: the line of a text file, the data row of CSV and Parquet.
+    values: the parsed fields; None if `line` is sent unchanged (--raw).
+    line: the line from which the values were parsed; None if the format does not have one event per line.
+    written: for CSV, the original text of each field; ids and keys are taken from it, because numbers would change them.
+    line_number: for CSV, the line of the file in which the row ends.
     """
 
     number: int
@@ -26,7 +26,7 @@ class InputRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class InvalidRow:
-    """A row that cannot be published. `place` is what people look for: the file and the line."""
+    """A row that cannot be published. place: the file and line, as messages show it."""
 
     place: str
     reason: str
@@ -34,7 +34,7 @@ class InvalidRow:
 
 
 class RowFault(Exception):
-    """Why a row cannot become an event."""
+    """The reason why a row cannot become an event."""
 
     def __init__(self, reason: str, remedy: str) -> None:
         super().__init__(reason)
@@ -43,4 +43,4 @@ class RowFault(Exception):
 
 
 InputRows = Iterator[InputRow | InvalidRow | None]
-"""None: nothing more is there at the moment (of a pipe that is still open)."""
+"""None: an open pipe has no more data at the moment."""

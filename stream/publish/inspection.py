@@ -1,7 +1,7 @@
-"""Looks at the first events of a file before any is sent: whether the model would take them, and what seems odd.
+"""Inspection of a file's first events before any is sent: whether the model accepts them, and what seems wrong.
 
-A file whose events will all be rejected is refused: "published" would be true and of no use. The decoder of the worker
-itself decides, so what is said here is what will happen there.
+A file is refused if all its events would be rejected: publishing it would be useless. The worker's own decoder decides, so the
+inspection and the worker agree.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ SAMPLE_ROWS: Final = 100
 
 _MAX_NAMES: Final = 5
 _COMMA_NUMBER: Final = re.compile(r"[+-]?\d+,\d+")
-_REMEDY: Final = "--no-check publishes them all the same"
+_REMEDY: Final = "--no-check publishes them anyway"
 
 Headers = Sequence[tuple[str, bytes]]
 
 
 class Candidate(NamedTuple):
-    """A message that is to be sent, and where it is from. written: whether its values were text in CSV."""
+    """A message to send, and the place of its row. written: whether its values were text in CSV."""
 
     place: str
     message: Message
@@ -41,7 +41,7 @@ class Candidate(NamedTuple):
 
 
 class PublishedRecord(NamedTuple):
-    """A message as the decoder sees it."""
+    """A message in the form that the decoder reads."""
 
     value: bytes
     key: bytes | None
@@ -52,14 +52,14 @@ class PublishedRecord(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ServedSignature:
-    """What the worker judges events by."""
+    """The model signature and the limits against which the worker checks events."""
 
     model_name: str
     signature: Signature
     limits: EventLimits
 
     def categories(self) -> dict[str, Collection[str]]:
-        """The features that are categories, which text must be left as it is for."""
+        """Return the categories by feature. The text of these features must stay unchanged."""
         return {feature.name: feature.categories for feature in self.signature.features if feature.dtype == "category"}
 
 
@@ -75,7 +75,7 @@ class EventCheck:
         )
 
     def fault(self, message: Message) -> str | None:
-        """Why the worker would reject a message; None where it takes it."""
+        """Return why the worker would reject a message; None if it accepts it."""
         try:
             self._validator.validate(PublishedRecord(message.value, message.key, self._headers))
         except InvalidEvent as fault:
@@ -83,30 +83,33 @@ class EventCheck:
         return None
 
     def invalid_row(self, place: str, message: Message) -> InvalidRow | None:
-        """The row of a message that the worker would reject."""
+        """Return the invalid row for a message that the worker would reject; None if it accepts the message."""
         reason = self.fault(message)
         if reason is None:
             return None
         return InvalidRow(
-            place, f"model {self.model_name!r} does not take it: {reason}", "fix the row; --no-check sends it"
+            place, f"model {self.model_name!r} rejects it: {reason}", "fix the row; --no-check sends it anyway"
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What is looked at before publishing. check: None where no model is known; every: check every event, not a sample."""
+    """The inspection before publishing.
+
+    check: None if no model is known. every_event: whether to check every event, not a sample. warn: receives each warning.
+    """
 
     check: EventCheck | None
-    every: bool
+    every_event: bool
     warn: Callable[[str], None]
 
     def inspect(self, sample: Sequence[Candidate]) -> None:
-        """Warn of what seems odd. Raises DataError where the model would take none of the events."""
+        """Warn of probable mistakes. Raises DataError if the model would reject all events."""
         events = [event for candidate in sample if (event := _event(candidate.message)) is not None]
         names = _feature_names(events)
         hints = [*_unknown_names(names, self.check.signature if self.check else None)]
         if sample and sample[0].written and (odd := _data_in_header(names)) is not None:
-            hints.append(f"the first line seems to hold data, not the names of columns: {odd!r}")
+            hints.append(f"the first line seems to hold data, not column names: {odd!r}")
         if sample and sample[0].written and (comma := _decimal_comma(events, self.check)) is not None:
             hints.append(comma)
         rejected = None if self.check is None else self._judge(self.check, sample, names, hints)
@@ -114,14 +117,14 @@ class Inspection:
             self.warn(hint)
         if events and all(_looks_like_seconds(event.get("timestamp")) for event in events):
             self.warn(
-                f"timestamps look like seconds ({events[0]['timestamp']} would be in 1970), and milliseconds are "
-                "expected; --timestamp-unit s takes them as seconds"
+                f"timestamps seem to be in seconds, but milliseconds are expected ({events[0]['timestamp']} ms is in 1970); "
+                "--timestamp-unit s reads them as seconds"
             )
 
     def _judge(
         self, check: EventCheck, sample: Sequence[Candidate], names: Sequence[str], hints: Sequence[str]
     ) -> str | None:
-        """What is to be said of events that the model would reject. Raises DataError where that is all of them."""
+        """Return a warning if the model would reject some events, else None. Raises DataError if it would reject all."""
         known = {feature.name for feature in check.signature.features}
         if known and names and known.isdisjoint(names):
             raise DataError(
@@ -129,19 +132,19 @@ class Inspection:
                 kind="rejected",
                 remedy="; ".join([*hints, _REMEDY]),
             )
-        faults = [(one.place, fault) for one in sample if (fault := check.fault(one.message)) is not None]
+        faults = [(event.place, fault) for event in sample if (fault := check.fault(event.message)) is not None]
         if not faults:
             return None
         place, reason = faults[0]
         if len(faults) == len(sample):
-            which = "the event" if len(sample) == 1 else f"all of the first {len(sample)} events"
+            events = "the event" if len(sample) == 1 else f"all of the first {len(sample)} events"
             raise DataError(
-                f"model {check.model_name!r} would reject {which}; {place}: {reason}",
+                f"model {check.model_name!r} would reject {events}; {place}: {reason}",
                 kind="rejected",
                 remedy="; ".join([*hints, _REMEDY]),
             )
-        if self.every:
-            return None  # each of them is reported where it comes
+        if self.every_event:
+            return None  # each is reported when it is read
         return (
             f"model {check.model_name!r} would reject {len(faults)} of the first {len(sample)} events; "
             f"the first, {place}: {reason}"
@@ -157,7 +160,7 @@ def _event(message: Message) -> dict[str, object] | None:
 
 
 def _feature_names(events: Sequence[Mapping[str, object]]) -> list[str]:
-    """The names that features have in any of the events, in their order."""
+    """Return the feature names of all events, in order of appearance."""
     names: dict[str, None] = {}
     for event in events:
         features = event.get("features", event.get("input"))
@@ -167,7 +170,7 @@ def _feature_names(events: Sequence[Mapping[str, object]]) -> list[str]:
 
 
 def _unknown_names(names: Collection[str], signature: Signature | None) -> list[str]:
-    """What is to be said of features of the model that no event has."""
+    """Return a hint if features of the model are missing in all events; otherwise an empty list."""
     if signature is None or not names:
         return []
     known = [feature.name for feature in signature.features]
@@ -176,27 +179,27 @@ def _unknown_names(names: Collection[str], signature: Signature | None) -> list[
         return []
     others = [name for name in names if name not in known]
     by_case = {other.casefold().strip(): other for other in others}
-    shown, named = [], set()
+    descriptions, suggested = [], set()
     for name in missing[:_MAX_NAMES]:
         near = by_case.get(name.casefold()) or _nearest(name, others)
-        named.add(near)
-        shown.append(f"{name!r} (is it {near!r} here?)" if near else repr(name))
+        suggested.add(near)
+        descriptions.append(f"{name!r} (is it {near!r} here?)" if near else repr(name))
     more = f" and {len(missing) - _MAX_NAMES} more" if len(missing) > _MAX_NAMES else ""
-    which = f"features {', '.join(shown)}{more} are" if len(missing) > 1 else f"feature {shown[0]} is"
-    unknown = [repr(name) for name in others if name not in named]
+    subject = f"features {', '.join(descriptions)}{more} are" if len(missing) > 1 else f"feature {descriptions[0]} is"
+    unknown = [repr(name) for name in others if name not in suggested]
     rest = f"; it does not know {', '.join(unknown[:_MAX_NAMES])}" if unknown else ""
-    return [f"the model's {which} missing{rest}"]
+    return [f"the model's {subject} missing{rest}"]
 
 
 def _nearest(name: str, others: Sequence[str]) -> str | None:
-    """The name that is most like it: spelt nearly the same, or one within the other."""
+    """Return the most similar name: one with nearly the same spelling, or one that contains the other."""
     near = get_close_matches(name, others, n=1)
     within = [other for other in others if len(other) > 2 and (other in name or name in other)]
     return next(iter([*near, *within]), None)
 
 
 def _data_in_header(names: Sequence[str]) -> str | None:
-    """A name that reads as a value, where the names are not just numbered."""
+    """Return a name that reads as a number; None if there is none, or if the names are just column numbers."""
     numbers = [name for name in names if not isinstance(read_value(name), str)]
     if len(numbers) == len(names) and [int(name) for name in names if name.isdigit()] in (
         list(range(len(names))),
@@ -207,7 +210,7 @@ def _data_in_header(names: Sequence[str]) -> str | None:
 
 
 def _decimal_comma(events: Sequence[Mapping[str, object]], check: EventCheck | None) -> str | None:
-    """Return a hint if a number in the events is written with a decimal comma; None if none is."""
+    """Return a hint if a number in the events is written with a decimal comma; otherwise None."""
     features = () if check is None else check.signature.features
     categories = {feature.name for feature in features if feature.dtype == "category"}
     for event in events:

@@ -1,4 +1,4 @@
-"""Lines of text into rows: JSON lines, and lines as they are. Lazy, and bounded in memory whatever the file holds."""
+"""Readers of JSON lines and of raw lines. They are lazy, and their memory is bounded whatever the file holds."""
 
 from __future__ import annotations
 
@@ -15,24 +15,22 @@ from forebay.stream.publish.input_row import InputRow, InputRows, InvalidRow
 MAX_LINE_BYTES: Final = 64 * 1024 * 1024
 _READ_BYTES: Final = 1 << 16
 
-_JSON_REMEDY: Final = (
-    "one JSON object a line is expected; --skip-bad-lines leaves such lines out, --raw sends them as they are"
-)
+_JSON_REMEDY: Final = "write one JSON object per line; --skip-bad-lines skips such lines, --raw sends them unchanged"
 
 Lines = Iterator[tuple[int, bytes | None] | None]
-"""Lines without their ends, with their numbers from 1; instead of its bytes None for one that is too long to be held.
+"""Lines without line endings, with their numbers from 1; None instead of the bytes of a line that is too long.
 
-None in place of a line: nothing more is there at the moment.
+None instead of a line: a pipe has no more data at the moment.
 """
 
 
 def json_rows(lines: Lines, name: str) -> InputRows:
-    """One row for each line that holds a JSON object; blank lines are passed over. Raises DataError for UTF-16."""
-    for found in lines:
-        if found is None:
+    """Yield one row per line that holds a JSON object; skip blank lines. Raises DataError for UTF-16."""
+    for numbered in lines:
+        if numbered is None:
             yield None
             continue
-        number, line = found
+        number, line = numbered
         place = f"{name}, line {number}"
         if line is None:
             yield _too_long(place)
@@ -50,41 +48,41 @@ def json_rows(lines: Lines, name: str) -> InputRows:
         if isinstance(values, dict):
             yield InputRow(number, values, line)
         else:
-            kind = "an array" if isinstance(values, list) else "no object"
-            hint = "; one large array becomes lines with: jq -c '.[]'" if isinstance(values, list) else ""
-            yield InvalidRow(place, f"the line is {kind}, and an event is an object", _JSON_REMEDY + hint)
+            kind = "a JSON array" if isinstance(values, list) else "a JSON value that is not an object"
+            hint = "; `jq -c '.[]'` writes the elements of a large array as lines" if isinstance(values, list) else ""
+            yield InvalidRow(place, f"the line is {kind}, but an event is an object", _JSON_REMEDY + hint)
 
 
 def _within_line(error: ValueError) -> str:
-    """Return the parser's message with the column alone: its "line 1" is always this line, whatever its number."""
+    """Return the parser's message with only the column: its "line 1" is always the current line."""
     if isinstance(error, orjson.JSONDecodeError):
         return f"{error.msg}, column {error.colno}"
     return str(error)
 
 
 def raw_rows(lines: Lines, name: str) -> InputRows:
-    """Each line as it stands; even empty ones."""
-    for found in lines:
-        if found is None:
+    """Yield every line unchanged, also empty ones."""
+    for numbered in lines:
+        if numbered is None:
             yield None
         else:
-            number, line = found
+            number, line = numbered
             yield _too_long(f"{name}, line {number}") if line is None else InputRow(number, None, line)
 
 
 def read_lines(stream: BinaryIO) -> Lines:
-    """The lines of a file."""
+    """Yield the lines of a file."""
     number = 0
     while line := stream.readline(MAX_LINE_BYTES + 2):
         number += 1
-        whole = _without_end(line)
-        yield number, whole if len(whole) <= MAX_LINE_BYTES else None
+        content = _without_end(line)
+        yield number, content if len(content) <= MAX_LINE_BYTES else None
         while not line.endswith(b"\n") and (line := stream.readline(MAX_LINE_BYTES)):
             pass  # the rest of a line that is too long
 
 
 def follow_lines(descriptor: int) -> Lines:
-    """The lines of a pipe, or of whatever the file descriptor is, without waiting for those that are not there yet."""
+    """Yield the lines of a pipe (or another file descriptor) without waiting: None when no data is available."""
     number = 0
     rest = b""
     dropping = False
@@ -111,4 +109,4 @@ def _without_end(line: bytes) -> bytes:
 
 
 def _too_long(place: str) -> InvalidRow:
-    return InvalidRow(place, f"the line is longer than {MAX_LINE_BYTES} bytes", "write one event a line")
+    return InvalidRow(place, f"the line is longer than {MAX_LINE_BYTES:,} bytes", "write one event per line")

@@ -1,7 +1,7 @@
-"""Parquet into rows: every type of Arrow as an exact value of Python, or as the reason why it cannot be read.
+"""A reader of Parquet: every Arrow type becomes an exact Python value, or the reason why it cannot be read.
 
-Arrow's own conversion to Python raises for a whole batch because of one value (nanoseconds, the year 10000, an unknown time
-zone, text that is not UTF-8), so times are taken as integers here and everything else value by value where it fails.
+Arrow's own conversion to Python fails for a whole batch because of one value (nanoseconds, the year 10000, an unknown time
+zone, text that is not UTF-8). Therefore times are read as integers, and other columns value by value if the batch fails.
 """
 
 from __future__ import annotations
@@ -35,13 +35,15 @@ _READ_ERRORS: Final = (
 
 
 def parquet_rows(stream: BinaryIO, name: str, check_columns: Callable[[Collection[str]], None]) -> InputRows:
-    """The rows of a file. `check_columns` gets the columns' names and may raise. Raises DataError."""
+    """Yield the rows of a file. check_columns: receives the column names and can raise. Raises DataError."""
     try:
         file = pq.ParquetFile(stream)
         schema = file.schema_arrow
     except _READ_ERRORS as error:
         raise DataError(
-            f"{name}: this cannot be read as Parquet: {error}", kind="unreadable", remedy="check the file, or --format"
+            f"{name}: the file cannot be read as Parquet: {error}",
+            kind="unreadable",
+            remedy="check the file, or set its format with --format",
         ) from error
     _check_names(name, schema)
     check_columns(schema.names)
@@ -57,7 +59,7 @@ def _rows(file: pq.ParquetFile, name: str, columns: list[str]) -> InputRows:
                 yield InputRow(number, dict(zip(columns, row, strict=True)), None)
     except _READ_ERRORS as error:
         raise DataError(
-            f"{name}, after row {number}: this cannot be read as Parquet: {error}",
+            f"{name}, after row {number}: the file cannot be read as Parquet: {error}",
             kind="unreadable",
             remedy="write the file again, or convert it to CSV or JSON lines",
         ) from error
@@ -65,18 +67,18 @@ def _rows(file: pq.ParquetFile, name: str, columns: list[str]) -> InputRows:
 
 def _check_names(name: str, schema: pa.Schema) -> None:
     for path, names in _names("", schema):
-        twice = [column for column, count in Counter(names).items() if count > 1]
-        if twice:
-            where = f" of {path}" if path else ""
+        repeated = [column for column, count in Counter(names).items() if count > 1]
+        if repeated:
+            columns = f"fields of {path}" if path else "columns"
             raise DataError(
-                f"{name}: the column {twice[0]!r}{where} is there twice",
+                f"{name}: several {columns} have the name {repeated[0]!r}",
                 kind="header",
-                remedy="give each column a name of its own",
+                remedy="give each a different name",
             )
 
 
 def _names(path: str, fields: pa.Schema | pa.StructType) -> Iterator[tuple[str, list[str]]]:
-    """The names of the columns, and those within structs wherever they are nested."""
+    """Yield the column names, and the field names of each nested struct, each with the path that leads to them."""
     inner = list(fields)
     yield path, [field.name for field in inner]
     for field in inner:
@@ -105,7 +107,7 @@ def _is_list(kind: pa.DataType) -> bool:
 
 
 def python_values(array: pa.Array) -> list[object]:
-    """The values of an array: times as Instant or LocalTime, maps as dict, what cannot be read as Unreadable."""
+    """Return the values of an array: times as Instant or LocalTime, maps as dict, values that cannot be read as Unreadable."""
     kind = array.type
     if isinstance(kind, pa.BaseExtensionType):
         return _extension_values(array)
@@ -143,12 +145,12 @@ def _temporal_values(array: pa.Array) -> list[object]:
         unit_ms, storage = (1, pa.int64()) if pa.types.is_date64(kind) else (_DAY_MS, pa.int32())
         return [None if day is None else LocalTime(day * unit_ms) for day in array.cast(storage).to_pylist()]
     if not pa.types.is_timestamp(kind):
-        what = "a time of day" if pa.types.is_time(kind) else "a duration"
+        type_name = "a time of day" if pa.types.is_time(kind) else "a duration"
         return [
-            None if missing else Unreadable(f"{what}, and a number is expected")
+            None if missing else Unreadable(f"{type_name}, which is not supported")
             for missing in array.is_null().to_pylist()
         ]
-    # With a zone Arrow keeps UTC, whatever the zone is, so its name does not matter.
+    # Arrow stores times with a zone as UTC, so the name of the zone does not matter.
     time_type = LocalTime if kind.tz is None else Instant
     ticks = array.cast(pa.int64()).to_pylist()
     if kind.unit == "s":
@@ -158,22 +160,23 @@ def _temporal_values(array: pa.Array) -> list[object]:
 
 
 def _list_values(array: pa.Array) -> list[object]:
-    """Lists of any kind: the elements converted at once, then cut."""
+    """Return the values of an array of lists of any kind: convert all elements at once, then slice them."""
     if pa.types.is_fixed_size_list(array.type):
         size = array.type.list_size
         elements = python_values(array.values.slice(array.offset * size, len(array) * size))
-        cuts = [(index * size, size) for index in range(len(array))]
+        slices = [(index * size, size) for index in range(len(array))]
     elif pa.types.is_list_view(array.type) or pa.types.is_large_list_view(array.type):
         elements = python_values(array.values)
-        cuts = list(zip(array.offsets.to_pylist(), array.sizes.to_pylist(), strict=True))
+        slices = list(zip(array.offsets.to_pylist(), array.sizes.to_pylist(), strict=True))
     else:
         ends = array.offsets.to_pylist()
         first = ends[0] if ends else 0
         elements = python_values(array.values.slice(first, ends[-1] - first if ends else 0))
-        cuts = [(start - first, end - start) for start, end in pairwise(ends)]
+        slices = [(start - first, end - start) for start, end in pairwise(ends)]
     missing = array.is_null().to_pylist()
     return [
-        None if absent else elements[start : start + size] for absent, (start, size) in zip(missing, cuts, strict=True)
+        None if absent else elements[start : start + size]
+        for absent, (start, size) in zip(missing, slices, strict=True)
     ]
 
 
@@ -190,19 +193,19 @@ def _list_of_pairs(kind: pa.MapType) -> pa.DataType:
 
 
 def _as_dict(pairs: object) -> object:
-    """A map as an object of JSON, whose names are text and come once each."""
+    """Convert the pairs of a map to a dict; its keys must be text and distinct, as in a JSON object."""
     if not isinstance(pairs, list):
         return pairs
     keys = [pair["key"] for pair in pairs]
     if not all(isinstance(key, str) for key in keys):
         return Unreadable("a map whose keys are not text")
     if len(set(keys)) != len(keys):
-        return Unreadable("a map that has a key twice")
+        return Unreadable("a map with a repeated key")
     return {pair["key"]: pair["value"] for pair in pairs}
 
 
 def _extension_values(array: pa.Array) -> list[object]:
-    """The values of a type that is built on another one; a UUID is its text."""
+    """Return the values of an extension type by its storage type; UUIDs as they are."""
     if array.type.extension_name != "arrow.uuid":
         return python_values(array.storage)
     return [_scalar(value) for value in array]

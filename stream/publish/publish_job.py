@@ -1,4 +1,4 @@
-"""One run of `forebay publish`: what was asked for, and the publisher around it."""
+"""One run of `forebay publish`: its options, and the publication of one event or of a file's rows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from forebay.stream.publish.event_builder import Columns, EventBuilder, Message
 from forebay.stream.publish.event_times import TimeRule
 from forebay.stream.publish.input_row import InputRow, InputRows, RowFault
 from forebay.stream.publish.inspection import Candidate, Inspection
-from forebay.stream.publish.publisher import Headers, Publisher, oversize
+from forebay.stream.publish.publisher import MAX_REQUEST_BYTES, Headers, Publisher, oversize
 from forebay.stream.publish.rate_limited_publish import PublishResult, publish_rows
 
 Features = list[object] | dict[str, object]
@@ -22,7 +22,7 @@ EventFields = tuple[Features, str | None, str | None]
 
 @dataclass(frozen=True, slots=True)
 class PublishedEvent:
-    """Where a single event went."""
+    """The id of a published event, and the partition and offset of its record."""
 
     id: str
     partition: int
@@ -31,9 +31,11 @@ class PublishedEvent:
 
 @dataclass(frozen=True, slots=True)
 class PublishJob:
-    """What to publish with.
+    """The options of a run.
 
-    options: for the Kafka client; rate: events a second, None for as fast as possible; inspection: see `publish_rows`.
+    options: for the Kafka client.
+    rate: events a second, None for as fast as possible.
+    inspection: see `publish_rows`.
     """
 
     options: Mapping[str, object]
@@ -52,29 +54,33 @@ class PublishJob:
     async def publish_one(
         self, features: Features, event_id: str | None = None, key: str | None = None
     ) -> PublishedEvent:
-        """One event; a random id where none is given. Raises BrokerError, DataError."""
-        name = event_id or uuid.uuid4().hex
+        """Publish one event. event_id: None for a random one. Raises BrokerError, DataError."""
+        event_id = event_id or uuid.uuid4().hex
         try:
-            message = self._builder("").build(InputRow(1, {"id": name, "features": features}, None))
+            message = self._builder("").build(InputRow(1, {"id": event_id, "features": features}, None))
         except RowFault as fault:
             raise DataError(fault.reason, kind="event", remedy=fault.remedy) from None
         record_key = None if key is None else key.encode()
         if self.inspection is not None:
             self.inspection.inspect([Candidate("--features", Message(record_key, message.value), False)])
         if (size := oversize(record_key, message.value, self.headers)) is not None:
-            raise DataError(f"the event would take {size:,} bytes, more than a request holds", kind="too_large")
+            raise DataError(
+                f"the event's record has {size:,} bytes; a request holds at most {MAX_REQUEST_BYTES:,}",
+                kind="too_large",
+                remedy="send smaller features",
+            )
         publisher = Publisher(self.options, self.topic)
         await publisher.start()
         try:
             await publisher.send([record_key], [message.value], timestamp_ms=self.clock.wall_ms(), headers=self.headers)
             await publisher.flush()
             assert publisher.last_delivery is not None
-            return PublishedEvent(name, *publisher.last_delivery)
+            return PublishedEvent(event_id, *publisher.last_delivery)
         finally:
             await publisher.stop()
 
     async def publish_rows(self, rows: InputRows, source: str, progress: Callable[[int, int], None]) -> PublishResult:
-        """All rows, or as many as the limit says. Raises BrokerError, DataError."""
+        """Publish all rows, or the first `limit`. Raises BrokerError, DataError."""
         publisher = Publisher(self.options, self.topic)
         await publisher.start()
         try:

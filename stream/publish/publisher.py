@@ -1,4 +1,4 @@
-"""Messages into a topic as whole record batches, every delivery awaited, a bounded number of them under way."""
+"""A producer for one topic that sends whole record batches, confirms every delivery and bounds the batches in flight."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ AnyRecord = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes | None]]
 
 
 class Publisher:
-    """One idempotent producer for one topic.
+    """An idempotent producer for one topic.
 
-    options: for the client (see `stream.kafka.client`). A record with a key goes to the partition that Kafka's own default
-    partitioner picks, so that other producers and this one agree; records without go round. Order per partition is the
-    order of `send`. Not for several tasks at once.
+    options: for the client (see `stream.kafka.client`). A record with a key goes to the partition that Kafka's default
+    partitioner chooses, as with other producers; records without a key go to the partitions in turn. The order per partition
+    is the order of `send`. Not for concurrent use by several tasks.
     """
 
     def __init__(
@@ -61,15 +61,15 @@ class Publisher:
         self.num_delivered = 0
         """Records that the brokers have confirmed."""
         self.last_delivery: tuple[int, int] | None = None
-        """Partition and first offset of the latest confirmed batch."""
+        """Partition and first offset of the last confirmed batch."""
 
     @property
     def partitions(self) -> Sequence[int]:
-        """The numbers of the topic's partitions, ascending; none before the start."""
+        """The numbers of the topic's partitions, ascending; empty before `start`."""
         return self._partitions
 
     async def start(self) -> None:
-        """Connect and look the topic up. Raises BrokerError."""
+        """Connect and find the topic's partitions. Raises BrokerError."""
         await require_reachable(self._options)
         self._producer = AIOKafkaProducer(
             **self._options,
@@ -80,13 +80,13 @@ class Publisher:
             max_request_size=MAX_REQUEST_BYTES,
         )
         try:
-            await within(START_TIMEOUT_S, self._begin())
+            await within(START_TIMEOUT_S, self._connect())
         except KafkaError as error:
             await self.stop()
             raise explain_authorization_error(error, "WRITE", self._topic) or BrokerError(
                 f"cannot reach Kafka at {self._options.get('bootstrap_servers')}: {error}",
                 kind="unreachable",
-                remedy="see that the broker runs there (`forebay check` reports more), or name another with --bootstrap-server",
+                remedy="check that the broker runs there (`forebay check` reports more), or set --bootstrap-server",
             ) from error
         except TimeoutError:
             await self.stop()
@@ -99,12 +99,12 @@ class Publisher:
             await self.stop()
             raise
 
-    async def _begin(self) -> None:
+    async def _connect(self) -> None:
         await self._producer.start()
-        await self._look_up()
+        await self._find_partitions()
 
-    async def _look_up(self) -> None:
-        # Asking for the topic by name would create it on clusters that create topics by themselves.
+    async def _find_partitions(self) -> None:
+        # A request that names the topic would create it on clusters with automatic topic creation.
         cluster = await self._producer.client.fetch_all_metadata()
         partitions = cluster.partitions_for_topic(self._topic)
         if not partitions:
@@ -113,42 +113,44 @@ class Publisher:
             raise BrokerError(
                 f"there is no topic {self._topic!r}",
                 kind="unknown_topic",
-                remedy=hint + "`forebay topics create` creates all that are needed; a topic that this user may not "
-                "WRITE looks the same (`forebay acls`)",
+                remedy=hint
+                + "`forebay topics create` creates all topics that Forebay needs; if the topic exists, this user "
+                "may not WRITE to it (`forebay acls`)",
             )
         self._partitions = sorted(partitions)
 
     async def send(
         self, keys: Sequence[bytes | None], values: Sequence[bytes], *, timestamp_ms: int, headers: Headers = ()
     ) -> None:
-        """Hand records over, in order; waits while too much is under way.
+        """Send records in order; wait while too many batches are in flight.
 
-        `timestamp_ms` (since the Unix epoch) and `headers` are those of all of them. Each must fit (see `oversize`).
-        Raises BrokerError when a delivery fails or takes too long; what of it arrived is then unknown.
+        timestamp_ms, headers: those of every record; the timestamp is in ms since the Unix epoch.
+        Each record must fit into a request (see `oversize`). Raises BrokerError when a delivery fails or takes too long; it is
+        then unknown which of the records in flight arrived.
         """
         try:
             async with asyncio.timeout(self._delivery_timeout_s):
-                carried = list(headers)
-                for partition, places in self._place(keys).items():
-                    records = ((keys[place], values[place], carried) for place in places)
+                header_list = list(headers)
+                for partition, indices in self._by_partition(keys).items():
+                    records = ((keys[index], values[index], header_list) for index in indices)
                     await self._send_partition(partition, records, timestamp_ms)
-                await self._confirm_some()
+                await self._confirm_done()
         except (KafkaError, TimeoutError) as error:
             raise await self._delivery_error(error) from error
 
     async def send_to(self, partition: int, records: Iterable[AnyRecord], *, timestamp_ms: int) -> None:
-        """The same for records that are all for one partition, whatever their keys; they may have no value."""
+        """Send records to one partition, whatever their keys; their values may be None. Otherwise as `send`."""
         try:
             async with asyncio.timeout(self._delivery_timeout_s):
-                # The client's builder takes headers as a list only.
-                listed = ((key, value, list(headers)) for key, value, headers in records)
-                await self._send_partition(partition, listed, timestamp_ms)
-                await self._confirm_some()
+                # The client's batch builder accepts headers only as a list.
+                with_lists = ((key, value, list(headers)) for key, value, headers in records)
+                await self._send_partition(partition, with_lists, timestamp_ms)
+                await self._confirm_done()
         except (KafkaError, TimeoutError) as error:
             raise await self._delivery_error(error) from error
 
     async def flush(self) -> None:
-        """Wait until the brokers have all that was sent. Raises BrokerError as `send` does."""
+        """Wait until the brokers have confirmed everything that was sent. Raises BrokerError as `send` does."""
         try:
             async with asyncio.timeout(self._delivery_timeout_s):
                 while self._in_flight:
@@ -156,15 +158,15 @@ class Publisher:
         except (KafkaError, TimeoutError) as error:
             raise await self._delivery_error(error) from error
 
-    def _place(self, keys: Sequence[bytes | None]) -> dict[int, list[int]]:
-        """The places in `keys` by partition."""
-        places: dict[int, list[int]] = {}
-        for place, key in enumerate(keys):
-            places.setdefault(self.choose_partition(key), []).append(place)
-        return places
+    def _by_partition(self, keys: Sequence[bytes | None]) -> dict[int, list[int]]:
+        """Return the indices of the keys, grouped by partition."""
+        indices: dict[int, list[int]] = {}
+        for index, key in enumerate(keys):
+            indices.setdefault(self.choose_partition(key), []).append(index)
+        return indices
 
     def choose_partition(self, key: bytes | None) -> int:
-        """Choose the partition of the next record: by its key, or one after the other where it has none."""
+        """Return the partition for the next record: by its key, or the next in turn if it has no key."""
         partitions, count = self._partitions, len(self._partitions)
         if key is not None:
             return partitions[(int(self._hash(key)) & 0x7FFFFFFF) % count]
@@ -187,7 +189,8 @@ class Publisher:
         delivery = await self._producer.send_batch(builder, self._topic, partition=partition)
         self._in_flight.append((delivery, count))
 
-    async def _confirm_some(self) -> None:
+    async def _confirm_done(self) -> None:
+        """Confirm the deliveries that are done, and wait for more while too many are in flight."""
         while len(self._in_flight) > MAX_BATCHES_IN_FLIGHT:
             await self._confirm_oldest()
         while self._in_flight and self._in_flight[0][0].done():
@@ -203,20 +206,21 @@ class Publisher:
     async def _delivery_error(self, error: BaseException) -> BrokerError:
         if (refusal := explain_authorization_error(error, "WRITE", self._topic)) is not None:
             return refusal
-        what, remedy = str(error) or f"no answer within {self._delivery_timeout_s:g} s", "see the broker's log"
+        reason, remedy = str(error) or f"no answer within {self._delivery_timeout_s:g} s", "check the broker's log"
         if isinstance(error, TimeoutError | KafkaTimeoutError):
             cause = await find_unreachable(self._options)
-            what, remedy = (what, remedy) if cause is None else (f"{what}: {cause.message}", cause.remedy or remedy)
+            if cause is not None:
+                reason, remedy = f"{reason}: {cause.message}", cause.remedy or remedy
         unknown = sum(count for _, count in self._in_flight)
         return BrokerError(
-            f"publishing to {self._topic} failed: {what}; {quantity(self.num_delivered, 'event')} delivered before, "
-            f"of {unknown} more it is not known",
+            f"publishing to {self._topic} failed: {reason}; {quantity(self.num_delivered, 'event')} delivered before, "
+            f"{unknown:,} more possibly delivered",
             kind="delivery",
-            remedy=f"{remedy}; when publishing again, an id that was delivered already is a duplicate",
+            remedy=f"{remedy}; publishing again can duplicate events that were delivered",
         )
 
     async def stop(self) -> None:
-        """Close. What is still under way is let go, without waiting for a cluster that is away."""
+        """Close the connections. Batches in flight are abandoned, without waiting for an unreachable cluster."""
         producer, self._producer = self._producer, None
         if producer is None:
             return
@@ -226,7 +230,7 @@ class Publisher:
             async with asyncio.timeout(STOP_TIMEOUT_S):
                 await producer.stop()
                 return
-        # An idempotent producer tries for ever: its task must go before its connections can.
+        # An idempotent producer retries forever: its task must end before its connections can be closed.
         task = producer._sender.sender_task
         if task is not None and not task.done():
             task.cancel()
@@ -237,12 +241,12 @@ class Publisher:
 
 
 def _ignore_exception(delivery: asyncio.Future[Any]) -> None:
-    """Nobody waits for this one any more; its exception must not be reported as forgotten."""
+    """Retrieve the exception of an abandoned delivery, so that asyncio does not report it as never retrieved."""
     if not delivery.cancelled():
         delivery.exception()
 
 
 def oversize(key: bytes | None, value: bytes, headers: Headers) -> int | None:
-    """The size in bytes of a record that would not fit into a request, else None."""
+    """Return the size in bytes of a record that does not fit into a request; None if it fits."""
     size = record_size(key, value, headers)
     return size if size > MAX_REQUEST_BYTES else None

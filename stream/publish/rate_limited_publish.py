@@ -1,4 +1,4 @@
-"""From rows to the topic: build, gather, pace, send, count."""
+"""Publication of rows at a limited rate: build events, collect them into chunks, send each when it is due, and count."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from forebay.stream.publish.event_builder import EventBuilder, Message
 from forebay.stream.publish.input_row import InputRow, InputRows, InvalidRow, RowFault
 from forebay.stream.publish.inspection import SAMPLE_ROWS, Candidate, Inspection
 from forebay.stream.publish.pacer import Pacer
-from forebay.stream.publish.publisher import Headers, oversize
+from forebay.stream.publish.publisher import MAX_REQUEST_BYTES, Headers, oversize
 
 CHUNK_EVENTS: Final = 1000
 CHUNK_BYTES: Final = 1_048_576
-# Sending each event the moment it is due would cost a request each; this much later is early enough.
+# Sending each event at the moment it is due would cost one request per event; this delay collects several.
 TICK_S: Final = 0.005
-# Between two looks at a pipe that has nothing at the moment.
+# The pause before a pipe without new data is read again.
 IDLE_S: Final = 0.02
 _MAX_SHOWN: Final = 5
 _END: Final = object()
@@ -31,7 +31,7 @@ Sleep = Callable[[float], Awaitable[None]]
 
 
 class Sink(Protocol):
-    """What `publish_rows` needs of a publisher."""
+    """The part of a publisher that `publish_rows` uses."""
 
     @property
     def num_delivered(self) -> int: ...
@@ -59,13 +59,13 @@ class PublishResult:
 
     @property
     def rate(self) -> float:
-        """Events a second."""
+        """Events per second."""
         return self.events / self.seconds if self.seconds > 0 else 0.0
 
 
 @dataclass(slots=True)
 class _Skipped:
-    """The rows that were left out: how many, and the first of them."""
+    """The number of skipped rows, and the first few of them."""
 
     count: int = 0
     first: list[InvalidRow] = field(default_factory=list)
@@ -77,7 +77,7 @@ class _Skipped:
 
 
 def _chunk_events(rate: float | None) -> int:
-    """Return how many events are sent at a time. At a rate, not much more than falls due while the next ones are read."""
+    """Return how many events to collect before sending. At a limited rate, these are the events of 0.1 s."""
     return CHUNK_EVENTS if rate is None else max(1, min(CHUNK_EVENTS, int(rate * 0.1)))
 
 
@@ -96,17 +96,22 @@ async def publish_rows(
     sleep: Sleep = asyncio.sleep,
     inspection: Inspection | None = None,
 ) -> PublishResult:
-    """Publish rows in order, at most `limit`, at `rate` events a second (None: as fast as possible).
+    """Publish rows in order.
 
-    A row that cannot be published is counted where `skip_invalid`, else it ends the run after those before it were delivered.
-    `progress` gets the numbers of events sent and rows skipped so far. `inspection` looks at the first rows before any is sent,
-    and may refuse them. Raises DataError for that and for a file that breaks off, with what was published; BrokerError when a
-    delivery fails.
+    rate: events a second, None for as fast as possible.
+    limit: largest number of events.
+    skip_invalid: whether to count rows that cannot be published; otherwise, the first ends the run after the events before it
+    were delivered.
+    progress: receives the number of events sent and of rows skipped so far.
+    inspection: checks the first rows before any is sent, and can refuse them.
+
+    Raises DataError if the rows are refused or cannot be read to the end, with the number of published events; BrokerError if
+    a delivery fails.
     """
     started_s = clock.monotonic_s()
     chunk_events = _chunk_events(rate)
     skipped = _Skipped()
-    ending: DataError | None = None
+    failure: DataError | None = None
     outbox = _Outbox(
         sink,
         pacer=Pacer(rate, started_s),
@@ -115,11 +120,11 @@ async def publish_rows(
         on_sent=lambda sent, now_s: progress(sent, skipped.count),
         sleep=sleep,
     )
-    make = _MessageBuilder(builder, source, headers, inspection)
+    build = _MessageBuilder(builder, source, headers, inspection)
     try:
         if inspection is not None:
             rows = await _inspected(
-                rows, make, inspection=inspection, most=SAMPLE_ROWS if limit is None else limit, sleep=sleep
+                rows, build, inspection=inspection, limit=SAMPLE_ROWS if limit is None else limit, sleep=sleep
             )
         for item in rows:
             if limit is not None and outbox.num_taken >= limit:
@@ -127,22 +132,22 @@ async def publish_rows(
             if item is None:
                 await (outbox.send() if outbox.keys else sleep(IDLE_S))
                 continue
-            message = make.checked(item)
+            message = build.checked(item)
             if isinstance(message, InvalidRow):
                 if not skip_invalid:
-                    ending = DataError(f"{message.place}: {message.reason}", kind="bad_row", remedy=message.remedy)
+                    failure = DataError(f"{message.place}: {message.reason}", kind="bad_row", remedy=message.remedy)
                     break
                 skipped.add(message)
                 continue
             outbox.append(message)
             if len(outbox.keys) >= chunk_events or outbox.num_bytes >= CHUNK_BYTES:
                 await outbox.send()
-    except DataError as error:  # the file broke off, or was refused
-        ending = error
+    except DataError as error:  # the rows cannot be read to the end, or were refused
+        failure = error
     await outbox.send()
     await sink.flush()
-    if ending is not None:
-        raise _with_published_count(ending, sink.num_delivered)
+    if failure is not None:
+        raise _with_published_count(failure, sink.num_delivered)
     progress(outbox.num_sent, skipped.count)
     return PublishResult(
         events=outbox.num_sent,
@@ -154,30 +159,30 @@ async def publish_rows(
 
 
 async def _inspected(
-    rows: InputRows, make: _MessageBuilder, inspection: Inspection, most: int, sleep: Sleep
+    rows: InputRows, build: _MessageBuilder, inspection: Inspection, limit: int, sleep: Sleep
 ) -> InputRows:
-    """The same rows, once the first of them were looked at. Raises DataError where the inspection refuses them."""
-    taken: list[InputRow | InvalidRow] = []
+    """Inspect the first rows, at most `limit`, and return all rows. Raises DataError if the inspection refuses them."""
+    sample: list[InputRow | InvalidRow] = []
     rest = rows
     try:
-        while len(taken) < min(most, SAMPLE_ROWS) and (item := next(rows, _END)) is not _END:
+        while len(sample) < min(limit, SAMPLE_ROWS) and (item := next(rows, _END)) is not _END:
             if item is not None:
-                taken.append(cast("InputRow | InvalidRow", item))
-            elif taken:
-                break  # a pipe has nothing more at the moment
+                sample.append(cast("InputRow | InvalidRow", item))
+            elif sample:
+                break  # the pipe has no more data at the moment
             else:
                 await sleep(IDLE_S)
     except DataError as error:
         rest = _raising(error)
-    if not taken and rest is rows and most:
-        inspection.warn("there are no events in it")
+    if not sample and rest is rows and limit:
+        inspection.warn("the file has no events")
     candidates = []
-    for item in taken:
-        message = make(item)
+    for item in sample:
+        message = build(item)
         if isinstance(item, InputRow) and isinstance(message, Message):
-            candidates.append(Candidate(make.place(item), message, item.written is not None))
+            candidates.append(Candidate(build.place(item), message, item.written is not None))
     inspection.inspect(candidates)
-    return itertools.chain(taken, rest)
+    return itertools.chain(sample, rest)
 
 
 def _raising(error: DataError) -> InputRows:
@@ -186,14 +191,14 @@ def _raising(error: DataError) -> InputRows:
 
 
 def _with_published_count(error: DataError, delivered: int) -> DataError:
-    """The same error, with what was published before it."""
-    before = f"{quantity(delivered, 'event')} before it {'was' if delivered == 1 else 'were'} published"
-    published = before if delivered else "nothing was published"
+    """Return the same error with the number of events that were published before it."""
+    verb = "was" if delivered == 1 else "were"
+    published = f"{quantity(delivered, 'event')} {verb} published before" if delivered else "nothing was published"
     return DataError(f"{error.message} ({published})", kind=error.kind, remedy=error.remedy)
 
 
 class _Outbox:
-    """Messages gathered to be sent together, as columns, and what was sent."""
+    """Messages to send together, in columns, and the totals of those sent."""
 
     def __init__(
         self,
@@ -218,7 +223,7 @@ class _Outbox:
 
     @property
     def num_taken(self) -> int:
-        """How many messages were sent or wait to be."""
+        """The number of messages that were sent or are waiting."""
         return self.num_sent + len(self.keys)
 
     def append(self, message: Message) -> None:
@@ -245,7 +250,7 @@ class _Outbox:
 
 
 class _MessageBuilder:
-    """Rows into messages, or into the reason why a row cannot be published."""
+    """Builds the message of a row, or the reason why the row cannot be published."""
 
     def __init__(
         self, builder: EventBuilder, source: str, headers: Headers, inspection: Inspection | None = None
@@ -253,7 +258,7 @@ class _MessageBuilder:
         self._builder = builder
         self._source = source
         self._headers = headers
-        self._check = inspection.check if inspection is not None and inspection.every else None
+        self._check = inspection.check if inspection is not None and inspection.every_event else None
 
     def place(self, row: InputRow) -> str:
         if row.line_number is not None:
@@ -268,12 +273,12 @@ class _MessageBuilder:
         except RowFault as fault:
             return InvalidRow(self.place(item), fault.reason, fault.remedy)
         if (size := oversize(message.key, message.value, self._headers)) is not None:
-            reason = f"the record would take {size:,} bytes, more than a request holds"
+            reason = f"the record has {size:,} bytes; a request holds at most {MAX_REQUEST_BYTES:,}"
             return InvalidRow(self.place(item), reason, "send smaller events")
         return message
 
     def checked(self, item: InputRow | InvalidRow) -> Message | InvalidRow:
-        """The same, judged by the model's signature too where every event is to be."""
+        """Build the message of a row and, with --check, check it against the model's signature."""
         message = self(item)
         if self._check is None or not isinstance(message, Message) or not isinstance(item, InputRow):
             return message
@@ -292,9 +297,10 @@ async def send_paced(
     on_sent: Callable[[int, float], None] = lambda sent, now_s: None,
     sleep: Sleep = asyncio.sleep,
 ) -> None:
-    """Send messages as they fall due, after `sent` others were.
+    """Send messages when they are due.
 
-    `on_sent` gets the number of all that were sent, and the time at which the last of them were handed over.
+    sent: number of messages that were sent before.
+    on_sent: receives the number of all messages sent so far, and the time at which the last of them were passed to the sink.
     """
     done = 0
     while done < len(keys):

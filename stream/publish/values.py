@@ -1,4 +1,4 @@
-"""Values of a file as what an event holds: JSON for features, exact text for ids and keys."""
+"""Conversion of a file's values for events: JSON for features, exact text for ids and keys."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from forebay.stream.publish.input_row import RowFault
 
 _PLAIN: Final = frozenset({type(None), bool, int, str})
 _NUMBERS: Final = frozenset({bool, int, float})
-_COLUMN_REMEDY: Final = "convert the column, or leave it out of the file"
+_COLUMN_REMEDY: Final = "convert the column, or remove it from the file"
 
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """Stands for a value that cannot be read. `reason` completes "column x is ..."."""
+    """A placeholder for a value that cannot be read. reason: completes "column x is ..."."""
 
     reason: str
 
 
 class _ValueFault(Exception):
-    """Why a value cannot be part of an event; `path` leads to it within its column."""
+    """The reason why a value cannot be part of an event. path: its place within the column."""
 
     def __init__(self, reason: str, remedy: str) -> None:
         super().__init__(reason)
@@ -35,20 +35,23 @@ class _ValueFault(Exception):
 
 
 def scalar_value(name: str, value: object, times: TimeRule) -> object:
-    """A column's value as one feature: null, a boolean, a number or text. Raises RowFault."""
+    """Convert a column's value to one feature: null, a boolean, a number or text. Raises RowFault."""
     if type(value) in _PLAIN:
         return value
     if isinstance(value, list | Mapping):
         raise RowFault(
             f"column {name} is {'a list' if isinstance(value, list) else 'an object'}; "
-            "a number, a boolean, a text or nothing is expected",
-            "a column of lists that is named `features` is sent as all features; else leave it out of the file",
+            "it must be a number, a boolean, text or null",
+            "a column of lists with the name `features` is sent as all features; remove any other from the file",
         )
     return json_value(name, value, times)
 
 
 def json_value(name: str, value: object, times: TimeRule) -> object:
-    """A value as JSON, whatever is nested in it. NaN is null, a time is milliseconds; infinity is refused. Raises RowFault."""
+    """Convert a value to JSON, with everything nested in it. Raises RowFault.
+
+    NaN becomes null, and a time becomes milliseconds; infinity is refused.
+    """
     if type(value) in _PLAIN:
         return value
     try:
@@ -58,9 +61,9 @@ def json_value(name: str, value: object, times: TimeRule) -> object:
 
 
 def identifier(name: str, value: object) -> str | bytes | None:
-    """A value that identifies, exactly as it is: text, a whole number, bytes. None: there is none. Raises RowFault.
+    """Convert an id or key without changing it: text, a whole number or bytes; None if it is missing. Raises RowFault.
 
-    Floating-point numbers are refused: they do not hold every whole number, and 123 would become 123.0.
+    Floating-point numbers are refused: they cannot represent every whole number, and 123 would become 123.0.
     """
     match value:
         case None:
@@ -77,21 +80,16 @@ def identifier(name: str, value: object) -> str | bytes | None:
             return None
         case float() | Decimal():
             kind = "floating-point number" if isinstance(value, float) else "decimal with a fraction"
-            found, remedy = f"the {kind} {value}", "store the column as integers or as text"
+            description, remedy = f"the {kind} {value}", "store the column as integers or as text"
         case Unreadable():
-            found, remedy = value.reason, _COLUMN_REMEDY
+            description, remedy = value.reason, _COLUMN_REMEDY
         case Instant() | LocalTime():
-            found, remedy = "a time", "store the column as text"
+            description, remedy = "a time", "store the column as text"
+        case list() | Mapping():
+            description, remedy = "a list" if isinstance(value, list) else "an object", "name another column"
         case _:
-            found = (
-                "a list"
-                if isinstance(value, list)
-                else "an object"
-                if isinstance(value, Mapping)
-                else "of no such type"
-            )
-            remedy = "name another column"
-    raise RowFault(f"{name} is {found}; a text or a whole number is expected", remedy)
+            description, remedy = f"a {type(value).__name__}", "name another column"
+    raise RowFault(f"{name} is {description}; it must be text or a whole number", remedy)
 
 
 def _convert(value: object, times: TimeRule) -> object:
@@ -100,7 +98,7 @@ def _convert(value: object, times: TimeRule) -> object:
     match value:
         case float():
             if math.isinf(value):
-                raise _ValueFault("infinite", "replace it by a number or leave it empty")
+                raise _ValueFault("infinite", "replace it with a number, or leave it empty")
             return None if math.isnan(value) else value
         case list():
             return _convert_list(value, times)
@@ -120,14 +118,14 @@ def _convert(value: object, times: TimeRule) -> object:
         case UUID():
             return str(value)
         case bytes():
-            raise _ValueFault("bytes, which JSON does not have", _COLUMN_REMEDY)
+            raise _ValueFault("bytes, which JSON cannot express", _COLUMN_REMEDY)
         case _:
-            raise _ValueFault(f"a {type(value).__name__}, which JSON does not have", _COLUMN_REMEDY)
+            raise _ValueFault(f"a {type(value).__name__}, which JSON cannot express", _COLUMN_REMEDY)
 
 
 def _convert_list(values: list[object], times: TimeRule) -> list[object]:
     kinds = set(map(type, values))
-    # The usual list holds numbers only; their sum shows at once whether all of them are finite.
+    # Most lists hold only numbers; a finite sum proves with one operation that all of them are finite.
     if kinds <= _PLAIN or (kinds <= _NUMBERS and _is_finite_sum(values)):
         return values
     return [_convert_at(f"[{index}]", value, times) for index, value in enumerate(values)]

@@ -87,7 +87,7 @@ def test_bad_csv_rows_are_told_by_their_line_and_cost_no_other() -> None:
     assert [row.values for row in good(rows)] == [{"a": 1, "b": 2}, {"a": "two\nlines", "b": 6}, {"a": 7, "b": 8}]
     assert [row.number for row in good(rows)] == [1, 5, 6]
     assert [(row.place, row.reason.split(":")[0]) for row in invalid_rows(rows)] == [
-        ("file, line 3", "1 value, but the header has 2 columns"),
+        ("file, line 3", "the line has 1 value, the header 2 columns"),
         ("file, line 4", "not CSV"),
         ("file, line 5", "the line is not UTF-8"),
     ]
@@ -97,7 +97,7 @@ def test_a_quote_without_an_end_is_reported_with_all_lines_that_it_takes() -> No
     (row,) = invalid_rows(csv_of(b'a,b\n1,2\n\n3,"4\n5,6\n7,8\n'))
     assert (row.place, row.reason) == ("file, lines 4 to 6", "not CSV: unexpected end of data")
     (row,) = invalid_rows(csv_of(b'a,b\n1,"2\n3"\n4,"5\n6",7\n8,9\n'))
-    assert (row.place, row.reason) == ("file, lines 4 to 5", "3 values, but the header has 2 columns")
+    assert (row.place, row.reason) == ("file, lines 4 to 5", "the line has 3 values, the header 2 columns")
 
 
 def test_a_header_of_very_many_columns_is_read() -> None:
@@ -109,12 +109,12 @@ def test_a_header_of_very_many_columns_is_read() -> None:
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"a,b,a\n1,2,3\n", "the column 'a' is there twice"),
+        (b"a,b,a\n1,2,3\n", "several columns have the name 'a'"),
         (b"a,,b\n1,2,3\n", "a column has no name"),
         (b"a,\xff\n1,2\n", "the header is not UTF-8"),
         (b'a,"b"x\n1,2\n', "the header is not CSV"),
-        (b"a;b;c\n1;2;3\n", "separated by semicolons, not commas"),
-        (b"a\tb\n1\t2\n", "separated by tabs, not commas"),
+        (b"a;b;c\n1;2;3\n", "separated by semicolons, not by commas"),
+        (b"a\tb\n1\t2\n", "separated by tabs, not by commas"),
     ],
 )
 def test_a_header_that_cannot_be_used_ends_the_file(data: bytes, reason: str) -> None:
@@ -143,7 +143,7 @@ def test_another_encoding_is_reported_once(encoding: str) -> None:
 
 
 def test_what_is_not_text_at_all_is_reported() -> None:
-    with pytest.raises(DataError, match="this is not text"):
+    with pytest.raises(DataError, match="the file is not text"):
         csv_of(b"PAR1\0\0\0")
 
 

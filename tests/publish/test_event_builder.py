@@ -170,7 +170,7 @@ def test_features_in_csv_may_be_json() -> None:
         ({"id": "a"}, "no features"),
         ({"features": 3}, "features is neither"),
         ({"id": True, "a": 1}, "id is True"),
-        ({"id": "", "a": 1}, "id is an empty text"),
+        ({"id": "", "a": 1}, "id is empty text"),
         ({"id": 1.5, "features": []}, "id is the floating-point number 1.5"),
         ({"timestamp": 1.5, "a": 1}, "timestamp is 1.5"),
         ({"feature": [1, 2]}, "column feature is a list"),

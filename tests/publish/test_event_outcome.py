@@ -57,8 +57,8 @@ def letter(partition: int, offset: int, topic: str = "features") -> Given:
 def answer(*polls: tuple[str, list[Given]], timeout_s: float = 10) -> EventOutcome:
     clock = ManualClock()
     reader: Any = Reader(clock, *polls)
-    answered_event = OutcomeReader(cast(TopicReader, reader), predictions="predictions", clock=clock)
-    return asyncio.run(answered_event.to("features", SENT, timeout_s))
+    outcomes = OutcomeReader(cast(TopicReader, reader), predictions="predictions", clock=clock)
+    return asyncio.run(outcomes.wait_for("features", SENT, timeout_s))
 
 
 def test_the_prediction_of_its_own_position() -> None:
@@ -82,17 +82,17 @@ def test_the_dead_letter_of_its_own_position() -> None:
 
 
 def test_none_in_time() -> None:
-    with pytest.raises(BrokerError, match="neither a prediction nor a dead letter came for e1 within 3 s") as raised:
+    with pytest.raises(BrokerError, match="neither a prediction nor a dead letter for e1 within 3 s") as raised:
         answer(*[("predictions", [prediction(0, 1)])] * 3, ("predictions", [prediction(1, 7)]), timeout_s=3)
     assert raised.value.kind == "no_answer"
 
 
 def test_only_for_one_event(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["publish", "events.jsonl", "--wait", "3"]) == 2
-    assert "--wait goes with --features only" in capsys.readouterr().err
+    assert "--wait can only be used with --features" in capsys.readouterr().err
 
 
 def test_not_for_windows(capsys: pytest.CaptureFixture[str]) -> None:
     windows = ["--set", "window.kind=tumbling", "--set", "window.size_ms=60000"]
     assert main(["publish", "--features", "[1]", "--wait", "3", *windows]) == 2
-    assert "--wait is for models of single events" in capsys.readouterr().err
+    assert "--wait works only if single events are predicted" in capsys.readouterr().err

@@ -74,7 +74,7 @@ def test_units_of_numbers(unit: TimeUnit, value: int) -> None:
 
 @pytest.mark.parametrize(("value", "unit"), [(MS * 1000, "us"), (MS * 1_000_000, "ns"), (str(MS * 1000), "us")])
 def test_a_unit_that_is_too_fine_is_recognised(value: object, unit: str) -> None:
-    with pytest.raises(RowFault, match="it looks like") as caught:
+    with pytest.raises(RowFault, match="it seems to be in") as caught:
         TimeRule().event_time("at", value)
     assert f"--timestamp-unit {unit}" in caught.value.remedy
 

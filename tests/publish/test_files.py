@@ -74,7 +74,7 @@ def test_a_file_that_is_not_there_or_cut_off_is_told(tmp_path: Path) -> None:
         rows_of(tmp_path / "none.csv")
     cut = tmp_path / "cut.csv.gz"
     cut.write_bytes(gzip.compress(b"x\n" + b"1234567\n" * 10_000)[:-20])
-    with pytest.raises(DataError, match=r"cut\.csv\.gz: cannot be read further"):
+    with pytest.raises(DataError, match=r"cut\.csv\.gz: reading failed"):
         rows_of(cut)
     wrong = tmp_path / "wrong.csv.gz"
     wrong.write_bytes(b"x\n1\n")
@@ -119,7 +119,7 @@ def test_parquet_that_is_none_and_parquet_without_pyarrow(tmp_path: Path, monkey
     pytest.importorskip("pyarrow")
     path = tmp_path / "a.parquet"
     path.write_bytes(b"no parquet at all")
-    with pytest.raises(DataError, match=r"a\.parquet: this cannot be read as Parquet"):
+    with pytest.raises(DataError, match=r"a\.parquet: the file cannot be read as Parquet"):
         rows_of(path)
     monkeypatch.delitem(sys.modules, "forebay.stream.publish.parquet_rows")
     monkeypatch.setitem(sys.modules, "pyarrow", None)

@@ -127,9 +127,7 @@ async def test_every_event_is_checked_where_that_is_asked_for() -> None:
     assert (result.events, result.skipped) == (SAMPLE_ROWS + 51, 1)
     assert result.first_invalid[0].place == f"file, line {SAMPLE_ROWS + 52}"
     stopping = Publishing(every=True)
-    with pytest.raises(
-        DataError, match=r"line 152: model 'm' does not take it.*\(150 events before it were published\)"
-    ):
+    with pytest.raises(DataError, match=r"line 152: model 'm' rejects it.*\(150 events were published before\)"):
         await stopping.csv("sensor,temperature\n" + rows)
 
 
@@ -138,7 +136,7 @@ async def test_without_a_model_only_what_is_plainly_odd_is_warned_of() -> None:
     assert (await publishing.csv("timestamp,5.1,3.5,setosa\n1767323045,4.9,3.0,setosa\n")).events == 1
     header, seconds = publishing.warnings
     assert "the first line seems to hold data" in header and "'5.1'" in header
-    assert "look like seconds (1767323045 would be in 1970)" in seconds and "--timestamp-unit s" in seconds
+    assert "milliseconds are expected (1767323045 ms is in 1970)" in seconds and "--timestamp-unit s" in seconds
 
 
 @pytest.mark.parametrize("header", ["0,1,2", "1,2,3", "a,b,c"])
@@ -156,7 +154,7 @@ async def test_what_is_looked_at_is_sent_once_and_in_order_whatever_ends_the_fil
         raise DataError("file: cut off")
 
     publishing = Publishing(signature())
-    with pytest.raises(DataError, match=r"cut off \(3 events before it were published\)"):
+    with pytest.raises(DataError, match=r"cut off \(3 events were published before\)"):
         await publishing.rows(rows(), skip_invalid=True)
     assert [orjson.loads(value)["id"] for value in publishing.sink.values] == ["file:1", "file:2", "file:3"]
 
@@ -181,7 +179,7 @@ async def test_a_file_without_rows_is_warned_of() -> None:
     publishing = Publishing()
     assert (await publishing.csv("sensor,temperature\n")).events == 0
     assert (await publishing.csv("")).events == 0
-    assert publishing.warnings == ["there are no events in it"] * 2
+    assert publishing.warnings == ["the file has no events"] * 2
 
 
 async def test_no_more_is_looked_at_than_the_limit_needs() -> None:

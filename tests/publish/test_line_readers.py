@@ -40,8 +40,8 @@ def test_json_lines_are_numbered_as_an_editor_does_and_blank_ones_passed_over() 
         (b"{", "not JSON"),
         (b'{"a": NaN}', "not JSON"),
         (b"\xff\xfe", "not JSON"),
-        (b"[1, 2]", "an array"),
-        (b"3", "no object"),
+        (b"[1, 2]", "a JSON array"),
+        (b"3", "a JSON value that is not an object"),
     ],
 )
 def test_a_bad_json_line_is_told_and_costs_no_other(line: bytes, reason: str) -> None:

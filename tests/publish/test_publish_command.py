@@ -83,7 +83,7 @@ def test_a_file_with_bad_lines(arguments: list[str], tmp_path: Path, capsys: pyt
     path.write_text('{"features": [1]}\n{"features": [2]}\nbroken\n{"features": [3]}\n')
     assert main(["publish", str(path), *arguments]) == 1
     error = capsys.readouterr().err
-    assert "events.jsonl, line 3: not JSON" in error and "2 events before it were published" in error
+    assert "events.jsonl, line 3: not JSON" in error and "2 events were published before" in error
     assert main(["publish", str(path), "--skip-bad-lines", "--json", *arguments]) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["events"], told["skipped"], told["bad_lines"][0]["place"]) == (3, 1, "events.jsonl, line 3")
@@ -144,7 +144,7 @@ def test_events_are_checked_against_the_model_that_is_configured(
     assert main(["publish", str(good), *arguments]) == 0
     assert "warning: model 'room' would reject 1 of the first 3 events" in capsys.readouterr().err
     assert main(["publish", str(good), "--check", *arguments]) == 1
-    assert "good.csv, line 3: model 'room' does not take it" in capsys.readouterr().err
+    assert "good.csv, line 3: model 'room' rejects it" in capsys.readouterr().err
     assert main(["publish", str(bad), "--no-check", *arguments]) == 0
     assert capsys.readouterr().err == ""
     assert main(["publish", str(bad), "--topic", "elsewhere", *arguments]) == 1
@@ -160,7 +160,7 @@ def test_a_model_that_is_not_here_is_only_missed_where_it_was_named(
     assert main(event) == 0
     assert capsys.readouterr().err == ""
     assert main([*event, "--set", "model.name=none"]) == 0
-    assert "warning: events are not checked before they are sent" in capsys.readouterr().err
+    assert "warning: the events are not checked before they are sent" in capsys.readouterr().err
     assert main([*event, "--check"]) == 1
     assert "there is no such model repository" in capsys.readouterr().err
 
@@ -201,13 +201,13 @@ def test_a_pipe_is_published_line_by_line(arguments: list[str], capsys: pytest.C
     [
         ([], "either a FILE"),
         (["a.csv", "--features", "[1]"], "either a FILE"),
-        (["a.csv", "--id", "x"], "--id goes with --features only"),
-        (["--features", "[1]", "--raw"], "--raw goes with a FILE only"),
-        (["a.csv", "--raw", "--check"], "--check cannot go with --raw"),
-        (["--features", "nothing"], "no name=value"),
+        (["a.csv", "--id", "x"], "--id can only be used with --features"),
+        (["--features", "[1]", "--raw"], "--raw can only be used with a FILE"),
+        (["a.csv", "--raw", "--check"], "--check cannot be used with --raw"),
+        (["--features", "nothing"], "is not name=value"),
         (["a.csv", "--delimiter", ";;"], "not one character"),
         (["a.csv", "--timezone", "Mars/Olympus"], "no such time zone"),
-        (["--features", "[1]", "--timezone", "UTC"], "--timezone goes with a FILE only"),
+        (["--features", "[1]", "--timezone", "UTC"], "--timezone can only be used with a FILE"),
         (["--features", "[1]", "--header", "x"], "NAME=VALUE"),
     ],
 )

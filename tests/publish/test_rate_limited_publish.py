@@ -102,7 +102,7 @@ async def test_the_rate_is_kept_by_the_plan(clock: ManualClock, sink: Notes) -> 
 
 async def test_one_event_before_a_bad_row_is_reported_in_the_singular(clock: ManualClock, sink: Notes) -> None:
     rows: list[InputRow | InvalidRow] = [*raw(1), BAD]
-    with pytest.raises(DataError, match=r"it is bad \(1 event before it was published\)"):
+    with pytest.raises(DataError, match=r"it is bad \(1 event was published before\)"):
         await publish(iter(rows), clock, sink)
 
 
@@ -110,7 +110,7 @@ async def test_a_bad_row_stops_it_after_what_was_before_it(clock: ManualClock, s
     rows: list[InputRow | InvalidRow] = [*raw(3), BAD, *raw(1)]
     with pytest.raises(DataError) as caught:
         await publish(iter(rows), clock, sink)
-    assert str(caught.value) == "file, line 9: it is bad (3 events before it were published)"
+    assert str(caught.value) == "file, line 9: it is bad (3 events were published before)"
     assert caught.value.remedy == "mend it"
     assert sink.values == [b"1", b"2", b"3"] and sink.flushed
 
@@ -140,7 +140,7 @@ async def test_a_file_that_breaks_off_says_what_was_published(clock: ManualClock
         yield from raw(2)
         raise DataError("file: cut off", remedy="fetch it again")
 
-    with pytest.raises(DataError, match=r"cut off \(2 events before it were published\)") as caught:
+    with pytest.raises(DataError, match=r"cut off \(2 events were published before\)") as caught:
         await publish(rows(), clock, sink)
     assert caught.value.remedy == "fetch it again"
     assert sink.values == [b"1", b"2"]
