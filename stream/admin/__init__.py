@@ -1,1 +1,1 @@
-"""HTTP beside the worker: probes, metrics, status, predictions on request, the live page."""
+"""The admin API of a worker over HTTP: probes, metrics, status, predictions on request, and the live page."""

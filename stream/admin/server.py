@@ -70,7 +70,7 @@ class AdminServer:
         """Port at which it listens; None before `start`."""
 
     async def start(self) -> str:
-        """Start to listen and return `url`. Raise ConfigError if that is impossible."""
+        """Start listening and return `url`. Raise ConfigError if that is impossible."""
         section = self._section
         context = _tls(section)
         listening = await asyncio.to_thread(_listen, section)

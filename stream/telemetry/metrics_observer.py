@@ -104,10 +104,10 @@ class MetricsRecorder:
         if self._transactional:
             self._store.add(c.TRANSACTION_ABORTS, 1, (result,))
 
-    def forget(self, kept: Mapping[TopicPartition, object]) -> None:
-        """Forget partitions that are not in `kept`, because they are no longer assigned."""
+    def retain(self, partitions: Mapping[TopicPartition, object]) -> None:
+        """Keep only these partitions; the others are no longer assigned."""
         self.last_read_ms = {
-            partition: last_ms for partition, last_ms in self.last_read_ms.items() if partition in kept
+            partition: last_ms for partition, last_ms in self.last_read_ms.items() if partition in partitions
         }
 
 

@@ -82,11 +82,11 @@ class GaugePoller:
         store.set_total(c.REWINDS, components.totals.rewinds)
         now_ms = self._clock.wall_ms()
         windows = {_labels(partition): status for partition, status in self.windows.items()}
-        store.replace(c.OPEN_WINDOWS, {at: status.open_windows for at, status in windows.items()})
-        store.replace(c.BUFFERED_ROWS, {at: status.buffered_rows for at, status in windows.items()})
+        store.replace(c.OPEN_WINDOWS, {labels: status.open_windows for labels, status in windows.items()})
+        store.replace(c.BUFFERED_ROWS, {labels: status.buffered_rows for labels, status in windows.items()})
         delays: dict[tuple[str, ...], float] = {
-            at: max(0, now_ms - status.watermark_ms) / 1000
-            for at, status in windows.items()
+            labels: max(0, now_ms - status.watermark_ms) / 1000
+            for labels, status in windows.items()
             if status.watermark_ms is not None
         }
         store.replace(c.WATERMARK_DELAY, delays)
@@ -95,11 +95,13 @@ class GaugePoller:
 
     def record_lag(self, partition_lags: Mapping[TopicPartition, PartitionLag]) -> None:
         """Record the lag of the assigned partitions, when it has been polled."""
-        self._recorder.forget(partition_lags)
+        self._recorder.retain(partition_lags)
         lags = self._lag.measure(partition_lags, self._recorder.last_read_ms, now_ms=self._clock.wall_ms())
         self._store.set(c.ASSIGNED_PARTITIONS, len(lags))
-        self._store.replace(c.CONSUMER_LAG_RECORDS, {_labels(at): lag.records for at, lag in lags.items()})
-        self._store.replace(c.CONSUMER_LAG, {_labels(at): lag.seconds for at, lag in lags.items()})
+        self._store.replace(
+            c.CONSUMER_LAG_RECORDS, {_labels(partition): lag.records for partition, lag in lags.items()}
+        )
+        self._store.replace(c.CONSUMER_LAG, {_labels(partition): lag.seconds for partition, lag in lags.items()})
 
 
 def _labels(partition: TopicPartition) -> tuple[str, str]:

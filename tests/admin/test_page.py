@@ -1,4 +1,4 @@
-"""The live page in a real headless Chromium; screenshots are left in .artefacts/page, for whoever wants to look."""
+"""The live page in a real headless Chromium; screenshots are saved in .artefacts/page."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def browser() -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
         launched = await playwright.chromium.launch(
             executable_path=chromium.program,
-            # Without its sandbox, for which containers have no rights: it shows only our own page.
+            # Without its sandbox, for which containers lack the privileges: it shows only our own page.
             args=["--headless=shell", "--no-sandbox", "--disable-dev-shm-usage"],
             env={**os.environ, **chromium.environ},
         )
@@ -48,7 +48,7 @@ async def browser() -> AsyncIterator[Browser]:
 
 @asynccontextmanager
 async def opened(browser: Browser, url: str, **options: Any) -> AsyncIterator[tuple[Page, list[str]]]:
-    """The page, and everything that a console or the network should not have had."""
+    """Open the page. Yields it with a list of console messages, errors and requests to other hosts, which must be empty."""
     context = await browser.new_context(**options)
     page, complaints = await context.new_page(), []
     page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
@@ -62,14 +62,14 @@ async def opened(browser: Browser, url: str, **options: Any) -> AsyncIterator[tu
 
 
 async def feed(worker_group: WorkerGroup) -> None:
-    """Events, some of them bad, until cancelled."""
+    """Publish events, some of them invalid, until cancelled."""
     while True:
         await worker_group.publish(120)
         await worker_group.send([[], [], [b"no event", b'{"id":"x","timestamp":1,"features":[1]}']])
         await asyncio.sleep(0.25)
 
 
-async def test_the_page_lives(worker_group: WorkerGroup, browser: Browser) -> None:
+async def test_the_page_shows_a_running_worker(worker_group: WorkerGroup, browser: Browser) -> None:
     await worker_group.create()
     worker = worker_group.start()
     await worker.ready()
@@ -87,7 +87,7 @@ async def test_the_page_lives(worker_group: WorkerGroup, browser: Browser) -> No
             await expect(page.locator("#events")).to_contain_text("rejected")
             rate = "parseFloat(document.getElementById('rate').textContent)"
             await eventually(lambda: page.evaluate(rate), "more than 50 events/s", until=lambda seen: seen > 50)
-            # Charts that move: their lines are others a moment later.
+            # Charts move: their lines change.
             lines = "[...document.querySelectorAll('.plot path')].map((path) => path.getAttribute('d')).join()"
             before = await page.evaluate(lines)
             await eventually(lambda: page.evaluate(lines), "charts that move", until=lambda seen: seen != before)
@@ -100,14 +100,14 @@ async def test_the_page_lives(worker_group: WorkerGroup, browser: Browser) -> No
             await page.screenshot(path=ARTEFACTS / "light.png", full_page=True)
             light = await page.evaluate("getComputedStyle(document.body).backgroundColor")
 
-            # Somebody pauses the worker, and lets it go on.
+            # Pause and resume the worker.
             page.on("dialog", lambda dialog: asyncio.ensure_future(dialog.accept()))
             await page.get_by_role("button", name="Pause").click()
             await expect(page.locator("#health")).to_have_text("paused")
             await expect(page.locator("#banner")).to_contain_text("paused by an operator")
             await page.get_by_role("button", name="Resume").click()
             await expect(page.locator("#health")).to_have_text("ready")
-            # One of the two who look has chosen dark, whatever the system says.
+            # The user chooses the dark theme, whatever the system's is.
             await page.get_by_role("button", name="Light or dark").click()
             chosen = await page.evaluate("getComputedStyle(document.body).backgroundColor")
             assert complaints == []
@@ -123,7 +123,7 @@ async def test_the_page_lives(worker_group: WorkerGroup, browser: Browser) -> No
         phone = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True}
         async with opened(browser, worker.url, **phone) as (page, complaints):
             await expect(page.locator("#errors tbody")).to_contain_text("wrong_length")
-            assert await page.evaluate("document.documentElement.scrollWidth") <= 390  # nothing sticks out
+            assert await page.evaluate("document.documentElement.scrollWidth") <= 390  # nothing overflows
             await page.screenshot(path=ARTEFACTS / "phone.png", full_page=True)
             assert complaints == []
             feeding.cancel()

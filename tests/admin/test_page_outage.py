@@ -1,4 +1,4 @@
-"""The live page of a real worker whose broker goes away: it must not claim to know what it cannot."""
+"""The live page of a real worker whose broker becomes unreachable: it must not show outdated values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["browser"]  # a fixture
 OUTAGE_TIMEOUT_MS = 40_000
 
 
-async def test_with_the_broker_away_the_lag_is_unknown(browser: Browser, tmp_path: Path) -> None:
+async def test_the_lag_is_unknown_while_the_broker_is_unreachable(browser: Browser, tmp_path: Path) -> None:
     async with EmbeddedBroker(die_with_parent=False) as broker:
         with WorkerGroup(broker.bootstrap_servers, "outage", tmp_path, partitions=1) as worker_group:
             await worker_group.create()

@@ -1,6 +1,6 @@
-"""What the live page shows of each state that a worker can be in: its real files, before statuses written by hand.
+"""The live page for each state of a worker: its real files with artificial statuses.
 
-Screenshots are left in .artefacts/page.
+Screenshots are saved in .artefacts/page.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ COLUMNS = ("latency_p50", "latency_p95", "latency_p99", "batch_mean", "batch_max
 
 
 def status(*, outcomes: Document | None = None, **changes: Any) -> Document:
-    """A worker that is well and has had no events. A key with a dot changes what is within: `health.paused`."""
+    """Return the status of a healthy worker without events. changes: fields to replace, nested as in `health__paused`."""
     document: Document = {
         "at": JULY,
         "worker": "worker-0",
@@ -73,15 +73,15 @@ def status(*, outcomes: Document | None = None, **changes: Any) -> Document:
     }
     for path, value in changes.items():
         *parts, last = path.split("__")
-        within = document
+        target = document
         for part in parts:
-            within = within[part]
-        within[last] = value
+            target = target[part]
+        target[last] = value
     return document
 
 
 def history(seconds: int = 120, **columns: list[Any]) -> Document:
-    """Samples of the last seconds, of a worker with nothing to do but for the columns that are given."""
+    """Return samples of the last seconds of an idle worker, except for these columns."""
     quiet: Document = {"at": list(range(NOW_S - seconds, NOW_S))}
     quiet |= {outcome.value: [0] * seconds for outcome in Outcome}
     quiet |= {name: [None] * seconds for name in COLUMNS}
@@ -104,7 +104,7 @@ def error(kind: str, outcome: str, count: int, message: str) -> Document:
 
 @pytest_asyncio.fixture
 async def serve(browser: Browser) -> AsyncIterator[Serve]:
-    """A function that serves a status and opens the page before it."""
+    """Return a function that serves a status and opens the page for it."""
 
     @asynccontextmanager
     async def serving(document: Document, **options: Any) -> AsyncIterator[Page]:
@@ -132,7 +132,7 @@ async def screenshot(page: Page, name: str) -> None:
     await page.screenshot(path=ARTEFACTS / f"{name}.png", full_page=True)
 
 
-async def test_an_idle_worker_says_what_to_do_next(serve: Serve) -> None:
+async def test_the_page_of_an_idle_worker_shows_the_next_step(serve: Serve) -> None:
     async with serve(status()) as page:
         await expect(page.locator("#no-events")).to_contain_text("Publish one to prod.features")
         await expect(page.locator("#no-events")).to_contain_text("forebay publish --features")
@@ -152,13 +152,13 @@ NO_PARTITIONS: list[tuple[Document, str]] = [
 ]
 
 
-async def test_without_partitions_the_page_says_why(serve: Serve) -> None:
+async def test_without_partitions_the_page_shows_the_reason(serve: Serve) -> None:
     for changes, words in NO_PARTITIONS:
         async with serve(status(partitions=[], **changes)) as page:
             await expect(page.locator("#no-partitions")).to_contain_text(words)
 
 
-async def test_events_and_windows_are_two_ledgers(serve: Serve) -> None:
+async def test_events_and_windows_have_separate_ledgers(serve: Serve) -> None:
     counts = {"accepted": 900, "late": 20, "rejected": 80, "window_predicted": 38, "window_failed": 2}
     columns = {name: [count // 20] * 120 for name, count in counts.items()}
     document = status(
@@ -197,18 +197,18 @@ async def test_events_and_windows_are_two_ledgers(serve: Serve) -> None:
             "1 event",
             "00:00:00",
         ]
-        # No two outcomes look alike, in either ledger or chart.
+        # All outcomes have different colours, in ledgers and charts.
         looks = "(items) => items.map((item) => getComputedStyle(item, '::before').backgroundColor)"
         colours = await page.locator("#events .legend li, #windows .legend li").evaluate_all(looks)
         assert len(set(colours)) == len(colours) == 5
         charts = await page.locator("#chart-rate .legend li, #chart-windows .legend li").evaluate_all(looks)
         assert charts == colours
         assert await page.locator("#chart-rate .area").count() == 3
-        assert await page.locator("#chart-windows .area").count() == 1  # 2 // 20 failed: none
+        assert await page.locator("#chart-windows .area").count() == 1  # 2 // 20 failed: no area
         await screenshot(page, "windows")
 
 
-async def test_a_cluster_that_is_silent_leaves_the_lag_unknown(serve: Serve) -> None:
+async def test_the_lag_is_unknown_while_the_cluster_is_silent(serve: Serve) -> None:
     document = status(
         outcomes={"predicted": 5},
         health__cluster_answered_ago_s=40.2,
@@ -235,7 +235,7 @@ IDLE: list[tuple[Document, str]] = [
 ]
 
 
-async def test_a_worker_that_finishes_nothing_says_why(serve: Serve) -> None:
+async def test_the_page_of_a_worker_that_finishes_nothing_shows_the_reason(serve: Serve) -> None:
     for changes, words in IDLE:
         async with serve(status(**changes)) as page:
             await expect(page.locator("#rate-note")).to_have_text(words)
@@ -247,7 +247,7 @@ async def test_one_spike_does_not_flatten_a_chart_and_is_marked(serve: Serve) ->
     lag = [20] * 120
     lag[30] = 50_000
     async with serve(status(history=history(predicted=rates, lag=lag))) as page:
-        # The usual values stand in the upper half of the chart.
+        # The usual values fill the upper half of the chart.
         box = "(path) => { const b = path.getBBox(); return [b.y, b.height]; }"
         top, height = await page.locator("#chart-rate .area").evaluate(box)
         assert top + height > 100 and height > 100
@@ -258,7 +258,7 @@ async def test_one_spike_does_not_flatten_a_chart_and_is_marked(serve: Serve) ->
         await screenshot(page, "spike")
 
 
-async def test_a_lone_sample_is_visible(serve: Serve) -> None:
+async def test_a_single_sample_is_visible(serve: Serve) -> None:
     alone: list[Any] = [None] * 120
     alone[50] = 42.0
     once = [0] * 120
@@ -277,7 +277,7 @@ async def test_a_first_sample_is_a_bar(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-async def test_positions_are_not_broken(width: int, serve: Serve) -> None:
+async def test_positions_are_not_broken_over_lines(width: int, serve: Serve) -> None:
     document = status(errors=[error("missing_value", "rejected", 12_345, "feature `dep_delay` is null")])
     async with serve(document, viewport={"width": width, "height": 844}) as page:
         heights = "(cells) => cells.map((cell) => cell.getClientRects().length)"
@@ -295,7 +295,7 @@ async def test_the_span_is_chosen_above_the_charts(serve: Serve) -> None:
         assert above is not None and below is not None and above["y"] + above["height"] <= below["y"]
 
 
-async def test_the_group_leads_to_its_other_workers(serve: Serve) -> None:
+async def test_the_page_links_to_the_other_workers_of_the_group(serve: Serve) -> None:
     def member(worker: str, url: str | None, **more: Any) -> Document:
         model = {"name": "late", "version": 3}
         partitions = [{"topic": "prod.features", "partition": number} for number in (0, 2)]

@@ -1,4 +1,4 @@
-"""`/predict` of a model that takes windows: the events of a request are one window."""
+"""`/predict` for a model that takes windows: the events of a request are one window."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.eventtime.build import TUMBLING, plan
 
 
 class WindowModel(Model):
-    """Takes a window as the sum of its events' first feature, their number and their rate."""
+    """Receives a window as the sum of the first feature, the number and the rate of its events."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -22,17 +22,17 @@ class WindowModel(Model):
         self.signature = replace(signature(3), window=WindowInput(aggregates=aggregates))
 
 
-async def asked_window(*events: bytes) -> tuple[int, Any]:
+async def predict_window(*events: bytes) -> tuple[int, Any]:
     model = WindowModel()
     assert model.signature.window is not None
-    of_windows = replace(plan(replace(TUMBLING, size_ms=2000), model.signature.window), num_features=3)
-    async with running(model, of_windows) as (predictor, *_):
+    window_plan = replace(plan(replace(TUMBLING, size_ms=2000), model.signature.window), num_features=3)
+    async with running(model, window_plan) as (predictor, *_):
         return await ask(predictor, b"[" + b",".join(events) + b"]")
 
 
-async def test_the_events_of_a_request_are_one_window_of_a_model_that_takes_windows() -> None:
+async def test_the_events_of_a_request_are_one_window() -> None:
     events = (event("a", [1, 2, 3]), orjson.dumps({"timestamp": JULY + 500, "features": [4, 2, 3]}))
-    status, document = await asked_window(*events)
+    status, document = await predict_window(*events)
     assert status == 200
     assert document == {
         "model": "m",
@@ -45,12 +45,12 @@ async def test_the_events_of_a_request_are_one_window_of_a_model_that_takes_wind
     }
 
 
-async def test_one_event_that_is_none_makes_no_window() -> None:
-    status, document = await asked_window(event("a", [1, 2, 3]), event("b", [1]), event("c", [1]))
+async def test_an_invalid_event_rejects_the_request() -> None:
+    status, document = await predict_window(event("a", [1, 2, 3]), event("b", [1]), event("c", [1]))
     assert status == 400 and document["error"]["kind"] == "wrong_length"
     assert document["error"]["message"].startswith("event 1 of the request: ")
 
 
-async def test_a_window_that_the_model_fails_on_is_told() -> None:
-    status, document = await asked_window(event("a", [6, 2, 3]), event("b", [7, 2, 3]))
+async def test_a_window_for_which_the_model_fails_is_reported() -> None:
+    status, document = await predict_window(event("a", [6, 2, 3]), event("b", [7, 2, 3]))
     assert status == 422 and document["error"]["kind"] == "model_error"

@@ -1,4 +1,4 @@
-"""Two real workers on a real Kafka, asked over HTTP and by `forebay status`."""
+"""Two real workers on a real Kafka, queried over HTTP and by `forebay status`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TOKEN = "of-the-tests"
 
 
 class Http:
-    """A worker's admin HTTP, with the token."""
+    """A client of a worker's admin API, with the token."""
 
     def __init__(self, worker: WorkerProcess, session: aiohttp.ClientSession) -> None:
         self.url, self._session = worker.url, session
@@ -55,7 +55,7 @@ MALFORMED = (
 
 
 async def raw_post(url: str, headers: bytes, body: bytes) -> bytes:
-    """What `/predict` answers to these bytes."""
+    """Return the response of `/predict` to these bytes."""
     host, port = url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     head = f"POST /predict HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {TOKEN}\r\nConnection: close\r\n"
@@ -66,7 +66,7 @@ async def raw_post(url: str, headers: bytes, body: bytes) -> bytes:
 
 
 async def group_status(worker_group: WorkerGroup) -> tuple[int, Any]:
-    """What `forebay status --json` says, and its exit status."""
+    """Return the exit status and the output of `forebay status --json`."""
     environ = {
         environment_name("kafka.bootstrap_servers"): worker_group.bootstrap,
         environment_name("kafka.group_id"): worker_group.prefix,
@@ -77,23 +77,23 @@ async def group_status(worker_group: WorkerGroup) -> tuple[int, Any]:
     process = await asyncio.create_subprocess_exec(
         *command, env=environ, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
-    said, complaint = await process.communicate()
-    assert not complaint, complaint.decode()
+    output, errors = await process.communicate()
+    assert not errors, errors.decode()
     assert process.returncode is not None
-    return process.returncode, json.loads(said)
+    return process.returncode, json.loads(output)
 
 
-async def status_is(http: Http, field: Callable[[Any], object], wanted: object) -> None:
-    """Wait until `field` of the worker's status is `wanted`."""
+async def status_is(http: Http, field: Callable[[Any], object], expected: object) -> None:
+    """Wait until `field` of the worker's status is `expected`."""
 
-    async def found() -> object:
+    async def current() -> object:
         return field(await http.status())
 
-    await eventually(found, f"{wanted!r} in the status of {http.url}", until=lambda seen: seen == wanted)
+    await eventually(current, f"{expected!r} in the status of {http.url}", until=lambda value: value == expected)
 
 
-async def check_that_both_are_well(worker_group: WorkerGroup, https: list[Http]) -> None:
-    one = https[0]
+async def check_that_both_are_healthy(worker_group: WorkerGroup, https: list[Http]) -> None:
+    http = https[0]
     status, group = await eventually(
         lambda: group_status(worker_group),
         "two workers with two partitions each",
@@ -105,31 +105,31 @@ async def check_that_both_are_well(worker_group: WorkerGroup, https: list[Http])
     assert {worker["url"] for worker in group["workers"]} == {http.url for http in https}
     assert len(group["partitions"]) == 4 and all(partition["worker"] for partition in group["partitions"])
     for path in ("/healthz", "/readyz", "/startupz"):
-        assert (await one.get(path))[0] == 200
-    assert "forebay_events_total" in (await one.get("/metrics"))[1]
-    (served,) = (await one.get("/models"))[1]["models"]
+        assert (await http.get(path))[0] == 200
+    assert "forebay_events_total" in (await http.get("/metrics"))[1]
+    (served,) = (await http.get("/models"))[1]["models"]
     assert (served["name"], served["version"]) == ("echo", 1)
 
 
 async def check_events_and_predictions_on_request(worker_group: WorkerGroup, https: list[Http]) -> None:
     """Events are predicted; a prediction on request is the same, and is not counted as one of the stream's."""
-    one = https[0]
+    http = https[0]
     await worker_group.publish(2000)
     await worker_group.send([[b"no event"]])
     worker_group.published[0].append(("", "", ()))  # its place
     await worker_group.settled()
     features = worker_group.published[1][0][2]
-    asked = await one.post("/predict", {"features": list(features)})
-    assert asked[0] == 200 and asked[1]["prediction"] == [feature_hash(np.array(features, dtype=np.float32))]
-    assert (await one.post("/predict", {"features": [1.0]}))[1]["error"]["kind"] == "wrong_length"
+    response = await http.post("/predict", {"features": list(features)})
+    assert response[0] == 200 and response[1]["prediction"] == [feature_hash(np.array(features, dtype=np.float32))]
+    assert (await http.post("/predict", {"features": [1.0]}))[1]["error"]["kind"] == "wrong_length"
     for headers, body in MALFORMED:
-        answer = await raw_post(one.url, headers, body)
+        answer = await raw_post(http.url, headers, body)
         assert answer.split()[1].startswith(b"4") and b"Content-Security-Policy" in answer, (headers, answer)
-    known = [await http.status() for http in https]
-    assert sum(one["totals"]["outcomes"].get("predicted", 0) for one in known) == 2000
-    assert sum(one["totals"]["outcomes"].get("rejected", 0) for one in known) == 1
-    assert sum(sum(one["history"]["predicted"]) for one in known) <= 2000  # the running second is left out
-    (error,) = [error for one in known for error in one["errors"]]
+    statuses = [await http.status() for http in https]
+    assert sum(status["totals"]["outcomes"].get("predicted", 0) for status in statuses) == 2000
+    assert sum(status["totals"]["outcomes"].get("rejected", 0) for status in statuses) == 1
+    assert sum(sum(status["history"]["predicted"]) for status in statuses) <= 2000  # the current second is left out
+    (error,) = [error for status in statuses for error in status["errors"]]
     assert (error["kind"], error["count"]) == ("not_json", 1)
     assert error["samples"] == [f"{worker_group.topic('features')}-0@500"]
 
@@ -152,7 +152,7 @@ async def check_that_a_paused_group_keeps_its_partitions_and_reads_nothing(
     await worker_group.settled()
 
 
-async def check_that_workers_that_hang_are_missed(
+async def check_that_hanging_workers_are_unreachable(
     worker_group: WorkerGroup, first: WorkerProcess, second: WorkerProcess
 ) -> None:
     """A worker that hangs is unreachable, with what it owns; if none answers, the exit status is 1."""
@@ -167,19 +167,19 @@ async def check_that_workers_that_hang_are_missed(
         worker.resume()
 
 
-async def test_a_group_of_two_is_seen_paused_asked_and_missed(worker_group: WorkerGroup) -> None:
+async def test_the_status_of_a_group_of_two_workers(worker_group: WorkerGroup) -> None:
     await worker_group.create()
-    # A session that outlasts the time in which they are frozen below.
+    # A session that is longer than the time for which they are frozen below.
     settings = {"admin": {"port": 0, "token": TOKEN}, "kafka": {"session_timeout_ms": 45_000}}
     first, second = worker_group.start(**settings), worker_group.start(**settings)
     await asyncio.gather(first.ready(), second.ready())
     async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {TOKEN}"}) as session:
         https = [Http(first, session), Http(second, session)]
-        await check_that_both_are_well(worker_group, https)
+        await check_that_both_are_healthy(worker_group, https)
         await check_events_and_predictions_on_request(worker_group, https)
         assert "Traceback" not in first.log
         await check_that_a_paused_group_keeps_its_partitions_and_reads_nothing(worker_group, https)
-    await check_that_workers_that_hang_are_missed(worker_group, first, second)
+    await check_that_hanging_workers_are_unreachable(worker_group, first, second)
     for worker in (first, second):
         assert await worker.stop() == 0, worker.log
     assert (await group_status(worker_group))[1]["workers"] == []

@@ -1,4 +1,4 @@
-"""A collector to send to: what arrives by OTLP over HTTP is decoded and kept."""
+"""A fake collector that receives OTLP over HTTP, and decodes and stores the requests."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _TYPES: dict[str, tuple[Any, Any]] = {
 
 
 class ReceivedSpan:
-    """A span, and who sent it (`service.instance.id`)."""
+    """A span with its sender (`service.instance.id`)."""
 
     def __init__(self, span: Span, instance: str) -> None:
         self.span = span
@@ -49,7 +49,7 @@ class ReceivedSpan:
 
 
 class FakeCollector:
-    """Keeps what it is sent. headers: of every request."""
+    """Stores the requests that it receives. headers: of every request."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -71,7 +71,7 @@ class FakeCollector:
 
     def requests(self, path: str) -> list[Any]:
         with self._lock:
-            return [request for at, request in self._requests if at == path]
+            return [request for request_path, request in self._requests if request_path == path]
 
     def spans(self) -> list[ReceivedSpan]:
         return [
@@ -83,7 +83,7 @@ class FakeCollector:
         ]
 
     def metrics(self) -> dict[str, dict[str, Any]]:
-        """The last value of each metric, by the sender's instance, as protobuf."""
+        """Return the last values of each metric as protobuf, by instance of the sender."""
         last: dict[str, dict[str, Any]] = {}
         for request in self.requests("/v1/metrics"):
             for resource in request.resource_metrics:
@@ -109,12 +109,12 @@ def collector() -> Iterator[FakeCollector]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
-            answer = fake.take(self.path, body, {name.lower(): value for name, value in self.headers.items()})
+            response = fake.take(self.path, body, {name.lower(): value for name, value in self.headers.items()})
             self.send_response(200)
             self.send_header("content-type", "application/x-protobuf")
-            self.send_header("content-length", str(len(answer)))
+            self.send_header("content-length", str(len(response)))
             self.end_headers()
-            self.wfile.write(answer)
+            self.wfile.write(response)
 
         def log_message(self, format: str, *arguments: object) -> None:
             pass
@@ -132,7 +132,7 @@ def collector() -> Iterator[FakeCollector]:
 
 
 def attributes_of(pairs: Any) -> dict[str, Any]:
-    """OTLP's attributes as plain values."""
+    """Return OTLP attributes as plain values."""
 
     def plain(value: AnyValue) -> Any:
         which = value.WhichOneof("value")
@@ -142,7 +142,7 @@ def attributes_of(pairs: Any) -> dict[str, Any]:
 
 
 def points(metric: Any) -> dict[tuple[tuple[str, str], ...], Any]:
-    """A metric's points by their attributes; none where the metric was not sent."""
+    """Return the points of a metric by their attributes; none if the metric was not sent."""
     if metric is None:
         return {}
     data = getattr(metric, metric.WhichOneof("data"))
@@ -150,7 +150,7 @@ def points(metric: Any) -> dict[tuple[tuple[str, str], ...], Any]:
 
 
 def total(metric: Any, **where: str) -> float:
-    """The sum of a counter's or gauge's values whose attributes are as given."""
+    """Return the sum of the values of a counter or gauge that have these attributes."""
     return sum(
         point.as_int if point.WhichOneof("value") == "as_int" else point.as_double
         for labels, point in points(metric).items()

@@ -1,4 +1,4 @@
-"""promtool, Prometheus' own checker of rules: from the path, or fetched once as Debian's package."""
+"""promtool, Prometheus' own checker of rules: from the path, or downloaded once from Debian's package."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _FETCH_TIMEOUT_S = 120
 
 
 def find_promtool(environ: Mapping[str, str]) -> Path:
-    """The program. Raises Unavailable."""
-    if there := shutil.which("promtool"):
-        return Path(there)
+    """Return the path of promtool. Raise Unavailable if it cannot be found or downloaded."""
+    if program := shutil.which("promtool"):
+        return Path(program)
     folder = cache_folder(environ) / "promtool"
     if not folder.is_dir():
         _fetch(folder)
@@ -31,7 +31,7 @@ def _fetch(folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix="fetching-") as name:
         fetching = Path(name)
         fetching.chmod(0o755)
-        said = subprocess.run(
+        download = subprocess.run(
             ["apt-get", "download", "prometheus"],
             cwd=fetching,
             stdin=subprocess.DEVNULL,
@@ -41,13 +41,13 @@ def _fetch(folder: Path) -> None:
             timeout=_FETCH_TIMEOUT_S,
         )
         packages = list(fetching.glob("*.deb"))
-        if said.returncode != 0 or not packages:
-            raise Unavailable(f"apt-get does not have the package prometheus: {said.stderr.strip()[-200:]}")
+        if download.returncode != 0 or not packages:
+            raise Unavailable(f"apt-get does not have the package prometheus: {download.stderr.strip()[-200:]}")
         subprocess.run(["dpkg", "-x", str(packages[0]), str(fetching / "all")], check=True)
         (fetching / "only").mkdir()
         shutil.copy2(fetching / "all" / "usr" / "bin" / "promtool", fetching / "only")
         try:
             os.rename(fetching / "only", folder)
         except OSError:
-            if not folder.is_dir():  # another session was not first either
+            if not folder.is_dir():  # unless another session was first
                 raise

@@ -1,4 +1,4 @@
-"""The summary of the last commits, made of the times that every other observer receives."""
+"""The summary of the last commits, from the times that every observer receives."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from forebay.stream.telemetry.commit_timings import MAX_COMMITS, CommitTimings
 LEDGER = Ledger(model="m", version=1)
 
 
-def test_no_commit_makes_no_summary() -> None:
+def test_the_summary_is_empty_without_commits() -> None:
     timings = CommitTimings()
     assert len(timings) == 0 and timings.summary() == {}
 
@@ -24,7 +24,7 @@ def test_only_the_last_commits_count() -> None:
             [], LEDGER, CommitTimes(began=0.0, emit=8.0, begin=8.25, deliveries=8.75, positions=9.75, end=11.75)
         )
     assert len(timings) == MAX_COMMITS
-    assert {step: of["p99_ms"] for step, of in timings.summary().items()} == {
+    assert {step: percentiles["p99_ms"] for step, percentiles in timings.summary().items()} == {
         "begin": 250.0,
         "deliveries": 500.0,
         "positions": 1000.0,

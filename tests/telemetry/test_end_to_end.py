@@ -1,4 +1,4 @@
-"""Real workers and an aggregator on a real Kafka, a collector that they send to, and a producer and a reader that trace."""
+"""Telemetry end to end: real workers and an aggregator on a real Kafka, a collector, and a tracing producer and reader."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ def event(event_id: str, first_feature: float = 1.0) -> bytes:
     return orjson.dumps({"id": event_id, "timestamp": 1_372_636_800_000, "features": features})
 
 
-def shares(log: str) -> int:
-    """How many partitions a worker was given last."""
+def num_partitions(log: str) -> int:
+    """Return the number of partitions in the worker's last assignment."""
     return re.findall(r"partitions assigned: (.*) \(generation", log)[-1].count("@")
 
 
 class Sent(NamedTuple):
-    """What was sent with traces.
+    """Events that were sent with traces.
 
     ids: trace and span of the producer, by event; headers: traceparent, by partition and offset.
     """
@@ -65,25 +65,25 @@ class Sent(NamedTuple):
 
 async def send_traced(worker_group: WorkerGroup, tracer: Tracer) -> Sent:
     """Send three events a partition: a good one and garbage that are sampled, and a good one that is not."""
-    sent: dict[str, tuple[str, str]] = {}
-    carried: dict[tuple[int, int], bytes] = {}
+    ids: dict[str, tuple[str, str]] = {}
+    traceparents: dict[tuple[int, int], bytes] = {}
     async with producer(worker_group.bootstrap) as client:
-        for place in range(worker_group.partitions):
+        for partition in range(worker_group.partitions):
             headers: list[list[tuple[str, bytes]]] = []
             for kind in ("good", "garbage"):
                 carrier: dict[str, str] = {}
                 with tracer.start_as_current_span("send features", kind=SpanKind.PRODUCER) as span:
                     inject(carrier)
                     context = span.get_span_context()
-                sent[f"{kind}-{place}"] = f"{context.trace_id:032x}", f"{context.span_id:016x}"
+                ids[f"{kind}-{partition}"] = f"{context.trace_id:032x}", f"{context.span_id:016x}"
                 headers.append([(name, value.encode()) for name, value in carrier.items()])
-            headers.append([(TRACEPARENT, f"00-{place + 1:032x}-{place + 1:016x}-00".encode())])
-            values = [event(f"good-{place}"), b"garbage", event(f"quiet-{place}")]
-            where = TopicPartition(worker_group.topic("features"), place)
-            first = await send_batch(client, where, values, headers=headers)
+            headers.append([(TRACEPARENT, f"00-{partition + 1:032x}-{partition + 1:016x}-00".encode())])
+            values = [event(f"good-{partition}"), b"garbage", event(f"quiet-{partition}")]
+            target = TopicPartition(worker_group.topic("features"), partition)
+            first = await send_batch(client, target, values, headers=headers)
             for index, pairs in enumerate(headers):
-                carried[place, first + index] = dict(pairs)[TRACEPARENT]
-    return Sent(sent, carried)
+                traceparents[partition, first + index] = dict(pairs)[TRACEPARENT]
+    return Sent(ids, traceparents)
 
 
 async def check_outputs(worker_group: WorkerGroup, tracer: Tracer, sent: Sent) -> None:
@@ -91,13 +91,13 @@ async def check_outputs(worker_group: WorkerGroup, tracer: Tracer, sent: Sent) -
     predictions = await worker_group.outputs("predictions")
     assert len(predictions) == 2 * worker_group.partitions
     for record in predictions:
-        said = orjson.loads(record.value)
-        assert dict(record.headers)[TRACEPARENT] == sent.headers[record.partition, said["source"]["offset"]]
-        if said["id"].startswith("good"):
+        prediction = orjson.loads(record.value)
+        assert dict(record.headers)[TRACEPARENT] == sent.headers[record.partition, prediction["source"]["offset"]]
+        if prediction["id"].startswith("good"):
             context = extract({name: value.decode() for name, value in record.headers})
-            tracer.start_span(f"read {said['id']}", context, kind=SpanKind.CONSUMER).end()
-    letters = await worker_group.outputs("dead-letters")
-    assert {dict(letter.headers)[TRACEPARENT] for letter in letters} == {
+            tracer.start_span(f"read {prediction['id']}", context, kind=SpanKind.CONSUMER).end()
+    dead_letters = await worker_group.outputs("dead-letters")
+    assert {dict(dead_letter.headers)[TRACEPARENT] for dead_letter in dead_letters} == {
         value for (_, offset), value in sent.headers.items() if offset == 1
     }
 
@@ -111,7 +111,7 @@ def links(spans: Iterable[ReceivedSpan]) -> list[Any]:
 
 
 def check_batch(span: ReceivedSpan, spans: Collection[ReceivedSpan], worker_group: WorkerGroup) -> None:
-    """A micro-batch's span says what it was, and holds those of its stages."""
+    """Check the attributes of a micro-batch's span, and its child spans."""
     assert span.span.kind == SpanKind.CONSUMER.value + 1
     assert span.attributes["messaging.system"] == "kafka"
     assert span.attributes["messaging.operation.type"] == "process"
@@ -122,7 +122,7 @@ def check_batch(span: ReceivedSpan, spans: Collection[ReceivedSpan], worker_grou
     assert span.attributes["forebay.batch.reason"] == "delay"
     assert span.attributes["forebay.batch.queue_time"] > 0
     assert span.attributes["forebay.batch.rejected"] >= 1
-    children = [one for one in spans if one.span.parent_span_id == span.span.span_id]
+    children = [child for child in spans if child.span.parent_span_id == span.span.span_id]
     assert sorted(child.name for child in children) == CHILDREN
     for child in children:
         assert child.span.trace_id == span.span.trace_id
@@ -135,7 +135,7 @@ def check_spans(worker_group: WorkerGroup, fake: FakeCollector, sent: Sent) -> N
     spans = list({span.ids: span for span in fake.spans()}.values())
     topic = worker_group.topic("features")
     batches = spans_named(fake, f"process {topic}")
-    # Each sampled event has one micro-batch, on whichever worker has its partition, and the others have none.
+    # Each sampled event is linked to one micro-batch, on the worker that has its partition; the others are not linked.
     assert sorted(links(batches)) == sorted(sent.ids.values())
     assert len({span.instance for span in batches}) == 2
     for span in batches:
@@ -144,10 +144,10 @@ def check_spans(worker_group: WorkerGroup, fake: FakeCollector, sent: Sent) -> N
     assert set(links(polls)) == set(sent.ids.values())
     assert {span.attributes["messaging.operation.type"] for span in polls} == {"receive"}
 
-    # The producer's span and the reader's are one trace.
-    for place in range(worker_group.partitions):
-        (read,) = spans_named(fake, f"read good-{place}")
-        assert (read.span.trace_id.hex(), read.span.parent_span_id.hex()) == sent.ids[f"good-{place}"]
+    # The spans of producer and reader are in one trace.
+    for partition in range(worker_group.partitions):
+        (read,) = spans_named(fake, f"read good-{partition}")
+        assert (read.span.trace_id.hex(), read.span.parent_span_id.hex()) == sent.ids[f"good-{partition}"]
 
 
 async def test_an_event_is_followed_from_its_producer_to_the_reader_of_its_prediction(
@@ -159,15 +159,15 @@ async def test_an_event_is_followed_from_its_producer_to_the_reader_of_its_predi
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", fake.endpoint)
     aggregates = AggregatorGroup(worker_group.bootstrap, worker_group.prefix, tmp_path)
     aggregator = aggregates.start()
-    mine = TracerProvider(resource=Resource.create({"service.instance.id": "test"}), shutdown_on_exit=False)
-    mine.add_span_processor(SimpleSpanProcessor(OTLPSpanExporter(f"{fake.endpoint}/v1/traces")))
-    tracer = mine.get_tracer("test")
+    provider = TracerProvider(resource=Resource.create({"service.instance.id": "test"}), shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(OTLPSpanExporter(f"{fake.endpoint}/v1/traces")))
+    tracer = provider.get_tracer("test")
     try:
         await aggregator.says("aggregator ready")
         for worker in workers:
             await worker.ready()
         await eventually(
-            lambda: [shares(worker.log) for worker in workers],
+            lambda: [num_partitions(worker.log) for worker in workers],
             "two partitions for each worker",
             until=lambda seen: seen == [2, 2],
             context=lambda: workers[1].log,
@@ -200,7 +200,7 @@ async def test_an_event_is_followed_from_its_producer_to_the_reader_of_its_predi
         assert await aggregator.stop() == 0, aggregator.log
     finally:
         aggregates.kill_all()
-        mine.shutdown()
+        provider.shutdown()
 
 
 def metric(fake: FakeCollector, name: str) -> Any:
@@ -209,13 +209,13 @@ def metric(fake: FakeCollector, name: str) -> Any:
 
 
 def lags_of(fake: FakeCollector) -> dict[str, int]:
-    """The lag of each partition, in records."""
-    found = points(metric(fake, "forebay.consumer.lag.records"))
-    return {dict(labels)["partition"]: point.as_int for labels, point in found.items()}
+    """Return the lag of each partition, in records."""
+    lags = points(metric(fake, "forebay.consumer.lag.records"))
+    return {dict(labels)["partition"]: point.as_int for labels, point in lags.items()}
 
 
 def check_last_metrics(fake: FakeCollector, topic: str) -> None:
-    """What is sent last is complete."""
+    """Check that the last metrics are complete."""
     assert total(metric(fake, "forebay.received.events"), topic=topic) == 762
     assert total(metric(fake, "forebay.commits"), result="committed") >= 3
     assert total(metric(fake, "forebay.rebalances")) == 1
@@ -268,7 +268,7 @@ async def test_metrics_and_a_lag_that_is_right_under_transactions(
         none = dict.fromkeys("0123", 0)
         await eventually(lambda: lags_of(fake), "no lag", until=lambda seen: seen == none, context=lambda: worker.log)
 
-    # What transactions leave at a partition's end is nothing to read: their marks, what was aborted, what is still open.
+    # Transaction markers, aborted records and open transactions at the end of a partition are not lag.
     async with producer(worker_group.bootstrap, transactional_id=f"{worker_group.prefix}-input") as aborting:
         await send_committed_and_aborted(aborting, topic, worker_group.partitions)
         await aborting.begin_transaction()
@@ -278,7 +278,7 @@ async def test_metrics_and_a_lag_that_is_right_under_transactions(
         await aborting.commit_transaction()
         await until_predicted(11)
 
-    # A call that hangs: what was read stays in flight, and the rest is the lag, although nothing is fetched any more.
+    # A model call hangs: records that were read stay in flight, and the rest is lag, although nothing is fetched any more.
     async with producer(worker_group.bootstrap) as client:
         await send_batch(client, TopicPartition(topic, 1), [event("poison", POISON)])
         await eventually(
@@ -298,7 +298,7 @@ async def test_metrics_and_a_lag_that_is_right_under_transactions(
         read_of_these = lambda: total(metric(fake, "forebay.received.events")) - 12  # noqa: E731
         await eventually(
             lambda: (lags_of(fake)["1"], read_of_these()),
-            "a lag of what was not read",
+            "a lag of all unread records",
             until=lambda seen: sum(seen) == 750,
         )
     assert total(metric(fake, "forebay.consumer.lag"), partition="1") > 0

@@ -1,4 +1,4 @@
-"""What is measured of a process, this one and another."""
+"""CPU time and memory of this process and of another."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from forebay.stream.telemetry.process_usage import ProcessMeter
 from forebay.stream.telemetry.resources import ProcessGauges
 
 
-def test_this_process_and_the_same_by_its_number() -> None:
+def test_the_usage_of_this_process_with_and_without_its_id() -> None:
     before, after = ProcessMeter().usage(), ProcessMeter(os.getpid()).usage()
     assert before is not None and after is not None
     assert 0 < before.cpu_s <= after.cpu_s
@@ -21,7 +21,7 @@ def test_this_process_and_the_same_by_its_number() -> None:
     assert 0 < ProcessMeter().started_at_s <= time.time() + 1
 
 
-def test_a_process_that_is_gone_has_no_usage() -> None:
+def test_an_ended_process_has_no_usage() -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         meter = ProcessMeter(process.pid)
         assert meter.usage() is not None

@@ -83,20 +83,20 @@ def expressions_of(dashboard: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule["alert"])
-def test_a_rule_names_what_exists_and_says_what_to_do(rule: dict[str, Any]) -> None:
+def test_a_rule_uses_existing_metrics_and_has_annotations(rule: dict[str, Any]) -> None:
     assert wrong(rule["expr"]) == []
     assert rule["labels"]["severity"] in ("warning", "critical")
     assert set(rule["annotations"]) == {"summary", "description"}
 
 
 @pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda path: path.name)
-def test_a_dashboard_names_what_exists(dashboard: Path) -> None:
+def test_a_dashboard_uses_existing_metrics(dashboard: Path) -> None:
     expressions = list(expressions_of(dashboard))
     assert len(expressions) > 10
     assert {expression: found for expression in expressions if (found := wrong(expression))} == {}
 
 
-def test_there_is_a_dashboard_for_every_metric() -> None:
+def test_every_metric_is_on_a_dashboard() -> None:
     shown = {name for path in DASHBOARDS for text in expressions_of(path) for name, _ in selectors_of_text(text)}
     unseen = {metric.name for metric in METRICS if not any(name.startswith(metric.family) for name in shown)}
     assert unseen == {"forebay.process.start_time"}
@@ -116,7 +116,7 @@ def selectors_of_text(text: str) -> list[tuple[str, set[str]]]:
         ("max_over_time(forebay_lost[1m:])", ["forebay_lost"]),
     ],
 )
-def test_what_does_not_exist_is_found(expression: str, found: list[str]) -> None:
+def test_unknown_metrics_and_labels_are_found(expression: str, found: list[str]) -> None:
     assert wrong(expression) == found
 
 
@@ -131,5 +131,5 @@ def test_alerts_fire_when_they_should_and_only_then(tmp_path: Path) -> None:
     for path in (RULES, RULE_TESTS):
         shutil.copy(path, tmp_path)
     command = [promtool, "test", "rules", RULE_TESTS.name]
-    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
-    assert said.returncode == 0, said.stdout + said.stderr
+    check = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    assert check.returncode == 0, check.stdout + check.stderr

@@ -1,4 +1,4 @@
-"""Spans of polls and micro-batches: which are made, what they are linked to, how they end."""
+"""Spans of polls and micro-batches: which are sampled, their links, and their end."""
 
 from __future__ import annotations
 
@@ -30,18 +30,21 @@ def traceparent(number: int, flags: str = "01") -> tuple[str, bytes]:
 
 
 def sampled_chunk(offsets: Sequence[int], sampled: Sequence[int], **more: object) -> Chunk:
-    """A chunk in which the events at these offsets are sampled, their trace ids their offsets."""
-    made = chunk(offsets, **more)  # type: ignore[arg-type]
+    """Return a chunk whose events at `sampled` are sampled. Trace ids are offsets."""
+    plain = chunk(offsets, **more)  # type: ignore[arg-type]
 
-    def marked(record: FakeRecord) -> FakeRecord:
+    def traced(record: FakeRecord) -> FakeRecord:
         flags = "01" if record.offset in sampled else "00"
         return dataclasses.replace(record, headers=[("other", b"x"), traceparent(record.offset, flags)])
 
-    rejections = [dataclasses.replace(one, record=marked(one.record)) for one in made.rejections]  # type: ignore[arg-type]
-    return dataclasses.replace(made, records=[marked(one) for one in made.records], rejections=rejections)  # type: ignore[arg-type]
+    rejections = [
+        dataclasses.replace(rejection, record=traced(rejection.record))  # type: ignore[arg-type]
+        for rejection in plain.rejections
+    ]
+    return dataclasses.replace(plain, records=[traced(record) for record in plain.records], rejections=rejections)  # type: ignore[arg-type]
 
 
-class Scene:
+class TracedStages:
     def __init__(self, ratio: float = 0.0) -> None:
         self.exporter = InMemorySpanExporter()
         provider = TracerProvider(sampler=ParentBased(LinkedOrRatio(ratio)), shutdown_on_exit=False)
@@ -63,35 +66,35 @@ class Scene:
         return [span for span in self.exporter.get_finished_spans() if span.name == name]
 
 
-def linked(span: ReadableSpan) -> list[int]:
+def linked_traces(span: ReadableSpan) -> list[int]:
     return [link.context.trace_id for link in span.links]
 
 
-def test_a_batch_is_linked_to_its_own_sampled_events_and_to_no_others() -> None:
-    scene = Scene()
+def test_a_batch_is_linked_to_its_own_sampled_events_only() -> None:
+    stages = TracedStages()
     whole = sampled_chunk(range(10, 20), [11, 13, 17], rejected=[13])
-    scene.poll(whole, sampled_chunk([5], [5], partition=P1))
+    stages.poll(whole, sampled_chunk([5], [5], partition=P1))
     head, tail = whole.split(5)
-    first, second = scene.close(head), scene.close(tail, sampled_chunk([5], [5], partition=P1))
-    assert scene.traces.on_committed([first, second], TIMES)
-    (poll,) = scene.spans("poll features")
-    assert poll.kind is SpanKind.CLIENT and sorted(linked(poll)) == [5, 11, 13, 17]
-    one, other = scene.spans("process features")
-    assert (linked(one), linked(other)) == ([11, 13], [17, 5])
-    assert one.kind is SpanKind.CONSUMER and one.parent is None
-    assert one.attributes is not None and other.attributes is not None
-    assert one.attributes["messaging.destination.partition.id"] == "0"
-    assert "messaging.destination.partition.id" not in other.attributes
-    assert one.attributes["messaging.batch.message_count"] == 5
-    assert one.attributes["forebay.batch.queue_time"] == 0.5
-    assert one.attributes["forebay.batch.rejected"] == 1
+    first, second = stages.close(head), stages.close(tail, sampled_chunk([5], [5], partition=P1))
+    assert stages.traces.on_committed([first, second], TIMES)
+    (poll,) = stages.spans("poll features")
+    assert poll.kind is SpanKind.CLIENT and sorted(linked_traces(poll)) == [5, 11, 13, 17]
+    first_span, second_span = stages.spans("process features")
+    assert (linked_traces(first_span), linked_traces(second_span)) == ([11, 13], [17, 5])
+    assert first_span.kind is SpanKind.CONSUMER and first_span.parent is None
+    assert first_span.attributes is not None and second_span.attributes is not None
+    assert first_span.attributes["messaging.destination.partition.id"] == "0"
+    assert "messaging.destination.partition.id" not in second_span.attributes
+    assert first_span.attributes["messaging.batch.message_count"] == 5
+    assert first_span.attributes["forebay.batch.queue_time"] == 0.5
+    assert first_span.attributes["forebay.batch.rejected"] == 1
 
 
-def test_a_batch_has_a_child_for_each_stage_in_its_own_time() -> None:
-    scene = Scene(ratio=1.0)
-    scene.poll(chunk([1]))
-    scene.traces.on_committed([scene.close(chunk([1]))], TIMES)
-    (batch,) = scene.spans("process features")
+def test_a_batch_has_a_child_span_with_the_times_of_each_stage() -> None:
+    stages = TracedStages(ratio=1.0)
+    stages.poll(chunk([1]))
+    stages.traces.on_committed([stages.close(chunk([1]))], TIMES)
+    (batch,) = stages.spans("process features")
 
     def times(span: ReadableSpan) -> tuple[float, float]:
         base_ns = JULY * 1_000_000
@@ -106,61 +109,61 @@ def test_a_batch_has_a_child_for_each_stage_in_its_own_time() -> None:
         "commit": (101.1, 101.5),
     }
     for name, (began_s, ended_s) in expected.items():
-        (child,) = scene.spans(name)
+        (child,) = stages.spans(name)
         assert child.parent == batch.context
         assert times(child) == pytest.approx((began_s, ended_s))
     assert times(batch) == pytest.approx((100.0, 101.5))
 
 
-def test_what_is_not_sampled_makes_no_spans() -> None:
-    scene = Scene(ratio=0.0)
-    scene.poll(sampled_chunk([1, 2], []))
-    finished = scene.close(sampled_chunk([1, 2], []))
-    assert scene.traces.traceparent([finished]) is None
-    assert scene.traces.exemplar_of(finished.batch, 1.0) is None
-    assert scene.traces.on_committed([finished], TIMES) == []
-    assert scene.exporter.get_finished_spans() == ()
+def test_events_that_are_not_sampled_cause_no_spans() -> None:
+    stages = TracedStages(ratio=0.0)
+    stages.poll(sampled_chunk([1, 2], []))
+    result = stages.close(sampled_chunk([1, 2], []))
+    assert stages.traces.traceparent([result]) is None
+    assert stages.traces.exemplar_of(result.batch, 1.0) is None
+    assert stages.traces.on_committed([result], TIMES) == []
+    assert stages.exporter.get_finished_spans() == ()
 
 
 def test_links_and_exemplars_are_bounded() -> None:
-    scene = Scene()
+    stages = TracedStages()
     many = sampled_chunk(range(500), range(500))
-    scene.poll(many)
-    exemplars = scene.traces.on_committed([scene.close(many)], TIMES)
-    (batch,) = scene.spans("process features")
-    assert linked(batch) == list(range(1, MAX_LINKS + 1))  # a trace id of 0 is none
+    stages.poll(many)
+    exemplars = stages.traces.on_committed([stages.close(many)], TIMES)
+    (batch,) = stages.spans("process features")
+    assert linked_traces(batch) == list(range(1, MAX_LINKS + 1))  # a trace id of 0 is invalid
     assert len(exemplars) == MAX_EXEMPLARS
     assert exemplars[0][0] == JULY + 1 and exemplars[0][1].trace_id == 1
 
 
-def test_what_is_given_up_ends_as_an_error_and_nothing_of_it_is_left() -> None:
-    scene = Scene()
-    scene.poll(sampled_chunk([1, 2, 3], [1, 2, 3]))
-    failed, purged = scene.close(sampled_chunk([1], [1])), scene.close(sampled_chunk([2], [2]))
-    scene.traces.on_commit_failed([failed], CommitTimeout("late"))
-    scene.traces.on_purged()
-    ended = scene.spans("process features")
+def test_an_abandoned_batch_ends_as_an_error_and_is_forgotten() -> None:
+    stages = TracedStages()
+    stages.poll(sampled_chunk([1, 2, 3], [1, 2, 3]))
+    failed, purged = stages.close(sampled_chunk([1], [1])), stages.close(sampled_chunk([2], [2]))
+    stages.traces.on_commit_failed([failed], CommitTimeout("late"))
+    stages.traces.on_purged()
+    ended = stages.spans("process features")
     assert [span.status.status_code for span in ended] == [StatusCode.ERROR] * 2
     assert "CommitTimeout" in str(ended[0].status.description)
-    assert scene.traces.traceparent([failed, purged]) is None
-    # The events are read again, and belong to the batch that they are in then.
-    scene.poll(sampled_chunk([1, 2, 3], [1, 2, 3]))
-    scene.traces.on_committed([scene.close(sampled_chunk([1, 2, 3], [1, 2, 3]))], TIMES)
-    assert linked(scene.spans("process features")[-1]) == [1, 2, 3]
+    assert stages.traces.traceparent([failed, purged]) is None
+    # The events are read again, and belong to their new batch.
+    stages.poll(sampled_chunk([1, 2, 3], [1, 2, 3]))
+    stages.traces.on_committed([stages.close(sampled_chunk([1, 2, 3], [1, 2, 3]))], TIMES)
+    assert linked_traces(stages.spans("process features")[-1]) == [1, 2, 3]
 
 
-async def test_a_commit_and_what_it_starts_log_within_its_trace() -> None:
-    scene = Scene()
-    scene.poll(sampled_chunk([1, 2], [1]))
-    traced, quiet = scene.close(sampled_chunk([1], [1])), scene.close(sampled_chunk([2], []))
-    header = scene.traces.traceparent([quiet, traced])
+async def test_a_commit_and_its_subtasks_log_within_its_trace() -> None:
+    stages = TracedStages()
+    stages.poll(sampled_chunk([1, 2], [1]))
+    traced, quiet = stages.close(sampled_chunk([1], [1])), stages.close(sampled_chunk([2], []))
+    header = stages.traces.traceparent([quiet, traced])
     assert header is not None
 
     async def current() -> int:
         return get_current_span().get_span_context().span_id
 
     async def commit(batches: list[BatchResult]) -> int:
-        scene.traces.on_commit_started(batches)
+        stages.traces.on_commit_started(batches)
         return await asyncio.create_task(current())
 
     assert f"{await asyncio.create_task(commit([traced])):016x}" == header.decode().split("-")[2]
@@ -181,19 +184,19 @@ async def test_a_commit_and_what_it_starts_log_within_its_trace() -> None:
         b"",
     ],
 )
-def test_what_is_no_sampled_context_is_passed_over(value: bytes) -> None:
+def test_contexts_that_are_invalid_or_not_sampled_are_skipped(value: bytes) -> None:
     records = [FakeRecord(0, b"x", headers=[("traceparent", value)]), FakeRecord(1, b"x", headers=[traceparent(7)])]
     assert [event.offset for event in sampled_events(records, limit=9)] == [1]
 
 
-def test_header_names_are_compared_without_regard_to_case() -> None:
+def test_header_names_are_case_insensitive() -> None:
     name, value = traceparent(7)
     records = [FakeRecord(0, b"x", P0.partition, headers=[(name.upper(), value), ("TraceState", b"a=b")])]
     (event,) = sampled_events(records, limit=9)
     assert event.context.trace_id == 7 and event.context.trace_state.get("a") == "b"
 
 
-def test_the_worker_has_such_a_sampler() -> None:
+def test_the_provider_of_the_worker_has_this_sampler() -> None:
     provider = make_tracer_provider(InMemorySpanExporter(), Resource({}), ratio=0.25)
     try:
         assert "LinkedOrRatio{TraceIdRatioBased{0.25}}" in provider.sampler.get_description()
