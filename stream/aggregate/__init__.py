@@ -1,1 +1,1 @@
-"""The aggregator: outcome deltas of all workers merged into windows, and alerts about them."""
+"""The aggregator: merges the outcome deltas of all workers into buckets of a minute, and raises alerts."""

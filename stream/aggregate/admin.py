@@ -1,4 +1,4 @@
-"""The aggregator's admin HTTP: probes and metrics."""
+"""The aggregator's admin API: probes and metrics."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from forebay.stream.telemetry.prometheus import render_page
 from forebay.stream.telemetry.resources import record_build
 
 STALLED_AFTER_S: Final = 60.0
-"""A tick that the cluster does not confirm ends the aggregator sooner than this, with the default settings."""
+"""With the default settings, a tick that the cluster does not confirm ends the aggregator earlier than this."""
 
 
 class AggregationStats(Protocol):
-    """What is looked at (see `stream.aggregate.app`)."""
+    """The figures that are published (see `stream.aggregate.app`). counted: number of deltas."""
 
     counted: int
 
@@ -32,14 +32,18 @@ class AggregationStats(Protocol):
 
 @dataclass(slots=True)
 class Heartbeat:
-    """started: the group is joined and the state read; ticked_s: the last look at the clock, monotonic."""
+    """The state of the process, for its probes.
+
+    started: whether the group is joined and the state is restored.
+    last_tick_s: monotonic time of the last tick in seconds, or None before the first.
+    """
 
     started: bool = False
     last_tick_s: float | None = None
 
 
 class AggregatorAdmin:
-    """Tell `heartbeat` what happens."""
+    """Serves the probes and metrics. heartbeat: to be updated by the aggregator."""
 
     def __init__(self, settings: Settings, counting: AggregationStats, *, clock: Clock) -> None:
         self._counting = counting
@@ -59,24 +63,26 @@ class AggregatorAdmin:
             self._server = AdminServer(settings.admin, routes, bootstrap_servers=settings.kafka.bootstrap_servers)
 
     async def start(self) -> str | None:
-        """Listen, and tell where. Raises ConfigError."""
+        """Start to listen and return the URL; None if the admin API is disabled. Raises ConfigError."""
         return None if self._server is None else await self._server.start()
 
     async def stop(self) -> None:
+        """Stop listening."""
         if self._server is not None:
             await self._server.stop()
 
     def liveness(self) -> Verdict:
-        """Fails where the timer stands still: a cluster that is away ends the process by itself."""
+        """Fail if the timer is stalled. If the cluster is unreachable, the process ends by itself."""
         last_tick_s = self.heartbeat.last_tick_s
         for_s = 0.0 if last_tick_s is None else self._clock.monotonic_s() - last_tick_s
         stalled = for_s > self._stalled_after_s
         return Verdict(not stalled, (f"nothing has been published for {for_s:.0f} s",) if stalled else ())
 
     def readiness(self) -> Verdict:
+        """Succeed once the group is joined and the state is restored."""
         if self.heartbeat.started:
             return Verdict(True, (), {"partitions": self._counting.partitions})
-        return Verdict(False, ("the group is being joined, and what was counted read",))
+        return Verdict(False, ("joining the group and restoring the counts",))
 
     async def _metrics(self, request: web.Request) -> web.Response:
         self._store.set(c.READY, int(self.readiness().ok))

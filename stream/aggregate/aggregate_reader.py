@@ -1,4 +1,4 @@
-"""error-aggregates as its readers see it: upserts, of which the highest revision of a key holds."""
+"""Reading error-aggregates: records are upserts, and the highest revision of a key is valid."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from forebay.stream.aggregate.delta import CellKey
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
-    """One record. Times in ms since the Unix epoch."""
+    """One record of error-aggregates. Times in ms since the Unix epoch."""
 
     window_start: int
     window_end: int
@@ -32,7 +32,7 @@ class Aggregate:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """Failures of some span of time, and all that they are among: events, or (of_window) windows over event time."""
+    """Failures in a span of time, and the total that they are part of: events or, if of_window, windows over event time."""
 
     count: int
     events: int
@@ -48,77 +48,78 @@ class Measurement:
 
 
 def parse_aggregate(value: bytes | None) -> Aggregate | None:
-    """None where it is no aggregate of the format that is understood."""
+    """Parse a record's value; None if it is not an aggregate of the known format. Never raises."""
     try:
-        said = orjson.loads(value or b"")
-        if said["format"] != AGGREGATE_FORMAT:
+        document = orjson.loads(value or b"")
+        if document["format"] != AGGREGATE_FORMAT:
             return None
         return Aggregate(
-            window_start=said["window_start"],
-            window_end=said["window_end"],
-            cell=CellKey(said["outcome"], said["stage"], said["kind"]),
-            model=said["model"],
-            version=said["version"],
-            count=said["count"],
-            first_seen=said["first_seen"],
-            last_seen=said["last_seen"],
-            sample_ids=tuple(said["sample_ids"]),
-            exemplar=said["exemplar"],
-            revision=said["revision"],
-            final=said["final"],
+            window_start=document["window_start"],
+            window_end=document["window_end"],
+            cell=CellKey(document["outcome"], document["stage"], document["kind"]),
+            model=document["model"],
+            version=document["version"],
+            count=document["count"],
+            first_seen=document["first_seen"],
+            last_seen=document["last_seen"],
+            sample_ids=tuple(document["sample_ids"]),
+            exemplar=document["exemplar"],
+            revision=document["revision"],
+            final=document["final"],
         )
     except (LookupError, TypeError, ValueError):
         return None
 
 
 class AggregateView:
-    """The aggregates that hold, of windows that are not forgotten."""
+    """The valid aggregates, by bucket and record key."""
 
     def __init__(self) -> None:
-        self._held: dict[int, dict[bytes, Aggregate]] = {}
+        self._buckets: dict[int, dict[bytes, Aggregate]] = {}
 
     def upsert(self, key: bytes | None, value: bytes | None) -> bool:
-        """Take one record. Whether it is an aggregate."""
-        found = parse_aggregate(value)
-        if found is None or key is None:
+        """Add one record unless a higher revision of its key is known. Return whether it is an aggregate."""
+        aggregate = parse_aggregate(value)
+        if aggregate is None or key is None:
             return False
-        window = self._held.setdefault(found.window_start, {})
-        there = window.get(key)
-        if there is None or found.revision >= there.revision:
-            window[key] = found
+        bucket = self._buckets.setdefault(aggregate.window_start, {})
+        known = bucket.get(key)
+        if known is None or aggregate.revision >= known.revision:
+            bucket[key] = aggregate
         return True
 
     def forget(self, before_ms: int) -> None:
-        """Drop the windows that begin before."""
-        for start in [start for start in self._held if start < before_ms]:
-            del self._held[start]
+        """Drop the buckets that begin before `before_ms`."""
+        for start in [start for start in self._buckets if start < before_ms]:
+            del self._buckets[start]
 
     def __iter__(self) -> Iterator[Aggregate]:
-        for _, window in sorted(self._held.items()):
-            yield from window.values()
+        for _, bucket in sorted(self._buckets.items()):
+            yield from bucket.values()
 
     @property
     def oldest(self) -> int | None:
-        """Where the oldest window begins."""
-        return min(self._held, default=None)
+        """The start of the oldest bucket."""
+        return min(self._buckets, default=None)
 
     def models(self) -> set[str]:
-        """The models of which there is something."""
-        return {found.model for window in self._held.values() for found in window.values()}
+        """Return the names of all models that have aggregates."""
+        return {aggregate.model for bucket in self._buckets.values() for aggregate in bucket.values()}
 
     def measure(
         self, from_ms: int, to_ms: int, kinds: Collection[str], model: str | None
     ) -> tuple[Measurement, Measurement]:
-        """Measure events, and windows over event time: two ledgers, never summed.
+        """Measure events, and windows over event time: two ledgers, which are never summed.
 
-        Counts what begins from `from_ms` to before `to_ms`, without late deltas, which are of another time.
+        Covers the buckets that begin from `from_ms` to before `to_ms`, without late deltas, which belong to other buckets.
         """
-        counts, totals = [0, 0], [0, 0]  # of events, of windows over event time: each is a share of its own
+        counts, totals = [0, 0], [0, 0]  # of events, of windows over event time
         for start in range(from_ms, to_ms, 60_000):
-            for found in self._held.get(start, {}).values():
-                if found.cell.outcome == LATE or (model is not None and found.model != model):
+            for aggregate in self._buckets.get(start, {}).values():
+                cell = aggregate.cell
+                if cell.outcome == LATE or (model is not None and aggregate.model != model):
                     continue
-                totals[found.cell.of_window] += found.count
-                if found.cell.failed and found.cell.kind in kinds:
-                    counts[found.cell.of_window] += found.count
+                totals[cell.of_window] += aggregate.count
+                if cell.failed and cell.kind in kinds:
+                    counts[cell.of_window] += aggregate.count
         return Measurement(counts[0], totals[0]), Measurement(counts[1], totals[1], of_window=True)

@@ -1,4 +1,4 @@
-"""Looks at the alert rules: reads the aggregates, steps the rules, writes what is to be told. By one process at a time."""
+"""The alert evaluator: reads the aggregates, evaluates the rules and publishes alerts, in one process at a time."""
 
 from __future__ import annotations
 
@@ -15,14 +15,19 @@ from forebay.stream.core.clock import Clock
 
 log = logging.getLogger("forebay.aggregate.alerts")
 
-ALERTS_BACK_MS: Final = 30 * 86_400_000
+ALERT_HISTORY_MS: Final = 30 * 86_400_000
+"""How far back published alerts are read when a process starts to evaluate the rules."""
 
 Publish = Callable[[bytes, bytes], Awaitable[None]]
 Notify = Callable[[Alert], None]
 
 
 class AlertEvaluator:
-    """The rules, as long as this process is the one that looks at them. notify: is told besides the topic."""
+    """Evaluates the alert rules while this process is the active one.
+
+    publish: writes a record to the topic `alerts`.
+    notify: receives each alert too, for the webhook.
+    """
 
     def __init__(
         self,
@@ -47,9 +52,12 @@ class AlertEvaluator:
         self._states: dict[RuleKey, RuleState] = {}
         self._horizon_ms = max((rule.horizon_ms for rule in self._rules), default=STEP_MS)
 
-    async def look(self, *, mine: bool) -> None:
-        """One look; none where another process does it (its successor reads what was told). Raises BrokerError."""
-        if not mine or not self._rules:
+    async def evaluate(self, *, active: bool) -> None:
+        """Evaluate all rules once and publish their alerts. Raises BrokerError.
+
+        active: False if another process evaluates the rules; it reads the published alerts when it begins.
+        """
+        if not active or not self._rules:
             await self.stop()
             return
         if self._follower is None:
@@ -72,19 +80,20 @@ class AlertEvaluator:
 
     async def _begin(self) -> None:
         now_ms = self._clock.wall_ms()
-        told: list[bytes | None] = []
-        earlier = TopicFollower(self._options, [self._alerts], clock=self._clock)
+        published: list[bytes | None] = []
+        history = TopicFollower(self._options, [self._alerts], clock=self._clock)
         try:
-            await earlier.start(since_ms=now_ms - ALERTS_BACK_MS)
-            async for _partition, records in earlier.read_new():
-                told += [record.value for record in records]
+            await history.start(since_ms=now_ms - ALERT_HISTORY_MS)
+            async for _partition, records in history.read_new():
+                published += [record.value for record in records]
         finally:
-            await earlier.stop()
-        self._states, self._view = restore_states(told), AggregateView()
+            await history.stop()
+        self._states, self._view = restore_states(published), AggregateView()
         self._follower = TopicFollower(self._options, [self._aggregates], clock=self._clock)
         await self._follower.start(since_ms=now_ms - self._horizon_ms)
 
     async def stop(self) -> None:
+        """Stop reading the aggregates."""
         follower, self._follower = self._follower, None
         if follower is not None:
             await asyncio.shield(follower.stop())

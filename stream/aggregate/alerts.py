@@ -1,10 +1,10 @@
-"""Alert rules as state machines. Pure: takes what was measured and the time, gives what is to be told.
+"""Alert rules as state machines. Pure: takes the aggregates and the time, returns the alerts to publish.
 
-Time goes in steps of a minute, the length of a window. A step is breached when the threshold is passed over the rule's window
-that ends with it. Whether a rule's condition has held for long enough follows from the aggregates alone; only what was told
-already, firing or resolved, is state, and that is read back from the topic alerts. So a successor goes on where another ended,
-and whoever tells an alert gives it the same id. A rule that names no model is one for each model: a small one that fails
-altogether does not drown in the events of a large one, and its alert says which it is.
+Time advances in steps of a minute, the length of a bucket. A step is breached if the value over the rule's window that ends
+with the step exceeds the threshold. Whether the condition has held for long enough follows from the aggregates alone. The only
+state is which alerts were published, firing or resolved, and it is read from the topic `alerts`. So another process continues
+where this one stopped, and every process gives an alert the same id. A rule without a model applies to each model separately:
+a small model that fails completely is not hidden by the events of a large one, and its alert names it.
 """
 
 from __future__ import annotations
@@ -25,8 +25,12 @@ STEP_MS: Final = 60_000
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Times in ms. threshold, resolve_below: a count or, with by_rate, a share. kind: None for all of the category; model: None
-    for each one by itself (see `expand_rules`)."""
+    """An alert rule. Times in ms.
+
+    kind: failure kind, or None for all kinds of the category.
+    model: model name, or None for each model separately (see `expand_rules`).
+    threshold, resolve_below: a count or, if by_rate, a share.
+    """
 
     name: str
     category: Category
@@ -43,17 +47,18 @@ class Rule:
 
     @property
     def kinds(self) -> frozenset[str]:
-        chosen = CATEGORY_KINDS[self.category] if self.kind is None else (self.kind,)
-        return frozenset(kind.value for kind in chosen)
+        """The failure kinds that the rule counts."""
+        kinds = CATEGORY_KINDS[self.category] if self.kind is None else (self.kind,)
+        return frozenset(kind.value for kind in kinds)
 
     @property
     def horizon_ms(self) -> int:
-        """How far back it looks."""
+        """How much of the past the rule needs."""
         return self.window_ms + self.for_ms + 3 * STEP_MS
 
 
 class RuleKey(NamedTuple):
-    """What has a state of its own. model: None only in alerts of earlier versions, which were about all of them."""
+    """The key of a rule's state. model: None only in alerts of earlier versions, which covered all models together."""
 
     rule: str
     model: str | None
@@ -61,7 +66,12 @@ class RuleKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RuleState:
-    """What was told last. alert_id: of the alert that fires now; resolved_at: ms since the epoch, when the last was over."""
+    """The last alert that was published for a rule and model. Times in ms since the Unix epoch.
+
+    alert_id: id of the firing alert, or None.
+    since: when the firing alert began.
+    resolved_at: when the last alert was resolved.
+    """
 
     alert_id: str | None = None
     since: int = 0
@@ -70,17 +80,18 @@ class RuleState:
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """What is to be told of one rule and model."""
+    """An alert to publish, for one rule and model. since, at: ms since the Unix epoch."""
 
     alert_id: str
     status: AlertStatus
     rule: Rule
-    measured: Measurement
+    measurement: Measurement
     value: float
     since: int
     at: int
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the value of the record on `alerts`."""
         rule = self.rule
         return {
             "format": ALERT_FORMAT,
@@ -94,9 +105,9 @@ class Alert:
             "measure": "rate" if rule.by_rate else "count",
             "value": self.value,
             "threshold": rule.threshold,
-            "of": self.measured.unit,
-            "count": self.measured.count,
-            "events": self.measured.events,
+            "of": self.measurement.unit,
+            "count": self.measurement.count,
+            "events": self.measurement.events,
             "window_ms": rule.window_ms,
             "since": self.since,
             "at": self.at,
@@ -104,25 +115,25 @@ class Alert:
         }
 
     def to_record(self) -> tuple[bytes, bytes]:
-        """Key and value for the topic."""
+        """Return the key and value of the record on `alerts`."""
         return self.alert_id.encode(), orjson.dumps(self.to_dict())
 
     def _message(self) -> str:
-        rule, measured = self.rule, self.measured
-        what = f"{'rate' if rule.by_rate else 'count'} {self.value:.4g}"
-        told = f"{what} > {rule.threshold:g}" if self.status is AlertStatus.FIRING else f"resolved, {what}"
-        about = rule.kind.value if rule.kind else f"category {rule.category.value}"
+        rule, measurement = self.rule, self.measurement
+        value = f"{'rate' if rule.by_rate else 'count'} {self.value:.4g}"
+        state = f"{value} > {rule.threshold:g}" if self.status is AlertStatus.FIRING else f"resolved, {value}"
+        kinds = rule.kind.value if rule.kind else f"category {rule.category.value}"
         model = f", {rule.model}" if rule.model else ""
         return (
-            f"{rule.name}: {told} ({measured.count:,} of {measured.events:,} {measured.unit} in {rule.window_ms // 1000} s, "
-            f"{about}{model})"
+            f"{rule.name}: {state} ({measurement.count:,} of {measurement.events:,} {measurement.unit} "
+            f"in {rule.window_ms // 1000} s, {kinds}{model})"
         )
 
 
 def expand_rules(
     rules: Iterable[Rule], states: Mapping[RuleKey, RuleState], view: AggregateView
 ) -> Iterator[tuple[RuleKey, Rule]]:
-    """Each rule, and where it names no model, one for each that has events to be seen, or an alert that is not over yet."""
+    """Yield each rule with its key; a rule without a model once for each model that has events or a firing alert."""
     models = view.models()
     for rule in rules:
         if rule.model is not None:
@@ -134,25 +145,25 @@ def expand_rules(
 
 
 def step(rule: Rule, state: RuleState, view: AggregateView, now_ms: int) -> tuple[RuleState, Alert | None]:
-    """One look at a rule, of one model, at the time `now_ms`."""
+    """Evaluate a rule for one model at the time `now_ms`. Return its new state, and the alert to publish if there is one."""
     current = now_ms // STEP_MS * STEP_MS
-    # The minute that has just begun has seen little: it can raise an alert, but only with the one before it end one.
+    # The current minute is incomplete: it can raise an alert, but resolving one also needs the minute before it.
     steps = (current, current - STEP_MS)
     if state.alert_id is not None:
-        if any(_value(rule, at, view)[1] > rule.resolve_below for at in steps):
+        if any(_value(rule, start, view)[1] > rule.resolve_below for start in steps):
             return state, None
-        measured, value = _value(rule, steps[1], view)
+        measurement, value = _value(rule, steps[1], view)
         alert = Alert(
             alert_id=state.alert_id,
             status=AlertStatus.RESOLVED,
             rule=rule,
-            measured=measured,
+            measurement=measurement,
             value=value,
             since=state.since,
             at=now_ms,
         )
         return RuleState(resolved_at=now_ms), alert
-    breached = [at for at in steps if _breached(rule, at, view)]
+    breached = [start for start in steps if _breached(rule, start, view)]
     if not breached:
         return state, None
     if state.resolved_at is not None and now_ms - state.resolved_at < rule.cool_down_ms:
@@ -160,12 +171,12 @@ def step(rule: Rule, state: RuleState, view: AggregateView, now_ms: int) -> tupl
     since = _since(rule, breached[-1], view)
     if now_ms - since < rule.for_ms:
         return state, None
-    measured, value = _value(rule, breached[0], view)
+    measurement, value = _value(rule, breached[0], view)
     alert = Alert(
         alert_id=alert_id(rule, since),
         status=AlertStatus.FIRING,
         rule=rule,
-        measured=measured,
+        measurement=measurement,
         value=value,
         since=since,
         at=now_ms,
@@ -174,50 +185,51 @@ def step(rule: Rule, state: RuleState, view: AggregateView, now_ms: int) -> tupl
 
 
 def alert_id(rule: Rule, since: int) -> str:
-    """The same for the same rule, model and beginning, whoever tells it."""
-    about = f"{rule.name}|{rule.category.value}|{rule.kind or ''}|{rule.model or ''}|{since}"
-    return hashlib.sha256(about.encode()).hexdigest()[:16]
+    """Return the id of an alert. It depends only on the rule, the model and the start, not on the process."""
+    identity = f"{rule.name}|{rule.category.value}|{rule.kind or ''}|{rule.model or ''}|{since}"
+    return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
 def restore_states(alerts: Iterable[bytes | None]) -> dict[RuleKey, RuleState]:
-    """From the values of the topic alerts in their order."""
+    """Return the state of each rule. alerts: values of the records on `alerts`, in order; other values are ignored."""
     states: dict[RuleKey, RuleState] = {}
     for value in alerts:
         try:
-            said = orjson.loads(value or b"")
-            if said["format"] != ALERT_FORMAT:
+            alert = orjson.loads(value or b"")
+            if alert["format"] != ALERT_FORMAT:
                 continue
-            key = RuleKey(said["rule"], said["model"])
-            if said["status"] == AlertStatus.FIRING:
-                states[key] = RuleState(said["alert_id"], said["since"])
+            key = RuleKey(alert["rule"], alert["model"])
+            if alert["status"] == AlertStatus.FIRING:
+                states[key] = RuleState(alert["alert_id"], alert["since"])
             else:
-                states[key] = RuleState(resolved_at=said["at"])
+                states[key] = RuleState(resolved_at=alert["at"])
         except (LookupError, TypeError, ValueError):
             continue
     return states
 
 
-def _value(rule: Rule, at: int, view: AggregateView) -> tuple[Measurement, float]:
-    """The worse of the two ledgers, and its value: by rate for a rule of a rate, by count for a rule of a count."""
+def _value(rule: Rule, start: int, view: AggregateView) -> tuple[Measurement, float]:
+    """Return the worse of the two ledgers at the step that begins at `start`, and its rate or count as the rule compares it."""
 
-    def value(measured: Measurement) -> float:
-        return measured.rate if rule.by_rate else float(measured.count)
+    def value(measurement: Measurement) -> float:
+        return measurement.rate if rule.by_rate else float(measurement.count)
 
-    ledgers = view.measure(at + STEP_MS - rule.window_ms, at + STEP_MS, rule.kinds, rule.model)
+    end = start + STEP_MS
+    ledgers = view.measure(end - rule.window_ms, end, rule.kinds, rule.model)
     # A single window that failed must not hide the rate of many events.
-    large_enough = [one for one in ledgers if one.events >= rule.min_events]
+    large_enough = [ledger for ledger in ledgers if ledger.events >= rule.min_events]
     worst = max(large_enough if rule.by_rate and large_enough else ledgers, key=value)
     return worst, value(worst)
 
 
-def _breached(rule: Rule, at: int, view: AggregateView) -> bool:
-    measured, value = _value(rule, at, view)
-    return value > rule.threshold and (not rule.by_rate or measured.events >= rule.min_events)
+def _breached(rule: Rule, start: int, view: AggregateView) -> bool:
+    measurement, value = _value(rule, start, view)
+    return value > rule.threshold and (not rule.by_rate or measurement.events >= rule.min_events)
 
 
-def _since(rule: Rule, at: int, view: AggregateView) -> int:
-    """Where the run of breached steps begins that `at` is in; no further back than there is something to see."""
+def _since(rule: Rule, start: int, view: AggregateView) -> int:
+    """Return the start of the run of breached steps that ends with `start`; not before the oldest aggregate."""
     oldest = view.oldest
-    while oldest is not None and at > oldest and _breached(rule, at - STEP_MS, view):
-        at -= STEP_MS
-    return at
+    while oldest is not None and start > oldest and _breached(rule, start - STEP_MS, view):
+        start -= STEP_MS
+    return start

@@ -1,4 +1,4 @@
-"""The aggregator's Faust application: deltas in, the changelog, error-aggregates out."""
+"""The aggregator's Faust application: reads deltas, writes the changelog, publishes error-aggregates."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TABLE: Final = "windows"
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """Names as the cluster has them. num_aggregates: partitions of error-aggregates."""
+    """Topic names with the prefix. num_aggregates: number of partitions of error-aggregates."""
 
     deltas: str
     changelog: str
@@ -37,9 +37,11 @@ class Topics:
 
 @dataclass(frozen=True, slots=True)
 class WriteLimits:
-    """max_batch, linger_s: so many deltas, or what came in that time, are written together.
+    """Limits of one write to the changelog.
 
-    confirm_timeout_s: for each write.
+    max_batch: number of deltas that are counted and written together.
+    linger_s: time to wait for a full batch.
+    confirm_timeout_s: time in which the brokers must confirm a write.
     """
 
     max_batch: int
@@ -48,9 +50,9 @@ class WriteLimits:
 
 
 class Aggregation:
-    """Merges the deltas of the partitions that are this process's.
+    """Merges the deltas of the partitions that are assigned to this process.
 
-    on_fatal gets what cannot be gone on with.
+    on_fatal: receives an error after which the process cannot continue.
     """
 
     def __init__(
@@ -61,7 +63,7 @@ class Aggregation:
         consumer_options: Mapping[str, Any],
         topics: Topics,
         timing: Timing,
-        pace: WriteLimits,
+        limits: WriteLimits,
         clock: Clock,
         traces: DeltaTraces,
         on_fatal: Any,
@@ -71,7 +73,7 @@ class Aggregation:
         self._consumer_options = dict(consumer_options)
         self._topics = topics
         self._timing = timing
-        self._pace = pace
+        self._limits = limits
         self._clock = clock
         self._traces = traces
         self._on_fatal = on_fatal
@@ -88,7 +90,7 @@ class Aggregation:
             group_id,
             broker="kafka://",  # the clients are built from client_options
             store="memory://",
-            datadir=os.devnull,  # see AggregatorApp: nothing is ever put on disk
+            datadir=os.devnull,  # see AggregatorApp: nothing is ever written to disk
             autodiscover=False,
             web_enabled=False,
             topic_disable_leader=True,
@@ -118,32 +120,32 @@ class Aggregation:
         return app
 
     async def start(self) -> None:
-        """Returns once the group has given partitions, or none, and their state is read."""
+        """Join the group and restore the state of the assigned partitions, if any."""
         await self._app.start()
 
     async def stop(self) -> None:
-        """Give out what was counted, and leave the group."""
+        """Publish what was counted and leave the group."""
         if not self._app.crashed:
             await self.tick()
         await self._app.stop()
 
     @property
     def crashed(self) -> BaseException | None:
-        """What Faust has ended with, if it has."""
+        """The error with which Faust ended, or None while it runs."""
         if not self._app.crashed:
             return None
-        return self._app.crash_reason or RuntimeError("no reason was given")
+        return self._app.crash_reason or RuntimeError("Faust gives no reason")
 
     @property
     def partitions(self) -> list[int]:
-        """Those of this process."""
+        """The assigned partitions of outcome-deltas whose state is restored."""
         return sorted(self._states)
 
     async def publish(self, topic: str, partition: int | None, rows: Rows) -> None:
-        """Write records and wait until they are there. Raises BrokerError."""
+        """Write records and wait until the brokers have confirmed them. Raises BrokerError."""
         if not rows:
             return
-        timeout_s = self._pace.confirm_timeout_s
+        timeout_s = self._limits.confirm_timeout_s
         try:
             async with asyncio.timeout(timeout_s):
                 send = self._app.producer.send
@@ -151,21 +153,27 @@ class Aggregation:
                 await asyncio.gather(*sent)
         except TimeoutError:
             raise BrokerError(
-                f"{topic}: {len(rows)} records were not confirmed within {timeout_s:g} s; they will be counted again",
+                f"{topic}: {len(rows)} records were not confirmed within {timeout_s:g} s",
                 kind="confirm_timeout",
-                remedy="see that the cluster is well; a restart goes on where it was",
+                remedy="run `forebay check`, then start the aggregator again; it counts the unconfirmed deltas again",
             ) from None
 
     # ---- for the transport
 
     def consumer_options(self) -> dict[str, Any]:
+        """Return the options of the group's consumer besides those of every client."""
         return self._consumer_options
 
     def on_revoked(self) -> None:
+        """Forget the state of all partitions."""
         self._states.clear()
 
     def positions(self, starts: Mapping[int, int], ends: Mapping[int, int]) -> dict[int, int]:
-        found = {}
+        """Return the offset at which to continue, for each partition whose state is restored.
+
+        starts, ends: first and end offset of each partition's log.
+        """
+        positions = {}
         for partition, state in self._states.items():
             if partition not in starts:
                 continue
@@ -175,43 +183,43 @@ class Aggregation:
             elif position > end:
                 self._on_fatal(
                     BrokerError(
-                        f"{self.source_topic} ends at {end} in partition {partition}, and the aggregator had counted it "
-                        f"up to {position}: the topic was made anew",
+                        f"partition {partition} of {self.source_topic} ends at offset {end}, but the aggregator has "
+                        f"counted it up to {position}: the topic was deleted and created again",
                         kind="topic_made_anew",
-                        remedy=f"delete the topic {self._topics.changelog}; `forebay aggregate` makes it anew",
+                        remedy=f"delete the topic {self._topics.changelog}; `forebay aggregate` creates it again",
                     )
                 )
             elif position < start:
                 log.warning(
-                    "%s: partition %d begins at %d; the deltas from %d on were removed before they were counted",
+                    "%s: partition %d begins at offset %d; the deltas from %d on were deleted before they were counted",
                     self.source_topic,
                     partition,
                     start,
                     position,
                 )
                 position = start
-            found[partition] = state.next_offset = position
-        return found
+            positions[partition] = state.next_offset = position
+        return positions
 
     # ---- counting
 
     def _restore(self, partition: int, rows: dict[bytes, bytes]) -> None:
         state = self._states[partition] = PartitionState.restore(partition, rows)
         log.info(
-            "partition %d: %d windows restored, counted up to %s",
+            "partition %d: %d buckets restored, counted up to %s",
             partition,
             len(state.buckets),
-            "its beginning" if state.next_offset is None else state.next_offset,
+            "its beginning" if state.next_offset is None else f"offset {state.next_offset}",
         )
 
     async def _agent(self, stream: Any) -> None:
         try:
-            async for events in stream.noack_take(self._pace.max_batch, within=self._pace.linger_s):
+            async for events in stream.noack_take(self._limits.max_batch, within=self._limits.linger_s):
                 await self._count(stream, events)
         except (asyncio.CancelledError, GeneratorExit):
             raise
         except BaseException as error:
-            # Faust would log it and go on with the next one, past what was not written.
+            # Faust would log it and continue with the next batch, past what was not written.
             self._on_fatal(error)
             await asyncio.Event().wait()
 
@@ -225,14 +233,14 @@ class Aggregation:
                 message = event.message
                 state = states.get(message.partition)
                 if state is None or message.generation_id != self._app.consumer_generation_id:
-                    continue  # of partitions that were taken away; whoever has them reads it again
-                assert state.next_offset is not None, "positions() has set it before the first record comes"
+                    continue  # of a revoked partition; its new owner reads it again
+                assert state.next_offset is not None, "positions() sets it before the first record arrives"
                 if _previous(message.headers) > state.next_offset:
                     gaps[message.tp] = state.next_offset
                     continue
                 delta = parse_delta(message.value)
                 if delta is None:
-                    self._tell_unreadable(message)
+                    self._log_unreadable(message)
                 state.apply(message.offset, round(message.timestamp * 1000), delta)
                 counted.append(event)
             for partition, state in states.items():
@@ -243,50 +251,61 @@ class Aggregation:
         self._traces.record(self.source_topic, [event.message for event in counted], began_s)
         for tp, position in gaps.items():
             log.warning(
-                "partition %d: records were lost on their way here; reading again from %d", tp.partition, position
+                "partition %d: records were lost between fetch and processing; reading again from offset %d",
+                tp.partition,
+                position,
             )
             await self._app.consumer.seek(tp, position)
 
-    def _tell_unreadable(self, message: Any) -> None:
+    def _log_unreadable(self, message: Any) -> None:
         self._unreadable += 1
         if self._unreadable & (self._unreadable - 1) == 0:  # 1, 2, 4, 8, ...
-            log.warning("%s@%d is no outcome delta; %d by now", message.tp, message.offset, self._unreadable)
+            log.warning(
+                "%s-%d@%d is not an outcome delta; %d such records so far",
+                message.topic,
+                message.partition,
+                message.offset,
+                self._unreadable,
+            )
 
-    # ---- giving out
+    # ---- publishing
 
     async def tick(self) -> None:
-        """Give out what has changed, and remove what is over. Raises BrokerError."""
+        """Publish the buckets that have changed, and close those whose time is over. Raises BrokerError."""
         async with self._lock:
             for partition, state in dict(self._states).items():
                 progress_ms = await self._progress_ms(partition, state)
                 if self._states.get(partition) is not state:
                     continue
-                at = partition % self._topics.num_aggregates
-                await self.publish(self._topics.aggregates, at, state.take_updates(progress_ms, self._timing))
-                closing = state.close(progress_ms, self._timing)
-                if closing is not None:
-                    await self.publish(self._topics.aggregates, at, closing.finals)
-                    await self.publish(self._topics.changelog, partition, closing.position)
-                    await self.publish(self._topics.changelog, partition, closing.tombstones)
+                target = partition % self._topics.num_aggregates
+                await self.publish(self._topics.aggregates, target, state.take_updates(progress_ms, self._timing))
+                closed = state.close(progress_ms, self._timing)
+                if closed is not None:
+                    await self.publish(self._topics.aggregates, target, closed.finals)
+                    await self.publish(self._topics.changelog, partition, closed.position)
+                    await self.publish(self._topics.changelog, partition, closed.tombstones)
 
     async def _progress_ms(self, partition: int, state: PartitionState) -> int | None:
-        """Up to when all that was written is counted: now, where all that is committed was read, else the last delta's time."""
+        """Return the time up to which all written deltas are counted; None if unknown.
+
+        It is now if everything committed has been read, and otherwise the time of the last delta.
+        """
         now_ms, tp = self._clock.wall_ms(), TP(self.source_topic, partition)
         try:
             consumer: Any = self._app.consumer
             end = (await consumer.highwaters(tp))[tp]
-            handed, fetched = await consumer.handed_and_fetched(tp)
+            delivered, fetched = await consumer.delivered_and_fetched(tp)
         except ForebayError:
             raise
-        except Exception as error:  # a rebalance takes the partition away at any moment
-            log.debug("partition %d: where it ends is not known now: %s", partition, error)
+        except Exception as error:  # a rebalance can revoke the partition at any moment
+            log.debug("partition %d: its end offset is not known at present: %s", partition, error)
             return state.last_timestamp
-        if handed is None or fetched is None or state.next_offset is None:
+        if delivered is None or fetched is None or state.next_offset is None:
             return state.last_timestamp
-        return now_ms if handed <= state.next_offset and fetched >= end else state.last_timestamp
+        return now_ms if delivered <= state.next_offset and fetched >= end else state.last_timestamp
 
 
 def _previous(headers: Any) -> int:
-    """The position that a record follows."""
+    """Return the position that a record follows, from its header."""
     pairs = headers.items() if isinstance(headers, Mapping) else headers
     return next(int(value) for name, value in reversed(list(pairs)) if name == PREVIOUS_HEADER)

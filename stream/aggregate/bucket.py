@@ -1,4 +1,4 @@
-"""One window of one model version: what was counted in it, and up to which delta."""
+"""A bucket: the counts of one minute and model version, and the offset up to which deltas are counted in it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from forebay.stream.aggregate.delta import CellKey, Delta, Exemplar
 
 
 class BucketKey(NamedTuple):
-    """window_start: ms since the Unix epoch."""
+    """The key of a bucket. window_start: ms since the Unix epoch, named as in the topics."""
 
     window_start: int
     version: int
@@ -37,7 +37,7 @@ class Cell:
         for sample in delta.sample_ids:
             if len(self.sample_ids) < MAX_SAMPLES and sample not in self.sample_ids:
                 self.sample_ids.append(sample)
-        # The one with a stack tells more.
+        # An exemplar with a stack trace replaces one without.
         if self.exemplar is None or (
             self.exemplar.stack is None and delta.exemplar is not None and delta.exemplar.stack is not None
         ):
@@ -46,9 +46,13 @@ class Cell:
 
 @dataclass(slots=True)
 class Bucket:
-    """applied: the offset of the last delta in it; merged: how many are.
+    """The counts of one minute and model version.
 
-    All of it follows from the deltas up to `applied`, in their order: whoever counts to the same offset has the same.
+    window_end: end of the minute, ms since the Unix epoch, named as in the topics.
+    applied: offset of the last delta that is counted in it.
+    merged: number of deltas that are counted in it.
+
+    Its contents depend only on the deltas up to `applied`, in order, and are the same in every process that has counted them.
     """
 
     window_end: int
@@ -57,7 +61,7 @@ class Bucket:
     cells: dict[CellKey, Cell] = field(default_factory=dict)
 
     def add(self, offset: int, cell_key: CellKey, delta: Delta) -> bool:
-        """Whether the delta was not in it yet."""
+        """Count a delta. Return False if it was counted before."""
         if offset <= self.applied:
             return False
         self.applied, self.merged = offset, self.merged + 1
@@ -77,22 +81,22 @@ class Bucket:
 
     @property
     def events(self) -> int:
-        """All of the window's own events, good or not."""
+        """The number of events of this bucket, whatever their outcome; late deltas are not counted."""
         return sum(cell.count for key, cell in self.cells.items() if key.outcome != LATE and not key.of_window)
 
     @property
     def event_windows(self) -> int:
-        """All windows over event time that were counted in it."""
+        """The number of windows over event time that are counted in it."""
         return sum(cell.count for key, cell in self.cells.items() if key.of_window)
 
     def revision(self, *, final: bool) -> int:
-        """Grows with what is in the window, and is the same whoever counted it; a final one goes before its update."""
+        """Return the revision: it grows with each delta, is the same in every process, and is higher if final."""
         return 2 * self.merged + final
 
 
 def encode_bucket(bucket: Bucket) -> bytes:
-    """As a changelog value."""
-    cells = [_cell(key, cell) for key, cell in bucket.cells.items()]
+    """Encode a bucket as a changelog value."""
+    cells = [_encode_cell(key, cell) for key, cell in bucket.cells.items()]
     return orjson.dumps(
         {
             "format": CHANGELOG_FORMAT,
@@ -105,16 +109,16 @@ def encode_bucket(bucket: Bucket) -> bytes:
 
 
 def decode_bucket(value: bytes) -> Bucket:
-    """Raises ValueError, LookupError or TypeError where it is none."""
-    said = orjson.loads(value)
-    if said["format"] != CHANGELOG_FORMAT:
-        raise ValueError(f"changelog format {said['format']}")
-    cells = {CellKey(one["outcome"], one["stage"], one["kind"]): _decoded_cell(one) for one in said["cells"]}
-    return Bucket(said["window_end"], said["applied"], said["merged"], cells)
+    """Decode a changelog value. Raises ValueError, LookupError or TypeError if it is not a bucket."""
+    document = orjson.loads(value)
+    if document["format"] != CHANGELOG_FORMAT:
+        raise ValueError(f"changelog format {document['format']}")
+    cells = {CellKey(cell["outcome"], cell["stage"], cell["kind"]): _decode_cell(cell) for cell in document["cells"]}
+    return Bucket(document["window_end"], document["applied"], document["merged"], cells)
 
 
 def aggregates(partition: int, key: BucketKey, bucket: Bucket, *, final: bool) -> Iterator[tuple[bytes, bytes]]:
-    """The window as records for error-aggregates: key and value of each."""
+    """Yield the bucket's records for error-aggregates: the key and value of each."""
     revision = bucket.revision(final=final)
     for cell_key, cell in bucket.cells.items():
         events = bucket.event_windows if cell_key.of_window else bucket.events
@@ -131,7 +135,7 @@ def aggregates(partition: int, key: BucketKey, bucket: Bucket, *, final: bool) -
             "window_end": bucket.window_end,
             "model": key.model,
             "version": key.version,
-            **_cell(cell_key, cell),
+            **_encode_cell(cell_key, cell),
             "events": events,
             "rate": cell.count / events if events and cell_key.outcome != LATE else None,
             "revision": revision,
@@ -140,7 +144,7 @@ def aggregates(partition: int, key: BucketKey, bucket: Bucket, *, final: bool) -
         yield record_key.encode(), orjson.dumps(value)
 
 
-def _cell(key: CellKey, cell: Cell) -> dict[str, Any]:
+def _encode_cell(key: CellKey, cell: Cell) -> dict[str, Any]:
     exemplar = cell.exemplar
     return {
         "outcome": key.outcome,
@@ -156,12 +160,12 @@ def _cell(key: CellKey, cell: Cell) -> dict[str, Any]:
     }
 
 
-def _decoded_cell(one: dict[str, Any]) -> Cell:
-    exemplar = one["exemplar"]
+def _decode_cell(document: dict[str, Any]) -> Cell:
+    exemplar = document["exemplar"]
     return Cell(
-        count=one["count"],
-        first_seen=one["first_seen"],
-        last_seen=one["last_seen"],
-        sample_ids=list(one["sample_ids"]),
+        count=document["count"],
+        first_seen=document["first_seen"],
+        last_seen=document["last_seen"],
+        sample_ids=list(document["sample_ids"]),
         exemplar=None if exemplar is None else Exemplar(exemplar["message"], exemplar["stack_hash"], exemplar["stack"]),
     )

@@ -1,4 +1,4 @@
-"""Outcome deltas as they are read. Total: any bytes give a delta or none."""
+"""Parsing outcome deltas. Never raises: any other bytes give None."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _OF_WINDOW: Final = frozenset(outcome.value for outcome in Outcome if outcome.of
 
 
 class CellKey(NamedTuple):
-    """What is counted apart within a window. All three come from closed lists, so that no event can add to them."""
+    """The key of a count within a bucket. All three fields come from closed lists, so that no event can add values."""
 
     outcome: str
     stage: str
@@ -32,12 +32,12 @@ class CellKey(NamedTuple):
 
     @property
     def failed(self) -> bool:
-        """Whether it counts against the events of its own window."""
+        """Whether it counts as a failure of its own bucket."""
         return self.outcome not in _GOOD and self.outcome != LATE
 
     @property
     def of_window(self) -> bool:
-        """Whether windows over event time are counted and not events."""
+        """Whether it counts windows over event time instead of events."""
         return self.outcome in _OF_WINDOW
 
 
@@ -52,7 +52,7 @@ class Exemplar:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """How many more events had one outcome. Times in ms since the Unix epoch."""
+    """Events of one outcome to add to a bucket. Times in ms since the Unix epoch."""
 
     window_start: int
     window_end: int
@@ -67,49 +67,49 @@ class Delta:
 
 
 def parse_delta(value: bytes | None) -> Delta | None:
-    """None where it is no delta of the format that is understood."""
+    """Parse a record's value; None if it is not a valid delta of the known format."""
     try:
-        said = orjson.loads(value or b"")
-        return _delta(said) if said["format"] == DELTA_FORMAT else None
+        document = orjson.loads(value or b"")
+        return _delta(document) if document["format"] == DELTA_FORMAT else None
     except (LookupError, TypeError, ValueError, AttributeError):
         return None
 
 
-def _delta(said: dict[str, Any]) -> Delta | None:
-    cell = CellKey(said["outcome"], said["stage"], said["kind"])
-    numbers = [said[name] for name in ("window_start", "window_end", "version", "count", "first_seen", "last_seen")]
+def _delta(document: dict[str, Any]) -> Delta | None:
+    cell = CellKey(document["outcome"], document["stage"], document["kind"])
+    numbers = [document[name] for name in ("window_start", "window_end", "version", "count", "first_seen", "last_seen")]
     if (
         cell.outcome not in _OUTCOMES
         or cell.stage not in _STAGES
         or cell.kind not in _KINDS
         or not all(type(number) is int for number in numbers)
-        or not isinstance(said["model"], str)
-        or said["count"] < 1
-        or said["version"] < 1
-        or said["window_end"] <= said["window_start"]
+        or not isinstance(document["model"], str)
+        or document["count"] < 1
+        or document["version"] < 1
+        or document["window_end"] <= document["window_start"]
     ):
         return None
     return Delta(
-        window_start=said["window_start"],
-        window_end=said["window_end"],
+        window_start=document["window_start"],
+        window_end=document["window_end"],
         cell=cell,
-        model=said["model"][:MAX_MODEL_CHARS],
-        version=said["version"],
-        count=said["count"],
-        first_seen=said["first_seen"],
-        last_seen=said["last_seen"],
-        sample_ids=tuple(str(one)[:MAX_SAMPLE_CHARS] for one in said["sample_ids"][:MAX_SAMPLES]),
-        exemplar=parse_exemplar(said["exemplar"]),
+        model=document["model"][:MAX_MODEL_CHARS],
+        version=document["version"],
+        count=document["count"],
+        first_seen=document["first_seen"],
+        last_seen=document["last_seen"],
+        sample_ids=tuple(str(sample)[:MAX_SAMPLE_CHARS] for sample in document["sample_ids"][:MAX_SAMPLES]),
+        exemplar=parse_exemplar(document["exemplar"]),
     )
 
 
-def parse_exemplar(said: dict[str, Any] | None) -> Exemplar | None:
-    """Redacted once more: a worker of an older version may not have done it."""
-    if said is None:
+def parse_exemplar(document: dict[str, Any] | None) -> Exemplar | None:
+    """Parse and redact an exemplar. It is redacted here too because workers of older versions may not have done so."""
+    if document is None:
         return None
-    stack_hash, stack = said["stack_hash"], said["stack"]
+    stack_hash, stack = document["stack_hash"], document["stack"]
     return Exemplar(
-        redact_again(str(said["message"])),
+        redact_again(str(document["message"])),
         None if stack_hash is None else str(stack_hash)[:64],
         None if stack is None else redact_stack_again(str(stack)),
     )

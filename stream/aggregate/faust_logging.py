@@ -1,4 +1,4 @@
-"""Faust's own log lines, most of which repeat what the aggregator logs itself."""
+"""Filter of Faust's own log lines; most of them repeat what the aggregator logs itself."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Final
 
 from forebay.stream.config.log_levels import ALL_LOGGERS, parse_levels
 
-# mode logs this as an error when a process goes on after it was frozen (SIGSTOP, a suspended machine). Whether the aggregator
-# keeps up is judged by its health, by its own clock.
+# mode logs this as an error after a process was frozen (SIGSTOP, a suspended machine). The liveness probe, which has its own
+# clock, shows whether the aggregator is stalled.
 _HARMLESS: Final = ("Thread keepalive is not responding...",)
 
 
@@ -24,5 +24,5 @@ def quiet_faust(levels: str) -> None:
 
 
 def _is_relevant(record: logging.LogRecord) -> bool:
-    # The message has the name of the service before it.
+    # The message begins with the name of the service.
     return not str(record.msg).endswith(_HARMLESS)

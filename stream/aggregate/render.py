@@ -1,4 +1,4 @@
-"""The summary of errors for people."""
+"""The error summary as text for a terminal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ _RIGHT: Final = ("count", "rate")
 
 
 def summary_text(summary: Summary, *, stacks: bool) -> RenderableType:
-    """One line for each kind, stage and model version, the most frequent first; with `stacks` the traces below."""
+    """Return a table with a line for each kind, stage and model version, most frequent first.
+
+    stacks: whether to add the stack traces.
+    """
     table = plain_table("kind", "stage", "model", "count", "rate", "first seen", "last seen", "example", right=_RIGHT)
     for key, row in summary.ranked():
         late = f" ({row.late:,} late)" if row.late else ""
@@ -45,7 +48,7 @@ def summary_text(summary: Summary, *, stacks: bool) -> RenderableType:
 
 
 def no_errors_text(summary: Summary) -> Text:
-    """What to print where nothing failed, or nothing is known."""
+    """Return the line to print if there are no failures, or no events."""
     since = local_day_time(summary.since)
     if not (summary.num_events or summary.num_windows):
         return Text(f"no events since {since}: is `forebay aggregate` running?", YELLOW)
@@ -54,7 +57,7 @@ def no_errors_text(summary: Summary) -> Text:
 
 
 def _totals(summary: Summary) -> str:
-    """Events and windows are two ledgers: a share is of one of them."""
+    """Return the totals. Events and windows are two ledgers, each with its own share."""
     failed, total = summary.num_failures, summary.num_events
     totals = f"{failed:,} of {total:,} events since {local_day_time(summary.since)}{_share(failed, total)}"
     if summary.num_windows:

@@ -1,4 +1,4 @@
-"""From the rules of the configuration to those of the state machines."""
+"""Conversion of the configured alert rules to those that are evaluated."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from forebay.stream.config.alert_rule import AlertRule
 
 
 def build_rules(configured: Iterable[AlertRule]) -> tuple[Rule, ...]:
+    """Return the rules to evaluate, with times in ms."""
     return tuple(
         Rule(
-            name=one.name,
-            category=one.category,
-            kind=one.kind,
-            model=one.model,
-            by_rate=one.rate is not None,
-            threshold=one.threshold,
-            resolve_below=one.threshold if one.resolve_below is None else one.resolve_below,
-            min_events=one.min_events,
-            window_ms=one.window_s * 1000,
-            for_ms=one.for_s * 1000,
-            cool_down_ms=one.cool_down_s * 1000,
-            severity=one.severity,
+            name=rule.name,
+            category=rule.category,
+            kind=rule.kind,
+            model=rule.model,
+            by_rate=rule.rate is not None,
+            threshold=rule.threshold,
+            resolve_below=rule.threshold if rule.resolve_below is None else rule.resolve_below,
+            min_events=rule.min_events,
+            window_ms=rule.window_s * 1000,
+            for_ms=rule.for_s * 1000,
+            cool_down_ms=rule.cool_down_s * 1000,
+            severity=rule.severity,
         )
-        for one in configured
+        for rule in configured
     )

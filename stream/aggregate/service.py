@@ -1,4 +1,4 @@
-"""The aggregator's process: its start, its timer, and how it ends."""
+"""The aggregator process: start, periodic publishing, and shutdown."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ START_TIMEOUT_S: Final = 600.0
 STOP_TIMEOUT_S: Final = 20.0
 WEBHOOK_STOP_TIMEOUT_S: Final = 5.0
 FIRST_PARTITION: Final = 0
-"""Whoever has this partition of the deltas looks at the alert rules."""
+"""The aggregator that is assigned this partition of outcome-deltas evaluates the alert rules."""
 
 
 class Aggregator:
-    """One aggregator process, a member of the aggregators' group."""
+    """One aggregator process, a member of the aggregators' consumer group."""
 
     def __init__(self, settings: Settings, *, clock: Clock) -> None:
         self._settings = settings
@@ -51,7 +51,7 @@ class Aggregator:
     async def run(self) -> int:
         """Run until SIGTERM or SIGINT and return the number of deltas that were counted.
 
-        Raises StoppedEarly if the signal comes before the topics were prepared, and what ended it otherwise.
+        Raises StoppedEarly if the signal arrives before the topics are prepared, and the fatal error if there is one.
         """
         settings = self._settings
         loop = asyncio.get_running_loop()
@@ -60,9 +60,9 @@ class Aggregator:
         stop.listen(loop)
         await stop.unless_requested(require_reachable(client_options(settings.kafka)))
         await stop.unless_requested(require(Role.AGGREGATOR, settings))
-        layout, made = await stop.unless_requested(prepare_topics(settings))
-        if made:
-            log.info("made the topics %s", ", ".join(made))
+        layout, created = await stop.unless_requested(prepare_topics(settings))
+        if created:
+            log.info("created the topics %s", ", ".join(created))
         traces = self._traces()
         aggregation = self._aggregation(layout, traces)
         admin = AggregatorAdmin(settings, aggregation, clock=self._clock)
@@ -71,7 +71,7 @@ class Aggregator:
             if url := await admin.start():
                 log.info("probes and metrics at %s", url)
             async with self._webhook() as webhook:
-                watch = self._watch(layout, aggregation, webhook)
+                evaluator = self._evaluator(layout, aggregation, webhook)
                 started = asyncio.create_task(aggregation.start())
                 try:
                     async with asyncio.timeout(START_TIMEOUT_S):
@@ -79,7 +79,7 @@ class Aggregator:
                     if started.done():
                         log.info(READY_LINE)
                         admin.heartbeat.started = True
-                    ticking = asyncio.create_task(self._tick(aggregation, watch, admin.heartbeat))
+                    ticking = asyncio.create_task(self._tick(aggregation, evaluator, admin.heartbeat))
                     await self._until(signalled, ticking)
                     ticking.cancel()
                     await asyncio.wait([ticking])
@@ -89,12 +89,12 @@ class Aggregator:
                     raise BrokerError(
                         f"the aggregator was not ready within {START_TIMEOUT_S:g} s",
                         kind="not_ready",
-                        remedy="see that the cluster is well; `forebay check` reports more",
+                        remedy="run `forebay check` to find out what is wrong with the cluster",
                     ) from None
                 finally:
-                    await watch.stop()
+                    await evaluator.stop()
                     started.cancel()
-            log.info("stopping: publishing the remaining counts, leaving the group")
+            log.info("stopping: publishing the remaining counts and leaving the group")
             await self._stop(aggregation)
             return aggregation.counted
         finally:
@@ -103,7 +103,7 @@ class Aggregator:
             await traces.close()
 
     async def _until(self, *tasks: asyncio.Task[Any]) -> None:
-        """Until one of them is done. Raises what it raised, and what ended the aggregator meanwhile."""
+        """Wait until one of the tasks is done. Raises its error, or the fatal error of the aggregator."""
         await asyncio.wait([*tasks, self._fatal], return_when=asyncio.FIRST_COMPLETED)
         if self._fatal.done():
             self._fatal.result()
@@ -111,31 +111,31 @@ class Aggregator:
             if task.done():
                 task.result()
 
-    async def _tick(self, aggregation: Aggregation, watch: AlertEvaluator, heartbeat: Heartbeat) -> None:
+    async def _tick(self, aggregation: Aggregation, evaluator: AlertEvaluator, heartbeat: Heartbeat) -> None:
         interval_s = self._settings.aggregate.emit_interval_ms / 1000
         while True:
             heartbeat.last_tick_s = self._clock.monotonic_s()
             await asyncio.sleep(interval_s)
             if (reason := aggregation.crashed) is not None:
                 raise BrokerError(
-                    f"the aggregator lost the cluster: {reason}",
+                    f"the aggregator lost its connection to the cluster: {reason}",
                     kind="faust_ended",
-                    remedy="a restart goes on where it was; `forebay check` tells whether the cluster is well",
+                    remedy="run `forebay check`, then start the aggregator again; it continues where it stopped",
                 ) from reason
             await aggregation.tick()
             try:
-                await watch.look(mine=FIRST_PARTITION in aggregation.partitions)
+                await evaluator.evaluate(active=FIRST_PARTITION in aggregation.partitions)
             except BrokerError as error:
-                # Counting goes on; the next look reads from the topics what was told.
+                # Counting continues. The next evaluation reads the published alerts from the topic again.
                 log.warning("alert rules: %s", error.message)
-                await watch.stop()
+                await evaluator.stop()
 
     async def _stop(self, aggregation: Aggregation) -> None:
         stopping = asyncio.create_task(aggregation.stop())
         done, _ = await asyncio.wait([stopping], timeout=STOP_TIMEOUT_S)
         if not done:
-            # All that was confirmed is in the changelog; whoever comes next goes on from there.
-            log.warning("the group was not left within %g s", STOP_TIMEOUT_S)
+            # Everything that was confirmed is in the changelog, where the next aggregator continues.
+            log.warning("the aggregator did not leave the group within %g s", STOP_TIMEOUT_S)
             return
         stopping.result()
 
@@ -164,8 +164,8 @@ class Aggregator:
             },
             topics=Topics(layout.deltas, layout.changelog, layout.aggregates, layout.num_aggregates),
             timing=Timing(section.final_after_ms, section.closed_after_ms),
-            # More often than updates are given out nobody sees; and a start has to read all that was written.
-            pace=WriteLimits(
+            # Writing the changelog more often than updates are published has no use, and a start reads all of it.
+            limits=WriteLimits(
                 section.max_batch_size, section.emit_interval_ms / 1000, section.confirm_timeout_ms / 1000
             ),
             clock=self._clock,
@@ -173,7 +173,7 @@ class Aggregator:
             on_fatal=self._end,
         )
 
-    def _watch(self, layout: Layout, aggregation: Aggregation, webhook: Webhook | None) -> AlertEvaluator:
+    def _evaluator(self, layout: Layout, aggregation: Aggregation, webhook: Webhook | None) -> AlertEvaluator:
         async def publish(key: bytes, value: bytes) -> None:
             await aggregation.publish(layout.alerts, 0, [(key, value)])
 
@@ -203,11 +203,11 @@ class Aggregator:
                 await webhook.stop(timeout_s=WEBHOOK_STOP_TIMEOUT_S)
 
     def _end(self, error: BaseException) -> None:
-        """The fatal slot: the first failure is the one that is told."""
+        """Record the first fatal error, which ends the process; later ones are ignored."""
         if not self._fatal.done():
             self._fatal.set_exception(error)
 
 
 def aggregator_group(settings: Settings) -> str:
-    """The aggregators' group."""
+    """Return the group id of the aggregators."""
     return settings.aggregate.group_id or f"{settings.kafka.group_id}-aggregate"

@@ -1,14 +1,14 @@
-"""All that is counted of one partition of outcome-deltas. Pure: takes records and times, gives records to write.
+"""The counts of one partition of outcome-deltas. Pure: takes records and times, returns records to write.
 
-What keeps it right when processes die at any moment and records come twice:
+It is exact even if processes die at any moment and records are read twice:
 
-- A window holds the offset of the last delta that is in it. A delta that comes again changes nothing.
-- The position, the offset from which reading goes on, is itself in the changelog, written after the windows. Where the
-  group's committed offset is does not matter.
-- Windows close at `closed_before`. It is written before any window is removed, and only while no window is ahead of the
-  position, so that a delta that comes again can never meet a removed window in which it was counted.
-- A delta whose window is closed, or lies in the far future, is counted under the outcome "late_delta", in the window of its own
-  arrival. So the sum of all that is given out is the sum of all that came in.
+- A bucket holds the offset of the last delta that is counted in it. A delta that is read again changes nothing.
+- The position, the offset at which reading continues, is itself in the changelog, written after the buckets. The group's
+  committed offset does not matter.
+- Buckets close at `closed_before`. It is written before any bucket is removed, and only while no bucket is ahead of the
+  position, so that a delta that is read again cannot belong to a removed bucket in which it was counted.
+- A delta whose bucket is closed, or lies in the far future, is counted under the outcome "late_delta", in the bucket of its own
+  arrival. So the sum of all that is published is the sum of all deltas.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ Rows = list[tuple[bytes, bytes | None]]
 """Key and value of each record; a value of None is a tombstone."""
 
 MAX_AHEAD_MS: Final = 3_600_000
-"""Windows that begin so long after their delta was written are of producers whose clock is wrong. They would never close."""
+"""A bucket that begins later than this after its delta was written comes from a wrong clock. It would never close."""
 
 _POSITION: Final = "position"
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """In ms. final_after: a window is final so long after its end; closed_after: it is removed."""
+    """When buckets become final and are removed, in ms after their end."""
 
     final_after_ms: int
     closed_after_ms: int
@@ -43,7 +43,7 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class ClosedBuckets:
-    """What is written when windows close, one after the other: finals, then the position, then the tombstones."""
+    """The records to write when buckets close, in this order: the final aggregates, the position, the tombstones."""
 
     finals: Rows
     position: Rows
@@ -51,7 +51,7 @@ class ClosedBuckets:
 
 
 class PartitionState:
-    """The windows of one partition, and the position in it."""
+    """The buckets of one partition, and the position in it."""
 
     def __init__(self, partition: int) -> None:
         self.partition = partition
@@ -65,15 +65,15 @@ class PartitionState:
 
     @classmethod
     def restore(cls, partition: int, rows: Mapping[bytes, bytes]) -> PartitionState:
-        """From the changelog's records; those of other partitions are left out. What is restored is emitted again."""
+        """Restore the state from changelog records; ignore those of other partitions. Restored buckets are published again."""
         state = cls(partition)
         for key, value in rows.items():
             number, _, rest = key.decode().partition("|")
             if number != str(partition):
                 continue
             if rest == _POSITION:
-                said = orjson.loads(value)
-                state.next_offset, state.closed_before = said["next_offset"], said["closed_before"]
+                position = orjson.loads(value)
+                state.next_offset, state.closed_before = position["next_offset"], position["closed_before"]
             else:
                 start, version, model = rest.split("|", 2)
                 state.buckets[BucketKey(int(start), int(version), model)] = decode_bucket(value)
@@ -82,9 +82,10 @@ class PartitionState:
     # ---- counting
 
     def apply(self, offset: int, timestamp: int, delta: Delta | None) -> None:
-        """Count one record of the partition, in the order of offsets. timestamp: the record's own, ms since the epoch.
+        """Count one record of the partition, in the order of offsets.
 
-        A delta of None is a record that is none: the position passes it.
+        timestamp: record timestamp, ms since the Unix epoch.
+        delta: the parsed delta, or None for a record that is not a delta; the position passes it.
         """
         if self.next_offset is not None and offset < self.next_offset:
             return
@@ -95,8 +96,8 @@ class PartitionState:
         key, cell = BucketKey(delta.window_start, delta.version, delta.model), delta.cell
         window_end = delta.window_end
         if window_end <= self.closed_before or delta.window_start > timestamp + MAX_AHEAD_MS:
-            there = self.buckets.get(key)
-            if there is not None and offset <= there.applied:
+            own = self.buckets.get(key)
+            if own is not None and offset <= own.applied:
                 return
             start = max(timestamp // DELTA_BUCKET_MS * DELTA_BUCKET_MS, self.closed_before)
             key, cell = key._replace(window_start=start), CellKey(LATE, cell.stage, cell.kind)
@@ -116,12 +117,12 @@ class PartitionState:
         self._moved = False
         return rows
 
-    # ---- giving out
+    # ---- publishing
 
     def take_updates(self, progress_ms: int | None, timing: Timing) -> Rows:
-        """Return records for error-aggregates: every window that has changed since it was last emitted.
+        """Return records for error-aggregates: every bucket that has changed since it was last published.
 
-        progress_ms: up to when everything that was written is counted, ms since the epoch; None where that is unknown.
+        progress_ms: time up to which all written deltas are counted, ms since the Unix epoch; None if unknown.
         """
         rows: Rows = []
         for key, bucket in self.buckets.items():
@@ -133,20 +134,20 @@ class PartitionState:
         return rows
 
     def close(self, progress_ms: int | None, timing: Timing) -> ClosedBuckets | None:
-        """Remove the windows whose time is over. None where there is nothing to do.
+        """Remove the buckets whose time is over; None if there are none, or if they cannot be removed yet.
 
-        All of what was counted has to be in the changelog. The caller writes the parts of the answer in their order, each
-        confirmed before the next.
+        Everything counted must be in the changelog. The caller writes the parts of the result in their order, each confirmed
+        before the next.
         """
         if progress_ms is None or self.next_offset is None or self._unwritten:
             return None
         if any(bucket.applied >= self.next_offset for bucket in self.buckets.values()):
-            return None  # not before those deltas came again
+            return None  # not until those deltas have been read again
         cutoff = (progress_ms - timing.closed_after_ms) // DELTA_BUCKET_MS * DELTA_BUCKET_MS
         before = max(cutoff, self.closed_before)
         over = [key for key, bucket in self.buckets.items() if bucket.window_end <= before]
         if not over:
-            return None  # the mark alone needs no writing: it keeps deltas from windows that were there
+            return None  # `closed_before` alone need not be written: it protects only buckets that existed
         finals: Rows = []
         for key in over:
             bucket = self.buckets[key]
@@ -167,23 +168,23 @@ class PartitionState:
 
 
 def merge_changelog(rows: dict[bytes, bytes], changes: Iterable[tuple[bytes, bytes | None]]) -> None:
-    """Bring changelog records, in their order, into `rows`.
+    """Merge changelog records, in their order, into `rows`.
 
-    Not simply the newest: a member that was thought dead may have written after its successor. What it wrote is the same
-    computation, only older or further, so the window that has counted further holds; of positions both parts only grow.
+    The newest record is not always the right one: a member that was presumed dead may have written after its successor. Both
+    compute the same, up to different offsets. So the bucket that has counted further is kept, and the larger positions.
     """
     for key, value in changes:
         if value is None:
             rows.pop(key, None)
-        elif (there := rows.get(key)) is None:
+        elif (known := rows.get(key)) is None:
             rows[key] = value
         else:
-            rows[key] = _merge_values(there, value)
+            rows[key] = _merge_values(known, value)
 
 
-def _merge_values(one: bytes, other: bytes) -> bytes:
-    a, b = orjson.loads(one), orjson.loads(other)
+def _merge_values(first: bytes, second: bytes) -> bytes:
+    a, b = orjson.loads(first), orjson.loads(second)
     if "applied" in a:
-        return other if b["applied"] >= a["applied"] else one
+        return second if b["applied"] >= a["applied"] else first
     both = {name: max(a[name], b[name]) for name in ("next_offset", "closed_before")}
     return orjson.dumps({"format": CHANGELOG_FORMAT, **both})

@@ -1,4 +1,4 @@
-"""What went wrong over a span of time, added up over its windows. Pure."""
+"""A summary of the failures in a span of time, added up over its buckets. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FAILURES: Final[frozenset[str]] = frozenset(FailureKind)
 
 
 class RowKey(NamedTuple):
-    """What is told apart."""
+    """The key of a row: failures that differ in one of these are counted separately."""
 
     kind: str
     stage: str
@@ -24,8 +24,11 @@ class RowKey(NamedTuple):
 
 @dataclass(slots=True)
 class Row:
-    """Failures of one kind. late: how many of them were counted late; of_window: of windows over event time, not of events.
-    Times in ms since the Unix epoch."""
+    """Failures of one kind. Times in ms since the Unix epoch.
+
+    of_window: True if it counts windows over event time, False if events.
+    late: number of failures that were counted late.
+    """
 
     of_window: bool = False
     count: int = 0
@@ -38,7 +41,11 @@ class Row:
 
 @dataclass(slots=True)
 class Summary:
-    """Two ledgers: events, and windows over event time. events, windows: by model and version, good ones too."""
+    """Two ledgers: events, and windows over event time.
+
+    since: start of the span, ms since the Unix epoch.
+    events, windows: totals by model and version, including those without a failure.
+    """
 
     since: int
     rows: dict[RowKey, Row] = field(default_factory=dict)
@@ -47,11 +54,12 @@ class Summary:
 
     @property
     def num_events(self) -> int:
+        """The number of events, whatever their outcome."""
         return sum(self.events.values())
 
     @property
     def num_failures(self) -> int:
-        """Events that failed."""
+        """The number of events that were rejected or failed."""
         return sum(row.count for row in self.rows.values() if not row.of_window)
 
     @property
@@ -63,16 +71,17 @@ class Summary:
         return sum(row.count for row in self.rows.values() if row.of_window)
 
     def ranked(self) -> list[tuple[RowKey, Row]]:
-        """The most frequent first."""
+        """Return the rows, most frequent first."""
         return sorted(self.rows.items(), key=lambda entry: (-entry[1].count, entry[0]))
 
     def rate(self, key: RowKey) -> float:
-        """The share of the model version's events, or windows."""
+        """Return a row's share of all events, or windows, of its model version."""
         row = self.rows[key]
-        all_of_them = (self.windows if row.of_window else self.events).get((key.model, key.version), 0)
-        return row.count / all_of_them if all_of_them else 0.0
+        total = (self.windows if row.of_window else self.events).get((key.model, key.version), 0)
+        return row.count / total if total else 0.0
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the summary as JSON values."""
         return {
             "since": self.since,
             "events": self.num_events,
@@ -103,29 +112,34 @@ class Summary:
 def summarise(
     aggregates: Iterable[Aggregate], *, since_ms: int, kinds: frozenset[str] = frozenset(), model: str | None = None
 ) -> Summary:
-    """Of the windows that end after `since_ms`; of these kinds and this model only, where they are named."""
+    """Add up the buckets that end after `since_ms`.
+
+    kinds: failure kinds to include; empty for all.
+    model: model to include; None for all.
+    """
     summary = Summary(since_ms)
-    for one in aggregates:
-        if one.window_end <= since_ms or (model is not None and one.model != model):
+    for aggregate in aggregates:
+        if aggregate.window_end <= since_ms or (model is not None and aggregate.model != model):
             continue
-        version = (one.model, one.version)
-        counted = summary.windows if one.cell.of_window else summary.events
-        counted[version] = counted.get(version, 0) + one.count
-        late = one.cell.outcome == LATE
-        if not (one.cell.failed or (late and one.cell.kind in _FAILURES)) or (kinds and one.cell.kind not in kinds):
+        cell = aggregate.cell
+        version = (aggregate.model, aggregate.version)
+        totals = summary.windows if cell.of_window else summary.events
+        totals[version] = totals.get(version, 0) + aggregate.count
+        late = cell.outcome == LATE
+        if not (cell.failed or (late and cell.kind in _FAILURES)) or (kinds and cell.kind not in kinds):
             continue
-        key = RowKey(one.cell.kind, one.cell.stage, one.model, one.version)
-        row = summary.rows.setdefault(key, Row(one.cell.of_window))
-        row.count += one.count
-        row.late += one.count if late else 0
-        row.first_seen, row.last_seen = min(row.first_seen, one.first_seen), max(row.last_seen, one.last_seen)
-        row.sample_ids += [sample for sample in one.sample_ids if sample not in row.sample_ids]
+        row = summary.rows.setdefault(RowKey(cell.kind, cell.stage, *version), Row(cell.of_window))
+        row.count += aggregate.count
+        row.late += aggregate.count if late else 0
+        row.first_seen = min(row.first_seen, aggregate.first_seen)
+        row.last_seen = max(row.last_seen, aggregate.last_seen)
+        row.sample_ids += [sample for sample in aggregate.sample_ids if sample not in row.sample_ids]
         del row.sample_ids[MAX_SAMPLES:]
-        if one.exemplar is not None and (row.exemplar is None or row.exemplar["stack"] is None):
-            row.exemplar = one.exemplar
+        if aggregate.exemplar is not None and (row.exemplar is None or row.exemplar["stack"] is None):
+            row.exemplar = aggregate.exemplar
     return summary
 
 
 def remedy_of(kind: str) -> str | None:
-    """What to do about it; None for a kind of a later version."""
+    """Return the remedy for a failure kind; None for a kind of a later version."""
     return FAILURES[FailureKind(kind)].remedy if kind in _FAILURES else None

@@ -1,4 +1,4 @@
-"""The Faust table that holds the aggregator's state: recovery reads it from the changelog."""
+"""The Faust table that restores the aggregator's state from the changelog."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ OnRestored = Callable[[int, dict[bytes, bytes]], None]
 
 
 class StateTable(Table):  # type: ignore[type-arg]
-    """A plain table without windows, its keys begin with their partition.
+    """A plain table without Faust's windows, whose keys begin with their partition.
 
-    Two things differ from Faust's own. Nothing is written through it: the agent itself writes the changelog and waits for the
-    confirmation, since a table's own writes are only flushed for a tenth of a second before the source is committed. And of two
-    records of one key recovery takes the one that has counted further, not the later one.
+    It differs from Faust's own table in two ways. Nothing is written through it: the agent writes the changelog and waits for
+    the confirmation, because a table's own writes are flushed for only a tenth of a second before the source is committed.
+    And of two records of one key, recovery keeps the one that has counted further, not the later one.
     """
 
     logger = FAUST_LOG
@@ -35,7 +35,7 @@ class StateTable(Table):  # type: ignore[type-arg]
     async def on_rebalance(
         self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
     ) -> None:
-        # Another member may have closed windows meanwhile; of a partition that comes, all is read anew.
+        # Another member may have closed buckets meanwhile: read all of a newly assigned partition again.
         for partition in partitions_of(revoked | newly_assigned):
             self._rows.pop(partition, None)
         await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
@@ -48,8 +48,13 @@ class StateTable(Table):  # type: ignore[type-arg]
             try:
                 merge_changelog(self._rows.setdefault(message.partition, {}), [(message.key, message.value)])
             except (LookupError, TypeError, ValueError):
-                # Recovery would only log what is raised here, and apply the rest twice.
-                log.error("the changelog has a record that is none: %s@%d", message.tp, message.offset)
+                # Recovery would log an error that is raised here, and apply the remaining records twice.
+                log.error(
+                    "ignored a record that is not of the changelog's format: %s-%d@%d",
+                    message.topic,
+                    message.partition,
+                    message.offset,
+                )
 
     async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
         await super().on_recovery_completed(active_tps, standby_tps)

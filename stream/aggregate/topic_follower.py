@@ -1,4 +1,4 @@
-"""Reading error-aggregates and alerts: from a time on, then whatever has come since the last look."""
+"""Reading error-aggregates and alerts in steps: from a start time, then what was added since the last read."""
 
 from __future__ import annotations
 
@@ -10,28 +10,29 @@ from forebay.stream.kafka.consumer.topic_reader import TopicReader
 
 
 class TopicFollower:
-    """Bounded reads of one or more topics, one after the other; in no group."""
+    """Reads topics in bounded steps, each up to the current end; joins no consumer group."""
 
     def __init__(self, options: Mapping[str, object], topics: Sequence[str], *, clock: Clock) -> None:
         self._reader = TopicReader(options, topics, from_beginning=True, clock=clock, bounded=True)
         self._read_to: dict[TopicPartition, int] = {}
 
     async def start(self, *, since_ms: int | None = None) -> None:
-        """Raises BrokerError."""
+        """Connect, and begin at records of `since_ms` (ms since the Unix epoch) or at the beginning. Raises BrokerError."""
         await self._reader.start()
         extent = await self._reader.offset_ranges(since_ms=since_ms)
         self._read_to = {partition: offsets.start for partition, offsets in extent.items()}
 
     async def read_new(self) -> AsyncIterator[tuple[TopicPartition, Sequence[Record]]]:
-        """All that is committed by now and was not read yet. Raises BrokerError."""
+        """Yield the committed records that were not read yet, by partition. Raises BrokerError."""
         extent = await self._reader.offset_ranges()
-        rest = {
+        unread = {
             partition: range(max(self._read_to.get(partition, offsets.start), offsets.start), offsets.stop)
             for partition, offsets in extent.items()
         }
-        async for found in self._reader.within({partition: part for partition, part in rest.items() if part}):
-            yield found
-        self._read_to.update({partition: part.stop for partition, part in rest.items()})
+        async for partition_records in self._reader.within({tp: offsets for tp, offsets in unread.items() if offsets}):
+            yield partition_records
+        self._read_to.update({partition: offsets.stop for partition, offsets in unread.items()})
 
     async def stop(self) -> None:
+        """Close the client."""
         await self._reader.stop()

@@ -1,4 +1,4 @@
-"""The aggregator's topics as they are meant to be, and what is wrong with those that the cluster has. Pure."""
+"""The required layout of the aggregator's topics, and the problems of the existing ones. Pure."""
 
 from __future__ import annotations
 
@@ -32,12 +32,14 @@ from forebay.stream.kafka.cluster.topic_plan import (
     by_severity,
 )
 
-_MADE_BY: Final = "`forebay topics create` creates what is missing, and so does `forebay aggregate` if it is allowed to"
+_CREATE_REMEDY: Final = (
+    "run `forebay topics create`; `forebay aggregate` also creates it if its user has the permission"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Names with the prefix. num_aggregates: partitions of error-aggregates."""
+    """Topic names with the prefix. num_aggregates: number of partitions of error-aggregates."""
 
     deltas: str
     changelog: str
@@ -47,7 +49,10 @@ class Layout:
 
 
 def plan_aggregator_topics(settings: Settings, *, num_deltas: int | None = None) -> tuple[WantedTopic, ...]:
-    """The topics as they are meant to be. num_deltas: partitions that outcome-deltas really has, where that is known."""
+    """Return the topics with their required configuration.
+
+    num_deltas: actual number of partitions of outcome-deltas, if known.
+    """
     section = settings.topics
 
     def count(spec: TopicSpec) -> int:
@@ -74,26 +79,29 @@ def plan_aggregator_topics(settings: Settings, *, num_deltas: int | None = None)
 
 
 def _changelog_configs(settings: Settings) -> dict[str, str]:
-    """Longer than windows are open, and at least as long as the catalogue has it (see decision 14)."""
-    least = int(AGGREGATOR_CHANGELOG.configs[COMPACTION_LAG_MS])
-    return {COMPACTION_LAG_MS: str(max(least, settings.aggregate.closed_after_ms + HOUR_MS))}
+    """Return the changelog's compaction lag: longer than buckets are open, and at least the catalogue's (see decision 14)."""
+    minimum = int(AGGREGATOR_CHANGELOG.configs[COMPACTION_LAG_MS])
+    return {COMPACTION_LAG_MS: str(max(minimum, settings.aggregate.closed_after_ms + HOUR_MS))}
 
 
 def find_problems(
     deltas: TopicState, wanted: Sequence[WantedTopic], states: Mapping[str, TopicState]
 ) -> tuple[Finding, ...]:
-    """All that is to be said of the aggregator's topics, the gravest first. An error keeps it from starting: it would count
-    wrong. Of outcome-deltas nothing that a worker would not be told too."""
+    """Return the problems of the aggregator's topics, most severe first.
+
+    An error prevents the aggregator from starting, because its counts would be wrong. Problems of outcome-deltas that the
+    worker's check reports too are not repeated.
+    """
     findings: list[Finding] = []
     for topic in wanted:
         state = states[topic.name]
         if state.status == "missing":
-            message = "there is no such topic; workers do without it, `forebay aggregate` does not"
+            message = "the topic does not exist; `forebay aggregate` needs it, workers do not"
             findings.append(
-                Finding(severity="warning", topic=topic.name, kind="missing", message=message, remedy=_MADE_BY)
+                Finding(severity="warning", topic=topic.name, kind="missing", message=message, remedy=_CREATE_REMEDY)
             )
         elif state.status == "forbidden":
-            remedy = "let the aggregator's user describe, read and write it"
+            remedy = "allow the aggregator's user to describe, read and write it"
             findings.append(
                 Finding(
                     severity="warning",
@@ -104,22 +112,22 @@ def find_problems(
                 )
             )
         elif topic.spec is AGGREGATOR_CHANGELOG:
-            findings += _judge_changelog(topic, state, deltas)
+            findings += _check_changelog(topic, state, deltas)
         else:
-            findings += _judge_kept(topic, state)
+            findings += _check_retained(topic, state)
     return by_severity(findings)
 
 
-def _judge_changelog(wanted: WantedTopic, state: TopicState, deltas: TopicState) -> Iterator[Finding]:
+def _check_changelog(wanted: WantedTopic, state: TopicState, deltas: TopicState) -> Iterator[Finding]:
     name = wanted.name
     if deltas.status == "present" and deltas.num_partitions != state.num_partitions:
         yield Finding(
             severity="error",
             topic=name,
             kind="partition_counts",
-            message=f"has {state.num_partitions} partitions and {deltas.name} has {deltas.num_partitions}; "
+            message=f"has {state.num_partitions} partitions, but {deltas.name} has {deltas.num_partitions}; "
             "both must have the same number",
-            remedy=f"delete {name}: `forebay aggregate` makes it anew, and counts the deltas again that are still there",
+            remedy=f"delete {name}: `forebay aggregate` creates it again and counts all retained deltas again",
         )
     policy = (state.configs or {}).get(CLEANUP_POLICY)
     if policy is not None and policy != "compact":
@@ -127,29 +135,29 @@ def _judge_changelog(wanted: WantedTopic, state: TopicState, deltas: TopicState)
             severity="error",
             topic=name,
             kind="not_compacted",
-            message=f"{CLEANUP_POLICY} is {policy}: what was counted would be lost after a time",
+            message=f"{CLEANUP_POLICY} is {policy}: counts would be deleted after the retention time",
             remedy=alter_config(name, CLEANUP_POLICY, "compact"),
         )
-    lag_ms, least = state.number(COMPACTION_LAG_MS), wanted.configs[COMPACTION_LAG_MS]
-    if policy == "compact" and lag_ms is not None and lag_ms < int(least):
+    lag_ms, minimum = state.number(COMPACTION_LAG_MS), wanted.configs[COMPACTION_LAG_MS]
+    if policy == "compact" and lag_ms is not None and lag_ms < int(minimum):
         yield Finding(
             severity="warning",
             topic=name,
             kind="compaction_lag",
-            message=f"records are compacted after {duration(lag_ms)}, windows are open for longer: "
-            "what a member writes that was thought dead could replace what is newer",
-            remedy=alter_config(name, COMPACTION_LAG_MS, least),
+            message=f"records can be compacted after {duration(lag_ms)}, before their buckets are closed: "
+            "a late write of a former group member could replace a newer record",
+            remedy=alter_config(name, COMPACTION_LAG_MS, minimum),
         )
 
 
-def _judge_kept(wanted: WantedTopic, state: TopicState) -> Iterator[Finding]:
+def _check_retained(wanted: WantedTopic, state: TopicState) -> Iterator[Finding]:
     policy, name = (state.configs or {}).get(CLEANUP_POLICY, ""), wanted.name
     if "compact" not in policy:
         return
     if wanted.spec is ERROR_AGGREGATES:
-        harm = "of a key the last record would be kept, and it is the highest revision that holds"
+        harm = "only the last record of a key would be kept, but the one with the highest revision is valid"
     else:
-        harm = "of an alert only the last record would be kept, firing or resolved"
+        harm = "only the last record of an alert would be kept, firing or resolved"
     remedy = alter_config(name, CLEANUP_POLICY, wanted.spec.cleanup_policy)
     yield Finding(
         severity="warning", topic=name, kind="compacted", message=f"{CLEANUP_POLICY} is {policy}: {harm}", remedy=remedy
@@ -157,21 +165,21 @@ def _judge_kept(wanted: WantedTopic, state: TopicState) -> Iterator[Finding]:
 
 
 def require_countable(deltas: TopicState, findings: Sequence[Finding]) -> None:
-    """Raises BrokerError where counting would go wrong."""
+    """Raise BrokerError if counts would be wrong with these topics."""
     for finding in findings:
         if finding.severity == "error":
             raise BrokerError(f"topic {finding.topic}: {finding.message}", kind=finding.kind, remedy=finding.remedy)
     policy = (deltas.configs or {}).get(CLEANUP_POLICY, "")
     if "compact" in policy:
         raise BrokerError(
-            f"topic {deltas.name}: {CLEANUP_POLICY} is {policy}: counts would be removed that were not added up yet",
+            f"topic {deltas.name}: {CLEANUP_POLICY} is {policy}: deltas would be removed before they are counted",
             kind="compacted",
             remedy=alter_config(deltas.name, CLEANUP_POLICY, OUTCOME_DELTAS.cleanup_policy),
         )
 
 
 def layout_of(settings: Settings, states: Mapping[str, TopicState]) -> Layout:
-    """states: those that are there."""
+    """Return the layout. states: the existing topics."""
 
     def name(spec: TopicSpec) -> str:
         return topic_name(settings.topics.prefix, spec.name)

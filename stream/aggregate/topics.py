@@ -1,4 +1,4 @@
-"""The aggregator's topics on the cluster: looked at, compared with what they must be, and made where they are missing."""
+"""The aggregator's topics on the cluster: checking and creating them."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ from forebay.stream.kafka.cluster.topics import (
 
 
 async def prepare_topics(settings: Settings) -> tuple[Layout, tuple[str, ...]]:
-    """Look at the topics, and make those that are missing and ours. Gives the layout, and the names of those that were made.
+    """Check the topics and create the aggregator's own missing ones. Return the layout and the names of the created topics.
 
-    Raises BrokerError where one is missing that is not ours, or is not what it must be.
+    Raises BrokerError if outcome-deltas is missing, or if a topic does not have the required configuration.
     """
     deltas = topic_name(settings.topics.prefix, OUTCOME_DELTAS.name)
     names = [deltas, *(topic.name for topic in plan_aggregator_topics(settings))]
     states = await describe_topics(settings.kafka, names)
     if states[deltas].status == "missing":
         raise BrokerError(
-            f"topic {deltas}: there is no such topic",
+            f"topic {deltas} does not exist",
             kind="missing",
-            remedy="`forebay topics create` creates what is missing; its deltas come from the workers",
+            remedy="run `forebay topics create`; the workers write to this topic",
         )
     _require_visible(states[deltas])
     wanted = plan_aggregator_topics(settings, num_deltas=states[deltas].num_partitions)
     missing = [topic for topic in wanted if states[topic.name].status != "present"]
     if missing:
-        for one in await create_topics(settings, missing):
-            if one.status == "refused":
+        for result in await create_topics(settings, missing):
+            if result.status == "refused":
                 raise BrokerError(
-                    f"topic {one.topic.name} is missing and cannot be made: {one.reason}",
+                    f"topic {result.topic.name} does not exist and cannot be created: {result.reason}",
                     kind="missing",
-                    remedy="let this user create topics, or have somebody who may run `forebay topics create`",
+                    remedy="allow this user to create topics, or run `forebay topics create` as a user with that permission",
                 )
         states |= await describe_topics(settings.kafka, [topic.name for topic in missing])
         for topic in missing:
@@ -57,24 +57,24 @@ async def prepare_topics(settings: Settings) -> tuple[Layout, tuple[str, ...]]:
 def _require_visible(state: TopicState) -> None:
     if state.status != "present":
         raise BrokerError(
-            f"topic {state.name}: this user may not see it",
+            f"topic {state.name}: this user may not see the topic",
             kind="forbidden",
-            remedy="let the aggregator's user describe and read it, and write to those that are not outcome-deltas",
+            remedy="allow the aggregator's user to describe and read its topics, and to write all except outcome-deltas",
         )
 
 
 async def create_aggregator_topics(
     settings: Settings, *, dry_run: bool, timeout_s: float = DEFAULT_TIMEOUT_S
 ) -> tuple[CreateResult, ...]:
-    """Make those that are missing; with `dry_run` the cluster only says whether it would. Raises BrokerError."""
+    """Create the missing topics; with `dry_run` the cluster only validates the request. Raises BrokerError."""
     deltas = topic_name(settings.topics.prefix, OUTCOME_DELTAS.name)
-    found = (await describe_topics(settings.kafka, [deltas], timeout_s=timeout_s))[deltas]
-    wanted = plan_aggregator_topics(settings, num_deltas=found.num_partitions or None)
+    state = (await describe_topics(settings.kafka, [deltas], timeout_s=timeout_s))[deltas]
+    wanted = plan_aggregator_topics(settings, num_deltas=state.num_partitions or None)
     return await create_topics(settings, wanted, dry_run=dry_run, timeout_s=timeout_s)
 
 
 async def check_aggregator_topics(settings: Settings, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> TopicCheck:
-    """Compare the topics with what they must be; changes nothing. Raises BrokerError when the cluster does not answer."""
+    """Check the topics without changing anything. Raises BrokerError if the cluster does not respond."""
     deltas = topic_name(settings.topics.prefix, OUTCOME_DELTAS.name)
     names = [deltas, *(topic.name for topic in plan_aggregator_topics(settings))]
     states = await describe_topics(settings.kafka, names, timeout_s=timeout_s)

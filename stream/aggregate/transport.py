@@ -1,12 +1,12 @@
-"""Faust's Kafka transport, as the aggregator needs it. The private parts of Faust that are used are all here.
+"""Faust's Kafka transport, adapted to the aggregator. All uses of Faust's private parts are in this module.
 
-Decision 14 names them and says why; tests/aggregate/test_faust_internals.py fails when one of them moves.
+Decision 14 lists them with their reasons; tests/aggregate/test_faust_internals.py fails if one of them changes.
 
-- The clients are built from the configuration as all others are, and read committed only (Faust reads uncommitted).
-- Reading goes on where the table says, not where the group has committed: Faust's bookkeeping of acknowledgements can commit
-  past records that nobody counted.
-- Every record of the source carries the position that it follows. Whatever Faust drops on its way to the agent, at a
-  rebalance or otherwise, is noticed there as a gap.
+- The clients are built from the configuration like all others, and read committed records only (Faust reads uncommitted).
+- Reading continues at the position in the table, not at the group's committed offset: Faust's bookkeeping of acknowledgements
+  can commit past records that were not counted.
+- Every record of the source carries the position that it follows. If Faust drops records on their way to the agent, at a
+  rebalance or otherwise, the agent sees a gap.
 """
 
 from __future__ import annotations
@@ -24,40 +24,43 @@ from faust.types import TP
 from forebay.stream.kafka.patches.fetch_pacing import pace_fetches
 
 FAUST_LOG: Final = logging.getLogger("forebay.aggregate.faust")
-"""Of the classes derived from Faust's, which would log under the names of their modules."""
+"""The logger of the classes derived from Faust's, which would otherwise log under the names of their modules."""
 PREVIOUS_HEADER: Final = "forebay-previous-position"
 
 
 class Owner(Protocol):
-    """What the transport asks of the aggregator."""
+    """What the transport needs from the aggregator."""
 
     source_topic: str
 
     def client_options(self) -> dict[str, Any]:
-        """For each client of its own: where the cluster is, and how to log in."""
+        """Return the options of every client: addresses and authentication."""
         ...
 
     def consumer_options(self) -> dict[str, Any]:
-        """Further ones, for the consumer."""
+        """Return the options of the group's consumer besides those of every client."""
         ...
 
     def on_revoked(self) -> None:
-        """All partitions are taken away, at least for a while."""
+        """Handle the revocation of all partitions; some may be assigned again."""
         ...
 
     def positions(self, starts: Mapping[int, int], ends: Mapping[int, int]) -> dict[int, int]:
-        """Where to go on reading, by partition, of those whose state is known. Gets where the logs begin and end."""
+        """Return the offset at which to continue, for each partition whose state is restored.
+
+        starts, ends: first and end offset of each partition's log.
+        """
         ...
 
 
 class AggregatorApp(App):
-    """The Faust application, which knows whom it works for."""
+    """The Faust application. owner: the aggregator that it belongs to."""
 
     owner: Owner
     logger = FAUST_LOG
 
     def _create_directories(self) -> None:
-        """Create none. The state is in memory, and a killed process could not remove what it has left on disk."""
+        """Create no directories: the state is in memory, and a killed process could not remove its files."""
 
 
 def _owner_of(app: object) -> Owner:
@@ -66,14 +69,14 @@ def _owner_of(app: object) -> Owner:
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
-    """The thread that has the Kafka consumer."""
+    """The thread that owns the Kafka consumer."""
 
     logger = FAUST_LOG
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        # Up to where the records of each source partition were handed on without a gap; of those that were sought.
-        self.handed_to: dict[TP, int] = {}
+        # For each source partition after its seek: the offset up to which records were passed on without a gap.
+        self.delivered_to: dict[TP, int] = {}
         self._num_seeks = 0
 
     @property
@@ -97,15 +100,15 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         pace_fetches(self._consumer)
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        self.handed_to.clear()
+        self.delivered_to.clear()
         await super().on_partitions_revoked(revoked)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
-        self.handed_to.clear()
+        self.delivered_to.clear()
         await super().on_partitions_assigned(assigned, generation_id)
 
     async def seek_source(self, positions: Mapping[TP, int]) -> None:
-        """Go on reading there. What was fetched before is not handed on."""
+        """Continue reading at these positions. Records fetched before the seek are not passed on."""
         await self.call_thread(self._seek_source, positions)
 
     async def _seek_source(self, positions: Mapping[TP, int]) -> None:
@@ -114,7 +117,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         for tp, position in positions.items():
             if tp in consumer.assignment():
                 consumer.seek(tp, position)
-                self.handed_to[tp] = position
+                self.delivered_to[tp] = position
 
     async def _fetch_records(
         self,
@@ -124,27 +127,27 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         max_records: int | None = None,
     ) -> Mapping[TP, list[Any]]:
         num_seeks = self._num_seeks
-        found = await super()._fetch_records(consumer, active_partitions, timeout=timeout, max_records=max_records)
-        source, handed = self._owner.source_topic, {}
-        for tp, records in found.items():
+        fetched = await super()._fetch_records(consumer, active_partitions, timeout=timeout, max_records=max_records)
+        source, delivered = self._owner.source_topic, {}
+        for tp, records in fetched.items():
             if tp.topic != source:
-                handed[tp] = records
-            elif (position := self.handed_to.get(tp)) is None:
-                continue  # not sought since it was assigned; that is still to come
+                delivered[tp] = records
+            elif (position := self.delivered_to.get(tp)) is None:
+                continue  # not sought yet since it was assigned
             elif num_seeks != self._num_seeks:
-                consumer.seek(tp, position)  # fetched before or after the seek: nobody knows
+                consumer.seek(tp, position)  # it is unknown whether these were fetched before or after the seek
             else:
                 marked = []
                 for record in records:
                     header = (PREVIOUS_HEADER, b"%d" % position)
                     marked.append(dataclasses.replace(record, headers=(*record.headers, header)))
                     position = record.offset + 1
-                handed[tp], self.handed_to[tp] = marked, position
-        return handed
+                delivered[tp], self.delivered_to[tp] = marked, position
+        return delivered
 
 
 class Consumer(driver.Consumer):
-    """The consumer as Faust's services see it."""
+    """The consumer that Faust's services use."""
 
     logger = FAUST_LOG
 
@@ -162,7 +165,7 @@ class Consumer(driver.Consumer):
         await super().on_partitions_revoked(revoked)
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
-        """To where the table says, of the source; of all else, as Faust has it."""
+        """Seek the source to the positions in the table, and other topics as Faust does."""
         offsets = dict(await super().seek_to_committed())
         tps = [tp for tp in self.assignment() if tp.topic == self._owner.source_topic]
         if tps:
@@ -180,14 +183,14 @@ class Consumer(driver.Consumer):
         else:
             await super()._seek(partition, offset)
 
-    async def handed_and_fetched(self, tp: TP) -> tuple[int | None, int | None]:
-        """Up to where records were handed on, and up to where the client has come, past the marks of transactions."""
-        handed = self._thread.handed_to.get(tp)
-        return handed, None if handed is None else await self.position(tp)
+    async def delivered_and_fetched(self, tp: TP) -> tuple[int | None, int | None]:
+        """Return the offset up to which records were passed on, and the client's position, which passes transaction markers."""
+        delivered = self._thread.delivered_to.get(tp)
+        return delivered, None if delivered is None else await self.position(tp)
 
 
 class Producer(driver.Producer):
-    """The producer, idempotent: what is retried stays in order and is there once."""
+    """An idempotent producer: retried records stay in order and are written once."""
 
     logger = FAUST_LOG
 
@@ -196,6 +199,8 @@ class Producer(driver.Producer):
 
 
 class Transport(driver.Transport):
+    """A Faust transport with the consumer and producer of this module."""
+
     Consumer = Consumer
     Producer = Producer
 
@@ -205,4 +210,5 @@ def _by_partition(offsets: Mapping[Any, int]) -> dict[int, int]:
 
 
 def partitions_of(tps: Iterable[TP]) -> set[int]:
+    """Return the partition numbers."""
     return {tp.partition for tp in tps}

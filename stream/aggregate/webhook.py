@@ -1,4 +1,4 @@
-"""Alerts to a webhook: JSON by POST, tried again with longer and longer waits. Never holds up the aggregator."""
+"""Delivery of alerts to a webhook: JSON by POST, retried with growing waits. It never blocks the aggregator."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ MAX_WAIT_S: Final = 30.0
 MAX_WAITING: Final = 1000
 
 Post = Callable[[dict[str, Any]], Awaitable[int]]
-"""Sends one document and gives the HTTP status. Raises OSError, TimeoutError or aiohttp.ClientError where there is none."""
+"""Posts a document and returns the HTTP status. Raises OSError, TimeoutError or aiohttp.ClientError without a response."""
 
 
 class _Undelivered(Exception):
-    """Why an attempt failed. is_final: the receiver understood the alert and refused it, and would refuse it again."""
+    """The failure of an attempt. is_final: the receiver refused the alert and would refuse it again."""
 
     def __init__(self, problem: str, *, is_final: bool) -> None:
         super().__init__(problem)
@@ -33,7 +33,7 @@ class _Undelivered(Exception):
 
 
 class Webhook:
-    """One alert after the other, in their order. What cannot be delivered is given up after `attempts`, with a log line."""
+    """Delivers alerts one at a time, in order. After `attempts` failures it drops an alert and logs an error."""
 
     def __init__(
         self,
@@ -51,24 +51,27 @@ class Webhook:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
+        """Start delivering in the background."""
         self._task = asyncio.create_task(self._run(), name="webhook")
 
     def notify(self, alert: Alert) -> None:
-        """Send it when its turn comes."""
+        """Queue an alert. If the queue is full, the alert is dropped and logged."""
         try:
             self._waiting.put_nowait(alert)
         except asyncio.QueueFull:
-            log.error("webhook: %d alerts wait already; not sent: %s", MAX_WAITING, alert.to_dict()["message"])
+            log.error(
+                "webhook: %d alerts are waiting already; not delivered: %s", MAX_WAITING, alert.to_dict()["message"]
+            )
 
     async def stop(self, *, timeout_s: float) -> None:
-        """Send what waits, for so long."""
+        """Deliver the waiting alerts for at most `timeout_s` seconds, then stop."""
         if self._task is None:
             return
         try:
             async with asyncio.timeout(timeout_s):
                 await self._waiting.join()
         except TimeoutError:
-            log.error("webhook: %d alerts were not sent", self._waiting.qsize() + 1)
+            log.error("webhook: %d alerts were not delivered before the shutdown", self._waiting.qsize() + 1)
         await cancel_until_done(self._task)
 
     async def _run(self) -> None:
@@ -100,7 +103,7 @@ class Webhook:
         try:
             status = await self._post(document)
         except (OSError, TimeoutError, aiohttp.ClientError) as error:
-            # The messages of these contain the URL, whose path is a password.
+            # The message of an InvalidURL contains the URL, whose path can be a secret.
             message = "" if isinstance(error, aiohttp.InvalidURL) else str(error)
             raise _Undelivered(message or type(error).__name__, is_final=False) from error
         if status >= 300:
@@ -109,11 +112,11 @@ class Webhook:
 
 
 def webhook_post(session: aiohttp.ClientSession, url: str, *, timeout_s: float) -> Post:
-    """Posts to `url`."""
+    """Return a function that posts to `url`."""
     timeout = aiohttp.ClientTimeout(total=timeout_s)
 
     async def post(document: dict[str, Any]) -> int:
-        async with session.post(url, json=document, timeout=timeout, allow_redirects=False) as answer:
-            return answer.status
+        async with session.post(url, json=document, timeout=timeout, allow_redirects=False) as response:
+            return response.status
 
     return post

@@ -80,7 +80,7 @@ def test_a_rate_needs_enough_events_and_has_hysteresis() -> None:
     few = Feed().add(0, 5, 14)
     assert look(RATE, few, [0.5, 1.5]) == []
     feed = Feed().add(0, 3, 17).add(1, 0, 20).add(2, 0, 10)
-    told = look(RATE, feed, [0.5, 1.5])
+    alerts = look(RATE, feed, [0.5, 1.5])
     assert [alert.value for alert in told] == [0.15], "0.075 is below the threshold and above what resolves"
     assert [alert.status.value for alert in look(RATE, feed, [0.5, 1.5, 2.5, 3.5])] == ["firing", "resolved"]
 
@@ -94,7 +94,7 @@ def test_events_and_windows_are_two_ledgers_of_which_the_worse_one_counts() -> N
     assert fired.value == 11 and "(11 of 20 events in 120 s" in fired.to_dict()["message"]
     # One window of one has failed: too few for a rate, and no reason to keep quiet about the events.
     (fired,) = look(RATE, feed, [0.5])
-    assert fired.value == 0.55 and fired.measured.unit == "events"
+    assert fired.value == 0.55 and fired.measurement.unit == "events"
     (fired,) = look(COUNT, Feed().add(0, 30, cell=WINDOW_FAILED).add(0, 9), [0.5])
     assert (
         fired.value == 30

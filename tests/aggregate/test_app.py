@@ -41,7 +41,7 @@ class Scene:
             consumer_options={},
             topics=Topics("deltas", "changelog", "aggregates", 4),
             timing=TIMING,
-            pace=WriteLimits(10, 0.1, 5.0),
+            limits=WriteLimits(10, 0.1, 5.0),
             clock=SystemClock(),
             traces=DeltaTraces(TelemetrySection(), instance="i", group_id="g", clock=SystemClock(), environ={}),
             on_fatal=self.fatal.append,

@@ -127,12 +127,12 @@ def test_the_aggregator_tells_what_is_missing(
     away = run(f"kafka.bootstrap_servers=127.0.0.1:{unused_tcp_port}")
     assert away.returncode == 1 and "error: cannot reach Kafka at" in away.stderr and "Traceback" not in away.stderr
     empty = run(f"kafka.bootstrap_servers={embedded_broker.bootstrap}", f"topics.prefix={names('')}")
-    assert empty.returncode == 1 and f"topic {names('outcome-deltas')}: there is no such topic" in empty.stderr
+    assert empty.returncode == 1 and f"topic {names('outcome-deltas')} does not exist" in empty.stderr
     wrong = run('aggregate.alerts=[{"name":"a"}]')
     assert wrong.returncode == 2 and "must have either count or rate" in wrong.stderr
 
 
-async def test_deltas_that_were_made_anew_end_it_with_the_reason(aggregator_group: AggregatorGroup) -> None:
+async def test_a_recreated_delta_topic_ends_the_aggregator_with_the_reason(aggregator_group: AggregatorGroup) -> None:
     await aggregator_group.create()
     changelog = aggregator_group.topic("aggregator-changelog")
     await create_topic(aggregator_group.bootstrap, changelog, PARTITIONS, configs={"cleanup.policy": "compact"})
@@ -141,7 +141,9 @@ async def test_deltas_that_were_made_anew_end_it_with_the_reason(aggregator_grou
         await send_batch(client, TopicPartition(changelog, 1), [position], keys=[b"1|position"])
     aggregator = aggregator_group.start()
     assert await asyncio.to_thread(aggregator.process.wait, 60) == 1
+    source = aggregator_group.topic("outcome-deltas")
     assert (
-        "ends at 0 in partition 1, and the aggregator had counted it up to 7: the topic was made anew" in aggregator.log
-    )
+        f"partition 1 of {source} ends at offset 0, but the aggregator has counted it up to 7: "
+        "the topic was deleted and created again"
+    ) in aggregator.log
     assert f"hint: delete the topic {changelog}" in aggregator.log and "Traceback" not in aggregator.log

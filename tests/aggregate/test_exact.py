@@ -158,7 +158,7 @@ async def storm(
         "events": sum(committed.values()),
         "keys": len(committed),
         "done": dict(crowd.tally),
-        "gaps": logs.count("records were lost on their way"),
+        "gaps": logs.count("records were lost between fetch and processing"),
         "tracebacks": logs.count("Traceback"),
     }
 

@@ -48,5 +48,5 @@ async def test_a_long_changelog(aggregator_group: AggregatorGroup) -> None:
     aggregator = aggregator_group.start()
     await aggregator.says("aggregator ready", 300)
     took_s = time.monotonic() - began_s
-    assert "partition 0: 60 windows restored, counted up to its beginning" in aggregator.log
+    assert "partition 0: 60 buckets restored, counted up to its beginning" in aggregator.log
     tell({"name": "recovery", "records": written, "mebibytes": round(size / (1 << 20)), "seconds": round(took_s, 1)})

@@ -57,7 +57,7 @@ def changed(name: str, deltas: TopicState = DELTAS, **changes: Any) -> tuple[Fin
     return find_problems(deltas, PLAN, GOOD | {name: replace(GOOD[name], **changes)})
 
 
-def test_what_is_right_is_taken_also_where_the_cluster_does_not_tell() -> None:
+def test_correct_topics_pass_also_without_their_configuration() -> None:
     assert find_problems(DELTAS, PLAN, GOOD) == ()
     silent = {name: replace(state, configs=None) for name, state in GOOD.items()}
     assert find_problems(replace(DELTAS, configs=None), PLAN, silent) == ()
@@ -94,21 +94,21 @@ def test_what_is_right_is_taken_also_where_the_cluster_does_not_tell() -> None:
             {"status": "missing"},
             "warning",
             "missing",
-            "`forebay topics create` creates what is missing",
+            "run `forebay topics create`",
         ),
         (
             "error-aggregates",
             {"status": "missing"},
             "warning",
             "missing",
-            "`forebay topics create` creates what is missing",
+            "run `forebay topics create`",
         ),
-        ("alerts", {"status": "forbidden"}, "warning", "forbidden", "let the aggregator's user"),
+        ("alerts", {"status": "forbidden"}, "warning", "forbidden", "allow the aggregator's user"),
         ("error-aggregates", {"configs": {"cleanup.policy": "compact"}}, "warning", "compacted", "policy=delete"),
         ("alerts", {"configs": {"cleanup.policy": "compact,delete"}}, "warning", "compacted", "policy=delete"),
     ],
 )
-def test_what_is_wrong_is_found_with_its_remedy(
+def test_each_problem_is_reported_with_its_remedy(
     name: str, changes: dict[str, Any], severity: str, kind: str, remedy: str
 ) -> None:
     (finding,) = changed(name, **changes)
@@ -122,34 +122,36 @@ def test_what_is_wrong_is_found_with_its_remedy(
     assert caught.value.kind == kind and caught.value.remedy == finding.remedy
 
 
-def test_without_deltas_nothing_is_said_of_their_number() -> None:
+def test_partition_counts_are_not_compared_without_deltas() -> None:
     missing = TopicState("outcome-deltas", "missing")
     assert changed("aggregator-changelog", missing, num_partitions=3) == ()
 
 
 def test_compacted_deltas_are_not_counted() -> None:
-    with pytest.raises(BrokerError, match="counts would be removed") as caught:
+    with pytest.raises(BrokerError, match="deltas would be removed") as caught:
         require_countable(replace(DELTAS, configs={"cleanup.policy": "compact"}), ())
     assert caught.value.kind == "compacted" and "outcome-deltas" in (caught.value.remedy or "")
 
 
-async def test_what_is_missing_is_made_once(broker: Broker, names: Names) -> None:
+async def test_missing_topics_are_created_once(broker: Broker, names: Names) -> None:
     settings = Settings(kafka=KafkaSection(bootstrap_servers=broker.bootstrap), topics=TopicsSection(prefix=names("")))
-    with pytest.raises(BrokerError, match="outcome-deltas: there is no such topic"):
+    with pytest.raises(BrokerError, match="outcome-deltas does not exist"):
         await prepare_topics(settings)
     await create_topic(broker.bootstrap, names("outcome-deltas"), 3)
-    layout, made = await prepare_topics(settings)
-    assert len(made) == 3 and layout.num_aggregates == 4
+    layout, created = await prepare_topics(settings)
+    assert len(created) == 3 and layout.num_aggregates == 4
     assert await prepare_topics(settings) == (layout, ())
     assert (await check_aggregator_topics(settings)).findings == ()
 
 
-async def test_a_changelog_that_would_count_wrong_is_told_and_refused(broker: Broker, names: Names) -> None:
+async def test_an_unsuitable_changelog_is_reported_and_refused(broker: Broker, names: Names) -> None:
     settings = Settings(kafka=KafkaSection(bootstrap_servers=broker.bootstrap), topics=TopicsSection(prefix=names("")))
     await create_topic(broker.bootstrap, names("outcome-deltas"), 3)
     await create_topic(broker.bootstrap, names("aggregator-changelog"), 2, configs={"cleanup.policy": "compact"})
     checked = await check_aggregator_topics(settings)
-    assert {(each.topic.removeprefix(names("")), each.severity, each.kind) for each in checked.findings} >= {
+    assert {
+        (finding.topic.removeprefix(names("")), finding.severity, finding.kind) for finding in checked.findings
+    } >= {
         ("aggregator-changelog", "error", "partition_counts"),
         ("error-aggregates", "warning", "missing"),
         ("alerts", "warning", "missing"),
@@ -158,6 +160,6 @@ async def test_a_changelog_that_would_count_wrong_is_told_and_refused(broker: Br
         await prepare_topics(settings)
 
 
-def test_the_group_is_not_that_of_the_workers() -> None:
+def test_aggregators_have_their_own_group() -> None:
     assert aggregator_group(Settings(kafka=KafkaSection(group_id="g"))) == "g-aggregate"
     assert aggregator_group(Settings(aggregate=AggregateSection(group_id="own"))) == "own"

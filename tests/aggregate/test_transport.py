@@ -30,7 +30,7 @@ class Scene:
         app.owner = SimpleNamespace(source_topic="deltas")  # type: ignore[assignment]
         self.thread = ConsumerThread.__new__(ConsumerThread)
         self.thread.app = app
-        self.thread.handed_to, self.thread._num_seeks = {}, 0
+        self.thread.delivered_to, self.thread._num_seeks = {}, 0
         consumer = SimpleNamespace(
             assignment=lambda: {SOURCE, OTHER}, seek=lambda tp, offset: self.sought.append((tp, offset))
         )
@@ -68,7 +68,7 @@ async def test_each_record_says_what_it_follows(scene: Scene) -> None:
     # 5 and 8 are marks of transactions, which readers never see.
     assert await scene.fetch(6, 7, 9) == [(5, 6), (7, 7), (8, 9)]
     assert await scene.fetch(10) == [(10, 10)]
-    assert scene.thread.handed_to == {SOURCE: 11}
+    assert scene.thread.delivered_to == {SOURCE: 11}
 
 
 async def test_a_fetch_during_which_was_sought_is_not_handed_on_and_read_again(scene: Scene) -> None:
@@ -86,4 +86,4 @@ async def test_a_fetch_during_which_was_sought_is_not_handed_on_and_read_again(s
 
 async def test_what_is_not_assigned_is_not_sought(scene: Scene) -> None:
     await scene.thread._seek_source({TP("deltas", 3): 5})
-    assert scene.sought == [] and scene.thread.handed_to == {}
+    assert scene.sought == [] and scene.thread.delivered_to == {}

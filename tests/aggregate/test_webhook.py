@@ -25,7 +25,7 @@ def alert(alert_id: str) -> Alert:
         alert_id=alert_id,
         status=AlertStatus.FIRING,
         rule=COUNT,
-        measured=Measurement(20, 100),
+        measurement=Measurement(20, 100),
         value=20,
         since=at(0),
         at=at(1),
@@ -94,7 +94,7 @@ async def test_at_the_end_it_waits_only_for_so_long(caplog: pytest.LogCaptureFix
     webhook.start()
     webhook.notify(alert("a"))
     await webhook.stop(timeout_s=0.01)
-    assert "1 alerts were not sent" in caplog.text
+    assert "1 alerts were not delivered before the shutdown" in caplog.text
 
 
 async def test_waits_grow_and_are_bounded_and_spread() -> None:
