@@ -192,15 +192,17 @@ class AggregatorGroup:
         """What error-aggregates says: of each key the highest revision."""
         held: dict[bytes, dict[str, Any]] = {}
         for record in await self.read("error-aggregates", PARTITIONS):
-            said = orjson.loads(record.value)
-            there = held.get(record.key)
-            if there is None or said["revision"] > there["revision"]:
-                held[record.key] = said
-            elif said["revision"] == there["revision"]:
-                assert said == there, "one revision, two contents"
+            aggregate = orjson.loads(record.value)
+            known = held.get(record.key)
+            if known is None or aggregate["revision"] > known["revision"]:
+                held[record.key] = aggregate
+            elif aggregate["revision"] == known["revision"]:
+                assert aggregate == known, "one revision, two contents"
         totals: Counter[Counted] = Counter()
-        for said in held.values():
-            totals[Counted(said["window_start"], said["outcome"], said["kind"], said["model"])] += said["count"]
+        for aggregate in held.values():
+            totals[Counted(aggregate["window_start"], aggregate["outcome"], aggregate["kind"], aggregate["model"])] += (
+                aggregate["count"]
+            )
         return totals
 
     async def until_totals_are(

@@ -1,4 +1,4 @@
-"""An alert on its way, from committed deltas to the topic and the webhook: told once, although the aggregator is killed."""
+"""The way of an alert from committed deltas to the topic and the webhook: delivered once, although the aggregator is killed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RULES: list[dict[str, Any]] = [
 
 
 @pytest.mark.slow
-async def test_an_alert_is_told_once_whoever_looks(
+async def test_an_alert_is_published_once_by_any_number_of_aggregators(
     aggregator_group: AggregatorGroup, unused_tcp_port_factory: Callable[[], int]
 ) -> None:
     got: list[dict[str, Any]] = []
@@ -58,16 +58,16 @@ async def test_an_alert_is_told_once_whoever_looks(
         await asyncio.sleep(1.0)
         assert await second.stop() == 0, second.log
         assert "alert firing" not in second.log
-        told = [orjson.loads(record.value) for record in await aggregator_group.read("alerts", 1)]
+        alerts = [orjson.loads(record.value) for record in await aggregator_group.read("alerts", 1)]
     finally:
         await runner.cleanup()
 
     def by_model(alert: dict[str, Any]) -> str:
         return str(alert["model"])
 
-    assert sorted(got, key=by_model) == sorted(told, key=by_model)
-    assert sorted(map(by_model, told)) == ["late", "price"] and told[0]["alert_id"] != told[1]["alert_id"]
-    for alert in told:
+    assert sorted(got, key=by_model) == sorted(alerts, key=by_model)
+    assert sorted(map(by_model, alerts)) == ["late", "price"] and alerts[0]["alert_id"] != alerts[1]["alert_id"]
+    for alert in alerts:
         assert (alert["rule"], alert["status"], alert["severity"]) == ("any failure", "firing", "critical")
     # What people see of it.
     process = await asyncio.create_subprocess_exec(

@@ -1,4 +1,4 @@
-"""Alert rules: when they fire, when they are over, and that nobody is told twice."""
+"""Alert rules: when they fire, when they are resolved, and that each alert is published once."""
 
 from __future__ import annotations
 
@@ -56,15 +56,15 @@ class Feed:
 
 
 def look(rule: Rule, feed: Feed, minutes: list[float], state: RuleState | None = None) -> list[Alert]:
-    state, told = state or RuleState(), []
+    state, alerts = state or RuleState(), []
     for minute in minutes:
         state, alert = step(rule, state, feed.view, at(minute))
         if alert is not None:
-            told.append(alert)
-    return told
+            alerts.append(alert)
+    return alerts
 
 
-def test_a_count_fires_within_its_minute_and_is_over_when_the_window_is_past() -> None:
+def test_a_count_fires_within_its_minute_and_resolves_after_the_window() -> None:
     feed = Feed().add(0, 6).add(1, 5)
     fired, resolved = look(COUNT, feed, [0.5, 0.9, 1.1, 1.5, 2.5, 3.01, 4, 5])
     assert (fired.status, fired.value, fired.since, fired.at) == (AlertStatus.FIRING, 11, at(1), at(1.1))
@@ -81,14 +81,14 @@ def test_a_rate_needs_enough_events_and_has_hysteresis() -> None:
     assert look(RATE, few, [0.5, 1.5]) == []
     feed = Feed().add(0, 3, 17).add(1, 0, 20).add(2, 0, 10)
     alerts = look(RATE, feed, [0.5, 1.5])
-    assert [alert.value for alert in told] == [0.15], "0.075 is below the threshold and above what resolves"
+    assert [alert.value for alert in alerts] == [0.15], "0.075 is below the threshold and above what resolves"
     assert [alert.status.value for alert in look(RATE, feed, [0.5, 1.5, 2.5, 3.5])] == ["firing", "resolved"]
 
 
 WINDOW_FAILED = CellKey("window_failed", "model", "model_error")
 
 
-def test_events_and_windows_are_two_ledgers_of_which_the_worse_one_counts() -> None:
+def test_events_and_windows_are_two_ledgers_and_the_worse_one_counts() -> None:
     feed = Feed().add(0, 1, cell=WINDOW_FAILED).add(0, 11, 9)
     (fired,) = look(COUNT, feed, [0.5])
     assert fired.value == 11 and "(11 of 20 events in 120 s" in fired.to_dict()["message"]
@@ -103,7 +103,7 @@ def test_events_and_windows_are_two_ledgers_of_which_the_worse_one_counts() -> N
     )
 
 
-def test_it_must_hold_for_as_long_as_the_rule_says() -> None:
+def test_the_condition_must_hold_for_the_duration_of_the_rule() -> None:
     rule = replace(COUNT, window_ms=MINUTE, for_ms=2 * MINUTE)
     broken = Feed().add(0, 20).add(2, 20).add(3, 20)
     assert look(rule, broken, [0.9, 1.9, 2.9, 3.9]) == []
@@ -111,11 +111,11 @@ def test_it_must_hold_for_as_long_as_the_rule_says() -> None:
     assert (fired.since, fired.at) == (at(0), at(2.5))
 
 
-def test_after_it_was_over_it_cools_down() -> None:
+def test_a_resolved_alert_does_not_fire_during_the_cool_down() -> None:
     rule = replace(COUNT, window_ms=MINUTE, cool_down_ms=5 * MINUTE)
     feed = Feed().add(0, 20).add(4, 20).add(9, 20)
-    told = look(rule, feed, [0.5, 2.5, 4.5, 9.5])
-    assert [(alert.status.value, alert.at) for alert in told] == [
+    alerts = look(rule, feed, [0.5, 2.5, 4.5, 9.5])
+    assert [(alert.status.value, alert.at) for alert in alerts] == [
         ("firing", at(0.5)),
         ("resolved", at(2.5)),
         ("firing", at(9.5)),
@@ -133,17 +133,17 @@ def test_after_it_was_over_it_cools_down() -> None:
         ({"category": Category.PERFORMANCE, "kind": FailureKind.NOT_JSON}, True),
     ],
 )
-def test_a_rule_counts_what_it_is_about(changes: dict[str, Any], fires: bool) -> None:
+def test_a_rule_counts_only_its_kinds_and_its_model(changes: dict[str, Any], fires: bool) -> None:
     assert bool(look(replace(COUNT, **changes), Feed().add(0, 20), [0.5])) is fires
 
 
-def test_categories_stand_for_kinds() -> None:
+def test_a_category_covers_its_kinds() -> None:
     rule = replace(COUNT, category=Category.QUALITY)
     assert not look(rule, Feed().add(0, 20, cell=MODEL_ERROR), [0.5])
     assert look(rule, Feed().add(0, 20, cell=MODEL_ERROR._replace(kind="output_not_finite")), [0.5])
 
 
-def test_a_successor_reads_from_the_topic_what_was_told() -> None:
+def test_a_new_evaluator_reads_the_published_alerts_from_the_topic() -> None:
     feed = Feed().add(0, 20)
     (fired,) = look(COUNT, feed, [0.5])
     values = [fired.to_record()[1], b"{", None, b'{"format":9}']
@@ -155,7 +155,7 @@ def test_a_successor_reads_from_the_topic_what_was_told() -> None:
     assert after == {RuleKey("many", None): RuleState(resolved_at=at(5))}
 
 
-def test_whoever_looks_gives_the_alert_the_same_id() -> None:
+def test_every_evaluator_gives_an_alert_the_same_id() -> None:
     feed = Feed().add(0, 20).add(1, 20)
     ids = {look(COUNT, feed, [minute])[0].alert_id for minute in (0.1, 0.9, 1.2, 2.4)}
     assert len(ids) == 1
@@ -166,31 +166,34 @@ def look_at_models(
     rules: list[Rule], feed: Feed, minutes: list[float], states: dict[RuleKey, RuleState] | None = None
 ) -> list[Alert]:
     """As the watch does it."""
-    states, told = {} if states is None else states, []
+    states, alerts = {} if states is None else states, []
     for minute in minutes:
         for key, rule in list(expand_rules(rules, states, feed.view)):
             states[key], alert = step(rule, states.get(key, RuleState()), feed.view, at(minute))
             if alert is not None:
-                told.append(alert)
-    return told
+                alerts.append(alert)
+    return alerts
 
 
-def test_without_a_model_a_rule_is_one_for_each() -> None:
+def test_a_rule_without_a_model_applies_to_each_model() -> None:
     # Over both models the share is 0.07: only by itself does the small one pass the threshold.
     feed = Feed().add(0, 50, 950, model="large").add(0, 25, 5, model="small").add(3, 200, 800, model="large")
-    told = look_at_models([RATE], feed, [0.5, 1.5, 3.5, 9])
-    assert [(alert.rule.model, alert.status.value, alert.at) for alert in told] == [
+    alerts = look_at_models([RATE], feed, [0.5, 1.5, 3.5, 9])
+    assert [(alert.rule.model, alert.status.value, alert.at) for alert in alerts] == [
         ("small", "firing", at(0.5)),
         ("large", "firing", at(3.5)),
         ("small", "resolved", at(3.5)),
         ("large", "resolved", at(9)),
     ]
-    large, small = told[1], told[0]
-    assert {told[3].alert_id, told[2].alert_id} == {large.alert_id, small.alert_id} and large.alert_id != small.alert_id
+    large, small = alerts[1], alerts[0]
+    assert {alerts[3].alert_id, alerts[2].alert_id} == {
+        large.alert_id,
+        small.alert_id,
+    } and large.alert_id != small.alert_id
     assert small.to_dict()["model"] == "small" and "category error, small" in small.to_dict()["message"]
 
 
-def test_a_successor_knows_each_models_alert_and_ends_that_of_a_model_that_is_gone() -> None:
+def test_a_new_evaluator_resolves_the_alert_of_a_model_without_events() -> None:
     feed = Feed().add(0, 20, model="a").add(0, 20, model="b")
     fired = look_at_models([COUNT], feed, [0.5])
     states = restore_states([alert.to_record()[1] for alert in fired])
@@ -203,21 +206,21 @@ def test_a_successor_knows_each_models_alert_and_ends_that_of_a_model_that_is_go
     assert [alert.alert_id for alert in look_at_models([COUNT], other, [0.9])] == [one.alert_id for one in fired]
 
 
-def test_an_alert_about_all_models_is_ended_and_not_raised_again() -> None:
+def test_an_alert_of_an_earlier_version_for_all_models_is_resolved_and_not_raised_again() -> None:
     """Of an earlier version, whose rules without a model were about all of them together."""
     feed = Feed().add(0, 20, model="a")
     (old,) = look(COUNT, feed, [0.5])
     assert old.rule.model is None
     states = restore_states([old.to_record()[1]])
-    told = look_at_models([COUNT], feed, [0.7, 5, 6], states)
-    assert [(alert.rule.model, alert.status.value) for alert in told] == [
+    alerts = look_at_models([COUNT], feed, [0.7, 5, 6], states)
+    assert [(alert.rule.model, alert.status.value) for alert in alerts] == [
         ("a", "firing"),
         (None, "resolved"),
         ("a", "resolved"),
     ]
 
 
-def test_what_is_told_meets_its_schema_and_says_it_in_a_line() -> None:
+def test_alerts_match_their_schema_and_have_a_message_of_one_line() -> None:
     rule = replace(RATE, kind=FailureKind.NOT_JSON, model="m")
     fired, resolved = look(rule, Feed().add(0, 30, 70), [0.5, 9])
     for alert in (fired, resolved):
@@ -234,7 +237,7 @@ def test_what_is_told_meets_its_schema_and_says_it_in_a_line() -> None:
     st.integers(0, 3),
     st.integers(0, 3),
 )
-def test_firing_and_resolved_take_turns_however_it_goes(
+def test_firing_and_resolved_always_alternate(
     minutes: list[tuple[int, int]], looks: list[int], for_minutes: int, cool_down: int
 ) -> None:
     feed = Feed()
@@ -242,15 +245,15 @@ def test_firing_and_resolved_take_turns_however_it_goes(
         feed.add(minute, failed, predicted)
     for rule in (COUNT, RATE):
         rule = replace(rule, for_ms=for_minutes * MINUTE, cool_down_ms=cool_down * MINUTE)
-        told = look(rule, feed, sorted(one / 5 for one in looks))
-        assert [alert.status for alert in told] == ([AlertStatus.FIRING, AlertStatus.RESOLVED] * 30)[: len(told)]
-        for fired, resolved in zip(told[::2], told[1::2], strict=False):
+        alerts = look(rule, feed, sorted(one / 5 for one in looks))
+        assert [alert.status for alert in alerts] == ([AlertStatus.FIRING, AlertStatus.RESOLVED] * 30)[: len(alerts)]
+        for fired, resolved in zip(alerts[::2], alerts[1::2], strict=False):
             assert fired.alert_id == resolved.alert_id and fired.since <= fired.at <= resolved.at
-        for resolved, fired in zip(told[1::2], told[2::2], strict=False):
+        for resolved, fired in zip(alerts[1::2], alerts[2::2], strict=False):
             assert fired.at - resolved.at >= rule.cool_down_ms
 
 
-def test_the_highest_revision_of_a_key_holds_and_old_windows_are_forgotten() -> None:
+def test_the_highest_revision_of_a_key_is_kept_and_old_buckets_are_forgotten() -> None:
     state = PartitionState(0)
     state.apply(0, at(0), delta(count=1))
     old = state.take_updates(None, TIMING)

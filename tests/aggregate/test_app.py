@@ -88,7 +88,7 @@ async def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
     return Scene(monkeypatch)
 
 
-async def test_nothing_is_put_on_disk(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_nothing_is_written_to_disk(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # A killed process could not remove it: the next one would find one folder more each time.
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.chdir(tmp_path)
@@ -98,7 +98,7 @@ async def test_nothing_is_put_on_disk(scene: Scene, tmp_path: Path, monkeypatch:
     assert os.listdir(tmp_path) == []
 
 
-async def test_it_acknowledges_after_the_window_and_the_position_are_written(scene: Scene) -> None:
+async def test_deltas_are_acknowledged_after_bucket_and_position_are_written(scene: Scene) -> None:
     window = f"1|1372667400000|{orjson.loads(DELTA or b'')['version']}|flight-delay"
     assert await scene.count((5, 5), (6, 8)) == [
         ("write", "changelog", 1, window),
@@ -109,7 +109,7 @@ async def test_it_acknowledges_after_the_window_and_the_position_are_written(sce
     assert scene.aggregation.counted == 2
 
 
-async def test_what_is_not_confirmed_is_not_acknowledged(scene: Scene) -> None:
+async def test_unconfirmed_deltas_are_not_acknowledged(scene: Scene) -> None:
     scene.refuse = True
     with pytest.raises(BrokerError):
         await scene.count((5, 5))
@@ -123,21 +123,21 @@ async def test_a_gap_is_read_again_and_nothing_after_it_is_counted(scene: Scene)
     assert [step for step in await scene.count((6, 7), (8, 9)) if step[0] != "write"] == [("ack", 7), ("ack", 9)]
 
 
-async def test_partitions_that_were_taken_away_and_older_generations_are_left(scene: Scene) -> None:
+async def test_records_of_revoked_partitions_and_older_generations_are_not_counted(scene: Scene) -> None:
     assert await scene.count((0, 0), partition=3) == []
     assert await scene.count((5, 5), generation=-7) == []
     scene.aggregation.on_revoked()
     assert await scene.count((5, 5)) == []
 
 
-async def test_the_position_is_the_table_s_within_what_the_log_holds(
+async def test_reading_continues_at_the_position_of_the_table_within_the_log(
     scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
     aggregation = scene.aggregation
     position = b'{"format":1,"next_offset":40,"closed_before":0}'
     aggregation._restore(1, {b"1|position": position})
     assert aggregation.positions({1: 0}, {1: 99}) == {1: 40}
-    assert aggregation.positions({1: 60}, {1: 99}) == {1: 60} and "from 40 on were removed" in caplog.text
+    assert aggregation.positions({1: 60}, {1: 99}) == {1: 60} and "from 40 on were deleted" in caplog.text
     aggregation._restore(1, {b"1|position": position})
     assert scene.fatal == []
     aggregation.positions({1: 0}, {1: 7})
@@ -145,7 +145,7 @@ async def test_the_position_is_the_table_s_within_what_the_log_holds(
     assert aggregation.positions({2: 0}, {2: 9}) == {}
 
 
-async def test_an_agent_that_fails_ends_the_process_and_is_not_started_again(scene: Scene) -> None:
+async def test_a_failing_agent_ends_the_process_and_is_not_restarted(scene: Scene) -> None:
     class Broken:
         async def noack_take(self, max_: int, within: float) -> Any:
             raise ValueError("boom")

@@ -43,12 +43,12 @@ class Member:
 
 def last_revisions(output: Rows) -> dict[bytes, dict[str, Any]]:
     found: dict[bytes, dict[str, Any]] = {}
-    for key, value in output:
-        said = orjson.loads(value or b"")
-        if said["revision"] >= found.get(key, {"revision": 0})["revision"]:
-            if key in found and found[key]["revision"] == said["revision"]:
-                assert found[key] == said, "one revision, two contents"
-            found[key] = said
+    for key, data in output:
+        value = orjson.loads(data or b"")
+        if value["revision"] >= found.get(key, {"revision": 0})["revision"]:
+            if key in found and found[key]["revision"] == value["revision"]:
+                assert found[key] == value, "one revision, two contents"
+            found[key] = value
     return found
 
 
@@ -155,7 +155,9 @@ def now_of(state: PartitionState, minutes: int) -> int:
 @pytest.mark.slow
 @settings(max_examples=600)
 @given(sources(), STEPS)
-def test_the_sums_are_those_of_the_deltas(source: Source, steps: list[tuple[str, int, int, int]]) -> None:
+def test_the_published_sums_equal_the_sums_of_the_deltas(
+    source: Source, steps: list[tuple[str, int, int, int]]
+) -> None:
     output, closed = run(source, steps, zombies=False)
     sums, windows = slow_reference(source)
     rows = last_revisions(output)
@@ -180,7 +182,7 @@ def test_the_sums_are_those_of_the_deltas(source: Source, steps: list[tuple[str,
 
 @settings(max_examples=300)
 @given(sources(), STEPS)
-def test_what_a_dead_member_still_writes_harms_nothing(source: Source, steps: list[tuple[str, int, int, int]]) -> None:
+def test_late_writes_of_a_dead_member_change_nothing(source: Source, steps: list[tuple[str, int, int, int]]) -> None:
     without_closing = [step for step in steps if step[0] != "close"]
     output, _ = run(source, without_closing, zombies=True)
     assert by_kind(last_revisions(output)) == slow_reference(source)[0]

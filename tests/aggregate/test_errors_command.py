@@ -63,7 +63,7 @@ async def fill(broker: Broker, topic: str) -> None:
         await send_batch(client, TopicPartition(topic, 1), values, keys=[key for key, _ in rows])
 
 
-def test_the_errors_of_the_last_hour(embedded_broker: Broker, names: Names, forebay: Forebay) -> None:
+def test_errors_shows_the_last_hour(embedded_broker: Broker, names: Names, forebay: Forebay) -> None:
     asyncio.run(fill(embedded_broker, names("error-aggregates")))
     status, out, err = forebay()
     assert (status, err) == (0, "")
@@ -83,7 +83,7 @@ def test_the_errors_of_the_last_hour(embedded_broker: Broker, names: Names, fore
     assert "no events since" in forebay("--model", "nobody")[1]
 
 
-def test_watch_looks_again_until_it_is_stopped(
+def test_watch_refreshes_until_it_is_stopped(
     embedded_broker: Broker, names: Names, place: list[str], tmp_path: Path
 ) -> None:
     asyncio.run(fill(embedded_broker, names("error-aggregates")))
@@ -105,7 +105,7 @@ def test_watch_looks_again_until_it_is_stopped(
         (["--interval", "0"], 2, "--interval"),
     ],
 )
-def test_mistakes_are_told(forebay: Forebay, arguments: list[str], status: int, told: str) -> None:
+def test_invalid_options_are_reported(forebay: Forebay, arguments: list[str], status: int, told: str) -> None:
     found, out, err = forebay(*arguments)
     assert (found, out) == (status, "") and told in err and "Traceback" not in err
 
@@ -116,7 +116,7 @@ def test_help_has_examples(command: str, capsys: pytest.CaptureFixture[str]) -> 
     assert "Examples:" in capsys.readouterr().out
 
 
-def test_the_aggregator_tells_what_is_missing(
+def test_the_aggregator_reports_what_is_missing(
     embedded_broker: Broker, names: Names, tmp_path: Path, unused_tcp_port: int
 ) -> None:
     def run(*settings: str) -> subprocess.CompletedProcess[str]:

@@ -28,7 +28,9 @@ FROZEN_S = (1.0, 9.0)
 """Below and above the session time-out of 6 s: after the longer ones it writes on as a member that was thought dead."""
 
 
-async def test_killed_and_joined_by_another_it_counts_what_is_committed(aggregator_group: AggregatorGroup) -> None:
+async def test_counts_are_exact_when_an_aggregator_is_killed_and_another_joins(
+    aggregator_group: AggregatorGroup,
+) -> None:
     await aggregator_group.create()
     rng = random.Random(7)
     feed = DeltaFeed(aggregator_group, "w0", rng)
@@ -48,7 +50,7 @@ async def test_killed_and_joined_by_another_it_counts_what_is_committed(aggregat
 
 
 @pytest.mark.slow
-async def test_windows_that_close_meanwhile_are_removed_and_what_comes_later_is_late(
+async def test_closed_buckets_are_removed_and_later_deltas_count_as_late(
     aggregator_group: AggregatorGroup,
 ) -> None:
     await aggregator_group.create()
@@ -165,7 +167,7 @@ async def storm(
 
 @pytest.mark.exactness
 @pytest.mark.timeout(900)
-async def test_a_storm_of_kills_freezes_and_rebalances(
+async def test_counts_are_exact_after_many_kills_freezes_and_rebalances(
     private_kafka: Callable[[Mapping[str, str]], ApacheKafka], names: Names, tmp_path: Path
 ) -> None:
     server = await asyncio.to_thread(private_kafka, {"group.min.session.timeout.ms": "1000"})
@@ -184,7 +186,7 @@ async def test_a_storm_of_kills_freezes_and_rebalances(
 @pytest.mark.exactness
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("seconds", [3.0, 40.0], ids=["short", "longer than a write may take"])
-async def test_a_broker_that_is_away_for_a_while(
+async def test_counts_are_exact_after_a_broker_was_unreachable(
     private_kafka: Callable[[Mapping[str, str]], ApacheKafka], names: Names, tmp_path: Path, seconds: float
 ) -> None:
     """It goes on by itself, or ends with a reason and goes on when it is started again."""

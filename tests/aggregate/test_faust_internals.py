@@ -26,7 +26,7 @@ def parameters(function: object) -> list[str]:
     return list(inspect.signature(function).parameters)  # type: ignore[arg-type]
 
 
-def test_the_versions_are_those_whose_source_was_read() -> None:
+def test_the_installed_versions_are_the_reviewed_ones() -> None:
     assert version("faust-streaming").startswith("0.15.")
     assert version("aiokafka").startswith("0.14.")
 
@@ -59,11 +59,11 @@ def test_the_versions_are_those_whose_source_was_read() -> None:
     ],
     ids=lambda value: getattr(value, "__qualname__", ""),
 )
-def test_what_is_overridden_or_called_is_as_it_was(function: object, expected: list[str]) -> None:
+def test_overridden_and_called_methods_are_unchanged(function: object, expected: list[str]) -> None:
     assert parameters(function) == expected
 
 
-def test_ours_take_the_place_of_faust_s() -> None:
+def test_the_overrides_replace_those_of_faust() -> None:
     assert issubclass(ConsumerThread, driver.AIOKafkaConsumerThread) and issubclass(Consumer, driver.Consumer)
     assert issubclass(Producer, driver.Producer) and issubclass(StateTable, faust.Table)
     assert Transport.Consumer is Consumer and Transport.Producer is Producer
@@ -91,18 +91,18 @@ def test_every_fetch_goes_through_the_thread_s_own_method() -> None:
     assert "self._new_producer()" in inspect.getsource(driver.Producer.on_start)
 
 
-def test_recovery_hands_all_records_to_the_table() -> None:
+def test_recovery_passes_all_records_to_the_table() -> None:
     assert "table.apply_changelog_batch(buf)" in inspect.getsource(Recovery._slurp_changelogs.fun)  # type: ignore[attr-defined]
     assert "table.apply_changelog_batch(buffer)" in inspect.getsource(Recovery.flush_buffers)
 
 
-def test_messages_carry_headers_and_the_generation_under_which_they_came() -> None:
+def test_messages_carry_their_headers_and_generation() -> None:
     assert {"headers", "generation_id"} <= set(parameters(ConsumerMessage))
     assert "generation_id=self.app.consumer_generation_id" in inspect.getsource(driver.Consumer._to_message)
     assert {"crashed", "crash_reason", "consumer", "producer", "transport", "producer_transport"} <= set(dir(App))
 
 
-def test_faust_reads_uncommitted_and_its_flush_gives_up_which_is_why() -> None:
+def test_faust_still_reads_uncommitted_and_its_flush_times_out() -> None:
     """If one of these mends, the reasons in decision 14 are to be read again."""
     assert '"read_uncommitted"' in inspect.getsource(driver.AIOKafkaConsumerThread._create_worker_consumer)
     from faust.transport.producer import ProducerBuffer
@@ -115,6 +115,6 @@ def test_the_folders_of_faust_are_created_in_one_place() -> None:
     assert inspect.getsource(app_base).count(".mkdir(") == inspect.getsource(App._create_directories).count(".mkdir(")
 
 
-def test_the_complaint_of_a_process_that_was_frozen_is_worded_as_it_is_filtered() -> None:
+def test_the_filter_matches_the_wording_of_mode() -> None:
     for words in faust_logging._HARMLESS:
         assert f'self.log.error("{words}")' in inspect.getsource(ServiceThread)

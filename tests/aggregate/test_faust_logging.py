@@ -33,7 +33,7 @@ def _as_before() -> object:
     ("levels", "seen"),
     [("info", ["it broke"]), ("debug", EVERYTHING), ("info,forebay.aggregate.faust=debug", EVERYTHING)],
 )
-def test_a_process_that_was_frozen_does_not_complain(
+def test_the_log_line_after_a_frozen_process_is_dropped(
     levels: str, seen: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     quiet_faust(levels)
@@ -45,6 +45,6 @@ def test_a_process_that_was_frozen_does_not_complain(
     assert [record.getMessage().split("]: ")[1] for record in caplog.records] == seen
 
 
-def test_what_derives_from_faust_logs_under_one_name() -> None:
+def test_classes_derived_from_faust_log_under_one_name() -> None:
     for service in (AggregatorApp, Consumer, ConsumerThread, Producer, StateTable):
         assert service.logger.name == "forebay.aggregate.faust"

@@ -20,7 +20,7 @@ STACK = Exemplar("IndexError: …", "1", 'File "model.py", line 12, in forward\n
 
 @pytest.mark.exactness
 @pytest.mark.timeout(600)
-async def test_a_long_changelog(aggregator_group: AggregatorGroup) -> None:
+async def test_a_long_changelog_is_restored(aggregator_group: AggregatorGroup) -> None:
     await aggregator_group.create()
     changelog = aggregator_group.topic("aggregator-changelog")
     await create_topic(aggregator_group.bootstrap, changelog, PARTITIONS, configs={"cleanup.policy": "compact"})

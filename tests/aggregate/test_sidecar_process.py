@@ -27,23 +27,23 @@ while True:
 @pytest.fixture
 def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Processes that write who they are, in place of aggregators."""
-    stub, told = tmp_path / "stub.py", tmp_path / "told"
+    stub, log = tmp_path / "stub.py", tmp_path / "log"
     stub.write_text(STUB)
     monkeypatch.setattr(sidecar_process, "RESTART_AFTER_S", 0.05)
     monkeypatch.setattr(
-        sidecar_process, "tied_to_parent", lambda command, _pid: [sys.executable, str(stub), str(told), *command[5:]]
+        sidecar_process, "tied_to_parent", lambda command, _pid: [sys.executable, str(stub), str(log), *command[5:]]
     )
-    return told
+    return log
 
 
-def lines(told: Path, count: int) -> list[str]:
+def lines(log: Path, count: int) -> list[str]:
     def written() -> list[str]:
-        return told.read_text().splitlines() if told.exists() else []
+        return log.read_text().splitlines() if log.exists() else []
 
     return eventually_sync(written, f"{count} starts of the stub", until=lambda found: len(found) >= count)
 
 
-def test_it_lives_as_long_as_the_block(started: Path) -> None:
+def test_the_aggregator_runs_as_long_as_the_block(started: Path) -> None:
     with sidecar_process.sidecar_aggregator(["-c", "x.toml"], os.environ):
         (line,) = lines(started, 1)
         pid = int(line.split()[0])
@@ -53,19 +53,19 @@ def test_it_lives_as_long_as_the_block(started: Path) -> None:
         os.kill(pid, 0)
 
 
-def test_it_is_started_again_where_it_ends(started: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_aggregator_that_ends_is_restarted(started: Path, caplog: pytest.LogCaptureFixture) -> None:
     with sidecar_process.sidecar_aggregator(["dies"], os.environ):
         first, second = lines(started, 2)
         assert first != second
     assert "the aggregator ended with status 3" in caplog.text
 
 
-def test_its_settings_are_those_of_the_worker() -> None:
+def test_the_aggregator_gets_the_arguments_of_the_worker() -> None:
     source = ConfigSource(Path("a b.toml"), {}, {"kafka.group_id": "g", "input.topics": "a,b"})
     assert source.arguments() == ["-c", "a b.toml", "--set", "kafka.group_id=g", "--set", "input.topics=a,b"]
     assert ConfigSource(None, {}, {}).arguments() == []
 
 
-def test_the_whole_command_line_is_tied_to_this_process() -> None:
+def test_the_aggregator_ends_with_its_parent_process() -> None:
     command = sidecar_process._Sidecar(["-c", "x"], {})._command
     assert command[-8:] == ["-P", "-m", "forebay", "aggregate", "-c", "x", "--set", "admin.port=0"]

@@ -20,7 +20,7 @@ HELD_S = 4.0
 
 
 @pytest.mark.slow
-async def test_nothing_is_acknowledged_before_the_changelog_has_it_and_late_writes_change_nothing(
+async def test_deltas_are_acknowledged_after_the_changelog_write_and_late_writes_change_nothing(
     private_kafka: Callable[[Mapping[str, str]], RealKafka], names: Names, tmp_path: Path
 ) -> None:
     direct, proxied = free_ports(2)

@@ -28,7 +28,7 @@ def again(state: PartitionState) -> PartitionState:
     return PartitionState.restore(state.partition, rows)
 
 
-def test_deltas_of_one_window_and_kind_add_up() -> None:
+def test_deltas_of_one_bucket_and_kind_add_up() -> None:
     state = counted(
         delta(count=3, first_seen=5, last_seen=7, sample_ids=("a", "b")),
         delta(count=4, first_seen=2, last_seen=9, sample_ids=("b", "c")),
@@ -41,7 +41,7 @@ def test_deltas_of_one_window_and_kind_add_up() -> None:
     assert not_json["revision"] == predicted["revision"] == 6 and not not_json["final"]
 
 
-def test_samples_are_bounded_and_the_exemplar_with_a_stack_holds() -> None:
+def test_samples_are_limited_and_an_exemplar_with_a_stack_is_kept() -> None:
     plain = Exemplar("plain", None, None)
     state = counted(*(delta(0, MODEL_ERROR, sample_ids=(f"{n}", f"{n}x"), exemplar=plain) for n in range(4)))
     state.apply(9, at(0.5), delta(0, MODEL_ERROR, exemplar=STACK))
@@ -51,7 +51,7 @@ def test_samples_are_bounded_and_the_exemplar_with_a_stack_holds() -> None:
     assert found["exemplar"] == {"message": "index …", "stack_hash": "abc", "stack": "File m.py"}
 
 
-def test_what_comes_again_changes_nothing() -> None:
+def test_a_delta_that_is_read_again_changes_nothing() -> None:
     state = counted(delta(count=5))
     state.apply(0, at(0.5), delta(count=5))
     assert parsed(state.take_updates(None, TIMING))[0]["count"] == 5
@@ -63,7 +63,7 @@ def test_what_comes_again_changes_nothing() -> None:
     assert found.take_changes() != [] and parsed(found.take_updates(None, TIMING))[0]["count"] == 5
 
 
-def test_an_update_is_given_once_and_a_final_after_it() -> None:
+def test_an_update_is_published_once_and_then_the_final_aggregate() -> None:
     state = counted(delta())
     assert len(state.take_updates(at(1), TIMING)) == 1
     assert state.take_updates(at(1.9), TIMING) == []
@@ -75,13 +75,13 @@ def test_an_update_is_given_once_and_a_final_after_it() -> None:
     assert (more["count"], more["revision"], more["final"]) == (2, 5, True)
 
 
-def test_after_a_restart_all_is_given_out_again_with_the_same_revisions() -> None:
+def test_a_restart_publishes_all_buckets_again_with_the_same_revisions() -> None:
     state = counted(delta(), delta(0, MODEL_ERROR, exemplar=STACK), delta(1, model="a|b"))
     before = state.take_updates(at(2), TIMING)
     assert sorted(again(state).take_updates(at(2), TIMING)) == sorted(before)
 
 
-def test_closing_writes_finals_then_the_mark_then_tombstones() -> None:
+def test_closing_writes_final_aggregates_then_the_position_then_tombstones() -> None:
     state = counted(delta(), delta(3))
     assert state.close(at(10), TIMING) is None, "what is counted must be written first"
     state.take_changes()
@@ -96,7 +96,7 @@ def test_closing_writes_finals_then_the_mark_then_tombstones() -> None:
     assert state.close(at(6), TIMING) is None
 
 
-def test_a_final_that_was_given_out_is_not_given_again_when_closing() -> None:
+def test_closing_does_not_publish_a_final_aggregate_again() -> None:
     state = counted(delta())
     state.take_changes()
     state.take_updates(at(3), TIMING)
@@ -104,7 +104,7 @@ def test_a_final_that_was_given_out_is_not_given_again_when_closing() -> None:
     assert closing is not None and closing.finals == []
 
 
-def test_what_comes_after_its_window_closed_is_late_and_resurrects_nothing() -> None:
+def test_a_delta_of_a_closed_bucket_is_late_and_does_not_open_the_bucket_again() -> None:
     state = counted(delta(count=7))
     state.take_changes()
     state.close(at(6), TIMING)
@@ -116,13 +116,13 @@ def test_what_comes_after_its_window_closed_is_late_and_resurrects_nothing() -> 
     assert (late["events"], late["rate"]) == (0, None)
 
 
-def test_a_window_in_the_far_future_is_counted_where_it_arrived() -> None:
+def test_a_delta_of_the_far_future_is_counted_in_the_bucket_of_its_arrival() -> None:
     ahead = MAX_AHEAD_MS // MINUTE
     state = counted(delta(ahead), delta(ahead + 2))
     assert sorted(key.window_start for key in state.buckets) == [START, at(ahead)]
 
 
-def test_no_window_closes_while_one_is_ahead_of_the_position() -> None:
+def test_no_bucket_closes_while_one_is_ahead_of_the_position() -> None:
     state = counted(delta(count=7))
     window, _ = state.take_changes()
     found = PartitionState.restore(2, {window[0]: window[1] or b"", b"2|position": position(0)})
@@ -136,7 +136,7 @@ def position(next_offset: int, closed_before: int = 0) -> bytes:
     return orjson.dumps({"format": 1, "next_offset": next_offset, "closed_before": closed_before})
 
 
-def test_of_two_changelog_records_the_one_that_counted_further_holds() -> None:
+def test_the_changelog_record_that_has_counted_further_is_kept() -> None:
     state = counted(delta())
     (key, old), (at_key, _) = state.take_changes()
     state.apply(1, at(0.5), delta())
@@ -148,7 +148,7 @@ def test_of_two_changelog_records_the_one_that_counted_further_holds() -> None:
     assert rows == {at_key: position(5, at(3))}
 
 
-def test_rows_of_other_partitions_are_left_out() -> None:
+def test_records_of_other_partitions_are_ignored() -> None:
     rows: dict[bytes, bytes] = {}
     for partition in (1, 11):
         state = PartitionState(partition)
@@ -159,7 +159,7 @@ def test_rows_of_other_partitions_are_left_out() -> None:
     assert found.next_offset == 8
 
 
-def test_all_that_is_written_meets_its_schema() -> None:
+def test_all_written_records_match_their_schema() -> None:
     state = counted(delta(0, PREDICTED, 4), delta(0, MODEL_ERROR, sample_ids=("a",), exemplar=STACK))
     schemas = definitions()
     for value in parsed(state.take_changes()):
@@ -169,7 +169,7 @@ def test_all_that_is_written_meets_its_schema() -> None:
 
 
 @pytest.mark.parametrize("example", [e for e in good_examples() if e.schema == "outcome-delta"], ids=str)
-def test_example_deltas_are_read(example: object) -> None:
+def test_the_example_deltas_are_parsed(example: object) -> None:
     found = parse_delta(example.value)  # type: ignore[attr-defined]
     assert found is not None and found.model == "flight-delay" and found.count in (2, 480)
 
@@ -192,17 +192,17 @@ def test_example_deltas_are_read(example: object) -> None:
         {"exemplar": {}},
     ],
 )
-def test_what_is_no_delta_is_none(change: dict[str, object]) -> None:
+def test_an_invalid_delta_is_parsed_as_none(change: dict[str, object]) -> None:
     good = next(example for example in good_examples() if example.schema == "outcome-delta")
     assert parse_delta(orjson.dumps(orjson.loads(good.value or b"") | change)) is None
 
 
 @pytest.mark.parametrize("value", [None, b"", b"{", b"[]", b"7", b'"x"', b"\xff"])
-def test_any_bytes_are_read(value: bytes | None) -> None:
+def test_parsing_never_raises(value: bytes | None) -> None:
     assert parse_delta(value) is None
 
 
-def test_a_record_that_is_no_delta_is_passed() -> None:
+def test_the_position_passes_a_record_that_is_not_a_delta() -> None:
     state = PartitionState(0)
     state.apply(4, at(0), None)
     assert state.next_offset == 5 and state.buckets == {}

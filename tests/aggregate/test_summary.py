@@ -40,7 +40,7 @@ def text_of(what: object) -> str:
     return capture.get()
 
 
-def test_windows_are_added_up_by_kind_and_model() -> None:
+def test_buckets_are_added_up_by_kind_and_model() -> None:
     summary = summarise(VIEW, since_ms=at(0))
     (first, one), (second, other) = summary.ranked()
     assert (first.kind, one.count, one.sample_ids) == ("not_json", 18, ["a", "b", "c"])
@@ -50,19 +50,19 @@ def test_windows_are_added_up_by_kind_and_model() -> None:
     assert summary.rate(first) == 18 / 200
 
 
-def test_only_windows_that_end_after_the_moment_count() -> None:
+def test_only_buckets_that_end_after_the_start_time_count() -> None:
     assert summarise(VIEW, since_ms=at(1)).num_failures == 5
     assert summarise(VIEW, since_ms=at(3)).num_events == 0
 
 
-def test_kinds_and_models_can_be_chosen() -> None:
+def test_a_summary_can_be_limited_to_kinds_and_a_model() -> None:
     chosen = summarise(VIEW, since_ms=0, kinds=frozenset({"model_error"}))
     assert (chosen.num_failures, chosen.num_events) == (2, 250)
     other = summarise(VIEW, since_ms=0, model="other")
     assert (other.num_failures, other.num_events) == (0, 50)
 
 
-def test_late_ones_are_counted_and_told() -> None:
+def test_late_failures_are_counted_and_shown() -> None:
     state = PartitionState(0)
     state.closed_before = at(10)
     state.apply(0, at(12), delta(0, NOT_JSON, 4))
@@ -76,11 +76,11 @@ def test_late_ones_are_counted_and_told() -> None:
     assert "4 (4 late)" in text_of(summary_text(summary, stacks=False))
 
 
-def test_as_a_table_and_as_json() -> None:
+def test_a_summary_is_rendered_as_a_table_and_as_json() -> None:
     summary = summarise(VIEW, since_ms=at(0))
-    told = text_of(summary_text(summary, stacks=True))
-    assert "not_json" in told and "9.00%" in told and "IndexError: …" in told
-    assert "20 of 250 events since" in told and "(8.00%)" in told and "  File m.py" in told
+    output = text_of(summary_text(summary, stacks=True))
+    assert "not_json" in output and "9.00%" in output and "IndexError: …" in output
+    assert "20 of 250 events since" in output and "(8.00%)" in output and "  File m.py" in output
     assert "File m.py" not in text_of(summary_text(summary, stacks=False))
     document = json.loads(json.dumps(summary.to_dict()))
     assert document["errors"][0]["kind"] == "not_json" and document["errors"][0]["rate"] == 0.09
@@ -109,6 +109,6 @@ def test_events_and_windows_are_two_ledgers() -> None:
     assert "no errors among 0 events and 6 windows" in no_errors_text(only_windows).plain
 
 
-def test_nothing_is_told_as_that() -> None:
+def test_a_summary_without_failures_says_so() -> None:
     assert "no errors among 50 events" in no_errors_text(summarise(VIEW, since_ms=0, model="other")).plain
     assert "is `forebay aggregate` running?" in no_errors_text(summarise(AggregateView(), since_ms=0)).plain

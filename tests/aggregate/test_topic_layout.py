@@ -28,7 +28,7 @@ def test_the_plan_is_the_catalogue_with_the_deltas_number_of_partitions() -> Non
     assert {topic.configs["min.insync.replicas"] for topic in plan} == {"2"}
 
 
-def test_the_changelog_stays_uncompacted_for_longer_than_windows_are_open() -> None:
+def test_the_compaction_lag_is_longer_than_buckets_are_open() -> None:
     def lag_ms(closed_after_ms: int) -> int:
         settings = Settings(aggregate=AggregateSection(closed_after_ms=closed_after_ms))
         return int(plan_aggregator_topics(settings)[2].configs["min.compaction.lag.ms"])

@@ -58,11 +58,11 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
     return Scene(monkeypatch)
 
 
-async def test_nothing_is_handed_on_before_the_table_has_said_where_to_begin(scene: Scene) -> None:
+async def test_nothing_is_delivered_before_the_seek_to_the_position_of_the_table(scene: Scene) -> None:
     assert await scene.fetch(7, 8) == []
 
 
-async def test_each_record_says_what_it_follows(scene: Scene) -> None:
+async def test_each_record_carries_the_position_that_it_follows(scene: Scene) -> None:
     await scene.thread._seek_source({SOURCE: 5})
     assert scene.sought == [(SOURCE, 5)]
     # 5 and 8 are marks of transactions, which readers never see.
@@ -71,7 +71,7 @@ async def test_each_record_says_what_it_follows(scene: Scene) -> None:
     assert scene.thread.delivered_to == {SOURCE: 11}
 
 
-async def test_a_fetch_during_which_was_sought_is_not_handed_on_and_read_again(scene: Scene) -> None:
+async def test_records_fetched_during_a_seek_are_read_again(scene: Scene) -> None:
     await scene.thread._seek_source({SOURCE: 5})
 
     async def seek() -> None:
@@ -84,6 +84,6 @@ async def test_a_fetch_during_which_was_sought_is_not_handed_on_and_read_again(s
     assert await scene.fetch(3, 4) == [(3, 3), (4, 4)]
 
 
-async def test_what_is_not_assigned_is_not_sought(scene: Scene) -> None:
+async def test_only_assigned_partitions_are_sought(scene: Scene) -> None:
     await scene.thread._seek_source({TP("deltas", 3): 5})
     assert scene.sought == [] and scene.thread.delivered_to == {}

@@ -33,7 +33,7 @@ def alert(alert_id: str) -> Alert:
 
 
 class Receiver:
-    """Answers as it is told, one answer after the other; the last one for ever."""
+    """Returns the given responses in turn, and the last one from then on."""
 
     def __init__(self, *answers: int | Exception) -> None:
         self.answers = list(answers)
@@ -59,33 +59,33 @@ class Receiver:
         await webhook.stop(timeout_s=10)
 
 
-async def test_each_is_sent_once_in_its_order() -> None:
+async def test_alerts_are_delivered_once_and_in_order() -> None:
     receiver = Receiver(204)
     await receiver.send("a", "b", "c")
     assert receiver.got == ["a", "b", "c"] and receiver.waits == []
 
 
 @pytest.mark.parametrize("problem", [500, 429, TimeoutError(), OSError("away"), aiohttp.ServerDisconnectedError()])
-async def test_what_may_pass_is_tried_again_after_a_wait(problem: int | Exception) -> None:
+async def test_a_temporary_failure_is_retried_after_a_wait(problem: int | Exception) -> None:
     receiver = Receiver(problem, problem, 200)
     await receiver.send("a", "b")
     assert receiver.got == ["a", "a", "a", "b"]
     assert len(receiver.waits) == 2 and receiver.waits[0] < receiver.waits[1]
 
 
-async def test_what_is_refused_is_not_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_refused_alert_is_not_retried(caplog: pytest.LogCaptureFixture) -> None:
     receiver = Receiver(404)
     await receiver.send("a")
     assert receiver.got == ["a"] and "not delivered (status 404)" in caplog.text
 
 
-async def test_it_is_given_up_and_told(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_alert_is_dropped_with_a_log_line_after_the_last_attempt(caplog: pytest.LogCaptureFixture) -> None:
     receiver = Receiver(503)
     await receiver.send("a", attempts=3)
     assert receiver.got == ["a"] * 3 and "not delivered (status 503): many: count 20" in caplog.text
 
 
-async def test_at_the_end_it_waits_only_for_so_long(caplog: pytest.LogCaptureFixture) -> None:
+async def test_stopping_waits_at_most_for_its_timeout(caplog: pytest.LogCaptureFixture) -> None:
     async def hang(document: dict[str, Any]) -> int:
         await asyncio.Event().wait()
         return 200
@@ -97,7 +97,7 @@ async def test_at_the_end_it_waits_only_for_so_long(caplog: pytest.LogCaptureFix
     assert "1 alerts were not delivered before the shutdown" in caplog.text
 
 
-async def test_waits_grow_and_are_bounded_and_spread() -> None:
+async def test_waits_grow_up_to_a_limit_and_are_randomised() -> None:
     receiver = Receiver(503)
     await receiver.send("a", attempts=12)
     longest = [min(MAX_WAIT_S, FIRST_WAIT_S * 2**failures) for failures in range(11)]
@@ -105,7 +105,7 @@ async def test_waits_grow_and_are_bounded_and_spread() -> None:
     assert all(most / 2 <= wait <= most for wait, most in zip(receiver.waits, longest, strict=True)), receiver.waits
 
 
-async def test_it_is_posted_as_json(unused_tcp_port_factory: Callable[[], int]) -> None:
+async def test_an_alert_is_posted_as_json(unused_tcp_port_factory: Callable[[], int]) -> None:
     got: list[Any] = []
 
     async def receive(request: web.Request) -> web.Response:
