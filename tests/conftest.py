@@ -112,7 +112,7 @@ def pytest_testnodedown(node: Any) -> None:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     if _is_one_of_several(session.config):
         output: dict[str, Any] = session.config.workeroutput  # type: ignore[attr-defined]
-        output["brokers"] = session.config.stash[_REPORT].told()
+        output["brokers"] = session.config.stash[_REPORT].as_document()
     elif session.config.stash[_REPORT].missing_in_ci():
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

@@ -86,8 +86,8 @@ class WorkerProcess:
     @property
     def page(self) -> str | None:
         """The URL of its live page, from its log; None before it is ready, or if it has none."""
-        found = _PAGE.search(self._log.read_bytes())
-        return found[1].decode() if found else None
+        match = _PAGE.search(self._log.read_bytes())
+        return match[1].decode() if match else None
 
     def check(self) -> None:
         """Raise BrokerError with the end of its log if the worker has ended."""

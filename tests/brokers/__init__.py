@@ -1,1 +1,1 @@
-"""The brokers that tests run against: a real Apache Kafka, where one is to be had, and the embedded."""
+"""Brokers for tests: a real Apache Kafka if one is available, and the embedded broker."""

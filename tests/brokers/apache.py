@@ -37,11 +37,14 @@ class _Node:
 
 
 class ApacheKafka:
-    """`brokers` Kafka nodes, each broker and controller in one, on free ports of this machine.
+    """A cluster of Kafka nodes, each of them broker and controller, on free ports of this machine.
 
-    Ports and data stay the same over `stop`, `kill` and `restart`. Everything lies in `folder`, logs too.
-    `settings` goes over the defaults of server.properties; in its values `{port}` and `{controller_port}` are the node's. The
-    methods block: from a coroutine, call them by `asyncio.to_thread`.
+    Ports and data stay the same after `stop`, `kill` and `restart`. The methods block: call them by `asyncio.to_thread` from a
+    coroutine.
+
+    folder: for data and logs.
+    brokers: the number of nodes.
+    settings: override server.properties; `{port}` and `{controller_port}` in the values are replaced by those of the node.
     """
 
     def __init__(
@@ -60,13 +63,13 @@ class ApacheKafka:
         self._settings = dict(settings or {})
         self._nodes = [_Node(n + 1, ports[2 * n], ports[2 * n + 1], folder / f"node-{n + 1}") for n in range(brokers)]
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
-        # A node dies with the thread that started it, so that must be one that lives as long as this object,
-        # and not the caller's from some event loop's pool.
+        # A node is killed when the thread that started it ends, so that thread must live as long as this object, unlike the
+        # caller's, which may be of an event loop's pool.
         self._spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="kafka-spawner")
 
     @property
     def bootstrap(self) -> str:
-        """host:port of every node, separated by commas."""
+        """The address, host:port, of every node, separated by commas."""
         return ",".join(f"127.0.0.1:{node.port}" for node in self._nodes)
 
     @property
@@ -79,8 +82,8 @@ class ApacheKafka:
         return [node.log_path for node in self._nodes]
 
     def start(self) -> None:
-        """Formats the storage, starts every node, and returns when all of them answer."""
-        # Kafka's form of a UUID. A leading "-" would be taken for an option, so none is left to chance.
+        """Format the storage, start all nodes and wait until they answer."""
+        # Kafka's form of a UUID. A leading "-" would be read as an option, so the first character is fixed.
         cluster = "k" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:]
         for node in self._nodes:
             node.folder.mkdir(parents=True)
@@ -95,52 +98,52 @@ class ApacheKafka:
             self._wait_ready(node)
 
     def stop(self, index: int | None = None) -> None:
-        """Stops node `index` (or all) as an operator would: SIGTERM, a clean shutdown."""
+        """Stop node `index` (or all) as an operator would: SIGTERM, a clean shutdown."""
         self._end(index, signal.SIGTERM)
 
     def kill(self, index: int | None = None) -> None:
-        """Kills node `index` (or all) with SIGKILL, in the middle of whatever it does."""
+        """Kill node `index` (or all) with SIGKILL."""
         self._end(index, signal.SIGKILL)
 
     def restart(self, index: int | None = None) -> None:
-        """Starts node `index` (or all) again, on the same port and data, and waits until it answers.
+        """Start node `index` (or all) again on the same port and data, and wait until it answers.
 
-        One that still runs is stopped first.
+        A running node is stopped first.
         """
         self.stop(index)
-        for node in self._chosen(index):
+        for node in self._selected(index):
             self._spawn(node)
-        for node in self._chosen(index):
+        for node in self._selected(index):
             self._wait_ready(node)
 
     def pid(self, index: int) -> int:
-        """The process of node `index`, which runs."""
+        """Return the process id of node `index`, which must run."""
         return self._processes[self._nodes[index].id].pid
 
     def pause(self, index: int | None = None) -> None:
-        """Stops node `index` (or all) in its tracks (SIGSTOP): connections stay open, nothing answers."""
+        """Freeze node `index` (or all) by SIGSTOP: connections stay open, and nothing answers."""
         for process in self._running(index):
             process.send_signal(signal.SIGSTOP)
 
     def resume(self, index: int | None = None) -> None:
-        """Lets node `index` (or all) go on after `pause`."""
+        """Resume node `index` (or all) after `pause`."""
         for process in self._running(index):
             process.send_signal(signal.SIGCONT)
 
     def remove(self) -> None:
-        """Ends every node at once; the folder with logs and data stays."""
+        """Kill all nodes. The folder with logs and data is kept."""
         self.kill()
         self._spawner.shutdown()
 
-    def _chosen(self, index: int | None) -> list[_Node]:
+    def _selected(self, index: int | None) -> list[_Node]:
         return self._nodes if index is None else [self._nodes[index]]
 
     def _running(self, index: int | None) -> list[subprocess.Popen[bytes]]:
-        return [self._processes[node.id] for node in self._chosen(index) if node.id in self._processes]
+        return [self._processes[node.id] for node in self._selected(index) if node.id in self._processes]
 
     def _end(self, index: int | None, how: signal.Signals) -> None:
         processes = self._running(index)
-        for node in self._chosen(index):
+        for node in self._selected(index):
             self._processes.pop(node.id, None)
         for process in processes:
             process.send_signal(how)

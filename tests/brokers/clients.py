@@ -1,4 +1,4 @@
-"""Short ways to create topics, write and read, for tests on any broker."""
+"""Helpers to create topics, write and read, for tests on any broker."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _READ_TIMEOUT_S = 60.0
 
 @asynccontextmanager
 async def admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
-    """A started admin client."""
+    """Yield a started admin client."""
     client = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     try:
         await client.start()
@@ -30,7 +30,7 @@ async def admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
 
 @asynccontextmanager
 async def producer(bootstrap: str, **options: Any) -> AsyncIterator[AIOKafkaProducer]:
-    """A started producer, whose batches hold up to 1 MiB."""
+    """Yield a started producer with batches of up to 1 MiB."""
     client = AIOKafkaProducer(bootstrap_servers=bootstrap, **({"max_batch_size": 1 << 20} | options))
     try:
         await client.start()
@@ -41,7 +41,7 @@ async def producer(bootstrap: str, **options: Any) -> AsyncIterator[AIOKafkaProd
 
 @asynccontextmanager
 async def consumer(bootstrap: str, *topics: str, **options: Any) -> AsyncIterator[AIOKafkaConsumer]:
-    """A started consumer, from the beginning, without commits of its own, read_committed."""
+    """Yield a started read_committed consumer, which starts at the beginning and does not commit by itself."""
     defaults: dict[str, Any] = {
         "auto_offset_reset": "earliest",
         "enable_auto_commit": False,
@@ -66,7 +66,7 @@ async def create_topic(
     replication: int = 1,
     configs: Mapping[str, str] | None = None,
 ) -> list[TopicPartition]:
-    """Creates a topic and returns its partitions once every one of them has a leader."""
+    """Create a topic and return its partitions once each has a leader."""
     async with admin(bootstrap) as client:
         topic = NewTopic(name, partitions, replication, topic_configs=dict(configs or {}))
         answer = await client.create_topics([topic])
@@ -80,38 +80,38 @@ async def create_topic(
         await eventually(
             leaders,
             f"leaders of {partitions} partitions of {name}",
-            until=lambda found: len(found) == partitions and min(found) >= 0,
+            until=lambda leaders: len(leaders) == partitions and min(leaders) >= 0,
             timeout_s=_READ_TIMEOUT_S,
         )
         return [TopicPartition(name, index) for index in range(partitions)]
 
 
 async def read(client: AIOKafkaConsumer, count: int, *, timeout_s: float = _READ_TIMEOUT_S) -> list[ConsumerRecord]:
-    """The next `count` records. Raises TimeoutError with what came when that is fewer."""
+    """Return the next `count` records. Raises TimeoutError if fewer arrive."""
     records: list[ConsumerRecord] = []
     loop = asyncio.get_running_loop()
     deadline_s = loop.time() + timeout_s
     while len(records) < count:
         if loop.time() > deadline_s:
             raise TimeoutError(f"{len(records)} of {count} records in {timeout_s:g} s")
-        # Not under asyncio.timeout: a cancelled getmany leaves the client counting one fetch for ever.
+        # Not under asyncio.timeout: after a cancelled getmany, the client counts a fetch as pending forever.
         batches = await client.getmany(timeout_ms=200, max_records=count - len(records))
         records += [record for batch in batches.values() for record in batch]
     return records
 
 
 async def read_committed(bootstrap: str, topic: str, partitions: int) -> list[ConsumerRecord]:
-    """All that is committed in a topic by now, each partition's in order."""
-    places = [TopicPartition(topic, number) for number in range(partitions)]
+    """Return all committed records of a topic, in order within each partition."""
+    assignment = [TopicPartition(topic, number) for number in range(partitions)]
     records: list[ConsumerRecord] = []
     async with consumer(bootstrap) as client:
-        client.assign(places)
-        ends = await client.end_offsets(places)
-        for place in places:
-            await client.seek_to_beginning(place)
-        while any([await client.position(place) < ends[place] for place in places]):
-            found = await client.getmany(timeout_ms=200, max_records=5000)
-            records += [record for part in found.values() for record in part]
+        client.assign(assignment)
+        ends = await client.end_offsets(assignment)
+        for partition in assignment:
+            await client.seek_to_beginning(partition)
+        while any([await client.position(partition) < ends[partition] for partition in assignment]):
+            batches = await client.getmany(timeout_ms=200, max_records=5000)
+            records += [record for batch in batches.values() for record in batch]
     return records
 
 
@@ -124,7 +124,7 @@ async def send_batch(
     timestamps: Sequence[int | None] | None = None,
     headers: Sequence[Sequence[tuple[str, bytes]]] | None = None,
 ) -> int:
-    """Sends `values` as one record batch to one partition and returns the offset of the first."""
+    """Send `values` as one record batch to a partition and return the offset of the first."""
     batch = client.create_batch()
     for index, value in enumerate(values):
         appended = batch.append(
@@ -140,7 +140,7 @@ async def send_batch(
 
 
 async def send_raw(client: AIOKafkaProducer, where: TopicPartition, raw: bytes) -> None:
-    """A batch as it is, which no producer would make."""
+    """Send the bytes of a batch that no producer would create."""
     not_leader = 6
     request = ProduceRequest(
         transactional_id=None, required_acks=-1, timeout=10_000, topics=[(where.topic, [(where.partition, raw)])]
@@ -154,6 +154,6 @@ async def send_raw(client: AIOKafkaProducer, where: TopicPartition, raw: bytes) 
         return int(code)
 
     code = await eventually(
-        sent, f"a leader of {where}", until=lambda found: found != not_leader, timeout_s=_READ_TIMEOUT_S
+        sent, f"a leader of {where}", until=lambda code: code != not_leader, timeout_s=_READ_TIMEOUT_S
     )
     assert code == 0, code

@@ -23,10 +23,10 @@ _STOP_TIMEOUT_S = 20
 
 
 def require_engine() -> None:
-    """Raises Unavailable unless a Docker engine answers."""
+    """Raise Unavailable unless a Docker engine answers."""
     if not _engine_answers():
-        # The client does not close its socket when it finds no engine. Collected here, the warning of that
-        # cannot turn up in some test and fail it.
+        # The client does not close its socket if it finds no engine. Collected here, the warning about that cannot appear in a
+        # test and fail it.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)
             gc.collect()
@@ -47,8 +47,8 @@ def _engine_answers() -> bool:
 class ContainerKafka:
     """One Kafka node, broker and controller in one, in a container with a fixed port on this machine.
 
-    Port and data stay the same over `stop`, `kill` and `restart`; `remove` ends it. The methods block: from a
-    coroutine, call them by `asyncio.to_thread`.
+    Port and data stay the same over `stop`, `kill` and `restart`; `remove` ends it. The methods block: call them by
+    `asyncio.to_thread` from a coroutine.
     """
 
     def __init__(self, *, settings: Mapping[str, str] | None = None) -> None:
@@ -83,34 +83,34 @@ class ContainerKafka:
         return KAFKA_VERSION
 
     def start(self) -> None:
-        """Returns when the broker answers; the first time the engine pulls the image."""
+        """Start the broker and wait until it answers. The engine pulls the image the first time."""
         self._container.start()
         self._wait_ready()
 
     def stop(self) -> None:
-        """Stops the broker cleanly; its data stays for `restart`."""
+        """Stop the broker cleanly and keep its data for `restart`."""
         self._container.get_wrapped_container().stop(timeout=_STOP_TIMEOUT_S)
 
     def kill(self) -> None:
-        """Kills the broker with SIGKILL; its data stays for `restart`."""
+        """Kill the broker with SIGKILL and keep its data for `restart`."""
         self._container.get_wrapped_container().kill()
 
     def restart(self) -> None:
-        """Starts the broker again on the same port and data; one that still runs is stopped first."""
+        """Start the broker again on the same port and data. A running broker is stopped first."""
         self.stop()
         self._container.get_wrapped_container().start()
         self._wait_ready()
 
     def pause(self) -> None:
-        """Freezes the broker: connections stay open, nothing answers."""
+        """Freeze the broker: connections stay open, and nothing answers."""
         self._container.get_wrapped_container().pause()
 
     def resume(self) -> None:
-        """Lets the broker go on after `pause`."""
+        """Resume the broker after `pause`."""
         self._container.get_wrapped_container().unpause()
 
     def remove(self) -> None:
-        """Removes the container and its data."""
+        """Remove the container and its data."""
         self._container.stop()
 
     def _wait_ready(self) -> None:

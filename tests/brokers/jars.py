@@ -38,37 +38,37 @@ _POM = f"""\
 
 
 class Unavailable(Exception):
-    """This way to a real Kafka is closed on this machine; the message says why."""
+    """A source of a real Kafka is not available on this machine. The message gives the reason."""
 
 
 def cache_folder(environ: Mapping[str, str]) -> Path:
-    """Where fetched brokers are kept: `FOREBAY_CACHE`, else the user's cache folder."""
+    """Return the folder for fetched brokers: `FOREBAY_CACHE`, else the user's cache folder."""
     if named := environ.get("FOREBAY_CACHE"):
         return Path(named)
     return Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "forebay"
 
 
 def find_java(environ: Mapping[str, str]) -> tuple[Path, str]:
-    """The `java` program and its version. Raises Unavailable when there is none of version 17 or later."""
+    """Return the `java` program and its version. Raises Unavailable if there is none of version 17 or later."""
     home = environ.get("JAVA_HOME")
     java = str(Path(home) / "bin" / "java") if home else shutil.which("java")
     if java is None or not Path(java).is_file():
         raise Unavailable("no Java")
-    said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False, timeout=30)
-    words = said.stderr.split('"')
+    result = subprocess.run([java, "-version"], capture_output=True, text=True, check=False, timeout=30)
+    words = result.stderr.split('"')
     version = words[1] if len(words) > 1 else ""
     major = version.split(".")[0]
-    if said.returncode != 0 or not major.isdigit():
+    if result.returncode != 0 or not major.isdigit():
         raise Unavailable("no Java that runs")
     if int(major) < 17:
-        raise Unavailable(f"Java {version} is too old for Kafka {KAFKA_VERSION}, which wants 17")
+        raise Unavailable(f"Java {version} is too old for Kafka {KAFKA_VERSION}, which needs 17")
     return Path(java), version
 
 
 def fetch_jars(cache: Path) -> Path:
-    """The folder with Kafka's jars; the first time Maven fetches them, about 100 MB. Raises Unavailable.
+    """Return the folder with Kafka's jars, about 100 MB, which Maven fetches the first time. Raises Unavailable.
 
-    Of several processes that want them one fetches, and the others wait.
+    If several processes need them, one fetches and the others wait.
     """
     folder = cache / f"kafka-{KAFKA_VERSION}-log4j-{_LOG4J_VERSION}"
     if folder.is_dir():
@@ -79,7 +79,7 @@ def fetch_jars(cache: Path) -> Path:
     try:
         cache.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise Unavailable(f"the cache folder {cache} cannot be made: {error.strerror}") from error
+        raise Unavailable(f"the cache folder {cache} cannot be created: {error.strerror}") from error
     with FileLock(cache / f"{folder.name}.lock"):
         if not folder.is_dir():
             _fetch(maven, cache, folder)
@@ -93,7 +93,7 @@ def _fetch(maven: str, cache: Path, folder: Path) -> None:
         command = [maven, "-B", "-q", "-f", str(fetching / "pom.xml"), "dependency:copy-dependencies"]
         command += ["-DincludeScope=runtime", f"-DoutputDirectory={fetching / 'jars'}"]
         try:
-            said = subprocess.run(
+            result = subprocess.run(
                 command,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
@@ -103,9 +103,9 @@ def _fetch(maven: str, cache: Path, folder: Path) -> None:
             )
         except subprocess.TimeoutExpired as error:
             raise Unavailable(f"Maven did not fetch Kafka {KAFKA_VERSION} in {_MAVEN_TIMEOUT_S} s") from error
-        if said.returncode != 0:
-            errors = [line for line in said.stdout.splitlines() if "ERROR" in line]
+        if result.returncode != 0:
+            errors = [line for line in result.stdout.splitlines() if "ERROR" in line]
             reason = errors[0] if errors else "no reason given"
             raise Unavailable(f"Maven could not fetch Kafka {KAFKA_VERSION}: {reason}")
-        # Renamed whole, so that a folder that is there is complete.
+        # Renamed as a whole, so that an existing folder is complete.
         os.rename(fetching / "jars", folder)

@@ -18,19 +18,19 @@ _TURN: Final = itertools.count()
 
 
 def free_ports(count: int) -> list[int]:
-    """`count` different ports that were free a moment ago, below the range for outgoing connections.
+    """Return different ports that were free just now, below the ephemeral range.
 
-    A broker that is stopped must find its port free when it comes back; from the ephemeral range a client's
-    own connection may have taken it in between. Of several processes that share the tests, each has its own share of the
-    ports: what is free may be that of a broker that another one has stopped for a while.
+    A stopped broker must find its port free when it restarts. A client's own connection could take a port of the ephemeral
+    range in between. Each of several test processes has its own share of the ports: a free port may belong to a broker that
+    another process has stopped for a while.
     """
     lowest, highest = _share(os.environ.get("PYTEST_XDIST_WORKER", ""))
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as sockets:
         ports: list[int] = []
-        for port in _from_somewhere(lowest, highest):
+        for port in _ports_from_varying_start(lowest, highest):
             if len(ports) == count:
                 return ports
-            sock = held.enter_context(socket.socket())
+            sock = sockets.enter_context(socket.socket())
             with contextlib.suppress(OSError):
                 sock.bind(("127.0.0.1", port))
                 ports.append(port)
@@ -38,7 +38,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def _share(process: str) -> tuple[int, int]:
-    """The first port, and the one after the last. process: "gw0", "gw1", … of several, "" of one alone."""
+    """Return the first port of a process, and the one after its last. process: "gw0", "gw1", ..., or "" for only one."""
     number = process.removeprefix("gw")
     if not number.isdigit():
         return _LOWEST, _HIGHEST
@@ -47,9 +47,11 @@ def _share(process: str) -> tuple[int, int]:
     return lowest, lowest + width
 
 
-def _from_somewhere(lowest: int, highest: int) -> Iterator[int]:
-    """Each of them once. Sessions side by side do not begin at the same place, nor do two calls shortly after each other: what
-    the first was given may not be bound yet."""
+def _ports_from_varying_start(lowest: int, highest: int) -> Iterator[int]:
+    """Yield each port once, from a start that differs between sessions and between calls.
+
+    The ports that an earlier call returned may not be bound yet.
+    """
     start = lowest + (os.getpid() * _APART + next(_TURN) * _STEP) % (highest - lowest)
     yield from range(start, highest)
     yield from range(lowest, start)

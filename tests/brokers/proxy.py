@@ -1,4 +1,4 @@
-"""A network that misbehaves: a TCP proxy before a Kafka broker that knows its frames, and loses, holds or delays them.
+"""A faulty network: a TCP proxy in front of a Kafka broker, which loses, holds or delays its requests and responses.
 
 A frame is its length (int32) and its body. A request begins with api key (int16), version (int16) and correlation id (int32),
 a response with the correlation id of the request that it answers.
@@ -23,7 +23,7 @@ _MAX_FRAME = 256 << 20
 
 
 class ApiKey(IntEnum):
-    """The requests that tests speak of."""
+    """The API keys of requests in tests."""
 
     PRODUCE = 0
     FETCH = 1
@@ -37,7 +37,7 @@ class ApiKey(IntEnum):
 
 
 def proxied_listeners(direct: int, proxied: int) -> dict[str, str]:
-    """Settings of an `ApacheKafka` of one node: a second listener on the port `direct`, which it advertises as `proxied`."""
+    """Return settings of an `ApacheKafka` with one node: a second listener on the port `direct`, advertised as `proxied`."""
     return {
         "listeners": "PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port},"
         f"PROXIED://127.0.0.1:{direct}",
@@ -47,18 +47,18 @@ def proxied_listeners(direct: int, proxied: int) -> dict[str, str]:
 
 
 def request_of(body: bytes) -> tuple[int, int]:
-    """Api key and correlation id of a request."""
+    """Return API key and correlation id of a request."""
     api_key, _version, correlation_id = _REQUEST.unpack_from(body)
     return int(api_key), int(correlation_id)
 
 
 def correlation_of(body: bytes) -> int:
-    """Correlation id of a response."""
+    """Return the correlation id of a response."""
     return int(_CORRELATION.unpack_from(body)[0])
 
 
 async def read_frame(reader: asyncio.StreamReader) -> bytes:
-    """The body of the next frame. Raises IncompleteReadError at the end, OSError for a broken connection."""
+    """Return the body of the next frame. Raises IncompleteReadError at the end, OSError for a broken connection."""
     (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
     if not 0 <= length <= _MAX_FRAME:
         raise OSError(f"a frame of {length} bytes: this is not Kafka")
@@ -72,7 +72,7 @@ async def write_frame(writer: asyncio.StreamWriter, body: bytes) -> None:
 
 @dataclass(slots=True)
 class Loss:
-    """A response that will be lost, once. closes: whether its connection breaks with it. done: it was lost."""
+    """A response that will be lost, once. closes: whether its connection is closed; done: set when it was lost."""
 
     api_key: int
     closes: bool
@@ -81,9 +81,9 @@ class Loss:
 
 @dataclass(slots=True)
 class Hold:
-    """A request that will be kept back, once, with all that follows it on its connection, which stays open.
+    """A request that will be held, once, with all that follows on its connection, which stays open.
 
-    reached: it is kept back now. `release` sends it on, whatever has become of the client since.
+    reached: set when it is held. `release` forwards it, even if the client has gone meanwhile.
     """
 
     api_key: int
@@ -96,20 +96,20 @@ class Hold:
 
 @dataclass(slots=True, eq=False)
 class _Connection:
-    """One client's connection. asked: api key by correlation id; carried: api keys seen; dead: nothing passes any more."""
+    """A client's connection. requested: API keys by correlation id; seen: API keys so far; dead: nothing is forwarded."""
 
     client: tuple[asyncio.StreamReader, asyncio.StreamWriter]
     broker: tuple[asyncio.StreamReader, asyncio.StreamWriter]
-    asked: dict[int, int] = field(default_factory=dict)
-    carried: set[int] = field(default_factory=set)
+    requested: dict[int, int] = field(default_factory=dict)
+    seen: set[int] = field(default_factory=set)
     dead: bool = False
 
 
 class Proxy:
-    """Listens on one port of this machine and passes on to another. requests, responses: what was passed on, by api key.
+    """A proxy from one port of this machine to another. Clients use it for all connections if the broker advertises `port`.
 
-    Clients come to it for all their connections only where the broker advertises `port` on the listener at `broker_port`.
-    delays: seconds by api key that a request waits before it is passed on. Nothing is lost before a test says so.
+    requests, responses: the numbers of forwarded requests and responses by API key.
+    delays: the seconds by which requests are delayed, by API key.
     """
 
     def __init__(self, port: int, broker_port: int) -> None:
@@ -130,7 +130,7 @@ class Proxy:
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[Self]:
-        """It listens inside; at the end every connection is broken."""
+        """Listen within the block; close every connection at its end."""
         server = await asyncio.start_server(self._accept, "127.0.0.1", self._port)
         try:
             yield self
@@ -141,33 +141,35 @@ class Proxy:
             await asyncio.gather(*self._tasks, return_exceptions=True)
             await server.wait_closed()
 
-    # ---- what a test may do to the network
+    # ---- faults
 
     def lose_response(self, api_key: int, *, closes: bool) -> Loss:
-        """Lose the next response to such a request; with `closes` its connection breaks, else it stays as it is."""
+        """Lose the next response to such a request. closes: whether to close its connection."""
         self._losses.append(loss := Loss(api_key, closes))
         return loss
 
     def hold_request(self, api_key: int) -> Hold:
-        """Keep back the next such request."""
+        """Hold the next such request."""
         self._holds.append(hold := Hold(api_key))
         return hold
 
     def cut(self) -> None:
-        """Break every connection, and let nobody in before `mend`."""
+        """Close every connection and accept none until `restore`."""
         self._is_cut = True
         for connection in self._connections:
             for _, writer in (connection.client, connection.broker):
                 writer.transport.abort()
 
-    def mend(self) -> None:
-        """Let them in again."""
+    def restore(self) -> None:
+        """Accept connections again."""
         self._is_cut = False
 
     def half_open(self, api_key: int | None = None) -> int:
-        """From now on nothing passes, in either direction, on the connections that are there and have carried `api_key`
-        (or on all), and neither side is told; new ones are well. Returns how many they are."""
-        dead = [one for one in self._connections if api_key is None or api_key in one.carried]
+        """Forward nothing on current connections, without closing them; return their number. New connections work.
+
+        api_key: only connections with such a request so far; None for all.
+        """
+        dead = [connection for connection in self._connections if api_key is None or api_key in connection.seen]
         for connection in dead:
             connection.dead = True
         return len(dead)
@@ -179,7 +181,7 @@ class Proxy:
         assert task is not None
         self._tasks.add(task)
         try:
-            with contextlib.suppress(OSError):  # the broker is away
+            with contextlib.suppress(OSError):  # the broker is unreachable
                 if self._is_cut:
                     return
                 broker = await asyncio.open_connection("127.0.0.1", self._broker_port)
@@ -203,26 +205,26 @@ class Proxy:
         while True:
             body = await read_frame(connection.client[0])
             api_key, correlation_id = request_of(body)
-            connection.asked[correlation_id] = api_key
-            connection.carried.add(api_key)
+            connection.requested[correlation_id] = api_key
+            connection.seen.add(api_key)
             if delay_s := self.delays.get(api_key, 0.0):
                 await asyncio.sleep(delay_s)
-            if hold := next((one for one in self._holds if one.api_key == api_key), None):
+            if hold := next((hold for hold in self._holds if hold.api_key == api_key), None):
                 self._holds.remove(hold)
                 hold.reached.set()
                 await hold.released.wait()
             if connection.dead:
-                await _for_ever()
+                await _wait_forever()
             self.requests[api_key] += 1
             await write_frame(connection.broker[1], body)
 
     async def _pass_responses(self, connection: _Connection) -> None:
         while True:
             body = await read_frame(connection.broker[0])
-            api_key = connection.asked.pop(correlation_of(body))
+            api_key = connection.requested.pop(correlation_of(body))
             if connection.dead:
-                await _for_ever()
-            if loss := next((one for one in self._losses if one.api_key == api_key), None):
+                await _wait_forever()
+            if loss := next((loss for loss in self._losses if loss.api_key == api_key), None):
                 self._losses.remove(loss)
                 loss.done.set()
                 if loss.closes:
@@ -230,17 +232,17 @@ class Proxy:
                     return
                 continue
             self.responses[api_key] += 1
-            with contextlib.suppress(OSError):  # the client is gone; what it is owed still counts
+            with contextlib.suppress(OSError):  # the client has gone; the response still counts
                 await write_frame(connection.client[1], body)
 
 
 async def _until_end(passing: Coroutine[Any, Any, None], onwards: asyncio.StreamWriter) -> None:
-    """Pass on until one side ends, and pass on the end: what was sent before still arrives."""
+    """Forward until one side ends, and then forward the end, so that everything sent before arrives."""
     with contextlib.suppress(OSError, asyncio.IncompleteReadError):
         await passing
     with contextlib.suppress(OSError):
         onwards.write_eof()
 
 
-async def _for_ever() -> None:
+async def _wait_forever() -> None:
     await asyncio.Event().wait()

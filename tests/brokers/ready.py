@@ -1,4 +1,4 @@
-"""Whether a broker answers, for code that is not asynchronous."""
+"""A synchronous probe for a broker."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from forebay.stream.embedded.probe import answers_kafka
 
 
 def answers(host: str, port: int) -> bool:
-    """Whether a Kafka broker answers there within a second."""
+    """Return whether a Kafka broker answers at this address within a second."""
     return asyncio.run(answers_kafka(host, port, timeout_s=1.0))

@@ -1,4 +1,4 @@
-"""Where real brokers come from, and what a session has to say about brokers in the end."""
+"""The report on brokers at the end of a test session."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ from tests.brokers.resolve import Source
 
 @dataclass(slots=True)
 class BrokerReport:
-    """sources: by what a test can need; used: brokers in words; left_out: how many tests, by the reason why."""
+    """The brokers of a session.
+
+    sources: by what a test can require.
+    used: descriptions of the brokers used.
+    left_out: the number of skipped tests by reason.
+    """
 
     sources: dict[str, Source] = field(default_factory=dict)
     used: dict[str, None] = field(default_factory=dict)
@@ -22,11 +27,11 @@ class BrokerReport:
     def missing_in_ci(self) -> bool:
         return bool(self.left_out) and os.environ.get("CI", "").lower() == "true"
 
-    def told(self) -> dict[str, Any]:
-        """What a process that runs a part of the tests sends to the one that sums up."""
+    def as_document(self) -> dict[str, Any]:
+        """Return what a test process sends to the main process."""
         return {"used": list(self.used), "left_out": dict(self.left_out)}
 
-    def add(self, told: Mapping[str, Any]) -> None:
-        """What such a process says. Each of them has looked at all tests, so what they left out is the same."""
-        self.used |= dict.fromkeys(told["used"])
-        self.left_out |= Counter(told["left_out"])
+    def add(self, document: Mapping[str, Any]) -> None:
+        """Add the report of a test process. All processes collect all tests, so they skip the same ones."""
+        self.used |= dict.fromkeys(document["used"])
+        self.left_out |= Counter(document["left_out"])

@@ -1,4 +1,4 @@
-"""Which real Kafka this session can have: the one that is named, one from Maven, or one in a container."""
+"""The choice of a real Kafka for this session: a configured one, one from Maven, or one in a container."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.brokers.jars import KAFKA_VERSION, Unavailable, cache_folder, fetch_j
 
 
 class RealKafka(Protocol):
-    """A Kafka of this session's own, which tests may stop and kill."""
+    """A Kafka of this session, which tests may stop and kill."""
 
     @property
     def bootstrap(self) -> str: ...
@@ -29,7 +29,7 @@ class RealKafka(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A way to a real Kafka. `named` is the address of one that runs already, and then `make` is None."""
+    """A source of a real Kafka. named: the address of a running one; then `make` is None."""
 
     description: str
     named: str | None = None
@@ -39,7 +39,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """A broker that runs, as tests see it."""
+    """A running broker for tests."""
 
     kind: Literal["apache", "embedded"]
     bootstrap: str
@@ -47,7 +47,7 @@ class Broker:
 
 
 def resolve_named(environ: Mapping[str, str]) -> Source:
-    """The Kafka that `FOREBAY_TEST_BOOTSTRAP` names. Raises Unavailable when it names none."""
+    """Return the Kafka at `FOREBAY_TEST_BOOTSTRAP`. Raises Unavailable if it is not set."""
     named = environ.get("FOREBAY_TEST_BOOTSTRAP", "").strip()
     if not named:
         raise Unavailable("FOREBAY_TEST_BOOTSTRAP is not set")
@@ -55,7 +55,7 @@ def resolve_named(environ: Mapping[str, str]) -> Source:
 
 
 def resolve_maven(environ: Mapping[str, str]) -> Source:
-    """Kafka from its Maven artefacts; fetches them the first time. Raises Unavailable."""
+    """Return Kafka from its Maven artefacts, which are fetched the first time. Raises Unavailable."""
     java, java_version = find_java(environ)
     jars = fetch_jars(cache_folder(environ))
 
@@ -70,8 +70,8 @@ def resolve_maven(environ: Mapping[str, str]) -> Source:
 
 
 def resolve_docker(environ: Mapping[str, str]) -> Source:
-    """Kafka in a container. Raises Unavailable."""
-    # Only here: the import looks for an engine's configuration and costs half a second.
+    """Return Kafka in a container. Raises Unavailable."""
+    # Imported only here: the import searches for an engine's configuration and takes half a second.
     from tests.brokers.containers import ContainerKafka, require_engine
 
     require_engine()
@@ -82,20 +82,20 @@ def resolve_docker(environ: Mapping[str, str]) -> Source:
 
 
 def resolve_own(environ: Mapping[str, str]) -> Source:
-    """A Kafka of this session's own. Raises Unavailable with every reason why there is none."""
+    """Return a Kafka of this session. Raises Unavailable with all reasons if there is none."""
     return _first(environ, resolve_maven, resolve_docker)
 
 
 def resolve(environ: Mapping[str, str]) -> Source:
-    """The real Kafka to test with. Raises Unavailable with every reason why there is none."""
+    """Return the real Kafka for tests. Raises Unavailable with all reasons if there is none."""
     return _first(environ, resolve_named, resolve_maven, resolve_docker)
 
 
-def _first(environ: Mapping[str, str], *ways: Callable[[Mapping[str, str]], Source]) -> Source:
+def _first(environ: Mapping[str, str], *resolvers: Callable[[Mapping[str, str]], Source]) -> Source:
     reasons = []
-    for way in ways:
+    for resolver in resolvers:
         try:
-            return way(environ)
+            return resolver(environ)
         except Unavailable as error:
             reasons.append(str(error))
     raise Unavailable("; ".join(reasons))

@@ -1,4 +1,4 @@
-"""A real Apache Kafka that asks who one is and authorises what one does."""
+"""A real Apache Kafka with authentication and authorization."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ KNOWN_WITHIN_S = 60.0
 
 
 class SecureKafka(ApacheKafka):
-    """One broker with a listener for each security protocol; alice may do all, others what they are allowed."""
+    """A broker with a listener for each security protocol. The user alice may do everything, others what they are allowed."""
 
     def __init__(self, folder: Path) -> None:
         java, _ = find_java(os.environ)
@@ -42,7 +42,7 @@ class SecureKafka(ApacheKafka):
         self.ports = dict(zip(LISTENERS, free_ports(len(LISTENERS)), strict=True))
 
     def section(self, protocol: str, **more: object) -> KafkaSection:
-        """Settings for the listener of that protocol."""
+        """Return settings for the listener of a security protocol."""
         servers = self.bootstrap if protocol == "PLAINTEXT" else f"127.0.0.1:{self.ports[protocol]}"
         tls = {"ssl_cafile": str(CERTIFICATES / "ca.pem")} if protocol.endswith("SSL") else {}
         return KafkaSection.model_validate({"bootstrap_servers": servers, "security_protocol": protocol, **tls, **more})
@@ -83,13 +83,13 @@ class SecureKafka(ApacheKafka):
             file.writelines(f"{key}={value}\n" for key, value in properties.items())
 
     def add_user(self, user: str, mechanism: str = "SCRAM-SHA-256") -> None:
-        """Somebody with the password PASSWORD, by SCRAM."""
+        """Add a user with the password PASSWORD for SCRAM."""
         credential = UserScramCredentialUpsertion(user, ScramCredentialInfo(SCRAM[mechanism], 4096), PASSWORD.encode())
-        admin = AdminClient({"bootstrap.servers": self.bootstrap})  # by a name: with the last one it stops at once
+        admin = AdminClient({"bootstrap.servers": self.bootstrap})  # keep a reference: without one it stops at once
         _finish(admin.alter_user_scram_credentials([credential]))
 
     def allow(self, user: str, *rules: tuple[ResourceType, str, AclOperation, ResourcePatternType]) -> None:
-        """Let `user` do that, from anywhere. The controller answers before the broker knows, which is waited for."""
+        """Allow operations to a user from any host, and wait until the broker knows: the controller answers earlier."""
         bindings = [
             AclBinding(kind, name, pattern, f"User:{user}", "*", operation, AclPermissionType.ALLOW)
             for kind, name, operation, pattern in rules
@@ -119,5 +119,5 @@ def _finish(futures: dict[Any, Any]) -> None:
 
 
 def login(mechanism: str, user: str = "alice", password: str = PASSWORD) -> dict[str, object]:
-    """Settings of `[kafka]` for somebody."""
+    """Return settings of `[kafka]` for a user."""
     return {"sasl_mechanism": mechanism, "sasl_username": user, "sasl_password": password}

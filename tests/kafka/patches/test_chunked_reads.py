@@ -1,4 +1,4 @@
-"""Fetch answers read in parts are the answers that asyncio's own reader gives."""
+"""Chunked reads return what asyncio's own reader returns."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROUNDS = 50
     st.sampled_from([0, 4, LARGE_BYTES - 1, LARGE_BYTES, 3 * LARGE_BYTES + 1]),
     st.lists(st.integers(1, 2 * LARGE_BYTES), min_size=1, max_size=6),
 )
-def test_the_same_bytes_and_the_rest_left_alone(size: int, parts: list[int]) -> None:
+def test_chunked_reads_return_the_same_bytes_and_leave_the_rest(size: int, parts: list[int]) -> None:
     async def read() -> None:
         sent = bytes(range(251)) * ((size + 100) // 251 + 1)
         reader = asyncio.StreamReader(limit=1 << 16)
@@ -37,7 +37,7 @@ def test_the_same_bytes_and_the_rest_left_alone(size: int, parts: list[int]) -> 
 
 
 @pytest.mark.parametrize("size", [10, LARGE_BYTES + 10])
-async def test_an_answer_that_breaks_off(size: int) -> None:
+async def test_a_truncated_response_raises_incomplete_read_error(size: int) -> None:
     reader = asyncio.StreamReader()
     reader.feed_data(b"x" * 7)
     reader.feed_eof()

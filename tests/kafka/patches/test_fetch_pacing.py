@@ -58,7 +58,7 @@ async def slept_after(monkeypatch: pytest.MonkeyPatch, *answers: tuple[bool, flo
     return waits
 
 
-async def test_an_empty_answer_at_once_is_paced(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_immediate_empty_response_is_paced(monkeypatch: pytest.MonkeyPatch) -> None:
     assert await slept_after(monkeypatch, (False, 0.0), (False, 0.249)) == [0.005, 0.005]
 
 
@@ -66,11 +66,13 @@ async def test_data_is_never_delayed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert await slept_after(monkeypatch, (True, 0.0), (False, 0.0), (True, 0.0)) == [0, 0.005, 0]
 
 
-async def test_an_answer_that_the_broker_held_is_not_paced(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_response_that_the_broker_held_is_not_paced(monkeypatch: pytest.MonkeyPatch) -> None:
     assert await slept_after(monkeypatch, (False, 0.25), (False, 0.5), (False, 3.0)) == [0, 0, 0]
 
 
-async def test_long_idleness_waits_longer_until_the_first_record(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_after_a_long_idle_time_the_wait_is_longer_until_the_first_record(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     answers = [(False, 0.0)] * 52 + [(True, 0.0), (False, 0.0)]
     assert await slept_after(monkeypatch, *answers) == [0.005] * 50 + [0.03] * 2 + [0, 0.005]
 
@@ -85,13 +87,13 @@ async def test_a_cancelled_wait_ends_as_the_fetcher_expects() -> None:
     assert await task is False
 
 
-def test_a_consumer_that_was_not_started_is_refused() -> None:
+def test_a_consumer_that_was_not_started_is_an_error() -> None:
     with pytest.raises(RuntimeError, match="started"):
         pace_fetches(Consumer(None))  # type: ignore[arg-type]
 
 
 @pytest.mark.slow
-async def test_an_idle_consumer_asks_seldom_and_still_gets_its_records(broker: Broker, names: Names) -> None:
+async def test_an_idle_consumer_fetches_rarely_and_still_gets_its_records(broker: Broker, names: Names) -> None:
     """The waits bound the number of fetches, however slow the machine is; unpaced, the embedded broker gets thousands."""
     partitions = await create_topic(broker.bootstrap, names("features"), 4)
     async with consumer(broker.bootstrap, names("features")) as reader, producer(broker.bootstrap) as sender:

@@ -1,4 +1,4 @@
-"""Records handed out a batch at a time are those that the client itself would hand out, with the same positions."""
+"""Raw records are the records that the client would return, with the same positions."""
 
 from __future__ import annotations
 
@@ -101,9 +101,7 @@ batches = st.lists(
 
 
 @given(batches, st.data())
-def test_the_same_records_and_positions_as_the_client_gives(
-    sizes: list[tuple[int, int, bool]], data: st.DataObject
-) -> None:
+def test_records_and_positions_are_those_of_the_client(sizes: list[tuple[int, int, bool]], data: st.DataObject) -> None:
     log, end = log_of(sizes), sum(size for size, _, _ in sizes)
     position = data.draw(st.integers(0, end - 1))
     aborted = data.draw(st.lists(st.tuples(st.sampled_from([7, 8]), st.integers(0, end)), max_size=2))
@@ -114,7 +112,7 @@ def test_the_same_records_and_positions_as_the_client_gives(
 
 
 @given(batches, st.data())
-def test_a_changed_byte_is_found_where_the_client_finds_it(
+def test_a_changed_byte_is_detected_where_the_client_detects_it(
     sizes: list[tuple[int, int, bool]], data: st.DataObject
 ) -> None:
     log = log_of(sizes)
@@ -145,7 +143,7 @@ def test_old_formats_are_checked_by_the_client() -> None:
     assert take_all(result, state, 5) == [([(0, 1000, b"k", b"v", [])], 1), ([], 1)]
 
 
-async def test_a_moved_position_or_a_pause_drops_what_was_fetched() -> None:
+async def test_a_new_position_or_a_pause_drops_fetched_records() -> None:
     for disturb in (lambda state: setattr(state, "position", 3), lambda state: setattr(state, "paused", True)):
         log = log_of([(5, -1, False)])
         result, state = fetched(log, 0, [])
@@ -155,7 +153,7 @@ async def test_a_moved_position_or_a_pause_drops_what_was_fetched() -> None:
         assert result.getall(2) == [] and not result.has_more()
 
 
-async def test_what_was_handed_out_is_freed_without_the_collector() -> None:
+async def test_returned_records_are_freed_without_garbage_collection() -> None:
     """The worker's collector looks seldom: a cycle would keep each fetch answer's bytes for minutes."""
     gc.collect()
     gc.disable()
@@ -172,10 +170,10 @@ async def test_what_was_handed_out_is_freed_without_the_collector() -> None:
 
 
 @given(st.binary(max_size=300))
-def test_the_checksum_is_the_clients(data: bytes) -> None:
+def test_the_checksum_equals_the_clients(data: bytes) -> None:
     assert crc32c(data) == calc_crc32c(data)
 
 
-async def test_a_consumer_that_was_not_started_is_refused() -> None:
+async def test_a_consumer_that_was_not_started_is_an_error() -> None:
     with pytest.raises(RuntimeError, match="started consumer"):
         use_raw_records(SimpleNamespace(_fetcher=None), LIMITS)  # type: ignore[arg-type]

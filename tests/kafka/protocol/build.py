@@ -1,4 +1,4 @@
-"""Record batches with anything in them, and what is handed out of them."""
+"""Builders of record batches with any content, and the records that are read from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each record of a batch is handed out exactly once, good or not, and what is handed out at once is bounded."""
+"""Each record of a batch is yielded exactly once, valid or not, in pieces of bounded size."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def plain(each: Any) -> tuple[object, ...]:
 
 @pytest.mark.parametrize("codec", range(5))
 @pytest.mark.parametrize("bad", BAD_RECORDS.values(), ids=BAD_RECORDS.keys())
-def test_the_good_records_around_a_bad_one_are_handed_out_and_it_keeps_its_bytes(bad: bytes, codec: int) -> None:
+def test_an_invalid_record_keeps_its_bytes_and_the_others_are_read(bad: bytes, codec: int) -> None:
     first, unreadable, last = records_of(batch(with_lengths([record(0), bad, record(2, b"w")]), 3, codec=codec))
     assert plain(first) == (100, 1000, b"k", b"v", [])
     assert plain(last) == (102, 1000, b"k", b"w", [])
@@ -68,14 +68,14 @@ def test_the_good_records_around_a_bad_one_are_handed_out_and_it_keeps_its_bytes
     assert (unreadable.first_offset, unreadable.offset, unreadable.count) == (101, 101, 1)
 
 
-def test_the_key_of_a_bad_record_is_kept_where_it_can_be_read() -> None:
+def test_an_invalid_record_keeps_its_key_if_it_can_be_read() -> None:
     (unreadable,) = records_of(batch(with_lengths([record(0, key=b"flight", headers=NOT_UTF8, timestamp=5)]), 1))
     assert (unreadable.key, unreadable.timestamp) == (b"flight", 1005)
     assert "not UTF-8" in unreadable.message
 
 
 @pytest.mark.parametrize("length", [varint(-5), varint(1000), b"\xff" * 11, b"\xff"])
-def test_what_follows_a_length_that_cannot_be_is_one_letter(length: bytes) -> None:
+def test_records_after_an_impossible_length_are_one_unreadable(length: bytes) -> None:
     raw = batch(with_lengths([record(0)]) + length + with_lengths([record(2)]), 3)
     good, rest = records_of(raw)
     assert good.offset == 100
@@ -92,13 +92,13 @@ def test_what_follows_a_length_that_cannot_be_is_one_letter(length: bytes) -> No
         for codec in range(1, 8)
     ],
 )
-def test_a_batch_that_cannot_be_unpacked_is_one_letter(raw: bytes) -> None:
+def test_a_batch_that_cannot_be_unpacked_is_one_unreadable(raw: bytes) -> None:
     (letter,) = records_of(raw)
     assert letter.kind is FailureKind.UNREADABLE_BATCH and letter.value == raw
     assert (letter.first_offset, letter.offset, letter.count) == (100, 102, 3)
 
 
-def test_a_batch_that_unpacks_to_too_much_is_one_letter_and_counts_as_the_work_that_it_was() -> None:
+def test_a_batch_that_unpacks_to_too_much_is_one_unreadable_of_the_limits_size() -> None:
     raw = batch(b"", 1_000_000, codec=4, packed=zstd_of(50_000_000))
     (piece,) = budget(raw, max_bytes=1_000_000)
     (letter,) = piece.records
@@ -118,7 +118,7 @@ def test_a_record_with_too_many_headers_is_not_read() -> None:
     assert plain(last) == (102, 1000, b"k", b"x" * 9000, [])
 
 
-def test_many_records_come_in_pieces() -> None:
+def test_many_records_are_split_into_pieces() -> None:
     count = 3 * MAX_RECORDS - 1
     raw = batch(with_lengths([record(number) for number in range(count)]), count, codec=4)
     found = budget(raw)
@@ -129,7 +129,7 @@ def test_many_records_come_in_pieces() -> None:
 
 
 @pytest.mark.parametrize("first", [record(0), BAD_RECORDS["cut"]], ids=["good", "bad"])
-def test_reading_can_go_on_in_the_middle_of_a_batch(first: bytes) -> None:
+def test_reading_can_resume_in_the_middle_of_a_batch(first: bytes) -> None:
     count = 2 * MAX_RECORDS
     raw = batch(with_lengths([first, *map(record, range(1, count))]), count)
     all_of_it = records_of(raw)
@@ -146,19 +146,19 @@ def test_reading_can_go_on_in_the_middle_of_a_batch(first: bytes) -> None:
             assert not any(isinstance(each, PlainRecord) for each in found), "what lies before is not parsed"
 
 
-def test_what_lies_before_the_position_is_not_parsed_again() -> None:
+def test_records_before_the_position_are_not_parsed() -> None:
     records = list(
         read_records(BatchHeader.read(raw := batch(b"", 3)), raw, with_lengths([b"", b"", record(2)]), skip=2)
     )
     assert offsets_of(records) == [102] and not isinstance(records[0], Unreadable)
 
 
-def test_large_records_come_in_smaller_pieces() -> None:
+def test_pieces_of_large_records_have_fewer_records() -> None:
     raw = batch(with_lengths([record(number, bytes(2 << 20)) for number in range(8)]), 8, codec=4)
     assert [len(piece.records) for piece in budget(raw)] == [1] * 8
 
 
-def test_headers_count_as_what_they_take_in_memory() -> None:
+def test_headers_count_with_their_size_in_memory() -> None:
     """A header takes two bytes of a batch at least, which as many zeros compress to nothing."""
     headers = [(b"", b"")] * MAX_HEADERS
     raw = batch(with_lengths([record(number, headers=headers) for number in range(100)]), 100, codec=4)
@@ -167,13 +167,13 @@ def test_headers_count_as_what_they_take_in_memory() -> None:
         assert len(piece.records) * MAX_HEADERS <= 600_000
 
 
-def test_a_header_that_contradicts_itself_is_refused() -> None:
+def test_an_inconsistent_header_is_an_error() -> None:
     for count, last_delta in ((3, -1), (3, 1), (-1, 4)):
         with pytest.raises(ImplausibleBatch, match=f"{count} records from offset 100"):
             records_of(batch(b"", count, last_delta=last_delta))
 
 
-def test_gaps_of_compaction_stay_gaps() -> None:
+def test_gaps_of_compaction_are_kept() -> None:
     raw = batch(with_lengths([record(2), record(5, headers=NOT_UTF8), record(7)]), 3, last_delta=9)
     found = records_of(raw)
     assert [each.offset for each in found] == [102, 105, 107] and isinstance(found[1], Unreadable)
@@ -199,7 +199,7 @@ BODIES = st.lists(
 
 
 @given(BODIES, st.sampled_from(range(5)))
-def test_good_records_read_slowly_are_those_that_the_client_reads(bodies: list[Any], codec: int) -> None:
+def test_the_slow_parser_reads_the_same_records_as_the_client(bodies: list[Any], codec: int) -> None:
     bodies_of = [record(index, *body) for index, body in enumerate(bodies)]
     raw = batch(with_lengths(bodies_of), len(bodies), codec=codec)
     theirs = [plain(each) for each in DefaultRecordBatch(raw)]
@@ -210,7 +210,7 @@ def test_good_records_read_slowly_are_those_that_the_client_reads(bodies: list[A
 
 
 @given(BODIES, st.sampled_from(range(5)), st.booleans(), st.data())
-def test_whatever_bytes_a_batch_has_each_of_its_offsets_is_handed_out_once(
+def test_each_offset_is_yielded_once_for_any_bytes(
     bodies: list[Any], codec: int, inside: bool, data: st.DataObject
 ) -> None:
     """Or the batch is refused as a whole. Bytes of the header up to the checksum are the broker's, and trusted."""
@@ -252,7 +252,7 @@ def old_records(raw: bytes, max_bytes: int = MAX_BYTES) -> list[Any]:
 
 @pytest.mark.parametrize("magic", [0, 1])
 @pytest.mark.parametrize("codec", [1, 2])
-def test_old_formats_are_bounded_too(magic: int, codec: int) -> None:
+def test_old_formats_are_limited_too(magic: int, codec: int) -> None:
     raw = old_message(magic, codec)
     last = int.from_bytes(raw[:8], "big")
     assert [each.value for each in old_records(raw)] == [b"v0", b"v1", b"v2"]

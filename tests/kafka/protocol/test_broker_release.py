@@ -1,4 +1,4 @@
-"""Which Kafka a broker is, by its feature level."""
+"""The Kafka release of a broker, from its feature level."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def features(*levels: tuple[str, int]) -> bytes:
     return UnsignedVarInt32.encode(len(levels) + 1) + b"".join(entries)
 
 
-def test_the_level_is_found_among_other_features() -> None:
+def test_the_level_is_read_among_other_features() -> None:
     assert supported_level(features(("kraft.version", 1), ("metadata.version", 27), ("group.version", 1))) == 27
     assert supported_level(features(("kraft.version", 1))) is None
     assert supported_level(b"") is None
@@ -39,7 +39,7 @@ def test_the_level_is_found_among_other_features() -> None:
         (None, "Kafka 2.5 or later (it reports no feature level)"),
     ],
 )
-def test_releases(level: int | None, release: str) -> None:
+def test_a_feature_level_maps_to_its_release(level: int | None, release: str) -> None:
     assert release_of(level) == release
 
 

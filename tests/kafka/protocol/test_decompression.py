@@ -1,4 +1,4 @@
-"""What compressed records unpack to is bounded, whatever the codec and whatever the data says of itself."""
+"""Unpacked records never exceed the limit, with any codec and any data."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ SIZES = [1, 100, 1 << 17, 300_000, 3_000_000]
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(("codec", "encode"), CODECS)
-def test_what_is_within_the_bound_is_unpacked_and_one_byte_more_is_not(codec: int, encode: Encode, size: int) -> None:
+def test_data_up_to_the_limit_is_unpacked_and_one_byte_more_is_not(codec: int, encode: Encode, size: int) -> None:
     data = (b"abc%d" % size * size)[:size]
     packed = encode(data)
     assert bytes(unpack(codec, packed, size)) == data
@@ -61,7 +61,7 @@ def test_what_is_within_the_bound_is_unpacked_and_one_byte_more_is_not(codec: in
 
 
 @pytest.mark.parametrize(("codec", "encode"), CODECS)
-def test_a_bomb_takes_no_more_memory_than_the_bound(codec: int, encode: Encode) -> None:
+def test_a_bomb_takes_no_more_memory_than_the_limit(codec: int, encode: Encode) -> None:
     packed = encode(b"\0" * 200_000_000)
     tracemalloc.start()
     with pytest.raises(UnpackedTooLarge):
@@ -77,7 +77,7 @@ def test_a_bomb_takes_no_more_memory_than_the_bound(codec: int, encode: Encode) 
     ids=["empty", "ones", "zeros", "gzip cut", "zstd cut"],
 )
 @pytest.mark.parametrize("codec", [GZIP, SNAPPY, LZ4, ZSTD, 5, 7])
-def test_what_no_codec_makes_is_refused_as_that(codec: int, data: bytes) -> None:
+def test_invalid_data_raises_not_unpackable(codec: int, data: bytes) -> None:
     if codec == GZIP and not data:
         assert bytes(unpack(codec, data, 10)) == b""  # no member, no data: no records either
         return
@@ -86,7 +86,7 @@ def test_what_no_codec_makes_is_refused_as_that(codec: int, data: bytes) -> None
 
 
 @given(st.sampled_from([case.values for case in CODECS]), st.binary(max_size=2000), st.data())
-def test_changed_bytes_raise_one_of_the_two_errors_or_stay_within_the_bound(
+def test_changed_bytes_raise_one_of_the_two_errors_or_stay_within_the_limit(
     case: tuple[int, Encode], data: bytes, draw: st.DataObject
 ) -> None:
     codec, encode = case
@@ -97,7 +97,7 @@ def test_changed_bytes_raise_one_of_the_two_errors_or_stay_within_the_bound(
         assert len(unpack(codec, bytes(packed), 10_000)) <= 10_000
 
 
-def test_the_work_for_gzip_members_grows_with_the_data_and_not_with_its_square(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_work_for_gzip_members_is_linear(monkeypatch: pytest.MonkeyPatch) -> None:
     """A megabyte may be 50,000 empty members, and zlib copies what follows each."""
     copied = 0
 

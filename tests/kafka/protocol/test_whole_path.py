@@ -1,4 +1,4 @@
-"""From the bytes of a log to what a commit sends: each offset has one outcome, or reading stops at its place."""
+"""From the bytes of a log to the commit: each offset has one outcome, or reading stops at it."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def outcomes(records: list[Any]) -> tuple[int, int]:
     st.booleans(),
     st.integers(1, 20),
 )
-def test_each_offset_has_one_outcome_or_reading_stops_at_its_place(
+def test_each_offset_has_one_outcome_or_reading_stops_at_it(
     batches: list[tuple[int, int]], changes: list[tuple[int, int]], inside: bool, max_records: int
 ) -> None:
     log, offset = b"", 0
@@ -88,7 +88,7 @@ def test_each_offset_has_one_outcome_or_reading_stops_at_its_place(
         assert sum(outcomes(records_of_poll)[0] for records_of_poll in polls) == committed == offset
 
 
-def test_a_batch_that_does_not_match_its_checksum_stops_reading_behind_what_lies_before_it() -> None:
+def test_a_checksum_mismatch_stops_reading_after_the_records_before_it() -> None:
     good = batch(with_lengths([record(0, event()), record(1, event())]), 2, base=0)
     bad = bytearray(batch(with_lengths([record(0, event())]), 1, base=2))
     bad[-1] ^= 1
@@ -98,7 +98,7 @@ def test_a_batch_that_does_not_match_its_checksum_stops_reading_behind_what_lies
     assert error.message == "features-0@2: the record batch does not match its checksum"
 
 
-def test_a_poll_hands_out_about_its_bytes_and_a_row_of_bombs_is_several_polls() -> None:
+def test_a_poll_keeps_its_budget_and_several_bombs_take_several_polls() -> None:
     bomb = with_lengths([record(index, b"x" * 1000) for index in range(100)])
     log = b"".join(batch(bomb, 100, base=100 * number, codec=4) for number in range(6))
     polls, position, error = polled(log, 1000)
@@ -109,7 +109,7 @@ def test_a_poll_hands_out_about_its_bytes_and_a_row_of_bombs_is_several_polls() 
     assert sum(sizes) == 200 and 55 <= sizes[0] <= 66
 
 
-def test_the_headers_of_a_record_with_very_many_are_not_read() -> None:
+def test_a_record_with_too_many_headers_is_not_read() -> None:
     raw = batch(with_lengths([record(0, event(), headers=[(b"", b"")] * 300_000)]), 1, base=0)
     ((unread,),), _, _ = polled(raw, 10)
     assert len(unread.headers) == 1 and len(unread.value) > 600_000
