@@ -25,7 +25,7 @@ from forebay.stream.core.retry import fixed, retry
 from forebay.stream.kafka.client import client_options
 from forebay.stream.kafka.cluster.acl_check import ask_coordinator
 from forebay.stream.kafka.cluster.advertised_listeners import unreachable_brokers
-from forebay.stream.kafka.cluster.bootstrap import Broker, reach
+from forebay.stream.kafka.cluster.bootstrap import Broker, bootstrap_connection
 from forebay.stream.kafka.cluster.topic_plan import output_specs
 from forebay.stream.kafka.cluster.topic_timestamps import TIMESTAMPS
 from forebay.stream.kafka.cluster.topics import TopicCheck, check_topics
@@ -89,7 +89,7 @@ async def check_cluster(settings: Settings, *, timeout_s: float, on_check: OnChe
     inputs = [topic_name(prefix, topic) for topic in settings.input.topics]
     outputs = [topic_name(prefix, spec.name) for spec in output_specs(settings)]
     try:
-        async with reach(kafka, timeout_s=timeout_s) as broker:
+        async with bootstrap_connection(kafka, timeout_s=timeout_s) as broker:
             # Check this first: older brokers do not support the requests that follow.
             if not broker.recent_enough:
                 raise BrokerError(

@@ -116,7 +116,7 @@ class WorkerProcess:
             raise self._error(f"ended with status {ended} instead of draining")
 
     def log_tail(self) -> str:
-        """The end of the worker's log."""
+        """Return the end of the worker's log."""
         return self._log.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace").strip() or "(nothing)"
 
     def _error(self, what: str) -> ForebayError:

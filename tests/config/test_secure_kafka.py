@@ -20,7 +20,7 @@ from confluent_kafka.admin import (
 from forebay.schemas.errors import BrokerError
 from forebay.stream.config.sections import DeliverySection, Settings, TopicsSection
 from forebay.stream.kafka.client import client_options
-from forebay.stream.kafka.cluster.bootstrap import reach
+from forebay.stream.kafka.cluster.bootstrap import bootstrap_connection
 from forebay.stream.preflight import Check, Status, check_cluster
 from tests.brokers.secure import CERTIFICATES, PASSWORD, SCRAM, SecureKafka, login
 
@@ -124,7 +124,7 @@ async def test_who_is_kept_out_learns_why(
     secure: SecureKafka, protocol: str, more: dict[str, object], kind: str, told: str
 ) -> None:
     with pytest.raises(BrokerError) as caught:
-        async with reach(secure.section(protocol, **more), timeout_s=TIMEOUT_S):
+        async with bootstrap_connection(secure.section(protocol, **more), timeout_s=TIMEOUT_S):
             pass
     assert (caught.value.kind, told in caught.value.message) == (kind, True), caught.value.message
     assert caught.value.remedy
@@ -135,7 +135,7 @@ async def test_who_is_kept_out_learns_why(
 async def test_a_port_that_speaks_something_else(secure: SecureKafka, spoken: str, listener: str) -> None:
     kafka = secure.section(spoken).model_copy(update={"bootstrap_servers": f"127.0.0.1:{secure.ports[listener]}"})
     with pytest.raises(BrokerError, match="cannot reach Kafka") as caught:
-        async with reach(kafka, timeout_s=3):
+        async with bootstrap_connection(kafka, timeout_s=3):
             pass
     remedy = caught.value.remedy or ""
     assert "kafka.security_protocol" in remedy or "speaks TLS" in remedy

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from forebay.stream.config.sections import KafkaSection
-from forebay.stream.kafka.cluster.bootstrap import reach
+from forebay.stream.kafka.cluster.bootstrap import bootstrap_connection
 from forebay.stream.kafka.protocol.authorized_operations import find_coordinator
 from forebay.stream.telemetry.log_setup import CLIENT_LINES_EVERY_S
 from tests.brokers.apache import ApacheKafka
@@ -37,7 +37,7 @@ async def test_brokers_away_at_the_start_and_later(
         await one.ready()
         await worker_group.settled()
 
-        async with reach(KafkaSection(bootstrap_servers=cluster.bootstrap), timeout_s=60) as broker:
+        async with bootstrap_connection(KafkaSection(bootstrap_servers=cluster.bootstrap), timeout_s=60) as broker:
             _host, port = await find_coordinator(broker.connection, worker_group.prefix)
         gone = [address.rpartition(":")[2] for address in cluster.bootstrap.split(",")].index(str(port))
         await asyncio.to_thread(cluster.kill, gone)

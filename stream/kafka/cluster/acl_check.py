@@ -13,7 +13,7 @@ from forebay.stream.config.sections import KafkaSection, Settings
 from forebay.stream.core.retry import fixed, retry
 from forebay.stream.kafka.cluster.acls import Acl, Role, required_acls
 from forebay.stream.kafka.cluster.authorization_errors import KIND
-from forebay.stream.kafka.cluster.bootstrap import Broker, connect, reach
+from forebay.stream.kafka.cluster.bootstrap import Broker, bootstrap_connection, connect
 from forebay.stream.kafka.protocol.authorized_operations import (
     Access,
     Operation,
@@ -51,7 +51,7 @@ async def _missing(acls: tuple[Acl, ...], settings: Settings) -> list[Acl]:
     topics = sorted({acl.name for acl in acls if acl.resource == "topic"})
     groups = sorted({acl.name for acl in acls if acl.resource == "group"})
     try:
-        async with reach(settings.kafka, timeout_s=TIMEOUT_S) as broker, asyncio.timeout(TIMEOUT_S):
+        async with bootstrap_connection(settings.kafka, timeout_s=TIMEOUT_S) as broker, asyncio.timeout(TIMEOUT_S):
             topic_access = dict((await describe_cluster(broker.connection, topics)).topics)
         access_of_groups = {
             name: access for name in groups if (access := await _group_access(name, settings)) is not None
@@ -105,8 +105,8 @@ async def _group_access(name: str, settings: Settings) -> Access | None:
 
 
 async def _ask_a_broker(name: str, settings: Settings) -> Access:
-    """Raises BrokerError, KafkaError or OSError."""
-    async with reach(settings.kafka, timeout_s=TIMEOUT_S) as broker:
+    """Return the access to a group from the coordinator that any broker names. Raises BrokerError, KafkaError or OSError."""
+    async with bootstrap_connection(settings.kafka, timeout_s=TIMEOUT_S) as broker:
         try:
             return await ask_coordinator(broker, settings.kafka, name, timeout_s=TIMEOUT_S)
         except BrokerError as error:

@@ -14,7 +14,13 @@ from typing import Final
 from aiokafka.errors import KafkaError
 
 from forebay.schemas.errors import BrokerError, ForebayError
-from forebay.stream.kafka.cluster.bootstrap import ADVERTISED_REMEDY, Broker, ClientOptions, connect_with, reach_with
+from forebay.stream.kafka.cluster.bootstrap import (
+    ADVERTISED_REMEDY,
+    Broker,
+    ClientOptions,
+    bootstrap_connection_with,
+    connect_with,
+)
 from forebay.stream.kafka.protocol.authorized_operations import describe_cluster
 
 log = logging.getLogger("forebay.kafka.cluster")
@@ -69,7 +75,7 @@ async def find_unreachable(client: ClientOptions, *, timeout_s: float = TIMEOUT_
     The kind of the error is `advertised` if no broker answers at its advertised address, `some_brokers` if only some do.
     """
     try:
-        async with reach_with(client, timeout_s=timeout_s) as broker:
+        async with bootstrap_connection_with(client, timeout_s=timeout_s) as broker:
             async with asyncio.timeout(timeout_s):
                 addresses = (await describe_cluster(broker.connection, [])).brokers
             problems = await unreachable_brokers(broker, addresses, client, timeout_s=timeout_s)

@@ -74,19 +74,19 @@ class Broker:
 
 
 @asynccontextmanager
-async def reach(kafka: KafkaSection, *, timeout_s: float) -> AsyncIterator[Broker]:
+async def bootstrap_connection(kafka: KafkaSection, *, timeout_s: float) -> AsyncIterator[Broker]:
     """Yield an authenticated connection to the first bootstrap server that answers; all are tried at once.
 
     Raises BrokerError with the cause for each server if none answers within `timeout_s`, and ConfigError as `client_options`
     does.
     """
-    async with reach_with(client_options(kafka), timeout_s=timeout_s) as broker:
+    async with bootstrap_connection_with(client_options(kafka), timeout_s=timeout_s) as broker:
         yield broker
 
 
 @asynccontextmanager
-async def reach_with(client: ClientOptions, *, timeout_s: float) -> AsyncIterator[Broker]:
-    """Do as `reach` does with the result of `client_options`, and so with its cached token."""
+async def bootstrap_connection_with(client: ClientOptions, *, timeout_s: float) -> AsyncIterator[Broker]:
+    """Do as `bootstrap_connection` does with the result of `client_options`, and so with its cached token."""
     options = _connection_options(client)
     servers = _addresses(str(client["bootstrap_servers"]))
     connections = [asyncio.create_task(_connect(host, port, options, timeout_s)) for host, port in servers]
@@ -131,7 +131,7 @@ async def wait_for_cluster(kafka: KafkaSection, *, clock: Clock, backoff: Backof
     waited = False
 
     async def attempt() -> None:
-        async with reach(kafka, timeout_s=max(MIN_ATTEMPT_S, min(ATTEMPT_S, deadline.left_s()))):
+        async with bootstrap_connection(kafka, timeout_s=max(MIN_ATTEMPT_S, min(ATTEMPT_S, deadline.left_s()))):
             pass
 
     def warn(error: Exception, failures: int) -> None:

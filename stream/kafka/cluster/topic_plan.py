@@ -236,7 +236,7 @@ def _check_retention(wanted: WantedTopic, state: TopicState) -> Iterator[Finding
 
 
 def _check_replay(state: TopicState, settings: Settings) -> Iterator[Finding]:
-    """Windows are rebuilt from their events, which must still exist when a worker returns."""
+    """Yield an error if retention is too short to rebuild open windows from their events when a worker restarts."""
     actual, window = state.number(RETENTION_MS), settings.window
     needed = window.longest_ms + window.outage_ms if window.kind != "none" else 0
     if actual is not None and 0 <= actual < needed:

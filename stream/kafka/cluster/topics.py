@@ -19,7 +19,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 from forebay.schemas.errors import BrokerError
 from forebay.stream.config.sections import KafkaSection, Settings
-from forebay.stream.kafka.cluster.bootstrap import Broker, connect, reach
+from forebay.stream.kafka.cluster.bootstrap import Broker, bootstrap_connection, connect
 from forebay.stream.kafka.cluster.topic_plan import (
     CONFIGS,
     MAX_MESSAGE_BYTES,
@@ -81,7 +81,7 @@ async def check_topics(settings: Settings, *, timeout_s: float = DEFAULT_TIMEOUT
     Raises BrokerError if the cluster does not answer within `timeout_s`, ConfigError for an invalid name.
     """
     wanted = plan_topics(settings)
-    async with reach(settings.kafka, timeout_s=timeout_s) as broker, _bounded(settings.kafka, timeout_s):
+    async with bootstrap_connection(settings.kafka, timeout_s=timeout_s) as broker, _bounded(settings.kafka, timeout_s):
         states, _ = await _describe(broker, [topic.name for topic in wanted])
     return TopicCheck(wanted, states, find_problems(settings, wanted, states))
 
@@ -90,7 +90,7 @@ async def describe_topics(
     kafka: KafkaSection, names: Sequence[str], *, timeout_s: float = DEFAULT_TIMEOUT_S
 ) -> dict[str, TopicState]:
     """Return the state of each topic. Raises BrokerError if the cluster does not answer within `timeout_s`."""
-    async with reach(kafka, timeout_s=timeout_s) as broker, _bounded(kafka, timeout_s):
+    async with bootstrap_connection(kafka, timeout_s=timeout_s) as broker, _bounded(kafka, timeout_s):
         return (await _describe(broker, names))[0]
 
 
@@ -110,7 +110,7 @@ async def create_topics(
     """
     wanted = plan_topics(settings) if wanted is None else wanted
     names = [topic.name for topic in wanted]
-    async with reach(settings.kafka, timeout_s=timeout_s) as broker, _bounded(settings.kafka, timeout_s):
+    async with bootstrap_connection(settings.kafka, timeout_s=timeout_s) as broker, _bounded(settings.kafka, timeout_s):
         states, controller = await _describe(broker, names)
         absent = [topic for topic in wanted if states[topic.name].status != "present"]
         answers: dict[str, tuple[int, str | None]] = {}
@@ -152,7 +152,7 @@ async def topic_limits(
     None if the topic is missing or the cluster does not return its settings. Raises BrokerError if the cluster does not answer
     within `timeout_s`.
     """
-    async with reach(kafka, timeout_s=timeout_s) as broker, _bounded(kafka, timeout_s):
+    async with bootstrap_connection(kafka, timeout_s=timeout_s) as broker, _bounded(kafka, timeout_s):
         configs = await _describe_configs(broker, names)
     return {name: TopicState(name, "present", configs=configs.get(name)).number(MAX_MESSAGE_BYTES) for name in names}
 

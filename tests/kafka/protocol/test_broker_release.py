@@ -6,7 +6,7 @@ import pytest
 from aiokafka.protocol.types import CompactString, Int16, TaggedFields, UnsignedVarInt32
 
 from forebay.stream.config.sections import KafkaSection
-from forebay.stream.kafka.cluster.bootstrap import reach
+from forebay.stream.kafka.cluster.bootstrap import bootstrap_connection
 from forebay.stream.kafka.protocol.broker_release import describe_release, release_of, supported_level
 from tests.brokers.jars import KAFKA_VERSION
 from tests.brokers.resolve import Broker
@@ -44,5 +44,5 @@ def test_a_feature_level_maps_to_its_release(level: int | None, release: str) ->
 
 
 async def test_a_real_broker_is_recognised(kafka: Broker) -> None:
-    async with reach(KafkaSection(bootstrap_servers=kafka.bootstrap), timeout_s=10) as broker:
+    async with bootstrap_connection(KafkaSection(bootstrap_servers=kafka.bootstrap), timeout_s=10) as broker:
         assert await describe_release(broker.connection) == f"Kafka {KAFKA_VERSION.rpartition('.')[0]}"
