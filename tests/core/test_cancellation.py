@@ -21,14 +21,14 @@ async def swallow_once() -> None:
             swallowed = True
 
 
-async def test_a_task_that_swallows_its_cancellation_ends_all_the_same() -> None:
+async def test_a_task_that_swallows_its_cancellation_is_cancelled_again() -> None:
     task = asyncio.create_task(swallow_once())
     await asyncio.sleep(0)
     await cancel_until_done(task, retry_after_s=0.001)
     assert task.cancelled()
 
 
-async def test_what_tasks_raise_is_dropped() -> None:
+async def test_errors_of_cancelled_tasks_are_ignored() -> None:
     async def fail() -> None:
         raise ValueError
 
@@ -37,7 +37,7 @@ async def test_what_tasks_raise_is_dropped() -> None:
     await cancel_until_done(done)
 
 
-async def test_a_loop_notices_what_was_swallowed() -> None:
+async def test_a_loop_notices_a_swallowed_cancellation() -> None:
     async def loop() -> None:
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.Event().wait()

@@ -28,7 +28,7 @@ class Rig:
         self.breaker.record_success()
 
 
-def test_it_opens_at_the_threshold_and_lets_one_through_after_its_time() -> None:
+def test_it_opens_at_the_threshold_and_permits_one_call_after_the_timeout() -> None:
     rig = Rig()
     for now_s in (1.0, 2.0, 3.0):
         rig.fail(now_s)
@@ -44,7 +44,7 @@ def test_it_opens_at_the_threshold_and_lets_one_through_after_its_time() -> None
     assert rig.breaker.state is BreakerState.CLOSED, "the count begins anew"
 
 
-def test_the_one_that_fails_opens_it_again() -> None:
+def test_a_failed_trial_call_opens_it_again() -> None:
     rig = Rig()
     for now_s in (1.0, 2.0, 3.0):
         rig.fail(now_s)
@@ -53,14 +53,14 @@ def test_the_one_that_fails_opens_it_again() -> None:
     assert [state.value for state, _ in rig.told] == ["open", "half_open", "open"]
 
 
-def test_asking_whether_a_call_may_begin_changes_nothing() -> None:
+def test_allows_changes_no_state() -> None:
     rig = Rig()
     rig.breaker.trip(1.0, "hangs")
     assert [rig.breaker.allows(now_s) for now_s in (30.9, 31.0, 31.0, 30.9)] == [False, True, True, False]
     assert rig.breaker.state is BreakerState.OPEN and rig.told == [(BreakerState.OPEN, "hangs")]
 
 
-def test_it_is_half_open_after_its_time_although_no_call_begins() -> None:
+def test_it_becomes_half_open_after_the_timeout_without_a_call() -> None:
     rig = Rig()
     rig.breaker.trip(1.0, "hangs")
     rig.breaker.advance(30.9)
@@ -73,14 +73,14 @@ def test_it_is_half_open_after_its_time_although_no_call_begins() -> None:
     assert [state.value for state, _ in rig.told] == ["open", "half_open"]
 
 
-def test_successes_between_keep_it_closed() -> None:
+def test_a_success_resets_the_count_of_failures() -> None:
     rig = Rig()
     for now_s in range(100):
         (rig.fail if now_s % 3 else rig.succeed)(float(now_s))
     assert rig.told == []
 
 
-def test_tripped_it_is_open_at_once_and_tells_so_once() -> None:
+def test_trip_opens_it_at_once_and_reports_the_change_once() -> None:
     rig = Rig()
     rig.breaker.trip(1.0, "hangs")
     rig.breaker.trip(5.0, "hangs")
@@ -90,11 +90,11 @@ def test_tripped_it_is_open_at_once_and_tells_so_once() -> None:
 
 
 @pytest.mark.parametrize(("jitter", "expected"), [(0.0, [0.05, 0.1, 0.2, 0.4]), (1.0, [0.1, 0.2, 0.4, 0.8])])
-def test_the_waits_double(jitter: float, expected: list[float]) -> None:
+def test_waits_double_with_each_failure(jitter: float, expected: list[float]) -> None:
     backoff = Backoff(0.1, 5.0, lambda: jitter)
     assert [backoff.wait_s(failures) for failures in (1, 2, 3, 4)] == pytest.approx(expected)
 
 
 @given(failures=st.integers(1, 10**9), jitter=st.floats(0, 1, exclude_max=True))
-def test_no_wait_is_longer_than_the_longest(failures: int, jitter: float) -> None:
+def test_no_wait_exceeds_the_maximum(failures: int, jitter: float) -> None:
     assert 0 < Backoff(0.1, 5.0, lambda: jitter).wait_s(failures) <= 5.0

@@ -16,13 +16,13 @@ def test_percentiles_are_nearest_rank() -> None:
     assert percentile([7.0], 50) == percentile([7.0], 99) == 7
 
 
-def test_no_rank_is_one_too_high_for_binary_fractions() -> None:
+def test_binary_fractions_do_not_raise_the_rank() -> None:
     ordered = [float(value) for value in range(1, 101)]
     assert [percentile(ordered, percent) for percent in range(1, 101)] == ordered
 
 
 @given(st.lists(st.floats(allow_nan=False), min_size=1), st.floats(0.001, 100))
-def test_as_many_values_as_asked_for_do_not_exceed_a_percentile(values: list[float], percent: float) -> None:
+def test_the_requested_share_of_values_does_not_exceed_a_percentile(values: list[float], percent: float) -> None:
     ordered = sorted(values)
     found = percentile(ordered, percent)
     assert found in values
@@ -31,6 +31,6 @@ def test_as_many_values_as_asked_for_do_not_exceed_a_percentile(values: list[flo
 
 
 @pytest.mark.parametrize(("values", "percent"), [([], 50), ([1.0], 0), ([1.0], 100.1), ([1.0], -1)])
-def test_what_no_percentile_is(values: list[float], percent: float) -> None:
+def test_invalid_arguments_are_refused(values: list[float], percent: float) -> None:
     with pytest.raises(ValueError):
         percentile(values, percent)

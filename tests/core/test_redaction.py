@@ -38,14 +38,14 @@ REDACTOR = Redactor(("age", "dep_delay", "it's", "served"))
         ("plain", "plain"),
     ],
 )
-def test_messages_keep_our_names_and_no_values(message: str, expected: str) -> None:
+def test_messages_keep_names_and_no_values(message: str, expected: str) -> None:
     redacted = REDACTOR.message(message)
     assert redacted == expected
     # The aggregator does not know the names and redacts what it reads once more.
     assert redact_again(redacted) == expected
 
 
-def test_a_reader_redacts_what_an_older_worker_did_not() -> None:
+def test_a_reader_redacts_messages_of_older_workers() -> None:
     assert redact_again("feature 'Ada' is 7 at features[3]") == "feature … is … at …"
     exemplar = parse_exemplar({"message": "`age` is 7", "stack_hash": None, "stack": "ValueError: `age` is 7"})
     assert exemplar is not None and (exemplar.message, exemplar.stack) == ("`age` is …", "ValueError: `age` is …")
@@ -53,13 +53,13 @@ def test_a_reader_redacts_what_an_older_worker_did_not() -> None:
 
 
 @given(name=st.text(max_size=150), value=st.text(alphabet="`'\"\\xyz9 \n", min_size=1))
-def test_no_quoted_value_passes_whatever_quotes_it_holds(name: str, value: str) -> None:
+def test_quoted_values_are_redacted_with_any_quotes_inside(name: str, value: str) -> None:
     redacted = Redactor((name,)).message(f"bad value {value!r}")
     assert redacted == "bad value …" or value == name
     assert len(redact_again(redacted)) <= MAX_MESSAGE_CHARS
 
 
-def test_each_refusal_of_a_feature_names_it_in_its_template() -> None:
+def test_redacted_messages_about_a_feature_keep_its_name() -> None:
     packer = FeaturePacker(
         Signature(
             (Feature("age"), Feature("dep_delay"), Feature("carrier", "category", ("UA", "AA"))),

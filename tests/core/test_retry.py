@@ -44,13 +44,13 @@ def gone(times: int) -> list[Exception]:
     return [ConnectionError(f"gone {number}") for number in range(1, times + 1)]
 
 
-async def test_a_call_that_succeeds_is_made_once() -> None:
+async def test_a_successful_call_is_not_repeated() -> None:
     caller = Caller([])
     assert await retry(caller, should_retry=passes, wait_s=fixed(1.0), sleep=caller.sleep) == 1
     assert caller.slept == []
 
 
-async def test_the_waits_are_those_of_the_backoff() -> None:
+async def test_waits_follow_the_backoff() -> None:
     caller, seen = Caller(gone(4)), list[tuple[str, int]]()
     found = await retry(
         caller,
@@ -63,7 +63,7 @@ async def test_the_waits_are_those_of_the_backoff() -> None:
     assert seen == [("gone 1", 1), ("gone 2", 2), ("gone 3", 3), ("gone 4", 4)]
 
 
-async def test_an_error_that_does_not_pass_is_raised_at_once() -> None:
+async def test_a_permanent_error_is_raised_at_once() -> None:
     caller, seen = Caller([*gone(1), ValueError("wrong")]), list[int]()
     with pytest.raises(ValueError, match="wrong"):
         await retry(
@@ -84,7 +84,7 @@ async def test_the_number_of_attempts_can_be_limited() -> None:
 
 
 @pytest.mark.parametrize(("timeout_s", "calls"), [(0.0, 1), (2.9, 1), (3.0, 2), (7.0, 3)])
-async def test_no_wait_goes_beyond_the_deadline(timeout_s: float, calls: int) -> None:
+async def test_no_wait_exceeds_the_deadline(timeout_s: float, calls: int) -> None:
     caller = Caller(gone(9))
     caller.call_s = 1.0
     with pytest.raises(ConnectionError, match=f"gone {calls}"):
@@ -98,21 +98,21 @@ async def test_no_wait_goes_beyond_the_deadline(timeout_s: float, calls: int) ->
     assert caller.calls == calls
 
 
-def test_a_deadline_counts_from_when_it_was_made() -> None:
+def test_a_deadline_counts_from_its_creation() -> None:
     clock = ManualClock()
     deadline = Deadline(clock, 5.0)
     clock.advance(7.0)
     assert (deadline.elapsed_s(), deadline.left_s()) == (7.0, -2.0)
 
 
-def test_few_of_many_failures_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_only_some_of_many_failures_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     warn = warn_sparsely(logging.getLogger("forebay"), "trying again: %s")
     for failures in range(1, 150):
         warn(TimeoutError() if failures == 10 else ConnectionError(f"gone {failures}"), failures)
     assert caplog.messages == ["trying again: gone 1", "trying again: timed out", "trying again: gone 100"]
 
 
-async def test_a_cancellation_that_the_call_swallows_ends_the_loop() -> None:
+async def test_a_cancellation_swallowed_by_the_call_ends_the_loop() -> None:
     calls = 0
 
     async def swallow() -> None:

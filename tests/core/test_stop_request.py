@@ -25,7 +25,7 @@ async def test_a_step_raises_its_error() -> None:
         await StopRequest().unless_requested(step())
 
 
-async def test_a_request_ends_a_step_that_waits() -> None:
+async def test_a_stop_request_ends_a_waiting_step() -> None:
     stop, cleaned_up = StopRequest(), asyncio.Event()
 
     async def step() -> None:
@@ -41,7 +41,7 @@ async def test_a_request_ends_a_step_that_waits() -> None:
     assert cleaned_up.is_set()
 
 
-async def test_after_a_request_no_further_step_is_taken() -> None:
+async def test_no_step_begins_after_a_stop_request() -> None:
     stop, steps = StopRequest(), []
 
     async def step() -> None:

@@ -33,7 +33,7 @@ def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("berlin")
-def test_people_read_times_in_their_own_zone() -> None:
+def test_local_times_are_in_the_readers_time_zone() -> None:
     assert local_date_time(NOON_MS) == "2026-07-30 14:00:00"
     assert local_day_time(NOON_MS) == "07-30 14:00:00"
     assert local_time(NOON_MS) == "14:00:00.123"
@@ -41,13 +41,13 @@ def test_people_read_times_in_their_own_zone() -> None:
 
 @pytest.mark.parametrize("shown", [local_date_time, local_day_time, local_time])
 @pytest.mark.parametrize("ms", [None, -1, 1 << 62])
-def test_a_record_without_a_time_says_so(shown: Callable[[int | None], str], ms: int | None) -> None:
+def test_a_missing_time_is_shown_as_missing(shown: Callable[[int | None], str], ms: int | None) -> None:
     assert shown(ms) == NO_TIME
     assert shown(0) != NO_TIME
 
 
 @pytest.mark.usefixtures("berlin")
-def test_messages_have_times_in_utc() -> None:
+def test_utc_times() -> None:
     assert rfc3339(NOON_MS) == "2026-07-30T12:00:00.123Z" and rfc3339(0) == "1970-01-01T00:00:00.000Z"
     assert utc_minute(NOON_MS) == "2026-07-30 12:00"
     with pytest.raises((ValueError, OverflowError, OSError)):
@@ -67,12 +67,12 @@ def test_messages_have_times_in_utc() -> None:
         (604_800_000, "7 days"),
     ],
 )
-def test_durations_in_words(ms: int, text: str) -> None:
+def test_durations_use_the_largest_unit(ms: int, text: str) -> None:
     assert duration(ms) == text
 
 
 @pytest.mark.parametrize(
     ("ms", "text"), [(None, "–"), (0.04, "0.0 ms"), (9.94, "9.9 ms"), (10.4, "10 ms"), (1234.5, "1,234 ms")]
 )
-def test_latencies_have_two_digits_or_more(ms: float | None, text: str) -> None:
+def test_latencies_have_at_least_two_digits(ms: float | None, text: str) -> None:
     assert latency(ms) == text

@@ -27,5 +27,5 @@ from tests.core.build import JULY
         (10**20, ""),
     ],
 )
-def test_units(value: int, unit: str) -> None:
+def test_guessed_units(value: int, unit: str) -> None:
     assert guess_unit(value) == unit

@@ -65,13 +65,13 @@ def test_a_poll_becomes_a_matrix_for_each_partition() -> None:
 
 @pytest.mark.parametrize("headers", [(), F32, (("trace", b"1"),)])
 @pytest.mark.parametrize(("length", "rejected"), [(32_768, False), (32_769, True)])
-def test_a_key_is_bounded(length: int, rejected: bool, headers: tuple[tuple[str, bytes], ...]) -> None:
+def test_long_record_keys_are_rejected(length: int, rejected: bool, headers: tuple[tuple[str, bytes], ...]) -> None:
     value = struct.pack("<3f", 1, 2, 3) if headers == F32 else event()
     chunk = decode_one(value, key=b"k" * length, headers=headers)
     assert [one.kind for one in chunk.rejections] == [FailureKind.KEY_TOO_LARGE] * rejected
 
 
-def test_a_key_in_the_event_is_bounded_too() -> None:
+def test_long_key_fields_are_rejected() -> None:
     assert not decode_one(event(key="k" * 9000)).rejections
     (chunk,) = Decoder(signature(), model_name="m", max_event_bytes=10_000, max_key_bytes=10).decode(
         {P0: [FakeRecord(0, event(key="€€€")), FakeRecord(1, event(key="€€€€"))]}, EPOCH
@@ -79,7 +79,7 @@ def test_a_key_in_the_event_is_bounded_too() -> None:
     assert [(one.index, one.kind) for one in chunk.rejections] == [(1, FailureKind.KEY_TOO_LARGE)]
 
 
-def test_keys_and_headers_count_as_bytes() -> None:
+def test_keys_and_headers_count_towards_the_size() -> None:
     records = [
         FakeRecord(0, b"garbage", key=b"k" * 100),
         FakeRecord(1, event("a"), key=b"k" * 50, headers=(("h", b"v" * 30), ("n", None))),  # type: ignore[arg-type]
@@ -139,7 +139,7 @@ def test_keys_and_headers_count_as_bytes() -> None:
         (event(deadline_ms="soon"), FailureKind.WRONG_TYPE),
     ],
 )
-def test_each_fault_has_its_kind(value: bytes | None, kind: FailureKind | None) -> None:
+def test_each_invalid_value_has_its_kind(value: bytes | None, kind: FailureKind | None) -> None:
     if kind is None:
         assert not decode_one(value).rejections
     else:
@@ -147,7 +147,7 @@ def test_each_fault_has_its_kind(value: bytes | None, kind: FailureKind | None) 
         assert FAILURES[kind].outcome is Outcome.REJECTED
 
 
-def test_every_form_of_a_good_event() -> None:
+def test_every_form_of_a_valid_event() -> None:
     assert decode_one(event(12)).ids == ["12"]
     assert decode_one(b'{"id":"a","timestamp":1,"input":[1,2,3]}').x_BF.tolist() == [[1, 2, 3]]
     assert decode_one(event(features=[True, False, 3])).x_BF.tolist() == [[1, 0, 3]]
@@ -177,7 +177,7 @@ GRID = Signature((), (2, 2), "binary", 1)
 IMAGE = Signature((), (2, 2, 3), "multiclass", 2)
 
 
-def test_an_image_comes_flat_or_in_the_shape_of_the_signature() -> None:
+def test_an_image_may_be_flat_or_nested_in_the_shape_of_the_signature() -> None:
     nested = [[[0, 1, 2], [3, 4, 5]], [[6, 7, 8], [9, 10, True]]]
     for features in ([*range(11), 1], nested):
         chunk = decode_one(event(features=features), of=IMAGE)
@@ -257,7 +257,7 @@ def test_raw_codes_must_be_categories() -> None:
         assert kind_of(raw(code, 5, 1, 0), of=MIXED, headers=F32, key=b"k") is FailureKind.UNKNOWN_CATEGORY
 
 
-def test_one_raw_row_that_is_not_finite_costs_no_other() -> None:
+def test_a_raw_row_that_is_not_finite_does_not_affect_others() -> None:
     records = [
         FakeRecord(i, struct.pack("<3f", i, math.nan if i == 2 else 0, 1), key=b"%d" % i, headers=F32) for i in range(5)
     ]
@@ -293,7 +293,7 @@ payloads = (
 
 
 @given(st.lists(payloads, min_size=1, max_size=8), st.sampled_from([signature(), signature(names=True), MIXED, GRID]))
-def test_decode_is_total_and_its_fast_path_agrees_with_the_judge(poll: list[bytes], of: Signature) -> None:
+def test_decode_never_raises_and_its_fast_path_agrees_with_the_validator(poll: list[bytes], of: Signature) -> None:
     records = [FakeRecord(offset, value) for offset, value in enumerate(poll)]
     (fast,) = decoder(of).decode({P0: records}, EPOCH)
     slow_decoder = decoder(of)
@@ -308,7 +308,9 @@ def test_decode_is_total_and_its_fast_path_agrees_with_the_judge(poll: list[byte
 
 
 @given(st.lists(payloads, min_size=1, max_size=6), st.integers(0, 5), payloads)
-def test_an_event_is_judged_the_same_whatever_its_neighbours(poll: list[bytes], place: int, value: bytes) -> None:
+def test_the_decision_about_an_event_does_not_depend_on_its_neighbours(
+    poll: list[bytes], place: int, value: bytes
+) -> None:
     alone = decode_one(value)
     place = min(place, len(poll))
     together = [*poll[:place], value, *poll[place:]]
@@ -323,7 +325,7 @@ def test_an_event_is_judged_the_same_whatever_its_neighbours(poll: list[bytes], 
 
 
 @given(st.lists(numbers, min_size=3, max_size=3), st.text(min_size=1, max_size=5))
-def test_features_are_what_json_says_rounded_to_float32(features: list[float], event_id: str) -> None:
+def test_features_are_the_json_numbers_rounded_to_float32(features: list[float], event_id: str) -> None:
     value = json.dumps({"id": event_id, "timestamp": 0, "features": features})
     said = [float(number) for number in json.loads(value)["features"]]
     chunk = decode_one(value.encode())
@@ -355,7 +357,7 @@ def test_a_timestamp_in_another_unit_is_rejected_with_the_unit_named(factor: int
     assert rejection.message.endswith(f"in milliseconds: it looks like {unit} (2013-07-01)")
 
 
-def test_what_cannot_be_read_is_rejected_for_as_many_records_as_it_stands_for() -> None:
+def test_an_unreadable_batch_is_rejected_with_the_number_of_its_records() -> None:
     records = [FakeRecord(9, event()), unreadable(10, 19, 5), FakeRecord(20, event())]
     (chunk,) = decoder().decode({P0: records}, EPOCH)
     assert [record.offset for record in chunk.records] == [9, 20]
@@ -369,14 +371,14 @@ def test_what_cannot_be_read_is_rejected_for_as_many_records_as_it_stands_for() 
 
 
 @pytest.mark.parametrize(("timestamp", "kind"), [(-1, FailureKind.MISSING_FIELD), (10**18, FailureKind.OUT_OF_RANGE)])
-def test_a_raw_event_in_a_record_without_a_time_needs_its_own(timestamp: int, kind: FailureKind) -> None:
+def test_a_raw_event_needs_a_timestamp_if_its_record_has_none(timestamp: int, kind: FailureKind) -> None:
     value = struct.pack("<3f", 1, 2, 3)
     assert kind_of(value, headers=F32, key=b"k", timestamp=timestamp) is kind
     own = (*F32, ("forebay-timestamp", b"5"))
     assert decode_one(value, headers=own, key=b"k", timestamp=timestamp).timestamps == [5]
 
 
-def test_headers_count_as_what_they_take_in_memory_and_not_as_their_letters() -> None:
+def test_headers_count_with_their_size_in_memory() -> None:
     record = FakeRecord(0, event("a", [1, 2, 3]), headers=[("", b"")] * 8000)
     (chunk,) = decoder().decode({P0: [record]}, EPOCH)
     assert chunk.num_bytes > 8000 * 100

@@ -34,7 +34,7 @@ def decode(example: Example) -> Chunk:
 
 
 @pytest.mark.parametrize("example", GOOD, ids=str)
-def test_good(example: Example) -> None:
+def test_valid_examples(example: Example) -> None:
     chunk, decoded = decode(example), example.decoded
     assert decoded is not None and not chunk.rejections
     assert list(chunk.ids) == [decoded.id] and list(chunk.timestamps) == [decoded.timestamp]
@@ -46,7 +46,7 @@ def test_good(example: Example) -> None:
 
 
 @pytest.mark.parametrize("example", BAD, ids=str)
-def test_bad(example: Example) -> None:
+def test_invalid_examples(example: Example) -> None:
     (rejection,) = decode(example).rejections
     assert rejection.kind is example.kind
     assert rejection.message

@@ -54,7 +54,7 @@ def rows(count: int) -> FloatMatrix:
     return np.arange(count, dtype=np.float32).reshape(count, 1)
 
 
-def test_a_good_batch_is_one_call() -> None:
+def test_a_valid_batch_is_one_call() -> None:
     model = EchoModel()
     inference = infer(model, rows(8))
     assert inference.values_BO.tolist() == rows(8).tolist() and not inference.failures
@@ -62,7 +62,7 @@ def test_a_good_batch_is_one_call() -> None:
 
 
 @given(st.integers(0, 64), st.sets(st.integers(0, 63)), st.sets(st.integers(0, 63)), st.integers(1, 64))
-def test_exactly_the_bad_rows_fail(count: int, poison: set[int], nan: set[int], memory: int) -> None:
+def test_exactly_the_failing_rows_fail(count: int, poison: set[int], nan: set[int], memory: int) -> None:
     inference = infer(EchoModel(sorted(poison), sorted(nan), memory), rows(count))
     for row in range(count):
         if row in poison:
@@ -75,26 +75,26 @@ def test_exactly_the_bad_rows_fail(count: int, poison: set[int], nan: set[int], 
     assert len(inference.values_BO) == count
 
 
-def test_bisecting_is_cheap() -> None:
+def test_bisection_needs_few_calls() -> None:
     model = EchoModel(poison=[300])
     assert list(infer(model, rows(512)).failures) == [300]
     assert model.calls <= 2 * 9 + 1
 
 
-def test_out_of_memory_halves_and_only_a_single_row_fails_of_it() -> None:
+def test_out_of_memory_halves_the_batch_and_fails_only_a_single_row() -> None:
     model = EchoModel(memory=16)
     assert not infer(model, rows(64)).failures
     assert model.calls == 4 + 2 + 1
     assert infer(EchoModel(memory=0), rows(2)).failures[1].kind is FailureKind.OUT_OF_MEMORY
 
 
-def test_the_stack_is_kept_without_the_message() -> None:
+def test_the_stack_trace_has_no_message() -> None:
     failure = infer(EchoModel(poison=[0]), rows(1)).failures[0]
     assert failure.message == "ValueError: I choke on 42.5"
     assert failure.stack is not None and "forward" in failure.stack and "I choke on 42.5\n" not in failure.stack[-40:]
 
 
-def test_preprocessing_that_raises_is_told_apart() -> None:
+def test_errors_of_preprocessing_have_their_own_kind() -> None:
     class BadPrepare(EchoModel):
         def prepare(self, x_BF: FloatMatrix) -> FloatMatrix:
             if 3 in x_BF:
@@ -105,7 +105,7 @@ def test_preprocessing_that_raises_is_told_apart() -> None:
     assert {row: failure.kind for row, failure in inference.failures.items()} == {3: FailureKind.PREPARE_ERROR}
 
 
-def test_a_wrong_shape_is_a_failure_of_its_own_kind() -> None:
+def test_a_wrong_output_shape_has_its_own_kind() -> None:
     class Wide(EchoModel):
         def forward(self, x_BG: FloatMatrix) -> Scores:
             return Scores(np.zeros((len(x_BG), 2), dtype=np.float32))
@@ -114,7 +114,7 @@ def test_a_wrong_shape_is_a_failure_of_its_own_kind() -> None:
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
-def test_what_is_no_fault_of_the_data_goes_through(error: type[BaseException]) -> None:
+def test_errors_not_caused_by_the_data_are_raised(error: type[BaseException]) -> None:
     class Dying(EchoModel):
         def forward(self, x_BG: FloatMatrix) -> Scores:
             raise error
@@ -166,7 +166,7 @@ def batch_of(count: int) -> MicroBatch:
 
 
 @given(st.integers(0, 40), st.sets(st.integers(0, 15)))
-def test_a_device_that_comes_back_in_the_middle_of_a_batch_costs_no_row(until: int, poison: set[int]) -> None:
+def test_no_row_fails_if_the_device_recovers_during_a_batch(until: int, poison: set[int]) -> None:
     model = Flickering(range(until), sorted(poison))
     try:
         inference = infer_batch(model, batch_of(16), wall_ms=JULY)
@@ -183,7 +183,7 @@ def test_a_device_that_comes_back_in_the_middle_of_a_batch_costs_no_row(until: i
 
 
 @given(st.data(), st.sets(st.integers(0, 15), min_size=1))
-def test_a_device_that_goes_away_in_the_middle_of_a_batch_costs_no_row(data: st.DataObject, poison: set[int]) -> None:
+def test_no_row_fails_if_the_device_becomes_unavailable_during_a_batch(data: st.DataObject, poison: set[int]) -> None:
     """That some rows came through before says nothing of the others."""
     model = EchoModel(poison=sorted(poison))
     infer(model, rows(16))
@@ -192,7 +192,7 @@ def test_a_device_that_goes_away_in_the_middle_of_a_batch_costs_no_row(data: st.
         infer_batch(Flickering(range(since, 1000), sorted(poison)), batch_of(16), wall_ms=JULY)
 
 
-def test_what_a_model_says_that_is_not_fit_is_told_without_values() -> None:
+def test_the_reason_of_a_model_fault_contains_no_values() -> None:
     class Quoting(EchoModel):
         def warm_up(self, batch_sizes: Sequence[int]) -> None:
             raise ValueError("cannot take row [8.25, 'Anna'] at 0x7f12ab34cd56")

@@ -57,7 +57,7 @@ def sent(emission: Emission, topic: str) -> dict[int, list[tuple[bytes | None, b
     }
 
 
-def test_a_prediction_says_all() -> None:
+def test_a_prediction_has_all_fields() -> None:
     emission = emitter().emit([finish(batch(chunk([5], partition=P1)))])
     ((key, value, headers),) = sent(emission, "predictions")[1]
     assert key == b"key-2" and headers == []
@@ -102,14 +102,14 @@ def test_failed_and_rejected_rows_become_dead_letters_in_offset_order() -> None:
     assert emission.positions == {P0: 5, P1: 8}
 
 
-def test_a_traceparent_is_carried_on_and_the_inputs_own_format_is_not() -> None:
+def test_predictions_carry_the_traceparent_but_not_the_format_headers() -> None:
     headers = (("traceparent", b"00-1"), ("Content-Type", b"application/json"), ("forebay-id", b"1"), ("tenant", b"x"))
     emission = emitter().emit([finish(batch(chunk([0], headers=headers)))])
     ((_, _, carried),) = sent(emission, "predictions")[0]
     assert carried == [("traceparent", b"00-1"), ("tenant", b"x")]
 
 
-def test_an_oversized_prediction_is_that_rows_failure() -> None:
+def test_a_row_with_an_oversized_prediction_fails() -> None:
     small, large = chunk([0, 1]), chunk([2], headers=(("big", b"x" * 500),))
     emission = emitter(max_bytes=600).emit([finish(batch(small, large))])
     assert len(sent(emission, "predictions")[0]) == 2
@@ -118,13 +118,13 @@ def test_an_oversized_prediction_is_that_rows_failure() -> None:
     assert emission.ledger.outcomes == {Outcome.PREDICTED: 2, Outcome.FAILED: 1}
 
 
-def test_partitions_follow_the_event_where_counts_agree_and_the_key_where_not() -> None:
+def test_outputs_are_co_partitioned_if_counts_agree_else_placed_by_key() -> None:
     emission = emitter(partitions=3).emit([finish(batch(chunk(range(4), partition=P1, rejected=[0])))])
     assert set(sent(emission, "predictions")) == {len(b"key-1") % 3}
     assert set(sent(emission, "dead-letters")) == {len(b"key-1") % 3}
 
 
-def test_an_events_own_key_serves_where_the_record_has_none() -> None:
+def test_the_key_field_is_used_if_the_record_has_no_key() -> None:
     record = FakeRecord(0, b"{}", JULY)
     one = Chunk(
         P0,
@@ -143,7 +143,7 @@ def test_an_events_own_key_serves_where_the_record_has_none() -> None:
     assert key == b"own"
 
 
-def test_dead_letters_are_cut_to_what_the_topic_takes() -> None:
+def test_dead_letters_are_cut_to_the_limit_of_the_topic() -> None:
     record = FakeRecord(1, b"v" * 5000, timestamp=JULY, key=b"key", headers=(("h", b"x" * 100),))
     key, value, headers = dead_letter(record, P0, FailureKind.NOT_JSON, "bad", max_bytes=1000)
     assert key == b"key" and value is not None and 0 < len(value) < 1000
@@ -154,7 +154,7 @@ def test_dead_letters_are_cut_to_what_the_topic_takes() -> None:
     assert record_size(key, value, headers) <= 1000
 
 
-def test_the_why_of_an_earlier_letter_is_replaced_and_never_doubled() -> None:
+def test_error_headers_of_an_earlier_dead_letter_are_replaced() -> None:
     came_with: list[tuple[str, bytes]] = []
     for kind, kept in ((FailureKind.NOT_JSON, b"1"), (FailureKind.MODEL_ERROR, b"2")):
         headers = (*came_with, ("tenant", b"x"), ("forebay.replay.count", kept), ("forebay.replay.from", b"dead-0@7"))
@@ -169,14 +169,14 @@ def test_the_why_of_an_earlier_letter_is_replaced_and_never_doubled() -> None:
         came_with.append((names.ERROR_TRUNCATED, b"5000 sha256:0"))
 
 
-def test_a_replayed_events_prediction_says_so() -> None:
+def test_the_prediction_of_a_replayed_event_is_marked() -> None:
     headers = (("forebay.replay.count", b"1"), ("forebay.replay.from", b"dead-0@7"))
     ((_, _, carried),) = sent(emitter().emit([finish(batch(chunk([0], headers=headers)))]), "predictions")[0]
     assert carried == list(headers)
 
 
 @given(st.lists(st.text(min_size=1) | st.sampled_from([",", '",', '","', 'x",', "\\", 'a\\",'])))
-def test_ids_are_written_as_json_would(ids: list[str]) -> None:
+def test_ids_are_escaped_as_json(ids: list[str]) -> None:
     ids = [one for one in ids if one.isprintable() or one.encode("utf-8", "ignore").decode() == one]
     assert [json.loads(f'"{text}"') for text in (_json_strings(ids) if ids else [])] == ids
 
@@ -222,7 +222,7 @@ def test_every_record_has_exactly_one_outcome(
     assert emission.positions == dict(at)
 
 
-def test_deltas_are_windowed_by_the_records_time() -> None:
+def test_deltas_are_bucketed_by_record_timestamp() -> None:
     ledger = Ledger(model="m", version=1)
     ledger.add_predictions(P0, np.array([JULY, JULY + 59_999]))
     ledger.add_predictions(P0, np.array([JULY + 59_999, JULY + 60_000]))
@@ -242,7 +242,7 @@ def test_deltas_name_the_features_of_the_model() -> None:
     assert delta.exemplar is not None and delta.exemplar["message"] == "feature `age` is null"
 
 
-def test_records_that_cannot_be_read_are_one_letter_and_have_an_outcome_each() -> None:
+def test_unreadable_records_are_one_dead_letter_with_an_outcome_each() -> None:
     good = chunk([9])
     whole = Rejection(1, unreadable(10, 19, 5), kind=FailureKind.BATCH_TOO_LARGE, message="no", count=5)
     one = Rejection(2, unreadable(20, 20, 1), kind=FailureKind.UNREADABLE_RECORD, message="no", count=1)
@@ -290,7 +290,7 @@ def test_very_wide_outputs_are_encoded_in_slices_with_the_same_result() -> None:
     assert [value for _, value, _ in sent(emission, "predictions")[0]] == encoded
 
 
-def test_what_outputs_take_is_not_underestimated() -> None:
+def test_the_size_of_outputs_is_not_underestimated() -> None:
     result = wide(50, 300)
     values_BO = result.values_BO
     values_BO[:] = -1.1754944e-38
@@ -300,7 +300,7 @@ def test_what_outputs_take_is_not_underestimated() -> None:
     assert 0.5 * output_bytes(result) < sizes <= 1.1 * output_bytes(result)
 
 
-def test_records_without_a_timestamp_count_in_the_minute_of_their_commit_and_have_no_latency() -> None:
+def test_records_without_a_timestamp_count_in_the_minute_of_their_commit() -> None:
     ledger = Ledger(model="m", version=1, now_ms=JULY + 60_000)
     ledger.add_predictions(P0, np.array([JULY, -1, -1]))
     ledger.add_failure(P0, FailureKind.NOT_JSON, -1, event_id=None, message="no")

@@ -23,7 +23,7 @@ LASTING = [MessageSizeTooLargeError("too large"), OutputMissing("the cluster has
 
 
 @pytest.mark.parametrize("error", LASTING, ids=lambda error: type(error).__name__)
-def test_the_same_outputs_are_refused_three_times_and_not_more(error: Exception) -> None:
+def test_a_permanent_error_ends_the_worker_the_third_time(error: Exception) -> None:
     refusals = CommitFailures(explain_refusal)
     for _ in range(MAX_FAILURES - 1):
         refusals.record_failure(error, FIRST, now_s=0)
@@ -31,7 +31,7 @@ def test_the_same_outputs_are_refused_three_times_and_not_more(error: Exception)
         refusals.record_failure(error, FIRST, now_s=0)
 
 
-def test_a_commit_between_them_begins_the_count_anew() -> None:
+def test_a_success_resets_the_count_of_permanent_errors() -> None:
     refusals = CommitFailures(explain_refusal)
     for _ in range(4):
         for _ in range(MAX_FAILURES - 1):
@@ -44,13 +44,13 @@ def test_a_commit_between_them_begins_the_count_anew() -> None:
     [KafkaConnectionError("away"), CommitTimeout("late"), CommitRefused("evicted")],
     ids=lambda e: type(e).__name__,
 )
-def test_what_passes_by_itself_may_last(error: Exception) -> None:
+def test_temporary_errors_may_repeat(error: Exception) -> None:
     refusals = CommitFailures(explain_refusal)
     for now_s in range(100):
         refusals.record_failure(error, FIRST, now_s=now_s)
 
 
-def test_fencing_after_fencing_says_who_is_to_blame() -> None:
+def test_repeated_fencing_names_the_cause() -> None:
     refusals = CommitFailures(explain_refusal)
     for now_s in (0.0, 10.0):
         refusals.record_failure(ProducerFenced(), FIRST, now_s=now_s)
@@ -60,7 +60,7 @@ def test_fencing_after_fencing_says_who_is_to_blame() -> None:
     assert raised.value.kind == "transactional_id_in_use" and "delivery.instance_id" in str(raised.value.remedy)
 
 
-def test_a_fencing_now_and_then_is_no_reason() -> None:
+def test_occasional_fencing_does_not_end_the_worker() -> None:
     refusals = CommitFailures(explain_refusal)
     for number in range(5 * MAX_FENCINGS):
         refusals.record_failure(ProducerFenced(), FIRST, now_s=31.0 * number)

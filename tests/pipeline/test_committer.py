@@ -82,14 +82,14 @@ def committer(script: Script) -> Committer:
     )
 
 
-async def test_the_steps() -> None:
+async def test_a_commit_runs_its_steps_in_order() -> None:
     script = Script()
     ledger = await committer(script).commit([BATCH])
     assert script.steps == ["begin", "send", "group", POSITIONS, "commit"]
     assert sum(ledger.outcomes.values()) == 3
 
 
-async def test_each_commit_is_logged_for_those_who_ask(caplog: pytest.LogCaptureFixture) -> None:
+async def test_each_commit_is_logged_at_debug_level(caplog: pytest.LogCaptureFixture) -> None:
     script = Script()
     commits = Committer(
         emitter(),
@@ -128,7 +128,7 @@ async def test_a_failed_delivery_commits_nothing() -> None:
 
 
 @pytest.mark.parametrize("step", ["begin", "send", "group", POSITIONS, "commit"])
-async def test_one_deadline_over_all_the_steps(step: str) -> None:
+async def test_one_deadline_limits_all_steps(step: str) -> None:
     script = Script()
     script.hangs = step
     with pytest.raises(CommitTimeout, match=r"did not finish within 0\.02 s"):
@@ -136,7 +136,7 @@ async def test_one_deadline_over_all_the_steps(step: str) -> None:
     assert step in script.steps and ("commit" not in script.steps or step == "commit")
 
 
-async def test_a_deadline_that_passed_since_a_topic_is_gone() -> None:
+async def test_a_timeout_because_of_a_missing_topic_names_the_topic() -> None:
     script = Script()
     script.hangs = "send"
     script.missing = {"predictions", "somebody-elses"}
@@ -152,7 +152,7 @@ class TimesReceived(NullObserver):
         self.times.append(times)
 
 
-async def test_the_observer_receives_how_long_the_steps_took() -> None:
+async def test_the_observer_receives_the_times_of_the_steps() -> None:
     script, clock, observer = Script(), ManualClock(), TimesReceived()
     seconds = {"begin": 0.25, "send": 1.0, "group": 0.0, POSITIONS: 0.5, "commit": 2.0}
     step = script._step
@@ -180,7 +180,7 @@ async def test_the_observer_receives_how_long_the_steps_took() -> None:
     assert len(observer.times) == 1, "only of those that succeeded"
 
 
-async def test_what_passes_a_limit_on_dead_letters_is_not_sent() -> None:
+async def test_a_commit_beyond_a_dead_letter_limit_is_not_sent() -> None:
     script = Script()
     bad = finish(MicroBatch(0, (chunk(range(40, 43), rejected=[40, 41, 42]),), "size", 0.0))
     commits = Committer(
@@ -199,7 +199,7 @@ async def test_what_passes_a_limit_on_dead_letters_is_not_sent() -> None:
     assert script.steps == done
 
 
-async def test_a_long_encoding_leaves_the_event_loop_to_others() -> None:
+async def test_a_long_encoding_yields_to_the_event_loop() -> None:
     """Heartbeats share the loop: a model of 20,000 classes has blocked it until the group evicted the worker."""
     script = Script()
     guard = DeadLetterLimit(DeadLetterLimits(1.0, 100, None))

@@ -27,7 +27,7 @@ def commit(guard: DeadLetterLimit, predicted: int, letters: int) -> None:
     guard.on_committed(ledger(predicted, letters))
 
 
-def test_a_row_of_them() -> None:
+def test_dead_letters_in_a_row_are_limited() -> None:
     guard = DeadLetterLimit(DeadLetterLimits(1.0, 10, 20))
     for _ in range(10):
         commit(guard, 0, 10)
@@ -41,7 +41,7 @@ def test_a_row_of_them() -> None:
     assert raised.value.kind == "dead_letter_limit" and "forebay dlq" in str(raised.value.remedy)
 
 
-def test_a_share_of_the_last_events() -> None:
+def test_the_share_of_dead_letters_is_limited() -> None:
     guard = DeadLetterLimit(DeadLetterLimits(0.5, 100, None))
     commit(guard, 0, 40)  # too few to say
     commit(guard, 60, 0)
@@ -51,14 +51,14 @@ def test_a_share_of_the_last_events() -> None:
         commit(guard, 30, 70)
 
 
-def test_what_was_not_committed_does_not_count() -> None:
+def test_uncommitted_outcomes_do_not_count() -> None:
     guard = DeadLetterLimit(DeadLetterLimits(1.0, 10, 20))
     for _ in range(100):
         guard.check(ledger(0, 20))  # tried again and again
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), max_size=60), st.integers(1, 200))
-def test_the_window_holds_the_last_events_and_little_more(commits: list[tuple[int, int]], window: int) -> None:
+def test_the_share_is_of_the_last_events_and_few_more(commits: list[tuple[int, int]], window: int) -> None:
     guard = DeadLetterLimit(DeadLetterLimits(1.0, window, None))
     sizes: list[int] = []
     for predicted, letters in commits:
@@ -70,7 +70,7 @@ def test_the_window_holds_the_last_events_and_little_more(commits: list[tuple[in
         assert kept - guard._last[0][0] < window
 
 
-def test_a_batch_that_nobody_can_read_is_one_letter_however_many_records_it_states() -> None:
+def test_an_unreadable_batch_counts_as_one_dead_letter() -> None:
     guard = DeadLetterLimit(DeadLetterLimits(0.5, 10, 3))
     found = ledger(0, 0)
     found.add_failure(P0, FailureKind.BATCH_TOO_LARGE, JULY, event_id=None, message="no", count=1_000_000)

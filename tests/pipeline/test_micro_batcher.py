@@ -20,7 +20,7 @@ def add(window: MicroBatcher, one: Chunk, now_s: float = 0.0) -> list[MicroBatch
     return window.add(one, now_s=now_s, wall_ms=JULY)
 
 
-def test_closes_on_size_and_keeps_the_rest() -> None:
+def test_a_full_batch_closes_and_the_rest_stays() -> None:
     window = batcher()
     closed = add(window, chunk(range(10)))
     assert [(b.num_records, b.reason) for b in closed] == [(4, "size"), (4, "size")]
@@ -28,7 +28,7 @@ def test_closes_on_size_and_keeps_the_rest() -> None:
     assert [b.seq for b in [*closed, *window.flush()]] == [0, 1, 2]
 
 
-def test_the_timer_starts_with_the_first_event_not_with_the_last_flush() -> None:
+def test_the_delay_starts_with_the_first_event_not_with_the_last_flush() -> None:
     window = batcher()
     assert window.close_at_s() == math.inf
     assert window.poll(now_s=1000) == []
@@ -40,7 +40,7 @@ def test_the_timer_starts_with_the_first_event_not_with_the_last_flush() -> None
     assert (batch.num_records, batch.reason, batch.opened_s) == (2, "delay", 1000)
 
 
-def test_closes_before_the_bytes_are_passed() -> None:
+def test_a_batch_closes_before_it_exceeds_the_bytes() -> None:
     window = batcher(size=100, num_bytes=100)
     assert add(window, chunk(range(3), size=30)) == []
     (first,) = add(window, chunk(range(3, 6), size=30))
@@ -48,7 +48,7 @@ def test_closes_before_the_bytes_are_passed() -> None:
     assert window.size == 3
 
 
-def test_a_record_larger_than_a_batch_is_a_batch_of_its_own() -> None:
+def test_a_record_larger_than_a_batch_forms_its_own_batch() -> None:
     window = batcher(size=100, num_bytes=100)
     add(window, chunk([0], size=10))
     closed = add(window, chunk([1, 2], size=500))
@@ -74,7 +74,7 @@ def test_records_of_two_epochs_never_share_a_batch() -> None:
     assert window.flush()[0].epoch == later
 
 
-def test_purge_forgets_but_never_uses_a_number_twice() -> None:
+def test_purge_drops_records_but_does_not_reuse_sequence_numbers() -> None:
     window = batcher()
     add(window, chunk(range(4)))
     add(window, chunk([4]))
@@ -84,7 +84,7 @@ def test_purge_forgets_but_never_uses_a_number_twice() -> None:
     assert window.flush()[0].seq == 1
 
 
-def test_garbage_alone_closes_batches_too() -> None:
+def test_rejected_records_alone_close_batches() -> None:
     window = batcher()
     (batch,) = add(window, chunk(range(4), rejected=range(4)))
     assert batch.num_rows == 0 and batch.num_records == 4
@@ -99,7 +99,9 @@ def test_garbage_alone_closes_batches_too() -> None:
     st.integers(1, 6),
     st.integers(20, 200),
 )
-def test_windows_conserve(polls: list[tuple[int, object, set[int], int]], size: int, num_bytes: int) -> None:
+def test_every_record_is_in_exactly_one_batch(
+    polls: list[tuple[int, object, set[int], int]], size: int, num_bytes: int
+) -> None:
     window = batcher(size=size, num_bytes=num_bytes)
     at = {P0: 0, P1: 0}
     came: dict[object, list[int]] = {P0: [], P1: []}

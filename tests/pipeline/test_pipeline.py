@@ -20,7 +20,7 @@ from tests.core.build import P0, P1
 from tests.pipeline.rig import Rig
 
 
-async def test_everything_comes_out_once() -> None:
+async def test_every_event_is_committed_once() -> None:
     rig = Rig([23, 40])
     async with rig.running():
         await rig.until(rig.all_committed)
@@ -45,7 +45,7 @@ async def test_a_failed_commit_rewinds_and_loses_nothing() -> None:
     assert rig.pipeline.num_in_flight == 0
 
 
-async def test_a_refusal_that_does_not_pass_ends_the_worker() -> None:
+async def test_a_permanent_refusal_ends_the_worker() -> None:
     rig = Rig([10, 0])
 
     def fail() -> None:
@@ -58,7 +58,7 @@ async def test_a_refusal_that_does_not_pass_ends_the_worker() -> None:
             committing.result()
 
 
-async def test_what_the_model_says_of_a_purged_epoch_is_dropped() -> None:
+async def test_results_of_a_purged_epoch_are_dropped() -> None:
     rig = Rig([20, 0])
     async with rig.running():
         rig.model.gate.clear()
@@ -78,7 +78,7 @@ async def test_revocation_commits_what_is_in_flight() -> None:
         assert rig.all_committed()
 
 
-async def test_revocation_gives_up_at_its_deadline() -> None:
+async def test_revocation_drops_events_at_its_deadline() -> None:
     rig = Rig([12, 0])
     async with rig.running() as committing:
         rig.producer.hold.clear()
@@ -93,7 +93,7 @@ async def test_revocation_gives_up_at_its_deadline() -> None:
         assert rig.pipeline.num_in_flight == 0
 
 
-async def test_a_slow_model_pauses_the_source_and_polling_goes_on() -> None:
+async def test_a_slow_model_pauses_the_source_and_polling_continues() -> None:
     rig = Rig([200, 0], max_events=20)
     async with rig.running():
         rig.model.gate.clear()
@@ -118,7 +118,7 @@ async def test_a_model_call_that_hangs_ends_the_worker() -> None:
         assert rig.source.committed[P0] == 0
 
 
-async def test_a_thread_that_dies_tells_so() -> None:
+async def test_the_death_of_the_device_thread_is_reported() -> None:
     rig = Rig([5, 0])
 
     def die(x_BG: FloatMatrix) -> Scores:
@@ -130,7 +130,7 @@ async def test_a_thread_that_dies_tells_so() -> None:
     assert isinstance(rig.deaths[0], SystemExit)
 
 
-async def test_what_a_broken_model_cannot_take_is_kept_till_it_works_again() -> None:
+async def test_events_wait_until_a_broken_model_works_again() -> None:
     rig = Rig([40, 40])
     async with rig.running():
         rig.model.broken = True
@@ -148,7 +148,7 @@ async def test_what_a_broken_model_cannot_take_is_kept_till_it_works_again() -> 
     assert not rig.source.paused
 
 
-async def test_a_cluster_that_takes_no_outputs_is_left_alone_for_a_while() -> None:
+async def test_failed_commits_open_the_breaker_of_the_cluster() -> None:
     rig = Rig([40, 40])
     tries = 0
 
@@ -171,7 +171,7 @@ async def test_a_cluster_that_takes_no_outputs_is_left_alone_for_a_while() -> No
     assert rig.pipeline.totals.outcomes == {Outcome.PREDICTED: 80}
 
 
-async def test_commits_that_are_not_over_in_time_become_smaller_and_larger_again() -> None:
+async def test_commits_shrink_after_a_timeout_and_grow_again() -> None:
     rig = Rig([200, 200], max_events=800)
     most, sizes = MAX_COMMIT_BATCHES * 7, []
     send = rig.producer.send
@@ -197,7 +197,7 @@ async def test_commits_that_are_not_over_in_time_become_smaller_and_larger_again
     assert rig.pipeline.totals.outcomes == {Outcome.PREDICTED: 400}
 
 
-async def test_a_call_that_takes_long_opens_the_breaker_and_closes_it_when_it_comes_back() -> None:
+async def test_a_long_call_opens_the_breaker_and_closes_it_when_it_returns() -> None:
     rig = Rig([40, 0], call_timeout_s=0.02, hang_timeout_s=10_000)
     async with rig.running():
         rig.model.gate.clear()
@@ -233,7 +233,7 @@ async def test_a_drain_commits_what_a_failed_commit_has_dropped() -> None:
     assert rig.source.rewinds == 2 and rig.pipeline.totals.outcomes == {Outcome.PREDICTED: 100}
 
 
-async def test_a_drain_leaves_what_belongs_to_others_now() -> None:
+async def test_a_drain_leaves_events_of_revoked_partitions() -> None:
     rig = Rig([20, 20])
     rig.producer.hold.clear()
     async with rig.running():
@@ -267,7 +267,7 @@ async def test_a_drain_waits_for_a_model_that_fails_for_a_moment() -> None:
         assert rig.all_committed()
 
 
-async def test_what_waits_for_the_device_is_bounded() -> None:
+async def test_the_queue_of_the_device_is_limited() -> None:
     rig = Rig([2000, 0], max_events=4000, max_poll=2000, max_batch_size=1)
     rig.pipeline._in_flight = InFlight(Bounds(4000, 10**6, 8))
     async with rig.running():
@@ -291,7 +291,7 @@ async def test_a_thousand_micro_batches_of_one_poll_pass_the_device() -> None:
 
 
 @pytest.mark.parametrize(("error", "is_committed"), [(BrokerError("corrupt"), True), (TopicRecreated("new"), False)])
-async def test_what_was_read_is_committed_where_reading_ends_but_never_for_another_topic(
+async def test_events_before_a_read_error_are_committed_but_never_for_a_recreated_topic(
     error: BrokerError, is_committed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rig = Rig([7, 0])

@@ -15,7 +15,7 @@ def batch(seq: int, *partitions: TopicPartition, at: int = 0) -> MicroBatch:
     return MicroBatch(seq, tuple(chunk([at + seq], partition=one) for one in partitions), "size", 0.0)
 
 
-def test_waits_for_what_came_before_in_the_same_partition() -> None:
+def test_a_result_waits_for_earlier_ones_of_its_partition() -> None:
     buffer = ReorderBuffer()
     first, second, other = batch(0, P0), batch(1, P0), batch(2, P1)
     for one in (first, second, other):
@@ -27,7 +27,7 @@ def test_waits_for_what_came_before_in_the_same_partition() -> None:
     assert [f.batch.seq for f in buffer.take(max_records=100, max_bytes=10**9)] == [0, 1]
 
 
-def test_is_bounded_but_always_gives_one() -> None:
+def test_take_is_limited_but_returns_at_least_one() -> None:
     buffer = ReorderBuffer()
     for seq in range(3):
         buffer.add(batch(seq, P0, P1))
@@ -37,7 +37,7 @@ def test_is_bounded_but_always_gives_one() -> None:
     assert [f.batch.seq for f in buffer.take(max_records=4, max_bytes=10**9)] == [1, 2]
 
 
-def test_what_was_purged_is_not_expected_any_more() -> None:
+def test_a_purged_batch_is_no_longer_contained() -> None:
     buffer = ReorderBuffer()
     one = batch(0, P0)
     buffer.add(one)
@@ -49,7 +49,7 @@ def test_what_was_purged_is_not_expected_any_more() -> None:
 
 
 @given(st.data())
-def test_order_in_each_partition_holds_for_any_order_of_finishing(data: st.DataObject) -> None:
+def test_each_partition_stays_in_order_for_any_order_of_results(data: st.DataObject) -> None:
     places = [TopicPartition("features", number) for number in range(3)]
     held = data.draw(st.lists(st.sets(st.sampled_from(places), min_size=1), min_size=1, max_size=12))
     batches = [batch(seq, *sorted(partitions)) for seq, partitions in enumerate(held)]
@@ -71,7 +71,7 @@ def test_order_in_each_partition_holds_for_any_order_of_finishing(data: st.DataO
         assert seqs == sorted(seqs)
 
 
-def test_is_bounded_by_the_bytes_of_its_outputs() -> None:
+def test_take_is_limited_by_the_bytes_of_outputs() -> None:
     buffer = ReorderBuffer()
     for seq in range(4):
         one = batch(seq, P0)

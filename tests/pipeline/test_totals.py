@@ -15,7 +15,7 @@ def test_events_by_outcome() -> None:
     assert str(one) == "1 event committed = 1 predicted + 0 rejected + 0 failed"
 
 
-def test_windows_beside_the_events_that_they_are_of() -> None:
+def test_windows_are_shown_after_their_events() -> None:
     totals = Totals()
     totals.outcomes.update(
         {Outcome.ACCEPTED: 9, Outcome.LATE: 2, Outcome.WINDOW_PREDICTED: 4, Outcome.WINDOW_FAILED: 1}

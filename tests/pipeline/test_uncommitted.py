@@ -7,7 +7,7 @@ from forebay.stream.pipeline.uncommitted import Uncommitted
 from tests.core.build import P0, P1, chunk, finish
 
 
-def test_what_was_taken_and_not_committed_has_to_be_read_again_after_a_rewind() -> None:
+def test_uncommitted_events_must_be_read_again_after_a_rewind() -> None:
     uncommitted = Uncommitted()
     first, second = chunk([0, 1, 2]), chunk([3, 4])
     uncommitted.record_taken(first)
@@ -23,7 +23,7 @@ def test_what_was_taken_and_not_committed_has_to_be_read_again_after_a_rewind() 
     assert not uncommitted.is_behind(None)
 
 
-def test_a_commit_that_had_succeeded_after_all_leaves_nothing_to_read() -> None:
+def test_nothing_is_read_again_if_the_commit_had_succeeded() -> None:
     uncommitted = Uncommitted()
     uncommitted.record_taken(chunk([0, 1, 2]))
     uncommitted.record_dropped(3)
@@ -32,7 +32,7 @@ def test_a_commit_that_had_succeeded_after_all_leaves_nothing_to_read() -> None:
     assert uncommitted.num_to_read_again == 0
 
 
-def test_what_another_member_owns_is_left_to_it() -> None:
+def test_partitions_of_other_members_do_not_count() -> None:
     uncommitted = Uncommitted()
     uncommitted.record_taken(chunk([0, 1, 2]))
     uncommitted.record_taken(chunk([7], partition=P1))
@@ -41,7 +41,7 @@ def test_what_another_member_owns_is_left_to_it() -> None:
     assert not uncommitted.is_behind({})
 
 
-def test_a_partition_that_was_taken_away_owes_nothing_when_it_comes_back() -> None:
+def test_a_partition_assigned_again_has_nothing_to_read_again() -> None:
     uncommitted = Uncommitted()
     uncommitted.record_taken(chunk([0, 1, 2]))
     uncommitted.record_dropped(3)
