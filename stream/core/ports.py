@@ -11,7 +11,7 @@ from forebay.stream.core.records import TopicPartition
 
 
 class RecordProducer(Protocol):
-    """Sends output records and awaits every delivery (see `stream.kafka.producer.producer.Delivery`)."""
+    """Sends output records and awaits every delivery (see `kafka.producer.producer.OutputProducer`)."""
 
     async def send(self, outgoing: dict[TopicPartition, Outgoing], *, timestamp_ms: int) -> None:
         """Send the records and return once all are acknowledged."""

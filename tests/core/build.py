@@ -37,7 +37,7 @@ class FakeRecord:
 
 
 class ManualClock:
-    """A clock that goes when it is told to."""
+    """A clock that changes only when a test sets or advances it."""
 
     def __init__(self) -> None:
         self.now_s = 100.0
@@ -75,7 +75,7 @@ def chunk(
     size: int = 10,
     headers: Sequence[tuple[str, bytes]] = (),
 ) -> Chunk:
-    """Records at these offsets, the value `size` bytes long; `rejected` are offsets. Features are the offset."""
+    """Return a chunk with records at these offsets. rejected: offsets of rejected records. The features equal the offset."""
     good: list[Record] = []
     rejections = []
     for index, offset in enumerate(offsets):
@@ -103,7 +103,7 @@ def chunk(
 
 
 def finish(batch: MicroBatch, failures: dict[int, RowFailure] | None = None) -> BatchResult:
-    """As though the model had given [1 - x, x] with x in 0 … 1, from the feature."""
+    """Return the result of a model that predicts [1 - x, x], with x in 0 … 1 computed from the feature."""
     x_B = batch.features()[:, 0] % 2 / 4 + 0.5
     values_BO = np.stack([1 - x_B, x_B], axis=1).astype(np.float32)
     return BatchResult(

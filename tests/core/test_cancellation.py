@@ -42,7 +42,7 @@ async def test_a_loop_notices_a_swallowed_cancellation() -> None:
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
         raise_if_cancelled()
-        raise AssertionError("it went on")
+        raise AssertionError("the loop continued")
 
     raise_if_cancelled()
     task = asyncio.create_task(loop())

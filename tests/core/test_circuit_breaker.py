@@ -12,9 +12,9 @@ from forebay.stream.core.circuit_breaker import BreakerState, CircuitBreaker
 
 class Rig:
     def __init__(self) -> None:
-        self.told: list[tuple[BreakerState, str]] = []
+        self.changes: list[tuple[BreakerState, str]] = []
         self.breaker = CircuitBreaker(
-            failure_threshold=3, reset_timeout_s=30, on_change=lambda state, why: self.told.append((state, why))
+            failure_threshold=3, reset_timeout_s=30, on_change=lambda state, why: self.changes.append((state, why))
         )
 
     def fail(self, now_s: float) -> None:
@@ -32,16 +32,16 @@ def test_it_opens_at_the_threshold_and_permits_one_call_after_the_timeout() -> N
     rig = Rig()
     for now_s in (1.0, 2.0, 3.0):
         rig.fail(now_s)
-    assert rig.told == [(BreakerState.OPEN, "3 failures in a row, the last: gone")]
+    assert rig.changes == [(BreakerState.OPEN, "3 failures in a row, the last: gone")]
     assert not rig.breaker.allows(32.9) and rig.breaker.wait_s(32.0) == 1.0
     assert rig.breaker.allows(33.0)
     rig.breaker.record_start(33.0)
     assert rig.breaker.state is BreakerState.HALF_OPEN
-    assert not rig.breaker.allows(33.1), "one, and no more"
+    assert not rig.breaker.allows(33.1), "only one trial call"
     rig.breaker.record_success()
     assert rig.breaker.state is BreakerState.CLOSED and rig.breaker.allows(33.2)
     rig.fail(34.0)
-    assert rig.breaker.state is BreakerState.CLOSED, "the count begins anew"
+    assert rig.breaker.state is BreakerState.CLOSED, "the count of failures starts again"
 
 
 def test_a_failed_trial_call_opens_it_again() -> None:
@@ -50,14 +50,14 @@ def test_a_failed_trial_call_opens_it_again() -> None:
         rig.fail(now_s)
     rig.fail(40.0)
     assert not rig.breaker.allows(69.9) and rig.breaker.allows(70.0)
-    assert [state.value for state, _ in rig.told] == ["open", "half_open", "open"]
+    assert [state.value for state, _ in rig.changes] == ["open", "half_open", "open"]
 
 
 def test_allows_changes_no_state() -> None:
     rig = Rig()
     rig.breaker.trip(1.0, "hangs")
     assert [rig.breaker.allows(now_s) for now_s in (30.9, 31.0, 31.0, 30.9)] == [False, True, True, False]
-    assert rig.breaker.state is BreakerState.OPEN and rig.told == [(BreakerState.OPEN, "hangs")]
+    assert rig.breaker.state is BreakerState.OPEN and rig.changes == [(BreakerState.OPEN, "hangs")]
 
 
 def test_it_becomes_half_open_after_the_timeout_without_a_call() -> None:
@@ -70,21 +70,21 @@ def test_it_becomes_half_open_after_the_timeout_without_a_call() -> None:
     rig.breaker.record_start(32.0)
     rig.breaker.advance(70.0)
     assert not rig.breaker.allows(70.0), "the one call has not returned"
-    assert [state.value for state, _ in rig.told] == ["open", "half_open"]
+    assert [state.value for state, _ in rig.changes] == ["open", "half_open"]
 
 
 def test_a_success_resets_the_count_of_failures() -> None:
     rig = Rig()
     for now_s in range(100):
         (rig.fail if now_s % 3 else rig.succeed)(float(now_s))
-    assert rig.told == []
+    assert rig.changes == []
 
 
 def test_trip_opens_it_at_once_and_reports_the_change_once() -> None:
     rig = Rig()
     rig.breaker.trip(1.0, "hangs")
     rig.breaker.trip(5.0, "hangs")
-    assert rig.told == [(BreakerState.OPEN, "hangs")] and not rig.breaker.allows(34.9)
+    assert rig.changes == [(BreakerState.OPEN, "hangs")] and not rig.breaker.allows(34.9)
     rig.breaker.record_success()
     assert rig.breaker.state is BreakerState.CLOSED
 

@@ -24,10 +24,10 @@ def test_binary_fractions_do_not_raise_the_rank() -> None:
 @given(st.lists(st.floats(allow_nan=False), min_size=1), st.floats(0.001, 100))
 def test_the_requested_share_of_values_does_not_exceed_a_percentile(values: list[float], percent: float) -> None:
     ordered = sorted(values)
-    found = percentile(ordered, percent)
-    assert found in values
-    assert sum(value <= found for value in values) >= percent * len(values) / 100
-    assert sum(value < found for value in values) < percent * len(values) / 100
+    result = percentile(ordered, percent)
+    assert result in values
+    assert sum(value <= result for value in values) >= percent * len(values) / 100
+    assert sum(value < result for value in values) < percent * len(values) / 100
 
 
 @pytest.mark.parametrize(("values", "percent"), [([], 50), ([1.0], 0), ([1.0], 100.1), ([1.0], -1)])

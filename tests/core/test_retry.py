@@ -14,7 +14,7 @@ from tests.core.build import ManualClock
 
 
 class Caller:
-    """Raises the errors one after the other, then returns how often it was called. Sleeping moves the clock."""
+    """Raises the errors one after the other, then returns the number of calls. Sleeping advances the clock."""
 
     def __init__(self, errors: Iterable[Exception]) -> None:
         self.clock = ManualClock()
@@ -52,14 +52,14 @@ async def test_a_successful_call_is_not_repeated() -> None:
 
 async def test_waits_follow_the_backoff() -> None:
     caller, seen = Caller(gone(4)), list[tuple[str, int]]()
-    found = await retry(
+    result = await retry(
         caller,
         should_retry=passes,
         wait_s=Backoff(0.5, 2.0, lambda: 0.0).wait_s,
         on_retry=lambda error, failures: seen.append((str(error), failures)),
         sleep=caller.sleep,
     )
-    assert found == 5 and caller.slept == [0.25, 0.5, 1.0, 1.0]
+    assert result == 5 and caller.slept == [0.25, 0.5, 1.0, 1.0]
     assert seen == [("gone 1", 1), ("gone 2", 2), ("gone 3", 3), ("gone 4", 4)]
 
 

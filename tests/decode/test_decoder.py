@@ -68,7 +68,7 @@ def test_a_poll_becomes_a_matrix_for_each_partition() -> None:
 def test_long_record_keys_are_rejected(length: int, rejected: bool, headers: tuple[tuple[str, bytes], ...]) -> None:
     value = struct.pack("<3f", 1, 2, 3) if headers == F32 else event()
     chunk = decode_one(value, key=b"k" * length, headers=headers)
-    assert [one.kind for one in chunk.rejections] == [FailureKind.KEY_TOO_LARGE] * rejected
+    assert [rejection.kind for rejection in chunk.rejections] == [FailureKind.KEY_TOO_LARGE] * rejected
 
 
 def test_long_key_fields_are_rejected() -> None:
@@ -76,7 +76,7 @@ def test_long_key_fields_are_rejected() -> None:
     (chunk,) = Decoder(signature(), model_name="m", max_event_bytes=10_000, max_key_bytes=10).decode(
         {P0: [FakeRecord(0, event(key="€€€")), FakeRecord(1, event(key="€€€€"))]}, EPOCH
     )
-    assert [(one.index, one.kind) for one in chunk.rejections] == [(1, FailureKind.KEY_TOO_LARGE)]
+    assert [(rejection.index, rejection.kind) for rejection in chunk.rejections] == [(1, FailureKind.KEY_TOO_LARGE)]
 
 
 def test_keys_and_headers_count_towards_the_size() -> None:
@@ -151,8 +151,8 @@ def test_every_form_of_a_valid_event() -> None:
     assert decode_one(event(12)).ids == ["12"]
     assert decode_one(b'{"id":"a","timestamp":1,"input":[1,2,3]}').x_BF.tolist() == [[1, 2, 3]]
     assert decode_one(event(features=[True, False, 3])).x_BF.tolist() == [[1, 0, 3]]
-    at = decode_one(b'{"id":"a","timestamp":"2013-07-01T00:00:00.250+00:00","features":[1,2,3]}')
-    assert at.timestamps == [JULY + 250]
+    decoded = decode_one(b'{"id":"a","timestamp":"2013-07-01T00:00:00.250+00:00","features":[1,2,3]}')
+    assert decoded.timestamps == [JULY + 250]
     assert decode_one(event(model="m", extra={"deep": [1]}), headers=(("traceparent", b"00"),)).ids == ["a"]
     assert decode_one(event(key="k")).keys == {0: b"k"}
     assert decode_one(event(key="k"), key=b"mine").keys == {}
@@ -327,12 +327,12 @@ def test_the_decision_about_an_event_does_not_depend_on_its_neighbours(
 @given(st.lists(numbers, min_size=3, max_size=3), st.text(min_size=1, max_size=5))
 def test_features_are_the_json_numbers_rounded_to_float32(features: list[float], event_id: str) -> None:
     value = json.dumps({"id": event_id, "timestamp": 0, "features": features})
-    said = [float(number) for number in json.loads(value)["features"]]
+    numbers = [float(number) for number in json.loads(value)["features"]]
     chunk = decode_one(value.encode())
-    if any(abs(number) >= MAX_FLOAT32 for number in said):
+    if any(abs(number) >= MAX_FLOAT32 for number in numbers):
         assert [r.kind for r in chunk.rejections] == [FailureKind.OUT_OF_RANGE]
     else:
-        assert chunk.x_BF.tobytes() == np.array([said]).astype(np.float32).tobytes()
+        assert chunk.x_BF.tobytes() == np.array([numbers]).astype(np.float32).tobytes()
 
 
 @given(st.binary(max_size=20))

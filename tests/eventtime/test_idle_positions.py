@@ -38,7 +38,7 @@ async def test_the_replay_ends_with_the_position_and_only_then_is_the_position_c
     rig, windows = rig_with(committed, num_read=7)
     async with rig.running():
         await rig.until(lambda: len(rig.source.idle_commits) >= 2)
-        assert rig.source.at[P0] == 7 and rig.source.idle_commits[-1] == {P1: 0}, "P0 is being rebuilt"
+        assert rig.source.next_offsets[P0] == 7 and rig.source.idle_commits[-1] == {P1: 0}, "P0 is being rebuilt"
         assert windows.status()[P0].replaying == 10
         rig.log[P0].extend(FakeRecord(i, event(f"{i}", [i, 2, 3]), key=KEY) for i in range(7, 10))
         await rig.until(lambda: P0 in rig.source.idle_commits[-1])

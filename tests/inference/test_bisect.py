@@ -1,4 +1,4 @@
-"""Bisecting: a bad row costs itself and nobody else."""
+"""Bisection: failing rows do not affect other rows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.core.build import JULY, chunk, signature
 
 
 class EchoModel:
-    """Gives back the feature. Raises for rows in `poison`, NaN for `nan`, out of memory above `memory` rows."""
+    """Returns the feature. Raises for rows in `poison`, returns NaN for `nan`, runs out of memory above `memory` rows."""
 
     name = "echo"
     version = 1
@@ -124,10 +124,10 @@ def test_errors_not_caused_by_the_data_are_raised(error: type[BaseException]) ->
 
 
 def test_rows_past_their_deadline_are_not_predicted() -> None:
-    window = MicroBatcher(max_batch_size=10, max_batch_bytes=1000, max_queue_delay_ms=5)
-    window.add(chunk([0, 1, 2]), now_s=0, wall_ms=JULY)
-    window.add(chunk([3, 4], deadlines={0: JULY - 1, 1: JULY}), now_s=0, wall_ms=JULY)
-    (batch,) = window.flush()
+    batcher = MicroBatcher(max_batch_size=10, max_batch_bytes=1000, max_queue_delay_ms=5)
+    batcher.add(chunk([0, 1, 2]), now_s=0, wall_ms=JULY)
+    batcher.add(chunk([3, 4], deadlines={0: JULY - 1, 1: JULY}), now_s=0, wall_ms=JULY)
+    (batch,) = batcher.flush()
     model = EchoModel(poison=[2])
     inference = infer_batch(model, batch, wall_ms=JULY)
     assert {row: failure.kind for row, failure in inference.failures.items()} == {
@@ -138,7 +138,7 @@ def test_rows_past_their_deadline_are_not_predicted() -> None:
 
 
 class Flickering(EchoModel):
-    """Raises in the calls whose numbers are in `away`, whatever it is given. Warming up is such a call too."""
+    """Raises in the calls whose numbers are in `away`, for every input. Warm-ups count as calls."""
 
     def __init__(self, away: range, poison: Sequence[float] = ()) -> None:
         super().__init__(poison)
@@ -159,9 +159,9 @@ class Flickering(EchoModel):
 
 
 def batch_of(count: int) -> MicroBatch:
-    window = MicroBatcher(max_batch_size=100, max_batch_bytes=10_000, max_queue_delay_ms=5)
-    window.add(chunk([float(row) for row in range(count)]), now_s=0, wall_ms=JULY)
-    (batch,) = window.flush()
+    batcher = MicroBatcher(max_batch_size=100, max_batch_bytes=10_000, max_queue_delay_ms=5)
+    batcher.add(chunk([float(row) for row in range(count)]), now_s=0, wall_ms=JULY)
+    (batch,) = batcher.flush()
     return batch
 
 
@@ -178,16 +178,16 @@ def test_no_row_fails_if_the_device_recovers_during_a_batch(until: int, poison: 
         return
     assert inference.classes_B is not None and inference.confidences_B is not None
     good = [row for row in range(16) if row not in poison]
-    for said in (inference.values_BO[:, 0], inference.classes_B, inference.confidences_B):
-        assert said[good].tolist() == good
+    for output in (inference.values_BO[:, 0], inference.classes_B, inference.confidences_B):
+        assert output[good].tolist() == good
 
 
 @given(st.data(), st.sets(st.integers(0, 15), min_size=1))
 def test_no_row_fails_if_the_device_becomes_unavailable_during_a_batch(data: st.DataObject, poison: set[int]) -> None:
-    """That some rows came through before says nothing of the others."""
+    """Rows that failed in a later call are not confirmed by rows that succeeded before."""
     model = EchoModel(poison=sorted(poison))
     infer(model, rows(16))
-    since = data.draw(st.integers(0, model.calls))  # at the latest when it is asked whether it is there
+    since = data.draw(st.integers(0, model.calls))  # at the latest in the warm-up that checks the device
     with pytest.raises(ModelFault):
         infer_batch(Flickering(range(since, 1000), sorted(poison)), batch_of(16), wall_ms=JULY)
 
@@ -200,10 +200,10 @@ def test_the_reason_of_a_model_fault_contains_no_values() -> None:
         def forward(self, x_BG: FloatMatrix) -> Scores:
             raise RuntimeError
 
-    window = MicroBatcher(max_batch_size=10, max_batch_bytes=1000, max_queue_delay_ms=5)
-    window.add(chunk([0, 1]), now_s=0, wall_ms=JULY)
-    (batch,) = window.flush()
-    with pytest.raises(ModelFault) as told:
+    batcher = MicroBatcher(max_batch_size=10, max_batch_bytes=1000, max_queue_delay_ms=5)
+    batcher.add(chunk([0, 1]), now_s=0, wall_ms=JULY)
+    (batch,) = batcher.flush()
+    with pytest.raises(ModelFault) as raised:
         infer_batch(Quoting(), batch, wall_ms=JULY)
-    assert "ValueError: cannot take row" in str(told.value)
-    assert "8.25" not in str(told.value) and "Anna" not in str(told.value)
+    assert "ValueError: cannot take row" in str(raised.value)
+    assert "8.25" not in str(raised.value) and "Anna" not in str(raised.value)

@@ -75,22 +75,27 @@ def test_a_prediction_has_all_fields() -> None:
 
 
 def test_regression_has_no_class() -> None:
-    one = batch(chunk([0]))
+    micro_batch = batch(chunk([0]))
     result = BatchResult(
-        one, values_BO=np.array([[1.5]], dtype=np.float32), classes_B=None, confidences_B=None, failures={}, model_s=0.0
+        micro_batch,
+        values_BO=np.array([[1.5]], dtype=np.float32),
+        classes_B=None,
+        confidences_B=None,
+        failures={},
+        model_s=0.0,
     )
     ((_, value, _),) = sent(emitter().emit([result]), "predictions")[0]
-    said = orjson.loads(value or b"")
-    assert said["prediction"] == [1.5] and said["confidence"] is said["class"] is said["label"] is None
+    fields = orjson.loads(value or b"")
+    assert fields["prediction"] == [1.5] and fields["confidence"] is fields["class"] is fields["label"] is None
 
 
 def test_failed_and_rejected_rows_become_dead_letters_in_offset_order() -> None:
-    one = batch(chunk([0, 1, 2, 3, 4], rejected=[1]), chunk([7], partition=P1))
+    micro_batch = batch(chunk([0, 1, 2, 3, 4], rejected=[1]), chunk([7], partition=P1))
     failures = {
         2: RowFailure(FailureKind.MODEL_ERROR, "ValueError: no 3", "stack"),  # the row of offset 3
         0: RowFailure(FailureKind.DEADLINE_EXCEEDED, "late"),
     }
-    emission = emitter().emit([finish(one, failures)])
+    emission = emitter().emit([finish(micro_batch, failures)])
     assert [orjson.loads(v or b"")["source"]["offset"] for _, v, _ in sent(emission, "predictions")[0]] == [2, 4]
     letters = sent(emission, "dead-letters")[0]
     assert [dict(h)[names.ERROR_OFFSET] for _, _, h in letters] == [b"0", b"1", b"3"]
@@ -126,7 +131,7 @@ def test_outputs_are_co_partitioned_if_counts_agree_else_placed_by_key() -> None
 
 def test_the_key_field_is_used_if_the_record_has_no_key() -> None:
     record = FakeRecord(0, b"{}", JULY)
-    one = Chunk(
+    with_key = Chunk(
         P0,
         EPOCH,
         records=[record],
@@ -139,7 +144,7 @@ def test_the_key_field_is_used_if_the_record_has_no_key() -> None:
         next_offset=1,
         keys={0: b"own"},
     )
-    ((key, _, _),) = sent(emitter().emit([finish(batch(one))]), "predictions")[0]
+    ((key, _, _),) = sent(emitter().emit([finish(batch(with_key))]), "predictions")[0]
     assert key == b"own"
 
 
@@ -156,15 +161,20 @@ def test_dead_letters_are_cut_to_the_limit_of_the_topic() -> None:
 
 def test_error_headers_of_an_earlier_dead_letter_are_replaced() -> None:
     came_with: list[tuple[str, bytes]] = []
-    for kind, kept in ((FailureKind.NOT_JSON, b"1"), (FailureKind.MODEL_ERROR, b"2")):
-        headers = (*came_with, ("tenant", b"x"), ("forebay.replay.count", kept), ("forebay.replay.from", b"dead-0@7"))
+    for kind, replay_count in ((FailureKind.NOT_JSON, b"1"), (FailureKind.MODEL_ERROR, b"2")):
+        headers = (
+            *came_with,
+            ("tenant", b"x"),
+            ("forebay.replay.count", replay_count),
+            ("forebay.replay.from", b"dead-0@7"),
+        )
         record = FakeRecord(1, b"v", timestamp=JULY, key=b"key", headers=headers)
         _, _, letter = dead_letter(record, P0, kind, kind.value, max_bytes=1000, model="m", version=1)
         assert len({name.lower() for name, _ in letter}) == len(letter)
         assert dict(letter)[names.ERROR_KIND] == kind.value.encode()
-        # The guard against loops rests on these being carried on.
-        assert dict(letter)[names.REPLAY_COUNT] == kept and dict(letter)[names.REPLAY_FROM] == b"dead-0@7"
-        # As somebody's client may copy them: in any case, with what the next failure has no word for.
+        # The limit on replays relies on these headers.
+        assert dict(letter)[names.REPLAY_COUNT] == replay_count and dict(letter)[names.REPLAY_FROM] == b"dead-0@7"
+        # A client may copy the headers in any case, and with headers that the next failure does not have.
         came_with = [(name.title(), value) for name, value in letter if name.startswith(names.ERROR_PREFIX)]
         came_with.append((names.ERROR_TRUNCATED, b"5000 sha256:0"))
 
@@ -177,7 +187,7 @@ def test_the_prediction_of_a_replayed_event_is_marked() -> None:
 
 @given(st.lists(st.text(min_size=1) | st.sampled_from([",", '",', '","', 'x",', "\\", 'a\\",'])))
 def test_ids_are_escaped_as_json(ids: list[str]) -> None:
-    ids = [one for one in ids if one.isprintable() or one.encode("utf-8", "ignore").decode() == one]
+    ids = [text for text in ids if text.isprintable() or text.encode("utf-8", "ignore").decode() == text]
     assert [json.loads(f'"{text}"') for text in (_json_strings(ids) if ids else [])] == ids
 
 
@@ -193,33 +203,33 @@ def test_ids_are_escaped_as_json(ids: list[str]) -> None:
 def test_every_record_has_exactly_one_outcome(
     parts: list[tuple[TopicPartition, int, set[int], set[int]]], partitions: int, max_bytes: int
 ) -> None:
-    at: dict[TopicPartition, int] = defaultdict(int)
+    next_offsets: dict[TopicPartition, int] = defaultdict(int)
     chunks, failing, first_row = [], {}, 0
     for place, count, rejected, failed in parts:
-        start = at[place]
-        at[place] += count
-        one = chunk(range(start, start + count), partition=place, rejected=[start + i for i in rejected if i < count])
+        start = next_offsets[place]
+        next_offsets[place] += count
+        part = chunk(range(start, start + count), partition=place, rejected=[start + i for i in rejected if i < count])
         for row in failed:
-            if row < len(one.records):
+            if row < len(part.records):
                 failing[first_row + row] = RowFailure(FailureKind.OUTPUT_NOT_FINITE, "NaN")
-        first_row += len(one.records)
-        chunks.append(one)
+        first_row += len(part.records)
+        chunks.append(part)
     emission = emitter(partitions=partitions, max_bytes=max_bytes).emit([finish(batch(*chunks), failing)])
     seen: list[tuple[int, int]] = []
     for letters in sent(emission, "dead-letters").values():
         for _, _, headers in letters:
-            said = dict(headers)
-            seen.append((int(said[names.ERROR_PARTITION]), int(said[names.ERROR_OFFSET])))
+            fields = dict(headers)
+            seen.append((int(fields[names.ERROR_PARTITION]), int(fields[names.ERROR_OFFSET])))
     for predictions in sent(emission, "predictions").values():
         for _, value, _ in predictions:
             source = orjson.loads(value or b"")["source"]
             seen.append((source["partition"], source["offset"]))
-    came = [(place.partition, offset) for place, end in at.items() for offset in range(end)]
-    assert sorted(seen) == sorted(came)
+    expected = [(place.partition, offset) for place, end in next_offsets.items() for offset in range(end)]
+    assert sorted(seen) == sorted(expected)
     assert emission.ledger.unbalanced() == {}
     deltas = [orjson.loads(v or b"") for _, v, _ in sent(emission, "outcome-deltas")[0]]
-    assert sum(delta["count"] for delta in deltas) == len(came)
-    assert emission.positions == dict(at)
+    assert sum(delta["count"] for delta in deltas) == len(expected)
+    assert emission.positions == dict(next_offsets)
 
 
 def test_deltas_are_bucketed_by_record_timestamp() -> None:
@@ -245,12 +255,12 @@ def test_deltas_name_the_features_of_the_model() -> None:
 def test_unreadable_records_are_one_dead_letter_with_an_outcome_each() -> None:
     good = chunk([9])
     whole = Rejection(1, unreadable(10, 19, 5), kind=FailureKind.BATCH_TOO_LARGE, message="no", count=5)
-    one = Rejection(2, unreadable(20, 20, 1), kind=FailureKind.UNREADABLE_RECORD, message="no", count=1)
-    emission = emitter().emit([finish(batch(replace(good, rejections=[whole, one], num_records=3, next_offset=21)))])
+    single = Rejection(2, unreadable(20, 20, 1), kind=FailureKind.UNREADABLE_RECORD, message="no", count=1)
+    emission = emitter().emit([finish(batch(replace(good, rejections=[whole, single], num_records=3, next_offset=21)))])
     first, second = sent(emission, "dead-letters")[0]
-    told = dict(first[2])
-    assert first[1] == b"raw" and told["content-type"] == b"application/x-forebay-kafka-batch"
-    assert [told[name] for name in (names.ERROR_OFFSET, names.ERROR_LAST_OFFSET, names.ERROR_COUNT)] == [
+    error_headers = dict(first[2])
+    assert first[1] == b"raw" and error_headers["content-type"] == b"application/x-forebay-kafka-batch"
+    assert [error_headers[name] for name in (names.ERROR_OFFSET, names.ERROR_LAST_OFFSET, names.ERROR_COUNT)] == [
         b"10",
         b"19",
         b"5",
@@ -269,9 +279,9 @@ def test_unreadable_records_are_one_dead_letter_with_an_outcome_each() -> None:
 
 def wide(rows: int, outputs: int, failures: dict[int, RowFailure] | None = None) -> BatchResult:
     values_BO = np.random.default_rng(1).random((rows, outputs), dtype=np.float32)
-    one = batch(chunk(range(rows)))
+    micro_batch = batch(chunk(range(rows)))
     return BatchResult(
-        one,
+        micro_batch,
         values_BO=values_BO,
         classes_B=values_BO.argmax(1) % 2,
         confidences_B=values_BO.max(1),

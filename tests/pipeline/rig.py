@@ -33,7 +33,7 @@ from tests.output.test_emitter import emitter
 
 
 class ModelOnLeash:
-    """Echoes; waits in `forward` while `gate` is not set, and raises, whatever it is given, while `broken`."""
+    """Echoes its input. Waits in `forward` while `gate` is not set, and raises for every input while `broken`."""
 
     name = "m"
     version = 3
@@ -60,12 +60,12 @@ class ModelOnLeash:
 
 
 class ScriptedSource:
-    """A log in memory with committed offsets; `rewind` goes back to them in a new epoch, as the real one does."""
+    """A log in memory with committed offsets. `rewind` returns to them in a new epoch, like the real source."""
 
     def __init__(self, log: Mapping[TopicPartition, Sequence[Record]]) -> None:
         self.log = log
         self.committed = dict.fromkeys(log, 0)
-        self.at = dict.fromkeys(log, 0)
+        self.next_offsets = dict.fromkeys(log, 0)
         self.current: Epoch | None = Epoch(1, "member", None, 1)
         self.paused = False
         self.pauses = 0
@@ -82,16 +82,16 @@ class ScriptedSource:
     async def poll(self, *, timeout_s: float, max_records: int) -> Mapping[TopicPartition, Sequence[Record]]:
         await asyncio.sleep(0)
         self.polled += 1
-        found: dict[TopicPartition, Sequence[Record]] = {}
+        records_by_partition: dict[TopicPartition, Sequence[Record]] = {}
         if self.current is None or self.paused:
-            return found
+            return records_by_partition
         for place, records in self.log.items():
-            part = records[self.at[place] : self.at[place] + max_records]
-            self.at[place] += len(part)
+            part = records[self.next_offsets[place] : self.next_offsets[place] + max_records]
+            self.next_offsets[place] += len(part)
             max_records -= len(part)
             if part:
-                found[place] = part
-        return found
+                records_by_partition[place] = part
+        return records_by_partition
 
     def pause(self) -> None:
         self.pauses += not self.paused
@@ -102,7 +102,7 @@ class ScriptedSource:
 
     async def rewind(self) -> None:
         self.rewinds += 1
-        self.at = dict(self.committed)
+        self.next_offsets = dict(self.committed)
         self.current = Epoch(1, "member", None, self.rewinds + 1)
 
     async def detach(self) -> None:
@@ -113,17 +113,19 @@ class ScriptedSource:
         await self.rewind()
 
     def positions(self) -> Mapping[TopicPartition, int] | None:
-        return None if self.current is None else self.at
+        return None if self.current is None else self.next_offsets
 
     def is_at_end(self, partition: TopicPartition) -> bool:
-        return self.current is not None and self.at[partition] == len(self.log[partition])
+        return self.current is not None and self.next_offsets[partition] == len(self.log[partition])
 
     async def commit_idle(
         self, positions: Mapping[TopicPartition, int], metadata: Mapping[TopicPartition, str]
     ) -> None:
         assert self.current is not None and positions.keys() == metadata.keys()
         for partition, position in positions.items():
-            assert position == self.at[partition] == self.committed[partition], "all that was read is committed"
+            assert position == self.next_offsets[partition] == self.committed[partition], (
+                "all that was read is committed"
+            )
         self.idle_commits.append(dict(positions))
         self.idle_metadata.append(dict(metadata))
 
@@ -138,7 +140,7 @@ class ScriptedSource:
 
 
 class ScriptedProducer:
-    """Keeps what was sent; `fail` may raise before anything is kept."""
+    """Stores the records sent. `fail` may raise before they are stored."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[TopicPartition, bytes | None]] = []
@@ -185,7 +187,7 @@ class Rig:
         self.source = ScriptedSource(self.log)
         self.producer = ScriptedProducer()
         self.model = ModelOnLeash()
-        self.told: list[tuple[str, str]] = []
+        self.breaker_changes: list[tuple[str, str]] = []
         self.pipeline = Pipeline(
             InFlight(Bounds(max_events, 10**6, 100)),
             Timing(call_timeout_s=call_timeout_s, hang_timeout_s=hang_timeout_s, revoke_timeout_s=0.05),
@@ -202,7 +204,7 @@ class Rig:
         return CircuitBreaker(
             failure_threshold=3,
             reset_timeout_s=30,
-            on_change=lambda state, _reason: self.told.append((name, state.value)),
+            on_change=lambda state, _reason: self.breaker_changes.append((name, state.value)),
         )
 
     @asynccontextmanager
@@ -265,14 +267,14 @@ class Rig:
         await eventually(stepped, "a state of the pipeline", every_s=0, context=self.state)
 
     def state(self) -> dict[str, object]:
-        """What a failure shows."""
+        """Return the state to show when a wait fails."""
         return {
             "clock_s": self.clock.now_s,
             "in_flight": self.pipeline.num_in_flight,
             "committed": self.source.committed,
             "polled": self.source.polled,
             "paused": self.source.paused,
-            "told": self.told,
+            "breaker changes": self.breaker_changes,
             "deaths": self.deaths,
         }
 

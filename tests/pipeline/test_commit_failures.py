@@ -1,4 +1,4 @@
-"""When commits that fail are given up, and when not."""
+"""Which failed commits end the worker."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from tests.output.test_emitter import emitter, wide
 
 
 class Script:
-    """Delivery and transaction in one. It notes each step; `fails` raises at a step, `hangs` never returns from one."""
+    """Producer and transaction in one. Records each step; raises in the step `fails`, never returns from the step `hangs`."""
 
     def __init__(self) -> None:
         self.steps: list[str] = []
@@ -200,7 +200,7 @@ async def test_a_commit_beyond_a_dead_letter_limit_is_not_sent() -> None:
 
 
 async def test_a_long_encoding_yields_to_the_event_loop() -> None:
-    """Heartbeats share the loop: a model of 20,000 classes has blocked it until the group evicted the worker."""
+    """Heartbeats share the event loop: a model with 20,000 classes once blocked it until the group evicted the worker."""
     script = Script()
     guard = DeadLetterLimit(DeadLetterLimits(1.0, 100, None))
     committer = Committer(

@@ -15,67 +15,67 @@ from tests.core.build import JULY, P0
 
 
 def ledger(predicted: int, letters: int) -> Ledger:
-    found = Ledger(model="m", version=1)
-    found.add_predictions(P0, np.array([JULY] * predicted))
+    outcomes = Ledger(model="m", version=1)
+    outcomes.add_predictions(P0, np.array([JULY] * predicted))
     for _ in range(letters):
-        found.add_failure(P0, FailureKind.NOT_JSON, JULY, event_id=None, message="no")
-    return found
+        outcomes.add_failure(P0, FailureKind.NOT_JSON, JULY, event_id=None, message="no")
+    return outcomes
 
 
-def commit(guard: DeadLetterLimit, predicted: int, letters: int) -> None:
-    guard.check(ledger(predicted, letters))
-    guard.on_committed(ledger(predicted, letters))
+def commit(limit: DeadLetterLimit, predicted: int, letters: int) -> None:
+    limit.check(ledger(predicted, letters))
+    limit.on_committed(ledger(predicted, letters))
 
 
 def test_dead_letters_in_a_row_are_limited() -> None:
-    guard = DeadLetterLimit(DeadLetterLimits(1.0, 10, 20))
+    limit = DeadLetterLimit(DeadLetterLimits(1.0, 10, 20))
     for _ in range(10):
-        commit(guard, 0, 10)
-        commit(guard, 0, 10)
-        commit(guard, 1, 5)
-    commit(guard, 0, 20)
+        commit(limit, 0, 10)
+        commit(limit, 0, 10)
+        commit(limit, 1, 5)
+    commit(limit, 0, 20)
     with pytest.raises(
         DataError, match=r"21 dead letters in a row.*most common in this commit: not_json \(1\)"
     ) as raised:
-        commit(guard, 0, 1)
+        commit(limit, 0, 1)
     assert raised.value.kind == "dead_letter_limit" and "forebay dlq" in str(raised.value.remedy)
 
 
 def test_the_share_of_dead_letters_is_limited() -> None:
-    guard = DeadLetterLimit(DeadLetterLimits(0.5, 100, None))
-    commit(guard, 0, 40)  # too few to say
-    commit(guard, 60, 0)
+    limit = DeadLetterLimit(DeadLetterLimits(0.5, 100, None))
+    commit(limit, 0, 40)  # too few to say
+    commit(limit, 60, 0)
     for _ in range(5):
-        commit(guard, 50, 50)
+        commit(limit, 50, 50)
     with pytest.raises(DataError, match=r"60\.0% of the last 200 events are dead letters"):
-        commit(guard, 30, 70)
+        commit(limit, 30, 70)
 
 
 def test_uncommitted_outcomes_do_not_count() -> None:
-    guard = DeadLetterLimit(DeadLetterLimits(1.0, 10, 20))
+    limit = DeadLetterLimit(DeadLetterLimits(1.0, 10, 20))
     for _ in range(100):
-        guard.check(ledger(0, 20))  # tried again and again
+        limit.check(ledger(0, 20))  # tried again and again
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), max_size=60), st.integers(1, 200))
-def test_the_share_is_of_the_last_events_and_few_more(commits: list[tuple[int, int]], window: int) -> None:
-    guard = DeadLetterLimit(DeadLetterLimits(1.0, window, None))
+def test_the_share_is_of_the_last_events_and_few_more(commits: list[tuple[int, int]], window_events: int) -> None:
+    limit = DeadLetterLimit(DeadLetterLimits(1.0, window_events, None))
     sizes: list[int] = []
     for predicted, letters in commits:
-        commit(guard, predicted, letters)
+        commit(limit, predicted, letters)
         sizes.append(predicted + letters)
-        kept = guard._num_events
-        assert kept == sum(size for size, _ in guard._last)
-        assert kept >= min(window, sum(sizes)) or kept == sum(sizes)
-        assert kept - guard._last[0][0] < window
+        num_events = limit._num_events
+        assert num_events == sum(size for size, _ in limit._last)
+        assert num_events >= min(window_events, sum(sizes)) or num_events == sum(sizes)
+        assert num_events - limit._last[0][0] < window_events
 
 
 def test_an_unreadable_batch_counts_as_one_dead_letter() -> None:
-    guard = DeadLetterLimit(DeadLetterLimits(0.5, 10, 3))
-    found = ledger(0, 0)
-    found.add_failure(P0, FailureKind.BATCH_TOO_LARGE, JULY, event_id=None, message="no", count=1_000_000)
+    limit = DeadLetterLimit(DeadLetterLimits(0.5, 10, 3))
+    outcomes = ledger(0, 0)
+    outcomes.add_failure(P0, FailureKind.BATCH_TOO_LARGE, JULY, event_id=None, message="no", count=1_000_000)
     for _ in range(3):
-        guard.check(found)
-        guard.on_committed(found)
+        limit.check(outcomes)
+        limit.on_committed(outcomes)
     with pytest.raises(DataError, match="4 dead letters in a row"):
-        guard.check(found)
+        limit.check(outcomes)

@@ -73,7 +73,7 @@ async def test_results_of_a_purged_epoch_are_dropped() -> None:
 async def test_revocation_commits_what_is_in_flight() -> None:
     rig = Rig([12, 12])
     async with rig.running():
-        await rig.until(lambda: rig.source.at == {P0: 12, P1: 12})
+        await rig.until(lambda: rig.source.next_offsets == {P0: 12, P1: 12})
         await rig.pipeline.on_revoked()
         assert rig.all_committed()
 
@@ -82,7 +82,7 @@ async def test_revocation_drops_events_at_its_deadline() -> None:
     rig = Rig([12, 0])
     async with rig.running() as committing:
         rig.producer.hold.clear()
-        await rig.until(lambda: rig.source.at == {P0: 12, P1: 0})
+        await rig.until(lambda: rig.source.next_offsets == {P0: 12, P1: 0})
         await rig.pipeline.on_revoked()
         assert rig.pipeline.num_in_flight == 0 and rig.source.committed[P0] == 0
         await rig.until(lambda: rig.producer.restarts == 1)
@@ -134,16 +134,18 @@ async def test_events_wait_until_a_broken_model_works_again() -> None:
     rig = Rig([40, 40])
     async with rig.running():
         rig.model.broken = True
-        await rig.until(lambda: ("model", "open") in rig.told)
+        await rig.until(lambda: ("model", "open") in rig.breaker_changes)
         await rig.until(lambda: rig.source.paused, step_s=0.0001)
         opened_s, polled = rig.clock.now_s, rig.source.polled
-        assert rig.producer.sent == [], "it is no fault of the data: no dead letters"
+        assert rig.producer.sent == [], "the data is not the cause: no dead letters"
         await rig.until(lambda: rig.source.polled > polled)  # the membership is kept
-        await rig.until(lambda: rig.told[-1] == ("model", "open") and len(rig.told) >= 3)  # a try that failed
+        await rig.until(
+            lambda: rig.breaker_changes[-1] == ("model", "open") and len(rig.breaker_changes) >= 3
+        )  # a try that failed
         assert rig.clock.now_s >= opened_s + 30
         rig.model.broken = False
         await rig.until(rig.all_committed)
-    assert [state for _, state in rig.told] == ["open", "half_open", "open", "half_open", "closed"]
+    assert [state for _, state in rig.breaker_changes] == ["open", "half_open", "open", "half_open", "closed"]
     assert rig.pipeline.totals.outcomes == {Outcome.PREDICTED: 80} and rig.producer.predictions() == 80
     assert not rig.source.paused
 
@@ -159,7 +161,7 @@ async def test_failed_commits_open_the_breaker_of_the_cluster() -> None:
 
     rig.producer.fail = fail
     async with rig.running():
-        await rig.until(lambda: rig.told == [("cluster", "open")])
+        await rig.until(lambda: rig.breaker_changes == [("cluster", "open")])
         opened_s = rig.clock.now_s
         await rig.until(lambda: rig.source.paused, step_s=0.0001)
         await rig.until(lambda: rig.clock.now_s > opened_s + 20)
@@ -167,7 +169,7 @@ async def test_failed_commits_open_the_breaker_of_the_cluster() -> None:
         rig.producer.fail = lambda: None
         await rig.until(rig.all_committed)
         assert rig.clock.now_s >= opened_s + 30
-    assert [state for _, state in rig.told] == ["open", "half_open", "closed"]
+    assert [state for _, state in rig.breaker_changes] == ["open", "half_open", "closed"]
     assert rig.pipeline.totals.outcomes == {Outcome.PREDICTED: 80}
 
 
@@ -202,11 +204,11 @@ async def test_a_long_call_opens_the_breaker_and_closes_it_when_it_returns() -> 
     async with rig.running():
         rig.model.gate.clear()
         watching = asyncio.create_task(rig.pipeline.watch())
-        await rig.until(lambda: rig.told == [("model", "open")])
+        await rig.until(lambda: rig.breaker_changes == [("model", "open")])
         rig.model.gate.set()
         await rig.until(rig.all_committed)
         watching.cancel()
-    assert rig.told[-1] == ("model", "closed")
+    assert rig.breaker_changes[-1] == ("model", "closed")
     assert rig.producer.predictions() == 40
 
 
@@ -244,8 +246,8 @@ async def test_a_drain_leaves_events_of_revoked_partitions() -> None:
         rig.producer.hold.set()
         await rig.until(lambda: rig.producer.restarts == 1)
         assert not draining.done(), "it is not known yet who reads them"
-        del rig.source.at[P0]
-        rig.source.committed[P1] = rig.source.at[P1] = 20
+        del rig.source.next_offsets[P0]
+        rig.source.committed[P1] = rig.source.next_offsets[P1] = 20
         rig.source.current = Epoch(2, "member", None, 2)
         await rig.until(draining.done)
         await draining

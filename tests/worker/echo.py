@@ -1,4 +1,4 @@
-"""A real worker process around a model for tests:
+"""A real worker process with a model for tests:
 
     python -m tests.worker.echo '{"mode": ..., "settings": {...}, "failpoints": {...}}'
 
@@ -31,19 +31,23 @@ from tests.worker import failpoints
 
 NUM_FEATURES = 4
 STEPS = 6
-"""How many events of a window the model takes, in the mode windows."""
+"""Number of a window's events that the model takes, in the mode windows."""
 POISON = 666.0
-"""The first feature of a row that the model chokes on, in the modes that do."""
+"""First feature of the rows on which the model fails, in some modes."""
 
 
 def feature_hash(row: FloatMatrix) -> float:
-    """24 bits of a checksum, which float32 holds exactly."""
+    """Return 24 bits of a checksum, which float32 represents exactly."""
     return float(zlib.crc32(np.ascontiguousarray(row, dtype="<f4").tobytes()) & 0xFFFFFF)
 
 
 class HashModel:
-    """mode: echo; raise, nan or hang on poisoned rows; slow: 50 ms a call; broken: raises on any row while the file `flag` is
-    there. With a flag, hang too is only while it is there."""
+    """Predicts a hash of the features.
+
+    mode: echo; raise, nan or hang on poisoned rows; slow: 50 ms per call; broken: raises on every row while the file `flag`
+        exists.
+    flag: with a flag, the mode hang also applies only while the file exists.
+    """
 
     name = "echo"
     version = 1
@@ -80,7 +84,7 @@ class HashModel:
 
 
 class WindowHashModel(HashModel):
-    """mode windows: the same of windows, of the last STEPS events of each."""
+    """Predicts a hash of the last STEPS events of each window, in the mode windows."""
 
     signature = Signature(
         features=(), shape=(NUM_FEATURES,), task="regression", output_dim=1, labels=(), window=WindowInput(STEPS)
@@ -88,7 +92,7 @@ class WindowHashModel(HashModel):
 
 
 class SteppingClock(SystemClock):
-    """A machine whose time of day is set, by `by_ms` forward and back again, every `every_s`."""
+    """A clock whose wall time jumps by `by_ms` forward and back again, every `every_s`."""
 
     def __init__(self, *, every_s: float, by_ms: int) -> None:
         self._every_s = every_s

@@ -1,9 +1,10 @@
-"""Places in a worker where a test can have it killed, stopped or delayed. In the worker's own process, for tests only.
+"""Failpoints: places in a worker where a test can kill, stop or delay it. They run in the worker process, for tests only.
 
     {"after_deliveries": {"do": "stop", "at": 3}, "in_revoke": {"do": "delay", "seconds": 2, "chance": 0.1, "seed": 7}}
 
-do: kill (SIGKILL), stop (SIGSTOP: the process with its heartbeats stands still until SIGCONT) or delay (heartbeats go on).
-at: the how manieth pass does it, by default the first; with `chance` each pass may. What is done is told on standard error.
+do: kill (SIGKILL), stop (SIGSTOP: the process and its heartbeats stop until SIGCONT) or delay (heartbeats continue).
+at: number of the pass that triggers it, by default the first. chance: probability that a pass triggers it, instead of `at`.
+Each trigger is reported on standard error.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ NAMES = (
 
 
 class Failpoint:
-    """One place, and what is done there."""
+    """One failpoint and its action."""
 
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
         self._name = name
@@ -58,7 +59,7 @@ class Failpoint:
 
 
 def install(failpoints: Mapping[str, Mapping[str, Any]]) -> None:
-    """Put them into this process."""
+    """Install the failpoints in this process."""
     unknown = failpoints.keys() - set(NAMES)
     assert not unknown, f"no such failpoint: {unknown}"
     points = {name: Failpoint(name, options) for name, options in failpoints.items()}

@@ -1,4 +1,4 @@
-"""The fixture of every test that runs worker processes; a plugin that `tests/conftest.py` names."""
+"""The fixture of all tests that run worker processes, a plugin listed in `tests/conftest.py`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def worker_group(broker: Broker, names: Names, tmp_path: Path) -> Iterator[WorkerGroup]:
-    """Workers and topics of this test's own, on `broker`; workers that still run at the end are killed.
+    """Return a group of workers and topics for one test, on `broker`. Workers that still run at the end are killed.
 
     `broker` is the embedded broker and a real Kafka in turn. A folder or a module whose tests need one particular broker
     overrides the fixture `broker`.

@@ -1,4 +1,4 @@
-"""Worker processes to start, kill and look into, and the topics around them."""
+"""Worker processes for tests, to start, kill and inspect, and their topics."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from tests.worker.echo import NUM_FEATURES, feature_hash
 from tests.worker.structured_log import LogLine, read_log
 
 READY_TIMEOUT_S = 90.0
-"""Waits end as soon as they can; this bound is for machines that do much else."""
+"""Limit of waits, which end as soon as they can; it is long for busy machines."""
 OUTPUTS = ("predictions", "dead-letters", "outcome-deltas")
 
 
 class WorkerProcess:
-    """One worker, in its own process."""
+    """One worker process."""
 
     def __init__(self, folder: Path, number: int, arguments: dict[str, Any]) -> None:
         self.log_path = folder / f"worker-{number}.log"
@@ -46,7 +46,7 @@ class WorkerProcess:
         return self.log_path.read_text()
 
     async def ready(self) -> None:
-        """Wait until it reports that it is ready. Fails at once where it has ended without."""
+        """Wait until the worker reports that it is ready. Fails at once if it has ended before."""
         await self.says("worker ready")
 
     async def ended(self, timeout_s: float = 60.0) -> int:
@@ -57,7 +57,7 @@ class WorkerProcess:
         return await self.ended()
 
     async def says(self, words: str, timeout_s: float = READY_TIMEOUT_S) -> None:
-        """Wait until its log holds `words`. Fails at once where it has ended without."""
+        """Wait until the log contains `words`. Fails at once if the worker has ended before."""
 
         def logged() -> bool:
             running = self.process.poll() is None  # before the log is read: its last lines count
@@ -69,19 +69,19 @@ class WorkerProcess:
 
     @property
     def url(self) -> str:
-        """Where its admin HTTP listens. It must be ready."""
+        """The address of the admin API. The worker must be ready."""
         found = re.search(r"admin page at ([^\s\"]+)", self.log)
         assert found is not None, self.log
         return found[1]
 
     async def status(self) -> Any:
-        """Return the status that its admin HTTP reports."""
+        """Return the status from the admin API."""
         async with aiohttp.ClientSession() as session, session.get(f"{self.url}/status?history=0") as response:
             assert response.status == 200, await response.text()
             return await response.json()
 
     async def has_in_flight(self, count: int = 1) -> None:
-        """Wait until `count` events or more are read and not committed."""
+        """Wait until at least `count` events are in flight."""
 
         async def in_flight() -> int:
             return int((await self.status())["in_flight"]["events"])
@@ -89,11 +89,11 @@ class WorkerProcess:
         await eventually(in_flight, f"{count} events in flight", until=lambda n: n >= count, context=lambda: self.log)
 
     def log_lines(self) -> list[LogLine]:
-        """Return what it logged, of a worker that was started with `log={"format": "json"}`."""
+        """Return the log lines of a worker that was started with `log={"format": "json"}`."""
         return read_log(self.log)
 
     def resume(self) -> None:
-        """SIGCONT, after a failpoint's stop."""
+        """Send SIGCONT after a failpoint has stopped the process."""
         self.process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
@@ -103,7 +103,7 @@ class WorkerProcess:
 
 
 class WorkerGroup:
-    """A consumer group of worker processes with topics of its own. As a context, it kills what still runs at its end.
+    """A consumer group of worker processes with its own topics. As a context manager, it kills remaining processes at its end.
 
     published: the events written by `publish`, by partition: id, key and features.
     """
@@ -152,7 +152,12 @@ class WorkerGroup:
         clock: dict[str, Any] | None = None,
         **sections: dict[str, Any],
     ) -> WorkerProcess:
-        """mode, flag: of the model; clock: how its time of day steps (see `echo`); the rest: settings over those of tests."""
+        """Start a worker.
+
+        mode, flag: of the model (see `echo`).
+        clock: how its wall time jumps (see `echo`).
+        The other arguments are settings that override those of tests.
+        """
         settings: dict[str, Any] = {
             "kafka": {
                 "bootstrap_servers": self.bootstrap,
@@ -181,7 +186,7 @@ class WorkerGroup:
             worker.kill()
 
     async def publish(self, count: int, *, keys: int = 20, first_feature: float | None = None) -> None:
-        """`count` good events with unique ids; a key always goes to one partition, numbered in its id."""
+        """Publish `count` valid events with unique ids. A key always has the same partition; ids contain a number per key."""
         rng = np.random.default_rng(len(self.published[0]))
         values: list[list[bytes]] = [[] for _ in range(self.partitions)]
         record_keys: list[list[bytes]] = [[] for _ in range(self.partitions)]
@@ -210,7 +215,7 @@ class WorkerGroup:
                     await send_batch(client, where, part, keys=keys[place] if keys else None)
 
     async def outputs(self, name: str) -> list[ConsumerRecord]:
-        """Everything in a topic, by partition and offset."""
+        """Return all records of a topic, by partition and offset."""
         records = await read_committed(self.bootstrap, self.topic(name), self.partitions)
         return sorted(records, key=lambda record: (record.partition, record.offset))
 
@@ -240,12 +245,12 @@ class WorkerGroup:
         )
 
     async def settled_by(self, worker: WorkerProcess) -> None:
-        """Until all is committed, then stop this worker."""
+        """Wait until everything is committed, then stop this worker."""
         await self.settled()
         assert await worker.stop() == 0, worker.log
 
     def check_predictions(self, records: Sequence[ConsumerRecord], *, exactly_once: bool) -> None:
-        """Nothing lost, each prediction its own event's, order per key among first deliveries."""
+        """Check that nothing is lost, each prediction belongs to its event, and first deliveries are in order per key."""
         expected = {
             event_id: (place, offset, key, features)
             for place, part in enumerate(self.published)
@@ -270,7 +275,7 @@ class WorkerGroup:
 
 
 def kinds(records: Sequence[ConsumerRecord]) -> dict[str, int]:
-    """Dead letters by kind."""
+    """Return the number of dead letters by kind."""
     counts: dict[str, int] = defaultdict(int)
     for record in records:
         counts[dict(record.headers)[names.ERROR_KIND].decode()] += 1
@@ -278,6 +283,6 @@ def kinds(records: Sequence[ConsumerRecord]) -> dict[str, int]:
 
 
 def total(deltas: Sequence[ConsumerRecord], **where: str) -> int:
-    """The sum of the deltas' counts, of those whose fields are as given."""
+    """Return the sum of the counts of deltas with these field values."""
     documents = [orjson.loads(record.value) for record in deltas]
     return sum(d["count"] for d in documents if all(d[name] == value for name, value in where.items()))

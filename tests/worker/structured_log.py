@@ -1,4 +1,4 @@
-"""What a worker logged as JSON, line by line, and what must not fill a log: by logger, key and time, never by lines in all."""
+"""The JSON log of a worker, and checks that lines do not repeat too often, by logger, key and time."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import orjson
 CLIENT: Final = "aiokafka"
 AWAY: Final = "no broker answers since"
 BACK: Final = ("the cluster answers again", "stopping: draining")
-"""At its stop a worker lets the client log again."""
+"""Messages after which the client may log again; a worker permits it while it stops."""
 
 
 class LogLine(NamedTuple):
-    """key: what the message begins with, up to a colon; figures in it are replaced by #."""
+    """One log line. key: the start of the message up to a colon, with numbers replaced by #."""
 
     time_s: float
     logger: str
@@ -26,7 +26,7 @@ class LogLine(NamedTuple):
 
 
 def read_log(log: str) -> list[LogLine]:
-    """Return the JSON lines of `log`. Whatever else the process wrote is left out."""
+    """Return the JSON lines of `log`, without other output of the process."""
     lines = []
     for text in log.splitlines():
         if text.startswith("{"):
@@ -44,12 +44,12 @@ def starting(lines: Sequence[LogLine], words: str) -> list[LogLine]:
 
 
 def is_client(line: LogLine) -> bool:
-    """Whether the Kafka client logged it."""
+    """Return whether the Kafka client logged this line."""
     return line.logger == CLIENT or line.logger.startswith(f"{CLIENT}.")
 
 
 def check_client_lines(lines: Sequence[LogLine], *, every_s: float) -> None:
-    """The client logs nothing while no broker answers, and else each of its loggers at most one line in `every_s`."""
+    """Check that the client logs nothing while no broker answers, and otherwise one line per logger in `every_s` at most."""
     last_s: dict[str, float] = defaultdict(lambda: float("-inf"))
     away = False
     for line in lines:
@@ -67,5 +67,5 @@ def check_client_lines(lines: Sequence[LogLine], *, every_s: float) -> None:
 
 
 def repetitions(lines: Iterable[LogLine]) -> Counter[tuple[str, str]]:
-    """Return how often each of the worker's own loggers logged each key."""
+    """Return the number of lines per logger and key, without those of the client."""
     return Counter((line.logger, line.key) for line in lines if not is_client(line))

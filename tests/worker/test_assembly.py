@@ -1,4 +1,4 @@
-"""The assembly of a worker, as far as it needs no cluster, and what a worker takes from it."""
+"""The assembly of a worker, as far as it needs no cluster, and the failure slot."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def test_a_stop_before_the_cluster_answers_ends_the_assembly() -> None:
         await WorkerAssembly(settings(), HashModel("echo"), clock=SystemClock()).assemble(stop)
 
 
-async def test_a_model_of_windows_without_windows_in_the_settings_is_refused_before_the_cluster_is_asked() -> None:
+async def test_a_window_model_without_configured_windows_is_refused_before_connecting() -> None:
     assembly = WorkerAssembly(settings(), WindowHashModel("windows"), clock=SystemClock())
     with pytest.raises(ConfigError, match=r"window\.kind = none"):
         await assembly.assemble(StopRequest())
@@ -67,5 +67,5 @@ async def test_a_task_that_is_done_ends_the_wait() -> None:
 @pytest.mark.parametrize(
     ("max_batch_size", "sizes"), [(1, [1]), (2, [1, 2]), (4, [1, 4]), (5, [1, 4, 5]), (100, [1, 4, 16, 64, 100])]
 )
-def test_the_model_is_warmed_up_up_to_the_largest_batch(max_batch_size: int, sizes: list[int]) -> None:
+def test_warm_up_sizes_go_up_to_the_largest_batch(max_batch_size: int, sizes: list[int]) -> None:
     assert warm_up_sizes(max_batch_size) == sizes

@@ -1,4 +1,4 @@
-"""Micro-batches and polls become smaller where a row or an event makes very much of them, and stay as they are elsewhere."""
+"""Micro-batches and polls are smaller for models with very many outputs or windows, and as configured otherwise."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.eventtime.build import plan
     ("most", "outputs", "expected"),
     [(4096, 2, 4096), (4096, 500, 4096), (4096, 20_000, 119), (1, 20_000, 1), (64, 10**8, 1)],
 )
-def test_a_batch_has_no_more_rows_than_its_predictions_may_take(most: int, outputs: int, expected: int) -> None:
+def test_the_size_of_predictions_limits_the_batch_size(most: int, outputs: int, expected: int) -> None:
     rows = batch_size(most, outputs)
     assert rows == expected
     assert rows == 1 or rows * prediction_bytes(outputs) <= MAX_BATCH_OUTPUT_BYTES
@@ -23,9 +23,7 @@ def test_a_batch_has_no_more_rows_than_its_predictions_may_take(most: int, outpu
 @pytest.mark.parametrize(
     ("size_ms", "hop_ms", "expected"), [(10, 10, 4096), (60, 10, 4096), (1000, 1, 32), (999, 10, 327)]
 )
-def test_a_poll_puts_its_events_into_no_more_windows_than_the_loop_can_spare(
-    size_ms: int, hop_ms: int, expected: int
-) -> None:
+def test_the_number_of_windows_limits_the_poll_size(size_ms: int, hop_ms: int, expected: int) -> None:
     assert (
         poll_size(
             4096,

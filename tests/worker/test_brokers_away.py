@@ -1,4 +1,4 @@
-"""Brokers that are away when a worker starts, and that go away while it runs: waited for, and logged by the worker itself."""
+"""A worker waits for brokers that are unreachable at its start or later, and logs that itself."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.worker.structured_log import check_client_lines
 
 @pytest.mark.slow
 @pytest.mark.timeout(480)  # four starts of three brokers, on a machine that may do much else
-async def test_brokers_away_at_the_start_and_later(
+async def test_brokers_unreachable_at_the_start_and_later(
     kafka_cluster: Callable[[int, Mapping[str, str]], ApacheKafka], names: Names, tmp_path: Path
 ) -> None:
     cluster = await asyncio.to_thread(kafka_cluster, 3, {})

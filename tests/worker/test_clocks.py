@@ -1,4 +1,4 @@
-"""A worker whose clock is wrong, and a producer whose clock is, on a real Kafka."""
+"""Workers and producers with wrong clocks, on a real Kafka."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ HOUR_MS = 3_600_000
 
 @pytest.fixture
 def broker(kafka: Broker) -> Broker:
-    """A real Kafka only: it checks timestamps."""
+    """Return a real Kafka, because only that checks timestamps."""
     return kafka
 
 
-async def test_a_worker_whose_clock_is_ahead_names_it_and_the_brokers_bound(worker_group: WorkerGroup) -> None:
+async def test_a_worker_with_a_clock_ahead_stops_with_the_limit_of_the_broker(worker_group: WorkerGroup) -> None:
     await worker_group.create_for_windows(partitions=1)
     await worker_group.publish(5)
     # The clock steps when the machine's uptime has grown by a third: not during the test.
@@ -37,7 +37,7 @@ async def test_a_worker_whose_clock_is_ahead_names_it_and_the_brokers_bound(work
     assert await worker_group.committed() == {0: 0}
 
 
-async def test_a_producer_whose_clock_is_ahead_makes_nobody_elses_events_late(worker_group: WorkerGroup) -> None:
+async def test_a_producer_with_a_clock_ahead_does_not_make_other_events_late(worker_group: WorkerGroup) -> None:
     await worker_group.create_for_windows(partitions=1)
     now_ms, place = SystemClock().wall_ms(), TopicPartition(worker_group.topic("features"), 0)
     times = [now_ms + 10 * number for number in range(50)]

@@ -1,4 +1,4 @@
-"""At least once on a real Apache Kafka: workers killed, the broker restarted; nothing is lost and order per key holds."""
+"""At least once on a real Apache Kafka: after killed workers and broker restarts, nothing is lost and keys stay in order."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ async def server(private_kafka: Callable[[Mapping[str, str]], RealKafka]) -> Rea
 
 @pytest.fixture
 def broker(server: RealKafka) -> Broker:
-    """The server of this test's own, which it may stop and restart."""
+    """Return a server for one test, which the test may stop and restart."""
     return Broker("apache", server.bootstrap, "private")
 
 
 @pytest.mark.slow
-async def test_three_workers_killed_and_a_broker_restarted_lose_nothing(
+async def test_nothing_is_lost_with_three_workers_killed_and_a_broker_restarted(
     server: RealKafka, worker_group: WorkerGroup
 ) -> None:
     await worker_group.create(partitions=6)
@@ -71,7 +71,7 @@ async def test_three_workers_killed_and_a_broker_restarted_lose_nothing(
 
 @pytest.mark.slow
 async def test_workers_that_join_and_leave_commit_what_they_read(worker_group: WorkerGroup) -> None:
-    """Clean joins and leaves give no duplicates either: what is in flight is committed before partitions are given up."""
+    """Clean joins and leaves cause no duplicates: events in flight are committed before partitions are revoked."""
     await worker_group.create(partitions=6)
     first = worker_group.start(delivery=AT_LEAST_ONCE)
     await first.ready()
@@ -88,7 +88,7 @@ async def test_workers_that_join_and_leave_commit_what_they_read(worker_group: W
 
 
 @pytest.mark.slow
-async def test_a_broker_that_is_away_is_waited_for(server: RealKafka, worker_group: WorkerGroup) -> None:
+async def test_a_worker_waits_for_an_unreachable_broker(server: RealKafka, worker_group: WorkerGroup) -> None:
     await worker_group.create(partitions=6)
     worker = worker_group.start(delivery=AT_LEAST_ONCE | {"commit_timeout_ms": 2000})
     await worker.ready()
@@ -103,7 +103,7 @@ async def test_a_broker_that_is_away_is_waited_for(server: RealKafka, worker_gro
     worker_group.check_predictions(await worker_group.outputs("predictions"), exactly_once=False)
 
 
-async def test_a_stop_while_the_broker_is_away_is_clean(server: RealKafka, worker_group: WorkerGroup) -> None:
+async def test_a_stop_without_a_broker_is_clean(server: RealKafka, worker_group: WorkerGroup) -> None:
     await worker_group.create(partitions=6)
     worker = worker_group.start(delivery=AT_LEAST_ONCE, log={"format": "json"})
     await worker.ready()
@@ -116,9 +116,7 @@ async def test_a_stop_while_the_broker_is_away_is_clean(server: RealKafka, worke
 
 
 @pytest.mark.parametrize("guarantee", ["exactly_once", "at_least_once"])
-async def test_a_drain_that_commits_nothing_is_no_success(
-    server: RealKafka, worker_group: WorkerGroup, guarantee: str
-) -> None:
+async def test_a_drain_that_commits_nothing_fails(server: RealKafka, worker_group: WorkerGroup, guarantee: str) -> None:
     await worker_group.create(partitions=6)
     delivery = {"processing_guarantee": guarantee, "commit_timeout_ms": 1000, "drain_timeout_ms": 4000}
     worker = worker_group.start(mode="slow", delivery=delivery)

@@ -1,4 +1,4 @@
-"""What a worker imports before a model asks for it: nothing that it does not need, and little memory beside torch's."""
+"""A worker imports nothing that it does not need, and little memory in addition to that of torch."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def imported() -> dict[str, Any]:
     return found
 
 
-def test_nothing_is_imported_that_a_worker_does_not_need(imported: dict[str, Any]) -> None:
+def test_a_worker_imports_nothing_that_it_does_not_need(imported: dict[str, Any]) -> None:
     assert NOT_NEEDED & set(imported["modules"]) == set()
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-def test_what_is_added_to_torch_is_little(imported: dict[str, Any]) -> None:
+def test_a_worker_needs_little_memory_in_addition_to_torch(imported: dict[str, Any]) -> None:
     assert imported["own_mib"] < MOST_OWN_MIB

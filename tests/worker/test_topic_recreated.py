@@ -1,4 +1,4 @@
-"""Of an input topic that is deleted and created again no record is skipped by a worker that held positions in the old one."""
+"""A worker with positions in an input topic skips no records after the topic is deleted and created again."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tests.worker.harness import WorkerGroup, WorkerProcess
 
 @pytest.fixture
 def broker(kafka: Broker) -> Broker:
-    """A real Kafka only: its topics have ids."""
+    """Return a real Kafka, because only its topics have ids."""
     return kafka
 
 
 async def recreate(worker_group: WorkerGroup, *, gone_s: float = 0.0) -> None:
-    """Delete the input topic and create it again, of the same name, after `gone_s`."""
+    """Delete the input topic and create it again with the same name after `gone_s`."""
     async with admin(worker_group.bootstrap) as client:
         await client.delete_topics([worker_group.topic("features")])
         topic = worker_group.topic("features")
@@ -39,7 +39,7 @@ async def post(worker: WorkerProcess, path: str) -> None:
 
 
 async def skips_nothing(worker_group: WorkerGroup, worker: WorkerProcess) -> None:
-    """It stops and names what it would have skipped; or the deleted topic was taken from it first, and it begins the new."""
+    """Check that the worker stops and names what it would have skipped, or lost the old topic first and reads the new one."""
     topic = worker_group.topic("features")
 
     async def num_predicted() -> int:
@@ -94,7 +94,7 @@ async def test_recreated_while_the_worker_hangs(worker_group: WorkerGroup) -> No
 
 
 async def test_recreated_while_commits_are_under_way(worker_group: WorkerGroup) -> None:
-    """What was read of the old topic is not committed for the new one, which the next worker would then not read from 0."""
+    """Positions of the old topic are not committed for the new one; otherwise the next worker would not read it from 0."""
     await worker_group.create(partitions=1)
     worker = worker_group.start(mode="slow", limits={"max_in_flight_events": 20_000})
     for _ in range(2):

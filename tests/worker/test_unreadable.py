@@ -1,4 +1,4 @@
-"""A real worker on both brokers, and records and batches that no client can read: each offset has one outcome."""
+"""A real worker on both brokers gives each offset of unreadable records and batches one outcome."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def headers_of(letter: Any) -> dict[str, str]:
     return {name: value.decode() for name, value in letter.headers}
 
 
-async def test_each_offset_of_what_cannot_be_read_has_one_outcome(worker_group: WorkerGroup) -> None:
+async def test_each_unreadable_offset_has_one_outcome(worker_group: WorkerGroup) -> None:
     await worker_group.create({"max.message.bytes": "2000000"}, partitions=1)
     where = TopicPartition(worker_group.topic("features"), 0)
     not_utf8 = record(1, GOOD, headers=[(b"\xff\xfe", b"1")])
@@ -63,7 +63,7 @@ async def test_each_offset_of_what_cannot_be_read_has_one_outcome(worker_group: 
 
 @pytest.mark.embedded
 @pytest.mark.parametrize("broker", ["embedded_broker"], indirect=True)  # a real Kafka does not take such a batch
-async def test_a_batch_that_contradicts_itself_stops_the_worker_at_its_place(worker_group: WorkerGroup) -> None:
+async def test_an_inconsistent_batch_stops_the_worker_with_its_offset(worker_group: WorkerGroup) -> None:
     await worker_group.create(partitions=1)
     where = TopicPartition(worker_group.topic("features"), 0)
     broken = batch(with_lengths([record(0, GOOD)]), 5, last_delta=0)

@@ -19,18 +19,18 @@ def settings(**window: object) -> Settings:
     return Settings(window=WindowSection(**window))  # type: ignore[arg-type]
 
 
-def test_neither_has_windows() -> None:
+def test_no_plan_without_windows() -> None:
     assert window_plan(settings(), EVENTS) is None
 
 
-def test_one_without_the_other_is_told_with_the_remedy() -> None:
+def test_a_mismatch_is_refused_with_the_remedy() -> None:
     with pytest.raises(ConfigError, match=r"\(window.kind = none\), but the model default takes windows"):
         window_plan(settings(), WINDOWS)
     with pytest.raises(ConfigError, match=r"window.kind is tumbling, but the model default takes single events"):
         window_plan(settings(kind="tumbling", size_ms=10), EVENTS)
 
 
-def test_the_plan_has_what_the_settings_say() -> None:
+def test_the_plan_has_the_values_of_the_settings() -> None:
     found = window_plan(settings(kind="tumbling", size_ms=10, allowed_lateness_ms=3, on_changed="flush"), WINDOWS)
     assert found is not None and found.flush and found.num_features == 3
     assert found.spec == WindowSpec(

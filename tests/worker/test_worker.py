@@ -1,4 +1,4 @@
-"""A real worker process on both brokers: publish, predict, stop; and everything that can be wrong with events."""
+"""A real worker process on both brokers: publish, predict, stop, and all kinds of invalid events."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.worker.structured_log import check_client_lines, repetitions, startin
 GOOD = {"id": "good", "timestamp": 1, "features": [1.0] * NUM_FEATURES}
 
 
-async def test_every_event_is_predicted_once_and_the_worker_stops_clean(worker_group: WorkerGroup) -> None:
+async def test_every_event_is_predicted_once_and_the_worker_stops_cleanly(worker_group: WorkerGroup) -> None:
     await worker_group.create()
     await worker_group.publish(3000)
     worker = worker_group.start()
@@ -37,7 +37,7 @@ async def test_every_event_is_predicted_once_and_the_worker_stops_clean(worker_g
     assert "3,500 events committed = 3,500 predicted + 0 rejected + 0 failed" in worker.log
 
 
-async def test_poison_of_every_kind_costs_nobody_else(worker_group: WorkerGroup) -> None:
+async def test_invalid_events_of_every_kind_do_not_affect_others(worker_group: WorkerGroup) -> None:
     await worker_group.create({"max.message.bytes": "16000000"})
     await worker_group.publish(100)
     before = await worker_group.ends()
@@ -134,7 +134,7 @@ async def test_a_model_that_hangs_ends_the_worker_with_the_reason_and_loses_noth
     worker_group.check_predictions(await worker_group.outputs("predictions"), exactly_once=True)
 
 
-async def test_a_model_call_that_comes_back_late_costs_nothing(worker_group: WorkerGroup, tmp_path: Path) -> None:
+async def test_a_late_model_call_loses_nothing(worker_group: WorkerGroup, tmp_path: Path) -> None:
     flag = tmp_path / "flag"
     flag.touch()
     await worker_group.create()
@@ -150,8 +150,8 @@ async def test_a_model_call_that_comes_back_late_costs_nothing(worker_group: Wor
 
 
 @pytest.mark.slow
-async def test_a_model_that_is_broken_for_a_while_loses_nothing(worker_group: WorkerGroup, tmp_path: Path) -> None:
-    """It fails on whatever it is given, so that is no fault of the data: no dead letters, the source waits."""
+async def test_a_temporarily_broken_model_loses_nothing(worker_group: WorkerGroup, tmp_path: Path) -> None:
+    """The model fails for every input, so the data is not the cause: no dead letters, and the source waits."""
     flag = tmp_path / "flag"
     await worker_group.create()
     worker = worker_group.start(
@@ -205,7 +205,7 @@ async def test_too_many_dead_letters_stop_the_worker_instead_of_draining_the_top
     assert total(await worker_group.outputs("outcome-deltas")) == 2100
 
 
-async def test_a_topic_of_garbage_bytes(worker_group: WorkerGroup) -> None:
+async def test_a_topic_of_random_bytes(worker_group: WorkerGroup) -> None:
     await worker_group.create()
     garbage = [[os.urandom(20 + number % 50) for number in range(500)] for _ in range(worker_group.partitions)]
     await worker_group.send(garbage)
@@ -218,7 +218,7 @@ async def test_a_topic_of_garbage_bytes(worker_group: WorkerGroup) -> None:
 
 
 @pytest.mark.slow
-async def test_a_slow_model_holds_the_source_and_the_membership(worker_group: WorkerGroup) -> None:
+async def test_a_slow_model_pauses_the_source_and_keeps_the_membership(worker_group: WorkerGroup) -> None:
     await worker_group.create()
     await worker_group.publish(2000)
     worker = worker_group.start(
@@ -234,7 +234,7 @@ async def test_a_slow_model_holds_the_source_and_the_membership(worker_group: Wo
     worker_group.check_predictions(await worker_group.outputs("predictions"), exactly_once=True)
 
 
-async def test_a_second_signal_ends_it_at_once(worker_group: WorkerGroup) -> None:
+async def test_a_second_signal_ends_the_worker_at_once(worker_group: WorkerGroup) -> None:
     await worker_group.create()
     worker = worker_group.start(mode="hang", delivery={"drain_timeout_ms": 60_000}, model={"call_timeout_ms": 60_000})
     await worker.ready()
@@ -247,7 +247,7 @@ async def test_a_second_signal_ends_it_at_once(worker_group: WorkerGroup) -> Non
     assert await worker.ended(30) == 128 + signal.SIGTERM  # in less than the drain's time-out
 
 
-async def test_latest_is_the_end_at_the_first_start_whatever_comes_before_the_next(worker_group: WorkerGroup) -> None:
+async def test_latest_is_the_end_of_the_log_at_the_first_start(worker_group: WorkerGroup) -> None:
     await worker_group.create()
     await worker_group.publish(40)
     latest = {"auto_offset_reset": "latest"}
@@ -261,7 +261,7 @@ async def test_latest_is_the_end_at_the_first_start_whatever_comes_before_the_ne
     assert {orjson.loads(record.value)["source"]["offset"] for record in predictions} == set(range(10, 20))
 
 
-async def test_a_timestamp_to_start_from(worker_group: WorkerGroup) -> None:
+async def test_a_worker_starts_from_a_timestamp(worker_group: WorkerGroup) -> None:
     await worker_group.create()
     await worker_group.publish(40)
     await asyncio.sleep(0.05)
@@ -273,14 +273,14 @@ async def test_a_timestamp_to_start_from(worker_group: WorkerGroup) -> None:
     assert offsets == set(range(10, 20))
 
 
-async def test_none_refuses_to_guess_a_start(worker_group: WorkerGroup) -> None:
+async def test_none_refuses_to_choose_a_start_offset(worker_group: WorkerGroup) -> None:
     await worker_group.create()
     worker = worker_group.start(input={"auto_offset_reset": "none"})
     assert await worker.ended() == 1
     assert "stopped: no_offset" in worker.log and "Traceback" not in worker.log
 
 
-async def test_missing_topics_are_told_before_joining(worker_group: WorkerGroup) -> None:
+async def test_missing_topics_are_reported_before_joining(worker_group: WorkerGroup) -> None:
     worker = worker_group.start(kafka={"request_timeout_ms": 3000})
     assert await worker.ended() == 1
     assert f"{worker_group.topic('features')}" in worker.log and "Traceback" not in worker.log
