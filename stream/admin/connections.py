@@ -157,7 +157,7 @@ class Connection(web.RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionError("the response has begun already")
         if status >= 500:
-            log.error("admin: an unexpected error in a request", exc_info=exc)
+            log.error("admin: unexpected error while handling a request", exc_info=exc)
             response = error_response(status, "internal", "this is a bug; see the worker's log")
         else:
             text = shortened(printable(" ".join((message or "").split())), 200)

@@ -122,7 +122,7 @@ class StallLimits:
 
 
 def liveness(snapshot: HealthSnapshot, stall: StallDurations, limits: StallLimits) -> Verdict:
-    """Return whether the worker is alive; it is not only where a restart could help."""
+    """Return whether the worker makes progress. This fails only if a restart could help."""
     reasons = []
     if stall.work_s > limits.work_s:
         lag = "unknown" if snapshot.lag is None else f"{snapshot.lag:,}"
@@ -141,7 +141,7 @@ def startup(snapshot: HealthSnapshot) -> Verdict:
 
 
 def readiness(snapshot: HealthSnapshot) -> Verdict:
-    """Return whether the worker takes part: model warm, group joined (with or without partitions), gate open, not draining.
+    """Return whether the worker is ready: model warm, group joined (with or without partitions), gate open, not draining.
 
     Breakers, an unreachable cluster and a pause are reported as conditions only: they change nothing for clients of the
     admin API.

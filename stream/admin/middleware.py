@@ -84,7 +84,7 @@ async def _answer(request: web.Request, handler: Handler, timeout_s: float) -> w
         if isinstance(error, ConnectionError) and request.transport is None:
             # The client closed the connection, for example before the end of its body: it does not read the response.
             return error_response(400, "bad_request", "the connection was closed before the end of the request")
-        log.exception("admin: an unexpected error in a request")
+        log.exception("admin: unexpected error while handling a request")
         return error_response(500, "internal", "this is a bug; see the worker's log")
 
 

@@ -19,7 +19,10 @@ REQUEST_KEY: Final = b"request"
 
 
 def build_window(chunk: Chunk, plan: WindowPlan) -> WindowChunk:
-    """Return a window of all events of the chunk, whatever their keys and times. It has the size of the plan's windows."""
+    """Return a window of all events of the chunk, whatever their keys and times.
+
+    It begins at the earliest event. Its length is that of the plan's windows; a session ends one gap after the latest event.
+    """
     times: Sequence[int] = chunk.timestamps
     spec = plan.spec
     start = min(times)

@@ -66,7 +66,9 @@ class _Prepared(NamedTuple):
 
 
 class Predictor:
-    """Answers requests to `/predict`. Their events are not events of the stream: they have no position and no outcome.
+    """Answers requests to `/predict`.
+
+    Their events are not events of the stream: they have no topic, position or outcome, and are not counted.
 
     Slow work is done outside the event loop, for one request at a time: parsing, decoding and encoding on a thread of its
     own, in time slices (see `TimeSlices`), and the model call on the device thread, queued behind the stream's micro-batches.

@@ -72,7 +72,7 @@ class AdminServer:
     async def start(self) -> str:
         """Start listening and return `url`. Raise ConfigError if that is impossible."""
         section = self._section
-        context = _tls(section)
+        context = _make_tls_context(section)
         listening = await asyncio.to_thread(_listen, section)
         port = self.port = listening.getsockname()[1]
         if section.port and port != section.port:
@@ -147,7 +147,7 @@ def _listen(section: AdminSection) -> socket.socket:
     )
 
 
-def _tls(section: AdminSection) -> ssl.SSLContext | None:
+def _make_tls_context(section: AdminSection) -> ssl.SSLContext | None:
     if section.tls_cert_file is None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

@@ -1,4 +1,4 @@
-"""The current state of the worker: the snapshot that probes decide on, and the `/status` document."""
+"""The current state of the worker: the snapshot that the probes evaluate, and the `/status` document."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class WorkerView:
         self._components.status_observer.samples.record_lag(snapshot.known_lag, wall_ms=self._clock.wall_ms())
 
     def snapshot(self) -> HealthSnapshot:
-        """Return what the probes decide on."""
+        """Return the state that the probes evaluate."""
         pipeline, source, lag = self._components.pipeline, self._components.source, self._components.lag
         gate_open = source.epoch is not None
         return HealthSnapshot(

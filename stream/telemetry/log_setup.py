@@ -131,14 +131,14 @@ def set_up_logging(levels: str, form: Literal["auto", "text", "json"], *, stream
             logging.getLogger(name).setLevel(level.upper())
     # For all loggers: lines of asyncio or aiohttp that a client can cause must not fill the disk either.
     limits.append(RateLimitFilter(REPEATS_EVERY_S, burst=MAX_REPEATS, key=_logger_and_first_line))
-    handler.addFilter(_DecideOnce(limits))
+    handler.addFilter(_OncePerRecord(limits))
 
 
 def share_rate_limits(handler: logging.Handler) -> None:
     """Apply the rate limits of `set_up_logging` to one more handler of the root logger."""
     for other in logging.getLogger().handlers:
         for limit in other.filters:
-            if isinstance(limit, _DecideOnce):
+            if isinstance(limit, _OncePerRecord):
                 handler.addFilter(limit)
 
 
@@ -158,7 +158,7 @@ class _LoggerFilter(logging.Filter):
         return bool(not super().filter(record) or self._inner.filter(record))
 
 
-class _DecideOnce(logging.Filter):
+class _OncePerRecord(logging.Filter):
     """Passes records that all of `filters` pass. Calls them once per record, even if it goes to several handlers."""
 
     def __init__(self, filters: list[logging.Filter]) -> None:

@@ -27,7 +27,10 @@ LIMITS = RequestLimits(max_events=4, max_bytes=3000)
 
 
 class Model:
-    """Doubles its first feature; raises on 13; waits while `gate` is not set; `calls` are the rows of each call."""
+    """A model that doubles its features, raises if the first is 13, and waits while `gate` is not set.
+
+    calls: number of rows of each call.
+    """
 
     name, version = "m", 3
 

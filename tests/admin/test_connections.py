@@ -15,7 +15,7 @@ import pytest
 
 from forebay.stream.admin.connections import ConnectionTable
 from forebay.stream.admin.server import AdminServer
-from tests.admin.test_server import TLS, asked, serving, serving_server
+from tests.admin.test_server import TLS, send_request, serving, serving_server
 from tests.eventually import eventually
 
 HALF = b"GET /status HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: "
@@ -94,7 +94,7 @@ async def test_connections_without_a_request_do_not_block_others(sent: bytes) ->
         with connected(url, 100, sent) as clients:
             for client in clients[:84]:
                 assert await ended(client) == b""
-            assert (await asked(f"{url}/healthz"))[0] == 200
+            assert (await send_request(f"{url}/healthz"))[0] == 200
             assert len(server.connections) <= 16
 
 
@@ -104,7 +104,7 @@ async def test_handshakes_that_never_end_do_not_block_others() -> None:
         with connected(url, 60, b"\x16\x03\x01") as clients:
             for client in clients[:44]:
                 assert await ended(client) == b""
-            assert (await asked(f"{url}/healthz", ssl=trust))[0] == 200
+            assert (await send_request(f"{url}/healthz", ssl=trust))[0] == 200
             assert len(server.connections) <= 16
 
 
@@ -149,7 +149,7 @@ async def test_clients_that_do_not_read_their_responses_are_evicted() -> None:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             clients.append((client, asyncio.create_task(asyncio.get_running_loop().sock_sendall(client, requests))))
         for _ in range(8):
-            assert (await asked(f"{url}/healthz"))[0] == 200
+            assert (await send_request(f"{url}/healthz"))[0] == 200
         assert server.connections.evicted > 0
         for client, sending in clients:
             sending.cancel()
@@ -170,7 +170,7 @@ async def test_a_process_without_descriptors_logs_it_and_continues(caplog: pytes
                 await eventually(lambda: caplog.records, "a log line", every_s=0)
             finally:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-            assert (await asked(f"{url}/healthz"))[0] == 200
+            assert (await send_request(f"{url}/healthz"))[0] == 200
     lines = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert all("cannot be accepted" in line for line in lines) and len(lines) < 5
 
@@ -253,8 +253,8 @@ async def test_an_unknown_host_name_is_refused_at_any_address(host: str) -> None
             ("worker", 403),
         ):
             for method, path in (("GET", "/status"), ("POST", "/predict"), ("GET", "/"), ("GET", "/healthz")):
-                found = await asked(f"http://127.0.0.1:{port}{path}", method, headers={"Host": name})
-                assert found[0] == status, (name, path)
+                response = await send_request(f"http://127.0.0.1:{port}{path}", method, headers={"Host": name})
+                assert response[0] == status, (name, path)
 
 
 def port_of(server: AdminServer) -> int:

@@ -31,8 +31,8 @@ P = [TopicPartition("features", number) for number in range(5)]
 
 
 def test_metadata_is_part_of_the_join_under_the_name_of_the_plain_assignor() -> None:
-    seen: list[bytes] = []
-    assignor = AdvertisingAssignor(METADATA.encode, seen.extend)
+    announced: list[bytes] = []
+    assignor = AdvertisingAssignor(METADATA.encode, announced.extend)
     metadata = ConsumerProtocolMemberMetadata.decode(assignor.metadata({"features"}).encode())
     assert metadata.subscription == ["features"]
     assert decode_member_metadata(metadata.user_data) == METADATA
@@ -44,7 +44,7 @@ def test_metadata_is_part_of_the_join_under_the_name_of_the_plain_assignor() -> 
     assert [assigned.encode() for assigned in assignor.assign(cluster, members).values()] == [
         assigned.encode() for assigned in plain.values()
     ]
-    assert seen == [METADATA.encode(), b""], "what each member announces, for the one that leads"
+    assert announced == [METADATA.encode(), b""], "what each member announces, for the one that leads"
 
 
 @given(st.binary() | st.recursive(st.none() | st.text() | st.integers(), st.lists).map(lambda x: repr(x).encode()))
@@ -185,7 +185,7 @@ def test_partitions_are_formatted_as_ranges() -> None:
 
 
 @given(st.binary(), st.binary() | st.just(b"\0\0\0\0\0\1\xff\xff\0\0\0\1\0\0\0\0\0\0\0\0"))
-def test_a_member_with_invalid_bytes_has_no_user_data_and_partitions(metadata: bytes, assignment: bytes) -> None:
+def test_decoding_invalid_bytes_of_a_member_never_raises(metadata: bytes, assignment: bytes) -> None:
     member = decode_member("m1", client_id="forebay", host="/10.0.0.9", metadata=metadata, assignment=assignment)
     assert all(isinstance(partition.topic, str) for partition in member.partitions)
 

@@ -176,7 +176,7 @@ async def test_events_and_windows_have_separate_ledgers(serve: Serve) -> None:
         errors=[
             error("late", "late", 20, "the event came late"),
             error("model_error", "window_failed", 2, "raised"),
-            error("not_json", "rejected", 1, "it is no JSON"),
+            error("not_json", "rejected", 1, "it is not JSON"),
         ],
         history=history(**columns),
     )

@@ -73,11 +73,11 @@ async def test_a_list_has_an_entry_for_each_event_in_order() -> None:
     ],
 )
 async def test_a_bad_request_has_the_kind_of_its_dead_letter(body: bytes, status: int, kind: str) -> None:
-    found, document = await predicted(body)
+    actual_status, document = await predicted(body)
     if isinstance(document, list):
         (document,) = document
     error = document["error"]
-    assert (found, error["kind"]) == (status, kind)
+    assert (actual_status, error["kind"]) == (status, kind)
     assert error["remedy"] == FAILURES[FailureKind(kind)].remedy
     assert error["stage"] == FAILURES[FailureKind(kind)].stage.value
 

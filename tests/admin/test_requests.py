@@ -61,8 +61,8 @@ def test_a_request_decoded_in_slices_equals_one_decoded_as_a_whole(count: int) -
     (whole,) = decoder.decode({REQUEST_PARTITION: request.records}, sliced.epoch)
     assert np.array_equal(sliced.x_BF, whole.x_BF)
     for name in ("records", "ids", "timestamps", "rejections", "deadlines", "num_records", "num_bytes", "next_offset"):
-        found, expected = getattr(sliced, name), getattr(whole, name)
-        assert found == expected, name
+        actual, expected = getattr(sliced, name), getattr(whole, name)
+        assert actual == expected, name
 
 
 GZIPPED = gzip.compress(event("z"), mtime=0)

@@ -9,23 +9,23 @@ from tests.core.build import ManualClock
 
 
 def counting_encoder() -> tuple[Callable[[], bytes], list[bytes]]:
-    made: list[bytes] = []
+    encoded: list[bytes] = []
 
     def make() -> bytes:
-        made.append(b"%d" % len(made))
-        return made[-1]
+        encoded.append(b"%d" % len(encoded))
+        return encoded[-1]
 
-    return make, made
+    return make, encoded
 
 
 def test_many_requests_in_a_short_time_cost_one_encoding() -> None:
     clock = ManualClock()
-    cache, (make, made) = ResponseCache(clock), counting_encoder()
+    cache, (make, encoded) = ResponseCache(clock), counting_encoder()
     assert [cache.get("status", make) for _ in range(1000)] == [b"0"] * 1000
     assert cache.get("history", make) == b"1"
     clock.advance(MAX_AGE_S)
     assert cache.get("status", make) == b"2"
-    assert len(made) == 3
+    assert len(encoded) == 3
 
 
 def test_a_cleared_cache_encodes_again() -> None:

@@ -74,7 +74,7 @@ async def serving_server(**settings: object) -> AsyncIterator[tuple[AdminServer,
         await server.stop()
 
 
-async def asked(url: str, method: str = "GET", **options: Any) -> tuple[int, Any, Any]:
+async def send_request(url: str, method: str = "GET", **options: Any) -> tuple[int, Any, Any]:
     """Return status, document (or text) and headers of the response."""
     async with aiohttp.ClientSession() as session, session.request(method, url, **options) as response:
         is_json = response.content_type == "application/json"
@@ -84,7 +84,7 @@ async def asked(url: str, method: str = "GET", **options: Any) -> tuple[int, Any
 async def test_a_token_is_required_except_for_probes_and_the_page() -> None:
     async with serving(token=TOKEN) as url:
         for path in ("/", "/page/page.js", "/page/page.css", "/page/charts.js", "/page/icon.svg", "/healthz"):
-            assert (await asked(url + path))[0] == 200, path
+            assert (await send_request(url + path))[0] == 200, path
         for authorization in (
             None,
             "",
@@ -95,22 +95,22 @@ async def test_a_token_is_required_except_for_probes_and_the_page() -> None:
             "Bearer \xff",
         ):
             headers = {} if authorization is None else {"Authorization": authorization}
-            status, document, answered = await asked(f"{url}/status", headers=headers)
+            status, document, response_headers = await send_request(f"{url}/status", headers=headers)
             assert (status, document["error"]["kind"]) == (401, "unauthorized"), authorization
-            assert answered["WWW-Authenticate"] == "Bearer"
-        assert (await asked(f"{url}/predict", "POST"))[0] == 401
-        assert (await asked(f"{url}/nothing"))[0] == 401
-        assert (await asked(f"{url}/status", headers={"Authorization": f"bearer {TOKEN}"}))[0] == 200
+            assert response_headers["WWW-Authenticate"] == "Bearer"
+        assert (await send_request(f"{url}/predict", "POST"))[0] == 401
+        assert (await send_request(f"{url}/nothing"))[0] == 401
+        assert (await send_request(f"{url}/status", headers={"Authorization": f"bearer {TOKEN}"}))[0] == 200
 
 
 async def test_without_a_token_everything_is_open() -> None:
     async with serving() as url:
-        assert (await asked(f"{url}/status"))[0] == 200
+        assert (await send_request(f"{url}/status"))[0] == 200
 
 
 async def test_requests_that_are_too_large_too_slow_or_unknown_are_refused() -> None:
     async with serving() as url:
-        assert (await asked(f"{url}/predict", "POST", data=b"x" * 2048))[1]["size"] == 2048
+        assert (await send_request(f"{url}/predict", "POST", data=b"x" * 2048))[1]["size"] == 2048
         for path, method, options, status, kind in (
             ("/predict", "POST", {"data": b"x" * 4000}, 413, "too_large"),
             ("/slow", "GET", {}, 503, "timeout"),
@@ -118,8 +118,8 @@ async def test_requests_that_are_too_large_too_slow_or_unknown_are_refused() -> 
             ("/status", "POST", {}, 405, "method_not_allowed"),
             ("/broken", "GET", {}, 500, "internal"),
         ):
-            found, document, headers = await asked(url + path, method, **options)
-            assert (found, document["error"]["kind"]) == (status, kind), path
+            actual_status, document, headers = await send_request(url + path, method, **options)
+            assert (actual_status, document["error"]["kind"]) == (status, kind), path
             assert "secret" not in str(document)
             assert headers["Cache-Control"] == "no-store"
 
@@ -143,7 +143,7 @@ async def test_a_client_that_leaves_before_the_end_of_its_body_is_not_an_error(
         await eventually(lambda: server.connections.num_busy, "a request in flight", every_s=0.01)
         writer.transport.abort()
         await eventually(lambda: len(server.connections), "no connection", until=lambda count: count == 0, every_s=0.01)
-        assert (await asked(f"{url}/healthz"))[0] == 200
+        assert (await send_request(f"{url}/healthz"))[0] == 200
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
@@ -157,7 +157,7 @@ async def test_pages_of_other_sites_are_refused() -> None:
             ({"Host": "evil.example"}, 403),  # a name that was pointed at the loopback
             ({"Host": f"localhost:{host.split(':')[1]}"}, 200),
         ):
-            assert (await asked(f"{url}/predict", "POST", headers=headers))[0] == status, headers
+            assert (await send_request(f"{url}/predict", "POST", headers=headers))[0] == status, headers
 
 
 async def test_a_port_in_use_is_followed_by_the_next() -> None:
@@ -181,9 +181,9 @@ async def test_the_status_is_fetched_over_tls() -> None:
     async with serving(token=TOKEN, **TLS) as url:
         assert url.startswith("https://")
         trust = ssl.create_default_context(cafile=TLS["tls_cert_file"])
-        assert (await asked(f"{url}/healthz", ssl=trust))[0] == 200
+        assert (await send_request(f"{url}/healthz", ssl=trust))[0] == 200
         with pytest.raises(aiohttp.ClientError):
-            await asked(url.replace("https", "http") + "/healthz")
+            await send_request(url.replace("https", "http") + "/healthz")
         (known,) = await fetch_statuses(section(token=TOKEN, **TLS), [url])
         assert known.status is not None and known.status.worker == "w"
         (no_token,) = await fetch_statuses(section(**TLS), [url])
@@ -208,7 +208,7 @@ async def test_a_worker_that_does_not_answer_is_reported() -> None:
 
 async def test_the_page_needs_nothing_from_outside() -> None:
     async with serving() as url:
-        policy = (await asked(url))[2]["Content-Security-Policy"]
+        policy = (await send_request(url))[2]["Content-Security-Policy"]
     assert policy.startswith("default-src 'none'")
     assert "unsafe" not in policy
     folder = files("forebay.stream.admin") / "page"

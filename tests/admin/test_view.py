@@ -35,12 +35,12 @@ class Source:
     def __init__(self) -> None:
         self.epoch: Epoch | None = Epoch(1, "member", None, 1)
         self.joined = True
-        self.found: dict[TopicPartition, PartitionLag] = {}
+        self.lags: dict[TopicPartition, PartitionLag] = {}
         self.polls = 0
 
     async def partition_lags(self) -> Mapping[TopicPartition, PartitionLag]:
         self.polls += 1
-        return dict(self.found)
+        return dict(self.lags)
 
     async def ask_cluster(self) -> None:
         pass
@@ -96,9 +96,9 @@ def _breaker() -> CircuitBreaker:
 
 async def test_the_status_and_the_metrics_report_the_same_poll() -> None:
     worker = Worker()
-    worker.source.found = {P0: PartitionLag(3, 10), P1: PartitionLag(4, 4)}
+    worker.source.lags = {P0: PartitionLag(3, 10), P1: PartitionLag(4, 4)}
     await worker.lag.poll()
-    worker.source.found = {P0: PartitionLag(9, 99)}  # unknown to both before the next poll
+    worker.source.lags = {P0: PartitionLag(9, 99)}  # unknown to both before the next poll
     status = worker.view.status(since=None)
     assert (status["lag"], status["health"]["cluster_answered_ago_s"]) == (7, 0)
     assert [(row["position"], row["end"], row["lag"]) for row in status["partitions"]] == [(3, 10, 7), (4, 4, 0)]

@@ -221,10 +221,10 @@ def logger_names(source: str) -> list[str]:
 
 
 def test_the_table_lists_exactly_the_loggers_of_the_code() -> None:
-    given = {name for path in python_files() for name in logger_names(path.read_text())}
-    assert {name for name in given if name.partition(".")[0] == "forebay"} - {"forebay"} == set(LOGGERS)
-    assert given.isdisjoint({"<__name__>", "<__package__>", "<__file__>"})
-    assert not {name for name in given if name.partition(".")[0] in OWN_PACKAGES}
+    names = {name for path in python_files() for name in logger_names(path.read_text())}
+    assert {name for name in names if name.partition(".")[0] == "forebay"} - {"forebay"} == set(LOGGERS)
+    assert names.isdisjoint({"<__name__>", "<__package__>", "<__file__>"})
+    assert not {name for name in names if name.partition(".")[0] in OWN_PACKAGES}
 
 
 def test_the_scan_for_loggers_finds_them() -> None:

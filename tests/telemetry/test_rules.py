@@ -52,19 +52,19 @@ def selectors(expression: Any) -> Iterator[tuple[str, set[str]]]:
         yield from selectors(argument)
 
 
-def wrong(expression: str) -> list[str]:
-    """What an expression names that no worker gives. Grafana's own variables in it stand for something that fits."""
+def unknown_names(expression: str) -> list[str]:
+    """Return the metrics and labels of an expression that no worker exports. Grafana variables are replaced."""
     plain = expression.replace("$__rate_interval", "5m").replace("$__interval", "5m")
-    series, found, labels = known(), [], set[str]()
+    series, unknown, labels = known(), [], set[str]()
     for name, matched in selectors(promql_parser.parse(plain)):
         if name not in series:
-            found.append(name)
+            unknown.append(name)
             continue
         labels |= series[name]
-        found += [f"{name}{{{label}}}" for label in matched - series[name]]
+        unknown += [f"{name}{{{label}}}" for label in matched - series[name]]
     for group in re.findall(r"\b(?:by|without|on|ignoring|group_left|group_right) *\(([^)]*)\)", plain):
-        found += [f"by {label}" for label in re.split(r"[ ,]+", group.strip()) if label and label not in labels]
-    return found
+        unknown += [f"by {label}" for label in re.split(r"[ ,]+", group.strip()) if label and label not in labels]
+    return unknown
 
 
 def rules() -> list[dict[str, Any]]:
@@ -84,7 +84,7 @@ def expressions_of(dashboard: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule["alert"])
 def test_a_rule_uses_existing_metrics_and_has_annotations(rule: dict[str, Any]) -> None:
-    assert wrong(rule["expr"]) == []
+    assert unknown_names(rule["expr"]) == []
     assert rule["labels"]["severity"] in ("warning", "critical")
     assert set(rule["annotations"]) == {"summary", "description"}
 
@@ -93,7 +93,7 @@ def test_a_rule_uses_existing_metrics_and_has_annotations(rule: dict[str, Any]) 
 def test_a_dashboard_uses_existing_metrics(dashboard: Path) -> None:
     expressions = list(expressions_of(dashboard))
     assert len(expressions) > 10
-    assert {expression: found for expression in expressions if (found := wrong(expression))} == {}
+    assert {expression: unknown for expression in expressions if (unknown := unknown_names(expression))} == {}
 
 
 def test_every_metric_is_on_a_dashboard() -> None:
@@ -107,7 +107,7 @@ def selectors_of_text(text: str) -> list[tuple[str, set[str]]]:
 
 
 @pytest.mark.parametrize(
-    ("expression", "found"),
+    ("expression", "unknown"),
     [
         ("forebay_readyy == 0", ["forebay_readyy"]),
         ('rate(forebay_events_total{outcom="x"}[5m])', ["forebay_events_total{outcom}"]),
@@ -116,8 +116,8 @@ def selectors_of_text(text: str) -> list[tuple[str, set[str]]]:
         ("max_over_time(forebay_lost[1m:])", ["forebay_lost"]),
     ],
 )
-def test_unknown_metrics_and_labels_are_found(expression: str, found: list[str]) -> None:
-    assert wrong(expression) == found
+def test_unknown_metrics_and_labels_are_found(expression: str, unknown: list[str]) -> None:
+    assert unknown_names(expression) == unknown
 
 
 def test_every_alert_is_tested_for_firing() -> None:

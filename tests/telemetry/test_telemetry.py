@@ -1,4 +1,4 @@
-"""Telemetry as one object: what is sent where, what is not, and that nobody waits for a collector."""
+"""The telemetry of a worker: the page, what is sent to a collector, and that a slow collector does not delay the worker."""
 
 from __future__ import annotations
 
@@ -39,26 +39,26 @@ def never() -> bool:
 
 
 def telemetry(environ: dict[str, str], *, is_ready: Callable[[], bool] = never, **section: Any) -> Telemetry:
-    made = Telemetry(TelemetrySection(**section), IDENTITY, clock=SystemClock(), environ=environ)
+    worker_telemetry = Telemetry(TelemetrySection(**section), IDENTITY, clock=SystemClock(), environ=environ)
     breaker = CircuitBreaker(failure_threshold=1, reset_timeout_s=60, on_change=lambda state, reason: None)
     breaker.trip(0, "for this test")
     in_flight = InFlight(Bounds(100, 1000, 10))
     in_flight.on_polled(events=5, num_bytes=50)
-    made.attach(
+    worker_telemetry.attach(
         PolledComponents(Source(), in_flight, {"model": breaker}, SimpleNamespace(rewinds=1), is_ready=is_ready)
     )
-    return made
+    return worker_telemetry
 
 
-async def run_for(made: Telemetry, seconds: float) -> None:
+async def run_for(worker_telemetry: Telemetry, seconds: float) -> None:
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(made.run(), seconds)
+        await asyncio.wait_for(worker_telemetry.run(), seconds)
 
 
 async def test_the_page_has_the_current_values() -> None:
-    made = telemetry({}, is_ready=lambda: True)
-    made.record_lag({TopicPartition("features", 0): PartitionLag(3, 10)})
-    page, content_type = made.page(accept="application/openmetrics-text")
+    worker_telemetry = telemetry({}, is_ready=lambda: True)
+    worker_telemetry.record_lag({TopicPartition("features", 0): PartitionLag(3, 10)})
+    page, content_type = worker_telemetry.page(accept="application/openmetrics-text")
     lines = page.decode().splitlines()
     assert content_type.startswith("application/openmetrics-text")
     for line in (
@@ -76,23 +76,23 @@ async def test_the_page_has_the_current_values() -> None:
         'forebay_events_total{model="m",outcome="predicted",version="7"} 0.0',
     ):
         assert line in lines
-    await made.close()
+    await worker_telemetry.close()
 
 
 async def test_readiness_is_evaluated_whenever_it_is_reported() -> None:
     verdicts = [True, False]
     with collector() as fake:
-        made = telemetry({}, is_ready=lambda: verdicts.pop(0), otlp_endpoint=fake.endpoint, traces=False)
-        assert b"\nforebay_ready 1.0\n" in made.page()[0]
-        await made.close()
+        worker_telemetry = telemetry({}, is_ready=lambda: verdicts.pop(0), otlp_endpoint=fake.endpoint, traces=False)
+        assert b"\nforebay_ready 1.0\n" in worker_telemetry.page()[0]
+        await worker_telemetry.close()
         (metrics,) = fake.metrics().values()
         assert total(metrics["forebay.ready"]) == 0
 
 
 async def test_remaining_metrics_are_sent_at_the_end() -> None:
     with collector() as fake:
-        made = telemetry({}, otlp_endpoint=fake.endpoint, traces=False)
-        await made.close()
+        worker_telemetry = telemetry({}, otlp_endpoint=fake.endpoint, traces=False)
+        await worker_telemetry.close()
         (metrics,) = fake.metrics().values()
         assert total(metrics["forebay.in_flight.limit"]) == 100
 
@@ -102,12 +102,12 @@ async def test_a_collector_that_does_not_answer_does_not_delay_the_worker() -> N
         deaf.bind(("127.0.0.1", 0))
         deaf.listen()
         endpoint = f"http://127.0.0.1:{deaf.getsockname()[1]}"
-        made = telemetry({}, otlp_endpoint=endpoint, logs=True, export_timeout_ms=60_000)
+        worker_telemetry = telemetry({}, otlp_endpoint=endpoint, logs=True, export_timeout_ms=60_000)
         try:
             logging.getLogger("forebay.test").warning("a line")
-            await run_for(made, 0.1)
+            await run_for(worker_telemetry, 0.1)
             async with asyncio.timeout(30):  # half of what the exporter would wait
-                await made.close()
+                await worker_telemetry.close()
         finally:
             logging.getLogger("opentelemetry").setLevel(logging.NOTSET)
 
@@ -126,10 +126,10 @@ async def test_a_collector_that_does_not_answer_does_not_delay_the_worker() -> N
 def test_the_configuration_selects_the_signals(
     section: dict[str, Any], environ: dict[str, str], sent: set[str]
 ) -> None:
-    found = {
+    signals = {
         signal.value for signal in Signal if find_collector(TelemetrySection(**section), signal, environ) is not None
     }
-    assert found == sent
+    assert signals == sent
 
 
 def test_headers_have_opentelemetrys_form_and_are_hidden() -> None:
