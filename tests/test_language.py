@@ -20,6 +20,7 @@ CLEAN_PATHS: list[str] = [
     "docs/decisions",
     "docs/glossary.md",
     "docs/guarantees.md",
+    "docs/metrics.md",
     "docs/observability.md",
     "docs/operations.md",
     "docs/publishing.md",

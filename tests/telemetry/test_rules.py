@@ -28,8 +28,8 @@ DASHBOARDS = sorted((ROOT / "helm/files/dashboards").glob("*.json"))
 SCRAPED = {"job", "instance"}
 
 
-def known() -> dict[str, set[str]]:
-    """The labels of every series that a worker gives."""
+def exported_series() -> dict[str, set[str]]:
+    """Return the labels of every series that a worker exports."""
     series: dict[str, set[str]] = {}
     for metric in METRICS:
         labels = {*metric.labels, *SCRAPED}
@@ -42,7 +42,7 @@ def known() -> dict[str, set[str]]:
 
 
 def selectors(expression: Any) -> Iterator[tuple[str, set[str]]]:
-    """Every metric of an expression, with the labels that are matched."""
+    """Yield every metric of an expression, with the labels that it matches."""
     if isinstance(expression, promql_parser.VectorSelector):
         yield expression.name, {matcher.name for matcher in expression.matchers.matchers}
     for name in ("expr", "lhs", "rhs", "vector_selector", "param"):
@@ -55,7 +55,7 @@ def selectors(expression: Any) -> Iterator[tuple[str, set[str]]]:
 def unknown_names(expression: str) -> list[str]:
     """Return the metrics and labels of an expression that no worker exports. Grafana variables are replaced."""
     plain = expression.replace("$__rate_interval", "5m").replace("$__interval", "5m")
-    series, unknown, labels = known(), [], set[str]()
+    series, unknown, labels = exported_series(), [], set[str]()
     for name, matched in selectors(promql_parser.parse(plain)):
         if name not in series:
             unknown.append(name)
