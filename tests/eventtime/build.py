@@ -1,4 +1,4 @@
-"""Polls, plans and stages for the tests of windows."""
+"""Build polls, plans and stages for the tests of windows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COUNTS = WindowInput(aggregates=(Aggregate("count"), Aggregate("sum", 0)))
 
 
 def plan(spec: WindowSpec = TUMBLING, window: WindowInput = COUNTS, **limits: Any) -> WindowPlan:
-    usual = WindowLimits(
+    defaults = WindowLimits(
         max_open_windows=1000,
         max_buffered_rows=1000,
         max_buffered_bytes=10**7,
@@ -31,9 +31,9 @@ def plan(spec: WindowSpec = TUMBLING, window: WindowInput = COUNTS, **limits: An
         idle_timeout_s=5.0,
         timestamps=TimestampBounds(ahead_ms=1000, behind_ms=1_000_000),
     )
-    bounds = replace(usual, **limits)
+    bounds = replace(defaults, **limits)
     times = bounds.timestamps
-    told = digest(
+    plan_digest = digest(
         spec,
         window,
         1,
@@ -41,7 +41,7 @@ def plan(spec: WindowSpec = TUMBLING, window: WindowInput = COUNTS, **limits: An
         ahead_ms=times.ahead_ms,
         behind_ms=times.behind_ms,
     )
-    return WindowPlan(spec=spec, window_input=window, num_features=1, digest=told, limits=bounds)
+    return WindowPlan(spec=spec, window_input=window, num_features=1, digest=plan_digest, limits=bounds)
 
 
 def stage(of: WindowPlan | None = None, clock: ManualClock | None = None) -> WindowStage:
@@ -56,7 +56,7 @@ def poll(
     epoch: Epoch = EPOCH,
     next_offset: int | None = None,
 ) -> Chunk:
-    """A poll of events, each (key, event time after JULY) or None for garbage. The feature of an event is its offset."""
+    """Return a poll of events, each (key, event time after JULY), or None for garbage. An event's feature is its offset."""
     good, times, rejections, offsets = [], [], [], []
     for index, event in enumerate(events):
         offset = first_offset + index
@@ -81,5 +81,5 @@ def poll(
 
 
 def spans(windows: Sequence[Any]) -> list[tuple[bytes, int, int, int]]:
-    """(key, start and end after JULY, how many events)."""
+    """Return the key, the start and end after JULY, and the number of events of each window."""
     return [(window.key, window.start - JULY, window.end - JULY, window.num_events) for window in windows]

@@ -1,4 +1,4 @@
-"""Fixtures of this folder: its workers run against a real Kafka."""
+"""Fixtures of this folder, whose workers run on a real Kafka."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from tests.brokers.resolve import Broker
 
 @pytest.fixture
 def broker(kafka: Broker) -> Broker:
-    """A real Kafka only: the tests of this folder are about what the real broker does."""
+    """Use only a real Kafka: the tests in this folder check what the real broker does."""
     return kafka

@@ -1,4 +1,4 @@
-"""What a commit sends of windows: two ledgers that add up, and windows in parts that are committed together."""
+"""What a commit sends for windows: two ledgers that add up, and parts of windows that are committed together."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def emitter(*, max_bytes: int = 10_000, late: bool = True, partitions: int = 2) 
 
 
 def finish(batch: MicroBatch, failures: dict[int, RowFailure] | None = None) -> BatchResult:
-    """As though the model gave the number of events."""
+    """Return results as if the model's output were the number of events."""
     return BatchResult(
         batch,
         values_BO=batch.features()[:, :1],
@@ -53,7 +53,7 @@ def finish(batch: MicroBatch, failures: dict[int, RowFailure] | None = None) -> 
     )
 
 
-def batch(*parts: BatchPart, seq: int = 0) -> MicroBatch:
+def batch_of(*parts: BatchPart, seq: int = 0) -> MicroBatch:
     return MicroBatch(seq, parts, "size", 0.0)
 
 
@@ -77,13 +77,13 @@ EVENTS = ((A, 1), (B, 2), None, (A, 3), (A, 4), (None, 5), (A, 12), (A, 9))
 
 
 def test_windows_become_predictions_and_each_event_has_its_own_outcome() -> None:
-    emission = emitter().emit([finish(batch(polled(*EVENTS)))])
+    emission = emitter().emit([finish(batch_of(polled(*EVENTS)))])
     first, second = sent(emission, "predictions")
     assert (first[:2], second[:2]) == ((1, A), (1, B)) and first[3] == {}
-    said = orjson.loads(first[2] or b"")
-    Draft202012Validator(definitions()["prediction"]).validate(said)
+    value_json = orjson.loads(first[2] or b"")
+    Draft202012Validator(definitions()["prediction"]).validate(value_json)
     start = JULY
-    assert said == {
+    assert value_json == {
         "id": f"a|{start}|{start + 10}",
         "model": "m",
         "version": 3,
@@ -115,40 +115,43 @@ def test_windows_become_predictions_and_each_event_has_its_own_outcome() -> None
 
 
 def test_late_events_are_counted_whether_or_not_they_have_a_topic() -> None:
-    emission = emitter(late=False).emit([finish(batch(polled(*EVENTS)))])
+    emission = emitter(late=False).emit([finish(batch_of(polled(*EVENTS)))])
     assert not sent(emission, "late-events") and emission.ledger.outcomes[Outcome.LATE] == 1
     assert len(sent(emission, "dead-letters")) == 3
 
 
-def test_a_window_that_fails_is_a_letter_with_what_was_in_it() -> None:
+def test_a_failed_window_becomes_a_dead_letter_with_its_events() -> None:
     failures = {1: RowFailure(FailureKind.MODEL_ERROR, "RuntimeError: it chokes", "a stack")}
-    emission = emitter().emit([finish(batch(polled((A, 1), (B, 2), (B, 3), (A, 12))), failures)])
+    emission = emitter().emit([finish(batch_of(polled((A, 1), (B, 2), (B, 3), (A, 12))), failures)])
     assert [orjson.loads(value or b"")["window"]["key"] for _, _, value, _ in sent(emission, "predictions")] == ["a"]
     ((place, key, value, headers),) = sent(emission, "dead-letters")
     assert (place, key, headers[names.ERROR_KIND]) == (1, B, b"model_error")
     assert headers[names.ERROR_WINDOW] == f"{JULY}-{JULY + 10}".encode()
     Draft202012Validator(definitions()["dead-letter"]).validate({name: text.decode() for name, text in headers.items()})
-    said = orjson.loads(value or b"")
-    assert said["events"] == [{"timestamp": JULY + 2, "features": [41.0]}, {"timestamp": JULY + 3, "features": [42.0]}]
+    value_json = orjson.loads(value or b"")
+    assert value_json["events"] == [
+        {"timestamp": JULY + 2, "features": [41.0]},
+        {"timestamp": JULY + 3, "features": [42.0]},
+    ]
     assert emission.ledger.outcomes == {Outcome.ACCEPTED: 4, Outcome.WINDOW_PREDICTED: 1, Outcome.WINDOW_FAILED: 1}
     assert not emission.ledger.unbalanced()
 
 
 def test_a_prediction_that_is_too_large_fails_its_window_alone() -> None:
-    emission = emitter(max_bytes=500).emit([finish(batch(polled((b"k" * 200, 1), (B, 2), (B, 12))))])
+    emission = emitter(max_bytes=500).emit([finish(batch_of(polled((b"k" * 200, 1), (B, 2), (B, 12))))])
     assert len(sent(emission, "predictions")) == 1
     assert [letter[3][names.ERROR_KIND] for letter in sent(emission, "dead-letters")] == [b"prediction_too_large"]
     assert not emission.ledger.unbalanced()
 
 
-def test_a_key_that_is_no_text_is_told_escaped_and_kept_as_it_is() -> None:
-    emission = emitter().emit([finish(batch(polled((b'\xff"', 1), (A, 12))))])
+def test_a_key_that_is_not_text_is_escaped_in_the_value_and_unchanged_as_record_key() -> None:
+    emission = emitter().emit([finish(batch_of(polled((b'\xff"', 1), (A, 12))))])
     ((_, key, value, _),) = sent(emission, "predictions")
     assert key == b'\xff"' and orjson.loads(value or b"")["window"]["key"] == '\\xff"'
 
 
-def test_windows_that_cannot_be_made_again_in_parts_are_committed_together_however_many_batches_they_make() -> None:
-    """A crash between two commits would give those of the first out again: the position does not tell them apart."""
+def test_windows_that_cannot_be_resumed_in_parts_are_committed_together() -> None:
+    """A crash between two commits would emit the windows of the first again: the position does not distinguish them."""
     windows = stage()
     windows.restore({P0: None})
     keys = [(b"key-%d" % number, 1) for number in range(25)]
@@ -156,17 +159,17 @@ def test_windows_that_cannot_be_made_again_in_parts_are_committed_together_howev
     part = replace(part, resume=None)
     batcher = MicroBatcher(max_batch_size=4, max_batch_bytes=10**6, max_queue_delay_ms=5)
     batches = batcher.add(part, now_s=0.0, wall_ms=0) + batcher.flush()
-    assert [one.num_rows for one in batches] == [4] * 6 + [1]
-    assert [one.num_records for one in batches] == [0] * 6 + [26]
+    assert [batch.num_rows for batch in batches] == [4] * 6 + [1]
+    assert [batch.num_records for batch in batches] == [0] * 6 + [26]
     buffer = ReorderBuffer()
-    for one in batches:
-        buffer.add(one)
-    for one in batches[:-1]:
-        buffer.on_result(finish(one))
+    for batch in batches:
+        buffer.add(batch)
+    for batch in batches[:-1]:
+        buffer.on_result(finish(batch))
         assert buffer.take(max_records=4, max_bytes=10**9) == []
     buffer.on_result(finish(batches[-1]))
     taken = buffer.take(max_records=4, max_bytes=10**9)
-    assert [one.batch.seq for one in taken] == list(range(7))
+    assert [result.batch.seq for result in taken] == list(range(7))
     emission = emitter().emit(taken)
     assert len(sent(emission, "predictions")) == 25 and emission.positions == {P0: 26}
     assert not emission.ledger.unbalanced()
@@ -174,48 +177,48 @@ def test_windows_that_cannot_be_made_again_in_parts_are_committed_together_howev
 
 
 def test_windows_that_close_together_are_committed_in_slices() -> None:
-    """Each with a position and a state, from which another worker would give out the rest."""
+    """Each slice has a position and a state from which another worker would emit the rest."""
     windows = stage()
     windows.restore({P0: None})
     (part,) = windows.take(poll(0, [*[(b"key-%d" % number, 1) for number in range(10)], (A, 10)]))
     batcher = MicroBatcher(max_batch_size=4, max_batch_bytes=10**6, max_queue_delay_ms=5)
     batches = batcher.add(part, now_s=0.0, wall_ms=0) + batcher.flush()
-    assert [(one.num_rows, one.num_records) for one in batches] == [(4, 11), (4, 0), (2, 0)]
-    assert sum(one.num_bytes for one in batches) == part.num_bytes
-    buffer, said = ReorderBuffer(), []
-    for one in batches:
-        buffer.add(one)
-    for one in batches:
-        buffer.on_result(finish(one))
+    assert [(batch.num_rows, batch.num_records) for batch in batches] == [(4, 11), (4, 0), (2, 0)]
+    assert sum(batch.num_bytes for batch in batches) == part.num_bytes
+    buffer, states = ReorderBuffer(), []
+    for batch in batches:
+        buffer.add(batch)
+    for batch in batches:
+        buffer.on_result(finish(batch))
         (taken,) = buffer.take(max_records=4, max_bytes=10**9)
         emission = emitter().emit([taken])
         assert emission.positions == {P0: 11} and not emission.ledger.unbalanced()
-        said.append(emission.metadata[P0].split(" ", 2)[::2])
-    assert [name for name, _ in said] == ["forebay2", "forebay2", "forebay1"]
-    assert [state.split()[-3:] for _, state in said[:2]] == [["0", "4", "0"], ["0", "8", "0"]]
+        states.append(emission.metadata[P0].split(" ", 2)[::2])
+    assert [name for name, _ in states] == ["forebay2", "forebay2", "forebay1"]
+    assert [state.split()[-3:] for _, state in states[:2]] == [["0", "4", "0"], ["0", "8", "0"]]
 
 
-def test_a_batch_of_another_partition_does_not_wait_for_them() -> None:
+def test_a_batch_of_another_partition_does_not_wait_for_the_parts() -> None:
     windows = stage()
     windows.restore({P0: None, P1: None})
     (large,) = windows.take(poll(0, [*[(b"key-%d" % number, 1) for number in range(6)], (A, 10)]))
     (small,) = windows.take(poll(0, [(A, 1)], partition=P1))
     head, tail = replace(large, resume=None).split(3)
     buffer = ReorderBuffer()
-    first, second, third = batch(head, seq=0), batch(small, seq=1), batch(tail, seq=2)
-    for one in (first, second, third):
-        buffer.add(one)
+    first, second, third = batch_of(head, seq=0), batch_of(small, seq=1), batch_of(tail, seq=2)
+    for batch in (first, second, third):
+        buffer.add(batch)
     buffer.on_result(finish(second))
-    assert [one.batch.seq for one in buffer.take(max_records=100, max_bytes=10**9)] == [1]
+    assert [result.batch.seq for result in buffer.take(max_records=100, max_bytes=10**9)] == [1]
     buffer.on_result(finish(first))
     assert buffer.take(max_records=100, max_bytes=10**9) == []
     buffer.on_result(finish(third))
-    assert [one.batch.seq for one in buffer.take(max_records=100, max_bytes=10**9)] == [0, 2]
+    assert [result.batch.seq for result in buffer.take(max_records=100, max_bytes=10**9)] == [0, 2]
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_a_ledger_that_forgets_a_window_does_not_pass(count: int) -> None:
-    emission = emitter().emit([finish(batch(polled((A, 1), (A, 12))))])
+def test_a_ledger_without_one_of_the_windows_is_refused(count: int) -> None:
+    emission = emitter().emit([finish(batch_of(polled((A, 1), (A, 12))))])
     emission.ledger.closed[P1] += count
     assert emission.ledger.unbalanced() == {P1: (1 + count, 1)}
 
@@ -224,7 +227,7 @@ def test_a_poll_without_a_window_has_rows_of_the_right_width() -> None:
     assert polled((A, 1)).x_BF.shape == (0, 2) and polled((A, 1)).x_BF.dtype == np.float32
 
 
-def test_records_that_cannot_be_read_have_an_outcome_each() -> None:
+def test_each_unreadable_record_has_an_outcome() -> None:
     windows = stage(plan())
     windows.restore({P0: None, P1: None})
     chunk = poll(40, EVENTS, partition=P1)
@@ -233,7 +236,7 @@ def test_records_that_cannot_be_read_have_an_outcome_each() -> None:
     )
     rejections = [*chunk.rejections, rejection]
     (found,) = windows.take(replace(chunk, rejections=rejections, num_records=chunk.num_records + 1, next_offset=60))
-    emission = emitter().emit([finish(batch(found))])
+    emission = emitter().emit([finish(batch_of(found))])
     assert emission.ledger.unbalanced() == {}
     assert emission.ledger.passed[P1] == len(EVENTS) + 5 and emission.positions[P1] == 60
     assert sum(names.ERROR_COUNT in headers for *_, headers in sent(emission, "dead-letters")) == 1

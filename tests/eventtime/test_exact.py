@@ -1,4 +1,4 @@
-"""Real workers on a real Kafka, killed in the middle of windows: both ledgers come out exact, nothing is given out twice."""
+"""Real workers on a real Kafka, killed while windows are open: both ledgers are exact, and nothing is emitted twice."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ WINDOW = {
 
 
 def start(
-    worker_group: WorkerGroup, *, one: str = "one", window: dict[str, object] | None = None, **more: object
+    worker_group: WorkerGroup, *, name: str = "one", window: dict[str, object] | None = None, **more: object
 ) -> WorkerProcess:
-    """Of a static name, so that the next one does not wait until the group misses it."""
+    """Start a static member, so that its successor does not wait for the session timeout."""
     return worker_group.start(
         mode="windows",
-        kafka={"group_instance_id": one},
-        delivery={"instance_id": one},
+        kafka={"group_instance_id": name},
+        delivery={"instance_id": name},
         window=window or WINDOW,
         limits={"max_in_flight_events": 256},  # many commits
         **more,  # type: ignore[arg-type]
@@ -42,17 +42,17 @@ def start(
 
 
 @pytest.mark.slow
-async def test_killed_in_the_middle_of_windows_at_every_step_of_the_commit(worker_group: WorkerGroup) -> None:
+async def test_workers_killed_at_every_step_of_a_commit_lose_and_repeat_no_window(worker_group: WorkerGroup) -> None:
     await worker_group.create_for_windows()
     rng = random.Random(5)
-    # All of it before the first worker: a partition that is idle gets no more events, so that what closes is known.
+    # Publish everything before the first worker: an idle partition gets no further events, so that it is known what closes.
     await worker_group.send(*make_events(rng, 20_000, partitions=worker_group.partitions, keys=60))
     for name, at in (("after_deliveries", 12), ("after_txn_offset_commit", 8), ("after_end_txn_sent", 14)):
         worker = start(worker_group, failpoints={name: {"do": "kill", "at": at}})
         assert await worker.ended() == -9, worker.log
     first = start(worker_group, failpoints={"after_txn_offset_commit": {"do": "kill", "at": 60}})
     await first.ready()
-    second = start(worker_group, one="two")  # a rebalance while windows are open
+    second = start(worker_group, name="two")  # a rebalance while windows are open
     assert await first.ended() == -9, first.log
     third = start(worker_group)
     await third.ready()
@@ -67,7 +67,7 @@ async def test_killed_in_the_middle_of_windows_at_every_step_of_the_commit(worke
 
 
 @pytest.mark.slow
-async def test_killed_between_slices_of_windows_that_close_together(worker_group: WorkerGroup) -> None:
+async def test_workers_killed_between_slices_lose_and_repeat_no_window(worker_group: WorkerGroup) -> None:
     await worker_group.create_for_windows()
     spec = WindowSpec(WindowKind.TUMBLING, size_ms=2000, hop_ms=2000, gap_ms=0, out_of_orderness_ms=500, lateness_ms=0)
     window = {"kind": "tumbling", "size_ms": 2000, "max_out_of_orderness_ms": 500, "idle_timeout_ms": 60_000}
@@ -112,8 +112,8 @@ FAILPOINTS = ("before_begin", "after_deliveries", "after_txn_offset_commit", "af
 @pytest.mark.exactness
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("kind", STORM)
-async def test_a_storm_of_kills_while_events_come(worker_group: WorkerGroup, kind: str) -> None:
-    """Three workers, one of which is always about to die: at random, or in the middle of a commit."""
+async def test_many_kills_while_events_arrive_lose_and_repeat_no_window(worker_group: WorkerGroup, kind: str) -> None:
+    """Run three workers and kill them again and again, at random times or in the middle of a commit."""
     await worker_group.create_for_windows()
     rng, spec = random.Random(zlib.crc32(kind.encode())), STORM[kind]
     section = WINDOW | {"kind": kind, "allowed_lateness_ms": spec.lateness_ms, "idle_timeout_ms": 15_000}
@@ -125,7 +125,7 @@ async def test_a_storm_of_kills_while_events_come(worker_group: WorkerGroup, kin
 
     def enlist(name: str) -> WorkerProcess:
         points = {rng.choice(FAILPOINTS): {"do": "kill", "at": rng.randint(2, 60)}} if rng.random() < 0.5 else {}
-        return start(worker_group, one=name, window=section, failpoints=points)
+        return start(worker_group, name=name, window=section, failpoints=points)
 
     crew = {name: enlist(name) for name in ("one", "two", "three")}
     deaths = 0
@@ -148,7 +148,7 @@ async def test_a_storm_of_kills_while_events_come(worker_group: WorkerGroup, kin
     await worker_group.send([part[sent:] for part in values], [part[sent:] for part in keys])
     for worker in crew.values():
         worker.kill()
-    last = start(worker_group, one="one", window=section)
+    last = start(worker_group, name="one", window=section)
     await worker_group.settled(90)
     await all_closed(worker_group, spec)
     assert await last.stop() == 0, last.log

@@ -1,4 +1,4 @@
-"""What the pipeline commits while no events come, with windows that are open or being rebuilt."""
+"""What the pipeline commits while no events arrive and windows are open or being rebuilt."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PLAN = replace(plan(), num_features=3)
 
 
 def committed_windows(count: int) -> Committed:
-    """A position behind `count` events of one open window."""
+    """Return a committed position after `count` events of one open window."""
     windows = stage(PLAN)
     windows.restore({P0: None})
     chunk = poll(0, [(KEY, 0)] * count)
@@ -24,7 +24,7 @@ def committed_windows(count: int) -> Committed:
 
 
 def rig_with(committed: Committed, *, num_read: int) -> tuple[Rig, WindowStage]:
-    """A worker that has just been assigned a partition with an open window, and one that was always empty."""
+    """A worker was just assigned a partition with an open window, and one that was always empty."""
     rig = Rig([0, 0])
     rig.log[P0].extend(FakeRecord(i, event(f"{i}", [i, 2, 3]), key=KEY) for i in range(num_read))
     rig.windows = WindowStage(PLAN, clock=rig.clock)
@@ -33,7 +33,7 @@ def rig_with(committed: Committed, *, num_read: int) -> tuple[Rig, WindowStage]:
     return rig, rig.windows
 
 
-async def test_the_replay_ends_with_the_position_and_only_then_is_the_position_committed() -> None:
+async def test_the_position_is_committed_only_after_the_replay_has_reached_it() -> None:
     committed = committed_windows(10)
     rig, windows = rig_with(committed, num_read=7)
     async with rig.running():

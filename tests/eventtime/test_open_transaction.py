@@ -18,12 +18,12 @@ KEY = b"a"
 
 
 def next_window_ms() -> int:
-    """When the next window begins: a whole one is then still to come."""
+    """Return the start of the next window, so that a whole window is still to come."""
     return (SystemClock().wall_ms() // SIZE_MS + 1) * SIZE_MS
 
 
 def events(first_ms: int, count: int) -> list[bytes]:
-    """In order, 10 ms apart."""
+    """Return events in order, 10 ms apart."""
     return [
         orjson.dumps(
             {"id": f"{first_ms}-{number}", "timestamp": first_ms + 10 * number, "features": [1] * NUM_FEATURES}
@@ -43,7 +43,7 @@ async def test_events_behind_an_open_transaction_are_not_late_when_it_ends(worke
         await hung.begin_transaction()
         await send_batch(hung, where, events(begin_ms + 100, 1), keys=[KEY])
         await worker_group.send([events(begin_ms + 110, 50)], [[KEY] * 50])
-        # Until the window is over by the wall clock and the partition has been idle for long enough.
+        # Wait until the window is over by the wall clock and the partition has been idle for long enough.
         await asyncio.sleep((begin_ms + SIZE_MS - SystemClock().wall_ms()) / 1000 + 2)
         assert "closed by the wall clock" not in worker.log, worker.log
         await hung.commit_transaction()
@@ -55,7 +55,7 @@ async def test_events_behind_an_open_transaction_are_not_late_when_it_ends(worke
 
 
 async def test_a_partition_that_ends_in_an_aborted_transaction_is_read_to_its_end(worker_group: WorkerGroup) -> None:
-    """Neither the aborted records nor the marker behind them keep windows from being closed as idle."""
+    """Neither the aborted records nor the marker after them prevent windows from being closed as idle."""
     await worker_group.create_for_windows(partitions=1)
     worker = worker_group.start(mode="windows", window=WINDOW)
     await worker.ready()

@@ -1,4 +1,4 @@
-"""The windows of a partition against a slow reference, however the polls cut the events and wherever a replay begins."""
+"""The windows of a partition against a slow reference, however polls split the events and wherever a replay begins."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def specs(draw: st.DrawFn) -> WindowSpec:
 
 @st.composite
 def logs(draw: st.DrawFn) -> list[Event]:
-    """Events of few keys, mostly in order, some far back, with holes between their offsets."""
+    """Generate events of few keys, mostly in order, some much older, with gaps between their offsets."""
     steps = draw(
         st.lists(st.tuples(st.integers(1, 3), st.sampled_from([b"a", b"b", b"c"]), st.integers(-25, 30)), max_size=60)
     )
@@ -93,18 +93,18 @@ def machine(spec: WindowSpec, at: Checkpoint | None = None, keep_last: int = 0) 
     return PartitionWindows(spec, keeper(keep_last), head=at.replay_from, watermark=at.watermark_before)
 
 
-def feed(windows: PartitionWindows, events: list[Event]) -> reference.Said:
-    """One poll. The feature of an event is its offset, so that windows tell what is in them."""
-    said = reference.Said()
+def feed(windows: PartitionWindows, events: list[Event]) -> reference.Result:
+    """Add one poll. The feature of an event is its offset, so that windows show their content."""
+    result = reference.Result()
     if not events:
-        return said
+        return result
     x_NF = np.array([[event.offset] for event in events], dtype=np.float32)
     columns = Events([e.offset for e in events], [e.key for e in events], [e.t for e in events], x_NF)
-    verdict = windows.add(columns, events[-1].offset + 1)
-    said.late = [events[place].offset for place in verdict.late]
-    said.full = [events[place].offset for place in verdict.full]
-    said.closed = [(-1, *described(window)) for window in verdict.closed]
-    return said
+    added = windows.add(columns, events[-1].offset + 1)
+    result.late = [events[index].offset for index in added.late]
+    result.full = [events[index].offset for index in added.full]
+    result.closed = [(-1, *described(window)) for window in added.closed]
+    return result
 
 
 def described(window: Window) -> tuple[bytes, int, int, tuple[int, ...], int]:
@@ -113,36 +113,40 @@ def described(window: Window) -> tuple[bytes, int, int, tuple[int, ...], int]:
     return window.key, window.start, window.end, tuple(int(x) for x in x_NF[order, 0]), window.dropped
 
 
-def unordered(said: reference.Said) -> tuple[list[int], list[int], list[Any]]:
-    return said.late, said.full, sorted(one[1:] for one in said.closed)
+def unordered(result: reference.Result) -> tuple[list[int], list[int], list[Any]]:
+    return result.late, result.full, sorted(window[1:] for window in result.closed)
 
 
-def cut(events: list[Event], places: list[int]) -> list[list[Event]]:
-    bounds = [0, *sorted(place % (len(events) + 1) for place in places), len(events)]
+def cut(events: list[Event], indices: list[int]) -> list[list[Event]]:
+    bounds = [0, *sorted(index % (len(events) + 1) for index in indices), len(events)]
     return [events[bounds[at] : bounds[at + 1]] for at in range(len(bounds) - 1)]
 
 
 @settings(max_examples=400)
 @given(specs(), logs(), st.lists(st.integers(0, 60), max_size=4))
-def test_the_windows_are_those_of_the_reference_however_the_polls_cut(
-    spec: WindowSpec, events: list[Event], places: list[int]
+def test_windows_agree_with_the_reference_however_polls_split_the_events(
+    spec: WindowSpec, events: list[Event], indices: list[int]
 ) -> None:
-    windows, said = machine(spec), reference.Said()
-    for poll in cut(events, places):
-        one = feed(windows, poll)
-        said.late += one.late
-        said.full += one.full
-        said.closed += one.closed
+    windows, result = machine(spec), reference.Result()
+    for poll in cut(events, indices):
+        part = feed(windows, poll)
+        result.late += part.late
+        result.full += part.full
+        result.closed += part.closed
     expected, still_open, watermark = reference.windows(spec, events, max_rows=MAX_ROWS)
-    assert unordered(said) == unordered(expected)
-    assert [one[3] for one in said.closed] == [one[3] for one in expected.closed], "in the order of their ends"
+    assert unordered(result) == unordered(expected)
+    assert [window[3] for window in result.closed] == [window[3] for window in expected.closed], (
+        "in the order of their ends"
+    )
     assert windows.watermark == (NO_WATERMARK if watermark is None else watermark)
     assert windows.num_windows == len(still_open)
-    assert windows.num_rows == sum(len(one.events) for one in still_open)
+    assert windows.num_rows == sum(len(window.events) for window in still_open)
     num_bytes = windows.num_bytes
     checkpoint = windows.checkpoint()
-    assert checkpoint.replay_from == min((e.offset for one in still_open for e in one.events), default=windows.head)
-    assert all(one.end <= windows.max_end_ms() for one in still_open)
+    assert checkpoint.replay_from == min(
+        (e.offset for window in still_open for e in window.events), default=windows.head
+    )
+    assert all(window.end <= windows.max_end_ms() for window in still_open)
     closed = windows.close_all()
     assert sorted(map(described, closed)) == sorted(map(reference.described, still_open))
     assert num_bytes == sum(window.num_bytes for window in closed)
@@ -152,11 +156,11 @@ def test_the_windows_are_those_of_the_reference_however_the_polls_cut(
 
 @settings(max_examples=400)
 @given(specs(), logs(), st.integers(0, 60), st.integers(0, 3))
-def test_a_replay_goes_on_as_though_nothing_had_been(
-    spec: WindowSpec, events: list[Event], place: int, keep_last: int
+def test_a_replay_continues_as_if_nothing_had_happened(
+    spec: WindowSpec, events: list[Event], index: int, keep_last: int
 ) -> None:
-    """After a crash at any place: from the checkpoint, silently to the head, and from there the same for ever."""
-    before, after = events[: place % (len(events) + 1)], events[place % (len(events) + 1) :]
+    """After a crash at any place, a replay from the checkpoint emits nothing up to the head, and the same from there on."""
+    before, after = events[: index % (len(events) + 1)], events[index % (len(events) + 1) :]
     unbroken = machine(spec, keep_last=keep_last)
     feed(unbroken, before)
     checkpoint = unbroken.checkpoint()
@@ -174,18 +178,18 @@ def test_a_replay_goes_on_as_though_nothing_had_been(
 
 @settings(max_examples=200)
 @given(specs(), logs(), st.integers(0, 60))
-def test_after_all_was_closed_nothing_of_it_comes_again(spec: WindowSpec, events: list[Event], place: int) -> None:
-    """The escape: whatever comes, no window that was given out is given out again."""
-    at = place % (len(events) + 1)
+def test_windows_closed_early_are_never_emitted_again(spec: WindowSpec, events: list[Event], index: int) -> None:
+    """After all windows were closed early, no emitted window is emitted again, whatever follows."""
+    at = index % (len(events) + 1)
     windows = machine(spec)
-    given_out = [one[1:4] for one in feed(windows, events[:at]).closed]
-    given_out += [described(window)[:3] for window in windows.close_all()]
+    emitted = [window[1:4] for window in feed(windows, events[:at]).closed]
+    emitted += [described(window)[:3] for window in windows.close_all()]
     checkpoint = windows.checkpoint()
     assert checkpoint.replay_from == checkpoint.head
     again = machine(spec, checkpoint)
-    given_out += [one[1:4] for one in feed(again, events[at:]).closed]
-    given_out += [described(window)[:3] for window in again.close_all()]
-    assert len(given_out) == len(set(given_out))
+    emitted += [window[1:4] for window in feed(again, events[at:]).closed]
+    emitted += [described(window)[:3] for window in again.close_all()]
+    assert len(emitted) == len(set(emitted))
 
 
 @settings(max_examples=200)
@@ -205,14 +209,14 @@ def test_a_sequence_keeps_at_least_its_last_events_and_not_many_more(
         assert len(short[4]) < 2 * keep_last or len(short[4]) == len(long[4]) == 1
 
 
-def one(spec: WindowSpec, *times: int) -> reference.Said:
+def feed_one_key(spec: WindowSpec, *times: int) -> reference.Result:
     return feed(machine(spec), [Event(offset, b"k", t) for offset, t in enumerate(times)])
 
 
 @pytest.mark.parametrize(
     ("spec", "times", "closed", "late"),
     [
-        # An event at the end of a window is in the next one, and closes it.
+        # An event at the end of a window is in the next window and closes the first.
         (tumbling(10), [0, 9, 10], [(0, 10)], []),
         (tumbling(10), [0, 9], [], []),
         (hopping(10, 5), [4, 5, 10], [(-5, 5), (0, 10)], []),
@@ -220,11 +224,11 @@ def one(spec: WindowSpec, *times: int) -> reference.Said:
         # An event exactly the gap after the last one begins a session of its own.
         (session(5), [0, 4, 9], [(0, 9)], []),
         (session(5), [0, 4, 8, 13], [(0, 13)], []),
-        # A session never goes over a multiple of its greatest length.
+        # A session never crosses a multiple of its maximum length.
         (session(5, 10), [7, 9, 10, 20], [(7, 10), (10, 15)], []),
-        # An event brings two sessions together.
+        # An event merges two sessions.
         (session(5, out_of_orderness=6), [0, 6, 3, 30], [(0, 11)], []),
-        # Out of orderness holds closing back; lateness holds it back once more.
+        # Out-of-orderness delays closing; lateness delays it further.
         (tumbling(10, out_of_orderness=3), [0, 12], [], []),
         (tumbling(10, out_of_orderness=3), [0, 13, 9], [(0, 10)], [2]),
         (tumbling(10, lateness=3), [0, 12, 9, 13], [(0, 10)], []),
@@ -235,20 +239,20 @@ def one(spec: WindowSpec, *times: int) -> reference.Said:
     ],
 )
 def test_boundaries(spec: WindowSpec, times: list[int], closed: list[tuple[int, int]], late: list[int]) -> None:
-    """Each row of the table in docs/windows.md."""
-    said = one(spec, *times)
-    assert [(start, end) for _, _, start, end, _, _ in said.closed] == closed
-    assert said.late == late
+    """Check each row of the table in docs/windows.md."""
+    result = feed_one_key(spec, *times)
+    assert [(start, end) for _, _, start, end, _, _ in result.closed] == closed
+    assert result.late == late
 
 
-def test_a_full_window_takes_no_more_and_says_how_many_it_did_not_take() -> None:
-    said = one(tumbling(10), *range(8), 10)
-    assert said.full == [6, 7]
-    assert said.closed == [(-1, b"k", 0, 10, tuple(range(6)), 2)]
+def test_a_full_window_counts_the_events_that_it_drops() -> None:
+    result = feed_one_key(tumbling(10), *range(8), 10)
+    assert result.full == [6, 7]
+    assert result.closed == [(-1, b"k", 0, 10, tuple(range(6)), 2)]
 
 
 @given(st.integers(0, 2**62), st.integers(0, 1000), st.integers(0, 2**50), st.integers(0, 2**50))
-def test_a_checkpoint_is_kept_whole_as_metadata(head: int, back: int, before: int, further: int) -> None:
+def test_a_checkpoint_survives_encoding_as_metadata(head: int, back: int, before: int, further: int) -> None:
     state = CommittedState("01234567", Checkpoint(head, max(0, head - back), before, before + further))
     text = encode(state)
     assert decode(head, text) == state and len(text) < 120 and text.isascii()
@@ -272,7 +276,7 @@ def test_a_checkpoint_is_kept_whole_as_metadata(head: int, back: int, before: in
         "forebay1 01234567 1 2 3 1 1",
     ],
 )
-def test_metadata_of_others_is_not_taken_for_ours(text: str) -> None:
+def test_metadata_of_other_programs_is_refused(text: str) -> None:
     with pytest.raises(MetadataError):
         decode(5, text)
     assert decode(5, "") is None
@@ -285,7 +289,7 @@ def test_metadata_of_others_is_not_taken_for_ours(text: str) -> None:
         WindowSpec(WindowKind.SESSION, size_ms=10**6, hop_ms=0, gap_ms=5, out_of_orderness_ms=2000, lateness_ms=0),
     ],
 )
-def test_windows_of_one_key_hold_its_bytes_once(spec: WindowSpec) -> None:
+def test_windows_of_one_key_share_its_bytes(spec: WindowSpec) -> None:
     windows = machine(spec)
     for offset in range(50):
         key = b"".join([b"k" * 1000])  # bytes of its own, as those of each record are

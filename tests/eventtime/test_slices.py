@@ -1,4 +1,4 @@
-"""Windows that close together are given out in slices: wherever a worker dies between two, each window comes out once."""
+"""Windows that close together are emitted in slices: wherever a worker dies between two, each window is emitted once."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Log = list[tuple[bytes | None, int]]
 
 
 class Commit(NamedTuple):
-    """What one commit holds: the position with its state, windows, and how many events have their outcome."""
+    """One commit: the position with its state, the windows, and the number of events with an outcome."""
 
     state: Committed
     windows: list[object]
@@ -32,7 +32,7 @@ class Commit(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """How many events a poll brings, and one of a replay; how many windows a slice holds."""
+    """The number of events in a poll, of events in a poll of a replay, and of windows in a slice."""
 
     poll: int
     replay: int
@@ -61,7 +61,7 @@ def sliced(part: WindowChunk, size: int) -> Iterator[WindowChunk]:
 
 
 def committed(windows: WindowStage, clock: ManualClock, log: Log, at: int, head: int, cut: Cut) -> Iterator[Commit]:
-    """Read the log from `at` on, and then let the partition be idle. Before `head` polls are those of a replay."""
+    """Read the log from `at` on; then the partition is idle. Polls before `head` belong to a replay."""
     parts: list[WindowChunk] = []
     while at < len(log):
         end = min(at + cut.replay, head) if at < head else (at // cut.poll + 1) * cut.poll
@@ -76,11 +76,11 @@ def committed(windows: WindowStage, clock: ManualClock, log: Log, at: int, head:
 
 def commits(parts: list[WindowChunk], cut: Cut) -> Iterator[Commit]:
     for part in parts:
-        for one in sliced(part, cut.slice):
-            assert one.can_end_commit
-            outcomes = len(one.events.accepted) + len(one.events.refused)
-            assert outcomes == one.num_records
-            yield Commit(Committed(one.next_offset, one.metadata), list(map(described, one.windows)), outcomes)
+        for piece in sliced(part, cut.slice):
+            assert piece.can_end_commit
+            outcomes = len(piece.events.accepted) + len(piece.events.refused)
+            assert outcomes == piece.num_records
+            yield Commit(Committed(piece.next_offset, piece.metadata), list(map(described, piece.windows)), outcomes)
 
 
 @settings(max_examples=300, deadline=None)
@@ -92,7 +92,7 @@ def commits(parts: list[WindowChunk], cut: Cut) -> Iterator[Commit]:
     st.lists(st.integers(0, 12), min_size=1, max_size=4),
     st.booleans(),
 )
-def test_a_worker_that_takes_over_between_two_slices_goes_on_with_the_next(
+def test_a_worker_that_takes_over_between_two_slices_continues_with_the_next(
     spec: WindowSpec, log: Log, cut: Cut, max_open: int, deaths: list[int], same_worker: bool
 ) -> None:
     of = plan(spec, max_open_windows=max_open)
@@ -104,7 +104,7 @@ def test_a_worker_that_takes_over_between_two_slices_goes_on_with_the_next(
     windows, clock, at, done = stage(of, clock := ManualClock()), clock, 0, list[Commit]()
     windows.restore({P0: None})
     for death in deaths:
-        # No further than that: a worker that goes on still has the windows as they were then.
+        # Not further: a worker that continues still has the windows as they were then.
         head = done[-1].state.offset if done else 0
         run = list(islice(committed(windows, clock, log=log, at=at, head=head, cut=cut), death + 1))
         if not run:
@@ -116,12 +116,14 @@ def test_a_worker_that_takes_over_between_two_slices_goes_on_with_the_next(
         assert start is not None
         at = start
     done += committed(windows, clock, log=log, at=at, head=done[-1].state.offset, cut=cut)
-    assert [one for commit in done for one in commit.windows] == [one for commit in expected for one in commit.windows]
+    assert [part for commit in done for part in commit.windows] == [
+        part for commit in expected for part in commit.windows
+    ]
     assert sum(commit.num_events for commit in done) == len(log)
     assert done[-1].state == expected[-1].state
 
 
-def test_the_rest_is_given_out_as_soon_as_the_position_is_reached() -> None:
+def test_the_remaining_windows_are_emitted_as_soon_as_the_position_is_reached() -> None:
     windows = stage()
     windows.restore({P0: None})
     (part,) = windows.take(poll(0, [(b"a", 1), (b"b", 2), (b"c", 3), (b"a", 12)]))
@@ -135,7 +137,7 @@ def test_the_rest_is_given_out_as_soon_as_the_position_is_reached() -> None:
     assert (found.num_records, found.next_offset, found.metadata) == (0, 4, part.metadata)
 
 
-def test_a_log_that_does_not_close_them_again_is_refused() -> None:
+def test_a_log_that_does_not_close_the_windows_again_is_refused() -> None:
     windows = stage()
     windows.restore({P0: None})
     (part,) = windows.take(poll(0, [(b"a", 1), (b"b", 2), (b"c", 3), (b"a", 12)]))
@@ -147,7 +149,7 @@ def test_a_log_that_does_not_close_them_again_is_refused() -> None:
     assert failed.value.kind == "window_state_lost"
 
 
-def test_another_configuration_is_refused_in_the_middle_of_slices() -> None:
+def test_another_configuration_is_refused_between_slices() -> None:
     windows = stage()
     windows.restore({P0: None})
     (part,) = windows.take(poll(0, [(b"a", 1), (b"b", 2), (b"a", 12)]))

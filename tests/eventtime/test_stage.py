@@ -1,4 +1,4 @@
-"""Going on from what is committed, refusals, bounds, and closing by the clock."""
+"""Continuing from committed state, refusals, limits, and closing by the clock."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_poll_is_accepted_and_closes_windows_with_its_position_and_state() -> 
     first = take(windows, 0, [(A, 1), (B, 2), None, (A, 9)])
     assert not first.windows and (first.size, first.num_rows, first.num_records) == (1, 0, 4)
     assert first.events.accepted == [JULY] * 3
-    assert [(one.kind, one.id) for one in first.events.refused] == [(FailureKind.NOT_JSON, None)]
+    assert [(event.kind, event.id) for event in first.events.refused] == [(FailureKind.NOT_JSON, None)]
     second = take(windows, 4, [(A, 12)])
     assert spans(second.windows) == [(A, 0, 10, 2), (B, 0, 10, 1)]
     assert second.x_BF.tolist() == [[2.0, 3.0], [1.0, 1.0]], "the count, and the sum of the offsets"
@@ -49,7 +49,7 @@ def test_a_poll_is_accepted_and_closes_windows_with_its_position_and_state() -> 
 def test_events_without_a_key_or_from_the_future_are_rejected_and_move_nothing() -> None:
     windows = started()
     chunk = take(windows, 0, [(A, 1), (None, 2), (A, 1001), (A, 1000), (A, 5)])
-    assert [(one.kind, one.id, one.record.offset) for one in chunk.events.refused] == [
+    assert [(event.kind, event.id, event.record.offset) for event in chunk.events.refused] == [
         (FailureKind.MISSING_KEY, "e1", 1),
         (FailureKind.TIMESTAMP_AHEAD, "e2", 2),
         (FailureKind.LATE, "e4", 4),
@@ -60,17 +60,17 @@ def test_events_without_a_key_or_from_the_future_are_rejected_and_move_nothing()
     assert windows.status()[P0].watermark_ms == JULY + 1000
 
 
-def test_the_key_of_an_event_serves_where_the_record_has_none() -> None:
+def test_the_key_of_the_event_is_used_if_the_record_has_none() -> None:
     chunk = poll(0, [(None, 1), (None, 12)])
     chunk.keys[0] = A
     (found,) = started().take(replace(chunk, keys={0: A, 1: B}))
     assert spans(found.windows) == [(A, 0, 10, 1)]
 
 
-def test_a_full_window_fails_what_comes_then() -> None:
+def test_events_for_a_full_window_fail() -> None:
     windows = started(plan(max_rows_per_window=2))
     chunk = take(windows, 0, [(A, 1), (A, 2), (A, 3), (B, 3), (A, 10)])
-    assert [(one.kind, one.id) for one in chunk.events.refused] == [(FailureKind.WINDOW_FULL, "e2")]
+    assert [(event.kind, event.id) for event in chunk.events.refused] == [(FailureKind.WINDOW_FULL, "e2")]
     assert spans(chunk.windows) == [(A, 0, 10, 2), (B, 0, 10, 1)] and chunk.windows[0].dropped == 1
 
 
@@ -85,7 +85,7 @@ def committed_after(windows: WindowStage, *polls: tuple[int, list[tuple[bytes | 
     return Committed(last.next_offset, last.metadata)
 
 
-def test_another_worker_reads_again_from_the_oldest_open_window_and_gives_out_nothing_twice() -> None:
+def test_another_worker_replays_from_the_oldest_open_window_and_emits_nothing_twice() -> None:
     before = started()
     committed = committed_after(before, (0, [(A, 1), (A, 12), None, (None, 13), (B, 14)]))
     after = stage()
@@ -98,7 +98,7 @@ def test_another_worker_reads_again_from_the_oldest_open_window_and_gives_out_no
     assert after.status()[P0].replaying is None
 
 
-def test_fragments_of_windows_that_are_over_close_silently_again() -> None:
+def test_closed_windows_that_a_replay_sees_in_part_are_not_emitted_again() -> None:
     before = started()
     committed = committed_after(before, (0, [(A, 1), (B, 12), (A, 3), (A, 13), (A, 25), (A, 24)]))
     assert before.status()[P0].open_windows == 1
@@ -118,7 +118,7 @@ def test_a_worker_that_still_has_the_state_keeps_it() -> None:
     assert spans(take(windows, 2, [(A, 20)]).windows) == [(A, 10, 20, 1)]
 
 
-def test_a_worker_that_is_ahead_of_what_is_committed_makes_it_again() -> None:
+def test_a_worker_ahead_of_the_committed_state_rebuilds_it() -> None:
     windows = started()
     committed = committed_after(windows, (0, [(A, 1), (A, 2)]))
     take(windows, 2, [(A, 3), (A, 12)])
@@ -127,14 +127,14 @@ def test_a_worker_that_is_ahead_of_what_is_committed_makes_it_again() -> None:
     assert spans(take(windows, 2, [(A, 3), (A, 12)]).windows) == [(A, 0, 10, 3)]
 
 
-def test_without_open_windows_nothing_is_read_again_but_the_watermark_holds() -> None:
+def test_without_open_windows_nothing_is_replayed_and_the_watermark_is_restored() -> None:
     windows = stage()
     assert windows.restore({P0: Committed(9, f"forebay1 {plan().digest} 9 {JULY + 50} {JULY + 50}")}) == {P0: 9}
     chunk = take(windows, 9, [(A, 30), (A, 51)])
-    assert [one.kind for one in chunk.events.refused] == [FailureKind.LATE]
+    assert [event.kind for event in chunk.events.refused] == [FailureKind.LATE]
 
 
-def test_marks_of_transactions_at_the_end_do_not_keep_a_replay_open() -> None:
+def test_transaction_markers_at_the_end_do_not_keep_a_replay_open() -> None:
     before = started()
     committed = Committed(7, committed_after(before, (0, [(A, 1)])).metadata)
     windows = stage()
@@ -156,7 +156,7 @@ def test_positions_pass_records_without_events_and_never_go_back() -> None:
     assert take(windows, 7, [(A, 1)]).next_offset == 8
 
 
-def test_a_replay_that_did_not_lead_to_what_was_committed_is_refused_where_no_event_follows() -> None:
+def test_a_replay_that_differs_from_the_committed_state_is_refused_even_if_no_event_follows() -> None:
     committed = committed_after(started(), (0, [(A, 1), (A, 7)]))
     windows = stage()
     windows.restore({P0: committed})
@@ -177,7 +177,7 @@ def test_a_log_that_has_lost_events_is_refused() -> None:
     assert caught.value.kind == "window_state_lost" and "--to-offset 3" in str(caught.value.remedy)
 
 
-def test_state_of_another_configuration_is_refused_unless_it_is_to_be_flushed() -> None:
+def test_state_of_another_configuration_is_refused_unless_flush_is_set() -> None:
     committed = committed_after(started(), (0, [(A, 1), (B, 2)]))
     other = plan(replace(TUMBLING, size_ms=5, hop_ms=5))
     with pytest.raises(BrokerError, match="open windows of another configuration") as caught:
@@ -188,11 +188,11 @@ def test_state_of_another_configuration_is_refused_unless_it_is_to_be_flushed() 
     flushed, chunk = windows.take(poll(0, [(A, 1), (B, 2), (A, 3), (A, 4), (A, 6)]))
     assert spans(flushed.windows) == [(A, 0, 5, 1), (B, 0, 5, 1)]
     assert (flushed.num_records, chunk.num_records) == (0, 3)
-    assert [one.kind for one in chunk.events.refused] == [FailureKind.LATE, FailureKind.LATE]
+    assert [event.kind for event in chunk.events.refused] == [FailureKind.LATE, FailureKind.LATE]
     assert windows.status()[P0].open_windows == 1
 
 
-def test_what_is_to_be_flushed_is_so_although_no_event_follows() -> None:
+def test_windows_are_flushed_even_if_no_event_follows() -> None:
     committed = committed_after(started(), (0, [(A, 1), (B, 2)]))
     windows = stage(replace(plan(replace(TUMBLING, size_ms=5, hop_ms=5)), flush=True))
     windows.restore({P0: committed})
@@ -210,7 +210,7 @@ def test_metadata_of_a_later_version_is_refused_and_that_of_others_ignored() -> 
     assert stage().restore({P0: Committed(3, "set by hand")}) == {P0: 3}
 
 
-def test_a_worker_without_windows_refuses_open_ones_and_only_those() -> None:
+def test_a_worker_without_windows_refuses_only_open_windows() -> None:
     committed = committed_after(started(), (0, [(A, 1), (B, 2)]))
     with pytest.raises(BrokerError, match="configured without"):
         WithoutWindows().restore({P0: committed})
@@ -230,7 +230,7 @@ def test_a_worker_without_windows_refuses_open_ones_and_only_those() -> None:
         ({"max_replay_records": 2}, [(A, 1), None, (A, 2)]),
     ],
 )
-def test_beyond_a_bound_all_windows_are_closed_and_no_replay_crosses_it(
+def test_exceeding_a_limit_closes_all_windows_and_no_replay_crosses_it(
     limits: dict[str, int], events: list[tuple[bytes, int] | None], caplog: pytest.LogCaptureFixture
 ) -> None:
     windows = started(plan(**limits))
@@ -240,7 +240,7 @@ def test_beyond_a_bound_all_windows_are_closed_and_no_replay_crosses_it(
     assert f"window.{name} is {limit}" in caplog.text
     assert chunk.metadata == f"forebay1 {plan(**limits).digest} 3 {JULY + 10} {JULY + 10}"
     late = take(windows, 3, [(A, 9), (A, 10)])
-    assert [one.kind for one in late.events.refused] == [FailureKind.LATE]
+    assert [event.kind for event in late.events.refused] == [FailureKind.LATE]
 
 
 def test_an_idle_partition_closes_its_windows_when_they_are_over_by_the_clock() -> None:
@@ -270,7 +270,7 @@ def test_an_idle_partition_closes_its_windows_when_they_are_over_by_the_clock() 
 # ---- parts of a micro-batch
 
 
-def test_many_windows_are_parted_and_the_records_stand_with_the_first_part_or_with_the_last() -> None:
+def test_split_windows_keep_the_records_in_the_first_or_last_part() -> None:
     windows = started(plan(window=WindowInput(3)))
     chunk = take(windows, 0, [(b"k%d" % key, 1) for key in range(5)] + [(A, 10)])
     size = chunk.windows[0].num_bytes
@@ -290,7 +290,7 @@ def test_many_windows_are_parted_and_the_records_stand_with_the_first_part_or_wi
     assert chunk.x_BF.shape == (5, 6)
 
 
-def test_the_digest_changes_with_all_that_decides_what_is_in_a_window() -> None:
+def test_the_digest_covers_all_that_decides_the_content_of_a_window() -> None:
     digests = {
         plan().digest,
         plan(replace(TUMBLING, lateness_ms=1)).digest,

@@ -1,4 +1,4 @@
-"""Timestamps that cannot be right: rejected before they touch a window, and again in every replay."""
+"""Timestamps that cannot be right are rejected before they reach a window, and again in every replay."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BOUNDS = TimestampBounds(ahead_ms=60_000, behind_ms=40 * 365 * 24 * HOUR)
 
 
 def poll(first_offset: int, times: list[int], stamps: list[int] | None = None) -> Chunk:
-    """Events of one key. times, stamps: of events and of their records; without stamps a producer's whose clock made both."""
+    """Return a poll of events of one key. times, stamps: timestamps of events and records; by default they are equal."""
     offsets = [first_offset + index for index in range(len(times))]
     records = [FakeRecord(o, b"x", stamp, A) for o, stamp in zip(offsets, stamps or times, strict=True)]
     x_NF = np.array([[offset] for offset in offsets], dtype=np.float32).reshape(len(offsets), 1)
@@ -65,7 +65,7 @@ def take(windows: WindowStage, chunk: Chunk) -> WindowChunk:
 
 
 def refused(chunk: WindowChunk) -> list[tuple[FailureKind, int]]:
-    return [(one.kind, one.record.offset) for one in chunk.events.refused]
+    return [(event.kind, event.record.offset) for event in chunk.events.refused]
 
 
 def test_a_producer_whose_clock_is_ahead_cannot_make_the_events_of_others_late() -> None:
@@ -80,7 +80,7 @@ def test_a_producer_whose_clock_is_ahead_cannot_make_the_events_of_others_late()
     assert windows.status()[P0].watermark_ms == JULY + 60_000
 
 
-def test_where_the_broker_stamps_the_records_the_workers_clock_is_not_asked() -> None:
+def test_with_broker_timestamps_the_workers_clock_is_not_used() -> None:
     clock = ManualClock()
     clock.now_ms -= 2 * HOUR
     assert refused(take(started(clock, broker_time=True), poll(0, [JULY, JULY + 60_001], [JULY, JULY]))) == [
@@ -89,7 +89,7 @@ def test_where_the_broker_stamps_the_records_the_workers_clock_is_not_asked() ->
     assert len(refused(take(started(clock), poll(0, [JULY, JULY + 60_001], [JULY, JULY])))) == 2
 
 
-def test_seconds_taken_for_milliseconds_are_rejected_with_the_unit_named() -> None:
+def test_seconds_in_place_of_milliseconds_are_rejected_and_the_unit_named() -> None:
     found = take(started(ManualClock()), poll(0, [JULY // 1000, JULY], [JULY, JULY]))
     assert refused(found) == [(FailureKind.TIMESTAMP_BEHIND, 0)]
     assert found.events.refused[0].message.endswith(
@@ -101,7 +101,7 @@ def test_history_is_not_behind() -> None:
     assert not refused(take(started(ManualClock()), poll(0, [JULY - 20 * 365 * 24 * HOUR], [JULY])))
 
 
-def test_the_first_of_each_kind_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_first_rejection_of_each_kind_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     windows = started(ManualClock())
     with caplog.at_level("WARNING"):
         take(windows, poll(0, [JULY // 1000, JULY // 1000, JULY + HOUR], [JULY, JULY, JULY]))
@@ -112,13 +112,13 @@ def test_the_first_of_each_kind_is_logged(caplog: pytest.LogCaptureFixture) -> N
     ]
 
 
-def test_a_replay_rejects_again_what_the_clock_has_passed_since() -> None:
+def test_a_replay_rejects_the_same_events_although_the_clock_has_advanced() -> None:
     clock = ManualClock()
     windows = started(clock)
     take(windows, poll(0, [JULY, JULY + 50 * 60_000, JULY + 90 * 60_000]))
     clock.advance(3600)
     chunk = take(windows, poll(3, [JULY + HOUR]))
-    # Both were rejected; the second is newer than all that was accepted, which says it without a list.
+    # Both were rejected; the second is newer than all accepted events, so it need not be listed.
     assert chunk.metadata.split(" ")[5:] == ["1"]
     clock.advance(7200)
     again = started(clock, committed=Committed(4, chunk.metadata))
@@ -141,7 +141,7 @@ def test_more_than_a_checkpoint_can_list_closes_all_windows() -> None:
 @settings(max_examples=400)
 @given(
     st.lists(
-        # How far the clock moves before the event, how far the event is ahead of it, and whether a poll ends behind it.
+        # How far the clock advances before the event, how far the event is ahead of it, and whether a poll ends after it.
         st.tuples(st.sampled_from([0, 200, 700]), st.sampled_from([-900, 0, 800, 1500, 2500, 9000]), st.booleans()),
         min_size=4,
         max_size=40,
@@ -150,7 +150,7 @@ def test_more_than_a_checkpoint_can_list_closes_all_windows() -> None:
     st.integers(0, 20_000),
     st.sampled_from([0, 500]),
 )
-def test_a_replay_goes_on_as_though_the_clock_had_not_moved(
+def test_a_replay_is_independent_of_the_clock(
     steps: list[tuple[int, int, bool]], crash: int, away_ms: int, out_of_orderness: int
 ) -> None:
     spec = WindowSpec(
@@ -168,7 +168,7 @@ def test_a_replay_goes_on_as_though_the_clock_had_not_moved(
         log.append(t)
         expected = take(whole, poll(number, [t]))
         if again is not None:
-            # The worker that came instead, whose clock reads the same for what is new.
+            # The worker that took over, whose clock shows the same time for new events.
             later.now_ms = clock.now_ms
             found = take(again, poll(number, [t]))
             assert (refused(found), spans(found.windows)) == (refused(expected), spans(expected.windows))

@@ -1,4 +1,4 @@
-"""Keyed events over event time for real workers, and what must come of them, from the log by the slow reference."""
+"""Keyed events for real workers, and the expected outcomes, computed from the log by the slow reference."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ GARBAGE: Final = b'{"id":'
 def make_events(
     rng: random.Random, count: int, *, partitions: int, keys: int
 ) -> tuple[list[list[bytes]], list[list[bytes]]]:
-    """Values and record keys by partition: event time goes on by 1 to 20 ms each, some events are late, some no events."""
+    """Return values and record keys by partition. Event time advances by 1 to 20 ms; some events are late, some garbage."""
     values: list[list[bytes]] = [[] for _ in range(partitions)]
     record_keys: list[list[bytes]] = [[] for _ in range(partitions)]
     numbers = np.random.default_rng(rng.randrange(1 << 32))
@@ -38,55 +38,55 @@ def make_events(
         key = rng.randrange(keys)
         features = numbers.normal(size=NUM_FEATURES).astype(np.float32).tolist()
         event = orjson.dumps({"id": f"{number}", "timestamp": t - back, "features": features})
-        place = key % partitions
-        values[place].append(GARBAGE if rng.random() < 0.01 else event)
-        record_keys[place].append(b"key-%d" % key)
+        partition = key % partitions
+        values[partition].append(GARBAGE if rng.random() < 0.01 else event)
+        record_keys[partition].append(b"key-%d" % key)
     return values, record_keys
 
 
 def expected_of(
     spec: WindowSpec, records: Sequence[ConsumerRecord]
 ) -> tuple[Counter[str], dict[str, tuple[int, float]]]:
-    """Of one partition's log: how many events had which outcome, and the windows by id: events and the model's answer."""
+    """Return the outcomes in one partition's log, and its windows by id: number of events and the model's output."""
     events, rows = [], {}
     outcomes: Counter[str] = Counter()
     for record in records:
         if record.value == GARBAGE:
             outcomes["rejected"] += 1
             continue
-        said = orjson.loads(record.value)
-        events.append(Event(record.offset, record.key, said["timestamp"]))
-        rows[record.offset] = np.array(said["features"], dtype=np.float32)
-    said, still_open, _ = reference.windows(spec, events, max_rows=MAX_ROWS)
-    outcomes["late"] = len(said.late)
-    outcomes["accepted"] = len(events) - len(said.late)
-    found = {}
-    for key, start, end, offsets, _ in [one[1:] for one in said.closed] + [
-        reference.described(one) for one in still_open
+        event = orjson.loads(record.value)
+        events.append(Event(record.offset, record.key, event["timestamp"]))
+        rows[record.offset] = np.array(event["features"], dtype=np.float32)
+    result, still_open, _ = reference.windows(spec, events, max_rows=MAX_ROWS)
+    outcomes["late"] = len(result.late)
+    outcomes["accepted"] = len(events) - len(result.late)
+    windows = {}
+    for key, start, end, offsets, _ in [closed[1:] for closed in result.closed] + [
+        reference.described(window) for window in still_open
     ]:
         x_TW = np.zeros((STEPS, NUM_FEATURES + 1), dtype=np.float32)
         for step, offset in enumerate(offsets[-STEPS:]):
             x_TW[step] = [*rows[offset], 1.0]
-        found[f"{key.decode()}|{start}|{end}"] = (len(offsets), feature_hash(x_TW))
-    return outcomes, found
+        windows[f"{key.decode()}|{start}|{end}"] = (len(offsets), feature_hash(x_TW))
+    return outcomes, windows
 
 
 async def expected_of_all(
     worker_group: WorkerGroup, spec: WindowSpec
 ) -> tuple[int, Counter[str], dict[str, tuple[int, float]]]:
-    """The input's number of records, its outcomes, and its windows by id."""
+    """Return the number of input records, their outcomes, and the windows by id."""
     log = await read_committed(worker_group.bootstrap, worker_group.topic("features"), worker_group.partitions)
     outcomes: Counter[str] = Counter()
     expected: dict[str, tuple[int, float]] = {}
-    for place in range(worker_group.partitions):
-        some, found = expected_of(spec, [record for record in log if record.partition == place])
-        outcomes += some
-        expected |= found
+    for partition in range(worker_group.partitions):
+        partition_outcomes, windows = expected_of(spec, [record for record in log if record.partition == partition])
+        outcomes += partition_outcomes
+        expected |= windows
     return len(log), outcomes, expected
 
 
 async def all_closed(worker_group: WorkerGroup, spec: WindowSpec, *, timeout_s: float = 60.0) -> None:
-    """Wait until each window of the input has a prediction, those that only the wall clock closes too."""
+    """Wait until each window of the input has a prediction, including those that only the wall clock closes."""
     _, _, expected = await expected_of_all(worker_group, spec)
 
     async def missing() -> list[str]:
@@ -103,23 +103,22 @@ async def all_closed(worker_group: WorkerGroup, spec: WindowSpec, *, timeout_s: 
 
 
 async def check(worker_group: WorkerGroup, spec: WindowSpec) -> dict[str, Any]:
-    """Both ledgers, window by window and event by event, against the log. What was seen, for reports."""
+    """Compare both ledgers with the log, window by window and event by event; return the counts for reports."""
     num_records, outcomes, expected = await expected_of_all(worker_group, spec)
     predictions = await worker_group.outputs("predictions")
     seen = Counter(orjson.loads(record.value)["id"] for record in predictions)
-    assert [one for one, count in seen.items() if count > 1][:5] == [], "windows that were given out twice"
-    assert sorted(expected.keys() - seen.keys())[:5] == [], "windows that are lost"
-    assert sorted(seen.keys() - expected.keys())[:5] == [], "windows that there should not be"
+    assert [window for window, count in seen.items() if count > 1][:5] == [], "windows emitted twice"
+    assert sorted(expected.keys() - seen.keys())[:5] == [], "lost windows"
+    assert sorted(seen.keys() - expected.keys())[:5] == [], "unexpected windows"
     for record in predictions:
-        said = orjson.loads(record.value)
-        assert (said["window"]["events"], said["prediction"]) == (expected[said["id"]][0], [expected[said["id"]][1]]), (
-            said
-        )
+        value = orjson.loads(record.value)
+        num_events, output = expected[value["id"]]
+        assert (value["window"]["events"], value["prediction"]) == (num_events, [output]), value
     deltas = await worker_group.outputs("outcome-deltas")
-    told = {outcome: total(deltas, outcome=outcome) for outcome in ("accepted", "late", "rejected", "failed")}
-    assert told == {outcome: outcomes[outcome] for outcome in told}
-    assert sum(told.values()) == num_records, "every event has one outcome"
+    counts = {outcome: total(deltas, outcome=outcome) for outcome in ("accepted", "late", "rejected", "failed")}
+    assert counts == {outcome: outcomes[outcome] for outcome in counts}
+    assert sum(counts.values()) == num_records, "every event has one outcome"
     windows = {outcome: total(deltas, outcome=outcome) for outcome in ("window_predicted", "window_failed")}
     assert windows == {"window_predicted": len(expected), "window_failed": 0}
     assert len(await worker_group.outputs("late-events")) == outcomes["late"]
-    return {"events": num_records, **told, "windows": len(expected)}
+    return {"events": num_records, **counts, "windows": len(expected)}

@@ -1,4 +1,4 @@
-"""Small models and artefacts to test with."""
+"""Build small models and artefacts for tests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 def make_signature(
     num_features: int = 3, task: Task = "multiclass", output_dim: int = 2, labels: tuple[str, ...] = ()
 ) -> Signature:
-    features = tuple(Feature(f"f{at}", nullable=at == 0) for at in range(num_features))
+    features = tuple(Feature(f"f{index}", nullable=index == 0) for index in range(num_features))
     return Signature(features=features, shape=(num_features,), task=task, output_dim=output_dim, labels=labels)
 
 
@@ -33,7 +33,7 @@ def make_net(input_dim: int = 3, output_dim: int = 2, seed: int = 0, hidden_dims
 
 def make_standardise(width: int = 3) -> Preprocessing:
     columns = tuple(range(width))
-    means, scales = tuple(0.1 * at for at in columns), tuple(1.0 + at / 3 for at in columns)
+    means, scales = tuple(0.1 * column for column in columns), tuple(1.0 + column / 3 for column in columns)
     return Preprocessing((Standardise(width, columns, means, scales),))
 
 
@@ -49,7 +49,7 @@ def serve(module: torch.nn.Module, signature: Signature, preprocessing: Preproce
 
 
 def publish(repository: Path, name: str = "delays", **more: Any) -> Path:
-    """The next version of a small model; `more` replaces what is given to `save_artefact`."""
+    """Publish the next version of a small model; `more` replaces arguments of `save_artefact`."""
     options: dict[str, Any] = {
         "signature": make_signature(labels=("no", "yes")),
         "preprocessing": make_standardise(),

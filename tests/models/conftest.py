@@ -1,4 +1,4 @@
-"""torch with one thread: its threads wait for each other by spinning, which crawls where other tests share the cores."""
+"""Run torch with one thread: its threads wait by spinning, which is very slow when other tests share the cores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The AsyncAPI document: valid by AsyncAPI's own schema, and complete."""
+"""The AsyncAPI document is valid by AsyncAPI's own schema, and complete."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def resolve(whole: dict[str, Any], reference: dict[str, str]) -> Any:
 
 
 @pytest.mark.parametrize("deployment", [None, SHARED], ids=["default", "shared"])
-def test_it_is_valid_by_the_official_schema(official: Draft7Validator, deployment: Deployment | None) -> None:
+def test_the_document_is_valid_by_the_official_schema(official: Draft7Validator, deployment: Deployment | None) -> None:
     assert [f"{list(error.path)}: {error.message}" for error in official.iter_errors(document(deployment))] == []
 
 
@@ -63,7 +63,7 @@ def test_it_is_valid_by_the_official_schema(official: Draft7Validator, deploymen
         lambda d: d["components"]["messages"]["prediction"].update(payload={"type": "strnig"}),
     ],
 )
-def test_the_official_schema_would_tell(official: Draft7Validator, spoil: Callable[[Any], object]) -> None:
+def test_the_official_schema_finds_errors(official: Draft7Validator, spoil: Callable[[Any], object]) -> None:
     spoilt = copy.deepcopy(document())
     spoil(spoilt)
     assert not official.is_valid(spoilt)
@@ -98,7 +98,7 @@ def test_events_are_received_and_the_rest_is_sent() -> None:
     assert operations["receive-features"]["bindings"]["kafka"]["groupId"]["enum"] == ["forebay"]
 
 
-def test_every_reference_leads_somewhere() -> None:
+def test_every_reference_resolves() -> None:
     whole = document(SHARED)
     for operation in whole["operations"].values():
         channel = resolve(whole, operation["channel"])
@@ -116,7 +116,7 @@ def test_messages_carry_the_definitions_and_all_good_examples() -> None:
     assert messages["dead-letter"]["headers"]["required"][0] == "forebay.error.stage"
 
 
-def test_servers_are_the_brokers_and_how_to_log_in() -> None:
+def test_servers_are_the_brokers_with_their_security() -> None:
     server = {"protocol": "kafka-secure", "security": [{"type": "scramSha512"}]}
     assert document(SHARED)["servers"] == {
         "broker-1": {"host": "kafka-1:9093", **server},
@@ -125,6 +125,6 @@ def test_servers_are_the_brokers_and_how_to_log_in() -> None:
     assert document()["servers"] == {"broker-1": {"host": "localhost:9092", "protocol": "kafka"}}
 
 
-def test_an_impossible_prefix_is_the_users_mistake() -> None:
+def test_an_invalid_prefix_is_a_configuration_error() -> None:
     with pytest.raises(ConfigError):
         document(Deployment(prefix="a b"))

@@ -1,4 +1,4 @@
-"""The JSON Schemas, the files made of them, and what they say about the examples."""
+"""The JSON Schemas, the generated files, and the examples that they accept and refuse."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def subschemas(schema: object) -> Iterator[Schema]:
             yield from subschemas(value)
 
 
-def test_the_files_are_what_is_generated() -> None:
+def test_the_committed_files_are_up_to_date() -> None:
     assert generate.out_of_date(generate.FOLDER) == [], "run `python -m forebay.schemas.generate --write`"
 
 
-def test_generating_mends_what_is_missing_changed_or_left_over(tmp_path: Path) -> None:
+def test_generating_restores_missing_changed_and_surplus_files(tmp_path: Path) -> None:
     generate.write(tmp_path)
     assert generate.out_of_date(tmp_path) == []
     (tmp_path / "event.schema.json").write_text("{}")
@@ -50,7 +50,7 @@ def test_generating_mends_what_is_missing_changed_or_left_over(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", definitions())
-def test_each_is_a_schema_in_both_drafts(name: str) -> None:
+def test_each_schema_is_valid_in_both_drafts(name: str) -> None:
     schema = definitions()[name]
     Draft202012Validator.check_schema(schema)
     Draft7Validator.check_schema({key: value for key, value in schema.items() if key != "$schema"})
@@ -74,13 +74,13 @@ def test_dead_letters_describe_every_kind() -> None:
 
 
 @pytest.mark.parametrize("example", good_examples(), ids=str)
-def test_good_examples_meet_their_schema(example: Example) -> None:
+def test_good_examples_satisfy_their_schema(example: Example) -> None:
     errors = Draft202012Validator(definitions()[example.schema]).iter_errors(example.instance())
     assert [error.message for error in errors] == []
 
 
 @pytest.mark.parametrize("example", bad_examples(), ids=str)
-def test_bad_examples_fail_their_schema_where_it_can_tell(example: Example) -> None:
+def test_bad_examples_fail_their_schema_if_it_can_detect_them(example: Example) -> None:
     try:
         instance = example.instance()
     except ValueError:  # no JSON at all, which is before any schema
@@ -122,7 +122,7 @@ def test_bad_examples_fail_their_schema_where_it_can_tell(example: Example) -> N
         ("aggregator-changelog", {"next_offset": -1}),
     ],
 )
-def test_wrong_outputs_fail_their_schema(schema: str, change: dict[str, object]) -> None:
+def test_invalid_outputs_fail_their_schema(schema: str, change: dict[str, object]) -> None:
     validator = Draft202012Validator(definitions()[schema])
     good = next(example for example in good_examples() if example.schema == schema).instance()
     assert isinstance(good, dict) and validator.is_valid(good)
@@ -130,7 +130,7 @@ def test_wrong_outputs_fail_their_schema(schema: str, change: dict[str, object])
 
 
 @pytest.mark.parametrize("schema", EXAMPLE_OF)
-def test_every_field_of_an_output_must_be_there(schema: str) -> None:
+def test_every_field_of_an_output_is_required(schema: str) -> None:
     validator = Draft202012Validator(definitions()[schema])
     good = next(example for example in good_examples() if example.name == EXAMPLE_OF[schema]).instance()
     assert isinstance(good, dict)
@@ -145,10 +145,10 @@ def test_a_dead_letter_with_a_model_has_its_version() -> None:
     assert not Draft202012Validator(definitions()["dead-letter"]).is_valid(without)
 
 
-def test_bad_examples_show_every_kind_that_decode_gives() -> None:
+def test_bad_examples_cover_every_failure_kind_of_decode() -> None:
     shown = {example.kind for example in bad_examples()}
     assert shown == {kind for kind, spec in FAILURES.items() if spec.stage is Stage.DECODE and not spec.is_raw}
 
 
-def test_there_is_a_good_example_of_everything() -> None:
+def test_every_schema_has_a_good_example() -> None:
     assert {example.schema for example in good_examples()} == set(definitions())

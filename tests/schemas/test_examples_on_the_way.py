@@ -1,4 +1,4 @@
-"""The examples against the code that reads and writes records: documents and code say the same."""
+"""The examples against the code that reads and writes records: documents and code agree."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ def test_the_signature_is_written_as_the_models_write_it() -> None:
     assert Signature.from_dict(signature()).to_dict() == signature()
 
 
-@pytest.mark.parametrize("example", [one for one in good_examples() if one.decoded], ids=str)
-def test_good_events_mean_what_they_say(example: Example) -> None:
-    said, decoded = example.decoded, decode(example)
-    assert said is not None
+@pytest.mark.parametrize("example", [example for example in good_examples() if example.decoded], ids=str)
+def test_good_events_decode_to_the_stated_values(example: Example) -> None:
+    stated, decoded = example.decoded, decode(example)
+    assert stated is not None
     assert not decoded.rejections
-    assert (decoded.ids[0], decoded.timestamps[0]) == (said.id, said.timestamp)
+    assert (decoded.ids[0], decoded.timestamps[0]) == (stated.id, stated.timestamp)
     row = [None if math.isnan(value) else pytest.approx(value) for value in decoded.x_BF[0].tolist()]
-    assert row == list(said.features)
-    assert decoded.keys == ({} if said.key is None else {0: said.key.encode()})
-    assert decoded.deadlines == ({} if said.deadline_ms is None else {0: said.deadline_ms})
+    assert row == list(stated.features)
+    assert decoded.keys == ({} if stated.key is None else {0: stated.key.encode()})
+    assert decoded.deadlines == ({} if stated.deadline_ms is None else {0: stated.deadline_ms})
 
 
 @pytest.mark.parametrize("example", bad_examples(), ids=str)
@@ -58,7 +58,7 @@ def test_bad_events_are_rejected_with_their_kind(example: Example) -> None:
     assert [rejection.kind for rejection in decode(example).rejections] == [example.kind]
 
 
-def test_what_is_emitted_meets_its_schema() -> None:
+def test_emitted_records_satisfy_their_schema() -> None:
     labels = ("no", "yes")
     output = OutputTopics(
         OutputTopic("predictions", 2, 100_000),

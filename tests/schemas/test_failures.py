@@ -1,4 +1,4 @@
-"""The table of failures has no holes."""
+"""The table of failures is complete."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ def test_the_table_has_nothing_else_and_never_changes() -> None:
         FAILURES[FailureKind.NOT_JSON] = FAILURES[FailureKind.NOT_JSON]  # type: ignore[index]
 
 
-def test_what_is_refused_before_the_model_is_rejected_and_all_else_failed() -> None:
+def test_failures_before_the_model_are_rejections_and_all_others_failures() -> None:
     for kind, spec in FAILURES.items():
         if spec.outcome is Outcome.REJECTED:
             assert spec.stage in (Stage.DECODE, Stage.WINDOW), kind
         assert spec.stage is not Stage.DECODE or spec.outcome is Outcome.REJECTED, kind
-        assert not spec.outcome.of_window, "what a failure makes of a window is told from what it makes of an event"
+        assert not spec.outcome.of_window, "failure kinds state the outcome of an event, not of a window"
 
 
 @pytest.mark.parametrize("outcome", Outcome)
-def test_an_outcome_is_good_or_a_letter_or_late(outcome: Outcome) -> None:
+def test_an_outcome_is_good_or_makes_a_dead_letter_or_is_late(outcome: Outcome) -> None:
     assert [outcome.is_good, outcome.is_letter, outcome is Outcome.LATE].count(True) == 1
     assert outcome.of_window == outcome.value.startswith("window_")
 
 
-def test_no_kind_is_taken_for_the_outcome_of_predictions() -> None:
+def test_no_failure_kind_has_the_name_of_a_good_outcome() -> None:
     assert Outcome.PREDICTED.value not in {kind.value for kind in FailureKind}

@@ -17,7 +17,7 @@ from forebay.schemas.topics import (
 )
 
 
-def test_names_are_unique_and_in_the_order_of_the_journey() -> None:
+def test_names_are_unique_and_in_the_order_of_processing() -> None:
     assert [spec.name for spec in ALL_TOPICS] == [
         "features",
         "predictions",
@@ -43,20 +43,20 @@ def test_each_is_described_and_has_a_schema(spec: TopicSpec) -> None:
     assert f"{days:g} days" in spec.description, "the description gives the reason for what is set"
 
 
-def test_outputs_are_kept_as_long_as_the_events_that_they_answer() -> None:
+def test_outputs_are_kept_at_least_as_long_as_the_events() -> None:
     assert all(spec.retention_ms >= FEATURES.retention_ms for spec in ALL_TOPICS if spec.cleanup_policy == "delete")
 
 
-def test_partitions_follow_the_configuration_but_for_fixed_ones() -> None:
+def test_partitions_follow_the_configuration_unless_fixed() -> None:
     assert partitions_of(FEATURES, 12) == 12
     assert partitions_of(OUTCOME_DELTAS, 12) == partitions_of(OUTCOME_DELTAS, 1) == 4
 
 
-def test_the_changelog_has_as_many_partitions_as_what_it_is_the_state_of() -> None:
+def test_the_changelog_has_as_many_partitions_as_the_outcome_deltas() -> None:
     assert partitions_of(AGGREGATOR_CHANGELOG, 12) == partitions_of(OUTCOME_DELTAS, 12)
 
 
-def test_a_prefix_goes_before_the_name_as_it_is() -> None:
+def test_a_prefix_directly_precedes_the_name() -> None:
     assert topic_name("", "features") == "features"
     assert topic_name("team-a.", "features") == "team-a.features"
 

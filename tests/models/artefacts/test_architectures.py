@@ -62,8 +62,8 @@ def test_an_mlp_agrees_with_float64(hidden: list[int], activation: str, rate: fl
     net = build_net("mlp", params)
     x = np.random.default_rng(seed).normal(size=(6, 4)).astype(np.float32)
     w, expected = weights(net), x.astype(np.float64)
-    for at in range(len(hidden)):
-        expected = ACTIVATIONS[activation](expected @ w[f"hidden.{at}.weight"].T + w[f"hidden.{at}.bias"])
+    for layer in range(len(hidden)):
+        expected = ACTIVATIONS[activation](expected @ w[f"hidden.{layer}.weight"].T + w[f"hidden.{layer}.bias"])
     expected = expected @ w["head.weight"].T + w["head.bias"]
     np.testing.assert_allclose(run(net, x), expected, rtol=1e-5, atol=1e-6)
 
@@ -78,7 +78,7 @@ def test_dropout_acts_in_training_on_hidden_layers_only() -> None:
         net.head.bias.zero_()
     x = torch.zeros(200, 8)
     out = net.train()(x).detach()
-    # Kept ones count double; were the last layer dropped out too, its outputs would differ or be 0.
+    # Values that are kept count double; if dropout acted on the last layer too, its outputs would differ or be 0.
     assert (out[:, 0] == out[:, 1]).all()
     assert (out % 2 == 0).all()
     assert out.std() > 0
@@ -87,7 +87,7 @@ def test_dropout_acts_in_training_on_hidden_layers_only() -> None:
 
 
 def convolve(x: Any, w: Any, b: Any) -> Any:
-    """A 3x3 convolution with padding 1, by its definition."""
+    """Return a 3x3 convolution with padding 1, computed by its definition."""
     padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
     height, width = x.shape[2:]
     out = np.zeros((len(x), len(w), height, width))
@@ -117,7 +117,7 @@ def test_a_cnn_agrees_with_float64(size: int) -> None:
     np.testing.assert_allclose(run(net, x), hidden @ w["head.weight"].T + w["head.bias"], rtol=1e-4, atol=1e-6)
 
 
-def test_a_net_can_be_built_again_from_what_it_says_of_itself() -> None:
+def test_a_net_can_be_rebuilt_from_its_architecture_and_params() -> None:
     for net in (
         LinearRegression(3),
         LogisticRegression(3, 2),
@@ -172,7 +172,7 @@ def test_a_dropout_rate_is_from_0_to_below_1(value: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [3, 5000, 28.0])
-def test_an_image_has_room_for_two_poolings(value: Any) -> None:
+def test_an_image_is_large_enough_for_two_poolings(value: Any) -> None:
     with pytest.raises(ModelError, match=r"image_size is .*allowed is a whole number from 4 to 4096"):
         CNN(1, value, 10)
 

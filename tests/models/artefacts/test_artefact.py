@@ -27,7 +27,7 @@ def edit(version: Path, change: Callable[[Any], object]) -> None:
 
 
 def replace_weights(version: Path, data: bytes) -> None:
-    """Another file of weights, with the manifest's digest made right for it."""
+    """Write another weights file and correct the manifest's digest for it."""
     (version / "weights.safetensors").write_bytes(data)
     stated = {"sha256": sha256(data).hexdigest(), "bytes": len(data)}
     edit(version, lambda document: document.update(weights=stated))
@@ -40,7 +40,7 @@ def fault(repository: Path, name: str = "delays", version: int | None = None, **
     return caught.value
 
 
-def test_what_is_published_comes_back_exactly(tmp_path: Path) -> None:
+def test_a_published_model_is_loaded_unchanged(tmp_path: Path) -> None:
     net = make_net()
     version = publish(tmp_path, net=net)
     assert version == tmp_path / "delays" / "1"
@@ -72,7 +72,7 @@ def test_an_image_model_without_preprocessing(tmp_path: Path) -> None:
     assert artefact.net(torch.zeros(2, 1, 8, 8)).shape == (2, 3)
 
 
-def test_a_repository_that_is_a_file(tmp_path: Path) -> None:
+def test_a_repository_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="cannot write the model"):
         publish(tmp_path / "file")
@@ -115,7 +115,7 @@ def test_a_missing_file_is_named(tmp_path: Path, file: str) -> None:
 
 
 @pytest.mark.parametrize("file", ["manifest.json", "weights.safetensors"])
-def test_a_pipe_or_a_directory_in_a_file_s_place_is_not_waited_for(tmp_path: Path, file: str) -> None:
+def test_a_pipe_or_a_directory_in_place_of_a_file_does_not_block(tmp_path: Path, file: str) -> None:
     version = publish(tmp_path)
     (version / file).unlink()
     os.mkfifo(version / file)
@@ -176,17 +176,17 @@ def test_any_changed_byte_of_the_weights_is_noticed(tmp_path: Path) -> None:
     version = publish(tmp_path)
     file = version / "weights.safetensors"
     data = bytearray(file.read_bytes())
-    for at in (0, len(data) // 2, len(data) - 1):
-        data[at] ^= 1
+    for index in (0, len(data) // 2, len(data) - 1):
+        data[index] ^= 1
         file.write_bytes(data)
         error = fault(tmp_path)
         assert error.kind == "digest"
         assert error.message.startswith(f"{file}: the file has sha256 ")
-        data[at] ^= 1
+        data[index] ^= 1
 
 
 @pytest.mark.parametrize("data", [b"", b"nonsense", b"\xff" * 100, b"\x02\0\0\0\0\0\0\0{}x"])
-def test_weights_that_are_no_safetensors(tmp_path: Path, data: bytes) -> None:
+def test_weights_that_are_not_safetensors_are_refused(tmp_path: Path, data: bytes) -> None:
     version = publish(tmp_path)
     replace_weights(version, data)
     error = fault(tmp_path)
@@ -194,7 +194,7 @@ def test_weights_that_are_no_safetensors(tmp_path: Path, data: bytes) -> None:
     assert error.message.startswith(f"{version / 'weights.safetensors'}: ")
 
 
-def test_weights_of_another_architecture_are_all_named(tmp_path: Path) -> None:
+def test_all_weights_of_another_architecture_are_named(tmp_path: Path) -> None:
     version = publish(tmp_path)
     tensors = dict(make_net().state_dict())
     del tensors["head.bias"]
@@ -214,13 +214,13 @@ def test_weights_of_another_architecture_are_all_named(tmp_path: Path) -> None:
         assert problem in error.message
 
 
-def test_absurd_parameters_take_no_memory(tmp_path: Path) -> None:
+def test_absurd_parameters_allocate_no_memory(tmp_path: Path) -> None:
     version = publish(tmp_path)
     edit(version, lambda document: document["params"].update(hidden_dims=[1_000_000] * 64))
     assert fault(tmp_path).kind == "weights"
 
 
-def test_sizes_are_bounded(tmp_path: Path) -> None:
+def test_sizes_of_files_are_limited(tmp_path: Path) -> None:
     version = publish(tmp_path)
     size = (version / "weights.safetensors").stat().st_size
     load_artefact(tmp_path, "delays", max_weights_bytes=size)
@@ -258,7 +258,7 @@ def test_a_link_to_itself_is_refused(tmp_path: Path, part: str) -> None:
 
 
 def test_links_within_the_repository_are_followed(tmp_path: Path) -> None:
-    # As in a volume that Kubernetes mounts: every file is a link into a hidden directory beside it.
+    # As in a volume that Kubernetes mounts: every file is a link into a hidden directory next to it.
     version = publish(tmp_path)
     hidden = version / "..data"
     hidden.mkdir()

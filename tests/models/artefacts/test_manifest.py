@@ -1,4 +1,4 @@
-"""A manifest from anywhere costs time by its size, and is refused with a short message."""
+"""Reading an untrusted manifest takes time in proportion to its size, and refusals have a short message."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_hostile_manifest_is_refused_with_a_short_message(good: str, kind: str
 
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_twice_the_size_takes_about_twice_the_time(good: str, kind: str) -> None:
-    # By processor time, the least of a few, and of sizes at which squares would take seconds: not of this machine's load.
+    # Processor time, the minimum of several runs, and sizes at which quadratic time would take seconds: independent of load.
     def cost_s(n: int) -> float:
         data = HOSTILE[kind](good, n)
         costs_s = []
@@ -86,9 +86,9 @@ def test_twice_the_size_takes_about_twice_the_time(good: str, kind: str) -> None
         return min(costs_s)
 
     small_s, large_s = cost_s(10_000), cost_s(40_000)
-    # A square makes 16 of 4; what is fast anyway may be noise.
+    # Quadratic time would turn a factor of 4 into 16; very short times may be noise.
     assert large_s < max(8 * small_s, 0.2)
 
 
-def test_the_manifest_that_all_of_these_are_made_of_is_a_good_one(good: str) -> None:
+def test_the_unchanged_manifest_is_valid(good: str) -> None:
     assert read(good) is None

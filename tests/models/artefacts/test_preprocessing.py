@@ -27,7 +27,7 @@ def subsets(width: int) -> st.SearchStrategy[list[int]]:
 
 @st.composite
 def preprocessings(draw: st.DrawFn) -> tuple[int, Preprocessing]:
-    """Up to three steps of any kinds, in any order, over any columns."""
+    """Generate up to three steps of any kind, in any order, on any columns."""
     width = first = draw(st.integers(1, 6))
     steps: list[Step] = []
     for kind in draw(st.lists(st.sampled_from(["impute", "standardise", "one_hot"]), max_size=3)):
@@ -53,15 +53,15 @@ def cases(draw: st.DrawFn) -> tuple[Preprocessing, Any]:
 
 
 @given(cases())
-def test_each_row_is_treated_by_itself(case: tuple[Preprocessing, Any]) -> None:
+def test_each_row_is_processed_independently(case: tuple[Preprocessing, Any]) -> None:
     preprocessing, x_BF = case
     full_BG = preprocessing.apply(x_BF)
-    for at in range(len(x_BF)):
-        np.testing.assert_array_equal(full_BG[at : at + 1], preprocessing.apply(x_BF[at : at + 1]))
+    for row in range(len(x_BF)):
+        np.testing.assert_array_equal(full_BG[row : row + 1], preprocessing.apply(x_BF[row : row + 1]))
 
 
 @given(cases())
-def test_the_input_is_never_modified_and_the_output_is_fresh(case: tuple[Preprocessing, Any]) -> None:
+def test_the_input_is_never_modified_and_the_output_is_new_memory(case: tuple[Preprocessing, Any]) -> None:
     preprocessing, x_BF = case
     before = x_BF.tobytes()
     out_BG = preprocessing.apply(x_BF)
@@ -89,7 +89,7 @@ def test_the_memory_layout_of_the_input_does_not_matter(case: tuple[Preprocessin
 
 
 @given(cases())
-def test_where_every_column_is_imputed_everything_is_finite(case: tuple[Preprocessing, Any]) -> None:
+def test_if_every_column_is_imputed_all_values_are_finite(case: tuple[Preprocessing, Any]) -> None:
     preprocessing, x_BF = case
     width = x_BF.shape[1]
     impute = Impute(width, tuple(range(width)), (0.5,) * width)
@@ -97,7 +97,7 @@ def test_where_every_column_is_imputed_everything_is_finite(case: tuple[Preproce
 
 
 @given(preprocessings())
-def test_it_comes_back_from_json_exactly(case: tuple[int, Preprocessing]) -> None:
+def test_preprocessing_survives_json_exactly(case: tuple[int, Preprocessing]) -> None:
     _, preprocessing = case
     again = Preprocessing.from_dict(json.loads(json.dumps(preprocessing.to_dict())))
     assert again == preprocessing
@@ -132,13 +132,13 @@ def test_standardising_agrees_with_float64(data: st.DataObject) -> None:
 
 
 def test_standardising_keeps_what_a_float32_mean_would_lose() -> None:
-    # Seconds since the epoch: float32 holds them in steps of 128, and so would a float32 mean.
+    # Seconds since the epoch: float32 represents them in steps of 128, and so would a float32 mean.
     x = np.array([[1_762_000_000.0]], dtype=np.float32)
     out = Preprocessing((Standardise(1, (0,), (float(x[0, 0]) - 1.0,), (1.0,)),)).apply(x)
     assert out[0, 0] == 1.0
 
 
-def test_what_is_beyond_float32_becomes_infinite_without_a_warning() -> None:
+def test_values_beyond_float32_become_infinite_without_a_warning() -> None:
     x = np.array([[3e38], [np.inf], [NAN]], dtype=np.float32)
     out = Preprocessing((Standardise(1, (0,), (0.0,), (1e-3,)),)).apply(x)
     np.testing.assert_array_equal(out[:, 0], [np.inf, np.inf, np.nan])
@@ -151,13 +151,13 @@ def test_one_hot_puts_the_other_columns_first_then_the_categories_in_order() -> 
 
 
 @pytest.mark.parametrize("code", [NAN, -1, 3, 0.5, np.inf, -np.inf, 3e38])
-def test_one_hot_of_what_is_no_category_is_all_zeros(code: float) -> None:
+def test_one_hot_of_an_unknown_category_is_all_zeros(code: float) -> None:
     x = np.array([[7, code]], dtype=np.float32)
     np.testing.assert_array_equal(Preprocessing((OneHot(2, (1,), (3,)),)).apply(x), [[7, 0, 0, 0]])
 
 
 @given(arrays(np.float32, (5, 2), elements=VALUES))
-def test_identity_gives_a_copy(x_BF: Any) -> None:
+def test_the_identity_returns_a_copy(x_BF: Any) -> None:
     out_BF = Preprocessing.identity().apply(x_BF)
     np.testing.assert_array_equal(out_BF, x_BF)
     assert not np.shares_memory(out_BF, x_BF)
@@ -190,7 +190,7 @@ def test_another_shape_or_type_is_a_tensor_error(x: Any) -> None:
         (lambda: Preprocessing((Impute(2, (), ()),)).output_width(3), "takes 2 columns, not 3"),
     ],
 )
-def test_steps_that_make_no_sense_are_refused(make: Any, says: str) -> None:
+def test_invalid_steps_are_refused(make: Any, says: str) -> None:
     with pytest.raises(ModelError) as caught:
         make()
     assert says in caught.value.message
@@ -227,7 +227,7 @@ def test_a_fault_in_a_file_names_the_step(step: dict[str, Any], says: str) -> No
     assert caught.value.kind == "manifest"
 
 
-def test_a_file_with_steps_that_do_not_meet_names_itself() -> None:
+def test_steps_that_do_not_fit_together_name_the_file() -> None:
     impute = {"step": "impute", "columns": [], "values": [], "strategy": "mean"}
     document = {"steps": [{**impute, "width": 2}, {**impute, "width": 3}]}
     with pytest.raises(ModelError, match=r"f\.json: impute gives 2 columns, but impute takes 3"):

@@ -19,7 +19,7 @@ from forebay.schemas.errors import ModelError, StorageError
 from tests.models.build import make_net, make_signature, publish
 
 
-def test_versions_count_up_and_the_highest_is_taken(tmp_path: Path) -> None:
+def test_versions_count_up_and_the_highest_is_loaded(tmp_path: Path) -> None:
     for _ in range(11):
         publish(tmp_path)
     publish(tmp_path, "other")
@@ -41,12 +41,12 @@ def test_the_highest_number_is_followed_even_after_gaps_and_strays(tmp_path: Pat
 def test_several_threads_that_publish_at_once_get_different_versions(tmp_path: Path) -> None:
     barrier, paths = threading.Barrier(8), []
 
-    def one(seed: int) -> None:
+    def publish_one(seed: int) -> None:
         net = make_net(seed=seed)
         barrier.wait()
         paths.append((publish(tmp_path, net=net), net))
 
-    threads = [threading.Thread(target=one, args=(seed,)) for seed in range(8)]
+    threads = [threading.Thread(target=publish_one, args=(seed,)) for seed in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -77,7 +77,7 @@ def test_several_processes_that_publish_at_once_get_different_versions(tmp_path:
         load_artefact(tmp_path, "delays", version)
 
 
-def test_a_number_that_is_taken_in_the_last_moment_is_left_alone(
+def test_a_version_number_taken_by_another_publisher_is_not_overwritten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rename = os.rename
@@ -96,7 +96,7 @@ def test_a_number_that_is_taken_in_the_last_moment_is_left_alone(
     assert load_artefact(tmp_path, "delays").manifest.version == 2
 
 
-def test_a_reader_never_sees_half_a_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_never_sees_an_incomplete_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[list[int]] = []
     fsync = os.fsync
 
@@ -106,11 +106,11 @@ def test_a_reader_never_sees_half_a_version(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(os, "fsync", look)
     publish(tmp_path)
-    # Weights, manifest and their directory are synced before the version appears; then what it appeared in.
+    # Weights, manifest and their directory are synced before the version appears; its parent directories afterwards.
     assert seen == [[], [], [], [1], [1]]
 
 
-def test_a_disk_that_refuses_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     publish(tmp_path)
 
     def full(_: int) -> None:
@@ -124,7 +124,7 @@ def test_a_disk_that_refuses_leaves_nothing_behind(tmp_path: Path, monkeypatch: 
     assert os.listdir(tmp_path) == ["delays"]
 
 
-def test_others_may_read_what_is_published(tmp_path: Path) -> None:
+def test_other_users_may_read_published_files(tmp_path: Path) -> None:
     previous = os.umask(0o022)
     try:
         version = publish(tmp_path)
@@ -137,7 +137,7 @@ def test_others_may_read_what_is_published(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["", ".", "..", ".hidden", "a/b", "../a", "/a", "a\\b", "a b", "a\n", "é", "x" * 129, "a\0b"]
 )
-def test_names_that_could_lead_elsewhere_are_refused(tmp_path: Path, name: str) -> None:
+def test_names_that_could_leave_the_repository_are_refused(tmp_path: Path, name: str) -> None:
     for attempt in (lambda: publish(tmp_path / "r", name), lambda: load_artefact(tmp_path / "r", name)):
         with pytest.raises(ModelError) as caught:
             attempt()
@@ -159,7 +159,9 @@ def test_names_that_could_lead_elsewhere_are_refused(tmp_path: Path, name: str) 
         ({"net": make_net().double()}, "weights", "the weights hidden.0.weight are not all finite float32"),
     ],
 )
-def test_what_does_not_fit_is_not_published(tmp_path: Path, options: dict[str, Any], kind: str, says: str) -> None:
+def test_parts_that_do_not_fit_together_are_not_published(
+    tmp_path: Path, options: dict[str, Any], kind: str, says: str
+) -> None:
     with pytest.raises(ModelError) as caught:
         publish(tmp_path, **options)
     assert caught.value.kind == kind

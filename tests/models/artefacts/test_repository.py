@@ -1,4 +1,4 @@
-"""Reading a model repository without loading models."""
+"""Read a model repository without loading models."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_the_signature_is_that_of_the_version(tmp_path: Path) -> None:
         )
 
 
-def test_what_cannot_be_read_is_reported_as_when_it_is_loaded(tmp_path: Path) -> None:
+def test_unreadable_files_are_reported_as_by_loading(tmp_path: Path) -> None:
     directory = publish(tmp_path)
     for name, version, kind in (("delay", None, "model_not_found"), ("delays", 2, "version_not_found")):
         with pytest.raises(ModelError) as caught:
@@ -34,7 +34,7 @@ def test_what_cannot_be_read_is_reported_as_when_it_is_loaded(tmp_path: Path) ->
         read_signature(tmp_path, "delays")
 
 
-def test_it_needs_no_torch() -> None:
+def test_reading_a_signature_does_not_import_torch() -> None:
     script = (
         "import sys, forebay.models.artefacts.repository, forebay.stream.publish.inspection\n"
         "print(*{'torch', 'aiokafka'} & sys.modules.keys())"

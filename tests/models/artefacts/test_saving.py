@@ -1,4 +1,4 @@
-"""What can be saved can be loaded and predicts the same; all else is refused when it is saved, with words for it."""
+"""A saved model can be loaded and predicts the same; anything else is refused when it is saved, with a clear message."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.models.build import CPU, CREATED_AT, make_net, make_signature, publis
 
 
 class OwnNet(MLP):
-    """With code that no artefact holds."""
+    """A net with code of its own, which an artefact cannot hold."""
 
     def forward(self, x_BD: torch.Tensor) -> torch.Tensor:
         return super().forward(x_BD) + 1
@@ -90,7 +90,7 @@ def refusal(repository: Path, **given: Any) -> ModelError:
         (make_net().to("meta"), "not all finite float32"),
     ],
 )
-def test_a_net_that_cannot_be_stored(tmp_path: Path, net: Any, says: str) -> None:
+def test_a_net_that_cannot_be_stored_is_refused(tmp_path: Path, net: Any, says: str) -> None:
     assert says in refusal(tmp_path, net=net, preprocessing=None).message
 
 
@@ -121,7 +121,7 @@ def test_a_net_that_cannot_be_stored(tmp_path: Path, net: Any, says: str) -> Non
         (lambda: Preprocessing((Impute(3, (0,), (1,)),) * 17), "there are 17 steps"),
     ],
 )  # fmt: skip
-def test_parts_are_judged_where_they_are_made(make: Any, says: str) -> None:
+def test_parts_are_checked_when_they_are_constructed(make: Any, says: str) -> None:
     with pytest.raises(ModelError) as caught:
         make()
     assert says in caught.value.message and caught.value.remedy
@@ -151,11 +151,11 @@ class OwnStep:
         ({"note": "x" * 17_000_000}, "the manifest has 170"),
     ],
 )
-def test_anything_else_that_could_not_be_loaded_again(tmp_path: Path, given: dict[str, Any], says: str) -> None:
+def test_other_arguments_that_could_not_be_loaded_are_refused(tmp_path: Path, given: dict[str, Any], says: str) -> None:
     assert says in refusal(tmp_path, **given).message
 
 
-def test_weights_that_would_be_too_large_to_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_that_would_be_too_large_to_load_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forebay.models.artefacts.artefact, "MAX_WEIGHTS_BYTES", 100)
     assert refusal(tmp_path).kind == "too_large"
 
@@ -168,7 +168,7 @@ def test_tied_weights_are_stored_for_each_name(tmp_path: Path) -> None:
     assert torch.equal(net.eval()(x), loaded(x))
 
 
-def test_lists_and_numbers_of_numpy_are_taken_as_tuples_and_numbers(tmp_path: Path) -> None:
+def test_lists_and_numpy_values_become_tuples_and_numbers(tmp_path: Path) -> None:
     signature = Signature(
         features=[Feature(np.str_("a"))],
         shape=np.array([1]),
@@ -187,7 +187,7 @@ def test_lists_and_numbers_of_numpy_are_taken_as_tuples_and_numbers(tmp_path: Pa
     assert (manifest.signature, manifest.preprocessing.steps, manifest.metrics) == (signature, (step,), {"loss": 0.5})
 
 
-def test_saving_leaves_the_net_in_its_mode(tmp_path: Path) -> None:
+def test_saving_does_not_change_the_mode_of_the_net(tmp_path: Path) -> None:
     net = build_net("mlp", {"input_dim": 3, "hidden_dims": [4], "output_dim": 2, "dropout_rate": 0.5})
     net.train()
     net.head.eval()  # type: ignore[operator, union-attr]
@@ -195,7 +195,7 @@ def test_saving_leaves_the_net_in_its_mode(tmp_path: Path) -> None:
     assert net.training and not net.head.training  # type: ignore[union-attr]
 
 
-# ---- whatever is given
+# ---- any arguments
 
 ANYTHING: Any = st.one_of(
     st.none(), st.booleans(), st.integers(-2, 5), st.integers(2**60, 2**70), st.floats(), st.text(st.characters(), max_size=3),
@@ -214,7 +214,7 @@ def listed(good: Any, count: int) -> Any:
 
 @given(data=st.data())
 @settings(max_examples=150)
-def test_what_is_saved_is_loaded_and_predicts_the_same(data: st.DataObject) -> None:
+def test_a_saved_model_is_loaded_and_predicts_the_same(data: st.DataObject) -> None:
     def draw(strategy: Any) -> Any:
         return data.draw(strategy)
 

@@ -38,7 +38,7 @@ def signatures(draw: st.DrawFn) -> Signature:
 
 
 @given(signatures())
-def test_it_comes_back_from_json_as_it_was(signature: Signature) -> None:
+def test_a_signature_survives_json(signature: Signature) -> None:
     assert Signature.from_dict(json.loads(json.dumps(signature.to_dict()))) == signature
 
 
@@ -89,7 +89,7 @@ def test_the_number_of_classes(task: Any, output_dim: int, num_classes: int) -> 
         ),
     ],
 )
-def test_what_does_not_fit_is_refused(make: Any, says: str) -> None:
+def test_fields_that_do_not_fit_together_are_refused(make: Any, says: str) -> None:
     with pytest.raises(ModelError) as caught:
         make()
     assert says in caught.value.message
@@ -99,13 +99,13 @@ def test_what_does_not_fit_is_refused(make: Any, says: str) -> None:
 
 def spoilt(path: tuple[Any, ...], value: Any) -> dict[str, Any]:
     document = make_signature(labels=("no", "yes")).to_dict()
-    at: Any = document
+    parent: Any = document
     for key in path[:-1]:
-        at = at[key]
+        parent = parent[key]
     if value is None:
-        del at[path[-1]]
+        del parent[path[-1]]
     else:
-        at[path[-1]] = value
+        parent[path[-1]] = value
     return document
 
 
@@ -134,7 +134,7 @@ def test_a_fault_in_a_file_names_file_and_key(path: tuple[Any, ...], value: Any,
     assert caught.value.kind == "manifest"
 
 
-def test_a_long_value_is_cut_in_the_message() -> None:
+def test_a_long_value_is_shortened_in_the_message() -> None:
     with pytest.raises(ModelError) as caught:
         Signature.from_dict(spoilt(("task",), "x" * 10_000))
     assert len(caught.value.message) < 250

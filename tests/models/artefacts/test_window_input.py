@@ -33,11 +33,11 @@ windows = st.lists(
 )
 
 
-def rows(window: WindowInput, found: list[Window], span_ms: int = 4000) -> Any:
-    events = [event for one in found for event in one]
+def rows(window: WindowInput, windows: list[Window], span_ms: int = 4000) -> Any:
+    events = [event for window in windows for event in window]
     x_NF = np.array([features for _, features in events], dtype=np.float32).reshape(len(events), 2)
-    lengths_B = np.array([len(one) for one in found])
-    return window.rows(x_NF, np.array([t for t, _ in events]), lengths_B, np.full(len(found), span_ms))
+    lengths_B = np.array([len(window) for window in windows])
+    return window.rows(x_NF, np.array([t for t, _ in events]), lengths_B, np.full(len(windows), span_ms))
 
 
 def reference(aggregate: Aggregate, window: Window, span_ms: int = 4000) -> float:
@@ -67,29 +67,29 @@ def reference(aggregate: Aggregate, window: Window, span_ms: int = 4000) -> floa
 
 @settings(max_examples=150)
 @given(windows)
-def test_aggregates_agree_with_a_slow_reference(found: list[Window]) -> None:
+def test_aggregates_agree_with_a_slow_reference(windows: list[Window]) -> None:
     aggregates = [Aggregate(function, 1) for function in FUNCTIONS if function != "rate"]
     aggregates += [Aggregate("rate"), Aggregate("count"), Aggregate("mean", 0)]
-    x_BA = rows(WindowInput(aggregates=tuple(aggregates)), found)
-    expected = [[reference(aggregate, window) for aggregate in aggregates] for window in found]
+    x_BA = rows(WindowInput(aggregates=tuple(aggregates)), windows)
+    expected = [[reference(aggregate, window) for aggregate in aggregates] for window in windows]
     np.testing.assert_allclose(x_BA, np.array(expected, dtype=np.float32), rtol=1e-5, atol=1e-2)
     assert x_BA.dtype == np.float32
 
 
 @settings(max_examples=150)
 @given(windows, st.integers(1, 6))
-def test_a_sequence_is_the_last_events_by_time_then_padding(found: list[Window], steps: int) -> None:
-    x_BTW = rows(WindowInput(steps), found).reshape(len(found), steps, 3)
-    for window, x_TW in zip(found, x_BTW, strict=True):
+def test_a_sequence_is_the_last_events_by_time_then_padding(windows: list[Window], steps: int) -> None:
+    x_BTW = rows(WindowInput(steps), windows).reshape(len(windows), steps, 3)
+    for window, x_TW in zip(windows, x_BTW, strict=True):
         kept = [features for _, features in sorted(window, key=lambda event: event[0])][-steps:]
         np.testing.assert_array_equal(x_TW[: len(kept), :2], np.array(kept, dtype=np.float32))
         assert x_TW[:, 2].tolist() == [1.0] * len(kept) + [0.0] * (steps - len(kept))
         assert not x_TW[len(kept) :].any()
 
 
-def test_the_spread_of_large_numbers_is_not_lost() -> None:
-    found: list[Window] = [[(0, [1e6 + one, 0.0]) for one in (1.0, 2.0, 3.0)]]
-    assert rows(WindowInput(aggregates=(Aggregate("std", 0),)), found)[0, 0] == pytest.approx(math.sqrt(2 / 3))
+def test_the_deviation_of_large_numbers_is_exact() -> None:
+    windows: list[Window] = [[(0, [1e6 + window, 0.0]) for window in (1.0, 2.0, 3.0)]]
+    assert rows(WindowInput(aggregates=(Aggregate("std", 0),)), windows)[0, 0] == pytest.approx(math.sqrt(2 / 3))
 
 
 def test_a_sum_beyond_float32_is_infinite_and_no_window_gives_no_row() -> None:
@@ -98,7 +98,7 @@ def test_a_sum_beyond_float32_is_infinite_and_no_window_gives_no_row() -> None:
     assert rows(WindowInput(4), []).shape == (0, 12)
 
 
-def test_what_does_not_fit_together_is_refused() -> None:
+def test_arrays_that_do_not_fit_together_are_refused() -> None:
     with pytest.raises(TensorError):
         WindowInput(2).rows(np.zeros((2, 1), np.float32), np.zeros(2, np.int64), np.array([3]), np.array([1]))
     with pytest.raises(TensorError, match="without an event"):
@@ -127,7 +127,7 @@ def test_what_does_not_fit_together_is_refused() -> None:
         ),
     ],
 )
-def test_what_makes_no_sense_is_told(make: Any, message: str) -> None:
+def test_invalid_window_inputs_are_refused(make: Any, message: str) -> None:
     with pytest.raises(ModelError, match=message) as caught:
         make()
     assert caught.value.kind == "signature"
@@ -145,7 +145,7 @@ def signature(window: WindowInput, *, category: bool = False) -> Signature:
     )
 
 
-def test_a_signature_keeps_it_through_json() -> None:
+def test_a_window_input_survives_json() -> None:
     for window in (WindowInput(7), WindowInput(aggregates=(Aggregate("count"), Aggregate("last", 1)))):
         assert Signature.from_dict(signature(window).to_dict()) == signature(window)
     assert "window" not in Signature((), (2,), "regression", 1).to_dict(), "older versions read these"
@@ -164,7 +164,7 @@ def gru(**more: int) -> GRU:
 
 
 def gru_reference(net: GRU, x_TF: Any) -> Any:
-    """In float64, from the equations of `torch.nn.GRU`."""
+    """Return a GRU's output in float64, by the equations of `torch.nn.GRU`."""
     weights = {name: value.detach().numpy().astype(np.float64) for name, value in net.state_dict().items()}
 
     def sigmoid(x: Any) -> Any:
@@ -186,11 +186,11 @@ def gru_reference(net: GRU, x_TF: Any) -> Any:
 
 
 @pytest.mark.parametrize("num_layers", [1, 2])
-def test_a_gru_agrees_with_float64_whatever_stands_after_the_events(num_layers: int) -> None:
+def test_a_gru_agrees_with_float64_whatever_the_padding(num_layers: int) -> None:
     net = gru(num_layers=num_layers)
     rng = np.random.default_rng(0)
     for length in (1, 3, 5):
-        x_TW = rng.normal(size=(5, 3)).astype(np.float32)  # what is not an event is garbage here, and must not count
+        x_TW = rng.normal(size=(5, 3)).astype(np.float32)  # padding is garbage here and must not affect the output
         x_TW[:, -1] = [1.0] * length + [0.0] * (5 - length)
         with torch.inference_mode():
             out = net(torch.from_numpy(x_TW[None])).numpy()[0]
@@ -204,15 +204,15 @@ def test_a_gru_refuses_other_shapes_and_parameters() -> None:
         build_net("gru", {"input_dim": 2, "sequence_length": 0, "hidden_dim": 3, "output_dim": 1})
 
 
-def test_a_model_of_sequences_from_disk_prepares_events_and_leaves_padding_alone(tmp_path: Path) -> None:
+def test_a_loaded_model_of_sequences_prepares_events_but_not_padding(tmp_path: Path) -> None:
     preprocessing = Preprocessing((Impute(2, (0,), (9.0,)), Standardise(2, (0, 1), (1.0, 2.0), (2.0, 4.0))))
     save_artefact(
         tmp_path, "m", gru(), signature=signature(WindowInput(5)), preprocessing=preprocessing, created_at=CREATED_AT
     )
     served = ServedModel.from_artefact(load_artefact(tmp_path, "m"), CPU)
     served.warm_up([1, 4])
-    found: list[Window] = [[(3, [1.0, 2.0]), (1, [NAN, 6.0])], [(0, [3.0, 2.0])]]
-    prepared = served.prepare(rows(WindowInput(5), found)).reshape(2, 5, 3)
+    windows: list[Window] = [[(3, [1.0, 2.0]), (1, [NAN, 6.0])], [(0, [3.0, 2.0])]]
+    prepared = served.prepare(rows(WindowInput(5), windows)).reshape(2, 5, 3)
     assert prepared[0, :2].tolist() == [[4.0, 1.0, 1.0], [0.0, 0.0, 1.0]]
     assert not prepared[0, 2:].any() and not prepared[1, 1:].any()
     scores = served.forward(prepared.reshape(2, -1))
@@ -241,7 +241,7 @@ def test_a_model_of_aggregates_prepares_its_rows(tmp_path: Path) -> None:
     assert prepared.tolist() == [[2.0, 2.5, 7.0]]
 
 
-def test_a_net_that_takes_no_sequence_does_not_fit(tmp_path: Path) -> None:
+def test_a_net_for_flat_rows_does_not_fit_sequences(tmp_path: Path) -> None:
     flat = build_net("mlp", {"input_dim": 15, "hidden_dims": [2], "output_dim": 1})
     with pytest.raises(ModelError, match=r"have the shape \[5, 3\] in the signature, but mlp takes \[15\]"):
         save_artefact(tmp_path, "m", flat, signature=signature(WindowInput(5)), created_at=CREATED_AT)

@@ -25,7 +25,7 @@ LOGITS = st.floats(-200, 200, width=32)
 
 
 class Call(nn.Module):
-    """A module that is a function."""
+    """A module that calls a function."""
 
     def __init__(self, function: Any) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ def test_binary_scores_agree_with_a_float64_sigmoid(logits: Any) -> None:
 
 @pytest.mark.parametrize("filler", [0, 30])
 def test_the_maximum_is_subtracted_not_the_largest_magnitude(filler: int) -> None:
-    # With -50 taken away instead, exp(45 + 50) is beyond float32.
+    # If -50 were subtracted instead, exp(45 + 50) would be beyond float32.
     logits = np.array([[-50.0, 45.0, *[-300.0] * filler]], dtype=np.float32)
     scores = score(logits, "multiclass")
     assert scores.classes_B is not None and scores.confidences_B is not None
@@ -89,7 +89,7 @@ def test_nan_stays_in_its_row(classes: int) -> None:
     np.testing.assert_array_equal(scores.values_BO[[0, 2]], good.values_BO[[0, 2]])
 
 
-def test_nan_in_a_row_is_no_error_and_leaves_the_others() -> None:
+def test_nan_in_a_row_is_not_an_error_and_does_not_affect_other_rows() -> None:
     for task, outputs in (("multiclass", 2), ("binary", 1), ("regression", 2)):
         signature = make_signature(task=task, output_dim=outputs)  # type: ignore[arg-type]
         model = serve(make_net(output_dim=outputs), signature)
@@ -111,30 +111,30 @@ def test_regression_gives_values_only() -> None:
 
 
 @pytest.mark.parametrize(("task", "outputs"), [("multiclass", 3), ("binary", 1), ("regression", 2)])
-def test_scores_are_of_the_promised_types_in_memory_of_their_own(task: Any, outputs: int) -> None:
+def test_scores_have_the_promised_types_and_their_own_memory(task: Any, outputs: int) -> None:
     kept: Tensor = torch.zeros(8, outputs)
     model = serve(
         Call(lambda x: kept[: len(x)].copy_(x[:, :outputs])), make_signature(4, task=task, output_dim=outputs)
     )
     first_x = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
     first = model.forward(first_x)
-    arrays = [each for each in (first.values_BO, first.classes_B, first.confidences_B) if each is not None]
-    before = [each.tobytes() for each in arrays]
+    arrays = [array for array in (first.values_BO, first.classes_B, first.confidences_B) if array is not None]
+    before = [array.tobytes() for array in arrays]
     second = model.forward(-first_x)
     kept.fill_(99)
     first_x[:] = 77
-    assert [each.tobytes() for each in arrays] == before
+    assert [array.tobytes() for array in arrays] == before
     assert not np.shares_memory(first.values_BO, second.values_BO)
     assert first.values_BO.dtype == np.float32
     assert first.values_BO.shape == (5, outputs)
-    assert all(each.flags.c_contiguous and each.flags.writeable for each in arrays)
+    assert all(array.flags.c_contiguous and array.flags.writeable for array in arrays)
     if task != "regression":
         assert first.classes_B is not None and first.confidences_B is not None
         assert first.classes_B.dtype == np.int64 and first.classes_B.shape == (5,)
         assert first.confidences_B.dtype == np.float32 and first.confidences_B.shape == (5,)
 
 
-def test_an_identity_module_does_not_hand_out_its_input() -> None:
+def test_an_identity_module_does_not_return_its_input() -> None:
     model = serve(nn.Identity(), make_signature(2, task="regression", output_dim=2))
     x_BG = np.ones((3, 2), dtype=np.float32)
     assert not np.shares_memory(model.forward(x_BG).values_BO, x_BG)
@@ -153,7 +153,7 @@ def test_the_module_runs_in_inference_and_evaluation_mode() -> None:
 
 
 @pytest.mark.parametrize("spoil", ["read only", "fortran", "backwards", "strided"])
-def test_any_memory_layout_will_do_and_is_not_modified(spoil: str) -> None:
+def test_any_memory_layout_is_accepted_and_not_modified(spoil: str) -> None:
     model = serve(make_net(), make_signature())
     x = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
     expected = model.forward(x).values_BO
@@ -209,7 +209,7 @@ def test_a_batch_of_no_rows() -> None:
         assert scores.values_BO.shape == (0, outputs)
 
 
-def test_warming_up_runs_every_size_once() -> None:
+def test_warm_up_runs_every_size_once() -> None:
     sizes: list[int] = []
 
     def look(x: Tensor) -> Tensor:
@@ -230,7 +230,7 @@ def test_warming_up_runs_every_size_once() -> None:
         (lambda _: None, "NoneType"),
     ],
 )
-def test_an_output_of_another_shape(function: Any, found: str) -> None:
+def test_an_output_of_another_shape_is_an_error(function: Any, found: str) -> None:
     with pytest.raises(ModelError) as caught:
         serve(Call(function), make_signature()).forward(np.zeros((4, 3), dtype=np.float32))
     assert caught.value.message == f"model m version 3 returned {found} instead of [4, 2]"
@@ -255,7 +255,7 @@ def raising(error: Exception) -> Any:
         MemoryError(),
     ],
 )
-def test_out_of_memory_is_told_apart(error: Exception) -> None:
+def test_out_of_memory_is_recognised(error: Exception) -> None:
     with pytest.raises(ModelError) as caught:
         serve(Call(raising(error)), make_signature()).forward(np.zeros((4, 3), dtype=np.float32))
     assert caught.value.kind == "out_of_memory"
@@ -264,7 +264,7 @@ def test_out_of_memory_is_told_apart(error: Exception) -> None:
     assert caught.value.remedy
 
 
-def test_the_cpu_really_running_out_of_memory() -> None:
+def test_running_out_of_cpu_memory_is_recognised() -> None:
     def greedy(x: Tensor) -> Tensor:
         return x + torch.empty(len(x), 1 << 50, dtype=torch.uint8)
 
@@ -282,7 +282,7 @@ def test_an_out_of_memory_error_keeps_no_tensor_alive() -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     model = serve(Call(fail), make_signature())
-    gc.disable()  # what only the collector would free is still there when the smaller batch is tried
+    gc.disable()  # memory that only the collector would free is still in use when the smaller batch is tried
     try:
         with pytest.raises(ModelError) as caught:
             model.forward(np.zeros((4, 3), dtype=np.float32))
@@ -292,14 +292,14 @@ def test_an_out_of_memory_error_keeps_no_tensor_alive() -> None:
         gc.enable()
 
 
-def test_whatever_else_a_module_raises_passes_through() -> None:
+def test_other_exceptions_of_the_module_pass_through() -> None:
     for error in (RuntimeError("expected scalar type"), ValueError("no"), ZeroDivisionError()):
         with pytest.raises(type(error)) as caught:
             serve(Call(raising(error)), make_signature()).forward(np.zeros((4, 3), dtype=np.float32))
         assert caught.value is error
 
 
-def test_weights_that_do_not_fit_on_the_device() -> None:
+def test_weights_that_do_not_fit_on_the_device_are_out_of_memory() -> None:
     class Heavy(nn.Module):
         def to(self, *_: Any, **__: Any) -> Any:
             raise torch.OutOfMemoryError("CUDA out of memory")

@@ -22,7 +22,7 @@ WITH_GAPS = st.one_of(st.floats(-1e4, 1e4, width=32), st.integers(0, 3).map(floa
 
 @given(arrays(np.float32, (9, 3), elements=WITH_GAPS), st.sampled_from(["mean", "median", "mode"]))
 def test_imputing_agrees_with_scikit_learn(x_NF: Any, strategy: Any) -> None:
-    x_NF[0] = 1.0  # a column without any value is another test
+    x_NF[0] = 1.0  # columns without any value have their own test
     known_as = {"mode": "most_frequent"}.get(strategy, strategy)
     expected = SimpleImputer(strategy=known_as).fit_transform(x_NF.astype(np.float64))
     out_NF = Preprocessing((fit_impute(x_NF, (0, 1, 2), strategy),)).apply(x_NF)
@@ -79,14 +79,14 @@ def test_the_usual_steps_agree_with_a_scikit_learn_pipeline() -> None:
     assert (preprocessing.apply(x_NF)[::7, 2:5] == 0).all()
 
 
-def test_steps_that_have_nothing_to_do_are_left_out() -> None:
+def test_steps_without_columns_are_omitted() -> None:
     signature = Signature((Feature("a"), Feature("b")), (2,), "regression", 1)
     x_NF = np.ones((3, 2), dtype=np.float32)
     assert fit_preprocessing(signature, x_NF, standardise=False) == Preprocessing.identity()
     assert [step.kind for step in fit_preprocessing(signature, x_NF).steps] == ["standardise"]
 
 
-def test_without_imputing_what_is_missing_stays_missing() -> None:
+def test_without_imputing_missing_values_stay_missing() -> None:
     signature = Signature((Feature("a", nullable=True),), (1,), "regression", 1)
     x_NF = np.array([[1], [NAN], [3]], dtype=np.float32)
     out_NF = fit_preprocessing(signature, x_NF, impute=None).apply(x_NF)
@@ -107,7 +107,7 @@ def test_unnamed_columns_are_all_standardised() -> None:
         ([[1, np.inf], [2, 1]], "column 1 has infinite values"),
     ],
 )
-def test_columns_that_cannot_be_fitted(x: Any, says: str) -> None:
+def test_columns_that_cannot_be_fitted_are_refused(x: Any, says: str) -> None:
     x_NF = np.array(x, dtype=np.float32)
     for fit in (lambda: fit_impute(x_NF, (0, 1), "mean"), lambda: fit_standardise(x_NF, (0, 1))):
         with pytest.raises(ModelError, match=says) as caught:

@@ -18,13 +18,13 @@ CLASSES = arrays(np.int64, st.integers(1, 30), elements=st.integers(0, 1))
 @st.composite
 def binary_cases(draw: st.DrawFn) -> tuple[Any, Any]:
     true_N = draw(CLASSES)
-    # Few different scores, so that there are ties.
+    # Few distinct scores, so that there are ties.
     scores = st.one_of(st.floats(0, 1, width=32), st.sampled_from([0.0, 0.25, 0.5, 1.0]))
     return true_N, draw(arrays(np.float32, len(true_N), elements=scores))
 
 
 @given(binary_cases())
-def test_they_agree_with_scikit_learn_for_two_classes(case: tuple[Any, Any]) -> None:
+def test_metrics_of_two_classes_agree_with_scikit_learn(case: tuple[Any, Any]) -> None:
     true_N, score_N = case
     predicted_N = (score_N >= 0.5).astype(np.int64)
     assert metrics.accuracy(true_N, predicted_N) == pytest.approx(reference.accuracy_score(true_N, predicted_N))
@@ -55,14 +55,14 @@ def test_regression_metrics_agree_with_scikit_learn(true: Any, seed: int) -> Non
     assert metrics.root_mean_squared_error(true, predicted) == pytest.approx(rmse)
 
 
-def test_they_are_computed_in_float64() -> None:
+def test_metrics_are_computed_in_float64() -> None:
     score_N = np.full(1000, 0.1, dtype=np.float32)
     true_N = np.zeros(len(score_N), dtype=np.int8)
     exact = -np.log1p(-float(np.float32(0.1)))
     assert metrics.log_loss(true_N, score_N) == pytest.approx(exact, rel=1e-12)
 
 
-def test_what_cannot_be_compared_is_refused() -> None:
+def test_arrays_that_cannot_be_compared_are_refused() -> None:
     two, three, none = np.zeros(2), np.zeros(3), np.zeros(0)
     for metric in (metrics.accuracy, metrics.roc_auc, metrics.log_loss, metrics.mean_absolute_error):
         with pytest.raises(TensorError):

@@ -14,12 +14,12 @@ QUICK = TrainOptions(epochs=30, batch_size=64, learning_rate=0.02, patience=30)
 
 
 def ring(rows: int, seed: int = 0) -> tuple[Any, Any]:
-    """Points, and whether each lies outside a circle: no linear model can tell."""
+    """Return points, and whether each lies outside a circle, which no linear model can separate."""
     x = np.random.default_rng(seed).normal(size=(rows, 2)).astype(np.float32)
     return x, (np.square(x).sum(axis=1) > 1.4).astype(np.int64)
 
 
-def test_two_classes_that_no_line_parts_are_learnt() -> None:
+def test_two_classes_that_are_not_linearly_separable_are_learnt() -> None:
     x, y = ring(2000)
     trained = train("mlp", SMALL, "binary", x_NG=x, y_N=y, options=QUICK)
     assert trained.metrics["accuracy"] > 0.95
@@ -57,7 +57,7 @@ def test_values_are_learnt() -> None:
     assert trained.metrics["mean_absolute_error"] <= trained.metrics["root_mean_squared_error"]
 
 
-def test_images_are_given_their_shape() -> None:
+def test_images_reach_the_net_in_their_shape() -> None:
     rng = np.random.default_rng(0)
     y = rng.integers(0, 2, 200)
     x = (rng.normal(size=(200, 16)) + 3 * y[:, None]).astype(np.float32)
@@ -66,7 +66,7 @@ def test_images_are_given_their_shape() -> None:
     assert trained.metrics["accuracy"] > 0.9
 
 
-def test_the_same_seed_gives_the_same_net_and_torch_s_own_state_is_left() -> None:
+def test_the_same_seed_gives_the_same_net_and_keeps_torchs_random_state() -> None:
     x, y = ring(300)
     params = SMALL | {"dropout_rate": 0.2}
     options = TrainOptions(epochs=3, batch_size=64, seed=7)
@@ -82,7 +82,7 @@ def test_the_same_seed_gives_the_same_net_and_torch_s_own_state_is_left() -> Non
     assert dict(first.metrics) == dict(second.metrics)
 
 
-def test_it_stops_early_and_keeps_the_best_epoch() -> None:
+def test_training_stops_early_and_keeps_the_best_epoch() -> None:
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(80, 20)).astype(np.float32), rng.integers(0, 2, 80)
     validation = (rng.normal(size=(80, 20)).astype(np.float32), rng.integers(0, 2, 80))
@@ -124,7 +124,7 @@ def test_one_class_alone_has_no_roc_auc() -> None:
     assert "roc_auc" not in trained.metrics
 
 
-def test_a_training_that_diverges_says_so() -> None:
+def test_a_training_that_diverges_raises_an_error() -> None:
     x, _ = ring(100)
     options = TrainOptions(epochs=5, batch_size=10, learning_rate=1e30)
     with pytest.raises(ModelError, match="diverged") as caught:
@@ -148,7 +148,7 @@ def test_a_training_that_diverges_says_so() -> None:
         (np.zeros((4, 2), np.float32), np.zeros(4), "multiclass", "a multiclass net has more than 1 output"),
     ],
 )
-def test_what_does_not_fit_is_a_tensor_error(x: Any, y: Any, task: Any, says: str) -> None:
+def test_rows_or_targets_that_do_not_fit_raise_a_tensor_error(x: Any, y: Any, task: Any, says: str) -> None:
     with pytest.raises(TensorError, match=says):
         train("mlp", SMALL, task, x_NG=x, y_N=y)
 
