@@ -1,4 +1,4 @@
-"""Dead letters as the worker writes them, and records that are none."""
+"""Dead letters as the worker writes them."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def dead_letter_record(
     max_bytes: int = 100_000,
 ) -> FakeRecord:
     event = FakeRecord(source_offset, value, timestamp=source_timestamp, key=key, headers=headers)
-    written = dead_letter(event, source, kind, message, max_bytes=max_bytes, model=model, version=model and 2)  # type: ignore[arg-type]
-    key, value, carried = written
-    return FakeRecord(offset, value, timestamp=timestamp, key=key, headers=carried)
+    encoded = dead_letter(event, source, kind, message, max_bytes=max_bytes, model=model, version=model and 2)  # type: ignore[arg-type]
+    key, value, added_headers = encoded
+    return FakeRecord(offset, value, timestamp=timestamp, key=key, headers=added_headers)
 
 
 def make_dead_letter(
@@ -64,6 +64,6 @@ def make_dead_letter(
         model=model,
         max_bytes=max_bytes,
     )
-    found = parse_dead_letter(at, record)
-    assert found is not None
-    return found
+    parsed = parse_dead_letter(at, record)
+    assert parsed is not None
+    return parsed

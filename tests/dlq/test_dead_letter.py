@@ -1,4 +1,4 @@
-"""What the worker writes is read back whole, and no bytes make the reader stumble."""
+"""The parser reads back every field that the worker writes, and no bytes make it raise."""
 
 from __future__ import annotations
 
@@ -26,34 +26,34 @@ ERROR_NAMES = [name for key, name in vars(names).items() if key.startswith("ERRO
 REPLAY_NAMES = [names.REPLAY_COUNT, names.REPLAY_FROM]
 
 
-def test_a_letter_is_read_back() -> None:
+def test_a_dead_letter_is_parsed_back() -> None:
     headers = [("tenant", b"x"), ("forebay.replay.count", b"2"), ("forebay.replay.from", b"dead-letters-0@3")]
-    found = make_dead_letter(kind=FailureKind.MODEL_ERROR, message="it chokes", headers=headers, model="late")
-    assert found.position == Position("dead-letters", 0, 7) and found.timestamp == JULY
-    assert (found.stage, found.kind, found.message) == ("model", "model_error", "it chokes")
-    assert found.source == Position("features", 1, 42) and found.source_timestamp == JULY - 1000
-    assert (found.model, found.version, found.truncated) == ("late", 2, None)
-    assert (found.replay_count, found.replay_from) == (2, "dead-letters-0@3")
-    assert (found.key, found.value, found.headers) == (b"k", EVENT, tuple(headers))
-    assert found.spec is FAILURES[FailureKind.MODEL_ERROR] and found.event_id == "e1"
+    parsed = make_dead_letter(kind=FailureKind.MODEL_ERROR, message="it chokes", headers=headers, model="late")
+    assert parsed.position == Position("dead-letters", 0, 7) and parsed.timestamp == JULY
+    assert (parsed.stage, parsed.kind, parsed.message) == ("model", "model_error", "it chokes")
+    assert parsed.source == Position("features", 1, 42) and parsed.source_timestamp == JULY - 1000
+    assert (parsed.model, parsed.version, parsed.truncated) == ("late", 2, None)
+    assert (parsed.replay_count, parsed.replay_from) == (2, "dead-letters-0@3")
+    assert (parsed.key, parsed.value, parsed.headers) == (b"k", EVENT, tuple(headers))
+    assert parsed.spec is FAILURES[FailureKind.MODEL_ERROR] and parsed.event_id == "e1"
 
 
-def test_a_cut_value_is_told() -> None:
+def test_a_cut_value_is_marked() -> None:
     assert str(make_dead_letter(value=b"x" * 5000, max_bytes=1000).truncated).startswith("5000 sha256:")
 
 
 @pytest.mark.parametrize("missing", ["stage", "kind", "topic", "partition", "offset"])
-def test_without_what_it_must_have_it_is_no_letter(missing: str) -> None:
+def test_a_record_without_a_required_header_is_not_a_dead_letter(missing: str) -> None:
     record = dead_letter_record(1)
     headers = [(name, value) for name, value in record.headers if name != f"forebay.error.{missing}"]
     assert parse_dead_letter(DEAD_0, FakeRecord(1, b"{}", timestamp=JULY, key=None, headers=headers)) is None
 
 
-def test_names_are_read_in_any_case_and_the_last_of_two_counts() -> None:
+def test_header_names_ignore_case_and_the_last_duplicate_wins() -> None:
     record = dead_letter_record(1)
     doubled = [*record.headers, ("Forebay.Error.Kind", b"later_kind"), ("forebay.replay.count", b"many")]
-    found = parse_dead_letter(DEAD_0, FakeRecord(1, b"{}", timestamp=JULY, key=None, headers=doubled))
-    assert found is not None and found.kind == "later_kind" and found.spec is None and found.replay_count == 0
+    parsed = parse_dead_letter(DEAD_0, FakeRecord(1, b"{}", timestamp=JULY, key=None, headers=doubled))
+    assert parsed is not None and parsed.kind == "later_kind" and parsed.spec is None and parsed.replay_count == 0
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_names_are_read_in_any_case_and_the_last_of_two_counts() -> None:
         (b"\0\0\0\0", b"k", [("content-type", b"application/x-forebay-f32"), ("forebay-id", b"f")], "f"),
     ],
 )
-def test_the_id_of_the_event(
+def test_the_event_id_is_found(
     value: bytes | None, key: bytes | None, headers: list[tuple[str, bytes]], expected: str | None
 ) -> None:
     assert make_dead_letter(value=value, key=key, headers=headers).event_id == expected
@@ -86,12 +86,12 @@ def test_the_id_of_the_event(
         ("", None),
     ],
 )
-def test_positions_as_people_write_them(text: str, expected: Position | None) -> None:
+def test_positions_are_parsed(text: str, expected: Position | None) -> None:
     assert Position.parse(text) == expected
     assert expected is None or Position.parse(str(expected)) == expected
 
 
-def test_as_json_it_is_whole() -> None:
+def test_the_json_has_all_fields() -> None:
     document = json.loads(make_dead_letter(headers=[("a", b"\xff")]).to_json())
     assert document["source"] == {"topic": "features", "partition": 1, "offset": 42, "timestamp": JULY - 1000}
     assert document["value"]["id"] == document["id"] == "e1" and document["headers"] == {"a": "\\xff"}
@@ -110,54 +110,55 @@ def test_as_json_it_is_whole() -> None:
         max_size=12,
     ),
 )
-def test_any_bytes_are_a_letter_or_none_and_can_be_shown(
+def test_any_bytes_can_be_parsed_and_shown(
     key: bytes | None, value: bytes | None, timestamp: int, headers: list[tuple[str, bytes]]
 ) -> None:
     whole = [*dead_letter_record(1).headers, *headers]
-    for given_headers in (headers, whole):
-        found = parse_dead_letter(DEAD_0, FakeRecord(1, value, timestamp=timestamp, key=key, headers=given_headers))
-        if found is not None:
-            assert json.loads(found.to_json())["offset"] == 1
-            dead_letter_text(found, max_bytes=10)
-            list_table([found], 100)
+    for record_headers in (headers, whole):
+        parsed = parse_dead_letter(DEAD_0, FakeRecord(1, value, timestamp=timestamp, key=key, headers=record_headers))
+        if parsed is not None:
+            assert json.loads(parsed.to_json())["offset"] == 1
+            dead_letter_text(parsed, max_bytes=10)
+            list_table([parsed], 100)
 
 
-def test_a_window_that_failed_is_told_from_an_event() -> None:
-    (example,) = (one for one in good_examples() if one.name == "dead-letter-window")
+def test_a_failed_window_is_distinguished_from_an_event() -> None:
+    (example,) = (example for example in good_examples() if example.name == "dead-letter-window")
     record = FakeRecord(3, example.value, timestamp=JULY, key=example.key, headers=example.headers)
-    found = parse_dead_letter(DEAD_0, record)
-    assert found is not None and found.window == "1372665600000-1372669200000"
+    parsed = parse_dead_letter(DEAD_0, record)
+    assert parsed is not None and parsed.window == "1372665600000-1372669200000"
     assert (
-        orjson.loads(found.to_json())["window"] == found.window and found.event_id == "JFK|1372665600000|1372669200000"
+        orjson.loads(parsed.to_json())["window"] == parsed.window
+        and parsed.event_id == "JFK|1372665600000|1372669200000"
     )
     assert make_dead_letter().window is None
 
 
-def unreadable_letter() -> DeadLetter:
+def unreadable_dead_letter() -> DeadLetter:
     record = unreadable(10, 19, 5)
     key, value, carried = dead_letter(record, FEATURES_1, record.kind, record.description, max_bytes=10_000)
-    found = parse_dead_letter(DEAD_0, FakeRecord(7, value, timestamp=JULY, key=key, headers=carried))
-    assert found is not None
-    return found
+    parsed = parse_dead_letter(DEAD_0, FakeRecord(7, value, timestamp=JULY, key=key, headers=carried))
+    assert parsed is not None
+    return parsed
 
 
-def test_a_letter_of_records_that_cannot_be_read_says_which_and_how_many() -> None:
-    found = unreadable_letter()
-    assert found.is_raw and found.source.offset == 10 and (found.last_offset, found.count) == (19, 5)
-    document = json.loads(found.to_json())
+def test_a_dead_letter_of_unreadable_records_has_their_range_and_number() -> None:
+    parsed = unreadable_dead_letter()
+    assert parsed.is_raw and parsed.source.offset == 10 and (parsed.last_offset, parsed.count) == (19, 5)
+    document = json.loads(parsed.to_json())
     assert (document["last_offset"], document["count"]) == (19, 5)
     shown = io.StringIO()
     console = Console(file=shown, width=200)
-    console.print(dead_letter_text(found, max_bytes=100))
-    console.print(list_table([found], 200))
+    console.print(dead_letter_text(parsed, max_bytes=100))
+    console.print(list_table([parsed], 200))
     assert "records  5, up to offset 19" in shown.getvalue()
     assert "features-1@10" in shown.getvalue() and "offsets 10 to 19 (5 records): too large" in shown.getvalue()
-    assert reason_to_skip(found, ReplayTarget(1, None)) is SkipReason.UNREADABLE
+    assert reason_to_skip(parsed, ReplayTarget(1, None)) is SkipReason.UNREADABLE
     stats = Stats()
-    stats.add(found)
+    stats.add(parsed)
     assert (stats.count, stats.unreadable, stats.to_dict()["records"]) == (1, 1, 5)
 
 
-def test_a_record_without_a_timestamp_has_none() -> None:
-    found = make_dead_letter(source_timestamp=-1)
-    assert found.source_timestamp is None and json.loads(found.to_json())["source"]["timestamp"] is None
+def test_a_missing_record_timestamp_is_none() -> None:
+    parsed = make_dead_letter(source_timestamp=-1)
+    assert parsed.source_timestamp is None and json.loads(parsed.to_json())["source"]["timestamp"] is None

@@ -1,4 +1,4 @@
-"""`forebay dlq` as it is called: what it prints, what it asks, and its exit status."""
+"""The command `forebay dlq`: its output, its questions and its exit status."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 Forebay = Callable[..., tuple[int, str, str]]
 
 
-def open_dead_letters(topic: str) -> list[list[object]]:
-    """(value, key, headers, timestamp) of six letters: four of decode, one of a model, one of those cut."""
+def dead_letter_records(topic: str) -> list[list[object]]:
+    """Return value, key, headers and timestamp of six dead letters: four of decode, one of a model, and one that is cut."""
     at = TopicPartition(topic, 1)
-    made = [
+    records = [
         dead_letter_record(0, source=at, source_offset=1, timestamp=NOW_MS - 50 * HOUR_MS, value=b'{"id":'),
         dead_letter_record(0, source=at, source_offset=2, timestamp=NOW_MS - 40 * HOUR_MS, value=b"\xff\x00"),
         dead_letter_record(
@@ -67,22 +67,22 @@ def open_dead_letters(topic: str) -> list[list[object]]:
             headers=[("forebay.replay.count", b"3"), ("forebay.replay.from", b"elsewhere-0@1")],
         ),
     ]
-    return [[each.value or b"", each.key, each.headers, each.timestamp] for each in made]
+    return [[record.value or b"", record.key, record.headers, record.timestamp] for record in records]
 
 
 @pytest.fixture
 def place(broker: Broker, names: Names, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What every call needs: a broker, and topics of this test's own with the letters."""
+    """Create this test's topics with dead letters; return the options that name them."""
     monkeypatch.chdir(tmp_path)
     settings = Settings(kafka=KafkaSection(bootstrap_servers=broker.bootstrap), topics=TopicsSection(prefix=names("")))
 
     async def prepare() -> None:
         await create_topics(settings)
-        values, keys, headers, timestamps = zip(*open_dead_letters(names("features")), strict=True)
+        values, keys, headers, timestamps = zip(*dead_letter_records(names("features")), strict=True)
         async with producer(broker.bootstrap) as writer:
             where = ClientTopicPartition(names("dead-letters"), 1)
             await send_batch(writer, where, values, keys=keys, headers=headers, timestamps=timestamps)  # type: ignore[arg-type]
-            await send_batch(writer, ClientTopicPartition(names("dead-letters"), 2), [b"somebody else's"])
+            await send_batch(writer, ClientTopicPartition(names("dead-letters"), 2), [b"not a dead letter"])
 
     asyncio.run(prepare())
     return ["--bootstrap-server", broker.bootstrap, "--set", f"topics.prefix={names('')}"]
@@ -90,7 +90,7 @@ def place(broker: Broker, names: Names, tmp_path: Path, monkeypatch: pytest.Monk
 
 @pytest.fixture
 def forebay(place: list[str], capsys: pytest.CaptureFixture[str]) -> Forebay:
-    """`forebay("list")` runs `forebay dlq list` and gives status, output and errors."""
+    """`forebay("list")` runs `forebay dlq list` and returns status, output and errors."""
 
     def run(*arguments: str) -> tuple[int, str, str]:
         capsys.readouterr()
@@ -103,13 +103,13 @@ def forebay(place: list[str], capsys: pytest.CaptureFixture[str]) -> Forebay:
 
 
 def listed(forebay: Forebay, *arguments: str) -> list[int]:
-    """The events' offsets."""
+    """Return the offsets of the events in the list."""
     status, out, _ = forebay("list", "--json", *arguments)
     assert status == 0
     return [json.loads(line)["source"]["offset"] for line in out.splitlines()]
 
 
-def test_list_for_people(forebay: Forebay, names: Names) -> None:
+def test_list_prints_a_table(forebay: Forebay, names: Names) -> None:
     status, out, err = forebay("list")
     lines = out.splitlines()
     assert status == 0 and err == ""
@@ -124,7 +124,7 @@ def test_list_for_people(forebay: Forebay, names: Names) -> None:
     )
 
 
-def test_filters(forebay: Forebay, names: Names) -> None:
+def test_each_filter_selects_its_dead_letters(forebay: Forebay, names: Names) -> None:
     assert listed(forebay) == [1, 2, 3, 4, 5, 6]
     assert listed(forebay, "--limit", "2") == [5, 6]
     assert listed(forebay, "--kind", "not_json", "--kind", "model_error") == [1, 2, 3]
@@ -138,7 +138,7 @@ def test_filters(forebay: Forebay, names: Names) -> None:
     assert listed(forebay, "--since", "25h", "--kind", "unknown_model") == [4, 6]
 
 
-def test_show(forebay: Forebay, names: Names) -> None:
+def test_show_prints_a_dead_letter_in_full(forebay: Forebay, names: Names) -> None:
     status, out, _ = forebay("show", "1:2")
     assert status == 0
     for words in (
@@ -162,14 +162,14 @@ def test_show(forebay: Forebay, names: Names) -> None:
 
 
 @pytest.mark.parametrize(("where", "value"), [("1:1", b"\xff\x00"), ("1:2", EVENT), ("1:4", None)])
-def test_the_original_bytes_and_nothing_else(place: list[str], where: str, value: bytes | None) -> None:
+def test_show_value_writes_only_the_original_bytes(place: list[str], where: str, value: bytes | None) -> None:
     command = [sys.executable, "-m", "forebay", "dlq", "show", where, "--value", *place]
     done = subprocess.run(command, capture_output=True, check=True, cwd=ROOT)
     assert done.stdout == value or (value is None and set(done.stdout) == {ord("x")})
 
 
 @pytest.mark.parametrize(
-    ("arguments", "status", "told"),
+    ("arguments", "status", "expected"),
     [
         (["show"], 2, "give exactly one of PARTITION:OFFSET, --source and --id"),
         (["show", "1:2", "--id", "e1"], 2, "give exactly one of"),
@@ -189,19 +189,24 @@ def test_the_original_bytes_and_nothing_else(place: list[str], where: str, value
         (["replay", "--yes", "--max-replays", "0"], 2, "--max-replays"),
     ],
 )
-def test_mistakes_are_told(forebay: Forebay, arguments: list[str], status: int, told: str) -> None:
-    found, out, err = forebay(*arguments)
-    assert (found, out) == (status, "") and told in err
+def test_mistakes_are_reported(forebay: Forebay, arguments: list[str], status: int, expected: str) -> None:
+    exit_status, out, err = forebay(*arguments)
+    assert (exit_status, out) == (status, "") and expected in err
 
 
-def test_stats(forebay: Forebay, names: Names) -> None:
+def test_stats_counts_dead_letters(forebay: Forebay, names: Names) -> None:
     status, out, _ = forebay("stats", "--json")
-    told = json.loads(out)
+    document = json.loads(out)
     assert status == 0
-    assert (told["topic"], told["letters"], told["truncated"], told["replayed"]) == (names("dead-letters"), 6, 1, 1)
-    counts = {entry["kind"]: entry["count"] for entry in told["kinds"]}
+    assert (document["topic"], document["letters"], document["truncated"], document["replayed"]) == (
+        names("dead-letters"),
+        6,
+        1,
+        1,
+    )
+    counts = {entry["kind"]: entry["count"] for entry in document["kinds"]}
     assert counts == {"not_json": 2, "unknown_model": 2, "model_error": 1, "too_large": 1}
-    assert told["topics"][0]["topic"] == names("features") and told["first_seen"] == NOW_MS - 50 * HOUR_MS
+    assert document["topics"][0]["topic"] == names("features") and document["first_seen"] == NOW_MS - 50 * HOUR_MS
     assert json.loads(forebay("stats", "--json", "--limit", "2")[1])["letters"] == 2
     assert json.loads(forebay("stats", "--json", "--kind", "not_finite")[1])["kinds"] == []
     status, out, _ = forebay("stats")
@@ -209,7 +214,7 @@ def test_stats(forebay: Forebay, names: Names) -> None:
     assert "no dead letter in" in forebay("stats", "--kind", "not_finite")[1]
 
 
-def test_replay(forebay: Forebay, names: Names) -> None:
+def test_replay_publishes_and_reports(forebay: Forebay, names: Names) -> None:
     dry = json.loads(forebay("replay", "--dry-run", "--json")[1])
     assert dry == {
         "topic": names("dead-letters"),
@@ -226,31 +231,35 @@ def test_replay(forebay: Forebay, names: Names) -> None:
     assert f"would replay 5 to {names('features')}" in lines
     status, out, _ = forebay("replay", "--yes", "--kind", "unknown_model")
     assert status == 0 and "published 2 events again in" in out and "the dead letters stay in" in out
-    told = json.loads(forebay("replay", "--yes", "--json", "--limit", "1")[1])
-    assert (told["replayed"], told["beyond_limit"], told["dry_run"]) == (1, 4, False)
+    document = json.loads(forebay("replay", "--yes", "--json", "--limit", "1")[1])
+    assert (document["replayed"], document["beyond_limit"], document["dry_run"]) == (1, 4, False)
     status, out, _ = forebay("replay", "--yes", "--kind", "too_large")
     assert status == 0 and "skipped" in out and "published" not in out
     assert forebay("replay", "--yes", "--kind", "not_finite")[1] == "no dead letter matches: nothing to replay\n"
 
 
-@pytest.mark.parametrize(("answer", "status", "said"), [("y", 0, "published 5 events again"), ("n", 1, "nothing was")])
+@pytest.mark.parametrize(
+    ("answer", "status", "expected"), [("y", 0, "published 5 events again"), ("n", 1, "nothing was")]
+)
 def test_replay_asks_on_a_terminal(
-    forebay: Forebay, answer: str, status: int, said: str, monkeypatch: pytest.MonkeyPatch
+    forebay: Forebay, answer: str, status: int, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[str] = []
+    questions: list[str] = []
 
     def confirm(question: str, **_: object) -> bool:
-        asked.append(question)
+        questions.append(question)
         return answer == "y"
 
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
     monkeypatch.setattr("click.confirm", confirm)
-    found, out, err = forebay("replay")
-    assert found == status and said in out + err
-    assert "would replay" in out and asked == ["Publish 5 events again?"]
+    exit_status, out, err = forebay("replay")
+    assert exit_status == status and expected in out + err
+    assert "would replay" in out and questions == ["Publish 5 events again?"]
 
 
-def test_nobody_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unreachable_cluster_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("list", "stats", "replay"):
         yes = ["--yes"] if name == "replay" else []

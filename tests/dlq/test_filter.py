@@ -1,4 +1,4 @@
-"""Which letters are meant, and what is said where it cannot be told."""
+"""The selection of dead letters, and the errors for conditions that cannot be parsed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MODEL_ERROR = make_dead_letter(kind=FailureKind.MODEL_ERROR, model="late")
 
 
 @pytest.mark.parametrize(
-    ("chosen", "taken"),
+    ("condition", "matches"),
     [
         (DeadLetterFilter(), True),
         (DeadLetterFilter(kinds=frozenset({"not_json", "model_error"})), True),
@@ -41,18 +41,18 @@ MODEL_ERROR = make_dead_letter(kind=FailureKind.MODEL_ERROR, model="late")
         (DeadLetterFilter(kinds=frozenset({"model_error"}), models=frozenset({"early"})), False),
     ],
 )
-def test_each_filter_must_let_it_through(chosen: DeadLetterFilter, taken: bool) -> None:
-    assert chosen.matches(MODEL_ERROR) is taken
+def test_a_dead_letter_must_meet_every_condition(condition: DeadLetterFilter, matches: bool) -> None:
+    assert condition.matches(MODEL_ERROR) is matches
 
 
-def test_what_no_model_has_seen_is_of_no_model() -> None:
+def test_a_dead_letter_without_a_model_matches_no_model() -> None:
     assert not DeadLetterFilter(models=frozenset({"late"})).matches(make_dead_letter())
 
 
 @pytest.mark.parametrize(
     ("kind", "hint"), [("not_jsn", "'not_json'"), ("Model-Error", "'model_error'"), ("zzz", "the kinds are")]
 )
-def test_an_unknown_kind_is_told_with_the_nearest(kind: str, hint: str) -> None:
+def test_an_unknown_kind_is_reported_with_the_nearest(kind: str, hint: str) -> None:
     with pytest.raises(ConfigError, match=f"no failure kind '{kind}'") as caught:
         check_kinds(["not_json", kind])
     assert hint in str(caught.value.remedy) and "deadline_exceeded" in str(caught.value.remedy)
@@ -72,25 +72,25 @@ def test_an_unknown_kind_is_told_with_the_nearest(kind: str, hint: str) -> None:
         ("2013-07-01T02:00:00.250+02:00", JULY + 250),
     ],
 )
-def test_moments(text: str, expected: int) -> None:
+def test_times_are_parsed(text: str, expected: int) -> None:
     assert parse_moment("--since", text, now_ms=JULY) == expected
 
 
 @pytest.mark.parametrize("text", ["yesterday", "", "2013-07-01", "2013-07-01T00:00:00", "-5m", "5 weeks", "1e3"])
-def test_what_is_no_moment(text: str) -> None:
+def test_invalid_times_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r"--until .* is not a time") as caught:
         parse_moment("--until", text, now_ms=JULY)
     assert "15m" in str(caught.value.remedy)
 
 
-def test_a_span_has_something_in_it() -> None:
+def test_an_empty_time_range_is_refused() -> None:
     assert parse_time_range("2h", "1h", now_ms=JULY) == (JULY - 7_200_000, JULY - 3_600_000)
     assert parse_time_range(None, None, now_ms=JULY) == (None, None)
     with pytest.raises(ConfigError, match="from --since 1h to --until 2h is empty"):
         parse_time_range("1h", "2h", now_ms=JULY)
 
 
-def test_places_of_letters_and_of_events() -> None:
+def test_positions_of_dead_letters_and_events_are_parsed() -> None:
     assert parse_record_place("3:1041") == parse_record_place("3@1041") == (3, 1041)
     assert parse_position("features-3@5").offset == 5
     for wrong in ("3", "3:", "a:1", "-1:5"):
@@ -100,7 +100,7 @@ def test_places_of_letters_and_of_events() -> None:
         parse_position("features")
 
 
-def test_the_newest_are_by_time_over_all_partitions() -> None:
+def test_the_newest_dead_letters_are_selected_over_all_partitions() -> None:
     newest = NewestDeadLetters(3)
     for number, time in enumerate([5, 1, 9, 7, 3]):
         newest.add(make_dead_letter(number, at=TopicPartition("dead-letters", number % 2), timestamp=time))

@@ -1,4 +1,4 @@
-"""A bounded read on both brokers: what is committed by then, past the marks of transactions, and then an end."""
+"""A bounded read on both brokers: it returns the committed dead letters, skips transaction markers, and ends."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.conftest import Names
 from tests.core.build import FakeRecord
 from tests.dlq.build import dead_letter_record
 
-# Brokers remove what is older than the topic's retention.
+# Brokers remove records that are older than the topic's retention.
 NOW_MS = SystemClock().wall_ms()
 
 
@@ -36,24 +36,26 @@ async def write(client: object, where: TopicPartition, dead_letters: Sequence[Fa
     return await send_batch(
         client,  # type: ignore[arg-type]
         where,  # type: ignore[arg-type]
-        [each.value or b"" for each in dead_letters],
-        timestamps=[each.timestamp for each in dead_letters],
-        headers=[each.headers for each in dead_letters],
+        [dead_letter.value or b"" for dead_letter in dead_letters],
+        timestamps=[dead_letter.timestamp for dead_letter in dead_letters],
+        headers=[dead_letter.headers for dead_letter in dead_letters],
     )
 
 
-def box_of(broker: Broker, topic: str) -> DeadLetterReader:
+def reader_of(broker: Broker, topic: str) -> DeadLetterReader:
     return DeadLetterReader({"bootstrap_servers": broker.bootstrap}, topic, clock=SystemClock())
 
 
 async def offsets(reader: DeadLetterReader, since_ms: int | None = None) -> list[int]:
-    """Of the events, of all letters there are."""
+    """Return the offsets of the events of all dead letters."""
     async with asyncio.timeout(30):
-        found: list[DeadLetter] = [each async for each in reader.dead_letters(await reader.extent(since_ms=since_ms))]
-    return sorted(each.source.offset for each in found)
+        read: list[DeadLetter] = [
+            dead_letter async for dead_letter in reader.dead_letters(await reader.extent(since_ms=since_ms))
+        ]
+    return sorted(dead_letter.source.offset for dead_letter in read)
 
 
-async def test_aborted_letters_are_passed_over_and_trailing_marks_are_no_hang(broker: Broker, names: Names) -> None:
+async def test_aborted_dead_letters_are_skipped_and_trailing_markers_do_not_block(broker: Broker, names: Names) -> None:
     first, second, empty = await create_topic(broker.bootstrap, names("dead"), 3)
     async with producer(broker.bootstrap, transactional_id=names("writer")) as writer:
         for number in range(6):
@@ -64,9 +66,9 @@ async def test_aborted_letters_are_passed_over_and_trailing_marks_are_no_hang(br
         await writer.begin_transaction()
         await write(writer, second, records(2, first=1000))
         await writer.abort_transaction()
-    async with box_of(broker, names("dead")) as reader:
+    async with reader_of(broker, names("dead")) as reader:
         assert await offsets(reader) == [0, 1, 2, 20, 21, 22, 40, 41, 42]
-        assert await offsets(reader) == [0, 1, 2, 20, 21, 22, 40, 41, 42], "as often as one likes"
+        assert await offsets(reader) == [0, 1, 2, 20, 21, 22, 40, 41, 42], "the topic can be read again"
         extent = await reader.extent()
         assert extent[TopicPartition(*empty)] == range(0, 0) and len(extent[TopicPartition(*first)]) > 9
         aborted = extent[TopicPartition(*second)]
@@ -74,7 +76,7 @@ async def test_aborted_letters_are_passed_over_and_trailing_marks_are_no_hang(br
             await reader.dead_letter_at(second.partition, aborted.start)
 
 
-async def test_an_open_transaction_is_not_waited_for(broker: Broker, names: Names) -> None:
+async def test_the_reader_does_not_wait_for_an_open_transaction(broker: Broker, names: Names) -> None:
     (where,) = await create_topic(broker.bootstrap, names("dead"))
     async with producer(broker.bootstrap, transactional_id=names("writer")) as writer:
         await writer.begin_transaction()
@@ -82,41 +84,44 @@ async def test_an_open_transaction_is_not_waited_for(broker: Broker, names: Name
         await writer.commit_transaction()
         await writer.begin_transaction()
         await write(writer, where, records(3, first=10))
-        async with box_of(broker, names("dead")) as reader:
+        async with reader_of(broker, names("dead")) as reader:
             assert await offsets(reader) == [0, 1, 2]
         await writer.abort_transaction()
 
 
-async def test_what_comes_later_is_not_read(broker: Broker, names: Names) -> None:
+async def test_later_records_are_not_read(broker: Broker, names: Names) -> None:
     (where,) = await create_topic(broker.bootstrap, names("dead"))
-    async with producer(broker.bootstrap) as writer, box_of(broker, names("dead")) as reader:
+    async with producer(broker.bootstrap) as writer, reader_of(broker, names("dead")) as reader:
         await write(writer, where, records(3))
         extent = await reader.extent()
         await write(writer, where, records(3, first=10))
-        told: list[tuple[int, int]] = []
-        found = [each.source.offset async for each in reader.dead_letters(extent, progress=lambda *at: told.append(at))]
-        assert found == [0, 1, 2] and told[-1] == (3, 3)
+        calls: list[tuple[int, int]] = []
+        read = [
+            dead_letter.source.offset
+            async for dead_letter in reader.dead_letters(extent, progress=lambda *at: calls.append(at))
+        ]
+        assert read == [0, 1, 2] and calls[-1] == (3, 3)
 
 
-async def test_from_a_time_on(broker: Broker, names: Names) -> None:
+async def test_reading_can_start_at_a_time(broker: Broker, names: Names) -> None:
     first, second = await create_topic(broker.bootstrap, names("dead"), 2)
     async with producer(broker.bootstrap) as writer:
         for number in range(4):
             await write(writer, first, records(5, first=10 * number))
         await write(writer, second, records(5))
-    async with box_of(broker, names("dead")) as reader:
-        # A batch begins with what is older: the filter is for that.
+    async with reader_of(broker, names("dead")) as reader:
+        # A batch can begin with older records; the filter removes them.
         later = await offsets(reader, NOW_MS + 22)
         assert set(later) >= {22, 23, 24, 30, 34} and min(later) >= 20
         assert await offsets(reader, NOW_MS + 1_000_000) == []
 
 
-async def test_one_letter_by_its_place(broker: Broker, names: Names) -> None:
+async def test_a_dead_letter_is_found_by_partition_and_offset(broker: Broker, names: Names) -> None:
     first, second = await create_topic(broker.bootstrap, names("dead"), 2)
     async with producer(broker.bootstrap) as writer:
         await write(writer, first, records(5))
         await send_batch(writer, first, [b"somebody else's"])
-    async with box_of(broker, names("dead")) as reader:
+    async with reader_of(broker, names("dead")) as reader:
         assert (await reader.dead_letter_at(first.partition, 3)).source.offset == 3
         for partition, offset, words in (
             (7, 0, "has no partition 7"),
@@ -130,7 +135,7 @@ async def test_one_letter_by_its_place(broker: Broker, names: Names) -> None:
         assert await reader.num_partitions(names("none")) is None
 
 
-async def test_a_log_that_does_not_move_is_an_error_and_no_hang(broker: Broker, names: Names) -> None:
+async def test_a_stalled_read_is_an_error(broker: Broker, names: Names) -> None:
     (where,) = await create_topic(broker.bootstrap, names("dead"))
     options = {"bootstrap_servers": broker.bootstrap}
     async with TopicReader(options, [names("dead")], from_beginning=True, clock=SystemClock()) as reader:

@@ -1,4 +1,4 @@
-"""Publishing letters again, on both brokers, and what a real worker makes of it."""
+"""Replays on both brokers, also with a real worker."""
 
 from __future__ import annotations
 
@@ -29,125 +29,129 @@ NOW_MS = SystemClock().wall_ms()
 EVERYTHING = DeadLetterFilter()
 
 
-def box_of(worker_group: WorkerGroup) -> DeadLetterReader:
+def reader_of(worker_group: WorkerGroup) -> DeadLetterReader:
     return DeadLetterReader(
         {"bootstrap_servers": worker_group.bootstrap}, worker_group.topic("dead-letters"), clock=SystemClock()
     )
 
 
 async def plan_of(
-    worker_group: WorkerGroup, chosen: DeadLetterFilter = EVERYTHING, *, max_replays: int = 3, limit: int | None = None
+    worker_group: WorkerGroup,
+    selection: DeadLetterFilter = EVERYTHING,
+    *,
+    max_replays: int = 3,
+    limit: int | None = None,
 ) -> ReplayPlan:
     kafka = KafkaSection(bootstrap_servers=worker_group.bootstrap)
-    async with box_of(worker_group) as reader, asyncio.timeout(60):
+    async with reader_of(worker_group) as reader, asyncio.timeout(60):
         return await plan_replay(
-            reader, kafka, chosen, max_replays=max_replays, limit=limit, progress=lambda done, total: None
+            reader, kafka, selection, max_replays=max_replays, limit=limit, progress=lambda done, total: None
         )
 
 
 async def replay(worker_group: WorkerGroup, plan: ReplayPlan) -> ReplayProgress:
     replayer = Replayer({"bootstrap_servers": worker_group.bootstrap}, clock=SystemClock())
-    async with box_of(worker_group) as reader, asyncio.timeout(60):
+    async with reader_of(worker_group) as reader, asyncio.timeout(60):
         await replayer.run(reader, plan)
     return replayer.progress
 
 
-async def write_letters(worker_group: WorkerGroup, dead_letters: Sequence[FakeRecord], partition: int = 0) -> None:
+async def write_dead_letters(worker_group: WorkerGroup, dead_letters: Sequence[FakeRecord], partition: int = 0) -> None:
     async with producer(worker_group.bootstrap) as writer:
-        for each in dead_letters:  # one by one, since some have no value
+        for record in dead_letters:  # one by one, because some have no value
             batch = writer.create_batch()
-            batch.append(key=each.key, value=each.value, timestamp=each.timestamp, headers=list(each.headers))
+            batch.append(key=record.key, value=record.value, timestamp=record.timestamp, headers=list(record.headers))
             await (await writer.send_batch(batch, worker_group.topic("dead-letters"), partition=partition))
 
 
-def letter_to(
+def dead_letter_for(
     worker_group: WorkerGroup, offset: int, *, partition: int = 1, topic: str = "features", **rest: object
 ) -> FakeRecord:
     source = TopicPartition(worker_group.topic(topic), partition)
     return dead_letter_record(0, source=source, source_offset=offset, timestamp=NOW_MS + offset, **rest)  # type: ignore[arg-type]
 
 
-async def test_what_came_in_is_published_again_as_it_came(worker_group: WorkerGroup) -> None:
+async def test_events_are_published_again_unchanged(worker_group: WorkerGroup) -> None:
     await worker_group.create(partitions=3)
     dead_letters = [
-        letter_to(
+        dead_letter_for(
             worker_group, 1, key=b"a", value=b"\xff\x00", headers=[("tenant", b"x"), ("none", None)], model="late"
         ),  # type: ignore[list-item]
-        letter_to(worker_group, 2, key=None, value=b""),
-        letter_to(worker_group, 3, key=b"b", value=None, partition=2),
+        dead_letter_for(worker_group, 2, key=None, value=b""),
+        dead_letter_for(worker_group, 3, key=b"b", value=None, partition=2),
     ]
-    await write_letters(worker_group, dead_letters)
+    await write_dead_letters(worker_group, dead_letters)
     plan = await plan_of(worker_group)
     assert plan.topics == {worker_group.topic("features"): 3} and not plan.skipped
-    done = await replay(worker_group, plan)
-    assert (done.sent, done.delivered, done.topics) == (3, 3, plan.topics)
-    found = await worker_group.outputs("features")
-    assert [(each.partition, each.key, each.value) for each in found] == [
+    progress = await replay(worker_group, plan)
+    assert (progress.sent, progress.delivered, progress.topics) == (3, 3, plan.topics)
+    events = await worker_group.outputs("features")
+    assert [(record.partition, record.key, record.value) for record in events] == [
         (1, b"a", b"\xff\x00"),
         (1, None, b""),
         (2, b"b", None),
     ]
-    assert found[0].headers == (
+    assert events[0].headers == (
         ("tenant", b"x"),
         ("none", None),
         ("forebay.replay.count", b"1"),
         ("forebay.replay.from", f"{worker_group.topic('dead-letters')}-0@0".encode()),
     )
-    assert all(each.timestamp >= NOW_MS for each in found)
+    assert all(record.timestamp >= NOW_MS for record in events)
 
 
-async def test_where_the_partition_is_gone_the_key_decides_and_where_the_topic_is_it_is_told(
+async def test_missing_partitions_are_replaced_by_key_and_missing_topics_are_skipped(
     worker_group: WorkerGroup,
 ) -> None:
     await worker_group.create(partitions=3)
     await create_topic(worker_group.bootstrap, worker_group.topic("small"), configs={"max.message.bytes": "2000"})
-    await write_letters(
+    await write_dead_letters(
         worker_group,
         [
-            *[letter_to(worker_group, number, partition=9, key=b"same") for number in range(4)],
-            *[letter_to(worker_group, 10 + number, partition=9, key=None) for number in range(3)],
-            letter_to(worker_group, 20, topic="long-gone"),
-            letter_to(worker_group, 21, value=b"x" * 900, max_bytes=800),
-            letter_to(worker_group, 22, topic="small", value=b"x" * 5000),
-            letter_to(worker_group, 23, topic="small", headers=[("forebay.replay.count", b"3")]),
+            *[dead_letter_for(worker_group, number, partition=9, key=b"same") for number in range(4)],
+            *[dead_letter_for(worker_group, 10 + number, partition=9, key=None) for number in range(3)],
+            dead_letter_for(worker_group, 20, topic="long-gone"),
+            dead_letter_for(worker_group, 21, value=b"x" * 900, max_bytes=800),
+            dead_letter_for(worker_group, 22, topic="small", value=b"x" * 5000),
+            dead_letter_for(worker_group, 23, topic="small", headers=[("forebay.replay.count", b"3")]),
         ],
     )
     plan = await plan_of(worker_group)
     expected = {SkipReason.NO_TOPIC: 1, SkipReason.TRUNCATED: 1}
-    # The embedded broker keeps no size limit of a topic.
+    # The embedded broker does not store a topic's size limit.
     assert {skip: count for skip, count in plan.skipped.items() if skip is not SkipReason.TOO_LARGE} == expected
     assert plan.num_dead_letters + plan.skipped[SkipReason.TOO_LARGE] == 9 and plan.replays.num_unproven == 1
     only = await plan_of(worker_group, DeadLetterFilter(topics=frozenset({worker_group.topic("features")})))
     await replay(worker_group, only)
-    found = await worker_group.outputs("features")
-    assert len({each.partition for each in found if each.key}) == 1 and len(found) == 7
-    assert sorted(each.partition for each in found if not each.key) == [0, 1, 2]
+    events = await worker_group.outputs("features")
+    assert len({record.partition for record in events if record.key}) == 1 and len(events) == 7
+    assert sorted(record.partition for record in events if not record.key) == [0, 1, 2]
 
 
-async def test_order_is_kept_and_a_limit_takes_the_oldest(worker_group: WorkerGroup) -> None:
+async def test_the_order_is_kept_and_a_limit_takes_the_oldest(worker_group: WorkerGroup) -> None:
     await worker_group.create(partitions=3)
-    await write_letters(
-        worker_group, [letter_to(worker_group, number, value=b"%04d" % number) for number in range(300)]
+    await write_dead_letters(
+        worker_group, [dead_letter_for(worker_group, number, value=b"%04d" % number) for number in range(300)]
     )
-    async with producer(worker_group.bootstrap) as writer:  # more letters than one chunk, in one go
-        many = [letter_to(worker_group, number, value=b"%04d" % number) for number in range(300, 3000)]
+    async with producer(worker_group.bootstrap) as writer:  # more dead letters than one chunk holds
+        many = [dead_letter_for(worker_group, number, value=b"%04d" % number) for number in range(300, 3000)]
         await send_batch(
             writer,
             ClientTopicPartition(worker_group.topic("dead-letters"), 0),
-            [each.value or b"" for each in many],
-            headers=[each.headers for each in many],
-            timestamps=[each.timestamp for each in many],
+            [record.value or b"" for record in many],
+            headers=[record.headers for record in many],
+            timestamps=[record.timestamp for record in many],
         )
     plan = await plan_of(worker_group, limit=2500)
     assert (plan.num_dead_letters, plan.beyond_limit) == (2500, 500)
-    done = await replay(worker_group, plan)
-    assert done.delivered == 2500
-    assert [each.value for each in await worker_group.outputs("features")] == [
+    progress = await replay(worker_group, plan)
+    assert progress.delivered == 2500
+    assert [record.value for record in await worker_group.outputs("features")] == [
         b"%04d" % number for number in range(2500)
     ]
 
 
-async def test_earlier_letters_are_read_to_count_replays_however_short_the_time(worker_group: WorkerGroup) -> None:
+async def test_earlier_dead_letters_are_read_to_count_replays_in_any_time_range(worker_group: WorkerGroup) -> None:
     await worker_group.create(partitions=3)
     dead, source = worker_group.topic("dead-letters"), TopicPartition(worker_group.topic("features"), 1)
     rows: list[tuple[bytes, int, list[tuple[str, bytes]]]] = [
@@ -158,7 +162,7 @@ async def test_earlier_letters_are_read_to_count_replays_however_short_the_time(
         (b"again", 5, [(names_of.REPLAY_FROM, f"{dead}-0@3".encode())]),
         (b"forged", 9, [(names_of.REPLAY_FROM, f"{dead}-0@0".encode()), (names_of.REPLAY_COUNT, b"50")]),
     ]
-    await write_letters(
+    await write_dead_letters(
         worker_group,
         [
             dead_letter_record(0, source=source, value=value, timestamp=NOW_MS + at_ms, headers=headers)
@@ -170,16 +174,18 @@ async def test_earlier_letters_are_read_to_count_replays_however_short_the_time(
     assert plan.num_dead_letters == 1 and plan.skipped == {SkipReason.MAX_REPLAYS: 1} and plan.replays.num_unproven == 1
     plan = await plan_of(worker_group, recent, max_replays=4)
     await replay(worker_group, plan)
-    counts = {each.value: dict(each.headers)[names_of.REPLAY_COUNT] for each in await worker_group.outputs("features")}
+    counts = {
+        record.value: dict(record.headers)[names_of.REPLAY_COUNT] for record in await worker_group.outputs("features")
+    }
     assert counts == {b"again": b"4", b"forged": b"1"}
     assert (await plan_of(worker_group, max_replays=4)).num_dead_letters == 3, (
-        "the older one, which the forged header names, is not hidden"
+        "the forged header does not hide the older one, which it names"
     )
 
 
-async def test_a_rate_is_kept(worker_group: WorkerGroup) -> None:
+async def test_events_are_replayed_at_the_rate(worker_group: WorkerGroup) -> None:
     await worker_group.create(partitions=3)
-    await write_letters(worker_group, [letter_to(worker_group, number) for number in range(10)])
+    await write_dead_letters(worker_group, [dead_letter_for(worker_group, number) for number in range(10)])
     clock = ManualClock()
     slept: list[float] = []
 
@@ -189,24 +195,24 @@ async def test_a_rate_is_kept(worker_group: WorkerGroup) -> None:
 
     replayer = Replayer({"bootstrap_servers": worker_group.bootstrap}, clock=clock, rate=2.0, sleep=sleep)
     sent: list[int] = []
-    async with box_of(worker_group) as reader:
+    async with reader_of(worker_group) as reader:
         await replayer.run(reader, await plan_of(worker_group), sent.append)
     assert sum(slept) == pytest.approx(4.5) and sent == list(range(1, 11))
     assert replayer.progress.seconds == pytest.approx(4.5)
 
 
-async def test_a_topic_that_goes_away_before_the_replay_is_told(worker_group: WorkerGroup) -> None:
+async def test_a_failure_reports_how_many_events_were_replayed(worker_group: WorkerGroup) -> None:
     await worker_group.create(partitions=3)
-    await write_letters(worker_group, [letter_to(worker_group, 1)])
+    await write_dead_letters(worker_group, [dead_letter_for(worker_group, 1)])
     plan = await plan_of(worker_group)
     replayer = Replayer({"bootstrap_servers": "127.0.0.1:1"}, clock=SystemClock())
-    async with box_of(worker_group) as reader:
+    async with reader_of(worker_group) as reader:
         with pytest.raises(BrokerError, match=r"cannot reach Kafka.*confirmed before the failure: 0 of 1 event"):
             await replayer.run(reader, plan)
     assert (replayer.progress.sent, replayer.progress.delivered) == (0, 0)
 
 
-async def test_a_real_workers_failures_are_replayed_till_they_succeed_or_enough_is_enough(
+async def test_failures_of_a_real_worker_are_replayed_until_they_succeed_or_reach_the_limit(
     worker_group: WorkerGroup,
 ) -> None:
     await worker_group.create(partitions=3)
@@ -217,7 +223,7 @@ async def test_a_real_workers_failures_are_replayed_till_they_succeed_or_enough_
     await worker_group.settled()
     assert kinds(await worker_group.outputs("dead-letters")) == {"model_error": 6, "not_json": 1}
 
-    # The model chokes again, each time; the garbage is not meant.
+    # The model fails again each time; the filter excludes the garbage.
     failed = DeadLetterFilter(kinds=frozenset({FailureKind.MODEL_ERROR.value}))
     for run in range(2):
         plan = await plan_of(worker_group, failed, max_replays=3)
@@ -227,26 +233,26 @@ async def test_a_real_workers_failures_are_replayed_till_they_succeed_or_enough_
     assert await worker.stop() == 0, worker.log
     dead_letters = await worker_group.outputs("dead-letters")
     assert kinds(dead_letters) == {"model_error": 18, "not_json": 1}
-    counts = [dict(each.headers).get(names_of.REPLAY_COUNT) for each in dead_letters]
+    counts = [dict(record.headers).get(names_of.REPLAY_COUNT) for record in dead_letters]
     assert sorted(count or b"" for count in counts) == [b""] * 7 + [b"1"] * 6 + [b"2"] * 6
-    for each in dead_letters:
-        assert len({name for name, _ in each.headers}) == len(each.headers), "nothing is doubled"
+    for record in dead_letters:
+        assert len({name for name, _ in record.headers}) == len(record.headers), "nothing is doubled"
 
-    # The guard: twice is enough.
+    # The limit of two replays is reached.
     plan = await plan_of(worker_group, failed, max_replays=2)
     assert plan.num_dead_letters == 0 and plan.skipped == {SkipReason.REPLAYED: 12, SkipReason.MAX_REPLAYS: 6}
 
-    # The model is mended.
+    # The model works now.
     plan = await plan_of(worker_group, failed)
     await replay(worker_group, plan)
     await worker_group.settled_by(worker_group.start(mode="echo"))
     predictions = await worker_group.outputs("predictions")
-    again = [each for each in predictions if names_of.REPLAY_COUNT in dict(each.headers)]
+    again = [record for record in predictions if names_of.REPLAY_COUNT in dict(record.headers)]
     assert len(predictions) == 36 and len(again) == 6
-    assert {dict(each.headers)[names_of.REPLAY_COUNT] for each in again} == {b"3"}
+    assert {dict(record.headers)[names_of.REPLAY_COUNT] for record in again} == {b"3"}
     poisoned = {event_id for part in worker_group.published for event_id, _, features in part if features[0] == POISON}
-    assert {orjson.loads(each.value)["id"] for each in again} == poisoned
-    for each in again:
-        assert each.partition == orjson.loads(each.value)["source"]["partition"]
+    assert {orjson.loads(record.value)["id"] for record in again} == poisoned
+    for record in again:
+        assert record.partition == orjson.loads(record.value)["source"]["partition"]
     deltas = await worker_group.outputs("outcome-deltas")
     assert (total(deltas), total(deltas, outcome="failed")) == (30 + 6 + 1 + 18, 18)

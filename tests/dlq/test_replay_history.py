@@ -1,4 +1,4 @@
-"""What letters prove of earlier replays, whatever their headers state: forged ones hide nothing."""
+"""The replays that dead letters prove, whatever their headers state: forged headers hide nothing."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ def stated(position: str, count: int = 1) -> list[tuple[str, bytes]]:
 
 
 def history(dead_letters: Sequence[DeadLetter]) -> ReplayHistory:
-    made = ReplayHistory()
-    for each in dead_letters:
-        made.add(each)
-    return made
+    result = ReplayHistory()
+    for dead_letter in dead_letters:
+        result.add(dead_letter)
+    return result
 
 
 def resolve(*dead_letters: DeadLetter) -> PriorReplays:
     return history(dead_letters).resolve()
 
 
-def test_a_letter_of_the_same_event_stands_for_the_one_that_it_names() -> None:
+def test_a_dead_letter_of_the_same_event_supersedes_the_one_that_it_names() -> None:
     first, second = make_dead_letter(1), make_dead_letter(4, at=DEAD_1, headers=stated("dead-letters-0@1"))
     for dead_letters in ((first, second), (second, first)):
-        found = resolve(*dead_letters)
-        assert found.superseded == {first.position} and found.num_unproven == 0
-        assert (found.count(first.position), found.count(second.position)) == (0, 1)
+        replays = resolve(*dead_letters)
+        assert replays.superseded == {first.position} and replays.num_unproven == 0
+        assert (replays.count(first.position), replays.count(second.position)) == (0, 1)
 
 
 @pytest.mark.parametrize(
@@ -56,41 +56,41 @@ def test_a_letter_of_the_same_event_stands_for_the_one_that_it_names() -> None:
         make_dead_letter(4, headers=[("forebay.replay.from", b"")]),
     ],
 )
-def test_a_forged_claim_hides_nothing_counts_nothing_and_is_reported(forged: DeadLetter) -> None:
-    found = resolve(make_dead_letter(1), forged)
-    assert (found.superseded, dict(found.counts), found.num_unproven) == (frozenset(), {}, 1)
+def test_a_forged_header_supersedes_nothing_and_is_reported(forged: DeadLetter) -> None:
+    replays = resolve(make_dead_letter(1), forged)
+    assert (replays.superseded, dict(replays.counts), replays.num_unproven) == (frozenset(), {}, 1)
 
 
-def test_a_count_is_that_of_the_letters_and_not_of_the_header() -> None:
+def test_replays_are_counted_by_dead_letters_not_by_headers() -> None:
     chain = [make_dead_letter(1)] + [
         make_dead_letter(n + 1, headers=stated(f"dead-letters-0@{n}", 90)) for n in range(1, 4)
     ]
-    found = resolve(*chain)
-    assert [found.count(each.position) for each in chain] == [0, 1, 2, 3]
-    assert found.superseded == {each.position for each in chain[:-1]} and found.num_unproven == 0
+    replays = resolve(*chain)
+    assert [replays.count(dead_letter.position) for dead_letter in chain] == [0, 1, 2, 3]
+    assert replays.superseded == {dead_letter.position for dead_letter in chain[:-1]} and replays.num_unproven == 0
 
 
-def test_letters_that_name_each_other_or_themselves_prove_nothing() -> None:
+def test_circular_headers_prove_nothing() -> None:
     itself = make_dead_letter(7, headers=stated("dead-letters-0@7"))
     circle = [make_dead_letter(n, headers=stated(f"dead-letters-0@{9 + (n - 8) % 3}")) for n in (9, 10, 11)]
     hanging = make_dead_letter(20, headers=stated("dead-letters-0@9"))
-    found = resolve(itself, *circle, hanging)
-    assert found.num_unproven == 4
-    assert found.superseded == {circle[0].position} and dict(found.counts) == {hanging.position: 1}
+    replays = resolve(itself, *circle, hanging)
+    assert replays.num_unproven == 4
+    assert replays.superseded == {circle[0].position} and dict(replays.counts) == {hanging.position: 1}
 
 
-def test_a_letter_that_cannot_be_published_does_not_stand_for_one_that_can() -> None:
+def test_a_dead_letter_that_cannot_be_published_supersedes_none_that_can() -> None:
     large = b"x" * 2000
     first, second = (
         make_dead_letter(1, value=large),
         make_dead_letter(2, value=large, headers=stated("dead-letters-0@1"), max_bytes=1500),
     )
     assert second.truncated is not None and fingerprint(first) == fingerprint(second)
-    found = resolve(first, second)
-    assert not found.superseded and found.count(first.position) == 1, "it was replayed all the same"
+    replays = resolve(first, second)
+    assert not replays.superseded and replays.count(first.position) == 1, "the event was replayed nevertheless"
 
 
-def test_a_raw_event_is_known_again_by_the_time_that_the_replay_gave_it() -> None:
+def test_a_replayed_raw_event_is_recognised_by_its_original_time() -> None:
     first = make_dead_letter(1, value=b"\0" * 8, headers=[RAW])
     again = make_dead_letter(
         2, value=b"\0" * 8, headers=[*event_headers(first), *stated("dead-letters-0@1")], source_timestamp=5
@@ -99,18 +99,18 @@ def test_a_raw_event_is_known_again_by_the_time_that_the_replay_gave_it() -> Non
     assert fingerprint(first) == fingerprint(again) != fingerprint(later)
 
 
-def test_what_was_not_read_and_has_to_be_is_named() -> None:
-    made = history(
+def test_the_offsets_that_still_must_be_read_are_returned() -> None:
+    result = history(
         [
             make_dead_letter(50, headers=stated("dead-letters-0@40")),
             make_dead_letter(51, headers=stated("dead-letters-0@30")),
         ]
     )
-    assert made.unread({DEAD_0: 50}) == {DEAD_0: 30}
-    assert made.unread({DEAD_0: 30}) == {} and made.unread({DEAD_1: 50}) == {}
-    for offset in (30, 40):  # a second reading, further back
-        made.add(make_dead_letter(offset))
-    assert made.resolve().superseded == {Position("dead-letters", 0, 30), Position("dead-letters", 0, 40)}
+    assert result.unread({DEAD_0: 50}) == {DEAD_0: 30}
+    assert result.unread({DEAD_0: 30}) == {} and result.unread({DEAD_1: 50}) == {}
+    for offset in (30, 40):  # a second read, from earlier offsets
+        result.add(make_dead_letter(offset))
+    assert result.resolve().superseded == {Position("dead-letters", 0, 30), Position("dead-letters", 0, 40)}
 
 
 @given(
@@ -123,7 +123,7 @@ def test_what_was_not_read_and_has_to_be_is_named() -> None:
         max_size=12,
     )
 )
-def test_no_event_vanishes_whatever_headers_state(
+def test_no_event_is_lost_whatever_headers_state(
     rows: list[tuple[TopicPartition, bytes, tuple[int, int, int] | None]],
 ) -> None:
     dead_letters = [
@@ -135,8 +135,8 @@ def test_no_event_vanishes_whatever_headers_state(
         )
         for offset, (at, value, claim) in enumerate(rows)
     ]
-    found = resolve(*dead_letters)
-    left = [each for each in dead_letters if each.position not in found.superseded]
-    assert {each.value for each in left} == {each.value for each in dead_letters}
-    for each in dead_letters:
-        assert found.count(each.position) < sum(other.value == each.value for other in dead_letters)
+    replays = resolve(*dead_letters)
+    left = [dead_letter for dead_letter in dead_letters if dead_letter.position not in replays.superseded]
+    assert {dead_letter.value for dead_letter in left} == {dead_letter.value for dead_letter in dead_letters}
+    for dead_letter in dead_letters:
+        assert replays.count(dead_letter.position) < sum(other.value == dead_letter.value for other in dead_letters)

@@ -1,4 +1,4 @@
-"""What is replayed, as what, and what is left out: once each, never without end, and nothing that is not whole."""
+"""The replay plan: each event is replayed once, a limited number of times, and only if its value is complete."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ def replayed_from(position: str, count: int = 1) -> list[tuple[str, bytes]]:
 
 def plan(dead_letters: list[DeadLetter], *, limit: int | None = None, max_replays: int = 3) -> ReplayPlan:
     planner = ReplayPlanner()
-    for each in dead_letters:
-        planner.add_to_history(each)
-        planner.add(each, reason_to_skip(each, TARGET))
+    for dead_letter in dead_letters:
+        planner.add_to_history(dead_letter)
+        planner.add(dead_letter, reason_to_skip(dead_letter, TARGET))
     return planner.finish(limit, max_replays=max_replays)
 
 
-def test_the_events_own_headers_are_sent_and_where_it_comes_from() -> None:
-    found = make_dead_letter(headers=[("tenant", b"x"), ("content-type", b"application/json")], model="late")
-    assert replay_headers(found, 1) == (
+def test_the_event_s_headers_are_sent_with_its_origin() -> None:
+    dead_letter = make_dead_letter(headers=[("tenant", b"x"), ("content-type", b"application/json")], model="late")
+    assert replay_headers(dead_letter, 1) == (
         ("tenant", b"x"),
         ("content-type", b"application/json"),
         ("forebay.replay.count", b"1"),
@@ -57,7 +57,7 @@ def test_headers_of_an_earlier_replay_are_replaced() -> None:
     )
 
 
-def test_a_raw_event_without_a_time_of_its_own_keeps_that_of_its_record() -> None:
+def test_a_raw_event_without_a_time_keeps_its_record_s_timestamp() -> None:
     raw = [("content-type", b"application/x-forebay-f32")]
     assert dict(replay_headers(make_dead_letter(headers=raw), 1))[names.TIMESTAMP] == b"%d" % (JULY - 1000)
     timed = [*raw, ("forebay-timestamp", b"5")]
@@ -67,7 +67,7 @@ def test_a_raw_event_without_a_time_of_its_own_keeps_that_of_its_record() -> Non
 
 
 @pytest.mark.parametrize(
-    ("found", "target", "expected"),
+    ("dead_letter", "target", "expected"),
     [
         (make_dead_letter(), TARGET, None),
         (replace(make_dead_letter(), window="0-10"), TARGET, SkipReason.WINDOW),
@@ -79,8 +79,10 @@ def test_a_raw_event_without_a_time_of_its_own_keeps_that_of_its_record() -> Non
         (make_dead_letter(value=b"x" * 500), ReplayTarget(4, 1000), None),
     ],
 )
-def test_why_a_letter_is_left_out(found: DeadLetter, target: ReplayTarget | None, expected: SkipReason | None) -> None:
-    assert reason_to_skip(found, target) is expected
+def test_skipped_dead_letters_have_a_reason(
+    dead_letter: DeadLetter, target: ReplayTarget | None, expected: SkipReason | None
+) -> None:
+    assert reason_to_skip(dead_letter, target) is expected
 
 
 def test_nothing_is_replayed_to_a_topic_that_forebay_writes() -> None:
@@ -93,60 +95,62 @@ def test_nothing_is_replayed_to_a_topic_that_forebay_writes() -> None:
         assert reason_to_skip(make_dead_letter(source=TopicPartition(topic, 0)), TARGET, outputs) is None
 
 
-def test_of_a_chain_of_failures_only_the_last_is_replayed() -> None:
-    # Otherwise each run would publish the first again, with a count that never goes up.
+def test_only_the_last_of_a_chain_of_failures_is_replayed() -> None:
+    # Otherwise each run would publish the first again, with a count that never rises.
     first, other = make_dead_letter(1), make_dead_letter(2, at=DEAD_1, value=b"another event")
     second = make_dead_letter(4, at=DEAD_1, headers=replayed_from("dead-letters-0@1"))
     third = make_dead_letter(5, headers=replayed_from("dead-letters-1@4", 2))
-    # In whatever order the partitions are read.
+    # In any order of reading the partitions.
     for dead_letters in ([first, third, other, second], [other, second, first, third]):
-        made = plan(dead_letters)
-        assert [each for each in dead_letters if made.contains(each)] == [
-            each for each in dead_letters if each in (other, third)
+        result = plan(dead_letters)
+        assert [dead_letter for dead_letter in dead_letters if result.contains(dead_letter)] == [
+            dead_letter for dead_letter in dead_letters if dead_letter in (other, third)
         ]
-        assert made.skipped == {SkipReason.REPLAYED: 2} and made.topics == {"features": 2}
+        assert result.skipped == {SkipReason.REPLAYED: 2} and result.topics == {"features": 2}
 
 
-def test_an_event_that_failed_after_each_of_its_replays_is_left_alone() -> None:
+def test_an_event_that_reached_max_replays_is_skipped() -> None:
     chain = [make_dead_letter(1)] + [
         make_dead_letter(n, headers=replayed_from(f"dead-letters-0@{n - 1}", n - 1)) for n in (2, 3, 4)
     ]
     assert plan(chain, max_replays=3).skipped == {SkipReason.REPLAYED: 3, SkipReason.MAX_REPLAYS: 1}
-    made = plan(chain, max_replays=4)
-    assert made.num_dead_letters == 1 and made.contains(chain[-1])
-    assert dict(made.headers(chain[-1]))[names.REPLAY_COUNT] == b"4"
+    result = plan(chain, max_replays=4)
+    assert result.num_dead_letters == 1 and result.contains(chain[-1])
+    assert dict(result.headers(chain[-1]))[names.REPLAY_COUNT] == b"4"
 
 
-def test_forged_replay_headers_hide_no_letter_and_raise_no_count() -> None:
+def test_forged_replay_headers_hide_no_dead_letter_and_raise_no_count() -> None:
     victim, forged = make_dead_letter(1), make_dead_letter(2, value=b"x", headers=replayed_from("dead-letters-0@1", 99))
-    made = plan([victim, forged])
-    assert made.contains(victim) and made.contains(forged) and not made.skipped
-    assert made.replays.num_unproven == 1
-    assert [dict(made.headers(each))[names.REPLAY_COUNT] for each in (victim, forged)] == [b"1", b"1"]
+    result = plan([victim, forged])
+    assert result.contains(victim) and result.contains(forged) and not result.skipped
+    assert result.replays.num_unproven == 1
+    assert [dict(result.headers(dead_letter))[names.REPLAY_COUNT] for dead_letter in (victim, forged)] == [b"1", b"1"]
 
 
-def test_a_letter_that_is_not_meant_still_stands_for_an_earlier_one() -> None:
+def test_a_dead_letter_outside_the_filter_still_supersedes_an_earlier_one() -> None:
     planner = ReplayPlanner()
     first = make_dead_letter(1, kind=FailureKind.NOT_JSON)
     second = make_dead_letter(2, kind=FailureKind.MODEL_ERROR, headers=replayed_from("dead-letters-0@1"))
     planner.add_to_history(first)
     planner.add(first, None)
     planner.add_to_history(second)
-    made = planner.finish(None, max_replays=3)
-    assert made.num_dead_letters == 0 and made.skipped == {SkipReason.REPLAYED: 1} and made.extent == {}
+    result = planner.finish(None, max_replays=3)
+    assert result.num_dead_letters == 0 and result.skipped == {SkipReason.REPLAYED: 1} and result.extent == {}
 
 
-def test_a_limit_takes_the_oldest_in_the_order_of_their_partitions() -> None:
+def test_a_limit_takes_the_oldest_of_all_partitions() -> None:
     dead_letters = [make_dead_letter(offset, at=at, timestamp=JULY + time) for offset, at, time in
                [(1, DEAD_0, 3), (2, DEAD_0, 1), (9, DEAD_0, 9), (1, DEAD_1, 2), (5, DEAD_1, 8)]]  # fmt: skip
-    made = plan(dead_letters, limit=3)
-    assert {place: list(offsets) for place, offsets in made.offsets.items()} == {DEAD_0: [1, 2], DEAD_1: [1]}
-    assert made.extent == {DEAD_0: range(1, 3), DEAD_1: range(1, 2)}
-    assert (made.num_dead_letters, made.beyond_limit, made.topics["features"]) == (3, 2, 3)
+    result = plan(dead_letters, limit=3)
+    assert {place: list(offsets) for place, offsets in result.offsets.items()} == {DEAD_0: [1, 2], DEAD_1: [1]}
+    assert result.extent == {DEAD_0: range(1, 3), DEAD_1: range(1, 2)}
+    assert (result.num_dead_letters, result.beyond_limit, result.topics["features"]) == (3, 2, 3)
     assert plan(dead_letters, limit=9).beyond_limit == 0
     assert plan(dead_letters).num_dead_letters == 5
 
 
-def test_nothing_is_a_plan_too() -> None:
-    made = plan([])
-    assert (made.num_dead_letters, made.extent, made.skipped) == (0, {}, {}) and not made.contains(make_dead_letter())
+def test_a_plan_can_be_empty() -> None:
+    result = plan([])
+    assert (result.num_dead_letters, result.extent, result.skipped) == (0, {}, {}) and not result.contains(
+        make_dead_letter()
+    )

@@ -1,4 +1,4 @@
-"""Counts, and how letters look to people."""
+"""Counts of dead letters, and the terminal output of `forebay dlq`."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from tests.dlq.build import make_dead_letter
 F32 = ("content-type", b"application/x-forebay-f32")
 
 
-def shown(what: RenderableType, width: int = 100) -> str:
+def shown(renderable: RenderableType, width: int = 100) -> str:
     out = io.StringIO()
     console = Console(file=out, width=width, highlight=False)
     # As `print_whole` does.
-    console.width = max(width, console.measure(what, options=console.options.update(max_width=10_000)).maximum)
-    console.print(what)
+    console.width = max(width, console.measure(renderable, options=console.options.update(max_width=10_000)).maximum)
+    console.print(renderable)
     return out.getvalue()
 
 
@@ -55,15 +55,15 @@ def test_counts_by_kind_stage_model_and_topic() -> None:
     assert {**Stats().to_dict(), "kinds": None}["letters"] == 0
 
 
-def test_the_counts_of_people() -> None:
-    told = shown(stats_text(counted(), "dead-letters"))
-    assert told.startswith("5 dead letters in dead-letters, from 2013-")
-    assert "not_json              3  60.0%  ████████████" in told
-    assert "1 failed again after a replay; 1 with a cut value, which cannot be replayed" in told
-    assert max(map(len, told.splitlines())) <= 100
+def test_counts_are_shown_as_a_table() -> None:
+    text = shown(stats_text(counted(), "dead-letters"))
+    assert text.startswith("5 dead letters in dead-letters, from 2013-")
+    assert "not_json              3  60.0%  ████████████" in text
+    assert "1 failed again after a replay; 1 with a cut value, which cannot be replayed" in text
+    assert max(map(len, text.splitlines())) <= 100
 
 
-def test_a_line_for_each_within_the_width() -> None:
+def test_the_list_has_one_line_per_dead_letter_within_the_width() -> None:
     long = make_dead_letter(
         3, key=b"\x1b[2J" + b"k" * 100, message="m" * 500, source=TopicPartition("a-rather-long-name" * 4, 12)
     )
@@ -75,9 +75,9 @@ def test_a_line_for_each_within_the_width() -> None:
     assert "m" * 119 + "…" in shown(list_table([long], None))
 
 
-def test_all_of_a_letter() -> None:
+def test_a_dead_letter_is_shown_in_full() -> None:
     headers = [("tenant", b"x"), ("forebay.replay.count", b"2"), ("forebay.replay.from", b"dead-letters-0@3")]
-    told = shown(dead_letter_text(make_dead_letter(headers=headers, model="late"), max_bytes=4096))
+    text = shown(dead_letter_text(make_dead_letter(headers=headers, model="late"), max_bytes=4096))
     for words in (
         "dead-letters-0@7, written 2013-",
         "not_json at decode, rejected",
@@ -91,21 +91,21 @@ def test_all_of_a_letter() -> None:
         "42 bytes, JSON",
         '  "id": "e1",',
     ):
-        assert words in told, words
+        assert words in text, words
 
 
-def test_values_that_are_no_json() -> None:
-    def told(value: bytes | None, *headers: tuple[str, bytes], most: int = 4096) -> str:
-        return shown(dead_letter_text(make_dead_letter(value=value, headers=headers), max_bytes=most))
+def test_values_that_are_not_json_are_shown_as_text_or_hex() -> None:
+    def text(value: bytes | None, *headers: tuple[str, bytes], max_bytes: int = 4096) -> str:
+        return shown(dead_letter_text(make_dead_letter(value=value, headers=headers), max_bytes=max_bytes))
 
-    assert "value    (none)" in told(None) and "0 bytes" in told(b"")
-    assert "1 byte, text" in told(b"x")
-    assert "{oh \\x1b[2J" in told(b"{oh \x1b[2J\nno")
-    assert "00000010  ff 00" in told(b"0123456789abcdef\xff\x00") and "not UTF-8" in told(b"\xff")
-    assert "00000000  00 00 80 3f" in told(b"\0\0\x80\x3f", F32) and "float32" in told(b"\0\0\x80\x3f", F32)
-    cut = told("ä".encode() * 50, most=9)
+    assert "value    (none)" in text(None) and "0 bytes" in text(b"")
+    assert "1 byte, text" in text(b"x")
+    assert "{oh \\x1b[2J" in text(b"{oh \x1b[2J\nno")
+    assert "00000010  ff 00" in text(b"0123456789abcdef\xff\x00") and "not UTF-8" in text(b"\xff")
+    assert "00000000  00 00 80 3f" in text(b"\0\0\x80\x3f", F32) and "float32" in text(b"\0\0\x80\x3f", F32)
+    cut = text("ä".encode() * 50, max_bytes=9)
     assert "100 bytes, text, the first 9 shown" in cut and "ääää\n" in cut
-    assert "--max-bytes" in told(b'{"id":"' + b"x" * 500 + b'"}', most=50)
+    assert "--max-bytes" in text(b'{"id":"' + b"x" * 500 + b'"}', max_bytes=50)
 
 
 @pytest.mark.parametrize("depth", [255, 300, 1000])
@@ -114,7 +114,7 @@ def test_deep_json_is_shown_as_text(depth: int) -> None:
     assert f"{2 * depth:,} bytes, text" in shown(dead_letter_text(make_dead_letter(value=value), max_bytes=4096))
 
 
-def test_a_kind_of_a_later_version() -> None:
+def test_a_kind_of_a_later_version_is_shown_as_unknown() -> None:
     from dataclasses import replace
 
     assert "unknown kind, written by a later version" in shown(
@@ -122,7 +122,7 @@ def test_a_kind_of_a_later_version() -> None:
     )
 
 
-def test_what_a_replay_would_do_and_did() -> None:
+def test_the_plan_and_the_result_of_a_replay_are_shown() -> None:
     planner = ReplayPlanner()
     for number in range(3):
         planner.add(make_dead_letter(number), None)
@@ -140,7 +140,7 @@ def test_what_a_replay_would_do_and_did() -> None:
     assert "replayed 1 to features" in " ".join(after.split()) and "gone: the dead letter was removed" in after
 
 
-def test_numbers_stand_to_the_right() -> None:
+def test_numbers_are_right_aligned() -> None:
     table = plain_table("a", "count", right=("count",))
     table.add_row("x", "1")
     assert "     1" in shown(table)

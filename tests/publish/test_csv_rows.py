@@ -1,4 +1,4 @@
-"""CSV into rows: numbers, text as written, and files that are not what they seem."""
+"""The CSV reader: numbers, text as written, and files with another format or encoding."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def good(rows: list[InputRow | InvalidRow | None]) -> list[InputRow]:
     return [row for row in rows if isinstance(row, InputRow)]
 
 
-def test_csv_values_are_numbers_booleans_texts_or_nothing() -> None:
+def test_csv_values_become_numbers_booleans_text_or_null() -> None:
     rows = csv_of(b'a,b,c,d\n1,-2.5e3,x,\n"1,5",NA, 7 ,nan\nTrue,FALSE,true,truth\n')
     assert [row.values for row in good(rows)] == [
         {"a": 1, "b": -2500.0, "c": "x", "d": None},
@@ -37,7 +37,7 @@ def test_csv_values_are_numbers_booleans_texts_or_nothing() -> None:
     ]
 
 
-def test_every_value_is_there_as_it_was_written_too() -> None:
+def test_every_value_is_also_kept_as_written() -> None:
     (row,) = good(csv_of(b"a,b,c\n00123,1E5,NA\n"))
     assert row.values == {"a": 123, "b": 100_000.0, "c": None}
     assert row.written == {"a": "00123", "b": "1E5", "c": "NA"}
@@ -59,12 +59,12 @@ def test_every_value_is_there_as_it_was_written_too() -> None:
         ("99999999999999999999", 1e20),
     ],
 )
-def test_what_reads_as_a_number(written: str, value: object) -> None:
+def test_text_that_reads_as_a_number_becomes_one(written: str, value: object) -> None:
     assert read_value(written) == value
     assert type(read_value(written)) is type(value)
 
 
-def test_a_text_column_stays_text_and_only_what_is_empty_is_missing_there() -> None:
+def test_a_text_column_stays_text_and_only_empty_fields_are_missing() -> None:
     rows = good(csv_of(b"zip,delay,note\n01234,NA,NA\n12E4,1,\n", text_columns=("zip", "note")))
     assert [row.values for row in rows] == [
         {"zip": "01234", "delay": None, "note": "NA"},
@@ -72,7 +72,7 @@ def test_a_text_column_stays_text_and_only_what_is_empty_is_missing_there() -> N
     ]
 
 
-def test_a_column_of_categories_is_text_and_a_known_category_is_never_missing() -> None:
+def test_a_column_of_categories_is_text_and_a_known_category_is_never_null() -> None:
     categories = {"country": ("NA", "DE"), "code": ("01", "1")}
     rows = good(csv_of(b"country,code\nNA,01\nnan,NA\nDE,1\n", categories=categories))
     assert [row.values for row in rows] == [
@@ -82,7 +82,7 @@ def test_a_column_of_categories_is_text_and_a_known_category_is_never_missing() 
     ]
 
 
-def test_bad_csv_rows_are_told_by_their_line_and_cost_no_other() -> None:
+def test_bad_csv_rows_are_reported_by_line_and_do_not_affect_others() -> None:
     rows = csv_of(b'a,b\n1,2\n3\n"x"y,4\n\xff,5\n"two\nlines",6\n7,8\n')
     assert [row.values for row in good(rows)] == [{"a": 1, "b": 2}, {"a": "two\nlines", "b": 6}, {"a": 7, "b": 8}]
     assert [row.number for row in good(rows)] == [1, 5, 6]
@@ -93,14 +93,14 @@ def test_bad_csv_rows_are_told_by_their_line_and_cost_no_other() -> None:
     ]
 
 
-def test_a_quote_without_an_end_is_reported_with_all_lines_that_it_takes() -> None:
+def test_an_unclosed_quote_is_reported_with_all_its_lines() -> None:
     (row,) = invalid_rows(csv_of(b'a,b\n1,2\n\n3,"4\n5,6\n7,8\n'))
     assert (row.place, row.reason) == ("file, lines 4 to 6", "not CSV: unexpected end of data")
     (row,) = invalid_rows(csv_of(b'a,b\n1,"2\n3"\n4,"5\n6",7\n8,9\n'))
     assert (row.place, row.reason) == ("file, lines 4 to 5", "the line has 3 values, the header 2 columns")
 
 
-def test_a_header_of_very_many_columns_is_read() -> None:
+def test_a_header_with_a_million_columns_is_read() -> None:
     # Comparing each name with each other would take hours.
     (row,) = csv_of(",".join(f"c{at}" for at in range(1_000_000)).encode() + b"\n" + b"," * 999_999 + b"\n")
     assert len(good([row])[0].values or ()) == 1_000_000
@@ -130,7 +130,7 @@ def test_an_unnamed_first_column_is_explained_as_the_index_of_pandas(header: byt
     assert ("index=False" in str(caught.value.remedy)) == header.startswith(b",")
 
 
-def test_a_delimiter_that_was_named_is_believed() -> None:
+def test_a_delimiter_that_is_set_is_not_questioned() -> None:
     assert good(csv_of(b"a;b\n1;2\n", delimiter=";"))[0].values == {"a": 1, "b": 2}
     assert good(csv_of(b"a;b\n1\n", delimiter=","))[0].values == {"a;b": 1}
 
@@ -142,21 +142,21 @@ def test_another_encoding_is_reported_once(encoding: str) -> None:
     assert "iconv" in str(caught.value.remedy)
 
 
-def test_what_is_not_text_at_all_is_reported() -> None:
+def test_a_binary_file_is_reported() -> None:
     with pytest.raises(DataError, match="the file is not text"):
         csv_of(b"PAR1\0\0\0")
 
 
-def test_a_file_without_anything_has_no_rows() -> None:
+def test_an_empty_file_has_no_rows() -> None:
     assert csv_of(b"") == []
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_column() -> None:
+def test_a_byte_order_mark_is_not_part_of_the_first_column() -> None:
     (row,) = good(csv_of("\ufeffa\n1\n".encode()))
     assert row.values == {"a": 1}
 
 
-def test_tabs_and_columns_that_are_looked_at_first() -> None:
+def test_the_delimiter_can_be_a_tab_and_columns_are_checked_first() -> None:
     seen: list[object] = []
     options = CsvOptions(usual_delimiter="\t")
     rows = list(csv_rows(io.BytesIO(b"a\tb\n1\t2\n"), "file", options, seen.extend))
@@ -170,7 +170,7 @@ WRITTEN = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\
 
 
 @given(st.lists(st.tuples(WRITTEN, WRITTEN, WRITTEN), min_size=1, max_size=5))
-def test_what_identifies_and_what_is_text_arrives_as_it_was_written(rows: list[tuple[str, str, str]]) -> None:
+def test_ids_keys_and_text_columns_keep_the_text_as_written(rows: list[tuple[str, str, str]]) -> None:
     file = io.StringIO(newline="")
     csv.writer(file).writerows([("id", "key", "text"), *rows])
     builder = EventBuilder("file", now_ms=lambda: 0)

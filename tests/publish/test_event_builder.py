@@ -1,4 +1,4 @@
-"""Rows into events."""
+"""Conversion of rows to events."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def event(values: Mapping[str, object], **options: object) -> Any:
     return orjson.loads(build(values, **options).value)
 
 
-def test_columns_become_features_and_what_is_missing_is_made() -> None:
+def test_columns_become_features_and_missing_fields_are_added() -> None:
     assert event({"a": 1, "b": "x", "c": None, "d": True, "e": 0.5}) == {
         "id": "file.csv:3",
         "timestamp": NOW,
@@ -37,7 +37,7 @@ def test_columns_become_features_and_what_is_missing_is_made() -> None:
     }
 
 
-def test_id_and_time_are_taken_by_name_and_leave_the_features_the_key_stays() -> None:
+def test_the_id_and_time_columns_leave_the_features_and_the_key_column_stays() -> None:
     columns = Columns("flight", "at", "tail")
     message = build({"flight": "F1", "at": "2026-01-01T00:00:00Z", "tail": "N7", "a": 1}, columns=columns)
     assert message.key == b"N7"
@@ -48,13 +48,13 @@ def test_id_and_time_are_taken_by_name_and_leave_the_features_the_key_stays() ->
     }
 
 
-def test_a_whole_event_is_sent_byte_by_byte_as_it_stands() -> None:
+def test_a_complete_event_is_sent_unchanged() -> None:
     line = b'{"timestamp": 5,  "id": "a", "features": [1.0], "key": "k", "more": 1}'
     assert build(orjson.loads(line), line=line) == Message(b"k", line)
 
 
 @pytest.mark.parametrize("name", ["features", "input"])
-def test_an_event_gets_what_it_lacks(name: str) -> None:
+def test_missing_fields_of_an_event_are_added(name: str) -> None:
     line = b'{"id": 4, "%b": {"a": 1}}' % name.encode()
     assert event(orjson.loads(line), line=line) == {"id": "4", "timestamp": NOW, name: {"a": 1}}
 
@@ -70,7 +70,7 @@ def test_model_and_deadline_are_written_into_the_event() -> None:
     }
 
 
-def test_what_only_parquet_has() -> None:
+def test_types_that_only_parquet_has_are_converted() -> None:
     values = {"timestamp": Instant(7), "a": Decimal("1.5"), "b": Instant(8), "c": LocalTime(9), "d": float("nan")}
     assert event(values, times=TimeRule(UTC)) == {
         "id": "file.csv:3",
@@ -79,7 +79,7 @@ def test_what_only_parquet_has() -> None:
     }
 
 
-def test_a_time_without_an_offset_needs_a_zone_wherever_it_is() -> None:
+def test_a_nested_time_without_an_offset_needs_a_zone() -> None:
     berlin = TimeRule(parse_zone("Europe/Berlin"))
     for values in (
         {"timestamp": LocalTime(0), "a": 1},
@@ -108,12 +108,12 @@ def test_a_time_without_an_offset_needs_a_zone_wherever_it_is() -> None:
         ([1e308, 1e308, float("inf")], r"features\[2\]"),
     ],
 )
-def test_an_infinity_is_found_however_deep_it_is(features: object, path: str) -> None:
+def test_an_infinity_is_found_at_any_depth(features: object, path: str) -> None:
     with pytest.raises(RowFault, match=f"column {path} is infinite"):
         build({"features": features})
 
 
-def test_nested_values_are_taken_as_plain_ones_are() -> None:
+def test_nested_values_are_converted_like_top_level_ones() -> None:
     nested = [Decimal("0.5"), float("nan"), Instant(7), None, True, "x", [1e308, 1e308]]
     assert event({"features": nested})["features"] == [0.5, None, 7, None, True, "x", [1e308, 1e308]]
 
@@ -145,7 +145,7 @@ def test_a_key_or_id_that_would_not_be_exact_is_refused(value: object) -> None:
         build({"k": value, "features": []}, columns=Columns(id="k"))
 
 
-def test_what_identifies_in_csv_is_what_was_written() -> None:
+def test_ids_and_keys_in_csv_are_the_text_as_written() -> None:
     written = {"id": "1E5", "key": "00123", "timestamp": "1700000000000.0", "n": "00123"}
     values = {"id": 1e5, "key": 123, "timestamp": 1.7e12, "n": 123}
     message = EventBuilder("f", now_ms=lambda: NOW).build(InputRow(1, values, None, written))
@@ -159,7 +159,7 @@ def test_what_identifies_in_csv_is_what_was_written() -> None:
     assert empty.key is None and orjson.loads(empty.value)["id"] == "f:1"
 
 
-def test_features_in_csv_may_be_json() -> None:
+def test_features_in_csv_can_be_json() -> None:
     row = InputRow(1, {"features": "[1, 2.5]"}, None, {"features": "[1, 2.5]"})
     assert orjson.loads(EventBuilder("f", now_ms=lambda: NOW).build(row).value)["features"] == [1, 2.5]
 
@@ -179,13 +179,13 @@ def test_features_in_csv_may_be_json() -> None:
         ({"a": b"bytes"}, "column a is bytes"),
     ],
 )
-def test_what_cannot_be_an_event_says_why(values: Mapping[str, object], reason: str) -> None:
+def test_a_row_that_cannot_be_an_event_is_refused_with_a_reason(values: Mapping[str, object], reason: str) -> None:
     with pytest.raises(RowFault, match=reason) as caught:
         build(values)
     assert caught.value.remedy
 
 
-def test_a_column_named_key_is_the_key_unless_it_is_plainly_a_feature() -> None:
+def test_a_column_named_key_is_the_key_unless_it_cannot_be_one() -> None:
     assert build({"key": 3, "a": 1}).key == b"3"
     assert build({"key": 3.5, "a": 1}).key is None
     assert orjson.loads(build({"key": 3, "features": [1]}).value).keys() == {"id", "timestamp", "features"}
@@ -197,11 +197,11 @@ def test_the_key_of_an_event_in_json_is_text() -> None:
         build(orjson.loads(line), line=line)
 
 
-def test_a_raw_row_passes_untouched() -> None:
+def test_a_raw_row_is_sent_unchanged() -> None:
     assert EventBuilder("f", now_ms=lambda: NOW).build(InputRow(1, None, b"{x")) == Message(None, b"{x")
 
 
-def test_a_column_that_is_not_there_is_told_with_the_nearest() -> None:
+def test_a_missing_column_is_reported_with_the_nearest_name() -> None:
     Columns().check(["a"])
     with pytest.raises(ConfigError, match="--id-column 'idd'") as caught:
         Columns(id="idd").check(["id", "x"])
@@ -219,12 +219,12 @@ def test_a_column_that_is_not_there_is_told_with_the_nearest() -> None:
         ("a=b=c", {"a": "b=c"}),
     ],
 )
-def test_features_as_they_are_typed(text: str, features: object) -> None:
+def test_features_on_the_command_line_are_parsed(text: str, features: object) -> None:
     assert parse_features(text) == features
 
 
 @pytest.mark.parametrize("text", ["", "a", "=1", "a=1 a=2", "[1,", "a='open", '{"a": NaN}'])
-def test_features_that_cannot_be_read_are_told_with_examples(text: str) -> None:
+def test_invalid_features_are_refused_with_examples(text: str) -> None:
     with pytest.raises(ConfigError, match="--features") as caught:
         parse_features(text)
     assert "name=0.5" in str(caught.value.remedy)

@@ -1,4 +1,4 @@
-"""What became of an event: `forebay publish --wait`. The whole way is walked in tests/chart/test_pods.py."""
+"""The outcome of an event, for `forebay publish --wait`. tests/chart/test_pods.py tests it end to end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.core.build import ManualClock
 SENT = PublishedEvent("e1", 1, 7)
 
 
-class Given(NamedTuple):
+class FakeRecord(NamedTuple):
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...] = ()
     offset: int = 0
@@ -30,9 +30,9 @@ class Given(NamedTuple):
 
 
 class Reader:
-    """Polls of a topic each, a second apart."""
+    """A reader whose polls, one topic each, are a second apart."""
 
-    def __init__(self, clock: ManualClock, *polls: tuple[str, list[Given]]) -> None:
+    def __init__(self, clock: ManualClock, *polls: tuple[str, list[FakeRecord]]) -> None:
         self.clock = clock
         self.given = polls
 
@@ -45,54 +45,56 @@ class Reader:
             yield TopicPartition("", -1), ()
 
 
-def prediction(partition: object, offset: int, topic: str = "features") -> Given:
-    return Given(orjson.dumps({"source": {"topic": topic, "partition": partition, "offset": offset}}))
+def prediction(partition: object, offset: int, topic: str = "features") -> FakeRecord:
+    return FakeRecord(orjson.dumps({"source": {"topic": topic, "partition": partition, "offset": offset}}))
 
 
-def letter(partition: int, offset: int, topic: str = "features") -> Given:
+def dead_letter(partition: int, offset: int, topic: str = "features") -> FakeRecord:
     place = {names.ERROR_TOPIC: topic, names.ERROR_PARTITION: partition, names.ERROR_OFFSET: offset}
-    return Given(b"{", tuple((name.upper(), str(value).encode()) for name, value in place.items()))
+    return FakeRecord(b"{", tuple((name.upper(), str(value).encode()) for name, value in place.items()))
 
 
-def answer(*polls: tuple[str, list[Given]], timeout_s: float = 10) -> EventOutcome:
+def outcome_among(*polls: tuple[str, list[FakeRecord]], timeout_s: float = 10) -> EventOutcome:
     clock = ManualClock()
     reader: Any = Reader(clock, *polls)
     outcomes = OutcomeReader(cast(TopicReader, reader), predictions="predictions", clock=clock)
     return asyncio.run(outcomes.wait_for("features", SENT, timeout_s))
 
 
-def test_the_prediction_of_its_own_position() -> None:
+def test_the_prediction_of_the_event_is_found() -> None:
     others = [
         prediction(1, 6),
         prediction(0, 7),
         prediction(1, 7, "others"),
         prediction("x", 7),
-        Given(b"no JSON"),
-        Given(None),
+        FakeRecord(b"no JSON"),
+        FakeRecord(None),
     ]
-    found = answer(
-        ("dead-letters", [letter(1, 6), Given(b"")]), ("predictions", others), ("predictions", [prediction(1, 7)])
+    outcome = outcome_among(
+        ("dead-letters", [dead_letter(1, 6), FakeRecord(b"")]),
+        ("predictions", others),
+        ("predictions", [prediction(1, 7)]),
     )
-    assert found == EventOutcome(True, TopicPartition("predictions", 0), prediction(1, 7))
+    assert outcome == EventOutcome(True, TopicPartition("predictions", 0), prediction(1, 7))
 
 
-def test_the_dead_letter_of_its_own_position() -> None:
-    found = answer(("predictions", [prediction(0, 7)]), ("dead-letters", [letter(1, 7)]))
-    assert not found.predicted and found.record == letter(1, 7)
+def test_the_dead_letter_of_the_event_is_found() -> None:
+    outcome = outcome_among(("predictions", [prediction(0, 7)]), ("dead-letters", [dead_letter(1, 7)]))
+    assert not outcome.predicted and outcome.record == dead_letter(1, 7)
 
 
-def test_none_in_time() -> None:
+def test_a_missing_outcome_is_reported_after_the_timeout() -> None:
     with pytest.raises(BrokerError, match="neither a prediction nor a dead letter for e1 within 3 s") as raised:
-        answer(*[("predictions", [prediction(0, 1)])] * 3, ("predictions", [prediction(1, 7)]), timeout_s=3)
+        outcome_among(*[("predictions", [prediction(0, 1)])] * 3, ("predictions", [prediction(1, 7)]), timeout_s=3)
     assert raised.value.kind == "no_answer"
 
 
-def test_only_for_one_event(capsys: pytest.CaptureFixture[str]) -> None:
+def test_wait_can_only_be_used_with_one_event(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["publish", "events.jsonl", "--wait", "3"]) == 2
     assert "--wait can only be used with --features" in capsys.readouterr().err
 
 
-def test_not_for_windows(capsys: pytest.CaptureFixture[str]) -> None:
+def test_wait_is_refused_with_windows(capsys: pytest.CaptureFixture[str]) -> None:
     windows = ["--set", "window.kind=tumbling", "--set", "window.size_ms=60000"]
     assert main(["publish", "--features", "[1]", "--wait", "3", *windows]) == 2
     assert "--wait works only if single events are predicted" in capsys.readouterr().err

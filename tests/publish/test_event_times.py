@@ -1,4 +1,4 @@
-"""Times: what is taken, in which unit and zone, and what is refused with a remedy. The decoder has the last word."""
+"""Parsing of times in units and zones; the decoder must read the same time. Others are refused with a remedy."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def decoded(time: int | str) -> int:
         "2026-01-02 03:04:05.678123456+00:00",
     ],
 )
-def test_a_moment_is_the_same_however_it_is_written(value: object) -> None:
+def test_all_notations_of_a_time_give_the_same_time(value: object) -> None:
     assert decoded(TimeRule().event_time("at", value)) == MS
 
 
@@ -61,13 +61,13 @@ def test_a_time_without_an_offset_needs_a_zone(value: object) -> None:
 
 
 @pytest.mark.parametrize("wall", ["2026-03-29 02:30:00", "2026-10-25 02:30:00"])
-def test_a_time_that_the_change_of_clocks_leaves_open_is_refused(wall: str) -> None:
+def test_a_time_during_a_clock_change_is_refused(wall: str) -> None:
     with pytest.raises(RowFault, match="when the clocks change in Europe/Berlin"):
         TimeRule(BERLIN).event_time("at", wall)
 
 
 @pytest.mark.parametrize(("unit", "value"), [("s", MS // 1000), ("us", MS * 1000), ("ns", MS * 1_000_000)])
-def test_units_of_numbers(unit: TimeUnit, value: int) -> None:
+def test_numbers_are_read_in_the_given_unit(unit: TimeUnit, value: int) -> None:
     for written in (value, str(value)):
         assert TimeRule(unit=unit).event_time("at", written) == (MS // 1000 * 1000 if unit == "s" else MS)
 
@@ -87,7 +87,7 @@ def test_a_unit_that_is_too_fine_is_recognised(value: object, unit: str) -> None
         *(Instant(-1), Instant(MAX_TIMESTAMP_MS + 1), LocalTime(10**17), LocalTime(-(10**17))),
     ],
 )
-def test_what_is_not_a_time_is_refused_by_name(value: object) -> None:
+def test_an_invalid_time_is_refused_with_its_field(value: object) -> None:
     for rule in (TimeRule(UTC), TimeRule(BERLIN)):
         with pytest.raises(RowFault, match=r"^at ") as caught:
             rule.event_time("at", value)
@@ -114,7 +114,7 @@ def test_the_decoder_reads_the_same_moment(moment: datetime, offset: int, separa
 
 
 @given(st.text(max_size=30) | st.integers() | st.floats() | st.none() | st.booleans() | st.lists(st.integers()))
-def test_any_value_becomes_a_time_that_the_decoder_takes_or_a_fault(value: object) -> None:
+def test_any_value_becomes_a_time_that_the_decoder_accepts_or_a_fault(value: object) -> None:
     try:
         time = TimeRule(UTC).event_time("at", value)
     except RowFault:

@@ -1,4 +1,4 @@
-"""Opening sources: formats, compression, what is missing and what is damaged."""
+"""Opening of files: formats, compression, missing and damaged files."""
 
 from __future__ import annotations
 
@@ -35,14 +35,16 @@ def values_of(path: Path, options: ReadOptions | None = None) -> list[object]:
         ("a.tsv", b"x\ty\n1\tb\n"),
     ],
 )
-def test_the_name_tells_the_format_also_when_compressed(tmp_path: Path, name: str, content: bytes) -> None:
+def test_the_format_is_inferred_from_the_name_also_of_compressed_files(
+    tmp_path: Path, name: str, content: bytes
+) -> None:
     plain, packed = tmp_path / name, tmp_path / f"{name}.gz"
     plain.write_bytes(content)
     packed.write_bytes(gzip.compress(content))
     assert values_of(plain) == values_of(packed) == [{"x": 1, "y": "b"}]
 
 
-def test_a_name_that_tells_nothing_needs_the_option(tmp_path: Path) -> None:
+def test_an_unknown_suffix_needs_the_format_option(tmp_path: Path) -> None:
     path = tmp_path / "events.data"
     path.write_bytes(b'{"x":1}\n')
     with pytest.raises(ConfigError, match=r"events\.data") as caught:
@@ -51,13 +53,13 @@ def test_a_name_that_tells_nothing_needs_the_option(tmp_path: Path) -> None:
     assert values_of(path, ReadOptions("jsonl")) == [{"x": 1}]
 
 
-def test_raw_lines_of_any_text_file(tmp_path: Path) -> None:
+def test_raw_sends_the_lines_of_any_text_file(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(b"{broken\n")
     assert rows_of(path, ReadOptions(raw=True)) == [InputRow(1, None, b"{broken")]
 
 
-def test_how_far_it_was_read(tmp_path: Path) -> None:
+def test_the_part_that_was_read_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(b'{"x":1}\n' * 200_000)
     with open_source(str(path), ReadOptions()) as source:
@@ -69,7 +71,7 @@ def test_how_far_it_was_read(tmp_path: Path) -> None:
         assert source.fraction() == 1
 
 
-def test_a_file_that_is_not_there_or_cut_off_is_told(tmp_path: Path) -> None:
+def test_a_missing_or_cut_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no such file"):
         rows_of(tmp_path / "none.csv")
     cut = tmp_path / "cut.csv.gz"
@@ -115,7 +117,7 @@ def test_parquet_with_the_features_in_one_column(tmp_path: Path) -> None:
     assert EventBuilder("a", now_ms=lambda: 0).build(row).value == b'{"id":"7","timestamp":5,"features":[1.0,2.0]}'
 
 
-def test_parquet_that_is_none_and_parquet_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_parquet_and_missing_pyarrow_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pyarrow")
     path = tmp_path / "a.parquet"
     path.write_bytes(b"no parquet at all")
@@ -129,7 +131,7 @@ def test_parquet_that_is_none_and_parquet_without_pyarrow(tmp_path: Path, monkey
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])
-def test_a_column_that_is_not_there_is_told_before_anything_is_read(tmp_path: Path, form: Format) -> None:
+def test_a_missing_column_is_reported_before_any_row_is_read(tmp_path: Path, form: Format) -> None:
     path = tmp_path / f"a.{form}"
     if form == "csv":
         path.write_bytes(b"tailnum,x\nN1,1\n")
@@ -144,7 +146,7 @@ def test_a_column_that_is_not_there_is_told_before_anything_is_read(tmp_path: Pa
     assert caught.value.remedy == "did you mean 'tailnum'?"
 
 
-def test_a_folder_is_named_as_that(tmp_path: Path) -> None:
+def test_a_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="this is a folder"):
         rows_of(tmp_path)
     (tmp_path / "parts.parquet").mkdir()

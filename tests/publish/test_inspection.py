@@ -1,4 +1,4 @@
-"""The first events of a file against the model's signature: what is refused, and what is warned of."""
+"""The inspection of a file's first events: refusals and warnings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from forebay.stream.publish.inspection import SAMPLE_ROWS, EventCheck, Inspectio
 from forebay.stream.publish.rate_limited_publish import PublishResult, publish_rows
 from tests.core.build import JULY, ManualClock, signature
 from tests.decode.test_decoder import decode_one
-from tests.publish.test_rate_limited_publish import Notes
+from tests.publish.test_rate_limited_publish import RecordingSink
 
 ROOM = Signature(
     (Feature("sensor", "category", ("01", "NA")), Feature("temperature"), Feature("humidity", nullable=True)),
@@ -35,11 +35,11 @@ def served(of: Signature = ROOM) -> ServedSignature:
 
 
 class Publishing:
-    """Publishes CSV with an inspection, and keeps what was sent and warned of."""
+    """Publishes CSV with an inspection, and records the messages and warnings."""
 
     def __init__(self, of: Signature | None = ROOM, *, every: bool = False) -> None:
         self.clock = ManualClock()
-        self.sink = Notes(self.clock)
+        self.sink = RecordingSink(self.clock)
         self.warnings: list[str] = []
         self.served = None if of is None else served(of)
         check = None if self.served is None else EventCheck(self.served)
@@ -68,7 +68,7 @@ class Publishing:
         )
 
 
-async def test_good_events_are_sent_without_a_word_and_categories_are_text() -> None:
+async def test_valid_events_are_sent_without_warnings_and_categories_are_text() -> None:
     publishing = Publishing()
     assert (await publishing.csv("sensor,temperature,humidity\n01,5,\nNA,True,3\n")).events == 2
     assert publishing.warnings == []
@@ -94,7 +94,7 @@ async def test_good_events_are_sent_without_a_word_and_categories_are_text() -> 
         ("a,b\n1,2\n", "none of 'a', 'b' is a feature of model 'm'", "--no-check"),
     ],
 )
-async def test_what_will_all_be_rejected_is_not_sent(text: str, message: str, remedy: str) -> None:
+async def test_a_file_whose_events_would_all_be_rejected_is_not_sent(text: str, message: str, remedy: str) -> None:
     publishing = Publishing()
     with pytest.raises(DataError) as caught:
         await publishing.csv(text, skip_invalid=True)
@@ -103,7 +103,7 @@ async def test_what_will_all_be_rejected_is_not_sent(text: str, message: str, re
     assert publishing.sink.values == []
 
 
-async def test_a_file_of_which_some_will_be_rejected_is_sent_with_a_warning() -> None:
+async def test_a_file_with_some_rejected_events_is_sent_with_a_warning() -> None:
     publishing = Publishing()
     assert (await publishing.csv("sensor,temperature\n01,5\n02,5\nNA,\n")).events == 3
     missing, rejected = publishing.warnings
@@ -120,7 +120,7 @@ async def test_images_are_nested_or_flat_in_csv_and_json() -> None:
         await Publishing(of).csv('id,features\na,"[[1, 2], [3, 4]]"\n')
 
 
-async def test_every_event_is_checked_where_that_is_asked_for() -> None:
+async def test_every_event_can_be_checked() -> None:
     rows = "".join(f"01,{number}\n" for number in range(SAMPLE_ROWS + 50)) + "02,1\n01,1\n"
     publishing = Publishing(every=True)
     result = await publishing.csv("sensor,temperature\n" + rows, skip_invalid=True)
@@ -131,7 +131,7 @@ async def test_every_event_is_checked_where_that_is_asked_for() -> None:
         await stopping.csv("sensor,temperature\n" + rows)
 
 
-async def test_without_a_model_only_what_is_plainly_odd_is_warned_of() -> None:
+async def test_without_a_model_only_obvious_mistakes_are_warned_of() -> None:
     publishing = Publishing(None)
     assert (await publishing.csv("timestamp,5.1,3.5,setosa\n1767323045,4.9,3.0,setosa\n")).events == 1
     header, seconds = publishing.warnings
@@ -140,13 +140,13 @@ async def test_without_a_model_only_what_is_plainly_odd_is_warned_of() -> None:
 
 
 @pytest.mark.parametrize("header", ["0,1,2", "1,2,3", "a,b,c"])
-async def test_columns_that_are_numbered_are_columns(header: str) -> None:
+async def test_numbered_column_names_are_accepted(header: str) -> None:
     publishing = Publishing(None)
     await publishing.csv(f"{header}\n1,2,3\n")
     assert publishing.warnings == []
 
 
-async def test_what_is_looked_at_is_sent_once_and_in_order_whatever_ends_the_file() -> None:
+async def test_the_inspected_rows_are_sent_once_and_in_order_however_the_file_ends() -> None:
     def rows() -> Iterator[InputRow | InvalidRow | None]:
         yield None
         yield from (InputRow(number, {"features": [1, 2, 3]}, None) for number in range(1, 4))
@@ -159,7 +159,7 @@ async def test_what_is_looked_at_is_sent_once_and_in_order_whatever_ends_the_fil
     assert [orjson.loads(value)["id"] for value in publishing.sink.values] == ["file:1", "file:2", "file:3"]
 
 
-async def test_a_pipe_is_not_waited_for_beyond_its_first_lines() -> None:
+async def test_the_inspection_of_a_pipe_does_not_wait_beyond_its_first_lines() -> None:
     publishing = Publishing(signature())
     seen: list[int] = []
 
@@ -175,14 +175,14 @@ async def test_a_pipe_is_not_waited_for_beyond_its_first_lines() -> None:
     assert seen == [1]
 
 
-async def test_a_file_without_rows_is_warned_of() -> None:
+async def test_a_file_without_rows_gives_a_warning() -> None:
     publishing = Publishing()
     assert (await publishing.csv("sensor,temperature\n")).events == 0
     assert (await publishing.csv("")).events == 0
     assert publishing.warnings == ["the file has no events"] * 2
 
 
-async def test_no_more_is_looked_at_than_the_limit_needs() -> None:
+async def test_the_inspection_reads_no_further_than_the_limit() -> None:
     rows = (InputRow(number, {"features": [1, 2, 3]}, None) for number in range(1, 10**9))
     assert (await Publishing(signature()).rows(rows, limit=7)).events == 7
     assert next(rows).number == 9
@@ -193,13 +193,13 @@ async def test_no_more_is_looked_at_than_the_limit_needs() -> None:
         st.sampled_from(["sensor", "temperature", "humidity", "x"]), st.none() | st.floats(-1e39, 1e39) | st.text()
     )
 )
-def test_the_check_says_what_the_decoder_says(features: dict[str, object]) -> None:
+def test_the_check_agrees_with_the_decoder(features: dict[str, object]) -> None:
     value = orjson.dumps({"id": "a", "timestamp": JULY, "features": features})
     fault = EventCheck(served()).fault(Message(None, value))
     assert (fault is None) == (not decode_one(value, of=ROOM).rejections)
 
 
-async def test_a_decimal_comma_is_named() -> None:
+async def test_a_decimal_comma_is_pointed_out() -> None:
     publishing = Publishing()
     with pytest.raises(DataError, match="'temperature' is a string") as caught:
         await publishing.csv('sensor,temperature,humidity\n01,"21,5",40\n')

@@ -1,4 +1,4 @@
-"""Lines of text into rows: what is read, what is refused, and that it is lazy."""
+"""The readers of lines: valid and invalid lines, read lazily."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def good(rows: list[InputRow | InvalidRow | None]) -> list[InputRow]:
     return [row for row in rows if isinstance(row, InputRow)]
 
 
-def test_json_lines_are_numbered_as_an_editor_does_and_blank_ones_passed_over() -> None:
+def test_json_lines_have_the_editor_s_line_numbers_and_blank_lines_are_skipped() -> None:
     assert json_of(b'{"a":1}\n\n  \r\n{"b":2}\r\n{"c":3}') == [
         InputRow(1, {"a": 1}, b'{"a":1}'),
         InputRow(4, {"b": 2}, b'{"b":2}'),
@@ -44,14 +44,14 @@ def test_json_lines_are_numbered_as_an_editor_does_and_blank_ones_passed_over() 
         (b"3", "a JSON value that is not an object"),
     ],
 )
-def test_a_bad_json_line_is_told_and_costs_no_other(line: bytes, reason: str) -> None:
+def test_a_bad_json_line_is_reported_and_does_not_affect_others(line: bytes, reason: str) -> None:
     rows = json_of(b'{"a":1}\n' + line + b'\n{"b":2}\n')
     assert [row.number for row in good(rows)] == [1, 3]
-    (told,) = invalid_rows(rows)
-    assert told.place == "file, line 2" and reason in told.reason and told.remedy
+    (row,) = invalid_rows(rows)
+    assert row.place == "file, line 2" and reason in row.reason and row.remedy
 
 
-def test_raw_lines_stand_as_they_are() -> None:
+def test_raw_lines_are_unchanged() -> None:
     rows = list(raw_rows(read_lines(io.BytesIO(b"{bad\n\n\xff\r\n")), "file"))
     assert rows == [InputRow(1, None, b"{bad"), InputRow(2, None, b""), InputRow(3, None, b"\xff")]
 
@@ -67,7 +67,7 @@ def pieces(data: bytes) -> list[tuple[int, bytes | None] | None]:
 
 
 @pytest.mark.parametrize("lines_of", [lambda data: list(read_lines(io.BytesIO(data))), pieces], ids=["file", "pipe"])
-def test_a_line_that_is_too_long_is_dropped_whole(
+def test_a_line_that_is_too_long_is_skipped_entirely(
     lines_of: Callable[[bytes], list[object]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(line_readers, "MAX_LINE_BYTES", 10)
@@ -75,7 +75,7 @@ def test_a_line_that_is_too_long_is_dropped_whole(
     assert lines_of(data) == [(1, b"a" * 10), (2, None), (3, None), (4, b"d"), (5, None)]
 
 
-def test_a_pipe_that_is_open_gives_what_is_there_and_does_not_wait_for_more() -> None:
+def test_an_open_pipe_yields_available_lines_without_waiting() -> None:
     read_end, write_end = os.pipe()
     lines = follow_lines(read_end)
     try:
@@ -91,7 +91,7 @@ def test_a_pipe_that_is_open_gives_what_is_there_and_does_not_wait_for_more() ->
         os.close(read_end)
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_line() -> None:
+def test_a_byte_order_mark_is_not_part_of_the_first_line() -> None:
     assert json_of(b'\xef\xbb\xbf{"a":1}\n{"b":2}') == [
         InputRow(1, {"a": 1}, b'{"a":1}'),
         InputRow(2, {"b": 2}, b'{"b":2}'),
@@ -105,7 +105,7 @@ def test_another_encoding_is_reported_once(encoding: str) -> None:
     assert "iconv" in str(caught.value.remedy)
 
 
-def test_a_file_is_read_as_it_is_asked_for() -> None:
+def test_a_file_is_read_lazily() -> None:
     stream = io.BufferedReader(io.BytesIO(b'{"a":1}\n' * 100_000), 1024)  # type: ignore[arg-type]
     rows = json_rows(read_lines(stream), "file")
     assert isinstance(next(rows), InputRow)

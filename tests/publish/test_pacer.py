@@ -1,4 +1,4 @@
-"""When which event is due; no clock is read here."""
+"""The time at which each event is due. No clock is read here."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from forebay.stream.publish.pacer import Pacer
 
 
-def test_events_fall_due_evenly_from_the_start_on() -> None:
+def test_events_are_due_at_even_intervals_from_the_start() -> None:
     pacer = Pacer(rate=100.0, start_s=50.0)
     assert pacer.due_s(0) == 50.0
     assert pacer.due_s(25) == 50.25
@@ -20,14 +20,14 @@ def test_events_fall_due_evenly_from_the_start_on() -> None:
     assert pacer.wait_s(50.25, 26) == pytest.approx(0.01)
 
 
-def test_a_delay_does_not_move_the_plan() -> None:
+def test_a_delay_does_not_move_the_schedule() -> None:
     pacer = Pacer(rate=10.0, start_s=0.0)
     assert pacer.num_due(5.0, 1, 1000) == 50  # all that became due meanwhile, at once
     assert pacer.due_s(51) == 5.1
     assert pacer.wait_s(7.0, 51) == 0.0
 
 
-def test_no_more_than_there_is_and_never_less_than_nothing() -> None:
+def test_the_number_due_is_between_zero_and_the_limit() -> None:
     pacer = Pacer(rate=10.0, start_s=0.0)
     assert pacer.num_due(100.0, 0, 7) == 7
     assert pacer.num_due(0.0, 5, 7) == 0
@@ -41,7 +41,7 @@ def test_without_a_rate_everything_is_due() -> None:
 
 
 @pytest.mark.parametrize("rate", [0.0, -1.0, float("inf"), float("nan")])
-def test_a_rate_that_is_none_is_refused(rate: float) -> None:
+def test_an_invalid_rate_is_refused(rate: float) -> None:
     with pytest.raises(ValueError, match="rate"):
         Pacer(rate, 0.0)
 
@@ -51,7 +51,7 @@ def test_a_rate_that_is_none_is_refused(rate: float) -> None:
     start_s=st.floats(0, 1e6),
     steps=st.lists(st.floats(0, 10), min_size=1, max_size=30),
 )
-def test_nothing_goes_out_early_and_nothing_is_held_back(rate: float, start_s: float, steps: list[float]) -> None:
+def test_no_event_is_sent_early_or_held_back(rate: float, start_s: float, steps: list[float]) -> None:
     pacer = Pacer(rate, start_s)
     now_s, sent = start_s, 0
     for step in steps:

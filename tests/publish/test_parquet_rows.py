@@ -1,4 +1,4 @@
-"""Parquet: whatever type and value a file holds, an event has exactly that value, or its row says why not."""
+"""Parquet: an event has exactly the value in the file, for every type, or its row is refused with a reason."""
 
 from __future__ import annotations
 
@@ -46,19 +46,19 @@ def rows_of(file: io.BytesIO) -> list[InputRow]:
 
 
 def outcomes(file: io.BytesIO, columns: Columns | None = None) -> list[Message | RowFault]:
-    """What each row becomes."""
+    """Return the message or fault of each row."""
     builder = EventBuilder("file", now_ms=lambda: 0, columns=columns, times=UTC)
-    found: list[Message | RowFault] = []
+    results: list[Message | RowFault] = []
     for row in rows_of(file):
         try:
-            found.append(builder.build(row))
+            results.append(builder.build(row))
         except RowFault as fault:
-            found.append(fault)
-    return found
+            results.append(fault)
+    return results
 
 
 def text_of(values: Sequence[bytes | None]) -> pa.Array:
-    """Text whose bytes are not checked, as other writers of Parquet write it."""
+    """Return text whose bytes are not checked, as other Parquet writers produce it."""
     binary = pa.array(values, pa.binary())
     return pa.Array.from_buffers(pa.string(), len(binary), binary.buffers())
 
@@ -101,10 +101,10 @@ def test_the_values_of_every_type(array: pa.Array, values: list[object]) -> None
     assert python_values(array) == values
     padded = pa.concat_arrays([array, array])
     if not pa.types.is_list_view(array.type):
-        assert python_values(padded.slice(len(array))) == values, "a part of an array is read as that part"
+        assert python_values(padded.slice(len(array))) == values, "a slice of an array is read as that slice"
 
 
-def test_times_in_lists_and_structs_are_times_too() -> None:
+def test_nested_times_are_times() -> None:
     times = ticks(pa.timestamp("ns"), [1_000_000, 2_000_000])
     assert python_values(pa.ListArray.from_arrays([0, 2], times)) == [[LocalTime(1), LocalTime(2)]]
     assert python_values(pa.StructArray.from_arrays([times], ["t"])) == [{"t": LocalTime(1)}, {"t": LocalTime(2)}]
@@ -121,13 +121,13 @@ def test_an_image_in_nested_lists_arrives_in_its_shape() -> None:
     assert chunk.x_BF.tolist() == [[0, 1, 2, 3, 4, 5]]
 
 
-def test_a_bad_value_costs_its_row_only_and_names_the_column() -> None:
+def test_a_bad_value_invalidates_only_its_row_and_names_the_column() -> None:
     first, second, third = outcomes(parquet_of(x=text_of([b"a", b"\xff", b"c"])))
     assert isinstance(first, Message) and isinstance(third, Message)
     assert isinstance(second, RowFault) and second.reason == "column x is text that is not UTF-8"
 
 
-def test_a_name_that_is_there_twice_is_refused_wherever_it_is() -> None:
+def test_a_repeated_name_is_refused_at_any_depth() -> None:
     file = io.BytesIO()
     pq.write_table(pa.Table.from_arrays([pa.array([1]), pa.array([2])], ["x", "x"]), file)
     with pytest.raises(DataError, match="several columns have the name 'x'"):
@@ -138,7 +138,7 @@ def test_a_name_that_is_there_twice_is_refused_wherever_it_is() -> None:
         rows_of(parquet_of(s=pa.ListArray.from_arrays([0, 1], nested)))
 
 
-def test_a_file_that_is_damaged_further_on_says_after_which_row() -> None:
+def test_a_damaged_file_is_reported_with_the_last_good_row() -> None:
     file = io.BytesIO()
     pq.write_table(
         pa.table({"x": list(range(5000))}), file, row_group_size=2000, compression="none", use_dictionary=False
@@ -151,24 +151,24 @@ def test_a_file_that_is_damaged_further_on_says_after_which_row() -> None:
         list(rows)
 
 
-# Each is a type, the values to make an array of, and what a number of an event should be of such a value (None: a fault).
+# An array, and for each of its values the number that the event must have (None: null).
 Source = tuple[pa.Array, list[object]]
 
 
 def numbers_of(kind: pa.DataType, values: st.SearchStrategy[Any]) -> st.SearchStrategy[Source]:
-    def source(chosen: list[Any]) -> Source:
-        array = pa.array(chosen, kind)
+    def source(values: list[Any]) -> Source:
+        array = pa.array(values, kind)
         return array, [None if value is None or value != value else value for value in array.to_pylist()]
 
     return st.lists(values | st.none(), min_size=1, max_size=4).map(source)
 
 
 def times_of(kind: pa.DataType, per_ms: float) -> st.SearchStrategy[Source]:
-    """Times as far as the type goes, most of them in an event's range."""
+    """Return times over the whole range of the type, most of them in the range of an event."""
     # Parquet has no seconds: they are written as milliseconds.
     bits = 31 if pa.types.is_date32(kind) else 53 if kind.unit == "s" else 63
     usual = min(2**bits - 1, int(MAX_TIMESTAMP_MS * per_ms) + 10)
-    chosen = st.integers(0, usual) | st.integers(-(2**bits), 2**bits - 1)
+    values = st.integers(0, usual) | st.integers(-(2**bits), 2**bits - 1)
 
     def source(values: list[int | None]) -> Source:
         exact = [
@@ -176,7 +176,7 @@ def times_of(kind: pa.DataType, per_ms: float) -> st.SearchStrategy[Source]:
         ]
         return ticks(kind, values), exact
 
-    return st.lists(chosen | st.none(), min_size=1, max_size=4).map(source)
+    return st.lists(values | st.none(), min_size=1, max_size=4).map(source)
 
 
 INTEGERS = [
@@ -202,7 +202,7 @@ BOOLEANS = numbers_of(pa.bool_(), st.booleans())
 
 
 def nest(source: Source, how: str) -> tuple[pa.Array, Callable[[Any], Any]]:
-    """The same values, each within a list, struct or map, and how to get at it in the event."""
+    """Put each value into a list, struct or map; return also the function that gets it from the event."""
     array, _ = source
     offsets = pa.array(range(len(array) + 1), pa.int32())
     if how == "list":
@@ -239,7 +239,7 @@ def test_a_feature_arrives_exactly_or_its_row_is_refused(source: Source, how: st
 
 
 def check_decoded(event: bytes, how: str, sent: object) -> None:
-    """The decoder takes the event, with the value rounded to float32."""
+    """Check that the decoder accepts the event, with the value rounded to float32."""
     name = "x" if how == "plain" else "v"
     signature = Signature((Feature(name, nullable=True),), (1,), "regression", 1)
     (chunk,) = Decoder(signature, model_name="m", max_event_bytes=10_000).decode({P0: [FakeRecord(0, event)]}, EPOCH)

@@ -1,4 +1,4 @@
-"""`forebay publish` as it is called: what it prints, what it sends, and its exit status."""
+"""The command `forebay publish`: its output, the records that it sends, and its exit status."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.models.build import publish as publish_model
 
 @pytest.fixture
 def arguments(embedded_broker: Broker, names: Names, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What every call needs: a broker, and topics of this test's own."""
+    """Create this test's topics; return the options that name them."""
     monkeypatch.chdir(tmp_path)
     settings = Settings(
         kafka=KafkaSection(bootstrap_servers=embedded_broker.bootstrap), topics=TopicsSection(prefix=names(""))
@@ -34,7 +34,7 @@ def arguments(embedded_broker: Broker, names: Names, tmp_path: Path, monkeypatch
 
 
 def published(arguments: list[str], capsys: pytest.CaptureFixture[str], count: int) -> list[dict[str, object]]:
-    """What is in the topic, as `forebay tail --json` shows it."""
+    """Return the records of the topic, as `forebay tail --json` shows them."""
     capsys.readouterr()
     status = main(
         ["tail", "features", "--from-beginning", "--json", "--limit", str(count), "--timeout", "20", *arguments]
@@ -68,32 +68,40 @@ def test_one_event(arguments: list[str], names: Names, capsys: pytest.CaptureFix
     assert record["key"] == "UA1" and record["headers"] == {"source": "test"}
 
 
-def test_one_event_for_a_script(arguments: list[str], names: Names, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_event_is_printed_as_json_for_scripts(
+    arguments: list[str], names: Names, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["publish", "--features", "[1, 2]", "--json", *arguments]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["topic"] == names("features") and told["offset"] == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["topic"] == names("features") and document["offset"] == 0
     (record,) = published(arguments, capsys, 1)
-    assert record["partition"] == told["partition"]
+    assert record["partition"] == document["partition"]
     value = record["value"]
-    assert isinstance(value, dict) and value["id"] == told["id"] and value["features"] == [1, 2]
+    assert isinstance(value, dict) and value["id"] == document["id"] and value["features"] == [1, 2]
 
 
-def test_a_file_with_bad_lines(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_lines_end_the_run_or_are_skipped_or_sent_raw(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "events.jsonl"
     path.write_text('{"features": [1]}\n{"features": [2]}\nbroken\n{"features": [3]}\n')
     assert main(["publish", str(path), *arguments]) == 1
     error = capsys.readouterr().err
     assert "events.jsonl, line 3: not JSON" in error and "2 events were published before" in error
     assert main(["publish", str(path), "--skip-bad-lines", "--json", *arguments]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["events"], told["skipped"], told["bad_lines"][0]["place"]) == (3, 1, "events.jsonl, line 3")
+    document = json.loads(capsys.readouterr().out)
+    assert (document["events"], document["skipped"], document["bad_lines"][0]["place"]) == (
+        3,
+        1,
+        "events.jsonl, line 3",
+    )
     assert main(["publish", str(path), "--raw", *arguments]) == 0
     values = [record["value"] for record in published(arguments, capsys, 2 + 3 + 4)]
     ids = sorted(str(value.get("id", "raw")) if isinstance(value, dict) else "broken" for value in values)
     assert ids == ["broken", *sorted(["events.jsonl:1", "events.jsonl:2"] * 2 + ["events.jsonl:4"]), *["raw"] * 3]
 
 
-def test_a_file_that_is_not_what_it_seems_is_refused_even_where_bad_lines_are_skipped(
+def test_an_unusable_header_is_refused_even_if_bad_lines_are_skipped(
     arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "flights.csv"
@@ -122,14 +130,14 @@ def test_times_without_an_offset_need_a_zone_in_csv_and_parquet(
 
 @pytest.fixture
 def room_model(tmp_path: Path) -> list[str]:
-    """A model of a category and a number, and the options that name it."""
+    """Publish a model with a category and a number; return the options that name it."""
     features = (Feature("sensor", "category", ("01", "NA")), Feature("temperature"))
     signature = Signature(features, (2,), "binary", 1)
     publish_model(tmp_path / "models", "room", net=make_net(2, 1), signature=signature, preprocessing=None)
     return ["--set", "model.name=room"]
 
 
-def test_events_are_checked_against_the_model_that_is_configured(
+def test_events_are_checked_against_the_configured_model(
     arguments: list[str], room_model: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = [*arguments, *room_model]
@@ -153,7 +161,7 @@ def test_events_are_checked_against_the_model_that_is_configured(
     assert sorted(map(str, sensors)) == ["01", "01", "03", "1", "NA"]
 
 
-def test_a_model_that_is_not_here_is_only_missed_where_it_was_named(
+def test_a_missing_model_is_reported_only_if_it_was_named(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     event = ["publish", "--features", "[1]", *arguments]
@@ -165,9 +173,7 @@ def test_a_model_that_is_not_here_is_only_missed_where_it_was_named(
     assert "there is no such model repository" in capsys.readouterr().err
 
 
-def test_columns_of_a_file_and_a_limit(
-    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_key_column_and_a_limit(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "flights.csv"
     path.write_text("tail,delay\nN1,5\nN2,NA\nN3,7\n")
     assert main(["publish", str(path), "--key-column", "tail", "--limit", "2", *arguments]) == 0
@@ -186,7 +192,7 @@ def test_a_pipe_is_published_line_by_line(arguments: list[str], capsys: pytest.C
     try:
         process.stdin.write(b'{"features": [1]}\n')
         process.stdin.flush()
-        # It arrives although the pipe stays open.
+        # The event arrives while the pipe is still open.
         assert published(arguments, capsys, 1)[0]["value"]["id"] == "stdin:1"  # type: ignore[index]
         out, _ = process.communicate(b'{"features": [2]}\n', timeout=30)
         assert json.loads(out)["events"] == 2
@@ -197,7 +203,7 @@ def test_a_pipe_is_published_line_by_line(arguments: list[str], capsys: pytest.C
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "expected"),
     [
         ([], "either a FILE"),
         (["a.csv", "--features", "[1]"], "either a FILE"),
@@ -211,12 +217,12 @@ def test_a_pipe_is_published_line_by_line(arguments: list[str], capsys: pytest.C
         (["--features", "[1]", "--header", "x"], "NAME=VALUE"),
     ],
 )
-def test_wrong_use_is_told(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_use_is_reported(arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["publish", *arguments]) == 2
-    assert told in capsys.readouterr().err
+    assert expected in capsys.readouterr().err
 
 
-def test_a_topic_that_is_not_there(embedded_broker: Broker, names: Names, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_topic_is_reported(embedded_broker: Broker, names: Names, capsys: pytest.CaptureFixture[str]) -> None:
     server = ["--bootstrap-server", embedded_broker.bootstrap]
     assert main(["publish", "--features", "[1]", "--topic", names("none"), *server]) == 1
     assert "there is no topic" in capsys.readouterr().err
