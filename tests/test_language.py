@@ -33,6 +33,7 @@ CLEAN_PATHS: list[str] = [
     "pyproject.toml",
     "schemas",
     "stream/admin",
+    "stream/cli",
     "stream/config",
     "stream/core",
     "stream/decode",

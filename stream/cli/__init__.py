@@ -1,4 +1,4 @@
-"""The command `forebay`. Importing this imports nothing: signals are handled before anything else is loaded."""
+"""The command `forebay`. This module imports nothing else, so that signals are handled before anything is loaded."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["main"]
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run a command (of `sys.argv` by default) and return the exit status. What it raises is a bug of ours."""
+    """Run a command (by default from `sys.argv`) and return the exit status. An exception that it raises is a bug."""
     if args is None:
         _exit_on_signal()
         from forebay.stream.cli.group import run_command
@@ -24,9 +24,9 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _exit_on_signal() -> None:
-    """As `stream.cli.interrupts.exit_on_signal` for the process's own entry point, without the time that its imports take.
+    """End the process at once on a signal, like `interrupts.exit_on_signal` but without the time that its imports take.
 
-    Nothing is restored: the interpreter's own end is guarded too.
+    The handlers stay installed, so that the end of the interpreter is covered too.
     """
     import os
     import signal

@@ -1,4 +1,4 @@
-"""`forebay acls`: what to allow whom on a cluster that authorises."""
+"""`forebay acls`: print the permissions that Forebay needs on a cluster with access control."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from forebay.stream.cli.output import echo, echo_json
 if TYPE_CHECKING:
     from forebay.stream.kafka.cluster.acls import Acl
 
-# As `Role` has them; --help should not wait for it.
+# The values of `Role`, which is not imported so that --help is fast.
 ROLES: Final = ("worker", "aggregator", "dlq-replay")
 
 
 @click.command(
     name="acls",
     epilog=examples(
-        ("forebay acls worker", "what `forebay run` needs with this configuration"),
-        ("forebay acls aggregator --principal User:counts", "for `forebay aggregate`, as another user"),
-        ("forebay acls worker --commands | sh", "as commands of Kafka's own kafka-acls.sh"),
-        ("forebay acls dlq-replay --json", "for `forebay dlq replay`, for scripts"),
+        ("forebay acls worker", "for `forebay run` with this configuration"),
+        ("forebay acls aggregator --principal User:counts", "for `forebay aggregate` as another user"),
+        ("forebay acls worker --commands | sh", "grant them with Kafka's kafka-acls.sh"),
+        ("forebay acls dlq-replay --json", "for `forebay dlq replay`, as JSON"),
     ),
 )
 @click.argument("role", type=click.Choice(ROLES))
@@ -35,14 +35,15 @@ ROLES: Final = ("worker", "aggregator", "dlq-replay")
     default="User:forebay",
     show_default=True,
     metavar="NAME",
-    help="The principal to allow.",
+    help="Principal that gets the permissions.",
 )
-@click.option("--commands", is_flag=True, help="Print commands of kafka-acls.sh instead of a table.")
+@click.option("--commands", is_flag=True, help="Print kafka-acls.sh commands instead of a table.")
 @json_option
 def command(source: ConfigSource, role: str, principal: str, commands: bool, as_json: bool) -> None:
-    """Print the permissions that ROLE needs on a Kafka cluster with access control lists. Connects to no cluster.
+    """Print the permissions that a role needs on a Kafka cluster with access control lists. Does not connect to a cluster.
 
-    READ and WRITE imply DESCRIBE. An administrator creates the topics (`forebay topics create`).
+    READ and WRITE imply DESCRIBE. The permission to create topics is not included: an administrator runs
+    `forebay topics create`.
     """
     from forebay.stream.kafka.cluster.acls import Role, required_acls
 

@@ -1,4 +1,4 @@
-"""`forebay aggregate`: the aggregator."""
+"""`forebay aggregate`: run the aggregator."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ EXIT_FAILED: Final = 1
     name="aggregate",
     epilog=examples(
         ("forebay aggregate -c forebay.toml", "until SIGTERM or Ctrl-C"),
-        ("forebay aggregate --set aggregate.webhook_url=http://pager/alerts", "alerts also there"),
-        ("forebay errors --watch", "what it has counted, in another terminal"),
-        ("forebay tail alerts", "what its rules have raised"),
+        ("forebay aggregate --set aggregate.webhook_url=http://pager/alerts", "also send alerts to a webhook"),
+        ("forebay errors --watch", "watch the counts, in another terminal"),
+        ("forebay tail alerts", "watch the alerts"),
     ),
 )
 @config_options
 @bootstrap_option
 def command(source: ConfigSource, bootstrap_server: str | None) -> None:
-    """Merge the outcome deltas of all workers into error-aggregates, and raise alerts.
+    """Run the aggregator: merge the outcome deltas of all workers into error-aggregates, and raise alerts.
 
-    Run one, or several to share the partitions of outcome-deltas. Its state is in the topic aggregator-changelog: it may be
-    killed at any time, and the next one continues with exact counts. Creates the topics that it writes, if they are missing.
+    Several aggregators share the partitions of outcome-deltas. The state is in the topic aggregator-changelog, so an
+    aggregator can be killed at any time and the next one continues with exact counts. Missing output topics are created.
     """
     settings = source.on(bootstrap_server).load().settings
 
@@ -45,7 +45,7 @@ def command(source: ConfigSource, bootstrap_server: str | None) -> None:
 
     if find_spec("faust") is None:
         raise ConfigError(
-            "the aggregator needs the Python package faust-streaming, which is not installed",
+            "the aggregator requires the Python package faust-streaming, which is not installed",
             kind="missing_package",
             remedy=install_hint("aggregate"),
         )
@@ -58,10 +58,10 @@ def command(source: ConfigSource, bootstrap_server: str | None) -> None:
 
 
 def _run_and_end(aggregator: Aggregator) -> NoReturn:
-    """Ends the process without asyncio's and the interpreter's own tidying up.
+    """Run the aggregator and end the process without the cleanup of asyncio and the interpreter.
 
-    They would cancel Faust's tasks, which log that as crashes, and wait for its threads, which wait for the broker. All
-    that has to be done is done by then, or is in the changelog.
+    That cleanup would cancel Faust's tasks, which log this as crashes, and wait for Faust's threads, which wait for the
+    broker. By then all work is done or recorded in the changelog.
     """
     import asyncio
     import logging
@@ -84,7 +84,7 @@ def _run_and_end(aggregator: Aggregator) -> NoReturn:
     except ForebayError as error:
         render_error(error)
     except BaseException:
-        logging.getLogger("forebay.aggregate").exception("a bug of ours")
+        logging.getLogger("forebay.aggregate").exception("unexpected error; this is a bug")
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

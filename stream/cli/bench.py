@@ -1,4 +1,4 @@
-"""`forebay bench`: how fast, how late, how costly."""
+"""`forebay bench`: measure throughput, latency and memory."""
 
 from __future__ import annotations
 
@@ -23,37 +23,37 @@ MIN_EVENTS = 100_000
 MIN_MEMORY_EVENTS = 200_000
 MIN_TIMED_EVENTS = 5_000
 UNWIND_S = 60.0
-"""How long stopping the worker and deleting topics may take after Ctrl-C, in seconds."""
+"""Time limit for stopping the worker and deleting topics after Ctrl-C, in seconds."""
 
 
 @click.command(
     name="bench",
     epilog=examples(
-        ("forebay bench", "on a broker of its own, with a model of its own"),
-        ("forebay bench --bootstrap-server localhost:9092", "on your cluster, in topics of its own"),
-        ("forebay bench --memory-events 0 --rounds 5", "exactly once over at least once, by medians"),
-        ("forebay bench --compare tracing --memory-events 0 --rate 0 --rounds 5", "what traces cost"),
-        ("forebay bench --configured-model -c forebay.toml", "with your model"),
-        ("forebay bench --events 0 --memory-events 0 --rate 5000", "only latency, at another rate"),
-        ("forebay bench --events 0 --memory-events 5000000 --rate 0", "only memory, for longer"),
-        ("forebay bench --set batch.max_batch_size=128 --json", "another setting, for a script"),
-        ("forebay bench --plot bench.png", "with a picture"),
+        ("forebay bench", "embedded broker, built-in model"),
+        ("forebay bench --bootstrap-server localhost:9092", "your cluster, in separate topics"),
+        ("forebay bench --memory-events 0 --rounds 5", "medians of five rounds"),
+        ("forebay bench --compare tracing --memory-events 0 --rate 0 --rounds 5", "the cost of traces"),
+        ("forebay bench --configured-model -c forebay.toml", "your own model"),
+        ("forebay bench --events 0 --memory-events 0 --rate 5000", "latency only, at another rate"),
+        ("forebay bench --events 0 --memory-events 5000000 --rate 0", "memory only, over more events"),
+        ("forebay bench --set batch.max_batch_size=128 --json", "another setting, with JSON output"),
+        ("forebay bench --plot bench.png", "also draw the figures"),
     ),
 )
 @config_options
 @click.option(
     "--bootstrap-server",
     metavar="HOST:PORT",
-    help="A running Kafka, with the security settings of the configuration. [default: an embedded broker]",
+    help="Kafka cluster to use, with the configured security settings. [default: an embedded broker]",
 )
-@click.option("--configured-model", is_flag=True, help="Measure the model of the configuration, not the bench's own.")
+@click.option("--configured-model", is_flag=True, help="Measure the configured model instead of the built-in one.")
 @click.option(
     "--compare",
     "comparison",
     type=click.Choice(COMPARISONS),
     default="guarantees",
     show_default=True,
-    help="Exactly once beside at least once; traces of 1 % beside none; or the configuration alone.",
+    help="Compare exactly once with at least once, or traces of 1 % with none, or measure only the configuration.",
 )
 @click.option(
     "--rounds",
@@ -61,7 +61,7 @@ UNWIND_S = 60.0
     default=1,
     show_default=True,
     metavar="N",
-    help="Number of rounds; variants are interleaved, and the table has the medians.",
+    help="Number of rounds. Variants are interleaved, and the table shows medians.",
 )
 @click.option(
     "--events",
@@ -69,7 +69,7 @@ UNWIND_S = 60.0
     default=400_000,
     show_default=True,
     metavar="N",
-    help="Events to drain in the closed-loop test; 0 skips it.",
+    help="Number of events in the closed-loop test; 0 skips it.",
 )
 @click.option(
     "--memory-events",
@@ -77,7 +77,7 @@ UNWIND_S = 60.0
     default=1_000_000,
     show_default=True,
     metavar="N",
-    help="Further events over which memory is measured; 0 skips it.",
+    help="Number of events in the memory test; 0 skips it.",
 )
 @click.option(
     "--rate",
@@ -85,7 +85,7 @@ UNWIND_S = 60.0
     default=1_000,
     show_default=True,
     metavar="N",
-    help="Events a second in the open-loop test; 0 skips it.",
+    help="Events per second in the open-loop test; 0 skips it.",
 )
 @click.option(
     "--seconds",
@@ -93,14 +93,19 @@ UNWIND_S = 60.0
     default=20,
     show_default=True,
     metavar="S",
-    help="Duration of the open-loop test; the first 2 s are a warm-up.",
+    help="Seconds of the open-loop test, including 2 s of warm-up.",
 )
-@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.png", help="Draw the figures.")
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.png",
+    help="Draw the results into this file.",
+)
 @click.option(
     "--keep",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="FOLDER",
-    help="Keep the worker's configuration and log there.",
+    help="Keep the worker's configuration and log in this folder.",
 )
 @json_option
 def command(
@@ -117,17 +122,17 @@ def command(
     keep: Path | None,
     as_json: bool,
 ) -> None:
-    """Measure a worker: throughput (closed loop), memory, latency (open loop); exactly once beside at least once.
+    """Measure the throughput (closed loop), memory and latency (open loop) of a worker.
 
-    It starts a worker of its own, in its own topics and group, which are deleted at the end. The first part drains a topic
-    that was filled beforehand; then memory is watched while events come in with a short backlog; the last part publishes at
-    a fixed rate and takes each latency from the time when the event was meant to be sent until a read_committed consumer
-    has its prediction. Worker, broker and bench share the machine: keep it quiet otherwise.
+    Starts a worker with its own topics and group, which are deleted at the end. The closed-loop test drains a topic that was
+    filled beforehand. The memory test watches memory while events arrive with a short backlog. The open-loop test publishes
+    at a fixed rate; a latency begins at the time at which the event was due and ends when a read_committed consumer has its
+    prediction. Worker, broker and bench share the machine, so keep it otherwise idle.
     """
     if not (events or memory_events or rate):
         raise click.UsageError("--events 0, --memory-events 0 and --rate 0 leave nothing to measure")
     if plot is not None:
-        # Before the work and not after it: the package may be missing.
+        # Imported before the work, since the package may be missing.
         import forebay.stream.bench.plot  # noqa: F401
     settings = source.load({"kafka.bootstrap_servers": bootstrap_server}).settings
     for warning in _too_few(events, memory_events, rate * seconds):
@@ -141,7 +146,7 @@ def command(
     from forebay.stream.core.clock import SystemClock
     from forebay.stream.terminal.console import stdout_console
 
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what matters of it comes as an error
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # its problems are reported as errors
     plan = Plan(
         settings=settings,
         embedded=bootstrap_server is None,
@@ -165,28 +170,28 @@ def command(
     else:
         stdout_console().print(to_table(reports))
         if plot is not None:
-            echo(f"drawn: {plot}")
+            echo(f"wrote {plot}")
 
 
 def _too_few(events: int, memory_events: int, timed: float) -> Iterator[str]:
-    """Say which parts are too small for figures that mean something."""
+    """Yield a warning for each test that is too small for meaningful results."""
     if 0 < events < MIN_EVENTS:
         yield (
-            f"--events {events:,} are drained before the worker is warm, and the throughput is too low; "
-            f"{MIN_EVENTS:,} or more are needed"
+            f"--events {events:,}: the worker drains them before it is warm, so the throughput is too low; "
+            f"use {MIN_EVENTS:,} or more"
         )
     if 0 < memory_events < MIN_MEMORY_EVENTS:
-        yield f"--memory-events {memory_events:,} are too few to see memory grow; {MIN_MEMORY_EVENTS:,} or more are needed"
+        yield f"--memory-events {memory_events:,}: too few to see memory grow; use {MIN_MEMORY_EVENTS:,} or more"
     if 0 < timed < MIN_TIMED_EVENTS:
         yield (
-            f"--rate times --seconds makes {timed:,.0f} events, too few for a 99th percentile; "
-            f"{MIN_TIMED_EVENTS:,} or more are needed"
+            f"--rate and --seconds: {timed:,.0f} events are too few for a 99th percentile; "
+            f"use {MIN_TIMED_EVENTS:,} or more"
         )
 
 
 @contextlib.contextmanager
 def _progress(as_json: bool) -> Iterator[Callable[[str, int], Callable[[int], None]]]:
-    """Progress bars on a terminal; nothing where nobody looks."""
+    """Show progress bars on a terminal, and nothing elsewhere."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from forebay.stream.terminal.console import stderr_console
@@ -196,7 +201,7 @@ def _progress(as_json: bool) -> Iterator[Callable[[str, int], Callable[[int], No
         yield lambda name, events: lambda done: None
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    # Four times a second: drawing more often would take time from what is measured.
+    # Drawing more often would take CPU time from the measurement.
     with Progress(*columns, console=console, refresh_per_second=4, transient=True) as bar:
 
         def begin(name: str, events: int) -> Callable[[int], None]:

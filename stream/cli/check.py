@@ -1,4 +1,4 @@
-"""`forebay check`: whether a worker would run, as a list of what is right and what is not."""
+"""`forebay check`: check that a worker could run, and print each finding."""
 
 from __future__ import annotations
 
@@ -34,25 +34,25 @@ MARKS: Final = {
 @click.command(
     name="check",
     epilog=examples(
-        ("forebay check", "with ./forebay.toml, or the defaults"),
-        ("forebay check -c worker.toml", "with another file"),
-        ("forebay check --bootstrap-server kafka:9092", "of another cluster"),
-        ("forebay check --json", "for scripts; exit status 1 if something fails"),
+        ("forebay check", "with ./forebay.toml or the defaults"),
+        ("forebay check -c worker.toml", "with another configuration file"),
+        ("forebay check --bootstrap-server kafka:9092", "against another cluster"),
+        ("forebay check --json", "for scripts"),
     ),
 )
 @config_options
 @bootstrap_option
-@timeout_option("How long to wait for the cluster in each step.", default=5.0)
+@timeout_option("Time limit for the cluster in each step.", default=5.0)
 @json_option
 def command(source: ConfigSource, bootstrap_server: str | None, timeout_s: float, as_json: bool) -> int:
-    """Check everything that a worker and an aggregator need: configuration, admin HTTP, cluster, topics, permissions, model.
+    """Check everything that workers and the aggregator need: configuration, admin API, cluster, topics, permissions, model.
 
-    Consumes, produces and creates nothing. Exit status 1 if something is wrong.
+    Does not read or write records, and does not create topics. The exit status is 1 if a check fails.
     """
     from forebay.stream.preflight import Status
     from forebay.stream.terminal.console import GREEN, RED, YELLOW, stdout_console
 
-    # What the client logs while it cannot connect is told in the list, in words.
+    # The printed checks say what the client logs while it cannot connect.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     console = stdout_console()
     checks: list[Check] = []
@@ -70,9 +70,9 @@ def command(source: ConfigSource, bootstrap_server: str | None, timeout_s: float
     elif failed:
         console.print(f"\n{failed} of {len(checks)} checks failed", style=RED)
     elif warned:
-        console.print(f"\n`forebay run` starts a worker; {warned} of {len(checks)} checks warn", style=YELLOW)
+        console.print(f"\n`forebay run` starts a worker; {warned} of {len(checks)} checks have warnings", style=YELLOW)
     else:
-        console.print("\nall is right: `forebay run` starts a worker", style=GREEN)
+        console.print("\nall checks passed: `forebay run` starts a worker", style=GREEN)
     return 1 if failed else 0
 
 
@@ -88,14 +88,14 @@ def _check_all(source: ConfigSource, timeout_s: float, on_check: OnCheck) -> Non
             Check("configuration", Status.FAILED, detail=error.message, remedy=error.remedy, problems=error.problems)
         )
         for name in ("admin", "broker", *AFTER_BROKER, "model"):
-            on_check(Check(name, Status.SKIPPED, "the configuration must be right first"))
+            on_check(Check(name, Status.SKIPPED, "skipped because the configuration has errors"))
         return
     given = sum(origin != DEFAULT for origin in loaded.origins.values())
     on_check(
         Check(
             "configuration",
             Status.OK,
-            f"{loaded.path or 'no file'}; {given} settings given, the others at their defaults",
+            f"{loaded.path or 'no file'}; {given} settings given, the others have their defaults",
         )
     )
     on_check(check_admin(loaded.settings))

@@ -1,4 +1,4 @@
-"""`forebay config`: the settings in force."""
+"""`forebay config`: print the settings in force."""
 
 from __future__ import annotations
 
@@ -12,19 +12,17 @@ from forebay.stream.cli.output import echo, echo_json
 @click.command(
     name="config",
     epilog=examples(
-        ("forebay config", "every setting and where it comes from"),
-        ("forebay config --changed", "only those that are set, and where"),
-        ("forebay config --set batch.max_batch_size=64", "with this option"),
-        ("forebay config --json", "with allowed values and descriptions"),
+        ("forebay config", "all settings, with the origin of each"),
+        ("forebay config --changed", "only settings that are set, not defaults"),
+        ("forebay config --set batch.max_batch_size=64", "with a setting from the command line"),
+        ("forebay config --json", "also allowed values and descriptions"),
     ),
 )
 @config_options
-@click.option(
-    "--changed", is_flag=True, help="Only settings that are set, in the file, the environment or on the command line."
-)
+@click.option("--changed", is_flag=True, help="Print only settings from the file, the environment or the command line.")
 @json_option
 def command(source: ConfigSource, changed: bool, as_json: bool) -> None:
-    """Print the settings in force, secrets hidden, and where each comes from.
+    """Print the settings in force and the origin of each, with secrets hidden.
 
     Later sources override earlier ones: defaults, file, environment (FOREBAY_SECTION__KEY), command line.
     """

@@ -1,4 +1,4 @@
-"""`forebay demo`: everything on this machine, with real events."""
+"""`forebay demo`: run everything on this machine, with real events."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ DEFAULT_EVENTS: Final = 50_000
 MAX_EVENTS: Final = 170_618
 DEFAULT_RATE: Final = 3000.0
 UNWIND_S: Final = 60.0
-"""How long stopping broker and worker and deleting topics may take after Ctrl-C, in seconds."""
+"""Time limit for stopping broker and worker and deleting topics after Ctrl-C, in seconds."""
 
 
 @click.group(
     name="demo",
     invoke_without_command=True,
     epilog=examples(
-        ("forebay demo", "all of it, in half a minute"),
-        ("forebay demo --events 1000 --rate 100", "a smaller one"),
+        ("forebay demo", "takes half a minute"),
+        ("forebay demo --events 1000 --rate 100", "fewer events, slowly"),
         ("forebay demo --rate 0", "as fast as possible"),
-        ("forebay demo --keep", "leave broker and worker running, to play with"),
-        ("forebay demo --bootstrap-server localhost:9092", "on your own Kafka"),
-        ("forebay demo --json | jq .latency_ms", "the report for scripts"),
-        ("forebay demo model models", "only its model, for a set-up of your own"),
-        ("forebay demo flights --repeat", "only its events, to your topic"),
+        ("forebay demo --keep", "leave everything running"),
+        ("forebay demo --bootstrap-server localhost:9092", "use your Kafka"),
+        ("forebay demo --json | jq .latency_ms", "a part of the report"),
+        ("forebay demo model models", "only train the model"),
+        ("forebay demo flights --repeat", "only publish the events"),
     ),
 )
 @click.option(
@@ -54,7 +54,7 @@ UNWIND_S: Final = 60.0
     default=DEFAULT_EVENTS,
     show_default=True,
     metavar="N",
-    help="How many to replay.",
+    help="Number of flights to replay.",
 )
 @click.option(
     "--rate",
@@ -62,20 +62,20 @@ UNWIND_S: Final = 60.0
     default=DEFAULT_RATE,
     show_default=True,
     metavar="N",
-    help="Events a second; 0: as fast as possible.",
+    help="Events per second; 0: as fast as possible.",
 )
-@click.option("--bootstrap-server", metavar="HOST:PORT", help="Your own Kafka instead of the embedded broker.")
+@click.option("--bootstrap-server", metavar="HOST:PORT", help="Use this Kafka cluster instead of the embedded broker.")
 @click.option(
     "--keep", is_flag=True, help="Leave broker, worker and aggregator running, and print how to use and stop them."
 )
-@click.option("--retrain", is_flag=True, help="Train the model again.")
+@click.option("--retrain", is_flag=True, help="Train the model even if it is cached.")
 @click.option(
     "--cache-dir",
     type=click.Path(path_type=Path, file_okay=False),
     envvar="FOREBAY_DEMO_CACHE",
     show_envvar=True,
     metavar="FOLDER",
-    help="Where the trained model is kept. [default: the user's cache]",
+    help="Folder for the trained model. [default: the user's cache folder]",
 )
 @json_option
 @click.pass_context
@@ -89,16 +89,17 @@ def command(
     cache_dir: Path | None,
     as_json: bool,
 ) -> int:
-    """Replay real flights through a real worker: train a model that predicts late arrivals, replay later flights, and count.
+    """Train a model that predicts late arrivals, replay real flights through a worker, and verify the outcomes.
 
-    Starts an embedded broker (for trying out, not for production), a worker and an aggregator in processes of their own,
-    publishes the flights that left New York from July 2013 on, subscribes to the predictions like any client, and reports.
+    Starts an embedded broker (for evaluation, not for production), a worker and an aggregator in separate processes. Publishes
+    the flights that left New York from July to December 2013, consumes the predictions as any client would, and prints a
+    report.
 
-    Exit status 0 only if every event has exactly one outcome, and the aggregator has counted the same.
+    The exit status is 0 only if every event has exactly one outcome and the counts of the aggregator agree.
     """
     if ctx.invoked_subcommand is not None:
         return 0
-    # The client's own log repeats what the errors here say.
+    # The client's log repeats the errors reported here.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     from forebay.stream.demo.cache import cache_folder
     from forebay.stream.demo.flights import FlightData
@@ -109,7 +110,7 @@ def command(
     console = stderr_console()
     console.quiet = as_json
     if bootstrap_server is not None:
-        # Before a model is trained for a cluster that is not there.
+        # Checked before a model is trained in vain.
         run_async(require_reachable({"bootstrap_servers": bootstrap_server}))
     data = FlightData.find()
     folder = cache_dir or cache_folder(sys.platform, os.environ, Path.home())
@@ -151,7 +152,7 @@ async def _run(options: DemoOptions, data: FlightData, model: DemoModel, console
 
 @contextmanager
 def _live(total: int, console: Console) -> Iterator[Callable[[Ledger], None]]:
-    """The live table on a terminal; nothing elsewhere."""
+    """Show a live table on a terminal, and nothing elsewhere."""
     from rich.live import Live
 
     from forebay.stream.core.clock import SystemClock

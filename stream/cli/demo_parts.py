@@ -1,4 +1,4 @@
-"""`forebay demo model` and `forebay demo flights`: the demo's model and events for a set-up of one's own."""
+"""`forebay demo model` and `forebay demo flights`: the demo's model and events for your own cluster."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DEFAULT_FLIGHTS_RATE: Final = 200.0
 
 
 def demo_model(data: FlightData, repository: Path, retrain: bool, console: Console) -> DemoModel:
-    """The model in `repository`; trained, with a bar on a terminal, where there is none yet. Raises ForebayError."""
+    """Return the model in `repository`. Trains it first, with a progress bar on a terminal, if it is missing or `retrain`."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     from forebay.stream.demo.train import cached_model, train_model
@@ -54,13 +54,16 @@ def demo_model(data: FlightData, repository: Path, retrain: bool, console: Conso
     name="model",
     epilog=examples(
         ("forebay demo model models", "then: forebay run --set model.name=flights-late"),
-        ("forebay demo model /models --retrain", "another version, next to the existing ones"),
+        ("forebay demo model /models --retrain", "add another version"),
     ),
 )
 @click.argument("repository", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER")
-@click.option("--retrain", is_flag=True, help="Train again, into a new version.")
+@click.option("--retrain", is_flag=True, help="Train the model again, as a new version.")
 def model_command(repository: Path, retrain: bool) -> None:
-    """Train the demo's model, flights-late, into a model repository, unless it is there already."""
+    """Train the demo's model.
+
+    Writes the model flights-late to the model repository FOLDER, unless it already contains the model.
+    """
     from forebay.stream.demo.flights import FlightData
     from forebay.stream.terminal.console import stderr_console
 
@@ -70,8 +73,8 @@ def model_command(repository: Path, retrain: bool) -> None:
 @click.command(
     name="flights",
     epilog=examples(
-        ("forebay demo flights --repeat", "a steady stream, until Ctrl-C"),
-        ("forebay demo flights --limit 10000 --rate 0", "10,000 of them, as fast as possible"),
+        ("forebay demo flights --repeat", "publish until Ctrl-C"),
+        ("forebay demo flights --limit 10000 --rate 0", "10,000, as fast as possible"),
         ("forebay demo flights --bootstrap-server kafka:9092", "to another cluster"),
     ),
 )
@@ -83,17 +86,20 @@ def model_command(repository: Path, retrain: bool) -> None:
     default=DEFAULT_FLIGHTS_RATE,
     show_default=True,
     metavar="N",
-    help="Events a second; 0: as fast as possible.",
+    help="Events per second; 0: as fast as possible.",
 )
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Stop after this many events.")
 @click.option(
-    "--repeat", is_flag=True, help="Start over after December, without end; ids then end with the number of the round."
+    "--repeat", is_flag=True, help="Start again after December, without end. Ids then end with the number of the round."
 )
 def flights_command(
     source: ConfigSource, bootstrap_server: str | None, rate: float, limit: int | None, repeat: bool
 ) -> None:
-    """Publish the flights from July 2013 on to the first of input.topics: events for the demo's model."""
-    # The client's own log repeats what the errors here say.
+    """Publish events for the demo's model.
+
+    Publishes the flights from July to December 2013 to the first topic of input.topics.
+    """
+    # The client's log repeats the errors reported here.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     from forebay.schemas.topics import topic_name
     from forebay.stream.demo.flights import FlightData

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_DEFAULT_TOPIC: Final = "[default: topics.prefix + dead-letters]"
+_DEFAULT_TOPIC: Final = "[default: <topics.prefix>dead-letters]"
 
 
 @dataclass(frozen=True, slots=True)

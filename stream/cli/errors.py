@@ -1,4 +1,4 @@
-"""`forebay errors`: what went wrong, over all workers."""
+"""`forebay errors`: show the errors of all workers."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ DEFAULT_SINCE: Final = "1h"
 @click.command(
     name="errors",
     epilog=examples(
-        ("forebay errors", "of the last hour"),
-        ("forebay errors --since 1d --model late --stacks", "of a model since yesterday, with stack traces"),
-        ("forebay errors --watch", "as they come, until Ctrl-C"),
-        ("forebay errors --json | jq '.errors[0]'", "the commonest, for scripts"),
+        ("forebay errors", "the last hour"),
+        ("forebay errors --since 1d --model late --stacks", "one model, the last day, with stack traces"),
+        ("forebay errors --watch", "refresh until Ctrl-C"),
+        ("forebay errors --json | jq '.errors[0]'", "the most frequent error, for scripts"),
     ),
 )
 @config_options
@@ -36,11 +36,11 @@ DEFAULT_SINCE: Final = "1h"
     default=DEFAULT_SINCE,
     show_default=True,
     metavar="TIME",
-    help="From then on: 15m or 2h ago, RFC 3339, or ms since the epoch, by the time of the events' records.",
+    help="Count errors from this time on, by record timestamp: an age (15m, 2h), RFC 3339, or ms since 1970.",
 )
-@click.option("--kind", "kinds", multiple=True, metavar="KIND", help="Only of this kind; may be repeated.")
-@click.option("--model", metavar="NAME", help="Only of this model.")
-@click.option("--stacks", is_flag=True, help="With a stack trace of each kind that has one.")
+@click.option("--kind", "kinds", multiple=True, metavar="KIND", help="Count only this kind of error; may be repeated.")
+@click.option("--model", metavar="NAME", help="Count only errors of this model.")
+@click.option("--stacks", is_flag=True, help="Show a stack trace for each kind that has one.")
 @click.option("--watch", is_flag=True, help="Refresh until Ctrl-C.")
 @click.option(
     "--interval",
@@ -49,7 +49,7 @@ DEFAULT_SINCE: Final = "1h"
     default=2.0,
     show_default=True,
     metavar="S",
-    help="--watch: seconds between two updates.",
+    help="Seconds between two updates of --watch.",
 )
 @json_option
 def command(
@@ -63,12 +63,12 @@ def command(
     interval_s: float,
     as_json: bool,
 ) -> None:
-    """Show the errors of all workers by kind: their number, their share of the events, since when, and an example.
+    """Show the errors of all workers by kind: count, share of the events, first time, and an example.
 
-    Reads what the aggregator (`forebay aggregate`) has written to error-aggregates; it is a second or two behind. Joins no
-    group and commits nothing. With --json one object, or with --watch one a line.
+    Reads the topic error-aggregates, which the aggregator (`forebay aggregate`) updates with a delay of a second or two. Does
+    not join a consumer group or commit offsets. --json prints one object; with --watch, one object per line.
     """
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what matters of it comes as an error
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # its problems are reported as errors
     settings = source.load({"kafka.bootstrap_servers": bootstrap_server}).settings
     run_async(
         _errors(
@@ -105,9 +105,9 @@ async def _errors(
     clock, chosen = SystemClock(), check_kinds(kinds)
 
     def since_ms() -> int:
-        # Of a duration, anew at each look.
-        found, _ = parse_time_range(since, None, now_ms=clock.wall_ms())
-        return found or 0
+        # An age such as 15m is converted again at each update.
+        start_ms, _ = parse_time_range(since, None, now_ms=clock.wall_ms())
+        return start_ms or 0
 
     topic = topic_name(settings.topics.prefix, ERROR_AGGREGATES.name)
     view, follower = AggregateView(), TopicFollower(client_options(settings.kafka), [topic], clock=clock)

@@ -1,19 +1,20 @@
-"""The block of examples at the end of a command's help."""
+"""Examples at the end of a command's help."""
 
 from __future__ import annotations
 
 
 def examples(*lines: tuple[str, str]) -> str:
-    """An epilog for click from (command line, what it does) pairs.
+    """Return an epilog for click from pairs of a command line and its purpose.
 
-    What a line does stands behind it where there is room, else above it.
+    The purposes follow the command lines as comments if all of them fit, else they precede them.
     """
     width = max(len(line) for line, _ in lines)
-    # \b keeps click from filling the lines.
+    fits = all(width + 4 + len(purpose) <= 76 for _, purpose in lines)
+    # \b prevents click from rewrapping the lines.
     block = ["\b", "Examples:"]
     for line, purpose in lines:
-        if width + 4 + len(purpose) <= 76:
-            block.append(f"  {line:<{width}}  # {purpose}" if purpose else f"  {line}")
+        if fits:
+            block.append(f"  {line:<{width}}  # {purpose}")
         else:
             block += [f"  # {purpose}", f"  {line}"]
     return "\n".join(block)

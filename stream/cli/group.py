@@ -1,6 +1,6 @@
-"""The group of commands, and the one place where errors become words and an exit status.
+"""The command group, which prints errors and sets the exit status.
 
-Exit status: 0 done, 1 it failed, 2 the configuration or the command line is wrong, 130 interrupted (143 by SIGTERM).
+Exit status: 0 success, 1 failure, 2 wrong configuration or command line, 130 interrupted (143 by SIGTERM).
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
 
 _FULL: Final = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO))
-"""Errors of writing to standard output; where a command writes files, it reports these itself."""
+"""Errors of writing to standard output. Commands that write files report these errors themselves."""
 
 
 class CommandEntry(NamedTuple):
-    """Where a command is (the module's `command`), and its line in `forebay --help`."""
+    """A command: the module that exports it as `command`, and its line in `forebay --help`."""
 
     module: str
     help: str
@@ -36,32 +36,30 @@ class CommandEntry(NamedTuple):
 
 COMMANDS: Final[Mapping[str, CommandEntry]] = MappingProxyType(
     {
-        "demo": CommandEntry("forebay.stream.cli.demo", "Broker, model, worker and real events, all on this machine."),
-        "init": CommandEntry("forebay.stream.cli.init", "Write a small forebay.toml to begin with."),
+        "demo": CommandEntry("forebay.stream.cli.demo", "Run everything on this machine, with real events."),
+        "init": CommandEntry("forebay.stream.cli.init", "Write forebay.toml with the common settings."),
         "check": CommandEntry(
             "forebay.stream.cli.check", "Check configuration, cluster, topics, permissions and model."
         ),
-        "config": CommandEntry("forebay.stream.cli.config", "Print the settings in force and where each comes from."),
-        "topics": CommandEntry("forebay.stream.cli.topics", "Create the topics, or check them."),
-        "acls": CommandEntry("forebay.stream.cli.acls", "Print the permissions that a worker needs on the cluster."),
+        "config": CommandEntry("forebay.stream.cli.config", "Print the settings in force and their origins."),
+        "topics": CommandEntry("forebay.stream.cli.topics", "Create or check the topics."),
+        "acls": CommandEntry("forebay.stream.cli.acls", "Print the permissions that Forebay needs on the cluster."),
         "schemas": CommandEntry("forebay.stream.cli.schemas", "Print the formats of events and predictions."),
-        "run": CommandEntry("forebay.stream.cli.run", "Run a worker: events in, predictions out."),
-        "aggregate": CommandEntry(
-            "forebay.stream.cli.aggregate", "Run the aggregator: count the outcomes of all workers, raise alerts."
-        ),
-        "publish": CommandEntry("forebay.stream.cli.publish", "Publish events, from the command line or a file."),
+        "run": CommandEntry("forebay.stream.cli.run", "Run a worker."),
+        "aggregate": CommandEntry("forebay.stream.cli.aggregate", "Run the aggregator of outcome counts and alerts."),
+        "publish": CommandEntry("forebay.stream.cli.publish", "Publish events from the command line or a file."),
         "tail": CommandEntry("forebay.stream.cli.tail", "Follow predictions, dead letters, alerts or another topic."),
         "dlq": CommandEntry("forebay.stream.cli.dlq", "List, explain and replay dead letters."),
-        "errors": CommandEntry("forebay.stream.cli.errors", "Show the errors of all workers: counts, rates, examples."),
-        "status": CommandEntry("forebay.stream.cli.status", "Show the workers: partitions, lag, versions, health."),
-        "bench": CommandEntry("forebay.stream.cli.bench", "Measure throughput and latency."),
+        "errors": CommandEntry("forebay.stream.cli.errors", "Show the errors of all workers, with examples."),
+        "status": CommandEntry("forebay.stream.cli.status", "Show the workers, their partitions, lag and health."),
+        "bench": CommandEntry("forebay.stream.cli.bench", "Measure throughput, latency and memory."),
     }
 )
-"""In the order in which one comes to need them."""
+"""In the order in which a new user needs them."""
 
 
 class LazyGroup(click.Group):
-    """Commands from COMMANDS, imported one at a time."""
+    """A command group that imports a command of COMMANDS only when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -79,12 +77,12 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             near = get_close_matches(args[0], COMMANDS, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else " `forebay --help` lists them."
-            raise click.UsageError(f"there is no command {args[0]!r}.{hint}", ctx)
+            hint = f" Did you mean {near[0]!r}?" if near else " `forebay --help` lists all commands."
+            raise click.UsageError(f"unknown command {args[0]!r}.{hint}", ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        # From the table: asking the commands themselves would import them all, torch with them.
+        # From the table: the commands themselves would import everything, including torch.
         with formatter.section("Commands"):
             formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
 
@@ -102,29 +100,29 @@ def _print_version(ctx: click.Context, _param: click.Parameter, wanted: bool) ->
     name="forebay",
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=examples(
-        ("forebay demo", "see it work, with a broker of its own"),
+        ("forebay demo", "see it work, with an embedded broker"),
         ("forebay init", "write forebay.toml"),
-        ("forebay check", "check that everything is in place"),
+        ("forebay check", "check configuration, cluster and model"),
         ("forebay run", "run a worker"),
-        ("forebay COMMAND --help", "options and examples of a command"),
+        ("forebay COMMAND --help", "show options and examples of a command"),
     ),
 )
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Print the version."
 )
 def group() -> None:
-    """Feature events from Kafka, in micro-batches through a torch model, predictions back to Kafka."""
+    """Run torch models on events from Kafka, in micro-batches, and publish the predictions to Kafka."""
 
 
 def run_command(args: Sequence[str] | None) -> int:
-    """Run a command (of `sys.argv` for None) and return the exit status. What it raises is a bug of ours."""
+    """Run a command (None: from `sys.argv`) and return the exit status. An exception that it raises is a bug."""
     prepare_streams()
     try:
         status = group.main(args=args, prog_name="forebay", standalone_mode=False)
         sys.stdout.flush()
         return status if isinstance(status, int) else 0
     except ForebayError as error:
-        # Only now: it imports rich.
+        # Imported late: it imports rich.
         from forebay.stream.terminal.console import render_error
 
         render_error(error)
@@ -135,7 +133,7 @@ def run_command(args: Sequence[str] | None) -> int:
     except (KeyboardInterrupt, click.Abort) as error:
         return exit_status(error)
     except BrokenPipeError:
-        # Whoever read has gone, which is their right. (What a command writes while it runs click treats alike.)
+        # The reader closed the pipe. click treats output of a running command in the same way.
         silence(sys.stdout)
         return EXIT_FAILED
     except OSError as error:

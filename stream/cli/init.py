@@ -1,4 +1,4 @@
-"""`forebay init`: a small configuration file to begin with."""
+"""`forebay init`: write a configuration file with common settings."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from forebay.stream.cli.output import echo
     name="init",
     epilog=examples(
         ("forebay init", "write ./forebay.toml"),
-        ("forebay init -o worker.toml", "elsewhere"),
-        ("forebay init -o -", "only print it"),
+        ("forebay init -o worker.toml", "write another file"),
+        ("forebay init -o -", "print to standard output"),
     ),
 )
 @click.option(
@@ -28,11 +28,11 @@ from forebay.stream.cli.output import echo
     default=Path(DEFAULT_FILE),
     show_default=True,
     metavar="FILE",
-    help="Where to write it; - is standard output.",
+    help="File to write; - for standard output.",
 )
-@click.option("--force", is_flag=True, help="Overwrite the file if it is there.")
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
 def command(path: Path, force: bool) -> None:
-    """Write a small commented configuration file that holds the defaults."""
+    """Write a configuration file with the common settings, their descriptions and default values."""
     from forebay.stream.config.template import template
 
     if str(path) == "-":
@@ -43,11 +43,12 @@ def command(path: Path, force: bool) -> None:
             file.write(template())
     except FileExistsError:
         raise ConfigError(
-            f"{path} is already there", kind="config_exists", remedy="--force overwrites it; -o FILE writes elsewhere"
+            f"{path} already exists", kind="config_exists", remedy="--force overwrites it; -o FILE writes another file"
         ) from None
     except OSError as error:
         raise StorageError(
-            f"{path} cannot be written: {error.strerror or error}", remedy="see the folder and its permissions"
+            f"{path} cannot be written: {error.strerror or error}",
+            remedy="check that the folder exists and is writable",
         ) from None
     option = "" if path == Path(DEFAULT_FILE) else f" -c {path}"
     echo(f"wrote {path}; next: forebay check{option}")

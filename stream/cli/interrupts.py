@@ -1,9 +1,9 @@
-"""Signals while a command loads, runs and cleans up. SIGINT and SIGTERM always end it, exit status 128 + signal.
+"""Signal handling while a command loads, runs and cleans up. SIGINT and SIGTERM end it with exit status 128 + signal.
 
-A KeyboardInterrupt is raised between two instructions, wherever the main thread happens to be. Inside an import, a
-destructor or a callback from C it is printed and dropped, or leaves a half-imported package behind, and the command goes
-on as if nothing had been asked of it. So it is raised only where something has to be cleaned up, and the process then has
-a limited time to do so. Everywhere else a signal ends the process at once.
+Python raises KeyboardInterrupt between any two instructions of the main thread. Inside an import, a destructor or a
+callback from C, it is printed and dropped, or leaves a package half imported, and the command continues as if there had
+been no signal. Therefore it is raised only where something must be cleaned up, and the process then has a limited time to
+do so. Everywhere else a signal ends the process at once.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ T = TypeVar("T")
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 UNWIND_S: Final = 10.0
-"""How long cleaning up may take, in seconds."""
+"""Time limit for cleaning up, in seconds."""
 
 _Handler = Callable[[int, FrameType | None], None]
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal asked the command to end."""
+    """The command was interrupted by a signal."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -35,15 +35,15 @@ class Interrupted(KeyboardInterrupt):
 
 def exit_status(error: BaseException) -> int:
     """Return the exit status of a command that ended with this KeyboardInterrupt, or with an error caused by one."""
-    for each in (error, error.__cause__):
-        if isinstance(each, Interrupted):
-            return 128 + each.number
+    for interruption in (error, error.__cause__):
+        if isinstance(interruption, Interrupted):
+            return 128 + interruption.number
     return 128 + signal.SIGINT
 
 
 @contextmanager
 def exit_on_signal() -> Iterator[None]:
-    """End the process at once on a signal: for the time in which there is nothing to clean up."""
+    """End the process at once on a signal, while there is nothing to clean up."""
     previous = _install(lambda number, frame: os._exit(128 + number))
     try:
         yield
@@ -53,7 +53,7 @@ def exit_on_signal() -> Iterator[None]:
 
 @contextmanager
 def unwind_on_signal(unwind_s: float = UNWIND_S) -> Iterator[None]:
-    """Raise Interrupted on a signal: for synchronous code that has something to clean up.
+    """Raise Interrupted on a signal, for synchronous code that must clean up.
 
     The process ends at once on a second signal, and `unwind_s` seconds after the first.
     """
@@ -115,8 +115,8 @@ def run_async(main: Coroutine[Any, Any, T], *, unwind_s: float = UNWIND_S) -> T:
 class _Deadline:
     """Ends the process `seconds` after the first signal, and at once on the second.
 
-    The thread that waits is there before any signal: a handler can run while this thread holds the locks that starting
-    another one takes.
+    The waiting thread is started before any signal: a handler can interrupt code that holds the locks needed to start a
+    thread.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -128,14 +128,14 @@ class _Deadline:
         threading.Thread(target=self._watch, name="interrupt", daemon=True).start()
 
     def start(self, number: int) -> None:
-        """Note a signal; from a handler."""
+        """Record a signal. Called by a handler."""
         if self.number is not None:
             os._exit(128 + number)
         self.number = number
         self._signalled.release()
 
     def cancel(self) -> None:
-        """Let the process go on, whatever signal came, and the thread end."""
+        """Stop the deadline and its thread; the process continues, even if a signal arrived."""
         self._cancelled.set()
         if self.number is None:
             self._signalled.release()
@@ -147,7 +147,7 @@ class _Deadline:
 
 
 def _install(handler: _Handler) -> dict[int, Any]:
-    """Install a handler and return the previous ones; only the main thread may."""
+    """Install a handler for all signals and return the previous ones. Does nothing outside the main thread."""
     if threading.current_thread() is not threading.main_thread():
         return {}
     return {number: signal.signal(number, handler) for number in SIGNALS}

@@ -1,9 +1,10 @@
-"""Options that several commands have: which configuration, single settings, and JSON for scripts."""
+"""Options shared by several commands: configuration file, single settings, broker, timeout and JSON output."""
 
 from __future__ import annotations
 
 import functools
 import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,49 +23,57 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 DEFAULT_FILE: Final = "forebay.toml"
+_READ_ONLY: Final = frozenset(
+    {"acls", "check", "config", "errors", "list", "schemas", "show", "stats", "status", "tail"}
+)
+"""Commands that change nothing. They report a found file on a terminal only, as scripts do not need it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigSource:
-    """Where a command's settings come from: the file (None: there is none), the environment, the command line.
+    """The sources of a command's settings: file, environment and command line.
 
-    found: the file was not named, but found in the current folder.
+    path: the file; None without one.
+    found: whether the file was found in the current folder rather than named.
+    announced: whether to report a found file on standard error.
     """
 
     path: Path | None
     environ: Mapping[str, str]
     overrides: Mapping[str, object]
     found: bool = False
+    announced: bool = True
 
     def load(self, overrides: Mapping[str, object] = MappingProxyType({})) -> LoadedSettings:
-        """Read and check the settings. `overrides` ("section.key" -> value) are from the command's own options.
+        """Read and check the settings. Raises ConfigError.
 
-        They override --set; those that are None (options not given) are left out. Raises ConfigError.
+        overrides: values of the command's own options by "section.key". They override --set; None is ignored.
         """
-        # Only now: --help should not wait for it.
+        # Imported late: --help should not wait for it.
         from forebay.stream.config.found_file import check_found_file
         from forebay.stream.config.load import load_settings
 
         if self.found and self.path is not None:
             check_found_file(self.path, self.environ)
-            echo(f"settings from {self.path}, found in the current folder", err=True)
+            if self.announced:
+                echo(f"using {self.path} from the current folder", err=True)
         given = {key: value for key, value in overrides.items() if value is not None}
         return load_settings(self.path, self.environ, {**self.overrides, **given})
 
     def on(self, bootstrap_server: str | None) -> ConfigSource:
-        """Return the same with the value of --bootstrap-server, if it was given, so that `arguments` passes it on."""
+        """Return a source that includes the value of --bootstrap-server, if given, so that `arguments` passes it on."""
         if bootstrap_server is None:
             return self
         return replace(self, overrides={**self.overrides, "kafka.bootstrap_servers": bootstrap_server})
 
     def arguments(self) -> list[str]:
-        """The options that make another command read the same settings."""
+        """Return the options with which another command reads the same settings."""
         config = [] if self.path is None else ["-c", str(self.path)]
         return config + [part for key, value in self.overrides.items() for part in ("--set", f"{key}={value}")]
 
 
 def config_options(function: Callable[Concatenate[ConfigSource, P], R]) -> Callable[P, R]:
-    """Adds -c/--config and --set; the command gets a ConfigSource as its first argument."""
+    """Add -c/--config and --set. The command receives a ConfigSource as its first argument."""
 
     @click.option(
         "-c",
@@ -74,36 +83,38 @@ def config_options(function: Callable[Concatenate[ConfigSource, P], R]) -> Calla
         envvar="FOREBAY_CONFIG",
         show_envvar=True,
         metavar="FILE",
-        help=f"Configuration file. [default: {DEFAULT_FILE}, in the current folder, if it is yours]",
+        help=f"Configuration file. [default: ./{DEFAULT_FILE}, if you own it]",
     )
     @click.option(
         "--set",
         "assignments",
         multiple=True,
         metavar="SECTION.KEY=VALUE",
-        help="A single setting; overrides file and environment; may be repeated.",
+        help="Set one setting; overrides the file and the environment; may be repeated.",
     )
     @functools.wraps(function)
     def command(*args: Any, config_path: Path | None, assignments: tuple[str, ...], **kwargs: Any) -> R:
         found = config_path is None and Path(DEFAULT_FILE).is_file()
         if found:
             config_path = Path(DEFAULT_FILE)
-        source = ConfigSource(config_path, MappingProxyType(dict(os.environ)), _parse(assignments), found)
+        announced = sys.stderr.isatty() or click.get_current_context().info_name not in _READ_ONLY
+        environ = MappingProxyType(dict(os.environ))
+        source = ConfigSource(config_path, environ, _parse(assignments), found, announced)
         return function(source, *args, **kwargs)
 
-    # The wrapper's own two parameters are filled in by click.
+    # click passes the two parameters that the wrapper adds.
     return cast(Callable[P, R], command)
 
 
 def bootstrap_option(function: Callable[P, R]) -> Callable[P, R]:
-    """Adds --bootstrap-server; the command gets it as `bootstrap_server`."""
+    """Add --bootstrap-server. The command receives it as `bootstrap_server`."""
     return click.option(
-        "--bootstrap-server", metavar="HOST:PORT", help="The broker. [default: kafka.bootstrap_servers]"
+        "--bootstrap-server", metavar="HOST:PORT", help="Broker to connect to. [default: kafka.bootstrap_servers]"
     )(function)
 
 
 class _FirstName(click.Option):
-    """An option whose help shows only the first of its names."""
+    """An option whose help shows only its first name."""
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         names, self.opts = self.opts, self.opts[:1]
@@ -114,7 +125,7 @@ class _FirstName(click.Option):
 
 
 def timeout_option(help: str, *, default: float | None) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Adds --timeout, which may be written as --timeout-s too; the command gets it as `timeout_s`."""
+    """Add --timeout, with --timeout-s as an alias. The command receives it as `timeout_s`."""
     return click.option(
         "--timeout",
         "--timeout-s",
@@ -129,8 +140,8 @@ def timeout_option(help: str, *, default: float | None) -> Callable[[Callable[P,
 
 
 def json_option(function: Callable[P, R]) -> Callable[P, R]:
-    """Adds --json; the command gets it as `as_json`."""
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")(function)
+    """Add --json. The command receives it as `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
 
 
 def _parse(assignments: tuple[str, ...]) -> Mapping[str, object]:
@@ -141,8 +152,8 @@ def _parse(assignments: tuple[str, ...]) -> Mapping[str, object]:
         if equals and "." in key:
             overrides[key.strip()] = value
         else:
-            # What was given is not told: it may be a secret.
+            # The text is not shown: it may be a secret.
             problems.append(f"--set number {number}: must be SECTION.KEY=VALUE, such as batch.max_batch_size=256")
     if problems:
-        raise ConfigError("the command line has mistakes", problems=problems)
+        raise ConfigError("the command line has errors", problems=problems)
     return MappingProxyType(overrides)

@@ -1,4 +1,4 @@
-"""Writing to standard output and standard error, whatever characters they take."""
+"""Write to standard output and standard error, whatever characters their encodings support."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Final, TextIO
 import click
 
 ERRORS: Final = "forebay.readable"
-"""The error handler for characters that an output does not take."""
+"""The error handler for characters that an encoding does not support."""
 
 _IN_ASCII: Final = MappingProxyType(
     {
@@ -37,14 +37,14 @@ _IN_ASCII: Final = MappingProxyType(
 
 
 def prepare_streams() -> None:
-    """Keep standard output and standard error from refusing characters, as they do in a locale that is not UTF-8.
+    """Make standard output and standard error accept all characters, also in a locale that is not UTF-8.
 
-    One that was closed from the start (`>&-`) goes to the null device.
+    A stream that was closed from the start (`>&-`) is replaced by the null device.
     """
     codecs.register_error(ERRORS, _readable)
     _replace_closed_streams()
     for stream in (sys.stdout, sys.stderr):
-        # A program that calls this may have put something else in its place.
+        # A program that calls this may have replaced the stream.
         if (reconfigure := getattr(stream, "reconfigure", None)) is not None:
             reconfigure(errors=ERRORS)
 
@@ -52,7 +52,7 @@ def prepare_streams() -> None:
 def _replace_closed_streams() -> None:
     if sys.stdout is not None and sys.stderr is not None:
         return
-    # The next file or socket would take the number of a closed stream, and get what is written to that.
+    # Otherwise the next file or socket would get the number of a closed stream, and with it the stream's output.
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     sys.stdout = sys.stdout or os.fdopen(os.dup(descriptor), "w", encoding="utf-8")
@@ -61,24 +61,24 @@ def _replace_closed_streams() -> None:
 
 
 def silence(stream: TextIO) -> None:
-    """Drop what is still to be written: the interpreter would stumble over it while it ends."""
+    """Discard buffered output, which the interpreter would fail to write at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def echo(message: str | bytes = "", *, err: bool = False, nl: bool = True) -> None:
-    """Write a line; bytes as they are."""
-    # Without a file click takes an ASCII stream for misconfigured, and writes UTF-8 to it.
+    """Write a line. Bytes are written unchanged."""
+    # Without `file`, click considers an ASCII stream misconfigured and writes UTF-8 to it.
     click.echo(message, file=sys.stderr if err else sys.stdout, nl=nl)
 
 
 def echo_json(document: object, *, indent: int | None = 2) -> None:
-    """Write JSON: in its own characters where the output takes all of them, else escaped."""
+    """Write JSON, with non-ASCII characters escaped unless the output is UTF-8."""
     encoding = (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "").replace("_", "")
     echo(json.dumps(document, ensure_ascii=encoding != "utf8", indent=indent))
 
 
 def _readable(error: UnicodeError) -> tuple[str, int]:
-    """Write the signs that Forebay itself uses in ASCII, and other characters as escapes."""
+    """Replace symbols that Forebay uses by ASCII, and other characters by escapes."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     refused = error.object[error.start : error.end]

@@ -60,7 +60,7 @@ class PublishOptions(TypedDict):
         ("forebay publish --features '[0.5, 3, 7]'", "one event"),
         ("forebay publish --features 'carrier=UA dep_delay=42' --key UA1545", "one event, with features by name"),
         ("forebay publish --features '[0.5, 3, 7]' --wait 30", "one event, and its prediction"),
-        ("forebay publish events.jsonl --rate 1000", "a file, at 1,000 events a second"),
+        ("forebay publish events.jsonl --rate 1000", "a file, at 1,000 events per second"),
         ("forebay publish flights.csv.gz --key-column tailnum", "a file whose columns become features"),
         ("tail -f events.jsonl | forebay publish -", "events as they arrive"),
         ("forebay publish broken.jsonl --raw", "unchanged lines, to see how invalid ones are handled"),
@@ -127,7 +127,7 @@ class PublishOptions(TypedDict):
     help="Unit of timestamps that are numbers. [default: ms]",
 )
 @click.option(
-    "--rate", type=click.FloatRange(min=0), default=0, metavar="N", help="Events a second; 0: as fast as possible."
+    "--rate", type=click.FloatRange(min=0), default=0, metavar="N", help="Events per second; 0: as fast as possible."
 )
 @click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Stop after this many events.")
 @click.option("--skip-bad-lines", is_flag=True, help="Skip and count lines that cannot be published.")
@@ -147,7 +147,7 @@ def command(
     of any size: it is read while it is sent. `-` is standard input.
     """
     _check_use(options)
-    # The client logs the same errors that are reported here.
+    # The client's log repeats the errors reported here.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     from forebay.stream.publish.features import parse_features
 

@@ -1,4 +1,4 @@
-"""`forebay run`: the worker."""
+"""`forebay run`: run a worker."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from forebay.stream.cli.output import echo
 @click.command(
     name="run",
     epilog=examples(
-        ("forebay run -c forebay.toml", "until SIGTERM or Ctrl-C: drain, commit, leave the group"),
-        ("forebay run --set model.version=3", "this version instead of the highest"),
-        ("forebay run --from-timestamp 2026-01-31T00:00:00Z", "where the group has no position yet"),
-        ("FOREBAY_KAFKA__GROUP_ID=again forebay run", "a new group: the topics from their beginning"),
+        ("forebay run -c forebay.toml", "until SIGTERM or Ctrl-C, then drain and leave the group"),
+        ("forebay run --set model.version=3", "serve this version instead of the highest"),
+        ("forebay run --from-timestamp 2026-01-31T00:00:00Z", "start at this time, for a new group"),
+        ("FOREBAY_KAFKA__GROUP_ID=again forebay run", "as a new group, from the start of the topics"),
     ),
 )
 @config_options
@@ -24,16 +24,16 @@ from forebay.stream.cli.output import echo
 @click.option(
     "--from-timestamp",
     metavar="TIME",
-    help="Start at this time where the group has no committed offset (RFC 3339, or ms since the epoch).",
+    help="Start at this time (RFC 3339, or ms since 1970) where the group has no committed offset.",
 )
-@click.option("--with-aggregator", is_flag=True, help="Also run `forebay aggregate`, in a process of its own.")
+@click.option("--with-aggregator", is_flag=True, help="Also run `forebay aggregate`, in a separate process.")
 def command(
     source: ConfigSource, bootstrap_server: str | None, from_timestamp: str | None, with_aggregator: bool
 ) -> None:
-    """Consume events, predict, publish: the worker.
+    """Run a worker: consume events, predict, and publish predictions.
 
-    Runs until it is stopped, or fails with a reason (exit status 1): the next worker reads again what was not committed.
-    A second signal ends it at once.
+    It runs until SIGTERM or Ctrl-C, which drain the events in flight; a second signal ends it at once. On a fatal error it
+    stops with the reason and exit status 1. Events that were not committed are read again by the next worker.
     """
     source = source.on(bootstrap_server)
     settings = source.load({"input.from_timestamp": from_timestamp}).settings

@@ -1,4 +1,4 @@
-"""`forebay schemas`: what is on the topics, as JSON Schema, examples, or an AsyncAPI document."""
+"""`forebay schemas`: print the formats of the topics as JSON Schema, examples, or an AsyncAPI document."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ _NAMES = (
 @click.command(
     name="schemas",
     epilog=examples(
-        ("forebay schemas", "what there is"),
+        ("forebay schemas", "list the schemas"),
         ("forebay schemas event", "the JSON Schema of an event"),
-        ("forebay schemas event --examples", "good and bad events, one a line"),
-        ("forebay schemas --asyncapi > asyncapi.json", "all of it, with the topics of this configuration"),
+        ("forebay schemas event --examples", "valid and invalid events, one per line"),
+        ("forebay schemas --asyncapi > asyncapi.json", "all schemas, with the configured topics"),
     ),
 )
 @config_options
 @click.argument("name", required=False, metavar="[NAME]", type=click.Choice(_NAMES))
-@click.option("--examples", "show_examples", is_flag=True, help="Examples instead of the schema, as JSON lines.")
-@click.option("--asyncapi", is_flag=True, help="An AsyncAPI 3.0 document of everything, as JSON.")
+@click.option("--examples", "show_examples", is_flag=True, help="Print examples instead of the schema, as JSON lines.")
+@click.option("--asyncapi", is_flag=True, help="Print an AsyncAPI 3.0 document with all topics, as JSON.")
 def command(source: ConfigSource, name: str | None, show_examples: bool, asyncapi: bool) -> None:
-    """Print the formats of what Forebay reads and writes, as JSON Schema (2020-12).
+    """Print the format of records that Forebay reads and writes, as JSON Schema (2020-12).
 
-    NAME is event (the value of an event in JSON), event-f32 (the headers of a raw one), prediction, dead-letter
-    or late-event (the headers of one), outcome-delta, error-aggregate, alert or aggregator-changelog. Without it all are
+    NAME is event (its value in JSON), event-f32 (the headers of an event with raw floats), prediction, dead-letter or
+    late-event (its headers), outcome-delta, error-aggregate, alert or aggregator-changelog. Without NAME, all schemas are
     listed.
     """
     if asyncapi:
         if name is not None or show_examples:
-            raise click.UsageError("--asyncapi prints everything: leave out the name and --examples")
+            raise click.UsageError("--asyncapi prints all schemas: leave out NAME and --examples")
         echo(_asyncapi(source), nl=False)
     elif show_examples:
         for line in _example_lines(name):
@@ -71,7 +71,7 @@ def _list() -> None:
     console = stdout_console()
     for name, schema in definitions().items():
         console.print(Text.assemble((f"{name:<{width}}", "bold"), f"  {schema['title']} (topic {topics[name]})"))
-    console.print(Text("\nforebay schemas NAME prints one, --examples what it looks like.", style="dim"))
+    console.print(Text("\n`forebay schemas NAME` prints a schema, and with --examples its examples.", style="dim"))
 
 
 def _example_lines(name: str | None) -> list[str]:
@@ -99,7 +99,7 @@ def _example_lines(name: str | None) -> list[str]:
         shown["headers"] = {header: content.decode() for header, content in example.headers}
         return json.dumps(shown, ensure_ascii=False)
 
-    return [line(each) for each in (*good_examples(), *bad_examples()) if name in (None, each.schema)]
+    return [line(example) for example in (*good_examples(), *bad_examples()) if name in (None, example.schema)]
 
 
 def _asyncapi(source: ConfigSource) -> str:

@@ -1,4 +1,4 @@
-"""`forebay status`: the group and all its workers."""
+"""`forebay status`: show the workers of a consumer group."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ EXIT_UNHEALTHY: Final = 1
 @click.command(
     name="status",
     epilog=examples(
-        ("forebay status", "who is alive, what each owns, lag, versions, health"),
-        ("forebay status --watch", "as it changes, until Ctrl-C"),
-        ("forebay status --json | jq .lag", "for scripts"),
+        ("forebay status", "workers, partitions, lag, versions, health"),
+        ("forebay status --watch", "refresh until Ctrl-C"),
+        ("forebay status --json | jq .lag", "the lag, for scripts"),
         ("forebay status || echo down", "exit status 1: no worker is healthy"),
     ),
 )
 @config_options
 @bootstrap_option
-@click.option("--group", metavar="NAME", help="The workers' group. [default: kafka.group_id]")
+@click.option("--group", metavar="NAME", help="Consumer group of the workers. [default: kafka.group_id]")
 @click.option("--watch", is_flag=True, help="Refresh until Ctrl-C.")
 @click.option(
     "--interval",
@@ -42,14 +42,14 @@ EXIT_UNHEALTHY: Final = 1
     default=2.0,
     show_default=True,
     metavar="S",
-    help="--watch: seconds between two updates.",
+    help="Seconds between two updates of --watch.",
 )
 @click.option(
     "--token-over-http",
     is_flag=True,
-    help="Send admin.token to other machines without TLS, too: to whatever address a member of the group announces.",
+    help="Send admin.token without TLS to other machines too: to any address that a group member advertises.",
 )
-@timeout_option("How long the cluster may take for one update.", default=CLUSTER_TIMEOUT_S)
+@timeout_option("Time limit for the cluster in each update.", default=CLUSTER_TIMEOUT_S)
 @json_option
 def command(
     source: ConfigSource,
@@ -61,16 +61,16 @@ def command(
     timeout_s: float,
     as_json: bool,
 ) -> int:
-    """Show the workers of the group: what each owns, how far behind it is, and what it reports.
+    """Show the workers of a consumer group: their partitions, lag, versions and health.
 
-    The consumer group is the service registry: a worker announces its address when it joins. Each is asked at its admin
-    HTTP, with admin.token on this machine, and over HTTPS if its certificate is admin.tls_cert_file or its name is in
-    admin.allowed_hosts; for one that does not answer, the group still reports what it owns. Joins no group. Lag is what is
-    committed on the input and not yet committed by the group.
+    A worker advertises the address of its admin API when it joins the group; this command queries each address. admin.token
+    is sent to workers on this machine, and over HTTPS to workers whose certificate is admin.tls_cert_file or whose name is
+    in admin.allowed_hosts. For a worker that does not answer, the group still reports its partitions. Lag is the number of
+    records that are committed on the input topics and not yet by the group. Does not join the group.
 
-    Exit status 1 if no worker is healthy. With --json one object, or with --watch one a line.
+    The exit status is 1 if no worker is healthy. --json prints one object; with --watch, one object per line.
     """
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what matters of it comes as an error
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # its problems are reported as errors
     settings = source.load({"kafka.bootstrap_servers": bootstrap_server, "kafka.group_id": group}).settings
     healthy = run_async(
         _status(
@@ -111,7 +111,7 @@ async def _status(
 
 def _show(status: GroupStatus, *, as_json: bool, again: bool) -> None:
     if as_json:
-        # As ASCII: names of members are any text, and JSON leaves the control characters beyond it as they are.
+        # ASCII only: member names are arbitrary text, and JSON does not escape control characters beyond ASCII.
         echo(json.dumps(status.to_dict(), indent=None if again else 2))
         return
     from forebay.stream.admin.render import render_status

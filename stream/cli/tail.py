@@ -1,4 +1,4 @@
-"""`forebay tail`: read along a topic."""
+"""`forebay tail`: follow a topic."""
 
 from __future__ import annotations
 
@@ -22,27 +22,25 @@ KINDS = ("predictions", "dead-letters", "error-aggregates", "alerts", "outcome-d
 @click.command(
     name="tail",
     epilog=examples(
-        ("forebay tail predictions", "as they come, until Ctrl-C"),
-        ("forebay tail dead-letters --from-beginning --limit 10", "the oldest ten, and why"),
-        ("forebay tail predictions --json | jq .value.label", "for scripts"),
-        ("forebay tail dead-letters --since 15m", "those of the last quarter of an hour, and what comes"),
-        ("forebay tail features --timeout 5", "until 5 seconds pass without one"),
+        ("forebay tail predictions", "follow until Ctrl-C"),
+        ("forebay tail dead-letters --from-beginning --limit 10", "the oldest ten"),
+        ("forebay tail predictions --json | jq .value.label", "only the labels"),
+        ("forebay tail dead-letters --since 15m", "the last 15 minutes, then follow"),
+        ("forebay tail features --timeout 5", "stop after 5 seconds without a record"),
     ),
 )
 @click.argument("kind", type=click.Choice(KINDS))
 @config_options
 @bootstrap_option
-@click.option(
-    "--topic", metavar="NAME", help="The topic's full name, if it is another one. [default: topics.prefix + KIND]"
-)
-@click.option("--from-beginning", is_flag=True, help="From the oldest record that is there, not only what comes now.")
+@click.option("--topic", metavar="NAME", help="Full name of the topic. [default: <topics.prefix><KIND>]")
+@click.option("--from-beginning", is_flag=True, help="Start at the oldest record instead of the next one.")
 @click.option(
     "--since",
     metavar="TIME",
-    help="From then on: 15m or 2h ago, RFC 3339, or ms since the epoch, by the records' time.",
+    help="Start at this time, by record timestamp: an age (15m, 2h), RFC 3339, or ms since 1970.",
 )
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Stop after this many records.")
-@timeout_option("Stop when no record has come for this long.", default=None)
+@timeout_option("Stop when no record arrives for this long.", default=None)
 @json_option
 def command(
     source: ConfigSource,
@@ -55,12 +53,12 @@ def command(
     timeout_s: float | None,
     as_json: bool,
 ) -> None:
-    """Print the records of a topic as lines, or as JSON. Joins no group and commits nothing.
+    """Print the records of a topic as text, or as JSON with one object per line.
 
-    Records of transactions that were not committed are left out.
+    Only committed records are printed. Does not join a consumer group or commit offsets.
     """
     if since is not None and from_beginning:
-        raise click.UsageError("give either --from-beginning or --since")
+        raise click.UsageError("--from-beginning and --since exclude each other")
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     from forebay.schemas.topics import topic_name
     from forebay.stream.core.clock import SystemClock
@@ -70,7 +68,7 @@ def command(
     settings = source.load({"kafka.bootstrap_servers": bootstrap_server}).settings
     name = topic
     if name is None:
-        # Where the worker reads from other topics than `features`, its events are what is meant.
+        # `features` stands for the topics of the worker's events, whatever their names.
         base = settings.input.topics[0] if kind == "features" else kind
         name = topic_name(settings.topics.prefix, base)
     run_async(

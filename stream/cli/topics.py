@@ -1,4 +1,4 @@
-"""`forebay topics`: make the topics of the catalogue, or see whether they are as they should be."""
+"""`forebay topics`: create or check the topics of the catalogue."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ _SEVERITY_STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
 _NUMBERS = ("partitions", "replicas")
 
-_timeout = timeout_option("How long the cluster may take.", default=15.0)
+_timeout = timeout_option("Time limit for the cluster.", default=15.0)
 
 
 @click.group(
     name="topics",
     epilog=examples(
-        ("forebay topics create --dry-run", "what would be created, and whether the cluster would allow it"),
-        ("forebay topics create", "create what is missing"),
-        ("forebay topics check", "see whether all are as they should be"),
+        ("forebay topics create --dry-run", "check what would be created and allowed"),
+        ("forebay topics create", "create missing topics"),
+        ("forebay topics check", "compare all topics with the catalogue"),
     ),
 )
 def command() -> None:
     """Create or check the topics that Forebay uses.
 
-    Names come from input.topics and the catalogue, with topics.prefix before each; partitions and replicas from
+    Names come from input.topics and the catalogue, with topics.prefix prepended. Partitions and replicas come from
     topics.partitions and topics.replication_factor; retention, cleanup and sizes from the catalogue.
     """
 
 
 @command.command(
     epilog=examples(
-        ("forebay topics create", "as forebay.toml and the catalogue have it"),
-        ("forebay topics create --dry-run --json", "only ask, and answer for a script"),
+        ("forebay topics create", "create missing topics"),
+        ("forebay topics create --dry-run --json", "only check, with JSON output"),
         (
             "forebay topics create --set topics.partitions=12 --set topics.replication_factor=3",
             "for a production cluster",
@@ -55,15 +55,17 @@ def command() -> None:
 @config_options
 @bootstrap_option
 @_timeout
-@click.option("--dry-run", is_flag=True, help="Ask the cluster whether it would allow it, and create nothing.")
+@click.option(
+    "--dry-run", is_flag=True, help="Ask the cluster whether it would allow the topics, without creating them."
+)
 @json_option
 def create(source: ConfigSource, bootstrap_server: str | None, timeout_s: float, dry_run: bool, as_json: bool) -> int:
-    """Create the topics that are missing, the aggregator's too. Existing topics are not changed.
+    """Create missing topics, including those of the aggregator.
 
-    Exit status 1 if the cluster refuses one.
+    Existing topics are not changed. The exit status is 1 if the cluster refuses a topic.
     """
     settings = source.load({"kafka.bootstrap_servers": bootstrap_server}).settings
-    # Only now: they import the Kafka client.
+    # Imported late: they import the Kafka client.
     from forebay.stream.aggregate.topics import create_aggregator_topics
     from forebay.stream.kafka.cluster.topics import create_topics
 
@@ -73,17 +75,17 @@ def create(source: ConfigSource, bootstrap_server: str | None, timeout_s: float,
 
     done = run_async(create_all())
     if as_json:
-        _print_json([_created_json(one) for one in done])
+        _print_json([_created_json(result) for result in done])
     else:
         _print_created(done)
-    return 1 if any(one.status == "refused" for one in done) else 0
+    return 1 if any(result.status == "refused" for result in done) else 0
 
 
 @command.command(
     epilog=examples(
-        ("forebay topics check", "the cluster of forebay.toml"),
-        ("forebay topics check --bootstrap-server kafka:9092", "another one"),
-        ("forebay topics check --json", "for a script"),
+        ("forebay topics check", "check the configured cluster"),
+        ("forebay topics check --bootstrap-server kafka:9092", "check another cluster"),
+        ("forebay topics check --json", "for scripts"),
     )
 )
 @config_options
@@ -91,13 +93,13 @@ def create(source: ConfigSource, bootstrap_server: str | None, timeout_s: float,
 @_timeout
 @json_option
 def check(source: ConfigSource, bootstrap_server: str | None, timeout_s: float, as_json: bool) -> int:
-    """Compare the topics of workers and aggregator with the catalogue. Changes nothing.
+    """Compare the topics of workers and aggregator with the catalogue.
 
-    Exit status 1 if there is an error: something with which a worker or the aggregator cannot do its work. Warnings and notes
-    are told only; that the aggregator's topics are missing is a warning, since workers do without them.
+    Nothing is changed. The exit status is 1 if there is an error, with which a worker or the aggregator cannot work. Warnings
+    and notes are only printed. Missing topics of the aggregator are a warning, since workers do not need them.
     """
     settings = source.load({"kafka.bootstrap_servers": bootstrap_server}).settings
-    # Only now: they import the Kafka client.
+    # Imported late: they import the Kafka client.
     from forebay.stream.aggregate.topics import check_aggregator_topics
     from forebay.stream.kafka.cluster.topics import check_topics
 
@@ -116,19 +118,20 @@ def check(source: ConfigSource, bootstrap_server: str | None, timeout_s: float, 
     return 1 if checked.errors else 0
 
 
-def _created_json(one: CreateResult) -> dict[str, Any]:
-    # What is there, else what is asked for.
-    shown = one.state or one.topic
+def _created_json(result: CreateResult) -> dict[str, Any]:
+    # The existing topic, else the requested one.
+    shown = result.state or result.topic
     return {
-        "topic": one.topic.name,
-        "status": one.status,
+        "topic": result.topic.name,
+        "status": result.status,
         "partitions": shown.num_partitions,
         "replication_factor": shown.replication_factor,
         "configs": None if shown.configs is None else dict(shown.configs),
         "differences": [
-            {"setting": each.setting, "wanted": each.wanted, "actual": each.actual} for each in one.differences
+            {"setting": difference.setting, "wanted": difference.wanted, "actual": difference.actual}
+            for difference in result.differences
         ],
-        "reason": one.reason,
+        "reason": result.reason,
     }
 
 
@@ -137,22 +140,22 @@ def _print_created(done: tuple[CreateResult, ...]) -> None:
 
     from forebay.stream.terminal.console import plain_table, print_whole, stdout_console
 
-    table = plain_table("topic", "status", "partitions", "replicas", "kept", right=_NUMBERS)
-    for one in done:
-        shown = one.state or one.topic
+    table = plain_table("topic", "status", "partitions", "replicas", "retention", right=_NUMBERS)
+    for result in done:
+        shown = result.state or result.topic
         table.add_row(
-            one.topic.name,
-            Text(one.status, _STATUS_STYLES.get(one.status, "")),
+            result.topic.name,
+            Text(result.status, _STATUS_STYLES.get(result.status, "")),
             str(shown.num_partitions),
             str(shown.replication_factor),
-            _kept(shown.configs),
+            _retention(shown.configs),
         )
     print_whole(table)
     console = stdout_console()
-    for one in done:
-        for remark in (*([one.reason] if one.reason else []), *map(str, one.differences)):
-            style = _STATUS_STYLES[one.status]
-            console.print(Text.assemble((f"{one.status}: ", style), f"{one.topic.name}: {remark}"))
+    for result in done:
+        for note in (*([result.reason] if result.reason else []), *map(str, result.differences)):
+            style = _STATUS_STYLES[result.status]
+            console.print(Text.assemble((f"{result.status}: ", style), f"{result.topic.name}: {note}"))
 
 
 def _checked_json(checked: TopicCheck) -> dict[str, Any]:
@@ -187,10 +190,10 @@ def _checked_table(checked: TopicCheck) -> Table:
     from forebay.stream.kafka.cluster.topic_plan import MAX_MESSAGE_BYTES
     from forebay.stream.terminal.console import plain_table
 
-    table = plain_table("topic", "status", "partitions", "replicas", "kept", "largest message", right=_NUMBERS)
+    table = plain_table("topic", "status", "partitions", "replicas", "retention", "largest message", right=_NUMBERS)
     for topic in checked.wanted:
         state = checked.states[topic.name]
-        worst = next((each.severity for each in checked.findings if each.topic == topic.name), "note")
+        worst = next((finding.severity for finding in checked.findings if finding.topic == topic.name), "note")
         if state.status != "present":
             table.add_row(topic.name, Text(state.status, _SEVERITY_STYLES[worst]))
             continue
@@ -200,13 +203,13 @@ def _checked_table(checked: TopicCheck) -> Table:
             Text("ok", "green") if worst == "note" else Text(worst, _SEVERITY_STYLES[worst]),
             str(state.num_partitions),
             str(state.replication_factor),
-            _kept(state.configs),
+            _retention(state.configs),
             "not reported" if limit is None else f"{limit:,} bytes",
         )
     return table
 
 
-def _kept(configs: Mapping[str, str] | None) -> str:
+def _retention(configs: Mapping[str, str] | None) -> str:
     from forebay.stream.core.time_format import duration
     from forebay.stream.kafka.cluster.topic_plan import CLEANUP_POLICY, RETENTION_MS
 
@@ -214,8 +217,8 @@ def _kept(configs: Mapping[str, str] | None) -> str:
         policy, retention_ms = (configs or {})[CLEANUP_POLICY], int((configs or {})[RETENTION_MS])
     except (KeyError, ValueError):
         return "not reported"
-    kept = [duration(retention_ms)] if "delete" in policy else []
-    return ", ".join(kept + ["compacted"] * ("compact" in policy))
+    parts = [duration(retention_ms)] if "delete" in policy else []
+    return ", ".join(parts + ["compacted"] * ("compact" in policy))
 
 
 def _print_findings(checked: TopicCheck) -> None:
@@ -226,7 +229,7 @@ def _print_findings(checked: TopicCheck) -> None:
     from forebay.stream.terminal.console import stdout_console
 
     console = stdout_console()
-    # What has one remedy is told together.
+    # Findings with the same remedy are printed together.
     for remedy, findings in groupby(checked.findings, key=lambda finding: finding.remedy):
         for finding in findings:
             severity = (f"{finding.severity}: ", _SEVERITY_STYLES[finding.severity])

@@ -187,7 +187,7 @@ def test_all_is_right(broker: Broker, names: Names, capsys: pytest.CaptureFixtur
     assert status == 0
     assert "delays version 1" in checks["model"]["detail"]
 
-    for host, verdict in (("127.0.0.1", "all is right"), ("0.0.0.0", "1 of 10 checks warn")):
+    for host, verdict in (("127.0.0.1", "all checks passed"), ("0.0.0.0", "1 of 10 checks have warnings")):
         given = [argument for setting in [*settings, f"admin.host={host}"] for argument in ("--set", setting)]
         assert main(["check", *given]) == 0
         out = capsys.readouterr().out
@@ -198,7 +198,7 @@ def test_all_is_right(broker: Broker, names: Names, capsys: pytest.CaptureFixtur
 def test_for_people_each_line_has_its_mark_and_its_hint(closed_port: int, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "--set", f"kafka.bootstrap_servers=127.0.0.1:{closed_port}"]) == 1
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "✓ configuration no file; 1 settings given, the others at their defaults"
+    assert lines[0] == "✓ configuration no file; 1 settings given, the others have their defaults"
     assert lines[1] == "✓ admin         127.0.0.1:8080, this machine only, without a token, plain HTTP"
     assert lines[2].startswith("✗ broker        cannot reach Kafka at")
     assert lines[3].strip().startswith("hint: check that the broker runs")

@@ -1,4 +1,4 @@
-"""`./forebay.toml`: it names itself, and runs nothing where it may be somebody else's."""
+"""`./forebay.toml`: it is reported, and refused if another user can have written it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from forebay.stream.cli import main
 
 @pytest.fixture
 def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder whose forebay.toml has a token command that leaves a mark; the file can be written by everybody."""
+    """A folder whose forebay.toml has a token command that leaves a mark; every user can write the file."""
     monkeypatch.chdir(tmp_path)
     mark = tmp_path / "ran"
     with socket.socket() as listener:
@@ -52,7 +52,22 @@ def test_a_file_that_is_named_is_used(
     assert told.err == ""
 
 
-def test_a_file_of_ones_own_names_itself(ran: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("command", "reported"), [("config", False), ("run", True), ("publish", True)])
+def test_commands_that_change_something_report_the_file_that_was_found(
+    command: str, reported: bool, ran: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     Path("forebay.toml").chmod(0o644)
+    arguments = ["--features", "[1]"] if command == "publish" else []
+    assert main([command, *arguments, "--set", "log.level=loud"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("using forebay.toml from the current folder\n") == reported
+    assert "log.level" in err
+
+
+def test_every_command_reports_the_file_that_was_found_on_a_terminal(
+    ran: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("forebay.toml").chmod(0o644)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     assert main(["config", "--json"]) == 0
-    assert capsys.readouterr().err == "settings from forebay.toml, found in the current folder\n"
+    assert capsys.readouterr().err == "using forebay.toml from the current folder\n"

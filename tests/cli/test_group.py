@@ -77,8 +77,8 @@ def test_the_version_is_the_distribution_s(capsys: pytest.CaptureFixture[str]) -
 @pytest.mark.parametrize(
     ("args", "told"),
     [
-        (["chek"], "there is no command 'chek'. Did you mean 'check'?"),
-        (["zzz"], "`forebay --help` lists them"),
+        (["chek"], "unknown command 'chek'. Did you mean 'check'?"),
+        (["zzz"], "`forebay --help` lists all commands"),
         (["config", "--nonsense"], "--nonsense"),
         (["config", "--set"], "--set"),
         (["init", "surplus"], "surplus"),

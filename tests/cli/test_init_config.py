@@ -39,7 +39,7 @@ def test_init_overwrites_nothing_unless_told_to(folder: Path, capsys: pytest.Cap
     path = folder / "forebay.toml"
     path.write_text("[log]\n")
     assert main(["init"]) == 2
-    assert "forebay.toml is already there" in capsys.readouterr().err
+    assert "forebay.toml already exists" in capsys.readouterr().err
     assert path.read_text() == "[log]\n"
     assert main(["init", "--force"]) == 0
     assert path.read_text() == template()
