@@ -224,7 +224,7 @@ def test_a_cluster_that_advertises_what_cannot_be_reached_is_told(
     async def elsewhere(*_: object) -> ClusterView:
         return ClusterView((("127.0.0.1", closed_port),), {})
 
-    monkeypatch.setattr("forebay.stream.preflight.view", elsewhere)
+    monkeypatch.setattr("forebay.stream.preflight.describe_cluster", elsewhere)
     _, checks = check(capsys, f"kafka.bootstrap_servers={embedded_broker.bootstrap}", "model.name=delays")
     assert checks["broker"]["status"] == "failed"
     assert checks["broker"]["problems"] == [f"cannot reach Kafka at 127.0.0.1:{closed_port}: nothing listens there"]
