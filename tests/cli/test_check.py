@@ -166,7 +166,7 @@ def test_all_is_right(broker: Broker, names: Names, capsys: pytest.CaptureFixtur
     status, checks = check(capsys, *settings, timeout_s=20)
     assert (status, checks["topics"]["status"], checks["aggregator"]["status"]) == (0, "ok", "warning")
     assert "3 of 3 topics" in checks["aggregator"]["detail"]
-    assert "`forebay topics create` creates what is missing" in checks["aggregator"]["remedy"]
+    assert "run `forebay topics create`" in checks["aggregator"]["remedy"]
 
     asyncio.run(create_aggregator_topics(made, dry_run=False))
     status, checks = check(capsys, *settings, timeout_s=20)
