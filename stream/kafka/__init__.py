@@ -1,1 +1,1 @@
-"""Kafka: the client and what Forebay does over it; aiokafka is imported in this package only where it is used."""
+"""The Kafka adapter. Modules import aiokafka only where they use it."""

@@ -2,7 +2,7 @@
 
 States of the assignment:
 
-                assigned                    committed offsets sought
+                assigned                  sought the committed offsets
     DETACHED ---------------> RESTORING ------------------------------> OPEN
        ^                       |     ^                                  |  |
        |                       |     +---------------- rewind ----------+  |
