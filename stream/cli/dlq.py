@@ -34,10 +34,10 @@ SHOWN_BYTES: Final = 4096
     ),
 )
 def command() -> None:
-    """List, show, count and replay dead letters: events that were rejected or failed, with their original bytes and the reason.
+    """List, show, count and replay dead letters.
 
-    Each command reads the dead letters that are committed when it starts, and then ends. It joins no consumer group and
-    commits no offsets.
+    A dead letter holds an event that was rejected or failed, with its original bytes and the reason. Each command reads the
+    dead letters that are committed when it starts, and then ends. It joins no consumer group and commits no offsets.
     """
 
 
@@ -53,9 +53,10 @@ def command() -> None:
 @limit_option(f"Show only the newest N. [default: {LISTED}; all with --json]")
 @json_option
 def list_dead_letters(place: Place, selection: DeadLetterFilter, limit: int | None, as_json: bool) -> None:
-    """List dead letters, one per line, the oldest first. `forebay dlq show` takes the value of the first column.
+    """List dead letters, the oldest first.
 
-    With --json, each line is a JSON object with all fields; without --limit, the order is that of the topic's partitions.
+    Each is one line; `forebay dlq show` takes the value of its first column. With --json, each line is a JSON object with all
+    fields; without --limit, the order is that of the topic's partitions.
     """
     run_async(_list(place, selection, limit, as_json))
 
@@ -118,9 +119,10 @@ def show(
     max_bytes: int,
     as_json: bool,
 ) -> None:
-    """Show one dead letter in full: its reason and remedy, the original event's position, headers and bytes.
+    """Show one dead letter in full, with the remedy.
 
-    An event that failed again after a replay has several dead letters; the newest is shown.
+    This includes the reason, the original event's topic, partition and offset, its headers and its bytes. If an event failed
+    again after a replay, it has several dead letters, and the newest is shown.
     """
     if sum(option is not None for option in (where, source, event_id)) != 1:
         raise click.UsageError("give exactly one of PARTITION:OFFSET, --source and --id")
@@ -176,7 +178,10 @@ async def _find(place: Place, where: str | None, source: str | None, event_id: s
 @limit_option("Count only the newest N.")
 @json_option
 def stats(place: Place, selection: DeadLetterFilter, limit: int | None, as_json: bool) -> None:
-    """Count dead letters by kind, stage, model and original topic, with shares and the times of the first and the last."""
+    """Count dead letters by kind, stage, model and topic.
+
+    The topic is that of the original event. For each count, the share and the times of the first and the last are shown.
+    """
     run_async(_stats(place, selection, limit, as_json))
 
 

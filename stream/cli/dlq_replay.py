@@ -59,12 +59,13 @@ def command(
     yes: bool,
     as_json: bool,
 ) -> int:
-    """Publish the events of dead letters again, with their original value, key and headers, to their original topic.
+    """Publish the events of dead letters again.
 
-    The order per partition is kept. The dead letters stay in their topic. An event that fails again gets a new dead letter, and
-    the next replay takes only that one. A success is not recorded, so a second run publishes the event again: narrow the
-    selection with --since and --kind. Dead letters whose value was cut are skipped. Replays are counted by the dead letters
-    that exist; headers that state more replays are reported and ignored.
+    Events keep their original value, key and headers, their topic, and their order per partition. The dead letters stay in
+    their topic. An event that fails again gets a new dead letter, and the next replay takes only that one. A success is not
+    recorded, so a second run publishes the event again: narrow the selection with --since and --kind. Dead letters whose value
+    was cut are skipped. Replays are counted by the dead letters that exist; headers that state more replays are reported and
+    ignored.
     """
     if not (yes or dry_run or sys.stdin.isatty()):
         raise ConfigError(

@@ -141,10 +141,11 @@ class PublishOptions(TypedDict):
 def command(
     source: ConfigSource, bootstrap_server: str | None, as_json: bool, **options: Unpack[PublishOptions]
 ) -> int:
-    """Publish one event (--features), or the events of a file: JSON lines, CSV, TSV or Parquet, also compressed (.gz).
+    """Publish one event or the events of a file.
 
-    A JSON line with the field `features` is sent as an event; the columns of any other row become features. The file can be
-    of any size: it is read while it is sent. `-` is standard input.
+    --features gives one event. A file holds JSON lines, CSV, TSV or Parquet, and can be compressed (.gz). A JSON line with the
+    field `features` is sent as an event; the columns of any other row become features. The file can be of any size: it is read
+    while it is sent. `-` is standard input.
     """
     _check_use(options)
     # The client's log repeats the errors reported here.

@@ -69,34 +69,38 @@ def open_source(
     inferred or needs a package that is not installed.
     """
     if path == "-":
-        form = options.format or "jsonl"
-        if form == "parquet":
+        file_format = options.format or "jsonl"
+        if file_format == "parquet":
             raise ConfigError(
                 "Parquet cannot be read from standard input", kind="format", remedy="write it to a file first"
             )
         # A pipe can stay open for a long time: publish the events that have arrived while waiting for more.
-        if options.raw or form == "jsonl":
+        if options.raw or file_format == "jsonl":
             lines = follow_lines(sys.stdin.fileno())
             rows = raw_rows(lines, "stdin") if options.raw else json_rows(lines, "stdin")
         else:
-            rows = _csv(sys.stdin.buffer, "stdin", form=form, options=options, check_columns=check_columns)
+            rows = _csv(
+                sys.stdin.buffer, "stdin", file_format=file_format, options=options, check_columns=check_columns
+            )
         with contextlib.closing(_with_read_errors(rows, "standard input")) as guarded:
             yield Source("stdin", guarded, lambda: 0, None)
         return
     file = Path(path)
     _check_is_file(file)
     compressed = file.suffix.lower() == ".gz"
-    form = options.format or _format_of(file.with_suffix("") if compressed else file)
-    if form == "parquet" and options.raw:
+    file_format = options.format or _format_of(file.with_suffix("") if compressed else file)
+    if file_format == "parquet" and options.raw:
         raise ConfigError("--raw reads lines of text, not Parquet", kind="format", remedy="remove --raw")
     try:
         with file.open("rb") as raw:
             size = file.stat().st_size
-            if form == "parquet":
+            if file_format == "parquet":
                 rows = _parquet_rows(raw, file.name, check_columns)
             else:
                 stream = cast("BinaryIO", gzip.GzipFile(fileobj=raw)) if compressed else raw
-                rows = _text_rows(stream, file.name, form=form, options=options, check_columns=check_columns)
+                rows = _text_rows(
+                    stream, file.name, file_format=file_format, options=options, check_columns=check_columns
+                )
             # The readers must be closed before the file: they use it.
             with contextlib.closing(_with_read_errors(rows, path)) as guarded:
                 yield Source(file.name, guarded, raw.tell, size)
@@ -113,17 +117,19 @@ def _check_is_file(file: Path) -> None:
 
 
 def _text_rows(
-    stream: BinaryIO, name: str, form: Format, options: ReadOptions, check_columns: CheckColumns
+    stream: BinaryIO, name: str, file_format: Format, options: ReadOptions, check_columns: CheckColumns
 ) -> InputRows:
     if options.raw:
         return raw_rows(read_lines(stream), name)
-    if form == "jsonl":
+    if file_format == "jsonl":
         return json_rows(read_lines(stream), name)
-    return _csv(stream, name, form=form, options=options, check_columns=check_columns)
+    return _csv(stream, name, file_format=file_format, options=options, check_columns=check_columns)
 
 
-def _csv(stream: BinaryIO, name: str, form: Format, options: ReadOptions, check_columns: CheckColumns) -> InputRows:
-    usual = "\t" if form == "tsv" else ","
+def _csv(
+    stream: BinaryIO, name: str, file_format: Format, options: ReadOptions, check_columns: CheckColumns
+) -> InputRows:
+    usual = "\t" if file_format == "tsv" else ","
     return csv_rows(stream, name, replace(options.csv, usual_delimiter=usual), check_columns)
 
 
@@ -150,11 +156,11 @@ def _with_read_errors(rows: InputRows, path: str) -> Generator[InputRow | Invali
 
 
 def _format_of(file: Path) -> Format:
-    form = _SUFFIXES.get(file.suffix.lower())
-    if form is None:
+    file_format = _SUFFIXES.get(file.suffix.lower())
+    if file_format is None:
         raise ConfigError(
             f"{file.name}: the format cannot be inferred from the file name",
             kind="format",
             remedy=f"set it with --format {'|'.join(FORMATS)}",
         )
-    return form
+    return file_format

@@ -64,7 +64,7 @@ class ServedSignature:
 
 
 class EventCheck:
-    """Judges events as a worker would, for one model. headers: those that every record will have."""
+    """Checks events for one model as the worker does. headers: the headers that every record will have."""
 
     def __init__(self, served: ServedSignature, headers: Headers = ()) -> None:
         self.signature = served.signature
@@ -112,7 +112,7 @@ class Inspection:
             hints.append(f"the first line seems to hold data, not column names: {odd!r}")
         if sample and sample[0].written and (comma := _decimal_comma(events, self.check)) is not None:
             hints.append(comma)
-        rejected = None if self.check is None else self._judge(self.check, sample, names, hints)
+        rejected = None if self.check is None else self._check_sample(self.check, sample, names, hints)
         for hint in [*hints, *([] if rejected is None else [rejected])]:
             self.warn(hint)
         if events and all(_looks_like_seconds(event.get("timestamp")) for event in events):
@@ -121,10 +121,10 @@ class Inspection:
                 "--timestamp-unit s reads them as seconds"
             )
 
-    def _judge(
+    def _check_sample(
         self, check: EventCheck, sample: Sequence[Candidate], names: Sequence[str], hints: Sequence[str]
     ) -> str | None:
-        """Return a warning if the model would reject some events, else None. Raises DataError if it would reject all."""
+        """Return a warning if the model would reject some events, otherwise None. Raises DataError if it would reject all."""
         known = {feature.name for feature in check.signature.features}
         if known and names and known.isdisjoint(names):
             raise DataError(

@@ -130,10 +130,10 @@ def test_invalid_parquet_and_missing_pyarrow_are_reported(tmp_path: Path, monkey
     assert caught.value.remedy is not None and "[files]" in caught.value.remedy
 
 
-@pytest.mark.parametrize("form", ["csv", "parquet"])
-def test_a_missing_column_is_reported_before_any_row_is_read(tmp_path: Path, form: Format) -> None:
-    path = tmp_path / f"a.{form}"
-    if form == "csv":
+@pytest.mark.parametrize("file_format", ["csv", "parquet"])
+def test_a_missing_column_is_reported_before_any_row_is_read(tmp_path: Path, file_format: Format) -> None:
+    path = tmp_path / f"a.{file_format}"
+    if file_format == "csv":
         path.write_bytes(b"tailnum,x\nN1,1\n")
     else:
         pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
