@@ -33,8 +33,8 @@ def flatten(features: Sequence[Any], shape: tuple[int, ...]) -> list[Any]:
             raise _fault(FailureKind.WRONG_TYPE, f"has values where arrays are expected, at depth {depth}", shape)
         sizes = set(map(len, level))
         if sizes != {size}:
-            found = "arrays of different lengths" if len(sizes) > 1 else f"{sizes.pop()}"
-            raise _fault(FailureKind.WRONG_LENGTH, f"has {found} instead of {size} at depth {depth + 1}", shape)
+            actual = "arrays of different lengths" if len(sizes) > 1 else f"{sizes.pop()}"
+            raise _fault(FailureKind.WRONG_LENGTH, f"has {actual} instead of {size} at depth {depth + 1}", shape)
         level = list(chain.from_iterable(level))
     return level
 

@@ -131,8 +131,8 @@ class DeviceThread:
                 self._not_before_s = now_s + self._backoff.wait_s(self._breaker.failures)
             else:
                 self._breaker.record_success()
-                known = min(self._usual_call_s, 2 * SHORT_CALL_S)
-                self._usual_call_s = known + 0.2 * (result.model_s - known)
+                average_s = min(self._usual_call_s, 2 * SHORT_CALL_S)
+                self._usual_call_s = average_s + 0.2 * (result.model_s - average_s)
             collected.append(result)
         return collected
 

@@ -60,9 +60,10 @@ class PredictionEncoder:
 
     def __init__(self, *, model: str, version: int, labels: Sequence[str], num_classes: int) -> None:
         self._model = f'","model":{orjson.dumps(model).decode()},"version":{version},"prediction":['
-        named = [*labels, *[None] * (num_classes - len(labels))]
+        label_of_class = [*labels, *[None] * (num_classes - len(labels))]
         self._class_endings = [
-            f',"class":{index},"label":{orjson.dumps(label).decode()},"source":' for index, label in enumerate(named)
+            f',"class":{index},"label":{orjson.dumps(label).decode()},"source":'
+            for index, label in enumerate(label_of_class)
         ]
 
     def encode(self, result: BatchResult, chunk: Chunk, first_row: int, rows: Sequence[int] | None) -> list[bytes]:
@@ -98,8 +99,8 @@ class PredictionEncoder:
         first_row: index of the first window's row in the micro-batch.
         rows: indices in `windows`; None for all.
         """
-        named = windows if rows is None else [windows[row] for row in rows]
-        if not named:
+        selected = windows if rows is None else [windows[row] for row in rows]
+        if not selected:
             return []
         scores, confidences, endings = self._columns(result, first_row, len(windows), rows)
         model, source = self._model, _source(partition)
@@ -107,7 +108,7 @@ class PredictionEncoder:
             f'{{"id":{_text(w.id)[:-1]}{model}{s}],"confidence":{c}{e}{source}{w.first_offset},"timestamp":{w.start}}}'
             f',"window":{{"key":{_text(w.key)},"start":{w.start},"end":{w.end},"events":{w.num_events},'
             f'"dropped":{w.dropped}}}}}'.encode()
-            for w, s, c, e in zip(named, scores, confidences, endings, strict=True)
+            for w, s, c, e in zip(selected, scores, confidences, endings, strict=True)
         ]
 
     def _columns(
@@ -123,8 +124,8 @@ class PredictionEncoder:
             return scores, ["null"] * len(scores), [',"class":null,"label":null,"source":'] * len(scores)
         part = confidences_B[where] if rows is None else confidences_B[where][rows]
         confidences = orjson.dumps(_contiguous(part), option=orjson.OPT_SERIALIZE_NUMPY).decode()[1:-1].split(",")
-        chosen = (classes_B[where] if rows is None else classes_B[where][rows]).tolist()
-        return scores, confidences, [self._class_endings[index] for index in chosen]
+        class_indices = (classes_B[where] if rows is None else classes_B[where][rows]).tolist()
+        return scores, confidences, [self._class_endings[index] for index in class_indices]
 
 
 def _contiguous(array):  # type: ignore[no-untyped-def]

@@ -41,10 +41,10 @@ class ReorderBuffer:
 
         At least one micro-batch is taken, and parts that must be committed together are taken together.
         """
-        taken: list[BatchResult] = []
+        results: list[BatchResult] = []
         passed: Counter[TopicPartition] = Counter()
         unfinished: set[TopicPartition] = set()
-        size = num_bytes = whole = 0
+        size = num_bytes = num_complete = 0
         for seq in sorted(self._results):
             result = self._results[seq]
             partitions = {chunk.partition for chunk in result.batch.chunks}
@@ -52,20 +52,20 @@ class ReorderBuffer:
                 continue
             size += max(result.batch.num_records, result.batch.num_rows)
             num_bytes += output_bytes(result)
-            if whole and (size > max_records or num_bytes > max_bytes):
+            if num_complete and (size > max_records or num_bytes > max_bytes):
                 break
-            taken.append(result)
+            results.append(result)
             passed.update(partitions)
             for chunk in result.batch.chunks:
                 (unfinished.discard if chunk.can_end_commit else unfinished.add)(chunk.partition)
             if not unfinished:
-                whole = len(taken)
-        del taken[whole:]
-        for result in taken:
+                num_complete = len(results)
+        del results[num_complete:]
+        for result in results:
             for partition in {chunk.partition for chunk in result.batch.chunks}:
                 self._order[partition].popleft()
             del self._results[result.batch.seq]
-        return taken
+        return results
 
     def purge(self) -> None:
         """Drop everything. The records will be read again."""
