@@ -124,9 +124,9 @@ def dead_letter_text(dead_letter: DeadLetter, *, max_bytes: int) -> RenderableTy
         if dead_letter.value is None
         else f"{len(dead_letter.value):,} byte{'s'[: len(dead_letter.value) != 1]}"
     )
-    lines, what, cut = _value_lines(dead_letter, max_bytes)
+    lines, value_format, cut = _value_lines(dead_letter, max_bytes)
     more = f", the first {max_bytes:,} shown; --max-bytes shows more, --value all" if cut else ""
-    table.add_row("value", Text(f"{size}{what}{more}"))
+    table.add_row("value", Text(f"{size}{value_format}{more}"))
     return Group(table, *[Text(line) for line in lines])
 
 

@@ -83,7 +83,10 @@ async def _look_up(reader: DeadLetterReader, kafka: KafkaSection, topic: str) ->
 
 @dataclass(slots=True)
 class ReplayProgress:
-    """The events published so far. delivered: number of the `sent` events that the cluster has confirmed."""
+    """The events published so far.
+
+    delivered: number of the `sent` events that the cluster has confirmed. seconds: duration of the run.
+    """
 
     sent: int = 0
     delivered: int = 0
@@ -94,7 +97,7 @@ class ReplayProgress:
 class Replayer:
     """Publishes the events of a plan, at `rate` events a second (None: as fast as possible).
 
-    `progress` is always up to date, also after an error.
+    progress: what was published so far; valid at any time, also after an error.
     """
 
     def __init__(

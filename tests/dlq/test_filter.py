@@ -104,8 +104,8 @@ def test_the_newest_dead_letters_are_selected_over_all_partitions() -> None:
     newest = NewestDeadLetters(3)
     for number, time in enumerate([5, 1, 9, 7, 3]):
         newest.add(make_dead_letter(number, at=TopicPartition("dead-letters", number % 2), timestamp=time))
-    assert [found.timestamp for found in newest.dead_letters()] == [5, 7, 9] and newest.num_added == 5
+    assert [dead_letter.timestamp for dead_letter in newest.dead_letters()] == [5, 7, 9] and newest.num_added == 5
     everything = NewestDeadLetters(None)
     for number in range(5):
         everything.add(make_dead_letter(number))
-    assert [found.position.offset for found in everything.dead_letters()] == list(range(5))
+    assert [dead_letter.position.offset for dead_letter in everything.dead_letters()] == list(range(5))

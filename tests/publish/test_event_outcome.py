@@ -34,10 +34,10 @@ class Reader:
 
     def __init__(self, clock: ManualClock, *polls: tuple[str, list[FakeRecord]]) -> None:
         self.clock = clock
-        self.given = polls
+        self.topic_polls = polls
 
     async def polls(self, **_: object) -> AsyncIterator[tuple[TopicPartition, Sequence[Record]]]:
-        for topic, records in self.given:
+        for topic, records in self.topic_polls:
             self.clock.advance(1.0)
             yield TopicPartition(topic, 0), cast("list[Record]", records)
         while True:
