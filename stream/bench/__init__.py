@@ -1,1 +1,1 @@
-"""Measuring a worker: how many events it takes a second, how late its predictions are, and what it costs."""
+"""The benchmark of a worker: throughput, latency, memory and CPU time."""

@@ -1,4 +1,4 @@
-"""Closed loop: a topic filled beforehand is drained as fast as the worker can. It measures throughput."""
+"""Closed loop: the worker drains a filled topic as fast as it can. Measures throughput."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ _CHECK_S: Final = 0.2
 
 @dataclass(frozen=True, slots=True)
 class ClosedLoop:
-    """What draining came to, over the time between the first and the last prediction's being readable.
+    """The throughput between the first and the last readable prediction.
 
-    events: those of that time; cpu_s: the worker's.
+    events: number of predictions in that time.
+    cpu_s: CPU time of the worker in that time.
     """
 
     events: int
@@ -46,9 +47,9 @@ async def drain(
     clock: Clock,
     progress: Callable[[int], None] = lambda events: None,
 ) -> ClosedLoop:
-    """Watch the worker answer `events` events. Raises BrokerError when it ends or stands still.
+    """Measure while the worker predicts `events` events. Raises BrokerError if it ends or stalls.
 
-    `progress` gets how many more predictions became readable.
+    progress: receives the number of new readable predictions.
     """
     meter = ProcessMeter(worker.pid)
     changed_s = checked_s = clock.monotonic_s()
@@ -73,17 +74,17 @@ async def drain(
         if now_s - checked_s >= _CHECK_S:
             checked_s = now_s
             worker.check()
-        patience_s = STALL_TIMEOUT_S if total else READY_TIMEOUT_S
-        if now_s - changed_s > patience_s:
-            raise stalled_error(worker, f"{total:,} of {events:,} predictions came, and then none for {patience_s:g} s")
+        timeout_s = STALL_TIMEOUT_S if total else READY_TIMEOUT_S
+        if now_s - changed_s > timeout_s:
+            raise stalled_error(worker, f"{total:,} of {events:,} predictions arrived, then none for {timeout_s:g} s")
 
 
 def _result(first: tuple[float, int, Usage], last: tuple[float, int, Usage]) -> ClosedLoop:
     seconds, events, cpu_s = last[0] - first[0], last[1] - first[1], last[2].cpu_s - first[2].cpu_s
     if events <= 0 or seconds <= 0 or cpu_s <= 0:
         raise BrokerError(
-            "all predictions became readable at once: there is nothing to measure between the first and the last",
+            "all predictions became readable at once, so that there is no time to measure",
             kind="bench_too_short",
-            remedy="measure with more --events",
+            remedy="use more --events",
         )
     return ClosedLoop(events, seconds, cpu_s)

@@ -1,4 +1,4 @@
-"""Where commits spend their time, as the worker tells it in its log when it ends."""
+"""The durations of the steps of a commit, from the line that the worker logs when it ends."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from forebay.stream.telemetry.commit_timings import STEPS
 
 
 def commit_steps(log: Path) -> Mapping[str, Mapping[str, float]] | None:
-    """By step: p50_ms and p99_ms, of the last commits. None where the log tells none."""
+    """Return p50_ms and p99_ms of each step over the last commits; None if the log has no such line."""
     for line in reversed(log.read_bytes().splitlines()):
         try:
             figures = orjson.loads(line).get("figures")
         except (orjson.JSONDecodeError, AttributeError):
-            continue  # a line of somebody else's on standard error
+            continue  # a line of a library on standard error
         if figures and figures.keys() == set(STEPS):
             return dict(figures)
     return None

@@ -1,4 +1,4 @@
-"""What a bench measures side by side: the same settings but for one thing."""
+"""The variants that a benchmark compares: settings that differ in one point."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ TRACED_RATIO: Final = 0.01
 
 @contextlib.contextmanager
 def comparison_variants(settings: Settings, comparison: Comparison) -> Iterator[Mapping[str, Settings]]:
-    """Settings by the name of their column, the first to be told over the second.
+    """Yield the settings of each variant by name; the ratio is that of the first to the second.
 
-    For tracing a collector is there that takes everything and keeps nothing, unless one is configured.
+    For tracing, a collector that discards everything is started, unless one is configured.
     """
     guarantee = settings.delivery.processing_guarantee
     match comparison:
@@ -57,7 +57,7 @@ def _collector(endpoint: str | None) -> Iterator[str]:
 
 
 class _DiscardingCollector(BaseHTTPRequestHandler):
-    """Answers every POST as a collector does that has taken all."""
+    """Responds to every POST like a collector that has accepted everything."""
 
     protocol_version = "HTTP/1.1"
 
@@ -69,4 +69,4 @@ class _DiscardingCollector(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing: a line for each would be in the way of the table."""
+        """Log nothing: a line per request would disturb the table."""

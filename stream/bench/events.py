@@ -1,4 +1,4 @@
-"""Events to measure with: like real ones in size and shape, the same in every run."""
+"""Synthetic events with the size and shape of real ones, the same in every run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SEED: Final = 20_130_101
 
 
 class EventGenerator:
-    """Makes events for one signature, as fast as a load generator has to be: the features are written once."""
+    """Generates events for one signature. The features are encoded once, so that it is fast enough to generate load."""
 
     def __init__(self, signature: Signature) -> None:
         rng = np.random.default_rng(_SEED)
@@ -28,11 +28,11 @@ class EventGenerator:
         self._rows = [orjson.dumps(row) for row in numbers]
 
     def key(self, number: int) -> bytes:
-        """The record key of event `number`."""
+        """Return the record key of event `number`."""
         return b"key-%d" % (number % NUM_KEYS)
 
     def value(self, number: int, timestamp_ms: int) -> bytes:
-        """Event `number` as JSON; its id ends in `number` (see `number_of`)."""
+        """Return event `number` as JSON; its id ends in `number` (see `number_of`)."""
         return b'{"id":"event-%d","timestamp":%d,"features":%b}' % (
             number,
             timestamp_ms,
@@ -41,6 +41,6 @@ class EventGenerator:
 
 
 def number_of(prediction: bytes) -> int:
-    """The number of the event that a prediction answers. Raises ValueError, KeyError for what is no such prediction."""
+    """Return the number of the event of a prediction. Raises ValueError or KeyError if it does not belong to such an event."""
     event_id: str = orjson.loads(prediction)["id"]
     return int(event_id.removeprefix("event-"))

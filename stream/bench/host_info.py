@@ -1,4 +1,4 @@
-"""On what was measured: figures without it mean little."""
+"""A description of the machine and the software versions, without which figures mean little."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ _PACKAGES: Final = ("forebay", "aiokafka", "torch", "orjson", "numpy")
 
 
 def describe_host() -> dict[str, object]:
-    """Processor, cores that this process may use, system, Python, and the versions of what matters."""
+    """Return the processor, the cores available to this process, the system, and the versions of Python and packages."""
     return {
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        "packages": {name: found for name in _PACKAGES if (found := installed_version(name)) is not None},
+        "packages": {name: number for name in _PACKAGES if (number := installed_version(name)) is not None},
     }
 
 
 def installed_version(package: str) -> str | None:
-    """None where it is not installed."""
+    """Return the version of a package; None if it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""Which event became readable when, against when it was meant to be sent. Pure."""
+"""Latency of each event, from when it was due to be sent until its prediction was readable. Pure."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from forebay.stream.publish.pacer import Pacer
 
 
 class LatencyRecorder:
-    """Latencies of an open loop of `events` events that `pacer` plans.
+    """The latencies of an open loop of `events` events, sent at the times of `pacer`.
 
-    They count from the *intended* time: where the system, or the sender, falls behind, the waiting counts (else a stall
-    would show as one slow event and hide all those that it kept from being sent). The events of the first `warm_up_s`
-    seconds are expected, but not counted.
+    Latency counts from the *intended* send time, so that it includes the delay if the system or the sender falls behind.
+    Otherwise a stall would appear as one slow event and hide all events whose sending it delayed. The events of the first
+    `warm_up_s` seconds are expected, but their latencies are not counted.
     """
 
     def __init__(self, pacer: Pacer, events: int, *, warm_up_s: float) -> None:
@@ -20,15 +20,18 @@ class LatencyRecorder:
         self._latency_ms: dict[int, float] = {}
         self._commit_ms: dict[int, float] = {}
         self.duplicates = 0
-        """Predictions of events that had been answered; of those the first counts."""
+        """The number of further predictions of an event; only the first one counts."""
 
     def record(self, number: int, now_s: float, sent_s: float) -> None:
-        """The prediction of event `number` was read at `now_s`, and the worker had sent it at `sent_s`, monotonic seconds.
+        """Record that the prediction of event `number` was read.
 
-        Raises ValueError for no such event.
+        now_s: when it was read, monotonic seconds.
+        sent_s: when the worker sent it, monotonic seconds.
+
+        Raises ValueError if there is no such event.
         """
         if not 0 <= number < self._events:
-            raise ValueError(f"event {number} is none of the {self._events} that were published")
+            raise ValueError(f"event {number} is not one of the {self._events} published events")
         if number in self._latency_ms:
             self.duplicates += 1
         else:
@@ -37,15 +40,15 @@ class LatencyRecorder:
 
     @property
     def missing(self) -> int:
-        """Events without a prediction as yet."""
+        """The number of events without a prediction so far."""
         return self._events - len(self._latency_ms)
 
     def latencies_ms(self) -> list[float]:
-        """Of what was answered, the warm-up left out, in the order of publishing."""
+        """Return the latencies in the order of publishing, without the warm-up and missing events."""
         return [self._latency_ms[number] for number in self._counted()]
 
     def commits_ms(self) -> list[float]:
-        """The part of each from the worker's sending of the prediction on: the rest of its commit, and being read."""
+        """Return the part of each latency after the worker sent the prediction: the rest of its commit, and reading."""
         return [self._commit_ms[number] for number in self._counted()]
 
     def _counted(self) -> list[int]:

@@ -1,4 +1,4 @@
-"""A whole measurement: broker, topics, model, worker, its three parts, and everything away again."""
+"""A complete measurement: broker, topics, model and worker, the three tests, and removal of everything."""
 
 from __future__ import annotations
 
@@ -48,11 +48,16 @@ LOG_FILE = "worker.log"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to measure. An `events`, `memory_events` or `rate` of 0 leaves that part out.
+    """What to measure. 0 for `events`, `memory_events` or `rate` skips that test.
 
-    events: of the closed loop; memory_events: while memory is looked at; rate: events a second of the open loop;
-    seconds: how long that lasts, the warm-up with it. run_id: in the names of topics and group; own_model: the bench's,
-    else the configured one; folder: where configuration and log stay, None for nowhere.
+    embedded: whether to use an embedded broker instead of the configured cluster.
+    own_model: whether to use the benchmark's model instead of the configured one.
+    events: number of events of the closed loop.
+    memory_events: number of events over which memory is measured.
+    rate: events per second of the open loop.
+    seconds: duration of the open loop, including the warm-up.
+    run_id: part of the names of the topics and the group.
+    folder: where to keep the configuration and the log; None to keep nothing.
     """
 
     settings: Settings
@@ -67,11 +72,11 @@ class Plan:
 
 
 Progress = Callable[[str, int], Callable[[int], None]]
-"""Begins a step with its name and its number of events; what it gives takes how many more are done."""
+"""Begins a step, with its name and number of events. Returns a function that receives the number of further events done."""
 
 
 async def measure(plan: Plan, *, clock: Clock, progress: Progress) -> BenchReport:
-    """Raises ForebayError for whatever kept it from measuring."""
+    """Measure one configuration and return the report. Raises ForebayError."""
     try:
         async with contextlib.AsyncExitStack() as stack:
             folder = plan.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="forebay-bench-")))
@@ -89,7 +94,7 @@ async def measure(plan: Plan, *, clock: Clock, progress: Progress) -> BenchRepor
             )
             config = folder / CONFIG_FILE
             config.write_text(as_toml(settings), encoding="utf-8")
-            if not plan.embedded:  # an embedded broker's topics go with it
+            if not plan.embedded:  # the topics of an embedded broker end with it
                 names = [topic_name(settings.topics.prefix, spec.name) for spec in CATALOGUE]
                 stack.push_async_callback(delete_topics, settings.kafka, names)
             return await _measure_on(plan, settings, config=config, clock=clock, progress=progress)
@@ -97,7 +102,7 @@ async def measure(plan: Plan, *, clock: Clock, progress: Progress) -> BenchRepor
         raise BrokerError(
             f"Kafka at {plan.settings.kafka.bootstrap_servers}: {error}",
             kind="unreachable",
-            remedy="`forebay check` tells whether it can be reached",
+            remedy="run `forebay check` to find out whether it can be reached",
         ) from error
 
 
@@ -118,8 +123,8 @@ async def _measure_on(plan: Plan, settings: Settings, config: Path, clock: Clock
             progress=progress("filling the topic", plan.events),
         )
     closed, memory, opened = None, None, None
-    async with _reading(settings, options) as reader, _working(settings, config) as worker:
-        # What lives now lives on: looking through it again and again would show as latency.
+    async with _started_reader(settings, options) as reader, _started_worker(settings, config) as worker:
+        # Existing objects stay alive: collecting them again and again would show as latency.
         gc.collect()
         gc.freeze()
         if plan.events:
@@ -173,29 +178,29 @@ async def _measure_on(plan: Plan, settings: Settings, config: Path, clock: Clock
 
 
 async def _create_topics(settings: Settings) -> None:
-    refused = [made for made in await create_topics(settings) if made.status == "refused"]
+    refused = [result for result in await create_topics(settings) if result.status == "refused"]
     if refused:
-        raise BrokerError(f"{refused[0].topic.name} cannot be created: {refused[0].reason}", kind="topics")
+        raise BrokerError(f"topic {refused[0].topic.name} cannot be created: {refused[0].reason}", kind="topics")
 
 
 async def measure_variants(
     plan: Plan, variants: Mapping[str, Settings], *, rounds: int, clock: Clock, progress: Progress
 ) -> list[BenchReport]:
-    """The same plan with each variant in turn, round after round; every second round backwards. Raises ForebayError."""
+    """Measure all variants in each round, in reverse order in every second round. Raises ForebayError."""
     reports = []
     names = list(variants)
     for number in range(rounds):
         for name in names if number % 2 == 0 else reversed(names):
             run_id = f"{plan.run_id}-{number}-{names.index(name)}"
             folder = None if plan.folder is None else plan.folder / run_id
-            one = dataclasses.replace(plan, settings=variants[name], run_id=run_id, folder=folder)
-            report = await measure(one, clock=clock, progress=progress)
+            variant_plan = dataclasses.replace(plan, settings=variants[name], run_id=run_id, folder=folder)
+            report = await measure(variant_plan, clock=clock, progress=progress)
             reports.append(dataclasses.replace(report, variant=name))
     return sorted(reports, key=lambda report: names.index(report.variant))
 
 
 @contextlib.asynccontextmanager
-async def _reading(settings: Settings, options: dict[str, object]) -> AsyncIterator[PredictionReader]:
+async def _started_reader(settings: Settings, options: dict[str, object]) -> AsyncIterator[PredictionReader]:
     topic = topic_name(settings.topics.prefix, PREDICTIONS.name)
     reader = PredictionReader(options, topic, settings.topics.partitions)
     try:
@@ -206,7 +211,7 @@ async def _reading(settings: Settings, options: dict[str, object]) -> AsyncItera
 
 
 @contextlib.asynccontextmanager
-async def _working(settings: Settings, config: Path) -> AsyncIterator[WorkerProcess]:
+async def _started_worker(settings: Settings, config: Path) -> AsyncIterator[WorkerProcess]:
     worker = WorkerProcess(
         config,
         config.with_name(LOG_FILE),

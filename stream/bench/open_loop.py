@@ -1,4 +1,4 @@
-"""Open loop: events are sent at a fixed rate, whatever becomes of them. It measures latency."""
+"""Open loop: events are sent at a fixed rate, however fast the worker is. Measures latency."""
 
 from __future__ import annotations
 
@@ -31,11 +31,13 @@ _POLL_RECORDS: Final = 2_000
 
 @dataclass(frozen=True, slots=True)
 class OpenLoop:
-    """Latency from the intended time of sending until a read_committed consumer has the prediction.
+    """Latency from the intended send time until a read_committed consumer has read the prediction.
 
-    rate: events a second, planned; events: published, the warm-up with them; late_send_ms: the longest that an event was sent
-    after its time, which is the bench's own share; cpu_share: of one core, the worker's. commit: the part of `latency` from the
-    sending of the predictions on, by the records' timestamps, which are whole milliseconds.
+    rate: planned events per second.
+    events: number of published events, including the warm-up.
+    commit: part of `latency` after the worker sent the prediction, by record timestamps in whole milliseconds.
+    late_send_ms: longest delay of a send after its intended time, caused by the benchmark itself.
+    cpu_share: CPU time of the worker as a share of one core.
     """
 
     rate: float
@@ -63,9 +65,9 @@ async def publish_and_time(
     warm_up_s: float = WARM_UP_S,
     progress: Callable[[int], None] = lambda events: None,
 ) -> OpenLoop:
-    """Publish `events` events at `rate` a second, the first one numbered `first_number`, and time their predictions.
+    """Publish `events` events at `rate` per second, numbered from `first_number`, and measure the latency of their predictions.
 
-    Raises BrokerError when the worker ends, a delivery fails, or predictions do not come.
+    Raises BrokerError if the worker ends, a delivery fails, or predictions do not arrive.
     """
     producer = AIOKafkaProducer(**options, acks="all")
     await producer.start()
@@ -129,7 +131,7 @@ async def _publish(
     first_number: int,
     clock: Clock,
 ) -> float:
-    """Send each event when it is due, every one by itself, as a live producer does. The longest delay, in ms."""
+    """Send each event individually when it is due, like a live producer. Return the longest delay in ms."""
     late_s = 0.0
     sent = 0
     last: dict[int, asyncio.Future[Any]] = {}
@@ -147,8 +149,8 @@ async def _publish(
                 topic, generator.value(number, clock.wall_ms()), generator.key(number), partition=partition
             )
         sent += due
-        await asyncio.sleep(0)  # sending does not give way by itself while there is room
-    # Deliveries are in order, so the last of each partition stands for all.
+        await asyncio.sleep(0)  # send() does not yield to the event loop while there is room in the batch
+    # Deliveries are in order: it is enough to wait for the last one of each partition.
     await asyncio.gather(*last.values())
     return late_s * 1000
 
@@ -162,15 +164,15 @@ async def _read(
     clock: Clock,
     progress: Callable[[int], None],
 ) -> None:
-    """Until every event has its prediction."""
+    """Read until every event has its prediction."""
     changed_s = clock.monotonic_s()
-    epoch_s = clock.wall_ms() / 1000 - changed_s  # of the monotonic clock, by the wall's
+    epoch_s = clock.wall_ms() / 1000 - changed_s  # wall time at monotonic time 0
     while recorder.missing:
         polled = await reader.poll(timeout_s=_POLL_S, max_records=_POLL_RECORDS)
         now_s = clock.monotonic_s()
         for records in polled:
             for record in records:
-                # A worker that starts again after a failure may answer events of the closed loop a second time.
+                # A worker that restarts after a failure may predict events of the closed loop a second time.
                 if (number := number_of(record.value) - first_number) >= 0:
                     recorder.record(number, now_s, record.timestamp / 1000 - epoch_s)
         if polled:

@@ -1,4 +1,4 @@
-"""The measurements as a picture: the only module here that imports matplotlib."""
+"""Plots of the measurements. The only module of this folder that imports matplotlib."""
 
 from __future__ import annotations
 
@@ -27,26 +27,25 @@ COLOURS: Final = ("#2f6fb0", "#8a8f98")
 
 
 def save_plot(reports: Sequence[BenchReport], path: Path) -> None:
-    """Throughput as bars and latency as a distribution, of each variant's last report.
+    """Plot throughput as bars and latency as a histogram, from each variant's last report.
 
     Raises StorageError, ConfigError.
     """
     last = {report.variant: report for report in reports}
     measured = list(last.values())
-    parts = [
-        draw for draw, given in ((_throughput, measured[0].closed_loop), (_latency, measured[0].open_loop)) if given
-    ]
-    if not parts:
-        raise ConfigError("--plot draws throughput and latency, and both were left out", kind="plot_nothing")
-    figure = Figure(figsize=(5.5 * len(parts), 4.2), layout="constrained")
-    for place, draw in enumerate(parts):
-        draw(figure.add_subplot(1, len(parts), place + 1), measured)
+    first = measured[0]
+    panels = [draw for draw, result in ((_throughput, first.closed_loop), (_latency, first.open_loop)) if result]
+    if not panels:
+        raise ConfigError("--plot draws throughput and latency, and both tests were skipped", kind="plot_nothing")
+    figure = Figure(figsize=(5.5 * len(panels), 4.2), layout="constrained")
+    for index, draw in enumerate(panels):
+        draw(figure.add_subplot(1, len(panels), index + 1), measured)
     figure.suptitle(f"forebay bench · {measured[0].model} · {measured[0].broker}", fontsize=11)
     write(figure, path)
 
 
 def write(figure: Figure, path: Path) -> None:
-    """Save a figure in the format that the file's name asks for. Raises StorageError, ConfigError."""
+    """Save a figure in the format of the file name's extension. Raises StorageError, ConfigError."""
     try:
         figure.savefig(path, dpi=144)
     except OSError as error:
@@ -61,43 +60,39 @@ def _throughput(axes: Any, reports: Sequence[BenchReport]) -> None:
     for number, report in enumerate(reports):
         assert report.closed_loop is not None
         values = [report.closed_loop.events_per_s, report.closed_loop.events_per_cpu_s]
-        bars = axes.bar([place + number * width for place in (0, 1)], values, width, color=COLOURS[number])
+        bars = axes.bar([x + number * width for x in (0, 1)], values, width, color=COLOURS[number])
         axes.bar_label(bars, [f"{value:,.0f}" for value in values], fontsize=8)
-        bars.set_label(_words(report))
+        bars.set_label(report.variant)
         highest = max(highest, *values)
     middle = (len(reports) - 1) * width / 2
     axes.set_xticks([middle, 1 + middle], ["events/s", "events/CPU-s"])
-    axes.set_title("closed loop: a filled topic drained", fontsize=10)
+    axes.set_title("closed loop: draining a filled topic", fontsize=10)
     axes.set_ylim(0, highest * 1.25)
     axes.legend(frameon=False, fontsize=8, loc="upper right")
     _plain(axes)
 
 
 def _latency(axes: Any, reports: Sequence[BenchReport]) -> None:
-    # The few slowest would squeeze the others together; the legend tells the maximum.
-    upper = max(percentile(sorted(_of(report).latencies_ms), 99.9) for report in reports)
+    # Clip the few slowest events, which would compress the rest of the plot; the legend shows the maximum.
+    upper = max(percentile(sorted(_open_loop(report).latencies_ms), 99.9) for report in reports)
     for number, report in enumerate(reports):
-        loop = _of(report)
+        loop = _open_loop(report)
         latency = loop.latency
-        label = f"{_words(report)}: p50 {latency.p50_ms:.1f}, p99 {latency.p99_ms:.1f}, max {latency.max_ms:.0f} ms"
+        label = f"{report.variant}: p50 {latency.p50_ms:.1f}, p99 {latency.p99_ms:.1f}, max {latency.max_ms:.0f} ms"
         clipped = np.clip(loop.latencies_ms, None, upper)
         axes.hist(clipped, bins=80, range=(0, upper), color=COLOURS[number], alpha=0.6, label=label)
         axes.axvline(latency.p50_ms, color=COLOURS[number], linewidth=1)
         axes.axvline(latency.p99_ms, color=COLOURS[number], linewidth=1, linestyle="--")
-    axes.set_title(f"open loop, {_of(reports[0]).rate:,.0f} events/s", fontsize=10)
+    axes.set_title(f"open loop, {_open_loop(reports[0]).rate:,.0f} events/s", fontsize=10)
     axes.set_xlabel("ms from intended send time to readable")
     axes.set_ylabel("events")
     axes.legend(frameon=False, fontsize=8, loc="center right")
     _plain(axes)
 
 
-def _of(report: BenchReport) -> OpenLoop:
+def _open_loop(report: BenchReport) -> OpenLoop:
     assert report.open_loop is not None
     return report.open_loop
-
-
-def _words(report: BenchReport) -> str:
-    return report.variant
 
 
 def _plain(axes: Any) -> None:

@@ -1,4 +1,4 @@
-"""A topic filled before the measurement, in whole record batches."""
+"""Filling a topic before the measurement, in complete record batches."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ async def preload_topic(
 ) -> None:
     """Write `events` events, numbered from 0, evenly to all partitions. Raises KafkaError.
 
-    options: for the client; `progress` gets how many have been delivered.
+    options: options of the Kafka client.
+    progress: receives the number of further events delivered.
     """
     producer = AIOKafkaProducer(**options, acks="all", max_batch_size=BATCH_BYTES)
     await producer.start()
@@ -59,7 +60,7 @@ async def preload_topic(
 def build_batch(
     producer: AIOKafkaProducer, generator: EventGenerator, first: int, count: int, timestamp_ms: int
 ) -> tuple[Any, int]:
-    """A record batch of events `first` and following, at most `count`, and how many it took: wide events fill it sooner."""
+    """Build a record batch of at most `count` events from `first` on. Return it and its number of events."""
     batch = producer.create_batch()
     number = first
     while number < first + count and batch.append(

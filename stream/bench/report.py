@@ -1,4 +1,4 @@
-"""What `forebay bench` says: as a table for people, as JSON for scripts."""
+"""The report of `forebay bench`: a table for people, JSON for scripts."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from forebay.stream.bench.stats import pairwise_ratios
 
 @dataclass(frozen=True, slots=True)
 class BenchReport:
-    """The measurements of one worker with one configuration; each may have been left out.
+    """The measurements of one worker with one configuration; None for a test that was skipped.
 
-    variant: which of those that are compared it is (see `stream.bench.comparisons`).
-    commit_steps: median and p99 of each step of its last commits, in ms; None where it told none.
+    variant: name of the variant (see `stream.bench.comparisons`).
+    commit_steps: median and p99 of each step of the last commits, in ms; None if the worker did not log them.
     """
 
     broker: str
@@ -35,35 +35,35 @@ class BenchReport:
 
 
 def to_dict(report: BenchReport) -> dict[str, object]:
-    """For JSON; without the single latencies."""
+    """Return the report as JSON values, without the individual latencies."""
     closed, opened = report.closed_loop, report.open_loop
-    said: dict[str, object] = {
+    document: dict[str, object] = {
         "variant": report.variant,
         "broker": report.broker,
         "model": report.model,
         "closed_loop": None,
         "open_loop": None,
     }
-    said["memory"] = None if report.memory is None else asdict(report.memory)
+    document["memory"] = None if report.memory is None else asdict(report.memory)
     if closed is not None:
-        said["closed_loop"] = {
+        document["closed_loop"] = {
             **asdict(closed),
             "events_per_s": closed.events_per_s,
             "events_per_cpu_s": closed.events_per_cpu_s,
         }
     if opened is not None:
-        said["open_loop"] = {key: value for key, value in asdict(opened).items() if key != "latencies_ms"}
-    said["commit_steps"] = report.commit_steps
-    return {**said, "configuration": dict(report.configuration), "machine": dict(report.machine)}
+        document["open_loop"] = {key: value for key, value in asdict(opened).items() if key != "latencies_ms"}
+    document["commit_steps"] = report.commit_steps
+    return {**document, "configuration": dict(report.configuration), "machine": dict(report.machine)}
 
 
-CAPTION: Final = """throughput: a filled topic drained, from the first to the last prediction readable; events/CPU-s: the worker
-alone. latency: from the intended time of sending until a read_committed consumer has the prediction; from sending on: of it,
-the part from the worker's sending of the prediction. commit: the steps of the last commits."""
+CAPTION: Final = """throughput: draining a filled topic, from the first to the last readable prediction; events/CPU-s: CPU time
+of the worker only. latency: from the intended send time until a read_committed consumer has read the prediction; after sending:
+its part after the worker sent the prediction. commit: the steps of the last commits."""
 
 
 def to_table(reports: Sequence[BenchReport]) -> Table:
-    """For people: a column for each variant, the medians of its rounds, and where there are two the first over the second."""
+    """Return a table with a column for each variant, with the medians of its rounds, and for two variants their ratio."""
     by_variant: dict[str, list[BenchReport]] = {}
     for report in reports:
         by_variant.setdefault(report.variant, []).append(report)
@@ -87,7 +87,12 @@ def to_table(reports: Sequence[BenchReport]) -> Table:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table. values: from a report, none where it was not measured; ratio: whether one is of interest."""
+    """One line of the table.
+
+    values: returns the values of a report; an empty tuple if they were not measured.
+    form: format of the values.
+    ratio: whether the ratio of the variants is of interest.
+    """
 
     name: str
     values: Callable[[BenchReport], tuple[float, ...]]
@@ -115,8 +120,8 @@ def _open(value: Callable[[OpenLoop], tuple[float, ...]]) -> Callable[[BenchRepo
 
 def _memory(value: Callable[[Memory], float | None]) -> Callable[[BenchReport], tuple[float, ...]]:
     def values(report: BenchReport) -> tuple[float, ...]:
-        found = None if report.memory is None else value(report.memory)
-        return () if found is None else (found,)
+        memory = None if report.memory is None else value(report.memory)
+        return () if memory is None else (memory,)
 
     return values
 
@@ -135,14 +140,14 @@ ROWS: Final = (
     Row("throughput, events/s", _closed(lambda loop: loop.events_per_s), "{:,.0f}", ratio=True),
     Row("throughput, events/CPU-s", _closed(lambda loop: loop.events_per_cpu_s), "{:,.0f}", ratio=True),
     Row("memory, resident, MiB", _memory(lambda memory: memory.rss_mib), "{:,.0f}"),
-    Row("memory, more per million events, MiB", _memory(lambda memory: memory.growth_mib_per_million), "{:+.2f}"),
+    Row("memory, growth per million events, MiB", _memory(lambda memory: memory.growth_mib_per_million), "{:+.2f}"),
     Row("at events/s", _open(lambda loop: (loop.rate,)), "{:,.0f}"),
     Row("latency, p50, ms", _open(lambda loop: (loop.latency.p50_ms,)), "{:.1f}", ratio=True),
     Row("latency, p95, ms", _open(lambda loop: (loop.latency.p95_ms,)), "{:.1f}", ratio=True),
     Row("latency, p99, ms", _open(lambda loop: (loop.latency.p99_ms,)), "{:.1f}", ratio=True),
     Row("latency, max, ms", _open(lambda loop: (loop.latency.max_ms,)), "{:.1f}"),
     Row(
-        "  from sending on, p50 (p99), ms",
+        "  after sending, p50 (p99), ms",
         _open(lambda loop: (loop.commit.p50_ms, loop.commit.p99_ms)),
         "{:.1f} ({:.1f})",
     ),
@@ -150,7 +155,7 @@ ROWS: Final = (
     Row("  commit: deliveries", _step("deliveries"), "{:.1f} ({:.1f})"),
     Row("  commit: positions", _step("positions"), "{:.1f} ({:.1f})"),
     Row("  commit: end of the transaction", _step("end"), "{:.1f} ({:.1f})"),
-    Row("CPU of the worker, of a core", _open(lambda loop: (loop.cpu_share,)), "{:.0%}", ratio=True),
-    Row("the sender was late, at most, ms", _open(lambda loop: (loop.late_send_ms,)), "{:.1f}"),
+    Row("worker CPU, share of a core", _open(lambda loop: (loop.cpu_share,)), "{:.0%}", ratio=True),
+    Row("longest delay of the sender, ms", _open(lambda loop: (loop.late_send_ms,)), "{:.1f}"),
     Row("duplicates", _open(lambda loop: (loop.duplicates,) if loop.duplicates else ()), "{:,.0f}"),
 )

@@ -1,4 +1,4 @@
-"""The set-up that is measured: settings of the bench's own over the user's, the model, the configuration file."""
+"""The measured deployment: the user's settings with those of the benchmark, the model, the configuration file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MODEL_DESCRIPTION: Final = "MLP 32-128-64-2"
 
 
 def save_bench_model(repository: Path) -> None:
-    """Publish the bench's own model: an untrained MLP 32-128-64-2, the same weights each time."""
+    """Save the benchmark's model: an untrained MLP 32-128-64-2 with the same weights each time."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = build_net("mlp", {"input_dim": NUM_FEATURES, "hidden_dims": [128, 64], "output_dim": 2})
@@ -35,22 +35,22 @@ def save_bench_model(repository: Path) -> None:
         net,
         signature=Signature(features, (NUM_FEATURES,), "multiclass", 2),
         created_at=datetime.now(UTC),
-        note="untrained: it is for measuring, its predictions mean nothing",
+        note="untrained, for benchmarks only; its predictions mean nothing",
     )
 
 
 def signature_of(model: ModelSection) -> Signature:
-    """The signature of a configured model. Raises ModelError."""
+    """Return the signature of the configured model. Raises ModelError."""
     return load_artefact(model.repository, model.name, model.version).manifest.signature
 
 
 def bench_settings(
     settings: Settings, *, run_id: str, embedded_servers: str | None, own_repository: Path | None
 ) -> Settings:
-    """The settings that the worker runs with.
+    """Return the settings with which the worker runs.
 
-    Theirs are the micro-batches, limits, output, delivery and, but for the embedded broker, the cluster and how to reach
-    it. The bench's are topics and group of this run's own, and its model unless `own_repository` is None.
+    Micro-batches, limits, output and delivery are the user's, and so is the cluster unless the broker is embedded. Topics and
+    group belong to this run, and the model is the benchmark's unless `own_repository` is None.
     """
     group = {"group_id": f"forebay-bench-{run_id}", "group_instance_id": None}
     if embedded_servers is None:
@@ -60,15 +60,15 @@ def bench_settings(
     model = settings.model.model_copy(update={"repository": str(Path(settings.model.repository).absolute())})
     if own_repository is not None:
         model = model.model_copy(update={"repository": str(own_repository), "name": MODEL_NAME, "version": None})
-        settings = settings.model_copy(update={"window": WindowSection()})  # it takes single events
-    begin = {"topics": ("features",), "auto_offset_reset": "earliest", "from_timestamp": None}
+        settings = settings.model_copy(update={"window": WindowSection()})  # its input is a single event
+    input_settings = {"topics": ("features",), "auto_offset_reset": "earliest", "from_timestamp": None}
     topics: dict[str, object] = {"prefix": f"forebay-bench-{run_id}-"}
     if embedded_servers is not None:
         topics["replication_factor"] = 1
     return settings.model_copy(
         update={
             "kafka": kafka,
-            "input": settings.input.model_copy(update=begin),
+            "input": settings.input.model_copy(update=input_settings),
             "model": model,
             "topics": settings.topics.model_copy(update=topics),
             "log": settings.log.model_copy(update={"level": "info", "format": "json"}),
@@ -89,7 +89,7 @@ def as_toml(settings: Settings) -> str:
 
 
 def secrets_environment(settings: Settings) -> dict[str, str]:
-    """The secrets, as environment variables for the worker."""
+    """Return the secrets as environment variables for the worker."""
     return {
         environment_name(f"{name}.{key}"): value.get_secret_value() if isinstance(value, SecretStr) else str(value)
         for name, section in section_types().items()
@@ -99,7 +99,7 @@ def secrets_environment(settings: Settings) -> dict[str, str]:
 
 
 def reported_settings(settings: Settings) -> dict[str, object]:
-    """The settings that bear on the figures, for the report."""
+    """Return the settings that affect the figures, for the report."""
     return {
         "batch": settings.batch.model_dump(),
         "limits": settings.limits.model_dump(),

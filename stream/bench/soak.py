@@ -1,7 +1,7 @@
-"""Memory: many events through the worker with a short backlog, and whether it keeps more and more of them.
+"""Memory test: many events through the worker with a short backlog, to see whether its memory keeps growing.
 
-Not part of the closed loop, since a backlog itself takes memory: brokers may answer one fetch with far more of it than was
-asked for (the embedded one gives all that it has), and the worker then holds that until it is through.
+It is not part of the closed loop, because a backlog itself takes memory: a broker may return far more than a fetch asked for
+(the embedded broker returns everything it has), and the worker holds it until it is processed.
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ _MIB: Final = 1 << 20
 class Memory:
     """The worker's memory after `events` events.
 
-    growth_mib_per_million: after the first 200,000 of them, in MiB, of the memory that is its own (not of files, such as
-    libraries); None where there were too few to say.
+    rss_mib: resident memory in MiB.
+    growth_mib_per_million: growth in MiB per million events, after the first 200,000, of its own memory (without files, such
+        as libraries); None if there were too few events.
     """
 
     events: int
@@ -57,9 +58,11 @@ async def soak(
     clock: Clock,
     progress: Callable[[int], None] = lambda events: None,
 ) -> Memory:
-    """Keep the worker busy with `events` events, the first one numbered `first_number`. Raises BrokerError, KafkaError.
+    """Send `events` events, numbered from `first_number`, with a short backlog, and measure the worker's memory.
 
-    `progress` gets how many more predictions became readable.
+    progress: receives the number of new readable predictions.
+
+    Raises BrokerError, KafkaError.
     """
     meter = ProcessMeter(worker.pid)
     producer = AIOKafkaProducer(**options, acks="all", max_batch_size=BATCH_BYTES)
@@ -88,7 +91,7 @@ async def soak(
                 progress(count)
             elif now_s - changed_s > STALL_TIMEOUT_S:
                 raise stalled_error(
-                    worker, f"{done:,} of {events:,} predictions came, and then none for {STALL_TIMEOUT_S:g} s"
+                    worker, f"{done:,} of {events:,} predictions arrived, then none for {STALL_TIMEOUT_S:g} s"
                 )
             if now_s - sampled_s >= _SAMPLE_S:
                 sampled_s = now_s

@@ -1,4 +1,4 @@
-"""From what was measured to what is said of it. Pure."""
+"""Statistics of the measurements. Pure."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Final
 from forebay.stream.core.percentile import percentile
 
 MEMORY_SETTLED_EVENTS: Final = 200_000
-"""Until here a worker's memory still grows for good reasons: buffers, pools, the interpreter's own."""
+"""Up to this many events, a worker's memory grows for good reasons: buffers, pools, the interpreter itself."""
 _MIB: Final = 1 << 20
-_LEAST_SAMPLES: Final = 8
+_MIN_SAMPLES: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,34 +27,34 @@ class Latency:
 
 
 def summarise(latencies_ms: Sequence[float]) -> Latency:
-    """Raises ValueError without values."""
+    """Return the percentiles of the latencies. Raises ValueError if there are none."""
     ordered = sorted(latencies_ms)
     p50_ms, p95_ms, p99_ms = (percentile(ordered, percent) for percent in (50, 95, 99))
     return Latency(count=len(ordered), p50_ms=p50_ms, p95_ms=p95_ms, p99_ms=p99_ms, max_ms=ordered[-1])
 
 
 def pairwise_ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
-    """Round by round ours over theirs: what made the machine slow in a round slowed both.
+    """Return the ratio of `ours` to `theirs` in each round: whatever slowed the machine in a round slowed both.
 
-    Raises ValueError where the rounds differ in number or a divisor is not positive.
+    Raises ValueError if the numbers of rounds differ or a divisor is not positive.
     """
     if len(ours) != len(theirs):
         raise ValueError(f"{len(ours)} rounds against {len(theirs)}")
     if any(value <= 0 for value in theirs):
         raise ValueError("a rate must be positive")
-    return [one / other for one, other in zip(ours, theirs, strict=True)]
+    return [our / their for our, their in zip(ours, theirs, strict=True)]
 
 
 def growth_mib_per_million(
     samples: Sequence[tuple[int, int]], *, settled_events: int = MEMORY_SETTLED_EVENTS
 ) -> float | None:
-    """How memory grew, in MiB per million events, once `settled_events` had gone by.
+    """Return the memory growth in MiB per million events after the first `settled_events`; None if there are too few samples.
 
-    samples: (events so far, resident bytes), in order. It compares the medians of the first and the last quarter of
-    the settled samples, so that no single peak decides. None where too few are settled to say.
+    samples: (events so far, resident bytes), in order. The medians of the first and the last quarter of the settled samples
+    are compared, so that a single peak does not decide.
     """
     settled = [sample for sample in samples if sample[0] >= settled_events]
-    if len(settled) < _LEAST_SAMPLES:
+    if len(settled) < _MIN_SAMPLES:
         return None
     quarter = len(settled) // 4
     first, last = settled[:quarter], settled[-quarter:]

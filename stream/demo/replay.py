@@ -1,4 +1,4 @@
-"""The flights of the second half of the year as feature events, ready to be sent in the order of their schedule."""
+"""The flights of the second half of the year as encoded feature events, in the order of their schedule."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ import orjson
 from forebay.schemas.errors import ConfigError
 from forebay.stream.demo.flights import REPLAY_MONTHS, Flight, FlightData, features_of
 
-# Every month has more, so that no more months are read than are needed.
-_FEWEST_A_MONTH: Final = 25_000
+# Every month has more flights than this; so only as many months are read as are needed.
+_MIN_FLIGHTS_PER_MONTH: Final = 25_000
 UNKNOWN: Final = -1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Replay:
-    """Events as columns, in the order in which they are sent. N = how many.
+    """Events as columns, in the order of sending. N: number of events.
 
-    labels_N: int8, 1 late, 0 on time, -1 where the flight never arrived.
+    labels_N: int8: 1 late, 0 on time, -1 if the flight did not arrive.
     """
 
     ids: Sequence[str]
@@ -36,8 +36,8 @@ class Replay:
 
 
 def load_replay(data: FlightData, num_events: int) -> Replay:
-    """The first `num_events` flights from July on. Raises ConfigError where there are not so many, DataError."""
-    months = REPLAY_MONTHS[: math.ceil(num_events / _FEWEST_A_MONTH)]
+    """Return the first `num_events` flights from July on. Raises ConfigError if there are fewer, DataError."""
+    months = REPLAY_MONTHS[: math.ceil(num_events / _MIN_FLIGHTS_PER_MONTH)]
     flights = sorted(data.read(months), key=lambda flight: flight.scheduled_ms)
     if len(flights) < num_events:
         raise ConfigError(
@@ -49,7 +49,7 @@ def load_replay(data: FlightData, num_events: int) -> Replay:
 
 
 def build_replay(flights: Sequence[Flight]) -> Replay:
-    """One event for each flight. The key is the flight's number: order is kept for each of them."""
+    """Return one event per flight. The key is the flight number, so that each flight's events stay in order."""
     return Replay(
         [flight.id for flight in flights],
         [flight.key.encode() for flight in flights],
@@ -59,6 +59,6 @@ def build_replay(flights: Sequence[Flight]) -> Replay:
 
 
 def encode_event(flight: Flight, *, round_number: int = 1) -> bytes:
-    """The event's JSON; its time is that of the schedule. In a later round than the first its id names the round."""
+    """Return the event's JSON; its timestamp is the scheduled departure. From the second round on, its id ends in the round."""
     event_id = flight.id if round_number == 1 else f"{flight.id}-{round_number}"
     return orjson.dumps({"id": event_id, "timestamp": flight.scheduled_ms, "features": features_of(flight)})

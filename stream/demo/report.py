@@ -1,4 +1,4 @@
-"""From the ledger to the report. Pure arithmetic; N = events published."""
+"""Computation of the report from the ledger. Pure. N: published events."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from forebay.models.training.metrics import accuracy, log_loss, roc_auc
 from forebay.stream.demo.ledger import CODES, Ledger
 from forebay.stream.demo.totals import Totals
 
-_MOST_SHOWN: Final = 10
-_COMMONEST: Final = 5
+_MAX_EXAMPLES: Final = 10
+_MAX_ERRORS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """From when an event was to be sent until a subscriber had its outcome, in ms."""
+    """Latency from when an event was due to be sent until the subscriber had read its outcome, in ms. most: maximum."""
 
     p50: float
     p95: float
@@ -30,10 +30,13 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """How good the predictions are against what really happened, beside what the base rate alone would give.
+    """The quality of the predictions, and for comparison that of the base rate.
 
-    rows: predicted events whose truth is known; base_rate: the share of class 1 among them; base_accuracy: always saying the
-    commoner class; base_log_loss: always saying the base rate; roc_auc: None where only one class is there (guessing: 0.5).
+    rows: number of predicted events whose label is known.
+    base_rate: share of class 1 among them.
+    base_accuracy: accuracy of always predicting the more frequent class.
+    base_log_loss: log loss of always predicting the base rate.
+    roc_auc: None if only one class occurs; guessing gives 0.5.
     """
 
     rows: int
@@ -47,7 +50,7 @@ class Quality:
 
 @dataclass(frozen=True, slots=True)
 class CommonError:
-    """A kind of failure, how often it was, and one of its messages."""
+    """A failure kind, its number, and one of its messages."""
 
     kind: str
     count: int
@@ -56,11 +59,15 @@ class CommonError:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All that is told at the end.
+    """The results of a demo.
 
-    missing: events without an outcome; duplicated: events with more than one; unexpected: records of no published event.
-    Of each the first few are named. seconds: from the first event's due time to the last outcome; throughput: outcomes a
-    second in that time. aggregator: what it has counted; None where none ran, or there was nothing whole to count.
+    missing: number of events without an outcome.
+    duplicated: number of events with more than one outcome.
+    unexpected: number of records that do not belong to a published event.
+    missing_ids, duplicated_ids, unexpected_ids: the first ids of each.
+    seconds: time from when the first event was due to the last outcome.
+    throughput: events with an outcome per second of that time.
+    aggregator: the aggregator's counts; None if no aggregator ran or not every event has an outcome.
     """
 
     events: int
@@ -80,26 +87,26 @@ class Report:
 
     @property
     def exact(self) -> bool:
-        """Whether every event has exactly one outcome, and nothing else came."""
+        """Whether every event has exactly one outcome, and nothing else was read."""
         return self.missing == self.duplicated == self.unexpected == 0 and sum(self.outcomes.values()) == self.events
 
     @property
     def passed(self) -> bool:
-        """Whether it is exact, and the aggregator, where one ran, has counted the same."""
+        """Whether the report is exact and the aggregator, if one ran, has the same counts."""
         return self.exact and (self.aggregator is None or self.aggregator.equal)
 
     def conservation(self) -> str:
-        """The line that says that it adds up."""
-        sum_of = " + ".join(f"{count:,} {outcome}" for outcome, count in self.outcomes.items())
-        return f"{self.events:,} events in = {sum_of}" + (f" + {self.missing:,} missing" if self.missing else "")
+        """Return the line with the sum of the outcomes."""
+        outcomes = " + ".join(f"{count:,} {outcome}" for outcome, count in self.outcomes.items())
+        return f"{self.events:,} events in = {outcomes}" + (f" + {self.missing:,} missing" if self.missing else "")
 
     def to_dict(self) -> dict[str, object]:
-        """As JSON values."""
+        """Return the report as JSON values."""
         return {"exact": self.exact, **asdict(self)}
 
 
 def build_report(ledger: Ledger, labels_N: npt.NDArray[np.int8], aggregator: Totals | None = None) -> Report:
-    """The report on the events that were sent. `labels_N`: 1, 0, or negative where the truth is not known."""
+    """Build the report on the events that were sent. labels_N: 1, 0, or negative if the label is unknown."""
     sent = slice(0, ledger.num_sent)
     counts_N = ledger.num_outcomes_N[sent]
     missing_N, duplicated_N = np.flatnonzero(counts_N == 0), np.flatnonzero(counts_N > 1)
@@ -107,36 +114,36 @@ def build_report(ledger: Ledger, labels_N: npt.NDArray[np.int8], aggregator: Tot
     accounted = int(np.count_nonzero(counts_N))
     return Report(
         events=ledger.num_sent,
-        outcomes={outcome.value: ledger.num(outcome) for outcome in CODES},
+        outcomes={outcome.value: ledger.num_with(outcome) for outcome in CODES},
         missing=len(missing_N),
         duplicated=len(duplicated_N),
         unexpected=ledger.num_unexpected,
-        missing_ids=tuple(ledger.ids[place] for place in missing_N[:_MOST_SHOWN]),
-        duplicated_ids=tuple(ledger.ids[place] for place in duplicated_N[:_MOST_SHOWN]),
+        missing_ids=tuple(ledger.ids[index] for index in missing_N[:_MAX_EXAMPLES]),
+        duplicated_ids=tuple(ledger.ids[index] for index in duplicated_N[:_MAX_EXAMPLES]),
         unexpected_ids=tuple(ledger.unexpected),
         seconds=seconds,
         throughput=accounted / seconds if seconds > 0 else 0.0,
         latency_ms=latency(ledger.due_s_N[sent], ledger.readable_s_N[sent]),
         quality=quality(labels_N[sent], ledger.probability_N[sent]),
         errors=tuple(
-            CommonError(kind, count, ledger.examples[kind]) for kind, count in ledger.kinds.most_common(_COMMONEST)
+            CommonError(kind, count, ledger.examples[kind]) for kind, count in ledger.kinds.most_common(_MAX_ERRORS)
         ),
         aggregator=aggregator,
     )
 
 
 def latency(due_s_N: npt.NDArray[np.float64], readable_s_N: npt.NDArray[np.float64]) -> Latency | None:
-    """Percentiles over the events that were sent and answered; None where there are none."""
-    waited_ms = (readable_s_N - due_s_N) * 1000
-    waited_ms = waited_ms[~np.isnan(waited_ms)]
-    if len(waited_ms) == 0:
+    """Return the latency percentiles of the events with an outcome; None if there are none."""
+    latency_ms = (readable_s_N - due_s_N) * 1000
+    latency_ms = latency_ms[~np.isnan(latency_ms)]
+    if len(latency_ms) == 0:
         return None
-    p50, p95, p99 = np.percentile(waited_ms, [50, 95, 99])
-    return Latency(float(p50), float(p95), float(p99), float(waited_ms.max()))
+    p50, p95, p99 = np.percentile(latency_ms, [50, 95, 99])
+    return Latency(float(p50), float(p95), float(p99), float(latency_ms.max()))
 
 
 def quality(labels_N: npt.NDArray[np.int8], probability_N: npt.NDArray[np.float32]) -> Quality | None:
-    """Over the events that were predicted and whose truth is known; None where there are none."""
+    """Return the quality over the predicted events whose label is known; None if there are none."""
     scored_N = (labels_N >= 0) & ~np.isnan(probability_N)
     true, p = labels_N[scored_N], probability_N[scored_N]
     if len(true) == 0:

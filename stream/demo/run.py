@@ -1,4 +1,4 @@
-"""The demo from beginning to end: model, broker, topics, worker and aggregator, replay, report."""
+"""The demo from start to end: broker, topics, worker and aggregator, replay, report."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from forebay.stream.publish.publisher import Publisher
 from forebay.stream.publish.rate_limited_publish import send_paced
 
 STALL_TIMEOUT_S: Final = 30.0
-WATCH_S: Final = 0.25
+REFRESH_S: Final = 0.25
 
 Say = Callable[[str], None]
 Show = Callable[[Ledger], None]
@@ -48,7 +48,12 @@ Show = Callable[[Ledger], None]
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
-    """rate: events a second, None for as fast as possible; bootstrap_servers: None for an embedded broker."""
+    """The options of a demo.
+
+    rate: events per second; None for as fast as possible.
+    bootstrap_servers: the user's cluster; None for an embedded broker.
+    keep: whether to leave the processes running.
+    """
 
     events: int
     rate: float | None
@@ -58,8 +63,7 @@ class DemoOptions:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """Where the demo runs: its folder and configuration, the cluster, and what runs of it. pids and page are None where there
-    is nothing."""
+    """The demo's folder, configuration, cluster and processes. page: URL of the worker's live page, or None."""
 
     folder: Path
     config: Path
@@ -69,13 +73,13 @@ class Deployment:
     page: str | None
 
     def topic(self, name: str) -> str:
-        """A topic's full name."""
+        """Return a topic's name with the prefix."""
         return topic_name(self.settings.topics.prefix, name)
 
 
 @dataclass(frozen=True, slots=True)
 class DemoResult:
-    """The report, and the place where broker and worker still run with `keep`."""
+    """The report, and the deployment, which is still running with `keep`."""
 
     report: Report
     deployment: Deployment
@@ -91,9 +95,12 @@ async def run_demo(
     say: Say,
     show: Show,
 ) -> DemoResult:
-    """Run it. `say` gets a line at each step, `show` the ledger a few times a second while events are replayed.
+    """Run the demo. Everything that it started is stopped and removed at the end, except after a success with `keep`.
 
-    Whatever happens, all that was started is stopped and removed, except with `keep` after all went well. Raises ForebayError.
+    say: receives a line of text at each step.
+    show: receives the ledger a few times a second while events are replayed.
+
+    Raises ForebayError.
     """
     async with AsyncExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="forebay-demo-"))
@@ -113,14 +120,14 @@ async def run_demo(
             clock=clock,
             die_with_parent=not options.keep,
             with_aggregator=has_aggregator,
-            remedy="where the model is damaged, `forebay demo --retrain` makes a new one",
+            remedy="if the model is damaged, train it again with `forebay demo --retrain`",
         )
         worker.start()
         stack.push_async_callback(_stop_quietly, worker)
-        # Reading the flights takes a second, in which the worker imports torch.
+        # Read the flights while the worker imports torch: both take about a second.
         replay = await asyncio.to_thread(load_replay, data, options.events)
         await worker.wait_ready()
-        say(f"worker ready, process {worker.pid}; live page {worker.page}")
+        say(f"worker ready, process id {worker.pid}, live page {worker.page}")
         deployment = Deployment(
             folder=folder,
             config=config,
@@ -129,8 +136,8 @@ async def run_demo(
             worker_pid=worker.pid,
             page=worker.page,
         )
-        pace = "as fast as possible" if options.rate is None else f"at {options.rate:,.0f} a second"
-        say(f"replaying {len(replay):,} flights from July on, {pace}")
+        pace = "as fast as possible" if options.rate is None else f"at {options.rate:,.0f} events/s"
+        say(f"replaying {len(replay):,} flights from July 2013 on, {pace}")
         ledger = Ledger(replay.ids)
         totals = await _replay(
             options=options,
@@ -150,48 +157,48 @@ async def run_demo(
 
 
 async def _cluster(options: DemoOptions, folder: Path, stack: AsyncExitStack, say: Say) -> tuple[str, str, int | None]:
-    """Where the cluster is, the prefix of the demo's names on it, and the process id of the embedded broker."""
+    """Start or find the cluster. Return its addresses, the prefix of the demo's names, and the embedded broker's process id."""
     if options.bootstrap_servers is not None:
-        # Somebody else's cluster: names that nobody has.
+        # The user's cluster: the names must be unused.
         prefix = f"forebay-demo-{uuid.uuid4().hex[:8]}-"
-        # Nothing is reported as done before it is.
+        # Check before printing the line with the check mark.
         await require_reachable({"bootstrap_servers": options.bootstrap_servers})
         say(f"broker {options.bootstrap_servers}, topics with the prefix {prefix}")
         return options.bootstrap_servers, prefix, None
     broker = EmbeddedBroker(data_dir=folder / "broker", die_with_parent=not options.keep)
     await broker.start()
     stack.push_async_callback(broker.stop)
-    say(f"broker {broker_version()} at {broker.bootstrap_servers} (embedded: for trying out, not for production)")
+    say(f"broker {broker_version()} at {broker.bootstrap_servers} (embedded, not for production)")
     return broker.bootstrap_servers, "", broker.pid
 
 
 def configuration(bootstrap_servers: str, prefix: str, repository: Path) -> str:
-    """The worker's forebay.toml. TOML's basic strings are JSON's, but for DEL, which no path here has."""
+    """Return the worker's forebay.toml. JSON strings are valid TOML strings, except for DEL, which no path here contains."""
     return (
         "# Written by `forebay demo`.\n"
         f"[kafka]\nbootstrap_servers = {json.dumps(bootstrap_servers)}\n"
         f"group_id = {json.dumps(prefix + 'forebay-demo')}\n\n"
         f"[model]\nrepository = {json.dumps(str(repository))}\nname = {json.dumps(MODEL_NAME)}\n\n"
         f"[topics]\nprefix = {json.dumps(prefix)}\n\n"
-        # The demo waits for its totals at the end.
+        # The demo waits for the aggregator's totals at its end.
         "[aggregate]\nemit_interval_ms = 200\n\n"
         '[log]\nformat = "text"\n'
     )
 
 
 async def _create_topics(settings: Settings) -> None:
-    made = [*await create_topics(settings), *await create_aggregator_topics(settings, dry_run=False)]
-    refused = [created for created in made if created.status == "refused"]
+    results = [*await create_topics(settings), *await create_aggregator_topics(settings, dry_run=False)]
+    refused = [result for result in results if result.status == "refused"]
     if refused:
         raise BrokerError(
-            f"the cluster refused to create {refused[0].topic.name}: {refused[0].reason}",
+            f"the cluster refused to create the topic {refused[0].topic.name}: {refused[0].reason}",
             kind="topics",
-            remedy="use a cluster on which you may create topics, or leave --bootstrap-server out",
+            remedy="use a cluster on which you may create topics, or omit --bootstrap-server",
         )
 
 
 async def _stop_quietly(worker: WorkerProcess) -> None:
-    """Something else went wrong, or was interrupted: that is what is to be told."""
+    """Stop the worker without reporting its errors: after a failure or an interrupt, only the first error matters."""
     with contextlib.suppress(BrokerError):
         await worker.stop(timeout_s=10.0)
 
@@ -207,13 +214,13 @@ async def _replay(
     *,
     count: bool,
 ) -> Totals | None:
-    """Publish and subscribe until every event has an outcome, or none comes any more.
+    """Publish and subscribe until every event has an outcome, or outcomes stop arriving.
 
-    Then, with `count`, let the aggregator come to its totals; and unless it is kept, stop the worker, and read what is left.
+    Then, with `count`, wait for the aggregator's totals; and without `keep`, stop the worker and read the remaining records.
     """
     totals: Totals | None = None
     client = client_options(deployment.settings.kafka)
-    observer = Subscriber(
+    subscriber = Subscriber(
         options=client,
         predictions=deployment.topic("predictions"),
         dead_letters=deployment.topic("dead-letters"),
@@ -221,24 +228,24 @@ async def _replay(
         clock=clock,
     )
     publisher = Publisher(client, deployment.topic("features"))
-    enough = asyncio.Event()
-    async with _started(observer), _started(publisher):
-        watching = asyncio.create_task(observer.read_until(enough))
+    finished = asyncio.Event()
+    async with _started(subscriber), _started(publisher):
+        reading = asyncio.create_task(subscriber.read_until(finished))
         publishing = asyncio.create_task(
             _publish(rate=options.rate, replay=replay, ledger=ledger, publisher=publisher, clock=clock)
         )
         try:
-            await _until_accounted(ledger, publishing, watching=watching, worker=worker, clock=clock, show=show)
+            await _wait_for_outcomes(ledger, publishing, reading=reading, worker=worker, clock=clock, show=show)
             if count and ledger.complete:
-                # Deltas are committed with the outcomes that they count: they are all there by now.
+                # Deltas are committed with the outcomes that they count, so all of them are readable.
                 totals = await wait_until_equal(deployment.settings, ledger, clock=clock, check=worker.check)
             if not options.keep:
-                # What it still held comes out now: a duplicate would show.
+                # Draining publishes everything in flight, so that a duplicate would be seen.
                 await worker.stop()
-            enough.set()
-            await watching
+            finished.set()
+            await reading
         finally:
-            await cancel_until_done(publishing, watching)
+            await cancel_until_done(publishing, reading)
     return totals
 
 
@@ -247,29 +254,28 @@ async def _publish(rate: float | None, replay: Replay, ledger: Ledger, publisher
 
     def on_sent(sent: int, now_s: float) -> None:
         first = ledger.num_sent
-        ledger.sent(
-            first, sent, now_s if rate is None else [pacer.due_s(deployment) for deployment in range(first, sent)]
-        )
+        due_s = now_s if rate is None else [pacer.due_s(index) for index in range(first, sent)]
+        ledger.record_sent(first, sent, due_s)
 
     await send_paced(replay.keys, replay.values, publisher, pacer, sent=0, clock=clock, on_sent=on_sent)
     await publisher.flush()
 
 
-async def _until_accounted(
+async def _wait_for_outcomes(
     ledger: Ledger,
     publishing: asyncio.Task[None],
-    watching: asyncio.Task[None],
+    reading: asyncio.Task[None],
     worker: WorkerProcess,
     clock: Clock,
     show: Show,
 ) -> None:
-    """Until every event has an outcome, or nothing has moved for a while, which the report then tells."""
+    """Wait until every event has an outcome, or until nothing has changed for STALL_TIMEOUT_S; the report then shows it."""
     last, last_s = (0, 0), clock.monotonic_s()
     while not (publishing.done() and ledger.complete):
-        raise_if_cancelled()  # an interrupt
+        raise_if_cancelled()  # after an interrupt
         show(ledger)
         worker.check()
-        for task in (publishing, watching):
+        for task in (publishing, reading):
             if task.done():
                 task.result()
         now, now_s = (ledger.num_sent, ledger.num_accounted), clock.monotonic_s()
@@ -277,10 +283,10 @@ async def _until_accounted(
             last, last_s = now, now_s
         elif now_s - last_s > STALL_TIMEOUT_S:
             break
-        await asyncio.wait([publishing, watching], timeout=WATCH_S, return_when=asyncio.FIRST_EXCEPTION)
+        await asyncio.wait([publishing, reading], timeout=REFRESH_S, return_when=asyncio.FIRST_EXCEPTION)
         if publishing.done() and not ledger.complete:
-            # asyncio.wait returns at once for what is done already.
-            await asyncio.sleep(WATCH_S / 5)
+            # asyncio.wait returns at once if a task is already done.
+            await asyncio.sleep(REFRESH_S / 5)
     show(ledger)
 
 

@@ -1,4 +1,4 @@
-"""What the aggregator has counted, beside what a subscriber has: both count every outcome, by ways of their own."""
+"""Comparison of the aggregator's counts with the subscriber's. Both count every outcome, independently of each other."""
 
 from __future__ import annotations
 
@@ -19,38 +19,45 @@ from forebay.stream.demo.ledger import Ledger
 from forebay.stream.kafka.client import client_options
 
 TIMEOUT_S: Final = 30.0
-LOOK_S: Final = 0.1
+POLL_S: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """The aggregator's sums. kinds: failures, by kind; equal: whether the subscriber has counted the same."""
+    """The aggregator's counts.
+
+    predicted: number of predictions.
+    kinds: number of failures by kind.
+    equal: whether the subscriber has the same counts.
+    """
 
     predicted: int
     kinds: Mapping[str, int]
     equal: bool
 
     def line(self) -> str:
-        """The sums in words."""
+        """Return the counts as text."""
         return " + ".join(
             [f"{self.predicted:,} predicted", *(f"{count:,} {kind}" for kind, count in self.kinds.items())]
         )
 
 
 def compare(aggregates: Iterable[Aggregate], ledger: Ledger) -> Totals:
-    """Add up, and compare with the ledger's first outcomes."""
+    """Add up the aggregates and compare the sums with the ledger's first outcomes."""
     sums: Counter[str] = Counter()
-    for one in aggregates:
-        sums[one.cell.kind] += one.count
+    for aggregate in aggregates:
+        sums[aggregate.cell.kind] += aggregate.count
     predicted = sums.pop(Outcome.PREDICTED.value, 0)
-    equal = predicted == ledger.num(Outcome.PREDICTED) and sums == ledger.kinds
+    equal = predicted == ledger.num_with(Outcome.PREDICTED) and sums == ledger.kinds
     return Totals(predicted, dict(sums.most_common()), equal)
 
 
 async def wait_until_equal(settings: Settings, ledger: Ledger, *, clock: Clock, check: Callable[[], None]) -> Totals:
-    """Read what the aggregator writes until it has counted what the ledger has; after TIMEOUT_S, whatever it has by then.
+    """Read error-aggregates until the counts equal the ledger's, or for TIMEOUT_S. Return the last totals.
 
-    `check` raises where it is in vain to wait. Raises BrokerError.
+    check: raises an error if waiting is pointless, such as after the worker has ended.
+
+    Raises BrokerError.
     """
     topic = topic_name(settings.topics.prefix, ERROR_AGGREGATES.name)
     view, follower = AggregateView(), TopicFollower(client_options(settings.kafka), [topic], clock=clock)
@@ -58,7 +65,7 @@ async def wait_until_equal(settings: Settings, ledger: Ledger, *, clock: Clock, 
     try:
         await follower.start()
         while True:
-            raise_if_cancelled()  # an interrupt
+            raise_if_cancelled()  # after an interrupt
             async for _partition, records in follower.read_new():
                 for record in records:
                     view.upsert(record.key, record.value)
@@ -66,6 +73,6 @@ async def wait_until_equal(settings: Settings, ledger: Ledger, *, clock: Clock, 
             if totals.equal or clock.monotonic_s() > deadline_s:
                 return totals
             check()
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(POLL_S)
     finally:
         await follower.stop()

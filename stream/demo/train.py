@@ -1,4 +1,4 @@
-"""The demo's model: trained once, kept under a digest of its recipe, so that a changed recipe trains anew."""
+"""The demo's model: trained once and kept under a digest of its recipe, so that a changed recipe trains a new model."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ EPOCHS: Final = 6
 BATCH_SIZE: Final = 1024
 LEARNING_RATE: Final = 2e-3
 SEED: Final = 13
-# Goes up when the code changes what the same recipe gives.
+# Increase it if a code change makes the same recipe train a different model.
 RECIPE_FORMAT: Final = 1
 
 Progress = Callable[[str, float], None]
-"""Gets what is being done, and how much of all is done (0 to 1)."""
+"""Receives the name of the current step, and the fraction of the whole that is done (0 to 1)."""
 
 
 @dataclass(frozen=True, slots=True)
 class DemoModel:
-    """A trained model on disk. metrics: of its validation rows."""
+    """A trained model on disk. metrics: metrics of its validation rows."""
 
     repository: Path
     version: int
@@ -52,7 +52,7 @@ class DemoModel:
 
 
 def recipe_digest(data_bytes: int) -> str:
-    """A short digest of all that decides what the training gives."""
+    """Return a short digest of everything that determines the trained model. data_bytes: size of the data."""
     recipe = {
         "format": RECIPE_FORMAT,
         "data_bytes": data_bytes,
@@ -66,7 +66,7 @@ def recipe_digest(data_bytes: int) -> str:
 
 
 def cached_model(repository: Path) -> DemoModel | None:
-    """The newest version that lies there. Only its manifest is looked at: the worker checks the weights when it loads them."""
+    """Return the newest version in the repository, or None. Reads only its manifest: the worker checks the weights."""
     try:
         versions = [int(entry.name) for entry in (repository / MODEL_NAME).iterdir() if entry.name.isdigit()]
         manifest = json.loads((repository / MODEL_NAME / str(max(versions)) / "manifest.json").read_bytes())
@@ -76,19 +76,19 @@ def cached_model(repository: Path) -> DemoModel | None:
 
 
 def train_model(data: FlightData, repository: Path, *, created_at: datetime, progress: Progress) -> DemoModel:
-    """Read the training months, train, publish into `repository`. Raises StorageError, DataError, ModelError."""
+    """Train on the training months and save the artefact in `repository`. Raises StorageError, DataError, ModelError."""
     progress("reading flights", 0.0)
     flights = [
         flight for flight in data.read(TRAINING_MONTHS) if flight.late is not None and flight.dep_delay is not None
     ]
     progress("reading flights", 0.2)
-    # torch takes seconds to import, and a cached model does without it.
+    # Importing torch takes seconds, and a cached model does not need it.
     from forebay.models.artefacts.artefact import save_artefact
     from forebay.models.backends.torch_device import limit_threads
     from forebay.models.training.fit import fit_preprocessing
     from forebay.models.training.train import TrainOptions, train
 
-    # So small a net only waits for a second thread.
+    # Such a small network gains nothing from a second thread.
     limit_threads(1)
     signature = signature_of(flights)
     x_NF = matrix(signature, flights)
@@ -117,7 +117,7 @@ def train_model(data: FlightData, repository: Path, *, created_at: datetime, pro
             preprocessing=preprocessing,
             metrics=trained.metrics,
             created_at=created_at,
-            note=f"forebay demo: flights from New York, January to June 2013, {len(flights):,} of them",
+            note=f"forebay demo: {len(flights):,} flights from New York, January to June 2013",
         )
     except StorageError as error:
         raise StorageError(error.message, kind=error.kind, remedy="choose another folder with --cache-dir") from error
@@ -125,7 +125,7 @@ def train_model(data: FlightData, repository: Path, *, created_at: datetime, pro
 
 
 def matrix(signature: Signature, flights: Sequence[Flight]) -> npt.NDArray[np.float32]:
-    """float32 [N, F], by the same code that decodes events in the worker."""
+    """Return the features as float32 [N, F], packed by the code that decodes events in the worker."""
     packer = FeaturePacker(signature)
     rows = [packer.exact(features_of(flight)) for flight in flights]
     return np.frombuffer(bytearray().join(rows), dtype="<f4").reshape(len(flights), signature.num_features)

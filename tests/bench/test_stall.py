@@ -13,7 +13,7 @@ def test_the_error_holds_the_end_of_the_workers_log(tmp_path: Path) -> None:
     log = tmp_path / "worker.log"
     log.write_text("first line\nlast line\n")
     worker = WorkerProcess(tmp_path / "forebay.toml", log, environ={}, clock=SystemClock(), die_with_parent=False)
-    error = stalled_error(worker, "5 of 9 predictions came, and then none for 60 s")
+    error = stalled_error(worker, "5 of 9 predictions arrived, then none for 60 s")
     assert error.kind == "bench_stalled"
-    assert str(error).startswith("5 of 9 predictions came, and then none for 60 s; the worker's log ends:\n")
+    assert str(error).startswith("5 of 9 predictions arrived, then none for 60 s; the worker's log ends:\n")
     assert str(error).endswith("first line\nlast line")

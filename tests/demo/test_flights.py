@@ -142,10 +142,10 @@ def test_the_example_for_the_command_line_is_an_event_for_this_model() -> None:
     assert all(isinstance(features[name], int | float) for name in NUMBERS)
 
 
-def test_data_that_is_damaged_or_not_there_is_told(data: FlightData, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damaged_or_missing_data_is_reported(data: FlightData, monkeypatch: pytest.MonkeyPatch) -> None:
     archive = data.folder / "flights.csv.zip"
     archive.write_bytes(archive.read_bytes()[:-50])
-    with pytest.raises(DataError, match=r"flights\.csv\.zip: this is not the file") as caught:
+    with pytest.raises(DataError, match=r"flights\.csv\.zip is damaged") as caught:
         list(data.read(TRAINING_MONTHS))
     assert "reinstall" in str(caught.value.remedy)
     monkeypatch.setattr(sys, "path", [])

@@ -22,7 +22,9 @@ UNKNOWN = -1
 
 def ledger(count: int, sent: int | None = None) -> Ledger:
     made = Ledger([f"e{place}" for place in range(count)])
-    made.sent(0, count if sent is None else sent, [10.0 + place for place in range(count if sent is None else sent)])
+    made.record_sent(
+        0, count if sent is None else sent, [10.0 + place for place in range(count if sent is None else sent)]
+    )
     return made
 
 
@@ -32,11 +34,11 @@ def labels(*values: int) -> np.ndarray:
 
 def test_every_event_once_is_exact_and_the_line_adds_up() -> None:
     book = ledger(4)
-    book.predicted("e0", 0.9, 10.010)
-    book.predicted("e2", 0.2, 12.020)
-    book.dead_letter("e1", "missing_value", "delay is null", 11.030)
+    book.record_prediction("e0", 0.9, 10.010)
+    book.record_prediction("e2", 0.2, 12.020)
+    book.record_dead_letter("e1", "missing_value", "delay is null", 11.030)
     assert not book.complete
-    book.dead_letter("e3", "model_error", "it raised", 13.040)
+    book.record_dead_letter("e3", "model_error", "it raised", 13.040)
     assert book.complete
     report = build_report(book, labels(1, 0, 0, UNKNOWN))
     assert report.exact
@@ -52,12 +54,12 @@ def test_every_event_once_is_exact_and_the_line_adds_up() -> None:
 
 def test_missing_doubled_and_strange_ones_are_counted_and_named() -> None:
     book = ledger(15)
-    book.predicted("e0", 0.9, 10.5)
-    book.predicted("e0", 0.1, 11.0)
-    book.dead_letter("e0", "not_json", "x", 11.5)
-    book.predicted("e99", 0.5, 12.0)
+    book.record_prediction("e0", 0.9, 10.5)
+    book.record_prediction("e0", 0.1, 11.0)
+    book.record_dead_letter("e0", "not_json", "x", 11.5)
+    book.record_prediction("e99", 0.5, 12.0)
     book.record_unexpected("unreadable prediction at offset 7")
-    book.dead_letter("e1", "brand_new_kind", "?", 12.0)
+    book.record_dead_letter("e1", "brand_new_kind", "?", 12.0)
     report = build_report(book, np.full(15, UNKNOWN, dtype=np.int8))
     assert not report.exact
     assert (report.missing, report.duplicated, report.unexpected) == (13, 1, 2)
@@ -75,20 +77,20 @@ def test_missing_doubled_and_strange_ones_are_counted_and_named() -> None:
 @pytest.mark.parametrize("what", ["missing", "duplicated", "unexpected"])
 def test_each_of_them_alone_is_not_exact(what: str) -> None:
     book = ledger(2)
-    book.predicted("e0", 0.9, 10.5)
+    book.record_prediction("e0", 0.9, 10.5)
     if what != "missing":
-        book.predicted("e1", 0.9, 11.5)
+        book.record_prediction("e1", 0.9, 11.5)
     if what == "duplicated":
-        book.predicted("e1", 0.9, 11.5)
+        book.record_prediction("e1", 0.9, 11.5)
     if what == "unexpected":
-        book.predicted("e2", 0.9, 11.5)
+        book.record_prediction("e2", 0.9, 11.5)
     assert not build_report(book, labels(0, 1)).exact
 
 
 def test_only_what_was_sent_is_reported() -> None:
     book = ledger(10, sent=2)
-    book.predicted("e0", 0.9, 10.5)
-    book.predicted("e1", 0.9, 11.5)
+    book.record_prediction("e0", 0.9, 10.5)
+    book.record_prediction("e1", 0.9, 11.5)
     report = build_report(book, np.zeros(10, dtype=np.int8))
     assert (report.events, report.missing, report.exact) == (2, 0, True)
 
@@ -102,10 +104,10 @@ def test_nothing_sent_at_all_is_no_division_by_zero() -> None:
 def test_each_kind_counts_as_what_the_table_of_failures_says() -> None:
     book = ledger(len(FailureKind))
     for place, kind in enumerate(FailureKind):
-        book.dead_letter(f"e{place}", str(kind), "why", 99.0)
+        book.record_dead_letter(f"e{place}", str(kind), "why", 99.0)
     rejected = sum(spec.outcome is Outcome.REJECTED for spec in FAILURES.values())
-    assert book.num(Outcome.REJECTED) == rejected
-    assert book.num(Outcome.FAILED) == len(FAILURES) - rejected
+    assert book.num_with(Outcome.REJECTED) == rejected
+    assert book.num_with(Outcome.FAILED) == len(FAILURES) - rejected
 
 
 def test_ids_must_be_unique() -> None:
@@ -147,9 +149,9 @@ def test_whatever_comes_the_counts_add_up(arrivals: list[tuple[int, str]]) -> No
     book = ledger(10)
     for place, what in arrivals:
         if what == "p":
-            book.predicted(f"e{place}", 0.5, 100.0)
+            book.record_prediction(f"e{place}", 0.5, 100.0)
         else:
-            book.dead_letter(f"e{place}", "not_json" if what == "r" else "model_error", "why", 100.0)
+            book.record_dead_letter(f"e{place}", "not_json" if what == "r" else "model_error", "why", 100.0)
     report = build_report(book, np.zeros(10, dtype=np.int8))
     assert sum(report.outcomes.values()) + report.missing == report.events == 10
     assert report.unexpected == sum(place >= 10 for place, _ in arrivals)
@@ -168,9 +170,9 @@ def shown(renderable: object) -> str:
 def test_the_report_for_people_says_it_all_and_fits_a_terminal() -> None:
     book = ledger(50_000)
     for place in range(48_000):
-        book.predicted(f"e{place}", 0.7 if place % 3 == 0 else 0.2, 20.0 + place)
+        book.record_prediction(f"e{place}", 0.7 if place % 3 == 0 else 0.2, 20.0 + place)
     for place in range(48_000, 50_000):
-        book.dead_letter(
+        book.record_dead_letter(
             f"e{place}", "missing_value", "feature 'dep_delay' is null and must have a value", 20.0 + place
         )
     truth = np.array([place % 3 == 0 for place in range(50_000)], dtype=np.int8)
@@ -185,7 +187,7 @@ def test_the_report_for_people_says_it_all_and_fits_a_terminal() -> None:
     ):
         assert part in text
     assert all(len(line) <= 80 for line in text.splitlines())
-    book.predicted("e5", 0.1, 99_999.0)
+    book.record_prediction("e5", 0.1, 99_999.0)
     text = shown(report_text(build_report(book, truth)))
     assert "✗ not every event has exactly one outcome" in text and "1 with more than one outcome: e5" in text
 
@@ -193,7 +195,7 @@ def test_the_report_for_people_says_it_all_and_fits_a_terminal() -> None:
 def test_the_live_table_fits_a_terminal_and_counts_the_latest_second() -> None:
     book = ledger(200_000)
     for place in range(100):
-        book.predicted(f"e{place}", 0.5, 10.0 + place + 0.025)
+        book.record_prediction(f"e{place}", 0.5, 10.0 + place + 0.025)
     seen = live_stats(book, now_s=109.5)
     assert seen.rate == 1.0 and seen.p50_ms == pytest.approx(25.0)
     lines = shown(live_table(seen, 200_000)).splitlines()

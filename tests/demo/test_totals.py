@@ -37,10 +37,10 @@ def aggregate(cell: CellKey, count: int) -> Aggregate:
 def ledger() -> Ledger:
     """Three predictions and a letter."""
     book = Ledger(["a", "b", "c", "d"])
-    book.sent(0, 4, 1.0)
+    book.record_sent(0, 4, 1.0)
     for event_id in "abc":
-        book.predicted(event_id, 0.5, 1.1)
-    book.dead_letter("d", "missing_value", "delay is null", 1.2)
+        book.record_prediction(event_id, 0.5, 1.1)
+    book.record_dead_letter("d", "missing_value", "delay is null", 1.2)
     return book
 
 
@@ -65,8 +65,8 @@ def test_the_sums_of_all_windows_are_compared_kind_by_kind(aggregates: list[tupl
 @pytest.mark.parametrize(
     ("totals", "passed", "line"),
     [
-        (Totals(3, {"missing_value": 1}, True), True, "✓ counts the same: 3 predicted + 1 missing_value"),
-        (Totals(2, {}, False), False, "✗ counts otherwise: 2 predicted"),
+        (Totals(3, {"missing_value": 1}, True), True, "✓ same counts: 3 predicted + 1 missing_value"),
+        (Totals(2, {}, False), False, "✗ different counts: 2 predicted"),
         (None, True, ""),
     ],
 )
