@@ -16,7 +16,7 @@ def make_run(events_per_s: float, cpu_s: float = 1.0) -> Run:
     return Run(1_000, 1_000 / events_per_s, cpu_s, 100.0)
 
 
-def test_everyone_runs_once_a_round_and_comes_first_in_turn() -> None:
+def test_each_contestant_runs_once_per_round_and_comes_first_in_turn() -> None:
     rounds = [order_of(CONTESTANTS, number) for number in range(len(CONTESTANTS))]
     assert all(sorted(c.name for c in order) == sorted(c.name for c in CONTESTANTS) for order in rounds)
     assert {order[0].name for order in rounds} == {contestant.name for contestant in CONTESTANTS}
@@ -70,7 +70,7 @@ def test_a_job_survives_the_command_line(monkeypatch: pytest.MonkeyPatch) -> Non
     assert Job.from_command_line() == job
 
 
-def test_the_comparison_is_drawn(tmp_path: Path) -> None:
+def test_a_comparison_is_plotted(tmp_path: Path) -> None:
     summary = summarise({contestant.name: [make_run(400), make_run(500)] for contestant in CONTESTANTS})
     save_plot(summary, "title", tmp_path / "compare.png")
     assert (tmp_path / "compare.png").read_bytes().startswith(b"\x89PNG")

@@ -10,7 +10,7 @@ from forebay.stream.config.sections import Settings, TelemetrySection
 SETTINGS = Settings(telemetry=TelemetrySection(otlp_endpoint="http://collector:4318", logs=True))
 
 
-def test_both_guarantees() -> None:
+def test_both_guarantees_are_variants() -> None:
     with comparison_variants(SETTINGS, "guarantees") as variants:
         assert {name: one.delivery.processing_guarantee for name, one in variants.items()} == {
             "exactly once": "exactly_once",
@@ -19,12 +19,12 @@ def test_both_guarantees() -> None:
         assert all(one.telemetry == SETTINGS.telemetry for one in variants.values())
 
 
-def test_nothing_is_the_configuration_alone() -> None:
+def test_comparing_nothing_yields_the_configuration() -> None:
     with comparison_variants(SETTINGS, "nothing") as variants:
         assert variants == {"exactly once": SETTINGS}
 
 
-def test_traces_beside_none_on_a_collector_that_takes_everything() -> None:
+def test_tracing_is_compared_on_a_collector_that_discards_everything() -> None:
     with comparison_variants(Settings(), "tracing") as variants:
         (on_name, on), (_, off) = variants.items()
         assert on_name == "traces at 1%" and on.telemetry.traces and on.telemetry.trace_sample_ratio == 0.01
@@ -37,7 +37,7 @@ def test_traces_beside_none_on_a_collector_that_takes_everything() -> None:
             assert answer.status == 200
 
 
-def test_a_configured_collector_is_the_one() -> None:
+def test_a_configured_collector_is_used() -> None:
     with comparison_variants(SETTINGS, "tracing") as variants:
         assert variants["traces at 1%"].telemetry.otlp_endpoint == "http://collector:4318"
         assert not variants["traces at 1%"].telemetry.logs

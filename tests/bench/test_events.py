@@ -24,18 +24,18 @@ def test_events_fit_the_signature() -> None:
     assert carriers == {"UA", "AA", 'é"\\'}
 
 
-def test_an_image_without_named_features() -> None:
+def test_events_fit_a_signature_without_named_features() -> None:
     event = orjson.loads(EventGenerator(Signature((), (1, 4, 4), "multiclass", 3)).value(0, 0))
     assert len(event["features"]) == 16
 
 
-def test_the_same_in_every_run() -> None:
+def test_events_are_the_same_in_every_run() -> None:
     first, second = EventGenerator(SIGNATURE), EventGenerator(SIGNATURE)
     assert [first.value(number, 0) for number in range(50)] == [second.value(number, 0) for number in range(50)]
     assert first.key(7) == second.key(7) == first.key(1_007)
 
 
-def test_a_prediction_tells_its_events_number() -> None:
+def test_the_number_of_an_event_is_read_from_its_prediction() -> None:
     event = orjson.loads(EventGenerator(SIGNATURE).value(12_345, 0))
     assert number_of(orjson.dumps({"id": event["id"], "prediction": [0.5, 0.5]})) == 12_345
     with pytest.raises(ValueError):

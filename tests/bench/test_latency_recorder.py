@@ -19,7 +19,7 @@ def test_latency_counts_from_the_intended_time() -> None:
     assert book.latencies_ms() == pytest.approx([4, 2])
 
 
-def test_a_stall_counts_for_every_event_that_it_held_up() -> None:
+def test_a_stall_counts_for_every_delayed_event() -> None:
     book = make_book()
     for number in range(10):  # all come out of a stall together, a second after the first was due
         book.record(number, 51.0, 51.0)
@@ -34,7 +34,7 @@ def test_the_warm_up_is_expected_but_not_counted() -> None:
     assert book.missing == 1
 
 
-def test_of_duplicates_the_first_counts() -> None:
+def test_the_first_of_two_duplicates_counts() -> None:
     book = make_book()
     book.record(1, 50.011, 50.011)
     book.record(1, 58.0, 58.0)
@@ -43,7 +43,7 @@ def test_of_duplicates_the_first_counts() -> None:
 
 
 @pytest.mark.parametrize("number", [-1, 10])
-def test_an_event_that_was_never_published(number: int) -> None:
+def test_an_unpublished_event_is_refused(number: int) -> None:
     with pytest.raises(ValueError, match="none of the 10"):
         make_book().record(number, 51.0, 51.0)
 
@@ -55,7 +55,7 @@ def test_latencies_come_in_the_order_of_publishing() -> None:
     assert book.latencies_ms() == pytest.approx([200, 290, 80])
 
 
-def test_the_part_from_the_sending_of_the_prediction_on() -> None:
+def test_the_time_after_sending_the_prediction_is_measured() -> None:
     book = make_book(warm_up_s=0.01)
     for number in range(3):
         book.record(number, 50.1, 50.09 + number / 1000)

@@ -58,7 +58,7 @@ def row(text: str, name: str) -> list[str]:
     return [cell.strip() for cell in line.strip("│").split("│")][1:]
 
 
-def test_side_by_side_the_medians_and_the_median_of_the_rounds_ratios() -> None:
+def test_two_variants_show_medians_and_the_median_of_the_ratios() -> None:
     ours = [report("exactly once", speed, p50_ms=p50) for speed, p50 in ((80, 20), (90, 22), (400, 90))]
     theirs = [report("at least once", speed, p50_ms=10, steps=False) for speed in (100, 100, 500)]
     text = printed(*ours, *theirs)
@@ -69,18 +69,18 @@ def test_side_by_side_the_medians_and_the_median_of_the_rounds_ratios() -> None:
     assert "memory" not in text and "duplicates" not in text
 
 
-def test_one_alone_has_no_ratio() -> None:
+def test_a_single_variant_has_no_ratio() -> None:
     text = printed(report("exactly once", 80))
     assert "ratio" not in text and "medians" not in text
     assert row(text, "throughput, events/s") == ["80"]
 
 
-def test_for_scripts() -> None:
+def test_the_report_as_json() -> None:
     said = to_dict(report("exactly once", 80))
     assert said["commit_steps"] == COMMIT_STEPS and "latencies_ms" not in str(said)
 
 
-def test_the_steps_come_out_of_the_workers_log(tmp_path: Path) -> None:
+def test_commit_steps_are_read_from_the_workers_log(tmp_path: Path) -> None:
     timings = CommitTimings()
     for number in range(1, 101):
         began_at_s = 10.0, 15.0, 15.001, 15.001 + 0.002 * number

@@ -38,7 +38,7 @@ def configured() -> Settings:
     return load_settings(None, ENVIRON).settings
 
 
-def test_on_a_cluster_of_ones_own(configured: Settings, tmp_path: Path) -> None:
+def test_the_users_cluster_keeps_its_connection_settings(configured: Settings, tmp_path: Path) -> None:
     settings = bench_settings(configured, run_id="r1", embedded_servers=None, own_repository=tmp_path)
     assert settings.kafka.bootstrap_servers == "broker.example:9092"
     assert settings.kafka.sasl_username == "bench"
@@ -75,7 +75,7 @@ def test_the_worker_reads_the_same_settings_and_no_secret_is_in_the_file(configu
     assert load_settings(file, secrets_environment(settings)).settings == settings
 
 
-def test_the_bench_model_is_the_one_that_it_says(tmp_path: Path) -> None:
+def test_the_benchmark_model_matches_its_description(tmp_path: Path) -> None:
     save_bench_model(tmp_path)
     settings = bench_settings(Settings(), run_id="r1", embedded_servers=None, own_repository=tmp_path)
     signature = signature_of(settings.model)

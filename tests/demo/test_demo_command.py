@@ -80,7 +80,7 @@ def check(report: dict[str, Any]) -> None:
     assert report["quality"]["log_loss"] < report["quality"]["base_log_loss"]
 
 
-def test_on_the_embedded_broker_then_again_with_the_model_that_is_there(
+def test_the_demo_runs_on_the_embedded_broker_and_reuses_its_model(
     cache: Path, environ: Mapping[str, str], tmp_path: Path
 ) -> None:
     first, second = demo(cache, environ), demo(cache, environ)
@@ -94,9 +94,7 @@ def test_on_the_embedded_broker_then_again_with_the_model_that_is_there(
     assert processes(str(tmp_path)) == []
 
 
-async def test_on_a_real_kafka_and_nothing_is_left_on_it(
-    cache: Path, environ: Mapping[str, str], kafka: Broker
-) -> None:
+async def test_the_demo_leaves_nothing_on_a_real_kafka(cache: Path, environ: Mapping[str, str], kafka: Broker) -> None:
     check(demo(cache, environ, "--bootstrap-server", kafka.bootstrap))
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
     await admin.start()
@@ -122,7 +120,7 @@ def kept(cache: Path, environ: Mapping[str, str], tmp_path: Path) -> Iterator[st
                     os.kill(int(line.split()[0]), signal.SIGKILL)
 
 
-def test_what_it_says_to_try_next_works(kept: str, environ: Mapping[str, str], tmp_path: Path) -> None:
+def test_the_suggested_next_steps_work(kept: str, environ: Mapping[str, str], tmp_path: Path) -> None:
     lines = [line.strip() for line in kept.splitlines()]
     assert any("Aggregator" in line and "✓ same counts: " in line for line in lines)
     publish, predictions, dead_letters, errors, status = (line for line in lines if line.startswith("forebay "))
@@ -177,7 +175,7 @@ def test_an_interrupt_leaves_nothing_behind(
     assert processes(str(tmp_path)) == []
 
 
-def test_a_worker_that_cannot_start_is_told_with_its_log(
+def test_a_worker_that_cannot_start_is_reported_with_its_log(
     cache: Path, environ: Mapping[str, str], tmp_path: Path
 ) -> None:
     assert tempfile.gettempdir() != str(tmp_path)

@@ -48,7 +48,7 @@ def few() -> FlightData:
     return TwoAMonth(FlightData.find().folder)
 
 
-async def test_july_to_december_in_the_order_of_the_schedule() -> None:
+async def test_flights_are_sent_in_the_order_of_their_schedule() -> None:
     sink = Sink()
     sent = await feed(few(), sink, rate=None, limit=None, repeat=False, clock=ManualClock())
     ids = [str(event["id"]) for _, event in sink.sent]
@@ -59,13 +59,13 @@ async def test_july_to_december_in_the_order_of_the_schedule() -> None:
     assert all(key is not None and key.decode() in str(event["id"]) for key, event in sink.sent)
 
 
-async def test_no_more_than_the_limit() -> None:
+async def test_the_feed_stops_at_the_limit() -> None:
     sink = Sink()
     assert await feed(few(), sink, rate=None, limit=5, repeat=True, clock=ManualClock()) == 5
     assert len(sink.sent) == 5
 
 
-async def test_a_round_that_is_not_the_first_has_ids_of_its_own() -> None:
+async def test_a_repeated_round_has_its_own_ids() -> None:
     sink = Sink(most=24)
     with pytest.raises(StopAsyncIteration):
         await feed(few(), sink, rate=None, limit=None, repeat=True, clock=ManualClock())
@@ -76,12 +76,12 @@ async def test_a_round_that_is_not_the_first_has_ids_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("value", ["-1", "often"])
-def test_a_rate_that_is_none(value: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_feed_without_a_rate_does_not_wait(value: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo", "flights", "--rate", value]) == 2
     assert "--rate" in capsys.readouterr().err
 
 
-async def test_as_a_command_to_a_topic_of_anybodys(
+async def test_the_command_publishes_to_the_configured_topic(
     embedded_broker: Broker, names: Names, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -100,7 +100,7 @@ async def test_as_a_command_to_a_topic_of_anybodys(
     assert len({json.loads(record.value)["id"] for record in records}) == 50
 
 
-def test_a_model_that_is_there_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_existing_model_is_not_trained_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     manifest = tmp_path / MODEL_NAME / "3" / "manifest.json"
     manifest.parent.mkdir(parents=True)
     manifest.write_text('{"metrics": {"roc_auc": 0.5}}')

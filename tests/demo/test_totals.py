@@ -58,7 +58,7 @@ def ledger() -> Ledger:
         ([], False),
     ],
 )
-def test_the_sums_of_all_windows_are_compared_kind_by_kind(aggregates: list[tuple[CellKey, int]], equal: bool) -> None:
+def test_the_sums_of_all_buckets_are_compared_by_kind(aggregates: list[tuple[CellKey, int]], equal: bool) -> None:
     assert compare([aggregate(*one) for one in aggregates], ledger()).equal is equal
 
 
@@ -70,7 +70,7 @@ def test_the_sums_of_all_windows_are_compared_kind_by_kind(aggregates: list[tupl
         (None, True, ""),
     ],
 )
-def test_the_report_says_whether_they_agree(totals: Totals | None, passed: bool, line: str) -> None:
+def test_the_report_shows_whether_the_counts_agree(totals: Totals | None, passed: bool, line: str) -> None:
     report = build_report(ledger(), np.array([1, 0, 1, -1], dtype=np.int8), totals)
     assert report.exact and report.passed is passed
     console = Console(width=120)
