@@ -8,55 +8,57 @@ from forebay.stream.bench.latency_recorder import LatencyRecorder
 from forebay.stream.publish.pacer import Pacer
 
 
-def make_book(events: int = 10, *, rate: float = 100, start_s: float = 50, warm_up_s: float = 0) -> LatencyRecorder:
+def build_recorder(
+    events: int = 10, *, rate: float = 100, start_s: float = 50, warm_up_s: float = 0
+) -> LatencyRecorder:
     return LatencyRecorder(Pacer(rate, start_s), events, warm_up_s=warm_up_s)
 
 
 def test_latency_counts_from_the_intended_time() -> None:
-    book = make_book()
-    book.record(0, 50.004, 50.004)
-    book.record(3, 50.032, 50.032)  # due at 50.03
-    assert book.latencies_ms() == pytest.approx([4, 2])
+    recorder = build_recorder()
+    recorder.record(0, 50.004, 50.004)
+    recorder.record(3, 50.032, 50.032)  # due at 50.03
+    assert recorder.latencies_ms() == pytest.approx([4, 2])
 
 
 def test_a_stall_counts_for_every_delayed_event() -> None:
-    book = make_book()
+    recorder = build_recorder()
     for number in range(10):  # all come out of a stall together, a second after the first was due
-        book.record(number, 51.0, 51.0)
-    assert book.latencies_ms() == pytest.approx([1000 - 10 * number for number in range(10)])
+        recorder.record(number, 51.0, 51.0)
+    assert recorder.latencies_ms() == pytest.approx([1000 - 10 * number for number in range(10)])
 
 
 def test_the_warm_up_is_expected_but_not_counted() -> None:
-    book = make_book(warm_up_s=0.05)
+    recorder = build_recorder(warm_up_s=0.05)
     for number in range(9):
-        book.record(number, 52.0, 52.0)
-    assert len(book.latencies_ms()) == 4  # 5, 6, 7, 8: due at 50.05 and later
-    assert book.missing == 1
+        recorder.record(number, 52.0, 52.0)
+    assert len(recorder.latencies_ms()) == 4  # 5, 6, 7, 8: due at 50.05 and later
+    assert recorder.missing == 1
 
 
 def test_the_first_of_two_duplicates_counts() -> None:
-    book = make_book()
-    book.record(1, 50.011, 50.011)
-    book.record(1, 58.0, 58.0)
-    assert book.latencies_ms() == pytest.approx([1])
-    assert (book.duplicates, book.missing) == (1, 9)
+    recorder = build_recorder()
+    recorder.record(1, 50.011, 50.011)
+    recorder.record(1, 58.0, 58.0)
+    assert recorder.latencies_ms() == pytest.approx([1])
+    assert (recorder.duplicates, recorder.missing) == (1, 9)
 
 
 @pytest.mark.parametrize("number", [-1, 10])
 def test_an_unpublished_event_is_refused(number: int) -> None:
-    with pytest.raises(ValueError, match="none of the 10"):
-        make_book().record(number, 51.0, 51.0)
+    with pytest.raises(ValueError, match="not one of the 10"):
+        build_recorder().record(number, 51.0, 51.0)
 
 
 def test_latencies_come_in_the_order_of_publishing() -> None:
-    book = make_book(3)
+    recorder = build_recorder(3)
     for number, now_s in ((2, 50.1), (0, 50.2), (1, 50.3)):
-        book.record(number, now_s, now_s)
-    assert book.latencies_ms() == pytest.approx([200, 290, 80])
+        recorder.record(number, now_s, now_s)
+    assert recorder.latencies_ms() == pytest.approx([200, 290, 80])
 
 
 def test_the_time_after_sending_the_prediction_is_measured() -> None:
-    book = make_book(warm_up_s=0.01)
+    recorder = build_recorder(warm_up_s=0.01)
     for number in range(3):
-        book.record(number, 50.1, 50.09 + number / 1000)
-    assert book.commits_ms() == pytest.approx([9, 8])
+        recorder.record(number, 50.1, 50.09 + number / 1000)
+    assert recorder.commits_ms() == pytest.approx([9, 8])
