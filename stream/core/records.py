@@ -148,7 +148,7 @@ class BatchPart(Protocol):
 
     A `Chunk` has one row for each valid record; with windows over event time the rows are windows (`eventtime.window_chunk`).
 
-    size: what counts towards `max_batch_size`.
+    size: size for the limit `max_batch_size`, in records or rows.
     can_end_commit: False if a later part holds more rows of the same records and must be committed with this one.
     is_last_part: False if a later part holds more rows of the same records.
     """

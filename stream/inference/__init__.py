@@ -1,1 +1,1 @@
-"""Models on their device: one thread that owns it, and what happens to a batch that fails."""
+"""Inference: the thread that owns the device, and bisection of micro-batches that fail."""

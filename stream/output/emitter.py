@@ -136,7 +136,7 @@ class ModelEmitter(ABC):
 
     @abstractmethod
     def build(self, batches: Sequence[BatchResult], *, delta_headers: Headers = NO_HEADERS) -> EmissionSteps:
-        """Build what to send for these micro-batches, which are in commit order. Never raises for data."""
+        """Build the emission of these micro-batches, which are in commit order. Never raises for data."""
 
     def _begin(self) -> Emission:
         now_ms = self._clock.wall_ms()
@@ -158,7 +158,7 @@ class Emitter(ModelEmitter):
     """Builds emissions whose rows are events."""
 
     def build(self, batches: Sequence[BatchResult], *, delta_headers: Headers = NO_HEADERS) -> EmissionSteps:
-        """Build what to send for these micro-batches, which are in commit order. Never raises for data."""
+        """Build the emission of these micro-batches, which are in commit order. Never raises for data."""
         emission = self._begin()
         for result in batches:
             first_row = 0

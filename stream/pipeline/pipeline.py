@@ -157,7 +157,7 @@ class Pipeline:
     async def _commit_idle(self, positions: Mapping[TopicPartition, int]) -> None:
         """Commit the positions of a poll that found nothing, once everything before them is committed.
 
-        Partitions whose windows are being rebuilt are left out: their positions lie before what is committed.
+        Partitions whose windows are being rebuilt are excluded: their positions are before the committed offsets.
         """
         source, windows = self._stages.source, self._stages.windows
         metadata = dict.fromkeys(positions, "")
