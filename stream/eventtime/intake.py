@@ -60,9 +60,9 @@ class EventIntake:
                 for index in indices:
                     row = index if rows is None else rows[index]
                     message = (
-                        f"{watermark - chunk.timestamps[row]} ms before the watermark"
+                        f"the timestamp is {watermark - chunk.timestamps[row]} ms before the watermark"
                         if kind is FailureKind.LATE
-                        else f"its window holds {limit} events"
+                        else f"every window of this event holds {limit} events"
                     )
                     refused.append(RefusedEvent(records[row], kind, message, chunk.ids[row]))
             excluded = {*result.late, *result.full}

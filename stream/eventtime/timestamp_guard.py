@@ -116,8 +116,9 @@ class TimestampGuard:
             bound_ms = f"window.max_timestamp_behind_ms is {behind_ms}"
             return f"timestamp {t} is {stamp - t} ms behind its record; {bound_ms}{guess_unit(t)}"
         if bound == "ahead":
-            return f"{t - stamp} ms ahead of its record; window.max_timestamp_ahead_ms is {ahead_ms}{guess_unit(t)}"
+            bound_ms = f"window.max_timestamp_ahead_ms is {ahead_ms}"
+            return f"timestamp {t} is {t - stamp} ms ahead of its record; {bound_ms}{guess_unit(t)}"
         return (
-            f"{t - wall_ms} ms ahead of this worker's clock ({rfc3339(wall_ms)}), and its producer's clock with it; "
-            f"window.max_timestamp_ahead_ms is {ahead_ms}"
+            f"timestamp {t} is {t - wall_ms} ms ahead of this worker's clock ({rfc3339(wall_ms)}): check the clocks of its "
+            f"producer and of this worker; window.max_timestamp_ahead_ms is {ahead_ms}"
         )

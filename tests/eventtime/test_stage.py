@@ -54,8 +54,10 @@ def test_events_without_a_key_or_from_the_future_are_rejected_and_move_nothing()
         (FailureKind.TIMESTAMP_AHEAD, "e2", 2),
         (FailureKind.LATE, "e4", 4),
     ]
-    assert chunk.events.refused[1].message == "1001 ms ahead of its record; window.max_timestamp_ahead_ms is 1000"
-    assert chunk.events.refused[2].message == "995 ms before the watermark"
+    assert chunk.events.refused[1].message == (
+        f"timestamp {JULY + 1001} is 1001 ms ahead of its record; window.max_timestamp_ahead_ms is 1000"
+    )
+    assert chunk.events.refused[2].message == "the timestamp is 995 ms before the watermark"
     assert len(chunk.events.accepted) == 2
     assert windows.status()[P0].watermark_ms == JULY + 1000
 

@@ -71,11 +71,11 @@ def refused(chunk: WindowChunk) -> list[tuple[FailureKind, int]]:
 def test_a_producer_whose_clock_is_ahead_cannot_make_the_events_of_others_late() -> None:
     clock = ManualClock()
     windows = started(clock)
-    found = take(windows, poll(0, [JULY, JULY + 50 * 60_000, JULY + 1000, JULY + 60_000]))
-    assert refused(found) == [(FailureKind.TIMESTAMP_AHEAD, 1)] and len(found.events.accepted) == 3
-    assert found.events.refused[0].message == (
-        "3000000 ms ahead of this worker's clock (2013-07-01T00:00:00.000Z), and its producer's clock with it; "
-        "window.max_timestamp_ahead_ms is 60000"
+    chunk = take(windows, poll(0, [JULY, JULY + 50 * 60_000, JULY + 1000, JULY + 60_000]))
+    assert refused(chunk) == [(FailureKind.TIMESTAMP_AHEAD, 1)] and len(chunk.events.accepted) == 3
+    assert chunk.events.refused[0].message == (
+        f"timestamp {JULY + 3_000_000} is 3000000 ms ahead of this worker's clock (2013-07-01T00:00:00.000Z): check the "
+        "clocks of its producer and of this worker; window.max_timestamp_ahead_ms is 60000"
     )
     assert windows.status()[P0].watermark_ms == JULY + 60_000
 
