@@ -65,8 +65,8 @@ def test_what_would_count_wrong_fails_the_check(
     assert f"differs: {names('aggregator-changelog')}: partitions is 2, not 4" in capsys.readouterr().out
     assert main(["topics", "check", *where]) == 1
     out = capsys.readouterr().out
-    assert f"error: {names('aggregator-changelog')}: has 2 partitions and {names('outcome-deltas')} has 4" in out
-    assert f"hint: delete {names('aggregator-changelog')}: `forebay aggregate` makes it anew" in out
+    assert f"error: {names('aggregator-changelog')}: has 2 partitions, but {names('outcome-deltas')} has 4" in out
+    assert f"hint: delete {names('aggregator-changelog')}: `forebay aggregate` creates it again" in out
 
 
 def test_names_are_not_cut_however_narrow_the_output(
