@@ -79,7 +79,7 @@ class WindowEmitter(ModelEmitter):
             key = windows[row].key
             size = record_size(key, value, NO_HEADERS)
             if size > topic.max_bytes:
-                message = f"the prediction would take {size} bytes; {topic.name} takes {topic.max_bytes}"
+                message = f"the prediction would take {size} bytes; the limit of {topic.name} is {topic.max_bytes}"
                 failures[row] = RowFailure(FailureKind.PREDICTION_TOO_LARGE, message)
                 continue
             self._append(topic, source=chunk.partition, key=key, value=value, headers=NO_HEADERS, emission=emission)
