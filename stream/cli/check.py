@@ -13,6 +13,7 @@ from forebay.stream.cli.examples import examples
 from forebay.stream.cli.interrupts import run_async
 from forebay.stream.cli.options import ConfigSource, bootstrap_option, config_options, json_option, timeout_option
 from forebay.stream.cli.output import echo_json
+from forebay.stream.core.quantities import quantity
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -90,12 +91,12 @@ def _check_all(source: ConfigSource, timeout_s: float, on_check: OnCheck) -> Non
         for name in ("admin", "broker", *AFTER_BROKER, "model"):
             on_check(Check(name, Status.SKIPPED, "skipped because the configuration has errors"))
         return
-    given = sum(origin != DEFAULT for origin in loaded.origins.values())
+    num_set = sum(origin != DEFAULT for origin in loaded.origins.values())
     on_check(
         Check(
             "configuration",
             Status.OK,
-            f"{loaded.path or 'no file'}; {given} settings given, the others have their defaults",
+            f"{loaded.path or 'no file'}; {quantity(num_set, 'setting')} set, the others have their defaults",
         )
     )
     on_check(check_admin(loaded.settings))

@@ -57,8 +57,8 @@ class ConfigSource:
             check_found_file(self.path, self.environ)
             if self.announced:
                 echo(f"using {self.path} from the current folder", err=True)
-        given = {key: value for key, value in overrides.items() if value is not None}
-        return load_settings(self.path, self.environ, {**self.overrides, **given})
+        options = {key: value for key, value in overrides.items() if value is not None}
+        return load_settings(self.path, self.environ, {**self.overrides, **options})
 
     def on(self, bootstrap_server: str | None) -> ConfigSource:
         """Return a source that includes the value of --bootstrap-server, if given, so that `arguments` passes it on."""

@@ -33,7 +33,7 @@ def test_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert ["User:forebay", "WRITE", "transactional-id", "forebay-forebay-*"] in lines
 
 
-def test_commands_of_kafkas_own_tool(capsys: pytest.CaptureFixture[str]) -> None:
+def test_commands_for_kafka_acls(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--commands", "--principal", "User:CN=a b", "--set", "kafka.bootstrap_servers=kafka:9092"]
     assert main(["acls", "worker", *arguments]) == 0
     words = [shlex.split(line) for line in capsys.readouterr().out.splitlines()]

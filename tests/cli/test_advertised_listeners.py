@@ -112,7 +112,7 @@ def test_nothing_is_reported_as_done_on_a_broker_that_is_away(
     assert "✓" not in shown.out + shown.err
 
 
-def test_what_answers_and_is_no_broker_is_told_by_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_reports_a_server_that_is_not_a_broker(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()

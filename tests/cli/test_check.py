@@ -62,7 +62,7 @@ def statuses(checks: dict[str, Any]) -> dict[str, str]:
     return {name: each["status"] for name, each in checks.items()}
 
 
-def test_a_broker_that_is_away_leaves_the_model_to_be_checked(
+def test_the_model_is_checked_although_the_broker_is_unreachable(
     closed_port: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     status, checks = check(capsys, f"kafka.bootstrap_servers=127.0.0.1:{closed_port}", "model.name=delays")
@@ -96,16 +96,14 @@ def test_with_windows_the_topics_timestamp_settings_are_part_of_the_list() -> No
     )
 
 
-def test_every_server_is_tried_and_told(closed_port: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_server_is_tried_and_reported(closed_port: int, capsys: pytest.CaptureFixture[str]) -> None:
     servers = f"127.0.0.1:{closed_port},no-such-host.invalid:1"
     _, checks = check(capsys, f"kafka.bootstrap_servers={servers}")
     assert f"127.0.0.1:{closed_port}: nothing listens there" in checks["broker"]["detail"]
     assert "no-such-host.invalid:1: there is no such host name" in checks["broker"]["detail"]
 
 
-def test_a_broker_that_says_nothing_costs_no_more_than_the_timeout(
-    silent_port: int, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_silent_broker_takes_no_longer_than_the_timeout(silent_port: int, capsys: pytest.CaptureFixture[str]) -> None:
     started_s = time.monotonic()
     servers = ",".join([f"127.0.0.1:{silent_port}"] * 3)
     _, checks = check(capsys, f"kafka.bootstrap_servers={servers}", "model.repository=none", timeout_s=0.5)
@@ -113,7 +111,7 @@ def test_a_broker_that_says_nothing_costs_no_more_than_the_timeout(
     assert "no answer within 0.5 s" in checks["broker"]["detail"]
 
 
-def test_a_wrong_configuration_is_the_only_thing_to_tell(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_configuration_skips_all_other_checks(capsys: pytest.CaptureFixture[str]) -> None:
     status, checks = check(capsys, "batch.max_batch_size=0", "log.level=loud")
     assert status == 1
     assert statuses(checks) == {"configuration": "failed", **dict.fromkeys(["admin", *CLUSTER, "model"], "skipped")}
@@ -129,15 +127,13 @@ def test_a_wrong_configuration_is_the_only_thing_to_tell(capsys: pytest.CaptureF
         (["model.name=delays", "model.device=cuda:99"], "cuda"),
     ],
 )
-def test_a_model_that_is_not_there(
-    settings: list[str], told: str, closed_port: int, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_missing_model(settings: list[str], told: str, closed_port: int, capsys: pytest.CaptureFixture[str]) -> None:
     _, checks = check(capsys, f"kafka.bootstrap_servers=127.0.0.1:{closed_port}", *settings)
     assert checks["model"]["status"] == "failed"
     assert told in checks["model"]["detail"]
 
 
-def test_a_model_that_raises_is_told_as_that(
+def test_a_model_that_raises_is_reported(
     closed_port: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object) -> None:
@@ -148,7 +144,7 @@ def test_a_model_that_raises_is_told_as_that(
     assert checks["model"]["detail"] == "delays: the warm-up raised ZeroDivisionError: in the net"
 
 
-def test_all_is_right(broker: Broker, names: Names, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_checks_pass(broker: Broker, names: Names, capsys: pytest.CaptureFixture[str]) -> None:
     settings = [
         f"kafka.bootstrap_servers={broker.bootstrap}",
         f"kafka.group_id={names('group')}",
@@ -195,10 +191,10 @@ def test_all_is_right(broker: Broker, names: Names, capsys: pytest.CaptureFixtur
         assert ("without a token" in out, "no token is set" in out) == ((True, False), (False, True))[host == "0.0.0.0"]
 
 
-def test_for_people_each_line_has_its_mark_and_its_hint(closed_port: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_printed_check_has_a_mark_and_a_hint(closed_port: int, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "--set", f"kafka.bootstrap_servers=127.0.0.1:{closed_port}"]) == 1
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "✓ configuration no file; 1 settings given, the others have their defaults"
+    assert lines[0] == "✓ configuration no file; 1 setting set, the others have their defaults"
     assert lines[1] == "✓ admin         127.0.0.1:8080, this machine only, without a token, plain HTTP"
     assert lines[2].startswith("✗ broker        cannot reach Kafka at")
     assert lines[3].strip().startswith("hint: check that the broker runs")
@@ -206,7 +202,7 @@ def test_for_people_each_line_has_its_mark_and_its_hint(closed_port: int, capsys
     assert lines[-1] == "2 of 10 checks failed"
 
 
-def test_a_broker_that_is_too_old_is_told(
+def test_a_broker_that_is_too_old_is_reported(
     embedded_broker: Broker, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("forebay.stream.kafka.cluster.bootstrap._REQUIRED_VERSIONS", {9: 99})
@@ -215,7 +211,7 @@ def test_a_broker_that_is_too_old_is_told(
     assert {checks[name]["status"] for name in CLUSTER[1:]} == {"skipped"}
 
 
-def test_a_cluster_that_advertises_what_cannot_be_reached_is_told(
+def test_unreachable_advertised_listeners_are_reported(
     embedded_broker: Broker,
     closed_port: int,
     capsys: pytest.CaptureFixture[str],
@@ -231,9 +227,7 @@ def test_a_cluster_that_advertises_what_cannot_be_reached_is_told(
     assert "advertised.listeners" in checks["broker"]["remedy"]
 
 
-def test_windows_and_a_model_that_takes_none_do_not_go_together(
-    capsys: pytest.CaptureFixture[str], closed_port: int
-) -> None:
+def test_windows_require_a_model_that_takes_windows(capsys: pytest.CaptureFixture[str], closed_port: int) -> None:
     windows = ("window.kind=session", "window.gap_ms=5000", f"kafka.bootstrap_servers=127.0.0.1:{closed_port}")
     status, checks = check(capsys, "model.name=delays", *windows)
     assert status == 1 and "the model delays takes single events" in checks["model"]["detail"]

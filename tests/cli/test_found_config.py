@@ -29,7 +29,7 @@ def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     "command", [["run"], ["check"], ["config"], ["tail", "predictions"], ["status"], ["publish", "--features", "[1]"]]
 )
-def test_a_file_that_others_may_have_written_is_not_used(
+def test_a_file_that_other_users_can_write_is_not_used(
     command: list[str], ran: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(command) in (1, 2)

@@ -60,14 +60,14 @@ def test_help_lists_every_command_with_its_line(capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_is_there_and_shows_examples(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_exists_and_shows_examples(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([name, "--help"]) == 0
     out = capsys.readouterr().out
     assert "Examples:" in out
     assert f"forebay {name}" in out.split("Examples:")[1]
 
 
-def test_the_version_is_the_distribution_s(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[str]) -> None:
     from importlib.metadata import version
 
     assert main(["--version"]) == 0
@@ -85,7 +85,7 @@ def test_the_version_is_the_distribution_s(capsys: pytest.CaptureFixture[str]) -
         (["check", "--timeout-s", "soon"], "soon"),
     ],
 )
-def test_a_wrong_command_line_is_told_with_status_2(
+def test_a_wrong_command_line_is_reported_with_status_2(
     args: list[str], told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(args) == 2
@@ -105,7 +105,7 @@ def test_a_wrong_command_line_is_told_with_status_2(
         (click.Abort(), 130, ""),
     ],
 )  # fmt: skip
-def test_errors_are_words_and_a_status(
+def test_errors_are_printed_and_set_the_exit_status(
     error: BaseException, status: int, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command_that_raises(monkeypatch, error)
@@ -119,7 +119,7 @@ def test_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
         main(["raise"])
 
 
-def test_a_reader_that_goes_away_is_no_error() -> None:
+def test_a_reader_that_closes_the_pipe_is_not_an_error() -> None:
     read, write = os.pipe()
     os.close(read)
     process = run_forebay("config", stdout=write)

@@ -27,7 +27,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield tmp_path
 
 
-def test_init_writes_the_file_that_the_others_then_take(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_init_writes_a_file_that_other_commands_read(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["init"]) == 0
     assert capsys.readouterr().out == "wrote forebay.toml; next: forebay check\n"
     assert (folder / "forebay.toml").read_text() == template()
@@ -35,7 +35,7 @@ def test_init_writes_the_file_that_the_others_then_take(folder: Path, capsys: py
     assert 'bootstrap_servers = "localhost:9092"    # forebay.toml:' in capsys.readouterr().out
 
 
-def test_init_overwrites_nothing_unless_told_to(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_init_overwrites_a_file_only_with_force(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = folder / "forebay.toml"
     path.write_text("[log]\n")
     assert main(["init"]) == 2
@@ -45,7 +45,7 @@ def test_init_overwrites_nothing_unless_told_to(folder: Path, capsys: pytest.Cap
     assert path.read_text() == template()
 
 
-def test_init_elsewhere(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_init_writes_another_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["init", "-o", "worker.toml"]) == 0
     assert capsys.readouterr().out == "wrote worker.toml; next: forebay check -c worker.toml\n"
     assert (folder / "worker.toml").exists()
@@ -53,12 +53,12 @@ def test_init_elsewhere(folder: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "none/worker.toml cannot be written" in capsys.readouterr().err
 
 
-def test_init_can_only_print(folder: Path) -> None:
+def test_init_prints_to_standard_output(folder: Path) -> None:
     assert CliRunner().invoke(init, ["-o", "-"]).output == template()
     assert not list(folder.iterdir())
 
 
-def test_config_prints_what_is_in_force_and_hides_secrets(folder: Path) -> None:
+def test_config_prints_the_settings_in_force_and_hides_secrets(folder: Path) -> None:
     (folder / "a.toml").write_text("[batch]\nmax_batch_size = 1\nmax_queue_delay_ms = 1\n")
     environ = {
         "FOREBAY_BATCH__MAX_QUEUE_DELAY_MS": "2",
@@ -104,20 +104,20 @@ def test_the_file_can_be_named_by_the_environment(folder: Path) -> None:
     assert size("-c", "third.toml", FOREBAY_CONFIG="other.toml") == 3
 
 
-def test_a_file_that_was_named_must_be_there(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_named_file_must_exist(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config", "-c", "none.toml"]) == 2
     assert "none.toml: the file does not exist" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("assignment", ["hunter2", "kafka.sasl_password hunter2", "password=hunter2"])
-def test_an_assignment_that_is_none_is_told_but_not_shown(assignment: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_assignment_is_reported_but_not_shown(assignment: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config", "--set", "log.level=info", "--set", assignment]) == 2
     err = capsys.readouterr().err
     assert "--set number 2: must be SECTION.KEY=VALUE" in err
     assert "hunter2" not in err
 
 
-def test_every_mistake_is_printed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_error_is_printed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "forebay.toml").write_text("[batch]\nmax_batch_size = 0\n[modle]\n")
     assert main(["config", "--set", "log.level=loud"]) == 2
     err = capsys.readouterr().err

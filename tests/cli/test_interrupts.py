@@ -158,7 +158,7 @@ def test_a_result_after_a_signal_is_returned(tmp_path: Path) -> None:
     assert run_in_loop(body, tmp_path) == (7, "")
 
 
-def test_a_swallowed_cancellation_ends_the_process_all_the_same(tmp_path: Path) -> None:
+def test_a_swallowed_cancellation_still_ends_the_process(tmp_path: Path) -> None:
     body = (
         "print('ready', flush=True)\n"
         "while True:\n"
@@ -170,7 +170,7 @@ def test_a_swallowed_cancellation_ends_the_process_all_the_same(tmp_path: Path) 
     assert run_in_loop(body, tmp_path, unwind_s=0.5) == (130, "")
 
 
-def test_a_blocked_loop_ends_all_the_same(tmp_path: Path) -> None:
+def test_a_blocked_loop_still_ends(tmp_path: Path) -> None:
     body = "import time\nprint('ready', flush=True)\nwhile True:\n    time.sleep(60)\n"
     assert run_in_loop(body, tmp_path, unwind_s=0.5) == (130, "")
 

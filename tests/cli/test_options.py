@@ -68,7 +68,7 @@ def test_both_names_of_a_timeout_take_the_value(option: str, capsys: pytest.Capt
     assert "'soon' is not a valid float" in capsys.readouterr().err
 
 
-def test_the_broker_is_passed_on_to_an_aggregator_beside() -> None:
+def test_the_broker_option_applies_to_the_aggregator_too() -> None:
     source = ConfigSource(None, {}, {"log.level": "debug"}).on("kafka:9092")
     assert source.arguments() == ["--set", "log.level=debug", "--set", "kafka.bootstrap_servers=kafka:9092"]
     assert ConfigSource(None, {}, {}).on(None).arguments() == []

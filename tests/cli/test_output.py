@@ -59,7 +59,7 @@ def test_any_text_can_be_written(encoding: str, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-def test_json_stays_what_it_is(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_json_is_not_changed(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
     written = capture(monkeypatch, encoding)
     prepare_streams()
     echo_json({"a": TEXT})
@@ -124,7 +124,7 @@ def place(embedded_broker: Broker, names: Names, tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
-def test_no_command_stumbles_over_its_output(encoding: str, place: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_command_can_write_its_output(encoding: str, place: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     expected = {
         ("check",): "+ broker",
         ("config",): "kafka",

@@ -69,7 +69,7 @@ def test_what_would_count_wrong_fails_the_check(
     assert f"hint: delete {names('aggregator-changelog')}: `forebay aggregate` creates it again" in out
 
 
-def test_names_are_not_cut_however_narrow_the_output(
+def test_names_are_not_cut_on_a_narrow_terminal(
     embedded_broker: Broker, names: Names, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "40")
@@ -97,7 +97,7 @@ def test_a_broker_that_is_away_is_one_red_line(
     assert output.err.startswith("error: cannot reach Kafka") and "Traceback" not in output.err
 
 
-def test_a_wrong_setting_is_the_users_mistake(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_setting_is_a_configuration_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["topics", "check", "--set", "topics.prefix=a b"]) == 2
     assert "topics.prefix" in capsys.readouterr().err
 

@@ -58,7 +58,7 @@ def test_rules_are_read_shown_and_read_again(tmp_path: Path) -> None:
     assert json.loads(json.dumps(render_json(loaded)))["settings"]["aggregate"]["alerts"]["value"][1]["count"] == 0
 
 
-def test_in_the_environment_they_are_json() -> None:
+def test_rules_in_the_environment_are_json() -> None:
     environ = {"FOREBAY_AGGREGATE__ALERTS": '[{"name": "a", "count": 5}]'}
     (rule,) = load_settings(None, environ).settings.aggregate.alerts
     assert (rule.name, rule.threshold) == ("a", 5)
@@ -111,14 +111,14 @@ def test_in_the_environment_they_are_json() -> None:
         ),
     ],
 )
-def test_a_wrong_rule_is_told_by_its_name_key_line_and_what_is_allowed(
+def test_an_error_in_a_rule_shows_name_key_line_and_allowed_values(
     tmp_path: Path, rule: str, line: int, told: str
 ) -> None:
     problem = load(tmp_path, f"[aggregate]\nclosed_after_ms = 7200000\n[[aggregate.alerts]]\n{rule}\n")
     assert problem == f"aggregate.alerts, {told.format(f'{tmp_path}/forebay.toml:{line}')}"
 
 
-def test_each_mistake_is_told_by_itself_and_other_rules_are_not_repeated(tmp_path: Path) -> None:
+def test_each_error_in_the_rules_is_reported_separately(tmp_path: Path) -> None:
     path = tmp_path / "forebay.toml"
     path.write_text(GOOD + '[[aggregate.alerts]]\nname = "c"\ncolour = "red"\nfor_s = -1\nrate = 0.1\n')
     with pytest.raises(ConfigError) as caught:
@@ -141,11 +141,11 @@ def test_each_mistake_is_told_by_itself_and_other_rules_are_not_repeated(tmp_pat
         ("[aggregate]\nalerts = [5]", "rule 1 ("),
     ],
 )
-def test_rules_in_one_line_have_that_line(tmp_path: Path, text: str, told: str) -> None:
+def test_errors_in_inline_rules_show_their_line(tmp_path: Path, text: str, told: str) -> None:
     assert told in load(tmp_path, text)
 
 
-def test_a_wrong_rule_of_the_environment_names_it() -> None:
+def test_an_error_in_rules_from_the_environment_shows_the_variable() -> None:
     with pytest.raises(ConfigError) as caught:
         load_settings(None, {"FOREBAY_AGGREGATE__ALERTS": '[{"name": "a", "count": -5}]'})
     assert caught.value.problems == (
@@ -164,5 +164,5 @@ def test_a_wrong_rule_of_the_environment_names_it() -> None:
         ('[aggregate]\ngroup_id = "forebay"', "must differ from kafka.group_id"),
     ],
 )
-def test_other_mistakes(tmp_path: Path, text: str, told: str) -> None:
+def test_other_errors(tmp_path: Path, text: str, told: str) -> None:
     assert told in load(tmp_path, text)

@@ -136,7 +136,7 @@ def test_ways_to_be_kept_out(overrides: dict[str, object], keys: set[str]) -> No
     assert "hunter2" not in str(found)
 
 
-def test_tls_files_must_be_there_and_of_use(tmp_path: Path) -> None:
+def test_tls_files_must_exist_and_be_used(tmp_path: Path) -> None:
     key = tmp_path / "key.pem"
     key.write_text("key")
     assert {key for key, _ in told({"kafka.security_protocol": "SSL", "kafka.ssl_keyfile": str(key)})} == {

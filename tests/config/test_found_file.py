@@ -48,11 +48,11 @@ def test_the_owner_decides(uid: int, mode: int, reason: str | None) -> None:
         (ME, {"SUDO_UID": "2000"}, {0, ME}),  # only root is called by sudo for somebody
     ],
 )
-def test_whose_files_are_trusted(user: int, environ: dict[str, str], trusted: set[int]) -> None:
+def test_the_trusted_users(user: int, environ: dict[str, str], trusted: set[int]) -> None:
     assert trusted_users(user, environ) == trusted
 
 
-def test_a_link_of_ones_own_is_followed(tmp_path: Path) -> None:
+def test_a_link_of_the_user_is_followed(tmp_path: Path) -> None:
     (tmp_path / "real.toml").write_text("")
     (tmp_path / "forebay.toml").symlink_to("real.toml")
     check_found_file(tmp_path / "forebay.toml", {})
@@ -61,7 +61,7 @@ def test_a_link_of_ones_own_is_followed(tmp_path: Path) -> None:
         check_found_file(tmp_path / "forebay.toml", {})
 
 
-def test_the_folder_is_looked_at_too(tmp_path: Path) -> None:
+def test_the_folder_is_checked_too(tmp_path: Path) -> None:
     folder = tmp_path / "shared"
     folder.mkdir()
     folder.chmod(0o777)

@@ -26,13 +26,13 @@ def problems(
     return list(caught.value.problems)
 
 
-def test_nothing_given_is_the_defaults() -> None:
+def test_settings_without_sources_are_the_defaults() -> None:
     loaded = load_settings(None, {"PATH": "/bin", "HOME": "/"})
     assert loaded.settings == Settings()
     assert set(loaded.origins.values()) == {"default"}
 
 
-def test_the_later_goes_before_and_says_where_it_comes_from(tmp_path: Path) -> None:
+def test_later_sources_override_earlier_ones_and_are_the_origin(tmp_path: Path) -> None:
     path = write(
         tmp_path, "# one\n[batch]\nmax_batch_size = 1\nmax_queue_delay_ms = 2\n\nmax_batch_bytes = 2_000_000\n"
     )
@@ -46,7 +46,7 @@ def test_the_later_goes_before_and_says_where_it_comes_from(tmp_path: Path) -> N
     assert loaded.origins["log.level"] == "default"
 
 
-def test_every_mistake_is_told_at_once_with_value_and_what_is_allowed(tmp_path: Path) -> None:
+def test_all_errors_are_reported_together_with_value_and_allowed_values(tmp_path: Path) -> None:
     path = write(
         tmp_path,
         '[batch]\nmax_batch_size = 0\nmax_queue_delay_ms = "5"\n[log]\nlevel = "loud"\n[modle]\nname = "x"\n'
@@ -109,7 +109,7 @@ def test_an_unknown_variable_gets_the_nearest(name: str, hint: str) -> None:
         "FOREBAY_MODEL_PORT",
     ],
 )
-def test_other_variables_are_left_alone(name: str) -> None:
+def test_other_variables_are_ignored(name: str) -> None:
     assert load_settings(None, {name: "tcp://10.0.0.1:80"}).settings == Settings()
 
 
@@ -119,7 +119,7 @@ def test_the_command_line_names_unknown_settings() -> None:
     ]
 
 
-def test_toml_types_are_not_guessed(tmp_path: Path) -> None:
+def test_types_in_toml_are_not_converted(tmp_path: Path) -> None:
     path = write(
         tmp_path,
         "[batch]\nmax_batch_size = true\nmax_queue_delay_ms = 5.0\n[kafka]\nssl_check_hostname = 'false'\nclient_id = 7\n",
@@ -133,7 +133,7 @@ def test_toml_types_are_not_guessed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["a,b", " a , b "])
-def test_topics_from_the_environment_have_commas(text: str) -> None:
+def test_topics_in_the_environment_are_separated_by_commas(text: str) -> None:
     assert load_settings(None, {"FOREBAY_INPUT__TOPICS": text}).settings.input.topics == ("a", "b")
 
 
@@ -143,11 +143,11 @@ def test_topics_from_the_file_are_a_list(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("given", ["", "a,a", "a,,b", "a b", "ü", "..", "x" * 250])
-def test_topics_that_are_none(given: str) -> None:
+def test_invalid_topics(given: str) -> None:
     assert "must be a list of different topic names" in problems(environ={"FOREBAY_INPUT__TOPICS": given})[0]
 
 
-def test_empty_text_unsets_what_may_be_unset(tmp_path: Path) -> None:
+def test_empty_text_unsets_optional_settings(tmp_path: Path) -> None:
     path = write(tmp_path, '[kafka]\ngroup_instance_id = "pod-0"\n[model]\nversion = 3\n')
     environ = {"FOREBAY_KAFKA__GROUP_INSTANCE_ID": "", "FOREBAY_MODEL__VERSION": ""}
     settings = load_settings(path, environ).settings
@@ -155,7 +155,7 @@ def test_empty_text_unsets_what_may_be_unset(tmp_path: Path) -> None:
     assert settings.model.version is None
 
 
-def test_an_empty_token_is_a_mistake_wherever_it_stands_and_not_no_token(tmp_path: Path) -> None:
+def test_an_empty_token_is_an_error_in_every_source(tmp_path: Path) -> None:
     path = write(tmp_path, '[admin]\ntoken = ""\n')
     for told in (
         problems(environ={"FOREBAY_ADMIN__TOKEN": ""}),
@@ -177,17 +177,17 @@ def test_an_empty_token_is_a_mistake_wherever_it_stands_and_not_no_token(tmp_pat
         "from_timestamp = 2026-01-31T12:00:00Z",
     ],
 )
-def test_a_moment_is_milliseconds_however_it_is_written(tmp_path: Path, line: str) -> None:
+def test_all_forms_of_a_time_become_milliseconds(tmp_path: Path, line: str) -> None:
     assert load_settings(write(tmp_path, f"[input]\n{line}\n"), {}).settings.input.from_timestamp == 1_769_860_800_000
 
 
 @pytest.mark.parametrize("text", ["1769860800000", "2026-01-31T12:00:00Z"])
-def test_a_moment_from_the_environment(text: str) -> None:
+def test_a_time_from_the_environment(text: str) -> None:
     settings = load_settings(None, {"FOREBAY_INPUT__FROM_TIMESTAMP": text}).settings
     assert settings.input.from_timestamp == 1_769_860_800_000
 
 
-def test_a_moment_without_its_offset_is_refused() -> None:
+def test_a_time_without_an_offset_is_refused() -> None:
     (problem,) = problems(environ={"FOREBAY_INPUT__FROM_TIMESTAMP": "2026-01-31T12:00:00"})
     assert "it has no offset from UTC" in problem
 
@@ -202,12 +202,12 @@ def test_servers(servers: str, kept: str) -> None:
 
 
 @pytest.mark.parametrize("servers", ["", "a:0", "a:65536", "a:b", "a:1,", "http://a:1", "a b:1", "::1"])
-def test_servers_that_are_none(servers: str) -> None:
+def test_invalid_servers(servers: str) -> None:
     (problem,) = problems(environ={"FOREBAY_KAFKA__BOOTSTRAP_SERVERS": servers})
     assert "must be host:port" in problem
 
 
-def test_secrets_are_in_no_problem(tmp_path: Path) -> None:
+def test_errors_contain_no_secrets(tmp_path: Path) -> None:
     path = write(tmp_path, '[kafka]\nsasl_pasword = "hunter2"\nssl_password = ["hunter2"]\n')
     environ = {"FOREBAY_KAFKA__SASL_PASSWORD": "hunter2", "FOREBAY_KAFKA_SASL_PASSWORD": "hunter2"}
     told = problems(path, environ, {"kafka.sasl_passwrd": "hunter2"})
@@ -225,7 +225,7 @@ def test_secrets_are_in_no_problem(tmp_path: Path) -> None:
         ('a = "', ":1:6: "),
     ],
 )
-def test_malformed_toml_is_placed_by_line_and_column(tmp_path: Path, text: str, place: str) -> None:
+def test_malformed_toml_is_reported_with_line_and_column(tmp_path: Path, text: str, place: str) -> None:
     path = write(tmp_path, text)
     with pytest.raises(ConfigError) as caught:
         load_settings(path, {})
@@ -233,7 +233,7 @@ def test_malformed_toml_is_placed_by_line_and_column(tmp_path: Path, text: str, 
     assert f"{path}{place}" in caught.value.message
 
 
-def test_a_file_that_is_not_there_or_no_text(tmp_path: Path) -> None:
+def test_a_file_that_is_missing_or_not_text(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="the file does not exist") as caught:
         load_settings(tmp_path / "none.toml", {})
     assert caught.value.remedy is not None and "forebay init" in caught.value.remedy
@@ -248,12 +248,12 @@ def test_a_file_that_is_not_there_or_no_text(tmp_path: Path) -> None:
         load_settings(binary, {})
 
 
-def test_deep_nesting_is_no_crash(tmp_path: Path) -> None:
+def test_deep_nesting_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigError):
         load_settings(write(tmp_path, "[input]\ntopics = " + "[" * 20_000), {})
 
 
-def test_a_byte_order_mark_is_no_harm(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_accepted(tmp_path: Path) -> None:
     path = tmp_path / "bom.toml"
     path.write_bytes(b"\xef\xbb\xbf[batch]\nmax_batch_size = 9\n")
     assert load_settings(path, {}).settings.batch.max_batch_size == 9
@@ -283,7 +283,7 @@ def test_a_number_with_a_fraction_from_the_environment(text: str, value: float) 
 
 
 @pytest.mark.parametrize("text", ["0", "1.5", "nan", "inf", "half"])
-def test_a_number_that_is_none_or_out_of_range(text: str) -> None:
+def test_invalid_numbers(text: str) -> None:
     (problem,) = problems(environ={"FOREBAY_LIMITS__MAX_DEAD_LETTER_RATIO": text})
     assert problem.endswith(
         "(environment FOREBAY_LIMITS__MAX_DEAD_LETTER_RATIO): must be a number above 0 and at most 1"

@@ -29,7 +29,7 @@ def test_urls(url: str, login_hidden: str, host_shown: str) -> None:
 
 
 @given(st.text(alphabet="ab:@/?#[]%", max_size=12), st.text(alphabet="a@/:?#", max_size=12))
-def test_no_login_is_ever_shown(before: str, after: str) -> None:
+def test_logins_are_never_shown(before: str, after: str) -> None:
     url = f"http://{before}SECRET@{after}"
     assert "SECRET" not in without_login(url)
     assert "SECRET" not in only_host(url)
@@ -49,7 +49,7 @@ def test_commands(command: str, shown: str) -> None:
     assert only_program(command) == shown
 
 
-def test_what_a_command_writes_does_not_repeat_its_arguments() -> None:
+def test_arguments_are_hidden_in_the_output_of_a_command() -> None:
     written = "usage: token -u NAME: no such secret: hunter2 (hunter2-extra)"
     assert without_arguments(written, ["token", "-u", "hunter2", "hunter2-extra"]) == (
         f"usage: token -u NAME: no such secret: {HIDDEN} ({HIDDEN})"

@@ -37,7 +37,7 @@ def test_the_template_loads_and_equals_the_defaults(tmp_path: Path) -> None:
     assert loaded.origins["input.topics"].startswith(str(path))
 
 
-def test_what_the_template_has_as_a_comment_is_unset_by_default() -> None:
+def test_commented_settings_of_the_template_are_unset_by_default() -> None:
     document = tomllib.loads(template())
     for section, keys in COMMON_KEYS.items():
         for key in keys:
@@ -57,7 +57,7 @@ def test_every_setting_has_its_description() -> None:
             assert field.description, key
 
 
-def test_printed_settings_read_again_are_the_same(tmp_path: Path) -> None:
+def test_printed_settings_can_be_read_again(tmp_path: Path) -> None:
     path = tmp_path / "printed.toml"
     given = {**SECRET, "input.topics": "a,b", "model.version": 3, "input.from_timestamp": 5, "topics.prefix": "x."}
     loaded = load_settings(None, {}, given)
@@ -66,7 +66,7 @@ def test_printed_settings_read_again_are_the_same(tmp_path: Path) -> None:
     assert again.settings == loaded.settings
 
 
-def test_secrets_are_hidden_and_origins_told() -> None:
+def test_secrets_are_hidden_and_origins_shown() -> None:
     loaded = load_settings(None, {"FOREBAY_LOG__LEVEL": "debug"}, SECRET)
     text = render_toml(loaded)
     assert "hunter2" not in text + json.dumps(render_json(loaded)) + repr(loaded)
@@ -123,7 +123,7 @@ def test_parts_that_may_be_secrets_are_hidden_and_the_rest_is_shown() -> None:
         ("kafka.sasl_oauth_token_command", "/bin/token s3cret"),  # without its mechanism
     ],
 )
-def test_a_wrong_value_is_refused_without_telling_what_may_be_secret(key: str, value: str) -> None:
+def test_the_error_of_a_wrong_value_shows_no_secret(key: str, value: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load_settings(None, {}, {key: value})
     told = " ".join([caught.value.message, *caught.value.problems, caught.value.remedy or ""])
