@@ -1,4 +1,4 @@
-"""`forebay acls`, as it is called, and what a refusal is called."""
+"""`forebay acls`: the command, and the errors of missing permissions."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_names_follow_the_configuration() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "report"),
     [
         (kafka_errors.TopicAuthorizationFailedError("a"), "WRITE on the topic a"),
         (kafka_errors.TopicAuthorizationFailedError({"b", "a"}), "WRITE on the topic a, b"),
@@ -79,9 +79,9 @@ def test_names_follow_the_configuration() -> None:
         (kafka_errors.ClusterAuthorizationFailedError(), "WRITE on the topic mine"),
     ],
 )
-def test_refusals_name_what_is_missing(error: Exception, told: str) -> None:
+def test_refusals_name_what_is_missing(error: Exception, report: str) -> None:
     found = explain_authorization_error(error, "WRITE", "mine")
-    assert found is not None and found.message == f"not allowed: {told}"
+    assert found is not None and found.message == f"not allowed: {report}"
 
 
 def test_other_errors_are_no_refusals() -> None:

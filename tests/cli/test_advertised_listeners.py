@@ -1,4 +1,4 @@
-"""A cluster that advertises addresses which this machine does not reach: every command says so, and soon."""
+"""A cluster that advertises unreachable addresses: every command reports them within its timeout."""
 
 from __future__ import annotations
 

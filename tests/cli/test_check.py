@@ -1,4 +1,4 @@
-"""`forebay check`: what it says of a model, a broker, and of either when it is not there."""
+"""`forebay check`: checks of the model and the cluster, also if they are missing."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_a_wrong_configuration_skips_all_other_checks(capsys: pytest.CaptureFixt
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "report"),
     [
         (["model.repository=none"], "there is no such model repository"),
         (["model.name=delay"], "there is no model 'delay'"),
@@ -127,10 +127,12 @@ def test_a_wrong_configuration_skips_all_other_checks(capsys: pytest.CaptureFixt
         (["model.name=delays", "model.device=cuda:99"], "cuda"),
     ],
 )
-def test_a_missing_model(settings: list[str], told: str, closed_port: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_model(
+    settings: list[str], report: str, closed_port: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     _, checks = check(capsys, f"kafka.bootstrap_servers=127.0.0.1:{closed_port}", *settings)
     assert checks["model"]["status"] == "failed"
-    assert told in checks["model"]["detail"]
+    assert report in checks["model"]["detail"]
 
 
 def test_a_model_that_raises_is_reported(

@@ -33,8 +33,8 @@ def test_a_file_that_other_users_can_write_is_not_used(
     command: list[str], ran: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(command) in (1, 2)
-    told = capsys.readouterr()
-    text = told.out + told.err
+    report = capsys.readouterr()
+    text = report.out + report.err
     assert "forebay.toml was found in the current folder and is not used: it can be written by every user" in text
     assert "if you trust it, use it with `-c forebay.toml`" in text
     assert not ran.exists()
@@ -47,9 +47,9 @@ def test_a_file_that_is_named_is_used(
     if by_variable:
         monkeypatch.setenv("FOREBAY_CONFIG", "forebay.toml")
     assert main(["config", *([] if by_variable else ["-c", "forebay.toml"])]) == 0
-    told = capsys.readouterr()
-    assert "sasl_oauth_token_command" in told.out
-    assert told.err == ""
+    report = capsys.readouterr()
+    assert "sasl_oauth_token_command" in report.out
+    assert report.err == ""
 
 
 @pytest.mark.parametrize(("command", "reported"), [("config", False), ("run", True), ("publish", True)])

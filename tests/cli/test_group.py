@@ -1,4 +1,4 @@
-"""The command line as a whole: what help loads, and how errors end."""
+"""The command line as a whole: the modules that help imports, and the output and status of errors."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_the_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.parametrize(
-    ("args", "told"),
+    ("args", "report"),
     [
         (["chek"], "unknown command 'chek'. Did you mean 'check'?"),
         (["zzz"], "`forebay --help` lists all commands"),
@@ -86,16 +86,16 @@ def test_the_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[s
     ],
 )
 def test_a_wrong_command_line_is_reported_with_status_2(
-    args: list[str], told: str, capsys: pytest.CaptureFixture[str]
+    args: list[str], report: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(args) == 2
     captured = capsys.readouterr()
-    assert told in captured.err
+    assert report in captured.err
     assert captured.out == ""
 
 
 @pytest.mark.parametrize(
-    ("error", "status", "told"),
+    ("error", "status", "report"),
     [
         (ConfigError("it is [wrong]", problems=["a = 1: too small", "b = 2: too large"], remedy="mend it"), 2,
          "error: it is [wrong]\n  - a = 1: too small\n  - b = 2: too large\nhint: mend it\n"),
@@ -106,11 +106,11 @@ def test_a_wrong_command_line_is_reported_with_status_2(
     ],
 )  # fmt: skip
 def test_errors_are_printed_and_set_the_exit_status(
-    error: BaseException, status: int, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    error: BaseException, status: int, report: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command_that_raises(monkeypatch, error)
     assert main(["raise"]) == status
-    assert capsys.readouterr().err == told
+    assert capsys.readouterr().err == report
 
 
 def test_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM end every command, whenever they come."""
+"""SIGINT and SIGTERM end every command at any time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options that several commands have are spelt alike everywhere."""
+"""Options of several commands have the same names everywhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Output where not all characters can be written: locales that are not UTF-8, and text that is no valid Unicode."""
+"""Output of characters that the encoding does not support, and of invalid Unicode."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`forebay schemas`, as it is called."""
+"""The command `forebay schemas`."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def test_examples_of_one_schema(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_asyncapi_has_the_topics_of_the_configuration(capsys: pytest.CaptureFixture[str]) -> None:
-    told = out_of(
+    report = out_of(
         capsys, "--asyncapi", "--set", "topics.prefix=a.", "--set", "kafka.bootstrap_servers=k1:1,k2:2",
         "--set", "kafka.group_id=g", "--set", "topics.partitions=9", "--set", "topics.replication_factor=3",
         "--set", "kafka.security_protocol=SASL_SSL", "--set", "kafka.sasl_mechanism=PLAIN",
         "--set", "kafka.sasl_username=u", "--set", "kafka.sasl_password=secret-p",
     )  # fmt: skip
-    assert "secret-p" not in told
-    document = json.loads(told)
+    assert "secret-p" not in report
+    document = json.loads(report)
     assert document["asyncapi"] == "3.0.0"
     channel = document["channels"]["features"]
     assert channel["address"] == "a.features"

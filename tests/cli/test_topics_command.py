@@ -1,4 +1,4 @@
-"""`forebay topics`, as it is called."""
+"""The command `forebay topics`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The broker of those tests that need to be let in."""
+"""The broker of the tests that log in."""
 
 from __future__ import annotations
 

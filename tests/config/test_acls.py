@@ -1,4 +1,4 @@
-"""Least privilege: each role with exactly what `forebay acls` lists works; without one of them it says which."""
+"""Least privilege: each role works with exactly what `forebay acls` lists, and reports each missing permission."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ async def test_nobody_begins_without(secure: SecureKafka, tmp_path: Path) -> Non
     await made_once(secure)
     cases: list[tuple[str, subprocess.Popen[str]]] = []
     workers: list[tuple[str, WorkerProcess]] = []
-    for number, (role, at, told) in enumerate(
+    for number, (role, at, report) in enumerate(
         [
             (Role.WORKER, ("group", "READ"), "not allowed: READ on the group acl"),
             (Role.WORKER, ("transactional-id", "WRITE"), "not allowed: WRITE on the transactional-id forebay-acl-"),
@@ -191,15 +191,15 @@ async def test_nobody_begins_without(secure: SecureKafka, tmp_path: Path) -> Non
         allow(secure, user, *lacking)
         match role:
             case Role.WORKER:
-                workers.append((told, start_worker(secure, tmp_path, user, "")))
+                workers.append((report, start_worker(secure, tmp_path, user, "")))
             case Role.AGGREGATOR:
-                cases.append((told, forebay(environ, "aggregate")))
+                cases.append((report, forebay(environ, "aggregate")))
             case Role.REPLAY:
-                cases.append((told, forebay(environ, "dlq", "replay", "--yes")))
-    for told, worker in workers:
+                cases.append((report, forebay(environ, "dlq", "replay", "--yes")))
+    for report, worker in workers:
         assert await worker.ended(PATIENCE_S) == 1
-        assert told in worker.log and "Traceback" not in worker.log, worker.log
-    for told, process in cases:
+        assert report in worker.log and "Traceback" not in worker.log, worker.log
+    for report, process in cases:
         said, _ = await asyncio.to_thread(process.communicate, timeout=PATIENCE_S)
         assert process.returncode == 1
-        assert told in said and "Traceback" not in said, said
+        assert report in said and "Traceback" not in said, said

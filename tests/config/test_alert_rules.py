@@ -1,4 +1,4 @@
-"""[[aggregate.alerts]]: what is taken, and what people are told."""
+"""[[aggregate.alerts]]: accepted rules, and errors in rules."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_rules_in_the_environment_are_json() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rule", "line", "told"),
+    ("rule", "line", "report"),
     [
         ("count = 1", 3, "rule 1, name ({}): is missing; it must be a string of 1 to 100 characters"),
         ('name = "a"', 3, 'rule "a" ({}): must have either count or rate'),
@@ -112,10 +112,10 @@ def test_rules_in_the_environment_are_json() -> None:
     ],
 )
 def test_an_error_in_a_rule_shows_name_key_line_and_allowed_values(
-    tmp_path: Path, rule: str, line: int, told: str
+    tmp_path: Path, rule: str, line: int, report: str
 ) -> None:
     problem = load(tmp_path, f"[aggregate]\nclosed_after_ms = 7200000\n[[aggregate.alerts]]\n{rule}\n")
-    assert problem == f"aggregate.alerts, {told.format(f'{tmp_path}/forebay.toml:{line}')}"
+    assert problem == f"aggregate.alerts, {report.format(f'{tmp_path}/forebay.toml:{line}')}"
 
 
 def test_each_error_in_the_rules_is_reported_separately(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_each_error_in_the_rules_is_reported_separately(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "report"),
     [
         (
             '[aggregate]\nalerts = [{name = "a", count = 1, for_s = -1}]',
@@ -141,8 +141,8 @@ def test_each_error_in_the_rules_is_reported_separately(tmp_path: Path) -> None:
         ("[aggregate]\nalerts = [5]", "rule 1 ("),
     ],
 )
-def test_errors_in_inline_rules_show_their_line(tmp_path: Path, text: str, told: str) -> None:
-    assert told in load(tmp_path, text)
+def test_errors_in_inline_rules_show_their_line(tmp_path: Path, text: str, report: str) -> None:
+    assert report in load(tmp_path, text)
 
 
 def test_an_error_in_rules_from_the_environment_shows_the_variable() -> None:
@@ -154,7 +154,7 @@ def test_an_error_in_rules_from_the_environment_shows_the_variable() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "report"),
     [
         ('[aggregate]\nalerts = "none"', "not JSON"),
         ("[aggregate]\nalerts = 5", "not a list of tables"),
@@ -164,5 +164,5 @@ def test_an_error_in_rules_from_the_environment_shows_the_variable() -> None:
         ('[aggregate]\ngroup_id = "forebay"', "must differ from kafka.group_id"),
     ],
 )
-def test_other_errors(tmp_path: Path, text: str, told: str) -> None:
-    assert told in load(tmp_path, text)
+def test_other_errors(tmp_path: Path, text: str, report: str) -> None:
+    assert report in load(tmp_path, text)

@@ -1,4 +1,4 @@
-"""Rules between settings: each that is broken is told under the key that one would change."""
+"""Rules between settings: a broken rule is reported under the key that one would change."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SASL = {"kafka.security_protocol": "SASL_SSL"}
 LOGIN = {"kafka.sasl_username": "me", "kafka.sasl_password": "hunter2"}
 
 
-def told(overrides: dict[str, object]) -> list[tuple[str, str]]:
+def report(overrides: dict[str, object]) -> list[tuple[str, str]]:
     """(key, what is wrong with it) of every problem."""
     try:
         load_settings(None, {}, overrides)
@@ -56,13 +56,13 @@ def told(overrides: dict[str, object]) -> list[tuple[str, str]]:
     ],
 )
 def test_times_and_sizes(overrides: dict[str, object], key: str, other: str) -> None:
-    ((found, rule),) = told(overrides)
+    ((found, rule),) = report(overrides)
     assert found == key
     assert other in rule
 
 
 def test_at_least_once_asks_for_neither() -> None:
-    assert not told(
+    assert not report(
         {
             "delivery.processing_guarantee": "at_least_once",
             "delivery.commit_timeout_ms": 15_000,
@@ -72,7 +72,7 @@ def test_at_least_once_asks_for_neither() -> None:
 
 
 def test_the_bounds_themselves_are_allowed() -> None:
-    assert not told(
+    assert not report(
         {
             "kafka.heartbeat_interval_ms": 14_999,
             "delivery.revoke_timeout_ms": 59_999,
@@ -90,7 +90,7 @@ def test_the_bounds_themselves_are_allowed() -> None:
 
 @pytest.mark.parametrize("topic", [spec.name for spec in ALL_TOPICS if spec.name != "features"])
 def test_what_the_worker_writes_it_does_not_read(topic: str) -> None:
-    ((key, rule),) = told({"input.topics": f"features,{topic}"})
+    ((key, rule),) = report({"input.topics": f"features,{topic}"})
     assert key == "input.topics"
     assert topic in rule
 
@@ -109,7 +109,7 @@ def test_what_the_worker_writes_it_does_not_read(topic: str) -> None:
     ],
 )
 def test_ways_to_be_let_in(overrides: dict[str, object]) -> None:
-    assert told(overrides) == []
+    assert report(overrides) == []
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_ways_to_be_let_in(overrides: dict[str, object]) -> None:
     ],
 )  # fmt: skip
 def test_ways_to_be_kept_out(overrides: dict[str, object], keys: set[str]) -> None:
-    found = told(overrides)
+    found = report(overrides)
     assert {key for key, _ in found} == keys
     assert "hunter2" not in str(found)
 
@@ -139,13 +139,15 @@ def test_ways_to_be_kept_out(overrides: dict[str, object], keys: set[str]) -> No
 def test_tls_files_must_exist_and_be_used(tmp_path: Path) -> None:
     key = tmp_path / "key.pem"
     key.write_text("key")
-    assert {key for key, _ in told({"kafka.security_protocol": "SSL", "kafka.ssl_keyfile": str(key)})} == {
+    assert {key for key, _ in report({"kafka.security_protocol": "SSL", "kafka.ssl_keyfile": str(key)})} == {
         "kafka.ssl_certfile"
     }
-    assert told({"kafka.ssl_certfile": str(key)}) == [
+    assert report({"kafka.ssl_certfile": str(key)}) == [
         ("kafka.ssl_certfile", "requires kafka.security_protocol SSL or SASL_SSL")
     ]
-    assert told({"kafka.security_protocol": "SSL", "kafka.ssl_certfile": str(key), "kafka.ssl_keyfile": str(key)}) == []
+    assert (
+        report({"kafka.security_protocol": "SSL", "kafka.ssl_certfile": str(key), "kafka.ssl_keyfile": str(key)}) == []
+    )
 
 
 HOPS = {"window.kind": "hopping", "window.size_ms": 60_000, "window.hop_ms": 10_000}
@@ -169,6 +171,6 @@ HOPS = {"window.kind": "hopping", "window.size_ms": 60_000, "window.hop_ms": 10_
     ],
 )
 def test_windows(overrides: dict[str, object], key: str, rule: str) -> None:
-    ((found, said),) = told(overrides)
+    ((found, said),) = report(overrides)
     assert found == key and said.startswith(rule)
-    assert told(HOPS) == []
+    assert report(HOPS) == []

@@ -1,4 +1,4 @@
-"""A configuration that was found, not named: used only where nobody else can have written it."""
+"""A configuration file that was found, not named: used only if no other user can have written it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings from file, environment and command line: precedence, origins, and every mistake told at once."""
+"""Settings from file, environment and command line: precedence, origins, and all errors reported together."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ def test_all_errors_are_reported_together_with_value_and_allowed_values(tmp_path
         '[batch]\nmax_batch_size = 0\nmax_queue_delay_ms = "5"\n[log]\nlevel = "loud"\n[modle]\nname = "x"\n'
         "[limits]\nmax_in_flight_events = 10\n",
     )
-    told = problems(path, {"FOREBAY_MODEL__VERSION": "new"}, {"kafka.heartbeat_interval_ms": 29_000})
-    # batch.max_batch_size is wrong already: that max_in_flight_events is below its default is not told as well.
-    assert told == [
+    report = problems(path, {"FOREBAY_MODEL__VERSION": "new"}, {"kafka.heartbeat_interval_ms": 29_000})
+    # batch.max_batch_size is invalid, so that max_in_flight_events is below its default is not reported as well.
+    assert report == [
         f"modle ({path}:6): unknown section; did you mean [model]?",
         f"batch.max_batch_size = 0 ({path}:2): must be a whole number from 1 to 65536",
         f'batch.max_queue_delay_ms = "5" ({path}:3): must be a whole number from 0 to 60000',
@@ -157,13 +157,13 @@ def test_empty_text_unsets_optional_settings(tmp_path: Path) -> None:
 
 def test_an_empty_token_is_an_error_in_every_source(tmp_path: Path) -> None:
     path = write(tmp_path, '[admin]\ntoken = ""\n')
-    for told in (
+    for report in (
         problems(environ={"FOREBAY_ADMIN__TOKEN": ""}),
         problems(path),
         problems(None, {}, {"admin.token": ""}),
         problems(path, {"FOREBAY_ADMIN__TOKEN": ""}),
     ):
-        (problem,) = told
+        (problem,) = report
         assert problem.startswith("admin.token")
         assert problem.endswith("must be a non-empty token; to use no token, leave the setting out")
 
@@ -210,10 +210,10 @@ def test_invalid_servers(servers: str) -> None:
 def test_errors_contain_no_secrets(tmp_path: Path) -> None:
     path = write(tmp_path, '[kafka]\nsasl_pasword = "hunter2"\nssl_password = ["hunter2"]\n')
     environ = {"FOREBAY_KAFKA__SASL_PASSWORD": "hunter2", "FOREBAY_KAFKA_SASL_PASSWORD": "hunter2"}
-    told = problems(path, environ, {"kafka.sasl_passwrd": "hunter2"})
-    assert len(told) == 5  # three names that are none, one value of a wrong type, one password of no use
-    assert "hunter2" not in "".join(told)
-    assert any("kafka.sasl_password = (hidden)" in problem for problem in told)
+    report = problems(path, environ, {"kafka.sasl_passwrd": "hunter2"})
+    assert len(report) == 5  # three names that are none, one value of a wrong type, one password of no use
+    assert "hunter2" not in "".join(report)
+    assert any("kafka.sasl_password = (hidden)" in problem for problem in report)
 
 
 @pytest.mark.parametrize(

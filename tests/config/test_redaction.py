@@ -1,4 +1,4 @@
-"""What is shown of a value of which a part may be a secret."""
+"""Redaction of values that may contain a secret."""
 
 from __future__ import annotations
 

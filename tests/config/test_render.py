@@ -1,4 +1,4 @@
-"""What `forebay config` and `forebay init` print: read again it is the same, and no secret is in it."""
+"""The output of `forebay config` and `forebay init`: it can be read again, and contains no secret."""
 
 from __future__ import annotations
 
@@ -126,6 +126,6 @@ def test_parts_that_may_be_secrets_are_hidden_and_the_rest_is_shown() -> None:
 def test_the_error_of_a_wrong_value_shows_no_secret(key: str, value: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load_settings(None, {}, {key: value})
-    told = " ".join([caught.value.message, *caught.value.problems, caught.value.remedy or ""])
-    assert key in told
-    assert "s3cret" not in told
+    report = " ".join([caught.value.message, *caught.value.problems, caught.value.remedy or ""])
+    assert key in report
+    assert "s3cret" not in report

@@ -1,4 +1,4 @@
-"""Whatever is allowed is read back from a file and from the environment; whatever is not gives a ConfigError."""
+"""Allowed values survive a file and the environment; all other values raise ConfigError."""
 
 from __future__ import annotations
 

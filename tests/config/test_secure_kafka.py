@@ -1,4 +1,4 @@
-"""Every way to be let in, against a real Kafka that asks for it, and how being kept out is told."""
+"""Every way to log in, against a real Kafka that requires it, and the errors of failed logins."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ WAYS = [
 
 
 @pytest.mark.parametrize("name", WAYS)
-async def test_who_is_let_in_can_write_and_read(secure: SecureKafka, name: str) -> None:
+async def test_a_logged_in_client_can_write_and_read(secure: SecureKafka, name: str) -> None:
     protocol, more = way(name)
     kafka = secure.section(protocol, **more)
     payload = name.encode()
@@ -90,7 +90,7 @@ async def test_who_is_let_in_can_write_and_read(secure: SecureKafka, name: str) 
 
 
 @pytest.mark.parametrize("name", WAYS)
-async def test_who_is_let_in_passes_the_check(secure: SecureKafka, name: str) -> None:
+async def test_a_logged_in_client_passes_the_check(secure: SecureKafka, name: str) -> None:
     protocol, more = way(name)
     checks = await checks_of(Settings(kafka=secure.section(protocol, **more)))
     assert {name: check.status for name, check in checks.items()} == {
@@ -105,7 +105,7 @@ async def test_who_is_let_in_passes_the_check(secure: SecureKafka, name: str) ->
 
 
 @pytest.mark.parametrize(
-    ("protocol", "more", "kind", "told"),
+    ("protocol", "more", "kind", "report"),
     [
         ("SASL_PLAINTEXT", login("PLAIN", password="wrong"), "authentication", "the login was refused"),
         ("SASL_SSL", login("SCRAM-SHA-256", password="wrong"), "authentication", "the login was refused"),
@@ -120,19 +120,19 @@ async def test_who_is_let_in_passes_the_check(secure: SecureKafka, name: str) ->
         ),
     ],
 )
-async def test_who_is_kept_out_learns_why(
-    secure: SecureKafka, protocol: str, more: dict[str, object], kind: str, told: str
+async def test_a_failed_login_shows_its_reason(
+    secure: SecureKafka, protocol: str, more: dict[str, object], kind: str, report: str
 ) -> None:
     with pytest.raises(BrokerError) as caught:
         async with bootstrap_connection(secure.section(protocol, **more), timeout_s=TIMEOUT_S):
             pass
-    assert (caught.value.kind, told in caught.value.message) == (kind, True), caught.value.message
+    assert (caught.value.kind, report in caught.value.message) == (kind, True), caught.value.message
     assert caught.value.remedy
     assert "wrong" not in caught.value.message
 
 
 @pytest.mark.parametrize(("spoken", "listener"), [("PLAINTEXT", "SASL_SSL"), ("SSL", "SASL_PLAINTEXT")])
-async def test_a_port_that_speaks_something_else(secure: SecureKafka, spoken: str, listener: str) -> None:
+async def test_a_listener_with_another_protocol(secure: SecureKafka, spoken: str, listener: str) -> None:
     kafka = secure.section(spoken).model_copy(update={"bootstrap_servers": f"127.0.0.1:{secure.ports[listener]}"})
     with pytest.raises(BrokerError, match="cannot reach Kafka") as caught:
         async with bootstrap_connection(kafka, timeout_s=3):
@@ -141,7 +141,7 @@ async def test_a_port_that_speaks_something_else(secure: SecureKafka, spoken: st
     assert "kafka.security_protocol" in remedy or "speaks TLS" in remedy
 
 
-async def test_what_is_not_allowed_is_told(secure: SecureKafka) -> None:
+async def test_missing_permissions_are_reported(secure: SecureKafka) -> None:
     settings = Settings(
         kafka=secure.section("SASL_PLAINTEXT", **login("PLAIN", user="bob"), group_id="bobs"),
         topics=TopicsSection(prefix="bob."),
@@ -183,7 +183,7 @@ async def test_what_is_not_allowed_is_told(secure: SecureKafka) -> None:
     assert checks["transactions"].detail == "forebay-bobs-*: may be used as transactional ids"
 
 
-async def test_a_transaction_time_out_beyond_the_brokers(secure: SecureKafka) -> None:
+async def test_a_transaction_timeout_beyond_the_limit_of_the_brokers(secure: SecureKafka) -> None:
     delivery = DeliverySection(transaction_timeout_ms=60_001)
     checks = await checks_of(Settings(kafka=secure.section("PLAINTEXT"), delivery=delivery))
     assert checks["transactions"].status is Status.FAILED
