@@ -1,4 +1,4 @@
-"""What a bench reports if predictions stop coming."""
+"""The error if predictions stop arriving."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ from forebay.stream.embedded.worker_process import WorkerProcess
 STALL_TIMEOUT_S: Final = 60.0
 
 
-def stalled_error(worker: WorkerProcess, what: str) -> BrokerError:
-    """Return the error for a worker whose predictions stopped, with the end of its log. what: what is missing."""
-    return BrokerError(f"{what}; the worker's log ends:\n{worker.log_tail()}", kind="bench_stalled")
+def stalled_error(worker: WorkerProcess, problem: str) -> BrokerError:
+    """Return the error for a worker whose predictions stopped: the problem, and the end of its log."""
+    return BrokerError(f"{problem}; the worker's log ends:\n{worker.log_tail()}", kind="bench_stalled")

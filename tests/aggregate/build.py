@@ -18,7 +18,7 @@ MODEL_ERROR = CellKey("failed", "model", "model_error")
 
 
 def delta(minute: int = 0, cell: CellKey = NOT_JSON, count: int = 1, *, model: str = "m", **changes: Any) -> Delta:
-    """A delta of the `minute`-th window after START."""
+    """Return a delta of the `minute`-th bucket after START."""
     start = START + minute * MINUTE
     values: dict[str, Any] = {
         "window_start": start,

@@ -1,4 +1,4 @@
-"""Aggregators in processes of their own, workers that are only their deltas, and what came of both."""
+"""Aggregator processes, simulated workers that only publish deltas, and the resulting totals."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ KINDS: Final = (FailureKind.NOT_JSON, FailureKind.MODEL_ERROR, FailureKind.MISSI
 
 
 class Counted(NamedTuple):
-    """What is added up. model stands for all versions of it here."""
+    """The key of a total. model: name, for all of its versions."""
 
     window_start: int
     outcome: str
@@ -38,7 +38,7 @@ class Counted(NamedTuple):
 
 
 class AggregatorProcess:
-    """`forebay aggregate`."""
+    """A process that runs `forebay aggregate`."""
 
     def __init__(self, config: Path, log: Path) -> None:
         self.log_path = log
@@ -51,7 +51,7 @@ class AggregatorProcess:
         return self.log_path.read_text()
 
     async def says(self, words: str, timeout_s: float = READY_TIMEOUT_S) -> None:
-        """Wait until its log holds `words`. Fails at once where it has ended without."""
+        """Wait until the log contains `words`. Fails at once if the process has ended without them."""
 
         def logged() -> bool:
             running = self.process.poll() is None  # before the log is read: its last lines count
@@ -72,7 +72,7 @@ class AggregatorProcess:
 
 
 class DeltaFeed:
-    """A worker's deltas, in transactions; some of them are aborted. committed: what counts."""
+    """Publishes a worker's deltas in transactions and aborts some of them. committed: the expected totals."""
 
     def __init__(self, aggregator_group: AggregatorGroup, name: str, rng: random.Random) -> None:
         self._group = aggregator_group
@@ -82,7 +82,7 @@ class DeltaFeed:
         self.num_committed = self.num_aborted = 0
 
     async def run(self, seconds: float, *, per_s: float = 20.0) -> None:
-        """A transaction every so often; one in five is aborted."""
+        """Run `per_s` transactions per second; one in five is aborted."""
         producer = AIOKafkaProducer(
             bootstrap_servers=self._group.bootstrap, transactional_id=f"{self._group.prefix}-{self._name}"
         )
@@ -127,7 +127,7 @@ class DeltaFeed:
 
 
 class AggregatorGroup:
-    """A group of aggregator processes with topics of its own. As a context, it kills what still runs at its end."""
+    """A group of aggregator processes with its own topics. Leaving its context kills the processes that still run."""
 
     def __init__(self, bootstrap: str, prefix: str, folder: Path) -> None:
         self.bootstrap = bootstrap
@@ -179,17 +179,17 @@ class AggregatorGroup:
             process.kill()
 
     async def read(self, name: str, partitions: int) -> list[ConsumerRecord]:
-        """All of a topic that is committed."""
+        """Read all committed records of a topic."""
         return await read_committed(self.bootstrap, self.topic(name), partitions)
 
     async def committed_offsets(self) -> dict[int, int | None]:
-        """Of the aggregators' group."""
+        """Return the committed offsets of the aggregators' group, by partition."""
         places = [TopicPartition(self.topic("outcome-deltas"), number) for number in range(PARTITIONS)]
         async with consumer(self.bootstrap, group_id=f"{self.prefix}-aggregate") as client:
             return {place.partition: await client.committed(place) for place in places}
 
     async def totals(self) -> Counter[Counted]:
-        """What error-aggregates says: of each key the highest revision."""
+        """Return the totals of error-aggregates, from the highest revision of each key."""
         held: dict[bytes, dict[str, Any]] = {}
         for record in await self.read("error-aggregates", PARTITIONS):
             aggregate = orjson.loads(record.value)

@@ -38,7 +38,7 @@ RATE = replace(COUNT, name="share", by_rate=True, threshold=0.1, resolve_below=0
 
 
 class Feed:
-    """Counts by minute, as the aggregator gives them out."""
+    """Counts by minute, as the aggregator publishes them."""
 
     def __init__(self) -> None:
         self.view = AggregateView()
@@ -165,7 +165,7 @@ def test_every_evaluator_gives_an_alert_the_same_id() -> None:
 def look_at_models(
     rules: list[Rule], feed: Feed, minutes: list[float], states: dict[RuleKey, RuleState] | None = None
 ) -> list[Alert]:
-    """As the watch does it."""
+    """Evaluate the rules as the alert evaluator does."""
     states, alerts = {} if states is None else states, []
     for minute in minutes:
         for key, rule in list(expand_rules(rules, states, feed.view)):
@@ -201,13 +201,13 @@ def test_a_new_evaluator_resolves_the_alert_of_a_model_without_events() -> None:
     feed.view.forget(at(1))
     resolved = look_at_models([COUNT], feed, [50], states)
     assert [alert.alert_id for alert in resolved] == [alert.alert_id for alert in fired]
-    # Whoever looks, at whichever order the models came, gives the same ids.
+    # Every evaluator gives the same ids, in whatever order the models appear.
     other = Feed().add(0, 20, model="b").add(0, 20, model="a")
     assert [alert.alert_id for alert in look_at_models([COUNT], other, [0.9])] == [one.alert_id for one in fired]
 
 
 def test_an_alert_of_an_earlier_version_for_all_models_is_resolved_and_not_raised_again() -> None:
-    """Of an earlier version, whose rules without a model were about all of them together."""
+    """In an earlier version, a rule without a model covered all models together."""
     feed = Feed().add(0, 20, model="a")
     (old,) = look(COUNT, feed, [0.5])
     assert old.rule.model is None

@@ -1,4 +1,4 @@
-"""The agent: what it counts, in which order it writes and acknowledges, and what it does about a gap."""
+"""The agent: what it counts, the order in which it writes and acknowledges, and how it handles a gap."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DELTA = next(example.value for example in good_examples() if example.schema == "
 
 
 class Scene:
-    """An aggregation whose writes, acknowledgements and seeks are noted in `done`."""
+    """An aggregation whose writes, acknowledgements and seeks are recorded in `done`."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.done: list[Any] = []
@@ -63,7 +63,7 @@ class Scene:
         self.done.append(("ack", event.message.offset))
 
     async def count(self, *records: tuple[int, int], partition: int = 1, generation: int = 0) -> list[Any]:
-        """(position before, offset) of each. What was done."""
+        """Count the records, each as (position before, offset). Return what was done."""
         self.done.clear()
         events: list[Any] = [
             SimpleNamespace(

@@ -1,4 +1,4 @@
-"""The sums are right whenever a process dies, whatever comes again, and although one that was thought dead goes on writing.
+"""The sums are right whenever a process dies, whatever is read again, and even if a member presumed dead still writes.
 
 The machine below has a source, a changelog and an output, all of them logs that only grow. Members come and go; each may die
 between any two records that it writes.
@@ -23,7 +23,7 @@ Source = list[tuple[int, Delta | None]]
 
 
 class Member:
-    """A process that owns the partition, or thinks so."""
+    """A process that owns the partition, or believes so."""
 
     def __init__(self, changelog: Rows, source: Source) -> None:
         rows: dict[bytes, bytes] = {}
@@ -33,7 +33,7 @@ class Member:
         self.read = self.state.next_offset or 0
 
     def count(self, number: int, back: int) -> Rows:
-        """The next records, of which `back` come again; what has to be written then."""
+        """Count the next records, after reading `back` of them again. Return the records to write."""
         start = max(0, self.read - back)
         for offset in range(start, min(self.read + number, len(self.source))):
             self.state.apply(offset, *self.source[offset])
@@ -71,7 +71,7 @@ def slow_reference(source: Source) -> tuple[Counter[tuple[str, str]], Counter[tu
 
 @st.composite
 def sources(draw: st.DrawFn) -> Source:
-    """Deltas about now, which goes on; some are of windows long ago or far ahead, some records are no deltas."""
+    """Generate deltas of an advancing time; some belong to buckets long ago or far ahead, and some records are not deltas."""
     now, source = 0.0, Source()
     for _ in range(draw(st.integers(1, 25))):
         now += draw(st.sampled_from([0.0, 0.2, 1.0, 7.0]))
@@ -84,7 +84,7 @@ def sources(draw: st.DrawFn) -> Source:
 
 STEPS = st.lists(
     st.one_of(
-        # count so many, of which some come again; write so many of the records (then the member dies, if not all)
+        # count n records, some of them again; write m of the records (if not all, the member then dies)
         st.tuples(st.just("count"), st.integers(1, 6), st.integers(0, 3), st.integers(0, 8)),
         st.tuples(st.just("emit"), st.integers(0, 20), st.just(0), st.integers(0, 8)),
         st.tuples(st.just("close"), st.integers(0, 20), st.just(0), st.integers(0, 8)),
@@ -95,7 +95,7 @@ STEPS = st.lists(
 
 
 def run(source: Source, steps: list[tuple[str, int, int, int]], *, zombies: bool) -> tuple[Rows, bool]:
-    """The output at the end, when all is counted, given out and closed; and whether a window closed before."""
+    """Return the output after everything is counted, published and closed; and whether a bucket closed before the end."""
     changelog: Rows = []
     output: Rows = []
     member = Member(changelog, source)
@@ -103,7 +103,7 @@ def run(source: Source, steps: list[tuple[str, int, int, int]], *, zombies: bool
     dead: list[Rows] = []
 
     def write(log: Rows, rows: Rows, most: int) -> bool:
-        """Whether all of it was written."""
+        """Return whether everything was written."""
         log += rows[:most]
         if most < len(rows) and zombies:
             dead.append(rows[most:])  # still under way
@@ -148,7 +148,7 @@ def run(source: Source, steps: list[tuple[str, int, int, int]], *, zombies: bool
 
 
 def now_of(state: PartitionState, minutes: int) -> int:
-    """Whatever a process thinks that the time is, the sums are to be right."""
+    """The sums must be right whatever time a process assumes."""
     return (state.last_timestamp or at(0)) + minutes * 60_000
 
 

@@ -25,7 +25,7 @@ from tests.exactness.proof import SECONDS_VARIABLE, SEED_VARIABLE, tell
 
 SETTLE_S = 90.0
 FROZEN_S = (1.0, 9.0)
-"""Below and above the session time-out of 6 s: after the longer ones it writes on as a member that was thought dead."""
+"""Below and above the session timeout of 6 s: after the longer ones, it still writes as a member that was presumed dead."""
 
 
 async def test_counts_are_exact_when_an_aggregator_is_killed_and_another_joins(
@@ -86,7 +86,7 @@ async def test_closed_buckets_are_removed_and_later_deltas_count_as_late(
 
 
 class Crowd:
-    """Up to three aggregators; things happen to them."""
+    """Up to three aggregators that are killed, frozen and joined by others."""
 
     def __init__(self, aggregator_group: AggregatorGroup, rng: random.Random) -> None:
         self._group = aggregator_group
@@ -96,7 +96,7 @@ class Crowd:
         self.tally: Counter[str] = Counter()
 
     def keep_up(self) -> None:
-        """Replace those that ended, wake those that were frozen for long enough."""
+        """Replace those that ended, and wake those that were frozen for long enough."""
         now_s = time.monotonic()
         for member in list(self._members):
             if member.process.poll() is not None:
@@ -136,7 +136,7 @@ class Crowd:
 async def storm(
     aggregator_group: AggregatorGroup, rng: random.Random, seconds: float, *, gap_s: tuple[float, float]
 ) -> dict[str, object]:
-    """Feeds of two workers, and a crowd to which something happens every few seconds; then the count."""
+    """Run the feeds of two workers and disturb the aggregators every few seconds; then compare the totals."""
     crowd = Crowd(aggregator_group, rng)
     feeds = [DeltaFeed(aggregator_group, f"w{number}", rng) for number in range(2)]
     feeding = [asyncio.create_task(feed.run(seconds, per_s=15.0)) for feed in feeds]
@@ -189,7 +189,7 @@ async def test_counts_are_exact_after_many_kills_freezes_and_rebalances(
 async def test_counts_are_exact_after_a_broker_was_unreachable(
     private_kafka: Callable[[Mapping[str, str]], ApacheKafka], names: Names, tmp_path: Path, seconds: float
 ) -> None:
-    """It goes on by itself, or ends with a reason and goes on when it is started again."""
+    """The aggregator continues by itself, or ends with a reason and continues after a restart."""
     server = await asyncio.to_thread(private_kafka, {})
     with AggregatorGroup(server.bootstrap, names.prefix, tmp_path) as aggregator_group:
         await aggregator_group.create()
@@ -203,7 +203,7 @@ async def test_counts_are_exact_after_a_broker_was_unreachable(
         await feed.run(3.0)
         await asyncio.sleep(5.0)
         ended = first.process.poll()
-        print(f"after {seconds:g} s without a broker it {'goes on' if ended is None else f'ended with {ended}'}")
+        print(f"after {seconds:g} s without a broker it {'continues' if ended is None else f'ended with {ended}'}")
         if ended is not None:
             assert ended == 1 and "error: " in first.log, first.log
             assert "Traceback" not in first.log, first.log

@@ -1,4 +1,4 @@
-"""Decision 14: what the aggregator takes of Faust beyond its documented interface. Each fails when that part moves."""
+"""The parts of Faust that the aggregator uses beyond the documented interface (decision 14). A test fails if one changes."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_messages_carry_their_headers_and_generation() -> None:
 
 
 def test_faust_still_reads_uncommitted_and_its_flush_times_out() -> None:
-    """If one of these mends, the reasons in decision 14 are to be read again."""
+    """If Faust fixes one of these, review the reasons in decision 14."""
     assert '"read_uncommitted"' in inspect.getsource(driver.AIOKafkaConsumerThread._create_worker_consumer)
     from faust.transport.producer import ProducerBuffer
 

@@ -1,4 +1,4 @@
-"""What of Faust's log lines is seen."""
+"""The filter of Faust's log lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long a start takes that has a long changelog to read: of many windows, each written many times."""
+"""The time of a start with a long changelog: many buckets, each written many times."""
 
 from __future__ import annotations
 

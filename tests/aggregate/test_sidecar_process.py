@@ -1,4 +1,4 @@
-"""`forebay run --with-aggregator`: the aggregator lives as long as the worker, and is started again where it ends by itself."""
+"""`forebay run --with-aggregator`: the aggregator runs as long as the worker, and restarts if it ends by itself."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ while True:
 
 @pytest.fixture
 def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Processes that write who they are, in place of aggregators."""
+    """Replace the aggregator by a process that logs its start."""
     stub, log = tmp_path / "stub.py", tmp_path / "log"
     stub.write_text(STUB)
     monkeypatch.setattr(sidecar_process, "RESTART_AFTER_S", 0.05)

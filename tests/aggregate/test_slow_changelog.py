@@ -1,4 +1,4 @@
-"""A changelog leader that does not answer: nothing is acknowledged unconfirmed, and what arrives late harms nothing."""
+"""A changelog leader that does not respond: unconfirmed deltas are not acknowledged, and late writes change nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.brokers.resolve import RealKafka
 from tests.conftest import Names
 
 HELD_S = 4.0
-"""Longer than Faust waits between two commits, 2.8 s."""
+"""Longer than the 2.8 s that Faust waits between two commits."""
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""One partition's windows: what is counted, given out, written and closed."""
+"""The buckets of one partition: counting, publishing, writing and closing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def counted(*deltas: object) -> PartitionState:
 
 
 def again(state: PartitionState) -> PartitionState:
-    """As another process finds it."""
+    """Restore the state as another process does."""
     rows: dict[bytes, bytes] = {}
     merge_changelog(rows, state.take_changes())
     return PartitionState.restore(state.partition, rows)

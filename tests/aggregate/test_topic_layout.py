@@ -1,4 +1,4 @@
-"""The aggregator's topics: as they are meant to be, and what is refused."""
+"""The aggregator's topics: the required layout, and what is refused."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ GOOD = {
 
 
 def changed(name: str, deltas: TopicState = DELTAS, **changes: Any) -> tuple[Finding, ...]:
-    """What is said where one topic is different. configs go over those that are right."""
+    """Return the findings for a changed topic. configs: override the correct ones."""
     if configs := changes.pop("configs", None):
         changes["configs"] = {**(GOOD[name].configs or {}), **configs}
     return find_problems(deltas, PLAN, GOOD | {name: replace(GOOD[name], **changes)})

@@ -1,4 +1,4 @@
-"""What the consumer's thread hands on: each record with the position that it follows, and nothing of before a seek."""
+"""The consumer thread: it passes on each record with the position that it follows, and none from before a seek."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def record(offset: int, tp: TP = SOURCE) -> ConsumerRecord[bytes, bytes]:
 
 
 class Scene:
-    """A thread whose fetches are given by hand."""
+    """A consumer thread with scripted fetches."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.fetched: dict[TP, list[Any]] = {}
@@ -45,7 +45,7 @@ class Scene:
         monkeypatch.setattr(driver.AIOKafkaConsumerThread, "_fetch_records", fetch)
 
     async def fetch(self, *offsets: int) -> list[tuple[int, int]]:
-        """(position before, offset) of each that is handed on."""
+        """Return (position before, offset) of each record that is passed on."""
         self.fetched = {SOURCE: [record(offset) for offset in offsets], OTHER: [record(9, OTHER)]}
         handed = await self.thread._fetch_records(self.consumer, {SOURCE, OTHER})
         assert [one.offset for one in handed[OTHER]] == [9]

@@ -1,4 +1,4 @@
-"""Alerts to a webhook: tried again, given up, in their order, and never in the way."""
+"""Delivery of alerts to a webhook: retries, limits, order, and no blocking."""
 
 from __future__ import annotations
 

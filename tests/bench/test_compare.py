@@ -1,4 +1,4 @@
-"""The comparison's order and sums."""
+"""The comparison's order and statistics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is measured side by side differs in one thing."""
+"""The compared variants differ in one setting."""
 
 from __future__ import annotations
 

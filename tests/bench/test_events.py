@@ -1,4 +1,4 @@
-"""The bench's events are good events, the same each time."""
+"""The benchmark's events are valid, and the same each time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The open loop's schedule: a latency counts from when an event was meant to be sent."""
+"""The latencies of the open loop count from when an event was due to be sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the bench says: medians of the rounds, and one variant over the other by rounds."""
+"""The report of the benchmark: medians of the rounds, and ratios of two variants by round."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_commit_steps_are_read_from_the_workers_log(tmp_path: Path) -> None:
     record = logging.LogRecord("forebay.worker", logging.INFO, "", 0, "the last commits took …", (), None)
     record.figures = figures
     log = tmp_path / "worker.log"
-    log.write_text(f"somebody's words\n{JsonFormatter().format(record)}\n100 events committed = …\n[1]\n")
+    log.write_text(f"a library's warning\n{JsonFormatter().format(record)}\n100 events committed = …\n[1]\n")
     assert commit_steps(log) == figures
     log.write_text('{"message": "no figures"}\n')
     assert commit_steps(log) is None

@@ -1,4 +1,4 @@
-"""The configuration that is measured: the user's, but in the bench's own topics, group and model."""
+"""The measured configuration: the user's, with the benchmark's own topics, group and model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a bench reports if predictions stop coming."""
+"""The error if predictions stop arriving."""
 
 from __future__ import annotations
 

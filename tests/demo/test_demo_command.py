@@ -1,4 +1,4 @@
-"""`forebay demo` as it is called: a real worker in its own process, on the embedded broker and on Apache Kafka."""
+"""The command `forebay demo`: a real worker in its own process, on the embedded broker and on Apache Kafka."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def environ(tmp_path: Path) -> Mapping[str, str]:
-    """Temporary folders of this test's own, to see what is left."""
+    """A separate temporary folder, to see what is left in it."""
     return {**os.environ, "TMPDIR": str(tmp_path), "FOREBAY_KAFKA__GROUP_ID": "must not reach the worker"}
 
 
@@ -42,7 +42,7 @@ def command(cache: Path, *arguments: str) -> list[str]:
 
 
 def demo(cache: Path, environ: Mapping[str, str], *arguments: str) -> dict[str, Any]:
-    """The report of a demo that went well."""
+    """Run a demo that succeeds and return its report."""
     done = subprocess.run(
         command(cache, "--events", str(EVENTS), "--rate", "2000", "--json", *arguments),
         env=environ, capture_output=True, text=True, timeout=240,
@@ -54,12 +54,12 @@ def demo(cache: Path, environ: Mapping[str, str], *arguments: str) -> dict[str, 
 
 
 def left_in(folder: Path) -> list[str]:
-    """What is there but for the folder that torch makes for itself when it trains."""
+    """Return the contents without the folder that torch creates when it trains."""
     return [path.name for path in folder.iterdir() if not path.name.startswith("torchinductor_")]
 
 
 def processes(marker: str) -> list[str]:
-    """The command lines of running processes that hold `marker`."""
+    """Return the command lines of running processes that contain `marker`."""
     lines = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout.splitlines()
     return [line for line in lines if marker in line]
 
@@ -106,7 +106,7 @@ async def test_the_demo_leaves_nothing_on_a_real_kafka(cache: Path, environ: Map
 
 @pytest.fixture
 def kept(cache: Path, environ: Mapping[str, str], tmp_path: Path) -> Iterator[str]:
-    """What a demo with --keep prints; its processes are ended afterwards."""
+    """The output of a demo with --keep; its processes are killed afterwards."""
     done = subprocess.run(
         command(cache, "--events", "100", "--keep"), env=environ, capture_output=True, text=True, timeout=240
     )
@@ -160,7 +160,7 @@ def test_an_interrupt_leaves_nothing_behind(
         env=environ,
         stderr=subprocess.PIPE,
         text=True,
-        # A shell starts what it runs in the background deaf to SIGINT, and that is inherited: so might this test be.
+        # A shell lets background processes ignore SIGINT, which is inherited: this test may run in the background.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:

@@ -1,4 +1,4 @@
-"""The flights by themselves: `feed`, `forebay demo flights` and `forebay demo model`."""
+"""The flights without a demo: `feed`, `forebay demo flights` and `forebay demo model`."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from tests.core.build import ManualClock
 
 
 class TwoAMonth(FlightData):
-    """The first two flights of each month that is asked for, the later one first."""
+    """Return the first two flights of each requested month, the later one first."""
 
     def read(self, months: Sequence[int]) -> list[Flight]:  # type: ignore[override]
         return list(islice(super().read(months), 2))[::-1]
 
 
 class Sink:
-    """Keeps what is sent, and stops with an error after `most`."""
+    """Keeps the sent events, and raises an error after `most`."""
 
     num_delivered = 0
 

@@ -1,4 +1,4 @@
-"""The flights as data, the signature, and the events that are made of them."""
+"""The flights as data, their signature, and their events."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_events_are_in_the_order_of_the_schedule(data: FlightData) -> None:
         },
     }
     with pytest.raises(ConfigError, match="there are only 3 flights"):
-        load_replay(data, 4)  # one month is read for so few
+        load_replay(data, 4)  # for so small a number, only one month is read
 
 
 def test_the_worker_decodes_events_to_what_the_model_was_trained_on_and_rejects_the_rest(data: FlightData) -> None:

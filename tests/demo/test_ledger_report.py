@@ -1,4 +1,4 @@
-"""The arithmetic of the report, on ledgers written by hand."""
+"""The computation of the report from handwritten ledgers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How to call `forebay` after a demo that was started by its path."""
+"""The hint about the PATH after a demo that was started by its path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The aggregator's totals beside the ledger's."""
+"""Comparison of the aggregator's totals with the ledger's."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def aggregate(cell: CellKey, count: int) -> Aggregate:
 
 
 def ledger() -> Ledger:
-    """Three predictions and a letter."""
+    """Return a ledger with three predictions and a dead letter."""
     book = Ledger(["a", "b", "c", "d"])
     book.record_sent(0, 4, 1.0)
     for event_id in "abc":
