@@ -1,6 +1,6 @@
 """The reorder buffer puts results back into offset order: micro-batches may finish out of order, but positions may not.
 
-A micro-batch can be taken once, in each of its partitions, all earlier micro-batches were taken before or are taken with it.
+A micro-batch can be taken as soon as all earlier micro-batches of each of its partitions are taken, before or with it.
 So the outputs of a partition are always a contiguous finished prefix in offset order, and partitions that share no micro-batch
 do not wait for each other.
 """
