@@ -28,7 +28,7 @@ ROLES: Final = ("worker", "aggregator", "dlq-replay")
         ("forebay acls dlq-replay --json", "for `forebay dlq replay`, as JSON"),
     ),
 )
-@click.argument("role", type=click.Choice(ROLES))
+@click.argument("role", type=click.Choice(ROLES), metavar="ROLE")
 @config_options
 @click.option(
     "--principal",
@@ -42,8 +42,8 @@ ROLES: Final = ("worker", "aggregator", "dlq-replay")
 def command(source: ConfigSource, role: str, principal: str, commands: bool, as_json: bool) -> None:
     """Print the permissions that a role needs on a Kafka cluster with access control lists. Does not connect to a cluster.
 
-    READ and WRITE imply DESCRIBE. The permission to create topics is not included: an administrator runs
-    `forebay topics create`.
+    ROLE is worker, aggregator or dlq-replay. READ and WRITE imply DESCRIBE. The permission to create topics is not
+    included: an administrator runs `forebay topics create`.
     """
     from forebay.stream.kafka.cluster.acls import Role, required_acls
 

@@ -35,7 +35,7 @@ def command(source: ConfigSource, bootstrap_server: str | None) -> None:
     Several aggregators share the partitions of outcome-deltas. The state is in the topic aggregator-changelog, so an
     aggregator can be killed at any time and the next one continues with exact counts. Missing output topics are created.
     """
-    settings = source.on(bootstrap_server).load().settings
+    settings = source.with_broker(bootstrap_server).load().settings
 
     from importlib.util import find_spec
 

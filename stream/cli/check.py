@@ -63,7 +63,7 @@ def command(source: ConfigSource, bootstrap_server: str | None, timeout_s: float
         if not as_json:
             _print(check, console)
 
-    _check_all(source.on(bootstrap_server), timeout_s, on_check)
+    _check_all(source.with_broker(bootstrap_server), timeout_s, on_check)
     failed, warned = (sum(check.status is status for check in checks) for status in (Status.FAILED, Status.WARNING))
     if as_json:
         document = {"ok": not failed, "checks": [asdict(check) for check in checks]}

@@ -104,7 +104,7 @@ def flights_command(
     from forebay.schemas.topics import topic_name
     from forebay.stream.demo.flights import FlightData
 
-    settings = source.on(bootstrap_server).load().settings
+    settings = source.with_broker(bootstrap_server).load().settings
     topic = topic_name(settings.topics.prefix, settings.input.topics[0])
     data = FlightData.find()
 

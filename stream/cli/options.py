@@ -60,7 +60,7 @@ class ConfigSource:
         options = {key: value for key, value in overrides.items() if value is not None}
         return load_settings(self.path, self.environ, {**self.overrides, **options})
 
-    def on(self, bootstrap_server: str | None) -> ConfigSource:
+    def with_broker(self, bootstrap_server: str | None) -> ConfigSource:
         """Return a source that includes the value of --bootstrap-server, if given, so that `arguments` passes it on."""
         if bootstrap_server is None:
             return self

@@ -35,7 +35,7 @@ def command(
     It runs until SIGTERM or Ctrl-C, which drain the events in flight; a second signal ends it at once. On a fatal error it
     stops with the reason and exit status 1. Events that were not committed are read again by the next worker.
     """
-    source = source.on(bootstrap_server)
+    source = source.with_broker(bootstrap_server)
     settings = source.load({"input.from_timestamp": from_timestamp}).settings
 
     import asyncio

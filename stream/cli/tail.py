@@ -29,7 +29,7 @@ KINDS = ("predictions", "dead-letters", "error-aggregates", "alerts", "outcome-d
         ("forebay tail features --timeout 5", "stop after 5 seconds without a record"),
     ),
 )
-@click.argument("kind", type=click.Choice(KINDS))
+@click.argument("kind", type=click.Choice(KINDS), metavar="KIND")
 @config_options
 @bootstrap_option
 @click.option("--topic", metavar="NAME", help="Full name of the topic. [default: <topics.prefix><KIND>]")
@@ -55,7 +55,8 @@ def command(
 ) -> None:
     """Print the records of a topic as text, or as JSON with one object per line.
 
-    Only committed records are printed. Does not join a consumer group or commit offsets.
+    KIND is predictions, dead-letters, error-aggregates, alerts, outcome-deltas, late-events or features. Only committed
+    records are printed. Does not join a consumer group or commit offsets.
     """
     if since is not None and from_beginning:
         raise click.UsageError("--from-beginning and --since exclude each other")

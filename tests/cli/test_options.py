@@ -69,9 +69,9 @@ def test_both_names_of_a_timeout_take_the_value(option: str, capsys: pytest.Capt
 
 
 def test_the_broker_option_applies_to_the_aggregator_too() -> None:
-    source = ConfigSource(None, {}, {"log.level": "debug"}).on("kafka:9092")
+    source = ConfigSource(None, {}, {"log.level": "debug"}).with_broker("kafka:9092")
     assert source.arguments() == ["--set", "log.level=debug", "--set", "kafka.bootstrap_servers=kafka:9092"]
-    assert ConfigSource(None, {}, {}).on(None).arguments() == []
+    assert ConfigSource(None, {}, {}).with_broker(None).arguments() == []
 
 
 def test_bench_warns_of_too_few_events(capsys: pytest.CaptureFixture[str]) -> None:
