@@ -57,7 +57,7 @@ def test_an_aggregator_that_ends_is_restarted(started: Path, caplog: pytest.LogC
     with sidecar_process.sidecar_aggregator(["dies"], os.environ):
         first, second = lines(started, 2)
         assert first != second
-    assert "the aggregator ended with status 3" in caplog.text
+    assert "the aggregator ended with exit status 3" in caplog.text
 
 
 def test_the_aggregator_gets_the_arguments_of_the_worker() -> None:
