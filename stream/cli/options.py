@@ -99,7 +99,7 @@ def config_options(function: Callable[Concatenate[ConfigSource, P], R]) -> Calla
             config_path = Path(DEFAULT_FILE)
         announced = sys.stderr.isatty() or click.get_current_context().info_name not in _READ_ONLY
         environ = MappingProxyType(dict(os.environ))
-        source = ConfigSource(config_path, environ, _parse(assignments), found, announced)
+        source = ConfigSource(config_path, environ, _parse(assignments), found=found, announced=announced)
         return function(source, *args, **kwargs)
 
     # click passes the two parameters that the wrapper adds.
