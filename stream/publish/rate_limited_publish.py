@@ -126,22 +126,9 @@ async def publish_rows(
             rows = await _inspected(
                 rows, build, inspection=inspection, limit=SAMPLE_ROWS if limit is None else limit, sleep=sleep
             )
-        for item in rows:
-            if limit is not None and outbox.num_taken >= limit:
-                break
-            if item is None:
-                await (outbox.send() if outbox.keys else sleep(IDLE_S))
-                continue
-            message = build.checked(item)
-            if isinstance(message, InvalidRow):
-                if not skip_invalid:
-                    failure = DataError(f"{message.place}: {message.reason}", kind="bad_row", remedy=message.remedy)
-                    break
-                skipped.add(message)
-                continue
-            outbox.append(message)
-            if len(outbox.keys) >= chunk_events or outbox.num_bytes >= CHUNK_BYTES:
-                await outbox.send()
+        failure = await _send_rows(
+            rows, build, outbox, skipped, limit=limit, skip_invalid=skip_invalid, chunk_events=chunk_events, sleep=sleep
+        )
     except DataError as error:  # the rows cannot be read to the end, or were refused
         failure = error
     await outbox.send()
@@ -156,6 +143,36 @@ async def publish_rows(
         seconds=clock.monotonic_s() - started_s,
         first_invalid=tuple(skipped.first),
     )
+
+
+async def _send_rows(
+    rows: InputRows,
+    build: _MessageBuilder,
+    outbox: _Outbox,
+    skipped: _Skipped,
+    *,
+    limit: int | None,
+    skip_invalid: bool,
+    chunk_events: int,
+    sleep: Sleep,
+) -> DataError | None:
+    """Send rows in full chunks; the last one stays in `outbox`. Return the error of an invalid row that is not skipped."""
+    for item in rows:
+        if limit is not None and outbox.num_taken >= limit:
+            break
+        if item is None:
+            await (outbox.send() if outbox.keys else sleep(IDLE_S))
+            continue
+        message = build.checked(item)
+        if isinstance(message, InvalidRow):
+            if not skip_invalid:
+                return DataError(f"{message.place}: {message.reason}", kind="bad_row", remedy=message.remedy)
+            skipped.add(message)
+            continue
+        outbox.append(message)
+        if len(outbox.keys) >= chunk_events or outbox.num_bytes >= CHUNK_BYTES:
+            await outbox.send()
+    return None
 
 
 async def _inspected(

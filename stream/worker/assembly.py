@@ -146,18 +146,22 @@ class WorkerAssembly:
         telemetry.attach(
             PolledComponents(source, in_flight, self._breakers.by_name(), pipeline.totals, is_ready=admin.is_ready)
         )
+        parts = WorkerParts(
+            model=self._model,
+            pipeline=pipeline,
+            device=device,
+            producer=producer,
+            source=source,
+            lag=lag,
+            commit_timings=timings,
+            admin=admin,
+            telemetry=telemetry,
+        )
+        return self._worker(parts, stop)
+
+    def _worker(self, parts: WorkerParts, stop: StopRequest) -> Worker:
         return Worker(
-            WorkerParts(
-                model=self._model,
-                pipeline=pipeline,
-                device=device,
-                producer=producer,
-                source=source,
-                lag=lag,
-                commit_timings=timings,
-                admin=admin,
-                telemetry=telemetry,
-            ),
+            parts,
             stop=stop,
             failure=self._failure,
             bootstrap_servers=self._settings.kafka.bootstrap_servers,
