@@ -1,8 +1,8 @@
-"""Guesses the unit of a timestamp where milliseconds since the Unix epoch are expected. Pure."""
+"""Time spans in whole milliseconds, and guesses of the unit of a timestamp. Pure."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 SECONDS_FROM: Final = 100_000_000
@@ -15,6 +15,8 @@ _UNITS: Final = (
     ("nanoseconds", 10**17, 1e-9),
 )
 _END: Final = 10**20
+_MILLISECOND: Final = timedelta(milliseconds=1)
+_HALF_MILLISECOND: Final = timedelta(microseconds=500)
 
 
 def guess_unit(value: int) -> str:
@@ -28,3 +30,10 @@ def guess_unit(value: int) -> str:
                 return ""
             return f": it looks like {name} ({datetime.fromtimestamp(value * seconds, UTC):%Y-%m-%d})"
     return ""
+
+
+def whole_milliseconds(span: timedelta) -> int:
+    """Return a time span in milliseconds, rounded to the nearest, halves to even. Exact, as seconds in a float are not."""
+    milliseconds, rest = divmod(span, _MILLISECOND)
+    rounds_up = rest > _HALF_MILLISECOND or (rest == _HALF_MILLISECOND and milliseconds % 2 == 1)
+    return milliseconds + rounds_up

@@ -12,7 +12,7 @@ from forebay.schemas import headers as names
 from forebay.schemas.definitions import MAX_TIMESTAMP_MS
 from forebay.schemas.failures import FailureKind
 from forebay.stream.core.records import Record, Unreadable
-from forebay.stream.core.time_units import guess_unit
+from forebay.stream.core.time_units import guess_unit, whole_milliseconds
 from forebay.stream.decode.features import FeaturePacker, InvalidFeatures, describe
 
 RAW_F32 = names.F32_CONTENT_TYPE.encode()
@@ -188,10 +188,10 @@ def _timestamp(value: object) -> int:
             )
         try:
             moment = datetime.fromisoformat(value.upper())
-            milliseconds = (moment - _EPOCH).total_seconds() * 1000
+            milliseconds = whole_milliseconds(moment - _EPOCH)
         except (ValueError, OverflowError):
             raise InvalidEvent(FailureKind.OUT_OF_RANGE, f"timestamp {value[:40]!r} is not a date") from None
-        return _milliseconds(round(milliseconds), "timestamp")
+        return _milliseconds(milliseconds, "timestamp")
     return _milliseconds(value, "timestamp")
 
 

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from forebay.schemas.definitions import MAX_TIMESTAMP_MS
 from forebay.schemas.errors import ConfigError
+from forebay.stream.core.time_units import whole_milliseconds
 from forebay.stream.publish.input_row import RowFault
 
 TimeUnit = Literal["s", "ms", "us", "ns"]
@@ -121,8 +122,8 @@ class TimeRule:
         except ValueError:
             raise RowFault(f"{name} is {_shown(text)}, which is not a valid date and time", _TIME_REMEDY) from None
         if moment.tzinfo is not None:
-            return round((moment - _EPOCH.replace(tzinfo=UTC)).total_seconds() * 1000)
-        return self.localise(name, LocalTime(round((moment - _EPOCH).total_seconds() * 1000)))
+            return whole_milliseconds(moment - _EPOCH.replace(tzinfo=UTC))
+        return self.localise(name, LocalTime(whole_milliseconds(moment - _EPOCH)))
 
     def _in_range(self, name: str, value: int, unit: TimeUnit) -> int:
         ms = value * 1000 if unit == "s" else _rounded(value, _PER_MS[unit])

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
+from datetime import timedelta
+from fractions import Fraction
 
-from forebay.stream.core.time_units import guess_unit
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forebay.stream.core.time_units import guess_unit, whole_milliseconds
 from tests.core.build import JULY
 
 
@@ -29,3 +34,8 @@ from tests.core.build import JULY
 )
 def test_guessed_units(value: int, unit: str) -> None:
     assert guess_unit(value) == unit
+
+
+@given(st.timedeltas())
+def test_a_span_is_rounded_exactly(span: timedelta) -> None:
+    assert whole_milliseconds(span) == round(Fraction(span // timedelta(microseconds=1), 1000))
