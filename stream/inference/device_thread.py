@@ -1,4 +1,4 @@
-"""The thread that owns the device: it takes micro-batches from a queue of one and returns the model's results.
+"""The thread that owns the device: it takes micro-batches from a queue and returns the model's results.
 
 The thread has at most two micro-batches: one in the model and one waiting, so that the device does not wait for the event loop.
 Torch releases the interpreter lock inside its operators, so heartbeats and decoding continue meanwhile.

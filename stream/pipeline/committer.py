@@ -127,7 +127,7 @@ class Committer:
                     # 5. Add the positions, under the epoch in which the records were read.
                     await self._transaction.commit_positions(emission.positions, emission.metadata, epoch)
                 except CommitRefused:
-                    # Another member owns these records now: the outputs sent for them must never become visible.
+                    # The membership under which these records were read has ended: their outputs must never become visible.
                     await self._transaction.abort()
                     raise
                 at_s.append(now_s())

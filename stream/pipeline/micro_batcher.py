@@ -7,7 +7,8 @@ A micro-batch closes for the first of these reasons:
 - `deadline`: `max_queue_delay_ms` remain until the earliest deadline of its events, so that the model has as much time as the
   queue was allowed;
 - `epoch`: a record of another epoch arrives;
-- `flush`: the worker drains.
+- `idle`: it holds windows that were closed by the wall clock;
+- `flush`: what is in flight must be committed now: the worker drains, partitions are revoked, or reading cannot go on.
 """
 
 from __future__ import annotations

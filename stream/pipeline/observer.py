@@ -47,7 +47,7 @@ class Observer(Protocol):
         """Observe a successful commit. Its outcomes count from now on."""
 
     def on_commit_failed(self, batches: Sequence[BatchResult], error: BaseException) -> None:
-        """Observe a failed commit. A rewind follows."""
+        """Observe a failed commit. A rewind follows, unless the commit was cancelled at a rebalance or the worker stops."""
 
     def on_purged(self) -> None:
         """Observe that everything in flight was dropped. It will be read again."""
