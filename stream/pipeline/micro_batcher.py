@@ -8,7 +8,7 @@ A micro-batch closes for the first of these reasons:
   queue was allowed;
 - `epoch`: a record of another epoch arrives;
 - `idle`: it holds windows that were closed by the wall clock;
-- `flush`: what is in flight must be committed now: the worker drains, partitions are revoked, or reading cannot go on.
+- `flush`: what is in flight must be committed now: the worker drains, partitions are revoked, or reading cannot continue.
 """
 
 from __future__ import annotations
