@@ -1,8 +1,8 @@
-"""Find phrases that plain English does without, in docstrings, messages, comments and documentation.
+"""Find phrases to avoid in docstrings, messages, comments and documentation.
 
-python -m tests.language                       all hits, by file and line
-python -m tests.language forebay/stream/kafka  those of a folder or file
-python -m tests.language --summary             how many there are in each folder
+python -m tests.language                       list all hits, by file and line
+python -m tests.language forebay/stream/kafka  list the hits in a folder or file
+python -m tests.language --summary             count the hits in each folder
 """
 
 from __future__ import annotations
@@ -22,11 +22,17 @@ from tests.source_files import ROOT, code_folders
 TEXT_SUFFIXES = {".gotmpl", ".html", ".js", ".md", ".toml", ".tpl", ".txt", ".yaml", ".yml"}
 TEXT_NAMES = {"Dockerfile", "Makefile"}
 NOT_PROSE = {"constraints.txt", "icon.svg"}
+HOLDING_THE_PHRASES = {ROOT / "tests/language.py", ROOT / "tests/test_language.py"}
 
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """One phrase to avoid. A match whose group `fine` took part is accepted; example: a text that must be refused."""
+    """A phrase to avoid.
+
+    pattern: a regular expression. A match that includes the group `fine` is not a hit.
+    instead: what to write instead.
+    example: a text that contains the phrase.
+    """
 
     pattern: str
     instead: str
@@ -78,7 +84,7 @@ PHRASES = (
 
 @dataclass(frozen=True, slots=True, order=True)
 class Hit:
-    """A phrase in a file. path: relative to the repository."""
+    """An occurrence of a phrase in a file. path: relative to the repository root."""
 
     path: str
     line: int
@@ -87,14 +93,14 @@ class Hit:
 
 
 _COMPILED = [
-    # Words may be separated by a line break. Cased words such as Python's None are not meant: only the first letter may vary.
+    # A line break may separate the words. Matching is case-sensitive, so that Python's None is not a hit.
     (re.compile(phrase.pattern.replace(" ", r"\s+")), phrase)
     for phrase in PHRASES
 ]
 
 
 def find(text: str) -> Iterator[tuple[int, str, Phrase]]:
-    """Yield each phrase to avoid in a text: where it begins, the words, the phrase."""
+    """Yield the position, the matching words and the phrase for each hit in a text."""
     lowered = _lower_initials(text)
     for pattern, phrase in _COMPILED:
         for match in pattern.finditer(lowered):
@@ -103,12 +109,12 @@ def find(text: str) -> Iterator[tuple[int, str, Phrase]]:
 
 
 def _lower_initials(text: str) -> str:
-    """Lower the first letter of each word but None, so that sentences may begin with a phrase."""
+    """Lower-case the first letter of each word except None, so that phrases are found at the start of a sentence."""
     return re.sub(r"\b(?!None\b)[A-Z](?=[a-z])", lambda match: match[0].lower(), text)
 
 
 class _Strings(ast.NodeVisitor):
-    """Collects a module's string constants, and f-strings with `{}` in place of their values."""
+    """Collects the string constants of a module, and its f-strings with `{}` in place of the values."""
 
     def __init__(self) -> None:
         self.found: list[tuple[ast.expr, str]] = []
@@ -132,7 +138,7 @@ def _hits_of_python(path: str, source: str) -> Iterator[Hit]:
     for node, text in strings.found:
         for start, found, phrase in find(text):
             end = node.end_lineno or node.lineno
-            # A string of several literals has no line breaks of its own: look for the words.
+            # Adjacent literals are joined without line breaks, so search the source lines for the words.
             containing = [number for number in range(node.lineno, end + 1) if found in lines[number - 1]]
             line = containing[0] if containing else min(node.lineno + text.count("\n", 0, start), end)
             yield Hit(path, line, found, phrase.instead)
@@ -142,7 +148,7 @@ def _hits_of_python(path: str, source: str) -> Iterator[Hit]:
 
 
 def _comments(source: str) -> Iterator[tuple[int, str]]:
-    """Yield the comments, those of successive lines as one, each with its first line."""
+    """Yield each comment with the number of its first line. Comments on successive lines are joined."""
     first, joined = 0, ""
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
@@ -158,7 +164,7 @@ def _comments(source: str) -> Iterator[tuple[int, str]]:
 
 
 def hits_of(path: str, source: str) -> list[Hit]:
-    """Return the phrases to avoid in one file, in the order of its lines."""
+    """Return the hits in one file, sorted by line."""
     if path.endswith(".py"):
         return sorted(_hits_of_python(path, source))
     return sorted(
@@ -167,25 +173,28 @@ def hits_of(path: str, source: str) -> list[Hit]:
 
 
 def files() -> list[Path]:
-    """Return all files with text of ours, except the tests."""
+    """Return the project's own files that contain prose, except the two that hold the phrases."""
     candidates = [path for path in ROOT.iterdir() if path.is_file()]
-    candidates += [path for folder in code_folders() for path in folder.rglob("*") if path.is_file()]
+    folders = [*code_folders(), ROOT / "tests"]
+    candidates += [path for folder in folders for path in folder.rglob("*") if path.is_file()]
     return sorted(
         path
         for path in candidates
-        if (path.suffix in TEXT_SUFFIXES | {".py"} or path.name in TEXT_NAMES) and path.name not in NOT_PROSE
+        if (path.suffix in TEXT_SUFFIXES | {".py"} or path.name in TEXT_NAMES)
+        and path.name not in NOT_PROSE
+        and path not in HOLDING_THE_PHRASES
     )
 
 
 def scan(places: Iterable[str] = ()) -> list[Hit]:
-    """Return all hits, or those in these files and folders (relative to the repository)."""
+    """Return all hits, or those in the given files and folders (relative to the repository root)."""
     wanted = [ROOT / place for place in places]
     chosen = [path for path in files() if not wanted or any(path == one or one in path.parents for one in wanted)]
     return [hit for path in chosen for hit in hits_of(path.relative_to(ROOT).as_posix(), path.read_text("utf-8"))]
 
 
 def render(hits: Sequence[Hit], *, summary: bool) -> list[str]:
-    """Return a line for each hit, or how many there are in each folder."""
+    """Return one line per hit, or one line per folder with the number of hits in it."""
     if not summary:
         return [f"{hit.path}:{hit.line}: {hit.found!r}: {hit.instead}" for hit in hits]
     folders = Counter(hit.path.rpartition("/")[0] or "." for hit in hits)
@@ -193,7 +202,7 @@ def render(hits: Sequence[Hit], *, summary: bool) -> list[str]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the hits. The exit status is 1 if there are any."""
+    """Print the hits. Return the exit status: 1 if any are found, else 0."""
     hits = scan(argument.rstrip("/") for argument in arguments if argument != "--summary")
     for line in render(hits, summary="--summary" in arguments):
         print(line)
