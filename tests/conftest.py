@@ -166,7 +166,7 @@ def private_kafka(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ca
 def module_kafka(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[Mapping[str, str]], RealKafka]]:
-    """As `private_kafka`, for the tests of one module, each of which leaves it running."""
+    """As `private_kafka`, but shared by the tests of one module. Each test must leave the broker running."""
     with _own_brokers(
         request.config.stash[_REPORT], "module_kafka", tmp_path_factory.mktemp("module"), "the tests of a module"
     ) as start:

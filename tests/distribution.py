@@ -1,7 +1,7 @@
 """How tests are dealt out to the processes of `make test`, by pytest-xdist with `--dist loadfile`.
 
 By file, so that what a module has made serves all of its tests; the tests of the longest files, which share nothing and mostly
-wait, one by one. The slow ones come first, so that at the end nobody waits for one that began late.
+wait, one by one. The slow ones come first, so that the run does not end with waiting for one that began late.
 """
 
 from __future__ import annotations

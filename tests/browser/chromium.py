@@ -108,7 +108,7 @@ def _fetch(cache: Path, folder: Path) -> None:
         os.rename(fetching / "chromium", whole / "chromium")
         (whole / "chromium").chmod(0o755)
         try:
-            # Renamed whole, so that a cache folder that is there is complete.
+            # Renamed as a whole, so that an existing cache folder is always complete.
             os.rename(whole, folder)
         except OSError:
             if not folder.is_dir():  # another session was not first either

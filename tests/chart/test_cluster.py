@@ -1,7 +1,7 @@
-"""On a real cluster: install, a change, a way back, and out again. Only where FOREBAY_TEST_KUBE_CONTEXT names a context, since
-whatever cluster kubectl happens to point at is nobody's to install into.
+"""The chart on a real cluster: install, upgrade, roll back and uninstall.
 
-Nothing here waits for pods: their image and a Kafka are the cluster's matter (tests/chart/test_pods.py runs what is in them).
+Runs only if FOREBAY_TEST_KUBE_CONTEXT names a context, because tests must not install into whichever cluster kubectl points at.
+No test waits for pods: providing their image and a Kafka is up to the cluster (tests/chart/test_pods.py runs their contents).
 """
 
 from __future__ import annotations

@@ -142,7 +142,7 @@ def test_a_gpu(helm: Helm) -> None:
     assert spec["containers"][0]["resources"]["limits"] == {"memory": "2Gi", "nvidia.com/gpu": 1}
     assert spec["runtimeClassName"] == "nvidia" and spec["tolerations"][0]["key"] == "nvidia.com/gpu"
     assert tomllib.loads(objects.toml())["model"]["device"] == "cuda"
-    # Whoever does not run the model asks for none.
+    # Containers that do not run the model request no GPU.
     for name, pod in objects.pod_specs():
         for container in containers(pod):
             if (name, container["name"]) != ("forebay", "worker"):

@@ -38,7 +38,10 @@ def readable(rendered: str) -> str:
 
 @pytest.mark.parametrize("case", CASES)
 def test_snapshot(case: str, helm: Helm) -> None:
-    """`minimal` is kept whole, the others as what is different from it. FOREBAY_UPDATE_SNAPSHOTS=1 writes them anew."""
+    """Compare with the stored snapshot: all of `minimal`, and for the others their differences from it.
+
+    FOREBAY_UPDATE_SNAPSHOTS=1 rewrites the snapshots.
+    """
     text, path = readable(helm.template(case)), SNAPSHOTS / f"{case}.yaml"
     if case != "minimal":
         lines = difflib.unified_diff(

@@ -154,7 +154,7 @@ def _cached(environ: Mapping[str, str], name: str, make: Callable[[Path], None])
             fetching = Path(temporary) / name
             fetching.mkdir()
             make(fetching)
-            # Renamed whole, so that a cache folder that is there is complete.
+            # Renamed as a whole, so that an existing cache folder is always complete.
             os.rename(fetching, folder)
     return folder
 

@@ -41,7 +41,7 @@ COMMANDS = (
 
 @pytest.fixture(scope="module")
 def unheard() -> Iterator[int]:
-    """A port that nobody listens on, and that nobody else gets."""
+    """A port that is reserved but does not accept connections."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         yield listener.getsockname()[1]

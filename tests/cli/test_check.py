@@ -168,7 +168,7 @@ def test_all_checks_pass(broker: Broker, names: Names, capsys: pytest.CaptureFix
 
     asyncio.run(create_aggregator_topics(made, dry_run=False))
     status, checks = check(capsys, *settings, timeout_s=20)
-    # The embedded broker does not tell what may be done.
+    # The embedded broker does not report which operations are allowed.
     may = "ok" if broker.kind == "apache" else "unknown"
     assert statuses(checks) == {
         "configuration": "ok",

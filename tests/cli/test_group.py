@@ -97,9 +97,9 @@ def test_a_wrong_command_line_is_reported_with_status_2(
 @pytest.mark.parametrize(
     ("error", "status", "report"),
     [
-        (ConfigError("it is [wrong]", problems=["a = 1: too small", "b = 2: too large"], remedy="mend it"), 2,
-         "error: it is [wrong]\n  - a = 1: too small\n  - b = 2: too large\nhint: mend it\n"),
-        (BrokerError("it is away"), 1, "error: it is away\n"),
+        (ConfigError("it is [wrong]", problems=["a = 1: too small", "b = 2: too large"], remedy="fix it"), 2,
+         "error: it is [wrong]\n  - a = 1: too small\n  - b = 2: too large\nhint: fix it\n"),
+        (BrokerError("it is unreachable"), 1, "error: it is unreachable\n"),
         (click.ClickException("no"), 1, "Error: no\n"),
         (KeyboardInterrupt(), 130, "\n"),
         (click.Abort(), 130, ""),

@@ -130,7 +130,7 @@ def run_in_loop(
     process = start(folder=folder, script="exec(open('body.py').read())")
     assert process.stdout is not None and process.stdout.readline() == "ready\n"
     process.send_signal(number)
-    # One that comes while the first is still pending is none.
+    # A signal that arrives while the first one is still pending is merged with it.
     for _ in range(100 if again else 0):
         time.sleep(0.1)
         if process.poll() is not None:

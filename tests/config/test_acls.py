@@ -26,7 +26,7 @@ from tests.brokers.clients import consumer, producer, read, send_batch
 from tests.brokers.secure import PASSWORD, SecureKafka
 from tests.worker.harness import WorkerProcess
 
-# By its fixture a test tells what it needs; this one's own broker is made of the same jars.
+# The fixture declares that Apache Kafka is needed; the broker that these tests start uses the same JAR files.
 pytestmark = [pytest.mark.usefixtures("kafka_cluster"), pytest.mark.slow, pytest.mark.timeout(600)]
 
 PATIENCE_S = 120.0
@@ -42,7 +42,7 @@ KINDS = {
 
 
 def environment(kafka: SecureKafka, user: str, prefix: str) -> dict[str, str]:
-    """The settings of somebody who logs in by SCRAM, as environment."""
+    """Return the settings of a user who logs in with SCRAM, as environment variables."""
     return {
         "FOREBAY_KAFKA__BOOTSTRAP_SERVERS": f"127.0.0.1:{kafka.ports['SASL_PLAINTEXT']}",
         "FOREBAY_KAFKA__SECURITY_PROTOCOL": "SASL_PLAINTEXT",

@@ -45,7 +45,7 @@ def test_the_owner_decides(uid: int, mode: int, reason: str | None) -> None:
         (0, {}, {0}),
         (0, {"SUDO_UID": "1000"}, {0, ME}),
         (0, {"SUDO_UID": "x"}, {0}),
-        (ME, {"SUDO_UID": "2000"}, {0, ME}),  # only root is called by sudo for somebody
+        (ME, {"SUDO_UID": "2000"}, {0, ME}),  # SUDO_UID counts only in a process of root
     ],
 )
 def test_the_trusted_users(user: int, environ: dict[str, str], trusted: set[int]) -> None:

@@ -211,7 +211,7 @@ def test_errors_contain_no_secrets(tmp_path: Path) -> None:
     path = write(tmp_path, '[kafka]\nsasl_pasword = "hunter2"\nssl_password = ["hunter2"]\n')
     environ = {"FOREBAY_KAFKA__SASL_PASSWORD": "hunter2", "FOREBAY_KAFKA_SASL_PASSWORD": "hunter2"}
     report = problems(path, environ, {"kafka.sasl_passwrd": "hunter2"})
-    assert len(report) == 5  # three names that are none, one value of a wrong type, one password of no use
+    assert len(report) == 5  # three unknown names, one value of the wrong type, one unused password
     assert "hunter2" not in "".join(report)
     assert any("kafka.sasl_password = (hidden)" in problem for problem in report)
 

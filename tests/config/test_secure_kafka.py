@@ -24,7 +24,7 @@ from forebay.stream.kafka.cluster.bootstrap import bootstrap_connection
 from forebay.stream.preflight import Check, Status, check_cluster
 from tests.brokers.secure import CERTIFICATES, PASSWORD, SCRAM, SecureKafka, login
 
-# By its fixture a test tells what it needs; this one's own broker is made of the same jars.
+# The fixture declares that Apache Kafka is needed; the broker that these tests start uses the same JAR files.
 pytestmark = [pytest.mark.usefixtures("kafka_cluster"), pytest.mark.slow]
 
 TIMEOUT_S = 10.0

@@ -24,7 +24,7 @@ def produce(broker: str, topic: str, partition: int, delimiter: str | None) -> N
 
 
 def consume(broker: str, topic: str) -> None:
-    """Print the values of all committed records that are there now."""
+    """Print the values of all records committed so far."""
     consumer = Consumer(
         {"bootstrap.servers": broker, "group.id": "kcat", "enable.auto.commit": False, "enable.partition.eof": True}
     )

@@ -122,7 +122,7 @@ class Reader:
                 f"README.md:{command.line}: {command.text}\nexit status {result.status}, not {status}, or other output\n"
                 f"--- shown\n{shown}\n--- written\n{result.text}"
             )
-            # Only what is not there yet is waited for. A command that failed is not repeated: it may have done half its work.
+            # Only wait for missing output. A failed command is not repeated, because it may have done half its work.
             assert result.status == status, found
             return found
 

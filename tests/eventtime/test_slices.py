@@ -131,7 +131,7 @@ def test_the_remaining_windows_are_emitted_as_soon_as_the_position_is_reached() 
     again = stage()
     assert again.restore({P0: Committed(4, head.metadata)}) == {P0: 0}
     again.advance({P0: 4})
-    assert again.metadata({P0: 4}) == {}, "there is more to give out at this position"
+    assert again.metadata({P0: 4}) == {}, "there are more windows to emit at this position"
     (found,) = again.take(poll(0, [(b"a", 1), (b"b", 2), (b"c", 3), (b"a", 12)]))
     assert list(map(described, found.windows)) == list(map(described, rest.windows))
     assert (found.num_records, found.next_offset, found.metadata) == (0, 4, part.metadata)

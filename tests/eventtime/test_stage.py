@@ -109,7 +109,9 @@ def test_closed_windows_that_a_replay_sees_in_part_are_not_emitted_again() -> No
     assert state.take(poll(4, [(A, 25), (A, 24)])) == []
     assert state.metadata({P0: 6}) == {}, "asking for it does not end the replay"
     state.advance({P0: 6})
-    assert state.metadata({P0: 6}) == {P0: committed.metadata}, "it is there again as soon as the position is reached"
+    assert state.metadata({P0: 6}) == {P0: committed.metadata}, (
+        "it is available again as soon as the position is reached"
+    )
     assert state.status()[P0].replaying is None
 
 

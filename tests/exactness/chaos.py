@@ -1,4 +1,4 @@
-"""What is done to workers and brokers in a proof, and when: a plan drawn from a seed."""
+"""The plan of a proof, drawn from a seed: what is done to workers and brokers, and when."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.exactness.crew import LONG_S, SHORT_S, Crew
 from tests.exactness.log_scan import raw_client
 
 Outage = Coroutine[Any, Any, None]
-"""An outage of a broker, and its return."""
+"""A broker goes down and comes back."""
 
 WEIGHTS: Final = {"kill": 5, "short freeze": 2, "long freeze": 3, "dismiss": 2, "join": 1, "plant": 4}
 MAX_OVER_SIZE: Final = 2
@@ -25,9 +25,11 @@ PATIENCE_S: Final = 12.0
 
 
 class Step(NamedTuple):
-    """after_s: since the step before; seconds: how long it lasts, where it lasts.
+    """One step of the plan.
 
-    in_flow: not before events flow again, or PATIENCE_S are over. What is done while the group stands still hits nobody.
+    after_s: the time since the previous step.
+    seconds: the duration, for a step that has one.
+    in_flow: wait until events flow again, for at most PATIENCE_S. A step taken while the group is stalled has no effect.
     """
 
     after_s: float
@@ -37,7 +39,7 @@ class Step(NamedTuple):
 
 
 def draw(rng: random.Random, *, count: int, gap_s: tuple[float, float]) -> list[Step]:
-    """So many steps, between any two at least `gap_s` (from, to)."""
+    """Draw `count` steps. The time between two of them is drawn from the range `gap_s`."""
     steps = []
     for _ in range(count):
         (action,) = rng.choices(list(WEIGHTS), list(WEIGHTS.values()))
@@ -54,9 +56,9 @@ async def rage(
     flows: Callable[[], bool],
     feeding: asyncio.Task[None],
 ) -> None:
-    """Take the steps one after the other, and tend the crew, until the feed is through; then every broker is back.
+    """Take the steps in order and tend the crew until the feed has ended. On return, every broker is running again.
 
-    outages: (seconds after the start, what). flows: whether events flow.
+    outages: (seconds after the start, outage). flows: returns whether events flow.
     """
     start_s = last_s = time.monotonic()
     coming, breaks = list(steps), list(outages)
@@ -86,7 +88,7 @@ async def _take(step: Step, crew: Crew) -> None:
         case "dismiss":
             crew.dismiss()
         case "join" | "plant":
-            # Another one joins; beyond a size one leaves for it.
+            # A worker joins. If there are too many already, it replaces one that leaves.
             if crew.over_size >= MAX_OVER_SIZE:
                 crew.dismiss(failpoint=step.action == "plant" or None)
             else:
@@ -94,7 +96,7 @@ async def _take(step: Step, crew: Crew) -> None:
 
 
 async def outage_of(server: RealKafka, *, seconds: float, clean: bool) -> None:
-    """The only broker stops or is killed, and comes back with its data."""
+    """Stop or kill the only broker, and restart it with its data after `seconds`."""
     await asyncio.to_thread(server.stop if clean else server.kill)
     await asyncio.sleep(seconds)
     await asyncio.to_thread(server.restart)
@@ -103,7 +105,7 @@ async def outage_of(server: RealKafka, *, seconds: float, clean: bool) -> None:
 async def outage_of_coordinator(
     cluster: ApacheKafka, kind: CoordinationType, key: Callable[[], str], *, seconds: float
 ) -> None:
-    """The broker is killed that coordinates `key`: a group, or a transactional id. The others go on."""
+    """Kill the coordinator of `key` (a group or a transactional id) and restart it. The other brokers keep running."""
     async with raw_client(cluster.bootstrap) as client:
         node = await client.coordinator_lookup(kind, key())
     await asyncio.to_thread(cluster.kill, node - 1)

@@ -1,4 +1,4 @@
-"""The workers of a proof: killed, frozen, sent home; who takes the place of those that ended, and what all of them logged."""
+"""The workers of a proof: killing, freezing, stopping and replacing them, and searching their logs."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from tests.worker.harness import WorkerGroup, WorkerProcess
 
 SHORT_S: Final = (0.5, 4.0)
 LONG_S: Final = (8.0, 14.0)
-"""How long a worker stands still: below and above the session time-out of 6 s, and above the transaction's of 10 s."""
+"""How long a worker is frozen: below and above the session time-out of 6 s, in part above the transaction time-out of 10 s."""
 
 CALM_TIMEOUT_S: Final = 90.0
 REUSED_INSTANCES: Final = 0.5
-"""How often a worker is given the instance id of one that ended, and so ends what that left open."""
+"""The share of workers that get the instance id of one that ended, and so end the transaction that it left open."""
 
 HASTY: Final = {"commit_timeout_ms": 2000}
-"""Commits that a delay of three seconds makes time out: whether they happened is unknown to the worker."""
+"""Makes commits time out after a delay of three seconds, so that the worker cannot know whether they succeeded."""
 
 SELDOM: Final = (0.01, 0.03, 0.1)
 OFTEN: Final = 0.3
-"""The chance at what is passed in each commit is drawn from the first; the second is that at what rebalances pass."""
+"""SELDOM: the chances to draw from for failpoints that each commit passes. OFTEN: the chance for those of rebalances."""
 
 Point = tuple[str, dict[str, Any], dict[str, Any]]
-"""A failpoint's name, what is done there, and the settings of `delivery` that go with it."""
+"""The name of a failpoint, its action, and the `delivery` settings that go with it."""
 
 IN_COMMIT: Final[tuple[Point, ...]] = (
     ("before_begin", {"do": "stop"}, {}),
@@ -57,14 +57,14 @@ IN_REBALANCE: Final[tuple[Point, ...]] = (
 DAWDLING: Final = 0.9
 DAWDLE_S: Final = 0.1
 DAWDLE: Final = {"do": "delay", "seconds": DAWDLE_S, "chance": 1.0}
-"""So many take their time within each transaction, and say so, that it can be open when something is done to them."""
+"""The share of workers that delay each transaction and log it, so that a fault can hit them while one is open."""
 
 CAUGHT: Final = 0.8
 CATCH_S: Final = 1.0
-"""How often a worker is killed or frozen within a transaction, and how long it is waited for one; else it is at any time."""
+"""The share of kills and freezes that wait for an open transaction, and for how long. The others happen at any time."""
 
 RESTART_AFTER_S: Final = 2.0
-"""A worker that ended by itself, as where it finds no broker, is replaced only then."""
+"""The delay before a worker that ended by itself, for instance because it found no broker, is replaced."""
 
 REWOUND: Final = "commit failed, reading again"
 
@@ -73,9 +73,9 @@ REWOUND: Final = "commit failed, reading again"
 class Hand:
     """One worker of the crew.
 
-    resume_at_s: when one that stands still goes on.
+    resume_at_s: when a frozen worker resumes.
     dismissed: SIGTERM was sent.
-    doomed: it kills itself within a transaction, and nothing else is done to it before.
+    doomed: it kills itself within a transaction. Nothing else is done to it before that.
     """
 
     worker: WorkerProcess
@@ -93,7 +93,11 @@ class Hand:
 
 
 class Crew:
-    """`size` workers, kept up. tally: what was done; ended: how often a worker ended by itself, by its reason."""
+    """Keeps `size` workers running.
+
+    tally: how often each action was taken.
+    ended: how often workers ended by themselves, by reason.
+    """
 
     def __init__(self, worker_group: WorkerGroup, rng: random.Random, *, size: int, failpoint_share: float) -> None:
         self._group = worker_group
@@ -111,8 +115,11 @@ class Crew:
     # ---- what is done to them
 
     async def muster(self, *, doomed: int = 0) -> None:
-        """The first ones; the first of them does not end before it is ready. doomed: how many of the others are killed within
-        a transaction; one that ends otherwise, as where it finds no broker, is replaced by another that will be."""
+        """Start the first workers. The very first one does not end before it is ready.
+
+        doomed: how many of the others are killed within a transaction. A doomed worker that ends otherwise, for instance
+        because it found no broker, is replaced by another doomed one.
+        """
         self.hire(failpoint=False)
         await self._hands[0].worker.ready()
         self._num_doomed = doomed
@@ -121,25 +128,25 @@ class Crew:
 
     @property
     def has_its_dead(self) -> bool:
-        """Whether as many as were doomed have been killed within a transaction."""
+        """Whether all doomed workers have been killed within a transaction."""
         return self._num_doomed == 0
 
     def _replace(self) -> None:
-        """Start one more worker: a doomed one while some are due that do not run, else as `hire` has it."""
+        """Start another worker: a doomed one if more of them are due than are running, else as `hire` does."""
         if sum(hand.doomed for hand in self._hands) < self._num_doomed:
             self._doom()
         else:
             self.hire()
 
     def _doom(self) -> None:
-        """Start one more worker, which is killed in one of its early transactions."""
+        """Start another worker, which is killed in one of its early transactions."""
         place = self._random.choice(("after_deliveries", "after_txn_offset_commit"))
         failpoints = {place: {"do": "kill", "at": self._random.randrange(10, 30)}}
         self._start(f"w{len(self._group.workers)}", failpoints, {})
         self._hands[-1].doomed = True
 
     def hire(self, *, failpoint: bool | None = None) -> None:
-        """One more worker; with failpoints at which something bad happens, without, or as it is drawn."""
+        """Start another worker. failpoint: with failpoints that inject faults, without them, or (None) as drawn."""
         rng = self._random
         if self._vacant and rng.random() < REUSED_INSTANCES:
             instance = self._vacant.pop(rng.randrange(len(self._vacant)))
@@ -167,20 +174,20 @@ class Crew:
             hand.worker.process.kill()
 
     async def freeze(self, seconds: float) -> None:
-        """SIGSTOP, and SIGCONT after that long."""
+        """Send SIGSTOP, and SIGCONT after `seconds`."""
         if (hand := self._pick()) and await self._caught(hand):
             hand.worker.process.send_signal(signal.SIGSTOP)
             hand.resume_at_s = time.monotonic() + seconds
             self.tally["stops"] += 1
 
     def dismiss(self, *, failpoint: bool | None = None) -> None:
-        """SIGTERM; its replacement starts at once, as `hire` has it."""
+        """Send SIGTERM to a worker and start its replacement at once, as `hire` does."""
         if hand := self._pick():
             self._dismiss(hand)
             self.hire(failpoint=failpoint)
 
     def tend(self) -> None:
-        """Resume who has stood still for long enough, bury who has ended, and keep up the number."""
+        """Resume workers that were frozen for long enough, remove those that ended, and start replacements."""
         now_s = time.monotonic()
         for hand in list(self._hands):
             process = hand.worker.process
@@ -199,7 +206,7 @@ class Crew:
                 self._replace()
 
     async def calm(self) -> None:
-        """The end of the chaos: only workers without failpoints are left, at least `size` of them, and all run."""
+        """End the chaos: wait until only workers without failpoints are left, at least `size` of them, all running."""
         self._failpoint_share = 0.0
         self._num_doomed = 0
         deadline_s = time.monotonic() + CALM_TIMEOUT_S
@@ -219,7 +226,7 @@ class Crew:
             await asyncio.sleep(0.1)
 
     async def go_home(self) -> None:
-        """SIGTERM to all who are left, one after the other."""
+        """Send SIGTERM to the remaining workers, one after the other."""
         for hand in list(self._hands):
             self._dismiss(hand)
             await hand.worker.ended()
@@ -229,20 +236,20 @@ class Crew:
 
     @property
     def over_size(self) -> int:
-        """How many there are beyond `size`."""
+        """The number of workers beyond `size`."""
         return sum(not hand.dismissed for hand in self._hands) - self._size
 
     @property
     def some_transactional_id(self) -> str:
-        """Of one of the workers."""
+        """The transactional id of a random worker."""
         return f"forebay-{self._group.prefix}-{self._random.choice(self._hands).instance}"
 
     def said(self, words: str) -> int:
-        """How often all of them together said so."""
+        """Return how often these words occur in the logs of all workers."""
         return sum(worker.log.count(words) for worker in self._group.workers)
 
     def check(self) -> None:
-        """Nobody ended in a way that no operator could make sense of."""
+        """Check that no worker ended in a way that an operator could not understand."""
         for worker in self._group.workers:
             if "Traceback" in worker.log:
                 self.faults.append(f"{worker.log_path.name} has a traceback")
@@ -272,13 +279,13 @@ class Crew:
         hand.worker.process.send_signal(signal.SIGTERM)
 
     def _pick(self) -> Hand | None:
-        """One to whom something can be done, of those that have been given partitions where there are such."""
+        """Return a free worker, if any: preferably one that has been assigned partitions."""
         free = [hand for hand in self._hands if hand.free and hand.worker.process.poll() is None]
         busy = [hand for hand in free if "partitions assigned" in hand.worker.log]
         return self._random.choice(busy or free) if free else None
 
     async def _caught(self, hand: Hand) -> bool:
-        """Mostly, once it dawdles in a transaction. Whether it is still alive."""
+        """In most cases, wait until the worker delays a transaction. Return whether it is still running and free."""
         deadline_s = time.monotonic() + (CATCH_S if self._random.random() < CAUGHT else 0.0)
         while time.monotonic() < deadline_s and not _dawdles(hand):
             await asyncio.sleep(0.005)
@@ -286,7 +293,7 @@ class Crew:
 
 
 def _dawdles(hand: Hand) -> bool:
-    """Whether its log has just told so."""
+    """Return whether the worker has just logged that it is delaying its transaction."""
     path = hand.worker.log_path
     return time.time() - path.stat().st_mtime < DAWDLE_S / 2 and hand.worker.log.endswith(": delay\n")
 

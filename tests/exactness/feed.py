@@ -45,8 +45,8 @@ MAX_EXTRA_S: Final = 90.0
 class Feed:
     """Writes `rate` events a second for `seconds`. A key always goes to one partition; an event is written once.
 
-    enough: whether it may end then; else it goes on for at most MAX_EXTRA_S.
-    committed, aborted: the ids of what certainly is so. What has neither is unknown here: the log tells.
+    enough: whether it may end then; if not, it continues for at most MAX_EXTRA_S.
+    committed, aborted: the ids of events known to be so. The outcome of any other event is known only from the log.
     """
 
     def __init__(

@@ -73,7 +73,7 @@ def without_require_stable() -> None:
 
 
 def without_end_txn() -> None:
-    """The client's way with errors: its transaction forgets what was in it, so that the abort tells the coordinator nothing."""
+    """Handle errors as the client does: its transaction forgets its contents, and an abort is not sent to the coordinator."""
 
     async def abort(self: Transaction) -> None:
         producer = self._output_producer.producer

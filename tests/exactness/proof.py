@@ -32,10 +32,12 @@ REPORT_VARIABLE: Final = "FOREBAY_EXACTNESS_REPORT"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One run. min_aborted: so many transactions of workers have to be aborted, else the run has proved nothing.
+    """The plan of one run.
 
-    gap_s: between two things that are done to workers, from and to; failpoint_share: how many of the workers that
-    join or replace others have a failpoint; doomed: how many of the first ones are killed within a transaction for certain.
+    min_aborted: how many transactions of workers have to be aborted at least, or the run has proved nothing.
+    gap_s: the range of the time between two actions on workers.
+    failpoint_share: the share of workers with a failpoint among those that join or replace others.
+    doomed: how many of the first workers are certain to be killed within a transaction.
     """
 
     name: str
@@ -89,7 +91,7 @@ def tell(report: Mapping[str, object]) -> None:
 
 
 class Proof:
-    """A run on a broker that is there."""
+    """A run on an existing broker."""
 
     def __init__(self, plan: Plan, bootstrap: str, prefix: str, folder: Path) -> None:
         self.plan = plan
@@ -115,7 +117,7 @@ class Proof:
 
     async def _run(self, outages: Sequence[tuple[float, Outage]]) -> Report:
         plan, worker_group, crew = self.plan, self.group, self.crew
-        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # brokers that are away fill pages
+        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it logs pages about unreachable brokers
         for name in TOPICS:
             await create_topic(
                 worker_group.bootstrap, worker_group.topic(name), PARTITIONS, replication=plan.replication

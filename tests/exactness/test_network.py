@@ -1,4 +1,4 @@
-"""Networks and brokers that fail in the middle of a commit: the worker goes on by itself, nothing is lost, nothing doubled."""
+"""Networks and brokers that fail during a commit: the worker recovers by itself, and no event is lost or duplicated."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ async def within(event: asyncio.Event) -> None:
     [pytest.param(True, id="with its connection", marks=pytest.mark.exactness), pytest.param(False, id="alone")],
 )
 async def test_the_answer_to_the_end_of_a_transaction_is_lost(scene: Scene, closes: bool) -> None:
-    """It has happened, and the worker cannot know: only the committed offsets tell."""
+    """The transaction was committed, but the worker cannot know: only the committed offsets show it."""
     worker = await scene.flowing()
     loss = scene.proxy.lose_response(ApiKey.END_TXN, closes=closes)
     await scene.group.publish(200)
@@ -160,4 +160,4 @@ async def test_a_broker_that_is_away_for_a_minute_in_the_middle_of_a_commit(scen
     lines = worker.log_lines()
     check_client_lines(lines, every_s=CLIENT_LINES_EVERY_S)
     counts = repetitions(lines)
-    assert max(counts.values()) <= MOST_OF_A_KIND, f"a broker that is away fills the log: {counts}"
+    assert max(counts.values()) <= MOST_OF_A_KIND, f"an unreachable broker fills the log: {counts}"

@@ -36,7 +36,7 @@ COMMITTED = 5
 
 
 class Scene:
-    """An input of one partition with ten events, of which five are committed, and an output."""
+    """An input partition with ten events, five of them committed, and an output."""
 
     def __init__(self, bootstrap: str, names: Names) -> None:
         self.bootstrap = bootstrap
@@ -120,7 +120,7 @@ async def scene(kafka: Broker, names: Names) -> Scene:
 
 
 async def test_generation(scene: Scene) -> None:
-    """A member that was put out and knows nothing of it: the group has gone on to the next generation without it."""
+    """An evicted member that does not know it yet: the group has moved on to the next generation without it."""
     async with scene.member("evicted") as evicted:
         old = await evicted.epoch()
         async with scene.member("successor") as successor:
@@ -161,7 +161,7 @@ async def test_minus_one(scene: Scene) -> None:
 
 
 async def test_require_stable(scene: Scene) -> None:
-    """A successor goes on from where the open transaction of its predecessor will have ended, not from before it."""
+    """A successor starts after its predecessor's open transaction, once that has been committed, and not before it."""
     async with scene.member("predecessor") as predecessor:
         epoch = await predecessor.epoch()
         offsets = GroupOffsets(predecessor.consumer, scene.names("group"))
@@ -170,7 +170,7 @@ async def test_require_stable(scene: Scene) -> None:
         with pytest.raises(OffsetsUnstable):
             await offsets.fetch([scene.input])
         async with scene.member("successor") as successor:
-            # One partition, two members: whoever is given it has to wait for the end of the transaction.
+            # One partition, two members: the one that is assigned it has to wait for the end of the transaction.
             async def generation() -> int:
                 await predecessor.source.poll(timeout_s=0.1, max_records=100)
                 return predecessor.generation

@@ -1,4 +1,4 @@
-"""How long the outcomes of a killed worker's partitions stay away, with the broker's own scan for transactions that timed out.
+"""How long a killed worker's partitions have no outcomes, including the broker's scan for transactions that timed out.
 
 The documented bound: the session time-out, the transaction's time-out and the broker's scan, one after the other.
 """

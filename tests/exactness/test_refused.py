@@ -31,7 +31,7 @@ async def check(worker_group: WorkerGroup) -> None:
 
 
 async def test_records_over_a_limit_that_was_lowered_while_the_worker_ran(worker_group: WorkerGroup) -> None:
-    """It has judged sizes by the limit of its start. Three refusals of the same outputs end it; the next one goes on."""
+    """The worker keeps to the limit read at its start and ends after three refusals of the same outputs."""
     await worker_group.create()
     worker = worker_group.start(delivery=QUICK, log={"format": "json"})
     await worker.ready()
@@ -56,7 +56,7 @@ async def test_records_over_a_limit_that_was_lowered_while_the_worker_ran(worker
 
 
 @pytest.mark.slow
-async def test_an_output_topic_that_is_deleted_and_made_anew(worker_group: WorkerGroup) -> None:
+async def test_an_output_topic_that_is_deleted_and_created_again(worker_group: WorkerGroup) -> None:
     await worker_group.create()
     worker = worker_group.start(delivery=QUICK)
     await worker.ready()
@@ -72,8 +72,8 @@ async def test_an_output_topic_that_is_deleted_and_made_anew(worker_group: Worke
     await check(worker_group)
 
 
-async def test_an_input_topic_that_is_deleted_and_made_anew(worker_group: WorkerGroup) -> None:
-    """The group's offsets go with the topic: the new one is read from its beginning, by whoever is there."""
+async def test_an_input_topic_that_is_deleted_and_created_again(worker_group: WorkerGroup) -> None:
+    """The group's offsets are deleted with the topic: the current workers read the new one from its beginning."""
     await worker_group.create()
     worker = worker_group.start(kafka={"metadata_max_age_ms": 500})
     await worker.ready()
@@ -93,7 +93,7 @@ async def test_an_input_topic_that_is_deleted_and_made_anew(worker_group: Worker
 
 
 async def test_an_input_topic_that_has_grown(worker_group: WorkerGroup) -> None:
-    """Where outputs go depends on the number of partitions, so that the worker has to look at the topics again."""
+    """The worker ends, because the partitions of outputs depend on the number of partitions of the input topic."""
     await worker_group.create()
     worker = worker_group.start(kafka={"metadata_max_age_ms": 500})
     await worker.ready()

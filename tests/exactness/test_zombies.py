@@ -1,5 +1,5 @@
-"""Workers that stand still while the group goes on without them, and then go on where they were: whatever they have begun is
-either refused as a whole or was committed before anyone else read the offsets."""
+"""Workers that are frozen while the group continues without them, and then resume: the transaction they had begun is either
+refused as a whole or was committed before any other worker read the offsets."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import pytest
 from tests.worker.harness import WorkerGroup, WorkerProcess, total
 
 SESSION_MS = 6000
-"""The harness's session time-out; the group goes on without a member that is silent for longer."""
+"""The harness's session time-out. The group evicts a member that is silent for longer."""
 
 EVENTS = 600
 
 PATIENT = {"commit_timeout_ms": 60_000, "transaction_timeout_ms": 60_000, "drain_timeout_ms": 60_000}
-"""However long it stands still, it goes on with its commit."""
+"""Time-outs that let a worker continue its commit however long it was frozen."""
 
 
 async def stopped_at(
     worker_group: WorkerGroup, failpoints: dict[str, dict[str, Any]], **delivery: Any
 ) -> WorkerProcess:
-    """A worker that stands still at its first failpoint, in the middle of its events."""
+    """Start a worker that freezes at its first failpoint, in the middle of its events."""
     zombie = worker_group.start(failpoints=failpoints, delivery=delivery)
     await zombie.ready()
     await worker_group.publish(EVENTS)

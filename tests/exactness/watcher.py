@@ -37,7 +37,7 @@ class OffsetsWatcher:
         self.longest_still_s = 0.0
 
     async def watch(self, client: AIOKafkaClient) -> None:
-        """Until it is cancelled. Where the coordinator is away or loading there is no sample."""
+        """Sample the offsets until cancelled. There is no sample while the coordinator is unreachable or loading."""
         while True:
             with suppress(KafkaError, TimeoutError):
                 async with asyncio.timeout(TIMEOUT_S):
@@ -46,8 +46,8 @@ class OffsetsWatcher:
 
     async def _fetch(self, client: AIOKafkaClient) -> dict[int, int]:
         node = await client.coordinator_lookup(CoordinationType.GROUP, self._group)
-        # Stable ones: without it a coordinator that has just come up, of a cluster that was away as a whole, was seen to answer
-        # from before its last commits, even that there are none (Kafka 4.1.1).
+        # Stable offsets: without this, a coordinator that had just started after an outage of the whole cluster was seen to
+        # return offsets from before its last commits, or none at all (Kafka 4.1.1).
         response = await client.send(node, OffsetFetch(self._group, self._places, require_stable=True))
         parts = [part for _, answers, _ in response.topics for part in answers]
         errors = {response.error_code, *(part[4] for part in parts)} - {0, UNSTABLE_OFFSET_COMMIT}

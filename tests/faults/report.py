@@ -1,4 +1,4 @@
-"""`make test-faults`: every fault on a real Apache Kafka, and then what came of each.
+"""`make test-faults`: run every fault on a real Apache Kafka, then report the results.
 
 python -m tests.faults.report
 python -m tests.faults.report -- -k "network or storm"
@@ -27,19 +27,19 @@ WIDTH = 120
 def arguments(words: Sequence[str]) -> argparse.Namespace:
     assert __doc__ is not None
     parser = argparse.ArgumentParser(prog="make test-faults ARGS=...", description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path, metavar="FILE", help="keep the report, one JSON object a fault")
-    parser.add_argument("pytest", nargs="*", help="for pytest, after --")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report to FILE, one JSON object per fault")
+    parser.add_argument("pytest", nargs="*", help="arguments for pytest, after --")
     return parser.parse_args(words)
 
 
 def table(faults: Sequence[Mapping[str, Any]]) -> Table:
-    """A line for each fault that was survived."""
+    """Return a table with a row for each fault that the workers survived."""
     made = Table(
         "fault, survived",
-        title="nothing lost, nothing doubled, order per key kept, nobody stopped",
+        title="nothing lost, nothing duplicated, order per key kept, no worker stopped",
         title_justify="left",
     )
-    for name in ("lasted", "stood still", "events", "lost", "doubled", "aborted", "memory", "log lines"):
+    for name in ("duration", "stalled", "events", "lost", "duplicated", "aborted", "memory", "log lines"):
         made.add_column(name, justify="right", no_wrap=True)
     for fault in faults:
         made.add_row(
@@ -54,8 +54,8 @@ def table(faults: Sequence[Mapping[str, Any]]) -> Table:
             str(fault["log_lines"]),
         )
     made.caption = (
-        "stood still: the longest time without a commit, the fault itself with it; aborted: transactions; memory: the "
-        "worker's that grew most; log lines: of the worker that said most"
+        "stalled: the longest time without a commit, including the fault itself; aborted: the number of transactions; "
+        "memory: the largest growth of a worker; log lines: the most of one kind in one worker"
     )
     made.caption_justify = "left"
     return made
@@ -66,7 +66,7 @@ def main(words: Sequence[str]) -> int:
     with TemporaryDirectory() as folder:
         lines = asked.json or Path(folder) / "report.jsonl"
         lines.write_text("")
-        # An empty -m: what `make test` leaves out belongs to it as well.
+        # An empty -m includes the tests that `make test` leaves out.
         command = [sys.executable, "-m", "pytest", "tests/faults", "-m", "", *asked.pytest]
         environment = os.environ | {REPORT_VARIABLE: str(lines.absolute())}
         status = subprocess.run(command, env=environment, check=False).returncode

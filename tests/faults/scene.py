@@ -1,4 +1,4 @@
-"""Workers under a feed, something that happens meanwhile, and then the count: nothing lost, nothing doubled, order kept."""
+"""A fault while workers process a feed, and then the count: no event is lost or duplicated, and the order is kept."""
 
 from __future__ import annotations
 
@@ -27,14 +27,16 @@ TAIL_S: Final = 5.0
 SETTLE_TIMEOUT_S: Final = 120.0
 MAX_GROWTH_MIB: Final = 64.0
 MAX_LOG_LINES: Final = 40
-"""Lines of one kind in one worker, beyond one for each worker that joins or leaves: a rebalance is worth a line."""
+"""The limit for log lines of one kind in one worker. One more is allowed per worker that joins or leaves, for the rebalance."""
 _MIB: Final = 1 << 20
 
 
 @dataclass(slots=True)
 class FaultScene:
-    """group: topics and workers; replication: of the topics; settings: of every worker, over those of tests.
+    """The workers and topics of a fault test.
 
+    replication: the replication factor of the topics.
+    settings: settings of every worker, which override the defaults for tests.
     membership_changes: how often a worker has joined or left.
     """
 
@@ -45,25 +47,25 @@ class FaultScene:
     membership_changes: int = 0
 
     def hire(self) -> WorkerProcess:
-        """One more worker."""
+        """Start another worker."""
         worker = self.group.start(**{"log": {"format": "json"}, **self.settings})
         self.workers.append(worker)
         self.membership_changes += 1
         return worker
 
     async def dismiss(self, worker: WorkerProcess) -> None:
-        """It drains and ends."""
+        """Stop a worker, which drains first."""
         self.workers.remove(worker)
         self.membership_changes += 1
         assert await worker.stop() == 0, worker.log
 
     async def survives(self, name: str, fault: Callable[[], Awaitable[None]], *, size: int = 2) -> None:
-        """Events come in, `fault` happens, and more events come in. Raises AssertionError where anything is not as it was.
+        """Check that workers survive `fault` while events flow in before, during and after it.
 
-        The report has the longest time for which nothing was committed, the fault's own duration with it.
+        The report contains the longest time without a commit, including the duration of the fault itself.
         """
         worker_group = self.group
-        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # brokers that are away fill pages
+        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it logs pages about unreachable brokers
         for topic in TOPICS:
             await create_topic(
                 worker_group.bootstrap, worker_group.topic(topic), worker_group.partitions, replication=self.replication
@@ -95,7 +97,7 @@ class FaultScene:
             counts = await check(worker_group, feed)
         finally:
             worker_group.kill_all()
-            gc.collect()  # what the client leaves of connections to killed brokers would complain in another test
+            gc.collect()  # else the client's leftover connections to killed brokers would warn in another test
         tell(
             {
                 "fault": name,

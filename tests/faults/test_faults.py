@@ -1,4 +1,4 @@
-"""What can befall everything around a worker, on a real Apache Kafka. `make test-faults` runs all of it."""
+"""Faults of everything that a worker depends on, on a real Apache Kafka. `make test-faults` runs all of them."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ async def test_partition_leaders_move(cluster: ApacheKafka, three: FaultScene) -
 
 @pytest.mark.faults
 async def test_a_brokers_disk_is_full(cluster: ApacheKafka, three: FaultScene) -> None:
-    """Every write to its files fails: it gives up its log directory, and with it itself."""
+    """Every write to the broker's files fails, so it takes its only log directory offline and shuts down."""
 
     async def fault() -> None:
         pid = cluster.pid(2)

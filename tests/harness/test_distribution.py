@@ -19,12 +19,12 @@ TESTS = {
 UNITS = """
 def pytest_xdist_make_scheduler(config, log):
     from tests.distribution import Scheduling
-    class Told(Scheduling):
+    class Logged(Scheduling):
         def _assign_work_unit(self, node):
             for scope, unit in list(self.workqueue.items())[:1]:
                 print(f"unit <{' '.join([scope, *(name.split('::')[1] for name in unit)])}>")
             super()._assign_work_unit(node)
-    return Told(config, log)
+    return Logged(config, log)
 """
 
 

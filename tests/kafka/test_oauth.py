@@ -1,4 +1,4 @@
-"""Tokens from a command: what it may print, how long a token is kept, and how its failures are told."""
+"""Tokens from a command: what it may print, how long a token is kept, and how its failures are reported."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ async def test_a_slow_command_is_killed_with_its_child_processes(tmp_path: Path)
     with pytest.raises(TokenError, match="returned no token within 1 s"):
         await provider(shlex.join(["sh", "-c", script]), timeout_ms=1000).token()
     assert time.monotonic() - started_s < 60  # the command takes 600 s
-    # Whoever adopts the child may take a moment to bury it.
+    # The process that adopts the child may take a moment to reap it.
     pid = int(child.read_text())
     await eventually(lambda: is_gone(pid), f"the end of process {pid}")
 

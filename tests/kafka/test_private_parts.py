@@ -90,7 +90,7 @@ BEHIND_THEM: dict[str, type | UnionType | list[str]] = {
     "transactions.txn_partitions": set,
 }
 
-# Underscores that are no private part of a library: documented methods of named tuples, and parts of Forebay.
+# Names with an underscore that are not private parts of a library: documented methods of named tuples, and parts of Forebay.
 NAMED_TUPLE = {"_asdict", "_fields", "_replace"}
 NOT_A_LIBRARY_S = {"os._exit", "decoder._parse", "child()._values"}
 BY_NAME = {"delattr", "getattr", "hasattr", "setattr"}

@@ -1,7 +1,7 @@
-"""What a distribution declares and brings, and environments made of exactly the distributions that are declared.
+"""What a distribution declares and contains, and environments that consist of exactly the declared distributions.
 
-Such an environment links to what is installed here, so it costs neither a download nor disk space, and what nobody declared is
-missing from it as it would be after `pip install`.
+Such an environment links to what is installed here, so it takes neither a download nor disk space. Anything undeclared is
+missing from it, as it would be after `pip install`.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ def closure(requirements: Iterable[Requirement]) -> set[str]:
 def link(names: Collection[str], site_packages: Path) -> None:
     """Link everything that the distributions `names` installed here into the folder `site_packages`.
 
-    A folder that belongs to several distributions, as `opentelemetry` and `google` do, is made anew and holds only the parts
-    of those named.
+    A folder shared by several distributions, such as `opentelemetry` or `google`, is created as a new folder with only the
+    parts of the named ones.
     """
     owners = _owners()
     for path, owned_by in sorted(owners.items()):

@@ -70,7 +70,7 @@ def test_every_variable_is_a_setting(name: str) -> None:
 
 @pytest.mark.parametrize("name", OURS)
 def test_commands_parse(name: str) -> None:
-    # Unknown commands and options are told before the help is; that the commands run: test_compose_runs.py.
+    # Unknown commands and options are reported even with --help. test_compose_runs.py tests that the commands run.
     assert main([*OURS[name]["command"], "--help"]) == 0
 
 

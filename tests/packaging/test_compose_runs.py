@@ -26,7 +26,7 @@ from tests.brokers.ports import free_ports
 from tests.eventually import eventually_sync
 from tests.packaging.image import compose, environment_of, health_check
 
-# By its fixture a test tells what it needs; this one's own broker is made of the same jars.
+# The fixture declares that Apache Kafka is needed; the broker that these tests start uses the same JAR files.
 pytestmark = [pytest.mark.usefixtures("kafka_cluster"), pytest.mark.slow]
 
 SERVICES = compose()["services"]
@@ -46,7 +46,7 @@ class ComposeKafka(ApacheKafka):
         here |= {":9093": f":{node.controller_port}", "/var/lib/kafka/data": str(node.folder / "data")}
         lines = []
         for name, value in SERVICES["kafka"]["environment"].items():
-            # As the image does it; the heap and the cluster's id are no properties.
+            # As the image does it. The heap options and the cluster id are not broker properties.
             if name.startswith("KAFKA_") and name != "KAFKA_HEAP_OPTS":
                 for ours, this in here.items():
                     value = value.replace(ours, this)
@@ -147,7 +147,7 @@ async def test_up_shows_predictions_aggregates_and_metrics(stack: Stack) -> None
     for name in ("flights", "worker", "aggregator"):
         running[name].terminate()
         assert await asyncio.to_thread(running[name].wait, 45) == 0, stack.log(name).read_text()
-    # Again, as after a restart of the machine: what is there stays as it is.
+    # Run again, as after a restart of the machine: existing topics and models are left unchanged.
     await asyncio.to_thread(stack.finish, "topics")
     await asyncio.to_thread(stack.finish, "model")
     assert "from an earlier run" in stack.log("model").read_text()

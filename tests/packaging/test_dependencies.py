@@ -34,7 +34,7 @@ EXTRA_OF = {
     "forebay/stream/telemetry/resources.py": "gpu",
 }
 
-# Extras that are no part of what runs: what builds, tests and checks it.
+# Extras that are not needed at run time, but to build, test and check the code.
 TOOLS = frozenset({"dist", "test", "dev"})
 
 # Declared and not imported by the wheel: who needs it instead.

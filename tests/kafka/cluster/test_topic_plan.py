@@ -1,4 +1,4 @@
-"""Which topics are wanted, and what is said about those that are there."""
+"""Which topics are wanted, and what is reported about those that exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Topics on a cluster: made once, compared, read; and a cluster that is away."""
+"""Topics on a cluster: created once, compared, read; and an unreachable cluster."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class Assignment:
 
 
 class Fetcher:
-    """Answers each fetch as told: whether it brought data, and how long the broker held it."""
+    """Answers each fetch as specified: whether it returns data, and how long the broker holds it."""
 
     _fetch_max_wait_ms = 500
 

@@ -116,7 +116,7 @@ def test_a_changed_byte_is_detected_where_the_client_detects_it(
     sizes: list[tuple[int, int, bool]], data: st.DataObject
 ) -> None:
     log = log_of(sizes)
-    # Not among the first 17 bytes of a batch: its length and its format tell where the next begins and how to read it.
+    # Not in the first 17 bytes of a batch: its length and format determine where the next one begins and how to read it.
     begins = [len(log_of(sizes[:number])) for number in range(len(sizes))]
     places = [at for at in range(len(log)) if at - max(begin for begin in begins if begin <= at) >= CHECKSUM_AT]
     at = data.draw(st.sampled_from(places))
