@@ -1,9 +1,9 @@
 """Brokers and names for every test.
 
-A test that uses the fixture `kafka`, `private_kafka`, `module_kafka` or `kafka_cluster` is marked `kafka` by itself, one that
-uses `embedded_broker` is marked `embedded`. Where no real Kafka is to be had, the tests that need one are left
-out and the summary says why; with CI=true that is a failure. `make test` deals the tests out to several processes, each
-with brokers of its own (see `tests/distribution.py`); what they have to say of brokers is summed up in the first.
+A test that uses the fixture `kafka`, `private_kafka`, `module_kafka` or `kafka_cluster` is automatically marked `kafka`, and a
+test that uses `embedded_broker` is marked `embedded`. If no real Kafka is available, the tests that need one are left out and
+the summary gives the reason; with CI=true, the run fails. `make test` distributes the tests to several processes, each with its
+own brokers (see `tests/distribution.py`); the main process summarises their reports on brokers.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tests.distribution import Scheduling, check_that_they_share_nothing, slow_f
 
 pytest_plugins = ["tests.worker.fixtures"]
 
-# What a test can need of a real Kafka, the most demanding first, and who finds it.
+# The fixtures with a real Kafka, the most demanding first, and the functions that find one for them.
 _NEEDS: Mapping[str, Callable[[Mapping[str, str]], Source]] = {
     "kafka_cluster": resolve_maven,
     "private_kafka": resolve_own,
@@ -43,19 +43,19 @@ _REPORT = pytest.StashKey[BrokerReport]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # How long an example takes says nothing here: brokers and workers share the machine's cores.
+    # No deadline: the time of an example means nothing, because brokers and workers share the machine's cores.
     hypothesis.settings.register_profile("forebay", deadline=None)
     hypothesis.settings.load_profile("forebay")
     config.stash[_REPORT] = BrokerReport()
-    # Brokers of a minute are sooner done with the quick compiler alone.
+    # Brokers that run for about a minute are faster with only the quick compiler.
     os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
     if _is_one_of_several(config):
-        # Neither it nor the workers that it starts take all cores for themselves.
+        # Keep this process and the workers that it starts from using all cores.
         os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def _is_one_of_several(config: pytest.Config) -> bool:
-    """Whether this process has a part of the tests only, dealt out by pytest-xdist."""
+    """Return whether this process runs only a part of the tests, distributed by pytest-xdist."""
     return hasattr(config, "workerinput")
 
 
@@ -70,7 +70,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     check_that_they_share_nothing(items)
     if _is_one_of_several(config):
         slow_first(items)
-    result = yield  # -m and -k choose here; only what is left may cost a download
+    result = yield  # -m and -k deselect tests here, so that Kafka is downloaded only if a remaining test needs it
     if not config.option.collectonly:
         _leave_out_what_cannot_run(config, items)
     return result
@@ -104,9 +104,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling |
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    # One that crashed has said nothing.
-    if told := getattr(node, "workeroutput", {}).get("brokers"):
-        node.config.stash[_REPORT].add(told)
+    # A crashed process has not sent a report.
+    if document := getattr(node, "workeroutput", {}).get("brokers"):
+        node.config.stash[_REPORT].add(document)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -126,7 +126,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.line(f"used: {line}")
     for reason, count in report.left_out.items():
         terminalreporter.line(
-            f"LEFT OUT: {count} tests that need a real Apache Kafka; none is to be had here: {reason}", yellow=True
+            f"LEFT OUT: {count} tests that need a real Apache Kafka; none is available: {reason}", yellow=True
         )
     if report.missing_in_ci():
         terminalreporter.line("FAILED: with CI=true a missing real Kafka is a failure", red=True, bold=True)
@@ -134,7 +134,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.fixture(scope="session")
 def kafka(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    """A real Apache Kafka, one for the session. Share it: do not stop it, use names from `names`."""
+    """A real Apache Kafka, shared by the whole session: do not stop it, and use names from `names`."""
     report = request.config.stash[_REPORT]
     source = report.sources["kafka"]
     if source.named is not None:
@@ -157,7 +157,7 @@ def kafka(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture
 def private_kafka(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[Mapping[str, str]], RealKafka]]:
-    """`private_kafka({"setting": "value"})` starts a real Kafka of this test's own, to stop, kill and restart."""
+    """`private_kafka({"setting": "value"})` starts a real Kafka for this test only, which it may stop, kill and restart."""
     with _own_brokers(request.config.stash[_REPORT], "private_kafka", tmp_path, "a test") as start:
         yield start
 
@@ -200,7 +200,7 @@ def _own_brokers(
 def kafka_cluster(
     request: pytest.FixtureRequest, tmp_path: Path
 ) -> Iterator[Callable[[int, Mapping[str, str]], ApacheKafka]]:
-    """`kafka_cluster(3, {})` starts that many real brokers of this test's own; each can be killed by its index."""
+    """`kafka_cluster(3, {})` starts a cluster of three real brokers for this test; each can be killed by its index."""
     report = request.config.stash[_REPORT]
     source = report.sources["kafka_cluster"]
     assert source.make_cluster is not None
@@ -241,7 +241,7 @@ def embedded_broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
     ]
 )
 def broker(request: pytest.FixtureRequest) -> Broker:
-    """The embedded broker and the real one: the same test on both."""
+    """The embedded broker and the real one in turn: the test runs on both."""
     running: Any = request.getfixturevalue(request.param)
     assert isinstance(running, Broker)
     return running
@@ -259,5 +259,5 @@ class Names:
 
 @pytest.fixture
 def names(request: pytest.FixtureRequest) -> Names:
-    """Topic, group and transactional names of this test's own."""
+    """Names of topics, groups and transactional ids for this test only."""
     return Names(f"t{uuid.uuid4().hex[:10]}")

@@ -1,7 +1,8 @@
-"""How tests are dealt out to the processes of `make test`, by pytest-xdist with `--dist loadfile`.
+"""The distribution of tests to the processes of `make test`, by pytest-xdist with `--dist loadfile`.
 
-By file, so that what a module has made serves all of its tests; the tests of the longest files, which share nothing and mostly
-wait, one by one. The slow ones come first, so that the run does not end with waiting for one that began late.
+Tests are distributed by file, so that the tests of a module share its fixtures. Only the tests of the longest files, which
+share nothing and mostly wait, are distributed one by one. Slow tests come first, so that the run does not end with a wait for
+one that began late.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ ONE_BY_ONE: Final = frozenset(
 
 
 class Scheduling(LoadScopeScheduling):
-    """In the order that the processes give (see `slow_first`), and not by the number of a file's tests."""
+    """Distributes tests in the order of collection (see `slow_first`) instead of by the number of tests in a file."""
 
     def __init__(self, config: pytest.Config, log: Producer) -> None:
         super().__init__(config, log)
@@ -41,7 +42,7 @@ class Scheduling(LoadScopeScheduling):
 
 
 def slow_first(items: list[pytest.Item]) -> None:
-    """Sort: slow tests, or the files with some of them, before all others; then those that need a broker."""
+    """Sort slow tests, and files that contain any, before all others, followed by tests that need a broker."""
     slow = {item.path for item in items if item.get_closest_marker("slow") and not _goes_alone(item)}
 
     def rank(item: pytest.Item) -> int:
@@ -53,16 +54,16 @@ def slow_first(items: list[pytest.Item]) -> None:
 
 
 def check_that_they_share_nothing(items: list[pytest.Item]) -> None:
-    """Raises UsageError where tests that go one by one use what a module makes once: each process would make it."""
+    """Raise UsageError if tests that are distributed one by one use a module's fixture: each process would create it."""
     for item in items:
         info: Any = getattr(item, "_fixtureinfo", None)
         if info is None or not _goes_alone(item):
             continue
         for name, definitions in info.name2fixturedefs.items():
-            # With an underscore begin those of pytest and its plugins.
+            # Names with a leading underscore belong to pytest and its plugins.
             if not name.startswith("_") and any(one.scope in ("class", "module", "package") for one in definitions):
                 raise pytest.UsageError(
-                    f"{item.nodeid} uses {name}, which is made once for all of its module: take the file out of "
+                    f"{item.nodeid} uses {name}, a fixture that its whole module shares: remove the file from "
                     "ONE_BY_ONE in tests/distribution.py"
                 )
 

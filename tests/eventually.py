@@ -1,4 +1,4 @@
-"""Waiting until something is so, with a failure that says what was awaited and what was seen last."""
+"""Waiting until a condition is true. A failure reports what was expected and what was seen last."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ async def eventually(
     every_s: float = EVERY_S,
     context: Callable[[], object] | None = None,
 ) -> T:
-    """Return what `look` returns, once `until` of it is true.
+    """Wait until `until` accepts what `look` returns, and return that.
 
-    look: a function or a coroutine function; what it raises ends the wait, such as an assertion that cannot become true.
-    awaited: what the failure says was expected.
-    until: by default, that what was seen is true.
-    context: more for the failure, such as a log.
+    look: a function or a coroutine function. An exception that it raises, such as AssertionError, ends the wait.
+    awaited: what is expected, for the failure message.
+    until: the condition; by default, that the value is true.
+    context: more text for the failure message, such as a log.
     """
     deadline_s = time.monotonic() + timeout_s
     while True:

@@ -1,4 +1,4 @@
-"""Programs that tests need and fetch by themselves: without one its tests are skipped; with CI=true that is a failure."""
+"""Programs that tests need and download: if one is unavailable, its tests are skipped, or fail with CI=true."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Found = TypeVar("Found")
 
 
 def needed(fetch: Callable[[], Found]) -> Found:
-    """What `fetch` gives, which raises Unavailable where the program is not to be had."""
+    """Return the result of `fetch`, which raises Unavailable if the program cannot be found or downloaded."""
     try:
         return fetch()
     except Unavailable as error:

@@ -64,7 +64,7 @@ class ApacheKafka:
         self._nodes = [_Node(n + 1, ports[2 * n], ports[2 * n + 1], folder / f"node-{n + 1}") for n in range(brokers)]
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         # A node is killed when the thread that started it ends, so that thread must live as long as this object, unlike the
-        # caller's, which may be of an event loop's pool.
+        # caller's thread, which may belong to an event loop's pool.
         self._spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="kafka-spawner")
 
     @property

@@ -12,7 +12,7 @@ from pathlib import Path
 from filelock import FileLock
 
 KAFKA_VERSION = "4.1.1"
-_LOG4J_VERSION = "2.24.3"  # as this Kafka brings it; without its bridge to slf4j the broker logs nothing
+_LOG4J_VERSION = "2.24.3"  # the version that this Kafka ships with; without its bridge to slf4j the broker logs nothing
 _MAVEN_TIMEOUT_S = 300
 
 _POM = f"""\
@@ -49,7 +49,7 @@ def cache_folder(environ: Mapping[str, str]) -> Path:
 
 
 def find_java(environ: Mapping[str, str]) -> tuple[Path, str]:
-    """Return the `java` program and its version. Raises Unavailable if there is none of version 17 or later."""
+    """Return the `java` program and its version. Raises Unavailable if no version 17 or later is found."""
     home = environ.get("JAVA_HOME")
     java = str(Path(home) / "bin" / "java") if home else shutil.which("java")
     if java is None or not Path(java).is_file():

@@ -82,12 +82,12 @@ def resolve_docker(environ: Mapping[str, str]) -> Source:
 
 
 def resolve_own(environ: Mapping[str, str]) -> Source:
-    """Return a Kafka of this session. Raises Unavailable with all reasons if there is none."""
+    """Start a Kafka for this session. Raises Unavailable with all reasons if that is not possible."""
     return _first(environ, resolve_maven, resolve_docker)
 
 
 def resolve(environ: Mapping[str, str]) -> Source:
-    """Return the real Kafka for tests. Raises Unavailable with all reasons if there is none."""
+    """Return the real Kafka for tests. Raises Unavailable with all reasons if none is available."""
     return _first(environ, resolve_named, resolve_maven, resolve_docker)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-# Tests override what they are about.
+# Tests override the settings that they test.
 FAST_SETTINGS = MappingProxyType(
     {
         "group.initial.rebalance.delay.ms": "0",

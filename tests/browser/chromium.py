@@ -1,4 +1,4 @@
-"""A headless Chromium: the one that is named or installed, else one from the npm registry, fetched once into a cache folder."""
+"""A headless Chromium: one that is configured or installed, else one from the npm registry, kept in a cache folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PACKAGE = "@sparticuz/chromium"
 VERSION = "153.0.0"
 _TIMEOUT_S = 120
 _INSTALLED = ("chromium", "chromium-headless-shell", "chromium-browser", "google-chrome", "google-chrome-stable")
-# The package holds the browser, fonts and the libraries that a bare system lacks, compressed by brotli, which node can undo.
+# The package contains the browser, fonts and libraries that a minimal system lacks, compressed with brotli, which node reads.
 _FONTS = """\
 <?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd">
 <fontconfig>
@@ -35,7 +35,7 @@ for (const name of ["chromium", "al2023.tar", "fonts.tar"])
 
 @dataclass(frozen=True, slots=True)
 class Chromium:
-    """A program, and the environment that it needs besides."""
+    """A program and the additional environment variables that it needs."""
 
     program: Path
     description: str
@@ -43,7 +43,7 @@ class Chromium:
 
 
 def find_chromium(environ: Mapping[str, str]) -> Chromium:
-    """Raises Unavailable with every reason why there is none."""
+    """Return a Chromium. Raises Unavailable with all reasons if none is found."""
     reasons = []
     ways: tuple[Callable[[Mapping[str, str]], Chromium], ...] = (_named, _installed, _fetched)
     for way in ways:
@@ -84,7 +84,7 @@ def _fetched(environ: Mapping[str, str]) -> Chromium:
 
 
 def _fetch(cache: Path, folder: Path) -> None:
-    """About 70 MB, ten seconds."""
+    """Download the package: about 70 MB, ten seconds."""
     npm, node = shutil.which("npm"), shutil.which("node")
     if npm is None or node is None:
         raise Unavailable(f"no npm and node to fetch {PACKAGE}")

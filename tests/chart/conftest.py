@@ -1,4 +1,4 @@
-"""The programs, once a session. Where one is not to be had, its tests are left out; with CI=true that is a failure."""
+"""The programs, once per session. If one is unavailable, its tests are skipped; with CI=true, they fail."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def kubeconform() -> Path:
 
 @pytest.fixture(scope="session")
 def schemas(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Folders with the schemas of Kubernetes, and of the kinds that others add to it."""
+    """Folders with the schemas of Kubernetes and of custom resources."""
     custom = tmp_path_factory.mktemp("schemas")
     tools.write_custom_schemas(custom)
     return needed(lambda: tools.kubernetes_schemas(os.environ)), custom

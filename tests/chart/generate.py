@@ -1,6 +1,6 @@
-"""What of the chart is generated: README.md from values.yaml, and the schema of `config` from Forebay's own settings.
+"""The generated parts of the chart: README.md from values.yaml, and the schema of `config` from Forebay's own settings.
 
-    make chart        writes both; a test fails when they are not current
+    make chart        writes both; a test fails if they are out of date
 
 values.yaml and README.md.gotmpl are written as helm-docs reads them.
 """
@@ -27,14 +27,14 @@ COMMON: Final = "Names and labels"
 
 
 def schema_text() -> str:
-    """values.schema.json, with `config` as the settings are today; the rest is written by hand."""
+    """Return values.schema.json with `config` generated from the current settings; the rest is written by hand."""
     schema = json.loads((CHART / "values.schema.json").read_text())
     schema["properties"]["config"] = config_schema()
     return _json(schema, 0) + "\n"
 
 
 def config_schema() -> dict[str, Any]:
-    """Each section with its keys, types and ranges. null unsets a key, as it does everywhere in Helm's values."""
+    """Return each section with its keys, types and ranges. null unsets a key, as everywhere in Helm's values."""
     return {
         "type": ["object", "null"],
         "additionalProperties": False,
@@ -45,14 +45,14 @@ def config_schema() -> dict[str, Any]:
 def _section(schema: dict[str, Any]) -> dict[str, Any]:
     types = schema.get("$defs", {})
     properties = {name: _nullable(_plain(field, types)) for name, field in schema["properties"].items()}
-    # A moment may be text, too, which the settings turn into a number before they look at it.
+    # A point in time may also be text, which the settings convert to a number before they validate it.
     if "from_timestamp" in properties:
         properties["from_timestamp"]["type"] = ["integer", "string", "null"]
     return {"type": ["object", "null"], "additionalProperties": False, "properties": properties}
 
 
 def _plain(schema: Any, types: dict[str, Any]) -> Any:
-    """Without what only people read, references resolved."""
+    """Return the schema without descriptions and with references resolved."""
     if isinstance(schema, list):
         return [_plain(one, types) for one in schema]
     if not isinstance(schema, dict):
@@ -77,7 +77,7 @@ def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _json(value: Any, depth: int) -> str:
-    """JSON in which what fits into a line is on one."""
+    """Return JSON in which each value that fits into a line is on one line."""
     short = json.dumps(value, ensure_ascii=False)
     if len(short) + 2 * depth <= WIDTH or not value or not isinstance(value, dict | list):
         return short
@@ -94,7 +94,7 @@ def _json(value: Any, depth: int) -> str:
 
 
 class Value(NamedTuple):
-    """A value as values.yaml has it: its path ("image.tag"), default and description."""
+    """A value of values.yaml: its path ("image.tag"), default and description."""
 
     path: str
     default: str
@@ -103,7 +103,7 @@ class Value(NamedTuple):
 
 
 def readme_text() -> str:
-    """README.md.gotmpl with the tables of values in their place."""
+    """Return README.md.gotmpl with the tables of values inserted."""
     sections: dict[str, list[Value]] = {}
     for value in documented(CHART / "values.yaml"):
         sections.setdefault(value.section, []).append(value)
@@ -117,7 +117,7 @@ def readme_text() -> str:
 
 
 def documented(path: Path) -> Iterator[Value]:
-    """Every value above which a comment begins with "# --"."""
+    """Yield every value that follows a comment beginning with "# --"."""
     text = path.read_text()
     defaults = yaml.safe_load(text)
     comment: list[str] = []

@@ -1,4 +1,4 @@
-"""The chart as Helm renders it, read as objects."""
+"""The chart, rendered by Helm and parsed into objects."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ Object = dict[str, Any]
 
 
 class Refused(Exception):
-    """What Helm says when it does not render."""
+    """Helm refused to render; the message is Helm's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Helm:
-    """The program, and what it has rendered already."""
+    """The program, with a cache of what it has rendered."""
 
     program: Path
     rendered: dict[str, str] = field(default_factory=dict)
 
     def run(self, *arguments: str) -> str:
-        """What it prints. Raises Refused."""
+        """Run Helm and return its output. Raises Refused."""
         said = subprocess.run(
             [str(self.program), *arguments], capture_output=True, text=True, check=False, timeout=TIMEOUT_S
         )
@@ -43,7 +43,7 @@ class Helm:
         return said.stdout
 
     def template(self, case: str = "minimal", *sets: str, values: Mapping[str, object] | None = None) -> str:
-        """The chart's objects as YAML: a case, single settings as --set takes them, and further values over both."""
+        """Return the chart's objects as YAML, for a case, settings as for --set, and values that override both."""
         given = [*sets, *(f"json:{key}={json.dumps(value)}" for key, value in (values or {}).items())]
         key = "\n".join([case, *given])
         if key not in self.rendered:
@@ -76,7 +76,7 @@ class Objects(list[Object]):
         return found
 
     def pod_specs(self) -> Iterator[tuple[str, Object]]:
-        """Every pod that the release makes, with its name."""
+        """Yield the specification of every pod of the release, with its name."""
         for one in self:
             if one["kind"] == "Pod":
                 yield one["metadata"]["name"], one["spec"]
@@ -93,7 +93,7 @@ def _is(one: Object, component: str) -> bool:
 
 
 def environment(container: Object, objects: Objects, pod: str) -> dict[str, str]:
-    """A container's environment as the kubelet makes it; a Secret that is not the chart's gives NAME/KEY."""
+    """Return a container's environment as the kubelet sets it. A Secret from outside the chart has the value NAME/KEY."""
     made: dict[str, str] = {}
     for entry in container["env"]:
         if "value" in entry:

@@ -34,7 +34,7 @@ def kubectl(*arguments: str) -> str:
 
 @pytest.fixture
 def namespace() -> Iterator[str]:
-    """A namespace of this test's own, that takes only pods of the restricted standard."""
+    """A namespace for this test, which admits only pods that meet the restricted standard."""
     name = f"forebay-test-{uuid.uuid4().hex[:8]}"
     kubectl("create", "namespace", name)
     kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
@@ -54,7 +54,7 @@ def test_install_upgrade_roll_back_uninstall(helm: Helm, namespace: str) -> None
         return helm.run(command, "forebay", *options, "--kube-context", CONTEXT, "-n", namespace)
 
     def state() -> tuple[str, str, int]:
-        """What is configured, for which pods, and how many of them."""
+        """Return the configuration, its checksum in the pod template, and the number of workers."""
         spec = get(namespace, "statefulset", "forebay")["spec"]
         checksum = spec["template"]["metadata"]["annotations"]["checksum/config"]
         return get(namespace, "configmap", "forebay")["data"]["forebay.toml"], checksum, spec["replicas"]
@@ -63,7 +63,7 @@ def test_install_upgrade_roll_back_uninstall(helm: Helm, namespace: str) -> None
     before = state()
     pods = [get(namespace, "statefulset", "forebay"), get(namespace, "deployment", "forebay-aggregator")]
     for one in pods:
-        # The cluster itself judges the pods, as it will when it makes them.
+        # The cluster itself validates the pods, as it does when it creates them.
         pod = {
             "apiVersion": "v1",
             "kind": "Pod",
@@ -93,7 +93,7 @@ def test_install_upgrade_roll_back_uninstall(helm: Helm, namespace: str) -> None
     run("upgrade", str(CHART), "-f", str(CASES["minimal"]), "--set", "config.log.level=debug,replicaCount=2")
     after = state()
     assert 'level = "debug"' in after[0] and after[2] == 2 and after[1] != before[1]
-    # From one kind of scaling to the other, and the number of workers is no more the chart's.
+    # Change the kind of scaling: the chart no longer sets the number of workers.
     scaled = ["--set", "autoscaling.enabled=true,networkPolicy.enabled=true"]
     run("upgrade", str(CHART), "-f", str(CASES["minimal"]), *scaled)
     assert get(namespace, "hpa", "forebay")["spec"]["maxReplicas"] == 4

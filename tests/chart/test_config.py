@@ -1,4 +1,4 @@
-"""forebay.toml as the chart writes it, before Forebay's own eyes."""
+"""forebay.toml as the chart writes it, loaded by Forebay itself."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOUNTS = "/etc/forebay"
 
 
 def settings_of(objects: Objects, folder: Path) -> LoadedSettings:
-    """The worker's settings as it would load them in its pod, whose mounted files are under `folder`."""
+    """Return the settings that the worker would load in its pod, whose mounted files are under `folder`."""
     spec = objects.worker()["spec"]["template"]["spec"]
     (worker,) = [one for one in containers(spec) if one["name"] == "worker"]
     environ = environment(worker, objects, "forebay-0")
@@ -31,7 +31,7 @@ def settings_of(objects: Objects, folder: Path) -> LoadedSettings:
             place.mkdir()
             own = [one for one in objects if one["kind"] == "Secret"]
             data = own[0]["data"] if own else {}
-            # Of a Secret that is not the chart's, what such Secrets hold.
+            # The usual contents of a Secret from outside the chart.
             for key in data or ("ca.crt", "tls.crt", "tls.key"):
                 (place / key).write_bytes(base64.b64decode(data.get(key, "")))
     path = folder / "forebay.toml"
@@ -42,7 +42,7 @@ def settings_of(objects: Objects, folder: Path) -> LoadedSettings:
 @pytest.mark.parametrize("case", CASES)
 def test_it_is_accepted(case: str, helm: Helm, tmp_path: Path) -> None:
     settings = settings_of(helm.objects(case), tmp_path).settings
-    # What every pod depends on: where the probes ask, where the models are, whose transactions are its own.
+    # What every pod depends on: the address of the probes, the folder of the models, its own transactional id.
     assert (settings.admin.host, settings.admin.port, settings.admin.port_retries) == ("0.0.0.0", 8080, 0)
     assert settings.model.repository == "/models"
     assert settings.delivery.instance_id == "streams.forebay-0"
@@ -99,8 +99,8 @@ def test_a_token_by_a_command(helm: Helm, tmp_path: Path) -> None:
     assert (kafka.security_protocol, kafka.sasl_oauth_token_command) == ("SASL_PLAINTEXT", 'print-token --scope "a b"')
 
 
-def test_any_value_comes_through(helm: Helm, tmp_path: Path) -> None:
-    """Texts with all that TOML and YAML trip over, whole numbers that Helm takes for fractions, nothing, and tables."""
+def test_any_value_is_preserved(helm: Helm, tmp_path: Path) -> None:
+    """Texts that need quoting in TOML and YAML, integers that Helm reads as floats, null, and tables."""
     nasty = 'a "b" \\ \n\t # [c] <d>&é→\u2028 {{ .Values }} $(HOME)'
     config = {
         "kafka": {"client_id": nasty, "session_timeout_ms": 1_800_000},
@@ -127,7 +127,7 @@ def test_any_value_comes_through(helm: Helm, tmp_path: Path) -> None:
 
 
 def test_what_the_chart_takes_for_defaults_are_the_defaults(helm: Helm) -> None:
-    """The chart computes with them, where they are not given: the grace period and the number of partitions."""
+    """The chart calculates with the defaults of settings that are not given: the grace period and the number of partitions."""
     defaults = Settings()
     pod = helm.objects().worker()["spec"]["template"]["spec"]
     sleep_s = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]

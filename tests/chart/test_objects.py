@@ -1,4 +1,4 @@
-"""What the objects of a release must hold between each other, in every case, and what single values do."""
+"""The objects of a release agree with each other in every case, and single values have their effects."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SCRAPED: list[Any] = [{"key": "app.kubernetes.io/component", "operator": "In", "
 
 
 def selected(objects: Objects, labels: Object) -> list[str]:
-    """The pods of workloads that a selector finds, by their workload's component."""
+    """Return the components of the workloads whose pods a selector matches."""
     return [
         one["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/component"]
         for one in objects
@@ -32,7 +32,7 @@ def selected(objects: Objects, labels: Object) -> list[str]:
 
 @pytest.mark.parametrize("case", CASES)
 def test_every_pod_meets_the_restricted_standard(case: str, helm: Helm) -> None:
-    """https://kubernetes.io/docs/concepts/security/pod-security-standards, for the containers that are the chart's."""
+    """https://kubernetes.io/docs/concepts/security/pod-security-standards, for the chart's own containers."""
     for name, spec in helm.objects(case).pod_specs():
         pod = spec["securityContext"]
         assert pod["runAsNonRoot"] is True and pod["runAsUser"] > 0, name
@@ -48,7 +48,7 @@ def test_every_pod_meets_the_restricted_standard(case: str, helm: Helm) -> None:
             assert context["allowPrivilegeEscalation"] is False, container["name"]
             assert context["readOnlyRootFilesystem"] is True
             assert context["capabilities"] == {"drop": ["ALL"]}
-        # The root file system is read-only, so these are all that a pod can fill a node's disk with.
+        # The root file system is read-only, so a pod can fill a node's disk only through these volumes.
         assert all(
             "sizeLimit" in one["emptyDir"] for one in spec["volumes"] if "emptyDir" in one and one["name"] != "cache"
         )
@@ -90,7 +90,7 @@ def test_references_lead_somewhere(case: str, helm: Helm) -> None:
                 and spec["selector"]["matchLabels"].items() <= each["metadata"]["labels"].items()
                 and each["metadata"]["labels"]["app.kubernetes.io/component"] in SCRAPED[0]["values"]
             ]
-            assert sorted(services) == ["forebay", "forebay-aggregator"]  # and not by the headless one once more
+            assert sorted(services) == ["forebay", "forebay-aggregator"]  # not again through the headless one
         elif "scaleTargetRef" in spec:
             target = spec["scaleTargetRef"]
             assert (target["kind"], target["name"]) == (worker["kind"], worker["metadata"]["name"])
@@ -364,7 +364,7 @@ def test_chart_and_project_have_one_version() -> None:
 
 
 def test_the_chart_has_no_files_that_it_does_not_need(helm: Helm, tmp_path: Path) -> None:
-    """Packaged, it is small, and what is in it is named here by kind."""
+    """The packaged chart is small and contains only the files and folders listed here."""
     helm.run("package", str(CHART), "-d", str(tmp_path))
     (package,) = tmp_path.iterdir()
     with tarfile.open(package) as tar:

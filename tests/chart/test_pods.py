@@ -1,7 +1,7 @@
-"""The release's pods as processes of this machine, on a real Kafka: what a kubelet does with their specifications.
+"""The release's pods as processes of this machine, on a real Kafka: a kubelet's work on their specifications.
 
-Init containers in order, then the container, its probes over HTTP, `helm test`, and SIGTERM within the grace period. Volumes
-are folders, and each pod has a port of its own.
+Init containers run in order, then the container, its probes over HTTP, `helm test`, and SIGTERM with the grace period. Volumes
+are folders, and each pod has its own port.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ LAG = "forebay_consumer_lag_records{"
 
 
 class Pod:
-    """One pod: its volumes, its port, its processes."""
+    """A pod: its volumes, its port and its processes."""
 
     def __init__(self, name: str, spec: Object, objects: Objects, folder: Path) -> None:
         self.name = name
@@ -95,7 +95,7 @@ class Pod:
             return 0, str(error)
 
     def passes(self, probe: str) -> None:
-        """Wait until the probe is answered with 200. Fails at once where the process has ended."""
+        """Wait until the probe returns 200. Fails at once if the process has ended."""
         (container,) = self.spec["containers"]
         path = container[probe]["httpGet"]["path"]
 
@@ -112,7 +112,7 @@ class Pod:
         )
 
     def stop(self) -> int:
-        """SIGTERM; the status with which it ends within the grace period."""
+        """Send SIGTERM and return the exit status. The process must end within the grace period."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(self.spec["terminationGracePeriodSeconds"])
@@ -125,7 +125,7 @@ class Pod:
 
 @pytest.fixture
 def pods(helm: Helm, kafka: Broker, names: Names, tmp_path: Path) -> Iterator[dict[str, Pod]]:
-    """A release's pods, none of them started."""
+    """The pods of a release, not yet started."""
     config = {
         "topics": {"prefix": names(""), "partitions": 2},
         "kafka": {"session_timeout_ms": 6000, "heartbeat_interval_ms": 1000},
@@ -157,7 +157,7 @@ def test_a_release_predicts_and_drains(pods: dict[str, Pod]) -> None:
     published, answered = said.stdout.splitlines()
     assert published.startswith("published ") and "→  yes" in answered and "example v1" in answered
 
-    # What KEDA's query is over, and that the aggregator can be scraped, too.
+    # KEDA's query needs this metric. The aggregator can be scraped, too.
     found = eventually_sync(
         lambda: [line for line in worker.get("/metrics")[1].splitlines() if line.startswith(LAG)],
         f"{LAG} among the metrics",
@@ -166,7 +166,7 @@ def test_a_release_predicts_and_drains(pods: dict[str, Pod]) -> None:
     assert all('topic="' in line and 'partition="' in line for line in found)
     assert aggregator.get("/metrics")[0] == 200
 
-    # A pod comes back under its name, as another process: the static member that it was.
+    # A restarted pod keeps its name: the new process is the same static member.
     instance = f"{NAMESPACE}.forebay-0"
     assert worker.stop() == 0, worker.log.read_text()
     worker.start()

@@ -1,4 +1,4 @@
-"""Values that do not go together, or are mistyped: what Helm says."""
+"""Helm's error messages for mistyped values and values that do not go together."""
 
 from __future__ import annotations
 

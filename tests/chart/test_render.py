@@ -1,4 +1,4 @@
-"""What Helm makes of the chart: lint, snapshots, and Kubernetes' own schemas."""
+"""The rendered chart: lint, snapshots, and validation against Kubernetes' own schemas."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from tests.chart.render import CASES, CHART, HERE, Helm
 from tests.chart.tools import KUBERNETES
 
-# The first time kubeconform is built, beside whatever else runs.
+# The first run builds kubeconform, while other tests may be running.
 pytestmark = pytest.mark.timeout(600)
 
 SNAPSHOTS = HERE / "snapshots"
@@ -28,7 +28,7 @@ def test_lint_finds_nothing(case: str, helm: Helm) -> None:
 
 
 def readable(rendered: str) -> str:
-    """Without what a reader learns nothing from: digests, the texts of dashboards, rules and of the example model."""
+    """Return the text without parts that tell a reader nothing: digests, dashboards, rules and the example model."""
     text = re.sub(r"(checksum/\w+: )[0-9a-f]{64}", r"\1(digest)", rendered)
     text = re.sub(r"(  forebay-[\w-]+\.json: )\|\n(?: {4}.*\n|\n)+", r"\1(a dashboard)\n", text)
     text = re.sub(r"(kind: PrometheusRule\n(?:(?!---).*\n)+?  groups:\n)(?: {4}.*\n)+", r"\1    (rules)\n", text)
@@ -47,11 +47,11 @@ def test_snapshot(case: str, helm: Helm) -> None:
         lines = difflib.unified_diff(
             readable(helm.template("minimal")).splitlines(), text.splitlines(), "minimal", case, lineterm="", n=2
         )
-        # Positions would change in all of them with each line of `minimal`.
+        # Line numbers are left out, else each new line of `minimal` would change all of them.
         text, path = "\n".join(re.sub("^@@.*@@", "@@", line) for line in lines) + "\n", SNAPSHOTS / f"{case}.diff"
     if os.environ.get("FOREBAY_UPDATE_SNAPSHOTS"):
         path.write_text(text)
-    assert text == path.read_text(), "if this is meant: FOREBAY_UPDATE_SNAPSHOTS=1 pytest tests/chart"
+    assert text == path.read_text(), "if this is intended: FOREBAY_UPDATE_SNAPSHOTS=1 pytest tests/chart"
 
 
 def test_there_is_no_snapshot_without_a_case() -> None:
@@ -67,7 +67,7 @@ def test_helm_3_renders_the_same(helm: Helm, helm_3: Helm) -> None:
 
 
 def conform(kubeconform: Path, schemas: tuple[Path, Path], version: str, *files: Path) -> dict[str, str]:
-    """The objects that do not conform, and why."""
+    """Return the objects that do not conform, with the reasons."""
     command = [str(kubeconform), "-strict", "-output", "json", "-kubernetes-version", version]
     command += ["-schema-location", f"{schemas[0]}/{version}/{SCHEMA}", "-schema-location", f"{schemas[1]}/{SCHEMA}"]
     said = subprocess.run([*command, *map(str, files)], capture_output=True, text=True, check=False, timeout=60)

@@ -1,4 +1,4 @@
-"""Where the programs come from, and what happens where they are not to be had."""
+"""Where the programs come from, and what happens if they are unavailable."""
 
 from __future__ import annotations
 

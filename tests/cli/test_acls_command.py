@@ -18,7 +18,7 @@ from forebay.stream.kafka.cluster.authorization_errors import explain_authorizat
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no forebay.toml is found."""
+    """Run in a folder without a forebay.toml."""
     monkeypatch.chdir(tmp_path)
 
 

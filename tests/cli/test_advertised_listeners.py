@@ -62,7 +62,7 @@ def test_every_command_names_the_address(
     publish(tmp_path / "models")
     (tmp_path / "events.jsonl").write_text(EVENTS)
     settings = ["--set", "model.name=delays", "--set", "admin.port=0"]
-    # `bench` starts a broker of its own unless it is given one.
+    # `bench` starts its own broker unless it is given one.
     settings += (
         ["--bootstrap-server", bootstrap]
         if command[0] == "bench"

@@ -1,4 +1,4 @@
-"""`forebay check`: checks of the model and the cluster, also if they are missing."""
+"""`forebay check`: checks of the model and the cluster, even if these are missing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CLUSTER = ["broker", "topics", "aggregator", "input", "output", "group", "transa
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a model called delays, to run in."""
+    """A folder to run in, with a model called delays."""
     monkeypatch.chdir(tmp_path)
     publish(tmp_path / "models")
     return tmp_path
@@ -50,7 +50,7 @@ def silent_port() -> Iterator[int]:
 
 
 def check(capsys: pytest.CaptureFixture[str], *settings: str, timeout_s: float = 5) -> tuple[int, dict[str, Any]]:
-    """Exit status, and the checks by name."""
+    """Run `forebay check` and return its exit status and the checks by name."""
     arguments = [argument for setting in settings for argument in ("--set", setting)]
     status = main(["check", "--json", "--timeout-s", str(timeout_s), *arguments])
     document = json.loads(capsys.readouterr().out)

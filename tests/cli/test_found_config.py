@@ -1,4 +1,4 @@
-"""`./forebay.toml`: it is reported, and refused if another user can have written it."""
+"""`./forebay.toml`: its use is reported, and it is refused if another user could have written it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from forebay.stream.cli import main
 
 @pytest.fixture
 def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder whose forebay.toml has a token command that leaves a mark; every user can write the file."""
+    """A folder with a world-writable forebay.toml, whose token command creates a file as evidence that it ran."""
     monkeypatch.chdir(tmp_path)
     mark = tmp_path / "ran"
     with socket.socket() as listener:

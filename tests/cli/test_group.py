@@ -25,7 +25,7 @@ def run_forebay(*args: str, stdout: int = subprocess.PIPE) -> subprocess.Popen[s
 
 
 def command_that_raises(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
-    """`forebay raise` raises it."""
+    """A command `forebay raise` that raises the given error."""
 
     @click.command
     def command() -> None:

@@ -17,7 +17,7 @@ import pytest
 from tests.models.build import publish
 
 TRIES = int(os.environ.get("FOREBAY_INTERRUPTS", "12"))
-"""How many interrupts at random moments; 100 or more for a thorough run."""
+"""The number of interrupts at random moments; use 100 or more for a thorough run."""
 ENDS_WITHIN_S = 20.0
 COMMANDS = (
     ("run",),
@@ -35,7 +35,7 @@ COMMANDS = (
 
 @pytest.fixture(autouse=True)
 def heard() -> Iterator[None]:
-    """A shell that starts the tests in the background has them ignore SIGINT, and their children with them."""
+    """Handle SIGINT: a shell that starts the tests in the background makes them and their children ignore it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -43,7 +43,7 @@ def heard() -> Iterator[None]:
 
 @pytest.fixture
 def blackhole() -> Iterator[str]:
-    """A server that accepts connections and never answers, so that no command ends by itself."""
+    """A server that accepts connections but never answers, so that no command ends by itself."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(1000)
@@ -65,7 +65,7 @@ def start(
 
 
 def end(process: subprocess.Popen[str]) -> tuple[int, str]:
-    """Exit status and standard error; a process that does not end is killed and fails the test."""
+    """Return the exit status and standard error. A process that does not end is killed and fails the test."""
     try:
         _, err = process.communicate(timeout=ENDS_WITHIN_S)
     except subprocess.TimeoutExpired:
@@ -89,7 +89,7 @@ def test_no_interrupt_is_lost_while_a_command_starts(blackhole: str, tmp_path: P
         status, err = end(process)
         where = f"{command} after {delay_s:.3f} s: status {status}: {err}"
         if status == -signal.SIGINT or "import site" in err:
-            continue  # the interpreter itself was still starting, and none of our code had run
+            continue  # the interpreter was still starting and had not run any code of Forebay
         assert status == 130, where
         assert "Traceback" not in err and "Exception ignored" not in err, where
 
@@ -117,7 +117,7 @@ def test_an_import_cannot_swallow_an_interrupt(tmp_path: Path) -> None:
 def run_in_loop(
     body: str, folder: Path, *, number: int = signal.SIGINT, again: bool = False, unwind_s: float = 60.0
 ) -> tuple[int, str]:
-    """Run a coroutine of this body, which prints a line when it is ready for the signal."""
+    """Run a coroutine with this body, which prints a line when it is ready for the signal."""
     (folder / "body.py").write_text(
         "import asyncio, sys\n"
         "from forebay.stream.cli.interrupts import Interrupted, run_async\n"

@@ -14,7 +14,7 @@ from forebay.stream.cli.options import ConfigSource
 
 
 def commands() -> Iterator[tuple[str, click.Command]]:
-    """Every command and subcommand, by its name."""
+    """Yield every command and subcommand with its name."""
     for name, entry in COMMANDS.items():
         command = importlib.import_module(entry.module).command
         yield name, command

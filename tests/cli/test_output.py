@@ -39,7 +39,7 @@ Forebay = Callable[..., tuple[int, str]]
 
 
 def capture(monkeypatch: pytest.MonkeyPatch, encoding: str) -> io.BytesIO:
-    """Put a standard output of this encoding in place, as strict as Python's own."""
+    """Replace standard output by one with this encoding, as strict as Python's own."""
     written = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding, write_through=True))
     return written
@@ -70,7 +70,7 @@ def test_json_is_not_changed(encoding: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture
 def place(embedded_broker: Broker, names: Names, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The settings of topics that hold a dead letter, a prediction, an event and an error, none of them in ASCII."""
+    """Settings of topics with a dead letter, a prediction, an event and an error, all with non-ASCII text."""
     monkeypatch.chdir(tmp_path)
     publish(tmp_path / "models")
     kafka = KafkaSection(bootstrap_servers=embedded_broker.bootstrap, group_id=names("group"))

@@ -16,7 +16,7 @@ from tests.conftest import Names
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no forebay.toml is found."""
+    """Run in a folder without a forebay.toml."""
     monkeypatch.chdir(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""The broker of the tests that log in."""
+"""The broker for tests that log in."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.brokers.secure import SCRAM, SecureKafka
 
 @pytest.fixture(scope="package")
 def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKafka]:
-    """A broker with access control lists, and topics without a prefix and with those of bob."""
+    """A broker with access control lists, the topics without a prefix, and the topics with bob's prefix."""
     kafka = SecureKafka(tmp_path_factory.mktemp("secure") / "nodes")
     try:
         kafka.start()
@@ -25,7 +25,7 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKafka]:
             settings = Settings(kafka=kafka.section("PLAINTEXT"), topics=TopicsSection(prefix=prefix))
             made = asyncio.run(create_topics(settings))
             assert {each.status for each in made} == {"created"}
-        # Made here, and not by whichever test comes first.
+        # Created here, so that it does not depend on the order of the tests.
         asyncio.run(create_aggregator_topics(Settings(kafka=kafka.section("PLAINTEXT")), dry_run=False))
         yield kafka
     finally:

@@ -30,7 +30,7 @@ from tests.worker.harness import WorkerProcess
 pytestmark = [pytest.mark.usefixtures("kafka_cluster"), pytest.mark.slow, pytest.mark.timeout(600)]
 
 PATIENCE_S = 120.0
-"""For what several processes do one after the other, on a machine that may do much else."""
+"""The limit for several processes that run in turn on a possibly busy machine."""
 
 RULE = [{"name": "any", "count": 1, "window_s": 60}]
 GROUP = "acl"
@@ -119,7 +119,7 @@ async def test_each_role_with_its_own_and_no_more(secure: SecureKafka, tmp_path:
             replayed = forebay(environment(secure, "dlq-replay-user", prefix), "dlq", "replay", "--yes", "--json")
             said, _ = await asyncio.to_thread(replayed.communicate, timeout=PATIENCE_S)
             assert json.loads(said)["replayed"] == 1
-            assert len(await read(reader, 1, timeout_s=PATIENCE_S)) == 1  # garbage it is still
+            assert len(await read(reader, 1, timeout_s=PATIENCE_S)) == 1  # which is still garbage
         async with consumer(secure.bootstrap, f"{prefix}alerts") as reader:
             assert json.loads((await read(reader, 1, timeout_s=PATIENCE_S))[0].value)["status"] == "firing"
         assert await worker.stop() == 0, worker.log
@@ -152,7 +152,7 @@ async def test_what_is_missing_is_named(
     group = acl.name if acl.resource == "topic" else acl.name.replace("forebay", GROUP)
     lacking = [own for own in wanted if (own.operation, own.resource, own.name) != (acl.operation, acl.resource, group)]
     if acl.resource == "transactional-id":
-        return  # the cluster cannot be asked: the next test
+        return  # without access to the cluster: see the next test
     assert len(lacking) == len(wanted) - 1
     allow(secure, user, *lacking)
     missing = f"{acl.operation} on the {acl.resource} {group}"
@@ -170,8 +170,8 @@ async def made_once(kafka: SecureKafka) -> None:
     await make_topics(kafka, "")
 
 
-async def test_nobody_begins_without(secure: SecureKafka, tmp_path: Path) -> None:
-    """As users see it: exit status 1, and one line that names what is missing."""
+async def test_no_role_starts_without(secure: SecureKafka, tmp_path: Path) -> None:
+    """Every command exits with status 1 and one line that names the missing permission."""
     await made_once(secure)
     cases: list[tuple[str, subprocess.Popen[str]]] = []
     workers: list[tuple[str, WorkerProcess]] = []

@@ -30,7 +30,7 @@ count = 0
 
 
 def load(tmp_path: Path, text: str) -> str:
-    """What is said of a file with mistakes."""
+    """Load a file with mistakes and return the error message."""
     path = tmp_path / "forebay.toml"
     path.write_text(text)
     with pytest.raises(ConfigError) as caught:

@@ -15,7 +15,7 @@ LOGIN = {"kafka.sasl_username": "me", "kafka.sasl_password": "hunter2"}
 
 
 def report(overrides: dict[str, object]) -> list[tuple[str, str]]:
-    """(key, what is wrong with it) of every problem."""
+    """Return the (key, message) of every problem."""
     try:
         load_settings(None, {}, overrides)
     except ConfigError as error:

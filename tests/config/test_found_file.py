@@ -1,4 +1,4 @@
-"""A configuration file that was found, not named: used only if no other user can have written it."""
+"""A configuration file that was found, not named: used only if no other user could have written it."""
 
 from __future__ import annotations
 

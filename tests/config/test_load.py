@@ -53,7 +53,7 @@ def test_all_errors_are_reported_together_with_value_and_allowed_values(tmp_path
         "[limits]\nmax_in_flight_events = 10\n",
     )
     report = problems(path, {"FOREBAY_MODEL__VERSION": "new"}, {"kafka.heartbeat_interval_ms": 29_000})
-    # batch.max_batch_size is invalid, so that max_in_flight_events is below its default is not reported as well.
+    # batch.max_batch_size is invalid, so it is not also reported that max_in_flight_events is below it.
     assert report == [
         f"modle ({path}:6): unknown section; did you mean [model]?",
         f"batch.max_batch_size = 0 ({path}:2): must be a whole number from 1 to 65536",
@@ -98,7 +98,7 @@ def test_an_unknown_variable_gets_the_nearest(name: str, hint: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    # The first is ours but no setting, the second is the tests' own, the others are what Kubernetes gives to pods.
+    # The first belongs to Forebay but is not a setting, the second is used by tests, and Kubernetes sets the others in pods.
     [
         "FOREBAY_CONFIG",
         "FOREBAY_TEST_BOOTSTRAP",

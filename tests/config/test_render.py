@@ -27,7 +27,7 @@ def test_the_template_loads_and_equals_the_defaults(tmp_path: Path) -> None:
     path.write_text(template(), encoding="utf-8")
     loaded = load_settings(path, {})
     assert loaded.settings == Settings()
-    # Its keys are really read from it, each at its line.
+    # Check that each key is really read from the file, at its line.
     lines = template().splitlines()
     for section, keys in COMMON_KEYS.items():
         for key in keys:

@@ -20,7 +20,7 @@ NAMES = st.text("abcXYZ019._-", min_size=1, max_size=20).filter(lambda name: nam
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20).filter(
     lambda text: bool(text.strip())
 )
-# Ranges that no rule between settings narrows.
+# Ranges that are not narrowed by rules between settings.
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "kafka.client_id": TEXTS,
     "kafka.group_id": TEXTS,

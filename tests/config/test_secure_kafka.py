@@ -31,7 +31,7 @@ TIMEOUT_S = 10.0
 
 
 def token_command(lifetime_s: float = 600) -> str:
-    """Prints an unsigned token for alice, which a broker without keys accepts."""
+    """A command that prints an unsigned token for alice, which a broker without keys accepts."""
 
     def part(claims: dict[str, object]) -> str:
         return base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
@@ -42,7 +42,7 @@ def token_command(lifetime_s: float = 600) -> str:
 
 
 def way(name: str) -> tuple[str, dict[str, object]]:
-    """Protocol and settings of a way to be let in."""
+    """The protocol and settings of a way to log in."""
     protocol, _, mechanism = name.partition("/")
     if mechanism == "OAUTHBEARER":
         return protocol, {"sasl_mechanism": mechanism, "sasl_oauth_token_command": token_command()}

@@ -32,7 +32,7 @@ def blocks_of(page: str) -> list[Block]:
 
 
 def commands_of(block: Block) -> Iterator[Command]:
-    """Yield the commands of a `console` block: each begins with `$ `, and runs on while its lines end in a backslash.
+    """Yield the commands of a `console` block: each begins with `$ ` and continues on the next line after a backslash.
 
     A comment that begins with ` # ` is left out, as a shell would.
     """

@@ -11,7 +11,7 @@ TIMEOUT_S = 10.0
 
 
 def produce(broker: str, topic: str, partition: int, delimiter: str | None) -> None:
-    """Publish each line of standard input; with a delimiter the part before it is the key."""
+    """Publish each line of standard input. With a delimiter, the part before it is the key."""
     failed: list[object] = []
     producer = Producer({"bootstrap.servers": broker})
     for line in sys.stdin.read().splitlines():

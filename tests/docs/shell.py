@@ -1,4 +1,4 @@
-"""A bash of its own that runs one command after the other, as a reader types them into a terminal."""
+"""A bash process that runs one command after the other, as a reader types them into a terminal."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Result(NamedTuple):
 
 
 class Shell:
-    """Keeps the working folder, variables and background jobs from one command to the next.
+    """A shell that keeps its working folder, variables and background jobs from one command to the next.
 
-    Background jobs write to the same output; `seen` has every line so far. On exit all jobs are ended.
+    Background jobs write to the same output; `seen` contains every line so far. On exit all jobs are ended.
     """
 
     def __init__(self, folder: Path, environ: Mapping[str, str]) -> None:
@@ -64,9 +64,9 @@ class Shell:
                 stream.close()
 
     def run(self, command: str, *, timeout_s: float) -> Result:
-        """Run a command in the foreground. Raises TimeoutError with what it has written."""
+        """Run a command in the foreground. Raises TimeoutError with the output so far."""
         assert self._process.stdin is not None
-        # Its standard input is empty: the shell's own is where the next command comes from.
+        # The command's standard input is empty, because the shell reads the next command from its own.
         self._process.stdin.write(f"{{ {command}\n}} < /dev/null\necho {_END} $?\n")
         self._process.stdin.flush()
         lines: list[str] = []

@@ -1,4 +1,4 @@
-"""How a page's blocks are taken apart."""
+"""The parser of a page's code blocks."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Every command block of the README is executed, in order, from a clean folder, as a reader would.
+"""Every command block of the README is executed in order in an empty folder, as a reader would.
 
-Ports and the broker's folder are this test's own, since others run beside it; what is in `NOT_RUN` is left out.
+The test uses its own ports and broker folder, because other tests may run at the same time. It skips `NOT_RUN`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ README = ROOT / "README.md"
 
 COMMAND_TIMEOUT_S = 300.0
 OUTPUT_WITHIN_S = 60.0
-"""Predictions and counts come a little later than the event: a command is repeated until its output is as shown."""
+"""Predictions and counts appear shortly after the event: a command is repeated until its output is as shown."""
 
 NOT_RUN: Mapping[str, str] = {
     "make demo": "it has set up the environment that this runs in; tests/demo runs `forebay demo`",
@@ -36,16 +36,16 @@ READY: Mapping[str, str] = {
     "forebay run": "worker ready",
     "forebay aggregate": "aggregator ready",
 }
-"""What a command that stays in the background writes when it is ready."""
+"""The output with which a background command reports that it is ready."""
 
 FAILS: Mapping[str, int] = {
     "forebay run --set kafka.bootstrap_server=a:9092 --set batch.max_batch_size=0 --set log.level=loud": 2,
 }
-"""Commands that end with another exit status than 0, and which."""
+"""Commands that are expected to end with an exit status other than 0."""
 
 
 def environment(folder: Path, broker_port: int, admin_port: int) -> dict[str, str]:
-    """The environment of a reader's shell: `forebay` and Python on the PATH, nothing of Forebay's set but the ports."""
+    """Return the environment of a reader's shell: `forebay` and Python on the PATH, and only the ports set for Forebay."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("FOREBAY_")}
     stand_ins = folder.parent / "bin"
     stand_ins.mkdir()
@@ -65,7 +65,7 @@ def environment(folder: Path, broker_port: int, admin_port: int) -> dict[str, st
 
 
 def as_shown(command: Command, result: Result) -> bool:
-    """Whether the words of each line that the page shows are in a line of what was written."""
+    """Return whether the words of each line that the page shows occur in a line of the output."""
     return all(
         any(set(words_of(shown)) <= set(words_of(line)) for line in result.lines)
         for shown in command.output
@@ -74,7 +74,7 @@ def as_shown(command: Command, result: Result) -> bool:
 
 
 class Reader:
-    """Follows the page in one shell."""
+    """A reader who follows the page in one shell."""
 
     def __init__(self, shell: Shell, folder: Path, instead: Mapping[str, str]) -> None:
         self._shell = shell
@@ -82,7 +82,7 @@ class Reader:
         self._instead = instead
 
     def follow(self, block: Block) -> None:
-        """Do what a reader does with a block of this language."""
+        """Do what a reader would do with a block of this language."""
         if block.language == "console":
             for command in commands_of(block):
                 self._run(command)

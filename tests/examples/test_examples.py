@@ -31,7 +31,7 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
 def example(name: str, *arguments: str, code: int = 0) -> str:
-    """Run an example as its docstring says; gives what it printed."""
+    """Run an example as its docstring says and return its output."""
     done = subprocess.run(
         [sys.executable, str(EXAMPLES / name), *arguments], capture_output=True, text=True, timeout=120, env=os.environ
     )
@@ -75,7 +75,7 @@ async def test_a_model_of_ones_own_from_training_to_its_predictions(
         await worker.wait_ready()
         published = await asyncio.to_thread(example, "publish.py", embedded_broker.bootstrap, names("features"))
         assert "published 100 events" in published
-        # The prefix is this test's own; the script has none on its command line.
+        # The topic prefix belongs to this test; the script sets none on its command line.
         code = (
             f"import asyncio, runpy\nmain = runpy.run_path({str(EXAMPLES / 'subscribe.py')!r})['main']\n"
             f"asyncio.run(main({embedded_broker.bootstrap!r}, 100, {names('')!r}))"
@@ -96,7 +96,7 @@ async def test_a_model_of_ones_own_from_training_to_its_predictions(
 async def test_a_model_of_windows_serves_as_it_was_trained(
     embedded_broker: Broker, names: Names, tmp_path: Path
 ) -> None:
-    """Flights by airport and hour, through a real worker: each window once, with what the model says of it off line."""
+    """A real worker predicts each window of flights by airport and hour once, with the same result as the model offline."""
     repository, july = tmp_path / "models", tmp_path / "july.csv"
     assert "validation ROC AUC 0.8" in await asyncio.to_thread(example, "windows.py", str(repository), str(july), "2")
     config = tmp_path / "forebay.toml"
@@ -146,7 +146,7 @@ async def test_a_model_of_windows_serves_as_it_was_trained(
 
 
 def expected_windows(july: Path, repository: Path) -> dict[str, tuple[int, float]]:
-    """By id: how many events, and the probability that the model gives off line."""
+    """Return the number of events and the model's offline prediction of each window, by id."""
     served = ServedModel.from_artefact(load_artefact(repository, "congestion"), torch.device("cpu"))
     signature = served.signature
     assert signature.window is not None

@@ -1,4 +1,4 @@
-"""The real Kafka of a test's own: what it acknowledged outlives a kill and the loss of one broker in three."""
+"""A test's own real Kafka: acknowledged records survive a kill and the loss of one of three brokers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests that are dealt out to several processes: by file, those of some files one by one, the slow ones first."""
+"""The distribution of tests to several processes: by file or, for some files, one by one, and the slow ones first."""
 
 from __future__ import annotations
 

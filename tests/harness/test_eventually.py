@@ -1,4 +1,4 @@
-"""Waiting for a condition: what is returned, what a failure says, and that a wait that cannot succeed ends at once."""
+"""Waiting for a condition: the result, the failure message, and an immediate end if the wait cannot succeed."""
 
 from __future__ import annotations
 

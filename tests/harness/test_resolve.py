@@ -1,4 +1,4 @@
-"""The harness itself: it finds a broker in the right order, says why there is none, and never hides it."""
+"""The test harness itself: it looks for brokers in the right order and always reports why none is available."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_processes_that_share_the_tests_share_no_ports(monkeypatch: pytest.Monke
 
 
 def _session(folder: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    """A pytest session of two tests, on a machine with neither Java, Maven nor Docker."""
+    """Run a pytest session of two tests, on a machine without Java, Maven and Docker."""
     (folder / "conftest.py").write_text("from tests.conftest import *\nfrom tests.conftest import _REPORT\n")
     (folder / "test_two.py").write_text("def test_real(kafka): ...\ndef test_plain(): ...\n")
     empty = folder / "empty"

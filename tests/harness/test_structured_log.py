@@ -1,4 +1,4 @@
-"""The verdicts over log lines: what they accept, and that each can fail."""
+"""The checks of log lines: what they accept, and that each can fail."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ OWN, CLIENT = "forebay.worker", "aiokafka.consumer.fetcher"
 
 
 def log(*lines: tuple[float, str, str]) -> str:
-    """A log of these lines: seconds, logger, message; with a line that is not JSON."""
+    """Return a log of these lines (seconds, logger, message), with an additional line that is not JSON."""
     return "stopped: something\n" + "\n".join(
         f'{{"time":"2026-01-01T00:00:{at_s:06.3f}+00:00","level":"info","logger":"{logger}","message":"{message}"}}'
         for at_s, logger, message in lines

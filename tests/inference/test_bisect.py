@@ -138,7 +138,7 @@ def test_rows_past_their_deadline_are_not_predicted() -> None:
 
 
 class Flickering(EchoModel):
-    """Raises in the calls whose numbers are in `away`, for every input. Warm-ups count as calls."""
+    """A model that raises in the calls whose numbers are in `away`, for every input. Warm-ups count as calls."""
 
     def __init__(self, away: range, poison: Sequence[float] = ()) -> None:
         super().__init__(poison)
@@ -171,7 +171,7 @@ def test_no_row_fails_if_the_device_recovers_during_a_batch(until: int, poison: 
     try:
         inference = infer_batch(model, batch_of(16), wall_ms=JULY)
     except ModelFault:
-        assert model.calls <= until  # it never came back
+        assert model.calls <= until  # it never recovered
         return
     assert inference.failures.keys() == poison
     if len(poison) == 16:

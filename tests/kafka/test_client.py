@@ -1,4 +1,4 @@
-"""What aiokafka is given for each way to be let in."""
+"""The arguments of aiokafka for each way to log in."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class HandClock:
 
 @dataclass
 class Command:
-    """A command that counts its runs and prints what a file says, or fails where there is none."""
+    """A command that counts its runs and prints the content of a file, or fails if the file does not exist."""
 
     folder: Path
 
@@ -139,7 +139,7 @@ async def test_a_failed_renewal_is_ignored_while_the_old_token_is_valid(command:
 async def test_a_failure_carries_the_commands_error_output(command: Command) -> None:
     with pytest.raises(TokenError, match="ended with status 1: the door is shut") as caught:
         await provider(command).token()
-    # To the client it must be an error of its own: of any other its background tasks would die.
+    # The client must see one of its own errors: any other would end its background tasks.
     assert isinstance(caught.value, BrokerError)
     assert isinstance(caught.value, KafkaError)
     assert str(caught.value) == caught.value.message

@@ -1,6 +1,6 @@
-"""Decision 2: every private part of aiokafka that the code uses. A test fails when one moves, and when one is not listed here.
+"""Decision 2: every private part of aiokafka that the code uses. A test fails if one changes or is not listed here.
 
-What is used of Faust is pinned by tests/aggregate/test_faust_internals.py.
+tests/aggregate/test_faust_internals.py pins the parts of Faust.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from aiokafka.record.memory_records import MemoryRecords
 from tests.brokers.resolve import Broker
 from tests.source_files import ROOT, python_files
 
-# receiver.attribute, as the code spells it -> the type of its value, or the parameters of a method.
+# receiver.attribute, as written in the code -> the type of its value, or the parameters of a method.
 PINNED: dict[str, type | UnionType | list[str]] = {
     "consumer._client": AIOKafkaClient,
     "consumer._coordinator": GroupCoordinator,
@@ -114,7 +114,7 @@ def receiver(node: ast.expr) -> str:
 
 
 def private_accesses(source: str) -> Iterator[str]:
-    """Each use of a private attribute of an object other than self, cls and super(), also by getattr and its kin."""
+    """Yield each use of a private attribute of an object other than self, cls and super(), including by getattr and similar."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Attribute) and is_private(node.attr):
             target, name = node.value, node.attr
@@ -244,7 +244,7 @@ async def test_each_part_has_the_pinned_type(parts: dict[str, object]) -> None:
 
 
 async def test_replaced_attributes_are_not_slots(parts: dict[str, object]) -> None:
-    """An instance takes attributes of its own only where its class has no slots and no property of that name."""
+    """An attribute can be set on an instance only if its class has no slots and no property of that name."""
     for owner, name in (
         ("fetcher", "_client"),
         ("fetcher", "_proc_fetch_request"),
@@ -314,7 +314,7 @@ def test_the_sender_keeps_a_coordinator_until_it_is_dead() -> None:
 
 
 async def test_a_transaction_ends_only_if_the_manager_has_partitions_or_a_group() -> None:
-    """Partitions and group are added by requests of ours, and then noted in the manager, which sends EndTxn for them."""
+    """Forebay's own requests add partitions and group. They are recorded in the manager, so that it sends EndTxn for them."""
     for add in (lambda manager: manager.txn_partitions.update([TP]), lambda manager: manager.consumer_group_added("g")):
         manager = TransactionManager("id", 1000)
         assert manager.is_empty_transaction()

@@ -32,7 +32,7 @@ SETTINGS = Settings()
 
 
 def as_wanted(settings: Settings = SETTINGS) -> dict[str, TopicState]:
-    """Every topic as the plan has it, with the brokers' defaults where the plan says nothing."""
+    """Return every topic as planned, with the broker's defaults for settings that the plan leaves open."""
     defaults = {MAX_MESSAGE_BYTES: "1048588", RETENTION_BYTES: "-1"}
     return {
         topic.name: TopicState(

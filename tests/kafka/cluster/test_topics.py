@@ -54,7 +54,7 @@ async def test_neither_a_dry_run_nor_a_check_creates_topics(broker: Broker, name
     settings = settings_for(broker, names)
     assert [one.status for one in await create_topics(settings, dry_run=True)] == ["would create"] * 4
     for _ in range(2):
-        # A broker that makes topics on demand would have made them when the first look asked for them.
+        # A broker with automatic topic creation would have created them at the first request for their metadata.
         checked = await check_topics(settings)
         assert {state.status for state in checked.states.values()} == {"missing"}
         assert [finding.kind for finding in checked.errors] == ["missing"] * 4
@@ -146,7 +146,7 @@ async def test_created_topics_can_be_used_at_once(broker: Broker, names: Names) 
 
 
 class Answering:
-    """A connection that answers from a table of topics: name -> (error code, partitions)."""
+    """A connection that responds from a table of topics: name -> (error code, partitions)."""
 
     def __init__(self, topics: Mapping[str, tuple[int, int]], *, controller: int = 1, configs: int | Exception = 0):
         self._topics, self._controller, self._configs = topics, controller, configs

@@ -21,7 +21,7 @@ from tests.brokers.resolve import Broker
 from tests.conftest import Names
 from tests.kafka.protocol.build import batch, record, with_lengths
 
-# Brokers remove what is older than the topic's retention.
+# Brokers remove records that are older than the topic's retention.
 NOW_MS = SystemClock().wall_ms()
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from forebay.stream.kafka.patches.chunked_reads import LARGE_BYTES, read_exactly
 
 ROUNDS = 50
-"""Of the parts, before the rest comes at once: byte by byte it would take long."""
+"""The most parts; the rest arrives at once, because sending every byte separately would take too long."""
 
 
 @given(
@@ -27,7 +27,7 @@ def test_chunked_reads_return_the_same_bytes_and_leave_the_rest(size: int, parts
         for part in parts * ROUNDS:
             reader.feed_data(sent[begin : begin + part])
             begin += part
-            await asyncio.sleep(0)  # no time passes: the reader has its turn between two parts
+            await asyncio.sleep(0)  # a delay of 0: the reader runs between two parts
         reader.feed_data(sent[begin:])
         reader.feed_eof()
         assert await reading == sent[:size]

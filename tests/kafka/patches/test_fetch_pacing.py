@@ -42,7 +42,7 @@ class Consumer:
 
 
 async def slept_after(monkeypatch: pytest.MonkeyPatch, *answers: tuple[bool, float]) -> list[float]:
-    """What the pace waited after each of these answers, 0 for nothing."""
+    """Return the wait after each of these responses, in seconds; 0 for none."""
     fetcher = Fetcher()
     fetcher.answers = list(answers)
     pace_fetches(Consumer(fetcher), 0.005, monotonic=lambda: fetcher.now_s)  # type: ignore[arg-type]
@@ -108,7 +108,7 @@ async def test_an_idle_consumer_fetches_rarely_and_still_gets_its_records(broker
 
 
 def count_fetches(reader: AIOKafkaConsumer) -> list[int]:
-    """A list that grows by the node's id with each fetch request from now on."""
+    """Return a list to which each fetch request from now on appends the id of its node."""
     fetches: list[int] = []
     client: Any = reader._client
     send = client.send

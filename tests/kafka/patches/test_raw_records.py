@@ -31,7 +31,7 @@ LIMITS = ReadLimits()
 
 
 class Position:
-    """What the client keeps of an assigned partition."""
+    """The state that the client keeps for an assigned partition."""
 
     paused = False
 
@@ -43,14 +43,14 @@ class Position:
 
 
 def log_of(sizes: list[tuple[int, int, bool]]) -> bytes:
-    """Record batches in a row: (records, producer id or -1 for none, transactional)."""
+    """Return a sequence of record batches from (records, producer id or -1 for none, transactional)."""
     log, offset = b"", 0
     for size, producer_id, transactional in sizes:
         builder = DefaultRecordBatchBuilder(2, 0, transactional, producer_id, 0, 0, 1 << 20)
         for number in range(size):
             builder.append(number, 1000 + offset + number, b"k", b"%d" % (offset + number), [("h", b"v")])
         batch = bytes(builder.build())
-        log += offset.to_bytes(BASE_OFFSET_BYTES, "big") + batch[BASE_OFFSET_BYTES:]  # no part of the checksum
+        log += offset.to_bytes(BASE_OFFSET_BYTES, "big") + batch[BASE_OFFSET_BYTES:]  # not covered by the checksum
         offset += size
     return log
 
@@ -63,7 +63,7 @@ def fetched(log: bytes, position: int, aborted: list[tuple[int, int]]) -> tuple[
 
 
 async def patch_fetch(result: FetchResult, log: bytes, limits: ReadLimits = LIMITS) -> PollBudget:
-    """As though the result had come of a fetch, whose answer brings `log`."""
+    """Patch a fetch result as if it came from a response with `log`."""
     results = [result]
 
     class Client:
@@ -72,20 +72,20 @@ async def patch_fetch(result: FetchResult, log: bytes, limits: ReadLimits = LIMI
 
     async def proc_fetch_request(_assignment: Any, node_id: int, request: Any) -> bool:
         await fetcher._client.send(node_id, request)
-        while results:  # the first time; nothing here may keep it
+        while results:  # the first time; the patch must not hold a reference to it
             fetcher._records[TP] = results.pop()
         return True
 
     fetcher = SimpleNamespace(_records={}, _proc_fetch_request=proc_fetch_request, _client=Client())
     budget = use_raw_records(SimpleNamespace(_fetcher=fetcher), limits)  # type: ignore[arg-type]
     assert await fetcher._proc_fetch_request(None, 0, object())
-    assert await fetcher._proc_fetch_request(None, 0, object())  # a second answer, for another partition
+    assert await fetcher._proc_fetch_request(None, 0, object())  # a second response, for another partition
     fetcher._records.clear()
     return budget
 
 
 def take_all(result: FetchResult, state: Position, max_records: int) -> list[tuple[list[tuple[object, ...]], int]]:
-    """What each call gave, and the position after it."""
+    """Return the result of each call and the position after it."""
     taken = []
     while result.has_more():
         records = result.getall(max_records)
@@ -154,7 +154,7 @@ async def test_a_new_position_or_a_pause_drops_fetched_records() -> None:
 
 
 async def test_returned_records_are_freed_without_garbage_collection() -> None:
-    """The worker's collector looks seldom: a cycle would keep each fetch answer's bytes for minutes."""
+    """The worker rarely collects garbage, so a reference cycle would keep the bytes of each fetch response for minutes."""
     gc.collect()
     gc.disable()
     try:

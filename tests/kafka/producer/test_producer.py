@@ -1,4 +1,4 @@
-"""A producer that is given up is closed, whatever interrupts that."""
+"""An abandoned producer is closed, whatever interrupts that."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Builders of record batches with any content, and the records that are read from them."""
+"""Builders of record batches with any content, and of the records expected from them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def nullable(value: bytes | None) -> bytes:
 def record(
     index: int, value: bytes | None = b"v", key: bytes | None = b"k", headers: Headers = (), timestamp: int = 0
 ) -> bytes:
-    """The body of one record, without its length."""
+    """Return the body of one record, without its length."""
     named = b"".join(nullable(name) + nullable(content) for name, content in headers)
     return b"\0" + varint(timestamp) + varint(index) + nullable(key) + nullable(value) + varint(len(headers)) + named
 
@@ -59,7 +59,7 @@ def batch(
     timestamp: int = 1000,
     packed: bytes | None = None,
 ) -> bytes:
-    """A batch with these bytes as its records, and the right checksum. packed: as they are compressed, where not by `codec`."""
+    """Return a batch with these bytes as its records and a valid checksum. packed: the compressed bytes, else by `codec`."""
     builder = DefaultRecordBatchBuilder(2, 0, False, -1, -1, -1, 1 << 20)
     builder.append(0, timestamp, None, b"", [])
     header = bytearray(builder.build()[:HEADER_BYTES])
@@ -85,7 +85,7 @@ def records_of(raw: bytes, *, max_bytes: int = MAX_BYTES) -> list[Any]:
 
 
 def offsets_of(records: Sequence[Any]) -> list[int]:
-    """The offsets that these stand for, where none was removed."""
+    """Return the offsets that these cover if none was removed."""
     return [
         offset
         for each in records

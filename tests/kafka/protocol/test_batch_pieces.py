@@ -159,7 +159,7 @@ def test_pieces_of_large_records_have_fewer_records() -> None:
 
 
 def test_headers_count_with_their_size_in_memory() -> None:
-    """A header takes two bytes of a batch at least, which as many zeros compress to nothing."""
+    """A header takes as few as two bytes of a batch, and many of them, all zeros, compress to almost nothing."""
     headers = [(b"", b"")] * MAX_HEADERS
     raw = batch(with_lengths([record(number, headers=headers) for number in range(100)]), 100, codec=4)
     for piece in budget(raw):
@@ -213,7 +213,7 @@ def test_the_slow_parser_reads_the_same_records_as_the_client(bodies: list[Any],
 def test_each_offset_is_yielded_once_for_any_bytes(
     bodies: list[Any], codec: int, inside: bool, data: st.DataObject
 ) -> None:
-    """Or the batch is refused as a whole. Bytes of the header up to the checksum are the broker's, and trusted."""
+    """Otherwise, the batch is refused as a whole. Header bytes up to the checksum come from the broker and are trusted."""
     records = bytearray(with_lengths([record(index, *body) for index, body in enumerate(bodies)]))
     changes = data.draw(st.lists(st.tuples(st.integers(0, 2**16), st.integers(0, 255)), min_size=1, max_size=5))
     if inside:  # before they are compressed

@@ -13,7 +13,7 @@ from tests.brokers.resolve import Broker
 
 
 def features(*levels: tuple[str, int]) -> bytes:
-    """As a broker encodes what it supports."""
+    """Encode supported features as a broker does."""
     entries = [
         CompactString("utf-8").encode(name) + Int16.encode(0) + Int16.encode(level) + TaggedFields.encode({})
         for name, level in levels

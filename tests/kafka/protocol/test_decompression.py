@@ -26,7 +26,7 @@ def raw_snappy(data: bytes) -> bytes:
 
 
 def zstd_without_size(data: bytes) -> bytes:
-    """As a streaming writer makes it: the frame does not state what it unpacks to."""
+    """Compress as a streaming writer does: the frame does not state its uncompressed size."""
     compressor = cramjam.zstd.Compressor()
     compressor.compress(data)
     return bytes(compressor.finish())
@@ -79,7 +79,7 @@ def test_a_bomb_takes_no_more_memory_than_the_limit(codec: int, encode: Encode) 
 @pytest.mark.parametrize("codec", [GZIP, SNAPPY, LZ4, ZSTD, 5, 7])
 def test_invalid_data_raises_not_unpackable(codec: int, data: bytes) -> None:
     if codec == GZIP and not data:
-        assert bytes(unpack(codec, data, 10)) == b""  # no member, no data: no records either
+        assert bytes(unpack(codec, data, 10)) == b""  # without a member there is no data, so there are no records
         return
     with pytest.raises(NotUnpackable):
         unpack(codec, data, 1000)

@@ -22,7 +22,7 @@ LIMITS = ReadLimits(max_unpacked_bytes=50_000, max_poll_bytes=60_000)
 
 
 def polled(log: bytes, max_records: int) -> tuple[list[list[Any]], int, BrokerError | None]:
-    """What each poll gives, the position after the last, and what ended it."""
+    """Return the result of each poll, the position after the last one, and the error that ended it."""
     result, state = fetched(log, 0, [])
 
     async def go() -> tuple[list[list[Any]], BrokerError | None]:
@@ -41,7 +41,7 @@ def polled(log: bytes, max_records: int) -> tuple[list[list[Any]], int, BrokerEr
 
 
 def outcomes(records: list[Any]) -> tuple[int, int]:
-    """How many outcomes a poll's records come to, and the position that is committed with them."""
+    """Return the number of outcomes of a poll's records, and the position that is committed with them."""
     decoder = Decoder(signature(), model_name="m", max_event_bytes=1000)
     (chunk,) = decoder.decode({TopicPartition(*TP): records}, EPOCH)
     emission = emitter().emit([finish(MicroBatch(0, (chunk,), "size", 0.0))])
@@ -67,7 +67,7 @@ def test_each_offset_has_one_outcome_or_reading_stops_at_it(
                 records[at % len(records)] = byte
         raw = bytearray(batch(bytes(records), count, base=offset, codec=codec))
         if not inside:
-            # Not the attributes, that make it a control batch or transactional: clients cannot write these.
+            # Not the attributes that make it a control batch or transactional, because clients cannot write these.
             for at, byte in mine:
                 raw[23 + at % (len(raw) - 23)] = byte
         log += with_checksum(bytes(raw))
@@ -81,10 +81,10 @@ def test_each_offset_has_one_outcome_or_reading_stops_at_it(
         committed = after
     if error is not None:
         place = int(error.message.removeprefix("features-0@").split(":")[0])
-        assert place == committed if inside else place >= committed  # gaps may lie between
+        assert place == committed if inside else place >= committed  # there may be gaps between them
     else:
         assert position == offset
-    if inside and error is None:  # no batch was given gaps
+    if inside and error is None:  # no batch has gaps
         assert sum(outcomes(records_of_poll)[0] for records_of_poll in polls) == committed == offset
 
 
@@ -103,7 +103,7 @@ def test_a_poll_keeps_its_budget_and_several_bombs_take_several_polls() -> None:
     log = b"".join(batch(bomb, 100, base=100 * number, codec=4) for number in range(6))
     polls, position, error = polled(log, 1000)
     assert error is None and position == 600
-    assert [len(records) for records in polls] == [2, 2, 2]  # each counts as the bound
+    assert [len(records) for records in polls] == [2, 2, 2]  # each is counted with the size of the bound
     many = b"".join(batch(with_lengths([record(0, b"x" * 900)]), 1, base=number) for number in range(200))
     sizes = [len(records) for records in polled(many, 1000)[0]]
     assert sum(sizes) == 200 and 55 <= sizes[0] <= 66

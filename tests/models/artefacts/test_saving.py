@@ -30,7 +30,7 @@ from tests.models.build import CPU, CREATED_AT, make_net, make_signature, publis
 
 
 class OwnNet(MLP):
-    """A net with code of its own, which an artefact cannot hold."""
+    """A network with its own code, which an artefact cannot contain."""
 
     def forward(self, x_BD: torch.Tensor) -> torch.Tensor:
         return super().forward(x_BD) + 1
