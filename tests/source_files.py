@@ -1,4 +1,4 @@
-"""The files of the repository that tests scan, wherever a module lies."""
+"""The files of the repository that tests scan."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ NOT_OURS = {"build", "dist", "node_modules", "shared", "tests"}
 
 
 def code_folders() -> list[Path]:
-    """Return the top folders that may hold code or prose of ours, without the tests and without hidden folders."""
+    """Return the top-level folders with the project's own code or prose, except tests and hidden folders."""
     folders = (path for path in ROOT.iterdir() if path.is_dir() and not path.is_symlink())
     return sorted(path for path in folders if not path.name.startswith(".") and path.name not in NOT_OURS)
 

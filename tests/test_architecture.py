@@ -1,4 +1,4 @@
-"""The shape of the code: who may import what."""
+"""The architecture of the code: which modules may import which."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("schemas", "models", "stream")
 PREFIX = "forebay."
 
-# Imports run one way: schemas <- models <- stream.
+# Imports go in one direction: schemas <- models <- stream.
 MAY_IMPORT = {"schemas": {"schemas"}, "models": {"schemas", "models"}, "stream": set(PACKAGES)}
 
-# Only these import these. A folder stands for all that is in it. A library that is not here is free.
+# Only the listed modules may import these libraries. A folder includes everything in it. Unlisted libraries are unrestricted.
 IMPORTED_ONLY_BY = {
     "aiokafka": (
         "stream/kafka",
@@ -36,7 +36,7 @@ IMPORTED_ONLY_BY = {
         "stream/aggregate/service.py",
         "stream/aggregate/webhook.py",
     ),
-    "noida_db": (),  # found without being imported: it is a program in a package
+    "noida_db": (),  # located without being imported: it is a program in a package
     "pyarrow": ("stream/publish/parquet_rows.py", "stream/demo"),
     "safetensors": ("models/artefacts/weights.py",),
     "torch": (
@@ -57,7 +57,7 @@ IMPORTED_ONLY_BY = {
     "pynvml": ("stream/telemetry/resources.py",),
 }
 
-# These handle what the client raises, and speak to no broker themselves.
+# These handle the client's exceptions and do not connect to brokers themselves.
 MAY_IMPORT_AIOKAFKA_ERRORS = (
     "stream/pipeline/commit_failures.py",
     "stream/pipeline/pipeline.py",
@@ -69,7 +69,7 @@ FILES = sorted(path.relative_to(ROOT) for package in PACKAGES for path in (ROOT 
 
 
 def imported_modules(source: str) -> Iterator[str]:
-    """The full name of every module that is imported, at the top or within a function."""
+    """Yield the full name of every imported module, also within functions."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -83,7 +83,7 @@ def is_in(path: Path, places: tuple[str, ...]) -> bool:
 
 
 def violations(path: Path, source: str) -> list[str]:
-    """What is wrong with the imports of the module `path`."""
+    """Return the violations in the imports of the module `path`."""
     package = path.parts[0]
     found = []
     for module in imported_modules(source):

@@ -1,4 +1,4 @@
-"""The size of the code: lines of a file and of a function, arguments passed by position, parameters of a constructor."""
+"""Limits on the size of code: lines per file and function, positional arguments per call, parameters per constructor."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_FUNCTION_LINES = 70
 MAX_POSITIONAL = 4
 MAX_CONSTRUCTOR_PARAMETERS = 12
 
-# Own callables that are called with more arguments by position, and why. Keywords would add 30 to 100 % to such a call.
+# Our own callables that may be called with more positional arguments, and why. Keywords would slow such a call by 30 to 100 %.
 CALLED_BY_POSITION = {
     "DeltaKey": "built for each event of a micro-batch that spans minutes",
     "Event": "built for each event that is not decoded by the fast path",
@@ -32,13 +32,13 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 @cache
 def trees() -> Mapping[Path, ast.Module]:
-    """The syntax trees of all files, by path from the root."""
+    """Return the syntax trees of all files, by path relative to the root."""
     paths = [*python_files(), *sorted((ROOT / "tests").rglob("*.py"))]
     return {path.relative_to(ROOT): ast.parse(path.read_text()) for path in paths}
 
 
 def positional_parameters(function: Function, *, is_method: bool) -> int:
-    """How many arguments can be passed by position; 0 for a function that takes any number of them."""
+    """Return how many arguments can be passed by position; 0 for a function with a variable number."""
     arguments = function.args
     if arguments.vararg is not None:
         return 0
@@ -47,9 +47,9 @@ def positional_parameters(function: Function, *, is_method: bool) -> int:
 
 
 def own_callables(modules: Mapping[Path, ast.Module]) -> dict[str, int]:
-    """The names of functions, methods and classes, with the number of arguments that they take by position.
+    """Return functions, methods and classes by name, with the number of arguments that they accept by position.
 
-    A class without a constructor takes its annotated fields, and those of the classes that it inherits from.
+    A class without a constructor accepts its annotated fields and those of its base classes.
     """
     found: dict[str, int] = defaultdict(int)
     classes: dict[str, list[ast.ClassDef]] = defaultdict(list)
@@ -69,7 +69,7 @@ def own_callables(modules: Mapping[Path, ast.Module]) -> dict[str, int]:
 
 
 def constructor_arguments(node: ast.ClassDef, classes: Mapping[str, list[ast.ClassDef]]) -> int:
-    """How many arguments a class takes by position."""
+    """Return how many arguments a class accepts by position."""
     for member in node.body:
         if isinstance(member, ast.FunctionDef) and member.name == "__init__":
             return positional_parameters(member, is_method=True)
@@ -82,7 +82,7 @@ def constructor_arguments(node: ast.ClassDef, classes: Mapping[str, list[ast.Cla
 
 
 def calls(tree: ast.AST, class_name: str = "") -> Iterator[tuple[str, ast.Call]]:
-    """Every call, with the last part of the name that is called; `cls` is the class around it."""
+    """Yield every call with the last part of the called name; `cls` stands for the enclosing class."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute):
             name = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
@@ -91,9 +91,9 @@ def calls(tree: ast.AST, class_name: str = "") -> Iterator[tuple[str, ast.Call]]
 
 
 def positional_calls(modules: Mapping[Path, ast.Module]) -> Iterator[tuple[str, str]]:
-    """Calls of own callables with more than MAX_POSITIONAL arguments by position: the name, and the place.
+    """Yield name and location of calls of our own callables with more than MAX_POSITIONAL positional arguments.
 
-    A name is looked up in its own file first. What a name stands for is not followed any further.
+    A name is looked up in its own file first. Aliases are not resolved.
     """
     own = own_callables(modules)
     for path, module in modules.items():

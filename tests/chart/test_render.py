@@ -28,7 +28,7 @@ def test_lint_finds_nothing(case: str, helm: Helm) -> None:
 
 
 def readable(rendered: str) -> str:
-    """Return the text without parts that tell a reader nothing: digests, dashboards, rules and the example model."""
+    """Return the text without uninformative parts: digests, dashboards, rules and the example model."""
     text = re.sub(r"(checksum/\w+: )[0-9a-f]{64}", r"\1(digest)", rendered)
     text = re.sub(r"(  forebay-[\w-]+\.json: )\|\n(?: {4}.*\n|\n)+", r"\1(a dashboard)\n", text)
     text = re.sub(r"(kind: PrometheusRule\n(?:(?!---).*\n)+?  groups:\n)(?: {4}.*\n)+", r"\1    (rules)\n", text)

@@ -25,7 +25,7 @@ TOPICS = ("features", *OUTPUTS)
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What a run came to. aborted_*: transactions that had written records and were aborted."""
+    """The result of a run. aborted_*: transactions that had written records and were aborted."""
 
     events: int
     predictions: int
@@ -36,14 +36,14 @@ class Counts:
 
 
 class Place(NamedTuple):
-    """Where an event is in the input."""
+    """The position of an event in the input."""
 
     partition: int
     offset: int
 
 
 class Event(NamedTuple):
-    """A committed record of the input. kind: as what it has to be rejected, None for a good one."""
+    """A committed record of the input. kind: the expected kind of failure, or None for a valid event."""
 
     id: str
     kind: str | None
@@ -51,7 +51,7 @@ class Event(NamedTuple):
 
 
 async def until_stable(worker_group: WorkerGroup, *, timeout_s: float = STABLE_TIMEOUT_S) -> None:
-    """Wait until no transaction is open in any topic: it would hide what follows it from readers of committed records."""
+    """Wait until no transaction is open in any topic: it would hide later records from readers of committed records."""
     places = [
         TopicPartition(worker_group.topic(name), number) for name in TOPICS for number in range(worker_group.partitions)
     ]
@@ -74,7 +74,7 @@ async def until_stable(worker_group: WorkerGroup, *, timeout_s: float = STABLE_T
 
 
 async def check(worker_group: WorkerGroup, feed: Feed) -> Counts:
-    """Wait until nothing is open, read everything and count. Raises AssertionError with the first few offenders."""
+    """Wait until no transaction is open, read everything and count. Raises AssertionError with the first few violations."""
     await until_stable(worker_group)
     records = {name: await worker_group.outputs(name) for name in TOPICS}
     logs = {
@@ -82,7 +82,9 @@ async def check(worker_group: WorkerGroup, feed: Feed) -> Counts:
     }
     for name in TOPICS:
         assert logs[name].open_records == 0
-        assert logs[name].committed_records == len(records[name]), f"{name}: a reader saw other than what is committed"
+        assert logs[name].committed_records == len(records[name]), (
+            f"{name}: a reader did not see exactly the committed records"
+        )
     events = _events(records["features"])
     _check_input(events, feed)
     _check_outcomes(events, worker_group, records["predictions"], records["dead-letters"])
@@ -149,7 +151,7 @@ def _check_outcomes(
 
 
 def _source(topic: str, record: ConsumerRecord) -> tuple[str, Place]:
-    """Topic and place of the event that an output is for."""
+    """Return topic and position of the event that an output belongs to."""
     if topic == "predictions":
         said = orjson.loads(record.value)["source"]
         return said["topic"], Place(said["partition"], said["offset"])

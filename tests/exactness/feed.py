@@ -27,7 +27,7 @@ END_TIMEOUT_S: Final = 5.0
 
 ID_HEADER: Final = "proof-id"
 KIND_HEADER: Final = "proof-kind"
-"""On garbage only, which has no id of its own: which one it is, and as what it has to be rejected."""
+"""Headers of garbage only, which has no id of its own: its number, and the expected kind of failure."""
 
 GARBAGE: Final = {
     "not_json": b'{"id":',
@@ -39,7 +39,7 @@ GARBAGE: Final = {
 }
 
 MAX_EXTRA_S: Final = 90.0
-"""How much longer it writes where the workers have not come to what is to be proved, as on a machine that does much else."""
+"""How much longer it writes if the workers have not yet done what the run is to prove, for instance on a busy machine."""
 
 
 class Feed:
@@ -77,7 +77,7 @@ class Feed:
         )
 
     async def run(self) -> None:
-        """After an outage it makes up for what it is behind."""
+        """Write the events. After an outage, catch up with the schedule."""
         await self._output_producer.start()
         try:
             start_s = time.monotonic()
@@ -91,7 +91,7 @@ class Feed:
             await self._output_producer.stop(timeout_s=END_TIMEOUT_S)
 
     def stop(self) -> None:
-        """Write no more, after the transaction that is being written."""
+        """Stop writing after the current transaction."""
         self._stopping = True
 
     async def _write(self, *, abort: bool) -> None:

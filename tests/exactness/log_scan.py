@@ -1,4 +1,4 @@
-"""A topic's log as it was written, record batch by record batch: what was aborted there, which readers never see."""
+"""A topic's log as written, batch by batch, including the aborted records, which readers never see."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class LogCounts:
     """Records by how their transaction ended, and the aborted transactions that had records in the log.
 
     aborted: (producer id, epoch) of each. A worker has a fresh epoch after every abort, so that these are transactions.
-    abort_markers: by partition; also of transactions that had begun there and written nothing.
+    abort_markers: by partition, including those of transactions that had begun there without writing records.
     """
 
     committed_records: int = 0
@@ -35,7 +35,7 @@ class LogCounts:
 
 
 async def scan(bootstrap: str, topic: str, partitions: int) -> LogCounts:
-    """All of a topic that is replicated by now."""
+    """Count all records of a topic that are replicated by now."""
     counts = LogCounts()
     async with raw_client(bootstrap) as client:
         for number in range(partitions):
@@ -45,7 +45,7 @@ async def scan(bootstrap: str, topic: str, partitions: int) -> LogCounts:
 
 @asynccontextmanager
 async def raw_client(bootstrap: str) -> AsyncIterator[AIOKafkaClient]:
-    """A connected client that sends single requests."""
+    """Yield a connected client that sends single requests."""
     client = AIOKafkaClient(bootstrap_servers=bootstrap)
     try:
         await client.bootstrap()
@@ -68,7 +68,7 @@ async def _scan_partition(client: AIOKafkaClient, place: TopicPartition, counts:
         batches = MemoryRecords(data)
         while batches.has_next():
             batch = batches.next_batch()
-            if batch.next_offset > offset:  # the first one fetched may begin before
+            if batch.next_offset > offset:  # the first fetched batch may begin earlier
                 _count(batch, place.partition, open_batches, counts)
                 offset = batch.next_offset
     counts.open_records += sum(map(_num_records, (batch for part in open_batches.values() for batch in part)))

@@ -20,7 +20,7 @@ WAIT_S = 60.0
 
 
 class Member:
-    """`source`, `output_producer` and `transaction` as the worker assembles them, but that no epoch is refused on this side."""
+    """`source`, `output_producer` and `transaction` as in a worker, except that the client side refuses no epoch."""
 
     def __init__(self, bootstrap: str, group_id: str, topic: str, *, transactional_id: str) -> None:
         self.consumer = AIOKafkaConsumer(
@@ -51,11 +51,11 @@ class Member:
         self.transaction = Transaction(self.output_producer, group_id=group_id, is_current=lambda _epoch: True)
 
     async def _revoked(self) -> None:
-        """Nothing is in flight."""
+        """Do nothing, because nothing is in flight."""
 
     @property
     def generation(self) -> int:
-        """The client's own, which may be ahead of the source's epoch."""
+        """The client's generation, which may be ahead of the source's epoch."""
         return int(self.consumer._coordinator.generation)
 
     async def epoch(self, *, after: Epoch | None = None) -> Epoch:
@@ -82,7 +82,7 @@ class Member:
 
 @asynccontextmanager
 async def member(bootstrap: str, group_id: str, topic: str, *, transactional_id: str) -> AsyncIterator[Member]:
-    """A started one. Its first epoch may still be coming."""
+    """Yield a started member, which may not have its first epoch yet."""
     one = Member(bootstrap, group_id, topic, transactional_id=transactional_id)
     try:
         await one.output_producer.start()

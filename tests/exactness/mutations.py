@@ -1,9 +1,9 @@
-"""`make test-mutations`: each protection is taken out alone, and the test named for it must fail.
+"""`make test-mutations`: disable each protection in turn and check that the test named for it fails.
 
     python -m tests.exactness.mutations
     python -m tests.exactness.mutations gate
 
-As a plugin of pytest it applies the mutation that `FOREBAY_TEST_MUTATION` names, within that process alone.
+As a pytest plugin, this module applies the mutation named by `FOREBAY_TEST_MUTATION` in that process only.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ TESTS = "tests/exactness/test_protections.py"
 
 
 def without_generation() -> None:
-    """As the client's own commit of positions does it: no generation, no member."""
+    """Commit positions without generation and member."""
     original = offset_requests.TxnOffsetCommit.__init__
 
     def init(self: Any, *, epoch: Epoch, **fields: Any) -> None:
@@ -42,7 +42,7 @@ def without_generation() -> None:
 
 
 def without_capture() -> None:
-    """The membership that the client has when it commits, in the place of the one that the records were read under."""
+    """Commit with the client's membership at the time of the commit, instead of the one under which the records were read."""
     sources: list[Source] = []
     start, commit_positions = Source.start, Transaction.commit_positions
 
@@ -84,7 +84,7 @@ def without_end_txn() -> None:
 
 
 def without_gate() -> None:
-    """Reading begins with the assignment, where the client's own position is."""
+    """Begin reading with the assignment, at the client's own position."""
 
     def begin(self: Source, epoch: Epoch) -> None:
         self._epoch = epoch
@@ -96,7 +96,7 @@ def without_gate() -> None:
 
 
 class Mutation(NamedTuple):
-    """What is taken out, and the test that must see it."""
+    """A disabled protection, and the test that must detect it."""
 
     apply: Callable[[], None]
     test: str
@@ -113,13 +113,13 @@ MUTATIONS = {
 
 
 def pytest_configure() -> None:
-    """The plugin."""
+    """Apply the mutation, if one is named."""
     if name := os.environ.get(VARIABLE):
         MUTATIONS[name].apply()
 
 
 def run_test(test: str, bootstrap: str, mutation: str | None) -> tuple[int, str]:
-    """pytest's exit status and its last line."""
+    """Run a test and return pytest's exit status and last line."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.exactness.mutations", f"{TESTS}::{test}"]
     environment = os.environ | {"FOREBAY_TEST_BOOTSTRAP": bootstrap, VARIABLE: mutation or ""}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

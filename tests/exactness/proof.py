@@ -53,7 +53,7 @@ class Plan:
 
     @classmethod
     def of_environment(cls, name: str, *, seconds: float, min_aborted: int, replication: int = 1) -> Plan:
-        """Seed and duration from the environment; the seed is a new one where it names none."""
+        """Create a plan with seed and duration from the environment. The default seed is random."""
         chosen = float(os.environ.get(SECONDS_VARIABLE) or seconds)
         seed = int(os.environ.get(SEED_VARIABLE) or random.SystemRandom().randrange(1 << 32))
         least = max(1, math.floor(min_aborted * chosen / seconds))
@@ -62,7 +62,11 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a run came to. ended: workers that ended by themselves, by reason; settle_s: from the feed's end on."""
+    """The result of a run.
+
+    ended: the number of workers that ended by themselves, by reason.
+    settle_s: the time from the end of the feed until everything was committed.
+    """
 
     name: str
     seed: int
@@ -82,7 +86,7 @@ class Report:
 
 
 def tell(report: Mapping[str, object]) -> None:
-    """One line of JSON, printed, and added to the file that the environment names."""
+    """Print the report as a line of JSON, and append it to the file named in the environment."""
     line = json.dumps(report)
     print(line)
     if path := os.environ.get(REPORT_VARIABLE):
@@ -102,7 +106,7 @@ class Proof:
         return random.Random(f"{self.plan.seed}/{what}")
 
     async def run(self, outages: Sequence[tuple[float, Outage]] = ()) -> Report:
-        """outages: when, as a share of the duration, and what. Raises AssertionError, with seed and logs."""
+        """Run the plan. outages: (time as a share of the duration, outage). Raises AssertionError with seed and logs."""
         print(f"{self.plan.name}: seed {self.plan.seed}, {self.plan.seconds:g} s, logs in {self.group.folder}")
         try:
             return await self._run(outages)
@@ -112,8 +116,8 @@ class Proof:
         finally:
             self.group.kill_all()
             for _, outage in outages:
-                outage.close()  # one that was not come to
-            gc.collect()  # what the client leaves of connections to killed brokers would complain in another test
+                outage.close()  # an outage whose time was not reached
+            gc.collect()  # else the client's leftover connections to killed brokers would warn in another test
 
     async def _run(self, outages: Sequence[tuple[float, Outage]]) -> Report:
         plan, worker_group, crew = self.plan, self.group, self.crew
@@ -162,6 +166,6 @@ class Proof:
         watcher.check()
         crew.check()
         assert counts.aborted_output >= plan.min_aborted, (
-            f"only {counts.aborted_output} transactions of workers were aborted: that proves nothing"
+            f"only {counts.aborted_output} transactions of workers were aborted: too few to prove anything"
         )
         return report

@@ -1,4 +1,4 @@
-"""`make test-exactness`: all of the proof on a real Apache Kafka, and then what it came to.
+"""`make test-exactness`: run the whole proof on a real Apache Kafka, then report the results.
 
 python -m tests.exactness.report
 python -m tests.exactness.report --seed 7 --seconds 300 -- -k one_broker
@@ -35,13 +35,13 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make test-exactness ARGS=...", description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, help="of what is done to workers, and when; default: a new one each time")
     parser.add_argument("--seconds", type=float, help="of each storm; default: 60")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="keep the report, one JSON object a run")
-    parser.add_argument("pytest", nargs="*", help="for pytest, after --")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report to FILE, one JSON object per run")
+    parser.add_argument("pytest", nargs="*", help="arguments for pytest, after --")
     return parser.parse_args(words)
 
 
 def storms(runs: Sequence[Mapping[str, Any]]) -> Table:
-    """The storms, one a column."""
+    """Return a table of the storms, one per column."""
     table = Table("", *(run["name"] for run in runs), title="every event has exactly one outcome", title_justify="left")
 
     def row(name: str, *values: object) -> None:
@@ -66,7 +66,7 @@ def storms(runs: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def recoveries(runs: Sequence[Mapping[str, Any]]) -> Table:
-    """How long outcomes stayed away after a SIGKILL."""
+    """Return a table of the time without outcomes after a SIGKILL."""
     table = Table("after a SIGKILL", "outcomes flow again after", "bound", title="recovery", title_justify="left")
     for run in runs:
         seconds = run["after_s"].values()
@@ -89,7 +89,7 @@ def main(words: Sequence[str]) -> int:
             environment[SEED_VARIABLE] = str(asked.seed)
         if asked.seconds is not None:
             environment[SECONDS_VARIABLE] = str(asked.seconds)
-        # An empty -m: what `make test` leaves out belongs to it as well.
+        # An empty -m includes the tests that `make test` leaves out.
         folders = ["tests/exactness", "tests/aggregate", "tests/eventtime"]
         command = [sys.executable, "-m", "pytest", *folders, "-m", "", *asked.pytest]
         status = subprocess.run(command, env=environment, check=False).returncode

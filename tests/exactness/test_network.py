@@ -23,31 +23,31 @@ from tests.worker.structured_log import check_client_lines, repetitions
 PATIENCE_S = 90.0
 MINUTE_S = 60.0
 MOST_OF_A_KIND = 8
-"""How many lines of one kind a worker may log in that minute."""
+"""The most log lines of one kind from a worker in that minute."""
 
 QUICK: dict[str, dict[str, Any]] = {
     "kafka": {"request_timeout_ms": 3000},
     "delivery": {"commit_timeout_ms": 2000, "transaction_timeout_ms": 5000},
 }
-"""A worker that soon gives up waiting for an answer."""
+"""Settings of a worker with a short time-out for responses."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A broker, the proxy before its second listener, and topics; tests read and write past the proxy."""
+    """A broker, a proxy in front of its second listener, and topics. Tests read and write without the proxy."""
 
     server: RealKafka
     proxy: Proxy
     group: WorkerGroup
 
     def start(self, **sections: dict[str, Any]) -> WorkerProcess:
-        """A worker, whose every connection goes through the proxy."""
+        """Start a worker that makes all connections through the proxy."""
         settings = {name: {**QUICK.get(name, {}), **sections.get(name, {})} for name in {*QUICK, *sections}}
         settings["kafka"]["bootstrap_servers"] = self.proxy.bootstrap
         return self.group.start(**settings)
 
     async def flowing(self, **sections: dict[str, Any]) -> WorkerProcess:
-        """A worker that has committed what there was."""
+        """Start a worker and wait until it has committed 400 events."""
         worker = self.start(**sections)
         await worker.ready()
         await self.group.publish(400)
@@ -55,7 +55,7 @@ class Scene:
         return worker
 
     async def check(self, *workers: WorkerProcess) -> None:
-        """All of the input has its one outcome, by the predictions and by the deltas' sum."""
+        """Check that each input event has exactly one outcome, according to the predictions and to the sum of the deltas."""
         await self.group.settled(90)
         for worker in workers:
             assert await worker.stop() == 0, worker.log
@@ -67,7 +67,7 @@ class Scene:
 
 
 class Line(NamedTuple):
-    """The broker with its second listener, at `direct`, which it advertises as `proxied`."""
+    """A broker with a second listener at port `direct`, advertised as port `proxied`."""
 
     server: RealKafka
     direct: int
@@ -123,7 +123,7 @@ async def test_the_answer_to_the_offsets_is_lost(scene: Scene) -> None:
     "request_key", [pytest.param(ApiKey.END_TXN, marks=pytest.mark.exactness), ApiKey.TXN_OFFSET_COMMIT]
 )
 async def test_a_request_that_arrives_after_it_was_given_up(scene: Scene, request_key: ApiKey) -> None:
-    """It was under way all the time: it must not commit what was read again meanwhile."""
+    """A delayed request must not commit records that have been read again in the meantime."""
     worker = await scene.flowing()
     hold = scene.proxy.hold_request(request_key)
     await scene.group.publish(200)

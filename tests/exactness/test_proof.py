@@ -1,6 +1,6 @@
-"""Exactly once under everything that can be done to workers and brokers, at 2,000 events a second, on a real Kafka.
+"""Exactly once despite all kinds of faults of workers and brokers, at 2,000 events a second, on a real Kafka.
 
-FOREBAY_EXACTNESS_SEED and FOREBAY_EXACTNESS_SECONDS choose the run; each adds a line to FOREBAY_EXACTNESS_REPORT.
+FOREBAY_EXACTNESS_SEED and FOREBAY_EXACTNESS_SECONDS choose the run. Each run adds a line to FOREBAY_EXACTNESS_REPORT.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from tests.exactness.proof import Plan, Proof
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Unclosed AIOKafka", "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning"
 )
-"""The client leaves connections to brokers that are killed to the garbage collector."""
+"""The client leaves connections to killed brokers to the garbage collector."""
 
 QUICK_SEED = 20261124
 MIN_ABORTED_QUICK = 2
 MIN_ABORTED = 5
-"""In a minute."""
+"""The least number in a run of a minute."""
 
 
 @pytest.mark.slow

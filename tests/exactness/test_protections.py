@@ -1,6 +1,6 @@
-"""What keeps a commit exact, one protection at a time, on a real Kafka.
+"""The protections that keep a commit exact, one at a time, on a real Kafka.
 
-`make test-mutations` takes each out alone and sees that the test named for it fails (`tests/exactness/mutations.py`).
+`make test-mutations` disables each in turn and checks that the test named for it fails (`tests/exactness/mutations.py`).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Scene:
 
     async def create(self) -> None:
         for place in (self.input, self.output):
-            # The manual clock's records are old, and deleted records would not hold back readers of committed ones.
+            # Records with the manual clock's times are old. Deleted records would not hold back readers of committed ones.
             await create_topic(self.bootstrap, place.topic, configs={"retention.ms": "-1"})
         async with producer(self.bootstrap) as client:
             await send_batch(client, ClientTopicPartition(*self.input), [b"%d" % number for number in range(EVENTS)])
@@ -60,7 +60,7 @@ class Scene:
         )
 
     def committer(self, one: Member, value: bytes) -> Committer:
-        """Commits one output and one position, whatever it is asked to commit."""
+        """Return a committer that commits one output and one position, whatever it is given."""
         emission = Emission(
             {self.output: Outgoing([b"k"], [value], [[]])}, {self.input: COMMITTED + 1}, Ledger(model="m", version=1)
         )
@@ -86,7 +86,7 @@ class Scene:
             return await client.committed(ClientTopicPartition(*self.input))
 
     async def visible(self) -> list[bytes | None]:
-        """What a reader of committed records sees of the output, once no transaction is open there."""
+        """Return the committed records of the output, once no transaction is open there."""
         place = ClientTopicPartition(*self.output)
         async with (
             consumer(self.bootstrap) as stable,
@@ -134,7 +134,7 @@ async def test_generation(scene: Scene) -> None:
 
 
 async def test_capture_time(scene: Scene) -> None:
-    """Records of the last generation are not committed under the membership of this one, valid as that is."""
+    """Records of the previous generation are not committed with the current membership, although that is valid."""
     async with scene.member("rejoined") as rejoined:
         old = await rejoined.epoch()
         async with scene.member("other") as other:
@@ -150,7 +150,7 @@ async def test_capture_time(scene: Scene) -> None:
 
 
 async def test_minus_one(scene: Scene) -> None:
-    """To Kafka a commit without generation and member is one of no group, and welcome."""
+    """Kafka accepts a commit without generation and member, as one from outside the group."""
     async with scene.member("reset") as reset:
         await reset.epoch()
         await reset.send(scene.output, b"of nobody")
@@ -195,14 +195,14 @@ async def test_end_txn_after_refusal(scene: Scene) -> None:
         producer_before = refused.output_producer.producer
         with pytest.raises(CommitRefused):
             await scene.committer(refused, b"refused").commit(batches(stale))
-        assert await scene.visible() == [], "and the transaction is over: readers do not wait behind it"
+        assert await scene.visible() == [], "the transaction has ended, so readers do not wait for it"
         await scene.committer(refused, b"accepted").commit(batches(epoch))
         assert refused.output_producer.producer is producer_before
     assert await scene.visible() == [b"accepted"] and await scene.committed() == COMMITTED + 1
 
 
 async def test_gate(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is read before the committed offset is known, whatever the client's own position is till then."""
+    """Nothing is read before the committed offset is known, whatever the client's own position is until then."""
     known = asyncio.Event()
     fetch = GroupOffsets.fetch
 

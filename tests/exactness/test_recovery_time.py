@@ -1,6 +1,6 @@
 """How long a killed worker's partitions have no outcomes, including the broker's scan for transactions that timed out.
 
-The documented bound: the session time-out, the transaction's time-out and the broker's scan, one after the other.
+The documented bound is the sum of the session time-out, the transaction time-out and the interval of the broker's scan.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ TRANSACTION_S = 10.0
 BOUND_S = SESSION_S + TRANSACTION_S + SCAN_S
 
 KILLED_AT = 40
-"""The how manieth commit."""
+"""The number of the commit at which the worker is killed."""
 
 
 @pytest_asyncio.fixture
 async def broker(private_kafka: Callable[[Mapping[str, str]], RealKafka]) -> Broker:
-    """A real Kafka that looks for transactions that timed out every SCAN_S."""
+    """A real Kafka that scans for timed-out transactions every SCAN_S seconds."""
     server = await asyncio.to_thread(private_kafka, {SCAN: str(round(SCAN_S * 1000))})
     return Broker("apache", server.bootstrap, "private")
 
 
 async def died(worker: WorkerProcess) -> float:
-    """Wait for its end, and return when that was, in seconds since the Unix epoch."""
+    """Wait until the worker has ended, and return the time of that in seconds since the Unix epoch."""
     await eventually(
         worker.process.poll, "the worker's end", until=lambda status: status is not None, timeout_s=120, every_s=0.01
     )
@@ -50,7 +50,7 @@ async def died(worker: WorkerProcess) -> float:
 
 
 async def flow_again(worker_group: WorkerGroup, partitions: list[int], died_s: float) -> dict[int, float]:
-    """By partition: seconds from the death to the first readable prediction for an event written after it."""
+    """Return the seconds from the death to the first readable prediction for a later event, by partition."""
     after_s: dict[int, float] = {}
     async with consumer(worker_group.bootstrap) as reader:
         reader.assign([TopicPartition(worker_group.topic("predictions"), number) for number in partitions])

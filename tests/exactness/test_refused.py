@@ -1,4 +1,4 @@
-"""What the cluster will not take, however often it is asked: the worker stops with position and reason, and loses nothing."""
+"""Outputs that the cluster permanently refuses: the worker stops with position and reason, and loses nothing."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ async def test_stopped_before_begin_and_resumed_straight_into_the_commit(worker_
     await worker_group.create()
     zombie = await stopped_at(worker_group, {"before_begin": {"do": "stop", "at": 2}}, **PATIENT)
     successor = worker_group.start()
-    await worker_group.settled(60)  # the successor has done the zombie's part
+    await worker_group.settled(60)  # the successor has processed the zombie's events
     zombie.resume()
     await zombie.says("commit failed")
     await worker_group.publish(200)
@@ -56,7 +56,7 @@ async def test_stopped_before_begin_and_resumed_straight_into_the_commit(worker_
 async def test_stopped_between_its_offsets_and_the_end_of_the_transaction(
     worker_group: WorkerGroup, resumed: str
 ) -> None:
-    """The transaction's time-out is above the session: the successor has the partitions while the transaction is open."""
+    """The transaction times out later than the session, so the successor gets the partitions while the transaction is open."""
     await worker_group.create()
     early = resumed == "before the transaction's time-out"
     timeout_ms = 60_000 if early else 12_000
@@ -70,7 +70,7 @@ async def test_stopped_between_its_offsets_and_the_end_of_the_transaction(
     successor = worker_group.start()
     await successor.says("an open transaction holds the group's offsets")
     if early:
-        # It waits for the open transaction, which is still the zombie's to commit.
+        # The successor waits for the open transaction, which the zombie can still commit.
         await asyncio.sleep(SESSION_MS / 1000 + 1)
         assert "worker ready" not in successor.log or "partitions assigned: none" in successor.log
     else:
@@ -78,13 +78,13 @@ async def test_stopped_between_its_offsets_and_the_end_of_the_transaction(
     zombie.resume()
     await worker_group.publish(200)
     await check(worker_group, zombie, successor)
-    # Early, the transaction is still its own to commit; whether there is another one after it, to be refused, is chance.
+    # If it resumes early, it can still commit the transaction. Whether another one follows and is refused is up to chance.
     assert early or "commit failed" in zombie.log, zombie.log
 
 
 @pytest.mark.slow
 async def test_evicted_and_committing_after_the_client_has_reset_its_generation(worker_group: WorkerGroup) -> None:
-    """The delay leaves the heartbeat the time to learn of the eviction, whereupon the client is of generation -1."""
+    """During the delay, the heartbeat learns of the eviction, and the client resets its generation to -1."""
     await worker_group.create()
     zombie = await stopped_at(
         worker_group,

@@ -1,4 +1,4 @@
-"""Watches a group's committed offsets while workers come and go: they never fall."""
+"""A watcher of a group's committed offsets, which must never fall while workers come and go."""
 
 from __future__ import annotations
 
@@ -22,8 +22,11 @@ FLOWS_S = 0.8
 
 
 class OffsetsWatcher:
-    """samples: how many answers there were; falls: each offset that was below an earlier one; longest_still_s: for how long, at
-    most, no offset rose."""
+    """Records falling offsets.
+
+    samples: the number of responses.
+    falls: each offset that was below an earlier one.
+    longest_still_s: the longest time in which no offset rose."""
 
     def __init__(self, worker_group: WorkerGroup) -> None:
         self._group = worker_group.prefix
@@ -69,17 +72,17 @@ class OffsetsWatcher:
                 self._rose_s = now_s
 
     def flows(self) -> bool:
-        """Whether offsets rise."""
+        """Return whether offsets are rising."""
         return time.monotonic() - self._rose_s < FLOWS_S
 
     def check(self) -> None:
-        assert self.samples >= 5, "the committed offsets could hardly be seen"
+        assert self.samples >= 5, "the committed offsets were sampled too rarely"
         assert not self.falls, f"committed offsets fell {len(self.falls)} times: {self.falls[:5]}"
 
 
 @asynccontextmanager
 async def watched_offsets(worker_group: WorkerGroup) -> AsyncIterator[OffsetsWatcher]:
-    """A watcher at work."""
+    """Yield a running watcher."""
     watcher = OffsetsWatcher(worker_group)
     async with raw_client(worker_group.bootstrap) as client:
         task = asyncio.create_task(watcher.watch(client))

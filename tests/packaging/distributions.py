@@ -84,7 +84,7 @@ def providers(modules: Iterable[str]) -> Mapping[str, str]:
 
 @cache
 def _owners() -> dict[Path, set[str]]:
-    """Every file and folder of site-packages, with the distributions that put something there."""
+    """Return every file and folder of site-packages, with the distributions that installed something there."""
     owners: defaultdict[Path, set[str]] = defaultdict(set)
     for installed in distributions():
         name = canonicalize_name(installed.name)

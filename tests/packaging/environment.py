@@ -1,4 +1,4 @@
-"""A virtual environment that holds the wheel and exactly what its metadata declares."""
+"""A virtual environment with the wheel and exactly what its metadata declares."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.packaging.image import ROOT
 
 
 def build(source: Path, target: Path, *options: str) -> None:
-    """Build as `make dist` does, with the back end of this environment."""
+    """Build as `make dist` does, with the build back end of this environment."""
     done = subprocess.run(
         [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(target), *options, str(source)],
         capture_output=True, text=True, timeout=120,
@@ -33,13 +33,13 @@ def build_wheel(folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class Environment:
-    """The environment in `folder`; its programs run in `folder / "work"`, without any setting of this process."""
+    """The environment in `folder`. Its programs run in `folder / "work"`, without the settings of this process."""
 
     folder: Path
 
     @classmethod
     def create(cls, folder: Path, wheel: Path, extra: str = "") -> Self:
-        """As after `pip install forebay[extra]`, with nothing of this checkout."""
+        """Create an environment as after `pip install forebay[extra]`, without this checkout."""
         venv.create(folder, with_pip=False)
         python = folder / "bin" / "python"
         done = subprocess.run(
@@ -55,7 +55,7 @@ class Environment:
     def run(
         self, program: str, *arguments: str, environ: Mapping[str, str] | None = None, timeout_s: float = 120
     ) -> subprocess.CompletedProcess[str]:
-        """Run one of the environment's programs to its end."""
+        """Run one of the environment's programs and wait for it to end."""
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("FOREBAY_", "PYTHON"))}
         return subprocess.run(
             [self.folder / "bin" / program, *arguments],

@@ -16,7 +16,7 @@ COMPOSE = ROOT / "docker-compose.yml"
 
 
 def instructions() -> Iterator[tuple[str, str]]:
-    """Of the Dockerfile, as (NAME, what follows), lines joined and comments left out."""
+    """Yield the instructions of the Dockerfile as (NAME, arguments), with lines joined and without comments."""
     lines = [line for line in DOCKERFILE.read_text().splitlines() if not line.lstrip().startswith("#")]
     for line in "\n".join(lines).replace("\\\n", " ").splitlines():
         if line.strip():
@@ -25,7 +25,7 @@ def instructions() -> Iterator[tuple[str, str]]:
 
 
 def final_stage() -> dict[str, list[str]]:
-    """The instructions of the last stage, by name."""
+    """Return the instructions of the last stage, by name."""
     stage: dict[str, list[str]] = {}
     for name, rest in instructions():
         if name == "FROM":
@@ -35,19 +35,19 @@ def final_stage() -> dict[str, list[str]]:
 
 
 def image_environment() -> dict[str, str]:
-    """What the image sets by ENV."""
+    """Return the environment variables that the image sets with ENV."""
     return dict(re.findall(r"([A-Z_0-9]+)=(\S+)", " ".join(final_stage()["ENV"])))
 
 
 def health_check() -> list[str]:
-    """The command of HEALTHCHECK."""
+    """Return the command of HEALTHCHECK."""
     (line,) = final_stage()["HEALTHCHECK"]
     command: list[str] = json.loads(line.partition("CMD ")[2])
     return command
 
 
 def compose() -> dict[str, Any]:
-    """docker-compose.yml with its variables at their defaults."""
+    """Return docker-compose.yml with its variables at their defaults."""
     text = re.sub(r"\$\{\w+:?-([^}]*)\}", r"\1", COMPOSE.read_text())
     assert "${" not in text
     document: dict[str, Any] = yaml.safe_load(text.replace("$$", "$"))
@@ -55,7 +55,7 @@ def compose() -> dict[str, Any]:
 
 
 def services(*, profile: str | None = None) -> dict[str, Any]:
-    """Those that run: without a profile, and with this one."""
+    """Return the services that run: those without a profile, and those with this one."""
     return {
         name: service
         for name, service in compose()["services"].items()
@@ -64,6 +64,6 @@ def services(*, profile: str | None = None) -> dict[str, Any]:
 
 
 def environment_of(service: Mapping[str, Any]) -> dict[str, str]:
-    """What a Forebay service sees: the image's settings and its own."""
+    """Return the environment of a Forebay service: the image's settings and its own."""
     own = {name: value for name, value in image_environment().items() if name.startswith("FOREBAY_")}
     return own | dict(service.get("environment", {}))

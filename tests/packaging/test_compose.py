@@ -1,4 +1,4 @@
-"""docker-compose.yml, as far as it can be judged without an engine. That it works: test_compose_runs.py."""
+"""docker-compose.yml, as far as it can be checked without Docker. test_compose_runs.py tests that it works."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_images_are_pinned(name: str) -> None:
     else:
         assert re.fullmatch(r"v?\d+\.\d+\.\d+", tag), service["image"]
     if repository == "apache/kafka":
-        assert tag == KAFKA_VERSION  # the one that the tests run on
+        assert tag == KAFKA_VERSION  # the version that the tests use
 
 
 def test_everything_mounted_is_there() -> None:

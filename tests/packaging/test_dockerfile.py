@@ -1,4 +1,4 @@
-"""The image, as far as it can be judged without building it."""
+"""The image, as far as it can be checked without building it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_the_last_stage_has_no_compiler_and_no_root() -> None:
 def test_signals_reach_the_worker() -> None:
     stage = final_stage()
     (entry,), (command,) = stage["ENTRYPOINT"], stage["CMD"]
-    assert json.loads(entry) == ["tini", "--", "forebay"]  # no shell, which would keep them
+    assert json.loads(entry) == ["tini", "--", "forebay"]  # not through a shell, which would not forward signals
     assert json.loads(command) == ["run"]
     assert stage["STOPSIGNAL"] == ["SIGTERM"]
 
@@ -74,7 +74,7 @@ def test_the_context_holds_what_is_copied_and_no_more() -> None:
         for source in rest.split()[:-1]
     }
     assert copied == {"pyproject.toml", "constraints.txt", "."}
-    # What the wheel is made of, by pyproject.toml.
+    # The files that the wheel is built from, according to pyproject.toml.
     assert kept == {
         "pyproject.toml",
         "constraints.txt",

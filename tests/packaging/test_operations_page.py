@@ -1,4 +1,4 @@
-"""docs/operations.md: every alert has its section; access lists, settings and commands are those of the code."""
+"""docs/operations.md: every alert has a section, and access lists, settings and commands match the code."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ALERTS = [rule["alert"] for group in RULES["groups"] for rule in group["rules"] 
 
 
 def section(title: str) -> str:
-    """What stands under a heading, up to the next one."""
+    """Return the text between a heading and the next one."""
     found = re.search(rf"^#+ {re.escape(title)}\n(.*?)(?=^#+ |\Z)", PAGE, re.MULTILINE | re.DOTALL)
     assert found is not None, f"docs/operations.md has no section {title}"
     return found[1].strip()

@@ -1,4 +1,4 @@
-"""docs/security.md: the settings, chart values and commands that it names exist, its links and anchors lead somewhere."""
+"""docs/security.md: the settings, chart values and commands that it names exist, and its links and anchors are valid."""
 
 from __future__ import annotations
 

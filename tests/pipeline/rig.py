@@ -33,7 +33,7 @@ from tests.output.test_emitter import emitter
 
 
 class ModelOnLeash:
-    """Echoes its input. Waits in `forward` while `gate` is not set, and raises for every input while `broken`."""
+    """A model that echoes its input. `forward` waits while `gate` is not set, and raises for every input while `broken`."""
 
     name = "m"
     version = 3
@@ -255,7 +255,7 @@ class Rig:
     async def until(self, condition: Callable[[], bool], *, step_s: float = 0.01) -> None:
         """Advance the clock until `condition` is true.
 
-        step_s: of the clock; small where something must happen outside of it before it reaches a certain time.
+        step_s: the step of the clock. Use a small one if something must happen before the clock reaches a certain time.
         """
 
         def stepped() -> bool:

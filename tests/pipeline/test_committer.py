@@ -1,4 +1,4 @@
-"""The numbered steps of a commit, in their order, and what is done where one of them fails."""
+"""The order of the numbered steps of a commit, and what happens if one of them fails."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.output.test_emitter import emitter, wide
 
 
 class Script:
-    """Producer and transaction in one. Records each step; raises in the step `fails`, never returns from the step `hangs`."""
+    """A producer and transaction in one: records each step, raises in the step `fails`, and never returns from `hangs`."""
 
     def __init__(self) -> None:
         self.steps: list[str] = []
@@ -123,7 +123,7 @@ async def test_a_failed_delivery_commits_nothing() -> None:
     with pytest.raises(KafkaConnectionError):
         await committer(script).commit([BATCH])
     assert POSITIONS not in script.steps and "commit" not in script.steps, (
-        "the producer is given up as a whole: its successor's start aborts"
+        "the producer is abandoned: its successor aborts the transaction at its start"
     )
 
 

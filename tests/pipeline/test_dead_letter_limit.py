@@ -43,7 +43,7 @@ def test_dead_letters_in_a_row_are_limited() -> None:
 
 def test_the_share_of_dead_letters_is_limited() -> None:
     limit = DeadLetterLimit(DeadLetterLimits(0.5, 100, None))
-    commit(limit, 0, 40)  # too few to say
+    commit(limit, 0, 40)  # too few to judge
     commit(limit, 60, 0)
     for _ in range(5):
         commit(limit, 50, 50)

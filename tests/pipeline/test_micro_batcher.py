@@ -1,4 +1,4 @@
-"""Micro-batches: when they close, and that nothing is lost or turned around on the way."""
+"""Micro-batches: when they close, and that no record is lost or reordered."""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ async def test_events_wait_until_a_broken_model_works_again() -> None:
         await rig.until(lambda: rig.source.polled > polled)  # the membership is kept
         await rig.until(
             lambda: rig.breaker_changes[-1] == ("model", "open") and len(rig.breaker_changes) >= 3
-        )  # a try that failed
+        )  # a failed attempt
         assert rig.clock.now_s >= opened_s + 30
         rig.model.broken = False
         await rig.until(rig.all_committed)
@@ -193,7 +193,7 @@ async def test_commits_shrink_after_a_timeout_and_grow_again() -> None:
     rig.producer.hold.clear()
     async with rig.running():
         await rig.until(lambda: rig.pipeline.num_in_flight > 200)
-        rig.producer.hold.set()  # what came meanwhile is more than the cluster takes
+        rig.producer.hold.set()  # by now, more is due than the cluster accepts at once
         await rig.until(rig.all_committed)
     assert max(sizes) > 30
     assert rig.pipeline.totals.outcomes == {Outcome.PREDICTED: 400}
@@ -245,7 +245,7 @@ async def test_a_drain_leaves_events_of_revoked_partitions() -> None:
         await rig.pipeline.on_revoked()
         rig.producer.hold.set()
         await rig.until(lambda: rig.producer.restarts == 1)
-        assert not draining.done(), "it is not known yet who reads them"
+        assert not draining.done(), "it is not known yet which worker reads them"
         del rig.source.next_offsets[P0]
         rig.source.committed[P1] = rig.source.next_offsets[P1] = 20
         rig.source.current = Epoch(2, "member", None, 2)

@@ -1,4 +1,4 @@
-"""What a worker says of its work at its end."""
+"""The totals that a worker logs when it ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a drain still owes: nothing that is committed, nothing that others read now."""
+"""The records that a drain has not committed, without those that other workers now read."""
 
 from __future__ import annotations
 

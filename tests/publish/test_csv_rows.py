@@ -101,7 +101,7 @@ def test_an_unclosed_quote_is_reported_with_all_its_lines() -> None:
 
 
 def test_a_header_with_a_million_columns_is_read() -> None:
-    # Comparing each name with each other would take hours.
+    # Comparing every pair of names would take hours.
     (row,) = csv_of(",".join(f"c{at}" for at in range(1_000_000)).encode() + b"\n" + b"," * 999_999 + b"\n")
     assert len(good([row])[0].values or ()) == 1_000_000
 

@@ -22,7 +22,7 @@ def test_events_are_due_at_even_intervals_from_the_start() -> None:
 
 def test_a_delay_does_not_move_the_schedule() -> None:
     pacer = Pacer(rate=10.0, start_s=0.0)
-    assert pacer.num_due(5.0, 1, 1000) == 50  # all that became due meanwhile, at once
+    assert pacer.num_due(5.0, 1, 1000) == 50  # all events that became due in the meantime, at once
     assert pacer.due_s(51) == 5.1
     assert pacer.wait_s(7.0, 51) == 0.0
 

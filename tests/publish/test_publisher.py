@@ -17,7 +17,7 @@ from tests.brokers.resolve import Broker
 from tests.conftest import Names
 
 PARTITIONS = 3
-# Brokers remove what is older than the topic's retention.
+# Brokers remove records that are older than the topic's retention.
 NOW_MS = SystemClock().wall_ms()
 
 

@@ -1,4 +1,4 @@
-"""The JSON Schemas, the generated files, and the examples that they accept and refuse."""
+"""The JSON Schemas, the generated files, and the examples that the schemas accept and refuse."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from forebay.schemas.definitions import Schema, definitions
 from forebay.schemas.examples import Example, bad_examples, good_examples
 from forebay.schemas.failures import FAILURES, FailureKind, Stage
 
-# Examples with nothing in them that may be left out.
+# Examples without optional fields.
 EXAMPLE_OF = {
     "prediction": "prediction-binary",
     "dead-letter": "dead-letter-rejected",
@@ -83,7 +83,7 @@ def test_good_examples_satisfy_their_schema(example: Example) -> None:
 def test_bad_examples_fail_their_schema_if_it_can_detect_them(example: Example) -> None:
     try:
         instance = example.instance()
-    except ValueError:  # no JSON at all, which is before any schema
+    except ValueError:  # not JSON, so the schema does not apply
         assert example.kind in (FailureKind.NOT_JSON, FailureKind.EMPTY_VALUE)
         assert not example.found_by_schema
         return

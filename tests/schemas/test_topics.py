@@ -40,7 +40,7 @@ def test_each_is_described_and_has_a_schema(spec: TopicSpec) -> None:
         return
     assert spec.cleanup_policy == "delete"
     days = spec.retention_ms / 86_400_000
-    assert f"{days:g} days" in spec.description, "the description gives the reason for what is set"
+    assert f"{days:g} days" in spec.description, "the description gives the reason for the settings"
 
 
 def test_outputs_are_kept_at_least_as_long_as_the_events() -> None:

@@ -1,4 +1,4 @@
-"""promtool, Prometheus' own checker of rules: from the path, or downloaded once from Debian's package."""
+"""promtool, Prometheus' checker of rules: from the PATH, or downloaded once as Debian's package."""
 
 from __future__ import annotations
 

@@ -155,7 +155,7 @@ async def test_an_event_is_followed_from_its_producer_to_the_reader_of_its_predi
 ) -> None:
     await worker_group.create()
     workers = [worker_group.start(telemetry=telemetry(fake, logs=True)) for _ in range(2)]
-    # The aggregator finds its collector as any program that uses OpenTelemetry does.
+    # The aggregator finds its collector through the standard variables of OpenTelemetry.
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", fake.endpoint)
     aggregates = AggregatorGroup(worker_group.bootstrap, worker_group.prefix, tmp_path)
     aggregator = aggregates.start()

@@ -205,7 +205,7 @@ def test_a_former_name_is_refused_with_its_successor(former: str) -> None:
 
 
 def test_the_former_names_are_those_of_modules_in_one_package() -> None:
-    assert OLD_PACKAGE.isidentifier()  # and not a package within `forebay`, which no logger was named after
+    assert OLD_PACKAGE.isidentifier()  # and not a package within `forebay`, because no logger is named after one
     assert (RENAMED["refusals"], RENAMED["kafka.layout"]) == ("forebay.commit", "forebay.kafka.topics")
     assert all(part.isidentifier() for name in RENAMED if name for part in name.split("."))
 

@@ -172,9 +172,9 @@ def test_lag_in_seconds_is_bounded_by_known_times() -> None:
 
     assert seconds(5, 9, now_s=1000) == 0  # nothing is known except that the partition was not seen before
     assert seconds(5, 9, now_s=1010) == 10
-    assert seconds(7, 9, now_s=1020, last_read_s=1005) == 15  # after the last one that was read
+    assert seconds(7, 9, now_s=1020, last_read_s=1005) == 15  # after the last record that was read
     assert seconds(9, 9, now_s=5000, last_read_s=1015) == 0
-    assert seconds(9, 12, now_s=5002, last_read_s=1015) == 2  # after the moment when nothing was left
+    assert seconds(9, 12, now_s=5002, last_read_s=1015) == 2  # after the time at which nothing was left to read
     assert seconds(10, 12, now_s=5003, last_read_s=5001) == 2
 
 

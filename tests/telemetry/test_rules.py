@@ -24,7 +24,7 @@ RULES = ROOT / "helm/files/alerts/forebay.rules.yaml"
 RULE_TESTS = Path(__file__).with_name("forebay.rules.test.yaml")
 DASHBOARDS = sorted((ROOT / "helm/files/dashboards").glob("*.json"))
 
-# What Prometheus adds by itself to everything that it scrapes.
+# Labels and series that Prometheus adds to everything that it scrapes.
 SCRAPED = {"job", "instance"}
 
 

@@ -1,4 +1,4 @@
-"""One line about the first event that is not in milliseconds."""
+"""The log line about the first event whose timestamp is not in milliseconds."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from tests.worker.echo import NUM_FEATURES, feature_hash
 from tests.worker.structured_log import LogLine, read_log
 
 READY_TIMEOUT_S = 90.0
-"""Limit of waits, which end as soon as they can; it is long for busy machines."""
+"""The limit of waits, which end as soon as possible. It is long, for busy machines."""
 OUTPUTS = ("predictions", "dead-letters", "outcome-deltas")
 
 
@@ -38,7 +38,7 @@ class WorkerProcess:
         self.log_path = folder / f"worker-{number}.log"
         command = [sys.executable, "-m", "tests.worker.echo", json.dumps(arguments)]
         with self.log_path.open("wb") as log:
-            # Tied: where the tests are killed, no worker is left.
+            # Tied to this process: if the tests are killed, no worker is left running.
             self.process = subprocess.Popen(tied_to_parent(command, os.getpid()), stderr=log, stdout=log)
 
     @property
@@ -126,7 +126,7 @@ class WorkerGroup:
         """Create the topics.
 
         features: settings of the input topic.
-        partitions: of each topic, where it is not as many as were given to the group.
+        partitions: the number in each topic, if it differs from the group's.
         """
         if partitions is not None:
             self.partitions = partitions
@@ -207,7 +207,7 @@ class WorkerGroup:
     async def send(
         self, values: Sequence[Sequence[bytes]], keys: Sequence[Sequence[bytes | None]] | None = None
     ) -> None:
-        # All replicas: with three brokers, what only the leader has is lost when all of them are stopped right afterwards.
+        # All replicas: of three brokers, the leader may have records that are lost if all are stopped right afterwards.
         async with producer(self.bootstrap, acks="all", max_request_size=20 << 20, max_batch_size=20 << 20) as client:
             for place, part in enumerate(values):
                 if part:

@@ -20,7 +20,7 @@ from tests.worker.structured_log import check_client_lines
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(480)  # four starts of three brokers, on a machine that may do much else
+@pytest.mark.timeout(480)  # four starts of three brokers, on a possibly busy machine
 async def test_brokers_unreachable_at_the_start_and_later(
     kafka_cluster: Callable[[int, Mapping[str, str]], ApacheKafka], names: Names, tmp_path: Path
 ) -> None:

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 MOST_OWN_MIB = 60
 
-# Of other commands, of extras, of torch's compilers, and of what is off by default.
+# Modules of other commands, of extras, of torch's compilers, and of features that are off by default.
 NOT_NEEDED = {
     "faust", "matplotlib", "noida_db", "pandas", "pyarrow", "pynvml", "requests", "rich", "sklearn",
     "forebay.stream.aggregate.app", "forebay.stream.bench", "forebay.stream.demo", "forebay.stream.publish",

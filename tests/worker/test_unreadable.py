@@ -36,7 +36,7 @@ async def test_each_unreadable_offset_has_one_outcome(worker_group: WorkerGroup)
         batch(with_lengths([record(number, b"x" * 1_000_000) for number in range(40)]), 40, codec=4),
         batch(with_lengths([record(0, GOOD, headers=[(b"", b"")] * 300_000), record(1, GOOD)]), 2),
         batch(with_lengths([record(number, GOOD) for number in range(20_000)]), 20_000, codec=4),
-        # Kafka looks at the offsets in a batch only where it is compressed.
+        # Kafka checks the offsets in a batch only if it is compressed.
         batch(with_lengths([record(0, GOOD), record(50, GOOD), record(2, GOOD)]), 3),
     ]
     async with producer(worker_group.bootstrap) as client:
@@ -62,7 +62,7 @@ async def test_each_unreadable_offset_has_one_outcome(worker_group: WorkerGroup)
 
 
 @pytest.mark.embedded
-@pytest.mark.parametrize("broker", ["embedded_broker"], indirect=True)  # a real Kafka does not take such a batch
+@pytest.mark.parametrize("broker", ["embedded_broker"], indirect=True)  # a real Kafka does not accept such a batch
 async def test_an_inconsistent_batch_stops_the_worker_with_its_offset(worker_group: WorkerGroup) -> None:
     await worker_group.create(partitions=1)
     where = TopicPartition(worker_group.topic("features"), 0)

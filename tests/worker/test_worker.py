@@ -157,7 +157,7 @@ async def test_a_temporarily_broken_model_loses_nothing(worker_group: WorkerGrou
     worker = worker_group.start(
         mode="broken",
         flag=flag,
-        # So seldom that the limit on repeated lines never hides one of the breaker's.
+        # So rare that the limit on repeated lines never hides one of the breaker's.
         breaker={"failure_threshold": 3, "reset_timeout_ms": 2500},
         kafka={"max_poll_interval_ms": 3000},
         log={"format": "json"},
@@ -178,7 +178,9 @@ async def test_a_temporarily_broken_model_loses_nothing(worker_group: WorkerGrou
     lines = worker.log_lines()
     assert len(starting(lines, "partitions assigned")) == 1, "it never left the group"
     tries = [line.time_s for line in starting(lines, "circuit breaker of the model: half_open")]
-    assert len(tries) > 1 and min(after - before for before, after in pairwise(tries)) > 2.4, "one line for each try"
+    assert len(tries) > 1 and min(after - before for before, after in pairwise(tries)) > 2.4, (
+        "one line for each attempt"
+    )
     check_client_lines(lines, every_s=CLIENT_LINES_EVERY_S)
     counts = repetitions(line for line in lines if not line.key.startswith("circuit breaker"))
     assert max(counts.values()) <= 2, counts
