@@ -102,7 +102,7 @@ def violations(path: Path, source: str) -> list[str]:
 
 
 @pytest.mark.parametrize("path", FILES, ids=str)
-def test_imports_go_where_they_may(path: Path) -> None:
+def test_imports_follow_the_rules(path: Path) -> None:
     assert violations(path, (ROOT / path).read_text()) == []
 
 

@@ -134,11 +134,11 @@ def large_constructors(modules: Mapping[Path, ast.Module]) -> list[str]:
     return found
 
 
-def test_code_benchmarks_examples_and_tests_are_looked_at() -> None:
+def test_code_benchmarks_examples_and_tests_are_checked() -> None:
     assert {path.parts[0] for path in trees()} >= {"stream", "models", "schemas", "benchmarks", "examples", "tests"}
 
 
-def test_no_file_is_longer_than_a_reader_can_hold() -> None:
+def test_no_file_is_too_long() -> None:
     assert long_files({path: (ROOT / path).read_text() for path in trees()}) == []
 
 

@@ -227,7 +227,7 @@ def test_what_can_be_left_out(helm: Helm) -> None:
     assert "livenessProbe" not in spec["containers"][0] and spec["serviceAccountName"] == "default"
 
 
-def test_every_dashboard_and_rule_is_there(helm: Helm) -> None:
+def test_every_dashboard_and_rule_is_included(helm: Helm) -> None:
     objects = helm.objects("production")
     dashboards = [one for one in objects if "dashboard" in one["metadata"]["name"]]
     files = sorted((CHART / "files/dashboards").glob("*.json"))
@@ -336,7 +336,7 @@ def test_the_webhook_comes_from_a_secret_and_goes_to_the_aggregator_only(helm: H
     assert "hooks.example" not in str([one for one in helm.objects("minimal", given) if one["kind"] != "Secret"])
 
 
-def test_notes_tell_how_to_publish_subscribe_and_look(helm: Helm) -> None:
+def test_notes_show_how_to_publish_subscribe_and_inspect(helm: Helm) -> None:
     def notes(*sets: str) -> str:
         return notes_of(helm, *sets)
 

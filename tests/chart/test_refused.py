@@ -60,7 +60,7 @@ TOGETHER = {
 
 
 @pytest.mark.parametrize("sets", TOGETHER)
-def test_what_does_not_go_together(sets: str, helm: Helm) -> None:
+def test_incompatible_values_are_refused(sets: str, helm: Helm) -> None:
     with pytest.raises(Refused) as refused:
         helm.template("minimal", sets)
     assert TOGETHER[sets] in str(refused.value)

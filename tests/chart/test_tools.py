@@ -16,7 +16,7 @@ from tests.chart.render import CHART, Helm
 from tests.needed import needed
 
 
-def test_helm_is_the_one_that_is_named(helm: Helm, helm_3: Helm) -> None:
+def test_helm_has_the_requested_version(helm: Helm, helm_3: Helm) -> None:
     assert helm.run("version", "--short").startswith("v4.") and helm_3.run("version", "--short").startswith("v3.")
 
 
@@ -25,7 +25,7 @@ def test_the_oldest_kubernetes_that_is_tested_is_the_oldest_that_is_allowed() ->
 
 
 @pytest.mark.parametrize("fetch", [tools.helm, tools.kubernetes_schemas, tools.kubeconform])
-def test_a_failed_fetch_says_why_and_leaves_nothing(
+def test_a_failed_fetch_reports_the_reason_and_leaves_nothing(
     fetch: Callable[[dict[str, str]], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
@@ -40,7 +40,7 @@ def test_a_failed_fetch_says_why_and_leaves_nothing(
     assert [path for path in tmp_path.iterdir() if path.suffix != ".lock"] == []
 
 
-def test_what_is_there_is_not_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_existing_program_is_not_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("something was run"))
     folder = tmp_path / f"helm-{tools.HELM_4[0]}"
     folder.mkdir()
@@ -49,7 +49,7 @@ def test_what_is_there_is_not_fetched_again(tmp_path: Path, monkeypatch: pytest.
     assert tools.helm({"FOREBAY_CACHE": str(tmp_path)}) == folder / "helm"
 
 
-def test_elsewhere_than_on_linux_the_helm_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_other_platforms_an_installed_helm_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.system", lambda: "Darwin")
     monkeypatch.setattr("shutil.which", lambda name: f"/opt/bin/{name}")
     assert tools.helm({}) == Path("/opt/bin/helm")

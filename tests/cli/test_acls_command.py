@@ -84,5 +84,5 @@ def test_refusals_name_what_is_missing(error: Exception, report: str) -> None:
     assert found is not None and found.message == f"not allowed: {report}"
 
 
-def test_other_errors_are_no_refusals() -> None:
+def test_other_errors_are_not_refusals() -> None:
     assert explain_authorization_error(kafka_errors.NotLeaderForPartitionError(), "READ") is None

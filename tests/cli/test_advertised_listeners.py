@@ -89,7 +89,7 @@ async def test_only_the_answer_of_a_bootstrap_server_is_not_enough(bootstrap: st
     assert failure.value.kind == "advertised"
 
 
-async def test_a_server_that_never_answers_is_waited_for_only_so_long() -> None:
+async def test_the_wait_for_a_server_that_never_answers_is_limited() -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
@@ -103,7 +103,7 @@ async def test_a_server_that_never_answers_is_waited_for_only_so_long() -> None:
     "command",
     [["demo"], ["status"], ["topics", "check"], ["bench", "--events", "1", "--memory-events", "0", "--rate", "0"]],
 )
-def test_nothing_is_reported_as_done_on_a_broker_that_is_away(
+def test_nothing_is_reported_as_done_on_an_unreachable_broker(
     command: list[str], unheard: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*command, "--bootstrap-server", f"127.0.0.1:{unheard}"]) == 1

@@ -72,7 +72,7 @@ def test_asyncapi_has_the_topics_of_the_configuration(capsys: pytest.CaptureFixt
 
 
 @pytest.mark.parametrize("args", [["event", "--asyncapi"], ["--asyncapi", "--examples"], ["evnt"]])
-def test_what_does_not_go_together_is_a_usage_error(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_incompatible_options_are_a_usage_error(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["schemas", *args]) == 2
     assert "Error: " in capsys.readouterr().err
 

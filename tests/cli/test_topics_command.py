@@ -88,7 +88,7 @@ def test_what_the_cluster_refuses_fails_the_command(
 
 
 @pytest.mark.parametrize("command", ["create", "check"])
-def test_a_broker_that_is_away_is_one_red_line(
+def test_an_unreachable_broker_is_one_red_line(
     command: str, unused_tcp_port: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["topics", command, "--bootstrap-server", f"127.0.0.1:{unused_tcp_port}"]) == 1

@@ -108,7 +108,7 @@ def test_what_the_worker_writes_it_does_not_read(topic: str) -> None:
         {"kafka.security_protocol": "SSL", "kafka.ssl_check_hostname": "false"},
     ],
 )
-def test_ways_to_be_let_in(overrides: dict[str, object]) -> None:
+def test_ways_to_log_in(overrides: dict[str, object]) -> None:
     assert report(overrides) == []
 
 

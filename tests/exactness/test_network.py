@@ -145,7 +145,7 @@ async def test_connections_that_are_open_and_carry_nothing(scene: Scene) -> None
 
 
 @pytest.mark.exactness
-async def test_a_broker_that_is_away_for_a_minute_in_the_middle_of_a_commit(scene: Scene) -> None:
+async def test_a_broker_that_is_unreachable_for_a_minute_during_a_commit(scene: Scene) -> None:
     worker = await scene.flowing(log={"format": "json"})
     hold = scene.proxy.hold_request(ApiKey.END_TXN)
     await scene.group.publish(200)

@@ -40,7 +40,7 @@ def example(name: str, *arguments: str, code: int = 0) -> str:
 
 
 @pytest.mark.parametrize("arguments", [("publish.py", "127.0.0.1:1", "features"), ("subscribe.py", "127.0.0.1:1")])
-def test_a_broker_that_is_away_is_reported_in_one_sentence(arguments: tuple[str, ...]) -> None:
+def test_an_unreachable_broker_is_reported_in_one_sentence(arguments: tuple[str, ...]) -> None:
     told = example(*arguments, code=1)
     assert "127.0.0.1:1: KafkaConnectionError" in told and "Traceback" not in told
 
@@ -170,6 +170,6 @@ def expected_windows(july: Path, repository: Path) -> dict[str, tuple[int, float
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
-def test_each_says_how_it_is_run_and_what_it_wants(path: Path) -> None:
+def test_each_example_states_how_to_run_it_and_what_it_needs(path: Path) -> None:
     assert f"python examples/{path.name} " in path.read_text().split('"""')[1]
     assert f"usage: python examples/{path.name}" in example(path.name, code=1)

@@ -64,7 +64,7 @@ async def test_one_of_three_brokers_is_killed_and_comes_back(cluster: ApacheKafk
 
 
 @pytest.mark.faults
-async def test_all_three_brokers_are_away_for_a_minute(cluster: ApacheKafka, three: FaultScene) -> None:
+async def test_all_three_brokers_are_down_for_a_minute(cluster: ApacheKafka, three: FaultScene) -> None:
     async def fault() -> None:
         await asyncio.to_thread(cluster.kill)
         await asyncio.sleep(MINUTE_S)

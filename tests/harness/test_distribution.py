@@ -49,11 +49,11 @@ def test_the_order_and_what_stays_together(tmp_path: Path) -> None:
     ]
 
 
-def test_what_a_module_makes_is_not_for_tests_that_go_one_by_one(tmp_path: Path) -> None:
+def test_tests_distributed_one_by_one_must_not_use_module_fixtures(tmp_path: Path) -> None:
     text = "import pytest\n@pytest.fixture(scope='module')\ndef made(): ...\ndef test_it(made): ...\n"
     said = session(tmp_path, {SOME: text})
     assert said.returncode != 0 and f"{SOME}::test_it uses made" in said.stdout + said.stderr
 
 
-def test_the_files_are_there() -> None:
+def test_the_files_exist() -> None:
     assert not [name for name in ONE_BY_ONE if not (ROOT / name).is_file()]

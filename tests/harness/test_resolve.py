@@ -25,24 +25,24 @@ def closed(reason: str) -> object:
     return way
 
 
-def test_a_named_kafka_goes_before_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_configured_kafka_takes_precedence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resolving, "resolve_maven", lambda _environ: pytest.fail("Maven was asked"))
     assert resolve({"FOREBAY_TEST_BOOTSTRAP": "broker:9092"}).named == "broker:9092"
 
 
-def test_maven_goes_before_docker(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_maven_takes_precedence_over_docker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resolving, "resolve_maven", lambda _environ: Source("from Maven"))
     monkeypatch.setattr(resolving, "resolve_docker", lambda _environ: pytest.fail("Docker was asked"))
     assert resolve({}).description == "from Maven"
 
 
-def test_docker_is_the_last_way(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_docker_is_the_last_resort(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resolving, "resolve_maven", closed("no Java"))
     monkeypatch.setattr(resolving, "resolve_docker", lambda _environ: Source("from Docker"))
     assert resolve({}).description == "from Docker"
 
 
-def test_every_reason_is_given_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_reason_is_given_if_no_kafka_is_available(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resolving, "resolve_maven", closed("no Java"))
     monkeypatch.setattr(resolving, "resolve_docker", closed("no Docker engine answers"))
     with pytest.raises(Unavailable, match="FOREBAY_TEST_BOOTSTRAP is not set; no Java; no Docker engine answers"):
@@ -70,7 +70,7 @@ def _program(folder: Path, name: str, script: str) -> Path:
         ("echo 'Unable to locate a Java Runtime.' >&2; exit 1", "no Java that runs"),
     ],
 )
-def test_a_java_that_will_not_do_is_not_taken(tmp_path: Path, script: str, reason: str) -> None:
+def test_an_unsuitable_java_is_not_used(tmp_path: Path, script: str, reason: str) -> None:
     _program(tmp_path / "bin", "java", script)
     with pytest.raises(Unavailable, match=reason):
         find_java({"JAVA_HOME": str(tmp_path)})
@@ -94,12 +94,12 @@ def test_several_processes_fetch_the_jars_once(tmp_path: Path, monkeypatch: pyte
     assert fetches.read_text() == "x\n" and {folder.is_dir() for folder in folders} == {True}
 
 
-def test_free_ports_differ_and_lie_below_the_ephemeral_range() -> None:
+def test_free_ports_differ_and_are_below_the_ephemeral_range() -> None:
     ports = free_ports(8)
     assert len(set(ports)) == 8 and all(20000 <= port < 32000 for port in ports)
 
 
-def test_two_calls_give_different_ports_although_none_is_bound_yet() -> None:
+def test_two_calls_return_different_ports_although_none_is_bound_yet() -> None:
     given = [port for _ in range(50) for port in free_ports(4)]
     assert len(set(given)) == len(given)
 
@@ -125,7 +125,7 @@ def _session(folder: Path, *arguments: str, **environ: str) -> subprocess.Comple
     return subprocess.run(command, cwd=folder, env=clean, capture_output=True, text=True, check=False, timeout=150)
 
 
-def test_without_a_real_kafka_the_rest_runs_and_the_summary_says_what_was_left_out(tmp_path: Path) -> None:
+def test_without_a_real_kafka_the_rest_runs_and_the_summary_shows_what_was_left_out(tmp_path: Path) -> None:
     said = _session(tmp_path)
     assert said.returncode == 0, said.stdout + said.stderr
     assert "1 passed, 1 deselected" in said.stdout
@@ -139,7 +139,7 @@ def test_in_ci_a_missing_real_kafka_is_a_failure(tmp_path: Path) -> None:
     assert "FAILED: with CI=true a missing real Kafka is a failure" in said.stdout
 
 
-def test_several_processes_sum_up_as_one_would(tmp_path: Path) -> None:
+def test_several_processes_report_the_same_summary_as_one(tmp_path: Path) -> None:
     said = _session(tmp_path, "-n", "2", "--dist", "loadfile", CI="true")
     assert said.returncode == 1, said.stdout + said.stderr
     assert "1 passed" in said.stdout
@@ -147,7 +147,7 @@ def test_several_processes_sum_up_as_one_would(tmp_path: Path) -> None:
     assert "FAILED: with CI=true a missing real Kafka is a failure" in said.stdout
 
 
-def test_in_ci_a_choice_without_kafka_tests_is_no_failure(tmp_path: Path) -> None:
+def test_in_ci_a_selection_without_kafka_tests_does_not_fail(tmp_path: Path) -> None:
     said = _session(tmp_path, "-m", "not kafka", CI="true")
     assert said.returncode == 0, said.stdout + said.stderr
     assert "LEFT OUT" not in said.stdout

@@ -44,7 +44,7 @@ def test_images_are_pinned(name: str) -> None:
         assert tag == KAFKA_VERSION  # the version that the tests use
 
 
-def test_everything_mounted_is_there() -> None:
+def test_everything_mounted_exists() -> None:
     document = compose()
     for name, service in document["services"].items():
         for volume in service.get("volumes", []):
@@ -149,7 +149,7 @@ def test_promtool_accepts_the_configuration(tmp_path: Path) -> None:
     assert said.returncode == 0 and "rules found" in said.stdout, said.stdout + said.stderr
 
 
-def test_grafana_opens_on_a_dashboard_that_is_there() -> None:
+def test_grafana_opens_on_a_dashboard_that_exists() -> None:
     grafana = ALL["grafana"]
     (source, target) = next(volume.split(":")[:2] for volume in grafana["volumes"] if volume.startswith("."))
     first = Path(grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])

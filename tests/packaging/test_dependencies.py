@@ -111,7 +111,7 @@ def test_an_explanation_is_true(name: str, place: str) -> None:
     assert any(word in text for word in (name.replace("-", "_"), name.split("-")[0])), place
 
 
-def test_every_extra_is_judged_here(wheel: Path) -> None:
+def test_every_extra_is_checked_here(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         (metadata,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         lines = archive.read(metadata).decode().splitlines()
@@ -120,7 +120,7 @@ def test_every_extra_is_judged_here(wheel: Path) -> None:
     assert {extra for extra in EXTRA_OF.values()} <= extras
 
 
-def test_a_folder_of_several_distributions_is_told_apart() -> None:
+def test_a_folder_of_several_distributions_is_attributed_by_module() -> None:
     assert providers({"opentelemetry.trace", "opentelemetry.sdk.trace", "torch.nn", "six"}) == {
         "opentelemetry.trace": "opentelemetry-api",
         "opentelemetry.sdk.trace": "opentelemetry-sdk",
@@ -137,7 +137,7 @@ def base(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
     return Environment.create(tmp_path_factory.mktemp("base"), wheel)
 
 
-def test_an_environment_holds_what_is_declared_and_nothing_else(base: Environment, wheel: Path) -> None:
+def test_an_environment_contains_what_is_declared_and_nothing_else(base: Environment, wheel: Path) -> None:
     script = "import importlib.metadata as m; print(*{d.name.lower() for d in m.distributions()})"
     names = set(base.run("python", "-c", script).stdout.replace("_", "-").split())
     wanted = closure(declared(wheel_requirements(wheel)).values())

@@ -38,7 +38,7 @@ def clean(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
     return Environment.create(tmp_path_factory.mktemp("clean"), dist / WHEEL, "demo")
 
 
-def test_the_wheel_holds_the_packages_and_nothing_else(dist: Path) -> None:
+def test_the_wheel_contains_the_packages_and_nothing_else(dist: Path) -> None:
     with zipfile.ZipFile(dist / WHEEL) as wheel:
         names = wheel.namelist()
     assert {name.split("/")[0] for name in names} == {"forebay", f"forebay-{VERSION}.dist-info"}
@@ -92,7 +92,7 @@ def sbom() -> Any:
     return module
 
 
-def test_the_bill_of_materials_names_what_the_wheel_brings_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_bill_of_materials_lists_what_the_wheel_installs_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     names = sbom().required_names(["aggregate", "embedded"])
     assert {"torch", "numpy", "aiokafka", "cramjam", "faust-streaming", "aiohttp", "noida-db"} <= names

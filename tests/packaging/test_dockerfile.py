@@ -65,7 +65,7 @@ def test_base_images_and_tools_are_pinned() -> None:
     }
 
 
-def test_the_context_holds_what_is_copied_and_no_more() -> None:
+def test_the_context_contains_what_is_copied_and_nothing_else() -> None:
     kept = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     copied = {
         source

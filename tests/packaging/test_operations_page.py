@@ -31,7 +31,7 @@ def test_every_alert_has_its_section(alert: str) -> None:
     assert text.startswith("*") and len(text.split()) > 20
 
 
-def test_no_section_is_about_an_alert_that_is_gone() -> None:
+def test_no_section_is_about_a_removed_alert() -> None:
     assert set(re.findall(r"^### (Forebay\w+)$", PAGE, re.MULTILINE)) == set(ALERTS)
 
 

@@ -71,7 +71,7 @@ def test_a_delta_shows_its_count_outcome_and_minute() -> None:
     assert "minute 2023-11-14 22:14    1,234 rejected  decode/not_json  late v2  ids a" in line("outcome-deltas", DELTA)
 
 
-def test_aggregates_and_alerts_are_told_as_in_the_examples() -> None:
+def test_aggregates_and_alerts_are_shown_as_in_the_examples() -> None:
     shown = {example.name: example.value for example in good_examples()}
     failed = line("error-aggregates", shown["error-aggregate-failed"])
     assert "minute 2013-07-01 08:30        2 failed  model/model_error  flight-delay v3" in failed

@@ -201,14 +201,14 @@ def test_a_limit_that_is_too_small_is_reported(name: str, severity: str) -> None
     assert told(changed(name, {MAX_MESSAGE_BYTES: "50000"})) == [(severity, name, MAX_MESSAGE_BYTES)]
 
 
-def test_settings_that_are_not_told_are_a_note() -> None:
+def test_unreported_settings_are_a_note() -> None:
     states = as_wanted()
     states["features"] = TopicState("features", "present", num_partitions=4, replication_factor=1, configs=None)
     assert told(states) == [("note", "features", "configs_unknown")]
     assert differences(wanted("features"), states["features"]) == ()
 
 
-def test_the_gravest_comes_first() -> None:
+def test_the_most_severe_finding_comes_first() -> None:
     states = changed("features", {RETENTION_MS: "-1", RETENTION_BYTES: "5"})
     states |= {"outcome-deltas": TopicState("outcome-deltas", "missing")}
     states |= {"dead-letters": changed("dead-letters", {RETENTION_MS: "5"})["dead-letters"]}
@@ -223,7 +223,7 @@ WINDOWED = Settings(
 )
 
 
-def test_windows_are_made_again_from_events_that_must_still_be_there() -> None:
+def test_windows_are_rebuilt_from_events_that_must_still_exist() -> None:
     enough, short = {RETENTION_MS: "10800000"}, {RETENTION_MS: "10799999"}
     assert ("warning", "features", "retention") in told(changed("features", enough, settings=WINDOWED), WINDOWED)
     assert not any(
