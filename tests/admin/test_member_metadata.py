@@ -44,7 +44,7 @@ def test_metadata_is_part_of_the_join_under_the_name_of_the_plain_assignor() -> 
     assert [assigned.encode() for assigned in assignor.assign(cluster, members).values()] == [
         assigned.encode() for assigned in plain.values()
     ]
-    assert announced == [METADATA.encode(), b""], "what each member announces, for the one that leads"
+    assert announced == [METADATA.encode(), b""], "the group's leader needs what each member announces"
 
 
 @given(st.binary() | st.recursive(st.none() | st.text() | st.integers(), st.lists).map(lambda x: repr(x).encode()))

@@ -81,7 +81,9 @@ def test_a_rate_needs_enough_events_and_has_hysteresis() -> None:
     assert look(RATE, few, [0.5, 1.5]) == []
     feed = Feed().add(0, 3, 17).add(1, 0, 20).add(2, 0, 10)
     alerts = look(RATE, feed, [0.5, 1.5])
-    assert [alert.value for alert in alerts] == [0.15], "0.075 is below the threshold and above what resolves"
+    assert [alert.value for alert in alerts] == [0.15], (
+        "0.075 is below the threshold, but above the level that resolves the alert"
+    )
     assert [alert.status.value for alert in look(RATE, feed, [0.5, 1.5, 2.5, 3.5])] == ["firing", "resolved"]
 
 

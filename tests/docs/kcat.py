@@ -34,7 +34,7 @@ def consume(broker: str, topic: str) -> None:
     while len(ended) < len(partitions):
         message = consumer.poll(TIMEOUT_S)
         if message is None:
-            raise TimeoutError(f"nothing came from {topic} within {TIMEOUT_S:g} s")
+            raise TimeoutError(f"no record from {topic} within {TIMEOUT_S:g} s")
         if message.error():
             ended.add(message.partition())
         else:

@@ -59,7 +59,7 @@ async def test_workers_killed_at_every_step_of_a_commit_lose_and_repeat_no_windo
     await worker_group.settled()
     await all_closed(worker_group, SPEC)
     assert await third.stop() == 0 and await second.stop() == 0
-    assert (await worker_group.committed()) == (await worker_group.ends()), "the lag is honest"
+    assert (await worker_group.committed()) == (await worker_group.ends()), "the lag is correct"
     logs = "".join(worker.log for worker in worker_group.workers)
     assert logs.count("rebuilding the open windows") >= 4 and logs.count("open windows are rebuilt") >= 4
     seen = await check(worker_group, SPEC)

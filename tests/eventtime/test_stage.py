@@ -202,7 +202,7 @@ def test_windows_are_flushed_even_if_no_event_follows() -> None:
     windows.restore({P0: committed})
     assert windows.take(poll(0, [(A, 1), (B, 2)])) == []
     windows.advance({P0: 2})
-    assert windows.metadata({P0: 2}) == {}, "not before the windows are out"
+    assert windows.metadata({P0: 2}) == {}, "not before the windows are emitted"
     (chunk,) = windows.close_idle(EPOCH, lambda _partition: True)
     assert len(chunk.windows) == 2 and (chunk.num_records, chunk.next_offset) == (0, 2)
 

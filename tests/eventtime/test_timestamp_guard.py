@@ -124,7 +124,7 @@ def test_a_replay_rejects_the_same_events_although_the_clock_has_advanced() -> N
     again = started(clock, committed=Committed(4, chunk.metadata))
     assert again.take(poll(0, [JULY, JULY + 50 * 60_000, JULY + 90 * 60_000, JULY + HOUR])) == []
     found = take(again, poll(4, [JULY + 90 * 60_000, JULY + 2 * HOUR]))
-    assert spans(found.windows) == [(A, 0, 2 * HOUR, 3)], "offsets 0, 3 and 4, as though nothing had been"
+    assert spans(found.windows) == [(A, 0, 2 * HOUR, 3)], "offsets 0, 3 and 4, as if nothing had happened"
 
 
 def test_more_than_a_checkpoint_can_list_closes_all_windows() -> None:

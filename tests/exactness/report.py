@@ -33,8 +33,8 @@ DONE = {
 
 def arguments(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make test-exactness ARGS=...", description=__doc__.splitlines()[0])
-    parser.add_argument("--seed", type=int, help="of what is done to workers, and when; default: a new one each time")
-    parser.add_argument("--seconds", type=float, help="of each storm; default: 60")
+    parser.add_argument("--seed", type=int, help="seed for the actions on workers and their times; default: random")
+    parser.add_argument("--seconds", type=float, help="duration of each storm; default: 60")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report to FILE, one JSON object per run")
     parser.add_argument("pytest", nargs="*", help="arguments for pytest, after --")
     return parser.parse_args(words)
@@ -50,7 +50,7 @@ def storms(runs: Sequence[Mapping[str, Any]]) -> Table:
     row("seed", *(str(run["seed"]) for run in runs))
     row("seconds", *(run["seconds"] for run in runs))
     row("events committed to the input", *(run["events"] for run in runs))
-    row("  aborted transactions beside them", *(run["aborted_input"] for run in runs))
+    row("  aborted transactions of the input", *(run["aborted_input"] for run in runs))
     row("predictions", *(run["predictions"] for run in runs))
     row("dead letters", *(sum(run["dead_letters"].values()) for run in runs))
     row("aborted transactions of workers", *(run["aborted_output"] for run in runs))

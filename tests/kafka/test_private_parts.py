@@ -148,7 +148,7 @@ def used() -> dict[str, set[str]]:
 
 def test_every_private_part_in_use_is_pinned(used: dict[str, set[str]]) -> None:
     missing = {access: files for access, files in used.items() if access not in PINNED.keys() | NOT_A_LIBRARY_S}
-    assert missing == {}, "pin these in PINNED, with what the code expects of them"
+    assert missing == {}, "add these to PINNED, with what the code expects of them"
 
 
 def test_every_pinned_part_is_in_use(used: dict[str, set[str]]) -> None:

@@ -65,7 +65,7 @@ def test_every_property_is_described_and_times_name_their_unit(name: str) -> Non
             description = value.get("description")
             assert description, f"{name}: {key} has no description"
             if key.endswith(("timestamp", "_ms", "_seen", "window_start", "window_end")):
-                assert re.search(r"milliseconds|\bms\b", description), f"{name}: {key} names no unit"
+                assert re.search(r"milliseconds|\bms\b", description), f"{name}: {key} does not name its unit"
 
 
 def test_dead_letters_describe_every_kind() -> None:

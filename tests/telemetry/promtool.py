@@ -26,7 +26,7 @@ def find_promtool(environ: Mapping[str, str]) -> Path:
 
 def _fetch(folder: Path) -> None:
     if not (shutil.which("apt-get") and shutil.which("dpkg")):
-        raise Unavailable("no promtool on the path, and no apt-get to fetch Debian's package prometheus")
+        raise Unavailable("promtool is not on the PATH, and there is no apt-get to fetch Debian's package prometheus")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix="fetching-") as name:
         fetching = Path(name)

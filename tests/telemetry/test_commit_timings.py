@@ -29,4 +29,4 @@ def test_only_the_last_commits_count() -> None:
         "deliveries": 500.0,
         "positions": 1000.0,
         "end": 2000.0,
-    }, "neither the first commit, nor the time for building the records"
+    }, "without the first commit and without the time for building the records"

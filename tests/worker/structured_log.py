@@ -58,10 +58,10 @@ def check_client_lines(lines: Sequence[LogLine], *, every_s: float) -> None:
         elif line.message.startswith(BACK):
             away = False
         elif is_client(line):
-            assert not away, f"while no broker answers: {line}"
+            assert not away, f"logged while no broker answers: {line}"
             # Times are written in milliseconds.
             assert line.time_s - last_s[line.logger] >= every_s - 0.002, (
-                f"less than {every_s:g} s after the last: {line}"
+                f"logged less than {every_s:g} s after the last line: {line}"
             )
             last_s[line.logger] = line.time_s
 

@@ -199,7 +199,7 @@ async def test_too_many_dead_letters_stop_the_worker_instead_of_draining_the_top
     assert "stopped: dead_letter_limit: " in worker.log and "Traceback" not in worker.log, worker.log
     assert "of the last" in worker.log and "most common in this commit: not_json" in worker.log
     letters = len(await worker_group.outputs("dead-letters"))
-    assert letters < 600, "of 2,000: the rest is still in the input"
+    assert letters < 600, "of 2,000: the others are still in the input"
     committed = sum(offset or 0 for offset in (await worker_group.committed()).values())
     await worker_group.settled_by(worker_group.start(limits={"max_dead_letter_ratio": 1.0}))
     assert letters <= committed

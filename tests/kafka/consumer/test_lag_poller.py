@@ -42,7 +42,7 @@ async def test_each_result_is_passed_on_and_stored_with_its_time() -> None:
     await poller.poll()
     assert received == [source.lags] and poller.partition_lags == source.lags
     assert poller.answered_s == clock.now_s
-    assert source.asked == ["partition_lags"], "the cluster is asked once a poll"
+    assert source.asked == ["partition_lags"], "the cluster is asked once per poll"
     assert [partition_lag.lag for partition_lag in poller.partition_lags.values()] == [7, 0]
 
 
@@ -66,7 +66,7 @@ async def test_a_failed_poll_keeps_the_last_result(assigned: bool) -> None:
     with pytest.raises(KafkaConnectionError):
         await poller.poll()
     assert (poller.partition_lags, poller.answered_s) == ({P0: PartitionLag(3, 10)}, answered_s)
-    assert received[1:] == ([] if assigned else [{}]), "that nothing is assigned is known without the cluster"
+    assert received[1:] == ([] if assigned else [{}]), "the cluster is not needed to know that nothing is assigned"
 
 
 def test_the_lag_is_never_negative() -> None:

@@ -143,7 +143,7 @@ def test_reading_can_resume_in_the_middle_of_a_batch(first: bytes) -> None:
         assert offsets_of(found) == list(range(max(100, position), 100 + count))
         assert [each.value for each in found] == [each.value for each in all_of_it[-len(found) :]]
         if position > 100:
-            assert not any(isinstance(each, PlainRecord) for each in found), "what lies before is not parsed"
+            assert not any(isinstance(each, PlainRecord) for each in found), "earlier records are not parsed"
 
 
 def test_records_before_the_position_are_not_parsed() -> None:
