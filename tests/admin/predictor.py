@@ -1,4 +1,4 @@
-"""A predictor around a model for tests, on a device thread of its own."""
+"""A predictor around a model for tests, on its own device thread."""
 
 from __future__ import annotations
 

@@ -14,6 +14,6 @@ from tests.conftest import Names
 
 @pytest.fixture
 def aggregator_group(kafka: Broker, names: Names, tmp_path: Path) -> Iterator[AggregatorGroup]:
-    """Aggregators and topics of this test's own, on a real Kafka; aggregators that still run at the end are killed."""
+    """Aggregators and topics for one test, on a real Kafka. Aggregators that still run at the end are killed."""
     with AggregatorGroup(kafka.bootstrap, names.prefix, tmp_path) as group:
         yield group

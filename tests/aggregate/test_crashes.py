@@ -148,7 +148,7 @@ def run(source: Source, steps: list[tuple[str, int, int, int]], *, zombies: bool
 
 
 def now_of(state: PartitionState, minutes: int) -> int:
-    """The sums must be right whatever time a process assumes."""
+    """Return a time some minutes from the last event, because the sums must be right whatever time a process assumes."""
     return (state.last_timestamp or at(0)) + minutes * 60_000
 
 

@@ -42,7 +42,7 @@ def forebay(place: list[str], capsys: pytest.CaptureFixture[str]) -> Forebay:
 
 
 async def fill(broker: Broker, topic: str) -> None:
-    """Aggregates of this minute, one of them with an earlier revision."""
+    """Write aggregates of the current minute, one of them also in an earlier revision."""
     now_ms = time.time_ns() // 1_000_000
     start = now_ms // 60_000 * 60_000
     at = {"window_start": start, "window_end": start + 60_000, "first_seen": now_ms, "last_seen": now_ms}

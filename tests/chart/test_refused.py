@@ -67,8 +67,8 @@ def test_incompatible_values_are_refused(sets: str, helm: Helm) -> None:
 
 
 MISTYPED: Mapping[str, tuple[str, str]] = {
-    "a name that there is not": ("replicas=3", "additional properties 'replicas' not allowed"),
-    "a name within": ("image.repo=a", "additional properties 'repo' not allowed"),
+    "an unknown name": ("replicas=3", "additional properties 'replicas' not allowed"),
+    "an unknown nested name": ("image.repo=a", "additional properties 'repo' not allowed"),
     "a setting's name": ("config.batch.max_batch_sise=1", "additional properties 'max_batch_sise' not allowed"),
     "a section's name": ("config.btach.max_batch_size=1", "additional properties 'btach' not allowed"),
     "a setting out of range": ("config.batch.max_batch_size=0", "minimum: got 0, want 1"),
@@ -88,16 +88,16 @@ MISTYPED: Mapping[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize("mistake", MISTYPED)
-def test_what_is_mistyped(mistake: str, helm: Helm) -> None:
-    sets, told = MISTYPED[mistake]
+def test_mistyped_values_are_refused(mistake: str, helm: Helm) -> None:
+    sets, message = MISTYPED[mistake]
     with pytest.raises(Refused) as refused:
         helm.template("minimal", sets)
-    assert told in str(refused.value)
+    assert message in str(refused.value)
 
 
 def test_schema_and_readme_are_current() -> None:
-    assert (CHART / "values.schema.json").read_text() == schema_text(), "make chart"
-    assert (CHART / "README.md").read_text() == readme_text(), "make chart"
+    assert (CHART / "values.schema.json").read_text() == schema_text(), "run `make chart`"
+    assert (CHART / "README.md").read_text() == readme_text(), "run `make chart`"
 
 
 def test_every_value_is_documented_and_in_the_schema() -> None:

@@ -55,5 +55,5 @@ def commands_of(block: Block) -> Iterator[Command]:
 
 
 def words_of(line: str) -> list[str]:
-    """Return the words of a line that stay the same from run to run: four letters or more, without digits beside them."""
+    """Return the words of a line that stay the same from run to run: four letters or more, without adjacent digits."""
     return re.findall(r"(?<![\w./-])[A-Za-z]{4,}(?![\w./-])", line)
