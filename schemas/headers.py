@@ -25,9 +25,6 @@ MODEL: Final = "forebay-model"
 DEADLINE_MS: Final = "forebay-deadline-ms"
 """The time after which a prediction is useless: decimal milliseconds since the Unix epoch."""
 
-EVENT_PREFIX: Final = "forebay-"
-"""The prefix of headers that describe the event itself; they are not copied to predictions."""
-
 # ---- on dead letters; numbers are decimal text, all values are UTF-8
 
 ERROR_PREFIX: Final = "forebay.error."

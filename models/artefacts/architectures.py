@@ -255,8 +255,8 @@ def _class_of(architecture: str) -> Callable[..., Net]:
     return ARCHITECTURES[architecture]
 
 
-def _is_whole(value: object, minimum: int, most: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and minimum <= value <= most
+def _is_whole(value: object, minimum: int, maximum: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and minimum <= value <= maximum
 
 
 def _is_dim(value: object) -> bool:

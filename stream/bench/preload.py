@@ -13,7 +13,7 @@ from forebay.stream.bench.events import EventGenerator
 
 BATCH_EVENTS: Final = 1_000
 BATCH_BYTES: Final = 900_000
-_UNDER_WAY: Final = 16
+_MAX_IN_FLIGHT: Final = 16
 
 
 async def preload_topic(
@@ -34,9 +34,9 @@ async def preload_topic(
     producer = AIOKafkaProducer(**options, acks="all", max_batch_size=BATCH_BYTES)
     await producer.start()
     try:
-        under_way: deque[tuple[asyncio.Future[Any], int]] = deque()
+        in_flight: deque[tuple[asyncio.Future[Any], int]] = deque()
         number = turn = 0
-        while number < events or under_way:
+        while number < events or in_flight:
             if number < events:
                 batch, count = build_batch(
                     producer,
@@ -46,11 +46,11 @@ async def preload_topic(
                     timestamp_ms=timestamp_ms,
                 )
                 delivery = await producer.send_batch(batch, topic, partition=turn % num_partitions)
-                under_way.append((delivery, count))
+                in_flight.append((delivery, count))
                 number += count
                 turn += 1
-            if len(under_way) >= _UNDER_WAY or number == events:
-                delivery, count = under_way.popleft()
+            if len(in_flight) >= _MAX_IN_FLIGHT or number == events:
+                delivery, count = in_flight.popleft()
                 await delivery
                 progress(count)
     finally:

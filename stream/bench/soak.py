@@ -68,7 +68,7 @@ async def soak(
     producer = AIOKafkaProducer(**options, acks="all", max_batch_size=BATCH_BYTES)
     await producer.start()
     try:
-        under_way: deque[asyncio.Future[Any]] = deque()
+        in_flight: deque[asyncio.Future[Any]] = deque()
         samples: list[tuple[int, int]] = []
         sent = done = turn = 0
         changed_s = sampled_s = clock.monotonic_s()
@@ -78,11 +78,11 @@ async def soak(
                 batch, count = build_batch(
                     producer, generator, first=first_number + sent, count=count, timestamp_ms=clock.wall_ms()
                 )
-                under_way.append(await producer.send_batch(batch, topic, partition=turn % num_partitions))
+                in_flight.append(await producer.send_batch(batch, topic, partition=turn % num_partitions))
                 sent += count
                 turn += 1
-            while under_way and under_way[0].done():
-                under_way.popleft().result()
+            while in_flight and in_flight[0].done():
+                in_flight.popleft().result()
             count = sum(map(len, await reader.poll(timeout_s=_POLL_S, max_records=_POLL_RECORDS)))
             now_s = clock.monotonic_s()
             if count:

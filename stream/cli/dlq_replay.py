@@ -45,7 +45,7 @@ MAX_REPLAYS: Final = 3
     metavar="N",
     help="Skip events that were replayed N times and failed each time.",
 )
-@click.option("--rate", type=click.FloatRange(min=0), default=0, metavar="N", help="Events a second; 0: no limit.")
+@click.option("--rate", type=click.FloatRange(min=0), default=0, metavar="N", help="Events per second; 0: no limit.")
 @click.option("--dry-run", is_flag=True, help="Show what would be published, and publish nothing.")
 @click.option("--yes", is_flag=True, help="Publish without asking.")
 @json_option

@@ -24,7 +24,19 @@ R = TypeVar("R")
 
 DEFAULT_FILE: Final = "forebay.toml"
 _READ_ONLY: Final = frozenset(
-    {"acls", "check", "config", "errors", "list", "schemas", "show", "stats", "status", "tail"}
+    {
+        "acls",
+        "check",
+        "config",
+        "dlq list",
+        "dlq show",
+        "dlq stats",
+        "errors",
+        "schemas",
+        "status",
+        "tail",
+        "topics check",
+    }
 )
 """Commands that change nothing. They report a found file on a terminal only, as scripts do not need it."""
 
@@ -97,13 +109,22 @@ def config_options(function: Callable[Concatenate[ConfigSource, P], R]) -> Calla
         found = config_path is None and Path(DEFAULT_FILE).is_file()
         if found:
             config_path = Path(DEFAULT_FILE)
-        announced = sys.stderr.isatty() or click.get_current_context().info_name not in _READ_ONLY
+        announced = sys.stderr.isatty() or _command_name(click.get_current_context()) not in _READ_ONLY
         environ = MappingProxyType(dict(os.environ))
         source = ConfigSource(config_path, environ, _parse(assignments), found=found, announced=announced)
         return function(source, *args, **kwargs)
 
     # click passes the two parameters that the wrapper adds.
     return cast(Callable[P, R], command)
+
+
+def _command_name(context: click.Context) -> str:
+    """Return the name of a command below `forebay`, such as `dlq list`."""
+    names: list[str] = []
+    while context.parent is not None:
+        names.insert(0, context.info_name or "")
+        context = context.parent
+    return " ".join(names)
 
 
 def bootstrap_option(function: Callable[P, R]) -> Callable[P, R]:

@@ -99,10 +99,10 @@ async def _status(
     async with GroupInspector(options, settings.kafka.group_id, topics, timeout_s=timeout_s) as inspector:
         while True:
             raise_if_cancelled()  # an interrupt
-            look = await inspector.inspect()
-            urls = admin_urls(look)
-            answers = await fetch_statuses(settings.admin, list(urls.values()), token_over_http=token_over_http)
-            status = build_group_status(look, dict(zip(urls, answers, strict=True)))
+            group = await inspector.inspect()
+            urls = admin_urls(group)
+            responses = await fetch_statuses(settings.admin, list(urls.values()), token_over_http=token_over_http)
+            status = build_group_status(group, dict(zip(urls, responses, strict=True)))
             _show(status, as_json=as_json, again=interval_s is not None)
             if interval_s is None:
                 return status.healthy

@@ -28,7 +28,8 @@ LOGGERS: Final[Mapping[str, str]] = MappingProxyType(
         "forebay.aggregate.faust": "Faust within the aggregator; errors only, unless set to debug",
     }
 )
-"""Loggers, with what they log. A level for a name applies to all loggers below it too."""
+"""Loggers, with what they log. A level for a name applies to all loggers below it too, except that only
+`forebay.aggregate.faust=debug` or the level `debug` for all lets more than errors of Faust through."""
 
 OLD_PACKAGE: Final = "stream"
 """The package after whose modules loggers were named in the past."""

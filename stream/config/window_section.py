@@ -97,7 +97,7 @@ class WindowSection(Section):
         default=1_000_000,
         ge=1,
         le=10_000_000_000,
-        description="Maximum number of records of one partition that a restart may have to read again. At this limit,"
+        description="Maximum number of records of one partition that a restart may have to read again. Beyond it,"
         " all open windows close.",
     )
     outage_ms: int = Field(

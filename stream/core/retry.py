@@ -72,7 +72,7 @@ async def retry(
     """
     failures = 0
     while True:
-        # The Kafka client can swallow a cancellation (see `stream.core.cancellation`): a loop must not continue then.
+        # The Kafka client can swallow a cancellation (see `core.cancellation`): a loop must not continue then.
         raise_if_cancelled()
         try:
             return await call()

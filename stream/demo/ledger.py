@@ -13,7 +13,6 @@ import numpy as np
 
 from forebay.schemas.failures import FAILURES, Outcome
 
-NOTHING: Final = 0
 CODES: Final[dict[Outcome, int]] = {Outcome.PREDICTED: 1, Outcome.REJECTED: 2, Outcome.FAILED: 3}
 _SPECS: Final = {str(kind): spec for kind, spec in FAILURES.items()}
 _MAX_EXAMPLES: Final = 10

@@ -95,7 +95,7 @@ class ReplayProgress:
 
 
 class Replayer:
-    """Publishes the events of a plan, at `rate` events a second (None: as fast as possible).
+    """Publishes the events of a plan, at `rate` events per second (None: as fast as possible).
 
     progress: what was published so far; valid at any time, also after an error.
     """

@@ -15,10 +15,9 @@ from typing import Final
 
 from forebay.schemas.errors import BrokerError, ForebayError
 from forebay.stream.core.clock import Clock
+from forebay.stream.core.log_lines import READY_LINE
 from forebay.stream.embedded.process import tied_to_parent
 
-READY_LINE: Final = "worker ready"
-"""The log line of a worker that is ready, for which its parent process waits."""
 _PAGE: Final = re.compile(rb"admin page at (https?://[^\s\"]+)")
 READY_TIMEOUT_S: Final = 90.0
 STOP_TIMEOUT_S: Final = 30.0

@@ -62,7 +62,7 @@ class EventIntake:
                     message = (
                         f"the timestamp is {watermark - chunk.timestamps[row]} ms before the watermark"
                         if kind is FailureKind.LATE
-                        else f"every window of this event holds {limit} events"
+                        else f"every open window of this event holds {limit} events, the maximum"
                     )
                     refused.append(RefusedEvent(records[row], kind, message, chunk.ids[row]))
             excluded = {*result.late, *result.full}

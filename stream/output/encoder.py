@@ -33,7 +33,7 @@ def output_bytes(result: BatchResult) -> int:
     return result.batch.num_bytes + result.batch.num_rows * prediction_bytes(result.values_BO.shape[1])
 
 
-class WindowLabel(Protocol):
+class EncodableWindow(Protocol):
     """The fields of a window in its prediction (see `eventtime.window_chunk`). Times are ms since the Unix epoch."""
 
     @property
@@ -91,7 +91,7 @@ class PredictionEncoder:
         result: BatchResult,
         partition: TopicPartition,
         first_row: int,
-        windows: Sequence[WindowLabel],
+        windows: Sequence[EncodableWindow],
         rows: Sequence[int] | None,
     ) -> list[bytes]:
         """Return one JSON document per window.

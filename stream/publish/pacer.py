@@ -10,7 +10,7 @@ from dataclasses import dataclass
 class Pacer:
     """A schedule: event n (from 0) is due at `start_s` + n / `rate`, no matter when earlier events were sent.
 
-    rate: events a second, None for as fast as possible. start_s: monotonic seconds.
+    rate: events per second, None for as fast as possible. start_s: monotonic seconds.
     The schedule never slips: a late event is sent at once, so latency measured from `due_s` includes the delay that a slow
     system causes (open loop).
     """

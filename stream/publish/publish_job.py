@@ -34,7 +34,7 @@ class PublishJob:
     """The options of a run.
 
     options: for the Kafka client.
-    rate: events a second, None for as fast as possible.
+    rate: events per second, None for as fast as possible.
     inspection: see `publish_rows`.
     """
 

@@ -113,9 +113,8 @@ class Publisher:
             raise BrokerError(
                 f"there is no topic {self._topic!r}",
                 kind="unknown_topic",
-                remedy=hint
-                + "`forebay topics create` creates all topics that Forebay needs; if the topic exists, this user "
-                "may not WRITE to it (`forebay acls`)",
+                remedy=hint + "`forebay topics create` creates all topics that Forebay needs; a topic "
+                "that this user may not WRITE to looks the same (`forebay acls`)",
             )
         self._partitions = sorted(partitions)
 

@@ -98,7 +98,7 @@ async def publish_rows(
 ) -> PublishResult:
     """Publish rows in order.
 
-    rate: events a second, None for as fast as possible.
+    rate: events per second, None for as fast as possible.
     limit: largest number of events.
     skip_invalid: whether to count rows that cannot be published; otherwise, the first ends the run after the events before it
     were delivered.
@@ -192,7 +192,7 @@ async def _inspected(
     except DataError as error:
         rest = _raising(error)
     if not sample and rest is rows and limit:
-        inspection.warn("the file has no events")
+        inspection.warn("the input has no events")
     candidates = []
     for item in sample:
         message = build(item)

@@ -46,7 +46,7 @@ def _metrics(snapshot: Snapshot, start_ns: int, now_ns: int) -> Iterator[SdkMetr
     for gauge, values in snapshot.gauges.items():
         yield SdkMetric(gauge.name, gauge.description, gauge.unit, SdkGauge(points(gauge, dict(values))))
     for histogram, states in snapshot.histograms.items():
-        spread_points = [
+        state_points = [
             HistogramDataPoint(
                 dict(zip(histogram.labels, labels, strict=True)),
                 start_ns,
@@ -61,7 +61,7 @@ def _metrics(snapshot: Snapshot, start_ns: int, now_ns: int) -> Iterator[SdkMetr
             )
             for labels, state in states.items()
         ]
-        yield SdkMetric(histogram.name, histogram.description, histogram.unit, SdkHistogram(spread_points, _CUMULATIVE))
+        yield SdkMetric(histogram.name, histogram.description, histogram.unit, SdkHistogram(state_points, _CUMULATIVE))
 
 
 def _exemplar(exemplar: Exemplar) -> SdkExemplar:

@@ -19,7 +19,7 @@ from forebay.stream.telemetry.resources import GpuMeter, ProcessGauges
 _STATES = {BreakerState.CLOSED: 0, BreakerState.HALF_OPEN: 1, BreakerState.OPEN: 2}
 
 
-class PolledSource(Protocol):
+class GaugeSource(Protocol):
     """The part of a source that is polled (see `stream.kafka.consumer.source`)."""
 
     assignments: int
@@ -40,7 +40,7 @@ class PolledComponents:
     is_ready: returns the verdict of `/readyz`.
     """
 
-    source: PolledSource
+    source: GaugeSource
     in_flight: InFlight
     breakers: Mapping[str, CircuitBreaker]
     totals: PolledTotals

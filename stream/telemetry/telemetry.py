@@ -137,11 +137,13 @@ class Telemetry:
 
     async def close(self) -> None:
         """Send what has not been sent, for at most a few seconds."""
-        if self._gauge_poller is not None:
-            self._gauge_poller.sample()
-        if self._log_handler is not None:
-            logging.getLogger().removeHandler(self._log_handler)
-        await close_with_timeout(self._close)
+        try:
+            if self._exporter is not None and self._gauge_poller is not None:
+                self._gauge_poller.sample()
+        finally:
+            if self._log_handler is not None:
+                logging.getLogger().removeHandler(self._log_handler)
+            await close_with_timeout(self._close)
 
     # ---- the observer
 

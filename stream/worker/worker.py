@@ -14,8 +14,8 @@ from forebay.models.backends.protocol import Model
 from forebay.schemas.errors import BrokerError
 from forebay.stream.admin.service import WorkerAdmin
 from forebay.stream.core.cancellation import cancel_until_done
+from forebay.stream.core.log_lines import READY_LINE
 from forebay.stream.core.stop_request import StopRequest
-from forebay.stream.embedded.worker_process import READY_LINE
 from forebay.stream.inference.device_thread import DeviceThread
 from forebay.stream.kafka.cluster.authorization_errors import explain_authorization_error
 from forebay.stream.kafka.consumer.lag_poller import LagPoller

@@ -179,7 +179,7 @@ async def test_a_file_without_rows_gives_a_warning() -> None:
     publishing = Publishing()
     assert (await publishing.csv("sensor,temperature\n")).events == 0
     assert (await publishing.csv("")).events == 0
-    assert publishing.warnings == ["the file has no events"] * 2
+    assert publishing.warnings == ["the input has no events"] * 2
 
 
 async def test_the_inspection_reads_no_further_than_the_limit() -> None:

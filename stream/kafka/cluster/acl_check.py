@@ -26,7 +26,7 @@ log = logging.getLogger("forebay.kafka.permissions")
 
 TIMEOUT_S: Final = 15.0
 RETRY_S: Final = 0.5
-NOT_COORDINATOR: Final = "NotCoordinatorForGroup"
+_NOT_COORDINATOR: Final = "NotCoordinatorForGroup"
 _DENIED: Final = "AuthorizationFailed"
 
 
@@ -127,6 +127,6 @@ async def ask_coordinator(broker: Broker, kafka: KafkaSection, group_id: str, *,
         access = await group_access(home.connection, group_id)
     finally:
         await home.close()
-    if access.error == NOT_COORDINATOR:
+    if access.error == _NOT_COORDINATOR:
         raise NotCoordinatorForGroupError(group_id)
     return access

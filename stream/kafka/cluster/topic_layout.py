@@ -27,7 +27,6 @@ class Layout:
     timestamp_bounds: a description of the bounds on record timestamps, by output topic.
     """
 
-    inputs: tuple[str, ...]
     input_partitions: Mapping[str, int]
     outputs: OutputTopics
     max_batch_bytes: int
@@ -68,7 +67,6 @@ def layout_of(settings: Settings, checked: TopicCheck) -> Layout:
     )
     inputs = tuple(topic_name(prefix, name) for name in settings.input.topics)
     return Layout(
-        inputs=inputs,
         input_partitions={name: checked.states[name].num_partitions for name in inputs},
         outputs=outputs,
         max_batch_bytes=min(limit, *(topic.max_bytes for topic in outputs.all())),

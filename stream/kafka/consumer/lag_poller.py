@@ -16,8 +16,8 @@ POLL_S: Final = 2.0
 TIMEOUT_S: Final = 10.0
 
 
-class PolledSource(Protocol):
-    """What the poller requests from the source (see `stream.kafka.consumer.source`)."""
+class LagSource(Protocol):
+    """What the poller requests from the source (see `kafka.consumer.source`)."""
 
     async def partition_lags(self) -> Mapping[TopicPartition, PartitionLag]: ...
     async def ask_cluster(self) -> None: ...
@@ -33,7 +33,7 @@ class LagPoller:
 
     def __init__(
         self,
-        source: PolledSource,
+        source: LagSource,
         on_lags: Callable[[Mapping[TopicPartition, PartitionLag]], None],
         *,
         clock: Clock,
@@ -57,9 +57,12 @@ class LagPoller:
     async def poll(self) -> None:
         """Poll once. Raises what the client raises."""
         partition_lags = await self._source.partition_lags()
-        self._on_lags(partition_lags)
         if not partition_lags:
+            self._on_lags(partition_lags)
             # Without a partition to request, this shows that the cluster answers.
             await self._source.ask_cluster()
         self.partition_lags = partition_lags
         self.answered_s = self._clock.monotonic_s()
+        if partition_lags:
+            # Last: an error in it must not look as if the cluster did not answer.
+            self._on_lags(partition_lags)

@@ -24,13 +24,8 @@ def known_positions(consumer: AIOKafkaConsumer) -> dict[TopicPartition, int]:
 
 def all_positions(consumer: AIOKafkaConsumer) -> dict[TopicPartition, int] | None:
     """Return the position of each assigned partition; None if one of them is unknown."""
-    positions = {}
-    for partition in consumer.assignment():
-        state = consumer._subscription.subscription.assignment.state_value(partition)
-        if not state.has_valid_position:
-            return None
-        positions[TopicPartition(*partition)] = state.position
-    return positions
+    positions = known_positions(consumer)
+    return positions if len(positions) == len(consumer.assignment()) else None
 
 
 def is_at_end(consumer: AIOKafkaConsumer, partition: TopicPartition) -> bool:

@@ -63,7 +63,8 @@ class Source(ConsumerRebalanceListener):
 
     topics: the number of partitions of each input topic at the start.
     on_revoked: awaited before partitions are revoked, while commits are still possible.
-    on_fatal: receives exceptions of the rebalance listener, which the client would only log.
+    on_fatal: receives errors that no caller awaits: of the rebalance listener, which the client would only log, and of the
+    task that opens the gate.
     assignments: the number of assignments so far.
     """
 
@@ -243,7 +244,7 @@ class Source(ConsumerRebalanceListener):
                 self._last_idle_positions = positions
 
     def is_at_end(self, partition: TopicPartition) -> bool:
-        """Return whether everything in the partition's log was read a few seconds ago; False while nothing is fetched."""
+        """Return whether a response of the last seconds shows that the partition's whole log was read; False while paused."""
         return self.epoch is not None and not self._paused and is_at_end(self._consumer, partition)
 
     def positions(self) -> Mapping[TopicPartition, int] | None:

@@ -1,0 +1,5 @@
+"""Log lines that other processes wait for."""
+
+from typing import Final
+
+READY_LINE: Final = "worker ready"
