@@ -11,7 +11,13 @@ Each name is imported when it is first used, so `import forebay` loads neither t
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
+
+if find_spec("forebay.stream") is None:
+    raise ImportError(
+        "the symbolic links in forebay/ are missing; run `.ci/setup-venv dev` in the root of the checkout, or install the wheel"
+    )
 
 if TYPE_CHECKING:
     from forebay.models.artefacts.architectures import build_net

@@ -52,3 +52,13 @@ def test_a_module_of_the_user_does_not_hide_ours(tmp_path: Path) -> None:
     script.write_text("from forebay import Feature, Signature\nimport forebay.stream.cli\nprint(Feature('age').name)")
     done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("age\n", "")
+
+
+def test_a_checkout_without_its_links_names_the_remedy(tmp_path: Path) -> None:
+    folder = tmp_path / "forebay"
+    folder.mkdir()
+    (folder / "__init__.py").write_text((ROOT / "forebay" / "__init__.py").read_text())
+    (folder / "stream").write_text("../stream")  # as some archives extract a link
+    script = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import forebay"
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "ImportError: the symbolic links in forebay/ are missing; run `.ci/setup-venv dev`" in done.stderr

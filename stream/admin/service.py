@@ -35,7 +35,7 @@ MEMBERS_TIMEOUT_S: Final = 10.0
 
 
 class MetricsPage(Protocol):
-    """The part of the worker's telemetry that `/metrics` needs (see `stream.telemetry`)."""
+    """The part of the worker's telemetry that `/metrics` needs (see `telemetry`)."""
 
     def page(self, *, accept: str) -> tuple[bytes, str]: ...
 

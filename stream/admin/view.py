@@ -39,7 +39,7 @@ STATUS_FORMAT: Final = 1
 
 
 class StatusSource(Protocol):
-    """The part of the source that the status reads (see `stream.kafka.consumer.source`)."""
+    """The part of the source that the status reads (see `kafka.consumer.source`)."""
 
     @property
     def epoch(self) -> Epoch | None: ...

@@ -22,7 +22,7 @@ STALLED_AFTER_S: Final = 60.0
 
 
 class AggregationStats(Protocol):
-    """The figures that are published (see `stream.aggregate.app`). counted: number of deltas."""
+    """The figures that are published (see `aggregate.app`). counted: number of deltas."""
 
     counted: int
 

@@ -19,7 +19,7 @@ from forebay.stream.bench.stats import pairwise_ratios
 class BenchReport:
     """The measurements of one worker with one configuration; None for a test that was skipped.
 
-    variant: name of the variant (see `stream.bench.comparisons`).
+    variant: name of the variant (see `bench.comparisons`).
     commit_steps: median and p99 of each step of the last commits, in ms; None if the worker did not log them.
     """
 

@@ -32,7 +32,7 @@ class EmbeddedBroker:
             connect_to(broker.bootstrap_servers)
 
     For evaluation and quick tests, not for production: it keeps all data in memory, does not fence old generations of a group,
-    and answers a fetch at once even if it has no records (see `stream.kafka.patches.fetch_pacing`).
+    and answers a fetch at once even if it has no records (see `kafka.patches.fetch_pacing`).
 
     port: 0 for a free port.
     data_dir: the folder for data and log, which is kept. By default a temporary folder, which is deleted at the end.

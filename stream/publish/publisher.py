@@ -36,7 +36,7 @@ AnyRecord = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes | None]]
 class Publisher:
     """An idempotent producer for one topic.
 
-    options: for the client (see `stream.kafka.client`). A record with a key goes to the partition that Kafka's default
+    options: for the client (see `kafka.client`). A record with a key goes to the partition that Kafka's default
     partitioner chooses, as with other producers; records without a key go to the partitions in turn. The order per partition
     is the order of `send`. Not for concurrent use by several tasks.
     """

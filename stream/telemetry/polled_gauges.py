@@ -20,7 +20,7 @@ _STATES = {BreakerState.CLOSED: 0, BreakerState.HALF_OPEN: 1, BreakerState.OPEN:
 
 
 class GaugeSource(Protocol):
-    """The part of a source that is polled (see `stream.kafka.consumer.source`)."""
+    """The part of a source that is polled (see `kafka.consumer.source`)."""
 
     assignments: int
 

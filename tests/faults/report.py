@@ -51,7 +51,7 @@ def table(faults: Sequence[Mapping[str, Any]]) -> Table:
             str(fault["doubled"]),
             str(fault["aborted_output"]),
             f"{fault['growth_mib']:+} MiB",
-            str(fault["log_lines"]),
+            str(fault["log_lines_of_a_kind"]),
         )
     made.caption = (
         "stalled: the longest time without a commit, including the fault itself; aborted: the number of transactions; "
