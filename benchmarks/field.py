@@ -22,6 +22,7 @@ from forebay.stream.bench.preload import preload_topic
 from forebay.stream.bench.setup import MODEL_NAME, as_toml, bench_settings, save_bench_model, signature_of
 from forebay.stream.config.sections import KafkaSection, Settings
 from forebay.stream.embedded.broker import EmbeddedBroker, broker_version
+from forebay.stream.embedded.worker_process import without_settings
 from forebay.stream.kafka.client import client_options
 from forebay.stream.kafka.cluster.topics import create_topics
 
@@ -144,7 +145,7 @@ class Field:
             return subprocess.run(
                 [sys.executable, "-m", contestant.module, job.to_argument()],
                 cwd=ROOT,
-                env={**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
+                env={**without_settings(os.environ), "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,

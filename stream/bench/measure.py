@@ -29,8 +29,8 @@ from forebay.stream.bench.setup import (
     bench_settings,
     reported_settings,
     save_bench_model,
-    secrets_environment,
     signature_of,
+    worker_environment,
 )
 from forebay.stream.bench.soak import soak
 from forebay.stream.config.sections import Settings
@@ -215,7 +215,7 @@ async def _started_worker(settings: Settings, config: Path) -> AsyncIterator[Wor
     worker = WorkerProcess(
         config,
         config.with_name(LOG_FILE),
-        environ={**os.environ, **secrets_environment(settings)},
+        environ=worker_environment(settings, os.environ),
         clock=SystemClock(),
         die_with_parent=True,
     )

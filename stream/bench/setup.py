@@ -17,6 +17,7 @@ from forebay.stream.config.names import environment_name
 from forebay.stream.config.render import toml_value
 from forebay.stream.config.sections import KafkaSection, ModelSection, Settings, WindowSection, section_types
 from forebay.stream.config.values import may_hold_secret
+from forebay.stream.embedded.worker_process import without_settings
 
 MODEL_NAME: Final = "bench"
 NUM_FEATURES: Final = 32
@@ -83,19 +84,20 @@ def as_toml(settings: Settings) -> str:
         lines = [f"[{name}]"]
         for key, value in _section(settings, name).items():
             if value is not None and not may_hold_secret(section.model_fields[key]):
-                lines.append(f"{key} = {toml_value(list(value) if isinstance(value, tuple) else value)}")
+                lines.append(f"{key} = {toml_value(value)}")
         blocks.append("\n".join(lines) + "\n")
     return "\n".join(blocks)
 
 
-def secrets_environment(settings: Settings) -> dict[str, str]:
-    """Return the secrets as environment variables for the worker."""
-    return {
+def worker_environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the worker's environment: `environ` without Forebay's settings, which would override the file, and the secrets."""
+    secrets = {
         environment_name(f"{name}.{key}"): value.get_secret_value() if isinstance(value, SecretStr) else str(value)
         for name, section in section_types().items()
         for key, value in _section(settings, name).items()
         if value is not None and may_hold_secret(section.model_fields[key])
     }
+    return without_settings(environ) | secrets
 
 
 def reported_settings(settings: Settings) -> dict[str, object]:

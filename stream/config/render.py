@@ -47,8 +47,10 @@ def render_json(loaded: LoadedSettings, *, only_changed: bool = False) -> dict[s
 
 
 def toml_value(value: object) -> str:
-    """Return a string, number, boolean, or a list or table of them, in TOML."""
-    if isinstance(value, list):
+    """Return a string, number, boolean, or a list or table of them, in TOML. A model is a table of what is set in it."""
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json", exclude_none=True)
+    if isinstance(value, list | tuple):
         return f"[{', '.join(map(toml_value, value))}]"
     if isinstance(value, dict):
         return f"{{{', '.join(f'{key} = {toml_value(item)}' for key, item in value.items())}}}"

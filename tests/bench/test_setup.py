@@ -11,8 +11,8 @@ from forebay.stream.bench.setup import (
     as_toml,
     bench_settings,
     save_bench_model,
-    secrets_environment,
     signature_of,
+    worker_environment,
 )
 from forebay.stream.config.load import load_settings
 from forebay.stream.config.sections import Settings
@@ -72,7 +72,32 @@ def test_the_worker_reads_the_same_settings_and_no_secret_is_in_the_file(configu
     file = tmp_path / "forebay.toml"
     file.write_text(as_toml(settings), encoding="utf-8")
     assert "sasl_password" not in file.read_text(encoding="utf-8")
-    assert load_settings(file, secrets_environment(settings)).settings == settings
+    assert load_settings(file, worker_environment(settings, {})).settings == settings
+
+
+def test_the_worker_ignores_the_settings_in_the_users_environment(configured: Settings, tmp_path: Path) -> None:
+    settings = bench_settings(configured, run_id="r1", embedded_servers="127.0.0.1:9", own_repository=tmp_path)
+    file = tmp_path / "forebay.toml"
+    file.write_text(as_toml(settings), encoding="utf-8")
+    # FOREBAY_LOG too: the bench reads the worker's log.
+    environ = worker_environment(settings, {**ENVIRON, "FOREBAY_LOG": "error", "PATH": "/bin"})
+    assert environ == {"PATH": "/bin"}
+    assert load_settings(file, environ).settings == settings
+
+
+def test_the_worker_reads_the_same_alert_rules(tmp_path: Path) -> None:
+    own = tmp_path / "own.toml"
+    own.write_text(
+        '[[aggregate.alerts]]\nname = "many \\"errors\\""\nkind = "model_error"\nrate = 0.05\n'
+        '[[aggregate.alerts]]\nname = "late"\ncategory = "quality"\ncount = 10\nseverity = "critical"\n',
+        encoding="utf-8",
+    )
+    configured = load_settings(own, {}).settings
+    settings = bench_settings(configured, run_id="r1", embedded_servers=None, own_repository=tmp_path)
+    file = tmp_path / "forebay.toml"
+    file.write_text(as_toml(settings), encoding="utf-8")
+    assert [rule.name for rule in settings.aggregate.alerts] == ['many "errors"', "late"]
+    assert load_settings(file, {}).settings == settings
 
 
 def test_the_benchmark_model_matches_its_description(tmp_path: Path) -> None:
