@@ -5,22 +5,23 @@ Each section is a frozen model. A component takes its own section and no other.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 
 from forebay.stream.config.admin_section import AdminSection as AdminSection
 from forebay.stream.config.alert_rule import AlertRules
 from forebay.stream.config.kafka_section import KafkaSection as KafkaSection
+from forebay.stream.config.models_section import BatchSection as BatchSection
+from forebay.stream.config.models_section import ModelEntry as ModelEntry
+from forebay.stream.config.models_section import ModelSection as ModelSection
+from forebay.stream.config.models_section import ServedModelSettings, served_models, topics_of_entries
 from forebay.stream.config.section import DAY_MS
 from forebay.stream.config.section import Section as Section
 from forebay.stream.config.values import (
-    Device,
     LogLevels,
-    ModelName,
     Moment,
     Name,
-    Path,
     Prefix,
     Text,
     Topics,
@@ -75,49 +76,6 @@ class InputSection(Section):
         ge=1_024,
         le=_GIB,
         description="Maximum bytes that one fetch request returns from one partition.",
-    )
-
-
-class BatchSection(Section):
-    """Limits of a micro-batch. It closes at the first limit that it reaches."""
-
-    max_batch_size: int = Field(
-        default=4096, ge=1, le=65_536, description="Maximum number of events in one model call."
-    )
-    max_batch_bytes: int = Field(
-        default=4_194_304, ge=1, le=_GIB, description="Maximum bytes of events in one model call."
-    )
-    max_queue_delay_ms: int = Field(
-        default=2, ge=0, le=60_000, description="How long the first event of a micro-batch may wait for further events."
-    )
-
-
-class ModelSection(Section):
-    """The model that a worker serves, and the device that runs it."""
-
-    repository: Path = Field(
-        default="models", description="The model repository: the folder that holds <name>/<version>/manifest.json."
-    )
-    name: ModelName = Field(
-        default="default",
-        description='Name of the model in the repository. Replace "default" with the name of your model.',
-    )
-    version: int | None = Field(
-        default=None, ge=1, le=999_999_999, description="Version of the model. Default: the highest in the repository."
-    )
-    device: Device = Field(default="auto", description="Device for the model. auto: a GPU if available, else the CPU.")
-    threads: int = Field(
-        default=1,
-        ge=1,
-        le=1_024,
-        description="CPU threads for one model call. For more throughput, run more workers instead.",
-    )
-    call_timeout_ms: int = Field(
-        default=5_000,
-        ge=1,
-        le=DAY_MS,
-        description="A model call that takes longer opens the circuit breaker. If it has not returned "
-        "breaker.reset_timeout_ms later, the worker stops.",
     )
 
 
@@ -335,13 +293,18 @@ class TelemetrySection(Section):
 
 
 class Settings(Section):
-    """All settings, by section. `load_settings` also checks the sections against each other."""
+    """All settings, by section. `load_settings` also checks the sections against each other.
+
+    models: the entries of [[models]]; empty with the short form, [model], [batch] and [window]. Components read
+    `models_to_serve()`, which is the same for both forms.
+    """
 
     kafka: KafkaSection = KafkaSection()
     input: InputSection = InputSection()
     batch: BatchSection = BatchSection()
     window: WindowSection = WindowSection()
     model: ModelSection = ModelSection()
+    models: tuple[ModelEntry, ...] = ()
     output: OutputSection = OutputSection()
     delivery: DeliverySection = DeliverySection()
     breaker: BreakerSection = BreakerSection()
@@ -352,11 +315,26 @@ class Settings(Section):
     log: LogSection = LogSection()
     telemetry: TelemetrySection = TelemetrySection()
 
+    @model_validator(mode="after")
+    def _read_topics_of_models(self) -> Self:
+        """Take the topics of the models as the input topics, where none are configured."""
+        topics = topics_of_entries(self.models)
+        if topics and "topics" not in self.input.model_fields_set:
+            # The instance is frozen, and a validator must not return another one.
+            object.__setattr__(self, "input", self.input.model_copy(update={"topics": topics}))
+        return self
+
+    def models_to_serve(self) -> tuple[ServedModelSettings, ...]:
+        """Return the settings of each model to serve, at least one. The first is the default model."""
+        return served_models(self.models, self.model, self.batch, self.window, input_topics=self.input.topics)
+
 
 def section_types() -> dict[str, type[Section]]:
-    """Return the section types by name, in display order."""
+    """Return the section types by name, in display order. [[models]] is not a section but a list."""
     types: dict[str, type[Section]] = {}
     for name, field in Settings.model_fields.items():
+        if name == "models":
+            continue
         assert isinstance(field.annotation, type) and issubclass(field.annotation, Section)
         types[name] = field.annotation
     return types

@@ -1,0 +1,155 @@
+"""Settings of the models that a worker serves: one in [model], [batch] and [window], or several in [[models]]."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pydantic import Field
+
+from forebay.stream.config.section import DAY_MS, Section
+from forebay.stream.config.values import Device, ModelName, Path, Topics
+from forebay.stream.config.window_section import WindowSection
+
+_GIB = 1 << 30
+
+
+class BatchSection(Section):
+    """Limits of a micro-batch. It closes at the first limit that it reaches."""
+
+    max_batch_size: int = Field(
+        default=4096, ge=1, le=65_536, description="Maximum number of events in one model call."
+    )
+    max_batch_bytes: int = Field(
+        default=4_194_304, ge=1, le=_GIB, description="Maximum bytes of events in one model call."
+    )
+    max_queue_delay_ms: int = Field(
+        default=2, ge=0, le=60_000, description="How long the first event of a micro-batch may wait for further events."
+    )
+
+
+class ModelSection(Section):
+    """The model that a worker serves, and the device that runs it."""
+
+    repository: Path = Field(
+        default="models", description="The model repository: the folder that holds <name>/<version>/manifest.json."
+    )
+    name: ModelName = Field(
+        default="default",
+        description='Name of the model in the repository. Replace "default" with the name of your model.',
+    )
+    version: int | None = Field(
+        default=None, ge=1, le=999_999_999, description="Version of the model. Default: the highest in the repository."
+    )
+    device: Device = Field(default="auto", description="Device for the model. auto: a GPU if available, else the CPU.")
+    threads: int = Field(
+        default=1,
+        ge=1,
+        le=1_024,
+        description="CPU threads for one model call. For more throughput, run more workers instead.",
+    )
+    call_timeout_ms: int = Field(
+        default=5_000,
+        ge=1,
+        le=DAY_MS,
+        description="A model call that takes longer opens the circuit breaker. If it has not returned "
+        "breaker.reset_timeout_ms later, the worker stops.",
+    )
+
+
+class BatchOverrides(Section):
+    """The limits of one model's micro-batches ([models.batch]). What is not set is inherited from [batch]."""
+
+    max_batch_size: int | None = Field(
+        default=None,
+        ge=1,
+        le=65_536,
+        description="Maximum number of events in one call. Default: batch.max_batch_size.",
+    )
+    max_batch_bytes: int | None = Field(
+        default=None,
+        ge=1,
+        le=_GIB,
+        description="Maximum bytes of events in one call. Default: batch.max_batch_bytes.",
+    )
+    max_queue_delay_ms: int | None = Field(
+        default=None,
+        ge=0,
+        le=60_000,
+        description="How long the first event of a micro-batch may wait. Default: batch.max_queue_delay_ms.",
+    )
+
+
+class ModelEntry(Section):
+    """One of several models ([[models]]). What is not set is inherited from [model], except the version."""
+
+    name: ModelName = Field(description="Name of the model in the repository. Each model has a name of its own.")
+    repository: Path | None = Field(default=None, description="The model repository. Default: model.repository.")
+    version: int | None = Field(
+        default=None, ge=1, le=999_999_999, description="Version of the model. Default: the highest in the repository."
+    )
+    device: Device | None = Field(default=None, description="Device for the model. Default: model.device.")
+    threads: int | None = Field(
+        default=None, ge=1, le=1_024, description="CPU threads for one model call. Default: model.threads."
+    )
+    call_timeout_ms: int | None = Field(
+        default=None,
+        ge=1,
+        le=DAY_MS,
+        description="A model call that takes longer opens the model's circuit breaker. Default: model.call_timeout_ms.",
+    )
+    topics: Topics | None = Field(
+        default=None,
+        description="Input topics whose events go to this model unless they name another. The first model also takes "
+        "the events of all topics that belong to no model. Default: none.",
+    )
+    batch: BatchOverrides = BatchOverrides()
+    window: WindowSection = WindowSection()
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModelSettings:
+    """All settings of one model to serve, with inherited values filled in.
+
+    topics: the input topics whose events go to this model by default, without topics.prefix, as in input.topics. Each
+    input topic belongs to exactly one model; the first model has those that no model lists.
+    """
+
+    model: ModelSection
+    batch: BatchSection
+    window: WindowSection
+    topics: tuple[str, ...]
+
+
+def topics_of_entries(entries: Sequence[ModelEntry]) -> tuple[str, ...]:
+    """Return the topics that the entries list, each once, in their order."""
+    return tuple(dict.fromkeys(topic for entry in entries for topic in entry.topics or ()))
+
+
+def served_models(
+    entries: Sequence[ModelEntry],
+    model: ModelSection,
+    batch: BatchSection,
+    window: WindowSection,
+    *,
+    input_topics: Sequence[str],
+) -> tuple[ServedModelSettings, ...]:
+    """Return the settings of each model to serve. Without entries: of the one model of the short form."""
+    if not entries:
+        return (ServedModelSettings(model, batch, window, tuple(input_topics)),)
+    listed = topics_of_entries(entries)
+    unlisted = tuple(topic for topic in input_topics if topic not in listed)
+    return tuple(
+        ServedModelSettings(
+            model=ModelSection(**(model.model_dump() | _set_fields(entry, ModelSection) | {"version": entry.version})),
+            batch=BatchSection(**(batch.model_dump() | _set_fields(entry.batch, BatchSection))),
+            window=entry.window,
+            topics=(entry.topics or ()) + (unlisted if index == 0 else ()),
+        )
+        for index, entry in enumerate(entries)
+    )
+
+
+def _set_fields(overrides: Section, target: type[Section]) -> dict[str, object]:
+    values = ((key, getattr(overrides, key)) for key in target.model_fields)
+    return {key: value for key, value in values if value is not None}
