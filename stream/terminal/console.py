@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection
-from typing import Final
+from typing import Final, NoReturn
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, RenderableType
@@ -19,14 +19,23 @@ YELLOW: Final = "yellow"
 DIM: Final = "dim"
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> NoReturn:
+        # rich would raise SystemExit, which asyncio reports as an exception of the task that prints.
+        raise
+
+
 def stdout_console() -> Console:
-    """Return a console for results. Colours only on a terminal and without NO_COLOR; no wrapping, so output can be piped."""
-    return Console(file=sys.stdout, highlight=False, soft_wrap=True)
+    """Return a console for results. Colours only on a terminal and without NO_COLOR; no wrapping, so output can be piped.
+
+    Printing raises BrokenPipeError if the reader has closed the pipe.
+    """
+    return _Console(file=sys.stdout, highlight=False, soft_wrap=True)
 
 
 def stderr_console() -> Console:
     """Return a console for errors, progress and notes."""
-    return Console(file=sys.stderr, highlight=False, soft_wrap=True)
+    return _Console(file=sys.stderr, highlight=False, soft_wrap=True)
 
 
 def plain_table(*columns: str, right: Collection[str] = ()) -> Table:

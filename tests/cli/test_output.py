@@ -181,3 +181,36 @@ def test_outputs_that_are_closed_or_full(redirection: str, status: int, said: st
     environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     ended = subprocess.run(["sh", "-c", command], cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stderr) == (status, said)
+
+
+def test_a_reader_that_closes_the_pipe_ends_every_command_quietly(place: list[str], tmp_path: Path) -> None:
+    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    for command in (
+        "check",
+        "config",
+        "topics check",
+        "topics create",
+        "tail features --from-beginning --limit 1",
+        "dlq list",
+        "dlq show 0:0",
+        "dlq stats",
+        "dlq replay --dry-run",
+        "errors",
+        "status",
+        "acls worker",
+        "publish --features [1,2,3]",
+    ):
+        reader, writer = os.pipe()
+        os.close(reader)
+        with open(writer, "wb", buffering=0) as closed:
+            ended = subprocess.run(
+                [sys.executable, "-m", "forebay", *command.split(), *place],
+                cwd=tmp_path,
+                env=environ,
+                stdout=closed,
+                stderr=subprocess.PIPE,
+                text=True,
+                timeout=60,
+            )
+        assert "Traceback" not in ended.stderr and "Exception ignored" not in ended.stderr, (command, ended.stderr)
+        assert ended.returncode == 1, (command, ended.stderr)

@@ -1,14 +1,15 @@
-"""The format of errors: red on a terminal, plain elsewhere, never interpreted as markup."""
+"""The format of errors: red on a terminal, plain elsewhere, never interpreted as markup. Pipes that are closed."""
 
 from __future__ import annotations
 
 import io
+import os
 
 import pytest
 from rich.console import Console
 
 from forebay.schemas.errors import ConfigError
-from forebay.stream.terminal.console import render_error
+from forebay.stream.terminal.console import print_whole, render_error, stderr_console, stdout_console
 
 ERROR = ConfigError("see [kafka] and [/bold]", problems=["[red]x[/red] = 1"], remedy="fix [it]")
 PLAIN = "error: see [kafka] and [/bold]\n  - [red]x[/red] = 1\nhint: fix [it]\n"
@@ -44,3 +45,14 @@ def test_no_color_disables_colours(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_error_is_plain_in_a_file() -> None:
     assert shown(terminal=False) == PLAIN
+
+
+def test_a_closed_pipe_is_an_error_that_the_command_can_handle(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with io.TextIOWrapper(io.FileIO(writer, "w"), write_through=True) as out:
+        for stream in ("stdout", "stderr"):
+            monkeypatch.setattr(f"sys.{stream}", out)
+        for write in (stdout_console().print, stderr_console().print, print_whole):
+            with pytest.raises(BrokenPipeError):
+                write("text")
