@@ -32,6 +32,7 @@ from forebay.models.artefacts.signature import Signature
 from forebay.models.artefacts.window_input import Aggregate, WindowInput
 from forebay.stream.bench.host_info import describe_host
 from forebay.stream.core.clock import SystemClock
+from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.records import Committed, Epoch, TopicPartition
 from forebay.stream.decode import Decoder
 from forebay.stream.eventtime.plan import WindowLimits, WindowPlan
@@ -86,7 +87,14 @@ def stage_of(spec: WindowSpec, num_features: int) -> WindowStage:
         timestamps=bounds,
     )
     return WindowStage(
-        WindowPlan(spec=spec, window_input=window, num_features=num_features, digest="01234567", limits=limits),
+        WindowPlan(
+            spec=spec,
+            model=ModelRef("m", 1),
+            window_input=window,
+            num_features=num_features,
+            digest="01234567",
+            limits=limits,
+        ),
         clock=SystemClock(),
     )
 

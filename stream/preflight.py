@@ -20,7 +20,8 @@ from forebay.schemas.errors import BrokerError, ForebayError
 from forebay.schemas.topics import topic_name
 from forebay.stream.admin.exposure import EXPOSURE_REMEDY, describe_exposure, exposure_of
 from forebay.stream.aggregate.topics import check_aggregator_topics
-from forebay.stream.config.sections import KafkaSection, Settings
+from forebay.stream.config.sections import KafkaSection, Settings, WindowSection
+from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.retry import fixed, retry
 from forebay.stream.kafka.client import client_options
 from forebay.stream.kafka.cluster.acl_check import ask_coordinator
@@ -77,7 +78,7 @@ class Check:
 
 
 OnCheck = Callable[[Check], None]
-PlanWindows = Callable[[Settings, Signature], object]
+PlanWindows = Callable[[WindowSection, Signature, ModelRef], object]
 
 
 async def check_cluster(settings: Settings, *, timeout_s: float, on_check: OnCheck) -> None:
@@ -136,7 +137,7 @@ def check_model(settings: Settings, plan_windows: PlanWindows) -> Check:
     try:
         limit_threads(model.threads)
         artefact = load_artefact(model.repository, model.name, model.version)
-        plan_windows(settings, artefact.manifest.signature)
+        plan_windows(settings.window, artefact.manifest.signature, ModelRef(model.name, artefact.manifest.version))
         served = ServedModel.from_artefact(artefact, resolve_device(model.device))
         served.warm_up([1, batch.max_batch_size])
     except ForebayError as error:

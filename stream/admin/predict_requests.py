@@ -175,6 +175,7 @@ def _join(chunks: Sequence[Chunk]) -> Chunk:
     return Chunk(
         partition=REQUEST_PARTITION,
         epoch=_NO_EPOCH,
+        model=chunks[0].model,
         records=[record for chunk in chunks for record in chunk.records],
         ids=[event_id for chunk in chunks for event_id in chunk.ids],
         timestamps=[timestamp for chunk in chunks for timestamp in chunk.timestamps],

@@ -33,9 +33,11 @@ def build_window(chunk: Chunk, plan: WindowPlan) -> WindowChunk:
     return WindowChunk(
         chunk.partition,
         chunk.epoch,
+        chunk.model,
         windows=[window],
         window_input=plan.window_input,
         num_features=plan.num_features,
+        first_offset=chunk.first_offset,
         next_offset=chunk.next_offset,
         metadata="",
         record_timestamp=times[-1],

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from forebay.schemas.failures import FailureKind
+from forebay.stream.core.model_ref import ModelRef
 
 FloatMatrix = npt.NDArray[np.float32]
 
@@ -148,6 +149,8 @@ class BatchPart(Protocol):
 
     A `Chunk` has one row for each valid record; with windows over event time the rows are windows (`eventtime.window_chunk`).
 
+    model: the model that the rows are for.
+    first_offset: where reading began; positions below it do not depend on this part.
     size: size for the limit `max_batch_size`, in records or rows.
     can_end_commit: False if a later part holds more rows of the same records and must be committed with this one.
     is_last_part: False if a later part holds more rows of the same records.
@@ -157,6 +160,10 @@ class BatchPart(Protocol):
     def partition(self) -> TopicPartition: ...
     @property
     def epoch(self) -> Epoch: ...
+    @property
+    def model(self) -> ModelRef: ...
+    @property
+    def first_offset(self) -> int: ...
     @property
     def num_records(self) -> int: ...
     @property
@@ -198,7 +205,7 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Decoded records of one partition. `records`, `ids`, `timestamps` and `x_BF` contain only the valid rows.
+    """Decoded records of one partition for one model. `records`, `ids`, `timestamps` and `x_BF` contain only the valid rows.
 
     timestamps: event times, ms since the Unix epoch.
     x_BF: float32 [rows, F], NaN for missing values.
@@ -210,6 +217,7 @@ class Chunk:
 
     partition: TopicPartition
     epoch: Epoch
+    model: ModelRef
     records: Sequence[Record]
     ids: Sequence[str]
     timestamps: Sequence[int]
@@ -220,6 +228,12 @@ class Chunk:
     next_offset: int
     keys: dict[int, bytes] = field(default_factory=dict)
     deadlines: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def first_offset(self) -> int:
+        """The offset of the first record, valid or not."""
+        heads = [*self.records[:1], *(rejection.record for rejection in self.rejections[:1])]
+        return min(head.first_offset if isinstance(head, Unreadable) else head.offset for head in heads)
 
     @property
     def num_rows(self) -> int:
@@ -274,6 +288,7 @@ class Chunk:
         head = Chunk(
             self.partition,
             self.epoch,
+            self.model,
             records=self.records[:rows],
             ids=self.ids[:rows],
             timestamps=self.timestamps[:rows],
@@ -288,6 +303,7 @@ class Chunk:
         tail = Chunk(
             self.partition,
             self.epoch,
+            self.model,
             records=self.records[rows:],
             ids=self.ids[rows:],
             timestamps=self.timestamps[rows:],
@@ -304,7 +320,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class MicroBatch:
-    """Parts of one epoch whose rows go through the model together.
+    """Parts of one epoch and one model whose rows go through the model together.
 
     seq: sequence number in the order of closing.
     reason: why it was closed (see `pipeline.micro_batcher`).
@@ -319,6 +335,10 @@ class MicroBatch:
     @property
     def epoch(self) -> Epoch:
         return self.chunks[0].epoch
+
+    @property
+    def model(self) -> ModelRef:
+        return self.chunks[0].model
 
     @property
     def num_records(self) -> int:
@@ -355,11 +375,14 @@ class RowFailure:
 class BatchResult:
     """A micro-batch with the outcome of every row: rows in `failures` failed, the others are predicted.
 
+    With several models, parts of a micro-batch may be committed separately, as results with the same sequence number.
+
     values_BO: float32 [B, O].
     classes_B: int64 [B] or None.
     confidences_B: float32 [B] or None. In all three arrays the entries of failed rows are undefined.
     model_s: duration on the device, including prepare_s for the preprocessing.
     started_s: monotonic time at which the device began.
+    is_last_part: False if other parts of the micro-batch are committed later.
     """
 
     batch: MicroBatch
@@ -370,3 +393,8 @@ class BatchResult:
     model_s: float
     started_s: float = 0.0
     prepare_s: float = 0.0
+    is_last_part: bool = True
+
+    @property
+    def model(self) -> ModelRef:
+        return self.batch.model

@@ -17,6 +17,7 @@ import numpy as np
 from forebay.models.artefacts.signature import Signature
 from forebay.schemas import headers as names
 from forebay.schemas.definitions import MAX_TIMESTAMP_MS
+from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.records import (
     Chunk,
     Epoch,
@@ -52,9 +53,11 @@ class Decoder:
         signature: Signature,
         *,
         model_name: str,
+        model_version: int = 1,
         max_event_bytes: int,
         max_key_bytes: int = DEFAULT_MAX_KEY_BYTES,
     ) -> None:
+        self._model = ModelRef(model_name, model_version)
         self._packer = FeaturePacker(signature)
         limits = EventLimits(max_event_bytes, max_key_bytes)
         self._validator = EventValidator(self._packer, model_name=model_name, limits=limits)
@@ -112,6 +115,7 @@ class Decoder:
         chunk = Chunk(
             partition,
             epoch,
+            self._model,
             records=columns.valid_records(),
             ids=columns.ids,
             timestamps=columns.timestamps,

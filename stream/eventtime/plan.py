@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from forebay.models.artefacts.window_input import WindowInput
+from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.eventtime.spec import WindowSpec
 from forebay.stream.eventtime.timestamp_guard import TimestampBounds
 
@@ -30,11 +31,13 @@ class WindowLimits:
 class WindowPlan:
     """Which windows exist and how the model takes them.
 
+    model: the model that takes the windows.
     digest: identifies all that decides the content of windows (see `spec.digest`).
     flush: whether to close windows that another digest left open, rather than refuse to start.
     """
 
     spec: WindowSpec
+    model: ModelRef
     window_input: WindowInput
     num_features: int
     digest: str

@@ -31,8 +31,11 @@ log = logging.getLogger("forebay.windows")
 
 
 class _ChunkOutcomes(NamedTuple):
+    """A chunk, the outcomes of its events, and the offset that the windows had reached before it."""
+
     outcomes: EventOutcomes
     chunk: Chunk
+    first_offset: int
 
 
 class WindowStage:
@@ -185,7 +188,13 @@ class WindowStage:
             resume = resume._replace(pending=Pending(first_offset, 0, all_open=True))
         closed = ClosedWindows(result.closed + closed_early, resume)
         parts.append(
-            self._chunk(chunk.partition, chunk.epoch, state, closed=closed, read=_ChunkOutcomes(outcomes, chunk))
+            self._chunk(
+                chunk.partition,
+                chunk.epoch,
+                state,
+                closed=closed,
+                read=_ChunkOutcomes(outcomes, chunk, first_offset),
+            )
         )
         return parts
 
@@ -223,9 +232,11 @@ class WindowStage:
         return WindowChunk(
             partition,
             epoch,
+            self._plan.model,
             windows=closed.windows,
             window_input=self._plan.window_input,
             num_features=self._plan.num_features,
+            first_offset=state.windows.head if read is None else read.first_offset,
             next_offset=state.windows.head,
             metadata=self._encoded(state),
             record_timestamp=state.record_timestamp,

@@ -14,6 +14,7 @@ import numpy as np
 
 from forebay.models.artefacts.window_input import WindowInput
 from forebay.schemas.failures import FailureKind
+from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.records import Epoch, FloatMatrix, Record, TopicPartition
 from forebay.stream.eventtime.checkpoint import CommittedState, encode
 from forebay.stream.eventtime.types import Window, columns_of
@@ -88,6 +89,7 @@ class ClosedWindows(NamedTuple):
 class WindowChunk:
     """Records of one partition that were read, and the windows that they closed.
 
+    first_offset: where reading began, and the windows' state before this chunk.
     windows: the model's rows, made by `window_input` from events with num_features features each.
     metadata: the metadata to commit with next_offset.
     record_timestamp: the timestamp of the last record, or of the last one before if there are no records.
@@ -101,9 +103,11 @@ class WindowChunk:
 
     partition: TopicPartition
     epoch: Epoch
+    model: ModelRef
     windows: Sequence[Window]
     window_input: WindowInput
     num_features: int
+    first_offset: int
     next_offset: int
     metadata: str
     record_timestamp: int
@@ -175,6 +179,7 @@ class WindowChunk:
         head = replace(self, windows=first, num_bytes=first_bytes, metadata=pending, is_last_part=False)
         tail = replace(
             self,
+            first_offset=self.next_offset,  # the first part is committed with the records
             windows=rest,
             events=EventOutcomes(),
             num_records=0,

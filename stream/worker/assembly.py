@@ -21,6 +21,7 @@ from forebay.stream.config.sections import Settings
 from forebay.stream.core.backoff import Backoff
 from forebay.stream.core.circuit_breaker import BreakerState, CircuitBreaker
 from forebay.stream.core.clock import Clock, SystemClock
+from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.stop_request import StopRequest
 from forebay.stream.decode import Decoder
 from forebay.stream.eventtime.emitter import WindowEmitter
@@ -86,6 +87,7 @@ class WorkerAssembly:
     def __init__(self, settings: Settings, model: Model, *, clock: Clock) -> None:
         self._settings = settings
         self._model = model
+        self._ref = ModelRef(model.name, model.version)
         self._clock = clock
         self._max_batch_size = batch_size(settings.batch.max_batch_size, model.signature.output_dim)
         self._instance = settings.delivery.instance_id or f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
@@ -102,7 +104,7 @@ class WorkerAssembly:
         observer = CompositeObserver(
             telemetry, status_observer, timings, *([] if self._model.signature.window else [TimestampWarning()])
         )
-        plan = window_plan(self._settings, self._model.signature)
+        plan = window_plan(self._settings.window, self._model.signature, self._ref)
         in_flight = self._in_flight()
         pipeline = self._pipeline(in_flight, observer, plan)
         layout = await self._find_layout(stop)
@@ -335,6 +337,7 @@ class WorkerAssembly:
         return Decoder(
             self._model.signature,
             model_name=self._model.name,
+            model_version=self._model.version,
             max_event_bytes=self._settings.input.max_event_bytes,
             max_key_bytes=self._settings.input.max_key_bytes,
         )

@@ -1,32 +1,32 @@
-"""The window plan, from the settings and the signature of a model."""
+"""The window plan, from the settings of a model and its signature."""
 
 from __future__ import annotations
 
 from forebay.models.artefacts.signature import Signature
 from forebay.schemas.errors import ConfigError
-from forebay.stream.config.sections import Settings, WindowSection
+from forebay.stream.config.sections import WindowSection
+from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.eventtime.plan import WindowLimits, WindowPlan
 from forebay.stream.eventtime.spec import WindowKind, WindowSpec, digest
 from forebay.stream.eventtime.timestamp_guard import TimestampBounds
 
 
-def window_plan(settings: Settings, signature: Signature) -> WindowPlan | None:
+def window_plan(section: WindowSection, signature: Signature, model: ModelRef) -> WindowPlan | None:
     """Return the plan for the configured windows; None without windows.
 
     Raises ConfigError if the model takes windows and none are configured, or the other way round.
     """
-    section = settings.window
     if section.kind == "none":
         if signature.window is not None:
             raise ConfigError(
-                f"no windows are configured (window.kind = none), but the model {settings.model.name} takes windows of events",
+                f"no windows are configured (window.kind = none), but the model {model.name} takes windows of events",
                 kind="window_kind",
                 remedy="set window.kind to tumbling, hopping or session, as the model was trained, or serve another model",
             )
         return None
     if signature.window is None:
         raise ConfigError(
-            f"window.kind is {section.kind}, but the model {settings.model.name} takes single events",
+            f"window.kind is {section.kind}, but the model {model.name} takes single events",
             kind="window_kind",
             remedy="set window.kind to none, or serve a model whose signature has windows",
         )
@@ -34,6 +34,7 @@ def window_plan(settings: Settings, signature: Signature) -> WindowPlan | None:
     rows = section.max_rows_per_window
     return WindowPlan(
         spec=spec,
+        model=model,
         window_input=signature.window,
         num_features=signature.num_features,
         digest=digest(

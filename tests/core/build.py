@@ -10,6 +10,7 @@ import orjson
 
 from forebay.models.artefacts.signature import Feature, Signature
 from forebay.schemas.failures import FailureKind
+from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.records import (
     BatchResult,
     Chunk,
@@ -23,6 +24,7 @@ from forebay.stream.core.records import (
 )
 
 EPOCH = Epoch(generation=1, member_id="member", instance_id=None, counter=1)
+MODEL = ModelRef("m", 1)
 P0, P1 = TopicPartition("features", 0), TopicPartition("features", 1)
 JULY = 1_372_636_800_000  # 2013-07-01T00:00:00Z
 
@@ -74,6 +76,7 @@ def chunk(
     deadlines: dict[int, int] | None = None,
     size: int = 10,
     headers: Sequence[tuple[str, bytes]] = (),
+    model: ModelRef = MODEL,
 ) -> Chunk:
     """Return a chunk with records at these offsets. rejected: offsets of rejected records. The features equal the offset."""
     good: list[Record] = []
@@ -89,6 +92,7 @@ def chunk(
     return Chunk(
         partition,
         epoch,
+        model,
         records=good,
         ids=ids,
         timestamps=[JULY + record.offset for record in good],

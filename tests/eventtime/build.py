@@ -15,7 +15,7 @@ from forebay.stream.eventtime.plan import WindowLimits, WindowPlan
 from forebay.stream.eventtime.spec import WindowKind, WindowSpec, digest
 from forebay.stream.eventtime.stage import WindowStage
 from forebay.stream.eventtime.timestamp_guard import TimestampBounds
-from tests.core.build import EPOCH, JULY, P0, FakeRecord, ManualClock
+from tests.core.build import EPOCH, JULY, MODEL, P0, FakeRecord, ManualClock
 
 TUMBLING = WindowSpec(WindowKind.TUMBLING, size_ms=10, hop_ms=10, gap_ms=0, out_of_orderness_ms=0, lateness_ms=0)
 COUNTS = WindowInput(aggregates=(Aggregate("count"), Aggregate("sum", 0)))
@@ -41,7 +41,7 @@ def plan(spec: WindowSpec = TUMBLING, window: WindowInput = COUNTS, **limits: An
         ahead_ms=times.ahead_ms,
         behind_ms=times.behind_ms,
     )
-    return WindowPlan(spec=spec, window_input=window, num_features=1, digest=plan_digest, limits=bounds)
+    return WindowPlan(spec=spec, model=MODEL, window_input=window, num_features=1, digest=plan_digest, limits=bounds)
 
 
 def stage(of: WindowPlan | None = None, clock: ManualClock | None = None) -> WindowStage:
@@ -69,6 +69,7 @@ def poll(
     return Chunk(
         partition,
         epoch,
+        MODEL,
         records=good,
         ids=[f"e{offset}" for offset in offsets],
         timestamps=times,

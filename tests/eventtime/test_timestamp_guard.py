@@ -16,7 +16,7 @@ from forebay.stream.eventtime.spec import WindowKind, WindowSpec
 from forebay.stream.eventtime.stage import WindowStage
 from forebay.stream.eventtime.timestamp_guard import MAX_LISTED, TimestampBounds
 from forebay.stream.eventtime.window_chunk import WindowChunk
-from tests.core.build import EPOCH, JULY, P0, FakeRecord, ManualClock
+from tests.core.build import EPOCH, JULY, MODEL, P0, FakeRecord, ManualClock
 from tests.eventtime.build import plan, spans
 
 A = b"a"
@@ -36,6 +36,7 @@ def poll(first_offset: int, times: list[int], stamps: list[int] | None = None) -
     return Chunk(
         P0,
         EPOCH,
+        MODEL,
         records=records,
         ids=[f"e{o}" for o in offsets],
         timestamps=times,

@@ -25,7 +25,7 @@ from forebay.stream.output.encoder import (
     record_size,
 )
 from forebay.stream.output.ledger import Ledger
-from tests.core.build import EPOCH, JULY, P0, P1, FakeRecord, chunk, finish, unreadable
+from tests.core.build import EPOCH, JULY, MODEL, P0, P1, FakeRecord, chunk, finish, unreadable
 
 
 def emitter(*, partitions: int = 2, max_bytes: int = 10_000, feature_names: tuple[str, ...] = ()) -> Emitter:
@@ -134,6 +134,7 @@ def test_the_key_field_is_used_if_the_record_has_no_key() -> None:
     with_key = Chunk(
         P0,
         EPOCH,
+        MODEL,
         records=[record],
         ids=["a"],
         timestamps=[JULY],
