@@ -56,9 +56,14 @@ def test_the_source_distribution_gives_the_same_wheel(dist: Path, tmp_path: Path
     source = tmp_path / f"forebay-{VERSION}"
     for name in ("Makefile", ".ci/setup-venv", "constraints.txt", "Dockerfile", "docker-compose.yml", "tests", "helm"):
         assert (source / name).exists(), name
-    build(source, tmp_path / "again", "--wheel")
+    own = source / "models" / "mine" / "1" / "manifest.json"  # a user's model, which must not be published
+    own.parent.mkdir(parents=True)
+    own.write_text("{}")
+    build(source, tmp_path / "again")
     first, again = ((folder / WHEEL).read_bytes() for folder in (dist, tmp_path / "again"))
     assert hashlib.sha256(first).hexdigest() == hashlib.sha256(again).hexdigest()
+    with tarfile.open(tmp_path / "again" / SDIST) as archive:
+        assert not [name for name in archive.getnames() if "/mine" in name]
 
 
 def test_the_wheel_runs_where_nothing_of_the_checkout_is(clean: Environment) -> None:
