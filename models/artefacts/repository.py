@@ -60,23 +60,20 @@ def find_version(repository: Path, name: str, version: int | None) -> tuple[int,
 
 
 def list_models(repository: Path | str) -> list[str]:
-    """Return the names of the models in a repository, sorted. Raises ModelError if the repository does not exist."""
+    """Return the names of the models in a repository, sorted: the directories that hold a version with a manifest.
+
+    Raises ModelError if the repository does not exist.
+    """
     repository = Path(repository)
-    if not repository.is_dir():
-        raise ModelError(
-            f"{repository}: there is no such model repository",
-            kind="repository_not_found",
-            remedy="check the repository's path (a relative path starts at the working directory)",
-        )
-    return sorted(entry for entry in _entries(repository) if _NAME.fullmatch(entry) and (repository / entry).is_dir())
+    return [name for name in _directories(repository) if _holds_model(repository / name)]
 
 
 def list_versions(repository: Path | str, name: str) -> list[int]:
     """Return the versions of a model, lowest first. Raises ModelError if the repository or the model does not exist."""
     repository = Path(repository)
     check_name(name)
-    models = list_models(repository)
-    if name not in models:
+    if name not in _directories(repository):
+        models = list_models(repository)
         near = get_close_matches(name, models, n=1)
         choice = f"set model.name to {_one_of(models)}" if models else "publish a model there first"
         raise ModelError(
@@ -96,6 +93,26 @@ def check_name(name: str) -> None:
             kind="name",
             remedy="use letters, digits, '.', '_' and '-', at most 128, not starting with a dot",
         )
+
+
+def _directories(repository: Path) -> list[str]:
+    if not repository.is_dir():
+        raise ModelError(
+            f"{repository}: there is no such model repository",
+            kind="repository_not_found",
+            remedy="check the repository's path (a relative path starts at the working directory)",
+        )
+    return sorted(entry for entry in _entries(repository) if _NAME.fullmatch(entry) and (repository / entry).is_dir())
+
+
+def _holds_model(directory: Path) -> bool:
+    try:
+        return any(
+            _is_version(directory, entry) and (directory / entry / MANIFEST_FILE).is_file()
+            for entry in _entries(directory)
+        )
+    except (ModelError, OSError):  # not readable
+        return False
 
 
 def _is_version(directory: Path, entry: str) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from forebay.models.artefacts.artefact import load_artefact
-from forebay.models.artefacts.repository import read_signature
+from forebay.models.artefacts.repository import list_models, read_signature
 from forebay.schemas.errors import ModelError
 from tests.models.build import make_net, make_signature, publish
 
@@ -32,6 +32,31 @@ def test_unreadable_files_are_reported_as_by_loading(tmp_path: Path) -> None:
     (directory / "manifest.json").write_text('{"signature": {}, "signature": {}}')
     with pytest.raises(ModelError, match="occurs twice"):
         read_signature(tmp_path, "delays")
+
+
+def test_only_published_models_are_suggested(tmp_path: Path) -> None:
+    for name in ("artefacts", "backends"):  # other directories, as in the `models` of a checkout
+        (tmp_path / name / "__pycache__").mkdir(parents=True)
+    (tmp_path / "interrupted" / "1").mkdir(parents=True)
+    assert list_models(tmp_path) == []
+    assert remedy_for(tmp_path, "artefact") == "publish a model there first"
+    publish(tmp_path)
+    assert list_models(tmp_path) == ["delays"]
+    assert remedy_for(tmp_path, "artefact") == "set model.name to delays"
+    assert remedy_for(tmp_path, "delay") == "did you mean 'delays'? Otherwise set model.name to delays"
+
+
+def remedy_for(repository: Path, name: str) -> str | None:
+    with pytest.raises(ModelError) as caught:
+        read_signature(repository, name)
+    assert caught.value.kind == "model_not_found"
+    return caught.value.remedy
+
+
+def test_a_directory_without_a_version_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "artefacts" / "__pycache__").mkdir(parents=True)
+    with pytest.raises(ModelError, match="the model has no version yet"):
+        read_signature(tmp_path, "artefacts")
 
 
 def test_reading_a_signature_does_not_import_torch() -> None:
