@@ -32,9 +32,10 @@ from forebay.stream.bench.host_info import describe_host
 from forebay.stream.bench.setup import MODEL_NAME, save_bench_model
 from forebay.stream.config.sections import TelemetrySection
 from forebay.stream.core.clock import SystemClock
+from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.outputs import OutputTopic, OutputTopics
 from forebay.stream.core.records import BatchResult, Chunk, Epoch, MicroBatch, TopicPartition
-from forebay.stream.decode import Decoder
+from forebay.stream.decode import DecodedModel, Decoder
 from forebay.stream.inference.bisect import infer_batch
 from forebay.stream.kafka.producer.producer import _fill
 from forebay.stream.output.emitter import Emitter, Placer
@@ -105,7 +106,7 @@ class Bench:
         signature = model.signature
         self.model = model
         self.poll = make_poll(EventGenerator(signature), rows, partitions)
-        self.decoder = Decoder(signature, model_name=model.name, max_event_bytes=1 << 20)
+        self.decoder = Decoder([DecodedModel(ModelRef(model.name, model.version), signature)], max_event_bytes=1 << 20)
         self.batcher = MicroBatcher(max_batch_size=rows, max_batch_bytes=1 << 30, max_queue_delay_ms=5)
         self.encoder = PredictionEncoder(
             model=model.name, version=model.version, labels=signature.labels, num_classes=signature.num_classes

@@ -34,7 +34,7 @@ from forebay.stream.bench.host_info import describe_host
 from forebay.stream.core.clock import SystemClock
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.records import Committed, Epoch, TopicPartition
-from forebay.stream.decode import Decoder
+from forebay.stream.decode import DecodedModel, Decoder
 from forebay.stream.eventtime.plan import WindowLimits, WindowPlan
 from forebay.stream.eventtime.spec import WindowKind, WindowSpec
 from forebay.stream.eventtime.stage import WindowStage
@@ -101,7 +101,7 @@ def stage_of(spec: WindowSpec, num_features: int) -> WindowStage:
 
 def decoder_of(num_features: int) -> Decoder:
     signature = Signature((), (num_features,), "regression", 1)
-    return Decoder(signature, model_name="m", max_event_bytes=1 << 20)
+    return Decoder([DecodedModel(ModelRef("m", 1), signature)], max_event_bytes=1 << 20)
 
 
 def throughput(spec: WindowSpec, count: int, num_features: int, keys: int) -> tuple[float, float]:

@@ -14,10 +14,8 @@ from typing import Annotated, Any, Final
 import msgspec
 import numpy as np
 
-from forebay.models.artefacts.signature import Signature
 from forebay.schemas import headers as names
 from forebay.schemas.definitions import MAX_TIMESTAMP_MS
-from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.records import (
     Chunk,
     Epoch,
@@ -29,6 +27,7 @@ from forebay.stream.core.records import (
     headers_size,
 )
 from forebay.stream.decode.features import FeaturePacker
+from forebay.stream.decode.models import DecodedModel
 from forebay.stream.decode.nested import flat_or_nested_parser, nested_type
 from forebay.stream.decode.validator import (
     JSON_CONTENT_TYPES,
@@ -50,17 +49,17 @@ class Decoder:
 
     def __init__(
         self,
-        signature: Signature,
+        models: Sequence[DecodedModel],
         *,
-        model_name: str,
-        model_version: int = 1,
         max_event_bytes: int,
         max_key_bytes: int = DEFAULT_MAX_KEY_BYTES,
     ) -> None:
-        self._model = ModelRef(model_name, model_version)
+        (model,) = models
+        signature = model.signature
+        self._model = model.ref
         self._packer = FeaturePacker(signature)
         limits = EventLimits(max_event_bytes, max_key_bytes)
-        self._validator = EventValidator(self._packer, model_name=model_name, limits=limits)
+        self._validator = EventValidator(self._packer, model_name=model.ref.name, limits=limits)
         self._max_event_bytes = max_event_bytes
         self._max_key_bytes = max_key_bytes
         self._parse = _parser_of_plain_events(self._packer.parsed_type)

@@ -23,7 +23,7 @@ from forebay.stream.core.circuit_breaker import BreakerState, CircuitBreaker
 from forebay.stream.core.clock import Clock, SystemClock
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.stop_request import StopRequest
-from forebay.stream.decode import Decoder
+from forebay.stream.decode import DecodedModel, Decoder
 from forebay.stream.eventtime.emitter import WindowEmitter
 from forebay.stream.eventtime.plan import WindowPlan
 from forebay.stream.eventtime.restore import WithoutWindows
@@ -335,9 +335,7 @@ class WorkerAssembly:
 
     def _decoder(self) -> Decoder:
         return Decoder(
-            self._model.signature,
-            model_name=self._model.name,
-            model_version=self._model.version,
+            [DecodedModel(self._ref, self._model.signature)],
             max_event_bytes=self._settings.input.max_event_bytes,
             max_key_bytes=self._settings.input.max_key_bytes,
         )

@@ -17,11 +17,11 @@ from forebay.stream.admin.time_slices import TimeSlices
 from forebay.stream.core.backoff import Backoff
 from forebay.stream.core.circuit_breaker import CircuitBreaker
 from forebay.stream.core.records import FloatMatrix
-from forebay.stream.decode import Decoder
+from forebay.stream.decode import DecodedModel, Decoder
 from forebay.stream.eventtime.plan import WindowPlan
 from forebay.stream.inference.device_thread import DeviceThread
 from forebay.stream.output.encoder import PredictionEncoder
-from tests.core.build import ManualClock, signature
+from tests.core.build import MODEL, ManualClock, signature
 
 LIMITS = RequestLimits(max_events=4, max_bytes=3000)
 
@@ -75,7 +75,7 @@ async def running(
         on_fatal=fatal,
     )
     await device.start([1])
-    decoder = Decoder(model.signature, model_name="m", max_event_bytes=1000)
+    decoder = Decoder([DecodedModel(MODEL, model.signature)], max_event_bytes=1000)
     encoder = PredictionEncoder(model="m", version=3, labels=("no", "yes"), num_classes=2)
     predictor = Predictor(decoder, device, encoder, breaker, limits=limits, windows=windows, clock=clock)
     try:

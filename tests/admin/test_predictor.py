@@ -13,10 +13,10 @@ from forebay.schemas.failures import FAILURES, FailureKind
 from forebay.stream.admin import predictor
 from forebay.stream.admin.predictor import MAX_PENDING, NotReady
 from forebay.stream.core.records import BatchResult, MicroBatch
-from forebay.stream.decode import Decoder
+from forebay.stream.decode import DecodedModel, Decoder
 from forebay.stream.inference.device_thread import Deferred
 from tests.admin.predictor import Model, ask, predicted, running
-from tests.core.build import P0, FakeRecord, event, signature
+from tests.core.build import MODEL, P0, FakeRecord, event, signature
 from tests.eventually import eventually
 
 
@@ -95,7 +95,7 @@ async def test_events_of_requests_are_not_events_of_the_stream() -> None:
     """The device returns the results of the stream's own batches in order, whatever requests come between."""
     async with running(Model()) as (predictor, device, breaker):
         collected: list[BatchResult | Deferred] = []
-        decoder = Decoder(signature(3), model_name="m", max_event_bytes=1000)
+        decoder = Decoder([DecodedModel(MODEL, signature(3))], max_event_bytes=1000)
         asking = [asyncio.create_task(ask(predictor, event(f"q{n}", [13, 0, 0]))) for n in range(5)]
         from tests.core.build import EPOCH
 

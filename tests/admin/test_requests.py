@@ -23,14 +23,14 @@ from forebay.stream.admin.predict_requests import (
 )
 from forebay.stream.admin.predictor import RequestLimits
 from forebay.stream.admin.time_slices import SLICE
-from forebay.stream.decode import Decoder
+from forebay.stream.decode import DecodedModel, Decoder
 from tests.admin.predictor import LIMITS, Model, ask, predicted, running, time_slices
-from tests.core.build import JULY, event, signature
+from tests.core.build import JULY, MODEL, event, signature
 
 
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
 def test_reading_a_request_never_raises_another_error(body: bytes) -> None:
-    decoder = Decoder(signature(3), model_name="m", max_event_bytes=1000)
+    decoder = Decoder([DecodedModel(MODEL, signature(3))], max_event_bytes=1000)
     try:
         request = read_request(body, {}, time_slices(), now_ms=JULY, max_events=4)
     except RequestError as fault:
@@ -55,7 +55,7 @@ def long_list(count: int) -> bytes:
 
 @pytest.mark.parametrize("count", [1, SLICE - 1, SLICE, SLICE + 1, 3 * SLICE + 5])
 def test_a_request_decoded_in_slices_equals_one_decoded_as_a_whole(count: int) -> None:
-    decoder = Decoder(signature(3), model_name="m", max_event_bytes=1000)
+    decoder = Decoder([DecodedModel(MODEL, signature(3))], max_event_bytes=1000)
     request = read_request(long_list(count), {}, time_slices(), now_ms=JULY, max_events=count)
     sliced = decode_request(request, decoder, time_slices())
     (whole,) = decoder.decode({REQUEST_PARTITION: request.records}, sliced.epoch)
@@ -148,7 +148,7 @@ HEADER_TEXT = st.binary(max_size=20).map(lambda raw: raw.decode("utf-8", "surrog
     ),
 )
 def test_any_headers_and_body_are_a_request_or_an_error_in_json(body: bytes, headers: dict[str, str]) -> None:
-    decoder = Decoder(signature(3), model_name="m", max_event_bytes=1000)
+    decoder = Decoder([DecodedModel(MODEL, signature(3))], max_event_bytes=1000)
     try:
         plain = decompress(body, headers, max_bytes=1000)
         request = read_request(plain, headers, time_slices(), now_ms=JULY, max_events=4)

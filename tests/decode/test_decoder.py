@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from forebay.models.artefacts.signature import Feature, Signature
 from forebay.schemas.failures import FAILURES, FailureKind, Outcome
 from forebay.stream.core.records import HEADER_OBJECT_BYTES, Chunk, record_bytes
-from forebay.stream.decode import Decoder
+from forebay.stream.decode import DecodedModel, Decoder
 from forebay.stream.decode.decoder import _refuse
 from forebay.stream.decode.features import MAX_FLOAT32
-from tests.core.build import EPOCH, JULY, P0, P1, FakeRecord, event, signature, unreadable
+from tests.core.build import EPOCH, JULY, MODEL, P0, P1, FakeRecord, event, signature, unreadable
 
 F32 = (("content-type", b"application/x-forebay-f32"),)
 MIXED = Signature(
@@ -35,7 +35,7 @@ MIXED = Signature(
 
 
 def decoder(of: Signature | None = None) -> Decoder:
-    return Decoder(of or signature(), model_name="m", max_event_bytes=10_000)
+    return Decoder([DecodedModel(MODEL, of or signature())], max_event_bytes=10_000)
 
 
 def decode_one(value: bytes | None, *, of: Signature | None = None, **record: object) -> Chunk:
@@ -73,7 +73,7 @@ def test_long_record_keys_are_rejected(length: int, rejected: bool, headers: tup
 
 def test_long_key_fields_are_rejected() -> None:
     assert not decode_one(event(key="k" * 9000)).rejections
-    (chunk,) = Decoder(signature(), model_name="m", max_event_bytes=10_000, max_key_bytes=10).decode(
+    (chunk,) = Decoder([DecodedModel(MODEL, signature())], max_event_bytes=10_000, max_key_bytes=10).decode(
         {P0: [FakeRecord(0, event(key="€€€")), FakeRecord(1, event(key="€€€€"))]}, EPOCH
     )
     assert [(rejection.index, rejection.kind) for rejection in chunk.rejections] == [(1, FailureKind.KEY_TOO_LARGE)]
@@ -215,7 +215,7 @@ def test_large_images_may_be_nested_too() -> None:
     of = Signature((), (3, 50, 40), "multiclass", 2)
     image = np.arange(6000, dtype=np.float32).reshape(3, 50, 40)
     value = event(features=image.tolist())
-    (chunk,) = Decoder(of, model_name="m", max_event_bytes=100_000).decode({P0: [FakeRecord(0, value)]}, EPOCH)
+    (chunk,) = Decoder([DecodedModel(MODEL, of)], max_event_bytes=100_000).decode({P0: [FakeRecord(0, value)]}, EPOCH)
     assert chunk.x_BF[0].tolist() == image.ravel().tolist()
 
 

@@ -17,8 +17,9 @@ from forebay.schemas.examples import (
     bad_examples,
     good_examples,
 )
+from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.records import Chunk
-from forebay.stream.decode import Decoder
+from forebay.stream.decode import DecodedModel, Decoder
 from tests.core.build import EPOCH, P0, FakeRecord
 
 GOOD = [example for example in good_examples() if example.schema in ("event", "event-f32")]
@@ -27,7 +28,9 @@ BAD = [example for example in bad_examples() if example.schema in ("event", "eve
 
 def decode(example: Example) -> Chunk:
     signature = Signature.from_dict(json.loads(SIGNATURE_FILE.read_text()))
-    decoder = Decoder(signature, model_name=MODEL, max_event_bytes=MAX_EVENT_BYTES, max_key_bytes=MAX_KEY_BYTES)
+    decoder = Decoder(
+        [DecodedModel(ModelRef(MODEL, 1), signature)], max_event_bytes=MAX_EVENT_BYTES, max_key_bytes=MAX_KEY_BYTES
+    )
     record = FakeRecord(3, example.value, timestamp=example.timestamp, key=example.key, headers=example.headers)
     (chunk,) = decoder.decode({P0: [record]}, EPOCH)
     return chunk

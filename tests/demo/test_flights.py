@@ -13,7 +13,7 @@ import pytest
 
 from forebay.schemas.errors import ConfigError, DataError
 from forebay.schemas.failures import FailureKind
-from forebay.stream.decode import Decoder
+from forebay.stream.decode import DecodedModel, Decoder
 from forebay.stream.demo.cache import cache_folder
 from forebay.stream.demo.flights import (
     NULLABLE,
@@ -30,7 +30,7 @@ from forebay.stream.demo.run import configuration
 from forebay.stream.demo.train import DemoModel, cached_model, matrix, recipe_digest, train_model
 from forebay.stream.embedded.worker_process import without_settings
 from forebay.stream.publish.features import parse_features
-from tests.core.build import EPOCH, JULY, P0, FakeRecord
+from tests.core.build import EPOCH, JULY, MODEL, P0, FakeRecord
 
 HEADER = (
     "year,month,day,dep_time,sched_dep_time,dep_delay,arr_time,sched_arr_time,arr_delay,carrier,flight,tailnum,origin,dest,"
@@ -107,7 +107,7 @@ def test_the_worker_decodes_events_to_what_the_model_was_trained_on_and_rejects_
     signature = signature_of(list(data.read(TRAINING_MONTHS)))
     flights = list(data.read(REPLAY_MONTHS))
     records = [FakeRecord(place, value) for place, value in enumerate(build_replay(flights).values)]
-    (chunk,) = Decoder(signature, model_name="m", max_event_bytes=10_000).decode({P0: records}, EPOCH)
+    (chunk,) = Decoder([DecodedModel(MODEL, signature)], max_event_bytes=10_000).decode({P0: records}, EPOCH)
     assert chunk.ids == [flights[0].id, flights[1].id]
     np.testing.assert_array_equal(chunk.x_BF, matrix(signature, flights[:2]))
     rejected = {flights[rejection.index].id: rejection.kind for rejection in chunk.rejections}

@@ -16,7 +16,7 @@ from forebay.stream.core.circuit_breaker import CircuitBreaker
 from forebay.stream.core.errors import CommitRefused
 from forebay.stream.core.outputs import Outgoing
 from forebay.stream.core.records import Epoch, FloatMatrix, Record, TopicPartition
-from forebay.stream.decode import Decoder
+from forebay.stream.decode import DecodedModel, Decoder
 from forebay.stream.eventtime.stage import WindowStage
 from forebay.stream.inference.device_thread import DeviceThread
 from forebay.stream.kafka.producer.producer import explain_refusal
@@ -27,7 +27,7 @@ from forebay.stream.pipeline.micro_batcher import MicroBatcher
 from forebay.stream.pipeline.observer import NullObserver
 from forebay.stream.pipeline.pipeline import Pipeline
 from forebay.stream.pipeline.stages import Breakers, Stages, Timing
-from tests.core.build import P0, P1, FakeRecord, ManualClock, event, signature
+from tests.core.build import MODEL, P0, P1, FakeRecord, ManualClock, event, signature
 from tests.eventually import eventually
 from tests.output.test_emitter import emitter
 
@@ -231,7 +231,7 @@ class Rig:
         self.pipeline.connect(
             Stages(
                 source=self.source,
-                decoder=Decoder(self.model.signature, model_name="m", max_event_bytes=1000),
+                decoder=Decoder([DecodedModel(MODEL, self.model.signature)], max_event_bytes=1000),
                 batcher=MicroBatcher(max_batch_size=self.max_batch_size, max_batch_bytes=10**6, max_queue_delay_ms=5),
                 device=device,
                 committer=committer,

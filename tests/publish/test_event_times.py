@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from forebay.schemas.definitions import MAX_TIMESTAMP_MS
 from forebay.schemas.errors import ConfigError
-from forebay.stream.decode import Decoder
+from forebay.stream.decode import DecodedModel, Decoder
 from forebay.stream.publish.event_times import Instant, LocalTime, TimeRule, TimeUnit, parse_zone
 from forebay.stream.publish.input_row import RowFault
-from tests.core.build import EPOCH, P0, FakeRecord, signature
+from tests.core.build import EPOCH, MODEL, P0, FakeRecord, signature
 
 MS = 1_767_323_045_678  # 2026-01-02T03:04:05.678Z
 BERLIN = parse_zone("Europe/Berlin")
@@ -22,7 +22,9 @@ BERLIN = parse_zone("Europe/Berlin")
 
 def decoded(time: int | str) -> int:
     value = orjson.dumps({"id": "a", "timestamp": time, "features": [1, 2, 3]})
-    (chunk,) = Decoder(signature(), model_name="m", max_event_bytes=10_000).decode({P0: [FakeRecord(0, value)]}, EPOCH)
+    (chunk,) = Decoder([DecodedModel(MODEL, signature())], max_event_bytes=10_000).decode(
+        {P0: [FakeRecord(0, value)]}, EPOCH
+    )
     assert not chunk.rejections, chunk.rejections
     return chunk.timestamps[0]
 

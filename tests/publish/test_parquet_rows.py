@@ -20,13 +20,13 @@ from forebay.models.artefacts.signature import Feature, Signature
 from forebay.schemas.definitions import MAX_TIMESTAMP_MS
 from forebay.schemas.errors import DataError
 from forebay.schemas.failures import FailureKind
-from forebay.stream.decode import Decoder
+from forebay.stream.decode import DecodedModel, Decoder
 from forebay.stream.publish.event_builder import Columns, EventBuilder, Message
 from forebay.stream.publish.event_times import Instant, LocalTime, TimeRule, parse_zone
 from forebay.stream.publish.input_row import InputRow, RowFault
 from forebay.stream.publish.parquet_rows import parquet_rows, python_values
 from forebay.stream.publish.values import Unreadable
-from tests.core.build import EPOCH, P0, FakeRecord
+from tests.core.build import EPOCH, MODEL, P0, FakeRecord
 
 UTC = TimeRule(parse_zone("UTC"))
 PER_MS = {"s": 0.001, "ms": 1, "us": 1_000, "ns": 1_000_000}
@@ -117,7 +117,7 @@ def test_an_image_in_nested_lists_arrives_in_its_shape() -> None:
     assert isinstance(message, Message) and orjson.loads(message.value)["features"] == image
     of = Signature((), (1, 2, 3), "multiclass", 2)
     record = FakeRecord(0, message.value)
-    (chunk,) = Decoder(of, model_name="m", max_event_bytes=10_000).decode({P0: [record]}, EPOCH)
+    (chunk,) = Decoder([DecodedModel(MODEL, of)], max_event_bytes=10_000).decode({P0: [record]}, EPOCH)
     assert chunk.x_BF.tolist() == [[0, 1, 2, 3, 4, 5]]
 
 
@@ -242,7 +242,9 @@ def check_decoded(event: bytes, how: str, sent: object) -> None:
     """Check that the decoder accepts the event, with the value rounded to float32."""
     name = "x" if how == "plain" else "v"
     signature = Signature((Feature(name, nullable=True),), (1,), "regression", 1)
-    (chunk,) = Decoder(signature, model_name="m", max_event_bytes=10_000).decode({P0: [FakeRecord(0, event)]}, EPOCH)
+    (chunk,) = Decoder([DecodedModel(MODEL, signature)], max_event_bytes=10_000).decode(
+        {P0: [FakeRecord(0, event)]}, EPOCH
+    )
     if chunk.rejections:
         assert isinstance(sent, int | float) and abs(sent) > 3.4e38
         assert chunk.rejections[0].kind is FailureKind.OUT_OF_RANGE

@@ -20,9 +20,10 @@ from forebay.schemas.examples import (
     signature,
 )
 from forebay.schemas.failures import FAILURES, FailureKind
+from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.outputs import OutputTopic, OutputTopics
 from forebay.stream.core.records import Chunk, MicroBatch, RowFailure
-from forebay.stream.decode import Decoder
+from forebay.stream.decode import DecodedModel, Decoder
 from forebay.stream.output.emitter import Emitter, Placer
 from forebay.stream.output.encoder import PredictionEncoder
 from tests.core.build import EPOCH, P0, FakeRecord, chunk, finish
@@ -30,7 +31,9 @@ from tests.core.build import EPOCH, P0, FakeRecord, chunk, finish
 
 def decode(example: Example) -> Chunk:
     decoder = Decoder(
-        Signature.from_dict(signature()), model_name=MODEL, max_event_bytes=MAX_EVENT_BYTES, max_key_bytes=MAX_KEY_BYTES
+        [DecodedModel(ModelRef(MODEL, 1), Signature.from_dict(signature()))],
+        max_event_bytes=MAX_EVENT_BYTES,
+        max_key_bytes=MAX_KEY_BYTES,
     )
     record = FakeRecord(7, example.value, timestamp=example.timestamp, key=example.key, headers=example.headers)
     (decoded,) = decoder.decode({P0: [record]}, EPOCH)

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from forebay.schemas.errors import BrokerError
 from forebay.stream.core.records import MicroBatch, TopicPartition
-from forebay.stream.decode import Decoder
+from forebay.stream.decode import DecodedModel, Decoder
 from forebay.stream.kafka.patches.raw_records import ReadLimits
 from forebay.stream.kafka.protocol.record_batch import BatchHeader
-from tests.core.build import EPOCH, P0, event, finish, signature
+from tests.core.build import EPOCH, MODEL, P0, event, finish, signature
 from tests.kafka.patches.test_raw_records import TP, fetched, patch_fetch
 from tests.kafka.protocol.build import batch, record, with_checksum, with_lengths
 from tests.output.test_emitter import emitter
@@ -42,7 +42,7 @@ def polled(log: bytes, max_records: int) -> tuple[list[list[Any]], int, BrokerEr
 
 def outcomes(records: list[Any]) -> tuple[int, int]:
     """Return the number of outcomes of a poll's records, and the position that is committed with them."""
-    decoder = Decoder(signature(), model_name="m", max_event_bytes=1000)
+    decoder = Decoder([DecodedModel(MODEL, signature())], max_event_bytes=1000)
     (chunk,) = decoder.decode({TopicPartition(*TP): records}, EPOCH)
     emission = emitter().emit([finish(MicroBatch(0, (chunk,), "size", 0.0))])
     assert emission.ledger.unbalanced() == {}
