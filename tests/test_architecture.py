@@ -59,8 +59,8 @@ IMPORTED_ONLY_BY = {
 
 # These handle the client's exceptions and do not connect to brokers themselves.
 MAY_IMPORT_AIOKAFKA_ERRORS = (
-    "stream/pipeline/commit_failures.py",
     "stream/pipeline/pipeline.py",
+    "stream/pipeline/recovery.py",
     "stream/preflight.py",
     "stream/worker/worker.py",
 )

@@ -14,15 +14,13 @@ from collections.abc import Mapping, Sequence
 from aiokafka.errors import KafkaError
 
 from forebay.schemas.errors import BrokerError, ModelError
-from forebay.stream.core.cancellation import raise_if_cancelled
 from forebay.stream.core.clock import Clock
-from forebay.stream.core.errors import CommitRefused, CommitTimeout, TopicRecreated
+from forebay.stream.core.errors import TopicRecreated
 from forebay.stream.core.records import BatchPart, BatchResult, Epoch, Record, TopicPartition
-from forebay.stream.output.ledger import Ledger
-from forebay.stream.pipeline.commit_failures import CommitFailures
 from forebay.stream.pipeline.device_feed import DeviceFeed
 from forebay.stream.pipeline.in_flight import InFlight
 from forebay.stream.pipeline.observer import Observer
+from forebay.stream.pipeline.recovery import InFlightWork, Recovery
 from forebay.stream.pipeline.reorder_buffer import ReorderBuffer
 from forebay.stream.pipeline.stages import Breakers, Stages, Timing
 from forebay.stream.pipeline.totals import Totals
@@ -35,8 +33,6 @@ IDLE_WAIT_S = 0.5
 IDLE_COMMIT_S = 2.0
 BREAKER_POLL_S = 0.2
 WINDOWS_POLL_S = 0.5
-MAX_COMMIT_BATCHES = 16
-"""The largest number of full micro-batches in one commit. Halved after a commit timeout, doubled after a success."""
 MAX_COMMIT_BYTES = 64 << 20
 """Approximate limit of the outputs of one commit. A broker may get all of them in one request; its default limit is 100 MiB."""
 
@@ -63,7 +59,6 @@ class Pipeline:
         self._breakers = breakers
         self._observer = observer
         self._max_poll_records = max_poll_records
-        self._commit_batches = MAX_COMMIT_BATCHES
         self._clock = clock
         self._reorder = ReorderBuffer()
         self._uncommitted = Uncommitted()
@@ -75,15 +70,12 @@ class Pipeline:
         self._check_windows_at_s = 0.0
         self._full_since_s: float | None = None
         self._idle_commit_at_s = 0.0
-        self._committing: asyncio.Task[Ledger] | None = None
-        self._purges = 0
         self.paused_by_operator = False
         self.totals = Totals()
 
     def connect(self, stages: Stages) -> None:
         """Set the stages. They are built after the pipeline because they call back into it."""
         self._stages = stages
-        self._commit_failures = CommitFailures(stages.producer.explain)
         self._feed = DeviceFeed(
             stages.batcher,
             stages.device,
@@ -91,6 +83,20 @@ class Pipeline:
             in_flight=self._in_flight,
             observer=self._observer,
             result_ready=self._results_ready,
+        )
+        self._work = InFlightWork(
+            self._in_flight, self._uncommitted, self._feed, self._reorder, room=self._room, idle=self._idle
+        )
+        self._recovery = Recovery(
+            stages.source,
+            stages.committer,
+            stages.producer,
+            self._work,
+            breaker=self._breakers.cluster,
+            observer=self._observer,
+            clock=self._clock,
+            revoke_timeout_s=self._timing.revoke_timeout_s,
+            totals=self.totals,
         )
 
     # ---- the poll
@@ -152,7 +158,7 @@ class Pipeline:
         """Commit the records before a position that cannot be read, so that a restarted worker fails there at once."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._timing.revoke_timeout_s):
-                await self._commit_in_flight()
+                await self._work.finish()
 
     async def _commit_idle(self, positions: Mapping[TopicPartition, int]) -> None:
         """Commit the positions of a poll that found nothing, once everything before them is committed.
@@ -179,16 +185,11 @@ class Pipeline:
 
         Events that a failed commit drops are read again and committed, as long as this worker owns their partitions.
         """
-        await self._commit_in_flight()
+        await self._work.finish()
         while self._uncommitted.is_behind(self._stages.source.positions()):
             await self._poll_once()
-            await self._commit_in_flight()
+            await self._work.finish()
         self._uncommitted.record_all_read()
-
-    async def _commit_in_flight(self) -> None:
-        """Close the open micro-batch and wait until nothing is in flight: all is committed or dropped by a rewind."""
-        self._feed.flush()
-        await self._idle.wait()
 
     @property
     def stopping(self) -> bool:
@@ -254,26 +255,15 @@ class Pipeline:
             self._results_ready.clear()
             await self._wait_for_breaker()
             while batches := self._reorder.take(
-                max_records=self._max_poll_records * self._commit_batches, max_bytes=MAX_COMMIT_BYTES
+                max_records=self._max_poll_records * self._recovery.max_commit_batches, max_bytes=MAX_COMMIT_BYTES
             ):
-                purges = self._purges
-                self._breakers.cluster.record_start(self._clock.monotonic_s())
-                self._observer.on_commit_started(batches)
-                self._committing = asyncio.create_task(self._stages.committer.commit(batches), name="commit")
-                try:
-                    ledger = await self._committing
-                except (KafkaError, BrokerError, CommitTimeout, asyncio.CancelledError) as error:
-                    raise_if_cancelled()  # this task was cancelled, not only the commit
-                    await self._handle_failure(error, batches)
+                num_drops = self._recovery.num_drops
+                ledger = await self._recovery.commit(batches)
+                if ledger is None:
                     break
-                finally:
-                    self._committing = None
-                self._commit_failures.record_success()
-                self._commit_batches = min(MAX_COMMIT_BATCHES, 2 * self._commit_batches)
-                self._breakers.cluster.record_success()
                 self.totals.add(ledger, len(batches))
                 self._uncommitted.record_committed(batches)
-                if purges == self._purges:
+                if num_drops == self._recovery.num_drops:
                     self._release(batches)
 
     async def _wait_for_breaker(self) -> None:
@@ -291,65 +281,9 @@ class Pipeline:
         if self._in_flight.is_empty:
             self._idle.set()
 
-    async def _handle_failure(self, error: BaseException, batches: Sequence[BatchResult]) -> None:
-        """Rewind after a failed commit. Raises BrokerError if the next try would fail in the same way."""
-        self._observer.on_commit_failed(batches, error)
-        if isinstance(error, asyncio.CancelledError):
-            # Cancelled by `on_revoked`, which has purged. Whether the commit succeeded is unknown until offsets are read again.
-            self._breakers.cluster.record_failure(self._clock.monotonic_s(), "a commit was cancelled at a rebalance")
-            await self._stages.producer.restart()
-            return
-        now_s, reason = self._clock.monotonic_s(), str(error) or type(error).__name__
-        if isinstance(error, CommitRefused):
-            self._breakers.cluster.record_success()  # the cluster answered
-        else:
-            self._breakers.cluster.record_failure(now_s, reason)
-        if isinstance(error, CommitTimeout):
-            # The same amount would time out again on a slow cluster.
-            self._commit_batches = max(1, self._commit_batches // 2)
-        self._commit_failures.record_failure(error, batches[0], now_s=now_s)
-        log.warning("commit failed, reading again from the committed offsets: %s", reason)
-        await self.rewind(batches[0].batch.epoch, rejoin=isinstance(error, CommitRefused))
-
-    async def rewind(self, epoch: Epoch, *, rejoin: bool = False) -> None:
-        """Drop everything in flight, restart the producer, and read again from the committed offsets in a new epoch.
-
-        rejoin: the group has removed this member, which must join again before it can read.
-        """
-        self.totals.rewinds += 1
-        source = self._stages.source
-        if source.epoch == epoch:
-            # Close the gate first: records after the failed ones must not be processed before the purge.
-            await (source.rejoin() if rejoin else source.rewind())
-            self._purge()
-        await self._stages.producer.restart()
-
     async def on_revoked(self) -> None:
         """Commit everything in flight before partitions are revoked, or drop it at the deadline."""
-        try:
-            async with asyncio.timeout(self._timing.revoke_timeout_s):
-                await self._commit_in_flight()
-        except TimeoutError:
-            log.warning(
-                "%d events were not committed before the rebalance; they will be read again", self.num_in_flight
-            )
-            committing = self._committing
-            await self._stages.source.detach()  # before the purge, as in `rewind`
-            self._purge()
-            if committing is not None:
-                committing.cancel()
-                await asyncio.wait([committing], timeout=1.0)
-        self._purge()
-
-    def _purge(self) -> None:
-        self._purges += 1
-        self._uncommitted.record_dropped(self._in_flight.events)
-        self._feed.purge()
-        self._reorder.purge()
-        self._in_flight.purge()
-        self._observer.on_purged()
-        self._room.set()
-        self._idle.set()
+        await self._recovery.on_revoked()
 
     # ---- the watch
 

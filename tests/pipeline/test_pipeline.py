@@ -15,7 +15,7 @@ from forebay.stream.core.errors import CommitTimeout, TopicRecreated
 from forebay.stream.core.outputs import Outgoing
 from forebay.stream.core.records import Epoch, FloatMatrix, Record, TopicPartition
 from forebay.stream.pipeline.in_flight import Bounds, InFlight
-from forebay.stream.pipeline.pipeline import MAX_COMMIT_BATCHES
+from forebay.stream.pipeline.recovery import MAX_COMMIT_BATCHES
 from tests.core.build import P0, P1
 from tests.pipeline.rig import Rig
 
@@ -63,7 +63,7 @@ async def test_results_of_a_purged_epoch_are_dropped() -> None:
     async with rig.running():
         rig.model.gate.clear()
         await rig.until(lambda: rig.pipeline.num_in_flight == 20)
-        await rig.pipeline.rewind(Epoch(1, "member", None, 1))
+        await rig.pipeline._recovery.rewind(Epoch(1, "member", None, 1))
         assert rig.pipeline.num_in_flight == 0
         rig.model.gate.set()
         await rig.until(rig.all_committed)
