@@ -60,7 +60,7 @@ def test_all_errors_are_reported_together_with_value_and_allowed_values(tmp_path
         f'batch.max_queue_delay_ms = "5" ({path}:3): must be a whole number from 0 to 60000',
         'model.version = "new" (environment FOREBAY_MODEL__VERSION): must be a whole number from 1 to 999999999',
         f'log.level = "loud" ({path}:5): must be "debug", "info", "warning" or "error", '
-        "or a list with levels for loggers, such as \"info,forebay.commit=debug\" ('loud' is not allowed)",
+        "or a list with levels for loggers, such as \"info,forebay.commit=debug\" ('loud' is not a level)",
         "kafka.heartbeat_interval_ms = 29000 (command line): must be less than half of kafka.session_timeout_ms "
         "(30000); a tenth is recommended",
     ]

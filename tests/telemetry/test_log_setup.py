@@ -127,10 +127,30 @@ def test_loggers_have_levels_of_their_own() -> None:
     ]
 
 
-@pytest.mark.parametrize("text", ["", "loud", "info,", "=debug", "forebay.commit", "forebay.commit=", "info;debug"])
-def test_an_invalid_level_is_refused(text: str) -> None:
-    with pytest.raises(ValueError):
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "the value is empty; leave the setting out to use the default, info"),
+        ("info,", "there is an empty entry; write one level or logger=level between two commas"),
+        ("loud", "'loud' is not a level"),
+        ("info;debug", "'info;debug' is not a level"),
+        ("INFO", "'INFO' must be in lower case: info"),
+        ("warn", "'warn' is not a level; did you mean warning?"),
+        ("trace", "'trace' is not a level; did you mean debug?"),
+        ("debg", "'debg' is not a level; did you mean debug?"),
+        ("forebay.commit=WARNING", "in 'forebay.commit=WARNING', 'WARNING' must be in lower case: warning"),
+        ("forebay.commit=loud", "in 'forebay.commit=loud', 'loud' is not a level"),
+        ("=debug", "'=debug' has no logger before the equals sign"),
+        ("forebay.commit=", "'forebay.commit=' has no level after the equals sign"),
+        ("forebay.commit", "'forebay.commit' is a logger without a level; write forebay.commit=debug"),
+        ("info,debug", "there are two levels for all loggers, info and debug; write one"),
+        ("asyncio=info,asyncio=error", "there are two levels for asyncio, info and error; write one"),
+    ],
+)
+def test_an_invalid_level_is_refused(text: str, reason: str) -> None:
+    with pytest.raises(ValueError) as caught:
         parse_levels(text)
+    assert str(caught.value) == reason
 
 
 def test_the_environment_chooses_levels() -> None:
@@ -172,12 +192,20 @@ def test_a_line_within_a_trace_has_its_ids() -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("info,forebay.comit=debug", "there is no logger forebay.comit; did you mean forebay.commit"),
-        ("forebay.nothing.like.it=debug", "there is no logger forebay.nothing.like.it; did you mean forebay."),
+        ("info,forebay.comit=debug", "there is no logger forebay.comit; did you mean forebay.commit?"),
+        ("Forebay.Kafka=debug", "there is no logger Forebay.Kafka; did you mean forebay.kafka?"),
+        (
+            "forebay.nothing.like.it=debug",
+            "there is no logger forebay.nothing.like.it; the loggers are forebay.worker,",
+        ),
         ("commit=debug", "there is no logger commit; did you mean forebay.commit?"),
         (f"{OLD_PACKAGE}.comit=debug", "comit; did you mean forebay.commit?"),
-        ("models.nets=debug", "there is no logger models.nets"),
-        ("no such=debug", "there is no logger no such"),
+        ("models.nets=debug", "there is no logger models.nets; the loggers are forebay.worker,"),
+        ("no such=debug", "there is no logger no such, and no package no such is installed"),
+        ("asynco=debug", "there is no logger asynco, and no package asynco is installed"),
+        ("forebay.stream=debug", "forebay.stream is a module, not a logger; it logs to forebay)"),
+        ("forebay.stream.config=debug", "forebay.stream.config is a module, not a logger; it logs nothing"),
+        ("forebay.models=debug", "forebay.models is a module, not a logger; it logs nothing"),
     ],
 )
 def test_a_level_of_an_unknown_logger_is_refused(text: str, reason: str) -> None:
@@ -202,6 +230,22 @@ def test_a_former_name_is_refused_with_its_successor(former: str) -> None:
     assert f"the logger {name} is now called {successor}" in caught.value.problems[0]
     for name in successor.split(" and "):
         assert parse_levels(f"{name}=debug")[name] == "debug"
+
+
+def test_the_name_of_a_module_is_refused_with_the_loggers_of_the_module() -> None:
+    checked = 0
+    for path in python_files():
+        module = path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
+        used = [name for name in logger_names(path.read_text()) if name in LOGGERS]
+        if used and module.partition(".")[0] == OLD_PACKAGE:
+            checked += 1
+            for name in (f"forebay.{module}", module):
+                if module.removeprefix(f"{OLD_PACKAGE}.") in RENAMED and name == module:
+                    continue  # a former name too
+                with pytest.raises(ValueError) as caught:
+                    parse_levels(f"{name}=debug")
+                assert str(caught.value).startswith(f"{name} is a module, not a logger; it logs to {used[0]}")
+    assert checked > 20
 
 
 def test_the_former_names_are_those_of_modules_in_one_package() -> None:
