@@ -102,7 +102,8 @@ def config_options(function: Callable[Concatenate[ConfigSource, P], R]) -> Calla
         "assignments",
         multiple=True,
         metavar="SECTION.KEY=VALUE",
-        help="Set one setting; overrides the file and the environment; may be repeated.",
+        help="Set one setting, of a model with models[0].KEY=VALUE; overrides the file and the environment; may be "
+        "repeated.",
     )
     @functools.wraps(function)
     def command(*args: Any, config_path: Path | None, assignments: tuple[str, ...], **kwargs: Any) -> R:
@@ -170,7 +171,7 @@ def _parse(assignments: tuple[str, ...]) -> Mapping[str, object]:
     problems = []
     for number, assignment in enumerate(assignments, start=1):
         key, equals, value = assignment.partition("=")
-        if equals and "." in key:
+        if equals and ("." in key or key.strip() == "models"):
             overrides[key.strip()] = value
         else:
             # The text is not shown: it may be a secret.

@@ -4,28 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from forebay.schemas.topics import ALL_TOPICS, FEATURES
+from forebay.stream.config.conflict import Conflict as Conflict
+from forebay.stream.config.model_checks import effective_key, model_conflicts
 from forebay.stream.config.sections import AdminSection, KafkaSection, Settings
 from forebay.stream.config.values import MAX_NAME_LENGTH
 
-MAX_WINDOWS_PER_EVENT = 1000
 _OUTPUTS = frozenset(spec.name for spec in ALL_TOPICS) - {FEATURES.name}
-
-
-class Conflict(NamedTuple):
-    """Settings that contradict each other. keys: all settings that the rule reads; errors name the first."""
-
-    keys: tuple[str, ...]
-    rule: str
 
 
 def conflicts(settings: Settings) -> Iterator[Conflict]:
     """Yield every broken rule. Reads the disk only to check the files for TLS."""
     yield from _times(settings)
     yield from _sizes(settings)
-    yield from _windows(settings)
+    yield from model_conflicts(settings)
     yield from _aggregate(settings)
     yield from _topics(settings)
     yield from _login(settings.kafka)
@@ -76,70 +69,24 @@ def _times(settings: Settings) -> Iterator[Conflict]:
 
 
 def _sizes(settings: Settings) -> Iterator[Conflict]:
-    source, batch, limits = settings.input, settings.batch, settings.limits
-    ordered: tuple[tuple[str, int, str, int], ...] = (
-        (
-            "limits.max_in_flight_events",
-            limits.max_in_flight_events,
-            "batch.max_batch_size",
-            batch.max_batch_size,
-        ),
-        (
-            "limits.max_in_flight_bytes",
-            limits.max_in_flight_bytes,
-            "batch.max_batch_bytes",
-            batch.max_batch_bytes,
-        ),
-        ("batch.max_batch_bytes", batch.max_batch_bytes, "input.max_event_bytes", source.max_event_bytes),
-        (
-            "input.max_partition_fetch_bytes",
-            source.max_partition_fetch_bytes,
-            "input.max_event_bytes",
-            source.max_event_bytes,
-        ),
-    )
+    source, limits = settings.input, settings.limits
+    event = ("input.max_event_bytes", source.max_event_bytes)
+    ordered: list[tuple[str, int, str, int]] = []
+    for index, served in enumerate(settings.models_to_serve()):
+        size = (effective_key(settings, index, "batch.max_batch_size"), served.batch.max_batch_size)
+        size_bytes = (effective_key(settings, index, "batch.max_batch_bytes"), served.batch.max_batch_bytes)
+        ordered += [
+            ("limits.max_in_flight_events", limits.max_in_flight_events, *size),
+            ("limits.max_in_flight_bytes", limits.max_in_flight_bytes, *size_bytes),
+            (*size_bytes, *event),
+        ]
+    ordered.append(("input.max_partition_fetch_bytes", source.max_partition_fetch_bytes, *event))
     if source.max_unpacked_batch_bytes is not None:
-        unpacked = ("input.max_unpacked_batch_bytes", source.max_unpacked_batch_bytes)
-        ordered = (*ordered, (*unpacked, "input.max_event_bytes", source.max_event_bytes))
-    for larger, large, smaller, small in ordered:
+        ordered.append(("input.max_unpacked_batch_bytes", source.max_unpacked_batch_bytes, *event))
+    # Models that inherit the same setting would repeat its error.
+    for larger, large, smaller, small in dict.fromkeys(ordered):
         if large < small:
             yield Conflict((larger, smaller), f"must be at least {smaller} ({small})")
-
-
-def _windows(settings: Settings) -> Iterator[Conflict]:
-    window = settings.window
-    needed = {"tumbling": ("size_ms",), "hopping": ("size_ms", "hop_ms"), "session": ("gap_ms",)}.get(window.kind, ())
-    for key in ("size_ms", "hop_ms", "gap_ms"):
-        value = getattr(window, key)
-        if value is None and key in needed:
-            yield Conflict((f"window.{key}", "window.kind"), f"must be set with window.kind {window.kind}")
-        elif value is not None and key not in needed:
-            kinds = {"size_ms": "tumbling or hopping", "hop_ms": "hopping", "gap_ms": "session"}[key]
-            yield Conflict((f"window.{key}", "window.kind"), f"requires window.kind {kinds}")
-    if window.kind == "none":
-        return
-    if window.kind == "hopping" and window.size_ms is not None and window.hop_ms is not None:
-        if window.hop_ms > window.size_ms:
-            yield Conflict(
-                ("window.hop_ms", "window.size_ms"),
-                f"must be at most window.size_ms ({window.size_ms}), or some events would be in no window",
-            )
-        elif window.size_ms > MAX_WINDOWS_PER_EVENT * window.hop_ms:
-            yield Conflict(
-                ("window.hop_ms", "window.size_ms"),
-                f"must be at least one {MAX_WINDOWS_PER_EVENT}th of window.size_ms ({window.size_ms}): each event is kept "
-                "in every window that contains it",
-            )
-    if window.kind == "session" and window.gap_ms is not None and window.gap_ms > window.max_session_ms:
-        yield Conflict(
-            ("window.gap_ms", "window.max_session_ms"),
-            f"must be at most window.max_session_ms ({window.max_session_ms})",
-        )
-    if len(settings.input.topics) > 1:
-        yield Conflict(
-            ("input.topics", "window.kind"),
-            f"must be a single topic with window.kind {window.kind}: only one topic keeps the order of a key's events",
-        )
 
 
 def _aggregate(settings: Settings) -> Iterator[Conflict]:
@@ -229,19 +176,17 @@ def _readable(key: str, path: str) -> Iterator[Conflict]:
 
 
 def _admin(settings: Settings) -> Iterator[Conflict]:
-    admin, delivery = settings.admin, settings.delivery
+    admin, delivery, reset_ms = settings.admin, settings.delivery, settings.breaker.reset_timeout_ms
+    call_ms, key = max(
+        (served.model.call_timeout_ms, effective_key(settings, index, "model.call_timeout_ms"))
+        for index, served in enumerate(settings.models_to_serve())
+    )
     # The longest healthy waits: a commit, and a model call until it stops the worker.
-    longest_ms = max(delivery.commit_timeout_ms, settings.model.call_timeout_ms + settings.breaker.reset_timeout_ms)
-    if admin.stuck_after_ms <= longest_ms:
+    if admin.stuck_after_ms <= max(delivery.commit_timeout_ms, call_ms + reset_ms):
         yield Conflict(
-            (
-                "admin.stuck_after_ms",
-                "delivery.commit_timeout_ms",
-                "model.call_timeout_ms",
-                "breaker.reset_timeout_ms",
-            ),
-            f"must be more than delivery.commit_timeout_ms ({delivery.commit_timeout_ms}), and more than model.call_timeout_ms "
-            f"({settings.model.call_timeout_ms}) plus breaker.reset_timeout_ms ({settings.breaker.reset_timeout_ms})",
+            ("admin.stuck_after_ms", "delivery.commit_timeout_ms", key, "breaker.reset_timeout_ms"),
+            f"must be more than delivery.commit_timeout_ms ({delivery.commit_timeout_ms}), and more than {key} "
+            f"({call_ms}) plus breaker.reset_timeout_ms ({reset_ms})",
         )
     token = admin.token.get_secret_value() if admin.token else None
     if token is not None and not all("!" <= char <= "~" for char in token):

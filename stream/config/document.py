@@ -26,7 +26,8 @@ class Document:
     """The content of a TOML file.
 
     lines: line of each section and of each "section.key" that a scan of the text found. The tables of a list
-    [[section.key]] are "section.key[0]" and so on, and their keys "section.key[0].name".
+    [[section.key]] are "section.key[0]" and so on, and their keys "section.key[0].name"; a table [section.key.table]
+    within them is "section.key[0].table".
     """
 
     path: Path
@@ -94,7 +95,7 @@ def _lines(text: str) -> dict[str, int]:
     for number, line in enumerate(text.split("\n"), start=1):  # the only line end in TOML
         if quote is None:
             if header := _HEADER.match(line):
-                section = _plain(header[2])
+                section = _within_tables(_plain(header[2]), tables)
                 lines.setdefault(section, number)
                 if header[1] == "[[":
                     tables[section] += 1
@@ -109,6 +110,12 @@ def _lines(text: str) -> dict[str, int]:
                 quote = mark if quote is None else None
                 break
     return lines
+
+
+def _within_tables(name: str, tables: Mapping[str, int]) -> str:
+    """Return "models[1].batch" for the header [models.batch] below the second [[models]]."""
+    outer, _, inner = name.rpartition(".")
+    return f"{outer}[{tables[outer] - 1}].{inner}" if outer in tables else name
 
 
 def _plain(key: str) -> str:

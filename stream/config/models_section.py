@@ -101,7 +101,7 @@ class ModelEntry(Section):
     topics: Topics | None = Field(
         default=None,
         description="Input topics whose events go to this model unless they name another. The first model also takes "
-        "the events of all topics that belong to no model. Default: none.",
+        "the events of all input topics that no model lists. Default: none.",
     )
     batch: BatchOverrides = BatchOverrides()
     window: WindowSection = WindowSection()
@@ -121,9 +121,17 @@ class ServedModelSettings:
     topics: tuple[str, ...]
 
 
-def topics_of_entries(entries: Sequence[ModelEntry]) -> tuple[str, ...]:
-    """Return the topics that the entries list, each once, in their order."""
-    return tuple(dict.fromkeys(topic for entry in entries for topic in entry.topics or ()))
+def derived_topics(entries: Sequence[ModelEntry], default: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the input topics if none are configured: those of the entries, after the default if the first lists none.
+
+    Without the default, a first model without topics would silently receive no events.
+    """
+    first = () if entries and entries[0].topics else default
+    return tuple(dict.fromkeys([*first, *_listed(entries)]))
+
+
+def _listed(entries: Sequence[ModelEntry]) -> list[str]:
+    return [topic for entry in entries for topic in entry.topics or ()]
 
 
 def served_models(
@@ -137,7 +145,7 @@ def served_models(
     """Return the settings of each model to serve. Without entries: of the one model of the short form."""
     if not entries:
         return (ServedModelSettings(model, batch, window, tuple(input_topics)),)
-    listed = topics_of_entries(entries)
+    listed = _listed(entries)
     unlisted = tuple(topic for topic in input_topics if topic not in listed)
     return tuple(
         ServedModelSettings(

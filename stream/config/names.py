@@ -6,12 +6,14 @@ import re
 from difflib import get_close_matches
 from typing import Final
 
+from forebay.stream.config.paths import MODELS, SUBSECTIONS, entry_fields
 from forebay.stream.config.sections import section_types
 
 ENVIRONMENT_PREFIX: Final = "FOREBAY_"
 LOG_VARIABLE: Final = "FOREBAY_LOG"
 """A second variable for log.level, similar to RUST_LOG and VECTOR_LOG."""
 _NOT_SETTINGS: Final = frozenset({"FOREBAY_CONFIG"})
+_ENTRY_KEY: Final = re.compile(rf"{MODELS}\[[0-9]+\]\.(?:({'|'.join(SUBSECTIONS)})\.)?(.+)")
 _NEAR: Final = 0.6
 _VERY_NEAR: Final = 0.85
 
@@ -34,6 +36,8 @@ def is_ours(name: str) -> bool:
 
 def hint_for_environment(name: str) -> str:
     """Return a hint to append to the error about an unknown variable; empty if no name is similar."""
+    if name.startswith(f"{environment_name(MODELS)}__"):
+        return f"; {environment_name(MODELS)} sets all models, as a JSON list"
     nearest = _single_underscored(name)
     if nearest is None:
         key = name.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", ".", 1)
@@ -44,6 +48,8 @@ def hint_for_environment(name: str) -> str:
 def hint_for_key(name: str) -> str:
     """Return a hint to append to the error about an unknown section, key or "section.key"; empty if none is similar."""
     types = section_types()
+    if match := _ENTRY_KEY.fullmatch(name):
+        return hint_for_entry_key(match[1] or "", match[2])
     section, _, key = name.rpartition(".")
     if section in types:
         elsewhere = [other for other, fields in types.items() if key in fields.model_fields]
@@ -62,6 +68,26 @@ def hint_for_key(name: str) -> str:
         key = name
     nearest = _nearest_key(f"{section}.{key}" if section else key)
     return f"; did you mean {nearest}?" if nearest else ""
+
+
+def hint_for_entry_key(table: str, key: str) -> str:
+    """Return a hint to append to the error about an unknown key of [[models]]; empty if none is similar.
+
+    table: "batch" or "window" for a key within this table of an entry, or empty.
+    """
+    fields = SUBSECTIONS[table].model_fields if table else entry_fields() | dict.fromkeys(SUBSECTIONS)
+    near = get_close_matches(key, fields, n=1, cutoff=_NEAR)
+    if near:
+        return f"; did you mean {near[0]}?"
+    if key in entry_fields():
+        return f"; {key} belongs to [[{MODELS}]], above [{MODELS}.{table}]"
+    for name, section in SUBSECTIONS.items():
+        if key in section.model_fields:
+            return f"; {key} belongs to [{MODELS}.{name}]"
+    elsewhere = [other for other, section in section_types().items() if key in section.model_fields]
+    if elsewhere:
+        return f"; {key} belongs to [{elsewhere[0]}] and applies to all models"
+    return f"; the keys are {', '.join(fields)}"
 
 
 def _nearest_key(name: str) -> str | None:

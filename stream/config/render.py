@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Final
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from forebay.stream.config.load import DEFAULT, LoadedSettings
+from forebay.stream.config.model_checks import effective_key
+from forebay.stream.config.paths import MODELS, entry_keys, field_of, value_of
 from forebay.stream.config.redaction import HIDDEN as HIDDEN
 from forebay.stream.config.sections import section_types
 from forebay.stream.config.values import allowed, redacted
@@ -19,31 +23,34 @@ def render_toml(loaded: LoadedSettings, *, only_changed: bool = False) -> str:
     """Return one line per setting; unset ones are comments. Read as TOML, the text yields the same settings except secrets."""
     blocks: list[str] = []
     for name, keys in _shown(loaded, only_changed).items():
-        assignments = {key: _assignment(loaded, name, key) for key in keys}
-        width = min(max(len(text) for text in assignments.values()), MAX_ALIGNED_CHARS)
-        lines = [f"{text:<{width}}  # {loaded.origins[f'{name}.{key}']}" for key, text in assignments.items()]
-        blocks.append("\n".join([f"[{name}]", *lines, ""]))
+        blocks.append(_block(f"[{name}]", [_shown_setting(loaded, f"{name}.{key}") for key in keys]))
+    for index, tables in enumerate(_shown_models(loaded, only_changed)):
+        for table, settings in tables.items():
+            # The windows of a model without windows would double the text.
+            if table != "window" or loaded.settings.models[index].window.model_fields_set:
+                blocks.append(_block(f"[{MODELS}.{table}]" if table else f"[[{MODELS}]]", settings))
     return "\n".join(blocks)
 
 
 def render_json(loaded: LoadedSettings, *, only_changed: bool = False) -> dict[str, object]:
-    """Return {"file", "settings": {section: {key: {"value", "origin", "allowed", "description"}}}}, secrets HIDDEN."""
-    types = section_types()
-    return {
+    """Return {"file", "settings": {section: {key: {"value", "origin", "allowed", "description"}}}}, secrets HIDDEN.
+
+    With [[models]] also "models": for each model an object like that of a section, with objects "batch" and "window" in it.
+    """
+    document: dict[str, object] = {
         "file": str(loaded.path) if loaded.path else None,
         "settings": {
-            name: {
-                key: {
-                    "value": _value(loaded, name, key),
-                    "origin": loaded.origins[f"{name}.{key}"],
-                    "allowed": allowed(types[name].model_fields[key]),
-                    "description": types[name].model_fields[key].description,
-                }
-                for key in keys
-            }
+            name: {key: _described(_shown_setting(loaded, f"{name}.{key}")) for key in keys}
             for name, keys in _shown(loaded, only_changed).items()
         },
     }
+    if loaded.settings.models:
+        document[MODELS] = [
+            {setting.key: _described(setting) for setting in tables.pop("", [])}
+            | {name: {setting.key: _described(setting) for setting in settings} for name, settings in tables.items()}
+            for tables in _shown_models(loaded, only_changed)
+        ]
+    return document
 
 
 def toml_value(value: object) -> str:
@@ -58,25 +65,70 @@ def toml_value(value: object) -> str:
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
+class _Setting(NamedTuple):
+    """A setting as it is shown: its key within its table, its value with secrets hidden, and its origin."""
+
+    key: str
+    value: object
+    origin: str
+    field: FieldInfo
+
+
 def _shown(loaded: LoadedSettings, only_changed: bool) -> dict[str, list[str]]:
-    """Return the keys to show, by section, without empty sections."""
+    """Return the keys to show, by section, without empty sections and without what [[models]] replaces."""
     shown = {
         name: [key for key in section.model_fields if not only_changed or loaded.origins[f"{name}.{key}"] != DEFAULT]
         for name, section in section_types().items()
     }
+    if loaded.settings.models:
+        del shown["window"]
+        shown["model"] = [key for key in shown["model"] if key not in ("name", "version")]
     return {name: keys for name, keys in shown.items() if keys}
 
 
-def _assignment(loaded: LoadedSettings, section: str, key: str) -> str:
-    value = _value(loaded, section, key)
-    return f"# {key} is not set" if value is None else f"{key} = {toml_value(value)}"
+def _shown_setting(loaded: LoadedSettings, key: str) -> _Setting:
+    return _setting(key, value_of(loaded.settings, key), loaded.origins[key])
 
 
-def _value(loaded: LoadedSettings, section: str, key: str) -> object:
-    value = getattr(getattr(loaded.settings, section), key)
-    value = redacted(section_types()[section].model_fields[key], value)
+def _shown_models(loaded: LoadedSettings, only_changed: bool) -> Iterator[dict[str, list[_Setting]]]:
+    """Yield the settings of each model by table, "" for those above the tables, with inherited values."""
+    for index, served in enumerate(loaded.settings.models_to_serve() if loaded.settings.models else ()):
+        tables: dict[str, list[_Setting]] = {"": []}
+        for key in entry_keys(index + 1, start=index):
+            if only_changed and loaded.origins[key] == DEFAULT:
+                continue
+            table, _, name = key.partition("].")[2].rpartition(".")
+            section = {"": served.model, "batch": served.batch, "window": served.window}[table]
+            # The topics of the model itself: those that the first model has in addition depend on the other models.
+            value = value_of(loaded.settings, key) if name == "topics" else getattr(section, name)
+            inherited = effective_key(loaded.settings, index, f"{table or 'model'}.{name}")
+            own = loaded.origins[key] != DEFAULT or name in ("name", "version", "topics") or table == "window"
+            tables.setdefault(table, []).append(_setting(key, value, loaded.origins[key if own else inherited]))
+        yield tables
+
+
+def _setting(key: str, value: object, origin: str) -> _Setting:
+    value, field = redacted(field_of(key), value), field_of(key)
     if isinstance(value, tuple):
-        return [
+        value = [
             item.model_dump(mode="json", exclude_none=True) if isinstance(item, BaseModel) else item for item in value
         ]
-    return value
+    return _Setting(key.rpartition(".")[2], value, origin, field)
+
+
+def _block(header: str, settings: Sequence[_Setting]) -> str:
+    assignments = [
+        f"# {one.key} is not set" if one.value is None else f"{one.key} = {toml_value(one.value)}" for one in settings
+    ]
+    width = min(max(map(len, assignments), default=0), MAX_ALIGNED_CHARS)
+    lines = [f"{text:<{width}}  # {one.origin}" for text, one in zip(assignments, settings, strict=True)]
+    return "\n".join([header, *lines, ""])
+
+
+def _described(setting: _Setting) -> dict[str, object]:
+    return {
+        "value": setting.value,
+        "origin": setting.origin,
+        "allowed": allowed(setting.field),
+        "description": setting.field.description,
+    }

@@ -15,7 +15,7 @@ from forebay.stream.config.kafka_section import KafkaSection as KafkaSection
 from forebay.stream.config.models_section import BatchSection as BatchSection
 from forebay.stream.config.models_section import ModelEntry as ModelEntry
 from forebay.stream.config.models_section import ModelSection as ModelSection
-from forebay.stream.config.models_section import ServedModelSettings, served_models, topics_of_entries
+from forebay.stream.config.models_section import ServedModelSettings, derived_topics, served_models
 from forebay.stream.config.section import DAY_MS
 from forebay.stream.config.section import Section as Section
 from forebay.stream.config.values import (
@@ -37,7 +37,9 @@ class InputSection(Section):
     """The input topics, and how they are read."""
 
     topics: Topics = Field(
-        default=("features",), description="Topics to read events from. topics.prefix is prepended to each."
+        default=("features",),
+        description="Topics to read events from. topics.prefix is prepended to each. With [[models]], the default is the "
+        "topics of the models, and features if the first model lists none.",
     )
     auto_offset_reset: Literal["earliest", "latest", "none"] = Field(
         default="earliest",
@@ -318,8 +320,8 @@ class Settings(Section):
     @model_validator(mode="after")
     def _read_topics_of_models(self) -> Self:
         """Take the topics of the models as the input topics, where none are configured."""
-        topics = topics_of_entries(self.models)
-        if topics and "topics" not in self.input.model_fields_set:
+        if self.models and "topics" not in self.input.model_fields_set:
+            topics = derived_topics(self.models, self.input.topics)
             # The instance is frozen, and a validator must not return another one.
             object.__setattr__(self, "input", self.input.model_copy(update={"topics": topics}))
         return self

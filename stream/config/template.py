@@ -47,6 +47,19 @@ RULE: Final = """\
 """
 
 
+MODELS: Final = """\
+# Several models in one worker, instead of model.name and model.version; the first is the default. What an entry does
+# not set is inherited from [model] and [batch]; a model takes windows only if its entry has them.
+# [[models]]
+# name = "fraud"
+# [[models]]
+# name = "visits"
+# topics = ["clicks"]
+# batch.max_batch_size = 256
+# window = { kind = "session", gap_ms = 60000 }
+"""
+
+
 def template() -> str:
     """Return the file as text. Settings without a default are comments."""
     defaults, types = Settings(), section_types()
@@ -67,4 +80,6 @@ def template() -> str:
         lines.append("")
         if name == "aggregate":
             lines.append(RULE)
+        if name == "model":
+            lines.append(MODELS)
     return "\n".join(lines)

@@ -100,8 +100,9 @@ def test_each_input_topic_belongs_to_exactly_one_model(topics: list[str], data: 
 def test_the_input_topics_are_those_of_the_models_unless_they_are_set() -> None:
     entries = (ModelEntry(name="a"), ModelEntry(name="b", topics=("y", "x")), ModelEntry(name="c", topics=("z",)))
     derived = Settings(models=entries)
-    assert derived.input.topics == ("y", "x", "z")
-    assert [served.topics for served in derived.models_to_serve()] == [(), ("y", "x"), ("z",)]
+    assert derived.input.topics == ("features", "y", "x", "z")
+    assert [served.topics for served in derived.models_to_serve()] == [("features",), ("y", "x"), ("z",)]
+    assert Settings(models=entries[1:]).input.topics == ("y", "x", "z")
     configured = Settings(models=entries, input=InputSection(topics=("x", "y", "z", "features")))
     assert configured.input.topics == ("x", "y", "z", "features")
     assert configured.models_to_serve()[0].topics == ("features",)

@@ -10,9 +10,10 @@ import pytest
 
 from forebay.schemas.errors import ConfigError
 from forebay.stream.config.load import load_settings
+from forebay.stream.config.paths import SUBSECTIONS
 from forebay.stream.config.render import HIDDEN, render_json, render_toml
 from forebay.stream.config.sections import Settings, section_types
-from forebay.stream.config.template import COMMON_KEYS, template
+from forebay.stream.config.template import COMMON_KEYS, MODELS, template
 
 SECRET = {
     "kafka.security_protocol": "SASL_SSL",
@@ -47,12 +48,23 @@ def test_commented_settings_of_the_template_are_unset_by_default() -> None:
 
 
 def test_the_template_is_small() -> None:
-    assert len(template().splitlines()) <= 90
+    assert len(template().splitlines()) <= 100
     assert max(len(line) for line in template().splitlines()) <= 120
 
 
+def test_the_template_s_example_of_several_models_is_valid(tmp_path: Path) -> None:
+    path = tmp_path / "forebay.toml"
+    example = [line.removeprefix("# ") for line in MODELS.splitlines()[2:]]
+    text = template().replace(MODELS, "\n".join(example) + "\n").replace('name = "default"\n', "")
+    path.write_text(text.replace('topics = ["features"]', 'topics = ["features", "clicks"]'), encoding="utf-8")
+    fraud, visits = load_settings(path, {}).settings.models_to_serve()
+    assert (fraud.model.name, fraud.topics, fraud.window.kind) == ("fraud", ("features",), "none")
+    assert (visits.model.name, visits.topics, visits.window.gap_ms) == ("visits", ("clicks",), 60_000)
+    assert visits.batch.max_batch_size == 256
+
+
 def test_every_setting_has_its_description() -> None:
-    for section in section_types().values():
+    for section in (*section_types().values(), *SUBSECTIONS.values()):
         for key, field in section.model_fields.items():
             assert field.description, key
 
@@ -129,3 +141,51 @@ def test_the_error_of_a_wrong_value_shows_no_secret(key: str, value: str) -> Non
     report = " ".join([caught.value.message, *caught.value.problems, caught.value.remedy or ""])
     assert key in report
     assert "s3cret" not in report
+
+
+MODELS_JSON = """[
+    {"name": "a", "threads": 2},
+    {"name": "b", "topics": ["y"], "batch": {"max_batch_size": 3}, "window": {"kind": "session", "gap_ms": 5}}
+]"""
+
+
+def test_printed_models_can_be_read_again_with_the_same_effect(tmp_path: Path) -> None:
+    loaded = load_settings(
+        None, {"FOREBAY_MODELS": MODELS_JSON}, {"model.device": "cpu", "batch.max_queue_delay_ms": 9, **SECRET}
+    )
+    path = tmp_path / "printed.toml"
+    for only_changed in (False, True):
+        path.write_text(render_toml(loaded, only_changed=only_changed), encoding="utf-8")
+        again = load_settings(path, {}, {"kafka.sasl_password": "hunter2"})
+        assert again.settings.models_to_serve() == loaded.settings.models_to_serve()
+        assert again.settings.input == loaded.settings.input
+
+
+def test_inherited_values_of_a_model_have_the_origin_of_the_section() -> None:
+    loaded = load_settings(
+        None, {"FOREBAY_MODELS": MODELS_JSON, "FOREBAY_MODEL__THREADS": "5"}, {"model.device": "cpu"}
+    )
+    first, second = render_json(loaded)["models"]  # type: ignore[misc]
+    shown = {key: (first[key]["value"], first[key]["origin"]) for key in ("name", "version", "device", "threads")}
+    assert shown == {
+        "name": ("a", "environment FOREBAY_MODELS"),
+        "version": (None, "default"),
+        "device": ("cpu", "command line"),
+        "threads": (2, "environment FOREBAY_MODELS"),
+    }
+    assert (second["threads"]["value"], second["threads"]["origin"]) == (5, "environment FOREBAY_MODEL__THREADS")
+    assert second["batch"]["max_batch_size"]["value"] == 3
+    assert second["batch"]["max_batch_bytes"]["origin"] == "default"
+    assert second["window"]["gap_ms"]["value"] == 5
+
+
+def test_only_what_was_changed_of_the_models() -> None:
+    loaded = load_settings(None, {"FOREBAY_MODELS": MODELS_JSON})
+    origin = "# environment FOREBAY_MODELS"
+    assert render_toml(loaded, only_changed=True) == (
+        '[input]\ntopics = ["features", "y"]  # topics of [[models]]\n\n'
+        f'[[models]]\nname = "a"   {origin}\nthreads = 2  {origin}\n\n'
+        f'[[models]]\nname = "b"      {origin}\ntopics = ["y"]  {origin}\n\n'
+        f"[models.batch]\nmax_batch_size = 3  {origin}\n\n"
+        f'[models.window]\nkind = "session"  {origin}\ngap_ms = 5        {origin}\n'
+    )
