@@ -43,7 +43,7 @@ class WindowEmitter(ModelEmitter):
                 self._emit_events(chunk, emission)
                 first_row += chunk.num_rows
                 if chunk.can_end_commit:
-                    emission.positions[chunk.partition] = chunk.next_offset
+                    emission.advance(chunk.partition, chunk.next_offset)
                     emission.metadata[chunk.partition] = chunk.metadata
             yield
         return self._end(emission, delta_headers)
@@ -53,7 +53,7 @@ class WindowEmitter(ModelEmitter):
     def _emit_windows(
         self, result: BatchResult, chunk: WindowChunk, first_row: int, emission: Emission
     ) -> Generator[None, None, None]:
-        windows, ledger = chunk.windows, emission.ledger
+        windows, ledger = chunk.windows, self._ledger(emission)
         if not windows:
             return
         failures = {
@@ -106,12 +106,12 @@ class WindowEmitter(ModelEmitter):
             failure.kind,
             failure.message,
             max_bytes=topic.max_bytes,
-            model=self._model,
-            version=self._version,
+            model=self.ref.name,
+            version=self.ref.version,
             window=f"{window.start}-{window.end}",
         )
         self._append(topic, source=chunk.partition, key=key, value=value, headers=headers, emission=emission)
-        emission.ledger.add_window_failure(
+        self._ledger(emission).add_window_failure(
             chunk.partition,
             failure.kind,
             chunk.record_timestamp,
@@ -123,7 +123,7 @@ class WindowEmitter(ModelEmitter):
     # ---- events
 
     def _emit_events(self, chunk: WindowChunk, emission: Emission) -> None:
-        ledger = emission.ledger
+        ledger = self._ledger(emission)
         ledger.add_accepted(chunk.partition, np.array(chunk.events.accepted, dtype=np.int64))
         for refused in chunk.events.refused:
             topic = self._topics.late_events if refused.kind is FailureKind.LATE else self._topics.dead_letters

@@ -15,6 +15,7 @@ import numpy as np
 
 from forebay.schemas.failures import FailureKind
 from forebay.stream.core.clock import Clock, SystemClock
+from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.outputs import Headers, Outgoing, OutputTopic, OutputTopics
 from forebay.stream.core.records import BatchResult, Chunk, RowFailure, TopicPartition
 from forebay.stream.core.redaction import Redactor
@@ -25,7 +26,7 @@ from forebay.stream.output.encoder import (
     prediction_headers,
     record_size,
 )
-from forebay.stream.output.ledger import Ledger, encode_delta
+from forebay.stream.output.ledger import Ledger, ModelLedger, encode_delta
 
 NO_HEADERS: Headers = []
 
@@ -44,6 +45,10 @@ class Emission:
     positions: dict[TopicPartition, int]
     ledger: Ledger
     metadata: dict[TopicPartition, str] = field(default_factory=dict)
+
+    def advance(self, partition: TopicPartition, next_offset: int) -> None:
+        """Raise the position of a partition to `next_offset`. Lanes read the same partition, so offsets come in any order."""
+        self.positions[partition] = max(self.positions.get(partition, next_offset), next_offset)
 
 
 class Placer:
@@ -119,8 +124,7 @@ class ModelEmitter(ABC):
         self._clock = clock or SystemClock()
         self._redactor = Redactor((model, *feature_names))
         self._encoder = encoder
-        self._model = model
-        self._version = version
+        self.ref = ModelRef(model, version)
         self._topics = topics
         self._placer = placer
         self._worker = worker
@@ -139,10 +143,11 @@ class ModelEmitter(ABC):
         """Build the emission of these micro-batches, which are in commit order. Never raises for data."""
 
     def _begin(self) -> Emission:
-        now_ms = self._clock.wall_ms()
-        return Emission(
-            {}, {}, Ledger(model=self._model, version=self._version, redactor=self._redactor, now_ms=now_ms)
-        )
+        return Emission({}, {}, Ledger(now_ms=self._clock.wall_ms()))
+
+    def _ledger(self, emission: Emission) -> ModelLedger:
+        """Return the model's ledger in the emission."""
+        return emission.ledger.of(self.ref, self._redactor)
 
     def _end(self, emission: Emission, delta_headers: Headers) -> Emission:
         """Add the ledger's deltas, placed by key so that all outcomes of a minute are in one partition."""
@@ -184,14 +189,14 @@ class Emitter(ModelEmitter):
         self._emit_predictions(
             chunk, rows=rows, values=values, with_headers=with_headers, failures=failures, emission=emission
         )
-        ledger = emission.ledger
+        ledger = self._ledger(emission)
         records = chunk.records
         predicted = [record for row, record in enumerate(records) if row not in failures] if failures else records
         ledger.add_predictions(chunk.partition, np.fromiter(map(_TIMESTAMP, predicted), np.int64, len(predicted)))
         if failures or chunk.rejections:
             self._emit_dead_letters(chunk, failures, emission)
         ledger.passed[chunk.partition] += chunk.num_passed
-        emission.positions[chunk.partition] = chunk.next_offset
+        emission.advance(chunk.partition, chunk.next_offset)
 
     def _encode(
         self, result: BatchResult, chunk: Chunk, first_row: int, rows: Sequence[int] | None
@@ -249,7 +254,7 @@ class Emitter(ModelEmitter):
             emission.outgoing.setdefault(partition, Outgoing()).append(key, value, own_headers)
 
     def _emit_dead_letters(self, chunk: Chunk, failures: dict[int, RowFailure], emission: Emission) -> None:
-        topic, ledger = self._topics.dead_letters, emission.ledger
+        topic, ledger = self._topics.dead_letters, self._ledger(emission)
         # Rejected records and failed rows, sorted by offset below.
         letters = [(r.record, r.kind, r.message, None, None, False, r.count) for r in chunk.rejections]
         letters += [
@@ -264,8 +269,8 @@ class Emitter(ModelEmitter):
                 kind,
                 message,
                 max_bytes=topic.max_bytes,
-                model=self._model if reached_model else None,
-                version=self._version if reached_model else None,
+                model=self.ref.name if reached_model else None,
+                version=self.ref.version if reached_model else None,
             )
             partition = self._placer.place(topic, chunk.partition, record.key)
             emission.outgoing.setdefault(partition, Outgoing()).append(key, value, headers)

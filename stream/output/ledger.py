@@ -9,19 +9,24 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from itertools import pairwise
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import orjson
 
 from forebay.schemas.failures import FAILURES, FailureKind, Outcome, Stage
+from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.records import TopicPartition
 from forebay.stream.core.redaction import Redactor
 
 DELTA_BUCKET_MS = 60_000
 MAX_SAMPLES = 5
+
+Key = TypeVar("Key")
 
 
 class DeltaKey(NamedTuple):
@@ -52,8 +57,8 @@ class Delta:
         self.last_seen = max(self.last_seen, last_ms)
 
 
-class Ledger:
-    """The outcomes of one commit.
+class ModelLedger:
+    """The outcomes of one commit for one model.
 
     redactor: removes values of events from messages.
     now_ms: timestamp for records without one (negative), ms since the Unix epoch.
@@ -62,11 +67,10 @@ class Ledger:
     num_without_letter: for dead letters that represent several records, the number of records after the first.
     """
 
-    def __init__(self, *, model: str, version: int, redactor: Redactor | None = None, now_ms: int = 0) -> None:
-        self._now_ms = now_ms
+    def __init__(self, model: ModelRef, redactor: Redactor, *, now_ms: int) -> None:
         self._model = model
-        self._version = version
-        self._redactor = redactor or Redactor()
+        self._redactor = redactor
+        self._now_ms = now_ms
         self.deltas: dict[DeltaKey, Delta] = {}
         self.passed: Counter[TopicPartition] = Counter()
         self.decided: Counter[TopicPartition] = Counter()
@@ -106,9 +110,13 @@ class Ledger:
             first_ms, last_ms = int(record_timestamps.min()), int(record_timestamps.max())
         if first_ms // DELTA_BUCKET_MS == last_ms // DELTA_BUCKET_MS:
             self._delta_of(outcome, stage, first_ms).add(count, first_ms, last_ms)
-        else:
-            for timestamp in record_timestamps.tolist():
-                self._delta_of(outcome, stage, timestamp).add(1, timestamp, timestamp)
+            return
+        ordered = np.sort(record_timestamps)
+        _, firsts = np.unique(ordered // DELTA_BUCKET_MS, return_index=True)
+        bounds = [*firsts.tolist(), count]
+        for start, end in pairwise(bounds):
+            first_ms, last_ms = int(ordered[start]), int(ordered[end - 1])
+            self._delta_of(outcome, stage, first_ms).add(end - start, first_ms, last_ms)
 
     def add_failure(
         self,
@@ -172,7 +180,7 @@ class Ledger:
             record_timestamp = self._now_ms
         bucket_start = record_timestamp // DELTA_BUCKET_MS * DELTA_BUCKET_MS
         stage = FAILURES[kind].stage
-        delta = self._delta(DeltaKey(bucket_start, outcome, stage, kind.value, self._model, self._version))
+        delta = self._delta(DeltaKey(bucket_start, outcome, stage, kind.value, *self._model))
         delta.add(count, record_timestamp, record_timestamp)
         if sample_id is not None and len(delta.sample_ids) < MAX_SAMPLES:
             delta.sample_ids.append(sample_id[:200])
@@ -183,12 +191,13 @@ class Ledger:
                 "stack": None if stack is None else self._redactor.stack(stack),
             }
 
+    def record_timestamps(self) -> npt.NDArray[np.int64]:
+        """Return the timestamp of every record, int64 [records], in arbitrary order."""
+        return np.concatenate([*self._good_timestamps, np.array(self._failed_timestamps, dtype=np.int64)])
+
     def latencies_ms(self, *, wall_ms: int) -> npt.NDArray[np.float64]:
         """Return the age at `wall_ms` of every record with a timestamp, float64 [records], in arbitrary order."""
-        timestamps = np.concatenate([*self._good_timestamps, np.array(self._failed_timestamps, dtype=np.int64)])
-        # Clocks differ between machines: an event from the future has age 0.
-        ages_ms: npt.NDArray[np.int64] = np.maximum(wall_ms - timestamps[timestamps >= 0], 0)
-        return ages_ms.astype(np.float64)
+        return _ages_ms(self.record_timestamps(), wall_ms)
 
     def unbalanced(self) -> dict[TopicPartition, tuple[int, int]]:
         """Return (passed, decided) of the partitions in which they differ, for records, else for windows.
@@ -204,13 +213,103 @@ class Ledger:
 
     def _delta_of(self, outcome: Outcome, stage: Stage, timestamp: int) -> Delta:
         start = timestamp // DELTA_BUCKET_MS * DELTA_BUCKET_MS
-        return self._delta(DeltaKey(start, outcome, stage, outcome.value, self._model, self._version))
+        return self._delta(DeltaKey(start, outcome, stage, outcome.value, *self._model))
 
     def _delta(self, key: DeltaKey) -> Delta:
         delta = self.deltas.get(key)
         if delta is None:
             delta = self.deltas[key] = Delta()
         return delta
+
+
+class Ledger:
+    """The outcomes of one commit: a ledger for each model, and their sums.
+
+    now_ms: timestamp for records without one (negative), ms since the Unix epoch.
+    """
+
+    def __init__(self, *, now_ms: int = 0) -> None:
+        self._now_ms = now_ms
+        self._models: dict[ModelRef, ModelLedger] = {}
+
+    @property
+    def models(self) -> Mapping[ModelRef, ModelLedger]:
+        """The ledgers of the models that took part in the commit."""
+        return self._models
+
+    def of(self, model: ModelRef, redactor: Redactor | None = None) -> ModelLedger:
+        """Return the ledger of a model, which is created at the first call, with `redactor`."""
+        ledger = self._models.get(model)
+        if ledger is None:
+            ledger = self._models[model] = ModelLedger(model, redactor or Redactor(), now_ms=self._now_ms)
+        return ledger
+
+    @property
+    def deltas(self) -> dict[DeltaKey, Delta]:
+        """The deltas of all models, whose keys differ in the model."""
+        return {key: delta for ledger in self._models.values() for key, delta in ledger.deltas.items()}
+
+    @property
+    def passed(self) -> Counter[TopicPartition]:
+        """Sum of the numbers of records, by input partition."""
+        return _sum(ledger.passed for ledger in self._models.values())
+
+    @property
+    def decided(self) -> Counter[TopicPartition]:
+        """Sum of the numbers of outcomes of records, by input partition."""
+        return _sum(ledger.decided for ledger in self._models.values())
+
+    @property
+    def closed(self) -> Counter[TopicPartition]:
+        """Sum of the numbers of windows, by input partition."""
+        return _sum(ledger.closed for ledger in self._models.values())
+
+    @property
+    def closed_decided(self) -> Counter[TopicPartition]:
+        """Sum of the numbers of outcomes of windows, by input partition."""
+        return _sum(ledger.closed_decided for ledger in self._models.values())
+
+    @property
+    def outcomes(self) -> Counter[Outcome]:
+        """Sum of the outcomes."""
+        return _sum(ledger.outcomes for ledger in self._models.values())
+
+    @property
+    def kinds(self) -> Counter[str]:
+        """Sum of the failures by kind."""
+        return _sum(ledger.kinds for ledger in self._models.values())
+
+    @property
+    def num_without_letter(self) -> int:
+        """Sum of the numbers of records without a dead letter of their own."""
+        return sum(ledger.num_without_letter for ledger in self._models.values())
+
+    def latencies_ms(self, *, wall_ms: int) -> npt.NDArray[np.float64]:
+        """Return the age at `wall_ms` of every record with a timestamp, float64 [records], in arbitrary order."""
+        timestamps = [ledger.record_timestamps() for ledger in self._models.values()]
+        return _ages_ms(np.concatenate([np.empty(0, dtype=np.int64), *timestamps]), wall_ms)
+
+    def unbalanced(self) -> dict[TopicPartition, tuple[int, int]]:
+        """Return (passed, decided) of the partitions in which they differ for a model. Not empty only if there is a bug.
+
+        Each model is checked by itself: the surplus of one does not hide what another lacks.
+        """
+        return {
+            partition: counts for ledger in self._models.values() for partition, counts in ledger.unbalanced().items()
+        }
+
+
+def _sum(counters: Iterable[Counter[Key]]) -> Counter[Key]:
+    total: Counter[Key] = Counter()
+    for counter in counters:
+        total.update(counter)
+    return total
+
+
+def _ages_ms(timestamps: npt.NDArray[np.int64], wall_ms: int) -> npt.NDArray[np.float64]:
+    # Clocks differ between machines: an event from the future has age 0.
+    ages_ms: npt.NDArray[np.int64] = np.maximum(wall_ms - timestamps[timestamps >= 0], 0)
+    return ages_ms.astype(np.float64)
 
 
 def encode_delta(key: DeltaKey, delta: Delta, *, worker: str) -> tuple[bytes, bytes]:

@@ -85,7 +85,7 @@ def test_commit_steps_are_read_from_the_workers_log(tmp_path: Path) -> None:
     for number in range(1, 101):
         began_at_s = 10.0, 15.0, 15.001, 15.001 + 0.002 * number
         ended_at_s = began_at_s[-1] + 0.003, began_at_s[-1] + 0.007
-        timings.on_committed([], Ledger(model="m", version=1), CommitTimes(*began_at_s, *ended_at_s))
+        timings.on_committed([], Ledger(), CommitTimes(*began_at_s, *ended_at_s))
     figures = timings.summary()
     assert figures == {
         "begin": {"p50_ms": 1.0, "p99_ms": 1.0},

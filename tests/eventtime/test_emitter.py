@@ -12,6 +12,7 @@ from jsonschema import Draft202012Validator
 from forebay.schemas import headers as names
 from forebay.schemas.definitions import definitions
 from forebay.schemas.failures import FailureKind, Outcome
+from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.outputs import OutputTopic, OutputTopics
 from forebay.stream.core.records import BatchPart, BatchResult, MicroBatch, Rejection, RowFailure
 from forebay.stream.eventtime.emitter import WindowEmitter
@@ -219,7 +220,7 @@ def test_a_batch_of_another_partition_does_not_wait_for_the_parts() -> None:
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_ledger_without_one_of_the_windows_is_refused(count: int) -> None:
     emission = emitter().emit([finish(batch_of(polled((A, 1), (A, 12))))])
-    emission.ledger.closed[P1] += count
+    emission.ledger.of(ModelRef("m", 3)).closed[P1] += count
     assert emission.ledger.unbalanced() == {P1: (1 + count, 1)}
 
 

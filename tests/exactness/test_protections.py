@@ -61,9 +61,7 @@ class Scene:
 
     def committer(self, one: Member, value: bytes) -> Committer:
         """Return a committer that commits one output and one position, whatever it is given."""
-        emission = Emission(
-            {self.output: Outgoing([b"k"], [value], [[]])}, {self.input: COMMITTED + 1}, Ledger(model="m", version=1)
-        )
+        emission = Emission({self.output: Outgoing([b"k"], [value], [[]])}, {self.input: COMMITTED + 1}, Ledger())
 
         def build(_batches: Any, *, delta_headers: Any) -> Generator[None, None, Emission]:
             yield

@@ -24,7 +24,6 @@ from forebay.stream.output.encoder import (
     output_bytes,
     record_size,
 )
-from forebay.stream.output.ledger import Ledger
 from tests.core.build import EPOCH, JULY, MODEL, P0, P1, FakeRecord, chunk, finish, unreadable
 
 
@@ -233,23 +232,10 @@ def test_every_record_has_exactly_one_outcome(
     assert emission.positions == dict(next_offsets)
 
 
-def test_deltas_are_bucketed_by_record_timestamp() -> None:
-    ledger = Ledger(model="m", version=1)
-    ledger.add_predictions(P0, np.array([JULY, JULY + 59_999]))
-    ledger.add_predictions(P0, np.array([JULY + 59_999, JULY + 60_000]))
-    assert [(key.window_start - JULY, delta.count) for key, delta in ledger.deltas.items()] == [(0, 3), (60_000, 1)]
-    for offset in range(9):
-        ledger.add_failure(P0, FailureKind.NOT_JSON, JULY + offset, event_id=f"{offset}", message=f"bad at {offset}")
-    delta = next(delta for key, delta in ledger.deltas.items() if key.kind == "not_json")
-    assert (delta.count, delta.first_seen, delta.last_seen) == (9, JULY, JULY + 8)
-    assert delta.sample_ids == list("01234")
-    assert delta.exemplar == {"message": "bad at …", "stack_hash": None, "stack": None}
-
-
 def test_deltas_name_the_features_of_the_model() -> None:
-    ledger = emitter(feature_names=("age",)).emit([]).ledger
-    ledger.add_failure(P0, FailureKind.MISSING_VALUE, JULY, event_id="a", message="feature 'age' is null")
-    (delta,) = ledger.deltas.values()
+    rejection = Rejection(0, FakeRecord(0, b"{}"), kind=FailureKind.MISSING_VALUE, message="feature 'age' is null")
+    rejected = replace(chunk([0], rejected=[0]), rejections=[rejection])
+    (delta,) = emitter(feature_names=("age",)).emit([finish(batch(rejected))]).ledger.deltas.values()
     assert delta.exemplar is not None and delta.exemplar["message"] == "feature `age` is null"
 
 
@@ -309,17 +295,3 @@ def test_the_size_of_outputs_is_not_underestimated() -> None:
     emission = emitter(max_bytes=10**6).emit([result])
     sizes = sum(len(value or b"") for _, value, _ in sent(emission, "predictions")[0])
     assert 0.5 * output_bytes(result) < sizes <= 1.1 * output_bytes(result)
-
-
-def test_records_without_a_timestamp_count_in_the_minute_of_their_commit() -> None:
-    ledger = Ledger(model="m", version=1, now_ms=JULY + 60_000)
-    ledger.add_predictions(P0, np.array([JULY, -1, -1]))
-    ledger.add_failure(P0, FailureKind.NOT_JSON, -1, event_id=None, message="no")
-    assert {(key.window_start, key.kind): delta.count for key, delta in ledger.deltas.items()} == {
-        (JULY, "predicted"): 1,
-        (JULY + 60_000, "predicted"): 2,
-        (JULY + 60_000, "not_json"): 1,
-    }
-    assert ledger.latencies_ms(wall_ms=JULY + 250).tolist() == [250.0]
-    assert ledger.latencies_ms(wall_ms=JULY - 250).tolist() == [0.0], "the record's clock is ahead"
-    assert ledger.decided[P0] == 4

@@ -11,14 +11,14 @@ from forebay.schemas.errors import DataError
 from forebay.schemas.failures import FailureKind
 from forebay.stream.output.ledger import Ledger
 from forebay.stream.pipeline.dead_letter_limit import DeadLetterLimit, DeadLetterLimits
-from tests.core.build import JULY, P0
+from tests.core.build import JULY, MODEL, P0
 
 
 def ledger(predicted: int, letters: int) -> Ledger:
-    outcomes = Ledger(model="m", version=1)
-    outcomes.add_predictions(P0, np.array([JULY] * predicted))
+    outcomes = Ledger()
+    outcomes.of(MODEL).add_predictions(P0, np.array([JULY] * predicted))
     for _ in range(letters):
-        outcomes.add_failure(P0, FailureKind.NOT_JSON, JULY, event_id=None, message="no")
+        outcomes.of(MODEL).add_failure(P0, FailureKind.NOT_JSON, JULY, event_id=None, message="no")
     return outcomes
 
 
@@ -73,7 +73,7 @@ def test_the_share_is_of_the_last_events_and_few_more(commits: list[tuple[int, i
 def test_an_unreadable_batch_counts_as_one_dead_letter() -> None:
     limit = DeadLetterLimit(DeadLetterLimits(0.5, 10, 3))
     outcomes = ledger(0, 0)
-    outcomes.add_failure(P0, FailureKind.BATCH_TOO_LARGE, JULY, event_id=None, message="no", count=1_000_000)
+    outcomes.of(MODEL).add_failure(P0, FailureKind.BATCH_TOO_LARGE, JULY, event_id=None, message="no", count=1_000_000)
     for _ in range(3):
         limit.check(outcomes)
         limit.on_committed(outcomes)

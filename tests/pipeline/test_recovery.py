@@ -41,7 +41,7 @@ from tests.pipeline.rig import ScriptedProducer, ScriptedSource
 EPOCH = Epoch(1, "member", None, 1)
 BATCH = MicroBatch(0, (chunk(range(40, 43), epoch=EPOCH),), "size", 0.0)
 FIRST: BatchResult = finish(BATCH)
-LEDGER = Ledger(model="m", version=3)
+LEDGER = Ledger()
 LASTING = [MessageSizeTooLargeError("too large"), OutputMissing("the cluster has no topic predictions any more")]
 
 

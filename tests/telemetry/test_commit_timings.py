@@ -6,7 +6,7 @@ from forebay.stream.output.ledger import Ledger
 from forebay.stream.pipeline.observer import CommitTimes
 from forebay.stream.telemetry.commit_timings import MAX_COMMITS, CommitTimings
 
-LEDGER = Ledger(model="m", version=1)
+LEDGER = Ledger()
 
 
 def test_the_summary_is_empty_without_commits() -> None:

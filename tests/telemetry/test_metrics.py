@@ -24,7 +24,7 @@ from forebay.stream.telemetry.metric_store import Exemplar, MetricStore, Snapsho
 from forebay.stream.telemetry.metrics_doc import render_metrics
 from forebay.stream.telemetry.metrics_observer import MetricsRecorder
 from forebay.stream.telemetry.prometheus import render_page
-from tests.core.build import JULY, P0, P1, FakeRecord, ManualClock, chunk, finish
+from tests.core.build import JULY, MODEL, P0, P1, FakeRecord, ManualClock, chunk, finish
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 M1 = ("m", "1")
@@ -77,10 +77,10 @@ def test_the_metrics_of_one_batch() -> None:
     batch = MicroBatch(0, tuple(chunks), "size", opened_s=100.0)
     metrics.on_batch_closed(batch)
     metrics.on_result(finish(batch))
-    ledger = Ledger(model="m", version=1)
-    ledger.add_predictions(P0, np.array([JULY - 2000, JULY - 60_000]))
-    ledger.add_predictions(P1, np.array([JULY + 5000]))
-    ledger.add_failure(P0, FailureKind.NOT_JSON, JULY - 500, event_id=None, message="bad")
+    ledger = Ledger()
+    ledger.of(MODEL).add_predictions(P0, np.array([JULY - 2000, JULY - 60_000]))
+    ledger.of(MODEL).add_predictions(P1, np.array([JULY + 5000]))
+    ledger.of(MODEL).add_failure(P0, FailureKind.NOT_JSON, JULY - 500, event_id=None, message="bad")
     metrics.on_committed(
         [finish(batch)],
         ledger,
@@ -111,8 +111,8 @@ def test_records_without_a_timestamp_have_no_latency_and_no_lag() -> None:
     metrics = recorder(store, ManualClock())
     polled = replace(chunk([5]), records=[FakeRecord(5, b"x", -1)])
     metrics.on_polled([polled], received_s=1.0, decoded_s=1.5)
-    ledger = Ledger(model="m", version=1)
-    ledger.add_predictions(P0, np.array([-1, JULY]))
+    ledger = Ledger()
+    ledger.of(MODEL).add_predictions(P0, np.array([-1, JULY]))
     result = finish(MicroBatch(0, (polled,), "size", 0.0))
     metrics.on_committed([result], ledger, CommitTimes(*range(6)), [(-1, Exemplar(0.0, 1, 2, 0.0))])
     latency = store.snapshot().histograms[c.EVENT_LATENCY][M1]
@@ -123,11 +123,11 @@ def test_records_without_a_timestamp_have_no_latency_and_no_lag() -> None:
 def test_windows_and_events_are_counted_separately() -> None:
     store = MetricStore()
     metrics = recorder(store, ManualClock())
-    ledger = Ledger(model="m", version=1)
-    ledger.add_accepted(P0, np.array([JULY, JULY + 1]))
-    ledger.add_failure(P0, FailureKind.LATE, JULY, event_id=None, message="late")
-    ledger.add_window_predictions(P0, 5, JULY)
-    ledger.add_window_failure(P0, FailureKind.MODEL_ERROR, JULY, window_id="w", message="bad")
+    ledger = Ledger()
+    ledger.of(MODEL).add_accepted(P0, np.array([JULY, JULY + 1]))
+    ledger.of(MODEL).add_failure(P0, FailureKind.LATE, JULY, event_id=None, message="late")
+    ledger.of(MODEL).add_window_predictions(P0, 5, JULY)
+    ledger.of(MODEL).add_window_failure(P0, FailureKind.MODEL_ERROR, JULY, window_id="w", message="bad")
     metrics.on_committed([finish(MicroBatch(0, (chunk([1]),), "size", 0.0))], ledger, CommitTimes(*range(6)), ())
     snapshot = store.snapshot()
     assert {labels[0]: count for labels, count in snapshot.counters[c.EVENTS].items() if count} == {
