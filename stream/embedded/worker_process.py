@@ -23,6 +23,8 @@ READY_TIMEOUT_S: Final = 90.0
 STOP_TIMEOUT_S: Final = 30.0
 _POLL_S: Final = 0.05
 _LOG_TAIL_BYTES: Final = 3000
+# By the interpreter, and by Forebay's own handler.
+_ENDED_BY_SIGTERM: Final = (-signal.SIGTERM, 128 + signal.SIGTERM)
 
 
 class WorkerProcess:
@@ -76,7 +78,7 @@ class WorkerProcess:
     async def wait_ready(self, timeout_s: float = READY_TIMEOUT_S) -> None:
         """Wait until the worker has joined its group and reads. Raises BrokerError with the end of its log if it fails."""
         deadline_s = self._clock.monotonic_s() + timeout_s
-        while READY_LINE.encode() not in self._log.read_bytes():
+        while not self._was_ready():
             self.check()
             if self._clock.monotonic_s() > deadline_s:
                 raise self._error(f"was not ready within {timeout_s:g} s")
@@ -96,7 +98,10 @@ class WorkerProcess:
             raise self._error(f"ended by itself with status {status}")
 
     async def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
-        """Send SIGTERM and wait until the worker has drained. Raises BrokerError if it does not end in time, or not with 0."""
+        """Send SIGTERM and wait until the worker has drained. Raises BrokerError if it does not end in time, or not with 0.
+
+        A worker that is not ready yet has nothing to drain, and the signal may end it.
+        """
         process, self._process = self._process, None
         if process is None:
             return
@@ -111,12 +116,15 @@ class WorkerProcess:
                 process.wait()
         if ended is None:
             raise self._error(f"did not drain within {timeout_s:g} s and was killed")
-        if ended != 0:
+        if ended != 0 and not (ended in _ENDED_BY_SIGTERM and not self._was_ready()):
             raise self._error(f"ended with status {ended} instead of draining")
 
     def log_tail(self) -> str:
         """Return the end of the worker's log."""
         return self._log.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace").strip() or "(nothing)"
+
+    def _was_ready(self) -> bool:
+        return READY_LINE.encode() in self._log.read_bytes()
 
     def _error(self, what: str) -> ForebayError:
         return BrokerError(
