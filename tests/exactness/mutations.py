@@ -86,13 +86,14 @@ def without_end_txn() -> None:
 def without_gate() -> None:
     """Begin reading with the assignment, at the client's own position."""
 
-    def begin(self: Source, epoch: Epoch) -> None:
-        self._epoch = epoch
-        self._gate_open = True
+    def start_opening(self: Source, epoch: Epoch | None) -> None:
+        if epoch is None:
+            return
+        self._assignment.open(epoch)
         self._consumer.resume(*self._consumer.assignment())
         self._opened.set()
 
-    Source._begin = begin  # type: ignore[method-assign]
+    Source._start_opening = start_opening  # type: ignore[method-assign]
 
 
 class Mutation(NamedTuple):

@@ -1,21 +1,13 @@
 """The source of records: one consumer in the group, which stamps what it reads with the epoch of its assignment.
 
-States of the assignment:
+`assignment.py` holds the state of the assignment and draws its transitions; here are the calls to the client that go with them:
 
-                assigned                  sought the committed offsets
-    DETACHED ---------------> RESTORING ------------------------------> OPEN
-       ^                       |     ^                                  |  |
-       |                       |     +---------------- rewind ----------+  |
-       +---- detach, rejoin ---+-------------------------------------------+
-             or revoked
+    assigned      pause all partitions; a task reads the committed offsets, seeks to them, and opens the gate.
+    gate closed   records that the client returns nevertheless are dropped.
+    rewind        as assigned, in a new epoch.
+    revoked       `on_revoked` commits what is in flight, or drops it at its deadline; then detach.
 
-    DETACHED   no epoch: nothing is read or committed.
-    RESTORING  an epoch, and the gate is closed: a task reads the group's committed offsets and seeks to them. Records that
-               the client returns meanwhile are dropped. A rewind in this state begins again, in a new epoch.
-    OPEN       the gate is open: `poll` returns records, and `epoch` is the membership that it was opened for.
-
-When partitions are revoked, `on_revoked` is awaited first, while the state is unchanged and commits are still possible. An
-error that is not retried is reported to `on_fatal` and leaves the gate closed. `pause` and `resume` do not change the state.
+An error that is not retried is reported to `on_fatal` and leaves the gate closed. `pause` and `resume` do not change the state.
 """
 
 from __future__ import annotations
@@ -39,6 +31,7 @@ from forebay.stream.core.group import Member
 from forebay.stream.core.records import Epoch, PartitionLag, Record, TopicPartition
 from forebay.stream.core.retry import retry, warn_sparsely
 from forebay.stream.kafka.cluster.topic_identity import recreated_error
+from forebay.stream.kafka.consumer.assignment import Assignment, State
 from forebay.stream.kafka.consumer.cluster_watch import ClusterWatch
 from forebay.stream.kafka.consumer.group_members import read_members
 from forebay.stream.kafka.consumer.group_offsets import GroupOffsets
@@ -92,10 +85,8 @@ class Source(ConsumerRebalanceListener):
         self._on_fatal = on_fatal
         self._backoff = backoff or Backoff()
         self._clock = clock or SystemClock()
-        self._epoch_counter = 0
+        self._assignment = Assignment()
         self.assignments = 0
-        self._epoch: Epoch | None = None
-        self._gate_open = False
         self._opening: asyncio.Task[None] | None = None
         self._paused = False
         self._opened = asyncio.Event()
@@ -123,7 +114,7 @@ class Source(ConsumerRebalanceListener):
 
     async def stop(self, *, timeout_s: float) -> None:
         """Leave the group and close; abandon what has not finished after `timeout_s`. Raises nothing."""
-        await self._close_gate()
+        await self.detach()
         if self._watch is not None:
             await self._watch.stop()
         # In a task of its own: if the cluster is unreachable, the client's `stop` ends with the cancellation of one of its
@@ -134,6 +125,7 @@ class Source(ConsumerRebalanceListener):
             closing.cancel()
         elif not closing.cancelled() and (error := closing.exception()) is not None:
             log.debug("closing the consumer: %s", error)
+        await self.detach()  # the client may have completed a join while it was closing
 
     async def wait_until_open(self) -> None:
         """Wait until the positions of the first assignment are known (it may be empty)."""
@@ -142,7 +134,7 @@ class Source(ConsumerRebalanceListener):
     @property
     def epoch(self) -> Epoch | None:
         """The current epoch; None while the gate is closed."""
-        return self._epoch if self._gate_open else None
+        return self._assignment.epoch
 
     @property
     def partitions(self) -> set[TopicPartition]:
@@ -177,10 +169,10 @@ class Source(ConsumerRebalanceListener):
                     await self._watch.refuse_recreated(known_positions(self._consumer))
             raise out_of_range_error(error.args[0]) from error
         # After the fetch and before its records are used, so that a topic recreated during a pause is detected in time.
-        epoch = self._epoch
+        epoch = self.epoch
         if self._watch is not None and (recreated := await self._watch.check()):
             raise recreated_error(recreated, known_positions(self._consumer))
-        return records if self._gate_open and epoch is self._epoch else {}
+        return records if epoch is not None and epoch == self.epoch else {}
 
     def pause(self) -> None:
         """Stop fetching. The member stays in the group as long as `poll` is called."""
@@ -194,7 +186,7 @@ class Source(ConsumerRebalanceListener):
             self._paused = False
             if self._watch is not None:
                 self._watch.expire()
-            if self._gate_open:
+            if self._assignment.is_open:
                 self._consumer.resume(*self._consumer.assignment())
 
     @property
@@ -223,7 +215,7 @@ class Source(ConsumerRebalanceListener):
 
     def is_current(self, epoch: Epoch) -> bool:
         """Return whether records are read in this epoch, or will be once the gate is open."""
-        return epoch == self._epoch
+        return self._assignment.is_current(epoch)
 
     async def commit_idle(
         self, positions: Mapping[TopicPartition, int], metadata: Mapping[TopicPartition, str]
@@ -253,35 +245,36 @@ class Source(ConsumerRebalanceListener):
 
     async def partition_lags(self) -> dict[TopicPartition, PartitionLag]:
         """Return the lag of each partition; nothing while the gate is closed. Raises KafkaError, TimeoutError."""
-        return await read_partition_lags(self._consumer) if self._gate_open else {}
+        return await read_partition_lags(self._consumer) if self._assignment.is_open else {}
 
     async def rewind(self) -> None:
-        """Return to the committed offsets: records that were not committed are read again, in a new epoch."""
-        if self._epoch is None:
-            return
-        await self._close_gate()
-        self._epoch_counter += 1
-        old = self._epoch
-        self._begin(Epoch(old.generation, old.member_id, old.instance_id, self._epoch_counter))
+        """Return to the committed offsets: records that were not committed are read again, in a new epoch.
+
+        While partitions are being revoked, this detaches instead.
+        """
+        epoch = self._assignment.rewind()
+        await self._stop_opening()
+        self._start_opening(epoch)
 
     async def detach(self) -> None:
         """Stop reading and committing until the next assignment."""
-        await self._close_gate()
-        self._epoch = None
+        self._assignment.detach()
+        await self._stop_opening()
 
     async def rejoin(self) -> None:
         """Detach and join the group again, after it has removed this member."""
-        old = self._epoch
+        ended = self._assignment.current
         await self.detach()
         coordinator = self._consumer._coordinator
-        if old is not None and (coordinator.generation, coordinator.member_id) == (old.generation, old.member_id):
+        if ended is not None and (coordinator.generation, coordinator.member_id) == (ended.generation, ended.member_id):
             coordinator.reset_generation()
 
     # ---- the client's rebalance listener
 
     async def on_partitions_revoked(self, revoked: Collection[ClientTopicPartition]) -> None:
         try:
-            if self._epoch is not None:
+            if self._assignment.state is not State.DETACHED:
+                self._assignment.revoke()
                 await self._on_revoked()
         except Exception as error:
             self._on_fatal(error)
@@ -293,27 +286,32 @@ class Source(ConsumerRebalanceListener):
         # partitions are paused, so nothing is read at offset 0: the seek keeps the client from resolving positions itself.
         try:
             coordinator = self._consumer._coordinator
-            self._epoch_counter += 1
-            self.assignments += 1
-            epoch = Epoch(
-                coordinator.generation, coordinator.member_id, coordinator._group_instance_id, self._epoch_counter
+            epoch = self._assignment.assign(
+                coordinator.generation, coordinator.member_id, coordinator._group_instance_id
             )
-            if assigned:
-                self._consumer.pause(*assigned)
-                for partition in assigned:
-                    self._consumer.seek(partition, 0)
-            self._begin(epoch)
+            self.assignments += 1
+            for partition in assigned:
+                self._consumer.pause(partition)
+                self._consumer.seek(partition, 0)
+            await self._stop_opening()
+            self._start_opening(epoch)
         except Exception as error:
             self._on_fatal(error)
 
     # ---- the gate
 
-    def _begin(self, epoch: Epoch) -> None:
-        self._epoch = epoch
-        self._gate_open = False
+    def _start_opening(self, epoch: Epoch | None) -> None:
+        """Begin to open the gate for an epoch, unless it has ended."""
+        if epoch is None or not self.is_current(epoch):
+            return
         if self._consumer.assignment():
             self._consumer.pause(*self._consumer.assignment())
         self._opening = asyncio.create_task(self._open(epoch), name=f"open-epoch-{epoch.counter}")
+
+    async def _stop_opening(self) -> None:
+        task, self._opening = self._opening, None
+        if task is not None and task is not asyncio.current_task():
+            await cancel_until_done(task)
 
     async def _open(self, epoch: Epoch) -> None:
         """Seek to the committed offsets and open the gate. Retries while brokers are unreachable."""
@@ -342,16 +340,10 @@ class Source(ConsumerRebalanceListener):
             self._consumer.seek(ClientTopicPartition(*partition), position)
         if not self._paused and positions:
             self._consumer.resume(*self._consumer.assignment())
-        self._gate_open = True
+        self._assignment.open(epoch)
         self._opened.set()
         log.info(
             "partitions assigned: %s (generation %d)",
             ", ".join(f"{p.topic}-{p.partition}@{offset}" for p, offset in sorted(positions.items())) or "none",
             epoch.generation,
         )
-
-    async def _close_gate(self) -> None:
-        self._gate_open = False
-        task, self._opening = self._opening, None
-        if task is not None and task is not asyncio.current_task():
-            await cancel_until_done(task)
