@@ -1,4 +1,4 @@
-"""The checks of `forebay check`: cluster, topics, permissions, admin API and model.
+"""The checks of `forebay check`: cluster, topics, permissions, admin API and models.
 
 The checks consume and produce nothing, create no topics or groups, and limit each step on the network by a timeout. Only a
 producer can find out whether transactions are permitted, so one is started with an id for checks; it sends nothing.
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -20,6 +20,7 @@ from forebay.schemas.errors import BrokerError, ForebayError
 from forebay.schemas.topics import topic_name
 from forebay.stream.admin.exposure import EXPOSURE_REMEDY, describe_exposure, exposure_of
 from forebay.stream.aggregate.topics import check_aggregator_topics
+from forebay.stream.config.models_section import ServedModelSettings
 from forebay.stream.config.sections import KafkaSection, Settings, WindowSection
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.retry import fixed, retry
@@ -122,11 +123,23 @@ def check_admin(settings: Settings) -> Check:
     return Check("admin", Status.OK, describe_exposure(settings.admin))
 
 
-def check_model(settings: Settings, plan_windows: PlanWindows) -> Check:
-    """Load the model, check that it fits the settings, and run it with one row and with a full micro-batch.
+def check_models(settings: Settings, plan_windows: PlanWindows) -> Iterator[Check]:
+    """Load each model, check that it fits its settings, and run it with one row and with a full micro-batch.
 
     plan_windows: as in the worker's assembly; raises ForebayError if the windows do not fit the model.
     """
+    for index, served in enumerate(settings.models_to_serve()):
+        if not settings.models:
+            yield _check_model("model", served, plan_windows)
+            continue
+        check = _check_model(f"models[{index}]", served, plan_windows)
+        topics = ", ".join(topic_name(settings.topics.prefix, topic) for topic in served.topics)
+        default = "; the default model" if index == 0 else ""
+        takes = f"; takes the events of {topics}" if topics else "; takes only events that name it"
+        yield replace(check, detail=f"{check.detail}{default}{takes}") if check.status is Status.OK else check
+
+
+def _check_model(name: str, settings: ServedModelSettings, plan_windows: PlanWindows) -> Check:
     # Imported here because torch takes seconds to import; the earlier results are shown meanwhile.
     from forebay.models.artefacts.artefact import load_artefact
     from forebay.models.backends.torch_device import limit_threads, resolve_device
@@ -141,17 +154,17 @@ def check_model(settings: Settings, plan_windows: PlanWindows) -> Check:
         served = ServedModel.from_artefact(artefact, resolve_device(model.device))
         served.warm_up([1, batch.max_batch_size])
     except ForebayError as error:
-        return Check("model", Status.FAILED, error.message, error.remedy)
+        return Check(name, Status.FAILED, error.message, error.remedy)
     except Exception as error:  # every error that a model raises is reported as the model's
         return Check(
-            "model",
+            name,
             Status.FAILED,
             f"{model.name}: the warm-up raised {type(error).__name__}: {error}",
             "publish a version that runs",
         )
     signature, took_s = served.signature, time.monotonic() - started_s
     return Check(
-        "model",
+        name,
         Status.OK,
         f"{served.name} version {served.version} ({signature.task}, {signature.num_features} features) "
         f"on {served.device}, warm in {took_s:.1f} s",

@@ -51,8 +51,9 @@ def bench_settings(
     """Return the settings with which the worker runs.
 
     Micro-batches, limits, output and delivery are the user's, and so is the cluster unless the broker is embedded. Topics and
-    group belong to this run, and the model is the benchmark's unless `own_repository` is None.
+    group belong to this run. The model is the benchmark's, or, if `own_repository` is None, the user's default model.
     """
+    settings = settings.with_default_model_only()
     group = {"group_id": f"forebay-bench-{run_id}", "group_instance_id": None}
     if embedded_servers is None:
         kafka = settings.kafka.model_copy(update=group)

@@ -46,7 +46,7 @@ MARKS: Final = {
 @timeout_option("Time limit for the cluster in each step.", default=5.0)
 @json_option
 def command(source: ConfigSource, bootstrap_server: str | None, timeout_s: float, as_json: bool) -> int:
-    """Check everything that workers and the aggregator need: configuration, admin API, cluster, topics, permissions, model.
+    """Check everything that workers and the aggregator need: configuration, admin API, cluster, topics, permissions, models.
 
     Does not read or write records, and does not create topics. The exit status is 1 if a check fails.
     """
@@ -78,8 +78,8 @@ def command(source: ConfigSource, bootstrap_server: str | None, timeout_s: float
 
 
 def _check_all(source: ConfigSource, timeout_s: float, on_check: OnCheck) -> None:
-    from forebay.stream.config.load import DEFAULT
-    from forebay.stream.preflight import AFTER_BROKER, Check, Status, check_admin, check_cluster, check_model
+    from forebay.stream.config.load import DEFAULT, FROM_MODELS
+    from forebay.stream.preflight import AFTER_BROKER, Check, Status, check_admin, check_cluster, check_models
     from forebay.stream.worker.window_plan import window_plan
 
     try:
@@ -91,7 +91,7 @@ def _check_all(source: ConfigSource, timeout_s: float, on_check: OnCheck) -> Non
         for name in ("admin", "broker", *AFTER_BROKER, "model"):
             on_check(Check(name, Status.SKIPPED, "skipped because the configuration has errors"))
         return
-    num_set = sum(origin != DEFAULT for origin in loaded.origins.values())
+    num_set = sum(origin not in (DEFAULT, FROM_MODELS) for origin in loaded.origins.values())
     on_check(
         Check(
             "configuration",
@@ -101,7 +101,8 @@ def _check_all(source: ConfigSource, timeout_s: float, on_check: OnCheck) -> Non
     )
     on_check(check_admin(loaded.settings))
     run_async(check_cluster(loaded.settings, timeout_s=timeout_s, on_check=on_check))
-    on_check(check_model(loaded.settings, window_plan))
+    for check in check_models(loaded.settings, window_plan):
+        on_check(check)
 
 
 def _print(check: Check, console: Console) -> None:

@@ -330,6 +330,16 @@ class Settings(Section):
         """Return the settings of each model to serve, at least one. The first is the default model."""
         return served_models(self.models, self.model, self.batch, self.window, input_topics=self.input.topics)
 
+    def has_late_events_topic(self) -> bool:
+        """Return whether a model also writes late events to a topic."""
+        return any(served.window.late_events_topic for served in self.models_to_serve())
+
+    def with_default_model_only(self) -> Settings:
+        """Return settings in the short form, with the default model as the only one."""
+        served = self.models_to_serve()[0]
+        only = {"models": (), "model": served.model, "batch": served.batch, "window": served.window}
+        return self.model_copy(update=only)
+
 
 def section_types() -> dict[str, type[Section]]:
     """Return the section types by name, in display order. [[models]] is not a section but a list."""

@@ -67,6 +67,16 @@ def test_the_configured_model_is_found_from_any_folder(configured: Settings) -> 
     assert settings.model.repository == str(Path.cwd() / configured.model.repository)
 
 
+def test_of_several_models_the_default_one_is_measured(tmp_path: Path) -> None:
+    models = '[{"name": "a", "repository": "/m", "batch": {"max_batch_size": 8}}, {"name": "b", "topics": ["x"]}]'
+    configured = load_settings(None, {"FOREBAY_MODELS": models}).settings
+    settings = bench_settings(configured, run_id="r1", embedded_servers="127.0.0.1:9", own_repository=None)
+    assert (settings.models, settings.model.name, settings.batch.max_batch_size) == ((), "a", 8)
+    path = tmp_path / "worker.toml"
+    path.write_text(as_toml(settings), encoding="utf-8")
+    assert load_settings(path, {}).settings.models_to_serve() == settings.models_to_serve()
+
+
 def test_the_worker_reads_the_same_settings_and_no_secret_is_in_the_file(configured: Settings, tmp_path: Path) -> None:
     settings = bench_settings(configured, run_id="r1", embedded_servers=None, own_repository=tmp_path)
     file = tmp_path / "forebay.toml"

@@ -11,7 +11,14 @@ from aiokafka import errors as kafka_errors
 
 from forebay.stream.cli import main
 from forebay.stream.cli.acls import ROLES
-from forebay.stream.config.sections import DeliverySection, KafkaSection, Settings, TopicsSection
+from forebay.stream.config.sections import (
+    DeliverySection,
+    KafkaSection,
+    ModelEntry,
+    Settings,
+    TopicsSection,
+    WindowSection,
+)
 from forebay.stream.kafka.cluster.acls import Acl, Role, required_acls
 from forebay.stream.kafka.cluster.authorization_errors import explain_authorization_error
 
@@ -62,6 +69,11 @@ def test_names_follow_the_configuration() -> None:
     assert late not in worker
     with_late = settings.model_copy(update={"window": settings.window.model_copy(update={"late_events_topic": True})})
     assert late in required_acls(Role.WORKER, with_late)
+    models = (ModelEntry(name="a"), ModelEntry(name="b", topics=("x",), window=WindowSection(late_events_topic=True)))
+    several = Settings(topics=TopicsSection(prefix="p."), models=models)
+    assert {late, Acl("topic", "p.x", "READ"), Acl("topic", "p.features", "READ")} <= set(
+        required_acls(Role.WORKER, several)
+    )
     assert Acl("group", "g", "READ") in worker and not [acl for acl in worker if acl.resource == "transactional-id"]
     aggregator = required_acls(Role.AGGREGATOR, settings)
     assert Acl("group", "g-aggregate", "READ") in aggregator

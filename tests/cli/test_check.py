@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from forebay.models.artefacts.signature import Feature, Signature
+from forebay.models.artefacts.window_input import Aggregate, WindowInput
 from forebay.stream.aggregate.topics import create_aggregator_topics
 from forebay.stream.cli import main
 from forebay.stream.config.sections import KafkaSection, Settings, TopicsSection, WindowSection
@@ -23,6 +25,13 @@ from tests.brokers.resolve import Broker
 from tests.conftest import Names
 from tests.models.build import publish
 
+WINDOWED = Signature(
+    features=tuple(Feature(f"f{index}") for index in range(3)),
+    shape=(3,),
+    task="multiclass",
+    output_dim=2,
+    window=WindowInput(aggregates=(Aggregate("count"), Aggregate("sum", 0), Aggregate("mean", 1))),
+)
 CLUSTER = ["broker", "topics", "aggregator", "input", "output", "group", "transactions"]
 
 
@@ -144,6 +153,48 @@ def test_a_model_that_raises_is_reported(
     monkeypatch.setattr("forebay.models.serving.served_model.ServedModel.warm_up", broken)
     _, checks = check(capsys, f"kafka.bootstrap_servers=127.0.0.1:{closed_port}", "model.name=delays")
     assert checks["model"]["detail"] == "delays: the warm-up raised ZeroDivisionError: in the net"
+
+
+def test_each_of_several_models_is_checked(closed_port: int, capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    publish(folder / "models", "sensors", signature=WINDOWED)
+    publish(folder / "models", "flat")
+    models = [
+        {"name": "delays", "version": 1},
+        {"name": "sensors", "topics": ["readings"], "window": {"kind": "tumbling", "size_ms": 1000}},
+        {"name": "flat", "topics": ["clicks"], "window": {"kind": "tumbling", "size_ms": 1000}},
+        {"name": "delays2"},
+        {"name": "delayed", "device": "cuda:99"},
+        {"name": "only-named", "version": 7},
+    ]
+    publish(folder / "models", "delayed")
+    publish(folder / "models", "only-named")
+    status, checks = check(
+        capsys,
+        f"kafka.bootstrap_servers=127.0.0.1:{closed_port}",
+        f"models={json.dumps(models)}",
+        "topics.prefix=p.",
+        "model.device=cpu",
+    )
+    assert status == 1 and "model" not in checks
+    assert [checks[f"models[{index}]"]["status"] for index in range(6)] == ["ok", "ok", *["failed"] * 4]
+    assert checks["models[0]"]["detail"].startswith("delays version 1 (multiclass, 3 features) on cpu, warm in ")
+    assert checks["models[0]"]["detail"].endswith("; the default model; takes the events of p.features")
+    assert checks["models[1]"]["detail"].startswith("sensors version 1")
+    assert checks["models[1]"]["detail"].endswith("; takes the events of p.readings")
+    assert "the model flat takes single events" in checks["models[2]"]["detail"]
+    assert "there is no model 'delays2'" in checks["models[3]"]["detail"]
+    assert "cuda" in checks["models[4]"]["detail"]
+    assert "there is no version 7" in checks["models[5]"]["detail"]
+
+
+def test_a_model_without_topics_takes_only_events_that_name_it(
+    closed_port: int, capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    publish(folder / "models", "other")
+    _, checks = check(
+        capsys, f"kafka.bootstrap_servers=127.0.0.1:{closed_port}", 'models=[{"name": "delays"}, {"name": "other"}]'
+    )
+    assert checks["models[1]"]["detail"].endswith("; takes only events that name it")
 
 
 def test_all_checks_pass(broker: Broker, names: Names, capsys: pytest.CaptureFixture[str]) -> None:

@@ -63,7 +63,7 @@ def required_acls(role: Role, settings: Settings) -> tuple[Acl, ...]:
 
 def _worker(settings: Settings) -> Iterator[Acl]:
     inputs, outputs = _inputs(settings), _names(settings, PREDICTIONS.name, DEAD_LETTERS.name, OUTCOME_DELTAS.name)
-    if settings.window.late_events_topic:
+    if settings.has_late_events_topic():
         outputs += _names(settings, LATE_EVENTS.name)
     yield from (Acl("topic", name, "READ") for name in inputs)
     yield from (Acl("topic", name, "WRITE") for name in outputs)

@@ -63,7 +63,7 @@ def layout_of(settings: Settings, checked: TopicCheck) -> Layout:
         output(PREDICTIONS.name, bounded=True),
         output(DEAD_LETTERS.name, bounded=False),
         output(OUTCOME_DELTAS.name, bounded=True),
-        output(LATE_EVENTS.name, bounded=False) if settings.window.late_events_topic else None,
+        output(LATE_EVENTS.name, bounded=False) if settings.has_late_events_topic() else None,
     )
     inputs = tuple(topic_name(prefix, name) for name in settings.input.topics)
     return Layout(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,7 +17,7 @@ from forebay.schemas.topics import (
     partitions_of,
     topic_name,
 )
-from forebay.stream.config.sections import Settings
+from forebay.stream.config.sections import Settings, WindowSection
 from forebay.stream.core.time_format import duration
 from forebay.stream.kafka.cluster.topic_state import Finding as Finding
 from forebay.stream.kafka.cluster.topic_state import Severity
@@ -79,7 +79,7 @@ class Difference:
 
 def output_specs(settings: Settings) -> tuple[TopicSpec, ...]:
     """Return the topics to which a worker of this configuration writes."""
-    late = (LATE_EVENTS,) if settings.window.late_events_topic else ()
+    late = (LATE_EVENTS,) if settings.has_late_events_topic() else ()
     return (*(spec for spec in CATALOGUE if spec is not FEATURES), *late)
 
 
@@ -185,9 +185,9 @@ def _check_topic(wanted: WantedTopic, state: TopicState, settings: Settings) -> 
         return
     yield from _check_cleanup(wanted, state)
     yield from _check_retention(wanted, state)
-    if wanted.spec is FEATURES:
-        yield from _check_replay(state, settings)
-    yield from check_timestamps(state, settings.window, is_input=wanted.spec is FEATURES)
+    windows = _windows_of(settings, name) if wanted.spec is FEATURES else []
+    yield from _check_replay(state, windows)
+    yield from check_timestamps(state, windows, is_input=wanted.spec is FEATURES)
     yield from _check_replicas(wanted, state)
     yield from _check_sizes(wanted, state, settings)
 
@@ -235,10 +235,20 @@ def _check_retention(wanted: WantedTopic, state: TopicState) -> Iterator[Finding
         )
 
 
-def _check_replay(state: TopicState, settings: Settings) -> Iterator[Finding]:
+def _windows_of(settings: Settings, topic: str) -> list[WindowSection]:
+    """Return the windows whose events come from an input topic: those of its model, and of models without a topic."""
+    return [
+        served.window
+        for served in settings.models_to_serve()
+        if served.window.kind != "none"
+        and (not served.topics or topic in [topic_name(settings.topics.prefix, own) for own in served.topics])
+    ]
+
+
+def _check_replay(state: TopicState, windows: Sequence[WindowSection]) -> Iterator[Finding]:
     """Yield an error if retention is too short to rebuild open windows from their events when a worker restarts."""
-    actual, window = state.number(RETENTION_MS), settings.window
-    needed = window.longest_ms + window.outage_ms if window.kind != "none" else 0
+    actual = state.number(RETENTION_MS)
+    needed = max((window.longest_ms + window.outage_ms for window in windows), default=0)
     if actual is not None and 0 <= actual < needed:
         yield Finding(
             severity="error",

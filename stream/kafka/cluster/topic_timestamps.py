@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from forebay.stream.config.sections import WindowSection
@@ -20,13 +20,17 @@ MIN_CLOCK_SKEW_MS: Final = 60_000
 """A topic should accept the records of a worker whose clock differs by this much."""
 
 
-def check_timestamps(state: TopicState, window: WindowSection, *, is_input: bool) -> Iterator[Finding]:
-    """Yield findings about whose clock sets the timestamps, and whether the brokers would refuse a worker's."""
+def check_timestamps(state: TopicState, windows: Sequence[WindowSection], *, is_input: bool) -> Iterator[Finding]:
+    """Yield findings about whose clock sets the timestamps, and whether the brokers would refuse a worker's.
+
+    windows: those whose events come from the topic.
+    """
     if (state.configs or {}).get(TIMESTAMP_TYPE) != CREATE_TIME:
         return
-    after_ms, ahead_ms = state.number(TIMESTAMP_AFTER_MS), window.max_timestamp_ahead_ms
+    after_ms = state.number(TIMESTAMP_AFTER_MS)
     if is_input:
-        if window.kind != "none":
+        if windows:
+            ahead_ms = min(window.max_timestamp_ahead_ms for window in windows)
             limit = "" if after_ms is None or after_ms >= UNBOUNDED_MS else f", up to {duration(after_ms)} ahead"
             yield Finding(
                 severity="note",

@@ -7,8 +7,15 @@ from collections.abc import Mapping
 import pytest
 
 from forebay.schemas.errors import ConfigError
-from forebay.schemas.topics import CATALOGUE
-from forebay.stream.config.sections import InputSection, OutputSection, Settings, TopicsSection, WindowSection
+from forebay.schemas.topics import CATALOGUE, FEATURES
+from forebay.stream.config.sections import (
+    InputSection,
+    ModelEntry,
+    OutputSection,
+    Settings,
+    TopicsSection,
+    WindowSection,
+)
 from forebay.stream.kafka.cluster.topic_plan import (
     CLEANUP_POLICY,
     MAX_MESSAGE_BYTES,
@@ -261,3 +268,31 @@ def test_bounds_on_timestamps_in_words() -> None:
         "message.timestamp.after.max.ms is 1 hour and message.timestamp.before.max.ms is forever"
     )
     assert timestamp_bounds(TopicState("predictions", "present")).startswith("the cluster does not report")
+
+
+SEVERAL = Settings(
+    models=(
+        ModelEntry(name="events", topics=("features",)),
+        ModelEntry(name="windows", topics=("clicks",), window=WINDOWED.window),
+    )
+)
+
+
+def test_only_the_topics_of_a_model_with_windows_must_keep_its_events() -> None:
+    assert [topic.name for topic in plan_topics(SEVERAL) if topic.spec is FEATURES] == ["features", "clicks"]
+    assert "late-events" in as_wanted(SEVERAL)
+    short = {RETENTION_MS: "10799999"}
+    assert told(changed("clicks", short, settings=SEVERAL), SEVERAL)[0] == ("error", "clicks", "retention")
+    assert [severity for severity, _, _ in told(changed("features", short, settings=SEVERAL), SEVERAL)] == ["warning"]
+    producers = {TIMESTAMP_TYPE: "CreateTime"}
+    assert told(changed("clicks", producers, settings=SEVERAL), SEVERAL) == [("note", "clicks", "timestamps")]
+    assert told(changed("features", producers, settings=SEVERAL), SEVERAL) == []
+
+
+def test_the_strictest_of_several_models_with_windows_counts() -> None:
+    longer = WINDOWED.window.model_copy(update={"outage_ms": 7_200_001})
+    entries = tuple(ModelEntry(name=name, window=window) for name, window in (("a", WINDOWED.window), ("b", longer)))
+    both = Settings(models=entries)
+    short, enough = {RETENTION_MS: "10800000"}, {RETENTION_MS: "10800001"}
+    assert told(changed("features", short, settings=both), both)[0] == ("error", "features", "retention")
+    assert told(changed("features", enough, settings=both), both)[0][0] == "warning"
