@@ -43,14 +43,18 @@ class Net(nn.Module):
     """
 
     architecture: str
-    params: Mapping[str, object]
     input_shape: tuple[int, ...]
     output_dim: int
 
     def __init__(self, architecture: str, params: Mapping[str, object]) -> None:
         super().__init__()
         self.architecture = architecture
-        self.params = MappingProxyType(check_params(architecture, params))
+        self._params = check_params(architecture, params)
+
+    @property
+    def params(self) -> Mapping[str, object]:
+        """The parameters; read-only."""
+        return MappingProxyType(self._params)  # created here, because it cannot be pickled
 
     @property
     def input_dim(self) -> int:

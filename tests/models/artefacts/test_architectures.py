@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import copy
+import pickle
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,6 +16,7 @@ from forebay.models.artefacts.architectures import (
     MLP,
     LinearRegression,
     LogisticRegression,
+    Net,
     build_net,
     check_params,
 )
@@ -191,3 +195,31 @@ def test_an_input_of_another_shape_is_a_tensor_error(shape: tuple[int, ...]) -> 
             net(torch.zeros(shape))
     with pytest.raises(TensorError, match=r"takes a tensor \[B, 1, 8, 8\]"):
         CNN(1, 8, 2)(torch.zeros(shape))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "params"),
+    [
+        ("linear_regression", {"input_dim": 3}),
+        ("logistic_regression", {"input_dim": 3, "output_dim": 2}),
+        ("mlp", {"input_dim": 3, "hidden_dims": [4], "output_dim": 2, "activation": "tanh"}),
+        ("cnn", {"in_channels": 1, "image_size": 4, "num_classes": 2}),
+        ("gru", {"input_dim": 2, "sequence_length": 3, "hidden_dim": 4, "output_dim": 1}),
+    ],
+)
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))])
+def test_a_net_can_be_copied_and_pickled(
+    architecture: str, params: dict[str, Any], duplicate: Callable[[Net], Net]
+) -> None:
+    net = build_net(architecture, params)
+    twin = duplicate(net)
+    assert type(twin) is type(net)
+    assert (twin.architecture, twin.params, twin.output_dim) == (net.architecture, net.params, net.output_dim)
+    x = np.ones((2, *net.input_shape), np.float32)
+    np.testing.assert_array_equal(run(twin, x), run(net, x))
+
+
+def test_the_parameters_of_a_net_cannot_be_changed() -> None:
+    net = build_net("linear_regression", {"input_dim": 3})
+    with pytest.raises(TypeError):
+        net.params["input_dim"] = 4  # type: ignore[index]
