@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -64,6 +65,10 @@ MAY_IMPORT_AIOKAFKA_ERRORS = (
     "stream/preflight.py",
     "stream/worker/worker.py",
 )
+
+# Methods that undo a failed commit. docs/architecture.md names the files in which they are defined and called.
+UNDOING = {"rewind", "rejoin", "restart"}
+MAX_FILES_OF_A_FAILED_COMMIT = 4
 
 FILES = sorted(path.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 
@@ -147,3 +152,48 @@ def test_the_command_line_starts_without_torch_and_aiokafka() -> None:
     )
     said = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert said.stdout.strip() == ""
+
+
+def undoes_commits(source: str) -> bool:
+    """Return whether a module calls or implements a method that undoes a failed commit. Protocols implement nothing."""
+    tree = ast.parse(source)
+    protocols = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef) and any(ast.unparse(base) == "Protocol" for base in node.bases)
+    ]
+    declared = {id(member) for protocol in protocols for member in protocol.body}
+    return any(
+        (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in UNDOING)
+        or (
+            isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            and node.name in UNDOING
+            and id(node) not in declared
+        )
+        for node in ast.walk(tree)
+    )
+
+
+def test_a_failed_commit_is_followed_in_the_documented_files() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    section = page.partition("#### What happens after a failed commit\n")[2].partition("\n#")[0]
+    documented = re.findall(r"^\d\. `([\w/.]+)`", section, re.MULTILINE)
+    found = {
+        path.as_posix() for path in FILES if path.parts[0] == "stream" and undoes_commits((ROOT / path).read_text())
+    }
+    assert found == {f"stream/{name}" for name in documented}
+    assert len(documented) == len(set(documented)) <= MAX_FILES_OF_A_FAILED_COMMIT
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("await self._source.rewind()", True),
+        ("class Source:\n    async def rejoin(self): ...", True),
+        ("class Port(Protocol):\n    async def restart(self): ...", False),
+        ("class Port(Protocol):\n    async def restart(self): ...\nproducer.restart()", True),
+        ("rewind = 1; self.rewinds += 1", False),
+    ],
+)
+def test_the_search_for_undoing_methods_finds_them(source: str, found: bool) -> None:
+    assert undoes_commits(source) == found

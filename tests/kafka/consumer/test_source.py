@@ -1,0 +1,378 @@
+"""The source over a scripted client: what is read and committed in each state of the assignment, and races between changes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition as ClientTopicPartition
+from aiokafka.errors import KafkaConnectionError
+
+from forebay.stream.core.backoff import Backoff
+from forebay.stream.core.errors import CommitRefused
+from forebay.stream.core.records import Epoch, TopicPartition
+from forebay.stream.eventtime.restore import WithoutWindows
+from forebay.stream.kafka.consumer.assignment import TransitionError
+from forebay.stream.kafka.consumer.source import Source
+from forebay.stream.kafka.consumer.start_offsets import StartPolicy
+from forebay.stream.kafka.protocol.offset_requests import OffsetFetch
+from tests.core.build import ManualClock
+from tests.eventually import eventually
+from tests.kafka.consumer.test_cluster_watch import ScriptedClient
+
+P0, P1 = TopicPartition("features", 0), TopicPartition("features", 1)
+CLIENT_P0 = ClientTopicPartition("features", 0)
+RECORD = object()
+
+
+class ScriptedCoordinator:
+    """The group's coordinator, with one member. It answers requests for offsets while `answers` is set."""
+
+    def __init__(self, committed: Mapping[TopicPartition, int]) -> None:
+        self.committed = dict(committed)
+        self.generation = 1
+        self.member_id = "member"
+        self._group_instance_id = None
+        self.answers = asyncio.Event()
+        self.answers.set()
+        self.error: Exception | None = None
+        self.num_fetches = 0
+        self.resets = 0
+
+    def reset_generation(self) -> None:
+        self.resets += 1
+
+    def coordinator_dead(self) -> None:
+        pass
+
+    async def ensure_coordinator_known(self) -> None:
+        pass
+
+    async def _send_req(self, request: Any) -> Any:
+        if not isinstance(request, OffsetFetch):
+            return SimpleNamespace(topics=[])
+        self.num_fetches += 1
+        await self.answers.wait()
+        if self.error is not None:
+            raise self.error
+        offsets = [(p.partition, offset, -1, "", 0, {}) for p, offset in self.committed.items()]
+        return SimpleNamespace(error_code=0, topics=[("features", offsets, {})])
+
+
+class ScriptedConsumer:
+    """The client. `records` are returned by the next polls, whatever the positions are."""
+
+    def __init__(self, committed: Mapping[TopicPartition, int]) -> None:
+        self._coordinator = ScriptedCoordinator(committed)
+        self._client = ScriptedClient()
+        self._fetcher: Any = SimpleNamespace(
+            _proc_fetch_request=None, _client=SimpleNamespace(_conns={}), _fetch_max_wait_ms=500, _records={}
+        )
+        self.assigned: set[ClientTopicPartition] = set()
+        self.paused: set[ClientTopicPartition] = set()
+        self.sought: list[tuple[ClientTopicPartition, int]] = []
+        self.records: dict[ClientTopicPartition, Sequence[object]] = {}
+        self.while_closing: Callable[[], Awaitable[None]] | None = None
+
+    async def start(self) -> None:
+        pass
+
+    async def stop(self) -> None:
+        if self.while_closing is not None:
+            await self.while_closing()
+
+    def subscribe(self, topics: Sequence[str], listener: object) -> None:
+        pass
+
+    def assignment(self) -> set[ClientTopicPartition]:
+        return self.assigned
+
+    def pause(self, *partitions: ClientTopicPartition) -> None:
+        self.paused.update(partitions)
+
+    def resume(self, *partitions: ClientTopicPartition) -> None:
+        self.paused.difference_update(partitions)
+
+    def seek(self, partition: ClientTopicPartition, offset: int) -> None:
+        self.sought.append((partition, offset))
+
+    async def getmany(self, *, timeout_ms: float, max_records: int) -> dict[ClientTopicPartition, Sequence[object]]:
+        return self.records
+
+    async def beginning_offsets(self, partitions: Sequence[ClientTopicPartition]) -> dict[ClientTopicPartition, int]:
+        return dict.fromkeys(partitions, 0)
+
+    async def end_offsets(self, partitions: Sequence[ClientTopicPartition]) -> dict[ClientTopicPartition, int]:
+        return dict.fromkeys(partitions, 100)
+
+
+class Scene:
+    """A started source with a scripted client. revoked: calls of `on_revoked`, which runs `while_revoking`."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.consumer = ScriptedConsumer({P0: 7})
+        self.coordinator = self.consumer._coordinator
+        self.revoked = 0
+        self.fatal: list[BaseException] = []
+        self.while_revoking: Callable[[], Awaitable[None]] | None = None
+        self.source = Source(
+            self.consumer,  # type: ignore[arg-type]
+            topics={"features": 2},
+            group_id="group",
+            policy=StartPolicy("earliest"),
+            restorer=WithoutWindows(),
+            on_revoked=self._on_revoked,
+            on_fatal=self.fatal.append,
+            backoff=Backoff(first_s=0, max_s=0),
+            clock=self.clock,
+        )
+
+    async def _on_revoked(self) -> None:
+        self.revoked += 1
+        if self.while_revoking is not None:
+            await self.while_revoking()
+
+    async def assign(self, *, generation: int = 1) -> None:
+        """Assign partition 0, as the client does after a join."""
+        self.coordinator.generation = generation
+        self.consumer.assigned = {CLIENT_P0}
+        await self.source.on_partitions_assigned({CLIENT_P0})
+
+    async def revoke(self) -> None:
+        """Revoke all partitions, as the client does before a join."""
+        await self.source.on_partitions_revoked(self.consumer.assigned)
+        self.consumer.assigned = set()
+
+    async def open(self) -> Epoch:
+        """Assign partition 0 and wait until its offset is sought."""
+        await self.assign()
+        return await self.until_open()
+
+    async def until_open(self) -> Epoch:
+        epoch = await eventually(lambda: self.source.epoch, "an open gate", every_s=0)
+        assert epoch is not None
+        return epoch
+
+    async def poll(self) -> Mapping[TopicPartition, Sequence[object]]:
+        return await self.source.poll(timeout_s=0, max_records=10)
+
+
+@pytest.fixture
+async def scene() -> Scene:
+    made = Scene()
+    await made.source.start()
+    made.consumer.records = {CLIENT_P0: [RECORD]}
+    return made
+
+
+def is_opening() -> bool:
+    """Return whether a task that opens the gate is running."""
+    return any(task.get_name().startswith("open-epoch") for task in asyncio.all_tasks())
+
+
+async def test_records_are_dropped_until_the_committed_offset_is_sought(scene: Scene) -> None:
+    scene.coordinator.answers.clear()
+    await scene.assign()
+    assert await scene.poll() == {} and scene.source.epoch is None and scene.source.positions() is None
+    assert scene.consumer.paused == {CLIENT_P0}
+    scene.coordinator.answers.set()
+    epoch = await scene.until_open()
+    assert epoch == Epoch(1, "member", None, 1) and scene.consumer.sought[-1] == (CLIENT_P0, 7)
+    assert await scene.poll() == {P0: [RECORD]} and scene.consumer.paused == set()
+
+
+async def test_a_rewind_seeks_again_in_a_new_epoch(scene: Scene) -> None:
+    first = await scene.open()
+    scene.coordinator.committed[P0] = 9
+    scene.coordinator.answers.clear()
+    await scene.source.rewind()
+    assert scene.source.epoch is None and await scene.poll() == {} and scene.consumer.paused == {CLIENT_P0}
+    assert not scene.source.is_current(first), "a commit of the old epoch is refused from now on"
+    scene.coordinator.answers.set()
+    assert await scene.until_open() == Epoch(1, "member", None, 2) and scene.consumer.sought[-1] == (CLIENT_P0, 9)
+
+
+async def test_records_fetched_before_the_gate_opened_are_dropped_after_it_has_opened(scene: Scene) -> None:
+    """A poll awaits the check of topic ids between the fetch and the use of its records."""
+    await scene.open()
+    scene.coordinator.answers.clear()
+    await scene.source.rewind()
+    scene.clock.advance(10)
+    scene.consumer._client.blocked = check = asyncio.get_running_loop().create_future()
+    asked = len(scene.consumer._client.asked)
+    polling = asyncio.create_task(scene.poll())
+    await eventually(lambda: len(scene.consumer._client.asked) > asked, "a check of topic ids", every_s=0)
+    scene.consumer._client.blocked = None
+    scene.coordinator.answers.set()
+    await scene.until_open()
+    check.set_result(None)
+    assert await polling == {}, "they may be beyond the position that was sought"
+
+
+async def test_a_rewind_while_offsets_are_read_begins_again(scene: Scene) -> None:
+    scene.coordinator.answers.clear()
+    await scene.assign()
+    await eventually(lambda: scene.coordinator.num_fetches == 1, "a request", every_s=0)
+    await scene.source.rewind()
+    scene.coordinator.answers.set()
+    assert (await scene.until_open()).counter == 2
+    assert scene.coordinator.num_fetches == 2 and not is_opening()
+
+
+async def test_a_detach_while_offsets_are_read_leaves_the_gate_closed(scene: Scene) -> None:
+    scene.coordinator.answers.clear()
+    await scene.assign()
+    await eventually(lambda: scene.coordinator.num_fetches == 1, "a request", every_s=0)
+    await scene.source.detach()
+    scene.coordinator.answers.set()
+    assert not is_opening() and scene.source.epoch is None and not scene.source.joined
+    await scene.source.rewind()
+    assert not is_opening(), "there is nothing to rewind"
+
+
+async def test_a_later_assignment_replaces_one_whose_offsets_are_still_read(scene: Scene) -> None:
+    scene.coordinator.answers.clear()
+    await scene.assign()
+    await eventually(lambda: scene.coordinator.num_fetches == 1, "a request", every_s=0)
+    await scene.assign(generation=2)
+    scene.coordinator.answers.set()
+    assert await scene.until_open() == Epoch(2, "member", None, 2)
+    assert not is_opening() and scene.source.assignments == 2
+
+
+async def test_what_is_in_flight_can_be_committed_during_a_revocation(scene: Scene) -> None:
+    epoch = await scene.open()
+
+    async def commit() -> None:
+        assert scene.source.epoch == epoch
+        await scene.source.commit({P0: 8}, {}, epoch)
+
+    scene.while_revoking = commit
+    await scene.revoke()
+    assert scene.revoked == 1 and scene.fatal == [] and scene.source.epoch is None
+    with pytest.raises(CommitRefused):
+        await scene.source.commit({P0: 9}, {}, epoch)
+
+
+async def test_a_rewind_during_a_revocation_reads_nothing_more(scene: Scene) -> None:
+    epoch = await scene.open()
+
+    async def rewind() -> None:
+        await scene.source.rewind()
+        assert not is_opening() and not scene.source.is_current(epoch)
+        assert await scene.poll() == {}
+
+    scene.while_revoking = rewind
+    await scene.revoke()
+    assert scene.fatal == [] and scene.coordinator.num_fetches == 1
+    await scene.assign(generation=2)
+    assert (await scene.until_open()).counter == 2
+
+
+async def test_a_detach_at_the_deadline_of_a_revocation_refuses_what_is_still_in_flight(scene: Scene) -> None:
+    epoch = await scene.open()
+
+    async def give_up() -> None:
+        await scene.source.detach()
+        with pytest.raises(CommitRefused):
+            await scene.source.commit({P0: 8}, {}, epoch)
+
+    scene.while_revoking = give_up
+    await scene.revoke()
+    assert scene.revoked == 1 and scene.fatal == []
+
+
+async def test_the_gate_does_not_open_during_a_revocation(scene: Scene) -> None:
+    scene.coordinator.answers.clear()
+    await scene.assign()
+    await eventually(lambda: scene.coordinator.num_fetches == 1, "a request", every_s=0)
+
+    async def answer() -> None:
+        scene.coordinator.answers.set()
+        for _ in range(20):
+            await asyncio.sleep(0)
+            assert scene.source.epoch is None and await scene.poll() == {}
+
+    scene.while_revoking = answer
+    await scene.revoke()
+    assert scene.revoked == 1 and scene.fatal == [] and not is_opening()
+
+
+async def test_nothing_is_committed_before_the_first_assignment(scene: Scene) -> None:
+    await scene.revoke()
+    assert scene.revoked == 0 and scene.fatal == []
+
+
+async def test_a_failure_to_commit_during_a_revocation_is_fatal_and_detaches(scene: Scene) -> None:
+    epoch = await scene.open()
+
+    async def fail() -> None:
+        raise RuntimeError("lost")
+
+    scene.while_revoking = fail
+    await scene.revoke()
+    assert [str(error) for error in scene.fatal] == ["lost"] and not scene.source.is_current(epoch)
+
+
+async def test_a_rewind_and_a_detach_at_the_same_time_detach(scene: Scene) -> None:
+    await scene.open()
+    await asyncio.gather(scene.source.rewind(), scene.source.detach())
+    assert scene.source.epoch is None and not is_opening()
+
+
+async def test_an_assignment_while_records_may_be_in_flight_is_fatal(scene: Scene) -> None:
+    await scene.open()
+    await scene.assign(generation=2)
+    (error,) = scene.fatal
+    assert isinstance(error, TransitionError)
+
+
+@pytest.mark.parametrize(("generation", "resets"), [(1, 1), (2, 0)], ids=["as it was removed", "already joined again"])
+async def test_a_removed_member_joins_again_once(scene: Scene, generation: int, resets: int) -> None:
+    epoch = await scene.open()
+    scene.coordinator.generation = generation
+    await scene.source.rejoin()
+    assert scene.coordinator.resets == resets
+    assert scene.source.epoch is None and not scene.source.is_current(epoch)
+
+
+async def test_unreadable_offsets_are_read_again_while_the_cluster_is_away(scene: Scene) -> None:
+    scene.coordinator.error = KafkaConnectionError("away")
+    await scene.assign()
+    await eventually(lambda: scene.coordinator.num_fetches > 3, "further requests", every_s=0)
+    assert scene.fatal == [] and scene.source.epoch is None
+    scene.coordinator.error = None
+    await scene.until_open()
+
+
+async def test_nothing_begins_after_a_stop_that_a_join_has_overtaken(scene: Scene) -> None:
+    await scene.open()
+    scene.consumer.while_closing = scene.assign
+    await scene.source.stop(timeout_s=5)
+    assert scene.source.epoch is None and not is_opening()
+
+
+async def test_a_paused_source_stays_paused_through_a_rewind(scene: Scene) -> None:
+    await scene.open()
+    scene.source.pause()
+    await scene.source.rewind()
+    await scene.until_open()
+    assert scene.consumer.paused == {CLIENT_P0}
+    scene.source.resume()
+    assert scene.consumer.paused == set()
+
+
+async def test_a_resume_opens_no_closed_gate(scene: Scene) -> None:
+    await scene.open()
+    scene.source.pause()
+    scene.coordinator.answers.clear()
+    await scene.source.rewind()
+    scene.source.resume()
+    assert scene.consumer.paused == {CLIENT_P0}
+    scene.coordinator.answers.set()
+    await scene.until_open()
+    assert scene.consumer.paused == set()
