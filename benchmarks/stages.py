@@ -42,7 +42,7 @@ from forebay.stream.output.emitter import Emitter, Placer
 from forebay.stream.output.encoder import PredictionEncoder
 from forebay.stream.pipeline.micro_batcher import MicroBatcher
 from forebay.stream.pipeline.observer import CommitTimes
-from forebay.stream.telemetry.telemetry import Telemetry, WorkerIdentity
+from forebay.stream.telemetry.telemetry import ModelOnDevice, Telemetry, WorkerIdentity
 
 EPOCH = Epoch(1, "member", None, 1)
 TIMESTAMP_MS = 1_790_000_000_000
@@ -86,9 +86,7 @@ def make_poll(generator: EventGenerator, rows: int, partitions: int) -> dict[Top
 
 def make_telemetry(model: ServedModel, *, endpoint: str | None) -> Telemetry:
     about = WorkerIdentity(
-        model=model.name,
-        version=model.version,
-        device="cpu",
+        models=[ModelOnDevice(ModelRef(model.name, model.version), "cpu")],
         instance="bench",
         group_id="bench",
         transactional=True,

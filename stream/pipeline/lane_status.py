@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Final, NamedTuple
 
 from forebay.stream.core.circuit_breaker import CircuitBreaker
 from forebay.stream.core.model_ref import ModelRef
+
+BLOCKED_REASONS: Final = ("breaker_open", "in_flight_limit", "device_backlog")
+"""Why the topics of a lane are not read: the breaker of its model is open, its share of what may be in flight is used up, or
+too many micro-batches wait for its device."""
 
 
 class LaneStatus(NamedTuple):
@@ -13,7 +18,7 @@ class LaneStatus(NamedTuple):
 
     events, num_bytes, batches: what is in flight, from reading to the commit.
     waiting: number of closed micro-batches that the device has not begun.
-    blocked: why the topics of the lane are not read: breaker_open, in_flight_limit or device_backlog; None if they are.
+    blocked: why the topics of the lane are not read, one of BLOCKED_REASONS; None if they are read.
     topics: the input topics whose events go to the lane unless they name another model.
     call_for_s: duration of the running model call so far; 0 if none runs.
     """
@@ -27,3 +32,13 @@ class LaneStatus(NamedTuple):
     topics: tuple[str, ...]
     call_for_s: float
     breaker: CircuitBreaker
+
+
+def breakers_by_name(models: Mapping[ModelRef, CircuitBreaker], cluster: CircuitBreaker) -> dict[str, CircuitBreaker]:
+    """Return the breakers of models and cluster by their names in metrics and status.
+
+    The breaker of the only model is `model`; with several models it is `model:` and the name for each of them.
+    """
+    if len(models) == 1:
+        return {"model": next(iter(models.values())), "cluster": cluster}
+    return {**{f"model:{model.name}": breaker for model, breaker in models.items()}, "cluster": cluster}

@@ -116,7 +116,12 @@ BATCHES: Final = Counter(
 BATCH_SIZE: Final = Histogram(
     name="forebay.batch.size", unit="{event}", description="Events in a micro-batch", labels=_MODEL, bounds=SIZES
 )
-DECODE_DURATION: Final = Histogram("forebay.decode.duration", "s", "Duration of decoding one poll", _MODEL)
+DECODE_DURATION: Final = Histogram(
+    "forebay.decode.duration",
+    "s",
+    "Duration of decoding one poll. If it has records for several models, each model's share by its number of records",
+    _MODEL,
+)
 QUEUE_DURATION: Final = Histogram(
     "forebay.queue.duration",
     "s",
@@ -149,7 +154,11 @@ TRANSACTION_ABORTS: Final = Counter(
     ("result",),
 )
 COMMIT_DURATION: Final = Histogram(
-    "forebay.commit.duration", "s", "Duration of one successful commit, from building its records to its end", _MODEL
+    "forebay.commit.duration",
+    "s",
+    "Duration of one successful commit, from building its records to its end. A commit for several models counts once "
+    "for each of them; forebay.commits counts commits",
+    _MODEL,
 )
 COMMIT_STEP_DURATION: Final = Histogram(
     "forebay.commit.step.duration",
@@ -195,10 +204,23 @@ IN_FLIGHT_LIMIT: Final = Gauge(
 BREAKER_STATE: Final = Gauge(
     "forebay.breaker.state",
     "{state}",
-    "Circuit breaker of the model or the cluster: 0 closed, 1 half open, 2 open",
+    "Circuit breaker of a model or the cluster: 0 closed, 1 half open, 2 open. The breaker is `cluster` or `model`; "
+    "with several models it is `model:` and the name for each of them",
     ("breaker",),
 )
-MODEL_INFO: Final = Gauge("forebay.model.info", "{model}", "1 for the served model version", (*_MODEL, "device"))
+LANE_IN_FLIGHT_EVENTS: Final = Gauge(
+    "forebay.lane.in_flight.events", "{event}", "Events of one model that were read and are not yet committed", _MODEL
+)
+LANE_WAITING_BATCHES: Final = Gauge(
+    "forebay.lane.waiting.batches", "{batch}", "Micro-batches of one model that wait for its device", _MODEL
+)
+LANE_BLOCKED: Final = Gauge(
+    "forebay.lane.blocked",
+    "{lane}",
+    "1 while the topics of a model are not read for this reason: breaker_open, in_flight_limit or device_backlog; else 0",
+    (*_MODEL, "reason"),
+)
+MODEL_INFO: Final = Gauge("forebay.model.info", "{model}", "1 for each served model version", (*_MODEL, "device"))
 BUILD_INFO: Final = Gauge(
     "forebay.build.info", "{build}", "1 for the running release and Python", ("release", "python")
 )

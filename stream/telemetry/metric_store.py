@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.telemetry.catalogue import Counter, Gauge, Histogram
 
 Labels = tuple[str, ...]
@@ -27,6 +28,14 @@ class Exemplar(NamedTuple):
     trace_id: int
     span_id: int
     at_s: float
+
+
+class EventExemplar(NamedTuple):
+    """An exemplar for the latency of a sampled event, with its model and its record timestamp in ms."""
+
+    model: ModelRef
+    timestamp: int
+    exemplar: Exemplar
 
 
 @dataclass(slots=True)

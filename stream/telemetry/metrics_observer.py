@@ -3,100 +3,115 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from forebay.schemas.failures import FAILURES, FailureKind, Outcome
 from forebay.stream.core.clock import Clock
 from forebay.stream.core.errors import CommitRefused, CommitTimeout
-from forebay.stream.core.records import BatchResult, Chunk, MicroBatch, TopicPartition
+from forebay.stream.core.model_ref import ModelRef
+from forebay.stream.core.records import BatchResult, Chunk, MicroBatch, Record, TopicPartition
 from forebay.stream.output.ledger import Ledger
 from forebay.stream.pipeline.observer import CommitTimes
 from forebay.stream.telemetry import catalogue as c
-from forebay.stream.telemetry.metric_store import Exemplar, Labels, MetricStore
+from forebay.stream.telemetry.metric_store import EventExemplar, Exemplar, MetricStore
 
 ExemplarOf = Callable[[MicroBatch, float], Exemplar | None]
 """Returns an exemplar for a value of a micro-batch; None if the batch is not traced."""
 
 
 class MetricsRecorder:
-    """Records the metrics of one model version."""
+    """Records the metrics of a worker, by served model."""
 
     def __init__(
         self,
         store: MetricStore,
         *,
-        model: str,
-        version: int,
+        models: Sequence[ModelRef],
         transactional: bool,
         clock: Clock,
         exemplar_of: ExemplarOf,
     ) -> None:
         self._store = store
-        self._model: Labels = (model, str(version))
         self._transactional = transactional
         self._clock = clock
         self._exemplar_of = exemplar_of
         self.last_read_ms: dict[TopicPartition, int] = {}
-        for outcome in Outcome:  # a rate needs a first value of 0
-            store.add(_counter_of(outcome), 0, (outcome.value, *self._model))
+        for model in models:
+            for outcome in Outcome:  # a rate needs a first value of 0
+                store.add(_counter_of(outcome), 0, (outcome.value, *model_labels(model)))
         for result in ("committed", "refused", "timeout", "failed", "given_up"):
             store.add(c.COMMITS, 0, (result,))
             if transactional and result != "committed":
                 store.add(c.TRANSACTION_ABORTS, 0, (result,))
 
     def on_polled(self, chunks: Sequence[Chunk], *, received_s: float, decoded_s: float) -> None:
+        num_records: Counter[ModelRef] = Counter()
+        last_records: dict[TopicPartition, Record] = {}
         for chunk in chunks:
             topic = (chunk.partition.topic,)
             self._store.add(c.RECEIVED_EVENTS, chunk.num_passed, topic)
             self._store.add(c.RECEIVED_BYTES, chunk.num_bytes, topic)
-            if (last_ms := _last_timestamp(chunk)) >= 0:
-                self.last_read_ms[chunk.partition] = last_ms
-        self._store.observe(c.DECODE_DURATION, decoded_s - received_s, self._model)
+            num_records[chunk.model] += chunk.num_records
+            last, before = _last_record(chunk), last_records.get(chunk.partition)
+            if last is not None and (before is None or last.offset > before.offset):
+                last_records[chunk.partition] = last
+        for partition, record in last_records.items():
+            if record.timestamp >= 0:
+                self.last_read_ms[partition] = record.timestamp
+        total = num_records.total()
+        for model, count in num_records.items():
+            if count:
+                share_s = (decoded_s - received_s) * (count / total)
+                self._store.observe(c.DECODE_DURATION, share_s, model_labels(model))
 
     def on_batch_closed(self, batch: MicroBatch) -> None:
-        self._store.add(c.BATCHES, 1, (batch.reason, *self._model))
-        self._store.observe(c.BATCH_SIZE, batch.num_records, self._model)
+        labels = model_labels(batch.model)
+        self._store.add(c.BATCHES, 1, (batch.reason, *labels))
+        self._store.observe(c.BATCH_SIZE, batch.num_records, labels)
 
     def on_result(self, result: BatchResult) -> None:
-        batch = result.batch
+        batch, labels = result.batch, model_labels(result.model)
         for metric, value in (
             (c.QUEUE_DURATION, max(0.0, result.started_s - batch.opened_s)),
             (c.PREPARE_DURATION, result.prepare_s),
             (c.MODEL_DURATION, result.model_s),
         ):
-            self._store.observe(metric, value, self._model, exemplar=self._exemplar_of(batch, value))
+            self._store.observe(metric, value, labels, exemplar=self._exemplar_of(batch, value))
 
     def on_committed(
         self,
         batches: Sequence[BatchResult],
         ledger: Ledger,
         times: CommitTimes,
-        exemplars: Sequence[tuple[int, Exemplar]],
+        exemplars: Sequence[EventExemplar],
     ) -> None:
-        """Record a commit. exemplars: of sampled events, with their record timestamps; their values are set here."""
+        """Record a commit. exemplars: of sampled events; their values are set here."""
         store = self._store
         store.add(c.COMMITS, 1, ("committed",))
-        for outcome, count in ledger.outcomes.items():
-            store.add(_counter_of(outcome), count, (outcome.value, *self._model))
-        for kind, count in ledger.kinds.items():
-            store.add(c.ERRORS, count, (kind, FAILURES[FailureKind(kind)].stage.value, *self._model))
-        duration_s = times.end - times.began
-        store.observe(
-            c.COMMIT_DURATION, duration_s, self._model, exemplar=self._exemplar_of(batches[0].batch, duration_s)
-        )
         for step, step_s in times.durations_s().items():
             store.observe(c.COMMIT_STEP_DURATION, step_s, (step,))
+        duration_s = times.end - times.began
+        for batch in _first_batches(batches):
+            exemplar = self._exemplar_of(batch, duration_s)
+            store.observe(c.COMMIT_DURATION, duration_s, model_labels(batch.model), exemplar=exemplar)
         now_ms = self._clock.wall_ms()
-        store.observe_many(
-            c.EVENT_LATENCY,
-            ledger.latencies_ms(wall_ms=now_ms) / 1000,
-            self._model,
-            exemplars=tuple(
-                exemplar._replace(value=max(0, now_ms - timestamp) / 1000)
-                for timestamp, exemplar in exemplars
-                if timestamp >= 0
-            ),
-        )
+        for model, of_model in ledger.models.items():
+            labels = model_labels(model)
+            for outcome, count in of_model.outcomes.items():
+                store.add(_counter_of(outcome), count, (outcome.value, *labels))
+            for kind, count in of_model.kinds.items():
+                store.add(c.ERRORS, count, (kind, FAILURES[FailureKind(kind)].stage.value, *labels))
+            store.observe_many(
+                c.EVENT_LATENCY,
+                of_model.latencies_ms(wall_ms=now_ms) / 1000,
+                labels,
+                exemplars=tuple(
+                    sampled.exemplar._replace(value=max(0, now_ms - sampled.timestamp) / 1000)
+                    for sampled in exemplars
+                    if sampled.model == model and sampled.timestamp >= 0
+                ),
+            )
 
     def on_commit_failed(self, error: BaseException) -> None:
         result = _result(error)
@@ -111,6 +126,11 @@ class MetricsRecorder:
         }
 
 
+def model_labels(model: ModelRef) -> tuple[str, str]:
+    """Return the values of the labels `model` and `version`."""
+    return model.name, str(model.version)
+
+
 def _counter_of(outcome: Outcome) -> c.Counter:
     return c.WINDOWS if outcome.of_window else c.EVENTS
 
@@ -123,11 +143,18 @@ def _result(error: BaseException) -> str:
     return "given_up" if isinstance(error, asyncio.CancelledError) else "failed"
 
 
-def _last_timestamp(chunk: Chunk) -> int:
-    """Return the timestamp of the last record of a chunk, valid or not."""
+def _first_batches(batches: Sequence[BatchResult]) -> Iterable[MicroBatch]:
+    """Return the first micro-batch of each model."""
+    first: dict[ModelRef, MicroBatch] = {}
+    for result in batches:
+        first.setdefault(result.model, result.batch)
+    return first.values()
+
+
+def _last_record(chunk: Chunk) -> Record | None:
+    """Return the last record of a chunk, valid or not."""
     last_good = chunk.records[-1] if chunk.records else None
     last_bad = chunk.rejections[-1].record if chunk.rejections else None
     if last_good is None or (last_bad is not None and last_bad.offset > last_good.offset):
-        assert last_bad is not None
-        return last_bad.timestamp
-    return last_good.timestamp
+        return last_bad
+    return last_good

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,10 +10,11 @@ from forebay.stream.core.circuit_breaker import BreakerState, CircuitBreaker
 from forebay.stream.core.clock import Clock
 from forebay.stream.core.records import PartitionLag, TopicPartition, WindowStatus
 from forebay.stream.pipeline.in_flight import InFlight
+from forebay.stream.pipeline.lane_status import BLOCKED_REASONS, LaneStatus
 from forebay.stream.telemetry import catalogue as c
 from forebay.stream.telemetry.lag import LagMeter
-from forebay.stream.telemetry.metric_store import MetricStore
-from forebay.stream.telemetry.metrics_observer import MetricsRecorder
+from forebay.stream.telemetry.metric_store import Labels, MetricStore
+from forebay.stream.telemetry.metrics_observer import MetricsRecorder, model_labels
 from forebay.stream.telemetry.resources import GpuMeter, ProcessGauges
 
 _STATES = {BreakerState.CLOSED: 0, BreakerState.HALF_OPEN: 1, BreakerState.OPEN: 2}
@@ -36,7 +37,8 @@ class PolledTotals(Protocol):
 class PolledComponents:
     """Components of the worker that are polled.
 
-    breakers: by name.
+    breakers: by name (see `pipeline.lane_status`).
+    lanes_status: returns the status of each lane.
     is_ready: returns the verdict of `/readyz`.
     """
 
@@ -44,6 +46,7 @@ class PolledComponents:
     in_flight: InFlight
     breakers: Mapping[str, CircuitBreaker]
     totals: PolledTotals
+    lanes_status: Callable[[], Sequence[LaneStatus]]
     is_ready: Callable[[], bool]
 
 
@@ -80,6 +83,7 @@ class GaugePoller:
             store.set(c.BREAKER_STATE, _STATES[breaker.state], (name,))
         store.set_total(c.REBALANCES, components.source.assignments)
         store.set_total(c.REWINDS, components.totals.rewinds)
+        self._record_lanes(components.lanes_status())
         now_ms = self._clock.wall_ms()
         windows = {_labels(partition): status for partition, status in self.windows.items()}
         store.replace(c.OPEN_WINDOWS, {labels: status.open_windows for labels, status in windows.items()})
@@ -92,6 +96,17 @@ class GaugePoller:
         store.replace(c.WATERMARK_DELAY, delays)
         self._process.sample()
         self._gpus.sample()
+
+    def _record_lanes(self, lanes: Sequence[LaneStatus]) -> None:
+        by_labels = {model_labels(lane.model): lane for lane in lanes}
+        self._store.replace(c.LANE_IN_FLIGHT_EVENTS, {labels: lane.events for labels, lane in by_labels.items()})
+        self._store.replace(c.LANE_WAITING_BATCHES, {labels: lane.waiting for labels, lane in by_labels.items()})
+        blocked: dict[Labels, float] = {
+            (*labels, reason): int(lane.blocked == reason)
+            for labels, lane in by_labels.items()
+            for reason in BLOCKED_REASONS
+        }
+        self._store.replace(c.LANE_BLOCKED, blocked)
 
     def record_lag(self, partition_lags: Mapping[TopicPartition, PartitionLag]) -> None:
         """Record the lag of the assigned partitions, when it has been polled."""

@@ -2,7 +2,8 @@
 
 The span of a micro-batch begins when its first event was read and ends with its commit. It has no parent, because its events
 come from many traces; it is linked to those events that are sampled. The children are made at the end, when all times are
-known.
+known. If parts of a micro-batch are committed separately, each of these commits has its children, and the last one ends the
+span.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, Tracer
 from opentelemetry.util.types import AttributeValue
 
 from forebay.stream.core.clock import Clock
+from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.records import BatchResult, Chunk, MicroBatch, TopicPartition
 from forebay.stream.pipeline.observer import CommitTimes
-from forebay.stream.telemetry.metric_store import Exemplar
+from forebay.stream.telemetry.metric_store import EventExemplar, Exemplar
 from forebay.stream.telemetry.trace_context import SampledEvent, sampled_events, to_traceparent
 from forebay.stream.telemetry.tracing import MAX_LINKS
 
@@ -38,41 +40,56 @@ class _Decoding(NamedTuple):
     ended_s: float
 
 
+class _PartitionEvent(NamedTuple):
+    partition: TopicPartition
+    event: SampledEvent
+
+
 @dataclass(slots=True)
 class _TracedBatch:
-    """The open span of a micro-batch, with its sampled events and its decodings."""
+    """The open span of a micro-batch, with its sampled events and its decodings.
+
+    num_rejected, num_failed: of the parts that are committed.
+    """
 
     span: Span
-    events: Sequence[SampledEvent]
+    events: Sequence[_PartitionEvent]
     decodings: Sequence[_Decoding] = field(default_factory=tuple)
+    num_rejected: int = 0
+    num_failed: int = 0
+
+
+_BatchKey = tuple[ModelRef, int]
+"""A micro-batch: its model and its sequence number, which is unique for the model only."""
 
 
 class BatchTraces:
     """Makes the spans of one worker. Use it on the event loop's thread."""
 
-    def __init__(self, tracer: Tracer, *, group_id: str, model: str, version: int, clock: Clock) -> None:
+    def __init__(self, tracer: Tracer, *, group_id: str, clock: Clock) -> None:
         self._tracer = tracer
         self._common: dict[str, AttributeValue] = {
             "messaging.system": "kafka",
             "messaging.consumer.group.name": group_id,
         }
-        self._model: dict[str, AttributeValue] = {"forebay.model.name": model, "forebay.model.version": version}
         self._clock = clock
         self._offset_ns = self._measure_offset_ns()
-        self._waiting: dict[TopicPartition, deque[SampledEvent]] = {}
-        self._decodings: deque[_Decoding] = deque(maxlen=_MAX_WAITING)
-        self._traced: dict[int, _TracedBatch] = {}
+        self._waiting: dict[tuple[ModelRef, TopicPartition], deque[SampledEvent]] = {}
+        self._decodings: dict[ModelRef, deque[_Decoding]] = {}
+        self._traced: dict[_BatchKey, _TracedBatch] = {}
 
     # ---- the stages
 
     def on_polled(self, chunks: Sequence[Chunk], *, began_s: float, received_s: float, decoded_s: float) -> None:
         self._adjust_to_clock()
-        self._decodings.append(_Decoding(received_s, decoded_s))
+        for model in {chunk.model for chunk in chunks}:
+            self._decodings.setdefault(model, deque(maxlen=_MAX_WAITING)).append(_Decoding(received_s, decoded_s))
         links: list[Link] = []
         for chunk in chunks:
             events = _sampled_of(chunk)
             if events:
-                self._waiting.setdefault(chunk.partition, deque(maxlen=_MAX_WAITING)).extend(events)
+                key = (chunk.model, chunk.partition)
+                self._waiting.setdefault(key, deque(maxlen=_MAX_WAITING)).extend(events)
                 links.extend(Link(event.context) for event in events[: MAX_LINKS - len(links)])
         topic = _common_value(chunk.partition.topic for chunk in chunks)
         span = self._start(_span_name("poll", topic), began_s, SpanKind.CLIENT, links)
@@ -83,11 +100,12 @@ class BatchTraces:
             span.end(self._ns(received_s))
 
     def on_batch_closed(self, batch: MicroBatch) -> None:
-        while self._decodings and self._decodings[0].began_s < batch.opened_s:
-            self._decodings.popleft()
+        decodings = self._decodings.setdefault(batch.model, deque(maxlen=_MAX_WAITING))
+        while decodings and decodings[0].began_s < batch.opened_s:
+            decodings.popleft()
         events = self._take_waiting(batch)
         topic = _common_value(chunk.partition.topic for chunk in batch.chunks)
-        links = [Link(event.context) for event in events]
+        links = [Link(event.context) for _, event in events]
         span = self._start(_span_name("process", topic), batch.opened_s, SpanKind.CONSUMER, links)
         if not span.is_recording():
             return
@@ -95,9 +113,9 @@ class BatchTraces:
         span.set_attributes(
             self._messaging("process", kind="process", topic=topic, partition=partition, count=batch.num_records)
         )
-        span.set_attributes(self._model)
+        span.set_attributes(_model_attributes(batch.model))
         span.set_attribute("forebay.batch.reason", batch.reason)
-        self._traced[batch.seq] = _TracedBatch(span, events, tuple(self._decodings))
+        self._traced[_key(batch)] = _TracedBatch(span, events, tuple(decodings))
 
     def on_commit_started(self, batches: Sequence[BatchResult]) -> None:
         """Make this commit's trace current in the running task: its log records, and those of its subtasks, get the ids."""
@@ -109,34 +127,49 @@ class BatchTraces:
         traced = self._first_traced(batches)
         return None if traced is None else to_traceparent(traced.span.get_span_context())
 
-    def on_committed(self, batches: Sequence[BatchResult], times: CommitTimes) -> list[tuple[int, Exemplar]]:
-        """End the spans of the batches. Return exemplars of sampled events with their record timestamps."""
-        exemplars: list[tuple[int, Exemplar]] = []
+    def event_exemplars(self, batches: Sequence[BatchResult]) -> list[EventExemplar]:
+        """Return exemplars for the latencies of sampled events whose outcomes are now committed. Call before `on_committed`."""
+        exemplars: list[EventExemplar] = []
         at_s = self._clock.wall_ms() / 1000
         for result in batches:
-            traced = self._traced.pop(result.batch.seq, None)
+            traced = self._traced.get(_key(result.batch))
             if traced is None:
                 continue
-            self._add_children(traced, result, times, len(batches))
-            traced.span.end(self._ns(times.end))
-            for event in traced.events[: MAX_EXEMPLARS - len(exemplars)]:
-                context = event.context
-                exemplars.append((event.timestamp, Exemplar(0.0, context.trace_id, context.span_id, at_s)))
+            for event in _events_of(result, traced)[: MAX_EXEMPLARS - len(exemplars)]:
+                exemplar = Exemplar(0.0, event.context.trace_id, event.context.span_id, at_s)
+                exemplars.append(EventExemplar(result.model, event.timestamp, exemplar))
         return exemplars
+
+    def on_committed(self, batches: Sequence[BatchResult], times: CommitTimes) -> None:
+        """End the spans of the batches, except of those with parts that are not committed yet."""
+        num_batches = len({_key(result.batch) for result in batches})
+        for result in batches:
+            key = _key(result.batch)
+            traced = self._traced.get(key)
+            if traced is None:
+                continue
+            parent = set_span_in_context(traced.span)
+            self._add_commit(parent, times, num_batches)
+            traced.num_rejected += sum(chunk.num_rejected for chunk in result.batch.chunks)
+            traced.num_failed += len(result.failures)
+            if result.is_last_part:
+                del self._traced[key]
+                self._add_calculation(parent, result, traced)
+                traced.span.end(self._ns(times.end))
 
     def on_commit_failed(self, batches: Sequence[BatchResult], error: BaseException) -> None:
         for result in batches:
-            self._abandon(result.batch.seq, f"{type(error).__name__}: its events will be read again")
+            self._abandon(_key(result.batch), f"{type(error).__name__}: its events will be read again")
 
     def on_purged(self) -> None:
-        for seq in list(self._traced):
-            self._abandon(seq, "abandoned at a rewind or a rebalance: its events will be read again")
+        for key in list(self._traced):
+            self._abandon(key, "abandoned at a rewind or a rebalance: its events will be read again")
         self._waiting.clear()
         self._decodings.clear()
 
     def exemplar_of(self, batch: MicroBatch, value: float) -> Exemplar | None:
         """Return an exemplar for a value of this batch; None if it is not traced."""
-        traced = self._traced.get(batch.seq)
+        traced = self._traced.get(_key(batch))
         if traced is None:
             return None
         context = traced.span.get_span_context()
@@ -144,31 +177,31 @@ class BatchTraces:
 
     # ---- spans
 
-    def _add_children(self, traced: _TracedBatch, result: BatchResult, times: CommitTimes, num_batches: int) -> None:
-        parent = set_span_in_context(traced.span)
-        model_s = result.started_s + result.prepare_s
+    def _add_calculation(self, parent: Context, result: BatchResult, traced: _TracedBatch) -> None:
+        """Add the children from decoding to the model, and what is known at the end."""
+        model_s, attributes = result.started_s + result.prepare_s, _model_attributes(result.model)
         if traced.decodings:
             self._child("decode", parent, traced.decodings[0].began_s, traced.decodings[-1].ended_s)
-        self._child("prepare", parent=parent, began_s=result.started_s, ended_s=model_s, attributes=self._model)
+        self._child("prepare", parent=parent, began_s=result.started_s, ended_s=model_s, attributes=attributes)
         self._child(
             "model",
             parent=parent,
             began_s=model_s,
             ended_s=result.started_s + result.model_s,
-            attributes=self._model,
+            attributes=attributes,
         )
-        commit_attributes: Mapping[str, AttributeValue] = {"forebay.commit.batches": num_batches}
-        self._child("emit", parent=parent, began_s=times.began, ended_s=times.emit, attributes=commit_attributes)
-        self._child("commit", parent=parent, began_s=times.emit, ended_s=times.end, attributes=commit_attributes)
-        batch = result.batch
-        num_rejected = sum(chunk.num_rejected for chunk in batch.chunks)
         traced.span.set_attributes(
             {
-                "forebay.batch.queue_time": max(0.0, result.started_s - batch.opened_s),
-                "forebay.batch.rejected": num_rejected,
-                "forebay.batch.failed": len(result.failures),
+                "forebay.batch.queue_time": max(0.0, result.started_s - result.batch.opened_s),
+                "forebay.batch.rejected": traced.num_rejected,
+                "forebay.batch.failed": traced.num_failed,
             }
         )
+
+    def _add_commit(self, parent: Context, times: CommitTimes, num_batches: int) -> None:
+        attributes: Mapping[str, AttributeValue] = {"forebay.commit.batches": num_batches}
+        self._child("emit", parent=parent, began_s=times.began, ended_s=times.emit, attributes=attributes)
+        self._child("commit", parent=parent, began_s=times.emit, ended_s=times.end, attributes=attributes)
 
     def _child(
         self,
@@ -184,14 +217,14 @@ class BatchTraces:
     def _start(self, name: str, began_s: float, kind: SpanKind, links: Sequence[Link]) -> Span:
         return self._tracer.start_span(name, Context(), kind=kind, links=links, start_time=self._ns(began_s))
 
-    def _abandon(self, seq: int, reason: str) -> None:
-        traced = self._traced.pop(seq, None)
+    def _abandon(self, key: _BatchKey, reason: str) -> None:
+        traced = self._traced.pop(key, None)
         if traced is not None:
             traced.span.set_status(Status(StatusCode.ERROR, reason))
             traced.span.end(self._ns(self._clock.monotonic_s()))
 
     def _first_traced(self, batches: Sequence[BatchResult]) -> _TracedBatch | None:
-        traced_batches = (self._traced.get(result.batch.seq) for result in batches)
+        traced_batches = (self._traced.get(_key(result.batch)) for result in batches)
         return next((traced for traced in traced_batches if traced is not None), None)
 
     def _messaging(
@@ -208,12 +241,12 @@ class BatchTraces:
                 attributes["messaging.destination.partition.id"] = str(partition)
         return attributes
 
-    def _take_waiting(self, batch: MicroBatch) -> list[SampledEvent]:
-        taken: list[SampledEvent] = []
+    def _take_waiting(self, batch: MicroBatch) -> list[_PartitionEvent]:
+        taken: list[_PartitionEvent] = []
         for chunk in batch.chunks:
-            waiting = self._waiting.get(chunk.partition)
+            waiting = self._waiting.get((chunk.model, chunk.partition))
             while waiting and waiting[0].offset < chunk.next_offset:
-                taken.append(waiting.popleft())
+                taken.append(_PartitionEvent(chunk.partition, waiting.popleft()))
         return taken[:MAX_LINKS]
 
     # ---- times
@@ -230,6 +263,24 @@ class BatchTraces:
         offset_ns = self._measure_offset_ns()
         if abs(offset_ns - self._offset_ns) > _MAX_DRIFT_NS:
             self._offset_ns = offset_ns
+
+
+def _key(batch: MicroBatch) -> _BatchKey:
+    return batch.model, batch.seq
+
+
+def _model_attributes(model: ModelRef) -> dict[str, AttributeValue]:
+    return {"forebay.model.name": model.name, "forebay.model.version": model.version}
+
+
+def _events_of(result: BatchResult, traced: _TracedBatch) -> list[SampledEvent]:
+    """Return the sampled events that belong to the parts of this result."""
+    spans = [(chunk.partition, chunk.first_offset, chunk.next_offset) for chunk in result.batch.chunks]
+    return [
+        event
+        for partition, event in traced.events
+        if any(partition == other and first <= event.offset < end for other, first, end in spans)
+    ]
 
 
 def _sampled_of(chunk: Chunk) -> list[SampledEvent]:

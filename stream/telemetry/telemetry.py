@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from opentelemetry.sdk.metrics.export import MetricExporter
 from opentelemetry.sdk.trace import TracerProvider
@@ -14,6 +15,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from forebay.schemas.headers import TRACEPARENT
 from forebay.stream.config.sections import TelemetrySection
 from forebay.stream.core.clock import Clock
+from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.records import BatchResult, Chunk, MicroBatch, PartitionLag, TopicPartition, WindowStatus
 from forebay.stream.output.ledger import Ledger
 from forebay.stream.pipeline.observer import CommitTimes
@@ -21,7 +23,7 @@ from forebay.stream.telemetry import catalogue as c
 from forebay.stream.telemetry.collector import Signal, describe_process, find_collector
 from forebay.stream.telemetry.log_setup import share_rate_limits
 from forebay.stream.telemetry.metric_store import Exemplar, MetricStore
-from forebay.stream.telemetry.metrics_observer import MetricsRecorder
+from forebay.stream.telemetry.metrics_observer import MetricsRecorder, model_labels
 from forebay.stream.telemetry.otlp_logs import OtlpHandler, TraceIds
 from forebay.stream.telemetry.otlp_metrics import to_metrics_data
 from forebay.stream.telemetry.polled_gauges import GaugePoller, PolledComponents
@@ -32,18 +34,23 @@ from forebay.stream.telemetry.spans import BatchTraces
 from forebay.stream.telemetry.tracing import make_tracer_provider, tracer_of
 
 
+class ModelOnDevice(NamedTuple):
+    """A served model, and the device that runs it."""
+
+    model: ModelRef
+    device: str
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerIdentity:
-    """The worker and the model that telemetry is about.
+    """The worker and the models that telemetry is about.
 
-    device: where the model runs.
+    models: at least one; the first is the default model.
     instance: instance id of the worker.
     transactional: whether commits are transactions.
     """
 
-    model: str
-    version: int
-    device: str
+    models: Sequence[ModelOnDevice]
     instance: str
     group_id: str
     transactional: bool
@@ -69,8 +76,7 @@ class Telemetry:
         self._store = MetricStore()
         self._recorder = MetricsRecorder(
             self._store,
-            model=identity.model,
-            version=identity.version,
+            models=[served.model for served in identity.models],
             transactional=identity.transactional,
             clock=clock,
             exemplar_of=self._exemplar_of,
@@ -88,9 +94,7 @@ class Telemetry:
             tracer = tracer_of(self._provider)
             for handler in logging.getLogger().handlers:
                 handler.addFilter(TraceIds())
-            self._traces = BatchTraces(
-                tracer, group_id=identity.group_id, model=identity.model, version=identity.version, clock=clock
-            )
+            self._traces = BatchTraces(tracer, group_id=identity.group_id, clock=clock)
         self._gauge_poller: GaugePoller | None = None
         self._log_handler: OtlpHandler | None = None
         if (collector := find_collector(section, Signal.LOGS, environ)) is not None:
@@ -99,7 +103,8 @@ class Telemetry:
             logging.getLogger().addHandler(self._log_handler)
         self._store.set(c.READY, 0)
         self._store.set(c.IN_FLIGHT_LIMIT, identity.max_in_flight_events)
-        self._store.set(c.MODEL_INFO, 1, (identity.model, str(identity.version), identity.device))
+        for served in identity.models:
+            self._store.set(c.MODEL_INFO, 1, (*model_labels(served.model), served.device))
         record_build(self._store)
 
     # ---- for the admin server and the worker's assembly
@@ -170,8 +175,10 @@ class Telemetry:
         return [] if traceparent is None else [(TRACEPARENT, traceparent)]
 
     def on_committed(self, batches: Sequence[BatchResult], ledger: Ledger, times: CommitTimes) -> None:
-        exemplars = [] if self._traces is None else self._traces.on_committed(batches, times)
+        exemplars = [] if self._traces is None else self._traces.event_exemplars(batches)
         self._recorder.on_committed(batches, ledger, times, exemplars)
+        if self._traces is not None:
+            self._traces.on_committed(batches, times)
 
     def on_commit_failed(self, batches: Sequence[BatchResult], error: BaseException) -> None:
         self._recorder.on_commit_failed(error)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import socket
 import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from aiokafka import AIOKafkaConsumer
 
@@ -48,15 +49,17 @@ from forebay.stream.pipeline.committer import AtLeastOnce, Committer, OffsetTran
 from forebay.stream.pipeline.composite_observer import CompositeObserver
 from forebay.stream.pipeline.dead_letter_limit import DeadLetterLimit, DeadLetterLimits
 from forebay.stream.pipeline.in_flight import Bounds, InFlight
+from forebay.stream.pipeline.lane_status import LaneStatus
 from forebay.stream.pipeline.micro_batcher import MicroBatcher
 from forebay.stream.pipeline.observer import Observer
 from forebay.stream.pipeline.pipeline import Pipeline
 from forebay.stream.pipeline.stages import Breakers, Stages, Timing
 from forebay.stream.telemetry.commit_timings import CommitTimings
 from forebay.stream.telemetry.polled_gauges import PolledComponents
-from forebay.stream.telemetry.telemetry import Telemetry, WorkerIdentity
+from forebay.stream.telemetry.telemetry import ModelOnDevice, Telemetry, WorkerIdentity
 from forebay.stream.telemetry.timestamp_warning import TimestampWarning
 from forebay.stream.worker.batch_sizes import batch_size, poll_size
+from forebay.stream.worker.only_lane import status_of_only_lane
 from forebay.stream.worker.process_tuning import keep_freed_memory
 from forebay.stream.worker.window_plan import window_plan
 from forebay.stream.worker.worker import FailureSlot, Worker, WorkerParts
@@ -125,6 +128,7 @@ class WorkerAssembly:
                 windows=windows,
             )
         )
+        lanes_status = self._lanes_status(in_flight, device, layout)
         lag = LagPoller(source, telemetry.record_lag, clock=self._clock)
         components = WorkerComponents(
             model=self._model,
@@ -145,9 +149,7 @@ class WorkerAssembly:
             worker=self._instance,
             clock=self._clock,
         )
-        telemetry.attach(
-            PolledComponents(source, in_flight, self._breakers.by_name(), pipeline.totals, is_ready=admin.is_ready)
-        )
+        telemetry.attach(self._polled_components(source, pipeline, lanes_status, is_ready=admin.is_ready))
         parts = WorkerParts(
             model=self._model,
             pipeline=pipeline,
@@ -169,6 +171,29 @@ class WorkerAssembly:
             bootstrap_servers=self._settings.kafka.bootstrap_servers,
             max_batch_size=self._max_batch_size,
             drain_timeout_s=self._settings.delivery.drain_timeout_ms / 1000,
+        )
+
+    def _lanes_status(
+        self, in_flight: InFlight, device: DeviceThread, layout: Layout
+    ) -> Callable[[], Sequence[LaneStatus]]:
+        breaker, topics = self._breakers.model, layout.input_partitions
+        return functools.partial(status_of_only_lane, self._ref, in_flight, device, breaker, topics=topics)
+
+    def _polled_components(
+        self,
+        source: Source,
+        pipeline: Pipeline,
+        lanes_status: Callable[[], Sequence[LaneStatus]],
+        *,
+        is_ready: Callable[[], bool],
+    ) -> PolledComponents:
+        return PolledComponents(
+            source,
+            pipeline.in_flight,
+            breakers=self._breakers.by_name(),
+            totals=pipeline.totals,
+            lanes_status=lanes_status,
+            is_ready=is_ready,
         )
 
     def _log_smaller_batches(self) -> None:
@@ -227,13 +252,11 @@ class WorkerAssembly:
         return InFlight(Bounds(limits.max_in_flight_events, limits.max_in_flight_bytes, limits.max_in_flight_batches))
 
     def _telemetry(self) -> Telemetry:
-        settings, model = self._settings, self._model
+        settings = self._settings
         return Telemetry(
             settings.telemetry,
             WorkerIdentity(
-                model=model.name,
-                version=model.version,
-                device=settings.model.device,
+                models=[ModelOnDevice(self._ref, settings.models_to_serve()[0].model.device)],
                 instance=self._instance,
                 group_id=settings.kafka.group_id,
                 transactional=settings.delivery.processing_guarantee == "exactly_once",

@@ -11,6 +11,7 @@ from forebay.stream.admin.view import WorkerComponents, WorkerView
 from forebay.stream.config.sections import Settings, TelemetrySection
 from forebay.stream.core.circuit_breaker import CircuitBreaker
 from forebay.stream.core.group import Member
+from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.records import Epoch, PartitionLag, TopicPartition
 from forebay.stream.kafka.consumer.lag_poller import LagPoller
 from forebay.stream.pipeline.in_flight import Bounds, InFlight
@@ -18,11 +19,15 @@ from forebay.stream.pipeline.observer import NullObserver
 from forebay.stream.pipeline.pipeline import Pipeline
 from forebay.stream.pipeline.stages import Breakers, Timing
 from forebay.stream.telemetry.polled_gauges import PolledComponents
-from forebay.stream.telemetry.telemetry import Telemetry, WorkerIdentity
+from forebay.stream.telemetry.telemetry import ModelOnDevice, Telemetry, WorkerIdentity
 from tests.core.build import P0, P1, ManualClock
 
 IDENTITY = WorkerIdentity(
-    model="m", version=7, device="cpu", instance="me", group_id="g", transactional=True, max_in_flight_events=100
+    models=[ModelOnDevice(ModelRef("m", 7), "cpu")],
+    instance="me",
+    group_id="g",
+    transactional=True,
+    max_in_flight_events=100,
 )
 
 
@@ -80,7 +85,8 @@ class Worker:
                 self.source,
                 in_flight,
                 breakers.by_name(),
-                self.pipeline.totals,
+                totals=self.pipeline.totals,
+                lanes_status=lambda: [],
                 is_ready=lambda: self.view.readiness().ok,
             )
         )

@@ -20,7 +20,7 @@ from forebay.stream.output.ledger import Ledger
 from forebay.stream.pipeline.observer import CommitTimes
 from forebay.stream.telemetry import catalogue as c
 from forebay.stream.telemetry.lag import LagMeter
-from forebay.stream.telemetry.metric_store import Exemplar, MetricStore, Snapshot
+from forebay.stream.telemetry.metric_store import EventExemplar, Exemplar, MetricStore, Snapshot
 from forebay.stream.telemetry.metrics_doc import render_metrics
 from forebay.stream.telemetry.metrics_observer import MetricsRecorder
 from forebay.stream.telemetry.prometheus import render_page
@@ -65,7 +65,7 @@ def test_replacing_a_gauge_removes_other_labels() -> None:
 
 def recorder(store: MetricStore, clock: ManualClock) -> MetricsRecorder:
     return MetricsRecorder(
-        store, model="m", version=1, transactional=True, clock=clock, exemplar_of=lambda batch, value: None
+        store, models=[MODEL], transactional=True, clock=clock, exemplar_of=lambda batch, value: None
     )
 
 
@@ -114,7 +114,7 @@ def test_records_without_a_timestamp_have_no_latency_and_no_lag() -> None:
     ledger = Ledger()
     ledger.of(MODEL).add_predictions(P0, np.array([-1, JULY]))
     result = finish(MicroBatch(0, (polled,), "size", 0.0))
-    metrics.on_committed([result], ledger, CommitTimes(*range(6)), [(-1, Exemplar(0.0, 1, 2, 0.0))])
+    metrics.on_committed([result], ledger, CommitTimes(*range(6)), [EventExemplar(MODEL, -1, Exemplar(0.0, 1, 2, 0.0))])
     latency = store.snapshot().histograms[c.EVENT_LATENCY][M1]
     assert (latency.count, latency.max) == (1, 0.0) and not latency.exemplars
     assert metrics.last_read_ms == {}

@@ -15,12 +15,13 @@ from opentelemetry.sdk.trace.sampling import ParentBased
 from opentelemetry.trace import SpanKind, StatusCode, get_current_span
 
 from forebay.stream.core.errors import CommitTimeout
+from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.records import BatchResult, Chunk, MicroBatch
 from forebay.stream.pipeline.observer import CommitTimes
 from forebay.stream.telemetry.spans import MAX_EXEMPLARS, BatchTraces
 from forebay.stream.telemetry.trace_context import sampled_events
 from forebay.stream.telemetry.tracing import MAX_LINKS, LinkedOrRatio, make_tracer_provider
-from tests.core.build import JULY, P0, P1, FakeRecord, ManualClock, chunk, finish
+from tests.core.build import JULY, MODEL, P0, P1, FakeRecord, ManualClock, chunk, finish
 
 TIMES = CommitTimes(began=101.0, emit=101.1, begin=101.2, deliveries=101.3, positions=101.4, end=101.5)
 
@@ -50,7 +51,7 @@ class TracedStages:
         provider = TracerProvider(sampler=ParentBased(LinkedOrRatio(ratio)), shutdown_on_exit=False)
         provider.add_span_processor(SimpleSpanProcessor(self.exporter))
         self.clock = ManualClock()
-        self.traces = BatchTraces(provider.get_tracer("test"), group_id="g", model="m", version=3, clock=self.clock)
+        self.traces = BatchTraces(provider.get_tracer("test"), group_id="g", clock=self.clock)
         self.seq = 0
 
     def poll(self, *chunks: Chunk) -> None:
@@ -76,7 +77,8 @@ def test_a_batch_is_linked_to_its_own_sampled_events_only() -> None:
     stages.poll(whole, sampled_chunk([5], [5], partition=P1))
     head, tail = whole.split(5)
     first, second = stages.close(head), stages.close(tail, sampled_chunk([5], [5], partition=P1))
-    assert stages.traces.on_committed([first, second], TIMES)
+    assert stages.traces.event_exemplars([first, second])
+    stages.traces.on_committed([first, second], TIMES)
     (poll,) = stages.spans("poll features")
     assert poll.kind is SpanKind.CLIENT and sorted(linked_traces(poll)) == [5, 11, 13, 17]
     first_span, second_span = stages.spans("process features")
@@ -121,7 +123,8 @@ def test_events_that_are_not_sampled_cause_no_spans() -> None:
     result = stages.close(sampled_chunk([1, 2], []))
     assert stages.traces.traceparent([result]) is None
     assert stages.traces.exemplar_of(result.batch, 1.0) is None
-    assert stages.traces.on_committed([result], TIMES) == []
+    assert stages.traces.event_exemplars([result]) == []
+    stages.traces.on_committed([result], TIMES)
     assert stages.exporter.get_finished_spans() == ()
 
 
@@ -129,11 +132,51 @@ def test_links_and_exemplars_are_bounded() -> None:
     stages = TracedStages()
     many = sampled_chunk(range(500), range(500))
     stages.poll(many)
-    exemplars = stages.traces.on_committed([stages.close(many)], TIMES)
+    result = stages.close(many)
+    exemplars = stages.traces.event_exemplars([result])
+    stages.traces.on_committed([result], TIMES)
     (batch,) = stages.spans("process features")
     assert linked_traces(batch) == list(range(1, MAX_LINKS + 1))  # a trace id of 0 is invalid
     assert len(exemplars) == MAX_EXEMPLARS
-    assert exemplars[0][0] == JULY + 1 and exemplars[0][1].trace_id == 1
+    assert (exemplars[0].model, exemplars[0].timestamp) == (MODEL, JULY + 1)
+    assert exemplars[0].exemplar.trace_id == 1
+
+
+def test_batches_of_several_models_have_spans_of_their_own() -> None:
+    """Sequence numbers are unique for a model only, and events of one partition may be for several models."""
+    stages, other = TracedStages(), ModelRef("other", 2)
+    stages.poll(sampled_chunk([1, 3], [1, 3]), sampled_chunk([2, 4], [2, 4], model=other))
+    later = stages.close(sampled_chunk([2, 4], [2, 4], model=other))
+    stages.seq = 0
+    first = stages.close(sampled_chunk([1, 3], [1, 3]))
+    stages.traces.on_committed([first], TIMES)
+    stages.traces.on_committed([later], TIMES)
+    spans = stages.spans("process features")
+    assert [linked_traces(span) for span in spans] == [[1, 3], [2, 4]]
+    names = [(span.attributes or {})["forebay.model.name"] for span in spans]
+    versions = [(span.attributes or {})["forebay.model.version"] for span in spans]
+    assert list(zip(names, versions, strict=True)) == [MODEL, other]
+    decodings = stages.spans("decode")
+    assert [span.parent for span in decodings] == [span.context for span in spans], "each model decoded the poll"
+
+
+def test_the_span_of_a_batch_ends_when_its_last_part_is_committed() -> None:
+    stages = TracedStages()
+    early, late = sampled_chunk([1, 2], [1, 2], rejected=[2]), sampled_chunk([5], [5], partition=P1)
+    stages.poll(early, late)
+    whole = stages.close(early, late)
+    first = dataclasses.replace(whole, batch=dataclasses.replace(whole.batch, chunks=(early,)), is_last_part=False)
+    last = dataclasses.replace(whole, batch=dataclasses.replace(whole.batch, chunks=(late,)))
+    assert [sampled.exemplar.trace_id for sampled in stages.traces.event_exemplars([first])] == [1, 2]
+    stages.traces.on_committed([first], TIMES)
+    assert not stages.spans("process features")
+    assert [sampled.exemplar.trace_id for sampled in stages.traces.event_exemplars([last])] == [5]
+    stages.traces.on_committed([last], TIMES)
+    (span,) = stages.spans("process features")
+    assert (span.attributes or {})["forebay.batch.rejected"] == 1
+    assert len(stages.spans("model")) == 1 and len(stages.spans("commit")) == 2
+    stages.traces.on_purged()
+    assert span.status.is_ok or span.status.status_code is StatusCode.UNSET
 
 
 def test_an_abandoned_batch_ends_as_an_error_and_is_forgotten() -> None:

@@ -15,15 +15,21 @@ from pydantic import SecretStr
 from forebay.stream.config.sections import TelemetrySection
 from forebay.stream.core.circuit_breaker import CircuitBreaker
 from forebay.stream.core.clock import SystemClock
+from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.records import PartitionLag, TopicPartition
 from forebay.stream.pipeline.in_flight import Bounds, InFlight
+from forebay.stream.pipeline.lane_status import BLOCKED_REASONS, LaneStatus, breakers_by_name
 from forebay.stream.telemetry.collector import Signal, describe_process, find_collector, parse_headers
 from forebay.stream.telemetry.polled_gauges import PolledComponents
-from forebay.stream.telemetry.telemetry import Telemetry, WorkerIdentity
+from forebay.stream.telemetry.telemetry import ModelOnDevice, Telemetry, WorkerIdentity
 from tests.telemetry.collector import collector, total
 
 IDENTITY = WorkerIdentity(
-    model="m", version=7, device="cpu", instance="me", group_id="g", transactional=True, max_in_flight_events=100
+    models=[ModelOnDevice(ModelRef("m", 7), "cpu"), ModelOnDevice(ModelRef("wide", 2), "cuda")],
+    instance="me",
+    group_id="g",
+    transactional=True,
+    max_in_flight_events=100,
 )
 
 
@@ -38,14 +44,42 @@ def never() -> bool:
     return False
 
 
-def telemetry(environ: dict[str, str], *, is_ready: Callable[[], bool] = never, **section: Any) -> Telemetry:
+def lane(model: ModelRef, blocked: str | None, breaker: CircuitBreaker) -> LaneStatus:
+    """Return a lane with seven events. Two of its micro-batches wait for the device."""
+    return LaneStatus(
+        model,
+        events=7,
+        num_bytes=70,
+        batches=3,
+        waiting=2,
+        blocked=blocked,
+        topics=("features",),
+        call_for_s=0.0,
+        breaker=breaker,
+    )
+
+
+def telemetry(
+    environ: dict[str, str],
+    *,
+    is_ready: Callable[[], bool] = never,
+    blocked: str | None = "device_backlog",
+    **section: Any,
+) -> Telemetry:
     worker_telemetry = Telemetry(TelemetrySection(**section), IDENTITY, clock=SystemClock(), environ=environ)
     breaker = CircuitBreaker(failure_threshold=1, reset_timeout_s=60, on_change=lambda state, reason: None)
     breaker.trip(0, "for this test")
     in_flight = InFlight(Bounds(100, 1000, 10))
     in_flight.on_polled(events=5, num_bytes=50)
     worker_telemetry.attach(
-        PolledComponents(Source(), in_flight, {"model": breaker}, SimpleNamespace(rewinds=1), is_ready=is_ready)
+        PolledComponents(
+            Source(),
+            in_flight,
+            breakers_by_name({model: breaker for model, _ in IDENTITY.models}, breaker),
+            totals=SimpleNamespace(rewinds=1),
+            lanes_status=lambda: [lane(ModelRef("m", 7), None, breaker), lane(ModelRef("wide", 2), blocked, breaker)],
+            is_ready=is_ready,
+        )
     )
     return worker_telemetry
 
@@ -67,16 +101,39 @@ async def test_the_page_has_the_current_values() -> None:
         "forebay_in_flight_events 5.0",
         "forebay_in_flight_bytes 50.0",
         "forebay_in_flight_limit 100.0",
-        'forebay_breaker_state{breaker="model"} 2.0',
+        'forebay_breaker_state{breaker="model:m"} 2.0',
+        'forebay_breaker_state{breaker="model:wide"} 2.0',
+        'forebay_breaker_state{breaker="cluster"} 2.0',
         "forebay_rebalances_total 2.0",
         "forebay_rewinds_total 1.0",
         "forebay_assigned_partitions 1.0",
         'forebay_consumer_lag_records{partition="0",topic="features"} 7.0',
         'forebay_model_info{device="cpu",model="m",version="7"} 1.0',
+        'forebay_model_info{device="cuda",model="wide",version="2"} 1.0',
         'forebay_events_total{model="m",outcome="predicted",version="7"} 0.0',
+        'forebay_events_total{model="wide",outcome="predicted",version="2"} 0.0',
+        'forebay_lane_in_flight_events{model="wide",version="2"} 7.0',
+        'forebay_lane_waiting_batches{model="wide",version="2"} 2.0',
     ):
         assert line in lines
     await worker_telemetry.close()
+
+
+@pytest.mark.parametrize("blocked", [*BLOCKED_REASONS, None])
+async def test_a_lane_is_blocked_for_one_reason_or_none(blocked: str | None) -> None:
+    worker_telemetry = telemetry({}, blocked=blocked)
+    worker_telemetry.page()
+    lines = worker_telemetry.page()[0].decode().splitlines()
+    for reason in BLOCKED_REASONS:
+        assert f'forebay_lane_blocked{{model="m",reason="{reason}",version="7"}} 0.0' in lines
+        value = float(reason == blocked)
+        assert f'forebay_lane_blocked{{model="wide",reason="{reason}",version="2"}} {value}' in lines
+    await worker_telemetry.close()
+
+
+def test_the_breaker_of_an_only_model_has_no_model_in_its_name() -> None:
+    breaker = CircuitBreaker(failure_threshold=1, reset_timeout_s=60, on_change=lambda state, reason: None)
+    assert list(breakers_by_name({ModelRef("m", 7): breaker}, breaker)) == ["model", "cluster"]
 
 
 async def test_readiness_is_evaluated_whenever_it_is_reported() -> None:
