@@ -54,6 +54,16 @@ def test_a_module_of_the_user_does_not_hide_ours(tmp_path: Path) -> None:
     assert (done.stdout, done.stderr) == ("age\n", "")
 
 
+@pytest.mark.parametrize("module", ["models", "models.artefacts.signature", "stream.cli", "schemas.errors"])
+def test_a_directory_of_the_checkout_is_not_a_package_of_its_own(module: str) -> None:
+    package = module.partition(".")[0]
+    done = subprocess.run(
+        [sys.executable, "-c", f"import {module}"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert f"ImportError: `{package}` is a part of the package `forebay`: import `forebay.{package}`\n" in done.stderr
+
+
 def test_a_checkout_without_its_links_names_the_remedy(tmp_path: Path) -> None:
     folder = tmp_path / "forebay"
     folder.mkdir()
