@@ -147,9 +147,10 @@ class Bench:
         )
 
     def parse(self) -> None:
+        (row_format,) = self.decoder._models.formats
         for part in self.poll.values():
             for record in part:
-                self.decoder._parse(record.value)
+                row_format.parse(record.value)
 
     def close_window(self) -> MicroBatch:
         closed: list[MicroBatch] = []

@@ -1,51 +1,44 @@
 """Decodes a poll into columns. Never raises for data.
 
 Events are parsed one by one, because joint parsing lets a malformed event corrupt its neighbours, but are stored in one matrix
-per partition. A fast path accepts plainly valid events; all others go to `EventValidator`, which decides exactly. The fast path
-accepts only events that the validator would accept with the same result.
+per partition and model. A fast path accepts plainly valid events; all others go to `EventValidator`, which decides exactly. The
+fast path accepts only events that the validator would accept with the same result.
+
+Events of most topics name no model, so all are for the model of their topic: their columns hold the poll's records as they
+are. If an event turns out to be for another model, the partition is decoded again by `SharedTopicDecoder`, which divides the
+records among the models; it decodes the topic from then on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from operator import attrgetter
-from typing import Annotated, Any, Final
+from typing import Final
 
-import msgspec
-import numpy as np
-
-from forebay.schemas import headers as names
 from forebay.schemas.definitions import MAX_TIMESTAMP_MS
-from forebay.stream.core.records import (
-    Chunk,
-    Epoch,
-    FloatMatrix,
-    Record,
-    Rejection,
-    TopicPartition,
-    Unreadable,
-    headers_size,
-)
-from forebay.stream.decode.features import FeaturePacker
-from forebay.stream.decode.models import DecodedModel
-from forebay.stream.decode.nested import flat_or_nested_parser, nested_type
+from forebay.stream.core.records import Chunk, Epoch, Record, TopicPartition, headers_size
+from forebay.stream.decode.columns import Columns
+from forebay.stream.decode.models import DecodedModel, ModelChoice
+from forebay.stream.decode.shared_topic import SharedColumns, SharedTopicDecoder
 from forebay.stream.decode.validator import (
     JSON_CONTENT_TYPES,
     RAW_F32,
     EventLimits,
     EventValidator,
     InvalidEvent,
-    content_type,
+    media_type_and_model,
 )
 
 DEFAULT_MAX_KEY_BYTES: Final = 32_768
 
-_RAW_ONLY = (names.CONTENT_TYPE, RAW_F32)
 _KEY, _VALUE, _HEADERS = attrgetter("key"), attrgetter("value"), attrgetter("headers")
 
 
 class Decoder:
-    """Decodes polls for one model. The x_BF of a chunk is a new matrix that is not changed later."""
+    """Decodes polls for the models that a worker serves. The x_BF of a chunk is a new matrix that is not changed later.
+
+    models: at least one. The first is for events that name no model and whose topic belongs to none.
+    """
 
     def __init__(
         self,
@@ -54,42 +47,27 @@ class Decoder:
         max_event_bytes: int,
         max_key_bytes: int = DEFAULT_MAX_KEY_BYTES,
     ) -> None:
-        (model,) = models
-        signature = model.signature
-        self._model = model.ref
-        self._packer = FeaturePacker(signature)
         limits = EventLimits(max_event_bytes, max_key_bytes)
-        self._validator = EventValidator(self._packer, model_name=model.ref.name, limits=limits)
-        self._max_event_bytes = max_event_bytes
-        self._max_key_bytes = max_key_bytes
-        self._parse = _parser_of_plain_events(self._packer.parsed_type)
-        if len(signature.shape) > 1 and not self._packer.has_categories:
-            parse_nested = _parser_of_plain_events(nested_type(signature.shape))
-            self._parse = flat_or_nested_parser(self._parse, parse_nested, signature.shape)
-        self._not_nullable = np.array(
-            [not self._packer.nullable(index) for index in range(self._packer.num_features)], dtype=bool
-        )
+        self._limits = limits
+        self._models = ModelChoice(models)
+        self._validator = EventValidator(self._models, limits)
+        self._shared = SharedTopicDecoder(self._models, self._validator, limits)
+        self._shared_topics: set[str] = set()
 
     def decode(self, poll: Mapping[TopicPartition, Sequence[Record]], epoch: Epoch) -> list[Chunk]:
-        """Return one chunk per partition with records, its rows in offset order."""
-        chunks = []
+        """Return the chunks of each partition with records: one for each model that has some, in the order of the models.
+
+        Each record is in exactly one chunk. A chunk's rows are in offset order, and it ends after its own last record, so the
+        chunk with the partition's last record ends where the poll does, and the others below.
+        """
+        chunks: list[Chunk] = []
         for partition, records in poll.items():
-            if not records:
-                continue
-            chunk, suspect = self._decode(TopicPartition(*partition), records, epoch, self._parse)
-            if suspect:
-                chunk, _ = self._decode(TopicPartition(*partition), records, epoch, _refuse)
-            chunks.append(chunk)
+            if records:
+                chunks += self._decode(TopicPartition(*partition), records, epoch)
         return chunks
 
-    def _decode(
-        self,
-        partition: TopicPartition,
-        records: Sequence[Record],
-        epoch: Epoch,
-        parse: Callable[[bytes], Any],
-    ) -> tuple[Chunk, bool]:
-        """Return the chunk of one partition, and whether rows from the fast path need the validator after all."""
+    def _decode(self, partition: TopicPartition, records: Sequence[Record], epoch: Epoch) -> list[Chunk]:
+        topic = partition.topic
         values = list(map(_VALUE, records))
         value_lengths = list(map(len, filter(None, values)))
         key_lengths = list(map(len, filter(None, map(_KEY, records))))
@@ -97,40 +75,45 @@ class Decoder:
         has_headers = any(map(_HEADERS, records))
         if has_headers:
             num_bytes += sum(map(headers_size, map(_HEADERS, records)))
-        columns = _Columns(records)
-        any_raw = False
-        if (
+        is_plain = not (
             has_headers
-            or max(value_lengths, default=0) > self._max_event_bytes
-            or max(key_lengths, default=0) > self._max_key_bytes
-        ):
-            any_raw = self._decode_mixed(records, parse, columns)
-        else:
-            self._decode_plain(values, parse, columns)
-        num_features = self._packer.num_features
-        x_BF: FloatMatrix = np.frombuffer(bytearray().join(columns.rows), dtype="<f4").reshape(-1, num_features)
-        # Raw rows, unlike JSON, may contain NaN or infinity. This is rare, so one check covers all rows.
-        suspect = any_raw and bool(np.isinf(x_BF).any() or np.isnan(x_BF[:, self._not_nullable]).any())
-        chunk = Chunk(
-            partition,
-            epoch,
-            self._model,
-            records=columns.valid_records(),
-            ids=columns.ids,
-            timestamps=columns.timestamps,
-            x_BF=x_BF,
-            rejections=columns.rejections,
-            num_records=len(records),
-            num_bytes=num_bytes,
-            next_offset=records[-1].offset + 1,
-            keys=columns.keys,
-            deadlines=columns.deadlines,
+            or max(value_lengths, default=0) > self._limits.max_event_bytes
+            or max(key_lengths, default=0) > self._limits.max_key_bytes
         )
-        return chunk, suspect
+        plain_values = values if is_plain else None
+        if topic not in self._shared_topics:
+            columns = self._decode_for_topic(records, plain_values, topic)
+            if columns is not None:
+                x_BF = columns.matrix()
+                if x_BF is not None:
+                    return [columns.chunk(partition, epoch, x_BF, num_bytes)]
+        chunks = _chunks(partition, self._shared.decode(records, plain_values, topic), epoch, num_bytes)
+        return chunks or _chunks(partition, self._shared.validate(records, topic), epoch, num_bytes)
 
-    def _decode_plain(self, values: Sequence[bytes | None], parse: Callable[[bytes], Any], columns: _Columns) -> None:
-        """Decode values of records without headers and within the limits. Most polls contain only these, so this is minimal."""
-        pack, arrange = self._packer.pack, self._packer.arrange
+    def _decode_for_topic(
+        self, records: Sequence[Record], values: Sequence[bytes | None] | None, topic: str
+    ) -> Columns | None:
+        """Return the columns of the topic's model; None if some records are for another one.
+
+        values: the values, if no record has headers and all are within the limits.
+        """
+        columns = Columns(self._models.of_topic(topic), records)
+        try:
+            if values is None:
+                self._decode_records(records, columns, topic)
+            else:
+                self._decode_values(values, records, columns, topic)
+        except _OtherModel:
+            self._shared_topics.add(topic)
+            return None
+        return columns
+
+    def _decode_values(
+        self, values: Sequence[bytes | None], records: Sequence[Record], columns: Columns, topic: str
+    ) -> None:
+        """Decode records without headers and within the limits. Most polls contain only these, so this is minimal."""
+        row_format = columns.format
+        parse, pack, arrange = row_format.parse, row_format.packer.pack, row_format.packer.arrange
         rows, ids, timestamps = columns.rows, columns.ids, columns.timestamps
         for index, value in enumerate(values):
             try:
@@ -138,96 +121,89 @@ class Decoder:
                 features = event.features
                 row = pack(*(features if type(features) is tuple else arrange(features)))
             except Exception:  # the validator finds the reason
-                columns.add_validated(index, self._validator)
+                self._add_validated(records[index], columns, topic)
                 continue
             rows.append(row)
             ids.append(event.id)
             timestamps.append(event.timestamp)
 
-    def _decode_mixed(self, records: Sequence[Record], parse: Callable[[bytes], Any], columns: _Columns) -> bool:
-        """Decode records of any kind. Return whether one was raw float32."""
-        pack, arrange = self._packer.pack, self._packer.arrange
-        row_bytes, max_bytes, max_key_bytes = self._packer.row_bytes, self._max_event_bytes, self._max_key_bytes
-        raw_only = None if parse is _refuse or self._packer.has_categories else _RAW_ONLY
-        any_raw = False
-        for index, record in enumerate(records):
+    def _decode_records(self, records: Sequence[Record], columns: Columns, topic: str) -> None:
+        """Decode records of any kind."""
+        row_format = columns.format
+        parse, pack, arrange = row_format.parse, row_format.packer.pack, row_format.packer.arrange
+        max_bytes, max_key_bytes = self._limits.max_event_bytes, self._limits.max_key_bytes
+        own_header, raw_bytes = row_format.header, row_format.raw_bytes
+        for record in records:
             key, value, headers = record.key, record.value, record.headers
             try:
                 if not value or len(value) > max_bytes or (key is not None and len(key) > max_key_bytes):
                     raise ValueError
-                if not headers or content_type(record) in (None, *JSON_CONTENT_TYPES):
+                media_type, header = media_type_and_model(headers) if headers else (None, None)
+                if header is not None and header != own_header:
+                    raise ValueError
+                if media_type is None or media_type in JSON_CONTENT_TYPES:
                     event = parse(value)
-                    event_id, timestamp, features = event.id, event.timestamp, event.features
+                    features = event.features
                     row = pack(*(features if type(features) is tuple else arrange(features)))
-                elif len(headers) == 1 and headers[0] == raw_only and len(value) == row_bytes and key:
-                    any_raw = True
-                    event_id, timestamp = key.decode(), record.timestamp
+                    event_id, timestamp = event.id, event.timestamp
+                elif (
+                    media_type == RAW_F32
+                    and len(value) == raw_bytes
+                    and len(headers) == 1 + (header is not None)
+                    and key
+                ):
+                    columns.any_raw = True
+                    event_id, timestamp, row = key.decode(), record.timestamp, value
                     if not 0 <= timestamp <= MAX_TIMESTAMP_MS:
                         raise ValueError
-                    row = value
                 else:
                     raise ValueError
             except Exception:  # the validator finds the reason
-                columns.add_validated(index, self._validator)
+                self._add_validated(record, columns, topic)
                 continue
             columns.rows.append(row)
             columns.ids.append(event_id)
             columns.timestamps.append(timestamp)
-        return any_raw
 
-
-class _Columns:
-    """The columns of one partition, filled in the order of its records."""
-
-    def __init__(self, records: Sequence[Record]) -> None:
-        self._records = records
-        self.rows: list[bytes] = []
-        self.ids: list[str] = []
-        self.timestamps: list[int] = []
-        self.rejections: list[Rejection] = []
-        self.keys: dict[int, bytes] = {}
-        self.deadlines: dict[int, int] = {}
-
-    def add_validated(self, index: int, validator: EventValidator) -> None:
-        """Add the record at `index` as a row or as a rejection, as the validator decides."""
-        record, row = self._records[index], len(self.rows)
+    def _add_validated(self, record: Record, columns: Columns, topic: str) -> None:
+        """Add a record as a row or as a rejection, as the validator decides. Raises _OtherModel if it is for another model."""
         try:
-            event = validator.validate(record)
+            event = self._validator.validate(record, topic)
         except InvalidEvent as fault:
-            count = record.count if isinstance(record, Unreadable) else 1
-            self.rejections.append(Rejection(index, record, kind=fault.kind, message=fault.message, count=count))
+            if fault.model != columns.format.ref:
+                raise _OtherModel from None
+            columns.reject(record, fault)
             return
-        if event.key is not None and record.key is None:
-            self.keys[row] = event.key
-        if event.deadline_ms is not None:
-            self.deadlines[row] = event.deadline_ms
-        self.rows.append(event.row)
-        self.ids.append(event.id)
-        self.timestamps.append(event.timestamp)
-
-    def valid_records(self) -> Sequence[Record]:
-        """Return the records that are rows."""
-        if not self.rejections:
-            return self._records
-        rejected = {rejection.index for rejection in self.rejections}
-        return [record for index, record in enumerate(self._records) if index not in rejected]
+        if event.model != columns.format.ref:
+            raise _OtherModel
+        if event.names_model:
+            self._shared_topics.add(topic)  # its parser knows the field
+        columns.add(record, event)
 
 
-def _parser_of_plain_events(features_type: Any) -> Callable[[bytes], Any]:
-    """Return a parser of events that have exactly the three usual fields. It raises for all others."""
-    event_type = msgspec.defstruct(
-        "PlainEvent",
-        [
-            ("id", Annotated[str, msgspec.Meta(min_length=1)]),
-            ("timestamp", Annotated[int, msgspec.Meta(ge=0, le=MAX_TIMESTAMP_MS)]),
-            ("features", features_type),
-        ],
-        forbid_unknown_fields=True,
-        gc=False,
-    )
-    return msgspec.json.Decoder(event_type).decode
+class _OtherModel(Exception):
+    """A record is not for the model of its topic."""
 
 
-def _refuse(_value: bytes) -> Any:
-    """Refuse every value, so that the validator decides about every row."""
-    raise ValueError
+def _chunks(
+    partition: TopicPartition, all_columns: Sequence[SharedColumns], epoch: Epoch, num_bytes: int
+) -> list[Chunk]:
+    """Return the chunks of a partition; none if raw rows contain invalid values, so that the validator has to decide.
+
+    num_bytes: the size of all records.
+    """
+    chunks = []
+    for columns in all_columns:
+        x_BF = columns.matrix()
+        if x_BF is None:
+            return []
+        size = num_bytes if columns is all_columns[-1] else _num_bytes(columns.records)
+        num_bytes -= size
+        chunks.append(columns.chunk(partition, epoch, x_BF, size))
+    return chunks
+
+
+def _num_bytes(records: Sequence[Record]) -> int:
+    """Return the size of the records: their keys, values and headers."""
+    num_bytes = sum(map(len, filter(None, map(_VALUE, records)))) + sum(map(len, filter(None, map(_KEY, records))))
+    return num_bytes + sum(map(headers_size, filter(None, map(_HEADERS, records))))

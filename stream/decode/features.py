@@ -14,7 +14,7 @@ from typing import Any
 
 from forebay.models.artefacts.signature import Signature
 from forebay.schemas.failures import FailureKind
-from forebay.stream.decode.nested import InvalidShape, flatten, is_nested
+from forebay.stream.decode.nested import InvalidShape, flatten, is_nested, nested_type
 
 MAX_FLOAT32 = 3.4028235677973366e38
 """Numbers from here on round to infinity in float32: the largest float32 plus half a unit in its last place."""
@@ -56,6 +56,9 @@ class FeaturePacker:
     codes (tuples are already in order), and `pack` takes these values as arguments. Both raise any exception if the features
     are not plainly valid.
 
+    `arrange_shared` is `arrange` for features that were parsed as `shared_features_type`, and `in_order` is the type of such
+    features that can be passed to `pack` as they are.
+
     Exact path: `exact` takes the features as parsed, decides every case, and raises `InvalidFeatures` with the kind and the
     place. It accepts whatever the fast path accepts, with the same bytes, as a property test checks.
     """
@@ -76,6 +79,8 @@ class FeaturePacker:
         numbers: Any = tuple[(float,) * self.num_features] if self.num_features <= MAX_TUPLE else list[float]  # type: ignore[misc]
         self.parsed_type: Any = Any if self._codes else numbers | dict[str, Any] if self._names else numbers
         self.arrange = self._choose_arrangement()
+        self.arrange_shared = self._arrange_nested if self.is_nested else self.arrange
+        self.in_order: type[tuple[Any, ...]] | None = None if self._codes or self.is_nested else tuple
 
     def _choose_arrangement(self) -> Callable[[Any], Sequence[Any]]:
         if not self._names:
@@ -93,7 +98,7 @@ class FeaturePacker:
             codes = self._codes
 
             def arrange_mixed(features: Any) -> Sequence[Any]:
-                values = list(features) if type(features) is list else list(get(features))
+                values = list(features) if isinstance(features, list | tuple) else list(get(features))
                 for index, code in codes:
                     values[index] = code[values[index]]
                 return values
@@ -101,6 +106,11 @@ class FeaturePacker:
             return arrange_mixed
 
         return lambda features: features if type(features) is list else get(features)
+
+    def _arrange_nested(self, features: Any) -> Sequence[Any]:
+        if type(features) is tuple and features and type(features[0]) is list:
+            features = flatten(list(features), self.shape)
+        return self.arrange(features)
 
     def exact(self, features: object) -> bytes:
         """Validate every value and return the row. Raises InvalidFeatures."""
@@ -118,6 +128,16 @@ class FeaturePacker:
                     FailureKind.UNKNOWN_CATEGORY,
                     f"{self.name(index)} has a code that does not belong to its {len(codes)} categories",
                 )
+
+    @property
+    def has_names(self) -> bool:
+        """Whether the features have names, so that they may be an object."""
+        return bool(self._names)
+
+    @property
+    def is_nested(self) -> bool:
+        """Whether the features may be nested arrays."""
+        return len(self.shape) > 1
 
     @property
     def has_categories(self) -> bool:
@@ -188,3 +208,16 @@ class FeaturePacker:
                 FailureKind.UNKNOWN_CATEGORY, f"{self.name(index)} has a category that the model does not know"
             )
         return code
+
+
+def shared_features_type(packers: Sequence[FeaturePacker]) -> Any:
+    """Return the type for a parser of the features of all these models: what one of them does not take, `pack` refuses.
+
+    Integers are parsed as floats, which `pack` takes in half the time.
+    """
+    number: Any = float | str if any(packer.has_categories for packer in packers) else float
+    depths = {len(packer.shape) for packer in packers if packer.is_nested}
+    value: Any = number
+    if depths:
+        value = number | (nested_type(number, depths.pop() - 1) if len(depths) == 1 else list[Any])
+    return tuple[value, ...] | dict[str, Any] if any(packer.has_names for packer in packers) else tuple[value, ...]

@@ -1,11 +1,22 @@
-"""The models that events are decoded for."""
+"""The models that events are decoded for, and the choice among them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
 
 from forebay.models.artefacts.signature import Signature
 from forebay.stream.core.model_ref import ModelRef
+from forebay.stream.core.records import FloatMatrix
+from forebay.stream.decode.features import FeaturePacker
+from forebay.stream.decode.nested import flat_or_nested_parser, nested_type
+from forebay.stream.decode.parsers import plain_event_parser
+
+MAX_LISTED: Final = 5
+"""A message lists at most this number of models."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,3 +29,65 @@ class DecodedModel:
     ref: ModelRef
     signature: Signature
     topics: frozenset[str] = frozenset()
+
+
+class RowFormat:
+    """How events become rows of one model.
+
+    parse: parses events that name no model, with the features of this model only. It raises for all that are not plainly valid.
+    header: the value of the header `forebay-model` for this model.
+    raw_bytes: the length of raw float32 rows that need not be validated value by value; -1 if all have to be.
+    """
+
+    def __init__(self, model: DecodedModel) -> None:
+        signature = model.signature
+        self.ref = model.ref
+        self.header = model.ref.name.encode()
+        self.packer = packer = FeaturePacker(signature)
+        self.raw_bytes = -1 if packer.has_categories else packer.row_bytes
+        self.parse: Callable[[bytes], Any] = plain_event_parser(packer.parsed_type)
+        if len(signature.shape) > 1 and not packer.has_categories:
+            parse_nested = plain_event_parser(nested_type(float, len(signature.shape)))
+            self.parse = flat_or_nested_parser(self.parse, parse_nested, signature.shape)
+        self._not_nullable = np.array([not packer.nullable(index) for index in range(packer.num_features)], dtype=bool)
+
+    def matrix(self, rows: Sequence[bytes]) -> FloatMatrix:
+        """Return the rows as a new matrix."""
+        return np.frombuffer(bytearray().join(rows), dtype="<f4").reshape(-1, self.packer.num_features)
+
+    def has_invalid_values(self, x_BF: FloatMatrix) -> bool:
+        """Return whether a matrix has infinite values, or NaN in a feature that must have a value."""
+        return bool(np.isinf(x_BF).any() or np.isnan(x_BF[:, self._not_nullable]).any())
+
+
+class ModelChoice:
+    """The models of a decoder, and the choice among them.
+
+    An event is for the model that its field `model` names; else for the one that its header `forebay-model` names; else for the
+    one that its topic belongs to; else for the first.
+    """
+
+    def __init__(self, models: Sequence[DecodedModel]) -> None:
+        self.formats = tuple(map(RowFormat, models))
+        self.by_name = {row_format.ref.name: row_format for row_format in self.formats}
+        self.by_header = {row_format.header: row_format for row_format in self.formats}
+        topics = [topic for model in models for topic in model.topics]
+        if not models or len(self.by_name) < len(models) or len(set(topics)) < len(topics):
+            raise ValueError("models must have different names and topics, and there must be at least one")
+        self._by_topic = {
+            topic: row_format for model, row_format in zip(models, self.formats, strict=True) for topic in model.topics
+        }
+
+    def of_topic(self, topic: str) -> RowFormat:
+        """Return the model of events that name none."""
+        return self._by_topic.get(topic, self.formats[0])
+
+    def describe(self) -> str:
+        """Return the names of the models for a message, followed by the verb."""
+        listed = [repr(row_format.ref.name) for row_format in self.formats[:MAX_LISTED]]
+        more = len(self.formats) - len(listed)
+        if more:
+            return f"{', '.join(listed)} and … {more} more are"
+        if len(listed) == 1:
+            return f"{listed[0]} is"
+        return f"{', '.join(listed[:-1])} and {listed[-1]} are"

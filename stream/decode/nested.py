@@ -58,10 +58,10 @@ def flat_or_nested_parser(
     return parse
 
 
-def nested_type(shape: tuple[int, ...]) -> Any:
-    """Return the type of nested arrays of numbers with the depth of the shape."""
-    kind: Any = float
-    for _ in shape:
+def nested_type(value_type: Any, depth: int) -> Any:
+    """Return the type of arrays that are nested to this depth and contain values of this type."""
+    kind: Any = value_type
+    for _ in range(depth):
         kind = list[kind]
     return kind
 

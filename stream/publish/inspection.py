@@ -16,7 +16,8 @@ import orjson
 
 from forebay.models.artefacts.signature import Signature
 from forebay.schemas.errors import DataError
-from forebay.stream.decode.features import FeaturePacker
+from forebay.stream.core.model_ref import ModelRef
+from forebay.stream.decode.models import DecodedModel, ModelChoice
 from forebay.stream.decode.validator import EventLimits, EventValidator, InvalidEvent
 from forebay.stream.publish.csv_rows import read_value
 from forebay.stream.publish.event_builder import Message
@@ -70,14 +71,13 @@ class EventCheck:
         self.signature = served.signature
         self.model_name = served.model_name
         self._headers = headers
-        self._validator = EventValidator(
-            FeaturePacker(served.signature), model_name=served.model_name, limits=served.limits
-        )
+        model = DecodedModel(ModelRef(served.model_name, 0), served.signature)
+        self._validator = EventValidator(ModelChoice([model]), served.limits)
 
     def fault(self, message: Message) -> str | None:
         """Return why the worker would reject a message; None if it accepts it."""
         try:
-            self._validator.validate(PublishedRecord(message.value, message.key, self._headers))
+            self._validator.validate(PublishedRecord(message.value, message.key, self._headers), topic="")
         except InvalidEvent as fault:
             return fault.message
         return None

@@ -1,0 +1,64 @@
+"""Signatures and strategies for tests of the decoder."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hypothesis import strategies as st
+
+from forebay.models.artefacts.signature import Feature, Signature
+from forebay.stream.decode import Decoder
+
+F32 = (("content-type", b"application/x-forebay-f32"),)
+CATEGORIES = Signature(
+    (
+        Feature("carrier", "category", ("AA", "UA")),
+        Feature("delay"),
+        Feature("wind", nullable=True),
+        Feature("gate", "category", ("A", "B"), nullable=True),
+    ),
+    (4,),
+    "binary",
+    1,
+)
+GRID = Signature((), (2, 2), "binary", 1)
+IMAGE = Signature((), (2, 2, 3), "multiclass", 2)
+
+
+def without_fast_path(of: Decoder) -> Decoder:
+    """Return the decoder with a fast path that refuses every event, so that the validator decides about all."""
+
+    def refuse(_value: bytes) -> Any:
+        raise ValueError
+
+    for row_format in of._models.formats:
+        row_format.parse = refuse
+        row_format.raw_bytes = -1
+    of._shared._parse = refuse
+    return of
+
+
+numbers = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**70), 2**70) | st.booleans()
+scalars = numbers | st.none() | st.text(max_size=3) | st.sampled_from(["AA", "UA", "A"])
+values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=4), max_leaves=6)
+grids = st.lists(st.lists(numbers | scalars, min_size=1, max_size=2), min_size=1, max_size=2)
+names = st.sampled_from(["carrier", "delay", "wind", "gate", "f0", "f1", "f2", "other"])
+
+
+def documents_of(model: st.SearchStrategy[Any]) -> st.SearchStrategy[bytes]:
+    """Return JSON documents, most of which look like events. model: their fields `model`."""
+    objects = st.fixed_dictionaries(
+        {},
+        optional={
+            "id": st.text(max_size=3) | values,
+            "timestamp": st.integers(-5, 2**62) | values,
+            "features": st.lists(scalars, min_size=2, max_size=5) | st.dictionaries(names, scalars) | grids | values,
+            "input": st.lists(numbers, min_size=3, max_size=3),
+            "key": values,
+            "model": model,
+            "deadline_ms": values,
+            "extra": values,
+        },
+    )
+    return objects.map(lambda value: json.dumps(value).encode()) | values.map(lambda value: json.dumps(value).encode())
