@@ -87,7 +87,11 @@ def event() -> Schema:
                 "input": {**_features(), "description": "Another name for features."},
                 "key": _or_null(_text("The key of the prediction if the event's record has no key.")),
                 "model": _or_null(
-                    _text("The name of the model that this event is for; a worker with another model rejects it.")
+                    _text(
+                        "The name of the model that this event is for. It takes precedence over the header `forebay-model`. If "
+                        "both are missing, the event is for the model that its topic is configured for, else for the "
+                        "worker's first model. A worker that does not serve the named model rejects the event."
+                    )
                 ),
                 "deadline_ms": _or_null(
                     _milliseconds("The time after which the prediction is useless and the event fails instead")
@@ -121,7 +125,10 @@ def event_f32() -> Schema:
                     "description": "When the event happened, decimal milliseconds since the Unix epoch (UTC); "
                     "without it the record's timestamp is used.",
                 },
-                headers.MODEL: _text("The name of the model that this event is for."),
+                headers.MODEL: _text(
+                    "The name of the model that this event is for. If it is missing, the event is for the model that its topic "
+                    "is configured for, else for the worker's first model."
+                ),
                 headers.DEADLINE_MS: {
                     **milliseconds,
                     "description": "The time after which the prediction is useless and the event fails instead, "

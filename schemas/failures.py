@@ -219,7 +219,8 @@ FAILURES: Final[Mapping[FailureKind, FailureSpec]] = MappingProxyType(
         ),
         FailureKind.UNKNOWN_MODEL: _rejected(
             "the event asks for a model that this worker does not serve",
-            "send it to a topic whose worker serves that model, or omit the field model",
+            "name a model that the message lists, send it to a topic whose worker serves that model, or omit the field model "
+            "and the header forebay-model",
         ),
         FailureKind.MISSING_KEY: _rejected(
             "the event has no key, but events are gathered into windows by key",

@@ -11,6 +11,12 @@ TRACEPARENT: Final = "traceparent"
 """W3C trace context, copied unchanged from an event to its prediction or dead letter. On an outcome delta it is the context of
 the micro-batch's span, if that is traced."""
 
+# ---- on events
+
+MODEL: Final = "forebay-model"
+"""The name of the model that the event is for, UTF-8. The field `model` of a JSON event takes precedence. Of several such
+headers, the last one counts."""
+
 # ---- on events whose value is raw float32, which has no place for these fields
 
 ID: Final = "forebay-id"
@@ -18,9 +24,6 @@ ID: Final = "forebay-id"
 
 TIMESTAMP: Final = "forebay-timestamp"
 """The event time: decimal milliseconds since the Unix epoch. If it is missing, the record's timestamp is used."""
-
-MODEL: Final = "forebay-model"
-"""The name of the model that the event is for."""
 
 DEADLINE_MS: Final = "forebay-deadline-ms"
 """The time after which a prediction is useless: decimal milliseconds since the Unix epoch."""

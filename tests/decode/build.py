@@ -47,7 +47,7 @@ names = st.sampled_from(["carrier", "delay", "wind", "gate", "f0", "f1", "f2", "
 
 
 def documents_of(model: st.SearchStrategy[Any]) -> st.SearchStrategy[bytes]:
-    """Return JSON documents, most of which look like events. model: their fields `model`."""
+    """Return JSON documents that usually look like events. model: their fields `model`."""
     objects = st.fixed_dictionaries(
         {},
         optional={
