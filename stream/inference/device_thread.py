@@ -24,19 +24,13 @@ from forebay.stream.core.circuit_breaker import CircuitBreaker
 from forebay.stream.core.clock import Clock
 from forebay.stream.core.records import BatchResult, MicroBatch
 from forebay.stream.inference.bisect import ModelFault, infer_batch
+from forebay.stream.inference.executor import Deferred
 from forebay.stream.inference.timed_model import TimedModel
 
 MAX_WITH_DEVICE = 2
 SHORT_CALL_S = 0.001
 
 OnFatal = Callable[[BaseException], None]
-
-
-class Deferred(NamedTuple):
-    """A micro-batch that the model could not run on, for reasons other than its data. It must be submitted again."""
-
-    batch: MicroBatch
-    reason: str
 
 
 class _AdHocBatch(NamedTuple):
@@ -47,10 +41,7 @@ class _AdHocBatch(NamedTuple):
 
 
 class DeviceThread:
-    """Runs one model on one thread. All methods are for the event loop's thread.
-
-    `submit` accepts micro-batches while there is `capacity`, `collect` returns their results in the same order, and `wait`
-    returns when there may be results. Results are never delivered by callback: the caller collects them in its own loop.
+    """An `Executor` that runs one model on one thread.
 
     A micro-batch is returned as `Deferred` if the model could not run. Then there is no capacity for the time of `backoff` and,
     if `breaker` opens, until it permits a call. on_fatal is called if the thread dies of an error not caused by the data.

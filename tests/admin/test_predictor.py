@@ -14,7 +14,7 @@ from forebay.stream.admin import predictor
 from forebay.stream.admin.predictor import MAX_PENDING, NotReady
 from forebay.stream.core.records import BatchResult, MicroBatch
 from forebay.stream.decode import DecodedModel, Decoder
-from forebay.stream.inference.device_thread import Deferred
+from forebay.stream.inference.executor import Deferred
 from tests.admin.predictor import Model, ask, predicted, running
 from tests.core.build import MODEL, P0, FakeRecord, event, signature
 from tests.eventually import eventually
