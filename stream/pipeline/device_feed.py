@@ -1,7 +1,7 @@
-"""The feed of the device: cuts polled parts into micro-batches, submits them and collects their results.
+"""The feed of an executor: cuts the polled parts of one lane into micro-batches, submits them and collects their results.
 
-One flat loop drives the device (`advance`). It never recurses, yields to the event loop after a few micro-batches, and cuts at
-most `limits.max_in_flight_batches` micro-batches ahead of the device. The rest of a poll, or of many windows that close
+One flat loop drives the executor (`advance`). It never recurses, yields to the event loop after a few micro-batches, and cuts at
+most `limits.max_in_flight_batches` micro-batches ahead of the executor. The rest of a poll, or of many windows that close
 together, waits uncut.
 """
 
@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
-from typing import Final, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple, Protocol
 
-from forebay.stream.core.records import BatchPart, MicroBatch
-from forebay.stream.inference.device_thread import Deferred, DeviceThread
+import numpy as np
+
+from forebay.stream.core.records import BatchPart, BatchResult, MicroBatch
+from forebay.stream.inference.executor import Deferred, Executor
 from forebay.stream.pipeline.in_flight import InFlight
 from forebay.stream.pipeline.micro_batcher import MicroBatcher
 from forebay.stream.pipeline.observer import Observer
-from forebay.stream.pipeline.reorder_buffer import ReorderBuffer
 
 MAX_SUBMITS_PER_TURN: Final = 16
 """Number of micro-batches submitted before the event loop runs heartbeats and commits. Each may take a millisecond."""
@@ -33,22 +34,35 @@ class _Part(NamedTuple):
     wall_ms: int
 
 
+class ResultBuffer(Protocol):
+    """Puts results back into order (see `reorder_buffer` and `merging_reorder_buffer`)."""
+
+    def add(self, batch: MicroBatch) -> None: ...
+    def contains(self, batch: MicroBatch) -> bool: ...
+    def on_result(self, result: BatchResult) -> None: ...
+    def take(self, *, max_records: int, max_bytes: int) -> list[BatchResult]: ...
+    def purge(self) -> None: ...
+
+
 class DeviceFeed:
-    """Feeds one device.
+    """Feeds the executor of one lane.
 
     reorder: receives the results.
     result_ready: set after each result, for the committing task.
+    bypass: whether parts without rows may finish without waiting for the executor. With several lanes they must, because
+    other lanes' rows of the same partition are committed together with them.
     """
 
     def __init__(
         self,
         batcher: MicroBatcher,
-        device: DeviceThread,
-        reorder: ReorderBuffer,
+        device: Executor,
+        reorder: ResultBuffer,
         *,
         in_flight: InFlight,
         observer: Observer,
         result_ready: asyncio.Event,
+        bypass: bool = False,
     ) -> None:
         self._batcher = batcher
         self._device = device
@@ -56,9 +70,11 @@ class DeviceFeed:
         self._in_flight = in_flight
         self._observer = observer
         self._result_ready = result_ready
+        self._bypass = bypass
         self._parts: deque[_Part] = deque()
         self._to_device: deque[MicroBatch] = deque()
         self._flush: str | None = None
+        self._unfinished = 0
 
     @property
     def is_backed_up(self) -> bool:
@@ -70,12 +86,26 @@ class DeviceFeed:
         """The number of micro-batches that wait for the device."""
         return len(self._to_device)
 
+    @property
+    def num_unfinished(self) -> int:
+        """The number of closed micro-batches without a result."""
+        return self._unfinished
+
+    def waiting(self) -> Iterator[BatchPart]:
+        """Return the parts that are not in a closed micro-batch, in order."""
+        yield from self._batcher.parts
+        for waiting in self._parts:
+            yield waiting.part
+
     def close_at_s(self) -> float:
         """Return the monotonic time at which the open micro-batch closes by itself; infinity without an open one."""
         return self._batcher.close_at_s()
 
     def add(self, part: BatchPart, *, now_s: float, wall_ms: int) -> None:
         """Add a part and submit the micro-batches that it completes."""
+        if self._bypass and part.num_rows == 0 and all(one.partition != part.partition for one in self.waiting()):
+            self._finish_empty(self._batcher.close_alone(part, now_s=now_s), now_s)
+            return
         self._parts.append(_Part(part, now_s, wall_ms))
         self.advance()
 
@@ -96,6 +126,7 @@ class DeviceFeed:
         self._to_device.clear()
         self._batcher.purge()
         self._flush = None
+        self._unfinished = 0
 
     async def run(self) -> None:
         """Keep the device busy. Never returns."""
@@ -134,6 +165,20 @@ class DeviceFeed:
             self._observer.on_batch_closed(batch)
             self._reorder.add(batch)
             self._to_device.append(batch)
+            self._unfinished += 1
+
+    def _finish_empty(self, batch: MicroBatch, now_s: float) -> None:
+        self._in_flight.on_batch_closed()
+        self._reorder.add(batch)
+        nothing = np.empty((0, 1), dtype=np.float32)
+        result = BatchResult(
+            batch, nothing, classes_B=None, confidences_B=None, failures={}, model_s=0.0, started_s=now_s
+        )
+        self._reorder.on_result(result)
+        if batch.num_records:
+            self._observer.on_batch_closed(batch)
+            self._observer.on_result(result)
+        self._result_ready.set()
 
     def _collect(self) -> None:
         for result in self._device.collect():
@@ -143,6 +188,7 @@ class DeviceFeed:
                 # Put it first in the queue, by its sequence number.
                 self._to_device = deque(sorted([*self._to_device, result.batch], key=lambda waiting: waiting.seq))
                 continue
+            self._unfinished -= 1
             self._reorder.on_result(result)
             self._observer.on_result(result)
             self._result_ready.set()

@@ -24,6 +24,11 @@ class InFlight:
         self.batches = 0
 
     @property
+    def bounds(self) -> Bounds:
+        """The limits."""
+        return self._bounds
+
+    @property
     def max_batches(self) -> int:
         """The largest number of micro-batches that may be in flight."""
         return self._bounds.max_batches
@@ -37,11 +42,11 @@ class InFlight:
         """Count a closed micro-batch."""
         self.batches += 1
 
-    def on_committed(self, *, events: int, num_bytes: int) -> None:
-        """Remove one committed micro-batch from the counts."""
+    def on_committed(self, *, events: int, num_bytes: int, batches: int = 1) -> None:
+        """Remove a committed micro-batch from the counts; or a part of one, with 0 batches until the last."""
         self.events -= events
         self.bytes -= num_bytes
-        self.batches -= 1
+        self.batches -= batches
 
     def purge(self) -> None:
         """Reset all counts."""

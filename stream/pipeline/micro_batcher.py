@@ -8,12 +8,14 @@ A micro-batch closes for the first of these reasons:
   queue was allowed;
 - `epoch`: a record of another epoch arrives;
 - `idle`: it holds windows that were closed by the wall clock;
+- `empty`: it is a part without rows, which does not wait for the model (only with several models);
 - `flush`: what is in flight must be committed now: the worker drains, partitions are revoked, or reading cannot continue.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from forebay.stream.core.records import BatchPart, MicroBatch
 
@@ -47,6 +49,11 @@ class MicroBatcher:
         """The size of the open micro-batch, at most `max_batch_size`."""
         return self._size
 
+    @property
+    def parts(self) -> Sequence[BatchPart]:
+        """The parts of the open micro-batch."""
+        return self._chunks
+
     def close_at_s(self) -> float:
         """Return the monotonic time at which the open micro-batch closes by itself; infinity without an open one."""
         return self._close_at_s
@@ -76,6 +83,12 @@ class MicroBatcher:
                     closed.extend(self.flush(reason="size"))
             rest = tail
         return closed
+
+    def close_alone(self, part: BatchPart, *, now_s: float) -> MicroBatch:
+        """Return a micro-batch of this part alone, without closing the open one."""
+        batch = MicroBatch(self._seq, (part,), "empty", now_s)
+        self._seq += 1
+        return batch
 
     def poll(self, *, now_s: float) -> list[MicroBatch]:
         """Close and return the open micro-batch if its time has come."""

@@ -13,16 +13,16 @@ from collections.abc import Mapping, Sequence
 
 from aiokafka.errors import KafkaError
 
-from forebay.schemas.errors import BrokerError, ModelError
+from forebay.schemas.errors import BrokerError
 from forebay.stream.core.clock import Clock
 from forebay.stream.core.errors import TopicRecreated
 from forebay.stream.core.records import BatchPart, BatchResult, Epoch, Record, TopicPartition
-from forebay.stream.pipeline.device_feed import DeviceFeed
 from forebay.stream.pipeline.in_flight import InFlight
+from forebay.stream.pipeline.lane_status import LaneStatus
+from forebay.stream.pipeline.lanes import Lanes
 from forebay.stream.pipeline.observer import Observer
 from forebay.stream.pipeline.recovery import InFlightWork, Recovery
-from forebay.stream.pipeline.reorder_buffer import ReorderBuffer
-from forebay.stream.pipeline.stages import Breakers, Stages, Timing
+from forebay.stream.pipeline.stages import Breakers, Stages
 from forebay.stream.pipeline.totals import Totals
 from forebay.stream.pipeline.uncommitted import Uncommitted
 
@@ -47,20 +47,19 @@ class Pipeline:
     def __init__(
         self,
         in_flight: InFlight,
-        timing: Timing,
         breakers: Breakers,
         observer: Observer,
         *,
+        revoke_timeout_s: float,
         max_poll_records: int,
         clock: Clock,
     ) -> None:
         self._in_flight = in_flight
-        self._timing = timing
+        self._revoke_timeout_s = revoke_timeout_s
         self._breakers = breakers
         self._observer = observer
         self._max_poll_records = max_poll_records
         self._clock = clock
-        self._reorder = ReorderBuffer()
         self._uncommitted = Uncommitted()
         self._results_ready = asyncio.Event()
         self._room = asyncio.Event()
@@ -76,16 +75,16 @@ class Pipeline:
     def connect(self, stages: Stages) -> None:
         """Set the stages. They are built after the pipeline because they call back into it."""
         self._stages = stages
-        self._feed = DeviceFeed(
-            stages.batcher,
-            stages.device,
-            self._reorder,
+        self._lanes = Lanes(
+            stages.lanes,
+            topics=stages.topics,
             in_flight=self._in_flight,
             observer=self._observer,
             result_ready=self._results_ready,
+            clock=self._clock,
         )
         self._work = InFlightWork(
-            self._in_flight, self._uncommitted, self._feed, self._reorder, room=self._room, idle=self._idle
+            self._in_flight, self._uncommitted, self._lanes, self._lanes.reorder, room=self._room, idle=self._idle
         )
         self._recovery = Recovery(
             stages.source,
@@ -95,7 +94,7 @@ class Pipeline:
             breaker=self._breakers.cluster,
             observer=self._observer,
             clock=self._clock,
-            revoke_timeout_s=self._timing.revoke_timeout_s,
+            revoke_timeout_s=self._revoke_timeout_s,
             totals=self.totals,
         )
 
@@ -112,18 +111,27 @@ class Pipeline:
                 await self._commit_before_failure()
                 raise
 
-    async def feed_device(self) -> None:
-        """Keep the device busy. Raises the error that ends the worker."""
-        await self._feed.run()
+    async def feed_lanes(self) -> None:
+        """Keep the executors busy. Raises the error that ends the worker."""
+        await self._lanes.run()
+
+    async def watch(self) -> None:
+        """Watch the duration of model calls. Raises ModelError if one hangs."""
+        await self._lanes.watch()
+
+    def lanes_status(self) -> list[LaneStatus]:
+        """Return the status of each lane."""
+        return self._lanes.status()
 
     async def _poll_once(self) -> None:
-        source, feed = self._stages.source, self._feed
+        source, lanes, all_topics = self._stages.source, self._lanes, self._stages.topics
         now_s = self._clock.monotonic_s()
-        self._breakers.advance(now_s)
-        feed.poll(now_s)
+        self._breakers.cluster.advance(now_s)
+        lanes.poll(now_s)
         self._close_idle_windows(now_s)
-        wait_s = min(IDLE_WAIT_S, max(0.0, feed.close_at_s() - now_s))
-        room = self._in_flight.room() if self._may_read(now_s) and not feed.is_backed_up else 0
+        wait_s = min(IDLE_WAIT_S, max(0.0, lanes.close_at_s() - now_s))
+        topics = lanes.readable_topics(now_s)
+        room = self._in_flight.room() if topics and self._may_read(now_s) else 0
         if room == 0 or (source.paused and not self._in_flight.is_low()):
             self._full_since_s = now_s if self._full_since_s is None else self._full_since_s
             if now_s - self._full_since_s >= PAUSE_AFTER_S:
@@ -134,7 +142,11 @@ class Pipeline:
             return
         self._full_since_s = None
         source.resume()
-        records = await source.poll(timeout_s=wait_s, max_records=min(room, self._max_poll_records))
+        records = await source.poll(
+            timeout_s=wait_s,
+            max_records=min(room, self._max_poll_records),
+            topics=None if topics == all_topics else topics,
+        )
         if records and source.epoch is not None:
             self._process(records, source.epoch, began_s=now_s)
         elif self._in_flight.is_empty:
@@ -147,17 +159,17 @@ class Pipeline:
         await asyncio.sleep(0)
 
     def _may_read(self, now_s: float) -> bool:
-        """Return whether events read now can be processed: not paused by an operator, and no breaker open.
+        """Return whether events read now can be committed: not paused by an operator, and the cluster's breaker not open.
 
         A drain reads only what it has to commit, whether or not an operator has paused the worker.
         """
         paused = self.paused_by_operator and not self._stopping
-        return not paused and self._breakers.allow(now_s)
+        return not paused and self._breakers.cluster.allows(now_s)
 
     async def _commit_before_failure(self) -> None:
         """Commit the records before a position that cannot be read, so that a restarted worker fails there at once."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._timing.revoke_timeout_s):
+            async with asyncio.timeout(self._revoke_timeout_s):
                 await self._work.finish()
 
     async def _commit_idle(self, positions: Mapping[TopicPartition, int]) -> None:
@@ -225,7 +237,7 @@ class Pipeline:
         self._idle.clear()
         self._uncommitted.record_taken(part)
         self._in_flight.on_polled(events=part.num_records, num_bytes=part.num_bytes)
-        self._feed.add(part, now_s=now_s, wall_ms=wall_ms)
+        self._lanes.add(part, now_s=now_s, wall_ms=wall_ms)
 
     def _close_idle_windows(self, now_s: float) -> None:
         source, windows = self._stages.source, self._stages.windows
@@ -236,7 +248,7 @@ class Pipeline:
         for part in windows.close_idle(source.epoch, source.is_at_end):
             self._add(part, now_s=now_s, wall_ms=self._clock.wall_ms())
             # Close at once: a part without events counts as in flight only once it is in a micro-batch.
-            self._feed.flush(reason="idle")
+            self._lanes.flush(reason="idle")
 
     async def _wait_for_room(self, timeout_s: float) -> None:
         self._room.clear()
@@ -254,14 +266,14 @@ class Pipeline:
             await self._results_ready.wait()
             self._results_ready.clear()
             await self._wait_for_breaker()
-            while batches := self._reorder.take(
+            while batches := self._lanes.reorder.take(
                 max_records=self._max_poll_records * self._recovery.max_commit_batches, max_bytes=MAX_COMMIT_BYTES
             ):
                 num_drops = self._recovery.num_drops
                 ledger = await self._recovery.commit(batches)
                 if ledger is None:
                     break
-                self.totals.add(ledger, len(batches))
+                self.totals.add(ledger, sum(result.is_last_part for result in batches))
                 self._uncommitted.record_committed(batches)
                 if num_drops == self._recovery.num_drops:
                     self._release(batches)
@@ -276,7 +288,11 @@ class Pipeline:
 
     def _release(self, batches: Sequence[BatchResult]) -> None:
         for result in batches:
-            self._in_flight.on_committed(events=result.batch.num_records, num_bytes=result.batch.num_bytes)
+            batch = result.batch
+            self._in_flight.on_committed(
+                events=batch.num_records, num_bytes=batch.num_bytes, batches=int(result.is_last_part)
+            )
+        self._lanes.release(batches)
         self._room.set()
         if self._in_flight.is_empty:
             self._idle.set()
@@ -284,25 +300,3 @@ class Pipeline:
     async def on_revoked(self) -> None:
         """Commit everything in flight before partitions are revoked, or drop it at the deadline."""
         await self._recovery.on_revoked()
-
-    # ---- the watch
-
-    async def watch(self) -> None:
-        """Open the model's circuit breaker when a call takes too long.
-
-        Raises ModelError if a call hangs: a thread cannot be stopped, so the process has to stop.
-        """
-        timing = self._timing
-        while True:
-            await asyncio.sleep(min(1.0, timing.call_timeout_s / 4))
-            running_s = self._stages.device.running_for_s()
-            if running_s > timing.hang_timeout_s:
-                raise ModelError(
-                    f"a model call has not returned after {running_s:.1f} s",
-                    kind="call_timeout",
-                    remedy="raise model.call_timeout_ms if the model is that slow; its events were not committed and "
-                    "will be read again",
-                )
-            if running_s > timing.call_timeout_s:
-                reason = f"a call has not returned after {running_s:.1f} s"
-                self._breakers.model.trip(self._clock.monotonic_s(), reason)

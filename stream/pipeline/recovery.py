@@ -31,9 +31,9 @@ from forebay.stream.core.errors import CommitRefused, CommitTimeout, OutputMissi
 from forebay.stream.core.ports import RecordProducer
 from forebay.stream.core.records import BatchResult, Epoch
 from forebay.stream.output.ledger import Ledger
+from forebay.stream.pipeline.device_feed import ResultBuffer
 from forebay.stream.pipeline.in_flight import InFlight
 from forebay.stream.pipeline.observer import Observer
-from forebay.stream.pipeline.reorder_buffer import ReorderBuffer
 from forebay.stream.pipeline.stages import PolledSource
 from forebay.stream.pipeline.totals import Totals
 from forebay.stream.pipeline.uncommitted import Uncommitted
@@ -56,7 +56,7 @@ class CommitStep(Protocol):
 
 
 class Feed(Protocol):
-    """Feeds the device with micro-batches (see `pipeline.device_feed`)."""
+    """Feeds the executors with micro-batches (see `pipeline.lanes`)."""
 
     def flush(self) -> None: ...
     def purge(self) -> None: ...
@@ -73,7 +73,7 @@ class InFlightWork:
     counts: InFlight
     uncommitted: Uncommitted
     feed: Feed
-    reorder: ReorderBuffer
+    reorder: ResultBuffer
     room: asyncio.Event
     idle: asyncio.Event
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from forebay.stream.core.circuit_breaker import CircuitBreaker
+from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.ports import RecordProducer
 from forebay.stream.core.records import Epoch, Record, TopicPartition
 from forebay.stream.decode import Decoder
 from forebay.stream.eventtime.stage import WindowStage
-from forebay.stream.inference.device_thread import DeviceThread
 from forebay.stream.pipeline.committer import Committer
-from forebay.stream.pipeline.micro_batcher import MicroBatcher
+from forebay.stream.pipeline.lane import Lane
 
 
 class PolledSource(Protocol):
@@ -23,7 +23,9 @@ class PolledSource(Protocol):
     def epoch(self) -> Epoch | None: ...
     @property
     def paused(self) -> bool: ...
-    async def poll(self, *, timeout_s: float, max_records: int) -> Mapping[TopicPartition, Sequence[Record]]: ...
+    async def poll(
+        self, *, timeout_s: float, max_records: int, topics: frozenset[str] | None = None
+    ) -> Mapping[TopicPartition, Sequence[Record]]: ...
     def pause(self) -> None: ...
     def resume(self) -> None: ...
     def positions(self) -> Mapping[TopicPartition, int] | None: ...
@@ -38,47 +40,34 @@ class PolledSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """The stages, assembled by the worker. windows: None if each event is one row."""
+    """The stages, assembled by the worker.
+
+    lanes: one for each served model, at least one.
+    topics: the input topics.
+    windows: None if no model takes windows.
+    """
 
     source: PolledSource
     decoder: Decoder
-    batcher: MicroBatcher
-    device: DeviceThread
+    lanes: Sequence[Lane]
+    topics: frozenset[str]
     committer: Committer
     producer: RecordProducer
     windows: WindowStage | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Timing:
-    """Deadlines, in seconds.
+class Breakers:
+    """The circuit breakers around model calls and commits. While the cluster's is open, nothing is read.
 
-    call_timeout_s: a longer model call opens the circuit breaker.
-    hang_timeout_s: a longer model call ends the worker.
-    revoke_timeout_s: limit for committing before partitions are revoked.
+    models: by model; while one is open, the topics that feed it are not read.
     """
 
-    call_timeout_s: float
-    hang_timeout_s: float
-    revoke_timeout_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Breakers:
-    """The circuit breakers around model calls (`model`) and commits (`cluster`). While one is open, nothing is read."""
-
-    model: CircuitBreaker
     cluster: CircuitBreaker
+    models: Mapping[ModelRef, CircuitBreaker]
 
     def by_name(self) -> Mapping[str, CircuitBreaker]:
         """Return the breakers by their names in metrics and status."""
-        return {"model": self.model, "cluster": self.cluster}
-
-    def advance(self, now_s: float) -> None:
-        """Change each from open to half open once its reset timeout has passed."""
-        self.model.advance(now_s)
-        self.cluster.advance(now_s)
-
-    def allow(self, now_s: float) -> bool:
-        """Return whether both breakers permit a call now."""
-        return self.model.allows(now_s) and self.cluster.allows(now_s)
+        if len(self.models) == 1:
+            return {"model": next(iter(self.models.values())), "cluster": self.cluster}
+        return {**{f"model:{model.name}": breaker for model, breaker in self.models.items()}, "cluster": self.cluster}

@@ -1,0 +1,201 @@
+"""The lanes of a worker: they share the event loop, the reorder buffer and the limits of what is in flight.
+
+A lane that cannot go on blocks only the topics that feed it: those that are configured for it, and those with events in
+flight for it. Its topics are not polled until it can. Within one topic, order demands that later events wait, whatever their
+model.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from forebay.schemas.errors import ModelError
+from forebay.stream.core.clock import Clock
+from forebay.stream.core.records import BatchPart, BatchResult
+from forebay.stream.pipeline.device_feed import DeviceFeed, ResultBuffer
+from forebay.stream.pipeline.in_flight import InFlight
+from forebay.stream.pipeline.lane import Lane
+from forebay.stream.pipeline.lane_status import LaneStatus
+from forebay.stream.pipeline.merging_reorder_buffer import MergingReorderBuffer
+from forebay.stream.pipeline.observer import Observer
+from forebay.stream.pipeline.reorder_buffer import ReorderBuffer
+from forebay.stream.pipeline.router import ModelRouter, Router
+from forebay.stream.pipeline.topic_shares import TopicShares
+
+
+@dataclass(slots=True)
+class _LaneState:
+    """A lane with its feed, and counts of what is in flight for it. topics: events in flight by input topic."""
+
+    lane: Lane
+    feed: DeviceFeed
+    num_bytes: int = 0
+    topics: Counter[str] = field(default_factory=Counter)
+
+    def feeds_from(self) -> frozenset[str]:
+        return self.lane.topics.union(topic for topic, events in self.topics.items() if events)
+
+
+class Lanes:
+    """Feeds the lanes and says which topics may be polled.
+
+    lanes: at least one.
+    reorder: the buffer that puts their results into order.
+    result_ready: set after each result, for the committing task.
+    """
+
+    def __init__(
+        self,
+        lanes: Sequence[Lane],
+        *,
+        topics: frozenset[str],
+        in_flight: InFlight,
+        observer: Observer,
+        result_ready: asyncio.Event,
+        clock: Clock,
+        router: Router | None = None,
+    ) -> None:
+        self._topics = topics
+        self._clock = clock
+        self._router = router or ModelRouter(lane.model for lane in lanes)
+        several = len(lanes) > 1
+        self.reorder: ResultBuffer = MergingReorderBuffer(self._waiting) if several else ReorderBuffer()
+        # Alone, a lane may use all that the limits permit.
+        self._shares = TopicShares(in_flight.bounds) if several else None
+        self._states = {
+            lane.model: _LaneState(
+                lane,
+                DeviceFeed(
+                    lane.batcher,
+                    lane.executor,
+                    self.reorder,
+                    in_flight=in_flight,
+                    observer=observer,
+                    result_ready=result_ready,
+                    bypass=several,
+                ),
+            )
+            for lane in lanes
+        }
+
+    # ---- feeding
+
+    def add(self, part: BatchPart, *, now_s: float, wall_ms: int) -> None:
+        """Add a polled part to its lanes."""
+        for model, routed in self._router.route(part):
+            state = self._states[model]
+            state.num_bytes += routed.num_bytes
+            state.topics[routed.partition.topic] += routed.num_records
+            if self._shares is not None:
+                self._shares.add(routed.partition.topic, events=routed.num_records, num_bytes=routed.num_bytes)
+            state.feed.add(routed, now_s=now_s, wall_ms=wall_ms)
+
+    def poll(self, now_s: float) -> None:
+        """Close open micro-batches whose time has come, and keep the executors busy."""
+        for state in self._states.values():
+            state.lane.breaker.advance(now_s)
+            state.feed.poll(now_s)
+
+    def flush(self, reason: str = "flush") -> None:
+        """Close all open micro-batches once the waiting parts are cut."""
+        for state in self._states.values():
+            state.feed.flush(reason)
+
+    def release(self, results: Sequence[BatchResult]) -> None:
+        """Remove committed results from the counts."""
+        for result in results:
+            state = self._states[result.model]
+            for part in result.batch.chunks:
+                topic = part.partition.topic
+                state.num_bytes -= part.num_bytes
+                state.topics[topic] -= part.num_records
+                if self._shares is not None:
+                    self._shares.remove(topic, events=part.num_records, num_bytes=part.num_bytes)
+
+    def purge(self) -> None:
+        """Drop everything that was not submitted, and reset the counts."""
+        if self._shares is not None:
+            self._shares.purge()
+        for state in self._states.values():
+            state.feed.purge()
+            state.num_bytes = 0
+            state.topics.clear()
+
+    async def run(self) -> None:
+        """Keep the executors busy. Never returns. Raises the error that ends the worker."""
+        async with asyncio.TaskGroup() as group:
+            for state in self._states.values():
+                group.create_task(state.feed.run(), name=f"feed-{state.lane.model.name}")
+
+    def close_at_s(self) -> float:
+        """Return the monotonic time at which the next open micro-batch closes by itself; infinity without one."""
+        return min(state.feed.close_at_s() for state in self._states.values())
+
+    def _waiting(self) -> Iterator[BatchPart]:
+        for state in self._states.values():
+            yield from state.feed.waiting()
+
+    # ---- what may be read
+
+    def readable_topics(self, now_s: float) -> frozenset[str]:
+        """Return the input topics that feed no blocked lane."""
+        blocked = [state for state in self._states.values() if self._blocked(state, now_s) is not None]
+        full = set() if self._shares is None else self._shares.full()
+        return self._topics.difference(full, *(self._fed_by(state) for state in blocked))
+
+    def _fed_by(self, state: _LaneState) -> frozenset[str]:
+        return self._topics if len(self._states) == 1 else state.feeds_from()
+
+    def _blocked(self, state: _LaneState, now_s: float) -> str | None:
+        if not state.lane.breaker.allows(now_s):
+            return "breaker_open"
+        return "device_backlog" if state.feed.is_backed_up else None
+
+    def status(self) -> list[LaneStatus]:
+        """Return the status of each lane."""
+        now_s = self._clock.monotonic_s()
+        full = set() if self._shares is None else self._shares.full()
+        return [
+            LaneStatus(
+                model=model,
+                events=state.topics.total(),
+                num_bytes=state.num_bytes,
+                batches=state.feed.num_unfinished,
+                waiting=state.feed.num_waiting,
+                blocked=self._blocked(state, now_s)
+                or (None if full.isdisjoint(state.feeds_from()) else "in_flight_limit"),
+                topics=tuple(sorted(state.lane.topics)),
+                call_for_s=state.lane.executor.running_for_s(),
+                breaker=state.lane.breaker,
+            )
+            for model, state in self._states.items()
+        ]
+
+    # ---- the watch
+
+    async def watch(self) -> None:
+        """Open a lane's circuit breaker when a model call takes too long.
+
+        Raises ModelError if a call hangs: a thread cannot be stopped, so the process has to stop.
+        """
+        shortest_s = min(state.lane.call_limits.timeout_s for state in self._states.values())
+        while True:
+            await asyncio.sleep(min(1.0, shortest_s / 4))
+            for state in self._states.values():
+                self._check_call(state.lane)
+
+    def _check_call(self, lane: Lane) -> None:
+        running_s, limits = lane.executor.running_for_s(), lane.call_limits
+        if running_s > limits.hang_timeout_s:
+            model = f" of {lane.model.name}" if len(self._states) > 1 else ""
+            raise ModelError(
+                f"a model call{model} has not returned after {running_s:.1f} s",
+                kind="call_timeout",
+                remedy="raise model.call_timeout_ms if the model is that slow; its events were not committed and "
+                "will be read again",
+            )
+        if running_s > limits.timeout_s:
+            lane.breaker.trip(self._clock.monotonic_s(), f"a call has not returned after {running_s:.1f} s")
