@@ -30,7 +30,7 @@ from forebay.stream.decode import Decoder
 from forebay.stream.eventtime.plan import WindowPlan
 from forebay.stream.eventtime.window_chunk import WindowChunk
 from forebay.stream.inference.bisect import ModelFault
-from forebay.stream.inference.device_thread import DeviceThread
+from forebay.stream.inference.executor import Executor
 from forebay.stream.output.encoder import PredictionEncoder
 
 MAX_PENDING: Final = 8
@@ -79,7 +79,7 @@ class Predictor:
     def __init__(
         self,
         decoder: Decoder,
-        device: DeviceThread,
+        device: Executor,
         encoder: PredictionEncoder,
         breaker: CircuitBreaker,
         *,

@@ -68,7 +68,7 @@ class WorkerAdmin:
             decoder,
             components.device,
             encoder,
-            components.breakers.model,
+            next(iter(components.breakers.models.values())),
             limits=RequestLimits(settings.batch.max_batch_size, settings.admin.max_body_bytes),
             windows=windows,
             clock=clock,

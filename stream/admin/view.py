@@ -30,7 +30,7 @@ from forebay.stream.core.circuit_breaker import CircuitBreaker
 from forebay.stream.core.clock import Clock
 from forebay.stream.core.group import Member
 from forebay.stream.core.records import Epoch, WindowStatus
-from forebay.stream.inference.device_thread import DeviceThread
+from forebay.stream.inference.executor import Executor
 from forebay.stream.kafka.consumer.lag_poller import LagPoller
 from forebay.stream.pipeline.pipeline import Pipeline
 from forebay.stream.pipeline.stages import Breakers
@@ -57,7 +57,7 @@ class WorkerComponents:
     model: Model
     pipeline: Pipeline
     breakers: Breakers
-    device: DeviceThread
+    device: Executor
     source: StatusSource
     lag: LagPoller
     status_observer: StatusObserver

@@ -51,12 +51,17 @@ def command(
     from forebay.stream.worker.assembly import run_worker
 
     set_up_logging(settings.log.level, settings.log.format)
-    limit_threads(settings.model.threads)
-    artefact = load_artefact(settings.model.repository, settings.model.name, settings.model.version)
-    model = ServedModel.from_artefact(artefact, resolve_device(settings.model.device))
+    served = [entry.model for entry in settings.models_to_serve()]
+    limit_threads(max(entry.threads for entry in served))  # for the whole process
+    models = [
+        ServedModel.from_artefact(
+            load_artefact(entry.repository, entry.name, entry.version), resolve_device(entry.device)
+        )
+        for entry in served
+    ]
     with sidecar_aggregator(source.arguments(), source.environ) if with_aggregator else nullcontext():
         try:
-            pipeline = asyncio.run(run_worker(settings, model))
+            pipeline = asyncio.run(run_worker(settings, models))
         except StoppedEarly as error:
             if error.number == signal.SIGINT:
                 raise Interrupted(error.number) from None

@@ -1,7 +1,7 @@
-"""The feed of an executor: cuts the polled parts of one lane into micro-batches, submits them and collects their results.
+"""The feed of an executor: cuts the parts of one lane into micro-batches, submits them and collects their results.
 
-One flat loop drives the executor (`advance`). It never recurses, yields to the event loop after a few micro-batches, and cuts at
-most `limits.max_in_flight_batches` micro-batches ahead of the executor. The rest of a poll, or of many windows that close
+One flat loop drives the executor (`advance`). It never recurses, yields to the event loop after a few micro-batches, and cuts
+at most `limits.max_in_flight_batches` micro-batches ahead of the executor. The rest of a poll, or of many windows that close
 together, waits uncut.
 """
 

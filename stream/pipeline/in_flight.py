@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 
@@ -15,10 +16,14 @@ class Bounds:
 
 
 class InFlight:
-    """Counts events, their bytes and closed micro-batches between poll and commit."""
+    """Counts events, their bytes and closed micro-batches between poll and commit.
 
-    def __init__(self, bounds: Bounds) -> None:
+    limit_batches: whether the number of micro-batches limits polling. With several lanes it limits each lane instead.
+    """
+
+    def __init__(self, bounds: Bounds, *, limit_batches: bool = True) -> None:
         self._bounds = bounds
+        self._max_batches = bounds.max_batches if limit_batches else sys.maxsize
         self.events = 0
         self.bytes = 0
         self.batches = 0
@@ -30,7 +35,7 @@ class InFlight:
 
     @property
     def max_batches(self) -> int:
-        """The largest number of micro-batches that may be in flight."""
+        """The largest number of micro-batches that may be in flight, or wait in one lane."""
         return self._bounds.max_batches
 
     def on_polled(self, *, events: int, num_bytes: int) -> None:
@@ -59,7 +64,7 @@ class InFlight:
 
     def room(self) -> int:
         """Return how many more events may be polled now."""
-        if self.bytes >= self._bounds.max_bytes or self.batches >= self._bounds.max_batches:
+        if self.bytes >= self._bounds.max_bytes or self.batches >= self._max_batches:
             return 0
         return max(0, self._bounds.max_events - self.events)
 
@@ -68,5 +73,5 @@ class InFlight:
         return (
             2 * self.events <= self._bounds.max_events
             and 2 * self.bytes <= self._bounds.max_bytes
-            and 2 * self.batches <= self._bounds.max_batches
+            and 2 * self.batches <= self._max_batches
         )

@@ -132,7 +132,7 @@ class MergingReorderBuffer:
         return _align(min([first_waiting, *unfinished]), queues)
 
     def _limit(self, queues: dict[ModelRef, _LaneQueue], bounds: _Bounds) -> int:
-        """Return the greatest offset, up to the frontier, below which the finished pieces fit into the bounds; -1 if none do."""
+        """Return the greatest offset, up to the frontier, below which the finished pieces fit the bounds; -1 if none do."""
         frontier = bounds.frontier
         pieces = [piece for queue in queues.values() for piece in _takeable(queue, frontier)]
         pieces.sort(key=_next_offset)

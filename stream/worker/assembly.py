@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import os
 import socket
@@ -14,22 +13,19 @@ from collections.abc import Callable, Sequence
 from aiokafka import AIOKafkaConsumer
 
 from forebay.models.backends.protocol import Model
+from forebay.schemas.topics import topic_name
 from forebay.stream.admin.group_warnings import GroupWarnings
 from forebay.stream.admin.service import WorkerAdmin
 from forebay.stream.admin.status_observer import StatusObserver
 from forebay.stream.admin.view import WorkerComponents
 from forebay.stream.config.sections import Settings
 from forebay.stream.core.backoff import Backoff
-from forebay.stream.core.circuit_breaker import BreakerState, CircuitBreaker
 from forebay.stream.core.clock import Clock, SystemClock
-from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.stop_request import StopRequest
-from forebay.stream.decode import DecodedModel, Decoder
+from forebay.stream.decode import Decoder
 from forebay.stream.eventtime.emitter import WindowEmitter
-from forebay.stream.eventtime.plan import WindowPlan
 from forebay.stream.eventtime.restore import WithoutWindows
 from forebay.stream.eventtime.stage import WindowStage
-from forebay.stream.inference.device_thread import DeviceThread
 from forebay.stream.kafka.client import client_options
 from forebay.stream.kafka.cluster.acl_check import require
 from forebay.stream.kafka.cluster.acls import Role
@@ -43,25 +39,21 @@ from forebay.stream.kafka.consumer.start_offsets import StartPolicy
 from forebay.stream.kafka.patches.raw_records import ReadLimits
 from forebay.stream.kafka.producer.producer import OutputProducer, TransactionSettings, hash_key
 from forebay.stream.kafka.producer.transaction import Transaction, transactional_id
-from forebay.stream.output.emitter import EmissionBuilder, Emitter, Placer
-from forebay.stream.output.encoder import PredictionEncoder
+from forebay.stream.output.emitter import EmissionBuilder, Emitter, ModelEmitter, Placer
 from forebay.stream.pipeline.committer import AtLeastOnce, Committer, OffsetTransaction
 from forebay.stream.pipeline.composite_observer import CompositeObserver
 from forebay.stream.pipeline.dead_letter_limit import DeadLetterLimit, DeadLetterLimits
 from forebay.stream.pipeline.in_flight import Bounds, InFlight
-from forebay.stream.pipeline.lane_status import LaneStatus
-from forebay.stream.pipeline.micro_batcher import MicroBatcher
 from forebay.stream.pipeline.observer import Observer
 from forebay.stream.pipeline.pipeline import Pipeline
-from forebay.stream.pipeline.stages import Breakers, Stages, Timing
+from forebay.stream.pipeline.stages import Breakers, Stages
 from forebay.stream.telemetry.commit_timings import CommitTimings
 from forebay.stream.telemetry.polled_gauges import PolledComponents
 from forebay.stream.telemetry.telemetry import ModelOnDevice, Telemetry, WorkerIdentity
 from forebay.stream.telemetry.timestamp_warning import TimestampWarning
-from forebay.stream.worker.batch_sizes import batch_size, poll_size
-from forebay.stream.worker.only_lane import status_of_only_lane
+from forebay.stream.worker.batch_sizes import poll_size
+from forebay.stream.worker.lane_assembly import ServedLane, build_lane, circuit_breaker
 from forebay.stream.worker.process_tuning import keep_freed_memory
-from forebay.stream.worker.window_plan import window_plan
 from forebay.stream.worker.worker import FailureSlot, Worker, WorkerParts
 
 log = logging.getLogger("forebay.worker")
@@ -71,8 +63,10 @@ SWITCH_INTERVAL_S = 0.0005
 after each operator, when it takes the lock back, while the event loop decodes."""
 
 
-async def run_worker(settings: Settings, model: Model, *, clock: Clock | None = None) -> Pipeline:
+async def run_worker(settings: Settings, models: Sequence[Model], *, clock: Clock | None = None) -> Pipeline:
     """Run a worker until SIGTERM or SIGINT, drain, leave the group, and return the pipeline with its totals.
+
+    models: in the order of `settings.models_to_serve()`.
 
     Raises StoppedEarly if the signal arrives before the start is complete, or the error that ended the worker.
     """
@@ -80,61 +74,72 @@ async def run_worker(settings: Settings, model: Model, *, clock: Clock | None = 
     keep_freed_memory()
     stop = StopRequest()
     stop.listen(asyncio.get_running_loop())
-    worker = await WorkerAssembly(settings, model, clock=clock or SystemClock()).assemble(stop)
+    worker = await WorkerAssembly(settings, models, clock=clock or SystemClock()).assemble(stop)
     return await worker.run()
 
 
 class WorkerAssembly:
     """Builds the parts of a worker from its settings. Use it once, in the event loop of the worker."""
 
-    def __init__(self, settings: Settings, model: Model, *, clock: Clock) -> None:
+    def __init__(self, settings: Settings, models: Sequence[Model], *, clock: Clock) -> None:
         self._settings = settings
-        self._model = model
-        self._ref = ModelRef(model.name, model.version)
         self._clock = clock
-        self._max_batch_size = batch_size(settings.batch.max_batch_size, model.signature.output_dim)
         self._instance = settings.delivery.instance_id or f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._failure = FailureSlot(asyncio.get_running_loop())
-        self._breakers = Breakers(self._breaker("model"), self._breaker("cluster"))
+        self._lanes = [
+            build_lane(
+                model,
+                served,
+                worker=settings,
+                topics=frozenset(topic_name(settings.topics.prefix, topic) for topic in served.topics),
+                label="model" if len(models) == 1 else f"model {model.name}",
+                clock=clock,
+                on_fatal=self._failure.report,
+            )
+            for model, served in zip(models, settings.models_to_serve(), strict=True)
+        ]
+        self._default = self._lanes[0]
+        self._breakers = Breakers(
+            circuit_breaker("cluster", settings.breaker), {lane.ref: lane.lane.breaker for lane in self._lanes}
+        )
 
     async def assemble(self, stop: StopRequest) -> Worker:
         """Build the parts, without starting them, once the cluster is reachable and grants what a worker needs.
 
         Raises StoppedEarly if a stop is requested meanwhile, and ForebayError if the worker cannot run.
         """
-        self._log_smaller_batches()
         telemetry, status_observer, timings = self._telemetry(), StatusObserver(clock=self._clock), CommitTimings()
         observer = CompositeObserver(
-            telemetry, status_observer, timings, *([] if self._model.signature.window else [TimestampWarning()])
+            telemetry,
+            status_observer,
+            timings,
+            *([TimestampWarning()] if all(lane.windows is None for lane in self._lanes) else []),
         )
-        plan = window_plan(self._settings.window, self._model.signature, self._ref)
         in_flight = self._in_flight()
-        pipeline = self._pipeline(in_flight, observer, plan)
+        pipeline = self._pipeline(in_flight, observer)
         layout = await self._find_layout(stop)
-        device, producer = self._device(), self._producer(layout)
-        windows = None if plan is None else WindowStage(plan, clock=self._clock, broker_time=layout.broker_time)
+        producer, windows = self._producer(layout), self._windows(layout)
         # `admin` is built below; the address is used only when the worker joins the group.
         source = self._source(pipeline, layout, windows, user_data=lambda: admin.user_data())
-        decoder, encoder = self._decoder(), self._encoder()
-        committer = self._committer(self._emitter(layout, encoder), producer, source, observer)
+        decoder = self._decoder()
+        committer = self._committer(self._emission_builder(layout), producer, source, observer)
         pipeline.connect(
             Stages(
                 source=source,
                 decoder=decoder,
-                batcher=self._batcher(),
-                device=device,
+                lanes=[lane.lane for lane in self._lanes],
+                topics=frozenset(layout.input_partitions),
                 committer=committer,
                 producer=producer,
                 windows=windows,
             )
         )
-        lanes_status = self._lanes_status(in_flight, device, layout)
         lag = LagPoller(source, telemetry.record_lag, clock=self._clock)
         components = WorkerComponents(
-            model=self._model,
+            model=self._default.model,
             pipeline=pipeline,
             breakers=self._breakers,
-            device=device,
+            device=self._default.lane.executor,
             source=source,
             lag=lag,
             status_observer=status_observer,
@@ -143,17 +148,16 @@ class WorkerAssembly:
             self._settings,
             components,
             decoder=decoder,
-            encoder=encoder,
+            encoder=self._default.encoder,
             metrics=telemetry,
-            windows=plan,
+            windows=self._default.windows,
             worker=self._instance,
             clock=self._clock,
         )
-        telemetry.attach(self._polled_components(source, pipeline, lanes_status, is_ready=admin.is_ready))
+        telemetry.attach(self._polled_components(source, pipeline, is_ready=admin.is_ready))
         parts = WorkerParts(
-            model=self._model,
+            lanes=self._lanes,
             pipeline=pipeline,
-            device=device,
             producer=producer,
             source=source,
             lag=lag,
@@ -169,42 +173,20 @@ class WorkerAssembly:
             stop=stop,
             failure=self._failure,
             bootstrap_servers=self._settings.kafka.bootstrap_servers,
-            max_batch_size=self._max_batch_size,
             drain_timeout_s=self._settings.delivery.drain_timeout_ms / 1000,
         )
 
-    def _lanes_status(
-        self, in_flight: InFlight, device: DeviceThread, layout: Layout
-    ) -> Callable[[], Sequence[LaneStatus]]:
-        breaker, topics = self._breakers.model, layout.input_partitions
-        return functools.partial(status_of_only_lane, self._ref, in_flight, device, breaker, topics=topics)
-
     def _polled_components(
-        self,
-        source: Source,
-        pipeline: Pipeline,
-        lanes_status: Callable[[], Sequence[LaneStatus]],
-        *,
-        is_ready: Callable[[], bool],
+        self, source: Source, pipeline: Pipeline, *, is_ready: Callable[[], bool]
     ) -> PolledComponents:
         return PolledComponents(
             source,
             pipeline.in_flight,
             breakers=self._breakers.by_name(),
             totals=pipeline.totals,
-            lanes_status=lanes_status,
+            lanes_status=pipeline.lanes_status,
             is_ready=is_ready,
         )
-
-    def _log_smaller_batches(self) -> None:
-        configured = self._settings.batch.max_batch_size
-        if self._max_batch_size < configured:
-            log.info(
-                "micro-batches hold at most %d events instead of %d because the model has %d outputs",
-                self._max_batch_size,
-                configured,
-                self._model.signature.output_dim,
-            )
 
     async def _find_layout(self, stop: StopRequest) -> Layout:
         """Wait for the cluster, check listeners and permissions, and find the topics."""
@@ -214,25 +196,20 @@ class WorkerAssembly:
         await stop.unless_requested(require(Role.WORKER, settings))
         return await stop.unless_requested(find_layout(settings))
 
-    def _pipeline(self, in_flight: InFlight, observer: Observer, plan: WindowPlan | None) -> Pipeline:
+    def _pipeline(self, in_flight: InFlight, observer: Observer) -> Pipeline:
+        max_batch_size = max(lane.max_batch_size for lane in self._lanes)
         return Pipeline(
             in_flight,
-            self._timing(),
             self._breakers,
             observer,
-            max_poll_records=poll_size(self._max_batch_size, plan),
+            revoke_timeout_s=self._settings.delivery.revoke_timeout_ms / 1000,
+            max_poll_records=min(poll_size(max_batch_size, lane.windows) for lane in self._lanes),
             clock=self._clock,
         )
 
-    def _device(self) -> DeviceThread:
-        return DeviceThread(
-            self._model,
-            clock=self._clock,
-            loop=asyncio.get_running_loop(),
-            breaker=self._breakers.model,
-            backoff=self._backoff(),
-            on_fatal=self._failure.report,
-        )
+    def _windows(self, layout: Layout) -> WindowStage | None:
+        plan = self._default.windows
+        return None if plan is None else WindowStage(plan, clock=self._clock, broker_time=layout.broker_time)
 
     def _committer(
         self, emitter: EmissionBuilder, producer: OutputProducer, source: Source, observer: Observer
@@ -249,14 +226,15 @@ class WorkerAssembly:
 
     def _in_flight(self) -> InFlight:
         limits = self._settings.limits
-        return InFlight(Bounds(limits.max_in_flight_events, limits.max_in_flight_bytes, limits.max_in_flight_batches))
+        bounds = Bounds(limits.max_in_flight_events, limits.max_in_flight_bytes, limits.max_in_flight_batches)
+        return InFlight(bounds, limit_batches=len(self._lanes) == 1)
 
     def _telemetry(self) -> Telemetry:
         settings = self._settings
         return Telemetry(
             settings.telemetry,
             WorkerIdentity(
-                models=[ModelOnDevice(self._ref, settings.models_to_serve()[0].model.device)],
+                models=[ModelOnDevice(lane.ref, lane.settings.model.device) for lane in self._lanes],
                 instance=self._instance,
                 group_id=settings.kafka.group_id,
                 transactional=settings.delivery.processing_guarantee == "exactly_once",
@@ -264,22 +242,6 @@ class WorkerAssembly:
             ),
             clock=self._clock,
             environ=os.environ,
-        )
-
-    def _timing(self) -> Timing:
-        call_s = self._settings.model.call_timeout_ms / 1000
-        hang_s = call_s + self._settings.breaker.reset_timeout_ms / 1000
-        return Timing(call_s, hang_s, self._settings.delivery.revoke_timeout_ms / 1000)
-
-    def _breaker(self, name: str) -> CircuitBreaker:
-        def log_change(state: BreakerState, reason: str) -> None:
-            log.warning("circuit breaker of the %s: %s: %s", name, state.value, reason)
-
-        settings = self._settings.breaker
-        return CircuitBreaker(
-            failure_threshold=settings.failure_threshold,
-            reset_timeout_s=settings.reset_timeout_ms / 1000,
-            on_change=log_change,
         )
 
     def _backoff(self) -> Backoff:
@@ -357,34 +319,25 @@ class WorkerAssembly:
         )
 
     def _decoder(self) -> Decoder:
+        entry = self._settings.input
         return Decoder(
-            [DecodedModel(self._ref, self._model.signature)],
-            max_event_bytes=self._settings.input.max_event_bytes,
-            max_key_bytes=self._settings.input.max_key_bytes,
+            [lane.decoded_model() for lane in self._lanes],
+            max_event_bytes=entry.max_event_bytes,
+            max_key_bytes=entry.max_key_bytes,
         )
 
-    def _batcher(self) -> MicroBatcher:
-        batch = self._settings.batch
-        return MicroBatcher(
-            max_batch_size=self._max_batch_size,
-            max_batch_bytes=batch.max_batch_bytes,
-            max_queue_delay_ms=batch.max_queue_delay_ms,
-        )
+    def _emission_builder(self, layout: Layout) -> EmissionBuilder:
+        (emitter,) = (self._emitter(lane, layout) for lane in self._lanes)
+        return emitter
 
-    def _encoder(self) -> PredictionEncoder:
-        model, signature = self._model, self._model.signature
-        return PredictionEncoder(
-            model=model.name, version=model.version, labels=signature.labels, num_classes=signature.num_classes
-        )
-
-    def _emitter(self, layout: Layout, encoder: PredictionEncoder) -> EmissionBuilder:
-        return (Emitter if self._model.signature.window is None else WindowEmitter)(
-            encoder,
-            model=self._model.name,
-            version=self._model.version,
+    def _emitter(self, lane: ServedLane, layout: Layout) -> ModelEmitter:
+        return (Emitter if lane.windows is None else WindowEmitter)(
+            lane.encoder,
+            model=lane.ref.name,
+            version=lane.ref.version,
             topics=layout.outputs,
             placer=Placer(layout.input_partitions, hash_key),
             worker=self._instance,
-            feature_names=[feature.name for feature in self._model.signature.features],
+            feature_names=[feature.name for feature in lane.model.signature.features],
             clock=self._clock,
         )

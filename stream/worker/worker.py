@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from aiokafka.errors import KafkaError
 
-from forebay.models.backends.protocol import Model
 from forebay.schemas.errors import BrokerError
 from forebay.stream.admin.service import WorkerAdmin
 from forebay.stream.core.cancellation import cancel_until_done
 from forebay.stream.core.log_lines import READY_LINE
 from forebay.stream.core.stop_request import StopRequest
-from forebay.stream.inference.device_thread import DeviceThread
 from forebay.stream.kafka.cluster.authorization_errors import explain_authorization_error
 from forebay.stream.kafka.consumer.lag_poller import LagPoller
 from forebay.stream.kafka.consumer.source import Source
@@ -24,6 +22,7 @@ from forebay.stream.kafka.producer.producer import MAX_CONNECT_S, OutputProducer
 from forebay.stream.pipeline.pipeline import Pipeline
 from forebay.stream.telemetry.commit_timings import CommitTimings
 from forebay.stream.telemetry.telemetry import Telemetry
+from forebay.stream.worker.lane_assembly import ServedLane
 from forebay.stream.worker.process_tuning import freeze_loaded_objects
 
 log = logging.getLogger("forebay.worker")
@@ -61,9 +60,8 @@ class FailureSlot:
 class WorkerParts:
     """The parts that a worker starts and stops. The pipeline is connected to its stages."""
 
-    model: Model
+    lanes: Sequence[ServedLane]
     pipeline: Pipeline
-    device: DeviceThread
     producer: OutputProducer
     source: Source
     lag: LagPoller
@@ -73,7 +71,7 @@ class WorkerParts:
 
 
 class Worker:
-    """One worker: one model, one device, one member of the group. Call `run` once."""
+    """One worker: one member of the group, with a lane for each model. Call `run` once."""
 
     def __init__(
         self,
@@ -82,14 +80,12 @@ class Worker:
         stop: StopRequest,
         failure: FailureSlot,
         bootstrap_servers: str,
-        max_batch_size: int,
         drain_timeout_s: float,
     ) -> None:
         self._parts = parts
         self._stop = stop
         self._failure = failure
         self._bootstrap_servers = bootstrap_servers
-        self._max_batch_size = max_batch_size
         self._drain_timeout_s = drain_timeout_s
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -116,9 +112,10 @@ class Worker:
         """Start the parts, each before those that use it. The group is joined last."""
         parts, stop = self._parts, self._stop
         await parts.admin.start()
-        await stop.unless_requested(parts.device.start(warm_up_sizes(self._max_batch_size)))
+        for served in parts.lanes:
+            await stop.unless_requested(served.lane.executor.start(warm_up_sizes(served.max_batch_size)))
+            log.info("model %s is warm", served.ref)
         parts.admin.mark_warm()
-        log.info("model %s version %d is warm", parts.model.name, parts.model.version)
         freeze_loaded_objects()
         await stop.unless_requested(connect(parts.producer, self._bootstrap_servers, timeout_s=MAX_CONNECT_S))
         await stop.unless_requested(parts.source.start())
@@ -127,7 +124,7 @@ class Worker:
         """Run the background tasks until a stop is requested, then drain. Raises the first failure of any of them."""
         pipeline = self._parts.pipeline
         self._run_task(pipeline.commit_forever(), "commit")
-        self._run_task(pipeline.feed_device(), "device")
+        self._run_task(pipeline.feed_lanes(), "lanes")
         self._run_task(pipeline.watch(), "watch")
         self._run_task(self._parts.lag.run(), "lag")
         self._run_task(self._parts.admin.run(), "admin")
@@ -162,7 +159,8 @@ class Worker:
         # Otherwise a poll inside the client is never cancelled, because the client would leak; here the process ends anyway.
         await cancel_until_done(*self._tasks)
         parts = self._parts
-        parts.device.stop()
+        for served in parts.lanes:
+            served.lane.executor.stop()
         await parts.source.stop(timeout_s=STOP_TIMEOUT_S)
         await parts.producer.stop(timeout_s=STOP_TIMEOUT_S)
         await parts.admin.stop()

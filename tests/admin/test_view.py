@@ -17,10 +17,10 @@ from forebay.stream.kafka.consumer.lag_poller import LagPoller
 from forebay.stream.pipeline.in_flight import Bounds, InFlight
 from forebay.stream.pipeline.observer import NullObserver
 from forebay.stream.pipeline.pipeline import Pipeline
-from forebay.stream.pipeline.stages import Breakers, Timing
+from forebay.stream.pipeline.stages import Breakers
 from forebay.stream.telemetry.polled_gauges import PolledComponents
 from forebay.stream.telemetry.telemetry import ModelOnDevice, Telemetry, WorkerIdentity
-from tests.core.build import P0, P1, ManualClock
+from tests.core.build import MODEL, P0, P1, ManualClock
 
 IDENTITY = WorkerIdentity(
     models=[ModelOnDevice(ModelRef("m", 7), "cpu")],
@@ -60,9 +60,10 @@ class Worker:
     def __init__(self) -> None:
         clock = ManualClock()
         self.clock, self.source, in_flight = clock, Source(), InFlight(Bounds(100, 1000, 10))
-        breakers = Breakers(_breaker(), _breaker())
-        timing = Timing(1.0, 2.0, 1.0)
-        self.pipeline = Pipeline(in_flight, timing, breakers, NullObserver(), max_poll_records=10, clock=clock)
+        breakers = Breakers(_breaker(), {MODEL: _breaker()})
+        self.pipeline = Pipeline(
+            in_flight, breakers, NullObserver(), revoke_timeout_s=1.0, max_poll_records=10, clock=clock
+        )
         self.telemetry = Telemetry(TelemetrySection(), IDENTITY, clock=clock, environ={})
         self.lag = LagPoller(self.source, self.telemetry.record_lag, clock=clock)
         model = SimpleNamespace(name="m", version=7, signature=SimpleNamespace(window=None))
@@ -132,7 +133,7 @@ async def test_the_status_and_the_metrics_report_the_same_readiness() -> None:
 
 async def test_the_status_and_the_metrics_name_the_same_breakers() -> None:
     worker = Worker()
-    worker.breakers.model.trip(worker.clock.monotonic_s(), "for this test")
+    worker.breakers.models[MODEL].trip(worker.clock.monotonic_s(), "for this test")
     states = {name: breaker["state"] for name, breaker in worker.view.status(since=None)["breakers"].items()}
     assert states == {"model": "open", "cluster": "closed"}
     assert worker.metric("forebay_breaker_state{") == [

@@ -23,10 +23,11 @@ from forebay.stream.kafka.producer.producer import explain_refusal
 from forebay.stream.pipeline.committer import AtLeastOnce, Committer
 from forebay.stream.pipeline.dead_letter_limit import DeadLetterLimit, DeadLetterLimits
 from forebay.stream.pipeline.in_flight import Bounds, InFlight
+from forebay.stream.pipeline.lane import CallLimits, Lane
 from forebay.stream.pipeline.micro_batcher import MicroBatcher
 from forebay.stream.pipeline.observer import NullObserver
 from forebay.stream.pipeline.pipeline import Pipeline
-from forebay.stream.pipeline.stages import Breakers, Stages, Timing
+from forebay.stream.pipeline.stages import Breakers, Stages
 from tests.core.build import MODEL, P0, P1, FakeRecord, ManualClock, event, signature
 from tests.eventually import eventually
 from tests.output.test_emitter import emitter
@@ -79,7 +80,9 @@ class ScriptedSource:
     def epoch(self) -> Epoch | None:
         return self.current
 
-    async def poll(self, *, timeout_s: float, max_records: int) -> Mapping[TopicPartition, Sequence[Record]]:
+    async def poll(
+        self, *, timeout_s: float, max_records: int, topics: frozenset[str] | None = None
+    ) -> Mapping[TopicPartition, Sequence[Record]]:
         await asyncio.sleep(0)
         self.polled += 1
         records_by_partition: dict[TopicPartition, Sequence[Record]] = {}
@@ -188,11 +191,13 @@ class Rig:
         self.producer = ScriptedProducer()
         self.model = ModelOnLeash()
         self.breaker_changes: list[tuple[str, str]] = []
+        self.model_breaker = self.breaker("model")
+        self.call_limits = CallLimits(call_timeout_s, hang_timeout_s)
         self.pipeline = Pipeline(
             InFlight(Bounds(max_events, 10**6, 100)),
-            Timing(call_timeout_s=call_timeout_s, hang_timeout_s=hang_timeout_s, revoke_timeout_s=0.05),
-            Breakers(self.breaker("model"), self.breaker("cluster")),
+            Breakers(self.breaker("cluster"), {MODEL: self.model_breaker}),
             NullObserver(),
+            revoke_timeout_s=0.05,
             max_poll_records=max_poll,
             clock=self.clock,
         )
@@ -213,7 +218,7 @@ class Rig:
             self.model,
             clock=self.clock,
             loop=asyncio.get_running_loop(),
-            breaker=self.pipeline._breakers.model,
+            breaker=self.model_breaker,
             backoff=Backoff(jitter=lambda: 0.0),
             on_fatal=self.deaths.append,
         )
@@ -232,8 +237,18 @@ class Rig:
             Stages(
                 source=self.source,
                 decoder=Decoder([DecodedModel(MODEL, self.model.signature)], max_event_bytes=1000),
-                batcher=MicroBatcher(max_batch_size=self.max_batch_size, max_batch_bytes=10**6, max_queue_delay_ms=5),
-                device=device,
+                lanes=[
+                    Lane(
+                        MODEL,
+                        executor=device,
+                        batcher=MicroBatcher(
+                            max_batch_size=self.max_batch_size, max_batch_bytes=10**6, max_queue_delay_ms=5
+                        ),
+                        breaker=self.model_breaker,
+                        call_limits=self.call_limits,
+                    )
+                ],
+                topics=frozenset(partition.topic for partition in self.log),
                 committer=committer,
                 producer=self.producer,  # type: ignore[arg-type]
                 windows=self.windows,
@@ -241,7 +256,7 @@ class Rig:
         )
         committing = asyncio.create_task(self.pipeline.commit_forever())
         self.polling = polling = asyncio.create_task(self.pipeline.run())
-        feeding = asyncio.create_task(self.pipeline.feed_device())
+        feeding = asyncio.create_task(self.pipeline.feed_lanes())
         try:
             yield committing
         finally:

@@ -263,7 +263,7 @@ async def test_a_drain_waits_for_a_model_that_fails_for_a_moment() -> None:
         rig.pipeline.stop()
         draining = asyncio.create_task(rig.pipeline.drain())
         rig.model.gate.set()
-        await rig.until(lambda: rig.pipeline._breakers.model.failures > 0)
+        await rig.until(lambda: rig.model_breaker.failures > 0)
         rig.model.broken = False
         await rig.until(draining.done)
         assert rig.all_committed()
@@ -275,10 +275,10 @@ async def test_the_queue_of_the_device_is_limited() -> None:
     async with rig.running():
         rig.model.gate.clear()
         await rig.until(lambda: rig.pipeline.num_in_flight == 2000)
-        assert rig.pipeline._feed.num_waiting <= 8
+        assert rig.pipeline.lanes_status()[0].waiting <= 8
         polled = rig.source.polled
         await rig.until(lambda: rig.source.polled > polled)  # the membership is kept
-        assert rig.pipeline._feed.num_waiting <= 8
+        assert rig.pipeline.lanes_status()[0].waiting <= 8
         rig.model.gate.set()
         await rig.until(rig.all_committed)
     assert rig.producer.predictions() == 2000
@@ -299,7 +299,9 @@ async def test_events_before_a_read_error_are_committed_but_never_for_a_recreate
     rig = Rig([7, 0])
     poll = rig.source.poll
 
-    async def poll_once(*, timeout_s: float, max_records: int) -> Mapping[TopicPartition, Sequence[Record]]:
+    async def poll_once(
+        *, timeout_s: float, max_records: int, topics: frozenset[str] | None = None
+    ) -> Mapping[TopicPartition, Sequence[Record]]:
         if rig.source.polled:
             raise error
         return await poll(timeout_s=timeout_s, max_records=max_records)

@@ -111,7 +111,7 @@ def main() -> int:
     failpoints.install(arguments.get("failpoints", {}))
     try:
         model = (WindowHashModel if arguments["mode"] == "windows" else HashModel)(arguments["mode"], flag)
-        pipeline = asyncio.run(run_worker(settings, model, clock=clock))
+        pipeline = asyncio.run(run_worker(settings, [model], clock=clock))
     except StoppedEarly:
         return 0  # nothing was read yet, as in `forebay run`
     except ForebayError as error:

@@ -25,13 +25,12 @@ async def test_a_stop_before_the_cluster_answers_ends_the_assembly() -> None:
     stop = StopRequest()
     stop.request(15)
     with pytest.raises(StoppedEarly):
-        await WorkerAssembly(settings(), HashModel("echo"), clock=SystemClock()).assemble(stop)
+        await WorkerAssembly(settings(), [HashModel("echo")], clock=SystemClock()).assemble(stop)
 
 
 async def test_a_window_model_without_configured_windows_is_refused_before_connecting() -> None:
-    assembly = WorkerAssembly(settings(), WindowHashModel("windows"), clock=SystemClock())
     with pytest.raises(ConfigError, match=r"window\.kind = none"):
-        await assembly.assemble(StopRequest())
+        WorkerAssembly(settings(), [WindowHashModel("windows")], clock=SystemClock())
 
 
 async def test_the_first_failure_is_the_one_that_is_raised() -> None:

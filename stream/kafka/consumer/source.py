@@ -154,15 +154,21 @@ class Source(ConsumerRebalanceListener):
         """Return the current members of the group. Raises KafkaError."""
         return await read_members(self._consumer, self._group_id)
 
-    async def poll(self, *, timeout_s: float, max_records: int) -> Mapping[TopicPartition, Sequence[Record]]:
+    async def poll(
+        self, *, timeout_s: float, max_records: int, topics: frozenset[str] | None = None
+    ) -> Mapping[TopicPartition, Sequence[Record]]:
         """Return the next records, read in `epoch`; nothing while the gate is closed. Never cancel this call: the client leaks.
+
+        topics: return records of these topics only; None for all.
 
         Raises BrokerError if a position is outside the log or cannot be read, KafkaError for what the client does not retry.
         """
         wait_ms = max(0.0, min(timeout_s, MAX_POLL_WAIT_S)) * 1000
         self._poll_budget.begin_poll()
         try:
-            records: dict[Any, list[Any]] = await self._consumer.getmany(timeout_ms=wait_ms, max_records=max_records)
+            records: dict[Any, list[Any]] = await self._consumer.getmany(
+                *self._partitions_of(topics), timeout_ms=wait_ms, max_records=max_records
+            )
         except OffsetOutOfRangeError as error:
             if self._watch is not None:
                 with contextlib.suppress(KafkaError):
@@ -173,6 +179,12 @@ class Source(ConsumerRebalanceListener):
         if self._watch is not None and (recreated := await self._watch.check()):
             raise recreated_error(recreated, known_positions(self._consumer))
         return records if epoch is not None and epoch == self.epoch else {}
+
+    def _partitions_of(self, topics: frozenset[str] | None) -> list[ClientTopicPartition]:
+        """Return all partitions of these topics; for None an empty list, which the client takes for all it is assigned."""
+        if topics is None:
+            return []
+        return [ClientTopicPartition(topic, number) for topic in topics for number in range(self._topics[topic])]
 
     def pause(self) -> None:
         """Stop fetching. The member stays in the group as long as `poll` is called."""

@@ -1,0 +1,128 @@
+"""The assembly of a lane: the parts of one served model, from its settings."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from forebay.models.backends.protocol import Model
+from forebay.stream.config.models_section import ServedModelSettings
+from forebay.stream.config.sections import BreakerSection, Settings
+from forebay.stream.core.backoff import Backoff
+from forebay.stream.core.circuit_breaker import BreakerState, CircuitBreaker
+from forebay.stream.core.clock import Clock
+from forebay.stream.core.model_ref import ModelRef
+from forebay.stream.decode import DecodedModel
+from forebay.stream.eventtime.plan import WindowPlan
+from forebay.stream.inference.device_thread import DeviceThread
+from forebay.stream.output.encoder import PredictionEncoder
+from forebay.stream.pipeline.lane import CallLimits, Lane
+from forebay.stream.pipeline.micro_batcher import MicroBatcher
+from forebay.stream.worker.batch_sizes import batch_size
+from forebay.stream.worker.window_plan import window_plan
+
+log = logging.getLogger("forebay.worker")
+
+
+@dataclass(frozen=True, slots=True)
+class ServedLane:
+    """A lane with its model, its settings, and what the other stages need to know of it.
+
+    topics: full names of the input topics whose events go to it unless they name another model.
+    max_batch_size: may be smaller than configured, for models with very many outputs.
+    windows: None if the model takes single events.
+    """
+
+    model: Model
+    settings: ServedModelSettings
+    topics: frozenset[str]
+    max_batch_size: int
+    windows: WindowPlan | None
+    encoder: PredictionEncoder
+    lane: Lane
+
+    @property
+    def ref(self) -> ModelRef:
+        return self.lane.model
+
+    def decoded_model(self) -> DecodedModel:
+        """Return what decoding needs to know of the model."""
+        return DecodedModel(self.ref, self.model.signature, self.topics)
+
+
+def build_lane(
+    model: Model,
+    settings: ServedModelSettings,
+    *,
+    worker: Settings,
+    topics: frozenset[str],
+    label: str,
+    clock: Clock,
+    on_fatal: Callable[[BaseException], None],
+) -> ServedLane:
+    """Build a lane, without starting it.
+
+    worker: the settings of the worker.
+    topics: as in `ServedLane`.
+    label: names the circuit breaker in the log.
+    on_fatal: receives the error if the model's thread dies.
+
+    Raises ConfigError if the model does not fit its settings.
+    """
+    ref, signature = ModelRef(model.name, model.version), model.signature
+    max_batch_size = batch_size(settings.batch.max_batch_size, signature.output_dim)
+    if max_batch_size < settings.batch.max_batch_size:
+        log.info(
+            "micro-batches of the %s hold at most %d events instead of %d because the model has %d outputs",
+            label,
+            max_batch_size,
+            settings.batch.max_batch_size,
+            signature.output_dim,
+        )
+    delivery = worker.delivery
+    breaker = circuit_breaker(label, worker.breaker)
+    call_s = settings.model.call_timeout_ms / 1000
+    return ServedLane(
+        model,
+        settings,
+        topics,
+        max_batch_size=max_batch_size,
+        windows=window_plan(settings.window, signature, ref),
+        encoder=PredictionEncoder(
+            model=ref.name, version=ref.version, labels=signature.labels, num_classes=signature.num_classes
+        ),
+        lane=Lane(
+            ref,
+            executor=DeviceThread(
+                model,
+                clock=clock,
+                loop=asyncio.get_running_loop(),
+                breaker=breaker,
+                backoff=Backoff(delivery.retry_backoff_ms / 1000, delivery.retry_backoff_max_ms / 1000),
+                on_fatal=on_fatal,
+            ),
+            batcher=MicroBatcher(
+                max_batch_size=max_batch_size,
+                max_batch_bytes=settings.batch.max_batch_bytes,
+                max_queue_delay_ms=settings.batch.max_queue_delay_ms,
+            ),
+            breaker=breaker,
+            call_limits=CallLimits(call_s, call_s + worker.breaker.reset_timeout_ms / 1000),
+            topics=topics,
+        ),
+    )
+
+
+def circuit_breaker(name: str, section: BreakerSection) -> CircuitBreaker:
+    """Return a circuit breaker that logs its changes under this name."""
+
+    def log_change(state: BreakerState, reason: str) -> None:
+        log.warning("circuit breaker of the %s: %s: %s", name, state.value, reason)
+
+    return CircuitBreaker(
+        failure_threshold=section.failure_threshold,
+        reset_timeout_s=section.reset_timeout_ms / 1000,
+        on_change=log_change,
+    )
