@@ -59,6 +59,7 @@ class Lanes:
         router: Router | None = None,
     ) -> None:
         self._topics = topics
+        self._in_flight = in_flight
         self._clock = clock
         self._router = router or ModelRouter(lane.model for lane in lanes)
         several = len(lanes) > 1
@@ -143,8 +144,13 @@ class Lanes:
     def readable_topics(self, now_s: float) -> frozenset[str]:
         """Return the input topics that feed no blocked lane."""
         blocked = [state for state in self._states.values() if self._blocked(state, now_s) is not None]
-        full = set() if self._shares is None else self._shares.full()
-        return self._topics.difference(full, *(self._fed_by(state) for state in blocked))
+        return self._topics.difference(self._full_topics(), *(self._fed_by(state) for state in blocked))
+
+    def _full_topics(self) -> frozenset[str]:
+        """Return the topics that hold all that is permitted to be in flight for them."""
+        if self._shares is not None:
+            return frozenset(self._shares.full())
+        return frozenset() if self._in_flight.room() else self._topics
 
     def _fed_by(self, state: _LaneState) -> frozenset[str]:
         return self._topics if len(self._states) == 1 else state.feeds_from()
@@ -156,8 +162,7 @@ class Lanes:
 
     def status(self) -> list[LaneStatus]:
         """Return the status of each lane."""
-        now_s = self._clock.monotonic_s()
-        full = set() if self._shares is None else self._shares.full()
+        now_s, full = self._clock.monotonic_s(), self._full_topics()
         return [
             LaneStatus(
                 model=model,
@@ -166,7 +171,7 @@ class Lanes:
                 batches=state.feed.num_unfinished,
                 waiting=state.feed.num_waiting,
                 blocked=self._blocked(state, now_s)
-                or (None if full.isdisjoint(state.feeds_from()) else "in_flight_limit"),
+                or (None if full.isdisjoint(self._fed_by(state)) else "in_flight_limit"),
                 topics=tuple(sorted(state.lane.topics)),
                 call_for_s=state.lane.executor.running_for_s(),
                 breaker=state.lane.breaker,
