@@ -17,6 +17,7 @@ from forebay.stream.cli.examples import examples
 from forebay.stream.cli.interrupts import run_async
 from forebay.stream.cli.options import json_option
 from forebay.stream.cli.output import echo_json
+from forebay.stream.cli.subcommands import SubcommandGroup
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,6 +37,7 @@ UNWIND_S: Final = 60.0
 
 @click.group(
     name="demo",
+    cls=SubcommandGroup,
     invoke_without_command=True,
     epilog=examples(
         ("forebay demo", "takes half a minute"),

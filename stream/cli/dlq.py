@@ -14,6 +14,7 @@ from forebay.stream.cli.examples import examples
 from forebay.stream.cli.interrupts import run_async
 from forebay.stream.cli.options import json_option
 from forebay.stream.cli.output import echo, echo_json
+from forebay.stream.cli.subcommands import SubcommandGroup
 from forebay.stream.core.quantities import quantity
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ SHOWN_BYTES: Final = 4096
 
 @click.group(
     name="dlq",
+    cls=SubcommandGroup,
     epilog=examples(
         ("forebay dlq stats", "counts by kind, and since when"),
         ("forebay dlq list --kind not_json --since 2h", "the newest, one per line"),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -136,12 +137,21 @@ def bootstrap_option(function: Callable[P, R]) -> Callable[P, R]:
 
 
 class _FirstName(click.Option):
-    """An option whose help shows only its first name."""
+    """An option whose help and errors show only its first name."""
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        with self._one_name():
+            return super().get_help_record(ctx)
+
+    def get_error_hint(self, ctx: click.Context) -> str:
+        with self._one_name():
+            return super().get_error_hint(ctx)
+
+    @contextmanager
+    def _one_name(self) -> Iterator[None]:
         names, self.opts = self.opts, self.opts[:1]
         try:
-            return super().get_help_record(ctx)
+            yield
         finally:
             self.opts = names
 

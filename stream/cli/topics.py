@@ -10,6 +10,7 @@ from forebay.stream.cli.examples import examples
 from forebay.stream.cli.interrupts import run_async
 from forebay.stream.cli.options import ConfigSource, bootstrap_option, config_options, json_option, timeout_option
 from forebay.stream.cli.output import echo_json
+from forebay.stream.cli.subcommands import SubcommandGroup
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,6 +29,12 @@ _timeout = timeout_option("Time limit for the cluster.", default=15.0)
 
 @click.group(
     name="topics",
+    cls=SubcommandGroup,
+    answers={
+        "delete": "Forebay deletes no topics; use a tool of Kafka, such as `kafka-topics.sh --delete`.",
+        "list": "`forebay topics check` lists the topics.",
+        "describe": "`forebay topics check --json` describes the topics.",
+    },
     epilog=examples(
         ("forebay topics create --dry-run", "check what would be created and allowed"),
         ("forebay topics create", "create missing topics"),

@@ -83,6 +83,13 @@ def test_the_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[s
         (["config", "--set"], "--set"),
         (["init", "surplus"], "surplus"),
         (["check", "--timeout-s", "soon"], "soon"),
+        (["status", "--timeout", "0"], "Invalid value for '--timeout': 0"),
+        (["topics", "delete"], "unknown command 'delete'. Forebay deletes no topics; use a tool of Kafka"),
+        (["topics", "creat"], "unknown command 'creat'. Did you mean 'create'?"),
+        (["topics", "zzz"], "unknown command 'zzz'. `forebay topics` has: check, create."),
+        (["topics", "--nonsense"], "--nonsense"),
+        (["dlq", "purge"], "unknown command 'purge'. `forebay dlq` has: list, replay, show, stats."),
+        (["demo", "flight"], "unknown command 'flight'. Did you mean 'flights'?"),
     ],
 )
 def test_a_wrong_command_line_is_reported_with_status_2(
