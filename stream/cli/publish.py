@@ -15,7 +15,7 @@ from forebay.stream.cli.examples import examples
 from forebay.stream.cli.interrupts import run_async
 from forebay.stream.cli.options import ConfigSource, bootstrap_option, config_options, json_option
 from forebay.stream.cli.output import echo, echo_json
-from forebay.stream.cli.publish_check import find_signature, warn
+from forebay.stream.cli.publish_check import find_signature, outcome_topics, warn
 from forebay.stream.core.quantities import quantity
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class PublishOptions(TypedDict):
 @click.option("--features", metavar="VALUES", help="One event: a JSON array or object, or name=value pairs.")
 @click.option("--id", "event_id", metavar="TEXT", help="One event: its id. [default: a random id]")
 @click.option("--key", metavar="TEXT", help="One event: its record key. Order is kept per key.")
-@click.option("--model", metavar="NAME", help="The model that is to predict the events.")
+@click.option("--model", metavar="NAME", help="The model that is to predict the events. [default: that of the topic]")
 @click.option(
     "--deadline-ms",
     type=click.IntRange(min=0),
@@ -165,7 +165,7 @@ def command(
     if options["wait_s"] is None:
         _print_published(job, run_async(job.publish_one(*event)), as_json)
         return 0
-    outputs = _outcome_topics(loaded.settings)
+    outputs = outcome_topics(loaded.settings, model=_named_model(options), topic=options["topic"])
     return run_async(_publish_and_wait(job, event, outputs=outputs, wait_s=options["wait_s"], as_json=as_json))
 
 
@@ -214,7 +214,8 @@ def _find_signature(loaded: LoadedSettings, options: PublishOptions) -> ServedSi
     topic = options["topic"]
     return find_signature(
         loaded,
-        model=options["model"],
+        model=_named_model(options),
+        topic=topic,
         other_topic=topic is not None and topic not in _input_topics(loaded.settings),
         wanted=False if options["raw"] else options["check"],
         warn=warn,
@@ -260,18 +261,12 @@ def _read_options(options: PublishOptions, categories: Mapping[str, Collection[s
     return ReadOptions(cast("Format | None", options["form"]), options["raw"], csv)
 
 
-def _outcome_topics(settings: Settings) -> tuple[str, str]:
-    """Return the topics of predictions and dead letters. Raises ConfigError if single events have no predictions."""
-    from forebay.schemas.topics import DEAD_LETTERS, PREDICTIONS, topic_name
+def _named_model(options: PublishOptions) -> str | None:
+    """Return the model that an option or a header names for all events."""
+    from forebay.schemas.headers import MODEL
 
-    if settings.window.kind != "none":
-        raise ConfigError(
-            "--wait works only if single events are predicted; with window.kind set, windows are predicted when they close",
-            kind="wait",
-            remedy="remove --wait; `forebay tail predictions` shows the predictions",
-        )
-    prefix = settings.topics.prefix
-    return topic_name(prefix, PREDICTIONS.name), topic_name(prefix, DEAD_LETTERS.name)
+    named = [content for name, content in map(_header, options["headers"]) if name.lower() == MODEL]
+    return options["model"] or (named[-1].decode() if named else None)
 
 
 def _header(text: str) -> tuple[str, bytes]:

@@ -161,6 +161,63 @@ def test_events_are_checked_against_the_configured_model(
     assert sorted(map(str, sensors)) == ["01", "01", "03", "1", "NA"]
 
 
+@pytest.fixture
+def several(names: Names) -> list[str]:
+    """Two models with different features; the second takes the topic rides; the options that configure them."""
+    publish_model(
+        Path("models"),
+        "flights",
+        signature=Signature((Feature("delay"), Feature("dist"), Feature("hour")), (3,), "multiclass", 2),
+    )
+    publish_model(
+        Path("models"),
+        "rides",
+        signature=Signature((Feature("km"), Feature("fare"), Feature("tip")), (3,), "multiclass", 2),
+    )
+    models = [{"name": "flights"}, {"name": "rides", "topics": ["rides"], "window": {"kind": "session", "gap_ms": 9}}]
+    return ["--set", f"models={json.dumps(models)}"]
+
+
+@pytest.mark.parametrize(
+    ("features", "options", "model"),
+    [
+        ("delay=1 dist=2 hour=3", [], None),
+        ("km=1 fare=2 tip=3", [], "flights"),
+        ("km=1 fare=2 tip=3", ["--model", "rides"], None),
+        ("delay=1 dist=2 hour=3", ["--model", "rides"], "rides"),
+        ("delay=1 dist=2 hour=3", ["--header", "forebay-model=rides"], "rides"),
+        ("delay=1 dist=2 hour=3", ["--topic", "{rides}"], "rides"),
+        ("delay=1 dist=2 hour=3", ["--topic", "{rides}", "--model", "flights"], None),
+    ],
+)
+def test_of_several_models_the_named_one_or_else_that_of_the_topic_checks_events(
+    features: str,
+    options: list[str],
+    model: str | None,
+    arguments: list[str],
+    names: Names,
+    several: list[str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    create = ["topics", "create", *arguments, *several]
+    assert main(create) == 0
+    options = [option.replace("{rides}", names("rides")) for option in options]
+    status = main(["publish", "--features", features, *options, *arguments, *several])
+    error = capsys.readouterr().err
+    assert (status, "is a feature of model" in error) == ((0, False) if model is None else (1, True))
+    assert model is None or f"is a feature of model {model!r}" in error
+
+
+def test_waiting_is_refused_for_the_model_with_windows_only(
+    arguments: list[str], several: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["publish", "--features", "km=1 fare=2 tip=3", "--model", "rides", "--wait", "1", *arguments, *several]
+    assert main(command) == 2
+    assert "--wait works only if single events are predicted" in capsys.readouterr().err
+    assert main(["publish", "--features", "[1, 2, 3]", "--wait", "0.1", *arguments, *several]) == 1
+    assert "--wait works" not in capsys.readouterr().err
+
+
 def test_a_missing_model_is_reported_only_if_it_was_named(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
