@@ -19,20 +19,41 @@
 
 {{/* A setting of `config`, or Forebay's default for settings that the chart uses. Takes a dict: root, section, key. */}}
 {{- define "forebay.setting" -}}
-{{- $defaults := dict "topics.partitions" 4 "delivery.drain_timeout_ms" 20000 "input.topics" (list "features") -}}
+{{- $defaults := dict "topics.partitions" 4 "delivery.drain_timeout_ms" 20000 -}}
 {{- $given := pick (get .root.Values.config .section | default dict) .key | values | first -}}
 {{- toJson (kindIs "invalid" $given | ternary (get $defaults (printf "%s.%s" .section .key)) $given) -}}
 {{- end }}
 
+{{/*
+The input topics, as a JSON list: those in `config`, or else the topics of all models, after `features` if the first model has
+none, as Forebay derives them.
+*/}}
+{{- define "forebay.inputTopics" -}}
+{{- $given := ((.Values.config).input).topics -}}
+{{- $models := (.Values.config).models | default list -}}
+{{- $topics := list -}}
+{{- if not ($models | first | default dict).topics }}{{ $topics = list "features" }}{{ end -}}
+{{- range $models }}{{ $topics = concat $topics (.topics | default list) }}{{ end -}}
+{{- toJson (kindIs "invalid" $given | ternary (uniq $topics) $given) -}}
+{{- end }}
+
 {{/* The number of input partitions of all topics. Workers in excess of it are idle. */}}
 {{- define "forebay.partitions" -}}
-{{- $topics := include "forebay.setting" (dict "root" . "section" "input" "key" "topics") | fromJsonArray -}}
+{{- $topics := include "forebay.inputTopics" . | fromJsonArray -}}
 {{- mul (len $topics) (include "forebay.setting" (dict "root" . "section" "topics" "key" "partitions") | int) -}}
 {{- end }}
 
-{{/* "true" if the model predicts windows of events. */}}
+{{/* "true" if the model of the test's event, which goes to the first input topic, predicts windows of events. */}}
 {{- define "forebay.windows" -}}
-{{- if ne (get (.Values.config.window | default dict) "kind" | default "none") "none" }}true{{ end -}}
+{{- $window := (.Values.config).window -}}
+{{- with (.Values.config).models -}}
+{{- $topic := include "forebay.inputTopics" $ | fromJsonArray | first -}}
+{{- $model := first . -}}
+{{- range . }}{{ if has $topic (.topics | default list) }}{{ $model = . }}{{ end }}{{ end -}}
+{{- range . }}{{ if and $.Values.tests.model (eq .name $.Values.tests.model) }}{{ $model = . }}{{ end }}{{ end -}}
+{{- $window = $model.window -}}
+{{- end -}}
+{{- if ne (get ($window | default dict) "kind" | default "none") "none" }}true{{ end -}}
 {{- end }}
 
 {{- define "forebay.drainSeconds" -}}
@@ -96,7 +117,7 @@
 {{- $_ := set $kafka "ssl_check_hostname" false -}}
 {{- end -}}
 {{- $model := dict "repository" "/models" -}}
-{{- if eq .Values.models.source "example" }}{{ $_ := set $model "name" "example" }}{{ end -}}
+{{- if and (eq .Values.models.source "example") (not (.Values.config).models) }}{{ $_ := set $model "name" "example" }}{{ end -}}
 {{- if .Values.gpu.enabled }}{{ $_ := set $model "device" "cuda" }}{{ end -}}
 {{- $admin := dict "host" "0.0.0.0" "port" 8080 "port_retries" 0 -}}
 {{- if .Values.admin.tls.existingSecret -}}
@@ -123,7 +144,16 @@ rebinding. IP addresses, which probes and Prometheus use, are always accepted.
 {{- $config := mergeOverwrite (include "forebay.ownConfig" . | fromJson) .Values.config -}}
 {{- $_ := set $config.admin "allowed_hosts" (include "forebay.allowedHosts" . | fromJsonArray) -}}
 {{- range $section, $settings := $config }}
-{{- if $settings }}
+{{- if eq $section "models" }}
+{{- range $settings }}
+[[models]]
+{{- range $key, $value := . }}
+{{- if not (kindIs "invalid" $value) }}
+{{ $key }} = {{ include "forebay.toml.value" $value }}
+{{- end }}
+{{- end }}
+{{ end }}
+{{- else if $settings }}
 [{{ $section }}]
 {{- range $key, $value := $settings }}
 {{- if not (kindIs "invalid" $value) }}

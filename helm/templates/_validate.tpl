@@ -40,6 +40,22 @@
 {{- end -}}
 {{- end -}}
 
+{{- /* The short form and the list of models. Forebay would refuse them too, but only when the pods start. */ -}}
+{{- if $v.config.models -}}
+{{- range $section, $settings := dict "model" (pick ($v.config.model | default dict) "name" "version") "window" ($v.config.window | default dict) -}}
+{{- range $key, $value := $settings -}}
+{{- if not (kindIs "invalid" $value) -}}
+{{- fail (printf "config.%s.%s cannot be set together with config.models; move it to an entry of config.models" $section $key) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $names := list -}}
+{{- range $v.config.models -}}
+{{- if has .name $names }}{{ fail (printf "config.models contains %s twice; events choose a model by its name" .name) }}{{ end -}}
+{{- $names = append $names .name -}}
+{{- end -}}
+{{- end -}}
+
 {{- /* With two entries of the same name, the result is undefined, and a server-side apply refuses them. */ -}}
 {{- range $entry := concat $v.extraEnv $v.aggregator.extraEnv -}}
 {{- if has $entry.name (list "FOREBAY_CONFIG" "POD_NAME" "POD_NAMESPACE" "HOME" "OTEL_RESOURCE_ATTRIBUTES") -}}

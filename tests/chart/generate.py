@@ -14,7 +14,8 @@ from typing import Any, Final, NamedTuple
 
 import yaml
 
-from forebay.stream.config.sections import section_types
+from forebay.stream.config.paths import MODELS, SUBSECTIONS
+from forebay.stream.config.sections import ModelEntry, section_types
 
 CHART: Final = Path(__file__).resolve().parent.parent.parent / "helm"
 VALUES: Final = '{{ template "chart.valuesSection" . }}'
@@ -38,8 +39,21 @@ def config_schema() -> dict[str, Any]:
     return {
         "type": ["object", "null"],
         "additionalProperties": False,
-        "properties": {name: _section(section.model_json_schema()) for name, section in section_types().items()},
+        "properties": {name: _section(section.model_json_schema()) for name, section in section_types().items()}
+        | {MODELS: _models()},
     }
+
+
+def _models() -> dict[str, Any]:
+    entry = _section(ModelEntry.model_json_schema())
+    tables = {name: _section(section.model_json_schema()) for name, section in SUBSECTIONS.items()}
+    properties = {
+        **entry["properties"],
+        "name": _plain(ModelEntry.model_json_schema()["properties"]["name"], {}),
+        **tables,
+    }
+    item = {**entry, "type": "object", "required": ["name"], "properties": properties}
+    return {"type": ["array", "null"], "items": item}
 
 
 def _section(schema: dict[str, Any]) -> dict[str, Any]:

@@ -126,6 +126,54 @@ def test_any_value_is_preserved(helm: Helm, tmp_path: Path) -> None:
     ]
 
 
+def test_several_models(helm: Helm, tmp_path: Path) -> None:
+    settings = settings_of(helm.objects("models"), tmp_path).settings
+    churn, visits = settings.models_to_serve()
+    assert (churn.model.name, churn.model.repository, churn.model.device) == ("churn", "/models", "cpu")
+    assert (churn.topics, churn.batch.max_queue_delay_ms, churn.window.kind) == (("features",), 5, "none")
+    assert (visits.model.name, visits.model.version, visits.topics) == ("visits", 3, ("clicks",))
+    assert (visits.batch.max_batch_size, visits.batch.max_queue_delay_ms, visits.window.gap_ms) == (256, 5, 60_000)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"models": [{"name": "a"}]},
+        {"models": [{"name": "a", "topics": ["x"]}, {"name": "b", "topics": ["z", "y"]}]},
+        {"models": [{"name": "a"}, {"name": "b", "topics": ["features", "y"]}]},
+        {"models": [{"name": "a"}], "input": {"topics": ["q", "r", "s"]}},
+        {"models": []},
+    ],
+)
+def test_the_chart_and_forebay_derive_the_same_input_topics(
+    config: dict[str, object], helm: Helm, tmp_path: Path
+) -> None:
+    objects = helm.objects("keda-kafka", values={"config": config})
+    settings = settings_of(objects, tmp_path).settings
+    (scaled,) = [one for one in objects if one["kind"] == "ScaledObject"]
+    topics = [trigger["metadata"]["topic"] for trigger in scaled["spec"]["triggers"]]
+    assert topics == list(settings.input.topics)
+    assert scaled["spec"]["maxReplicaCount"] == len(topics) * settings.topics.partitions
+
+
+@pytest.mark.parametrize(
+    ("topics", "model", "has_test"),
+    [
+        (["features"], "", True),
+        (["clicks", "features"], "", False),
+        (["features"], "visits", False),
+        (["clicks"], "churn", True),
+    ],
+)
+def test_helm_test_expects_a_prediction_only_from_a_model_without_windows(
+    topics: list[str], model: str, has_test: bool, helm: Helm
+) -> None:
+    visits = {"name": "visits", "topics": ["clicks"], "window": {"kind": "session"}}
+    config = {"input": {"topics": topics}, "models": [{"name": "churn"}, visits]}
+    objects = helm.objects(values={"config": config, "tests.model": model})
+    assert any(one["kind"] == "Pod" for one in objects) is has_test
+
+
 def test_what_the_chart_takes_for_defaults_are_the_defaults(helm: Helm) -> None:
     """The chart calculates with the defaults of settings that are not given: the grace period and the number of partitions."""
     defaults = Settings()

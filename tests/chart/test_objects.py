@@ -282,8 +282,21 @@ def test_notes_warn_of_open_doors(sets: tuple[str, ...], warning: str, helm: Hel
     assert warning in notes_of(helm, *sets)
 
 
+def test_notes_name_the_models_and_all_topics(helm: Helm) -> None:
+    models = 'json:config.models=[{"name": "churn"}, {"name": "visits", "topics": ["clicks"]}]'
+    notes = notes_of(helm, models)
+    assert "reads features, clicks at kafka:9092" in notes
+    assert (
+        "It serves churn, visits (clicks). Events that name no model go to the model of their topic, else to churn."
+        in notes
+    )
+    assert "It serves" not in notes_of(helm)
+
+
 def notes_of(helm: Helm, *sets: str) -> str:
-    options = [part for one in sets for part in ("--set", one)]
+    options = [
+        part for one in sets for part in (("--set-json", one[5:]) if one.startswith("json:") else ("--set", one))
+    ]
     command = ["install", "forebay", str(CHART), "-n", "streams", "--dry-run=client", "-f", str(CASES["minimal"])]
     return helm.run(*command, *options).partition("NOTES:")[2]
 

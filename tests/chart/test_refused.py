@@ -55,6 +55,10 @@ TOGETHER = {
     "extraEnv[0].name=HOME": "extraEnv: HOME is set by the chart; remove it",
     "aggregator.extraEnv[0].name=FOREBAY_ADMIN__PORT": "extraEnv: FOREBAY_ADMIN__PORT is set by the chart; use service.port",
     "config.model.repository=/m": "config.model.repository is set by the chart; use models.source",
+    "config.models[0].name=a,config.model.name=b": "config.model.name cannot be set together with config.models; move it",
+    "config.models[0].name=a,config.model.version=3": "config.model.version cannot be set together with config.models",
+    "config.models[0].name=a,config.window.kind=session": "config.window.kind cannot be set together with config.models",
+    "config.models[0].name=a,config.models[1].name=a": "config.models contains a twice; events choose a model by its name",
     "config.admin.port=1": "config.admin.port is set by the chart; use service.port",
 }
 
@@ -83,6 +87,19 @@ MISTYPED: Mapping[str, tuple[str, str]] = {
     "brokers without a port": ("kafka.bootstrapServers=kafka", "does not match pattern"),
     "an object for a list": ("tolerations.key=gpu", "got object, want array"),
     "a name that Kubernetes would refuse": ("kafka.sasl.existingSecret=My_Secret", "does not match pattern"),
+    "a setting of a model": (
+        "config.models[0].name=a,config.models[0].topic=b",
+        "additional properties 'topic' not allowed",
+    ),
+    "a setting of a model's windows": (
+        "config.models[0].name=a,config.models[0].window.size=5",
+        "additional properties 'size' not allowed",
+    ),
+    "a model without a name": ("config.models[0].version=3", "missing property 'name'"),
+    "a model's batch size": (
+        "config.models[0].name=a,config.models[0].batch.max_batch_size=0",
+        "minimum: got 0, want 1",
+    ),
     "an alert's field": ("config.aggregate.alerts[0].nam=a", "additional properties 'nam' not allowed"),
 }
 
