@@ -1,7 +1,7 @@
 """The lanes of a worker: they share the event loop, the reorder buffer and the limits of what is in flight.
 
-A lane that cannot go on blocks only the topics that feed it: those that are configured for it, and those with events in
-flight for it. Its topics are not polled until it can. Within one topic, order demands that later events wait, whatever their
+A blocked lane blocks only the topics that feed it: those that are configured for it, and those with events in flight for it.
+They are not polled until the lane is free again. Within one topic, order demands that later events wait, whatever their
 model.
 """
 

@@ -1,9 +1,9 @@
 """The reorder buffer of several lanes: it merges their results into offset order. Pure.
 
-The rows of a partition may belong to several lanes, whose micro-batches finish independently. The *frontier* of a partition is
-the smallest offset that one of the lanes has not finished. What is taken for a commit is everything below the frontier, from
-all lanes, so that positions never pass an unfinished row and the outputs can be written in offset order. Parts that cross the
-frontier are split. Windows are not divisible: the frontier moves back to where such a part begins.
+The rows of a partition may belong to several lanes, and micro-batches of different lanes finish independently. The *frontier*
+of a partition is the smallest offset that one of the lanes has not finished. What is taken for a commit is everything below
+the frontier, from all lanes, so that positions never pass an unfinished row and the outputs can be written in offset order.
+Parts that cross the frontier are split. Windows are not divisible: the frontier moves back to where such a part begins.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class MergingReorderBuffer:
         max_records: limit of records or rows.
         max_bytes: approximate limit of the outputs.
 
-        At least one part is taken if one can be. Micro-batches of which only some parts can be committed are divided.
+        At least one part is taken if one can be. A micro-batch is divided if only some of its parts can be committed.
         """
         waiting = self._first_waiting()
         taken: list[_Piece] = []
