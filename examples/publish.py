@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 import sys
 import time
 
@@ -47,7 +48,7 @@ async def main(bootstrap_servers: str, topic: str, count: int = 100) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3 or sys.argv[1].startswith("-"):
+    if len(sys.argv) != 3 or sys.argv[1].startswith("-") or not re.fullmatch(r".+:\d+", sys.argv[1]):
         sys.exit("usage: python examples/publish.py HOST:PORT TOPIC")
     try:
         asyncio.run(main(sys.argv[1], sys.argv[2]))

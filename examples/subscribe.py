@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sys
 
 from aiokafka import AIOKafkaConsumer
@@ -55,11 +56,13 @@ async def main(bootstrap_servers: str, wanted: int | None = None, prefix: str = 
 
 
 if __name__ == "__main__":
-    if len(sys.argv) not in (2, 3) or sys.argv[1].startswith("-"):
+    address = sys.argv[1] if len(sys.argv) in (2, 3) else ""
+    numbers = [int(text) for text in sys.argv[2:] if text.isdecimal()]
+    if address.startswith("-") or not re.fullmatch(r".+:\d+", address) or len(numbers) != len(sys.argv) - 2:
         sys.exit("usage: python examples/subscribe.py HOST:PORT [NUMBER]")
     try:
-        asyncio.run(main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) == 3 else None))
+        asyncio.run(main(address, *numbers))
     except (KafkaError, ValueError) as error:
-        sys.exit(f"cannot read from {sys.argv[1]}: {error}")
+        sys.exit(f"cannot read from {address}: {error}")
     except KeyboardInterrupt:
         sys.exit(130)

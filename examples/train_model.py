@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from forebay import Feature, Signature, TrainOptions, fit_preprocessing, save_artefact, train
+from forebay.schemas.errors import ForebayError
 
 
 def main(repository: Path, rows: int = 20_000) -> Path:
@@ -72,4 +73,8 @@ def main(repository: Path, rows: int = 20_000) -> Path:
 if __name__ == "__main__":
     if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
         sys.exit("usage: python examples/train_model.py REPOSITORY")
-    main(Path(sys.argv[1]))
+    try:
+        main(Path(sys.argv[1]))
+    except ForebayError as error:
+        # For example a repository that cannot be written. The message names the cause, and the remedy what to do.
+        sys.exit(f"{error}\nhint: {error.remedy}" if error.remedy else str(error))

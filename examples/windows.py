@@ -32,6 +32,7 @@ from forebay import (
     save_artefact,
     train,
 )
+from forebay.schemas.errors import ForebayError
 from forebay.stream.demo.flights import Flight, FlightData
 
 HOUR_MS = 3_600_000
@@ -124,6 +125,11 @@ def main(repository: Path, events: Path, epochs: int = 8) -> Path:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) not in (3, 4) or sys.argv[1].startswith("-"):
+    if len(sys.argv) not in (3, 4) or sys.argv[1].startswith("-") or not all(map(str.isdecimal, sys.argv[3:])):
         sys.exit("usage: python examples/windows.py REPOSITORY EVENTS.csv [EPOCHS]")
-    main(Path(sys.argv[1]), Path(sys.argv[2]), *map(int, sys.argv[3:]))
+    try:
+        main(Path(sys.argv[1]), Path(sys.argv[2]), *map(int, sys.argv[3:]))
+    except ForebayError as error:
+        sys.exit(f"{error}\nhint: {error.remedy}" if error.remedy else str(error))
+    except OSError as error:
+        sys.exit(f"{error.filename}: cannot write the events: {error.strerror}")

@@ -51,6 +51,29 @@ def test_options_print_the_usage(script: str, arguments: tuple[str, ...]) -> Non
     assert example(script, *arguments, code=1).startswith(f"usage: python examples/{script} ")
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("subscribe.py", "localhost:9092", "many"),
+        ("subscribe.py", "localhost:kafka"),
+        ("subscribe.py", "localhost"),
+        ("publish.py", "localhost:kafka", "features"),
+        ("windows.py", "models", "july.csv", "many"),
+    ],
+)
+def test_wrong_arguments_print_the_usage(arguments: tuple[str, ...]) -> None:
+    assert example(*arguments, code=1).startswith(f"usage: python examples/{arguments[0]} ")
+
+
+def test_a_repository_that_cannot_be_written_is_reported_in_two_lines(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    told = example("train_model.py", str(tmp_path / "file" / "models"), code=1)
+    assert told == (
+        f"{tmp_path}/file/models/damp: cannot write the model: Not a directory\n"
+        "hint: check the repository's path, its permissions and the free space\n"
+    )
+
+
 @pytest.mark.slow
 async def test_a_model_of_ones_own_from_training_to_its_predictions(
     embedded_broker: Broker, names: Names, tmp_path: Path
