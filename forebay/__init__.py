@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from forebay.models.training.fit import fit_preprocessing
     from forebay.models.training.train import TrainOptions, train
 
+    __version__: str
+
 __all__ = [
     "Aggregate",
     "Feature",
@@ -74,9 +76,21 @@ if not TYPE_CHECKING:  # type checkers shall refuse a name that does not exist
             value = getattr(import_module(_MODULES[name]), name)
             globals()[name] = value
             return value
+        if name == "__version__":
+            return _version()
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
     """Return the public names, whether or not they have been imported."""
-    return sorted(__all__)
+    return sorted([*__all__, "__version__"])
+
+
+def _version() -> str:
+    """Return the version of the installed distribution. Raises AttributeError if Forebay is only on the path."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("forebay")
+    except PackageNotFoundError:
+        raise AttributeError("forebay is not installed, so it has no __version__") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,19 @@ def test_type_checkers_see_the_same_names_from_the_same_modules() -> None:
     }
     assert declared.keys() == set(forebay.__all__)
     assert {name: getattr(forebay, name).__module__ for name in declared} == declared
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    assert forebay.__version__ == version("forebay")
+    assert "__version__" in dir(forebay)
+
+
+def test_without_an_installed_distribution_there_is_no_version() -> None:
+    script = "import forebay; print(hasattr(forebay, '__version__'))"
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", script], cwd=ROOT, env={}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False\n"
 
 
 def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
