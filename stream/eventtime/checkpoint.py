@@ -50,6 +50,11 @@ class CommittedState(NamedTuple):
     clock_rejections: tuple[int, ...] = ()
     pending: Pending | None = None
 
+    @property
+    def has_windows(self) -> bool:
+        """Whether windows are open, or closed and still to be emitted."""
+        return self.checkpoint.replay_from < self.checkpoint.head
+
     def with_emitted(self, number: int) -> CommittedState:
         """Return the state after this number of the pending windows is emitted."""
         assert self.pending is not None

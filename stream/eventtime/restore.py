@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
 
 from forebay.schemas.errors import BrokerError
 from forebay.stream.core.records import Chunk, Committed, TopicPartition
 from forebay.stream.eventtime.checkpoint import FORMAT, CommittedState, MetadataError, decode
+from forebay.stream.eventtime.combined_state import COMBINED_FORMAT, separate
+
+UNNAMED: Final = ""
+"""The key of a state whose metadata does not name a model."""
 
 
 class WithoutWindows:
@@ -15,14 +21,41 @@ class WithoutWindows:
     def restore(self, committed: Mapping[TopicPartition, Committed | None]) -> dict[TopicPartition, int | None]:
         """Return the committed offsets. Raises BrokerError if the group has open windows."""
         for partition, offset in committed.items():
-            state = None if offset is None else read_committed(partition, offset)
-            if state is not None and state.checkpoint.replay_from < state.checkpoint.head:
+            states = {} if offset is None else read_states(partition, offset)
+            names = [name for name, state in states.items() if state.has_windows]
+            if names:
+                models = "" if names == [UNNAMED] else f" of the model {', '.join(names)}"
                 raise BrokerError(
-                    f"{partition_name(partition)}: the group has open windows, and this worker is configured without windows",
+                    f"{partition_name(partition)}: the group has open windows{models}, and this worker is configured "
+                    "without windows",
                     kind="window_config_changed",
                     remedy="set window.kind as it was, or use another group_id",
                 )
         return {partition: None if offset is None else offset.offset for partition, offset in committed.items()}
+
+
+def separate_committed(partition: TopicPartition, committed: Committed) -> dict[str, Committed]:
+    """Return the offset with the metadata of each model by its name, or by UNNAMED if the metadata names no model.
+
+    Raises BrokerError for metadata of a later version.
+    """
+    try:
+        texts = separate(committed.metadata)
+    except MetadataError:
+        raise _unknown_state_error(partition, committed) from None
+    if texts is None:
+        return {UNNAMED: committed}
+    return {name: Committed(committed.offset, text) for name, text in texts.items()}
+
+
+def read_states(partition: TopicPartition, committed: Committed) -> dict[str, CommittedState]:
+    """Return the states of windows at a committed offset by the model's name, or by UNNAMED if the metadata names none.
+
+    Raises BrokerError for metadata of a later version.
+    """
+    found = separate_committed(partition, committed).items()
+    states = {name: read_committed(partition, own) for name, own in found}
+    return {name: state for name, state in states.items() if state is not None}
 
 
 def read_committed(partition: TopicPartition, committed: Committed) -> CommittedState | None:
@@ -34,13 +67,17 @@ def read_committed(partition: TopicPartition, committed: Committed) -> Committed
         return decode(committed.offset, committed.metadata)
     except MetadataError:
         if committed.metadata.startswith("forebay"):
-            raise BrokerError(
-                f"{partition_name(partition)}: the metadata of the committed offset is {committed.metadata[:60]!r}; "
-                f"this version reads {FORMAT}",
-                kind="window_state_unknown",
-                remedy="a later version of Forebay wrote it: upgrade this one, or use another group_id",
-            ) from None
+            raise _unknown_state_error(partition, committed) from None
         return None
+
+
+def _unknown_state_error(partition: TopicPartition, committed: Committed) -> BrokerError:
+    return BrokerError(
+        f"{partition_name(partition)}: the metadata of the committed offset is {committed.metadata[:60]!r}; "
+        f"this version reads {FORMAT} to {COMBINED_FORMAT}",
+        kind="window_state_unknown",
+        remedy="a later version of Forebay wrote it: upgrade this one, or use another group_id",
+    )
 
 
 def partition_name(partition: TopicPartition) -> str:
@@ -49,11 +86,34 @@ def partition_name(partition: TopicPartition) -> str:
 
 
 def split_at(chunk: Chunk, offset: int) -> tuple[Chunk | None, Chunk | None]:
-    """Return the records before this offset and the others; None in place of a part without records."""
-    num_before = _num_records_before(chunk, offset)
-    if num_before == chunk.num_records:
+    """Return the part of the chunk before this offset and the rest; None in place of a part that covers nothing.
+
+    A chunk covers all offsets up to its next offset, so that the rest may have no records.
+    """
+    if chunk.next_offset <= offset:
         return chunk, None
-    return chunk.split(num_before) if num_before else (None, chunk)
+    num_before = _num_records_before(chunk, offset)
+    if num_before == 0:
+        return None, chunk
+    if num_before < chunk.num_records:
+        return chunk.split(num_before)
+    return replace(chunk, next_offset=offset), without_records(chunk)
+
+
+def without_records(chunk: Chunk) -> Chunk:
+    """Return a chunk that covers the same offsets and has no records."""
+    return replace(
+        chunk,
+        records=[],
+        ids=[],
+        timestamps=[],
+        x_BF=chunk.x_BF[:0],
+        rejections=[],
+        num_records=0,
+        num_bytes=0,
+        keys={},
+        deadlines={},
+    )
 
 
 def state_lost_error(partition: TopicPartition, state: CommittedState, difference: str) -> BrokerError:
@@ -73,7 +133,5 @@ def state_lost_error(partition: TopicPartition, state: CommittedState, differenc
 
 def _num_records_before(chunk: Chunk, offset: int) -> int:
     """Return how many records of the chunk, events or not, have a smaller offset."""
-    if chunk.next_offset <= offset:
-        return chunk.num_records
     good = sum(1 for record in chunk.records if record.offset < offset)
     return good + sum(1 for rejection in chunk.rejections if rejection.record.offset < offset)

@@ -42,10 +42,14 @@ class WindowStage:
     """The windows of all partitions that this worker has. All methods are for the event loop.
 
     broker_time: whether the input's records have the broker's timestamps (`LogAppendTime`).
+    max_listed: how many events that the clock rejected a checkpoint may list; smaller if several models share the metadata.
     """
 
-    def __init__(self, plan: WindowPlan, *, clock: Clock, broker_time: bool = False) -> None:
+    def __init__(
+        self, plan: WindowPlan, *, clock: Clock, broker_time: bool = False, max_listed: int = MAX_LISTED
+    ) -> None:
         self._plan = plan
+        self._max_listed = max_listed
         self._bounds = replace(plan.limits.timestamps, broker_time=broker_time)
         self._clock = clock
         self._keeper = RowKeeper(
@@ -111,13 +115,13 @@ class WindowStage:
             and current.windows.checkpoint() == checkpoint
         ):
             return current, committed.offset
-        if checkpoint.replay_from == checkpoint.head:
+        if not target.has_windows:
             windows = self._new_windows(checkpoint.head, checkpoint.watermark)
             return PartitionState(windows, guard, now_s), committed.offset
         if not same_plan and not self._plan.flush:
             raise BrokerError(
                 f"{partition_name(partition)}: the group has open windows of another configuration of windows or another "
-                f"model, from offset {checkpoint.replay_from} to {checkpoint.head}",
+                f"model than {self._plan.model.name}, from offset {checkpoint.replay_from} to {checkpoint.head}",
                 kind="window_config_changed",
                 remedy="start with the old configuration until its windows are closed, set window.on_changed to flush (the "
                 "events from there on make windows of the new configuration, which are closed at once), or use another "
@@ -130,6 +134,13 @@ class WindowStage:
     def _new_windows(self, head: int, watermark: int) -> PartitionWindows:
         return PartitionWindows(self._plan.spec, self._keeper, head=head, watermark=watermark)
 
+    def can_advance(self, partition: TopicPartition, position: int) -> bool:
+        """Return whether the partition has no replay left once reading has reached this position."""
+        state = self._partitions.get(partition)
+        if state is None or state.replay_target is None:
+            return True
+        return position >= state.replay_target.checkpoint.head and not state.must_emit
+
     def advance(self, positions: Mapping[TopicPartition, int]) -> None:
         """Record that reading has reached these positions and that all before them is committed; end replays that are over.
 
@@ -138,11 +149,9 @@ class WindowStage:
         """
         for partition, position in positions.items():
             state = self._partitions.get(partition)
-            if state is None:
+            if state is None or not self.can_advance(partition, position):
                 continue
             if state.replay_target is not None:
-                if position < state.replay_target.checkpoint.head or state.must_emit:
-                    continue
                 self._end_replay(partition, state, state.replay_target)
             state.windows.head = max(state.windows.head, position)
 
@@ -169,7 +178,8 @@ class WindowStage:
         Raises BrokerError if the log no longer gives what was committed.
         """
         state = self._partitions[chunk.partition]
-        state.last_event_s = self._clock.monotonic_s()
+        if chunk.num_records:
+            state.last_event_s = self._clock.monotonic_s()
         parts: list[WindowChunk] = []
         if state.replay_target is not None:
             rest = self._replay(state, state.replay_target, chunk)
@@ -215,7 +225,7 @@ class WindowStage:
         windows = state.windows
         checkpoint = Checkpoint(windows.head, before.replay_from, before.watermark_before, windows.watermark)
         clock_rejections = self._clock_rejections(state, checkpoint)
-        if len(clock_rejections) > MAX_LISTED:
+        if len(clock_rejections) > self._max_listed:
             return None
         return CommittedState(self._plan.digest, checkpoint, clock_rejections, Pending(since, 0, all_open=False))
 
@@ -316,7 +326,7 @@ class WindowStage:
         checkpoint = windows.checkpoint()
         state.guard.forget_before(checkpoint.replay_from)
         clock_rejections = self._clock_rejections(state, checkpoint)
-        if len(clock_rejections) > MAX_LISTED or state.guard.num_remembered > MAX_REMEMBERED:
+        if len(clock_rejections) > self._max_listed or state.guard.num_remembered > MAX_REMEMBERED:
             log.warning(
                 "%s: closed all %d open windows early: more events were rejected as ahead of this worker's clock than a "
                 "checkpoint can list; check the clocks of the producers and of this worker",
@@ -333,23 +343,34 @@ class WindowStage:
 
         is_at_end: whether everything in a partition's log was read.
         """
-        spec, now_s, wall_ms = self._plan.spec, self._clock.monotonic_s(), self._clock.wall_ms()
         chunks = []
-        for partition, state in self._partitions.items():
-            idle = now_s - state.last_event_s >= self._plan.limits.idle_timeout_s
-            if not (idle or state.must_emit) or not is_at_end(partition):
-                continue
-            if state.replay_target is not None:
-                # No record follows the committed offset, so no chunk has ended the replay.
-                chunks += self._finish_replay(partition, epoch, state)
-            windows = state.windows
-            over_ms = windows.max_end_ms() + spec.lateness_ms + spec.out_of_orderness_ms
-            if idle and windows.num_windows and wall_ms >= over_ms:
-                name = partition_name(partition)
-                log.info("%s is idle: %d windows closed by the wall clock", name, windows.num_windows)
-                resume = self._resume_state(state, windows.checkpoint(), windows.head)
-                if resume is not None:
-                    resume = resume._replace(pending=Pending(windows.head, 0, all_open=True))
-                closed = ClosedWindows(windows.close_all(), resume)
-                chunks.append(self._chunk(partition, epoch, state, closed=closed))
+        for partition in self._partitions:
+            if self.has_waited(partition) and is_at_end(partition):
+                chunks += self.finish_replay(partition, epoch) + self.close_over(partition, epoch)
         return chunks
+
+    def has_waited(self, partition: TopicPartition) -> bool:
+        """Return whether the partition is idle, or windows are to be emitted at the end of its replay."""
+        state = self._partitions[partition]
+        return self._is_idle(state) or state.must_emit
+
+    def finish_replay(self, partition: TopicPartition, epoch: Epoch) -> list[WindowChunk]:
+        """End a replay that no chunk has ended because no record follows the committed offset; return what is to be emitted."""
+        state = self._partitions[partition]
+        return [] if state.replay_target is None else self._finish_replay(partition, epoch, state)
+
+    def close_over(self, partition: TopicPartition, epoch: Epoch) -> list[WindowChunk]:
+        """Close the windows of the partition if it is idle and they are over by the wall clock."""
+        spec, state = self._plan.spec, self._partitions[partition]
+        windows = state.windows
+        over_ms = windows.max_end_ms() + spec.lateness_ms + spec.out_of_orderness_ms
+        if not self._is_idle(state) or not windows.num_windows or self._clock.wall_ms() < over_ms:
+            return []
+        log.info("%s is idle: %d windows closed by the wall clock", partition_name(partition), windows.num_windows)
+        resume = self._resume_state(state, windows.checkpoint(), windows.head)
+        if resume is not None:
+            resume = resume._replace(pending=Pending(windows.head, 0, all_open=True))
+        return [self._chunk(partition, epoch, state, closed=ClosedWindows(windows.close_all(), resume))]
+
+    def _is_idle(self, state: PartitionState) -> bool:
+        return self._clock.monotonic_s() - state.last_event_s >= self._plan.limits.idle_timeout_s

@@ -10,6 +10,7 @@ import numpy as np
 
 from forebay.models.artefacts.window_input import Aggregate, WindowInput
 from forebay.schemas.failures import FailureKind
+from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.records import Chunk, Epoch, Rejection, TopicPartition
 from forebay.stream.eventtime.plan import WindowLimits, WindowPlan
 from forebay.stream.eventtime.spec import WindowKind, WindowSpec, digest
@@ -21,7 +22,9 @@ TUMBLING = WindowSpec(WindowKind.TUMBLING, size_ms=10, hop_ms=10, gap_ms=0, out_
 COUNTS = WindowInput(aggregates=(Aggregate("count"), Aggregate("sum", 0)))
 
 
-def plan(spec: WindowSpec = TUMBLING, window: WindowInput = COUNTS, **limits: Any) -> WindowPlan:
+def plan(
+    spec: WindowSpec = TUMBLING, window: WindowInput = COUNTS, *, model: ModelRef = MODEL, **limits: Any
+) -> WindowPlan:
     defaults = WindowLimits(
         max_open_windows=1000,
         max_buffered_rows=1000,
@@ -41,7 +44,7 @@ def plan(spec: WindowSpec = TUMBLING, window: WindowInput = COUNTS, **limits: An
         ahead_ms=times.ahead_ms,
         behind_ms=times.behind_ms,
     )
-    return WindowPlan(spec=spec, model=MODEL, window_input=window, num_features=1, digest=plan_digest, limits=bounds)
+    return WindowPlan(spec=spec, model=model, window_input=window, num_features=1, digest=plan_digest, limits=bounds)
 
 
 def stage(of: WindowPlan | None = None, clock: ManualClock | None = None) -> WindowStage:
@@ -55,6 +58,7 @@ def poll(
     partition: TopicPartition = P0,
     epoch: Epoch = EPOCH,
     next_offset: int | None = None,
+    model: ModelRef = MODEL,
 ) -> Chunk:
     """Return a poll of events, each (key, event time after JULY), or None for garbage. An event's feature is its offset."""
     good, times, rejections, offsets = [], [], [], []
@@ -69,7 +73,7 @@ def poll(
     return Chunk(
         partition,
         epoch,
-        MODEL,
+        model,
         records=good,
         ids=[f"e{offset}" for offset in offsets],
         timestamps=times,
@@ -79,6 +83,36 @@ def poll(
         num_bytes=10 * len(events),
         next_offset=first_offset + len(events) if next_offset is None else next_offset,
     )
+
+
+def routed_poll(
+    first_offset: int,
+    events: Sequence[tuple[ModelRef, bytes | None, int]],
+    *,
+    partition: TopicPartition = P0,
+    epoch: Epoch = EPOCH,
+) -> list[Chunk]:
+    """Return the chunks of a poll of events, each (model, key, event time after JULY): one chunk for each model that occurs."""
+    chunks = []
+    for model in dict.fromkeys(event[0] for event in events):
+        own = [index for index, event in enumerate(events) if event[0] == model]
+        parts = [poll(first_offset + index, [events[index][1:]], partition=partition, model=model) for index in own]
+        chunks.append(
+            Chunk(
+                partition,
+                epoch,
+                model,
+                records=[part.records[0] for part in parts],
+                ids=[part.ids[0] for part in parts],
+                timestamps=[part.timestamps[0] for part in parts],
+                x_BF=np.concatenate([part.x_BF for part in parts]),
+                rejections=[],
+                num_records=len(own),
+                num_bytes=10 * len(own),
+                next_offset=parts[-1].next_offset,
+            )
+        )
+    return chunks
 
 
 def spans(windows: Sequence[Any]) -> list[tuple[bytes, int, int, int]]:
