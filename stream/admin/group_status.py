@@ -11,6 +11,7 @@ from forebay.stream.admin.group_warnings import group_warnings
 from forebay.stream.admin.member_metadata import WorkerMetadata, decode_member_metadata
 from forebay.stream.admin.worker_status import CurrentRates, Health, WorkerStatus
 from forebay.stream.core.group import GroupSnapshot, Member
+from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.records import TopicPartition
 from forebay.stream.terminal.record_format import shortened
 
@@ -56,12 +57,17 @@ class WorkerRow:
     def to_dict(self) -> dict[str, Any]:
         status = self.response.status
         now = CurrentRates() if status is None else status.now
+        states = {} if status is None else {ModelRef(state.name, state.version): state for state in status.models}
         return {
             "worker": self.name,
             "member_id": self.member.member_id,
             "client_host": self.member.host,
             "url": self.metadata.url if self.metadata else None,
-            "model": self.metadata and {"name": self.metadata.model, "version": self.metadata.version},
+            "model": None if self.metadata is None else _name_and_version(self.metadata.models[0]),
+            "models": [
+                {**_name_and_version(model), "blocked": states[model].blocked if model in states else None}
+                for model in (self.metadata.models if self.metadata else ())
+            ],
             "release": self.metadata.release if self.metadata else None,
             "partitions": [{"topic": topic, "partition": number} for topic, number in self.member.partitions],
             "lag": self.lag,
@@ -178,12 +184,17 @@ def _health(health: Health) -> tuple[str, str | None]:
         return "not ready", reasons
     open_breakers = [name for name, state in health.breakers.items() if state != "closed"]
     if open_breakers:
-        return "degraded", f"circuit breaker of the {' and the '.join(open_breakers)} is not closed"
+        names = " and the ".join(name.replace("model:", "model ", 1) for name in open_breakers)
+        return "degraded", f"circuit breaker of the {names} is not closed"
     if health.cluster == "failing":
         return "degraded", "the cluster does not answer the worker, or refuses its commits"
     if health.paused:
         return "paused", "reading is paused by an operator"
     return READY, None
+
+
+def _name_and_version(model: ModelRef) -> dict[str, Any]:
+    return {"name": model.name, "version": model.version}
 
 
 def lag_of(group: GroupSnapshot, partitions: Iterable[TopicPartition]) -> int | None:

@@ -29,7 +29,7 @@ def group_warnings(workers: Sequence[WorkerMetadata]) -> tuple[str, ...]:
                 f"{count} members have the instance id {worker!r}: they fence each other; give each worker a "
                 "delivery.instance_id of its own"
             )
-    if len(models := _names_by(workers, lambda metadata: f"{metadata.model} version {metadata.version}")) > 1:
+    if len(models := _names_by(workers, lambda metadata: ", ".join(sorted(map(str, metadata.models))))) > 1:
         warnings.append(f"the workers serve different models: {_enumerate(models)}")
     if len(releases := _names_by(workers, lambda metadata: f"Forebay {metadata.release}")) > 1:
         warnings.append(f"the workers run different releases: {_enumerate(releases)}")

@@ -6,15 +6,18 @@ can read it. It is part of a join request, so it holds only what does not change
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
 import orjson
 
+from forebay.stream.core.model_ref import ModelRef
+
 FORMAT: Final = 1
 MAX_TEXT: Final = 300
 MAX_VERSION: Final = 999_999_999
+MAX_MODELS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,17 +26,29 @@ class WorkerMetadata:
 
     worker: its instance id.
     url: address of its admin API; None if that is off.
+    models: the models that it serves, at least one; the first is its default model.
     release: its version of Forebay.
     """
 
     worker: str
     url: str | None
-    model: str
-    version: int
+    models: tuple[ModelRef, ...]
     release: str
 
     def encode(self) -> bytes:
-        return orjson.dumps({"forebay": FORMAT, **asdict(self)})
+        """Return the metadata as user data. `model` and `version` are the default model, for readers that expect only one."""
+        default = self.models[0]
+        fields = {
+            "forebay": FORMAT,
+            "worker": self.worker,
+            "url": self.url,
+            "model": default.name,
+            "version": default.version,
+            "release": self.release,
+        }
+        if len(self.models) > 1:
+            fields["models"] = [list(model) for model in self.models]
+        return orjson.dumps(fields)
 
 
 def decode_member_metadata(user_data: bytes | None) -> WorkerMetadata | None:
@@ -44,16 +59,27 @@ def decode_member_metadata(user_data: bytes | None) -> WorkerMetadata | None:
         return None
     if not isinstance(fields, dict) or fields.get("forebay") != FORMAT:
         return None
-    worker, url, model, version, release = map(fields.get, ("worker", "url", "model", "version", "release"))
-    if not (isinstance(worker, str) and isinstance(model, str) and isinstance(release, str)):
+    worker, url, release = map(fields.get, ("worker", "url", "release"))
+    if not (isinstance(worker, str) and isinstance(release, str)):
         return None
     if not (url is None or (isinstance(url, str) and _is_web_url(url))):
         return None
-    if type(version) is not int or not 0 <= version <= MAX_VERSION:
+    listed = fields.get("models", [[fields.get("model"), fields.get("version")]])
+    if not isinstance(listed, list) or not 0 < len(listed) <= MAX_MODELS:
         return None
-    return WorkerMetadata(
-        worker=worker[:MAX_TEXT], url=url, model=model[:MAX_TEXT], version=version, release=release[:MAX_TEXT]
-    )
+    models = tuple(model for pair in listed if (model := _decode_model(pair)) is not None)
+    if len(models) != len(listed):
+        return None
+    return WorkerMetadata(worker=worker[:MAX_TEXT], url=url, models=models, release=release[:MAX_TEXT])
+
+
+def _decode_model(pair: object) -> ModelRef | None:
+    if not isinstance(pair, list) or len(pair) != 2:
+        return None
+    name, version = pair
+    if not isinstance(name, str) or type(version) is not int or not 0 <= version <= MAX_VERSION:
+        return None
+    return ModelRef(name[:MAX_TEXT], version)
 
 
 def _is_web_url(url: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -14,6 +14,7 @@ import orjson
 from forebay.schemas import headers as names
 from forebay.schemas.failures import FAILURES, FailureKind
 from forebay.stream.admin.time_slices import TimeSlices
+from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.records import BatchResult, Chunk, Epoch, Record, Rejection, TopicPartition
 from forebay.stream.decode import Decoder
 from forebay.stream.output.encoder import PredictionEncoder
@@ -61,10 +62,18 @@ class RequestRecord:
 
 @dataclass(frozen=True, slots=True)
 class PredictRequest:
-    """The events of a request. is_list: whether the body was a list."""
+    """The events of a request. The offset of a record is its index. is_list: whether the body was a list."""
 
     records: tuple[Record, ...]
     is_list: bool
+
+
+class AnsweredPart(NamedTuple):
+    """The decoded events of a request for one model. result: None if none of them was valid."""
+
+    chunk: Chunk
+    result: BatchResult | None
+    encoder: PredictionEncoder
 
 
 def decompress(body: bytes, headers: Mapping[str, str], *, max_bytes: int) -> bytes:
@@ -91,7 +100,13 @@ def decompress(body: bytes, headers: Mapping[str, str], *, max_bytes: int) -> by
 
 
 def read_request(
-    body: bytes, headers: Mapping[str, str], time_slices: TimeSlices, *, now_ms: int, max_events: int
+    body: bytes,
+    headers: Mapping[str, str],
+    time_slices: TimeSlices,
+    *,
+    now_ms: int,
+    max_events: int,
+    model: str | None = None,
 ) -> PredictRequest:
     """Return the events of a request. Raise RequestError if there are none or too many, or the list is not JSON.
 
@@ -99,25 +114,39 @@ def read_request(
     with the content type of raw float32 is one row, with its id in the same header as on a topic.
 
     headers: the HTTP headers, with case-insensitive names.
+    model: name of the model for events that do not name one themselves; None for that of the header on records.
     """
     content_type = headers.get("Content-Type", names.JSON_CONTENT_TYPE)
     media_type = content_type.split(";")[0].strip().lower()
     if media_type in ("", names.JSON_CONTENT_TYPE, "text/json", "application/x-www-form-urlencoded"):
         # The last one is what curl sends with --data by default.
-        return _json_request(body, time_slices, now_ms=now_ms, max_events=max_events)
-    # The original bytes, which need not be UTF-8.
-    record_headers = [
-        (name, headers[name].encode("utf-8", "surrogateescape")) for name in _RECORD_HEADERS if name in headers
-    ]
+        return _json_request(
+            body, _record_headers(headers, (names.MODEL,), model), time_slices, now_ms=now_ms, max_events=max_events
+        )
+    record_headers = _record_headers(headers, _RECORD_HEADERS, model)
     record_headers.append((names.CONTENT_TYPE, content_type.encode("utf-8", "surrogateescape")))
     return PredictRequest(
         (RequestRecord(offset=0, timestamp=now_ms, key=b"0", value=body, headers=record_headers),), False
     )
 
 
-def _json_request(body: bytes, time_slices: TimeSlices, *, now_ms: int, max_events: int) -> PredictRequest:
+def _record_headers(headers: Mapping[str, str], wanted: Sequence[str], model: str | None) -> list[tuple[str, bytes]]:
+    """Return these HTTP headers as headers of a record, with their original bytes, which need not be UTF-8.
+
+    model: overrides the header of this meaning.
+    """
+    texts = {name: headers[name] for name in wanted if name in headers}
+    if model is not None:
+        texts[names.MODEL] = model
+    return [(name, text.encode("utf-8", "surrogateescape")) for name, text in texts.items()]
+
+
+def _json_request(
+    body: bytes, headers: Sequence[tuple[str, bytes]], time_slices: TimeSlices, *, now_ms: int, max_events: int
+) -> PredictRequest:
     if body.lstrip()[:1] != b"[":
-        return PredictRequest((RequestRecord(0, now_ms, None, _with_defaults(body, index=0, now_ms=now_ms)),), False)
+        value = _with_defaults(body, index=0, now_ms=now_ms)
+        return PredictRequest((RequestRecord(0, now_ms, None, value, headers=headers),), False)
     try:
         raws = msgspec.json.decode(body, type=list[msgspec.Raw])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -129,7 +158,7 @@ def _json_request(body: bytes, time_slices: TimeSlices, *, now_ms: int, max_even
             FailureKind.TOO_LARGE, f"{len(raws)} events; batch.max_batch_size allows {max_events} in one request"
         )
     records = [
-        RequestRecord(index, now_ms, None, _with_defaults(bytes(raw), index=index, now_ms=now_ms))
+        RequestRecord(index, now_ms, None, _with_defaults(bytes(raw), index=index, now_ms=now_ms), headers=headers)
         for index, raw in enumerate(time_slices.items(raws))
     ]
     return PredictRequest(tuple(records), True)
@@ -151,14 +180,14 @@ def _with_defaults(value: bytes, *, index: int, now_ms: int) -> bytes:
     return orjson.dumps(added).removesuffix(b"}") + (b"," if event else b"") + fields
 
 
-def decode_request(request: PredictRequest, decoder: Decoder, time_slices: TimeSlices) -> Chunk:
-    """Decode the events of a request as the stream decodes a poll, in slices."""
-    chunks = [
-        chunk
-        for part in time_slices.slices(request.records)
-        for chunk in decoder.decode({REQUEST_PARTITION: part}, _NO_EPOCH)
-    ]
-    return chunks[0] if len(chunks) == 1 else _join(chunks)
+def decode_request(request: PredictRequest, decoder: Decoder, time_slices: TimeSlices) -> list[Chunk]:
+    """Decode the events of a request as the stream decodes a poll, in slices. Return one chunk for each of their models."""
+    by_model: dict[ModelRef, list[Chunk]] = {}
+    for part in time_slices.slices(request.records):
+        for chunk in decoder.decode({REQUEST_PARTITION: part}, _NO_EPOCH):
+            if chunk.num_records:
+                by_model.setdefault(chunk.model, []).append(chunk)
+    return [chunks[0] if len(chunks) == 1 else _join(chunks) for chunks in by_model.values()]
 
 
 def _join(chunks: Sequence[Chunk]) -> Chunk:
@@ -189,35 +218,29 @@ def _join(chunks: Sequence[Chunk]) -> Chunk:
 
 
 def build_response(
-    request: PredictRequest,
-    chunk: Chunk,
-    result: BatchResult | None,
-    encoder: PredictionEncoder,
-    *,
-    time_slices: TimeSlices,
+    request: PredictRequest, parts: Sequence[AnsweredPart], *, time_slices: TimeSlices
 ) -> tuple[int, Any]:
     """Return the HTTP status and the document.
 
     For a list the document has an entry for each event, in order; the status is 200 if any event was predicted, else that of
     the first.
 
-    chunk: the decoded events of the request.
-    result: None if none of them was valid.
+    parts: all events of the request, by model.
     """
     entries: list[tuple[int, dict[str, Any]] | None] = [None] * len(request.records)
-    for rejection in time_slices.items(chunk.rejections):
-        entries[rejection.index] = _error_entry(rejection.kind, rejection.message, None)
-    failures = {} if result is None else result.failures
-    good = [index for index, entry in enumerate(entries) if entry is None]
-    predicted = [row for row in range(len(good)) if row not in failures]
-    if result is not None:
-        documents = encoder.encode(result, chunk, 0, predicted)
-        for row, document in time_slices.items(zip(predicted, documents, strict=True)):
-            prediction = orjson.loads(document)
-            del prediction["source"]
-            entries[good[row]] = (200, prediction)
-    for row, failure in time_slices.items(failures.items()):
-        entries[good[row]] = _error_entry(failure.kind, failure.message, chunk.ids[row])
+    for chunk, result, encoder in parts:
+        for rejection in time_slices.items(chunk.rejections):
+            entries[rejection.record.offset] = _error_entry(rejection.kind, rejection.message, None)
+        failures = {} if result is None else result.failures
+        if result is not None:
+            predicted = [row for row in range(chunk.num_rows) if row not in failures]
+            documents = encoder.encode(result, chunk, 0, predicted)
+            for row, document in time_slices.items(zip(predicted, documents, strict=True)):
+                prediction = orjson.loads(document)
+                del prediction["source"]
+                entries[chunk.records[row].offset] = (200, prediction)
+        for row, failure in time_slices.items(failures.items()):
+            entries[chunk.records[row].offset] = _error_entry(failure.kind, failure.message, chunk.ids[row])
     complete = [entry for entry in entries if entry is not None]
     assert len(complete) == len(entries)
     if not request.is_list:

@@ -44,10 +44,13 @@ def build_window(chunk: Chunk, plan: WindowPlan) -> WindowChunk:
     )
 
 
-def build_rejection_response(chunk: Chunk) -> tuple[int, Any]:
-    """Return the HTTP status and the document for the first rejected event of the chunk."""
-    rejection = chunk.rejections[0]
-    message = f"event {rejection.index} of the request: {rejection.message}"
+def build_rejection_response(chunks: Sequence[Chunk]) -> tuple[int, Any] | None:
+    """Return the HTTP status and the document for the first rejected event; None if there is none."""
+    rejections = [rejection for chunk in chunks for rejection in chunk.rejections]
+    if not rejections:
+        return None
+    rejection = min(rejections, key=lambda rejection: rejection.record.offset)
+    message = f"event {rejection.record.offset} of the request: {rejection.message}"
     return status_of(rejection.kind), error_document(rejection.kind, message)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, NamedTuple, TypeVar
 
 from forebay.schemas.failures import FailureKind
 from forebay.stream.admin.predict_requests import (
+    AnsweredPart,
     PredictRequest,
     RequestError,
     build_response,
@@ -22,16 +23,14 @@ from forebay.stream.admin.predict_requests import (
 )
 from forebay.stream.admin.predict_window import build_rejection_response, build_window, build_window_response
 from forebay.stream.admin.responses import encode_json
+from forebay.stream.admin.served_model import ServedModel
 from forebay.stream.admin.time_slices import TimeSlices
-from forebay.stream.core.circuit_breaker import BreakerState, CircuitBreaker
+from forebay.stream.core.circuit_breaker import BreakerState
 from forebay.stream.core.clock import Clock
 from forebay.stream.core.records import BatchPart, BatchResult, Chunk, MicroBatch
 from forebay.stream.decode import Decoder
-from forebay.stream.eventtime.plan import WindowPlan
 from forebay.stream.eventtime.window_chunk import WindowChunk
 from forebay.stream.inference.bisect import ModelFault
-from forebay.stream.inference.executor import Executor
-from forebay.stream.output.encoder import PredictionEncoder
 
 MAX_PENDING: Final = 8
 """Number of concurrent requests, counted from before their bodies are read; more are refused immediately."""
@@ -50,19 +49,19 @@ class NotReady(Exception):
         self.message = message
 
 
-class RequestLimits(NamedTuple):
-    """The limits of a request: events, and bytes after decompression."""
+class _Part(NamedTuple):
+    """The events of a request for one model. input: of the model; None if none of the events is valid."""
 
-    max_events: int
-    max_bytes: int
+    served: ServedModel
+    chunk: Chunk
+    input: BatchPart | None
 
 
 class _Prepared(NamedTuple):
-    """A request that is ready for the model. part: input of the model; None if no event of the request is valid."""
+    """A request that is ready for its models."""
 
     request: PredictRequest
-    chunk: Chunk
-    part: BatchPart | None
+    parts: list[_Part]
 
 
 class Predictor:
@@ -71,28 +70,18 @@ class Predictor:
     Their events are not events of the stream: they have no topic, position or outcome, and are not counted.
 
     Slow work is done outside the event loop, for one request at a time: parsing, decoding and encoding on a thread of its
-    own, in time slices (see `TimeSlices`), and the model call on the device thread, queued behind the stream's micro-batches.
+    own, in time slices (see `TimeSlices`), and the model calls on the device threads, queued behind the stream's micro-batches.
 
-    windows: how to build windows if the model takes them; the events of a request are then one window.
+    For a model that takes windows, the events of a request are one window.
+
+    models: at least one; the first is for events that name no model.
+    max_bytes: limit of a request after decompression.
     """
 
-    def __init__(
-        self,
-        decoder: Decoder,
-        device: Executor,
-        encoder: PredictionEncoder,
-        breaker: CircuitBreaker,
-        *,
-        limits: RequestLimits,
-        windows: WindowPlan | None = None,
-        clock: Clock,
-    ) -> None:
+    def __init__(self, decoder: Decoder, models: Sequence[ServedModel], *, max_bytes: int, clock: Clock) -> None:
         self._decoder = decoder
-        self._device = device
-        self._encoder = encoder
-        self._breaker = breaker
-        self._limits = limits
-        self._windows = windows
+        self._models = {served.ref: served for served in models}
+        self._max_bytes = max_bytes
         self._clock = clock
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="predict")
         self._num_pending = 0
@@ -101,24 +90,33 @@ class Predictor:
         """End the thread. A request in progress is not finished."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    async def predict(self, read_body: Callable[[], Awaitable[bytes]], headers: Mapping[str, str]) -> Response:
+    async def predict(
+        self, read_body: Callable[[], Awaitable[bytes]], headers: Mapping[str, str], *, model: str | None = None
+    ) -> Response:
         """Answer a request. Raise NotReady if the worker cannot predict now.
 
         read_body: is called only if the request is admitted.
+        model: name of the model for events that do not name one themselves.
         """
-        if self._breaker.state is BreakerState.OPEN:
-            raise NotReady("breaker_open", "the model's circuit breaker is open")
+        candidates = [served for served in self._models.values() if model in (None, served.ref.name)]
+        if not candidates:
+            message = f"model {model!r:.80} is not served here; {self._names()}"
+            return _response(404, error_document(FailureKind.UNKNOWN_MODEL, message))
+        if all(served.breaker.state is BreakerState.OPEN for served in candidates):
+            raise self._breaker_open(candidates[0])
         if self._num_pending >= MAX_PENDING:
             raise NotReady("busy", f"{MAX_PENDING} requests are already waiting for the model")
         self._num_pending += 1
         time_slices = TimeSlices(self._clock, time.sleep)
         try:
             body = await read_body()
-            prepared = await self._run_on_thread(functools.partial(self._prepare, body, headers, time_slices))
+            prepared = await self._run_on_thread(functools.partial(self._prepare, body, headers, time_slices, model))
             if not isinstance(prepared, _Prepared):
                 return prepared
-            result = None if prepared.part is None else await self._infer(prepared.part)
-            return await self._run_on_thread(functools.partial(self._respond, prepared, result, time_slices))
+            results = [
+                None if part.input is None else await self._infer(part.served, part.input) for part in prepared.parts
+            ]
+            return await self._run_on_thread(functools.partial(self._respond, prepared, results, time_slices))
         finally:
             time_slices.abandon()
             self._num_pending -= 1
@@ -126,34 +124,82 @@ class Predictor:
     async def _run_on_thread(self, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
-    async def _infer(self, part: BatchPart) -> BatchResult:
+    async def _infer(self, served: ServedModel, part: BatchPart) -> BatchResult:
+        if served.breaker.state is BreakerState.OPEN:
+            raise self._breaker_open(served)
         try:
-            return await self._device.submit_ad_hoc(MicroBatch(0, (part,), "request", self._clock.monotonic_s()))
+            return await served.executor.submit_ad_hoc(MicroBatch(0, (part,), "request", self._clock.monotonic_s()))
         except ModelFault as fault:
             raise NotReady(FailureKind.MODEL_ERROR.value, f"the model fails on any input: {fault}") from None
 
+    def _breaker_open(self, served: ServedModel) -> NotReady:
+        name = "the model" if len(self._models) == 1 else f"the model {served.ref.name!r}"
+        return NotReady("breaker_open", f"the circuit breaker of {name} is open")
+
+    def _names(self) -> str:
+        names = ", ".join(repr(model.name) for model in self._models)
+        return f"{names} {'is' if len(self._models) == 1 else 'are'}"
+
     # ---- on the thread
 
-    def _prepare(self, body: bytes, headers: Mapping[str, str], time_slices: TimeSlices) -> _Prepared | Response:
-        max_events, max_bytes = self._limits
+    def _prepare(
+        self, body: bytes, headers: Mapping[str, str], time_slices: TimeSlices, model: str | None
+    ) -> _Prepared | Response:
         try:
-            plain = decompress(body, headers, max_bytes=max_bytes)
-            request = read_request(plain, headers, time_slices, now_ms=self._clock.wall_ms(), max_events=max_events)
+            plain = decompress(body, headers, max_bytes=self._max_bytes)
+            request = read_request(
+                plain,
+                headers,
+                time_slices,
+                now_ms=self._clock.wall_ms(),
+                max_events=max(served.max_batch_size for served in self._models.values()),
+                model=model,
+            )
+            chunks = decode_request(request, self._decoder, time_slices)
+            for chunk in chunks:
+                _check_size(chunk, self._models[chunk.model])
         except RequestError as error:
             return _response(status_of(error.kind), error_document(error.kind, error.message))
-        chunk = decode_request(request, self._decoder, time_slices)
-        if self._windows is None:
-            return _Prepared(request, chunk, chunk if len(chunk.records) else None)
-        if chunk.rejections:
-            return _response(*build_rejection_response(chunk))
-        return _Prepared(request, chunk, build_window(chunk, self._windows))
+        parts = [_Part(self._models[chunk.model], chunk, chunk if len(chunk.records) else None) for chunk in chunks]
+        windowed = next((part for part in parts if part.served.windows is not None), None)
+        return _Prepared(request, parts) if windowed is None else _prepare_window(request, parts, windowed.served)
 
-    def _respond(self, prepared: _Prepared, result: BatchResult | None, time_slices: TimeSlices) -> Response:
-        request, chunk, part = prepared
-        if isinstance(part, WindowChunk):
-            assert result is not None
-            return _response(*build_window_response(part, result, self._encoder))
-        return _response(*build_response(request, chunk, result, self._encoder, time_slices=time_slices))
+    def _respond(self, prepared: _Prepared, results: Sequence[BatchResult | None], time_slices: TimeSlices) -> Response:
+        request, parts = prepared
+        if isinstance(parts[0].input, WindowChunk):
+            (part,), (result,) = parts, results
+            assert result is not None and isinstance(part.input, WindowChunk)
+            return _response(*build_window_response(part.input, result, part.served.encoder))
+        answered = [
+            AnsweredPart(part.chunk, result, part.served.encoder) for part, result in zip(parts, results, strict=True)
+        ]
+        return _response(*build_response(request, answered, time_slices=time_slices))
+
+
+def _check_size(chunk: Chunk, served: ServedModel) -> None:
+    """Raise RequestError if there are more events than the model takes at once."""
+    if chunk.num_rows > served.max_batch_size:
+        raise RequestError(
+            FailureKind.TOO_LARGE,
+            f"{chunk.num_rows} events for the model {served.ref.name!r}; its batch.max_batch_size allows "
+            f"{served.max_batch_size} in one request",
+        )
+
+
+def _prepare_window(request: PredictRequest, parts: Sequence[_Part], served: ServedModel) -> _Prepared | Response:
+    """Build the window of a request. All of its events must be valid and for the same model."""
+    rejection = build_rejection_response([part.chunk for part in parts])
+    if rejection is not None:
+        return _response(*rejection)
+    if len(parts) > 1:
+        message = (
+            f"the events name several models, and for {served.ref.name!r} all events of a request are one window; "
+            "send one request for each model"
+        )
+        return _response(400, {"error": {"kind": "several_models", "message": message}})
+    assert served.windows is not None
+    chunk = parts[0].chunk
+    return _Prepared(request, [_Part(served, chunk, build_window(chunk, served.windows.plan))])
 
 
 def _response(status: int, document: Any) -> Response:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from forebay.stream.admin.group_status import GroupStatus, WorkerRow, format_partitions
-from forebay.stream.admin.worker_status import CurrentRates
+from forebay.stream.admin.member_metadata import WorkerMetadata
+from forebay.stream.admin.worker_status import CurrentRates, ModelState
 from forebay.stream.terminal.console import DIM, GREEN, RED, YELLOW, plain_table
 from forebay.stream.terminal.record_format import printable, shortened
 
@@ -35,6 +37,8 @@ def render_status(status: GroupStatus) -> RenderableType:
         table = plain_table("worker", "model", "owns", *_NUMBERS, "address", "health", right=_NUMBERS)
         for row in status.workers:
             table.add_row(*_cells(row))
+            for state in _models_of(row):
+                table.add_row(*_model_cells(state))
         parts += [Text(), table]
     remarks = [
         shortened(printable(f"{row.name}: {row.health}: {row.reason}"), _MAX_REMARK_CHARS)
@@ -56,7 +60,7 @@ def _cells(row: WorkerRow) -> list[Text]:
     rates = CurrentRates() if row.response.status is None else row.response.status.now
     texts = [
         row.name,
-        f"{row.metadata.model} v{row.metadata.version}" if row.metadata else "",
+        _models(row.metadata),
         format_partitions(row.member.partitions) or "nothing",
         _number(row.lag),
         _number(rates.events_per_s),
@@ -68,6 +72,42 @@ def _cells(row: WorkerRow) -> list[Text]:
         # As Text, never as markup: a name may contain brackets.
         *(Text(shortened(printable(text), _MAX_NAME_CHARS)) for text in texts),
         Text(row.health, style=_STYLES.get(row.health, RED)),
+    ]
+
+
+def _models(metadata: WorkerMetadata | None) -> str:
+    if metadata is None:
+        return ""
+    if len(metadata.models) > 1:
+        return f"{len(metadata.models)} models"
+    (model,) = metadata.models
+    return f"{model.name} v{model.version}"
+
+
+def _models_of(row: WorkerRow) -> Sequence[ModelState]:
+    """Return the models of a worker that are shown in rows of their own: if it serves several."""
+    if row.metadata is None or len(row.metadata.models) == 1:
+        return ()
+    if row.response.status is not None and row.response.status.models:
+        return row.response.status.models
+    return [ModelState(model.name, model.version) for model in row.metadata.models]
+
+
+def _model_cells(state: ModelState) -> list[Text]:
+    texts = [
+        "",
+        f"{state.name} v{state.version}",
+        "",
+        "",
+        _number(state.now.events_per_s),
+        _number(state.now.latency_p50_ms),
+        _number(state.now.latency_p99_ms),
+        "",
+    ]
+    blocked = "" if state.blocked is None else f"blocked: {state.blocked.replace('_', ' ')}"
+    return [
+        *(Text(shortened(printable(text), _MAX_NAME_CHARS)) for text in texts),
+        Text(shortened(printable(blocked), _MAX_NAME_CHARS), style=YELLOW),
     ]
 
 

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 from aiohttp import web
 
 from forebay.stream.admin.member_metadata import WorkerMetadata
-from forebay.stream.admin.predictor import NotReady, Predictor, RequestLimits
+from forebay.stream.admin.predictor import NotReady, Predictor
 from forebay.stream.admin.response_cache import ResponseCache
 from forebay.stream.admin.responses import encode_json, error_response, json_response, page_response, probe
 from forebay.stream.admin.server import AdminServer, page_routes
@@ -22,8 +22,6 @@ from forebay.stream.config.sections import Settings
 from forebay.stream.core.cancellation import cancel_until_done
 from forebay.stream.core.clock import Clock
 from forebay.stream.decode import Decoder
-from forebay.stream.eventtime.plan import WindowPlan
-from forebay.stream.output.encoder import PredictionEncoder
 
 log = logging.getLogger("forebay.admin")
 
@@ -51,10 +49,8 @@ class WorkerAdmin:
         settings: Settings,
         components: WorkerComponents,
         decoder: Decoder,
-        encoder: PredictionEncoder,
         metrics: MetricsPage,
         *,
-        windows: WindowPlan | None,
         worker: str,
         clock: Clock,
     ) -> None:
@@ -64,15 +60,7 @@ class WorkerAdmin:
         self._metrics = metrics
         self._view = WorkerView(settings, components, worker=worker, clock=clock)
         self._status_cache = ResponseCache(clock)
-        self._predictor = Predictor(
-            decoder,
-            components.device,
-            encoder,
-            next(iter(components.breakers.models.values())),
-            limits=RequestLimits(settings.batch.max_batch_size, settings.admin.max_body_bytes),
-            windows=windows,
-            clock=clock,
-        )
+        self._predictor = Predictor(decoder, components.models, max_bytes=settings.admin.max_body_bytes, clock=clock)
         self._server: AdminServer | None = None
         if settings.admin.enabled:
             self._server = AdminServer(
@@ -93,7 +81,7 @@ class WorkerAdmin:
         logging.getLogger("forebay").removeHandler(self._components.status_observer.warnings)
 
     def mark_warm(self) -> None:
-        """Record that the model has been warmed up."""
+        """Record that the models have been warmed up."""
         self._view.polled.warm = True
 
     def is_ready(self) -> bool:
@@ -107,9 +95,9 @@ class WorkerAdmin:
 
     def user_data(self) -> bytes:
         """Return the metadata that this worker announces to its group."""
-        model = self._components.model
+        models = tuple(served.ref for served in self._components.models)
         return WorkerMetadata(
-            worker=self._worker, url=self._view.url, model=model.name, version=model.version, release=version("forebay")
+            worker=self._worker, url=self._view.url, models=models, release=version("forebay")
         ).encode()
 
     async def run(self) -> None:
@@ -171,10 +159,13 @@ class WorkerAdmin:
         return json_response({"models": self._view.models()})
 
     async def _serve_predict(self, request: web.Request) -> web.Response:
+        """Serve predictions. `?model=NAME` selects the model for events that do not name one themselves."""
         if not (startup := self._view.startup()).ok:
             return error_response(503, "not_ready", "; ".join(startup.reasons), headers={"Retry-After": "1"})
         try:
-            status, body = await self._predictor.predict(request.read, request.headers)
+            status, body = await self._predictor.predict(
+                request.read, request.headers, model=request.query.get("model")
+            )
         except NotReady as error:
             return error_response(503, error.kind, error.message, headers={"Retry-After": "1"})
         return web.Response(body=body, status=status, content_type="application/json")

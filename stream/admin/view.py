@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any, Final, Protocol
 
-from forebay.models.backends.protocol import Model
 from forebay.schemas.topics import topic_name
 from forebay.stream.admin.health import (
     HealthSnapshot,
@@ -24,14 +22,16 @@ from forebay.stream.admin.health import (
     startup,
 )
 from forebay.stream.admin.member_metadata import decode_member_metadata
+from forebay.stream.admin.model_status import breaker_status, describe_model, model_status, window_status
+from forebay.stream.admin.served_model import ServedModel
 from forebay.stream.admin.status_observer import StatusObserver
 from forebay.stream.config.sections import Settings
-from forebay.stream.core.circuit_breaker import CircuitBreaker
 from forebay.stream.core.clock import Clock
 from forebay.stream.core.group import Member
+from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.records import Epoch, WindowStatus
-from forebay.stream.inference.executor import Executor
 from forebay.stream.kafka.consumer.lag_poller import LagPoller
+from forebay.stream.pipeline.lane_status import LaneStatus
 from forebay.stream.pipeline.pipeline import Pipeline
 from forebay.stream.pipeline.stages import Breakers
 
@@ -52,12 +52,16 @@ class StatusSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class WorkerComponents:
-    """The components whose state is reported."""
+    """The components whose state is reported.
 
-    model: Model
+    models: at least one; the first is the default model.
+    lanes_status: returns the status of the lane of each model.
+    """
+
+    models: Sequence[ServedModel]
+    lanes_status: Callable[[], Sequence[LaneStatus]]
     pipeline: Pipeline
     breakers: Breakers
-    device: Executor
     source: StatusSource
     lag: LagPoller
     status_observer: StatusObserver
@@ -143,21 +147,13 @@ class WorkerView:
 
     def models(self) -> list[dict[str, Any]]:
         """Return the served models with their signatures."""
-        model = self._components.model
-        return [
-            {
-                "name": model.name,
-                "version": model.version,
-                "signature": model.signature.to_dict(),
-                "device": str(getattr(model, "device", "cpu")),
-                "max_events_per_request": self._settings.batch.max_batch_size,
-            }
-        ]
+        return [describe_model(served) for served in self._components.models]
 
     def status(self, *, since: int | None) -> dict[str, Any]:
         """Return the `/status` document. since: add the samples after that second since 1970; None adds none."""
         now_ms, snapshot = self._clock.wall_ms(), self.snapshot()
         live, ready = self.liveness(), self.readiness()
+        default, lanes = self._components.models[0], {lane.model: lane for lane in self._components.lanes_status()}
         document: dict[str, Any] = {
             "format": STATUS_FORMAT,
             "at": now_ms,
@@ -168,7 +164,8 @@ class WorkerView:
             "release": version("forebay"),
             "started": self._started_ms,
             "uptime_s": round((now_ms - self._started_ms) / 1000, 1),
-            "model": {"name": self._components.model.name, "version": self._components.model.version},
+            "model": _name_and_version(default.ref),
+            "models": self._models(lanes),
             "processing_guarantee": self._settings.delivery.processing_guarantee,
             "health": {
                 "live": live.ok,
@@ -184,9 +181,12 @@ class WorkerView:
             "input_topics": [topic_name(self._settings.topics.prefix, name) for name in self._settings.input.topics],
             "partitions": self._partitions(),
             "lag": snapshot.known_lag,
-            "in_flight": self._in_flight(),
-            "window": self._window(),
-            "breakers": {name: self._breaker(breaker) for name, breaker in self._components.breakers.by_name().items()},
+            "in_flight": self._in_flight(lanes),
+            "window": window_status(default),
+            "breakers": {
+                name: breaker_status(breaker, now_s=snapshot.now_s)
+                for name, breaker in self._components.breakers.by_name().items()
+            },
             "totals": self._totals(),
             "now": self._components.status_observer.samples.summary(now_ms=now_ms),
             "errors": self._components.status_observer.errors.to_list(),
@@ -215,7 +215,8 @@ class WorkerView:
             {
                 "worker": metadata.worker,
                 "url": metadata.url,
-                "model": {"name": metadata.model, "version": metadata.version},
+                "model": _name_and_version(metadata.models[0]),
+                "models": [_name_and_version(model) for model in metadata.models],
                 "partitions": [{"topic": topic, "partition": number} for topic, number in member.partitions],
                 "self": metadata.worker == self._worker,
             }
@@ -237,7 +238,15 @@ class WorkerView:
             for partition, partition_lag in sorted(self._components.lag.partition_lags.items())
         ]
 
-    def _in_flight(self) -> dict[str, Any]:
+    def _models(self, lanes: Mapping[ModelRef, LaneStatus]) -> list[dict[str, Any]]:
+        now_s, now_ms = self._clock.monotonic_s(), self._clock.wall_ms()
+        activities = self._components.status_observer.activities
+        return [
+            model_status(served, lanes[served.ref], activities[served.ref], now_s=now_s, now_ms=now_ms)
+            for served in self._components.models
+        ]
+
+    def _in_flight(self, lanes: Mapping[ModelRef, LaneStatus]) -> dict[str, Any]:
         in_flight, limits, source = self._components.pipeline.in_flight, self._settings.limits, self._components.source
         return {
             "events": in_flight.events,
@@ -247,35 +256,7 @@ class WorkerView:
             "max_bytes": limits.max_in_flight_bytes,
             "max_batches": limits.max_in_flight_batches,
             "reading": "paused" if source.paused else "on",
-            "model_call_for_s": round(self._components.device.running_for_s(), 3),
-        }
-
-    def _window(self) -> dict[str, Any]:
-        batch, window = self._settings.batch, self._settings.window
-        batching = {
-            "max_batch_size": batch.max_batch_size,
-            "max_batch_bytes": batch.max_batch_bytes,
-            "max_queue_delay_ms": batch.max_queue_delay_ms,
-        }
-        if self._components.model.signature.window is None:
-            return {"kind": "none", **batching}
-        windows = self._components.status_observer.window_statuses.values()
-        return {
-            "kind": window.kind,
-            **batching,
-            "size_ms": window.size_ms,
-            "hop_ms": window.hop_ms,
-            "gap_ms": window.gap_ms,
-            "open_windows": sum(status.open_windows for status in windows),
-            "buffered_rows": sum(status.buffered_rows for status in windows),
-        }
-
-    def _breaker(self, breaker: CircuitBreaker) -> dict[str, Any]:
-        wait_s = breaker.wait_s(self._clock.monotonic_s())
-        return {
-            "state": breaker.state.value,
-            "failures_in_a_row": breaker.failures,
-            "tries_again_in_s": round(wait_s, 1) if math.isfinite(wait_s) else None,
+            "model_call_for_s": round(max(lane.call_for_s for lane in lanes.values()), 3),
         }
 
     def _totals(self) -> dict[str, Any]:
@@ -287,6 +268,10 @@ class WorkerView:
             "commits": totals.commits,
             "rewinds": totals.rewinds,
         }
+
+
+def _name_and_version(model: ModelRef) -> dict[str, Any]:
+    return {"name": model.name, "version": model.version}
 
 
 def _window_columns(status: WindowStatus) -> dict[str, Any]:

@@ -28,16 +28,27 @@ class CurrentRates(msgspec.Struct, frozen=True):
     latency_p99_ms: _Measure | None = None
 
 
+class ModelState(msgspec.Struct, frozen=True):
+    """One of the models that a worker serves. blocked: why its topics are not read; None if they are read."""
+
+    name: str
+    version: int
+    blocked: str | None = None
+    now: CurrentRates = CurrentRates()
+
+
 class WorkerStatus(msgspec.Struct, frozen=True):
     """The status that a worker reports.
 
     worker: instance id of the worker that answers, which may differ from the announced one.
+    models: empty if the worker is of an older release.
     """
 
     worker: str
     health: Health
     now: CurrentRates = CurrentRates()
     uptime_s: _Measure | None = None
+    models: tuple[ModelState, ...] = ()
 
 
 _DECODER = msgspec.json.Decoder(WorkerStatus)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from forebay.stream.core.circuit_breaker import CircuitBreaker
@@ -32,13 +31,3 @@ class LaneStatus(NamedTuple):
     topics: tuple[str, ...]
     call_for_s: float
     breaker: CircuitBreaker
-
-
-def breakers_by_name(models: Mapping[ModelRef, CircuitBreaker], cluster: CircuitBreaker) -> dict[str, CircuitBreaker]:
-    """Return the breakers of models and cluster by their names in metrics and status.
-
-    The breaker of the only model is `model`; with several models it is `model:` and the name for each of them.
-    """
-    if len(models) == 1:
-        return {"model": next(iter(models.values())), "cluster": cluster}
-    return {**{f"model:{model.name}": breaker for model, breaker in models.items()}, "cluster": cluster}

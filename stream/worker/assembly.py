@@ -108,7 +108,8 @@ class WorkerAssembly:
 
         Raises StoppedEarly if a stop is requested meanwhile, and ForebayError if the worker cannot run.
         """
-        telemetry, status_observer, timings = self._telemetry(), StatusObserver(clock=self._clock), CommitTimings()
+        telemetry, timings = self._telemetry(), CommitTimings()
+        status_observer = StatusObserver([lane.ref for lane in self._lanes], clock=self._clock)
         observer = CompositeObserver(
             telemetry,
             status_observer,
@@ -136,23 +137,16 @@ class WorkerAssembly:
         )
         lag = LagPoller(source, telemetry.record_lag, clock=self._clock)
         components = WorkerComponents(
-            model=self._default.model,
+            models=[lane.served_model(windows) for lane in self._lanes],
+            lanes_status=pipeline.lanes_status,
             pipeline=pipeline,
             breakers=self._breakers,
-            device=self._default.lane.executor,
             source=source,
             lag=lag,
             status_observer=status_observer,
         )
         admin = WorkerAdmin(
-            self._settings,
-            components,
-            decoder=decoder,
-            encoder=self._default.encoder,
-            metrics=telemetry,
-            windows=self._default.windows,
-            worker=self._instance,
-            clock=self._clock,
+            self._settings, components, decoder=decoder, metrics=telemetry, worker=self._instance, clock=self._clock
         )
         telemetry.attach(self._polled_components(source, pipeline, is_ready=admin.is_ready))
         parts = WorkerParts(

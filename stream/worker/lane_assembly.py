@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from forebay.models.backends.protocol import Model
+from forebay.stream.admin.served_model import ServedModel, WindowLane
 from forebay.stream.config.models_section import ServedModelSettings
 from forebay.stream.config.sections import BreakerSection, Settings
 from forebay.stream.core.backoff import Backoff
@@ -16,6 +17,7 @@ from forebay.stream.core.clock import Clock
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.decode import DecodedModel
 from forebay.stream.eventtime.plan import WindowPlan
+from forebay.stream.eventtime.stage import WindowStage
 from forebay.stream.inference.device_thread import DeviceThread
 from forebay.stream.output.encoder import PredictionEncoder
 from forebay.stream.pipeline.lane import CallLimits, Lane
@@ -50,6 +52,19 @@ class ServedLane:
     def decoded_model(self) -> DecodedModel:
         """Return what decoding needs to know of the model."""
         return DecodedModel(self.ref, self.model.signature, self.topics)
+
+    def served_model(self, windows: WindowStage | None) -> ServedModel:
+        """Return what the admin API needs to know of the model. windows: None if the model takes single events."""
+        return ServedModel(
+            self.ref,
+            self.model.signature,
+            device=str(getattr(self.model, "device", "cpu")),
+            settings=self.settings,
+            executor=self.lane.executor,
+            breaker=self.lane.breaker,
+            encoder=self.encoder,
+            windows=None if self.windows is None or windows is None else WindowLane(self.windows, windows.status),
+        )
 
 
 def build_lane(

@@ -6,14 +6,18 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
 
 from forebay.models.backends.protocol import Scores
-from forebay.stream.admin.predictor import Predictor, RequestLimits
+from forebay.stream.admin.predictor import Predictor
+from forebay.stream.admin.served_model import ServedModel, WindowLane
 from forebay.stream.admin.time_slices import TimeSlices
+from forebay.stream.config.models_section import BatchSection
+from forebay.stream.config.sections import Settings
 from forebay.stream.core.backoff import Backoff
 from forebay.stream.core.circuit_breaker import CircuitBreaker
 from forebay.stream.core.records import FloatMatrix
@@ -23,7 +27,15 @@ from forebay.stream.inference.device_thread import DeviceThread
 from forebay.stream.output.encoder import PredictionEncoder
 from tests.core.build import MODEL, ManualClock, signature
 
-LIMITS = RequestLimits(max_events=4, max_bytes=3000)
+
+class Limits(NamedTuple):
+    """The limits of a request."""
+
+    max_events: int
+    max_bytes: int
+
+
+LIMITS = Limits(max_events=4, max_bytes=3000)
 
 
 class Model:
@@ -58,7 +70,7 @@ class Model:
 
 @asynccontextmanager
 async def running(
-    model: Model, windows: WindowPlan | None = None, limits: RequestLimits = LIMITS
+    model: Model, windows: WindowPlan | None = None, limits: Limits = LIMITS
 ) -> AsyncIterator[tuple[Predictor, DeviceThread, CircuitBreaker]]:
     clock = ManualClock()
     breaker = CircuitBreaker(failure_threshold=3, reset_timeout_s=30, on_change=lambda state, reason: None)
@@ -77,7 +89,17 @@ async def running(
     await device.start([1])
     decoder = Decoder([DecodedModel(MODEL, model.signature)], max_event_bytes=1000)
     encoder = PredictionEncoder(model="m", version=3, labels=("no", "yes"), num_classes=2)
-    predictor = Predictor(decoder, device, encoder, breaker, limits=limits, windows=windows, clock=clock)
+    served = ServedModel(
+        MODEL,
+        model.signature,
+        device="cpu",
+        settings=replace(Settings().models_to_serve()[0], batch=BatchSection(max_batch_size=limits.max_events)),
+        executor=device,
+        breaker=breaker,
+        encoder=encoder,
+        windows=None if windows is None else WindowLane(windows, dict),
+    )
+    predictor = Predictor(decoder, [served], max_bytes=limits.max_bytes, clock=clock)
     try:
         yield predictor, device, breaker
     finally:

@@ -21,10 +21,9 @@ from forebay.stream.admin.predict_requests import (
     read_request,
     status_of,
 )
-from forebay.stream.admin.predictor import RequestLimits
 from forebay.stream.admin.time_slices import SLICE
 from forebay.stream.decode import DecodedModel, Decoder
-from tests.admin.predictor import LIMITS, Model, ask, predicted, running, time_slices
+from tests.admin.predictor import LIMITS, Limits, Model, ask, predicted, running, time_slices
 from tests.core.build import JULY, MODEL, event, signature
 
 
@@ -36,7 +35,7 @@ def test_reading_a_request_never_raises_another_error(body: bytes) -> None:
     except RequestError as fault:
         assert 400 <= status_of(fault.kind) < 500
         return
-    chunk = decode_request(request, decoder, time_slices())
+    (chunk,) = decode_request(request, decoder, time_slices())
     assert chunk.num_records == len(request.records) == len(chunk.records) + len(chunk.rejections)
 
 
@@ -57,7 +56,7 @@ def long_list(count: int) -> bytes:
 def test_a_request_decoded_in_slices_equals_one_decoded_as_a_whole(count: int) -> None:
     decoder = Decoder([DecodedModel(MODEL, signature(3))], max_event_bytes=1000)
     request = read_request(long_list(count), {}, time_slices(), now_ms=JULY, max_events=count)
-    sliced = decode_request(request, decoder, time_slices())
+    (sliced,) = decode_request(request, decoder, time_slices())
     (whole,) = decoder.decode({REQUEST_PARTITION: request.records}, sliced.epoch)
     assert np.array_equal(sliced.x_BF, whole.x_BF)
     for name in ("records", "ids", "timestamps", "rejections", "deadlines", "num_records", "num_bytes", "next_offset"):
@@ -96,7 +95,7 @@ async def test_bodies_that_cannot_be_decompressed(body: bytes, encoding: str, ki
 @pytest.mark.parametrize("depth", [100, 1100, 3000, 100_000])
 async def test_endless_brackets_are_not_json(depth: int) -> None:
     for body in (b"[" * depth, b'{"features":' + b"[" * depth, b"[" * depth + b"]" * depth, b'{"a":' * depth):
-        async with running(Model(), limits=RequestLimits(4, 1_000_000)) as (predictor, *_):
+        async with running(Model(), limits=Limits(4, 1_000_000)) as (predictor, *_):
             status, document = await ask(predictor, body)
         assert 400 <= status < 500, document
 
@@ -109,7 +108,7 @@ async def test_deep_json_gets_the_same_answer_as_flat_json(depth: int) -> None:
         (b' {"features": [1, 2, 3], "other": %s}' % deep, 200),
         (b'[{"features": [1, 2, 3], "other": %s}]' % deep, 200),
     ):
-        async with running(Model(), limits=RequestLimits(4, 1_000_000)) as (predictor, *_):
+        async with running(Model(), limits=Limits(4, 1_000_000)) as (predictor, *_):
             assert (await ask(predictor, body))[0] == expected
 
 
@@ -155,7 +154,8 @@ def test_any_headers_and_body_are_a_request_or_an_error_in_json(body: bytes, hea
     except RequestError as fault:
         assert orjson.dumps(error_document(fault.kind, fault.message))
         return
-    for rejection in decode_request(request, decoder, time_slices()).rejections:
+    (chunk,) = decode_request(request, decoder, time_slices())
+    for rejection in chunk.rejections:
         assert orjson.dumps(error_document(rejection.kind, rejection.message))
 
 

@@ -18,7 +18,8 @@ from forebay.stream.core.clock import SystemClock
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.records import PartitionLag, TopicPartition
 from forebay.stream.pipeline.in_flight import Bounds, InFlight
-from forebay.stream.pipeline.lane_status import BLOCKED_REASONS, LaneStatus, breakers_by_name
+from forebay.stream.pipeline.lane_status import BLOCKED_REASONS, LaneStatus
+from forebay.stream.pipeline.stages import Breakers
 from forebay.stream.telemetry.collector import Signal, describe_process, find_collector, parse_headers
 from forebay.stream.telemetry.polled_gauges import PolledComponents
 from forebay.stream.telemetry.telemetry import ModelOnDevice, Telemetry, WorkerIdentity
@@ -75,7 +76,7 @@ def telemetry(
         PolledComponents(
             Source(),
             in_flight,
-            breakers_by_name({model: breaker for model, _ in IDENTITY.models}, breaker),
+            Breakers(breaker, {model: breaker for model, _ in IDENTITY.models}).by_name(),
             totals=SimpleNamespace(rewinds=1),
             lanes_status=lambda: [lane(ModelRef("m", 7), None, breaker), lane(ModelRef("wide", 2), blocked, breaker)],
             is_ready=is_ready,
@@ -133,7 +134,7 @@ async def test_a_lane_is_blocked_for_one_reason_or_none(blocked: str | None) -> 
 
 def test_the_breaker_of_an_only_model_has_no_model_in_its_name() -> None:
     breaker = CircuitBreaker(failure_threshold=1, reset_timeout_s=60, on_change=lambda state, reason: None)
-    assert list(breakers_by_name({ModelRef("m", 7): breaker}, breaker)) == ["model", "cluster"]
+    assert list(Breakers(breaker, {ModelRef("m", 7): breaker}).by_name()) == ["model", "cluster"]
 
 
 async def test_readiness_is_evaluated_whenever_it_is_reported() -> None:
