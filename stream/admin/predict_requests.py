@@ -19,8 +19,8 @@ from forebay.stream.core.records import BatchResult, Chunk, Epoch, Record, Rejec
 from forebay.stream.decode import Decoder
 from forebay.stream.output.encoder import PredictionEncoder
 
-REQUEST_PARTITION: Final = TopicPartition("predict", 0)
-"""The partition of records that are in no topic."""
+REQUEST_PARTITION: Final = TopicPartition("/predict", 0)
+"""The partition of records that are in no topic. No topic can have this name."""
 
 _NO_EPOCH: Final = Epoch(-1, "", None, 0)
 _ENCODINGS: Final = {"gzip": 31, "x-gzip": 31, "deflate": 15}

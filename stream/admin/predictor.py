@@ -98,10 +98,8 @@ class Predictor:
         read_body: is called only if the request is admitted.
         model: name of the model for events that do not name one themselves.
         """
-        candidates = [served for served in self._models.values() if model in (None, served.ref.name)]
-        if not candidates:
-            message = f"model {model!r:.80} is not served here; {self._names()}"
-            return _response(404, error_document(FailureKind.UNKNOWN_MODEL, message))
+        named = [served for served in self._models.values() if served.ref.name == model]
+        candidates = named or list(self._models.values())
         if all(served.breaker.state is BreakerState.OPEN for served in candidates):
             raise self._breaker_open(candidates[0])
         if self._num_pending >= MAX_PENDING:
@@ -135,10 +133,6 @@ class Predictor:
     def _breaker_open(self, served: ServedModel) -> NotReady:
         name = "the model" if len(self._models) == 1 else f"the model {served.ref.name!r}"
         return NotReady("breaker_open", f"the circuit breaker of {name} is open")
-
-    def _names(self) -> str:
-        names = ", ".join(repr(model.name) for model in self._models)
-        return f"{names} {'is' if len(self._models) == 1 else 'are'}"
 
     # ---- on the thread
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from forebay.stream.config.models_section import BatchSection
 from forebay.stream.config.sections import Settings
 from forebay.stream.core.backoff import Backoff
 from forebay.stream.core.circuit_breaker import CircuitBreaker
+from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.records import FloatMatrix
 from forebay.stream.decode import DecodedModel, Decoder
 from forebay.stream.eventtime.plan import WindowPlan
@@ -68,11 +70,57 @@ class Model:
         return Scores(x_BG[:, :2].copy(), np.ones(len(x_BG), np.int64), np.full(len(x_BG), 0.5, np.float32))
 
 
+class Running(NamedTuple):
+    """A predictor with the parts of its only or default model."""
+
+    predictor: Predictor
+    device: DeviceThread
+    breaker: CircuitBreaker
+
+
 @asynccontextmanager
-async def running(
-    model: Model, windows: WindowPlan | None = None, limits: Limits = LIMITS
-) -> AsyncIterator[tuple[Predictor, DeviceThread, CircuitBreaker]]:
+async def running(model: Model, windows: WindowPlan | None = None, limits: Limits = LIMITS) -> AsyncIterator[Running]:
+    async with running_models({MODEL: model}, {} if windows is None else {MODEL: windows}, limits=limits) as (
+        predictor,
+        served,
+    ):
+        device = served[MODEL].executor
+        assert isinstance(device, DeviceThread)
+        yield Running(predictor, device, served[MODEL].breaker)
+
+
+@asynccontextmanager
+async def running_models(
+    models: Mapping[ModelRef, Model],
+    windows: Mapping[ModelRef, WindowPlan] = MappingProxyType({}),
+    *,
+    limits: Limits = LIMITS,
+    max_events: Mapping[ModelRef, int] = MappingProxyType({}),
+) -> AsyncIterator[tuple[Predictor, Mapping[ModelRef, ServedModel]]]:
+    """Run several models; the first is the default model. max_events: of models with another limit."""
     clock = ManualClock()
+    served = {
+        ref: _served(ref, model, clock, windows=windows.get(ref), max_events=max_events.get(ref, limits.max_events))
+        for ref, model in models.items()
+    }
+    devices = [one.executor for one in served.values()]
+    for device in devices:
+        await device.start([1])
+    decoder = Decoder([DecodedModel(ref, model.signature) for ref, model in models.items()], max_event_bytes=1000)
+    predictor = Predictor(decoder, list(served.values()), max_bytes=limits.max_bytes, clock=clock)
+    try:
+        yield predictor, served
+    finally:
+        for model in models.values():
+            model.gate.set()
+        predictor.close()
+        for device in devices:
+            device.stop()
+
+
+def _served(
+    ref: ModelRef, model: Model, clock: ManualClock, *, windows: WindowPlan | None, max_events: int
+) -> ServedModel:
     breaker = CircuitBreaker(failure_threshold=3, reset_timeout_s=30, on_change=lambda state, reason: None)
 
     def fatal(error: BaseException) -> None:
@@ -86,33 +134,25 @@ async def running(
         backoff=Backoff(),
         on_fatal=fatal,
     )
-    await device.start([1])
-    decoder = Decoder([DecodedModel(MODEL, model.signature)], max_event_bytes=1000)
-    encoder = PredictionEncoder(model="m", version=3, labels=("no", "yes"), num_classes=2)
-    served = ServedModel(
-        MODEL,
+    return ServedModel(
+        ref,
         model.signature,
         device="cpu",
-        settings=replace(Settings().models_to_serve()[0], batch=BatchSection(max_batch_size=limits.max_events)),
+        settings=replace(Settings().models_to_serve()[0], batch=BatchSection(max_batch_size=max_events)),
         executor=device,
         breaker=breaker,
-        encoder=encoder,
+        encoder=PredictionEncoder(model=ref.name, version=3, labels=("no", "yes"), num_classes=2),
         windows=None if windows is None else WindowLane(windows, dict),
     )
-    predictor = Predictor(decoder, [served], max_bytes=limits.max_bytes, clock=clock)
-    try:
-        yield predictor, device, breaker
-    finally:
-        model.gate.set()
-        predictor.close()
-        device.stop()
 
 
-async def ask(predictor: Predictor, body: bytes, headers: dict[str, str] | None = None) -> tuple[int, Any]:
+async def ask(
+    predictor: Predictor, body: bytes, headers: dict[str, str] | None = None, *, model: str | None = None
+) -> tuple[int, Any]:
     async def read() -> bytes:
         return body
 
-    status, document = await predictor.predict(read, headers or {})
+    status, document = await predictor.predict(read, headers or {}, model=model)
     return status, orjson.loads(document)
 
 

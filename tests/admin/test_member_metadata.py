@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import orjson
@@ -22,11 +23,12 @@ from forebay.stream.admin.group_status import (
 from forebay.stream.admin.member_metadata import WorkerMetadata, decode_member_metadata
 from forebay.stream.admin.worker_status import decode_status
 from forebay.stream.core.group import GroupSnapshot, Member
+from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.records import TopicPartition
 from forebay.stream.kafka.cluster.group_inspector import decode_member
 from forebay.stream.kafka.consumer.assignor import AdvertisingAssignor
 
-METADATA = WorkerMetadata(worker="pod-1", url="http://10.0.0.1:8080", model="late", version=3, release="0.1.0")
+METADATA = WorkerMetadata(worker="pod-1", url="http://10.0.0.1:8080", models=(ModelRef("late", 3),), release="0.1.0")
 P = [TopicPartition("features", number) for number in range(5)]
 
 
@@ -84,6 +86,58 @@ def test_metadata_with_an_invalid_field_is_not_accepted(user_data: bytes) -> Non
     assert decode_member_metadata(user_data) is None
 
 
+SEVERAL = replace(METADATA, models=(ModelRef("late", 3), ModelRef("delay", 1), ModelRef("price", 7)))
+
+
+def test_several_models_are_announced_and_the_first_also_as_one_that_older_releases_read() -> None:
+    assert decode_member_metadata(SEVERAL.encode()) == SEVERAL
+    fields = orjson.loads(SEVERAL.encode())
+    assert (fields["model"], fields["version"]) == ("late", 3)
+    assert "models" not in orjson.loads(METADATA.encode()), "an only model is announced as before"
+
+
+@pytest.mark.parametrize(
+    "models",
+    [
+        None,
+        5,
+        [],
+        ["late"],
+        [["late"]],
+        [["late", "3"]],
+        [["late", True]],
+        [[1, 3]],
+        [["a", 1]] * 1001,
+        [["a", 1], None],
+    ],
+)
+def test_metadata_with_invalid_models_is_not_accepted(models: object) -> None:
+    fields = orjson.loads(METADATA.encode()) | {"models": models}
+    assert decode_member_metadata(orjson.dumps(fields)) is None
+
+
+def test_the_state_of_each_model_is_part_of_the_group_status() -> None:
+    models = [
+        {"name": "late", "version": 3, "blocked": None, "now": {"events_per_s": 4.0}},
+        {"name": "delay", "version": 1, "blocked": "device_backlog"},
+    ]
+    document = {"worker": "pod-1", "health": {"live": True, "ready": True}, "models": models}
+    answer = StatusResponse(decode_status(orjson.dumps(document)))
+    (row,) = build_group_status(group(member(1, P, SEVERAL)), {"m1": answer}).to_dict()["workers"]
+    assert row["model"] == {"name": "late", "version": 3}
+    assert row["models"] == [
+        {"name": "late", "version": 3, "blocked": None},
+        {"name": "delay", "version": 1, "blocked": "device_backlog"},
+        {"name": "price", "version": 7, "blocked": None},  # announced, but not in the answer
+    ]
+
+
+def test_the_open_breaker_of_one_of_several_models_is_named() -> None:
+    breakers = {"model:late": "closed", "model:delay": "open", "cluster": "open"}
+    status = build_group_status(group(member(1, P, SEVERAL)), {"m1": response("pod-1", breakers=breakers)})
+    assert status.workers[0].reason == "circuit breaker of the model delay and the cluster is not closed"
+
+
 def member(number: int, partitions: list[TopicPartition], metadata: WorkerMetadata | None = METADATA) -> Member:
     return Member(
         member_id=f"m{number}",
@@ -119,8 +173,8 @@ def response(worker: str, **health: object) -> StatusResponse:
 
 
 def test_members_and_their_responses_are_joined() -> None:
-    other = WorkerMetadata(worker="pod-2", url="http://10.0.0.2:8080", model="late", version=4, release="0.1.0")
-    off = WorkerMetadata(worker="pod-3", url=None, model="late", version=4, release="0.1.0")
+    other = WorkerMetadata(worker="pod-2", url="http://10.0.0.2:8080", models=(ModelRef("late", 4),), release="0.1.0")
+    off = WorkerMetadata(worker="pod-3", url=None, models=(ModelRef("late", 4),), release="0.1.0")
     snapshot = group(member(1, P[:2]), member(2, P[2:3], other), member(3, P[3:4], off), member(4, [], None))
     assert admin_urls(snapshot) == {"m1": "http://10.0.0.1:8080", "m2": "http://10.0.0.2:8080"}
     status = build_group_status(snapshot, {"m1": response("pod-1"), "m2": StatusResponse(None, "no answer within 2 s")})
@@ -211,6 +265,9 @@ HEALTHY = b'{"worker":"w","health":{"live":true,"ready":true}}'
         HEALTHY.replace(b'"live"', b'"reasons":"no","live"'),
         HEALTHY.replace(b'"live"', b'"breakers":[["model","open"]],"live"'),
         HEALTHY.replace(b'"live"', b'"breakers":{"model":{}},"live"'),
+        HEALTHY.replace(b"{", b'{"models":{},', 1),
+        HEALTHY.replace(b"{", b'{"models":[{"name":"m"}],', 1),
+        HEALTHY.replace(b"{", b'{"models":[{"name":"m","version":1,"blocked":5}],', 1),
     ],
 )
 def test_a_status_with_other_types_is_not_accepted(body: bytes) -> None:

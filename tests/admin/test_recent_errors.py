@@ -39,7 +39,7 @@ def test_errors_are_counted_by_kind_with_sample_positions() -> None:
 
 
 def test_good_outcomes_are_not_errors_with_windows_either() -> None:
-    observer, ledger = StatusObserver(clock=ManualClock()), Ledger()
+    observer, ledger = StatusObserver([MODEL], clock=ManualClock()), Ledger()
     ledger.of(MODEL).add_accepted(P0, np.array([JULY, JULY], dtype=np.int64))
     ledger.of(MODEL).add_window_predictions(P0, 3, JULY)
     ledger.of(MODEL).add_failure(P0, FailureKind.NOT_JSON, JULY, event_id=None, message="x")
@@ -61,7 +61,7 @@ def test_the_last_warnings_are_listed_newest_first() -> None:
 
 
 def test_the_size_of_a_micro_batch_of_windows_is_its_number_of_windows() -> None:
-    observer, windows = StatusObserver(clock=ManualClock()), window_stage(plan())
+    observer, windows = StatusObserver([MODEL], clock=ManualClock()), window_stage(plan())
     windows.restore({P0: None})
     # Four events close two windows. The fifth closes none, and the model is not called.
     for offset, events in ((0, [(b"a", 0), (b"b", 1), (b"a", 2), (b"a", 50)]), (4, [(b"a", 51)])):

@@ -13,6 +13,7 @@ from forebay.stream.admin.member_metadata import WorkerMetadata
 from forebay.stream.admin.render import render_status
 from forebay.stream.admin.worker_status import decode_status
 from forebay.stream.core.group import GroupSnapshot, Member
+from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.records import TopicPartition
 
 HOSTILE = (
@@ -28,8 +29,9 @@ HOSTILE = (
 def rendered(name: str) -> str:
     """Return the status of a group in which every text is `name`."""
     partition = TopicPartition(name, 0)
-    without_url = WorkerMetadata(worker=name, url=None, model=name, version=1, release=name)
-    with_url = WorkerMetadata(worker=name, url="http://10.0.0.1:8080", model=name, version=1, release=name)
+    without_url = WorkerMetadata(worker=name, url=None, models=(ModelRef(name, 1),), release=name)
+    several = (ModelRef(name, 1), ModelRef("other", 2))
+    with_url = WorkerMetadata(worker=name, url="http://10.0.0.1:8080", models=several, release=name)
     members = (
         Member(member_id="m1", client_id=name, host=name, user_data=b"", partitions=(partition,)),
         Member(member_id="m2", client_id=name, host=name, user_data=without_url.encode(), partitions=()),
@@ -39,7 +41,8 @@ def rendered(name: str) -> str:
         group_id=name, state=name, members=members, committed={}, ends={partition: 5, TopicPartition(name, 1): 5}
     )
     health = {"live": False, "ready": False, "reasons": [name], "breakers": {name: "open"}, "cluster": name}
-    response = StatusResponse(decode_status(orjson.dumps({"worker": name, "health": health})))
+    models = [{"name": name, "version": 1, "blocked": name}, {"name": "other", "version": 2}]
+    response = StatusResponse(decode_status(orjson.dumps({"worker": name, "health": health, "models": models})))
     out = io.StringIO()
     Console(file=out, force_terminal=True, no_color=True, width=1000).print(
         render_status(build_group_status(group, {"m3": response}))
@@ -60,3 +63,31 @@ def test_names_control_neither_the_terminal_nor_the_table(name: str) -> None:
 
 def test_a_long_name_is_shortened() -> None:
     assert max(map(len, rendered("x" * 299).splitlines())) < 1000
+
+
+def test_each_of_several_models_has_a_row_with_its_rate_and_why_it_is_blocked() -> None:
+    models = [
+        {"name": "late", "version": 3, "now": {"events_per_s": 12.5, "latency_p50_ms": 3.0, "latency_p99_ms": 8.0}},
+        {"name": "delay", "version": 1, "blocked": "breaker_open", "now": {"events_per_s": 0.0}},
+    ]
+    metadata = WorkerMetadata(
+        worker="pod-1", url="http://10.0.0.1:8080", models=(ModelRef("late", 3), ModelRef("delay", 1)), release="1"
+    )
+    member = Member(member_id="m1", client_id="c", host="h", user_data=metadata.encode(), partitions=())
+    group = GroupSnapshot(group_id="g", state="Stable", members=(member,), committed={}, ends={})
+    document = {"worker": "pod-1", "health": {"live": True, "ready": True}, "models": models}
+
+    def rows(response: StatusResponse) -> list[list[str]]:
+        out = io.StringIO()
+        Console(file=out, width=200).print(render_status(build_group_status(group, {"m1": response})))
+        return [line.split() for line in out.getvalue().splitlines() if " v" in line or "models" in line]
+
+    assert rows(StatusResponse(decode_status(orjson.dumps(document)))) == [
+        ["pod-1", "2", "models", "nothing", "0", "–", "–", "–", "http://10.0.0.1:8080", "ready"],
+        ["late", "v3", "12.5", "3.0", "8.0"],
+        ["delay", "v1", "0.0", "–", "–", "blocked:", "breaker", "open"],
+    ]
+    assert rows(StatusResponse(None, "no answer"))[1:] == [
+        ["late", "v3", "–", "–", "–"],
+        ["delay", "v1", "–", "–", "–"],
+    ]
