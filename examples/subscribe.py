@@ -57,11 +57,10 @@ async def main(bootstrap_servers: str, wanted: int | None = None, prefix: str = 
 
 if __name__ == "__main__":
     address = sys.argv[1] if len(sys.argv) in (2, 3) else ""
-    numbers = [int(text) for text in sys.argv[2:] if text.isdecimal()]
-    if address.startswith("-") or not re.fullmatch(r".+:\d+", address) or len(numbers) != len(sys.argv) - 2:
+    if address.startswith("-") or not re.fullmatch(r".+:\d+", address) or not all(map(str.isdecimal, sys.argv[2:])):
         sys.exit("usage: python examples/subscribe.py HOST:PORT [NUMBER]")
     try:
-        asyncio.run(main(address, *numbers))
+        asyncio.run(main(address, int(sys.argv[2]) if len(sys.argv) == 3 else None))
     except (KafkaError, ValueError) as error:
         sys.exit(f"cannot read from {address}: {error}")
     except KeyboardInterrupt:
