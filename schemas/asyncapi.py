@@ -121,6 +121,14 @@ def _messages() -> Schema:
     topics = {spec.schema: spec for spec in ALL_TOPICS}
     trace: Schema = {"type": "string", "description": "W3C trace context, copied unchanged to the outputs."}
     copied: Schema = {"type": "object", "properties": {headers.TRACEPARENT: trace, **replay_headers()}}
+    choice: Schema = {
+        "type": "string",
+        "description": "The name of the model that the event is for, unless its field `model` names one.",
+    }
+    of_events: Schema = {
+        "type": "object",
+        "properties": {headers.MODEL: choice, headers.TRACEPARENT: trace, **replay_headers()},
+    }
     original: Schema = {"description": "The value of the original record, in any format."}
     raw: Schema = {
         "type": "string",
@@ -129,7 +137,7 @@ def _messages() -> Schema:
     }
     # Payload, headers and content type of each message.
     parts: dict[str, tuple[Schema, Schema, str]] = {
-        "event": (schemas["event"], copied, headers.JSON_CONTENT_TYPE),
+        "event": (schemas["event"], of_events, headers.JSON_CONTENT_TYPE),
         "event-f32": (raw, schemas["event-f32"], headers.F32_CONTENT_TYPE),
         "prediction": (schemas["prediction"], copied, headers.JSON_CONTENT_TYPE),
         "dead-letter": (original, schemas["dead-letter"], "application/octet-stream"),
