@@ -9,16 +9,22 @@ Headers = list[tuple[str, bytes]]
 
 @dataclass(slots=True)
 class Outgoing:
-    """Output records of one partition, in order, as columns: keys, values and headers."""
+    """Output records of one partition, in order, as columns: keys, values and headers.
+
+    offsets: by record, the offset in the input at which it is emitted; None if outputs of lanes need not be merged.
+    """
 
     keys: list[bytes | None] = field(default_factory=list)
     values: list[bytes | None] = field(default_factory=list)
     headers: list[Headers] = field(default_factory=list)
+    offsets: list[int] | None = None
 
-    def append(self, key: bytes | None, value: bytes | None, headers: Headers) -> None:
+    def append(self, key: bytes | None, value: bytes | None, headers: Headers, *, offset: int) -> None:
         self.keys.append(key)
         self.values.append(value)
         self.headers.append(headers)
+        if self.offsets is not None:
+            self.offsets.append(offset)
 
 
 @dataclass(frozen=True, slots=True)

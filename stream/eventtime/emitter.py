@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,11 +10,11 @@ import orjson
 
 from forebay.schemas import headers as names
 from forebay.schemas.failures import FailureKind
-from forebay.stream.core.outputs import Headers, Outgoing, OutputTopic
+from forebay.stream.core.outputs import Headers, OutputTopic
 from forebay.stream.core.records import BatchResult, RowFailure, TopicPartition
 from forebay.stream.eventtime.types import Window, columns_of
 from forebay.stream.eventtime.window_chunk import RefusedEvent, WindowChunk, WindowLabel, window_label
-from forebay.stream.output.emitter import NO_HEADERS, Emission, EmissionSteps, ModelEmitter, slices_of
+from forebay.stream.output.emitter import NO_HEADERS, Emission, ModelEmitter, slices_of
 from forebay.stream.output.encoder import dead_letter, record_size
 
 
@@ -32,21 +32,22 @@ class _WindowRecord:
 class WindowEmitter(ModelEmitter):
     """Builds emissions from rows that are windows."""
 
-    def build(self, batches: Sequence[BatchResult], *, delta_headers: Headers = NO_HEADERS) -> EmissionSteps:
-        """Build what to send for these micro-batches, which are in commit order. No data makes it raise."""
-        emission = self._begin()
-        for result in batches:
-            first_row = 0
-            for chunk in result.batch.chunks:
-                assert isinstance(chunk, WindowChunk)
-                yield from self._emit_windows(result, chunk, first_row, emission)
-                self._emit_events(chunk, emission)
-                first_row += chunk.num_rows
-                if chunk.can_end_commit:
-                    emission.advance(chunk.partition, chunk.next_offset)
-                    emission.metadata[chunk.partition] = chunk.metadata
-            yield
-        return self._end(emission, delta_headers)
+    of_windows = True
+
+    def add(self, result: BatchResult, emission: Emission) -> Generator[None, None, None]:
+        """Add the outputs of a micro-batch of this model to an emission, in slices. Never raises for data.
+
+        The windows of a chunk come after its events, at the offset before the next one to read.
+        """
+        first_row = 0
+        for chunk in result.batch.chunks:
+            assert isinstance(chunk, WindowChunk)
+            self._emit_events(chunk, emission)
+            yield from self._emit_windows(result, chunk, first_row, emission)
+            first_row += chunk.num_rows
+            if chunk.can_end_commit:
+                emission.advance(chunk.partition, chunk.next_offset)
+                emission.metadata[chunk.partition] = chunk.metadata
 
     # ---- windows
 
@@ -82,7 +83,8 @@ class WindowEmitter(ModelEmitter):
                 message = f"the prediction would take {size} bytes; the limit of {topic.name} is {topic.max_bytes}"
                 failures[row] = RowFailure(FailureKind.PREDICTION_TOO_LARGE, message)
                 continue
-            self._append(topic, source=chunk.partition, key=key, value=value, headers=NO_HEADERS, emission=emission)
+            target = self._placer.place(topic, chunk.partition, key)
+            emission.records_of(target).append(key, value, NO_HEADERS, offset=chunk.next_offset - 1)
             count += 1
         ledger.add_window_predictions(chunk.partition, count, chunk.record_timestamp)
         ledger.closed[chunk.partition] += len(windows)
@@ -110,7 +112,8 @@ class WindowEmitter(ModelEmitter):
             version=self.ref.version,
             window=f"{window.start}-{window.end}",
         )
-        self._append(topic, source=chunk.partition, key=key, value=value, headers=headers, emission=emission)
+        target = self._placer.place(topic, chunk.partition, key)
+        emission.records_of(target).append(key, value, headers, offset=chunk.next_offset - 1)
         self._ledger(emission).add_window_failure(
             chunk.partition,
             failure.kind,
@@ -144,19 +147,8 @@ class WindowEmitter(ModelEmitter):
     ) -> None:
         record = refused.record
         key, value, headers = dead_letter(record, partition, refused.kind, refused.message, max_bytes=topic.max_bytes)
-        self._append(topic, source=partition, key=key, value=value, headers=headers, emission=emission)
-
-    def _append(
-        self,
-        topic: OutputTopic,
-        source: TopicPartition,
-        key: bytes | None,
-        value: bytes | None,
-        headers: Headers,
-        emission: Emission,
-    ) -> None:
-        target = self._placer.place(topic, source, key)
-        emission.outgoing.setdefault(target, Outgoing()).append(key, value, headers)
+        target = self._placer.place(topic, partition, key)
+        emission.records_of(target).append(key, value, headers, offset=record.offset)
 
 
 def _window_json(window: Window, label: WindowLabel, num_features: int) -> bytes:

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Final, Protocol, cast
+from typing import ClassVar, Final, Protocol, cast
 
 import numpy as np
 
@@ -30,7 +30,7 @@ from forebay.stream.output.ledger import Ledger, ModelLedger, encode_delta
 
 NO_HEADERS: Headers = []
 
-_KEY, _TIMESTAMP, _HEADERS = attrgetter("key"), attrgetter("timestamp"), attrgetter("headers")
+_KEY, _TIMESTAMP, _HEADERS, _OFFSET = map(attrgetter, ("key", "timestamp", "headers", "offset"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +39,26 @@ class Emission:
 
     positions: offset of the next record to read, by input partition.
     metadata: metadata committed with a position, by input partition, if any.
+    has_offsets: whether the offsets in the input are kept with the output records (see `Outgoing`).
     """
 
     outgoing: dict[TopicPartition, Outgoing]
     positions: dict[TopicPartition, int]
     ledger: Ledger
     metadata: dict[TopicPartition, str] = field(default_factory=dict)
+    has_offsets: bool = False
+
+    def records_of(self, partition: TopicPartition) -> Outgoing:
+        """Return the records of an output partition, to which more can be added."""
+        outgoing = self.outgoing.get(partition)
+        if outgoing is None:
+            outgoing = self.outgoing[partition] = Outgoing(offsets=[] if self.has_offsets else None)
+        return outgoing
 
     def advance(self, partition: TopicPartition, next_offset: int) -> None:
         """Raise the position of a partition to `next_offset`. Lanes read the same partition, so offsets come in any order."""
-        self.positions[partition] = max(self.positions.get(partition, next_offset), next_offset)
+        if next_offset > self.positions.get(partition, -1):
+            self.positions[partition] = next_offset
 
 
 class Placer:
@@ -91,7 +101,7 @@ MAX_SLICE_BYTES: Final = 4 << 20
 
 
 class EmissionBuilder(Protocol):
-    """Builds an emission from finished micro-batches, of events (`Emitter`) or windows (`eventtime.emitter`)."""
+    """Builds an emission from finished micro-batches: of one model (`ModelEmitter`) or several (`LanesEmitter`)."""
 
     def build(self, batches: Sequence[BatchResult], *, delta_headers: Headers = NO_HEADERS) -> EmissionSteps: ...
 
@@ -105,9 +115,13 @@ def slices_of(rows: Sequence[int], output_dim: int) -> list[Sequence[int]]:
 class ModelEmitter(ABC):
     """Base class of the emitters of one model version: encoding and placement of its outputs.
 
+    ref: the model version.
+    of_windows: whether the rows are windows, whose state is committed as metadata.
     feature_names: names that stay in the messages of outcome deltas, which contain no values of events.
     clock: supplies the time for outcomes of records without a timestamp.
     """
+
+    of_windows: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -138,44 +152,49 @@ class ModelEmitter(ABC):
             except StopIteration as done:
                 return cast(Emission, done.value)
 
-    @abstractmethod
     def build(self, batches: Sequence[BatchResult], *, delta_headers: Headers = NO_HEADERS) -> EmissionSteps:
         """Build the emission of these micro-batches, which are in commit order. Never raises for data."""
+        emission = self.begin()
+        for result in batches:
+            yield from self.add(result, emission)
+            yield
+        return self.finish(emission, delta_headers)
 
-    def _begin(self) -> Emission:
+    def begin(self) -> Emission:
+        """Return an empty emission."""
         return Emission({}, {}, Ledger(now_ms=self._clock.wall_ms()))
+
+    @abstractmethod
+    def add(self, result: BatchResult, emission: Emission) -> Generator[None, None, None]:
+        """Add the outputs of a micro-batch of this model to an emission, in slices. Never raises for data."""
 
     def _ledger(self, emission: Emission) -> ModelLedger:
         """Return the model's ledger in the emission."""
         return emission.ledger.of(self.ref, self._redactor)
 
-    def _end(self, emission: Emission, delta_headers: Headers) -> Emission:
-        """Add the ledger's deltas, placed by key so that all outcomes of a minute are in one partition."""
+    def finish(self, emission: Emission, delta_headers: Headers) -> Emission:
+        """Add the deltas of all models, placed by key so that all outcomes of a minute are in one partition."""
         topic = self._topics.outcome_deltas
         for key, delta in emission.ledger.deltas.items():
             record_key, value = encode_delta(key, delta, worker=self._worker)
             partition = self._placer.by_key(topic, record_key)
-            emission.outgoing.setdefault(partition, Outgoing()).append(record_key, value, delta_headers)
+            emission.records_of(partition).append(record_key, value, delta_headers, offset=0)
         return emission
 
 
 class Emitter(ModelEmitter):
     """Builds emissions whose rows are events."""
 
-    def build(self, batches: Sequence[BatchResult], *, delta_headers: Headers = NO_HEADERS) -> EmissionSteps:
-        """Build the emission of these micro-batches, which are in commit order. Never raises for data."""
-        emission = self._begin()
-        for result in batches:
-            first_row = 0
-            for chunk in result.batch.chunks:
-                assert isinstance(chunk, Chunk)
-                yield from self._emit_chunk(result, chunk, first_row, emission)
-                first_row += len(chunk.records)
-            yield
-        return self._end(emission, delta_headers)
+    def add(self, result: BatchResult, emission: Emission) -> Generator[None, None, None]:
+        """Add the outputs of a micro-batch of this model to an emission, in slices. Never raises for data."""
+        ledger, first_row = self._ledger(emission), 0
+        for chunk in result.batch.chunks:
+            assert isinstance(chunk, Chunk)
+            yield from self._emit_chunk(result, chunk, first_row=first_row, emission=emission, ledger=ledger)
+            first_row += len(chunk.records)
 
     def _emit_chunk(
-        self, result: BatchResult, chunk: Chunk, first_row: int, emission: Emission
+        self, result: BatchResult, chunk: Chunk, *, first_row: int, emission: Emission, ledger: ModelLedger
     ) -> Generator[None, None, None]:
         count = len(chunk.records)
         failures = (
@@ -189,12 +208,11 @@ class Emitter(ModelEmitter):
         self._emit_predictions(
             chunk, rows=rows, values=values, with_headers=with_headers, failures=failures, emission=emission
         )
-        ledger = self._ledger(emission)
         records = chunk.records
         predicted = [record for row, record in enumerate(records) if row not in failures] if failures else records
         ledger.add_predictions(chunk.partition, np.fromiter(map(_TIMESTAMP, predicted), np.int64, len(predicted)))
         if failures or chunk.rejections:
-            self._emit_dead_letters(chunk, failures, emission)
+            self._emit_dead_letters(chunk, failures, emission, ledger)
         ledger.passed[chunk.partition] += chunk.num_passed
         emission.advance(chunk.partition, chunk.next_offset)
 
@@ -241,20 +259,26 @@ class Emitter(ModelEmitter):
                     message = f"the prediction would take {size} bytes; the limit of {topic.name} is {topic.max_bytes}"
                     failures[row] = RowFailure(FailureKind.PREDICTION_TOO_LARGE, message)
             if len(sendable) < len(values):
-                keys, values, headers = ([column[index] for index in sendable] for column in (keys, values, headers))  # type: ignore[assignment]
+                keys, values, headers, records = (  # type: ignore[assignment]
+                    [column[index] for index in sendable] for column in (keys, values, headers, records)
+                )
         partition = self._placer.co_partition(topic, chunk.partition)
         if partition is not None:
-            outgoing = emission.outgoing.setdefault(partition, Outgoing())
+            outgoing = emission.records_of(partition)
             outgoing.keys.extend(keys)
             outgoing.values.extend(values)
             outgoing.headers.extend(headers)
+            if outgoing.offsets is not None:
+                outgoing.offsets.extend(map(_OFFSET, records))
             return
-        for key, value, own_headers in zip(keys, values, headers, strict=True):
+        for record, key, value, own_headers in zip(records, keys, values, headers, strict=True):
             partition = self._placer.place(topic, chunk.partition, key)
-            emission.outgoing.setdefault(partition, Outgoing()).append(key, value, own_headers)
+            emission.records_of(partition).append(key, value, own_headers, offset=record.offset)
 
-    def _emit_dead_letters(self, chunk: Chunk, failures: dict[int, RowFailure], emission: Emission) -> None:
-        topic, ledger = self._topics.dead_letters, self._ledger(emission)
+    def _emit_dead_letters(
+        self, chunk: Chunk, failures: dict[int, RowFailure], emission: Emission, ledger: ModelLedger
+    ) -> None:
+        topic = self._topics.dead_letters
         # Rejected records and failed rows, sorted by offset below.
         letters = [(r.record, r.kind, r.message, None, None, False, r.count) for r in chunk.rejections]
         letters += [
@@ -273,7 +297,7 @@ class Emitter(ModelEmitter):
                 version=self.ref.version if reached_model else None,
             )
             partition = self._placer.place(topic, chunk.partition, record.key)
-            emission.outgoing.setdefault(partition, Outgoing()).append(key, value, headers)
+            emission.records_of(partition).append(key, value, headers, offset=record.offset)
             ledger.add_failure(
                 chunk.partition, kind, record.timestamp, event_id=event_id, message=message, stack=stack, count=count
             )

@@ -8,7 +8,7 @@ and a maximum, samples and exemplars are limited.
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -72,10 +72,10 @@ class ModelLedger:
         self._redactor = redactor
         self._now_ms = now_ms
         self.deltas: dict[DeltaKey, Delta] = {}
-        self.passed: Counter[TopicPartition] = Counter()
-        self.decided: Counter[TopicPartition] = Counter()
-        self.closed: Counter[TopicPartition] = Counter()
-        self.closed_decided: Counter[TopicPartition] = Counter()
+        self.passed: defaultdict[TopicPartition, int] = defaultdict(int)
+        self.decided: defaultdict[TopicPartition, int] = defaultdict(int)
+        self.closed: defaultdict[TopicPartition, int] = defaultdict(int)
+        self.closed_decided: defaultdict[TopicPartition, int] = defaultdict(int)
         self.outcomes: Counter[Outcome] = Counter()
         self.kinds: Counter[str] = Counter()
         self.num_without_letter = 0
@@ -205,10 +205,10 @@ class ModelLedger:
         Not empty only if there is a bug.
         """
         return {
-            partition: (passed[partition], decided[partition])
+            partition: (passed.get(partition, 0), decided.get(partition, 0))
             for passed, decided in ((self.closed, self.closed_decided), (self.passed, self.decided))
             for partition in passed.keys() | decided.keys()
-            if passed[partition] != decided[partition]
+            if passed.get(partition, 0) != decided.get(partition, 0)
         }
 
     def _delta_of(self, outcome: Outcome, stage: Stage, timestamp: int) -> Delta:
@@ -299,7 +299,7 @@ class Ledger:
         }
 
 
-def _sum(counters: Iterable[Counter[Key]]) -> Counter[Key]:
+def _sum(counters: Iterable[Mapping[Key, int]]) -> Counter[Key]:
     total: Counter[Key] = Counter()
     for counter in counters:
         total.update(counter)

@@ -129,5 +129,5 @@ class Feed:
             else:
                 value = orjson.dumps({"id": event_id, "timestamp": now_ms, "features": row})
             place = TopicPartition(self._group.topic("features"), key % self._group.partitions)
-            outgoing.setdefault(place, Outgoing()).append(b"key-%d" % key, value, headers)
+            outgoing.setdefault(place, Outgoing()).append(b"key-%d" % key, value, headers, offset=0)
         return outgoing, ids
