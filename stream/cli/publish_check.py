@@ -9,6 +9,7 @@ from forebay.schemas.errors import ConfigError, ModelError
 from forebay.stream.cli.output import echo
 
 if TYPE_CHECKING:
+    from forebay.models.artefacts.signature import Signature
     from forebay.stream.config.load import LoadedSettings
     from forebay.stream.config.models_section import ServedModelSettings
     from forebay.stream.config.sections import Settings
@@ -49,7 +50,7 @@ def find_signature(
     wanted: bool | None,
     warn: Callable[[str], None],
 ) -> ServedSignature | None:
-    """Return the signature against which events are checked; None if they are not checked.
+    """Return the signatures against which events are checked; None if they are not checked.
 
     model, topic: as for `target_model`.
     other_topic: whether the events go to a topic that the configured worker does not read.
@@ -75,8 +76,21 @@ def find_signature(
         if settings.models or any(loaded.origins[key] != DEFAULT for key in _MODEL_SETTINGS):
             warn(f"the events are not checked before they are sent: {error.message}")
         return None
+    others: dict[str, Signature] = {}
+    unchecked = []
+    for served in () if other_topic else settings.models_to_serve():
+        other = served.model
+        if other.name == name:
+            continue
+        try:
+            others[other.name] = read_signature(other.repository, other.name, other.version)
+        except ModelError as error:
+            if wanted:
+                raise
+            unchecked.append(other.name)
+            warn(f"events that name the model {other.name} are not checked before they are sent: {error.message}")
     limits = EventLimits(settings.input.max_event_bytes, settings.input.max_key_bytes)
-    return ServedSignature(name, signature, limits)
+    return ServedSignature(name, signature, limits, others=others, unchecked=unchecked)
 
 
 def outcome_topics(settings: Settings, *, model: str | None, topic: str | None) -> tuple[str, str]:

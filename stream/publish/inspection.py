@@ -1,4 +1,4 @@
-"""Inspection of a file's first events before any is sent: whether the model accepts them, and what seems wrong.
+"""Inspection of a file's first events before any is sent: whether their models accept them, and what seems wrong.
 
 A file is refused if all its events would be rejected: publishing it would be useless. The worker's own decoder decides, so the
 inspection and the worker agree.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Final, NamedTuple
 
@@ -16,6 +16,8 @@ import orjson
 
 from forebay.models.artefacts.signature import Signature
 from forebay.schemas.errors import DataError
+from forebay.schemas.failures import FailureKind
+from forebay.schemas.headers import MODEL
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.decode.models import DecodedModel, ModelChoice
 from forebay.stream.decode.validator import EventLimits, EventValidator, InvalidEvent
@@ -53,43 +55,84 @@ class PublishedRecord(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ServedSignature:
-    """The model signature and the limits against which the worker checks events."""
+    """The model signature and the limits against which the worker checks events that name no model.
+
+    others: signatures of other served models, which events can name.
+    unchecked: names of served models whose signatures are unknown. Events that name them are accepted.
+    """
 
     model_name: str
     signature: Signature
     limits: EventLimits
+    others: Mapping[str, Signature] = field(default_factory=dict)
+    unchecked: Collection[str] = ()
 
     def categories(self) -> dict[str, Collection[str]]:
         """Return the categories by feature. The text of these features must stay unchanged."""
         return {feature.name: feature.categories for feature in self.signature.features if feature.dtype == "category"}
 
 
+class Verdict(NamedTuple):
+    """The model that a message is for, and why the worker would reject it; None if it accepts it."""
+
+    model_name: str
+    fault: str | None
+
+
 class EventCheck:
-    """Checks events for one model as the worker does. headers: the headers that every record will have."""
+    """Checks events as the worker does, each for its model. headers: the headers that every record will have."""
 
     def __init__(self, served: ServedSignature, headers: Headers = ()) -> None:
-        self.signature = served.signature
-        self.model_name = served.model_name
+        self.signatures = {served.model_name: served.signature, **served.others}
         self._headers = headers
-        model = DecodedModel(ModelRef(served.model_name, 0), served.signature)
-        self._validator = EventValidator(ModelChoice([model]), served.limits)
+        self._unchecked = served.unchecked
+        models = [DecodedModel(ModelRef(name, 0), signature) for name, signature in self.signatures.items()]
+        self._validator = EventValidator(ModelChoice(models), served.limits)
 
-    def fault(self, message: Message) -> str | None:
-        """Return why the worker would reject a message; None if it accepts it."""
+    def verdict(self, message: Message) -> Verdict:
+        """Return the model that a message is for, and whether the worker accepts it."""
         try:
-            self._validator.validate(PublishedRecord(message.value, message.key, self._headers), topic="")
+            # The topic has no model of its own here, so events that name none are for the first model.
+            event = self._validator.validate(PublishedRecord(message.value, message.key, self._headers), topic="")
         except InvalidEvent as fault:
-            return fault.message
-        return None
+            if fault.kind is FailureKind.UNKNOWN_MODEL and (named := self._named_model(message)) in self._unchecked:
+                return Verdict(named, None)
+            return Verdict(fault.model.name, fault.message)
+        return Verdict(event.model.name, None)
 
     def invalid_row(self, place: str, message: Message) -> InvalidRow | None:
         """Return the invalid row for a message that the worker would reject; None if it accepts the message."""
-        reason = self.fault(message)
+        model_name, reason = self.verdict(message)
         if reason is None:
             return None
         return InvalidRow(
-            place, f"model {self.model_name!r} rejects it: {reason}", "fix the row; --no-check sends it anyway"
+            place, f"model {model_name!r} rejects it: {reason}", "fix the row; --no-check sends it anyway"
         )
+
+    def _named_model(self, message: Message) -> str:
+        """Return the model that a message names by its field or header."""
+        event = _event(message)
+        if event is not None and event.get("model") is not None:
+            return str(event["model"])
+        named = [content for name, content in self._headers if name.lower() == MODEL]
+        return named[-1].decode(errors="replace") if named else ""
+
+
+class _Group(NamedTuple):
+    """The candidates for one model, which is None if no model is known. faults: place and fault of each rejected one."""
+
+    signature: Signature | None
+    model_name: str
+    sample: Sequence[Candidate]
+    faults: Sequence[tuple[str, str]]
+
+
+class _Finding(NamedTuple):
+    """The inspection of a group. rejected: None if no event would be rejected. refused: whether all would be."""
+
+    hints: Sequence[str]
+    rejected: str | None = None
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,51 +147,57 @@ class Inspection:
     warn: Callable[[str], None]
 
     def inspect(self, sample: Sequence[Candidate]) -> None:
-        """Warn of probable mistakes. Raises DataError if the model would reject all events."""
+        """Warn of probable mistakes. Raises DataError if the models would reject all events."""
+        findings = [self._inspect_group(group) for group in self._groups(sample)]
+        if findings and all(finding.refused for finding in findings):
+            first = findings[0]
+            raise DataError(str(first.rejected), kind="rejected", remedy="; ".join([*first.hints, _REMEDY]))
+        for finding in findings:
+            for warning in [*finding.hints, *([] if finding.rejected is None else [finding.rejected])]:
+                self.warn(warning)
         events = [event for candidate in sample if (event := _event(candidate.message)) is not None]
-        names = _feature_names(events)
-        hints = [*_unknown_names(names, self.check.signature if self.check else None)]
-        if sample and sample[0].written and (odd := _data_in_header(names)) is not None:
-            hints.append(f"the first line seems to hold data, not column names: {odd!r}")
-        if sample and sample[0].written and (comma := _decimal_comma(events, self.check)) is not None:
-            hints.append(comma)
-        rejected = None if self.check is None else self._check_sample(self.check, sample, names, hints)
-        for hint in [*hints, *([] if rejected is None else [rejected])]:
-            self.warn(hint)
         if events and all(_looks_like_seconds(event.get("timestamp")) for event in events):
             self.warn(
                 f"timestamps seem to be in seconds, but milliseconds are expected ({events[0]['timestamp']} ms is in 1970); "
                 "--timestamp-unit s reads them as seconds"
             )
 
-    def _check_sample(
-        self, check: EventCheck, sample: Sequence[Candidate], names: Sequence[str], hints: Sequence[str]
-    ) -> str | None:
-        """Return a warning if the model would reject some events, otherwise None. Raises DataError if it would reject all."""
-        known = {feature.name for feature in check.signature.features}
+    def _groups(self, sample: Sequence[Candidate]) -> list[_Group]:
+        """Return the candidates by model, in the order of the models' first candidates."""
+        if self.check is None:
+            return [_Group(None, "", sample, ())]
+        groups: dict[str, tuple[list[Candidate], list[tuple[str, str]]]] = {}
+        for candidate in sample:
+            model_name, fault = self.check.verdict(candidate.message)
+            candidates, faults = groups.setdefault(model_name, ([], []))
+            candidates.append(candidate)
+            if fault is not None:
+                faults.append((candidate.place, fault))
+        return [_Group(self.check.signatures.get(name), name, *group) for name, group in groups.items()]
+
+    def _inspect_group(self, group: _Group) -> _Finding:
+        signature, model_name, sample, faults = group
+        events = [event for candidate in sample if (event := _event(candidate.message)) is not None]
+        names = _feature_names(events)
+        hints = _unknown_names(names, signature)
+        if sample and sample[0].written and (odd := _data_in_header(names)) is not None:
+            hints.append(f"the first line seems to hold data, not column names: {odd!r}")
+        if sample and sample[0].written and (comma := _decimal_comma(events, signature)) is not None:
+            hints.append(comma)
+        known = {feature.name for feature in signature.features} if signature else set()
         if known and names and known.isdisjoint(names):
-            raise DataError(
-                f"none of {', '.join(map(repr, names[:_MAX_NAMES]))} is a feature of model {check.model_name!r}",
-                kind="rejected",
-                remedy="; ".join([*hints, _REMEDY]),
-            )
-        faults = [(event.place, fault) for event in sample if (fault := check.fault(event.message)) is not None]
+            columns = ", ".join(map(repr, names[:_MAX_NAMES]))
+            return _Finding(hints, f"none of {columns} is a feature of model {model_name!r}", refused=True)
         if not faults:
-            return None
+            return _Finding(hints)
         place, reason = faults[0]
         if len(faults) == len(sample):
-            events = "the event" if len(sample) == 1 else f"all of the first {len(sample)} events"
-            raise DataError(
-                f"model {check.model_name!r} would reject {events}; {place}: {reason}",
-                kind="rejected",
-                remedy="; ".join([*hints, _REMEDY]),
-            )
+            count = "the event" if len(sample) == 1 else f"all of the first {len(sample)} events"
+            return _Finding(hints, f"model {model_name!r} would reject {count}; {place}: {reason}", refused=True)
         if self.every_event:
-            return None  # each is reported when it is read
-        return (
-            f"model {check.model_name!r} would reject {len(faults)} of the first {len(sample)} events; "
-            f"the first, {place}: {reason}"
-        )
+            return _Finding(hints)  # each is reported when it is read
+        rejected = f"model {model_name!r} would reject {len(faults)} of the first {len(sample)} events"
+        return _Finding(hints, f"{rejected}; the first, {place}: {reason}")
 
 
 def _event(message: Message) -> dict[str, object] | None:
@@ -209,9 +258,9 @@ def _data_in_header(names: Sequence[str]) -> str | None:
     return numbers[0] if numbers else None
 
 
-def _decimal_comma(events: Sequence[Mapping[str, object]], check: EventCheck | None) -> str | None:
+def _decimal_comma(events: Sequence[Mapping[str, object]], signature: Signature | None) -> str | None:
     """Return a hint if a number in the events is written with a decimal comma; otherwise None."""
-    features = () if check is None else check.signature.features
+    features = () if signature is None else signature.features
     categories = {feature.name for feature in features if feature.dtype == "category"}
     for event in events:
         values = event.get("features")

@@ -16,7 +16,7 @@ from forebay.stream.decode.validator import EventLimits
 from forebay.stream.publish.csv_rows import CsvOptions, csv_rows
 from forebay.stream.publish.event_builder import EventBuilder, Message
 from forebay.stream.publish.input_row import InputRow, InputRows, InvalidRow
-from forebay.stream.publish.inspection import SAMPLE_ROWS, EventCheck, Inspection, ServedSignature
+from forebay.stream.publish.inspection import SAMPLE_ROWS, Candidate, EventCheck, Headers, Inspection, ServedSignature
 from forebay.stream.publish.rate_limited_publish import PublishResult, publish_rows
 from tests.core.build import JULY, ManualClock, signature
 from tests.decode.test_decoder import decode_one
@@ -195,8 +195,57 @@ async def test_the_inspection_reads_no_further_than_the_limit() -> None:
 )
 def test_the_check_agrees_with_the_decoder(features: dict[str, object]) -> None:
     value = orjson.dumps({"id": "a", "timestamp": JULY, "features": features})
-    fault = EventCheck(served()).fault(Message(None, value))
+    fault = EventCheck(served()).verdict(Message(None, value)).fault
     assert (fault is None) == (not decode_one(value, of=ROOM).rejections)
+
+
+SEVERAL = ServedSignature("m", signature(), EventLimits(10_000, 1_000), others={"room": ROOM}, unchecked=["absent"])
+"""m takes three numbers."""
+OF_M: dict[str, object] = {"features": [1, 2, 3]}
+OF_ROOM: dict[str, object] = {"features": {"sensor": "01", "temperature": 1}, "model": "room"}
+
+
+def inspect(events: list[dict[str, object]], headers: Headers = ()) -> list[str]:
+    """Inspect events for several models; return the warnings."""
+    warnings: list[str] = []
+    sample = [
+        Candidate(f"line {number}", Message(None, orjson.dumps({"id": "a", "timestamp": JULY, **event})), False)
+        for number, event in enumerate(events, start=1)
+    ]
+    Inspection(EventCheck(SEVERAL, headers), False, warnings.append).inspect(sample)
+    return warnings
+
+
+def test_each_event_is_inspected_for_its_own_model() -> None:
+    complete = {"features": {"sensor": "01", "temperature": 1, "humidity": 2}, "model": "room"}
+    assert inspect([OF_M, complete, OF_M | {"model": "m"}]) == []
+    assert inspect([OF_M, OF_ROOM]) == ["the model's feature 'humidity' is missing"]
+    room = {"features": {"sensor": "01", "temperature": 1, "humidity": 2}}
+    assert inspect([room, OF_M | {"model": "m"}], headers=[("forebay-model", b"room")]) == []
+
+
+def test_a_file_is_sent_if_one_of_its_models_accepts_events() -> None:
+    wrong = {"features": [1], "model": "room"}
+    rejected = "model 'room' would reject all of the first 2 events; line 2: "
+    (warning,) = inspect([OF_M, wrong, wrong])
+    assert warning.startswith(rejected)
+    with pytest.raises(DataError, match="model 'room' would reject all of the first 2 events"):
+        inspect([wrong, wrong, {"features": [1]}])
+    (warning,) = inspect([OF_M, {"features": {"x": 1}, "model": "room"}])[1:]
+    assert warning == "none of 'x' is a feature of model 'room'"
+
+
+def test_an_unknown_model_is_reported_with_those_that_are_served() -> None:
+    (warning,) = inspect([OF_M, OF_M | {"model": "rooms"}])
+    assert warning.endswith("line 2: model 'rooms' is not served here; 'm' and 'room' are")
+
+
+def test_events_of_a_served_model_whose_signature_is_unknown_are_accepted() -> None:
+    assert inspect([OF_M, OF_M | {"model": "absent"}]) == []
+    assert inspect([OF_M | {"model": "absent"}, OF_M | {"model": "m"}]) == []
+    assert inspect([OF_M], headers=[("forebay-model", b"absent")]) == []
+    wrong = Message(None, orjson.dumps({"id": "a", "timestamp": JULY, **OF_M, "model": "room"}))
+    assert "model 'room' rejects it" in str(EventCheck(SEVERAL).invalid_row("line 1", wrong))
 
 
 async def test_a_decimal_comma_is_pointed_out() -> None:

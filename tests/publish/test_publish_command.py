@@ -208,6 +208,25 @@ def test_of_several_models_the_named_one_or_else_that_of_the_topic_checks_events
     assert model is None or f"is a feature of model {model!r}" in error
 
 
+def test_a_file_can_name_a_model_in_each_event(
+    arguments: list[str], several: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    events = [
+        {"id": "a", "features": {"delay": 1, "dist": 2, "hour": 3}},
+        {"id": "b", "features": {"km": 1, "fare": 2, "tip": 3}, "model": "rides"},
+        {"id": "c", "features": {"km": 1, "fare": 2, "tip": 3}},
+    ]
+    path = tmp_path / "events.jsonl"
+    path.write_text("".join(json.dumps(event) + "\n" for event in events))
+    assert main(["publish", str(path), *arguments, *several]) == 0
+    error = capsys.readouterr().err
+    assert "model 'flights' would reject 1 of the first 2 events; the first, " in error and "'rides'" not in error
+    (tmp_path / "models" / "rides" / "1" / "manifest.json").unlink()
+    assert main(["publish", str(path), *arguments, *several]) == 0
+    assert "events that name the model rides are not checked before they are sent: " in capsys.readouterr().err
+    assert main(["publish", str(path), "--check", *arguments, *several]) == 1
+
+
 def test_waiting_is_refused_for_the_model_with_windows_only(
     arguments: list[str], several: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
