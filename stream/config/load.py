@@ -100,7 +100,8 @@ def _from_file(path: Path, problems: list[str]) -> dict[str, RawValue]:
         if name == MODELS:
             raw.update(flatten_models(section, place, problems, partial(_place_of, document, "")))
         elif name not in sections:
-            kind = "section" if isinstance(section, dict) else "key"
+            tables = section if isinstance(section, list) and section else [section]
+            kind = "section" if all(isinstance(table, dict) for table in tables) else "key"
             problems.append(f"{name} ({place}): unknown {kind}{hint_for_key(name)}")
         elif not isinstance(section, dict):
             several = ", or [[models]] for several models" if name == "model" else ""

@@ -59,9 +59,9 @@ def hint_for_key(name: str) -> str:
         if near:
             return f"; did you mean {near[0]}?"
     if not section:
-        near = get_close_matches(name, types, n=1, cutoff=_NEAR)
+        near = get_close_matches(name, [*types, MODELS], n=1, cutoff=_NEAR)
         if near:
-            return f"; did you mean [{near[0]}]?"
+            return f"; did you mean {f'[[{MODELS}]]' if near == [MODELS] else f'[{near[0]}]'}?"
         elsewhere = [other for other, fields in types.items() if name in fields.model_fields]
         if elsewhere:
             return f"; {name} belongs to [{elsewhere[0]}]"

@@ -192,6 +192,7 @@ def one(text: str) -> str:
         ("[[models]]\nversion = 3", "models[0].name ({}:1): is missing; it must be 1 to 128 letters, digits, '.', '_' or "
          "'-', not beginning with a dot"),
         ("[models]\nname = 'a'", "models ({}:1): must be a list of tables: write [[models]] above the settings of each model"),
+        ("[[modles]]\nname = 'a'", "modles ({}:1): unknown section; did you mean [[models]]?"),
         ("models = ['a']", "models ({}:1): must be a list of tables: write [[models]] above the settings of each model"),
         ("[[model]]\nname = 'a'", "model ({}:1): must be a section: write [model], with its keys below, or [[models]] for "
          "several models"),
