@@ -234,6 +234,15 @@ async def test_the_failure_that_ends_the_worker_rewinds_no_more() -> None:
     assert scene.calls == []
 
 
+async def test_a_successful_commit_between_permanent_failures_keeps_the_worker() -> None:
+    scene = Scene()
+    for _ in range(2 * MAX_FAILURES):
+        scene.source.current = EPOCH
+        await scene.fail(LASTING[0])
+        scene.committer.error = None
+        await scene.recovery.commit([FIRST])
+
+
 async def test_a_bug_ends_the_worker_at_once() -> None:
     scene = Scene()
     with pytest.raises(ConservationError):

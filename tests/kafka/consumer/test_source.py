@@ -322,6 +322,7 @@ async def test_a_rewind_and_a_detach_at_the_same_time_detach(scene: Scene) -> No
     await scene.open()
     await asyncio.gather(scene.source.rewind(), scene.source.detach())
     assert scene.source.epoch is None and not is_opening()
+    assert scene.coordinator.num_fetches == 1, "offsets are not read for an epoch that has ended"
 
 
 async def test_an_assignment_while_records_may_be_in_flight_is_fatal(scene: Scene) -> None:
