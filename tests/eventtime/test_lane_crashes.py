@@ -63,7 +63,7 @@ def plots(draw: st.DrawFn) -> Plot:
 
 @st.composite
 def plans(draw: st.DrawFn) -> list[WindowPlan]:
-    return [plan(draw(specs()), model=model, max_open_windows=draw(st.integers(1, 6))) for model in MODELS[:2]]
+    return [plan(draw(specs()), model=model, max_open_windows=draw(st.integers(0, 6))) for model in MODELS[:2]]
 
 
 class Worker:

@@ -240,6 +240,7 @@ def test_a_position_does_not_pass_windows_that_are_still_to_be_emitted() -> None
     assert [part.model for part in windows.take(routed_poll(0, log[:4]))] == []
     windows.advance({P0: 7})
     assert windows.metadata({P0: 7}) == {}, "hourly has windows to emit at 5"
+    assert windows.status_by_model()[DAILY][P0].replaying == 5, "so daily waits there too"
     windows.take(routed_poll(4, log[4:]))
     windows.advance({P0: 7})
     assert set(windows.metadata({P0: 7})) == {P0}
@@ -282,9 +283,10 @@ def test_a_model_without_events_closes_its_windows_although_others_have_events()
     assert after.offset == 3 and after.metadata.split(";")[1] == state.metadata.split(";")[1]
     assert lanes().restore({P0: after}) == {P0: 1}, "only the window of daily is open"
     clock.advance(3)
+    windows.advance({P0: 6})
     (part,) = windows.close_idle(EPOCH, lambda partition: True)
-    assert (part.model, part.num_rows) == (DAILY, 1)
-    assert lanes().restore({P0: committed(windows, [part])}) == {P0: 3}
+    assert (part.model, bounds(part), part.num_rows) == (DAILY, (6, 6), 1), "after transaction markers"
+    assert lanes().restore({P0: committed(windows, [part])}) == {P0: 6}
 
 
 def test_all_replays_of_a_partition_end_before_windows_close_by_the_clock() -> None:
@@ -302,6 +304,18 @@ def test_all_replays_of_a_partition_end_before_windows_close_by_the_clock() -> N
     parts = windows.close_idle(EPOCH, lambda partition: True)
     assert [(part.model, bounds(part), part.num_rows) for part in parts] == [(HOURLY, (5, 5), 1), (DAILY, (5, 5), 1)]
     assert windows.status()[P0].replaying is None
+
+
+def test_windows_that_are_flushed_end_the_replays_of_all_models() -> None:
+    log: list[Event] = [(HOURLY, A, 1), (DAILY, A, 2)]
+    before = started()
+    of = [replace(plan(replace(TUMBLING, size_ms=5, hop_ms=5), model=HOURLY), flush=True), PLANS[1]]
+    windows = restarted(before, before.take(routed_poll(0, log)), of)
+    assert windows.take(routed_poll(0, log)) == []
+    (part,) = windows.close_idle(EPOCH, lambda partition: True)
+    assert (part.model, bounds(part), window_spans(part)) == (HOURLY, (2, 2), [(A, 0, 5, 1)])
+    assert windows.status()[P0].replaying is None
+    assert committed(windows, [part]).metadata.endswith(f";daily 1 {PLANS[1].digest} 1 - {JULY + 2}")
 
 
 # ---- limits and status
