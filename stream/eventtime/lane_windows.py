@@ -1,16 +1,18 @@
 """The windows of all models in a worker: one window stage for each model that takes windows, over the same partitions.
 
-A committed offset holds the states of all these models, so every poll passes through every window stage, also without events
-of its model. The parts of a poll end at the same offset in all lanes, which is where a position may be. After an assignment a
-partition is read from the oldest open window of any model. Each model ignores the events before its own oldest window, and
-models without windows ignore all events before the committed offset.
+A committed offset holds the states of all models that take windows of the partition's topic, so every poll passes through
+all their window stages, also without events of the model. The parts of a poll end at the same offset in all lanes, which is
+where a position may be. A model that takes windows of another topic joins a partition at the first event there that names it.
+
+After an assignment a partition is read from the oldest open window of any model. Each model ignores the events before its own
+oldest window, and models without windows ignore all events before the committed offset.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -25,9 +27,14 @@ from forebay.stream.eventtime.restore import partition_name, split_at
 from forebay.stream.eventtime.stage import WindowStage
 from forebay.stream.eventtime.window_chunk import WindowChunk
 
+_FROM_START: Final = -1
+
 
 class _Replay(NamedTuple):
-    """A partition that is read again before its committed offset. starts: where each model's windows begin."""
+    """A partition that is read again before its committed offset.
+
+    starts: where each model's windows begin; the head for a model without open windows.
+    """
 
     head: int
     starts: Mapping[ModelRef, int]
@@ -45,17 +52,27 @@ class LaneWindows:
 
     plans: the plans of the models that take windows, at least one, in the order in which the models are listed.
     broker_time: whether the input's records have the broker's timestamps (`LogAppendTime`).
+    topics: full names of the topics whose events are for a model unless they name another; all topics if it is missing.
 
     Raises ConfigError if there are too many models for the metadata of an offset.
     """
 
-    def __init__(self, plans: Sequence[WindowPlan], *, clock: Clock, broker_time: bool = False) -> None:
+    def __init__(
+        self,
+        plans: Sequence[WindowPlan],
+        *,
+        clock: Clock,
+        broker_time: bool = False,
+        topics: Mapping[ModelRef, Collection[str]] | None = None,
+    ) -> None:
         self._plans = {plan.model: plan for plan in plans}
+        self._topics = topics or {}
         limit = max_listed([plan.model.name for plan in plans])
         self.stages: Mapping[ModelRef, WindowStage] = {
             plan.model: WindowStage(plan, clock=clock, broker_time=broker_time, max_listed=limit) for plan in plans
         }
-        self._partitions: tuple[TopicPartition, ...] = ()
+        # By partition: the models that have windows there, each with the offset at which it has joined.
+        self._joined: dict[TopicPartition, dict[ModelRef, int]] = {}
         self._replays: dict[TopicPartition, _Replay] = {}
         self._states: dict[TopicPartition, _States] = {}
 
@@ -63,14 +80,23 @@ class LaneWindows:
 
     def status(self) -> dict[TopicPartition, WindowStatus]:
         """Return the status of each partition's windows: sums over the models, and the lowest watermark."""
-        by_model = [stage.status() for stage in self.stages.values()]
-        if len(by_model) == 1:
-            return by_model[0]
-        return {partition: _total([status[partition] for status in by_model]) for partition in self._partitions}
+        status = self.status_by_model()
+        return {
+            partition: _total([status[model][partition] for model in joined])
+            for partition, joined in self._joined.items()
+            if joined
+        }
 
     def status_by_model(self) -> dict[ModelRef, dict[TopicPartition, WindowStatus]]:
-        """Return the status of each partition's windows, by model."""
-        return {model: stage.status() for model, stage in self.stages.items()}
+        """Return the status of the windows of each model in its partitions."""
+        return {
+            model: {
+                partition: status
+                for partition, status in stage.status().items()
+                if model in self._joined.get(partition, ())
+            }
+            for model, stage in self.stages.items()
+        }
 
     # ---- continuing from what is committed
 
@@ -80,15 +106,20 @@ class LaneWindows:
         Raises BrokerError for committed state that this worker cannot continue.
         """
         own: dict[ModelRef, dict[TopicPartition, Committed | None]] = {model: {} for model in self.stages}
-        states = {}
+        states, joined = {}, {}
         for partition, offset in committed.items():
-            found = {} if offset is None else states_of_models(self._plans, partition, offset)
+            of_topic = [
+                model for model in self.stages if partition.topic in self._topics.get(model, (partition.topic,))
+            ]
+            ordered = {model: self._plans[model] for model in (*of_topic, *self.stages)}
+            found = {} if offset is None else states_of_models(ordered, partition, offset)
+            joined[partition] = {model: _FROM_START for model in self.stages if model in of_topic or model in found}
             for model, offsets in own.items():
                 offsets[partition] = None if offset is None else found.get(model, Committed(offset.offset, ""))
             if offset is not None:
                 states[partition] = _States(offset.offset, {model: state.metadata for model, state in found.items()})
         positions = {model: stage.restore(own[model]) for model, stage in self.stages.items()}
-        self._partitions, self._states, self._replays = tuple(committed), states, {}
+        self._joined, self._states, self._replays = joined, states, {}
         starts: dict[TopicPartition, int | None] = {}
         for partition, offset in committed.items():
             by_model = {model: start for model in self.stages if (start := positions[model][partition]) is not None}
@@ -120,9 +151,9 @@ class LaneWindows:
     def _current_states(self, positions: Mapping[TopicPartition, int]) -> dict[TopicPartition, _States]:
         by_model = {model: stage.metadata(positions) for model, stage in self.stages.items()}
         return {
-            partition: _States(position, {model: texts[partition] for model, texts in by_model.items()})
+            partition: _States(position, {model: by_model[model][partition] for model in self._joined[partition]})
             for partition, position in positions.items()
-            if all(partition in texts for texts in by_model.values())
+            if partition in self._joined and all(partition in texts for texts in by_model.values())
         }
 
     def commit_metadata(self, partition: TopicPartition, position: int, states: Mapping[ModelRef, str]) -> str:
@@ -136,13 +167,17 @@ class LaneWindows:
         known = dict(states)
         if before is not None and before.position == position:
             known = {**before.texts, **states}
-        elif len(known) < len(self.stages):
-            missing = ", ".join(model.name for model in self.stages if model not in known)
-            raise ForebayError(
-                f"{partition_name(partition)}: the commit of offset {position} has no state of the windows of {missing}",
-                kind="window_state_missing",
-                remedy="this is a bug; nothing of this commit was sent",
-            )
+        else:
+            lacking = [
+                model for model, since in self._joined[partition].items() if since < position and model not in known
+            ]
+            if lacking:
+                raise ForebayError(
+                    f"{partition_name(partition)}: the commit of offset {position} has no state of the windows of "
+                    f"{', '.join(model.name for model in lacking)}",
+                    kind="window_state_missing",
+                    remedy="this is a bug; nothing of this commit was sent",
+                )
         self._states[partition] = _States(position, known)
         return self._text(known)
 
@@ -170,30 +205,40 @@ class LaneWindows:
         return parts
 
     def _take_partition(self, partition: TopicPartition, chunks: Sequence[Chunk]) -> list[BatchPart]:
-        next_offset = max(chunk.next_offset for chunk in chunks)
+        epoch, next_offset = chunks[0].epoch, max(chunk.next_offset for chunk in chunks)
         replay = self._replays.get(partition)
         parts: list[BatchPart] = []
-        of_windows: dict[ModelRef, list[Chunk]] = {model: [] for model in self.stages}
+        of_windows: dict[ModelRef, list[Chunk]] = {}
         for chunk in chunks:
-            if chunk.model in of_windows:
-                of_windows[chunk.model].append(chunk)
-            else:
-                rest = chunk if replay is None else split_at(chunk, replay.head)[1]
-                if rest is not None and rest.num_records:
-                    parts.append(rest)
-        epoch = chunks[0].epoch
-        for model, stage in self.stages.items():
-            own = of_windows[model]
+            start = None
             if replay is not None:
-                start = replay.starts[model]
-                if next_offset <= start:
-                    continue
-                own = [rest for chunk in own if (rest := split_at(chunk, start)[1]) is not None and rest.num_records]
-            for chunk in _covering(own or [self._empty_chunk(partition, epoch, model, next_offset)], next_offset):
-                parts += stage.take(chunk)
+                start = replay.starts.get(chunk.model, replay.head)
+            rest = chunk if start is None else split_at(chunk, start)[1]
+            if rest is None or not rest.num_records:
+                continue
+            if chunk.model in self.stages:
+                of_windows.setdefault(chunk.model, []).append(rest)
+            else:
+                parts.append(rest)
+        self._join(partition, of_windows)
+        for model in self._joined[partition]:
+            if replay is not None and next_offset <= replay.starts[model]:
+                continue
+            own = of_windows.get(model) or [self._empty_chunk(partition, epoch, model, next_offset)]
+            for chunk in _covering(own, next_offset):
+                parts += self.stages[model].take(chunk)
         if replay is not None and next_offset > replay.head:
             del self._replays[partition]
         return parts
+
+    def _join(self, partition: TopicPartition, chunks: Mapping[ModelRef, Sequence[Chunk]]) -> None:
+        """Let models that have their first events in a partition take part in it from this poll on."""
+        joined = self._joined[partition]
+        for model, own in chunks.items():
+            if model not in joined:
+                # Not the start of the poll, which is unknown: no other model's state depends on it.
+                joined[model] = own[0].first_offset
+                self.stages[model].advance({partition: joined[model]})
 
     def _empty_chunk(self, partition: TopicPartition, epoch: Epoch, model: ModelRef, next_offset: int) -> Chunk:
         return Chunk(
@@ -219,11 +264,12 @@ class LaneWindows:
         is_at_end: whether everything in a partition's log was read.
         """
         chunks: list[WindowChunk] = []
-        for partition in self._partitions:
-            waited = [stage for stage in self.stages.values() if stage.has_waited(partition)]
+        for partition, joined in self._joined.items():
+            stages = [self.stages[model] for model in joined]
+            waited = [stage for stage in stages if stage.has_waited(partition)]
             if not waited or not is_at_end(partition):
                 continue
-            for stage in self.stages.values():
+            for stage in stages:
                 chunks += stage.finish_replay(partition, epoch)
             for stage in waited:
                 chunks += stage.close_over(partition, epoch)

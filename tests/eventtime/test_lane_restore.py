@@ -64,6 +64,12 @@ def test_of_several_models_with_the_same_windows_the_first_continues_those_of_th
     assert (status[HOURLY][P0].replaying, status[DAILY][P0].replaying) == (3, None)
 
 
+def test_of_several_models_with_the_same_windows_that_of_the_topic_takes_precedence() -> None:
+    windows = LaneWindows([HOURS, plan(model=DAILY)], clock=ManualClock(), topics={HOURLY: ["another"]})
+    assert windows.restore({P0: state_of([HOURS])}) == {P0: 0}
+    assert windows.status_by_model()[DAILY][P0].replaying == 3
+
+
 def test_a_model_that_is_added_to_several_begins_at_the_committed_offset() -> None:
     weekly = plan(replace(LONG, size_ms=700, hop_ms=700), model=ModelRef("weekly", 1))
     windows, start = restored([HOURS, weekly, DAYS], state_of([HOURS, DAYS]))

@@ -140,6 +140,35 @@ def fields(part: BatchPart) -> dict[str, object]:
     return values | {"windows": list(map(described, part.windows))}
 
 
+def test_a_model_takes_part_in_partitions_of_its_topics_and_where_an_event_names_it() -> None:
+    topics = {HOURLY: ["another"], DAILY: [P0.topic]}
+    windows = LaneWindows(PLANS, clock=ManualClock(), topics=topics)
+    windows.restore({P0: Committed(0, "")})
+    assert [part.model for part in windows.take(routed_poll(0, [(PLAIN, A, 1)]))] == [PLAIN, DAILY]
+    assert P0 not in windows.status_by_model()[HOURLY]
+    parts = windows.take(routed_poll(1, [(PLAIN, A, 2), (HOURLY, A, 3), (HOURLY, A, 4)]))
+    assert [(part.model, bounds(part)) for part in parts[1:]] == [(DAILY, (1, 4)), (HOURLY, (2, 4))]
+    assert windows.commit_metadata(P0, 1, {DAILY: f"forebay1 {PLANS[1].digest} 1 - -"}).count(";") == 0, "not yet"
+    state = committed(windows, parts)
+    assert windows.status_by_model()[HOURLY][P0].open_windows == 1
+    again = LaneWindows(PLANS, clock=ManualClock(), topics=topics)
+    assert again.restore({P0: state}) == {P0: 2}
+    again.take(routed_poll(2, [(HOURLY, A, 3), (HOURLY, A, 4)]))
+    (daily, hourly) = by_model(again.take(routed_poll(4, [(HOURLY, A, 10)]))).values()
+    assert [*map(bounds, [*daily, *hourly])] == [(4, 5), (4, 5)]
+    assert again.metadata({P0: 5})[P0].startswith("forebay3 hourly 1 ")
+
+
+def test_partitions_without_windows_are_committed_without_metadata() -> None:
+    windows = LaneWindows(PLANS, clock=ManualClock(), topics={HOURLY: ["another"], DAILY: ["another"]})
+    windows.restore({P0: Committed(3, "")})
+    (part,) = windows.take(routed_poll(3, [(PLAIN, A, 1)]))
+    assert (part.model, windows.commit_metadata(P0, 4, {})) == (PLAIN, "")
+    windows.advance({P0: 4})
+    assert windows.metadata({P0: 4}) == {P0: ""}
+    assert windows.status() == {}
+
+
 # ---- replays
 
 
