@@ -166,10 +166,10 @@ def commits(draw: st.DrawFn) -> Commit:
 class Origins:
     """Finds the lane, the partition and the offset in the input from which an output comes."""
 
-    def __init__(self, commit: Commit) -> None:
+    def __init__(self, results: Sequence[BatchResult]) -> None:
         self._records: dict[tuple[TopicPartition, int], ModelRef] = {}
         self._windows: dict[tuple[ModelRef, TopicPartition, str], int] = {}
-        for result in commit.results:
+        for result in results:
             for part in result.batch.chunks:
                 if isinstance(part, WindowChunk):
                     for window in part.windows:
@@ -205,7 +205,7 @@ class Origins:
 def test_outputs_of_lanes_are_merged_in_offset_order(commit: Commit) -> None:
     emission = emit(LanesEmitter(commit.emitters(), combine_metadata=combine), commit.results)
     separate = [emitter.emit(commit.of(ref)) for ref, emitter in commit.emitters().items()]
-    origins = Origins(commit)
+    origins = Origins(commit.results)
 
     # The records are those of the lanes by themselves.
     expected: dict[TopicPartition, Counter[Row]] = defaultdict(Counter)
