@@ -31,6 +31,7 @@ ASSETS: Final = {
     "page.css": "text/css",
     "page.js": "text/javascript",
     "charts.js": "text/javascript",
+    "models.js": "text/javascript",
     "outcomes.js": "text/javascript",
     "scale.js": "text/javascript",
     "sections.js": "text/javascript",

@@ -1,6 +1,7 @@
 // The live page: fetches /status every second, keeps the samples of five minutes and draws them.
 
 import { Chart } from "./charts.js";
+import { blockedNote, isWindowed as anyWindowed, modelName, showModels } from "./models.js";
 import { eventOutcomes, numEvents, series, showLedger, windowOutcomes } from "./outcomes.js";
 import { showErrors, showFacts, showMembers, showPartitions, showWarnings } from "./sections.js";
 import { showBanner, showHealth, showPill, showTiles } from "./summary.js";
@@ -79,11 +80,14 @@ function askToken() {
 }
 
 function show(status) {
-  document.title = `${status.model.name} v${status.model.version} · Forebay`;
-  text("model", `${status.model.name} v${status.model.version}`);
+  const more = status.models.length - 1;
+  document.title = `${modelName(status.model)}${more ? ` and ${more} more` : ""} · Forebay`;
+  text("model", status.models.map(modelName).join(" · "));
   text("worker", status.worker);
   showHealth(status);
-  showTiles(status);
+  showTiles(status, anyWindowed(status.models));
+  text("flight-note", blockedNote(status.models));
+  showModels(status.models);
   showLedgers(status);
   showErrors(status.errors);
   showPartitions(status);
@@ -97,15 +101,15 @@ function show(status) {
   $("hold").dataset.to = status.health.paused ? "resume" : "pause";
 }
 
-function showLedgers({ totals, window: { kind }, input_topics: topics = [] }) {
-  const counts = totals.outcomes, isWindowed = kind !== "none";
+function showLedgers({ totals, models, window: { kind }, input_topics: topics = [] }) {
+  const counts = totals.outcomes, isWindowed = anyWindowed(models);
   const events = eventOutcomes(isWindowed, counts), windows = windowOutcomes(isWindowed, counts);
   showLedger($("events"), events, counts, "events");
   $("no-events").hidden = numEvents(counts) > 0;
   text("input-topics", topics.join(" or "));
-  text("publish-command", `forebay publish --features '[…]' ${isWindowed ? "--key KEY" : "--wait 30"}`);
+  text("publish-command", `forebay publish --features '[…]' ${kind === "none" ? "--wait 30" : "--key KEY"}`);
   $("windows").hidden = $("chart-windows").hidden = !isWindowed;
-  text("batch-unit", isWindowed ? "windows per batch" : "events per batch");
+  text("batch-unit", models.length > 1 && isWindowed ? "events or windows per batch" : isWindowed ? "windows per batch" : "events per batch");
   if (isWindowed) showLedger($("windows"), windows, counts, "windows");
   for (const [chart, outcomes] of [[charts.rate, events], [charts.windows, windows]]) {
     if (outcomes.length && outcomes.join() !== chart.series.map(({ name }) => name).join()) chart.setSeries(series(outcomes));

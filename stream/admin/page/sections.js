@@ -5,21 +5,21 @@ import { short } from "./scale.js";
 
 const $ = (id) => document.getElementById(id);
 
-function cell(content, look = "") {
+export function cell(content, look = "") {
   const element = document.createElement("td");
   element.className = look;
   element.append(content);
   return element;
 }
 
-function span(words, look = "") {
+export function span(words, look = "") {
   const element = document.createElement("span");
   element.className = look;
   element.textContent = words;
   return element;
 }
 
-function fill(id, list, build) {
+export function fill(id, list, build) {
   $(id).querySelector("tbody").replaceChildren(...list.map((entry) => {
     const row = document.createElement("tr");
     row.append(...build(entry));
@@ -75,14 +75,17 @@ function duration(seconds) {
 }
 
 export function showFacts(status) {
-  const { group, totals, window: batching } = status, isWindowed = batching.kind !== "none";
+  const { group, totals, window: batching, models } = status, isWindowed = batching.kind !== "none";
   const facts = {
     "Group": `${group.id}${group.generation === null ? "" : `, generation ${group.generation}`}`,
     "Guarantee": status.processing_guarantee.replaceAll("_", " "),
-    "Micro-batches": `up to ${batching.max_batch_size.toLocaleString("en")} ${isWindowed ? "windows" : "events"} or ${batching.max_queue_delay_ms} ms`,
-    ...(isWindowed ? {
-      "Windows": `${batching.kind}: ${batching.open_windows.toLocaleString("en")} open, with ${batching.buffered_rows.toLocaleString("en")} events`,
-    } : {}),
+    ...(models.length > 1 ? {} : {
+      "Micro-batches": `up to ${batching.max_batch_size.toLocaleString("en")} ${isWindowed ? "windows" : "events"} or ${batching.max_queue_delay_ms} ms`,
+    }),
+    ...Object.fromEntries(models.filter(({ window: { kind } }) => kind !== "none").map(({ name, window: { kind, open_windows: open, buffered_rows: rows } }) => [
+      models.length > 1 ? `Windows of ${name}` : "Windows",
+      `${kind}: ${open.toLocaleString("en")} open, with ${rows.toLocaleString("en")} events`,
+    ])),
     "Model call": status.now.model_p50_ms === null ? "–" : `p50 ${short(status.now.model_p50_ms)} ms · p99 ${short(status.now.model_p99_ms)} ms`,
     "Commits": `${totals.commits.toLocaleString("en")}, of ${totals.batches.toLocaleString("en")} micro-batches`,
     "Rewinds": totals.rewinds.toLocaleString("en"),
@@ -103,7 +106,7 @@ export function showFacts(status) {
 export function showMembers(members) {
   $("group").hidden = members.length === 0;
   $("group").querySelector(".total").textContent = `${members.length}`;
-  fill("members", members, ({ worker, url, model, partitions, self }) => {
+  fill("members", members, ({ worker, url, models, partitions, self }) => {
     let name = span(worker, self ? "strong" : "");
     if (!self && /^https?:\/\//.test(url || "")) {
       name = document.createElement("a");
@@ -115,7 +118,7 @@ export function showMembers(members) {
     const byTopic = {};
     for (const { topic, partition } of partitions) (byTopic[topic] = byTopic[topic] || []).push(partition);
     const owned = Object.entries(byTopic).map(([topic, numbers]) => `${topic} ${numbers.join(",")}`).join(" · ");
-    return [who, cell(`${model.name} v${model.version}`), cell(owned || "none")];
+    return [who, cell(models.map(({ name: model, version }) => `${model} v${version}`).join(" · ")), cell(owned || "none")];
   });
 }
 

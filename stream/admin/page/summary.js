@@ -25,13 +25,17 @@ export function clusterProblem({ health }) {
   return health.cluster === "failing" ? "the cluster refuses commits" : null;
 }
 
+// The name of a breaker in a sentence: `model:late` is that of one of several models.
+const ofBreaker = (name) => name.replace(/^model:/, "model ");
+
 const openBreakers = (breakers) => Object.entries(breakers).filter(([, breaker]) => breaker.state !== "closed");
 
 export function showHealth(status) {
   const { health, breakers } = status;
   const open = openBreakers(breakers).map(([name]) => name), problem = clusterProblem(status);
-  const remarks = [...health.reasons];
-  if (open.length) remarks.push(`the circuit breaker of the ${open.join(" and the ")} is open: reading is paused, nothing is lost`);
+  const remarks = [...health.reasons], isPaused = open.includes("cluster") || open.includes("model");
+  const effect = isPaused ? "reading is paused" : "only topics that feed other models are read";
+  if (open.length) remarks.push(`the circuit breaker of the ${open.map(ofBreaker).join(" and the ")} is open: ${effect}, nothing is lost`);
   if (problem) remarks.push(`${problem}: nothing is lost, and work continues when the cluster recovers`);
   if (health.paused) remarks.push("reading is paused by an operator");
   if (!health.live) showPill("bad", "stuck");
@@ -71,9 +75,10 @@ function note(id, words) {
   $(id).title = words; // in case the tile is too narrow
 }
 
-export function showTiles(status) {
-  const { now, in_flight: flight, partitions, window: batching } = status;
-  const problem = clusterProblem(status), isWindowed = batching.kind !== "none";
+// isWindowed: whether any model takes windows.
+export function showTiles(status, isWindowed) {
+  const { now, in_flight: flight, partitions, models } = status;
+  const problem = clusterProblem(status);
   value("rate", short(now.events_per_s));
   const windows = (now.window_predicted_per_s || 0) + (now.window_failed_per_s || 0);
   const ofWindows = isWindowed ? `${short(windows)} window${windows === 1 ? "" : "s"} per second` : `over ${now.span_s} s`;
@@ -87,15 +92,16 @@ export function showTiles(status) {
   $("flight-bar").style.width = `${Math.min(100, (100 * flight.events) / flight.max_events)}%`;
   value("batch", short(now.batch_mean));
   const unit = isWindowed ? "windows" : "events";
-  note("batch-note", now.batch_max === null ? `at most ${short(batching.max_batch_size)} ${unit}`
-    : `largest ${short(now.batch_max)} of ${short(batching.max_batch_size)}`);
+  const limit = Math.max(...models.map(({ window: { max_batch_size: size } }) => size));
+  note("batch-note", now.batch_max === null ? `at most ${short(limit)} ${models.length > 1 ? "rows" : unit}`
+    : `largest ${short(now.batch_max)} of ${short(limit)}`);
   showBreakers(status.breakers);
 }
 
 function showBreakers(breakers) {
   const open = openBreakers(breakers);
-  text("breakers", open.length ? open.map(([name, { state }]) => `${name} ${state.replace("_", " ")}`).join(", ") : "closed");
+  text("breakers", open.length ? open.map(([name, { state }]) => `${ofBreaker(name)} ${state.replace("_", " ")}`).join(", ") : "closed");
   $("breakers").classList.toggle("bad", open.length > 0);
   const wait = open.length ? open[0][1].tries_again_in_s : null;
-  note("breakers-note", wait !== null ? `next attempt in ${wait} s` : Object.keys(breakers).join(" and "));
+  note("breakers-note", wait !== null ? `next attempt in ${wait} s` : Object.keys(breakers).map(ofBreaker).join(", ").replace(/, ([^,]*)$/, " and $1"));
 }
