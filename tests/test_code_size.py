@@ -20,7 +20,6 @@ MAX_CONSTRUCTOR_PARAMETERS = 12
 # Our own callables that may be called with more positional arguments, and why. Keywords would slow such a call by 30 to 100 %.
 CALLED_BY_POSITION = {
     "DeltaKey": "built for each event of a micro-batch that spans minutes",
-    "Event": "built for each event that is not decoded by the fast path",
     "PlainRecord": "built for each record that the client's parser does not read",
     "Window": "built for each event that opens a window",
     "_add": "called for each event and window that it belongs to",

@@ -228,10 +228,9 @@ class Pipeline:
         windows = self._stages.windows
         chunks = self._stages.decoder.decode(records, epoch)
         self._observer.on_polled(chunks, began_s=began_s, received_s=now_s)
-        for chunk in chunks:
-            # A poll that only replays known events to rebuild windows has no parts.
-            for part in (chunk,) if windows is None else windows.take(chunk):
-                self._add(part, now_s=now_s, wall_ms=wall_ms)
+        # A poll that only replays known events to rebuild windows has no parts.
+        for part in chunks if windows is None else windows.take(chunks):
+            self._add(part, now_s=now_s, wall_ms=wall_ms)
 
     def _add(self, part: BatchPart, *, now_s: float, wall_ms: int) -> None:
         self._idle.clear()

@@ -11,7 +11,7 @@ from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.ports import RecordProducer
 from forebay.stream.core.records import Epoch, Record, TopicPartition
 from forebay.stream.decode import Decoder
-from forebay.stream.eventtime.stage import WindowStage
+from forebay.stream.eventtime.lane_windows import LaneWindows
 from forebay.stream.pipeline.committer import Committer
 from forebay.stream.pipeline.lane import Lane
 
@@ -53,7 +53,7 @@ class Stages:
     topics: frozenset[str]
     committer: Committer
     producer: RecordProducer
-    windows: WindowStage | None = None
+    windows: LaneWindows | None = None
 
 
 @dataclass(frozen=True, slots=True)

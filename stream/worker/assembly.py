@@ -24,8 +24,8 @@ from forebay.stream.core.clock import Clock, SystemClock
 from forebay.stream.core.stop_request import StopRequest
 from forebay.stream.decode import Decoder
 from forebay.stream.eventtime.emitter import WindowEmitter
+from forebay.stream.eventtime.lane_windows import LaneWindows
 from forebay.stream.eventtime.restore import WithoutWindows
-from forebay.stream.eventtime.stage import WindowStage
 from forebay.stream.kafka.client import client_options
 from forebay.stream.kafka.cluster.acl_check import require
 from forebay.stream.kafka.cluster.acls import Role
@@ -201,9 +201,9 @@ class WorkerAssembly:
             clock=self._clock,
         )
 
-    def _windows(self, layout: Layout) -> WindowStage | None:
-        plan = self._default.windows
-        return None if plan is None else WindowStage(plan, clock=self._clock, broker_time=layout.broker_time)
+    def _windows(self, layout: Layout) -> LaneWindows | None:
+        plans = [lane.windows for lane in self._lanes if lane.windows is not None]
+        return LaneWindows(plans, clock=self._clock, broker_time=layout.broker_time) if plans else None
 
     def _committer(
         self, emitter: EmissionBuilder, producer: OutputProducer, source: Source, observer: Observer
@@ -272,7 +272,7 @@ class WorkerAssembly:
         return Transaction(producer, group_id=self._settings.kafka.group_id, is_current=source.is_current)
 
     def _source(
-        self, pipeline: Pipeline, layout: Layout, windows: WindowStage | None, *, user_data: Callable[[], bytes]
+        self, pipeline: Pipeline, layout: Layout, windows: LaneWindows | None, *, user_data: Callable[[], bytes]
     ) -> Source:
         kafka, entry = self._settings.kafka, self._settings.input
         consumer = AIOKafkaConsumer(
