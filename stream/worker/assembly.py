@@ -40,6 +40,7 @@ from forebay.stream.kafka.patches.raw_records import ReadLimits
 from forebay.stream.kafka.producer.producer import OutputProducer, TransactionSettings, hash_key
 from forebay.stream.kafka.producer.transaction import Transaction, transactional_id
 from forebay.stream.output.emitter import EmissionBuilder, Emitter, ModelEmitter, Placer
+from forebay.stream.output.lanes_emitter import LanesEmitter
 from forebay.stream.pipeline.committer import AtLeastOnce, Committer, OffsetTransaction
 from forebay.stream.pipeline.composite_observer import CompositeObserver
 from forebay.stream.pipeline.dead_letter_limit import DeadLetterLimit, DeadLetterLimits
@@ -123,7 +124,7 @@ class WorkerAssembly:
         # `admin` is built below; the address is used only when the worker joins the group.
         source = self._source(pipeline, layout, windows, user_data=lambda: admin.user_data())
         decoder = self._decoder()
-        committer = self._committer(self._emission_builder(layout), producer, source, observer)
+        committer = self._committer(self._emission_builder(layout, windows), producer, source, observer)
         pipeline.connect(
             Stages(
                 source=source,
@@ -137,7 +138,9 @@ class WorkerAssembly:
         )
         lag = LagPoller(source, telemetry.record_lag, clock=self._clock)
         components = WorkerComponents(
-            models=[lane.served_model(windows) for lane in self._lanes],
+            models=[
+                lane.served_model(None if windows is None else windows.stages.get(lane.ref)) for lane in self._lanes
+            ],
             lanes_status=pipeline.lanes_status,
             pipeline=pipeline,
             breakers=self._breakers,
@@ -320,9 +323,11 @@ class WorkerAssembly:
             max_key_bytes=entry.max_key_bytes,
         )
 
-    def _emission_builder(self, layout: Layout) -> EmissionBuilder:
-        (emitter,) = (self._emitter(lane, layout) for lane in self._lanes)
-        return emitter
+    def _emission_builder(self, layout: Layout, windows: LaneWindows | None) -> EmissionBuilder:
+        return LanesEmitter(
+            {lane.ref: self._emitter(lane, layout) for lane in self._lanes},
+            combine_metadata=None if windows is None else windows.commit_metadata,
+        )
 
     def _emitter(self, lane: ServedLane, layout: Layout) -> ModelEmitter:
         return (Emitter if lane.windows is None else WindowEmitter)(
