@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from forebay.stream.core.records import Committed
-from forebay.stream.eventtime.stage import WindowStage
+from forebay.stream.eventtime.lane_windows import LaneWindows
 from tests.core.build import P0, P1, FakeRecord, event
 from tests.eventtime.build import plan, poll, stage
 from tests.pipeline.test_pipeline import Rig
@@ -23,11 +23,11 @@ def committed_windows(count: int) -> Committed:
     return Committed(found.next_offset, found.metadata)
 
 
-def rig_with(committed: Committed, *, num_read: int) -> tuple[Rig, WindowStage]:
+def rig_with(committed: Committed, *, num_read: int) -> tuple[Rig, LaneWindows]:
     """A worker was just assigned a partition with an open window, and one that was always empty."""
     rig = Rig([0, 0])
     rig.log[P0].extend(FakeRecord(i, event(f"{i}", [i, 2, 3]), key=KEY) for i in range(num_read))
-    rig.windows = WindowStage(PLAN, clock=rig.clock)
+    rig.windows = LaneWindows([PLAN], clock=rig.clock)
     assert rig.windows.restore({P0: committed, P1: None}) == {P0: 0, P1: None}
     rig.source.committed[P0] = committed.offset
     return rig, rig.windows

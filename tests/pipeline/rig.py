@@ -17,7 +17,7 @@ from forebay.stream.core.errors import CommitRefused
 from forebay.stream.core.outputs import Outgoing
 from forebay.stream.core.records import Epoch, FloatMatrix, Record, TopicPartition
 from forebay.stream.decode import DecodedModel, Decoder
-from forebay.stream.eventtime.stage import WindowStage
+from forebay.stream.eventtime.lane_windows import LaneWindows
 from forebay.stream.inference.device_thread import DeviceThread
 from forebay.stream.kafka.producer.producer import explain_refusal
 from forebay.stream.pipeline.committer import AtLeastOnce, Committer
@@ -202,7 +202,7 @@ class Rig:
             clock=self.clock,
         )
         self.max_batch_size = max_batch_size
-        self.windows: WindowStage | None = None
+        self.windows: LaneWindows | None = None
         self.deaths: list[BaseException] = []
 
     def breaker(self, name: str) -> CircuitBreaker:
