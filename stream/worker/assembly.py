@@ -206,7 +206,14 @@ class WorkerAssembly:
 
     def _windows(self, layout: Layout) -> LaneWindows | None:
         plans = [lane.windows for lane in self._lanes if lane.windows is not None]
-        return LaneWindows(plans, clock=self._clock, broker_time=layout.broker_time) if plans else None
+        if not plans:
+            return None
+        return LaneWindows(
+            plans,
+            clock=self._clock,
+            broker_time=layout.broker_time,
+            topics={lane.ref: lane.topics for lane in self._lanes},
+        )
 
     def _committer(
         self, emitter: EmissionBuilder, producer: OutputProducer, source: Source, observer: Observer
