@@ -65,7 +65,7 @@ def plots(draw: st.DrawFn) -> Plot:
     cut = draw(st.builds(Cut, st.integers(1, 12), st.integers(1, 12), st.integers(1, 4)))
     idle = draw(st.frozensets(st.integers(0, len(log)), max_size=3)) | {len(log)}
     topics = draw(st.sampled_from([{}, {HOURLY: ["another"]}, {HOURLY: [P0.topic]}]))
-    return Plot(log, cut, idle, draw(st.integers(0, 1000)), topics)
+    return Plot(log, cut, idle, seed=draw(st.integers(0, 1000)), topics=topics)
 
 
 @st.composite
