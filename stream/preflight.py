@@ -128,7 +128,12 @@ def check_models(settings: Settings, plan_windows: PlanWindows) -> Iterator[Chec
 
     plan_windows: as in the worker's assembly; raises ForebayError if the windows do not fit the model.
     """
-    for index, served in enumerate(settings.models_to_serve()):
+    # Imported here because torch takes seconds to import; the earlier results are shown meanwhile.
+    from forebay.models.backends.torch_device import limit_threads
+
+    models = settings.models_to_serve()
+    limit_threads(max(served.model.threads for served in models))  # for the whole process, as in a worker
+    for index, served in enumerate(models):
         if not settings.models:
             yield _check_model("model", served, plan_windows)
             continue
@@ -140,15 +145,13 @@ def check_models(settings: Settings, plan_windows: PlanWindows) -> Iterator[Chec
 
 
 def _check_model(name: str, settings: ServedModelSettings, plan_windows: PlanWindows) -> Check:
-    # Imported here because torch takes seconds to import; the earlier results are shown meanwhile.
     from forebay.models.artefacts.artefact import load_artefact
-    from forebay.models.backends.torch_device import limit_threads, resolve_device
+    from forebay.models.backends.torch_device import resolve_device
     from forebay.models.serving.served_model import ServedModel
 
     model, batch = settings.model, settings.batch
     started_s = time.monotonic()
     try:
-        limit_threads(model.threads)
         artefact = load_artefact(model.repository, model.name, model.version)
         plan_windows(settings.window, artefact.manifest.signature, ModelRef(model.name, artefact.manifest.version))
         served = ServedModel.from_artefact(artefact, resolve_device(model.device))

@@ -90,7 +90,10 @@ class ModelEntry(Section):
     )
     device: Device | None = Field(default=None, description="Device for the model. Default: model.device.")
     threads: int | None = Field(
-        default=None, ge=1, le=1_024, description="CPU threads for one model call. Default: model.threads."
+        default=None,
+        ge=1,
+        le=1_024,
+        description="CPU threads for one model call. The largest value applies to all models. Default: model.threads.",
     )
     call_timeout_ms: int | None = Field(
         default=None,
