@@ -115,7 +115,7 @@ class WorkerAssembly:
             telemetry,
             status_observer,
             timings,
-            *([TimestampWarning()] if all(lane.windows is None for lane in self._lanes) else []),
+            TimestampWarning(lane.ref for lane in self._lanes if lane.windows is None),
         )
         in_flight = self._in_flight()
         pipeline = self._pipeline(in_flight, observer)
