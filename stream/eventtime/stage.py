@@ -239,6 +239,10 @@ class WindowStage:
         read: _ChunkOutcomes | None = None,
     ) -> WindowChunk:
         record_bytes = 0 if read is None else read.chunk.num_bytes
+        first_offset = state.windows.head if read is None else read.first_offset
+        if closed.resume is None:
+            # All slices are committed together, so no position may be between them, also if there are no records.
+            first_offset = min(first_offset, state.windows.head - 1)
         return WindowChunk(
             partition,
             epoch,
@@ -246,7 +250,7 @@ class WindowStage:
             windows=closed.windows,
             window_input=self._plan.window_input,
             num_features=self._plan.num_features,
-            first_offset=state.windows.head if read is None else read.first_offset,
+            first_offset=first_offset,
             next_offset=state.windows.head,
             metadata=self._encoded(state),
             record_timestamp=state.record_timestamp,

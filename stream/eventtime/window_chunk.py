@@ -89,7 +89,8 @@ class ClosedWindows(NamedTuple):
 class WindowChunk:
     """Records of one partition that were read, and the windows that they closed.
 
-    first_offset: where reading began, and the windows' state before this chunk.
+    first_offset: where reading began, and the windows' state before this chunk. Without records it is next_offset, or one less
+        if the windows are committed together.
     windows: the model's rows, made by `window_input` from events with num_features features each.
     metadata: the metadata to commit with next_offset.
     record_timestamp: the timestamp of the last record, or of the last one before if there are no records.

@@ -27,7 +27,7 @@ Log = list[tuple[ModelRef, bytes | None, int]]
 
 
 class Commit(NamedTuple):
-    """One commit: the position with its state, and by model the windows and the offsets of events with an outcome."""
+    """One commit: the position with its state, and by model the windows and the number of events with an outcome."""
 
     state: Committed
     windows: dict[ModelRef, list[object]]
@@ -116,7 +116,7 @@ class Worker:
     def _commits(self, parts: Sequence[BatchPart]) -> Iterator[Commit]:
         """Yield commits of the parts in any order that the positions permit, each of one or more slices of windows."""
         slices: dict[ModelRef, list[list[WindowChunk]]] = {}
-        events: dict[ModelRef, int] = {}
+        plain: list[Chunk] = []
         for part in parts:
             if isinstance(part, WindowChunk):
                 own = slices.setdefault(part.model, [])
@@ -127,7 +127,7 @@ class Worker:
                         own.append([piece])
             else:
                 assert isinstance(part, Chunk)
-                events[part.model] = part.num_records
+                plain.append(part)
         position = min((group[-1].next_offset for own in slices.values() for group in own), default=None)
         while position is not None:
             # Everything up to the next position of all models; then slices at this position in any order.
@@ -139,15 +139,16 @@ class Worker:
             if rest and (not group or self._order.random() < 0.5):
                 group += self._order.choice(rest).pop(0)
             if group:
-                yield self._commit(position, group, events)
-                events = {}
+                below = [part for part in plain if part.next_offset <= position]
+                plain = plain[len(below) :]
+                yield self._commit(position, group, below)
             position = min((group[-1].next_offset for own in slices.values() for group in own), default=None)
-        assert not events, "a plain event has no position"
+        assert not plain, "a plain event has no position"
 
-    def _commit(self, position: int, pieces: Sequence[WindowChunk], events: dict[ModelRef, int]) -> Commit:
+    def _commit(self, position: int, pieces: Sequence[WindowChunk], plain: Sequence[Chunk]) -> Commit:
         states: dict[ModelRef, str] = {}
         windows: dict[ModelRef, list[object]] = {}
-        num_events = dict(events)
+        num_events = {part.model: part.num_records for part in plain}
         for piece in pieces:
             assert piece.next_offset == position
             states[piece.model] = piece.metadata

@@ -113,7 +113,7 @@ def test_another_configuration_of_one_of_several_models_is_refused_or_flushed() 
     assert start == 0
     found = by_model(windows.take(routed_poll(0, [*LOG, (PLAIN, A, 4)])))
     assert [window_spans(part) for part in found[DAILY]] == [[(A, 0, 50, 1)], []]
-    assert [(part.first_offset, part.next_offset) for part in found[DAILY]] == [(3, 3), (3, 4)]
+    assert [(part.first_offset, part.next_offset) for part in found[DAILY]] == [(2, 3), (3, 4)]
     assert [window_spans(part) for part in found[HOURLY]] == [[]]
 
 

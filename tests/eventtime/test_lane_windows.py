@@ -342,7 +342,7 @@ def test_windows_that_are_flushed_end_the_replays_of_all_models() -> None:
     windows = restarted(before, before.take(routed_poll(0, log)), of)
     assert windows.take(routed_poll(0, log)) == []
     (part,) = windows.close_idle(EPOCH, lambda partition: True)
-    assert (part.model, bounds(part), window_spans(part)) == (HOURLY, (2, 2), [(A, 0, 5, 1)])
+    assert (part.model, bounds(part), window_spans(part)) == (HOURLY, (1, 2), [(A, 0, 5, 1)])
     assert windows.status()[P0].replaying is None
     assert committed(windows, [part]).metadata.endswith(f";daily 1 {PLANS[1].digest} 1 - {JULY + 2}")
 
