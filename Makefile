@@ -16,7 +16,7 @@ VERSION = $(shell sed -n 's/^version = "\([^"]*\)".*/\1/p' pyproject.toml)
 IMAGE_ARGS ?=
 PINS := pyproject.toml constraints.txt $(SETUP)
 
-.PHONY: help demo test test-exactness test-faults test-mutations check bench chart dist image clean constraints
+.PHONY: help demo test test-exactness test-faults test-mutations test-simulation check bench chart dist image clean constraints
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ test-faults: .venv/.ready-dev ## Test failures of brokers, network, clocks and g
 
 test-mutations: .venv/.ready-dev ## Remove each exactly-once protection in turn and verify that a test fails
 	@$(BIN)/python -m tests.exactness.mutations $(ARGS)
+
+test-simulation: .venv/.ready-dev ## Simulate workers, faults and rebalances in a million random steps; takes an hour
+	@$(BIN)/python -m tests.simulation.storm $(ARGS)
 
 check: .venv/.ready-dev ## Run the linter, the type checker and the import rules
 	@$(BIN)/ruff check .
