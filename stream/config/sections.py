@@ -160,7 +160,11 @@ class LimitsSection(Section):
         description="Maximum bytes of events that are read and not yet committed.",
     )
     max_in_flight_batches: int = Field(
-        default=32, ge=2, le=65_536, description="Maximum number of micro-batches that are not yet committed."
+        default=32,
+        ge=2,
+        le=65_536,
+        description="Maximum number of micro-batches that are not yet committed. With several models: of those that wait "
+        "for one model.",
     )
     max_dead_letter_ratio: float = Field(
         default=0.9,
