@@ -127,9 +127,12 @@ class Lanes:
 
     async def run(self) -> None:
         """Keep the executors busy. Never returns. Raises the error that ends the worker."""
-        async with asyncio.TaskGroup() as group:
-            for state in self._states.values():
-                group.create_task(state.feed.run(), name=f"feed-{state.lane.model.name}")
+        try:
+            async with asyncio.TaskGroup() as group:
+                for state in self._states.values():
+                    group.create_task(state.feed.run(), name=f"feed-{state.lane.model.name}")
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None
 
     def close_at_s(self) -> float:
         """Return the monotonic time at which the next open micro-batch closes by itself; infinity without one."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.records import Chunk
 from forebay.stream.core.time_units import MILLISECONDS_FROM, guess_unit
 from forebay.stream.pipeline.observer import NullObserver
@@ -13,16 +14,20 @@ log = logging.getLogger("forebay.decode")
 
 
 class TimestampWarning(NullObserver):
-    """An `Observer` that logs one line. With windows such events are rejected instead (`eventtime.timestamp_guard`)."""
+    """An `Observer` that logs one line. With windows such events are rejected instead (`eventtime.timestamp_guard`).
 
-    def __init__(self) -> None:
+    models: the models without windows.
+    """
+
+    def __init__(self, models: Iterable[ModelRef]) -> None:
+        self._models = frozenset(models)
         self._warned = False
 
     def on_polled(self, chunks: Sequence[Chunk], *, began_s: float, received_s: float) -> None:
         for chunk in chunks:
             if self._warned:
                 return
-            if min(chunk.timestamps, default=MILLISECONDS_FROM) < MILLISECONDS_FROM:
+            if chunk.model in self._models and min(chunk.timestamps, default=MILLISECONDS_FROM) < MILLISECONDS_FROM:
                 self._warn(chunk)
 
     def _warn(self, chunk: Chunk) -> None:

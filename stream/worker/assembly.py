@@ -115,7 +115,7 @@ class WorkerAssembly:
             telemetry,
             status_observer,
             timings,
-            *([TimestampWarning()] if all(lane.windows is None for lane in self._lanes) else []),
+            TimestampWarning(lane.ref for lane in self._lanes if lane.windows is None),
         )
         in_flight = self._in_flight()
         pipeline = self._pipeline(in_flight, observer)
@@ -319,7 +319,7 @@ class WorkerAssembly:
         in_flight_bytes = self._settings.limits.max_in_flight_bytes
         return ReadLimits(
             max_unpacked_bytes=self._settings.input.max_unpacked_batch_bytes or in_flight_bytes,
-            max_poll_bytes=max(self._settings.batch.max_batch_bytes, in_flight_bytes // 4),
+            max_poll_bytes=max(in_flight_bytes // 4, *(lane.settings.batch.max_batch_bytes for lane in self._lanes)),
         )
 
     def _decoder(self) -> Decoder:
@@ -344,6 +344,9 @@ class WorkerAssembly:
             topics=layout.outputs,
             placer=Placer(layout.input_partitions, hash_key),
             worker=self._instance,
-            feature_names=[feature.name for feature in lane.model.signature.features],
+            feature_names=[
+                *(feature.name for feature in lane.model.signature.features),
+                *(served.ref.name for served in self._lanes),
+            ],
             clock=self._clock,
         )

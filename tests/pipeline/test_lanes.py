@@ -211,3 +211,14 @@ async def test_a_hanging_call_names_the_model() -> None:
     with pytest.raises(ModelError, match="a model call of b has not returned after 6"):
         scene.lanes._check_call(replace(scene.lanes._states[B].lane))
     watching.cancel()
+
+
+async def test_the_error_of_a_feed_is_raised_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene()
+
+    async def fail(timeout_s: float | None = None) -> None:
+        raise ValueError("for this test")
+
+    monkeypatch.setattr(scene.executors[B], "wait", fail)
+    with pytest.raises(ValueError, match="for this test"):
+        await scene.lanes.run()

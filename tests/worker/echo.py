@@ -12,7 +12,7 @@ import json
 import sys
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +102,18 @@ class SteppingClock(SystemClock):
         return super().wall_ms() + self._by_ms * (int(self.monotonic_s() / self._every_s) % 2)
 
 
+def models_of(settings: Settings, mode: str, modes: Mapping[str, str], flag: Path | None) -> list[HashModel]:
+    """Return the model, or those of `[[models]]` under their own names. modes: by name, where it is not `mode`."""
+    models = []
+    for served in settings.models_to_serve():
+        name = served.model.name if settings.models else HashModel.name
+        of_model = modes.get(name, mode)
+        model = (WindowHashModel if of_model == "windows" else HashModel)(of_model, flag)
+        model.name = name
+        models.append(model)
+    return models
+
+
 def main() -> int:
     arguments = json.loads(sys.argv[1])
     settings = Settings.model_validate_json(json.dumps(arguments["settings"]))
@@ -110,8 +122,8 @@ def main() -> int:
     clock = SteppingClock(**arguments["clock"]) if "clock" in arguments else None
     failpoints.install(arguments.get("failpoints", {}))
     try:
-        model = (WindowHashModel if arguments["mode"] == "windows" else HashModel)(arguments["mode"], flag)
-        pipeline = asyncio.run(run_worker(settings, [model], clock=clock))
+        models = models_of(settings, arguments["mode"], arguments.get("modes", {}), flag)
+        pipeline = asyncio.run(run_worker(settings, models, clock=clock))
     except StoppedEarly:
         return 0  # nothing was read yet, as in `forebay run`
     except ForebayError as error:

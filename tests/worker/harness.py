@@ -12,6 +12,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import aiohttp
@@ -150,12 +151,16 @@ class WorkerGroup:
         flag: Path | None = None,
         failpoints: dict[str, dict[str, Any]] | None = None,
         clock: dict[str, Any] | None = None,
+        models: Sequence[dict[str, Any]] = (),
+        modes: Mapping[str, str] = MappingProxyType({}),
         **sections: dict[str, Any],
     ) -> WorkerProcess:
         """Start a worker.
 
         mode, flag: of the model (see `echo`).
         clock: how its wall time jumps (see `echo`).
+        models: the entries of `[[models]]`, for several models.
+        modes: the modes of models by name, where they differ from `mode`.
         The other arguments are settings that override those of tests.
         """
         settings: dict[str, Any] = {
@@ -172,7 +177,9 @@ class WorkerGroup:
         }
         for section, values in sections.items():
             settings[section] = settings.get(section, {}) | values
-        arguments = {"mode": mode, "settings": settings, "failpoints": failpoints or {}}
+        if models:
+            settings["models"] = list(models)
+        arguments = {"mode": mode, "modes": dict(modes), "settings": settings, "failpoints": failpoints or {}}
         if clock is not None:
             arguments["clock"] = clock
         if flag is not None:
