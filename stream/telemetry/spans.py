@@ -142,19 +142,20 @@ class BatchTraces:
 
     def on_committed(self, batches: Sequence[BatchResult], times: CommitTimes) -> None:
         """End the spans of the batches, except of those with parts that are not committed yet."""
-        num_batches = len({_key(result.batch) for result in batches})
+        keys = dict.fromkeys(_key(result.batch) for result in batches)
+        for key in keys:  # once each: several parts of a micro-batch may be in one commit
+            if (traced := self._traced.get(key)) is not None:
+                self._add_commit(set_span_in_context(traced.span), times, len(keys))
         for result in batches:
             key = _key(result.batch)
             traced = self._traced.get(key)
             if traced is None:
                 continue
-            parent = set_span_in_context(traced.span)
-            self._add_commit(parent, times, num_batches)
             traced.num_rejected += sum(chunk.num_rejected for chunk in result.batch.chunks)
             traced.num_failed += len(result.failures)
             if result.is_last_part:
                 del self._traced[key]
-                self._add_calculation(parent, result, traced)
+                self._add_calculation(set_span_in_context(traced.span), result, traced)
                 traced.span.end(self._ns(times.end))
 
     def on_commit_failed(self, batches: Sequence[BatchResult], error: BaseException) -> None:

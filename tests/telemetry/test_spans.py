@@ -162,19 +162,26 @@ def test_batches_of_several_models_have_spans_of_their_own() -> None:
 
 def test_the_span_of_a_batch_ends_when_its_last_part_is_committed() -> None:
     stages = TracedStages()
-    early, late = sampled_chunk([1, 2], [1, 2], rejected=[2]), sampled_chunk([5], [5], partition=P1)
-    stages.poll(early, late)
-    whole = stages.close(early, late)
-    first = dataclasses.replace(whole, batch=dataclasses.replace(whole.batch, chunks=(early,)), is_last_part=False)
-    last = dataclasses.replace(whole, batch=dataclasses.replace(whole.batch, chunks=(late,)))
-    assert [sampled.exemplar.trace_id for sampled in stages.traces.event_exemplars([first])] == [1, 2]
-    stages.traces.on_committed([first], TIMES)
+    early, middle = sampled_chunk([1, 2], [1, 2], rejected=[2]), sampled_chunk([3], [3])
+    late = sampled_chunk([5], [5], partition=P1)
+    stages.poll(early, middle, late)
+    whole = stages.close(early, middle, late)
+
+    def part(chunk: Chunk, *, is_last_part: bool = False) -> BatchResult:
+        batch = dataclasses.replace(whole.batch, chunks=(chunk,))
+        return dataclasses.replace(whole, batch=batch, is_last_part=is_last_part)
+
+    first, last = [part(early), part(middle)], [part(late, is_last_part=True)]
+    assert [sampled.exemplar.trace_id for sampled in stages.traces.event_exemplars(first)] == [1, 2, 3]
+    stages.traces.on_committed(first, TIMES)
     assert not stages.spans("process features")
-    assert [sampled.exemplar.trace_id for sampled in stages.traces.event_exemplars([last])] == [5]
-    stages.traces.on_committed([last], TIMES)
+    assert [sampled.exemplar.trace_id for sampled in stages.traces.event_exemplars(last)] == [5]
+    stages.traces.on_committed(last, TIMES)
     (span,) = stages.spans("process features")
     assert (span.attributes or {})["forebay.batch.rejected"] == 1
-    assert len(stages.spans("model")) == 1 and len(stages.spans("commit")) == 2
+    assert len(stages.spans("model")) == 1
+    commits = stages.spans("commit")  # one for each commit, though the first had two parts
+    assert [(commit.attributes or {})["forebay.commit.batches"] for commit in commits] == [1, 1]
     stages.traces.on_purged()
     assert span.status.is_ok or span.status.status_code is StatusCode.UNSET
 
