@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from benchmarks.field import CONTESTANTS, FOREBAY, Contestant, Run, RunFailed, prepared
+from benchmarks.field import CONTESTANTS, FOREBAY, Contestant, Field, Run, RunFailed, prepared
 from forebay.schemas.errors import ForebayError
 from forebay.stream.bench.host_info import describe_host, installed_version
 from forebay.stream.bench.stats import pairwise_ratios
@@ -89,6 +89,16 @@ def _numbers(entry: Mapping[str, object], key: str) -> dict[str, float]:
     return found if isinstance(found, dict) else {}
 
 
+async def run_rounds(field: Field, contestants: Sequence[Contestant], rounds: int, done: Callable[[int], None]) -> Runs:
+    """Run every contestant once in each round, in rotating order."""
+    runs: Runs = {contestant.name: [] for contestant in contestants}
+    for number in range(rounds):
+        for contestant in order_of(contestants, number):
+            runs[contestant.name].append(await field.run(contestant, number))
+            done(1)
+    return runs
+
+
 async def compete(
     contestants: Sequence[Contestant],
     *,
@@ -101,7 +111,6 @@ async def compete(
     begin: Callable[[str, int], Callable[[int], None]],
 ) -> tuple[str, Runs]:
     """Run every contestant once in each round, on one broker and one filled topic. Return the broker and the runs."""
-    runs: Runs = {contestant.name: [] for contestant in contestants}
     async with prepared(
         broker=broker,
         bootstrap_server=bootstrap_server,
@@ -112,12 +121,7 @@ async def compete(
         timestamp_ms=time.time_ns() // 1_000_000,
         progress=begin("filling the topic", events),
     ) as field:
-        done = begin("runs", rounds * len(contestants))
-        for number in range(rounds):
-            for contestant in order_of(contestants, number):
-                runs[contestant.name].append(await field.run(contestant, number))
-                done(1)
-        return field.broker, runs
+        return field.broker, await run_rounds(field, contestants, rounds, begin("runs", rounds * len(contestants)))
 
 
 @click.command()

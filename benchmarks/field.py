@@ -38,12 +38,14 @@ class Contestant:
     module: the Python module to run.
     what: a description in one line.
     processing_guarantee: the guarantee that it provides.
+    config: name of the configuration file of a Forebay worker, in the folder of the field.
     """
 
     name: str
     module: str
     what: str
     processing_guarantee: str = "at_least_once"
+    config: str = "forebay.toml"
 
 
 FOREBAY = Contestant(
@@ -116,7 +118,7 @@ class Field:
             events=self.events,
             repository=self.settings.model.repository,
             model=MODEL_NAME,
-            config=str(self.folder / "forebay.toml"),
+            config=str(self.folder / contestant.config),
             idempotent=self.idempotent,
             processing_guarantee=contestant.processing_guarantee,
         )
@@ -201,7 +203,7 @@ async def prepared(
     """Prepare the environment on a new broker ("embedded" or "apache"), or on the running one at `bootstrap_server`."""
     with tempfile.TemporaryDirectory(prefix="forebay-compare-") as name:
         folder = Path(name)
-        async with _broker(broker, bootstrap_server, folder) as (servers, description):
+        async with started_broker(broker, bootstrap_server, folder) as (servers, description):
             save_bench_model(folder / "models")
             base = Settings(kafka=KafkaSection(bootstrap_servers=servers))
             settings = bench_settings(base, run_id=run_id, embedded_servers=None, own_repository=folder / "models")
@@ -223,8 +225,8 @@ async def prepared(
 
 
 @contextlib.asynccontextmanager
-async def _broker(kind: str, bootstrap_server: str | None, folder: Path) -> AsyncIterator[tuple[str, str]]:
-    """Yield the broker's address and its description."""
+async def started_broker(kind: str, bootstrap_server: str | None, folder: Path) -> AsyncIterator[tuple[str, str]]:
+    """Start a broker, "embedded" or "apache", or use the running one. Yield its address and its description."""
     if bootstrap_server is not None:
         yield bootstrap_server, f"Kafka at {bootstrap_server}"
     elif kind == "embedded":

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, Protocol
 
 import numpy as np
 import orjson
@@ -14,10 +15,20 @@ NUM_KEYS: Final = 1_000
 _SEED: Final = 20_130_101
 
 
-class EventGenerator:
-    """Generates events for one signature. The features are encoded once, so that it is fast enough to generate load."""
+class Events(Protocol):
+    """Generates events by number."""
 
-    def __init__(self, signature: Signature) -> None:
+    def key(self, number: int) -> bytes: ...
+    def value(self, number: int, timestamp_ms: int) -> bytes: ...
+
+
+class EventGenerator:
+    """Generates events for one signature. The features are encoded once, so that it is fast enough to generate load.
+
+    model: the model that each event names; None if it names none.
+    """
+
+    def __init__(self, signature: Signature, *, model: str | None = None) -> None:
         rng = np.random.default_rng(_SEED)
         numbers = rng.normal(size=(DISTINCT_ROWS, signature.num_features)).round(4).tolist()
         for index, feature in enumerate(signature.features):
@@ -25,7 +36,8 @@ class EventGenerator:
                 codes = rng.integers(len(feature.categories), size=DISTINCT_ROWS).tolist()
                 for row, code in enumerate(codes):
                     numbers[row][index] = feature.categories[code]
-        self._rows = [orjson.dumps(row) for row in numbers]
+        end = b"" if model is None else b',"model":' + orjson.dumps(model)
+        self._rows = [orjson.dumps(row) + end for row in numbers]
 
     def key(self, number: int) -> bytes:
         """Return the record key of event `number`."""
@@ -38,6 +50,24 @@ class EventGenerator:
             timestamp_ms,
             self._rows[number % DISTINCT_ROWS],
         )
+
+
+class AlternatingEvents:
+    """Takes events from several generators in turn."""
+
+    def __init__(self, generators: Sequence[Events]) -> None:
+        self._generators = tuple(generators)
+
+    def key(self, number: int) -> bytes:
+        """Return the record key of event `number`."""
+        return self._of(number).key(number)
+
+    def value(self, number: int, timestamp_ms: int) -> bytes:
+        """Return event `number` as JSON."""
+        return self._of(number).value(number, timestamp_ms)
+
+    def _of(self, number: int) -> Events:
+        return self._generators[number % len(self._generators)]
 
 
 def number_of(prediction: bytes) -> int:

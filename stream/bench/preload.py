@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
 
-from forebay.stream.bench.events import EventGenerator
+from forebay.stream.bench.events import Events
 
 BATCH_EVENTS: Final = 1_000
 BATCH_BYTES: Final = 900_000
@@ -22,7 +22,7 @@ async def preload_topic(
     *,
     num_partitions: int,
     events: int,
-    generator: EventGenerator,
+    generator: Events,
     timestamp_ms: int,
     progress: Callable[[int], None] = lambda events: None,
 ) -> None:
@@ -58,7 +58,7 @@ async def preload_topic(
 
 
 def build_batch(
-    producer: AIOKafkaProducer, generator: EventGenerator, first: int, count: int, timestamp_ms: int
+    producer: AIOKafkaProducer, generator: Events, first: int, count: int, timestamp_ms: int
 ) -> tuple[Any, int]:
     """Build a record batch of at most `count` events from `first` on. Return it and its number of events."""
     batch = producer.create_batch()

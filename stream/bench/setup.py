@@ -24,17 +24,17 @@ NUM_FEATURES: Final = 32
 MODEL_DESCRIPTION: Final = "MLP 32-128-64-2"
 
 
-def save_bench_model(repository: Path) -> None:
-    """Save the benchmark's model: an untrained MLP 32-128-64-2 with the same weights each time."""
+def save_bench_model(repository: Path, *, name: str = MODEL_NAME, num_features: int = NUM_FEATURES) -> None:
+    """Save the benchmark's model: an untrained MLP 32-128-64-2 with the same weights each time, or a wider or narrower one."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        net = build_net("mlp", {"input_dim": NUM_FEATURES, "hidden_dims": [128, 64], "output_dim": 2})
-    features = tuple(Feature(f"f{number}") for number in range(NUM_FEATURES))
+        net = build_net("mlp", {"input_dim": num_features, "hidden_dims": [128, 64], "output_dim": 2})
+    features = tuple(Feature(f"f{number}") for number in range(num_features))
     save_artefact(
         repository,
-        MODEL_NAME,
+        name,
         net,
-        signature=Signature(features, (NUM_FEATURES,), "multiclass", 2),
+        signature=Signature(features, (num_features,), "multiclass", 2),
         created_at=datetime.now(UTC),
         note="untrained, for benchmarks only; its predictions mean nothing",
     )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import fmean, median, stdev
 from typing import Final
 
 from forebay.stream.core.percentile import percentile
@@ -13,6 +14,11 @@ MEMORY_SETTLED_EVENTS: Final = 200_000
 """Up to this many events, a worker's memory grows for good reasons: buffers, pools, the interpreter itself."""
 _MIB: Final = 1 << 20
 _MIN_SAMPLES: Final = 8
+# The 95 % quantiles of Student's t with 1, 2, ... degrees of freedom; more degrees use the last one, which is slightly larger.
+_T_95: Final = (
+    *(6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833, 1.812),
+    *(1.796, 1.782, 1.771, 1.761, 1.753, 1.746, 1.740, 1.734, 1.729, 1.725),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +69,24 @@ def growth_mib_per_million(
         return None
     grown_bytes = median(size for _, size in last) - median(size for _, size in first)
     return grown_bytes / _MIB / (events / 1_000_000)
+
+
+@dataclass(frozen=True, slots=True)
+class MeanRatio:
+    """The geometric mean of ratios of paired rounds.
+
+    lower_95: the one-sided lower 95 % confidence bound of the mean; None with a single round.
+    """
+
+    mean: float
+    lower_95: float | None
+
+
+def mean_ratio(ratios: Sequence[float]) -> MeanRatio:
+    """Return the geometric mean of ratios, with its lower bound. Raises ValueError if there are none."""
+    logs = [math.log(ratio) for ratio in ratios]
+    mean = fmean(logs)
+    if len(logs) == 1:
+        return MeanRatio(math.exp(mean), None)
+    t = _T_95[min(len(logs) - 1, len(_T_95)) - 1]
+    return MeanRatio(math.exp(mean), math.exp(mean - t * stdev(logs) / math.sqrt(len(logs))))

@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from forebay.models.artefacts.signature import Feature, Signature
-from forebay.stream.bench.events import EventGenerator, number_of
+from forebay.stream.bench.events import AlternatingEvents, EventGenerator, number_of
 
 SIGNATURE = Signature((Feature("delay"), Feature("carrier", "category", ("UA", "AA", 'é"\\'))), (2,), "multiclass", 2)
 
@@ -27,6 +27,15 @@ def test_events_fit_the_signature() -> None:
 def test_events_fit_a_signature_without_named_features() -> None:
     event = orjson.loads(EventGenerator(Signature((), (1, 4, 4), "multiclass", 3)).value(0, 0))
     assert len(event["features"]) == 16
+
+
+def test_events_of_several_models_alternate_and_name_their_model() -> None:
+    signatures = {"wide": SIGNATURE, "narrow": Signature((), (1,), "multiclass", 2)}
+    events = AlternatingEvents([EventGenerator(signature, model=name) for name, signature in signatures.items()])
+    decoded = [orjson.loads(events.value(number, 0)) for number in range(4)]
+    assert [(event["model"], len(event["features"])) for event in decoded] == [("wide", 2), ("narrow", 1)] * 2
+    assert [number_of(orjson.dumps({"id": event["id"]})) for event in decoded] == [0, 1, 2, 3]
+    assert events.key(3) == EventGenerator(SIGNATURE).key(3)
 
 
 def test_events_are_the_same_in_every_run() -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import pytest
 
-from forebay.stream.bench.stats import growth_mib_per_million, pairwise_ratios, summarise
+from forebay.stream.bench.stats import growth_mib_per_million, mean_ratio, pairwise_ratios, summarise
 
 MIB = 1 << 20
 
@@ -21,6 +22,20 @@ def test_latencies_are_summarised_in_any_order() -> None:
 def test_ratios_compare_the_same_round() -> None:
     # A slow second round slows both: the ratio of medians would be 200 / 40 = 5, too.
     assert pairwise_ratios([200, 90, 210], [50, 30, 42]) == [4, 3, 5]
+
+
+def test_the_lower_bound_of_a_mean_ratio_uses_students_t() -> None:
+    # Logarithms -0.1 and 0.1: mean 0, standard error 0.1, and t = 6.314 with one degree of freedom.
+    result = mean_ratio([math.exp(-0.1), math.exp(0.1)])
+    assert result.mean == pytest.approx(1)
+    assert result.lower_95 == pytest.approx(math.exp(-0.6314))
+
+
+def test_the_lower_bound_approaches_the_mean_with_more_rounds() -> None:
+    lower = [mean_ratio([0.9, 1.0, 1.1] * times).lower_95 for times in (1, 3, 7, 30)]
+    assert lower == sorted(lower)  # type: ignore[type-var]
+    assert mean_ratio([0.5] * 10).lower_95 == pytest.approx(0.5)
+    assert mean_ratio([0.5]).lower_95 is None
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [([1.0], [1.0, 2.0]), ([1.0], [0.0])])
