@@ -186,7 +186,7 @@ class SimulatedConsumer:
             self._wake.clear()
             wanted = {
                 partition: state
-                for partition in self._subscription.assigned_partitions()
+                for partition in sorted(self._subscription.assigned_partitions())
                 if partition not in self._buffers and (state := self._state(partition)) is not None and not state.paused
             }
             if not wanted:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from forebay.models.artefacts.window_input import Aggregate, WindowInput
 from forebay.stream.core.backoff import Backoff
 from forebay.stream.core.circuit_breaker import CircuitBreaker
 from forebay.stream.core.outputs import OutputTopic, OutputTopics
 from forebay.stream.decode import DecodedModel, Decoder
-from forebay.stream.eventtime.stage import WindowStage
+from forebay.stream.eventtime.emitter import WindowEmitter
+from forebay.stream.eventtime.lane_windows import LaneWindows
+from forebay.stream.eventtime.plan import WindowLimits, WindowPlan
+from forebay.stream.eventtime.spec import digest
+from forebay.stream.eventtime.timestamp_guard import TimestampBounds
 from forebay.stream.kafka.producer.producer import hash_key
 from forebay.stream.output.emitter import EmissionBuilder, Emitter, ModelEmitter, Placer
 from forebay.stream.output.encoder import PredictionEncoder
@@ -18,44 +23,49 @@ from forebay.stream.output.lanes_emitter import LanesEmitter
 from forebay.stream.pipeline.lane import CallLimits, Lane
 from forebay.stream.pipeline.micro_batcher import MicroBatcher
 from tests.core.build import signature
-from tests.simulation.audit import DEAD_LETTERS, DELTAS, PREDICTIONS
+from tests.simulation.audit import DEAD_LETTERS, DELTAS, LATE_EVENTS, PREDICTIONS
 from tests.simulation.device import SimulatedDevice, SimulatedModel
+from tests.simulation.expected_windows import MAX_ROWS, SPEC
 from tests.simulation.world import World
 
 MIXED: Final = "features"
 OWN: Final = "own-features"
 INPUTS: Final = {MIXED: 3, OWN: 1}
 """The number of partitions of the input topics: one for all models, and one that belongs to the last model."""
-OUTPUTS: Final = {PREDICTIONS: 3, DEAD_LETTERS: 3, DELTAS: 1}
+OUTPUTS: Final = {PREDICTIONS: 3, DEAD_LETTERS: 3, DELTAS: 1, LATE_EVENTS: 3}
 NUM_FEATURES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
 class LaneOptions:
-    """What distinguishes a lane from others. topics: those that belong to it."""
+    """What distinguishes a lane from others. topics: those that belong to it; of_windows: whether its model takes windows."""
 
     name: str
     max_batch_size: int = 5
     call_s: float = 0.002
     topics: frozenset[str] = frozenset()
+    of_windows: bool = False
 
 
 ONE_LANE: Final = (LaneOptions("m"),)
 THREE_LANES: Final = (
     LaneOptions("m"),
     LaneOptions("slow", max_batch_size=3, call_s=0.2),
-    LaneOptions("own", max_batch_size=8, topics=frozenset({OWN})),
+    LaneOptions("windows", max_batch_size=2, topics=frozenset({OWN}), of_windows=True),
 )
+ONE_LANE_OF_WINDOWS: Final = (LaneOptions("m", max_batch_size=2, of_windows=True),)
+_WINDOW_INPUT: Final = WindowInput(aggregates=(Aggregate("count"), Aggregate("max", 1), Aggregate("sum", 2)))
 
 
 @dataclass(frozen=True, slots=True)
 class SimulatedLane:
-    """A lane with its model and device."""
+    """A lane with its model and device. plan: of its windows; None without windows."""
 
     model: SimulatedModel
     device: SimulatedDevice
     lane: Lane
     encoder: PredictionEncoder
+    plan: WindowPlan | None
 
 
 def circuit_breaker() -> CircuitBreaker:
@@ -65,7 +75,10 @@ def circuit_breaker() -> CircuitBreaker:
 
 def build_lane(options: LaneOptions, world: World, backoff: Backoff) -> SimulatedLane:
     """Build a lane. Call it in the process."""
-    model = SimulatedModel(options.name, 1, signature(NUM_FEATURES))
+    takes = signature(NUM_FEATURES)
+    if options.of_windows:
+        takes = replace(takes, window=_WINDOW_INPUT)
+    model = SimulatedModel(options.name, 1, takes)
     breaker = circuit_breaker()
     device = SimulatedDevice(model, world, breaker=breaker, backoff=backoff, call_s=options.call_s)
     return SimulatedLane(
@@ -80,6 +93,27 @@ def build_lane(options: LaneOptions, world: World, backoff: Backoff) -> Simulate
             topics=options.topics,
         ),
         PredictionEncoder(model=model.name, version=model.version, labels=("no", "yes"), num_classes=2),
+        plan=_plan(model) if options.of_windows else None,
+    )
+
+
+def _plan(model: SimulatedModel) -> WindowPlan:
+    """Return a plan whose limits are never reached, and which closes nothing by the clock, so that the input decides all."""
+    return WindowPlan(
+        spec=SPEC,
+        model=model.ref,
+        window_input=_WINDOW_INPUT,
+        num_features=NUM_FEATURES,
+        digest=digest(SPEC, _WINDOW_INPUT, NUM_FEATURES, max_rows_per_window=MAX_ROWS, ahead_ms=10**9, behind_ms=10**9),
+        limits=WindowLimits(
+            max_open_windows=10**6,
+            max_buffered_rows=10**6,
+            max_buffered_bytes=10**9,
+            max_replay_records=10**6,
+            max_rows_per_window=MAX_ROWS,
+            idle_timeout_s=1e9,
+            timestamps=TimestampBounds(ahead_ms=10**9, behind_ms=10**9),
+        ),
     )
 
 
@@ -89,19 +123,26 @@ def decoder(lanes: Sequence[SimulatedLane]) -> Decoder:
     return Decoder(models, max_event_bytes=1000)
 
 
-def window_stage(lanes: Sequence[SimulatedLane], world: World) -> WindowStage | None:
-    """Return the stage of the windows; None if no model takes windows."""
-    return None
+def window_stages(lanes: Sequence[SimulatedLane], world: World) -> LaneWindows | None:
+    """Return the stages of the windows; None if no model takes windows."""
+    plans = [lane.plan for lane in lanes if lane.plan is not None]
+    if not plans:
+        return None
+    return LaneWindows(plans, clock=world, topics={lane.model.ref: lane.lane.topics for lane in lanes})
 
 
 def emission_builder(
-    lanes: Sequence[SimulatedLane], windows: WindowStage | None, *, worker: str, clock: World
+    lanes: Sequence[SimulatedLane], windows: LaneWindows | None, *, worker: str, clock: World
 ) -> EmissionBuilder:
     """Return what builds the outputs of all lanes."""
-    topics = OutputTopics(*(OutputTopic(name, OUTPUTS[name], 10_000) for name in (PREDICTIONS, DEAD_LETTERS, DELTAS)))
+    topics = OutputTopics(
+        *(OutputTopic(name, OUTPUTS[name], 10_000) for name in (PREDICTIONS, DEAD_LETTERS, DELTAS, LATE_EVENTS))
+    )
     options: dict[str, Any] = {"topics": topics, "placer": Placer(INPUTS, hash_key), "worker": worker, "clock": clock}
     emitters: dict[Any, ModelEmitter] = {
-        lane.model.ref: Emitter(lane.encoder, model=lane.model.name, version=lane.model.version, **options)
+        lane.model.ref: (Emitter if lane.plan is None else WindowEmitter)(
+            lane.encoder, model=lane.model.name, version=lane.model.version, **options
+        )
         for lane in lanes
     }
-    return LanesEmitter(emitters)
+    return LanesEmitter(emitters, combine_metadata=None if windows is None else windows.commit_metadata)

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from tests.simulation.faults import CODES, COMMIT_KINDS, Effect, Fault, Kind
-from tests.simulation.lanes import THREE_LANES
+from tests.simulation.lanes import ONE_LANE_OF_WINDOWS, THREE_LANES
 from tests.simulation.simulation import NAMES, CarelessSimulation, Simulation
-from tests.simulation.world import START_S
+from tests.simulation.world import START_S, SimulationError
 
 MEMBERS: Final = st.sampled_from(NAMES)
 PARTITIONS: Final = st.integers(0, 3)
@@ -32,6 +32,7 @@ class WorkerMachine(RuleBasedStateMachine):
     examples: ClassVar[int] = 0
     turns: ClassVar[int] = 0
     virtual_s: ClassVar[float] = 0.0
+    reported: ClassVar[bool] = False
     simulation: Simulation
 
     def make(self, seed: int) -> Simulation:
@@ -51,6 +52,9 @@ class WorkerMachine(RuleBasedStateMachine):
         try:
             if not simulation.failed:
                 simulation.finish()
+        except SimulationError as error:
+            self._report(error)
+            raise
         finally:
             simulation.close()
             WorkerMachine.examples += 1
@@ -59,7 +63,19 @@ class WorkerMachine(RuleBasedStateMachine):
 
     def _step(self, for_s: float = 0.0) -> None:
         WorkerMachine.steps[self.name] += 1
-        self.simulation.run(for_s)
+        try:
+            self.simulation.run(for_s)
+        except SimulationError as error:
+            self._report(error)
+            raise
+
+    def _report(self, error: BaseException) -> None:
+        """Print the first violation at once: it may take minutes to find a shorter example."""
+        if not WorkerMachine.reported:
+            WorkerMachine.reported = True
+            print(
+                f"machine {self.name}: {type(error).__name__}: {error}\nlooking for a shorter example ...", flush=True
+            )
 
     # ---- the input
 
@@ -180,12 +196,21 @@ class WorkerMachine(RuleBasedStateMachine):
 
 
 class LanesMachine(WorkerMachine):
-    """Two workers with three lanes each: events of all models in one topic, and a second topic that belongs to one of them."""
+    """Two workers with three lanes each, one slow and one of windows: a topic for all of them, and one for the last."""
 
     name = "lanes"
 
     def make(self, seed: int) -> Simulation:
         return Simulation(seed, THREE_LANES)
+
+
+class WindowsMachine(WorkerMachine):
+    """Two workers with one lane whose model takes windows."""
+
+    name = "windows"
+
+    def make(self, seed: int) -> Simulation:
+        return Simulation(seed, ONE_LANE_OF_WINDOWS)
 
 
 class CarelessMachine(WorkerMachine):
@@ -197,4 +222,4 @@ class CarelessMachine(WorkerMachine):
         return CarelessSimulation(seed)
 
 
-MACHINES: Final = {machine.name: machine for machine in (WorkerMachine, LanesMachine, CarelessMachine)}
+MACHINES: Final = {machine.name: machine for machine in (WorkerMachine, WindowsMachine, LanesMachine, CarelessMachine)}

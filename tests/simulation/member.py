@@ -10,8 +10,8 @@ from forebay.schemas.errors import BrokerError, ForebayError, ModelError
 from forebay.stream.core.backoff import Backoff
 from forebay.stream.core.cancellation import cancel_until_done
 from forebay.stream.core.records import Epoch
+from forebay.stream.eventtime.lane_windows import LaneWindows
 from forebay.stream.eventtime.restore import WithoutWindows
-from forebay.stream.eventtime.stage import WindowStage
 from forebay.stream.kafka.consumer.source import Source
 from forebay.stream.kafka.consumer.start_offsets import StartPolicy
 from forebay.stream.kafka.producer.producer import OutputProducer, TransactionSettings
@@ -32,7 +32,7 @@ from tests.simulation.lanes import (
     circuit_breaker,
     decoder,
     emission_builder,
-    window_stage,
+    window_stages,
 )
 from tests.simulation.network import Connection
 from tests.simulation.world import SimulationError, World
@@ -67,7 +67,7 @@ class Member:
         self._tasks: list[asyncio.Task[Any]] = []
         self.lineup = lineup
         self.served: list[SimulatedLane] = []
-        self.windows: WindowStage | None = None
+        self.windows: LaneWindows | None = None
 
     def start(self) -> None:
         """Start the process."""
@@ -154,7 +154,7 @@ class Member:
         world = self._world
         backoff = Backoff(0.1, 1.0, world.rng.random)
         self.served = [build_lane(lane, world, backoff) for lane in self.lineup]
-        self.windows = window_stage(self.served, world)
+        self.windows = window_stages(self.served, world)
         several = len(self.served) > 1
         in_flight = InFlight(Bounds(60, 10**6, 8), limit_batches=not several)
         breakers = Breakers(circuit_breaker(), {lane.model.ref: lane.lane.breaker for lane in self.served})

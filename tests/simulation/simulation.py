@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, NamedTuple
 from unittest import mock
 
 import orjson
 
+from forebay.stream.core.records import TopicPartition
 from forebay.stream.kafka.producer import producer as producer_module
 from tests.simulation.audit import Violation
 from tests.simulation.careless import CarelessMember
 from tests.simulation.cluster import SimulatedCluster
 from tests.simulation.consumer import ForgetfulCoordinator
 from tests.simulation.device import SimulatedDevice
+from tests.simulation.expected_windows import WindowEvent
 from tests.simulation.faults import Fault
 from tests.simulation.lanes import INPUTS, ONE_LANE, OUTPUTS, LaneOptions
 from tests.simulation.member import Member
@@ -30,6 +32,14 @@ _TIMED_MODULES: Final = (
     "aiokafka.consumer.subscription_state.time",
     "forebay.stream.kafka.consumer.positions.time",
 )
+
+
+class _InputEvent(NamedTuple):
+    """An event of the input. for_windows: what the audit has to know of it if its model takes windows."""
+
+    key: bytes
+    value: bytes
+    for_windows: WindowEvent | None
 
 
 class Simulation:
@@ -92,23 +102,34 @@ class Simulation:
         commit: whether the events are in a transaction that is committed or aborted; None for no transaction.
         """
         partition = self.cluster.inputs[number % len(self.cluster.inputs)]
-        records = []
-        for index in range(count):
-            self._published += 1
-            fails = index == bad
-            event = {
-                "id": f"e{self._published}",
-                "timestamp": self.world.wall_ms(),
-                "features": [self._published, 1.0 if fails and index % 2 else 0.0, 0.0],
-            }
-            if len(self._lineup) > 1 and (lane := self.world.rng.choice((None, *self._lineup))) is not None:
-                event["model"] = lane.name
-            key = b"k%d" % (self._published % KEYS)
-            records.append((key, b"{" if fails and index % 2 == 0 else orjson.dumps(event)))
+        events = [
+            self._event(partition, not_json=index == bad and index % 2 == 0, fails=index == bad)
+            for index in range(count)
+        ]
         writer = None if commit is None else object()
-        self.cluster.publish(partition, records, writer=writer)
+        offsets = self.cluster.publish(partition, [(event.key, event.value) for event in events], writer=writer)
+        for offset, event in zip(offsets, events, strict=True):
+            if event.for_windows is not None:
+                self.cluster.audit.on_window_event(partition, offset, event.for_windows._replace(offset=offset))
         if commit is not None:
             self.cluster.end_input_transaction(partition, writer, commit=commit)
+
+    def _event(self, partition: TopicPartition, *, not_json: bool, fails: bool) -> _InputEvent:
+        rng = self.world.rng
+        self._published += 1
+        key, number = b"k%d" % (self._published % KEYS), self._published % 1000
+        if not_json:
+            return _InputEvent(key, b"{", None)
+        # One in eight events is so old that it may be late.
+        timestamp = self.world.wall_ms() - rng.choice((0, 0, 50, 100, 200, 300, 400, 2000))
+        event = {"id": f"e{self._published}", "timestamp": timestamp, "features": [number, float(fails), number]}
+        default, lane = self._lineup[0], rng.choice((None, *self._lineup)) if len(self._lineup) > 1 else None
+        if lane is not None:
+            event["model"] = lane.name
+        else:
+            lane = next((lane for lane in self._lineup if partition.topic in lane.topics), default)
+        for_windows = WindowEvent(lane.name, -1, key, timestamp, value=number, bad=fails) if lane.of_windows else None
+        return _InputEvent(key, orjson.dumps(event), for_windows)
 
     def _publish_some(self) -> None:
         """Publish a few events every `traffic_s`; None for no traffic."""
@@ -170,15 +191,16 @@ class Simulation:
         """Let all members work undisturbed until everything is committed, and check the whole result."""
         self.heal()
         self.traffic_s = None
-        end_s = self.world.now_s + DRAIN_TIMEOUT_S
-        while self.cluster.audit.num_undecided() or self.cluster.transactions.is_ending_any:
+        audit, end_s = self.cluster.audit, self.world.now_s + DRAIN_TIMEOUT_S
+        while audit.num_undecided() or self.cluster.transactions.is_ending_any or audit.missing_windows():
             if self.world.now_s >= end_s:
                 raise Violation(
-                    f"{self.cluster.audit.num_undecided()} records have no outcome after {DRAIN_TIMEOUT_S:g} s without faults"
+                    f"{audit.num_undecided()} records and {len(audit.missing_windows())} windows have no outcome after "
+                    f"{DRAIN_TIMEOUT_S:g} s without faults"
                 )
             self.run(1.0)
         self.run(0.5)
-        self.cluster.audit.check_order()
+        audit.check_all()
 
     def close(self) -> None:
         """End all processes."""

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 START_S: Final = 1_000.0
 START_MS: Final = 1_372_636_800_000  # 2013-07-01T00:00:00Z
+TICK_S: Final = 1e-6
 MAX_TURNS_AT_ONCE: Final = 20_000
 """A process that has this many turns without time passing is in an endless loop."""
 
@@ -41,6 +42,12 @@ class ProcessLoop(asyncio.BaseEventLoop):
 
     def time(self) -> float:
         return self._world.now_s
+
+    def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> asyncio.TimerHandle:
+        # A timer that is due within the clock's resolution would be run without time passing, again and again.
+        if when > self._world.now_s:
+            when = max(when, self._world.now_s + TICK_S)
+        return super().call_at(when, callback, *args, context=context)
 
     def next_at_s(self) -> float:
         """Return the time at which something is to be run; infinity if there is nothing."""
@@ -197,7 +204,7 @@ class World:
                 return condition()
             turns_at_once = turns_at_once + 1 if at_s <= self.now_s else 0
             if turns_at_once > MAX_TURNS_AT_ONCE:
-                raise SimulationError("a process is in an endless loop")
+                raise SimulationError(self._describe_loop())
             self.now_s = max(at_s, self.now_s)
             self.turns += 1
             if event_s <= self.now_s:
@@ -205,6 +212,17 @@ class World:
                 continue
             for process in [process for process in self.processes if process.next_at_s() <= self.now_s]:
                 process.loop.turn()
+
+    def _describe_loop(self) -> str:
+        """Return what the processes do that have something to run all the time."""
+        busy = [process for process in self.processes if process.next_at_s() <= self.now_s]
+        tasks = [
+            f"{task.get_name()} at {frame.f_code.co_qualname if hasattr(frame.f_code, 'co_qualname') else frame.f_code}"
+            for process in busy
+            for task in asyncio.all_tasks(process.loop)
+            for frame in task.get_stack(limit=1)
+        ]
+        return f"an endless loop in {', '.join(process.name for process in busy)}: {'; '.join(tasks)}"
 
     def close(self) -> None:
         """End all processes, as if they were killed."""
