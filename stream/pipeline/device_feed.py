@@ -8,6 +8,7 @@ together, waits uncut.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple, Protocol
@@ -98,8 +99,11 @@ class DeviceFeed:
             yield waiting.part
 
     def close_at_s(self) -> float:
-        """Return the monotonic time at which the open micro-batch closes by itself; infinity without an open one."""
-        return self._batcher.close_at_s()
+        """Return the monotonic time at which the open micro-batch closes by itself; infinity without an open one.
+
+        While parts wait uncut it does not close by itself: a caller that waited for that time would never wait again.
+        """
+        return math.inf if self._parts else self._batcher.close_at_s()
 
     def add(self, part: BatchPart, *, now_s: float, wall_ms: int) -> None:
         """Add a part and submit the micro-batches that it completes."""

@@ -10,6 +10,7 @@ A step is one rule: an event, a fault, a rebalance, the passage of time, after w
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import sys
 import time
@@ -61,4 +62,8 @@ def _progress(began_s: float) -> str:
 
 
 if __name__ == "__main__":
+    if os.environ.get("PYTHONHASHSEED") != "0":
+        # The order of sets must be the same when a seed is repeated.
+        command = [sys.executable, "-m", "tests.simulation.storm", *sys.argv[1:]]
+        os.execve(sys.executable, command, os.environ | {"PYTHONHASHSEED": "0"})
     sys.exit(main(sys.argv[1:]))
