@@ -23,7 +23,7 @@ from tests.simulation.transactions import TransactionalId, TransactionCoordinato
 from tests.simulation.world import World
 
 OUT_OF_ORDER_SEQUENCE: Final = 45
-FETCH_WAIT_S: Final = 0.5
+FETCH_WAIT_S: Final = 1.0
 MAX_FETCHED: Final = 50
 _TAGS: Final[dict[int, bytes]] = {}
 

@@ -16,6 +16,7 @@ ILLEGAL_GENERATION: Final = 22
 UNKNOWN_MEMBER_ID: Final = 25
 REBALANCE_IN_PROGRESS: Final = 27
 UNSTABLE_OFFSET_COMMIT: Final = 88
+LOOK_S: Final = 0.25
 
 Reply = Callable[[Any], None]
 
@@ -56,7 +57,7 @@ class Group:
         self._orders: dict[TopicPartition, int] = {}
         self._writes = 0
         self._pending: dict[int, dict[TopicPartition, _Pending]] = {}
-        world.after(0.1, self._look)
+        world.after(LOOK_S, self._look)
 
     # ---- membership
 
@@ -164,7 +165,7 @@ class Group:
         for member in list(self.members.values()):
             if member.joining is None and (is_over or now_s - member.heard_s > member.session_timeout_s):
                 self._remove(member.id)
-        self._world.after(0.1, self._look)
+        self._world.after(LOOK_S, self._look)
 
     # ---- offsets
 

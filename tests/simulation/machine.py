@@ -16,7 +16,8 @@ from tests.simulation.world import START_S, SimulationError
 MEMBERS: Final = st.sampled_from(NAMES)
 PARTITIONS: Final = st.integers(0, 3)
 LANES: Final = st.integers(0, 2)
-SECONDS: Final = st.sampled_from((0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 7.5))
+SECONDS: Final = st.sampled_from((0.001, 0.003, 0.003, 0.01, 0.01, 0.03, 0.03, 0.1, 0.1, 0.3, 0.3, 1.0, 7.5))
+"""A session of the group lasts 6 s, a transaction 10 s."""
 GROUP_KINDS: Final = (Kind.OFFSET_FETCH, Kind.OFFSET_COMMIT, Kind.HEARTBEAT, Kind.JOIN, Kind.SYNC, Kind.FETCH)
 
 

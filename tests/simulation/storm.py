@@ -20,6 +20,7 @@ from tests.simulation.hunt import hunt
 from tests.simulation.machine import MACHINES, WorkerMachine
 
 EXAMPLES = 200
+STEPS = 60
 REPORT_S = 10.0
 
 
@@ -37,7 +38,7 @@ def main(arguments: list[str]) -> int:
     while (steps := sum(WorkerMachine.steps.values())) < options.steps:
         machine = machines[(number - options.seed) % len(machines)]
         try:
-            hunt(machine, number, examples=options.examples)
+            hunt(machine, number, examples=options.examples, steps=STEPS)
         except Exception:
             traceback.print_exc()
             print(f"\nA violation in machine {machine.name} with seed {number}, after {_progress(began_s)}.")

@@ -187,31 +187,34 @@ class World:
 
     def run(self, for_s: float) -> None:
         """Let virtual time pass."""
-        self.run_until(lambda: False, timeout_s=for_s)
-
-    def run_until(self, condition: Callable[[], bool], *, timeout_s: float) -> bool:
-        """Let time pass until the condition holds or the timeout is over; return whether it holds."""
-        end_s = self.now_s + timeout_s
+        end_s = self.now_s + for_s
         turns_at_once = 0
         while True:
-            if condition():
-                return True
-            event_s = self._events[0][0] if self._events else math.inf
-            next_s = min((process.next_at_s() for process in self.processes), default=math.inf)
-            at_s = min(event_s, next_s)
-            if at_s > end_s:
+            now_s, next_s = self.now_s, math.inf
+            if self._events:
+                next_s = self._events[0][0]
+                if next_s <= now_s:
+                    heapq.heappop(self._events)[2]()
+                    continue
+            due = []
+            for process in self.processes:
+                at_s = process.next_at_s()
+                if at_s <= now_s:
+                    due.append(process)
+                elif at_s < next_s:
+                    next_s = at_s
+            if due:
+                self.turns += len(due)
+                turns_at_once += 1
+                if turns_at_once > MAX_TURNS_AT_ONCE:
+                    raise SimulationError(self._describe_loop())
+                for process in due:
+                    process.loop.turn()
+            elif next_s > end_s:
                 self.now_s = end_s
-                return condition()
-            turns_at_once = turns_at_once + 1 if at_s <= self.now_s else 0
-            if turns_at_once > MAX_TURNS_AT_ONCE:
-                raise SimulationError(self._describe_loop())
-            self.now_s = max(at_s, self.now_s)
-            self.turns += 1
-            if event_s <= self.now_s:
-                heapq.heappop(self._events)[2]()
-                continue
-            for process in [process for process in self.processes if process.next_at_s() <= self.now_s]:
-                process.loop.turn()
+                return
+            else:
+                self.now_s, turns_at_once = next_s, 0
 
     def _describe_loop(self) -> str:
         """Return what the processes do that have something to run all the time."""
