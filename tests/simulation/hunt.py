@@ -7,9 +7,11 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from tests.simulation.machine import WorkerMachine
 
+STEPS = 60
 
-def hunt(machine: type[WorkerMachine], number: int, *, examples: int, steps: int = 40, shrink: bool = True) -> None:
-    """Run examples of at most `steps` rules each. Raises what an example raises, with a note that says how to repeat it.
+
+def hunt(machine: type[WorkerMachine], number: int, *, examples: int, shrink: bool = True) -> None:
+    """Run examples of at most `STEPS` rules each. Raises what an example raises, with a note that says how to repeat it.
 
     number: the seed.
     shrink: whether to look for a smaller example after a failure.
@@ -17,7 +19,7 @@ def hunt(machine: type[WorkerMachine], number: int, *, examples: int, steps: int
     phases = [Phase.generate, *([Phase.shrink] if shrink else [])]
     options = settings(
         max_examples=examples,
-        stateful_step_count=steps,
+        stateful_step_count=STEPS,
         phases=phases,
         database=None,
         deadline=None,
@@ -29,7 +31,6 @@ def hunt(machine: type[WorkerMachine], number: int, *, examples: int, steps: int
         # A subclass, because the seed is stored in the class.
         run_state_machine_as_test(seed(number)(type(machine.__name__, (machine,), {})), settings=options)
     except Exception as error:
-        error.add_note(
-            f"repeat with: python -m tests.simulation.storm --machine {machine.name} --seed {number} --examples {examples}"
-        )
+        command = f"python -m tests.simulation.storm --machine {machine.name} --seed {number}"
+        error.add_note(f"repeat with: {command} --examples {examples} --steps 1")
         raise

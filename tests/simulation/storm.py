@@ -2,7 +2,7 @@
 
     python -m tests.simulation.storm                         1,000,000 steps over all machines
     python -m tests.simulation.storm --steps 20000 --seed 7
-    python -m tests.simulation.storm --machine lanes --seed 7 --examples 200
+    python -m tests.simulation.storm --machine lanes --seed 7 --steps 1      repeats one seed
 
 A step is one rule: an event, a fault, a rebalance, the passage of time, after which everything is checked.
 """
@@ -20,7 +20,6 @@ from tests.simulation.hunt import hunt
 from tests.simulation.machine import MACHINES, WorkerMachine
 
 EXAMPLES = 200
-STEPS = 60
 REPORT_S = 10.0
 
 
@@ -38,7 +37,7 @@ def main(arguments: list[str]) -> int:
     while (steps := sum(WorkerMachine.steps.values())) < options.steps:
         machine = machines[(number - options.seed) % len(machines)]
         try:
-            hunt(machine, number, examples=options.examples, steps=STEPS)
+            hunt(machine, number, examples=options.examples)
         except Exception:
             traceback.print_exc()
             print(f"\nA violation in machine {machine.name} with seed {number}, after {_progress(began_s)}.")

@@ -8,7 +8,7 @@ from tests.simulation.hunt import hunt
 from tests.simulation.machine import MACHINES
 from tests.simulation.simulation import Simulation
 
-EXAMPLES = 60
+EXAMPLES = 50
 
 
 @pytest.mark.parametrize("name", MACHINES)
