@@ -55,7 +55,8 @@ def main(repository: Path, rows: int = 20_000) -> Path:
         options=TrainOptions(epochs=10, batch_size=512, learning_rate=5e-3, seed=7),
     )
 
-    # 5. Publish the model under the next version. Publishing is atomic.
+    # 5. Publish the model under the next version. Publishing is atomic. A few of the training rows are stored with the model's
+    # outputs for them, which every worker compares with its own.
     folder = save_artefact(
         repository,
         "damp",
@@ -64,6 +65,7 @@ def main(repository: Path, rows: int = 20_000) -> Path:
         preprocessing=preprocessing,
         metrics=trained.metrics,
         created_at=datetime.now(UTC),
+        golden_rows=x_NF,
         note="examples/train_model.py, synthetic data",
     )
     print(f"published {folder}, validation accuracy {trained.metrics['accuracy']:.1%}")

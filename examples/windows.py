@@ -105,6 +105,7 @@ def main(repository: Path, events: Path, epochs: int = 8) -> Path:
         preprocessing=preprocessing,
         metrics=trained.metrics,
         created_at=datetime.now(UTC),
+        golden_rows=x_BD,
         note="examples/windows.py: flights of January to June 2013 by airport and hour",
     )
     print(

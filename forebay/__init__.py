@@ -22,6 +22,7 @@ if find_spec("forebay.stream") is None:
 if TYPE_CHECKING:
     from forebay.models.artefacts.architectures import build_net
     from forebay.models.artefacts.artefact import save_artefact
+    from forebay.models.artefacts.golden import Tolerance
     from forebay.models.artefacts.preparation import prepare, prepared_shape
     from forebay.models.artefacts.preprocessing import Impute, OneHot, Preprocessing, Standardise
     from forebay.models.artefacts.signature import Feature, Signature
@@ -39,6 +40,7 @@ __all__ = [
     "Preprocessing",
     "Signature",
     "Standardise",
+    "Tolerance",
     "TrainOptions",
     "WindowInput",
     "build_net",
@@ -57,6 +59,7 @@ _MODULES = {
     "Preprocessing": "forebay.models.artefacts.preprocessing",
     "Signature": "forebay.models.artefacts.signature",
     "Standardise": "forebay.models.artefacts.preprocessing",
+    "Tolerance": "forebay.models.artefacts.golden",
     "TrainOptions": "forebay.models.training.train",
     "WindowInput": "forebay.models.artefacts.window_input",
     "build_net": "forebay.models.artefacts.architectures",

@@ -39,7 +39,7 @@ IMPORTED_ONLY_BY = {
     ),
     "noida_db": (),  # located without being imported: it is a program in a package
     "pyarrow": ("stream/publish/parquet_rows.py", "stream/demo"),
-    "safetensors": ("models/artefacts/weights.py",),
+    "safetensors": ("models/artefacts/golden.py", "models/artefacts/weights.py"),
     "torch": (
         "models/backends/torch_device.py",
         "models/artefacts/validation.py",

@@ -66,6 +66,10 @@ class JsonObject:
         """Return whether an optional key is present."""
         return key in self._values
 
+    def keys(self) -> tuple[str, ...]:
+        """Return all keys, in the order of the file."""
+        return tuple(self._values)
+
     def text(self, key: str, allowed: Collection[str] | None = None) -> str:
         value = self.value(key)
         if not isinstance(value, str) or (allowed is not None and value not in allowed):
@@ -83,6 +87,9 @@ class JsonObject:
 
     def integers(self, key: str, minimum: int = 0) -> tuple[int, ...]:
         return tuple(self._integer(f"{key}[{index}]", item, minimum) for index, item in enumerate(self.array(key)))
+
+    def number(self, key: str) -> float:
+        return self._number(key, self.value(key))
 
     def numbers(self, key: str) -> tuple[float, ...]:
         return tuple(self._number(f"{key}[{index}]", item) for index, item in enumerate(self.array(key)))

@@ -11,14 +11,20 @@ from typing import Final
 import torch
 
 from forebay.models.artefacts.architectures import Net, build_net
+from forebay.models.artefacts.files import GOLDEN_FILE, WEIGHTS_FILE, FileEntry, read_entries
+from forebay.models.artefacts.golden import Tolerance
 from forebay.models.artefacts.json_object import JsonObject, decode_json
 from forebay.models.artefacts.preparation import prepared_shape, prepared_width
 from forebay.models.artefacts.preprocessing import Preprocessing
 from forebay.models.artefacts.signature import Signature
 from forebay.schemas.errors import ModelError
 
-FORMAT: Final = 1
-_KEYS: Final = frozenset(
+FORMAT: Final = 2
+OLD_FORMAT: Final = 1
+"""Without golden rows, licence, parent and reference statistics; one file, the weights. Read, but no longer written."""
+BACKENDS: Final = ("torch",)
+
+_COMMON_KEYS: Final = frozenset(
     {
         "format",
         "name",
@@ -27,22 +33,71 @@ _KEYS: Final = frozenset(
         "params",
         "signature",
         "preprocessing",
-        "weights",
         "metrics",
         "created_at",
         "note",
     }
 )
+_KEYS: Final = {
+    OLD_FORMAT: _COMMON_KEYS | {"weights"},
+    FORMAT: _COMMON_KEYS | {"backend", "files", "tolerance", "parent", "licence", "reference_statistics"},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a model comes from: what the manifest states for people and tools, and no prediction depends on.
+
+    created_at: a time with a time zone.
+    metrics: metrics of the training.
+    note: a note for people about how the model was made.
+    licence: the terms under which the model may be used, such as an SPDX expression; empty if not stated.
+    parent: the version of the same model that this one was made from; None if not stated.
+    reference_statistics: statistics of the training data, an object with its own whole number `version`; carried
+        unchanged and not interpreted. None if there are none.
+    """
+
+    created_at: datetime
+    metrics: Mapping[str, float]
+    note: str = ""
+    licence: str = ""
+    parent: int | None = None
+    reference_statistics: Mapping[str, object] | None = None
+
+    @classmethod
+    def read(cls, fields: JsonObject, number: int, version: int) -> Provenance:
+        """Return the provenance in a manifest. Raises ModelError that names the file and the key.
+
+        number: the manifest's format.
+        version: the version that the manifest is of.
+        """
+        created_at = fields.text("created_at")
+        try:
+            moment = datetime.fromisoformat(created_at)
+        except ValueError:
+            fields.fail("created_at", created_at, "a time such as 2026-11-02T09:30:00+00:00")
+        metrics, note = fields.number_mapping("metrics"), fields.text("note")
+        if number == OLD_FORMAT:
+            return cls(created_at=moment, metrics=metrics, note=note)
+        parent = None if fields.value("parent") is None else fields.integer("parent", minimum=1)
+        if parent is not None and parent >= version:
+            fields.fail("parent", parent, f"a version before this one, which is {version}, or null")
+        statistics = None
+        if fields.value("reference_statistics") is not None:
+            fields.child("reference_statistics").integer("version", minimum=1)
+            statistics = fields.mapping("reference_statistics")
+        return cls(
+            moment, metrics, note, licence=fields.text("licence"), parent=parent, reference_statistics=statistics
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """The content of manifest.json.
 
-    weights_sha256, weights_bytes: SHA-256 in hex and size of the weights file.
-    created_at: a time with a time zone.
-    metrics: metrics of the training.
-    note: a note for people about how the model was made.
+    backend: what runs the model; today always "torch", for which `architecture` and `params` name one of Forebay's nets.
+    files: all other files of the version, by name.
+    tolerance: of the outputs for the golden rows; None in format 1, which has no golden rows.
     """
 
     name: str
@@ -51,34 +106,49 @@ class Manifest:
     params: Mapping[str, object]
     signature: Signature
     preprocessing: Preprocessing
-    weights_sha256: str
-    weights_bytes: int
-    metrics: Mapping[str, float]
-    created_at: datetime
-    note: str = ""
+    files: Mapping[str, FileEntry]
+    tolerance: Tolerance | None
+    provenance: Provenance
+    backend: str = "torch"
+
+    @property
+    def format(self) -> int:
+        """The format in which the manifest is stored."""
+        return OLD_FORMAT if self.tolerance is None else FORMAT
 
     def to_json(self) -> bytes:
-        """Return the bytes of the file. Raises ModelError(kind="manifest") for what JSON cannot hold, such as NaN."""
+        """Return the bytes of the file in format 2.
+
+        Raises ModelError(kind="manifest") for what JSON cannot hold, such as NaN.
+        """
+        assert self.tolerance is not None, "format 1 is not written"
+        about = self.provenance
         document = {
             "format": FORMAT,
             "name": self.name,
             "version": self.version,
-            "created_at": self.created_at.isoformat(),
-            "note": self.note,
+            "parent": about.parent,
+            "created_at": about.created_at.isoformat(),
+            "note": about.note,
+            "licence": about.licence,
+            "metrics": {name: float(value) for name, value in about.metrics.items()},
+            "backend": self.backend,
             "architecture": self.architecture,
             "params": dict(self.params),
-            "metrics": {name: float(value) for name, value in self.metrics.items()},
-            "weights": {"sha256": self.weights_sha256, "bytes": self.weights_bytes},
+            "files": {name: entry.to_dict() for name, entry in self.files.items()},
+            "tolerance": self.tolerance.to_dict(),
             "signature": self.signature.to_dict(),
             "preprocessing": self.preprocessing.to_dict(),
+            "reference_statistics": about.reference_statistics,
         }
         try:
             return (json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise ModelError(
                 f"the manifest of {self.name!r} cannot be written as JSON: {error}",
                 kind="manifest",
-                remedy="give metrics that are finite numbers, and names and notes that are valid Unicode",
+                remedy="give metrics that are finite numbers, names and notes that are valid Unicode, and reference "
+                "statistics of plain JSON values",
             ) from None
 
     @classmethod
@@ -86,33 +156,44 @@ class Manifest:
         """Return the manifest in the bytes of a file. Raises ModelError that names `file`, the key and what is allowed."""
         fields = JsonObject(decode_json(data, file), file)
         number = fields.integer("format", minimum=1)
-        if number != FORMAT:
+        if number not in _KEYS:
             raise ModelError(
-                f"{file}: the format is {number}; this version of Forebay reads format {FORMAT}",
+                f"{file}: the format is {number}; this version of Forebay reads formats {OLD_FORMAT} and {FORMAT}",
                 kind="format",
                 remedy="upgrade Forebay here, or publish the model again with this version",
             )
-        fields.reject_unknown_keys(_KEYS)
-        weights = fields.child("weights")
-        weights.reject_unknown_keys({"sha256", "bytes"})
-        created_at = fields.text("created_at")
-        try:
-            moment = datetime.fromisoformat(created_at)
-        except ValueError:
-            fields.fail("created_at", created_at, "a time such as 2026-11-02T09:30:00+00:00")
+        fields.reject_unknown_keys(_KEYS[number])
+        version = fields.integer("version", minimum=1)
+        files: Mapping[str, FileEntry]
+        if number == OLD_FORMAT:
+            files, tolerance, backend = {WEIGHTS_FILE: FileEntry.read(fields.child("weights"))}, None, BACKENDS[0]
+        else:
+            backend = _read_backend(fields)
+            files = read_entries(fields, {WEIGHTS_FILE, GOLDEN_FILE})
+            tolerance = Tolerance.read(fields.child("tolerance"))
         return cls(
             name=fields.text("name"),
-            version=fields.integer("version", minimum=1),
+            version=version,
             architecture=fields.text("architecture"),
             params=fields.mapping("params"),
             signature=Signature.read(fields.child("signature")),
             preprocessing=Preprocessing.read(fields.child("preprocessing")),
-            weights_sha256=weights.text("sha256"),
-            weights_bytes=weights.integer("bytes"),
-            metrics=fields.number_mapping("metrics"),
-            created_at=moment,
-            note=fields.text("note"),
+            files=files,
+            tolerance=tolerance,
+            provenance=Provenance.read(fields, number, version),
+            backend=backend,
         )
+
+
+def _read_backend(fields: JsonObject) -> str:
+    backend = fields.text("backend")
+    if backend not in BACKENDS:
+        raise ModelError(
+            f"{fields.file}: the backend is {backend[:80]!r}; this version of Forebay has {', '.join(BACKENDS)}",
+            kind="backend",
+            remedy="upgrade Forebay here, or publish the model again with this version",
+        )
+    return backend
 
 
 def outline(architecture: str, params: Mapping[str, object]) -> Net:

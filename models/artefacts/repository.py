@@ -126,26 +126,28 @@ def _entries(directory: Path) -> list[str]:
         raise unreadable(directory, error) from error
 
 
-def check_contained(repository: Path, path: Path) -> None:
-    """Raise ModelError if a path leads out of the repository.
+def check_contained(folder: Path, path: Path, folder_name: str = "the repository") -> None:
+    """Raise ModelError if a path leads out of a folder: the repository, or the folder of a version.
 
-    Links within the repository are allowed: mounted volumes consist of them.
+    Links within the folder are allowed: mounted volumes consist of them.
+
+    folder_name: the folder in the message.
     """
     try:
         target = path.resolve()
     except (RuntimeError, OSError):  # before Python 3.13 a RuntimeError
         raise ModelError(f"{path}: this symbolic link leads to itself", kind="path", remedy=COPY_AGAIN) from None
-    if not target.is_relative_to(repository.resolve()):
+    if not target.is_relative_to(folder.resolve()):
         raise ModelError(
-            f"{path}: this path leads out of the repository, to {target}",
+            f"{path}: this path leads out of {folder_name}, to {target}",
             kind="path",
             remedy="copy the version into the repository instead of linking to it",
         )
 
 
-def read_bounded(repository: Path, file: Path, max_bytes: int) -> bytes:
-    """Return the bytes of a regular file in the repository. Raises ModelError if it is larger or cannot be read."""
-    check_contained(repository, file)
+def read_bounded(folder: Path, file: Path, max_bytes: int) -> bytes:
+    """Return the bytes of a regular file in the folder. Raises ModelError if it is larger or cannot be read."""
+    check_contained(folder, file)
     try:
         # Non-blocking, because opening a named pipe in place of the file could wait forever.
         with open(os.open(file, os.O_RDONLY | os.O_NONBLOCK), "rb") as stream:

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
+import numpy as np
 import torch
 from torch import nn
 
 from forebay.models.artefacts.architectures import ARCHITECTURES, Net
 from forebay.models.artefacts.argument_checks import describe, number, text
+from forebay.models.artefacts.arrays import FloatArray
 from forebay.models.artefacts.manifest import Manifest, outline
 from forebay.models.artefacts.preprocessing import Impute, OneHot, Preprocessing, Standardise
 from forebay.models.artefacts.signature import Signature
@@ -20,6 +22,8 @@ from forebay.schemas.errors import ModelError
 
 # Tolerances between outputs on the CPU and on another device, which computes in another order or with fewer bits.
 _RELATIVE, _ABSOLUTE = 1e-2, 1e-4
+_VERSION_DIGITS: Final = 16  # the final version number may have more digits
+_STORABLE: Final = "give what the message allows: an artefact holds nothing else"
 _NO_CODE: Final = "make the net with forebay.build_net and leave its code as it is: an artefact holds no code"
 
 
@@ -46,24 +50,13 @@ def check_arguments(
         raise _error(f"model {name!r}: created_at {what}", "manifest", "give a time such as datetime.now(UTC)")
 
 
-def check_read_back(manifest: Manifest, weights: bytes, net: Net, *, max_manifest_bytes: int) -> None:
-    """Raise ModelError unless the files would read back as the same model, with the same outputs."""
-    place = f"model {manifest.name!r}"
-    stored = manifest.to_json()
-    if len(stored) > max_manifest_bytes - 16:  # the final version number may have more digits
-        raise _error(
-            f"{place}: the manifest has {len(stored)} bytes; allowed are at most {max_manifest_bytes}",
-            "too_large",
-            "shorten the note, or the names of features and categories",
-        )
+def read_back_net(name: str, net: Net, weights: bytes) -> Net:
+    """Return the net as it would be loaded. Raises ModelError unless it gives the same outputs."""
+    place = f"model {name!r}"
     try:
-        read = Manifest.from_json(stored, place)
-        loaded = load_weights(outline(read.architecture, read.params), weights, place)
+        loaded = load_weights(outline(net.architecture, net.params), weights, place)
     except ModelError as error:
-        remedy = "give what the message allows: an artefact holds nothing else"
-        raise ModelError(error.message, kind=error.kind, remedy=remedy) from None
-    if (read.signature, read.preprocessing) != (manifest.signature, manifest.preprocessing):
-        raise _error(f"{place}: the signature or the preprocessing does not read back unchanged", "manifest", _NO_CODE)
+        raise ModelError(error.message, kind=error.kind, remedy=_STORABLE) from None
     x = torch.linspace(-1, 1, loaded.input_dim).view(1, *loaded.input_shape)
     outputs, loaded_outputs = _outputs(place, net, x), _outputs(place, loaded, x)
     if outputs.shape != loaded_outputs.shape or not torch.allclose(
@@ -74,6 +67,40 @@ def check_read_back(manifest: Manifest, weights: bytes, net: Net, *, max_manifes
             "weights",
             _NO_CODE,
         )
+    return loaded
+
+
+def golden_outputs(name: str, net: Net, x_RG: FloatArray) -> FloatArray:
+    """Return the outputs [R, O] of a loaded net for prepared golden rows. Raises ModelError if one is not finite."""
+    with torch.inference_mode():
+        outputs_RO: FloatArray = net(torch.from_numpy(x_RG).view(-1, *net.input_shape)).numpy()
+    is_wrong_RO = ~np.isfinite(outputs_RO)
+    if is_wrong_RO.any():
+        row, column = (int(index) for index in np.argwhere(is_wrong_RO)[0])
+        raise _error(
+            f"model {name!r}: output {column} for golden row {row} is {outputs_RO[row, column]}; allowed are finite outputs",
+            "golden",
+            "train again with a lower learning rate or scaled features, or give training rows as golden_rows",
+        )
+    return outputs_RO
+
+
+def check_manifest_reads_back(manifest: Manifest, *, max_bytes: int) -> None:
+    """Raise ModelError unless the manifest would be read back unchanged."""
+    place = f"model {manifest.name!r}"
+    stored = manifest.to_json()
+    if len(stored) > max_bytes - _VERSION_DIGITS:
+        raise _error(
+            f"{place}: the manifest has {len(stored)} bytes; allowed are at most {max_bytes}",
+            "too_large",
+            "shorten the note, the names of features and categories, or the reference statistics",
+        )
+    try:
+        read = Manifest.from_json(stored, place)
+    except ModelError as error:
+        raise ModelError(error.message, kind=error.kind, remedy=_STORABLE) from None
+    if (read.signature, read.preprocessing) != (manifest.signature, manifest.preprocessing):
+        raise _error(f"{place}: the signature or the preprocessing does not read back unchanged", "manifest", _NO_CODE)
 
 
 def _check_net(name: str, net: object) -> None:

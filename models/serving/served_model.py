@@ -5,8 +5,8 @@ Shapes: B rows, F features, G columns after preprocessing, O outputs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from forebay.models.artefacts.arrays import FloatArray
 from forebay.models.artefacts.artefact import Artefact
+from forebay.models.artefacts.files import GOLDEN_FILE
+from forebay.models.artefacts.golden import GoldenRows
 from forebay.models.artefacts.preparation import prepare, prepared_shape, prepared_width
 from forebay.models.artefacts.preprocessing import Preprocessing
 from forebay.models.artefacts.signature import Signature, Task
@@ -35,6 +37,8 @@ _OUT_OF_MEMORY: Final = (
 # Up to this number numpy reduces over classes faster with one contiguous row for each class: 15 µs instead of 45 for
 # [512, 2].
 _MAX_TRANSPOSED_CLASSES: Final = 16
+
+_Result = TypeVar("_Result")
 
 
 class ServedModel:
@@ -74,9 +78,12 @@ class ServedModel:
 
     @classmethod
     def from_artefact(cls, artefact: Artefact, device: torch.device) -> ServedModel:
-        """Return the model of a loaded artefact; its net moves to `device`."""
+        """Return the model of a loaded artefact; its net moves to `device`.
+
+        Raises ModelError(kind="golden") if it does not give the golden outputs there, within their tolerance.
+        """
         manifest = artefact.manifest
-        return cls(
+        model = cls(
             name=manifest.name,
             version=manifest.version,
             signature=manifest.signature,
@@ -84,6 +91,17 @@ class ServedModel:
             module=artefact.net,
             device=device,
         )
+        if artefact.golden is not None:
+            model.check_golden(artefact.golden, f"{artefact.directory / GOLDEN_FILE} on {device}")
+        return model
+
+    def check_golden(self, golden: GoldenRows, place: str) -> None:
+        """Raise ModelError(kind="golden") unless the outputs for the golden rows are finite and within the tolerance.
+
+        place: the start of the message: the file with the golden rows and the device. Raises like `forward` too.
+        """
+        x_RG = self.prepare(golden.rows_RW)
+        golden.check(self._within_memory(len(x_RG), lambda: self._run(x_RG)), place)
 
     def warm_up(self, batch_sizes: Sequence[int]) -> None:
         """Prepare and run a batch of zeros of each size. Raises like `forward`."""
@@ -110,15 +128,18 @@ class ServedModel:
         """
         if x_BG.dtype != np.float32 or x_BG.ndim != 2 or x_BG.shape[1] != self._width:
             raise self._wrong_shape(x_BG, self._width)
+        return self._within_memory(len(x_BG), lambda: score(self._run(x_BG), self.signature.task))
+
+    def _within_memory(self, num_rows: int, run: Callable[[], _Result]) -> _Result:
         try:
-            return score(self._run(x_BG), self.signature.task)
+            return run()
         except (RuntimeError, MemoryError) as error:
             if not _is_out_of_memory(error):
                 raise
             reason = _first_line(error)
         # Raised here and not above: there the torch error would become its context and keep alive the frames, and so the
         # tensors, that filled the memory, while a smaller batch is tried.
-        raise self._out_of_memory(f"not enough memory for {len(x_BG)} rows on {self.device}", reason)
+        raise self._out_of_memory(f"not enough memory for {num_rows} rows on {self.device}", reason)
 
     def _run(self, x_BG: FloatArray) -> FloatArray:
         if not (x_BG.flags.c_contiguous and x_BG.flags.writeable):

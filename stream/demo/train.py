@@ -117,6 +117,7 @@ def train_model(data: FlightData, repository: Path, *, created_at: datetime, pro
             preprocessing=preprocessing,
             metrics=trained.metrics,
             created_at=created_at,
+            golden_rows=x_NF,
             note=f"forebay demo: {len(flights):,} flights from New York, January to June 2013",
         )
     except StorageError as error:

@@ -23,7 +23,8 @@ from forebay.stream.kafka.protocol.authorized_operations import ClusterView
 from forebay.stream.preflight import Status, _summarise
 from tests.brokers.resolve import Broker
 from tests.conftest import Names
-from tests.models.build import publish
+from tests.models.artefacts.test_artefact import replace_file
+from tests.models.build import make_net, publish
 
 WINDOWED = Signature(
     features=tuple(Feature(f"f{index}") for index in range(3)),
@@ -153,6 +154,22 @@ def test_a_model_that_raises_is_reported(
     monkeypatch.setattr("forebay.models.serving.served_model.ServedModel.warm_up", broken)
     _, checks = check(capsys, f"kafka.bootstrap_servers=127.0.0.1:{closed_port}", "model.name=delays")
     assert checks["model"]["detail"] == "delays: the warm-up raised ZeroDivisionError: in the net"
+
+
+def test_a_model_that_no_longer_gives_its_golden_outputs_is_reported(
+    closed_port: int, capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    version = folder / "models" / "delays" / "1"
+    other = publish(folder / "models", "other", net=make_net(seed=1))
+    replace_file(version, (other / "golden.safetensors").read_bytes(), "golden.safetensors")
+    server = f"kafka.bootstrap_servers=127.0.0.1:{closed_port}"
+    _, checks = check(capsys, server, "model.name=delays")
+    assert checks["model"]["status"] == "failed"
+    says = f"{Path('models/delays/1/golden.safetensors')} on cpu: for golden row 0 the model's output "
+    assert checks["model"]["detail"].startswith(says)
+    assert "publish it again" in checks["model"]["remedy"]
+    assert main(["run", "--set", server, "--set", "model.name=delays"]) == 1
+    assert says in capsys.readouterr().err
 
 
 def test_each_of_several_models_is_checked(closed_port: int, capsys: pytest.CaptureFixture[str], folder: Path) -> None:

@@ -13,6 +13,8 @@ import torch
 
 from forebay.models.artefacts.architectures import CNN
 from forebay.models.artefacts.artefact import load_artefact
+from forebay.models.artefacts.files import FileEntry
+from forebay.models.artefacts.manifest import Provenance
 from forebay.models.artefacts.preprocessing import Preprocessing
 from forebay.models.artefacts.signature import Signature
 from forebay.schemas.errors import ModelError, StorageError
@@ -26,11 +28,11 @@ def edit(version: Path, change: Callable[[Any], object]) -> None:
     file.write_text(json.dumps(document), encoding="utf-8")
 
 
-def replace_weights(version: Path, data: bytes) -> None:
-    """Write another weights file and correct the manifest's digest for it."""
-    (version / "weights.safetensors").write_bytes(data)
+def replace_file(version: Path, data: bytes, name: str = "weights.safetensors") -> None:
+    """Write another file and correct the manifest's digest for it."""
+    (version / name).write_bytes(data)
     stated = {"sha256": sha256(data).hexdigest(), "bytes": len(data)}
-    edit(version, lambda document: document.update(weights=stated))
+    edit(version, lambda document: document["files"].update({name: stated}))
 
 
 def fault(repository: Path, name: str = "delays", version: int | None = None, **more: Any) -> ModelError:
@@ -44,7 +46,7 @@ def test_a_published_model_is_loaded_unchanged(tmp_path: Path) -> None:
     net = make_net()
     version = publish(tmp_path, net=net)
     assert version == tmp_path / "delays" / "1"
-    assert sorted(os.listdir(version)) == ["manifest.json", "weights.safetensors"]
+    assert sorted(os.listdir(version)) == ["golden.safetensors", "manifest.json", "weights.safetensors"]
     artefact = load_artefact(tmp_path, "delays")
     manifest = artefact.manifest
     assert artefact.directory == version
@@ -52,10 +54,13 @@ def test_a_published_model_is_loaded_unchanged(tmp_path: Path) -> None:
     assert manifest.params == net.params
     assert manifest.signature == make_signature(labels=("no", "yes"))
     assert manifest.preprocessing == make_standardise()
-    assert manifest.metrics == {"accuracy": 0.1 + 0.2, "loss": 1e-300}
-    assert manifest.created_at == CREATED_AT
-    assert manifest.note == "trained by a test – with a dash"
-    assert manifest.weights_sha256 == sha256((version / "weights.safetensors").read_bytes()).hexdigest()
+    assert manifest.provenance == Provenance(
+        CREATED_AT, {"accuracy": 0.1 + 0.2, "loss": 1e-300}, "trained by a test – with a dash"
+    )
+    assert (manifest.format, manifest.backend) == (2, "torch")
+    assert manifest.files == {
+        name: FileEntry.of((version / name).read_bytes()) for name in ("golden.safetensors", "weights.safetensors")
+    }
     assert not artefact.net.training
     for key, value in net.state_dict().items():
         loaded = artefact.net.state_dict()[key]
@@ -142,7 +147,7 @@ def test_a_manifest_that_is_not_json(tmp_path: Path, data: bytes) -> None:
 @pytest.mark.parametrize(
     ("change", "kind", "says"),
     [
-        (lambda d: d.update(format=2), "format", "the format is 2; this version of Forebay reads format 1"),
+        (lambda d: d.update(format=3), "format", "the format is 3; this version of Forebay reads formats 1 and 2"),
         (lambda d: d.pop("format"), "manifest", "format is missing"),
         (lambda d: d.update(format="1"), "manifest", "format is '1'; allowed is a whole number from 1 upwards"),
         (lambda d: d.pop("signature"), "manifest", "signature is missing"),
@@ -157,8 +162,35 @@ def test_a_manifest_that_is_not_json(tmp_path: Path, data: bytes) -> None:
         (lambda d: d["params"].update(input_dim=4), "signature", "the preprocessing gives 3 columns, but mlp takes 4"),
         (lambda d: d.update(version=2), "manifest", "this is the manifest of delays version 2"),
         (lambda d: d.update(name="other"), "manifest", "this is the manifest of other version 1"),
-        (lambda d: d["weights"].update(bytes=1), "digest", None),
-        (lambda d: d["weights"].update(sha256="00"), "digest", None),
+        (lambda d: d.update(backend="onnx"), "backend", "the backend is 'onnx'; this version of Forebay has torch"),
+        (lambda d: d.update(parent=1), "manifest", "parent is 1; allowed is a version before this one, which is 1"),
+        (lambda d: d.update(parent=0), "manifest", "parent is 0; allowed is a whole number from 1 upwards"),
+        (lambda d: d.update(licence=None), "manifest", "licence is None; allowed is a string"),
+        (lambda d: d.update(reference_statistics=[]), "manifest", "reference_statistics is []; allowed is an object"),
+        (lambda d: d.update(reference_statistics={}), "manifest", "reference_statistics.version is missing"),
+        (lambda d: d["tolerance"].update(relative=1), "manifest", "the tolerance's relative is 1.0; allowed is from 0"),
+        (
+            lambda d: d["tolerance"].update(absolute=-1),
+            "manifest",
+            "the tolerance's absolute is -1.0; allowed is a fin",
+        ),
+        (lambda d: d["tolerance"].pop("absolute"), "manifest", "tolerance.absolute is missing"),
+        (lambda d: d.update(tolerance=None), "manifest", "tolerance is None; allowed is an object"),
+        (lambda d: d["files"].pop("golden.safetensors"), "manifest", "files does not list golden.safetensors"),
+        (lambda d: d["files"].pop("weights.safetensors"), "manifest", "files does not list weights.safetensors"),
+        (
+            lambda d: d["files"]["weights.safetensors"].update(sha256="00"),
+            "manifest",
+            "files.weights.safetensors.sha256 is '00'; allowed is 64 hexadecimal digits in lower case",
+        ),
+        (
+            lambda d: d["files"]["weights.safetensors"].update(bytes=-1),
+            "manifest",
+            "files.weights.safetensors.bytes is -1; allowed is a whole number from 0",
+        ),
+        (lambda d: d["files"]["weights.safetensors"].update(bytes=1), "digest", None),
+        (lambda d: d["files"]["golden.safetensors"].update(sha256="0" * 64), "digest", None),
+        (lambda d: d.update(weights={}), "manifest", "weights is not a known key"),
     ],
 )
 def test_a_fault_in_the_manifest_names_the_file_and_the_key(
@@ -188,7 +220,7 @@ def test_any_changed_byte_of_the_weights_is_noticed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("data", [b"", b"nonsense", b"\xff" * 100, b"\x02\0\0\0\0\0\0\0{}x"])
 def test_weights_that_are_not_safetensors_are_refused(tmp_path: Path, data: bytes) -> None:
     version = publish(tmp_path)
-    replace_weights(version, data)
+    replace_file(version, data)
     error = fault(tmp_path)
     assert error.kind == "weights"
     assert error.message.startswith(f"{version / 'weights.safetensors'}: ")
@@ -201,7 +233,7 @@ def test_all_weights_of_another_architecture_are_named(tmp_path: Path) -> None:
     tensors["extra"] = torch.zeros(1)
     tensors["head.weight"] = torch.zeros(2, 9)
     tensors["hidden.0.bias"] = torch.zeros(4, dtype=torch.float64)
-    replace_weights(version, safetensors.torch.save(tensors))
+    replace_file(version, safetensors.torch.save(tensors))
     error = fault(tmp_path)
     assert error.kind == "weights"
     for problem in (
@@ -245,7 +277,8 @@ def test_a_link_out_of_the_repository_is_not_followed(tmp_path: Path, part: str)
     place.symlink_to(outside)
     error = fault(inside)
     assert error.kind == "path"
-    assert "leads out of the repository" in error.message
+    folder = "version's folder" if part == "weights.safetensors" else "repository"
+    assert f"leads out of the {folder}, to {outside}" in error.message
 
 
 @pytest.mark.parametrize("part", ["model", "version", "manifest.json", "weights.safetensors"])
@@ -262,7 +295,7 @@ def test_links_within_the_repository_are_followed(tmp_path: Path) -> None:
     version = publish(tmp_path)
     hidden = version / "..data"
     hidden.mkdir()
-    for file in ("manifest.json", "weights.safetensors"):
+    for file in ("manifest.json", "golden.safetensors", "weights.safetensors"):
         (version / file).rename(hidden / file)
         (version / file).symlink_to(Path("..data") / file)
     assert load_artefact(tmp_path, "delays").manifest.version == 1
@@ -282,5 +315,5 @@ def test_weights_that_are_not_finite_are_not_loaded(tmp_path: Path, value: float
     tensors = safetensors.torch.load((version / "weights.safetensors").read_bytes())
     name = sorted(tensors)[0]
     tensors[name].view(-1)[0] = value
-    replace_weights(version, safetensors.torch.save(tensors))
+    replace_file(version, safetensors.torch.save(tensors))
     assert f"the weights {name} are not all finite" in fault(tmp_path).message

@@ -184,7 +184,11 @@ def test_lists_and_numpy_values_become_tuples_and_numbers(tmp_path: Path) -> Non
     metrics = {"loss": np.float32(0.5)}
     publish(tmp_path, net=make_net(1, 1), signature=signature, preprocessing=Preprocessing((step,)), metrics=metrics)
     manifest = load_artefact(tmp_path, "delays").manifest
-    assert (manifest.signature, manifest.preprocessing.steps, manifest.metrics) == (signature, (step,), {"loss": 0.5})
+    assert (manifest.signature, manifest.preprocessing.steps, manifest.provenance.metrics) == (
+        signature,
+        (step,),
+        {"loss": 0.5},
+    )
 
 
 def test_saving_does_not_change_the_mode_of_the_net(tmp_path: Path) -> None:
