@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
-from typing import Final
+from typing import Final, NamedTuple
 
 from forebay.schemas.definitions import MAX_TIMESTAMP_MS
 from forebay.stream.core.records import Chunk, Epoch, Record, TopicPartition, headers_size
@@ -87,8 +87,9 @@ class Decoder:
                 x_BF = columns.matrix()
                 if x_BF is not None:
                     return [columns.chunk(partition, epoch, x_BF, num_bytes)]
-        chunks = _chunks(partition, self._shared.decode(records, plain_values, topic), epoch, num_bytes)
-        return chunks or _chunks(partition, self._shared.validate(records, topic), epoch, num_bytes)
+        sizes = _Sizes(num_bytes, has_headers)
+        chunks = _chunks(partition, self._shared.decode(records, plain_values, topic), epoch, sizes)
+        return chunks or _chunks(partition, self._shared.validate(records, topic), epoch, sizes)
 
     def _decode_for_topic(
         self, records: Sequence[Record], values: Sequence[bytes | None] | None, topic: str
@@ -185,25 +186,30 @@ class _OtherModel(Exception):
     """A record is not for the model of its topic."""
 
 
-def _chunks(
-    partition: TopicPartition, all_columns: Sequence[SharedColumns], epoch: Epoch, num_bytes: int
-) -> list[Chunk]:
-    """Return the chunks of a partition; none if raw rows contain invalid values, so that the validator has to decide.
+class _Sizes(NamedTuple):
+    """The size of all records of a partition, and whether any of them has headers."""
 
-    num_bytes: the size of all records.
-    """
-    chunks = []
+    num_bytes: int
+    has_headers: bool
+
+    def of(self, records: Sequence[Record]) -> int:
+        """Return the size of some of the records: their keys, values and headers."""
+        num_bytes = sum(map(len, filter(None, map(_VALUE, records)))) + sum(map(len, filter(None, map(_KEY, records))))
+        if self.has_headers:
+            num_bytes += sum(map(headers_size, filter(None, map(_HEADERS, records))))
+        return num_bytes
+
+
+def _chunks(
+    partition: TopicPartition, all_columns: Sequence[SharedColumns], epoch: Epoch, sizes: _Sizes
+) -> list[Chunk]:
+    """Return the chunks of a partition; none if raw rows contain invalid values, so that the validator has to decide."""
+    chunks, rest = [], sizes.num_bytes
     for columns in all_columns:
         x_BF = columns.matrix()
         if x_BF is None:
             return []
-        size = num_bytes if columns is all_columns[-1] else _num_bytes(columns.records)
-        num_bytes -= size
+        size = rest if columns is all_columns[-1] else sizes.of(columns.records)
+        rest -= size
         chunks.append(columns.chunk(partition, epoch, x_BF, size))
     return chunks
-
-
-def _num_bytes(records: Sequence[Record]) -> int:
-    """Return the size of the records: their keys, values and headers."""
-    num_bytes = sum(map(len, filter(None, map(_VALUE, records)))) + sum(map(len, filter(None, map(_KEY, records))))
-    return num_bytes + sum(map(headers_size, filter(None, map(_HEADERS, records))))

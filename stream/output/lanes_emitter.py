@@ -86,8 +86,11 @@ def _in_offset_order(parts: Sequence[Outgoing]) -> Outgoing:
 
     Offsets of several input partitions are compared with each other, which does no harm.
     """
-    order = np.concatenate([np.array(part.offsets, dtype=np.int64) for part in parts]).argsort(kind="stable").tolist()
     keys = list(chain.from_iterable(part.keys for part in parts))
     values = list(chain.from_iterable(part.values for part in parts))
     headers = list(chain.from_iterable(part.headers for part in parts))
-    return Outgoing([keys[i] for i in order], [values[i] for i in order], [headers[i] for i in order])
+    offsets = chain.from_iterable(part.offsets or () for part in parts)
+    order = np.fromiter(offsets, np.int64, len(keys)).argsort(kind="stable").tolist()
+    if headers.count(NO_HEADERS) < len(headers):
+        headers = [headers[i] for i in order]
+    return Outgoing([keys[i] for i in order], [values[i] for i in order], headers)
