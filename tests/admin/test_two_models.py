@@ -18,7 +18,8 @@ from tests.worker.harness import WorkerGroup
 
 TOKEN = "of-the-tests"
 JSON = {"Content-Type": "application/json"}
-MODELS = ({"name": "first", "topics": ["features"]}, {"name": "second", "topics": ["clicks"]})
+FIRST: dict[str, Any] = {"name": "first", "topics": ["features"]}
+SECOND: dict[str, Any] = {"name": "second", "topics": ["clicks"]}
 
 
 @pytest.fixture
@@ -78,9 +79,7 @@ async def test_each_model_is_seen_by_itself_also_while_one_is_broken(worker_grou
     await worker_group.create(partitions=1)
     await create_topic(worker_group.bootstrap, worker_group.topic("clicks"), 1)
     worker = worker_group.start(
-        models=MODELS,
-        modes={"second": "broken"},
-        flag=flag,
+        models=[FIRST, SECOND | {"mode": "broken", "flag": str(flag)}],
         admin={"port": 0, "token": TOKEN},
         breaker={"failure_threshold": 1, "reset_timeout_ms": 1000},
     )

@@ -1,8 +1,9 @@
 """A real worker process with a model for tests:
 
-    python -m tests.worker.echo '{"mode": ..., "settings": {...}, "failpoints": {...}}'
+    python -m tests.worker.echo '{"models": [{"name": ..., "mode": ...}], "settings": {...}, "failpoints": {...}}'
 
-The model's only output is a hash of the row's features, so that a buffer used twice shows in the predictions.
+A model's only output is a hash of its name and the row's features, so that a buffer used twice shows in the predictions, and
+so does a row that another model was given.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import json
 import sys
 import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,6 +31,8 @@ from forebay.stream.telemetry.log_setup import set_up_logging
 from forebay.stream.worker.assembly import run_worker
 from tests.worker import failpoints
 
+ALONE = "echo"
+"""The name of a worker's only model."""
 NUM_FEATURES = 4
 STEPS = 6
 """Number of a window's events that the model takes, in the mode windows."""
@@ -36,9 +40,10 @@ POISON = 666.0
 """First feature of the rows on which the model fails, in some modes."""
 
 
-def feature_hash(row: FloatMatrix) -> float:
+def feature_hash(row: FloatMatrix, model: str = ALONE) -> float:
     """Return 24 bits of a checksum, which float32 represents exactly."""
-    return float(zlib.crc32(np.ascontiguousarray(row, dtype="<f4").tobytes()) & 0xFFFFFF)
+    seed = 0 if model == ALONE else zlib.crc32(model.encode())
+    return float(zlib.crc32(np.ascontiguousarray(row, dtype="<f4").tobytes(), seed) & 0xFFFFFF)
 
 
 class HashModel:
@@ -47,15 +52,19 @@ class HashModel:
     mode: echo; raise, nan or hang on poisoned rows; slow: 50 ms per call; broken: raises on every row while the file `flag`
         exists.
     flag: with a flag, the mode hang also applies only while the file exists.
+    width: number of features.
     """
 
-    name = "echo"
     version = 1
-    signature = Signature((), (NUM_FEATURES,), "regression", 1)
 
-    def __init__(self, mode: str, flag: Path | None = None) -> None:
+    def __init__(self, mode: str, flag: Path | None = None, *, name: str = ALONE, width: int = NUM_FEATURES) -> None:
+        self.name = name
+        self.signature = self._signature(width)
         self._mode = mode
         self._flag = flag
+
+    def _signature(self, width: int) -> Signature:
+        return Signature((), (width,), "regression", 1)
 
     def warm_up(self, batch_sizes: Sequence[int]) -> None:
         if self._mode == "broken" and self._flagged():
@@ -77,7 +86,7 @@ class HashModel:
             time.sleep(0.1)
         if self._mode == "broken" and self._flagged():
             raise RuntimeError("the device is gone")
-        values_BO = np.array([[feature_hash(row)] for row in x_BG], dtype=np.float32).reshape(len(x_BG), 1)
+        values_BO = np.array([[feature_hash(row, self.name)] for row in x_BG], dtype=np.float32).reshape(len(x_BG), 1)
         if self._mode == "nan":
             values_BO[poisoned] = np.nan
         return Scores(values_BO)
@@ -86,9 +95,10 @@ class HashModel:
 class WindowHashModel(HashModel):
     """Predicts a hash of the last STEPS events of each window, in the mode windows."""
 
-    signature = Signature(
-        features=(), shape=(NUM_FEATURES,), task="regression", output_dim=1, labels=(), window=WindowInput(STEPS)
-    )
+    def _signature(self, width: int) -> Signature:
+        return Signature(
+            features=(), shape=(width,), task="regression", output_dim=1, labels=(), window=WindowInput(STEPS)
+        )
 
 
 class SteppingClock(SystemClock):
@@ -102,27 +112,19 @@ class SteppingClock(SystemClock):
         return super().wall_ms() + self._by_ms * (int(self.monotonic_s() / self._every_s) % 2)
 
 
-def models_of(settings: Settings, mode: str, modes: Mapping[str, str], flag: Path | None) -> list[HashModel]:
-    """Return the model, or those of `[[models]]` under their own names. modes: by name, where it is not `mode`."""
-    models = []
-    for served in settings.models_to_serve():
-        name = served.model.name if settings.models else HashModel.name
-        of_model = modes.get(name, mode)
-        model = (WindowHashModel if of_model == "windows" else HashModel)(of_model, flag)
-        model.name = name
-        models.append(model)
-    return models
+def build_model(mode: str, flag: str | None = None, **options: Any) -> HashModel:
+    """Build the model that a test has described."""
+    return (WindowHashModel if mode == "windows" else HashModel)(mode, None if flag is None else Path(flag), **options)
 
 
 def main() -> int:
     arguments = json.loads(sys.argv[1])
     settings = Settings.model_validate_json(json.dumps(arguments["settings"]))
-    flag = Path(arguments["flag"]) if "flag" in arguments else None
     set_up_logging("info", settings.log.format)
     clock = SteppingClock(**arguments["clock"]) if "clock" in arguments else None
     failpoints.install(arguments.get("failpoints", {}))
     try:
-        models = models_of(settings, arguments["mode"], arguments.get("modes", {}), flag)
+        models = [build_model(**described) for described in arguments["models"]]
         pipeline = asyncio.run(run_worker(settings, models, clock=clock))
     except StoppedEarly:
         return 0  # nothing was read yet, as in `forebay run`

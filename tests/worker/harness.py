@@ -12,7 +12,6 @@ import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import aiohttp
@@ -21,6 +20,7 @@ import orjson
 from aiokafka import ConsumerRecord, TopicPartition
 
 from forebay.schemas import headers as names
+from forebay.stream.core.outputs import Headers
 from forebay.stream.embedded.process import tied_to_parent
 from tests.brokers.clients import consumer, create_topic, producer, read_committed, send_batch
 from tests.eventually import eventually
@@ -30,6 +30,8 @@ from tests.worker.structured_log import LogLine, read_log
 READY_TIMEOUT_S = 90.0
 """The limit of waits, which end as soon as possible. It is long, for busy machines."""
 OUTPUTS = ("predictions", "dead-letters", "outcome-deltas")
+OF_THE_MODEL = ("mode", "flag", "width")
+"""What describes a model for tests (see `echo`) and is not a setting."""
 
 
 class WorkerProcess:
@@ -106,6 +108,7 @@ class WorkerProcess:
 class WorkerGroup:
     """A consumer group of worker processes with its own topics. As a context manager, it kills remaining processes at its end.
 
+    inputs: the input topics.
     published: the events written by `publish`, by partition: id, key and features.
     """
 
@@ -114,6 +117,7 @@ class WorkerGroup:
         self.prefix = prefix
         self.folder = folder
         self.partitions = partitions
+        self.inputs: tuple[str, ...] = ("features",)
         self.workers: list[WorkerProcess] = []
         self.published: list[list[tuple[str, str, tuple[float, ...]]]] = [[] for _ in range(partitions)]
 
@@ -123,22 +127,31 @@ class WorkerGroup:
     def __exit__(self, *_: object) -> None:
         self.kill_all()
 
-    async def create(self, features: Mapping[str, str] | None = None, *, partitions: int | None = None) -> None:
+    async def create(
+        self,
+        features: Mapping[str, str] | None = None,
+        *,
+        partitions: int | None = None,
+        inputs: Sequence[str] = ("features",),
+    ) -> None:
         """Create the topics.
 
-        features: settings of the input topic.
+        features: settings of the input topics.
         partitions: the number in each topic, if it differs from the group's.
+        inputs: the input topics.
         """
+        self.inputs = tuple(inputs)
         if partitions is not None:
             self.partitions = partitions
             self.published = [[] for _ in range(partitions)]
-        await create_topic(self.bootstrap, self.topic("features"), self.partitions, configs=features)
+        for name in inputs:
+            await create_topic(self.bootstrap, self.topic(name), self.partitions, configs=features)
         for name in OUTPUTS:
             await create_topic(self.bootstrap, self.topic(name), self.partitions)
 
-    async def create_for_windows(self, *, partitions: int | None = None) -> None:
+    async def create_for_windows(self, *, partitions: int | None = None, inputs: Sequence[str] = ("features",)) -> None:
         """Create the topics of workers whose model takes windows; events of any time are kept in the input."""
-        await self.create({"retention.ms": "-1"}, partitions=partitions)
+        await self.create({"retention.ms": "-1"}, partitions=partitions, inputs=inputs)
         await create_topic(self.bootstrap, self.topic("late-events"), self.partitions)
 
     def topic(self, name: str) -> str:
@@ -149,18 +162,16 @@ class WorkerGroup:
         *,
         mode: str = "echo",
         flag: Path | None = None,
+        models: Sequence[Mapping[str, Any]] | None = None,
         failpoints: dict[str, dict[str, Any]] | None = None,
         clock: dict[str, Any] | None = None,
-        models: Sequence[dict[str, Any]] = (),
-        modes: Mapping[str, str] = MappingProxyType({}),
         **sections: dict[str, Any],
     ) -> WorkerProcess:
         """Start a worker.
 
-        mode, flag: of the model (see `echo`).
+        mode, flag: of the only model (see `echo`).
+        models: several models instead: the entry of each in [[models]], with its mode, flag and width for `echo`.
         clock: how its wall time jumps (see `echo`).
-        models: the entries of `[[models]]`, for several models.
-        modes: the modes of models by name, where they differ from `mode`.
         The other arguments are settings that override those of tests.
         """
         settings: dict[str, Any] = {
@@ -177,13 +188,18 @@ class WorkerGroup:
         }
         for section, values in sections.items():
             settings[section] = settings.get(section, {}) | values
-        if models:
-            settings["models"] = list(models)
-        arguments = {"mode": mode, "modes": dict(modes), "settings": settings, "failpoints": failpoints or {}}
+        built: list[dict[str, Any]] = [{"mode": mode} if flag is None else {"mode": mode, "flag": str(flag)}]
+        if models is not None:
+            built = [
+                {"mode": "echo"} | {name: one[name] for name in ("name", *OF_THE_MODEL) if name in one}
+                for one in models
+            ]
+            settings["models"] = [
+                {name: value for name, value in one.items() if name not in OF_THE_MODEL} for one in models
+            ]
+        arguments = {"models": built, "settings": settings, "failpoints": failpoints or {}}
         if clock is not None:
             arguments["clock"] = clock
-        if flag is not None:
-            arguments["flag"] = str(flag)
         worker = WorkerProcess(self.folder, len(self.workers), arguments)
         self.workers.append(worker)
         return worker
@@ -212,22 +228,29 @@ class WorkerGroup:
         await self.send(values, record_keys)
 
     async def send(
-        self, values: Sequence[Sequence[bytes]], keys: Sequence[Sequence[bytes | None]] | None = None
+        self,
+        values: Sequence[Sequence[bytes]],
+        keys: Sequence[Sequence[bytes | None]] | None = None,
+        *,
+        topic: str = "features",
+        headers: Sequence[Sequence[Headers]] | None = None,
     ) -> None:
+        """Send records by partition."""
         # All replicas: of three brokers, the leader may have records that are lost if all are stopped right afterwards.
         async with producer(self.bootstrap, acks="all", max_request_size=20 << 20, max_batch_size=20 << 20) as client:
             for place, part in enumerate(values):
                 if part:
-                    where = TopicPartition(self.topic("features"), place)
-                    await send_batch(client, where, part, keys=keys[place] if keys else None)
+                    where = TopicPartition(self.topic(topic), place)
+                    own_headers = headers[place] if headers else None
+                    await send_batch(client, where, part, keys=keys[place] if keys else None, headers=own_headers)
 
     async def outputs(self, name: str) -> list[ConsumerRecord]:
         """Return all records of a topic, by partition and offset."""
         records = await read_committed(self.bootstrap, self.topic(name), self.partitions)
         return sorted(records, key=lambda record: (record.partition, record.offset))
 
-    async def committed(self) -> dict[int, int | None]:
-        places = [TopicPartition(self.topic("features"), number) for number in range(self.partitions)]
+    async def committed(self, topic: str = "features") -> dict[int, int | None]:
+        places = [TopicPartition(self.topic(topic), number) for number in range(self.partitions)]
         async with consumer(self.bootstrap, group_id=self.prefix) as client:
             return {place.partition: await client.committed(place) for place in places}
 
@@ -238,13 +261,19 @@ class WorkerGroup:
 
     async def settled(self, timeout_s: float = 90.0) -> None:
         """Wait until the group has committed all of the input."""
+        for topic in self.inputs:
+            await self.topic_settled(topic, timeout_s=timeout_s)
 
-        async def offsets() -> tuple[dict[int, int | None], dict[int, int | None]]:
-            return await self.committed(), {place: end or None for place, end in (await self.ends()).items()}
+    async def topic_settled(self, topic: str, *, timeout_s: float = 90.0) -> None:
+        """Wait until the group has committed all of this input topic."""
+
+        async def offsets() -> tuple[dict[int, int], dict[int, int]]:
+            committed = await self.committed(topic)
+            return {place: offset or 0 for place, offset in committed.items()}, await self.ends(topic)
 
         await eventually(
             offsets,
-            "committed offsets that equal the ends of the input",
+            f"committed offsets that equal the ends of {topic}",
             until=lambda seen: seen[0] == seen[1],
             timeout_s=timeout_s,
             every_s=0.3,
