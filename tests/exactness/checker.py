@@ -17,15 +17,19 @@ from tests.eventually import eventually
 from tests.exactness.feed import ID_HEADER, KIND_HEADER, Feed
 from tests.exactness.log_scan import LogCounts, scan
 from tests.worker.echo import feature_hash
-from tests.worker.harness import OUTPUTS, WorkerGroup, kinds
+from tests.worker.harness import WorkerGroup, kinds
 
 STABLE_TIMEOUT_S = 60.0
-TOPICS = ("features", *OUTPUTS)
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """The result of a run. aborted_*: transactions that had written records and were aborted."""
+    """The result of a run.
+
+    aborted_*: transactions that had written records and were aborted.
+    windows: how many of the predictions are of windows.
+    late: events that were too late for their windows.
+    """
 
     events: int
     predictions: int
@@ -33,6 +37,8 @@ class Counts:
     aborted_input: int
     aborted_output: int
     aborted_output_records: int
+    windows: int = 0
+    late: int = 0
 
 
 class Place(NamedTuple):
@@ -53,7 +59,9 @@ class Event(NamedTuple):
 async def until_stable(worker_group: WorkerGroup, *, timeout_s: float = STABLE_TIMEOUT_S) -> None:
     """Wait until no transaction is open in any topic: it would hide later records from readers of committed records."""
     places = [
-        TopicPartition(worker_group.topic(name), number) for name in TOPICS for number in range(worker_group.partitions)
+        TopicPartition(worker_group.topic(name), number)
+        for name in topics_of(worker_group)
+        for number in range(worker_group.partitions)
     ]
     async with (
         consumer(worker_group.bootstrap) as stable,
@@ -73,29 +81,45 @@ async def until_stable(worker_group: WorkerGroup, *, timeout_s: float = STABLE_T
         )
 
 
-async def check(worker_group: WorkerGroup, feed: Feed) -> Counts:
-    """Wait until no transaction is open, read everything and count. Raises AssertionError with the first few violations."""
+def topics_of(worker_group: WorkerGroup) -> tuple[str, ...]:
+    return (*worker_group.inputs, *worker_group.output_topics)
+
+
+async def read_all(worker_group: WorkerGroup) -> tuple[dict[str, list[ConsumerRecord]], dict[str, LogCounts]]:
+    """Wait until no transaction is open, and return the committed records of each topic and the counts of its log."""
     await until_stable(worker_group)
-    records = {name: await worker_group.outputs(name) for name in TOPICS}
+    records = {name: await worker_group.outputs(name) for name in topics_of(worker_group)}
     logs = {
-        name: await scan(worker_group.bootstrap, worker_group.topic(name), worker_group.partitions) for name in TOPICS
+        name: await scan(worker_group.bootstrap, worker_group.topic(name), worker_group.partitions) for name in records
     }
-    for name in TOPICS:
-        assert logs[name].open_records == 0
-        assert logs[name].committed_records == len(records[name]), (
+    for name, log in logs.items():
+        assert log.open_records == 0
+        assert log.committed_records == len(records[name]), (
             f"{name}: a reader did not see exactly the committed records"
         )
+    return records, logs
+
+
+async def check(worker_group: WorkerGroup, feed: Feed) -> Counts:
+    """Wait until no transaction is open, read everything and count. Raises AssertionError with the first few violations."""
+    records, logs = await read_all(worker_group)
     events = _events(records["features"])
-    _check_input(events, feed)
+    check_input((event.id for event in events.values()), feed)
     _check_outcomes(events, worker_group, records["predictions"], records["dead-letters"])
     by_kind = kinds(records["dead-letters"])
     _check_deltas(records["outcome-deltas"], {"predicted": len(records["predictions"]), **by_kind})
-    outputs: list[LogCounts] = [logs[name] for name in OUTPUTS]
+    return counts_of(worker_group, records, logs)
+
+
+def counts_of(
+    worker_group: WorkerGroup, records: Mapping[str, Sequence[ConsumerRecord]], logs: Mapping[str, LogCounts]
+) -> Counts:
+    outputs = [logs[name] for name in worker_group.output_topics]
     return Counts(
-        events=len(events),
+        events=sum(len(records[name]) for name in worker_group.inputs),
         predictions=len(records["predictions"]),
-        dead_letters=dict(sorted(by_kind.items())),
-        aborted_input=max(logs["features"].abort_markers.values(), default=0),
+        dead_letters=dict(sorted(kinds(records["dead-letters"]).items())),
+        aborted_input=max(max(logs[name].abort_markers.values(), default=0) for name in worker_group.inputs),
         aborted_output=len(set().union(*(log.aborted for log in outputs))),
         aborted_output_records=sum(log.aborted_records for log in outputs),
     )
@@ -113,11 +137,12 @@ def _events(records: Sequence[ConsumerRecord]) -> dict[Place, Event]:
     return events
 
 
-def _check_input(events: Mapping[Place, Event], feed: Feed) -> None:
-    seen = Counter(event.id for event in events.values())
-    _none((one for one, count in seen.items() if count > 1), "events are twice in the input: the feed is wrong")
-    _none(feed.committed - seen.keys(), "events were committed and cannot be read")
-    _none(feed.aborted & seen.keys(), "events were aborted and can be read")
+def check_input(ids: Iterable[str], feed: Feed) -> None:
+    """Check that the input is what the feed has committed. ids: of the events in the input."""
+    seen = Counter(ids)
+    none_of((one for one, count in seen.items() if count > 1), "events are twice in the input: the feed is wrong")
+    none_of(feed.committed - seen.keys(), "events were committed and cannot be read")
+    none_of(feed.aborted & seen.keys(), "events were aborted and can be read")
 
 
 def _check_outcomes(
@@ -143,11 +168,11 @@ def _check_outcomes(
             fault = _fault_of_prediction(record, event) if topic == "predictions" else _fault_of_letter(record, event)
             if fault:
                 wrong.append(f"{topic} {record.partition}@{record.offset} for {place}: {fault}")
-        _none((key for key, places in order.items() if places != sorted(places)), f"keys are out of order in {topic}")
-    _none(unknown, "outcomes are of no committed event")
-    _none((place for place in events if not outcomes[place]), "events have no outcome")
-    _none((f"{place}: {many}" for place, many in outcomes.items() if len(many) > 1), "events have several outcomes")
-    _none(wrong, "outcomes are not those of their events")
+        none_of((key for key, places in order.items() if places != sorted(places)), f"keys are out of order in {topic}")
+    none_of(unknown, "outcomes are of no committed event")
+    none_of((place for place in events if not outcomes[place]), "events have no outcome")
+    none_of((f"{place}: {many}" for place, many in outcomes.items() if len(many) > 1), "events have several outcomes")
+    none_of(wrong, "outcomes are not those of their events")
 
 
 def _source(topic: str, record: ConsumerRecord) -> tuple[str, Place]:
@@ -188,6 +213,7 @@ def _check_deltas(deltas: Sequence[ConsumerRecord], expected: Mapping[str, int])
     assert counted == expected, f"the deltas sum up to {dict(counted)}, the outcomes are {dict(expected)}"
 
 
-def _none(offenders: Iterable[object], what: str) -> None:
+def none_of(offenders: Iterable[object], what: str) -> None:
+    """Check that there are no offenders. what: describes them in the failure message."""
     found = list(offenders)
     assert not found, f"{len(found)} {what}, the first: {found[:5]}"

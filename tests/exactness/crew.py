@@ -8,7 +8,9 @@ import re
 import signal
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final
 
 import psutil
@@ -95,15 +97,25 @@ class Hand:
 class Crew:
     """Keeps `size` workers running.
 
+    options: of each worker (see `WorkerGroup.start`).
     tally: how often each action was taken.
     ended: how often workers ended by themselves, by reason.
     """
 
-    def __init__(self, worker_group: WorkerGroup, rng: random.Random, *, size: int, failpoint_share: float) -> None:
+    def __init__(
+        self,
+        worker_group: WorkerGroup,
+        rng: random.Random,
+        *,
+        size: int,
+        failpoint_share: float,
+        options: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         self._group = worker_group
         self._random = rng
         self._size = size
         self._failpoint_share = failpoint_share
+        self._options = options
         self._hands: list[Hand] = []
         self._vacant: list[str] = []
         self._hire_at_s = 0.0
@@ -164,7 +176,8 @@ class Crew:
         self._start(instance, failpoints, delivery)
 
     def _start(self, instance: str, failpoints: dict[str, dict[str, Any]], delivery: dict[str, Any]) -> None:
-        worker = self._group.start(failpoints=failpoints, delivery=delivery | {"instance_id": instance})
+        delivery = delivery | {"instance_id": instance}
+        worker = self._group.start(failpoints=failpoints, delivery=delivery, **self._options)
         self._hands.append(Hand(worker, instance, bool(failpoints)))
         self.tally["started"] += 1
 

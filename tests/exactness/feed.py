@@ -6,14 +6,14 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Iterator
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 import orjson
 from aiokafka.errors import KafkaError
 
-from forebay.stream.core.outputs import Outgoing
+from forebay.stream.core.outputs import Headers, Outgoing
 from forebay.stream.core.records import TopicPartition
 from forebay.stream.kafka.producer.producer import OutputProducer, TransactionSettings
 from tests.worker.echo import NUM_FEATURES
@@ -42,9 +42,55 @@ MAX_EXTRA_S: Final = 90.0
 """How much longer it writes if the workers have not yet done what the run is to prove, for instance on a busy machine."""
 
 
-class Feed:
-    """Writes `rate` events a second for `seconds`. A key always goes to one partition; an event is written once.
+class FeedEvent(NamedTuple):
+    """An event to write. topic: without the prefix."""
 
+    id: str
+    topic: str
+    partition: int
+    key: bytes
+    value: bytes
+    headers: Headers
+
+
+class Author(Protocol):
+    """Makes up events. A key always goes to one partition; no two events have the same id."""
+
+    def write(self, count: int, now_ms: int) -> Iterator[FeedEvent]: ...
+
+
+class OneModelAuthor:
+    """Makes up events for a worker's only model, some of them garbage."""
+
+    def __init__(self, rng: random.Random, partitions: int) -> None:
+        self._random = rng
+        self._numpy = np.random.default_rng(rng.randrange(1 << 32))
+        self._partitions = partitions
+        self._serials: Counter[int] = Counter()
+        self._num_events = 0
+
+    def write(self, count: int, now_ms: int) -> Iterator[FeedEvent]:
+        """Yield events with this timestamp."""
+        features = self._numpy.normal(size=(count, NUM_FEATURES)).astype(np.float32).tolist()
+        for row in features:
+            key = self._random.randrange(KEYS)
+            event_id = f"{key}/{self._serials[key]:07d}"
+            self._serials[key] += 1
+            self._num_events += 1
+            headers: Headers = []
+            if self._num_events % GARBAGE_EVERY == 0:
+                kind = self._random.choice(list(GARBAGE))
+                value = GARBAGE[kind]
+                headers = [(ID_HEADER, event_id.encode()), (KIND_HEADER, kind.encode())]
+            else:
+                value = orjson.dumps({"id": event_id, "timestamp": now_ms, "features": row})
+            yield FeedEvent(event_id, "features", key % self._partitions, b"key-%d" % key, value, headers)
+
+
+class Feed:
+    """Writes `rate` events a second for `seconds`. An event is written once.
+
+    author: makes up the events; without one, they are for a worker's only model.
     enough: whether it may end then; if not, it continues for at most MAX_EXTRA_S.
     committed, aborted: the ids of events known to be so. The outcome of any other event is known only from the log.
     """
@@ -57,15 +103,13 @@ class Feed:
         rate: int,
         seconds: float,
         enough: Callable[[], bool] = lambda: True,
+        author: Author | None = None,
     ) -> None:
         self._group = worker_group
-        self._random = rng
-        self._numpy = np.random.default_rng(rng.randrange(1 << 32))
+        self._author = author or OneModelAuthor(rng, worker_group.partitions)
         self._size = round(rate * TRANSACTION_S)
         self._seconds = seconds
         self._enough = enough
-        self._serials: Counter[int] = Counter()
-        self._num_events = 0
         self._stopping = False
         self.committed: set[str] = set()
         self.aborted: set[str] = set()
@@ -114,20 +158,8 @@ class Feed:
     def _transaction(self, now_ms: int) -> tuple[dict[TopicPartition, Outgoing], set[str]]:
         outgoing: dict[TopicPartition, Outgoing] = {}
         ids: set[str] = set()
-        features = self._numpy.normal(size=(self._size, NUM_FEATURES)).astype(np.float32).tolist()
-        for row in features:
-            key = self._random.randrange(KEYS)
-            event_id = f"{key}/{self._serials[key]:07d}"
-            self._serials[key] += 1
-            self._num_events += 1
-            ids.add(event_id)
-            headers: list[tuple[str, bytes]] = []
-            if self._num_events % GARBAGE_EVERY == 0:
-                kind = self._random.choice(list(GARBAGE))
-                value = GARBAGE[kind]
-                headers = [(ID_HEADER, event_id.encode()), (KIND_HEADER, kind.encode())]
-            else:
-                value = orjson.dumps({"id": event_id, "timestamp": now_ms, "features": row})
-            place = TopicPartition(self._group.topic("features"), key % self._group.partitions)
-            outgoing.setdefault(place, Outgoing()).append(b"key-%d" % key, value, headers, offset=0)
+        for event in self._author.write(self._size, now_ms):
+            ids.add(event.id)
+            place = TopicPartition(self._group.topic(event.topic), event.partition)
+            outgoing.setdefault(place, Outgoing()).append(event.key, event.value, event.headers, offset=0)
         return outgoing, ids

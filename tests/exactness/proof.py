@@ -13,15 +13,16 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from types import MappingProxyType
+from typing import Any, Final, Protocol
 
 from tests.brokers.clients import create_topic
 from tests.exactness.chaos import Outage, draw, rage
-from tests.exactness.checker import TOPICS, check, until_stable
+from tests.exactness.checker import Counts, check, topics_of, until_stable
 from tests.exactness.crew import REWOUND, Crew
-from tests.exactness.feed import Feed
+from tests.exactness.feed import Author, Feed, OneModelAuthor
 from tests.exactness.watcher import watched_offsets
-from tests.worker.harness import WorkerGroup
+from tests.worker.harness import OUTPUTS, WorkerGroup
 
 PARTITIONS: Final = 8
 SETTLE_TIMEOUT_S: Final = 120.0
@@ -52,12 +53,14 @@ class Plan:
     replication: int = 1
 
     @classmethod
-    def of_environment(cls, name: str, *, seconds: float, min_aborted: int, replication: int = 1) -> Plan:
+    def of_environment(
+        cls, name: str, *, seconds: float, min_aborted: int, rate: int = 2000, replication: int = 1
+    ) -> Plan:
         """Create a plan with seed and duration from the environment. The default seed is random."""
         chosen = float(os.environ.get(SECONDS_VARIABLE) or seconds)
         seed = int(os.environ.get(SEED_VARIABLE) or random.SystemRandom().randrange(1 << 32))
         least = max(1, math.floor(min_aborted * chosen / seconds))
-        return cls(name, seed, chosen, least, replication=replication)
+        return cls(name, seed, chosen, least, rate=rate, replication=replication)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,8 @@ class Report:
     aborted_input: int
     aborted_output: int
     aborted_output_records: int
+    windows: int
+    late: int
     min_aborted: int
     done: Mapping[str, int]
     ended: Mapping[str, int]
@@ -94,13 +99,59 @@ def tell(report: Mapping[str, object]) -> None:
             file.write(line + "\n")
 
 
+class Workload(Protocol):
+    """What the workers of a proof serve, the events for it, and the check of what became of them.
+
+    inputs, outputs: the topics.
+    options: of each worker (see `WorkerGroup.start`).
+    """
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    options: Mapping[str, Any]
+
+    def author(self, rng: random.Random, partitions: int) -> Author: ...
+
+    async def complete(self, worker_group: WorkerGroup) -> None:
+        """Wait for the outputs that are missing when all of the input is committed."""
+
+    async def check(self, worker_group: WorkerGroup, feed: Feed) -> Counts: ...
+
+
+class OneModel:
+    """One model, which fails on no row."""
+
+    inputs: tuple[str, ...] = ("features",)
+    outputs = OUTPUTS
+    options: Mapping[str, Any] = MappingProxyType({})
+
+    def author(self, rng: random.Random, partitions: int) -> Author:
+        return OneModelAuthor(rng, partitions)
+
+    async def complete(self, worker_group: WorkerGroup) -> None:
+        """Return at once: a commit of all input is a commit of all outputs."""
+
+    async def check(self, worker_group: WorkerGroup, feed: Feed) -> Counts:
+        return await check(worker_group, feed)
+
+
 class Proof:
     """A run on an existing broker."""
 
-    def __init__(self, plan: Plan, bootstrap: str, prefix: str, folder: Path) -> None:
+    def __init__(
+        self, plan: Plan, bootstrap: str, prefix: str, folder: Path, *, workload: Workload | None = None
+    ) -> None:
         self.plan = plan
+        self.workload = workload or OneModel()
         self.group = WorkerGroup(bootstrap, prefix, folder, partitions=PARTITIONS)
-        self.crew = Crew(self.group, self._rng("crew"), size=plan.workers, failpoint_share=plan.failpoint_share)
+        self.group.inputs, self.group.output_topics = self.workload.inputs, self.workload.outputs
+        self.crew = Crew(
+            self.group,
+            self._rng("crew"),
+            size=plan.workers,
+            failpoint_share=plan.failpoint_share,
+            options=self.workload.options,
+        )
 
     def _rng(self, what: str) -> random.Random:
         return random.Random(f"{self.plan.seed}/{what}")
@@ -122,7 +173,7 @@ class Proof:
     async def _run(self, outages: Sequence[tuple[float, Outage]]) -> Report:
         plan, worker_group, crew = self.plan, self.group, self.crew
         logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it logs pages about unreachable brokers
-        for name in TOPICS:
+        for name in topics_of(worker_group):
             await create_topic(
                 worker_group.bootstrap, worker_group.topic(name), PARTITIONS, replication=plan.replication
             )
@@ -133,6 +184,7 @@ class Proof:
             rate=plan.rate,
             seconds=plan.seconds,
             enough=lambda: crew.has_its_dead,
+            author=self.workload.author(self._rng("author"), PARTITIONS),
         )
         steps = draw(self._rng("steps"), count=round(plan.seconds), gap_s=plan.gap_s)
         times = [(share * plan.seconds, outage) for share, outage in outages]
@@ -148,8 +200,9 @@ class Proof:
             await worker_group.settled(SETTLE_TIMEOUT_S)
             await until_stable(worker_group)
             settle_s = time.monotonic() - ended_s
+            await self.workload.complete(worker_group)
         await crew.go_home()
-        counts = await check(worker_group, feed)
+        counts = await self.workload.check(worker_group, feed)
         report = Report(
             name=plan.name,
             seed=plan.seed,

@@ -16,6 +16,7 @@ from tests.brokers.apache import ApacheKafka
 from tests.brokers.resolve import RealKafka
 from tests.conftest import Names
 from tests.exactness.chaos import outage_of, outage_of_coordinator
+from tests.exactness.mixture_checker import Mixture
 from tests.exactness.proof import Plan, Proof
 
 pytestmark = pytest.mark.filterwarnings(
@@ -37,6 +38,30 @@ async def test_a_moderate_storm(
     server = await asyncio.to_thread(private_kafka, {})
     plan = Plan("a moderate storm", QUICK_SEED, 25, MIN_ABORTED_QUICK, gap_s=(1.0, 2.5))
     await Proof(plan, server.bootstrap, names.prefix, tmp_path).run([(0.8, outage_of(server, seconds=1, clean=False))])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(480)
+async def test_a_moderate_storm_over_three_models(
+    private_kafka: Callable[[Mapping[str, str]], RealKafka], names: Names, tmp_path: Path
+) -> None:
+    server = await asyncio.to_thread(private_kafka, {})
+    plan = Plan("a moderate storm, three models", QUICK_SEED, 20, MIN_ABORTED_QUICK, rate=1000, gap_s=(1.0, 2.5))
+    proof = Proof(plan, server.bootstrap, names.prefix, tmp_path, workload=Mixture())
+    await proof.run([(0.8, outage_of(server, seconds=1, clean=False))])
+
+
+@pytest.mark.exactness
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("clean", [False, True], ids=["broker killed", "broker restarted"])
+async def test_three_models_on_one_broker(
+    private_kafka: Callable[[Mapping[str, str]], RealKafka], names: Names, tmp_path: Path, clean: bool
+) -> None:
+    server = await asyncio.to_thread(private_kafka, {})
+    name = f"three models, broker {'restarted' if clean else 'killed'}"
+    plan = Plan.of_environment(name, seconds=60, min_aborted=MIN_ABORTED, rate=1500)
+    proof = Proof(plan, server.bootstrap, names.prefix, tmp_path, workload=Mixture())
+    await proof.run([(0.5, outage_of(server, seconds=3, clean=clean))])
 
 
 @pytest.mark.exactness

@@ -31,9 +31,11 @@ class OffsetsWatcher:
     def __init__(self, worker_group: WorkerGroup) -> None:
         self._group = worker_group.prefix
         self._places = [
-            TopicPartition(worker_group.topic("features"), number) for number in range(worker_group.partitions)
+            TopicPartition(worker_group.topic(name), number)
+            for name in worker_group.inputs
+            for number in range(worker_group.partitions)
         ]
-        self._highest: dict[int, int] = {}
+        self._highest: dict[TopicPartition, int] = {}
         self._rose_s = 0.0
         self.samples = 0
         self.falls: list[str] = []
@@ -47,25 +49,27 @@ class OffsetsWatcher:
                     self._take(await self._fetch(client))
             await asyncio.sleep(EVERY_S)
 
-    async def _fetch(self, client: AIOKafkaClient) -> dict[int, int]:
+    async def _fetch(self, client: AIOKafkaClient) -> dict[TopicPartition, int]:
         node = await client.coordinator_lookup(CoordinationType.GROUP, self._group)
         # Stable offsets: without this, a coordinator that had just started after an outage of the whole cluster was seen to
         # return offsets from before its last commits, or none at all (Kafka 4.1.1).
         response = await client.send(node, OffsetFetch(self._group, self._places, require_stable=True))
-        parts = [part for _, answers, _ in response.topics for part in answers]
-        errors = {response.error_code, *(part[4] for part in parts)} - {0, UNSTABLE_OFFSET_COMMIT}
+        parts = [(topic, part) for topic, answers, _ in response.topics for part in answers]
+        errors = {response.error_code, *(part[4] for _, part in parts)} - {0, UNSTABLE_OFFSET_COMMIT}
         if errors:
             raise for_code(max(errors))(self._group)
-        return {part[0]: part[1] for part in parts if not part[4]}
+        return {TopicPartition(topic, part[0]): part[1] for topic, part in parts if not part[4]}
 
-    def _take(self, offsets: dict[int, int]) -> None:
+    def _take(self, offsets: dict[TopicPartition, int]) -> None:
         self.samples += 1
-        for number, offset in offsets.items():
-            highest = self._highest.get(number, -1)
+        for place, offset in offsets.items():
+            highest = self._highest.get(place, -1)
             if offset < highest:
-                self.falls.append(f"partition {number}: from {highest} to {offset} in sample {self.samples}")
+                self.falls.append(
+                    f"{place.topic}-{place.partition}: from {highest} to {offset} in sample {self.samples}"
+                )
             if offset > highest:
-                self._highest[number] = offset
+                self._highest[place] = offset
                 now_s = time.monotonic()
                 if self._rose_s:
                     self.longest_still_s = max(self.longest_still_s, now_s - self._rose_s)

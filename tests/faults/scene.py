@@ -14,7 +14,7 @@ from typing import Any, Final
 import psutil
 
 from tests.brokers.clients import create_topic
-from tests.exactness.checker import TOPICS, check, until_stable
+from tests.exactness.checker import check, topics_of, until_stable
 from tests.exactness.feed import Feed
 from tests.exactness.proof import tell
 from tests.exactness.watcher import watched_offsets
@@ -66,7 +66,7 @@ class FaultScene:
         """
         worker_group = self.group
         logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it logs pages about unreachable brokers
-        for topic in TOPICS:
+        for topic in topics_of(worker_group):
             await create_topic(
                 worker_group.bootstrap, worker_group.topic(topic), worker_group.partitions, replication=self.replication
             )

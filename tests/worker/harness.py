@@ -108,7 +108,7 @@ class WorkerProcess:
 class WorkerGroup:
     """A consumer group of worker processes with its own topics. As a context manager, it kills remaining processes at its end.
 
-    inputs: the input topics.
+    inputs, output_topics: the topics, without the prefix.
     published: the events written by `publish`, by partition: id, key and features.
     """
 
@@ -118,6 +118,7 @@ class WorkerGroup:
         self.folder = folder
         self.partitions = partitions
         self.inputs: tuple[str, ...] = ("features",)
+        self.output_topics: tuple[str, ...] = OUTPUTS
         self.workers: list[WorkerProcess] = []
         self.published: list[list[tuple[str, str, tuple[float, ...]]]] = [[] for _ in range(partitions)]
 
