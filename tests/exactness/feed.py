@@ -84,7 +84,14 @@ class OneModelAuthor:
                 headers = [(ID_HEADER, event_id.encode()), (KIND_HEADER, kind.encode())]
             else:
                 value = orjson.dumps({"id": event_id, "timestamp": now_ms, "features": row})
-            yield FeedEvent(event_id, "features", key % self._partitions, b"key-%d" % key, value, headers)
+            yield FeedEvent(
+                event_id,
+                "features",
+                key % self._partitions,
+                key=b"key-%d" % key,
+                value=value,
+                headers=headers,
+            )
 
 
 class Feed:

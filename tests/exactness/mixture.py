@@ -108,7 +108,14 @@ class MixtureAuthor:
                 value, headers = self._garbage(topic, event_id)
             else:
                 value, headers = self._event(topic, event_id, row, now_ms)
-            yield FeedEvent(event_id, topic, key % self._partitions, f"{topic}-{key}".encode(), value, headers)
+            yield FeedEvent(
+                event_id,
+                topic,
+                key % self._partitions,
+                key=f"{topic}-{key}".encode(),
+                value=value,
+                headers=headers,
+            )
 
     def _garbage(self, topic: str, event_id: str) -> tuple[bytes, Headers]:
         rng = self._random

@@ -134,7 +134,7 @@ def expected_of(inputs: Mapping[str, Sequence[ConsumerRecord]]) -> Expected:
 def _event_of(topic: str, record: ConsumerRecord) -> Event:
     headers = {name: value.decode() for name, value in record.headers}
     if KIND_HEADER in headers:
-        return Event(headers[ID_HEADER], headers[MODEL_HEADER], headers[KIND_HEADER], {}, record)
+        return Event(headers[ID_HEADER], headers[MODEL_HEADER], outcome=headers[KIND_HEADER], fields={}, record=record)
     fields = orjson.loads(record.value)
     model = fields.get("model") or headers.get(names.MODEL) or OF_TOPIC[topic]
     outcome = "predicted"
@@ -142,7 +142,7 @@ def _event_of(topic: str, record: ConsumerRecord) -> Event:
         outcome = "accepted"
     elif model == FAILING and fields["features"][0] == POISON:
         outcome = "model_error"
-    return Event(fields["id"], model, outcome, fields, record)
+    return Event(fields["id"], model, outcome=outcome, fields=fields, record=record)
 
 
 def _add_windows(topic: str, partition: int, events: Sequence[Event], windows: dict[str, Window]) -> set[int]:
@@ -162,7 +162,9 @@ def _add_windows(topic: str, partition: int, events: Sequence[Event], windows: d
         for step, offset in enumerate(offsets[-STEPS:]):
             x_TW[step] = [*own[offset].fields["features"], 1.0]
         output = feature_hash(x_TW, WINDOWS)
-        windows[f"{key.decode()}|{start}|{end}"] = Window(key, topic, partition, closed_at, len(offsets), output)
+        windows[f"{key.decode()}|{start}|{end}"] = Window(
+            key, topic, partition, closed_at=closed_at, num_events=len(offsets), output=output
+        )
     assert not result.full
     return set(result.late)
 

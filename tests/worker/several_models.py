@@ -82,7 +82,14 @@ class SeveralModels:
             if poison:
                 features[0] = POISON
             event_id = f"{topic}/{place}/{self._ends[topic, place]:06d}"
-            event = Published(topic, place, self._ends[topic, place], b"key-%d" % key, model, tuple(features.tolist()))
+            event = Published(
+                topic,
+                place,
+                self._ends[topic, place],
+                key=b"key-%d" % key,
+                model=model,
+                features=tuple(features.tolist()),
+            )
             self.events[event_id] = event
             self._ends[topic, place] += 1
             document = {"id": event_id, "timestamp": 1_372_636_800_000 + number, "features": event.features}
