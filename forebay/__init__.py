@@ -20,6 +20,7 @@ if find_spec("forebay.stream") is None:
     )
 
 if TYPE_CHECKING:
+    from forebay.models.artefacts.alias_moves import move_alias
     from forebay.models.artefacts.architectures import build_net
     from forebay.models.artefacts.artefact import save_artefact
     from forebay.models.artefacts.golden import Tolerance
@@ -45,6 +46,7 @@ __all__ = [
     "WindowInput",
     "build_net",
     "fit_preprocessing",
+    "move_alias",
     "prepare",
     "prepared_shape",
     "save_artefact",
@@ -64,6 +66,7 @@ _MODULES = {
     "WindowInput": "forebay.models.artefacts.window_input",
     "build_net": "forebay.models.artefacts.architectures",
     "fit_preprocessing": "forebay.models.training.fit",
+    "move_alias": "forebay.models.artefacts.alias_moves",
     "prepare": "forebay.models.artefacts.preparation",
     "prepared_shape": "forebay.models.artefacts.preparation",
     "save_artefact": "forebay.models.artefacts.artefact",

@@ -43,7 +43,6 @@ IMPORTED_ONLY_BY = {
     "torch": (
         "models/backends/torch_device.py",
         "models/artefacts/validation.py",
-        "models/artefacts/manifest.py",
         "models/artefacts/architectures.py",
         "models/serving/served_model.py",
         "models/training/train.py",

@@ -218,6 +218,12 @@ def build_net(architecture: str, params: Mapping[str, object]) -> Net:
     return _class_of(architecture)(**check_params(architecture, params))
 
 
+def outline(architecture: str, params: Mapping[str, object]) -> Net:
+    """Return the net without memory for weights, so that absurd parameters cost nothing. Raises like `build_net`."""
+    with torch.device("meta"):
+        return build_net(architecture, params)
+
+
 def check_params(architecture: str, params: Mapping[str, object]) -> dict[str, object]:
     """Return the parameters as JSON values, completed with the defaults. Raises like `build_net`."""
     _class_of(architecture)

@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 
-from forebay.models.artefacts.architectures import Net
+from forebay.models.artefacts.architectures import Net, outline
 from forebay.models.artefacts.argument_checks import describe
 from forebay.models.artefacts.arrays import FloatArray
 from forebay.models.artefacts.files import (
@@ -28,7 +28,7 @@ from forebay.models.artefacts.files import (
 )
 from forebay.models.artefacts.golden import GoldenRows, Tolerance, dump_golden, load_golden
 from forebay.models.artefacts.golden_drawing import draw_golden_rows
-from forebay.models.artefacts.manifest import FORMAT, Manifest, Provenance, check_fit, outline
+from forebay.models.artefacts.manifest import FORMAT, Manifest, Provenance, check_fit
 from forebay.models.artefacts.preparation import prepare
 from forebay.models.artefacts.preprocessing import Preprocessing
 from forebay.models.artefacts.repository import (
@@ -37,9 +37,9 @@ from forebay.models.artefacts.repository import (
     VERSION_NAME,
     check_name,
     find_version,
-    read_bounded,
 )
 from forebay.models.artefacts.signature import Signature
+from forebay.models.artefacts.storage import read_bounded, sync_directory, write_synced
 from forebay.models.artefacts.validation import (
     check_arguments,
     check_manifest_reads_back,
@@ -134,11 +134,13 @@ def save_artefact(
 def load_artefact(
     repository: Path | str,
     name: str,
-    version: int | None = None,
+    version: int | str | None = None,
     *,
     max_weights_bytes: int = MAX_WEIGHTS_BYTES,
 ) -> Artefact:
-    """Return a version of a model, loaded. version: None for the highest.
+    """Return a version of a model, loaded.
+
+    version: a number, an alias, or None for the highest.
 
     Before any file but the manifest is interpreted, all files that the manifest lists are found to be in place, with the
     stated size and SHA-256. Whether the golden rows agree is not known before the net is on its device: `ServedModel`
@@ -203,7 +205,7 @@ def _write(repository: Path, manifest: Manifest, files: Mapping[str, bytes]) -> 
             staged = Path(scratch, "version")
             staged.mkdir()
             for file, data in files.items():
-                _write_synced(staged / file, data)
+                write_synced(staged / file, data)
             return _publish(staged, model_directory, manifest)
     except OSError as error:
         raise StorageError(
@@ -217,8 +219,8 @@ def _publish(staged: Path, model_directory: Path, manifest: Manifest) -> Path:
         # Any entry whose name is a number counts as taken, even a stray file.
         taken = [int(entry) for entry in os.listdir(model_directory) if VERSION_NAME.fullmatch(entry)]
         version = max(taken, default=0) + 1
-        _write_synced(staged / MANIFEST_FILE, replace(manifest, version=version).to_json())
-        _sync_directory(staged)
+        write_synced(staged / MANIFEST_FILE, replace(manifest, version=version).to_json())
+        sync_directory(staged)
         target = model_directory / str(version)
         try:
             os.rename(staged, target)
@@ -227,21 +229,6 @@ def _publish(staged: Path, model_directory: Path, manifest: Manifest) -> Path:
             if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
                 continue
             raise
-        _sync_directory(model_directory)
-        _sync_directory(model_directory.parent)
+        sync_directory(model_directory)
+        sync_directory(model_directory.parent)
         return target
-
-
-def _write_synced(file: Path, data: bytes) -> None:
-    with open(file, "wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

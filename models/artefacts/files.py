@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from forebay.models.artefacts.json_object import JsonObject
-from forebay.models.artefacts.repository import COPY_AGAIN, MANIFEST_FILE, check_contained, read_bounded, unreadable
+from forebay.models.artefacts.repository import MANIFEST_FILE
+from forebay.models.artefacts.storage import COPY_AGAIN, check_contained, read_bounded, unreadable
 from forebay.schemas.errors import ModelError
 
 WEIGHTS_FILE: Final = "weights.safetensors"

@@ -17,8 +17,8 @@ import safetensors.numpy
 from forebay.models.artefacts.argument_checks import number
 from forebay.models.artefacts.arrays import FloatArray
 from forebay.models.artefacts.json_object import JsonObject
-from forebay.models.artefacts.repository import COPY_AGAIN
 from forebay.models.artefacts.signature import Signature
+from forebay.models.artefacts.storage import COPY_AGAIN
 from forebay.schemas.errors import ModelError
 
 MAX_ROWS: Final = 1024

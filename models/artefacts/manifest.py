@@ -6,11 +6,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import torch
-
-from forebay.models.artefacts.architectures import Net, build_net
 from forebay.models.artefacts.files import GOLDEN_FILE, WEIGHTS_FILE, FileEntry, read_entries
 from forebay.models.artefacts.golden import Tolerance
 from forebay.models.artefacts.json_object import JsonObject, decode_json
@@ -18,6 +15,9 @@ from forebay.models.artefacts.preparation import prepared_shape, prepared_width
 from forebay.models.artefacts.preprocessing import Preprocessing
 from forebay.models.artefacts.signature import Signature
 from forebay.schemas.errors import ModelError
+
+if TYPE_CHECKING:
+    from forebay.models.artefacts.architectures import Net  # imports torch, which takes seconds
 
 FORMAT: Final = 2
 OLD_FORMAT: Final = 1
@@ -194,12 +194,6 @@ def _read_backend(fields: JsonObject) -> str:
             remedy="upgrade Forebay here, or publish the model again with this version",
         )
     return backend
-
-
-def outline(architecture: str, params: Mapping[str, object]) -> Net:
-    """Return the net without memory for weights, so that absurd parameters cost nothing. Raises like `build_net`."""
-    with torch.device("meta"):
-        return build_net(architecture, params)
 
 
 def check_fit(net: Net, signature: Signature, preprocessing: Preprocessing, place: str) -> None:

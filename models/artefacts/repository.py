@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
 
+from forebay.models.artefacts.aliases import check_alias, read_aliases
 from forebay.models.artefacts.json_object import JsonObject, decode_json
 from forebay.models.artefacts.signature import Signature
+from forebay.models.artefacts.storage import check_contained, read_bounded, unreadable
 from forebay.schemas.errors import ModelError
 
 MANIFEST_FILE: Final = "manifest.json"
 MAX_MANIFEST_BYTES: Final = 16 * 1024 * 1024
-COPY_AGAIN: Final = "copy the version again from where it was published, or publish the model again"
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 VERSION_NAME: Final = re.compile(r"[1-9][0-9]{0,8}")
 _MAX_LISTED: Final = 10
 
 
-def read_signature(repository: Path | str, name: str, version: int | None = None) -> Signature:
-    """Return the signature of a version of a model, without loading the model. version: None for the highest.
+def read_signature(repository: Path | str, name: str, version: int | str | None = None) -> Signature:
+    """Return the signature of a version of a model, without loading the model.
+
+    version: a number, an alias, or None for the highest.
 
     Raises ModelError that names the file, what is wrong with it and the remedy.
     """
@@ -34,10 +36,10 @@ def read_signature(repository: Path | str, name: str, version: int | None = None
     return Signature.read(fields.child("signature"))
 
 
-def find_version(repository: Path, name: str, version: int | None) -> tuple[int, Path]:
+def find_version(repository: Path, name: str, version: int | str | None) -> tuple[int, Path]:
     """Return the number and the directory of a version. Raises ModelError if it does not exist.
 
-    version: None for the highest.
+    version: a number, an alias, or None for the highest.
     """
     versions = list_versions(repository, name)
     if not versions:
@@ -46,17 +48,33 @@ def find_version(repository: Path, name: str, version: int | None) -> tuple[int,
             kind="version_not_found",
             remedy="publish a version, or check that the repository was copied completely",
         )
+    alias = version if isinstance(version, str) else None
+    if alias is not None:
+        version = _aliased_version(repository, name, alias)
     if version is None:
         version = versions[-1]
     elif version not in versions:
+        origin = "" if alias is None else f", where the alias {alias!r} leads"
         raise ModelError(
-            f"{repository / name}: there is no version {version}",
+            f"{repository / name}: there is no version {version}{origin}",
             kind="version_not_found",
             remedy=f"choose {_listed([str(number) for number in reversed(versions)])}, or none for the highest",
         )
     directory = repository / name / str(version)
     check_contained(repository, directory)
     return version, directory
+
+
+def split_reference(reference: str) -> tuple[str, int | str | None]:
+    """Return the name and the version in `NAME`, `NAME@VERSION` or `NAME@ALIAS`. Raises ModelError for other texts.
+
+    The version is None without one, which means the highest.
+    """
+    name, at, version = reference.partition("@")
+    check_name(name)
+    if not at:
+        return name, None
+    return name, int(version) if VERSION_NAME.fullmatch(version) else check_alias(version)
 
 
 def list_models(repository: Path | str) -> list[str]:
@@ -95,6 +113,20 @@ def check_name(name: str) -> None:
         )
 
 
+def _aliased_version(repository: Path, name: str, alias: str) -> int:
+    check_alias(alias)
+    versions = read_aliases(repository, name).versions
+    if alias not in versions:
+        near = get_close_matches(alias, versions, n=1)
+        known = f"choose {_listed(list(versions))}" if versions else "the model has no aliases: give a version"
+        raise ModelError(
+            f"{repository / name}: there is no alias {alias!r}",
+            kind="alias",
+            remedy=f"did you mean {near[0]!r}? Otherwise {known}" if near else known,
+        )
+    return versions[alias]
+
+
 def _directories(repository: Path) -> list[str]:
     if not repository.is_dir():
         raise ModelError(
@@ -124,53 +156,6 @@ def _entries(directory: Path) -> list[str]:
         return os.listdir(directory)
     except OSError as error:
         raise unreadable(directory, error) from error
-
-
-def check_contained(folder: Path, path: Path, folder_name: str = "the repository") -> None:
-    """Raise ModelError if a path leads out of a folder: the repository, or the folder of a version.
-
-    Links within the folder are allowed: mounted volumes consist of them.
-
-    folder_name: the folder in the message.
-    """
-    try:
-        target = path.resolve()
-    except (RuntimeError, OSError):  # before Python 3.13 a RuntimeError
-        raise ModelError(f"{path}: this symbolic link leads to itself", kind="path", remedy=COPY_AGAIN) from None
-    if not target.is_relative_to(folder.resolve()):
-        raise ModelError(
-            f"{path}: this path leads out of {folder_name}, to {target}",
-            kind="path",
-            remedy="copy the version into the repository instead of linking to it",
-        )
-
-
-def read_bounded(folder: Path, file: Path, max_bytes: int) -> bytes:
-    """Return the bytes of a regular file in the folder. Raises ModelError if it is larger or cannot be read."""
-    check_contained(folder, file)
-    try:
-        # Non-blocking, because opening a named pipe in place of the file could wait forever.
-        with open(os.open(file, os.O_RDONLY | os.O_NONBLOCK), "rb") as stream:
-            status = os.fstat(stream.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise ModelError(f"{file}: this is not a regular file", kind="unreadable", remedy=COPY_AGAIN)
-            # Read one byte more than allowed, in case the file has grown since its size was read.
-            data = b"" if status.st_size > max_bytes else stream.read(max_bytes + 1)
-    except OSError as error:
-        raise unreadable(file, error) from error
-    if max(status.st_size, len(data)) > max_bytes:
-        raise ModelError(
-            f"{file}: the file has {max(status.st_size, len(data))} bytes; allowed are at most {max_bytes}",
-            kind="too_large",
-            remedy="publish a smaller model",
-        )
-    return data
-
-
-def unreadable(path: Path, error: OSError) -> ModelError:
-    """Return the error for a path that cannot be read."""
-    remedy = COPY_AGAIN if isinstance(error, FileNotFoundError) else "check the permissions of the repository"
-    return ModelError(f"{path}: cannot be read: {error.strerror or error}", kind="unreadable", remedy=remedy)
 
 
 def _one_of(names: list[str]) -> str:

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from forebay.models.artefacts.architectures import ARCHITECTURES, Net
+from forebay.models.artefacts.architectures import ARCHITECTURES, Net, outline
 from forebay.models.artefacts.argument_checks import describe, number, text
 from forebay.models.artefacts.arrays import FloatArray
-from forebay.models.artefacts.manifest import Manifest, outline
+from forebay.models.artefacts.manifest import Manifest
 from forebay.models.artefacts.preprocessing import Impute, OneHot, Preprocessing, Standardise
 from forebay.models.artefacts.signature import Signature
 from forebay.models.artefacts.weights import load_weights

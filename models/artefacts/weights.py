@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 
 from forebay.models.artefacts.architectures import Net
-from forebay.models.artefacts.repository import COPY_AGAIN
+from forebay.models.artefacts.storage import COPY_AGAIN
 from forebay.schemas.errors import ModelError
 
 _MAX_LISTED: Final = 10

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from forebay.models.artefacts.manifest import Manifest, outline
+from forebay.models.artefacts.architectures import outline
+from forebay.models.artefacts.manifest import Manifest
 from forebay.schemas.errors import ModelError
 from tests.models.build import publish
 
