@@ -64,8 +64,8 @@ class Lanes:
         self._router = router or ModelRouter(lane.model for lane in lanes)
         several = len(lanes) > 1
         self.reorder: ResultBuffer = MergingReorderBuffer(self._waiting) if several else ReorderBuffer()
-        # Alone, a lane may use all that the limits permit.
-        self._shares = TopicShares(in_flight.bounds) if several else None
+        # A single lane or topic may use all that the limits permit.
+        self._shares = TopicShares(in_flight.bounds) if several and len(topics) > 1 else None
         self._states = {
             lane.model: _LaneState(
                 lane,

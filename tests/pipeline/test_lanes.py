@@ -70,7 +70,10 @@ class StepExecutor:
 
 
 class Scene:
-    def __init__(self, models: Sequence[ModelRef] = (A, B), *, max_events: int = 300) -> None:
+    def __init__(
+        self, models: Sequence[ModelRef] = (A, B), *, max_events: int = 300, topics: frozenset[str] = TOPICS
+    ) -> None:
+        self.in_flight = InFlight(Bounds(max_events, 10**9, 4), limit_batches=len(models) == 1)
         self.clock = ManualClock()
         self.executors = {model: StepExecutor() for model in models}
         self.breakers = {
@@ -90,8 +93,8 @@ class Scene:
                 )
                 for model in models
             ],
-            topics=TOPICS,
-            in_flight=InFlight(Bounds(max_events, 10**9, 4), limit_batches=len(models) == 1),
+            topics=topics,
+            in_flight=self.in_flight,
             observer=NullObserver(),
             result_ready=asyncio.Event(),
             clock=self.clock,
@@ -99,6 +102,7 @@ class Scene:
 
     def poll(self, *parts: Chunk) -> None:
         for part in parts:
+            self.in_flight.on_polled(events=part.num_records, num_bytes=part.num_bytes)
             self.lanes.add(part, now_s=self.clock.now_s, wall_ms=self.clock.now_ms)
 
     def readable(self) -> frozenset[str]:
@@ -147,6 +151,15 @@ async def test_a_topic_that_holds_its_share_is_not_read() -> None:
     scene.executors[B].is_away = True
     scene.poll(chunk(range(40), partition=TOPIC_B, model=B))
     assert scene.readable() == {"only-a", "mixed"} and scene.blocked(B) == "in_flight_limit"
+
+
+async def test_a_single_topic_may_use_all_that_the_limits_permit() -> None:
+    scene = Scene(max_events=60, topics=frozenset(["mixed"]))
+    scene.executors[B].is_away = True
+    scene.poll(chunk(range(40), partition=MIXED, model=B))
+    assert scene.readable() == {"mixed"} and scene.blocked(B) is None
+    scene.poll(chunk(range(40, 60), partition=MIXED, model=A))
+    assert scene.readable() == frozenset() and scene.blocked(B) == "in_flight_limit"
 
 
 async def test_one_lane_alone_blocks_everything() -> None:
