@@ -13,7 +13,8 @@ from typing import Final
 from forebay.stream.pipeline.in_flight import Bounds
 
 SHARE: Final = 2
-"""One topic alone may hold two thirds of the limit; two that are both stuck leave a fifth to the others."""
+"""One topic alone may hold two thirds of the limit; two that get stuck together leave a fifth to the others,
+and one after the other a ninth."""
 
 
 class TopicShares:
