@@ -27,7 +27,7 @@ demo: .venv/.ready-demo ## Run a worker on real flight data with an embedded bro
 test: .venv/.ready-dev ## Run the test suite; starts an Apache Kafka if Java and Maven, or Docker, are available
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
-test-exactness: .venv/.ready-dev ## Verify exactly-once processing on an Apache Kafka and print a report; takes 15 minutes
+test-exactness: .venv/.ready-dev ## Verify exactly-once processing on an Apache Kafka and print a report; takes 20 minutes
 	@$(BIN)/python -m tests.exactness.report $(ARGS)
 
 test-faults: .venv/.ready-dev ## Test failures of brokers, network, clocks and groups and print a report; takes 10 minutes
