@@ -15,7 +15,7 @@ MODELS: Final = "models"
 SUBSECTIONS: Final[dict[str, type[Section]]] = {"batch": BatchOverrides, "window": WindowSection}
 """The tables within an entry of [[models]]."""
 
-_ENTRY_KEY: Final = re.compile(rf"{MODELS}\[([0-9]{{1,6}})\]\.(?:(batch|window)\.)?([A-Za-z0-9_]+)")
+_ENTRY_KEY: Final = re.compile(rf"{MODELS}\[(0|[1-9][0-9]{{0,5}})\]\.(?:(batch|window)\.)?([A-Za-z0-9_]+)")
 
 
 def entry_fields() -> dict[str, FieldInfo]:

@@ -96,6 +96,12 @@ def test_the_command_line_replaces_the_list_or_sets_one_value(tmp_path: Path) ->
     assert [(served.model.name, served.model.version) for served in replaced.models_to_serve()] == [("c", 2)]
 
 
+def test_an_index_with_leading_zeros_is_refused_rather_than_ignored(tmp_path: Path) -> None:
+    path = write(tmp_path, TWO)
+    (problem,) = problems(path, {}, {"models[01].version": "9"})
+    assert problem.startswith("models[01].version (command line): unknown setting")
+
+
 @pytest.mark.parametrize("text", ["", "[]"])
 def test_an_empty_list_is_the_short_form(tmp_path: Path, text: str) -> None:
     loaded = load_settings(write(tmp_path, TWO), {"FOREBAY_MODELS": text, "FOREBAY_MODEL__NAME": "m"})
