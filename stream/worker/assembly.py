@@ -341,7 +341,7 @@ class WorkerAssembly:
             lane.encoder,
             model=lane.ref.name,
             version=lane.ref.version,
-            topics=layout.outputs,
+            topics=lane.output_topics(layout.outputs),
             placer=Placer(layout.input_partitions, hash_key),
             worker=self._instance,
             feature_names=[

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from forebay.models.backends.protocol import Model
 from forebay.stream.admin.served_model import ServedModel, WindowLane
@@ -15,6 +15,7 @@ from forebay.stream.core.backoff import Backoff
 from forebay.stream.core.circuit_breaker import BreakerState, CircuitBreaker
 from forebay.stream.core.clock import Clock
 from forebay.stream.core.model_ref import ModelRef
+from forebay.stream.core.outputs import OutputTopics
 from forebay.stream.decode import DecodedModel
 from forebay.stream.eventtime.plan import WindowPlan
 from forebay.stream.eventtime.stage import WindowStage
@@ -52,6 +53,10 @@ class ServedLane:
     def decoded_model(self) -> DecodedModel:
         """Return what decoding needs to know of the model."""
         return DecodedModel(self.ref, self.model.signature, self.topics)
+
+    def output_topics(self, topics: OutputTopics) -> OutputTopics:
+        """Return the topics of the worker that the lane writes to: late events only if the model's windows ask for them."""
+        return topics if self.settings.window.late_events_topic else replace(topics, late_events=None)
 
     def served_model(self, windows: WindowStage | None) -> ServedModel:
         """Return what the admin API needs to know of the model. windows: None if the model takes single events."""

@@ -1,0 +1,41 @@
+"""The assembly of a lane: what it takes from the settings of its model."""
+
+from __future__ import annotations
+
+import pytest
+
+from forebay.stream.config.sections import Settings
+from forebay.stream.core.clock import SystemClock
+from forebay.stream.core.outputs import OutputTopic, OutputTopics
+from forebay.stream.worker.lane_assembly import build_lane
+from tests.worker.echo import WindowHashModel
+
+
+@pytest.mark.parametrize(("name", "topic"), [("wanted", "late-events"), ("counted", None)])
+async def test_only_a_model_whose_windows_ask_for_it_writes_its_late_events(name: str, topic: str | None) -> None:
+    window = {"kind": "tumbling", "size_ms": 10}
+    settings = Settings.model_validate(
+        {
+            "kafka": {"bootstrap_servers": "127.0.0.1:1"},
+            "models": (
+                {"name": "wanted", "topics": ["a"], "window": {**window, "late_events_topic": True}},
+                {"name": "counted", "topics": ["b"], "window": window},
+            ),
+        }
+    )
+    served = {one.model.name: one for one in settings.models_to_serve()}[name]
+    lane = build_lane(
+        WindowHashModel(name),
+        served,
+        worker=settings,
+        topics=frozenset(served.topics),
+        label=name,
+        clock=SystemClock(),
+        on_fatal=lambda _error: None,
+    )
+    names = ("predictions", "dead-letters", "outcome-deltas", "late-events")
+    topics = OutputTopics(*(OutputTopic(one, 1, 1_000) for one in names))
+
+    own = lane.output_topics(topics)
+
+    assert [one.name for one in own.all()] == [*names[:3], *([topic] if topic else [])]
