@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Final
 
 from forebay.schemas.failures import Outcome
 from forebay.stream.core.quantities import quantity
 from forebay.stream.output.ledger import Ledger
+
+_OF_WINDOWS: Final = frozenset({Outcome.ACCEPTED, Outcome.LATE, Outcome.WINDOW_PREDICTED, Outcome.WINDOW_FAILED})
 
 
 @dataclass(slots=True)
@@ -30,7 +33,7 @@ class Totals:
     def __str__(self) -> str:
         """Return one line: the number of events and their outcomes."""
         events = {outcome: count for outcome, count in self.outcomes.items() if not outcome.of_window}
-        windowed = not events.keys().isdisjoint((Outcome.ACCEPTED, Outcome.LATE))
+        windowed = any(count and outcome in _OF_WINDOWS for outcome, count in self.outcomes.items())
         usual = (Outcome.ACCEPTED if windowed else Outcome.PREDICTED, Outcome.REJECTED, Outcome.FAILED)
         shown = [outcome for outcome in Outcome if outcome in usual or events.get(outcome)]
         parts = [f"{events.get(outcome, 0):,} {outcome.value}" for outcome in shown]

@@ -26,3 +26,11 @@ def test_windows_are_shown_after_their_events() -> None:
     late = Totals()
     late.outcomes[Outcome.LATE] = 2
     assert str(late).startswith("2 events committed = 0 rejected + 0 failed + 0 accepted + 2 late")
+
+
+def test_windows_that_only_closed_are_shown_too() -> None:
+    totals = Totals()
+    totals.outcomes.update({Outcome.ACCEPTED: 0, Outcome.WINDOW_PREDICTED: 3})
+    assert str(totals) == "0 events committed = 0 rejected + 0 failed + 0 accepted; 3 windows = 3 predicted + 0 failed"
+    totals.outcomes[Outcome.PREDICTED] = 2
+    assert str(totals).startswith("2 events committed = 2 predicted + 0 rejected + 0 failed + 0 accepted; 3 windows")
