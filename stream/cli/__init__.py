@@ -15,7 +15,7 @@ def main(args: Sequence[str] | None = None) -> int:
         _exit_on_signal()
         from forebay.stream.cli.group import run_command
 
-        return run_command(None)
+        return _end_beside_a_model(run_command(None))
     from forebay.stream.cli.group import run_command
     from forebay.stream.cli.interrupts import exit_on_signal
 
@@ -36,3 +36,19 @@ def _exit_on_signal() -> None:
             signal.signal(number, lambda number, frame: os._exit(128 + number))
     except ValueError:  # not in the main thread
         pass
+
+
+def _end_beside_a_model(status: int) -> int:
+    """Return the exit status, or end the process with it at once if a model is still running in a thread.
+
+    The interpreter would end such a thread within torch, which aborts the process: its exit status would be that of a crash.
+    """
+    import os
+    import sys
+
+    devices = sys.modules.get("forebay.stream.inference.device_thread")
+    if devices is None or not devices.any_running():
+        return status
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

@@ -16,7 +16,7 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from forebay.models.backends.protocol import Model
 from forebay.stream.core.backoff import Backoff
@@ -29,6 +29,7 @@ from forebay.stream.inference.timed_model import TimedModel
 
 MAX_WITH_DEVICE = 2
 SHORT_CALL_S = 0.001
+_THREAD_NAME: Final = "device"
 
 OnFatal = Callable[[BaseException], None]
 
@@ -66,7 +67,7 @@ class DeviceThread:
         self._on_fatal = on_fatal
         self._queue: queue.SimpleQueue[MicroBatch | _AdHocBatch | None] = queue.SimpleQueue()
         self._ad_hoc_lock = asyncio.Lock()
-        self._thread = threading.Thread(target=self._run, name="device", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=_THREAD_NAME, daemon=True)
         self._outstanding = 0
         self._call_started_s: float | None = None
         self._usual_call_s = math.inf
@@ -204,6 +205,11 @@ class DeviceThread:
         except RuntimeError:
             # The event loop is closed: the worker has ended, and nothing waits for this result.
             self._queue.put(None)
+
+
+def any_running() -> bool:
+    """Return whether a device thread of this process has not ended: a model call cannot be interrupted."""
+    return any(thread.name == _THREAD_NAME for thread in threading.enumerate())
 
 
 def _resolve(future: asyncio.Future[BatchResult], result: BatchResult | Deferred) -> None:

@@ -213,3 +213,26 @@ def test_a_start_that_waits_for_the_cluster_is_stopped_at_once(
     assert (status, "Traceback" in err) == (expected, False), err
     assert "before the start was complete" in err or number == signal.SIGINT
     assert time.monotonic() - started_s < ENDS_WITHIN_S / 2
+
+
+def test_a_model_call_that_still_runs_at_the_end_does_not_change_the_exit_status(tmp_path: Path) -> None:
+    script = (
+        "import torch\n"
+        "from threading import Event\n"
+        "from types import SimpleNamespace\n"
+        "from forebay.stream.cli import main\n"
+        "from forebay.stream.inference.device_thread import DeviceThread\n"
+        "running, x = Event(), torch.rand(2000, 2000)\n"
+        "def warm_up(sizes):\n"
+        "    running.set()\n"
+        "    for _ in range(1000): x @ x\n"
+        "model = SimpleNamespace(warm_up=warm_up)\n"
+        "loop = SimpleNamespace(create_future=lambda: None, call_soon_threadsafe=lambda *_: None)\n"
+        "device = DeviceThread(model, clock=None, loop=loop, breaker=None, backoff=None, on_fatal=None)\n"
+        "try: device.start([1]).send(None)\n"
+        "except TypeError: pass  # nothing awaits the model\n"
+        "running.wait()\n"
+        "sys.exit(main())\n"
+    )
+    process = start("--version", folder=tmp_path, script=script)
+    assert end(process) == (0, "")
