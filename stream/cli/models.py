@@ -1,0 +1,250 @@
+"""`forebay models`: list, show, validate and alias the models of a repository."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+import click
+
+from forebay.stream.cli.examples import examples
+from forebay.stream.cli.options import ConfigSource, config_options, json_option
+from forebay.stream.cli.output import echo, echo_json
+from forebay.stream.cli.subcommands import SubcommandGroup
+
+if TYPE_CHECKING:
+    from forebay.stream.cli.models_reading import Validation
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@click.group(
+    name="models",
+    cls=SubcommandGroup,
+    answers={
+        "register": "Models are published from Python: `forebay.save_artefact`.",
+        "publish": "Models are published from Python: `forebay.save_artefact`.",
+        "check": "`forebay models validate` checks the models of a repository, `forebay check` those of the configuration.",
+        "delete": "Forebay deletes no models; remove the version's folder.",
+        "aliases": "`forebay models list` shows the aliases, `forebay models alias` moves one.",
+    },
+    epilog=examples(
+        ("forebay models list", "the models and their aliases"),
+        ("forebay models show churn@champion", "one version in full"),
+        ("forebay models validate", "load every version and compare its golden rows"),
+        ("forebay models alias churn@4 champion", "move an alias"),
+    ),
+)
+def command() -> None:
+    """List, show, validate and alias the models of a repository.
+
+    A version is given as NAME@VERSION or NAME@ALIAS; NAME alone is its highest version.
+    """
+
+
+def _repository_option(function: Callable[P, R]) -> Callable[P, R]:
+    return click.option(
+        "--repository",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help="The model repository. [default: model.repository]",
+    )(function)
+
+
+@command.command(
+    name="list",
+    epilog=examples(
+        ("forebay models list", "one line per model"),
+        ("forebay models list churn", "one line per version"),
+        ("forebay models list --json | jq -r '.[].name'", "for scripts"),
+    ),
+)
+@config_options
+@click.argument("name", required=False, metavar="[NAME]")
+@_repository_option
+@json_option
+def list_command(source: ConfigSource, name: str | None, repository: Path | None, as_json: bool) -> None:
+    """List the models of a repository, or the versions of the model NAME.
+
+    Only manifests are read; `forebay models validate` checks the other files too. A manifest that cannot be read is listed
+    with the reason.
+    """
+    folder = _repository(source, repository)
+    from forebay.stream.cli.models_reading import list_all_models, list_all_versions
+
+    rows = list_all_models(folder) if name is None else list_all_versions(folder, name)
+    if as_json:
+        echo_json(rows)
+        return
+    from forebay.stream.cli.models_render import models_table, versions_table
+    from forebay.stream.terminal.console import print_whole
+
+    if not rows:
+        echo(f"{folder}: no model has been published there yet", err=True)
+        return
+    print_whole(models_table(rows) if name is None else versions_table(rows))
+
+
+@command.command(
+    epilog=examples(
+        ("forebay models show churn", "the highest version"),
+        ("forebay models show churn@3", "version 3"),
+        ("forebay models show churn@champion --json", "where an alias leads, for scripts"),
+    )
+)
+@config_options
+@click.argument("reference", metavar="NAME[@VERSION|@ALIAS]")
+@_repository_option
+@json_option
+def show(source: ConfigSource, reference: str, repository: Path | None, as_json: bool) -> None:
+    """Show a version of a model: its input, outputs, files, origin and aliases.
+
+    Only the manifest is read. --json prints it with `folder` and `aliases` added.
+    """
+    folder = _repository(source, repository)
+    from forebay.stream.cli.models_reading import read_version
+
+    shown = read_version(folder, reference)
+    if as_json:
+        echo_json(shown.to_dict())
+        return
+    from forebay.stream.cli.models_render import version_text
+    from forebay.stream.terminal.console import print_whole
+
+    print_whole(version_text(shown))
+
+
+@command.command(
+    epilog=examples(
+        ("forebay models validate", "every version of every model"),
+        ("forebay models validate churn@4 churn@champion", "these versions"),
+        ("forebay models validate churn@4 --device cuda", "on another device"),
+    )
+)
+@config_options
+@click.argument("references", nargs=-1, metavar="[NAME[@VERSION|@ALIAS]]...")
+@_repository_option
+@click.option(
+    "--device",
+    default="cpu",
+    show_default=True,
+    metavar="NAME",
+    help="Device to load on: auto, cpu, cuda, cuda:N, mps.",
+)
+@json_option
+def validate(
+    source: ConfigSource, references: tuple[str, ...], repository: Path | None, device: str, as_json: bool
+) -> int:
+    """Load versions as a worker does: verify all files, build the model, compare its golden rows, run it.
+
+    Without an argument, every version of every model is validated. The exit status is 1 if one of them cannot be served.
+    """
+    folder = _repository(source, repository)
+    # Imported late: it imports torch.
+    from forebay.stream.cli.models_reading import all_versions, validate_version
+
+    chosen = list(references) or all_versions(folder)
+    results: list[Validation] = []
+    for reference in chosen:
+        result = validate_version(folder, reference, device)
+        results.append(result)
+        if not as_json:
+            from forebay.stream.cli.models_render import print_validation
+
+            print_validation(result)  # at once: a large model takes its time
+    if as_json:
+        echo_json([result.to_dict() for result in results])
+    elif not results:
+        echo(f"{folder}: no model has been published there yet", err=True)
+    return 0 if all(result.error is None for result in results) else 1
+
+
+@command.command(
+    epilog=examples(
+        ("forebay models alias churn@4 champion --reason 'better on last week'", "move or create an alias"),
+        ("forebay models alias churn@champion previous", "to where another alias leads"),
+        ("forebay models alias churn canary --remove", "remove an alias"),
+    )
+)
+@config_options
+@click.argument("reference", metavar="NAME@VERSION")
+@click.argument("alias", metavar="ALIAS")
+@_repository_option
+@click.option("--remove", is_flag=True, help="Remove the alias; give NAME without a version.")
+@click.option("--by", metavar="TEXT", help="Who moves it. [default: the user's name on this machine]")
+@click.option("--reason", default="", metavar="TEXT", help="Why it is moved, for the history.")
+@json_option
+def alias(
+    source: ConfigSource,
+    reference: str,
+    alias: str,
+    repository: Path | None,
+    remove: bool,
+    by: str | None,
+    reason: str,
+    as_json: bool,
+) -> None:
+    """Move an alias to a version, and record who moved it, when and why.
+
+    NAME@VERSION is a version that exists, or NAME@ALIAS. The version is not loaded: `forebay models validate` does that.
+    Workers do not follow aliases: they serve the number in model.version.
+    """
+    if remove == ("@" in reference):
+        raise click.UsageError(
+            "--remove takes NAME without a version" if remove else "give the version: NAME@VERSION or NAME@ALIAS"
+        )
+    folder = _repository(source, repository)
+    from datetime import UTC, datetime
+
+    from forebay.models.artefacts.alias_moves import move_alias
+    from forebay.models.artefacts.repository import find_version, split_reference
+    from forebay.stream.cli.models_reading import user_name
+
+    name, version = split_reference(reference)
+    number = None if remove else find_version(folder, name, version)[0]
+    move = move_alias(folder, name, alias, number, by=by or user_name(), at=datetime.now(UTC), reason=reason)
+    if as_json:
+        echo_json(None if move is None else move.to_dict())
+    elif move is None:
+        echo(f"{name}@{alias} leads to version {number} already; nothing was changed")
+    else:
+        before = "new" if move.before is None else f"was version {move.before}"
+        after = "removed" if move.after is None else f"version {move.after}"
+        echo(f"{name}@{alias}: {after} ({before})")
+
+
+@command.command(
+    epilog=examples(
+        ("forebay models history churn", "all moves, newest first"),
+        ("forebay models history churn --alias champion", "of one alias"),
+        ("forebay models history churn --json", "for scripts"),
+    )
+)
+@config_options
+@click.argument("name", metavar="NAME")
+@_repository_option
+@click.option("--alias", metavar="ALIAS", help="Show only the moves of this alias.")
+@json_option
+def history(source: ConfigSource, name: str, repository: Path | None, alias: str | None, as_json: bool) -> None:
+    """Show who moved the aliases of a model when, from and to which version, and why; newest first."""
+    folder = _repository(source, repository)
+    from forebay.models.artefacts.aliases import read_aliases
+    from forebay.models.artefacts.repository import list_versions
+
+    list_versions(folder, name)  # refuses a model that does not exist
+    moves = [move for move in reversed(read_aliases(folder, name).history) if alias in (None, move.alias)]
+    if as_json:
+        echo_json([move.to_dict() for move in moves])
+    elif moves:
+        from forebay.stream.cli.models_render import history_table
+        from forebay.stream.terminal.console import print_whole
+
+        print_whole(history_table(moves))
+    else:
+        echo(f"{name}: no alias{'' if alias is None else f' {alias!r}'} was ever set", err=True)
+
+
+def _repository(source: ConfigSource, repository: Path | None) -> Path:
+    return Path(source.load().settings.model.repository) if repository is None else repository

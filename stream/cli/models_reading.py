@@ -1,0 +1,154 @@
+"""Read what the commands of `forebay models` show from a repository."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from forebay.models.artefacts.aliases import read_aliases
+from forebay.models.artefacts.manifest import Manifest
+from forebay.models.artefacts.repository import (
+    MANIFEST_FILE,
+    MAX_MANIFEST_BYTES,
+    find_version,
+    list_models,
+    list_versions,
+    split_reference,
+)
+from forebay.models.artefacts.storage import read_bounded
+from forebay.schemas.errors import ForebayError, ModelError
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A version as its manifest describes it. document: the manifest's JSON values."""
+
+    manifest: Manifest
+    document: Mapping[str, object]
+    folder: Path
+    aliases: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the manifest with the folder and the aliases added, as JSON values."""
+        return {**self.document, "folder": str(self.folder), "aliases": list(self.aliases)}
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """Whether a version can be served. detail: what was loaded; error: why it cannot be served, None if it can."""
+
+    reference: str
+    detail: str
+    error: ForebayError | None = None
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the result as JSON values."""
+        return {
+            "model": self.reference,
+            "ok": self.error is None,
+            "detail": self.detail,
+            "kind": None if self.error is None else self.error.kind,
+            "remedy": None if self.error is None else self.error.remedy,
+        }
+
+
+def list_all_models(repository: Path) -> list[dict[str, object]]:
+    """Return a description of each model: its versions and aliases, and when the highest was published."""
+    rows: list[dict[str, object]] = []
+    for name in list_models(repository):
+        versions = list_versions(repository, name)
+        row: dict[str, object] = {"name": name, "versions": versions, "highest": versions[-1]}
+        rows.append(row | {"aliases": {}, "created_at": None, "task": None, "error": None})
+        try:
+            rows[-1]["aliases"] = dict(read_aliases(repository, name).versions)
+            manifest = _read(repository, name, versions[-1])[0]
+            rows[-1] |= {"created_at": manifest.provenance.created_at.isoformat(), "task": manifest.signature.task}
+        except ModelError as error:
+            rows[-1]["error"] = error.message
+    return rows
+
+
+def list_all_versions(repository: Path, name: str) -> list[dict[str, object]]:
+    """Return a description of each version of a model, highest first. Raises ModelError if there is no such model."""
+    rows: list[dict[str, object]] = []
+    versions = list_versions(repository, name)
+    aliases = read_aliases(repository, name)
+    for version in reversed(versions):
+        row: dict[str, object] = {"version": version, "aliases": list(aliases.of_version(version))}
+        rows.append(row | {"created_at": None, "parent": None, "licence": "", "metrics": {}, "note": "", "error": None})
+        try:
+            about = _read(repository, name, version)[0].provenance
+        except ModelError as error:
+            rows[-1]["error"] = error.message
+            continue
+        rows[-1] |= {
+            "created_at": about.created_at.isoformat(),
+            "parent": about.parent,
+            "licence": about.licence,
+            "metrics": dict(about.metrics),
+            "note": about.note,
+        }
+    return rows
+
+
+def read_version(repository: Path, reference: str) -> Version:
+    """Return the version that a reference names. Raises ModelError if it does not exist or its manifest is wrong."""
+    name, chosen = split_reference(reference)
+    version, folder = find_version(repository, name, chosen)
+    manifest, document = _read(repository, name, version)
+    return Version(manifest, document, folder, read_aliases(repository, name).of_version(version))
+
+
+def all_versions(repository: Path) -> list[str]:
+    """Return a reference to every version of every model, lowest first."""
+    return [f"{name}@{version}" for name in list_models(repository) for version in list_versions(repository, name)]
+
+
+def validate_version(repository: Path, reference: str, device: str) -> Validation:
+    """Load a version on a device as a worker does, and run it with one row. Imports torch."""
+    from forebay.models.artefacts.artefact import load_artefact
+    from forebay.models.backends.torch_device import resolve_device
+    from forebay.models.serving.served_model import ServedModel
+
+    started_s = time.monotonic()
+    try:
+        name, chosen = split_reference(reference)
+        artefact = load_artefact(repository, name, chosen)
+        served = ServedModel.from_artefact(artefact, resolve_device(device))
+        served.warm_up([1])
+    except ForebayError as error:
+        return Validation(reference, error.message, error)
+    golden = (
+        "no golden rows (format 1)" if artefact.golden is None else f"{len(artefact.golden.rows_RW)} golden rows agree"
+    )
+    took_s = time.monotonic() - started_s
+    return Validation(
+        f"{name}@{served.version}", f"{artefact.manifest.architecture} on {served.device}, {golden}, {took_s:.1f} s"
+    )
+
+
+def user_name() -> str:
+    """Return the name of the user that runs this process, or the number if it has no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        return f"uid {os.getuid()}"
+
+
+def _read(repository: Path, name: str, version: int) -> tuple[Manifest, Mapping[str, object]]:
+    file = find_version(repository, name, version)[1] / MANIFEST_FILE
+    data = read_bounded(repository, file, MAX_MANIFEST_BYTES)
+    manifest = Manifest.from_json(data, str(file))
+    document = json.loads(data)
+    if (manifest.name, manifest.version) != (name, version):
+        raise ModelError(
+            f"{file}: this is the manifest of {manifest.name[:128]} version {manifest.version}",
+            kind="manifest",
+            remedy="keep a version under the name and number that it was published with",
+        )
+    return manifest, document
