@@ -14,13 +14,13 @@ import numpy.typing as npt
 
 from forebay.models.artefacts.argument_checks import describe
 from forebay.models.artefacts.arrays import FloatArray
-from forebay.models.artefacts.preparation import prepare
+from forebay.models.artefacts.preparation import prepare, prepared_width
 from forebay.models.artefacts.preprocessing import Impute, OneHot, Preprocessing, Standardise
 from forebay.models.artefacts.signature import Signature
 from forebay.schemas.errors import ModelError
 
 NUM_ROWS: Final = 32
-# Fewer rows are drawn of wide ones, so that a version does not become much larger by them.
+# Fewer rows are drawn if rows, outputs or prepared rows are wide: they must stay small in the repository and in memory.
 MAX_VALUES: Final = 262_144
 _MISSING_RATE: Final = 0.1
 _FLOAT32_MAX: Final = float(np.finfo(np.float32).max)
@@ -35,7 +35,8 @@ def draw_golden_rows(
 
     Raises ModelError(kind="golden") that names the model if these are not float32 [N, W], or if no row remains finite.
     """
-    count = max(1, min(NUM_ROWS, MAX_VALUES // signature.row_width))
+    widest = max(signature.row_width, prepared_width(signature, preprocessing), signature.output_dim)
+    count = max(1, min(NUM_ROWS, MAX_VALUES // widest))
     if rows_NW is None:
         plain_RW, with_missing_RW = _make_rows(signature, preprocessing, count)
         is_usable_R = _is_finite(signature, preprocessing, with_missing_RW)

@@ -77,6 +77,14 @@ def test_fewer_wide_rows_are_drawn(width: int, count: int) -> None:
     assert draw_golden_rows("m", Signature((), (width,), "binary", 1), IDENTITY).shape == (count, width)
 
 
+@pytest.mark.parametrize(("width", "count"), [(MAX_VALUES // 2, 2), (MAX_VALUES * 2, 1), (MAX_VALUES // 100, 32)])
+def test_fewer_rows_are_drawn_of_models_with_many_outputs_or_wide_prepared_rows(width: int, count: int) -> None:
+    many_outputs = Signature((), (1,), "multiclass", width)
+    assert len(draw_golden_rows("m", many_outputs, IDENTITY)) == count
+    wide = Preprocessing((OneHot(1, (0,), (width,)),))
+    assert len(draw_golden_rows("m", Signature((), (1,), "binary", 1), wide)) == count
+
+
 @pytest.mark.parametrize(("given", "drawn"), [(1, 1), (31, 31), (32, 32), (33, 32), (10_000, 32)])
 def test_training_rows_are_drawn_evenly(given: int, drawn: int) -> None:
     x_NF = np.arange(given, dtype=np.float32)[:, None] * np.ones(3, dtype=np.float32)
