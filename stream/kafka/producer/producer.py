@@ -172,9 +172,12 @@ class OutputProducer:
         return await find_unreachable(self._client)
 
     async def stop(self, *, timeout_s: float) -> None:
-        """Close the producer, which has nothing left to send; abandon it if that takes longer than `timeout_s`."""
+        """Close the producer, which has nothing left to send; abandon it if that takes longer than `timeout_s`.
+
+        Raises nothing: the client would raise what became of a commit that is abandoned here, such as ProducerFenced.
+        """
         if self._producer is not None:
-            with contextlib.suppress(TimeoutError):
+            with contextlib.suppress(TimeoutError, KafkaError):
                 async with asyncio.timeout(timeout_s):
                     await self._producer.stop()
             await self.abandon()
