@@ -236,15 +236,21 @@ class Source(ConsumerRebalanceListener):
 
         These positions pass transaction markers and aborted records at a partition's end, which the commit of an event does
         not: without this, outside observers would see a lag that never ends. Call it from the task that calls `poll`, not
-        concurrently.
+        concurrently. After its deadline the member joins the group again: the request may still arrive, and in the same
+        generation it would undo later commits.
 
         positions: from `positions`, with no await in between.
         """
         epoch = self.epoch
         if epoch is not None and positions != self._last_idle_positions:
             with contextlib.suppress(CommitRefused):  # a rebalance is in progress and takes precedence
-                async with asyncio.timeout(IDLE_COMMIT_TIMEOUT_S):
-                    await self.commit(positions, metadata, epoch)
+                try:
+                    async with asyncio.timeout(IDLE_COMMIT_TIMEOUT_S):
+                        await self.commit(positions, metadata, epoch)
+                except TimeoutError:
+                    if self.is_current(epoch):
+                        await self.rejoin()
+                    raise
                 self._last_idle_positions = positions
 
     def is_at_end(self, partition: TopicPartition) -> bool:
