@@ -17,6 +17,12 @@ class CommitRefused(BrokerError):
     default_kind = "commit_refused"
 
 
+class CommitUnknown(BrokerError):
+    """A commit of offsets outside a transaction had no answer: it may take effect later, until the membership has ended."""
+
+    default_kind = "commit_unknown"
+
+
 class TopicRecreated(BrokerError):
     """An input topic was deleted and created again: positions in the old one must not be committed for the new one."""
 

@@ -69,6 +69,7 @@ BEHIND_THEM: dict[str, type | UnionType | list[str]] = {
     "coordinator.ensure_coordinator_known": [],
     "coordinator.generation": int,
     "coordinator.member_id": str,
+    "coordinator.maybe_leave_group": [],
     "coordinator.reset_generation": [],
     "subscription.is_assigned": ["tp"],
     "subscription.subscription": Subscription,
@@ -92,7 +93,7 @@ BEHIND_THEM: dict[str, type | UnionType | list[str]] = {
 
 # Names with an underscore that are not private parts of a library: documented methods of named tuples, and parts of Forebay.
 NAMED_TUPLE = {"_asdict", "_fields", "_replace"}
-NOT_A_LIBRARY_S = {"os._exit", "decoder._parse", "child()._values"}
+NOT_A_LIBRARY_S = {"os._exit", "decoder._models", "child()._values"}
 BY_NAME = {"delattr", "getattr", "hasattr", "setattr"}
 MISSING = object()
 TP = TopicPartition("features", 0)

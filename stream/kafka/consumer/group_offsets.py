@@ -15,6 +15,7 @@ from aiokafka import errors as kafka_errors
 from aiokafka.protocol.commit import OffsetCommitRequest
 
 from forebay.schemas.errors import BrokerError
+from forebay.stream.core.errors import CommitUnknown
 from forebay.stream.core.records import Committed, Epoch, TopicPartition
 from forebay.stream.kafka.protocol.membership import raise_if_refused, require_membership
 from forebay.stream.kafka.protocol.offset_requests import OffsetFetch
@@ -62,7 +63,7 @@ class GroupOffsets:
 
         metadata: stored with the offset, for partitions that have some.
 
-        Raises CommitRefused, or KafkaError (see `retriable`).
+        Raises CommitRefused, CommitUnknown if the coordinator did not answer, or KafkaError (see `retriable`).
         """
         if not offsets:
             return
@@ -78,7 +79,10 @@ class GroupOffsets:
             list(by_topic.items()),
         )
         await self._coordinator.ensure_coordinator_known()
-        response = await self._coordinator._send_req(request)
+        try:
+            response = await self._coordinator._send_req(request)
+        except (kafka_errors.RequestTimedOutError, kafka_errors.KafkaConnectionError) as error:
+            raise CommitUnknown(f"the group coordinator did not answer: {error}") from error
         for _topic, answers in response.topics:
             for _number, error_code in answers:
                 self._raise_for(error_code)

@@ -26,7 +26,7 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError, UnknownTopicOrPar
 from forebay.stream.core.backoff import Backoff
 from forebay.stream.core.cancellation import cancel_until_done
 from forebay.stream.core.clock import Clock, SystemClock
-from forebay.stream.core.errors import CommitRefused
+from forebay.stream.core.errors import CommitRefused, CommitUnknown
 from forebay.stream.core.group import Member
 from forebay.stream.core.records import Epoch, PartitionLag, Record, TopicPartition
 from forebay.stream.core.retry import retry, warn_sparsely
@@ -47,6 +47,7 @@ log = logging.getLogger("forebay.source")
 
 MAX_POLL_WAIT_S: Final = 0.5
 IDLE_COMMIT_TIMEOUT_S: Final = 5.0
+LEAVE_TIMEOUT_S: Final = 1.0
 MAX_OPEN_FAILURES: Final = 11
 """After this many failures in a row to read the committed offsets, an error that the client calls final ends the worker."""
 
@@ -208,7 +209,7 @@ class Source(ConsumerRebalanceListener):
     async def commit(
         self, positions: Mapping[TopicPartition, int], metadata: Mapping[TopicPartition, str], epoch: Epoch
     ) -> None:
-        """Commit positions under the epoch in which they were read. Retries transient errors; the caller sets the deadline.
+        """Commit positions under the epoch in which they were read, at least once. Retries; the caller sets the deadline.
 
         Raises CommitRefused if the epoch has ended, KafkaError otherwise.
         """
@@ -221,7 +222,8 @@ class Source(ConsumerRebalanceListener):
         def should_retry(error: Exception, _failures: int) -> bool:
             # A deleted input topic may be created again as another one, in which these positions mean nothing.
             is_deleted = isinstance(error, UnknownTopicOrPartitionError)
-            return isinstance(error, KafkaError) and error.retriable and not is_deleted
+            is_transient = isinstance(error, CommitUnknown) or (isinstance(error, KafkaError) and error.retriable)
+            return is_transient and not is_deleted
 
         await retry(commit, should_retry=should_retry, wait_s=lambda _failures: self._backoff.wait_s(1))
 
@@ -232,26 +234,26 @@ class Source(ConsumerRebalanceListener):
     async def commit_idle(
         self, positions: Mapping[TopicPartition, int], metadata: Mapping[TopicPartition, str]
     ) -> None:
-        """Commit the positions of an idle member, which has committed everything it read. Raises KafkaError, TimeoutError.
+        """Commit the positions of an idle member, which has committed everything it read. Raises KafkaError.
 
         These positions pass transaction markers and aborted records at a partition's end, which the commit of an event does
         not: without this, outside observers would see a lag that never ends. Call it from the task that calls `poll`, not
-        concurrently. After its deadline the member joins the group again: the request may still arrive, and in the same
-        generation it would undo later commits.
+        concurrently. If there is no answer, this member leaves the group and joins it again.
 
         positions: from `positions`, with no await in between.
         """
         epoch = self.epoch
-        if epoch is not None and positions != self._last_idle_positions:
-            with contextlib.suppress(CommitRefused):  # a rebalance is in progress and takes precedence
-                try:
-                    async with asyncio.timeout(IDLE_COMMIT_TIMEOUT_S):
-                        await self.commit(positions, metadata, epoch)
-                except TimeoutError:
-                    if self.is_current(epoch):
-                        await self.rejoin()
-                    raise
-                self._last_idle_positions = positions
+        if epoch is None or positions == self._last_idle_positions:
+            return
+        try:
+            async with asyncio.timeout(IDLE_COMMIT_TIMEOUT_S):
+                await self._offsets.commit(positions, metadata, epoch)
+        except CommitRefused:
+            return  # a rebalance is in progress and takes precedence
+        except (CommitUnknown, TimeoutError) as error:
+            await self._leave(epoch, error)
+            return
+        self._last_idle_positions = positions
 
     def is_at_end(self, partition: TopicPartition) -> bool:
         """Return whether a response of the last seconds shows that the partition's whole log was read; False while paused."""
@@ -283,8 +285,29 @@ class Source(ConsumerRebalanceListener):
         """Detach and join the group again, after it has removed this member."""
         ended = self._assignment.current
         await self.detach()
+        if ended is not None:
+            self._reset_generation(ended)
+
+    async def _leave(self, epoch: Epoch, error: Exception) -> None:
+        """Leave the group and join it again, after a commit outside a transaction without an answer.
+
+        The request may arrive later, after a transaction has committed higher offsets. As one of a former member, the group
+        refuses it then.
+        """
+        if not self.is_current(epoch):
+            return
+        log.warning("joining the group again, because it is unknown whether offsets were committed: %s", error)
+        await self.detach()
+        leaving = self._consumer._coordinator.maybe_leave_group()
+        await asyncio.wait([leaving], timeout=LEAVE_TIMEOUT_S)
+        if not leaving.done():
+            await cancel_until_done(leaving)
+            self._reset_generation(epoch)
+
+    def _reset_generation(self, ended: Epoch) -> None:
+        """Let the client join the group as a new member, unless it has done so already."""
         coordinator = self._consumer._coordinator
-        if ended is not None and (coordinator.generation, coordinator.member_id) == (ended.generation, ended.member_id):
+        if (coordinator.generation, coordinator.member_id) == (ended.generation, ended.member_id):
             coordinator.reset_generation()
 
     # ---- the client's rebalance listener
@@ -348,6 +371,8 @@ class Source(ConsumerRebalanceListener):
             )
         except CommitRefused:
             return  # the next assignment begins its own epoch
+        except CommitUnknown as error:
+            await self._leave(epoch, error)
         except Exception as error:
             self._on_fatal(error)
 

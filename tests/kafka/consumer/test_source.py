@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition as ClientTopicPartition
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaConnectionError, RequestTimedOutError
 
 from forebay.stream.core.backoff import Backoff
 from forebay.stream.core.errors import CommitRefused
 from forebay.stream.core.records import Epoch, TopicPartition
 from forebay.stream.eventtime.restore import WithoutWindows
+from forebay.stream.kafka.consumer import source as source_module
 from forebay.stream.kafka.consumer.assignment import TransitionError
 from forebay.stream.kafka.consumer.source import Source
 from forebay.stream.kafka.consumer.start_offsets import StartPolicy
@@ -40,10 +41,23 @@ class ScriptedCoordinator:
         self.answers.set()
         self.error: Exception | None = None
         self.num_fetches = 0
+        self.num_commits = 0
+        self.commit_error: Exception | None = None
+        self.can_leave = asyncio.Event()
+        self.can_leave.set()
+        self.left = 0
         self.resets = 0
 
     def reset_generation(self) -> None:
         self.resets += 1
+
+    def maybe_leave_group(self) -> asyncio.Task[None]:
+        return asyncio.create_task(self._leave())
+
+    async def _leave(self) -> None:
+        await self.can_leave.wait()
+        self.left += 1
+        self.reset_generation()
 
     def coordinator_dead(self) -> None:
         pass
@@ -53,6 +67,9 @@ class ScriptedCoordinator:
 
     async def _send_req(self, request: Any) -> Any:
         if not isinstance(request, OffsetFetch):
+            self.num_commits += 1
+            if self.commit_error is not None:
+                raise self.commit_error
             return SimpleNamespace(topics=[])
         self.num_fetches += 1
         await self.answers.wait()
@@ -377,3 +394,44 @@ async def test_a_resume_opens_no_closed_gate(scene: Scene) -> None:
     scene.coordinator.answers.set()
     await scene.until_open()
     assert scene.consumer.paused == set()
+
+
+@pytest.mark.parametrize("error", [KafkaConnectionError("gone"), RequestTimedOutError("no answer")])
+async def test_an_idle_commit_without_an_answer_ends_the_membership(scene: Scene, error: Exception) -> None:
+    epoch = await scene.open()
+    scene.coordinator.commit_error = error
+    await scene.source.commit_idle({P0: 9}, {P0: ""})
+    assert scene.source.epoch is None and not scene.source.is_current(epoch)
+    assert (scene.coordinator.num_commits, scene.coordinator.left) == (1, 1), "a retry could not undo a late arrival"
+    assert not scene.fatal
+
+
+async def test_a_member_that_cannot_leave_joins_again_as_another(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source_module, "LEAVE_TIMEOUT_S", 0.0)
+    await scene.open()
+    scene.coordinator.can_leave.clear()
+    scene.coordinator.commit_error = RequestTimedOutError("no answer")
+    await scene.source.commit_idle({P0: 9}, {P0: ""})
+    assert (scene.coordinator.left, scene.coordinator.resets) == (0, 1)
+
+
+async def test_an_idle_commit_that_is_answered_with_an_error_keeps_the_membership(scene: Scene) -> None:
+    epoch = await scene.open()
+    scene.coordinator.commit_error = GroupCoordinatorNotAvailableError()
+    with pytest.raises(GroupCoordinatorNotAvailableError):
+        await scene.source.commit_idle({P0: 9}, {P0: ""})
+    assert scene.source.epoch == epoch and scene.coordinator.left == 0
+    scene.coordinator.commit_error = None
+    await scene.source.commit_idle({P0: 9}, {P0: ""})
+    assert scene.coordinator.num_commits == 2, "it is tried again"
+
+
+async def test_start_offsets_whose_commit_has_no_answer_are_not_read_from(scene: Scene) -> None:
+    scene.coordinator.committed = {P0: -1}
+    scene.coordinator.commit_error = RequestTimedOutError("no answer")
+    await scene.assign()
+    await eventually(lambda: scene.coordinator.left == 1, "the member leaves", every_s=0)
+    assert scene.source.epoch is None and not scene.fatal
+    scene.coordinator.commit_error = None
+    await scene.assign(generation=2)
+    assert (await scene.until_open()).generation == 2
