@@ -86,7 +86,9 @@ def start_worker(kafka: SecureKafka, folder: Path, user: str, prefix: str) -> Wo
     names = settings_of(environment(kafka, user, prefix)).kafka
     section = names.model_dump(exclude_none=True, mode="json") | {"sasl_password": PASSWORD}
     settings = {"kafka": section, "topics": {"prefix": prefix, "partitions": 1}, "log": {"format": "text"}}
-    return WorkerProcess(folder, len(list(folder.iterdir())), {"mode": "echo", "settings": settings, "failpoints": {}})
+    return WorkerProcess(
+        folder, len(list(folder.iterdir())), {"models": [{"mode": "echo"}], "settings": settings, "failpoints": {}}
+    )
 
 
 def forebay(environ: Mapping[str, str], *arguments: str) -> subprocess.Popen[str]:
