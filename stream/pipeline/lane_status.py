@@ -15,8 +15,9 @@ too many micro-batches wait for its device."""
 class LaneStatus(NamedTuple):
     """The status of one lane.
 
-    events, num_bytes, batches: what is in flight, from reading to the commit.
-    waiting: number of closed micro-batches that the device has not begun.
+    events, num_bytes: what is in flight, from reading to the commit.
+    batches: number of closed micro-batches without a result.
+    waiting: number of those that the device has not begun.
     blocked: why the topics of the lane are not read, one of BLOCKED_REASONS; None if they are read.
     topics: the input topics whose events go to the lane unless they name another model.
     call_for_s: duration of the running model call so far; 0 if none runs.

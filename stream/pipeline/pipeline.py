@@ -184,7 +184,7 @@ class Pipeline:
             metadata = windows.metadata(positions)
         try:
             await source.commit_idle({partition: positions[partition] for partition in metadata}, metadata)
-        except (KafkaError, TimeoutError) as error:
+        except KafkaError as error:
             log.debug("cannot commit the positions while idle: %s", error)
 
     def stop(self) -> None:

@@ -56,7 +56,8 @@ class Restoration:
 
         The transaction is this worker's, or that of a worker that has died, which ends with its timeout.
 
-        Raises CommitRefused if the epoch has ended, BrokerError if reading from there would skip records, and KafkaError.
+        Raises CommitRefused if the epoch has ended, CommitUnknown if there was no answer to the commit of start offsets,
+        BrokerError if reading from there would skip records, and KafkaError.
         """
 
         def log_wait(_error: Exception, failures: int) -> None:

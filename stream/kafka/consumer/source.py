@@ -296,7 +296,8 @@ class Source(ConsumerRebalanceListener):
         """
         if not self.is_current(epoch):
             return
-        log.warning("joining the group again, because it is unknown whether offsets were committed: %s", error)
+        reason = str(error) or f"no answer within {IDLE_COMMIT_TIMEOUT_S:g} s"
+        log.warning("joining the group again, because it is unknown whether offsets were committed: %s", reason)
         await self.detach()
         leaving = self._consumer._coordinator.maybe_leave_group()
         await asyncio.wait([leaving], timeout=LEAVE_TIMEOUT_S)

@@ -38,6 +38,8 @@ class ScriptedCoordinator:
         self.num_fetches = 0
         self.num_commits = 0
         self.commit_error: Exception | None = None
+        self.commit_answers = asyncio.Event()
+        self.commit_answers.set()
         self.can_leave = asyncio.Event()
         self.can_leave.set()
         self.left = 0
@@ -63,6 +65,7 @@ class ScriptedCoordinator:
     async def _send_req(self, request: Any) -> Any:
         if not isinstance(request, OffsetFetch):
             self.num_commits += 1
+            await self.commit_answers.wait()
             if self.commit_error is not None:
                 raise self.commit_error
             return SimpleNamespace(topics=[])

@@ -272,3 +272,13 @@ async def test_start_offsets_whose_commit_has_no_answer_are_not_read_from(scene:
     scene.coordinator.commit_error = None
     await scene.assign(generation=2)
     assert (await scene.until_open()).generation == 2
+
+
+async def test_the_log_says_why_a_member_joins_again(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(source_module, "IDLE_COMMIT_TIMEOUT_S", 0.0)
+    await scene.open()
+    scene.coordinator.commit_answers.clear()
+    await scene.source.commit_idle({P0: 9}, {P0: ""})
+    assert "no answer within 0 s" in caplog.text and scene.coordinator.left == 1
