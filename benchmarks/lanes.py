@@ -37,7 +37,7 @@ from rich.table import Table
 
 from benchmarks.compare import Runs, run_rounds
 from benchmarks.field import Contestant, Field, RunFailed, started_broker
-from forebay.models.artefacts.artefact import load_artefact
+from forebay.models.artefacts.artefact import read_version
 from forebay.schemas.errors import ForebayError
 from forebay.schemas.topics import topic_name
 from forebay.stream.bench.events import AlternatingEvents, EventGenerator, Events
@@ -198,7 +198,7 @@ async def prepared(
 
 def _events(repository: Path) -> dict[str, Events]:
     """Return the events of each topic."""
-    signatures = {name: load_artefact(repository, name).manifest.signature for name in (WIDE, NARROW)}
+    signatures = {name: read_version(repository, name).manifest.signature for name in (WIDE, NARROW)}
     named = [EventGenerator(signature, model=name) for name, signature in signatures.items()]
     alone = {name: EventGenerator(signature) for name, signature in signatures.items()}
     return {**alone, MIXED_TOPIC: AlternatingEvents(named)}

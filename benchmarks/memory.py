@@ -24,8 +24,8 @@ def peak_mib(name: str, batch_size: int) -> float:
     import torch
 
     import forebay.stream.worker.assembly  # noqa: F401  imported for its memory
-    from forebay.models.artefacts.architectures import build_net
-    from forebay.models.backends.torch_device import limit_threads
+    from forebay.models.backends.torch.architectures import build_net
+    from forebay.models.backends.torch.device import limit_threads
     from forebay.stream.worker.process_tuning import keep_freed_memory
 
     keep_freed_memory()

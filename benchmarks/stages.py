@@ -25,7 +25,8 @@ from aiokafka.structs import ConsumerRecord
 from rich.console import Console
 from rich.table import Table
 
-from forebay.models.artefacts.artefact import load_artefact
+from forebay.models.backends.protocol import RunOptions
+from forebay.models.serving.load_gate import load_model
 from forebay.models.serving.served_model import ServedModel
 from forebay.stream.bench.events import EventGenerator
 from forebay.stream.bench.host_info import describe_host
@@ -100,7 +101,7 @@ class Bench:
 
     def __init__(self, rows: int, partitions: int, repository: Path) -> None:
         save_bench_model(repository)
-        model = ServedModel.from_artefact(load_artefact(repository, MODEL_NAME), torch.device("cpu"))
+        model = load_model(repository, MODEL_NAME, options=RunOptions())
         signature = model.signature
         self.model = model
         self.poll = make_poll(EventGenerator(signature), rows, partitions)

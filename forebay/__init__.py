@@ -21,13 +21,13 @@ if find_spec("forebay.stream") is None:
 
 if TYPE_CHECKING:
     from forebay.models.artefacts.alias_moves import move_alias
-    from forebay.models.artefacts.architectures import build_net
-    from forebay.models.artefacts.artefact import save_artefact
     from forebay.models.artefacts.golden import Tolerance
     from forebay.models.artefacts.preparation import prepare, prepared_shape
     from forebay.models.artefacts.preprocessing import Impute, OneHot, Preprocessing, Standardise
     from forebay.models.artefacts.signature import Feature, Signature
     from forebay.models.artefacts.window_input import Aggregate, WindowInput
+    from forebay.models.backends.torch.architectures import build_net
+    from forebay.models.backends.torch.save import save_artefact
     from forebay.models.training.fit import fit_preprocessing
     from forebay.models.training.train import TrainOptions, train
 
@@ -64,12 +64,12 @@ _MODULES = {
     "Tolerance": "forebay.models.artefacts.golden",
     "TrainOptions": "forebay.models.training.train",
     "WindowInput": "forebay.models.artefacts.window_input",
-    "build_net": "forebay.models.artefacts.architectures",
+    "build_net": "forebay.models.backends.torch.architectures",
     "fit_preprocessing": "forebay.models.training.fit",
     "move_alias": "forebay.models.artefacts.alias_moves",
     "prepare": "forebay.models.artefacts.preparation",
     "prepared_shape": "forebay.models.artefacts.preparation",
-    "save_artefact": "forebay.models.artefacts.artefact",
+    "save_artefact": "forebay.models.backends.torch.save",
     "train": "forebay.models.training.train",
 }
 

@@ -128,33 +128,30 @@ def check_models(settings: Settings, plan_windows: PlanWindows) -> Iterator[Chec
 
     plan_windows: as in the worker's assembly; raises ForebayError if the windows do not fit the model.
     """
-    # Imported here because torch takes seconds to import; the earlier results are shown meanwhile.
-    from forebay.models.backends.torch_device import limit_threads
-
     models = settings.models_to_serve()
-    limit_threads(max(served.model.threads for served in models))  # for the whole process, as in a worker
+    threads = max(served.model.threads for served in models)  # torch has one setting for the whole process
     for index, served in enumerate(models):
         if not settings.models:
-            yield _check_model("model", served, plan_windows)
+            yield _check_model("model", served, plan_windows, threads)
             continue
-        check = _check_model(f"models[{index}]", served, plan_windows)
+        check = _check_model(f"models[{index}]", served, plan_windows, threads)
         topics = ", ".join(topic_name(settings.topics.prefix, topic) for topic in served.topics)
         default = "; the default model" if index == 0 else ""
         takes = f"; takes the events of {topics}" if topics else "; takes only events that name it"
         yield replace(check, detail=f"{check.detail}{default}{takes}") if check.status is Status.OK else check
 
 
-def _check_model(name: str, settings: ServedModelSettings, plan_windows: PlanWindows) -> Check:
-    from forebay.models.artefacts.artefact import load_artefact
-    from forebay.models.backends.torch_device import resolve_device
-    from forebay.models.serving.served_model import ServedModel
+def _check_model(name: str, settings: ServedModelSettings, plan_windows: PlanWindows, threads: int) -> Check:
+    from forebay.models.artefacts.artefact import read_version
+    from forebay.models.backends.protocol import RunOptions
+    from forebay.models.serving.load_gate import load_version
 
     model, batch = settings.model, settings.batch
     started_s = time.monotonic()
     try:
-        artefact = load_artefact(model.repository, model.name, model.version)
-        plan_windows(settings.window, artefact.manifest.signature, ModelRef(model.name, artefact.manifest.version))
-        served = ServedModel.from_artefact(artefact, resolve_device(model.device))
+        stored = read_version(model.repository, model.name, model.version)
+        plan_windows(settings.window, stored.manifest.signature, ModelRef(model.name, stored.manifest.version))
+        served = load_version(stored, options=RunOptions(model.device, threads))
         served.warm_up([1, batch.max_batch_size])
     except ForebayError as error:
         return Check(name, Status.FAILED, error.message, error.remedy)

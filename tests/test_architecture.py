@@ -39,16 +39,11 @@ IMPORTED_ONLY_BY = {
     ),
     "noida_db": (),  # located without being imported: it is a program in a package
     "pyarrow": ("stream/publish/parquet_rows.py", "stream/demo"),
-    "safetensors": ("models/artefacts/golden.py", "models/artefacts/weights.py"),
+    "safetensors": ("models/artefacts/golden.py", "models/backends"),
     "torch": (
-        "models/backends/torch_device.py",
-        "models/artefacts/validation.py",
-        "models/artefacts/architectures.py",
-        "models/serving/served_model.py",
+        "models/backends/torch",
         "models/training/train.py",
-        "models/artefacts/weights.py",
         "stream/bench/setup.py",
-        "stream/preflight.py",
     ),
     "numpy": ("models", "stream"),
     "opentelemetry": ("stream/telemetry",),
@@ -115,15 +110,19 @@ def test_imports_follow_the_rules(path: Path) -> None:
     [
         (
             "schemas/topics.py",
-            "from forebay.models.artefacts.architectures import MLP",
-            "schemas imports forebay.models.artefacts.architectures",
+            "from forebay.models.backends.torch.architectures import MLP",
+            "schemas imports forebay.models.backends.torch.architectures",
         ),
         (
-            "models/artefacts/architectures.py",
+            "models/backends/torch/architectures.py",
             "def f():\n    import forebay.stream.core.clock",
             "models imports forebay.stream.core.clock",
         ),
-        ("models/artefacts/architectures.py", "import forebay.schemas.topics", "models imports forebay.schemas.topics"),
+        (
+            "models/backends/torch/architectures.py",
+            "import forebay.schemas.topics",
+            "models imports forebay.schemas.topics",
+        ),
         ("stream/pipeline/micro_batcher.py", "import aiokafka.errors as e", "imports aiokafka.errors"),
         ("stream/pipeline/pipeline.py", "from aiokafka import AIOKafkaProducer", "imports aiokafka"),
         ("stream/pipeline/micro_batcher.py", "if x:\n    from torch.nn import Module", "imports torch.nn"),

@@ -12,7 +12,8 @@ import orjson
 import torch
 
 from benchmarks.contestants.job import Job
-from forebay.models.artefacts.artefact import load_artefact
+from forebay.models.artefacts.artefact import read_artefact, read_version
+from forebay.models.backends.torch.backend import load_net
 
 NUM_FEATURES = 32
 
@@ -25,8 +26,8 @@ class Predictor:
 
     def __init__(self, job: Job) -> None:
         torch.set_num_threads(1)
-        artefact = load_artefact(job.repository, job.model)
-        self._net = artefact.net
+        artefact = read_artefact(read_version(job.repository, job.model))
+        self._net = load_net(artefact)
         self._model = artefact.manifest.name
         self._version = artefact.manifest.version
         for size in (1, 64, 512):

@@ -14,9 +14,7 @@ from forebay.models.artefacts.repository import MANIFEST_FILE
 from forebay.models.artefacts.storage import COPY_AGAIN, check_contained, read_bounded, unreadable
 from forebay.schemas.errors import ModelError
 
-WEIGHTS_FILE: Final = "weights.safetensors"
 GOLDEN_FILE: Final = "golden.safetensors"
-MAX_WEIGHTS_BYTES: Final = 4 * 1024 * 1024 * 1024
 MAX_GOLDEN_BYTES: Final = 64 * 1024 * 1024
 # Of a file that only people and other tools read, such as a description of the model.
 MAX_OTHER_BYTES: Final = 16 * 1024 * 1024
@@ -73,19 +71,19 @@ def read_entries(fields: JsonObject, required: Collection[str]) -> Mapping[str, 
 
 
 def read_verified(
-    repository: Path, directory: Path, entries: Mapping[str, FileEntry], *, is_own: bool, max_weights_bytes: int
+    repository: Path, directory: Path, entries: Mapping[str, FileEntry], *, is_own: bool, limits: Mapping[str, int]
 ) -> dict[str, bytes]:
-    """Return the content of weights and golden rows, after every listed file has been found as its entry states.
+    """Return the content of the files in `limits`, after every listed file has been found as its entry states.
 
     Each file is read once: the bytes that are verified are those that are returned, even if the file changes meanwhile.
 
     directory: the version's folder, which is in the repository.
     is_own: whether each file must be in the version's own folder, under one name, as format 2 demands; otherwise
         symbolic links within the repository and hard links are allowed.
+    limits: how many bytes each of the wanted files may have. Other listed files are verified too, but not returned.
 
     Raises ModelError that names the file.
     """
-    limits = {WEIGHTS_FILE: max_weights_bytes, GOLDEN_FILE: MAX_GOLDEN_BYTES}
     contents: dict[str, bytes] = {}
     for name, entry in entries.items():
         file = directory / name

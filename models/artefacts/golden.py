@@ -104,6 +104,21 @@ class GoldenRows:
         )
 
 
+def check_finite(name: str, outputs_RO: FloatArray) -> None:
+    """Raise ModelError(kind="golden") if an output that a model gave for golden rows is not finite.
+
+    name: of the model, for the message.
+    """
+    is_wrong_RO = ~np.isfinite(outputs_RO)
+    if is_wrong_RO.any():
+        row, column = (int(index) for index in np.argwhere(is_wrong_RO)[0])
+        raise ModelError(
+            f"model {name!r}: output {column} for golden row {row} is {outputs_RO[row, column]}; allowed are finite outputs",
+            kind="golden",
+            remedy="train again with a lower learning rate or scaled features, or give training rows as golden_rows",
+        )
+
+
 def dump_golden(golden: GoldenRows) -> bytes:
     """Return the golden rows as the bytes of a safetensors file."""
     return safetensors.numpy.save({"rows": golden.rows_RW, "outputs": golden.outputs_RO})

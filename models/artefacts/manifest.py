@@ -1,4 +1,4 @@
-"""The manifest of an artefact: everything about a model except its weights, and whether its parts fit together."""
+"""The manifest of an artefact: everything about a model except what is in its other files."""
 
 from __future__ import annotations
 
@@ -6,24 +6,25 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import Final, Literal, cast
 
-from forebay.models.artefacts.files import GOLDEN_FILE, WEIGHTS_FILE, FileEntry, read_entries
+from forebay.models.artefacts.backend_files import BACKENDS, WEIGHTS_FILE
+from forebay.models.artefacts.files import GOLDEN_FILE, FileEntry, read_entries
 from forebay.models.artefacts.golden import Tolerance
 from forebay.models.artefacts.json_object import JsonObject, decode_json
-from forebay.models.artefacts.preparation import prepared_shape, prepared_width
 from forebay.models.artefacts.preprocessing import Preprocessing
-from forebay.models.artefacts.signature import Signature
+from forebay.models.artefacts.signature import Signature, Task
 from forebay.schemas.errors import ModelError
 
-if TYPE_CHECKING:
-    from forebay.models.artefacts.architectures import Net  # imports torch, which takes seconds
+OutputKind = Literal["logits", "probabilities", "values"]
 
 FORMAT: Final = 2
 OLD_FORMAT: Final = 1
 """Without golden rows, licence, parent and reference statistics; one file, the weights. Read, but no longer written."""
-BACKENDS: Final = ("torch",)
+OUTPUT_KINDS: Final = ("logits", "probabilities", "values")
 
+_OWN_ARCHITECTURES: Final = "torch"
+"""The backend for which `architecture` names one of Forebay's nets. Other backends have no such key."""
 _COMMON_KEYS: Final = frozenset(
     {
         "format",
@@ -40,7 +41,7 @@ _COMMON_KEYS: Final = frozenset(
 )
 _KEYS: Final = {
     OLD_FORMAT: _COMMON_KEYS | {"weights"},
-    FORMAT: _COMMON_KEYS | {"backend", "files", "tolerance", "parent", "licence", "reference_statistics"},
+    FORMAT: _COMMON_KEYS | {"backend", "outputs", "files", "tolerance", "parent", "licence", "reference_statistics"},
 }
 
 
@@ -95,7 +96,11 @@ class Provenance:
 class Manifest:
     """The content of manifest.json.
 
-    backend: what runs the model; today always "torch", for which `architecture` and `params` name one of Forebay's nets.
+    backend: what runs the model.
+    architecture: one of Forebay's nets; empty unless the backend is "torch".
+    params: what else the backend needs to know; parameters of the architecture, for example.
+    outputs: what the model returns: "logits" become probabilities by sigmoid (binary) or softmax; "probabilities" are used
+        as they are, for binary that of class 1; "values" for regression.
     files: all other files of the version, by name.
     tolerance: of the outputs for the golden rows; None in format 1, which has no golden rows.
     """
@@ -109,6 +114,7 @@ class Manifest:
     files: Mapping[str, FileEntry]
     tolerance: Tolerance | None
     provenance: Provenance
+    outputs: OutputKind
     backend: str = "torch"
 
     @property
@@ -133,7 +139,8 @@ class Manifest:
             "licence": about.licence,
             "metrics": {name: float(value) for name, value in about.metrics.items()},
             "backend": self.backend,
-            "architecture": self.architecture,
+            **({"architecture": self.architecture} if self.architecture else {}),
+            "outputs": self.outputs,
             "params": dict(self.params),
             "files": {name: entry.to_dict() for name, entry in self.files.items()},
             "tolerance": self.tolerance.to_dict(),
@@ -166,21 +173,30 @@ class Manifest:
         version = fields.integer("version", minimum=1)
         files: Mapping[str, FileEntry]
         if number == OLD_FORMAT:
-            files, tolerance, backend = {WEIGHTS_FILE: FileEntry.read(fields.child("weights"))}, None, BACKENDS[0]
+            files, tolerance, backend = (
+                {WEIGHTS_FILE: FileEntry.read(fields.child("weights"))},
+                None,
+                _OWN_ARCHITECTURES,
+            )
         else:
             backend = _read_backend(fields)
-            files = read_entries(fields, {WEIGHTS_FILE, GOLDEN_FILE})
+            files = read_entries(fields, {*BACKENDS[backend].max_bytes, GOLDEN_FILE})
             tolerance = Tolerance.read(fields.child("tolerance"))
+        has_architecture = backend == _OWN_ARCHITECTURES
+        if fields.has("architecture") and not has_architecture:
+            raise fields.error(f"architecture is set, but the backend {backend} has none")
+        signature = Signature.read(fields.child("signature"))
         return cls(
             name=fields.text("name"),
             version=version,
-            architecture=fields.text("architecture"),
+            architecture=fields.text("architecture") if has_architecture else "",
             params=fields.mapping("params"),
-            signature=Signature.read(fields.child("signature")),
+            signature=signature,
             preprocessing=Preprocessing.read(fields.child("preprocessing")),
             files=files,
             tolerance=tolerance,
             provenance=Provenance.read(fields, number, version),
+            outputs=_read_outputs(fields, signature.task),
             backend=backend,
         )
 
@@ -196,32 +212,13 @@ def _read_backend(fields: JsonObject) -> str:
     return backend
 
 
-def check_fit(net: Net, signature: Signature, preprocessing: Preprocessing, place: str) -> None:
-    """Raise ModelError(kind="signature") unless signature, preprocessing and net fit together.
-
-    place: the start of the message: the manifest's path, or the model's name if it has no path yet.
-    """
-    try:
-        width, shape = prepared_width(signature, preprocessing), prepared_shape(signature, preprocessing)
-    except ModelError as error:
-        raise _error(place, error.message) from None
-    if width != net.input_dim:
-        raise _error(place, f"the preprocessing gives {width} columns, but {net.architecture} takes {net.input_dim}")
-    if max(len(shape), len(net.input_shape)) > 1 and shape != net.input_shape:
-        raise _error(
-            place,
-            f"rows have the shape {list(shape)} in the signature, but {net.architecture} takes {list(net.input_shape)}",
-        )
-    if signature.output_dim != net.output_dim:
-        raise _error(
-            place,
-            f"the signature states {signature.output_dim} outputs; {net.architecture} gives {net.output_dim}",
-        )
+def default_outputs(task: Task) -> OutputKind:
+    """Return what a model returns for a task unless its manifest states otherwise."""
+    return "values" if task == "regression" else "logits"
 
 
-def _error(place: str, problem: str) -> ModelError:
-    return ModelError(
-        f"{place}: {problem}",
-        kind="signature",
-        remedy="correct the signature, the preprocessing or the parameters, and publish the model again",
-    )
+def _read_outputs(fields: JsonObject, task: Task) -> OutputKind:
+    if not fields.has("outputs"):
+        return default_outputs(task)
+    allowed = ("values",) if task == "regression" else ("logits", "probabilities")
+    return cast("OutputKind", fields.text("outputs", allowed))

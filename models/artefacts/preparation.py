@@ -53,3 +53,8 @@ def prepare(signature: Signature, preprocessing: Preprocessing, x_BF: FloatArray
     x_BTG[is_event_BT, :-1] = preprocessing.apply(np.ascontiguousarray(x_BTW[is_event_BT][:, :-1]))
     x_BTG[is_event_BT, -1] = 1.0
     return x_BTG.reshape(len(x_BF), -1)
+
+
+def shaped_rows(signature: Signature, preprocessing: Preprocessing, x_BF: FloatArray) -> FloatArray:
+    """Return the prepared rows in the shape that a model takes: [B, *prepared_shape]."""
+    return prepare(signature, preprocessing, x_BF).reshape(len(x_BF), *prepared_shape(signature, preprocessing))

@@ -1,4 +1,4 @@
-"""The protocol that the worker requires of a model: six members. Tests and other backends implement it too.
+"""The protocols of models: `Model` is what the worker serves; a `Backend` builds the `Runner` that a model is served with.
 
 Shapes: B rows in a batch, F features in a row, G values in a row after preprocessing, O outputs for a row.
 """
@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from forebay.models.artefacts.arrays import FloatArray
+from forebay.models.artefacts.artefact import Artefact
+from forebay.models.artefacts.manifest import Manifest
 from forebay.models.artefacts.signature import Signature
 
 
@@ -55,3 +57,42 @@ class Model(Protocol):
         Raises ModelError with kind "out_of_memory" or "output_shape"; any other exception comes from the model
         itself.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """Where and how a model runs.
+
+    device: "auto", "cpu", "cuda", "cuda:N" or "mps"; a backend refuses what it does not have.
+    threads: the number of CPU threads that one call may use.
+    """
+
+    device: str = "cpu"
+    threads: int = 1
+
+
+class Runner(Protocol):
+    """A model that has been loaded. It belongs to one thread."""
+
+    @property
+    def device(self) -> str: ...
+
+    def run(self, x: FloatArray) -> FloatArray:
+        """Return the raw outputs, float32 [B, O], for prepared rows [B, *row shape], float32 in C order.
+
+        Raises ModelError with kind "out_of_memory" if the device has not enough memory for this many rows; any other
+        exception comes from the model itself. Messages need not name the model.
+        """
+
+
+class Backend(Protocol):
+    """Builds runners from the files of versions."""
+
+    def check(self, manifest: Manifest, place: str) -> None:
+        """Raise ModelError unless the manifest describes a model of this backend that fits its signature. Reads no other file.
+
+        place: the start of messages: the manifest's path.
+        """
+
+    def build(self, artefact: Artefact, options: RunOptions) -> Runner:
+        """Build the runner. Raises ModelError that names the file, what was found, what is allowed and the remedy."""

@@ -17,10 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from forebay.models.artefacts.architectures import Net, build_net
 from forebay.models.artefacts.arrays import FloatArray
 from forebay.models.artefacts.signature import TASKS, Task
-from forebay.models.serving.served_model import score
+from forebay.models.backends.torch.architectures import Net, build_net
+from forebay.models.serving.scoring import score
 from forebay.models.training import metrics
 from forebay.schemas.errors import ModelError, TensorError
 

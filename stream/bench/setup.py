@@ -10,9 +10,10 @@ from typing import Final
 import torch
 from pydantic import SecretStr
 
-from forebay.models.artefacts.architectures import build_net
-from forebay.models.artefacts.artefact import load_artefact, save_artefact
+from forebay.models.artefacts.artefact import read_version
 from forebay.models.artefacts.signature import Feature, Signature
+from forebay.models.backends.torch.architectures import build_net
+from forebay.models.backends.torch.save import save_artefact
 from forebay.stream.config.names import environment_name
 from forebay.stream.config.render import toml_value
 from forebay.stream.config.sections import KafkaSection, ModelSection, Settings, WindowSection, section_types
@@ -42,7 +43,7 @@ def save_bench_model(repository: Path, *, name: str = MODEL_NAME, num_features: 
 
 def signature_of(model: ModelSection) -> Signature:
     """Return the signature of the configured model. Raises ModelError."""
-    return load_artefact(model.repository, model.name, model.version).manifest.signature
+    return read_version(model.repository, model.name, model.version).manifest.signature
 
 
 def bench_settings(

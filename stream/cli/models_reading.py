@@ -110,26 +110,23 @@ def all_versions(repository: Path) -> list[str]:
 
 
 def validate_version(repository: Path, reference: str, device: str) -> Validation:
-    """Load a version on a device as a worker does, and run it with one row. Imports torch."""
-    from forebay.models.artefacts.artefact import load_artefact
-    from forebay.models.backends.torch_device import resolve_device
-    from forebay.models.serving.served_model import ServedModel
+    """Load a version on a device as a worker does, and run it with one row."""
+    from forebay.models.artefacts.artefact import read_version as read_stored_version
+    from forebay.models.backends.protocol import RunOptions
+    from forebay.models.serving.load_gate import load_version
 
     started_s = time.monotonic()
     try:
         name, chosen = split_reference(reference)
-        artefact = load_artefact(repository, name, chosen)
-        served = ServedModel.from_artefact(artefact, resolve_device(device))
+        stored = read_stored_version(repository, name, chosen)
+        served = load_version(stored, options=RunOptions(device))
         served.warm_up([1])
     except ForebayError as error:
         return Validation(reference, error.message, error)
-    golden = (
-        "no golden rows (format 1)" if artefact.golden is None else f"{len(artefact.golden.rows_RW)} golden rows agree"
-    )
+    golden = f"{served.num_golden_rows} golden rows agree" if served.num_golden_rows else "no golden rows (format 1)"
     took_s = time.monotonic() - started_s
-    return Validation(
-        f"{name}@{served.version}", f"{artefact.manifest.architecture} on {served.device}, {golden}, {took_s:.1f} s"
-    )
+    what = stored.manifest.architecture or stored.manifest.backend
+    return Validation(f"{name}@{served.version}", f"{what} on {served.device}, {golden}, {took_s:.1f} s")
 
 
 def user_name() -> str:

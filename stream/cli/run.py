@@ -42,9 +42,8 @@ def command(
     import signal
     from contextlib import nullcontext
 
-    from forebay.models.artefacts.artefact import load_artefact
-    from forebay.models.backends.torch_device import limit_threads, resolve_device
-    from forebay.models.serving.served_model import ServedModel
+    from forebay.models.backends.protocol import RunOptions
+    from forebay.models.serving.load_gate import load_model
     from forebay.stream.aggregate.sidecar_process import sidecar_aggregator
     from forebay.stream.core.stop_request import StoppedEarly
     from forebay.stream.telemetry.log_setup import set_up_logging
@@ -52,11 +51,9 @@ def command(
 
     set_up_logging(settings.log.level, settings.log.format)
     served = [entry.model for entry in settings.models_to_serve()]
-    limit_threads(max(entry.threads for entry in served))  # for the whole process
+    threads = max(entry.threads for entry in served)  # torch has one setting for the whole process
     models = [
-        ServedModel.from_artefact(
-            load_artefact(entry.repository, entry.name, entry.version), resolve_device(entry.device)
-        )
+        load_model(entry.repository, entry.name, entry.version, options=RunOptions(entry.device, threads))
         for entry in served
     ]
     with sidecar_aggregator(source.arguments(), source.environ) if with_aggregator else nullcontext():

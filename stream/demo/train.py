@@ -83,8 +83,8 @@ def train_model(data: FlightData, repository: Path, *, created_at: datetime, pro
     ]
     progress("reading flights", 0.2)
     # Importing torch takes seconds, and a cached model does not need it.
-    from forebay.models.artefacts.artefact import save_artefact
-    from forebay.models.backends.torch_device import limit_threads
+    from forebay.models.backends.torch.device import limit_threads
+    from forebay.models.backends.torch.save import save_artefact
     from forebay.models.training.fit import fit_preprocessing
     from forebay.models.training.train import TrainOptions, train
 

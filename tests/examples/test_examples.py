@@ -14,10 +14,7 @@ from pathlib import Path
 import numpy as np
 import orjson
 import pytest
-import torch
 
-from forebay.models.artefacts.artefact import load_artefact
-from forebay.models.serving.served_model import ServedModel
 from forebay.stream.config.sections import KafkaSection, Settings, TopicsSection
 from forebay.stream.core.clock import SystemClock
 from forebay.stream.embedded.worker_process import WorkerProcess
@@ -26,6 +23,7 @@ from tests.brokers.clients import read_committed
 from tests.brokers.resolve import Broker
 from tests.conftest import Names
 from tests.eventually import eventually
+from tests.models.build import load_artefact, serve_artefact
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -170,7 +168,7 @@ async def test_a_model_of_windows_serves_as_it_was_trained(
 
 def expected_windows(july: Path, repository: Path) -> dict[str, tuple[int, float]]:
     """Return the number of events and the model's offline prediction of each window, by id."""
-    served = ServedModel.from_artefact(load_artefact(repository, "congestion"), torch.device("cpu"))
+    served = serve_artefact(load_artefact(repository, "congestion"))
     signature = served.signature
     assert signature.window is not None
     windows: dict[str, list[tuple[int, list[float]]]] = defaultdict(list)

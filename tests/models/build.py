@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from forebay.models.artefacts.architectures import Net, build_net
-from forebay.models.artefacts.artefact import save_artefact
+from forebay.models.artefacts.artefact import read_artefact, read_version
+from forebay.models.artefacts.files import GOLDEN_FILE
+from forebay.models.artefacts.golden import GoldenRows
+from forebay.models.artefacts.manifest import Manifest
 from forebay.models.artefacts.preprocessing import Preprocessing, Standardise
 from forebay.models.artefacts.signature import Feature, Signature, Task
-from forebay.models.serving.served_model import ServedModel
+from forebay.models.backends.torch.architectures import Net, build_net
+from forebay.models.backends.torch.backend import TorchBackend, load_net
+from forebay.models.backends.torch.runner import TorchRunner
+from forebay.models.backends.torch.save import save_artefact
+from forebay.models.serving.served_model import ModelDescription, ServedModel
 
 CREATED_AT = datetime(2026, 11, 2, 9, 30, tzinfo=UTC)
 CPU = torch.device("cpu")
@@ -38,14 +45,34 @@ def make_standardise(width: int = 3) -> Preprocessing:
 
 
 def serve(module: torch.nn.Module, signature: Signature, preprocessing: Preprocessing | None = None) -> ServedModel:
-    return ServedModel(
-        name="m",
-        version=3,
-        signature=signature,
-        preprocessing=preprocessing or Preprocessing.identity(),
-        module=module,
-        device=CPU,
-    )
+    description = ModelDescription("m", 3, signature, preprocessing or Preprocessing.identity())
+    return ServedModel(description, TorchRunner(module, CPU))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedNet:
+    """An artefact of a built-in architecture, and its net before it moves to a device."""
+
+    manifest: Manifest
+    net: Net
+    directory: Path
+    golden: GoldenRows | None
+
+
+def load_artefact(repository: Path | str, name: str, version: int | str | None = None) -> LoadedNet:
+    """Load an artefact as the load gate does, without its golden rows being compared."""
+    stored = read_version(repository, name, version)
+    TorchBackend().check(stored.manifest, str(stored.manifest_file))
+    artefact = read_artefact(stored)
+    return LoadedNet(stored.manifest, load_net(artefact), stored.directory, artefact.golden)
+
+
+def serve_artefact(loaded: LoadedNet) -> ServedModel:
+    """Serve a loaded net on the CPU, after comparing its golden rows."""
+    model = ServedModel(ModelDescription.of(loaded.manifest), TorchRunner(loaded.net, CPU))
+    if loaded.golden is not None:
+        model.check_golden(loaded.golden, f"{loaded.directory / GOLDEN_FILE} on {CPU}")
+    return model
 
 
 def publish(repository: Path, name: str = "delays", **more: Any) -> Path:

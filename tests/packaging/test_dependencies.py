@@ -181,8 +181,8 @@ def test_without_extras_every_command_has_its_help(base: Environment) -> None:
 
 def test_without_extras_a_worker_runs_up_to_the_broker(base: Environment, tmp_path: Path) -> None:
     save = (
-        "import sys, datetime; from forebay.models.artefacts.artefact import save_artefact\n"
-        "from forebay.models.artefacts.architectures import LinearRegression\n"
+        "import sys, datetime; from forebay.models.backends.torch.save import save_artefact\n"
+        "from forebay.models.backends.torch.architectures import LinearRegression\n"
         "from forebay.models.artefacts.signature import Signature\n"
         "save_artefact(sys.argv[1], 'm', LinearRegression(2), signature=Signature((), (2,), 'regression', 1),"
         " created_at=datetime.datetime.now(datetime.UTC))"

@@ -26,7 +26,7 @@ from benchmarks.idle_memory import own_mib
 import torch
 before = own_mib()
 import forebay.stream.cli.run, forebay.stream.worker.assembly
-import forebay.models.artefacts.artefact, forebay.models.serving.served_model
+import forebay.models.serving.load_gate, forebay.models.backends.torch.backend
 print(json.dumps({"modules": sorted(sys.modules), "own_mib": own_mib() - before}))
 """
 

@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 
 from forebay.models.artefacts.alias_moves import move_alias
 from forebay.models.artefacts.aliases import Aliases, AliasMove, read_aliases
-from forebay.models.artefacts.artefact import load_artefact
 from forebay.models.artefacts.repository import list_models, list_versions, read_signature, split_reference
 from forebay.schemas.errors import ModelError
-from tests.models.build import CREATED_AT, publish
+from tests.models.build import CREATED_AT, load_artefact, publish
 
 GOOD = Aliases(
     (

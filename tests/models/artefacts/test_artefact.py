@@ -11,14 +11,14 @@ import pytest
 import safetensors.torch
 import torch
 
-from forebay.models.artefacts.architectures import CNN
-from forebay.models.artefacts.artefact import load_artefact
+from forebay.models.artefacts.backend_files import BackendFiles
 from forebay.models.artefacts.files import FileEntry
 from forebay.models.artefacts.manifest import Provenance
 from forebay.models.artefacts.preprocessing import Preprocessing
 from forebay.models.artefacts.signature import Signature
+from forebay.models.backends.torch.architectures import CNN
 from forebay.schemas.errors import ModelError, StorageError
-from tests.models.build import CREATED_AT, make_net, make_signature, make_standardise, publish
+from tests.models.build import CREATED_AT, load_artefact, make_net, make_signature, make_standardise, publish
 
 
 def edit(version: Path, change: Callable[[Any], object]) -> None:
@@ -252,11 +252,18 @@ def test_absurd_parameters_allocate_no_memory(tmp_path: Path) -> None:
     assert fault(tmp_path).kind == "weights"
 
 
-def test_sizes_of_files_are_limited(tmp_path: Path) -> None:
+def test_sizes_of_files_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     version = publish(tmp_path)
     size = (version / "weights.safetensors").stat().st_size
-    load_artefact(tmp_path, "delays", max_weights_bytes=size)
-    error = fault(tmp_path, max_weights_bytes=size - 1)
+
+    def limit(max_bytes: int) -> None:
+        limited = {"torch": BackendFiles({"weights.safetensors": max_bytes})}
+        monkeypatch.setattr("forebay.models.artefacts.artefact.BACKENDS", limited)
+
+    limit(size)
+    load_artefact(tmp_path, "delays")
+    limit(size - 1)
+    error = fault(tmp_path)
     assert error.kind == "too_large"
     assert error.message == (
         f"{version / 'weights.safetensors'}: the file has {size} bytes; allowed are at most {size - 1}"

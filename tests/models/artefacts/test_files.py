@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from forebay.models.artefacts.artefact import load_artefact
 from tests.models.artefacts.test_artefact import edit, fault, replace_file
-from tests.models.build import make_net, publish
+from tests.models.build import load_artefact, make_net, publish
 
 FILES = ["golden.safetensors", "weights.safetensors"]
 

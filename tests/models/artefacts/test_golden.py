@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from forebay.models.artefacts.artefact import Artefact, load_artefact
 from forebay.models.artefacts.golden import GoldenRows, Tolerance
 from forebay.schemas.errors import ModelError
 from tests.models.artefacts.test_artefact import edit, fault, replace_file
-from tests.models.build import make_net, publish
+from tests.models.build import LoadedNet, load_artefact, make_net, publish
 
 TOLERANCE = Tolerance(relative=0.01, absolute=0.5)
 NAN, INF = float("nan"), float("inf")
@@ -21,7 +20,7 @@ def array(values: Any) -> Any:
     return np.array(values, dtype=np.float32)
 
 
-def golden_of(artefact: Artefact) -> GoldenRows:
+def golden_of(artefact: LoadedNet) -> GoldenRows:
     assert artefact.golden is not None
     return artefact.golden
 

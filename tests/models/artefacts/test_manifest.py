@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from forebay.models.artefacts.architectures import outline
 from forebay.models.artefacts.manifest import Manifest
+from forebay.models.backends.torch.architectures import outline
 from forebay.schemas.errors import ModelError
 from tests.models.build import publish
 

@@ -10,12 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from forebay.models.artefacts.artefact import load_artefact
 from forebay.models.artefacts.manifest import Provenance
 from forebay.models.artefacts.repository import read_signature
-from forebay.models.serving.served_model import ServedModel
 from forebay.schemas.errors import ModelError
-from tests.models.build import CPU, CREATED_AT, make_signature, make_standardise, publish
+from tests.models.build import CREATED_AT, load_artefact, make_signature, make_standardise, publish, serve_artefact
 
 OLD = Path(__file__).parent / "format_1"
 
@@ -27,7 +25,7 @@ def test_an_old_artefact_is_loaded_and_predicts_the_same() -> None:
     assert manifest.signature == make_signature(labels=("no", "yes")) == read_signature(OLD, "delays")
     assert manifest.preprocessing == make_standardise()
     assert manifest.provenance == Provenance(CREATED_AT, {"accuracy": 0.1 + 0.2, "loss": 1e-300}, "written by format 1")
-    served = ServedModel.from_artefact(artefact, CPU)
+    served = serve_artefact(artefact)
     scores = served.forward(served.prepare(np.array([[0.5, -1, 2], [3, 0.25, -0.75]], dtype=np.float32)))
     np.testing.assert_allclose(
         scores.values_BO,

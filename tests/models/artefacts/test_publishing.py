@@ -12,11 +12,10 @@ from typing import Any
 import pytest
 import torch
 
-from forebay.models.artefacts.artefact import load_artefact
 from forebay.models.artefacts.repository import list_models, list_versions
 from forebay.models.artefacts.signature import Signature
 from forebay.schemas.errors import ModelError, StorageError
-from tests.models.build import make_net, make_signature, publish
+from tests.models.build import load_artefact, make_net, make_signature, publish
 
 
 def test_versions_count_up_and_the_highest_is_loaded(tmp_path: Path) -> None:

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from forebay.models.artefacts.artefact import load_artefact
 from forebay.models.artefacts.repository import list_models, read_signature
 from forebay.schemas.errors import ModelError
-from tests.models.build import make_net, make_signature, publish
+from tests.models.build import load_artefact, make_net, make_signature, publish
 
 
 def test_the_signature_is_that_of_the_version(tmp_path: Path) -> None:

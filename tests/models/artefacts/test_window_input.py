@@ -13,14 +13,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forebay.models.artefacts.architectures import GRU, build_net
-from forebay.models.artefacts.artefact import load_artefact, save_artefact
 from forebay.models.artefacts.preprocessing import Impute, Preprocessing, Standardise
 from forebay.models.artefacts.signature import Feature, Signature
 from forebay.models.artefacts.window_input import FUNCTIONS, Aggregate, WindowInput
-from forebay.models.serving.served_model import ServedModel
+from forebay.models.backends.torch.architectures import GRU, build_net
+from forebay.models.backends.torch.save import save_artefact
 from forebay.schemas.errors import ModelError, TensorError
-from tests.models.build import CPU, CREATED_AT
+from tests.models.build import CREATED_AT, load_artefact, serve_artefact
 
 NAN = math.nan
 Window = list[tuple[int, list[float]]]
@@ -209,7 +208,7 @@ def test_a_loaded_model_of_sequences_prepares_events_but_not_padding(tmp_path: P
     save_artefact(
         tmp_path, "m", gru(), signature=signature(WindowInput(5)), preprocessing=preprocessing, created_at=CREATED_AT
     )
-    served = ServedModel.from_artefact(load_artefact(tmp_path, "m"), CPU)
+    served = serve_artefact(load_artefact(tmp_path, "m"))
     served.warm_up([1, 4])
     windows: list[Window] = [[(3, [1.0, 2.0]), (1, [NAN, 6.0])], [(0, [3.0, 2.0])]]
     prepared = served.prepare(rows(WindowInput(5), windows)).reshape(2, 5, 3)
@@ -235,7 +234,7 @@ def test_a_model_of_aggregates_prepares_its_rows(tmp_path: Path) -> None:
             created_at=CREATED_AT,
         )
     save_artefact(tmp_path, "m", net, signature=signature(window), preprocessing=preprocessing, created_at=CREATED_AT)
-    served = ServedModel.from_artefact(load_artefact(tmp_path, "m"), CPU)
+    served = serve_artefact(load_artefact(tmp_path, "m"))
     served.warm_up([1, 3])
     prepared = served.prepare(rows(window, [[(0, [5.0, 6.0]), (1, [7.0, 8.0])]]))
     assert prepared.tolist() == [[2.0, 2.5, 7.0]]

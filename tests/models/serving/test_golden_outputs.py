@@ -8,14 +8,13 @@ from typing import Any
 import pytest
 from torch import nn
 
-from forebay.models.artefacts.architectures import build_net
-from forebay.models.artefacts.artefact import load_artefact, save_artefact
 from forebay.models.artefacts.golden import Tolerance
 from forebay.models.artefacts.signature import Signature
 from forebay.models.artefacts.window_input import WindowInput
-from forebay.models.serving.served_model import ServedModel
+from forebay.models.backends.torch.architectures import build_net
+from forebay.models.backends.torch.save import save_artefact
 from forebay.schemas.errors import ModelError
-from tests.models.build import CPU, CREATED_AT, publish
+from tests.models.build import CREATED_AT, load_artefact, publish, serve_artefact
 
 
 def another_net(net: nn.Module) -> None:
@@ -38,7 +37,7 @@ def test_a_model_that_answers_differently_here_is_refused(tmp_path: Path, change
     artefact = load_artefact(tmp_path, "delays")
     change(artefact.net)  # as another version of the library, or another device, may compute other outputs
     with pytest.raises(ModelError) as caught:
-        ServedModel.from_artefact(artefact, CPU)
+        serve_artefact(artefact)
     assert caught.value.kind == "golden"
     file = tmp_path / "delays" / "1" / "golden.safetensors"
     assert caught.value.message.startswith(f"{file} on cpu: for golden row 0 the model's {found}")
@@ -48,12 +47,12 @@ def test_a_model_that_answers_within_the_tolerance_is_served(tmp_path: Path) -> 
     publish(tmp_path)
     artefact = load_artefact(tmp_path, "delays")
     almost_the_same(artefact.net)
-    ServedModel.from_artefact(artefact, CPU)
+    serve_artefact(artefact)
     publish(tmp_path, tolerance=Tolerance(relative=0.0, absolute=0.0))
     artefact = load_artefact(tmp_path, "delays")
     almost_the_same(artefact.net)
     with pytest.raises(ModelError, match="for golden row 0"):
-        ServedModel.from_artefact(artefact, CPU)
+        serve_artefact(artefact)
 
 
 @pytest.mark.parametrize(
@@ -76,8 +75,8 @@ def test_models_of_every_architecture_give_their_golden_outputs(
     artefact = load_artefact(tmp_path, "m")
     assert artefact.golden is not None
     assert artefact.golden.rows_RW.shape == (32, signature.row_width)
-    ServedModel.from_artefact(artefact, CPU)
+    serve_artefact(artefact)
     for value in artefact.net.state_dict().values():
         value += 1
     with pytest.raises(ModelError, match="for golden row"):
-        ServedModel.from_artefact(artefact, CPU)
+        serve_artefact(artefact)

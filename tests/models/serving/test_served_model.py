@@ -12,14 +12,22 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import Tensor, nn
 
-from forebay.models.artefacts.architectures import CNN, build_net
-from forebay.models.artefacts.artefact import load_artefact, save_artefact
 from forebay.models.artefacts.preprocessing import OneHot, Preprocessing
 from forebay.models.artefacts.signature import Feature, Signature
 from forebay.models.backends.protocol import Model, Scores
-from forebay.models.serving.served_model import ServedModel, score
+from forebay.models.backends.torch.architectures import CNN, build_net
+from forebay.models.backends.torch.save import save_artefact
+from forebay.models.serving.scoring import score
 from forebay.schemas.errors import ModelError, TensorError
-from tests.models.build import CPU, CREATED_AT, make_net, make_signature, make_standardise, serve
+from tests.models.build import (
+    CREATED_AT,
+    load_artefact,
+    make_net,
+    make_signature,
+    make_standardise,
+    serve,
+    serve_artefact,
+)
 
 LOGITS = st.floats(-200, 200, width=32)
 
@@ -223,17 +231,17 @@ def test_warm_up_runs_every_size_once() -> None:
 @pytest.mark.parametrize(
     ("function", "found"),
     [
-        (lambda x: x, "[4, 3]"),
-        (lambda x: x[1:, :2], "[3, 2]"),
-        (lambda x: x[:, 0], "[4]"),
-        (lambda x: (x[:, :2], x), "tuple"),
-        (lambda _: None, "NoneType"),
+        (lambda x: x, "[4, 3] instead of [4, 2]"),
+        (lambda x: x[1:, :2], "[3, 2] instead of [4, 2]"),
+        (lambda x: x[:, 0], "[4] instead of [4, 2]"),
+        (lambda x: (x[:, :2], x), "tuple instead of a tensor"),
+        (lambda _: None, "NoneType instead of a tensor"),
     ],
 )
 def test_an_output_of_another_shape_is_an_error(function: Any, found: str) -> None:
     with pytest.raises(ModelError) as caught:
         serve(Call(function), make_signature()).forward(np.zeros((4, 3), dtype=np.float32))
-    assert caught.value.message == f"model m version 3 returned {found} instead of [4, 2]"
+    assert caught.value.message == f"model m version 3: returned {found}"
     assert caught.value.kind == "output_shape"
 
 
@@ -324,7 +332,7 @@ def test_an_artefact_serves_as_it_was_trained(tmp_path: Any) -> None:
         preprocessing=make_standardise(),
         created_at=CREATED_AT,
     )
-    model: Model = ServedModel.from_artefact(load_artefact(tmp_path, "delays"), CPU)
+    model: Model = serve_artefact(load_artefact(tmp_path, "delays"))
     assert (model.name, model.version, model.signature.labels) == ("delays", 1, ("no", "yes"))
     model.warm_up([2])
     x_BF = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)

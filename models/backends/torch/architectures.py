@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from forebay.models.artefacts.fit import ModelShape
 from forebay.models.artefacts.window_input import MAX_STEPS
 from forebay.schemas.errors import ModelError, TensorError
 
@@ -222,6 +223,11 @@ def outline(architecture: str, params: Mapping[str, object]) -> Net:
     """Return the net without memory for weights, so that absurd parameters cost nothing. Raises like `build_net`."""
     with torch.device("meta"):
         return build_net(architecture, params)
+
+
+def model_shape(net: Net) -> ModelShape:
+    """Return what a net takes and returns for a row."""
+    return ModelShape(net.architecture, tuple(net.input_shape), net.output_dim)
 
 
 def check_params(architecture: str, params: Mapping[str, object]) -> dict[str, object]:

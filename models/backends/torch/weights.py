@@ -8,8 +8,8 @@ import safetensors
 import safetensors.torch
 import torch
 
-from forebay.models.artefacts.architectures import Net
 from forebay.models.artefacts.storage import COPY_AGAIN
+from forebay.models.backends.torch.architectures import Net
 from forebay.schemas.errors import ModelError
 
 _MAX_LISTED: Final = 10

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forebay.models.artefacts.architectures import (
+from forebay.models.backends.torch.architectures import (
     CNN,
     MLP,
     LinearRegression,

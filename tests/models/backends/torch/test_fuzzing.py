@@ -16,13 +16,11 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from forebay.models.artefacts.artefact import load_artefact
 from forebay.models.artefacts.preprocessing import Impute, OneHot, Preprocessing, Standardise
 from forebay.models.artefacts.signature import Feature, Signature
-from forebay.models.serving.served_model import ServedModel
 from forebay.schemas.errors import ModelError
 from tests.models.artefacts.test_old_format import OLD
-from tests.models.build import CPU, make_net, publish
+from tests.models.build import load_artefact, make_net, publish, serve_artefact
 
 # `FUZZ_EXAMPLES=5000 pytest tests/models/artefacts/test_fuzzing.py` looks for longer.
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "150"))
@@ -64,7 +62,7 @@ def version(good: Path) -> Iterator[Path]:
 def outcome(version: Path) -> str:
     """Load and run the version as a worker does; return what happened. Fails for anything that must not happen."""
     try:
-        served = ServedModel.from_artefact(load_artefact(version.parents[1], "delays"), CPU)
+        served = serve_artefact(load_artefact(version.parents[1], "delays"))
         x = np.zeros((2, served.signature.row_width), dtype=np.float32)
         scores = served.forward(served.prepare(x))
     except ModelError as error:

@@ -18,15 +18,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-import forebay.models.artefacts.artefact
-from forebay.models.artefacts.architectures import MLP, Net, build_net
-from forebay.models.artefacts.artefact import load_artefact, save_artefact
+import forebay.models.backends.torch.save
 from forebay.models.artefacts.preprocessing import Impute, OneHot, Preprocessing, Standardise
 from forebay.models.artefacts.signature import Feature, Signature
 from forebay.models.artefacts.window_input import Aggregate, WindowInput
-from forebay.models.serving.served_model import ServedModel
+from forebay.models.backends.torch.architectures import MLP, Net, build_net
+from forebay.models.backends.torch.save import save_artefact
 from forebay.schemas.errors import ForebayError, ModelError
-from tests.models.build import CPU, CREATED_AT, make_net, make_signature, publish, serve
+from tests.models.build import CREATED_AT, load_artefact, make_net, make_signature, publish, serve, serve_artefact
 
 
 class OwnNet(MLP):
@@ -79,7 +78,7 @@ def refusal(repository: Path, **given: Any) -> ModelError:
             lambda x: x,
             "the net is a function; save_artefact takes a net made by forebay.build_net: linear_regression",
         ),
-        (MLP, "the net is the class forebay.models.artefacts.architectures.MLP itself"),
+        (MLP, "the net is the class forebay.models.backends.torch.architectures.MLP itself"),
         (None, "the net is a NoneType"),
         ({}, "the net is a dict"),
         (OwnNet(3, [4], 2), "OwnNet, a class of its own"),
@@ -156,7 +155,7 @@ def test_other_arguments_that_could_not_be_loaded_are_refused(tmp_path: Path, gi
 
 
 def test_weights_that_would_be_too_large_to_load_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forebay.models.artefacts.artefact, "MAX_WEIGHTS_BYTES", 100)
+    monkeypatch.setattr(forebay.models.backends.torch.save, "MAX_WEIGHTS_BYTES", 100)
     assert refusal(tmp_path).kind == "too_large"
 
 
@@ -257,7 +256,7 @@ def test_a_saved_model_is_loaded_and_predicts_the_same(data: st.DataObject) -> N
             assert error.remedy, error.message
             return
         (name,) = [path.name for path in Path(repository).iterdir()]
-        loaded = ServedModel.from_artefact(load_artefact(repository, name), CPU)
+        loaded = serve_artefact(load_artefact(repository, name))
         before = serve(net, signature, preprocessing if isinstance(preprocessing, Preprocessing) else None)
         x = np.array([[0, 1], [np.nan, -3], [1, 0.5]], dtype=np.float32)
         scores, scores_before = loaded.forward(loaded.prepare(x)), before.forward(before.prepare(x))

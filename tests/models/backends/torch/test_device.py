@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from forebay.models.backends.torch_device import resolve_device
+from forebay.models.backends.torch.device import resolve_device
 from forebay.schemas.errors import ModelError
 
 

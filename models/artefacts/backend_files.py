@@ -1,0 +1,34 @@
+"""The backends that a manifest can name: which files each reads, and whether these contain code that is run.
+
+What a backend does with its files is in `models/backends`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+WEIGHTS_FILE: Final = "weights.safetensors"
+MAX_WEIGHTS_BYTES: Final = 4 * 1024 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class BackendFiles:
+    """The files of a backend.
+
+    max_bytes: every file that a version must have for the backend, and how large it may be.
+    runs_code: whether a file contains code that runs when the model is loaded. Such a model is loaded only where the
+        worker's trust policy allows it.
+    """
+
+    max_bytes: Mapping[str, int]
+    runs_code: bool = False
+
+
+BACKENDS: Final[Mapping[str, BackendFiles]] = MappingProxyType(
+    {
+        "torch": BackendFiles({WEIGHTS_FILE: MAX_WEIGHTS_BYTES}),
+    }
+)

@@ -1,0 +1,22 @@
+"""Find a backend by its name in the manifest. A backend's libraries are imported when it is first needed."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import MappingProxyType
+from typing import Final
+
+from forebay.models.backends.protocol import Backend
+
+_CLASSES: Final = MappingProxyType(
+    {
+        "torch": ("forebay.models.backends.torch.backend", "TorchBackend"),
+    }
+)
+
+
+def find_backend(name: str) -> Backend:
+    """Return the backend with this name, which is a key of `BACKENDS`."""
+    module, cls = _CLASSES[name]
+    backend: Backend = getattr(import_module(module), cls)()
+    return backend

@@ -1,0 +1,65 @@
+"""The load gate: every check between the files of a version and a model that may serve.
+
+It runs when a worker starts, off the path of the events.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from forebay.models.artefacts.artefact import StoredVersion, read_artefact, read_version
+from forebay.models.artefacts.files import GOLDEN_FILE
+from forebay.models.artefacts.trust import TRUST_NOTHING, TrustPolicy
+from forebay.models.backends.catalogue import find_backend
+from forebay.models.backends.protocol import RunOptions
+from forebay.models.serving.served_model import ModelDescription, ServedModel
+from forebay.schemas.errors import ModelError
+
+
+def load_model(
+    repository: Path | str,
+    name: str,
+    version: int | str | None = None,
+    *,
+    options: RunOptions,
+    trust: TrustPolicy = TRUST_NOTHING,
+) -> ServedModel:
+    """Return a version of a model, loaded and checked.
+
+    version: a number, an alias, or None for the highest.
+
+    Raises ModelError for every fault; it names the file, what is wrong with it and the remedy.
+    """
+    return load_version(read_version(repository, name, version), options=options, trust=trust)
+
+
+def load_version(stored: StoredVersion, *, options: RunOptions, trust: TrustPolicy = TRUST_NOTHING) -> ServedModel:
+    """Return the model of a version whose manifest has been read. Raises like `load_model`.
+
+    1. The trust policy allows the backend, if that runs code from the model.
+    2. The manifest describes a model of its backend that fits the signature.
+    3. All files are in place, with the stated size and SHA-256.
+    4. The backend builds the model on the device.
+    5. The model gives its golden outputs there, within their tolerance.
+    """
+    manifest, file = stored.manifest, str(stored.manifest_file)
+    trust.check(manifest.backend, repository=str(stored.repository), manifest_sha256=stored.manifest_sha256, place=file)
+    backend = find_backend(manifest.backend)
+    backend.check(manifest, file)
+    artefact = read_artefact(stored)
+    try:
+        runner = backend.build(artefact, options)
+    except ModelError as error:
+        if error.kind != "out_of_memory":
+            raise
+        failed = error
+    else:
+        model = ServedModel(ModelDescription.of(manifest), runner)
+        if artefact.golden is not None:
+            model.check_golden(artefact.golden, f"{stored.directory / GOLDEN_FILE} on {runner.device}")
+        return model
+    raise ModelError(
+        f"model {manifest.name} version {manifest.version}: {failed.message}",
+        kind="out_of_memory",
+        remedy="use a smaller model, or a device with more memory",
+    )
