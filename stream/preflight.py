@@ -79,7 +79,7 @@ class Check:
 
 
 OnCheck = Callable[[Check], None]
-PlanWindows = Callable[[WindowSection, Signature, ModelRef], object]
+PlanWindows = Callable[[WindowSection, Signature, ModelRef, str], object]
 
 
 async def check_cluster(settings: Settings, *, timeout_s: float, on_check: OnCheck) -> None:
@@ -150,7 +150,8 @@ def _check_model(name: str, settings: ServedModelSettings, plan_windows: PlanWin
     started_s = time.monotonic()
     try:
         stored = read_version(model.repository, model.name, model.version)
-        plan_windows(settings.window, stored.manifest.signature, ModelRef(model.name, stored.manifest.version))
+        ref = ModelRef(model.name, stored.manifest.version)
+        plan_windows(settings.window, stored.manifest.signature, ref, settings.window_section)
         served = load_version(stored, options=RunOptions(model.device, threads))
         served.warm_up([1, batch.max_batch_size])
     except ForebayError as error:

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from forebay.schemas.aggregates import Category, Severity
 from forebay.schemas.failures import FailureKind
+from forebay.stream.config.json_value import parse_json
 from forebay.stream.config.values import Allowed, Mistake, Mistakes, allowed
 
 _MAX_NAME: Final = 100
@@ -99,7 +100,7 @@ def _from_json(value: object) -> object:
     """Parse rules from the environment or the command line, where they are a JSON list."""
     if isinstance(value, str):
         try:
-            return json.loads(value)
+            return parse_json(value)
         except ValueError as error:
             raise ValueError(f"not JSON: {error}") from None
     return value

@@ -6,9 +6,9 @@ settings of the list. The raw value of "models" is the number of entries.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 
+from forebay.stream.config.json_value import parse_json
 from forebay.stream.config.models_section import ModelEntry
 from forebay.stream.config.names import hint_for_entry_key
 from forebay.stream.config.paths import MODELS, SUBSECTIONS, entry_fields, entry_index
@@ -65,10 +65,9 @@ def parse_models(value: object, origin: str, problems: list[str]) -> dict[str, R
     """Return the settings of a list in JSON, as in the environment and on the command line. Empty text is an empty list."""
     if isinstance(value, str):
         try:
-            value = json.loads(value) if value.strip() else []
-        except (ValueError, RecursionError) as error:
-            why = "nested too deeply" if isinstance(error, RecursionError) else error
-            problems.append(f"{MODELS} ({origin}): {_MUST_BE_JSON} ({why})")
+            value = parse_json(value) if value.strip() else []
+        except ValueError as error:
+            problems.append(f"{MODELS} ({origin}): {_MUST_BE_JSON} ({error})")
             return {}
     return flatten_models(value, origin, problems)
 

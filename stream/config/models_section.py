@@ -116,12 +116,19 @@ class ServedModelSettings:
 
     topics: the input topics whose events go to this model by default, without topics.prefix, as in input.topics. Each
     input topic belongs to exactly one model; the first model has those that no model lists.
+    entry: the model's entry in the list, such as "models[1]"; empty in the short form.
     """
 
     model: ModelSection
     batch: BatchSection
     window: WindowSection
     topics: tuple[str, ...]
+    entry: str = ""
+
+    @property
+    def window_section(self) -> str:
+        """The name of the section with the settings of the model's windows, for messages."""
+        return f"{self.entry}.window" if self.entry else "window"
 
 
 def derived_topics(entries: Sequence[ModelEntry], default: tuple[str, ...]) -> tuple[str, ...]:
@@ -156,6 +163,7 @@ def served_models(
             batch=BatchSection(**(batch.model_dump() | _set_fields(entry.batch, BatchSection))),
             window=entry.window,
             topics=(entry.topics or ()) + (unlisted if index == 0 else ()),
+            entry=f"models[{index}]",
         )
         for index, entry in enumerate(entries)
     )

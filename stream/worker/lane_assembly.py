@@ -109,7 +109,7 @@ def build_lane(
         settings,
         topics,
         max_batch_size=max_batch_size,
-        windows=window_plan(settings.window, signature, ref),
+        windows=window_plan(settings.window, signature, ref, settings.window_section),
         encoder=PredictionEncoder(
             model=ref.name, version=ref.version, labels=signature.labels, num_classes=signature.num_classes
         ),

@@ -11,24 +11,28 @@ from forebay.stream.eventtime.spec import WindowKind, WindowSpec, digest
 from forebay.stream.eventtime.timestamp_guard import TimestampBounds
 
 
-def window_plan(section: WindowSection, signature: Signature, model: ModelRef) -> WindowPlan | None:
+def window_plan(
+    section: WindowSection, signature: Signature, model: ModelRef, name: str = "window"
+) -> WindowPlan | None:
     """Return the plan for the configured windows; None without windows.
+
+    name: of the section, for messages.
 
     Raises ConfigError if the model takes windows and none are configured, or the other way round.
     """
     if section.kind == "none":
         if signature.window is not None:
             raise ConfigError(
-                f"no windows are configured (window.kind = none), but the model {model.name} takes windows of events",
+                f"no windows are configured ({name}.kind = none), but the model {model.name} takes windows of events",
                 kind="window_kind",
-                remedy="set window.kind to tumbling, hopping or session, as the model was trained, or serve another model",
+                remedy=f"set {name}.kind to tumbling, hopping or session, as the model was trained, or serve another model",
             )
         return None
     if signature.window is None:
         raise ConfigError(
-            f"window.kind is {section.kind}, but the model {model.name} takes single events",
+            f"{name}.kind is {section.kind}, but the model {model.name} takes single events",
             kind="window_kind",
-            remedy="set window.kind to none, or serve a model whose signature has windows",
+            remedy=f"set {name}.kind to none, or serve a model whose signature has windows",
         )
     spec = window_spec(section)
     rows = section.max_rows_per_window

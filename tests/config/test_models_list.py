@@ -287,6 +287,11 @@ def test_mistakes_outside_the_file(environ: dict[str, str], overrides: dict[str,
     assert problem.startswith(expected)
 
 
+def test_a_key_that_occurs_twice_in_json_is_refused() -> None:
+    (problem,) = problems(environ={"FOREBAY_MODELS": '[{"name": "a", "name": "b"}]'})
+    assert problem.endswith("(the key 'name' occurs twice in an object)")
+
+
 def test_variables_of_kubernetes_are_ignored() -> None:
     assert load_settings(None, {"FOREBAY_MODELS_PORT": "tcp://10.0.0.1:80"}).settings == Settings()
 

@@ -31,6 +31,13 @@ def test_a_mismatch_is_refused_with_the_remedy() -> None:
         window_plan(section(kind="tumbling", size_ms=10), EVENTS, MODEL)
 
 
+def test_a_mismatch_names_the_section_of_the_model() -> None:
+    with pytest.raises(ConfigError) as caught:
+        window_plan(section(), WINDOWS, MODEL, "models[1].window")
+    assert "(models[1].window.kind = none)" in caught.value.message
+    assert caught.value.remedy is not None and caught.value.remedy.startswith("set models[1].window.kind to tumbling")
+
+
 def test_the_plan_has_the_values_of_the_section() -> None:
     found = window_plan(section(kind="tumbling", size_ms=10, allowed_lateness_ms=3, on_changed="flush"), WINDOWS, MODEL)
     assert found is not None and found.flush and found.num_features == 3
