@@ -1,0 +1,1 @@
+"""Mutated artefacts of every backend: refused, or served with finite predictions."""

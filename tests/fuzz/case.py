@@ -1,0 +1,99 @@
+"""Load one mutated artefact as a worker does, and run it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from forebay.models.artefacts.artefact import Artefact
+from forebay.models.backends import catalogue
+from forebay.models.backends.protocol import Runner, RunOptions
+from forebay.models.serving import load_gate
+from forebay.schemas.errors import ModelError
+
+MAX_MESSAGE = 3000
+# What an artefact must never cause, besides reading its own files.
+FORBIDDEN = {"os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen", "socket.connect", "pickle.find_class",
+             "os.remove", "os.rename", "os.mkdir", "os.chmod", "os.link", "os.symlink", "shutil.rmtree", "exec"}  # fmt: skip
+
+
+class FuzzError(Exception):
+    """A mutated artefact caused something that must not happen."""
+
+
+class Watch:
+    """Records forbidden events of the interpreter while it is on: files opened outside a folder, processes, connections."""
+
+    def __init__(self) -> None:
+        self._folder: str | None = None
+        self._seen: list[str] = []
+        sys.addaudithook(self._hook)
+
+    @contextmanager
+    def on(self, folder: Path) -> Iterator[None]:
+        """Watch until the block ends. Raises FuzzError if something forbidden happened in it."""
+        self._folder, self._seen = str(folder), []
+        try:
+            yield
+        finally:
+            self._folder = None
+        if self._seen:
+            raise FuzzError("; ".join(self._seen))
+
+    def _hook(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if self._folder is None:
+            return
+        if event in FORBIDDEN:
+            self._seen.append(f"{event} {arguments!r}"[:200])
+        elif event == "open" and isinstance(arguments[0], str | os.PathLike):
+            path = os.path.realpath(os.fspath(arguments[0]))
+            writes = bool((arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
+            if writes or not path.startswith(self._folder):
+                self._seen.append(f"open {path}")
+
+
+class Counter:
+    """Counts the calls of a backend's `build`: how many artefacts reach the parser of the backend."""
+
+    def __init__(self) -> None:
+        self.built = 0
+        self._find: Callable[[str], Any] = catalogue.find_backend
+        load_gate.find_backend = self._counting  # type: ignore[attr-defined]
+
+    def _counting(self, name: str) -> Any:
+        backend, counter = self._find(name), self
+
+        class Counting:
+            def check(self, *arguments: Any) -> None:
+                backend.check(*arguments)
+
+            def build(self, artefact: Artefact, options: RunOptions) -> Runner:
+                counter.built += 1
+                runner: Runner = backend.build(artefact, options)
+                return runner
+
+        return Counting()
+
+
+def outcome(version: Path, watch: Watch) -> str:
+    """Load and run a version; return "served" or the kind of its refusal. Raises FuzzError for what must not happen."""
+    with watch.on(version.parents[1]):
+        try:
+            served = load_gate.load_model(version.parents[1], version.parent.name, options=RunOptions())
+            rows = np.zeros((2, served.signature.row_width), dtype=np.float32)
+            scores = served.forward(served.prepare(rows))
+        except ModelError as error:
+            if not error.remedy or len(error.message) > MAX_MESSAGE:
+                raise FuzzError(
+                    f"a message without a remedy, or too long: {error.kind}: {error.message[:500]}"
+                ) from error
+            return error.kind
+    if scores.values_BO.shape != (2, served.signature.output_dim):
+        raise FuzzError(f"the scores have the shape {scores.values_BO.shape}")
+    return "served" if np.isfinite(scores.values_BO).all() else "not finite"

@@ -1,0 +1,133 @@
+"""Mutate an artefact. The digests in the manifest are corrected afterwards, so that readers go on to the content.
+
+A mutation is determined by its number.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import struct
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from forebay.models.artefacts.backend_files import BACKENDS
+
+MANIFEST, GOLDEN = "manifest.json", "golden.safetensors"
+# Most mutations are of the files that a backend parses. The others are of what all backends share.
+MANIFEST_RATE, GOLDEN_RATE = 0.05, 0.03
+VALUES: list[Any] = [
+    None, True, 0, -1, 1, 2, 7, 2**31, 2**53 + 1, 10**400, 0.5, 1e308, "", "x", "float32", "F32", "F64", "I64",
+    "torch", "mlp", "../x", "/etc/passwd", "weights.safetensors", "0" * 64, [], {}, [0], [[0]], {"a": 1},
+]  # fmt: skip
+NUMBERS = [0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, 2**63 - 1, 2**64 - 1]
+FLOATS = [float("nan"), float("inf"), -float("inf"), 1e38, -1e38, 1e308, 1e-320, 0.0]
+
+
+def mutate_version(version: Path, number: int) -> str:
+    """Mutate one file of a version in place; return the file's name."""
+    rng = random.Random(number)
+    draw = rng.random()
+    backend = json.loads((version / MANIFEST).read_text())["backend"]
+    if draw < MANIFEST_RATE:
+        name = MANIFEST
+    elif draw < MANIFEST_RATE + GOLDEN_RATE:
+        name = GOLDEN
+    else:
+        name = rng.choice(sorted(BACKENDS[backend].max_bytes))
+    file = version / name
+    content = file.read_bytes()
+    for _ in range(rng.choice([1, 1, 1, 2, 3])):
+        content = _mutate(name, content, rng)
+    file.write_bytes(content)
+    if name != MANIFEST:
+        _correct_digest(version, name, content)
+    return name
+
+
+def _mutate(name: str, content: bytes, rng: random.Random) -> bytes:
+    if name.endswith(".json") and rng.random() < 0.8:
+        return _mutate_json(content, rng)
+    if name.endswith(".safetensors") and rng.random() < 0.4:
+        end = 8 + int.from_bytes(content[:8], "little")
+        header = _mutate_json(content[8:end], rng)
+        return len(header).to_bytes(8, "little") + header + content[end:]
+    return _mutate_bytes(content, rng)
+
+
+def _mutate_json(content: bytes, rng: random.Random) -> bytes:
+    try:
+        document = json.loads(content)
+    except ValueError:  # an earlier mutation
+        return _mutate_bytes(content, rng)
+    paths = [path for path in _places(document) if path]
+    if not paths:
+        return _mutate_bytes(content, rng)
+    *parents, key = rng.choice(paths)
+    parent = document
+    for part in parents:
+        parent = parent[part]
+    match rng.randrange(4):
+        case 0:
+            del parent[key]
+        case 1 if isinstance(parent, dict):
+            parent[rng.choice(["x", "", "dtype", "shape", "format"])] = rng.choice(VALUES)
+        case 2:
+            value = document
+            for part in rng.choice(paths):
+                value = value[part]
+            parent[key] = json.loads(json.dumps(value))
+        case _:
+            parent[key] = rng.choice(VALUES)
+    return json.dumps(document).encode()
+
+
+def _mutate_bytes(content: bytes, rng: random.Random) -> bytes:
+    """Overwrite, remove, insert or repeat a few bytes, write a notable number, or cut the end off."""
+    changed = bytearray(content)
+    at = rng.randrange(len(changed) + 1)
+    match rng.randrange(9):
+        case 0 | 1:
+            changed[at : at + 1] = bytes([rng.randrange(256)])
+        case 2:
+            if at < len(changed):
+                changed[at] ^= 1 << rng.randrange(8)
+        case 3:
+            del changed[at : at + rng.choice([1, 1, 2, 4, 8, 64])]
+        case 4:
+            changed[at:at] = rng.randbytes(rng.choice([1, 1, 2, 4, 8, 64]))
+        case 5:
+            changed[at : at + 8] = rng.choice(NUMBERS).to_bytes(8, rng.choice(["little", "big"]))
+        case 6:
+            start = rng.randrange(len(changed) + 1)
+            changed[at:at] = changed[start : start + rng.choice([1, 4, 16, 256])]
+        case 7:
+            width = rng.choice("fd")
+            changed[at : at + struct.calcsize(width)] = _packed(width, rng.choice(FLOATS))
+        case _:
+            if rng.random() < 0.2:
+                del changed[at:]
+    return bytes(changed)
+
+
+def _packed(width: str, value: float) -> bytes:
+    try:
+        return struct.pack("<" + width, value)
+    except OverflowError:
+        return struct.pack("<" + width, float("inf"))
+
+
+def _places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    yield path
+    keys = value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+    for key in keys:
+        yield from _places(value[key], (*path, key))
+
+
+def _correct_digest(version: Path, name: str, content: bytes) -> None:
+    file = version / MANIFEST
+    document = json.loads(file.read_text())
+    document["files"][name] = {"bytes": len(content), "sha256": sha256(content).hexdigest()}
+    file.write_text(json.dumps(document))
