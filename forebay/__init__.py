@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from forebay.models.artefacts.preparation import prepare, prepared_shape
     from forebay.models.artefacts.preprocessing import Impute, OneHot, Preprocessing, Standardise
     from forebay.models.artefacts.signature import Feature, Signature
+    from forebay.models.artefacts.text_codes import encode_texts
     from forebay.models.artefacts.window_input import Aggregate, WindowInput
     from forebay.models.backends.torch.architectures import build_net
     from forebay.models.backends.torch.save import save_artefact
@@ -45,6 +46,7 @@ __all__ = [
     "TrainOptions",
     "WindowInput",
     "build_net",
+    "encode_texts",
     "fit_preprocessing",
     "move_alias",
     "prepare",
@@ -65,6 +67,7 @@ _MODULES = {
     "TrainOptions": "forebay.models.training.train",
     "WindowInput": "forebay.models.artefacts.window_input",
     "build_net": "forebay.models.backends.torch.architectures",
+    "encode_texts": "forebay.models.artefacts.text_codes",
     "fit_preprocessing": "forebay.models.training.fit",
     "move_alias": "forebay.models.artefacts.alias_moves",
     "prepare": "forebay.models.artefacts.preparation",

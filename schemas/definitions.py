@@ -34,9 +34,9 @@ def _feature_value() -> Schema:
         "exclusiveMinimum": -FLOAT32_BOUND,
         "exclusiveMaximum": FLOAT32_BOUND,
         "description": (
-            "A number in the range of float32, or true (1) or false (0); for a category feature the category, a "
-            "string; null for a missing value if the feature is nullable in the model's signature. "
-            "Units are those that the model was trained with."
+            "A number in the range of float32, or true (1) or false (0); for a category feature the category, for "
+            "a hashed feature any text, as a string; null for a missing value if the feature is nullable in the "
+            "model's signature. Units are those that the model was trained with."
         ),
     }
 
@@ -108,9 +108,9 @@ def event_f32() -> Schema:
         "event-f32",
         "Headers of a raw float32 event",
         "The record value is one little-endian float32 (4 bytes) for each feature, in the order of the "
-        "model's signature; NaN is a missing value of a nullable feature, and a category "
-        "is its index among the signature's categories. Header values are UTF-8 text. Without forebay-id "
-        "the record key is the id; one of them is required.",
+        "model's signature; NaN is a missing value of a nullable feature, a category "
+        "is its index among the signature's categories, and a hashed text its bucket. Header values are UTF-8 text. "
+        "Without forebay-id the record key is the id; one of them is required.",
         {
             "type": "object",
             "required": [headers.CONTENT_TYPE],

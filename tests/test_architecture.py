@@ -46,6 +46,7 @@ IMPORTED_ONLY_BY = {
         "stream/bench/setup.py",
     ),
     "numpy": ("models", "stream"),
+    "xxhash": ("models/artefacts/text_codes.py",),
     "opentelemetry": ("stream/telemetry",),
     "prometheus_client": ("stream/telemetry/prometheus.py",),
     "psutil": ("stream/telemetry/process_usage.py",),

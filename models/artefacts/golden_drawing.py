@@ -101,10 +101,10 @@ def _make_vectors(
     is_event = window is None or bool(window.sequence_length)
     width = signature.num_features if is_event else signature.row_width
     centre_F, scale_F = np.zeros(width), np.ones(width)
-    sizes_F = np.zeros(width, dtype=np.int64)  # number of categories; 0 for a number
+    sizes_F = np.zeros(width, dtype=np.int64)  # number of codes of a text; 0 for a number
     is_nullable_F = np.zeros(width, dtype=np.bool_)
     if is_event and signature.features:
-        sizes_F[:] = [len(feature.categories) for feature in signature.features]
+        sizes_F[:] = [feature.num_codes for feature in signature.features]
         is_nullable_F[:] = [feature.nullable for feature in signature.features]
     for step in preprocessing.steps:
         columns = list(getattr(step, "columns", ()))
@@ -119,9 +119,9 @@ def _make_vectors(
     with np.errstate(over="ignore"):
         x_NF = centre_F + scale_F * random.standard_normal((count, width)).clip(-3, 3)
     x_NF = x_NF.clip(-_FLOAT32_MAX, _FLOAT32_MAX).astype(np.float32)
-    is_category_F = sizes_F > 0
+    is_text_F = sizes_F > 0
     codes_NF = np.floor(random.random((count, width)) * sizes_F).astype(np.float32)
-    plain_NF = np.where(is_category_F, codes_NF, x_NF)
+    plain_NF = np.where(is_text_F, codes_NF, x_NF)
     is_missing_NF = is_nullable_F & (random.random((count, width)) < _MISSING_RATE)
     return plain_NF, np.where(is_missing_NF, np.float32(np.nan), plain_NF)
 

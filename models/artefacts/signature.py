@@ -13,10 +13,10 @@ from forebay.models.artefacts.json_object import JsonObject
 from forebay.models.artefacts.window_input import OF_ANY_TYPE, WindowInput
 from forebay.schemas.errors import ModelError
 
-FeatureType = Literal["float32", "category"]
+FeatureType = Literal["float32", "category", "hashed"]
 Task = Literal["regression", "binary", "multiclass"]
 
-FEATURE_TYPES: Final = ("float32", "category")
+FEATURE_TYPES: Final = ("float32", "category", "hashed")
 TASKS: Final = ("regression", "binary", "multiclass")
 
 # Decode allocates a row of this many float32 for every event in flight.
@@ -31,14 +31,18 @@ class Feature:
     """One column of the input.
 
     A `float32` feature is a number. A `category` feature is one of `categories` and is encoded as the index
-    of the category, as a float. A missing value (or unknown category) becomes NaN if the feature is `nullable`; otherwise
-    the row is rejected.
+    of the category, as a float. A `hashed` feature is any text and is encoded as its bucket, from 0 to `buckets - 1`, as a
+    float; see `text_codes.bucket`. A missing value becomes NaN if the feature is `nullable`; otherwise the row is rejected.
+
+    other: whether an unknown category has a code of its own, `len(categories)`. If not, it is treated like a missing value.
     """
 
     name: str
     dtype: FeatureType = "float32"
     categories: tuple[str, ...] = ()
     nullable: bool = False
+    buckets: int = 0
+    other: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", text(self.name, "a feature's name", _error))
@@ -48,22 +52,44 @@ class Feature:
         object.__setattr__(self, "categories", categories)
         object.__setattr__(self, "nullable", boolean(self.nullable, f"nullable of feature {self.name!r}", _error))
         if self.dtype not in FEATURE_TYPES:
-            raise _error(f"feature {self.name!r}: dtype is {self.dtype!r}; allowed is {' or '.join(FEATURE_TYPES)}")
-        if self.dtype == "float32" and self.categories:
-            raise _error(f"feature {self.name!r} is float32 and must not have categories")
-        if self.dtype == "category" and not 1 <= len(self.categories) <= MAX_CATEGORIES:
-            raise _error(f"feature {self.name!r} is a category and must have from 1 to {MAX_CATEGORIES} categories")
+            raise _error(f"feature {self.name!r}: dtype is {self.dtype!r}; allowed is {', '.join(FEATURE_TYPES)}")
+        object.__setattr__(self, "buckets", integer(self.buckets, f"buckets of feature {self.name!r}", _error))
+        object.__setattr__(self, "other", boolean(self.other, f"other of feature {self.name!r}", _error))
+        if self.dtype != "category" and (self.categories or self.other):
+            raise _error(f"feature {self.name!r} is {self.dtype} and must not have categories")
+        if self.dtype == "category" and not 1 <= len(self.categories) <= MAX_CATEGORIES - 1:
+            raise _error(f"feature {self.name!r} is a category and must have from 1 to {MAX_CATEGORIES - 1} categories")
+        if self.dtype == "hashed" and not 1 <= self.buckets <= MAX_CATEGORIES:
+            raise _error(f"feature {self.name!r} is hashed and must have from 1 to {MAX_CATEGORIES} buckets")
+        if self.dtype != "hashed" and self.buckets:
+            raise _error(f"feature {self.name!r} is {self.dtype} and must not have buckets")
         if twice := _repeated(self.categories):
             raise _error(f"feature {self.name!r} has the category {twice!r} twice")
 
+    @property
+    def is_text(self) -> bool:
+        """Whether events give a text, which becomes a code."""
+        return self.dtype != "float32"
+
+    @property
+    def num_codes(self) -> int:
+        """The number of codes of a text: those of the categories, or the buckets. 0 for a number."""
+        return self.buckets if self.dtype == "hashed" else len(self.categories) + self.other
+
     def to_dict(self) -> dict[str, object]:
         """Return the feature as JSON values."""
-        return {
+        document: dict[str, object] = {
             "name": self.name,
             "dtype": self.dtype,
             "categories": list(self.categories),
             "nullable": self.nullable,
         }
+        # Only where they are used, so that other models can be read by earlier versions.
+        if self.buckets:
+            document["buckets"] = self.buckets
+        if self.other:
+            document["other"] = self.other
+        return document
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +173,9 @@ class Signature:
                 continue
             if not 0 <= column < self.num_features:
                 raise _error(f"an aggregate uses column {column}; events have {self.num_features} columns, from 0")
-            if self.features and self.features[column].dtype == "category" and aggregate.function not in OF_ANY_TYPE:
+            if self.features and self.features[column].is_text and aggregate.function not in OF_ANY_TYPE:
                 raise _error(
-                    f"the aggregate {aggregate.function} does not take {self.features[column].name!r}, a category; "
+                    f"the aggregate {aggregate.function} does not take {self.features[column].name!r}, a text; "
                     f"allowed is {', '.join(sorted(OF_ANY_TYPE))}"
                 )
 
@@ -203,10 +229,17 @@ class Signature:
 
 
 def _read_feature(fields: JsonObject) -> Feature:
-    fields.reject_unknown_keys({"name", "dtype", "categories", "nullable"})
+    fields.reject_unknown_keys({"name", "dtype", "categories", "nullable", "buckets", "other"})
     dtype = cast("FeatureType", fields.text("dtype", FEATURE_TYPES))
     try:
-        return Feature(fields.text("name"), dtype, fields.texts("categories"), fields.boolean("nullable"))
+        return Feature(
+            fields.text("name"),
+            dtype,
+            fields.texts("categories"),
+            nullable=fields.boolean("nullable"),
+            buckets=fields.integer("buckets", minimum=1) if fields.has("buckets") else 0,
+            other=fields.boolean("other") if fields.has("other") else False,
+        )
     except ModelError as error:
         if error.kind != "signature":
             raise

@@ -56,8 +56,8 @@ def fit_preprocessing(
     """Return the usual three steps for a signature: impute, standardise, one-hot.
 
     Nullable float32 features are imputed (unless `impute` is None) and all float32 features are standardised
-    (if `standardise`). Category features are one-hot encoded; a missing category becomes all zeros. The order of the output
-    columns is that of `OneHot`.
+    (if `standardise`). Category and hashed features are one-hot encoded; a missing one becomes all zeros. The order
+    of the output columns is that of `OneHot`.
 
     Raises ModelError(kind="fit") for a missing value of a feature that is not nullable, TensorError for a wrong shape.
     """
@@ -68,8 +68,8 @@ def fit_preprocessing(
             remedy="give one column for each feature, in the signature's order",
         )
     features = signature.features
-    categories = [column for column, feature in enumerate(features) if feature.dtype == "category"]
-    numbers = sorted(set(range(signature.num_features)) - set(categories))
+    texts = [column for column, feature in enumerate(features) if feature.is_text]
+    numbers = sorted(set(range(signature.num_features)) - set(texts))
     nullable = {column for column, feature in enumerate(features) if feature.nullable}
     for column in range(signature.num_features):
         if column not in nullable and np.isnan(x_NF[:, column]).any():
@@ -83,9 +83,9 @@ def fit_preprocessing(
         x_NF = step.apply(x_NF)
     if numbers and standardise:
         steps.append(fit_standardise(x_NF, numbers))
-    if categories:
-        sizes = tuple(len(features[column].categories) for column in categories)
-        steps.append(OneHot(signature.num_features, tuple(categories), sizes))
+    if texts:
+        sizes = tuple(features[column].num_codes for column in texts)
+        steps.append(OneHot(signature.num_features, tuple(texts), sizes))
     return Preprocessing(tuple(steps))
 
 

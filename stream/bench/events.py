@@ -32,10 +32,10 @@ class EventGenerator:
         rng = np.random.default_rng(_SEED)
         numbers = rng.normal(size=(DISTINCT_ROWS, signature.num_features)).round(4).tolist()
         for index, feature in enumerate(signature.features):
-            if feature.dtype == "category":
-                codes = rng.integers(len(feature.categories), size=DISTINCT_ROWS).tolist()
-                for row, code in enumerate(codes):
-                    numbers[row][index] = feature.categories[code]
+            if feature.is_text:
+                texts = feature.categories or tuple(f"text-{number}" for number in range(DISTINCT_ROWS))
+                for row, code in enumerate(rng.integers(len(texts), size=DISTINCT_ROWS).tolist()):
+                    numbers[row][index] = texts[code]
         end = b"" if model is None else b',"model":' + orjson.dumps(model)
         self._rows = [orjson.dumps(row) + end for row in numbers]
 

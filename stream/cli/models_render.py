@@ -117,6 +117,7 @@ def _features(manifest: Manifest) -> str:
     described = [
         feature.name
         + (f" ({len(feature.categories)} categories)" if feature.categories else "")
+        + (f" (text in {feature.buckets} buckets)" if feature.buckets else "")
         + (" or missing" if feature.nullable else "")
         for feature in features[:_MAX_LISTED]
     ]

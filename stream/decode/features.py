@@ -13,6 +13,7 @@ from operator import itemgetter
 from typing import Any
 
 from forebay.models.artefacts.signature import Signature
+from forebay.models.artefacts.text_codes import code_table
 from forebay.schemas.failures import FailureKind
 from forebay.stream.decode.nested import InvalidShape, flatten, is_nested, nested_type
 
@@ -52,7 +53,7 @@ def describe(value: object) -> str:
 class FeaturePacker:
     """Packs rows of one signature as little-endian float32.
 
-    Fast path: `arrange` brings features that were parsed as `parsed_type` into the order of the signature, with categories as
+    Fast path: `arrange` brings features that were parsed as `parsed_type` into the order of the signature, with texts as
     codes (tuples are already in order), and `pack` takes these values as arguments. Both raise any exception if the features
     are not plainly valid.
 
@@ -71,9 +72,7 @@ class FeaturePacker:
         self._features = signature.features
         self._names = [feature.name for feature in signature.features]
         self._codes: list[tuple[int, Mapping[str, float]]] = [
-            (index, {category: float(code) for code, category in enumerate(feature.categories)})
-            for index, feature in enumerate(signature.features)
-            if feature.dtype == "category"
+            (index, code_table(feature)) for index, feature in enumerate(signature.features) if feature.is_text
         ]
         self._code_of = dict(self._codes)
         numbers: Any = tuple[(float,) * self.num_features] if self.num_features <= MAX_TUPLE else list[float]  # type: ignore[misc]
@@ -122,11 +121,14 @@ class FeaturePacker:
         for index, number in enumerate(struct.unpack(f"<{self.num_features}f", value)):
             if math.isinf(number) or (math.isnan(number) and not self.nullable(index)):
                 raise InvalidFeatures(FailureKind.NOT_FINITE, f"{self.name(index)} is not finite")
-            codes = self._code_of.get(index)
-            if codes is not None and not math.isnan(number) and not (number.is_integer() and 0 <= number < len(codes)):
+            if index not in self._code_of or math.isnan(number):
+                continue
+            feature = self._features[index]
+            if not (number.is_integer() and 0 <= number < feature.num_codes):
+                of_what = "buckets" if feature.dtype == "hashed" else "categories"
                 raise InvalidFeatures(
                     FailureKind.UNKNOWN_CATEGORY,
-                    f"{self.name(index)} has a code that does not belong to its {len(codes)} categories",
+                    f"{self.name(index)} has a code that does not belong to its {feature.num_codes} {of_what}",
                 )
 
     @property
@@ -140,8 +142,8 @@ class FeaturePacker:
         return len(self.shape) > 1
 
     @property
-    def has_categories(self) -> bool:
-        """Whether the signature has categories, so that raw rows must be validated value by value."""
+    def has_texts(self) -> bool:
+        """Whether the signature has texts, whose codes in raw rows must be validated value by value."""
         return bool(self._codes)
 
     def name(self, index: int) -> str:
@@ -200,14 +202,14 @@ class FeaturePacker:
             raise InvalidFeatures(
                 FailureKind.WRONG_TYPE, f"{self.name(index)} is {describe(value)}; a string is expected"
             )
-        code = self._code_of[index].get(value)
-        if code is None:
+        try:
+            return self._code_of[index][value]
+        except KeyError:
             if self.nullable(index):
                 return NAN
             raise InvalidFeatures(
                 FailureKind.UNKNOWN_CATEGORY, f"{self.name(index)} has a category that the model does not know"
-            )
-        return code
+            ) from None
 
 
 def shared_features_type(packers: Sequence[FeaturePacker]) -> Any:
@@ -215,7 +217,7 @@ def shared_features_type(packers: Sequence[FeaturePacker]) -> Any:
 
     Integers are parsed as floats, which `pack` takes in half the time.
     """
-    number: Any = float | str if any(packer.has_categories for packer in packers) else float
+    number: Any = float | str if any(packer.has_texts for packer in packers) else float
     depths = {len(packer.shape) for packer in packers if packer.is_nested}
     value: Any = number
     if depths:

@@ -44,9 +44,9 @@ class RowFormat:
         self.ref = model.ref
         self.header = model.ref.name.encode()
         self.packer = packer = FeaturePacker(signature)
-        self.raw_bytes = -1 if packer.has_categories else packer.row_bytes
+        self.raw_bytes = -1 if packer.has_texts else packer.row_bytes
         self.parse: Callable[[bytes], Any] = plain_event_parser(packer.parsed_type)
-        if len(signature.shape) > 1 and not packer.has_categories:
+        if len(signature.shape) > 1 and not packer.has_texts:
             parse_nested = plain_event_parser(nested_type(float, len(signature.shape)))
             self.parse = flat_or_nested_parser(self.parse, parse_nested, signature.shape)
         self._not_nullable = np.array([not packer.nullable(index) for index in range(packer.num_features)], dtype=bool)

@@ -40,7 +40,8 @@ class CsvOptions:
     delimiter: one character; None for `usual_delimiter`, and a header that seems to use another one is then refused.
     nulls: texts that mean a missing value; in a text column, only an empty field does.
     text_columns: columns that stay text as written.
-    categories: the categories that the model knows, by column; these columns are text, and a category is never null.
+    categories: the categories that the model knows, by column of text; these columns stay as written, and a category is
+        never null.
     """
 
     delimiter: str | None = None

@@ -17,7 +17,7 @@ def parse_features(
 ) -> list[object] | dict[str, object]:
     """Return the features of an event. A value that reads as a number becomes one; `name=` is a missing value.
 
-    categories: the categories that the model knows, by feature; such a feature stays text as written. Raises ConfigError.
+    categories: the categories that the model knows, by text feature; such a feature stays as written. Raises ConfigError.
     """
     options = CsvOptions(categories=categories)
     if text.lstrip()[:1] in ("[", "{"):

@@ -68,8 +68,8 @@ class ServedSignature:
     unchecked: Collection[str] = ()
 
     def categories(self) -> dict[str, Collection[str]]:
-        """Return the categories by feature. The text of these features must stay unchanged."""
-        return {feature.name: feature.categories for feature in self.signature.features if feature.dtype == "category"}
+        """Return the categories by text feature, none for a hashed one. These features must stay unchanged."""
+        return {feature.name: feature.categories for feature in self.signature.features if feature.is_text}
 
 
 class Verdict(NamedTuple):
@@ -261,11 +261,11 @@ def _data_in_header(names: Sequence[str]) -> str | None:
 def _decimal_comma(events: Sequence[Mapping[str, object]], signature: Signature | None) -> str | None:
     """Return a hint if a number in the events is written with a decimal comma; otherwise None."""
     features = () if signature is None else signature.features
-    categories = {feature.name for feature in features if feature.dtype == "category"}
+    texts = {feature.name for feature in features if feature.is_text}
     for event in events:
         values = event.get("features")
         for name, value in values.items() if isinstance(values, dict) else ():
-            if isinstance(value, str) and name not in categories and _COMMA_NUMBER.fullmatch(value.strip()):
+            if isinstance(value, str) and name not in texts and _COMMA_NUMBER.fullmatch(value.strip()):
                 return f"{name!r} is {value!r}, with a decimal comma; numbers need a decimal point"
     return None
 

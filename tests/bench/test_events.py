@@ -24,6 +24,12 @@ def test_events_fit_the_signature() -> None:
     assert carriers == {"UA", "AA", 'é"\\'}
 
 
+def test_hashed_features_are_texts() -> None:
+    generator = EventGenerator(Signature((Feature("a", "hashed", buckets=3), Feature("b")), (2,), "binary", 1))
+    texts = {orjson.loads(generator.value(number, 0))["features"][0] for number in range(1_000)}
+    assert len(texts) > 300 and all(isinstance(text, str) for text in texts)
+
+
 def test_events_fit_a_signature_without_named_features() -> None:
     event = orjson.loads(EventGenerator(Signature((), (1, 4, 4), "multiclass", 3)).value(0, 0))
     assert len(event["features"]) == 16

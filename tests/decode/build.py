@@ -22,6 +22,17 @@ CATEGORIES = Signature(
     "binary",
     1,
 )
+TEXTS = Signature(
+    (
+        Feature("carrier", "hashed", buckets=16),
+        Feature("delay"),
+        Feature("wind", "category", ("AA", "UA"), nullable=True, other=True),
+        Feature("gate", "hashed", nullable=True, buckets=3),
+    ),
+    (4,),
+    "binary",
+    1,
+)
 GRID = Signature((), (2, 2), "binary", 1)
 IMAGE = Signature((), (2, 2, 3), "multiclass", 2)
 

@@ -13,12 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.models.artefacts.signature import Feature, Signature
+from forebay.models.artefacts.text_codes import encode_texts
 from forebay.schemas.failures import FAILURES, FailureKind, Outcome
 from forebay.stream.core.records import HEADER_OBJECT_BYTES, Chunk, record_bytes
 from forebay.stream.decode import DecodedModel, Decoder
 from forebay.stream.decode.features import MAX_FLOAT32
 from tests.core.build import EPOCH, JULY, MODEL, P0, P1, FakeRecord, event, signature, unreadable
-from tests.decode.build import CATEGORIES, F32, GRID, IMAGE, documents_of, numbers, values, without_fast_path
+from tests.decode.build import CATEGORIES, F32, GRID, IMAGE, TEXTS, documents_of, numbers, values, without_fast_path
 
 
 def decoder(of: Signature | None = None) -> Decoder:
@@ -29,6 +30,12 @@ def decode_one(value: bytes | None, *, of: Signature | None = None, **record: ob
     (chunk,) = decoder(of).decode({P0: [FakeRecord(7, value, **record)]}, EPOCH)  # type: ignore[arg-type]
     assert chunk.num_records == len(chunk.records) + len(chunk.rejections) == 1
     assert chunk.next_offset == 8
+    return chunk
+
+
+def validate_one(value: bytes, *, of: Signature) -> Chunk:
+    """Decode an event with the validator alone."""
+    (chunk,) = without_fast_path(decoder(of)).decode({P0: [FakeRecord(7, value)]}, EPOCH)
     return chunk
 
 
@@ -160,6 +167,38 @@ def test_named_features_categories_and_missing_values() -> None:
     assert kind_of(event(features={"carrier": "AA", "delay": "5"}), of=CATEGORIES) is FailureKind.WRONG_TYPE
 
 
+def test_hashed_texts_and_unknown_categories_with_a_code_of_their_own() -> None:
+    carrier, wind, gate = TEXTS.features[0], TEXTS.features[2], TEXTS.features[3]
+    for decode in (decode_one, validate_one):
+        for first, second in (("AA", "B"), ("", "Zürich"), ("x" * 200, "東京")):
+            for features in (
+                [first, 5, "UA", second],
+                {"wind": "UA", "delay": 5, "gate": second, "carrier": first},
+            ):
+                row = decode(event(features=features), of=TEXTS).x_BF[0]
+                assert row.tolist() == [*encode_texts(carrier, [first]), 5, 1, *encode_texts(gate, [second])]
+        row = decode(event(features={"carrier": "AA", "delay": 5, "wind": "ZZ"}), of=TEXTS).x_BF[0]
+        assert row[2] == wind.num_codes - 1 == 2 and math.isnan(row[3])
+        assert math.isnan(decode(event(features=["AA", 5, None, "B"]), of=TEXTS).x_BF[0, 2])
+        for wrong, kind in (
+            ({"delay": 5}, FailureKind.MISSING_FIELD),
+            ({"carrier": None, "delay": 5}, FailureKind.MISSING_VALUE),
+            *(({"carrier": value, "delay": 5}, FailureKind.WRONG_TYPE) for value in (1, 1.5, True, ["AA"], {"a": 1})),
+            ({"carrier": "AA", "delay": 5, "wind": 1}, FailureKind.WRONG_TYPE),
+        ):
+            (rejection,) = decode(event(features=wrong), of=TEXTS).rejections
+            assert rejection.kind is kind
+
+
+def test_raw_buckets_are_below_their_number() -> None:
+    def raw(*values: float) -> bytes:
+        return struct.pack("<4f", *values)
+
+    assert decode_one(raw(15, 5, 2, 2), of=TEXTS, headers=F32, key=b"k").x_BF.tolist() == [[15, 5, 2, 2]]
+    for row in ((16, 5, 2, 2), (15, 5, 3, 2), (15, 5, 2, 3), (0.5, 5, 2, 2)):
+        assert kind_of(raw(*row), of=TEXTS, headers=F32, key=b"k") is FailureKind.UNKNOWN_CATEGORY
+
+
 def test_a_string_is_not_an_array_of_categories() -> None:
     of = Signature(tuple(Feature(name, "category", ("A", "B")) for name in ("first", "second")), (2,), "binary", 1)
     assert decode_one(event(features=["A", "B"]), of=of).x_BF.tolist() == [[0, 1]]
@@ -264,7 +303,8 @@ payloads = (
 
 
 @given(
-    st.lists(payloads, min_size=1, max_size=8), st.sampled_from([signature(), signature(names=True), CATEGORIES, GRID])
+    st.lists(payloads, min_size=1, max_size=8),
+    st.sampled_from([signature(), signature(names=True), CATEGORIES, TEXTS, GRID]),
 )
 def test_decode_never_raises_and_its_fast_path_agrees_with_the_validator(poll: list[bytes], of: Signature) -> None:
     records = [FakeRecord(offset, value) for offset, value in enumerate(poll)]

@@ -259,3 +259,18 @@ async def test_a_decimal_comma_is_pointed_out() -> None:
     categories = Publishing(Signature((Feature("place", "category", ("1,2",)),), (1,), "binary", 1))
     await categories.csv('place\n"1,2"\n')
     assert categories.warnings == []
+    hashed = Publishing(Signature((Feature("place", "hashed", buckets=4),), (1,), "binary", 1))
+    await hashed.csv('place\n"1,2"\n')
+    assert hashed.warnings == []
+
+
+async def test_a_column_of_hashed_texts_stays_as_written() -> None:
+    features = (Feature("postcode", "hashed", nullable=True, buckets=4), Feature("temperature"))
+    publishing = Publishing(Signature(features, (2,), "binary", 1))
+    await publishing.csv("postcode,temperature\n01067,1\ntrue,2\nNA,3\n")
+    assert publishing.warnings == []
+    assert [orjson.loads(value)["features"]["postcode"] for value in publishing.sink.values] == [
+        "01067",
+        "true",
+        None,
+    ]

@@ -38,6 +38,12 @@ def test_rows_without_training_rows_look_like_what_the_preprocessing_was_fitted_
     assert np.isfinite(prepare(SIGNATURE, FITTED, rows)).all()
 
 
+def test_codes_of_texts_are_drawn_from_all_that_a_worker_can_give() -> None:
+    features = (Feature("a", "hashed", buckets=3), Feature("b", "category", ("x", "y"), other=True))
+    rows = draw_golden_rows("m", Signature(features, (2,), "binary", 1), IDENTITY)
+    assert set(rows[:, 0]) == set(rows[:, 1]) == {0, 1, 2}
+
+
 def test_the_same_arguments_give_the_same_rows() -> None:
     first, second = draw_golden_rows("m", SIGNATURE, FITTED), draw_golden_rows("m", SIGNATURE, FITTED)
     np.testing.assert_array_equal(first, second)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.models.artefacts.signature import Feature, Signature
+from forebay.models.artefacts.signature import MAX_CATEGORIES, Feature, Signature
 from forebay.schemas.errors import ModelError
 from tests.models.build import make_signature
 
@@ -16,8 +16,15 @@ NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8
 
 @st.composite
 def features(draw: st.DrawFn, name: str) -> Feature:
-    categories = draw(st.lists(NAMES, unique=True, max_size=4))
-    return Feature(name, "category" if categories else "float32", tuple(categories), draw(st.booleans()))
+    nullable = draw(st.booleans())
+    match draw(st.sampled_from(["float32", "category", "hashed"])):
+        case "category":
+            categories = tuple(draw(st.lists(NAMES, unique=True, min_size=1, max_size=4)))
+            return Feature(name, "category", categories, nullable, other=draw(st.booleans()))
+        case "hashed":
+            return Feature(name, "hashed", nullable=nullable, buckets=draw(st.integers(1, MAX_CATEGORIES)))
+        case _:
+            return Feature(name, nullable=nullable)
 
 
 @st.composite
@@ -42,6 +49,10 @@ def test_a_signature_survives_json(signature: Signature) -> None:
     assert Signature.from_dict(json.loads(json.dumps(signature.to_dict()))) == signature
 
 
+def test_earlier_versions_read_the_features_that_they_know() -> None:
+    assert set(Feature("a", "category", ("x",)).to_dict()) == {"name", "dtype", "categories", "nullable"}
+
+
 def test_an_image_needs_no_names() -> None:
     signature = Signature((), (3, 8, 8), "multiclass", 10)
     assert signature.num_features == 192
@@ -59,10 +70,16 @@ def test_the_number_of_classes(task: Any, output_dim: int, num_classes: int) -> 
     ("make", "says"),
     [
         (lambda: Feature(""), "empty name"),
-        (lambda: Feature("a", cast(Any, "float64")), "dtype is 'float64'; allowed is float32 or category"),
+        (lambda: Feature("a", cast(Any, "float64")), "dtype is 'float64'; allowed is float32, category, hashed"),
         (lambda: Feature("a", "category"), "'a' is a category and must have from 1"),
         (lambda: Feature("a", "category", ("x", "x")), "category 'x' twice"),
         (lambda: Feature("a", "float32", ("x",)), "'a' is float32 and must not have categories"),
+        (lambda: Feature("a", "float32", other=True), "'a' is float32 and must not have categories"),
+        (lambda: Feature("a", "hashed", ("x",), buckets=2), "'a' is hashed and must not have categories"),
+        (lambda: Feature("a", "hashed"), "'a' is hashed and must have from 1 to 16777216 buckets"),
+        (lambda: Feature("a", "hashed", buckets=2**24 + 1), "'a' is hashed and must have from 1 to 16777216 buckets"),
+        (lambda: Feature("a", "category", ("x",), buckets=2), "'a' is category and must not have buckets"),
+        (lambda: Feature("a", "hashed", buckets=cast(Any, 1.5)), "buckets of feature 'a' is 1.5 (float)"),
         (lambda: Signature((), (), "binary", 1), "shape is"),
         (lambda: Signature((), (0,), "binary", 1), "shape is"),
         (lambda: Signature((), (10**9,), "binary", 1), "shape is"),

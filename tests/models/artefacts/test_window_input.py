@@ -116,7 +116,7 @@ def test_arrays_that_do_not_fit_together_are_refused() -> None:
         (lambda: signature(WindowInput(aggregates=(Aggregate("mean", 2),))), "column 2; events have 2"),
         (
             lambda: signature(WindowInput(aggregates=(Aggregate("mean", 1),)), category=True),
-            "mean does not take 'b', a category",
+            "mean does not take 'b', a text",
         ),
         (
             lambda: Signature(

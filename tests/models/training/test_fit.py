@@ -79,6 +79,14 @@ def test_the_usual_steps_agree_with_a_scikit_learn_pipeline() -> None:
     assert (preprocessing.apply(x_NF)[::7, 2:5] == 0).all()
 
 
+def test_hashed_texts_and_other_categories_are_one_hot_encoded() -> None:
+    features = (Feature("a", "hashed", buckets=3), Feature("b", "category", ("x", "y"), nullable=True, other=True))
+    x_NF = np.array([[2, 1], [0, 2], [1, NAN]], dtype=np.float32)
+    preprocessing = fit_preprocessing(Signature(features, (2,), "binary", 1), x_NF)
+    expected = [[0, 0, 1, 0, 1, 0], [1, 0, 0, 0, 0, 1], [0, 1, 0, 0, 0, 0]]
+    assert preprocessing.apply(x_NF).tolist() == expected
+
+
 def test_steps_without_columns_are_omitted() -> None:
     signature = Signature((Feature("a"), Feature("b")), (2,), "regression", 1)
     x_NF = np.ones((3, 2), dtype=np.float32)
