@@ -16,6 +16,8 @@ from forebay.models.artefacts.draft_checks import check_parent
 from forebay.models.artefacts.files import GOLDEN_FILE, FileEntry
 from forebay.models.artefacts.golden import GoldenRows, dump_golden
 from forebay.models.artefacts.manifest import Manifest, OutputKind, Provenance, default_outputs
+from forebay.models.artefacts.ml_bom import BOM_FILE, bill_of_materials
+from forebay.models.artefacts.model_card import CARD_FILE, model_card
 from forebay.models.artefacts.preprocessing import Preprocessing
 from forebay.models.artefacts.repository import (
     MANIFEST_FILE,
@@ -27,7 +29,7 @@ from forebay.models.artefacts.signature import Signature
 from forebay.models.artefacts.storage import sync_directory, write_synced
 from forebay.schemas.errors import ModelError, StorageError
 
-_VERSION_DIGITS: Final = 16  # the final version number may have more digits
+_MORE_DIGITS: Final = 48  # the final version number and the sizes of the descriptions may have more digits
 _STORABLE: Final = "give what the message allows: an artefact holds nothing else"
 
 
@@ -35,7 +37,7 @@ _STORABLE: Final = "give what the message allows: an artefact holds nothing else
 class Draft:
     """A version before it is published: everything but its number and its golden rows.
 
-    files: the backend's files, and others that only people and tools read.
+    files: the backend's files, and others that only people and tools read. A model card and a bill of materials are added.
     outputs: None for logits or, for regression, values.
     architecture, params: as in `Manifest`.
     """
@@ -90,8 +92,15 @@ def publish_version(repository: Path | str, draft: Draft, golden: GoldenRows) ->
                 "too_large",
                 "publish a smaller model",
             )
+    if taken := {CARD_FILE, BOM_FILE} & draft.files.keys():
+        raise _error(
+            f"model {draft.name!r}: the files include {min(taken)}, which Forebay writes itself",
+            "manifest",
+            "name that file differently",
+        )
     manifest = draft.manifest(golden)
-    _check_reads_back(manifest, max_bytes=MAX_MANIFEST_BYTES)
+    undescribed = dict.fromkeys((CARD_FILE, BOM_FILE), FileEntry.of(b""))
+    _check_reads_back(replace(manifest, files={**manifest.files, **undescribed}), max_bytes=MAX_MANIFEST_BYTES)
     return _write(repository, manifest, {**draft.files, GOLDEN_FILE: dump_golden(golden)})
 
 
@@ -99,7 +108,7 @@ def _check_reads_back(manifest: Manifest, *, max_bytes: int) -> None:
     """Raise ModelError unless the manifest would be read back unchanged."""
     place = f"model {manifest.name!r}"
     stored = manifest.to_json()
-    if len(stored) > max_bytes - _VERSION_DIGITS:
+    if len(stored) > max_bytes - _MORE_DIGITS:
         raise _error(
             f"{place}: the manifest has {len(stored)} bytes; allowed are at most {max_bytes}",
             "too_large",
@@ -137,7 +146,10 @@ def _publish(staged: Path, model_directory: Path, manifest: Manifest) -> Path:
         # Any entry whose name is a number counts as taken, even a stray file.
         taken = [int(entry) for entry in os.listdir(model_directory) if VERSION_NAME.fullmatch(entry)]
         version = max(taken, default=0) + 1
-        write_synced(staged / MANIFEST_FILE, replace(manifest, version=version).to_json())
+        described, descriptions = _describe(replace(manifest, version=version))
+        for file, data in descriptions.items():
+            write_synced(staged / file, data)
+        write_synced(staged / MANIFEST_FILE, described.to_json())
         sync_directory(staged)
         target = model_directory / str(version)
         try:
@@ -150,6 +162,15 @@ def _publish(staged: Path, model_directory: Path, manifest: Manifest) -> Path:
         sync_directory(model_directory)
         sync_directory(model_directory.parent)
         return target
+
+
+def _describe(manifest: Manifest) -> tuple[Manifest, Mapping[str, bytes]]:
+    """Return the manifest with the entries of the model card and the bill of materials, and these two files."""
+    files: dict[str, bytes] = {}
+    for name, write in ((CARD_FILE, model_card), (BOM_FILE, bill_of_materials)):
+        files[name] = write(manifest)
+        manifest = replace(manifest, files={**manifest.files, name: FileEntry.of(files[name])})
+    return manifest, files
 
 
 def _error(message: str, kind: str, remedy: str) -> ModelError:

@@ -46,7 +46,8 @@ def test_a_published_model_is_loaded_unchanged(tmp_path: Path) -> None:
     net = make_net()
     version = publish(tmp_path, net=net)
     assert version == tmp_path / "delays" / "1"
-    assert sorted(os.listdir(version)) == ["golden.safetensors", "manifest.json", "weights.safetensors"]
+    files = ["README.md", "bom.cdx.json", "golden.safetensors", "weights.safetensors"]
+    assert sorted(os.listdir(version)) == sorted(["manifest.json", *files])
     artefact = load_artefact(tmp_path, "delays")
     manifest = artefact.manifest
     assert artefact.directory == version
@@ -58,9 +59,7 @@ def test_a_published_model_is_loaded_unchanged(tmp_path: Path) -> None:
         CREATED_AT, {"accuracy": 0.1 + 0.2, "loss": 1e-300}, "trained by a test – with a dash"
     )
     assert (manifest.format, manifest.backend) == (2, "torch")
-    assert manifest.files == {
-        name: FileEntry.of((version / name).read_bytes()) for name in ("golden.safetensors", "weights.safetensors")
-    }
+    assert manifest.files == {name: FileEntry.of((version / name).read_bytes()) for name in files}
     assert not artefact.net.training
     for key, value in net.state_dict().items():
         loaded = artefact.net.state_dict()[key]

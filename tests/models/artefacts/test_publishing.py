@@ -105,8 +105,8 @@ def test_a_reader_never_sees_an_incomplete_version(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(os, "fsync", look)
     publish(tmp_path)
-    # The three files and their directory are synced before the version appears; its parent directories afterwards.
-    assert seen == [[], [], [], [], [1], [1]]
+    # The five files and their directory are synced before the version appears; its parent directories afterwards.
+    assert seen == [[], [], [], [], [], [], [1], [1]]
 
 
 def test_a_failed_write_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
