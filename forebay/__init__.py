@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from forebay.models.artefacts.window_input import Aggregate, WindowInput
     from forebay.models.backends.torch.architectures import build_net
     from forebay.models.backends.torch.save import save_artefact
+    from forebay.models.registration.register import register
     from forebay.models.training.fit import fit_preprocessing
     from forebay.models.training.train import TrainOptions, train
 
@@ -51,6 +52,7 @@ __all__ = [
     "move_alias",
     "prepare",
     "prepared_shape",
+    "register",
     "save_artefact",
     "train",
 ]
@@ -72,6 +74,7 @@ _MODULES = {
     "move_alias": "forebay.models.artefacts.alias_moves",
     "prepare": "forebay.models.artefacts.preparation",
     "prepared_shape": "forebay.models.artefacts.preparation",
+    "register": "forebay.models.registration.register",
     "save_artefact": "forebay.models.backends.torch.save",
     "train": "forebay.models.training.train",
 }

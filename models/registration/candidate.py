@@ -33,7 +33,7 @@ class ConversionNote:
 class Candidate:
     """A model in the form that a backend reads.
 
-    backend, files, params, outputs: as in `Draft`.
+    backend, files, architecture, params, outputs: as in `Draft`.
     expected: returns what the original library gives for rows [R, W], as the raw outputs [R, O] of the backend; None if the
         backend itself is the authority. The published model must agree within `tolerance`.
     notes: what became of each part of the original.
@@ -49,3 +49,4 @@ class Candidate:
     expected: Callable[[FloatArray], FloatArray] | None = None
     notes: tuple[ConversionNote, ...] = ()
     tolerance: Tolerance | None = None
+    architecture: str = ""

@@ -46,6 +46,7 @@ def publish_candidate(
         provenance=provenance,
         outputs=candidate.outputs,
         params=candidate.params,
+        architecture=candidate.architecture,
     )
     rows_RW = draw_golden_rows(name, candidate.signature, candidate.preprocessing, golden_rows)
     place = Path(repository) / name

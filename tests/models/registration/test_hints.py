@@ -29,6 +29,39 @@ def test_hints_override_what_the_model_says() -> None:
     assert Hints("m", STATED).complete_signature(task="binary", output_dim=1, num_features=2) is STATED
 
 
+def test_a_sample_with_the_model_s_names_is_put_in_its_order() -> None:
+    own = [Feature("b", "category", ("y", "x")), Feature("a", nullable=True), Feature("c")]
+    sample = (
+        Feature("id"),
+        Feature("a"),
+        Feature("c", "category", ("u",)),
+        Feature("b", "category", ("x", "y"), nullable=True),
+    )
+    found = Hints("m", features=sample).complete_signature(
+        task="regression", output_dim=1, num_features=3, features=own
+    )
+    assert found.features == (
+        Feature("b", "category", ("y", "x"), nullable=True),
+        Feature("a", nullable=True),
+        Feature("c", "category", ("u",)),
+    )
+
+
+def test_a_model_that_says_nothing_needs_hints_that_say_all() -> None:
+    assert Hints("m", STATED).stated_signature() is STATED
+    features = (Feature("a"),)
+    assert Hints("m", features=features, task="regression").stated_signature().output_dim == 1
+    found = Hints("m", features=features, task="multiclass", labels=("a", "b", "c")).stated_signature()
+    assert (found.output_dim, found.labels) == (3, ("a", "b", "c"))
+    for hints, says in (
+        (Hints("m"), "signature is not stated"),
+        (Hints("m", features=features), "task is not stated"),
+        (Hints("m", features=features, task="multiclass"), "labels is not stated"),
+    ):
+        with pytest.raises(ModelError, match=says):
+            hints.stated_signature()
+
+
 @pytest.mark.parametrize(
     ("hints", "says"),
     [

@@ -1,0 +1,97 @@
+"""Choose the reader for a model by the library that its type comes from, or by the suffix of its file.
+
+Nothing is imported to find out: a library is imported by its reader, when the object or file is its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from types import FunctionType, MappingProxyType
+from typing import Final, cast
+
+from forebay.models.registration.hints import Reader
+from forebay.schemas.errors import ModelError
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderEntry:
+    """Where a reader is. extra: what installs the libraries that it needs; empty if it needs none."""
+
+    module: str
+    function: str
+    extra: str = ""
+
+    def load(self, what: str) -> Reader:
+        """Import the reader. Raises ModelError if a library is missing. what: the model, for the message."""
+        try:
+            return cast("Reader", getattr(import_module(f"{__package__}.{self.module}"), self.function))
+        except ImportError as error:
+            raise missing_library(what, self.extra, error) from None
+
+
+OBJECT_READERS: Final[Mapping[str, ReaderEntry]] = MappingProxyType(
+    {
+        "forebay": ReaderEntry("torch_nets", "read_net"),
+    }
+)
+"""By library: the first part of the module that a class, or one that it inherits from, is defined in."""
+
+FILE_READERS: Final[Mapping[str, ReaderEntry]] = MappingProxyType({})
+"""By suffix, in lower case."""
+
+_PICKLED: Final = frozenset(
+    {".pkl", ".pickle", ".joblib", ".pt", ".pth", ".bin", ".ckpt", ".dill", ".cloudpickle", ".skops"}
+)
+_SAVE_INSTEAD: Final = (
+    "load it in Python where you trust it, and give the object to forebay.register; or save it in a format without code: ONNX, "
+    "XGBoost's .json or .ubj, LightGBM's .txt"
+)
+
+
+def find_reader(model: object) -> tuple[str, ReaderEntry]:
+    """Return a name of the model for messages, and its reader. Raises ModelError that names what can be read instead."""
+    if isinstance(model, str | Path):
+        return str(model), _file_reader(Path(model))
+    cls = type(model)
+    what = f"an object of {cls.__module__}.{cls.__qualname__}"
+    for base in cls.__mro__:
+        entry = OBJECT_READERS.get(base.__module__.split(".")[0])
+        if entry is not None:
+            return what, entry
+    if isinstance(model, FunctionType):
+        raise _refusal(
+            f"{model.__qualname__} is a function", "write it to a file as `predict`, and give the path of the file"
+        )
+    raise _refusal(
+        f"{what} cannot be read: it comes from no known library",
+        f"give a fitted model of {', '.join(sorted(OBJECT_READERS))}, or the path of a file: {_suffixes()}",
+    )
+
+
+def missing_library(what: str, extra: str, error: ImportError) -> ModelError:
+    """Return the error for a model whose library is not installed."""
+    install = f"pip install 'forebay[{extra}]'" if extra else f"pip install {error.name or 'it'}"
+    return ModelError(f"{what}: cannot be read here: {error}", kind="registration", remedy=install)
+
+
+def _file_reader(path: Path) -> ReaderEntry:
+    suffix = path.suffix.lower()
+    if suffix in _PICKLED:
+        raise _refusal(f"{path}: {suffix} files can run any code when they are loaded", _SAVE_INSTEAD)
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "there is no such file"
+        raise _refusal(f"{path}: {what}", "give the path of the model's file")
+    if suffix not in FILE_READERS:
+        raise _refusal(f"{path}: the suffix is {suffix or 'missing'}", f"give a file of {_suffixes()}")
+    return FILE_READERS[suffix]
+
+
+def _suffixes() -> str:
+    return ", ".join(sorted(FILE_READERS))
+
+
+def _refusal(problem: str, remedy: str) -> ModelError:
+    return ModelError(problem, kind="registration", remedy=remedy)

@@ -1,0 +1,227 @@
+"""Register a trained model: read it, compare it with its original on golden rows, publish it as the next version."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeVar, cast
+
+import numpy as np
+
+from forebay.models.artefacts.argument_checks import describe, texts
+from forebay.models.artefacts.arrays import FloatArray
+from forebay.models.artefacts.artefact import read_version
+from forebay.models.artefacts.backend_files import BACKENDS
+from forebay.models.artefacts.draft_checks import check_parent, check_provenance, check_tolerance
+from forebay.models.artefacts.golden import Tolerance
+from forebay.models.artefacts.manifest import OUTPUT_KINDS, OutputKind, Provenance
+from forebay.models.artefacts.preprocessing import Preprocessing
+from forebay.models.artefacts.repository import check_name
+from forebay.models.artefacts.signature import TASKS, Signature, Task
+from forebay.models.registration.candidate import Candidate, ConversionNote
+from forebay.models.registration.hints import Hints
+from forebay.models.registration.publish import publish_candidate
+from forebay.models.registration.readers import find_reader, missing_library
+from forebay.models.registration.sample import Sample, read_sample
+from forebay.schemas.errors import ForebayError, ModelError
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """A version that was registered.
+
+    backend: what runs the model.
+    manifest_sha256: the digest of the manifest, in hexadecimal digits; a trust policy can name it.
+    notes: what became of each part of the original model.
+    golden_rows_given: whether the golden rows are rows of the data, rather than made from the preprocessing.
+    """
+
+    name: str
+    version: int
+    folder: Path
+    backend: str
+    manifest_sha256: str
+    notes: tuple[ConversionNote, ...]
+    golden_rows_given: bool
+
+    @property
+    def runs_code(self) -> bool:
+        """Whether the version contains code, so that a worker loads it only if its trust policy allows it."""
+        return BACKENDS[self.backend].runs_code
+
+
+def register(
+    model: Any,
+    *,
+    name: str,
+    repository: Path | str = "models",
+    signature: Any = None,
+    target: str | None = None,
+    task: Task | None = None,
+    labels: Sequence[str] = (),
+    preprocessing: Preprocessing | None = None,
+    outputs: OutputKind | None = None,
+    golden_rows: Any = None,
+    metrics: Mapping[str, float] = MappingProxyType({}),
+    note: str = "",
+    licence: str = "",
+    parent: int | None = None,
+    tolerance: Tolerance | None = None,
+    backend: str | None = None,
+    created_at: datetime | None = None,
+    reference_statistics: Mapping[str, object] | None = None,
+) -> Registration:
+    """Publish a trained model as the next version of `name`, if it gives the original library's outputs for golden rows.
+
+        x, y = sklearn.datasets.load_wine(return_X_y=True, as_frame=True)
+        forebay.register(RandomForestClassifier().fit(x, y), name="wine", signature=x)
+
+    model: a fitted object of a supported library, or the path of a file in a format that is safe to read; not a pickle.
+    signature: the input: a Signature, or a sample to read it from, the path of a CSV file with a header or a pandas.DataFrame
+        [N, F]. Its numbers are float32 features, its texts categories, its columns with empty cells nullable. None if the
+        model knows its input.
+    target: the sample's column with the labels, which is not a feature.
+    task: "regression", "binary" or "multiclass"; None for what the model says.
+    labels: the names of the classes, in order; empty for what the model or the target says.
+    preprocessing: is applied to rows before the model; None for what the model brings.
+    outputs: "logits", "probabilities" or "values"; None for what the model says.
+    golden_rows: [N, F] as events give them; at most 32 are stored. None for rows of the sample, or made ones.
+    tolerance: the allowed difference of outputs; None for one that suits the model.
+    backend: what shall run the model; None to choose.
+    created_at: a time with a time zone; None for now. The other arguments: as in `save_artefact`.
+
+    Raises ModelError if the model cannot be read, its parts do not fit together or its outputs differ; StorageError if the
+    files cannot be written. Nothing is published then.
+    """
+    moment = datetime.now(UTC) if created_at is None else created_at
+    check_name(name)
+    check_provenance(name, metrics=metrics, created_at=moment)
+    check_parent(Path(repository), name, parent)
+    check_tolerance(name, tolerance)
+    stated, sample = _input(signature, target)
+    hints = Hints(
+        name,
+        signature=stated,
+        features=() if sample is None else sample.features(),
+        task=_task(task, sample),
+        labels=_labels(labels, task, sample),
+        preprocessing=preprocessing,
+        outputs=_one_of("outputs", outputs, OUTPUT_KINDS),
+        golden_rows=None if golden_rows is None else _rows(name, golden_rows),
+        backend=_one_of("backend", backend, tuple(BACKENDS)),
+    )
+    about = Provenance(moment, metrics, note, licence, parent=parent, reference_statistics=reference_statistics)
+    return _register(model, hints, sample, tolerance=tolerance, repository=Path(repository), provenance=about)
+
+
+def _register(
+    model: object,
+    hints: Hints,
+    sample: Sample | None,
+    *,
+    tolerance: Tolerance | None,
+    repository: Path,
+    provenance: Provenance,
+) -> Registration:
+    what, entry = find_reader(model)
+    reader = entry.load(what)
+    try:
+        candidate = reader(Path(model) if isinstance(model, str) else model, hints)
+        rows = hints.golden_rows
+        if rows is None and sample is not None:
+            rows = sample.rows(candidate.signature)
+        candidate = _completed(candidate, hints, sample, tolerance)
+        folder = publish_candidate(
+            candidate, repository=repository, name=hints.name, provenance=provenance, golden_rows=rows
+        )
+    except ForebayError:
+        raise
+    except ImportError as error:
+        raise missing_library(what, entry.extra, error) from error
+    except Exception as error:  # of the library, or of the user's own code
+        raise ModelError(
+            f"{what}: it cannot be read or run: {type(error).__name__}: {error}",
+            kind="registration",
+            remedy="check that the model predicts these rows in its own library: the cause is the exception above this one",
+        ) from error
+    stored = read_version(repository, hints.name, int(folder.name))
+    return Registration(
+        hints.name,
+        stored.manifest.version,
+        folder,
+        backend=candidate.backend,
+        manifest_sha256=stored.manifest_sha256,
+        notes=candidate.notes,
+        golden_rows_given=rows is not None,
+    )
+
+
+def _completed(candidate: Candidate, hints: Hints, sample: Sample | None, tolerance: Tolerance | None) -> Candidate:
+    """Return the candidate with the stated tolerance, and notes about codes that only the sample says."""
+    notes = list(candidate.notes)
+    if hints.backend is not None and hints.backend != candidate.backend:
+        raise ModelError(
+            f"model {hints.name!r}: the backend {hints.backend} does not run this model",
+            kind="backend",
+            remedy=f"choose {candidate.backend}, or leave the backend out",
+        )
+    sampled = () if sample is None else hints.features
+    for feature in candidate.signature.features:
+        if feature.is_text and feature in sampled:
+            codes = "its bucket" if feature.dtype == "hashed" else "its index in the sorted texts of the sample"
+            notes.append(
+                ConversionNote(
+                    f"feature {feature.name}",
+                    "approximated",
+                    f"a text becomes {codes}; if the model was trained with other codes, give a Signature",
+                )
+            )
+    return replace(candidate, tolerance=tolerance or candidate.tolerance, notes=tuple(notes))
+
+
+def _input(signature: object, target: str | None) -> tuple[Signature | None, Sample | None]:
+    if isinstance(signature, Signature):
+        return signature, None
+    return None, None if signature is None else read_sample(signature, target)
+
+
+def _task(task: str | None, sample: Sample | None) -> Task | None:
+    if task is not None:
+        return cast("Task", _one_of("task", task, TASKS))
+    if sample is None or not sample.has_text_target():
+        return None
+    return "binary" if len(sample.labels()) == 2 else "multiclass"
+
+
+def _labels(labels: Sequence[str], task: str | None, sample: Sample | None) -> tuple[str, ...]:
+    given = texts(labels, "labels", lambda message: ModelError(message, kind="signature", remedy="give texts"))
+    if given or sample is None or task == "regression":
+        return given
+    return sample.labels() if task is not None or sample.has_text_target() else ()
+
+
+Value = TypeVar("Value", bound=str)
+
+
+def _one_of(what: str, value: Value | None, allowed: Sequence[str]) -> Value | None:
+    if value is not None and value not in allowed:
+        raise ModelError(
+            f"{what} is {describe(value)}", kind="registration", remedy=f"choose {', '.join(allowed)}, or leave it out"
+        )
+    return value
+
+
+def _rows(name: str, golden_rows: object) -> FloatArray:
+    try:
+        with np.errstate(over="ignore"):
+            rows = np.ascontiguousarray(np.asarray(golden_rows, dtype=np.float32))
+    except (TypeError, ValueError):
+        raise ModelError(
+            f"model {name!r}: golden_rows is {describe(golden_rows)}",
+            kind="golden",
+            remedy="give an array [N, F] of numbers: categories as codes, missing values as NaN",
+        ) from None
+    return rows.reshape(len(rows), -1) if rows.ndim > 2 else rows

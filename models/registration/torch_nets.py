@@ -1,0 +1,34 @@
+"""Read nets of the built-in architectures."""
+
+from __future__ import annotations
+
+from forebay.models.artefacts.backend_files import MAX_WEIGHTS_BYTES, WEIGHTS_FILE
+from forebay.models.artefacts.fit import check_fit
+from forebay.models.artefacts.preprocessing import Preprocessing
+from forebay.models.backends.torch.architectures import Net, model_shape
+from forebay.models.backends.torch.validation import check_net
+from forebay.models.backends.torch.weights import dump_weights
+from forebay.models.registration.candidate import Candidate
+from forebay.models.registration.hints import Hints
+
+
+def read_net(net: object, hints: Hints) -> Candidate:
+    """Return the candidate of a net that `forebay.build_net` made.
+
+    Raises ModelError for other objects, and if it does not fit the hints: the net knows only the number of its inputs.
+    """
+    check_net(hints.name, net)
+    assert isinstance(net, Net)
+    shape = model_shape(net)
+    signature = hints.stated_signature(shape.output_dim)
+    preprocessing = Preprocessing.identity() if hints.preprocessing is None else hints.preprocessing
+    check_fit(shape, signature, preprocessing, f"model {hints.name!r}")
+    return Candidate(
+        "torch",
+        files={WEIGHTS_FILE: dump_weights(hints.name, net, MAX_WEIGHTS_BYTES)},
+        signature=signature,
+        preprocessing=preprocessing,
+        outputs=hints.outputs,
+        params=net.params,
+        architecture=net.architecture,
+    )
