@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from aiokafka.errors import KafkaError, NotCoordinatorForGroupError
 
@@ -42,6 +42,9 @@ from forebay.stream.kafka.protocol.authorized_operations import (
     describe_cluster,
 )
 from forebay.stream.kafka.protocol.broker_release import describe_release
+
+if TYPE_CHECKING:
+    from forebay.stream.inference.loading import ModelLoader
 
 READ_INPUT: Final = (Operation.DESCRIBE, Operation.READ)
 WRITE_OUTPUT: Final = (Operation.DESCRIBE, Operation.WRITE)
@@ -124,27 +127,29 @@ def check_admin(settings: Settings) -> Check:
 
 
 def check_models(settings: Settings, plan_windows: PlanWindows) -> Iterator[Check]:
-    """Load each model, check that it fits its settings, and run it with one row and with a full micro-batch.
+    """Load each model, check that it fits its settings, and warm it up with micro-batches of all sizes.
 
     plan_windows: as in the worker's assembly; raises ForebayError if the windows do not fit the model.
     """
+    from forebay.stream.inference.loading import ModelLoader
+    from forebay.stream.telemetry.load_meter import load_meter
+
     models = settings.models_to_serve()
-    threads = max(served.model.threads for served in models)  # torch has one setting for the whole process
+    loader = ModelLoader(models, settings.trust, load_meter())
     for index, served in enumerate(models):
         if not settings.models:
-            yield _check_model("model", served, plan_windows, threads)
+            yield _check_model("model", served, plan_windows, loader)
             continue
-        check = _check_model(f"models[{index}]", served, plan_windows, threads)
+        check = _check_model(f"models[{index}]", served, plan_windows, loader)
         topics = ", ".join(topic_name(settings.topics.prefix, topic) for topic in served.topics)
         default = "; the default model" if index == 0 else ""
         takes = f"; takes the events of {topics}" if topics else "; takes only events that name it"
         yield replace(check, detail=f"{check.detail}{default}{takes}") if check.status is Status.OK else check
 
 
-def _check_model(name: str, settings: ServedModelSettings, plan_windows: PlanWindows, threads: int) -> Check:
+def _check_model(name: str, settings: ServedModelSettings, plan_windows: PlanWindows, loader: ModelLoader) -> Check:
     from forebay.models.artefacts.artefact import read_version
-    from forebay.models.backends.protocol import RunOptions
-    from forebay.models.serving.load_gate import load_version
+    from forebay.models.serving.warm_up import warm_up_sizes
 
     model, batch = settings.model, settings.batch
     started_s = time.monotonic()
@@ -152,8 +157,8 @@ def _check_model(name: str, settings: ServedModelSettings, plan_windows: PlanWin
         stored = read_version(model.repository, model.name, model.version)
         ref = ModelRef(model.name, stored.manifest.version)
         plan_windows(settings.window, stored.manifest.signature, ref, settings.window_section)
-        served = load_version(stored, options=RunOptions(model.device, threads))
-        served.warm_up([1, batch.max_batch_size])
+        served = loader.load_version(stored, settings)
+        served.warm_up(warm_up_sizes(batch.max_batch_size))
     except ForebayError as error:
         return Check(name, Status.FAILED, error.message, error.remedy)
     except Exception as error:  # every error that a model raises is reported as the model's

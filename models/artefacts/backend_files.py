@@ -12,6 +12,10 @@ from typing import Final
 
 WEIGHTS_FILE: Final = "weights.safetensors"
 MAX_WEIGHTS_BYTES: Final = 4 * 1024 * 1024 * 1024
+MODULE_FILE: Final = "module.py"
+FUNCTION_FILE: Final = "predict.py"
+PROGRAM_FILE: Final = "program.pt2"
+MAX_SOURCE_BYTES: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,5 +34,6 @@ class BackendFiles:
 BACKENDS: Final[Mapping[str, BackendFiles]] = MappingProxyType(
     {
         "torch": BackendFiles({WEIGHTS_FILE: MAX_WEIGHTS_BYTES}),
+        "python": BackendFiles({FUNCTION_FILE: MAX_SOURCE_BYTES}, runs_code=True),
     }
 )

@@ -49,6 +49,17 @@ def check_fit(model: ModelShape, signature: Signature, preprocessing: Preprocess
         )
 
 
+def check_own_shape(signature: Signature, preprocessing: Preprocessing, place: str) -> None:
+    """Raise ModelError(kind="signature") unless the preprocessing takes the signature's features.
+
+    For models whose own input is known only to their code. place: as in `check_fit`.
+    """
+    try:
+        prepared_width(signature, preprocessing)
+    except ModelError as error:
+        raise _error(place, error.message) from None
+
+
 def _error(place: str, problem: str) -> ModelError:
     return ModelError(
         f"{place}: {problem}",

@@ -11,6 +11,7 @@ from forebay.models.backends.protocol import Backend
 _CLASSES: Final = MappingProxyType(
     {
         "torch": ("forebay.models.backends.torch.backend", "TorchBackend"),
+        "python": ("forebay.models.backends.python.backend", "PythonBackend"),
     }
 )
 

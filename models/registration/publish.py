@@ -16,6 +16,7 @@ from forebay.models.artefacts.repository import check_name
 from forebay.models.backends.catalogue import find_backend
 from forebay.models.backends.protocol import RunOptions
 from forebay.models.registration.candidate import Candidate
+from forebay.schemas.errors import ModelError
 
 
 def publish_candidate(
@@ -55,6 +56,13 @@ def publish_candidate(
     backend.check(manifest, str(place))
     runner = backend.build(Artefact(manifest, place, candidate.files, golden=None), RunOptions())
     outputs_RO = runner.run(shaped_rows(candidate.signature, candidate.preprocessing, rows_RW))
+    if outputs_RO.shape != (len(rows_RW), candidate.signature.output_dim):
+        raise ModelError(
+            f"model {name!r}: returns {list(outputs_RO.shape)} for {len(rows_RW)} rows instead of "
+            f"[{len(rows_RW)}, {candidate.signature.output_dim}]",
+            kind="output_shape",
+            remedy="correct the model or the number of outputs in its signature; a binary model has one output",
+        )
     check_finite(name, outputs_RO)
     tolerance = candidate.tolerance or Tolerance.suited_to(outputs_RO)
     if candidate.expected is not None:

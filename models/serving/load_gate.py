@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from forebay.models.artefacts.artefact import StoredVersion, read_artefact, read_version
+from forebay.models.artefacts.artefact import Artefact, StoredVersion, read_artefact, read_version
+from forebay.models.artefacts.backend_files import BACKENDS
 from forebay.models.artefacts.files import GOLDEN_FILE
 from forebay.models.artefacts.trust import TRUST_NOTHING, TrustPolicy
 from forebay.models.backends.catalogue import find_backend
-from forebay.models.backends.protocol import RunOptions
+from forebay.models.backends.protocol import Backend, RunOptions
+from forebay.models.serving.load_budget import LoadBudget
 from forebay.models.serving.served_model import ModelDescription, ServedModel
 from forebay.schemas.errors import ModelError
 
@@ -23,17 +25,21 @@ def load_model(
     *,
     options: RunOptions,
     trust: TrustPolicy = TRUST_NOTHING,
+    budget: LoadBudget | None = None,
 ) -> ServedModel:
     """Return a version of a model, loaded and checked.
 
     version: a number, an alias, or None for the highest.
+    budget: None to measure nothing.
 
     Raises ModelError for every fault; it names the file, what is wrong with it and the remedy.
     """
-    return load_version(read_version(repository, name, version), options=options, trust=trust)
+    return load_version(read_version(repository, name, version), options=options, trust=trust, budget=budget)
 
 
-def load_version(stored: StoredVersion, *, options: RunOptions, trust: TrustPolicy = TRUST_NOTHING) -> ServedModel:
+def load_version(
+    stored: StoredVersion, *, options: RunOptions, trust: TrustPolicy = TRUST_NOTHING, budget: LoadBudget | None = None
+) -> ServedModel:
     """Return the model of a version whose manifest has been read. Raises like `load_model`.
 
     1. The trust policy allows the backend, if that runs code from the model.
@@ -41,12 +47,39 @@ def load_version(stored: StoredVersion, *, options: RunOptions, trust: TrustPoli
     3. All files are in place, with the stated size and SHA-256.
     4. The backend builds the model on the device.
     5. The model gives its golden outputs there, within their tolerance.
+    6. It stays within its budget, if that has limits; for this it is warmed up.
     """
-    manifest, file = stored.manifest, str(stored.manifest_file)
-    trust.check(manifest.backend, repository=str(stored.repository), manifest_sha256=stored.manifest_sha256, place=file)
-    backend = find_backend(manifest.backend)
-    backend.check(manifest, file)
-    artefact = read_artefact(stored)
+    stored = _trusted(stored, trust)
+    backend = find_backend(stored.manifest.backend)  # imports the backend's libraries, which the budget does not count
+    backend.check(stored.manifest, str(stored.manifest_file))
+    limits = budget if budget is not None and budget.has_limits else None
+    resident_bytes = limits.meter.resident_bytes() if limits is not None else 0
+    model = _build(backend, read_artefact(stored), options)
+    if limits is not None:
+        limits.check(model, resident_bytes_before=resident_bytes)
+    return model
+
+
+def _trusted(stored: StoredVersion, trust: TrustPolicy) -> StoredVersion:
+    """Return the version, if the trust policy allows it.
+
+    A version that brings code is read again at the path without symbolic links, which the policy decides about: so no link
+    can lead elsewhere once the decision is made.
+    """
+    manifest = stored.manifest
+    if BACKENDS[manifest.backend].runs_code:
+        stored = read_version(stored.repository.resolve(), manifest.name, manifest.version)
+    trust.check(
+        stored.manifest.backend,
+        repository=str(stored.repository),
+        manifest_sha256=stored.manifest_sha256,
+        place=str(stored.manifest_file),
+    )
+    return stored
+
+
+def _build(backend: Backend, artefact: Artefact, options: RunOptions) -> ServedModel:
+    manifest = artefact.manifest
     try:
         runner = backend.build(artefact, options)
     except ModelError as error:
@@ -56,7 +89,7 @@ def load_version(stored: StoredVersion, *, options: RunOptions, trust: TrustPoli
     else:
         model = ServedModel(ModelDescription.of(manifest), runner)
         if artefact.golden is not None:
-            model.check_golden(artefact.golden, f"{stored.directory / GOLDEN_FILE} on {runner.device}")
+            model.check_golden(artefact.golden, f"{artefact.directory / GOLDEN_FILE} on {runner.device}")
         return model
     raise ModelError(
         f"model {manifest.name} version {manifest.version}: {failed.message}",

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from forebay.models.artefacts.artefact import read_version
 from forebay.models.artefacts.signature import Feature, Signature
+from forebay.models.artefacts.trust import normalise_repository
 from forebay.models.backends.torch.architectures import build_net
 from forebay.models.backends.torch.save import save_artefact
 from forebay.stream.config.names import environment_name
@@ -64,6 +65,7 @@ def bench_settings(
     if own_repository is not None:
         model = model.model_copy(update={"repository": str(own_repository), "name": MODEL_NAME, "version": None})
         settings = settings.model_copy(update={"window": WindowSection()})  # its input is a single event
+    trusted = tuple(map(normalise_repository, settings.trust.repositories))  # the worker runs in another folder
     input_settings = {"topics": ("features",), "auto_offset_reset": "earliest", "from_timestamp": None}
     topics: dict[str, object] = {"prefix": f"forebay-bench-{run_id}-"}
     if embedded_servers is not None:
@@ -73,6 +75,7 @@ def bench_settings(
             "kafka": kafka,
             "input": settings.input.model_copy(update=input_settings),
             "model": model,
+            "trust": settings.trust.model_copy(update={"repositories": trusted}),
             "topics": settings.topics.model_copy(update=topics),
             "log": settings.log.model_copy(update={"level": "info", "format": "json"}),
         }

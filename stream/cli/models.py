@@ -101,7 +101,8 @@ def list_command(source: ConfigSource, name: str | None, repository: Path | None
 def show(source: ConfigSource, reference: str, repository: Path | None, as_json: bool) -> None:
     """Show a version of a model: its input, outputs, files, origin and aliases.
 
-    Only the manifest is read. --json prints it with `folder` and `aliases` added.
+    Only the manifest is read. --json prints it with `folder`, `aliases`, `manifest_sha256` and
+    `runs_code` added.
     """
     folder = _repository(source, repository)
     from forebay.stream.cli.models_reading import read_version
@@ -140,15 +141,19 @@ def validate(
     """Load versions as a worker does: verify all files, build the model, compare its golden rows, run it.
 
     Without an argument, every version of every model is validated. The exit status is 1 if one of them cannot be served.
+    Models that run code of their own are loaded only if [trust] of the configuration allows it.
     """
-    folder = _repository(source, repository)
+    settings = source.load().settings
+    folder = Path(settings.model.repository) if repository is None else repository
     # Imported late: it imports torch.
     from forebay.stream.cli.models_reading import all_versions, validate_version
+    from forebay.stream.inference.loading import trust_policy
 
     chosen = list(references) or all_versions(folder)
+    trust = trust_policy(settings.trust)
     results: list[Validation] = []
     for reference in chosen:
-        result = validate_version(folder, reference, device)
+        result = validate_version(folder, reference, device, trust)
         results.append(result)
         if not as_json:
             from forebay.stream.cli.models_render import print_validation

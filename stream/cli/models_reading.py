@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import hashlib
 import json
 import os
 import time
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from forebay.models.artefacts.aliases import read_aliases
+from forebay.models.artefacts.backend_files import BACKENDS
 from forebay.models.artefacts.manifest import Manifest
 from forebay.models.artefacts.repository import (
     MANIFEST_FILE,
@@ -21,21 +23,38 @@ from forebay.models.artefacts.repository import (
     split_reference,
 )
 from forebay.models.artefacts.storage import read_bounded
+from forebay.models.artefacts.trust import TrustPolicy
 from forebay.schemas.errors import ForebayError, ModelError
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A version as its manifest describes it. document: the manifest's JSON values."""
+    """A version as its manifest describes it.
+
+    document: the manifest's JSON values.
+    manifest_sha256: of the manifest's file, in hexadecimal digits; a trust policy names it.
+    """
 
     manifest: Manifest
     document: Mapping[str, object]
+    manifest_sha256: str
     folder: Path
     aliases: tuple[str, ...]
 
+    @property
+    def runs_code(self) -> bool:
+        """Whether loading the version runs code that it brings."""
+        return BACKENDS[self.manifest.backend].runs_code
+
     def to_dict(self) -> dict[str, object]:
-        """Return the manifest with the folder and the aliases added, as JSON values."""
-        return {**self.document, "folder": str(self.folder), "aliases": list(self.aliases)}
+        """Return the manifest with folder, aliases, digest and whether it runs code added, as JSON values."""
+        return {
+            **self.document,
+            "folder": str(self.folder),
+            "aliases": list(self.aliases),
+            "manifest_sha256": self.manifest_sha256,
+            "runs_code": self.runs_code,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +119,9 @@ def read_version(repository: Path, reference: str) -> Version:
     """Return the version that a reference names. Raises ModelError if it does not exist or its manifest is wrong."""
     name, chosen = split_reference(reference)
     version, folder = find_version(repository, name, chosen)
-    manifest, document = _read(repository, name, version)
-    return Version(manifest, document, folder, read_aliases(repository, name).of_version(version))
+    manifest, document, sha256 = _read(repository, name, version)
+    aliases = read_aliases(repository, name).of_version(version)
+    return Version(manifest, document, manifest_sha256=sha256, folder=folder, aliases=aliases)
 
 
 def all_versions(repository: Path) -> list[str]:
@@ -109,8 +129,8 @@ def all_versions(repository: Path) -> list[str]:
     return [f"{name}@{version}" for name in list_models(repository) for version in list_versions(repository, name)]
 
 
-def validate_version(repository: Path, reference: str, device: str) -> Validation:
-    """Load a version on a device as a worker does, and run it with one row."""
+def validate_version(repository: Path, reference: str, device: str, trust: TrustPolicy) -> Validation:
+    """Load a version on a device as a worker with this trust policy does, and run it with one row."""
     from forebay.models.artefacts.artefact import read_version as read_stored_version
     from forebay.models.backends.protocol import RunOptions
     from forebay.models.serving.load_gate import load_version
@@ -119,7 +139,7 @@ def validate_version(repository: Path, reference: str, device: str) -> Validatio
     try:
         name, chosen = split_reference(reference)
         stored = read_stored_version(repository, name, chosen)
-        served = load_version(stored, options=RunOptions(device))
+        served = load_version(stored, options=RunOptions(device), trust=trust)
         served.warm_up([1])
     except ForebayError as error:
         return Validation(reference, error.message, error)
@@ -137,7 +157,8 @@ def user_name() -> str:
         return f"uid {os.getuid()}"
 
 
-def _read(repository: Path, name: str, version: int) -> tuple[Manifest, Mapping[str, object]]:
+def _read(repository: Path, name: str, version: int) -> tuple[Manifest, Mapping[str, object], str]:
+    """Return the manifest of a version, its JSON values and its SHA-256."""
     file = find_version(repository, name, version)[1] / MANIFEST_FILE
     data = read_bounded(repository, file, MAX_MANIFEST_BYTES)
     manifest = Manifest.from_json(data, str(file))
@@ -148,4 +169,4 @@ def _read(repository: Path, name: str, version: int) -> tuple[Manifest, Mapping[
             kind="manifest",
             remedy="keep a version under the name and number that it was published with",
         )
-    return manifest, document
+    return manifest, document, hashlib.sha256(data).hexdigest()

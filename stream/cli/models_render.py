@@ -68,7 +68,10 @@ def version_text(shown: Version) -> Table:
         "parent": _or_empty(about.parent),
         "licence": about.licence,
         "note": about.note,
-        "backend": f"{manifest.backend}, {manifest.architecture}",
+        "backend": ", ".join(filter(None, (manifest.backend, manifest.architecture))),
+        "code of its own": "yes: workers need it in trust.manifests, or the repository in trust.repositories"
+        if shown.runs_code
+        else "",
         "parameters": ", ".join(f"{key} = {value}" for key, value in manifest.params.items()),
         "task": manifest.signature.task,
         "outputs": _outputs(manifest),
@@ -86,6 +89,7 @@ def version_text(shown: Version) -> Table:
         if value:
             shown_value = value if len(value) <= _MAX_CHARS else value[:_MAX_CHARS] + "…"
             table.add_row(Text(name, DIM), Text(visible(shown_value)))
+    table.add_row(Text("manifest", DIM), Text(f"sha256 {shown.manifest_sha256}"))
     for name, entry in sorted(manifest.files.items()):
         table.add_row(Text("file", DIM), Text(f"{name}  {entry.num_bytes:,} bytes  sha256 {visible(entry.sha256)}"))
     return table

@@ -42,20 +42,17 @@ def command(
     import signal
     from contextlib import nullcontext
 
-    from forebay.models.backends.protocol import RunOptions
-    from forebay.models.serving.load_gate import load_model
     from forebay.stream.aggregate.sidecar_process import sidecar_aggregator
     from forebay.stream.core.stop_request import StoppedEarly
+    from forebay.stream.inference.loading import ModelLoader
+    from forebay.stream.telemetry.load_meter import load_meter
     from forebay.stream.telemetry.log_setup import set_up_logging
     from forebay.stream.worker.assembly import run_worker
 
     set_up_logging(settings.log.level, settings.log.format)
-    served = [entry.model for entry in settings.models_to_serve()]
-    threads = max(entry.threads for entry in served)  # torch has one setting for the whole process
-    models = [
-        load_model(entry.repository, entry.name, entry.version, options=RunOptions(entry.device, threads))
-        for entry in served
-    ]
+    served = settings.models_to_serve()
+    loader = ModelLoader(served, settings.trust, load_meter())
+    models = [loader.load(entry) for entry in served]
     with sidecar_aggregator(source.arguments(), source.environ) if with_aggregator else nullcontext():
         try:
             pipeline = asyncio.run(run_worker(settings, models))

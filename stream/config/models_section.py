@@ -55,6 +55,20 @@ class ModelSection(Section):
         description="A model call that takes longer opens the circuit breaker. If it has not returned "
         "breaker.reset_timeout_ms later, the worker stops.",
     )
+    max_load_memory_mb: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_048_576,
+        description="Refuse the model if the process grows by more MiB while the model is built and warmed up. Memory of a "
+        "GPU does not count. Default: no limit.",
+    )
+    max_batch_latency_ms: int | None = Field(
+        default=None,
+        ge=1,
+        le=DAY_MS,
+        description="Refuse the model if preprocessing and model take longer for a full micro-batch, after the warm-up. "
+        "Default: no limit.",
+    )
 
 
 class BatchOverrides(Section):
@@ -100,6 +114,19 @@ class ModelEntry(Section):
         ge=1,
         le=DAY_MS,
         description="A model call that takes longer opens the model's circuit breaker. Default: model.call_timeout_ms.",
+    )
+    max_load_memory_mb: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_048_576,
+        description="MiB by which the process may grow while the model is built and warmed up. Default: "
+        "model.max_load_memory_mb.",
+    )
+    max_batch_latency_ms: int | None = Field(
+        default=None,
+        ge=1,
+        le=DAY_MS,
+        description="How long a full micro-batch may take after the warm-up. Default: model.max_batch_latency_ms.",
     )
     topics: Topics | None = Field(
         default=None,

@@ -76,14 +76,14 @@ def hint_for_entry_key(table: str, key: str) -> str:
     table: "batch" or "window" for a key within this table of an entry, or empty.
     """
     fields = SUBSECTIONS[table].model_fields if table else entry_fields() | dict.fromkeys(SUBSECTIONS)
+    for name, section in SUBSECTIONS.items():
+        if key in section.model_fields:
+            return f"; {key} belongs to [{MODELS}.{name}]"
     near = get_close_matches(key, fields, n=1, cutoff=_NEAR)
     if near:
         return f"; did you mean {near[0]}?"
     if key in entry_fields():
         return f"; {key} belongs to [[{MODELS}]], above [{MODELS}.{table}]"
-    for name, section in SUBSECTIONS.items():
-        if key in section.model_fields:
-            return f"; {key} belongs to [{MODELS}.{name}]"
     elsewhere = [other for other, section in section_types().items() if key in section.model_fields]
     if elsewhere:
         return f"; {key} belongs to [{elsewhere[0]}] and applies to all models"

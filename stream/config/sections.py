@@ -18,6 +18,7 @@ from forebay.stream.config.models_section import ModelSection as ModelSection
 from forebay.stream.config.models_section import ServedModelSettings, derived_topics, served_models
 from forebay.stream.config.section import DAY_MS
 from forebay.stream.config.section import Section as Section
+from forebay.stream.config.trust_section import TrustSection as TrustSection
 from forebay.stream.config.values import (
     LogLevels,
     Moment,
@@ -311,6 +312,7 @@ class Settings(Section):
     window: WindowSection = WindowSection()
     model: ModelSection = ModelSection()
     models: tuple[ModelEntry, ...] = ()
+    trust: TrustSection = TrustSection()
     output: OutputSection = OutputSection()
     delivery: DeliverySection = DeliverySection()
     breaker: BreakerSection = BreakerSection()

@@ -23,6 +23,7 @@ COMMON_KEYS: Final = {
     "input": ("topics", "auto_offset_reset"),
     "batch": ("max_batch_size", "max_queue_delay_ms"),
     "model": ("repository", "name", "version", "device"),
+    "trust": ("repositories", "manifests"),
     "output": ("compression_type",),
     "delivery": ("processing_guarantee",),
     "aggregate": ("closed_after_ms", "webhook_url"),

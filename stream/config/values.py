@@ -27,6 +27,7 @@ _MODEL_NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 _DEVICE: Final = re.compile(r"auto|cpu|mps|cuda(:[0-9]{1,3})?")
 _ADDRESS: Final = re.compile(r"[A-Za-z0-9._-]{1,253}|[0-9A-Fa-f:.]{2,45}")
 _WEB_URL: Final = re.compile(r"https?://[^\s/]+(/\S*)?")
+_MANIFEST_DIGEST: Final = re.compile(r"(?:sha256:)?[0-9a-fA-F]{64}")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -130,6 +131,19 @@ def _check_hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
     return hosts
 
 
+def _check_paths(paths: tuple[str, ...]) -> tuple[str, ...]:
+    if any(not path.strip() for path in paths):
+        raise ValueError("an entry is empty")
+    return paths
+
+
+def _check_digests(digests: tuple[str, ...]) -> tuple[str, ...]:
+    for digest in digests:
+        if not _MANIFEST_DIGEST.fullmatch(digest):
+            raise ValueError(f"{digest[:80]!r} is not a SHA-256 digest")
+    return digests
+
+
 def _milliseconds(value: object) -> object:
     """Convert RFC 3339 text or a TOML date-time to milliseconds since the epoch; return other values unchanged."""
     if isinstance(value, str):
@@ -221,6 +235,21 @@ Hosts = Annotated[
     BeforeValidator(_split),
     AfterValidator(_check_hosts),
     Allowed("a list of host names without ports (separated by commas in the environment), such as .example.com"),
+]
+Repositories = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_split),
+    AfterValidator(_check_paths),
+    Allowed("a list of paths or URLs (separated by commas in the environment)"),
+]
+Digests = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_split),
+    AfterValidator(_check_digests),
+    Allowed(
+        "a list of SHA-256 digests (separated by commas in the environment), each 64 hexadecimal digits, with or without "
+        "sha256: before them"
+    ),
 ]
 _CHECKED_URL: Final = (
     _matching(_WEB_URL),

@@ -10,6 +10,7 @@ from typing import Any
 
 from aiokafka.errors import KafkaError
 
+from forebay.models.serving.warm_up import warm_up_sizes
 from forebay.schemas.errors import BrokerError
 from forebay.stream.admin.service import WorkerAdmin
 from forebay.stream.core.cancellation import cancel_until_done
@@ -176,14 +177,6 @@ class Worker:
     def _report(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._failure.report(error)
-
-
-def warm_up_sizes(max_batch_size: int) -> list[int]:
-    """Return the batch sizes for the warm-up: powers of four, and the largest size."""
-    sizes = [1]
-    while sizes[-1] * 4 < max_batch_size:
-        sizes.append(sizes[-1] * 4)
-    return [*sizes, max_batch_size] if max_batch_size > 1 else sizes
 
 
 def _log_commit_timings(timings: CommitTimings) -> None:

@@ -15,7 +15,7 @@ from forebay.stream.bench.setup import (
     worker_environment,
 )
 from forebay.stream.config.load import load_settings
-from forebay.stream.config.sections import Settings
+from forebay.stream.config.sections import Settings, TrustSection
 
 SECRET = 'quote " and \\ and é'
 ENVIRON = {
@@ -115,3 +115,10 @@ def test_the_benchmark_model_matches_its_description(tmp_path: Path) -> None:
     settings = bench_settings(Settings(), run_id="r1", embedded_servers=None, own_repository=tmp_path)
     signature = signature_of(settings.model)
     assert (signature.num_features, signature.output_dim, signature.task) == (32, 2, "multiclass")
+
+
+def test_trusted_repositories_are_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    configured = Settings(trust=TrustSection(repositories=("models", "s3://bucket/models")))
+    settings = bench_settings(configured, run_id="r1", embedded_servers=None, own_repository=None)
+    assert settings.trust.repositories == (str(tmp_path / "models"), "s3://bucket/models")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -15,6 +16,7 @@ from forebay.stream.cli import main
 from tests.models.artefacts.test_artefact import replace_file
 from tests.models.artefacts.test_old_format import OLD
 from tests.models.build import make_net, publish
+from tests.models.own_code import manifest_digest, publish_function
 
 
 @pytest.fixture(autouse=True)
@@ -88,8 +90,11 @@ def test_a_version_is_shown(run: Any, repository: Path) -> None:
     ):  # fmt: skip
         assert part in shown, part
     document = run("show", "delays", "--json")
-    manifest = json.loads((repository / "delays" / "2" / "manifest.json").read_text())
-    assert document == manifest | {"folder": "models/delays/2", "aliases": ["champion"]}
+    stored = (repository / "delays" / "2" / "manifest.json").read_bytes()
+    sha256 = hashlib.sha256(stored).hexdigest()
+    added = {"folder": "models/delays/2", "aliases": ["champion"], "manifest_sha256": sha256, "runs_code": False}
+    assert document == json.loads(stored) | added
+    assert sha256 in shown and "code of its own" not in shown
     assert "delays@1" in run("show", "delays@1")
 
 
@@ -206,3 +211,19 @@ def test_listing_and_showing_do_not_import_torch(repository: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_model_with_code_of_its_own_is_validated_only_if_it_is_trusted(
+    run: Any, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = publish_function(repository)
+    shown = run("show", "own")
+    assert "code of its own" in shown and manifest_digest(version) in shown
+    assert run("show", "own", "--json")["runs_code"] is True
+    (refused,) = run("validate", "own", "--json", status=1)
+    assert refused["kind"] == "untrusted" and manifest_digest(version) in refused["remedy"]
+    monkeypatch.setenv("FOREBAY_TRUST__MANIFESTS", f"sha256:{manifest_digest(version)}")
+    assert "own@1  python on cpu, 32 golden rows agree" in run("validate", "own")
+    monkeypatch.setenv("FOREBAY_TRUST__MANIFESTS", "")
+    monkeypatch.setenv("FOREBAY_TRUST__REPOSITORIES", "../" + str(repository.parent.name) + "/models/")
+    run("validate", "own")

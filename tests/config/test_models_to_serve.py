@@ -17,6 +17,8 @@ MODEL_VALUES: dict[str, st.SearchStrategy[Any]] = {
     "device": st.sampled_from(["auto", "cpu", "cuda:1"]),
     "threads": st.integers(1, 1024),
     "call_timeout_ms": st.integers(1, 60_000),
+    "max_load_memory_mb": st.integers(1, 1 << 20),
+    "max_batch_latency_ms": st.integers(1, 60_000),
 }
 BATCH_VALUES: dict[str, st.SearchStrategy[Any]] = {
     "max_batch_size": st.integers(1, 65_536),

@@ -11,7 +11,7 @@ from forebay.stream.config.sections import Settings
 from forebay.stream.core.clock import SystemClock
 from forebay.stream.core.stop_request import StoppedEarly, StopRequest
 from forebay.stream.worker.assembly import WorkerAssembly
-from forebay.stream.worker.worker import FailureSlot, warm_up_sizes
+from forebay.stream.worker.worker import FailureSlot
 from tests.worker.echo import HashModel, WindowHashModel
 
 
@@ -61,10 +61,3 @@ async def test_a_task_that_is_done_ends_the_wait() -> None:
     slot = FailureSlot(asyncio.get_running_loop())
     await slot.wait_with(asyncio.create_task(asyncio.sleep(0)))
     assert not slot.is_filled
-
-
-@pytest.mark.parametrize(
-    ("max_batch_size", "sizes"), [(1, [1]), (2, [1, 2]), (4, [1, 4]), (5, [1, 4, 5]), (100, [1, 4, 16, 64, 100])]
-)
-def test_warm_up_sizes_go_up_to_the_largest_batch(max_batch_size: int, sizes: list[int]) -> None:
-    assert warm_up_sizes(max_batch_size) == sizes

@@ -1,0 +1,1 @@
+"""The backend `python`: a function in a file."""
