@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from forebay.models.artefacts.alias_moves import move_alias
     from forebay.models.artefacts.golden import Tolerance
     from forebay.models.artefacts.preparation import prepare, prepared_shape
-    from forebay.models.artefacts.preprocessing import Impute, OneHot, Preprocessing, Standardise
+    from forebay.models.artefacts.preprocessing.impute import Impute
+    from forebay.models.artefacts.preprocessing.one_hot import OneHot
+    from forebay.models.artefacts.preprocessing.pipeline import Preprocessing
+    from forebay.models.artefacts.preprocessing.standardise import Standardise
     from forebay.models.artefacts.signature import Feature, Signature
     from forebay.models.artefacts.text_codes import encode_texts
     from forebay.models.artefacts.window_input import Aggregate, WindowInput
@@ -60,11 +63,11 @@ __all__ = [
 _MODULES = {
     "Aggregate": "forebay.models.artefacts.window_input",
     "Feature": "forebay.models.artefacts.signature",
-    "Impute": "forebay.models.artefacts.preprocessing",
-    "OneHot": "forebay.models.artefacts.preprocessing",
-    "Preprocessing": "forebay.models.artefacts.preprocessing",
+    "Impute": "forebay.models.artefacts.preprocessing.impute",
+    "OneHot": "forebay.models.artefacts.preprocessing.one_hot",
+    "Preprocessing": "forebay.models.artefacts.preprocessing.pipeline",
     "Signature": "forebay.models.artefacts.signature",
-    "Standardise": "forebay.models.artefacts.preprocessing",
+    "Standardise": "forebay.models.artefacts.preprocessing.standardise",
     "Tolerance": "forebay.models.artefacts.golden",
     "TrainOptions": "forebay.models.training.train",
     "WindowInput": "forebay.models.artefacts.window_input",

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from forebay.models.artefacts.argument_checks import describe, number, text
 from forebay.models.artefacts.golden import Tolerance
-from forebay.models.artefacts.preprocessing import Impute, OneHot, Preprocessing, Standardise
+from forebay.models.artefacts.preprocessing import Preprocessing
+from forebay.models.artefacts.preprocessing.pipeline import STEP_TYPES
 from forebay.models.artefacts.repository import find_version
 from forebay.models.artefacts.signature import Signature
 from forebay.schemas.errors import ModelError
@@ -44,10 +45,10 @@ def check_preprocessing(name: str, preprocessing: object) -> None:
     if not isinstance(preprocessing, Preprocessing):
         raise _error(f"model {name!r}: preprocessing is {describe(preprocessing)}", "preprocessing", remedy)
     for index, step in enumerate(preprocessing.steps):
-        if type(step) not in (Impute, Standardise, OneHot):
+        if type(step) not in STEP_TYPES:
             raise _error(
                 f"model {name!r}: preprocessing.steps[{index}] is a {type_name(type(step))}; "
-                "an artefact holds Impute, Standardise and OneHot of forebay",
+                f"an artefact holds {', '.join(cls.__name__ for cls in STEP_TYPES)} of forebay",
                 "preprocessing",
                 remedy,
             )

@@ -15,8 +15,9 @@ import numpy.typing as npt
 from forebay.models.artefacts.argument_checks import describe
 from forebay.models.artefacts.arrays import FloatArray
 from forebay.models.artefacts.preparation import prepare, prepared_width
-from forebay.models.artefacts.preprocessing import Impute, OneHot, Preprocessing, Standardise
+from forebay.models.artefacts.preprocessing import Preprocessing
 from forebay.models.artefacts.signature import Signature
+from forebay.models.artefacts.typical_values import typical_values
 from forebay.schemas.errors import ModelError
 
 NUM_ROWS: Final = 32
@@ -100,28 +101,22 @@ def _make_vectors(
     window = signature.window
     is_event = window is None or bool(window.sequence_length)
     width = signature.num_features if is_event else signature.row_width
-    centre_F, scale_F = np.zeros(width), np.ones(width)
-    sizes_F = np.zeros(width, dtype=np.int64)  # number of codes of a text; 0 for a number
+    typical = typical_values(preprocessing, width)
+    centre_F, scale_F, sizes_F = typical.centre_F, typical.scale_F, typical.sizes_F
     is_nullable_F = np.zeros(width, dtype=np.bool_)
     if is_event and signature.features:
-        sizes_F[:] = [feature.num_codes for feature in signature.features]
+        sizes_F[:] = [feature.num_codes or size for feature, size in zip(signature.features, sizes_F, strict=True)]
         is_nullable_F[:] = [feature.nullable for feature in signature.features]
-    for step in preprocessing.steps:
-        columns = list(getattr(step, "columns", ()))
-        if isinstance(step, Impute):
-            centre_F[columns] = step.values
-            is_nullable_F[columns] |= not is_event or not signature.features
-        elif isinstance(step, Standardise):
-            centre_F[columns], scale_F[columns] = step.means, step.scales
-        elif isinstance(step, OneHot):
-            sizes_F[columns] = step.sizes
-            break  # later steps count other columns
+    else:
+        is_nullable_F |= typical.is_imputed_F
     with np.errstate(over="ignore"):
         x_NF = centre_F + scale_F * random.standard_normal((count, width)).clip(-3, 3)
     x_NF = x_NF.clip(-_FLOAT32_MAX, _FLOAT32_MAX).astype(np.float32)
-    is_text_F = sizes_F > 0
     codes_NF = np.floor(random.random((count, width)) * sizes_F).astype(np.float32)
-    plain_NF = np.where(is_text_F, codes_NF, x_NF)
+    plain_NF = np.where(sizes_F > 0, codes_NF, x_NF)
+    for column, values in typical.values.items():
+        if not (is_event and signature.features and signature.features[column].is_text):
+            plain_NF[:, column] = random.choice(np.array(values, dtype=np.float32), size=count)
     is_missing_NF = is_nullable_F & (random.random((count, width)) < _MISSING_RATE)
     return plain_NF, np.where(is_missing_NF, np.float32(np.nan), plain_NF)
 

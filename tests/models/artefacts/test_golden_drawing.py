@@ -6,6 +6,9 @@ import pytest
 from forebay.models.artefacts.golden_drawing import MAX_VALUES, draw_golden_rows
 from forebay.models.artefacts.preparation import prepare
 from forebay.models.artefacts.preprocessing import Impute, OneHot, Preprocessing, Standardise
+from forebay.models.artefacts.preprocessing.map_values import MapValues
+from forebay.models.artefacts.preprocessing.power import PowerTransform
+from forebay.models.artefacts.preprocessing.select_columns import SelectColumns
 from forebay.models.artefacts.signature import Feature, Signature
 from forebay.models.artefacts.window_input import Aggregate, WindowInput
 from forebay.schemas.errors import ModelError
@@ -42,6 +45,19 @@ def test_codes_of_texts_are_drawn_from_all_that_a_worker_can_give() -> None:
     features = (Feature("a", "hashed", buckets=3), Feature("b", "category", ("x", "y"), other=True))
     rows = draw_golden_rows("m", Signature(features, (2,), "binary", 1), IDENTITY)
     assert set(rows[:, 0]) == set(rows[:, 1]) == {0, 1, 2}
+
+
+def test_values_are_drawn_from_what_the_steps_were_fitted_to_whatever_the_order_of_columns() -> None:
+    steps = (
+        SelectColumns(3, (2, 0, 1)),
+        MapValues(3, (0,), ((3.0, 7.0),), ((0.0, 1.0),), missing=(None,), unknown=(None,)),
+        Standardise(3, (1,), (500.0,), (2.0,)),
+        PowerTransform(3, (2,), (0.5,), "box-cox"),
+        Standardise(3, (2,), (-1e6,), (1.0,)),
+    )
+    rows = draw_golden_rows("m", Signature((), (3,), "binary", 1), Preprocessing(steps))
+    assert np.abs(rows[:, 0] - 500).max() <= 6 and rows[:, 1].min() > 0
+    assert set(rows[:, 2]) == {3, 7}
 
 
 def test_the_same_arguments_give_the_same_rows() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from forebay.models.artefacts.preprocessing import Impute, OneHot, Preprocessing, Standardise, Step
+from forebay.models.artefacts.preprocessing.bin import Bin
+from forebay.models.artefacts.preprocessing.interpolate import Interpolate
+from forebay.models.artefacts.preprocessing.map_values import MapValues
+from forebay.models.artefacts.preprocessing.pipeline import STEP_READERS
+from forebay.models.artefacts.preprocessing.power import METHODS, PowerTransform
+from forebay.models.artefacts.preprocessing.select_columns import SelectColumns
+from forebay.models.artefacts.preprocessing.transform import FUNCTIONS, Clip, Function
 from forebay.schemas.errors import ModelError, TensorError
 
 NAN = float("nan")
@@ -26,11 +34,41 @@ def subsets(width: int) -> st.SearchStrategy[list[int]]:
 
 
 @st.composite
-def preprocessings(draw: st.DrawFn) -> tuple[int, Preprocessing]:
-    """Generate up to three steps of any kind, in any order, on any columns."""
+def other_steps(draw: st.DrawFn, kind: str, width: int, columns: tuple[int, ...]) -> Step:
+    ascending = st.lists(st.integers(-4, 4).map(float), unique=True, max_size=5).map(sorted)
+    match kind:
+        case "select_columns":
+            return SelectColumns(width, tuple(draw(st.lists(st.integers(0, width - 1), min_size=1, max_size=8))))
+        case "map_values":
+            constants = st.none() | CONSTANTS
+            keys = [tuple(draw(ascending)) for _ in columns]
+            return MapValues(
+                width,
+                columns,
+                keys=tuple(keys),
+                values=tuple(tuple(draw(constants) for _ in own) for own in keys),
+                missing=tuple(draw(constants) for _ in columns),
+                unknown=tuple(draw(constants) for _ in columns),
+            )
+        case "clip":
+            return Clip(width, columns, (-1.5,) * len(columns), tuple(draw(st.floats(-1.5, 9)) for _ in columns))
+        case "function":
+            return Function(width, columns, draw(st.sampled_from(list(FUNCTIONS))))
+        case "bin":
+            return Bin(width, columns, tuple(tuple(draw(ascending)) for _ in columns))
+        case "power_transform":
+            lambdas = tuple(draw(st.floats(-3, 3)) for _ in columns)
+            return PowerTransform(width, columns, lambdas, draw(st.sampled_from(METHODS)))
+        case _:
+            return Interpolate(width, columns, ((-1.0, 0.5, 0.5, 3.0),) * len(columns), (0.0, 0.1, 0.2, 1.0))
+
+
+@st.composite
+def preprocessings(draw: st.DrawFn, kinds: Sequence[str] = tuple(STEP_READERS)) -> tuple[int, Preprocessing]:
+    """Generate up to three steps of these kinds, in any order, on any columns."""
     width = first = draw(st.integers(1, 6))
     steps: list[Step] = []
-    for kind in draw(st.lists(st.sampled_from(["impute", "standardise", "one_hot"]), max_size=3)):
+    for kind in draw(st.lists(st.sampled_from(kinds), max_size=3)):
         columns = tuple(draw(subsets(width)))
         values = tuple(draw(CONSTANTS) for _ in columns)
         match kind:
@@ -39,15 +77,17 @@ def preprocessings(draw: st.DrawFn) -> tuple[int, Preprocessing]:
             case "standardise":
                 scales = tuple(draw(st.floats(1e-6, 1e6)) for _ in columns)
                 steps.append(Standardise(width, columns, values, scales))
-            case _:
+            case "one_hot":
                 steps.append(OneHot(width, columns, tuple(draw(st.integers(1, 5)) for _ in columns)))
+            case _:
+                steps.append(draw(other_steps(kind, width, columns)))
         width = steps[-1].output_width
     return first, Preprocessing(tuple(steps))
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> tuple[Preprocessing, Any]:
-    width, preprocessing = draw(preprocessings())
+def cases(draw: st.DrawFn, kinds: Sequence[str] = tuple(STEP_READERS)) -> tuple[Preprocessing, Any]:
+    width, preprocessing = draw(preprocessings(kinds))
     rows = draw(st.integers(0, 7))
     return preprocessing, draw(arrays(np.float32, (rows, width), elements=VALUES))
 
@@ -88,7 +128,7 @@ def test_the_memory_layout_of_the_input_does_not_matter(case: tuple[Preprocessin
     np.testing.assert_array_equal(backwards, expected)
 
 
-@given(cases())
+@given(cases(["impute", "standardise", "one_hot", "select_columns", "clip", "bin", "interpolate"]))
 def test_if_every_column_is_imputed_all_values_are_finite(case: tuple[Preprocessing, Any]) -> None:
     preprocessing, x_BF = case
     width = x_BF.shape[1]
@@ -200,7 +240,7 @@ def test_invalid_steps_are_refused(make: Any, says: str) -> None:
 @pytest.mark.parametrize(
     ("step", "says"),
     [
-        ({"step": "scale"}, "steps[0].step is 'scale'; allowed is one of impute, one_hot, standardise"),
+        ({"step": "scale"}, "steps[0].step is 'scale'; allowed is one of bin, clip, function, impute"),
         ({"step": "impute", "width": 1, "columns": [0]}, "steps[0].values is missing"),
         (
             {"step": "impute", "width": 1, "columns": [0], "values": ["x"], "strategy": "mean"},
@@ -236,5 +276,5 @@ def test_steps_that_do_not_fit_together_name_the_file() -> None:
 
 def test_a_file_with_very_many_steps_is_refused() -> None:
     step = Impute(1, (), ()).to_dict()
-    with pytest.raises(ModelError, match="17 steps; allowed are at most 16"):
-        Preprocessing.from_dict({"steps": [step] * 17})
+    with pytest.raises(ModelError, match="33 steps; allowed are at most 32"):
+        Preprocessing.from_dict({"steps": [step] * 33})

@@ -117,7 +117,7 @@ def test_a_net_that_cannot_be_stored_is_refused(tmp_path: Path, net: Any, says: 
         (lambda: Impute(3, (0,), ("x",)), "impute: values[0] is 'x' (str); give a number"),  # type: ignore[arg-type]
         (lambda: OneHot(3, (0,), (2.5,)), "one_hot: sizes[0] is 2.5 (float)"),  # type: ignore[arg-type]
         (lambda: Preprocessing([StandardScaler()]), "steps[0] is StandardScaler() (StandardScaler)"),  # type: ignore[arg-type, list-item]
-        (lambda: Preprocessing((Impute(3, (0,), (1,)),) * 17), "there are 17 steps"),
+        (lambda: Preprocessing((Impute(3, (0,), (1,)),) * 33), "there are 33 steps"),
     ],
 )  # fmt: skip
 def test_parts_are_checked_when_they_are_constructed(make: Any, says: str) -> None:

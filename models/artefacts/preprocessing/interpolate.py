@@ -1,0 +1,91 @@
+"""Map numbers through a line between given points."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from forebay.models.artefacts.argument_checks import numbers
+from forebay.models.artefacts.arrays import FloatArray
+from forebay.models.artefacts.json_object import JsonObject
+from forebay.models.artefacts.preprocessing.step import (
+    check_columns,
+    check_count,
+    check_finite,
+    error,
+    make_plain,
+    number_lists,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Interpolate:
+    """Maps column `columns[i]` from `points[i]` to `levels`, on straight lines between them and constant beyond them.
+
+    points: ascending, not strictly: equal points get the middle of the highest and the lowest of their levels, but the first
+        point always gets the first level, and the last point the last level.
+    levels: ascending, one for each point of a column.
+
+    NaN is unchanged. Computed in float64.
+    """
+
+    width: int
+    columns: tuple[int, ...]
+    points: tuple[tuple[float, ...], ...]
+    levels: tuple[float, ...]
+    _points: tuple[npt.NDArray[np.float64], ...] = field(init=False, repr=False, compare=False)
+    _levels: npt.NDArray[np.float64] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        make_plain(self, ("points",), number_lists)
+        make_plain(self, ("levels",), numbers)
+        check_columns(self.kind, self.width, self.columns, {})
+        check_count(self.kind, "lists of points", self.points, self.columns)
+        for values in (self.levels, *self.points):
+            check_finite(self.kind, "points and levels", values)
+            if len(values) != len(self.levels) or len(values) < 1:
+                raise error(f"interpolate: there are {len(values)} points for {len(self.levels)} levels")
+            if any(low > high for low, high in pairwise(values)):
+                raise error("interpolate: points and levels must be ascending")
+        object.__setattr__(self, "_points", tuple(np.array(points, dtype=np.float64) for points in self.points))
+        object.__setattr__(self, "_levels", np.array(self.levels, dtype=np.float64))
+
+    @property
+    def kind(self) -> str:
+        return "interpolate"
+
+    @property
+    def output_width(self) -> int:
+        return self.width
+
+    def apply(self, x_BF: FloatArray) -> FloatArray:
+        out_BF = x_BF.copy()
+        levels = self._levels
+        for column, points in zip(self.columns, self._points, strict=True):
+            x_B = x_BF[:, column].astype(np.float64)
+            rising_B = np.interp(x_B, points, levels)
+            falling_B = -np.interp(-x_B, -points[::-1], -levels[::-1])
+            y_B = 0.5 * (rising_B + falling_B)
+            y_B[x_B == points[-1]] = levels[-1]
+            y_B[x_B == points[0]] = levels[0]
+            out_BF[:, column] = y_B
+        return out_BF
+
+    def to_dict(self) -> dict[str, object]:
+        return {
+            "step": self.kind,
+            "width": self.width,
+            "columns": list(self.columns),
+            "points": [list(points) for points in self.points],
+            "levels": list(self.levels),
+        }
+
+    @classmethod
+    def read(cls, fields: JsonObject) -> Interpolate:
+        """Return the step in one object of a file. Raises ModelError that names the file and the key."""
+        fields.reject_unknown_keys({"step", "width", "columns", "points", "levels"})
+        points = number_lists(fields.array("points"), "points", error)
+        return cls(fields.integer("width", minimum=1), fields.integers("columns"), points, fields.numbers("levels"))

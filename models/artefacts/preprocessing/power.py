@@ -1,0 +1,90 @@
+"""Make columns more like a normal distribution, by powers of their values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from forebay.models.artefacts.argument_checks import numbers, text
+from forebay.models.artefacts.arrays import FloatArray
+from forebay.models.artefacts.json_object import JsonObject
+from forebay.models.artefacts.preprocessing.step import check_columns, error, make_plain
+
+METHODS: Final = ("yeo-johnson", "box-cox")
+_Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class PowerTransform:
+    """Applies the transformation of Yeo and Johnson, or of Box and Cox, with `lambdas[i]` to column `columns[i]`.
+
+    Computed in float64. NaN is unchanged; Box and Cox give NaN or infinity for values that are not positive.
+    """
+
+    width: int
+    columns: tuple[int, ...]
+    lambdas: tuple[float, ...]
+    method: str = "yeo-johnson"
+    _lambdas_K: _Floats = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        make_plain(self, ("lambdas",), numbers)
+        object.__setattr__(self, "method", text(self.method, "power_transform: method", error))
+        if self.method not in METHODS:
+            raise error(f"power_transform: method is {self.method!r}; allowed is {' or '.join(METHODS)}")
+        check_columns(self.kind, self.width, self.columns, {"lambdas": self.lambdas})
+        object.__setattr__(self, "_lambdas_K", np.array(self.lambdas, dtype=np.float64))
+
+    @property
+    def kind(self) -> str:
+        return "power_transform"
+
+    @property
+    def output_width(self) -> int:
+        return self.width
+
+    def apply(self, x_BF: FloatArray) -> FloatArray:
+        out_BF = x_BF.copy()
+        columns = list(self.columns)
+        x_BK = x_BF[:, columns].astype(np.float64)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            if self.method == "box-cox":
+                out_BF[:, columns] = _power(np.log(x_BK), self._lambdas_K)
+            else:
+                is_negative_BK = x_BK < 0
+                log_BK = np.log1p(np.abs(x_BK))
+                above_BK = _power(log_BK, self._lambdas_K)
+                below_BK = -_power(log_BK, 2.0 - self._lambdas_K)
+                out_BF[:, columns] = np.where(is_negative_BK, below_BK, above_BK)
+        return out_BF
+
+    def to_dict(self) -> dict[str, object]:
+        return {
+            "step": self.kind,
+            "width": self.width,
+            "columns": list(self.columns),
+            "lambdas": list(self.lambdas),
+            "method": self.method,
+        }
+
+    @classmethod
+    def read(cls, fields: JsonObject) -> PowerTransform:
+        """Return the step in one object of a file. Raises ModelError that names the file and the key."""
+        fields.reject_unknown_keys({"step", "width", "columns", "lambdas", "method"})
+        return cls(
+            fields.integer("width", minimum=1),
+            fields.integers("columns"),
+            lambdas=fields.numbers("lambdas"),
+            method=fields.text("method"),
+        )
+
+
+def _power(log_BK: _Floats, lambdas_K: _Floats) -> _Floats:
+    """Return `(exp(log) ** lambda - 1) / lambda`, which is `log` for lambda 0."""
+    is_zero_K = lambdas_K == 0
+    divisor_K = np.where(is_zero_K, 1.0, lambdas_K)
+    powers_BK: _Floats = np.where(is_zero_K, log_BK, np.expm1(divisor_K * log_BK) / divisor_K)
+    return powers_BK
