@@ -36,6 +36,7 @@ class Registration:
     backend: what runs the model.
     manifest_sha256: the digest of the manifest, in hexadecimal digits; a trust policy can name it.
     notes: what became of each part of the original model.
+    compared: whether the model was compared with the original library, rather than stored as it is.
     golden_rows_given: whether the golden rows are rows of the data, rather than made from the preprocessing.
     """
 
@@ -45,6 +46,7 @@ class Registration:
     backend: str
     manifest_sha256: str
     notes: tuple[ConversionNote, ...]
+    compared: bool
     golden_rows_given: bool
 
     @property
@@ -155,6 +157,7 @@ def _register(
         backend=candidate.backend,
         manifest_sha256=stored.manifest_sha256,
         notes=candidate.notes,
+        compared=candidate.expected is not None,
         golden_rows_given=rows is not None,
     )
 

@@ -1,4 +1,4 @@
-"""`forebay models`: list, show, validate and alias the models of a repository."""
+"""`forebay models`: register, list, show, validate and alias the models of a repository."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 import click
 
 from forebay.stream.cli.examples import examples
+from forebay.stream.cli.models_register import command as register_command
 from forebay.stream.cli.options import ConfigSource, config_options, json_option
 from forebay.stream.cli.output import echo, echo_json
 from forebay.stream.cli.subcommands import SubcommandGroup
@@ -24,8 +25,7 @@ R = TypeVar("R")
     name="models",
     cls=SubcommandGroup,
     answers={
-        "register": "Models are published from Python: `forebay.save_artefact`.",
-        "publish": "Models are published from Python: `forebay.save_artefact`.",
+        "publish": "`forebay models register` publishes a model from its file, `forebay.register` an object in Python.",
         "check": "`forebay models validate` checks the models of a repository, `forebay check` those of the configuration.",
         "delete": "Forebay deletes no models; remove the version's folder.",
         "aliases": "`forebay models list` shows the aliases, `forebay models alias` moves one.",
@@ -33,15 +33,19 @@ R = TypeVar("R")
     epilog=examples(
         ("forebay models list", "the models and their aliases"),
         ("forebay models show churn@champion", "one version in full"),
+        ("forebay models register churn.onnx --name churn", "publish a model"),
         ("forebay models validate", "load every version and compare its golden rows"),
         ("forebay models alias churn@4 champion", "move an alias"),
     ),
 )
 def command() -> None:
-    """List, show, validate and alias the models of a repository.
+    """Register, list, show, validate and alias the models of a repository.
 
     A version is given as NAME@VERSION or NAME@ALIAS; NAME alone is its highest version.
     """
+
+
+command.add_command(register_command)
 
 
 def _repository_option(function: Callable[P, R]) -> Callable[P, R]:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 from rich.table import Table
 from rich.text import Text
 
-from forebay.stream.terminal.console import DIM, GREEN, RED, plain_table, stdout_console, visible
+from forebay.stream.terminal.console import DIM, GREEN, RED, YELLOW, plain_table, stdout_console, visible
 
 if TYPE_CHECKING:
     from forebay.models.artefacts.aliases import AliasMove
     from forebay.models.artefacts.manifest import Manifest
+    from forebay.models.registration.candidate import ConversionNote
     from forebay.stream.cli.models_reading import Validation, Version
 
 _MAX_LISTED: Final = 12
@@ -102,6 +103,15 @@ def history_table(moves: Iterable[AliasMove]) -> Table:
         after = "removed" if move.after is None else str(move.after)
         cells = (_moment(move.at), move.alias, _or_empty(move.before), after, _line(move.by), _line(move.reason))
         table.add_row(*map(Text, cells))
+    return table
+
+
+def notes_table(notes: Iterable[ConversionNote]) -> Table:
+    """Return a table with one line for each part of a model that was converted."""
+    table = plain_table("part", "result", "reason")
+    for note in notes:
+        colour = YELLOW if note.result == "approximated" else GREEN
+        table.add_row(Text(_line(note.part)), Text(note.result, colour), Text(visible(" ".join(note.reason.split()))))
     return table
 
 

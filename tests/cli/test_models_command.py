@@ -186,7 +186,7 @@ def test_a_model_without_aliases_has_an_empty_history(run: Any) -> None:
         (["history", "nothing"], 1, "there is no model 'nothing'"),
         (["list", "--repository", "nowhere"], 1, "nowhere: there is no such model repository"),
         (["list", "--set", "model.repository=nowhere"], 1, "nowhere: there is no such model repository"),
-        (["register"], 2, "forebay.save_artefact"),
+        (["publish"], 2, "`forebay models register` publishes a model"),
         (["lst"], 2, "Did you mean 'list'?"),
     ],
 )

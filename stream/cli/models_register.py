@@ -1,0 +1,171 @@
+"""`forebay models register`: publish a trained model from its file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
+
+import click
+
+from forebay.stream.cli.examples import examples
+from forebay.stream.cli.options import ConfigSource, config_options, json_option
+from forebay.stream.cli.output import echo_json
+from forebay.stream.core.quantities import quantity
+
+if TYPE_CHECKING:
+    from forebay.models.registration.register import Registration
+
+_MB: Final = 1_000_000
+
+
+class RegisterOptions(TypedDict):
+    """The options of the command that `forebay.register` takes too."""
+
+    name: str
+    target: str | None
+    task: str | None
+    outputs: str | None
+    note: str
+    licence: str
+    parent: int | None
+    backend: str | None
+
+
+@click.command(
+    name="register",
+    epilog=examples(
+        ("forebay models register churn.ubj --name churn --signature churn.csv --target left", "XGBoost"),
+        ("forebay models register churn.onnx --name churn --metric auc=0.91", "ONNX, which knows its input"),
+        ("forebay models register churn.txt --name churn --labels stays,leaves", "LightGBM"),
+        ("forebay models register score.py --name score --signature in.csv --task regression", "a Python function"),
+    ),
+)
+@config_options
+@click.argument("path", metavar="PATH", type=click.Path(path_type=Path))
+@click.option("--name", required=True, metavar="NAME", help="Name of the model; this becomes its next version.")
+@click.option(
+    "--repository",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="The model repository. [default: model.repository]",
+)
+@click.option("--backend", metavar="NAME", help="What shall run the model. [default: what suits the file]")
+@click.option(
+    "--signature",
+    type=click.Path(path_type=Path),
+    metavar="CSV",
+    help="A sample of the data with a header: columns become features, rows become golden rows. [default: what the model says]",
+)
+@click.option("--target", metavar="COLUMN", help="The sample's column with the labels; it is not a feature.")
+@click.option(
+    "--task", type=click.Choice(["regression", "binary", "multiclass"]), help="The task. [default: what the model says]"
+)
+@click.option("--labels", metavar="A,B,…", help="Names of the classes, in order. [default: what model or target say]")
+@click.option(
+    "--outputs",
+    type=click.Choice(["logits", "probabilities", "values"]),
+    help="What the model returns. [default: what the model says]",
+)
+@click.option(
+    "--metric", "metrics", multiple=True, metavar="NAME=VALUE", help="A metric of the model; may be repeated."
+)
+@click.option("--note", default="", metavar="TEXT", help="A note for people about how the model was made.")
+@click.option("--licence", default="", metavar="TEXT", help="The terms of use, such as an SPDX identifier.")
+@click.option(
+    "--parent", type=click.IntRange(min=1), metavar="VERSION", help="The version that this one was made from."
+)
+@json_option
+def command(
+    source: ConfigSource,
+    path: Path,
+    repository: Path | None,
+    signature: Path | None,
+    labels: str | None,
+    metrics: tuple[str, ...],
+    as_json: bool,
+    **options: Unpack[RegisterOptions],
+) -> None:
+    """Publish the trained model in the file PATH as the next version of a model.
+
+    PATH is a file of ONNX (.onnx), XGBoost (.json, .ubj) or LightGBM (.txt), or a Python file with a function `predict` (.py).
+    The model is published only if it gives the outputs of the original library for golden rows. Fitted objects, such as a
+    pipeline of scikit-learn, are registered from Python: `forebay.register`.
+    """
+    stated = dict(map(_metric, metrics))
+    folder = Path(source.load().settings.model.repository) if repository is None else repository
+    from forebay.models.registration.register import register
+
+    arguments: dict[str, Any] = {**options, "metrics": stated, "signature": signature, "repository": folder}
+    arguments["labels"] = tuple(label.strip() for label in labels.split(",")) if labels else ()
+    with _progress(path):
+        done = register(path, **arguments)
+    if as_json:
+        echo_json(_document(done))
+    else:
+        _print(done, None if repository is None else folder)
+
+
+def _metric(text: str) -> tuple[str, float]:
+    name, equals, value = text.partition("=")
+    try:
+        if name and equals:
+            return name, float(value)
+    except ValueError:
+        pass
+    raise click.BadParameter(f"{text!r} is not NAME=VALUE, such as accuracy=0.93", param_hint="--metric")
+
+
+@contextmanager
+def _progress(path: Path) -> Iterator[None]:
+    """Show on a terminal that the model is being read, compared and written: a large one takes its time."""
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    from forebay.stream.terminal.console import stderr_console, visible
+
+    console = stderr_console()
+    size = f" ({path.stat().st_size / _MB:,.1f} MB)" if path.is_file() else ""
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        progress.add_task(f"registering {visible(str(path))}{size}", total=None)
+        yield
+
+
+def _document(done: Registration) -> dict[str, object]:
+    return {
+        "name": done.name,
+        "version": done.version,
+        "folder": str(done.folder),
+        "backend": done.backend,
+        "manifest_sha256": done.manifest_sha256,
+        "runs_code": done.runs_code,
+        "compared": done.compared,
+        "golden_rows_given": done.golden_rows_given,
+        "notes": [asdict(note) for note in done.notes],
+    }
+
+
+def _print(done: Registration, repository: Path | None) -> None:
+    from rich.text import Text
+
+    from forebay.stream.cli.models_render import notes_table
+    from forebay.stream.terminal.console import DIM, GREEN, print_whole, stdout_console, visible
+
+    console = stdout_console()
+    console.print(
+        Text.assemble(("✓", GREEN), " ", (f"{done.name}@{done.version}", "bold"), f"  {visible(str(done.folder))}")
+    )
+    rows = "rows of the sample" if done.golden_rows_given else "made rows"
+    check = "agrees with the original on golden rows" if done.compared else "stored its outputs for golden rows"
+    console.print(Text(f"  backend {done.backend}, {check} ({rows})", DIM))
+    if done.notes:
+        console.print(Text(f"  {quantity(len(done.notes), 'note')} on the conversion:", DIM))
+        print_whole(notes_table(done.notes))
+    where = "" if repository is None else f" --set model.repository={repository}"
+    chosen = f"{where} --set model.name={done.name} --set model.version={done.version}"
+    console.print(Text(f"next: forebay check{visible(chosen)}"))
+    if done.runs_code:
+        console.print(Text("The version runs code of its own. If you trust it, add to the worker's configuration:"))
+        console.print(Text(f'\n[trust]\nmanifests = ["sha256:{done.manifest_sha256}"]'))
