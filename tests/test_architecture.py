@@ -46,6 +46,7 @@ IMPORTED_ONLY_BY = {
         "stream/bench/setup.py",
     ),
     "numpy": ("models", "stream"),
+    "onnxruntime": ("models/backends",),
     "xxhash": ("models/artefacts/text_codes.py",),
     "opentelemetry": ("stream/telemetry",),
     "prometheus_client": ("stream/telemetry/prometheus.py",),

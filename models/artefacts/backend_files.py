@@ -16,6 +16,8 @@ MODULE_FILE: Final = "module.py"
 FUNCTION_FILE: Final = "predict.py"
 PROGRAM_FILE: Final = "program.pt2"
 MAX_SOURCE_BYTES: Final = 1024 * 1024
+TREES_FILE: Final = "trees.safetensors"
+MAX_TREES_BYTES: Final = 1024 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,5 +37,6 @@ BACKENDS: Final[Mapping[str, BackendFiles]] = MappingProxyType(
     {
         "torch": BackendFiles({WEIGHTS_FILE: MAX_WEIGHTS_BYTES}),
         "python": BackendFiles({FUNCTION_FILE: MAX_SOURCE_BYTES}, runs_code=True),
+        "trees": BackendFiles({TREES_FILE: MAX_TREES_BYTES}),
     }
 )

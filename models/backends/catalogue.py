@@ -12,6 +12,7 @@ _CLASSES: Final = MappingProxyType(
     {
         "torch": ("forebay.models.backends.torch.backend", "TorchBackend"),
         "python": ("forebay.models.backends.python.backend", "PythonBackend"),
+        "trees": ("forebay.models.backends.trees.backend", "TreesBackend"),
     }
 )
 
