@@ -13,21 +13,33 @@ class Columns:
     """The columns of one model, filled in the order of its records.
 
     records: the model's records, to which records may be appended after each row or rejection.
+    any_named: whether the validator found events that name their model.
     any_raw: whether there are raw float32 rows, which may contain NaN or infinity, unlike JSON.
     """
 
-    __slots__ = ("_records", "any_raw", "deadlines", "format", "ids", "keys", "rejections", "rows", "timestamps")
+    __slots__ = (
+        "any_named",
+        "any_raw",
+        "deadlines",
+        "format",
+        "ids",
+        "keys",
+        "records",
+        "rejections",
+        "rows",
+        "timestamps",
+    )
 
     def __init__(self, row_format: RowFormat, records: Sequence[Record]) -> None:
         self.format = row_format
-        self._records = records
+        self.records = records
         self.rows: list[bytes] = []
         self.ids: list[str] = []
         self.timestamps: list[int] = []
         self.rejections: list[Rejection] = []
         self.keys: dict[int, bytes] = {}
         self.deadlines: dict[int, int] = {}
-        self.any_raw = False
+        self.any_named = self.any_raw = False
 
     def add(self, record: Record, event: Event) -> None:
         """Add a valid event as a row."""
@@ -63,15 +75,15 @@ class Columns:
             timestamps=self.timestamps,
             x_BF=x_BF,
             rejections=self.rejections,
-            num_records=len(self._records),
+            num_records=len(self.records),
             num_bytes=num_bytes,
-            next_offset=self._records[-1].offset + 1,
+            next_offset=self.records[-1].offset + 1,
             keys=self.keys,
             deadlines=self.deadlines,
         )
 
     def _valid_records(self) -> Sequence[Record]:
         if not self.rejections:
-            return self._records
+            return self.records
         rejected = {rejection.index for rejection in self.rejections}
-        return [record for index, record in enumerate(self._records) if index not in rejected]
+        return [record for index, record in enumerate(self.records) if index not in rejected]

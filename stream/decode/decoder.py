@@ -5,8 +5,9 @@ per partition and model. A fast path accepts plainly valid events; all others go
 fast path accepts only events that the validator would accept with the same result.
 
 Events of most topics name no model, so all are for the model of their topic: their columns hold the poll's records as they
-are. If an event turns out to be for another model, the partition is decoded again by `SharedTopicDecoder`, which divides the
-records among the models; it decodes the topic from then on.
+are. If an event turns out to be for another model, the partition is decoded again, divided among the models, as are all later
+polls of the topic: by `DividedTopicDecoder` if all events name their model in their last field or not at all, else by
+`SharedTopicDecoder`.
 """
 
 from __future__ import annotations
@@ -15,19 +16,13 @@ from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from typing import Final, NamedTuple
 
-from forebay.schemas.definitions import MAX_TIMESTAMP_MS
 from forebay.stream.core.records import Chunk, Epoch, Record, TopicPartition, headers_size
 from forebay.stream.decode.columns import Columns
+from forebay.stream.decode.divided_topic import DividedTopicDecoder
 from forebay.stream.decode.models import DecodedModel, ModelChoice
-from forebay.stream.decode.shared_topic import SharedColumns, SharedTopicDecoder
-from forebay.stream.decode.validator import (
-    JSON_CONTENT_TYPES,
-    RAW_F32,
-    EventLimits,
-    EventValidator,
-    InvalidEvent,
-    media_type_and_model,
-)
+from forebay.stream.decode.one_model import OneModelDecoder, OtherModel
+from forebay.stream.decode.shared_topic import SharedTopicDecoder
+from forebay.stream.decode.validator import EventLimits, EventValidator
 
 DEFAULT_MAX_KEY_BYTES: Final = 32_768
 
@@ -51,6 +46,8 @@ class Decoder:
         self._limits = limits
         self._models = ModelChoice(models)
         self._validator = EventValidator(self._models, limits)
+        self._one_model = OneModelDecoder(self._validator, limits)
+        self._divided = DividedTopicDecoder(self._models, self._one_model)
         self._shared = SharedTopicDecoder(self._models, self._validator, limits)
         self._shared_topics: set[str] = set()
 
@@ -88,7 +85,7 @@ class Decoder:
                 if x_BF is not None:
                     return [columns.chunk(partition, epoch, x_BF, num_bytes)]
         sizes = _Sizes(num_bytes, has_headers)
-        chunks = _chunks(partition, self._shared.decode(records, plain_values, topic), epoch, sizes)
+        chunks = _chunks(partition, self._decode_for_all(records, plain_values, topic), epoch, sizes)
         return chunks or _chunks(partition, self._shared.validate(records, topic), epoch, sizes)
 
     def _decode_for_topic(
@@ -101,89 +98,22 @@ class Decoder:
         columns = Columns(self._models.of_topic(topic), records)
         try:
             if values is None:
-                self._decode_records(records, columns, topic)
+                self._one_model.decode_records(columns, topic)
             else:
-                self._decode_values(values, records, columns, topic)
-        except _OtherModel:
+                self._one_model.decode_values(values, columns, topic, parse=columns.format.parse)
+        except OtherModel:
             self._shared_topics.add(topic)
             return None
+        if columns.any_named:
+            self._shared_topics.add(topic)  # its parser knows the field
         return columns
 
-    def _decode_values(
-        self, values: Sequence[bytes | None], records: Sequence[Record], columns: Columns, topic: str
-    ) -> None:
-        """Decode records without headers and within the limits. Most polls contain only these, so this is minimal."""
-        row_format = columns.format
-        parse, pack, arrange = row_format.parse, row_format.packer.pack, row_format.packer.arrange
-        rows, ids, timestamps = columns.rows, columns.ids, columns.timestamps
-        for index, value in enumerate(values):
-            try:
-                event = parse(value)  # type: ignore[arg-type]  # a tombstone raises like all others
-                features = event.features
-                row = pack(*(features if type(features) is tuple else arrange(features)))
-            except Exception:  # the validator finds the reason
-                self._add_validated(records[index], columns, topic)
-                continue
-            rows.append(row)
-            ids.append(event.id)
-            timestamps.append(event.timestamp)
-
-    def _decode_records(self, records: Sequence[Record], columns: Columns, topic: str) -> None:
-        """Decode records of any kind."""
-        row_format = columns.format
-        parse, pack, arrange = row_format.parse, row_format.packer.pack, row_format.packer.arrange
-        max_bytes, max_key_bytes = self._limits.max_event_bytes, self._limits.max_key_bytes
-        own_header, raw_bytes = row_format.header, row_format.raw_bytes
-        for record in records:
-            key, value, headers = record.key, record.value, record.headers
-            try:
-                if not value or len(value) > max_bytes or (key is not None and len(key) > max_key_bytes):
-                    raise ValueError
-                media_type, header = media_type_and_model(headers) if headers else (None, None)
-                if header is not None and header != own_header:
-                    raise ValueError
-                if media_type is None or media_type in JSON_CONTENT_TYPES:
-                    event = parse(value)
-                    features = event.features
-                    row = pack(*(features if type(features) is tuple else arrange(features)))
-                    event_id, timestamp = event.id, event.timestamp
-                elif (
-                    media_type == RAW_F32
-                    and len(value) == raw_bytes
-                    and len(headers) == 1 + (header is not None)
-                    and key
-                ):
-                    columns.any_raw = True
-                    event_id, timestamp, row = key.decode(), record.timestamp, value
-                    if not 0 <= timestamp <= MAX_TIMESTAMP_MS:
-                        raise ValueError
-                else:
-                    raise ValueError
-            except Exception:  # the validator finds the reason
-                self._add_validated(record, columns, topic)
-                continue
-            columns.rows.append(row)
-            columns.ids.append(event_id)
-            columns.timestamps.append(timestamp)
-
-    def _add_validated(self, record: Record, columns: Columns, topic: str) -> None:
-        """Add a record as a row or as a rejection, as the validator decides. Raises _OtherModel if it is for another model."""
-        try:
-            event = self._validator.validate(record, topic)
-        except InvalidEvent as fault:
-            if fault.model != columns.format.ref:
-                raise _OtherModel from None
-            columns.reject(record, fault)
-            return
-        if event.model != columns.format.ref:
-            raise _OtherModel
-        if event.names_model:
-            self._shared_topics.add(topic)  # its parser knows the field
-        columns.add(record, event)
-
-
-class _OtherModel(Exception):
-    """A record is not for the model of its topic."""
+    def _decode_for_all(
+        self, records: Sequence[Record], values: Sequence[bytes | None] | None, topic: str
+    ) -> Sequence[Columns]:
+        """Return the columns of the models that have records."""
+        divided = None if values is None else self._divided.decode(values, records, topic)
+        return self._shared.decode(records, values, topic) if divided is None else divided
 
 
 class _Sizes(NamedTuple):
@@ -200,9 +130,7 @@ class _Sizes(NamedTuple):
         return num_bytes
 
 
-def _chunks(
-    partition: TopicPartition, all_columns: Sequence[SharedColumns], epoch: Epoch, sizes: _Sizes
-) -> list[Chunk]:
+def _chunks(partition: TopicPartition, all_columns: Sequence[Columns], epoch: Epoch, sizes: _Sizes) -> list[Chunk]:
     """Return the chunks of a partition; none if raw rows contain invalid values, so that the validator has to decide."""
     chunks, rest = [], sizes.num_bytes
     for columns in all_columns:

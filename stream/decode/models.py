@@ -45,11 +45,15 @@ class RowFormat:
         self.header = model.ref.name.encode()
         self.packer = packer = FeaturePacker(signature)
         self.raw_bytes = -1 if packer.has_texts else packer.row_bytes
-        self.parse: Callable[[bytes], Any] = plain_event_parser(packer.parsed_type)
-        if len(signature.shape) > 1 and not packer.has_texts:
-            parse_nested = plain_event_parser(nested_type(float, len(signature.shape)))
-            self.parse = flat_or_nested_parser(self.parse, parse_nested, signature.shape)
+        self.parse = self.parser(plain_event_parser)
         self._not_nullable = np.array([not packer.nullable(index) for index in range(packer.num_features)], dtype=bool)
+
+    def parser(self, parser_of: Callable[[Any], Callable[[bytes], Any]]) -> Callable[[bytes], Any]:
+        """Return a parser of events of this model. parser_of: returns a parser for a type of the features."""
+        parse, shape = parser_of(self.packer.parsed_type), self.packer.shape
+        if len(shape) == 1 or self.packer.has_texts:
+            return parse
+        return flat_or_nested_parser(parse, parser_of(nested_type(float, len(shape))), shape)
 
     def matrix(self, rows: Sequence[bytes]) -> FloatMatrix:
         """Return the rows as a new matrix."""

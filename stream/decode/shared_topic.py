@@ -1,4 +1,4 @@
-"""The fast path for topics whose events name their models: one parser for all models, and the columns of each."""
+"""The path for topics whose events name their models in any way: one parser for all models, and the columns of each."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class SharedColumns(Columns):
     in_order: the type of features that need not be arranged.
     """
 
-    __slots__ = ("arrange", "in_order", "pack", "records")
+    __slots__ = ("arrange", "in_order", "pack")
+    records: list[Record]
 
     def __init__(self, row_format: RowFormat) -> None:
-        self.records: list[Record] = []
-        super().__init__(row_format, self.records)
+        super().__init__(row_format, [])
         packer = row_format.packer
         self.pack, self.arrange, self.in_order = packer.pack, packer.arrange_shared, packer.in_order
 

@@ -47,6 +47,7 @@ def without_fast_path(of: Decoder) -> Decoder:
         row_format.parse = refuse
         row_format.raw_bytes = -1
     of._shared._parse = refuse
+    of._divided._guess = None
     return of
 
 

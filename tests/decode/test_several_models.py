@@ -221,6 +221,14 @@ plain_events = st.builds(
     st.sampled_from([None, None, *MODEL_NAMES]),
     st.sampled_from(["a", 3]),
 )
+ends_with_a_name = st.builds(
+    lambda plain, field, end: json.dumps(
+        {"model": plain[0], "id": "a", "timestamp": 5, "features": plain[1]} | {field: end}
+    ).encode(),
+    st.sampled_from(PLAIN_FEATURES),
+    st.sampled_from(["id", "key", "unknown"]),
+    st.sampled_from(MODEL_NAMES),
+)
 events_without_model = st.sampled_from(PLAIN_FEATURES).map(lambda plain: event(features=plain[1]))
 names_twice = st.tuples(named, named).map(
     lambda pair: (
@@ -246,6 +254,7 @@ headers = st.lists(
 payloads = (
     plain_events
     | events_without_model
+    | ends_with_a_name
     | names_twice
     | documents_of(named | values)
     | raw_rows
@@ -263,6 +272,7 @@ raw_records = st.tuples(
 )
 polls = (
     st.lists(plain_records, min_size=1, max_size=8)
+    | st.lists(st.tuples(plain_events | events_without_model, st.none(), st.just(())), min_size=1, max_size=8)
     | st.lists(named_records | records_with_headers | raw_records, min_size=1, max_size=8)
     | st.lists(raw_records, min_size=1, max_size=8)
 )

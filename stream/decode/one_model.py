@@ -1,0 +1,106 @@
+"""The fast path for records of one model. It accepts only events that the validator would accept with the same result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from forebay.schemas.definitions import MAX_TIMESTAMP_MS
+from forebay.stream.core.records import Record
+from forebay.stream.decode.columns import Columns
+from forebay.stream.decode.validator import (
+    JSON_CONTENT_TYPES,
+    RAW_F32,
+    EventLimits,
+    EventValidator,
+    InvalidEvent,
+    media_type_and_model,
+)
+
+
+class OtherModel(Exception):
+    """A record is for another model than was assumed."""
+
+
+class OneModelDecoder:
+    """Decodes records that are all for one model, most likely. Raises OtherModel at the first one that is not."""
+
+    def __init__(self, validator: EventValidator, limits: EventLimits) -> None:
+        self._validator = validator
+        self._max_event_bytes = limits.max_event_bytes
+        self._max_key_bytes = limits.max_key_bytes
+
+    def decode_values(
+        self, values: Sequence[bytes | None], columns: Columns, topic: str, *, parse: Callable[[bytes], Any]
+    ) -> None:
+        """Decode records without headers and within the limits. Most polls contain only these, so this is minimal.
+
+        values: those of the records of the columns.
+        parse: a parser for the model of the columns. It refuses events for other models.
+        """
+        packer, records = columns.format.packer, columns.records
+        pack, arrange = packer.pack, packer.arrange
+        rows, ids, timestamps = columns.rows, columns.ids, columns.timestamps
+        for index, value in enumerate(values):
+            try:
+                event = parse(value)  # type: ignore[arg-type]  # a tombstone raises like all others
+                features = event.features
+                row = pack(*(features if type(features) is tuple else arrange(features)))
+            except Exception:  # the validator finds the reason
+                self._add_validated(records[index], columns, topic)
+                continue
+            rows.append(row)
+            ids.append(event.id)
+            timestamps.append(event.timestamp)
+
+    def decode_records(self, columns: Columns, topic: str) -> None:
+        """Decode records of any kind: those of the columns."""
+        row_format = columns.format
+        parse, pack, arrange = row_format.parse, row_format.packer.pack, row_format.packer.arrange
+        max_bytes, max_key_bytes = self._max_event_bytes, self._max_key_bytes
+        own_header, raw_bytes = row_format.header, row_format.raw_bytes
+        for record in columns.records:
+            key, value, headers = record.key, record.value, record.headers
+            try:
+                if not value or len(value) > max_bytes or (key is not None and len(key) > max_key_bytes):
+                    raise ValueError
+                media_type, header = media_type_and_model(headers) if headers else (None, None)
+                if header is not None and header != own_header:
+                    raise ValueError
+                if media_type is None or media_type in JSON_CONTENT_TYPES:
+                    event = parse(value)
+                    features = event.features
+                    row = pack(*(features if type(features) is tuple else arrange(features)))
+                    event_id, timestamp = event.id, event.timestamp
+                elif (
+                    media_type == RAW_F32
+                    and len(value) == raw_bytes
+                    and len(headers) == 1 + (header is not None)
+                    and key
+                ):
+                    columns.any_raw = True
+                    event_id, timestamp, row = key.decode(), record.timestamp, value
+                    if not 0 <= timestamp <= MAX_TIMESTAMP_MS:
+                        raise ValueError
+                else:
+                    raise ValueError
+            except Exception:  # the validator finds the reason
+                self._add_validated(record, columns, topic)
+                continue
+            columns.rows.append(row)
+            columns.ids.append(event_id)
+            columns.timestamps.append(timestamp)
+
+    def _add_validated(self, record: Record, columns: Columns, topic: str) -> None:
+        """Add a record as a row or as a rejection, as the validator decides. Raises OtherModel if it is for another model."""
+        try:
+            event = self._validator.validate(record, topic)
+        except InvalidEvent as fault:
+            if fault.model != columns.format.ref:
+                raise OtherModel from None
+            columns.reject(record, fault)
+            return
+        if event.model != columns.format.ref:
+            raise OtherModel
+        columns.any_named |= event.names_model
+        columns.add(record, event)
