@@ -42,6 +42,7 @@ IMPORTED_ONLY_BY = {
     "safetensors": ("models/artefacts/golden.py", "models/backends"),
     "torch": (
         "models/backends/torch",
+        "models/registration/own_torch.py",
         "models/training/train.py",
         "stream/bench/setup.py",
     ),

@@ -36,6 +36,8 @@ class BackendFiles:
 BACKENDS: Final[Mapping[str, BackendFiles]] = MappingProxyType(
     {
         "torch": BackendFiles({WEIGHTS_FILE: MAX_WEIGHTS_BYTES}),
+        "torch-module": BackendFiles({MODULE_FILE: MAX_SOURCE_BYTES, WEIGHTS_FILE: MAX_WEIGHTS_BYTES}, runs_code=True),
+        "torch-export": BackendFiles({PROGRAM_FILE: MAX_WEIGHTS_BYTES}, runs_code=True),
         "python": BackendFiles({FUNCTION_FILE: MAX_SOURCE_BYTES}, runs_code=True),
         "trees": BackendFiles({TREES_FILE: MAX_TREES_BYTES}),
     }

@@ -11,6 +11,8 @@ from forebay.models.backends.protocol import Backend
 _CLASSES: Final = MappingProxyType(
     {
         "torch": ("forebay.models.backends.torch.backend", "TorchBackend"),
+        "torch-module": ("forebay.models.backends.torch.own_module", "TorchModuleBackend"),
+        "torch-export": ("forebay.models.backends.torch.program", "TorchExportBackend"),
         "python": ("forebay.models.backends.python.backend", "PythonBackend"),
         "trees": ("forebay.models.backends.trees.backend", "TreesBackend"),
     }

@@ -13,14 +13,14 @@ _DEFINITIONS: Final = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFun
 
 
 def read_source(file: Path, max_bytes: int) -> bytes:
-    """Return the content of a Python file. Raises ModelError if it cannot be read or is too large."""
+    """Return the content of a file. Raises ModelError if it cannot be read or is too large."""
     try:
         source = file.read_bytes()
     except OSError as error:
         raise ModelError(
             f"{file}: cannot be read: {error.strerror or error}",
             kind="unreadable",
-            remedy="give the path of a Python file",
+            remedy="give the path of the model's file",
         ) from None
     if len(source) > max_bytes:
         raise ModelError(
