@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -20,8 +20,10 @@ from forebay.models.artefacts.aliases import (
     read_aliases,
 )
 from forebay.models.artefacts.argument_checks import describe
-from forebay.models.artefacts.repository import find_version, list_versions
+from forebay.models.artefacts.location import is_url, local_folder
+from forebay.models.artefacts.repository import list_versions, resolve_version
 from forebay.models.artefacts.storage import sync_directory, write_synced
+from forebay.models.artefacts.store import open_store
 from forebay.schemas.errors import ModelError, StorageError
 
 _MAX_BY_CHARS: Final = 200
@@ -41,7 +43,8 @@ def move_alias(
     """Move an alias to a version, and return the move; None if it is at that version already.
 
     The file with the aliases is replaced as a whole. Processes that move aliases of a model at the same time wait for each
-    other, so that the history has every move.
+    other, so that the history has every move. Behind a URL, a process that finds another one at it is refused and can try
+    again.
 
     version: a number or another alias; None to remove the alias.
     by: who moves it.
@@ -50,25 +53,44 @@ def move_alias(
     Raises ModelError if there is no such version or alias, or an argument cannot be stored; StorageError if the file cannot
     be written.
     """
-    repository = Path(repository)
     check_alias(alias)
     _check_texts(by=by, reason=reason)
     if not isinstance(at, datetime) or at.utcoffset() is None:
         raise _error(f"the time of the move is {describe(at)}", "give a time such as datetime.now(UTC)")
     list_versions(repository, name)
-    directory = repository / name
+    place = open_store(repository).place(name)
+
+    def move(aliases: Aliases) -> Aliases | None:
+        before = aliases.versions.get(alias)
+        if version is None and before is None:
+            raise _error(f"{place}: there is no alias {alias!r}", _listed(aliases))
+        after = None if version is None else resolve_version(repository, name, version)
+        if before == after:
+            return None
+        moved = AliasMove(at=at, by=by, alias=alias, before=before, after=after, reason=reason)
+        return Aliases((*aliases.history, moved))
+
+    changed = _change(repository, name, move)
+    return None if changed is None else changed.history[-1]
+
+
+def _change(repository: Path | str, name: str, move: Callable[[Aliases], Aliases | None]) -> Aliases | None:
+    """Change the aliases of a model while no other process does, and return them; None if `move` changes nothing."""
+    if is_url(repository):
+        from forebay.models.artefacts.remote_publication import aliases_lock  # imports fsspec
+
+        with aliases_lock(str(repository), name) as store:
+            aliases = move(read_aliases(repository, name))
+            if aliases is not None:
+                store.write(name, ALIASES_FILE, data=_encoded(aliases, store.place(name, ALIASES_FILE)))
+            return aliases
+    directory = local_folder(repository) / name
     try:
         with _lock(directory):
-            aliases = read_aliases(repository, name)
-            before = aliases.versions.get(alias)
-            if version is None and before is None:
-                raise _error(f"{directory}: there is no alias {alias!r}", _listed(aliases))
-            after = None if version is None else find_version(repository, name, version)[0]
-            if before == after:
-                return None
-            move = AliasMove(at=at, by=by, alias=alias, before=before, after=after, reason=reason)
-            _replace(directory, Aliases((*aliases.history, move)))
-            return move
+            aliases = move(read_aliases(repository, name))
+            if aliases is not None:
+                _replace(directory, aliases)
+            return aliases
     except OSError as error:
         raise StorageError(
             f"{error.filename or directory}: cannot move the alias: {error.strerror or error}",
@@ -87,13 +109,18 @@ def _lock(directory: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _replace(directory: Path, aliases: Aliases) -> None:
+def _encoded(aliases: Aliases, file: str) -> bytes:
     data = aliases.to_json()
     if len(data) > MAX_ALIASES_BYTES:
         raise _error(
-            f"{directory / ALIASES_FILE}: the history would have {len(data)} bytes; allowed are at most {MAX_ALIASES_BYTES}",
+            f"{file}: the history would have {len(data)} bytes; allowed are at most {MAX_ALIASES_BYTES}",
             "move the file away to keep it, and set the aliases again",
         )
+    return data
+
+
+def _replace(directory: Path, aliases: Aliases) -> None:
+    data = _encoded(aliases, str(directory / ALIASES_FILE))
     with tempfile.TemporaryDirectory(prefix=".aliases-", dir=directory) as scratch:
         staged = Path(scratch, ALIASES_FILE)
         write_synced(staged, data)

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Final
 
 from forebay.models.artefacts.json_object import JsonObject, decode_json
-from forebay.models.artefacts.storage import read_bounded
+from forebay.models.artefacts.store import open_store
 from forebay.schemas.errors import ModelError
 
 ALIASES_FILE: Final = "aliases.json"
@@ -107,12 +107,13 @@ class Aliases:
         return aliases
 
 
-def read_aliases(repository: Path, name: str) -> Aliases:
+def read_aliases(repository: Path | str, name: str) -> Aliases:
     """Return the aliases of a model that exists; none if they were never set. Raises ModelError that names the file."""
-    file = repository / name / ALIASES_FILE
-    if not file.exists() and not file.is_symlink():
+    store = open_store(repository)
+    if not store.has_file(name, ALIASES_FILE):
         return Aliases()
-    return Aliases.from_json(read_bounded(repository, file, MAX_ALIASES_BYTES), str(file))
+    data = store.read(name, ALIASES_FILE, max_bytes=MAX_ALIASES_BYTES)
+    return Aliases.from_json(data, store.place(name, ALIASES_FILE))
 
 
 def check_alias(alias: object) -> str:

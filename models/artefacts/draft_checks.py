@@ -11,7 +11,7 @@ from forebay.models.artefacts.argument_checks import describe, number, text
 from forebay.models.artefacts.golden import Tolerance
 from forebay.models.artefacts.preprocessing import Preprocessing
 from forebay.models.artefacts.preprocessing.pipeline import STEP_TYPES
-from forebay.models.artefacts.repository import find_version
+from forebay.models.artefacts.repository import resolve_version
 from forebay.models.artefacts.signature import Signature
 from forebay.schemas.errors import ModelError
 
@@ -54,7 +54,7 @@ def check_preprocessing(name: str, preprocessing: object) -> None:
             )
 
 
-def check_parent(repository: Path, name: str, parent: object) -> None:
+def check_parent(repository: Path | str, name: str, parent: object) -> None:
     """Raise ModelError unless the parent is None or a version of the model."""
     if parent is None:
         return
@@ -62,7 +62,7 @@ def check_parent(repository: Path, name: str, parent: object) -> None:
         raise ModelError(
             f"model {name!r}: parent is {describe(parent)}", kind="manifest", remedy="give the number of a version"
         )
-    find_version(repository, name, parent)
+    resolve_version(repository, name, parent)
 
 
 def check_tolerance(name: str, tolerance: object) -> None:

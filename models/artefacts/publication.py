@@ -15,6 +15,7 @@ from forebay.models.artefacts.backend_files import BACKENDS
 from forebay.models.artefacts.draft_checks import check_parent
 from forebay.models.artefacts.files import GOLDEN_FILE, FileEntry
 from forebay.models.artefacts.golden import GoldenRows, dump_golden
+from forebay.models.artefacts.location import is_url, local_folder
 from forebay.models.artefacts.manifest import Manifest, OutputKind, Provenance, default_outputs
 from forebay.models.artefacts.ml_bom import BOM_FILE, bill_of_materials
 from forebay.models.artefacts.model_card import CARD_FILE, model_card
@@ -76,13 +77,14 @@ def publish_version(repository: Path | str, draft: Draft, golden: GoldenRows) ->
 
     It is written to a temporary directory, synced and renamed into place, so that readers see all of it or nothing, and
     processes that publish at the same time each get a version of their own. The repository is created if it is missing.
+    Behind a URL the manifest is written last, because a version without one does not exist for readers; the returned
+    directory is the copy of the version on this machine.
 
     golden: with outputs that are finite.
 
     Raises ModelError if the manifest would not read back unchanged or a file is too large; StorageError if the files cannot be
     written.
     """
-    repository = Path(repository)
     check_name(draft.name)
     check_parent(repository, draft.name, draft.provenance.parent)
     for file, max_bytes in BACKENDS[draft.backend].max_bytes.items():
@@ -101,7 +103,16 @@ def publish_version(repository: Path | str, draft: Draft, golden: GoldenRows) ->
     manifest = draft.manifest(golden)
     undescribed = dict.fromkeys((CARD_FILE, BOM_FILE), FileEntry.of(b""))
     _check_reads_back(replace(manifest, files={**manifest.files, **undescribed}), max_bytes=MAX_MANIFEST_BYTES)
-    return _write(repository, manifest, {**draft.files, GOLDEN_FILE: dump_golden(golden)})
+    files = {**draft.files, GOLDEN_FILE: dump_golden(golden)}
+    if not is_url(repository):
+        return _write(local_folder(repository), manifest, files)
+    from forebay.models.artefacts.remote_publication import publish_remotely  # imports fsspec
+
+    def prepare(version: int) -> tuple[Manifest, Mapping[str, bytes]]:
+        described, descriptions = _describe(replace(manifest, version=version))
+        return described, {**files, **descriptions}
+
+    return publish_remotely(str(repository), draft.name, prepare)
 
 
 def _check_reads_back(manifest: Manifest, *, max_bytes: int) -> None:

@@ -1,8 +1,7 @@
-"""A model repository on disk: its models, versions and files. Loads no net."""
+"""A model repository, in a folder or behind a URL: its models and versions. Loads no net."""
 
 from __future__ import annotations
 
-import os
 import re
 from difflib import get_close_matches
 from pathlib import Path
@@ -10,11 +9,13 @@ from typing import Final
 
 from forebay.models.artefacts.aliases import check_alias, read_aliases
 from forebay.models.artefacts.json_object import JsonObject, decode_json
+from forebay.models.artefacts.location import is_url, local_folder
 from forebay.models.artefacts.signature import Signature
-from forebay.models.artefacts.storage import check_contained, read_bounded, unreadable
+from forebay.models.artefacts.storage import check_contained
+from forebay.models.artefacts.store import MANIFEST_FILE as MANIFEST_FILE
+from forebay.models.artefacts.store import Store, open_store
 from forebay.schemas.errors import ModelError
 
-MANIFEST_FILE: Final = "manifest.json"
 MAX_MANIFEST_BYTES: Final = 16 * 1024 * 1024
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
@@ -29,22 +30,53 @@ def read_signature(repository: Path | str, name: str, version: int | str | None 
 
     Raises ModelError that names the file, what is wrong with it and the remedy.
     """
-    repository = Path(repository)
-    _, directory = find_version(repository, name, version)
-    file = directory / MANIFEST_FILE
-    fields = JsonObject(decode_json(read_bounded(repository, file, MAX_MANIFEST_BYTES), str(file)), str(file))
+    data, file = read_manifest_file(repository, name, version)[1:]
+    fields = JsonObject(decode_json(data, file), file)
     return Signature.read(fields.child("signature"))
 
 
+def read_manifest_file(repository: Path | str, name: str, version: int | str | None = None) -> tuple[int, bytes, str]:
+    """Return the number of a version, the bytes of its manifest, and the manifest's path or URL. Raises ModelError.
+
+    version: a number, an alias, or None for the highest. Behind a URL, a number is read without listing the repository.
+    """
+    store = open_store(repository)
+    if isinstance(version, int) and is_url(repository):
+        check_name(name)
+        try:
+            data = store.read(name, str(version), MANIFEST_FILE, max_bytes=MAX_MANIFEST_BYTES)
+        except ModelError as error:
+            if error.kind != "unreadable":
+                raise
+            resolve_version(repository, name, version)  # raises a better error if there is no such version
+            raise
+        return version, data, store.place(name, str(version), MANIFEST_FILE)
+    number = resolve_version(repository, name, version)
+    names = (name, str(number), MANIFEST_FILE)
+    return number, store.read(*names, max_bytes=MAX_MANIFEST_BYTES), store.place(*names)
+
+
 def find_version(repository: Path, name: str, version: int | str | None) -> tuple[int, Path]:
-    """Return the number and the directory of a version. Raises ModelError if it does not exist.
+    """Return the number and the directory of a version in a folder. Raises ModelError if it does not exist.
+
+    version: a number, an alias, or None for the highest.
+    """
+    number = resolve_version(repository, name, version)
+    directory = local_folder(repository) / name / str(number)
+    check_contained(local_folder(repository), directory)
+    return number, directory
+
+
+def resolve_version(repository: Path | str, name: str, version: int | str | None) -> int:
+    """Return the number of a version. Raises ModelError if it does not exist.
 
     version: a number, an alias, or None for the highest.
     """
     versions = list_versions(repository, name)
+    place = open_store(repository).place(name)
     if not versions:
         raise ModelError(
-            f"{repository / name}: the model has no version yet",
+            f"{place}: the model has no version yet",
             kind="version_not_found",
             remedy="publish a version, or check that the repository was copied completely",
         )
@@ -56,13 +88,11 @@ def find_version(repository: Path, name: str, version: int | str | None) -> tupl
     elif version not in versions:
         origin = "" if alias is None else f", where the alias {alias!r} leads"
         raise ModelError(
-            f"{repository / name}: there is no version {version}{origin}",
+            f"{place}: there is no version {version}{origin}",
             kind="version_not_found",
             remedy=f"choose {_listed([str(number) for number in reversed(versions)])}, or none for the highest",
         )
-    directory = repository / name / str(version)
-    check_contained(repository, directory)
-    return version, directory
+    return version
 
 
 def split_reference(reference: str) -> tuple[str, int | str | None]:
@@ -82,25 +112,24 @@ def list_models(repository: Path | str) -> list[str]:
 
     Raises ModelError if the repository does not exist.
     """
-    repository = Path(repository)
-    return [name for name in _directories(repository) if _holds_model(repository / name)]
+    store = open_store(repository)
+    return [name for name in _model_folders(store) if _holds_model(store, name)]
 
 
 def list_versions(repository: Path | str, name: str) -> list[int]:
     """Return the versions of a model, lowest first. Raises ModelError if the repository or the model does not exist."""
-    repository = Path(repository)
     check_name(name)
-    if name not in _directories(repository):
+    store = open_store(repository)
+    if name not in _model_folders(store):
         models = list_models(repository)
         near = get_close_matches(name, models, n=1)
         choice = f"set model.name to {_one_of(models)}" if models else "publish a model there first"
         raise ModelError(
-            f"{repository}: there is no model {name!r}",
+            f"{store.place()}: there is no model {name!r}",
             kind="model_not_found",
             remedy=f"did you mean {near[0]!r}? Otherwise {choice}" if near else choice,
         )
-    directory = repository / name
-    return sorted(int(entry) for entry in _entries(directory) if _is_version(directory, entry))
+    return _version_numbers(store, name)
 
 
 def check_name(name: str) -> None:
@@ -113,49 +142,33 @@ def check_name(name: str) -> None:
         )
 
 
-def _aliased_version(repository: Path, name: str, alias: str) -> int:
+def _aliased_version(repository: Path | str, name: str, alias: str) -> int:
     check_alias(alias)
     versions = read_aliases(repository, name).versions
     if alias not in versions:
         near = get_close_matches(alias, versions, n=1)
         known = f"choose {_listed(list(versions))}" if versions else "the model has no aliases: give a version"
         raise ModelError(
-            f"{repository / name}: there is no alias {alias!r}",
+            f"{open_store(repository).place(name)}: there is no alias {alias!r}",
             kind="alias",
             remedy=f"did you mean {near[0]!r}? Otherwise {known}" if near else known,
         )
     return versions[alias]
 
 
-def _directories(repository: Path) -> list[str]:
-    if not repository.is_dir():
-        raise ModelError(
-            f"{repository}: there is no such model repository",
-            kind="repository_not_found",
-            remedy="check the repository's path (a relative path starts at the working directory)",
-        )
-    return sorted(entry for entry in _entries(repository) if _NAME.fullmatch(entry) and (repository / entry).is_dir())
+def _model_folders(store: Store) -> list[str]:
+    return sorted(folder for folder in store.folders() if _NAME.fullmatch(folder))
 
 
-def _holds_model(directory: Path) -> bool:
+def _holds_model(store: Store, name: str) -> bool:
     try:
-        return any(
-            _is_version(directory, entry) and (directory / entry / MANIFEST_FILE).is_file()
-            for entry in _entries(directory)
-        )
+        return any(store.has_file(name, str(version), MANIFEST_FILE) for version in _version_numbers(store, name))
     except (ModelError, OSError):  # not readable
         return False
 
 
-def _is_version(directory: Path, entry: str) -> bool:
-    return VERSION_NAME.fullmatch(entry) is not None and (directory / entry).is_dir()
-
-
-def _entries(directory: Path) -> list[str]:
-    try:
-        return os.listdir(directory)
-    except OSError as error:
-        raise unreadable(directory, error) from error
+def _version_numbers(store: Store, name: str) -> list[int]:
+    return sorted(int(folder) for folder in store.versions(name) if VERSION_NAME.fullmatch(folder))
 
 
 def _one_of(names: list[str]) -> str:

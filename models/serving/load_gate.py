@@ -6,16 +6,21 @@ It runs when a worker starts, off the path of the events.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from forebay.models.artefacts.artefact import Artefact, StoredVersion, read_artefact, read_version
 from forebay.models.artefacts.backend_files import BACKENDS
 from forebay.models.artefacts.files import GOLDEN_FILE
+from forebay.models.artefacts.store import MANIFEST_FILE
 from forebay.models.artefacts.trust import TRUST_NOTHING, TrustPolicy
 from forebay.models.backends.catalogue import find_backend
 from forebay.models.backends.protocol import Backend, RunOptions
 from forebay.models.serving.load_budget import LoadBudget
 from forebay.models.serving.served_model import ModelDescription, ServedModel
 from forebay.schemas.errors import ModelError
+
+if TYPE_CHECKING:
+    from forebay.models.artefacts.version_cache import OnProgress
 
 
 def load_model(
@@ -38,9 +43,16 @@ def load_model(
 
 
 def load_version(
-    stored: StoredVersion, *, options: RunOptions, trust: TrustPolicy = TRUST_NOTHING, budget: LoadBudget | None = None
+    stored: StoredVersion,
+    *,
+    options: RunOptions,
+    trust: TrustPolicy = TRUST_NOTHING,
+    budget: LoadBudget | None = None,
+    on_progress: OnProgress | None = None,
 ) -> ServedModel:
     """Return the model of a version whose manifest has been read. Raises like `load_model`.
+
+    on_progress: called while a version behind a URL is downloaded.
 
     1. The trust policy allows the backend, if that runs code from the model.
     2. The manifest describes a model of its backend that fits the signature.
@@ -51,10 +63,10 @@ def load_version(
     """
     stored = _trusted(stored, trust)
     backend = find_backend(stored.manifest.backend)  # imports the backend's libraries, which the budget does not count
-    backend.check(stored.manifest, str(stored.manifest_file))
+    backend.check(stored.manifest, f"{stored.place}/{MANIFEST_FILE}")
     limits = budget if budget is not None and budget.has_limits else None
     resident_bytes = limits.meter.resident_bytes() if limits is not None else 0
-    model = _build(backend, read_artefact(stored), options)
+    model = _build(backend, read_artefact(stored, on_progress), options, stored.place)
     if limits is not None:
         limits.check(model, resident_bytes_before=resident_bytes)
     return model
@@ -67,18 +79,18 @@ def _trusted(stored: StoredVersion, trust: TrustPolicy) -> StoredVersion:
     can lead elsewhere once the decision is made.
     """
     manifest = stored.manifest
-    if BACKENDS[manifest.backend].runs_code:
+    if BACKENDS[manifest.backend].runs_code and isinstance(stored.repository, Path):
         stored = read_version(stored.repository.resolve(), manifest.name, manifest.version)
     trust.check(
         stored.manifest.backend,
         repository=str(stored.repository),
         manifest_sha256=stored.manifest_sha256,
-        place=str(stored.manifest_file),
+        place=f"{stored.place}/{MANIFEST_FILE}",
     )
     return stored
 
 
-def _build(backend: Backend, artefact: Artefact, options: RunOptions) -> ServedModel:
+def _build(backend: Backend, artefact: Artefact, options: RunOptions, place: str) -> ServedModel:
     manifest = artefact.manifest
     try:
         runner = backend.build(artefact, options)
@@ -89,7 +101,7 @@ def _build(backend: Backend, artefact: Artefact, options: RunOptions) -> ServedM
     else:
         model = ServedModel(ModelDescription.of(manifest), runner)
         if artefact.golden is not None:
-            model.check_golden(artefact.golden, f"{artefact.directory / GOLDEN_FILE} on {runner.device}")
+            model.check_golden(artefact.golden, f"{place}/{GOLDEN_FILE} on {runner.device}")
         return model
     raise ModelError(
         f"model {manifest.name} version {manifest.version}: {failed.message}",

@@ -78,7 +78,7 @@ def save_artefact(
     check_preprocessing(name, preprocessing)
     check_provenance(name, metrics=metrics, created_at=created_at)
     check_fit(model_shape(net), signature, preprocessing, f"model {name!r}")
-    check_parent(Path(repository), name, parent)
+    check_parent(repository, name, parent)
     check_tolerance(name, tolerance)
     weights = dump_weights(name, net, MAX_WEIGHTS_BYTES)
     loaded = read_back_net(name, net, weights)
