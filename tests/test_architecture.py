@@ -37,6 +37,7 @@ IMPORTED_ONLY_BY = {
         "stream/aggregate/service.py",
         "stream/aggregate/webhook.py",
     ),
+    "fsspec": ("models/artefacts/remote_store.py",),
     "noida_db": (),  # located without being imported: it is a program in a package
     "pyarrow": ("stream/publish/parquet_rows.py", "stream/demo"),
     "safetensors": ("models/artefacts/golden.py", "models/backends"),

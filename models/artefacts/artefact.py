@@ -91,7 +91,7 @@ def read_version(repository: Path | str, name: str, version: int | str | None = 
 
     store = RemoteStore(str(repository))
     remote = RemoteVersion(store, manifest, data, cache_folder(os.environ))
-    return StoredVersion(store.url, remote.directory, manifest, sha256, remote)
+    return StoredVersion(store.url, remote.directory, manifest, sha256, remote=remote)
 
 
 def read_artefact(stored: StoredVersion, on_progress: OnProgress | None = None) -> Artefact:

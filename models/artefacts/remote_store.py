@@ -20,7 +20,8 @@ from forebay.schemas.errors import ModelError, StorageError
 T = TypeVar("T")
 
 _EXTRAS: Final = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "hf": "hf"}
-"""The extra of Forebay that reads URLs of a scheme. These stores have no folders that must be created."""
+"""The extra of Forebay that reads URLs of a scheme, by s3fs, gcsfs or huggingface_hub. These stores have no folders that must
+be created."""
 _CHUNK_BYTES: Final = 8 * 1024 * 1024
 _CHECK_STORE: Final = "check the URL, the login for the store and the network"
 

@@ -31,7 +31,7 @@ CACHE_VARIABLE: Final = "FOREBAY_CACHE_DIR"
 TEMPORARY_PREFIX: Final = ".fetch-"
 LOCK_SUFFIX: Final = ".lock"
 
-log = logging.getLogger("forebay.models")
+log = logging.getLogger("forebay.repository")
 
 OnProgress = Callable[[str, int, int], None]
 """Called during a download with the URL of the version, the bytes that have arrived, and those of all files."""

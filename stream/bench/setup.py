@@ -11,6 +11,7 @@ import torch
 from pydantic import SecretStr
 
 from forebay.models.artefacts.artefact import read_version
+from forebay.models.artefacts.location import is_url, local_folder
 from forebay.models.artefacts.signature import Feature, Signature
 from forebay.models.artefacts.trust import normalise_repository
 from forebay.models.backends.torch.architectures import build_net
@@ -61,7 +62,9 @@ def bench_settings(
         kafka = settings.kafka.model_copy(update=group)
     else:
         kafka = KafkaSection(bootstrap_servers=embedded_servers).model_copy(update=group)
-    model = settings.model.model_copy(update={"repository": str(Path(settings.model.repository).absolute())})
+    model = settings.model
+    if not is_url(model.repository):
+        model = model.model_copy(update={"repository": str(local_folder(model.repository).absolute())})
     if own_repository is not None:
         model = model.model_copy(update={"repository": str(own_repository), "name": MODEL_NAME, "version": None})
         settings = settings.model_copy(update={"window": WindowSection()})  # its input is a single event

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import click
@@ -51,9 +50,8 @@ command.add_command(register_command)
 def _repository_option(function: Callable[P, R]) -> Callable[P, R]:
     return click.option(
         "--repository",
-        type=click.Path(path_type=Path),
-        metavar="DIR",
-        help="The model repository. [default: model.repository]",
+        metavar="DIR|URL",
+        help="The model repository: a folder, or a URL such as s3://bucket/models. [default: model.repository]",
     )(function)
 
 
@@ -69,7 +67,7 @@ def _repository_option(function: Callable[P, R]) -> Callable[P, R]:
 @click.argument("name", required=False, metavar="[NAME]")
 @_repository_option
 @json_option
-def list_command(source: ConfigSource, name: str | None, repository: Path | None, as_json: bool) -> None:
+def list_command(source: ConfigSource, name: str | None, repository: str | None, as_json: bool) -> None:
     """List the models of a repository, or the versions of the model NAME.
 
     Only manifests are read; `forebay models validate` checks the other files too. A manifest that cannot be read is listed
@@ -102,7 +100,7 @@ def list_command(source: ConfigSource, name: str | None, repository: Path | None
 @click.argument("reference", metavar="NAME[@VERSION|@ALIAS]")
 @_repository_option
 @json_option
-def show(source: ConfigSource, reference: str, repository: Path | None, as_json: bool) -> None:
+def show(source: ConfigSource, reference: str, repository: str | None, as_json: bool) -> None:
     """Show a version of a model: its input, outputs, files, origin and aliases.
 
     Only the manifest is read. --json prints it with `folder`, `aliases`, `manifest_sha256` and
@@ -140,7 +138,7 @@ def show(source: ConfigSource, reference: str, repository: Path | None, as_json:
 )
 @json_option
 def validate(
-    source: ConfigSource, references: tuple[str, ...], repository: Path | None, device: str, as_json: bool
+    source: ConfigSource, references: tuple[str, ...], repository: str | None, device: str, as_json: bool
 ) -> int:
     """Load versions as a worker does: verify all files, build the model, compare its golden rows, run it.
 
@@ -148,20 +146,20 @@ def validate(
     Models that run code of their own are loaded only if [trust] of the configuration allows it.
     """
     settings = source.load().settings
-    folder = Path(settings.model.repository) if repository is None else repository
+    folder = settings.model.repository if repository is None else repository
     # Imported late: it imports torch.
     from forebay.stream.cli.models_reading import all_versions, validate_version
+    from forebay.stream.cli.models_render import download_bar, print_validation
     from forebay.stream.inference.loading import trust_policy
 
     chosen = list(references) or all_versions(folder)
     trust = trust_policy(settings.trust)
     results: list[Validation] = []
     for reference in chosen:
-        result = validate_version(folder, reference, device, trust)
+        with download_bar() as on_progress:
+            result = validate_version(folder, reference, device, trust, on_progress=on_progress)
         results.append(result)
         if not as_json:
-            from forebay.stream.cli.models_render import print_validation
-
             print_validation(result)  # at once: a large model takes its time
     if as_json:
         echo_json([result.to_dict() for result in results])
@@ -189,7 +187,7 @@ def alias(
     source: ConfigSource,
     reference: str,
     alias: str,
-    repository: Path | None,
+    repository: str | None,
     remove: bool,
     by: str | None,
     reason: str,
@@ -208,11 +206,11 @@ def alias(
     from datetime import UTC, datetime
 
     from forebay.models.artefacts.alias_moves import move_alias
-    from forebay.models.artefacts.repository import find_version, split_reference
+    from forebay.models.artefacts.repository import resolve_version, split_reference
     from forebay.stream.cli.models_reading import user_name
 
     name, version = split_reference(reference)
-    number = None if remove else find_version(folder, name, version)[0]
+    number = None if remove else resolve_version(folder, name, version)
     move = move_alias(folder, name, alias, number, by=by or user_name(), at=datetime.now(UTC), reason=reason)
     if as_json:
         echo_json(None if move is None else move.to_dict())
@@ -236,7 +234,7 @@ def alias(
 @_repository_option
 @click.option("--alias", metavar="ALIAS", help="Show only the moves of this alias.")
 @json_option
-def history(source: ConfigSource, name: str, repository: Path | None, alias: str | None, as_json: bool) -> None:
+def history(source: ConfigSource, name: str, repository: str | None, alias: str | None, as_json: bool) -> None:
     """Show who moved the aliases of a model when, from and to which version, and why; newest first."""
     folder = _repository(source, repository)
     from forebay.models.artefacts.aliases import read_aliases
@@ -255,5 +253,5 @@ def history(source: ConfigSource, name: str, repository: Path | None, alias: str
         echo(f"{name}: no alias{'' if alias is None else f' {alias!r}'} was ever set", err=True)
 
 
-def _repository(source: ConfigSource, repository: Path | None) -> Path:
-    return Path(source.load().settings.model.repository) if repository is None else repository
+def _repository(source: ConfigSource, repository: str | None) -> str:
+    return source.load().settings.model.repository if repository is None else repository

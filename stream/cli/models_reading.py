@@ -10,21 +10,24 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from forebay.models.artefacts.aliases import read_aliases
 from forebay.models.artefacts.backend_files import BACKENDS
 from forebay.models.artefacts.manifest import Manifest
 from forebay.models.artefacts.repository import (
-    MANIFEST_FILE,
-    MAX_MANIFEST_BYTES,
-    find_version,
     list_models,
     list_versions,
+    read_manifest_file,
+    resolve_version,
     split_reference,
 )
-from forebay.models.artefacts.storage import read_bounded
+from forebay.models.artefacts.store import open_store
 from forebay.models.artefacts.trust import TrustPolicy
 from forebay.schemas.errors import ForebayError, ModelError
+
+if TYPE_CHECKING:
+    from forebay.models.artefacts.version_cache import OnProgress
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +36,13 @@ class Version:
 
     document: the manifest's JSON values.
     manifest_sha256: of the manifest's file, in hexadecimal digits; a trust policy names it.
+    folder: the path or URL of the version.
     """
 
     manifest: Manifest
     document: Mapping[str, object]
     manifest_sha256: str
-    folder: Path
+    folder: str
     aliases: tuple[str, ...]
 
     @property
@@ -50,7 +54,7 @@ class Version:
         """Return the manifest with folder, aliases, digest and whether it runs code added, as JSON values."""
         return {
             **self.document,
-            "folder": str(self.folder),
+            "folder": self.folder,
             "aliases": list(self.aliases),
             "manifest_sha256": self.manifest_sha256,
             "runs_code": self.runs_code,
@@ -76,7 +80,7 @@ class Validation:
         }
 
 
-def list_all_models(repository: Path) -> list[dict[str, object]]:
+def list_all_models(repository: Path | str) -> list[dict[str, object]]:
     """Return a description of each model: its versions and aliases, and when the highest was published."""
     rows: list[dict[str, object]] = []
     for name in list_models(repository):
@@ -92,7 +96,7 @@ def list_all_models(repository: Path) -> list[dict[str, object]]:
     return rows
 
 
-def list_all_versions(repository: Path, name: str) -> list[dict[str, object]]:
+def list_all_versions(repository: Path | str, name: str) -> list[dict[str, object]]:
     """Return a description of each version of a model, highest first. Raises ModelError if there is no such model."""
     rows: list[dict[str, object]] = []
     versions = list_versions(repository, name)
@@ -115,22 +119,33 @@ def list_all_versions(repository: Path, name: str) -> list[dict[str, object]]:
     return rows
 
 
-def read_version(repository: Path, reference: str) -> Version:
+def read_version(repository: Path | str, reference: str) -> Version:
     """Return the version that a reference names. Raises ModelError if it does not exist or its manifest is wrong."""
     name, chosen = split_reference(reference)
-    version, folder = find_version(repository, name, chosen)
+    version = resolve_version(repository, name, chosen)
+    folder = open_store(repository).place(name, str(version))
     manifest, document, sha256 = _read(repository, name, version)
     aliases = read_aliases(repository, name).of_version(version)
     return Version(manifest, document, manifest_sha256=sha256, folder=folder, aliases=aliases)
 
 
-def all_versions(repository: Path) -> list[str]:
+def all_versions(repository: Path | str) -> list[str]:
     """Return a reference to every version of every model, lowest first."""
     return [f"{name}@{version}" for name in list_models(repository) for version in list_versions(repository, name)]
 
 
-def validate_version(repository: Path, reference: str, device: str, trust: TrustPolicy) -> Validation:
-    """Load a version on a device as a worker with this trust policy does, and run it with one row."""
+def validate_version(
+    repository: Path | str,
+    reference: str,
+    device: str,
+    trust: TrustPolicy,
+    *,
+    on_progress: OnProgress | None = None,
+) -> Validation:
+    """Load a version on a device as a worker with this trust policy does, and run it with one row.
+
+    on_progress: called while the version is downloaded.
+    """
     from forebay.models.artefacts.artefact import read_version as read_stored_version
     from forebay.models.backends.protocol import RunOptions
     from forebay.models.serving.load_gate import load_version
@@ -139,7 +154,7 @@ def validate_version(repository: Path, reference: str, device: str, trust: Trust
     try:
         name, chosen = split_reference(reference)
         stored = read_stored_version(repository, name, chosen)
-        served = load_version(stored, options=RunOptions(device), trust=trust)
+        served = load_version(stored, options=RunOptions(device), trust=trust, on_progress=on_progress)
         served.warm_up([1])
     except ForebayError as error:
         return Validation(reference, error.message, error)
@@ -157,11 +172,10 @@ def user_name() -> str:
         return f"uid {os.getuid()}"
 
 
-def _read(repository: Path, name: str, version: int) -> tuple[Manifest, Mapping[str, object], str]:
+def _read(repository: Path | str, name: str, version: int) -> tuple[Manifest, Mapping[str, object], str]:
     """Return the manifest of a version, its JSON values and its SHA-256."""
-    file = find_version(repository, name, version)[1] / MANIFEST_FILE
-    data = read_bounded(repository, file, MAX_MANIFEST_BYTES)
-    manifest = Manifest.from_json(data, str(file))
+    _, data, file = read_manifest_file(repository, name, version)
+    manifest = Manifest.from_json(data, file)
     document = json.loads(data)
     if (manifest.name, manifest.version) != (name, version):
         raise ModelError(

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from rich.markup import escape
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 from rich.table import Table
 from rich.text import Text
 
-from forebay.stream.terminal.console import DIM, GREEN, RED, YELLOW, plain_table, stdout_console, visible
+from forebay.stream.terminal.console import DIM, GREEN, RED, YELLOW, plain_table, stderr_console, stdout_console, visible
 
 if TYPE_CHECKING:
     from forebay.models.artefacts.aliases import AliasMove
     from forebay.models.artefacts.manifest import Manifest
+    from forebay.models.artefacts.version_cache import OnProgress
     from forebay.models.registration.candidate import ConversionNote
     from forebay.stream.cli.models_reading import Validation, Version
 
@@ -122,6 +126,23 @@ def print_validation(result: Validation) -> None:
     console.print(Text.assemble(mark, " ", (visible(result.reference), "bold"), "  ", visible(result.detail)))
     if result.error is not None and result.error.remedy:
         console.print(Text(f"  hint: {visible(result.error.remedy)}", DIM))
+
+
+@contextmanager
+def download_bar() -> Iterator[OnProgress]:
+    """Provide a function that shows a download as a bar on the standard error, if that is a terminal, and remove it after."""
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    console = stderr_console()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task: TaskID | None = None
+
+        def show(place: str, num_bytes: int, total: int) -> None:
+            nonlocal task
+            if task is None:
+                task = bar.add_task(escape(visible(place)), total=total)
+            bar.update(task, completed=num_bytes)
+
+        yield show
 
 
 def _features(manifest: Manifest) -> str:

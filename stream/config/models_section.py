@@ -32,7 +32,9 @@ class ModelSection(Section):
     """The model that a worker serves, and the device that runs it."""
 
     repository: Path = Field(
-        default="models", description="The model repository: the folder that holds <name>/<version>/manifest.json."
+        default="models",
+        description="The model repository: the folder, or a URL such as s3://bucket/models, that holds "
+        "<name>/<version>/manifest.json.",
     )
     name: ModelName = Field(
         default="default",

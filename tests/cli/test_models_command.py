@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 
 from forebay.stream.cli import main
@@ -227,3 +228,26 @@ def test_a_model_with_code_of_its_own_is_validated_only_if_it_is_trusted(
     monkeypatch.setenv("FOREBAY_TRUST__MANIFESTS", "")
     monkeypatch.setenv("FOREBAY_TRUST__REPOSITORIES", "../" + str(repository.parent.name) + "/models/")
     run("validate", "own")
+
+
+def test_repositories_behind_urls(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = fsspec.filesystem("memory")
+    monkeypatch.setenv("FOREBAY_CACHE_DIR", str(tmp_path / "cache"))
+    at = ("--repository", "memory://shop/models")
+    try:
+        publish("memory://shop/models", "prices")
+        for entry in (tmp_path / "cache" / "models").iterdir():
+            entry.rename(tmp_path / entry.name)
+        assert run("list", *at, "--json")[0]["versions"] == [1]
+        shown = run("show", "prices", *at, "--json")
+        assert shown["folder"] == "memory://shop/models/prices/1"
+        run("alias", "prices@1", "champion", *at, "--by", "anna")
+        assert [move["by"] for move in run("history", "prices", *at, "--json")] == ["anna"]
+        assert run("list", "prices", "--set", "model.repository=memory://shop/models", "--json")[0]["aliases"] == [
+            "champion"
+        ]
+        (result,) = run("validate", "prices@champion", *at, "--json")
+        assert result["ok"], result
+        assert "there is no version 3" in run("show", "prices@3", *at, status=1)
+    finally:
+        files.rm("/shop", recursive=True)

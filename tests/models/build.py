@@ -75,7 +75,7 @@ def serve_artefact(loaded: LoadedNet) -> ServedModel:
     return model
 
 
-def publish(repository: Path, name: str = "delays", **more: Any) -> Path:
+def publish(repository: Path | str, name: str = "delays", **more: Any) -> Path:
     """Publish the next version of a small model; `more` replaces arguments of `save_artefact`."""
     options: dict[str, Any] = {
         "signature": make_signature(labels=("no", "yes")),
