@@ -82,11 +82,16 @@ def aliases_lock(url: str, name: str) -> Iterator[RemoteStore]:
 
 def _claim_version(store: RemoteStore, name: str) -> int:
     """Return the next number, which no other process can claim. Any entry whose name is a number counts as taken."""
+    number = 0
     for _ in range(_MAX_ATTEMPTS):
         taken = [int(entry) for entry in store.taken_versions(name) if VERSION_NAME.fullmatch(entry)]
-        number = max(taken, default=0) + 1
-        if _create_token(store, name, str(number), CLAIM_FILE):
+        number = max(number, *taken, 0) + 1
+        if not _create_token(store, name, str(number), CLAIM_FILE):
+            continue
+        # Another process may have published this number, and deleted its claim, since the versions were listed.
+        if not store.has_file(name, str(number), MANIFEST_FILE):
             return number
+        store.delete(name, str(number), CLAIM_FILE)
     raise StorageError(
         f"{store.place(name)}: no version number could be claimed in {_MAX_ATTEMPTS} attempts; the last was {number}",
         remedy="check that the store lists what is written to it, and that no others publish all the time",
