@@ -12,7 +12,16 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 from rich.table import Table
 from rich.text import Text
 
-from forebay.stream.terminal.console import DIM, GREEN, RED, YELLOW, plain_table, stderr_console, stdout_console, visible
+from forebay.stream.terminal.console import (
+    DIM,
+    GREEN,
+    RED,
+    YELLOW,
+    plain_table,
+    stderr_console,
+    stdout_console,
+    visible,
+)
 
 if TYPE_CHECKING:
     from forebay.models.artefacts.aliases import AliasMove
