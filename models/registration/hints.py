@@ -6,8 +6,9 @@ or the path of its file. It takes from the model what the model knows, and the r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from forebay.models.artefacts.arrays import FloatArray
 from forebay.models.artefacts.manifest import OutputKind
@@ -30,6 +31,7 @@ class Hints:
     outputs: what the model returns; None for what the model says.
     golden_rows: float32 [N, F] as events give them; None if there are none yet.
     backend: what shall run the model; None to choose.
+    arguments: with which the constructor of the user's own torch module builds it, by name.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Hints:
     outputs: OutputKind | None = None
     golden_rows: FloatArray | None = None
     backend: str | None = None
+    arguments: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
 
     def complete_signature(
         self,

@@ -35,11 +35,17 @@ class ReaderEntry:
 OBJECT_READERS: Final[Mapping[str, ReaderEntry]] = MappingProxyType(
     {
         "forebay": ReaderEntry("torch_nets", "read_net"),
+        "torch": ReaderEntry("torch_nets", "read_own_module"),
     }
 )
 """By library: the first part of the module that a class, or one that it inherits from, is defined in."""
 
-FILE_READERS: Final[Mapping[str, ReaderEntry]] = MappingProxyType({})
+FILE_READERS: Final[Mapping[str, ReaderEntry]] = MappingProxyType(
+    {
+        ".pt2": ReaderEntry("own_torch", "read_program"),
+        ".py": ReaderEntry("own_code", "read_function"),
+    }
+)
 """By suffix, in lower case."""
 
 _PICKLED: Final = frozenset(

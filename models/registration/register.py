@@ -73,6 +73,7 @@ def register(
     parent: int | None = None,
     tolerance: Tolerance | None = None,
     backend: str | None = None,
+    arguments: Mapping[str, object] = MappingProxyType({}),
     created_at: datetime | None = None,
     reference_statistics: Mapping[str, object] | None = None,
 ) -> Registration:
@@ -93,6 +94,7 @@ def register(
     golden_rows: [N, F] as events give them; at most 32 are stored. None for rows of the sample, or made ones.
     tolerance: the allowed difference of outputs; None for one that suits the model.
     backend: what shall run the model; None to choose.
+    arguments: with which the constructor of a torch module of your own built it, by name.
     created_at: a time with a time zone; None for now. The other arguments: as in `save_artefact`.
 
     Raises ModelError if the model cannot be read, its parts do not fit together or its outputs differ; StorageError if the
@@ -114,6 +116,7 @@ def register(
         outputs=_one_of("outputs", outputs, OUTPUT_KINDS),
         golden_rows=None if golden_rows is None else _rows(name, golden_rows),
         backend=_one_of("backend", backend, tuple(BACKENDS)),
+        arguments=arguments,
     )
     about = Provenance(moment, metrics, note, licence, parent=parent, reference_statistics=reference_statistics)
     return _register(model, hints, sample, tolerance=tolerance, repository=Path(repository), provenance=about)

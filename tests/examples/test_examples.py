@@ -192,5 +192,6 @@ def expected_windows(july: Path, repository: Path) -> dict[str, tuple[int, float
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
 def test_each_example_states_how_to_run_it_and_what_it_needs(path: Path) -> None:
-    assert f"python examples/{path.name} " in path.read_text().split('"""')[1]
-    assert f"usage: python examples/{path.name}" in example(path.name, code=1)
+    text = path.read_text()
+    assert f"python examples/{path.name} " in text.split('"""')[1]
+    assert f"usage: python examples/{path.name} " in text

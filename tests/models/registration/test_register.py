@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import forebay
 from forebay.models.artefacts.signature import Feature, Signature
@@ -210,6 +211,21 @@ def test_a_missing_library_is_named_with_its_extra(tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize("entry", [*OBJECT_READERS.values(), *FILE_READERS.values()], ids=lambda entry: entry.function)
 def test_every_reader_of_the_tables_exists(entry: ReaderEntry) -> None:
     assert callable(entry.load("a model"))
+
+
+def test_a_function_in_a_file_runs_code(tmp_path: Path) -> None:
+    file = tmp_path / "double.py"
+    file.write_text("def predict(x):\n    return 2 * x[:, :1]\n")
+    done = register(tmp_path, file, signature=ROWS.drop(columns="b"), target="kind", task="regression")
+    assert (done.backend, done.runs_code, done.compared) == ("python", True, True)
+    file.write_text("def predict(x):\n    return x[:, 5]\n")
+    with pytest.raises(ModelError, match="IndexError"):
+        register(tmp_path, file, signature=ROWS, target="kind")
+
+
+def test_what_is_no_module_of_torch_is_refused(tmp_path: Path) -> None:
+    error = fault(tmp_path, torch.zeros(3), signature=make_signature())
+    assert "this is a torch.Tensor" in error.message and "give the trained module itself" in str(error.remedy)
 
 
 def test_choosing_a_reader_imports_no_library(tmp_path: Path) -> None:
