@@ -36,6 +36,8 @@ OBJECT_READERS: Final[Mapping[str, ReaderEntry]] = MappingProxyType(
     {
         "forebay": ReaderEntry("torch_nets", "read_net"),
         "torch": ReaderEntry("torch_nets", "read_own_module"),
+        "lightgbm": ReaderEntry("lightgbm_reader", "read_lightgbm", "trees"),
+        "sklearn": ReaderEntry("sklearn_trees", "read_sklearn_trees", "trees"),
     }
 )
 """By library: the first part of the module that a class, or one that it inherits from, is defined in."""
@@ -44,6 +46,7 @@ FILE_READERS: Final[Mapping[str, ReaderEntry]] = MappingProxyType(
     {
         ".pt2": ReaderEntry("own_torch", "read_program"),
         ".py": ReaderEntry("own_code", "read_function"),
+        ".txt": ReaderEntry("lightgbm_reader", "read_lightgbm", "trees"),
     }
 )
 """By suffix, in lower case."""
