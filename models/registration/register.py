@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -13,13 +14,12 @@ import numpy as np
 
 from forebay.models.artefacts.argument_checks import describe, texts
 from forebay.models.artefacts.arrays import FloatArray
-from forebay.models.artefacts.artefact import read_version
 from forebay.models.artefacts.backend_files import BACKENDS
 from forebay.models.artefacts.draft_checks import check_parent, check_provenance, check_tolerance
 from forebay.models.artefacts.golden import Tolerance
-from forebay.models.artefacts.manifest import OUTPUT_KINDS, OutputKind, Provenance
+from forebay.models.artefacts.manifest import OUTPUT_KINDS, Manifest, OutputKind, Provenance
 from forebay.models.artefacts.preprocessing import Preprocessing
-from forebay.models.artefacts.repository import check_name
+from forebay.models.artefacts.repository import MANIFEST_FILE, check_name
 from forebay.models.artefacts.signature import TASKS, Signature, Task
 from forebay.models.registration.candidate import Candidate, ConversionNote
 from forebay.models.registration.hints import Hints
@@ -33,6 +33,7 @@ from forebay.schemas.errors import ForebayError, ModelError
 class Registration:
     """A version that was registered.
 
+    folder: of the version; for a repository behind a URL, of its copy on this machine.
     backend: what runs the model.
     manifest_sha256: the digest of the manifest, in hexadecimal digits; a trust policy can name it.
     notes: what became of each part of the original model.
@@ -82,6 +83,7 @@ def register(
         x, y = sklearn.datasets.load_wine(return_X_y=True, as_frame=True)
         forebay.register(RandomForestClassifier().fit(x, y), name="wine", signature=x)
 
+    repository: a folder, or a URL such as s3://bucket/models.
     model: a fitted object of a supported library, or the path of a file in a format that is safe to read; not a pickle.
     signature: the input: a Signature, or a sample to read it from, the path of a CSV file with a header or a pandas.DataFrame
         [N, F]. Its numbers are float32 features, its texts categories, its columns with empty cells nullable. None if the
@@ -103,7 +105,7 @@ def register(
     moment = datetime.now(UTC) if created_at is None else created_at
     check_name(name)
     check_provenance(name, metrics=metrics, created_at=moment)
-    check_parent(Path(repository), name, parent)
+    check_parent(repository, name, parent)
     check_tolerance(name, tolerance)
     stated, sample = _input(signature, target)
     hints = Hints(
@@ -119,7 +121,7 @@ def register(
         arguments=arguments,
     )
     about = Provenance(moment, metrics, note, licence, parent=parent, reference_statistics=reference_statistics)
-    return _register(model, hints, sample, tolerance=tolerance, repository=Path(repository), provenance=about)
+    return _register(model, hints, sample, tolerance=tolerance, repository=repository, provenance=about)
 
 
 def _register(
@@ -128,7 +130,7 @@ def _register(
     sample: Sample | None,
     *,
     tolerance: Tolerance | None,
-    repository: Path,
+    repository: Path | str,
     provenance: Provenance,
 ) -> Registration:
     what, entry = find_reader(model)
@@ -152,13 +154,13 @@ def _register(
             kind="registration",
             remedy="check that the model predicts these rows in its own library: the cause is the exception above this one",
         ) from error
-    stored = read_version(repository, hints.name, int(folder.name))
+    data = (folder / MANIFEST_FILE).read_bytes()
     return Registration(
         hints.name,
-        stored.manifest.version,
+        Manifest.from_json(data, str(folder / MANIFEST_FILE)).version,
         folder,
         backend=candidate.backend,
-        manifest_sha256=stored.manifest_sha256,
+        manifest_sha256=hashlib.sha256(data).hexdigest(),
         notes=candidate.notes,
         compared=candidate.expected is not None,
         golden_rows_given=rows is not None,

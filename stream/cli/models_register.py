@@ -48,9 +48,8 @@ class RegisterOptions(TypedDict):
 @click.option("--name", required=True, metavar="NAME", help="Name of the model; this becomes its next version.")
 @click.option(
     "--repository",
-    type=click.Path(path_type=Path),
     metavar="DIR",
-    help="The model repository. [default: model.repository]",
+    help="The model repository: a folder, or a URL such as s3://bucket/models. [default: model.repository]",
 )
 @click.option("--backend", metavar="NAME", help="What shall run the model. [default: what suits the file]")
 @click.option(
@@ -81,7 +80,7 @@ class RegisterOptions(TypedDict):
 def command(
     source: ConfigSource,
     path: Path,
-    repository: Path | None,
+    repository: str | None,
     signature: Path | None,
     labels: str | None,
     metrics: tuple[str, ...],
@@ -95,7 +94,7 @@ def command(
     pipeline of scikit-learn, are registered from Python: `forebay.register`.
     """
     stated = dict(map(_metric, metrics))
-    folder = Path(source.load().settings.model.repository) if repository is None else repository
+    folder = source.load().settings.model.repository if repository is None else repository
     from forebay.models.registration.register import register
 
     arguments: dict[str, Any] = {**options, "metrics": stated, "signature": signature, "repository": folder}
@@ -103,9 +102,9 @@ def command(
     with _progress(path):
         done = register(path, **arguments)
     if as_json:
-        echo_json(_document(done))
+        echo_json(_document(done, folder))
     else:
-        _print(done, None if repository is None else folder)
+        _print(done, folder, is_stated=repository is not None)
 
 
 def _metric(text: str) -> tuple[str, float]:
@@ -133,11 +132,15 @@ def _progress(path: Path) -> Iterator[None]:
         yield
 
 
-def _document(done: Registration) -> dict[str, object]:
+def _place(done: Registration, repository: str) -> str:
+    return f"{repository.rstrip('/')}/{done.name}/{done.version}"
+
+
+def _document(done: Registration, repository: str) -> dict[str, object]:
     return {
         "name": done.name,
         "version": done.version,
-        "folder": str(done.folder),
+        "place": _place(done, repository),
         "backend": done.backend,
         "manifest_sha256": done.manifest_sha256,
         "runs_code": done.runs_code,
@@ -147,7 +150,7 @@ def _document(done: Registration) -> dict[str, object]:
     }
 
 
-def _print(done: Registration, repository: Path | None) -> None:
+def _print(done: Registration, repository: str, *, is_stated: bool) -> None:
     from rich.text import Text
 
     from forebay.stream.cli.models_render import notes_table
@@ -155,7 +158,9 @@ def _print(done: Registration, repository: Path | None) -> None:
 
     console = stdout_console()
     console.print(
-        Text.assemble(("✓", GREEN), " ", (f"{done.name}@{done.version}", "bold"), f"  {visible(str(done.folder))}")
+        Text.assemble(
+            ("✓", GREEN), " ", (f"{done.name}@{done.version}", "bold"), f"  {visible(_place(done, repository))}"
+        )
     )
     rows = "rows of the sample" if done.golden_rows_given else "made rows"
     check = "agrees with the original on golden rows" if done.compared else "stored its outputs for golden rows"
@@ -163,7 +168,7 @@ def _print(done: Registration, repository: Path | None) -> None:
     if done.notes:
         console.print(Text(f"  {quantity(len(done.notes), 'note')} on the conversion:", DIM))
         print_whole(notes_table(done.notes))
-    where = "" if repository is None else f" --set model.repository={repository}"
+    where = f" --set model.repository={repository}" if is_stated else ""
     chosen = f"{where} --set model.name={done.name} --set model.version={done.version}"
     console.print(Text(f"next: forebay check{visible(chosen)}"))
     if done.runs_code:

@@ -119,7 +119,7 @@ def test_json_has_all_of_it(run: Run) -> None:
     assert document == {
         "name": "m",
         "version": 1,
-        "folder": "other/m/1",
+        "place": "other/m/1",
         "backend": "torch",
         "runs_code": False,
         "compared": True,

@@ -213,6 +213,15 @@ def test_every_reader_of_the_tables_exists(entry: ReaderEntry) -> None:
     assert callable(entry.load("a model"))
 
 
+def test_a_repository_can_be_behind_a_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    url = f"local://{tmp_path}/models"
+    for version in (1, 2):
+        done = register(tmp_path, signature=make_signature(), repository=url, parent=version - 1 or None)
+        assert done.version == version and (done.folder / "manifest.json").is_file()
+    assert (tmp_path / "models" / "m" / "2" / "README.md").read_text().startswith("# m, version 2\n")
+
+
 def test_a_function_in_a_file_runs_code(tmp_path: Path) -> None:
     file = tmp_path / "double.py"
     file.write_text("def predict(x):\n    return 2 * x[:, :1]\n")
