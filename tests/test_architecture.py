@@ -53,6 +53,7 @@ IMPORTED_ONLY_BY = {
     "pandas": ("models/registration",),
     "numpy": ("models", "stream"),
     "onnxruntime": ("models/backends",),
+    "xgboost": ("models/registration/xgboost_reader.py",),
     "xxhash": ("models/artefacts/text_codes.py",),
     "opentelemetry": ("stream/telemetry",),
     "prometheus_client": ("stream/telemetry/prometheus.py",),

@@ -38,6 +38,7 @@ OBJECT_READERS: Final[Mapping[str, ReaderEntry]] = MappingProxyType(
         "torch": ReaderEntry("torch_nets", "read_own_module"),
         "lightgbm": ReaderEntry("lightgbm_reader", "read_lightgbm", "trees"),
         "sklearn": ReaderEntry("sklearn_trees", "read_sklearn_trees", "trees"),
+        "xgboost": ReaderEntry("xgboost_reader", "read_xgboost", extra="trees"),
     }
 )
 """By library: the first part of the module that a class, or one that it inherits from, is defined in."""
@@ -47,6 +48,8 @@ FILE_READERS: Final[Mapping[str, ReaderEntry]] = MappingProxyType(
         ".pt2": ReaderEntry("own_torch", "read_program"),
         ".py": ReaderEntry("own_code", "read_function"),
         ".txt": ReaderEntry("lightgbm_reader", "read_lightgbm", "trees"),
+        ".json": ReaderEntry("xgboost_reader", "read_xgboost", extra="trees"),
+        ".ubj": ReaderEntry("xgboost_reader", "read_xgboost", extra="trees"),
     }
 )
 """By suffix, in lower case."""

@@ -27,6 +27,7 @@ EXTRA_OF = {
     "forebay/models/registration/sklearn_boosting.py": "trees",
     "forebay/models/registration/sklearn_forests.py": "trees",
     "forebay/models/registration/sklearn_trees.py": "trees",
+    "forebay/models/registration/xgboost_reader.py": "trees",
     "forebay/stream/aggregate/app.py": "aggregate",
     "forebay/stream/aggregate/service.py": "aggregate",
     "forebay/stream/aggregate/table.py": "aggregate",

@@ -111,7 +111,7 @@ def numeric_form(ensemble: TreeEnsemble, place: str, *, leaf_numbers_as_outputs:
             weight_L=weight_L,
             target_L=target_L,
         )
-    return NumericForm(used, zeros, tables, trees, constant_O)
+    return NumericForm(used, zeros, tables, trees=trees, constant_O=constant_O)
 
 
 def _leaves(
