@@ -21,7 +21,6 @@ from forebay.models.backends.python.backend import load_function
 from forebay.models.registration.candidate import Candidate
 from forebay.models.registration.hints import Hints
 from forebay.models.registration.source import check_self_contained, read_source
-from forebay.schemas.errors import ModelError
 
 Run = Callable[[FloatArray], FloatArray]
 """Returns the raw outputs [B, O] for prepared rows [B, *row shape]."""
@@ -61,19 +60,11 @@ def complete_hints(hints: Hints, run: Run) -> tuple[Signature, Preprocessing]:
     state the features or the task.
     """
     preprocessing = Preprocessing.identity() if hints.preprocessing is None else hints.preprocessing
-    if hints.signature is not None:
-        return hints.signature, preprocessing
-    missing = [name for name, value in (("the features", hints.features), ("the task", hints.task)) if not value]
-    if missing or hints.task is None:
-        raise ModelError(
-            f"model {hints.name!r}: {' and '.join(missing)} cannot be read from the code",
-            kind="signature",
-            remedy="state a signature, or a sample of the data and the task",
-        )
-    width = len(hints.features)
-    draft = Signature(features=hints.features, shape=(width,), task="regression", output_dim=1)
+    if hints.signature is not None or not hints.features or hints.task is None:
+        return hints.stated_signature(), preprocessing
+    draft = Signature(features=hints.features, shape=(len(hints.features),), task="regression", output_dim=1)
     outputs = run(np.zeros((2, *prepared_shape(draft, preprocessing)), dtype=np.float32))
-    return hints.complete_signature(task=hints.task, output_dim=outputs.shape[1], num_features=width), preprocessing
+    return hints.stated_signature(outputs.shape[1]), preprocessing
 
 
 def expected_outputs(run: Run, signature: Signature, preprocessing: Preprocessing) -> Run:

@@ -10,7 +10,6 @@ import inspect
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Final
 
 import torch
@@ -24,6 +23,7 @@ from forebay.models.artefacts.backend_files import (
     PROGRAM_FILE,
     WEIGHTS_FILE,
 )
+from forebay.models.artefacts.draft_checks import type_name
 from forebay.models.backends.own_code import code_error
 from forebay.models.backends.torch.own_module import OwnModuleRunner, build_module
 from forebay.models.backends.torch.program import load_program, program_runner, program_shape
@@ -34,24 +34,29 @@ from forebay.models.registration.own_code import Run, complete_hints, expected_o
 from forebay.models.registration.source import check_definitions_only, check_self_contained, read_source
 from forebay.schemas.errors import ModelError
 
-_NO_ARGUMENTS: Final[Mapping[str, object]] = MappingProxyType({})
 _INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
 _CPU: Final = torch.device("cpu")
 
 
-def read_module(model: nn.Module, hints: Hints, *, arguments: Mapping[str, object] = _NO_ARGUMENTS) -> Candidate:
-    """Return the candidate for a trained module of a class of the user's own. A `Reader` but for the arguments.
+def read_module(model: object, hints: Hints) -> Candidate:
+    """Return the candidate for a trained module of a class of the user's own. Implements `Reader`.
 
     The file that defines the class becomes part of the version. It may import what is installed where the worker runs, but no
     file beside it. The module takes float32 [B, *row shape], the rows after the preprocessing, and returns a tensor [B, O],
     or [B] for one output. Unless the hints state otherwise, a classifier returns logits.
 
     model: the trained instance, on any device and in any mode; it is not changed.
-    arguments: the keyword arguments with which the constructor builds such a module, as JSON values.
+    hints: `arguments` are the keyword arguments with which the constructor builds such a module, as JSON values.
 
     Raises ModelError if there is no such file, as in a notebook, or the file does not stand by itself, or a module that is
     built from it with these arguments does not have the state or the outputs of `model`. Runs the file.
     """
+    if not isinstance(model, nn.Module):
+        raise ModelError(
+            f"model {hints.name!r}: this is a {type_name(type(model))}; allowed are trained torch.nn.Module",
+            kind="registration",
+            remedy="give the trained module itself",
+        )
     cls = type(model)
     file = _source_file(cls)
     source = read_source(file, MAX_SOURCE_BYTES)
@@ -63,7 +68,6 @@ def read_module(model: nn.Module, hints: Hints, *, arguments: Mapping[str, objec
         hints,
         class_name=cls.__name__,
         state=model.state_dict(),
-        arguments=arguments,
         original=_original_outputs(model, file),
     )
 
@@ -74,7 +78,6 @@ def read_module_file(
     *,
     class_name: str,
     state: Mapping[str, torch.Tensor],
-    arguments: Mapping[str, object] = _NO_ARGUMENTS,
 ) -> Candidate:
     """Return the candidate for a class in a file and the state of a trained module of that class.
 
@@ -82,7 +85,7 @@ def read_module_file(
     """
     file = Path(file)
     source = read_source(file, MAX_SOURCE_BYTES)
-    return _module_candidate(source, file, hints, class_name=class_name, state=state, arguments=arguments)
+    return _module_candidate(source, file, hints, class_name=class_name, state=state)
 
 
 def read_program(model: object, hints: Hints) -> Candidate:
@@ -118,12 +121,11 @@ def _module_candidate(
     *,
     class_name: str,
     state: Mapping[str, object],
-    arguments: Mapping[str, object],
     original: Run | None = None,
 ) -> Candidate:
     """Return the candidate. original: runs the trained module; None if only its state is at hand."""
     check_self_contained(source, file)
-    arguments = _json_values(arguments, hints.name)
+    arguments = _json_values(hints.arguments, hints.name)
     weights = dump_state(hints.name, state, MAX_WEIGHTS_BYTES)
     module = build_module(source, str(file), class_name, arguments)
     load_state(module, weights, f"model {hints.name!r}")

@@ -35,7 +35,7 @@ class ReaderEntry:
 OBJECT_READERS: Final[Mapping[str, ReaderEntry]] = MappingProxyType(
     {
         "forebay": ReaderEntry("torch_nets", "read_net"),
-        "torch": ReaderEntry("torch_nets", "read_own_module"),
+        "torch": ReaderEntry("own_torch", "read_module"),
         "lightgbm": ReaderEntry("lightgbm_reader", "read_lightgbm", "trees"),
         "sklearn": ReaderEntry("sklearn_trees", "read_sklearn_trees", "trees"),
         "xgboost": ReaderEntry("xgboost_reader", "read_xgboost", extra="trees"),

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from torch import nn
-
 from forebay.models.artefacts.backend_files import MAX_WEIGHTS_BYTES, WEIGHTS_FILE
-from forebay.models.artefacts.draft_checks import type_name
 from forebay.models.artefacts.fit import check_fit
 from forebay.models.artefacts.preprocessing import Preprocessing
 from forebay.models.backends.torch.architectures import Net, model_shape
@@ -13,8 +10,6 @@ from forebay.models.backends.torch.validation import check_net
 from forebay.models.backends.torch.weights import dump_weights
 from forebay.models.registration.candidate import Candidate
 from forebay.models.registration.hints import Hints
-from forebay.models.registration.own_torch import read_module
-from forebay.schemas.errors import ModelError
 
 
 def read_net(net: object, hints: Hints) -> Candidate:
@@ -37,17 +32,3 @@ def read_net(net: object, hints: Hints) -> Candidate:
         params=net.params,
         architecture=net.architecture,
     )
-
-
-def read_own_module(module: object, hints: Hints) -> Candidate:
-    """Return the candidate of a trained torch module of the user's own class, built with `hints.arguments`.
-
-    Raises ModelError for other objects of torch, such as a state_dict or a class, and as `read_module` does.
-    """
-    if not isinstance(module, nn.Module):
-        raise ModelError(
-            f"model {hints.name!r}: this is a {type_name(type(module))}; allowed are trained torch.nn.Module",
-            kind="registration",
-            remedy="give the trained module itself",
-        )
-    return read_module(module, hints, arguments=hints.arguments)

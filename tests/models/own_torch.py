@@ -63,7 +63,7 @@ def trained(net: nn.Module) -> nn.Module:
 
 
 def publish_module(repository: Path, net: nn.Module, name: str = "own", **arguments: object) -> Path:
-    return publish_own(read_module(net, Hints(name, signature=make_signature()), arguments=arguments), repository, name)
+    return publish_own(read_module(net, Hints(name, signature=make_signature(), arguments=arguments)), repository, name)
 
 
 def exported(net: nn.Module, *, dynamic: Any = None, x: torch.Tensor | None = None) -> bytes:

@@ -82,7 +82,7 @@ def test_a_signature_is_completed_by_the_number_of_outputs(tmp_path: Path) -> No
     features = (Feature("a"), Feature("b"), Feature("c"))
     signature = read_function(tmp_path / "own.py", Hints("own", features=features, task="multiclass")).signature
     assert (signature.features, signature.output_dim, signature.task) == (features, 2, "multiclass")
-    with pytest.raises(ModelError, match="'own': the features and the task cannot be read from the code"):
+    with pytest.raises(ModelError, match="'own': the model does not say what it takes and returns, and signature"):
         read_function(tmp_path / "own.py", Hints("own"))
-    with pytest.raises(ModelError, match="'own': the task cannot be read from the code"):
+    with pytest.raises(ModelError, match="and task is not stated"):
         read_function(tmp_path / "own.py", Hints("own", features=features))

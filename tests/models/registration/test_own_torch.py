@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tests.models.own_code import publish_own
 from tests.models.own_torch import NET, import_net, publish_module, trained, write_net
 
 HINTS = Hints("own", signature=make_signature())
+WIDTH_5 = replace(HINTS, arguments={"width": 5})
 
 
 @pytest.fixture
@@ -28,7 +30,7 @@ def net(tmp_path: Path) -> nn.Module:
 
 
 def test_a_module_brings_its_file_and_its_state(net: nn.Module) -> None:
-    candidate = read_module(net, HINTS, arguments={"width": 5})
+    candidate = read_module(net, WIDTH_5)
     assert candidate.files["module.py"] == NET.encode()
     assert (candidate.backend, candidate.outputs) == ("torch-module", "logits")
     assert candidate.params == {"class": "Net", "arguments": {"width": 5}}
@@ -44,18 +46,19 @@ def test_the_trained_module_is_not_changed(net: nn.Module, tmp_path: Path) -> No
 
 def test_the_signature_is_completed_by_the_number_of_outputs(net: nn.Module) -> None:
     features = (Feature("a"), Feature("b"), Feature("c"))
-    hints = Hints("own", features=features, task="multiclass", labels=("no", "yes"))
-    signature = read_module(net, hints, arguments={"width": 5}).signature
+    arguments = {"width": 5}
+    hints = Hints("own", features=features, task="multiclass", labels=("no", "yes"), arguments=arguments)
+    signature = read_module(net, hints).signature
     assert (signature.features, signature.output_dim, signature.labels) == (features, 2, ("no", "yes"))
 
 
 def test_other_arguments_than_those_of_the_training_are_refused(net: nn.Module) -> None:
     with pytest.raises(ModelError, match=r"head.weight is torch.float32 \[2, 5\] instead of torch.float32 \[2, 6\]"):
-        read_module(net, HINTS, arguments={"width": 6})
+        read_module(net, replace(HINTS, arguments={"width": 6}))
     with pytest.raises(ModelError, match="building Net raised TypeError"):
         read_module(net, HINTS)
     with pytest.raises(ModelError, match="arguments of the constructor are not JSON values"):
-        read_module(net, HINTS, arguments={"width": object()})
+        read_module(net, replace(HINTS, arguments={"width": object()}))
 
 
 def test_a_module_that_was_changed_after_its_constructor_is_refused(net: Any, tmp_path: Path) -> None:
@@ -86,7 +89,7 @@ def test_a_class_that_needs_another_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "layers.py").touch()
     file = write_net(tmp_path, "def f():\n    import layers\n" + NET)
     with pytest.raises(ModelError, match=r"net.py, line 2: imports layers, a file of your own"):
-        read_module(import_net(file).Net(5), HINTS, arguments={"width": 5})
+        read_module(import_net(file).Net(5), WIDTH_5)
 
 
 @pytest.mark.parametrize(
@@ -101,29 +104,19 @@ def test_a_class_that_needs_another_file_is_refused(tmp_path: Path) -> None:
 )
 def test_a_state_that_cannot_be_stored_is_refused(tmp_path: Path, state: dict[str, Any], message: str) -> None:
     with pytest.raises(ModelError, match=message):
-        read_module_file(write_net(tmp_path), HINTS, class_name="Net", state=state, arguments={"width": 5})
+        read_module_file(write_net(tmp_path), WIDTH_5, class_name="Net", state=state)
 
 
 def test_a_file_with_a_state_is_the_same_model_as_the_instance(net: nn.Module, tmp_path: Path) -> None:
-    candidate = read_module_file(
-        tmp_path / "net.py", HINTS, class_name="Net", state=net.state_dict(), arguments={"width": 5}
-    )
-    assert candidate.files == read_module(net, HINTS, arguments={"width": 5}).files
+    candidate = read_module_file(tmp_path / "net.py", WIDTH_5, class_name="Net", state=net.state_dict())
+    assert candidate.files == read_module(net, WIDTH_5).files
     publish_own(candidate, tmp_path / "models")
 
 
 SCRIPT = """
-import sys
-from datetime import UTC, datetime
-
 from torch import nn
 
-from forebay import Feature, Signature
-from forebay.models.artefacts.manifest import Provenance
-from forebay.models.registration.hints import Hints
-from forebay.models.registration.own_torch import read_module
-from forebay.models.registration.publish import publish_candidate
-from forebay.schemas.errors import ModelError
+from forebay import Feature, Signature, register
 
 
 class Net(nn.Module):
@@ -138,11 +131,9 @@ class Net(nn.Module):
 def main():
     signature = Signature((Feature("a"), Feature("b")), shape=(2,), task="binary", output_dim=1)
     try:
-        candidate = read_module(Net(), Hints("own", signature=signature))
-    except ModelError as error:
-        print(error.message)
-        return
-    print(publish_candidate(candidate, repository="models", name="own", provenance=Provenance(datetime.now(UTC), {})))
+        print(register(Net(), name="own", signature=signature).folder)
+    except Exception as error:
+        print(error)
 
 """
 
