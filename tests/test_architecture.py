@@ -44,7 +44,6 @@ IMPORTED_ONLY_BY = {
     "torch": (
         "models/backends/torch",
         "models/registration/own_torch.py",
-        "models/registration/torch_nets.py",
         "models/training/train.py",
         "stream/bench/setup.py",
     ),

@@ -1,4 +1,4 @@
-"""Read nets of the built-in architectures, and find the reader of the user's own modules."""
+"""Read nets of the built-in architectures."""
 
 from __future__ import annotations
 
