@@ -76,21 +76,30 @@ def move_alias(
 
 def _change(repository: Path | str, name: str, move: Callable[[Aliases], Aliases | None]) -> Aliases | None:
     """Change the aliases of a model while no other process does, and return them; None if `move` changes nothing."""
+    with aliases_locked(repository, name) as write:
+        aliases = move(read_aliases(repository, name))
+        if aliases is not None:
+            write(aliases)
+        return aliases
+
+
+@contextmanager
+def aliases_locked(repository: Path | str, name: str) -> Iterator[Callable[[Aliases], None]]:
+    """Keep other processes from moving the aliases of a model, and provide the function that writes them.
+
+    Raises ModelError if another process is moving one behind the same URL; StorageError if the repository cannot be written.
+    """
     if is_url(repository):
         from forebay.models.artefacts.remote_publication import aliases_lock  # imports fsspec
 
         with aliases_lock(str(repository), name) as store:
-            aliases = move(read_aliases(repository, name))
-            if aliases is not None:
-                store.write(name, ALIASES_FILE, data=_encoded(aliases, store.place(name, ALIASES_FILE)))
-            return aliases
+            place = store.place(name, ALIASES_FILE)
+            yield lambda aliases: store.write(name, ALIASES_FILE, data=_encoded(aliases, place))
+        return
     directory = local_folder(repository) / name
     try:
         with _lock(directory):
-            aliases = move(read_aliases(repository, name))
-            if aliases is not None:
-                _replace(directory, aliases)
-            return aliases
+            yield lambda aliases: _replace(directory, aliases)
     except OSError as error:
         raise StorageError(
             f"{error.filename or directory}: cannot move the alias: {error.strerror or error}",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from forebay.models.artefacts.backend_files import BACKENDS
-from forebay.models.artefacts.files import GOLDEN_FILE, MAX_GOLDEN_BYTES, check_own_file, read_verified
+from forebay.models.artefacts.files import GOLDEN_FILE, MAX_GOLDEN_BYTES, MAX_OTHER_BYTES, check_own_file, read_verified
 from forebay.models.artefacts.golden import GoldenRows, load_golden
 from forebay.models.artefacts.location import is_url, local_folder
 from forebay.models.artefacts.manifest import FORMAT, Manifest
@@ -103,29 +103,45 @@ def read_artefact(stored: StoredVersion, on_progress: OnProgress | None = None) 
 
     Raises ModelError that names the file, what is wrong with it and the remedy; StorageError if a download cannot be stored.
     """
+    manifest = stored.manifest
+    contents = _read_verified(stored, _limits(manifest), on_progress)
+    golden = None
+    if manifest.tolerance is not None:
+        place = f"{stored.place}/{GOLDEN_FILE}"
+        golden = load_golden(contents.pop(GOLDEN_FILE), manifest.signature, manifest.tolerance, place)
+    return Artefact(manifest, stored.directory, contents, golden)
+
+
+def read_all_files(stored: StoredVersion, on_progress: OnProgress | None = None) -> dict[str, bytes]:
+    """Return the content of every file that the manifest lists, after it was verified. Raises like `read_artefact`."""
+    others = dict.fromkeys(stored.manifest.files, MAX_OTHER_BYTES)
+    return _read_verified(stored, {**others, **_limits(stored.manifest)}, on_progress)
+
+
+def _limits(manifest: Manifest) -> dict[str, int]:
+    return {**BACKENDS[manifest.backend].max_bytes, GOLDEN_FILE: MAX_GOLDEN_BYTES}
+
+
+def _read_verified(
+    stored: StoredVersion, limits: Mapping[str, int], on_progress: OnProgress | None
+) -> dict[str, bytes]:
     if stored.remote is None:
-        return _read_files(stored)
+        return _read_files(stored, limits)
     stored.remote.fetch(on_progress)
     try:
-        return _read_files(stored)
+        return _read_files(stored, limits)
     except ModelError as error:
         if error.kind not in _DAMAGED:
             raise
     stored.remote.discard()
     stored.remote.fetch(on_progress)
-    return _read_files(stored)
+    return _read_files(stored, limits)
 
 
-def _read_files(stored: StoredVersion) -> Artefact:
+def _read_files(stored: StoredVersion, limits: Mapping[str, int]) -> dict[str, bytes]:
     manifest, directory = stored.manifest, stored.directory
     root = directory if isinstance(stored.repository, str) else stored.repository
     is_own = manifest.format == FORMAT
     if is_own:
         check_own_file(directory, stored.manifest_file)
-    limits = {**BACKENDS[manifest.backend].max_bytes, GOLDEN_FILE: MAX_GOLDEN_BYTES}
-    contents = read_verified(root, directory, manifest.files, is_own=is_own, limits=limits)
-    golden = None
-    if manifest.tolerance is not None:
-        place = f"{stored.place}/{GOLDEN_FILE}"
-        golden = load_golden(contents.pop(GOLDEN_FILE), manifest.signature, manifest.tolerance, place)
-    return Artefact(manifest, directory, contents, golden)
+    return read_verified(root, directory, manifest.files, is_own=is_own, limits=limits)

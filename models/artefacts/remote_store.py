@@ -7,6 +7,7 @@ version or a file. Every read is bounded.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -98,6 +99,16 @@ class RemoteStore:
             if error.kind == "repository_not_found":
                 return []
             raise
+
+    def modified(self, *names: str) -> datetime | None:
+        """Return when a file was written; None if it does not exist or the store does not say."""
+        try:
+            moment = self._files.modified(self._path(*names))
+        except Exception:  # each store raises errors of its own
+            return None
+        if not isinstance(moment, datetime):
+            return None
+        return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
     def write(self, *names: str, data: bytes) -> None:
         """Write a file, replacing it if it exists. Raises StorageError."""

@@ -13,6 +13,7 @@ from forebay.models.artefacts.manifest import Provenance
 from forebay.models.artefacts.preparation import shaped_rows
 from forebay.models.artefacts.publication import Draft, publish_version
 from forebay.models.artefacts.repository import check_name
+from forebay.models.artefacts.store import open_store
 from forebay.models.backends.catalogue import find_backend
 from forebay.models.backends.protocol import RunOptions
 from forebay.models.registration.candidate import Candidate
@@ -50,10 +51,10 @@ def publish_candidate(
         architecture=candidate.architecture,
     )
     rows_RW = draw_golden_rows(name, candidate.signature, candidate.preprocessing, golden_rows)
-    place = Path(repository) / name
+    place = Path(open_store(repository).place(name))
     manifest = draft.manifest(GoldenRows(rows_RW, rows_RW[:, :0], candidate.tolerance or Tolerance(0.0, 0.0)))
     backend = find_backend(candidate.backend)
-    backend.check(manifest, str(place))
+    backend.check(manifest, open_store(repository).place(name))
     runner = backend.build(Artefact(manifest, place, candidate.files, golden=None), RunOptions())
     outputs_RO = runner.run(shaped_rows(candidate.signature, candidate.preprocessing, rows_RW))
     if outputs_RO.shape != (len(rows_RW), candidate.signature.output_dim):

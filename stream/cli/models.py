@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
 from forebay.stream.cli.examples import examples
+from forebay.stream.cli.models_export import command as export_command
+from forebay.stream.cli.models_gc import command as gc_command
+from forebay.stream.cli.models_options import chosen_repository, repository_option
 from forebay.stream.cli.models_register import command as register_command
 from forebay.stream.cli.options import ConfigSource, config_options, json_option
 from forebay.stream.cli.output import echo, echo_json
@@ -16,9 +18,6 @@ from forebay.stream.cli.subcommands import SubcommandGroup
 if TYPE_CHECKING:
     from forebay.stream.cli.models_reading import Validation
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
 
 @click.group(
     name="models",
@@ -26,7 +25,8 @@ R = TypeVar("R")
     answers={
         "publish": "`forebay models register` publishes a model from its file, `forebay.register` an object in Python.",
         "check": "`forebay models validate` checks the models of a repository, `forebay check` those of the configuration.",
-        "delete": "Forebay deletes no models; remove the version's folder.",
+        "delete": "`forebay models gc` deletes versions that are no longer needed.",
+        "import": "An exported folder, or an unpacked zip file, is a model repository: use it, or copy its folders.",
         "aliases": "`forebay models list` shows the aliases, `forebay models alias` moves one.",
     },
     epilog=examples(
@@ -45,14 +45,8 @@ def command() -> None:
 
 
 command.add_command(register_command)
-
-
-def _repository_option(function: Callable[P, R]) -> Callable[P, R]:
-    return click.option(
-        "--repository",
-        metavar="DIR|URL",
-        help="The model repository: a folder, or a URL such as s3://bucket/models. [default: model.repository]",
-    )(function)
+command.add_command(export_command)
+command.add_command(gc_command)
 
 
 @command.command(
@@ -65,7 +59,7 @@ def _repository_option(function: Callable[P, R]) -> Callable[P, R]:
 )
 @config_options
 @click.argument("name", required=False, metavar="[NAME]")
-@_repository_option
+@repository_option
 @json_option
 def list_command(source: ConfigSource, name: str | None, repository: str | None, as_json: bool) -> None:
     """List the models of a repository, or the versions of the model NAME.
@@ -73,7 +67,7 @@ def list_command(source: ConfigSource, name: str | None, repository: str | None,
     Only manifests are read; `forebay models validate` checks the other files too. A manifest that cannot be read is listed
     with the reason.
     """
-    folder = _repository(source, repository)
+    folder = chosen_repository(source, repository)
     from forebay.stream.cli.models_reading import list_all_models, list_all_versions
 
     rows = list_all_models(folder) if name is None else list_all_versions(folder, name)
@@ -98,7 +92,7 @@ def list_command(source: ConfigSource, name: str | None, repository: str | None,
 )
 @config_options
 @click.argument("reference", metavar="NAME[@VERSION|@ALIAS]")
-@_repository_option
+@repository_option
 @json_option
 def show(source: ConfigSource, reference: str, repository: str | None, as_json: bool) -> None:
     """Show a version of a model: its input, outputs, files, origin and aliases.
@@ -106,7 +100,7 @@ def show(source: ConfigSource, reference: str, repository: str | None, as_json: 
     Only the manifest is read. --json prints it with `folder`, `aliases`, `manifest_sha256` and
     `runs_code` added.
     """
-    folder = _repository(source, repository)
+    folder = chosen_repository(source, repository)
     from forebay.stream.cli.models_reading import read_version
 
     shown = read_version(folder, reference)
@@ -128,7 +122,7 @@ def show(source: ConfigSource, reference: str, repository: str | None, as_json: 
 )
 @config_options
 @click.argument("references", nargs=-1, metavar="[NAME[@VERSION|@ALIAS]]...")
-@_repository_option
+@repository_option
 @click.option(
     "--device",
     default="cpu",
@@ -178,7 +172,7 @@ def validate(
 @config_options
 @click.argument("reference", metavar="NAME@VERSION")
 @click.argument("alias", metavar="ALIAS")
-@_repository_option
+@repository_option
 @click.option("--remove", is_flag=True, help="Remove the alias; give NAME without a version.")
 @click.option("--by", metavar="TEXT", help="Who moves it. [default: the user's name on this machine]")
 @click.option("--reason", default="", metavar="TEXT", help="Why it is moved, for the history.")
@@ -202,7 +196,7 @@ def alias(
         raise click.UsageError(
             "--remove takes NAME without a version" if remove else "give the version: NAME@VERSION or NAME@ALIAS"
         )
-    folder = _repository(source, repository)
+    folder = chosen_repository(source, repository)
     from datetime import UTC, datetime
 
     from forebay.models.artefacts.alias_moves import move_alias
@@ -231,12 +225,12 @@ def alias(
 )
 @config_options
 @click.argument("name", metavar="NAME")
-@_repository_option
+@repository_option
 @click.option("--alias", metavar="ALIAS", help="Show only the moves of this alias.")
 @json_option
 def history(source: ConfigSource, name: str, repository: str | None, alias: str | None, as_json: bool) -> None:
     """Show who moved the aliases of a model when, from and to which version, and why; newest first."""
-    folder = _repository(source, repository)
+    folder = chosen_repository(source, repository)
     from forebay.models.artefacts.aliases import read_aliases
     from forebay.models.artefacts.repository import list_versions
 
@@ -251,7 +245,3 @@ def history(source: ConfigSource, name: str, repository: str | None, alias: str 
         print_whole(history_table(moves))
     else:
         echo(f"{name}: no alias{'' if alias is None else f' {alias!r}'} was ever set", err=True)
-
-
-def _repository(source: ConfigSource, repository: str | None) -> str:
-    return source.load().settings.model.repository if repository is None else repository

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
 import click
 
 from forebay.stream.cli.examples import examples
+from forebay.stream.cli.models_options import chosen_repository, repository_option
 from forebay.stream.cli.options import ConfigSource, config_options, json_option
 from forebay.stream.cli.output import echo_json
 from forebay.stream.core.quantities import quantity
@@ -46,11 +47,7 @@ class RegisterOptions(TypedDict):
 @config_options
 @click.argument("path", metavar="PATH", type=click.Path(path_type=Path))
 @click.option("--name", required=True, metavar="NAME", help="Name of the model; this becomes its next version.")
-@click.option(
-    "--repository",
-    metavar="DIR",
-    help="The model repository: a folder, or a URL such as s3://bucket/models. [default: model.repository]",
-)
+@repository_option
 @click.option("--backend", metavar="NAME", help="What shall run the model. [default: what suits the file]")
 @click.option(
     "--signature",
@@ -95,7 +92,7 @@ def command(
     pipeline of scikit-learn, are registered from Python: `forebay.register`.
     """
     stated = dict(map(_metric, metrics))
-    folder = source.load().settings.model.repository if repository is None else repository
+    folder = chosen_repository(source, repository)
     from forebay.models.registration.register import register
 
     arguments: dict[str, Any] = {**options, "metrics": stated, "signature": signature, "repository": folder}
