@@ -19,6 +19,7 @@ import forebay
 
 def main(repository: Path) -> tuple[object, object]:
     x, y = load_wine(return_X_y=True, as_frame=True)
+    x = x.astype("float32")  # as events give them, so that no threshold lies between a number and its float32
     model = LGBMClassifier(n_estimators=20, verbose=-1).fit(x[::2], y[::2])
     model.booster_.save_model(repository.parent / "wine.txt")
     done = forebay.register(
