@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from forebay.models.artefacts.backend_files import BACKENDS
+from forebay.models.artefacts.location import is_url, local_folder
 from forebay.schemas.errors import ModelError
 
 _DIGEST_PREFIX: Final = "sha256:"
-_LOCAL_SCHEME: Final = "file://"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +52,7 @@ class TrustPolicy:
 
 def normalise_repository(place: str) -> str:
     """Return the path or URL of a repository in the form in which the trust policy compares it."""
-    if place.startswith(_LOCAL_SCHEME):
-        place = place.removeprefix(_LOCAL_SCHEME)
-    elif "://" in place:
-        return place.rstrip("/")
-    return os.path.realpath(place)
+    return place.rstrip("/") if is_url(place) else os.path.realpath(local_folder(place))
 
 
 TRUST_NOTHING: Final = TrustPolicy()

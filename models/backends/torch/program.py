@@ -6,6 +6,7 @@ Loading such a file can run code that it contains, so the load gate demands a tr
 from __future__ import annotations
 
 import io
+import logging
 from typing import Final
 
 import torch
@@ -23,6 +24,7 @@ from forebay.schemas.errors import ModelError
 
 MAX_BATCH_SIZE: Final = 65_536
 """The largest value of batch.max_batch_size."""
+_TORCH_LOG: Final = logging.getLogger("torch.export")
 _EXPORT: Final = (
     "export the module with one float32 input and a dynamic batch: torch.export.export(module.eval(), (x,), "
     'dynamic_shapes=({0: torch.export.Dim("batch")},)) with an x of at least two rows'
@@ -55,20 +57,24 @@ class TorchExportBackend:
 
 def load_program(data: bytes, file: str) -> ExportedProgram:
     """Return the program in the bytes of a file. Runs code that the file may contain. Raises ModelError that names `file`."""
+    level = _TORCH_LOG.level
+    _TORCH_LOG.setLevel(logging.ERROR)  # torch logs a traceback for each format that a damaged file does not have
     try:
         return torch.export.load(io.BytesIO(data))
-    except Exception as error:  # the file is a zip archive of several formats
-        reason = (str(error).strip().splitlines() or [""])[0][:300]
-        raise ModelError(
-            f"{file}: torch {torch.__version__} cannot load this program: {type(error).__name__}: {reason}",
-            kind="program",
-            remedy="save the program with torch.export.save of the same version of torch, and publish it again",
-        ) from None
+    except Exception as error:
+        raise _unusable(file, error) from None
+    finally:
+        _TORCH_LOG.setLevel(level)
 
 
 def program_runner(program: ExportedProgram, device: torch.device, file: str) -> OwnModuleRunner:
-    """Return a runner of the program on a device. file: the start of messages."""
-    return OwnModuleRunner(_Program(_moved(program, device, file)), device, file)
+    """Return a runner of the program on a device. Raises ModelError that names `file`."""
+    try:
+        return OwnModuleRunner(_Program(_moved(program, device, file)), device, file)
+    except ModelError:
+        raise
+    except Exception as error:  # of a file that torch has loaded and that is damaged nevertheless
+        raise _unusable(file, error) from None
 
 
 def program_shape(program: ExportedProgram, file: str) -> ModelShape:
@@ -148,6 +154,15 @@ class _Program(nn.Module):
 
 def _described(tensor: Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} [{', '.join(map(str, tensor.shape))}]"
+
+
+def _unusable(file: str, error: Exception) -> ModelError:
+    reason = (str(error).strip().splitlines() or [""])[0][:300]
+    return ModelError(
+        f"{file}: torch {torch.__version__} cannot load this program: {type(error).__name__}: {reason}",
+        kind="program",
+        remedy="save the program with torch.export.save of the same version of torch, and publish it again",
+    )
 
 
 def _refused(file: str, problem: str) -> ModelError:

@@ -92,3 +92,9 @@ def test_a_url_is_compared_as_it_is_written(found: str) -> None:
 def test_a_link_to_itself_can_be_compared(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     assert normalise_repository(str(tmp_path / "loop")) != normalise_repository(str(tmp_path))
+
+
+def test_a_file_url_is_compared_as_the_path_that_is_read(tmp_path: Path) -> None:
+    spaced, literal = tmp_path / "my models", tmp_path / "my%20models"
+    policy = trusting(f"file://{tmp_path}/my%20models")
+    assert allows(policy, spaced) and not allows(policy, literal)

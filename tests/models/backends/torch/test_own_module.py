@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from forebay.models.artefacts.trust import TrustPolicy
 from forebay.models.backends.own_code import MODULE_PREFIX
 from forebay.models.backends.protocol import RunOptions
 from forebay.models.backends.torch.own_module import OwnModuleRunner, build_module, read_params
+from forebay.models.backends.torch.weights import dump_state, load_state
 from forebay.models.serving.load_gate import load_model
 from forebay.models.serving.served_model import ServedModel
 from forebay.schemas.errors import ModelError
@@ -106,8 +108,6 @@ def test_shared_weights_stay_shared() -> None:
         b"        self.a = nn.Linear(3, 3)\n"
         b"        self.b = self.a\n"
     )
-    from forebay.models.backends.torch.weights import dump_state, load_state
-
     module: Any = build_module(source, "m.py", "Net", {})
     data = dump_state("m", {key: value + 1 for key, value in module.state_dict().items()}, 1 << 20)
     load_state(module, data, "w")
@@ -208,3 +208,22 @@ def test_without_trust_nothing_is_executed(version: Path, tmp_path: Path) -> Non
     assert raised.value.kind == "untrusted" and not (tmp_path / "executed").exists()
     load(version)
     assert (tmp_path / "executed").exists()
+
+
+def test_mutated_weights_are_refused_or_loaded_finite(net: Any) -> None:
+    data = dump_state("m", net.state_dict(), 1 << 20)
+    rng, kinds = random.Random(5), set()
+    for _ in range(400):
+        mutated = bytearray(data)
+        for _ in range(rng.choice([1, 2, 3])):
+            mutated[rng.randrange(len(mutated))] = rng.randrange(256)
+        try:
+            load_state(
+                net, bytes(mutated[: rng.choice([len(mutated), len(mutated), rng.randrange(len(mutated))])]), "w"
+            )
+        except ModelError as error:
+            kinds.add(error.kind)
+        else:
+            kinds.add("loaded")
+            assert all(torch.isfinite(value).all() for value in net.state_dict().values())
+    assert kinds == {"weights", "loaded"}

@@ -118,9 +118,10 @@ def test_a_program_that_does_not_fit_the_signature_is_refused(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("data", [b"", b"PK\x03\x04", b"not a program" * 100])
-def test_a_file_that_is_not_a_program_is_refused(data: bytes) -> None:
+def test_a_file_that_is_not_a_program_is_refused(data: bytes, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(ModelError) as raised:
         load_program(data, "m/program.pt2")
+    assert caplog.records == []
     error = raised.value
     assert (
         error.kind == "program"
