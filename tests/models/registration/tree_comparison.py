@@ -5,12 +5,14 @@ Shapes: B rows, F features, T trees, L leaves, O outputs.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import lightgbm
 import numpy as np
 import numpy.typing as npt
+import xgboost
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
 from forebay.models.artefacts.arrays import FloatArray
@@ -20,11 +22,14 @@ from forebay.models.backends.trees.rules import EnsembleRules
 from forebay.models.backends.trees.runner import TreesRunner, run_leaf_numbers
 from forebay.models.backends.trees.traversal import leaf_indices, leaf_numbers, sum_leaves
 from forebay.models.registration.candidate import Candidate
+from forebay.models.registration.sklearn_forests import named
 from forebay.models.serving.scoring import scores_of
+from tests.models.registration.tree_rows import count_on_threshold
 
 LeafArray = npt.NDArray[np.int64]
 
 _RELATIVE = 1e-6
+_CHUNK_ROWS = 100_000
 
 
 class Execution(Protocol):
@@ -65,12 +70,18 @@ def ensemble_of(candidate: Candidate) -> TreeEnsemble:
 
 def native_leaves(model: Any, x_BF: FloatArray) -> LeafArray:
     """Return the leaf that each row reaches in each tree, with the library's own numbers, [B, T]."""
-    if isinstance(model, lightgbm.LGBMModel):
+    if isinstance(model, xgboost.XGBModel):
+        booster = model.get_booster()
+        columns = booster.feature_names, booster.feature_types
+        leaves = booster.predict(
+            xgboost.DMatrix(x_BF, feature_names=columns[0], feature_types=columns[1]), pred_leaf=True
+        )
+    elif isinstance(model, lightgbm.LGBMModel):
         leaves = model.booster_.predict(x_BF, pred_leaf=True)
     elif isinstance(model, HistGradientBoostingClassifier | HistGradientBoostingRegressor):
         leaves = _hist_leaves(model, x_BF)
     else:
-        leaves = model.apply(x_BF)
+        leaves = model.apply(named(model, x_BF))
     return np.asarray(leaves, dtype=np.int64).reshape(len(x_BF), -1)
 
 
@@ -89,23 +100,39 @@ def _hist_leaves(model: Any, x_BF: FloatArray) -> LeafArray:
     return np.column_stack(columns).astype(np.int64)
 
 
-def count_other_leaves(found_BT: LeafArray, native_BT: LeafArray) -> int:
-    """Return the number of rows and trees with another leaf, for the only pairing of leaves that may be meant.
+class LeafPairs:
+    """Counts which leaf of the original and which of the converted trees rows reach."""
 
-    The numbers differ between libraries. A pair of leaves belongs together if most rows say so.
-    """
-    different = 0
-    for found_B, native_B in zip(found_BT.T, native_BT.T, strict=True):
-        pairs, counts = np.unique(np.stack((found_B, native_B)), axis=1, return_counts=True)
-        by_size = np.argsort(-counts)
-        taken: tuple[set[int], set[int]] = (set(), set())
-        for pair in by_size:
-            found, native = (int(leaf) for leaf in pairs[:, pair])
-            if found in taken[0] or native in taken[1]:
-                different += int(counts[pair])
-            taken[0].add(found)
-            taken[1].add(native)
-    return different
+    def __init__(self, num_trees: int) -> None:
+        self._counts: list[Counter[tuple[int, int]]] = [Counter() for _ in range(num_trees)]
+
+    def add(self, found_BT: LeafArray, native_BT: LeafArray) -> None:
+        """Count the leaves of some rows."""
+        for counts, found_B, native_B in zip(self._counts, found_BT.T, native_BT.T, strict=True):
+            keys, numbers = np.unique((found_B << 32) + native_B, return_counts=True)
+            for key, number in zip(keys.tolist(), numbers.tolist(), strict=True):
+                counts[key >> 32, key & 0xFFFFFFFF] += number
+
+    def count_others(self) -> int:
+        """Return how often a row reached another leaf than the original's.
+
+        Libraries number leaves differently. A pair of leaves is the same leaf if most rows that reach one reach the other.
+        """
+        others = 0
+        for counts in self._counts:
+            found_leaves: set[int] = set()
+            native_leaves: set[int] = set()
+            for (found, native), number in counts.most_common():
+                if found in found_leaves or native in native_leaves:
+                    others += number
+                found_leaves.add(found)
+                native_leaves.add(native)
+        return others
+
+    @property
+    def num_leaves(self) -> int:
+        """The number of leaves that rows reached."""
+        return sum(len({found for found, _ in counts}) for counts in self._counts)
 
 
 def link_of(ensemble: TreeEnsemble, z_BO: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -127,12 +154,24 @@ def link_of(ensemble: TreeEnsemble, z_BO: npt.NDArray[np.float64]) -> npt.NDArra
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was found. flips: rows with another class; ties: those where the original's best two are equal within 1e-6."""
+    """What was found.
+
+    reached: the share of the leaves that rows reached.
+    on_threshold: values that are exactly on a threshold of their column.
+    other_leaves: how often a row reached another leaf than the original's.
+    largest_error: of the outputs, relative to a float64 sum of the leaves.
+    from_native: the largest difference from the original's own outputs, relative to the largest of them.
+    flips: rows with another class than the original's.
+    ties: flips where the original's best two are equal within 1e-6.
+    """
 
     rows: int
     trees: int
+    reached: float
+    on_threshold: int
     other_leaves: int
     largest_error: float
+    from_native: float
     flips: int
     ties: int
 
@@ -142,19 +181,33 @@ class Comparison:
 
 
 def compare(model: Any, candidate: Candidate, x_BF: FloatArray, execution: Execution) -> Comparison:
-    """Compare on these rows. The largest error is relative to a float64 sum of the leaves that the original reaches."""
+    """Compare on these rows."""
     ensemble = ensemble_of(candidate)
-    native_BT = native_leaves(model, x_BF)
-    found_BT = execution.leaves(ensemble, x_BF)
-    outputs_BO = execution.outputs(ensemble, x_BF)
     task = candidate.signature.task
+    pairs = LeafPairs(ensemble.num_trees)
+    largest_error = difference = size = 0.0
+    flips = ties = 0
     assert candidate.expected is not None
-    flips, ties = (0, 0) if task == "regression" else _flips(candidate, outputs_BO, candidate.expected(x_BF), task)
+    for start in range(0, len(x_BF), _CHUNK_ROWS):
+        part_BF = x_BF[start : start + _CHUNK_ROWS]
+        found_BT = execution.leaves(ensemble, part_BF)
+        pairs.add(found_BT, native_leaves(model, part_BF))
+        outputs_BO = execution.outputs(ensemble, part_BF)
+        largest_error = max(largest_error, _largest_error(ensemble, found_BT, outputs_BO))
+        native_BO = candidate.expected(part_BF)
+        difference = max(difference, float(np.abs(outputs_BO - native_BO).max()))
+        size = max(size, float(np.abs(native_BO).max()))
+        if task != "regression":
+            found_flips, found_ties = _flips(candidate, outputs_BO, native_BO, task)
+            flips, ties = flips + found_flips, ties + found_ties
     return Comparison(
         rows=len(x_BF),
         trees=ensemble.num_trees,
-        other_leaves=count_other_leaves(found_BT, native_BT),
-        largest_error=_largest_error(ensemble, found_BT, outputs_BO),
+        reached=pairs.num_leaves / len(ensemble.values_LV),
+        on_threshold=count_on_threshold(ensemble, x_BF),
+        other_leaves=pairs.count_others(),
+        largest_error=largest_error,
+        from_native=difference / max(size, 1e-30),
         flips=flips,
         ties=ties,
     )

@@ -52,8 +52,9 @@ def rows_around_thresholds(
 
 def count_on_threshold(ensemble: TreeEnsemble, x_BF: FloatArray) -> int:
     """Return how many values are exactly on a threshold of their column."""
+    is_numeric_N = (ensemble.feature_N >= 0) & (ensemble.category_N < 0)
     return sum(
-        int(np.isin(x_BF[:, column], ensemble.threshold_N[ensemble.feature_N == column]).sum())
+        int(np.isin(x_BF[:, column], ensemble.threshold_N[is_numeric_N & (ensemble.feature_N == column)]).sum())
         for column in range(ensemble.rules.num_features)
     )
 
