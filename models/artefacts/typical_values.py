@@ -20,7 +20,7 @@ from forebay.models.artefacts.preprocessing.select_columns import SelectColumns
 from forebay.models.artefacts.preprocessing.transform import Function
 
 _POSITIVE = (4.0, 1.0)
-"""Centre and scale of columns of which a logarithm is taken: positive within three scales."""
+"""Centre and scale of columns whose logarithm is taken: positive within three scales."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

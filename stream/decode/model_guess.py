@@ -2,7 +2,7 @@
 
 Most events that name their model do so in their last field, so that they end with `"<name>"}`. Parsing the events of one model
 after the other, each with the parser of its model, costs as much as parsing them for one model, and the division costs less
-than a parser for all models. Whoever uses the guess has to verify it.
+than a parser for all models. The caller has to verify the guess.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Share(NamedTuple):
 class ModelGuess:
     """Divides events among models.
 
-    If the names differ from each other in one position, counted from the end, that byte tells, otherwise the whole end. The end
-    also tells if there are digits in that position: an event without a name, which ends with a number, would look like one.
+    If the names differ from each other in one position, counted from the end, that byte decides, otherwise the whole end. The
+    end also does if that position has digits: an event without a name, which ends with a number, would look like one.
 
     names: of the models, at most `MAX_MODELS`.
     """
