@@ -39,6 +39,7 @@ class Contestant:
     what: a description in one line.
     processing_guarantee: the guarantee that it provides.
     config: name of the configuration file of a Forebay worker, in the folder of the field.
+    model: name of the model of a hand-written worker.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Contestant:
     what: str
     processing_guarantee: str = "at_least_once"
     config: str = "forebay.toml"
+    model: str = MODEL_NAME
 
 
 FOREBAY = Contestant(
@@ -117,7 +119,7 @@ class Field:
             group_id=f"{prefix}{contestant.name.replace(' ', '-')}-{number}",
             events=self.events,
             repository=self.settings.model.repository,
-            model=MODEL_NAME,
+            model=contestant.model,
             config=str(self.folder / contestant.config),
             idempotent=self.idempotent,
             processing_guarantee=contestant.processing_guarantee,

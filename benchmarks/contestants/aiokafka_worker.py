@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmarks.contestants.clients import start_consumer, start_producer
 from benchmarks.contestants.job import POLL_RECORDS, POLL_TIMEOUT_S, Job, Stopwatch
-from benchmarks.contestants.predict import Predictor
+from benchmarks.contestants.predict import Origin, Predictor
 
 
-async def work(job: Job, watch: Stopwatch, *, commit_interval_s: float) -> None:
+Predict = Callable[[Sequence[bytes], Sequence[Origin]], list[bytes | None]]
+
+
+async def work(job: Job, watch: Stopwatch, predict: Predict, *, commit_interval_s: float) -> None:
     """Process events until the stopwatch has seen the last commit. commit_interval_s: 0 commits after each batch."""
-    predict = Predictor(job)
     producer = await start_producer(job)
     consumer = await start_consumer(job)
     deliveries: list[asyncio.Future[Any]] = []
@@ -53,10 +56,10 @@ async def work(job: Job, watch: Stopwatch, *, commit_interval_s: float) -> None:
     await producer.stop()
 
 
-def main(*, commit_interval_s: float = 0.0) -> None:
+def main(*, commit_interval_s: float = 0.0, make_predictor: Callable[[Job], Predict] = Predictor) -> None:
     job = Job.from_command_line()
     watch = Stopwatch(job.events)
-    asyncio.run(work(job, watch, commit_interval_s=commit_interval_s))
+    asyncio.run(work(job, watch, make_predictor(job), commit_interval_s=commit_interval_s))
     watch.print_result()
 
 

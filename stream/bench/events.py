@@ -26,9 +26,10 @@ class EventGenerator:
     """Generates events for one signature. The features are encoded once, so that it is fast enough to generate load.
 
     model: the model that each event names; None if it names none.
+    by_name: whether the features are an object with their names rather than an array.
     """
 
-    def __init__(self, signature: Signature, *, model: str | None = None) -> None:
+    def __init__(self, signature: Signature, *, model: str | None = None, by_name: bool = False) -> None:
         rng = np.random.default_rng(_SEED)
         numbers = rng.normal(size=(DISTINCT_ROWS, signature.num_features)).round(4).tolist()
         for index, feature in enumerate(signature.features):
@@ -37,7 +38,8 @@ class EventGenerator:
                 for row, code in enumerate(rng.integers(len(texts), size=DISTINCT_ROWS).tolist()):
                     numbers[row][index] = texts[code]
         end = b"" if model is None else b',"model":' + orjson.dumps(model)
-        self._rows = [orjson.dumps(row) + end for row in numbers]
+        names = [feature.name for feature in signature.features]
+        self._rows = [orjson.dumps(dict(zip(names, row, strict=True)) if by_name else row) + end for row in numbers]
 
     def key(self, number: int) -> bytes:
         """Return the record key of event `number`."""

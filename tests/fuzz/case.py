@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from forebay.models.artefacts.artefact import Artefact
+from forebay.models.artefacts.trust import TRUST_NOTHING, TrustPolicy
 from forebay.models.backends import catalogue
 from forebay.models.backends.protocol import Runner, RunOptions
 from forebay.models.serving import load_gate
@@ -33,12 +34,17 @@ class Watch:
     def __init__(self) -> None:
         self._folder: str | None = None
         self._seen: list[str] = []
+        self._forbidden = FORBIDDEN
         sys.addaudithook(self._hook)
 
     @contextmanager
-    def on(self, folder: Path) -> Iterator[None]:
-        """Watch until the block ends. Raises FuzzError if something forbidden happened in it."""
+    def on(self, folder: Path, *, runs_code: bool = False) -> Iterator[None]:
+        """Watch until the block ends. Raises FuzzError if something forbidden happened in it.
+
+        runs_code: whether code in the folder may run.
+        """
         self._folder, self._seen = str(folder), []
+        self._forbidden = FORBIDDEN - {"exec"} if runs_code else FORBIDDEN
         try:
             yield
         finally:
@@ -49,7 +55,7 @@ class Watch:
     def _hook(self, event: str, arguments: tuple[Any, ...]) -> None:
         if self._folder is None:
             return
-        if event in FORBIDDEN:
+        if event in self._forbidden:
             self._seen.append(f"{event} {arguments!r}"[:200])
         elif event == "open" and isinstance(arguments[0], str | os.PathLike):
             path = os.path.realpath(os.fspath(arguments[0]))
@@ -81,11 +87,13 @@ class Counter:
         return Counting()
 
 
-def outcome(version: Path, watch: Watch) -> str:
+def outcome(version: Path, watch: Watch, *, trusted: bool) -> str:
     """Load and run a version; return "served" or the kind of its refusal. Raises FuzzError for what must not happen."""
-    with watch.on(version.parents[1]):
+    repository = version.parents[1]
+    trust = TrustPolicy(frozenset({str(repository)})) if trusted else TRUST_NOTHING
+    with watch.on(repository, runs_code=trusted):
         try:
-            served = load_gate.load_model(version.parents[1], version.parent.name, options=RunOptions())
+            served = load_gate.load_model(repository, version.parent.name, options=RunOptions(), trust=trust)
             rows = np.zeros((2, served.signature.row_width), dtype=np.float32)
             scores = served.forward(served.prepare(rows))
         except ModelError as error:

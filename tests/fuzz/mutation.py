@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import random
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,11 @@ NUMBERS = [0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, 2**63
 FLOATS = [float("nan"), float("inf"), -float("inf"), 1e38, -1e38, 1e308, 1e-320, 0.0]
 
 
-def mutate_version(version: Path, number: int) -> str:
-    """Mutate one file of a version in place; return the file's name."""
+def mutate_version(version: Path, number: int, files: Sequence[str] = ()) -> str:
+    """Mutate one file of a version in place; return the file's name.
+
+    files: the backend's files to mutate; all if empty.
+    """
     rng = random.Random(number)
     draw = rng.random()
     backend = json.loads((version / MANIFEST).read_text())["backend"]
@@ -36,7 +39,7 @@ def mutate_version(version: Path, number: int) -> str:
     elif draw < MANIFEST_RATE + GOLDEN_RATE:
         name = GOLDEN
     else:
-        name = rng.choice(sorted(BACKENDS[backend].max_bytes))
+        name = rng.choice(sorted(files or BACKENDS[backend].max_bytes))
     file = version / name
     content = file.read_bytes()
     for _ in range(rng.choice([1, 1, 1, 2, 3])):

@@ -103,7 +103,10 @@ def show(results: Sequence[Result], console: Console) -> bool:
         served = result.kinds["served"]
         if not_finite := result.kinds["not finite"]:
             result.problems.append(f"{not_finite} artefacts gave predictions that are not finite")
-        if result.cases >= 1000 and result.parsed < MIN_PARSED:
+        if SEEDS[result.seed].is_refused:
+            if served or result.built:
+                result.problems.append(f"{served + result.built} artefacts that are not trusted reached the backend")
+        elif result.cases >= 1000 and result.parsed < MIN_PARSED:
             result.problems.append(f"only {result.parsed:.1%} reached the backend; wanted are {MIN_PARSED:.0%}")
         refused = result.cases - served
         table.add_row(
@@ -133,7 +136,7 @@ def main(arguments: Sequence[str]) -> int:
     console = Console(width=120)
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(options.jobs) as pool:
         for seed in seeds:
-            SEEDS[seed](Path(scratch, seed))
+            SEEDS[seed].publish(Path(scratch, seed))
         last = options.first + share
         results = list(pool.map(lambda seed: fuzz(Path(scratch), seed, options.first, last), seeds))
     return 0 if show(results, console) else 1

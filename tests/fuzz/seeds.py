@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
+from forebay.models.artefacts.manifest import Provenance
 from forebay.models.artefacts.preprocessing import Impute, OneHot, Preprocessing, Standardise
 from forebay.models.artefacts.signature import Feature, Signature
 from forebay.models.backends.torch.architectures import build_net
 from forebay.models.backends.torch.save import save_artefact
+from forebay.models.backends.trees.ensemble import TreeEnsemble
+from forebay.models.backends.trees.rules import EnsembleRules
+from forebay.models.registration.candidate import Candidate
+from forebay.models.registration.publish import publish_candidate
+from tests.models.backends.trees.forest import make_ensemble
 from tests.models.build import CREATED_AT, make_net, publish
+from tests.models.own_code import publish_function
+from tests.models.own_torch import import_net, publish_module, trained, write_net
 
 NAME = "delays"
 
@@ -35,7 +45,67 @@ def torch_linear(repository: Path) -> None:
     save_artefact(repository, NAME, net, signature=signature, created_at=CREATED_AT)
 
 
-SEEDS: Mapping[str, Callable[[Path], None]] = {
-    "torch-linear": torch_linear,
-    "torch-mlp": torch_mlp,
+def trees(repository: Path) -> None:
+    """Publish an ensemble with numeric and categorical splits, three classes and missing values."""
+    rules = EnsembleRules(3, 3)
+    features = (Feature("a", nullable=True), Feature("b", nullable=True), _CODES)
+    _publish_trees(repository, make_ensemble(rules, depth=3), Signature(features, (3,), "multiclass", 3))
+
+
+def small_trees(repository: Path) -> None:
+    """Publish a few stumps, so that most bytes are in the header."""
+    ensemble = make_ensemble(EnsembleRules(1, 1), num_trees=2, depth=1)
+    _publish_trees(repository, ensemble, Signature((Feature("a", nullable=True),), (1,), "regression", 1))
+
+
+def own_module(repository: Path) -> None:
+    """Publish a torch module with code of its own. The file with its source is beside the repository."""
+    repository.mkdir()
+    net = trained(import_net(write_net(repository.parent, name="fuzzed_net")).Net(5, depth=2))
+    publish_module(repository, net, NAME, width=5, depth=2)
+
+
+def function(repository: Path) -> None:
+    """Publish a function."""
+    repository.mkdir()
+    publish_function(repository, name=NAME)
+
+
+_CODES: Final = Feature("c", "category", tuple(map(str, range(30))), nullable=True)
+
+
+def _publish_trees(repository: Path, ensemble: TreeEnsemble, signature: Signature) -> None:
+    candidate = Candidate(
+        "trees",
+        {"trees.safetensors": ensemble.dump()},
+        signature,
+        Preprocessing.identity(),
+        params=ensemble.rules.to_params(),
+    )
+    publish_candidate(candidate, repository=repository, name=NAME, provenance=Provenance(CREATED_AT, {}))
+
+
+@dataclass(frozen=True, slots=True)
+class Seed:
+    """An artefact to mutate.
+
+    trusted: whether the worker's trust policy allows its code.
+    files: the backend's files that are mutated; all if empty. Trusted code is not mutated: it may do anything.
+    is_refused: whether the artefact is refused before its backend sees it, mutated or not.
+    """
+
+    publish: Callable[[Path], None]
+    trusted: bool = False
+    files: tuple[str, ...] = ()
+    is_refused: bool = False
+
+
+SEEDS: Final[Mapping[str, Seed]] = {
+    "torch-linear": Seed(torch_linear),
+    "torch-mlp": Seed(torch_mlp),
+    "torch-module": Seed(own_module, trusted=True, files=("weights.safetensors",)),
+    "torch-module, not trusted": Seed(own_module, is_refused=True),
+    "python, not trusted": Seed(function, is_refused=True),
+    "trees": Seed(trees),
+    "trees-small": Seed(small_trees),
 }
