@@ -11,7 +11,7 @@ from tests.fuzz.case import FuzzError, Watch
 from tests.fuzz.run import fuzz
 from tests.fuzz.seeds import SEEDS
 
-CASES = 150
+CASES = 60
 
 
 @pytest.mark.parametrize("seed", sorted(SEEDS))

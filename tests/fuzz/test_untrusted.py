@@ -39,6 +39,6 @@ def test_mutated_artefacts_are_refused_without_trust(publish: Callable[[Path], o
         repository = tmp_path / "case"
         shutil.copytree(tmp_path / "seed", repository)
         mutate_version(repository / "own" / "1", number)
-        kinds[outcome(repository / "own" / "1", watch)] += 1
+        kinds[outcome(repository / "own" / "1", watch, trusted=False)] += 1
         shutil.rmtree(repository)
     assert kinds["served"] == 0 and kinds["untrusted"] > 0.8 * CASES
