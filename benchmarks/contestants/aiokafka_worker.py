@@ -15,7 +15,6 @@ from benchmarks.contestants.clients import start_consumer, start_producer
 from benchmarks.contestants.job import POLL_RECORDS, POLL_TIMEOUT_S, Job, Stopwatch
 from benchmarks.contestants.predict import Origin, Predictor
 
-
 Predict = Callable[[Sequence[bytes], Sequence[Origin]], list[bytes | None]]
 
 

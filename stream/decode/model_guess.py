@@ -32,15 +32,10 @@ class Share(NamedTuple):
 class ModelGuess:
     """Divides events among models.
 
-    <<<<<<< HEAD
-        If the names differ from each other in one position, counted from the end, that byte decides, otherwise the whole end. The
-        end also does if that position has digits: an event without a name, which ends with a number, would look like one.
-    =======
-        If the names differ from each other in one position, counted from the end, that byte decides, otherwise the whole end. The end
-        also decides if there are digits in that position: an event without a name, which ends with a number, would look like one.
-    >>>>>>> e8fff07 (Reword three sentences)
+    If the names differ from each other in one position, counted from the end, that byte decides, otherwise the whole end. The
+    end also does if that position has digits: an event without a name, which ends with a number, would look like one.
 
-        names: of the models, at most `MAX_MODELS`.
+    names: of the models, at most `MAX_MODELS`.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
