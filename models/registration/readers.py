@@ -58,7 +58,7 @@ _PICKLED: Final = frozenset(
     {".pkl", ".pickle", ".joblib", ".pt", ".pth", ".bin", ".ckpt", ".dill", ".cloudpickle", ".skops"}
 )
 _SAVE_INSTEAD: Final = (
-    "load it in Python where you trust it, and give the object to forebay.register; or save it in a format without code: ONNX, "
+    "load it in Python where you trust it, and give the object to forebay.register; or save it in a format without code: "
     "XGBoost's .json or .ubj, LightGBM's .txt"
 )
 

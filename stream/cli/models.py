@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     epilog=examples(
         ("forebay models list", "the models and their aliases"),
         ("forebay models show churn@champion", "one version in full"),
-        ("forebay models register churn.onnx --name churn", "publish a model"),
+        ("forebay models register churn.ubj --name churn", "publish a model"),
         ("forebay models validate", "load every version and compare its golden rows"),
         ("forebay models alias churn@4 champion", "move an alias"),
     ),

@@ -39,8 +39,7 @@ class RegisterOptions(TypedDict):
     name="register",
     epilog=examples(
         ("forebay models register churn.ubj --name churn --signature churn.csv --target left", "XGBoost"),
-        ("forebay models register churn.onnx --name churn --metric auc=0.91", "ONNX, which knows its input"),
-        ("forebay models register churn.txt --name churn --labels stays,leaves", "LightGBM"),
+        ("forebay models register churn.txt --name churn --labels stays,leaves --metric auc=0.91", "LightGBM"),
         ("forebay models register score.py --name score --signature in.csv --task regression", "a Python function"),
     ),
 )

@@ -184,7 +184,7 @@ def test_the_help_has_examples_and_imports_no_model_library() -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
-    assert "Examples:" in done.stdout and "forebay models register churn.onnx --name churn" in done.stdout
+    assert "Examples:" in done.stdout and "forebay models register churn.txt --name churn" in done.stdout
 
 
 @pytest.mark.usefixtures("tolerant")
