@@ -20,7 +20,7 @@ import xgboost
 from treelite import gtil
 
 from forebay.models.artefacts.arrays import FloatArray
-from forebay.models.backends.trees.runner import TreesRunner, run_leaf_numbers
+from forebay.models.backends.trees.runner import TreesRunner, Walker, run_leaf_numbers
 from forebay.models.backends.trees.traversal import sum_leaves
 from forebay.models.registration.xgboost_document import BoosterDocument
 from forebay.models.registration.xgboost_reader import XGBoostTrees, convert, native_matrix
@@ -66,7 +66,7 @@ def on_thresholds(trees: XGBoostTrees, x_BF: FloatArray, random: np.random.Gener
 
 
 def differing_leaves(trees: XGBoostTrees, booster: xgboost.Booster, x_BF: FloatArray, document: BoosterDocument) -> int:
-    """Return how many leaves of ONNX Runtime are not XGBoost's."""
+    """Return how many leaves are not XGBoost's."""
     native_BT = booster.predict(native_matrix(document, x_BF), pred_leaf=True).astype(np.int64)
     leaf_nodes = np.flatnonzero(trees.ensemble.feature_N < 0)
     found_BT = run_leaf_numbers(trees.ensemble, x_BF, place="the benchmark")
@@ -77,7 +77,8 @@ def executors_of(booster: xgboost.Booster, trees: XGBoostTrees) -> dict[str, Cal
     """Return what is compared, by name. Each returns the margins of a batch."""
     general = treelite.frontend.from_xgboost(booster)
     return {
-        "onnxruntime": TreesRunner(trees.ensemble, place="the benchmark").run,
+        "forebay": TreesRunner(trees.ensemble, place="the benchmark").run,
+        "onnxruntime": Walker(trees.ensemble, place="the benchmark", threads=1, min_slice_rows=None).walk,
         "treelite": lambda x_BF: gtil.predict(general, x_BF, nthread=1, pred_margin=True),
         "numpy": lambda x_BF: sum_leaves(trees.ensemble, x_BF),
         "xgboost": lambda x_BF: booster.inplace_predict(x_BF, predict_type="margin"),

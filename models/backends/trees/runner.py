@@ -1,4 +1,4 @@
-"""Run an ensemble: ONNX Runtime walks the trees in float64; everything around that is numpy.
+"""Run an ensemble: ONNX Runtime or bit slices walk the trees; everything around that is numpy. Sums are of float64.
 
 Shapes: B rows, F features, T trees, L leaves, O outputs.
 """
@@ -12,8 +12,9 @@ import numpy.typing as npt
 import onnxruntime
 
 from forebay.models.artefacts.arrays import FloatArray
+from forebay.models.backends.trees.bit_slices import MIN_ROWS, bit_slices
 from forebay.models.backends.trees.ensemble import Float64Array, TreeEnsemble
-from forebay.models.backends.trees.numeric_form import NumericForm, numeric_form
+from forebay.models.backends.trees.numeric_form import numeric_form
 from forebay.models.backends.trees.onnx_graph import INPUT, NumericTrees, encode_graph
 from forebay.models.backends.trees.rules import EnsembleRules
 from forebay.schemas.errors import ModelError
@@ -22,11 +23,47 @@ _MAX_GATHERED: Final = 1_048_576
 _LOG_ERRORS: Final = 3
 
 
+class Walker:
+    """Adds up the leaves that rows reach: ONNX Runtime row by row, or, for large batches and shallow trees, `BitSlices`."""
+
+    def __init__(
+        self,
+        ensemble: TreeEnsemble,
+        *,
+        place: str,
+        threads: int,
+        leaf_numbers_as_outputs: bool = False,
+        min_slice_rows: int | None = MIN_ROWS,
+    ) -> None:
+        """Prepare the ensemble; see `numeric_form`. Raises ModelError that names `place` if it is too large.
+
+        min_slice_rows: from how many rows bit slices are used; None for never.
+        """
+        self._min_slice_rows = min_slice_rows
+        self._form = numeric_form(ensemble, place, leaf_numbers_as_outputs=leaf_numbers_as_outputs)
+        trees = self._form.trees
+        self._session = None if trees is None else _session(trees, place, threads)
+        self._slices = None if trees is None or min_slice_rows is None else bit_slices(trees)
+
+    def walk(self, x_BF: FloatArray) -> Float64Array:
+        """Return the sums [B, outputs], or the numbers of the leaves [B, T]."""
+        if self._session is None:
+            return np.tile(self._form.constant_O, (len(x_BF), 1))
+        columns_BE = self._form.columns(x_BF)
+        total_BO: Float64Array
+        if self._slices is not None and self._min_slice_rows is not None and len(x_BF) >= self._min_slice_rows:
+            total_BO = self._slices.run(columns_BE)
+        else:
+            (total_BO,) = self._session.run(None, {INPUT: columns_BE})
+        total_BO += self._form.constant_O
+        return total_BO
+
+
 class TreesRunner:
     """An ensemble that is ready to run. Implements `Runner`.
 
-    Leaves with one value are added up by ONNX Runtime. Where a leaf has a value for every output, ONNX Runtime says which
-    leaf a row reaches in each tree, and numpy adds up the values.
+    Where a leaf has a value for every output, the walker says which leaf a row reaches in each tree, and their values are added
+    up here.
     """
 
     device: Final = "cpu"
@@ -37,8 +74,9 @@ class TreesRunner:
         self._base_O = ensemble.base_O
         self._values_LV = ensemble.values_LV if ensemble.values_LV.shape[1] > 1 else None
         self._divisor_O = _divisors(ensemble)
-        self._form: NumericForm = numeric_form(ensemble, place, leaf_numbers_as_outputs=self._values_LV is not None)
-        self._session = None if self._form.trees is None else _session(self._form.trees, place, threads)
+        self._walker = Walker(
+            ensemble, place=place, threads=threads, leaf_numbers_as_outputs=self._values_LV is not None
+        )
 
     def run(self, x: FloatArray) -> FloatArray:
         """Return the outputs [B, O] for rows [B, F]. Raises ModelError(kind="out_of_memory") if there are too many rows."""
@@ -49,7 +87,7 @@ class TreesRunner:
         raise ModelError(problem, kind="out_of_memory")
 
     def _run(self, x_BF: FloatArray) -> FloatArray:
-        total_BO = self._walk(x_BF)
+        total_BO = self._walker.walk(x_BF)
         if self._values_LV is not None:
             total_BO = _sum_leaves(self._values_LV, total_BO)
         if self._divisor_O is not None:
@@ -61,26 +99,14 @@ class TreesRunner:
             out_BO[np.isnan(x_BF).any(axis=1)] = np.nan
         return out_BO
 
-    def _walk(self, x_BF: FloatArray) -> Float64Array:
-        """Return what the leaves add up to, or their numbers if they have a value for every output."""
-        if self._session is None:
-            return np.tile(self._form.constant_O, (len(x_BF), 1))
-        (total_BO,) = self._session.run(None, {INPUT: self._form.columns(x_BF)})
-        total_BO += self._form.constant_O
-        total: Float64Array = total_BO
-        return total
-
 
 def run_leaf_numbers(ensemble: TreeEnsemble, x_BF: FloatArray, *, place: str) -> npt.NDArray[np.int64]:
     """Return the index in `values_LV` of the leaf that each row reaches in each tree, [B, T], as the executor walks them.
 
     For proofs: the runner's own sums do not show which leaves they are of. Raises like `TreesRunner`.
     """
-    form = numeric_form(ensemble, place, leaf_numbers_as_outputs=True)
-    found_BT = np.tile(form.constant_O, (len(x_BF), 1))
-    if form.trees is not None:
-        found_BT += _session(form.trees, place, threads=1).run(None, {INPUT: form.columns(x_BF)})[0]
-    return found_BT.astype(np.int64)
+    walker = Walker(ensemble, place=place, threads=1, leaf_numbers_as_outputs=True)
+    return walker.walk(x_BF).astype(np.int64)
 
 
 def apply_link(rules: EnsembleRules, z_BO: Float64Array) -> Float64Array:
