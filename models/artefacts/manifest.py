@@ -41,7 +41,8 @@ _COMMON_KEYS: Final = frozenset(
 )
 _KEYS: Final = {
     OLD_FORMAT: _COMMON_KEYS | {"weights"},
-    FORMAT: _COMMON_KEYS | {"backend", "outputs", "files", "tolerance", "parent", "licence", "reference_statistics"},
+    FORMAT: _COMMON_KEYS
+    | {"backend", "outputs", "files", "tolerance", "parent", "licence", "reference_statistics", "source"},
 }
 
 
@@ -56,6 +57,7 @@ class Provenance:
     parent: the version of the same model that this one was made from; None if not stated.
     reference_statistics: statistics of the training data, an object with its own whole number `version`; carried
         unchanged and not interpreted. None if there are none.
+    source: the registry that the model was copied from, an object with its `uri`; carried unchanged. None for no registry.
     """
 
     created_at: datetime
@@ -64,6 +66,7 @@ class Provenance:
     licence: str = ""
     parent: int | None = None
     reference_statistics: Mapping[str, object] | None = None
+    source: Mapping[str, object] | None = None
 
     @classmethod
     def read(cls, fields: JsonObject, number: int, version: int) -> Provenance:
@@ -87,8 +90,18 @@ class Provenance:
         if fields.value("reference_statistics") is not None:
             fields.child("reference_statistics").integer("version", minimum=1)
             statistics = fields.mapping("reference_statistics")
+        source = None
+        if fields.has("source"):
+            fields.child("source").text("uri")
+            source = fields.mapping("source")
         return cls(
-            moment, metrics, note, licence=fields.text("licence"), parent=parent, reference_statistics=statistics
+            moment,
+            metrics,
+            note,
+            licence=fields.text("licence"),
+            parent=parent,
+            reference_statistics=statistics,
+            source=source,
         )
 
 
@@ -147,6 +160,7 @@ class Manifest:
             "signature": self.signature.to_dict(),
             "preprocessing": self.preprocessing.to_dict(),
             "reference_statistics": about.reference_statistics,
+            **({} if about.source is None else {"source": dict(about.source)}),
         }
         try:
             return (json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()

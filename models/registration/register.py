@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ from forebay.models.artefacts.repository import MANIFEST_FILE, check_name
 from forebay.models.artefacts.signature import TASKS, Signature, Task
 from forebay.models.registration.candidate import Candidate, ConversionNote
 from forebay.models.registration.hints import Hints
+from forebay.models.registration.mlflow_registry import SCHEME, fetch_mlflow_model
 from forebay.models.registration.publish import publish_candidate
 from forebay.models.registration.readers import find_reader, missing_library
 from forebay.models.registration.sample import Sample, read_sample
@@ -84,7 +86,8 @@ def register(
         forebay.register(RandomForestClassifier().fit(x, y), name="wine", signature=x)
 
     repository: a folder, or a URL such as s3://bucket/models.
-    model: a fitted object of a supported library, or the path of a file in a format that is safe to read; not a pickle.
+    model: a fitted object of a supported library, the path of a file in a format that is safe to read (not a pickle), or a
+        model in an MLflow registry: `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
     signature: the input: a Signature, or a sample to read it from, the path of a CSV file with a header or a pandas.DataFrame
         [N, F]. Its numbers are float32 features, its texts categories, its columns with empty cells nullable. None if the
         model knows its input.
@@ -121,6 +124,11 @@ def register(
         arguments=arguments,
     )
     about = Provenance(moment, metrics, note, licence, parent=parent, reference_statistics=reference_statistics)
+    if isinstance(model, str | Path) and str(model).startswith(SCHEME):
+        with tempfile.TemporaryDirectory() as folder:
+            fetched = fetch_mlflow_model(str(model), Path(folder))
+            about = replace(about, source=fetched.source)
+            return _register(fetched.file, hints, sample, tolerance=tolerance, repository=repository, provenance=about)
     return _register(model, hints, sample, tolerance=tolerance, repository=repository, provenance=about)
 
 

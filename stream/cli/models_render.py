@@ -80,6 +80,9 @@ def version_text(shown: Version) -> Table:
         "folder": str(shown.folder),
         "published": about.created_at.isoformat(),
         "parent": _or_empty(about.parent),
+        "copied from": ""
+        if about.source is None
+        else ", ".join(f"{key} {value}" for key, value in about.source.items()),
         "licence": about.licence,
         "note": about.note,
         "backend": ", ".join(filter(None, (manifest.backend, manifest.architecture))),

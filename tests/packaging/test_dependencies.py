@@ -28,6 +28,7 @@ EXTRA_OF = {
     "forebay/models/registration/sklearn_forests.py": "trees",
     "forebay/models/registration/sklearn_trees.py": "trees",
     "forebay/models/registration/xgboost_reader.py": "trees",
+    "forebay/models/registration/mlflow_registry.py": "mlflow",
     "forebay/stream/aggregate/app.py": "aggregate",
     "forebay/stream/aggregate/service.py": "aggregate",
     "forebay/stream/aggregate/table.py": "aggregate",
@@ -109,7 +110,7 @@ def test_every_import_of_the_wheel_is_declared(wheel: Path) -> None:
 
 def test_every_declaration_is_imported_or_explained(wheel: Path) -> None:
     requirements, imported = wheel_requirements(wheel), set().union(*used(wheel).values())
-    for extra in {"", "aggregate", "bench", "demo", "embedded", "files", "gcs", "gpu", "hf", "s3", "trees"}:
+    for extra in {"", "aggregate", "bench", "demo", "embedded", "files", "gcs", "gpu", "hf", "mlflow", "s3", "trees"}:
         assert declared(requirements, extra).keys() - imported - NOT_IMPORTED.keys() == set(), extra
 
 
@@ -124,7 +125,19 @@ def test_every_extra_is_checked_here(wheel: Path) -> None:
         (metadata,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         lines = archive.read(metadata).decode().splitlines()
     extras = {line.removeprefix("Provides-Extra: ") for line in lines if line.startswith("Provides-Extra: ")}
-    assert extras - TOOLS == {"aggregate", "bench", "demo", "embedded", "files", "gcs", "gpu", "hf", "s3", "trees"}
+    assert extras - TOOLS == {
+        "aggregate",
+        "bench",
+        "demo",
+        "embedded",
+        "files",
+        "gcs",
+        "gpu",
+        "hf",
+        "mlflow",
+        "s3",
+        "trees",
+    }
     assert {extra for extra in EXTRA_OF.values()} <= extras
 
 

@@ -93,3 +93,14 @@ def test_twice_the_size_takes_about_twice_the_time(good: str, kind: str) -> None
 
 def test_the_unchanged_manifest_is_valid(good: str) -> None:
     assert read(good) is None
+
+
+def test_the_source_of_a_model_is_optional_and_kept(good: str) -> None:
+    assert "source" not in json.loads(good)
+    source = {"uri": "models:/churn@champion", "run_id": "7", "more": [1, None]}
+    manifest = Manifest.from_json(changed(good, lambda d: d.update(source=source)).encode(), "manifest.json")
+    assert manifest.provenance.source == source
+    assert json.loads(manifest.to_json())["source"] == source
+    for wrong in (None, "models:/churn/1", {}, {"uri": 7}):
+        error = read(changed(good, lambda d, wrong=wrong: d.update(source=wrong)))
+        assert error is not None and "source" in str(error)
