@@ -124,11 +124,6 @@ def register(
         arguments=arguments,
     )
     about = Provenance(moment, metrics, note, licence, parent=parent, reference_statistics=reference_statistics)
-    if isinstance(model, str | Path) and str(model).startswith(SCHEME):
-        with tempfile.TemporaryDirectory() as folder:
-            fetched = fetch_mlflow_model(str(model), Path(folder))
-            about = replace(about, source=fetched.source)
-            return _register(fetched.file, hints, sample, tolerance=tolerance, repository=repository, provenance=about)
     return _register(model, hints, sample, tolerance=tolerance, repository=repository, provenance=about)
 
 
@@ -141,6 +136,11 @@ def _register(
     repository: Path | str,
     provenance: Provenance,
 ) -> Registration:
+    if isinstance(model, str | Path) and str(model).startswith(SCHEME):
+        with tempfile.TemporaryDirectory() as folder:
+            fetched = fetch_mlflow_model(str(model), Path(folder))
+            about = replace(provenance, source=fetched.source)
+            return _register(fetched.file, hints, sample, tolerance=tolerance, repository=repository, provenance=about)
     what, entry = find_reader(model)
     reader = entry.load(what)
     try:
