@@ -137,8 +137,8 @@ def _register(
     provenance: Provenance,
 ) -> Registration:
     if isinstance(model, str | Path) and str(model).startswith(SCHEME):
-        with tempfile.TemporaryDirectory() as folder:
-            fetched = fetch_mlflow_model(str(model), Path(folder))
+        with tempfile.TemporaryDirectory() as scratch:
+            fetched = fetch_mlflow_model(str(model), Path(scratch))
             about = replace(provenance, source=fetched.source)
             return _register(fetched.file, hints, sample, tolerance=tolerance, repository=repository, provenance=about)
     what, entry = find_reader(model)
