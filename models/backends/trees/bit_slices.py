@@ -18,8 +18,9 @@ import numpy.typing as npt
 from forebay.models.backends.trees.onnx_graph import Int64Array, NumericTrees
 
 MAX_LEVELS: Final = 6
+MIN_TREES: Final = 64
 MIN_ROWS: Final = 256
-"""Of a batch for which this is faster than walking row by row."""
+"""Of an ensemble and a batch for which this is faster than walking row by row."""
 _MAX_SLOTS: Final = 1_048_576
 _MAX_COMPARISONS: Final = 32_768
 _BLOCK_BYTES: Final = 4_194_304

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import onnxruntime
 
 from forebay.models.artefacts.arrays import FloatArray
-from forebay.models.backends.trees.bit_slices import MIN_ROWS, bit_slices
+from forebay.models.backends.trees.bit_slices import MIN_ROWS, MIN_TREES, bit_slices
 from forebay.models.backends.trees.ensemble import Float64Array, TreeEnsemble
 from forebay.models.backends.trees.numeric_form import numeric_form
 from forebay.models.backends.trees.onnx_graph import INPUT, NumericTrees, encode_graph
@@ -43,7 +43,12 @@ class Walker:
         self._form = numeric_form(ensemble, place, leaf_numbers_as_outputs=leaf_numbers_as_outputs)
         trees = self._form.trees
         self._session = None if trees is None else _session(trees, place, threads)
-        self._slices = None if trees is None or min_slice_rows is None else bit_slices(trees)
+        is_large = trees is not None and len(trees.root_T) >= MIN_TREES
+        self._slices = bit_slices(trees) if trees is not None and is_large and min_slice_rows is not None else None
+
+    def uses_slices(self, num_rows: int) -> bool:
+        """Return whether a batch of this size is walked as bit slices."""
+        return self._slices is not None and self._min_slice_rows is not None and num_rows >= self._min_slice_rows
 
     def walk(self, x_BF: FloatArray) -> Float64Array:
         """Return the sums [B, outputs], or the numbers of the leaves [B, T]."""
@@ -51,7 +56,7 @@ class Walker:
             return np.tile(self._form.constant_O, (len(x_BF), 1))
         columns_BE = self._form.columns(x_BF)
         total_BO: Float64Array
-        if self._slices is not None and self._min_slice_rows is not None and len(x_BF) >= self._min_slice_rows:
+        if self._slices is not None and self.uses_slices(len(x_BF)):
             total_BO = self._slices.run(columns_BE)
         else:
             (total_BO,) = self._session.run(None, {INPUT: columns_BE})

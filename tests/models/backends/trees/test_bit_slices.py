@@ -11,7 +11,7 @@ from forebay.models.backends.trees.bit_slices import MAX_LEVELS, MIN_ROWS, BitSl
 from forebay.models.backends.trees.ensemble import TreeEnsemble
 from forebay.models.backends.trees.numeric_form import numeric_form
 from forebay.models.backends.trees.rules import EnsembleRules
-from forebay.models.backends.trees.runner import TreesRunner, run_leaf_numbers
+from forebay.models.backends.trees.runner import TreesRunner, Walker, run_leaf_numbers
 from forebay.models.backends.trees.traversal import leaf_indices, leaf_numbers
 from forebay.models.registration.tree_builder import EnsembleBuilder, NativeTree
 from tests.models.backends.trees.forest import make_ensemble, make_rows, predict_slowly
@@ -91,10 +91,12 @@ def test_full_trees_of_the_greatest_depth() -> None:
 
 
 def test_sums_of_several_outputs_in_any_order_of_trees() -> None:
-    ensemble = make_ensemble(EnsembleRules(4, 3), num_trees=11)
-    output_T = np.array([2, 0, 2, 2, 0, 0, 2, 0, 2, 0, 0], np.int32)  # none for output 1
+    ensemble = make_ensemble(EnsembleRules(4, 3), num_trees=66, depth=3)
+    output_T = np.tile(np.array([2, 0, 2, 2, 0, 0, 2, 0, 2, 0, 0], np.int32), 6)  # none for output 1
     ensemble = replace(ensemble, output_T=output_T)
-    x_BF = make_rows(ensemble, 2 * MIN_ROWS)
+    x_BF = make_rows(ensemble, MIN_ROWS)
+    walker = Walker(ensemble, place="a test", threads=1)
+    assert walker.uses_slices(len(x_BF)) and not walker.uses_slices(len(x_BF) - 1)
     out_BO = TreesRunner(ensemble, place="a test").run(x_BF)
     np.testing.assert_allclose(out_BO, predict_slowly(ensemble, x_BF), rtol=1e-6, atol=1e-9)
 
