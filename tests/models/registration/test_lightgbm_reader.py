@@ -19,7 +19,7 @@ from forebay.models.registration.hints import Hints
 from forebay.models.registration.lightgbm_reader import read_lightgbm
 from forebay.models.registration.lightgbm_text import parse_lightgbm
 from forebay.schemas.errors import ModelError
-from tests.models.registration.synthetic import CLASSES, CODES, FOUR_CLASSES, FRAME, SIZES, VALUES
+from tests.models.registration.synthetic import CLASSES, CODES, FOUR_CLASSES, FRAME, SCORE, SIZES, VALUES
 from tests.models.registration.tree_comparison import Executor, Traversal, compare, ensemble_of
 from tests.models.registration.tree_rows import rows_around_thresholds
 
@@ -168,6 +168,13 @@ def test_the_best_iteration_is_converted() -> None:
     assert 0 < model.best_iteration_ < 200
     candidate = check(model)
     assert ensemble_of(candidate).num_trees == model.best_iteration_
+
+
+def test_rankers() -> None:
+    grades = np.digitize(SCORE, [0, 1, 2])
+    model = lgb.LGBMRanker(**SMALL).fit(FRAME, grades, group=[50] * 30)
+    candidate = check(model)
+    assert (candidate.signature.task, candidate.outputs) == ("regression", "values")
 
 
 def test_codes_of_a_column_of_numbers() -> None:
