@@ -18,6 +18,8 @@ PROGRAM_FILE: Final = "program.pt2"
 MAX_SOURCE_BYTES: Final = 1024 * 1024
 TREES_FILE: Final = "trees.safetensors"
 MAX_TREES_BYTES: Final = 1024 * 1024 * 1024
+ONNX_FILE: Final = "model.onnx"
+MAX_ONNX_BYTES: Final = 1024 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,5 +42,6 @@ BACKENDS: Final[Mapping[str, BackendFiles]] = MappingProxyType(
         "torch-export": BackendFiles({PROGRAM_FILE: MAX_WEIGHTS_BYTES}, runs_code=True),
         "python": BackendFiles({FUNCTION_FILE: MAX_SOURCE_BYTES}, runs_code=True),
         "trees": BackendFiles({TREES_FILE: MAX_TREES_BYTES}),
+        "onnx": BackendFiles({ONNX_FILE: MAX_ONNX_BYTES}),
     }
 )

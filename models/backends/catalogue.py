@@ -15,6 +15,7 @@ _CLASSES: Final = MappingProxyType(
         "torch-export": ("forebay.models.backends.torch.program", "TorchExportBackend"),
         "python": ("forebay.models.backends.python.backend", "PythonBackend"),
         "trees": ("forebay.models.backends.trees.backend", "TreesBackend"),
+        "onnx": ("forebay.models.backends.onnx.backend", "OnnxBackend"),
     }
 )
 

@@ -50,6 +50,7 @@ FILE_READERS: Final[Mapping[str, ReaderEntry]] = MappingProxyType(
         ".txt": ReaderEntry("lightgbm_reader", "read_lightgbm", "trees"),
         ".json": ReaderEntry("xgboost_reader", "read_xgboost", extra="trees"),
         ".ubj": ReaderEntry("xgboost_reader", "read_xgboost", extra="trees"),
+        ".onnx": ReaderEntry("onnx_reader", "read_onnx"),
     }
 )
 """By suffix, in lower case."""

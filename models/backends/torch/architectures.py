@@ -194,7 +194,7 @@ class GRU(Net):
         self.check_input(x_BTW)
         states_BTH, _ = self.gru(x_BTW[:, :, :-1])
         last_B = (x_BTW[:, :, -1].sum(dim=1).long() - 1).clamp_min(0)
-        state_BH = states_BTH[torch.arange(len(x_BTW), device=x_BTW.device), last_B]
+        state_BH = states_BTH[torch.arange(x_BTW.shape[0], device=x_BTW.device), last_B]
         out_BO: Tensor = self.head(state_BH)
         return out_BO
 

@@ -18,6 +18,7 @@ import torch
 
 import forebay
 from forebay.models.artefacts.signature import Feature, Signature
+from forebay.models.backends.torch.architectures import Net
 from forebay.models.registration import readers
 from forebay.models.registration.candidate import Candidate, ConversionNote
 from forebay.models.registration.hints import Hints
@@ -32,6 +33,8 @@ ROWS = pd.DataFrame({"a": [1.0, 2.0, None], "b": ["x", "y", "x"], "c": [0.5, 0.2
 
 def register(tmp_path: Path, model: Any = None, **more: Any) -> Registration:
     options: dict[str, Any] = {"name": "m", "repository": tmp_path, "created_at": CREATED_AT}
+    if model is None or isinstance(model, Net):
+        options["backend"] = "torch"  # test_torch_export.py exports nets, which takes a second each
     return forebay.register(make_net() if model is None else model, **(options | more))
 
 
@@ -177,7 +180,7 @@ def test_a_class_of_ones_own_is_read_as_what_it_inherits_from(tmp_path: Path, ot
     notes = (ConversionNote("step scale", "frozen"),)
 
     def read(model: object, hints: Hints) -> Candidate:
-        candidate = read_net(make_net(), hints)
+        candidate = read_net(make_net(), replace(hints, backend="torch"))
         return Candidate("torch", candidate.files, candidate.signature, candidate.preprocessing, notes=notes,
                          params=candidate.params, architecture="mlp")  # fmt: skip
 
@@ -186,7 +189,10 @@ def test_a_class_of_ones_own_is_read_as_what_it_inherits_from(tmp_path: Path, ot
 
 def test_a_model_that_differs_from_its_original_is_not_published(tmp_path: Path, other_library: Any) -> None:
     def read(model: object, hints: Hints) -> Candidate:
-        return replace(read_net(make_net(), hints), expected=lambda x: np.full((len(x), 2), 99, dtype=np.float32))
+        return replace(
+            read_net(make_net(), replace(hints, backend="torch")),
+            expected=lambda x: np.full((len(x), 2), 99, dtype=np.float32),
+        )
 
     error = fault(tmp_path, other_library(read), signature=make_signature())
     assert error.kind == "golden" and "converted to torch" in error.message
