@@ -85,7 +85,7 @@ def command(
 ) -> None:
     """Publish the trained model in the file PATH as the next version of a model.
 
-    PATH is a file of XGBoost (.json, .ubj) or LightGBM (.txt), an exported program of torch (.pt2), or a Python
+    PATH is a file of ONNX (.onnx), XGBoost (.json, .ubj) or LightGBM (.txt), an exported program of torch (.pt2), or a Python
     file with a function `predict` (.py); or a model in an MLflow registry: models:/NAME@ALIAS or models:/NAME/VERSION.
     The model is published only if it gives the outputs of the original library for golden rows. Fitted objects, such as a
     forest of scikit-learn, are registered from Python: `forebay.register`.
