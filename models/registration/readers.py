@@ -37,7 +37,7 @@ OBJECT_READERS: Final[Mapping[str, ReaderEntry]] = MappingProxyType(
         "forebay": ReaderEntry("torch_nets", "read_net"),
         "torch": ReaderEntry("own_torch", "read_module"),
         "lightgbm": ReaderEntry("lightgbm_reader", "read_lightgbm", "trees"),
-        "sklearn": ReaderEntry("sklearn_trees", "read_sklearn_trees", "trees"),
+        "sklearn": ReaderEntry("sklearn_reader", "read_sklearn", "trees"),
         "xgboost": ReaderEntry("xgboost_reader", "read_xgboost", extra="trees"),
     }
 )

@@ -24,9 +24,7 @@ OWN = frozenset({"forebay"})
 # Modules that need an extra. A folder includes everything in it. All other modules must not need more than the base.
 EXTRA_OF = {
     "forebay/models/registration/lightgbm_reader.py": "trees",
-    "forebay/models/registration/sklearn_boosting.py": "trees",
-    "forebay/models/registration/sklearn_forests.py": "trees",
-    "forebay/models/registration/sklearn_trees.py": "trees",
+    "forebay/models/registration/sklearn_": "trees",
     "forebay/models/registration/xgboost_reader.py": "trees",
     "forebay/models/registration/mlflow_registry.py": "mlflow",
     "forebay/stream/aggregate/app.py": "aggregate",
