@@ -139,7 +139,7 @@ class OwnStep:
         ({"signature": ["a", "b", "c"]}, "signature is ['a', 'b', 'c'] (list)"),
         ({"signature": None}, "signature is None"),
         ({"preprocessing": StandardScaler()}, "preprocessing is StandardScaler() (StandardScaler)"),
-        ({"preprocessing": Preprocessing((OwnStep(),))}, "OwnStep; an artefact holds Impute, Standardise and OneHot"),
+        ({"preprocessing": Preprocessing((OwnStep(),))}, "OwnStep; an artefact holds Impute, Standardise, OneHot"),
         ({"metrics": {"loss": math.nan}}, "loss is nan"),
         ({"metrics": {"loss": "low"}}, "metric loss is 'low' (str)"),
         ({"metrics": {1: 0.5}}, "a metric's name is 1 (int)"),
