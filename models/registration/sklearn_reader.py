@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from importlib import import_module
 from typing import Any, Final
 
 import numpy as np
@@ -26,10 +25,13 @@ from forebay.models.artefacts.preprocessing import Preprocessing
 from forebay.models.artefacts.signature import Feature, Signature
 from forebay.models.registration.candidate import Candidate, ConversionNote
 from forebay.models.registration.hints import Hints
+from forebay.models.registration.readers import find_reader
 from forebay.models.registration.sklearn_columns import Column, Conversion, SourceColumn, refusal
 from forebay.models.registration.sklearn_nets import FittedNet, find_net_reader, net_files
 from forebay.models.registration.sklearn_steps import read_step, used_columns
 from forebay.models.registration.sklearn_table import TableBuilder
+from forebay.models.registration.sklearn_trees import READERS as TREE_READERS
+from forebay.models.registration.sklearn_trees import read_sklearn_trees
 from forebay.schemas.errors import ModelError
 
 _SEARCHES: Final = ("GridSearchCV", "RandomizedSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV")
@@ -166,13 +168,13 @@ def _checked_signature(found: Signature, hints: Hints) -> Signature:
 
 
 def _tree_candidate(final: Any, hints: Hints) -> Candidate:
-    """Return what the readers of trees make of a model."""
-    try:
-        readers = import_module("forebay.models.registration.sklearn_trees")
-    except ImportError:
-        raise refusal(hints.name, f"{type(final).__name__} cannot be converted", _OTHERS) from None
-    candidate: Candidate = readers.read_sklearn_trees(final, hints)
-    return candidate
+    """Return what the readers of trees make of a model, which may be of another library."""
+    if not type(final).__module__.startswith("sklearn."):
+        what, entry = find_reader(final)
+        return entry.load(what)(final, hints)
+    if type(final) not in TREE_READERS:
+        raise refusal(hints.name, f"{type(final).__name__} cannot be converted", _OTHERS)
+    return read_sklearn_trees(final, hints)
 
 
 _REPORT: Final = "report this with the versions of Forebay and scikit-learn; nothing was published"

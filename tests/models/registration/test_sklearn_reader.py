@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from lightgbm import LGBMClassifier
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_selection import SelectKBest, VarianceThreshold
 from sklearn.impute import MissingIndicator, SimpleImputer
@@ -44,7 +46,9 @@ from sklearn.preprocessing import (
     StandardScaler,
     TargetEncoder,
 )
+from xgboost import XGBClassifier
 
+import forebay
 from forebay.models.artefacts.manifest import Provenance
 from forebay.models.artefacts.signature import Feature, Signature
 from forebay.models.artefacts.text_codes import encode_texts
@@ -312,3 +316,35 @@ def test_a_classifier_by_stochastic_gradient_and_one_without_a_pipeline(tmp_path
     x, y = load_breast_cancer(return_X_y=True)
     x = StandardScaler().fit_transform(x).astype(np.float32).astype(np.float64)
     check(SGDClassifier(loss="log_loss", random_state=0).fit(x, y), x, tmp_path)
+
+
+TREES = [
+    RandomForestClassifier(12, random_state=0),
+    HistGradientBoostingClassifier(max_iter=8, random_state=0),
+    XGBClassifier(n_estimators=6, max_depth=3),
+    LGBMClassifier(n_estimators=6, verbose=-1),
+]
+
+
+@pytest.mark.parametrize("trees", TREES, ids=lambda trees: type(trees).__name__)
+def test_trees_at_the_end_of_a_pipeline(trees: Any, tmp_path: Path) -> None:
+    table, classes, _ = mixed_table()
+    columns = ColumnTransformer(
+        [
+            ("numbers", SimpleImputer(), ["alcohol", "malic_acid"]),
+            ("texts", OneHotEncoder(handle_unknown="ignore"), ["taste", "shade"]),
+        ]
+    )
+    candidate = check(make_pipeline(columns, trees).fit(table, classes), with_unknowns(table), tmp_path)
+    assert candidate.backend == "trees"
+    assert candidate_names(candidate) == ["alcohol", "malic_acid", "taste", "shade"]
+
+
+def test_a_pipeline_is_registered_with_rows_of_its_table(tmp_path: Path) -> None:
+    table, classes, _ = mixed_table()
+    columns = ColumnTransformer([("t", OneHotEncoder(handle_unknown="ignore"), ["taste"])], remainder=StandardScaler())
+    used = table[["taste", "malic_acid", "proline"]]
+    model = make_pipeline(columns, LogisticRegression()).fit(used, classes)
+    registered = forebay.register(model, name="m", repository=tmp_path, signature=used, created_at=CREATED_AT)
+    assert registered.golden_rows_given
+    assert {note.result for note in registered.notes} == {"frozen"}
