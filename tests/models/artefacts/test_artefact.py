@@ -161,7 +161,7 @@ def test_a_manifest_that_is_not_json(tmp_path: Path, data: bytes) -> None:
         (lambda d: d["params"].update(input_dim=4), "signature", "the preprocessing gives 3 columns, but mlp takes 4"),
         (lambda d: d.update(version=2), "manifest", "this is the manifest of delays version 2"),
         (lambda d: d.update(name="other"), "manifest", "this is the manifest of other version 1"),
-        (lambda d: d.update(backend="onnx"), "backend", "the backend is 'onnx'; this version of Forebay has torch"),
+        (lambda d: d.update(backend="jax"), "backend", "the backend is 'jax'; this version of Forebay has torch"),
         (lambda d: d.update(parent=1), "manifest", "parent is 1; allowed is a version before this one, which is 1"),
         (lambda d: d.update(parent=0), "manifest", "parent is 0; allowed is a whole number from 1 upwards"),
         (lambda d: d.update(licence=None), "manifest", "licence is None; allowed is a string"),
