@@ -5,8 +5,10 @@ It runs when a worker starts, off the path of the events.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from forebay.models.artefacts.artefact import Artefact, StoredVersion, read_artefact, read_version
 from forebay.models.artefacts.backend_files import BACKENDS
@@ -17,10 +19,12 @@ from forebay.models.backends.catalogue import find_backend
 from forebay.models.backends.protocol import Backend, RunOptions
 from forebay.models.serving.load_budget import LoadBudget
 from forebay.models.serving.served_model import ModelDescription, ServedModel
-from forebay.schemas.errors import ModelError
+from forebay.schemas.errors import ForebayError, ModelError
 
 if TYPE_CHECKING:
     from forebay.models.artefacts.version_cache import OnProgress
+
+_MAX_REASON: Final = 500
 
 
 def load_model(
@@ -68,7 +72,8 @@ def load_version(
     resident_bytes = limits.meter.resident_bytes() if limits is not None else 0
     model = _build(backend, read_artefact(stored, on_progress), options, stored.place)
     if limits is not None:
-        limits.check(model, resident_bytes_before=resident_bytes)
+        with _as_model_error(f"{stored.place} on {model.device}", "micro-batches"):
+            limits.check(model, resident_bytes_before=resident_bytes)
     return model
 
 
@@ -90,6 +95,22 @@ def _trusted(stored: StoredVersion, trust: TrustPolicy) -> StoredVersion:
     return stored
 
 
+@contextmanager
+def _as_model_error(place: str, rows: str) -> Iterator[None]:
+    """Raise ModelError for an exception that a model raises when it runs. place, rows: for the message."""
+    try:
+        yield
+    except ForebayError:
+        raise
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0][:_MAX_REASON]
+        raise ModelError(
+            f"{place}: the model cannot run {rows}: {type(error).__name__}: {reason}",
+            kind="golden",
+            remedy="serve it with the libraries that it was published with, or correct the model and publish it again",
+        ) from error
+
+
 def _build(backend: Backend, artefact: Artefact, options: RunOptions, place: str) -> ServedModel:
     manifest = artefact.manifest
     try:
@@ -101,7 +122,9 @@ def _build(backend: Backend, artefact: Artefact, options: RunOptions, place: str
     else:
         model = ServedModel(ModelDescription.of(manifest), runner)
         if artefact.golden is not None:
-            model.check_golden(artefact.golden, f"{place}/{GOLDEN_FILE} on {runner.device}")
+            golden_place = f"{place}/{GOLDEN_FILE} on {runner.device}"
+            with _as_model_error(golden_place, "its golden rows"):
+                model.check_golden(artefact.golden, golden_place)
         return model
     raise ModelError(
         f"model {manifest.name} version {manifest.version}: {failed.message}",

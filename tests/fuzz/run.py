@@ -31,6 +31,7 @@ from tests.fuzz.seeds import SEEDS
 
 CASES_OF_A_CHILD = 2500
 MAX_CASE_S = 60.0
+MAX_START_S = 300.0  # imports, and the unchanged artefact
 MIN_PARSED = 0.9
 
 
@@ -79,7 +80,7 @@ def _follow(process: subprocess.Popen[str], result: Result) -> int:
     """Read the child's lines until it ends; return the last case that it began. A case that takes too long ends it."""
     assert process.stdout is not None
     number = -1
-    timer = threading.Timer(MAX_CASE_S, process.kill)
+    timer = threading.Timer(MAX_START_S, process.kill)
     timer.start()
     for line in process.stdout:
         message = json.loads(line)

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+from onnx import helper
+
 from forebay.models.artefacts.manifest import Provenance
 from forebay.models.artefacts.preprocessing import Impute, OneHot, Preprocessing, Standardise
 from forebay.models.artefacts.signature import Feature, Signature
@@ -16,6 +19,7 @@ from forebay.models.backends.trees.ensemble import TreeEnsemble
 from forebay.models.backends.trees.rules import EnsembleRules
 from forebay.models.registration.candidate import Candidate
 from forebay.models.registration.publish import publish_candidate
+from tests.models.backends.onnx.graphs import constant, make_model
 from tests.models.backends.trees.forest import make_ensemble
 from tests.models.build import CREATED_AT, make_net, publish
 from tests.models.own_code import publish_function
@@ -85,6 +89,33 @@ def _publish_trees(repository: Path, ensemble: TreeEnsemble, signature: Signatur
     publish_candidate(candidate, repository=repository, name=NAME, provenance=Provenance(CREATED_AT, {}))
 
 
+def onnx(repository: Path) -> None:
+    """Publish a graph with two layers and a few operators between them."""
+    weights = np.arange(12, dtype=np.float32).reshape(3, 4) / 10
+    nodes = [
+        helper.make_node("Gemm", ["rows", "first", "bias"], ["hidden"]),
+        helper.make_node("Relu", ["hidden"], ["positive"]),
+        helper.make_node("Concat", ["positive", "hidden"], ["both"], axis=1),
+        helper.make_node("Reshape", ["both", "shape"], ["shaped"]),
+        helper.make_node("ReduceMean", ["shaped", "axes"], ["mean"], keepdims=0),
+        helper.make_node("MatMul", ["mean", "second"], ["scores"]),
+    ]
+    initialisers = [
+        constant("first", weights),
+        constant("bias", [0.1, 0.2, 0.3, 0.4]),
+        constant("shape", [-1, 2, 4], np.int64),
+        constant("axes", [1], np.int64),
+        constant("second", weights.reshape(4, 3)[:, :2]),
+    ]
+    candidate = Candidate(
+        "onnx",
+        {"model.onnx": make_model(nodes, initialisers).SerializeToString()},
+        Signature(tuple(map(Feature, "abc")), (3,), "multiclass", 2),
+        Preprocessing.identity(),
+    )
+    publish_candidate(candidate, repository=repository, name=NAME, provenance=Provenance(CREATED_AT, {}))
+
+
 @dataclass(frozen=True, slots=True)
 class Seed:
     """An artefact to mutate.
@@ -101,6 +132,7 @@ class Seed:
 
 
 SEEDS: Final[Mapping[str, Seed]] = {
+    "onnx": Seed(onnx),
     "torch-linear": Seed(torch_linear),
     "torch-mlp": Seed(torch_mlp),
     "torch-module": Seed(own_module, trusted=True, files=("weights.safetensors",)),

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
+from onnx import helper
 
+from forebay.models.artefacts.manifest import Provenance
+from forebay.models.artefacts.preprocessing import Preprocessing
+from forebay.models.artefacts.signature import Feature, Signature
 from forebay.models.artefacts.trust import TrustPolicy
 from forebay.models.backends.protocol import RunOptions
+from forebay.models.registration.candidate import Candidate
+from forebay.models.registration.publish import publish_candidate
 from forebay.models.serving.load_budget import NUM_TIMED_RUNS, LoadBudget, Meter
 from forebay.models.serving.load_gate import load_model
 from forebay.models.serving.served_model import ServedModel
 from forebay.models.serving.warm_up import warm_up_sizes
 from forebay.schemas.errors import ModelError
-from tests.models.build import publish
+from tests.models.backends.onnx.graphs import constant, make_model
+from tests.models.build import CREATED_AT, publish
 from tests.models.own_code import DOUBLE, manifest_digest, publish_function, replace_source
 
 MIB = 1 << 20
@@ -211,3 +222,32 @@ def test_a_budget_is_measured_after_a_warm_up_of_every_magnitude(
 )
 def test_warm_up_sizes_go_up_to_the_largest_batch(max_batch_size: int, sizes: list[int]) -> None:
     assert warm_up_sizes(max_batch_size) == sizes
+
+
+def test_a_graph_that_cannot_run_is_refused(tmp_path: Path) -> None:
+    version = publish_graph(tmp_path, shape=[-1, 3])
+    content = graph(shape=[-1, 7]).SerializeToString()
+    (version / "model.onnx").write_bytes(content)
+    manifest = json.loads((version / "manifest.json").read_text())
+    manifest["files"]["model.onnx"] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    (version / "manifest.json").write_text(json.dumps(manifest))
+    error = refusal(tmp_path, name="graph")
+    assert error.kind == "golden" and error.remedy
+    assert "the model cannot run its golden rows: " in error.message
+
+
+def graph(shape: list[int]) -> onnx.ModelProto:
+    """Return a graph that reshapes the rows before it multiplies them."""
+    nodes = [
+        helper.make_node("Reshape", ["rows", "shape"], ["shaped"]),
+        helper.make_node("MatMul", ["shaped", "weights"], ["scores"]),
+    ]
+    weights = np.ones((shape[1], 2), dtype=np.float32)
+    return make_model(nodes, [constant("shape", shape, np.int64), constant("weights", weights)])
+
+
+def publish_graph(repository: Path, shape: list[int]) -> Path:
+    signature = Signature(tuple(map(Feature, "abc")), (3,), "multiclass", 2)
+    files = {"model.onnx": graph(shape).SerializeToString()}
+    candidate = Candidate("onnx", files, signature, Preprocessing.identity())
+    return publish_candidate(candidate, repository=repository, name="graph", provenance=Provenance(CREATED_AT, {}))
