@@ -60,6 +60,21 @@ PINNED: dict[str, type | UnionType | list[str]] = {
     "builder._relative_offset": int,
 }
 
+# Of fitted models of scikit-learn, read at registration. The tests of their readers compare with the library, so they fail if one
+# of these changes.
+OF_SCIKIT_LEARN = {
+    "model._average_path_length_per_tree",
+    "model._baseline_prediction",
+    "model._decision_path_lengths",
+    "model._max_features",
+    "model._max_samples",
+    "model._predictors",
+    "model._preprocessor",
+    "model._raw_predict_init",
+    "step._infrequent_enabled",
+    "step._scaler",
+}
+
 # Public names, but undocumented: what the code uses of the private objects above.
 BEHIND_THEM: dict[str, type | UnionType | list[str]] = {
     "client.fetch_all_metadata": [],
@@ -148,12 +163,16 @@ def used() -> dict[str, set[str]]:
 
 
 def test_every_private_part_in_use_is_pinned(used: dict[str, set[str]]) -> None:
-    missing = {access: files for access, files in used.items() if access not in PINNED.keys() | NOT_A_LIBRARY_S}
+    missing = {
+        access: files
+        for access, files in used.items()
+        if access not in PINNED.keys() | OF_SCIKIT_LEARN | NOT_A_LIBRARY_S
+    }
     assert missing == {}, "add these to PINNED, with what the code expects of them"
 
 
 def test_every_pinned_part_is_in_use(used: dict[str, set[str]]) -> None:
-    assert (PINNED.keys() | NOT_A_LIBRARY_S) - used.keys() == set()
+    assert (PINNED.keys() | OF_SCIKIT_LEARN | NOT_A_LIBRARY_S) - used.keys() == set()
 
 
 def test_the_decision_names_every_module_that_uses_them(used: dict[str, set[str]]) -> None:
