@@ -60,8 +60,8 @@ PINNED: dict[str, type | UnionType | list[str]] = {
     "builder._relative_offset": int,
 }
 
-# Of fitted models of scikit-learn, read at registration. The tests of their readers compare with the library, so they fail if one
-# of these changes.
+# Of fitted models of scikit-learn, read at registration. The tests of their readers compare with the library, so they fail if
+# one of these changes.
 OF_SCIKIT_LEARN = {
     "model._average_path_length_per_tree",
     "model._baseline_prediction",
