@@ -164,23 +164,24 @@ def _features(parsed: LightGBMText, hints: Hints) -> tuple[tuple[Feature, ...], 
     categories = _pandas_categories(parsed, hints)
     compared = {int(column) for tree in parsed.trees for column in tree.feature_S}
     takes_missing = {int(column) for tree in parsed.trees for column in tree.feature_S[tree.missing_S != MISSING_NONE]}
-    features, notes = [], []
+    features, never_missing = [], []
     for column, name in enumerate(parsed.feature_names):
         is_nullable = column in takes_missing or column not in compared
         if not is_nullable:
-            notes.append(
-                ConversionNote(
-                    f"feature {name}",
-                    "frozen",
-                    "it had no missing values in training: events without it are rejected, although LightGBM would take "
-                    "them as 0 or as another category",
-                )
-            )
+            never_missing.append(name)
         if column in categories:
             features.append(Feature(name, "category", categories[column], is_nullable))
         else:
             features.append(Feature(name, nullable=is_nullable))
-    return tuple(features), tuple(notes)
+    if not never_missing:
+        return tuple(features), ()
+    note = ConversionNote(
+        f"features {', '.join(never_missing)}",
+        "frozen",
+        "they had no missing values in training: events without them are rejected, although LightGBM would take them as 0 or "
+        "as another category",
+    )
+    return tuple(features), (note,)
 
 
 def _pandas_categories(parsed: LightGBMText, hints: Hints) -> dict[int, tuple[str, ...]]:

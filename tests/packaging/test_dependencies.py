@@ -38,6 +38,11 @@ EXTRA_OF = {
     "forebay/stream/telemetry/resources.py": "gpu",
 }
 
+# Extras that are needed at run time, or where models are registered.
+EXTRAS = frozenset(
+    ["aggregate", "bench", "demo", "embedded", "files", "gcs", "gpu", "hf", "mlflow", "registration", "s3", "trees"]
+)
+
 # Extras that are not needed at run time, but to build, test and check the code.
 TOOLS = frozenset({"dist", "test", "dev"})
 
@@ -110,21 +115,7 @@ def test_every_import_of_the_wheel_is_declared(wheel: Path) -> None:
 
 def test_every_declaration_is_imported_or_explained(wheel: Path) -> None:
     requirements, imported = wheel_requirements(wheel), set().union(*used(wheel).values())
-    for extra in {
-        "",
-        "aggregate",
-        "bench",
-        "demo",
-        "embedded",
-        "files",
-        "gcs",
-        "gpu",
-        "hf",
-        "mlflow",
-        "registration",
-        "s3",
-        "trees",
-    }:
+    for extra in {"", *EXTRAS}:
         assert declared(requirements, extra).keys() - imported - NOT_IMPORTED.keys() == set(), extra
 
 
@@ -139,20 +130,7 @@ def test_every_extra_is_checked_here(wheel: Path) -> None:
         (metadata,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         lines = archive.read(metadata).decode().splitlines()
     extras = {line.removeprefix("Provides-Extra: ") for line in lines if line.startswith("Provides-Extra: ")}
-    assert extras - TOOLS == {
-        "aggregate",
-        "bench",
-        "demo",
-        "embedded",
-        "files",
-        "gcs",
-        "gpu",
-        "hf",
-        "mlflow",
-        "registration",
-        "s3",
-        "trees",
-    }
+    assert extras - TOOLS == EXTRAS
     assert {extra for extra in EXTRA_OF.values()} <= extras
 
 

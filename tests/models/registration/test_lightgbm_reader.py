@@ -142,7 +142,7 @@ def test_the_signature_has_names_categories_and_missing_values() -> None:
         Feature("d", "category", ("1", "3", "7", "40")),
         Feature("e"),
     )
-    assert [note.part for note in candidate.notes] == ["feature d", "feature e"]
+    assert [note.part for note in candidate.notes] == ["features d, e"]
 
 
 def test_a_text_file_and_a_booster_give_the_same(tmp_path: Path) -> None:
