@@ -32,6 +32,7 @@ class Hints:
     golden_rows: float32 [N, F] as events give them; None if there are none yet.
     backend: what shall run the model; None to choose.
     arguments: with which the constructor of the user's own torch module builds it, by name.
+    output: the name of the output to serve, of an ONNX graph with several; None for the only one that can be.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Hints:
     golden_rows: FloatArray | None = None
     backend: str | None = None
     arguments: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+    output: str | None = None
 
     def complete_signature(
         self,

@@ -21,23 +21,22 @@ from forebay.models.registration.hints import Hints
 from forebay.schemas.errors import ModelError
 
 _WITHOUT_ZIPMAP: Final = "convert the classifier again with options={id(model): {'zipmap': False}}"
+_SERVABLE: Final = "export the model with an output of float32 [N, outputs], with a cast or a reshape if necessary"
 # Operators that keep the rows' values apart from their form, so that what is before them decides.
 _TRANSPARENT: Final = frozenset({"Cast", "Flatten", "Identity", "Reshape", "Squeeze"})
 _CLASSIFIERS: Final = frozenset({"LinearClassifier", "SVMClassifier", "TreeEnsembleClassifier"})
 
 
-def read_onnx(model: object, hints: Hints, *, output: str | None = None) -> Candidate:
+def read_onnx(model: object, hints: Hints) -> Candidate:
     """Return the candidate for an ONNX file: its path or its bytes.
 
     The file states the input's shape and the number of outputs. It does not state the features' names, nor, unless it ends in a
-    classifier, Softmax or Sigmoid, the task; these come from the hints.
-
-    output: the name of the output to serve; None for the only one that can be, of float32 [N, outputs].
+    classifier, Softmax or Sigmoid, the task; these come from the hints. So does the output to serve, unless only one can be.
 
     Raises ModelError for what may not be served or is not stated, and says how to convert or state it.
     """
     data, place = _read(model, hints.name)
-    name = output or _choose_output(data, place)
+    name = _choose_output(data, place, hints.output)
     graph = inspect(data, place, name)
     signature, outputs = _signature(graph, hints, place)
     return Candidate(
@@ -63,25 +62,32 @@ def _read(model: object, name: str) -> tuple[bytes, str]:
     )
 
 
-def _choose_output(data: bytes, place: str) -> str:
+def _choose_output(data: bytes, place: str, stated: str | None) -> str:
     try:
         outputs = parse_model(data).outputs
     except WireError as error:
         raise _error(f"{place}: {error}", "export the model again") from None
     usable = [info for info in outputs if is_usable_output(info)]
+    found = "; ".join(describe(info) for info in outputs[:10])
+    if stated is not None:
+        if stated not in (info.name for info in usable):
+            raise _error(
+                f"{place}: the output {stated[:80]!r} cannot be served; the outputs are {found}",
+                f"choose {', '.join(info.name for info in usable[:10])}" if usable else _SERVABLE,
+            )
+        return stated
     if len(usable) == 1:
         return usable[0].name
-    found = "; ".join(describe(info) for info in outputs[:10])
     if any(info.kind in ("sequence", "map") for info in outputs):
         raise _error(
             f"{place}: the outputs are {found}; a list of dictionaries (ZipMap) cannot be served", _WITHOUT_ZIPMAP
         )
     if usable:
-        raise _error(f"{place}: several outputs can be served: {found}", "name one of them")
-    raise _error(
-        f"{place}: the outputs are {found}; allowed is a tensor of float32 [N, outputs]",
-        "export the model with such an output, with a cast or a reshape if necessary",
-    )
+        raise _error(
+            f"{place}: several outputs can be served: {found}",
+            f"name one: output={usable[0].name!r} in Python, --output {usable[0].name} on the command line",
+        )
+    raise _error(f"{place}: the outputs are {found}; allowed is a tensor of float32 [N, outputs]", _SERVABLE)
 
 
 def _signature(graph: OnnxGraph, hints: Hints, place: str) -> tuple[Signature, OutputKind]:

@@ -18,11 +18,16 @@ from forebay.schemas.errors import ModelError
 
 @dataclass(frozen=True, slots=True)
 class ReaderEntry:
-    """Where a reader is. extra: what installs the libraries that it needs; empty if it needs none."""
+    """Where a reader is.
+
+    extra: what installs the libraries that it needs; empty if it needs none.
+    chooses_output: whether its models can have several outputs; one is chosen by name.
+    """
 
     module: str
     function: str
     extra: str = ""
+    chooses_output: bool = False
 
     def load(self, what: str) -> Reader:
         """Import the reader. Raises ModelError if a library is missing. what: the model, for the message."""
@@ -50,7 +55,7 @@ FILE_READERS: Final[Mapping[str, ReaderEntry]] = MappingProxyType(
         ".txt": ReaderEntry("lightgbm_reader", "read_lightgbm", "trees"),
         ".json": ReaderEntry("xgboost_reader", "read_xgboost", extra="trees"),
         ".ubj": ReaderEntry("xgboost_reader", "read_xgboost", extra="trees"),
-        ".onnx": ReaderEntry("onnx_reader", "read_onnx"),
+        ".onnx": ReaderEntry("onnx_reader", "read_onnx", chooses_output=True),
     }
 )
 """By suffix, in lower case."""

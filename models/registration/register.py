@@ -77,6 +77,7 @@ def register(
     tolerance: Tolerance | None = None,
     backend: str | None = None,
     arguments: Mapping[str, object] = MappingProxyType({}),
+    output: str | None = None,
     created_at: datetime | None = None,
     reference_statistics: Mapping[str, object] | None = None,
 ) -> Registration:
@@ -100,6 +101,7 @@ def register(
     tolerance: the allowed difference of outputs; None for one that suits the model.
     backend: what shall run the model; None to choose.
     arguments: with which the constructor of a torch module of your own built it, by name.
+    output: the name of the output to serve, of an ONNX graph with several; None for the only one that can be.
     created_at: a time with a time zone; None for now. The other arguments: as in `save_artefact`.
 
     Raises ModelError if the model cannot be read, its parts do not fit together or its outputs differ; StorageError if the
@@ -122,6 +124,7 @@ def register(
         golden_rows=None if golden_rows is None else _rows(name, golden_rows),
         backend=_one_of("backend", backend, tuple(BACKENDS)),
         arguments=arguments,
+        output=output,
     )
     about = Provenance(moment, metrics, note, licence, parent=parent, reference_statistics=reference_statistics)
     return _register(model, hints, sample, tolerance=tolerance, repository=repository, provenance=about)
@@ -142,6 +145,12 @@ def _register(
             about = replace(provenance, source=fetched.source)
             return _register(fetched.file, hints, sample, tolerance=tolerance, repository=repository, provenance=about)
     what, entry = find_reader(model)
+    if hints.output is not None and not entry.chooses_output:
+        raise ModelError(
+            f"{what}: output is {hints.output!r}, but only an ONNX graph has outputs to choose from",
+            kind="registration",
+            remedy="leave output out",
+        )
     reader = entry.load(what)
     try:
         candidate = reader(Path(model) if isinstance(model, str) else model, hints)

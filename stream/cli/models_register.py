@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
 
 import click
 
+from forebay.schemas.errors import ModelError
 from forebay.stream.cli.examples import examples
 from forebay.stream.cli.models_options import chosen_repository, repository_option
 from forebay.stream.cli.options import ConfigSource, config_options, json_option
@@ -17,6 +18,7 @@ from forebay.stream.cli.output import echo_json
 from forebay.stream.core.quantities import quantity
 
 if TYPE_CHECKING:
+    from forebay.models.artefacts.golden import Tolerance
     from forebay.models.registration.register import Registration
 
 _MB: Final = 1_000_000
@@ -33,6 +35,7 @@ class RegisterOptions(TypedDict):
     licence: str
     parent: int | None
     backend: str | None
+    output: str | None
 
 
 @click.command(
@@ -40,6 +43,10 @@ class RegisterOptions(TypedDict):
     epilog=examples(
         ("forebay models register churn.ubj --name churn --signature churn.csv --target left", "XGBoost"),
         ("forebay models register churn.txt --name churn --labels stays,leaves --metric auc=0.91", "LightGBM"),
+        (
+            "forebay models register net.onnx --name churn --output probabilities --tolerance 1e-4",
+            "one of several outputs",
+        ),
         ("forebay models register score.py --name score --signature in.csv --task regression", "a Python function"),
     ),
 )
@@ -64,6 +71,13 @@ class RegisterOptions(TypedDict):
     type=click.Choice(["logits", "probabilities", "values"]),
     help="What the model returns. [default: what the model says]",
 )
+@click.option("--output", metavar="NAME", help="The output to serve, of an ONNX graph with several.")
+@click.option(
+    "--tolerance",
+    metavar="NUMBER|relative=NUMBER,absolute=NUMBER",
+    help="How far outputs may be from the original's for golden rows, here and in workers: at most absolute + relative × "
+    "|output|. One number stands for both. [default: what suits the model]",
+)
 @click.option(
     "--metric", "metrics", multiple=True, metavar="NAME=VALUE", help="A metric of the model; may be repeated."
 )
@@ -79,6 +93,7 @@ def command(
     repository: str | None,
     signature: Path | None,
     labels: str | None,
+    tolerance: str | None,
     metrics: tuple[str, ...],
     as_json: bool,
     **options: Unpack[RegisterOptions],
@@ -95,6 +110,7 @@ def command(
     from forebay.models.registration.register import register
 
     arguments: dict[str, Any] = {**options, "metrics": stated, "signature": signature, "repository": folder}
+    arguments["tolerance"] = None if tolerance is None else _tolerance(tolerance)
     arguments["labels"] = tuple(label.strip() for label in labels.split(",")) if labels else ()
     with _progress(path):
         done = register(path, **arguments)
@@ -112,6 +128,25 @@ def _metric(text: str) -> tuple[str, float]:
     except ValueError:
         pass
     raise click.BadParameter(f"{text!r} is not NAME=VALUE, such as accuracy=0.93", param_hint="--metric")
+
+
+def _tolerance(text: str) -> Tolerance:
+    from forebay.models.artefacts.golden import Tolerance
+
+    parts = [part.partition("=") for part in text.split(",")]
+    try:
+        if len(parts) == 1 and not parts[0][1]:
+            return Tolerance(float(text), float(text))
+        stated = {name.strip(): float(value) for name, _, value in parts}
+        if len(stated) == len(parts) and stated.keys() <= {"relative", "absolute"}:
+            return Tolerance(stated.get("relative", 0.0), stated.get("absolute", 0.0))
+    except ValueError:
+        pass
+    except ModelError as error:
+        raise click.BadParameter(error.message, param_hint="--tolerance") from None
+    raise click.BadParameter(
+        f"{text!r} is not a number, such as 1e-4, or relative=1e-3,absolute=1e-5", param_hint="--tolerance"
+    )
 
 
 @contextmanager

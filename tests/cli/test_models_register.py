@@ -13,15 +13,19 @@ from types import MappingProxyType
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 
 from forebay.models.artefacts import backend_files
+from forebay.models.artefacts.artefact import read_version
 from forebay.models.artefacts.backend_files import BACKENDS
+from forebay.models.artefacts.golden import Tolerance
 from forebay.models.registration import readers
 from forebay.models.registration.candidate import Candidate, ConversionNote
 from forebay.models.registration.hints import Hints
 from forebay.models.registration.readers import ReaderEntry
 from forebay.models.registration.torch_nets import read_net
 from forebay.stream.cli import main
+from tests.models.backends.onnx.graphs import make_model
 from tests.models.build import load_artefact, make_net
 
 NOTES = (ConversionNote("step [scale]", "frozen"), ConversionNote("step impute", "approximated", "the mean is rounded"))
@@ -155,6 +159,15 @@ def test_a_model_that_runs_code_comes_with_the_lines_that_trust_it(run: Run, mon
         (("net.test", "--name", "m", "--metric", "auc"), 2, "'auc' is not NAME=VALUE"),
         (("net.test", "--name", "m", "--metric", "auc=high"), 2, "'auc=high' is not NAME=VALUE"),
         (("net.test", "--name", "m", "--task", "ranking"), 2, "'ranking' is not one of"),
+        (("net.test", "--name", "m", "--tolerance", "small"), 2, "'small' is not a number, such as 1e-4"),
+        (("net.test", "--name", "m", "--tolerance", "relativ=1"), 2, "'relativ=1' is not a number"),
+        (("net.test", "--name", "m", "--tolerance", "relative=0,relative=0"), 2, "is not a number"),
+        (
+            ("net.test", "--name", "m", "--tolerance", "2"),
+            2,
+            "the tolerance's relative is 2.0; allowed is from 0 to below 1",
+        ),
+        (("net.test", "--name", "m", "--output", "p"), 1, "only an ONNX graph has outputs to choose from"),
         (("net.test", "--name", "a/b"), 1, "the model's name is 'a/b'"),
         (("net.test", "--name", "m", "--backend", "tf"), 1, "choose torch"),
         (("nothing.test", "--name", "m"), 1, "nothing.test: there is no such file"),
@@ -173,6 +186,32 @@ def test_errors_name_the_remedy_and_publish_nothing(
     assert out == "" and says in " ".join(err.split())
     assert status == 2 or "hint: " in err
     assert not Path("models").exists()
+
+
+@pytest.mark.usefixtures("tolerant")
+@pytest.mark.parametrize(
+    ("text", "relative", "absolute"),
+    [("0", 0.0, 0.0), ("1e-3", 1e-3, 1e-3), ("absolute=2", 0.0, 2.0), ("relative=0.5,absolute=1e-6", 0.5, 1e-6)],
+)
+def test_a_tolerance_is_one_number_or_two_by_name(run: Run, text: str, relative: float, absolute: float) -> None:
+    Path("rows.csv").write_text("a,b,c,left\n1,2,3,no\n4,5,6,yes\n")
+    run(*SAMPLE, "--tolerance", text)
+    assert load_artefact("models", "churn").manifest.tolerance == Tolerance(relative, absolute)
+
+
+def test_one_of_several_outputs_of_a_graph_is_chosen(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()  # with the real readers
+    monkeypatch.chdir(tmp_path)
+    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 2]) for name in ("scores", "other")]
+    nodes = [
+        helper.make_node("MatMul", ["rows", "weights"], ["scores"]),
+        helper.make_node("Neg", ["scores"], ["other"]),
+    ]
+    Path("net.onnx").write_bytes(make_model(nodes, outputs=outputs).SerializeToString())
+    arguments = ("net.onnx", "--name", "m", "--task", "regression")
+    assert "--output scores" in " ".join(run(*arguments, status=1)[1].split())
+    run(*arguments, "--output", "other")
+    assert read_version("models", "m").manifest.params == {"output": "other"}
 
 
 def test_the_help_has_examples_and_imports_no_model_library() -> None:

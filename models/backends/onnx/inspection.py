@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
+from types import MappingProxyType
 from typing import Final
 
 from forebay.models.backends.onnx.operators import MAX_ELEMENTS, ML_DOMAIN, check_node
@@ -17,6 +18,22 @@ OPSETS: Final = {"": (7, 27), ML_DOMAIN: (1, 5)}
 MAX_NODES: Final = 20_000
 MAX_CONSTANTS: Final = 20_000
 
+_DATA_TYPES: Final = MappingProxyType(
+    {
+        FLOAT: "float32",
+        2: "uint8",
+        3: "int8",
+        4: "uint16",
+        5: "int16",
+        6: "int32",
+        7: "int64",
+        8: "text",
+        9: "bool",
+        10: "float16",
+        11: "float64",
+        16: "bfloat16",
+    }
+)
 _DEFAULT_DOMAIN: Final = "ai.onnx"  # another name of ""
 _SESSION_SETTINGS: Final = "ort_config"
 """The key of the metadata from which ONNX Runtime may read settings of the session."""
@@ -178,7 +195,7 @@ def describe(info: ValueInfo) -> str:
     shape = (
         "without a shape" if info.shape is None else str(["N" if size is None else size for size in info.shape[:16]])
     )
-    return f"{info.name[:80]!r}, a tensor of data type {info.elem_type} {shape} (float32 is {FLOAT})"
+    return f"{info.name[:80]!r}, a tensor of {_DATA_TYPES.get(info.elem_type, f'data type {info.elem_type}')} {shape}"
 
 
 def _domain(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -161,8 +162,13 @@ def test_one_of_several_outputs_is_named_in_the_parameters() -> None:
     ]
     data = make_model(nodes, outputs=scores).SerializeToString()
     hints = Hints("m", task="regression")
-    assert "several outputs can be served" in refusal(data, hints).message
-    assert read_onnx(data, hints, output="other").params == {"output": "other"}
+    error = refusal(data, hints)
+    assert "several outputs can be served: 'scores', a tensor of float32 ['N', 2]; 'other'" in error.message
+    assert error.remedy is not None and "--output scores" in error.remedy
+    assert read_onnx(data, replace(hints, output="other")).params == {"output": "other"}
+    error = refusal(data, replace(hints, output="third"))
+    assert "the output 'third' cannot be served; the outputs are 'scores'" in error.message
+    assert error.remedy == "choose scores, other"
 
 
 def test_a_file_is_read_from_its_path(tmp_path: Path) -> None:

@@ -202,7 +202,7 @@ def test_constants_of_nodes_count_as_well() -> None:
     [
         ([], "there are 0 inputs"),
         ([ROWS, helper.make_tensor_value_info("b", TensorProto.FLOAT, ["N", 1])], "there are 2 inputs (rows, b); allowed is"),
-        ([helper.make_tensor_value_info("rows", TensorProto.DOUBLE, ["N", 3])], "a tensor of data type 11 ['N', 3]"),
+        ([helper.make_tensor_value_info("rows", TensorProto.DOUBLE, ["N", 3])], "a tensor of float64 ['N', 3]"),
         ([helper.make_tensor_value_info("rows", TensorProto.FLOAT, [1, 3])], "for exactly 1 rows; its first dimension"),
         ([helper.make_tensor_value_info("rows", TensorProto.FLOAT, ["N"])], "allowed is a tensor of float32 [N, ...]"),
         ([helper.make_tensor_value_info("rows", TensorProto.FLOAT, None)], "without a shape"),
