@@ -46,7 +46,7 @@ IMPORTED_ONLY_BY = {
         "models/registration/own_torch.py",
         "models/registration/sklearn_nets.py",
         "models/registration/torch_export.py",
-        "models/training/train.py",
+        "models/training",
         "stream/bench/setup.py",
     ),
     "lightgbm": ("models/registration/lightgbm_reader.py",),

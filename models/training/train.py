@@ -1,4 +1,4 @@
-"""Train nets in one process: seeded mini-batches, Adam, early stopping on the validation loss.
+"""Train nets on arrays in one process: Adam and early stopping on the validation loss.
 
 Shapes: N rows, G columns after preprocessing, O outputs.
 """
@@ -7,29 +7,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from forebay.models.artefacts.arrays import FloatArray
 from forebay.models.artefacts.signature import TASKS, Task
 from forebay.models.backends.torch.architectures import Net, build_net
 from forebay.models.serving.scoring import score
 from forebay.models.training import metrics
+from forebay.models.training.loop import LoopOptions, NullObserver, Rows, StepReport, Targets, TrainingLoop, outputs
+from forebay.models.training.losses import LOSSES, Loss
+from forebay.models.training.optimisers import OptimizerOptions
+from forebay.models.training.training_state import TrainingState
 from forebay.schemas.errors import ModelError, TensorError
 
-Targets = npt.NDArray[np.generic]
 # Called with the epoch (from 1), the completed fraction of all epochs (0 to 1), and the latest training loss.
 Progress = Callable[[int, float, float], None]
 
 _REPORTS_PER_EPOCH: Final = 20
-_SCORING_ROWS: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,80 +100,66 @@ def train(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
         net = build_net(architecture, params)
-        x, y = _tensors(net, task, x_NG=x_NG, y_N=y_N, what="training")
+        training = checked_rows(net, task, x_NG=x_NG, y_N=y_N, what="training")
         if validation is None:
-            if len(x) < 2:
+            if len(training) < 2:
                 raise TensorError("training needs at least two rows, one of them for validation")
-            num_valid = min(max(1, round(len(x) * options.validation_fraction)), len(x) - 1)
-            order = torch.randperm(len(x))
-            x_valid, y_valid = x[order[:num_valid]], y[order[:num_valid]]
-            x, y = x[order[num_valid:]], y[order[num_valid:]]
+            num_valid = min(max(1, round(len(training) * options.validation_fraction)), len(training) - 1)
+            order = np.random.default_rng(options.seed).permutation(len(training))
+            held_out = Rows(training.x[order[:num_valid]], training.y[order[:num_valid]])
+            training = Rows(training.x[order[num_valid:]], training.y[order[num_valid:]])
         else:
-            x_valid, y_valid = _tensors(net, task, *validation, "validation")
-        return _train(net, task, training=(x, y), validation=(x_valid, y_valid), options=options, progress=progress)
+            held_out = checked_rows(net, task, *validation, "validation")
+        return _train(net, task, training, held_out, options=options, progress=progress)
+
+
+class _ProgressObserver(NullObserver):
+    """Calls a `Progress` some times in each epoch."""
+
+    def __init__(self, progress: Progress, epochs: int) -> None:
+        self._progress = progress
+        self._epochs = epochs
+
+    def on_step(self, state: TrainingState, report: Callable[[], StepReport]) -> None:
+        done = report()
+        every = max(1, done.steps // _REPORTS_PER_EPOCH)
+        if (done.step - 1) % every == 0:
+            before = (done.epoch - 1 + (done.step - 1) / done.steps) / self._epochs
+            self._progress(done.epoch, before, done.loss)
 
 
 def _train(
     net: Net,
     task: Task,
-    training: tuple[Tensor, Tensor],
-    validation: tuple[Tensor, Tensor],
+    training: Rows,
+    validation: Rows,
     options: TrainOptions,
     progress: Progress | None,
 ) -> TrainingResult:
-    x, y = training
-    optimizer = torch.optim.Adam(net.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
-    starts = range(0, len(x), options.batch_size)
-    report_every = max(1, len(starts) // _REPORTS_PER_EPOCH)
-    best_loss, best_epoch, best_state = math.inf, 0, deepcopy(net.state_dict())
-    epoch, value = 0, math.nan
-    while epoch < options.epochs and epoch - best_epoch < options.patience:
-        epoch += 1
-        net.train()
-        order = torch.randperm(len(x))
-        for step, start in enumerate(starts):
-            rows = order[start : start + options.batch_size]
-            optimizer.zero_grad(set_to_none=True)
-            loss = _loss(net(x[rows]), y[rows], task)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            if progress is not None and step % report_every == 0:
-                value = float(loss.detach())
-                progress(epoch, (epoch - 1 + step / len(starts)) / options.epochs, value)
-        validation_loss = float(_loss(_outputs(net, validation[0]), validation[1], task))
-        if not math.isfinite(validation_loss):
-            raise ModelError(
-                f"the training diverged: in epoch {epoch} the validation loss is {validation_loss}",
-                kind="diverged",
-                remedy="lower the learning rate, or scale the features",
-            )
-        if validation_loss < best_loss:
-            best_loss, best_epoch, best_state = validation_loss, epoch, deepcopy(net.state_dict())
+    loop = TrainingLoop(
+        net,
+        training,
+        validation,
+        LoopOptions(
+            Loss(LOSSES[task][0]),
+            OptimizerOptions("adam", options.learning_rate, weight_decay=options.weight_decay),
+            epochs=options.epochs,
+            batch_size=options.batch_size,
+            patience=options.patience,
+            seed=options.seed,
+        ),
+        observer=None if progress is None else _ProgressObserver(progress, options.epochs),
+    )
+    loop.run()
+    history = loop.state.history
     if progress is not None:
-        progress(epoch, 1.0, value)
-    net.load_state_dict(best_state)
-    out_NO = _outputs(net, validation[0])
-    return TrainingResult(net, _evaluate(out_NO.numpy(), validation[1].numpy(), task, best_loss), epoch, best_epoch)
+        progress(len(history), 1.0, history[-1].training_loss)
+    results = evaluate_outputs(outputs(net, validation.x), validation.y, task, loop.state.best_loss)
+    return TrainingResult(net, results, len(history), loop.state.best_epoch)
 
 
-def _outputs(net: Net, x: Tensor) -> Tensor:
-    """Return the net's outputs for all rows, computed in parts to limit memory; leaves the net in evaluation mode."""
-    net.eval()
-    with torch.no_grad():
-        return torch.cat([net(x[start : start + _SCORING_ROWS]) for start in range(0, len(x), _SCORING_ROWS)])
-
-
-def _loss(out_NO: Tensor, y: Tensor, task: Task) -> Tensor:
-    match task:
-        case "binary":
-            return F.binary_cross_entropy_with_logits(out_NO[:, 0], y)
-        case "multiclass":
-            return F.cross_entropy(out_NO, y)
-        case "regression":
-            return F.mse_loss(out_NO, y)
-
-
-def _evaluate(out_NO: FloatArray, y: Targets, task: Task, loss: float) -> dict[str, float]:
+def evaluate_outputs(out_NO: FloatArray, y: Targets, task: Task, loss: float) -> dict[str, float]:
+    """Return the metrics of raw outputs. loss: the loss, if it is already known."""
     results = {"loss": loss, "rows": float(len(y))}
     if task == "regression":
         results["mean_absolute_error"] = metrics.mean_absolute_error(y, out_NO)
@@ -191,7 +175,8 @@ def _evaluate(out_NO: FloatArray, y: Targets, task: Task, loss: float) -> dict[s
     return results
 
 
-def _tensors(net: Net, task: Task, x_NG: FloatArray, y_N: Targets, what: str) -> tuple[Tensor, Tensor]:
+def checked_rows(net: Net, task: Task, x_NG: FloatArray, y_N: Targets, what: str) -> Rows:
+    """Return the rows with targets of the right type. Raises TensorError if they do not fit the net and the task."""
     if x_NG.dtype != np.float32 or x_NG.ndim != 2 or x_NG.shape[1] != net.input_dim or len(x_NG) == 0:
         raise TensorError(
             f"{what}: {net.architecture} takes float32 [N, {net.input_dim}] with at least one row; "
@@ -216,5 +201,4 @@ def _tensors(net: Net, task: Task, x_NG: FloatArray, y_N: Targets, what: str) ->
     classes = {"binary": 2, "multiclass": outputs, "regression": 0}[task]
     if classes and not np.isin(y, np.arange(classes)).all():
         raise TensorError(f"{what}: the targets of this {task} net must be whole numbers from 0 to {classes - 1}")
-    x = torch.from_numpy(np.array(x_NG, order="C")).view(-1, *net.input_shape)
-    return x, torch.from_numpy(y.astype(np.int64 if task == "multiclass" else np.float32))
+    return Rows(x_NG, y.astype(np.int64 if task == "multiclass" else np.float32))
