@@ -39,7 +39,7 @@ IMPORTED_ONLY_BY = {
     ),
     "fsspec": ("models/artefacts/remote_store.py",),
     "noida_db": (),  # located without being imported: it is a program in a package
-    "pyarrow": ("stream/publish/parquet_rows.py", "stream/demo"),
+    "pyarrow": ("models/statistics", "stream/publish/parquet_rows.py", "stream/demo"),
     "safetensors": ("models/artefacts/golden.py", "models/backends"),
     "torch": (
         "models/backends/torch",
@@ -55,7 +55,7 @@ IMPORTED_ONLY_BY = {
     "numpy": ("models", "stream"),
     "onnxruntime": ("models/backends",),
     "xgboost": ("models/registration/xgboost_reader.py",),
-    "xxhash": ("models/artefacts/text_codes.py",),
+    "xxhash": ("models/artefacts/text_codes.py", "models/statistics"),
     "opentelemetry": ("stream/telemetry",),
     "prometheus_client": ("stream/telemetry/prometheus.py",),
     "psutil": ("stream/telemetry/process_usage.py",),

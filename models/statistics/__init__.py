@@ -1,0 +1,1 @@
+"""Statistics of the columns of a table, in one pass over record batches and with bounded memory."""
