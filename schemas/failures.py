@@ -96,6 +96,7 @@ class FailureKind(StrEnum):
     LATE = "late"
     WINDOW_FULL = "window_full"
     DEADLINE_EXCEEDED = "deadline_exceeded"
+    OUTLIER = "outlier"
     PREPARE_ERROR = "prepare_error"
     MODEL_ERROR = "model_error"
     OUT_OF_MEMORY = "out_of_memory"
@@ -258,6 +259,11 @@ FAILURES: Final[Mapping[FailureKind, FailureSpec]] = MappingProxyType(
             Scope.ROW,
             "the event's deadline passed before the model could process it",
             "send later deadlines, add workers, or lower batch.max_queue_delay_ms",
+        ),
+        FailureKind.OUTLIER: _rejected(
+            "a value is outside the range that the model's preparation allows, or is missing where it requires one",
+            "check the event; if such values are usual now, train the model again with rows that have them",
+            Stage.PREPARE,
         ),
         FailureKind.PREPARE_ERROR: _failed(
             Stage.PREPARE,

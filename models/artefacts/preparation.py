@@ -1,6 +1,6 @@
 """Prepare the rows that a signature describes for the net: rows of events, of sequences and of aggregates.
 
-Shapes: B rows, F features of an event, G columns after preprocessing, T steps of a sequence.
+Shapes: B rows, F features of an event, G columns after preprocessing, T steps of a sequence, N events of all sequences.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from math import prod
 import numpy as np
 
 from forebay.models.artefacts.arrays import FloatArray
-from forebay.models.artefacts.preprocessing import Preprocessing
+from forebay.models.artefacts.preprocessing import Preprocessing, RowsRejected
 from forebay.models.artefacts.signature import Signature
 from forebay.schemas.errors import TensorError
 
@@ -36,21 +36,29 @@ def prepared_width(signature: Signature, preprocessing: Preprocessing) -> int:
     return prod(prepared_shape(signature, preprocessing))
 
 
-def prepare(signature: Signature, preprocessing: Preprocessing, x_BF: FloatArray) -> FloatArray:
+def prepare(
+    signature: Signature, preprocessing: Preprocessing, x_BF: FloatArray, *, checked: bool = False
+) -> FloatArray:
     """Return the rows [B, row_width] as the net takes them: [B, prepared_width], float32, in new memory.
 
-    Raises TensorError for another type.
+    checked: whether RowCheck rejects rows; an event of a sequence rejects the whole sequence.
+
+    Raises TensorError for another type, and RowsRejected.
     """
     window = signature.window
     if window is None or not window.sequence_length:
-        return preprocessing.apply(x_BF)
+        return preprocessing.apply(x_BF, checked=checked)
     if x_BF.dtype != np.float32:
         raise TensorError(f"the preprocessing takes float32; this is {x_BF.dtype}")
     x_BTW = x_BF.reshape(len(x_BF), *window.row_shape(signature.num_features))
     is_event_BT = x_BTW[:, :, -1] > 0
     x_BTG = np.zeros((len(x_BF), *prepared_shape(signature, preprocessing)), dtype=np.float32)
     # Only events are preprocessed: padding stays zero, although the preprocessing may map zeros to other values.
-    x_BTG[is_event_BT, :-1] = preprocessing.apply(np.ascontiguousarray(x_BTW[is_event_BT][:, :-1]))
+    try:
+        x_NG = preprocessing.apply(np.ascontiguousarray(x_BTW[is_event_BT][:, :-1]), checked=checked)
+    except RowsRejected as rejected:
+        raise rejected.renumbered(np.nonzero(is_event_BT)[0]) from None
+    x_BTG[is_event_BT, :-1] = x_NG
     x_BTG[is_event_BT, -1] = 1.0
     return x_BTG.reshape(len(x_BF), -1)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from forebay.models.artefacts.preprocessing import Impute, OneHot, Preprocessing, Standardise, Step
+from forebay.models.artefacts.preprocessing import Impute, OneHot, Preprocessing, RowCheck, Standardise, Step
 from forebay.models.artefacts.preprocessing.bin import Bin
 from forebay.models.artefacts.preprocessing.interpolate import Interpolate
 from forebay.models.artefacts.preprocessing.map_values import MapValues
@@ -60,7 +60,7 @@ def typical_values(preprocessing: Preprocessing, width: int) -> TypicalValues:
             origin = origins[column]
             if origin is not None:
                 _note(typical, step, index, origin)
-            if not isinstance(step, Impute):
+            if not isinstance(step, Impute | RowCheck):
                 origins[column] = None
         if isinstance(step, OneHot):
             origins = [origin for column, origin in enumerate(origins) if column not in set(step.columns)]
@@ -82,6 +82,10 @@ def _note(typical: TypicalValues, step: Step, index: int, origin: int) -> None:
         case MapValues():
             if step.keys[index]:
                 typical.values[origin] = step.keys[index]
+        case RowCheck():
+            limits = [limit for limit in (step.minima[index], step.maxima[index]) if limit is not None]
+            if limits:
+                centre_F[origin], scale_F[origin] = _middle(limits)
         case Bin():
             centre_F[origin], scale_F[origin] = _middle(step.edges[index])
         case Interpolate():

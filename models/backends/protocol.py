@@ -49,7 +49,10 @@ class Model(Protocol):
         """Run once with each batch size, so that the first real batch has no start-up cost."""
 
     def prepare(self, x_BF: FloatArray) -> FloatArray:
-        """Return the rows after the frozen preprocessing, in new memory. Never modifies `x_BF`."""
+        """Return the rows after the frozen preprocessing, in new memory. Never modifies `x_BF`.
+
+        Raises RowsRejected if the preparation rejects some of the rows; the others can be prepared without them.
+        """
 
     def forward(self, x_BG: FloatArray) -> Scores:
         """Run the model and return its scores.

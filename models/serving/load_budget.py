@@ -7,8 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
-
 from forebay.models.backends.protocol import Model
 from forebay.models.serving.warm_up import warm_up_sizes
 from forebay.schemas.errors import ModelError
@@ -78,7 +76,6 @@ class LoadBudget:
             )
 
     def _timed_run_ms(self, model: Model) -> float:
-        x_BF = np.zeros((self.max_batch_size, model.signature.row_width), dtype=np.float32)
         started_s = self.meter.monotonic_s()
-        model.forward(model.prepare(x_BF))
+        model.warm_up([self.max_batch_size])
         return (self.meter.monotonic_s() - started_s) * 1000

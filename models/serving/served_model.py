@@ -67,24 +67,27 @@ class ServedModel:
 
         place: the start of the message: the file with the golden rows and the device. Raises like `forward` too.
         """
-        golden.check(self._run(self.prepare(golden.rows_RW)), place)
+        golden.check(self._run(self._prepare(golden.rows_RW, checked=False)), place)
         self.num_golden_rows = len(golden.rows_RW)
 
     def warm_up(self, batch_sizes: Sequence[int]) -> None:
         """Prepare and run a batch of zeros of each size. Raises like `forward`."""
         for batch_size in batch_sizes:
             x_BF = np.zeros((batch_size, self.signature.row_width), dtype=np.float32)
-            self.forward(self.prepare(x_BF))
+            self.forward(self._prepare(x_BF, checked=False))
 
     def prepare(self, x_BF: FloatArray) -> FloatArray:
         """Return the rows [B, F] after the frozen preprocessing, [B, G], in new memory.
 
         If the model takes windows as sequences, each of their events is preprocessed by itself. Raises TensorError for
-        another type or shape.
+        another type or shape, and RowsRejected if the preparation rejects some of the rows.
         """
+        return self._prepare(x_BF, checked=True)
+
+    def _prepare(self, x_BF: FloatArray, *, checked: bool) -> FloatArray:
         if x_BF.ndim != 2 or x_BF.shape[1] != self.signature.row_width:
             raise self._wrong_shape(x_BF, self.signature.row_width)
-        return prepare(self.signature, self._preprocessing, x_BF)
+        return prepare(self.signature, self._preprocessing, x_BF, checked=checked)
 
     def forward(self, x_BG: FloatArray) -> Scores:
         """Run the model on rows [B, G] and return the scores.

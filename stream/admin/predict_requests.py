@@ -31,6 +31,7 @@ _STATUS: Final = {
     FailureKind.UNSUPPORTED_CONTENT_TYPE: 415,
     FailureKind.UNKNOWN_MODEL: 404,
     FailureKind.DEADLINE_EXCEEDED: 408,
+    FailureKind.OUTLIER: 422,
     FailureKind.PREPARE_ERROR: 422,
     FailureKind.MODEL_ERROR: 422,
     FailureKind.OUTPUT_NOT_FINITE: 422,

@@ -4,6 +4,8 @@ If the model raises on a batch, bisection finds the failing rows: the halves are
 rows of B cost about k·log2(B) further calls and the other rows are predicted. The same happens if the device runs out of
 memory. Before rows count as failed, the warm-up row and then the failing rows are run again, because a device that is
 unavailable, or was for a moment, fails on every row. Runs on the device thread and is independent of Kafka.
+
+Rows that the model's preparation rejects need no bisection: it names them, and the others run together without them.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from forebay.models.artefacts.preprocessing import RowsRejected
 from forebay.models.backends.protocol import Model, Scores
 from forebay.schemas.aggregates import MAX_STACK_CHARS
 from forebay.schemas.errors import ModelError
@@ -51,16 +54,21 @@ def infer_batch(model: Model, batch: MicroBatch, *, wall_ms: int) -> Inference:
     if not expired:
         return _confirm_failures(model, x_BF, infer(model, x_BF))
     rows = [row for row in range(len(x_BF)) if row not in expired]
-    inference = _confirm_failures(model, x_BF[rows], infer(model, x_BF[rows]))
-    values_BO = np.zeros((len(x_BF), model.signature.output_dim), dtype=np.float32)
+    return _among(_confirm_failures(model, x_BF[rows], infer(model, x_BF[rows])), rows, expired)
+
+
+def _among(inference: Inference, rows: list[int], others: dict[int, RowFailure]) -> Inference:
+    """Return the result of `rows` as that of all rows; `others` are the failures of the others."""
+    num_rows = len(rows) + len(others)
+    values_BO = np.zeros((num_rows, inference.values_BO.shape[1]), dtype=np.float32)
     values_BO[rows] = inference.values_BO
     classes_B = confidences_B = None
     if inference.classes_B is not None and inference.confidences_B is not None:
-        classes_B = np.zeros(len(x_BF), dtype=np.int64)
-        confidences_B = np.zeros(len(x_BF), dtype=np.float32)
+        classes_B = np.zeros(num_rows, dtype=np.int64)
+        confidences_B = np.zeros(num_rows, dtype=np.float32)
         classes_B[rows] = inference.classes_B
         confidences_B[rows] = inference.confidences_B
-    failures = expired | {rows[row]: failure for row, failure in inference.failures.items()}
+    failures = others | {rows[row]: failure for row, failure in inference.failures.items()}
     return Inference(values_BO, classes_B, confidences_B, failures)
 
 
@@ -112,6 +120,16 @@ def _merge(first: Inference, rows: list[int], second: Inference, failures: dict[
 
 def infer(model: Model, x_BF: FloatMatrix) -> Inference:
     """Prepare and predict B rows, float32 [B, F]. Raises no `Exception`."""
+    try:
+        return _infer(model, x_BF)
+    except RowsRejected as rejected:
+        others = {row: RowFailure(FailureKind.OUTLIER, reason) for row, reason in rejected.reasons.items()}
+    rows = [row for row in range(len(x_BF)) if row not in others]
+    return _among(infer(model, x_BF[rows]), rows, others)
+
+
+def _infer(model: Model, x_BF: FloatMatrix) -> Inference:
+    """Return the result of `infer`. Raises RowsRejected."""
     failures: dict[int, RowFailure] = {}
     pieces: list[tuple[int, Scores]] = []
     stack = [(0, len(x_BF))]
@@ -121,6 +139,8 @@ def infer(model: Model, x_BF: FloatMatrix) -> Inference:
             continue
         try:
             scores = _call(model, x_BF[start:stop])
+        except RowsRejected as rejected:
+            raise rejected.renumbered(np.arange(start, stop)) from None
         except Exception as error:
             if stop - start == 1:
                 failures[start] = _failure(error)
@@ -142,6 +162,8 @@ class _PrepareFault(Exception):
 def _call(model: Model, x_BF: FloatMatrix) -> Scores:
     try:
         prepared = model.prepare(x_BF)
+    except RowsRejected:
+        raise
     except Exception as error:
         raise _PrepareFault from error
     scores = model.forward(prepared)

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from forebay.models.artefacts.preprocessing import Preprocessing, RowCheck
 from forebay.schemas.failures import FAILURES, FailureKind
 from forebay.stream.admin import predictor
 from forebay.stream.admin.predictor import MAX_PENDING, NotReady
-from forebay.stream.core.records import BatchResult, MicroBatch
+from forebay.stream.core.records import BatchResult, FloatMatrix, MicroBatch
 from forebay.stream.decode import DecodedModel, Decoder
 from forebay.stream.inference.executor import Deferred
 from tests.admin.predictor import Model, ask, predicted, running
@@ -48,6 +49,23 @@ async def test_a_list_has_an_entry_for_each_event_in_order() -> None:
     assert [document.get("error", {}).get("kind") for document in documents] == ["wrong_length", None, "model_error"]
     assert documents[1]["id"] == "a"
     assert documents[2]["id"] == "p"
+
+
+async def test_an_event_that_the_preparation_rejects() -> None:
+    class Checking(Model):
+        def prepare(self, x_BF: FloatMatrix) -> FloatMatrix:
+            check = RowCheck(3, (1,), (None,), (9.0,), allow_missing=(True,), names=("speed",))
+            return super().prepare(Preprocessing((check,)).apply(x_BF, checked=True))
+
+    async with running(Checking()) as (predictor, *_):
+        status, document = await ask(predictor, event("a", [1, 10, 3]))
+        assert status == 422
+        assert document["error"]["kind"] == "outlier" and document["error"]["stage"] == "prepare"
+        assert document["error"]["message"] == "'speed' is outside the range that the model's preparation allows: to 9"
+        body = b"[" + event("a", [1, 2, 3]) + b"," + event("b", [1, 10, 3]) + b"]"
+        status, documents = await ask(predictor, body)
+        assert (status, documents[0]["prediction"], documents[1]["id"]) == (200, [2.0, 4.0], "b")
+        assert documents[1]["error"]["kind"] == "outlier"
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from forebay.models.artefacts.preprocessing import Preprocessing, RowCheck
 from forebay.models.artefacts.signature import Signature
 from forebay.models.backends.protocol import Scores
 from forebay.schemas.errors import ModelError
@@ -103,6 +104,51 @@ def test_errors_of_preprocessing_have_their_own_kind() -> None:
 
     inference = infer(BadPrepare(), rows(5))
     assert {row: failure.kind for row, failure in inference.failures.items()} == {3: FailureKind.PREPARE_ERROR}
+
+
+class Checking(EchoModel):
+    """A model whose preparation rejects rows above 9 and above 19, and whose net then fails on `poison`."""
+
+    def prepare(self, x_BF: FloatMatrix) -> FloatMatrix:
+        checks = [RowCheck(1, (0,), (None,), (high,), allow_missing=(True,), names=("x",)) for high in (19.0, 9.0)]
+        return Preprocessing(tuple(checks)).apply(x_BF, checked=True)
+
+
+def test_rows_that_the_preparation_rejects_are_known_before_the_model_runs() -> None:
+    model = Checking()
+    inference = infer(model, rows(24))
+    assert model.calls == 1, "no bisection"
+    assert {row: failure.kind for row, failure in inference.failures.items()} == dict.fromkeys(
+        range(10, 24), FailureKind.OUTLIER
+    )
+    assert (
+        inference.failures[20].message.startswith("'x' is outside the range")
+        and "to 19" in inference.failures[20].message
+    )
+    assert "to 9" in inference.failures[10].message
+    assert inference.values_BO[:10, 0].tolist() == list(range(10))
+
+
+@given(st.integers(0, 24), st.sets(st.integers(0, 23)), st.sets(st.integers(0, 23)), st.integers(1, 24))
+def test_rejected_rows_do_not_affect_the_others(count: int, poison: set[int], nan: set[int], memory: int) -> None:
+    inference = infer(Checking(sorted(poison), sorted(nan), memory), rows(count))
+    for row in range(count):
+        kind = inference.failures[row].kind if row in inference.failures else None
+        wanted = FailureKind.MODEL_ERROR if row in poison else FailureKind.OUTPUT_NOT_FINITE if row in nan else None
+        assert kind is (FailureKind.OUTLIER if row > 9 else wanted)
+        assert kind is not None or inference.values_BO[row, 0] == row
+
+
+def test_rejected_rows_of_a_batch_that_was_bisected_keep_their_numbers() -> None:
+    class Fragile(Checking):
+        def prepare(self, x_BF: FloatMatrix) -> FloatMatrix:
+            if 3 in x_BF:
+                raise ZeroDivisionError("scale")
+            return super().prepare(x_BF)
+
+    inference = infer(Fragile(), rows(12))
+    kinds = {row: failure.kind for row, failure in inference.failures.items()}
+    assert kinds == {3: FailureKind.PREPARE_ERROR, 10: FailureKind.OUTLIER, 11: FailureKind.OUTLIER}
 
 
 def test_a_wrong_output_shape_has_its_own_kind() -> None:

@@ -25,7 +25,7 @@ def test_the_table_has_nothing_else_and_never_changes() -> None:
 def test_failures_before_the_model_are_rejections_and_all_others_failures() -> None:
     for kind, spec in FAILURES.items():
         if spec.outcome is Outcome.REJECTED:
-            assert spec.stage in (Stage.DECODE, Stage.WINDOW), kind
+            assert spec.stage in (Stage.DECODE, Stage.WINDOW, Stage.PREPARE), kind
         assert spec.stage is not Stage.DECODE or spec.outcome is Outcome.REJECTED, kind
         assert not spec.outcome.of_window, "failure kinds state the outcome of an event, not of a window"
 

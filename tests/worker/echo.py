@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from forebay.models.artefacts.preprocessing import Preprocessing, RowCheck
 from forebay.models.artefacts.signature import Signature
 from forebay.models.artefacts.window_input import WindowInput
 from forebay.models.backends.protocol import Scores
@@ -38,6 +39,8 @@ STEPS = 6
 """Number of a window's events that the model takes, in the mode windows."""
 POISON = 666.0
 """First feature of the rows on which the model fails, in some modes."""
+CHECK = Preprocessing((RowCheck(NUM_FEATURES, (0,), (None,), (POISON - 1,), allow_missing=(True,), names=("first",)),))
+"""What rejects these rows in the mode reject."""
 
 
 def feature_hash(row: FloatMatrix, model: str = ALONE) -> float:
@@ -49,8 +52,8 @@ def feature_hash(row: FloatMatrix, model: str = ALONE) -> float:
 class HashModel:
     """Predicts a hash of the features.
 
-    mode: echo; raise, nan or hang on poisoned rows; slow: 50 ms per call; broken: raises on every row while the file `flag`
-        exists.
+    mode: echo; raise, nan, reject or hang on poisoned rows; slow: 50 ms per call; broken: raises on every row while the file
+        `flag` exists.
     flag: with a flag, the mode hang also applies only while the file exists.
     width: number of features.
     """
@@ -74,7 +77,7 @@ class HashModel:
         return self._flag is None or self._flag.exists()
 
     def prepare(self, x_BF: FloatMatrix) -> FloatMatrix:
-        return x_BF
+        return CHECK.apply(x_BF, checked=True) if self._mode == "reject" else x_BF
 
     def forward(self, x_BG: FloatMatrix) -> Scores:
         poisoned = x_BG[:, 0] == POISON

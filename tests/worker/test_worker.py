@@ -104,7 +104,9 @@ async def test_aborted_input_is_neither_predicted_nor_counted(worker_group: Work
     assert total(await worker_group.outputs("outcome-deltas")) == len(ids) == 160
 
 
-@pytest.mark.parametrize(("mode", "kind"), [("raise", "model_error"), ("nan", "output_not_finite")])
+@pytest.mark.parametrize(
+    ("mode", "kind"), [("raise", "model_error"), ("nan", "output_not_finite"), ("reject", "outlier")]
+)
 async def test_a_model_that_fails_on_some_rows(worker_group: WorkerGroup, mode: str, kind: str) -> None:
     await worker_group.create()
     await worker_group.publish(300)

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from forebay.models.artefacts.argument_checks import number, sequence
+from forebay.models.artefacts.argument_checks import sequence
 from forebay.models.artefacts.arrays import FloatArray
 from forebay.models.artefacts.json_object import JsonObject
 from forebay.models.artefacts.preprocessing.step import (
@@ -19,6 +19,7 @@ from forebay.models.artefacts.preprocessing.step import (
     error,
     make_plain,
     number_lists,
+    optional_numbers,
 )
 from forebay.schemas.errors import ModelError
 
@@ -42,7 +43,7 @@ class MapValues:
 
     def __post_init__(self) -> None:
         make_plain(self, ("keys",), number_lists)
-        make_plain(self, ("missing", "unknown"), _optional_numbers)
+        make_plain(self, ("missing", "unknown"), optional_numbers)
         make_plain(self, ("values",), _optional_number_lists)
         check_columns(self.kind, self.width, self.columns, {})
         for name, lists in (("keys", self.keys), ("values", self.values)):
@@ -103,8 +104,8 @@ class MapValues:
             fields.integers("columns"),
             keys=number_lists(fields.array("keys"), "keys", error),
             values=_optional_number_lists(fields.array("values"), "values", error),
-            missing=_optional_numbers(fields.array("missing"), "missing", error),
-            unknown=_optional_numbers(fields.array("unknown"), "unknown", error),
+            missing=optional_numbers(fields.array("missing"), "missing", error),
+            unknown=optional_numbers(fields.array("unknown"), "unknown", error),
         )
 
 
@@ -116,13 +117,8 @@ def _array(values: list[float | None] | tuple[float | None, ...]) -> FloatArray:
     return np.array([math.nan if value is None else value for value in values], dtype=np.float32)
 
 
-def _optional_numbers(value: object, name: str, error: Callable[[str], ModelError]) -> tuple[float | None, ...]:
-    items = sequence(value, name, "numbers and None", error)
-    return tuple(None if item is None else number(item, f"{name}[{index}]", error) for index, item in enumerate(items))
-
-
 def _optional_number_lists(
     value: object, name: str, error: Callable[[str], ModelError]
 ) -> tuple[tuple[float | None, ...], ...]:
     items = sequence(value, name, "lists of numbers", error)
-    return tuple(_optional_numbers(item, f"{name}[{index}]", error) for index, item in enumerate(items))
+    return tuple(optional_numbers(item, f"{name}[{index}]", error) for index, item in enumerate(items))

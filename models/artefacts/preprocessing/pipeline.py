@@ -19,6 +19,7 @@ from forebay.models.artefacts.preprocessing.interpolate import Interpolate
 from forebay.models.artefacts.preprocessing.map_values import MapValues
 from forebay.models.artefacts.preprocessing.one_hot import OneHot
 from forebay.models.artefacts.preprocessing.power import PowerTransform
+from forebay.models.artefacts.preprocessing.row_check import RowCheck
 from forebay.models.artefacts.preprocessing.select_columns import SelectColumns
 from forebay.models.artefacts.preprocessing.standardise import Standardise
 from forebay.models.artefacts.preprocessing.step import Step, error
@@ -40,6 +41,7 @@ STEP_READERS: Final[Mapping[str, Callable[[JsonObject], Step]]] = MappingProxyTy
         "bin": Bin.read,
         "power_transform": PowerTransform.read,
         "interpolate": Interpolate.read,
+        "row_check": RowCheck.read,
     }
 )
 """The steps that a manifest can hold, by their kinds."""
@@ -55,6 +57,7 @@ STEP_TYPES: Final = (
     Bin,
     PowerTransform,
     Interpolate,
+    RowCheck,
 )
 
 
@@ -92,10 +95,12 @@ class Preprocessing:
             raise error(f"the preprocessing takes {self.steps[0].width} columns, not {input_width}")
         return self.steps[-1].output_width
 
-    def apply(self, x_BF: FloatArray) -> FloatArray:
+    def apply(self, x_BF: FloatArray, *, checked: bool = False) -> FloatArray:
         """Return the preprocessed rows [B, G], float32 in C order, always in new memory; `x_BF` is never modified.
 
-        Raises TensorError for another type or shape.
+        checked: whether the rows are those of events, so that RowCheck rejects some.
+
+        Raises TensorError for another type or shape, and RowsRejected for the first RowCheck that rejects rows.
         """
         if x_BF.dtype != np.float32 or x_BF.ndim != 2 or (self.steps and x_BF.shape[1] != self.steps[0].width):
             wanted = str(self.steps[0].width) if self.steps else "F"
@@ -106,6 +111,9 @@ class Preprocessing:
         if not self.steps:
             return x_BF.copy(order="C")
         for step in self.steps:
+            if checked and isinstance(step, RowCheck):
+                step.check(x_BF)
+                continue
             x_BF = step.apply(x_BF)
         return np.ascontiguousarray(x_BF)
 

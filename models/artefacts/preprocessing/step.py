@@ -8,7 +8,7 @@ from typing import Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from forebay.models.artefacts.argument_checks import integer, integers, numbers, sequence
+from forebay.models.artefacts.argument_checks import integer, integers, number, numbers, sequence
 from forebay.models.artefacts.arrays import FloatArray
 from forebay.models.artefacts.signature import MAX_FEATURES
 from forebay.schemas.errors import ModelError
@@ -47,6 +47,12 @@ def number_lists(value: object, name: str, error: Callable[[str], ModelError]) -
     """Return the lists of numbers. Raises `error` for any other value."""
     items = sequence(value, name, "lists of numbers", error)
     return tuple(numbers(item, f"{name}[{index}]", error) for index, item in enumerate(items))
+
+
+def optional_numbers(value: object, name: str, error: Callable[[str], ModelError]) -> tuple[float | None, ...]:
+    """Return the numbers, and None where there is none. Raises `error` for any other value."""
+    items = sequence(value, name, "numbers and None", error)
+    return tuple(None if item is None else number(item, f"{name}[{index}]", error) for index, item in enumerate(items))
 
 
 def check_columns(kind: str, width: int, columns: Sequence[int], per_column: Mapping[str, Sequence[float]]) -> None:

@@ -16,6 +16,7 @@ from forebay.models.artefacts.preprocessing.interpolate import Interpolate
 from forebay.models.artefacts.preprocessing.map_values import MapValues
 from forebay.models.artefacts.preprocessing.pipeline import STEP_READERS
 from forebay.models.artefacts.preprocessing.power import METHODS, PowerTransform
+from forebay.models.artefacts.preprocessing.row_check import RowCheck
 from forebay.models.artefacts.preprocessing.select_columns import SelectColumns
 from forebay.models.artefacts.preprocessing.transform import FUNCTIONS, Clip, Function
 from forebay.schemas.errors import ModelError, TensorError
@@ -59,6 +60,15 @@ def other_steps(draw: st.DrawFn, kind: str, width: int, columns: tuple[int, ...]
         case "power_transform":
             lambdas = tuple(draw(st.floats(-3, 3)) for _ in columns)
             return PowerTransform(width, columns, lambdas, draw(st.sampled_from(METHODS)))
+        case "row_check":
+            return RowCheck(
+                width,
+                columns,
+                minima=tuple(draw(st.none() | st.floats(-9, -1)) for _ in columns),
+                maxima=tuple(draw(st.none() | st.floats(-1, 9)) for _ in columns),
+                allow_missing=tuple(draw(st.booleans()) for _ in columns),
+                names=tuple(map(str, columns)),
+            )
         case _:
             return Interpolate(width, columns, ((-1.0, 0.5, 0.5, 3.0),) * len(columns), (0.0, 0.1, 0.2, 1.0))
 
