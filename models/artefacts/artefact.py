@@ -21,7 +21,8 @@ from forebay.models.artefacts.repository import MANIFEST_FILE, find_version, rea
 from forebay.schemas.errors import ModelError
 
 if TYPE_CHECKING:
-    from forebay.models.artefacts.version_cache import OnProgress, RemoteVersion
+    from forebay.models.artefacts.progress import OnProgress
+    from forebay.models.artefacts.version_cache import RemoteVersion
 
 _DAMAGED: Final = frozenset({"digest", "path", "too_large", "unreadable"})
 """The kinds of the errors that a damaged copy of a version causes."""

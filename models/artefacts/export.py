@@ -17,7 +17,7 @@ from forebay.models.artefacts.store import MANIFEST_FILE
 from forebay.schemas.errors import ModelError, StorageError
 
 if TYPE_CHECKING:
-    from forebay.models.artefacts.version_cache import OnProgress
+    from forebay.models.artefacts.progress import OnProgress
 
 _OLDEST: Final = (1980, 1, 1, 0, 0, 0)
 """The time of every file in a zip file, so that the same version gives the same bytes."""

@@ -20,6 +20,7 @@ from forebay.models.artefacts.manifest import Manifest, OutputKind, Provenance, 
 from forebay.models.artefacts.ml_bom import BOM_FILE, bill_of_materials
 from forebay.models.artefacts.model_card import CARD_FILE, model_card
 from forebay.models.artefacts.preprocessing import Preprocessing
+from forebay.models.artefacts.progress import OnProgress, Progress
 from forebay.models.artefacts.repository import (
     MANIFEST_FILE,
     MAX_MANIFEST_BYTES,
@@ -72,7 +73,9 @@ class Draft:
         )
 
 
-def publish_version(repository: Path | str, draft: Draft, golden: GoldenRows) -> Path:
+def publish_version(
+    repository: Path | str, draft: Draft, golden: GoldenRows, on_progress: OnProgress | None = None
+) -> Path:
     """Publish the draft as the next version of its model; return the version's directory.
 
     It is written to a temporary directory, synced and renamed into place, so that readers see all of it or nothing, and
@@ -81,6 +84,7 @@ def publish_version(repository: Path | str, draft: Draft, golden: GoldenRows) ->
     directory is the copy of the version on this machine.
 
     golden: with outputs that are finite.
+    on_progress: called while the files are written.
 
     Raises ModelError if the manifest would not read back unchanged or a file is too large; StorageError if the files cannot be
     written.
@@ -105,14 +109,14 @@ def publish_version(repository: Path | str, draft: Draft, golden: GoldenRows) ->
     _check_reads_back(replace(manifest, files={**manifest.files, **undescribed}), max_bytes=MAX_MANIFEST_BYTES)
     files = {**draft.files, GOLDEN_FILE: dump_golden(golden)}
     if not is_url(repository):
-        return _write(local_folder(repository), manifest, files)
+        return _write(local_folder(repository), manifest, files, on_progress)
     from forebay.models.artefacts.remote_publication import publish_remotely  # imports fsspec
 
     def prepare(version: int) -> tuple[Manifest, Mapping[str, bytes]]:
         described, descriptions = _describe(replace(manifest, version=version))
         return described, {**files, **descriptions}
 
-    return publish_remotely(str(repository), draft.name, prepare)
+    return publish_remotely(str(repository), draft.name, prepare, on_progress)
 
 
 def _check_reads_back(manifest: Manifest, *, max_bytes: int) -> None:
@@ -133,7 +137,7 @@ def _check_reads_back(manifest: Manifest, *, max_bytes: int) -> None:
         raise _error(f"{place}: the signature or the preprocessing does not read back unchanged", "manifest", _STORABLE)
 
 
-def _write(repository: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Path:
+def _write(repository: Path, manifest: Manifest, files: Mapping[str, bytes], on_progress: OnProgress | None) -> Path:
     try:
         model_directory = repository / manifest.name
         model_directory.mkdir(parents=True, exist_ok=True)
@@ -142,8 +146,9 @@ def _write(repository: Path, manifest: Manifest, files: Mapping[str, bytes]) -> 
         with tempfile.TemporaryDirectory(prefix=".publish-", dir=repository) as scratch:
             staged = Path(scratch, "version")
             staged.mkdir()
+            progress = Progress(str(model_directory), sum(map(len, files.values())), on_progress)
             for file, data in files.items():
-                write_synced(staged / file, data)
+                write_synced(staged / file, data, progress)
             return _publish(staged, model_directory, manifest)
     except OSError as error:
         raise StorageError(

@@ -16,6 +16,7 @@ from typing import Final
 
 from forebay.models.artefacts.aliases import ALIASES_FILE
 from forebay.models.artefacts.manifest import Manifest
+from forebay.models.artefacts.progress import OnProgress, Progress
 from forebay.models.artefacts.remote_store import RemoteStore
 from forebay.models.artefacts.repository import MANIFEST_FILE, VERSION_NAME
 from forebay.models.artefacts.version_cache import RemoteVersion, cache_folder
@@ -32,7 +33,7 @@ Prepare = Callable[[int], tuple[Manifest, Mapping[str, bytes]]]
 """Returns the manifest and the files of a version with this number."""
 
 
-def publish_remotely(url: str, name: str, prepare: Prepare) -> Path:
+def publish_remotely(url: str, name: str, prepare: Prepare, on_progress: OnProgress | None = None) -> Path:
     """Publish the next version of a model behind a URL; return the directory of its copy on this machine.
 
     Raises ModelError or StorageError, after deleting what was written.
@@ -41,8 +42,9 @@ def publish_remotely(url: str, name: str, prepare: Prepare) -> Path:
     number = _claim_version(store, name)
     try:
         manifest, files = prepare(number)
+        progress = Progress(store.place(name, str(number)), sum(map(len, files.values())), on_progress)
         for file, data in files.items():
-            store.write(name, str(number), file, data=data)
+            store.write(name, str(number), file, data=data, progress=progress)
         data = manifest.to_json()
         if not store.create(name, str(number), MANIFEST_FILE, data=data):
             raise StorageError(

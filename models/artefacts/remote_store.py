@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 import fsspec
 
 from forebay.models.artefacts.location import checked_url
+from forebay.models.artefacts.progress import CHUNK_BYTES, Progress, in_chunks
 from forebay.models.artefacts.storage import COPY_AGAIN
 from forebay.models.artefacts.store import MANIFEST_FILE, repository_not_found
 from forebay.schemas.errors import ModelError, StorageError
@@ -23,7 +24,6 @@ T = TypeVar("T")
 _EXTRAS: Final = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "hf": "hf"}
 """The extra of Forebay that reads URLs of a scheme, by s3fs, gcsfs or huggingface_hub. These stores have no folders that must
 be created."""
-_CHUNK_BYTES: Final = 8 * 1024 * 1024
 _CHECK_STORE: Final = "check the URL, the login for the store and the network"
 
 
@@ -82,7 +82,7 @@ class RemoteStore:
         stream = self._ask(partial(self._files.open, path, "rb"), *names)
         try:
             while max_bytes > 0:
-                wanted = min(max_bytes, _CHUNK_BYTES)
+                wanted = min(max_bytes, CHUNK_BYTES)
                 chunk: bytes = self._ask(partial(stream.read, wanted), *names)
                 if not chunk:
                     return
@@ -110,13 +110,21 @@ class RemoteStore:
             return None
         return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
-    def write(self, *names: str, data: bytes) -> None:
+    def write(self, *names: str, data: bytes, progress: Progress | None = None) -> None:
         """Write a file, replacing it if it exists. Raises StorageError."""
         path = self._path(*names)
 
         def put() -> None:
             self._create_folder(path)
-            self._files.pipe_file(path, data)
+            if progress is None or len(data) <= CHUNK_BYTES:
+                self._files.pipe_file(path, data)
+                if progress is not None:
+                    progress.add(len(data))
+                return
+            with self._files.open(path, "wb") as stream:
+                for chunk in in_chunks(data):
+                    stream.write(chunk)
+                    progress.add(len(chunk))
 
         self._change(put, *names)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
+from forebay.models.artefacts.progress import CHUNK_BYTES, OnProgress, Progress, in_chunks
 from forebay.schemas.errors import ModelError
 
 COPY_AGAIN: Final = "copy the version again from where it was published, or publish the model again"
@@ -31,7 +32,7 @@ def check_contained(folder: Path, path: Path, folder_name: str = "the repository
         )
 
 
-def read_bounded(folder: Path, file: Path, max_bytes: int) -> bytes:
+def read_bounded(folder: Path, file: Path, max_bytes: int, on_progress: OnProgress | None = None) -> bytes:
     """Return the bytes of a regular file in the folder. Raises ModelError if it is larger or cannot be read."""
     check_contained(folder, file)
     try:
@@ -41,7 +42,11 @@ def read_bounded(folder: Path, file: Path, max_bytes: int) -> bytes:
             if not stat.S_ISREG(status.st_mode):
                 raise ModelError(f"{file}: this is not a regular file", kind="unreadable", remedy=COPY_AGAIN)
             # Read one byte more than allowed, in case the file has grown since its size was read.
-            data = b"" if status.st_size > max_bytes else stream.read(max_bytes + 1)
+            wanted = 0 if status.st_size > max_bytes else max_bytes + 1
+            if on_progress is None:
+                data = stream.read(wanted)
+            else:
+                data = _read(stream, wanted, Progress(str(file), status.st_size, on_progress))
     except OSError as error:
         raise unreadable(file, error) from error
     if max(status.st_size, len(data)) > max_bytes:
@@ -53,16 +58,28 @@ def read_bounded(folder: Path, file: Path, max_bytes: int) -> bytes:
     return data
 
 
+def _read(stream: BinaryIO, wanted: int, progress: Progress) -> bytes:
+    chunks = []
+    while chunk := stream.read(min(wanted, CHUNK_BYTES)):
+        chunks.append(chunk)
+        wanted -= len(chunk)
+        progress.add(len(chunk))
+    return b"".join(chunks)
+
+
 def unreadable(path: Path, error: OSError) -> ModelError:
     """Return the error for a path that cannot be read."""
     remedy = COPY_AGAIN if isinstance(error, FileNotFoundError) else "check the permissions of the repository"
     return ModelError(f"{path}: cannot be read: {error.strerror or error}", kind="unreadable", remedy=remedy)
 
 
-def write_synced(file: Path, data: bytes) -> None:
+def write_synced(file: Path, data: bytes, progress: Progress | None = None) -> None:
     """Write a file and wait until it is on the disk. Raises OSError."""
     with open(file, "wb") as stream:
-        stream.write(data)
+        for chunk in in_chunks(data):
+            stream.write(chunk)
+            if progress is not None:
+                progress.add(len(chunk))
         stream.flush()
         os.fsync(stream.fileno())
 

@@ -13,7 +13,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from typing import Final
 from forebay.models.artefacts.backend_files import BACKENDS
 from forebay.models.artefacts.files import GOLDEN_FILE, MAX_GOLDEN_BYTES, MAX_OTHER_BYTES, FileEntry
 from forebay.models.artefacts.manifest import Manifest
+from forebay.models.artefacts.progress import OnProgress, Progress
 from forebay.models.artefacts.remote_store import RemoteStore
 from forebay.models.artefacts.storage import COPY_AGAIN, sync_directory, write_synced
 from forebay.models.artefacts.store import MANIFEST_FILE
@@ -32,9 +33,6 @@ TEMPORARY_PREFIX: Final = ".fetch-"
 LOCK_SUFFIX: Final = ".lock"
 
 log = logging.getLogger("forebay.repository")
-
-OnProgress = Callable[[str, int, int], None]
-"""Called during a download with the URL of the version, the bytes that have arrived, and those of all files."""
 
 
 def cache_folder(environ: Mapping[str, str]) -> Path:
@@ -133,15 +131,13 @@ class RemoteVersion:
 
     def _download(self, on_progress: OnProgress | None) -> None:
         total = sum(entry.num_bytes for entry in self.manifest.files.values())
-        arrived = 0
+        progress = Progress(self.place, total, on_progress)
         with self._new_copy() as folder:
             for file, entry in self.manifest.files.items():
                 with open(folder / file, "xb") as target:
                     for chunk in self._verified_chunks(file, entry):
                         target.write(chunk)
-                        arrived += len(chunk)
-                        if on_progress is not None:
-                            on_progress(self.place, arrived, total)
+                        progress.add(len(chunk))
                     target.flush()
                     os.fsync(target.fileno())
         log.info("downloaded %s: %d files, %d bytes", self.place, len(self.manifest.files), total)

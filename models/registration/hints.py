@@ -13,6 +13,7 @@ from types import MappingProxyType
 from forebay.models.artefacts.arrays import FloatArray
 from forebay.models.artefacts.manifest import OutputKind
 from forebay.models.artefacts.preprocessing import Preprocessing
+from forebay.models.artefacts.progress import OnProgress
 from forebay.models.artefacts.signature import Feature, Signature, Task
 from forebay.models.registration.candidate import Candidate
 from forebay.schemas.errors import ModelError
@@ -33,6 +34,7 @@ class Hints:
     backend: what shall run the model; None to choose.
     arguments: with which the constructor of the user's own torch module builds it, by name.
     output: the name of the output to serve, of an ONNX graph with several; None for the only one that can be.
+    on_progress: called while the file of the model is read.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Hints:
     backend: str | None = None
     arguments: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
     output: str | None = None
+    on_progress: OnProgress | None = None
 
     def complete_signature(
         self,

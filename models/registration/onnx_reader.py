@@ -35,7 +35,7 @@ def read_onnx(model: object, hints: Hints) -> Candidate:
 
     Raises ModelError for what may not be served or is not stated, and says how to convert or state it.
     """
-    data, place = _read(model, hints.name)
+    data, place = _read(model, hints)
     name = _choose_output(data, place, hints.output)
     graph = inspect(data, place, name)
     signature, outputs = _signature(graph, hints, place)
@@ -49,14 +49,14 @@ def read_onnx(model: object, hints: Hints) -> Candidate:
     )
 
 
-def _read(model: object, name: str) -> tuple[bytes, str]:
+def _read(model: object, hints: Hints) -> tuple[bytes, str]:
     if isinstance(model, bytes):
-        return model, f"model {name!r}"
+        return model, f"model {hints.name!r}"
     if isinstance(model, str | Path):
         file = Path(model)
-        return read_bounded(file.parent, file, MAX_ONNX_BYTES), str(file)
+        return read_bounded(file.parent, file, MAX_ONNX_BYTES, hints.on_progress), str(file)
     raise ModelError(
-        f"model {name!r}: this is a {type(model).__name__}; an ONNX model is a path or bytes",
+        f"model {hints.name!r}: this is a {type(model).__name__}; an ONNX model is a path or bytes",
         kind="onnx",
         remedy="give the path of the .onnx file",
     )

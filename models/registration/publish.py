@@ -11,6 +11,7 @@ from forebay.models.artefacts.golden import GoldenRows, Tolerance, check_finite
 from forebay.models.artefacts.golden_drawing import draw_golden_rows
 from forebay.models.artefacts.manifest import Provenance
 from forebay.models.artefacts.preparation import shaped_rows
+from forebay.models.artefacts.progress import OnProgress
 from forebay.models.artefacts.publication import Draft, publish_version
 from forebay.models.artefacts.repository import check_name
 from forebay.models.artefacts.store import open_store
@@ -27,10 +28,12 @@ def publish_candidate(
     name: str,
     provenance: Provenance,
     golden_rows: FloatArray | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Path:
     """Publish the candidate as the next version of `name`; return the version's directory.
 
     golden_rows: float32 [N, row_width] as events give them, before preprocessing; a few are drawn. None to make rows.
+    on_progress: called while the files are written.
 
     Raises ModelError if it cannot be stored or built, or does not agree with the original on the golden rows; StorageError
     if the files cannot be written. Runs the code of a candidate that brings some.
@@ -69,4 +72,4 @@ def publish_candidate(
     if candidate.expected is not None:
         original = GoldenRows(rows_RW, candidate.expected(rows_RW), tolerance)
         original.check(outputs_RO, f"model {name!r}: converted to {candidate.backend}")
-    return publish_version(repository, draft, GoldenRows(rows_RW, outputs_RO, tolerance))
+    return publish_version(repository, draft, GoldenRows(rows_RW, outputs_RO, tolerance), on_progress)

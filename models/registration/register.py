@@ -20,6 +20,7 @@ from forebay.models.artefacts.draft_checks import check_parent, check_provenance
 from forebay.models.artefacts.golden import Tolerance
 from forebay.models.artefacts.manifest import OUTPUT_KINDS, Manifest, OutputKind, Provenance
 from forebay.models.artefacts.preprocessing import Preprocessing
+from forebay.models.artefacts.progress import OnProgress
 from forebay.models.artefacts.repository import MANIFEST_FILE, check_name
 from forebay.models.artefacts.signature import TASKS, Signature, Task
 from forebay.models.registration.candidate import Candidate, ConversionNote
@@ -78,6 +79,7 @@ def register(
     backend: str | None = None,
     arguments: Mapping[str, object] = MappingProxyType({}),
     output: str | None = None,
+    on_progress: OnProgress | None = None,
     created_at: datetime | None = None,
     reference_statistics: Mapping[str, object] | None = None,
 ) -> Registration:
@@ -102,6 +104,7 @@ def register(
     backend: what shall run the model; None to choose.
     arguments: with which the constructor of a torch module of your own built it, by name.
     output: the name of the output to serve, of an ONNX graph with several; None for the only one that can be.
+    on_progress: called while large files are read and written, with the path or URL, the bytes until now, and those of all.
     created_at: a time with a time zone; None for now. The other arguments: as in `save_artefact`.
 
     Raises ModelError if the model cannot be read, its parts do not fit together or its outputs differ; StorageError if the
@@ -125,6 +128,7 @@ def register(
         backend=_one_of("backend", backend, tuple(BACKENDS)),
         arguments=arguments,
         output=output,
+        on_progress=on_progress,
     )
     about = Provenance(moment, metrics, note, licence, parent=parent, reference_statistics=reference_statistics)
     return _register(model, hints, sample, tolerance=tolerance, repository=repository, provenance=about)
@@ -159,7 +163,12 @@ def _register(
             rows = sample.rows(candidate.signature)
         candidate = _completed(candidate, hints, sample, tolerance)
         folder = publish_candidate(
-            candidate, repository=repository, name=hints.name, provenance=provenance, golden_rows=rows
+            candidate,
+            repository=repository,
+            name=hints.name,
+            provenance=provenance,
+            golden_rows=rows,
+            on_progress=hints.on_progress,
         )
     except ForebayError:
         raise

@@ -22,7 +22,7 @@ from forebay.models.serving.served_model import ModelDescription, ServedModel
 from forebay.schemas.errors import ForebayError, ModelError
 
 if TYPE_CHECKING:
-    from forebay.models.artefacts.version_cache import OnProgress
+    from forebay.models.artefacts.progress import OnProgress
 
 _MAX_REASON: Final = 500
 

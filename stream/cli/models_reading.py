@@ -27,7 +27,7 @@ from forebay.models.artefacts.trust import TrustPolicy
 from forebay.schemas.errors import ForebayError, ModelError
 
 if TYPE_CHECKING:
-    from forebay.models.artefacts.version_cache import OnProgress
+    from forebay.models.artefacts.progress import OnProgress
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from forebay.stream.core.quantities import quantity
 
 if TYPE_CHECKING:
     from forebay.models.artefacts.golden import Tolerance
+    from forebay.models.artefacts.progress import OnProgress
     from forebay.models.registration.register import Registration
 
 _MB: Final = 1_000_000
@@ -112,8 +113,8 @@ def command(
     arguments: dict[str, Any] = {**options, "metrics": stated, "signature": signature, "repository": folder}
     arguments["tolerance"] = None if tolerance is None else _tolerance(tolerance)
     arguments["labels"] = tuple(label.strip() for label in labels.split(",")) if labels else ()
-    with _progress(path):
-        done = register(path, **arguments)
+    with _progress(path, is_shown=not as_json) as on_progress:
+        done = register(path, on_progress=on_progress, **arguments)
     if as_json:
         echo_json(_document(done, folder))
     else:
@@ -150,18 +151,25 @@ def _tolerance(text: str) -> Tolerance:
 
 
 @contextmanager
-def _progress(path: Path) -> Iterator[None]:
-    """Show on a terminal that the model is being read, compared and written: a large one takes its time."""
+def _progress(path: Path, *, is_shown: bool) -> Iterator[OnProgress | None]:
+    """Show on a terminal that the model is being read, compared and written, with a bar while a large file is."""
+    from rich.console import Group
+    from rich.live import Live
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+    from forebay.stream.cli.models_render import ByteBar
     from forebay.stream.terminal.console import stderr_console, visible
 
     console = stderr_console()
+    if not is_shown or not console.is_terminal:
+        yield None
+        return
     size = f" ({path.stat().st_size / _MB:,.1f} MB)" if path.is_file() else ""
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        progress.add_task(f"registering {visible(str(path))}{size}", total=None)
-        yield
+    spinner = Progress(SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    spinner.add_task(f"registering {visible(str(path))}{size}", total=None)
+    bar = ByteBar()
+    with Live(Group(spinner, bar.progress), console=console, transient=True):
+        yield bar.show
 
 
 def _place(done: Registration, repository: str) -> str:

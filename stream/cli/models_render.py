@@ -7,8 +7,15 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from rich.markup import escape
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TransferSpeedColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -26,12 +33,13 @@ from forebay.stream.terminal.console import (
 if TYPE_CHECKING:
     from forebay.models.artefacts.aliases import AliasMove
     from forebay.models.artefacts.manifest import Manifest
-    from forebay.models.artefacts.version_cache import OnProgress
+    from forebay.models.artefacts.progress import OnProgress
     from forebay.models.registration.candidate import ConversionNote
     from forebay.stream.cli.models_reading import Validation, Version
 
 _MAX_LISTED: Final = 12
 _MAX_CHARS: Final = 1000
+_SMALL_BYTES: Final = 1_000_000  # are read and written before anybody has read the bar
 
 
 def models_table(rows: Iterable[Mapping[str, Any]]) -> Table:
@@ -143,18 +151,36 @@ def print_validation(result: Validation) -> None:
 @contextmanager
 def download_bar() -> Iterator[OnProgress]:
     """Provide a function that shows a download as a bar on the standard error, if that is a terminal, and remove it after."""
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     console = stderr_console()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task: TaskID | None = None
+    bar = ByteBar(console=console, transient=True, disable=not console.is_terminal)
+    with bar.progress:
+        yield bar.show
 
-        def show(place: str, num_bytes: int, total: int) -> None:
-            nonlocal task
-            if task is None:
-                task = bar.add_task(escape(visible(place)), total=total)
-            bar.update(task, completed=num_bytes)
 
-        yield show
+class ByteBar:
+    """A bar for the bytes of one place after the other. options: of `rich.progress.Progress`."""
+
+    def __init__(self, **options: Any) -> None:
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TaskProgressColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+        )
+        self.progress = Progress(*columns, **options)
+        self._task: TaskID | None = None
+        self._place = ""
+
+    def show(self, place: str, num_bytes: int, total: int) -> None:
+        """Show how many of the bytes of a place have been read or written; small places are not shown."""
+        if total < _SMALL_BYTES:
+            return
+        if self._task is None or place != self._place:
+            if self._task is not None:
+                self.progress.remove_task(self._task)
+            self._task, self._place = self.progress.add_task(visible(place), total=total), place
+        self.progress.update(self._task, completed=num_bytes)
 
 
 def _features(manifest: Manifest) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
+import forebay
 from forebay.models.artefacts import backend_files
 from forebay.models.artefacts.artefact import read_version
 from forebay.models.artefacts.backend_files import BACKENDS
@@ -236,3 +237,24 @@ def test_a_terminal_sees_that_the_model_is_being_registered(run: Run, monkeypatc
         lambda: Console(file=sys.stderr, force_terminal=True, width=100),
     )
     assert "registering net.test (0.0 MB)" in run(*SAMPLE)[1]
+    assert run(*SAMPLE, "--json")[1] == ""
+
+
+@pytest.mark.usefixtures("tolerant")
+@pytest.mark.parametrize("repository", ["models", "memory://bytes/models"])
+def test_the_bytes_of_a_version_are_counted_while_they_are_written(
+    repository: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOREBAY_CACHE_DIR", str(tmp_path / "cache"))
+    Path("rows.csv").write_text("a,b,c,left\n1,2,3,no\n4,5,6,yes\n")
+    reports: list[tuple[str, int, int]] = []
+    forebay.register(
+        Path("net.test"),
+        name="churn",
+        signature="rows.csv",
+        target="left",
+        repository=repository,
+        on_progress=lambda *report: reports.append(report),
+    )
+    assert {place for place, _, _ in reports} == {f"{repository}/churn" + ("/1" if "://" in repository else "")}
+    assert reports[-1][1] == reports[-1][2] == sum({report[2] for report in reports})
