@@ -13,7 +13,7 @@ OnProgress = Callable[[str, int, int], None]
 
 
 class Progress:
-    """The bytes of one place. on_progress: None to report to nobody."""
+    """The bytes of one place. on_progress: None for no reports."""
 
     def __init__(self, place: str, total: int, on_progress: OnProgress | None) -> None:
         self._place = place

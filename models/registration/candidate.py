@@ -5,7 +5,7 @@ Shapes: R golden rows, W values in a row as events or windows give it, O outputs
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
@@ -21,12 +21,18 @@ from forebay.models.artefacts.signature import Signature
 class ConversionNote:
     """What became of one part of the original model, such as a step of a pipeline.
 
-    Parts that cannot be converted at all are refused with a ModelError instead.
+    A model with a refused part is not published: the notes are in the message of the ModelError.
     """
 
     part: str
-    result: Literal["frozen", "approximated"]
+    result: Literal["frozen", "approximated", "refused"]
     reason: str = ""
+
+
+def conversion_table(notes: Sequence[ConversionNote]) -> str:
+    """Return a line for each part, with its result and the reason."""
+    width = max((len(note.part) for note in notes), default=0)
+    return "\n".join(f"  {note.part:{width}}  {note.result:12}  {note.reason}".rstrip() for note in notes)
 
 
 @dataclass(frozen=True, slots=True)

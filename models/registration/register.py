@@ -23,7 +23,7 @@ from forebay.models.artefacts.preprocessing import Preprocessing
 from forebay.models.artefacts.progress import OnProgress
 from forebay.models.artefacts.repository import MANIFEST_FILE, check_name
 from forebay.models.artefacts.signature import TASKS, Signature, Task
-from forebay.models.registration.candidate import Candidate, ConversionNote
+from forebay.models.registration.candidate import Candidate, ConversionNote, conversion_table
 from forebay.models.registration.hints import Hints
 from forebay.models.registration.mlflow_registry import SCHEME, fetch_mlflow_model
 from forebay.models.registration.publish import publish_candidate
@@ -52,6 +52,13 @@ class Registration:
     notes: tuple[ConversionNote, ...]
     compared: bool
     golden_rows_given: bool
+
+    def report(self) -> str:
+        """Return what was published and what became of each part of the model, as text for people."""
+        check = "agrees with the original" if self.compared else "stored its outputs"
+        rows = "rows of the sample" if self.golden_rows_given else "made rows"
+        first = f"{self.name}@{self.version}: backend {self.backend}, {check} for golden rows ({rows})"
+        return "\n".join(filter(None, (first, conversion_table(self.notes))))
 
     @property
     def runs_code(self) -> bool:

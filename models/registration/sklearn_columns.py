@@ -44,6 +44,10 @@ class Column(NamedTuple):
     fill: str | None = None
 
 
+class ConversionRefused(ModelError):
+    """A step of a pipeline cannot be converted; its note and those of the other steps are in `Conversion.notes`."""
+
+
 class Conversion:
     """What has been read of a pipeline until now. model: its name, for messages."""
 
@@ -93,8 +97,9 @@ class Conversion:
         self.notes.append(ConversionNote(part, "approximated", reason))
 
     def refuse(self, part: str, reason: str, remedy: str) -> NoReturn:
-        """Raise ModelError for a step that cannot be converted."""
-        raise refusal(self.model, f"{part}: {reason}", remedy)
+        """Report that a step cannot be converted, and raise ConversionRefused."""
+        self.notes.append(ConversionNote(part, "refused", reason))
+        raise ConversionRefused(f"model {self.model!r}: {part}: {reason}", kind="registration", remedy=remedy)
 
 
 def refusal(model: str, problem: str, remedy: str) -> ModelError:

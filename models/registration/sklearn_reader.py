@@ -23,10 +23,10 @@ from forebay.models.artefacts.backend_files import WEIGHTS_FILE
 from forebay.models.artefacts.golden_drawing import draw_golden_rows
 from forebay.models.artefacts.preprocessing import Preprocessing
 from forebay.models.artefacts.signature import Feature, Signature
-from forebay.models.registration.candidate import Candidate, ConversionNote
+from forebay.models.registration.candidate import Candidate, ConversionNote, conversion_table
 from forebay.models.registration.hints import Hints
 from forebay.models.registration.readers import find_reader
-from forebay.models.registration.sklearn_columns import Column, Conversion, SourceColumn, refusal
+from forebay.models.registration.sklearn_columns import Column, Conversion, ConversionRefused, SourceColumn, refusal
 from forebay.models.registration.sklearn_nets import FittedNet, find_net_reader, net_files
 from forebay.models.registration.sklearn_steps import read_step, used_columns
 from forebay.models.registration.sklearn_table import TableBuilder
@@ -64,11 +64,14 @@ def read_sklearn(model: object, hints: Hints) -> Candidate:
     by_place: list[Column | None] = [None] * original.width
     for column, source in zip(columns, to.sources, strict=True):
         by_place[source.place] = column
-    for name, step in steps:
-        by_place = list(read_step(step, by_place, to, name))
-    last = [column for column in by_place if column is not None]
     part = type(final).__name__
-    preprocessing = to.flow.finish(to.numbers(last, part))
+    try:
+        for name, step in steps:
+            by_place = list(read_step(step, by_place, to, name))
+        last = [column for column in by_place if column is not None]
+        preprocessing = to.flow.finish(to.numbers(last, part))
+    except ConversionRefused as error:
+        raise _with_table(error, [*notes, *original.notes()]) from None
     names = [feature.name for feature in hints.features] if len(hints.features) == len(to.sources) else None
     features = original.features(preprocessing, names)
     own_hints = replace(hints, features=(), preprocessing=preprocessing, golden_rows=None)
@@ -81,6 +84,14 @@ def read_sklearn(model: object, hints: Hints) -> Candidate:
         final_notes = candidate.notes
     original.check_preprocessing(candidate.signature, preprocessing)
     return replace(candidate, notes=(*notes, *original.notes(), *final_notes))
+
+
+def _with_table(error: ModelError, notes: Sequence[ConversionNote]) -> ModelError:
+    """Return the error with what became of all steps that were read, unless there is only the refused one."""
+    if len(notes) < 2:
+        return error
+    table = conversion_table(notes)
+    return ModelError(f"{error.message}\n{table}", kind=error.kind, remedy=error.remedy)
 
 
 def _checked(model: object, name: str) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import FeatureUnion, Pipeline
 
-from forebay.models.registration.sklearn_columns import Column, Conversion
+from forebay.models.registration.sklearn_columns import Column, Conversion, ConversionRefused
 from forebay.models.registration.sklearn_encoders import ENCODER_READERS
 from forebay.models.registration.sklearn_scalers import NUMERIC_READERS
 
@@ -79,19 +79,29 @@ def _read_column_transformer(
         to.refuse(part, "it has transformer_weights", "leave them out: the model has weights of its own")
     branches = [(name, inner, places) for name, inner, places in _branches(step) if places and not _is_drop(inner)]
     groups = [_present([columns[place] for place in places]) for _, _, places in branches]
-    result: list[Column] = []
-    for (name, inner, _), group in zip(branches, _separate(groups, to), strict=True):
-        result += read_step(inner, group, to, f"{part}.{name}")
-    return result
+    return _read_branches([(name, inner) for name, inner, _ in branches], groups, to, part)
 
 
 def _read_union(step: FeatureUnion, columns: Sequence[Column | None], to: Conversion, part: str) -> list[Column]:
     if step.transformer_weights:
         to.refuse(part, "it has transformer_weights", "leave them out: the model has weights of its own")
     branches = [(name, inner) for name, inner in step.transformer_list if not _is_drop(inner)]
+    return _read_branches(branches, [_present(columns)] * len(branches), to, part)
+
+
+def _read_branches(
+    branches: Sequence[tuple[str, Any]], groups: Sequence[list[Column]], to: Conversion, part: str
+) -> list[Column]:
+    """Return the columns after transformers side by side. All are read, even after one was refused, for the report."""
     result: list[Column] = []
-    for (name, inner), group in zip(branches, _separate([_present(columns)] * len(branches), to), strict=True):
-        result += read_step(inner, group, to, f"{part}.{name}")
+    refused: ConversionRefused | None = None
+    for (name, inner), group in zip(branches, _separate(groups, to), strict=True):
+        try:
+            result += read_step(inner, group, to, f"{part}.{name}")
+        except ConversionRefused as error:
+            refused = refused or error
+    if refused is not None:
+        raise refused
     return result
 
 

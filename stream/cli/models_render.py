@@ -134,7 +134,7 @@ def notes_table(notes: Iterable[ConversionNote]) -> Table:
     """Return a table with one line for each part of a model that was converted."""
     table = plain_table("part", "result", "reason")
     for note in notes:
-        colour = YELLOW if note.result == "approximated" else GREEN
+        colour = GREEN if note.result == "frozen" else YELLOW
         table.add_row(Text(_line(note.part)), Text(note.result, colour), Text(visible(" ".join(note.reason.split()))))
     return table
 

@@ -1,4 +1,4 @@
-"""Whoever waits for a large model is told how many bytes have been read and written."""
+"""Large models are read and written in parts, and each part is reported."""
 
 from __future__ import annotations
 

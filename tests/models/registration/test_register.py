@@ -76,6 +76,10 @@ def test_a_signature_is_read_from_a_sample(tmp_path: Path) -> None:
     )
     (note,) = done.notes
     assert (note.part, note.result) == ("feature b", "approximated") and "Signature" in note.reason
+    assert done.report().splitlines() == [
+        "m@1: backend torch, stored its outputs for golden rows (rows of the sample)",
+        f"  feature b  approximated  {note.reason}",
+    ]
 
 
 def test_a_sample_can_be_a_file_and_the_task_can_be_stated(tmp_path: Path) -> None:

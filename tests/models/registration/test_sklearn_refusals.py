@@ -121,3 +121,25 @@ def test_a_stated_signature_must_fit_the_pipeline() -> None:
             read_sklearn(model, Hints("m", signature=wrong))
     with pytest.raises(ModelError, match="the signature states 2 features"):
         read_sklearn(model, Hints("m", signature=Signature((), (2,), "regression", 1)))
+
+
+def test_all_steps_side_by_side_are_reported_when_one_is_refused() -> None:
+    x, y = load_wine(return_X_y=True)
+    columns = ColumnTransformer(
+        [
+            ("squares", PolynomialFeatures(), [0, 1]),
+            ("scale", StandardScaler(), [2, 3]),
+            ("axes", PCA(1), [4, 5]),
+        ]
+    )
+    with pytest.raises(ModelError) as caught:
+        read_sklearn(make_pipeline(columns, Ridge()).fit(x, y), Hints("m"))
+    first, *table = caught.value.message.splitlines()
+    assert first.startswith("model 'm': columntransformer.squares (PolynomialFeatures): there is no step")
+    assert [line.split()[:3] for line in table] == [
+        ["columns", "left", "out"],
+        ["columntransformer.squares", "(PolynomialFeatures)", "refused"],
+        ["columntransformer.scale", "(StandardScaler)", "frozen"],
+        ["columntransformer.axes", "(PCA)", "refused"],
+    ]
+    assert caught.value.remedy == "add the products to the events, or use trees, which need none"
