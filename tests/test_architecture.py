@@ -50,7 +50,7 @@ IMPORTED_ONLY_BY = {
         "stream/bench/setup.py",
     ),
     "lightgbm": ("models/registration/lightgbm_reader.py",),
-    "sklearn": ("models/registration",),
+    "sklearn": ("models/registration", "models/preparation"),
     "pandas": ("models/registration",),
     "numpy": ("models", "stream"),
     "onnxruntime": ("models/backends",),

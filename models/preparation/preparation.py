@@ -1,0 +1,134 @@
+"""The preparation of a recipe: its steps in order, and what they give when they are fitted.
+
+Shapes: N training rows, K of them kept; F columns before a step, G after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from forebay.models.artefacts.arrays import FloatArray
+from forebay.models.artefacts.preprocessing import Preprocessing, Step
+from forebay.models.artefacts.signature import Feature
+from forebay.models.preparation.catalogue import STEPS
+from forebay.models.preparation.errors import fit_error, recipe_error
+from forebay.models.preparation.recipe_step import FittedStep, RecipeStep
+from forebay.models.preparation.recipe_table import RecipeTable
+from forebay.models.preparation.training_rows import BoolArray, TrainingRows
+from forebay.schemas.errors import ModelError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FittedPreparation:
+    """A preparation that was fitted to training rows.
+
+    preprocessing: the frozen steps, for the artefact.
+    names: of the columns after the last step.
+    keep_N: which of the given rows are training rows.
+    x_KG: the prepared training rows: what `preprocessing` gives for the kept rows, except where a step is cross-fitted.
+    notes: what the training report says of each step, with its place in the recipe.
+    required: the names of the features that must have a value.
+    """
+
+    preprocessing: Preprocessing
+    names: tuple[str, ...]
+    keep_N: BoolArray
+    x_KG: FloatArray
+    notes: tuple[str, ...]
+    required: frozenset[str]
+
+    def features(self, features: Sequence[Feature]) -> tuple[Feature, ...]:
+        """Return the features of the signature: those that must have a value are not nullable."""
+        return tuple(
+            replace(feature, nullable=False) if feature.name in self.required else feature for feature in features
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """The steps of a recipe, in order. place: of the recipe in messages, such as its file name."""
+
+    steps: tuple[RecipeStep, ...] = ()
+    place: str = field(default="recipe", compare=False)
+
+    def fit(self, rows: TrainingRows) -> FittedPreparation:
+        """Return the preparation fitted to rows, each step to what the steps before it gave. Never modifies the rows.
+
+        Raises ModelError(kind="fit") that names the step and the column.
+        """
+        keep_N = np.ones(len(rows.x_NF), dtype=np.bool_)
+        frozen: list[Step] = []
+        notes: list[str] = []
+        required: frozenset[str] = frozenset()
+        for index, step in enumerate(self.steps):
+            place = f"{self.place}: prepare[{index}] ({step.kind})"
+            try:
+                _check_rows(rows)
+                fitted = step.fit(rows)
+                rows = _apply(fitted, rows)
+            except ModelError as error:
+                raise ModelError(f"{place}: {error.message}", kind=error.kind, remedy=error.remedy) from None
+            if fitted.keep_N is not None:
+                keep_N[keep_N] = fitted.keep_N
+                rows = rows.keep(fitted.keep_N)
+            frozen += fitted.steps
+            notes += [f"{place}: {note}" for note in fitted.notes]
+            required |= fitted.required
+        try:
+            preprocessing = Preprocessing(tuple(frozen))
+        except ModelError as error:
+            raise fit_error(f"{self.place}: {error.message}", "use fewer steps, each for more columns") from None
+        return FittedPreparation(
+            preprocessing, rows.names, keep_N=keep_N, x_KG=rows.x_NF, notes=tuple(notes), required=required
+        )
+
+    def to_dict(self) -> list[dict[str, object]]:
+        """Return the tables `[[prepare]]` of the recipe, with every option."""
+        return [step.to_dict() for step in self.steps]
+
+
+def read_preparation(tables: object, place: str) -> Preparation:
+    """Return the preparation in the tables `[[prepare]]` of a recipe.
+
+    place: of the recipe in messages, such as its file name.
+
+    Raises ModelError(kind="recipe") that names the place, what was found and what is allowed.
+    """
+    if not isinstance(tables, list | tuple):
+        raise recipe_error(f"{place}: prepare is {tables!r:.80}; allowed is a list of tables: [[prepare]]")
+    steps = []
+    for index, values in enumerate(tables):
+        table = RecipeTable(values, f"{place}: prepare[{index}]")
+        steps.append(STEPS[table.text("step", STEPS.keys())](table))
+    return Preparation(tuple(steps), place)
+
+
+def _check_rows(rows: TrainingRows) -> None:
+    if not len(rows.x_NF):
+        raise fit_error("no training row is left", "check the data, or the earlier steps that drop rows")
+
+
+def _apply(fitted: FittedStep, rows: TrainingRows) -> TrainingRows:
+    """Return all rows after a fitted step."""
+    x_NG = rows.x_NF if fitted.x_NG is None else fitted.x_NG
+    if fitted.x_NG is None and fitted.steps:
+        x_NG = Preprocessing(fitted.steps).apply(rows.x_NF)
+    twice = {name for name in fitted.names if fitted.names.count(name) > 1}
+    if twice:
+        raise fit_error(
+            f"two columns would be called {', '.join(sorted(twice))}", "rename or drop one of them in a step before it"
+        )
+    # A step must not create infinite values, which no later step can use.
+    before, after = int(np.isinf(rows.x_NF).sum()), np.isinf(x_NG).sum(axis=0)
+    if after.sum() > before:
+        worst = fitted.names[int(after.argmax())]
+        raise fit_error(
+            f"the column {worst!r} becomes infinite in {int(after.max())} training rows",
+            "limit its values with a step clip before this one",
+        )
+    texts = rows.texts if fitted.texts is None else fitted.texts
+    texts = {name: feature for name, feature in texts.items() if name in fitted.names}
+    return replace(rows, names=fitted.names, x_NF=x_NG, texts=texts)

@@ -1,0 +1,64 @@
+"""What a step of a recipe is, and what it gives when it is fitted.
+
+Shapes: N rows, F columns before the step, G columns after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Protocol
+
+from forebay.models.artefacts.arrays import FloatArray
+from forebay.models.artefacts.preprocessing import Step
+from forebay.models.artefacts.signature import Feature
+from forebay.models.preparation.training_rows import BoolArray, TrainingRows
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FittedStep:
+    """What a step of a recipe gives when it is fitted.
+
+    steps: the frozen steps that do the same to every later row; may be empty.
+    names: of the columns after the step.
+    keep_N: which training rows are kept; None if all are. Workers drop no row: what they reject is a frozen RowCheck.
+    notes: what a reader of the training report should know.
+    texts: the columns after the step that hold codes of texts; None if all columns with the old names still do.
+    required: the features that must have a value, so that a worker rejects events without one.
+    x_NG: the training rows after the step where they differ from what `steps` give, as with cross-fitting.
+    """
+
+    steps: tuple[Step, ...]
+    names: tuple[str, ...]
+    keep_N: BoolArray | None = None
+    notes: tuple[str, ...] = ()
+    texts: Mapping[str, Feature] | None = None
+    required: frozenset[str] = frozenset()
+    x_NG: FloatArray | None = None
+
+
+class RecipeStep(Protocol):
+    """One step of a recipe: an immutable value that is equal to another one with the same options."""
+
+    @property
+    def kind(self) -> str: ...
+
+    def fit(self, rows: TrainingRows) -> FittedStep:
+        """Return the step fitted to rows. Never modifies them. Raises ModelError(kind="fit") if it cannot be fitted."""
+        ...
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the table of the recipe that gives this step."""
+        ...
+
+
+class Options:
+    """The base of steps that are dataclasses whose fields are named like the keys of their table."""
+
+    __slots__ = ()
+    kind: ClassVar[str]
+
+    def to_dict(self) -> dict[str, object]:
+        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+        plain = {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+        return {"step": self.kind, **{key: value for key, value in plain.items() if value is not None}}
