@@ -1,0 +1,1 @@
+"""Data-parallel training: ranks, their exchange of gradients, compression, checkpoints, and the launcher."""
