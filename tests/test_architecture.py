@@ -40,9 +40,10 @@ IMPORTED_ONLY_BY = {
     "fsspec": ("models/artefacts/remote_store.py",),
     "noida_db": (),  # located without being imported: it is a program in a package
     "pyarrow": ("models/statistics", "stream/publish/parquet_rows.py", "stream/demo"),
-    "safetensors": ("models/artefacts/golden.py", "models/backends"),
+    "safetensors": ("models/artefacts/golden.py", "models/backends", "models/distributed/state.py"),
     "torch": (
         "models/backends/torch",
+        "models/distributed",
         "models/registration/own_torch.py",
         "models/registration/sklearn_nets.py",
         "models/registration/torch_export.py",

@@ -65,7 +65,7 @@ def receive_header(connection: socket.socket, max_bytes: int = MAX_PAYLOAD_BYTES
         raise FrameError(f"a frame is of kind {kind} with elements of type {element}, which do not exist")
     if num_bytes > max_bytes:
         raise FrameError(f"a frame has {num_bytes} bytes; allowed are at most {max_bytes}")
-    return Header(Kind(kind), element, number, sequence, num_bytes)
+    return Header(Kind(kind), element=element, number=number, sequence=sequence, num_bytes=num_bytes)
 
 
 def receive(connection: socket.socket, num_bytes: int) -> bytearray:

@@ -1,4 +1,4 @@
-"""The ranks of a training: this process among the others, as torchrun's environment states it, and its share of a batch."""
+"""The ranks of a training: this process among the others, as torchrun's environment states it."""
 
 from __future__ import annotations
 
@@ -105,14 +105,3 @@ class _Reader:
                 problems=self._problems,
                 remedy="start the ranks with `forebay train --nproc N` or torchrun, or unset RANK and WORLD_SIZE",
             )
-
-
-def share(rows: int, rank: int, world_size: int) -> slice:
-    """Return the rows of a global batch that belong to a rank: neighbours, in the order of the ranks.
-
-    The shares differ by one row at most, so that any number of ranks sees the same global batches in the same order. If
-    there are fewer rows than ranks, the share of the last ranks is empty.
-    """
-    whole, larger = divmod(rows, world_size)
-    start = rank * whole + min(rank, larger)
-    return slice(start, start + whole + (rank < larger))

@@ -43,7 +43,7 @@ class Rounds:
     The sum is in the order of the ranks, whatever the order of arrival, so that it always has the same bits.
 
     deadline_s: how long the first rank of a round waits for the last one.
-    lost_rank: "stop" ends all ranks when one is lost. "continue" goes on without it, unless it is rank 0, which
+    lost_rank: "stop" ends all ranks when one is lost. "continue" leaves it behind, unless it is rank 0, which
         writes the checkpoints and the result.
     """
 

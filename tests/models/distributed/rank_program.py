@@ -18,7 +18,7 @@ from forebay.models.distributed.checkpoints import CheckpointFolder
 from forebay.models.distributed.errors import LOST_STATUS, RankLost
 from forebay.models.distributed.options import DistributedOptions
 from forebay.models.distributed.rank_process import end_with_launcher
-from forebay.models.distributed.ranks import Ranks, share
+from forebay.models.distributed.ranks import Ranks
 from forebay.models.distributed.session import Session
 from forebay.models.distributed.state import State
 
@@ -83,7 +83,7 @@ def train(options: dict[str, Any], ranks: Ranks | None) -> None:
         epoch, place = divmod(step, steps_of_an_epoch)
         order = torch.randperm(NUM_ROWS, generator=torch.Generator().manual_seed(epoch))
         rows = order[place * BATCH : (place + 1) * BATCH]
-        own = rows[share(len(rows), exchange.rank, exchange.world_size)]
+        own = rows[exchange.rank :: exchange.world_size]
         optimizer.zero_grad()
         loss = (net(x[own]) - y[own]).square().sum() / len(rows)
         (loss * exchange.world_size).backward()

@@ -116,7 +116,7 @@ def test_ctrl_c_reaches_all_ranks() -> None:
 
     thread = threading.Thread(target=interrupt)
     thread.start()
-    program = "say('ready')\ntry: wait()\nexcept KeyboardInterrupt: say('saved')"
+    program = "try: say('ready'); wait()\nexcept KeyboardInterrupt: say('saved')"
     with pytest.raises(KeyboardInterrupt):
         launcher(program, LaunchOptions(2), report).run()
     thread.join()
@@ -136,7 +136,8 @@ def test_the_ranks_end_when_the_launcher_is_killed(tmp_path: Path) -> None:
     """
     code = f"""
 from forebay.models.distributed.launcher import *
-Launcher([{sys.executable!r}, "-c", {PRELUDE + textwrap.dedent(program)!r}], LaunchOptions(2), environ=os.environ, report=print).run()
+command = [{sys.executable!r}, "-c", {PRELUDE + textwrap.dedent(program)!r}]
+Launcher(command, LaunchOptions(2), environ=os.environ, report=print).run()
 """
     process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
     try:

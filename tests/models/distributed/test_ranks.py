@@ -1,10 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from forebay.models.distributed.ranks import Ranks, share
+from forebay.models.distributed.ranks import Ranks
 from forebay.schemas.errors import ConfigError
 
 TORCHRUN = {"RANK": "3", "LOCAL_RANK": "1", "WORLD_SIZE": "4", "MASTER_ADDR": "host-a", "MASTER_PORT": "29500"}
@@ -44,11 +42,3 @@ def test_every_wrong_variable_is_named(change: dict[str, str], problem: str) -> 
         Ranks.read(TORCHRUN | change)
     assert any(problem in line for line in raised.value.problems)
     assert "--nproc" in str(raised.value.remedy)
-
-
-@given(rows=st.integers(0, 200), world_size=st.integers(1, 12))
-def test_the_shares_are_the_batch_in_its_order(rows: int, world_size: int) -> None:
-    batch = list(range(rows))
-    shares = [batch[share(rows, rank, world_size)] for rank in range(world_size)]
-    assert [row for part in shares for row in part] == batch
-    assert max(map(len, shares)) - min(map(len, shares)) <= 1
