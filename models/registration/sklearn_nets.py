@@ -1,4 +1,4 @@
-"""Read fitted linear models and perceptrons of scikit-learn as nets of the built-in architectures.
+"""Read fitted linear models and perceptrons of scikit-learn as layers.
 
 Shapes: B rows, G prepared columns, O outputs.
 """
@@ -12,20 +12,16 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from sklearn import linear_model as lm
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.svm import LinearSVR
 
-from forebay.models.artefacts.backend_files import MAX_WEIGHTS_BYTES
+from forebay.models.artefacts.arrays import FloatArray
 from forebay.models.artefacts.signature import Task
-from forebay.models.backends.torch.architectures import Net, build_net
-from forebay.models.backends.torch.weights import dump_weights
 from forebay.models.registration.sklearn_columns import refusal
 
 _Floats = npt.NDArray[np.float64]
-_ACTIVATIONS: Final = MappingProxyType({"relu": "relu", "logistic": "sigmoid", "tanh": "tanh"})
 _FUNCTIONS: Final[MappingProxyType[str, Callable[[_Floats], _Floats]]] = MappingProxyType(
     {
         "identity": lambda x: x,
@@ -101,30 +97,24 @@ class FittedNet:
         probabilities_BC: _Floats = powers_BC / powers_BC.sum(axis=1, keepdims=True)
         return probabilities_BC
 
-    def net(self) -> Net:
-        """Return the net, in float32."""
+    def layers(self, name: str) -> tuple[list[FloatArray], list[FloatArray]]:
+        """Return the weights and biases in float32; layers without an activation between them are one layer.
+
+        name: of the model, for messages.
+
+        Raises ModelError for weights that are not finite float32.
+        """
         weights, biases = self.weights, self.biases
         if len(weights) > 1 and self.activation == "identity":
             weights, biases = [_product(weights)], [self.outputs(np.zeros((1, len(weights[0]))))[0]]
-        params: dict[str, object] = {"input_dim": len(weights[0]), "output_dim": self.output_dim}
-        if len(weights) == 1:
-            net = build_net("linear_regression" if self.task == "regression" else "logistic_regression", params)
-            names = ["linear"]
-        else:
-            params |= {"hidden_dims": [weight.shape[1] for weight in weights[:-1]]}
-            net = build_net("mlp", params | {"activation": _ACTIVATIONS[self.activation]})
-            names = [*(f"hidden.{layer}" for layer in range(len(weights) - 1)), "head"]
-        state = {}
-        for name, weight, bias in zip(names, weights, biases, strict=True):
-            state[f"{name}.weight"] = torch.tensor(weight.T, dtype=torch.float32)
-            state[f"{name}.bias"] = torch.tensor(bias, dtype=torch.float32)
-        net.load_state_dict(state)
-        return net.eval()
-
-
-def net_files(name: str, net: Net, file: str) -> dict[str, bytes]:
-    """Return the file of the net's weights. Raises ModelError for weights that are not finite float32."""
-    return {file: dump_weights(name, net, MAX_WEIGHTS_BYTES)}
+        with np.errstate(over="ignore"):
+            result = [weight.astype(np.float32) for weight in weights], [bias.astype(np.float32) for bias in biases]
+        for array in (*result[0], *result[1]):
+            if not np.isfinite(array).all():
+                raise refusal(
+                    name, "a weight is not a finite number of float32", "scale the features, and fit it again"
+                )
+        return result
 
 
 def find_net_reader(model: object) -> Callable[[Any, str], FittedNet] | None:

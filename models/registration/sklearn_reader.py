@@ -19,15 +19,16 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from forebay.models.artefacts.arrays import FloatArray
-from forebay.models.artefacts.backend_files import WEIGHTS_FILE
+from forebay.models.artefacts.backend_files import MAX_WEIGHTS_BYTES, ONNX_FILE, WEIGHTS_FILE
 from forebay.models.artefacts.golden_drawing import draw_golden_rows
 from forebay.models.artefacts.preprocessing import Preprocessing
 from forebay.models.artefacts.signature import Feature, Signature
 from forebay.models.registration.candidate import Candidate, ConversionNote, conversion_table
 from forebay.models.registration.hints import Hints
+from forebay.models.registration.layers_graph import encode_layers
 from forebay.models.registration.readers import find_reader
 from forebay.models.registration.sklearn_columns import Column, Conversion, ConversionRefused, SourceColumn, refusal
-from forebay.models.registration.sklearn_nets import FittedNet, find_net_reader, net_files
+from forebay.models.registration.sklearn_nets import FittedNet, find_net_reader
 from forebay.models.registration.sklearn_steps import read_step, used_columns
 from forebay.models.registration.sklearn_table import TableBuilder
 from forebay.models.registration.sklearn_trees import READERS as TREE_READERS
@@ -119,7 +120,6 @@ def _split(model: Any) -> tuple[list[tuple[str, Any]], Any, list[ConversionNote]
 
 
 def _net_candidate(fitted: FittedNet, hints: Hints, features: tuple[Feature, ...], original: _Original) -> Candidate:
-    net = fitted.net()
     signature = _checked_signature(
         replace(hints, signature=None, features=()).complete_signature(
             task=fitted.task,
@@ -145,9 +145,18 @@ def _net_candidate(fitted: FittedNet, hints: Hints, features: tuple[Feature, ...
             raise refusal(hints.name, "the layers that were read do not give the pipeline's predictions", _REPORT)
         return np.asarray(outputs_RO, dtype=np.float32)
 
+    if hints.backend != "torch":
+        graph = encode_layers(*fitted.layers(hints.name), fitted.activation)
+        return Candidate(
+            "onnx", {ONNX_FILE: graph}, signature=signature, preprocessing=preprocessing, expected=expected
+        )
+    from forebay.models.backends.torch.weights import dump_weights  # imports torch
+    from forebay.models.registration.sklearn_torch import build_fitted_net  # imports torch
+
+    net = build_fitted_net(fitted, hints.name)
     return Candidate(
         "torch",
-        files=net_files(hints.name, net, WEIGHTS_FILE),
+        files={WEIGHTS_FILE: dump_weights(hints.name, net, MAX_WEIGHTS_BYTES)},
         signature=signature,
         preprocessing=preprocessing,
         params=net.params,

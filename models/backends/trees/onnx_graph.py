@@ -1,7 +1,5 @@
 """Write numeric trees as an ONNX graph with one operator, `TreeEnsemble`, in the protocol buffers format.
 
-The package `onnx` is not needed: the few messages are written here, from arrays.
-
 Shapes: M inner nodes, L leaves, T trees.
 """
 
@@ -13,22 +11,26 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from forebay.models.backends.onnx.encoding import (
+    DOUBLE,
+    encode_model,
+    encode_node,
+    encode_rows,
+    encode_tensor,
+    message,
+    number,
+    packed,
+    text,
+)
+
 INPUT: Final = "x"
 OUTPUT: Final = "y"
 
-# Field types of protocol buffers.
-_VARINT: Final = 0
-_LENGTH: Final = 2
-
-# Types of attributes and elements in ONNX.
+# Types of attributes in ONNX.
 _INT, _TENSOR, _INTS = 2, 4, 7
-_DOUBLE, _UINT8 = 11, 2
-_IR_VERSION: Final = 10
-_OPSET: Final = 21
+_UINT8: Final = 2
+_ML_DOMAIN: Final = "ai.onnx.ml"
 _ML_OPSET: Final = 5
-
-_VARINT_BYTES: Final = 5
-"""Every number of a list is written with this many bytes, which readers must accept: so numpy writes whole arrays at once."""
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -68,76 +70,32 @@ def encode_graph(trees: NumericTrees) -> bytes:
         _integer_attribute("post_transform", 0),
         _integers_attribute("tree_roots", trees.root_T),
         _integers_attribute("nodes_featureids", trees.feature_M),
-        _tensor_attribute("nodes_splits", _DOUBLE, trees.threshold_M.astype("<f8")),
+        _tensor_attribute("nodes_splits", DOUBLE, trees.threshold_M.astype("<f8")),
         _tensor_attribute("nodes_modes", _UINT8, trees.mode_M),
         _integers_attribute("nodes_missing_value_tracks_true", trees.missing_left_M.astype(np.int64)),
         _integers_attribute("nodes_truenodeids", trees.left_M),
         _integers_attribute("nodes_trueleafs", trees.left_is_leaf_M.astype(np.int64)),
         _integers_attribute("nodes_falsenodeids", trees.right_M),
         _integers_attribute("nodes_falseleafs", trees.right_is_leaf_M.astype(np.int64)),
-        _tensor_attribute("leaf_weights", _DOUBLE, trees.weight_L.astype("<f8")),
+        _tensor_attribute("leaf_weights", DOUBLE, trees.weight_L.astype("<f8")),
         _integers_attribute("leaf_targetids", trees.target_L),
     ]
-    node = [_text(1, INPUT), _text(2, OUTPUT), _text(4, "TreeEnsemble"), _text(7, "ai.onnx.ml")]
-    node += [_message(5, attribute) for attribute in attributes]
-    graph = [
-        _message(1, b"".join(node)),
-        _text(2, "trees"),
-        _message(11, _value(INPUT, trees.num_inputs)),
-        _message(12, _value(OUTPUT, trees.num_targets)),
-    ]
-    opsets = [_message(8, _text(1, domain) + _number(2, number)) for domain, number in _OPSETS]
-    return b"".join([_number(1, _IR_VERSION), _message(7, b"".join(graph)), *opsets])
-
-
-_OPSETS: Final = (("", _OPSET), ("ai.onnx.ml", _ML_OPSET))
-
-
-def _value(name: str, width: int) -> bytes:
-    """Return a ValueInfoProto of float64 [B, width]."""
-    dimensions = _message(1, _text(2, "B")) + _message(1, _number(1, width))
-    tensor = _number(1, _DOUBLE) + _message(2, dimensions)
-    return _text(1, name) + _message(2, _message(1, tensor))
+    return encode_model(
+        [encode_node("TreeEnsemble", [INPUT], OUTPUT, attributes=attributes, domain=_ML_DOMAIN)],
+        name="trees",
+        inputs=encode_rows(INPUT, trees.num_inputs, DOUBLE),
+        outputs=encode_rows(OUTPUT, trees.num_targets, DOUBLE),
+        domains={_ML_DOMAIN: _ML_OPSET},
+    )
 
 
 def _integer_attribute(name: str, value: int) -> bytes:
-    return _text(1, name) + _number(3, value) + _number(20, _INT)
+    return text(1, name) + number(3, value) + number(20, _INT)
 
 
 def _integers_attribute(name: str, values: Int64Array) -> bytes:
-    return _text(1, name) + _message(8, _packed(values)) + _number(20, _INTS)
+    return text(1, name) + message(8, packed(values)) + number(20, _INTS)
 
 
 def _tensor_attribute(name: str, element: int, values: npt.NDArray[np.generic]) -> bytes:
-    tensor = _number(1, len(values)) + _number(2, element) + _text(8, name) + _message(9, values.tobytes())
-    return _text(1, name) + _message(5, tensor) + _number(20, _TENSOR)
-
-
-def _packed(values: Int64Array) -> bytes:
-    """Return whole numbers from 0 as a packed field."""
-    digits = np.empty((len(values), _VARINT_BYTES), dtype=np.uint8)
-    for place in range(_VARINT_BYTES):
-        digits[:, place] = (values >> (7 * place)) & 0x7F
-    digits[:, :-1] |= 0x80
-    return digits.tobytes()
-
-
-def _message(field: int, content: bytes) -> bytes:
-    return _varint(field << 3 | _LENGTH) + _varint(len(content)) + content
-
-
-def _text(field: int, value: str) -> bytes:
-    return _message(field, value.encode())
-
-
-def _number(field: int, value: int) -> bytes:
-    return _varint(field << 3 | _VARINT) + _varint(value)
-
-
-def _varint(value: int) -> bytes:
-    digits = bytearray()
-    while value > 0x7F:
-        digits.append(value & 0x7F | 0x80)
-        value >>= 7
-    digits.append(value)
-    return bytes(digits)
+    return text(1, name) + message(5, encode_tensor(name, element, values)) + number(20, _TENSOR)

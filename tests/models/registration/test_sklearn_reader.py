@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -58,6 +60,7 @@ from forebay.models.registration.hints import Hints
 from forebay.models.registration.publish import publish_candidate
 from forebay.models.registration.sklearn_reader import read_sklearn
 from forebay.models.serving.load_gate import load_model
+from forebay.schemas.errors import ModelError
 
 CREATED_AT = datetime(2026, 11, 28, tzinfo=UTC)
 QUANTILES = "averaged_inverted_cdf"
@@ -348,3 +351,39 @@ def test_a_pipeline_is_registered_with_rows_of_its_table(tmp_path: Path) -> None
     registered = forebay.register(model, name="m", repository=tmp_path, signature=used, created_at=CREATED_AT)
     assert registered.golden_rows_given
     assert {note.result for note in registered.notes} == {"frozen"}
+
+
+def test_a_linear_model_is_registered_and_served_without_torch(tmp_path: Path) -> None:
+    script = (
+        "import sys, forebay\n"
+        "from sklearn.datasets import load_wine\n"
+        "from sklearn.linear_model import LogisticRegression\n"
+        "from sklearn.pipeline import make_pipeline\n"
+        "from sklearn.preprocessing import StandardScaler\n"
+        "x, y = load_wine(return_X_y=True, as_frame=True)\n"
+        "model = make_pipeline(StandardScaler(), LogisticRegression()).fit(x, y)\n"
+        "done = forebay.register(model, name='wine')\n"
+        "print(done.backend, *sorted({'torch', 'onnx', 'onnxscript'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("onnx\n", "")
+
+
+@pytest.mark.parametrize("activation", ["relu", "logistic", "tanh", "identity"])
+def test_the_backend_torch_runs_the_same_layers(activation: str, tmp_path: Path) -> None:
+    x, y = load_wine(return_X_y=True)
+    x = (x / x.max(axis=0)).astype(np.float32)
+    model = MLPClassifier((6, 5), activation, random_state=0, max_iter=5).fit(x, y)
+    outputs = []
+    for backend in ("torch", "onnx"):
+        candidate = read_sklearn(model, Hints("m", backend=backend))
+        assert candidate.backend == backend
+        outputs.append(scores(candidate, x, tmp_path))
+    np.testing.assert_allclose(outputs[0], outputs[1], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(outputs[0], model.predict_proba(x), rtol=1e-5, atol=1e-6)
+
+
+def test_weights_beyond_float32_are_refused() -> None:
+    x, y = load_diabetes(return_X_y=True)
+    with pytest.raises(ModelError, match=r"model 'm': a weight is not a finite number of float32"):
+        read_sklearn(LinearRegression().fit(x, y * 1e38), Hints("m"))
