@@ -13,6 +13,7 @@ from forebay.models.artefacts.files import GOLDEN_FILE, FileEntry, read_entries
 from forebay.models.artefacts.golden import Tolerance
 from forebay.models.artefacts.json_object import JsonObject, decode_json
 from forebay.models.artefacts.preprocessing import Preprocessing
+from forebay.models.artefacts.reference_statistics import ReferenceStatistics
 from forebay.models.artefacts.signature import Signature, Task
 from forebay.schemas.errors import ModelError
 
@@ -55,8 +56,8 @@ class Provenance:
     note: a note for people about how the model was made.
     licence: the terms under which the model may be used, such as an SPDX expression; empty if not stated.
     parent: the version of the same model that this one was made from; None if not stated.
-    reference_statistics: statistics of the training data, an object with its own whole number `version`; carried
-        unchanged and not interpreted. None if there are none.
+    reference_statistics: statistics of the training data as `ReferenceStatistics.to_dict` gives them, with a `version` of
+        their own; a version that is not known here is carried unchanged. None if there are none.
     source: the registry that the model was copied from, an object with its `uri`; carried unchanged. None for no registry.
     """
 
@@ -88,7 +89,7 @@ class Provenance:
             fields.fail("parent", parent, f"a version before this one, which is {version}, or null")
         statistics = None
         if fields.value("reference_statistics") is not None:
-            fields.child("reference_statistics").integer("version", minimum=1)
+            ReferenceStatistics.read(fields.child("reference_statistics"))
             statistics = fields.mapping("reference_statistics")
         source = None
         if fields.has("source"):

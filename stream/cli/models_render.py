@@ -19,6 +19,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from forebay.stream.core.quantities import quantity
 from forebay.stream.terminal.console import (
     DIM,
     GREEN,
@@ -107,7 +108,7 @@ def version_text(shown: Version) -> Table:
         "golden rows": "none (format 1)"
         if tolerance is None
         else f"tolerance {tolerance.absolute:.3g} + {tolerance.relative:.3g} × |golden output|",
-        "reference statistics": "" if about.reference_statistics is None else "yes; --json prints them",
+        "reference statistics": _reference_statistics(about.reference_statistics),
     }
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for name, value in properties.items():
@@ -195,6 +196,21 @@ def _features(manifest: Manifest) -> str:
         for feature in features[:_MAX_LISTED]
     ]
     return f"{len(features)}: {_listed(described, len(features))}"
+
+
+def _reference_statistics(document: Mapping[str, object] | None) -> str:
+    if document is None:
+        return ""
+    from forebay.models.artefacts.reference_statistics import ReferenceStatistics
+
+    statistics = ReferenceStatistics.from_dict(document)
+    if statistics is None:
+        return f"version {document['version']}, which this version of Forebay does not read; --json prints them"
+    features = quantity(len(statistics.features), "feature")
+    outputs = quantity(len(statistics.outputs), "output")
+    missing = [(column.missing / column.rows, column.name) for column in statistics.features if column.missing]
+    most = f"; {max(missing)[1]} is missing in {max(missing)[0]:.1%}" if missing else ""
+    return f"of {quantity(statistics.rows, 'row')}: {features}, {outputs}{most}; --json prints them"
 
 
 def _outputs(manifest: Manifest) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import fsspec
 import pytest
 
+from forebay.models.artefacts.reference_statistics import NumberReference, ReferenceStatistics
 from forebay.stream.cli import main
 from tests.models.artefacts.test_artefact import replace_file
 from tests.models.artefacts.test_old_format import OLD
@@ -80,6 +81,15 @@ def test_a_manifest_that_cannot_be_read_is_listed_with_the_reason(run: Any, repo
     broken, good = run("list", "delays", "--json")
     assert "not a JSON document" in broken["error"] and good["error"] is None
     assert "not a JSON document" in run("list", "delays")
+
+
+def test_reference_statistics_are_shown(run: Any, repository: Path) -> None:
+    age = NumberReference("f0", 2, mean=None, standard_deviation=None, edges=(0.5,), counts=(3, 3))
+    publish(repository, reference_statistics=ReferenceStatistics(8, (age,)).to_dict())
+    assert "of 8 rows: 1 feature, 0 outputs; f0 is missing in 25.0%; --json prints them" in run("show", "delays")
+    assert run("show", "delays", "--json")["reference_statistics"]["features"][0]["edges"] == [0.5]
+    publish(repository, reference_statistics={"version": 7})
+    assert "version 7, which this version of Forebay does not read" in run("show", "delays")
 
 
 def test_a_version_is_shown(run: Any, repository: Path) -> None:

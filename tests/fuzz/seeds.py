@@ -12,6 +12,7 @@ from onnx import helper
 
 from forebay.models.artefacts.manifest import Provenance
 from forebay.models.artefacts.preprocessing import Impute, OneHot, Preprocessing, Standardise
+from forebay.models.artefacts.reference_statistics import CategoryReference, NumberReference, ReferenceStatistics
 from forebay.models.artefacts.signature import Feature, Signature
 from forebay.models.backends.torch.architectures import build_net
 from forebay.models.backends.torch.save import save_artefact
@@ -27,6 +28,15 @@ from tests.models.own_torch import import_net, publish_module, trained, write_ne
 
 NAME = "delays"
 
+_REFERENCE: Final = ReferenceStatistics(
+    3,
+    (
+        CategoryReference("a", 1, categories=("x", "y"), counts=(1, 0), other=1),
+        NumberReference("b", 0, mean=0.5, standard_deviation=None, edges=(0.0, 1.0), counts=(1, 1, 1)),
+    ),
+    (NumberReference("no", 0, mean=0.5, standard_deviation=0.1, edges=(), counts=(2,)),),
+)
+
 
 def torch_mlp(repository: Path) -> None:
     """Publish an MLP with a preprocessing of every kind."""
@@ -38,7 +48,7 @@ def torch_mlp(repository: Path) -> None:
         net=make_net(3, 2),
         signature=Signature(features, (2,), "multiclass", 2, labels=("no", "yes")),
         preprocessing=Preprocessing(steps),
-        reference_statistics={"version": 1, "counts": [1, 2]},
+        reference_statistics=_REFERENCE.to_dict(),
     )
 
 

@@ -66,7 +66,7 @@ def save_artefact(
     golden_rows: float32 [N, row_width], rows as events give them, before preprocessing: the training rows, for example. At
         most 32 are drawn, evenly over all of them. None to make rows from what the preprocessing was fitted to.
     tolerance: the allowed difference from the golden outputs; None for 1 % of an output plus 0.1 % of the largest.
-    reference_statistics: JSON values with a whole number `version`; stored unchanged and not interpreted.
+    reference_statistics: as `ReferenceStatistics.to_dict` gives them, of the training data; None for no statistics.
 
     Raises ModelError if an argument cannot be stored, the parts do not fit together, the weights are not finite float32 or
     an output for a golden row is not finite; StorageError if the files cannot be written.

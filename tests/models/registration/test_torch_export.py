@@ -92,14 +92,14 @@ def test_preprocessing_and_provenance_are_kept(tmp_path: Path) -> None:
         parent=1,
         golden_rows=rows,
         tolerance=Tolerance(0.0, 0.25),
-        reference_statistics={"version": 1},
+        reference_statistics={"version": 2},
     )
     manifest = read_version(tmp_path, "m").manifest
     assert published.folder == tmp_path / "m" / "2"
     assert manifest.preprocessing == make_standardise()
     assert (manifest.provenance.parent, manifest.provenance.licence) == (1, "Apache-2.0")
     assert (manifest.provenance.metrics, manifest.provenance.note) == ({"accuracy": 0.5}, "n")
-    assert manifest.provenance.reference_statistics == {"version": 1}
+    assert manifest.provenance.reference_statistics == {"version": 2}
     assert manifest.tolerance == Tolerance(0.0, 0.25)
 
 
