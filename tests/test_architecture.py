@@ -39,7 +39,7 @@ IMPORTED_ONLY_BY = {
     ),
     "fsspec": ("models/artefacts/remote_store.py",),
     "noida_db": (),  # located without being imported: it is a program in a package
-    "pyarrow": ("models/statistics", "stream/publish/parquet_rows.py", "stream/demo"),
+    "pyarrow": ("models/data", "models/statistics", "stream/demo"),
     "safetensors": ("models/artefacts/golden.py", "models/backends", "models/distributed/state.py"),
     "torch": (
         "models/backends/torch",

@@ -19,10 +19,10 @@ from forebay.stream.cli.publish_check import find_signature, outcome_topics, war
 from forebay.stream.core.quantities import quantity
 
 if TYPE_CHECKING:
+    from forebay.models.data.row_source import Format, ReadOptions, Source
     from forebay.stream.config.load import LoadedSettings
     from forebay.stream.config.sections import Settings
     from forebay.stream.publish.event_times import TimeUnit
-    from forebay.stream.publish.files import Format, ReadOptions, Source
     from forebay.stream.publish.inspection import ServedSignature
     from forebay.stream.publish.publish_job import EventFields, PublishedEvent, PublishJob
 
@@ -254,8 +254,8 @@ def _make_job(
 
 
 def _read_options(options: PublishOptions, categories: Mapping[str, Collection[str]]) -> ReadOptions:
-    from forebay.stream.publish.csv_rows import CsvOptions
-    from forebay.stream.publish.files import ReadOptions
+    from forebay.models.data.csv_rows import CsvOptions
+    from forebay.models.data.row_source import ReadOptions
 
     csv = CsvOptions(_delimiter(options["delimiter"]), text_columns=options["text_columns"], categories=categories)
     return ReadOptions(cast("Format | None", options["form"]), options["raw"], csv)
@@ -318,7 +318,7 @@ async def _publish_and_wait(
 
 
 def _publish_file(job: PublishJob, file: str, options: ReadOptions, as_json: bool) -> None:
-    from forebay.stream.publish.files import open_source
+    from forebay.models.data.row_source import open_source
 
     with open_source(file, options, job.columns.check) as source, _progress(source, job, as_json) as progress:
         result = run_async(job.publish_rows(source.rows, source.name, progress))

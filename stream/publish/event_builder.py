@@ -10,9 +10,10 @@ from typing import Final, NamedTuple
 
 import orjson
 
+from forebay.models.data.input_row import InputRow
 from forebay.schemas.errors import ConfigError
 from forebay.stream.publish.event_times import TimeRule
-from forebay.stream.publish.input_row import InputRow, RowFault
+from forebay.stream.publish.row_fault import RowFault
 from forebay.stream.publish.values import identifier, json_value, scalar_value
 
 _FEATURE_FIELDS: Final = ("features", "input")

@@ -6,13 +6,14 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from decimal import Decimal
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from forebay.models.data.values import Instant, LocalTime
 from forebay.schemas.definitions import MAX_TIMESTAMP_MS
 from forebay.schemas.errors import ConfigError
 from forebay.stream.core.time_units import whole_milliseconds
-from forebay.stream.publish.input_row import RowFault
+from forebay.stream.publish.row_fault import RowFault
 
 TimeUnit = Literal["s", "ms", "us", "ns"]
 UNITS: Final[dict[TimeUnit, str]] = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
@@ -29,18 +30,6 @@ _RFC3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[
 _OFFSET: Final = re.compile(r"([+-])(\d\d):?(\d\d)", re.ASCII)
 _ZONE_REMEDY: Final = "set its time zone, for example --timezone UTC or --timezone Europe/Berlin"
 _TIME_REMEDY: Final = "fix it, or remove it to use the time of publishing; --timestamp-column names another column"
-
-
-class Instant(NamedTuple):
-    """A moment in time, in milliseconds since the Unix epoch."""
-
-    ms: int
-
-
-class LocalTime(NamedTuple):
-    """A date and time without an offset, as milliseconds since 1970-01-01T00:00 of an unknown time zone."""
-
-    ms: int
 
 
 def parse_zone(name: str) -> tzinfo:

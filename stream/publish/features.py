@@ -8,8 +8,8 @@ from types import MappingProxyType
 
 import orjson
 
+from forebay.models.data.csv_rows import CsvOptions, value_reader
 from forebay.schemas.errors import ConfigError
-from forebay.stream.publish.csv_rows import CsvOptions, value_reader
 
 
 def parse_features(

@@ -15,16 +15,16 @@ from typing import Final, NamedTuple
 import orjson
 
 from forebay.models.artefacts.signature import Signature
+from forebay.models.data.csv_rows import read_value
+from forebay.models.data.input_row import InvalidRow
 from forebay.schemas.errors import DataError
 from forebay.schemas.failures import FailureKind
 from forebay.schemas.headers import MODEL
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.decode.models import DecodedModel, ModelChoice
 from forebay.stream.decode.validator import EventLimits, EventValidator, InvalidEvent
-from forebay.stream.publish.csv_rows import read_value
 from forebay.stream.publish.event_builder import Message
 from forebay.stream.publish.event_times import SECONDS_RANGE
-from forebay.stream.publish.input_row import InvalidRow
 
 SAMPLE_ROWS: Final = 100
 

@@ -6,14 +6,15 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from forebay.models.data.input_row import InputRow, InputRows
 from forebay.schemas.errors import DataError
 from forebay.stream.core.clock import Clock
 from forebay.stream.publish.event_builder import Columns, EventBuilder, Message
 from forebay.stream.publish.event_times import TimeRule
-from forebay.stream.publish.input_row import InputRow, InputRows, RowFault
 from forebay.stream.publish.inspection import Candidate, Inspection
 from forebay.stream.publish.publisher import MAX_REQUEST_BYTES, Headers, Publisher, oversize
 from forebay.stream.publish.rate_limited_publish import PublishResult, publish_rows
+from forebay.stream.publish.row_fault import RowFault
 
 Features = list[object] | dict[str, object]
 EventFields = tuple[Features, str | None, str | None]

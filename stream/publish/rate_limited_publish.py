@@ -8,14 +8,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol, cast
 
+from forebay.models.data.input_row import InputRow, InputRows, InvalidRow
 from forebay.schemas.errors import DataError
 from forebay.stream.core.clock import Clock
 from forebay.stream.core.quantities import quantity
 from forebay.stream.publish.event_builder import EventBuilder, Message
-from forebay.stream.publish.input_row import InputRow, InputRows, InvalidRow, RowFault
 from forebay.stream.publish.inspection import SAMPLE_ROWS, Candidate, Inspection
 from forebay.stream.publish.pacer import Pacer
 from forebay.stream.publish.publisher import MAX_REQUEST_BYTES, Headers, oversize
+from forebay.stream.publish.row_fault import RowFault
 
 CHUNK_EVENTS: Final = 1000
 CHUNK_BYTES: Final = 1_048_576

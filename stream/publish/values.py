@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
-from forebay.stream.publish.event_times import Instant, LocalTime, TimeRule
-from forebay.stream.publish.input_row import RowFault
+from forebay.models.data.values import Instant, LocalTime, Unreadable
+from forebay.stream.publish.event_times import TimeRule
+from forebay.stream.publish.row_fault import RowFault
 
 _PLAIN: Final = frozenset({type(None), bool, int, str})
 _NUMBERS: Final = frozenset({bool, int, float})
 _COLUMN_REMEDY: Final = "convert the column, or remove it from the file"
-
-
-@dataclass(frozen=True, slots=True)
-class Unreadable:
-    """A placeholder for a value that cannot be read. reason: completes "column x is ..."."""
-
-    reason: str
 
 
 class _ValueFault(Exception):

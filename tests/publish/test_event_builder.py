@@ -11,12 +11,13 @@ from uuid import UUID
 import orjson
 import pytest
 
+from forebay.models.data.input_row import InputRow
+from forebay.models.data.values import Instant, LocalTime, Unreadable
 from forebay.schemas.errors import ConfigError
 from forebay.stream.publish.event_builder import Columns, EventBuilder, Message
-from forebay.stream.publish.event_times import Instant, LocalTime, TimeRule, parse_zone
+from forebay.stream.publish.event_times import TimeRule, parse_zone
 from forebay.stream.publish.features import parse_features
-from forebay.stream.publish.input_row import InputRow, RowFault
-from forebay.stream.publish.values import Unreadable
+from forebay.stream.publish.row_fault import RowFault
 
 NOW = 1_700_000_000_000
 

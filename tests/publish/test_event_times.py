@@ -9,11 +9,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from forebay.models.data.values import Instant, LocalTime
 from forebay.schemas.definitions import MAX_TIMESTAMP_MS
 from forebay.schemas.errors import ConfigError
 from forebay.stream.decode import DecodedModel, Decoder
-from forebay.stream.publish.event_times import Instant, LocalTime, TimeRule, TimeUnit, parse_zone
-from forebay.stream.publish.input_row import RowFault
+from forebay.stream.publish.event_times import TimeRule, TimeUnit, parse_zone
+from forebay.stream.publish.row_fault import RowFault
 from tests.core.build import EPOCH, MODEL, P0, FakeRecord, signature
 
 MS = 1_767_323_045_678  # 2026-01-02T03:04:05.678Z

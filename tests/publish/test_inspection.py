@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.models.artefacts.signature import Feature, Signature
+from forebay.models.data.csv_rows import CsvOptions, csv_rows
+from forebay.models.data.input_row import InputRow, InputRows, InvalidRow
 from forebay.schemas.errors import DataError
 from forebay.stream.decode.validator import EventLimits
-from forebay.stream.publish.csv_rows import CsvOptions, csv_rows
 from forebay.stream.publish.event_builder import EventBuilder, Message
-from forebay.stream.publish.input_row import InputRow, InputRows, InvalidRow
 from forebay.stream.publish.inspection import SAMPLE_ROWS, Candidate, EventCheck, Headers, Inspection, ServedSignature
 from forebay.stream.publish.rate_limited_publish import PublishResult, publish_rows
 from tests.core.build import JULY, ManualClock, signature

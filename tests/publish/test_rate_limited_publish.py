@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
+from forebay.models.data.input_row import InputRow, InputRows, InvalidRow
 from forebay.schemas.errors import DataError
 from forebay.stream.publish import rate_limited_publish
 from forebay.stream.publish.event_builder import EventBuilder
-from forebay.stream.publish.input_row import InputRow, InputRows, InvalidRow
 from forebay.stream.publish.publisher import Headers
 from forebay.stream.publish.rate_limited_publish import PublishResult, publish_rows
 from tests.core.build import ManualClock

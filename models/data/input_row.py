@@ -33,14 +33,5 @@ class InvalidRow:
     remedy: str
 
 
-class RowFault(Exception):
-    """The reason why a row cannot become an event."""
-
-    def __init__(self, reason: str, remedy: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.remedy = remedy
-
-
 InputRows = Iterator[InputRow | InvalidRow | None]
 """None: an open pipe has no more data at the moment."""

@@ -11,11 +11,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, Final, Literal, cast
 
+from forebay.models.data.csv_rows import CheckColumns, CsvOptions, csv_rows
+from forebay.models.data.input_row import InputRow, InputRows, InvalidRow
+from forebay.models.data.line_readers import follow_lines, json_rows, raw_rows, read_lines
 from forebay.schemas.errors import ConfigError, DataError
-from forebay.stream.core.extras import install_hint
-from forebay.stream.publish.csv_rows import CheckColumns, CsvOptions, csv_rows
-from forebay.stream.publish.input_row import InputRow, InputRows, InvalidRow
-from forebay.stream.publish.line_readers import follow_lines, json_rows, raw_rows, read_lines
 
 Format = Literal["jsonl", "csv", "tsv", "parquet"]
 FORMATS: Final[tuple[Format, ...]] = ("jsonl", "csv", "tsv", "parquet")
@@ -135,12 +134,12 @@ def _csv(
 
 def _parquet_rows(raw: BinaryIO, name: str, check_columns: CheckColumns) -> InputRows:
     try:
-        from forebay.stream.publish.parquet_rows import parquet_rows
+        from forebay.models.data.parquet_rows import parquet_rows
     except ImportError:
         raise ConfigError(
             "reading Parquet needs pyarrow, which is not installed",
             kind="files_missing",
-            remedy=f"{install_hint('files')}; or convert the file to CSV or JSON lines",
+            remedy="pip install 'forebay[files]', or convert the file to CSV or JSON lines",
         ) from None
     return parquet_rows(raw, name, check_columns)
 

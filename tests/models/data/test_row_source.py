@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from forebay.models.data.input_row import InputRow, InvalidRow
+from forebay.models.data.row_source import Format, ReadOptions, open_source
 from forebay.schemas.errors import ConfigError, DataError
 from forebay.stream.publish.event_builder import Columns, EventBuilder
-from forebay.stream.publish.files import Format, ReadOptions, open_source
-from forebay.stream.publish.input_row import InputRow, InvalidRow
 
 
 def rows_of(path: Path, options: ReadOptions | None = None) -> list[InputRow | InvalidRow | None]:
@@ -123,7 +123,7 @@ def test_invalid_parquet_and_missing_pyarrow_are_reported(tmp_path: Path, monkey
     path.write_bytes(b"no parquet at all")
     with pytest.raises(DataError, match=r"a\.parquet: the file cannot be read as Parquet"):
         rows_of(path)
-    monkeypatch.delitem(sys.modules, "forebay.stream.publish.parquet_rows")
+    monkeypatch.delitem(sys.modules, "forebay.models.data.parquet_rows")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ConfigError) as caught:
         rows_of(path)

@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 import pytest
 
+from forebay.models.data import line_readers
+from forebay.models.data.input_row import InputRow, InvalidRow
+from forebay.models.data.line_readers import follow_lines, json_rows, raw_rows, read_lines
 from forebay.schemas.errors import DataError
-from forebay.stream.publish import line_readers
-from forebay.stream.publish.input_row import InputRow, InvalidRow
-from forebay.stream.publish.line_readers import follow_lines, json_rows, raw_rows, read_lines
 
 
 def json_of(data: bytes) -> list[InputRow | InvalidRow | None]:

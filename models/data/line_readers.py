@@ -9,8 +9,8 @@ from typing import BinaryIO, Final
 
 import orjson
 
-from forebay.stream.publish.encoding import BOM, check_encoding
-from forebay.stream.publish.input_row import InputRow, InputRows, InvalidRow
+from forebay.models.data.encoding import BOM, check_encoding
+from forebay.models.data.input_row import InputRow, InputRows, InvalidRow
 
 MAX_LINE_BYTES: Final = 64 * 1024 * 1024
 _READ_BYTES: Final = 1 << 16

@@ -14,10 +14,9 @@ from typing import BinaryIO, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from forebay.models.data.input_row import InputRow, InputRows
+from forebay.models.data.values import Instant, LocalTime, Unreadable
 from forebay.schemas.errors import DataError
-from forebay.stream.publish.event_times import Instant, LocalTime
-from forebay.stream.publish.input_row import InputRow, InputRows
-from forebay.stream.publish.values import Unreadable
 
 _BATCH_ROWS: Final = 1024
 _PER_MS: Final = {"ms": 1, "us": 1_000, "ns": 1_000_000}

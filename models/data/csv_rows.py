@@ -12,10 +12,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO, Final
 
+from forebay.models.data.encoding import check_encoding
+from forebay.models.data.input_row import InputRow, InputRows, InvalidRow
 from forebay.schemas.errors import DataError
-from forebay.stream.core.quantities import quantity
-from forebay.stream.publish.encoding import check_encoding
-from forebay.stream.publish.input_row import InputRow, InputRows, InvalidRow
 
 NULLS: Final = ("", "NA", "NaN", "nan", "null")
 DELIMITERS: Final = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
@@ -93,7 +92,7 @@ def _rows(text: io.TextIOWrapper, name: str, options: CsvOptions, check_columns:
         if isinstance(record, csv.Error):
             yield InvalidRow(place, f"not CSV: {record}", _BAD_LINE_REMEDY)
         elif len(record) != len(header):
-            reason = f"the line has {quantity(len(record), 'value')}, the header {quantity(len(header), 'column')}"
+            reason = f"the line has {_quantity(len(record), 'value')}, the header {_quantity(len(header), 'column')}"
             yield InvalidRow(place, reason, _BAD_LINE_REMEDY)
         elif not _is_utf8(record):
             yield InvalidRow(place, "the line is not UTF-8", "convert the file, for example with iconv -t UTF-8")
@@ -163,6 +162,10 @@ def value_reader(column: str, options: CsvOptions) -> Callable[[str], object]:
 
 def _text_reader(nulls: frozenset[str]) -> Callable[[str], object]:
     return lambda value: None if value in nulls else value
+
+
+def _quantity(number: int, noun: str) -> str:
+    return f"{number:,} {noun if number == 1 else f'{noun}s'}"
 
 
 def _is_utf8(record: Sequence[str]) -> bool:

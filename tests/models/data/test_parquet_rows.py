@@ -17,15 +17,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.models.artefacts.signature import Feature, Signature
+from forebay.models.data.input_row import InputRow
+from forebay.models.data.parquet_rows import parquet_rows, python_values
+from forebay.models.data.values import Instant, LocalTime, Unreadable
 from forebay.schemas.definitions import MAX_TIMESTAMP_MS
 from forebay.schemas.errors import DataError
 from forebay.schemas.failures import FailureKind
 from forebay.stream.decode import DecodedModel, Decoder
 from forebay.stream.publish.event_builder import Columns, EventBuilder, Message
-from forebay.stream.publish.event_times import Instant, LocalTime, TimeRule, parse_zone
-from forebay.stream.publish.input_row import InputRow, RowFault
-from forebay.stream.publish.parquet_rows import parquet_rows, python_values
-from forebay.stream.publish.values import Unreadable
+from forebay.stream.publish.event_times import TimeRule, parse_zone
+from forebay.stream.publish.row_fault import RowFault
 from tests.core.build import EPOCH, MODEL, P0, FakeRecord
 
 UTC = TimeRule(parse_zone("UTC"))

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from forebay.models.data.csv_rows import CsvOptions, csv_rows, read_value
+from forebay.models.data.input_row import InputRow, InvalidRow
 from forebay.schemas.errors import DataError
-from forebay.stream.publish.csv_rows import CsvOptions, csv_rows, read_value
 from forebay.stream.publish.event_builder import EventBuilder
-from forebay.stream.publish.input_row import InputRow, InvalidRow
 
 
 def csv_of(data: bytes, **options: object) -> list[InputRow | InvalidRow | None]:

@@ -1,0 +1,1 @@
+"""Data: read files, URLs and pipes as rows and as record batches."""
