@@ -37,7 +37,7 @@ IMPORTED_ONLY_BY = {
         "stream/aggregate/service.py",
         "stream/aggregate/webhook.py",
     ),
-    "fsspec": ("models/artefacts/remote_store.py",),
+    "fsspec": ("models/artefacts/remote_store.py", "models/data/locations.py"),
     "noida_db": (),  # located without being imported: it is a program in a package
     "pyarrow": ("models/data", "models/statistics", "stream/demo"),
     "safetensors": ("models/artefacts/golden.py", "models/backends", "models/distributed/state.py"),
