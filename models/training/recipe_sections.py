@@ -1,0 +1,160 @@
+"""The sections of a recipe file: their keys, defaults and allowed values."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Le, Lt, MinLen
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from forebay.models.training.optimisers import OptimizerName, Schedule
+
+Fraction = Annotated[float, Ge(0), Lt(1)]
+Count = Annotated[int, Ge(1)]
+Text = Annotated[str, MinLen(1)]
+Architecture = Literal["linear", "logistic", "mlp", "cnn", "gru", "hist_gradient_boosting", "xgboost", "lightgbm"]
+NETS: tuple[Architecture, ...] = ("linear", "logistic", "mlp", "cnn", "gru")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class DataSection(_Section):
+    """[data]: where the rows are, and what their columns mean. Paths are relative to the recipe."""
+
+    path: Text | None = Field(None, description="A file, a pattern such as data/*.csv.gz, or a URL.")
+    topic: Text | None = Field(None, description="Instead of a path: a topic with labelled events.")
+    label: Text = Field(description="The column to predict. A dot leads into an object: truth.label.")
+    columns: tuple[Text, ...] = Field((), description="The features. [default: all other columns]")
+    exclude: tuple[Text, ...] = Field((), description="Columns that are not features.")
+    id: Text | None = Field(None, description="The column that identifies a row; it is not a feature.")
+    key: Text | None = Field(None, description="The column of the record key, for a split by key.")
+    time: Text | None = Field(None, description="The column with the time of a row; it is not a feature.")
+    task: Literal["auto", "regression", "binary", "multiclass"] = "auto"
+    classes: tuple[str, ...] = Field((), description="The values of the label in the order of the outputs.")
+    types: dict[str, Literal["float32", "category", "hashed"]] = Field(
+        default_factory=dict, description="The types of features, where another than that of the column is wanted."
+    )
+    max_categories: Annotated[int, Ge(1), Le(100_000)] = Field(
+        1000, description="A text with more distinct values is hashed."
+    )
+    buckets: Annotated[int, Ge(2), Le(16_777_216)] = Field(4096, description="Of hashed texts.")
+    max_rows: Count | None = Field(None, description="Read at most this many rows.")
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> DataSection:
+        if (self.path is None) == (self.topic is None):
+            raise ValueError("give one of path and topic")
+        roles = [name for name in (self.label, self.id, self.time) if name is not None]
+        if both := [name for name in roles if name in self.columns]:
+            raise ValueError(f"columns has {both[0]!r}, which is the label, the id or the time")
+        return self
+
+
+class SplitSection(_Section):
+    """[split]: which rows the model is trained, validated and tested on."""
+
+    by: Literal["random", "time", "key"] = "random"
+    validation: Annotated[float, Gt(0), Lt(1)] = 0.15
+    test: Fraction = 0.15
+    seed: Annotated[int, Ge(0)] = 0
+
+    @model_validator(mode="after")
+    def _leaves_training_rows(self) -> SplitSection:
+        if self.validation + self.test >= 1:
+            raise ValueError(
+                f"validation and test take {self.validation + self.test:g} of the rows; allowed is below 1"
+            )
+        return self
+
+
+class ModelSection(_Section):
+    """[model]: the architecture and its sizes."""
+
+    architecture: Architecture = "mlp"
+    hidden_dims: Annotated[tuple[Count, ...], MinLen(1)] = (64, 32)
+    dropout_rate: Fraction = 0.0
+    activation: Literal["relu", "sigmoid", "tanh"] = "relu"
+    in_channels: Count = Field(1, description="cnn: channels of an image.")
+    image_size: Annotated[int, Ge(4)] | None = Field(None, description="cnn: its height and width.")
+    hidden_dim: Count = Field(32, description="gru: size of the state.")
+    num_layers: Count = Field(1, description="gru: layers.")
+    sequence_length: Count | None = Field(None, description="gru: events of a key that precede and include the row.")
+    num_trees: Count = Field(200, description="Trees: rounds of boosting.")
+    max_leaves: Annotated[int, Ge(2)] = Field(31, description="Trees: leaves of a tree.")
+    min_rows_per_leaf: Count = Field(20, description="Trees: rows of a leaf.")
+
+    @property
+    def is_net(self) -> bool:
+        """Whether it is trained by gradients."""
+        return self.architecture in NETS
+
+    @model_validator(mode="after")
+    def _has_its_sizes(self) -> ModelSection:
+        if self.architecture == "cnn" and self.image_size is None:
+            raise ValueError("cnn needs image_size, such as 28")
+        if self.architecture == "gru" and self.sequence_length is None:
+            raise ValueError("gru needs sequence_length, such as 16")
+        return self
+
+
+class TrainingSection(_Section):
+    """[training]: the loss, the optimiser and how long to train."""
+
+    loss: Literal["auto", "binary", "cross_entropy", "mse", "mae", "huber"] = "auto"
+    huber_delta: Annotated[float, Gt(0)] = 1.0
+    class_weights: Literal["none", "balanced"] | tuple[Annotated[float, Gt(0)], ...] = "none"
+    optimizer: OptimizerName = "adam"
+    learning_rate: Annotated[float, Gt(0)] = 1e-3
+    momentum: Fraction = 0.0
+    weight_decay: Annotated[float, Ge(0)] = 0.0
+    schedule: Schedule = "constant"
+    warmup_steps: Annotated[int, Ge(0)] = 0
+    gradient_clip: Annotated[float, Ge(0)] = 0.0
+    batch_size: Count = 1024
+    epochs: Count = 50
+    patience: Count = 5
+    seed: Annotated[int, Ge(0)] = 0
+    fit_rows: Count = Field(1_000_000, description="The preparation is fitted on at most this many training rows.")
+
+    @model_validator(mode="after")
+    def _momentum_fits(self) -> TrainingSection:
+        if self.momentum and self.optimizer != "sgd":
+            raise ValueError(f"momentum is {self.momentum:g}; only sgd takes it, and the optimizer is {self.optimizer}")
+        return self
+
+
+class RegisterSection(_Section):
+    """[register]: the name under which the model is published."""
+
+    name: Text
+    repository: Text = Field("models", description="A folder or URL; a relative folder is of the current one.")
+    alias: Text | None = Field(None, description="An alias to point at the new version, such as candidate.")
+    note: str = ""
+    licence: str = ""
+    parent: Count | None = Field(None, description="The version that this one replaces. [default: the newest]")
+
+
+class Range(_Section):
+    """A range of [tune]: numbers between two limits, or choices."""
+
+    low: float | int | None = Field(None, alias="from")
+    high: float | int | None = Field(None, alias="to")
+    scale: Literal["linear", "log"] = "linear"
+    choices: tuple[Any, ...] = ()
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Range:
+        limits = (self.low, self.high)
+        if bool(self.choices) == any(limit is not None for limit in limits):
+            raise ValueError("give `choices`, or both `from` and `to`")
+        if self.low is None or self.high is None:
+            if self.choices:
+                return self
+            raise ValueError("give both `from` and `to`")
+        if not self.low < self.high:
+            raise ValueError(f"from is {self.low} and to is {self.high}; `from` must be smaller")
+        if self.scale == "log" and self.low <= 0:
+            raise ValueError(f"from is {self.low}; a log scale needs numbers above 0")
+        return self
