@@ -22,7 +22,7 @@ from forebay.models.training.recipe_sections import (
 from forebay.models.training.toml_text import to_toml
 from forebay.schemas.errors import ConfigError
 
-_TUNABLE: Final = {"model": ModelSection, "training": TrainingSection}
+_TUNABLE: Final[Mapping[str, type[BaseModel]]] = {"model": ModelSection, "training": TrainingSection}
 _PLAIN: Final = {
     "missing": "is missing",
     "greater_than": "above {gt:g}",
@@ -73,8 +73,11 @@ class Recipe(BaseModel):
             raise ValueError("split.by is 'time', and data.time is missing")
         if self.split.by == "key" and self.data.key is None:
             raise ValueError("split.by is 'key', and data.key is missing")
-        if self.model.architecture == "gru" and (self.data.key is None or self.data.time is None):
-            raise ValueError("gru needs data.key and data.time, which order the events of a sequence")
+        sequence = (self.data.key, self.data.time, self.data.window_ms)
+        if self.model.architecture == "gru" and None in sequence:
+            raise ValueError("gru needs data.key, data.time and data.window_ms, which make windows of events")
+        if self.model.architecture != "gru" and self.data.window_ms is not None:
+            raise ValueError("data.window_ms is only for gru")
         return self
 
     def to_toml(self) -> str:

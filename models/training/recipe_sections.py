@@ -23,24 +23,31 @@ class _Section(BaseModel):
 class DataSection(_Section):
     """[data]: where the rows are, and what their columns mean. Paths are relative to the recipe."""
 
-    path: Text | None = Field(None, description="A file, a pattern such as data/*.csv.gz, or a URL.")
-    topic: Text | None = Field(None, description="Instead of a path: a topic with labelled events.")
+    path: Text | None = Field(default=None, description="A file, a pattern such as data/*.csv.gz, or a URL.")
+    topic: Text | None = Field(default=None, description="Instead of a path: a topic with labelled events.")
     label: Text = Field(description="The column to predict. A dot leads into an object: truth.label.")
-    columns: tuple[Text, ...] = Field((), description="The features. [default: all other columns]")
-    exclude: tuple[Text, ...] = Field((), description="Columns that are not features.")
-    id: Text | None = Field(None, description="The column that identifies a row; it is not a feature.")
-    key: Text | None = Field(None, description="The column of the record key, for a split by key.")
-    time: Text | None = Field(None, description="The column with the time of a row; it is not a feature.")
+    columns: tuple[Text, ...] = Field(default=(), description="The features. [default: all other columns]")
+    exclude: tuple[Text, ...] = Field(default=(), description="Columns that are not features.")
+    id: Text | None = Field(default=None, description="The column that identifies a row; it is not a feature.")
+    key: Text | None = Field(default=None, description="The column of the record key, for a split by key.")
+    time: Text | None = Field(default=None, description="The column with the time of a row; it is not a feature.")
     task: Literal["auto", "regression", "binary", "multiclass"] = "auto"
-    classes: tuple[str, ...] = Field((), description="The values of the label in the order of the outputs.")
+    classes: tuple[str, ...] = Field(default=(), description="The values of the label in the order of the outputs.")
     types: dict[str, Literal["float32", "category", "hashed"]] = Field(
         default_factory=dict, description="The types of features, where another than that of the column is wanted."
     )
     max_categories: Annotated[int, Ge(1), Le(100_000)] = Field(
-        1000, description="A text with more distinct values is hashed."
+        default=1000, description="A text with more distinct values is hashed."
     )
-    buckets: Annotated[int, Ge(2), Le(16_777_216)] = Field(4096, description="Of hashed texts.")
-    max_rows: Count | None = Field(None, description="Read at most this many rows.")
+    unknown: Literal["reject", "other"] = Field(
+        "reject",
+        description="What a worker does with a text that the data does not have: a dead letter, or a code of its own.",
+    )
+    buckets: Annotated[int, Ge(2), Le(16_777_216)] = Field(default=4096, description="Of hashed texts.")
+    window_ms: Count | None = Field(
+        default=None, description="gru: the length of a window of a key's events; its label is that of its last event."
+    )
+    max_rows: Count | None = Field(default=None, description="Read at most this many rows.")
 
     @model_validator(mode="after")
     def _has_one_source(self) -> DataSection:
@@ -76,14 +83,14 @@ class ModelSection(_Section):
     hidden_dims: Annotated[tuple[Count, ...], MinLen(1)] = (64, 32)
     dropout_rate: Fraction = 0.0
     activation: Literal["relu", "sigmoid", "tanh"] = "relu"
-    in_channels: Count = Field(1, description="cnn: channels of an image.")
-    image_size: Annotated[int, Ge(4)] | None = Field(None, description="cnn: its height and width.")
-    hidden_dim: Count = Field(32, description="gru: size of the state.")
-    num_layers: Count = Field(1, description="gru: layers.")
-    sequence_length: Count | None = Field(None, description="gru: events of a key that precede and include the row.")
-    num_trees: Count = Field(200, description="Trees: rounds of boosting.")
-    max_leaves: Annotated[int, Ge(2)] = Field(31, description="Trees: leaves of a tree.")
-    min_rows_per_leaf: Count = Field(20, description="Trees: rows of a leaf.")
+    in_channels: Count = Field(default=1, description="cnn: channels of an image.")
+    image_size: Annotated[int, Ge(4)] | None = Field(default=None, description="cnn: its height and width.")
+    hidden_dim: Count = Field(default=32, description="gru: size of the state.")
+    num_layers: Count = Field(default=1, description="gru: layers.")
+    sequence_length: Count | None = Field(default=None, description="gru: the last events of a window that it sees.")
+    num_trees: Count = Field(default=200, description="Trees: rounds of boosting.")
+    max_leaves: Annotated[int, Ge(2)] = Field(default=31, description="Trees: leaves of a tree.")
+    min_rows_per_leaf: Count = Field(default=20, description="Trees: rows of a leaf.")
 
     @property
     def is_net(self) -> bool:
@@ -116,7 +123,9 @@ class TrainingSection(_Section):
     epochs: Count = 50
     patience: Count = 5
     seed: Annotated[int, Ge(0)] = 0
-    fit_rows: Count = Field(1_000_000, description="The preparation is fitted on at most this many training rows.")
+    fit_rows: Count = Field(
+        default=1_000_000, description="The preparation is fitted on at most this many training rows."
+    )
 
     @model_validator(mode="after")
     def _momentum_fits(self) -> TrainingSection:
@@ -129,11 +138,14 @@ class RegisterSection(_Section):
     """[register]: the name under which the model is published."""
 
     name: Text
-    repository: Text = Field("models", description="A folder or URL; a relative folder is of the current one.")
-    alias: Text | None = Field(None, description="An alias to point at the new version, such as candidate.")
+    repository: Text = Field(default="models", description="A folder or URL; a relative folder is of the current one.")
+    alias: Text | None = Field(default=None, description="An alias to point at the new version, such as candidate.")
+    backend: Literal["torch", "onnx"] = Field(
+        default="torch", description="What runs a net: torch, or ONNX Runtime, for which it is exported."
+    )
     note: str = ""
     licence: str = ""
-    parent: Count | None = Field(None, description="The version that this one replaces. [default: the newest]")
+    parent: Count | None = Field(default=None, description="The version that this one replaces. [default: the newest]")
 
 
 class Range(_Section):

@@ -72,6 +72,26 @@ def unwind_on_signal(unwind_s: float = UNWIND_S) -> Iterator[None]:
             deadline.cancel()
 
 
+@contextmanager
+def stop_on_signal() -> Iterator[Callable[[], bool]]:
+    """Yield a function that returns whether a signal has arrived, for long work that can end early with a result.
+
+    The process ends at once on a second signal.
+    """
+    arrived: list[int] = []
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        if arrived:
+            os._exit(128 + number)
+        arrived.append(number)
+
+    previous = _install(on_signal)
+    try:
+        yield lambda: bool(arrived)
+    finally:
+        _restore(previous)
+
+
 def run_async(main: Coroutine[Any, Any, T], *, unwind_s: float = UNWIND_S) -> T:
     """Run a coroutine as `asyncio.run` does, and cancel it on a signal; Interrupted is raised when it has ended.
 

@@ -143,13 +143,22 @@ class CNN(Net):
     """Two 3x3 convolutions with padding 1, then a dense layer, then the classes.
 
     The convolutions have 32 and 64 channels, each with relu and max-pooling 2; the dense layer is 128 with
-    relu.
+    relu, and dropout while it is trained.
 
     [B, in_channels, image_size, image_size] -> logits [B, num_classes].
     """
 
-    def __init__(self, in_channels: int, image_size: int, num_classes: int) -> None:
-        super().__init__("cnn", {"in_channels": in_channels, "image_size": image_size, "num_classes": num_classes})
+    def __init__(self, in_channels: int, image_size: int, num_classes: int, dropout_rate: float = 0.0) -> None:
+        super().__init__(
+            "cnn",
+            {
+                "in_channels": in_channels,
+                "image_size": image_size,
+                "num_classes": num_classes,
+                "dropout_rate": dropout_rate,
+            },
+        )
+        self.dropout_rate = float(dropout_rate)
         self.input_shape, self.output_dim = (in_channels, image_size, image_size), num_classes
         pooled_size = image_size // 2 // 2
         self.conv1 = nn.Conv2d(in_channels, _CONV1_CHANNELS, kernel_size=3, padding=1)
@@ -162,6 +171,8 @@ class CNN(Net):
         x = F.max_pool2d(torch.relu_(self.conv1(x_BCSS)), 2)
         x = F.max_pool2d(torch.relu_(self.conv2(x)), 2)
         x = torch.relu_(self.dense(x.flatten(1)))
+        if self.training and self.dropout_rate:
+            x = F.dropout(x, self.dropout_rate)
         out_BO: Tensor = self.head(x)
         return out_BO
 
@@ -170,11 +181,18 @@ class GRU(Net):
     """A gated recurrent unit over a sequence, then a linear layer on its state after the last event.
 
     [B, sequence_length, input_dim + 1] -> [B, output_dim]. The last value of each step is 1 for an event and 0 for padding.
-    The padding follows the events, so it does not affect the state that is used. Cho et al., 2014.
+    The padding follows the events, so it does not affect the state that is used, on which dropout acts while it is trained.
+    Cho et al., 2014.
     """
 
     def __init__(
-        self, input_dim: int, sequence_length: int, hidden_dim: int, output_dim: int, num_layers: int = 1
+        self,
+        input_dim: int,
+        sequence_length: int,
+        hidden_dim: int,
+        output_dim: int,
+        num_layers: int = 1,
+        dropout_rate: float = 0.0,
     ) -> None:
         super().__init__(
             "gru",
@@ -184,8 +202,10 @@ class GRU(Net):
                 "hidden_dim": hidden_dim,
                 "output_dim": output_dim,
                 "num_layers": num_layers,
+                "dropout_rate": dropout_rate,
             },
         )
+        self.dropout_rate = float(dropout_rate)
         self.input_shape, self.output_dim = (sequence_length, input_dim + 1), output_dim
         self.gru = nn.GRU(input_dim, hidden_dim, num_layers, batch_first=True)
         self.head = nn.Linear(hidden_dim, output_dim)
@@ -195,6 +215,8 @@ class GRU(Net):
         states_BTH, _ = self.gru(x_BTW[:, :, :-1])
         last_B = (x_BTW[:, :, -1].sum(dim=1).long() - 1).clamp_min(0)
         state_BH = states_BTH[torch.arange(x_BTW.shape[0], device=x_BTW.device), last_B]
+        if self.training and self.dropout_rate:
+            state_BH = F.dropout(state_BH, self.dropout_rate)
         out_BO: Tensor = self.head(state_BH)
         return out_BO
 
@@ -288,6 +310,7 @@ def _is_rate(value: object) -> bool:
 
 
 _Rule = tuple[str, Callable[[object], bool]]
+_RATE: Final[_Rule] = ("a number from 0 to below 1", _is_rate)
 _DIM: Final[_Rule] = (f"a whole number from 1 to {MAX_DIM}", _is_dim)
 _RULES: Final[Mapping[str, Mapping[str, _Rule]]] = MappingProxyType(
     {
@@ -300,7 +323,7 @@ _RULES: Final[Mapping[str, Mapping[str, _Rule]]] = MappingProxyType(
                 _is_dims,
             ),
             "output_dim": _DIM,
-            "dropout_rate": ("a number from 0 to below 1", _is_rate),
+            "dropout_rate": _RATE,
             "activation": (
                 " or ".join(ACTIVATIONS),
                 lambda value: isinstance(value, str) and value in ACTIVATIONS,
@@ -313,6 +336,7 @@ _RULES: Final[Mapping[str, Mapping[str, _Rule]]] = MappingProxyType(
                 lambda value: _is_whole(value, MIN_IMAGE_SIZE, MAX_IMAGE_SIZE),
             ),
             "num_classes": _DIM,
+            "dropout_rate": _RATE,
         },
         "gru": {
             "input_dim": _DIM,
@@ -326,6 +350,7 @@ _RULES: Final[Mapping[str, Mapping[str, _Rule]]] = MappingProxyType(
                 f"a whole number from 1 to {MAX_HIDDEN_LAYERS}",
                 lambda value: _is_whole(value, 1, MAX_HIDDEN_LAYERS),
             ),
+            "dropout_rate": _RATE,
         },
     }
 )
@@ -334,6 +359,7 @@ _DEFAULTS: Final[Mapping[str, Mapping[str, object]]] = MappingProxyType(
         "linear_regression": {"output_dim": 1},
         "logistic_regression": {"output_dim": 1},
         "mlp": {"dropout_rate": 0.0, "activation": "relu"},
-        "gru": {"num_layers": 1},
+        "cnn": {"dropout_rate": 0.0},
+        "gru": {"num_layers": 1, "dropout_rate": 0.0},
     }
 )

@@ -1,0 +1,149 @@
+"""Train a net from a recipe."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from forebay.models.artefacts.preparation import prepared_shape
+from forebay.models.artefacts.signature import Task
+from forebay.models.backends.torch.architectures import Net, build_net
+from forebay.models.training.fitted_model import FittedModel
+from forebay.models.training.gradient_exchange import GradientExchange
+from forebay.models.training.loop import LoopObserver, LoopOptions, Rows, TrainingLoop, outputs
+from forebay.models.training.losses import LOSSES, Loss, LossName, balanced_weights
+from forebay.models.training.optimisers import OptimizerOptions
+from forebay.models.training.prepared_data import PreparedData
+from forebay.models.training.recipe import Recipe
+from forebay.schemas.errors import ConfigError, ModelError
+
+
+def train_net(
+    recipe: Recipe,
+    data: PreparedData,
+    *,
+    observer: LoopObserver | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+    exchange: GradientExchange | None = None,
+) -> FittedModel:
+    """Return the net of the best epoch. torch's own random state is not changed.
+
+    Raises ModelError(kind="diverged") if the loss is not finite; ConfigError if the recipe does not fit the data.
+    """
+    options = loop_options(recipe, data)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.training.seed)
+        net = new_net(recipe, data)
+        if exchange is not None and exchange.rank:
+            # Each rank drops other values; the weights above are the same.
+            torch.manual_seed(recipe.training.seed + exchange.rank)
+        loop = TrainingLoop(
+            net,
+            data.training,
+            data.validation,
+            options,
+            exchange=exchange,
+            observer=observer,
+            should_stop=should_stop,
+        )
+        end = loop.run()
+    state = loop.state
+    return FittedModel(
+        net,
+        lambda x_NG: outputs(net, x_NG),
+        validation_loss=state.best_loss,
+        history=tuple(state.history),
+        best=state.best_epoch,
+        end=end,
+        params=net.params,
+    )
+
+
+def new_net(recipe: Recipe, data: PreparedData) -> Net:
+    """Return the recipe's net with random weights. Raises ModelError if the data has the wrong shape for it."""
+    model, signature = recipe.model, data.signature
+    shape, outputs_ = prepared_shape(signature, data.preprocessing), signature.output_dim
+    match model.architecture:
+        case "linear":
+            return build_net("linear_regression", {"input_dim": math.prod(shape), "output_dim": outputs_})
+        case "logistic":
+            return build_net("logistic_regression", {"input_dim": math.prod(shape), "output_dim": outputs_})
+        case "mlp":
+            return build_net(
+                "mlp",
+                {
+                    "input_dim": math.prod(shape),
+                    "hidden_dims": list(model.hidden_dims),
+                    "output_dim": outputs_,
+                    "dropout_rate": model.dropout_rate,
+                    "activation": model.activation,
+                },
+            )
+        case "cnn":
+            params: dict[str, object] = {"in_channels": shape[0], "image_size": shape[1], "num_classes": outputs_}
+            return build_net("cnn", params | {"dropout_rate": model.dropout_rate})
+        case "gru":
+            params = {
+                "input_dim": shape[1] - 1,
+                "sequence_length": shape[0],
+                "hidden_dim": model.hidden_dim,
+                "output_dim": outputs_,
+                "num_layers": model.num_layers,
+            }
+            return build_net("gru", params | {"dropout_rate": model.dropout_rate})
+    raise ModelError(f"{model.architecture} is not a net", kind="architecture")
+
+
+def loop_options(recipe: Recipe, data: PreparedData) -> LoopOptions:
+    """Return the options of the loop. Raises ConfigError if the loss or the weights do not fit the task."""
+    section, task = recipe.training, data.signature.task
+    name = loss_name(recipe, task)
+    return LoopOptions(
+        Loss(name, _class_weights(recipe, data.training, data.signature.num_classes), section.huber_delta),
+        OptimizerOptions(
+            section.optimizer,
+            section.learning_rate,
+            momentum=section.momentum,
+            weight_decay=section.weight_decay,
+            schedule=section.schedule,
+            warmup_steps=section.warmup_steps,
+            gradient_clip=section.gradient_clip,
+        ),
+        epochs=section.epochs,
+        batch_size=section.batch_size,
+        patience=section.patience,
+        seed=section.seed,
+    )
+
+
+def loss_name(recipe: Recipe, task: Task) -> LossName:
+    """Return the loss of the recipe, or the default of the task. Raises ConfigError if it is of another task."""
+    name = recipe.training.loss
+    if name == "auto":
+        return LOSSES[task][0]
+    if name not in LOSSES[task]:
+        raise ConfigError(
+            f"training.loss is {name!r}, and the task is {task}; allowed is {', '.join(LOSSES[task])}",
+            remedy="correct the loss, set data.task, or check data.label",
+        )
+    return name
+
+
+def _class_weights(recipe: Recipe, training: Rows, num_classes: int) -> tuple[float, ...]:
+    weights = recipe.training.class_weights
+    if weights == "none":
+        return ()
+    if num_classes == 0:
+        raise ConfigError("training.class_weights is set, and the task is regression", remedy="remove class_weights")
+    if weights == "balanced":
+        counts = np.bincount(np.asarray(training.y).astype(np.int64), minlength=num_classes)
+        return balanced_weights(tuple(counts.tolist()))
+    if len(weights) != num_classes:
+        raise ConfigError(
+            f"training.class_weights has {len(weights)} numbers; the label has {num_classes} classes",
+            remedy="give one weight for each class, in the order of data.classes",
+        )
+    return tuple(float(weight) for weight in weights)

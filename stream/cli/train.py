@@ -1,0 +1,182 @@
+"""`forebay train`: train a model from a recipe, and register it."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
+
+import click
+
+from forebay.schemas.errors import ConfigError
+from forebay.stream.cli.examples import examples
+from forebay.stream.cli.interrupts import stop_on_signal, unwind_on_signal
+from forebay.stream.cli.options import json_option
+from forebay.stream.cli.output import echo, echo_json
+from forebay.stream.core.extras import install_hint
+
+if TYPE_CHECKING:
+    from forebay.models.training.recipe import Recipe
+    from forebay.models.training.run import TrainingOutcome
+
+DEFAULT_CACHE: Final = Path("~/.cache/forebay/training")
+
+
+class TrainOptions(TypedDict):
+    """The options of the command, by parameter name."""
+
+    assignments: tuple[str, ...]
+    tune: int
+    report: Path | None
+    no_register: bool
+    cache_dir: Path
+    quiet: bool
+
+
+@click.command(
+    name="train",
+    epilog=examples(
+        ("forebay train --init > recipe.toml", "write an example recipe"),
+        ("forebay train recipe.toml", "train, report and register"),
+        ("forebay train recipe.toml --set training.epochs=5 --no-register", "try a change"),
+        ("forebay train recipe.toml --tune 20", "search the ranges of [tune], register the best"),
+    ),
+)
+@click.argument("recipe", required=False, type=click.Path(path_type=Path), metavar="[RECIPE]")
+@click.option("--init", "init", is_flag=True, help="Print an example recipe and exit.")
+@click.option(
+    "--set", "assignments", multiple=True, metavar="SECTION.KEY=VALUE", help="Change a value of the recipe; repeatable."
+)
+@click.option("--tune", type=click.IntRange(min=1), metavar="N", help="Try N random values of the ranges in [tune].")
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Folder for report.html and report.json. [default: training-reports/NAME-VERSION]",
+)
+@click.option("--no-register", is_flag=True, help="Train and report, and do not register the model.")
+@click.option(
+    "--cache-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=DEFAULT_CACHE,
+    show_default=True,
+    envvar="FOREBAY_TRAINING_CACHE",
+    metavar="DIR",
+    help="Folder for the prepared rows, which are removed at the end.",
+)
+@click.option("--quiet", is_flag=True, help="Show no progress.")
+@json_option
+def command(recipe: Path | None, init: bool, as_json: bool, **options: Unpack[TrainOptions]) -> None:
+    """Train a model from a RECIPE (TOML), write a report, and register the model.
+
+    A recipe names the data, the split, the preparation, the model, how to train it, and the name under which it is registered.
+    Everything that is fitted becomes part of the registered version, so that a worker prepares events as the training rows
+    were. The same recipe, data and seed give the same model on the same machine.
+
+    Ctrl-C ends the training early: the best epoch so far is registered. A second Ctrl-C ends the command at once.
+    """
+    if init:
+        from forebay.models.training.example_recipe import EXAMPLE
+
+        echo(EXAMPLE, nl=False)
+        return
+    if recipe is None:
+        raise click.UsageError("name a recipe; `forebay train --init` prints an example")
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError:
+        raise ConfigError(
+            "training needs pyarrow, which is not installed", kind="training_missing", remedy=install_hint("training")
+        ) from None
+    _train(recipe, as_json=as_json, options=options)
+
+
+def _train(path: Path, *, as_json: bool, options: TrainOptions) -> None:
+    from forebay.models.training.recipe import read_recipe
+    from forebay.models.training.run import training_folder
+
+    recipe = read_recipe(path)
+    if options["assignments"]:
+        recipe = recipe.with_values(dict(map(_assignment, options["assignments"])))
+    with unwind_on_signal(), training_folder(options["cache_dir"].expanduser()) as folder:
+        outcome = _run(recipe, path, folder, options)
+        report = None
+    if as_json:
+        echo_json(_document(outcome, report))
+    else:
+        _print(outcome, report)
+
+
+def _run(recipe: Recipe, path: Path, folder: Path, options: TrainOptions) -> TrainingOutcome:
+    from forebay.models.training.run import run_recipe
+    from forebay.models.training.table_files import TableFile
+    from forebay.stream.cli.train_progress import TrainingProgress
+
+    assert recipe.data.path is not None
+    source = TableFile(path.parent / recipe.data.path)
+    with ExitStack() as stack, TrainingProgress(recipe, time.monotonic, quiet=options["quiet"]) as progress:
+        stopped: list[Any] = [lambda: False]
+
+        def on_stage(name: str) -> None:
+            # Only the training of a net can end early with a result.
+            if name == "training" and recipe.model.is_net:
+                stopped[0] = stack.enter_context(stop_on_signal())
+            elif stopped[0]() or name == "evaluating":
+                stack.close()
+            progress.on_stage(name)
+
+        return run_recipe(
+            recipe,
+            source,
+            folder,
+            created_at=datetime.now(UTC),
+            observer=progress,
+            should_stop=lambda: stopped[0](),
+            on_stage=on_stage,
+            register=not options["no_register"],
+        )
+
+
+def _assignment(text: str) -> tuple[str, object]:
+    """Return the name and the value of SECTION.KEY=VALUE; the value is TOML, or else a text."""
+    import tomllib
+
+    name, equals, value = text.partition("=")
+    if not equals or "." not in name:
+        raise click.BadParameter(f"{text!r} is not SECTION.KEY=VALUE, such as training.epochs=5", param_hint="--set")
+    try:
+        return name.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return name.strip(), value.strip()
+
+
+def _document(outcome: TrainingOutcome, report: Path | None) -> dict[str, object]:
+    done = outcome.registration
+    return {
+        "name": outcome.recipe.registration.name,
+        "version": None if done is None else done.version,
+        "repository": outcome.recipe.registration.repository,
+        "backend": None if done is None else done.backend,
+        "manifest_sha256": None if done is None else done.manifest_sha256,
+        "content_sha256": outcome.content_sha256 or None,
+        "task": outcome.data.signature.task,
+        "end": outcome.fitted.end,
+        "best": outcome.fitted.best,
+        "metrics": outcome.metrics,
+        "rows": {name: len(rows) for name, rows in outcome.data.split.parts().items()},
+        "notes": list(outcome.data.notes),
+        "warnings": list(outcome.data.warnings),
+        "report": None if report is None else str(report),
+    }
+
+
+def _print(outcome: TrainingOutcome, report: Path | None) -> None:
+    from rich.text import Text
+
+    from forebay.stream.cli.train_render import outcome_text
+    from forebay.stream.terminal.console import print_whole
+
+    text: Text = outcome_text(outcome, report)
+    print_whole(text)

@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from forebay.models.artefacts.repository import find_version, read_manifest_file
+from forebay.models.backends.protocol import RunOptions
+from forebay.models.serving.load_gate import load_model
+from forebay.models.training.run import TrainingOutcome, run_recipe, training_folder
+from forebay.schemas.errors import ConfigError, DataError, ModelError
+from tests.models.training.tables import MemoryTable, recipe_with, weather
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+QUICK = {"epochs": 4, "learning_rate": 0.02, "batch_size": 64}
+
+
+def run(folder: Path, table: Any = None, *, created_at: datetime = NOW, **sections: Any) -> TrainingOutcome:
+    sections.setdefault("training", QUICK)
+    source = MemoryTable(weather() if table is None else table)
+    with training_folder(folder / "cache") as cache:
+        return run_recipe(recipe_with(folder, **sections), source, cache, created_at=created_at)
+
+
+def served_scores(outcome: TrainingOutcome, part: str = "test") -> tuple[np.ndarray, np.ndarray]:
+    """Return what the served version gives for the raw rows of a part, and the labels."""
+    assert outcome.registration is not None
+    section = outcome.recipe.registration
+    served = load_model(section.repository, section.name, outcome.registration.version, options=RunOptions())
+    rows = outcome.data.split.parts()[part]
+    x_NF = np.ascontiguousarray(outcome.data.table.x_NF[rows])
+    return served.forward(served.prepare(x_NF)).values_BO, np.asarray(outcome.data.table.y_N[rows])
+
+
+def test_a_net_is_trained_registered_and_served_as_it_was_evaluated(tmp_path: Path) -> None:
+    outcome = run(tmp_path, weather(1500), training=QUICK | {"epochs": 20}, model={"dropout_rate": 0.1})
+    assert outcome.registration is not None
+    scores, labels = served_scores(outcome)
+    assert outcome.metrics["test"]["accuracy"] > 0.9
+    assert np.mean((scores[:, 0] >= 0.5) == labels) == pytest.approx(outcome.metrics["test"]["accuracy"])
+    log_loss = -np.mean(np.log(np.where(labels == 1, scores[:, 0], 1 - scores[:, 0]).astype(np.float64)))
+    assert log_loss == pytest.approx(outcome.metrics["test"]["log_loss"], rel=1e-4)
+    assert outcome.data.signature.labels == ("damp", "fine")
+
+
+@pytest.mark.parametrize("architecture", ["hist_gradient_boosting", "xgboost", "lightgbm"])
+def test_trees_are_trained_registered_and_served_as_they_were_evaluated(tmp_path: Path, architecture: str) -> None:
+    model = {"architecture": architecture, "num_trees": 15, "max_leaves": 7, "min_rows_per_leaf": 2}
+    outcome = run(tmp_path, weather(600), model=model, training={"learning_rate": 0.3})
+    scores, labels = served_scores(outcome)
+    log_loss = -np.mean(np.log(np.where(labels == 1, scores[:, 0], 1 - scores[:, 0]).astype(np.float64)))
+    assert log_loss == pytest.approx(outcome.metrics["test"]["log_loss"], rel=1e-3)
+    assert outcome.metrics["test"]["accuracy"] > 0.8
+    assert outcome.fitted.validation_loss == pytest.approx(outcome.metrics["validation"]["log_loss"], rel=0.05)
+
+
+@pytest.mark.parametrize("architecture", ["xgboost", "lightgbm"])
+@pytest.mark.parametrize("task", ["regression", "multiclass"])
+def test_trees_learn_values_and_several_classes(tmp_path: Path, architecture: str, task: str) -> None:
+    table = weather(500)
+    humidity = np.nan_to_num(table["humidity"].to_numpy(), nan=30.0)
+    label = humidity if task == "regression" else np.digitize(humidity, [40, 55]).astype(str)
+    table = table.set_column(table.schema.get_field_index("y"), "y", pa.array(label))
+    model = {"architecture": architecture, "num_trees": 30, "max_leaves": 7, "min_rows_per_leaf": 2}
+    outcome = run(tmp_path, table, model=model, training={"learning_rate": 0.3})
+    scores, labels = served_scores(outcome)
+    assert outcome.data.signature.task == task
+    if task == "regression":
+        assert np.abs(scores[:, 0] - labels).mean() == pytest.approx(
+            outcome.metrics["test"]["mean_absolute_error"], rel=1e-3
+        )
+        assert outcome.metrics["test"]["mean_absolute_error"] < 1.5
+    else:
+        assert np.mean(scores.argmax(axis=1) == labels) == outcome.metrics["test"]["accuracy"] > 0.9
+
+
+def test_images_are_trained_in_their_shape(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    y = random.integers(0, 3, 240)
+    x = random.normal(size=(240, 16)) + y[:, None]
+    table = pa.table({**{f"p{place:02}": x[:, place] for place in range(16)}, "y": y.astype(str)})
+    outcome = run(tmp_path, table, model={"architecture": "cnn", "image_size": 4, "dropout_rate": 0.1})
+    assert outcome.data.signature.shape == (1, 4, 4)
+    scores, labels = served_scores(outcome)
+    assert np.mean(scores.argmax(axis=1) == labels) == pytest.approx(outcome.metrics["test"]["accuracy"])
+    assert outcome.metrics["test"]["accuracy"] > 0.8
+
+
+def test_events_become_windows_as_in_a_worker(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    times = np.arange(3000) * 1000
+    key = random.choice(["a", "b"], 3000)
+    value = random.normal(size=3000) + 2.0 * (np.sin(times // 60_000) > 0)
+    table = pa.table(
+        {
+            "who": key.tolist(),
+            "when": times,
+            "v": value,
+            "w": pa.array(value, mask=random.random(3000) < 0.1),
+            "y": (np.sin(times // 60_000) > 0).astype(np.int64),
+        }
+    )
+    outcome = run(
+        tmp_path,
+        table,
+        data={"key": "who", "time": "when", "window_ms": 60_000},
+        model={"architecture": "gru", "sequence_length": 8, "hidden_dim": 8},
+        training={"epochs": 30, "learning_rate": 0.05, "batch_size": 16},
+    )
+    assert len(outcome.data.table) == 100
+    signature = outcome.data.signature
+    assert signature.window is not None and signature.window.sequence_length == 8
+    # The first window of a key, by hand: its last 8 events.
+    first = [row for row in range(60) if key[row] == "a"][-8:]
+    rows_WT = np.asarray(outcome.data.table.x_NF).reshape(100, 8, 3)
+    assert any(np.allclose(window[:, 0], value[first]) for window in rows_WT)
+    scores, labels = served_scores(outcome)
+    assert np.mean((scores[:, 0] >= 0.5) == labels) == outcome.metrics["test"]["accuracy"] >= 0.8
+
+
+def test_the_same_recipe_data_and_seed_give_the_same_manifest(tmp_path: Path) -> None:
+    first, second = run(tmp_path / "a"), run(tmp_path / "b")
+    assert first.registration is not None and second.registration is not None
+    # All bytes, if the moment and the version are the same too.
+    assert first.registration.manifest_sha256 == second.registration.manifest_sha256
+    later = run(tmp_path / "b", created_at=datetime(2027, 1, 1, tzinfo=UTC))
+    assert later.registration is not None
+    assert later.registration.version == 2
+    assert later.registration.manifest_sha256 != second.registration.manifest_sha256
+    assert later.content_sha256 == first.content_sha256 == second.content_sha256
+    other = run(tmp_path / "b", training=QUICK | {"seed": 1})
+    assert other.content_sha256 != first.content_sha256
+
+
+def test_the_version_holds_metrics_its_parent_golden_rows_and_the_alias(tmp_path: Path) -> None:
+    run(tmp_path)
+    outcome = run(tmp_path, register={"alias": "candidate", "note": "a note", "licence": "CC0-1.0"})
+    repository = Path(outcome.recipe.registration.repository)
+    number, data, _ = read_manifest_file(repository, "m")
+    assert number == 2
+    from forebay.models.artefacts.manifest import Manifest
+
+    about = Manifest.from_json(data, "manifest").provenance
+    assert (about.parent, about.note, about.licence) == (1, "a note", "CC0-1.0")
+    assert about.metrics["test_accuracy"] == outcome.metrics["test"]["accuracy"]
+    assert find_version(repository, "m", "candidate")[0] == 2
+    assert outcome.registration is not None and outcome.registration.golden_rows_given
+
+
+def test_an_interrupted_training_registers_the_best_so_far(tmp_path: Path) -> None:
+    steps = iter(range(1000))
+    recipe = recipe_with(tmp_path, training=QUICK | {"epochs": 1000})
+    outcome = run_recipe(
+        recipe, MemoryTable(weather()), tmp_path, created_at=NOW, should_stop=lambda: next(steps) == 20
+    )
+    assert outcome.fitted.end == "interrupted"
+    assert outcome.registration is not None
+    assert outcome.metrics["validation"]["loss"] == pytest.approx(
+        min(r.validation_loss for r in outcome.fitted.history)
+    )
+
+
+def test_the_files_of_a_training_are_removed(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="diverged"):
+        run(tmp_path, training={"optimizer": "sgd", "learning_rate": 1e9, "loss": "mse"}, data={"task": "regression"},
+            table=pa.table({"a": np.arange(50.0), "y": np.arange(50.0) * 1e6}))  # fmt: skip
+    assert list((tmp_path / "cache").iterdir()) == []
+    assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize(
+    ("training", "message"),
+    [
+        ({"loss": "mse"}, "the label 'y' holds texts, and the recipe predicts values"),
+        ({"loss": "cross_entropy", "class_weights": (1.0, 2.0, 3.0)}, "has 3 numbers; the label has 2 classes"),
+    ],
+)
+def test_a_recipe_that_does_not_fit_the_data_is_refused(tmp_path: Path, training: Any, message: str) -> None:
+    with pytest.raises((ConfigError, DataError), match=message):
+        run(tmp_path, training=training)
+
+
+def test_balanced_weights_raise_the_recall_of_a_rare_class(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    y = random.random(2000) < 0.05
+    table = pa.table({"a": random.normal(size=2000) + 1.5 * y, "y": np.where(y, "rare", "usual").tolist()})
+    model = {"architecture": "logistic"}
+    plain = run(tmp_path, table, model=model)
+    balanced = run(tmp_path, table, model=model, training=QUICK | {"class_weights": "balanced"})
+    predicted = [np.mean(served_scores(outcome)[0] < 0.5) for outcome in (plain, balanced)]
+    assert predicted[0] < 0.05 < predicted[1]
+
+
+def test_the_preparation_is_fitted_on_a_stated_number_of_rows(tmp_path: Path) -> None:
+    outcome = run(tmp_path, training=QUICK | {"fit_rows": 50})
+    assert "the preparation is fitted on 50 of 280 training rows" in outcome.data.notes
