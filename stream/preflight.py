@@ -158,7 +158,8 @@ def _check_model(name: str, settings: ServedModelSettings, plan_windows: PlanWin
         ref = ModelRef(model.name, stored.manifest.version)
         plan_windows(settings.window, stored.manifest.signature, ref, settings.window_section)
         served = loader.load_version(stored, settings)
-        served.warm_up(warm_up_sizes(batch.max_batch_size))
+        if not model.has_budget:  # which has been measured after a warm-up
+            served.warm_up(warm_up_sizes(batch.max_batch_size))
     except ForebayError as error:
         return Check(name, Status.FAILED, error.message, error.remedy)
     except Exception as error:  # every error that a model raises is reported as the model's

@@ -9,6 +9,7 @@ import importlib.util
 import linecache
 import sys
 import traceback
+import weakref
 from types import ModuleType
 from typing import Final
 
@@ -50,6 +51,26 @@ def load_source(source: bytes, file: str) -> ModuleType:
         del sys.modules[module.__name__]
         raise code_error(error, file) from error
     return module
+
+
+def unload_with(owner: object, module: ModuleType, file: str) -> None:
+    """Remove the module from the import system when its owner, which runs it, is dropped; references to its content stay valid.
+
+    file: as given to `load_source`.
+    """
+    finalizer = weakref.finalize(owner, _unload, module.__name__, file, linecache.cache.get(file))
+    finalizer.atexit = False
+
+
+def unload(module: ModuleType, file: str) -> None:
+    """Remove the module from the import system, because nothing runs it. file: as given to `load_source`."""
+    _unload(module.__name__, file, linecache.cache.get(file))
+
+
+def _unload(name: str, file: str, lines: object) -> None:
+    sys.modules.pop(name, None)
+    if linecache.cache.get(file) is lines:  # and not those of a module that was loaded later
+        linecache.cache.pop(file, None)
 
 
 def code_error(error: BaseException, file: str, action: str = "") -> ModelError:

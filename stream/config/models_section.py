@@ -72,6 +72,11 @@ class ModelSection(Section):
         "Default: no limit.",
     )
 
+    @property
+    def has_budget(self) -> bool:
+        """Whether the model is measured when it is loaded, after it has run batches of all sizes."""
+        return self.max_load_memory_mb is not None or self.max_batch_latency_ms is not None
+
 
 class BatchOverrides(Section):
     """The limits of one model's micro-batches ([models.batch]). What is not set is inherited from [batch]."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from forebay.models.backends.protocol import Model
+from forebay.models.serving.warm_up import warm_up_sizes
 from forebay.stream.admin.served_model import ServedModel, WindowLane
 from forebay.stream.config.models_section import ServedModelSettings
 from forebay.stream.config.sections import BreakerSection, Settings
@@ -49,6 +50,13 @@ class ServedLane:
     @property
     def ref(self) -> ModelRef:
         return self.lane.model
+
+    def warm_up_sizes(self) -> list[int]:
+        """Return the sizes of the batches that the model runs before it serves.
+
+        A model with a budget has run all of them when it was loaded; the largest is run again on the thread of the device.
+        """
+        return [self.max_batch_size] if self.settings.model.has_budget else warm_up_sizes(self.max_batch_size)
 
     def decoded_model(self) -> DecodedModel:
         """Return what decoding needs to know of the model."""

@@ -10,7 +10,6 @@ from typing import Any
 
 from aiokafka.errors import KafkaError
 
-from forebay.models.serving.warm_up import warm_up_sizes
 from forebay.schemas.errors import BrokerError
 from forebay.stream.admin.service import WorkerAdmin
 from forebay.stream.core.cancellation import cancel_until_done
@@ -114,7 +113,7 @@ class Worker:
         parts, stop = self._parts, self._stop
         await parts.admin.start()
         for served in parts.lanes:
-            await stop.unless_requested(served.lane.executor.start(warm_up_sizes(served.max_batch_size)))
+            await stop.unless_requested(served.lane.executor.start(served.warm_up_sizes()))
             log.info("model %s is warm", served.ref)
         parts.admin.mark_warm()
         freeze_loaded_objects()

@@ -39,3 +39,25 @@ async def test_only_a_model_whose_windows_ask_for_it_writes_its_late_events(name
     own = lane.output_topics(topics)
 
     assert [one.name for one in own.all()] == [*names[:3], *([topic] if topic else [])]
+
+
+@pytest.mark.parametrize(
+    ("budget", "sizes"),
+    [({}, [1, 2, 4, 5]), ({"max_load_memory_mb": 100}, [5]), ({"max_batch_latency_ms": 100}, [5])],
+)
+async def test_a_model_that_was_measured_is_not_warmed_up_with_all_sizes_again(
+    budget: dict[str, int], sizes: list[int]
+) -> None:
+    window = {"kind": "tumbling", "size_ms": 10}
+    settings = Settings.model_validate({"model": budget, "batch": {"max_batch_size": 5}, "window": window})
+    (served,) = settings.models_to_serve()
+    lane = build_lane(
+        WindowHashModel("default"),
+        served,
+        worker=settings,
+        topics=frozenset(),
+        label="model",
+        clock=SystemClock(),
+        on_fatal=lambda _error: None,
+    )
+    assert lane.warm_up_sizes() == sizes

@@ -15,7 +15,7 @@ from forebay.models.artefacts.artefact import Artefact
 from forebay.models.artefacts.backend_files import FUNCTION_FILE
 from forebay.models.artefacts.fit import check_own_shape
 from forebay.models.artefacts.manifest import Manifest
-from forebay.models.backends.own_code import code_error, load_source
+from forebay.models.backends.own_code import code_error, load_source, unload, unload_with
 from forebay.models.backends.protocol import RunOptions
 from forebay.schemas.errors import ModelError
 
@@ -49,15 +49,19 @@ class PythonBackend:
 
 def load_function(source: bytes, file: str) -> FunctionRunner:
     """Execute the source and return a runner of its function. Raises ModelError that names the file and the line."""
-    function = getattr(load_source(source, file), FUNCTION_NAME, None)
+    module = load_source(source, file)
+    function = getattr(module, FUNCTION_NAME, None)
     if not callable(function):
+        unload(module, file)
         found = "defines none" if function is None else f"has a {type(function).__name__} of that name"
         raise ModelError(
             f"{file}: the file must define a function {FUNCTION_NAME}(x), but it {found}",
             kind="code",
             remedy=f"write `def {FUNCTION_NAME}(x):` at the top level of the file, and publish the model again",
         )
-    return FunctionRunner(function, file)
+    runner = FunctionRunner(function, file)
+    unload_with(runner, module, file)
+    return runner
 
 
 class FunctionRunner:

@@ -15,7 +15,7 @@ from forebay.models.artefacts.fit import check_own_shape
 from forebay.models.artefacts.json_object import JsonObject
 from forebay.models.artefacts.manifest import Manifest
 from forebay.models.artefacts.repository import MANIFEST_FILE
-from forebay.models.backends.own_code import code_error, load_source
+from forebay.models.backends.own_code import code_error, load_source, unload, unload_with
 from forebay.models.backends.protocol import RunOptions
 from forebay.models.backends.torch.device import limit_threads, resolve_device
 from forebay.models.backends.torch.runner import TorchRunner
@@ -69,8 +69,10 @@ def build_module(source: bytes, file: str, class_name: str, arguments: Mapping[s
 
     torch's random numbers are as before afterwards: the constructor draws weights that are replaced.
     """
-    cls: object = getattr(load_source(source, file), class_name, None)
+    code = load_source(source, file)
+    cls: object = getattr(code, class_name, None)
     if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
+        unload(code, file)
         found = "has no such name" if cls is None else f"has something else of that name: {cls!r:.80}"
         raise ModelError(
             f"{file}: the file must define the class {class_name}, a torch.nn.Module, but it {found}",
@@ -79,9 +81,12 @@ def build_module(source: bytes, file: str, class_name: str, arguments: Mapping[s
         )
     try:
         with torch.random.fork_rng(devices=[]):
-            return cls(**arguments)
+            module = cls(**arguments)
     except Exception as error:
+        unload(code, file)
         raise code_error(error, file, f"building {class_name}") from error
+    unload_with(module, code, file)
+    return module
 
 
 class OwnModuleRunner:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import linecache
 import subprocess
 import sys
 import traceback
@@ -78,6 +80,24 @@ def test_a_source_that_fails_leaves_no_module_behind() -> None:
     before = set(sys.modules)
     with pytest.raises(ModelError):
         load_source(b"1 / 0", "a/predict.py")
+    assert set(sys.modules) == before
+
+
+def test_the_module_is_removed_when_its_runner_is_dropped() -> None:
+    before, cached = set(sys.modules), set(linecache.cache)
+    first, second = (
+        load_function(b"def predict(x):\n    return helper(x)\ndef helper(x):\n    return x", "a.py") for _ in "ab"
+    )
+    function = first._function
+    del first
+    gc.collect()
+    assert len(set(sys.modules) - before) == 1 and "a.py" in linecache.cache
+    x = np.ones((2, 1), dtype=np.float32)
+    assert (function(x) == second.run(x)).all()
+    del second
+    gc.collect()
+    assert (set(sys.modules), set(linecache.cache)) == (before, cached)
+    refused("predict = 1")
     assert set(sys.modules) == before
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import random
@@ -85,10 +86,13 @@ def test_integer_and_boolean_buffers_are_restored(version: Path) -> None:
 
 def test_the_code_runs_under_a_private_name(version: Path) -> None:
     before, path = set(sys.modules), list(sys.path)
-    load(version)
+    served = load(version)
     added = [name for name in set(sys.modules) - before if not name.startswith("torch")]
     assert len(added) == 1 and added[0].startswith(MODULE_PREFIX)
     assert sys.path == path and "net" not in sys.modules and "module" not in sys.modules
+    del served
+    gc.collect()
+    assert added[0] not in sys.modules
 
 
 def test_building_leaves_torch_s_random_numbers_alone(version: Path) -> None:
