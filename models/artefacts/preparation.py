@@ -12,7 +12,7 @@ import numpy as np
 from forebay.models.artefacts.arrays import FloatArray
 from forebay.models.artefacts.preprocessing import Preprocessing, RowsRejected
 from forebay.models.artefacts.signature import Signature
-from forebay.schemas.errors import TensorError
+from forebay.schemas.errors import ModelError, TensorError
 
 
 def prepared_shape(signature: Signature, preprocessing: Preprocessing) -> tuple[int, ...]:
@@ -21,6 +21,12 @@ def prepared_shape(signature: Signature, preprocessing: Preprocessing) -> tuple[
     An image keeps its shape, since its preprocessing keeps the width; a sequence is (T, G + 1), aggregates are (G,).
     """
     window = signature.window
+    if preprocessing.takes_sequences and (window is None or not window.sequence_length):
+        raise ModelError(
+            "the step fill_sequence of the preprocessing needs the events of a sequence, and each row is an event or a window",
+            kind="preprocessing",
+            remedy="replace missing values by constants, or give the signature a window with sequence_length",
+        )
     if window is None:
         width = preprocessing.output_width(signature.num_features)
         return signature.shape if len(signature.shape) > 1 else (width,)
@@ -53,11 +59,13 @@ def prepare(
     x_BTW = x_BF.reshape(len(x_BF), *window.row_shape(signature.num_features))
     is_event_BT = x_BTW[:, :, -1] > 0
     x_BTG = np.zeros((len(x_BF), *prepared_shape(signature, preprocessing)), dtype=np.float32)
+    sequences_N = np.nonzero(is_event_BT)[0]
     # Only events are preprocessed: padding stays zero, although the preprocessing may map zeros to other values.
     try:
-        x_NG = preprocessing.apply(np.ascontiguousarray(x_BTW[is_event_BT][:, :-1]), checked=checked)
+        x_NF = np.ascontiguousarray(x_BTW[is_event_BT][:, :-1])
+        x_NG = preprocessing.apply(x_NF, checked=checked, sequences_B=sequences_N)
     except RowsRejected as rejected:
-        raise rejected.renumbered(np.nonzero(is_event_BT)[0]) from None
+        raise rejected.renumbered(sequences_N) from None
     x_BTG[is_event_BT, :-1] = x_NG
     x_BTG[is_event_BT, -1] = 1.0
     return x_BTG.reshape(len(x_BF), -1)

@@ -13,14 +13,22 @@ import numpy.typing as npt
 
 from forebay.models.artefacts.preprocessing import Impute, OneHot, Preprocessing, RowCheck, Standardise, Step
 from forebay.models.artefacts.preprocessing.bin import Bin
+from forebay.models.artefacts.preprocessing.bounds import FlagMissing, FlagOutside, NullOutside
+from forebay.models.artefacts.preprocessing.combine import Combine, Cyclic
+from forebay.models.artefacts.preprocessing.fill_sequence import FillSequence
 from forebay.models.artefacts.preprocessing.interpolate import Interpolate
 from forebay.models.artefacts.preprocessing.map_values import MapValues
 from forebay.models.artefacts.preprocessing.power import PowerTransform
 from forebay.models.artefacts.preprocessing.select_columns import SelectColumns
+from forebay.models.artefacts.preprocessing.step import FLOAT32_MAX
 from forebay.models.artefacts.preprocessing.transform import Function
 
 _POSITIVE = (4.0, 1.0)
 """Centre and scale of columns whose logarithm is taken: positive within three scales."""
+
+
+_KEEPING_VALUES = (Impute, RowCheck, NullOutside, FlagOutside, FlagMissing, Combine, Cyclic, FillSequence)
+"""Steps that only replace missing or extreme values of their columns, or append new columns."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,11 +68,11 @@ def typical_values(preprocessing: Preprocessing, width: int) -> TypicalValues:
             origin = origins[column]
             if origin is not None:
                 _note(typical, step, index, origin)
-            if not isinstance(step, Impute | RowCheck):
+            if not isinstance(step, _KEEPING_VALUES):
                 origins[column] = None
         if isinstance(step, OneHot):
             origins = [origin for column, origin in enumerate(origins) if column not in set(step.columns)]
-            origins += [None] * (step.output_width - len(origins))
+        origins += [None] * (step.output_width - len(origins))
     return typical
 
 
@@ -82,6 +90,12 @@ def _note(typical: TypicalValues, step: Step, index: int, origin: int) -> None:
         case MapValues():
             if step.keys[index]:
                 typical.values[origin] = step.keys[index]
+        case Cyclic():
+            centre_F[origin], scale_F[origin] = step.periods[index] / 2, step.periods[index] / 3
+        case NullOutside() | FlagOutside():
+            limits = [limit for limit in (step.minima[index], step.maxima[index]) if abs(limit) < FLOAT32_MAX]
+            if limits:
+                centre_F[origin], scale_F[origin] = _middle(limits)
         case RowCheck():
             limits = [limit for limit in (step.minima[index], step.maxima[index]) if limit is not None]
             if limits:

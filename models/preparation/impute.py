@@ -9,17 +9,23 @@ import numpy as np
 import numpy.typing as npt
 
 from forebay.models.artefacts.preprocessing import Impute
+from forebay.models.artefacts.preprocessing.fill_sequence import METHODS, FillSequence
 from forebay.models.preparation.errors import fit_error
 from forebay.models.preparation.recipe_step import FittedStep, Options
 from forebay.models.preparation.recipe_table import RecipeTable
 from forebay.models.preparation.training_rows import ColumnChoice, TrainingRows
 
-STRATEGIES: Final = ("mean", "median", "mode", "constant")
+STRATEGIES: Final = ("mean", "median", "mode", "constant", "forward", "backward", "interpolate")
 
 
 @dataclass(frozen=True, slots=True)
 class ImputeStep(Options):
-    """Replaces missing values by the column's mean, median, (smallest) most frequent value, or by `value`."""
+    """Replaces missing values.
+
+    strategy: the column's `mean`, `median`, `mode` (the smallest of the most frequent values), or the `constant` `value`.
+        Within a sequence also from its other events: the last value before (`forward`), the next one after (`backward`),
+        or on the line between them (`interpolate`).
+    """
 
     kind: ClassVar[str] = "impute"
     strategy: str
@@ -37,6 +43,8 @@ class ImputeStep(Options):
 
     def fit(self, rows: TrainingRows) -> FittedStep:
         columns = rows.choose_numbers(self.columns)
+        if self.strategy in METHODS:
+            return self._fit_sequences(rows, columns)
         values = tuple(self._value(rows, column) for column in columns)
         num_missing = int(np.isnan(rows.x_NF[:, list(columns)]).sum())
         return FittedStep(
@@ -44,6 +52,24 @@ class ImputeStep(Options):
             rows.names,
             notes=(f"{num_missing} missing values of {len(columns)} columns are replaced ({self.strategy})",),
         )
+
+    def _fit_sequences(self, rows: TrainingRows, columns: tuple[int, ...]) -> FittedStep:
+        if rows.sequences_N is None:
+            raise fit_error(
+                f"the strategy {self.strategy} needs the other events of a sequence, and each row stands by itself: "
+                "a worker predicts an event before the next one arrives",
+                'use "mean", "median", "mode" or "constant", or give the signature a window with sequence_length',
+            )
+        for place in columns:
+            rows.present(place)  # raises for infinite values
+        step = FillSequence(rows.width, columns, self.strategy)
+        before_NK, after_NK = (
+            np.isnan(x_NF[:, list(columns)])
+            for x_NF in (rows.x_NF, step.apply_to_sequences(rows.x_NF, rows.sequences_N))
+        )
+        note = f"{int(before_NK.sum() - after_NK.sum())} missing values are replaced ({self.strategy})"
+        left = f"{int(after_NK.sum())} stay missing, because their sequence has no such value"
+        return FittedStep((step,), rows.names, notes=(note, left) if after_NK.any() else (note,))
 
     def _value(self, rows: TrainingRows, column: int) -> float:
         if self.value is not None:

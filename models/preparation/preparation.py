@@ -5,19 +5,20 @@ Shapes: N training rows, K of them kept; F columns before a step, G after it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from forebay.models.artefacts.arrays import FloatArray
-from forebay.models.artefacts.preprocessing import Preprocessing, Step
+from forebay.models.artefacts.preprocessing import Preprocessing, RowCheck, Step
 from forebay.models.artefacts.signature import Feature
 from forebay.models.preparation.catalogue import STEPS
 from forebay.models.preparation.errors import fit_error, recipe_error
 from forebay.models.preparation.recipe_step import FittedStep, RecipeStep
 from forebay.models.preparation.recipe_table import RecipeTable
-from forebay.models.preparation.training_rows import BoolArray, TrainingRows
+from forebay.models.preparation.training_rows import BoolArray, TrainingRows, columns_with_any, listed
 from forebay.schemas.errors import ModelError
 
 
@@ -73,7 +74,6 @@ class Preparation:
                 raise ModelError(f"{place}: {error.message}", kind=error.kind, remedy=error.remedy) from None
             if fitted.keep_N is not None:
                 keep_N[keep_N] = fitted.keep_N
-                rows = rows.keep(fitted.keep_N)
             frozen += fitted.steps
             notes += [f"{place}: {note}" for note in fitted.notes]
             required |= fitted.required
@@ -81,6 +81,10 @@ class Preparation:
             preprocessing = Preprocessing(tuple(frozen))
         except ModelError as error:
             raise fit_error(f"{self.place}: {error.message}", "use fewer steps, each for more columns") from None
+        _check_result(rows, self.place)
+        if num_missing := int(np.isnan(rows.x_NF).sum()):
+            found = listed([name for name, x_K in zip(rows.names, rows.x_NF.T, strict=True) if np.isnan(x_K).any()])
+            notes.append(f"{self.place}: {num_missing} values of the prepared rows are missing: {found}")
         return FittedPreparation(
             preprocessing, rows.names, keep_N=keep_N, x_KG=rows.x_NF, notes=tuple(notes), required=required
         )
@@ -111,12 +115,26 @@ def _check_rows(rows: TrainingRows) -> None:
         raise fit_error("no training row is left", "check the data, or the earlier steps that drop rows")
 
 
+def _check_result(rows: TrainingRows, place: str) -> None:
+    is_infinite_F = columns_with_any(np.isinf(rows.x_NF))
+    if is_infinite_F.any():
+        found = listed([name for name, some in zip(rows.names, is_infinite_F, strict=True) if some])
+        raise fit_error(f"{place}: the prepared rows have infinite values: {found}", 'add a step "infinite"')
+    if not len(rows.x_NF):
+        raise fit_error(f"{place}: no training row is left", "check the data, or the steps that drop rows")
+
+
 def _apply(fitted: FittedStep, rows: TrainingRows) -> TrainingRows:
-    """Return all rows after a fitted step."""
-    x_NG = rows.x_NF if fitted.x_NG is None else fitted.x_NG
-    if fitted.x_NG is None and fitted.steps:
-        x_NG = Preprocessing(fitted.steps).apply(rows.x_NF)
-    twice = {name for name in fitted.names if fitted.names.count(name) > 1}
+    """Return the kept rows after a fitted step."""
+    x_NG = fitted.x_NG
+    if fitted.keep_N is not None:
+        rows = rows.keep(fitted.keep_N)
+        x_NG = None if x_NG is None else x_NG[fitted.keep_N]
+    if x_NG is None:
+        x_NG = rows.x_NF
+        if fitted.steps:
+            x_NG = Preprocessing(fitted.steps).apply(rows.x_NF, sequences_B=rows.sequences_N)
+    twice = {name for name, count in Counter(fitted.names).items() if count > 1}
     if twice:
         raise fit_error(
             f"two columns would be called {', '.join(sorted(twice))}", "rename or drop one of them in a step before it"
@@ -131,4 +149,5 @@ def _apply(fitted: FittedStep, rows: TrainingRows) -> TrainingRows:
         )
     texts = rows.texts if fitted.texts is None else fitted.texts
     texts = {name: feature for name, feature in texts.items() if name in fitted.names}
-    return replace(rows, names=fitted.names, x_NF=x_NG, texts=texts)
+    is_raw = rows.is_raw and fitted.names == rows.names and all(isinstance(step, RowCheck) for step in fitted.steps)
+    return replace(rows, names=fitted.names, x_NF=x_NG, texts=texts, is_raw=is_raw)

@@ -53,6 +53,10 @@ class RecipeTable:
         """Return the error for a problem of the whole table."""
         return recipe_error(f"{self.place}: {problem}", remedy)
 
+    def is_text(self, key: str, text: str) -> bool:
+        """Return whether a key's value is this text."""
+        return self._values.get(key) == text
+
     def text(self, key: str, allowed: Collection[str] | None = None, *, default: str | None = None) -> str:
         value = self._value(key, default)
         if not isinstance(value, str) or not value or (allowed is not None and value not in allowed):

@@ -35,6 +35,7 @@ class TrainingRows:
     sequences_N: which sequence a row belongs to, ascending, in a signature with windows as sequences; None if each row is
         an event or a window of its own.
     seed: for steps that draw at random.
+    is_raw: whether the values are still those of the features: no step has changed them.
     """
 
     names: tuple[str, ...]
@@ -46,6 +47,7 @@ class TrainingRows:
     task: Task | None = None
     sequences_N: npt.NDArray[np.int64] | None = None
     seed: int = 0
+    is_raw: bool = False
 
     def __post_init__(self) -> None:
         if self.x_NF.dtype != np.float32 or self.x_NF.ndim != 2 or self.x_NF.shape[1] != len(self.names):
@@ -70,7 +72,7 @@ class TrainingRows:
             f"column_{number}" for number in range(x_NF.shape[1])
         )
         texts = {feature.name: feature for feature in features if feature.is_text}
-        return cls(names, x_NF, texts=texts, task=signature.task, **others)
+        return cls(names, x_NF, texts=texts, task=signature.task, is_raw=signature.window is None, **others)
 
     @property
     def width(self) -> int:
@@ -134,6 +136,16 @@ class TrainingRows:
             times_N=kept(self.times_N),
             sequences_N=kept(self.sequences_N),
         )
+
+
+def columns_with_any(is_NK: BoolArray) -> BoolArray:
+    """Return which columns are true in any row."""
+    return np.asarray(is_NK.any(axis=0))
+
+
+def rows_with_any(is_NK: BoolArray) -> BoolArray:
+    """Return which rows are true in any column."""
+    return np.asarray(is_NK.any(axis=1))
 
 
 def listed(names: Sequence[str], limit: int = 10) -> str:

@@ -8,9 +8,10 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from forebay.models.artefacts.argument_checks import numbers
+from forebay.models.artefacts.argument_checks import numbers, text
 from forebay.models.artefacts.arrays import FloatArray
 from forebay.models.artefacts.json_object import JsonObject
+from forebay.models.artefacts.preprocessing.normal_quantile import normal_quantiles
 from forebay.models.artefacts.preprocessing.step import (
     check_columns,
     check_count,
@@ -28,6 +29,7 @@ class Interpolate:
     points: ascending, not strictly: equal points get the middle of the highest and the lowest of their levels, but the first
         point always gets the first level, and the last point the last level.
     levels: ascending, one for each point of a column.
+    distribution: `normal`: the result is a probability, and its quantile of the normal distribution is given instead.
 
     NaN is unchanged. Computed in float64.
     """
@@ -36,12 +38,16 @@ class Interpolate:
     columns: tuple[int, ...]
     points: tuple[tuple[float, ...], ...]
     levels: tuple[float, ...]
+    distribution: str = "uniform"
     _points: tuple[npt.NDArray[np.float64], ...] = field(init=False, repr=False, compare=False)
     _levels: npt.NDArray[np.float64] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         make_plain(self, ("points",), number_lists)
         make_plain(self, ("levels",), numbers)
+        object.__setattr__(self, "distribution", text(self.distribution, "interpolate: distribution", error))
+        if self.distribution not in ("uniform", "normal"):
+            raise error(f"interpolate: distribution is {self.distribution!r}; allowed is uniform or normal")
         check_columns(self.kind, self.width, self.columns, {})
         check_count(self.kind, "lists of points", self.points, self.columns)
         for values in (self.levels, *self.points):
@@ -71,21 +77,31 @@ class Interpolate:
             y_B = 0.5 * (rising_B + falling_B)
             y_B[x_B == points[-1]] = levels[-1]
             y_B[x_B == points[0]] = levels[0]
-            out_BF[:, column] = y_B
+            out_BF[:, column] = y_B if self.distribution == "uniform" else normal_quantiles(y_B)
         return out_BF
 
     def to_dict(self) -> dict[str, object]:
-        return {
+        document: dict[str, object] = {
             "step": self.kind,
             "width": self.width,
             "columns": list(self.columns),
             "points": [list(points) for points in self.points],
             "levels": list(self.levels),
         }
+        # Only where it is used, so that other models can be read by earlier versions.
+        if self.distribution != "uniform":
+            document["distribution"] = self.distribution
+        return document
 
     @classmethod
     def read(cls, fields: JsonObject) -> Interpolate:
         """Return the step in one object of a file. Raises ModelError that names the file and the key."""
-        fields.reject_unknown_keys({"step", "width", "columns", "points", "levels"})
+        fields.reject_unknown_keys({"step", "width", "columns", "points", "levels", "distribution"})
         points = number_lists(fields.array("points"), "points", error)
-        return cls(fields.integer("width", minimum=1), fields.integers("columns"), points, fields.numbers("levels"))
+        return cls(
+            fields.integer("width", minimum=1),
+            fields.integers("columns"),
+            points=points,
+            levels=fields.numbers("levels"),
+            distribution=fields.text("distribution") if fields.has("distribution") else "uniform",
+        )

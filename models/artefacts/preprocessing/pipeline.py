@@ -9,11 +9,15 @@ from types import MappingProxyType
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from forebay.models.artefacts.argument_checks import describe, sequence
 from forebay.models.artefacts.arrays import FloatArray
 from forebay.models.artefacts.json_object import JsonObject
 from forebay.models.artefacts.preprocessing.bin import Bin
+from forebay.models.artefacts.preprocessing.bounds import FlagMissing, FlagOutside, NullOutside
+from forebay.models.artefacts.preprocessing.combine import Combine, Cyclic
+from forebay.models.artefacts.preprocessing.fill_sequence import FillSequence
 from forebay.models.artefacts.preprocessing.impute import Impute
 from forebay.models.artefacts.preprocessing.interpolate import Interpolate
 from forebay.models.artefacts.preprocessing.map_values import MapValues
@@ -27,7 +31,7 @@ from forebay.models.artefacts.preprocessing.transform import Clip, Function
 from forebay.schemas.errors import ModelError, TensorError
 
 # Each step may hold arrays as wide as the widest row, so their number in a manifest is limited.
-MAX_STEPS: Final = 32
+MAX_STEPS: Final = 64
 
 STEP_READERS: Final[Mapping[str, Callable[[JsonObject], Step]]] = MappingProxyType(
     {
@@ -42,6 +46,12 @@ STEP_READERS: Final[Mapping[str, Callable[[JsonObject], Step]]] = MappingProxyTy
         "power_transform": PowerTransform.read,
         "interpolate": Interpolate.read,
         "row_check": RowCheck.read,
+        "null_outside": NullOutside.read,
+        "flag_outside": FlagOutside.read,
+        "flag_missing": FlagMissing.read,
+        "combine": Combine.read,
+        "cyclic": Cyclic.read,
+        "fill_sequence": FillSequence.read,
     }
 )
 """The steps that a manifest can hold, by their kinds."""
@@ -58,6 +68,12 @@ STEP_TYPES: Final = (
     PowerTransform,
     Interpolate,
     RowCheck,
+    NullOutside,
+    FlagOutside,
+    FlagMissing,
+    Combine,
+    Cyclic,
+    FillSequence,
 )
 
 
@@ -95,10 +111,18 @@ class Preprocessing:
             raise error(f"the preprocessing takes {self.steps[0].width} columns, not {input_width}")
         return self.steps[-1].output_width
 
-    def apply(self, x_BF: FloatArray, *, checked: bool = False) -> FloatArray:
+    @property
+    def takes_sequences(self) -> bool:
+        """Whether a step looks at other events of the same sequence."""
+        return any(isinstance(step, FillSequence) for step in self.steps)
+
+    def apply(
+        self, x_BF: FloatArray, *, checked: bool = False, sequences_B: npt.NDArray[np.int64] | None = None
+    ) -> FloatArray:
         """Return the preprocessed rows [B, G], float32 in C order, always in new memory; `x_BF` is never modified.
 
         checked: whether the rows are those of events, so that RowCheck rejects some.
+        sequences_B: the number of the sequence that a row belongs to, ascending; None if each row stands by itself.
 
         Raises TensorError for another type or shape, and RowsRejected for the first RowCheck that rejects rows.
         """
@@ -113,8 +137,10 @@ class Preprocessing:
         for step in self.steps:
             if checked and isinstance(step, RowCheck):
                 step.check(x_BF)
-                continue
-            x_BF = step.apply(x_BF)
+            elif sequences_B is not None and isinstance(step, FillSequence):
+                x_BF = step.apply_to_sequences(x_BF, sequences_B)
+            else:
+                x_BF = step.apply(x_BF)
         return np.ascontiguousarray(x_BF)
 
     def to_dict(self) -> dict[str, object]:

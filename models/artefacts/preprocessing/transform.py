@@ -22,14 +22,17 @@ FUNCTIONS: Final[Mapping[str, Callable[[npt.NDArray[np.float64]], Any]]] = Mappi
         "cos": np.cos,
         "exp": np.exp,
         "expm1": np.expm1,
+        "floor": np.floor,
         "log": np.log,
         "log10": np.log10,
         "log1p": np.log1p,
         "log2": np.log2,
+        "rint": np.rint,
         "sin": np.sin,
         "sqrt": np.sqrt,
         "square": np.square,
         "tanh": np.tanh,
+        "trunc": np.trunc,
     }
 )
 """Functions of one number, by their names in numpy."""

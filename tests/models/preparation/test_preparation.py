@@ -16,7 +16,7 @@ from forebay.schemas.errors import ModelError, TensorError
 NAN = float("nan")
 TABLES: list[dict[str, Any]] = [
     {"step": "impute", "strategy": "median", "columns": ["a", "b"]},
-    {"step": "standardise", "columns": "numbers", "ddof": 1},
+    {"step": "standardise", "columns": "numbers", "ddof": 1, "constant": "drop", "empty": "keep"},
 ]
 
 
@@ -34,7 +34,10 @@ def test_each_step_is_fitted_to_what_the_steps_before_it_gave() -> None:
     np.testing.assert_array_equal(fitted.x_KG[:, 2], [0, 1, 0, NAN], "the text is unchanged")
     assert fitted.names == ("a", "b", "c")
     assert fitted.keep_N.all()
-    assert fitted.notes == ("recipe.toml: prepare[0] (impute): 2 missing values of 2 columns are replaced (median)",)
+    assert fitted.notes == (
+        "recipe.toml: prepare[0] (impute): 2 missing values of 2 columns are replaced (median)",
+        "recipe.toml: 1 values of the prepared rows are missing: c",
+    )
 
 
 def test_the_frozen_steps_give_the_training_rows() -> None:
@@ -52,13 +55,15 @@ def test_tables_are_read_and_written_unchanged() -> None:
     again = read_preparation(preparation.to_dict(), "other.toml")
     assert again == preparation
     with_defaults = read_preparation([{"step": "standardise"}], "recipe.toml").to_dict()
-    assert with_defaults == [{"step": "standardise", "columns": "numbers", "ddof": 0}]
+    assert with_defaults == [
+        {"step": "standardise", "columns": "numbers", "ddof": 0, "constant": "keep", "empty": "refuse"}
+    ]
 
 
 @pytest.mark.parametrize(
     ("table", "says"),
     [
-        ({"step": "imput"}, "recipe.toml: prepare[0].step is 'imput'; allowed is one of impute, "),
+        ({"step": "imput"}, "recipe.toml: prepare[0].step is 'imput'; allowed is one of drop_duplicates, "),
         ({}, "recipe.toml: prepare[0].step is missing"),
         (
             {"step": "impute", "strategy": "guess"},

@@ -1,0 +1,147 @@
+"""Find outliers, by bounds for each column or by models of whole rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from forebay.models.artefacts.preprocessing.bounds import FlagOutside, NullOutside
+from forebay.models.artefacts.preprocessing.step import FLOAT32_MAX
+from forebay.models.artefacts.preprocessing.transform import Clip
+from forebay.models.preparation.errors import fit_error
+from forebay.models.preparation.missing import dropped_note, refuse_in_sequences, row_check
+from forebay.models.preparation.recipe_step import FittedStep, Options
+from forebay.models.preparation.recipe_table import RecipeTable
+from forebay.models.preparation.training_rows import (
+    BoolArray,
+    ColumnChoice,
+    TrainingRows,
+    columns_with_any,
+    listed,
+    rows_with_any,
+)
+
+BOUND_METHODS: Final = ("iqr", "z_score")
+MODEL_METHODS: Final = ("isolation_forest", "local_outlier_factor")
+_BOUND_ACTIONS: Final = ("clip", "null", "flag", "reject", "drop")
+_DEFAULT_FACTORS: Final = {"iqr": 1.5, "z_score": 3.0}
+
+
+@dataclass(frozen=True, slots=True)
+class OutliersStep(Options):
+    """Finds values outside bounds that are fitted to the training rows and then are constants.
+
+    method: `iqr`: more than `factor` times the distance of the quartiles beyond them; `z_score`: more than `factor` standard
+        deviations (ddof 0) from the mean. Or a model of whole rows, which only works on training rows: see `_fit_model`.
+    action: `clip` to the bounds; `null`: becomes missing; `flag`: adds a column of 0 and 1; `reject`: training rows are dropped
+        and a worker rejects events; `drop`: only training rows are dropped.
+    """
+
+    kind: ClassVar[str] = "outliers"
+    method: str
+    action: str
+    columns: ColumnChoice = "numbers"
+    factor: float | None = None
+    contamination: float | None = None
+    neighbours: int | None = None
+
+    @classmethod
+    def read(cls, table: RecipeTable) -> OutliersStep:
+        """Return the step in a table of a recipe."""
+        method = table.text("method", (*BOUND_METHODS, *MODEL_METHODS))
+        options = {
+            "iqr": ("factor",),
+            "z_score": ("factor",),
+            "isolation_forest": ("contamination",),
+            "local_outlier_factor": ("contamination", "neighbours"),
+        }[method]
+        table.reject_unknown_keys(("step", "method", "action", "columns", *options))
+        action = table.text("action", _BOUND_ACTIONS)
+        if method in MODEL_METHODS and action != "drop":
+            raise table.error(
+                f'action is {action!r}; {method} allows only "drop", because a worker cannot afford to run it on each event',
+                'use action = "drop" to train without outliers, or method = "iqr" or "z_score" with bounds for each column',
+            )
+        return cls(
+            method,
+            action,
+            table.columns(default="numbers"),
+            factor=table.number("factor", default=_DEFAULT_FACTORS[method], above=0.0) if "factor" in options else None,
+            contamination=table.number("contamination", above=0.0, maximum=0.5) if table.has("contamination") else None,
+            neighbours=table.integer("neighbours", 1, default=20) if "neighbours" in options else None,
+        )
+
+    def fit(self, rows: TrainingRows) -> FittedStep:
+        columns = rows.choose_numbers(self.columns)
+        if self.method in MODEL_METHODS:
+            return self._fit_model(rows, columns)
+        bounds = [self._bounds(rows, place) for place in columns]
+        minima, maxima = tuple(low for low, _ in bounds), tuple(high for _, high in bounds)
+        x_NK = rows.x_NF[:, list(columns)]
+        is_outside_NK = (x_NK < np.array(minima)) | (x_NK > np.array(maxima))
+        found = [
+            rows.names[place] for place, some in zip(columns, columns_with_any(is_outside_NK), strict=True) if some
+        ]
+        note = f"{int(is_outside_NK.sum())} outliers ({self.method}, {self.action}) in {listed(found) or 'no column'}"
+        match self.action:
+            case "clip":
+                return FittedStep((Clip(rows.width, columns, minima, maxima),), rows.names, notes=(note,))
+            case "null":
+                return FittedStep((NullOutside(rows.width, columns, minima, maxima),), rows.names, notes=(note,))
+            case "flag":
+                names = (*rows.names, *(f"{rows.names[place]}_is_outlier" for place in columns))
+                return FittedStep((FlagOutside(rows.width, columns, minima, maxima),), names, notes=(note,))
+        refuse_in_sequences(rows, "rows cannot be dropped from the middle of a sequence")
+        keep_N = ~rows_with_any(is_outside_NK)
+        notes = (note, dropped_note(keep_N, "an outlier"))
+        if self.action == "drop":
+            return FittedStep((), rows.names, keep_N, notes=(*notes, "events with outliers are predicted"))
+        check = row_check(rows, columns, minima=minima, maxima=maxima)
+        return FittedStep((check,), rows.names, keep_N, notes=notes)
+
+    def _bounds(self, rows: TrainingRows, place: int) -> tuple[float, float]:
+        present_N = rows.present(place)
+        if not len(present_N):
+            raise fit_error(f"the column {rows.names[place]!r} has no value in any training row", "drop the column")
+        factor = _DEFAULT_FACTORS[self.method] if self.factor is None else self.factor
+        if self.method == "iqr":
+            first, third = np.quantile(present_N, (0.25, 0.75))
+            low, high = first - factor * (third - first), third + factor * (third - first)
+        else:
+            mean, deviation = present_N.mean(), present_N.std()
+            low, high = mean - factor * deviation, mean + factor * deviation
+        return max(float(low), -FLOAT32_MAX), min(float(high), FLOAT32_MAX)
+
+    def _fit_model(self, rows: TrainingRows, columns: tuple[int, ...]) -> FittedStep:
+        """Drop the training rows that scikit-learn's model of whole rows finds. The frozen preprocessing does not change."""
+        refuse_in_sequences(rows, "rows cannot be dropped from the middle of a sequence")
+        x_NK = rows.x_NF[:, list(columns)]
+        for place in columns:
+            if len(rows.present(place)) < len(rows.x_NF):
+                raise fit_error(
+                    f"the column {rows.names[place]!r} has missing values, which {self.method} does not take",
+                    "put a step impute or drop_missing before this one",
+                )
+        keep_N = self._is_inlier(x_NK, rows.seed)
+        notes = (
+            dropped_note(keep_N, f"an outlier ({self.method})"),
+            f"{self.method} works only on training rows: a worker does not look for these outliers",
+        )
+        return FittedStep((), rows.names, keep_N, notes=notes)
+
+    def _is_inlier(self, x_NK: npt.NDArray[np.float32], seed: int) -> BoolArray:
+        from sklearn.ensemble import IsolationForest
+        from sklearn.neighbors import LocalOutlierFactor
+
+        contamination = "auto" if self.contamination is None else self.contamination
+        if self.method == "isolation_forest":
+            forest = IsolationForest(contamination=contamination, random_state=seed)
+            return np.asarray(forest.fit_predict(x_NK) > 0)
+        neighbours = min(self.neighbours or 20, len(x_NK) - 1)
+        if neighbours < 1:
+            raise fit_error("there is one training row, which has no neighbour", "give more training rows")
+        factor = LocalOutlierFactor(n_neighbors=neighbours, contamination=contamination)
+        return np.asarray(factor.fit_predict(x_NK) > 0)
