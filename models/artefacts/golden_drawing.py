@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from forebay.models.artefacts.argument_checks import describe
 from forebay.models.artefacts.arrays import FloatArray
+from forebay.models.artefacts.date_parts import parts_of
 from forebay.models.artefacts.preparation import prepare, prepared_width
 from forebay.models.artefacts.preprocessing import Preprocessing
 from forebay.models.artefacts.signature import Signature
@@ -24,6 +25,8 @@ NUM_ROWS: Final = 32
 # Fewer rows are drawn if rows, outputs or prepared rows are wide: they must stay small in the repository and in memory.
 MAX_VALUES: Final = 262_144
 _MISSING_RATE: Final = 0.1
+_YEAR_2020: Final = 1_577_836_800_000_000
+_THREE_YEARS: Final = 94_608_000_000_000
 _FLOAT32_MAX: Final = float(np.finfo(np.float32).max)
 
 
@@ -105,8 +108,9 @@ def _make_vectors(
     centre_F, scale_F, sizes_F = typical.centre_F, typical.scale_F, typical.sizes_F
     is_nullable_F = np.zeros(width, dtype=np.bool_)
     if is_event and signature.features:
-        sizes_F[:] = [feature.num_codes or size for feature, size in zip(signature.features, sizes_F, strict=True)]
-        is_nullable_F[:] = [feature.nullable for feature in signature.features]
+        features = signature.column_features
+        sizes_F[:] = [feature.num_codes or size for feature, size in zip(features, sizes_F, strict=True)]
+        is_nullable_F[:] = [feature.nullable for feature in features]
     else:
         is_nullable_F |= typical.is_imputed_F
     with np.errstate(over="ignore"):
@@ -115,10 +119,24 @@ def _make_vectors(
     codes_NF = np.floor(random.random((count, width)) * sizes_F).astype(np.float32)
     plain_NF = np.where(sizes_F > 0, codes_NF, x_NF)
     for column, values in typical.values.items():
-        if not (is_event and signature.features and signature.features[column].is_text):
+        if not (is_event and signature.features and signature.column_features[column].is_text):
             plain_NF[:, column] = random.choice(np.array(values, dtype=np.float32), size=count)
+    if is_event:
+        _add_times(signature, plain_NF, random)
     is_missing_NF = is_nullable_F & (random.random((count, width)) < _MISSING_RATE)
     return plain_NF, np.where(is_missing_NF, np.float32(np.nan), plain_NF)
+
+
+def _add_times(signature: Signature, x_NF: FloatArray, random: np.random.Generator) -> None:
+    """Set the columns of timestamps to the parts of times of a few years."""
+    column = 0
+    for feature in signature.features:
+        width = len(feature.columns)
+        if feature.parts:
+            start = feature.reference_time or _YEAR_2020
+            time_N = start + random.integers(0, _THREE_YEARS, size=len(x_NF), dtype=np.int64)
+            x_NF[:, column : column + width] = parts_of(time_N, feature.parts, feature.reference_time)
+        column += width
 
 
 def _error(message: str, remedy: str) -> ModelError:

@@ -73,7 +73,7 @@ def _input(signature: Signature) -> list[str]:
 
 
 def _values(feature: Feature) -> str:
-    return _listed(feature.categories) if feature.categories else ""
+    return _listed(feature.categories or feature.parts) if feature.categories or feature.parts else ""
 
 
 def _output(manifest: Manifest) -> list[str]:

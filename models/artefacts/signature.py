@@ -9,14 +9,23 @@ from math import prod
 from typing import Final, Literal, cast
 
 from forebay.models.artefacts.argument_checks import boolean, describe, integer, integers, sequence, text, texts
+from forebay.models.artefacts.date_parts import (
+    CLOCKS,
+    NEEDS_REFERENCE,
+    PARTS,
+    UNITS,
+    NotATime,
+    TimeFormat,
+    reference_time,
+)
 from forebay.models.artefacts.json_object import JsonObject
 from forebay.models.artefacts.window_input import OF_ANY_TYPE, WindowInput
 from forebay.schemas.errors import ModelError
 
-FeatureType = Literal["float32", "category", "hashed"]
+FeatureType = Literal["float32", "category", "hashed", "timestamp"]
 Task = Literal["regression", "binary", "multiclass"]
 
-FEATURE_TYPES: Final = ("float32", "category", "hashed")
+FEATURE_TYPES: Final = ("float32", "category", "hashed", "timestamp")
 TASKS: Final = ("regression", "binary", "multiclass")
 
 # Decode allocates a row of this many float32 for every event in flight.
@@ -24,17 +33,26 @@ MAX_FEATURES: Final = 4_194_304
 # Category codes travel as float32, which holds every whole number up to here.
 MAX_CATEGORIES: Final = 16_777_216
 MAX_SHAPE_DIMS: Final = 8
+_FEATURE_KEYS: Final = (
+    *("name", "dtype", "categories", "nullable", "buckets", "other"),
+    *("parts", "unit", "clock", "reference"),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """One column of the input.
+    """One field of the input: a column, or several for a timestamp.
 
     A `float32` feature is a number. A `category` feature is one of `categories` and is encoded as the index
     of the category, as a float. A `hashed` feature is any text and is encoded as its bucket, from 0 to `buckets - 1`, as a
-    float; see `text_codes.bucket`. A missing value becomes NaN if the feature is `nullable`; otherwise the row is rejected.
+    float; see `text_codes.bucket`. A `timestamp` is an ISO 8601 text or a number of `unit`s since 1970 and becomes a column for
+    each of `parts`; see `date_parts`. A missing value becomes NaN if the feature is `nullable`; otherwise the row is rejected.
 
     other: whether an unknown category has a code of its own, `len(categories)`. If not, it is treated like a missing value.
+    parts: of a timestamp, such as `hour`; other values are treated like missing ones.
+    unit: of a timestamp's numbers, `milliseconds` or `seconds`.
+    clock: whose parts are taken: `utc`, or `text` for the clock that a text shows, whatever its offset.
+    reference: the ISO 8601 time from which `seconds_since` and `days_since` are counted.
     """
 
     name: str
@@ -43,6 +61,10 @@ class Feature:
     nullable: bool = False
     buckets: int = 0
     other: bool = False
+    parts: tuple[str, ...] = ()
+    unit: str = "milliseconds"
+    clock: str = "utc"
+    reference: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", text(self.name, "a feature's name", _error))
@@ -65,11 +87,51 @@ class Feature:
             raise _error(f"feature {self.name!r} is {self.dtype} and must not have buckets")
         if twice := _repeated(self.categories):
             raise _error(f"feature {self.name!r} has the category {twice!r} twice")
+        self._check_time()
+
+    def _check_time(self) -> None:
+        object.__setattr__(self, "parts", texts(self.parts, f"parts of feature {self.name!r}", _error))
+        for name in ("unit", "clock", "reference"):
+            object.__setattr__(self, name, text(getattr(self, name), f"{name} of feature {self.name!r}", _error))
+        if self.dtype != "timestamp":
+            if (self.parts, self.unit, self.clock, self.reference) != ((), "milliseconds", "utc", ""):
+                raise _error(f"feature {self.name!r} is {self.dtype} and must not have parts, unit, clock or reference")
+            return
+        for name, value, allowed in (("unit", self.unit, UNITS), ("clock", self.clock, CLOCKS)):
+            if value not in allowed:
+                raise _error(f"feature {self.name!r}: {name} is {value!r}; allowed is {' or '.join(allowed)}")
+        unknown = next((part for part in self.parts if part not in PARTS), None)
+        if unknown is not None or not self.parts or _repeated(self.parts):
+            found = "empty" if not self.parts else f"{unknown!r}" if unknown is not None else "the same twice"
+            raise _error(f"feature {self.name!r}: parts is {found}; allowed are different ones of {', '.join(PARTS)}")
+        if bool(self.reference) != bool(NEEDS_REFERENCE & set(self.parts)):
+            raise _error(
+                f"feature {self.name!r}: a reference is needed for {' and '.join(sorted(NEEDS_REFERENCE))} only"
+            )
+        try:
+            _ = self.reference_time
+        except NotATime as fault:
+            raise _error(f"feature {self.name!r}: reference {self.reference!r} {fault.message}") from None
 
     @property
     def is_text(self) -> bool:
         """Whether events give a text, which becomes a code."""
-        return self.dtype != "float32"
+        return self.dtype in ("category", "hashed")
+
+    @property
+    def time_format(self) -> TimeFormat:
+        """How the values of a timestamp are read."""
+        return TimeFormat(self.unit, self.clock, self.nullable)
+
+    @property
+    def reference_time(self) -> int:
+        """The reference as a time (see `date_parts`); 0 without one."""
+        return reference_time(self.reference) if self.reference else 0
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the columns that the feature becomes: its own, or `name.part` for each part of a timestamp."""
+        return tuple(f"{self.name}.{part}" for part in self.parts) if self.parts else (self.name,)
 
     @property
     def num_codes(self) -> int:
@@ -89,6 +151,11 @@ class Feature:
             document["buckets"] = self.buckets
         if self.other:
             document["other"] = self.other
+        if self.parts:
+            document["parts"] = list(self.parts)
+            document |= {"unit": self.unit, "clock": self.clock}
+            if self.reference:
+                document["reference"] = self.reference
         return document
 
 
@@ -96,7 +163,7 @@ class Feature:
 class Signature:
     """The input and output of a model. Raises ModelError(kind="signature") if the fields do not fit together.
 
-    features: the F columns of a row, in order. May be empty: then all are unnamed float32 that must have a value.
+    features: of a row, in order; they become its F columns. May be empty: then all are unnamed float32 that must have a value.
     shape: shape of one row: `(F,)` for vectors, `(channels, height, width)` for images.
     output_dim: number of values that the net returns for a row: 1 logit for `binary`, one logit for each class for
         `multiclass`.
@@ -124,11 +191,13 @@ class Signature:
             raise _error(
                 f"shape is {list(self.shape)}; allowed are positive sizes and at most {MAX_FEATURES} values in a row"
             )
-        if self.features and len(self.features) != self.num_features:
-            raise _error(
-                f"there are {len(self.features)} features; the shape {list(self.shape)} has {self.num_features}"
-            )
-        if twice := _repeated(feature.name for feature in self.features):
+        if self.features and len(self.column_features) != self.num_features:
+            columns = len(self.column_features)
+            given = f"{len(self.features)} features" + (f" with {columns} columns" if self.has_times else "")
+            raise _error(f"there are {given}; the shape {list(self.shape)} has {self.num_features}")
+        if self.has_times and len(self.shape) > 1:
+            raise _error(f"rows with timestamps must be vectors; shape is {list(self.shape)}")
+        if twice := _repeated(feature.name for feature in self.features) or _repeated(self.column_names):
             raise _error(f"the feature name {twice!r} occurs twice")
         if self.task not in TASKS:
             raise _error(f"task is {self.task!r}; allowed is {', '.join(TASKS)}")
@@ -173,11 +242,28 @@ class Signature:
                 continue
             if not 0 <= column < self.num_features:
                 raise _error(f"an aggregate uses column {column}; events have {self.num_features} columns, from 0")
-            if self.features and self.features[column].is_text and aggregate.function not in OF_ANY_TYPE:
+            if self.features and self.column_features[column].is_text and aggregate.function not in OF_ANY_TYPE:
                 raise _error(
-                    f"the aggregate {aggregate.function} does not take {self.features[column].name!r}, a text; "
+                    f"the aggregate {aggregate.function} does not take {self.column_features[column].name!r}, a text; "
                     f"allowed is {', '.join(sorted(OF_ANY_TYPE))}"
                 )
+
+    @property
+    def has_times(self) -> bool:
+        """Whether a feature is a timestamp, so that there may be more columns than features."""
+        return any(feature.parts for feature in self.features)
+
+    @property
+    def column_features(self) -> tuple[Feature, ...]:
+        """The feature that each of the F columns comes from; empty if the features have no names."""
+        if not self.has_times:
+            return self.features
+        return tuple(feature for feature in self.features for _ in feature.columns)
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """The names of the F columns; empty if the features have no names."""
+        return tuple(name for feature in self.features for name in feature.columns)
 
     @property
     def num_features(self) -> int:
@@ -229,7 +315,7 @@ class Signature:
 
 
 def _read_feature(fields: JsonObject) -> Feature:
-    fields.reject_unknown_keys({"name", "dtype", "categories", "nullable", "buckets", "other"})
+    fields.reject_unknown_keys(_FEATURE_KEYS)
     dtype = cast("FeatureType", fields.text("dtype", FEATURE_TYPES))
     try:
         return Feature(
@@ -239,6 +325,10 @@ def _read_feature(fields: JsonObject) -> Feature:
             nullable=fields.boolean("nullable"),
             buckets=fields.integer("buckets", minimum=1) if fields.has("buckets") else 0,
             other=fields.boolean("other") if fields.has("other") else False,
+            parts=fields.texts("parts") if fields.has("parts") else (),
+            unit=fields.text("unit", UNITS) if fields.has("unit") else "milliseconds",
+            clock=fields.text("clock", CLOCKS) if fields.has("clock") else "utc",
+            reference=fields.text("reference") if fields.has("reference") else "",
         )
     except ModelError as error:
         if error.kind != "signature":

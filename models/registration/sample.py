@@ -60,10 +60,15 @@ class Sample:
     def rows(self, signature: Signature) -> FloatArray | None:
         """Return the rows as a worker encodes events, float32 [N, F], without those that it would reject.
 
-        None if there are none, or the sample lacks a feature of the signature.
+        None if there are none, or the sample lacks a feature of the signature, or the signature has times.
         """
         features = signature.features
-        if signature.window is not None or not features or any(one.name not in self.columns for one in features):
+        if (
+            signature.has_times
+            or signature.window is not None
+            or not features
+            or any(one.name not in self.columns for one in features)
+        ):
             return None
         x_NF = np.column_stack([_encoded(feature, self.columns[feature.name]) for feature in features])
         is_valid_N = ~np.isinf(x_NF).any(axis=1)

@@ -67,7 +67,7 @@ def fit_preprocessing(
             f"the training rows have {x_NF.shape[1]} columns; the signature has {signature.num_features}",
             remedy="give one column for each feature, in the signature's order",
         )
-    features = signature.features
+    features = signature.column_features
     texts = [column for column, feature in enumerate(features) if feature.is_text]
     numbers = sorted(set(range(signature.num_features)) - set(texts))
     nullable = {column for column, feature in enumerate(features) if feature.nullable}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Final, Protocol
 
 import numpy as np
@@ -31,12 +32,16 @@ class EventGenerator:
 
     def __init__(self, signature: Signature, *, model: str | None = None, by_name: bool = False) -> None:
         rng = np.random.default_rng(_SEED)
-        numbers = rng.normal(size=(DISTINCT_ROWS, signature.num_features)).round(4).tolist()
+        width = len(signature.features) or signature.num_features
+        numbers = rng.normal(size=(DISTINCT_ROWS, width)).round(4).tolist()
         for index, feature in enumerate(signature.features):
             if feature.is_text:
                 texts = feature.categories or tuple(f"text-{number}" for number in range(DISTINCT_ROWS))
                 for row, code in enumerate(rng.integers(len(texts), size=DISTINCT_ROWS).tolist()):
                     numbers[row][index] = texts[code]
+            elif feature.parts:
+                for row, milliseconds in enumerate(rng.integers(1_577_836_800_000, size=DISTINCT_ROWS).tolist()):
+                    numbers[row][index] = datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat()
         end = b"" if model is None else b',"model":' + orjson.dumps(model)
         names = [feature.name for feature in signature.features]
         self._rows = [orjson.dumps(dict(zip(names, row, strict=True)) if by_name else row) + end for row in numbers]

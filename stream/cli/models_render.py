@@ -192,6 +192,7 @@ def _features(manifest: Manifest) -> str:
         feature.name
         + (f" ({len(feature.categories)} categories)" if feature.categories else "")
         + (f" (text in {feature.buckets} buckets)" if feature.buckets else "")
+        + (f" (time: {', '.join(feature.parts)})" if feature.parts else "")
         + (" or missing" if feature.nullable else "")
         for feature in features[:_MAX_LISTED]
     ]

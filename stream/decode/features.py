@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from operator import itemgetter
-from typing import Any
+from typing import Any, Protocol
 
+from forebay.models.artefacts.date_parts import MISSING, NotATime
 from forebay.models.artefacts.signature import Signature
 from forebay.models.artefacts.text_codes import code_table
 from forebay.schemas.failures import FailureKind
 from forebay.stream.decode.nested import InvalidShape, flatten, is_nested, nested_type
+from forebay.stream.decode.timed_rows import TimedRows
 
 MAX_FLOAT32 = 3.4028235677973366e38
 """Numbers from here on round to infinity in float32: the largest float32 plus half a unit in its last place."""
@@ -24,6 +26,12 @@ NAN = math.nan
 
 MAX_TUPLE = 4096
 """Up to this number of features, the type for the parser is a tuple, with which the parser checks the number."""
+
+
+class Codes(Protocol):
+    """Returns the code of a text, or the time of a value. Raises any exception for a value without one."""
+
+    def __getitem__(self, value: Any, /) -> float: ...
 
 
 class InvalidFeatures(Exception):
@@ -57,6 +65,8 @@ class FeaturePacker:
     codes (tuples are already in order), and `pack` takes these values as arguments. Both raise any exception if the features
     are not plainly valid.
 
+    times: expands packed rows to columns, if the signature has times; a packed row then has an int64 for each.
+
     `arrange_shared` is `arrange` for features that were parsed as `shared_features_type`, and `in_order` is the type of such
     features that can be passed to `pack` as they are.
 
@@ -68,11 +78,14 @@ class FeaturePacker:
         self.shape = signature.shape
         self.num_features = signature.num_features
         self.row_bytes = 4 * self.num_features
-        self.pack = struct.Struct(f"<{self.num_features}f").pack
+        self.times = TimedRows(signature) if signature.has_times else None
+        self.pack = struct.Struct(f"<{self.num_features}f" if self.times is None else self.times.format).pack
         self._features = signature.features
         self._names = [feature.name for feature in signature.features]
-        self._codes: list[tuple[int, Mapping[str, float]]] = [
-            (index, code_table(feature)) for index, feature in enumerate(signature.features) if feature.is_text
+        self._codes: list[tuple[int, Codes]] = [
+            (index, feature.time_format if feature.parts else code_table(feature))
+            for index, feature in enumerate(signature.features)
+            if feature.dtype != "float32"
         ]
         self._code_of = dict(self._codes)
         numbers: Any = tuple[(float,) * self.num_features] if self.num_features <= MAX_TUPLE else list[float]  # type: ignore[misc]
@@ -143,7 +156,7 @@ class FeaturePacker:
 
     @property
     def has_texts(self) -> bool:
-        """Whether the signature has texts, whose codes in raw rows must be validated value by value."""
+        """Whether the signature has texts or times: texts' codes in raw rows must be validated value by value."""
         return bool(self._codes)
 
     def name(self, index: int) -> str:
@@ -154,6 +167,9 @@ class FeaturePacker:
         """Return whether a feature may be null."""
         return bool(self._features) and self._features[index].nullable
 
+    def _is_time(self, index: int) -> bool:
+        return bool(self._features) and bool(self._features[index].parts)
+
     def _in_order(self, features: object) -> Sequence[object]:
         if isinstance(features, list):
             if is_nested(features, self.shape):
@@ -161,9 +177,10 @@ class FeaturePacker:
                     return flatten(features, self.shape)
                 except InvalidShape as fault:
                     raise InvalidFeatures(fault.kind, fault.message) from None
-            if len(features) != self.num_features:
+            num_fields = len(self._names) or self.num_features
+            if len(features) != num_fields:
                 raise InvalidFeatures(
-                    FailureKind.WRONG_LENGTH, f"{len(features)} features; the model takes {self.num_features}"
+                    FailureKind.WRONG_LENGTH, f"{len(features)} features; the model takes {num_fields}"
                 )
             return features
         if isinstance(features, dict):
@@ -185,10 +202,10 @@ class FeaturePacker:
     def _number(self, index: int, value: object) -> float:
         if value is None:
             if self.nullable(index):
-                return NAN
+                return NAN if not self._is_time(index) else MISSING
             raise InvalidFeatures(FailureKind.MISSING_VALUE, f"{self.name(index)} is null and must have a value")
         if index in self._code_of:
-            return self._code(index, value)
+            return self._time(index, value) if self._is_time(index) else self._code(index, value)
         if not isinstance(value, int | float):
             raise InvalidFeatures(
                 FailureKind.WRONG_TYPE, f"{self.name(index)} is {describe(value)}; a number is expected"
@@ -196,6 +213,17 @@ class FeaturePacker:
         if abs(value) >= MAX_FLOAT32:
             raise InvalidFeatures(FailureKind.OUT_OF_RANGE, f"{self.name(index)} is beyond float32")
         return float(value)
+
+    def _time(self, index: int, value: object) -> int:
+        try:
+            return self._features[index].time_format[value]
+        except NotATime as fault:
+            kind = FailureKind.OUT_OF_RANGE if fault.is_range else FailureKind.WRONG_TYPE
+            raise InvalidFeatures(kind, f"{self.name(index)} {fault.message}") from None
+        except TypeError:
+            raise InvalidFeatures(
+                FailureKind.WRONG_TYPE, f"{self.name(index)} is {describe(value)}; a time is expected"
+            ) from None
 
     def _code(self, index: int, value: object) -> float:
         if not isinstance(value, str):

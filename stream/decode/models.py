@@ -36,6 +36,7 @@ class RowFormat:
 
     parse: parses events that name no model, with the features of this model only. It raises for all that are not plainly valid.
     header: the value of the header `forebay-model` for this model.
+    matrix: returns rows as a new matrix.
     raw_bytes: the length of raw float32 rows that need not be validated value by value; -1 if all have to be.
     """
 
@@ -46,7 +47,9 @@ class RowFormat:
         self.packer = packer = FeaturePacker(signature)
         self.raw_bytes = -1 if packer.has_texts else packer.row_bytes
         self.parse = self.parser(plain_event_parser)
-        self._not_nullable = np.array([not packer.nullable(index) for index in range(packer.num_features)], dtype=bool)
+        is_nullable = [feature.nullable for feature in signature.column_features] or [False] * packer.num_features
+        self._not_nullable = np.logical_not(np.array(is_nullable, dtype=bool))
+        self.matrix = self._matrix if packer.times is None else packer.times.matrix
 
     def parser(self, parser_of: Callable[[Any], Callable[[bytes], Any]]) -> Callable[[bytes], Any]:
         """Return a parser of events of this model. parser_of: returns a parser for a type of the features."""
@@ -55,8 +58,7 @@ class RowFormat:
             return parse
         return flat_or_nested_parser(parse, parser_of(nested_type(float, len(shape))), shape)
 
-    def matrix(self, rows: Sequence[bytes]) -> FloatMatrix:
-        """Return the rows as a new matrix."""
+    def _matrix(self, rows: Sequence[bytes]) -> FloatMatrix:
         return np.frombuffer(bytearray().join(rows), dtype="<f4").reshape(-1, self.packer.num_features)
 
     def has_invalid_values(self, x_BF: FloatMatrix) -> bool:

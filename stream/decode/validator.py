@@ -213,6 +213,10 @@ class EventValidator:
         deadline = _header_ms(headers, names.DEADLINE_MS)
         target.check()
         packer = target.model.packer
+        if packer.times is not None:
+            raise _Fault(
+                FailureKind.UNSUPPORTED_CONTENT_TYPE, "the model takes times, which float32 cannot hold; send JSON"
+            )
         if len(value) != packer.row_bytes:
             raise _Fault(
                 FailureKind.WRONG_LENGTH,

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from forebay.models.artefacts.signature import Feature, Signature
 from forebay.stream.decode import Decoder
+from tests.core.build import JULY
 
 F32 = (("content-type", b"application/x-forebay-f32"),)
 CATEGORIES = Signature(
@@ -33,6 +34,17 @@ TEXTS = Signature(
     "binary",
     1,
 )
+TIMES = Signature(
+    (
+        Feature("carrier", "hashed", buckets=16),
+        Feature("delay", "timestamp", parts=("hour", "weekday_sin")),
+        Feature("wind", "timestamp", nullable=True, parts=("seconds_since",), unit="seconds", reference="2013-07-01"),
+        Feature("gate"),
+    ),
+    (5,),
+    "binary",
+    1,
+)
 GRID = Signature((), (2, 2), "binary", 1)
 IMAGE = Signature((), (2, 2, 3), "multiclass", 2)
 
@@ -52,7 +64,12 @@ def without_fast_path(of: Decoder) -> Decoder:
 
 
 numbers = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**70), 2**70) | st.booleans()
-scalars = numbers | st.none() | st.text(max_size=3) | st.sampled_from(["AA", "UA", "A"])
+scalars = (
+    numbers
+    | st.none()
+    | st.text(max_size=3)
+    | st.sampled_from(["AA", "UA", "A", "2013-07-01T23:30:00-05:00", "2013-02-30", JULY])
+)
 values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=4), max_leaves=6)
 grids = st.lists(st.lists(numbers | scalars, min_size=1, max_size=2), min_size=1, max_size=2)
 names = st.sampled_from(["carrier", "delay", "wind", "gate", "f0", "f1", "f2", "other"])
