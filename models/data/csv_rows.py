@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import itertools
 import math
 import re
@@ -14,15 +13,17 @@ from typing import BinaryIO, Final
 
 from forebay.models.data.encoding import check_encoding
 from forebay.models.data.input_row import InputRow, InputRows, InvalidRow
+from forebay.models.data.text_lines import TextLines
 from forebay.schemas.errors import DataError
 
 NULLS: Final = ("", "NA", "NaN", "nan", "null")
 DELIMITERS: Final = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
-_BAD_LINE_REMEDY: Final = "fix the line; --skip-bad-lines skips such lines"
-_NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-_INTEGER: Final = re.compile(r"[+-]?\d{1,18}", re.ASCII)
-_WORDS: Final[dict[str, object]] = {
+BOM: Final = "\ufeff"
+BAD_LINE_REMEDY: Final = "fix the line; --skip-bad-lines skips such lines"
+NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+INTEGER: Final = re.compile(r"[+-]?\d{1,18}", re.ASCII)
+WORDS: Final[dict[str, object]] = {
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
     **dict.fromkeys(("inf", "+inf", "Inf", "+Inf", "INF", "Infinity", "+Infinity", "infinity"), math.inf),
@@ -50,6 +51,37 @@ class CsvOptions:
     categories: Mapping[str, Collection[str]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class CsvHeader:
+    """The header of a CSV file: its columns, and the delimiter of the file."""
+
+    columns: tuple[str, ...]
+    delimiter: str
+
+    def records(self, lines: TextLines, name: str) -> Iterator[tuple[int, list[str]] | InvalidRow]:
+        """Yield the records below the header, each with the number of its last line. Blank lines are left out."""
+        last_line = lines.number
+        for record in _records(csv.reader(lines, delimiter=self.delimiter, strict=True)):
+            first_line, last_line = last_line + 1, lines.number
+            if not record:
+                continue
+            if isinstance(record, list) and len(record) == len(self.columns) and _is_utf8(record):
+                yield last_line, record
+                continue
+            # An unclosed quote joins many lines into one record: report all the lines that would be skipped.
+            is_one = first_line == last_line
+            place = f"{name}, line {last_line}" if is_one else f"{name}, lines {first_line} to {last_line}"
+            yield self._invalid(place, record)
+
+    def _invalid(self, place: str, record: list[str] | csv.Error) -> InvalidRow:
+        if isinstance(record, csv.Error):
+            return InvalidRow(place, f"not CSV: {record}", BAD_LINE_REMEDY)
+        if len(record) != len(self.columns):
+            values, columns = _quantity(len(record), "value"), _quantity(len(self.columns), "column")
+            return InvalidRow(place, f"the line has {values}, the header {columns}", BAD_LINE_REMEDY)
+        return InvalidRow(place, "the line is not UTF-8", "convert the file, for example with iconv -t UTF-8")
+
+
 def csv_rows(
     stream: BinaryIO, name: str, options: CsvOptions | None = None, check_columns: CheckColumns = lambda columns: None
 ) -> InputRows:
@@ -57,54 +89,41 @@ def csv_rows(
 
     check_columns: receives the header's names and can raise. Raises DataError for a header that cannot be used.
     """
-    # Bytes that are not UTF-8 must invalidate only their own row: they are decoded to surrogates.
-    text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
-    try:
-        yield from _rows(text, name, options or CsvOptions(), check_columns)
-    finally:
-        text.detach()  # otherwise it would close the caller's stream
-
-
-def _rows(text: io.TextIOWrapper, name: str, options: CsvOptions, check_columns: CheckColumns) -> InputRows:
-    first = text.readline()
-    if not first:
+    options = options or CsvOptions()
+    lines = TextLines(stream.readline)
+    header = read_header(lines, name, options)
+    if header is None:
         return
-    check_encoding(first.encode("utf-8", "surrogateescape"), name)
+    check_columns(header.columns)
+    columns = header.columns
+    readers = [value_reader(column, options) for column in columns]
+    for number, record in enumerate(header.records(lines, name), start=1):
+        if isinstance(record, InvalidRow):
+            yield record
+            continue
+        line_number, texts = record
+        values = {column: read(value) for column, value, read in zip(columns, texts, readers, strict=True)}
+        written = dict(zip(columns, texts, strict=True))
+        yield InputRow(number=number, values=values, line=None, written=written, line_number=line_number)
+
+
+def read_header(lines: TextLines, name: str, options: CsvOptions) -> CsvHeader | None:
+    """Read the header of a file; None if the file is empty. Raises DataError for a header that cannot be used."""
     delimiter = options.delimiter or options.usual_delimiter
-    reader = csv.reader(itertools.chain([first], text), delimiter=delimiter, strict=True)
-    records = _records(reader)
-    header = next(records, [])
-    if isinstance(header, csv.Error):
-        raise _bad_header(name, f"the header is not CSV: {header}", "write the column names in the first line")
+    try:
+        first = next(lines, None)
+        if first is None:
+            return None
+        check_encoding(first.encode("utf-8", "surrogateescape"), name)
+        header = next(
+            csv.reader(itertools.chain([first.removeprefix(BOM)], lines), delimiter=delimiter, strict=True), []
+        )
+    except csv.Error as error:
+        raise _bad_header(name, f"the header is not CSV: {error}", "write the column names in the first line") from None
     if options.delimiter is None:
         _check_delimiter(name, header, delimiter)
     _check_names(name, header)
-    check_columns(header)
-    readers = [value_reader(column, options) for column in header]
-    number, last_line = 0, reader.line_num
-    for record in records:
-        first_line, last_line = last_line + 1, reader.line_num
-        if not record:
-            continue
-        number += 1
-        # An unclosed quote joins many lines into one record: report all the lines that would be skipped.
-        place = f"{name}, line {last_line}" if first_line == last_line else f"{name}, lines {first_line} to {last_line}"
-        if isinstance(record, csv.Error):
-            yield InvalidRow(place, f"not CSV: {record}", _BAD_LINE_REMEDY)
-        elif len(record) != len(header):
-            reason = f"the line has {_quantity(len(record), 'value')}, the header {_quantity(len(header), 'column')}"
-            yield InvalidRow(place, reason, _BAD_LINE_REMEDY)
-        elif not _is_utf8(record):
-            yield InvalidRow(place, "the line is not UTF-8", "convert the file, for example with iconv -t UTF-8")
-        else:
-            values = {column: read(value) for column, value, read in zip(header, record, readers, strict=True)}
-            yield InputRow(
-                number=number,
-                values=values,
-                line=None,
-                written=dict(zip(header, record, strict=True)),
-                line_number=last_line,
-            )
+    return CsvHeader(tuple(header), delimiter)
 
 
 def _records(reader: Iterator[list[str]]) -> Iterator[list[str] | csv.Error]:
@@ -179,8 +198,8 @@ def _is_utf8(record: Sequence[str]) -> bool:
 def read_value(value: str) -> object:
     """Return a number or boolean if the text reads as one, otherwise the text. Numbers beyond float64 become infinite."""
     stripped = value.strip()
-    if _INTEGER.fullmatch(stripped):
+    if INTEGER.fullmatch(stripped):
         return int(stripped)
-    if _NUMBER.fullmatch(stripped):
+    if NUMBER.fullmatch(stripped):
         return float(stripped)
-    return _WORDS.get(stripped, value)
+    return WORDS.get(stripped, value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+from pathlib import PurePath
 from typing import Final
 
 from forebay.schemas.errors import DataError
@@ -34,5 +35,5 @@ def check_encoding(start: bytes, name: str) -> None:
         raise DataError(
             f"{name}: the encoding of the file is {encoding}, not UTF-8",
             kind="encoding",
-            remedy=f"convert it: iconv -f {encoding} -t UTF-8 {name} > utf8-{name}",
+            remedy=f"convert it: iconv -f {encoding} -t UTF-8 {name} > utf8-{PurePath(name).name}",
         )

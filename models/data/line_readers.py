@@ -33,7 +33,7 @@ def json_rows(lines: Lines, name: str) -> InputRows:
         number, line = numbered
         place = f"{name}, line {number}"
         if line is None:
-            yield _too_long(place)
+            yield too_long(place)
             continue
         if number == 1:
             check_encoding(line, name)
@@ -67,7 +67,7 @@ def raw_rows(lines: Lines, name: str) -> InputRows:
             yield None
         else:
             number, line = numbered
-            yield _too_long(f"{name}, line {number}") if line is None else InputRow(number, None, line)
+            yield too_long(f"{name}, line {number}") if line is None else InputRow(number, None, line)
 
 
 def read_lines(stream: BinaryIO) -> Lines:
@@ -108,5 +108,5 @@ def _without_end(line: bytes) -> bytes:
     return line.removesuffix(b"\n").removesuffix(b"\r")
 
 
-def _too_long(place: str) -> InvalidRow:
+def too_long(place: str) -> InvalidRow:
     return InvalidRow(place, f"the line is longer than {MAX_LINE_BYTES:,} bytes", "write one event per line")
