@@ -1,4 +1,4 @@
-"""Columns of tables: which there are, in which files, and of which types."""
+"""Columns of tables: their names in the files, and their types."""
 
 from __future__ import annotations
 
