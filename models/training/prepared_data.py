@@ -6,7 +6,7 @@ Shapes: N rows, F features, G columns after preprocessing, R rows that the prepa
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -15,11 +15,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from forebay.models.artefacts.arrays import FloatArray
-from forebay.models.artefacts.preparation import prepare, prepared_width
 from forebay.models.artefacts.preprocessing import Preprocessing
 from forebay.models.artefacts.signature import Signature
 from forebay.models.training.column_scan import ScannedTable, scan, signature_of
-from forebay.models.training.fit import fit_preprocessing
+from forebay.models.training.fitted_preparation import fit_preparation, prepare_rows
 from forebay.models.training.leakage import find_leakage
 from forebay.models.training.loop import Rows
 from forebay.models.training.recipe import Recipe
@@ -82,21 +81,40 @@ def prepare_data(recipe: Recipe, source: TableSource, folder: Path) -> PreparedD
     fit_rows = _fit_rows(split.training, recipe.training.fit_rows, recipe.training.seed)
     if len(fit_rows) < len(split.training):
         notes.append(f"the preparation is fitted on {len(fit_rows):,} of {len(split.training):,} training rows")
-    preprocessing, names = _fit(recipe, table, fit_rows)
-    parts = {}
+    fitted = fit_preparation(recipe, table, fit_rows)
+    notes += fitted.notes
+    table = replace(table, signature=fitted.signature)
+    kept, prepared = {}, {}
     for name, rows in split.parts().items():
-        if len(rows):
-            parts[name] = _prepared(table, preprocessing, rows, folder / f"{name}.f32")
+        path = folder / f"{name}.f32"
+        if name == "training" and fitted.x_KG is not None and len(fit_rows) == len(rows):
+            # Not the same as what the steps give for these rows, where a step is cross-fitted.
+            kept[name] = rows[fitted.keep_R]
+            x_NG = write_rows(path, fitted.x_KG.shape[1], [fitted.x_KG])
+        else:
+            kept[name], x_NG = prepare_rows(table, fitted.preprocessing, rows, path)
+        if len(kept[name]) < len(rows):
+            notes.append(
+                f"{len(rows) - len(kept[name]):,} of {len(rows):,} {name} rows are dropped: a worker would reject them, or the "
+                "preparation drops them"
+            )
+        if len(x_NG):
+            prepared[name] = Rows(x_NG, _targets(table, kept[name]))
             if recipe.model.is_net:
-                _check_finite(parts[name], names, name)
+                _check_finite(prepared[name], fitted.names, name)
+    for name in ("training", "validation"):
+        if name not in prepared:
+            raise ModelError(
+                f"the preparation leaves no {name} row", kind="fit", remedy="check the steps that drop or reject rows"
+            )
     return PreparedData(
         table,
-        split,
-        preprocessing,
-        names=names,
-        training=parts["training"],
-        validation=parts["validation"],
-        test=parts.get("test"),
+        Split(**kept),
+        fitted.preprocessing,
+        names=fitted.names,
+        training=prepared["training"],
+        validation=prepared["validation"],
+        test=prepared.get("test"),
         notes=tuple(notes),
         warnings=warnings,
     )
@@ -153,36 +171,15 @@ def _fit_rows(rows: npt.NDArray[np.int64], limit: int, seed: int) -> npt.NDArray
     return np.sort(np.random.default_rng((seed, 2)).choice(rows, size=limit, replace=False))
 
 
-def _fit(recipe: Recipe, table: CodedTable, rows: npt.NDArray[np.int64]) -> tuple[Preprocessing, tuple[str, ...]]:
-    signature = table.signature
-    names = tuple(feature.name for feature in signature.features)
-    if not recipe.model.is_net:
-        return Preprocessing.identity(), names
-    x_RF = np.ascontiguousarray(table.x_NF[rows])
-    if signature.window is not None:  # the worker prepares single events
-        x_RTW = x_RF.reshape(len(x_RF), *signature.window.row_shape(signature.num_features))
-        x_RF = np.ascontiguousarray(x_RTW[x_RTW[:, :, -1] > 0][:, :-1])
-    preprocessing = fit_preprocessing(signature, x_RF, impute="median")
-    width = preprocessing.output_width(signature.num_features)
-    return preprocessing, tuple(f"column {number}" for number in range(width)) if width != len(names) else names
-
-
-def _prepared(table: CodedTable, preprocessing: Preprocessing, rows: npt.NDArray[np.int64], path: Path) -> Rows:
-    signature = table.signature
-    width = prepared_width(signature, preprocessing)
-    blocks = (
-        prepare(signature, preprocessing, np.ascontiguousarray(table.x_NF[rows[part]]))
-        for part in row_blocks(len(rows), max(width, signature.row_width))
-    )
-    x_NG = write_rows(path, width, blocks)
+def _targets(table: CodedTable, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.generic]:
     y_N = np.asarray(table.y_N[rows])
-    match signature.task:
+    match table.signature.task:
         case "regression":
-            return Rows(x_NG, y_N[:, None])
+            return y_N[:, None]
         case "multiclass":
-            return Rows(x_NG, y_N.astype(np.int64))
+            return y_N.astype(np.int64)
         case "binary":
-            return Rows(x_NG, y_N)
+            return y_N
 
 
 def _check_finite(rows: Rows, names: tuple[str, ...], what: str) -> None:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 from forebay.models.artefacts.alias_moves import move_alias
+from forebay.models.artefacts.arrays import FloatArray
 from forebay.models.artefacts.ml_bom import BOM_FILE
 from forebay.models.artefacts.model_card import CARD_FILE
 from forebay.models.artefacts.repository import MANIFEST_FILE, list_versions
 from forebay.models.registration.register import Registration, register
+from forebay.models.serving.scoring import score
+from forebay.models.statistics.reference import reference_statistics
 from forebay.models.training.fitted_model import FittedModel
+from forebay.models.training.fitted_preparation import events_of
 from forebay.models.training.prepared_data import PreparedData
 from forebay.models.training.recipe import Recipe
+from forebay.models.training.row_files import row_blocks
 from forebay.schemas.errors import ModelError
 
 _GOLDEN_CANDIDATES: Final = 4_096
@@ -31,7 +36,6 @@ def publish_trained(
     fitted: FittedModel,
     *,
     metrics: Mapping[str, float],
-    reference_statistics: Mapping[str, object] | None,
     created_at: datetime,
 ) -> Registration:
     """Publish the model as the next version, and move the alias if the recipe has one.
@@ -52,7 +56,7 @@ def publish_trained(
         parent=section.parent or _newest_version(section.repository, section.name),
         backend=section.backend if recipe.model.is_net else None,
         created_at=created_at,
-        reference_statistics=reference_statistics,
+        reference_statistics=training_statistics(data, fitted),
     )
     if section.alias is not None:
         move_alias(
@@ -72,6 +76,21 @@ def _newest_version(repository: str, name: str) -> int | None:
         return max(list_versions(repository, name), default=None)
     except ModelError:  # there is no such model yet
         return None
+
+
+def training_statistics(data: PreparedData, fitted: FittedModel) -> dict[str, object]:
+    """Return the reference statistics of the training rows, and of the scores of the validation rows, for the manifest."""
+    table, rows = data.table, data.split.training
+
+    def events() -> Iterator[FloatArray]:
+        for part in row_blocks(len(rows), data.signature.row_width):
+            yield events_of(table, rows[part])[0]
+
+    def scores() -> Iterator[FloatArray]:
+        for part in row_blocks(len(data.validation), data.validation.x.shape[1]):
+            yield score(fitted.predict(data.validation.x[part]), data.signature.task).values_BO
+
+    return reference_statistics(data.signature, events(), scores()).to_dict()
 
 
 def content_digest(folder: Path) -> str:

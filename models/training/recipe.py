@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -11,6 +11,8 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from forebay.models.preparation.catalogue import STEPS
+from forebay.models.preparation.recipe_table import RecipeTable
 from forebay.models.training.recipe_sections import (
     DataSection,
     ModelSection,
@@ -20,7 +22,7 @@ from forebay.models.training.recipe_sections import (
     TrainingSection,
 )
 from forebay.models.training.toml_text import to_toml
-from forebay.schemas.errors import ConfigError
+from forebay.schemas.errors import ConfigError, ModelError
 
 _TUNABLE: Final[Mapping[str, type[BaseModel]]] = {"model": ModelSection, "training": TrainingSection}
 _PLAIN: Final = {
@@ -121,20 +123,33 @@ def parse_recipe(text: str, place: str = "recipe.toml") -> Recipe:
 
 
 def _validated(document: Mapping[str, object], place: str) -> Recipe:
+    steps = document.get("prepare")
+    problems = list(_step_problems(steps, place)) if isinstance(steps, list) else []
+    values = {
+        name: tuple(value) if name == "prepare" and isinstance(value, list) else _tuples(value)
+        for name, value in document.items()
+    }
     try:
-        return Recipe.model_validate(
-            {
-                name: tuple(value) if name == "prepare" and isinstance(value, list) else _tuples(value)
-                for name, value in document.items()
-            }
-        )
+        recipe = Recipe.model_validate(values)
     except ValidationError as error:
-        problems = [f"{place}: {problem}" for problem in _problems(error.errors())]
-        raise ConfigError(
-            f"{place}: the recipe has {len(problems)} mistake{'s' if len(problems) > 1 else ''}",
-            problems=problems,
-            remedy="correct these lines; docs/training.md describes every key",
-        ) from None
+        problems = [*(f"{place}: {problem}" for problem in _problems(error.errors())), *problems]
+    else:
+        if not problems:
+            return recipe
+    raise ConfigError(
+        f"{place}: the recipe has {len(problems)} mistake{'s' if len(problems) > 1 else ''}",
+        problems=problems,
+        remedy="correct these lines; docs/training.md describes every key",
+    )
+
+
+def _step_problems(steps: list[object], place: str) -> Iterator[str]:
+    for index, values in enumerate(steps):
+        try:
+            table = RecipeTable(values, f"{place}: prepare[{index}]")
+            STEPS[table.text("step", STEPS.keys())](table)
+        except ModelError as error:
+            yield error.message
 
 
 def _problems(details: list[ErrorDetails]) -> list[str]:

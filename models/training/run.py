@@ -20,7 +20,8 @@ from forebay.models.training.publishing import content_digest, publish_trained
 from forebay.models.training.recipe import Recipe
 from forebay.models.training.train import evaluate_outputs
 from forebay.models.training.tree_training import train_trees
-from forebay.schemas.errors import StorageError
+from forebay.models.training.tuning import Trial, best_trial, draw_values
+from forebay.schemas.errors import ModelError, StorageError
 
 Stage = Callable[[str], None]
 """Receives the name of each stage when it starts."""
@@ -83,14 +84,18 @@ def run_recipe(
     data = prepare_data(recipe, source, folder)
     on_stage("training")
     fitted = train_model(recipe, data, observer=observer, should_stop=should_stop)
-    on_stage("evaluating")
+    on_stage("evaluating and registering")
+    return finish(recipe, data, fitted, created_at=created_at, register=register)
+
+
+def finish(
+    recipe: Recipe, data: PreparedData, fitted: FittedModel, *, created_at: datetime, register: bool = True
+) -> TrainingOutcome:
+    """Evaluate a trained model and register it. Raises like `publish_trained`."""
     metrics = evaluate(data, fitted)
     if not register:
         return TrainingOutcome(recipe, data, fitted, metrics=metrics, registration=None, content_sha256="")
-    on_stage("registering")
-    registration = publish_trained(
-        recipe, data, fitted, metrics=flat_metrics(metrics), reference_statistics=None, created_at=created_at
-    )
+    registration = publish_trained(recipe, data, fitted, metrics=flat_metrics(metrics), created_at=created_at)
     return TrainingOutcome(
         recipe,
         data,
@@ -99,6 +104,32 @@ def run_recipe(
         registration=registration,
         content_sha256=content_digest(registration.folder),
     )
+
+
+def search(
+    recipe: Recipe,
+    data: PreparedData,
+    trials: int,
+    *,
+    on_trial: Callable[[Trial | None, int, int], None] = lambda trial, number, trials: None,
+) -> tuple[Recipe, list[Trial]]:
+    """Try random values of the recipe's ranges; return the recipe with the best ones, and all trials.
+
+    on_trial: receives None before a trial and the trial after it, its number from 1, and how many there are.
+
+    Raises ConfigError if nothing can be searched or all trials fail; values with which a training diverges are only noted.
+    """
+    done: list[Trial] = []
+    for number, values in enumerate(draw_values(recipe, trials), start=1):
+        on_trial(None, number, trials)
+        try:
+            fitted = train_model(recipe.with_values(values), data)
+            trial = Trial(number, values, fitted.validation_loss, best=fitted.best)
+        except ModelError as error:
+            trial = Trial(number, values, None, problem=error.message)
+        done.append(trial)
+        on_trial(trial, number, trials)
+    return recipe.with_values(best_trial(done).values), done
 
 
 def train_model(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
-from contextlib import ExitStack
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
+from typing import TYPE_CHECKING, Final, TypedDict, Unpack
 
 import click
 
@@ -18,9 +21,13 @@ from forebay.stream.cli.output import echo, echo_json
 from forebay.stream.core.extras import install_hint
 
 if TYPE_CHECKING:
+    from forebay.models.training.prepared_data import TableSource
     from forebay.models.training.recipe import Recipe
+    from forebay.models.training.report import ReportFiles
     from forebay.models.training.run import TrainingOutcome
+    from forebay.models.training.tuning import Trial
 
+DEFAULT_REPORTS: Final = Path("training-reports")
 DEFAULT_CACHE: Final = Path("~/.cache/forebay/training")
 
 
@@ -101,42 +108,61 @@ def _train(path: Path, *, as_json: bool, options: TrainOptions) -> None:
     if options["assignments"]:
         recipe = recipe.with_values(dict(map(_assignment, options["assignments"])))
     with unwind_on_signal(), training_folder(options["cache_dir"].expanduser()) as folder:
-        outcome = _run(recipe, path, folder, options)
-        report = None
+        outcome, trials = _run(recipe, path, folder, options)
+        report = _report(outcome, trials, options["report"])
     if as_json:
-        echo_json(_document(outcome, report))
+        echo_json(_document(outcome, trials, report))
     else:
-        _print(outcome, report)
+        _print(outcome, trials, report)
 
 
-def _run(recipe: Recipe, path: Path, folder: Path, options: TrainOptions) -> TrainingOutcome:
-    from forebay.models.training.run import run_recipe
-    from forebay.models.training.table_files import TableFile
+def _run(recipe: Recipe, path: Path, folder: Path, options: TrainOptions) -> tuple[TrainingOutcome, list[Trial]]:
+    from forebay.models.training.prepared_data import prepare_data
+    from forebay.models.training.run import check_registration, finish, search, train_model
     from forebay.stream.cli.train_progress import TrainingProgress
 
+    if not options["no_register"]:
+        check_registration(recipe)
+    trials: list[Trial] = []
+    with TrainingProgress(recipe, time.monotonic, quiet=options["quiet"]) as progress:
+        progress.on_stage("reading and preparing")
+        data = prepare_data(recipe, _source(recipe, path), folder)
+        if options["tune"]:
+            recipe, trials = search(recipe, data, options["tune"], on_trial=progress.on_trial)
+        progress.on_stage("training")
+        # Only the training of a net can end early with a result.
+        with stop_on_signal() if recipe.model.is_net else nullcontext(lambda: False) as should_stop:
+            fitted = train_model(recipe, data, observer=progress, should_stop=should_stop)
+        progress.on_stage("evaluating and registering")
+        created_at = creation_time(os.environ)
+        return finish(recipe, data, fitted, created_at=created_at, register=not options["no_register"]), trials
+
+
+def creation_time(environ: Mapping[str, str]) -> datetime:
+    """Return the time that the manifest states: now, or that of SOURCE_DATE_EPOCH, for versions that are equal byte by byte."""
+    stated = environ.get("SOURCE_DATE_EPOCH", "")
+    return datetime.fromtimestamp(int(stated), UTC) if stated.isdecimal() else datetime.now(UTC)
+
+
+def _source(recipe: Recipe, path: Path) -> TableSource:
+    from forebay.models.training.table_files import TableFile
+
     assert recipe.data.path is not None
-    source = TableFile(path.parent / recipe.data.path)
-    with ExitStack() as stack, TrainingProgress(recipe, time.monotonic, quiet=options["quiet"]) as progress:
-        stopped: list[Any] = [lambda: False]
+    return TableFile(path.parent / recipe.data.path)
 
-        def on_stage(name: str) -> None:
-            # Only the training of a net can end early with a result.
-            if name == "training" and recipe.model.is_net:
-                stopped[0] = stack.enter_context(stop_on_signal())
-            elif stopped[0]() or name == "evaluating":
-                stack.close()
-            progress.on_stage(name)
 
-        return run_recipe(
-            recipe,
-            source,
-            folder,
-            created_at=datetime.now(UTC),
-            observer=progress,
-            should_stop=lambda: stopped[0](),
-            on_stage=on_stage,
-            register=not options["no_register"],
-        )
+def _report(outcome: TrainingOutcome, trials: list[Trial], folder: Path | None) -> ReportFiles:
+    from forebay.models.training.evaluation import evaluate_model
+    from forebay.models.training.report import report_document, write_report
+
+    recipe, done = outcome.recipe, outcome.registration
+    if folder is None:
+        version = "unregistered" if done is None else str(done.version)
+        folder = DEFAULT_REPORTS / f"{recipe.registration.name}-{version}"
+    evaluation = evaluate_model(outcome.data, outcome.fitted, recipe.training.seed)
+    return write_report(
+        folder, report_document(outcome, evaluation, recipe.data.path or recipe.data.topic or "", trials)
+    )
 
 
 def _assignment(text: str) -> tuple[str, object]:
@@ -152,7 +178,7 @@ def _assignment(text: str) -> tuple[str, object]:
         return name.strip(), value.strip()
 
 
-def _document(outcome: TrainingOutcome, report: Path | None) -> dict[str, object]:
+def _document(outcome: TrainingOutcome, trials: list[Trial], report: ReportFiles) -> dict[str, object]:
     done = outcome.registration
     return {
         "name": outcome.recipe.registration.name,
@@ -168,15 +194,15 @@ def _document(outcome: TrainingOutcome, report: Path | None) -> dict[str, object
         "rows": {name: len(rows) for name, rows in outcome.data.split.parts().items()},
         "notes": list(outcome.data.notes),
         "warnings": list(outcome.data.warnings),
-        "report": None if report is None else str(report),
+        "trials": [{**asdict(trial), "values": dict(trial.values)} for trial in trials],
+        "report": str(report.page),
     }
 
 
-def _print(outcome: TrainingOutcome, report: Path | None) -> None:
-    from rich.text import Text
-
-    from forebay.stream.cli.train_render import outcome_text
+def _print(outcome: TrainingOutcome, trials: list[Trial], report: ReportFiles) -> None:
+    from forebay.stream.cli.train_render import outcome_text, trials_table
     from forebay.stream.terminal.console import print_whole
 
-    text: Text = outcome_text(outcome, report)
-    print_whole(text)
+    if trials:
+        print_whole(trials_table(trials))
+    print_whole(outcome_text(outcome, report.page))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from forebay.models.training.loop import StepReport
     from forebay.models.training.recipe import Recipe
     from forebay.models.training.training_state import EpochRecord, TrainingState
+    from forebay.models.training.tuning import Trial
 
 _REFRESH_S: Final = 0.2
 
@@ -55,6 +56,14 @@ class TrainingProgress:
         """Show a stage without a known length."""
         self._bar.update(self._task, description=name, total=None, detail="")
         self._shown_s = self._started_s = self._monotonic_s()
+
+    def on_trial(self, trial: Trial | None, number: int, trials: int) -> None:
+        """Show the number of a trial that starts, and write a line for one that has ended."""
+        if trial is None:
+            self._bar.update(self._task, description=f"trial {number} of {trials}", total=trials, completed=number - 1)
+        elif not self._quiet and self._bar.disable:
+            loss = trial.problem or f"validation loss {trial.validation_loss:.5g}"
+            self._console.print(f"trial {number} of {trials}: {loss}", markup=False, highlight=False)
 
     def on_step(self, state: TrainingState, report: Callable[[], StepReport]) -> None:
         """Update the bar, a few times a second."""

@@ -5,15 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.table import Table
 from rich.text import Text
 
-from forebay.stream.terminal.console import DIM, GREEN, YELLOW, visible
+from forebay.stream.terminal.console import DIM, GREEN, YELLOW, plain_table, visible
 
 if TYPE_CHECKING:
     from forebay.models.training.run import TrainingOutcome
+    from forebay.models.training.tuning import Trial
 
 
-def outcome_text(outcome: TrainingOutcome, report: Path | None) -> Text:
+def outcome_text(outcome: TrainingOutcome, report: Path) -> Text:
     """Return what was trained, how good it is, and what to do next."""
     text = Text()
     data, fitted, section = outcome.data, outcome.fitted, outcome.recipe.registration
@@ -37,11 +39,22 @@ def outcome_text(outcome: TrainingOutcome, report: Path | None) -> Text:
         text.append("✓ ", GREEN).append(f"{done.name}@{done.version}", "bold")
         text.append(f"  {visible(section.repository.rstrip('/'))}/{done.name}/{done.version}\n")
         text.append(f"  backend {done.backend}, content sha256 {outcome.content_sha256[:16]}\n", DIM)
-    if report is not None:
-        text.append(f"report: {visible(str(report))}\n")
+    text.append(f"report: {visible(str(report))}\n")
     if done is not None:
         text.append(
             f"next: forebay check --set model.repository={visible(section.repository)} "
             f"--set model.name={done.name} --set model.version={done.version}"
         )
     return text
+
+
+def trials_table(trials: list[Trial]) -> Table:
+    """Return the trials of a search, the best first."""
+    names = list(trials[0].values)
+    table = plain_table("trial", *(name.partition(".")[2] for name in names), "validation loss", "", right=("trial",))
+    infinite = float("inf")
+    for trial in sorted(trials, key=lambda one: infinite if one.validation_loss is None else one.validation_loss):
+        loss = "failed" if trial.validation_loss is None else f"{trial.validation_loss:.5g}"
+        values = [str(list(value) if isinstance(value, tuple) else value) for value in trial.values.values()]
+        table.add_row(str(trial.number), *values, loss, visible(trial.problem))
+    return table

@@ -91,6 +91,12 @@ def test_all_mistakes_are_reported_at_once_with_places_and_what_is_allowed() -> 
         optimzer = "adam"
         epochs = 3.5
         class_weights = "some"
+        [[prepare]]
+        step = "impute"
+        strategy = "median"
+        [[prepare]]
+        step = "impute"
+        strategy = "middle"
         [registr]
         name = "m"
         """
@@ -107,6 +113,7 @@ def test_all_mistakes_are_reported_at_once_with_places_and_what_is_allowed() -> 
         "recipe.toml: training.optimzer is not a known key; did you mean optimizer?",
         "recipe.toml: register is missing",
         "recipe.toml: registr is not a known key; did you mean register?",
+        "recipe.toml: prepare[1].strategy is 'middle'; allowed is one of mean, median, mode, constant",
     )
 
 

@@ -149,6 +149,8 @@ def test_the_version_holds_metrics_its_parent_golden_rows_and_the_alias(tmp_path
     assert about.metrics["test_accuracy"] == outcome.metrics["test"]["accuracy"]
     assert find_version(repository, "m", "candidate")[0] == 2
     assert outcome.registration is not None and outcome.registration.golden_rows_given
+    statistics: Any = about.reference_statistics
+    assert statistics["rows"] == 280
 
 
 def test_an_interrupted_training_registers_the_best_so_far(tmp_path: Path) -> None:
@@ -193,6 +195,28 @@ def test_balanced_weights_raise_the_recall_of_a_rare_class(tmp_path: Path) -> No
     balanced = run(tmp_path, table, model=model, training=QUICK | {"class_weights": "balanced"})
     predicted = [np.mean(served_scores(outcome)[0] < 0.5) for outcome in (plain, balanced)]
     assert predicted[0] < 0.05 < predicted[1]
+
+
+def test_the_steps_of_the_recipe_prepare_training_and_served_rows(tmp_path: Path) -> None:
+    steps = (
+        {"step": "impute", "strategy": "median"},
+        {"step": "standardise", "columns": ["temperature", "humidity", "hour"]},
+    )
+    recipe = recipe_with(tmp_path, training=QUICK).model_copy(update={"prepare": steps})
+    outcome = run_recipe(recipe, MemoryTable(weather(600)), tmp_path, created_at=NOW)
+    x_NG = np.asarray(outcome.data.training.x)
+    np.testing.assert_allclose(x_NG[:, 1:].mean(axis=0), 0, atol=1e-5)
+    assert [step.kind for step in outcome.data.preprocessing.steps] == ["impute", "standardise"]
+    scores, labels = served_scores(outcome)
+    assert np.mean((scores[:, 0] >= 0.5) == labels) == pytest.approx(outcome.metrics["test"]["accuracy"])
+
+
+def test_missing_values_after_the_preparation_are_refused_by_name(tmp_path: Path) -> None:
+    steps = ({"step": "standardise", "columns": ["temperature", "hour"]},)
+    recipe = recipe_with(tmp_path, training=QUICK).model_copy(update={"prepare": steps})
+    with pytest.raises(ModelError, match="humidity has missing or infinite values") as caught:
+        run_recipe(recipe, MemoryTable(weather(600)), tmp_path, created_at=NOW)
+    assert "impute" in str(caught.value.remedy)
 
 
 def test_the_preparation_is_fitted_on_a_stated_number_of_rows(tmp_path: Path) -> None:

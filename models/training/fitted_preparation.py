@@ -1,0 +1,141 @@
+"""Fit the preparation of a recipe to training rows, and apply it to all rows.
+
+Shapes: N rows, F features, G columns after preprocessing, R rows that it is fitted to, K of them kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from forebay.models.artefacts.arrays import FloatArray
+from forebay.models.artefacts.preparation import prepare, prepared_width
+from forebay.models.artefacts.preprocessing import Preprocessing, RowsRejected
+from forebay.models.artefacts.signature import Signature
+from forebay.models.preparation.preparation import read_preparation
+from forebay.models.preparation.training_rows import TrainingRows
+from forebay.models.training.fit import fit_preprocessing
+from forebay.models.training.recipe import Recipe
+from forebay.models.training.row_files import row_blocks, write_rows
+from forebay.models.training.table_coding import CodedTable
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RecipePreparation:
+    """A preparation that was fitted to rows of a table.
+
+    signature: with the features that must have a value.
+    names: of the columns after the last step.
+    keep_R, x_KG: the rows that are trained on, and what the preparation gives for them; None for sequences, and where no step
+        decides about it.
+    """
+
+    signature: Signature
+    preprocessing: Preprocessing
+    names: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    keep_R: npt.NDArray[np.bool_] | None = None
+    x_KG: FloatArray | None = None
+
+
+def fit_preparation(recipe: Recipe, table: CodedTable, rows: npt.NDArray[np.int64]) -> RecipePreparation:
+    """Return the recipe's steps fitted to rows of the table.
+
+    Without steps, nets get the usual three: missing numbers become the median, numbers are standardised, texts are one-hot
+    encoded; trees take the rows as they are. Raises ModelError(kind="fit") that names the step and the column.
+    """
+    signature = table.signature
+    names = tuple(feature.name for feature in signature.features)
+    if not recipe.prepare and not recipe.model.is_net:
+        return RecipePreparation(signature, Preprocessing.identity(), names)
+    x_RF, event_rows = events_of(table, rows)
+    if not recipe.prepare:
+        preprocessing = fit_preprocessing(signature, x_RF, impute="median")
+        return RecipePreparation(signature, preprocessing, _usual_names(signature))
+    y_N, keys_N, times_N = (
+        None if values is None else np.asarray(values[event_rows])
+        for values in (table.y_N, table.keys_N, table.times_N)
+    )
+    training = TrainingRows.of(
+        signature,
+        x_RF,
+        y_N=y_N,
+        keys_N=keys_N,
+        times_N=times_N,
+        sequences_N=None if signature.window is None else np.searchsorted(rows, event_rows),
+        seed=recipe.training.seed,
+    )
+    fitted = read_preparation(list(recipe.prepare), "recipe").fit(training)
+    is_single = signature.window is None
+    return RecipePreparation(
+        replace(signature, features=fitted.features(signature.features)),
+        fitted.preprocessing,
+        fitted.names,
+        notes=fitted.notes,
+        keep_R=fitted.keep_N if is_single else None,
+        x_KG=fitted.x_KG if is_single else None,
+    )
+
+
+def prepare_rows(
+    table: CodedTable, preprocessing: Preprocessing, rows: npt.NDArray[np.int64], path: Path
+) -> tuple[npt.NDArray[np.int64], FloatArray]:
+    """Return the rows that a worker does not reject, and what the preparation gives for them, in a file at `path`."""
+    signature = table.signature
+    width = prepared_width(signature, preprocessing)
+    kept: list[npt.NDArray[np.int64]] = []
+
+    def blocks() -> Iterator[FloatArray]:
+        for part in row_blocks(len(rows), max(width, signature.row_width)):
+            x_bF = np.ascontiguousarray(table.x_NF[rows[part]])
+            usable_b = _usable(signature, preprocessing, x_bF)
+            kept.append(rows[part][usable_b])
+            if usable_b.any():
+                yield prepare(signature, preprocessing, np.ascontiguousarray(x_bF[usable_b]))
+
+    x_NG = write_rows(path, width, blocks())
+    return (np.concatenate(kept) if kept else rows[:0]), x_NG
+
+
+def _usable(signature: Signature, preprocessing: Preprocessing, x_bF: FloatArray) -> npt.NDArray[np.bool_]:
+    """Return which rows a worker would predict."""
+    usable_b = np.ones(len(x_bF), dtype=np.bool_)
+    if signature.window is None:
+        required = [place for place, feature in enumerate(signature.features) if not feature.nullable]
+        usable_b &= ~np.isnan(x_bF[:, required]).any(axis=1)
+    while usable_b.any():
+        left = np.flatnonzero(usable_b)
+        try:
+            prepare(signature, preprocessing, np.ascontiguousarray(x_bF[left]), checked=True)
+        except RowsRejected as rejected:  # by the first check that rejects any
+            usable_b[left[list(rejected.reasons)]] = False
+        else:
+            break
+    return usable_b
+
+
+def events_of(table: CodedTable, rows: npt.NDArray[np.int64]) -> tuple[FloatArray, npt.NDArray[np.int64]]:
+    """Return the events of the rows, and the row of each: a worker prepares the events of a sequence one by one."""
+    x_RF = np.ascontiguousarray(table.x_NF[rows])
+    window = table.signature.window
+    if window is None:
+        return x_RF, rows
+    x_RTW = x_RF.reshape(len(x_RF), *window.row_shape(table.signature.num_features))
+    is_event_RT = x_RTW[:, :, -1] > 0
+    return np.ascontiguousarray(x_RTW[is_event_RT][:, :-1]), rows[np.nonzero(is_event_RT)[0]]
+
+
+def _usual_names(signature: Signature) -> tuple[str, ...]:
+    """Return the names of the columns that `fit_preprocessing` gives: numbers, then a column for each code of a text."""
+    features = signature.features
+    names = [feature.name for feature in features if not feature.is_text]
+    for feature in features:
+        codes = feature.categories or tuple(map(str, range(feature.num_codes)))
+        names += (
+            [f"{feature.name}={code}" for code in (*codes, "other")[: feature.num_codes]] if feature.is_text else []
+        )
+    return tuple(names)
