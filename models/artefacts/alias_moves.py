@@ -5,8 +5,9 @@ from __future__ import annotations
 import fcntl
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -16,6 +17,7 @@ from forebay.models.artefacts.aliases import (
     MAX_ALIASES_BYTES,
     Aliases,
     AliasMove,
+    VersionCopy,
     check_alias,
     read_aliases,
 )
@@ -55,8 +57,7 @@ def move_alias(
     """
     check_alias(alias)
     _check_texts(by=by, reason=reason)
-    if not isinstance(at, datetime) or at.utcoffset() is None:
-        raise _error(f"the time of the move is {describe(at)}", "give a time such as datetime.now(UTC)")
+    _check_time(at)
     list_versions(repository, name)
     place = open_store(repository).place(name)
 
@@ -68,10 +69,35 @@ def move_alias(
         if before == after:
             return None
         moved = AliasMove(at=at, by=by, alias=alias, before=before, after=after, reason=reason)
-        return Aliases((*aliases.history, moved))
+        return replace(aliases, history=(*aliases.history, moved))
 
     changed = _change(repository, name, move)
     return None if changed is None else changed.history[-1]
+
+
+def record_copy(
+    repository: Path | str, name: str, version: int, source: Mapping[str, object], *, by: str, at: datetime
+) -> None:
+    """Write into the history of a model that a version was copied from a registry. Aliases stay where they are.
+
+    source, by, at: as in `VersionCopy`.
+
+    Raises like `move_alias`.
+    """
+    check_by(by)
+    _check_time(at)
+    copy = VersionCopy(at, by, resolve_version(repository, name, version), source)
+    _change(repository, name, lambda aliases: replace(aliases, copies=(*aliases.copies, copy)))
+
+
+def check_by(by: object) -> None:
+    """Raise ModelError unless this can be stored as who moved an alias or copied a version."""
+    _check_texts(by=by)
+
+
+def _check_time(at: object) -> None:
+    if not isinstance(at, datetime) or at.utcoffset() is None:
+        raise _error(f"the time of the move is {describe(at)}", "give a time such as datetime.now(UTC)")
 
 
 def _change(repository: Path | str, name: str, move: Callable[[Aliases], Aliases | None]) -> Aliases | None:

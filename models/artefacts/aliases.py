@@ -57,10 +57,40 @@ class AliasMove:
 
 
 @dataclass(frozen=True, slots=True)
+class VersionCopy:
+    """A version that was copied from a registry.
+
+    at: when, with a time zone.
+    by: who copied it.
+    source: what the manifest of the version states too: JSON values with `uri`.
+    """
+
+    at: datetime
+    by: str
+    version: int
+    source: Mapping[str, object]
+
+    @property
+    def uri(self) -> str:
+        """What was copied: the name that was given, and the version of the registry that it led to."""
+        given, resolved = str(self.source["uri"]), str(self.source.get("resolved", ""))
+        return given if resolved in ("", given) else f"{given} ({resolved})"
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the copy as JSON values."""
+        return {"at": self.at.isoformat(), "by": self.by, "version": self.version, "source": dict(self.source)}
+
+
+@dataclass(frozen=True, slots=True)
 class Aliases:
-    """The aliases of a model. history: all moves, oldest first."""
+    """The aliases of a model.
+
+    history: all moves, oldest first.
+    copies: all versions that were copied from a registry, oldest first.
+    """
 
     history: tuple[AliasMove, ...] = ()
+    copies: tuple[VersionCopy, ...] = ()
 
     @property
     def versions(self) -> Mapping[str, int]:
@@ -78,6 +108,7 @@ class Aliases:
             "format": _FORMAT,
             "aliases": dict(self.versions),
             "history": [move.to_dict() for move in self.history],
+            **({"copies": [copy.to_dict() for copy in self.copies]} if self.copies else {}),
         }
         return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
 
@@ -92,8 +123,9 @@ class Aliases:
                 kind="format",
                 remedy="upgrade Forebay here",
             )
-        fields.reject_unknown_keys({"format", "aliases", "history"})
-        aliases = cls(tuple(_read_move(item) for item in fields.children("history")))
+        fields.reject_unknown_keys({"format", "aliases", "history", "copies"})
+        copies = fields.children("copies") if fields.has("copies") else []
+        aliases = cls(tuple(map(_read_move, fields.children("history"))), tuple(map(_read_copy, copies)))
         stated = fields.mapping("aliases")
         if stated != aliases.versions or any(isinstance(version, bool) for version in stated.values()):
             raise _damaged(f"{file}: the aliases are not those to which the history leads")
@@ -130,24 +162,38 @@ def check_alias(alias: object) -> str:
 
 def _read_move(fields: JsonObject) -> AliasMove:
     fields.reject_unknown_keys({"at", "by", "alias", "from", "to", "reason"})
-    at = fields.text("at")
-    try:
-        moment = datetime.fromisoformat(at)
-    except ValueError:
-        fields.fail("at", at, "a time such as 2026-11-02T09:30:00+00:00")
     alias = fields.text("alias")
     try:
         check_alias(alias)
     except ModelError as error:
         fields.fail("alias", alias, str(error.remedy).removeprefix("use "))
     return AliasMove(
-        at=moment,
+        at=_read_time(fields),
         by=fields.text("by"),
         alias=alias,
         before=_read_version(fields, "from"),
         after=_read_version(fields, "to"),
         reason=fields.text("reason"),
     )
+
+
+def _read_copy(fields: JsonObject) -> VersionCopy:
+    fields.reject_unknown_keys({"at", "by", "version", "source"})
+    fields.child("source").text("uri")
+    return VersionCopy(
+        _read_time(fields), fields.text("by"), fields.integer("version", minimum=1), fields.mapping("source")
+    )
+
+
+def _read_time(fields: JsonObject) -> datetime:
+    at = fields.text("at")
+    try:
+        moment = datetime.fromisoformat(at)
+    except ValueError:
+        moment = None
+    if moment is None or moment.utcoffset() is None:
+        fields.fail("at", at, "a time such as 2026-11-02T09:30:00+00:00")
+    return moment
 
 
 def _read_version(fields: JsonObject, key: str) -> int | None:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
+from forebay.models.artefacts.alias_moves import check_by, record_copy
 from forebay.models.artefacts.argument_checks import describe, texts
 from forebay.models.artefacts.arrays import FloatArray
 from forebay.models.artefacts.backend_files import BACKENDS
@@ -29,6 +30,7 @@ from forebay.models.registration.mlflow_registry import SCHEME, fetch_mlflow_mod
 from forebay.models.registration.publish import publish_candidate
 from forebay.models.registration.readers import find_reader, missing_library
 from forebay.models.registration.sample import Sample, read_sample
+from forebay.models.registration.user_name import user_name
 from forebay.schemas.errors import ForebayError, ModelError
 
 
@@ -82,6 +84,7 @@ def register(
     note: str = "",
     licence: str = "",
     parent: int | None = None,
+    by: str | None = None,
     tolerance: Tolerance | None = None,
     backend: str | None = None,
     arguments: Mapping[str, object] = MappingProxyType({}),
@@ -107,6 +110,7 @@ def register(
     preprocessing: is applied to rows before the model; None for what the model brings.
     outputs: "logits", "probabilities" or "values"; None for what the model says.
     golden_rows: [N, F] as events give them; at most 32 are stored. None for rows of the sample, or made ones.
+    by: who registers it, for the history of a model from a registry; None for the user's name on this machine.
     tolerance: the allowed difference of outputs; None for one that suits the model.
     backend: what shall run the model; None to choose.
     arguments: with which the constructor of a torch module of your own built it, by name.
@@ -122,6 +126,8 @@ def register(
     check_provenance(name, metrics=metrics, created_at=moment)
     check_parent(repository, name, parent)
     check_tolerance(name, tolerance)
+    by = user_name() if by is None else by
+    check_by(by)
     stated, sample = _input(signature, target)
     hints = Hints(
         name,
@@ -138,7 +144,14 @@ def register(
         on_progress=on_progress,
     )
     about = Provenance(moment, metrics, note, licence, parent=parent, reference_statistics=reference_statistics)
-    return _register(model, hints, sample, tolerance=tolerance, repository=repository, provenance=about)
+    if not isinstance(model, str | Path) or not str(model).startswith(SCHEME):
+        return _register(model, hints, sample, tolerance=tolerance, repository=repository, provenance=about)
+    with tempfile.TemporaryDirectory() as scratch:
+        fetched = fetch_mlflow_model(str(model), Path(scratch))
+        about = replace(about, source=fetched.source)
+        done = _register(fetched.file, hints, sample, tolerance=tolerance, repository=repository, provenance=about)
+    record_copy(repository, name, done.version, fetched.source, by=by, at=moment)
+    return done
 
 
 def _register(
@@ -150,11 +163,6 @@ def _register(
     repository: Path | str,
     provenance: Provenance,
 ) -> Registration:
-    if isinstance(model, str | Path) and str(model).startswith(SCHEME):
-        with tempfile.TemporaryDirectory() as scratch:
-            fetched = fetch_mlflow_model(str(model), Path(scratch))
-            about = replace(provenance, source=fetched.source)
-            return _register(fetched.file, hints, sample, tolerance=tolerance, repository=repository, provenance=about)
     what, entry = find_reader(model)
     if hints.output is not None and not entry.chooses_output:
         raise ModelError(

@@ -16,6 +16,7 @@ from forebay.stream.cli.output import echo, echo_json
 from forebay.stream.cli.subcommands import SubcommandGroup
 
 if TYPE_CHECKING:
+    from forebay.models.artefacts.aliases import AliasMove, VersionCopy
     from forebay.stream.cli.models_reading import Validation
 
 
@@ -201,7 +202,7 @@ def alias(
 
     from forebay.models.artefacts.alias_moves import move_alias
     from forebay.models.artefacts.repository import resolve_version, split_reference
-    from forebay.stream.cli.models_reading import user_name
+    from forebay.models.registration.user_name import user_name
 
     name, version = split_reference(reference)
     number = None if remove else resolve_version(folder, name, version)
@@ -229,13 +230,20 @@ def alias(
 @click.option("--alias", metavar="ALIAS", help="Show only the moves of this alias.")
 @json_option
 def history(source: ConfigSource, name: str, repository: str | None, alias: str | None, as_json: bool) -> None:
-    """Show who moved the aliases of a model when, from and to which version, and why; newest first."""
+    """Show who moved the aliases of a model when, from and to which version, and why; newest first.
+
+    Versions that were copied from an MLflow registry are listed too, with what they are copies of.
+    """
     folder = chosen_repository(source, repository)
     from forebay.models.artefacts.aliases import read_aliases
     from forebay.models.artefacts.repository import list_versions
 
     list_versions(folder, name)  # refuses a model that does not exist
-    moves = [move for move in reversed(read_aliases(folder, name).history) if alias in (None, move.alias)]
+    aliases = read_aliases(folder, name)
+    moves: list[AliasMove | VersionCopy] = [move for move in aliases.history if alias in (None, move.alias)]
+    if alias is None:
+        moves = sorted([*moves, *aliases.copies], key=lambda entry: entry.at)
+    moves.reverse()
     if as_json:
         echo_json([move.to_dict() for move in moves])
     elif moves:

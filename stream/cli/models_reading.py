@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
 import hashlib
 import json
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -162,14 +160,6 @@ def validate_version(
     took_s = time.monotonic() - started_s
     what = stored.manifest.architecture or stored.manifest.backend
     return Validation(f"{name}@{served.version}", f"{what} on {served.device}, {golden}, {took_s:.1f} s")
-
-
-def user_name() -> str:
-    """Return the name of the user that runs this process, or the number if it has no name."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError, ImportError):
-        return f"uid {os.getuid()}"
 
 
 def _read(repository: Path | str, name: str, version: int) -> tuple[Manifest, Mapping[str, object], str]:

@@ -35,6 +35,7 @@ class RegisterOptions(TypedDict):
     note: str
     licence: str
     parent: int | None
+    by: str | None
     backend: str | None
     output: str | None
 
@@ -86,6 +87,9 @@ class RegisterOptions(TypedDict):
 @click.option("--licence", default="", metavar="TEXT", help="The terms of use, such as an SPDX identifier.")
 @click.option(
     "--parent", type=click.IntRange(min=1), metavar="VERSION", help="The version that this one was made from."
+)
+@click.option(
+    "--by", metavar="TEXT", help="Who registers it, for the history. [default: the user's name on this machine]"
 )
 @json_option
 def command(

@@ -32,7 +32,7 @@ from forebay.stream.terminal.console import (
 )
 
 if TYPE_CHECKING:
-    from forebay.models.artefacts.aliases import AliasMove
+    from forebay.models.artefacts.aliases import AliasMove, VersionCopy
     from forebay.models.artefacts.manifest import Manifest
     from forebay.models.artefacts.progress import OnProgress
     from forebay.models.registration.candidate import ConversionNote
@@ -121,10 +121,16 @@ def version_text(shown: Version) -> Table:
     return table
 
 
-def history_table(moves: Iterable[AliasMove]) -> Table:
-    """Return a table with one line per move of an alias."""
+def history_table(moves: Iterable[AliasMove | VersionCopy]) -> Table:
+    """Return a table with one line per move of an alias, or copy of a version."""
+    from forebay.models.artefacts.aliases import VersionCopy
+
     table = plain_table("at", "alias", "from", "to", "by", "reason", right=("from", "to"))
     for move in moves:
+        if isinstance(move, VersionCopy):
+            reason = f"copied from {_line(move.uri)}"
+            table.add_row(*map(Text, (_moment(move.at), "", "", str(move.version), _line(move.by), reason)))
+            continue
         after = "removed" if move.after is None else str(move.after)
         cells = (_moment(move.at), move.alias, _or_empty(move.before), after, _line(move.by), _line(move.reason))
         table.add_row(*map(Text, cells))

@@ -13,11 +13,12 @@ from typing import Any
 import fsspec
 import pytest
 
+from forebay.models.artefacts.alias_moves import record_copy
 from forebay.models.artefacts.reference_statistics import NumberReference, ReferenceStatistics
 from forebay.stream.cli import main
 from tests.models.artefacts.test_artefact import replace_file
 from tests.models.artefacts.test_old_format import OLD
-from tests.models.build import make_net, publish
+from tests.models.build import CREATED_AT, make_net, publish
 from tests.models.own_code import manifest_digest, publish_function
 
 
@@ -175,6 +176,18 @@ def test_a_move_is_printed_as_json(run: Any) -> None:
     move = run("alias", "delays@1", "champion", "--json")
     assert (move["alias"], move["from"], move["to"]) == ("champion", None, 1) and move["by"]
     assert run("alias", "delays@1", "champion", "--json") is None
+
+
+def test_the_history_has_copies_from_a_registry(run: Any) -> None:
+    run("alias", "delays@1", "champion", "--by", "anna")
+    source = {"uri": "models:/late@best", "resolved": "models:/late/7"}
+    record_copy("models", "delays", 1, source, by="bert", at=CREATED_AT)
+    move, copy = run("history", "delays", "--json")
+    assert move["alias"] == "champion"
+    assert copy == {"at": CREATED_AT.isoformat(), "by": "bert", "version": 1, "source": source}
+    line = run("history", "delays").splitlines()[-1]
+    assert line.split()[2:] == ["1", "bert", "copied", "from", "models:/late@best", "(models:/late/7)"]
+    assert len(run("history", "delays", "--alias", "champion", "--json")) == 1
 
 
 def test_a_model_without_aliases_has_an_empty_history(run: Any) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 import forebay.models.artefacts.alias_moves
-from forebay.models.artefacts.alias_moves import move_alias
-from forebay.models.artefacts.aliases import AliasMove, read_aliases
+from forebay.models.artefacts.alias_moves import move_alias, record_copy
+from forebay.models.artefacts.aliases import AliasMove, VersionCopy, read_aliases
 from forebay.schemas.errors import ModelError, StorageError
 from tests.models.build import CREATED_AT, publish
 
@@ -39,6 +39,21 @@ def test_every_move_is_in_the_history(repository: Path) -> None:
     aliases = read_aliases(repository, "delays")
     assert aliases.history == (first, second, third, fourth)
     assert dict(aliases.versions) == {"previous": 2}
+
+
+def test_a_copy_from_a_registry_moves_no_alias(repository: Path) -> None:
+    move(repository)
+    source = {"uri": "models:/delays@champion", "resolved": "models:/delays/7"}
+    record_copy(repository, "delays", 2, source, by="bert", at=CREATED_AT)
+    aliases = read_aliases(repository, "delays")
+    assert aliases.copies == (VersionCopy(CREATED_AT, "bert", 2, source),)
+    assert aliases.copies[0].uri == "models:/delays@champion (models:/delays/7)"
+    move(repository, version=2)
+    assert read_aliases(repository, "delays").copies == aliases.copies and dict(aliases.versions) == {"champion": 1}
+    with pytest.raises(ModelError, match="there is no version 9"):
+        record_copy(repository, "delays", 9, source, by="bert", at=CREATED_AT)
+    with pytest.raises(ModelError, match="by is ''"):
+        record_copy(repository, "delays", 2, source, by="", at=CREATED_AT)
 
 
 def test_a_move_to_where_the_alias_is_changes_nothing(repository: Path) -> None:

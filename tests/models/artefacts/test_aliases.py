@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.models.artefacts.alias_moves import move_alias
-from forebay.models.artefacts.aliases import Aliases, AliasMove, read_aliases
+from forebay.models.artefacts.aliases import Aliases, AliasMove, VersionCopy, read_aliases
 from forebay.models.artefacts.repository import list_models, list_versions, read_signature, split_reference
 from forebay.schemas.errors import ModelError
 from tests.models.build import CREATED_AT, load_artefact, publish
@@ -22,7 +22,8 @@ GOOD = Aliases(
         AliasMove(CREATED_AT, "bert", "old", before=None, after=1, reason="é"),
         AliasMove(CREATED_AT, "anna", "old", before=1, after=None, reason="gone"),
         AliasMove(CREATED_AT, "anna", "canary", before=None, after=2, reason=""),
-    )
+    ),
+    (VersionCopy(CREATED_AT, "anna", 2, {"uri": "models:/m@a", "resolved": "models:/m/7"}),),
 )
 
 
@@ -66,11 +67,26 @@ def test_what_is_written_is_read() -> None:
         (lambda d: d["history"][0].update(at="now"), "history[0].at is 'now'; allowed is a time such as"),
         (lambda d: d["history"][0].update(alias="2"), "history[0].alias is '2'; allowed is letters, digits"),
         (lambda d: d["history"][0].update(by=None), "history[0].by is None; allowed is a string"),
+        (
+            lambda d: d["copies"][0].update(at="2026-11-02T09:30:00"),
+            "copies[0].at is '2026-11-02T09:30:00'; allowed is a",
+        ),
+        (
+            lambda d: d["copies"][0].update(version=0),
+            "copies[0].version is 0; allowed is a whole number from 1 upwards",
+        ),
+        (lambda d: d["copies"][0]["source"].pop("uri"), "copies[0].source.uri is missing"),
+        (lambda d: d["copies"][0].update(who="x"), "copies[0].who is not a known key"),
         (lambda d: d["history"][0].update(who="x"), "history[0].who is not a known key"),
     ],
 )
 def test_a_fault_in_the_file_is_named(change: Any, says: str) -> None:
     assert fault(changed(change)).message.startswith(f"aliases.json: {says}")
+
+
+def test_a_file_without_copies_has_no_such_key() -> None:
+    data = Aliases(GOOD.history).to_json()
+    assert b"copies" not in data and Aliases.from_json(data, "aliases.json").copies == ()
 
 
 def test_true_is_not_version_one() -> None:

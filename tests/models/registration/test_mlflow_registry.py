@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from forebay.models.artefacts.aliases import read_aliases
 from forebay.models.artefacts.artefact import read_version
 from forebay.models.registration.mlflow_registry import fetch_mlflow_model
 from forebay.models.registration.register import register
 from forebay.schemas.errors import ModelError
+from tests.models.build import CREATED_AT
 
 # MLflow warns about its file store and leaves files open.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -66,7 +68,7 @@ def registry(store: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("uri", ["models:/boosted@champion", "models:/boosted/1"])
 def test_a_model_is_registered_with_its_source(uri: str, store: tuple[str, str], tmp_path: Path) -> None:
-    done = register(uri, name="boosted", repository=tmp_path / "models")
+    done = register(uri, name="boosted", repository=tmp_path / "models", by="anna", created_at=CREATED_AT)
     source = read_version(tmp_path / "models", "boosted").manifest.provenance.source
     fetched = fetch_mlflow_model(uri, tmp_path)
     assert done.backend == "trees" and done.compared
@@ -79,6 +81,8 @@ def test_a_model_is_registered_with_its_source(uri: str, store: tuple[str, str],
         "file": "model.ubj",
         "sha256": hashlib.sha256(fetched.file.read_bytes()).hexdigest(),
     }
+    (copy,) = read_aliases(tmp_path / "models", "boosted").copies
+    assert (copy.version, copy.source, copy.by, copy.at) == (1, source, "anna", CREATED_AT)
 
 
 def test_lightgbm_is_read_as_text(tmp_path: Path) -> None:
