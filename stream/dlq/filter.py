@@ -9,17 +9,12 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Final
 
-from pydantic import TypeAdapter, ValidationError
-
 from forebay.schemas.errors import ConfigError
 from forebay.schemas.failures import FailureKind
-from forebay.stream.config.values import Moment
+from forebay.stream.config.moment import parse_moment
 from forebay.stream.dlq.dead_letter import DeadLetter, Position
 
-_AGO: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h|d)", re.ASCII)
 _RECORD_PLACE: Final = re.compile(r"(\d{1,9})[:@](\d{1,18})", re.ASCII)
-_UNIT_MS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_MOMENT: Final = TypeAdapter(Moment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,24 +54,6 @@ def check_kinds(kinds: Sequence[str]) -> frozenset[str]:
                 remedy=(f"did you mean {str(near[0])!r}? " if near else "") + f"the kinds are {', '.join(FailureKind)}",
             )
     return frozenset(kinds)
-
-
-def parse_moment(option: str, text: str, *, now_ms: int) -> int:
-    """Parse a time: RFC 3339, milliseconds since 1970, or a duration before now (15m, 2h). Raises ConfigError.
-
-    Returns milliseconds since the Unix epoch.
-    """
-    if ago := _AGO.fullmatch(text.strip()):
-        return max(0, now_ms - round(float(ago[1]) * _UNIT_MS[ago[2]]))
-    try:
-        return _MOMENT.validate_python(int(text) if text.strip().isdecimal() else text.strip())
-    except (ValidationError, ValueError):
-        raise ConfigError(
-            f"{option} {text!r} is not a time",
-            kind="moment",
-            remedy="write a duration before now (90s, 15m, 2h, 3d), a date and time with its offset "
-            "(2026-01-31T12:00:00Z), or milliseconds since 1970",
-        ) from None
 
 
 def parse_time_range(since: str | None, until: str | None, *, now_ms: int) -> tuple[int | None, int | None]:

@@ -1,0 +1,1 @@
+"""Tables from Kafka: the events of a topic as record batches."""
