@@ -81,7 +81,7 @@ def _distribution(column: Document) -> str:
     return ", ".join(shown).replace(", (", "  (")
 
 
-def _correlations_table(correlations: Document) -> Table:
+def _correlations_table(correlations: Document) -> Table | Text:
     names, matrix = correlations["columns"], correlations["pearson"]
     pairs = [
         (matrix[first][second], names[first], names[second])
@@ -90,6 +90,8 @@ def _correlations_table(correlations: Document) -> Table:
         if matrix[first][second] is not None
     ]
     pairs.sort(key=lambda pair: -abs(pair[0]))
+    if not pairs:
+        return Text("no pair of columns can be correlated: numbers that vary are needed", YELLOW)
     table = plain_table("correlation", "of", "and", right=("correlation",))
     for value, first, second in pairs[:_NUM_PAIRS]:
         table.add_row(*map(Text, (f"{value:+.3f}", _cut(first, 40), _cut(second, 40))))

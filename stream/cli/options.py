@@ -180,6 +180,16 @@ def json_option(function: Callable[P, R]) -> Callable[P, R]:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
 
 
+def parse_delimiter(text: str | None) -> str | None:
+    """Return the character of --delimiter. Raises ConfigError for several characters."""
+    character = {"tab": "\t", "\\t": "\t"}.get(text or "", text)
+    if character is not None and (len(character) != 1 or character in '"\r\n'):
+        raise ConfigError(
+            f"--delimiter {text!r} is not one character", kind="delimiter", remedy="write it like --delimiter ';'"
+        )
+    return character
+
+
 def _parse(assignments: tuple[str, ...]) -> Mapping[str, object]:
     overrides: dict[str, object] = {}
     problems = []

@@ -13,7 +13,7 @@ import click
 from forebay.schemas.errors import ConfigError
 from forebay.stream.cli.examples import examples
 from forebay.stream.cli.interrupts import run_async
-from forebay.stream.cli.options import ConfigSource, bootstrap_option, config_options, json_option
+from forebay.stream.cli.options import ConfigSource, bootstrap_option, config_options, json_option, parse_delimiter
 from forebay.stream.cli.output import echo, echo_json
 from forebay.stream.cli.publish_check import find_signature, outcome_topics, warn
 from forebay.stream.core.quantities import quantity
@@ -257,7 +257,7 @@ def _read_options(options: PublishOptions, categories: Mapping[str, Collection[s
     from forebay.models.data.csv_rows import CsvOptions
     from forebay.models.data.row_source import ReadOptions
 
-    csv = CsvOptions(_delimiter(options["delimiter"]), text_columns=options["text_columns"], categories=categories)
+    csv = CsvOptions(parse_delimiter(options["delimiter"]), text_columns=options["text_columns"], categories=categories)
     return ReadOptions(cast("Format | None", options["form"]), options["raw"], csv)
 
 
@@ -276,15 +276,6 @@ def _header(text: str) -> tuple[str, bytes]:
             f"--header {text!r} is not NAME=VALUE", kind="header", remedy="write it like --header source=test"
         )
     return name, value.encode()
-
-
-def _delimiter(text: str | None) -> str | None:
-    character = {"tab": "\t", "\\t": "\t"}.get(text or "", text)
-    if character is not None and (len(character) != 1 or character in '"\r\n'):
-        raise ConfigError(
-            f"--delimiter {text!r} is not one character", kind="delimiter", remedy="write it like --delimiter ';'"
-        )
-    return character
 
 
 def _print_published(job: PublishJob, event: PublishedEvent, as_json: bool) -> None:

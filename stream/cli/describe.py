@@ -1,0 +1,200 @@
+"""`forebay describe`: statistics of the columns of files or of a topic, in one pass."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack, cast
+
+import click
+
+from forebay.schemas.errors import ConfigError, StorageError
+from forebay.stream.cli.examples import examples
+from forebay.stream.cli.interrupts import unwind_on_signal
+from forebay.stream.cli.options import json_option, parse_delimiter
+from forebay.stream.cli.output import echo, echo_json
+from forebay.stream.core.extras import install_hint
+
+if TYPE_CHECKING:
+    from forebay.models.data.file_table import FileTable
+    from forebay.models.data.table_options import TableFormat
+
+_MAX_WORKERS: Final = 4
+
+
+class DescribeOptions(TypedDict):
+    """The options of the command, by parameter name."""
+
+    columns: tuple[str, ...]
+    correlations: bool
+    page: Path | None
+    max_rows: int | None
+    skip_bad_lines: bool
+    form: str | None
+    delimiter: str | None
+    text_columns: tuple[str, ...]
+
+
+@click.command(
+    name="describe",
+    epilog=examples(
+        ("forebay describe flights.csv.gz", "one line per column"),
+        ("forebay describe 'data/*.parquet' --columns dep_delay,carrier", "some columns of many files"),
+        ("forebay describe flights.csv --html flights.html --correlations", "a page with plots"),
+        ("forebay describe flights.csv --json | jq '.columns[0].quartiles'", "for scripts"),
+    ),
+)
+@click.argument("source", metavar="FILE")
+@click.option(
+    "--columns", multiple=True, metavar="NAME[,NAME]...", help="Describe only these columns; may be repeated."
+)
+@click.option("--correlations", is_flag=True, help="Correlate all pairs of columns of numbers (Pearson).")
+@click.option(
+    "--html", "page", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write a page with plots."
+)
+@click.option("--max-rows", type=click.IntRange(min=1), metavar="N", help="Read only the first N rows.")
+@click.option("--skip-bad-lines", is_flag=True, help="Skip and count lines that cannot be read.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["jsonl", "csv", "tsv", "parquet", "arrow"]),
+    help="The file's format. [default: inferred from its name; jsonl for -]",
+)
+@click.option("--delimiter", metavar="CHARACTER", help="CSV: the separator of values; `tab` for a tab. [default: ,]")
+@click.option(
+    "--text-column",
+    "text_columns",
+    multiple=True,
+    metavar="NAME",
+    help="CSV: read this column as text; may be repeated.",
+)
+@json_option
+def command(source: str, as_json: bool, **options: Unpack[DescribeOptions]) -> None:
+    """Describe the columns of FILE: types, missing and distinct values, range, quartiles, frequent values, histograms.
+
+    FILE is a path, a pattern such as 'data/*.csv', a URL, or `-` for standard input; the files of a pattern are one table.
+    CSV, TSV, JSON lines, Parquet and Arrow are read, also compressed (.gz, .zst), once and in bounded memory.
+
+    Everything is exact for up to 100,000 distinct values in a column. Beyond that, the number of distinct values is estimated
+    within 2 % and ranks of quartiles and histograms within 0.5 % of the rows: estimates are marked with ≈.
+    """
+    with unwind_on_signal():
+        document = _described(source, options, quiet=as_json)
+    if options["page"] is not None:
+        _write_page(document, options["page"])
+    if as_json:
+        echo_json(document)
+        return
+    from forebay.stream.cli.describe_render import description
+    from forebay.stream.terminal.console import print_whole
+
+    print_whole(description(document))
+    if options["page"] is not None:
+        echo(f"wrote {options['page']}", err=True)
+
+
+def _described(location: str, options: DescribeOptions, *, quiet: bool) -> dict[str, Any]:
+    """Read the source and return its statistics as JSON values."""
+    try:
+        from forebay.models.statistics.document import table_document
+        from forebay.models.statistics.table import describe
+    except ImportError:
+        raise ConfigError(
+            "forebay describe needs pyarrow, which is not installed", kind="files_missing", remedy=install_hint("files")
+        ) from None
+
+    source = _open(location, options)
+    first = _FirstRows(options["max_rows"])
+    with (
+        contextlib.closing(cast("Any", source.batches())) as batches,
+        _progress(source, quiet=quiet) as on_rows,
+    ):
+        table = describe(first.of(batches), correlations=options["correlations"], on_rows=on_rows)
+    assert table is not None, "a source has a batch"
+    skipped = source.skipped
+    if skipped.count:
+        from forebay.stream.terminal.console import visible
+
+        for row in skipped.first:
+            echo(visible(f"skipped {row.place}: {row.reason}"), err=True)
+    return table_document(table, source.name, skipped=skipped.count, complete=first.complete)
+
+
+def _open(location: str, options: DescribeOptions) -> FileTable:
+    from forebay.models.data.csv_rows import CsvOptions
+    from forebay.models.data.opening import open_source
+    from forebay.models.data.table_options import TableOptions
+
+    chosen = tuple(dict.fromkeys(name for names in options["columns"] for name in names.split(",") if name))
+    table_options = TableOptions(
+        format=cast("TableFormat | None", options["form"]),
+        columns=chosen or None,
+        csv=CsvOptions(parse_delimiter(options["delimiter"])),
+        types=dict.fromkeys(options["text_columns"], "text"),
+        skip_invalid=options["skip_bad_lines"],
+        workers=min(_MAX_WORKERS, os.cpu_count() or 1),
+    )
+    return open_source(location, table_options)
+
+
+class _FirstRows:
+    """Batches up to a number of rows. complete: whether these were all rows, once they were read."""
+
+    def __init__(self, max_rows: int | None) -> None:
+        self._max_rows = max_rows
+        self.complete = True
+
+    def of(self, batches: Iterable[Any]) -> Iterator[Any]:
+        left = self._max_rows
+        for batch in batches:
+            if left is None:
+                yield batch
+                continue
+            if batch.num_rows > left:
+                self.complete = False
+                yield batch.slice(0, left)
+                return
+            left -= batch.num_rows
+            yield batch
+
+
+@contextlib.contextmanager
+def _progress(source: FileTable, *, quiet: bool) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar if the standard error is a terminal."""
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    from forebay.stream.terminal.console import stderr_console, visible
+
+    console = stderr_console()
+    if quiet or not console.is_terminal:
+        yield lambda rows: None
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn(visible(source.name), markup=False),
+        BarColumn(),
+        TextColumn("{task.fields[rows]:,} rows"),
+        TextColumn("{task.fields[rate]:,.0f}/s"),
+        TimeElapsedColumn(),
+    )
+    started_s = time.monotonic()
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=1.0 if source.total_bytes else None, rows=0, rate=0.0)
+
+        def show(rows: int) -> None:
+            rate = rows / max(time.monotonic() - started_s, 1e-3)
+            bar.update(task, completed=source.fraction() or 0.0, rows=rows, rate=rate)
+
+        yield show
+
+
+def _write_page(document: dict[str, Any], path: Path) -> None:
+    from forebay.models.statistics.html_page import html_page
+
+    try:
+        path.write_text(html_page(document), encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"{path}: cannot write the page: {error.strerror or error}", kind="page") from error
