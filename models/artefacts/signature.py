@@ -49,7 +49,7 @@ class Feature:
     each of `parts`; see `date_parts`. A missing value becomes NaN if the feature is `nullable`; otherwise the row is rejected.
 
     other: whether an unknown category has a code of its own, `len(categories)`. If not, it is treated like a missing value.
-    parts: of a timestamp, such as `hour`; other values are treated like missing ones.
+    parts: of a timestamp, such as `hour`. Texts and numbers that are not times are treated like missing values.
     unit: of a timestamp's numbers, `milliseconds` or `seconds`.
     clock: whose parts are taken: `utc`, or `text` for the clock that a text shows, whatever its offset.
     reference: the ISO 8601 time from which `seconds_since` and `days_since` are counted.

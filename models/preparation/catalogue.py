@@ -18,6 +18,8 @@ from forebay.models.preparation.recipe_table import RecipeTable
 from forebay.models.preparation.scale import MinMaxStep, RobustStep, StandardiseStep
 from forebay.models.preparation.select import SelectStep
 from forebay.models.preparation.shape import ClipStep, LogStep, PowerStep, QuantileStep
+from forebay.models.preparation.target import TargetStep
+from forebay.models.preparation.text_steps import FrequencyStep, LabelStep, OneHotStep, RareStep
 
 STEPS: Final[Mapping[str, Callable[[RecipeTable], RecipeStep]]] = MappingProxyType(
     {
@@ -43,6 +45,11 @@ STEPS: Final[Mapping[str, Callable[[RecipeTable], RecipeStep]]] = MappingProxyTy
         DropColumnsStep.kind: DropColumnsStep.read,
         RenameStep.kind: RenameStep.read,
         CastStep.kind: CastStep.read,
+        OneHotStep.kind: OneHotStep.read,
+        LabelStep.kind: LabelStep.read,
+        TargetStep.kind: TargetStep.read,
+        FrequencyStep.kind: FrequencyStep.read,
+        RareStep.kind: RareStep.read,
     }
 )
 """The readers of steps, by the value of `step` in their table."""

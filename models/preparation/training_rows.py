@@ -67,11 +67,8 @@ class TrainingRows:
 
         Columns without a name are called `column_0`, `column_1`, …
         """
-        features = signature.features
-        names = tuple(feature.name for feature in features) or tuple(
-            f"column_{number}" for number in range(x_NF.shape[1])
-        )
-        texts = {feature.name: feature for feature in features if feature.is_text}
+        names = signature.column_names or tuple(f"column_{number}" for number in range(x_NF.shape[1]))
+        texts = {feature.name: feature for feature in signature.features if feature.is_text}
         return cls(names, x_NF, texts=texts, task=signature.task, is_raw=signature.window is None, **others)
 
     @property
