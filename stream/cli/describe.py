@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack, cast
 
 import click
 
-from forebay.schemas.errors import ConfigError, StorageError
+from forebay.schemas.errors import StorageError
 from forebay.stream.cli.examples import examples
 from forebay.stream.cli.interrupts import unwind_on_signal
-from forebay.stream.cli.options import json_option, parse_delimiter
+from forebay.stream.cli.options import ConfigSource, bootstrap_option, config_options, json_option, parse_delimiter
 from forebay.stream.cli.output import echo, echo_json
-from forebay.stream.core.extras import install_hint
 
 if TYPE_CHECKING:
     from forebay.models.data.file_table import FileTable
     from forebay.models.data.table_options import TableFormat
+    from forebay.stream.tables.topic_table import TopicTable
 
 _MAX_WORKERS: Final = 4
 
@@ -44,10 +45,13 @@ class DescribeOptions(TypedDict):
         ("forebay describe flights.csv.gz", "one line per column"),
         ("forebay describe 'data/*.parquet' --columns dep_delay,carrier", "some columns of many files"),
         ("forebay describe flights.csv --html flights.html --correlations", "a page with plots"),
+        ("forebay describe 'topic://features?from=-7d'", "the events of the last week"),
         ("forebay describe flights.csv --json | jq '.columns[0].quartiles'", "for scripts"),
     ),
 )
-@click.argument("source", metavar="FILE")
+@config_options
+@bootstrap_option
+@click.argument("location", metavar="FILE|TOPIC")
 @click.option(
     "--columns", multiple=True, metavar="NAME[,NAME]...", help="Describe only these columns; may be repeated."
 )
@@ -61,7 +65,7 @@ class DescribeOptions(TypedDict):
     "--format",
     "form",
     type=click.Choice(["jsonl", "csv", "tsv", "parquet", "arrow"]),
-    help="The file's format. [default: inferred from its name; jsonl for -]",
+    help="The format of FILE. [default: inferred from its name; jsonl for -]",
 )
 @click.option("--delimiter", metavar="CHARACTER", help="CSV: the separator of values; `tab` for a tab. [default: ,]")
 @click.option(
@@ -72,17 +76,25 @@ class DescribeOptions(TypedDict):
     help="CSV: read this column as text; may be repeated.",
 )
 @json_option
-def command(source: str, as_json: bool, **options: Unpack[DescribeOptions]) -> None:
-    """Describe the columns of FILE: types, missing and distinct values, range, quartiles, frequent values, histograms.
+def command(
+    source: ConfigSource,
+    bootstrap_server: str | None,
+    location: str,
+    as_json: bool,
+    **options: Unpack[DescribeOptions],
+) -> None:
+    """Describe the columns of a table: types, missing and distinct values, range, quartiles, frequent values, histograms.
 
     FILE is a path, a pattern such as 'data/*.csv', a URL, or `-` for standard input; the files of a pattern are one table.
-    CSV, TSV, JSON lines, Parquet and Arrow are read, also compressed (.gz, .zst), once and in bounded memory.
+    CSV, TSV, JSON lines, Parquet and Arrow are read, also compressed (.gz, .zst), once and in bounded memory. TOPIC is
+    topic://NAME, with ?from=TIME&to=TIME for a part of it: an age (-7d), RFC 3339, or offset:N.
 
     Everything is exact for up to 100,000 distinct values in a column. Beyond that, the number of distinct values is estimated
     within 2 % and ranks of quartiles and histograms within 0.5 % of the rows: estimates are marked with ≈.
     """
     with unwind_on_signal():
-        document = _described(source, options, quiet=as_json)
+        table = _open(location, options, source.with_broker(bootstrap_server))
+        document = _described(table, options, quiet=as_json)
     if options["page"] is not None:
         _write_page(document, options["page"])
     if as_json:
@@ -96,17 +108,36 @@ def command(source: str, as_json: bool, **options: Unpack[DescribeOptions]) -> N
         echo(f"wrote {options['page']}", err=True)
 
 
-def _described(location: str, options: DescribeOptions, *, quiet: bool) -> dict[str, Any]:
-    """Read the source and return its statistics as JSON values."""
-    try:
-        from forebay.models.statistics.document import table_document
-        from forebay.models.statistics.table import describe
-    except ImportError:
-        raise ConfigError(
-            "forebay describe needs pyarrow, which is not installed", kind="files_missing", remedy=install_hint("files")
-        ) from None
+def _open(location: str, options: DescribeOptions, config: ConfigSource) -> FileTable | TopicTable:
+    from forebay.models.data.csv_rows import CsvOptions
+    from forebay.models.data.table_options import TableOptions
+    from forebay.stream.core.clock import SystemClock
+    from forebay.stream.tables.opening import open_location
 
-    source = _open(location, options)
+    def client() -> Mapping[str, object]:
+        from forebay.stream.kafka.client import client_options
+
+        # The client's log repeats the errors reported here.
+        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+        return client_options(config.load().settings.kafka)
+
+    chosen = tuple(dict.fromkeys(name for names in options["columns"] for name in names.split(",") if name))
+    table_options = TableOptions(
+        format=cast("TableFormat | None", options["form"]),
+        columns=chosen or None,
+        csv=CsvOptions(parse_delimiter(options["delimiter"])),
+        types=dict.fromkeys(options["text_columns"], "text"),
+        skip_invalid=options["skip_bad_lines"],
+        workers=min(_MAX_WORKERS, os.cpu_count() or 1),
+    )
+    return open_location(location, table_options, client_options=client, clock=SystemClock())
+
+
+def _described(source: FileTable | TopicTable, options: DescribeOptions, *, quiet: bool) -> dict[str, Any]:
+    """Read the table and return its statistics as JSON values."""
+    from forebay.models.statistics.document import table_document
+    from forebay.models.statistics.table import describe
+
     first = _FirstRows(options["max_rows"])
     with (
         contextlib.closing(cast("Any", source.batches())) as batches,
@@ -121,23 +152,6 @@ def _described(location: str, options: DescribeOptions, *, quiet: bool) -> dict[
         for row in skipped.first:
             echo(visible(f"skipped {row.place}: {row.reason}"), err=True)
     return table_document(table, source.name, skipped=skipped.count, complete=first.complete)
-
-
-def _open(location: str, options: DescribeOptions) -> FileTable:
-    from forebay.models.data.csv_rows import CsvOptions
-    from forebay.models.data.opening import open_source
-    from forebay.models.data.table_options import TableOptions
-
-    chosen = tuple(dict.fromkeys(name for names in options["columns"] for name in names.split(",") if name))
-    table_options = TableOptions(
-        format=cast("TableFormat | None", options["form"]),
-        columns=chosen or None,
-        csv=CsvOptions(parse_delimiter(options["delimiter"])),
-        types=dict.fromkeys(options["text_columns"], "text"),
-        skip_invalid=options["skip_bad_lines"],
-        workers=min(_MAX_WORKERS, os.cpu_count() or 1),
-    )
-    return open_source(location, table_options)
 
 
 class _FirstRows:
@@ -162,7 +176,7 @@ class _FirstRows:
 
 
 @contextlib.contextmanager
-def _progress(source: FileTable, *, quiet: bool) -> Iterator[Callable[[int], None]]:
+def _progress(source: FileTable | TopicTable, *, quiet: bool) -> Iterator[Callable[[int], None]]:
     """Show a progress bar if the standard error is a terminal."""
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -182,11 +196,11 @@ def _progress(source: FileTable, *, quiet: bool) -> Iterator[Callable[[int], Non
     )
     started_s = time.monotonic()
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=1.0 if source.total_bytes else None, rows=0, rate=0.0)
+        task = bar.add_task("", total=None, rows=0, rate=0.0)
 
         def show(rows: int) -> None:
-            rate = rows / max(time.monotonic() - started_s, 1e-3)
-            bar.update(task, completed=source.fraction() or 0.0, rows=rows, rate=rate)
+            rate, done = rows / max(time.monotonic() - started_s, 1e-3), source.fraction()
+            bar.update(task, total=None if done is None else 1.0, completed=done or 0.0, rows=rows, rate=rate)
 
         yield show
 

@@ -42,7 +42,7 @@ COMMANDS: Final[Mapping[str, CommandEntry]] = MappingProxyType(
             "forebay.stream.cli.check", "Check configuration, cluster, topics, permissions and model."
         ),
         "config": CommandEntry("forebay.stream.cli.config", "Print the settings in force and their origins."),
-        "describe": CommandEntry("forebay.stream.cli.describe", "Describe the columns of a file."),
+        "describe": CommandEntry("forebay.stream.cli.describe", "Describe the columns of files or of a topic."),
         "train": CommandEntry("forebay.stream.cli.train", "Train a model from a recipe, and register it."),
         "models": CommandEntry("forebay.stream.cli.models", "List, show, validate and alias models."),
         "topics": CommandEntry("forebay.stream.cli.topics", "Create or check the topics."),

@@ -29,6 +29,7 @@ _READ_ONLY: Final = frozenset(
         "acls",
         "check",
         "config",
+        "describe",
         "dlq list",
         "dlq show",
         "dlq stats",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import io
 import json
@@ -15,6 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from forebay.stream.cli import main
+from tests.brokers.clients import create_topic, producer
+from tests.brokers.resolve import Broker
+from tests.conftest import Names
 
 CSV = "carrier,dep_delay,late\nUA,3.5,true\nB6,,false\nUA,-1,true\n"
 
@@ -127,7 +131,8 @@ def test_a_page_is_written(run: Any, folder: Path) -> None:
         (["flights.csv", "--delimiter", "ab"], 2, "--delimiter 'ab' is not one character"),
         (["flights.csv", "--format", "parquet"], 1, "flights.csv"),
         (["empty.csv"], 1, "empty.csv: the file is empty"),
-        ([], 2, "Missing argument 'FILE'"),
+        ([], 2, "Missing argument 'FILE|TOPIC'"),
+        (["topic://features?form=-7d"], 2, "'form' is not known; allowed are from, to and partitions"),
     ],
 )
 def test_mistakes_are_explained(run: Any, folder: Path, arguments: list[str], status: int, says: str) -> None:
@@ -138,11 +143,29 @@ def test_mistakes_are_explained(run: Any, folder: Path, arguments: list[str], st
 
 
 def test_a_missing_library_is_named_with_its_extra(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in sys.modules if name.startswith("forebay.models.statistics")]:
+    for name in [name for name in sys.modules if name.startswith(("forebay.models.data", "forebay.models.statistics"))]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     _, error = run("flights.csv", status=2)
-    assert "forebay describe needs pyarrow" in error and "[files]" in error
+    assert "needs pyarrow, which is not installed" in error and "[files]" in error
+
+
+@pytest.mark.embedded
+def test_a_topic_is_described(run: Any, embedded_broker: Broker, names: Names) -> None:
+    async def fill() -> None:
+        (partition,) = await create_topic(embedded_broker.bootstrap, names("features"), 1)
+        async with producer(embedded_broker.bootstrap) as writer:
+            for number in range(6):
+                event = {"id": f"e{number}", "timestamp": number, "features": {"x": number / 4}}
+                await writer.send_and_wait(partition.topic, json.dumps(event).encode(), partition=0)
+            await writer.send_and_wait(partition.topic, b"{", partition=0)
+
+    asyncio.run(fill())
+    location, broker = f"topic://{names('features')}", ("--bootstrap-server", embedded_broker.bootstrap)
+    document, error = run(location, *broker, "--skip-bad-lines", "--columns", "x", "--json")
+    assert (document["name"], document["rows"], document["skipped"]) == (location, 6, 1)
+    assert document["columns"][0]["quartiles"] == [0.3125, 0.625, 0.9375] and "skipped" in error
+    assert "there is no topic" in run(f"topic://{names('other')}", *broker, status=1)[1]
 
 
 def test_progress_is_shown_on_a_terminal_only(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
